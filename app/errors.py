@@ -1,0 +1,110 @@
+"""Every error a person can meet, each worded as a sentence for that person.
+
+WickError
+├── ConfigError            a setting has a wrong value (exit code 2)
+├── ModelError             something about a model
+│   ├── ModelNotFound      no model of that name is on the shelf
+│   ├── ModelFileError     the file is damaged, truncated or not a GGUF file at all
+│   ├── ModelUnsupported   a sound file that the engine cannot run
+│   ├── ModelLoadError     the engine refused to load it
+│   ├── TemplateError      its chat template failed, looped or grew too large
+│   └── PullError          getting it from its source did not work
+├── RequestError           one request cannot be answered
+│   ├── PromptTooLong      the newest message alone does not fit the context window
+│   ├── QueueFull          too many requests are waiting
+│   ├── RunnerDied         the model's process ended unexpectedly
+│   └── ShuttingDown       Wick is stopping
+├── ChatError              something about a chat
+│   ├── ChatNotFound       no such chat, or not this user's
+│   ├── ChatBusy           an answer is still being written in this chat
+│   └── InvalidMessage     empty, too large or malformed
+└── StoreError             the database
+    ├── DatabaseTooNew     written by a later version of Wick
+    └── DiskFull           there is no room left to write
+"""
+
+
+class WickError(Exception):
+    """An error whose text is a sentence for the person. `status` is its HTTP status code."""
+
+    status = 500
+
+
+class ConfigError(WickError):
+    pass
+
+
+class ModelError(WickError):
+    status = 422
+
+
+class ModelNotFound(ModelError):
+    status = 404
+
+
+class ModelFileError(ModelError):
+    pass
+
+
+class ModelUnsupported(ModelError):
+    pass
+
+
+class ModelLoadError(ModelError):
+    status = 503
+
+
+class TemplateError(ModelError):
+    pass
+
+
+class PullError(ModelError):
+    status = 502
+
+
+class RequestError(WickError):
+    status = 503
+
+
+class PromptTooLong(RequestError):
+    status = 413
+
+
+class QueueFull(RequestError):
+    status = 503
+
+
+class RunnerDied(RequestError):
+    pass
+
+
+class ShuttingDown(RequestError):
+    pass
+
+
+class ChatError(WickError):
+    status = 400
+
+
+class ChatNotFound(ChatError):
+    status = 404
+
+
+class ChatBusy(ChatError):
+    status = 409
+
+
+class InvalidMessage(ChatError):
+    status = 400
+
+
+class StoreError(WickError):
+    status = 500
+
+
+class DatabaseTooNew(StoreError):
+    pass
+
+
+class DiskFull(StoreError):
+    status = 507

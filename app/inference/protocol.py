@@ -1,0 +1,131 @@
+"""The words that parent and runner exchange: one JSON object a line, in both directions.
+
+The parent writes commands to the runner's standard input; the runner writes events to a private
+pipe (never to standard output, where native code may print). Both sides ignore fields they do not
+know, and a line that is not JSON is an error of the sender.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from app.models.model import Sampling, Turn
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+# Commands, parent to runner.
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """Continue `turns` (oldest first, the last one from the user) with an answer."""
+
+    id: int
+    turns: tuple[Turn, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    max_tokens: int = 1024
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End request `id` within one step, wherever it is. Unknown ids are ignored."""
+
+    id: int
+
+
+Command = Generate | Cancel
+
+
+# Events, runner to parent. Those with an `id` belong to one request.
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The weights are in memory; up to `slots` requests run at once. `seconds` it took."""
+
+    slots: int
+    context_length: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """The runner ends after this. `message` is a sentence for the person."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """The prompt is being read: `done` of `total` tokens, `cached` of them without work.
+
+    `dropped`: how many of the oldest turns did not fit the window and are not seen by the model.
+    """
+
+    id: int
+    done: int
+    total: int
+    cached: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """More text of the answer. The concatenation of all deltas is the answer."""
+
+    id: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The answer ended. Times in seconds; token counts as evaluated by the engine."""
+
+    id: int
+    reason: FinishReason
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    prefill_seconds: float
+    decode_seconds: float
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The request ended without a (whole) answer. `message` is a sentence for the person."""
+
+    id: int
+    message: str
+
+
+Event = Loaded | LoadFailed | Prefill | Delta | Finished | Failed
+_NAMES: dict[str, type[Command | Event]] = {
+    cls.__name__.lower(): cls
+    for cls in (Generate, Cancel, Loaded, LoadFailed, Prefill, Delta, Finished, Failed)
+}
+
+
+def to_line(message: Command | Event) -> bytes:
+    """One line of JSON, newline included. Text is ASCII-escaped, so a line is never cut inside."""
+    return json.dumps({"type": type(message).__name__.lower(), **asdict(message)}).encode() + b"\n"
+
+
+def from_line(line: bytes) -> Command | Event:
+    """The message of one line. Raises ValueError for anything that is not one."""
+    try:
+        values: dict[str, Any] = json.loads(line)
+        cls = _NAMES[values.pop("type")]
+        known = {f.name for f in fields(cls)}
+        values = {name: value for name, value in values.items() if name in known}
+        if cls is Generate:
+            values["turns"] = tuple(Turn(**turn) for turn in values["turns"])
+            values["sampling"] = Sampling(**values.get("sampling", {}))
+            values["stop"] = tuple(values.get("stop", ()))
+        return cls(**values)
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise ValueError(f"not a message of the runner protocol: {line[:200]!r}") from error

@@ -1,0 +1,1 @@
+"""The shelf of installed models: files, tokenizers, chat templates, sources."""

@@ -1,0 +1,63 @@
+"""What is known of a model, and the words in which it is spoken to: turns and sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of the conversation, as the model is to see it."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen.
+
+    temperature: 0 takes the likeliest token always; top_k: 0 means all tokens;
+    top_p: 1.0 and min_p: 0.0 switch that filter off; repetition_penalty: 1.0 is none, applied to
+    tokens among the last `repetition_window`; seed: None draws a fresh one.
+    """
+
+    temperature: float = 0.7
+    top_k: int = 40
+    top_p: float = 0.9
+    min_p: float = 0.0
+    repetition_penalty: float = 1.1
+    repetition_window: int = 64
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One folder of the shelf: `model.gguf`, `tokenizer.json`, `model.json`.
+
+    parameters: number of weights; context_length: tokens it was trained for; size: bytes of
+    `model.gguf`; digest: SHA-256 of the file that was imported, in hex; kv_bytes_per_token: memory
+    that one token of context takes, in bytes; sampling: what its authors recommend.
+    """
+
+    name: str
+    folder: Path
+    title: str
+    architecture: str
+    parameters: int
+    quantisation: str
+    context_length: int
+    size: int
+    digest: str
+    kv_bytes_per_token: int
+    chat_template: str
+    license: str | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "model.gguf"

@@ -1,0 +1,1 @@
+"""SQLite. All SQL of Wick lives in this room."""

@@ -1,0 +1,129 @@
+"""One answer on its way: from the worker's events to the stream, its checkpoints and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+
+from app.chats.hub import Hub
+from app.chats.streams import Stream
+from app.errors import StoreError
+from app.inference.protocol import Delta, Failed, Finished, Prefill
+from app.inference.worker import Interrupted, Loading, Queued, RequestEvent
+from app.store import messages
+from app.store.db import Database
+from app.store.messages import Status
+from app.tasks import Tasks
+
+log = logging.getLogger(__name__)
+CHECKPOINT_SECONDS = 1.0
+RETRY_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class Answer:
+    """Give `receive` to the worker as the request's listener. It never blocks and never raises."""
+
+    stream: Stream
+    db: Database
+    hub: Hub
+    tasks: Tasks
+    submitted: float = field(default_factory=time.monotonic)
+    first_token: float | None = None
+    saved: float = 0.0
+    _checkpoint: asyncio.Task[None] | None = None
+
+    def receive(self, event: RequestEvent) -> None:
+        stream, before = self.stream, self.stream.status
+        match event:
+            case Queued(place=place):
+                stream.status, stream.place = "queued", place
+            case Loading(detail=detail):
+                stream.status, stream.detail = "loading", detail
+            case Prefill():
+                stream.status, stream.dropped = "prefill", event.dropped
+                stream.prompt_done, stream.prompt_total = event.done, event.total
+            case Delta(text=text):
+                self._append(text)
+            case Finished():
+                status: Status = "stopped" if event.reason == "cancelled" else "done"
+                self._end(status, None, event)
+                return
+            case Failed(message=message):
+                self._end("failed", message)
+                return
+            case Interrupted(message=message):
+                self._end("interrupted", message)
+                return
+        self.hub.stream_changed(stream, urgent=stream.status != before)
+
+    def _append(self, text: str) -> None:
+        self.stream.status = "streaming"
+        self.stream.text += text
+        now = time.monotonic()
+        if self.first_token is None:
+            self.first_token = now - self.submitted
+        if now - self.saved >= CHECKPOINT_SECONDS and self._checkpoint is None:
+            self.saved = now
+            self._checkpoint = self.tasks.start(
+                self._save_checkpoint(), f"checkpoint {self.stream.message_id}"
+            )
+
+    async def _save_checkpoint(self) -> None:
+        try:
+            stream, now = self.stream, time.time()
+            await self.db.write(
+                lambda connection: messages.checkpoint(
+                    connection, stream.message_id, stream.text, now
+                )
+            )
+        except StoreError as error:
+            log.warning("A checkpoint was not saved: %s", error)
+        finally:
+            self._checkpoint = None
+
+    def fail(self, message: str) -> None:
+        """It never got into a queue."""
+        self._end("failed", message)
+
+    def _end(self, status: Status, error: str | None, finished: Finished | None = None) -> None:
+        self.tasks.start(self._finish(status, error, finished), f"finish {self.stream.message_id}")
+
+    async def _finish(self, status: Status, error: str | None, finished: Finished | None) -> None:
+        """Save the end, however long that takes; until then the text stays in the stream."""
+        stream, now = self.stream, time.time()
+        counts: dict[str, str | int | float | None] = {
+            "first_token_seconds": self.first_token,
+            "dropped": stream.dropped,
+        }
+        if finished is not None:
+            counts |= {
+                "finish_reason": finished.reason,
+                "prompt_tokens": finished.prompt_tokens,
+                "cached_tokens": finished.cached_tokens,
+                "completion_tokens": finished.completion_tokens,
+                "prefill_seconds": finished.prefill_seconds,
+                "decode_seconds": finished.decode_seconds,
+            }
+        while True:
+            try:
+                await self.db.write(
+                    lambda connection: messages.finish(
+                        connection,
+                        stream.message_id,
+                        status,
+                        stream.text,
+                        now,
+                        error=error,
+                        counts=counts,
+                    )
+                )
+                break
+            except StoreError as trouble:
+                log.error("Answer %d is not saved yet: %s", stream.message_id, trouble)
+                stream.trouble = f"This answer is complete but not saved yet. {trouble}"
+                self.hub.stream_changed(stream, urgent=True)
+                await asyncio.sleep(RETRY_SECONDS)
+        self.hub.remove(stream)

@@ -1,0 +1,116 @@
+"""The hub: which answers run, who looks at what, and what each of them has yet to be shown.
+
+It holds no frames: a subscription only remembers *that* something changed. Whoever owns it looks
+at the present state when it is ready to, so a slow tab costs constant memory and delays nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass, field
+
+from app.chats.streams import Stream
+
+
+@dataclass(slots=True, eq=False)
+class Subscription:
+    """One open tab. The hub sets what is stale; the tab's sender clears it when it has shown it.
+
+    wake: something is stale. urgent: it should be shown without waiting for more. messages: the
+    list of messages changed. sidebar, models: those parts did. streams: ids of answers with news.
+    closing: a WebSocket close code once the tab must go.
+    """
+
+    user_id: int
+    chat_id: str
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    urgent: asyncio.Event = field(default_factory=asyncio.Event)
+    messages: bool = False
+    sidebar: bool = False
+    models: bool = False
+    streams: set[int] = field(default_factory=set)
+    replies: list[str] = field(default_factory=list)
+    closing: int | None = None
+
+    def notify(self, *, urgent: bool = False) -> None:
+        self.wake.set()
+        if urgent:
+            self.urgent.set()
+
+
+class Hub:
+    """Live streams by message id, and subscriptions. Everything is called in the event loop."""
+
+    def __init__(self) -> None:
+        self._streams: dict[int, Stream] = {}
+        self._subscriptions: set[Subscription] = set()
+        self._epoch = secrets.token_hex(4)
+        self._changes = 0
+
+    @property
+    def version(self) -> str:
+        """Changes with every change of a list. Pages carry it, to learn whether they missed one."""
+        return f"{self._epoch}-{self._changes}"
+
+    @property
+    def running(self) -> int:
+        return len(self._streams)
+
+    def add(self, stream: Stream) -> None:
+        self._streams[stream.message_id] = stream
+        self.chat_changed(stream.user_id, stream.chat_id)
+
+    def remove(self, stream: Stream) -> None:
+        self._streams.pop(stream.message_id, None)
+        self.chat_changed(stream.user_id, stream.chat_id)
+
+    def stream(self, message_id: int) -> Stream | None:
+        return self._streams.get(message_id)
+
+    def stream_of_chat(self, chat_id: str) -> Stream | None:
+        """The answer that runs in this chat, if one does."""
+        return next((s for s in self._streams.values() if s.chat_id == chat_id), None)
+
+    def running_chats(self, user_id: int) -> set[str]:
+        return {s.chat_id for s in self._streams.values() if s.user_id == user_id}
+
+    def subscribe(self, user_id: int, chat_id: str) -> Subscription:
+        subscription = Subscription(user_id, chat_id)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        self._subscriptions.discard(subscription)
+
+    def stream_changed(self, stream: Stream, *, urgent: bool) -> None:
+        """There is more text (not urgent) or another status."""
+        for subscription in self._subscriptions:
+            if subscription.chat_id == stream.chat_id and subscription.user_id == stream.user_id:
+                subscription.streams.add(stream.message_id)
+                subscription.notify(urgent=urgent)
+
+    def chat_changed(self, user_id: int, chat_id: str) -> None:
+        """Messages came or ended, or the chat was renamed, deleted or restored."""
+        self._changes += 1
+        for subscription in self._subscriptions:
+            if subscription.user_id == user_id:
+                subscription.sidebar = True
+                subscription.messages |= subscription.chat_id == chat_id
+                subscription.notify(urgent=subscription.messages)
+
+    def models_changed(self) -> None:
+        """A model came, went, was loaded, or is on its way."""
+        for subscription in self._subscriptions:
+            subscription.models = True
+            subscription.notify()
+
+    def close(self, code: int) -> None:
+        """Every tab is to be closed with this code."""
+        for subscription in self._subscriptions:
+            subscription.closing = code
+            subscription.notify(urgent=True)
+
+    @property
+    def subscribers(self) -> int:
+        return len(self._subscriptions)

@@ -1,0 +1,31 @@
+"""A stream: the live state of one answer, from its submission until it is saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+LiveStatus = Literal["queued", "loading", "prefill", "streaming"]
+
+
+@dataclass(slots=True)
+class Stream:
+    """What everybody who looks at this answer may see. `text` only grows.
+
+    place: position in the queue, 1 is next; prompt_done of prompt_total tokens are read;
+    dropped: how many of the oldest messages the model does not see; trouble: something the
+    person should know while it goes on.
+    """
+
+    message_id: int
+    chat_id: str
+    user_id: int
+    model: str
+    status: LiveStatus = "queued"
+    text: str = ""
+    place: int = 0
+    detail: str = ""
+    prompt_done: int = 0
+    prompt_total: int = 0
+    dropped: int = 0
+    trouble: str = ""

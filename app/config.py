@@ -1,0 +1,154 @@
+"""Settings from the environment and a `.env` file. The only place that reads either."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import platformdirs
+from dotenv import dotenv_values
+
+from app.errors import ConfigError
+
+PREFIX = "WICK_"
+
+
+def usable_cores() -> int:
+    """Cores this process may run on (containers and `taskset` allow fewer than the machine has)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every setting with its default. `.env.example` says what each one means and its unit."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    allowed_hosts: tuple[str, ...] = ()
+    data_dir: Path = Path(platformdirs.user_data_dir("wick", appauthor=False))
+    models_dir: Path = Path()
+    default_model: str = "smollm2-135m"
+    auto_pull: bool = True
+    threads: int = 0
+    slots: int = 4
+    context: int = 4096
+    kv_memory_mb: int = 2048
+    queue_limit: int = 32
+    max_tokens: int = 1024
+    message_chars: int = 100_000
+    log_level: str = "info"
+
+    @property
+    def database(self) -> Path:
+        return self.data_dir / "wick.db"
+
+    @property
+    def is_loopback(self) -> bool:
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")
+) -> Settings:
+    """Settings from `environ` (default: the process's), which wins over the `dotenv` file.
+
+    Raises ConfigError with one line that names the variable, its value and what is allowed.
+    """
+    given = {k: v for k, v in (dotenv_values(dotenv) if dotenv else {}).items() if v is not None}
+    given |= os.environ if environ is None else environ
+    given = {k: v.strip() for k, v in given.items() if k.startswith(PREFIX) and v.strip()}
+    unknown = sorted(given.keys() - {PREFIX + f.name.upper() for f in fields(Settings)})
+    if unknown:
+        raise ConfigError(f"{unknown[0]} is not a setting of Wick; .env.example lists them all.")
+    values: dict[str, object] = {
+        name: parse(PREFIX + name.upper(), given[PREFIX + name.upper()])
+        for name, parse in _PARSERS.items()
+        if PREFIX + name.upper() in given
+    }
+    values.setdefault("threads", usable_cores())
+    data_dir = values.setdefault("data_dir", Settings().data_dir)
+    assert isinstance(data_dir, Path)  # noqa: S101 - told to the type checker only
+    values.setdefault("models_dir", data_dir / "models")
+    return Settings(**values)  # type: ignore[arg-type]  # each parser gives its field's type
+
+
+def _number(low: int, high: int) -> Callable[[str, str], int]:
+    def parse(name: str, text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise ConfigError(
+                f"{name}={text} is wrong: it takes a whole number from {low} to {high}."
+            )
+        return value
+
+    return parse
+
+
+def _choice(*allowed: str) -> Callable[[str, str], str]:
+    def parse(name: str, text: str) -> str:
+        if text.lower() not in allowed:
+            raise ConfigError(f"{name}={text} is wrong: it takes one of {', '.join(allowed)}.")
+        return text.lower()
+
+    return parse
+
+
+def _switch(name: str, text: str) -> bool:
+    return _choice("1", "0", "true", "false", "yes", "no")(name, text) in {"1", "true", "yes"}
+
+
+def _path(name: str, text: str) -> Path:
+    if "\0" in text:
+        raise ConfigError(f"{name} is wrong: a path cannot hold a NUL character.")
+    return Path(text).expanduser().absolute()
+
+
+def _host(name: str, text: str) -> str:
+    if any(c.isspace() or c in "/@?#" for c in text):
+        raise ConfigError(f"{name}={text} is wrong: it takes an address or a host name.")
+    return text.strip("[]")
+
+
+def _hosts(name: str, text: str) -> tuple[str, ...]:
+    return tuple(_host(name, part.strip().lower()) for part in text.split(",") if part.strip())
+
+
+def _text(_name: str, text: str) -> str:
+    return text
+
+
+_PARSERS: dict[str, Callable[[str, str], object]] = {
+    "host": _host,
+    "port": _number(1, 65535),
+    "allowed_hosts": _hosts,
+    "data_dir": _path,
+    "models_dir": _path,
+    "default_model": _text,
+    "auto_pull": _switch,
+    "threads": _number(1, 256),
+    "slots": _number(1, 32),
+    "context": _number(256, 1_048_576),
+    "kv_memory_mb": _number(16, 1_048_576),
+    "queue_limit": _number(1, 10_000),
+    "max_tokens": _number(1, 1_048_576),
+    "message_chars": _number(100, 1_000_000),
+    "log_level": _choice("debug", "info", "warning", "error"),
+}

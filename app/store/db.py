@@ -1,0 +1,152 @@
+"""Connections to SQLite: exactly one that writes, owned by one task, and one that only reads.
+
+Two connections that write or checkpoint at once can meet a rare fault in SQLite's WAL (before
+3.51.3), and a cancelled `await` does not stop a statement on its way. So every write is a
+function handed to the writer task, which runs it in one transaction to its end, whatever becomes
+of the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import aiosqlite
+
+from app.errors import DiskFull, StoreError
+from app.store.migrations import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Work = Callable[[aiosqlite.Connection], Awaitable[T]]
+WAITING_WRITES = 1000
+
+
+@dataclass(slots=True)
+class _Write:
+    work: Work[Any]
+    result: asyncio.Future[Any]
+
+
+class Database:
+    """Use `open_database`. `write` runs a function in one transaction; `fetch_*` only read."""
+
+    def __init__(self, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._writes: asyncio.Queue[_Write | None] = asyncio.Queue(WAITING_WRITES)
+
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` in a transaction and return its result, once that is on the disk.
+
+        A caller that is cancelled while it waits does not undo or stop the write. Raises DiskFull
+        or StoreError, with nothing of the transaction kept.
+        """
+        write = _Write(work, asyncio.get_running_loop().create_future())
+        await self._writes.put(write)
+        result: T = await write.result
+        return result
+
+    async def fetch_all(self, sql: str, parameters: Sequence[object] = ()) -> list[sqlite3.Row]:
+        try:
+            return list(await self._reader.execute_fetchall(sql, parameters))
+        except sqlite3.Error as error:
+            raise _in_words(error) from error
+
+    async def fetch_one(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Row | None:
+        return next(iter(await self.fetch_all(sql, parameters)), None)
+
+    async def _run(self) -> None:
+        while (write := await self._writes.get()) is not None:
+            try:
+                await self._writer.execute("BEGIN IMMEDIATE")
+                value = await write.work(self._writer)
+                await self._writer.commit()
+            except Exception as error:
+                await self._rollback()
+                _settle(write.result, error=_in_words(error))
+            else:
+                _settle(write.result, value=value)
+
+    async def _rollback(self) -> None:
+        # SQLite itself rolls back on some errors (a full disk), and then there is nothing to undo.
+        if self._writer.in_transaction:
+            await self._writer.rollback()
+
+    async def _stop(self) -> None:
+        await self._writes.put(None)
+
+
+def _settle(
+    result: asyncio.Future[Any], *, value: object = None, error: Exception | None = None
+) -> None:
+    if result.done():
+        if error is not None:
+            log.error("A write failed after its caller had gone: %s", error)
+    elif error is not None:
+        result.set_exception(error)
+    else:
+        result.set_result(value)
+
+
+def _in_words(error: Exception) -> Exception:
+    if not isinstance(error, sqlite3.Error):
+        return error
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return DiskFull("There is no room left on the disk, so this could not be saved.")
+    log.error("SQLite refused: %s", error)
+    return StoreError(f"The database could not do this: {error}.")
+
+
+@asynccontextmanager
+async def open_database(path: Path) -> AsyncIterator[Database]:
+    """The database at `path`, created and migrated as needed. Writes under way end first."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.touch(mode=0o600)
+    try:
+        writer = await aiosqlite.connect(path, isolation_level=None)
+    except sqlite3.Error as error:
+        raise StoreError(f"The database {path} cannot be opened: {error}.") from error
+    try:
+        await _configure(writer)
+        await migrate(writer, path)
+        reader = await aiosqlite.connect(f"{path.as_uri()}?mode=ro", uri=True)
+        try:
+            reader.row_factory = sqlite3.Row
+            await reader.execute("PRAGMA busy_timeout = 5000")
+            database = Database(writer, reader)
+            task = asyncio.create_task(database._run(), name="database writer")
+            try:
+                yield database
+            finally:
+                await database._stop()
+                await task
+        finally:
+            await reader.close()
+    finally:
+        await writer.close()
+
+
+async def _configure(connection: aiosqlite.Connection) -> None:
+    connection.row_factory = sqlite3.Row
+    try:
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "busy_timeout = 5000",
+        ):
+            await connection.execute(f"PRAGMA {pragma}")
+    except sqlite3.DatabaseError as error:
+        raise StoreError(
+            f"The database file is not usable ({error}). Move it away to start with an empty one."
+        ) from error

@@ -1,0 +1,167 @@
+"""The table of messages (a tree in each chat) and the checkpoints of running answers."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import aiosqlite
+
+if TYPE_CHECKING:
+    from app.store.db import Database
+
+Status = Literal["queued", "done", "stopped", "failed", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat. `status` is `queued` from its submission to its end, whatever happens."""
+
+    id: int
+    chat_id: str
+    parent_id: int | None
+    role: Literal["user", "assistant"]
+    text: str
+    status: Status
+    client_id: str | None
+    model: str | None
+    error: str | None
+    finish_reason: str | None
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    completion_tokens: int | None
+    prefill_seconds: float | None
+    decode_seconds: float | None
+    first_token_seconds: float | None
+    dropped: int
+    created_at: float
+    finished_at: float | None
+
+
+def _message(row: sqlite3.Row) -> Message:
+    return Message(**{key: row[key] for key in row.keys()})  # noqa: SIM118 - a Row iterates its values
+
+
+_PATH = """
+WITH RECURSIVE path (id, depth) AS (
+    SELECT :leaf, 0
+    UNION ALL
+    SELECT m.parent_id, path.depth + 1 FROM messages m JOIN path ON m.id = path.id
+    WHERE m.parent_id IS NOT NULL
+)
+SELECT m.* FROM path JOIN messages m ON m.id = path.id
+WHERE m.chat_id = :chat ORDER BY path.depth DESC
+"""
+
+
+async def path(db: Database, chat_id: str, leaf_id: int | None) -> list[Message]:
+    """The messages from the first one down to `leaf_id`."""
+    rows = await db.fetch_all(_PATH, {"leaf": leaf_id, "chat": chat_id})  # type: ignore[arg-type]
+    return [_message(row) for row in rows]
+
+
+async def find(db: Database, message_id: int) -> Message | None:
+    row = await db.fetch_one("SELECT * FROM messages WHERE id = ?", (message_id,))
+    return None if row is None else _message(row)
+
+
+async def has_client_id(db: Database, chat_id: str, client_id: str) -> bool:
+    """Whether this submission has been saved before."""
+    row = await db.fetch_one(
+        "SELECT 1 FROM messages WHERE chat_id = ? AND client_id = ?", (chat_id, client_id)
+    )
+    return row is not None
+
+
+async def add_user(
+    connection: aiosqlite.Connection,
+    chat_id: str,
+    parent_id: int | None,
+    text: str,
+    client_id: str,
+    now: float,
+) -> int:
+    """The new message's id."""
+    cursor = await connection.execute(
+        "INSERT INTO messages (chat_id, parent_id, role, text, status, client_id, created_at)"
+        " VALUES (?, ?, 'user', ?, 'done', ?, ?)",
+        (chat_id, parent_id, text, client_id, now),
+    )
+    return _new_id(cursor)
+
+
+async def add_answer(
+    connection: aiosqlite.Connection, chat_id: str, parent_id: int, model: str, now: float
+) -> int:
+    """The id of a new, empty, queued answer."""
+    cursor = await connection.execute(
+        "INSERT INTO messages (chat_id, parent_id, role, text, status, model, created_at)"
+        " VALUES (?, ?, 'assistant', '', 'queued', ?, ?)",
+        (chat_id, parent_id, model, now),
+    )
+    return _new_id(cursor)
+
+
+def _new_id(cursor: aiosqlite.Cursor) -> int:
+    assert cursor.lastrowid is not None  # noqa: S101 - an INSERT into a rowid table sets it
+    return cursor.lastrowid
+
+
+async def checkpoint(
+    connection: aiosqlite.Connection, message_id: int, text: str, now: float
+) -> None:
+    """Keep the text so far of an answer that runs."""
+    await connection.execute(
+        "INSERT INTO checkpoints (message_id, text, saved_at) VALUES (?, ?, ?)"
+        " ON CONFLICT (message_id) DO UPDATE"
+        " SET text = excluded.text, saved_at = excluded.saved_at",
+        (message_id, text, now),
+    )
+
+
+_COUNTS = (
+    "finish_reason",
+    "prompt_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "prefill_seconds",
+    "decode_seconds",
+    "first_token_seconds",
+    "dropped",
+)
+
+
+async def finish(
+    connection: aiosqlite.Connection,
+    message_id: int,
+    status: Status,
+    text: str,
+    now: float,
+    *,
+    error: str | None = None,
+    counts: Mapping[str, str | int | float | None] | None = None,
+) -> None:
+    """End an answer, once: one that has ended already is left as it is. Its checkpoint goes."""
+    given = {name: value for name, value in (counts or {}).items() if name in _COUNTS}
+    assignments = "".join(f", {name} = :{name}" for name in given)
+    await connection.execute(
+        f"UPDATE messages SET status = :status, text = :text, error = :error,"  # noqa: S608
+        f" finished_at = :now{assignments} WHERE id = :id AND status = 'queued'",
+        {"status": status, "text": text, "error": error, "now": now, "id": message_id, **given},
+    )
+    await connection.execute("DELETE FROM checkpoints WHERE message_id = ?", (message_id,))
+
+
+async def interrupt_unfinished(connection: aiosqlite.Connection, reason: str, now: float) -> int:
+    """After a crash: end what was running, with the text its checkpoint kept. How many answers."""
+    cursor = await connection.execute(
+        "UPDATE messages SET status = 'interrupted', error = ?, finished_at = ?,"
+        " text = coalesce("
+        "(SELECT c.text FROM checkpoints c WHERE c.message_id = messages.id), text)"
+        " WHERE status = 'queued'",
+        (reason, now),
+    )
+    await connection.execute("DELETE FROM checkpoints")
+    return cursor.rowcount

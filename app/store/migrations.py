@@ -1,0 +1,63 @@
+"""Numbered SQL files bring a database up to what the code expects, one transaction each."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from pathlib import Path
+
+import aiosqlite
+
+from app.errors import DatabaseTooNew, StoreError
+from app.paths import asset_dir
+
+log = logging.getLogger(__name__)
+
+
+def numbered(folder: Path) -> dict[int, Path]:
+    """The files `0001_name.sql`, … by number."""
+    return {int(path.name[:4]): path for path in sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))}
+
+
+async def migrate(connection: aiosqlite.Connection, path: Path, folder: Path | None = None) -> None:
+    """Apply what is missing. A database that holds something is backed up first, beside `path`.
+
+    Raises DatabaseTooNew when a later version of Wick wrote it, StoreError when a step fails
+    (that step is undone whole).
+    """
+    steps = numbered(folder or asset_dir("migrations"))
+    version = await _version(connection)
+    newest = max(steps)
+    if version > newest:
+        raise DatabaseTooNew(
+            f"The database {path} was written by a later version of Wick "
+            f"(its version is {version}, this Wick knows {newest}). Please update Wick."
+        )
+    if 0 < version < newest:
+        await _back_up(connection, path.with_name(f"{path.name}.before-{newest}"))
+    for number in range(version + 1, newest + 1):
+        log.info("Migrating the database to version %d.", number)
+        await _apply(connection, number, steps[number].read_text("utf-8"))
+
+
+async def _version(connection: aiosqlite.Connection) -> int:
+    async with connection.execute("PRAGMA user_version") as cursor:
+        row = await cursor.fetchone()
+    assert row is not None  # noqa: S101 - this pragma always answers
+    return int(row[0])
+
+
+async def _apply(connection: aiosqlite.Connection, number: int, sql: str) -> None:
+    script = f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;"
+    try:
+        await connection.executescript(script)
+    except sqlite3.Error as error:
+        if connection.in_transaction:
+            await connection.rollback()
+        raise StoreError(f"Step {number} of updating the database failed: {error}.") from error
+
+
+async def _back_up(connection: aiosqlite.Connection, target: Path) -> None:
+    target.touch(mode=0o600)
+    async with aiosqlite.connect(target) as copy:
+        await connection.backup(copy)

@@ -21,3 +21,19 @@ def turns_of(path: Sequence[Message]) -> tuple[Turn, ...]:
         else:
             turns.append(Turn(message.role, message.text))
     return tuple(turns)
+
+
+def first_seen(path: Sequence[Message], dropped: int) -> int | None:
+    """The id of the first message that the model still sees, when it does not see all of them.
+
+    `dropped` counts turns as `turns_of(path)` makes them.
+    """
+    if not dropped:
+        return None
+    turn, role = 0, None
+    for message in path:
+        if message.text and message.role != role:
+            turn, role = turn + 1, message.role
+        if turn > dropped:
+            return message.id
+    return None

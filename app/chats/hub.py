@@ -45,6 +45,8 @@ class Hub:
     def __init__(self) -> None:
         self._streams: dict[int, Stream] = {}
         self._subscriptions: set[Subscription] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._epoch = secrets.token_hex(4)
         self._changes = 0
 
@@ -78,10 +80,13 @@ class Hub:
     def subscribe(self, user_id: int, chat_id: str) -> Subscription:
         subscription = Subscription(user_id, chat_id)
         self._subscriptions.add(subscription)
+        self._empty.clear()
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
         self._subscriptions.discard(subscription)
+        if not self._subscriptions:
+            self._empty.set()
 
     def stream_changed(self, stream: Stream, *, urgent: bool) -> None:
         """There is more text (not urgent) or another status."""
@@ -111,6 +116,6 @@ class Hub:
             subscription.closing = code
             subscription.notify(urgent=True)
 
-    @property
-    def subscribers(self) -> int:
-        return len(self._subscriptions)
+    async def all_gone(self) -> None:
+        """Wait until no tab is left."""
+        await self._empty.wait()

@@ -1,0 +1,41 @@
+# make run    set everything up and serve the page
+# make test   set everything up, the browser included, and run all checks and tests
+# make lint   ruff and mypy only
+# make bench  measure; run nothing else on the machine meanwhile
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test lint bench browser clean
+
+run: .venv/run.done
+	@$(BIN)/wick serve
+
+test: lint browser
+	$(BIN)/python -m pytest
+
+lint: .venv/dev.done
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: .venv/dev.done browser
+	$(BIN)/python -m tests.bench
+
+browser: .venv/dev.done
+	@sh tests/install-browser.sh $(BIN)
+
+.venv/run.done: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Wick needs Python 3.11 or later: make PYTHON=python3.12")'
+	@test -d .venv || $(PYTHON) -m venv .venv
+	@echo "Installing what Wick needs into .venv (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/dev.done: .venv/run.done
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv .cache test-artefacts

@@ -1,0 +1,143 @@
+"""`wick serve`: the page, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import logging
+import signal
+import socket
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from app.config import Settings
+from app.errors import ConfigError, WickError
+
+if TYPE_CHECKING:
+    from quart import Quart
+
+    from app.models.pulls import Pulls
+
+log = logging.getLogger(__name__)
+LONGEST_SOCKET_MESSAGE = 2 << 20
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("serve", help="serve the page until Ctrl-C")
+    parser.add_argument("--host", help="address to listen on (default: WICK_HOST)")
+    parser.add_argument("--port", type=int, help="port to listen on (default: WICK_PORT)")
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    if arguments.host:
+        settings = replace(settings, host=arguments.host)
+    if arguments.port is not None:
+        if not 1 <= arguments.port <= 65535:
+            raise ConfigError(f"--port {arguments.port} is wrong: it takes 1 to 65535.")
+        settings = replace(settings, port=arguments.port)
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s"
+    )
+    _check_address(settings)
+    _check_folders(settings)
+    asyncio.run(_serve(settings))
+    return 0
+
+
+def _check_address(settings: Settings) -> None:
+    """Hypercorn would print a traceback for what is one sentence."""
+    try:
+        family, kind, *_, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise WickError(
+                f"Port {settings.port} is in use already. Is Wick running at {settings.url}? "
+                "Another port: WICK_PORT=8001."
+            ) from error
+        raise ConfigError(
+            f"WICK_HOST={settings.host} with WICK_PORT={settings.port} cannot be listened on: "
+            f"{error.strerror or error}."
+        ) from error
+    if not settings.is_loopback:
+        log.warning(
+            "Wick listens on %s: everybody who reaches this address can read and write all chats.",
+            settings.host,
+        )
+
+
+def _check_folders(settings: Settings) -> None:
+    for name in ("data_dir", "models_dir"):
+        folder = getattr(settings, name)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ConfigError(
+                f"WICK_{name.upper()}={folder} cannot be used: {error.strerror}."
+            ) from error
+
+
+async def _serve(settings: Settings) -> None:
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+
+    from app.factory import close, create_app
+
+    app = create_app(settings)
+    config = Config()
+    config.bind = [settings.url.removeprefix("http://")]
+    config.errorlog = logging.getLogger("hypercorn")
+    config.loglevel = "WARNING"
+    config.graceful_timeout = 0.3
+    config.shutdown_timeout = 1.5
+    config.websocket_max_message_size = LONGEST_SOCKET_MESSAGE
+    config.websocket_ping_interval = 20.0
+    config.include_server_header = False
+    logging.getLogger("hypercorn").setLevel(logging.WARNING)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+
+    async def until_stopped() -> None:
+        pulls: Pulls = app.extensions["wick"].pulls
+        pulls.listeners.append(TerminalProgress(pulls).show)
+        print(f"\n  Wick is at {settings.url}   (Ctrl-C stops it)\n", flush=True)
+        await stop.wait()
+        await close(app)
+
+    await serve(_asgi(app), config, shutdown_trigger=until_stopped)
+
+
+def _asgi(app: Quart) -> Any:
+    """Quart's own type for itself as an ASGI application and Hypercorn's differ in words only."""
+    return app
+
+
+class TerminalProgress:
+    """How far pulls are, as one line that is written over; in a log file one line a tenth."""
+
+    def __init__(self, pulls: Pulls) -> None:
+        self._pulls = pulls
+        self._last: dict[str, str] = {}
+        self._is_terminal = sys.stderr.isatty()
+
+    def show(self) -> None:
+        for pull in self._pulls.all():
+            progress = pull.progress
+            step = f"{progress.stage} {10 * progress.done // max(progress.total, 1)}"
+            if pull.error:
+                step = pull.error
+            if self._last.get(pull.name) == step and not self._is_terminal:
+                continue
+            self._last[pull.name] = step
+            end = "" if self._is_terminal and not pull.error else "\n"
+            start = "\r\x1b[K" if self._is_terminal else ""
+            print(f"{start}  {pull.error or pull.sentence}", end=end, file=sys.stderr, flush=True)

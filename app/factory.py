@@ -1,0 +1,106 @@
+"""The application: its parts, how they are wired, and how it starts and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from quart import Quart, Response, request
+from werkzeug.exceptions import HTTPException
+
+from app.chats.hub import Hub
+from app.chats.service import Chats
+from app.config import Settings
+from app.errors import WickError
+from app.inference.pool import Pool
+from app.models.pulls import Pulls
+from app.models.shelf import Shelf
+from app.paths import asset_dir
+from app.store.db import open_database
+from app.web import chats, health, live, models, pages, security
+from app.web.fragments import Fragments
+from app.web.state import State, state
+
+log = logging.getLogger(__name__)
+SERVICE_RESTART = 1012
+STOPPED = "Wick was stopped."
+SAVE_SECONDS = 1.0
+GOODBYE_SECONDS = 0.3
+
+
+def create_app(settings: Settings) -> Quart:
+    """The whole of Wick as one ASGI application; everything starts and ends with its lifespan."""
+    app = Quart(__name__, static_folder=str(asset_dir("static")), template_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = 1 << 20
+    app.config["RESPONSE_TIMEOUT"] = None
+    security.protect(app, settings)
+    for screen in (pages, chats, models, live, health):
+        app.register_blueprint(screen.blueprint)
+    app.register_error_handler(WickError, _explain)
+    app.register_error_handler(HTTPException, _explain)
+    app.register_error_handler(Exception, _confess)
+
+    @app.while_serving
+    async def lifespan() -> AsyncIterator[None]:
+        shelf = Shelf(settings.models_dir)
+        hub, pulls = Hub(), Pulls(shelf)
+        pulls.listeners.append(hub.models_changed)
+        async with open_database(settings.database) as db:
+            pool = Pool(settings, shelf, pulls)
+            verbs = Chats(settings, db, shelf, pulls, pool, hub)
+            await verbs.recover()
+            fragments = Fragments(asset_dir("templates"), asset_dir("static"))
+            app.extensions["wick"] = State(settings, shelf, pulls, hub, verbs, fragments)
+            app.extensions["pool"] = pool
+            if settings.auto_pull and not shelf.models():
+                pulls.start(settings.default_model)
+            yield
+            await close(app)
+
+    return app
+
+
+async def close(app: Quart) -> None:
+    """Stop everything that runs: answers keep their text, tabs are told that Wick restarts.
+
+    Called before the server stops serving, so that sockets get a proper goodbye; again is harmless.
+    """
+    here: State = app.extensions["wick"]
+    if here.is_closing:
+        return
+    here.is_closing = True
+    await app.extensions["pool"].close(STOPPED)
+    await here.chats.tasks.drain(SAVE_SECONDS)
+    here.hub.close(SERVICE_RESTART)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(GOODBYE_SECONDS):
+            await here.hub.all_gone()
+    await here.pulls.close()
+
+
+async def _explain(error: WickError | HTTPException) -> Response:
+    """An error that has a sentence: as a notice for the page, or as a page of its own."""
+    if isinstance(error, HTTPException):
+        status = error.code or 500
+        text = error.description or error.name
+        if isinstance(error.response, Response):  # a redirect is no error
+            return error.response
+    else:
+        status, text = error.status, str(error)
+    return _sentence(status, text)
+
+
+async def _confess(error: Exception) -> Response:
+    log.error("An error inside Wick at %s.", request.path, exc_info=error)
+    return _sentence(500, "Something went wrong inside Wick. Its log says more.")
+
+
+def _sentence(status: int, text: str) -> Response:
+    fragments = state().fragments
+    if request.headers.get("HX-Request"):
+        html = fragments.notice(text)
+    else:
+        html = fragments.render("error.html", status=status, text=text)
+    return Response(html, status=status, content_type="text/html; charset=utf-8")

@@ -1,0 +1,99 @@
+"""The pool: the workers of all models, each made when its model is first wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from app.config import Settings
+from app.inference.runner_process import RunnerOptions, RunnerProcess
+from app.inference.worker import Request, Worker
+from app.models.pulls import Pulls
+from app.models.shelf import Shelf
+
+log = logging.getLogger(__name__)
+
+
+class Pool:
+    """Requests by model name. The thread permits of all its runners come from one folder."""
+
+    def __init__(self, settings: Settings, shelf: Shelf, pulls: Pulls) -> None:
+        self._settings = settings
+        self._shelf = shelf
+        self._pulls = pulls
+        self._workers: dict[str, Worker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._folder = tempfile.TemporaryDirectory(prefix="wick-")
+        self._options = RunnerOptions(
+            permits=Path(self._folder.name),
+            threads=settings.threads,
+            slots=settings.slots,
+            context=settings.context,
+            kv_memory_mb=settings.kv_memory_mb,
+        )
+
+    def worker(self, name: str) -> Worker:
+        """The worker of a model, its task started."""
+        if name not in self._workers:
+            self._workers[name] = Worker(
+                name,
+                functools.partial(self._load, name),
+                queue_limit=self._settings.queue_limit,
+                slots=self._settings.slots,
+            )
+            self._start(name)
+        return self._workers[name]
+
+    def submit(self, name: str, request: Request) -> None:
+        """Raises QueueFull or ShuttingDown."""
+        self.worker(name).submit(request)
+
+    def cancel(self, name: str, request_id: int) -> None:
+        if name in self._workers:
+            self._workers[name].cancel(request_id)
+
+    def states(self) -> dict[str, str]:
+        """What each worker is doing: `idle`, `loading` or `ready`, by model name."""
+        return {name: worker.state for name, worker in self._workers.items()}
+
+    def runner_pids(self) -> dict[str, int]:
+        """The process ids of the runners that live, by model name."""
+        pids = {name: worker.runner_pid for name, worker in self._workers.items()}
+        return {name: pid for name, pid in pids.items() if pid is not None}
+
+    async def close(self, message: str) -> None:
+        """Interrupt every request with `message`; afterwards no runner is alive."""
+        for worker in self._workers.values():
+            await worker.close(message)
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._folder.cleanup()
+
+    def _start(self, name: str) -> None:
+        task = asyncio.create_task(self._workers[name].run(), name=f"worker {name}")
+        self._tasks[name] = task
+        task.add_done_callback(functools.partial(self._restart, name))
+
+    def _restart(self, name: str, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            log.error("The worker of %s died and is restarted.", name, exc_info=task.exception())
+            self._start(name)
+
+    async def _load(self, name: str, tell: Callable[[str], None]) -> RunnerProcess:
+        await self._pulls.wait_for(name, tell)
+        tell("Loading the model")
+        model = await asyncio.to_thread(self._shelf.get, name)
+        runner = await RunnerProcess.start(model, self._options)
+        log.info(
+            "%s is loaded after %.2f s: %d answers at once, %d tokens of context each.",
+            name,
+            runner.loaded.seconds,
+            runner.loaded.slots,
+            runner.loaded.context_length,
+        )
+        return runner

@@ -1,0 +1,179 @@
+"""The parent's handle on one runner: a child process that speaks the runner protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import ModelLoadError
+from app.inference.protocol import (
+    Cancel,
+    Command,
+    Event,
+    Generate,
+    Loaded,
+    LoadFailed,
+    from_line,
+    to_line,
+)
+from app.models.model import Model
+
+log = logging.getLogger(__name__)
+LONGEST_EVENT = 1 << 20
+LOAD_TIMEOUT = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerOptions:
+    """What every runner of this server is told. `permits`: the folder of the thread permits."""
+
+    permits: Path
+    threads: int
+    slots: int
+    context: int
+    kv_memory_mb: int
+
+
+class RunnerProcess:
+    """One child. Use `start`; `loaded` says what it can do, and `events` yields until it dies."""
+
+    def __init__(
+        self, model: Model, process: asyncio.subprocess.Process, events: asyncio.StreamReader
+    ) -> None:
+        self.model = model
+        self._process = process
+        self._events = events
+        self._noise: deque[str] = deque(maxlen=20)
+        self._listening = asyncio.create_task(self._listen(), name=f"noise of {model.name}")
+        self.loaded = Loaded(slots=0, context_length=0, seconds=0.0)
+
+    @classmethod
+    async def start(cls, model: Model, options: RunnerOptions) -> RunnerProcess:
+        """Start a child and wait until the weights are in memory.
+
+        Raises ModelLoadError with the reason when it cannot load them, or dies, or hangs.
+        """
+        read_end, write_end = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *_command_line(model, options, write_end),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                pass_fds=(write_end,),
+            )
+        except BaseException:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        runner = cls(model, process, await _reader(read_end))
+        try:
+            async with asyncio.timeout(LOAD_TIMEOUT):
+                runner.loaded = await runner._first_event()
+        except TimeoutError as error:
+            await runner.kill()
+            raise ModelLoadError(
+                f"{model.title} was not loaded after {LOAD_TIMEOUT:.0f} seconds, so Wick gave up."
+            ) from error
+        except BaseException:
+            await runner.kill()
+            raise
+        return runner
+
+    async def _first_event(self) -> Loaded:
+        async for event in self.events():
+            if isinstance(event, Loaded):
+                return event
+            if isinstance(event, LoadFailed):
+                raise ModelLoadError(event.message)
+        raise ModelLoadError(
+            f"{self.model.title} could not be loaded: "
+            f"its process ended {await self.how_it_ended()}."
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, command: Generate | Cancel) -> None:
+        """Hand a command over. To a dead runner it is lost; its `events` have ended or will."""
+        message: Command = command
+        if self._process.stdin is not None and not self._process.stdin.is_closing():
+            self._process.stdin.write(to_line(message))
+
+    async def events(self) -> AsyncIterator[Event]:
+        """What the runner says, until it is dead. A line that makes no sense ends it."""
+        while line := await self._next_line():
+            try:
+                event = from_line(line)
+            except ValueError as error:
+                log.error("The runner of %s is ended: %s", self.model.name, error)
+                await self.kill()
+                return
+            assert not isinstance(event, Generate | Cancel)  # noqa: S101 - it sends no commands
+            yield event
+
+    async def _next_line(self) -> bytes:
+        try:
+            return await self._events.readline()
+        except (ValueError, OSError):  # longer than the limit, or the pipe broke
+            await self.kill()
+            return b""
+
+    async def how_it_ended(self) -> str:
+        """In words, once it is dead: by itself, or by which signal."""
+        code = await self._process.wait()
+        await self._listening
+        if self._noise:
+            log.warning(
+                "Last words of the runner of %s: %s", self.model.name, " | ".join(self._noise)
+            )
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                return f"unexpectedly ({signal.Signals(-code).name})"
+        return f"unexpectedly (exit code {code})"
+
+    async def kill(self) -> None:
+        """End it now and wait until it is gone."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        await self._listening
+
+    async def _listen(self) -> None:
+        assert self._process.stderr is not None  # noqa: S101 - asked for a pipe
+        while chunk := await self._process.stderr.read(4096):
+            for line in chunk.decode("utf-8", "replace").splitlines():
+                self._noise.append(line[:500])
+                log.debug("%s: %s", self.model.name, line)
+
+
+def _command_line(model: Model, options: RunnerOptions, events_fd: int) -> list[str]:
+    arguments = {
+        "model": model.folder,
+        "events-fd": events_fd,
+        "permits": options.permits,
+        "threads": options.threads,
+        "context": min(options.context, model.context_length),
+        "slots": options.slots,
+        "kv-mb": options.kv_memory_mb,
+    }
+    flags = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
+    return [sys.executable, "-m", "app.inference.runner", *flags]
+
+
+async def _reader(descriptor: int) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader(limit=LONGEST_EVENT)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", buffering=0)
+    )
+    return reader

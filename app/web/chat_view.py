@@ -1,0 +1,72 @@
+"""One look at a chat: what is stored and what is live, as the page and the socket both show it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from app.chats.context import first_seen
+from app.chats.streams import Stream
+from app.store.chats import Chat
+from app.store.messages import Message
+from app.web.state import State
+from app.web.views import MessageView, Option, present
+
+
+@dataclass(frozen=True, slots=True)
+class ChatView:
+    """A chat at one moment. `cursors`: how much text of each running answer is in its view."""
+
+    title: str
+    views: list[MessageView]
+    cursors: dict[int, int]
+    divider: int | None
+    is_running: bool
+    is_deleted: bool
+
+
+async def look_at(here: State, user_id: int, chat_id: str) -> ChatView:
+    """Reads the stored path, then joins the live streams to it without waiting in between."""
+    chat, path, streams = await _read(here, user_id, chat_id)
+    latest = path[-1] if path else None
+    dropped = 0
+    if latest is not None:
+        dropped = streams[latest.id].dropped if latest.id in streams else latest.dropped
+    return ChatView(
+        title=chat.title if chat else "New chat",
+        views=[present(message, streams.get(message.id)) for message in path],
+        cursors={message_id: len(stream.text) for message_id, stream in streams.items()},
+        divider=first_seen(path[:-1], dropped),
+        is_running=here.hub.stream_of_chat(chat_id) is not None,
+        is_deleted=chat is not None and chat.deleted_at is not None,
+    )
+
+
+async def _read(
+    here: State, user_id: int, chat_id: str
+) -> tuple[Chat | None, list[Message], dict[int, Stream]]:
+    for _ in range(2):  # an answer may end just between its reading and the look for its stream
+        chat = await here.chats.find(user_id, chat_id)
+        path = await here.chats.messages(chat)
+        streams = {m.id: s for m in path if (s := here.hub.stream(m.id)) is not None}
+        if not any(m.status == "queued" and m.id not in streams for m in path):
+            break
+    return chat, path, streams
+
+
+async def picker_options(here: State, chat: Chat | None) -> tuple[list[Option], str]:
+    """The models to choose from, those on their way included, and the one that is chosen."""
+    models = await asyncio.to_thread(here.shelf.models)
+    options = [Option(model.name, model.title) for model in models]
+    coming = [pull.name for pull in here.pulls.all() if pull.is_running]
+    options += [Option(name, f"{name} (on its way)") for name in coming]
+    names = [option.name for option in options]
+    wanted = [chat.model if chat else "", here.settings.default_model, *names]
+    return options, next((name for name in wanted if name in names), "")
+
+
+async def models_offered(here: State) -> str | None:
+    """The model to offer to a person who has none and gets none."""
+    if here.pulls.all() or await asyncio.to_thread(here.shelf.models):
+        return None
+    return here.settings.default_model

@@ -1,0 +1,107 @@
+"""Events to HTML: every piece of the page and of its updates is rendered here."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+
+from app.chats.streams import Stream
+from app.models.pulls import Pull
+from app.store.chats import Chat
+from app.web.markdown import escape_text
+from app.web.views import MessageView, Option, group_by_day, status_line
+
+
+class Fragments:
+    """Renders templates. With `oob` a piece replaces its namesake on the page."""
+
+    def __init__(self, templates: Path, static: Path) -> None:
+        self._static = static
+        self._environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(templates),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals["asset"] = self._asset
+
+    def render(self, template: str, **values: object) -> str:
+        return self._environment.get_template(template).render(**values)
+
+    @functools.cache  # noqa: B019 - one instance per server, few names
+    def _asset(self, name: str) -> str:
+        """The address of a static file, with its content's hash so that it can be cached."""
+        digest = hashlib.sha256((self._static / name).read_bytes()).hexdigest()[:12]
+        return f"/static/{name}?v={digest}"
+
+    def messages(self, views: Sequence[MessageView], divider: int | None) -> str:
+        """The inside of the log. The model does not see what stands above message `divider`."""
+        return self.render("_messages.html", messages=views, divider=divider)
+
+    def log(self, views: Sequence[MessageView], divider: int | None) -> str:
+        return f'<div hx-swap-oob="innerHTML:#log">{self.messages(views, divider)}</div>'
+
+    def appended(self, view: MessageView) -> str:
+        return f'<div hx-swap-oob="beforeend:#log">{self.message(view)}</div>'
+
+    def message(self, view: MessageView, *, oob: bool = False) -> str:
+        return self.render("_message.html", message=view, oob=oob)
+
+    def delta(self, stream: Stream, cursor: int) -> str:
+        """The text of a running answer from `cursor` (in characters) on."""
+        more = escape_text(stream.text[cursor:])
+        return f'<div hx-swap-oob="beforeend:#m{stream.message_id}-tail">{more}</div>'
+
+    def line(self, stream: Stream) -> str:
+        text = escape_text(status_line(stream))
+        return f'<div hx-swap-oob="innerHTML:#m{stream.message_id}-line">{text}</div>'
+
+    def sidebar(self, chats: Sequence[Chat], current: str, running: set[str]) -> str:
+        groups = group_by_day(chats, dt.datetime.now().astimezone().date())
+        return self.render("_sidebar.html", groups=groups, current=current, running=running)
+
+    def sidebar_oob(self, chats: Sequence[Chat], current: str, running: set[str]) -> str:
+        inside = self.sidebar(chats, current, running)
+        return f'<div hx-swap-oob="innerHTML:#chats">{inside}</div>'
+
+    def chat_item(self, chat: Chat, template: str) -> str:
+        """One line of the sidebar being renamed."""
+        return self.render(template, chat=chat)
+
+    def picker(self, options: Sequence[Option], chosen: str, *, oob: bool = False) -> str:
+        return self.render("_picker.html", options=options, chosen=chosen, oob=oob)
+
+    def pulls(self, pulls: Sequence[Pull], offer: str | None, *, oob: bool = False) -> str:
+        """Models on their way; `offer` names one to get where there is none at all."""
+        return self.render("_pulls.html", pulls=pulls, offer=offer, oob=oob)
+
+    def actions(
+        self, *, chat_id: str, is_running: bool, is_deleted: bool, oob: bool = False
+    ) -> str:
+        return self.render(
+            "_actions.html",
+            chat_id=chat_id,
+            is_running=is_running,
+            is_deleted=is_deleted,
+            oob=oob,
+        )
+
+    def heading(self, title: str) -> str:
+        return f'<div hx-swap-oob="innerHTML:#title">{escape_text(title)}</div>'
+
+    def announcement(self, text: str) -> str:
+        return f'<div hx-swap-oob="innerHTML:#announcer">{escape_text(text)}</div>'
+
+    def notice(self, text: str, *, undo: str | None = None, oob: bool = True) -> str:
+        """A sentence for the person; `undo`: the address that takes it back."""
+        return self.render("_notice.html", text=text, undo=undo, oob=oob)
+
+    def reply(self, client_id: str, *, accepted: bool, next_id: str) -> str:
+        """Tells the composer what became of the submission `client_id`."""
+        return self.render("_reply.html", client_id=client_id, accepted=accepted, next_id=next_id)

@@ -1,0 +1,273 @@
+"""The socket of one tab: prompts come in, and whatever changed goes out.
+
+Two tasks: one reads what the person sends, one shows what is new. The second looks at the present
+state whenever it may send a frame, so what a slow tab has missed costs nothing to catch up with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+import time
+from dataclasses import dataclass, field
+
+from quart import Blueprint, websocket
+
+from app.chats.hub import Subscription
+from app.chats.service import Prompt
+from app.errors import ChatError, WickError
+from app.web.chat_view import ChatView, look_at, models_offered, picker_options
+from app.web.state import State, current_user, state
+from app.web.views import present_live
+
+log = logging.getLogger(__name__)
+blueprint = Blueprint("live", __name__)
+
+# Each frame is work for a browser on the same cores that make the tokens, so tokens are gathered:
+# about 15 frames a second, fewer when many answers run.
+FRAME_SECONDS = 0.065
+SEND_TIMEOUT = 10.0
+MESSAGES_AT_ONCE = 30
+MESSAGES_A_SECOND = 5.0
+ERROR, POLICY = 1011, 1008
+
+
+class Gone(Exception):
+    """The tab must be closed with this code."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+@dataclass(slots=True)
+class Allowance:
+    """How many messages a tab may still send: a burst, refilled steadily."""
+
+    left: float = MESSAGES_AT_ONCE
+    at: float = field(default_factory=time.monotonic)
+
+    def spend(self) -> None:
+        now = time.monotonic()
+        self.left = min(MESSAGES_AT_ONCE, self.left + (now - self.at) * MESSAGES_A_SECOND)
+        self.at = now
+        if self.left < 1:
+            raise Gone(POLICY)
+        self.left -= 1
+
+
+@dataclass(slots=True)
+class Tab:
+    """What one open page shows, and the ways to change it."""
+
+    here: State
+    user_id: int
+    chat_id: str
+    subscription: Subscription
+    title: str = ""
+    keys: dict[int, tuple[str, bool]] = field(default_factory=dict)
+    cursors: dict[int, int] = field(default_factory=dict)
+    divider: int | None = None
+    actions: tuple[bool, bool] = (False, False)
+    picker: str = ""
+
+    # Out.
+
+    async def show(self) -> None:
+        """Send what is stale, as one frame at a time, until the tab must go."""
+        subscription, sent = self.subscription, 0.0
+        while True:
+            await subscription.wake.wait()
+            pause = sent + FRAME_SECONDS * max(1, self.here.hub.running / 4) - time.monotonic()
+            if pause > 0 and not subscription.urgent.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await subscription.urgent.wait()
+            subscription.wake.clear()
+            subscription.urgent.clear()
+            if subscription.closing is not None:
+                raise Gone(subscription.closing)
+            await self._send(await self._news())
+            sent = time.monotonic()
+
+    async def _send(self, frame: str) -> None:
+        if not frame:
+            return
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT):
+                await websocket.send(frame)
+        except TimeoutError:
+            raise Gone(ERROR) from None  # a tab that does not read; it will come back
+
+    async def greet(self, version: str) -> None:
+        """The first frame: whatever the page, made at `version`, cannot know yet."""
+        view = await look_at(self.here, self.user_id, self.chat_id)
+        frame = ""
+        if version != self.here.hub.version:
+            frame = self._whole(view) + await self._sidebar() + await self._models()
+        else:
+            frame = self._running(view)
+        self._remember(view)
+        await self._send(frame)
+
+    async def _news(self) -> str:
+        subscription = self.subscription
+        parts = list(subscription.replies)
+        subscription.replies.clear()
+        if subscription.messages:
+            subscription.messages = False
+            parts.append(await self._changes())
+        if subscription.sidebar:
+            subscription.sidebar = False
+            parts.append(await self._sidebar())
+        if subscription.models:
+            subscription.models = False
+            parts.append(await self._models())
+        streams, subscription.streams = subscription.streams, set()
+        parts += [self._progress(message_id) for message_id in streams]
+        return "".join(parts)
+
+    def _progress(self, message_id: int) -> str:
+        """More of an answer that runs."""
+        stream, fragments = self.here.hub.stream(message_id), self.here.fragments
+        if stream is None or message_id not in self.keys:
+            return ""
+        cursor, self.cursors[message_id] = self.cursors.get(message_id, 0), len(stream.text)
+        if self.keys[message_id] != (stream.status, True):
+            self.keys[message_id] = (stream.status, True)
+            return fragments.message(present_live(stream), oob=True)
+        if cursor < len(stream.text):
+            return fragments.delta(stream, cursor)
+        return fragments.line(stream)
+
+    async def _changes(self) -> str:
+        """Messages that are new or have ended; everything, when another path is shown."""
+        view = await look_at(self.here, self.user_id, self.chat_id)
+        shown, fragments = list(self.keys), self.here.fragments
+        is_same = [v.id for v in view.views[: len(shown)]] == shown
+        if not is_same or view.divider != self.divider:
+            frame = self._whole(view)
+        else:
+            old, new = view.views[: len(shown)], view.views[len(shown) :]
+            frame = "".join(fragments.message(v, oob=True) for v in old if v.key != self.keys[v.id])
+            frame += "".join(fragments.appended(v) for v in new)
+            frame += self._frame_of(view)
+        if self.cursors and not view.cursors:
+            frame += fragments.announcement("The answer has ended.")
+        elif view.cursors and not self.cursors:
+            frame += fragments.announcement("The model is answering.")
+        self._remember(view)
+        return frame
+
+    def _whole(self, view: ChatView) -> str:
+        return self.here.fragments.log(view.views, view.divider) + self._frame_of(view, always=True)
+
+    def _frame_of(self, view: ChatView, *, always: bool = False) -> str:
+        """What stands around the messages and depends on them: title and buttons."""
+        fragments, frame = self.here.fragments, ""
+        if always or view.title != self.title:
+            frame += fragments.heading(view.title)
+        if always or (view.is_running, view.is_deleted) != self.actions:
+            frame += fragments.actions(
+                chat_id=self.chat_id,
+                is_running=view.is_running,
+                is_deleted=view.is_deleted,
+                oob=True,
+            )
+        return frame
+
+    def _running(self, view: ChatView) -> str:
+        """Only the answers that run, as they are now."""
+        return "".join(self.here.fragments.message(v, oob=True) for v in view.views if v.is_live)
+
+    def _remember(self, view: ChatView) -> None:
+        self.title, self.divider = view.title, view.divider
+        self.keys = {v.id: v.key for v in view.views}
+        self.cursors = dict(view.cursors)
+        self.actions = (view.is_running, view.is_deleted)
+
+    async def _sidebar(self) -> str:
+        recent = await self.here.chats.recent(self.user_id)
+        running = self.here.hub.running_chats(self.user_id)
+        return self.here.fragments.sidebar_oob(recent, self.chat_id, running)
+
+    async def _models(self) -> str:
+        """How far pulls are; the picker only when its lines changed, to leave a choice alone."""
+        here = self.here
+        chat = await here.chats.find(self.user_id, self.chat_id)
+        options, chosen = await picker_options(here, chat)
+        picker = here.fragments.picker(options, chosen, oob=True)
+        frame = here.fragments.pulls(here.pulls.all(), await models_offered(here), oob=True)
+        if picker != self.picker:
+            frame, self.picker = frame + picker, picker
+        return frame
+
+    # In.
+
+    async def listen(self) -> None:
+        """Take what the person sends, until the tab must go."""
+        allowance = Allowance()
+        while True:
+            data = await websocket.receive()
+            allowance.spend()
+            await self._take(data)
+
+    async def _take(self, data: str | bytes) -> None:
+        client_id = ""
+        try:
+            prompt = parse_prompt(data, self.user_id, self.chat_id)
+            client_id = prompt.client_id
+            await self.here.chats.submit(prompt)
+        except WickError as error:
+            self._reply(client_id, accepted=False, text=str(error))
+        except Exception:
+            log.exception("A message could not be handled.")
+            self._reply(client_id, accepted=False, text="Something went wrong inside Wick.")
+        else:
+            self._reply(client_id, accepted=True, text="")
+
+    def _reply(self, client_id: str, *, accepted: bool, text: str) -> None:
+        fragments = self.here.fragments
+        reply = fragments.reply(client_id, accepted=accepted, next_id=secrets.token_hex(16))
+        self.subscription.replies.append(reply + fragments.notice(text))
+        self.subscription.notify(urgent=True)
+
+
+def parse_prompt(data: str | bytes, user_id: int, chat_id: str) -> Prompt:
+    """The prompt in one message of the composer. Raises ChatError when it is not one."""
+    try:
+        values = json.loads(data)
+        text, client_id, model = values["text"], values["client_id"], values.get("model", "")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ChatError("Wick did not understand this message. Reload the page, please.") from error
+    if not all(isinstance(value, str) for value in (text, client_id, model)):
+        raise ChatError("Wick did not understand this message. Reload the page, please.")
+    if not 8 <= len(client_id) <= 64 or not client_id.isalnum():
+        raise ChatError("Wick did not understand this message. Reload the page, please.")
+    return Prompt(user_id=user_id, chat_id=chat_id, text=text, client_id=client_id, model=model)
+
+
+@blueprint.websocket("/chats/<chat_id>/live")
+async def live(chat_id: str) -> None:
+    """Every way out of here chooses its close code: htmx comes back after any but 1000 and 1008."""
+    here, user_id = state(), current_user()
+    code = ERROR
+    subscription = here.hub.subscribe(user_id, chat_id)
+    tab = Tab(here, user_id, chat_id, subscription)
+    try:
+        await here.chats.find(user_id, chat_id)
+        await tab.greet(websocket.args.get("seen", ""))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(tab.show(), name=f"show {chat_id}")
+            group.create_task(tab.listen(), name=f"listen {chat_id}")
+    except* Gone as gone:
+        code = next(e.code for e in gone.exceptions if isinstance(e, Gone))
+    except* ChatError:
+        code = POLICY
+    except* Exception:
+        log.exception("The socket of a tab broke.")
+    finally:
+        here.hub.unsubscribe(subscription)
+    await websocket.close(code)

@@ -1,0 +1,50 @@
+"""The page itself: a new chat at `/`, any other at its own address."""
+
+from __future__ import annotations
+
+import secrets
+
+from quart import Blueprint, Response
+
+from app.web.chat_view import look_at, models_offered, picker_options
+from app.web.state import current_user, state
+
+blueprint = Blueprint("pages", __name__)
+
+
+@blueprint.get("/")
+async def new_chat() -> Response:
+    """A chat that begins to exist with its first message."""
+    return await _page(secrets.token_hex(8))
+
+
+@blueprint.get("/chats/<chat_id>")
+async def chat(chat_id: str) -> Response:
+    return await _page(chat_id)
+
+
+async def _page(chat_id: str) -> Response:
+    here = state()
+    user_id = current_user()
+    version = here.hub.version  # before anything is read, so that a change meanwhile is noticed
+    chat = await here.chats.find(user_id, chat_id)
+    recent = await here.chats.recent(user_id)
+    seen = await look_at(here, user_id, chat_id)
+    options, chosen = await picker_options(here, chat)
+    fragments = here.fragments
+    html = fragments.render(
+        "page.html",
+        chat_id=chat_id,
+        title=seen.title,
+        version=version,
+        client_id=secrets.token_hex(16),
+        limit=here.settings.message_chars,
+        sidebar=fragments.sidebar(recent, chat_id, here.hub.running_chats(user_id)),
+        messages=fragments.messages(seen.views, seen.divider),
+        picker=fragments.picker(options, chosen),
+        pulls=fragments.pulls(here.pulls.all(), await models_offered(here)),
+        actions=fragments.actions(
+            chat_id=chat_id, is_running=seen.is_running, is_deleted=seen.is_deleted
+        ),
+    )
+    return Response(html, content_type="text/html; charset=utf-8")

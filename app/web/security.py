@@ -1,0 +1,94 @@
+"""Who may talk to a server on this machine: its own pages, under its own names, and nobody else's.
+
+Any website can make a browser send requests to localhost. A page that was loaded from elsewhere
+names its own origin; a rebound DNS name shows up as a foreign Host. Both are refused before
+anything else runs.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+
+from quart import Quart, Response, abort, request, websocket
+from werkzeug.datastructures import Headers
+
+from app.config import Settings
+from app.web.state import state
+
+log = logging.getLogger(__name__)
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without port and brackets, in lower case."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.rpartition(":")[0].lower() if ":" in host else host.lower()
+
+
+def is_allowed_host(host: str, settings: Settings) -> bool:
+    """An address (which no DNS answer can rebind), localhost, or a name from the settings."""
+    if not re.fullmatch(r"[\w.:\[\]-]+", host, re.ASCII):
+        return False
+    name = host_name(host)
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name in {"localhost", settings.host.lower(), *settings.allowed_hosts}
+    return True
+
+
+def is_own_origin(headers: Headers, scheme: str) -> bool:
+    """Whether the request comes from a page of this very server."""
+    return headers.get("Origin") == f"{scheme}://{headers.get('Host', '')}"
+
+
+def protect(app: Quart, settings: Settings) -> None:
+    """Check every request and every upgrade, and give every response its headers."""
+
+    @app.before_request
+    async def check_request() -> None:
+        if not is_allowed_host(request.headers.get("Host", ""), settings):
+            _refuse("Host", request.headers)
+        if request.method not in SAFE_METHODS and not is_own_origin(
+            request.headers, request.scheme
+        ):
+            _refuse("Origin", request.headers)
+
+    @app.before_websocket
+    async def check_upgrade() -> None:
+        scheme = {"ws": "http", "wss": "https"}.get(websocket.scheme, websocket.scheme)
+        if not is_allowed_host(websocket.headers.get("Host", ""), settings):
+            _refuse("Host", websocket.headers)
+        if not is_own_origin(websocket.headers, scheme):
+            _refuse("Origin", websocket.headers)
+        if state().is_closing:
+            abort(503)
+
+    @app.after_request
+    async def add_headers(response: Response) -> Response:
+        host = request.headers.get("Host", "")
+        response.headers.setdefault(
+            "Content-Security-Policy",
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+            f"font-src 'self'; connect-src 'self' ws://{host} wss://{host}; form-action 'self'; "
+            "base-uri 'none'; frame-ancestors 'none'; manifest-src 'self'",
+        )
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers["X-Frame-Options"] = "DENY"
+        response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        response.headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
+        if request.path.startswith("/static/") and "v" in request.args:
+            response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        else:
+            response.headers["Cache-Control"] = "no-store"
+        return response
+
+
+def _refuse(header: str, headers: Headers) -> None:
+    log.warning("Refused a request with the %s %.200r.", header, headers.get(header, ""))
+    abort(403, f"This {header} is not allowed here.")

@@ -1,0 +1,39 @@
+"""What the screens work with, found on the running application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from quart import current_app
+
+from app.chats.hub import Hub
+from app.chats.service import Chats
+from app.config import Settings
+from app.models.pulls import Pulls
+from app.models.shelf import Shelf
+from app.web.fragments import Fragments
+
+LOCAL_USER = 1
+
+
+@dataclass(slots=True)
+class State:
+    """One server's parts. `is_closing` once it is being stopped."""
+
+    settings: Settings
+    shelf: Shelf
+    pulls: Pulls
+    hub: Hub
+    chats: Chats
+    fragments: Fragments
+    is_closing: bool = field(default=False)
+
+
+def state() -> State:
+    found: State = current_app.extensions["wick"]
+    return found
+
+
+def current_user() -> int:
+    """The person's id. Until there are accounts everybody at this machine is the same person."""
+    return LOCAL_USER

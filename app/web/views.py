@@ -1,0 +1,145 @@
+"""What the templates show: plain values, made from stored rows and live streams."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from markupsafe import Markup
+
+from app.chats.streams import Stream
+from app.store.chats import Chat
+from app.store.messages import Message
+from app.web.markdown import escape_text, render_markdown
+
+
+@dataclass(frozen=True, slots=True)
+class MessageView:
+    """One message as shown. `is_live`: its text still grows, in an element of its own.
+
+    line: what is happening or how it ended, a few words; note: figures about a finished answer.
+    """
+
+    id: int
+    role: str
+    status: str
+    is_live: bool
+    body: Markup
+    line: str
+    note: str
+    model: str
+
+    @property
+    def key(self) -> tuple[str, bool]:
+        """Two views of one message with the same key differ at most in the text that grew."""
+        return (self.status, self.is_live)
+
+
+def present(message: Message, stream: Stream | None) -> MessageView:
+    """The stored message, or the live state of its answer where there is one."""
+    if stream is not None:
+        return present_live(stream)
+    is_answer = message.role == "assistant"
+    return MessageView(
+        id=message.id,
+        role=message.role,
+        status=message.status,
+        is_live=message.status == "queued",
+        body=render_markdown(message.text) if is_answer else escape_text(message.text),
+        line=_ending(message),
+        note=_figures(message) if is_answer else "",
+        model=message.model or "",
+    )
+
+
+def present_live(stream: Stream) -> MessageView:
+    """An answer that runs, as it is now."""
+    return MessageView(
+        id=stream.message_id,
+        role="assistant",
+        status=stream.status,
+        is_live=True,
+        body=escape_text(stream.text),
+        line=status_line(stream),
+        note="",
+        model=stream.model,
+    )
+
+
+def status_line(stream: Stream) -> str:
+    """What is happening to an answer that runs, in words."""
+    if stream.trouble:
+        return stream.trouble
+    match stream.status:
+        case "queued" if stream.place > 1:
+            return f"Waiting: number {stream.place} in line"
+        case "queued":
+            return "Waiting: next in line"
+        case "loading":
+            return stream.detail
+        case "prefill":
+            percent = 100 * stream.prompt_done // max(stream.prompt_total, 1)
+            return f"Reading the conversation: {percent} %"
+        case "streaming":
+            return "Writing"
+
+
+def _ending(message: Message) -> str:
+    if message.role == "user":
+        return ""
+    match message.status:
+        case "stopped":
+            return "Stopped"
+        case "failed":
+            return message.error or "This answer failed."
+        case "interrupted":
+            return f"Interrupted: {message.error or 'Wick was stopped.'}"
+        case "queued":
+            return "Waiting"
+        case "done" if message.finish_reason == "length":
+            return "Ended at the length limit"
+        case _:
+            return ""
+
+
+def _figures(message: Message) -> str:
+    tokens, seconds = message.completion_tokens, message.decode_seconds
+    if not tokens:
+        return ""
+    speed = f" · {tokens / seconds:.0f} a second" if seconds else ""
+    return f"{tokens} tokens{speed}"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatGroup:
+    """The chats of one day or month in the sidebar."""
+
+    heading: str
+    chats: list[Chat]
+
+
+def group_by_day(chats: Sequence[Chat], today: dt.date) -> list[ChatGroup]:
+    """Chats that come newest first, under headings a person would use."""
+
+    def heading(chat: Chat) -> str:
+        day = dt.datetime.fromtimestamp(chat.updated_at).astimezone().date()
+        age = (today - day).days
+        if age <= 0:
+            return "Today"
+        if age == 1:
+            return "Yesterday"
+        if age <= 7:
+            return "Last 7 days"
+        return f"{day:%B} {day.year}"
+
+    return [ChatGroup(name, list(group)) for name, group in groupby(chats, heading)]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One line of the model picker."""
+
+    name: str
+    label: str

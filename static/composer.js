@@ -1,0 +1,73 @@
+// The composer: Enter sends, the text is kept until the server has it on its disk, and a prompt
+// whose answer got lost with the connection is sent again (the server recognises it by its id).
+
+const form = document.getElementById("composer");
+const area = document.getElementById("message");
+const id = document.getElementById("client-id");
+const offline = document.getElementById("offline");
+let pending = null;
+
+area.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  if (form.querySelector("[type=submit]")) form.requestSubmit();
+});
+
+// Before htmx sees it: nothing to send, too much to send, or already being sent.
+form.addEventListener("submit", (event) => {
+  const length = [...area.value].length;
+  if (!pending && length > Number(form.dataset.limit)) {
+    say(`This message is ${length.toLocaleString()} characters long; the limit is ` +
+        `${Number(form.dataset.limit).toLocaleString()}. Please shorten it.`);
+  } else if (!pending && area.value.trim()) {
+    pending = { id: id.value, text: area.value };
+    area.readOnly = true;
+    return;
+  }
+  event.preventDefault();
+  event.stopImmediatePropagation();
+}, true);
+
+document.addEventListener("htmx:ws:after:message:incoming", () => {
+  const reply = document.getElementById("reply");
+  if (!pending || reply.dataset.for !== pending.id) return;
+  if (reply.dataset.accepted === "yes") {
+    area.value = "";
+    id.value = reply.dataset.next;
+    if (location.pathname !== form.dataset.address) {
+      history.replaceState(null, "", form.dataset.address);
+    }
+  }
+  unlock();
+});
+
+document.addEventListener("htmx:ws:close", () => { offline.hidden = false; });
+
+document.addEventListener("htmx:ws:after:connection", () => {
+  offline.hidden = true;
+  if (!pending) return;
+  unlock();
+  form.requestSubmit();
+});
+
+function unlock() {
+  pending = null;
+  area.readOnly = false;
+  grow();
+  area.focus({ preventScroll: true });
+}
+
+function say(text) {
+  const line = document.createElement("p");
+  line.textContent = text;
+  document.getElementById("notice").replaceChildren(line);
+}
+
+// For browsers without `field-sizing`.
+function grow() {
+  if (CSS.supports("field-sizing", "content")) return;
+  area.style.height = "auto";
+  area.style.height = `${area.scrollHeight}px`;
+}
+area.addEventListener("input", grow);
+grow();

@@ -1,0 +1,258 @@
+"""The worker against a runner that says what the test tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+import pytest
+
+from app.errors import ModelLoadError, QueueFull, ShuttingDown
+from app.inference.protocol import (
+    Cancel,
+    Delta,
+    Event,
+    Failed,
+    Finished,
+    Generate,
+    Loaded,
+    Prefill,
+)
+from app.inference.worker import (
+    Interrupted,
+    Loading,
+    Queued,
+    Request,
+    RequestEvent,
+    Runner,
+    Worker,
+)
+from app.models.model import Turn
+
+
+class ScriptedRunner:
+    """Remembers what it is sent; says what `say` is given; dies when told."""
+
+    pid = 4242
+
+    def __init__(self, slots: int = 1) -> None:
+        self.loaded = Loaded(slots=slots, context_length=512, seconds=0.0)
+        self.sent: list[Generate | Cancel] = []
+        self._says: asyncio.Queue[Event | None] = asyncio.Queue()
+
+    def send(self, command: Generate | Cancel) -> None:
+        self.sent.append(command)
+
+    def say(self, *events: Event) -> None:
+        for event in events:
+            self._says.put_nowait(event)
+
+    def die(self) -> None:
+        self._says.put_nowait(None)
+
+    async def events(self) -> AsyncIterator[Event]:
+        while (event := await self._says.get()) is not None:
+            yield event
+
+    async def how_it_ended(self) -> str:
+        return "unexpectedly (SIGKILL)"
+
+    async def kill(self) -> None:
+        self.die()
+
+
+T = TypeVar("T", bound=RequestEvent)
+
+
+class Ear:
+    """A listener that lets a test wait for an event."""
+
+    def __init__(self) -> None:
+        self.heard: list[RequestEvent] = []
+        self._news = asyncio.Event()
+
+    def __call__(self, event: RequestEvent) -> None:
+        self.heard.append(event)
+        self._news.set()
+
+    async def hears(self, kind: type[T]) -> T:
+        async with asyncio.timeout(10):
+            while True:
+                for event in self.heard:
+                    if isinstance(event, kind):
+                        return event
+                self._news.clear()
+                await self._news.wait()
+
+
+def request(number: int, ear: Ear) -> Request:
+    return Request(Generate(id=number, turns=(Turn("user", "hello"),)), 1, ear)
+
+
+def finished(number: int) -> Finished:
+    return Finished(number, "stop", 5, 0, 3, 0.1, 0.1, 0)
+
+
+class Stage:
+    """A worker with its task, and the runners that its loads hand out one after the other."""
+
+    def __init__(
+        self, *runners: ScriptedRunner | Exception, limit: int = 8, slots: int = 1
+    ) -> None:
+        self.may_load = asyncio.Event()
+        self.may_load.set()
+        self._runners = list(runners)
+        self.worker = Worker("tiny", self._load, queue_limit=limit, slots=slots)
+        self.task = asyncio.create_task(self.worker.run())
+
+    async def _load(self, tell: Callable[[str], None]) -> Runner:
+        tell("Loading the model")
+        await self.may_load.wait()
+        runner = self._runners.pop(0)
+        if isinstance(runner, Exception):
+            raise runner
+        return runner
+
+    async def end(self) -> None:
+        await self.worker.close("Wick was stopped.")
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+@pytest.fixture
+async def staged() -> AsyncIterator[Callable[..., Stage]]:
+    stages: list[Stage] = []
+
+    def make(*runners: ScriptedRunner | Exception, limit: int = 8, slots: int = 1) -> Stage:
+        stages.append(Stage(*runners, limit=limit, slots=slots))
+        return stages[-1]
+
+    yield make
+    for stage in stages:
+        await stage.end()
+
+
+async def test_first_in_first_out_within_the_slots(staged: Callable[..., Stage]) -> None:
+    runner = ScriptedRunner(slots=1)
+    stage = staged(runner)
+    ears = [Ear() for _ in range(3)]
+    for number, ear in enumerate(ears):
+        stage.worker.submit(request(number, ear))
+    runner.say(Prefill(0, 5, 5, 0, 0), Delta(0, "Hi"), finished(0))
+    await ears[0].hears(Finished)
+    assert [c.id for c in runner.sent] == [0, 1]
+    assert ears[2].heard[-1] == Queued(2, 1)
+    runner.say(finished(1))
+    await ears[1].hears(Finished)
+    assert [c.id for c in runner.sent] == [0, 1, 2]
+
+
+async def test_loading_is_told_to_those_who_will_run_and_places_to_the_others(
+    staged: Callable[..., Stage],
+) -> None:
+    stage = staged(ScriptedRunner())
+    stage.may_load.clear()
+    first, second = Ear(), Ear()
+    stage.worker.submit(request(1, first))
+    stage.worker.submit(request(2, second))
+    assert await first.hears(Loading) == Loading(1, "Loading the model")
+    assert second.heard[-1] == Queued(2, 2)
+    stage.may_load.set()
+
+
+async def test_full_queue_is_refused(staged: Callable[..., Stage]) -> None:
+    stage = staged(ScriptedRunner(), limit=2)
+    stage.may_load.clear()
+    for number in range(2):
+        stage.worker.submit(request(number, Ear()))
+    with pytest.raises(QueueFull, match="2 requests are waiting"):
+        stage.worker.submit(request(9, Ear()))
+
+
+async def test_cancel_of_what_waits_ends_at_once_and_of_what_runs_asks_the_runner(
+    staged: Callable[..., Stage],
+) -> None:
+    runner = ScriptedRunner()
+    stage = staged(runner)
+    running, waiting = Ear(), Ear()
+    stage.worker.submit(request(1, running))
+    stage.worker.submit(request(2, waiting))
+    runner.say(Prefill(1, 1, 5, 0, 0))
+    await running.hears(Prefill)
+    stage.worker.cancel(2)
+    assert (await waiting.hears(Finished)).reason == "cancelled"
+    stage.worker.cancel(1)
+    assert runner.sent[-1] == Cancel(1)
+    stage.worker.cancel(77)
+
+
+async def test_death_of_the_runner_interrupts_what_ran_and_the_next_request_works(
+    staged: Callable[..., Stage],
+) -> None:
+    first, second = ScriptedRunner(), ScriptedRunner()
+    stage = staged(first, second)
+    running, waiting = Ear(), Ear()
+    stage.worker.submit(request(1, running))
+    stage.worker.submit(request(2, waiting))
+    first.say(Prefill(1, 5, 5, 0, 0), Delta(1, "Once"))
+    await running.hears(Delta)
+    first.die()
+    assert "SIGKILL" in (await running.hears(Interrupted)).message
+    second.say(Delta(2, "Hello"), finished(2))
+    await waiting.hears(Finished)
+
+
+async def test_what_the_dead_runner_had_not_begun_is_tried_once_more(
+    staged: Callable[..., Stage],
+) -> None:
+    first, second = ScriptedRunner(), ScriptedRunner()
+    stage = staged(first, second)
+    ear = Ear()
+    stage.worker.submit(request(1, ear))
+    first.die()
+    second.die()
+    await ear.hears(Interrupted)
+    assert first.sent == second.sent == [request(1, ear).command]
+
+
+async def test_failing_load_is_told_to_all_who_wait_and_can_be_tried_again(
+    staged: Callable[..., Stage],
+) -> None:
+    runner = ScriptedRunner()
+    stage = staged(ModelLoadError("This file is damaged."), runner)
+    ears = [Ear(), Ear()]
+    for number, ear in enumerate(ears):
+        stage.worker.submit(request(number, ear))
+    for ear in ears:
+        assert (await ear.hears(Failed)).message == "This file is damaged."
+    again = Ear()
+    stage.worker.submit(request(5, again))
+    runner.say(finished(5))
+    await again.hears(Finished)
+
+
+async def test_close_interrupts_everything_and_refuses_more(staged: Callable[..., Stage]) -> None:
+    runner = ScriptedRunner()
+    stage = staged(runner)
+    running, waiting = Ear(), Ear()
+    stage.worker.submit(request(1, running))
+    stage.worker.submit(request(2, waiting))
+    runner.say(Delta(1, "Once"))
+    await running.hears(Delta)
+    await stage.worker.close("Wick was stopped.")
+    assert (await running.hears(Interrupted)).message == "Wick was stopped."
+    assert (await waiting.hears(Interrupted)).message == "Wick was stopped."
+    with pytest.raises(ShuttingDown):
+        stage.worker.submit(request(3, Ear()))
+
+
+async def test_late_words_about_ended_requests_are_ignored(staged: Callable[..., Stage]) -> None:
+    runner = ScriptedRunner()
+    stage = staged(runner)
+    ear = Ear()
+    stage.worker.submit(request(1, ear))
+    runner.say(finished(1), Delta(1, "late"), Delta(99, "whose?"), finished(1))
+    await ear.hears(Finished)
+    runner.die()
+    assert [e for e in ear.heard if isinstance(e, Delta)] == []

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiosqlite
+import pytest
+
+from app.errors import DatabaseTooNew, DiskFull, StoreError
+from app.store import chats, messages
+from app.store.db import Database, open_database
+from app.store.migrations import migrate, numbered
+
+CHAT = "0123456789abcdef"
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_database(tmp_path / "wick.db") as database:
+        yield database
+
+
+async def add_question(connection: aiosqlite.Connection, text: str, client_id: str) -> int:
+    await chats.create(connection, CHAT, 1, "Foxes", "tiny", 1.0)
+    question = await messages.add_user(connection, CHAT, None, text, client_id, 1.0)
+    answer = await messages.add_answer(connection, CHAT, question, "tiny", 1.0)
+    await chats.advance(connection, CHAT, answer, "tiny", 2.0)
+    return answer
+
+
+async def test_a_failed_transaction_leaves_nothing(db: Database) -> None:
+    async def fail(connection: aiosqlite.Connection) -> None:
+        await add_question(connection, "hello", "c1")
+        raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError):
+        await db.write(fail)
+    assert await chats.recent(db, 1, 10) == []
+    await db.write(lambda c: add_question(c, "hello", "c1"))
+    assert [c.title for c in await chats.recent(db, 1, 10)] == ["Foxes"]
+
+
+async def test_a_cancelled_caller_does_not_stop_its_write(db: Database) -> None:
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def slow(connection: aiosqlite.Connection) -> None:
+        entered.set()
+        await leave.wait()
+        await add_question(connection, "hello", "c1")
+
+    caller = asyncio.create_task(db.write(slow))
+    await entered.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    leave.set()
+    assert await db.write(lambda c: chats.rename(c, 1, CHAT, "Still there"))
+
+
+async def test_full_disk_is_a_sentence_and_keeps_what_was(db: Database) -> None:
+    answer = await db.write(lambda c: add_question(c, "hello", "c1"))
+
+    async def fill(connection: aiosqlite.Connection) -> None:
+        await connection.execute("PRAGMA max_page_count = 1")
+        await messages.checkpoint(connection, answer, "x" * 1_000_000, 3.0)
+
+    with pytest.raises(DiskFull, match="no room left"):
+        await db.write(fill)
+
+    async def make_room(connection: aiosqlite.Connection) -> None:
+        await connection.execute("PRAGMA max_page_count = 1000000")
+        await messages.checkpoint(connection, answer, "partial", 3.0)
+
+    await db.write(make_room)
+    assert await db.write(lambda c: messages.interrupt_unfinished(c, "crash", 4.0)) == 1
+
+
+async def test_the_same_client_id_is_saved_once(db: Database) -> None:
+    await db.write(lambda c: add_question(c, "hello", "c1"))
+    assert await messages.has_client_id(db, CHAT, "c1")
+    with pytest.raises(StoreError):
+        await db.write(lambda c: add_question(c, "again", "c1"))
+
+
+async def test_recovery_keeps_the_checkpointed_text(db: Database) -> None:
+    answer = await db.write(lambda c: add_question(c, "hello", "c1"))
+    await db.write(lambda c: messages.checkpoint(c, answer, "Once upon", 2.0))
+    await db.write(lambda c: messages.interrupt_unfinished(c, "It crashed.", 3.0))
+    saved = await messages.find(db, answer)
+    assert saved is not None
+    assert (saved.status, saved.text, saved.error) == ("interrupted", "Once upon", "It crashed.")
+    assert await db.fetch_all("SELECT * FROM checkpoints") == []
+
+
+async def test_an_answer_ends_once(db: Database) -> None:
+    answer = await db.write(lambda c: add_question(c, "hello", "c1"))
+    await db.write(lambda c: messages.finish(c, answer, "stopped", "one", 2.0))
+    await db.write(lambda c: messages.finish(c, answer, "done", "two", 3.0))
+    saved = await messages.find(db, answer)
+    assert saved is not None
+    assert (saved.status, saved.text) == ("stopped", "one")
+
+
+async def test_path_follows_parents_not_ids(db: Database) -> None:
+    async def branch(connection: aiosqlite.Connection) -> tuple[int, int]:
+        first = await add_question(connection, "one", "c1")
+        left = await messages.add_user(connection, CHAT, first, "left", "c2", 3.0)
+        right = await messages.add_user(connection, CHAT, first, "right", "c3", 3.0)
+        return left, right
+
+    left, right = await db.write(branch)
+    assert [m.text for m in await messages.path(db, CHAT, left)] == ["one", "", "left"]
+    assert [m.text for m in await messages.path(db, CHAT, right)] == ["one", "", "right"]
+    assert await messages.path(db, CHAT, None) == []
+
+
+async def test_a_chat_belongs_to_one_user(db: Database) -> None:
+    await db.write(lambda c: add_question(c, "hello", "c1"))
+    assert await chats.find(db, 2, CHAT) is None
+    assert not await db.write(lambda c: chats.rename(c, 2, CHAT, "mine"))
+    assert not await db.write(lambda c: chats.set_deleted(c, 2, CHAT, 1.0))
+
+
+async def test_trash_is_emptied_with_all_that_was_in_it(db: Database) -> None:
+    await db.write(lambda c: add_question(c, "hello", "c1"))
+    await db.write(lambda c: chats.set_deleted(c, 1, CHAT, 5.0))
+    assert await chats.recent(db, 1, 10) == []
+    assert await db.write(lambda c: chats.purge(c, 5.0)) == 0
+    assert await db.write(lambda c: chats.purge(c, 6.0)) == 1
+    assert await db.fetch_all("SELECT * FROM messages") == []
+
+
+async def test_database_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "wick.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    with pytest.raises(DatabaseTooNew, match="later version"):
+        async with open_database(path):
+            pass
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "wick.db"
+    path.write_bytes(b"not a database at all, " * 200)
+    with pytest.raises(StoreError, match="not usable"):
+        async with open_database(path):
+            pass
+
+
+async def test_a_failing_step_is_undone_and_a_backup_kept(tmp_path: Path) -> None:
+    folder, path = tmp_path / "steps", tmp_path / "some.db"
+    folder.mkdir()
+    (folder / "0001_one.sql").write_text("CREATE TABLE one (x INTEGER);")
+    async with aiosqlite.connect(path, isolation_level=None) as connection:
+        await migrate(connection, path, folder)
+        await connection.execute("INSERT INTO one VALUES (7)")
+        (folder / "0002_two.sql").write_text("CREATE TABLE two (x INTEGER); CREATE BROKEN;")
+        with pytest.raises(StoreError, match="Step 2"):
+            await migrate(connection, path, folder)
+        rows = await connection.execute_fetchall("SELECT name FROM sqlite_master")
+        assert [row[0] for row in rows] == ["one"]
+    async with aiosqlite.connect(tmp_path / "some.db.before-2") as copy:
+        rows = await copy.execute_fetchall("SELECT x FROM one")
+        assert [row[0] for row in rows] == [7]
+
+
+def test_migrations_are_numbered_without_gaps() -> None:
+    steps = numbered(Path(__file__).parents[2] / "migrations")
+    assert list(steps) == list(range(1, len(steps) + 1))
+
+
+async def test_database_file_is_private(tmp_path: Path) -> None:
+    async with open_database(tmp_path / "new" / "wick.db"):
+        assert (tmp_path / "new" / "wick.db").stat().st_mode & 0o077 == 0
+        assert (tmp_path / "new").stat().st_mode & 0o077 == 0

@@ -1,0 +1,83 @@
+"""The arrows between the rooms go one way, and the page about them tells the truth."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+APP = ROOT / "app"
+
+# Which rooms each room may import. Single files of `app/` are rooms of their own.
+ALLOWED = {
+    "errors": set[str](),
+    "paths": set[str](),
+    "tasks": set[str](),
+    "config": {"errors"},
+    "models": {"errors", "config"},
+    "store": {"errors", "config", "paths"},
+    "inference": {"errors", "config", "models"},
+    "chats": {"errors", "config", "tasks", "inference", "store", "models"},
+    "web": {"errors", "config", "paths", "chats", "inference", "store", "models"},
+    "factory": {"errors", "config", "paths", "web", "chats", "inference", "store", "models"},
+    "cli": {"errors", "config", "factory", "models"},
+    "__main__": {"cli"},
+}
+CHILD_SIDE = {"runner", "assembly", "scheduler", "sequence", "kv", "sampling", "decoding", "engine"}
+
+
+def imports_of(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(APP).parts[0].removesuffix(".py")
+
+
+def test_imports_follow_the_arrows() -> None:
+    wrong = []
+    for path in APP.rglob("*.py"):
+        room = room_of(path)
+        if room == "__init__":
+            continue
+        for name in imports_of(path):
+            parts = name.split(".")
+            target = parts[1] if parts[0] == "app" and len(parts) > 1 else room
+            if target not in {room, "__version__"} | ALLOWED[room]:
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert wrong == []
+
+
+def test_inference_and_store_know_nothing_of_the_web() -> None:
+    for room in ("inference", "store", "models"):
+        for path in (APP / room).rglob("*.py"):
+            assert not any(n.startswith(("quart", "hypercorn")) for n in imports_of(path)), path
+
+
+def test_sql_lives_in_the_store() -> None:
+    statement = re.compile(
+        r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM)\b .*\b(FROM|SET|WHERE|VALUES)\b"
+    )
+    for path in APP.rglob("*.py"):
+        if room_of(path) != "store":
+            assert not statement.search(path.read_text()), path
+
+
+def test_only_config_reads_the_environment() -> None:
+    for path in APP.rglob("*.py"):
+        if path.name != "config.py":
+            assert not re.search(r"os\.(environ|getenv)", path.read_text()), path
+
+
+def test_architecture_page_names_only_what_exists() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    named = set(re.findall(r"`((?:app|templates|static|migrations|tests)/[\w./-]*\w)`", text))
+    assert len(named) > 15
+    assert sorted(n for n in named if not (ROOT / n).exists()) == []

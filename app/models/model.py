@@ -31,7 +31,7 @@ class Sampling:
     top_p: float = 0.9
     min_p: float = 0.0
     repetition_penalty: float = 1.1
-    repetition_window: int = 64
+    repetition_window: int = 256
     seed: int | None = None
 
 

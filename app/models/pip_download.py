@@ -1,0 +1,126 @@
+"""Downloads one wheel with pip, in a child process.
+
+pip is what the person's machine is already set up for: mirrors, proxies, certificates.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from app.errors import PullError
+
+PROGRESS: Final = re.compile(r"\s*Progress (\d+) of (\d+)")
+PIP: Final = """\
+import runpy, sys, tempfile
+tempfile.tempdir = sys.argv.pop(1)
+sys.argv[0] = "pip"
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+LINES_KEPT: Final = 200
+LONGEST_LINE: Final = 10_000
+
+REASONS: Final = (
+    ("DO NOT MATCH THE HASHES", "what was downloaded is not the file it should be."),
+    ("No space left on device", "there is no room left on the disk."),
+    ("CERTIFICATE_VERIFY_FAILED", "the package index's certificate is not trusted."),
+    ("No module named pip", "pip is missing from Wick's Python environment."),
+    ("NewConnectionError", "the package index cannot be reached; is this machine online?"),
+    ("NameResolutionError", "the package index cannot be reached; is this machine online?"),
+    ("ProxyError", "the proxy to the package index cannot be reached."),
+    ("Connection refused", "the package index cannot be reached; is this machine online?"),
+    ("Max retries exceeded", "the package index cannot be reached; is this machine online?"),
+    ("timed out", "the package index did not answer in time."),
+    ("Connection broken", "the connection to the package index broke."),
+    ("No matching distribution", "the package index does not have it, or cannot be reached."),
+    ("HTTP error", "the package index does not have it."),
+)
+"""What pip's output says, most telling first, and the same for a person."""
+
+
+def download_wheel(
+    requirement: str,
+    digest: str,
+    folder: Path,
+    progress: Callable[[int, int], None],
+    cancel: threading.Event,
+) -> Path:
+    """Download the wheel of `requirement` (`name==version`) into `folder`; its path.
+
+    `progress` hears bytes done and to do. Raises PullError with a sentence; ending `cancel`led
+    counts as one.
+    """
+    wanted = folder / "requirements.txt"
+    wanted.write_text(f"{requirement} --hash=sha256:{digest}\n", encoding="utf-8")
+    target = folder / "wheel"
+    lines: deque[str] = deque(maxlen=LINES_KEPT)
+    with subprocess.Popen(
+        _command(wanted, target),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    ) as pip:
+        watcher = threading.Thread(target=_kill_on, args=(cancel, pip), name="pull cancel")
+        watcher.start()
+        try:
+            _follow(pip, lines, progress)
+        finally:
+            pip.kill()
+            watcher.join()
+    if cancel.is_set():
+        raise PullError("The download was cancelled.")
+    wheels = list(target.glob("*.whl"))
+    if pip.returncode != 0 or len(wheels) != 1:
+        raise PullError(f"Downloading {requirement} failed: {_reason(lines)}")
+    return wheels[0]
+
+
+def _command(wanted: Path, target: Path) -> list[str]:
+    # PIP puts the temporary folder on the disk that has the room: downloads go there first.
+    # -P: a file named pip.py in the folder must not run; -u: progress must not wait in a buffer.
+    return [
+        *(sys.executable, "-P", "-u", "-c", PIP, str(wanted.parent)),
+        *("download", "--no-deps", "--require-hashes"),
+        *("--only-binary", ":all:", "--progress-bar", "raw", "--no-cache-dir", "--no-input"),
+        # With no retry at all, pip would not say that it could not connect.
+        *("--retries", "2", "--resume-retries", "5"),
+        *("--disable-pip-version-check", "-r", str(wanted), "-d", str(target)),
+    ]
+
+
+def _kill_on(cancel: threading.Event, pip: subprocess.Popen[str]) -> None:
+    while pip.poll() is None:
+        if cancel.wait(0.1):
+            pip.kill()
+            return
+
+
+def _follow(
+    pip: subprocess.Popen[str], lines: deque[str], progress: Callable[[int, int], None]
+) -> None:
+    if pip.stdout is None:
+        return
+    while line := pip.stdout.readline(LONGEST_LINE):
+        if match := PROGRESS.match(line):
+            progress(int(match[1]), int(match[2]))
+        else:
+            lines.append(line.strip())
+    pip.wait()
+
+
+def _reason(lines: deque[str]) -> str:
+    output = "\n".join(lines)
+    for sign, reason in REASONS:
+        if sign in output:
+            return reason
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return errors[-1][:300] if errors else "pip gave no reason."

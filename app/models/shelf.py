@@ -1,0 +1,268 @@
+"""The shelf: the folder that holds every installed model, one folder each.
+
+`NAME/model.gguf` is the adapted file, `tokenizer.json` and `vocabulary.json` its tokenizer,
+`model.json` what is known of it. A model is put together in a hidden folder and renamed into place
+at the end, so whatever is on the shelf is whole. All functions block: call them from a thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Final
+
+from app.errors import DiskFull, ModelError, ModelFileError, ModelNotFound
+from app.models.adapt import Progress, adapt
+from app.models.fitness import Dimensions, check, quantisation
+from app.models.gguf import Header, read_header
+from app.models.model import Model, Sampling, Turn
+from app.models.template import ChatTemplate, fallback_template
+from app.models.tokenizer import Tokenizer, save_tokenizer
+
+log = logging.getLogger(__name__)
+
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+FILE: Final = "model.json"
+FORMAT: Final = 1
+INCOMING: Final = ".incoming-"
+REMOVED: Final = ".removed-"
+ABANDONED_AFTER: Final = 15 * 60
+"""Seconds without a change after which a half-made folder is taken for the remains of a crash."""
+SPARE: Final = 64 << 20
+"""Bytes of the disk that an installation leaves free."""
+F16_BYTES: Final = 2
+"""The engine keeps keys and values as 16-bit numbers."""
+
+
+class Shelf:
+    """The models in `root`. Any thread, and several processes, may use it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def models(self) -> list[Model]:
+        """All of them, by name. A folder that cannot be read is logged and left out."""
+        found = []
+        for folder in sorted(self.root.iterdir()) if self.root.is_dir() else []:
+            if folder.is_dir() and NAME.fullmatch(folder.name):
+                try:
+                    found.append(load_model(folder))
+                except ModelFileError as error:
+                    log.warning("%s", error)
+        return found
+
+    def get(self, name: str) -> Model:
+        """Raises ModelNotFound, or ModelFileError if its folder is damaged."""
+        folder = self.root / name
+        if not NAME.fullmatch(name) or not folder.is_dir():
+            raise ModelNotFound(f"There is no model named “{name}” on the shelf.")
+        return load_model(folder)
+
+    def install(
+        self,
+        source: Path,
+        name: str | None = None,
+        *,
+        sampling: Sampling | None = None,
+        title: str | None = None,
+        digest: str | None = None,
+        progress: Progress | None = None,
+    ) -> Model:
+        """Check, adapt and add the GGUF file `source`, which stays as it is.
+
+        `digest`: its SHA-256 if known already. `progress` hears of bytes done and to do. Raises
+        ModelFileError, ModelUnsupported or TemplateError for a file that will not do, DiskFull,
+        and ModelError for a name that is taken or not allowed.
+        """
+        name = self.free_name(name or name_for(source))
+        header = read_header(source)
+        sizes = check(header)
+        tied = next(t for t in header.tensors if t.name == "token_embd.weight")
+        with self.incoming(header.size + tied.size) as folder:
+            tell = progress or (lambda done, total: None)
+            digest = digest or file_digest(source, lambda done: tell(done // 2, header.size))
+            half = header.size // 2
+            adapt(
+                header,
+                folder / "model.gguf",
+                lambda done, total: tell(half + done * half // total, header.size),
+            )
+            save_tokenizer(header, folder)
+            model = describe(header, sizes, folder)
+            model = replace(
+                model,
+                name=name,
+                digest=digest,
+                title=title or model.title or name,
+                sampling=sampling or Sampling(),
+            )
+            save_model(model, folder)
+            tell(header.size, header.size)
+            self._put(folder, name)
+        return replace(model, folder=self.root / name)
+
+    def remove(self, name: str) -> None:
+        """Take a model off the shelf and delete its files. Raises ModelNotFound."""
+        folder = self.root / name
+        if not NAME.fullmatch(name) or not folder.is_dir():
+            raise ModelNotFound(f"There is no model named “{name}” on the shelf.")
+        # Renamed first: a crash halfway must not leave half a model under its name.
+        doomed = Path(tempfile.mkdtemp(prefix=REMOVED, dir=self.root))
+        folder.rename(doomed / "model")
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def free_name(self, name: str) -> str:
+        """`name`, if a model may be installed under it; else raises ModelError."""
+        if not NAME.fullmatch(name):
+            raise ModelError(
+                f"“{name}” cannot be a model's name: use up to 64 small letters, digits, dots, "
+                "dashes and underscores, beginning with a letter or digit."
+            )
+        if (self.root / name).exists():
+            raise ModelError(
+                f"There is a model named “{name}” on the shelf already; "
+                "remove it first or choose another name."
+            )
+        return name
+
+    @contextmanager
+    def incoming(self, size: int) -> Iterator[Path]:
+        """A hidden folder on the shelf's own disk, with room for `size` bytes, gone afterwards."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._clean()
+            free = shutil.disk_usage(self.root).free
+            if free < size + SPARE:
+                raise DiskFull(
+                    f"There is no room for the model: it needs {(size + SPARE) / 1e6:,.0f} MB and "
+                    f"{free / 1e6:,.0f} MB are free."
+                )
+            folder = Path(tempfile.mkdtemp(prefix=INCOMING, dir=self.root))
+        except OSError as error:
+            raise _disk_error(error) from error
+        try:
+            yield folder
+        except OSError as error:
+            raise _disk_error(error) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _put(self, folder: Path, name: str) -> None:
+        for path in (*folder.iterdir(), folder):
+            _sync(path)
+        folder.chmod(0o755)
+        self.free_name(name)
+        try:
+            folder.rename(self.root / name)
+        except OSError:
+            self.free_name(name)
+            raise
+        _sync(self.root)
+
+    def _clean(self) -> None:
+        """Remove what crashes left behind."""
+        for folder in self.root.glob(f"{REMOVED}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+        for folder in self.root.glob(f"{INCOMING}*"):
+            try:
+                changed = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+            except OSError:  # it is just being renamed into place
+                continue
+            if time.time() - changed > ABANDONED_AFTER:
+                log.info("Removing %s, left by a crash.", folder.name)
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def describe(header: Header, sizes: Dimensions, folder: Path) -> Model:
+    """What the file says of itself, its chat template tried out with the tokenizer in `folder`."""
+    tokenizer = Tokenizer.load(folder)
+    template = header.text("tokenizer.chat_template") or fallback_template(tokenizer)
+    turns = [Turn("user", "Hello"), Turn("assistant", "Hello!"), Turn("user", "How are you?")]
+    ChatTemplate(template, tokenizer).encode(turns)
+    return Model(
+        name="",
+        folder=folder,
+        title=_one_line(header.text("general.name")),
+        architecture="llama",
+        parameters=sum(tensor.elements for tensor in header.tensors),
+        quantisation=quantisation(header),
+        context_length=sizes.context_length,
+        size=(folder / "model.gguf").stat().st_size,
+        digest="",
+        kv_bytes_per_token=2 * sizes.blocks * sizes.kv_width * F16_BYTES,
+        chat_template=template,
+        license=_one_line(header.text("general.license")) or None,
+    )
+
+
+def save_model(model: Model, folder: Path) -> None:
+    values = asdict(model)
+    del values["folder"], values["name"]
+    text = json.dumps({"format": FORMAT} | values, ensure_ascii=False, indent=2)
+    (folder / FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def load_model(folder: Path) -> Model:
+    """Read `model.json`; the GGUF file is not opened. Raises ModelFileError."""
+    try:
+        values: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        if values.pop("format") != FORMAT:
+            raise ModelFileError(f"The model {folder.name} was installed by another Wick version.")
+        sampling = Sampling(**values.pop("sampling"))
+        model = Model(name=folder.name, folder=folder, sampling=sampling, **values)
+        size = model.weights.stat().st_size
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelFileError(f"The model {folder.name} is damaged: {error}.") from error
+    if size != model.size:
+        raise ModelFileError(f"The model {folder.name} is damaged: its weights are cut short.")
+    return model
+
+
+def name_for(source: Path) -> str:
+    """A name made from a file's: `SmolLM2 135M.Q4_1.gguf` becomes `smollm2-135m.q4_1`."""
+    stem = source.name.removesuffix(".gguf").lower()
+    return re.sub(r"[^a-z0-9._-]+", "-", stem).strip("._-")[:64] or "model"
+
+
+def file_digest(path: Path, progress: Callable[[int], None] | None = None) -> str:
+    """The SHA-256 of a file, in hex. `progress` hears the bytes done."""
+    digest, done = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+            done += len(piece)
+            if progress:
+                progress(done)
+    return digest.hexdigest()
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split())[:200]
+
+
+def _disk_error(error: OSError) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull("There is no room left on the disk for the model.")
+    return ModelError(f"The model could not be written: {error.strerror or error}.")
+
+
+def _sync(path: Path) -> None:
+    """Make a file, or the names in a folder, survive a power cut."""
+    if path.is_dir() and os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

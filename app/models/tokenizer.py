@@ -1,0 +1,114 @@
+"""Text to token ids and back, with a person's text and the template's own kept apart."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from tokenizers import Tokenizer as FastTokenizer
+
+from app.errors import ModelFileError
+from app.models import byte_alphabet
+from app.models.gguf import Header
+from app.models.vocabulary import (
+    SPACE,
+    TokenKind,
+    Vocabulary,
+    build_tokenizer,
+    read_vocabulary,
+)
+
+FILE: Final = "tokenizer.json"
+
+
+def save_tokenizer(header: Header, folder: Path) -> None:
+    """Write `tokenizer.json` and `vocabulary.json` for the GGUF file that `header` describes."""
+    vocabulary = read_vocabulary(header)
+    build_tokenizer(header, vocabulary).save(str(folder / FILE), pretty=False)
+    vocabulary.save(folder)
+
+
+class Tokenizer:
+    """The tokenizer of one model on the shelf. Any thread may use it."""
+
+    def __init__(self, fast: FastTokenizer, vocabulary: Vocabulary) -> None:
+        self._fast = fast
+        self._vocabulary = vocabulary
+        self.bos_id = vocabulary.bos_id
+        self.eos_id = vocabulary.eos_id
+        self.adds_bos = vocabulary.add_bos
+        self.end_ids = frozenset(vocabulary.end_ids)
+        self.special_ids = frozenset(vocabulary.specials)
+        self.vocab_size = len(vocabulary.tokens)
+        # Unused and unknown tokens are hidden from people's text but mark nothing in a template.
+        self._marks = {
+            vocabulary.tokens[index]: index
+            for index in reversed(vocabulary.specials)
+            if vocabulary.kinds[index] != TokenKind.UNUSED and vocabulary.tokens[index]
+        }
+        longest_first = sorted(self._marks, key=len, reverse=True)
+        self._mark = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizer:
+        """Read the tokenizer of an installed model. Raises ModelFileError if it is damaged."""
+        try:
+            fast = FastTokenizer.from_file(str(folder / FILE))
+        except Exception as error:  # `tokenizers` raises bare exceptions
+            raise ModelFileError(f"The tokenizer of {folder.name} cannot be read.") from error
+        return cls(fast, Vocabulary.load(folder))
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of plain text. Never a special token, whatever the text says."""
+        if not text:
+            return []
+        if self._vocabulary.model == "llama":
+            text = text.replace(" ", SPACE)
+            if self._vocabulary.space_prefix:
+                text = SPACE + text
+        try:
+            ids: list[int] = self._fast.encode(text, add_special_tokens=False).ids
+        except TypeError:  # half of a surrogate pair
+            clean = text.encode("utf-8", "replace").decode()
+            ids = self._fast.encode(clean, add_special_tokens=False).ids
+        return ids
+
+    def encode_template(self, text: str) -> list[int]:
+        """The ids of a template's own text: the names of special tokens become those tokens."""
+        ids: list[int] = []
+        for part in self.split_marks(text):
+            ids += [part] if isinstance(part, int) else self.encode(part)
+        return ids
+
+    def split_marks(self, text: str) -> list[int | str]:
+        """`text` cut at the names of special tokens: their ids, and the text between them."""
+        parts: list[int | str] = []
+        position = 0
+        for match in self._mark.finditer(text):
+            if match.start() > position:
+                parts.append(text[position : match.start()])
+            parts.append(self._marks[match.group()])
+            position = match.end()
+        if position < len(text):
+            parts.append(text[position:])
+        return parts
+
+    def special_text(self, index: int | None) -> str:
+        """The name of a special token, as templates write it; empty for None."""
+        return "" if index is None else self._vocabulary.tokens[index]
+
+    def has_special(self, name: str) -> bool:
+        return name in self._marks
+
+    def token_bytes(self, index: int) -> bytes:
+        """What the token adds to an answer; nothing for special tokens and unknown ids."""
+        if index in self.special_ids or not 0 <= index < self.vocab_size:
+            return b""
+        token, kind = self._vocabulary.tokens[index], self._vocabulary.kinds[index]
+        if self._vocabulary.model == "llama":
+            if kind == TokenKind.BYTE:
+                return bytes([int(token[3:5], 16)])
+            return token.replace(SPACE, " ").encode()
+        raw = byte_alphabet.to_bytes(token) if kind == TokenKind.NORMAL else None
+        return token.encode() if raw is None else raw

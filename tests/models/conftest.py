@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.models.gguf import read_header
+from app.models.shelf import Shelf
+from app.models.tokenizer import Tokenizer, save_tokenizer
+from tests.tiny_gguf import Flavour, write_tiny_gguf
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path / "models")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return write_tiny_gguf(tmp_path / "tiny.gguf")
+
+
+def make_tokenizer(folder: Path, flavour: Flavour, **overrides: object) -> Tokenizer:
+    source = write_tiny_gguf(folder / f"{flavour}.gguf", flavour=flavour, **overrides)  # type: ignore[arg-type]
+    save_tokenizer(read_header(source), folder)
+    return Tokenizer.load(folder)
+
+
+@pytest.fixture(scope="session")
+def bpe(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    return make_tokenizer(tmp_path_factory.mktemp("bpe"), "bpe")
+
+
+@pytest.fixture(scope="session")
+def spm(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    return make_tokenizer(tmp_path_factory.mktemp("spm"), "spm")
+
+
+@pytest.fixture(params=["bpe", "spm"])
+def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, Tokenizer)
+    return found

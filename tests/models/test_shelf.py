@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from app.errors import (
+    DiskFull,
+    ModelError,
+    ModelFileError,
+    ModelNotFound,
+    ModelUnsupported,
+    TemplateError,
+)
+from app.models import shelf as shelf_module
+from app.models.model import Sampling
+from app.models.shelf import ABANDONED_AFTER, Shelf, file_digest, name_for
+from tests.tiny_gguf import write_tiny_gguf
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def test_installing_listing_and_removing(shelf: Shelf, tiny: Path) -> None:
+    told: list[tuple[int, int]] = []
+    model = shelf.install(
+        tiny, "b", sampling=Sampling(temperature=0.2), progress=lambda *step: told.append(step)
+    )
+    shelf.install(tiny, "a", title="Another")
+    assert [(m.name, m.title) for m in shelf.models()] == [("a", "Another"), ("b", "Tiny")]
+    assert shelf.get("b") == model
+    assert model.sampling.temperature == 0.2
+    assert model.digest == file_digest(tiny)
+    assert model.size == model.weights.stat().st_size
+    assert (model.context_length, model.license) == (512, "cc0-1.0")
+    assert model.kv_bytes_per_token == 2 * 2 * 32 * 2
+    assert told == sorted(told)
+    assert told[-1] == (tiny.stat().st_size, tiny.stat().st_size)
+    shelf.remove("b")
+    assert [m.name for m in shelf.models()] == ["a"]
+    assert [path.name for path in shelf.root.iterdir()] == ["a"]
+
+
+def test_an_absent_shelf_is_empty(shelf: Shelf) -> None:
+    assert shelf.models() == []
+
+
+def test_listing_does_not_open_the_weights(shelf: Shelf, tiny: Path) -> None:
+    model = shelf.install(tiny, "a")
+    model.weights.write_bytes(bytes(model.size))
+    assert shelf.models() == [model]
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../a", "a/b", "a\\b", ".hidden", "A", "ä", "a\n", "a" * 65, "-a", "\0"]
+)
+def test_names_cannot_leave_the_shelf(shelf: Shelf, tiny: Path, name: str) -> None:
+    shelf.root.mkdir()
+    for action in (shelf.get, shelf.remove):
+        with pytest.raises(ModelNotFound, match="no model named"):
+            action(name)
+    with pytest.raises(ModelError, match="cannot be a model's name"):
+        shelf.free_name(name)
+    assert tiny.exists()
+
+
+def test_a_name_is_made_from_the_file_s() -> None:
+    assert name_for(Path("/x/SmolLM2 135M (new).Q4_1.gguf")) == "smollm2-135m-new-.q4_1"
+    assert name_for(Path("..x.gguf")) == "x"
+    assert name_for(Path("日本.gguf")) == "model"
+
+
+def test_a_taken_name_is_refused_and_stays_whole(shelf: Shelf, tiny: Path) -> None:
+    model = shelf.install(tiny, "a")
+    with pytest.raises(ModelError, match="already"):
+        shelf.install(tiny, "a")
+    assert shelf.get("a") == model
+
+
+def test_two_installations_of_one_name_give_one_model(shelf: Shelf, tiny: Path) -> None:
+    errors: list[ModelError] = []
+
+    def install() -> None:
+        try:
+            shelf.install(tiny, "a")
+        except ModelError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=install) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(errors) == 3
+    assert all("already" in str(error) for error in errors)
+    assert [path.name for path in shelf.root.iterdir()] == ["a"]
+
+
+def test_bad_files_leave_no_trace(shelf: Shelf, tmp_path: Path, tiny: Path) -> None:
+    text = tmp_path / "letter.gguf"
+    text.write_text("Dear model, how are you?")
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(tiny.read_bytes()[:-100])
+    other = write_tiny_gguf(tmp_path / "other.gguf", **{"general.architecture": "gemma"})  # type: ignore[arg-type]
+    bomb = write_tiny_gguf(
+        tmp_path / "bomb.gguf",
+        **{"tokenizer.chat_template": "{{ 'a' * 10**9 }}"},  # type: ignore[arg-type]
+    )
+    for path, error in (
+        (text, ModelFileError),
+        (cut, ModelFileError),
+        (tmp_path, ModelFileError),
+        (other, ModelUnsupported),
+        (bomb, TemplateError),
+    ):
+        with pytest.raises(error):
+            shelf.install(path, "bad")
+    assert not shelf.root.exists() or list(shelf.root.iterdir()) == []
+
+
+def test_a_file_without_a_template_gets_one(shelf: Shelf, tmp_path: Path) -> None:
+    source = write_tiny_gguf(tmp_path / "m.gguf", **{"tokenizer.chat_template": None})  # type: ignore[arg-type]
+    assert "<|im_start|>" in shelf.install(source).chat_template
+
+
+def test_broken_folders_are_logged_and_left_out(
+    shelf: Shelf, tiny: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = shelf.install(tiny, "whole")
+    for name in ("empty", "short", "strange", "newer"):
+        shutil.copytree(whole.folder, shelf.root / name)
+    (shelf.root / "empty/model.json").unlink()
+    (shelf.root / "short/model.gguf").write_bytes(b"GGUF")
+    (shelf.root / "strange/model.json").write_text("[]")
+    (shelf.root / "newer/model.json").write_text(json.dumps({"format": 99}))
+    (shelf.root / "a-file").write_text("")
+    with caplog.at_level(logging.WARNING):
+        assert shelf.models() == [whole]
+    assert len(caplog.records) == 4
+    with pytest.raises(ModelFileError, match="cut short"):
+        shelf.get("short")
+
+
+def test_what_a_crash_left_is_cleaned_and_what_is_under_way_is_not(
+    shelf: Shelf, tiny: Path
+) -> None:
+    for name in (".incoming-old", ".incoming-live", ".removed-half"):
+        (shelf.root / name).mkdir(parents=True)
+        (shelf.root / name / "model.gguf").write_text("GGUF")
+    for path in (shelf.root / ".incoming-old/model.gguf", shelf.root / ".incoming-old"):
+        past = path.stat().st_mtime - ABANDONED_AFTER - 1
+        os.utime(path, (past, past))
+    shelf.install(tiny, "a")
+    assert sorted(path.name for path in shelf.root.iterdir()) == [".incoming-live", "a"]
+    assert [model.name for model in shelf.models()] == ["a"]
+
+
+def test_a_full_disk_is_told_before_anything_is_written(
+    shelf: Shelf, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 1000))
+    with pytest.raises(DiskFull, match="no room"):
+        shelf.install(tiny, "a")
+    assert list(shelf.root.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_halfway_leaves_no_trace(
+    shelf: Shelf, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shelf_module, "adapt", fail)
+    with pytest.raises(DiskFull):
+        shelf.install(tiny, "a")
+    assert list(shelf.root.iterdir()) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException
@@ -43,7 +43,7 @@ def create_app(settings: Settings) -> Quart:
     app.register_error_handler(Exception, _confess)
 
     @app.while_serving
-    async def lifespan() -> AsyncIterator[None]:
+    async def lifespan() -> AsyncGenerator[None, None]:
         shelf = Shelf(settings.models_dir)
         hub, pulls = Hub(), Pulls(shelf)
         pulls.listeners.append(hub.models_changed)

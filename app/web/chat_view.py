@@ -67,6 +67,7 @@ async def picker_options(here: State, chat: Chat | None) -> tuple[list[Option], 
 
 async def models_offered(here: State) -> str | None:
     """The model to offer to a person who has none and gets none."""
-    if here.pulls.all() or await asyncio.to_thread(here.shelf.models):
+    models = await asyncio.to_thread(here.shelf.models)
+    if models or here.pulls.all():
         return None
     return here.settings.default_model

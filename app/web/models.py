@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from quart import Blueprint, Response
 
-from app.models.sources import find
+from app.models.catalogue import find
 from app.web.state import state
 
 blueprint = Blueprint("models", __name__, url_prefix="/models")

@@ -30,7 +30,7 @@ def host_name(host: str) -> str:
 
 def is_allowed_host(host: str, settings: Settings) -> bool:
     """An address (which no DNS answer can rebind), localhost, or a name from the settings."""
-    if not re.fullmatch(r"[\w.:\[\]-]+", host, re.ASCII):
+    if not re.fullmatch(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d+)?", host, re.ASCII | re.IGNORECASE):
         return False
     name = host_name(host)
     try:

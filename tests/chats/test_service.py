@@ -1,0 +1,327 @@
+"""The verbs on a real database and the real hub; the runner says what the test tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiosqlite
+import pytest
+
+from app.chats.hub import Hub
+from app.chats.service import Chats, Prompt
+from app.config import Settings
+from app.errors import (
+    ChatBusy,
+    ChatNotFound,
+    DiskFull,
+    InvalidMessage,
+    ModelNotFound,
+    QueueFull,
+    ShuttingDown,
+)
+from app.inference.pool import Pool
+from app.inference.protocol import Delta, Finished, Generate, Prefill
+from app.inference.runner_process import RunnerProcess
+from app.models.model import Turn
+from app.models.pulls import Pulls
+from app.models.shelf import Shelf
+from app.store import chats as chat_rows
+from app.store.db import Database, open_database
+from app.store.messages import Message
+from tests.inference.scripted import ScriptedRunner
+from tests.tiny_gguf import write_tiny_gguf
+
+CHAT, OTHER = "0123456789abcdef", "fedcba9876543210"
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    folder = tmp_path_factory.mktemp("shelf")
+    made = Shelf(folder / "models")
+    made.install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
+    return made
+
+
+@dataclass
+class House:
+    """Everything that the verbs need, with the runner that will be loaded."""
+
+    db: Database
+    hub: Hub
+    pool: Pool
+    chats: Chats
+    runner: ScriptedRunner
+
+    def prompt(self, text: str = "hello", client_id: str = "client01", chat: str = CHAT) -> Prompt:
+        return Prompt(user_id=1, chat_id=chat, text=text, client_id=client_id, model="tiny")
+
+    async def path(self, chat_id: str = CHAT) -> list[Message]:
+        return await self.chats.messages(await self.chats.find(1, chat_id))
+
+    async def ask(self, text: str = "hello", client_id: str = "client01", chat: str = CHAT) -> int:
+        """Submit, and wait until the runner has the request. The answer's id."""
+        await self.chats.submit(self.prompt(text, client_id, chat))
+        answer = (await self.path(chat))[-1].id
+        await until(lambda: any(c.id == answer for c in self.runner.sent))
+        return answer
+
+    async def ended(self, answer_id: int) -> Message:
+        await until(lambda: self.hub.stream(answer_id) is None)
+        for chat in await self.chats.recent(1):
+            for message in await self.path(chat.id):
+                if message.id == answer_id:
+                    return message
+        raise AssertionError("the answer is gone")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def built(tmp_path: Path, shelf: Shelf, **settings: int) -> AsyncIterator[House]:
+    values = Settings(data_dir=tmp_path, models_dir=tmp_path, threads=1, **settings)  # type: ignore[arg-type]
+    hub, pulls = Hub(), Pulls(shelf)
+    async with open_database(values.database) as db:
+        pool = Pool(values, shelf, pulls)
+        chats = Chats(values, db, shelf, pulls, pool, hub)
+        runner = ScriptedRunner(slots=values.slots)
+        yield House(db, hub, pool, chats, runner)
+        await pool.close("Wick was stopped.")
+        await chats.tasks.drain(5)
+
+
+@pytest.fixture
+async def house(
+    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[House]:
+    async with built(tmp_path, shelf) as house:
+
+        async def start(*_: object) -> ScriptedRunner:
+            return house.runner
+
+        monkeypatch.setattr(RunnerProcess, "start", start)
+        yield house
+
+
+def finished(number: int, reason: str = "stop") -> Finished:
+    return Finished(number, reason, 9, 4, 2, 0.1, 0.1, 0)  # type: ignore[arg-type]
+
+
+async def test_prompt_and_empty_answer_are_saved_before_submit_returns(house: House) -> None:
+    await house.chats.submit(house.prompt("Tell me\r\na story"))
+    question, answer = await house.path()
+    assert (question.text, question.status) == ("Tell me\na story", "done")
+    assert (answer.text, answer.status) == ("", "queued")
+    assert [c.title for c in await house.chats.recent(1)] == ["Tell me a story"]
+
+
+async def test_an_answer_is_saved_with_its_figures(house: House) -> None:
+    answer = await house.ask()
+    house.runner.say(Prefill(answer, 9, 9, 4, 0), Delta(answer, "Hi "), Delta(answer, "you"))
+    house.runner.say(finished(answer))
+    saved = await house.ended(answer)
+    assert (saved.status, saved.text, saved.finish_reason) == ("done", "Hi you", "stop")
+    assert (saved.prompt_tokens, saved.cached_tokens, saved.completion_tokens) == (9, 4, 2)
+    assert saved.first_token_seconds is not None
+
+
+async def test_the_next_request_carries_the_conversation(house: House) -> None:
+    first = await house.ask("one", "client01")
+    house.runner.say(Delta(first, "uno"), finished(first))
+    await house.ended(first)
+    await house.ask("two", "client02")
+    command = house.runner.sent[-1]
+    assert isinstance(command, Generate)
+    assert command.turns == (Turn("user", "one"), Turn("assistant", "uno"), Turn("user", "two"))
+
+
+async def test_the_same_submission_again_changes_nothing(house: House) -> None:
+    await house.ask()
+    await house.chats.submit(house.prompt())
+    await asyncio.gather(*(house.chats.submit(house.prompt()) for _ in range(5)))
+    assert len(await house.path()) == 2
+
+
+async def test_five_at_once_with_one_client_id_make_one_message(house: House) -> None:
+    await asyncio.gather(*(house.chats.submit(house.prompt()) for _ in range(5)))
+    assert len(await house.path()) == 2
+
+
+async def test_a_second_prompt_while_an_answer_runs_is_refused_in_words(house: House) -> None:
+    await house.ask()
+    with pytest.raises(ChatBusy, match="still being written"):
+        await house.chats.submit(house.prompt("more", "client02"))
+    assert len(await house.path()) == 2
+
+
+async def test_stop_keeps_the_text(house: House) -> None:
+    answer = await house.ask()
+    house.runner.say(Delta(answer, "Once upon"))
+    await until(lambda: bool(house.hub.stream(answer) and house.hub.stream(answer).text))  # type: ignore[union-attr]
+    await house.chats.stop(2, CHAT)  # a stranger's wish is nothing
+    await house.chats.stop(1, CHAT)
+    await until(lambda: len(house.runner.sent) == 2)
+    house.runner.say(finished(answer, "cancelled"))
+    saved = await house.ended(answer)
+    assert (saved.status, saved.text) == ("stopped", "Once upon")
+
+
+async def test_closing_interrupts_and_keeps_the_text(house: House) -> None:
+    answer = await house.ask()
+    house.runner.say(Delta(answer, "Once upon"))
+    await until(lambda: bool(house.hub.stream(answer) and house.hub.stream(answer).text))  # type: ignore[union-attr]
+    await house.pool.close("Wick was stopped.")
+    saved = await house.ended(answer)
+    assert (saved.status, saved.text, saved.error) == (
+        "interrupted",
+        "Once upon",
+        "Wick was stopped.",
+    )
+    with pytest.raises(ShuttingDown):
+        await house.chats.submit(house.prompt("more", "client02"))
+
+
+@pytest.mark.parametrize("text", ["", "  \n\t ", "\n\n"])
+async def test_nothing_to_send_is_refused(house: House, text: str) -> None:
+    with pytest.raises(InvalidMessage, match="nothing to send"):
+        await house.chats.submit(house.prompt(text))
+
+
+async def test_too_long_is_refused_with_the_figures(house: House) -> None:
+    with pytest.raises(InvalidMessage, match="100,001 characters"):
+        await house.chats.submit(house.prompt("x" * 100_001))
+    assert await house.chats.recent(1) == []
+
+
+async def test_what_no_database_can_hold_becomes_replacement_characters(house: House) -> None:
+    await house.chats.submit(house.prompt("a\ud800b\0c"))
+    assert (await house.path())[0].text == "a\ufffdb\ufffdc"
+
+
+async def test_unknown_model_saves_nothing(house: House) -> None:
+    for model in ("gone", "", "../tiny"):
+        with pytest.raises(ModelNotFound):
+            await house.chats.submit(Prompt(1, CHAT, "hello", "client01", model))
+    assert await house.chats.recent(1) == []
+
+
+async def test_strangers_find_nothing(house: House) -> None:
+    await house.ask()
+    for verb in (
+        house.chats.find(2, CHAT),
+        house.chats.submit(Prompt(2, CHAT, "hello", "client09", "tiny")),
+        house.chats.rename(2, CHAT, "mine"),
+        house.chats.delete(2, CHAT),
+        house.chats.restore(2, CHAT),
+        house.chats.find(1, "../../etc/passwd"),
+    ):
+        with pytest.raises(ChatNotFound):
+            await verb
+    assert await house.chats.recent(2) == []
+
+
+async def test_full_queue_saves_nothing(
+    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = asyncio.Event()
+
+    async def start(*_: object) -> ScriptedRunner:
+        await never.wait()
+        raise AssertionError
+
+    monkeypatch.setattr(RunnerProcess, "start", start)
+    async with built(tmp_path, shelf, queue_limit=1, slots=1) as house:
+        await house.chats.submit(house.prompt())
+        with pytest.raises(QueueFull, match="waiting for tiny"):
+            await house.chats.submit(house.prompt("more", "client02", OTHER))
+        assert len(await house.chats.recent(1)) == 1
+
+
+async def test_full_disk_at_submission_saves_nothing_and_says_so(house: House) -> None:
+    async def fill(connection: aiosqlite.Connection) -> None:
+        await connection.execute("PRAGMA max_page_count = 1")
+
+    await house.db.write(fill)
+    with pytest.raises(DiskFull, match="no room left"):
+        await house.chats.submit(house.prompt("x" * 90_000))
+    assert await house.chats.recent(1) == []
+
+
+async def test_full_disk_at_the_end_keeps_the_answer_until_there_is_room(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.chats.answer.RETRY_SECONDS", 0.01)
+    answer = await house.ask()
+
+    async def pages(connection: aiosqlite.Connection, count: int) -> None:
+        await connection.execute(f"PRAGMA max_page_count = {count}")
+
+    await house.db.write(lambda c: pages(c, 1))
+    house.runner.say(Delta(answer, "x" * 90_000), finished(answer))
+    await until(lambda: "not saved yet" in trouble_of(house, answer))
+    await house.db.write(lambda c: pages(c, 1_000_000))
+    saved = await house.ended(answer)
+    assert (saved.status, len(saved.text)) == ("done", 90_000)
+
+
+def trouble_of(house: House, answer_id: int) -> str:
+    stream = house.hub.stream(answer_id)
+    assert stream is not None, "the stream is gone before its text was saved"
+    return stream.trouble
+
+
+async def test_deleted_chats_come_back_whole(house: House) -> None:
+    answer = await house.ask()
+    house.runner.say(Delta(answer, "Hi"), finished(answer))
+    await house.ended(answer)
+    await house.chats.delete(1, CHAT)
+    assert await house.chats.recent(1) == []
+    await house.chats.restore(1, CHAT)
+    assert len(await house.path()) == 2
+
+
+async def test_deleting_stops_the_answer(house: House) -> None:
+    answer = await house.ask()
+    await house.chats.delete(1, CHAT)
+    assert [c.id for c in house.runner.sent] == [answer, answer]
+
+
+async def test_names_are_checked(house: House) -> None:
+    await house.ask()
+    await house.chats.rename(1, CHAT, "  Foxes \n of the  world ")
+    assert (await house.chats.recent(1))[0].title == "Foxes of the world"
+    with pytest.raises(InvalidMessage):
+        await house.chats.rename(1, CHAT, "   ")
+
+
+async def test_recovery_ends_what_a_crash_left(house: House) -> None:
+    await house.chats.submit(house.prompt())
+    await house.chats.recover()
+    assert (await house.path())[-1].status == "interrupted"
+
+
+async def test_recovery_empties_the_old_trash(house: House) -> None:
+    await house.ask()
+    await house.db.write(lambda c: chat_rows.set_deleted(c, 1, CHAT, 1.0))
+    await house.chats.recover()
+    assert await house.chats.find(1, CHAT) is None
+
+
+async def test_a_subscriber_hears_only_of_its_own_user_and_chat(house: House) -> None:
+    mine, other_chat = house.hub.subscribe(1, CHAT), house.hub.subscribe(1, OTHER)
+    stranger = house.hub.subscribe(2, CHAT)
+    answer = await house.ask()
+    house.runner.say(Delta(answer, "secret"))
+    await until(lambda: answer in mine.streams)
+    assert mine.messages
+    assert other_chat.sidebar
+    assert not other_chat.messages
+    assert not other_chat.streams
+    assert not stranger.wake.is_set()

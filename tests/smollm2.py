@@ -1,0 +1,22 @@
+"""The real model for tests and benchmarks: pulled once, as a person would, and kept in `.cache`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from app.models.shelf import Shelf
+
+NAME = "smollm2-135m"
+
+
+def shelf_with_smollm2() -> Path:
+    """The folder of a shelf that holds SmolLM2-135M; it is only to be read."""
+    folder = Path(__file__).parents[1] / ".cache" / "models"
+    if NAME not in [model.name for model in Shelf(folder).models()]:
+        environment = os.environ | {"WICK_MODELS_DIR": str(folder)}
+        command = [sys.executable, "-m", "app", "models", "pull", NAME]
+        subprocess.run(command, env=environment, check=True)
+    return folder

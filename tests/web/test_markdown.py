@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import re
+
+import nh3
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.web.markdown import escape_text, render_markdown
+
+# What a model or a person might write in the hope that it becomes markup.
+HOSTILE = [
+    "<script>window.__pwned=1</script>",
+    "<img src=x onerror=alert(1)>",
+    "<div hx-get='/x' hx-trigger=load>x</div>",
+    "<div hx-swap-oob='innerHTML:#log'>x</div>",
+    "<hx-partial hx-target='#log'>x</hx-partial>",
+    "[x](javascript:alert(1))",
+    "[x](data:text/html;base64,PHNjcmlwdD4=)",
+    "[x](vbscript:x)",
+    "![x](https://tracker.example/pixel.png)",
+    '[x](https://e.example "onmouseover=alert(1)")',
+    "[x](<https://e.example' onclick='alert(1)>)",
+    "<a href='https://e.example' style='position:fixed'>x</a>",
+    "```html onload=x\n</code></pre><script>1</script>\n```",
+    "`</code><script>1</script>`",
+    "|<b hx-on:click=x>a</b>|\n|-|\n|<script>|",
+    "&lt;script&gt;",
+    "<svg><use href='#x'></svg>",
+    "<iframe srcdoc='<script>1</script>'></iframe>",
+    "<!-- <hx-oob> -->",
+    "<style>*{display:none}</style>",
+    "<form action=/x><button>x</form>",
+    "<meta http-equiv=refresh content=0>",
+    "<base href=//e.example>",
+]
+FORBIDDEN = re.compile(
+    r"<(script|img|iframe|svg|style|form|meta|base|object|embed|link|template|hx-)"
+    r"|<[^>]*\s(on\w+|hx-[\w:-]+|data-[\w-]+|id|style|srcdoc|action)\s*="
+    r"|(href)=\"(javascript|data|vbscript):",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_written_becomes_markup(text: str) -> None:
+    assert not FORBIDDEN.search(render_markdown(text))
+    assert "<" not in escape_text(text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([*HOSTILE, "\n", "\n\n", "> ", "- ", "```", "`", "*", "<", '"']), max_size=8
+    )
+)
+def test_no_combination_of_it_does(parts: list[str]) -> None:
+    assert not FORBIDDEN.search(render_markdown("".join(parts)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text())
+def test_any_text_renders_and_cleaning_again_changes_nothing_forbidden(text: str) -> None:
+    html = str(render_markdown(text))
+    assert not FORBIDDEN.search(html)
+    assert nh3.is_html(html) or not text.strip() or html
+
+
+def test_what_people_expect_of_markdown() -> None:
+    html = render_markdown(
+        "# Title\n\n1. one\n2. two\n\n- [x] done\n- [ ] open\n\n| a | b |\n|:-:|--|\n| 1 | 2 |\n\n"
+        "~~gone~~ **bold** [Wick](https://wick.example)\n\n```python\nprint('hi')\n```\n"
+    )
+    for piece in (
+        "<h1>Title</h1>",
+        "<ol>",
+        'type="checkbox"',
+        'align="center"',
+        "<s>gone</s>",
+        "<strong>bold</strong>",
+        'target="_blank"',
+        "noopener",
+        '<span class="nb">print</span>',
+    ):
+        assert piece in html
+
+
+def test_unknown_languages_are_shown_as_they_are() -> None:
+    assert "a &lt; b" in render_markdown("```klingon\na < b\n```")
+
+
+def test_deep_nesting_ends() -> None:
+    assert render_markdown("> " * 5000 + "x")
+    assert render_markdown("- " * 2000 + "x")
+    assert render_markdown("[" * 3000 + "x")
+
+
+def test_escaped_text_keeps_carriage_returns() -> None:
+    assert escape_text("a\r\nb<") == "a&#13;\nb&lt;"

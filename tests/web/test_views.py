@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+import pytest
+
+from app.chats.context import first_seen, turns_of
+from app.chats.service import title_of
+from app.chats.streams import Stream
+from app.models.model import Turn
+from app.store.chats import Chat
+from app.store.messages import Message
+from app.web.views import group_by_day, present, status_line
+
+MESSAGE = Message(
+    id=1,
+    chat_id="c",
+    parent_id=None,
+    role="assistant",
+    text="",
+    status="done",
+    client_id=None,
+    model="tiny",
+    error=None,
+    finish_reason="stop",
+    prompt_tokens=1,
+    cached_tokens=0,
+    completion_tokens=10,
+    prefill_seconds=0.1,
+    decode_seconds=0.5,
+    first_token_seconds=0.1,
+    dropped=0,
+    created_at=0.0,
+    finished_at=1.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"status": "stopped"}, "Stopped"),
+        ({"status": "failed", "error": "It broke."}, "It broke."),
+        ({"status": "interrupted", "error": "It fell."}, "Interrupted: It fell."),
+        ({"finish_reason": "length"}, "Ended at the length limit"),
+        ({}, ""),
+    ],
+)
+def test_every_ending_has_its_words(changes: dict[str, str], line: str) -> None:
+    assert present(replace(MESSAGE, **changes), None).line == line  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("stream", "line"),
+    [
+        (Stream(1, "c", 1, "m", place=1), "Waiting: next in line"),
+        (Stream(1, "c", 1, "m", place=3), "Waiting: number 3 in line"),
+        (Stream(1, "c", 1, "m", status="loading", detail="Loading"), "Loading"),
+        (
+            Stream(1, "c", 1, "m", status="prefill", prompt_done=30, prompt_total=120),
+            "Reading the conversation: 25 %",
+        ),
+        (Stream(1, "c", 1, "m", status="prefill"), "Reading the conversation: 0 %"),
+        (Stream(1, "c", 1, "m", status="streaming"), "Writing"),
+        (Stream(1, "c", 1, "m", status="streaming", trouble="Not saved."), "Not saved."),
+    ],
+)
+def test_every_live_status_has_its_words(stream: Stream, line: str) -> None:
+    assert status_line(stream) == line
+    assert present(MESSAGE, stream).is_live
+
+
+def test_figures_say_how_fast_it_was() -> None:
+    assert present(MESSAGE, None).note == "10 tokens · 20 a second"
+
+
+def test_chats_are_grouped_as_people_speak() -> None:
+    now = dt.datetime(2026, 3, 15, 12).astimezone()
+    ages = [0, 0, 1, 4, 40]
+    chats = [
+        Chat(str(n), 1, f"c{n}", "m", None, 0, (now - dt.timedelta(days=age)).timestamp(), None)
+        for n, age in enumerate(ages)
+    ]
+    groups = group_by_day(chats, now.date())
+    assert [(g.heading, len(g.chats)) for g in groups] == [
+        ("Today", 2),
+        ("Yesterday", 1),
+        ("Last 7 days", 1),
+        ("February 2026", 1),
+    ]
+
+
+def said(number: int, role: str, text: str) -> Message:
+    return replace(MESSAGE, id=number, role=role, text=text)  # type: ignore[arg-type]
+
+
+def test_unanswered_questions_are_asked_together() -> None:
+    path = [said(1, "user", "a"), said(2, "assistant", ""), said(3, "user", "b")]
+    assert turns_of(path) == (Turn("user", "a\n\nb"),)
+
+
+def test_divider_stands_before_the_first_message_that_is_seen() -> None:
+    path = [
+        said(1, "user", "a"),
+        said(2, "assistant", "b"),
+        said(3, "user", "c"),
+        said(4, "assistant", ""),
+        said(5, "user", "d"),
+        said(6, "assistant", "e"),
+    ]
+    assert first_seen(path, 0) is None
+    assert first_seen(path, 2) == 3
+    assert first_seen(path, 3) == 6
+
+
+def test_titles_are_short_and_on_one_line() -> None:
+    assert title_of("  hello\n world ") == "hello world"
+    assert len(title_of("word " * 50)) <= 60
+    assert title_of("x" * 100) == "x" * 59 + "…"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +26,6 @@ ALLOWED = {
     "cli": {"errors", "config", "factory", "models"},
     "__main__": {"cli"},
 }
-CHILD_SIDE = {"runner", "assembly", "scheduler", "sequence", "kv", "sampling", "decoding", "engine"}
 
 
 def imports_of(path: Path) -> set[str]:
@@ -59,6 +60,15 @@ def test_inference_and_store_know_nothing_of_the_web() -> None:
     for room in ("inference", "store", "models"):
         for path in (APP / room).rglob("*.py"):
             assert not any(n.startswith(("quart", "hypercorn")) for n in imports_of(path)), path
+
+
+def test_the_runner_loads_nothing_of_the_web_or_the_store() -> None:
+    code = "import sys, app.inference.runner, app.inference.assembly; print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    wrong = {"quart", "hypercorn", "aiosqlite", "ctransformers", "huggingface_hub", "app.config"}
+    assert wrong.isdisjoint(loaded)
+    assert not any(name.startswith(("app.web", "app.store", "app.chats")) for name in loaded)
 
 
 def test_sql_lives_in_the_store() -> None:

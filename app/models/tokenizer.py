@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from tokenizers import Tokenizer as FastTokenizer
 
@@ -51,7 +51,7 @@ class Tokenizer:
         self._mark = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     @classmethod
-    def load(cls, folder: Path) -> Tokenizer:
+    def load(cls, folder: Path) -> Self:
         """Read the tokenizer of an installed model. Raises ModelFileError if it is damaged."""
         try:
             fast = FastTokenizer.from_file(str(folder / FILE))

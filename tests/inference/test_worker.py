@@ -12,11 +12,9 @@ from app.errors import ModelLoadError, QueueFull, ShuttingDown
 from app.inference.protocol import (
     Cancel,
     Delta,
-    Event,
     Failed,
     Finished,
     Generate,
-    Loaded,
     Prefill,
 )
 from app.inference.worker import (
@@ -29,38 +27,7 @@ from app.inference.worker import (
     Worker,
 )
 from app.models.model import Turn
-
-
-class ScriptedRunner:
-    """Remembers what it is sent; says what `say` is given; dies when told."""
-
-    pid = 4242
-
-    def __init__(self, slots: int = 1) -> None:
-        self.loaded = Loaded(slots=slots, context_length=512, seconds=0.0)
-        self.sent: list[Generate | Cancel] = []
-        self._says: asyncio.Queue[Event | None] = asyncio.Queue()
-
-    def send(self, command: Generate | Cancel) -> None:
-        self.sent.append(command)
-
-    def say(self, *events: Event) -> None:
-        for event in events:
-            self._says.put_nowait(event)
-
-    def die(self) -> None:
-        self._says.put_nowait(None)
-
-    async def events(self) -> AsyncIterator[Event]:
-        while (event := await self._says.get()) is not None:
-            yield event
-
-    async def how_it_ended(self) -> str:
-        return "unexpectedly (SIGKILL)"
-
-    async def kill(self) -> None:
-        self.die()
-
+from tests.inference.scripted import ScriptedRunner
 
 T = TypeVar("T", bound=RequestEvent)
 

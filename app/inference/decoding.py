@@ -1,0 +1,85 @@
+"""From token bytes to the text a person sees: whole characters only, and nothing past a stop."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterable
+
+
+class TextDecoder:
+    """UTF-8 in pieces. What is not UTF-8, and NUL, becomes U+FFFD; however the bytes are cut,
+    the concatenated text is the same."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, data: bytes, *, final: bool = False) -> str:
+        return self._decoder.decode(data, final).replace("\0", "\ufffd")
+
+
+class StopFilter:
+    """Passes text on up to the first stop string, holding back what might begin one."""
+
+    def __init__(self, stops: Iterable[str]) -> None:
+        self._stops = tuple(stop for stop in stops if stop)
+        self._held = ""
+        self.stopped = False
+
+    def feed(self, text: str) -> str:
+        """The text that is certain now. Once `stopped`, always empty."""
+        if self.stopped:
+            return ""
+        self._held += text
+        # The stop that is complete first wins, so that the cut between tokens plays no part.
+        ends = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if ends:
+            self.stopped = True
+            passed, self._held = self._held[: min(ends)[1]], ""
+            return passed
+        keep = self._undecided()
+        passed, self._held = self._held[: len(self._held) - keep], self._held[-keep:] * bool(keep)
+        return passed
+
+    def flush(self) -> str:
+        """What was held back and turned out not to be a stop."""
+        passed, self._held = self._held, ""
+        return passed
+
+    def _undecided(self) -> int:
+        """How many characters at the end may be the beginning of a stop."""
+        longest = max((len(stop) for stop in self._stops), default=1) - 1
+        for size in range(min(longest, len(self._held)), 0, -1):
+            tail = self._held[-size:]
+            if any(stop.startswith(tail) for stop in self._stops):
+                return size
+        return 0
+
+
+class AnswerText:
+    """Token bytes in, certain text out. `text` is all that was passed on so far."""
+
+    def __init__(self, stops: Iterable[str]) -> None:
+        self._decoder = TextDecoder()
+        self._filter = StopFilter(stops)
+        self._parts: list[str] = []
+
+    @property
+    def stopped(self) -> bool:
+        return self._filter.stopped
+
+    @property
+    def text(self) -> str:
+        return "".join(self._parts)
+
+    def feed(self, data: bytes) -> str:
+        return self._pass_on(self._filter.feed(self._decoder.feed(data)))
+
+    def flush(self) -> str:
+        """The end of the answer: half characters and held-back text come out."""
+        rest = self._filter.feed(self._decoder.feed(b"", final=True))
+        return self._pass_on(rest + self._filter.flush())
+
+    def _pass_on(self, text: str) -> str:
+        if text:
+            self._parts.append(text)
+        return text

@@ -1,0 +1,48 @@
+"""What the runner asks of an engine: weights that make contexts, contexts that evaluate tokens.
+
+An engine knows nothing of text, chats or sampling; above this line nobody knows which one runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Logits = NDArray[np.float32]
+
+
+class EngineError(RuntimeError):
+    """The engine refused one evaluation or one context; the weights are still good."""
+
+
+class Context(Protocol):
+    """One KV cache. Used by one thread at a time; different contexts may run side by side."""
+
+    def evaluate(self, tokens: Sequence[int], past: int, threads: int) -> Logits:
+        """The logits after `tokens`, shape (vocab_size,), float32; the array is the caller's.
+
+        `past`: how many positions of the cache stay; what lies beyond is overwritten, so that
+        truncating is only a smaller `past`. At most `Engine.max_slice` tokens a call. Raises
+        ValueError for ids or positions out of range, EngineError when the engine fails.
+        """
+
+    def close(self) -> None: ...
+
+
+class Engine(Protocol):
+    """The weights of one model in memory. All attributes are counted in tokens."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def context_length(self) -> int: ...
+    @property
+    def max_slice(self) -> int: ...
+
+    def new_context(self) -> Context:
+        """An empty context. Raises EngineError when there is no memory for it."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,73 @@
+"""Remembers how the model itself spelled its answers in tokens.
+
+The same text can be cut into tokens in many ways, and a model does not always choose the
+tokenizer's. Retokenised, an answer would part from the KV cache that still holds it; remembered,
+a chat goes on exactly where it stood.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer as FastTokenizer
+
+from app.models.tokenizer import Tokenizer
+from app.models.vocabulary import Vocabulary
+
+_REMEMBERED = 512  # answers
+_LONGEST_OPENING = 4096  # tokens between the last special token and the answer
+
+
+class RememberingTokenizer(Tokenizer):
+    """A tokenizer whose `encode` gives an answer's text the ids it was generated with."""
+
+    def __init__(self, fast: FastTokenizer, vocabulary: Vocabulary) -> None:
+        super().__init__(fast, vocabulary)
+        self._answers: OrderedDict[str, list[int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def remember(self, prompt: Sequence[int], answer: Sequence[int], text: str) -> None:
+        """`answer`: the ids that followed `prompt`, `text`: what they say, as it was sent out.
+
+        The next prompt of the chat holds the answer in one run with what the template wrote
+        before it, such as "assistant\\n", back to the nearest special token.
+        """
+        spelled = b"".join(map(self.token_bytes, answer)).decode("utf-8", "replace")
+        # Part of a stop string or of a character may be missing, and special ids never return:
+        # text must not bring them back.
+        if not text or spelled != text or not self.special_ids.isdisjoint(answer):
+            return
+        opening = self._after_last_special(prompt)
+        if opening is None:
+            return
+        before = self._text_of(opening)
+        if before is not None:
+            self._store(before + text, [*opening, *answer])
+
+    def encode(self, text: str) -> list[int]:
+        with self._lock:
+            known = self._answers.get(text)
+            if known is not None:
+                self._answers.move_to_end(text)
+                return list(known)
+        return super().encode(text)
+
+    def _store(self, text: str, ids: list[int]) -> None:
+        with self._lock:
+            self._answers[text] = ids
+            self._answers.move_to_end(text)
+            while len(self._answers) > _REMEMBERED:
+                self._answers.popitem(last=False)
+
+    def _after_last_special(self, prompt: Sequence[int]) -> list[int] | None:
+        for size in range(min(len(prompt), _LONGEST_OPENING)):
+            if prompt[-1 - size] in self.special_ids:
+                return list(prompt[len(prompt) - size :])
+        return None
+
+    def _text_of(self, ids: Sequence[int]) -> str | None:
+        """The text that is tokenised to `ids`; some tokenizers put a space of their own first."""
+        text = b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
+        return next((t for t in (text, text[1:]) if self.encode(t) == list(ids)), None)

@@ -1,0 +1,132 @@
+"""One running request: its prompt is read in slices, then each step makes one token."""
+
+from __future__ import annotations
+
+import time
+from collections import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.inference.decoding import AnswerText
+from app.inference.engine import Logits
+from app.inference.kv import ContextPool
+from app.inference.pacing import Kind, Pacer
+from app.inference.protocol import Delta, Event, Finished, FinishReason, Generate, Prefill
+from app.inference.sampling import Sampler
+from app.inference.window import Fitted
+
+
+class Vocabulary(Protocol):
+    """What a running sequence must know of a tokenizer."""
+
+    @property
+    def end_ids(self) -> frozenset[int]: ...
+    def token_bytes(self, index: int, /) -> bytes: ...
+    def remember(
+        self, prompt: abc.Sequence[int], answer: abc.Sequence[int], text: str, /
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What all sequences of a runner share. `clock` counts seconds."""
+
+    contexts: ContextPool
+    context_length: int
+    vocabulary: Vocabulary
+    pacer: Pacer
+    clock: Callable[[], float] = time.monotonic
+
+
+class Sequence:
+    """Holds a context from its making until it ended or is closed. Stepped by one thread at once.
+
+    Making one raises EngineError when there is no context for it.
+    """
+
+    def __init__(self, request: Generate, prompt: Fitted, room: Room) -> None:
+        self._request = request
+        self._prompt = prompt
+        self._room = room
+        self._ids = list(prompt.tokens)  # the prompt, then the answer
+        self._sampler = Sampler(request.sampling, exempt=room.vocabulary.end_ids)
+        self._text = AnswerText(request.stop)
+        self._started = room.clock()
+        self._first_token: float | None = None
+        self._live, self._cached = room.contexts.acquire(prompt.tokens)
+        self.ended = False
+
+    @property
+    def kind(self) -> Kind:
+        return "prefill" if self._first_token is None else "decode"
+
+    def progress(self) -> Prefill:
+        return Prefill(
+            id=self._request.id,
+            done=len(self._live.tokens),
+            total=len(self._prompt.tokens),
+            cached=self._cached,
+            dropped=self._prompt.dropped,
+        )
+
+    def step(self, threads: int) -> list[Event]:
+        """One slice of the prompt or one token of the answer, and what there is to tell of it."""
+        if self._first_token is not None:
+            return self._next_token(self._evaluate(1, threads))
+        total = len(self._prompt.tokens)
+        left = total - len(self._live.tokens)
+        logits = self._evaluate(min(left, self._room.pacer.slice_size(threads)), threads)
+        if len(self._live.tokens) < total:
+            return [self.progress()]
+        self._first_token = self._room.clock()
+        return [self.progress(), *self._next_token(logits)]
+
+    def end(self, reason: FinishReason) -> list[Event]:
+        """The last events. The context goes back, with all it holds, for the chat to go on."""
+        rest = self._text.flush()
+        answer = self._ids[len(self._prompt.tokens) :]
+        self._room.vocabulary.remember(self._prompt.tokens, answer, self._text.text)
+        self.close()
+        now = self._room.clock()
+        first = now if self._first_token is None else self._first_token
+        finished = Finished(
+            id=self._request.id,
+            reason=reason,
+            prompt_tokens=len(self._prompt.tokens),
+            cached_tokens=self._cached,
+            completion_tokens=len(answer),
+            prefill_seconds=first - self._started,
+            decode_seconds=now - first,
+            dropped=self._prompt.dropped,
+        )
+        return [*self._delta(rest), finished]
+
+    def close(self) -> None:
+        """Gives the context back; without effect when that has happened."""
+        if not self.ended:
+            self.ended = True
+            self._room.contexts.release(self._live)
+
+    def _evaluate(self, count: int, threads: int) -> Logits:
+        kind, past = self.kind, len(self._live.tokens)
+        started = self._room.clock()
+        logits = self._live.evaluate(self._ids[past : past + count], threads)
+        self._room.pacer.record(kind, threads, count, self._room.clock() - started)
+        return logits
+
+    def _next_token(self, logits: Logits) -> list[Event]:
+        token = self._sampler.choose(logits, self._ids)
+        if token in self._room.vocabulary.end_ids:
+            return self.end("stop")
+        self._ids.append(token)
+        events = self._delta(self._text.feed(self._room.vocabulary.token_bytes(token)))
+        if self._text.stopped:
+            return [*events, *self.end("stop")]
+        made = len(self._ids) - len(self._prompt.tokens)
+        if made >= self._request.max_tokens or len(self._ids) >= self._room.context_length:
+            return [*events, *self.end("length")]
+        return events
+
+    def _delta(self, text: str) -> list[Event]:
+        return [Delta(self._request.id, text)] if text else []

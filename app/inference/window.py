@@ -1,0 +1,112 @@
+"""Which turns of a conversation the model sees when not all of them fit its window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from app.errors import PromptTooLong
+from app.models.model import Turn
+
+Encode = Callable[[Sequence[Turn]], list[int]]
+_KEEP = 0.6  # of the limit stays when turns must leave
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """tokens: the whole prompt; dropped: how many of the oldest turns it leaves out."""
+
+    tokens: list[int]
+    dropped: int
+
+
+def reserve(max_tokens: int, context_length: int) -> int:
+    """Tokens kept free for the answer: never more than a quarter of the window."""
+    return max(1, min(max_tokens, context_length // 4))
+
+
+def fit(turns: Sequence[Turn], encode: Encode, limit: int) -> Fitted:
+    """The newest turns whose prompt has at most `limit` tokens. System turns always stay.
+
+    A user's turn leaves together with its answers. When turns must leave, enough of them leave to
+    come down to 60 % of the limit, and the same history always loses the same turns: so the
+    beginning of the prompt, and with it the KV cache, stays the same for many turns of a chat.
+    Raises PromptTooLong when the newest message alone does not fit.
+    """
+    if not turns:
+        raise ValueError("a prompt needs at least one turn")
+    tokens = encode(turns)
+    if len(tokens) <= limit:
+        return Fitted(tokens, 0)
+    window = _Window(turns, encode)
+    start = window.start(limit)
+    while True:
+        kept = window.from_exchange(start)
+        tokens = encode(kept)
+        if len(tokens) <= limit:
+            return Fitted(tokens, len(turns) - len(kept))
+        if start >= len(window.exchanges) - 1:
+            raise PromptTooLong(
+                f"This message is about {len(tokens):,} tokens long; "
+                f"the model can read {limit:,} at once. Please shorten it."
+            )
+        start += 1  # a template whose parts do not simply add up
+
+
+class _Window:
+    """The conversation as exchanges (a user's turn and what follows it) and their weights."""
+
+    def __init__(self, turns: Sequence[Turn], encode: Encode) -> None:
+        self._turns = turns
+        self._encode = encode
+        self.exchanges = _exchanges(turns)
+        self._shared = self._measure_shared()
+
+    def from_exchange(self, start: int) -> list[Turn]:
+        """All system turns, and the others from that exchange on, in their order."""
+        kept = {index for exchange in self.exchanges[start:] for index in exchange}
+        return [t for i, t in enumerate(self._turns) if i in kept or t.role == "system"]
+
+    def start(self, limit: int) -> int:
+        """The first exchange that stays, found by living the chat again from its first message."""
+        start, total = 0, self._shared
+        weights: list[int] = []
+        for number, exchange in enumerate(self.exchanges):
+            asked = self._weight(exchange[:1])  # at that time the answer was not yet there
+            if total + asked > limit:
+                while start < number and total + asked > limit * _KEEP:
+                    total -= weights[start]
+                    start += 1
+            weights.append(self._weight(exchange))
+            total += weights[-1]
+        return start
+
+    def _weight(self, exchange: Sequence[int]) -> int:
+        return self._size(exchange) - self._shared
+
+    def _size(self, indexes: Sequence[int]) -> int:
+        wanted = set(indexes)
+        return len(
+            self._encode(
+                [t for i, t in enumerate(self._turns) if i in wanted or t.role == "system"]
+            )
+        )
+
+    def _measure_shared(self) -> int:
+        """Tokens that every prompt has once: system turns, and what the template puts around."""
+        if len(self.exchanges) < 2:
+            return 0
+        first, second = self.exchanges[:2]
+        return max(0, self._size(first) + self._size(second) - self._size([*first, *second]))
+
+
+def _exchanges(turns: Sequence[Turn]) -> list[list[int]]:
+    """The indexes of the turns, system turns aside, each group beginning at a user's turn."""
+    groups: list[list[int]] = []
+    for index, turn in enumerate(turns):
+        if turn.role == "system":
+            continue
+        if turn.role == "user" or not groups:
+            groups.append([])
+        groups[-1].append(index)
+    return groups

@@ -1,0 +1,82 @@
+"""An engine without weights: what it says is a rule, what it did is a list, pauses are injected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from app.inference.engine import EngineError, Logits
+
+END = 0
+VOCAB = 256
+
+
+def alphabet(tokens: Sequence[int]) -> int:
+    """After n tokens comes the nth letter: any loss in the cache would show in the text."""
+    return ord("a") + len(tokens) % 26
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    context: int
+    tokens: tuple[int, ...]
+    past: int
+    threads: int
+
+
+@dataclass
+class ScriptedEngine:
+    """`rule` says which token follows; `before` is called before each evaluation."""
+
+    rule: Callable[[Sequence[int]], int] = alphabet
+    before: Callable[[Evaluation], None] = lambda evaluation: None
+    context_length: int = 1000
+    vocab_size: int = VOCAB
+    max_slice: int = 128
+    most_contexts: int = 100
+    contexts: list[ScriptedContext] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
+
+    def new_context(self) -> ScriptedContext:
+        if len(self.contexts) >= self.most_contexts:
+            raise EngineError("no memory")
+        self.contexts.append(ScriptedContext(self, len(self.contexts)))
+        return self.contexts[-1]
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class ScriptedContext:
+    engine: ScriptedEngine
+    number: int
+    tokens: list[int] = field(default_factory=list)
+    closed: bool = False
+
+    def evaluate(self, tokens: Sequence[int], past: int, threads: int) -> Logits:
+        evaluation = Evaluation(self.number, tuple(tokens), past, threads)
+        assert past <= len(self.tokens)
+        self.engine.before(evaluation)
+        self.engine.evaluations.append(evaluation)
+        self.tokens = [*self.tokens[:past], *tokens]
+        logits = np.zeros(VOCAB, np.float32)
+        logits[self.engine.rule(self.tokens)] = 10
+        return logits
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Bytes:
+    """A tokenizer: every byte is a token, zero ends an answer."""
+
+    end_ids = frozenset({END})
+
+    def token_bytes(self, index: int, /) -> bytes:
+        return bytes([index])
+
+    def remember(self, prompt: Sequence[int], answer: Sequence[int], text: str, /) -> None:
+        pass

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from app.inference.pacing import Kind, Pacer
+
+
+class Machine:
+    """A pacer on a machine where a step takes what `seconds` says."""
+
+    def __init__(self, threads: int, seconds: dict[int, float]) -> None:
+        self.now = 0.0
+        self.seconds = seconds
+        self.pacer = Pacer(threads, clock=lambda: self.now)
+
+    def step(self, kind: Kind = "decode", limit: int = 99) -> int:
+        threads = self.pacer.threads(kind, limit)
+        self.now += self.seconds[threads]
+        self.pacer.record(kind, threads, 1, self.seconds[threads])
+        return threads
+
+    def steps(self, count: int) -> list[int]:
+        return [self.step() for _ in range(count)]
+
+
+def test_finds_that_more_threads_are_faster() -> None:
+    machine = Machine(4, {4: 0.01, 2: 0.02, 1: 0.04})
+    assert machine.steps(10)[3:] == [4] * 7
+
+
+def test_finds_that_fewer_threads_are_faster() -> None:
+    machine = Machine(2, {2: 1.0, 1: 0.02})
+    assert machine.steps(10) == [2, *[1] * 9]
+
+
+def test_one_collapsed_step_is_enough_to_drop() -> None:
+    machine = Machine(2, {2: 0.01, 1: 0.02})
+    machine.steps(20)
+    machine.seconds[2] = 1.0
+    assert machine.steps(3) == [2, 1, 1]
+
+
+def test_comes_back_when_the_machine_is_free_again() -> None:
+    machine = Machine(2, {2: 0.01, 1: 0.02})
+    machine.steps(20)
+    machine.seconds[2] = 1.0
+    machine.steps(5)
+    machine.seconds[2] = 0.01
+    assert machine.steps(200)[-1] == 2
+
+
+def test_failed_tries_become_rare() -> None:
+    machine = Machine(2, {2: 1.0, 1: 0.02})
+    machine.steps(500)
+    early = machine.steps(2000).count(2)
+    assert machine.steps(20_000).count(2) <= early * 5
+    assert machine.steps(20_000).count(2) <= 20_000 * 0.02 / 30
+
+
+def test_never_more_than_the_limit() -> None:
+    machine = Machine(4, {4: 0.01, 2: 0.02, 1: 0.04})
+    assert {machine.step(limit=3) for _ in range(300)} <= {1, 2}
+
+
+def test_prefill_and_decode_have_their_own_pace() -> None:
+    machine = Machine(2, {2: 0.01, 1: 0.02})
+    machine.steps(10)
+    machine.seconds = {2: 1.0, 1: 0.02}
+    assert [machine.step("prefill") for _ in range(3)] == [2, 1, 1]
+    machine.seconds = {2: 0.01, 1: 0.02}
+    assert machine.steps(10).count(2) >= 9
+
+
+def test_slices_take_about_a_tenth_of_a_second() -> None:
+    pacer = Pacer(2, clock=lambda: 0.0)
+    assert pacer.slice_size(2) == 8
+    pacer.record("prefill", 2, 8, 8 * 0.004)
+    assert pacer.slice_size(2) == 25
+    assert pacer.slice_size(1) == 8
+
+
+def test_slices_stay_within_bounds() -> None:
+    for seconds, size in ((1e-9, 64), (0.0, 64), (10.0, 8)):
+        pacer = Pacer(1, clock=lambda: 0.0)
+        pacer.record("prefill", 1, 1, seconds)
+        assert pacer.slice_size(1) == size
+
+
+def test_a_number_of_permits_between_two_counts_for_the_smaller() -> None:
+    pacer = Pacer(4, clock=lambda: 0.0)
+    pacer.record("decode", 3, 1, 0.5)
+    assert pacer.threads("decode", 2) == 1  # two are measured, one is not yet

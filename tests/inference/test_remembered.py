@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from app.inference.remembered import RememberingTokenizer
+from app.models.model import Turn
+from app.models.template import ChatTemplate
+from tests.inference.tiny import tiny_model
+
+
+@pytest.fixture
+def tokenizer() -> RememberingTokenizer:
+    return RememberingTokenizer.load(tiny_model().folder)
+
+
+def letters(tokenizer: RememberingTokenizer, text: str) -> list[int]:
+    """The text spelled letter by letter, as the tokenizer itself never would."""
+    return [index for letter in text for index in tokenizer.encode(letter)]
+
+
+def test_a_chat_goes_on_with_the_very_ids_that_were_generated(
+    tokenizer: RememberingTokenizer,
+) -> None:
+    template = ChatTemplate(tiny_model().chat_template, tokenizer)
+    question = [Turn("user", "Who?")]
+    prompt = template.encode(question)
+    answer = letters(tokenizer, "the people of the water")
+    assert tokenizer.encode("the people of the water") != answer
+    tokenizer.remember(prompt, answer, "the people of the water")
+    following = template.encode(
+        [*question, Turn("assistant", "the people of the water"), Turn("user", "And?")]
+    )
+    assert following[: len(prompt) + len(answer)] == [*prompt, *answer]
+
+
+def test_a_person_who_writes_the_same_gets_the_usual_tokens(
+    tokenizer: RememberingTokenizer,
+) -> None:
+    template = ChatTemplate(tiny_model().chat_template, tokenizer)
+    said = [Turn("user", "the people")]
+    before = template.encode(said)
+    tokenizer.remember(before, letters(tokenizer, "the people"), "the people")
+    assert ChatTemplate(tiny_model().chat_template, tokenizer).encode(said) == before
+
+
+def test_special_tokens_never_come_back_through_text(tokenizer: RememberingTokenizer) -> None:
+    usual = tokenizer.encode("the")
+    special = min(tokenizer.special_ids)
+    tokenizer.remember([special], [*letters(tokenizer, "the"), special], "the")
+    assert tokenizer.encode("the") == usual
+
+
+def test_text_cut_at_a_stop_string_is_not_remembered(tokenizer: RememberingTokenizer) -> None:
+    usual = tokenizer.encode("the")
+    tokenizer.remember([min(tokenizer.special_ids)], letters(tokenizer, "the end"), "the")
+    assert tokenizer.encode("the") == usual

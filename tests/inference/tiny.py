@@ -1,0 +1,22 @@
+"""The tiny real model, put on a shelf once for all tests of a run."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from app.models.model import Model
+from app.models.shelf import Shelf
+from tests.tiny_gguf import Flavour, write_tiny_gguf
+
+
+@cache
+def tiny_model(flavour: Flavour = "bpe") -> Model:
+    folder = Path(tempfile.mkdtemp(prefix="wick-tiny-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Shelf(folder / "shelf").install(
+        write_tiny_gguf(folder / "tiny.gguf", flavour=flavour), "tiny"
+    )

@@ -11,7 +11,7 @@ from app.chats.hub import Hub
 from app.chats.streams import Stream
 from app.errors import StoreError
 from app.inference.protocol import Delta, Failed, Finished, Prefill
-from app.inference.worker import Interrupted, Loading, Queued, RequestEvent
+from app.inference.requests import Interrupted, Loading, Queued, RequestEvent
 from app.store import messages
 from app.store.db import Database
 from app.store.messages import Status

@@ -17,7 +17,7 @@ from app.config import Settings
 from app.errors import ChatBusy, ChatNotFound, InvalidMessage, ModelNotFound
 from app.inference.pool import Pool
 from app.inference.protocol import Generate
-from app.inference.worker import Request
+from app.inference.requests import Request
 from app.models.model import Sampling
 from app.models.pulls import Pulls
 from app.models.shelf import Shelf

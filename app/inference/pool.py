@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.config import Settings
+from app.inference.requests import Request
 from app.inference.runner_process import RunnerOptions, RunnerProcess
-from app.inference.worker import Request, Worker
+from app.inference.worker import Worker
 from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 

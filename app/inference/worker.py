@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from app.errors import ModelError, QueueFull, ShuttingDown
+from app.errors import ModelError, ShuttingDown
+from app.inference.admission import Durations, Line
 from app.inference.protocol import (
     Cancel,
     Delta,
@@ -20,50 +20,10 @@ from app.inference.protocol import (
     Loaded,
     Prefill,
 )
+from app.inference.requests import Interrupted, Loading, Queued, Request
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """The request waits; `place` 1 is next."""
-
-    id: int
-    place: int
-
-
-@dataclass(frozen=True, slots=True)
-class Loading:
-    """The request waits for its model; `detail` says what is being done, for the person."""
-
-    id: int
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Interrupted:
-    """The request ended for a reason that is not its own: the runner died, or Wick stops."""
-
-    id: int
-    message: str
-
-
-RequestEvent = Queued | Loading | Prefill | Delta | Finished | Failed | Interrupted
-
-
-@dataclass(slots=True)
-class Request:
-    """One wish for one answer. `listener` is called in the event loop and must not block."""
-
-    command: Generate
-    user_id: int
-    listener: Callable[[RequestEvent], None]
-    was_begun: bool = False
-    was_sent_before: bool = False
-
-    @property
-    def id(self) -> int:
-        return self.command.id
+REFRESH_SECONDS = 2.0  # between new estimates for those who wait
 
 
 class Runner(Protocol):
@@ -88,22 +48,28 @@ class Loader(Protocol):
 class Worker:
     """Requests in, events out. `run` is the task; everything else may be called beside it."""
 
-    def __init__(self, name: str, load: Loader, *, queue_limit: int, slots: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        load: Loader,
+        *,
+        queue_limit: int,
+        slots: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
         self.state: Literal["idle", "loading", "ready"] = "idle"
         self._load = load
-        self._queue_limit = queue_limit
         self._slots = slots
-        self._waiting: deque[Request] = deque()
+        self._clock = clock
+        self._line = Line(name, queue_limit)
+        self._durations = Durations()
+        self._refresh: asyncio.TimerHandle | None = None
         self._running: dict[int, Request] = {}
         self._runner: Runner | None = None
         self._detail = "Loading the model"
         self._wanted = asyncio.Event()
         self._is_closed = False
-
-    @property
-    def has_room(self) -> bool:
-        return len(self._waiting) < self._queue_limit
 
     @property
     def runner_pid(self) -> int | None:
@@ -113,16 +79,19 @@ class Worker:
         """Raises QueueFull, or ShuttingDown."""
         if self._is_closed:
             raise ShuttingDown("Wick is being stopped. Please try again when it runs.")
-        if not self.has_room:
-            raise QueueFull(
-                f"{len(self._waiting)} requests are waiting for {self.name} already. "
-                "Please try again in a moment."
-            )
+        self._line.check_room()
 
     def submit(self, request: Request) -> None:
-        """Put a request at the end of the queue. Raises QueueFull or ShuttingDown."""
-        self.check_room()
-        self._waiting.append(request)
+        """Put a request into the queue. Raises QueueFull or ShuttingDown.
+
+        One in the background is dropped without a word when Wick stops or too many of them wait.
+        """
+        if self._is_closed and request.is_background:
+            return
+        if not request.is_background:
+            self.check_room()
+            self._make_way()
+        self._line.add(request)
         self._wanted.set()
         self._advance()
 
@@ -130,8 +99,7 @@ class Worker:
         """End a request, wherever it is. Its listener hears `Finished`; unknown ids are ignored."""
         if request_id in self._running and self._runner is not None:
             self._runner.send(Cancel(request_id))
-        for request in [r for r in self._waiting if r.id == request_id]:
-            self._waiting.remove(request)
+        if (request := self._line.remove(request_id)) is not None:
             request.listener(
                 Finished(
                     id=request_id,
@@ -151,16 +119,17 @@ class Worker:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            if self._waiting:
+            if self._line.is_wanted:
                 await self._serve()
 
     async def close(self, message: str) -> None:
         """End everything: what waits or runs is interrupted with `message`, the runner is gone."""
         self._is_closed = True
         runner, self._runner, self.state = self._runner, None, "idle"
-        ended = [*self._running.values(), *self._waiting]
+        ended = [*self._running.values(), *self._line.clear()]
         self._running.clear()
-        self._waiting.clear()
+        if self._refresh is not None:
+            self._refresh.cancel()
         for request in ended:
             request.listener(Interrupted(request.id, message))
         if runner is not None:
@@ -197,10 +166,27 @@ class Worker:
             return  # a late word about a request that has ended
         request.was_begun = True
         if isinstance(event, Finished | Failed):
-            del self._running[event.id]
-        request.listener(event)
-        if isinstance(event, Finished | Failed):
-            self._advance()
+            self._end(request, event)
+        else:
+            request.listener(event)
+
+    def _end(self, request: Request, event: Finished | Failed) -> None:
+        del self._running[request.id]
+        if isinstance(event, Finished) and event.reason == "cancelled" and request.gives_way:
+            request.gives_way = False
+            self._line.put_back(request)
+        else:
+            if isinstance(event, Finished) and event.reason != "cancelled":
+                self._durations.record(self._clock() - request.started)
+            request.listener(event)
+        self._advance()
+
+    def _make_way(self) -> None:
+        """Whoever waits goes before work that nobody waits for."""
+        for request in self._running.values():
+            if request.is_background and not request.gives_way and self._runner is not None:
+                request.gives_way = True
+                self._runner.send(Cancel(request.id))
 
     async def _bury(self, runner: Runner) -> None:
         """What ran ends with its text; what the runner had not begun goes back to the front."""
@@ -211,20 +197,17 @@ class Worker:
         self._runner, self.state = None, "idle"
         ended, self._running = list(self._running.values()), {}
         for request in reversed(ended):
-            if not request.was_begun and not request.was_sent_before:
+            if request.was_begun or request.was_sent_before:
+                message = f"The model's process ended {how}. Please try again."
+                request.listener(Interrupted(request.id, message))
+            else:
                 request.was_sent_before = True
-                self._waiting.appendleft(request)
-        for request in ended:
-            if request not in self._waiting:
-                request.listener(
-                    Interrupted(request.id, f"The model's process ended {how}. Please try again.")
-                )
-        if self._waiting:
+                self._line.put_back(request)
+        if self._line.is_wanted:
             self._wanted.set()
 
     def _fail_waiting(self, message: str) -> None:
-        waiting, self._waiting = list(self._waiting), deque()
-        for request in waiting:
+        for request in self._line.clear():
             request.listener(Failed(request.id, message))
 
     def _tell(self, detail: str) -> None:
@@ -233,15 +216,30 @@ class Worker:
 
     def _advance(self) -> None:
         """Send what there are slots for, and tell the others their place."""
-        while self._runner is not None and self._waiting and len(self._running) < self._slots:
-            request = self._waiting.popleft()
+        while self._runner is not None and len(self._running) < self._slots:
+            request = self._line.take(list(self._running.values()))
+            if request is None:
+                break
+            request.started = self._clock()
             self._running[request.id] = request
             self._runner.send(request.command)
         self._announce()
 
     def _announce(self) -> None:
-        for place, request in enumerate(tuple(self._waiting), start=1):
+        """Tell everybody in line what they wait for; estimates change, so tell them again."""
+        running = list(self._running.values())
+        order = self._line.in_order(running)
+        elapsed = [self._clock() - request.started for request in running]
+        seconds = self._durations.starts(elapsed, self._slots, len(order))
+        for place, (request, start) in enumerate(zip(order, seconds, strict=True), start=1):
             if self.state == "loading" and place <= self._slots:
                 request.listener(Loading(request.id, self._detail))
             else:
-                request.listener(Queued(request.id, place))
+                request.listener(Queued(request.id, place, start))
+        if order and self._refresh is None:
+            loop = asyncio.get_running_loop()
+            self._refresh = loop.call_later(REFRESH_SECONDS, self._announce_again)
+
+    def _announce_again(self) -> None:
+        self._refresh = None
+        self._announce()

@@ -17,15 +17,8 @@ from app.inference.protocol import (
     Generate,
     Prefill,
 )
-from app.inference.worker import (
-    Interrupted,
-    Loading,
-    Queued,
-    Request,
-    RequestEvent,
-    Runner,
-    Worker,
-)
+from app.inference.requests import Interrupted, Loading, Queued, Request, RequestEvent
+from app.inference.worker import Runner, Worker
 from app.models.model import Turn
 from tests.inference.scripted import ScriptedRunner
 
@@ -53,8 +46,9 @@ class Ear:
                 await self._news.wait()
 
 
-def request(number: int, ear: Ear) -> Request:
-    return Request(Generate(id=number, turns=(Turn("user", "hello"),)), 1, ear)
+def request(number: int, ear: Ear, user: int = 1, *, is_background: bool = False) -> Request:
+    command = Generate(id=number, turns=(Turn("user", "hello"),))
+    return Request(command, user, ear, is_background=is_background)
 
 
 def finished(number: int) -> Finished:
@@ -70,7 +64,10 @@ class Stage:
         self.may_load = asyncio.Event()
         self.may_load.set()
         self._runners = list(runners)
-        self.worker = Worker("tiny", self._load, queue_limit=limit, slots=slots)
+        self.now = 0.0
+        self.worker = Worker(
+            "tiny", self._load, queue_limit=limit, slots=slots, clock=lambda: self.now
+        )
         self.task = asyncio.create_task(self.worker.run())
 
     async def _load(self, tell: Callable[[str], None]) -> Runner:
@@ -109,7 +106,7 @@ async def test_first_in_first_out_within_the_slots(staged: Callable[..., Stage])
     runner.say(Prefill(0, 5, 5, 0, 0), Delta(0, "Hi"), finished(0))
     await ears[0].hears(Finished)
     assert [c.id for c in runner.sent] == [0, 1]
-    assert ears[2].heard[-1] == Queued(2, 1)
+    assert ears[2].heard[-1] == Queued(2, 1, 0.0)  # answers take no time at this clock
     runner.say(finished(1))
     await ears[1].hears(Finished)
     assert [c.id for c in runner.sent] == [0, 1, 2]
@@ -223,3 +220,66 @@ async def test_late_words_about_ended_requests_are_ignored(staged: Callable[...,
     await ear.hears(Finished)
     runner.die()
     assert [e for e in ear.heard if isinstance(e, Delta)] == []
+
+
+async def test_one_who_asks_much_does_not_hold_up_anothers_first(
+    staged: Callable[..., Stage],
+) -> None:
+    runner = ScriptedRunner()
+    stage = staged(runner)
+    greedy = [Ear() for _ in range(4)]
+    for number, ear in enumerate(greedy):
+        stage.worker.submit(request(number, ear, user=1))
+    modest = Ear()
+    stage.worker.submit(request(9, modest, user=2))
+    runner.say(Prefill(0, 5, 5, 0, 0))
+    await greedy[0].hears(Prefill)
+    assert modest.heard[-1] == Queued(9, 1)
+    assert greedy[1].heard[-1] == Queued(1, 2)
+    runner.say(finished(0), Prefill(9, 1, 5, 0, 0))
+    await modest.hears(Prefill)
+    assert [c.id for c in runner.sent] == [0, 9]
+
+
+async def test_estimates_come_from_what_answers_took(staged: Callable[..., Stage]) -> None:
+    runner = ScriptedRunner()
+    stage = staged(runner)
+    ears = [Ear() for _ in range(4)]
+    stage.worker.submit(request(0, ears[0]))
+    runner.say(Prefill(0, 5, 5, 0, 0))
+    await ears[0].hears(Prefill)
+    stage.now = 10.0
+    runner.say(finished(0))
+    await ears[0].hears(Finished)
+    for number in (1, 2, 3):
+        stage.worker.submit(request(number, ears[number]))
+    stage.now = 14.0
+    stage.worker.cancel(77)  # anything that makes them look again
+    assert ears[2].heard[-1] == Queued(2, 1, 6.0)
+    assert ears[3].heard[-1] == Queued(3, 2, 16.0)
+    stage.now = 30.0  # it takes longer than usual: some of a usual answer is still expected
+    stage.worker.cancel(77)
+    assert ears[2].heard[-1] == Queued(2, 1, 2.5)
+
+
+async def test_background_work_runs_when_nobody_waits_and_gives_way(
+    staged: Callable[..., Stage],
+) -> None:
+    runner = ScriptedRunner(slots=2)
+    stage = staged(runner)
+    first, title, second = Ear(), Ear(), Ear()
+    stage.worker.submit(request(1, first))
+    stage.worker.submit(request(2, title, is_background=True))
+    runner.say(Prefill(1, 5, 5, 0, 0))
+    await first.hears(Prefill)
+    assert [c.id for c in runner.sent] == [1]  # there is a slot, but somebody else at work
+    runner.say(finished(1), Prefill(2, 1, 5, 0, 0))
+    await title.hears(Prefill)
+    stage.worker.submit(request(3, second))
+    assert runner.sent[-2:] == [Cancel(2), request(3, second).command]
+    runner.say(Finished(2, "cancelled", 5, 0, 0, 0.1, 0.1, 0), finished(3))
+    await second.hears(Finished)
+    assert runner.sent[-1].id == 2
+    assert not any(isinstance(e, Finished) for e in title.heard)
+    runner.say(finished(2))
+    await title.hears(Finished)

@@ -1,0 +1,58 @@
+"""A request on the parent's side, and what its listener hears."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.inference.protocol import Delta, Failed, Finished, Generate, Prefill
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The request waits; `place` 1 is next, in about `seconds` when that can be known."""
+
+    id: int
+    place: int
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """The request waits for its model; `detail` says what is being done, for the person."""
+
+    id: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The request ended for a reason that is not its own: the runner died, or Wick stops."""
+
+    id: int
+    message: str
+
+
+RequestEvent = Queued | Loading | Prefill | Delta | Finished | Failed | Interrupted
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One wish for one answer. `listener` is called in the event loop and must not block.
+
+    is_background: nobody waits for it, so it runs only when nothing else does, and gives way.
+    started: when the runner got it, by the worker's clock in seconds.
+    """
+
+    command: Generate
+    user_id: int
+    listener: Callable[[RequestEvent], None]
+    is_background: bool = False
+    was_begun: bool = False
+    was_sent_before: bool = False
+    gives_way: bool = False
+    started: float = 0.0
+
+    @property
+    def id(self) -> int:
+        return self.command.id

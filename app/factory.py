@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException
 
+from app.chats.asking import Asking
 from app.chats.hub import Hub
 from app.chats.service import Chats
 from app.config import Settings
@@ -49,10 +50,11 @@ def create_app(settings: Settings) -> Quart:
         pulls.listeners.append(hub.models_changed)
         async with open_database(settings.database) as db:
             pool = Pool(settings, shelf, pulls)
-            verbs = Chats(settings, db, shelf, pulls, pool, hub)
+            asking = Asking(settings, db, shelf, pulls, pool, hub)
+            verbs = Chats(db, hub, asking)
             await verbs.recover()
             fragments = Fragments(asset_dir("templates"), asset_dir("static"))
-            app.extensions["wick"] = State(settings, shelf, pulls, hub, verbs, fragments)
+            app.extensions["wick"] = State(settings, shelf, pulls, hub, verbs, asking, fragments)
             app.extensions["pool"] = pool
             if settings.auto_pull and not shelf.models():
                 pulls.start(settings.default_model)
@@ -71,8 +73,9 @@ async def close(app: Quart) -> None:
     if here.is_closing:
         return
     here.is_closing = True
+    here.asking.close(STOPPED)
     await app.extensions["pool"].close(STOPPED)
-    await here.chats.tasks.drain(SAVE_SECONDS)
+    await here.asking.tasks.drain(SAVE_SECONDS)
     here.hub.close(SERVICE_RESTART)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GOODBYE_SECONDS):

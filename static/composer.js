@@ -41,6 +41,15 @@ document.addEventListener("htmx:ws:after:message:incoming", () => {
   unlock();
 });
 
+// A message that was taken back comes here, before what has been written meanwhile.
+const returned = document.getElementById("returned");
+new MutationObserver(() => {
+  if (!returned.textContent) return;
+  area.value = [returned.textContent, area.value].filter(Boolean).join("\n\n");
+  returned.replaceChildren();
+  unlock();
+}).observe(returned, { childList: true });
+
 document.addEventListener("htmx:ws:close", () => { offline.hidden = false; });
 
 document.addEventListener("htmx:ws:after:connection", () => {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app.chats.hub import Hub
@@ -30,16 +31,19 @@ class Answer:
     db: Database
     hub: Hub
     tasks: Tasks
+    on_end: Callable[[Answer], None]
     submitted: float = field(default_factory=time.monotonic)
     first_token: float | None = None
+    is_unwanted: bool = False
     saved: float = 0.0
     _checkpoint: asyncio.Task[None] | None = None
 
     def receive(self, event: RequestEvent) -> None:
         stream, before = self.stream, self.stream.status
         match event:
-            case Queued(place=place):
-                stream.status, stream.place = "queued", place
+            case Queued():
+                stream.status = "queued"
+                stream.place, stream.seconds = event.place, event.seconds
             case Loading(detail=detail):
                 stream.status, stream.detail = "loading", detail
             case Prefill():
@@ -84,9 +88,9 @@ class Answer:
         finally:
             self._checkpoint = None
 
-    def fail(self, message: str) -> None:
+    def end_unasked(self, status: Status, message: str | None) -> None:
         """It never got into a queue."""
-        self._end("failed", message)
+        self._end(status, message)
 
     def _end(self, status: Status, error: str | None, finished: Finished | None = None) -> None:
         self.tasks.start(self._finish(status, error, finished), f"finish {self.stream.message_id}")
@@ -127,3 +131,4 @@ class Answer:
                 self.hub.stream_changed(stream, urgent=True)
                 await asyncio.sleep(RETRY_SECONDS)
         self.hub.remove(stream)
+        self.on_end(self)

@@ -1,65 +1,33 @@
-"""What a person does with chats. Every verb takes the user's id and reaches only their chats."""
+"""What a person does with chats besides asking. Every verb reaches only its user's own chats."""
 
 from __future__ import annotations
 
 import logging
 import re
 import time
-from dataclasses import dataclass
 
-import aiosqlite
-
-from app.chats.answer import Answer
-from app.chats.context import turns_of
+from app.chats.asking import Asking
 from app.chats.hub import Hub
-from app.chats.streams import Stream
-from app.config import Settings
-from app.errors import ChatBusy, ChatNotFound, InvalidMessage, ModelNotFound
-from app.inference.pool import Pool
-from app.inference.protocol import Generate
-from app.inference.requests import Request
-from app.models.model import Sampling
-from app.models.pulls import Pulls
-from app.models.shelf import Shelf
+from app.chats.titles import title_of
+from app.errors import ChatNotFound, InvalidMessage
 from app.store import chats, messages
 from app.store.chats import Chat
 from app.store.db import Database
 from app.store.messages import Message
-from app.tasks import Tasks
 
 log = logging.getLogger(__name__)
-TITLE_CHARS = 60
 TRASH_DAYS = 30
 SIDEBAR_CHATS = 200
 _CHAT_ID = re.compile(r"[0-9a-f]{16}")
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What a person sends. `client_id` was made by the server for this one submission."""
-
-    user_id: int
-    chat_id: str
-    text: str
-    client_id: str
-    model: str
-
-
 class Chats:
-    """The verbs: submit, stop, rename, delete, restore, recover; and reading what is there."""
+    """The verbs rename, delete, restore and recover; and reading what is there."""
 
-    def __init__(
-        self, settings: Settings, db: Database, shelf: Shelf, pulls: Pulls, pool: Pool, hub: Hub
-    ) -> None:
-        self._settings = settings
+    def __init__(self, db: Database, hub: Hub, asking: Asking) -> None:
         self._db = db
-        self._shelf = shelf
-        self._pulls = pulls
-        self._pool = pool
         self._hub = hub
-        self.tasks = Tasks()
-
-    # Reading.
+        self._asking = asking
 
     async def find(self, user_id: int, chat_id: str) -> Chat | None:
         """None for an id that is free: a chat begins to exist with its first message.
@@ -80,95 +48,6 @@ class Chats:
     async def recent(self, user_id: int) -> list[Chat]:
         return await chats.recent(self._db, user_id, SIDEBAR_CHATS)
 
-    # Asking and stopping.
-
-    async def submit(self, prompt: Prompt) -> None:
-        """Save the prompt with its empty answer, then queue the request.
-
-        Both are on the disk when this returns, and it goes on when its caller is cancelled. The
-        same `client_id` again changes nothing. Raises InvalidMessage, ChatNotFound, ChatBusy,
-        ModelNotFound, QueueFull, ShuttingDown or StoreError, and then has saved nothing.
-        """
-        await self.tasks.run(self._submit(prompt), f"submit to {prompt.chat_id}")
-
-    async def _submit(self, prompt: Prompt) -> None:
-        text = self._checked(prompt.text)
-        await self.find(prompt.user_id, prompt.chat_id)
-        if await self._is_known(prompt):
-            return
-        sampling = self._check_model(prompt.model)
-        worker = self._pool.worker(prompt.model)
-        worker.check_room()
-        try:
-            answer_id = await self._db.write(lambda c: self._save(c, prompt, text))
-        except ChatBusy:
-            if await self._is_known(prompt):  # the same prompt came twice at the same time
-                return
-            raise
-        chat = await self.find(prompt.user_id, prompt.chat_id)
-        path = await self.messages(chat)
-        stream = Stream(answer_id, prompt.chat_id, prompt.user_id, prompt.model)
-        answer = Answer(stream, self._db, self._hub, self.tasks)
-        self._hub.add(stream)
-        command = Generate(
-            id=answer_id,
-            turns=turns_of(path[:-1]),
-            sampling=sampling,
-            max_tokens=self._settings.max_tokens,
-        )
-        request = Request(command, prompt.user_id, answer.receive)
-        try:
-            worker.submit(request)
-        except Exception as error:
-            answer.fail(str(error))
-            raise
-
-    async def _is_known(self, prompt: Prompt) -> bool:
-        return await messages.has_client_id(self._db, prompt.chat_id, prompt.client_id)
-
-    def _checked(self, text: str) -> str:
-        # What SQLite and UTF-8 cannot hold (lone surrogates, NUL) becomes a replacement character.
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        text = text.replace("\0", "\ufffd").replace("\r\n", "\n").replace("\r", "\n").strip("\n")
-        if not text.strip():
-            raise InvalidMessage("There is nothing to send yet.")
-        if len(text) > self._settings.message_chars:
-            raise InvalidMessage(
-                f"This message is {len(text):,} characters long; "
-                f"the limit is {self._settings.message_chars:,}. Please shorten it."
-            )
-        return text
-
-    def _check_model(self, name: str) -> Sampling:
-        if any(pull.name == name and pull.is_running for pull in self._pulls.all()):
-            return Sampling()
-        if not name:
-            raise ModelNotFound("There is no model to answer yet.")
-        return self._shelf.get(name).sampling
-
-    async def _save(self, connection: aiosqlite.Connection, prompt: Prompt, text: str) -> int:
-        now = time.time()
-        await chats.create(
-            connection, prompt.chat_id, prompt.user_id, title_of(text), prompt.model, now
-        )
-        leaf_id = await chats.leaf_unless_busy(connection, prompt.user_id, prompt.chat_id)
-        user_id = await messages.add_user(
-            connection, prompt.chat_id, leaf_id, text, prompt.client_id, now
-        )
-        answer_id = await messages.add_answer(
-            connection, prompt.chat_id, user_id, prompt.model, now
-        )
-        await chats.advance(connection, prompt.chat_id, answer_id, prompt.model, now)
-        return answer_id
-
-    async def stop(self, user_id: int, chat_id: str) -> None:
-        """End the answer that runs in this chat; its text so far stays."""
-        stream = self._hub.stream_of_chat(chat_id)
-        if stream is not None and stream.user_id == user_id:
-            self._pool.cancel(stream.model, stream.message_id)
-
-    # Housekeeping.
-
     async def rename(self, user_id: int, chat_id: str, title: str) -> None:
         """Raises InvalidMessage for an empty title, ChatNotFound."""
         title = title_of(title)
@@ -179,8 +58,8 @@ class Chats:
         self._hub.chat_changed(user_id, chat_id)
 
     async def delete(self, user_id: int, chat_id: str) -> None:
-        """Into the trash, from where `restore` brings it back; a running answer is stopped."""
-        await self.stop(user_id, chat_id)
+        """Into the trash, from where `restore` brings it back; its answers are stopped."""
+        await self._asking.stop_all(user_id, chat_id)
         await self._set_deleted(user_id, chat_id, time.time())
 
     async def restore(self, user_id: int, chat_id: str) -> None:
@@ -202,12 +81,3 @@ class Chats:
         if count:
             log.warning("%d answers were interrupted when Wick ended last time.", count)
         await self._db.write(lambda c: chats.purge(c, now - TRASH_DAYS * 86400))
-
-
-def title_of(text: str) -> str:
-    """The first words of a text, on one line, at most TITLE_CHARS long."""
-    words = " ".join(text.split())
-    if len(words) <= TITLE_CHARS:
-        return words
-    cut = words[: TITLE_CHARS - 1]
-    return (cut.rsplit(" ", 1)[0] if " " in cut[TITLE_CHARS // 2 :] else cut) + "…"

@@ -12,9 +12,10 @@ LiveStatus = Literal["queued", "loading", "prefill", "streaming"]
 class Stream:
     """What everybody who looks at this answer may see. `text` only grows.
 
-    place: position in the queue, 1 is next; prompt_done of prompt_total tokens are read;
-    dropped: how many of the oldest messages the model does not see; trouble: something the
-    person should know while it goes on.
+    place: position in the queue, 1 is next, in about `seconds` if that is known; held: it waits
+    for the answer before it in its chat and may be taken back; prompt_done of prompt_total tokens
+    are read; dropped: how many of the oldest messages the model does not see; trouble: something
+    the person should know while it goes on.
     """
 
     message_id: int
@@ -24,6 +25,8 @@ class Stream:
     status: LiveStatus = "queued"
     text: str = ""
     place: int = 0
+    seconds: float | None = None
+    held: bool = False
     detail: str = ""
     prompt_done: int = 0
     prompt_total: int = 0

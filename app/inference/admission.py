@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.errors import QueueFull
@@ -22,6 +22,8 @@ class Line:
         self._limit = limit
         self._waiting: deque[Request] = deque()
         self._background: deque[Request] = deque()
+        self._turn = 0
+        self._last_turn: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -40,13 +42,16 @@ class Line:
             )
 
     def add(self, request: Request) -> None:
-        """At the end. Raises QueueFull; the background silently forgets its oldest instead."""
+        """At the end, whether there is room or not; the background forgets its oldest instead."""
         if request.is_background:
             self._background.append(request)
             if len(self._background) > self._limit:
                 self._background.popleft()
         else:
-            self.check_room()
+            # A person who comes anew joins the round that is being served; one who has requests
+            # in line already gets the round after the last of them.
+            earlier = self._last_turn.get(request.user_id, self._turn - 1)
+            request.turn = self._last_turn[request.user_id] = max(self._turn, earlier + 1)
             self._waiting.append(request)
 
     def put_back(self, request: Request) -> None:
@@ -69,25 +74,18 @@ class Line:
         self._background.clear()
         return everything
 
-    def in_order(self, running: Iterable[Request]) -> list[Request]:
-        """First in, first out, but everybody's first request before anybody's second.
+    def in_order(self) -> list[Request]:
+        """First in, first out within a round; everybody's first request before anybody's second."""
+        return sorted(self._waiting, key=lambda request: request.turn)
 
-        What runs already counts as its user's earlier requests.
-        """
-        asked = Counter(request.user_id for request in running if not request.is_background)
-        rounds = []
-        for request in self._waiting:
-            rounds.append((asked[request.user_id], request))
-            asked[request.user_id] += 1
-        return [request for _, request in sorted(rounds, key=lambda pair: pair[0])]
-
-    def take(self, running: Sequence[Request]) -> Request | None:
-        """Remove and return who is next. Background work only when nothing runs or waits."""
+    def take(self, *, is_idle: bool) -> Request | None:
+        """Remove and return who is next; background work only when the model is idle."""
         if self._waiting:
-            request = self.in_order(running)[0]
+            request = self.in_order()[0]
             self._waiting.remove(request)
+            self._turn = max(self._turn, request.turn)
             return request
-        if self._background and not running:
+        if self._background and is_idle:
             return self._background.popleft()
         return None
 

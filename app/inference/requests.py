@@ -41,7 +41,8 @@ class Request:
     """One wish for one answer. `listener` is called in the event loop and must not block.
 
     is_background: nobody waits for it, so it runs only when nothing else does, and gives way.
-    started: when the runner got it, by the worker's clock in seconds.
+    started: when the runner got it, by the worker's clock in seconds. turn: the round of the
+    queue in which it is served, where everybody is served once a round.
     """
 
     command: Generate
@@ -52,6 +53,7 @@ class Request:
     was_sent_before: bool = False
     gives_way: bool = False
     started: float = 0.0
+    turn: int = 0
 
     @property
     def id(self) -> int:

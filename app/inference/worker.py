@@ -81,15 +81,17 @@ class Worker:
             raise ShuttingDown("Wick is being stopped. Please try again when it runs.")
         self._line.check_room()
 
-    def submit(self, request: Request) -> None:
+    def submit(self, request: Request, *, is_promised: bool = False) -> None:
         """Put a request into the queue. Raises QueueFull or ShuttingDown.
 
+        One that is promised was accepted earlier, when there was room, and is not turned away.
         One in the background is dropped without a word when Wick stops or too many of them wait.
         """
         if self._is_closed and request.is_background:
             return
         if not request.is_background:
-            self.check_room()
+            if self._is_closed or not is_promised:
+                self.check_room()
             self._make_way()
         self._line.add(request)
         self._wanted.set()
@@ -217,7 +219,7 @@ class Worker:
     def _advance(self) -> None:
         """Send what there are slots for, and tell the others their place."""
         while self._runner is not None and len(self._running) < self._slots:
-            request = self._line.take(list(self._running.values()))
+            request = self._line.take(is_idle=not self._running)
             if request is None:
                 break
             request.started = self._clock()
@@ -228,7 +230,7 @@ class Worker:
     def _announce(self) -> None:
         """Tell everybody in line what they wait for; estimates change, so tell them again."""
         running = list(self._running.values())
-        order = self._line.in_order(running)
+        order = self._line.in_order()
         elapsed = [self._clock() - request.started for request in running]
         seconds = self._durations.starts(elapsed, self._slots, len(order))
         for place, (request, start) in enumerate(zip(order, seconds, strict=True), start=1):

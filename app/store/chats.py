@@ -65,10 +65,10 @@ async def create(
     )
 
 
-async def leaf_unless_busy(
-    connection: aiosqlite.Connection, user_id: int, chat_id: str
+async def leaf_with_room(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, limit: int
 ) -> int | None:
-    """The message to go on from. Raises ChatBusy while an answer is being written there."""
+    """The message to go on from. Raises ChatBusy when `limit` answers are still to be written."""
     async with connection.execute(
         "SELECT leaf_id, (SELECT count(*) FROM messages m"
         " WHERE m.chat_id = chats.id AND m.status = 'queued') AS running"
@@ -78,10 +78,19 @@ async def leaf_unless_busy(
         row = await cursor.fetchone()
     if row is None:
         raise ChatNotFound("There is no such chat.")
-    if row["running"]:
-        raise ChatBusy("An answer is still being written in this chat. Stop it or wait for it.")
+    if row["running"] >= limit:
+        raise ChatBusy(f"{limit} messages wait for an answer in this chat. Wait for one, please.")
     leaf_id: int | None = row["leaf_id"]
     return leaf_id
+
+
+async def step_back(
+    connection: aiosqlite.Connection, chat_id: str, from_id: int, to_id: int | None
+) -> None:
+    """The chat's last message was `from_id` and is gone: it ends with `to_id` now."""
+    await connection.execute(
+        "UPDATE chats SET leaf_id = ? WHERE id = ? AND leaf_id = ?", (to_id, chat_id, from_id)
+    )
 
 
 async def advance(

@@ -67,12 +67,18 @@ async def find(db: Database, message_id: int) -> Message | None:
     return None if row is None else _message(row)
 
 
+_BY_CLIENT_ID = "SELECT 1 FROM messages WHERE chat_id = ? AND client_id = ?"
+
+
 async def has_client_id(db: Database, chat_id: str, client_id: str) -> bool:
     """Whether this submission has been saved before."""
-    row = await db.fetch_one(
-        "SELECT 1 FROM messages WHERE chat_id = ? AND client_id = ?", (chat_id, client_id)
-    )
-    return row is not None
+    return await db.fetch_one(_BY_CLIENT_ID, (chat_id, client_id)) is not None
+
+
+async def is_saved(connection: aiosqlite.Connection, chat_id: str, client_id: str) -> bool:
+    """The same within a transaction, where no other can come in between."""
+    async with connection.execute(_BY_CLIENT_ID, (chat_id, client_id)) as cursor:
+        return await cursor.fetchone() is not None
 
 
 async def add_user(
@@ -107,6 +113,25 @@ async def add_answer(
 def _new_id(cursor: aiosqlite.Cursor) -> int:
     assert cursor.lastrowid is not None  # noqa: S101 - an INSERT into a rowid table sets it
     return cursor.lastrowid
+
+
+async def take_back(connection: aiosqlite.Connection, answer_id: int) -> tuple[str, int | None]:
+    """Remove a queued answer with its question; what follows it then follows what was before.
+
+    The question's text, and the id of the message before it.
+    """
+    async with connection.execute(
+        "SELECT q.id, q.text, q.parent_id FROM messages a JOIN messages q ON q.id = a.parent_id"
+        " WHERE a.id = ?",
+        (answer_id,),
+    ) as cursor:
+        row = await cursor.fetchone()
+    assert row is not None  # noqa: S101 - an answer has a question
+    await connection.execute(
+        "UPDATE messages SET parent_id = ? WHERE parent_id = ?", (row["parent_id"], answer_id)
+    )
+    await connection.execute("DELETE FROM messages WHERE id = ?", (row["id"],))
+    return row["text"], row["parent_id"]
 
 
 async def checkpoint(

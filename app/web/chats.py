@@ -14,8 +14,15 @@ blueprint = Blueprint("chats", __name__, url_prefix="/chats")
 @blueprint.post("/<chat_id>/stop")
 async def stop(chat_id: str) -> Response:
     await _existing(chat_id)
-    await state().chats.stop(current_user(), chat_id)
+    await state().asking.stop(current_user(), chat_id)
     return Response(status=204)
+
+
+@blueprint.post("/<chat_id>/messages/<int:answer_id>/take-back")
+async def take_back(chat_id: str, answer_id: int) -> str:
+    """The text goes back into the composer of the tab that asked."""
+    text = await state().asking.take_back(current_user(), chat_id, answer_id)
+    return state().fragments.returned(text)
 
 
 @blueprint.get("/<chat_id>/name")

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 
 from quart import Blueprint, websocket
 
+from app.chats.asking import Prompt
 from app.chats.hub import Subscription
-from app.chats.service import Prompt
 from app.errors import ChatError, WickError
 from app.web.chat_view import ChatView, look_at, models_offered, picker_options
 from app.web.state import State, current_user, state
-from app.web.views import present_live
+from app.web.views import Key, present_live
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("live", __name__)
@@ -67,7 +67,7 @@ class Tab:
     chat_id: str
     subscription: Subscription
     title: str = ""
-    keys: dict[int, tuple[str, bool]] = field(default_factory=dict)
+    keys: dict[int, Key] = field(default_factory=dict)
     cursors: dict[int, int] = field(default_factory=dict)
     divider: int | None = None
     actions: tuple[bool, bool] = (False, False)
@@ -135,9 +135,10 @@ class Tab:
         if stream is None or message_id not in self.keys:
             return ""
         cursor, self.cursors[message_id] = self.cursors.get(message_id, 0), len(stream.text)
-        if self.keys[message_id] != (stream.status, True):
-            self.keys[message_id] = (stream.status, True)
-            return fragments.message(present_live(stream), oob=True)
+        view = present_live(stream)
+        if self.keys[message_id] != view.key:
+            self.keys[message_id] = view.key
+            return fragments.message(view, oob=True)
         if cursor < len(stream.text):
             return fragments.delta(stream, cursor)
         return fragments.line(stream)
@@ -219,7 +220,7 @@ class Tab:
         try:
             prompt = parse_prompt(data, self.user_id, self.chat_id)
             client_id = prompt.client_id
-            await self.here.chats.submit(prompt)
+            await self.here.asking.submit(prompt)
         except WickError as error:
             self._reply(client_id, accepted=False, text=str(error))
         except Exception:

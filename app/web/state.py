@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from quart import current_app
 
+from app.chats.asking import Asking
 from app.chats.hub import Hub
 from app.chats.service import Chats
 from app.config import Settings
@@ -25,6 +26,7 @@ class State:
     pulls: Pulls
     hub: Hub
     chats: Chats
+    asking: Asking
     fragments: Fragments
     is_closing: bool = field(default=False)
 

@@ -14,15 +14,19 @@ from app.store.chats import Chat
 from app.store.messages import Message
 from app.web.markdown import escape_text, render_markdown
 
+Key = tuple[str, bool, bool]
+
 
 @dataclass(frozen=True, slots=True)
 class MessageView:
     """One message as shown. `is_live`: its text still grows, in an element of its own.
 
-    line: what is happening or how it ended, a few words; note: figures about a finished answer.
+    line: what is happening or how it ended, a few words; note: figures about a finished answer;
+    may_return: its question can still be taken back.
     """
 
     id: int
+    chat_id: str
     role: str
     status: str
     is_live: bool
@@ -30,11 +34,12 @@ class MessageView:
     line: str
     note: str
     model: str
+    may_return: bool = False
 
     @property
-    def key(self) -> tuple[str, bool]:
+    def key(self) -> Key:
         """Two views of one message with the same key differ at most in the text that grew."""
-        return (self.status, self.is_live)
+        return (self.status, self.is_live, self.may_return)
 
 
 def present(message: Message, stream: Stream | None) -> MessageView:
@@ -44,6 +49,7 @@ def present(message: Message, stream: Stream | None) -> MessageView:
     is_answer = message.role == "assistant"
     return MessageView(
         id=message.id,
+        chat_id=message.chat_id,
         role=message.role,
         status=message.status,
         is_live=message.status == "queued",
@@ -58,6 +64,7 @@ def present_live(stream: Stream) -> MessageView:
     """An answer that runs, as it is now."""
     return MessageView(
         id=stream.message_id,
+        chat_id=stream.chat_id,
         role="assistant",
         status=stream.status,
         is_live=True,
@@ -65,6 +72,7 @@ def present_live(stream: Stream) -> MessageView:
         line=status_line(stream),
         note="",
         model=stream.model,
+        may_return=stream.held,
     )
 
 
@@ -73,10 +81,11 @@ def status_line(stream: Stream) -> str:
     if stream.trouble:
         return stream.trouble
     match stream.status:
-        case "queued" if stream.place > 1:
-            return f"Waiting: number {stream.place} in line"
+        case "queued" if stream.held:
+            return "Waiting for the answer above"
         case "queued":
-            return "Waiting: next in line"
+            place = "next" if stream.place <= 1 else f"number {stream.place}"
+            return f"Waiting: {place} in line{_about(stream.seconds)}"
         case "loading":
             return stream.detail
         case "prefill":
@@ -84,6 +93,17 @@ def status_line(stream: Stream) -> str:
             return f"Reading the conversation: {percent} %"
         case "streaming":
             return "Writing"
+
+
+def _about(seconds: float | None) -> str:
+    """An estimate as people say it: no more exact than it is."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f", about {max(1, round(seconds))} s"
+    if seconds < 90:
+        return f", about {5 * round(seconds / 5)} s"
+    return f", about {round(seconds / 60)} min"
 
 
 def _ending(message: Message) -> str:

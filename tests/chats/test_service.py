@@ -11,8 +11,9 @@ from pathlib import Path
 import aiosqlite
 import pytest
 
+from app.chats.asking import HELD, Asking, Prompt
 from app.chats.hub import Hub
-from app.chats.service import Chats, Prompt
+from app.chats.service import Chats
 from app.config import Settings
 from app.errors import (
     ChatBusy,
@@ -54,6 +55,7 @@ class House:
     hub: Hub
     pool: Pool
     chats: Chats
+    asking: Asking
     runner: ScriptedRunner
 
     def prompt(self, text: str = "hello", client_id: str = "client01", chat: str = CHAT) -> Prompt:
@@ -64,7 +66,7 @@ class House:
 
     async def ask(self, text: str = "hello", client_id: str = "client01", chat: str = CHAT) -> int:
         """Submit, and wait until the runner has the request. The answer's id."""
-        await self.chats.submit(self.prompt(text, client_id, chat))
+        await self.asking.submit(self.prompt(text, client_id, chat))
         answer = (await self.path(chat))[-1].id
         await until(lambda: any(c.id == answer for c in self.runner.sent))
         return answer
@@ -90,11 +92,13 @@ async def built(tmp_path: Path, shelf: Shelf, **settings: int) -> AsyncIterator[
     hub, pulls = Hub(), Pulls(shelf)
     async with open_database(values.database) as db:
         pool = Pool(values, shelf, pulls)
-        chats = Chats(values, db, shelf, pulls, pool, hub)
+        asking = Asking(values, db, shelf, pulls, pool, hub)
+        chats = Chats(db, hub, asking)
         runner = ScriptedRunner(slots=values.slots)
-        yield House(db, hub, pool, chats, runner)
+        yield House(db, hub, pool, chats, asking, runner)
+        asking.close("Wick was stopped.")
         await pool.close("Wick was stopped.")
-        await chats.tasks.drain(5)
+        await asking.tasks.drain(5)
 
 
 @pytest.fixture
@@ -115,7 +119,7 @@ def finished(number: int, reason: str = "stop") -> Finished:
 
 
 async def test_prompt_and_empty_answer_are_saved_before_submit_returns(house: House) -> None:
-    await house.chats.submit(house.prompt("Tell me\r\na story"))
+    await house.asking.submit(house.prompt("Tell me\r\na story"))
     question, answer = await house.path()
     assert (question.text, question.status) == ("Tell me\na story", "done")
     assert (answer.text, answer.status) == ("", "queued")
@@ -144,29 +148,93 @@ async def test_the_next_request_carries_the_conversation(house: House) -> None:
 
 async def test_the_same_submission_again_changes_nothing(house: House) -> None:
     await house.ask()
-    await house.chats.submit(house.prompt())
-    await asyncio.gather(*(house.chats.submit(house.prompt()) for _ in range(5)))
+    await house.asking.submit(house.prompt())
+    await asyncio.gather(*(house.asking.submit(house.prompt()) for _ in range(5)))
     assert len(await house.path()) == 2
 
 
 async def test_five_at_once_with_one_client_id_make_one_message(house: House) -> None:
-    await asyncio.gather(*(house.chats.submit(house.prompt()) for _ in range(5)))
+    await asyncio.gather(*(house.asking.submit(house.prompt()) for _ in range(5)))
     assert len(await house.path()) == 2
 
 
-async def test_a_second_prompt_while_an_answer_runs_is_refused_in_words(house: House) -> None:
-    await house.ask()
-    with pytest.raises(ChatBusy, match="still being written"):
-        await house.chats.submit(house.prompt("more", "client02"))
-    assert len(await house.path()) == 2
+async def test_a_second_prompt_while_an_answer_runs_waits_for_it(house: House) -> None:
+    first = await house.ask("one", "client01")
+    await house.asking.submit(house.prompt("two", "client02"))
+    path = await house.path()
+    assert [(m.text, m.status) for m in path[2:]] == [("two", "done"), ("", "queued")]
+    held = house.hub.stream(path[-1].id)
+    assert held is not None
+    assert held.held
+    house.runner.say(Delta(first, "uno"), finished(first))
+    await until(lambda: len(house.runner.sent) == 2)
+    command = house.runner.sent[-1]
+    assert isinstance(command, Generate)
+    assert command.id == path[-1].id
+    assert command.turns == (Turn("user", "one"), Turn("assistant", "uno"), Turn("user", "two"))
+    assert not held.held
+
+
+async def test_what_waits_can_be_taken_back_from_the_middle(house: House) -> None:
+    first = await house.ask("one", "client01")
+    await house.asking.submit(house.prompt("two", "client02"))
+    await house.asking.submit(house.prompt("three", "client03"))
+    second, third = (await house.path())[3].id, (await house.path())[5].id
+    for user, answer in ((2, second), (1, first), (1, 99)):
+        with pytest.raises(ChatNotFound):
+            await house.asking.take_back(user, CHAT, answer)
+    assert await house.asking.take_back(1, CHAT, second) == "two"
+    assert [m.text for m in await house.path()] == ["one", "", "three", ""]
+    house.runner.say(Delta(first, "uno"), finished(first))
+    await until(lambda: [c.id for c in house.runner.sent] == [first, third])
+
+
+async def test_taking_back_the_last_ends_the_chat_before_it(house: House) -> None:
+    first = await house.ask("one", "client01")
+    await house.asking.submit(house.prompt("two", "client02"))
+    await house.asking.take_back(1, CHAT, (await house.path())[-1].id)
+    assert [m.id for m in await house.path()][-1] == first
+    house.runner.say(finished(first))
+    await house.ended(first)
+    await house.ask("two after all", "client03")
+
+
+async def test_stop_ends_one_answer_and_the_next_begins(house: House) -> None:
+    first = await house.ask("one", "client01")
+    await house.asking.submit(house.prompt("two", "client02"))
+    await house.asking.stop(1, CHAT)
+    await until(lambda: len(house.runner.sent) == 2)
+    house.runner.say(finished(first, "cancelled"))
+    await until(lambda: len(house.runner.sent) == 3)
+    assert (await house.ended(first)).status == "stopped"
+
+
+async def test_too_many_that_wait_are_refused_in_words(house: House) -> None:
+    await house.ask("one", "client00")
+    for number in range(1, HELD):
+        await house.asking.submit(house.prompt("more", f"client{number:02}"))
+    with pytest.raises(ChatBusy, match="wait for an answer in this chat"):
+        await house.asking.submit(house.prompt("too many", "client99"))
+    assert len(await house.path()) == 2 * HELD
+
+
+async def test_closing_interrupts_what_waits_in_chats(house: House) -> None:
+    first = await house.ask("one", "client01")
+    await house.asking.submit(house.prompt("two", "client02"))
+    second = (await house.path())[-1].id
+    house.asking.close("Wick was stopped.")
+    await house.pool.close("Wick was stopped.")
+    assert (await house.ended(first)).status == "interrupted"
+    assert (await house.ended(second)).status == "interrupted"
+    assert len(house.runner.sent) == 1
 
 
 async def test_stop_keeps_the_text(house: House) -> None:
     answer = await house.ask()
     house.runner.say(Delta(answer, "Once upon"))
     await until(lambda: bool(house.hub.stream(answer) and house.hub.stream(answer).text))  # type: ignore[union-attr]
-    await house.chats.stop(2, CHAT)  # a stranger's wish is nothing
-    await house.chats.stop(1, CHAT)
+    await house.asking.stop(2, CHAT)  # a stranger's wish is nothing
+    await house.asking.stop(1, CHAT)
     await until(lambda: len(house.runner.sent) == 2)
     house.runner.say(finished(answer, "cancelled"))
     saved = await house.ended(answer)
@@ -185,30 +253,30 @@ async def test_closing_interrupts_and_keeps_the_text(house: House) -> None:
         "Wick was stopped.",
     )
     with pytest.raises(ShuttingDown):
-        await house.chats.submit(house.prompt("more", "client02"))
+        await house.asking.submit(house.prompt("more", "client02"))
 
 
 @pytest.mark.parametrize("text", ["", "  \n\t ", "\n\n"])
 async def test_nothing_to_send_is_refused(house: House, text: str) -> None:
     with pytest.raises(InvalidMessage, match="nothing to send"):
-        await house.chats.submit(house.prompt(text))
+        await house.asking.submit(house.prompt(text))
 
 
 async def test_too_long_is_refused_with_the_figures(house: House) -> None:
     with pytest.raises(InvalidMessage, match="100,001 characters"):
-        await house.chats.submit(house.prompt("x" * 100_001))
+        await house.asking.submit(house.prompt("x" * 100_001))
     assert await house.chats.recent(1) == []
 
 
 async def test_what_no_database_can_hold_becomes_replacement_characters(house: House) -> None:
-    await house.chats.submit(house.prompt("a\ud800b\0c"))
+    await house.asking.submit(house.prompt("a\ud800b\0c"))
     assert (await house.path())[0].text == "a\ufffdb\ufffdc"
 
 
 async def test_unknown_model_saves_nothing(house: House) -> None:
     for model in ("gone", "", "../tiny"):
         with pytest.raises(ModelNotFound):
-            await house.chats.submit(Prompt(1, CHAT, "hello", "client01", model))
+            await house.asking.submit(Prompt(1, CHAT, "hello", "client01", model))
     assert await house.chats.recent(1) == []
 
 
@@ -216,7 +284,7 @@ async def test_strangers_find_nothing(house: House) -> None:
     await house.ask()
     for verb in (
         house.chats.find(2, CHAT),
-        house.chats.submit(Prompt(2, CHAT, "hello", "client09", "tiny")),
+        house.asking.submit(Prompt(2, CHAT, "hello", "client09", "tiny")),
         house.chats.rename(2, CHAT, "mine"),
         house.chats.delete(2, CHAT),
         house.chats.restore(2, CHAT),
@@ -238,9 +306,9 @@ async def test_full_queue_saves_nothing(
 
     monkeypatch.setattr(RunnerProcess, "start", start)
     async with built(tmp_path, shelf, queue_limit=1, slots=1) as house:
-        await house.chats.submit(house.prompt())
+        await house.asking.submit(house.prompt())
         with pytest.raises(QueueFull, match="waiting for tiny"):
-            await house.chats.submit(house.prompt("more", "client02", OTHER))
+            await house.asking.submit(house.prompt("more", "client02", OTHER))
         assert len(await house.chats.recent(1)) == 1
 
 
@@ -250,7 +318,7 @@ async def test_full_disk_at_submission_saves_nothing_and_says_so(house: House) -
 
     await house.db.write(fill)
     with pytest.raises(DiskFull, match="no room left"):
-        await house.chats.submit(house.prompt("x" * 90_000))
+        await house.asking.submit(house.prompt("x" * 90_000))
     assert await house.chats.recent(1) == []
 
 
@@ -287,10 +355,14 @@ async def test_deleted_chats_come_back_whole(house: House) -> None:
     assert len(await house.path()) == 2
 
 
-async def test_deleting_stops_the_answer(house: House) -> None:
+async def test_deleting_stops_the_answer_and_what_waits(house: House) -> None:
     answer = await house.ask()
+    await house.asking.submit(house.prompt("two", "client02"))
+    second = (await house.path())[-1].id
     await house.chats.delete(1, CHAT)
     assert [c.id for c in house.runner.sent] == [answer, answer]
+    await until(lambda: house.hub.stream(second) is None)
+    assert (await house.path())[-1].status == "stopped"
 
 
 async def test_names_are_checked(house: House) -> None:
@@ -302,7 +374,7 @@ async def test_names_are_checked(house: House) -> None:
 
 
 async def test_recovery_ends_what_a_crash_left(house: House) -> None:
-    await house.chats.submit(house.prompt())
+    await house.asking.submit(house.prompt())
     await house.chats.recover()
     assert (await house.path())[-1].status == "interrupted"
 

@@ -52,6 +52,7 @@ async def test_foreign_host_is_refused(app: Quart) -> None:
         ("POST", "/chats/0123456789abcdef/stop"),
         ("POST", "/chats/0123456789abcdef/name"),
         ("POST", "/chats/0123456789abcdef/restore"),
+        ("POST", "/chats/0123456789abcdef/messages/1/take-back"),
         ("DELETE", "/chats/0123456789abcdef"),
         ("POST", "/models/smollm2-135m/pull"),
     ],

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from app.chats.context import first_seen, turns_of
-from app.chats.service import title_of
 from app.chats.streams import Stream
+from app.chats.titles import title_of
 from app.models.model import Turn
 from app.store.chats import Chat
 from app.store.messages import Message
@@ -55,6 +55,11 @@ def test_every_ending_has_its_words(changes: dict[str, str], line: str) -> None:
     [
         (Stream(1, "c", 1, "m", place=1), "Waiting: next in line"),
         (Stream(1, "c", 1, "m", place=3), "Waiting: number 3 in line"),
+        (Stream(1, "c", 1, "m", place=2, seconds=4.2), "Waiting: number 2 in line, about 4 s"),
+        (Stream(1, "c", 1, "m", place=1, seconds=0.0), "Waiting: next in line, about 1 s"),
+        (Stream(1, "c", 1, "m", place=1, seconds=42), "Waiting: next in line, about 40 s"),
+        (Stream(1, "c", 1, "m", place=1, seconds=130), "Waiting: next in line, about 2 min"),
+        (Stream(1, "c", 1, "m", held=True), "Waiting for the answer above"),
         (Stream(1, "c", 1, "m", status="loading", detail="Loading"), "Loading"),
         (
             Stream(1, "c", 1, "m", status="prefill", prompt_done=30, prompt_total=120),

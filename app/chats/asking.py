@@ -1,0 +1,207 @@
+"""Asking for answers: a prompt is saved, waits its turn in its chat, then in the model's queue."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+import aiosqlite
+
+from app.chats.answer import Answer
+from app.chats.context import turns_of
+from app.chats.hub import Hub
+from app.chats.pending import Pending
+from app.chats.streams import Stream
+from app.chats.titles import title_of
+from app.config import Settings
+from app.errors import ChatNotFound, InvalidMessage, ModelNotFound, RequestError
+from app.inference.pool import Pool
+from app.inference.protocol import Generate
+from app.inference.requests import Request
+from app.models.model import Sampling
+from app.models.pulls import Pulls
+from app.models.shelf import Shelf
+from app.store import chats, messages
+from app.store.db import Database
+from app.tasks import Tasks
+
+log = logging.getLogger(__name__)
+HELD = 10
+"""Messages of one chat that may be without an answer at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a person sends. `client_id` was made by the server for this one submission."""
+
+    user_id: int
+    chat_id: str
+    text: str
+    client_id: str
+    model: str
+
+
+class Asking:
+    """The verbs submit, stop and take back. Every one reaches only its user's own chats."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        db: Database,
+        shelf: Shelf,
+        pulls: Pulls,
+        pool: Pool,
+        hub: Hub,
+    ) -> None:
+        self._settings = settings
+        self._db = db
+        self._shelf = shelf
+        self._pulls = pulls
+        self._pool = pool
+        self._hub = hub
+        self._pending = Pending()
+        self._is_closed = False
+        self.tasks = Tasks()
+
+    async def submit(self, prompt: Prompt) -> None:
+        """Save the prompt with its empty answer, then queue the request.
+
+        Both are on the disk when this returns, and it goes on when its caller is cancelled. While
+        the chat owes an earlier answer, the request waits for that. The same `client_id` again
+        changes nothing. Raises InvalidMessage, ChatNotFound, ChatBusy, ModelNotFound, QueueFull,
+        ShuttingDown or StoreError, and then has saved nothing.
+        """
+        await self.tasks.run(self._submit(prompt), f"submit to {prompt.chat_id}")
+
+    async def _submit(self, prompt: Prompt) -> None:
+        text = self._checked(prompt.text)
+        if await chats.owner(self._db, prompt.chat_id) not in {None, prompt.user_id}:
+            raise ChatNotFound("There is no such chat.")
+        if await messages.has_client_id(self._db, prompt.chat_id, prompt.client_id):
+            return
+        self._check_model(prompt.model)
+        self._pool.worker(prompt.model).check_room()
+        answer_id = await self._db.write(lambda c: _save(c, prompt, text))
+        if answer_id is None:
+            return
+        stream = Stream(answer_id, prompt.chat_id, prompt.user_id, prompt.model)
+        stream.held = self._pending.active(prompt.chat_id) is not None
+        self._pending.add(Answer(stream, self._db, self._hub, self.tasks, self._ended))
+        self._hub.add(stream)
+        await self._go_on(prompt.chat_id)
+
+    async def _go_on(self, chat_id: str) -> None:
+        """Hand the chat's next request to its model, unless an earlier one is being answered."""
+        if self._is_closed or (answer := self._pending.begin(chat_id)) is None:
+            return
+        stream = answer.stream
+        stream.held = False
+        self._hub.chat_changed(stream.user_id, chat_id)
+        try:
+            sampling = self._check_model(stream.model)
+            path = await messages.path(self._db, chat_id, stream.message_id)
+        except Exception as error:
+            answer.end_unasked("failed", str(error))
+            return
+        command = Generate(
+            id=stream.message_id,
+            turns=turns_of(path[:-1]),
+            sampling=sampling,
+            max_tokens=self._settings.max_tokens,
+        )
+        if answer.is_unwanted:  # stopped while its conversation was being read
+            answer.end_unasked("stopped", None)
+            return
+        try:
+            request = Request(command, stream.user_id, answer.receive)
+            self._pool.worker(stream.model).submit(request, is_promised=True)
+        except RequestError as error:
+            answer.end_unasked("interrupted", str(error))
+
+    def _ended(self, answer: Answer) -> None:
+        self._pending.end(answer)
+        chat_id = answer.stream.chat_id
+        self.tasks.start(self._go_on(chat_id), f"go on with {chat_id}")
+
+    async def stop(self, user_id: int, chat_id: str) -> None:
+        """End the answer that is being made in this chat; its text so far stays."""
+        answer = self._pending.active(chat_id)
+        if answer is not None and answer.stream.user_id == user_id:
+            answer.is_unwanted = True
+            self._pool.cancel(answer.stream.model, answer.stream.message_id)
+
+    async def stop_all(self, user_id: int, chat_id: str) -> None:
+        """The same, and what waits in this chat ends without an answer."""
+        for answer in self._pending.clear(chat_id) if await self._owns(user_id, chat_id) else []:
+            answer.end_unasked("stopped", None)
+        await self.stop(user_id, chat_id)
+
+    async def take_back(self, user_id: int, chat_id: str, answer_id: int) -> str:
+        """Remove a message that still waits for its turn in its chat. Its text.
+
+        Raises ChatNotFound when nothing of that kind waits there.
+        """
+        owned = await self._owns(user_id, chat_id)
+        answer = self._pending.remove(chat_id, answer_id) if owned else None
+        if answer is None:
+            raise ChatNotFound("It is too late to take this message back: it is being answered.")
+
+        async def remove(connection: aiosqlite.Connection) -> str:
+            text, before = await messages.take_back(connection, answer_id)
+            await chats.step_back(connection, chat_id, answer_id, before)
+            return text
+
+        try:
+            text = await self.tasks.run(self._db.write(remove), f"take back {answer_id}")
+        except Exception:
+            self._pending.put_back(answer)
+            raise
+        self._hub.remove(answer.stream)
+        return text
+
+    def close(self, message: str) -> None:
+        """Nothing is handed on any more; what waits in chats is interrupted with `message`."""
+        self._is_closed = True
+        for answer in self._pending.clear_all():
+            answer.end_unasked("interrupted", message)
+
+    async def _owns(self, user_id: int, chat_id: str) -> bool:
+        return await chats.owner(self._db, chat_id) == user_id
+
+    def _checked(self, text: str) -> str:
+        # What SQLite and UTF-8 cannot hold (lone surrogates, NUL) becomes a replacement character.
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        text = text.replace("\0", "\ufffd").replace("\r\n", "\n").replace("\r", "\n").strip("\n")
+        if not text.strip():
+            raise InvalidMessage("There is nothing to send yet.")
+        if len(text) > self._settings.message_chars:
+            raise InvalidMessage(
+                f"This message is {len(text):,} characters long; "
+                f"the limit is {self._settings.message_chars:,}. Please shorten it."
+            )
+        return text
+
+    def _check_model(self, name: str) -> Sampling:
+        if any(pull.name == name and pull.is_running for pull in self._pulls.all()):
+            return Sampling()
+        if not name:
+            raise ModelNotFound("There is no model to answer yet.")
+        return self._shelf.get(name).sampling
+
+
+async def _save(connection: aiosqlite.Connection, prompt: Prompt, text: str) -> int | None:
+    """The prompt and its empty answer, at the end of the chat. The answer's id.
+
+    None when this submission is saved already: it came twice at the same time.
+    """
+    now = time.time()
+    chat_id, user_id, model = prompt.chat_id, prompt.user_id, prompt.model
+    if await messages.is_saved(connection, chat_id, prompt.client_id):
+        return None
+    await chats.create(connection, chat_id, user_id, title_of(text), model, now)
+    leaf_id = await chats.leaf_with_room(connection, user_id, chat_id, HELD)
+    question = await messages.add_user(connection, chat_id, leaf_id, text, prompt.client_id, now)
+    answer = await messages.add_answer(connection, chat_id, question, model, now)
+    await chats.advance(connection, chat_id, answer, model, now)
+    return answer

@@ -1,0 +1,58 @@
+"""The answers a chat still owes, in order: one is being made, further ones wait for it."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from app.chats.answer import Answer
+
+
+class Pending:
+    """By chat. A message that is sent while an answer runs waits here, and may be taken back."""
+
+    def __init__(self) -> None:
+        self._active: dict[str, Answer] = {}
+        self._held: dict[str, deque[Answer]] = {}
+
+    def add(self, answer: Answer) -> None:
+        """At the end of its chat's line."""
+        self._held.setdefault(answer.stream.chat_id, deque()).append(answer)
+
+    def begin(self, chat_id: str) -> Answer | None:
+        """The next answer, if the chat has one and none is being made; it is the active one now."""
+        held = self._held.get(chat_id)
+        if not held or chat_id in self._active:
+            return None
+        answer = self._active[chat_id] = held.popleft()
+        if not held:
+            del self._held[chat_id]
+        return answer
+
+    def end(self, answer: Answer) -> None:
+        """It has ended, whether it was active or not."""
+        chat_id = answer.stream.chat_id
+        if self._active.get(chat_id) is answer:
+            del self._active[chat_id]
+
+    def active(self, chat_id: str) -> Answer | None:
+        return self._active.get(chat_id)
+
+    def remove(self, chat_id: str, answer_id: int) -> Answer | None:
+        """Take one out that still waits."""
+        held = self._held.get(chat_id, deque())
+        for answer in held:
+            if answer.stream.message_id == answer_id:
+                held.remove(answer)
+                return answer
+        return None
+
+    def put_back(self, answer: Answer) -> None:
+        """To the front of those that wait."""
+        self._held.setdefault(answer.stream.chat_id, deque()).appendleft(answer)
+
+    def clear(self, chat_id: str) -> list[Answer]:
+        """Take out all that wait in a chat."""
+        return list(self._held.pop(chat_id, ()))
+
+    def clear_all(self) -> list[Answer]:
+        return [answer for chat_id in list(self._held) for answer in self.clear(chat_id)]

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
 from dotenv import dotenv_values
@@ -41,6 +42,7 @@ class Settings:
     queue_limit: int = 32
     max_tokens: int = 1024
     message_chars: int = 100_000
+    titles: Literal["auto", "on", "off"] = "auto"
     log_level: str = "info"
 
     @property
@@ -150,5 +152,6 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "queue_limit": _number(1, 10_000),
     "max_tokens": _number(1, 1_048_576),
     "message_chars": _number(100, 1_000_000),
+    "titles": _choice("auto", "on", "off"),
     "log_level": _choice("debug", "info", "warning", "error"),
 }

@@ -13,7 +13,7 @@ from app.chats.context import turns_of
 from app.chats.hub import Hub
 from app.chats.pending import Pending
 from app.chats.streams import Stream
-from app.chats.titles import title_of
+from app.chats.titles import Titles, title_of
 from app.config import Settings
 from app.errors import ChatNotFound, InvalidMessage, ModelNotFound, RequestError
 from app.inference.pool import Pool
@@ -62,6 +62,7 @@ class Asking:
         self._hub = hub
         self._pending = Pending()
         self._is_closed = False
+        self._titles = Titles(settings.titles, db, shelf, pool, hub)
         self.tasks = Tasks()
 
     async def submit(self, prompt: Prompt) -> None:
@@ -121,8 +122,12 @@ class Asking:
 
     def _ended(self, answer: Answer) -> None:
         self._pending.end(answer)
-        chat_id = answer.stream.chat_id
-        self.tasks.start(self._go_on(chat_id), f"go on with {chat_id}")
+        if not self._is_closed:
+            self.tasks.start(self._after(answer), f"after {answer.stream.message_id}")
+
+    async def _after(self, answer: Answer) -> None:
+        await self._go_on(answer.stream.chat_id)
+        await self._titles.consider(answer.stream, self.tasks)
 
     async def stop(self, user_id: int, chat_id: str) -> None:
         """End the answer that is being made in this chat; its text so far stays."""

@@ -1,6 +1,31 @@
-"""What a chat is called."""
+"""What a chat is called: its first words at once, a title by the model when nobody waits."""
 
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+from app.chats.hub import Hub
+from app.chats.streams import Stream
+from app.errors import WickError
+from app.inference.pool import Pool
+from app.inference.protocol import Delta, Finished, Generate
+from app.inference.requests import Request, RequestEvent
+from app.models.model import Sampling, Turn
+from app.models.shelf import Shelf
+from app.store import chats, messages
+from app.store.db import Database
+from app.tasks import Tasks
+
+log = logging.getLogger(__name__)
 TITLE_CHARS = 60
+ABLE = 1_000_000_000
+"""Parameters from which on a model's titles are better than a chat's first words."""
+_EXCERPT_CHARS = 1500
+_WISH = (
+    "Write a title of at most six words for a conversation that begins with the message below. "
+    "Answer with the title alone, without quotation marks.\n\n"
+)
 
 
 def title_of(text: str) -> str:
@@ -10,3 +35,65 @@ def title_of(text: str) -> str:
         return words
     cut = words[: TITLE_CHARS - 1]
     return (cut.rsplit(" ", 1)[0] if " " in cut[TITLE_CHARS // 2 :] else cut) + "…"
+
+
+class Titles:
+    """Asks the model of a chat's first answer for a title, in the background."""
+
+    def __init__(
+        self, mode: Literal["auto", "on", "off"], db: Database, shelf: Shelf, pool: Pool, hub: Hub
+    ) -> None:
+        self._mode = mode
+        self._db = db
+        self._shelf = shelf
+        self._pool = pool
+        self._hub = hub
+
+    async def consider(self, stream: Stream, tasks: Tasks) -> None:
+        """After an answer has ended: if it is the chat's first, and went well, ask for a title."""
+        try:
+            path = await messages.path(self._db, stream.chat_id, stream.message_id)
+            if len(path) != 2 or path[-1].status != "done" or not self._is_able(stream.model):
+                return
+            chat = await chats.find(self._db, stream.user_id, stream.chat_id)
+            if chat is None or chat.title_source != "words":
+                return
+        except WickError as error:
+            log.warning("No title for %s: %s", stream.chat_id, error)
+            return
+        said: list[str] = []
+
+        def listen(event: RequestEvent) -> None:
+            if isinstance(event, Delta):
+                said.append(event.text)
+            elif isinstance(event, Finished) and event.reason != "cancelled":
+                tasks.start(self._save(stream, "".join(said)), f"title of {stream.chat_id}")
+
+        command = Generate(
+            id=-stream.message_id,  # answers have the positive numbers
+            turns=(Turn("user", _WISH + path[0].text[:_EXCERPT_CHARS]),),
+            sampling=Sampling(temperature=0.2, seed=0),
+            max_tokens=24,
+            stop=("\n",),
+        )
+        request = Request(command, stream.user_id, listen, is_background=True)
+        self._pool.submit(stream.model, request)
+
+    def _is_able(self, model: str) -> bool:
+        if self._mode == "auto":
+            return self._shelf.get(model).parameters >= ABLE
+        return self._mode == "on"
+
+    async def _save(self, stream: Stream, said: str) -> None:
+        title = title_of(said.strip().strip("\"'“”*#.").strip())
+        if not title:
+            return
+        try:
+            changed = await self._db.write(
+                lambda c: chats.give_title(c, stream.user_id, stream.chat_id, title)
+            )
+        except WickError as error:
+            log.warning("The title of %s was not saved: %s", stream.chat_id, error)
+            return
+        if changed:
+            self._hub.chat_changed(stream.user_id, stream.chat_id)

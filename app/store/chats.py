@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import aiosqlite
 
@@ -26,6 +26,7 @@ class Chat:
     created_at: float
     updated_at: float
     deleted_at: float | None
+    title_source: Literal["words", "model", "person"] = "words"
 
 
 def _chat(row: sqlite3.Row) -> Chat:
@@ -106,7 +107,20 @@ async def advance(
 async def rename(connection: aiosqlite.Connection, user_id: int, chat_id: str, title: str) -> bool:
     """Whether there was such a chat."""
     cursor = await connection.execute(
-        "UPDATE chats SET title = ? WHERE id = ? AND user_id = ?", (title, chat_id, user_id)
+        "UPDATE chats SET title = ?, title_source = 'person' WHERE id = ? AND user_id = ?",
+        (title, chat_id, user_id),
+    )
+    return cursor.rowcount > 0
+
+
+async def give_title(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, title: str
+) -> bool:
+    """A title by the model, unless a person has given one. Whether it is new."""
+    cursor = await connection.execute(
+        "UPDATE chats SET title = ?, title_source = 'model'"
+        " WHERE id = ? AND user_id = ? AND title_source = 'words'",
+        (title, chat_id, user_id),
     )
     return cursor.rowcount > 0
 

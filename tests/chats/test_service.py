@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 import pytest
@@ -87,8 +88,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def built(tmp_path: Path, shelf: Shelf, **settings: int) -> AsyncIterator[House]:
-    values = Settings(data_dir=tmp_path, models_dir=tmp_path, threads=1, **settings)  # type: ignore[arg-type]
+async def built(tmp_path: Path, shelf: Shelf, **settings: Any) -> AsyncIterator[House]:
+    values = Settings(data_dir=tmp_path, models_dir=tmp_path, threads=1, **settings)
     hub, pulls = Hub(), Pulls(shelf)
     async with open_database(values.database) as db:
         pool = Pool(values, shelf, pulls)
@@ -105,7 +106,7 @@ async def built(tmp_path: Path, shelf: Shelf, **settings: int) -> AsyncIterator[
 async def house(
     tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[House]:
-    async with built(tmp_path, shelf) as house:
+    async with built(tmp_path, shelf, titles="on") as house:
 
         async def start(*_: object) -> ScriptedRunner:
             return house.runner
@@ -343,6 +344,33 @@ def trouble_of(house: House, answer_id: int) -> str:
     stream = house.hub.stream(answer_id)
     assert stream is not None, "the stream is gone before its text was saved"
     return stream.trouble
+
+
+async def test_the_model_gives_a_title_when_nobody_waits(house: House) -> None:
+    answer = await house.ask("tell me about foxes")
+    house.runner.say(Delta(answer, "Foxes are"), finished(answer))
+    await until(lambda: len(house.runner.sent) == 2)
+    wish = house.runner.sent[-1]
+    assert isinstance(wish, Generate)
+    assert "tell me about foxes" in wish.turns[0].content
+    house.runner.say(Delta(wish.id, '"All about'), Delta(wish.id, ' foxes"'), finished(wish.id))
+    mine = house.hub.subscribe(1, CHAT)
+    await mine.wake.wait()
+    assert [c.title for c in await house.chats.recent(1)] == ["All about foxes"]
+    second = await house.ask("and wolves", "client02")
+    house.runner.say(finished(second))
+    await house.ended(second)
+    assert len(house.runner.sent) == 3  # no further title
+
+
+async def test_a_persons_title_stays(house: House) -> None:
+    answer = await house.ask()
+    await house.chats.rename(1, CHAT, "Mine")
+    house.runner.say(finished(answer))
+    await house.ended(answer)
+    await house.asking.tasks.drain(5)
+    assert len(house.runner.sent) == 1
+    assert not await house.db.write(lambda c: chat_rows.give_title(c, 1, CHAT, "the model's"))
 
 
 async def test_deleted_chats_come_back_whole(house: House) -> None:

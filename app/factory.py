@@ -20,7 +20,7 @@ from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 from app.paths import asset_dir
 from app.store.db import open_database
-from app.web import chats, health, live, models, pages, security
+from app.web import chats, health, live, models, pages, security, status
 from app.web.fragments import Fragments
 from app.web.state import State, state
 
@@ -37,7 +37,7 @@ def create_app(settings: Settings) -> Quart:
     app.config["MAX_CONTENT_LENGTH"] = 1 << 20
     app.config["RESPONSE_TIMEOUT"] = None
     security.protect(app, settings)
-    for screen in (pages, chats, models, live, health):
+    for screen in (pages, chats, models, live, status, health):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)
     app.register_error_handler(HTTPException, _explain)
@@ -54,8 +54,9 @@ def create_app(settings: Settings) -> Quart:
             verbs = Chats(db, hub, asking)
             await verbs.recover()
             fragments = Fragments(asset_dir("templates"), asset_dir("static"))
-            app.extensions["wick"] = State(settings, shelf, pulls, hub, verbs, asking, fragments)
-            app.extensions["pool"] = pool
+            app.extensions["wick"] = State(
+                settings, shelf, pulls, hub, verbs, asking, pool, fragments
+            )
             if settings.auto_pull and not shelf.models():
                 pulls.start(settings.default_model)
             yield
@@ -74,7 +75,7 @@ async def close(app: Quart) -> None:
         return
     here.is_closing = True
     here.asking.close(STOPPED)
-    await app.extensions["pool"].close(STOPPED)
+    await here.pool.close(STOPPED)
     await here.asking.tasks.drain(SAVE_SECONDS)
     here.hub.close(SERVICE_RESTART)
     with contextlib.suppress(TimeoutError):

@@ -91,16 +91,20 @@ class Line:
 
 
 @dataclass(slots=True)
-class Durations:
-    """How long answers of one model take, in seconds from slot to end, as measured lately."""
+class Average:
+    """Of what was measured lately; None before anything was."""
 
     usual: float | None = None
 
-    def record(self, seconds: float) -> None:
+    def record(self, value: float) -> None:
         if self.usual is None:
-            self.usual = seconds
+            self.usual = value
         else:
-            self.usual += _WEIGHT * (seconds - self.usual)
+            self.usual += _WEIGHT * (value - self.usual)
+
+
+class Durations(Average):
+    """How long answers of one model take, in seconds from slot to end."""
 
     def starts(self, elapsed: Sequence[float], slots: int, waiting: int) -> list[float | None]:
         """For each of `waiting` requests in order, the seconds until it has a slot.

@@ -12,7 +12,7 @@ from pathlib import Path
 from app.config import Settings
 from app.inference.requests import Request
 from app.inference.runner_process import RunnerOptions, RunnerProcess
-from app.inference.worker import Worker
+from app.inference.worker import Worker, WorkerStatus
 from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 
@@ -57,14 +57,9 @@ class Pool:
         if name in self._workers:
             self._workers[name].cancel(request_id)
 
-    def states(self) -> dict[str, str]:
-        """What each worker is doing: `idle`, `loading` or `ready`, by model name."""
-        return {name: worker.state for name, worker in self._workers.items()}
-
-    def runner_pids(self) -> dict[str, int]:
-        """The process ids of the runners that live, by model name."""
-        pids = {name: worker.runner_pid for name, worker in self._workers.items()}
-        return {name: pid for name, pid in pids.items() if pid is not None}
+    def statuses(self) -> list[WorkerStatus]:
+        """Every worker that was ever wanted, by name."""
+        return [worker.status() for _, worker in sorted(self._workers.items())]
 
     async def close(self, message: str) -> None:
         """Interrupt every request with `message`; afterwards no runner is alive."""

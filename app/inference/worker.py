@@ -6,10 +6,11 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from app.errors import ModelError, ShuttingDown
-from app.inference.admission import Durations, Line
+from app.inference.admission import Average, Durations, Line
 from app.inference.protocol import (
     Cancel,
     Delta,
@@ -39,6 +40,25 @@ class Runner(Protocol):
     async def kill(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A worker at one moment: figures only, nobody's words.
+
+    running of `slots` answers are being written; waiting: requests in line; answered: since the
+    start of Wick; tokens_per_second: of the latest answers, each; context_length in tokens.
+    """
+
+    name: str
+    state: Literal["idle", "loading", "ready"]
+    pid: int | None
+    slots: int
+    running: int
+    waiting: int
+    answered: int
+    context_length: int
+    tokens_per_second: float | None
+
+
 class Loader(Protocol):
     """Brings the model into memory, telling what it does on the way. Raises ModelError."""
 
@@ -64,6 +84,8 @@ class Worker:
         self._clock = clock
         self._line = Line(name, queue_limit)
         self._durations = Durations()
+        self._speed = Average()
+        self._answered = 0
         self._refresh: asyncio.TimerHandle | None = None
         self._running: dict[int, Request] = {}
         self._runner: Runner | None = None
@@ -71,9 +93,19 @@ class Worker:
         self._wanted = asyncio.Event()
         self._is_closed = False
 
-    @property
-    def runner_pid(self) -> int | None:
-        return None if self._runner is None else self._runner.pid
+    def status(self) -> WorkerStatus:
+        runner = self._runner
+        return WorkerStatus(
+            name=self.name,
+            state=self.state,
+            pid=None if runner is None else runner.pid,
+            slots=self._slots,
+            running=len(self._running),
+            waiting=len(self._line),
+            answered=self._answered,
+            context_length=0 if runner is None else runner.loaded.context_length,
+            tokens_per_second=self._speed.usual,
+        )
 
     def check_room(self) -> None:
         """Raises QueueFull, or ShuttingDown."""
@@ -179,9 +211,16 @@ class Worker:
             self._line.put_back(request)
         else:
             if isinstance(event, Finished) and event.reason != "cancelled":
-                self._durations.record(self._clock() - request.started)
+                self._measure(request, event)
             request.listener(event)
         self._advance()
+
+    def _measure(self, request: Request, event: Finished) -> None:
+        if not request.is_background:
+            self._durations.record(self._clock() - request.started)
+            self._answered += 1
+        if event.decode_seconds > 0:
+            self._speed.record(event.completion_tokens / event.decode_seconds)
 
     def _make_way(self) -> None:
         """Whoever waits goes before work that nobody waits for."""

@@ -10,6 +10,7 @@ from app.chats.asking import Asking
 from app.chats.hub import Hub
 from app.chats.service import Chats
 from app.config import Settings
+from app.inference.pool import Pool
 from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 from app.web.fragments import Fragments
@@ -27,6 +28,7 @@ class State:
     hub: Hub
     chats: Chats
     asking: Asking
+    pool: Pool
     fragments: Fragments
     is_closing: bool = field(default=False)
 

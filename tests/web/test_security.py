@@ -98,3 +98,10 @@ async def test_health_is_json(app: Quart) -> None:
     async with app.test_app() as served:
         answer = await served.test_client().get("/healthz", headers=OWN)
         assert (await answer.get_json())["status"] == "ok"
+
+
+async def test_status_shows_figures_and_nobodys_words(app: Quart) -> None:
+    async with app.test_app() as served:
+        answer = await served.test_client().get("/status", headers=OWN)
+        html = await answer.get_data(as_text=True)
+        assert "No model has been asked anything" in html

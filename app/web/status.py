@@ -1,0 +1,47 @@
+"""What the machine is doing, for its owner: models, runners, queues. Nobody's words."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psutil
+from quart import Blueprint, Response
+
+from app.config import Settings
+from app.inference.worker import WorkerStatus
+from app.web.state import state
+
+blueprint = Blueprint("status", __name__, url_prefix="/status")
+
+
+@blueprint.get("")
+async def page() -> Response:
+    html = state().fragments.render("status.html", figures=await figures())
+    return Response(html, content_type="text/html; charset=utf-8")
+
+
+@blueprint.get("/figures")
+async def figures() -> str:
+    """The part that the page fetches again and again."""
+    here = state()
+    workers = here.pool.statuses()
+    memory = await asyncio.to_thread(_memory, workers)
+    return here.fragments.render(
+        "_figures.html", workers=workers, memory=memory, threads=_threads(here.settings)
+    )
+
+
+def _threads(settings: Settings) -> str:
+    return f"{settings.threads} thread{'s' if settings.threads != 1 else ''}"
+
+
+def _memory(workers: list[WorkerStatus]) -> dict[str, int]:
+    """Resident memory of each runner, in bytes, by model name."""
+    sizes = {}
+    for worker in workers:
+        if worker.pid is not None:
+            try:
+                sizes[worker.name] = psutil.Process(worker.pid).memory_info().rss
+            except psutil.Error:  # it ended meanwhile
+                continue
+    return sizes

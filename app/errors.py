@@ -18,9 +18,10 @@ WickError
 │   ├── ChatNotFound       no such chat, or not this user's
 │   ├── ChatBusy           an answer is still being written in this chat
 │   └── InvalidMessage     empty, too large or malformed
-└── StoreError             the database
-    ├── DatabaseTooNew     written by a later version of Wick
-    └── DiskFull           there is no room left to write
+├── StoreError             the database
+│   ├── DatabaseTooNew     written by a later version of Wick
+│   └── DiskFull           there is no room left to write
+└── PeerError              a server that is measured beside Wick does not answer as it should
 """
 
 
@@ -108,3 +109,7 @@ class DatabaseTooNew(StoreError):
 
 class DiskFull(StoreError):
     status = 507
+
+
+class PeerError(WickError):
+    status = 502

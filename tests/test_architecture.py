@@ -20,10 +20,11 @@ ALLOWED = {
     "models": {"errors", "config"},
     "store": {"errors", "config", "paths"},
     "inference": {"errors", "config", "models"},
+    "bench": {"errors", "config", "inference", "models"},
     "chats": {"errors", "config", "tasks", "inference", "store", "models"},
     "web": {"errors", "config", "paths", "chats", "inference", "store", "models"},
     "factory": {"errors", "config", "paths", "web", "chats", "inference", "store", "models"},
-    "cli": {"errors", "config", "factory", "models"},
+    "cli": {"errors", "config", "factory", "models", "bench"},
     "__main__": {"cli"},
 }
 

@@ -29,13 +29,7 @@ class Pool:
         self._workers: dict[str, Worker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="wick-")
-        self._options = RunnerOptions(
-            permits=Path(self._folder.name),
-            threads=settings.threads,
-            slots=settings.slots,
-            context=settings.context,
-            kv_memory_mb=settings.kv_memory_mb,
-        )
+        self._options = RunnerOptions.from_settings(settings, Path(self._folder.name))
 
     def worker(self, name: str) -> Worker:
         """The worker of a model, its task started."""

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.config import Settings
 from app.errors import ModelLoadError
 from app.inference.protocol import (
     Cancel,
@@ -40,6 +41,16 @@ class RunnerOptions:
     slots: int
     context: int
     kv_memory_mb: int
+
+    @classmethod
+    def from_settings(cls, settings: Settings, permits: Path) -> RunnerOptions:
+        return cls(
+            permits=permits,
+            threads=settings.threads,
+            slots=settings.slots,
+            context=settings.context,
+            kv_memory_mb=settings.kv_memory_mb,
+        )
 
 
 class RunnerProcess:

@@ -14,9 +14,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from app.bench import engine
 from app.config import usable_cores
 from app.models.shelf import Shelf
-from tests.bench import engine, served
+from tests.bench import served
 from tests.smollm2 import shelf_with_smollm2
 
 CONTEXT = 4096
@@ -44,7 +45,9 @@ async def measure(tokens: int, rounds: int, threads: int) -> dict[str, float]:
     page_starts = []
     for _ in range(rounds):
         bare.append(engine.bare_loop(model, tokens, threads, CONTEXT))
-        library.append(engine.ctransformers_loop(model, tokens, threads, CONTEXT))
+        theirs = engine.ctransformers_loop(model, tokens, threads, CONTEXT)
+        assert theirs is not None, "ctransformers cannot be imported"
+        library.append(theirs)
         with tempfile.TemporaryDirectory() as folder:
             async with served.served(models, Path(folder), tokens) as server:
                 page_starts.append(server.page_seconds)

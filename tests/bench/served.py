@@ -21,7 +21,7 @@ import httpx
 from playwright.async_api import async_playwright
 from websockets.asyncio.client import connect
 
-from tests.bench.engine import QUESTION, Pace
+from app.bench.engine import QUESTION, Pace
 
 GROWTH = """
 () => {

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
-
-from ctransformers import LLM, Config
 
 from app.inference.llama_cpp_engine import LlamaCppEngine
 from app.inference.sampling import Sampler
@@ -52,12 +49,19 @@ def bare_loop(model: Model, count: int, threads: int, context: int) -> Pace:
     return Pace(count / seconds, len(text) / seconds)
 
 
-def ctransformers_loop(model: Model, count: int, threads: int, context: int) -> float:
-    """Tokens a second of the library's own class on the same ids, with the same settings."""
+def ctransformers_loop(model: Model, count: int, threads: int, context: int) -> float | None:
+    """Tokens a second of the library's own class on the same ids, with the same settings.
+
+    None where the library cannot be imported whole (Wick itself needs only a file of it).
+    """
+    try:
+        from ctransformers import LLM, Config
+    except (ImportError, OSError):
+        return None
     prompt, _ = prompt_of(model)
     sampling = model.sampling
     llm = LLM(
-        str(_library_file(model)),
+        str(model.weights),
         model_type="llama",
         config=Config(context_length=context, threads=threads, batch_size=SLICE),
     )
@@ -73,7 +77,3 @@ def ctransformers_loop(model: Model, count: int, threads: int, context: int) -> 
         )
         llm.eval([token])
     return count / (time.perf_counter() - started)
-
-
-def _library_file(model: Model) -> Path:
-    return model.weights

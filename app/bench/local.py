@@ -1,0 +1,112 @@
+"""Wick's own runner as a target: one child process, no web server around it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from app.bench.machine import resident
+from app.bench.target import Ask, Usage
+from app.config import Settings
+from app.errors import RequestError, RunnerDied
+from app.inference.protocol import Cancel, Delta, Event, Failed, Finished, Generate
+from app.inference.runner_process import RunnerOptions, RunnerProcess
+from app.models.model import Model
+
+
+def _options(settings: Settings, folder: Path) -> RunnerOptions:
+    """What a runner of this bench is told; whatever it keeps, it keeps in `folder`."""
+    return RunnerOptions.from_settings(settings, folder / "permits")
+
+
+def _command(number: int, ask: Ask) -> Generate:
+    return Generate(number, ask.turns, ask.sampling, ask.max_tokens)
+
+
+async def _end(runner: RunnerProcess) -> None:
+    """As Wick ends a runner when it stops: the only place of the bench that ends one."""
+    await runner.kill()
+
+
+class LocalTarget:
+    """Use `open`. Answers may run side by side."""
+
+    name = "Wick"
+
+    def __init__(self, model: Model, options: RunnerOptions, runner: RunnerProcess) -> None:
+        self._model = model
+        self._options = options
+        self._numbers = itertools.count(1)
+        self._heard: dict[int, asyncio.Queue[Event | None]] = {}
+        self._attach(runner)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, model: Model, settings: Settings, folder: Path
+    ) -> AsyncIterator[LocalTarget]:
+        """A runner until the end of the block. Raises ModelLoadError."""
+        options = _options(settings, folder)
+        target = cls(model, options, await RunnerProcess.start(model, options))
+        try:
+            yield target
+        finally:
+            await target._end()
+
+    @property
+    def load_seconds(self) -> float:
+        return self._runner.loaded.seconds
+
+    async def answer(self, ask: Ask) -> AsyncGenerator[str | Usage]:
+        number = next(self._numbers)
+        heard: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._heard[number] = heard
+        if self._listening.done():
+            heard.put_nowait(None)
+        self._runner.send(_command(number, ask))
+        ended = False
+        try:
+            while not ended:
+                event = await heard.get()
+                ended = event is None or isinstance(event, Finished | Failed)
+                if isinstance(event, Delta):
+                    yield event.text
+                elif isinstance(event, Finished):
+                    yield Usage(event.prompt_tokens, event.completion_tokens)
+                elif isinstance(event, Failed):
+                    raise RequestError(event.message)
+                elif event is None:
+                    how = await self._runner.how_it_ended()
+                    raise RunnerDied(f"The model's process ended {how}.")
+        finally:
+            if not ended:
+                self._runner.send(Cancel(number))
+                while not isinstance(await heard.get(), Finished | Failed | None):
+                    pass
+            del self._heard[number]
+
+    async def restart(self) -> bool:
+        await self._end()
+        self._attach(await RunnerProcess.start(self._model, self._options))
+        return True
+
+    def memory(self) -> int | None:
+        return resident(self._runner.pid)
+
+    def _attach(self, runner: RunnerProcess) -> None:
+        self._runner = runner
+        self._listening = asyncio.create_task(self._listen(), name="bench events")
+
+    async def _listen(self) -> None:
+        async for event in self._runner.events():
+            if (number := getattr(event, "id", None)) in self._heard:
+                self._heard[number].put_nowait(event)
+        for heard in self._heard.values():
+            heard.put_nowait(None)
+
+    async def _end(self) -> None:
+        await _end(self._runner)
+        await self._listening

@@ -1,0 +1,121 @@
+"""One bench from its beginning to its figures: round by round, Wick and the other take turns."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from app.bench import engine
+from app.bench.http import HttpTarget
+from app.bench.local import LocalTarget
+from app.bench.plan import Plan
+from app.bench.samples import Samples
+from app.bench.texts import Texts
+from app.bench.workload import Tell, Workload
+from app.config import Settings
+from app.errors import ConfigError
+from app.models.model import Model, Turn
+from app.models.template import ChatTemplate
+from app.models.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other server; `model` None takes the first that it names."""
+
+    url: str
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    ours: Samples
+    theirs: Samples | None
+    their_model: str
+
+
+def bench(
+    model: Model, settings: Settings, plan: Plan, peer: Peer | None, seed: int, tell: Tell
+) -> Measured:
+    """Everything of `plan`. `seed`: another seed, other texts (servers remember old ones).
+
+    Raises WickError: the model, the settings or the other server do not allow it.
+    """
+    window = min(settings.context, model.context_length)
+    if plan.longest_chat > window:
+        raise ConfigError(
+            f"A prompt of {plan.prompt:,} tokens with its further turns needs a context of "
+            f"{plan.longest_chat:,} tokens, and here it is {window:,}: make --prompt or --tokens "
+            "smaller, or WICK_CONTEXT larger."
+        )
+    # Nobody in the workload has to wait for a slot; what more answers cost is what it measures.
+    settings = replace(settings, slots=max(settings.slots, *plan.concurrency))
+    return asyncio.run(_Bench(model, settings, plan, tell, seed).run(peer))
+
+
+class _Bench:
+    def __init__(self, model: Model, settings: Settings, plan: Plan, tell: Tell, seed: int) -> None:
+        self._model = model
+        self._settings = settings
+        self._plan = plan
+        self._tell = tell
+        self._seed = seed
+        self._sampling = replace(model.sampling, seed=seed)
+        template = ChatTemplate(model.chat_template, Tokenizer.load(model.folder))
+        self._count = lambda text: len(template.encode([Turn("user", text)]))
+
+    async def run(self, peer: Peer | None) -> Measured:
+        ours, theirs, other = Samples(), Samples() if peer else None, None
+        # What cannot be done is better known now than in half an hour.
+        trial = Texts(self._count, self._seed - 1)
+        trial.prompt(1, self._plan.prompt)
+        async with AsyncExitStack() as stack:
+            if peer:
+                other = await stack.enter_async_context(HttpTarget.open(peer.url, peer.model))
+                self._tell(f"{other.name}: a first answer")
+                await self._workload(other, trial).warm_up()
+            for number in range(self._plan.rounds):
+                texts = Texts(self._count, self._seed + number)
+                self._engine(ours)
+                await self._wick(texts, ours)
+                if other and theirs is not None:
+                    await self._workload(other, texts).run(theirs, self._tell)
+        return Measured(ours, theirs, other.model if other else "")
+
+    def _engine(self, samples: Samples) -> None:
+        """In this process, and nothing beside it."""
+        settings, plan = self._settings, self._plan
+        context = min(settings.context, self._model.context_length)
+        self._tell("The engine alone")
+        pace = engine.bare_loop(self._model, plan.tokens, settings.threads, context)
+        samples.add("bare", pace.tokens)
+        self._tell("ctransformers.LLM")
+        samples.add(
+            "ctransformers",
+            engine.ctransformers_loop(self._model, plan.tokens, settings.threads, context),
+        )
+
+    async def _wick(self, texts: Texts, samples: Samples) -> None:
+        """Runners of its own, in a folder of its own on the disk that Wick would use."""
+        data = self._settings.data_dir
+        try:
+            data.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder = tempfile.TemporaryDirectory(prefix="bench-", dir=data)
+        except OSError as error:
+            raise ConfigError(f"WICK_DATA_DIR={data} cannot be used: {error.strerror}.") from error
+        with folder:
+            private = replace(self._settings, data_dir=Path(folder.name) / "all")
+            self._tell("Wick: loading the model")
+            async with LocalTarget.open(self._model, private, private.data_dir) as target:
+                samples.add("load", target.load_seconds)
+                samples.add("memory_loaded", target.memory())
+                await self._workload(target, texts).run(samples, self._tell)
+            single = replace(private, threads=1, data_dir=Path(folder.name) / "one")
+            async with LocalTarget.open(self._model, single, single.data_dir) as target:
+                await self._workload(target, texts).alone(samples, self._tell)
+
+    def _workload(self, target: LocalTarget | HttpTarget, texts: Texts) -> Workload:
+        return Workload(target, self._plan, texts, self._sampling)

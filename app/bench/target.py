@@ -1,0 +1,92 @@
+"""What a workload runs against: something that streams answers, Wick's runner or a server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from app.models.model import Sampling, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request. `chat` names the chat it belongs to, for those who keep state by chat."""
+
+    chat: str
+    turns: tuple[Turn, ...]
+    max_tokens: int
+    sampling: Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The end of an answer, in tokens; None where a server does not tell."""
+
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+class Target(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    def answer(self, ask: Ask) -> AsyncGenerator[str | Usage]:
+        """The pieces of the answer as they come, then its usage. Closing it cancels the request.
+
+        Raises WickError when there is no whole answer.
+        """
+
+    async def restart(self) -> bool:
+        """End and start again, with what outlives that; False when that cannot be done here."""
+
+    def memory(self) -> int | None:
+        """Bytes of memory in use (resident set), if that can be known."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """When what came. Times in seconds on one clock; `times` holds one for each piece of text."""
+
+    asked: float
+    times: list[float] = field(default_factory=list)
+    text: str = ""
+    ended: float = 0.0
+    usage: Usage = Usage(None, None)
+
+    @property
+    def first(self) -> float:
+        """When the first token came; an empty answer ends with its first token."""
+        return self.times[0] if self.times else self.ended
+
+    @property
+    def first_after(self) -> float:
+        return self.first - self.asked
+
+    @property
+    def tokens(self) -> int:
+        """As its maker counts them, else its pieces."""
+        return self.usage.completion_tokens or len(self.times)
+
+
+async def listen(
+    target: Target,
+    ask: Ask,
+    enough: Callable[[Answer], bool] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Answer:
+    """The answer to `ask`, cancelled when `enough`, called after each piece, says so."""
+    answer = Answer(asked=clock())
+    async with aclosing(target.answer(ask)) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, Usage):
+                answer.usage = piece
+                continue
+            answer.times.append(clock())
+            answer.text += piece
+            if enough is not None and enough(answer):
+                break
+    answer.ended = clock()
+    return answer

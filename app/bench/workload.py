@@ -1,0 +1,187 @@
+"""The workload: what people do at once and one after another, and how long they wait for it.
+
+All times are taken here, outside of what is measured, by the same clock for every target.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+from app.bench.competitor import spinning
+from app.bench.plan import SHORT, Plan
+from app.bench.samples import Samples
+from app.bench.target import Answer, Ask, Target, listen
+from app.bench.texts import FOLLOW_UP, Texts
+from app.errors import RequestError
+from app.models.model import Sampling, Turn
+
+SETTLED = 4
+"""Tokens a stream has made before somebody else comes with a long prompt."""
+
+Tell = Callable[[str], None]
+
+
+class Workload:
+    """One round of one target. `sampling`: the same for every target."""
+
+    def __init__(self, target: Target, plan: Plan, texts: Texts, sampling: Sampling) -> None:
+        self._target = target
+        self._plan = plan
+        self._texts = texts
+        self._sampling = sampling
+        self._chats = 0
+
+    async def run(self, samples: Samples, tell: Tell) -> None:
+        """Everything, in an order in which nothing spoils what comes after it."""
+        name, plan = self._target.name, self._plan
+        await self.warm_up()
+        for count in plan.concurrency:
+            tell(f"{name}: {count} answer{'s' if count > 1 else ''} at once")
+            samples.add(f"streams_{count}", await self.streams(count))
+        tell(f"{name}: a long prompt beside a running answer")
+        await self._beside(samples)
+        await self._chats_come_back(samples, tell)
+        tell(f"{name}: one answer beside a busy program")
+        await self.warm_up()
+        async with spinning():
+            samples.add("competitor", await self.streams(1))
+
+    async def alone(self, samples: Samples, tell: Tell) -> None:
+        """What one undisturbed thread gives; for a target that has only one."""
+        tell(f"{self._target.name}: alone with one thread")
+        await self.warm_up()
+        samples.add("one_thread", await self.streams(1))
+        samples.add("first_alone", (await self._begin(1))[1].first_after)
+
+    async def warm_up(self) -> None:
+        """One short answer that is not measured. Raises WickError when there is none."""
+        await self.streams(1, SHORT)
+
+    async def streams(self, count: int, tokens: int | None = None) -> float:
+        """Tokens a second of `count` answers together, while all of them are being written."""
+        wanted = tokens or self._plan.tokens
+        tasks = [asyncio.create_task(self._stream(wanted)) for _ in range(count)]
+        try:
+            streams = await asyncio.gather(*tasks)
+        finally:
+            await _cancel(*tasks)
+        start = max(stream[0].first for stream in streams)
+        end = min(stream[-1].ended for stream in streams)
+        if end <= start:  # some had to wait for others: then the whole counts, waiting included
+            start = min(stream[0].first for stream in streams)
+            end = max(stream[-1].ended for stream in streams)
+        made = sum(
+            answer.tokens / len(answer.times) * sum(start < time <= end for time in answer.times)
+            for stream in streams
+            for answer in stream
+        )
+        return made / (end - start)
+
+    async def _stream(self, tokens: int) -> list[Answer]:
+        """One person who asks until `tokens` are made: a model may stop where it likes."""
+        question, answers = self._question(), list[Answer]()
+        while (left := tokens - sum(answer.tokens for answer in answers)) > 0:
+            answers.append(await self._ask(question, left))
+        return answers
+
+    def _question(self) -> str:
+        self._chats += 1
+        return self._texts.question(self._chats)
+
+    async def _ask(
+        self, question: str, tokens: int, enough: Callable[[Answer], bool] | None = None
+    ) -> Answer:
+        """A new chat of its own. Raises RequestError when its answer has no text."""
+        chat = Chat(self._target, question, self._sampling)
+        answer = await chat.say(question, tokens, enough)
+        if not answer.times:
+            raise RequestError(f"{self._target.name} gave an empty answer to “{question}”")
+        return answer
+
+    async def _beside(self, samples: Samples) -> None:
+        """Somebody brings a long prompt while another's answer is being written."""
+        question, streams = self._question(), list[Answer]()
+        reading: asyncio.Task[tuple[Chat, Answer]] | None = None
+
+        def look(answer: Answer) -> bool:
+            nonlocal reading
+            if reading is None and sum(len(a.times) for a in (*streams, answer)) >= SETTLED:
+                reading = asyncio.create_task(self._begin(1))
+            return reading is not None and reading.done()
+
+        try:
+            while reading is None or not reading.done():
+                streams.append(await self._ask(question, self._plan.prompt, look))
+            _, read = await reading
+        finally:
+            if reading is not None:
+                await _cancel(reading)
+        gaps = [
+            after - before
+            for answer in streams
+            for before, after in pairwise(answer.times)
+            if after > read.asked and before < read.first
+        ]
+        samples.add("first_beside", read.first_after)
+        if gaps:
+            samples.add("longest_pause", max(gaps))
+            samples.add("median_gap", statistics.median(gaps))
+
+    async def _chats_come_back(self, samples: Samples, tell: Tell) -> None:
+        name, plan = self._target.name, self._plan
+        tell(f"{name}: a new chat of {plan.prompt} tokens, and its second turn")
+        chat, begun = await self._begin()
+        self._add_first(samples, begun)
+        samples.add("second_turn", (await chat.say(FOLLOW_UP)).first_after)
+        before = self._target.memory()
+        for number in range(1, plan.others + 1):
+            tell(f"{name}: other chat {number} of {plan.others}")
+            self._add_first(samples, (await self._begin())[1])
+        after = self._target.memory()
+        if before is not None and after is not None and plan.others:
+            samples.add("memory_chat", (after - before) / plan.others)
+        tell(f"{name}: back to the first chat")
+        samples.add("revisit", (await chat.say(FOLLOW_UP)).first_after)
+        if await self._target.restart():
+            tell(f"{name}: back to it after a restart")
+            samples.add("restart", (await chat.say(FOLLOW_UP)).first_after)
+
+    async def _begin(self, tokens: int = SHORT) -> tuple[Chat, Answer]:
+        """A chat that nobody has seen before, and its first answer."""
+        self._chats += 1
+        chat = Chat(self._target, f"bench-{self._chats}", self._sampling)
+        text = self._texts.prompt(self._chats, self._plan.prompt)
+        return chat, await chat.say(text, tokens)
+
+    def _add_first(self, samples: Samples, answer: Answer) -> None:
+        samples.add("cold", answer.first_after)
+        read = answer.usage.prompt_tokens or self._plan.prompt
+        samples.add("prefill", read / answer.first_after)
+
+
+class Chat:
+    """One chat of the workload. `say` goes on with it."""
+
+    def __init__(self, target: Target, name: str, sampling: Sampling) -> None:
+        self._target = target
+        self._name = name
+        self._sampling = sampling
+        self._turns: tuple[Turn, ...] = ()
+
+    async def say(
+        self, text: str, tokens: int = SHORT, enough: Callable[[Answer], bool] | None = None
+    ) -> Answer:
+        turns = (*self._turns, Turn("user", text))
+        answer = await listen(self._target, Ask(self._name, turns, tokens, self._sampling), enough)
+        self._turns = (*turns, Turn("assistant", answer.text))
+        return answer
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,122 @@
+"""`wick bench`: how fast a model is here, and what waiting is like for several people."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import random
+from collections.abc import Callable
+
+from rich.console import Console
+
+from app.config import Settings
+from app.models.shelf import Shelf
+
+NARROWEST = 130
+"""Columns of a table that is not shown on a terminal."""
+MOST_TOGETHER = 32
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "bench",
+        help="measure a model on this machine",
+        description="Measure a model on this machine, through Wick's own runner. Let nothing else "
+        "run meanwhile. With the defaults every round reads about 17 prompts of 1,536 tokens.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="its name on the shelf")
+    parser.add_argument(
+        "--concurrency",
+        type=_counts,
+        default=(1, 2, 4, 8),
+        metavar="N,N,…",
+        help="how many answers at once, each in turn (default: 1,2,4,8)",
+    )
+    for name, default, low, text in (
+        ("prompt", 1536, 1, "tokens of a long prompt"),
+        ("tokens", 128, 8, "tokens of an answer"),
+        ("others", 12, 0, "other chats between leaving a chat and coming back"),
+        ("rounds", 1, 1, "how often to do it all; medians are shown"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            type=_number(low),
+            default=default,
+            metavar="N",
+            help=f"{text} (default: {default})",
+        )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--against", metavar="URL", help="do the same with a server that speaks OpenAI's protocol"
+    )
+    parser.add_argument(
+        "--against-model", metavar="NAME", help="its model (default: the first that it names)"
+    )
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    # Here and not above: the engine and a client for HTTP, which no other command needs.
+    from app.bench import figures, report
+    from app.bench.machine import machine
+    from app.bench.plan import Plan
+    from app.bench.run import Peer, bench
+
+    model = Shelf(settings.models_dir).get(arguments.model)
+    plan = Plan(
+        concurrency=tuple(sorted({1, *arguments.concurrency})),
+        prompt=arguments.prompt,
+        tokens=arguments.tokens,
+        others=arguments.others,
+        rounds=arguments.rounds,
+    )
+    peer = Peer(arguments.against, arguments.against_model) if arguments.against else None
+    seed = random.randrange(2**31)  # noqa: S311 - not a secret
+    progress = Console(stderr=True)
+    measured = bench(
+        model,
+        settings,
+        plan,
+        peer,
+        seed,
+        lambda text: progress.print(text, style="dim", highlight=False, markup=False),
+    )
+    result = report.Report(
+        machine=machine(),
+        model=f"{model.title} {model.quantisation}",
+        threads=settings.threads,
+        date=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
+        seed=seed,
+        against=f"{measured.their_model} at {peer.url}" if peer else "",
+        rows=figures.rows(plan, measured.ours, measured.theirs),
+        ours=measured.ours,
+        theirs=measured.theirs,
+    )
+    if arguments.json:
+        print(json.dumps(report.as_json(result), indent=1))
+        return 0
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=NARROWEST)
+    console.print(report.table(result), highlight=False)
+    return 0
+
+
+def _number(low: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text) if text.isascii() and text.isdigit() else low - 1
+        if value < low:
+            raise argparse.ArgumentTypeError(f"{text} is wrong: it takes a number from {low}")
+        return value
+
+    return parse
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    counts = [int(part) if part.isascii() and part.isdigit() else 0 for part in text.split(",")]
+    if not all(1 <= count <= MOST_TOGETHER for count in counts):
+        raise argparse.ArgumentTypeError(
+            f"{text} is wrong: it takes numbers from 1 to {MOST_TOGETHER} with commas between"
+        )
+    return tuple(counts)

@@ -64,7 +64,7 @@ def test_every_figure_of_both_as_json(data: Path, capsys: pytest.CaptureFixture[
         # The stub sends an answer in one piece, which may leave no gap to measure.
         if key not in {"median_gap", "longest_pause"}:
             assert (figure["theirs"] is not None) == (key in BOTH), key
-        assert (figure["ours_to_theirs"] is not None) == (key in BOTH), key
+            assert (figure["ours_to_theirs"] is not None) == (key in BOTH), key
         if figure["over"]:
             assert figure["ratio"] == figure["measured"] / figures[figure["over"]]["measured"]
         has_aim = figure["at_least"] is not None or figure["at_most"] is not None

@@ -47,7 +47,7 @@ class Child:
         if not line:
             return None
         event = from_line(line)
-        assert not isinstance(event, Generate | Cancel)
+        assert not isinstance(event, Command)
         return event
 
     def send(self, *commands: Command | bytes) -> None:

@@ -71,13 +71,16 @@ async def close(app: Quart) -> None:
     if here.is_closing:
         return
     here.is_closing = True
-    await app.extensions["pool"].close(STOPPED)
+    # Answers are interrupted at once; while runners write their KV states, all others say goodbye.
+    runners = asyncio.create_task(app.extensions["pool"].close(STOPPED), name="end of the runners")
+    await asyncio.sleep(0)
     await here.chats.tasks.drain(SAVE_SECONDS)
     here.hub.close(SERVICE_RESTART)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GOODBYE_SECONDS):
             await here.hub.all_gone()
     await here.pulls.close()
+    await runners
 
 
 async def _explain(error: WickError | HTTPException) -> Response:

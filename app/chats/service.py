@@ -115,6 +115,7 @@ class Chats:
             turns=turns_of(path[:-1]),
             sampling=sampling,
             max_tokens=self._settings.max_tokens,
+            chat=prompt.chat_id,
         )
         request = Request(command, prompt.user_id, answer.receive)
         try:
@@ -201,7 +202,13 @@ class Chats:
         )
         if count:
             log.warning("%d answers were interrupted when Wick ended last time.", count)
-        await self._db.write(lambda c: chats.purge(c, now - TRASH_DAYS * 86400))
+        await self._purge(now - TRASH_DAYS * 86400)
+
+    async def _purge(self, deleted_before: float) -> None:
+        """Remove chats for good; what models keep of them goes first, so that none is left over."""
+        for chat_id in await chats.expired(self._db, deleted_before):
+            await self._pool.forget(chat_id)
+        await self._db.write(lambda c: chats.purge(c, deleted_before))
 
 
 def title_of(text: str) -> str:

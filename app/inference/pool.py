@@ -10,12 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.config import Settings
+from app.inference import snapshots
+from app.inference.hits import Hits
 from app.inference.runner_process import RunnerOptions, RunnerProcess
 from app.inference.worker import Request, Worker
 from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 
 log = logging.getLogger(__name__)
+SAVE_SECONDS = 1.0
+"""For all runners together, which write side by side: Wick is to stop within two seconds."""
 
 
 class Pool:
@@ -34,6 +38,9 @@ class Pool:
             slots=settings.slots,
             context=settings.context,
             kv_memory_mb=settings.kv_memory_mb,
+            kv_ram_mb=settings.kv_ram_mb,
+            kv_disk_mb=settings.kv_disk_mb,
+            kv_folder=settings.kv_folder,
         )
 
     def worker(self, name: str) -> Worker:
@@ -56,6 +63,16 @@ class Pool:
         if name in self._workers:
             self._workers[name].cancel(request_id)
 
+    async def forget(self, chat: str) -> None:
+        """Delete every KV state of a chat that is gone for good, in memory and on the disk."""
+        for worker in self._workers.values():
+            worker.forget(chat)
+        await asyncio.to_thread(snapshots.forget, self._settings.kv_folder, chat)
+
+    def hits(self) -> dict[str, Hits]:
+        """How the KV cache did, by model name."""
+        return {name: worker.hits for name, worker in self._workers.items()}
+
     def states(self) -> dict[str, str]:
         """What each worker is doing: `idle`, `loading` or `ready`, by model name."""
         return {name: worker.state for name, worker in self._workers.items()}
@@ -66,9 +83,11 @@ class Pool:
         return {name: pid for name, pid in pids.items() if pid is not None}
 
     async def close(self, message: str) -> None:
-        """Interrupt every request with `message`; afterwards no runner is alive."""
-        for worker in self._workers.values():
-            await worker.close(message)
+        """Interrupt every request with `message`, at once; afterwards no runner is alive.
+
+        Before they end, the runners write what they hold to the disk, within SAVE_SECONDS.
+        """
+        await asyncio.gather(*(w.close(message, SAVE_SECONDS) for w in self._workers.values()))
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)

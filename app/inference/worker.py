@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from app.errors import ModelError, QueueFull, ShuttingDown
+from app.inference.hits import Hits
 from app.inference.protocol import (
     Cancel,
+    Command,
     Delta,
     Event,
     Failed,
     Finished,
+    Forget,
     Generate,
     Loaded,
     Prefill,
@@ -73,9 +76,10 @@ class Runner(Protocol):
 
     @property
     def pid(self) -> int: ...
-    def send(self, command: Generate | Cancel) -> None: ...
+    def send(self, command: Command) -> None: ...
     def events(self) -> AsyncIterator[Event]: ...
     async def how_it_ended(self) -> str: ...
+    async def quit(self, seconds: float) -> None: ...
     async def kill(self) -> None: ...
 
 
@@ -90,6 +94,7 @@ class Worker:
 
     def __init__(self, name: str, load: Loader, *, queue_limit: int, slots: int) -> None:
         self.name = name
+        self.hits = Hits()
         self.state: Literal["idle", "loading", "ready"] = "idle"
         self._load = load
         self._queue_limit = queue_limit
@@ -146,6 +151,11 @@ class Worker:
             )
         self._advance()
 
+    def forget(self, chat: str) -> None:
+        """The runner, if there is one, drops what it keeps of a chat."""
+        if self._runner is not None:
+            self._runner.send(Forget(chat))
+
     async def run(self) -> None:
         """Load when somebody wants something, serve until the runner dies, and again."""
         while True:
@@ -154,8 +164,12 @@ class Worker:
             if self._waiting:
                 await self._serve()
 
-    async def close(self, message: str) -> None:
-        """End everything: what waits or runs is interrupted with `message`, the runner is gone."""
+    async def close(self, message: str, seconds: float = 0.0) -> None:
+        """End everything: what waits or runs is interrupted with `message`, the runner is gone.
+
+        seconds: how long the runner may write its KV states to the disk. The interruption comes
+        first, before this waits for anything.
+        """
         self._is_closed = True
         runner, self._runner, self.state = self._runner, None, "idle"
         ended = [*self._running.values(), *self._waiting]
@@ -164,7 +178,7 @@ class Worker:
         for request in ended:
             request.listener(Interrupted(request.id, message))
         if runner is not None:
-            await runner.kill()
+            await (runner.quit(seconds) if seconds else runner.kill())
 
     async def _serve(self) -> None:
         self.state = "loading"
@@ -198,6 +212,8 @@ class Worker:
         request.was_begun = True
         if isinstance(event, Finished | Failed):
             del self._running[event.id]
+        if isinstance(event, Finished):
+            self.hits.count(event)
         request.listener(event)
         if isinstance(event, Finished | Failed):
             self._advance()

@@ -71,9 +71,10 @@ async def close(app: Quart) -> None:
     if here.is_closing:
         return
     here.is_closing = True
-    # Answers are interrupted at once; while runners write their KV states, all others say goodbye.
-    runners = asyncio.create_task(app.extensions["pool"].close(STOPPED), name="end of the runners")
-    await asyncio.sleep(0)
+    pool = app.extensions["pool"]
+    pool.interrupt(STOPPED)
+    # While the runners write their KV states to the disk, all others say goodbye.
+    runners = asyncio.create_task(pool.close(STOPPED), name="end of the runners")
     await here.chats.tasks.drain(SAVE_SECONDS)
     here.hub.close(SERVICE_RESTART)
     with contextlib.suppress(TimeoutError):

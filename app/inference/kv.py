@@ -21,7 +21,7 @@ import numpy as np
 from app.inference.engine import Engine, EngineError
 from app.inference.kv_disk import DiskSnapshots
 from app.inference.kv_ram import RamSnapshots
-from app.inference.kv_writer import KvWriter
+from app.inference.kv_writer import IDLE, KvWriter
 from app.inference.live import LiveContext
 from app.inference.protocol import Tier
 from app.inference.snapshot import Entry, Ids, Runs, Snapshot, common_prefix
@@ -64,7 +64,8 @@ class ContextPool:
     """Up to `size` contexts, made when needed, and the snapshots behind them.
 
     ram_budget: bytes of snapshots in memory. permit: held while native code copies a state, so
-    that it takes its turn with the steps. Any thread may acquire and release.
+    that it takes its turn with the steps. idle: seconds of silence before live states are written
+    behind. Any thread may acquire and release.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class ContextPool:
         disk: DiskSnapshots | None = None,
         permit: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
         clock: Callable[[], float] = time.monotonic,
+        idle: float = IDLE,
     ) -> None:
         self._engine = engine
         self._size = size
@@ -86,7 +88,8 @@ class ContextPool:
         self._uses = 0
         self._ram = RamSnapshots(ram_budget)
         self._disk = disk
-        self._writer = None if disk is None else KvWriter(disk, ram_budget // 2, self.write_behind)
+        limit = ram_budget // 2
+        self._writer = KvWriter(disk, limit, self.write_behind, idle) if disk else None
         self._forgotten: set[str] = set()
         self._lock = threading.Lock()  # never held while states are copied
         self._acquiring = threading.Lock()
@@ -105,6 +108,8 @@ class ContextPool:
                 sources = self._sources(wanted, key)
                 live = self._target(sources, key)
                 keep = self._is_worth_keeping(live, wanted, key)
+                if sources and isinstance(sources[0].held, Snapshot):
+                    self._ram.use(sources[0].held)  # now, lest what is kept pushes it out
             try:
                 if keep:
                     self._demote(live)
@@ -332,8 +337,6 @@ class ContextPool:
                 snapshot = Snapshot("", tokens, (), state)
             elif isinstance(source.held, Snapshot):
                 snapshot = source.held
-                with self._lock:
-                    self._ram.use(snapshot)
             assert snapshot is not None  # noqa: S101 - for the type checker: one of the three
             yield snapshot
 

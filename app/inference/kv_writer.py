@@ -29,10 +29,13 @@ class KvWriter:
     nothing to write. What waits here is bounded by `limit` bytes: beyond it the oldest is lost.
     """
 
-    def __init__(self, disk: DiskSnapshots, limit: int, write_behind: Callable[[], int]) -> None:
+    def __init__(
+        self, disk: DiskSnapshots, limit: int, write_behind: Callable[[], int], idle: float
+    ) -> None:
         self._disk = disk
         self._limit = limit
         self._write_behind = write_behind
+        self._idle = idle
         self._pending: deque[Snapshot] = deque()
         self._due: float | None = None
         self._closed = False
@@ -61,7 +64,7 @@ class KvWriter:
     def stir(self) -> None:
         """Something has ended: look again after a while of silence."""
         with self._changed:
-            self._due = time.monotonic() + IDLE
+            self._due = time.monotonic() + self._idle
             self._changed.notify_all()
 
     def close(self) -> None:

@@ -82,8 +82,13 @@ class Pool:
         pids = {name: worker.runner_pid for name, worker in self._workers.items()}
         return {name: pid for name, pid in pids.items() if pid is not None}
 
+    def interrupt(self, message: str) -> None:
+        """End every request with `message`, and take no more."""
+        for worker in self._workers.values():
+            worker.interrupt(message)
+
     async def close(self, message: str) -> None:
-        """Interrupt every request with `message`, at once; afterwards no runner is alive.
+        """Interrupt every request with `message`; afterwards no runner is alive.
 
         Before they end, the runners write what they hold to the disk, within SAVE_SECONDS.
         """

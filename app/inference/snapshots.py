@@ -20,7 +20,11 @@ UNFINISHED: Final = ".part"
 
 def chat_key(chat: str) -> str:
     """32 hex digits for a chat, empty for none."""
-    return hashlib.blake2b(chat.encode(), digest_size=16).hexdigest() if chat else ""
+    return (
+        hashlib.blake2b(chat.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        if chat
+        else ""
+    )
 
 
 def model_key(digest: str, size: int) -> str:

@@ -164,19 +164,22 @@ class Worker:
             if self._waiting:
                 await self._serve()
 
-    async def close(self, message: str, seconds: float = 0.0) -> None:
-        """End everything: what waits or runs is interrupted with `message`, the runner is gone.
-
-        seconds: how long the runner may write its KV states to the disk. The interruption comes
-        first, before this waits for anything.
-        """
+    def interrupt(self, message: str) -> None:
+        """What waits or runs ends with `message`, nothing more is taken; the runner lives on."""
         self._is_closed = True
-        runner, self._runner, self.state = self._runner, None, "idle"
         ended = [*self._running.values(), *self._waiting]
         self._running.clear()
         self._waiting.clear()
         for request in ended:
             request.listener(Interrupted(request.id, message))
+
+    async def close(self, message: str, seconds: float = 0.0) -> None:
+        """End everything: what waits or runs is interrupted with `message`, the runner is gone.
+
+        seconds: how long the runner may write its KV states to the disk before.
+        """
+        self.interrupt(message)
+        runner, self._runner, self.state = self._runner, None, "idle"
         if runner is not None:
             await (runner.quit(seconds) if seconds else runner.kill())
 

@@ -39,6 +39,8 @@ class Settings:
     slots: int = 4
     context: int = 4096
     kv_memory_mb: int = 2048
+    kv_ram_mb: int = 1024
+    kv_disk_mb: int = 4096
     queue_limit: int = 32
     max_tokens: int = 1024
     message_chars: int = 100_000
@@ -48,6 +50,11 @@ class Settings:
     @property
     def database(self) -> Path:
         return self.data_dir / "wick.db"
+
+    @property
+    def kv_folder(self) -> Path:
+        """Snapshots of KV caches, of all models."""
+        return self.data_dir / "kv"
 
     @property
     def is_loopback(self) -> bool:
@@ -149,6 +156,8 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "slots": _number(1, 32),
     "context": _number(256, 1_048_576),
     "kv_memory_mb": _number(16, 1_048_576),
+    "kv_ram_mb": _number(0, 1_048_576),
+    "kv_disk_mb": _number(0, 1_048_576),
     "queue_limit": _number(1, 10_000),
     "max_tokens": _number(1, 1_048_576),
     "message_chars": _number(100, 1_000_000),

@@ -51,7 +51,7 @@ def create_app(settings: Settings) -> Quart:
         async with open_database(settings.database) as db:
             pool = Pool(settings, shelf, pulls)
             asking = Asking(settings, db, shelf, pulls, pool, hub)
-            verbs = Chats(db, hub, asking)
+            verbs = Chats(db, pool, hub, asking)
             await verbs.recover()
             fragments = Fragments(asset_dir("templates"), asset_dir("static"))
             app.extensions["wick"] = State(
@@ -75,13 +75,16 @@ async def close(app: Quart) -> None:
         return
     here.is_closing = True
     here.asking.close(STOPPED)
-    await here.pool.close(STOPPED)
+    here.pool.interrupt(STOPPED)
+    # While the runners write their KV states to the disk, all others say goodbye.
+    runners = asyncio.create_task(here.pool.close(STOPPED), name="end of the runners")
     await here.asking.tasks.drain(SAVE_SECONDS)
     here.hub.close(SERVICE_RESTART)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GOODBYE_SECONDS):
             await here.hub.all_gone()
     await here.pulls.close()
+    await runners
 
 
 async def _explain(error: WickError | HTTPException) -> Response:

@@ -12,6 +12,7 @@ from app.bench.machine import resident
 from app.bench.target import Ask, Usage
 from app.config import Settings
 from app.errors import RequestError, RunnerDied
+from app.inference.pool import SAVE_SECONDS
 from app.inference.protocol import Cancel, Delta, Event, Failed, Finished, Generate
 from app.inference.runner_process import RunnerOptions, RunnerProcess
 from app.models.model import Model
@@ -23,12 +24,12 @@ def _options(settings: Settings, folder: Path) -> RunnerOptions:
 
 
 def _command(number: int, ask: Ask) -> Generate:
-    return Generate(number, ask.turns, ask.sampling, ask.max_tokens)
+    return Generate(number, ask.turns, ask.sampling, ask.max_tokens, chat=ask.chat)
 
 
 async def _end(runner: RunnerProcess) -> None:
     """As Wick ends a runner when it stops: the only place of the bench that ends one."""
-    await runner.kill()
+    await runner.quit(SAVE_SECONDS)
 
 
 class LocalTarget:

@@ -110,6 +110,7 @@ class Asking:
             turns=turns_of(path[:-1]),
             sampling=sampling,
             max_tokens=self._settings.max_tokens,
+            chat=chat_id,
         )
         if answer.is_unwanted:  # stopped while its conversation was being read
             answer.end_unasked("stopped", None)

@@ -10,6 +10,7 @@ from app.chats.asking import Asking
 from app.chats.hub import Hub
 from app.chats.titles import title_of
 from app.errors import ChatNotFound, InvalidMessage
+from app.inference.pool import Pool
 from app.store import chats, messages
 from app.store.chats import Chat
 from app.store.db import Database
@@ -24,8 +25,9 @@ _CHAT_ID = re.compile(r"[0-9a-f]{16}")
 class Chats:
     """The verbs rename, delete, restore and recover; and reading what is there."""
 
-    def __init__(self, db: Database, hub: Hub, asking: Asking) -> None:
+    def __init__(self, db: Database, pool: Pool, hub: Hub, asking: Asking) -> None:
         self._db = db
+        self._pool = pool
         self._hub = hub
         self._asking = asking
 
@@ -80,4 +82,10 @@ class Chats:
         )
         if count:
             log.warning("%d answers were interrupted when Wick ended last time.", count)
-        await self._db.write(lambda c: chats.purge(c, now - TRASH_DAYS * 86400))
+        await self._purge(now - TRASH_DAYS * 86400)
+
+    async def _purge(self, deleted_before: float) -> None:
+        """Remove chats for good; what models keep of them goes first, so that none is left over."""
+        for chat_id in await chats.expired(self._db, deleted_before):
+            await self._pool.forget(chat_id)
+        await self._db.write(lambda c: chats.purge(c, deleted_before))

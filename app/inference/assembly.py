@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from app.errors import ModelLoadError
 from app.inference.kv import ContextPool, pool_size
+from app.inference.kv_disk import DiskSnapshots
 from app.inference.llama_cpp_engine import LlamaCppEngine
 from app.inference.pacing import Pacer
 from app.inference.permits import open_permits
@@ -14,13 +18,32 @@ from app.inference.protocol import Event, Generate
 from app.inference.remembered import RememberingTokenizer
 from app.inference.scheduler import Scheduler
 from app.inference.sequence import Room
+from app.inference.snapshot import Origin
+from app.inference.snapshots import model_key
 from app.inference.window import Fitted, fit, reserve
+from app.models.model import Model
 from app.models.shelf import load_model
 from app.models.template import ChatTemplate
 
 
-def assemble(options: Namespace, emit: Callable[[Event], None]) -> tuple[Scheduler, int, int]:
-    """The scheduler, its slots, and the context length, for a runner's command line.
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A model at work. `slots`: requests at once; `context_length` in tokens."""
+
+    scheduler: Scheduler
+    contexts: ContextPool
+    slots: int
+    context_length: int
+
+    def quit(self, seconds: float) -> None:
+        """Stop all work and write states to the disk, for about that time."""
+        end = time.monotonic() + seconds
+        self.scheduler.close(seconds / 2)
+        self.contexts.save_all(end - time.monotonic())
+
+
+def assemble(options: Namespace, emit: Callable[[Event], None]) -> Assembly:
+    """The parts of a runner, by its command line.
 
     Raises ModelError when the model cannot be loaded.
     """
@@ -32,14 +55,31 @@ def assemble(options: Namespace, emit: Callable[[Event], None]) -> tuple[Schedul
     if engine.vocab_size != tokenizer.vocab_size:
         raise ModelLoadError("The model's weights and its tokenizer do not belong together.")
     size = pool_size(options.kv_mb << 20, context_length, model.kv_bytes_per_token)
-    contexts = ContextPool(engine, size)
+    permits = open_permits(options.permits, options.threads)
+    contexts = ContextPool(
+        engine,
+        size,
+        ram_budget=options.kv_ram_mb << 20,
+        disk=_disk(options, model, engine),
+        permit=functools.partial(permits.take, 1),
+    )
     room = Room(contexts, context_length, tokenizer, Pacer(options.threads))
 
     def prepare(request: Generate) -> Fitted:
         limit = context_length - reserve(request.max_tokens, context_length)
-        return fit(request.turns, template.encode, limit)
+        spelled = contexts.spelled(request.chat)
+        tokenizer.learn(spelled)
+        encode = functools.partial(template.encode, spelled=dict(spelled))
+        return fit(request.turns, encode, limit)
 
     slots = max(1, min(options.slots, size))
-    permits = open_permits(options.permits, options.threads)
     scheduler = Scheduler(room, prepare, emit, permits, slots=slots, threads=options.threads)
-    return scheduler, slots, context_length
+    return Assembly(scheduler, contexts, slots, context_length)
+
+
+def _disk(options: Namespace, model: Model, engine: LlamaCppEngine) -> DiskSnapshots | None:
+    if not options.kv_disk_mb or options.kv_folder is None:
+        return None
+    key = model_key(model.digest, model.size)
+    origin = Origin(key, engine.identity, engine.context_length)
+    return DiskSnapshots(options.kv_folder, origin, engine, options.kv_disk_mb << 20)

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Logits = NDArray[np.float32]
+State = NDArray[np.uint8]
+"""What a context holds, as bytes that only an engine of the same identity understands."""
 
 
 class EngineError(RuntimeError):
@@ -29,6 +31,19 @@ class Context(Protocol):
         ValueError for ids or positions out of range, EngineError when the engine fails.
         """
 
+    def save(self, count: int) -> State:
+        """A copy of the first `count` positions, shape (Engine.state_size(count),).
+
+        Nothing of what stood behind them is in it. Raises ValueError for a count out of range,
+        EngineError when the engine fails, MemoryError.
+        """
+
+    def restore(self, state: State, count: int) -> None:
+        """Replaces all that is held by the `count` positions of `state`.
+
+        Whatever the bytes are, it cannot crash. Raises ValueError when their number is not right.
+        """
+
     def close(self) -> None: ...
 
 
@@ -41,6 +56,13 @@ class Engine(Protocol):
     def context_length(self) -> int: ...
     @property
     def max_slice(self) -> int: ...
+
+    @property
+    def identity(self) -> str:
+        """What must be equal (beside the weights) for a saved state to be good again."""
+
+    def state_size(self, count: int) -> int:
+        """Bytes of a saved state of `count` positions."""
 
     def new_context(self) -> Context:
         """An empty context. Raises EngineError when there is no memory for it."""

@@ -1,34 +1,57 @@
-"""The live contexts and what their KV caches hold: a chat that goes on finds its prefix again."""
+"""KV that stays with the chat: three tiers, and the choice of what a request starts from.
+
+Live contexts are at hand at once; snapshots in RAM take a copy (a hundredth of evaluating the
+tokens again); snapshots on the disk also a read and a checksum. A request takes the longest
+beginning that any of them holds, whoever's it is, and evaluates only the rest.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from app.inference.engine import Context, Engine, EngineError, Logits
+from app.inference.engine import Engine, EngineError
+from app.inference.kv_disk import DiskSnapshots
+from app.inference.kv_ram import RamSnapshots
+from app.inference.kv_writer import IDLE, KvWriter
+from app.inference.live import LiveContext
+from app.inference.protocol import Tier
+from app.inference.snapshot import Entry, Ids, Runs, Snapshot, common_prefix
+from app.inference.snapshots import chat_key
+
+log = logging.getLogger(__name__)
 
 MAX_CONTEXTS = 56  # see llama_cpp_engine
+WORTH_KEEPING = 64
+"""Tokens that no other place holds: fewer are evaluated again sooner than copied."""
+WORTH_WRITING = 16
+"""The same for a chat that has a snapshot on the disk already."""
 
 
-@dataclass(slots=True, eq=False)
-class LiveContext:
-    """A context and `tokens`: the ids whose keys and values it holds, position by position."""
+class Taken(NamedTuple):
+    """A context for a request, how many of its tokens it holds already, and from where."""
 
-    context: Context
-    tokens: list[int] = field(default_factory=list)
-    last_used: int = 0
+    live: LiveContext
+    cached: int
+    tier: Tier
 
-    def evaluate(self, tokens: Sequence[int], threads: int) -> Logits:
-        """Append `tokens` and return the logits after them. When it raises, nothing is held."""
-        past, held = len(self.tokens), self.tokens
-        self.tokens = []
-        logits = self.context.evaluate(tokens, past, threads)
-        held.extend(tokens)
-        self.tokens = held
-        return logits
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Something that holds the first `common` tokens; `cost`: of using it, in tokens evaluated."""
+
+    held: LiveContext | Snapshot | Entry
+    tier: Tier
+    common: int
+    cost: int
 
 
 def pool_size(kv_budget: int, context_length: int, kv_bytes_per_token: int) -> int:
@@ -38,80 +61,314 @@ def pool_size(kv_budget: int, context_length: int, kv_bytes_per_token: int) -> i
 
 
 class ContextPool:
-    """Up to `size` contexts, made when needed. Any thread may acquire and release.
+    """Up to `size` contexts, made when needed, and the snapshots behind them.
 
-    Everything that decides which prefix survives stands in `_choose`, and every prefix that is
-    given up passes `acquire`: the places for copies in RAM or on disk.
+    ram_budget: bytes of snapshots in memory. permit: held while native code copies a state, so
+    that it takes its turn with the steps. idle: seconds of silence before live states are written
+    behind. Any thread may acquire and release.
     """
 
-    def __init__(self, engine: Engine, size: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        size: int,
+        *,
+        ram_budget: int = 0,
+        disk: DiskSnapshots | None = None,
+        permit: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
+        clock: Callable[[], float] = time.monotonic,
+        idle: float = IDLE,
+    ) -> None:
         self._engine = engine
         self._size = size
+        self._permit = permit
+        self._time = clock
+        self._all: list[LiveContext] = []
         self._free: list[LiveContext] = []
-        self._made = 0
-        self._clock = 0
-        self._lock = threading.Lock()
+        self._uses = 0
+        self._ram = RamSnapshots(ram_budget)
+        self._disk = disk
+        limit = ram_budget // 2
+        self._writer = KvWriter(disk, limit, self.write_behind, idle) if disk else None
+        self._forgotten: set[str] = set()
+        self._lock = threading.Lock()  # never held while states are copied
+        self._acquiring = threading.Lock()
 
-    def acquire(self, tokens: Sequence[int]) -> tuple[LiveContext, int]:
-        """A context cut down to what it shares with `tokens`, and the length of that.
+    # A request begins and ends.
+
+    def acquire(self, tokens: Sequence[int], chat: str = "") -> Taken:
+        """A context that holds as much of the beginning of `tokens` as can be had.
 
         At least the last token is left to evaluate, since only that yields logits. Raises
         EngineError when every context is in use.
         """
-        with self._lock:
-            live, common = self._choose(np.asarray(tokens[:-1], np.int64))
-            if live in self._free:
-                self._free.remove(live)
-        del live.tokens[common:]
-        return live, common
+        key, wanted = chat_key(chat), np.asarray(tokens[:-1], np.int32)
+        with self._acquiring:
+            with self._lock:
+                sources = self._sources(wanted, key)
+                live = self._target(sources, key)
+                keep = self._is_worth_keeping(live, wanted, key)
+                if sources and isinstance(sources[0].held, Snapshot):
+                    self._ram.use(sources[0].held)  # now, lest what is kept pushes it out
+            try:
+                if keep:
+                    self._demote(live)
+                common, tier = self._fill(live, sources, wanted)
+                del live.tokens[common:]
+            except BaseException:
+                live.tokens, live.chat = [], ""
+                self.release(live)
+                raise
+            live.chat, live.spelled = key, ()
+        return Taken(live, common, tier)
 
-    def release(self, live: LiveContext) -> None:
+    def release(self, live: LiveContext, spelled: Runs = ()) -> None:
+        """Give it back; `spelled`: what must be kept to spell its chat in the same tokens again."""
         with self._lock:
-            self._clock += 1
-            live.last_used = self._clock
-            self._free.append(live)
+            self._uses += 1
+            live.last_used = self._uses
+            live.spelled = spelled
+            if live.chat in self._forgotten:
+                self._discard(live)
+            else:
+                self._free.append(live)
+        if self._writer:
+            self._writer.stir()
+
+    def spelled(self, chat: str) -> Runs:
+        """What `release` was given for this chat, wherever it is kept now."""
+        key = chat_key(chat)
+        with self._lock:
+            holders: list[LiveContext | Snapshot | Entry] = [*self._all, *self._in_memory()]
+            found = next((h.spelled for h in holders if key and h.chat == key and h.spelled), None)
+        if found is None and self._disk and (entry := self._disk.find(key)):
+            return entry.spelled
+        return found or ()
+
+    # What becomes of states that nobody uses.
+
+    def forget(self, chat: str) -> None:
+        """Drop everything that is kept of a chat; for good, so its id must never come again."""
+        key = chat_key(chat)
+        if not key:
+            return
+        with self._lock:
+            self._forgotten.add(key)
+            self._ram.forget(key)
+            # Those in use go when they are released.
+            for live in [live for live in self._free if live.chat == key]:
+                self._free.remove(live)
+                self._discard(live)
+        if self._disk and self._writer:
+            self._writer.forget(key)
+            self._disk.forget(key)
+
+    def write_behind(self) -> int:
+        """Write the newest live state that is worth it, if nothing runs. Its bytes, or 0."""
+        with self._lock:
+            if len(self._free) < len(self._all):
+                return 0
+            live = next(iter(self._unwritten()), None)
+        if live is None or self._disk is None:
+            return 0
+        with self._permit():
+            snapshot = live.snapshot()
+        if snapshot is None or not self._disk.save(snapshot):
+            return 0
+        return snapshot.size
+
+    def save_all(self, seconds: float) -> int:
+        """Write to the disk what is worth it, newest first, until the time is over. How many."""
+        if self._disk is None or self._writer is None:
+            return 0
+        end, saved = self._time() + seconds, 0
+        self._writer.close()
+        with self._lock:
+            live = self._unwritten()
+            kept = [s for s in reversed(self._in_memory()) if not s.is_on_disk]
+        everything: list[LiveContext | Snapshot] = [*live, *kept]
+        for held in everything:
+            if self._time() >= end:
+                break
+            snapshot = held if isinstance(held, Snapshot) else held.snapshot()
+            if snapshot is not None and self._is_unwritten(snapshot.chat, snapshot.tokens):
+                saved += self._disk.save(snapshot)
+        return saved
 
     def close(self) -> None:
         """Closes the contexts that are not in use."""
+        if self._writer:
+            self._writer.close()
         with self._lock:
             for live in self._free:
-                live.context.close()
+                self._discard(live)
             self._free.clear()
 
-    def _choose(
-        self, wanted: np.ndarray[tuple[int], np.dtype[np.int64]]
-    ) -> tuple[LiveContext, int]:
-        shared = [(_common(live.tokens, wanted), live) for live in self._free]
-        # The longest common prefix, if that saves more work than cutting the rest away loses:
-        # a system prompt alone is no reason to destroy another chat.
-        common, best = max(shared, key=lambda s: (s[0], s[1].last_used), default=(0, None))
-        if best is not None and common and 2 * common >= len(best.tokens) - common:
-            return best, common
+    # Choosing. The caller holds the lock.
+
+    def _sources(self, wanted: Ids, key: str) -> list[_Source]:
+        """What holds a beginning of `wanted` that is worth its cost, the best first."""
+        found = []
+        for live in self._all:
+            common = common_prefix(live.tokens, wanted)
+            if live in self._free and _may_be_cut(live, common, key):
+                found.append(_Source(live, "live", common, 0))
+            else:
+                found.append(_Source(live, "shared", common, 8 + common // 32))
+        for snapshot in self._in_memory():
+            cost = 4 + snapshot.tokens.size // 64
+            common = common_prefix(snapshot.tokens, wanted)
+            found.append(_Source(snapshot, "ram", common, cost))
+        for entry in self._disk.entries() if self._disk else []:
+            cost = 16 + entry.tokens.size // 24
+            found.append(_Source(entry, "disk", common_prefix(entry.tokens, wanted), cost))
+        found = [source for source in found if source.common > source.cost]
+        return sorted(found, key=_value, reverse=True)
+
+    def _target(self, sources: list[_Source], key: str) -> LiveContext:
+        """The context to use, taken out of the free ones."""
+        live = self._best_target(sources, key)
+        live.uses += 1  # whoever copies from it behind our back sees that it is gone
+        if live in self._free:
+            self._free.remove(live)
+        return live
+
+    def _best_target(self, sources: list[_Source], key: str) -> LiveContext:
+        if sources and sources[0].tier == "live":
+            assert isinstance(sources[0].held, LiveContext)  # noqa: S101 - by its tier
+            return sources[0].held
+        if own := next((live for live in self._free if key and live.chat == key), None):
+            return own
         if fresh := self._empty_or_new():
-            return fresh, 0
-        if not shared:
+            return fresh
+        if not self._free:
             raise EngineError("every context is in use")
-        common, oldest = min(shared, key=lambda s: s[1].last_used)
-        return oldest, common
+        return min(self._free, key=lambda live: live.last_used)
 
     def _empty_or_new(self) -> LiveContext | None:
         if empty := next((live for live in self._free if not live.tokens), None):
             return empty
-        if self._made >= self._size:
+        if len(self._all) >= self._size:
             return None
         try:
-            live = LiveContext(self._engine.new_context())
+            self._all.append(LiveContext(self._engine.new_context()))
         except EngineError:
-            if not self._made:
+            if not self._all:
                 raise
-            self._size = self._made  # memory is full: live with what there is
+            self._size = len(self._all)  # memory is full: live with what there is
             return None
-        self._made += 1
-        return live
+        return self._all[-1]
+
+    def _is_worth_keeping(self, live: LiveContext, wanted: Ids, key: str) -> bool:
+        """Whether the context holds much that is neither wanted now nor kept elsewhere."""
+        if key and live.chat == key:
+            return False  # the chat itself went another way
+        others: list[LiveContext | Snapshot | Entry] = [o for o in self._all if o is not live]
+        others += self._in_memory()
+        others += self._disk.entries() if self._disk else []
+        held = np.array(live.tokens, np.int32)
+        kept = max((common_prefix(other.tokens, held) for other in others), default=0)
+        return held.size - max(kept, common_prefix(wanted, held)) >= WORTH_KEEPING
+
+    def _unwritten(self) -> list[LiveContext]:
+        """Live states that are worth writing, newest first."""
+        found = [
+            live
+            for live in self._free
+            if self._is_unwritten(live.chat, np.array(live.tokens, np.int32))
+        ]
+        return sorted(found, key=lambda live: live.last_used, reverse=True)
+
+    def _in_memory(self) -> list[Snapshot]:
+        """Snapshots in RAM, and those on their way to the disk; oldest first."""
+        return [*(self._writer.pending() if self._writer else []), *self._ram.all()]
+
+    # Copying. The caller has taken the context, so nobody else steps it.
+
+    def _demote(self, live: LiveContext) -> None:
+        try:
+            with self._permit():
+                snapshot = live.snapshot()
+        except (EngineError, MemoryError) as error:
+            log.warning("A chat's state was lost: %s", error)
+            return
+        if snapshot is not None:
+            self._keep(snapshot)
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        with self._lock:
+            if snapshot.chat in self._forgotten:
+                return
+            evicted = self._ram.put(snapshot)
+        for old in evicted:
+            if self._writer and self._is_unwritten(old.chat, old.tokens):
+                self._writer.spill(old)
+
+    def _fill(self, live: LiveContext, sources: list[_Source], wanted: Ids) -> tuple[int, Tier]:
+        """Brings the best source that is good into the context. What it holds then, and whence."""
+        for source in sources:
+            if source.held is live:
+                return source.common, "live"
+            try:
+                with self._loaded(source, wanted) as snapshot:
+                    live.restore(snapshot.state, snapshot.tokens)
+            except (_Gone, EngineError, MemoryError, ValueError) as error:
+                log.debug("A kept state could not be used: %s", error)
+            else:
+                return source.common, source.tier
+        live.tokens = []
+        return 0, "none"
+
+    @contextlib.contextmanager
+    def _loaded(self, source: _Source, wanted: Ids) -> Iterator[Snapshot]:
+        """The source's state, with a permit to copy it."""
+        snapshot: Snapshot | None
+        if isinstance(source.held, Entry):
+            snapshot = self._disk.load(source.held) if self._disk else None
+            if snapshot is None:
+                raise _Gone
+            self._keep(snapshot)
+        with self._permit():
+            if isinstance(source.held, LiveContext):
+                tokens = wanted[: source.common]
+                state = source.held.copy(tokens)
+                if state is None:
+                    raise _Gone
+                snapshot = Snapshot("", tokens, (), state)
+            elif isinstance(source.held, Snapshot):
+                snapshot = source.held
+            assert snapshot is not None  # noqa: S101 - for the type checker: one of the three
+            yield snapshot
+
+    def _is_unwritten(self, chat: str, tokens: Ids) -> bool:
+        """Whether the disk lacks so much of this chat that writing is worth it."""
+        if self._disk is None or not self._disk.is_open or not chat or tokens.size < WORTH_KEEPING:
+            return False
+        entry = self._disk.find(chat)
+        known = common_prefix(entry.tokens, tokens) if entry else 0
+        return tokens.size - known >= WORTH_WRITING
+
+    def _discard(self, live: LiveContext) -> None:
+        live.close()
+        self._all.remove(live)
 
 
-def _common(held: Sequence[int], wanted: np.ndarray[tuple[int], np.dtype[np.int64]]) -> int:
-    """The length of the common prefix."""
-    size = min(len(held), wanted.size)
-    differ = np.flatnonzero(np.asarray(held[:size], np.int64) != wanted[:size])
-    return int(differ[0]) if differ.size else size
+class _Gone(Exception):
+    """What a source held is not there any more."""
+
+
+def _value(source: _Source) -> tuple[int, int]:
+    used = source.held.last_used if isinstance(source.held, LiveContext) else 0
+    return source.common - source.cost, used
+
+
+def _may_be_cut(live: LiveContext, common: int, key: str) -> bool:
+    """Whether a context may be used in place, cutting away what it holds beyond `common`.
+
+    A chat may cut its own; of others only if that saves more work than it loses: a system prompt
+    alone is no reason to destroy another chat.
+    """
+    lost = len(live.tokens) - common
+    if key and live.chat == key:
+        return True
+    return 2 * common >= lost and (lost < WORTH_KEEPING or not (key or live.chat))

@@ -6,6 +6,7 @@ a file name. Its library carries the whole llama.cpp C API of September 2023, wh
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import platform
 from ctypes import (
@@ -18,6 +19,7 @@ from ctypes import (
     c_float,
     c_int,
     c_int32,
+    c_size_t,
     c_uint32,
     c_void_p,
 )
@@ -75,6 +77,14 @@ def library_path() -> Path:
     )
 
 
+def library_identity() -> str:
+    """Names this build of the library: another one may keep its states in another form."""
+    path = library_path()
+    content = path.read_bytes()
+    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    return f"{path.parent.name}/{path.name}:{len(content)}:{digest}"
+
+
 def variant(system: str, machine: str, flags: set[str]) -> str:
     """The folder of the build for a platform, empty where ctransformers ships none."""
     if machine.lower() not in _X86:
@@ -102,6 +112,12 @@ def load_library() -> CDLL:
     lib.llama_eval.argtypes = [c_void_p, POINTER(c_int32), c_int, c_int, c_int]
     lib.llama_get_logits.argtypes = [c_void_p]
     lib.llama_get_logits.restype = c_void_p
+    lib.llama_get_kv_cache_token_count.argtypes = [c_void_p]
+    lib.llama_get_state_size.argtypes = [c_void_p]
+    lib.llama_get_state_size.restype = c_size_t
+    for copy in (lib.llama_copy_state_data, lib.llama_set_state_data):
+        copy.argtypes = [c_void_p, c_void_p]
+        copy.restype = c_size_t
     lib.llama_free.argtypes = [c_void_p]
     lib.llama_free_model.argtypes = [c_void_p]
     return lib

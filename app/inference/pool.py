@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.config import Settings
+from app.inference import snapshots
+from app.inference.hits import Hits
 from app.inference.requests import Request
 from app.inference.runner_process import RunnerOptions, RunnerProcess
 from app.inference.worker import Worker, WorkerStatus
@@ -17,6 +19,8 @@ from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 
 log = logging.getLogger(__name__)
+SAVE_SECONDS = 1.0
+"""For all runners together, which write side by side: Wick is to stop within two seconds."""
 
 
 class Pool:
@@ -51,14 +55,31 @@ class Pool:
         if name in self._workers:
             self._workers[name].cancel(request_id)
 
+    async def forget(self, chat: str) -> None:
+        """Delete every KV state of a chat that is gone for good, in memory and on the disk."""
+        for worker in self._workers.values():
+            worker.forget(chat)
+        await asyncio.to_thread(snapshots.forget, self._settings.kv_folder, chat)
+
+    def hits(self) -> dict[str, Hits]:
+        """How the KV cache did, by model name."""
+        return {name: worker.hits for name, worker in self._workers.items()}
+
     def statuses(self) -> list[WorkerStatus]:
         """Every worker that was ever wanted, by name."""
         return [worker.status() for _, worker in sorted(self._workers.items())]
 
-    async def close(self, message: str) -> None:
-        """Interrupt every request with `message`; afterwards no runner is alive."""
+    def interrupt(self, message: str) -> None:
+        """End every request with `message`, and take no more."""
         for worker in self._workers.values():
-            await worker.close(message)
+            worker.interrupt(message)
+
+    async def close(self, message: str) -> None:
+        """Interrupt every request with `message`; afterwards no runner is alive.
+
+        Before they end, the runners write what they hold to the disk, within SAVE_SECONDS.
+        """
+        await asyncio.gather(*(w.close(message, SAVE_SECONDS) for w in self._workers.values()))
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)

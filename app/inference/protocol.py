@@ -14,6 +14,9 @@ from typing import Any, Literal
 from app.models.model import Sampling, Turn
 
 FinishReason = Literal["stop", "length", "cancelled"]
+Tier = Literal["live", "shared", "ram", "disk", "none"]
+"""Where a prompt's beginning came from: the context that held it, a copy of another that holds it,
+a snapshot in memory or on the disk, or nowhere."""
 
 
 # Commands, parent to runner.
@@ -21,13 +24,18 @@ FinishReason = Literal["stop", "length", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """Continue `turns` (oldest first, the last one from the user) with an answer."""
+    """Continue `turns` (oldest first, the last one from the user) with an answer.
+
+    chat: whose KV cache this is, so that it lives and goes with its chat; empty for none, which
+    also keeps it off the disk. Side work about a chat (a title) belongs to none.
+    """
 
     id: int
     turns: tuple[Turn, ...]
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int = 1024
     stop: tuple[str, ...] = ()
+    chat: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,21 @@ class Cancel:
     id: int
 
 
-Command = Generate | Cancel
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Drop whatever is kept of `chat`, on the disk too; the id will not be used again."""
+
+    chat: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    """End: nothing more is answered, states are written to the disk for at most `seconds`."""
+
+    seconds: float
+
+
+Command = Generate | Cancel | Forget | Quit
 
 
 # Events, runner to parent. Those with an `id` belong to one request.
@@ -93,6 +115,7 @@ class Finished:
     prefill_seconds: float
     decode_seconds: float
     dropped: int
+    tier: Tier = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +129,18 @@ class Failed:
 Event = Loaded | LoadFailed | Prefill | Delta | Finished | Failed
 _NAMES: dict[str, type[Command | Event]] = {
     cls.__name__.lower(): cls
-    for cls in (Generate, Cancel, Loaded, LoadFailed, Prefill, Delta, Finished, Failed)
+    for cls in (
+        Generate,
+        Cancel,
+        Forget,
+        Quit,
+        Loaded,
+        LoadFailed,
+        Prefill,
+        Delta,
+        Finished,
+        Failed,
+    )
 }
 
 

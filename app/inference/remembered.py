@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TypeVar
 
 from tokenizers import Tokenizer as FastTokenizer
 
+from app.inference.snapshot import Runs
 from app.models.tokenizer import Tokenizer
 from app.models.vocabulary import Vocabulary
 
-_REMEMBERED = 512  # answers
+K = TypeVar("K")
+V = TypeVar("V")
+_REMEMBERED = 2048  # answers
 _LONGEST_OPENING = 4096  # tokens between the last special token and the answer
 
 
@@ -26,6 +31,7 @@ class RememberingTokenizer(Tokenizer):
     def __init__(self, fast: FastTokenizer, vocabulary: Vocabulary) -> None:
         super().__init__(fast, vocabulary)
         self._answers: OrderedDict[str, list[int]] = OrderedDict()
+        self._texts: OrderedDict[tuple[int, ...], str] = OrderedDict()
         self._lock = threading.Lock()
 
     def remember(self, prompt: Sequence[int], answer: Sequence[int], text: str) -> None:
@@ -54,12 +60,27 @@ class RememberingTokenizer(Tokenizer):
                 return list(known)
         return super().encode(text)
 
+    def runs(self, ids: Sequence[int]) -> Runs:
+        """The remembered answers within a chat's `ids`, to be kept with its KV cache."""
+        with self._lock:
+            known = {run: self._texts.get(run) for run in self._between_specials(ids)}
+        return tuple((text, run) for run, text in known.items() if text)
+
+    def learn(self, runs: Runs) -> None:
+        """What `runs` gave, perhaps in another process."""
+        for text, ids in runs:
+            self._store(text, list(ids))
+
     def _store(self, text: str, ids: list[int]) -> None:
         with self._lock:
-            self._answers[text] = ids
-            self._answers.move_to_end(text)
-            while len(self._answers) > _REMEMBERED:
-                self._answers.popitem(last=False)
+            _put(self._answers, text, ids)
+            _put(self._texts, tuple(ids), text)
+
+    def _between_specials(self, ids: Sequence[int]) -> Iterator[tuple[int, ...]]:
+        places = [i for i, token in enumerate(ids) if token in self.special_ids]
+        for start, end in pairwise([-1, *places, len(ids)]):
+            if end - start > 1:
+                yield tuple(ids[start + 1 : end])
 
     def _after_last_special(self, prompt: Sequence[int]) -> list[int] | None:
         for size in range(min(len(prompt), _LONGEST_OPENING)):
@@ -71,3 +92,10 @@ class RememberingTokenizer(Tokenizer):
         """The text that is tokenised to `ids`; some tokenizers put a space of their own first."""
         text = b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
         return next((t for t in (text, text[1:]) if self.encode(t) == list(ids)), None)
+
+
+def _put(memory: OrderedDict[K, V], key: K, value: V) -> None:
+    memory[key] = value
+    memory.move_to_end(key)
+    while len(memory) > _REMEMBERED:
+        memory.popitem(last=False)

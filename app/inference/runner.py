@@ -25,9 +25,11 @@ from app.inference.protocol import (
     Command,
     Event,
     Failed,
+    Forget,
     Generate,
     Loaded,
     LoadFailed,
+    Quit,
     from_line,
     to_line,
 )
@@ -50,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
         # Here and not above: these imports take most of the start, and may fail on odd machines.
         from app.inference.assembly import assemble
 
-        scheduler, slots, context_length = assemble(options, emit)
+        assembly = assemble(options, emit)
     except WickError as error:
         emit(LoadFailed(str(error)))
         os._exit(LOAD_FAILED)
@@ -58,16 +60,23 @@ def main(arguments: list[str] | None = None) -> None:
         log.exception("The model could not be loaded")
         emit(LoadFailed("The model could not be loaded: Wick met an error it did not expect."))
         os._exit(LOAD_FAILED)
-    emit(Loaded(slots, context_length, round(time.monotonic() - started, 3)))
+    seconds = round(time.monotonic() - started, 3)
+    emit(Loaded(assembly.slots, assembly.context_length, seconds))
     while True:
         command = commands.get()
-        if isinstance(command, Cancel):
-            scheduler.cancel(command.id)
-        elif isinstance(command, Generate):
-            try:
-                scheduler.submit(command)
-            except ValueError as error:
-                log.warning("Ignored: %s", error)
+        match command:
+            case Cancel():
+                assembly.scheduler.cancel(command.id)
+            case Forget():
+                assembly.contexts.forget(command.chat)
+            case Quit():
+                assembly.quit(command.seconds)
+                os._exit(0)
+            case Generate():
+                try:
+                    assembly.scheduler.submit(command)
+                except ValueError as error:
+                    log.warning("Ignored: %s", error)
 
 
 class EventWriter:
@@ -95,7 +104,7 @@ def _read_commands(commands: SimpleQueue[Command], emit: EventWriter) -> None:
             log.warning("Ignored: %s", error)
             _fail_request(line, emit)
             continue
-        if isinstance(command, Generate | Cancel):
+        if isinstance(command, Command):
             commands.put(command)
     os._exit(0)
 
@@ -140,6 +149,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--context", type=int, required=True, help="tokens of one context")
     parser.add_argument("--slots", type=int, required=True, help="requests that run at once")
     parser.add_argument("--kv-mb", type=int, required=True, help="memory for KV caches, in MB")
+    parser.add_argument("--kv-ram-mb", type=int, default=0, help="for snapshots of them, in MB")
+    parser.add_argument("--kv-disk-mb", type=int, default=0, help="on the disk, in MB; 0: none")
+    parser.add_argument("--kv-folder", type=Path, help="where those lie, for all models")
     return parser.parse_args(arguments)
 
 

@@ -16,12 +16,11 @@ from pathlib import Path
 from app.config import Settings
 from app.errors import ModelLoadError
 from app.inference.protocol import (
-    Cancel,
     Command,
     Event,
-    Generate,
     Loaded,
     LoadFailed,
+    Quit,
     from_line,
     to_line,
 )
@@ -30,17 +29,25 @@ from app.models.model import Model
 log = logging.getLogger(__name__)
 LONGEST_EVENT = 1 << 20
 LOAD_TIMEOUT = 300.0
+GRACE = 0.2
+"""Seconds to finish the snapshot that a runner is at when its time to write is over."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunnerOptions:
-    """What every runner of this server is told. `permits`: the folder of the thread permits."""
+    """What every runner of this server is told.
+
+    permits: the folder of the thread permits; kv_folder: of the snapshots of KV caches.
+    """
 
     permits: Path
     threads: int
     slots: int
     context: int
     kv_memory_mb: int
+    kv_ram_mb: int
+    kv_disk_mb: int
+    kv_folder: Path
 
     @classmethod
     def from_settings(cls, settings: Settings, permits: Path) -> RunnerOptions:
@@ -50,6 +57,9 @@ class RunnerOptions:
             slots=settings.slots,
             context=settings.context,
             kv_memory_mb=settings.kv_memory_mb,
+            kv_ram_mb=settings.kv_ram_mb,
+            kv_disk_mb=settings.kv_disk_mb,
+            kv_folder=settings.kv_folder,
         )
 
 
@@ -115,11 +125,10 @@ class RunnerProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def send(self, command: Generate | Cancel) -> None:
+    def send(self, command: Command) -> None:
         """Hand a command over. To a dead runner it is lost; its `events` have ended or will."""
-        message: Command = command
         if self._process.stdin is not None and not self._process.stdin.is_closing():
-            self._process.stdin.write(to_line(message))
+            self._process.stdin.write(to_line(command))
 
     async def events(self) -> AsyncIterator[Event]:
         """What the runner says, until it is dead. A line that makes no sense ends it."""
@@ -130,7 +139,7 @@ class RunnerProcess:
                 log.error("The runner of %s is ended: %s", self.model.name, error)
                 await self.kill()
                 return
-            assert not isinstance(event, Generate | Cancel)  # noqa: S101 - it sends no commands
+            assert not isinstance(event, Command)  # noqa: S101 - it sends no commands
             yield event
 
     async def _next_line(self) -> bytes:
@@ -152,6 +161,14 @@ class RunnerProcess:
             with contextlib.suppress(ValueError):
                 return f"unexpectedly ({signal.Signals(-code).name})"
         return f"unexpectedly (exit code {code})"
+
+    async def quit(self, seconds: float) -> None:
+        """Let it write what it holds to the disk for that time, then wait until it is gone."""
+        self.send(Quit(seconds))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds + GRACE):
+                await self._process.wait()
+        await self.kill()
 
     async def kill(self) -> None:
         """End it now and wait until it is gone."""
@@ -177,6 +194,9 @@ def _command_line(model: Model, options: RunnerOptions, events_fd: int) -> list[
         "context": min(options.context, model.context_length),
         "slots": options.slots,
         "kv-mb": options.kv_memory_mb,
+        "kv-ram-mb": options.kv_ram_mb,
+        "kv-disk-mb": options.kv_disk_mb,
+        "kv-folder": options.kv_folder,
     }
     flags = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
     return [sys.executable, "-m", "app.inference.runner", *flags]

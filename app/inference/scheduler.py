@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -89,16 +90,23 @@ class Scheduler:
             self._forget(job)
         self._emit_all(_cancelled(job))
 
-    def close(self) -> None:
-        """Waits for the steps being made; requests end without a word, contexts go back."""
+    def close(self, seconds: float | None = None) -> None:
+        """Waits for the steps being made; requests end without a word, contexts go back.
+
+        seconds: wait no longer than that in all; what is then still at work keeps its context.
+        """
+        end = None if seconds is None else time.monotonic() + seconds
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         for thread in self._crew:
-            thread.join()
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
         for job in self._jobs.values():
-            if job.sequence is not None:
+            if job.sequence is not None and not (job.held and self._is_at_work()):
                 job.sequence.close()
+
+    def _is_at_work(self) -> bool:
+        return any(thread.is_alive() for thread in self._crew)
 
     # The preparing thread.
 

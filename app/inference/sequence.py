@@ -14,6 +14,7 @@ from app.inference.kv import ContextPool
 from app.inference.pacing import Kind, Pacer
 from app.inference.protocol import Delta, Event, Finished, FinishReason, Generate, Prefill
 from app.inference.sampling import Sampler
+from app.inference.snapshot import Runs
 from app.inference.window import Fitted
 
 
@@ -26,6 +27,7 @@ class Vocabulary(Protocol):
     def remember(
         self, prompt: abc.Sequence[int], answer: abc.Sequence[int], text: str, /
     ) -> None: ...
+    def runs(self, ids: abc.Sequence[int], /) -> Runs: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Sequence:
         self._text = AnswerText(request.stop)
         self._started = room.clock()
         self._first_token: float | None = None
-        self._live, self._cached = room.contexts.acquire(prompt.tokens)
+        self._live, self._cached, self._tier = room.contexts.acquire(prompt.tokens, request.chat)
         self.ended = False
 
     @property
@@ -99,6 +101,7 @@ class Sequence:
             prefill_seconds=first - self._started,
             decode_seconds=now - first,
             dropped=self._prompt.dropped,
+            tier=self._tier,
         )
         return [*self._delta(rest), finished]
 
@@ -106,7 +109,7 @@ class Sequence:
         """Gives the context back; without effect when that has happened."""
         if not self.ended:
             self.ended = True
-            self._room.contexts.release(self._live)
+            self._room.contexts.release(self._live, self._room.vocabulary.runs(self._ids))
 
     def _evaluate(self, count: int, threads: int) -> Logits:
         kind, past = self.kind, len(self._live.tokens)

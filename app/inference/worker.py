@@ -11,13 +11,15 @@ from typing import Literal, Protocol
 
 from app.errors import ModelError, ShuttingDown
 from app.inference.admission import Average, Durations, Line
+from app.inference.hits import Hits
 from app.inference.protocol import (
     Cancel,
+    Command,
     Delta,
     Event,
     Failed,
     Finished,
-    Generate,
+    Forget,
     Loaded,
     Prefill,
 )
@@ -34,9 +36,10 @@ class Runner(Protocol):
 
     @property
     def pid(self) -> int: ...
-    def send(self, command: Generate | Cancel) -> None: ...
+    def send(self, command: Command) -> None: ...
     def events(self) -> AsyncIterator[Event]: ...
     async def how_it_ended(self) -> str: ...
+    async def quit(self, seconds: float) -> None: ...
     async def kill(self) -> None: ...
 
 
@@ -78,6 +81,7 @@ class Worker:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
+        self.hits = Hits()
         self.state: Literal["idle", "loading", "ready"] = "idle"
         self._load = load
         self._slots = slots
@@ -148,6 +152,11 @@ class Worker:
             )
         self._advance()
 
+    def forget(self, chat: str) -> None:
+        """The runner, if there is one, drops what it keeps of a chat."""
+        if self._runner is not None:
+            self._runner.send(Forget(chat))
+
     async def run(self) -> None:
         """Load when somebody wants something, serve until the runner dies, and again."""
         while True:
@@ -156,18 +165,25 @@ class Worker:
             if self._line.is_wanted:
                 await self._serve()
 
-    async def close(self, message: str) -> None:
-        """End everything: what waits or runs is interrupted with `message`, the runner is gone."""
+    def interrupt(self, message: str) -> None:
+        """What waits or runs ends with `message`, nothing more is taken; the runner lives on."""
         self._is_closed = True
-        runner, self._runner, self.state = self._runner, None, "idle"
         ended = [*self._running.values(), *self._line.clear()]
         self._running.clear()
         if self._refresh is not None:
             self._refresh.cancel()
         for request in ended:
             request.listener(Interrupted(request.id, message))
+
+    async def close(self, message: str, seconds: float = 0.0) -> None:
+        """End everything: what waits or runs is interrupted with `message`, the runner is gone.
+
+        seconds: how long the runner may write its KV states to the disk before.
+        """
+        self.interrupt(message)
+        runner, self._runner, self.state = self._runner, None, "idle"
         if runner is not None:
-            await runner.kill()
+            await (runner.quit(seconds) if seconds else runner.kill())
 
     async def _serve(self) -> None:
         self.state = "loading"
@@ -210,12 +226,15 @@ class Worker:
             request.gives_way = False
             self._line.put_back(request)
         else:
-            if isinstance(event, Finished) and event.reason != "cancelled":
+            if isinstance(event, Finished):
                 self._measure(request, event)
             request.listener(event)
         self._advance()
 
     def _measure(self, request: Request, event: Finished) -> None:
+        self.hits.count(event)
+        if event.reason == "cancelled":
+            return
         if not request.is_background:
             self._durations.record(self._clock() - request.started)
             self._answered += 1

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from jinja2 import TemplateError as JinjaError
@@ -67,8 +68,15 @@ class ChatTemplate:
         except (JinjaError, RecursionError, SyntaxError, MemoryError, ValueError) as error:
             raise TemplateError(f"The model's chat template is not valid: {error}.") from error
 
-    def encode(self, turns: Sequence[Turn], opening: str = "") -> list[int]:
+    def encode(
+        self,
+        turns: Sequence[Turn],
+        opening: str = "",
+        spelled: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    ) -> list[int]:
         """The prompt that asks for the next answer; `opening`: how that answer already begins.
+
+        spelled: the ids that stand for certain texts between special tokens in this chat.
 
         Raises TemplateError if the template fails or cannot be followed.
         """
@@ -79,10 +87,10 @@ class ChatTemplate:
                 if isinstance(part, str):
                     run += part
                     continue
-                ids += self._encode_run(run)
+                ids += spelled.get(run) or self._encode_run(run)
                 ids.append(part)
                 run = ""
-        ids += self._encode_run(run)
+        ids += spelled.get(run) or self._encode_run(run)
         return self._with_bos(ids)
 
     def _with_bos(self, ids: list[int]) -> list[int]:

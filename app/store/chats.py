@@ -136,6 +136,14 @@ async def set_deleted(
     return cursor.rowcount > 0
 
 
+async def expired(db: Database, deleted_before: float) -> list[str]:
+    """The ids of the chats that went into the trash before then."""
+    rows = await db.fetch_all(
+        "SELECT id FROM chats WHERE deleted_at IS NOT NULL AND deleted_at < ?", (deleted_before,)
+    )
+    return [row["id"] for row in rows]
+
+
 async def purge(connection: aiosqlite.Connection, deleted_before: float) -> int:
     """Remove for good what went into the trash before then. How many chats that were."""
     cursor = await connection.execute(

@@ -26,8 +26,9 @@ from app.errors import (
     ShuttingDown,
 )
 from app.inference.pool import Pool
-from app.inference.protocol import Delta, Finished, Generate, Prefill
+from app.inference.protocol import Delta, Finished, Forget, Generate, Prefill
 from app.inference.runner_process import RunnerProcess
+from app.inference.snapshots import chat_key
 from app.models.model import Turn
 from app.models.pulls import Pulls
 from app.models.shelf import Shelf
@@ -94,7 +95,7 @@ async def built(tmp_path: Path, shelf: Shelf, **settings: Any) -> AsyncIterator[
     async with open_database(values.database) as db:
         pool = Pool(values, shelf, pulls)
         asking = Asking(values, db, shelf, pulls, pool, hub)
-        chats = Chats(db, hub, asking)
+        chats = Chats(db, pool, hub, asking)
         runner = ScriptedRunner(slots=values.slots)
         yield House(db, hub, pool, chats, asking, runner)
         asking.close("Wick was stopped.")
@@ -405,6 +406,23 @@ async def test_recovery_ends_what_a_crash_left(house: House) -> None:
     await house.asking.submit(house.prompt())
     await house.chats.recover()
     assert (await house.path())[-1].status == "interrupted"
+
+
+async def test_kv_states_go_with_their_chat_and_not_before(house: House, tmp_path: Path) -> None:
+    state, other = (tmp_path / "kv" / "model" / f"{chat_key(chat)}.kv" for chat in (CHAT, "x"))
+    state.parent.mkdir(parents=True)
+    for path in (state, other):
+        path.touch()
+    house.runner.say(finished(await house.ask()))
+    assert house.runner.sent[0].chat == CHAT  # type: ignore[union-attr]
+    await house.chats.delete(1, CHAT)
+    await house.chats.recover()
+    assert state.exists()  # the trash keeps them
+    await house.db.write(lambda c: chat_rows.set_deleted(c, 1, CHAT, 1.0))
+    await house.chats.recover()
+    assert not state.exists()
+    assert other.exists()
+    assert house.runner.told == [Forget(CHAT)]
 
 
 async def test_recovery_empties_the_old_trash(house: House) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from app.inference.protocol import Cancel, Event, Generate, Loaded
+from app.inference.protocol import Cancel, Command, Event, Generate, Loaded, Quit
 
 
 class ScriptedRunner:
@@ -16,10 +16,14 @@ class ScriptedRunner:
     def __init__(self, slots: int = 1) -> None:
         self.loaded = Loaded(slots=slots, context_length=512, seconds=0.0)
         self.sent: list[Generate | Cancel] = []
+        self.told: list[Command] = []  # of things that are no requests
         self._says: asyncio.Queue[Event | None] = asyncio.Queue()
 
-    def send(self, command: Generate | Cancel) -> None:
-        self.sent.append(command)
+    def send(self, command: Command) -> None:
+        if isinstance(command, Generate | Cancel):
+            self.sent.append(command)
+        else:
+            self.told.append(command)
 
     def say(self, *events: Event) -> None:
         for event in events:
@@ -34,6 +38,10 @@ class ScriptedRunner:
 
     async def how_it_ended(self) -> str:
         return "unexpectedly (SIGKILL)"
+
+    async def quit(self, seconds: float) -> None:
+        self.send(Quit(seconds))
+        self.die()
 
     async def kill(self) -> None:
         self.die()

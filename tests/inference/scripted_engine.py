@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from app.inference.engine import EngineError, Logits
+from app.inference.engine import EngineError, Logits, State
+from app.inference.snapshot import Runs
 
 END = 0
 VOCAB = 256
@@ -39,6 +40,12 @@ class ScriptedEngine:
     contexts: list[ScriptedContext] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
 
+    identity: str = "scripted"
+    copying: Callable[[str], None] = lambda what: None
+
+    def state_size(self, count: int) -> int:
+        return 4 * count
+
     def new_context(self) -> ScriptedContext:
         if len(self.contexts) >= self.most_contexts:
             raise EngineError("no memory")
@@ -66,6 +73,19 @@ class ScriptedContext:
         logits[self.engine.rule(self.tokens)] = 10
         return logits
 
+    def save(self, count: int) -> State:
+        assert not self.closed
+        self.engine.copying("save")
+        assert 1 <= count <= len(self.tokens)
+        return np.array(self.tokens[:count], np.int32).view(np.uint8).copy()
+
+    def restore(self, state: State, count: int) -> None:
+        assert not self.closed
+        self.engine.copying("restore")
+        if state.size != self.engine.state_size(count):
+            raise ValueError("wrong size")
+        self.tokens = state.view(np.int32).tolist()
+
     def close(self) -> None:
         self.closed = True
 
@@ -80,3 +100,6 @@ class Bytes:
 
     def remember(self, prompt: Sequence[int], answer: Sequence[int], text: str, /) -> None:
         pass
+
+    def runs(self, ids: Sequence[int], /) -> Runs:
+        return ()

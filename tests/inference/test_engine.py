@@ -109,7 +109,7 @@ def test_reused_and_truncated_caches_say_the_same(engine: LlamaCppEngine, seed: 
     history = ids(100, seed)
     for turn in range(5):
         prompt = history[: chance.randint(1, 100)] + ids(chance.randint(0, 20), seed + turn)
-        live, _ = pool.acquire(prompt)
+        live, _, _ = pool.acquire(prompt)
         while (done := len(live.tokens)) < len(prompt):
             cut = chance.randint(1, 40)
             logits = live.evaluate(prompt[done : done + cut], chance.choice([1, 2]))

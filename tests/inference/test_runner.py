@@ -22,10 +22,12 @@ from app.inference.protocol import (
     Event,
     Failed,
     Finished,
+    Forget,
     Generate,
     Loaded,
     LoadFailed,
     Prefill,
+    Quit,
     from_line,
     to_line,
 )
@@ -47,7 +49,7 @@ class Child:
         if not line:
             return None
         event = from_line(line)
-        assert not isinstance(event, Generate | Cancel)
+        assert not isinstance(event, Command)
         return event
 
     def send(self, *commands: Command | bytes) -> None:
@@ -86,6 +88,9 @@ def command_line(model: Path, permits: Path, events_fd: int) -> list[str]:
         "context": 512,
         "slots": 2,
         "kv-mb": 64,
+        "kv-ram-mb": 16,
+        "kv-disk-mb": 64,
+        "kv-folder": permits.parent / "kv",
     }
     flags = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
     return [sys.executable, "-m", "app.inference.runner", *flags]
@@ -337,3 +342,96 @@ def test_a_model_that_lies_never_hangs_it(start: Start, tmp_path: Path, place: i
     first = child.next()
     if not isinstance(first, Loaded):
         assert child.process.wait(PATIENCE) != 0
+
+
+STORY = "the people of the water and the first of the people " * 4
+
+
+def talk(child: Child, number: int, turns: list[Turn], tokens: int = 40) -> Finished:
+    """One more question in a chat; its answer is put at the end of `turns`."""
+    # Not greedy: so the model spells its answer as no tokenizer would.
+    sampling = Sampling(temperature=2.0, top_k=0, top_p=1.0, seed=number)
+    child.send(Generate(number, tuple(turns), sampling, tokens, chat="chat"))
+    text, finished = child.end_of(number)
+    assert isinstance(finished, Finished)
+    turns.append(Turn("assistant", text))
+    return finished
+
+
+def snapshots_in(folder: Path) -> list[Path]:
+    return list((folder / "kv").glob("*/*"))
+
+
+def test_a_chat_goes_on_after_a_restart_as_if_nothing_had_happened(
+    start: Start, tmp_path: Path
+) -> None:
+    turns = [Turn("user", STORY)]
+    held = 0
+    for number in range(1, 4):  # a new process for every turn
+        child = start()
+        assert isinstance(child.next(), Loaded)
+        finished = talk(child, number, turns)
+        assert finished.dropped == 0
+        if number > 1:
+            assert finished.tier == "disk"
+            assert finished.cached_tokens == held
+        # The last token of an answer that was cut is not evaluated, nor is the end of a turn.
+        held = finished.prompt_tokens + finished.completion_tokens - (finished.reason == "length")
+        child.send(Quit(PATIENCE))
+        assert child.process.wait(PATIENCE) == 0
+        assert [path.stat().st_mode & 0o777 for path in snapshots_in(tmp_path)] == [0o600]
+        turns.append(Turn("user", "And then?"))
+
+
+def test_quitting_at_work_keeps_what_was_read(start: Start, tmp_path: Path) -> None:
+    child = start()
+    assert isinstance(child.next(), Loaded)
+    turns = (Turn("user", STORY),)
+    child.send(Generate(1, turns, Sampling(temperature=0), ENDLESS, chat="chat"))
+    while not isinstance(child.next(), Delta):
+        pass
+    child.send(Quit(PATIENCE))
+    assert child.process.wait(PATIENCE) == 0
+    assert len(snapshots_in(tmp_path)) == 1
+
+
+def test_a_forgotten_chat_leaves_nothing(child: Child, tmp_path: Path) -> None:
+    turns = [Turn("user", STORY)]
+    talk(child, 1, turns)
+    child.send(Forget("chat"), Forget("never seen"), Forget(""))
+    assert talk(child, 2, turns[:1]).cached_tokens == 0
+    child.send(Forget("chat"), Quit(PATIENCE))
+    assert child.process.wait(PATIENCE) == 0
+    assert snapshots_in(tmp_path) == []
+
+
+def test_a_runner_that_is_killed_leaves_snapshots_that_are_whole_or_gone(
+    start: Start, tmp_path: Path
+) -> None:
+    turns = [Turn("user", STORY)]
+    for number in range(1, 3):
+        child = start()
+        assert isinstance(child.next(), Loaded)
+        talk(child, number, turns[:1])
+        child.send(Quit(PATIENCE))
+        while number < 2 and child.process.poll() is None and not snapshots_in(tmp_path):
+            pass  # the moment there is anything
+        child.process.kill() if number < 2 else child.process.wait(PATIENCE)
+    [path] = snapshots_in(tmp_path)
+    assert path.suffix == ".kv"
+    child = start()
+    assert isinstance(child.next(), Loaded)
+    assert talk(child, 9, turns[:1]).tier == "disk"
+
+
+def test_damaged_snapshots_are_read_again_from_the_text(start: Start, tmp_path: Path) -> None:
+    turns = [Turn("user", STORY)]
+    for number in (1, 2):
+        child = start()
+        assert isinstance(child.next(), Loaded)
+        finished = talk(child, number, turns[:1])
+        assert finished.cached_tokens == 0
+        child.send(Quit(PATIENCE))
+        assert child.process.wait(PATIENCE) == 0
+        [path] = snapshots_in(tmp_path)
+        overwrite(path, path.stat().st_size - 5, b"damage"[:5])

@@ -14,8 +14,10 @@ from app.inference.protocol import (
     Delta,
     Failed,
     Finished,
+    Forget,
     Generate,
     Prefill,
+    Quit,
 )
 from app.inference.requests import Interrupted, Loading, Queued, Request, RequestEvent
 from app.inference.worker import Runner, Worker
@@ -283,3 +285,38 @@ async def test_background_work_runs_when_nobody_waits_and_gives_way(
     assert not any(isinstance(e, Finished) for e in title.heard)
     runner.say(finished(2))
     await title.hears(Finished)
+
+
+async def test_a_runner_is_asked_to_quit_after_all_were_interrupted(
+    staged: Callable[..., Stage],
+) -> None:
+    runner = ScriptedRunner()
+    stage, ear = staged(runner), Ear()
+    stage.worker.submit(request(1, ear))
+    runner.say(Prefill(1, 5, 5, 0, 0))
+    await ear.hears(Prefill)
+    stage.worker.forget("chat")
+    stage.worker.interrupt("Wick was stopped.")
+    assert ear.heard[-1] == Interrupted(1, "Wick was stopped.")
+    await stage.worker.close("Wick was stopped.", 0.5)
+    assert runner.told == [Forget("chat"), Quit(0.5)]
+    assert [type(event) for event in ear.heard].count(Interrupted) == 1
+
+
+async def test_hits_are_counted_by_tier(staged: Callable[..., Stage]) -> None:
+    runner = ScriptedRunner(slots=4)
+    stage = staged(runner)
+    ears = [Ear() for _ in range(4)]
+    for number, ear in enumerate(ears):
+        stage.worker.submit(request(number, ear))
+    runner.say(
+        Finished(0, "stop", 100, 0, 3, 0.1, 0.1, 0),
+        Finished(1, "stop", 100, 90, 3, 0.1, 0.1, 0, "disk"),
+        Finished(2, "stop", 50, 40, 3, 0.1, 0.1, 0, "disk"),
+        Finished(3, "cancelled", 0, 0, 0, 0.0, 0.0, 0),
+    )
+    await ears[3].hears(Finished)
+    hits = stage.worker.hits
+    assert hits.requests == {"none": 1, "disk": 2}
+    assert hits.tokens == {"none": 0, "disk": 130}
+    assert hits.evaluated == 120

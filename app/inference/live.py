@@ -1,0 +1,69 @@
+"""A native context that is alive, and what its KV cache holds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from app.inference.engine import Context, Logits, State
+from app.inference.snapshot import Ids, Runs, Snapshot
+
+
+@dataclass(slots=True, eq=False)
+class LiveContext:
+    """A context and `tokens`: the ids whose keys and values it holds, position by position.
+
+    `chat` is the key of the chat that it holds or works for. The lock is held while native code
+    works on the context: one thread steps it, another may copy from it between two steps.
+    """
+
+    context: Context
+    tokens: list[int] = field(default_factory=list)
+    chat: str = ""
+    spelled: Runs = ()
+    last_used: int = 0
+    uses: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def evaluate(self, tokens: Sequence[int], threads: int) -> Logits:
+        """Append `tokens` and return the logits after them. When it raises, nothing is held."""
+        with self._lock:
+            try:
+                logits = self.context.evaluate(tokens, len(self.tokens), threads)
+            except BaseException:
+                self.tokens = []
+                raise
+            self.tokens.extend(tokens)
+            return logits
+
+    def copy(self, tokens: Ids) -> State | None:
+        """The state of these first tokens, or None if it does not hold them any more."""
+        with self._lock:
+            if self.tokens[: tokens.size] != tokens.tolist():
+                return None
+            return self.context.save(tokens.size)
+
+    def snapshot(self) -> Snapshot | None:
+        """All it holds, or None when somebody has taken it in the meantime."""
+        uses, spelled, chat = self.uses, self.spelled, self.chat
+        tokens = np.array(self.tokens, np.int32)
+        state = self.copy(tokens)
+        if state is None or self.uses != uses:
+            return None
+        return Snapshot(chat, tokens, spelled, state)
+
+    def close(self) -> None:
+        """Waits for who copies from it; afterwards nothing is held."""
+        with self._lock:
+            self.tokens = []
+            self.context.close()
+
+    def restore(self, state: State, tokens: Ids) -> None:
+        """Holds `tokens` afterwards; when it raises, nothing is held."""
+        with self._lock:
+            self.tokens = []
+            self.context.restore(state, tokens.size)
+            self.tokens = tokens.tolist()

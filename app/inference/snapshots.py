@@ -1,0 +1,48 @@
+"""Where snapshots of KV caches lie on the disk, and how those of a chat are deleted.
+
+`FOLDER/MODEL/CHAT.kv`, one file a chat and model. Names are digests, so that a listing tells
+nobody's chats, and so that the parent can delete without a runner.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+SUFFIX: Final = ".kv"
+UNFINISHED: Final = ".part"
+
+
+def chat_key(chat: str) -> str:
+    """32 hex digits for a chat, empty for none."""
+    return (
+        hashlib.blake2b(chat.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        if chat
+        else ""
+    )
+
+
+def model_key(digest: str, size: int) -> str:
+    """32 hex digits for the weights; `size` in bytes."""
+    return hashlib.blake2b(f"{digest}:{size}".encode(), digest_size=16).hexdigest()
+
+
+def files(folder: Path) -> Iterator[Path]:
+    """Every snapshot of every model."""
+    return folder.glob(f"*/*{SUFFIX}")
+
+
+def forget(folder: Path, chat: str) -> None:
+    """Delete what any model keeps of a chat. Blocks; what cannot be deleted is logged."""
+    if not chat:
+        return
+    for path in folder.glob(f"*/{chat_key(chat)}{SUFFIX}"):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("The snapshot %s could not be deleted: %s", path, error)

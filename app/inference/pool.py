@@ -11,7 +11,6 @@ from pathlib import Path
 
 from app.config import Settings
 from app.inference import snapshots
-from app.inference.hits import Hits
 from app.inference.requests import Request
 from app.inference.runner_process import RunnerOptions, RunnerProcess
 from app.inference.worker import Worker, WorkerStatus
@@ -60,10 +59,6 @@ class Pool:
         for worker in self._workers.values():
             worker.forget(chat)
         await asyncio.to_thread(snapshots.forget, self._settings.kv_folder, chat)
-
-    def hits(self) -> dict[str, Hits]:
-        """How the KV cache did, by model name."""
-        return {name: worker.hits for name, worker in self._workers.items()}
 
     def statuses(self) -> list[WorkerStatus]:
         """Every worker that was ever wanted, by name."""

@@ -48,7 +48,8 @@ class WorkerStatus:
     """A worker at one moment: figures only, nobody's words.
 
     running of `slots` answers are being written; waiting: requests in line; answered: since the
-    start of Wick; tokens_per_second: of the latest answers, each; context_length in tokens.
+    start of Wick; tokens_per_second: of the latest answers, each; context_length in tokens;
+    hits: how the KV cache did.
     """
 
     name: str
@@ -60,6 +61,7 @@ class WorkerStatus:
     answered: int
     context_length: int
     tokens_per_second: float | None
+    hits: Hits
 
 
 class Loader(Protocol):
@@ -109,6 +111,7 @@ class Worker:
             answered=self._answered,
             context_length=0 if runner is None else runner.loaded.context_length,
             tokens_per_second=self._speed.usual,
+            hits=self.hits,
         )
 
     def check_room(self) -> None:

@@ -8,9 +8,14 @@ import pytest
 from app.chats.context import first_seen, turns_of
 from app.chats.streams import Stream
 from app.chats.titles import title_of
+from app.inference.hits import Hits
+from app.inference.protocol import Finished
+from app.inference.worker import WorkerStatus
 from app.models.model import Turn
+from app.paths import asset_dir
 from app.store.chats import Chat
 from app.store.messages import Message
+from app.web.fragments import Fragments
 from app.web.views import group_by_day, present, status_line
 
 MESSAGE = Message(
@@ -122,3 +127,15 @@ def test_titles_are_short_and_on_one_line() -> None:
     assert title_of("  hello\n world ") == "hello world"
     assert len(title_of("word " * 50)) <= 60
     assert title_of("x" * 100) == "x" * 59 + "…"
+
+
+def test_status_figures_say_how_the_cache_did() -> None:
+    hits = Hits()
+    hits.count(Finished(1, "stop", 100, 75, 3, 0.1, 0.1, 0, "disk"))
+    worker = WorkerStatus("tiny", "ready", 7, 4, 1, 2, 9, 512, 41.7, hits)
+    fragments = Fragments(asset_dir("templates"), asset_dir("static"))
+    html = fragments.render(
+        "_figures.html", workers=[worker], memory={"tiny": 5_000_000}, threads="2 threads"
+    )
+    for piece in ("1 of 4 at once", "75 %", "42 tokens a second", "5 MB", "512 tokens"):
+        assert piece in html

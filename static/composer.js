@@ -31,6 +31,7 @@ form.addEventListener("submit", (event) => {
 document.addEventListener("htmx:ws:after:message:incoming", () => {
   const reply = document.getElementById("reply");
   if (!pending || reply.dataset.for !== pending.id) return;
+  delete reply.dataset.for; // heard once: a refused prompt is sent again under the same id
   if (reply.dataset.accepted === "yes") {
     area.value = "";
     id.value = reply.dataset.next;

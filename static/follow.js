@@ -3,11 +3,15 @@
 const box = document.getElementById("scroll");
 const log = document.getElementById("log");
 let follows = true;
+let top = 0;
 
 const toEnd = () => { box.scrollTop = box.scrollHeight; };
 
+// Only going up is leaving: the log may have grown since it was scrolled to what was its end.
 box.addEventListener("scroll", () => {
-  follows = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+  if (box.scrollHeight - box.scrollTop - box.clientHeight < 40) follows = true;
+  else if (box.scrollTop < top) follows = false;
+  top = box.scrollTop;
 }, { passive: true });
 
 new ResizeObserver(() => { if (follows) toEnd(); }).observe(log);

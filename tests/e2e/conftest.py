@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from playwright.async_api import Browser, async_playwright, expect
+
+from app.models.shelf import Shelf
+from tests.e2e.person import RECORDER, Person
+from tests.e2e.server import PATIENCE, ROOT, Server, environment
+from tests.tiny_gguf import write_tiny_gguf
+
+SMOLLM2, TINY = "smollm2-135m", "tiny"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+_servers: list[Server] = []
+
+
+class Meet(Protocol):
+    def __call__(self, server: Server, **options: Any) -> Awaitable[Person]: ...
+
+
+StartServer = Callable[..., Awaitable[Server]]
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    expect.set_options(timeout=PATIENCE * 1000)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def meet(browser: Browser) -> AsyncIterator[Meet]:
+    """Brings another person with a browser of their own; afterwards nothing was wrong in it."""
+    async with AsyncExitStack() as stack:
+        people: list[Person] = []
+
+        async def bring(server: Server, **options: Any) -> Person:
+            context = await browser.new_context(**options)
+            stack.push_async_callback(context.close)
+            context.set_default_timeout(PATIENCE * 1000)
+            await context.add_init_script(RECORDER)
+            people.append(Person(context, server))
+            return people[-1]
+
+        yield bring
+        problems = [problem for person in people for problem in person.problems]
+    assert not problems
+
+
+@pytest.fixture(scope="session")
+async def smollm2() -> Path:
+    """The real model's folder, fetched once for all times by the command a person would use."""
+    shelf = ROOT / ".cache" / "models"
+    if not (shelf / SMOLLM2).is_dir():
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "app", "models", "pull", SMOLLM2),
+            cwd=ROOT,
+            env=environment({"models_dir": shelf}),
+        )
+        assert await process.wait() == 0
+    return shelf / SMOLLM2
+
+
+@pytest.fixture(scope="session")
+def tiny_shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shelf with a model that talks nonsense, quickly, and does not stop by itself."""
+    folder = tmp_path_factory.mktemp("tiny")
+    source = write_tiny_gguf(folder / "tiny.gguf", context_length=32768)
+    Shelf(folder / "shelf").install(source, TINY)
+    return folder / "shelf"
+
+
+@pytest.fixture(scope="session")
+def both_shelf(smollm2: Path, tiny_shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("both")
+    for model in (smollm2, tiny_shelf / TINY):
+        (folder / model.name).symlink_to(model)
+    return folder
+
+
+@pytest.fixture(scope="session")
+async def server(
+    both_shelf: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Server]:
+    """Both models, answers of moderate length, for all tests that do nothing bad to it."""
+    server = Server(tmp_path_factory.mktemp("server"), both_shelf, max_tokens=700)
+    _servers.append(server)
+    yield await server.start()
+    assert await server.stop() == 0
+
+
+@pytest.fixture(scope="session")
+async def endless(
+    tiny_shelf: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Server]:
+    """Answers that go on until they are stopped, one at a time."""
+    server = Server(
+        tmp_path_factory.mktemp("endless"), tiny_shelf, slots=1, max_tokens=30000, context=32768
+    )
+    _servers.append(server)
+    yield await server.start()
+    assert await server.stop() == 0
+
+
+@pytest.fixture
+async def start(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[StartServer]:
+    """Starts servers that a test has for itself."""
+    async with AsyncExitStack() as stack:
+
+        async def begin(models: Path, **settings: Any) -> Server:
+            server = Server(tmp_path_factory.mktemp("own"), models, **settings)
+            _servers.append(server)
+            stack.push_async_callback(server.close)
+            return await server.start()
+
+        yield begin
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[None]:
+    """What servers said during a test is printed beside its failure; a traceback is one."""
+    before = {server: len(server.log) for server in _servers}
+    yield
+    said = {server: server.log[before.get(server, 0) :] for server in _servers}
+    for server, text in said.items():
+        if text:
+            print(f"--- {server.origin} ---\n{text}")
+    assert not [text for text in said.values() if "Traceback" in text]
+
+
+@pytest.fixture(scope="session")
+def artefacts() -> Path:
+    folder = ROOT / "test-artefacts"
+    folder.mkdir(exist_ok=True)
+    return folder

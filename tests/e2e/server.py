@@ -1,0 +1,153 @@
+"""Wick as a process of its own, to be started, asked, stopped and killed like the real thing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sqlite3
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60.0
+"""Seconds after which something that never comes is given up."""
+POLL = 0.02
+
+
+class Server:
+    """`python -m app serve` with its data in `folder`. Settings are given without their prefix."""
+
+    def __init__(
+        self,
+        folder: Path,
+        models: Path,
+        environ: Mapping[str, str] | None = None,
+        **settings: str | int,
+    ) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.origin = f"http://127.0.0.1:{self.port}"
+        self._log = folder / "server.log"
+        given = {"auto_pull": 0, "port": self.port, "models_dir": models, "data_dir": folder}
+        self._environ = environment(given | settings) | dict(environ or {})
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text() if self._log.exists() else ""
+
+    async def start(self) -> Server:
+        """Returns when it serves. Again after an end: the same port, the same data."""
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "app", "serve"),
+                cwd=self.folder,
+                env=self._environ,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        async with asyncio.timeout(PATIENCE), httpx.AsyncClient() as client:
+            while not await self._serves(client):
+                assert self._process.returncode is None, self.log
+                await asyncio.sleep(POLL)
+        return self
+
+    async def _serves(self, client: httpx.AsyncClient) -> bool:
+        try:
+            return (await client.get(f"{self.origin}/healthz")).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    async def stop(self) -> int:
+        """As Ctrl-C or a service manager does it; the exit code."""
+        return await self._end(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        await self._end(signal.SIGKILL)
+
+    async def close(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            await self.kill()
+
+    async def _end(self, number: signal.Signals) -> int:
+        assert self._process is not None
+        self._process.send_signal(number)
+        async with asyncio.timeout(PATIENCE):
+            return await self._process.wait()
+
+    def runners(self) -> list[int]:
+        """The process ids of its runners."""
+        return [pid for pid in children(self.pid) if "app.inference.runner" in command_line(pid)]
+
+    def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+        database = sqlite3.connect(f"file:{self.folder / 'wick.db'}?mode=ro", uri=True)
+        with closing(database):
+            database.row_factory = sqlite3.Row
+            return database.execute(sql, values).fetchall()
+
+    def messages(self, chat_id: str, role: str = "assistant") -> list[sqlite3.Row]:
+        return self.rows(
+            "SELECT * FROM messages WHERE chat_id = ? AND role = ? ORDER BY id", chat_id, role
+        )
+
+    async def checkpointed(self) -> None:
+        """Returns when part of an answer that runs is on the disk."""
+        async with asyncio.timeout(PATIENCE):
+            while not self.rows("SELECT 1 FROM checkpoints WHERE text <> ''"):
+                await asyncio.sleep(POLL)
+
+
+def environment(settings: Mapping[str, object]) -> dict[str, str]:
+    """This process's, without settings of Wick and pip that may be in it, with these instead."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("WICK_")}
+    given = {f"WICK_{name.upper()}": str(value) for name, value in settings.items()}
+    return kept | given | {"PYTHONPATH": str(ROOT)}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def children(parent: int) -> list[int]:
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal() and _parent(folder) == parent:
+            found.append(int(folder.name))
+    return found
+
+
+def _parent(folder: Path) -> int | None:
+    try:
+        # The name of the program, in brackets, may hold anything.
+        return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+async def gone(pid: int) -> None:
+    """Returns when that process is no more."""
+    async with asyncio.timeout(PATIENCE):
+        while command_line(pid):  # empty for a dead process that nobody has waited for yet
+            await asyncio.sleep(POLL)

@@ -76,15 +76,14 @@ async def close(app: Quart) -> None:
     here.is_closing = True
     here.asking.close(STOPPED)
     here.pool.interrupt(STOPPED)
-    # While the runners write their KV states to the disk, all others say goodbye.
-    runners = asyncio.create_task(here.pool.close(STOPPED), name="end of the runners")
-    await here.asking.tasks.drain(SAVE_SECONDS)
+    # Tabs go last: one that is told to come back would do so while the server still listens.
+    await asyncio.gather(
+        here.pool.close(STOPPED), here.asking.tasks.drain(SAVE_SECONDS), here.pulls.close()
+    )
     here.hub.close(SERVICE_RESTART)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GOODBYE_SECONDS):
             await here.hub.all_gone()
-    await here.pulls.close()
-    await runners
 
 
 async def _explain(error: WickError | HTTPException) -> Response:

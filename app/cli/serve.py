@@ -103,6 +103,7 @@ async def _serve(settings: Settings) -> None:
     logging.getLogger("hypercorn").setLevel(logging.WARNING)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_ignore_cancelled)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
 
@@ -114,6 +115,12 @@ async def _serve(settings: Settings) -> None:
         await close(app)
 
     await serve(_asgi(app), config, shutdown_trigger=until_stopped)
+
+
+def _ignore_cancelled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Python 3.11 reports each connection that is cancelled at the end as an error. It is none."""
+    if not isinstance(context.get("exception"), asyncio.CancelledError):
+        loop.default_exception_handler(context)
 
 
 def _asgi(app: Quart) -> Any:

@@ -170,6 +170,20 @@ def test_a_chat_that_goes_back_cuts_its_own_without_copying(tmp_path: Path) -> N
     assert not store.pool._ram.all()
 
 
+def test_an_earlier_state_of_a_chat_never_replaces_a_later_one(tmp_path: Path) -> None:
+    store = Store(tmp_path, ram=2000)
+    store.turn("a", long("a", 100) + "|" + long("first answer"))
+    store.turn("b", long("b"))  # a is in memory
+    store.turn("a", long("a", 100) + "?" + long("second answer"))
+    assert store.pool.write_behind() > 0
+    store.turn("c", long("c"))  # the first answer leaves memory
+    store.turn("d", long("d"))
+    store.turn("e", long("e"))
+    store.pool.save_all(60)
+    again = Store(tmp_path)
+    assert again.turn("a", long("a", 100) + "?" + long("second answer") + "!") == (201, "disk")
+
+
 def test_little_is_not_worth_keeping(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.turn("a", long("a", 63))

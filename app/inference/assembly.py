@@ -67,9 +67,8 @@ def assemble(options: Namespace, emit: Callable[[Event], None]) -> Assembly:
 
     def prepare(request: Generate) -> Fitted:
         limit = context_length - reserve(request.max_tokens, context_length)
-        spelled = contexts.spelled(request.chat)
-        tokenizer.learn(spelled)
-        encode = functools.partial(template.encode, spelled=dict(spelled))
+        spelled = tokenizer.learn(contexts.spelled(request.chat))
+        encode = functools.partial(template.encode, spelled=spelled)
         return fit(request.turns, encode, limit)
 
     slots = max(1, min(options.slots, size))

@@ -13,12 +13,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from app.inference.engine import Engine, EngineError
+from app.inference.kv_choice import (
+    WORTH_KEEPING,
+    Holder,
+    Source,
+    is_worth_keeping,
+    ranked,
+)
 from app.inference.kv_disk import DiskSnapshots
 from app.inference.kv_ram import RamSnapshots
 from app.inference.kv_writer import IDLE, KvWriter
@@ -30,10 +36,8 @@ from app.inference.snapshots import chat_key
 log = logging.getLogger(__name__)
 
 MAX_CONTEXTS = 56  # see llama_cpp_engine
-WORTH_KEEPING = 64
-"""Tokens that no other place holds: fewer are evaluated again sooner than copied."""
 WORTH_WRITING = 16
-"""The same for a chat that has a snapshot on the disk already."""
+"""Tokens that the disk lacks of a chat that has a snapshot there already; fewer can wait."""
 
 
 class Taken(NamedTuple):
@@ -42,16 +46,6 @@ class Taken(NamedTuple):
     live: LiveContext
     cached: int
     tier: Tier
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Something that holds the first `common` tokens; `cost`: of using it, in tokens evaluated."""
-
-    held: LiveContext | Snapshot | Entry
-    tier: Tier
-    common: int
-    cost: int
 
 
 def pool_size(kv_budget: int, context_length: int, kv_bytes_per_token: int) -> int:
@@ -105,9 +99,10 @@ class ContextPool:
         key, wanted = chat_key(chat), np.asarray(tokens[:-1], np.int32)
         with self._acquiring:
             with self._lock:
-                sources = self._sources(wanted, key)
+                sources = ranked(self._holders(), self._free, wanted, key)
                 live = self._target(sources, key)
-                keep = self._is_worth_keeping(live, wanted, key)
+                others = [o for o in self._holders() if o is not live]
+                keep = is_worth_keeping(live, others, wanted, key)
                 if sources and isinstance(sources[0].held, Snapshot):
                     self._ram.use(sources[0].held)  # now, lest what is kept pushes it out
             try:
@@ -139,11 +134,8 @@ class ContextPool:
         """What `release` was given for this chat, wherever it is kept now."""
         key = chat_key(chat)
         with self._lock:
-            holders: list[LiveContext | Snapshot | Entry] = [*self._all, *self._in_memory()]
-            found = next((h.spelled for h in holders if key and h.chat == key and h.spelled), None)
-        if found is None and self._disk and (entry := self._disk.find(key)):
-            return entry.spelled
-        return found or ()
+            holders = self._holders() if key else []
+        return next((h.spelled for h in holders if h.chat == key and h.spelled), ())
 
     # What becomes of states that nobody uses.
 
@@ -172,7 +164,7 @@ class ContextPool:
         if live is None or self._disk is None:
             return 0
         with self._permit():
-            snapshot = live.snapshot()
+            snapshot = _copied(live)
         if snapshot is None or not self._disk.save(snapshot):
             return 0
         return snapshot.size
@@ -190,7 +182,7 @@ class ContextPool:
         for held in everything:
             if self._time() >= end:
                 break
-            snapshot = held if isinstance(held, Snapshot) else held.snapshot()
+            snapshot = held if isinstance(held, Snapshot) else _copied(held)
             if snapshot is not None and self._is_unwritten(snapshot.chat, snapshot.tokens):
                 saved += self._disk.save(snapshot)
         return saved
@@ -206,26 +198,12 @@ class ContextPool:
 
     # Choosing. The caller holds the lock.
 
-    def _sources(self, wanted: Ids, key: str) -> list[_Source]:
-        """What holds a beginning of `wanted` that is worth its cost, the best first."""
-        found = []
-        for live in self._all:
-            common = common_prefix(live.tokens, wanted)
-            if live in self._free and _may_be_cut(live, common, key):
-                found.append(_Source(live, "live", common, 0))
-            else:
-                found.append(_Source(live, "shared", common, 8 + common // 32))
-        for snapshot in self._in_memory():
-            cost = 4 + snapshot.tokens.size // 64
-            common = common_prefix(snapshot.tokens, wanted)
-            found.append(_Source(snapshot, "ram", common, cost))
-        for entry in self._disk.entries() if self._disk else []:
-            cost = 16 + entry.tokens.size // 24
-            found.append(_Source(entry, "disk", common_prefix(entry.tokens, wanted), cost))
-        found = [source for source in found if source.common > source.cost]
-        return sorted(found, key=_value, reverse=True)
+    def _holders(self) -> list[Holder]:
+        """Everything that holds a chat's beginning."""
+        entries = self._disk.entries() if self._disk else []
+        return [*self._all, *self._in_memory(), *entries]
 
-    def _target(self, sources: list[_Source], key: str) -> LiveContext:
+    def _target(self, sources: list[Source], key: str) -> LiveContext:
         """The context to use, taken out of the free ones."""
         live = self._best_target(sources, key)
         live.uses += 1  # whoever copies from it behind our back sees that it is gone
@@ -233,7 +211,7 @@ class ContextPool:
             self._free.remove(live)
         return live
 
-    def _best_target(self, sources: list[_Source], key: str) -> LiveContext:
+    def _best_target(self, sources: list[Source], key: str) -> LiveContext:
         if sources and sources[0].tier == "live":
             assert isinstance(sources[0].held, LiveContext)  # noqa: S101 - by its tier
             return sources[0].held
@@ -259,17 +237,6 @@ class ContextPool:
             return None
         return self._all[-1]
 
-    def _is_worth_keeping(self, live: LiveContext, wanted: Ids, key: str) -> bool:
-        """Whether the context holds much that is neither wanted now nor kept elsewhere."""
-        if key and live.chat == key:
-            return False  # the chat itself went another way
-        others: list[LiveContext | Snapshot | Entry] = [o for o in self._all if o is not live]
-        others += self._in_memory()
-        others += self._disk.entries() if self._disk else []
-        held = np.array(live.tokens, np.int32)
-        kept = max((common_prefix(other.tokens, held) for other in others), default=0)
-        return held.size - max(kept, common_prefix(wanted, held)) >= WORTH_KEEPING
-
     def _unwritten(self) -> list[LiveContext]:
         """Live states that are worth writing, newest first."""
         found = [
@@ -286,12 +253,8 @@ class ContextPool:
     # Copying. The caller has taken the context, so nobody else steps it.
 
     def _demote(self, live: LiveContext) -> None:
-        try:
-            with self._permit():
-                snapshot = live.snapshot()
-        except (EngineError, MemoryError) as error:
-            log.warning("A chat's state was lost: %s", error)
-            return
+        with self._permit():
+            snapshot = _copied(live)
         if snapshot is not None:
             self._keep(snapshot)
 
@@ -304,7 +267,7 @@ class ContextPool:
             if self._writer and self._is_unwritten(old.chat, old.tokens):
                 self._writer.spill(old)
 
-    def _fill(self, live: LiveContext, sources: list[_Source], wanted: Ids) -> tuple[int, Tier]:
+    def _fill(self, live: LiveContext, sources: list[Source], wanted: Ids) -> tuple[int, Tier]:
         """Brings the best source that is good into the context. What it holds then, and whence."""
         for source in sources:
             if source.held is live:
@@ -320,7 +283,7 @@ class ContextPool:
         return 0, "none"
 
     @contextlib.contextmanager
-    def _loaded(self, source: _Source, wanted: Ids) -> Iterator[Snapshot]:
+    def _loaded(self, source: Source, wanted: Ids) -> Iterator[Snapshot]:
         """The source's state, with a permit to copy it."""
         snapshot: Snapshot | None
         if isinstance(source.held, Entry):
@@ -357,18 +320,10 @@ class _Gone(Exception):
     """What a source held is not there any more."""
 
 
-def _value(source: _Source) -> tuple[int, int]:
-    used = source.held.last_used if isinstance(source.held, LiveContext) else 0
-    return source.common - source.cost, used
-
-
-def _may_be_cut(live: LiveContext, common: int, key: str) -> bool:
-    """Whether a context may be used in place, cutting away what it holds beyond `common`.
-
-    A chat may cut its own; of others only if that saves more work than it loses: a system prompt
-    alone is no reason to destroy another chat.
-    """
-    lost = len(live.tokens) - common
-    if key and live.chat == key:
-        return True
-    return 2 * common >= lost and (lost < WORTH_KEEPING or not (key or live.chat))
+def _copied(live: LiveContext) -> Snapshot | None:
+    """What it holds, or None when that cannot be had."""
+    try:
+        return live.snapshot()
+    except (EngineError, MemoryError) as error:
+        log.warning("A chat's state was not kept: %s", error)
+        return None

@@ -88,7 +88,9 @@ class DiskSnapshots:
         except OSError as error:
             log.debug("The snapshot %s cannot be read: %s", entry.path, error)
         else:
-            return Snapshot(entry.chat, entry.tokens, entry.spelled, state, is_on_disk=True)
+            return Snapshot(
+                entry.chat, entry.tokens, entry.spelled, state, entry.used, is_on_disk=True
+            )
         with self._lock:
             if self._entries.get(entry.chat) is entry:
                 del self._entries[entry.chat]
@@ -120,7 +122,8 @@ class DiskSnapshots:
         header, digest = header_of(snapshot, self._origin)
         size = len(header) + snapshot.state.nbytes
         path = self._path(snapshot.chat)
-        if size > self._budget:
+        older = self.find(snapshot.chat)
+        if size > self._budget or (older is not None and older.used > snapshot.used):
             return False
         self._prepare_folder()
         self._make_room(size, path)
@@ -130,7 +133,13 @@ class DiskSnapshots:
         try:
             self._write_file(temporary, header, snapshot)
             entry = Entry(
-                path, snapshot.chat, snapshot.tokens, snapshot.spelled, len(header), digest
+                path,
+                snapshot.chat,
+                snapshot.tokens,
+                snapshot.spelled,
+                len(header),
+                digest,
+                snapshot.used,
             )
             with self._lock:
                 if snapshot.chat in self._forgotten:

@@ -16,7 +16,12 @@ class RamSnapshots:
         self.size = 0
 
     def put(self, snapshot: Snapshot) -> list[Snapshot]:
-        """Keep it as the newest, in place of older ones of its chat. What had to leave for it."""
+        """Keep it as the newest, in place of older ones of its chat. What had to leave for it.
+
+        Without effect when there is a newer one of its chat.
+        """
+        if any(old.chat == snapshot.chat != "" and old.used > snapshot.used for old in self.all()):
+            return []
         for old in self.all():
             if _supersedes(snapshot, old):
                 self.remove(old)

@@ -53,7 +53,7 @@ class LiveContext:
         state = self.copy(tokens)
         if state is None or self.uses != uses:
             return None
-        return Snapshot(chat, tokens, spelled, state)
+        return Snapshot(chat, tokens, spelled, state, self.last_used)
 
     def close(self) -> None:
         """Waits for who copies from it; afterwards nothing is held."""

@@ -66,10 +66,19 @@ class RememberingTokenizer(Tokenizer):
             known = {run: self._texts.get(run) for run in self._between_specials(ids)}
         return tuple((text, run) for run, text in known.items() if text)
 
-    def learn(self, runs: Runs) -> None:
-        """What `runs` gave, perhaps in another process."""
-        for text, ids in runs:
-            self._store(text, list(ids))
+    def learn(self, runs: Runs) -> dict[str, list[int]]:
+        """What `runs` gave, perhaps in another process: those that are right, by their text."""
+        right = {text: list(ids) for text, ids in runs if self._says(ids, text)}
+        for text, ids in right.items():
+            self._store(text, ids)
+        return right
+
+    def _says(self, ids: Sequence[int], text: str) -> bool:
+        """Whether ids from a file stand for this text, and for nothing that text may not say."""
+        if not all(0 <= token < self.vocab_size and token not in self.special_ids for token in ids):
+            return False
+        said = b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
+        return text in (said, said[1:])
 
     def _store(self, text: str, ids: list[int]) -> None:
         with self._lock:

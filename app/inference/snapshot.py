@@ -49,12 +49,17 @@ class Origin:
 
 @dataclass(slots=True, eq=False)
 class Snapshot:
-    """`state` holds the positions of `tokens`. `chat` is a key, empty when it is nobody's."""
+    """`state` holds the positions of `tokens`. `chat` is a key, empty when it is nobody's.
+
+    used: when the chat was at work on it, counted by this process; a later one is never replaced
+    by an earlier one.
+    """
 
     chat: str
     tokens: Ids
     spelled: Runs
     state: State
+    used: int = 0
     is_on_disk: bool = False
 
     @property
@@ -73,6 +78,7 @@ class Entry:
     spelled: Runs
     offset: int
     digest: bytes
+    used: int = 0
 
 
 def common_prefix(held: Sequence[int] | Ids, wanted: Ids) -> int:

@@ -54,3 +54,35 @@ def test_text_cut_at_a_stop_string_is_not_remembered(tokenizer: RememberingToken
     usual = tokenizer.encode("the")
     tokenizer.remember([min(tokenizer.special_ids)], letters(tokenizer, "the end"), "the")
     assert tokenizer.encode("the") == usual
+
+
+def test_what_is_kept_of_a_chat_is_learned_by_another_process(
+    tokenizer: RememberingTokenizer,
+) -> None:
+    question = [Turn("user", "Who?")]
+    template = ChatTemplate(tiny_model().chat_template, tokenizer)
+    prompt, said = template.encode(question), "the people of the water"
+    answer = letters(tokenizer, said)
+    tokenizer.remember(prompt, answer, said)
+    runs = tokenizer.runs([*prompt, *answer])
+    assert [ids[-len(answer) :] for _, ids in runs] == [tuple(answer)]
+
+    fresh = RememberingTokenizer.load(tiny_model().folder)
+    template = ChatTemplate(tiny_model().chat_template, fresh)
+    following = [*question, Turn("assistant", said), Turn("user", "And?")]
+    usual = template.encode(following)  # the template has the usual ids in its own memory now
+    exact = template.encode(following, spelled=fresh.learn(runs))
+    assert exact[: len(prompt) + len(answer)] == [*prompt, *answer] != usual[: len(exact)]
+    assert fresh.runs(exact) == runs
+
+
+def test_what_is_wrong_is_not_learned(tokenizer: RememberingTokenizer) -> None:
+    usual = tuple(tokenizer.encode("the"))
+    special = min(tokenizer.special_ids)
+    wrong = (
+        ("another", usual),
+        ("the", (*usual, special)),
+        ("the", (*usual, -1)),
+        ("the", (tokenizer.vocab_size,)),
+    )
+    assert tokenizer.learn(wrong) == {}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -328,3 +329,57 @@ def test_closing_ends_everything_without_a_word() -> None:
         scheduler.close()
     assert not [e for e in heard.events if isinstance(e, Failed)]
     assert all_contexts_free(pool, 4)
+
+
+class CopyPause:
+    """Stops the engine inside a copy of a state until it is told to go on."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self.reached = threading.Event()
+        self.go_on = threading.Event()
+
+    def __call__(self, what: str) -> None:
+        if what == self._what and not self.go_on.is_set():
+            self.reached.set()
+            assert self.go_on.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("what", ["save", "restore"])
+def test_cancelled_while_a_state_is_copied(what: str) -> None:
+    """The request ends, its context is free again, and nobody's state was lost."""
+    engine = ScriptedEngine()
+    pool = ContextPool(engine, 1, ram_budget=1 << 20)
+    room = Room(pool, engine.context_length, Bytes(), Pacer(1), clock=lambda: 0.0)
+    heard = Heard()
+    scheduler = Scheduler(room, prompt_of, heard, LocalPermits(1), slots=1, threads=1)
+    for number, text in enumerate(["a" * 100, "b" * 100]):
+        scheduler.submit(replace(ask(number, text), chat=text[0]))
+        heard.ends(number)
+    pause = engine.copying = CopyPause(what)
+    scheduler.submit(replace(ask(2, "a" * 100 + "more"), chat="a"))
+    assert pause.reached.wait(PATIENCE)
+    scheduler.cancel(2)
+    pause.go_on.set()
+    [cancelled] = heard.ends(2)
+    assert isinstance(cancelled, Finished)
+    assert cancelled.reason == "cancelled"
+    tiers = {}
+    for number, text in ((3, "b" * 100), (4, "a" * 100)):
+        scheduler.submit(replace(ask(number, text + "more"), chat=text[0]))
+        [end] = heard.ends(number)
+        assert isinstance(end, Finished)
+        tiers[number] = (end.tier, end.cached_tokens)
+    scheduler.close()
+    assert tiers == {3: ("ram", 100), 4: ("ram", 100)}
+    assert all_contexts_free(pool, 1)
+
+
+def test_a_closing_that_may_not_wait_leaves_what_is_at_work_alone() -> None:
+    pause = Pause(is_decode)
+    with scheduling(ScriptedEngine(before=pause)) as (scheduler, _, pool):
+        scheduler.submit(ask(1, tokens=100))
+        pause.wait()
+        scheduler.close(0.0)
+        assert pool._free == []  # the step still has it
+        pause.go_on()

@@ -170,6 +170,20 @@ def test_a_chat_that_goes_back_cuts_its_own_without_copying(tmp_path: Path) -> N
     assert not store.pool._ram.all()
 
 
+def test_an_earlier_state_of_a_chat_never_replaces_a_later_one(tmp_path: Path) -> None:
+    store = Store(tmp_path, ram=2000)
+    store.turn("a", long("a", 100) + "|" + long("first answer"))
+    store.turn("b", long("b"))  # a is in memory
+    store.turn("a", long("a", 100) + "?" + long("second answer"))
+    assert store.pool.write_behind() > 0
+    store.turn("c", long("c"))  # the first answer leaves memory
+    store.turn("d", long("d"))
+    store.turn("e", long("e"))
+    store.pool.save_all(60)
+    again = Store(tmp_path)
+    assert again.turn("a", long("a", 100) + "?" + long("second answer") + "!") == (201, "disk")
+
+
 def test_little_is_not_worth_keeping(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.turn("a", long("a", 63))
@@ -445,3 +459,45 @@ def test_no_bytes_can_crash_a_restore(engine: LlamaCppEngine) -> None:
         context.save(1)
     with pytest.raises(ValueError):
         context.restore(good, 50)
+
+
+def test_many_threads_at_once_never_mix_chats(engine: LlamaCppEngine, tmp_path: Path) -> None:
+    """More chats than contexts, side by side, while states are written and forgotten."""
+    pool = real_store(engine, tmp_path, 4, 300_000)
+    system = ids(40, "system")
+    prompts = {
+        name: [[*system, *ids(50, name), *ids(5, name + str(turn))] for turn in range(5)]
+        for name in "abcdefgh"
+    }
+    right = {name: [uncached(engine, p) for p in turns] for name, turns in prompts.items()}
+    wrong: list[str] = []
+    over = threading.Event()
+
+    def talk(names: str) -> None:
+        chance = random.Random(names)
+        for turn in range(5):
+            for name in names:
+                said = answer(pool, prompts[name][turn], name, chance)
+                if said != right[name][turn]:
+                    wrong.append(f"{name}{turn}")
+
+    def disturb() -> None:
+        for number in range(10**6):
+            pool.write_behind()
+            pool.forget(f"{number}")
+            pool.spelled("a")
+            if number == 20:
+                pool.forget("h")
+            if over.wait(0.001):
+                return
+
+    crew = [threading.Thread(target=talk, args=(names,)) for names in ("abc", "de", "fgh")]
+    other = threading.Thread(target=disturb)
+    for thread in (*crew, other):
+        thread.start()
+    for thread in crew:
+        thread.join()
+    over.set()
+    other.join()
+    assert wrong == []
+    assert len(pool._free) == len(pool._all) <= 4

@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator
 
-from quart import Quart, Response, request
+from quart import Quart, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
 from app.chats.asking import Asking
@@ -99,11 +99,13 @@ async def _explain(error: WickError | HTTPException) -> Response:
 
 
 async def _confess(error: Exception) -> Response:
-    log.error("An error inside Wick at %s.", request.path, exc_info=error)
+    log.error("An error inside Wick.", exc_info=error)
     return _sentence(500, "Something went wrong inside Wick. Its log says more.")
 
 
 def _sentence(status: int, text: str) -> Response:
+    if not has_request_context():  # an upgrade to a WebSocket: no page will show it
+        return Response(text, status=status, content_type="text/plain; charset=utf-8")
     fragments = state().fragments
     if request.headers.get("HX-Request"):
         html = fragments.notice(text)

@@ -15,7 +15,7 @@ from app.chats.pending import Pending
 from app.chats.streams import Stream
 from app.chats.titles import Titles, title_of
 from app.config import Settings
-from app.errors import ChatNotFound, InvalidMessage, ModelNotFound, RequestError
+from app.errors import ChatNotFound, InvalidMessage, ModelNotFound, RequestError, WickError
 from app.inference.pool import Pool
 from app.inference.protocol import Generate
 from app.inference.requests import Request
@@ -102,9 +102,12 @@ class Asking:
         try:
             sampling = self._check_model(stream.model)
             path = await messages.path(self._db, chat_id, stream.message_id)
-        except Exception as error:
+        except WickError as error:
             answer.end_unasked("failed", str(error))
             return
+        except BaseException:
+            answer.end_unasked("failed", "Something went wrong inside Wick.")
+            raise
         command = Generate(
             id=stream.message_id,
             turns=turns_of(path[:-1]),

@@ -10,9 +10,10 @@ from app.store.messages import Message
 
 def turns_of(path: Sequence[Message]) -> tuple[Turn, ...]:
     """Oldest first. An answer without text is left out, and questions that then follow each other
-    become one, because many chat templates insist that roles alternate."""
+    become one, because many chat templates insist that roles alternate. A question whose answer
+    failed goes too: what no model could read once must not spoil what comes after it."""
     turns: list[Turn] = []
-    for message in path:
+    for message in without_failed(path):
         if not message.text:
             continue
         if turns and turns[-1].role == message.role:
@@ -23,6 +24,12 @@ def turns_of(path: Sequence[Message]) -> tuple[Turn, ...]:
     return tuple(turns)
 
 
+def without_failed(path: Sequence[Message]) -> list[Message]:
+    """The path without questions whose answers failed before they had any text."""
+    failed = {m.parent_id for m in path if m.status == "failed" and not m.text}
+    return [m for m in path if m.id not in failed]
+
+
 def first_seen(path: Sequence[Message], dropped: int) -> int | None:
     """The id of the first message that the model still sees, when it does not see all of them.
 
@@ -31,7 +38,7 @@ def first_seen(path: Sequence[Message], dropped: int) -> int | None:
     if not dropped:
         return None
     turn, role = 0, None
-    for message in path:
+    for message in without_failed(path):
         if message.text and message.role != role:
             turn, role = turn + 1, message.role
         if turn > dropped:

@@ -6,6 +6,7 @@ from quart import Blueprint, Response, request
 
 from app.errors import ChatNotFound
 from app.store.chats import Chat
+from app.web.markdown import escape_text
 from app.web.state import current_user, state
 
 blueprint = Blueprint("chats", __name__, url_prefix="/chats")
@@ -22,7 +23,7 @@ async def stop(chat_id: str) -> Response:
 async def take_back(chat_id: str, answer_id: int) -> str:
     """The text goes back into the composer of the tab that asked."""
     text = await state().asking.take_back(current_user(), chat_id, answer_id)
-    return state().fragments.returned(text)
+    return escape_text(text)
 
 
 @blueprint.get("/<chat_id>/name")

@@ -92,10 +92,6 @@ class Fragments:
             oob=oob,
         )
 
-    def returned(self, text: str) -> str:
-        """A message that was taken back, for the composer."""
-        return f'<div hx-swap-oob="innerHTML:#returned">{escape_text(text)}</div>'
-
     def heading(self, title: str) -> str:
         return f'<div hx-swap-oob="innerHTML:#title">{escape_text(title)}</div>'
 

@@ -30,6 +30,7 @@ blueprint = Blueprint("live", __name__)
 # about 15 frames a second, fewer when many answers run.
 FRAME_SECONDS = 0.065
 SEND_TIMEOUT = 10.0
+FAREWELL = 2.0
 MESSAGES_AT_ONCE = 30
 MESSAGES_A_SECOND = 5.0
 ERROR, POLICY = 1011, 1008
@@ -254,12 +255,13 @@ def parse_prompt(data: str | bytes, user_id: int, chat_id: str) -> Prompt:
 async def live(chat_id: str) -> None:
     """Every way out of here chooses its close code: htmx comes back after any but 1000 and 1008."""
     here, user_id = state(), current_user()
-    code = ERROR
+    code, is_open = ERROR, False
     subscription = here.hub.subscribe(user_id, chat_id)
     tab = Tab(here, user_id, chat_id, subscription)
     try:
         await here.chats.find(user_id, chat_id)
         await tab.greet(websocket.args.get("seen", ""))
+        is_open = True
         async with asyncio.TaskGroup() as group:
             group.create_task(tab.show(), name=f"show {chat_id}")
             group.create_task(tab.listen(), name=f"listen {chat_id}")
@@ -272,3 +274,16 @@ async def live(chat_id: str) -> None:
     finally:
         here.hub.unsubscribe(subscription)
     await websocket.close(code)
+    if is_open:
+        await _see_off()
+
+
+async def _see_off() -> None:
+    """Read and drop what a closed tab still sends, until it has gone.
+
+    A server that did not would hold on to a flood, and to the connection.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(FAREWELL):
+            while True:
+                await websocket.receive()

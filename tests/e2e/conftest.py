@@ -101,7 +101,7 @@ async def server(
     both_shelf: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Server]:
     """Both models, answers of moderate length, for all tests that do nothing bad to it."""
-    server = Server(tmp_path_factory.mktemp("server"), both_shelf, max_tokens=700)
+    server = Server(tmp_path_factory.mktemp("server"), both_shelf, max_tokens=300)
     _servers.append(server)
     yield await server.start()
     assert await server.stop() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from playwright.async_api import (
     expect,
 )
 
-from tests.e2e.server import Server
+from tests.e2e.server import PATIENCE, Server
 
 CHAT = re.compile(r"/chats/([0-9a-f]{16})$")
 CONNECTION_LOST = r"WebSocket connection to .* failed|htmx:ws:error"
@@ -152,5 +153,10 @@ class ChatPage:
         return seen.get(str(message_id), [])
 
     async def holds(self, condition: str, argument: Any = None) -> None:
-        """Returns when a condition (a JavaScript function) holds on the page."""
-        await self.page.wait_for_function(condition, arg=argument)
+        """Returns when a condition (a JavaScript function) holds on the page.
+
+        Playwright's own wait evaluates text inside the page, which our policy rightly forbids.
+        """
+        async with asyncio.timeout(PATIENCE):
+            while not await self.page.evaluate(condition, argument):
+                await self.page.evaluate("new Promise(requestAnimationFrame)")

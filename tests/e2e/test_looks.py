@@ -129,12 +129,25 @@ async def streaming(endless: Server, meet: Meet) -> AsyncIterator[ChatPage]:
     await chat.ends("stopped")
 
 
-async def test_enter_while_an_answer_runs_loses_nothing(streaming: ChatPage) -> None:
-    await streaming.message.fill("My next question")
-    await streaming.message.press("Enter")
-    await expect(streaming.message).to_have_value("My next question")
-    await expect(streaming.questions).to_have_count(1)
+async def test_a_message_sent_while_an_answer_runs_waits_and_can_be_taken_back(
+    streaming: ChatPage,
+) -> None:
+    for text in ("My next question", "And another"):
+        await streaming.message.fill(text)
+        await streaming.message.press("Enter")
+        await expect(streaming.message).to_have_value("")
+    await expect(streaming.questions).to_have_count(3)
+    await expect(streaming.answer.locator(".line")).to_have_text("Waiting for the answer above")
+    back = streaming.page.get_by_role("button", name="Take back")
+    await expect(back).to_have_count(2)
+    await streaming.message.fill("Not sent yet")
+    await back.first.click()
+    await expect(streaming.questions).to_have_count(2)
+    await expect(streaming.message).to_have_value("My next question\n\nNot sent yet")
     await expect(streaming.stop).to_be_visible()
+    await streaming.stop.click()
+    await expect(back).to_have_count(0)
+    await streaming.writes()
 
 
 async def test_the_page_follows_the_end_of_an_answer(streaming: ChatPage) -> None:

@@ -30,10 +30,9 @@ async def busy(person: Person) -> AsyncIterator[ChatPage]:
 
 
 async def test_stop_keeps_what_was_written(endless: Server, busy: ChatPage) -> None:
-    await expect(busy.send).to_have_count(0)
     await busy.stop.click()
     await busy.ends("stopped")
-    await expect(busy.send).to_be_visible()
+    await expect(busy.stop).to_have_count(0)
     await expect(busy.answer.locator(".line")).to_have_text("Stopped")
     stored = endless.messages(busy.chat_id)[0]
     assert stored["status"] == "stopped"
@@ -74,12 +73,12 @@ async def test_places_in_the_queue_are_shown_and_stop_works_while_waiting(
     await second.ask("Me too")
     third = await person.open()
     await third.ask("And me")
-    await expect(second.answer.locator(".line")).to_have_text("Waiting: next in line")
-    await expect(third.answer.locator(".line")).to_have_text("Waiting: number 2 in line")
+    await expect(second.answer.locator(".line")).to_contain_text("Waiting: next in line")
+    await expect(third.answer.locator(".line")).to_contain_text("Waiting: number 2 in line")
     await second.stop.click()
     await second.ends("stopped")
     assert endless.messages(second.chat_id)[0]["text"] == ""
-    await expect(third.answer.locator(".line")).to_have_text("Waiting: next in line")
+    await expect(third.answer.locator(".line")).to_contain_text("Waiting: next in line")
     await busy.stop.click()
     await third.writes()
     await third.stop.click()

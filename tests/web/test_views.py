@@ -109,6 +109,15 @@ def test_unanswered_questions_are_asked_together() -> None:
     assert turns_of(path) == (Turn("user", "a\n\nb"),)
 
 
+def test_what_no_model_could_read_does_not_spoil_what_follows() -> None:
+    path = [
+        said(1, "user", "far too long"),
+        replace(said(2, "assistant", ""), status="failed", parent_id=1),
+        said(3, "user", "short"),
+    ]
+    assert turns_of(path) == (Turn("user", "short"),)
+
+
 def test_divider_stands_before_the_first_message_that_is_seen() -> None:
     path = [
         said(1, "user", "a"),

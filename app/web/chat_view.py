@@ -28,18 +28,29 @@ class ChatView:
 async def look_at(here: State, user_id: int, chat_id: str) -> ChatView:
     """Reads the stored path, then joins the live streams to it without waiting in between."""
     chat, path, streams = await _read(here, user_id, chat_id)
-    latest = path[-1] if path else None
-    dropped = 0
-    if latest is not None:
-        dropped = streams[latest.id].dropped if latest.id in streams else latest.dropped
+    asked, dropped = _last_read(path, streams)
     return ChatView(
         title=chat.title if chat else "New chat",
         views=[present(message, streams.get(message.id)) for message in path],
         cursors={message_id: len(stream.text) for message_id, stream in streams.items()},
-        divider=first_seen(path[:-1], dropped),
+        divider=first_seen(asked, dropped),
         is_running=here.hub.stream_of_chat(chat_id) is not None,
         is_deleted=chat is not None and chat.deleted_at is not None,
     )
+
+
+def _last_read(path: list[Message], streams: dict[int, Stream]) -> tuple[list[Message], int]:
+    """What the model was asked last, as far as it has read it, and how many turns it left out.
+
+    Answers that still wait have not been read, and say nothing about the window yet.
+    """
+    for place in range(len(path) - 1, -1, -1):
+        message, stream = path[place], streams.get(path[place].id)
+        if stream is not None and stream.prompt_total:
+            return path[:place], stream.dropped
+        if stream is None and message.role == "assistant" and message.prompt_tokens:
+            return path[:place], message.dropped
+    return [], 0
 
 
 async def _read(

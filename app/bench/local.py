@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from app.bench.machine import resident
@@ -19,8 +20,11 @@ from app.models.model import Model
 
 
 def _options(settings: Settings, folder: Path) -> RunnerOptions:
-    """What a runner of this bench is told; whatever it keeps, it keeps in `folder`."""
-    return RunnerOptions.from_settings(settings, folder / "permits")
+    """What a runner of this bench is told; whatever it keeps, it keeps in `folder`.
+
+    Every token is an event of its own, since pauses between tokens are measured.
+    """
+    return replace(RunnerOptions.from_settings(settings, folder / "permits"), gather_ms=0)
 
 
 def _command(number: int, ask: Ask) -> Generate:

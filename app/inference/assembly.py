@@ -63,7 +63,13 @@ def assemble(options: Namespace, emit: Callable[[Event], None]) -> Assembly:
         disk=_disk(options, model, engine),
         permit=functools.partial(permits.take, 1),
     )
-    room = Room(contexts, context_length, tokenizer, Pacer(options.threads))
+    room = Room(
+        contexts,
+        context_length,
+        tokenizer,
+        Pacer(options.threads),
+        gather=options.gather_ms / 1000,
+    )
 
     def prepare(request: Generate) -> Fitted:
         limit = context_length - reserve(request.max_tokens, context_length)

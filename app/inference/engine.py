@@ -24,7 +24,10 @@ class Context(Protocol):
     """One KV cache. Used by one thread at a time; different contexts may run side by side."""
 
     def evaluate(self, tokens: Sequence[int], past: int, threads: int) -> Logits:
-        """The logits after `tokens`, shape (vocab_size,), float32; the array is the caller's.
+        """The logits after `tokens`, shape (vocab_size,), float32.
+
+        The array is the engine's own: the caller may change it, and must have done with it before
+        the next evaluation of this context.
 
         `past`: how many positions of the cache stay; what lies beyond is overwritten, so that
         truncating is only a smaller `past`. At most `Engine.max_slice` tokens a call. Raises

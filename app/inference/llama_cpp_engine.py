@@ -128,8 +128,8 @@ class LlamaCppContext:
         if engine.lib.llama_eval(handle, ids, count, past, max(1, threads)):
             raise EngineError("the engine failed to evaluate a step")
         address = engine.lib.llama_get_logits(handle)
-        # Copied, since the next evaluation overwrites the library's buffer.
-        return np.array((c_float * engine.vocab_size).from_address(address), np.float32)
+        buffer = (c_float * engine.vocab_size).from_address(address)
+        return np.frombuffer(memoryview(buffer), np.float32)
 
     def save(self, count: int) -> State:
         engine, handle = self._engine, self.handle

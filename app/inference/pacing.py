@@ -15,8 +15,8 @@ from typing import Literal
 
 Kind = Literal["prefill", "decode"]
 
-_WEIGHT = 0.3  # of the newest step in the average
-_LEAP = 3.0  # a step that much slower or faster than expected replaces the average
+_WEIGHT = 0.1  # of the newest step in the average
+_LEAP = 3.0  # a step that much faster than expected replaces the average
 _PROBE_FIRST, _PROBE_LAST = 1.0, 60.0  # seconds between tries of another number of threads
 _SLICE_SECONDS = 0.1
 _SLICE_SMALLEST, _SLICE_LARGEST = 8, 64
@@ -61,9 +61,11 @@ class Pacer:
             if pace is None:
                 self._paces[kind, count] = _Pace(each, now + _PROBE_FIRST)
                 return
-            if each > pace.seconds * _LEAP or each < pace.seconds / _LEAP:
-                pace.seconds = each
+            if each < pace.seconds / _LEAP:
+                pace.seconds = each  # what had slowed it down is over
             else:
+                # One slow step is an accident (a browser drew a frame); steps that take a hundred
+                # times as long raise the average above all others at once.
                 pace.seconds += _WEIGHT * (each - pace.seconds)
             if now >= pace.probe_at:
                 pace.wait = self._next_wait(kind, count, pace)

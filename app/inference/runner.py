@@ -149,6 +149,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--context", type=int, required=True, help="tokens of one context")
     parser.add_argument("--slots", type=int, required=True, help="requests that run at once")
     parser.add_argument("--kv-mb", type=int, required=True, help="memory for KV caches, in MB")
+    parser.add_argument("--gather-ms", type=int, default=0, help="of text that make one event")
     parser.add_argument("--kv-ram-mb", type=int, default=0, help="for snapshots of them, in MB")
     parser.add_argument("--kv-disk-mb", type=int, default=0, help="on the disk, in MB; 0: none")
     parser.add_argument("--kv-folder", type=Path, help="where those lie, for all models")

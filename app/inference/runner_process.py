@@ -37,7 +37,8 @@ GRACE = 0.2
 class RunnerOptions:
     """What every runner of this server is told.
 
-    permits: the folder of the thread permits; kv_folder: of the snapshots of KV caches.
+    permits: the folder of the thread permits; kv_folder: of the snapshots of KV caches;
+    gather_ms: milliseconds of an answer that come as one event, the first token aside.
     """
 
     permits: Path
@@ -48,6 +49,7 @@ class RunnerOptions:
     kv_ram_mb: int
     kv_disk_mb: int
     kv_folder: Path
+    gather_ms: int = 30
 
     @classmethod
     def from_settings(cls, settings: Settings, permits: Path) -> RunnerOptions:
@@ -197,6 +199,7 @@ def _command_line(model: Model, options: RunnerOptions, events_fd: int) -> list[
         "kv-ram-mb": options.kv_ram_mb,
         "kv-disk-mb": options.kv_disk_mb,
         "kv-folder": options.kv_folder,
+        "gather-ms": options.gather_ms,
     }
     flags = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
     return [sys.executable, "-m", "app.inference.runner", *flags]

@@ -11,6 +11,7 @@ from app.inference.engine import Logits
 from app.models.model import Sampling
 
 _HEAD = 1024  # tokens
+_NEGLIGIBLE = float(np.log(1e12))
 
 
 class Sampler:
@@ -33,8 +34,12 @@ class Sampler:
         self._penalise(logits, history)
         if self._sampling.temperature <= 0 or self._sampling.top_k == 1:
             return int(logits.argmax())
-        ids, weights = self._candidates(logits)
-        return int(ids[self._draw(weights)])
+        # What is less than a trillionth as likely as the best would never be drawn; without it
+        # everything below is about a handful of tokens, not the whole vocabulary.
+        least = logits.max() - _NEGLIGIBLE * self._sampling.temperature
+        near = np.flatnonzero(logits >= least)
+        ids, weights = self._candidates(logits[near])
+        return int(near[ids[self._draw(weights)]])
 
     def _penalise(self, logits: Logits, history: Sequence[int]) -> None:
         penalty, window = self._sampling.repetition_penalty, self._sampling.repetition_window

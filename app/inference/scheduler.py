@@ -181,7 +181,7 @@ class Scheduler:
                 events += _cancelled(job)
             return events
         except Exception as error:
-            return [_failed(job, error)]
+            return [*sequence.unsent(), _failed(job, error)]
 
     def _share(self, sequence: Sequence) -> int:
         """Threads for one step: all of them when alone, one each when there are many."""

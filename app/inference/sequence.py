@@ -32,13 +32,17 @@ class Vocabulary(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What all sequences of a runner share. `clock` counts seconds."""
+    """What all sequences of a runner share. `clock` counts seconds.
+
+    gather: seconds between two deltas of one answer, the first one aside.
+    """
 
     contexts: ContextPool
     context_length: int
     vocabulary: Vocabulary
     pacer: Pacer
     clock: Callable[[], float] = time.monotonic
+    gather: float = 0.0
 
 
 class Sequence:
@@ -56,6 +60,8 @@ class Sequence:
         self._text = AnswerText(request.stop)
         self._started = room.clock()
         self._first_token: float | None = None
+        self._unsent = ""
+        self._sent_at = float("-inf")
         self._live, self._cached, self._tier = room.contexts.acquire(prompt.tokens, request.chat)
         self.ended = False
 
@@ -103,7 +109,11 @@ class Sequence:
             dropped=self._prompt.dropped,
             tier=self._tier,
         )
-        return [*self._delta(rest), finished]
+        return [*self._delta(rest, at_once=True), finished]
+
+    def unsent(self) -> list[Event]:
+        """Text that was still being gathered."""
+        return self._delta("", at_once=True)
 
     def close(self) -> None:
         """Gives the context back; without effect when that has happened."""
@@ -131,5 +141,11 @@ class Sequence:
             return [*events, *self.end("length")]
         return events
 
-    def _delta(self, text: str) -> list[Event]:
-        return [Delta(self._request.id, text)] if text else []
+    def _delta(self, text: str, *, at_once: bool = False) -> list[Event]:
+        """Gathers text, since every event wakes the parent on a core that makes tokens."""
+        self._unsent += text
+        now = self._room.clock()
+        if not self._unsent or (not at_once and now - self._sent_at < self._room.gather):
+            return []
+        text, self._unsent, self._sent_at = self._unsent, "", now
+        return [Delta(self._request.id, text)]

@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 blueprint = Blueprint("live", __name__)
 
 # Each frame is work for a browser on the same cores that make the tokens, so tokens are gathered:
-# about 15 frames a second, fewer when many answers run.
-FRAME_SECONDS = 0.065
+# about 10 frames a second, fewer when many answers run.
+FRAME_SECONDS = 0.1
 SEND_TIMEOUT = 10.0
 FAREWELL = 2.0
 MESSAGES_AT_ONCE = 30

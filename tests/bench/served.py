@@ -113,9 +113,7 @@ async def over_websocket(server: Server) -> tuple[float, Pace]:
             text = "".join(re.findall(r'-tail">(.*?)</div>', frame, re.DOTALL))
             if text:
                 growth.append((time.perf_counter(), len(text)))
-            if re.search(
-                r'data-status="(done|failed|interrupted|stopped)"', frame.split("user")[-1]
-            ):
+            if re.search(r'data-role="assistant" data-status="(done|failed|interrupted)"', frame):
                 break
     first, last = growth[0][0], growth[-1][0]
     characters = sum(length for _, length in growth[1:])

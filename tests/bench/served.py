@@ -47,15 +47,15 @@ class Server:
     database: Path
     page_seconds: float
 
-    def pace_of_last_answer(self) -> float:
-        """Tokens a second that the runner counted for the newest answer."""
+    def density(self) -> float:
+        """Characters for each token of the newest answer."""
         with sqlite3.connect(self.database) as connection:
-            tokens, seconds = connection.execute(
-                "SELECT completion_tokens, decode_seconds FROM messages"
+            row = connection.execute(
+                "SELECT 1.0 * length(text) / completion_tokens FROM messages"
                 " WHERE role = 'assistant' ORDER BY id DESC LIMIT 1"
             ).fetchone()
         connection.close()
-        return float(tokens / seconds)
+        return float(row[0])
 
     def tokens_of_last_answer(self) -> int:
         with sqlite3.connect(self.database) as connection:
@@ -122,8 +122,17 @@ async def over_websocket(server: Server) -> tuple[float, Pace]:
     return first - asked, Pace((tokens - 1) / (last - first), characters / (last - first))
 
 
-async def on_page(server: Server, rounds: int) -> list[tuple[float, float]]:
-    """For each of `rounds` new chats: seconds to the first visible text, characters a second."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One answer as seen on the page. `density`: characters that one of its tokens makes."""
+
+    first_text: float
+    characters: float
+    density: float
+
+
+async def on_page(server: Server, rounds: int) -> list[Seen]:
+    """`rounds` new chats, after one that is not counted: a browser is busy while it starts."""
     results = []
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
@@ -131,7 +140,7 @@ async def on_page(server: Server, rounds: int) -> list[tuple[float, float]]:
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
         page = await browser.new_page()
-        for _ in range(rounds):
+        for _ in range(rounds + 1):
             await page.goto(server.url)
             await page.evaluate(GROWTH)
             await page.get_by_role("textbox", name="Message").fill(QUESTION)
@@ -143,6 +152,6 @@ async def on_page(server: Server, rounds: int) -> list[tuple[float, float]]:
             )
             seen = await page.evaluate("() => window.seen")
             (start, before), (end, after) = seen[0], seen[-1]
-            results.append((start - asked, (after - before) / (end - start)))
+            results.append(Seen(start - asked, (after - before) / (end - start), server.density()))
         await browser.close()
-    return results
+    return results[1:]

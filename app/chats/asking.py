@@ -15,7 +15,14 @@ from app.chats.pending import Pending
 from app.chats.streams import Stream
 from app.chats.titles import Titles, title_of
 from app.config import Settings
-from app.errors import ChatNotFound, InvalidMessage, ModelNotFound, RequestError, WickError
+from app.errors import (
+    ChatNotFound,
+    InvalidMessage,
+    ModelNotFound,
+    RequestError,
+    ShuttingDown,
+    WickError,
+)
 from app.inference.pool import Pool
 from app.inference.protocol import Generate
 from app.inference.requests import Request
@@ -76,6 +83,8 @@ class Asking:
         await self.tasks.run(self._submit(prompt), f"submit to {prompt.chat_id}")
 
     async def _submit(self, prompt: Prompt) -> None:
+        if self._is_closed:
+            raise ShuttingDown("Wick is being stopped. Please try again when it runs.")
         text = self._checked(prompt.text)
         if await chats.owner(self._db, prompt.chat_id) not in {None, prompt.user_id}:
             raise ChatNotFound("There is no such chat.")

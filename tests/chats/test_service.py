@@ -229,6 +229,8 @@ async def test_closing_interrupts_what_waits_in_chats(house: House) -> None:
     assert (await house.ended(first)).status == "interrupted"
     assert (await house.ended(second)).status == "interrupted"
     assert len(house.runner.sent) == 1
+    with pytest.raises(ShuttingDown):
+        await house.asking.submit(house.prompt("too late", "client03", OTHER))
 
 
 async def test_stop_keeps_the_text(house: House) -> None:

@@ -153,9 +153,13 @@ class Tab:
             frame = self._whole(view)
         else:
             old, new = view.views[: len(shown)], view.views[len(shown) :]
-            frame = "".join(fragments.message(v, oob=True) for v in old if v.key != self.keys[v.id])
+            changed = [v for v in old if v.key != self.keys[v.id]]
+            frame = "".join(fragments.message(v, oob=True) for v in changed)
             frame += "".join(fragments.appended(v) for v in new)
             frame += self._frame_of(view)
+            # What was not rendered now still shows its text only up to where it was.
+            for v in (v for v in old if v not in changed and v.id in view.cursors):
+                view.cursors[v.id] = self.cursors.get(v.id, 0)
         if self.cursors and not view.cursors:
             frame += fragments.announcement("The answer has ended.")
         elif view.cursors and not self.cursors:

@@ -115,6 +115,38 @@ async def test_a_reload_amid_an_answer_changes_nothing_of_it(server: Server, mee
     assert await hasty.articles() == await patient.articles()
 
 
+async def test_what_happens_beside_an_answer_costs_it_no_character(
+    server: Server, meet: Meet
+) -> None:
+    person = await meet(server)
+    chat = await person.open("/")
+    await chat.ask(STORY, SMOLLM2)
+    await chat.writes()
+    answer_id = server.messages(chat.chat_id)[0]["id"]
+    other = await person.open("/")
+    for number in range(4):
+        seen = len((await chat.texts_seen(answer_id))[-1])
+        await chat.holds(
+            "length => document.querySelector('.text').textContent.length > length", seen
+        )
+        if number % 2:
+            await chat.ask(f"And then? ({number})")
+        else:
+            await other.chats.locator("li").first.hover()
+            await other.chats.get_by_role("button", name="Rename").first.click()
+            await other.page.get_by_label("Name of this chat").fill(f"Story {number}")
+            await other.page.keyboard.press("Enter")
+            await expect(chat.page.get_by_role("heading", level=1)).to_have_text(f"Story {number}")
+    await expect(chat.answers.first).to_have_attribute("data-status", "done")
+    stored = server.messages(chat.chat_id)[0]["text"]
+    seen_texts = await chat.texts_seen(answer_id)
+    assert len(seen_texts) > 4
+    assert all(stored.startswith(text) for text in seen_texts)
+    while await chat.stop.count():
+        await chat.stop.click()
+        await chat.page.evaluate("new Promise(requestAnimationFrame)")
+
+
 async def assert_equals_what_is_stored(server: Server, chat: ChatPage, earlier: list[str]) -> None:
     answer = server.messages(chat.chat_id)[0]
     for text in [*earlier, *await chat.texts_seen(answer["id"])]:

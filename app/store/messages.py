@@ -62,11 +62,6 @@ async def path(db: Database, chat_id: str, leaf_id: int | None) -> list[Message]
     return [_message(row) for row in rows]
 
 
-async def find(db: Database, message_id: int) -> Message | None:
-    row = await db.fetch_one("SELECT * FROM messages WHERE id = ?", (message_id,))
-    return None if row is None else _message(row)
-
-
 _BY_CLIENT_ID = "SELECT 1 FROM messages WHERE chat_id = ? AND client_id = ?"
 
 

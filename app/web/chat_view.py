@@ -17,6 +17,7 @@ from app.web.views import MessageView, Option, present
 class ChatView:
     """A chat at one moment. `cursors`: how much text of each running answer is in its view."""
 
+    chat: Chat | None
     title: str
     views: list[MessageView]
     cursors: dict[int, int]
@@ -30,6 +31,7 @@ async def look_at(here: State, user_id: int, chat_id: str) -> ChatView:
     chat, path, streams = await _read(here, user_id, chat_id)
     asked, dropped = _last_read(path, streams)
     return ChatView(
+        chat=chat,
         title=chat.title if chat else "New chat",
         views=[present(message, streams.get(message.id)) for message in path],
         cursors={message_id: len(stream.text) for message_id, stream in streams.items()},

@@ -28,20 +28,13 @@ async def take_back(chat_id: str, answer_id: int) -> str:
 
 @blueprint.get("/<chat_id>/name")
 async def name_form(chat_id: str) -> str:
-    return state().fragments.chat_item(await _existing(chat_id), "_rename.html")
+    return state().fragments.rename_form(await _existing(chat_id))
 
 
 @blueprint.post("/<chat_id>/name")
 async def rename(chat_id: str) -> str:
     title = (await request.form).get("title", "")
     await state().chats.rename(current_user(), chat_id, title)
-    return await _sidebar()
-
-
-@blueprint.get("/<chat_id>/sidebar")
-async def sidebar(chat_id: str) -> str:
-    """The list as it is: the way out of renaming."""
-    await state().chats.find(current_user(), chat_id)
     return await _sidebar()
 
 

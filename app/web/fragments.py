@@ -70,9 +70,8 @@ class Fragments:
         inside = self.sidebar(chats, current, running)
         return f'<div hx-swap-oob="innerHTML:#chats">{inside}</div>'
 
-    def chat_item(self, chat: Chat, template: str) -> str:
-        """One line of the sidebar being renamed."""
-        return self.render(template, chat=chat)
+    def rename_form(self, chat: Chat) -> str:
+        return self.render("_rename.html", chat=chat)
 
     def picker(self, options: Sequence[Option], chosen: str, *, oob: bool = False) -> str:
         return self.render("_picker.html", options=options, chosen=chosen, oob=oob)

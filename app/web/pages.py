@@ -27,10 +27,9 @@ async def _page(chat_id: str) -> Response:
     here = state()
     user_id = current_user()
     version = here.hub.version  # before anything is read, so that a change meanwhile is noticed
-    chat = await here.chats.find(user_id, chat_id)
-    recent = await here.chats.recent(user_id)
     seen = await look_at(here, user_id, chat_id)
-    options, chosen = await picker_options(here, chat)
+    recent = await here.chats.recent(user_id)
+    options, chosen = await picker_options(here, seen.chat)
     fragments = here.fragments
     html = fragments.render(
         "page.html",

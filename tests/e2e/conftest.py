@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,7 +12,8 @@ from playwright.async_api import Browser, async_playwright, expect
 
 from app.models.shelf import Shelf
 from tests.e2e.person import RECORDER, Person
-from tests.e2e.server import PATIENCE, ROOT, Server, environment
+from tests.e2e.server import PATIENCE, ROOT, Server
+from tests.smollm2 import shelf_with_smollm2
 from tests.tiny_gguf import write_tiny_gguf
 
 SMOLLM2, TINY = "smollm2-135m", "tiny"
@@ -68,15 +68,7 @@ async def meet(browser: Browser) -> AsyncIterator[Meet]:
 @pytest.fixture(scope="session")
 async def smollm2() -> Path:
     """The real model's folder, fetched once for all times by the command a person would use."""
-    shelf = ROOT / ".cache" / "models"
-    if not (shelf / SMOLLM2).is_dir():
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app", "models", "pull", SMOLLM2),
-            cwd=ROOT,
-            env=environment({"models_dir": shelf}),
-        )
-        assert await process.wait() == 0
-    return shelf / SMOLLM2
+    return await asyncio.to_thread(shelf_with_smollm2) / SMOLLM2
 
 
 @pytest.fixture(scope="session")

@@ -88,8 +88,7 @@ async def test_recovery_keeps_the_checkpointed_text(db: Database) -> None:
     answer = await db.write(lambda c: add_question(c, "hello", "c1"))
     await db.write(lambda c: messages.checkpoint(c, answer, "Once upon", 2.0))
     await db.write(lambda c: messages.interrupt_unfinished(c, "It crashed.", 3.0))
-    saved = await messages.find(db, answer)
-    assert saved is not None
+    saved = (await messages.path(db, CHAT, answer))[-1]
     assert (saved.status, saved.text, saved.error) == ("interrupted", "Once upon", "It crashed.")
     assert await db.fetch_all("SELECT * FROM checkpoints") == []
 
@@ -98,8 +97,7 @@ async def test_an_answer_ends_once(db: Database) -> None:
     answer = await db.write(lambda c: add_question(c, "hello", "c1"))
     await db.write(lambda c: messages.finish(c, answer, "stopped", "one", 2.0))
     await db.write(lambda c: messages.finish(c, answer, "done", "two", 3.0))
-    saved = await messages.find(db, answer)
-    assert saved is not None
+    saved = (await messages.path(db, CHAT, answer))[-1]
     assert (saved.status, saved.text) == ("stopped", "one")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -41,6 +42,8 @@ class Settings:
     kv_memory_mb: int = 2048
     kv_ram_mb: int = 1024
     kv_disk_mb: int = 4096
+    keep_alive: float = 1800.0
+    model_memory_mb: int = 0
     queue_limit: int = 32
     max_tokens: int = 1024
     message_chars: int = 100_000
@@ -111,6 +114,21 @@ def _number(low: int, high: int) -> Callable[[str, str], int]:
     return parse
 
 
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _duration(name: str, text: str) -> float:
+    """Seconds; infinite for `never`."""
+    if text.lower() == "never":
+        return math.inf
+    number, unit = (text[:-1], text[-1:].lower()) if text[-1:].isalpha() else (text, "s")
+    if unit not in _SECONDS or not number.isdecimal() or len(number) > 6:
+        raise ConfigError(
+            f"{name}={text} is wrong: it takes a time such as 90s, 30m, 2h or 1d, or never."
+        )
+    return float(int(number) * _SECONDS[unit])
+
+
 def _choice(*allowed: str) -> Callable[[str, str], str]:
     def parse(name: str, text: str) -> str:
         if text.lower() not in allowed:
@@ -158,6 +176,8 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "kv_memory_mb": _number(16, 1_048_576),
     "kv_ram_mb": _number(0, 1_048_576),
     "kv_disk_mb": _number(0, 1_048_576),
+    "keep_alive": _duration,
+    "model_memory_mb": _number(0, 16_777_216),
     "queue_limit": _number(1, 10_000),
     "max_tokens": _number(1, 1_048_576),
     "message_chars": _number(100, 1_000_000),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -58,3 +59,17 @@ def test_example_names_every_setting_and_no_other() -> None:
     text = Path(__file__).parents[1].joinpath(".env.example").read_text()
     named = set(re.findall(r"^#(WICK_[A-Z_]+)=", text, re.MULTILINE))
     assert named == {f"WICK_{field.name.upper()}" for field in fields(Settings)}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("30m", 1800), ("2H", 7200), ("1d", 86400), ("45", 45), ("never", math.inf)],
+)
+def test_a_time_has_a_unit(text: str, seconds: float) -> None:
+    assert load_settings({"WICK_KEEP_ALIVE": text}, None).keep_alive == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "5w", "-1m", "m", "1.5h", "9999999m"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="WICK_KEEP_ALIVE"):
+        load_settings({"WICK_KEEP_ALIVE": text}, None)

@@ -36,12 +36,28 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """What a person has chosen for a model, kept beside it as `settings.json`.
+
+    system_prompt: begins every chat with it; sampling: None takes what the authors recommend;
+    context_length: tokens, None takes WICK_CONTEXT; template: the name of a chat template that
+    Wick knows, None takes the file's own.
+    """
+
+    system_prompt: str = ""
+    sampling: Sampling | None = None
+    context_length: int | None = None
+    template: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """One folder of the shelf: `model.gguf`, `tokenizer.json`, `model.json`.
 
     parameters: number of weights; context_length: tokens it was trained for; size: bytes of
     `model.gguf`; digest: SHA-256 of the file that was imported, in hex; kv_bytes_per_token: memory
-    that one token of context takes, in bytes; sampling: what its authors recommend.
+    that one token of context takes, in bytes; sampling: what its authors recommend; settings: what
+    the person has chosen instead.
     """
 
     name: str
@@ -57,6 +73,12 @@ class Model:
     chat_template: str
     license: str | None = None
     sampling: Sampling = field(default_factory=Sampling)
+    settings: ModelSettings = field(default_factory=ModelSettings)
+
+    @property
+    def default_sampling(self) -> Sampling:
+        """How answers are sampled unless a chat says otherwise."""
+        return self.settings.sampling or self.sampling
 
     @property
     def weights(self) -> Path:

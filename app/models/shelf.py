@@ -26,7 +26,7 @@ from app.errors import DiskFull, ModelError, ModelFileError, ModelNotFound
 from app.models.adapt import Progress, adapt
 from app.models.fitness import Dimensions, check, quantisation
 from app.models.gguf import Header, read_header
-from app.models.model import Model, Sampling, Turn
+from app.models.model import Model, ModelSettings, Sampling, Turn
 from app.models.template import ChatTemplate, fallback_template
 from app.models.tokenizer import Tokenizer, save_tokenizer
 
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 FILE: Final = "model.json"
+SETTINGS: Final = "settings.json"
+DEFAULT: Final = ".default"
 FORMAT: Final = 1
 INCOMING: Final = ".incoming-"
 REMOVED: Final = ".removed-"
@@ -122,6 +124,34 @@ class Shelf:
         folder.rename(doomed / "model")
         shutil.rmtree(doomed, ignore_errors=True)
 
+    def save_settings(self, name: str, settings: ModelSettings) -> None:
+        """Keep what a person chose for a model. Raises ModelNotFound, DiskFull or ModelError."""
+        text = json.dumps(asdict(settings), ensure_ascii=False, indent=2)
+        self._write(self.get(name).folder / SETTINGS, text)
+
+    def default(self) -> str | None:
+        """The model that a person chose for new chats, while it is on the shelf."""
+        try:
+            name = (self.root / DEFAULT).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
+            return None
+        return name if NAME.fullmatch(name) and (self.root / name).is_dir() else None
+
+    def set_default(self, name: str) -> None:
+        """Begin new chats with this model. Raises ModelNotFound, DiskFull or ModelError."""
+        self._write(self.root / DEFAULT, self.get(name).name)
+
+    def _write(self, path: Path, text: str) -> None:
+        """A small file, whole or not at all."""
+        beside = path.with_name(f".{path.name}.new")
+        try:
+            beside.write_text(text + "\n", encoding="utf-8")
+            _sync(beside)
+            beside.replace(path)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise _disk_error(error) from error
+
     def free_name(self, name: str) -> str:
         """`name`, if a model may be installed under it; else raises ModelError."""
         if not NAME.fullmatch(name):
@@ -208,7 +238,7 @@ def describe(header: Header, sizes: Dimensions, folder: Path) -> Model:
 
 def save_model(model: Model, folder: Path) -> None:
     values = asdict(model)
-    del values["folder"], values["name"]
+    del values["folder"], values["name"], values["settings"]
     text = json.dumps({"format": FORMAT} | values, ensure_ascii=False, indent=2)
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -220,13 +250,29 @@ def load_model(folder: Path) -> Model:
         if values.pop("format") != FORMAT:
             raise ModelFileError(f"The model {folder.name} was installed by another Wick version.")
         sampling = Sampling(**values.pop("sampling"))
-        model = Model(name=folder.name, folder=folder, sampling=sampling, **values)
+        settings = load_settings(folder)
+        model = Model(
+            name=folder.name, folder=folder, sampling=sampling, settings=settings, **values
+        )
         size = model.weights.stat().st_size
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelFileError(f"The model {folder.name} is damaged: {error}.") from error
     if size != model.size:
         raise ModelFileError(f"The model {folder.name} is damaged: its weights are cut short.")
     return model
+
+
+def load_settings(folder: Path) -> ModelSettings:
+    """What a person chose for the model in `folder`; a damaged file counts as nothing chosen."""
+    try:
+        values: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        sampling = values.pop("sampling")
+        return ModelSettings(sampling=None if sampling is None else Sampling(**sampling), **values)
+    except FileNotFoundError:
+        return ModelSettings()
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        log.warning("The settings of the model %s are damaged: %s.", folder.name, error)
+        return ModelSettings()
 
 
 def name_for(source: Path) -> str:

@@ -20,7 +20,7 @@ from app.errors import (
     TemplateError,
 )
 from app.models import shelf as shelf_module
-from app.models.model import Sampling
+from app.models.model import ModelSettings, Sampling
 from app.models.shelf import ABANDONED_AFTER, Shelf, file_digest, name_for
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -184,3 +184,32 @@ def test_a_disk_that_fills_up_halfway_leaves_no_trace(
     with pytest.raises(DiskFull):
         shelf.install(tiny, "a")
     assert list(shelf.root.iterdir()) == []
+
+
+def test_settings_are_kept_beside_the_model(shelf: Shelf, tiny: Path) -> None:
+    shelf.install(tiny, "tiny")
+    chosen = ModelSettings("Be brief.", Sampling(temperature=0.0, seed=3), 512, "chatml")
+    shelf.save_settings("tiny", chosen)
+    model = shelf.get("tiny")
+    assert model.settings == chosen
+    assert model.default_sampling == chosen.sampling
+    with pytest.raises(ModelNotFound):
+        shelf.save_settings("other", chosen)
+
+
+def test_damaged_settings_count_as_none(shelf: Shelf, tiny: Path) -> None:
+    shelf.install(tiny, "tiny")
+    for text in ("", "[]", "{}", '{"sampling": {"heat": 1}}', '{"sampling": null, "x": 1}'):
+        (shelf.root / "tiny" / "settings.json").write_text(text)
+        assert shelf.get("tiny").settings == ModelSettings()
+
+
+def test_the_default_is_a_model_of_the_shelf(shelf: Shelf, tiny: Path) -> None:
+    assert shelf.default() is None
+    shelf.install(tiny, "tiny")
+    shelf.set_default("tiny")
+    assert shelf.default() == "tiny"
+    with pytest.raises(ModelNotFound):
+        shelf.set_default("other")
+    shelf.remove("tiny")
+    assert shelf.default() is None

@@ -110,6 +110,7 @@ class Answer:
                 "completion_tokens": finished.completion_tokens,
                 "prefill_seconds": finished.prefill_seconds,
                 "decode_seconds": finished.decode_seconds,
+                "context_length": finished.context_length or None,
             }
         while True:
             try:

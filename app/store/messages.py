@@ -38,9 +38,10 @@ class Message:
     dropped: int
     created_at: float
     finished_at: float | None
+    settings: str | None = None
 
 
-def _message(row: sqlite3.Row) -> Message:
+def message_of(row: sqlite3.Row) -> Message:
     return Message(**{key: row[key] for key in row.keys()})  # noqa: SIM118 - a Row iterates its values
 
 
@@ -59,7 +60,7 @@ WHERE m.chat_id = :chat ORDER BY path.depth DESC
 async def path(db: Database, chat_id: str, leaf_id: int | None) -> list[Message]:
     """The messages from the first one down to `leaf_id`."""
     rows = await db.fetch_all(_PATH, {"leaf": leaf_id, "chat": chat_id})  # type: ignore[arg-type]
-    return [_message(row) for row in rows]
+    return [message_of(row) for row in rows]
 
 
 _BY_CLIENT_ID = "SELECT 1 FROM messages WHERE chat_id = ? AND client_id = ?"

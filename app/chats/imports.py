@@ -142,6 +142,6 @@ def _columns(node: Node, places: dict[str, int], created: float) -> dict[str, An
         "finish_reason": node.finish_reason,
         "settings": node.settings,
         "created_at": node.at or created,
-        "finished_at": node.at or created,
+        "finished_at": (node.at or created) if is_answer else None,
         **numbers,
     }

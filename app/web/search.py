@@ -83,6 +83,10 @@ def _found(hit: Hit) -> Found:
 
 
 def marked(snippet: str) -> Markup:
-    """Escaped, with each hit in a `mark`; a sign that stands alone came from the text itself."""
+    """Escaped, with each hit in a `mark`; a sign that stands alone came from the text itself.
+
+    The signs of bold Markdown and of code blocks are left out.
+    """
+    snippet = snippet.replace("**", "").replace("```", "")
     html = re.sub(f"{START}([^{START}{END}]*){END}", r"<mark>\1</mark>", str(escape(snippet)))
-    return Markup(html.replace(START, "").replace(END, ""))  # noqa: S704 - escaped two lines above
+    return Markup(html.replace(START, "").replace(END, ""))  # noqa: S704 - escaped above

@@ -43,13 +43,14 @@ def elements(html: str) -> Iterator[ElementTree.Element]:
 
 
 def assert_harmless(html: str) -> None:
+    assert html.count("<div") == html.count("</div>"), "a way out of the message"
     for element in elements(html):
         assert isinstance(element.tag, str), "a comment"
         name = element.tag.rpartition("}")[2]
         assert name in PROSE | FORMULA, html
         for attribute, value in element.attrib.items():
             if attribute == "href":
-                assert value.startswith(("https://", "http://", "mailto:")) or value[:1] in "/#", html
+                assert value.startswith(("https://", "http://", "mailto:")), html
             elif attribute in FIXED:
                 assert value in FIXED[attribute], html
             else:

@@ -144,7 +144,7 @@ async def test_what_happens_beside_an_answer_costs_it_no_character(
     assert len(seen_texts) > 4
     assert only_pieces_of(stored, seen_texts)
     while await chat.stop.count():
-        await chat.stop.click()
+        await chat.page.evaluate("document.querySelector('[aria-label=Stop]')?.click()")
         await chat.page.evaluate("new Promise(requestAnimationFrame)")
 
 

@@ -14,7 +14,7 @@ from app.web.blocks import Blocks
 from app.web.fragments import Fragments
 from app.web.markdown import escape_text, render_markdown
 from app.web.views import MessageView, present_live
-from tests.e2e.conftest import Meet
+from tests.e2e.conftest import TINY, Meet
 from tests.e2e.server import Server
 
 VECTORS: list[str] = json.loads((Path(__file__).parents[1] / "web/xss_vectors.json").read_text())
@@ -116,6 +116,19 @@ async def test_code_and_answers_are_copied(endless: Server, meet: Meet) -> None:
     await played.page.locator(".code .copy").click()
     await played.page.locator("#announcer").get_by_text("Copied").wait_for(state="attached")
     assert await played.page.evaluate("navigator.clipboard.readText()") == "print(1)\n"
+
+
+async def test_an_answer_is_copied_as_it_was_written(server: Server, meet: Meet) -> None:
+    person = await meet(server, permissions=["clipboard-read", "clipboard-write"])
+    chat = await person.open()
+    await chat.ask("Hello", TINY)
+    await chat.ends()
+    await chat.page.get_by_role("button", name="Copy the answer").click()
+    await chat.page.locator("#announcer").get_by_text("Copied").wait_for(state="attached")
+    stored = server.messages(chat.chat_id)[0]
+    assert await chat.page.evaluate("navigator.clipboard.readText()") == stored["text"]
+    foreign = f"{server.origin}/chats/{'0' * 16}/messages/{stored['id']}/text"
+    assert (await person.context.request.get(foreign)).status == 404
 
 
 async def test_known_attacks_stay_text(endless: Server, meet: Meet) -> None:

@@ -7,6 +7,8 @@ WickError
 │   ├── ModelFileError     the file is damaged, truncated or not a GGUF file at all
 │   ├── ModelUnsupported   a sound file that the engine cannot run
 │   ├── ModelLoadError     the engine refused to load it
+│   ├── ModelTooLarge      it does not fit the memory that models may use
+│   ├── ModelBusy          it answers, or somebody waits for it
 │   ├── TemplateError      its chat template failed, looped or grew too large
 │   └── PullError          getting it from its source did not work
 ├── RequestError           one request cannot be answered
@@ -53,6 +55,14 @@ class ModelUnsupported(ModelError):
 
 class ModelLoadError(ModelError):
     status = 503
+
+
+class ModelTooLarge(ModelError):
+    status = 507
+
+
+class ModelBusy(ModelError):
+    status = 409
 
 
 class TemplateError(ModelError):

@@ -50,6 +50,7 @@ def create_app(settings: Settings) -> Quart:
         pulls.listeners.append(hub.models_changed)
         async with open_database(settings.database) as db:
             pool = Pool(settings, shelf, pulls)
+            pool.listeners.append(hub.models_changed)
             asking = Asking(settings, db, shelf, pulls, pool, hub)
             verbs = Chats(db, pool, hub, asking)
             await verbs.recover()

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
+from app.cli import model_life
 from app.config import Settings
 from app.models import sources
 from app.models.model import Model
@@ -43,6 +44,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     action = actions.add_parser("remove", help="take a model off the shelf and delete its files")
     action.add_argument("name", metavar="NAME")
     action.set_defaults(func=remove_model)
+
+    model_life.add_actions(actions)
 
 
 def list_models(args: argparse.Namespace, settings: Settings) -> int:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import TypeVar
+from collections.abc import Callable
 
 import pytest
 
@@ -15,89 +13,12 @@ from app.inference.protocol import (
     Failed,
     Finished,
     Forget,
-    Generate,
     Prefill,
     Quit,
 )
-from app.inference.requests import Interrupted, Loading, Queued, Request, RequestEvent
-from app.inference.serving import Runner
-from app.inference.worker import Worker
-from app.models.model import Turn
+from app.inference.requests import Interrupted, Loading, Queued
 from tests.inference.scripted import ScriptedRunner
-
-T = TypeVar("T", bound=RequestEvent)
-
-
-class Ear:
-    """A listener that lets a test wait for an event."""
-
-    def __init__(self) -> None:
-        self.heard: list[RequestEvent] = []
-        self._news = asyncio.Event()
-
-    def __call__(self, event: RequestEvent) -> None:
-        self.heard.append(event)
-        self._news.set()
-
-    async def hears(self, kind: type[T]) -> T:
-        async with asyncio.timeout(10):
-            while True:
-                for event in self.heard:
-                    if isinstance(event, kind):
-                        return event
-                self._news.clear()
-                await self._news.wait()
-
-
-def request(number: int, ear: Ear, user: int = 1, *, is_background: bool = False) -> Request:
-    command = Generate(id=number, turns=(Turn("user", "hello"),))
-    return Request(command, user, ear, is_background=is_background)
-
-
-def finished(number: int) -> Finished:
-    return Finished(number, "stop", 5, 0, 3, 0.1, 0.1, 0)
-
-
-class Stage:
-    """A worker with its task, and the runners that its loads hand out one after the other."""
-
-    def __init__(
-        self, *runners: ScriptedRunner | Exception, limit: int = 8, slots: int = 1
-    ) -> None:
-        self.may_load = asyncio.Event()
-        self.may_load.set()
-        self._runners = list(runners)
-        self.now = 0.0
-        self.worker = Worker(
-            "tiny", self._load, queue_limit=limit, slots=slots, clock=lambda: self.now
-        )
-        self.task = asyncio.create_task(self.worker.run())
-
-    async def _load(self, tell: Callable[[str], None]) -> Runner:
-        tell("Loading the model")
-        await self.may_load.wait()
-        runner = self._runners.pop(0)
-        if isinstance(runner, Exception):
-            raise runner
-        return runner
-
-    async def end(self) -> None:
-        await self.worker.close("Wick was stopped.")
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
-
-
-@pytest.fixture
-async def staged() -> AsyncIterator[Callable[..., Stage]]:
-    stages: list[Stage] = []
-
-    def make(*runners: ScriptedRunner | Exception, limit: int = 8, slots: int = 1) -> Stage:
-        stages.append(Stage(*runners, limit=limit, slots=slots))
-        return stages[-1]
-
-    yield make
-    for stage in stages:
-        await stage.end()
+from tests.inference.stage import Ear, Stage, finished, request
 
 
 async def test_first_in_first_out_within_the_slots(staged: Callable[..., Stage]) -> None:

@@ -85,6 +85,8 @@ class Estimate:
         self, running: Sequence[Request], waiting: Sequence[Request], slots: int
     ) -> list[float | None]:
         """For each of `waiting`, in order, the seconds until it has one of the `slots`."""
+        if not waiting:
+            return []
         together = max(1, min(slots, len(running) + len(waiting)))
         left = [self._seconds(request, together) for request in (*running, *waiting)]
         if any(seconds is None for seconds in left):

@@ -14,11 +14,12 @@ from pathlib import Path
 from app.config import Settings
 from app.errors import ModelError
 from app.inference import snapshots
+from app.inference.loading import NobodyWaits, Tell
 from app.inference.memory_room import MemoryRoom
 from app.inference.requests import Request
 from app.inference.runner_process import RunnerOptions, RunnerProcess
 from app.inference.status import WorkerStatus
-from app.inference.worker import NobodyWaits, Tell, Worker
+from app.inference.worker import Worker
 from app.models import memory
 from app.models.model import Model
 from app.models.pulls import Pulls

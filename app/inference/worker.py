@@ -6,12 +6,12 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Callable
 
 from app.errors import ModelBusy, ModelError, ModelLoadError, ShuttingDown
 from app.inference.backoff import Backoff
 from app.inference.keep_alive import KeepAlive, Later, call_later
+from app.inference.loading import Loader, Loading, NobodyWaits
 from app.inference.protocol import Failed, Forget
 from app.inference.requests import Request
 from app.inference.serving import Runner, Serving
@@ -20,25 +20,6 @@ from app.inference.status import State, WorkerStatus
 log = logging.getLogger(__name__)
 UNLOAD_SECONDS = 5.0
 """For a runner to write its KV states when it is unloaded; then it is killed."""
-
-
-class NobodyWaits(Exception):
-    """A load was given up before it began, since nobody wants the model any more."""
-
-
-class Tell(Protocol):
-    """What a load is doing, for the person; `progress` from 0 to 1 where it is known."""
-
-    def __call__(self, detail: str, progress: float | None = None) -> None: ...
-
-
-class Loader(Protocol):
-    """Brings the model into memory, telling what it does on the way.
-
-    Raises ModelError, or NobodyWaits.
-    """
-
-    def __call__(self, tell: Tell) -> Awaitable[Runner]: ...
 
 
 class Worker:
@@ -62,16 +43,14 @@ class Worker:
     ) -> None:
         self.name = name
         self.state: State = "idle"
-        self._load = load
         self._changed = changed
         self._eased = eased
         self._serving = Serving(name, queue_limit=queue_limit, slots=slots, changed=self._look)
+        self._loading = Loading(load, self._tell)
         self._backoff = Backoff(clock)
         self._alive = KeepAlive(keep_alive, self._expire, clock, later)
         self._runner: Runner | None = None
-        self._loading: asyncio.Future[Runner] | None = None
         self._quitting: asyncio.Task[None] | None = None
-        self._progress: float | None = None
         self._is_asked_for = False  # by a person, without a request
         self._must_leave = False
         self._is_stale = False
@@ -108,7 +87,7 @@ class Worker:
             tokens_per_second=serving.tokens_per_second,
             hits=serving.hits,
             error=self._backoff.error,
-            load_progress=self._progress,
+            load_progress=self._loading.progress,
             detail=serving.detail,
             idle_since=self._alive.since,
             unloads_in=self._alive.seconds_left,
@@ -162,7 +141,7 @@ class Worker:
                 f"{self.name} is answering, or somebody waits for it, so it stays loaded."
             )
         self._is_asked_for = False
-        if self._loading is None or not self._loading.cancel():
+        if not self._loading.give_up():
             self.give_way()
         await self._gone.wait()
 
@@ -205,8 +184,7 @@ class Worker:
         seconds: how long the runner may write its KV states to the disk before.
         """
         self.interrupt(message)
-        if self._loading is not None:
-            self._loading.cancel()
+        self._loading.give_up()
         runner, quitting = self._runner, self._quitting
         if runner is not None:
             self._serving.runner = None
@@ -241,39 +219,34 @@ class Worker:
 
     async def _loaded(self) -> Runner | None:
         """None when it failed, or nobody wants it any more; who waits has been told."""
+        self._become("loading")
+        self._tell("Loading the model")
         try:
-            return await self._attempt()
-        except (asyncio.CancelledError, NobodyWaits):
-            self._is_idle_again("idle")
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
+            runner = await self._loading.runner()
+        except NobodyWaits:
+            self._not_loaded("idle")
         except ModelError as error:
             log.warning("%s could not be loaded: %s", self.name, error)
             self._fail(str(error), waits=isinstance(error, ModelLoadError))
+        except asyncio.CancelledError:
+            self._not_loaded("idle")
+            raise
         except BaseException:
             self._fail("The model could not be loaded because of an error inside Wick.")
             raise
-        return None
-
-    async def _attempt(self) -> Runner:
-        self._become("loading")
-        self._tell("Loading the model")
-        loading = self._loading = asyncio.ensure_future(self._load(self._tell))
-        try:
-            return await loading
-        except asyncio.CancelledError:
-            if not loading.cancelled() and loading.exception() is None:
-                await loading.result().kill()  # it was ready in the very same moment
-            raise
-        finally:
-            self._loading = self._progress = None
+        else:
             self._is_asked_for = False
+            return runner
+        return None
 
     def _fail(self, message: str, *, waits: bool = True) -> None:
         self._backoff.failed(message, waits=waits)
         self._serving.fail_waiting(message)
-        self._is_idle_again("failed")
+        self._not_loaded("failed")
+
+    def _not_loaded(self, state: State) -> None:
+        self._is_asked_for = False
+        self._is_idle_again(state)
 
     def _is_idle_again(self, state: State) -> None:
         """Nothing is loaded any more; whoever came meanwhile begins the next load."""
@@ -285,8 +258,7 @@ class Worker:
         if self.is_wanted:
             self._wanted.set()
 
-    def _tell(self, detail: str, progress: float | None = None) -> None:
-        self._progress = progress
+    def _tell(self, detail: str) -> None:
         self._serving.tell(detail)
         self._changed()
 

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+from app.inference.loading import Tell
 from app.inference.protocol import Finished, Generate
 from app.inference.requests import Request, RequestEvent
 from app.inference.serving import Runner
-from app.inference.worker import Tell, Worker
+from app.inference.worker import Worker
 from app.models.model import Turn
 from tests.inference.scripted import ScriptedRunner
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.errors import ModelBusy, ModelLoadError, ModelTooLarge
+from app.errors import ModelBusy, ModelLoadError, ModelTooLarge, ShuttingDown
 from app.inference.protocol import Cancel, Delta, Failed, Finished, Prefill, Quit
 from app.inference.requests import Interrupted, Loading
 from tests.inference.scripted import ScriptedRunner
@@ -81,6 +81,36 @@ async def test_a_request_during_unloading_is_answered_by_the_next_load(staged: S
     await ear.hears(Finished)
     await unloading
     assert not any(isinstance(event, Interrupted) for event in ear.heard)
+
+
+async def test_who_asks_for_a_model_that_is_just_leaving_gets_it_again(staged: Staged) -> None:
+    first, second = ScriptedRunner(), ScriptedRunner()
+    first.is_slow_to_quit = True
+    stage = staged(first, second)
+    await has_answered(stage, first)
+    unloading = asyncio.create_task(stage.worker.unload())
+    await stage.becomes("unloading")
+    stage.worker.load()
+    first.die()
+    await unloading
+    await stage.becomes("ready")
+    assert stage.loads == 2
+
+
+async def test_stopping_while_it_loads_or_leaves(staged: Staged) -> None:
+    loading, leaving = staged(), staged(ScriptedRunner())
+    loading.may_load.clear()
+    ear = Ear()
+    loading.worker.submit(request(1, ear))
+    leaving.worker.load()
+    await leaving.becomes("ready")
+    leaving.worker.give_way()
+    for stage in (loading, leaving):
+        await stage.worker.close("Wick was stopped.", 0.5)
+        await stage.becomes("idle")
+    assert ear.heard[-1] == Interrupted(1, "Wick was stopped.")
+    with pytest.raises(ShuttingDown):
+        loading.worker.load()
 
 
 async def test_keep_alive_unloads_what_nobody_uses(staged: Staged) -> None:

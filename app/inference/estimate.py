@@ -71,10 +71,12 @@ class Estimate:
 
     def measure(self, request: Request, event: Finished, running: int) -> None:
         """A request has ended, while `running` ran, itself included."""
+        if not event.completion_tokens:
+            return  # it was cancelled before its prompt was read
         read = event.prompt_tokens - event.cached_tokens
         self._reading.record(running, read, event.prefill_seconds)
         self._writing.record(running, event.completion_tokens, event.decode_seconds)
-        if event.prompt_tokens and not event.dropped:
+        if not event.dropped:
             characters = sum(len(turn.content) for turn in request.command.turns)
             self._characters.record(characters, event.prompt_tokens)
         if event.reason != "cancelled":

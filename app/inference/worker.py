@@ -53,7 +53,7 @@ class Worker:
         self._quitting: asyncio.Task[None] | None = None
         self._is_asked_for = False  # by a person, without a request
         self._must_leave = False
-        self._is_stale = False
+        self._may_not_stay = False
         self._wanted = asyncio.Event()
         self._gone = asyncio.Event()
         self._gone.set()
@@ -142,6 +142,7 @@ class Worker:
             )
         self._is_asked_for = False
         if not self._loading.give_up():
+            self._may_not_stay = self.state in {"loading", "ready"}
             self.give_way()
         await self._gone.wait()
 
@@ -154,14 +155,14 @@ class Worker:
 
     def stay(self) -> None:
         """It need not give way any more."""
-        if self._must_leave and not self._is_stale and self._quitting is None:
+        if self._must_leave and not self._may_not_stay and self._quitting is None:
             self._must_leave = False
             self._serving.release()
 
     def renew(self) -> None:
         """What it is loaded with has changed: unload as soon as that disturbs nobody."""
         self._backoff.reset()
-        self._is_stale = self.state in {"loading", "ready"}
+        self._may_not_stay = self.state in {"loading", "ready"}
         self.give_way()
 
     async def run(self) -> None:
@@ -250,7 +251,7 @@ class Worker:
 
     def _is_idle_again(self, state: State) -> None:
         """Nothing is loaded any more; whoever came meanwhile begins the next load."""
-        self._must_leave = self._is_stale = False
+        self._must_leave = self._may_not_stay = False
         self._alive.busy()
         self._serving.detail = None
         self._become(state)

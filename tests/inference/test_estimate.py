@@ -90,3 +90,9 @@ def test_a_prompt_that_was_read_from_a_cache_does_not_count_as_speed() -> None:
     estimate = measured()
     estimate.measure(request("x" * 400), Finished(1, "stop", 100, 100, 50, 0.001, 5.0, 0), 1)
     assert estimate.starts([], [request("x" * 4000), request("y")], 1)[1] == pytest.approx(15.0)
+
+
+def test_a_prompt_that_was_not_read_to_its_end_teaches_nothing() -> None:
+    estimate, cancelled = measured(), request("x" * 4000, chat="chat")
+    estimate.measure(cancelled, Finished(1, "cancelled", 1000, 0, 0, 0.1, 0.0, 0), 1)
+    assert estimate.starts([], [cancelled, request("y")], 1)[1] == pytest.approx(15.0)

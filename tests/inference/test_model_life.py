@@ -169,6 +169,22 @@ async def test_background_work_loads_no_model_and_makes_way_for_unloading(staged
     assert not any(isinstance(event, Finished) for event in title.heard)
 
 
+async def test_who_is_being_unloaded_does_not_stay_for_others(staged: Staged) -> None:
+    runner = ScriptedRunner()
+    stage, title = staged(runner), Ear()
+    stage.worker.load()
+    stage.worker.submit(request(2, title, is_background=True))
+    runner.say(Prefill(2, 1, 5, 0, 0))
+    await title.hears(Prefill)
+    stage.worker.give_way()  # somebody waits for memory, then does not any more
+    unloading = asyncio.create_task(stage.worker.unload())
+    await asyncio.sleep(0)
+    stage.worker.stay()
+    runner.say(Finished(2, "cancelled", 5, 0, 0, 0.1, 0.1, 0))
+    await unloading
+    assert runner.is_dead
+
+
 async def test_never_means_never(staged: Staged) -> None:
     runner = ScriptedRunner()
     stage = staged(runner, keep_alive=float("inf"))

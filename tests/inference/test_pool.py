@@ -258,6 +258,21 @@ async def test_a_runner_killed_while_loading(started: Started, sticky: Callable[
     await Asker(pool, FIRST, 2).hears(Finished)
 
 
+async def test_a_real_runner_killed_as_soon_as_there_is_one(started: Started) -> None:
+    pool, before = started(), children()
+    asker = Asker(pool, FIRST)
+    async with asyncio.timeout(PATIENCE):
+        while not (runners := children() - before):
+            await asyncio.sleep(0)
+    os.kill(runners.pop(), signal.SIGKILL)
+    assert "could not be loaded" in (await asker.hears(Failed)).message
+    again = Asker(pool, FIRST, 2)
+    assert (await again.hears(Failed)).message.endswith("It can be tried again in 1 second.")
+    pool.load(FIRST)
+    await reached(pool, lambda: state(pool, FIRST) == "ready")
+    await Asker(pool, FIRST, 2).hears(Finished)
+
+
 @pytest.mark.usefixtures("sticky")
 async def test_a_load_given_up_leaves_no_process(started: Started) -> None:
     pool, before = started(), children()

@@ -152,6 +152,16 @@ async def test_too_large_is_refused_with_figures(started: Started) -> None:
     assert state(pool, FIRST) == "failed"
 
 
+async def test_fewer_slots_where_memory_is_short(started: Started, shelf: Shelf) -> None:
+    least = memory.needed(shelf.get(FIRST), 32768, 1)
+    pool = started(model_memory_mb=(least >> 20) + 1, slots=4, context=32768)
+    pool.load(FIRST)
+    await reached(pool, lambda: state(pool, FIRST) == "ready")
+    status = pool.status(FIRST)
+    assert status is not None
+    assert (status.slots, status.context_length, status.memory) == (1, 32768, least)
+
+
 async def test_an_idle_model_makes_room_and_a_busy_one_is_waited_for(started: Started) -> None:
     pool = started(model_memory_mb=memory.OVERHEAD * 3 // 2 >> 20, context=32768)
     await Asker(pool, FIRST).hears(Finished)

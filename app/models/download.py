@@ -25,7 +25,8 @@ from app.models.web_answers import explain, follow
 log = logging.getLogger(__name__)
 
 TIMEOUT: Final = httpx.Timeout(30.0, connect=15.0)
-TRIES: Final = 5
+TRIES: Final = 20
+"""How often it connects for one file, each time but the last having brought something."""
 PAUSE: Final = 1.0
 """Seconds before it connects again."""
 PIECE: Final = 1 << 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -142,7 +143,8 @@ async def test_offline_and_unreachable(
     assert hub.asked == []
 
 
-def test_the_library_reads_its_own_environment(web: Stub, tmp_path: Path) -> None:
+def test_the_command_with_the_environment_of_the_library(web: Stub, tmp_path: Path) -> None:
+    """Ctrl-C halfway; the same command goes on."""
     gguf = write_tiny_gguf(tmp_path / "m.gguf").read_bytes()
     put(web, "tiny.gguf", gguf)
     environ = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
@@ -154,7 +156,18 @@ def test_the_library_reads_its_own_environment(web: Stub, tmp_path: Path) -> Non
         "WICK_DATA_DIR": str(tmp_path / "data"),
     }
     command = [sys.executable, "-m", "app", "models", "pull", "hf:who/what/tiny.gguf"]
+    web.stall = "/store/tiny.gguf"
+    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as running:
+        assert web.stalled.wait(30)
+        part = tmp_path / "models"
+        while not any(path.stat().st_size for path in part.rglob("*.json")):
+            assert running.poll() is None
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert said.endswith("Stopped. The same command goes on where this one was.\n")
+    web.stall = ""
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.stdout == "Tiny is on the shelf as tiny.\n", done.stderr
     assert web.sent_headers[0]["Authorization"] == "Bearer hf_other"
-    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["tiny"]
+    assert sorted(path.name for path in part.iterdir()) == ["tiny"]

@@ -44,7 +44,7 @@ class PullProgress:
         ]
         if self.speed is not None and self.stage in ("downloading", "receiving"):
             parts.append(f"{self.speed / 1e6:,.1f} MB/s")
-            if self.seconds_left is not None:
+            if self.seconds_left:
                 parts.append(f"about {duration(self.seconds_left)} left")
         return ", ".join(parts)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Final
 
 from app.errors import DiskFull, PullError, PullRefused
 from app.models.model import Model
 from app.models.progress import Pace, PullProgress
 from app.models.room import check_room
-from app.models.shelf import Shelf
+from app.models.shelf import Shelf, name_for
 from app.models.sources import Order, install
 from app.models.stoppable import write
 
@@ -33,7 +34,7 @@ async def receive(
     tell = Pace(report).tell
     try:
         with shelf.incoming(2 * (size or 0)) as folder:
-            path, done, begun = folder / "upload.gguf", 0, False
+            path, done, begun = folder / f"{name_for(Path(order.source))}.gguf", 0, False
             tell("receiving", 0, size or 0)
             with path.open("wb") as file:
                 async for whole in _gathered(pieces):

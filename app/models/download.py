@@ -54,6 +54,8 @@ class Changed(Exception):
 
 def client() -> httpx.AsyncClient:
     """To be made in a thread: reading all certificates takes a tenth of a second."""
+    # It would log every address, and with some of them a password of an hour's worth.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     # Compressed bytes could not be counted, or gone on with.
     headers = {"User-Agent": f"wick/{__version__}", "Accept-Encoding": "identity"}
     return httpx.AsyncClient(timeout=TIMEOUT, headers=headers)
@@ -67,7 +69,7 @@ async def size_of(web: httpx.AsyncClient, remote: Remote) -> int:
             length = response.headers.get("Content-Length", "")
             return int(length) if length.isdecimal() else 0
     except httpx.HTTPError as error:
-        raise broken(error, remote.url) from error
+        raise broken(error) from error
 
 
 async def download(
@@ -93,17 +95,17 @@ async def download(
             file.forget()
         except httpx.TransportError as error:
             if attempt == TRIES or file.done <= before:
-                raise broken(error, remote.url) from error
+                raise broken(error) from error
             log.info("Going on with %s at %d bytes: %r", remote.name, file.done, error)
             await asyncio.sleep(PAUSE)
         except httpx.HTTPError as error:
-            raise broken(error, remote.url) from error
+            raise broken(error) from error
     raise PullError(f"{httpx.URL(remote.url).host} sends another file each time it is asked.")
 
 
-def broken(error: httpx.HTTPError, url: str) -> PullError:
+def broken(error: httpx.HTTPError) -> PullError:
     """A failure of the connection, as a sentence."""
-    host = httpx.URL(url).host
+    host = error.request.url.host  # perhaps not the one that was asked first
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return PullError(f"The certificate of {host} is not trusted.")

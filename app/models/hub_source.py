@@ -98,7 +98,7 @@ async def _head(web: httpx.AsyncClient, hub: Hub, url: str) -> httpx.Response:
                 return response
             url = str(onwards.url)
     except httpx.HTTPError as error:
-        raise broken(error, url) from error
+        raise broken(error) from error
     return response
 
 

@@ -166,7 +166,7 @@ def _web(kind: str, text: str, sha256: str | None) -> Spec:
         host, _ = parts.hostname, parts.port
     except ValueError:
         parts, host = SplitResult("", "", "", "", ""), None
-    if not text.startswith("//") or not host or " " in url:
+    if not text.startswith("//") or not host or " " in url or not _is_url(url):
         raise PullRefused(f"“{url}” is not a web address.")
     if parts.username is not None:
         raise PullRefused("A web address with a password in it would be shown to others.")
@@ -178,6 +178,16 @@ def _web(kind: str, text: str, sha256: str | None) -> Spec:
     _safe(spec.file)
     all_shards(spec.file)
     return spec
+
+
+def _is_url(url: str) -> bool:
+    """Whether the library that will fetch it takes it for an address, too."""
+    import httpx
+
+    try:
+        return bool(httpx.URL(url).raw_host.decode("ascii").encode("idna"))
+    except (httpx.InvalidURL, UnicodeError):
+        return False
 
 
 def _local(text: str) -> Spec:

@@ -41,7 +41,8 @@ async def follow(
             raise PullError("The server sends Wick back to this machine; that cannot be meant.")
         if request.url.scheme != "https" and not here:
             raise PullError(
-                f"The server sends Wick on to an address that is not https: {request.url.host}."
+                "The server sends Wick on to an address that is not https: "
+                f"{request.url.scheme}://{request.url.host}."
             )
     raise PullError(f"{httpx.URL(url).host} sends Wick from one address to the next without end.")
 

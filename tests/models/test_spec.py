@@ -54,6 +54,8 @@ def test_sources(text: str, spec: object) -> None:
         ("hf:a/b/m.bin", "not complete"),
         ("https:m.gguf", "not a web address"),
         ("https://[x/m.gguf", "not a web address"),
+        ("https://a..b/m.gguf", "not a web address"),
+        ("https://x.org:99999/m.gguf", "not a web address"),
         ("https://x.org/m.zip", "must end in .gguf"),
         ("https://u:p@x.org/m.gguf", "password"),
         ("http://x.org/m.gguf", "https only"),

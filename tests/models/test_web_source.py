@@ -170,6 +170,9 @@ async def test_redirects(server: Stub, folder: Path) -> None:
     server.redirects["/file.gguf"] = "file:///etc/passwd"
     with pytest.raises(PullError):
         await fetch(server, folder, "/file.gguf")
+    server.redirects["/odd.gguf"] = "https://a..b/m.gguf"
+    with pytest.raises(PullError, match=r"a\.\.b cannot be reached"):
+        await fetch(server, folder, "/odd.gguf")
     server.redirects["/round.gguf"] = "/round.gguf"
     with pytest.raises(PullError, match="without end"):
         await fetch(server, folder, "/round.gguf")

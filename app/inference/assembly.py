@@ -24,6 +24,7 @@ from app.inference.window import Fitted, fit, reserve
 from app.models.model import Model
 from app.models.shelf import load_model
 from app.models.template import ChatTemplate
+from app.models.template_names import template_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def assemble(options: Namespace, emit: Callable[[Event], None]) -> Assembly:
     model = load_model(options.model)
     context_length = max(1, min(options.context, model.context_length))
     tokenizer = RememberingTokenizer.load(model.folder)
-    template = ChatTemplate(model.chat_template, tokenizer)
+    template = ChatTemplate(template_of(model), tokenizer)
     engine = LlamaCppEngine(model.weights, context_length)
     if engine.vocab_size != tokenizer.vocab_size:
         raise ModelLoadError("The model's weights and its tokenizer do not belong together.")

@@ -340,7 +340,7 @@ class _Parser:
             if tensor.offset < end:
                 raise self._damaged(f"{tensor.name} overlaps another tensor")
             end = tensor.offset + tensor.size
-        if data_offset + end > self.size:
+        if tensors and data_offset + end > self.size:
             raise ModelFileError(
                 f"{self.path.name} is cut short: it says it holds {(data_offset + end) / 1e6:,.1f} "
                 f"MB and has {self.size / 1e6:,.1f} MB."

@@ -217,13 +217,15 @@ class Shelf:
 def describe(header: Header, sizes: Dimensions, folder: Path) -> Model:
     """What the file says of itself, its chat template tried out with the tokenizer in `folder`."""
     tokenizer = Tokenizer.load(folder)
-    template = header.text("tokenizer.chat_template") or fallback_template(tokenizer)
+    title = _one_line(header.text("general.name"))
+    called = f"{title} {header.path.name}"
+    template = header.text("tokenizer.chat_template") or fallback_template(tokenizer, called)
     turns = [Turn("user", "Hello"), Turn("assistant", "Hello!"), Turn("user", "How are you?")]
     ChatTemplate(template, tokenizer).encode(turns)
     return Model(
         name="",
         folder=folder,
-        title=_one_line(header.text("general.name")),
+        title=title,
         architecture="llama",
         parameters=sum(tensor.elements for tensor in header.tensors),
         quantisation=quantisation(header),

@@ -20,21 +20,12 @@ from app.errors import TemplateError
 from app.models.meter import SECONDS, Meter
 from app.models.model import Turn
 from app.models.sandbox import METER, RefusedByTemplate, Sandbox
+from app.models.template_names import guess, named_templates
 from app.models.tokenizer import Tokenizer
 
 MAX_SOURCE: Final = 100_000
 MAX_OUTPUT: Final = 4_000_000
 CACHED_CHARACTERS: Final = 2_000_000
-
-CHATML: Final = """\
-{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] \
-+ '<|im_end|>' + '\\n' }}{% endfor %}\
-{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
-PLAIN: Final = """\
-{% for message in messages %}{% if message['role'] == 'user' %}{{ 'User: ' + message['content'] \
-+ '\\n' }}{% elif message['role'] == 'assistant' %}{{ 'Assistant: ' + message['content'] \
-+ eos_token + '\\n' }}{% else %}{{ message['content'] + '\\n\\n' }}{% endif %}{% endfor %}\
-{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"""
 
 # Around each placeholder stands white space that no template writes itself: where it is gone, the
 # template trims its messages. The private-use letters around the number survive case and trimming.
@@ -42,13 +33,18 @@ LEFT, RIGHT, OPEN, CLOSE = "\x1e", "\x1f", "\ue000", "\ue001"
 PLACEHOLDER: Final = re.compile(f"({LEFT})?{OPEN}([0-9]{{1,9}}){CLOSE}({RIGHT})?")
 LEFTOVER: Final = re.compile(f"[{LEFT}{RIGHT}{OPEN}{CLOSE}]")
 
+
+def placeholder(index: int) -> str:
+    return f"{LEFT}{OPEN}{index}{CLOSE}{RIGHT}"
+
+
 Piece = tuple[str, bool]
 """A piece of the prompt, and whether the template wrote it (and not a person or a model)."""
 
 
-def fallback_template(tokenizer: Tokenizer) -> str:
-    """The template for a file that brings none."""
-    return CHATML if tokenizer.has_special("<|im_start|>") else PLAIN
+def fallback_template(tokenizer: Tokenizer, title: str = "") -> str:
+    """The template for a file that brings none; `title`: what its model is called."""
+    return named_templates()[guess(tokenizer, title)].source
 
 
 class ChatTemplate:
@@ -92,6 +88,10 @@ class ChatTemplate:
                 run = ""
         ids += spelled.get(run) or self._encode_run(run)
         return self._with_bos(ids)
+
+    def text(self, turns: Sequence[Turn]) -> str:
+        """The same prompt as text, before its special tokens are found."""
+        return "".join(text for text, _ in self._pieces(turns))
 
     def _with_bos(self, ids: list[int]) -> list[int]:
         bos = self._tokenizer.bos_id
@@ -142,7 +142,10 @@ class ChatTemplate:
             position = match.end()
             seen.add(index)
         pieces.append((rendered[position:], True))
-        missing = any(turn.role == "user" and i not in seen for i, turn in enumerate(turns))
+        missing = any(
+            turn.role == "user" and turn.content and index not in seen
+            for index, turn in enumerate(turns)
+        )
         if missing or any(own and LEFTOVER.search(text) for text, own in pieces):
             raise TemplateError(
                 "The model's chat template changes the messages in a way that Wick cannot follow."
@@ -151,7 +154,8 @@ class ChatTemplate:
 
     def _render(self, turns: Sequence[Turn]) -> str:
         messages = [
-            {"role": turn.role, "content": f"{LEFT}{OPEN}{index}{CLOSE}{RIGHT}"}
+            # Templates ask whether there is any text at all: none must look like none.
+            {"role": turn.role, "content": turn.content and placeholder(index)}
             for index, turn in enumerate(turns)
         ]
         token = METER.set(Meter(self._seconds))

@@ -2,7 +2,8 @@
 
 Three things differ: scores of tokens are required, tied embeddings need an output matrix of their
 own, and the tokens of byte-level vocabularies must be raw bytes. Metadata that the engine does not
-read is left out: value types younger than the engine would end its process.
+read is left out: value types younger than the engine would end its process. The parts of a split
+model become one file.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -19,6 +21,7 @@ from app.models import byte_alphabet
 from app.models.fitness import NORMAL
 from app.models.gguf import ALIGNMENT, MAGIC, Array, Header, TensorInfo, Value
 from app.models.gguf_types import NUMBER_FORMATS, ValueType
+from app.models.split import ModelFile
 
 VERSION: Final = 3
 PIECE: Final = 1 << 20
@@ -29,23 +32,26 @@ Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes there are to do."""
 
 
-def adapt(header: Header, target: Path, progress: Progress | None = None) -> None:
-    """Write the adapted copy of the file that `header` describes, and sync it to the disk.
+def adapt(model: ModelFile, target: Path, progress: Progress | None = None) -> None:
+    """Write the adapted copy of `model`, its parts merged, and sync it to the disk.
 
-    The header must have passed `fitness.check`. Raises ModelFileError if the file changed since.
+    Its header must have passed `fitness.check`. Raises ModelFileError if a file changed since.
     """
-    sources = [(tensor.offset, tensor) for tensor in header.tensors]
-    if not any(tensor.name == "output.weight" for tensor in header.tensors):
-        tied = next(tensor for tensor in header.tensors if tensor.name == "token_embd.weight")
-        sources.append((tied.offset, replace(tied, name="output.weight")))
-    total = sum(tensor.size for _, tensor in sources)
-    with header.path.open("rb") as source, target.open("wb") as file:
-        file.write(encode_header(header, [tensor for _, tensor in sources]))
+    sources = [(part, tensor, tensor.name) for part in model.parts for tensor in part.tensors]
+    if not any(tensor.name == "output.weight" for _, tensor, _ in sources):
+        part, tied = next((p, t) for p, t, name in sources if name == "token_embd.weight")
+        sources.append((part, tied, "output.weight"))
+    tensors = [replace(tensor, name=name) for _, tensor, name in sources]
+    total = sum(tensor.size for tensor in tensors)
+    with ExitStack() as stack, target.open("wb") as file:
+        files = {part.path: stack.enter_context(part.path.open("rb")) for part in model.parts}
+        file.write(encode_header(model.header, tensors))
         _pad(file)
         done = 0
-        for offset, tensor in sources:
-            source.seek(header.data_offset + offset)
-            for count in _copy(source, file, tensor, header.path.name):
+        for part, tensor, _ in sources:
+            source = files[part.path]
+            source.seek(part.data_offset + tensor.offset)
+            for count in _copy(source, file, tensor, part.path.name):
                 done += count
                 if progress:
                     progress(done, total)

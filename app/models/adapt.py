@@ -1,9 +1,9 @@
 """Rewrites a modern GGUF file into one that the engine's library of September 2023 loads.
 
-Three things differ: scores of tokens are required, tied embeddings need an output matrix of their
-own, and the tokens of byte-level vocabularies must be raw bytes. Metadata that the engine does not
-read is left out: value types younger than the engine would end its process. The parts of a split
-model become one file.
+Four things differ: scores of tokens are required, tied embeddings need an output matrix of their
+own, linear scaling of positions has another name, and the tokens of byte-level vocabularies must
+be raw bytes. Metadata that the engine does not read is left out: value types younger than the
+engine would end its process. The parts of a split model become one file.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import BinaryIO, Final
 
 from app.errors import ModelFileError
 from app.models import byte_alphabet
+from app.models.features import stretch
 from app.models.fitness import NORMAL
 from app.models.gguf import ALIGNMENT, MAGIC, Array, Header, TensorInfo, Value
 from app.models.gguf_types import NUMBER_FORMATS, ValueType
@@ -27,6 +28,8 @@ VERSION: Final = 3
 PIECE: Final = 1 << 20
 KEPT: Final = ("general.", "llama.", "tokenizer.ggml.")
 DROPPED: Final = ("general.alignment",)
+STRETCHED: Final = ("llama.rope.scaling.", "llama.rope.scale_linear")
+"""Written anew, under the one name that the engine reads."""
 
 Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes there are to do."""
@@ -79,6 +82,8 @@ def encode_header(header: Header, tensors: list[TensorInfo]) -> bytes:
 
 def _metadata(header: Header) -> Iterator[tuple[str, tuple[ValueType, Value]]]:
     for key, value in header.metadata.items():
+        if key.startswith(STRETCHED):
+            continue
         nested = isinstance(value, Array) and value.type is ValueType.ARRAY
         if not key.startswith(KEPT) or key in DROPPED or nested:
             continue
@@ -86,6 +91,8 @@ def _metadata(header: Header) -> Iterator[tuple[str, tuple[ValueType, Value]]]:
             yield key, (ValueType.ARRAY, _raw_tokens(header))
         else:
             yield key, (_engine_type(key, header.types[key], value), value)
+    if (factor := stretch(header)) != 1.0:
+        yield "llama.rope.scale_linear", (ValueType.FLOAT32, factor)
     if "tokenizer.ggml.scores" not in header.metadata:
         count = len(header.strings("tokenizer.ggml.tokens") or ())
         zeros = Array(ValueType.FLOAT32, count, bytes(4 * count))

@@ -90,8 +90,8 @@ def test_a_renamed_part_is_told_how_it_must_be_named(shelf: Shelf, tmp_path: Pat
 
 
 def test_parts_that_do_not_belong_together(shelf: Shelf, tmp_path: Path) -> None:
-    good, other = parts_of(), parts_of(3, **{"general.name": "Other"})  # type: ignore[arg-type]
-    fewer = parts_of(3, **{"split.tensors.count": 4})  # type: ignore[arg-type]
+    good, other = parts_of(), parts_of(3, **{"general.name": "Other"})
+    fewer = parts_of(3, **{"split.tensors.count": 4})
     last: dict[str, object] = {"split.no": 2, "split.count": 3}
     count = {"split.tensors.count": 20}
     again = encode(last | count, dict(list(all_tensors().items())[:6]))

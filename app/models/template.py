@@ -47,6 +47,10 @@ def fallback_template(tokenizer: Tokenizer, title: str = "") -> str:
     return named_templates()[guess(tokenizer, title)].source
 
 
+class _SystemLost(Exception):
+    """The template passed over the system prompt without a word."""
+
+
 class ChatTemplate:
     """The chat template of one model. Any thread may use it."""
 
@@ -120,7 +124,7 @@ class ChatTemplate:
     def _pieces(self, turns: Sequence[Turn]) -> list[Piece]:
         try:
             return self._fill(turns)
-        except RefusedByTemplate:
+        except (RefusedByTemplate, _SystemLost):
             merged = merge_system(turns)
             if merged == list(turns):
                 raise
@@ -142,11 +146,10 @@ class ChatTemplate:
             position = match.end()
             seen.add(index)
         pieces.append((rendered[position:], True))
-        missing = any(
-            turn.role == "user" and turn.content and index not in seen
-            for index, turn in enumerate(turns)
-        )
-        if missing or any(own and LEFTOVER.search(text) for text, own in pieces):
+        lost = {turn.role for index, turn in enumerate(turns) if turn.content and index not in seen}
+        if "system" in lost:
+            raise _SystemLost
+        if "user" in lost or any(own and LEFTOVER.search(text) for text, own in pieces):
             raise TemplateError(
                 "The model's chat template changes the messages in a way that Wick cannot follow."
             )
@@ -189,6 +192,6 @@ def merge_system(turns: Sequence[Turn]) -> list[Turn]:
         return merged
     for index, turn in enumerate(merged):
         if turn.role == "user":
-            merged[index] = Turn("user", f"{system}\n\n{turn.content}".rstrip("\n"))
+            merged[index] = Turn("user", "\n\n".join(filter(None, (system, turn.content))))
             return merged
     return [Turn("user", system), *merged]

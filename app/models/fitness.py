@@ -13,6 +13,7 @@ from app.models.gguf import Array, Header, TensorInfo
 from app.models.gguf_types import ValueType
 
 MAX_VOCABULARY: Final = 1_000_000
+MAX_MERGES: Final = 2_000_000
 MAX_BLOCKS: Final = 1_000
 MAX_CONTEXT: Final = 1 << 24
 NORMAL: Final = 1
@@ -74,7 +75,7 @@ def _dimensions(header: Header) -> Dimensions:
     heads = size("attention.head_count", 1 << 16)
     has_kv = "llama.attention.head_count_kv" in header.metadata
     found = Dimensions(
-        vocabulary=len(header.strings("tokenizer.ggml.tokens") or ()),
+        vocabulary=header.count("tokenizer.ggml.tokens"),
         context_length=min(size("context_length", MAX_CONTEXT), window(header) or MAX_CONTEXT),
         embedding=size("embedding_length", 1 << 20),
         blocks=size("block_count", MAX_BLOCKS),
@@ -106,6 +107,16 @@ def _check_heads(header: Header, width: int) -> None:
         raise ModelFileError(f"{header.path.name} is damaged: its heads have an odd width.")
 
 
+def _check_counts(header: Header) -> None:
+    """Before anything is built of the lists: a token takes many times its room in the file."""
+    for what, least, most in (("tokens", 1, MAX_VOCABULARY), ("merges", 0, MAX_MERGES)):
+        count = header.count(f"tokenizer.ggml.{what}")
+        if not least <= count <= most:
+            raise ModelFileError(
+                f"{header.path.name} is damaged: its vocabulary has {count} {what}."
+            )
+
+
 def _check_vocabulary(header: Header) -> None:
     name = header.path.name
     model = header.text("tokenizer.ggml.model")
@@ -113,9 +124,8 @@ def _check_vocabulary(header: Header) -> None:
         raise ModelUnsupported(
             f"{name} has a vocabulary of the kind “{model}”; the engine reads “llama” and “gpt2”."
         )
+    _check_counts(header)
     tokens = header.strings("tokenizer.ggml.tokens") or []
-    if not 1 <= len(tokens) <= MAX_VOCABULARY:
-        raise ModelFileError(f"{name} is damaged: its vocabulary has {len(tokens)} tokens.")
     try:
         b"\n".join(tokens).decode()
     except UnicodeDecodeError:

@@ -25,7 +25,7 @@ from typing import Any, Final
 from app.errors import DiskFull, ModelError, ModelFileError, ModelNotFound
 from app.models.adapt import Progress, adapt
 from app.models.fitness import Dimensions, check, quantisation
-from app.models.gguf import Header
+from app.models.gguf_header import Header
 from app.models.model import Model, ModelSettings, Sampling, Turn
 from app.models.split import PART_NAME, read_model_file
 from app.models.template import ChatTemplate, fallback_template

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.errors import ModelError, ModelFileError, ModelUnsupported
-from app.models.gguf import Array, read_header
+from app.models.gguf import read_header
+from app.models.gguf_header import Array
 from app.models.gguf_types import ValueType
 from app.models.shelf import Shelf
 from tests.tiny_gguf import Floats, encode, write_tiny_gguf

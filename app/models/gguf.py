@@ -95,7 +95,10 @@ class _Parser:
         self.version = self._unpack("I")
         if self.version not in (1, 2, 3):
             if self.version & 0xFFFF == 0:
-                raise ModelUnsupported(f"{self.path.name} is a GGUF file for big-endian machines.")
+                raise ModelUnsupported(
+                    f"{self.path.name} is a GGUF file for big-endian machines; "
+                    "look for the ordinary, little-endian one."
+                )
             raise ModelUnsupported(
                 f"{self.path.name} is a GGUF file of version {self.version}; "
                 "Wick reads versions 1 to 3."

@@ -11,6 +11,7 @@ WickError
 │   ├── ModelBusy          it answers, or somebody waits for it
 │   ├── TemplateError      its chat template failed, looped or grew too large
 │   └── PullError          getting it from its source did not work
+│       └── PullRefused    a source or a name that will not do, told before anything is fetched
 ├── RequestError           one request cannot be answered
 │   ├── PromptTooLong      the newest message alone does not fit the context window
 │   ├── QueueFull          too many requests are waiting
@@ -71,6 +72,10 @@ class TemplateError(ModelError):
 
 class PullError(ModelError):
     status = 502
+
+
+class PullRefused(PullError):
+    status = 422
 
 
 class RequestError(WickError):

@@ -59,7 +59,7 @@ def create_app(settings: Settings) -> Quart:
                 settings, shelf, pulls, hub, verbs, asking, pool, fragments
             )
             if settings.auto_pull and not shelf.models():
-                pulls.start(settings.default_model)
+                pulls.try_start(settings.default_model)
             yield
             await close(app)
 

@@ -137,6 +137,13 @@ class Header:
             return value.numbers()
         raise self._wrong(key, "a list of numbers")
 
+    def count(self, key: str) -> int:
+        """How many items the list `key` has, without building them; 0 if there is none."""
+        value = self.metadata.get(key)
+        if value is None or isinstance(value, Array):
+            return value.count if value else 0
+        raise self._wrong(key, "a list")
+
     def _wrong(self, key: str, expected: str) -> ModelFileError:
         return ModelFileError(f"{self.path.name} is damaged: its “{key}” is not {expected}.")
 
@@ -150,16 +157,13 @@ def read_header(path: Path) -> Header:
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
-            file.seek(0)
-            data = file.read(FIRST_WINDOW)
-            try:
-                return _Parser(path, data, size).header()
-            except _PastWindow:
-                data += file.read(MAX_HEADER - len(data))
-            try:
-                return _Parser(path, data, size).header()
-            except _PastWindow:
-                raise ModelFileError(f"{path.name} is damaged: its header is too large.") from None
+            for window in (FIRST_WINDOW, MAX_HEADER):
+                file.seek(0)
+                try:
+                    return _Parser(path, file.read(min(window, size)), size).header()
+                except _PastWindow:
+                    continue
+        raise ModelFileError(f"{path.name} is damaged: its header is too large.")
     except OSError as error:
         raise ModelFileError(f"{path.name} cannot be read: {error.strerror}.") from error
 
@@ -340,7 +344,7 @@ class _Parser:
             if tensor.offset < end:
                 raise self._damaged(f"{tensor.name} overlaps another tensor")
             end = tensor.offset + tensor.size
-        if data_offset + end > self.size:
+        if tensors and data_offset + end > self.size:
             raise ModelFileError(
                 f"{self.path.name} is cut short: it says it holds {(data_offset + end) / 1e6:,.1f} "
                 f"MB and has {self.size / 1e6:,.1f} MB."

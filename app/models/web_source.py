@@ -78,7 +78,8 @@ async def verify(path: Path, sha256: str, tell: Tell) -> None:
         return file_digest(path, step)
 
     if await stoppable(work) != sha256:
-        path.unlink(missing_ok=True)
+        for each in (path, path.with_name(f"{path.name}.json")):
+            each.unlink(missing_ok=True)
         raise PullError(
             f"{path.name} is not the file it should be: its checksum is another. It was deleted."
         )

@@ -17,9 +17,10 @@ from typing import Final
 from jinja2 import TemplateError as JinjaError
 
 from app.errors import TemplateError
-from app.models.meter import SECONDS, Meter
+from app.models.meter import METER, SECONDS, Meter
 from app.models.model import Turn
-from app.models.sandbox import METER, RefusedByTemplate, Sandbox
+from app.models.sandbox import Sandbox
+from app.models.template_filters import RefusedByTemplate
 from app.models.template_names import guess, named_templates
 from app.models.tokenizer import Tokenizer
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.errors import TemplateError
-from app.models import sandbox
+from app.models import template_filters
 from app.models.model import Turn
 from app.models.template import ChatTemplate
 from app.models.tokenizer import Tokenizer
@@ -52,7 +52,7 @@ def test_every_template_is_there() -> None:
 def test_it_renders_as_transformers_does(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(sandbox, "datetime", Stopped)
+    monkeypatch.setattr(template_filters, "datetime", Stopped)
     golden = TEMPLATES[name]
     tokenizer = tokenizer_with(folder, golden["bos"], golden["eos"])
     source = (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")

@@ -6,9 +6,10 @@ import asyncio
 
 from quart import Blueprint, Response, request
 
-from app.errors import PullRefused
+from app.errors import ModelNotFound, PullRefused
 from app.models.catalogue import CATALOGUE, find
 from app.models.model import Model
+from app.models.shelf import NAME
 from app.models.spec import LocalSpec, parse_spec
 from app.web.shelf_view import Speeds, look_at_shelf
 from app.web.state import current_user, state
@@ -114,10 +115,10 @@ async def dismiss(name: str) -> Response:
 
 @blueprint.post("/chats/<chat_id>/model")
 async def choose(chat_id: str) -> Response:
-    """The model that a chat's next answers are by."""
+    """The model of a chat's next answers; whether it can answer is seen when it is asked."""
     name = (await request.form).get("model", "")
-    if state().pulls.get(name) is None:
-        await _existing(name)
+    if not NAME.fullmatch(name):
+        raise ModelNotFound(f"“{name[:80]}” is not the name of a model.")
     await state().chats.choose_model(current_user(), chat_id, name)
     return Response(status=DONE)
 

@@ -160,7 +160,7 @@ async def test_settings_are_kept_and_take_effect(
     await expect(page.dialog.get_by_label("System prompt")).to_have_value("Answer like a pirate.")
     await page.dialog.get_by_label("Temperature").fill("0")
     await page.dialog.get_by_label("Context size").fill("1000")
-    await page.button("Save").click()
+    await page.dialog.get_by_label("Context size").press("Enter")
     await expect(page.dialog).to_have_count(0)
     await expect(page.button("Settings of Tiny")).to_be_focused()
     await expect(page.card(TINY)).to_contain_text("1,000 of 32,768 tokens")

@@ -242,7 +242,7 @@ async def test_the_choice_of_a_model_stays_with_a_chat(client: Client) -> None:
     form = {"model": "tiny"}
     answer = await client.post("/chats/0123456789abcdef/model", headers=PAGE, form=form)
     assert answer.status_code == 204
-    for path, name in (("zzz", "tiny"), ("0123456789abcdef", "unheard-of")):
+    for path, name in (("zzz", "tiny"), ("0123456789abcdef", "../x")):
         answer = await client.post(f"/chats/{path}/model", headers=PAGE, form={"model": name})
         assert answer.status_code == 404
 

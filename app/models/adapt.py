@@ -20,7 +20,8 @@ from app.errors import ModelFileError
 from app.models import byte_alphabet
 from app.models.features import stretch
 from app.models.fitness import NORMAL
-from app.models.gguf import ALIGNMENT, MAGIC, Array, Header, TensorInfo, Value
+from app.models.gguf import ALIGNMENT, MAGIC
+from app.models.gguf_header import Array, Header, TensorInfo, Value
 from app.models.gguf_types import NUMBER_FORMATS, ValueType
 from app.models.split import ModelFile
 

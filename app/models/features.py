@@ -6,7 +6,7 @@ import math
 from typing import Final
 
 from app.errors import ModelFileError, ModelUnsupported
-from app.models.gguf import Array, Header
+from app.models.gguf_header import Array, Header
 
 MAX_STRETCH: Final = 1_024.0
 NEUTRAL: Final[dict[str, tuple[float, ...]]] = {

@@ -9,7 +9,7 @@ from typing import Final
 
 from app.errors import ModelFileError, ModelUnsupported
 from app.models.features import check_features, window
-from app.models.gguf import Array, Header, TensorInfo
+from app.models.gguf_header import Array, Header, TensorInfo
 from app.models.gguf_types import ValueType
 
 MAX_VOCABULARY: Final = 1_000_000

@@ -24,7 +24,7 @@ from typing import Any, Final
 from app.errors import ModelError, ModelFileError, ModelNotFound
 from app.models.adapt import Progress, adapt
 from app.models.fitness import Dimensions, check, quantisation
-from app.models.gguf import Header
+from app.models.gguf_header import Header
 from app.models.model import Model, ModelSettings, Sampling, Turn
 from app.models.room import check_room, disk_error
 from app.models.split import PART_NAME, read_model_file

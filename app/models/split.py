@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from app.errors import ModelFileError
-from app.models.gguf import Header, read_header
+from app.models.gguf import read_header
+from app.models.gguf_header import Header
 
 PART_NAME: Final = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf", re.IGNORECASE)
 MAX_PARTS: Final = 1_000

@@ -15,7 +15,7 @@ from tokenizers.models import BPE
 
 from app.errors import ModelFileError
 from app.models import pretokenizers
-from app.models.gguf import Header
+from app.models.gguf_header import Header
 
 FILE: Final = "vocabulary.json"
 SPACE: Final = "▁"

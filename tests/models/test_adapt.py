@@ -8,7 +8,8 @@ import pytest
 
 from app.inference.llama_cpp_engine import LlamaCppEngine
 from app.models.adapt import adapt
-from app.models.gguf import Header, read_header
+from app.models.gguf import read_header
+from app.models.gguf_header import Header
 from app.models.model import Turn
 from app.models.shelf import Shelf
 from app.models.split import read_model_file

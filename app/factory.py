@@ -33,6 +33,7 @@ from app.web import (
     uploads,
 )
 from app.web.fragments import Fragments
+from app.web.growing import Growing
 from app.web.state import State, state
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def create_app(settings: Settings) -> Quart:
             await verbs.recover()
             fragments = Fragments(asset_dir("templates"), asset_dir("static"))
             app.extensions["wick"] = State(
-                settings, shelf, pulls, hub, verbs, asking, pool, fragments
+                settings, shelf, pulls, hub, verbs, asking, pool, fragments, Growing(hub)
             )
             if settings.auto_pull and not shelf.models():
                 pulls.try_start(settings.default_model)

@@ -14,6 +14,7 @@ from app.chats.streams import Stream
 from app.models.catalogue import Source
 from app.models.pulls import Pull
 from app.store.chats import Chat
+from app.web.blocks import News, open_element
 from app.web.markdown import escape_text
 from app.web.shelf_facts import Card, element_key, size
 from app.web.views import MessageView, Option, group_by_day, status_line
@@ -58,12 +59,26 @@ class Fragments:
         return f'<div hx-swap-oob="beforeend:#log">{self.message(view)}</div>'
 
     def message(self, view: MessageView, *, oob: bool = False) -> str:
-        return self.render("_message.html", message=view, oob=oob)
+        return self.render("_message.html", message=view, oob="outerHTML" if oob else "")
 
-    def delta(self, stream: Stream, cursor: int) -> str:
-        """The text of a running answer from `cursor` (in characters) on."""
-        more = escape_text(stream.text[cursor:])
-        return f'<div hx-swap-oob="beforeend:#m{stream.message_id}-tail">{more}</div>'
+    def news(self, message_id: int, news: News) -> str:
+        """More of an answer that runs: the open block gives way, in one swap, or its text grows."""
+        if news.opened is not None:
+            opened = open_element(message_id, news.opened)
+            return self._instead_of_open(message_id, news.finished + opened)
+        if not news.tail:
+            return ""
+        tail = escape_text(news.tail)
+        return f'<div hx-swap-oob="beforeend:#m{message_id}-tail">{tail}</div>'
+
+    def ended(self, view: MessageView, news: News) -> str:
+        """The rest of an answer and everything around it; what is shown of it stays untouched."""
+        frame = self._instead_of_open(view.id, news.finished)
+        return frame + self.render("_message.html", message=view, oob="outerMorph")
+
+    def _instead_of_open(self, message_id: int, html: str) -> str:
+        swap = f"outerHTML target:#m{message_id}-open strip:true"
+        return f'<div hx-swap-oob="{swap}">{html}</div>'
 
     def line(self, stream: Stream) -> str:
         text = escape_text(status_line(stream))

@@ -40,7 +40,7 @@ async def _page(chat_id: str) -> Response:
         limit=here.settings.message_chars,
         sidebar=fragments.sidebar(recent, chat_id, here.hub.running_chats(user_id)),
         messages=fragments.messages(seen.views, seen.divider),
-        picker=fragments.picker(options, chosen),
+        picker=fragments.picker(chat_id, options, chosen),
         pulls=fragments.pulls(here.pulls.all(), await models_offered(here)),
         actions=fragments.actions(
             chat_id=chat_id, is_running=seen.is_running, is_deleted=seen.is_deleted

@@ -99,7 +99,8 @@ async def test_kill_9_of_the_server_loses_no_prompt_and_keeps_the_text(
     await chat.ends("interrupted")
     assert stored["text"].split()[0] in await chat.body()
     for seen in await chat.texts_seen(stored["id"]):  # what reached the page may be less or more
-        assert seen.startswith(stored["text"][:50]) or stored["text"].startswith(seen[:50])
+        ours, theirs = stored["text"].strip(), seen.strip()  # rendering drops what is around
+        assert theirs.startswith(ours[:50]) or ours.startswith(theirs[:50])
     await goes_on(chat)
 
 

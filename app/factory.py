@@ -20,7 +20,7 @@ from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 from app.paths import asset_dir
 from app.store.db import open_database
-from app.web import chats, health, live, models, pages, security, status
+from app.web import bundles, chats, compression, health, live, models, pages, security, status
 from app.web.fragments import Fragments
 from app.web.state import State, state
 
@@ -36,8 +36,9 @@ def create_app(settings: Settings) -> Quart:
     app = Quart(__name__, static_folder=str(asset_dir("static")), template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 1 << 20
     app.config["RESPONSE_TIMEOUT"] = None
+    compression.compress(app)
     security.protect(app, settings)
-    for screen in (pages, chats, models, live, status, health):
+    for screen in (bundles, pages, chats, models, live, status, health):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)
     app.register_error_handler(HTTPException, _explain)

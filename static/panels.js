@@ -1,22 +1,32 @@
-// What opens and closes: the sidebar on narrow screens, the dialog, the notice; and the page's title.
+// What opens and closes: the list of chats, the dialogs, the notice; and the page's title.
 
+const sidebar = document.getElementById("sidebar");
+const opener = document.getElementById("opener");
 const dialog = document.getElementById("dialog");
 const title = document.getElementById("title");
+const narrow = matchMedia("(max-width: 800px)");
+const isShown = () => sidebar.checkVisibility({ visibilityProperty: true });
+
+function show(isOpen) {
+  document.documentElement.dataset.list = isOpen ? "open" : "closed";
+  if (!narrow.matches) localStorage.list = isOpen ? "" : "closed";
+  opener.ariaExpanded = isOpen;
+  if (isOpen && narrow.matches) sidebar.querySelector("button").focus();
+  else opener.focus();
+}
+opener.ariaExpanded = isShown();
 
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-sidebar],[data-dialog],[data-notice]");
-  if (!button) {
-    if (!event.target.closest("#sidebar")) delete document.body.dataset.sidebar;
-    return;
-  }
-  if (button.dataset.sidebar === "open") document.body.dataset.sidebar = "open";
-  if (button.dataset.sidebar === "close") delete document.body.dataset.sidebar;
-  if (button.dataset.dialog) dialog.close();
-  if (button.dataset.notice) document.getElementById("notice").replaceChildren();
+  const button = event.target.closest("[data-sidebar],[data-opens],[data-dialog],[data-notice]");
+  const isOver = narrow.matches && isShown();
+  if (!button && isOver && !sidebar.contains(event.target)) show(false);
+  if (button?.dataset.sidebar) show(!isShown());
+  if (button?.dataset.opens) document.getElementById(button.dataset.opens).showModal();
+  if (button?.dataset.dialog) button.closest("dialog").close();
+  if (button?.dataset.notice) document.getElementById("notice").replaceChildren();
 });
-
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") delete document.body.dataset.sidebar;
+  if (event.key === "Escape" && narrow.matches && isShown()) show(false);
 });
 
 new MutationObserver(() => {

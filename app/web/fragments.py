@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import functools
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import jinja2
 from app.chats.streams import Stream
 from app.models.pulls import Pull
 from app.store.chats import Chat
+from app.web.assets import Assets
 from app.web.markdown import escape_text
 from app.web.views import MessageView, Option, group_by_day, status_line
 
@@ -21,7 +20,7 @@ class Fragments:
     """Renders templates. With `oob` a piece replaces its namesake on the page."""
 
     def __init__(self, templates: Path, static: Path) -> None:
-        self._static = static
+        self.assets = Assets(static)
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(templates),
             autoescape=True,
@@ -29,16 +28,10 @@ class Fragments:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals["asset"] = self._asset
+        self._environment.globals["asset"] = self.assets.address
 
     def render(self, template: str, **values: object) -> str:
         return self._environment.get_template(template).render(**values)
-
-    @functools.cache  # noqa: B019 - one instance per server, few names
-    def _asset(self, name: str) -> str:
-        """The address of a static file, with its content's hash so that it can be cached."""
-        digest = hashlib.sha256((self._static / name).read_bytes()).hexdigest()[:12]
-        return f"/static/{name}?v={digest}"
 
     def messages(self, views: Sequence[MessageView], divider: int | None) -> str:
         """The inside of the log. The model does not see what stands above message `divider`."""

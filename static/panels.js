@@ -6,6 +6,7 @@ const dialog = document.getElementById("dialog");
 const title = document.getElementById("title");
 const narrow = matchMedia("(max-width: 800px)");
 const isShown = () => sidebar.checkVisibility({ visibilityProperty: true });
+const isOver = () => narrow.matches && isShown() && !document.querySelector("dialog[open]");
 
 function show(isOpen) {
   document.documentElement.dataset.list = isOpen ? "open" : "closed";
@@ -18,15 +19,14 @@ opener.ariaExpanded = isShown();
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-sidebar],[data-opens],[data-dialog],[data-notice]");
-  const isOver = narrow.matches && isShown();
-  if (!button && isOver && !sidebar.contains(event.target)) show(false);
+  if (!button && isOver() && !sidebar.contains(event.target)) show(false);
   if (button?.dataset.sidebar) show(!isShown());
   if (button?.dataset.opens) document.getElementById(button.dataset.opens).showModal();
   if (button?.dataset.dialog) button.closest("dialog").close();
   if (button?.dataset.notice) document.getElementById("notice").replaceChildren();
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && narrow.matches && isShown()) show(false);
+  if (event.key === "Escape" && isOver()) show(false);
 });
 
 new MutationObserver(() => {

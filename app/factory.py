@@ -22,6 +22,7 @@ from app.paths import asset_dir
 from app.store.db import open_database
 from app.web import bundles, chats, compression, health, live, models, pages, security, status
 from app.web.fragments import Fragments
+from app.web.growing import Growing
 from app.web.state import State, state
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def create_app(settings: Settings) -> Quart:
             await verbs.recover()
             fragments = Fragments(asset_dir("templates"), asset_dir("static"))
             app.extensions["wick"] = State(
-                settings, shelf, pulls, hub, verbs, asking, pool, fragments
+                settings, shelf, pulls, hub, verbs, asking, pool, fragments, Growing(hub)
             )
             if settings.auto_pull and not shelf.models():
                 pulls.start(settings.default_model)

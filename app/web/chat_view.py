@@ -9,18 +9,19 @@ from app.chats.context import first_seen
 from app.chats.streams import Stream
 from app.store.chats import Chat
 from app.store.messages import Message
+from app.web.blocks import Blocks, Place
 from app.web.state import State
 from app.web.views import MessageView, Option, present
 
 
 @dataclass(frozen=True, slots=True)
 class ChatView:
-    """A chat at one moment. `cursors`: how much text of each running answer is in its view."""
+    """A chat at one moment. `places`: how much of each running answer is in its view."""
 
     chat: Chat | None
     title: str
     views: list[MessageView]
-    cursors: dict[int, int]
+    places: dict[int, tuple[Blocks, Place]]
     divider: int | None
     is_running: bool
     is_deleted: bool
@@ -30,11 +31,12 @@ async def look_at(here: State, user_id: int, chat_id: str) -> ChatView:
     """Reads the stored path, then joins the live streams to it without waiting in between."""
     chat, path, streams = await _read(here, user_id, chat_id)
     asked, dropped = _last_read(path, streams)
+    live = {number: (s, here.growing.blocks(s)) for number, s in streams.items()}
     return ChatView(
         chat=chat,
         title=chat.title if chat else "New chat",
-        views=[present(message, streams.get(message.id)) for message in path],
-        cursors={message_id: len(stream.text) for message_id, stream in streams.items()},
+        views=[present(message, live.get(message.id)) for message in path],
+        places={number: (blocks, blocks.place) for number, (_, blocks) in live.items()},
         divider=first_seen(asked, dropped),
         is_running=here.hub.stream_of_chat(chat_id) is not None,
         is_deleted=chat is not None and chat.deleted_at is not None,

@@ -14,6 +14,7 @@ from app.inference.pool import Pool
 from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 from app.web.fragments import Fragments
+from app.web.growing import Growing
 
 LOCAL_USER = 1
 
@@ -30,6 +31,7 @@ class State:
     asking: Asking
     pool: Pool
     fragments: Fragments
+    growing: Growing
     is_closing: bool = field(default=False)
 
 

@@ -34,12 +34,22 @@ class Fragments:
     def render(self, template: str, **values: object) -> str:
         return self._environment.get_template(template).render(**values)
 
-    def messages(self, views: Sequence[MessageView], divider: int | None) -> str:
-        """The inside of the log. The model does not see what stands above message `divider`."""
-        return self.render("_messages.html", messages=views, divider=divider)
+    def messages(self, views: Sequence[MessageView], divider: int | None, earlier: int) -> str:
+        """The inside of the log. The model does not see what stands above message `divider`.
 
-    def log(self, views: Sequence[MessageView], divider: int | None) -> str:
-        return f'<div hx-swap-oob="innerHTML:#log">{self.messages(views, divider)}</div>'
+        earlier: how many messages stand before these.
+        """
+        return self.render("_messages.html", messages=views, divider=divider, earlier=earlier)
+
+    def log(self, views: Sequence[MessageView], divider: int | None, earlier: int) -> str:
+        inside = self.messages(views, divider, earlier)
+        return f'<div hx-swap-oob="innerHTML:#log">{inside}</div>'
+
+    def prepended(self, views: Sequence[MessageView], divider: int | None, earlier: int) -> str:
+        """Messages that stand before those on the page, in the place of the way to them."""
+        inside = self.messages(views, divider, earlier)
+        gone = '<div hx-swap-oob="delete:#earlier"></div>'
+        return f'{gone}<div hx-swap-oob="afterbegin:#log">{inside}</div>'
 
     def appended(self, view: MessageView) -> str:
         return f'<div hx-swap-oob="beforeend:#log">{self.message(view)}</div>'

@@ -12,6 +12,7 @@ import json
 import logging
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from quart import Blueprint, websocket
@@ -23,6 +24,7 @@ from app.web.blocks import Blocks, Place
 from app.web.chat_view import ChatView, look_at, models_offered, picker_options
 from app.web.state import State, current_user, state
 from app.web.views import Key, MessageView, key_of, present_live
+from app.web.window import PART
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("live", __name__)
@@ -35,6 +37,7 @@ FAREWELL = 2.0
 MESSAGES_AT_ONCE = 30
 MESSAGES_A_SECOND = 5.0
 ERROR, POLICY = 1011, 1008
+NOT_UNDERSTOOD = "Wick did not understand this message. Reload the page, please."
 
 
 class Gone(Exception):
@@ -68,6 +71,8 @@ class Tab:
     user_id: int
     chat_id: str
     subscription: Subscription
+    first: int | None = None
+    wants_earlier: bool = False
     title: str = ""
     keys: dict[int, Key] = field(default_factory=dict)
     places: dict[int, tuple[Blocks, Place]] = field(default_factory=dict)
@@ -105,7 +110,7 @@ class Tab:
 
     async def greet(self, version: str) -> None:
         """The first frame: whatever the page, made at `version`, cannot know yet."""
-        view = await look_at(self.here, self.user_id, self.chat_id)
+        view = await look_at(self.here, self.user_id, self.chat_id, self.first)
         frame = ""
         if version != self.here.hub.version:
             frame = self._whole(view) + await self._sidebar() + await self._models()
@@ -121,6 +126,9 @@ class Tab:
         if subscription.messages:
             subscription.messages = False
             parts.append(await self._changes())
+        if self.wants_earlier:
+            self.wants_earlier = False
+            parts.append(await self._earlier())
         if subscription.sidebar:
             subscription.sidebar = False
             parts.append(await self._sidebar())
@@ -146,7 +154,7 @@ class Tab:
 
     async def _changes(self) -> str:
         """Messages that are new or have ended; everything, when another path is shown."""
-        view = await look_at(self.here, self.user_id, self.chat_id)
+        view = await look_at(self.here, self.user_id, self.chat_id, self.first)
         shown, fragments = list(self.keys), self.here.fragments
         is_same = [v.id for v in view.views[: len(shown)]] == shown
         if not is_same or view.divider != self.divider:
@@ -177,7 +185,19 @@ class Tab:
         return self.here.fragments.message(view, oob=True)
 
     def _whole(self, view: ChatView) -> str:
-        return self.here.fragments.log(view.views, view.divider) + self._frame_of(view, always=True)
+        log = self.here.fragments.log(view.views, view.divider, view.earlier)
+        return log + self._frame_of(view, always=True)
+
+    async def _earlier(self) -> str:
+        """The messages before those that the page holds."""
+        view = await look_at(self.here, self.user_id, self.chat_id, self.first, more=PART)
+        ids = [v.id for v in view.views]
+        if self.first not in ids or self.first == view.first:
+            return ""  # another path is shown by now, which is news of its own; or there are none
+        older = view.views[: ids.index(self.first)]
+        self.keys = {v.id: v.key for v in older} | self.keys
+        self.first = view.first
+        return self.here.fragments.prepended(older, view.divider, view.earlier)
 
     def _frame_of(self, view: ChatView, *, always: bool = False) -> str:
         """What stands around the messages and depends on them: title and buttons."""
@@ -198,7 +218,7 @@ class Tab:
         return "".join(self.here.fragments.message(v, oob=True) for v in view.views if v.is_live)
 
     def _remember(self, view: ChatView) -> None:
-        self.title, self.divider = view.title, view.divider
+        self.title, self.divider, self.first = view.title, view.divider, view.first
         self.keys = {v.id: v.key for v in view.views}
         self.places = dict(view.places)
         self.actions = (view.is_running, view.is_deleted)
@@ -232,7 +252,11 @@ class Tab:
     async def _take(self, data: str | bytes) -> None:
         client_id = ""
         try:
-            prompt = parse_prompt(data, self.user_id, self.chat_id)
+            values = parse(data)
+            if "earlier" in values:
+                self._look_back(values["earlier"])
+                return
+            prompt = prompt_in(values, self.user_id, self.chat_id)
             client_id = prompt.client_id
             await self.here.asking.submit(prompt)
         except WickError as error:
@@ -243,6 +267,12 @@ class Tab:
         else:
             self._reply(client_id, accepted=True, text="")
 
+    def _look_back(self, before: object) -> None:
+        """The person scrolls to what stands before the messages that the page holds."""
+        if before == str(self.first):  # it may be asked twice before the answer is there
+            self.wants_earlier = True
+            self.subscription.notify(urgent=True)
+
     def _reply(self, client_id: str, *, accepted: bool, text: str) -> None:
         fragments = self.here.fragments
         reply = fragments.reply(client_id, accepted=accepted, next_id=secrets.token_hex(16))
@@ -250,18 +280,29 @@ class Tab:
         self.subscription.notify(urgent=True)
 
 
-def parse_prompt(data: str | bytes, user_id: int, chat_id: str) -> Prompt:
-    """The prompt in one message of the composer. Raises ChatError when it is not one."""
+def parse(data: str | bytes) -> dict[str, object]:
+    """What a form sent. Raises ChatError when it is not that."""
     try:
         values = json.loads(data)
-        text, client_id, model = values["text"], values["client_id"], values.get("model", "")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ChatError("Wick did not understand this message. Reload the page, please.") from error
-    if not all(isinstance(value, str) for value in (text, client_id, model)):
-        raise ChatError("Wick did not understand this message. Reload the page, please.")
-    if not 8 <= len(client_id) <= 64 or not client_id.isalnum():
-        raise ChatError("Wick did not understand this message. Reload the page, please.")
-    return Prompt(user_id=user_id, chat_id=chat_id, text=text, client_id=client_id, model=model)
+    except (ValueError, RecursionError) as error:
+        raise ChatError(NOT_UNDERSTOOD) from error
+    if not isinstance(values, dict):
+        raise ChatError(NOT_UNDERSTOOD)
+    return values
+
+
+def prompt_in(values: Mapping[str, object], user_id: int, chat_id: str) -> Prompt:
+    """The prompt in what the composer sent. Raises ChatError when there is none."""
+    text, client_id, model = (values.get(name) for name in ("text", "client_id", "model"))
+    if not isinstance(text, str) or not isinstance(client_id, str):
+        raise ChatError(NOT_UNDERSTOOD)
+    if not isinstance(model, str | None) or not 8 <= len(client_id) <= 64:
+        raise ChatError(NOT_UNDERSTOOD)
+    if not client_id.isalnum():
+        raise ChatError(NOT_UNDERSTOOD)
+    return Prompt(
+        user_id=user_id, chat_id=chat_id, text=text, client_id=client_id, model=model or ""
+    )
 
 
 @blueprint.websocket("/chats/<chat_id>/live")
@@ -270,7 +311,8 @@ async def live(chat_id: str) -> None:
     here, user_id = state(), current_user()
     code, is_open = ERROR, False
     subscription = here.hub.subscribe(user_id, chat_id)
-    tab = Tab(here, user_id, chat_id, subscription)
+    first = websocket.args.get("first", type=int)
+    tab = Tab(here, user_id, chat_id, subscription, first)
     try:
         await here.chats.find(user_id, chat_id)
         await tab.greet(websocket.args.get("seen", ""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from quart import Blueprint, Response
+from quart import Blueprint, Response, request
 
 from app.web.chat_view import look_at, models_offered, picker_options
 from app.web.state import current_user, state
@@ -20,14 +20,16 @@ async def new_chat() -> Response:
 
 @blueprint.get("/chats/<chat_id>")
 async def chat(chat_id: str) -> Response:
-    return await _page(chat_id)
+    """`?message=ID`: the page holds that message."""
+    return await _page(chat_id, request.args.get("message", type=int))
 
 
-async def _page(chat_id: str) -> Response:
+async def _page(chat_id: str, sought: int | None = None) -> Response:
+    """`sought`: a message that the shown part must hold."""
     here = state()
     user_id = current_user()
     version = here.hub.version  # before anything is read, so that a change meanwhile is noticed
-    seen = await look_at(here, user_id, chat_id)
+    seen = await look_at(here, user_id, chat_id, sought=sought)
     recent = await here.chats.recent(user_id)
     options, chosen = await picker_options(here, seen.chat)
     fragments = here.fragments
@@ -39,7 +41,8 @@ async def _page(chat_id: str) -> Response:
         client_id=secrets.token_hex(16),
         limit=here.settings.message_chars,
         sidebar=fragments.sidebar(recent, chat_id, here.hub.running_chats(user_id)),
-        messages=fragments.messages(seen.views, seen.divider),
+        first=seen.first or "",
+        messages=fragments.messages(seen.views, seen.divider, seen.earlier),
         picker=fragments.picker(options, chosen),
         pulls=fragments.pulls(here.pulls.all(), await models_offered(here)),
         actions=fragments.actions(

@@ -52,6 +52,7 @@ def create_app(settings: Settings) -> Quart:
         pulls.listeners.append(hub.models_changed)
         async with open_database(settings.database) as db:
             pool = Pool(settings, shelf, pulls)
+            pool.listeners.append(hub.models_changed)
             asking = Asking(settings, db, shelf, pulls, pool, hub)
             verbs = Chats(db, pool, hub, asking)
             await verbs.recover()
@@ -60,7 +61,7 @@ def create_app(settings: Settings) -> Quart:
                 settings, shelf, pulls, hub, verbs, asking, pool, fragments, Growing(hub)
             )
             if settings.auto_pull and not shelf.models():
-                pulls.start(settings.default_model)
+                pulls.try_start(settings.default_model)
             yield
             await close(app)
 

@@ -7,7 +7,6 @@ at the end, so whatever is on the shelf is whole. All functions block: call them
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -22,11 +21,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
-from app.errors import DiskFull, ModelError, ModelFileError, ModelNotFound
+from app.errors import ModelError, ModelFileError, ModelNotFound
 from app.models.adapt import Progress, adapt
 from app.models.fitness import Dimensions, check, quantisation
 from app.models.gguf import Header, read_header
 from app.models.model import Model, ModelSettings, Sampling, Turn
+from app.models.room import check_room, disk_error
 from app.models.template import ChatTemplate, fallback_template
 from app.models.tokenizer import Tokenizer, save_tokenizer
 
@@ -41,8 +41,6 @@ INCOMING: Final = ".incoming-"
 REMOVED: Final = ".removed-"
 ABANDONED_AFTER: Final = 15 * 60
 """Seconds without a change after which a half-made folder is taken for the remains of a crash."""
-SPARE: Final = 64 << 20
-"""Bytes of the disk that an installation leaves free."""
 F16_BYTES: Final = 2
 """The engine keeps keys and values as 16-bit numbers."""
 
@@ -150,7 +148,7 @@ class Shelf:
             beside.replace(path)
         except OSError as error:
             beside.unlink(missing_ok=True)
-            raise _disk_error(error) from error
+            raise disk_error(error) from error
 
     def free_name(self, name: str) -> str:
         """`name`, if a model may be installed under it; else raises ModelError."""
@@ -172,19 +170,14 @@ class Shelf:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self._clean()
-            free = shutil.disk_usage(self.root).free
-            if free < size + SPARE:
-                raise DiskFull(
-                    f"There is no room for the model: it needs {(size + SPARE) / 1e6:,.0f} MB and "
-                    f"{free / 1e6:,.0f} MB are free."
-                )
+            check_room(self.root, size)
             folder = Path(tempfile.mkdtemp(prefix=INCOMING, dir=self.root))
         except OSError as error:
-            raise _disk_error(error) from error
+            raise disk_error(error) from error
         try:
             yield folder
         except OSError as error:
-            raise _disk_error(error) from error
+            raise disk_error(error) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -295,12 +288,6 @@ def file_digest(path: Path, progress: Callable[[int], None] | None = None) -> st
 
 def _one_line(text: str | None) -> str:
     return " ".join((text or "").split())[:200]
-
-
-def _disk_error(error: OSError) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull("There is no room left on the disk for the model.")
-    return ModelError(f"The model could not be written: {error.strerror or error}.")
 
 
 def _sync(path: Path) -> None:

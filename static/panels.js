@@ -1,32 +1,13 @@
-// What opens and closes: the list of chats, the dialogs, the notice; and the page's title.
+// What opens and closes over a page: its dialogs and its notice. And the page's title.
 
-const sidebar = document.getElementById("sidebar");
-const opener = document.getElementById("opener");
 const dialog = document.getElementById("dialog");
 const title = document.getElementById("title");
-const narrow = matchMedia("(max-width: 800px)");
-const isShown = () => sidebar.checkVisibility({ visibilityProperty: true });
-const isOver = () => narrow.matches && isShown() && !document.querySelector("dialog[open]");
 
-function show(isOpen) {
-  document.documentElement.dataset.list = isOpen ? "open" : "closed";
-  if (!narrow.matches) localStorage.list = isOpen ? "" : "closed";
-  opener.ariaExpanded = isOpen;
-  if (isOpen && narrow.matches) sidebar.querySelector("button").focus();
-  else opener.focus();
-}
-opener.ariaExpanded = isShown();
-
-document.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-sidebar],[data-opens],[data-dialog],[data-notice]");
-  if (!button && isOver() && !sidebar.contains(event.target)) show(false);
-  if (button?.dataset.sidebar) show(!isShown());
-  if (button?.dataset.opens) document.getElementById(button.dataset.opens).showModal();
-  if (button?.dataset.dialog) button.closest("dialog").close();
-  if (button?.dataset.notice) document.getElementById("notice").replaceChildren();
-});
-document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && isOver()) show(false);
+document.addEventListener("click", ({ target }) => {
+  const asked = target.closest("[data-opens],[data-dialog],[data-notice]")?.dataset ?? {};
+  if (asked.opens) document.getElementById(asked.opens).showModal();
+  if (asked.dialog) target.closest("dialog").close();
+  if (asked.notice) document.getElementById("notice").replaceChildren();
 });
 
 new MutationObserver(() => {

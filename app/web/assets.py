@@ -11,8 +11,8 @@ import hashlib
 from pathlib import Path
 
 SCRIPTS, STYLES = "all.js", "all.css"
-EARLY = "early.js"
-"""Runs before the first paint, so it cannot be part of the others, which wait for the page."""
+ALONE = frozenset({"early.js", "upload.js"})
+"""Not for the page of a chat, or, as the first is, not to wait until that page is there."""
 
 
 class Assets:
@@ -39,4 +39,4 @@ class Assets:
 
     def _module(self, path: Path) -> bytes:
         """In a block of its own, so that its names stay its own."""
-        return b"" if path.name == EARLY else b"{\n" + path.read_bytes() + b"}\n"
+        return b"" if path.name in ALONE else b"{\n" + path.read_bytes() + b"}\n"

@@ -13,7 +13,7 @@ from quart import Quart
 from app.config import Settings
 from app.factory import create_app
 from app.paths import asset_dir
-from app.web.assets import EARLY, SCRIPTS, STYLES, Assets
+from app.web.assets import ALONE, SCRIPTS, STYLES, Assets
 
 OWN = {"Host": "localhost:8000", "Accept-Encoding": "gzip, br"}
 STATIC = asset_dir("static")
@@ -33,7 +33,7 @@ def test_our_own_scripts_stay_small() -> None:
 def test_all_scripts_are_one_in_which_names_stay_apart() -> None:
     content = Assets(STATIC).content(SCRIPTS).decode()
     for path in STATIC.glob("*.js"):
-        assert (f"{{\n{path.read_text()}}}\n" in content) == (path.name != EARLY)
+        assert (f"{{\n{path.read_text()}}}\n" in content) == (path.name not in ALONE)
         assert not re.search(r"^(import|export)\b", path.read_text(), re.MULTILINE)
 
 

@@ -20,7 +20,20 @@ from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 from app.paths import asset_dir
 from app.store.db import open_database
-from app.web import bundles, chats, compression, health, live, models, pages, security, status
+from app.web import (
+    bundles,
+    chats,
+    compression,
+    health,
+    live,
+    model_settings,
+    models,
+    models_live,
+    pages,
+    security,
+    status,
+    uploads,
+)
 from app.web.fragments import Fragments
 from app.web.growing import Growing
 from app.web.state import State, state
@@ -37,9 +50,14 @@ def create_app(settings: Settings) -> Quart:
     app = Quart(__name__, static_folder=str(asset_dir("static")), template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 1 << 20
     app.config["RESPONSE_TIMEOUT"] = None
+    app.request_class = uploads.UploadRequest
+    app.asgi_http_class = uploads.PatientConnection
     compression.compress(app)
     security.protect(app, settings)
-    for screen in (bundles, pages, chats, models, live, status, health):
+    for screen in (
+        *(bundles, pages, chats, live, status, health),
+        *(models, model_settings, models_live, uploads),
+    ):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)
     app.register_error_handler(HTTPException, _explain)
@@ -90,7 +108,7 @@ async def close(app: Quart) -> None:
 
 
 async def _explain(error: WickError | HTTPException) -> Response:
-    """An error that has a sentence: as a notice for the page, or as a page of its own."""
+    """An error that has a sentence: as a notice, as plain text, or as a page of its own."""
     if isinstance(error, HTTPException):
         status = error.code or 500
         text = error.description or error.name
@@ -110,6 +128,8 @@ def _sentence(status: int, text: str) -> Response:
     if not has_request_context():  # an upgrade to a WebSocket: no page will show it
         return Response(text, status=status, content_type="text/plain; charset=utf-8")
     fragments = state().fragments
+    if "text/plain" in request.headers.get("Accept", ""):
+        return Response(text, status=status, content_type="text/plain; charset=utf-8")
     if request.headers.get("HX-Request"):
         html = fragments.notice(text)
     else:

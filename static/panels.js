@@ -12,8 +12,9 @@ document.addEventListener("click", ({ target }) => {
 
 new MutationObserver(() => {
   if (dialog.childElementCount && !dialog.open) dialog.showModal();
+  if (!dialog.childElementCount && dialog.open) dialog.close();
 }).observe(dialog, { childList: true });
-dialog.addEventListener("submit", () => dialog.close());
+dialog.addEventListener("submit", ({ target }) => { if (!("stays" in target.dataset)) dialog.close(); });
 dialog.addEventListener("close", () => dialog.replaceChildren());
 
 new MutationObserver(() => {

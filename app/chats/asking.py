@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import aiosqlite
 
 from app.chats.answer import Answer
+from app.chats.answer_settings import AnswerSettings, effective, remembered
 from app.chats.context import turns_of
 from app.chats.hub import Hub
 from app.chats.pending import Pending
@@ -26,6 +27,7 @@ from app.errors import (
 from app.inference.pool import Pool
 from app.inference.protocol import Generate
 from app.inference.requests import Request
+from app.models.catalogue import CATALOGUE
 from app.models.model import Sampling
 from app.models.pulls import Pulls
 from app.models.shelf import Shelf
@@ -90,9 +92,9 @@ class Asking:
             raise ChatNotFound("There is no such chat.")
         if await messages.has_client_id(self._db, prompt.chat_id, prompt.client_id):
             return
-        self._check_model(prompt.model)
+        made_with = self._settings_for(prompt.model).to_json()
         self._pool.worker(prompt.model).check_room()
-        answer_id = await self._db.write(lambda c: _save(c, prompt, text))
+        answer_id = await self._db.write(lambda c: _save(c, prompt, text, made_with))
         if answer_id is None:
             return
         stream = Stream(answer_id, prompt.chat_id, prompt.user_id, prompt.model)
@@ -109,7 +111,7 @@ class Asking:
         stream.held = False
         self._hub.chat_changed(stream.user_id, chat_id)
         try:
-            sampling = self._check_model(stream.model)
+            usual = self._settings_for(stream.model)
             path = await messages.path(self._db, chat_id, stream.message_id)
         except WickError as error:
             answer.end_unasked("failed", str(error))
@@ -117,11 +119,12 @@ class Asking:
         except BaseException:
             answer.end_unasked("failed", "Something went wrong inside Wick.")
             raise
+        made_with = remembered(path[-1].settings) or usual
         command = Generate(
             id=stream.message_id,
-            turns=turns_of(path[:-1]),
-            sampling=sampling,
-            max_tokens=self._settings.max_tokens,
+            turns=made_with.opening + turns_of(path[:-1]),
+            sampling=made_with.sampling,
+            max_tokens=made_with.max_tokens,
             chat=chat_id,
         )
         if answer.is_unwanted:  # stopped while its conversation was being read
@@ -200,15 +203,21 @@ class Asking:
             )
         return text
 
-    def _check_model(self, name: str) -> Sampling:
+    def _settings_for(self, name: str) -> AnswerSettings:
+        """What this model answers with now. Raises ModelNotFound, or another ModelError."""
         if any(pull.name == name and pull.is_running for pull in self._pulls.all()):
-            return Sampling()
+            known = CATALOGUE.get(name)
+            return AnswerSettings(
+                known.sampling if known else Sampling(), self._settings.max_tokens
+            )
         if not name:
             raise ModelNotFound("There is no model to answer yet.")
-        return self._shelf.get(name).sampling
+        return effective(self._settings, self._shelf.get(name))
 
 
-async def _save(connection: aiosqlite.Connection, prompt: Prompt, text: str) -> int | None:
+async def _save(
+    connection: aiosqlite.Connection, prompt: Prompt, text: str, made_with: str
+) -> int | None:
     """The prompt and its empty answer, at the end of the chat. The answer's id.
 
     None when this submission is saved already: it came twice at the same time.
@@ -220,6 +229,6 @@ async def _save(connection: aiosqlite.Connection, prompt: Prompt, text: str) -> 
     await chats.create(connection, chat_id, user_id, title_of(text), model, now)
     leaf_id = await chats.leaf_with_room(connection, user_id, chat_id, HELD)
     question = await messages.add_user(connection, chat_id, leaf_id, text, prompt.client_id, now)
-    answer = await messages.add_answer(connection, chat_id, question, model, now)
+    answer = await messages.add_answer(connection, chat_id, question, model, now, made_with)
     await chats.advance(connection, chat_id, answer, model, now)
     return answer

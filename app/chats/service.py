@@ -59,6 +59,15 @@ class Chats:
             raise ChatNotFound("There is no such chat.")
         self._hub.chat_changed(user_id, chat_id)
 
+    async def choose_model(self, user_id: int, chat_id: str, model: str) -> None:
+        """Remember which model the person has chosen here; a chat that is yet to begin forgets."""
+        await self.find(user_id, chat_id)
+        await self._db.write(lambda c: chats.choose_model(c, user_id, chat_id, model))
+
+    async def speed(self, model: str) -> float | None:
+        """Tokens a second of this model's latest answers, whoever's they are."""
+        return await messages.speed(self._db, model)
+
     async def delete(self, user_id: int, chat_id: str) -> None:
         """Into the trash, from where `restore` brings it back; its answers are stopped."""
         await self._asking.stop_all(user_id, chat_id)

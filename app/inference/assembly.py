@@ -24,6 +24,7 @@ from app.inference.window import Fitted, fit, reserve
 from app.models.model import Model
 from app.models.shelf import load_model
 from app.models.template import ChatTemplate
+from app.models.template_names import template_of
 
 PROGRESS_SECONDS = 0.2
 
@@ -52,7 +53,7 @@ def assemble(options: Namespace, emit: Callable[[Event], None]) -> Assembly:
     model = load_model(options.model)
     context_length = max(1, min(options.context, model.context_length))
     tokenizer = RememberingTokenizer.load(model.folder)
-    template = ChatTemplate(model.chat_template, tokenizer)
+    template = ChatTemplate(template_of(model), tokenizer)
     progress = Steadily(lambda done: emit(LoadProgress(round(done, 3))))
     engine = LlamaCppEngine(model.weights, context_length, progress)
     if engine.vocab_size != tokenizer.vocab_size:

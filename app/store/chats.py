@@ -104,6 +104,15 @@ async def advance(
     )
 
 
+async def choose_model(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, model: str
+) -> None:
+    """The chat's next answer is to be by this model, until another is chosen."""
+    await connection.execute(
+        "UPDATE chats SET model = ? WHERE id = ? AND user_id = ?", (model, chat_id, user_id)
+    )
+
+
 async def rename(connection: aiosqlite.Connection, user_id: int, chat_id: str, title: str) -> bool:
     """Whether there was such a chat."""
     cursor = await connection.execute(

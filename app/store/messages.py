@@ -17,7 +17,10 @@ Status = Literal["queued", "done", "stopped", "failed", "interrupted"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a chat. `status` is `queued` from its submission to its end, whatever happens."""
+    """One turn of a chat. `status` is `queued` from its submission to its end, whatever happens.
+
+    settings: with what an answer is made, as JSON.
+    """
 
     id: int
     chat_id: str
@@ -38,6 +41,7 @@ class Message:
     dropped: int
     created_at: float
     finished_at: float | None
+    settings: str | None = None
 
 
 def _message(row: sqlite3.Row) -> Message:
@@ -60,6 +64,17 @@ async def path(db: Database, chat_id: str, leaf_id: int | None) -> list[Message]
     """The messages from the first one down to `leaf_id`."""
     rows = await db.fetch_all(_PATH, {"leaf": leaf_id, "chat": chat_id})  # type: ignore[arg-type]
     return [_message(row) for row in rows]
+
+
+async def speed(db: Database, model: str) -> float | None:
+    """Tokens a second that each of the latest answers of this model came with, all together."""
+    row = await db.fetch_one(
+        "SELECT sum(completion_tokens) / sum(decode_seconds) AS speed FROM"
+        " (SELECT completion_tokens, decode_seconds FROM messages"
+        " WHERE model = ? AND decode_seconds > 0 ORDER BY id DESC LIMIT 5)",
+        (model,),
+    )
+    return None if row is None else row["speed"]
 
 
 _BY_CLIENT_ID = "SELECT 1 FROM messages WHERE chat_id = ? AND client_id = ?"
@@ -94,13 +109,18 @@ async def add_user(
 
 
 async def add_answer(
-    connection: aiosqlite.Connection, chat_id: str, parent_id: int, model: str, now: float
+    connection: aiosqlite.Connection,
+    chat_id: str,
+    parent_id: int,
+    model: str,
+    now: float,
+    settings: str | None = None,
 ) -> int:
     """The id of a new, empty, queued answer."""
     cursor = await connection.execute(
-        "INSERT INTO messages (chat_id, parent_id, role, text, status, model, created_at)"
-        " VALUES (?, ?, 'assistant', '', 'queued', ?, ?)",
-        (chat_id, parent_id, model, now),
+        "INSERT INTO messages (chat_id, parent_id, role, text, status, model, created_at, settings)"
+        " VALUES (?, ?, 'assistant', '', 'queued', ?, ?, ?)",
+        (chat_id, parent_id, model, now, settings),
     )
     return _new_id(cursor)
 

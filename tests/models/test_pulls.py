@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from app.errors import ModelError, PullError, PullRefused
+from app.models.model import Model
 from app.models.partial import PARTIAL
 from app.models.progress import PullProgress
-from app.models.pulls import INTERVAL, Pull, Pulls
+from app.models.pulls import Pull, Pulls
 from app.models.shelf import Shelf
 from tests.models.stub_server import Stub
 from tests.tiny_gguf import write_tiny_gguf
@@ -181,19 +182,31 @@ async def test_a_local_file_and_a_folder(pulls: Pulls, shelf: Shelf, tmp_path: P
         pulls.start(str(folder / "a-00001-of-00002.gguf"))
 
 
-async def test_listeners_hear_of_a_step_now_and_then(pulls: Pulls, server: Stub) -> None:
-    pull = await half_way(pulls, server, server.url + PATH)
+async def test_listeners_hear_of_a_step_now_and_then(pulls: Pulls) -> None:
+    over, last = asyncio.Event(), asyncio.Event()
+    task = asyncio.create_task(_never(over), name="pull x")
+    pull = Pull("x", "X", "somewhere", PullProgress("downloading", 0, 1000), task=task)
     told: list[PullProgress] = []
-    pulls.listeners.append(lambda: told.append(pull.progress))
+
+    def hear() -> None:
+        told.append(pull.progress)
+        if pull.progress.done == 999:
+            last.set()
+
+    pulls.listeners.append(hear)
     for done in range(1000):
         pulls._advance(pull, PullProgress("downloading", done, 1000))
     assert len(told) <= 1
-    for _ in range(2):
-        await asyncio.sleep(INTERVAL)  # the last step is heard of a little later, not never
-    assert told[-1].done == 999
+    await asyncio.wait_for(last.wait(), 10)  # the last step is heard of a little later, not never
     assert len(told) <= 2
     pulls._advance(pull, PullProgress("checking", 0, 1000))
     assert told[-1].stage == "checking"
+    task.cancel()
+
+
+async def _never(over: asyncio.Event) -> Model:
+    await over.wait()
+    raise AssertionError
 
 
 async def test_an_upload(pulls: Pulls, shelf: Shelf, gguf: bytes) -> None:

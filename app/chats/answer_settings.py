@@ -1,0 +1,58 @@
+"""With what an answer is made: resolved when it is asked for, and remembered with it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from app.config import Settings
+from app.models.model import Model, Sampling, Turn
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSettings:
+    """The effective settings of one answer.
+
+    max_tokens: its longest length; system_prompt: empty for none; context_length: tokens, as far
+    as they were asked for (None: the model was still on its way).
+    """
+
+    sampling: Sampling = field(default_factory=Sampling)
+    max_tokens: int = 1024
+    system_prompt: str = ""
+    context_length: int | None = None
+
+    @property
+    def opening(self) -> tuple[Turn, ...]:
+        """The turns that stand before the conversation."""
+        return (Turn("system", self.system_prompt),) if self.system_prompt else ()
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+
+def effective(settings: Settings, model: Model) -> AnswerSettings:
+    """What the next answer is made with: the person's choices for its model, else the defaults."""
+    wanted = model.settings.context_length or settings.context
+    return AnswerSettings(
+        sampling=model.default_sampling,
+        max_tokens=settings.max_tokens,
+        system_prompt=model.settings.system_prompt.strip(),
+        context_length=min(wanted, model.context_length),
+    )
+
+
+def remembered(text: str | None) -> AnswerSettings | None:
+    """The settings that a stored answer has; None when it has none that can be read."""
+    try:
+        values: dict[str, Any] = json.loads(text or "")
+        sampling = Sampling(**values.pop("sampling"))
+        return AnswerSettings(sampling=sampling, **values)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        if text:
+            log.warning("The settings of an answer cannot be read.")
+        return None

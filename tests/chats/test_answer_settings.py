@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from app.chats.answer_settings import AnswerSettings, effective, remembered
+from app.config import Settings
+from app.models.model import ModelSettings, Sampling, Turn
+from app.models.shelf import Shelf
+from tests.tiny_gguf import write_tiny_gguf
+
+
+def test_a_persons_choices_win_over_what_the_authors_recommend(tmp_path: Path) -> None:
+    shelf, settings = Shelf(tmp_path / "models"), Settings(context=4096, max_tokens=77)
+    advice = Sampling(temperature=0.3)
+    model = shelf.install(write_tiny_gguf(tmp_path / "x.gguf"), "tiny", sampling=advice)
+    usual = effective(settings, model)
+    assert usual == AnswerSettings(advice, 77, "", model.context_length)
+    assert usual.opening == ()
+    chosen = Sampling(temperature=0.0, seed=4)
+    shelf.save_settings("tiny", ModelSettings(" Be brief. ", chosen, 256))
+    made_with = effective(settings, shelf.get("tiny"))
+    assert made_with == AnswerSettings(chosen, 77, "Be brief.", 256)
+    assert made_with.opening == (Turn("system", "Be brief."),)
+
+
+def test_what_an_answer_remembers_is_read_again() -> None:
+    made_with = AnswerSettings(Sampling(seed=3), 12, "Ünïcode \n“quoted”", 512)
+    assert remembered(made_with.to_json()) == made_with
+    other = replace(made_with, context_length=None)
+    assert remembered(other.to_json()) == other
+
+
+def test_settings_that_cannot_be_read_are_none() -> None:
+    for text in (None, "", "nonsense", "[]", "{}", '{"sampling": {"speed": 1}}', '{"sampling": 3}'):
+        assert remembered(text) is None

@@ -58,6 +58,6 @@ async def test_a_chat_and_what_opens_over_it(person: Person, server: Server) -> 
 async def test_other_pages(person: Person, server: Server) -> None:
     person.expects("404")
     page = await person.context.new_page()
-    for path in ("/status", "/nothing"):
+    for path in ("/models", "/status", "/nothing"):
         await page.goto(server.origin + path)
         await is_clean(page, path)

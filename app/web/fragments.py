@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,12 +10,11 @@ import jinja2
 from app.chats.streams import Stream
 from app.models.catalogue import Source
 from app.models.pulls import Pull
-from app.store.chats import Chat
 from app.web.assets import Assets
 from app.web.blocks import News, open_element
 from app.web.markdown import escape_text
 from app.web.shelf_facts import Card, element_key, size
-from app.web.views import MessageView, Option, group_by_day, status_line
+from app.web.views import MessageView, Option, status_line
 
 
 class Fragments:
@@ -86,17 +84,6 @@ class Fragments:
     def line(self, stream: Stream) -> str:
         text = escape_text(status_line(stream))
         return f'<div hx-swap-oob="innerHTML:#m{stream.message_id}-line">{text}</div>'
-
-    def sidebar(self, chats: Sequence[Chat], current: str, running: set[str]) -> str:
-        groups = group_by_day(chats, dt.datetime.now().astimezone().date())
-        return self.render("_sidebar.html", groups=groups, current=current, running=running)
-
-    def sidebar_oob(self, chats: Sequence[Chat], current: str, running: set[str]) -> str:
-        inside = self.sidebar(chats, current, running)
-        return f'<div hx-swap-oob="innerHTML:#chats">{inside}</div>'
-
-    def rename_form(self, chat: Chat) -> str:
-        return self.render("_rename.html", chat=chat)
 
     def picker(
         self, chat_id: str, options: Sequence[Option], chosen: str, *, oob: bool = False

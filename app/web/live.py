@@ -13,6 +13,8 @@ from quart import Blueprint, websocket
 from app.chats.asking import Prompt
 from app.chats.hub import Subscription
 from app.errors import ChatError, WickError
+from app.store.lists import Cursor
+from app.web import sidebar
 from app.web.blocks import Blocks, Place
 from app.web.chat_view import ChatView, look_at, models_offered, picker_options
 from app.web.sockets import serve_tab
@@ -39,6 +41,7 @@ class Tab:
     subscription: Subscription
     first: int | None = None
     wants_earlier: bool = False
+    until: Cursor | None = None
     title: str = ""
     keys: dict[int, Key] = field(default_factory=dict)
     places: dict[int, tuple[Blocks, Place]] = field(default_factory=dict)
@@ -54,10 +57,10 @@ class Tab:
         return FRAME_SECONDS * max(1, self.here.hub.running / 4)
 
     async def greeting(self, version: str) -> str:
-        await self.here.chats.find(self.user_id, self.chat_id)
+        await self.here.chats.opened(self.user_id, self.chat_id)
         view = await look_at(self.here, self.user_id, self.chat_id, self.first)
         if version != self.here.hub.version:
-            frame = self._whole(view) + await self._sidebar() + await self._models()
+            frame = self._whole(view) + await self._sidebar(whole=True) + await self._models()
         else:
             frame = self._running(view)
         self._remember(view)
@@ -167,10 +170,21 @@ class Tab:
         self.places = dict(view.places)
         self.actions = (view.is_running, view.is_deleted)
 
-    async def _sidebar(self) -> str:
-        recent = await self.here.chats.recent(self.user_id)
-        running = self.here.hub.running_chats(self.user_id)
-        return self.here.fragments.sidebar_oob(recent, self.chat_id, running)
+    async def _sidebar(self, *, whole: bool = False) -> str:
+        """The list of chats: its beginning and the chats that changed, or all of it anew."""
+        subscription = self.subscription
+        changed, subscription.changed = subscription.changed, set()
+        if not whole and not subscription.reordered:
+            frame = await sidebar.update(self._list, changed)
+            if frame is not None:
+                return frame
+        subscription.reordered = False
+        inside, self.until = await sidebar.whole(self._list)
+        return f'<div hx-swap-oob="innerHTML:#chats">{inside}</div>'
+
+    @property
+    def _list(self) -> sidebar.Place:
+        return sidebar.Place(self.here, self.user_id, self.chat_id, self.until)
 
     async def _models(self) -> str:
         """How far pulls are; of the picker only what changed, to leave a choice alone."""
@@ -252,4 +266,6 @@ async def live(chat_id: str) -> None:
     here, user_id = state(), current_user()
     subscription = here.hub.subscribe(user_id, chat_id)
     first = websocket.args.get("first", type=int)
-    await serve_tab(here.hub, Tab(here, user_id, chat_id, subscription, first))
+    until = Cursor.parse(websocket.args.get("until", ""))
+    tab = Tab(here, user_id, chat_id, subscription, first=first, until=until)
+    await serve_tab(here.hub, tab)

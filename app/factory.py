@@ -11,8 +11,12 @@ from quart import Quart, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
 from app.chats.asking import Asking
+from app.chats.exports import Exports
 from app.chats.hub import Hub
+from app.chats.imports import Imports
+from app.chats.search import Search
 from app.chats.service import Chats
+from app.chats.trash import Trash
 from app.config import Settings
 from app.errors import WickError
 from app.inference.pool import Pool
@@ -21,15 +25,21 @@ from app.models.shelf import Shelf
 from app.paths import asset_dir
 from app.store.db import open_database
 from app.web import (
+    archive,
+    bundles,
     chats,
+    compression,
+    exchange,
     health,
     live,
     model_settings,
     models,
     models_live,
     pages,
+    search,
     security,
     status,
+    trash,
     uploads,
 )
 from app.web.fragments import Fragments
@@ -48,11 +58,14 @@ def create_app(settings: Settings) -> Quart:
     app = Quart(__name__, static_folder=str(asset_dir("static")), template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 1 << 20
     app.config["RESPONSE_TIMEOUT"] = None
-    app.request_class = uploads.UploadRequest
+    app.request_class = exchange.Request
     app.asgi_http_class = uploads.PatientConnection
+    compression.compress(app)
     security.protect(app, settings)
-    screens = (pages, chats, models, model_settings, models_live, uploads, live, status, health)
-    for screen in screens:
+    for screen in (
+        *(bundles, pages, chats, search, archive, trash, exchange),
+        *(models, model_settings, models_live, uploads, live, status, health),
+    ):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)
     app.register_error_handler(HTTPException, _explain)
@@ -67,16 +80,32 @@ def create_app(settings: Settings) -> Quart:
             pool = Pool(settings, shelf, pulls)
             pool.listeners.append(hub.models_changed)
             asking = Asking(settings, db, shelf, pulls, pool, hub)
-            verbs = Chats(db, pool, hub, asking)
+            verbs = Chats(db, hub, asking)
             await verbs.recover()
+            emptied = Trash(db, pool, hub)
+            watch = asyncio.create_task(emptied.keep_watch(), name="trash")
             fragments = Fragments(asset_dir("templates"), asset_dir("static"))
             app.extensions["wick"] = State(
-                settings, shelf, pulls, hub, verbs, asking, pool, fragments, Growing(hub)
+                settings,
+                shelf,
+                pulls,
+                hub,
+                verbs,
+                asking,
+                pool,
+                fragments,
+                Growing(hub),
+                Search(db),
+                emptied,
+                Exports(db),
+                Imports(db, hub),
             )
             if settings.auto_pull and not shelf.models():
                 pulls.try_start(settings.default_model)
             yield
+            watch.cancel()
             await close(app)
+            await asyncio.gather(watch, return_exceptions=True)
 
     return app
 

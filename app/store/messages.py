@@ -44,7 +44,7 @@ class Message:
     settings: str | None = None
 
 
-def _message(row: sqlite3.Row) -> Message:
+def message_of(row: sqlite3.Row) -> Message:
     return Message(**{key: row[key] for key in row.keys()})  # noqa: SIM118 - a Row iterates its values
 
 
@@ -63,7 +63,7 @@ WHERE m.chat_id = :chat ORDER BY path.depth DESC
 async def path(db: Database, chat_id: str, leaf_id: int | None) -> list[Message]:
     """The messages from the first one down to `leaf_id`."""
     rows = await db.fetch_all(_PATH, {"leaf": leaf_id, "chat": chat_id})  # type: ignore[arg-type]
-    return [_message(row) for row in rows]
+    return [message_of(row) for row in rows]
 
 
 async def speed(db: Database, model: str) -> float | None:

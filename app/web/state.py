@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from quart import current_app
 
 from app.chats.asking import Asking
+from app.chats.exports import Exports
 from app.chats.hub import Hub
+from app.chats.imports import Imports
+from app.chats.search import Search
 from app.chats.service import Chats
+from app.chats.trash import Trash
 from app.config import Settings
 from app.inference.pool import Pool
 from app.models.pulls import Pulls
@@ -32,6 +36,10 @@ class State:
     pool: Pool
     fragments: Fragments
     growing: Growing
+    search: Search
+    trash: Trash
+    exports: Exports
+    imports: Imports
     is_closing: bool = field(default=False)
 
 

@@ -50,14 +50,22 @@ async def test_a_chat_and_what_opens_over_it(person: Person, server: Server) -> 
     await is_clean(chat.page, "the keys")
     await chat.page.keyboard.press("Escape")
     await chat.chats.locator("li").first.hover()
-    await chat.page.get_by_role("button", name="Rename").first.click()
-    await expect(chat.page.get_by_label("Name of this chat")).to_be_focused()
-    await is_clean(chat.page, "the form to rename")
+    await chat.page.get_by_role("button", name="Menu of").first.click()
+    await expect(chat.page.get_by_role("button", name="Rename")).to_be_focused()
+    await is_clean(chat.page, "the menu of a chat")
 
 
 async def test_other_pages(person: Person, server: Server) -> None:
     person.expects("404")
     page = await person.context.new_page()
-    for path in ("/models", "/status", "/nothing"):
+    for path in (
+        "/models",
+        "/status",
+        "/search?q=axe",
+        "/archive",
+        "/trash",
+        "/exchange",
+        "/nothing",
+    ):
         await page.goto(server.origin + path)
         await is_clean(page, path)

@@ -11,6 +11,7 @@ from quart import Quart, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
 from app.chats.asking import Asking
+from app.chats.branches import Branches
 from app.chats.hub import Hub
 from app.chats.service import Chats
 from app.config import Settings
@@ -20,7 +21,7 @@ from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 from app.paths import asset_dir
 from app.store.db import open_database
-from app.web import chats, health, live, models, pages, security, status
+from app.web import chats, health, live, messages, models, pages, security, status
 from app.web.fragments import Fragments
 from app.web.state import State, state
 
@@ -37,7 +38,7 @@ def create_app(settings: Settings) -> Quart:
     app.config["MAX_CONTENT_LENGTH"] = 1 << 20
     app.config["RESPONSE_TIMEOUT"] = None
     security.protect(app, settings)
-    for screen in (pages, chats, models, live, status, health):
+    for screen in (pages, chats, messages, models, live, status, health):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)
     app.register_error_handler(HTTPException, _explain)
@@ -55,7 +56,15 @@ def create_app(settings: Settings) -> Quart:
             await verbs.recover()
             fragments = Fragments(asset_dir("templates"), asset_dir("static"))
             app.extensions["wick"] = State(
-                settings, shelf, pulls, hub, verbs, asking, pool, fragments
+                settings,
+                shelf,
+                pulls,
+                hub,
+                verbs,
+                asking,
+                Branches(db, hub, asking),
+                pool,
+                fragments,
             )
             if settings.auto_pull and not shelf.models():
                 pulls.start(settings.default_model)

@@ -38,13 +38,22 @@ class Branches:
         self._hub = hub
         self._asking = asking
 
+    async def find(self, place: Place) -> Message:
+        """The message as it is now. Raises ChatNotFound or MessageNotFound."""
+        if await chats.find(self._db, place.user_id, place.chat_id) is None:
+            raise ChatNotFound("There is no such chat.")
+        message = await branches.read(self._db, place.chat_id, place.message_id)
+        if message is None:
+            raise MessageNotFound("There is no such message in this chat.")
+        return message
+
     async def regenerate(self, place: Place, client_id: str, model: str = "") -> None:
         """Another answer beside this one, or to this prompt; by its own model or by another.
 
         The same `client_id` again changes nothing. Raises MessageNotFound, ChatBusy, and what
         `Asking.submit` raises.
         """
-        message = await self._message(place)
+        message = await self.find(place)
         by = model or message.model or await self._model_of(place)
 
         async def save(connection: aiosqlite.Connection, made_with: str) -> Saved | None:
@@ -70,7 +79,7 @@ class Branches:
         MessageNotFound, InvalidMessage, and what `Asking.submit` raises.
         """
         text = self._asking.checked(text)
-        message = await self._message(place)
+        message = await self.find(place)
         if message.role != "user":
             raise MessageNotFound("Only your own messages can be edited.")
         by = model or await self._model_of(place)
@@ -96,7 +105,7 @@ class Branches:
 
         Raises MessageNotFound, ChatBusy, and what `Asking.submit` raises.
         """
-        message = await self._message(place)
+        message = await self.find(place)
 
         async def save(connection: aiosqlite.Connection, made_with: str) -> Saved | None:
             await chats.leaf_at_rest(connection, place.user_id, place.chat_id)
@@ -164,15 +173,6 @@ class Branches:
     async def _write(self, place: Place, work: Work[None]) -> None:
         await self._asking.tasks.run(self._db.write(work), f"branches of {place.chat_id}")
         self._hub.chat_changed(place.user_id, place.chat_id)
-
-    async def _message(self, place: Place) -> Message:
-        """As it is before the change, which looks at it again."""
-        if await chats.find(self._db, place.user_id, place.chat_id) is None:
-            raise ChatNotFound("There is no such chat.")
-        message = await branches.read(self._db, place.chat_id, place.message_id)
-        if message is None:
-            raise MessageNotFound("There is no such message in this chat.")
-        return message
 
     async def _model_of(self, place: Place) -> str:
         chat = await chats.find(self._db, place.user_id, place.chat_id)

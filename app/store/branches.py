@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiosqlite
 
-from app.store.messages import Message, message_of
+from app.store.messages import Message, is_saved, message_of
 
 if TYPE_CHECKING:
     from app.store.db import Database
@@ -141,6 +141,8 @@ async def restore(connection: aiosqlite.Connection, chat_id: str, message_id: in
     if above is not None and await find(connection, chat_id, above) is None:
         return None
     for row in rows:
+        if row["client_id"] and await is_saved(connection, chat_id, row["client_id"]):
+            row["client_id"] = None  # the same wish was fulfilled again meanwhile
         names, places = ", ".join(row), ", ".join(f":{name}" for name in row)
         await connection.execute(
             f"INSERT INTO messages ({names}) VALUES ({places})",  # noqa: S608

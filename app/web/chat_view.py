@@ -6,9 +6,12 @@ import asyncio
 from dataclasses import dataclass
 
 from app.chats.context import first_seen
+from app.chats.gauge import Gauge, gauge
+from app.chats.siblings import Forks
 from app.chats.streams import Stream
 from app.store.chats import Chat
 from app.store.messages import Message
+from app.web.controls import controls_of
 from app.web.state import State
 from app.web.views import MessageView, Option, present
 
@@ -24,20 +27,25 @@ class ChatView:
     divider: int | None
     is_running: bool
     is_deleted: bool
+    gauge: Gauge | None
 
 
 async def look_at(here: State, user_id: int, chat_id: str) -> ChatView:
     """Reads the stored path, then joins the live streams to it without waiting in between."""
-    chat, path, streams = await _read(here, user_id, chat_id)
+    chat, path, streams, forks = await _read(here, user_id, chat_id)
     asked, dropped = _last_read(path, streams)
     return ChatView(
         chat=chat,
         title=chat.title if chat else "New chat",
-        views=[present(message, streams.get(message.id)) for message in path],
+        views=[
+            present(m, streams.get(m.id), controls_of(m, forks, is_last=m is path[-1]))
+            for m in path
+        ],
         cursors={message_id: len(stream.text) for message_id, stream in streams.items()},
         divider=first_seen(asked, dropped),
         is_running=here.hub.stream_of_chat(chat_id) is not None,
         is_deleted=chat is not None and chat.deleted_at is not None,
+        gauge=gauge(path),
     )
 
 
@@ -57,14 +65,14 @@ def _last_read(path: list[Message], streams: dict[int, Stream]) -> tuple[list[Me
 
 async def _read(
     here: State, user_id: int, chat_id: str
-) -> tuple[Chat | None, list[Message], dict[int, Stream]]:
+) -> tuple[Chat | None, list[Message], dict[int, Stream], Forks]:
     for _ in range(2):  # an answer may end just between its reading and the look for its stream
         chat = await here.chats.find(user_id, chat_id)
-        path = await here.chats.messages(chat)
+        path, forks = await here.chats.messages(chat), await here.chats.siblings(chat)
         streams = {m.id: s for m in path if (s := here.hub.stream(m.id)) is not None}
         if not any(m.status == "queued" and m.id not in streams for m in path):
             break
-    return chat, path, streams
+    return chat, path, streams, forks
 
 
 async def picker_options(here: State, chat: Chat | None) -> tuple[list[Option], str]:
@@ -76,6 +84,12 @@ async def picker_options(here: State, chat: Chat | None) -> tuple[list[Option], 
     names = [option.name for option in options]
     wanted = [chat.model if chat else "", here.settings.default_model, *names]
     return options, next((name for name in wanted if name in names), "")
+
+
+async def models_ready(here: State) -> list[Option]:
+    """The models that can answer now."""
+    models = await asyncio.to_thread(here.shelf.models)
+    return [Option(model.name, model.title) for model in models]
 
 
 async def models_offered(here: State) -> str | None:

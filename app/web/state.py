@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from quart import current_app
 
 from app.chats.asking import Asking
+from app.chats.branches import Branches
 from app.chats.hub import Hub
 from app.chats.service import Chats
 from app.config import Settings
@@ -28,6 +29,7 @@ class State:
     hub: Hub
     chats: Chats
     asking: Asking
+    branches: Branches
     pool: Pool
     fragments: Fragments
     is_closing: bool = field(default=False)

@@ -12,9 +12,10 @@ from markupsafe import Markup
 from app.chats.streams import Stream
 from app.store.chats import Chat
 from app.store.messages import Message
+from app.web.controls import Controls, figures_of, short_figures
 from app.web.markdown import escape_text, render_markdown
 
-Key = tuple[str, bool, bool]
+Key = tuple[str, bool, bool, Controls | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class MessageView:
     """One message as shown. `is_live`: its text still grows, in an element of its own.
 
     line: what is happening or how it ended, a few words; note: figures about a finished answer;
-    may_return: its question can still be taken back.
+    may_return: its question can still be taken back; controls: what may be done
+    with it, nothing while it is written.
     """
 
     id: int
@@ -35,14 +37,18 @@ class MessageView:
     note: str
     model: str
     may_return: bool = False
+    controls: Controls | None = None
+    figures: tuple[tuple[str, str], ...] = ()
 
     @property
     def key(self) -> Key:
         """Two views of one message with the same key differ at most in the text that grew."""
-        return (self.status, self.is_live, self.may_return)
+        return (self.status, self.is_live, self.may_return, self.controls)
 
 
-def present(message: Message, stream: Stream | None) -> MessageView:
+def present(
+    message: Message, stream: Stream | None, controls: Controls | None = None
+) -> MessageView:
     """The stored message, or the live state of its answer where there is one."""
     if stream is not None:
         return present_live(stream)
@@ -55,7 +61,9 @@ def present(message: Message, stream: Stream | None) -> MessageView:
         is_live=message.status == "queued",
         body=render_markdown(message.text) if is_answer else escape_text(message.text),
         line=_ending(message),
-        note=_figures(message) if is_answer else "",
+        note=short_figures(message) if is_answer else "",
+        controls=controls,
+        figures=figures_of(message) if is_answer else (),
         model=message.model or "",
     )
 
@@ -122,14 +130,6 @@ def _ending(message: Message) -> str:
             return "Ended at the length limit"
         case _:
             return ""
-
-
-def _figures(message: Message) -> str:
-    tokens, seconds = message.completion_tokens, message.decode_seconds
-    if not tokens:
-        return ""
-    speed = f" · {tokens / seconds:.0f} a second" if seconds else ""
-    return f"{tokens} tokens{speed}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from app.paths import asset_dir
 from app.store.db import open_database
 from app.web import chats, health, live, messages, models, pages, security, status
 from app.web.fragments import Fragments
+from app.web.growing import Growing
 from app.web.state import State, state
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ def create_app(settings: Settings) -> Quart:
                 Branches(db, hub, asking),
                 pool,
                 fragments,
+                Growing(hub),
             )
             if settings.auto_pull and not shelf.models():
                 pulls.start(settings.default_model)

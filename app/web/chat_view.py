@@ -11,6 +11,7 @@ from app.chats.siblings import Forks
 from app.chats.streams import Stream
 from app.store.chats import Chat
 from app.store.messages import Message
+from app.web.blocks import Blocks, Place
 from app.web.controls import controls_of
 from app.web.state import State
 from app.web.views import MessageView, Option, present
@@ -18,12 +19,12 @@ from app.web.views import MessageView, Option, present
 
 @dataclass(frozen=True, slots=True)
 class ChatView:
-    """A chat at one moment. `cursors`: how much text of each running answer is in its view."""
+    """A chat at one moment. `places`: how much of each running answer is in its view."""
 
     chat: Chat | None
     title: str
     views: list[MessageView]
-    cursors: dict[int, int]
+    places: dict[int, tuple[Blocks, Place]]
     divider: int | None
     is_running: bool
     is_deleted: bool
@@ -34,14 +35,14 @@ async def look_at(here: State, user_id: int, chat_id: str) -> ChatView:
     """Reads the stored path, then joins the live streams to it without waiting in between."""
     chat, path, streams, forks = await _read(here, user_id, chat_id)
     asked, dropped = _last_read(path, streams)
+    live = {number: (s, here.growing.blocks(s)) for number, s in streams.items()}
     return ChatView(
         chat=chat,
         title=chat.title if chat else "New chat",
         views=[
-            present(m, streams.get(m.id), controls_of(m, forks, is_last=m is path[-1]))
-            for m in path
+            present(m, live.get(m.id), controls_of(m, forks, is_last=m is path[-1])) for m in path
         ],
-        cursors={message_id: len(stream.text) for message_id, stream in streams.items()},
+        places={number: (blocks, blocks.place) for number, (_, blocks) in live.items()},
         divider=first_seen(asked, dropped),
         is_running=here.hub.stream_of_chat(chat_id) is not None,
         is_deleted=chat is not None and chat.deleted_at is not None,

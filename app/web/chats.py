@@ -26,6 +26,18 @@ async def take_back(chat_id: str, answer_id: int) -> str:
     return escape_text(text)
 
 
+@blueprint.get("/<chat_id>/messages/<int:message_id>/text")
+async def text(chat_id: str, message_id: int) -> Response:
+    """A message as it was written, in Markdown where it is an answer."""
+    here = state()
+    path = await here.chats.messages(await _existing(chat_id))
+    found = next((message for message in path if message.id == message_id), None)
+    if found is None:
+        raise ChatNotFound("There is no such message.")
+    stream = here.hub.stream(message_id)
+    return Response(stream.text if stream else found.text, content_type="text/plain; charset=utf-8")
+
+
 @blueprint.get("/<chat_id>/name")
 async def name_form(chat_id: str) -> str:
     return state().fragments.rename_form(await _existing(chat_id))

@@ -13,6 +13,7 @@ import jinja2
 from app.chats.streams import Stream
 from app.models.pulls import Pull
 from app.store.chats import Chat
+from app.web.blocks import News, open_element
 from app.web.markdown import escape_text
 from app.web.views import MessageView, Option, group_by_day, status_line
 
@@ -51,12 +52,25 @@ class Fragments:
         return f'<div hx-swap-oob="beforeend:#log">{self.message(view)}</div>'
 
     def message(self, view: MessageView, *, oob: bool = False) -> str:
-        return self.render("_message.html", message=view, oob=oob)
+        return self.render("_message.html", message=view, oob="outerHTML" if oob else "")
 
-    def delta(self, stream: Stream, cursor: int) -> str:
-        """The text of a running answer from `cursor` (in characters) on."""
-        more = escape_text(stream.text[cursor:])
-        return f'<div hx-swap-oob="beforeend:#m{stream.message_id}-tail">{more}</div>'
+    def news(self, message_id: int, news: News) -> str:
+        """More of an answer that runs: what has been finished, then the open block or its text."""
+        target, frame = f"#m{message_id}", ""
+        if news.finished:
+            frame = f'<div hx-swap-oob="beforebegin:{target}-open">{news.finished}</div>'
+        if news.opened is not None:
+            frame += open_element(message_id, news.opened, oob=True)
+        elif news.tail:
+            tail = escape_text(news.tail)
+            frame += f'<div hx-swap-oob="beforeend:{target}-tail">{tail}</div>'
+        return frame
+
+    def ended(self, view: MessageView, news: News) -> str:
+        """The rest of an answer and everything around it; what is shown of it stays untouched."""
+        frame = self.news(view.id, news._replace(opened=None, tail=""))
+        frame += f'<div hx-swap-oob="delete:#m{view.id}-open"></div>'
+        return frame + self.render("_message.html", message=view, oob="outerMorph")
 
     def line(self, stream: Stream) -> str:
         text = escape_text(status_line(stream))

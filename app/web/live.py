@@ -19,9 +19,10 @@ from quart import Blueprint, websocket
 from app.chats.asking import Prompt
 from app.chats.hub import Subscription
 from app.errors import ChatError, WickError
+from app.web.blocks import Blocks, Place
 from app.web.chat_view import ChatView, look_at, models_offered, picker_options
 from app.web.state import State, current_user, state
-from app.web.views import Key, present_live
+from app.web.views import Key, MessageView, key_of, present_live
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("live", __name__)
@@ -69,7 +70,7 @@ class Tab:
     subscription: Subscription
     title: str = ""
     keys: dict[int, Key] = field(default_factory=dict)
-    cursors: dict[int, int] = field(default_factory=dict)
+    places: dict[int, tuple[Blocks, Place]] = field(default_factory=dict)
     divider: int | None = None
     actions: tuple[bool, bool] = (False, False)
     picker: str = ""
@@ -135,14 +136,13 @@ class Tab:
         stream, fragments = self.here.hub.stream(message_id), self.here.fragments
         if stream is None or message_id not in self.keys:
             return ""
-        cursor, self.cursors[message_id] = self.cursors.get(message_id, 0), len(stream.text)
-        view = present_live(stream)
-        if self.keys[message_id] != view.key:
-            self.keys[message_id] = view.key
-            return fragments.message(view, oob=True)
-        if cursor < len(stream.text):
-            return fragments.delta(stream, cursor)
-        return fragments.line(stream)
+        blocks = self.here.growing.blocks(stream)
+        _, place = self.places.get(message_id, (blocks, None))
+        self.places[message_id] = (blocks, blocks.place)
+        if place is None or self.keys[message_id] != key_of(stream):
+            self.keys[message_id] = key_of(stream)
+            return fragments.message(present_live(stream, blocks), oob=True)
+        return fragments.news(message_id, blocks.since(place)) or fragments.line(stream)
 
     async def _changes(self) -> str:
         """Messages that are new or have ended; everything, when another path is shown."""
@@ -154,18 +154,27 @@ class Tab:
         else:
             old, new = view.views[: len(shown)], view.views[len(shown) :]
             changed = [v for v in old if v.key != self.keys[v.id]]
-            frame = "".join(fragments.message(v, oob=True) for v in changed)
+            frame = "".join(self._changed(v) for v in changed)
             frame += "".join(fragments.appended(v) for v in new)
             frame += self._frame_of(view)
             # What was not rendered now still shows its text only up to where it was.
-            for v in (v for v in old if v not in changed and v.id in view.cursors):
-                view.cursors[v.id] = self.cursors.get(v.id, 0)
-        if self.cursors and not view.cursors:
+            for v in (v for v in old if v not in changed and v.id in view.places):
+                if v.id in self.places:
+                    view.places[v.id] = self.places[v.id]
+        if self.places and not view.places:
             frame += fragments.announcement("The answer has ended.")
-        elif view.cursors and not self.cursors:
+        elif view.places and not self.places:
             frame += fragments.announcement("The model is answering.")
         self._remember(view)
         return frame
+
+    def _changed(self, view: MessageView) -> str:
+        """A message anew; of one that has just ended only what is not on the page yet."""
+        if view.id in self.places and not view.is_live:
+            blocks, place = self.places[view.id]
+            if blocks.finish(view.text):
+                return self.here.fragments.ended(view, blocks.since(place))
+        return self.here.fragments.message(view, oob=True)
 
     def _whole(self, view: ChatView) -> str:
         return self.here.fragments.log(view.views, view.divider) + self._frame_of(view, always=True)
@@ -191,7 +200,7 @@ class Tab:
     def _remember(self, view: ChatView) -> None:
         self.title, self.divider = view.title, view.divider
         self.keys = {v.id: v.key for v in view.views}
-        self.cursors = dict(view.cursors)
+        self.places = dict(view.places)
         self.actions = (view.is_running, view.is_deleted)
 
     async def _sidebar(self) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import nh3
 from markdown_it import MarkdownIt
@@ -14,29 +17,53 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
+from app.web import formulas
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from markdown_it.token import Token
 
 LONGEST_HIGHLIGHTED = 50_000
+DEEPEST = 100
 
-_ATTRIBUTES: Mapping[str, set[str]] = {
-    "a": {"href", "title"},
-    "span": {"class"},
-    "code": {"class"},
-    "ol": {"start"},
-    "th": {"align"},
-    "td": {"align"},
-    "li": {"class"},
-    "ul": {"class"},
-    "input": {"type", "checked", "disabled", "class"},
-}
-_TAGS = {
-    "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr",
-    "input", "li", "ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead",
-    "tr", "ul",
-}  # fmt: skip
+# No id, style or data: nothing that a script of ours or htmx would act on.
+_CLEANER = nh3.Cleaner(
+    tags={
+        "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr",
+        "li", "ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead",
+        "tr", "ul",
+    } | formulas.TAGS,
+    attributes={
+        "*": set(),
+        "a": {"href"},
+        "span": {"class"},
+        "code": {"class"},
+        "ol": {"start", "dir"},
+        "th": {"align"},
+        "td": {"align"},
+        "li": {"class"},
+        "ul": {"class", "dir"},
+        "p": {"dir"},
+        "blockquote": {"dir"},
+        "table": {"dir"},
+        **{f"h{level}": {"dir"} for level in range(1, 7)},
+        **formulas.ATTRIBUTES,
+    },
+    url_schemes={"http", "https", "mailto"},
+    link_rel="noopener noreferrer nofollow",
+    set_tag_attribute_values={"a": {"target": "_blank"}},
+)  # fmt: skip
+
+# Around code that has been cleaned. In clean HTML these signs are elements, never text.
+_CODE = re.compile(r'<pre><code(?: class="language-([\w+#.-]{1,30})")?>')
+_CODE_HEAD = (
+    '<div class="code" dir="ltr"><div class="bar"><span>{language}</span>'
+    '<button type="button" class="copy">Copy</button></div>'
+    '<pre tabindex="0"><code>'
+)
+_CODE_FOOT = "</code></pre></div>"
 
 
+@functools.lru_cache(maxsize=64)
 def _highlighted(code: str, language: str, _attributes: str) -> str:
     """Pygments classes for a known language, else nothing (then it is escaped as it is)."""
     if not language or len(code) > LONGEST_HIGHLIGHTED:
@@ -46,40 +73,88 @@ def _highlighted(code: str, language: str, _attributes: str) -> str:
     except ClassNotFound:
         return ""
     spans = highlight(code, lexer, HtmlFormatter(nowrap=True))
-    return f"<pre><code>{spans}</code></pre>"
+    return f'<pre><code class="language-{escape(language)}">{spans}</code></pre>\n'
+
+
+def _image(_renderer: Any, tokens: Sequence[Token], index: int, *_: Any) -> str:
+    """A link: fetching an image would tell its server what was said."""
+    token = tokens[index]
+    address = str(token.attrs.get("src", ""))
+    return f'<a href="{escape(address)}">{escape(token.content.strip() or address)}</a>'
+
+
+def _checkbox(_renderer: Any, tokens: Sequence[Token], index: int, *_: Any) -> str:
+    """The parser takes no HTML, so this is a mark of a task list; an input would want a label."""
+    return "☑" if "checked" in tokens[index].content else "☐"
 
 
 @functools.cache
 def _parser() -> MarkdownIt:
-    # No raw HTML. No images: fetching one would tell its server what was said.
-    parser = MarkdownIt("commonmark", {"html": False, "highlight": _highlighted, "maxNesting": 20})
-    parser.enable(["table", "strikethrough"]).disable("image")
-    return parser.use(tasklists_plugin)
+    options = {"html": False, "highlight": _highlighted, "maxNesting": DEEPEST}
+    parser = MarkdownIt("commonmark", options).enable(["table", "strikethrough"])
+    parser.use(tasklists_plugin).use(formulas.formulas)
+    parser.add_render_rule("image", _image)
+    parser.add_render_rule("html_inline", _checkbox)
+    return parser
 
 
-def _aligned(html: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block of the outermost level. It ends before line `end` of the text it came from."""
+
+    end: int
+    html: Markup
+
+
+def parse_blocks(text: str, env: dict[str, Any]) -> list[Block]:
+    """`env["references"]` holds, and gets, the definitions of links. Raises what parsers raise."""
+    parser, blocks = _parser(), []
+    for group in _outermost(parser.parse(text, env)):
+        group[0].attrSet("dir", "auto")
+        html = parser.renderer.render(group, parser.options, env)
+        blocks.append(Block((group[0].map or [0, 0])[1], _clean(html)))
+    return blocks
+
+
+def count_blocks(text: str) -> int:
+    """How many blocks of the outermost level: a fraction of the work of rendering them."""
+    return sum(1 for _ in _outermost(_parser().block.parse(text, _parser(), {}, []) or []))
+
+
+def _outermost(tokens: Sequence[Token]) -> Iterator[list[Token]]:
+    group: list[Token] = []
+    for token in tokens:
+        group.append(token)
+        if token.level == 0 and token.nesting <= 0:
+            yield group
+            group = []
+
+
+def _clean(html: str) -> Markup:
     # Column alignment comes as a style attribute, which the page's policy forbids.
     for side in ("left", "center", "right"):
         html = html.replace(f'style="text-align:{side}"', f'align="{side}"')
-    return html
+    clean = _CODE.sub(lambda found: code_head(found[1] or ""), _CLEANER.clean(html).rstrip("\n"))
+    clean = clean.replace("</code></pre>", _CODE_FOOT)
+    return Markup(clean)  # noqa: S704 - cleaned by explicit lists
+
+
+def code_head(language: str) -> Markup:
+    """What stands before the code of one block."""
+    return Markup(_CODE_HEAD).format(language=language)  # noqa: S704 - a constant
+
+
+def code_foot() -> Markup:
+    return Markup(_CODE_FOOT)  # noqa: S704 - a constant
 
 
 @functools.lru_cache(maxsize=512)
 def render_markdown(text: str) -> Markup:
     """Safe HTML. Whatever goes wrong inside, the text itself is shown."""
     try:
-        html = _aligned(_parser().render(text))
+        return Markup("").join(block.html for block in parse_blocks(text, {}))
     except (RecursionError, ValueError, IndexError):
         return Markup("<p>{}</p>").format(escape(text))
-    clean = nh3.clean(
-        html,
-        tags=_TAGS,
-        attributes={tag: set(names) for tag, names in _ATTRIBUTES.items()},
-        url_schemes={"http", "https", "mailto"},
-        link_rel="noopener noreferrer nofollow",
-        set_tag_attribute_values={"a": {"target": "_blank"}, "input": {"disabled": ""}},
-    )
-    return Markup(clean)  # noqa: S704 - cleaned one line above, by explicit lists
 
 
 def escape_text(text: str) -> Markup:

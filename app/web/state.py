@@ -15,6 +15,7 @@ from app.inference.pool import Pool
 from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 from app.web.fragments import Fragments
+from app.web.growing import Growing
 
 LOCAL_USER = 1
 
@@ -32,6 +33,7 @@ class State:
     branches: Branches
     pool: Pool
     fragments: Fragments
+    growing: Growing
     is_closing: bool = field(default=False)
 
 

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from app.chats.streams import Stream
 from app.store.chats import Chat
 from app.store.messages import Message
+from app.web.blocks import Blocks, open_element
 from app.web.controls import Controls, figures_of, short_figures
 from app.web.markdown import escape_text, render_markdown
 
@@ -20,11 +21,11 @@ Key = tuple[str, bool, bool, Controls | None]
 
 @dataclass(frozen=True, slots=True)
 class MessageView:
-    """One message as shown. `is_live`: its text still grows, in an element of its own.
+    """One message as shown. `is_live`: its text still grows, and `body` ends with what is open.
 
-    line: what is happening or how it ended, a few words; note: figures about a finished answer;
-    may_return: its question can still be taken back; controls: what may be done
-    with it, nothing while it is written.
+    text: as it was written; line: what is happening or how it ended, a few words; note: figures
+    about a finished answer; may_return: its question can still be taken back; controls: what may
+    be done with it, nothing while it is written.
     """
 
     id: int
@@ -32,6 +33,7 @@ class MessageView:
     role: str
     status: str
     is_live: bool
+    text: str
     body: Markup
     line: str
     note: str
@@ -47,11 +49,11 @@ class MessageView:
 
 
 def present(
-    message: Message, stream: Stream | None, controls: Controls | None = None
+    message: Message, live: tuple[Stream, Blocks] | None, controls: Controls | None = None
 ) -> MessageView:
     """The stored message, or the live state of its answer where there is one."""
-    if stream is not None:
-        return present_live(stream)
+    if live is not None:
+        return present_live(*live)
     is_answer = message.role == "assistant"
     return MessageView(
         id=message.id,
@@ -59,6 +61,7 @@ def present(
         role=message.role,
         status=message.status,
         is_live=message.status == "queued",
+        text=message.text,
         body=render_markdown(message.text) if is_answer else escape_text(message.text),
         line=_ending(message),
         note=short_figures(message) if is_answer else "",
@@ -68,15 +71,21 @@ def present(
     )
 
 
-def present_live(stream: Stream) -> MessageView:
-    """An answer that runs, as it is now."""
+def key_of(stream: Stream) -> Key:
+    """The key of the view of an answer that runs."""
+    return (stream.status, True, stream.held, None)
+
+
+def present_live(stream: Stream, blocks: Blocks) -> MessageView:
+    """An answer that runs, as it is now, as far as its blocks were fed."""
     return MessageView(
         id=stream.message_id,
         chat_id=stream.chat_id,
         role="assistant",
         status=stream.status,
         is_live=True,
-        body=escape_text(stream.text),
+        text=stream.text,
+        body=blocks.finished + open_element(stream.message_id, blocks.open),
         line=status_line(stream),
         note="",
         model=stream.model,

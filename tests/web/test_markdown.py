@@ -70,20 +70,55 @@ def test_any_text_renders_and_cleaning_again_changes_nothing_forbidden(text: str
 def test_what_people_expect_of_markdown() -> None:
     html = render_markdown(
         "# Title\n\n1. one\n2. two\n\n- [x] done\n- [ ] open\n\n| a | b |\n|:-:|--|\n| 1 | 2 |\n\n"
-        "~~gone~~ **bold** [Wick](https://wick.example)\n\n```python\nprint('hi')\n```\n"
+        "~~gone~~ **bold** [Wick](https://wick.example) ![cat](https://e.example/cat.png)\n\n```python\nprint('hi')\n```\n"
     )
     for piece in (
-        "<h1>Title</h1>",
-        "<ol>",
-        'type="checkbox"',
+        '<h1 dir="auto">Title</h1>',
+        "<ol ",
+        "☑ done",
+        "☐ open",
         'align="center"',
         "<s>gone</s>",
         "<strong>bold</strong>",
         'target="_blank"',
         "noopener",
+        ">cat</a>",
+        '<span>python</span><button type="button" class="copy">Copy</button>',
         '<span class="nb">print</span>',
     ):
         assert piece in html
+
+
+@pytest.mark.parametrize(
+    "formula",
+    ["$E=mc^2$", "\\(a < b\\)", "$$\n\\frac{a}{b}\n$$", "so\n\\[\nx_i\n\\]\nand", "a $$x$$ b"],
+)
+def test_formulas_become_mathml(formula: str) -> None:
+    assert "<math display=" in render_markdown(formula)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It costs $5 and $10.",
+        "$5-$10, US$5 and A$6, 5$ or 6$",
+        "$5, or 6$",
+        "$HOME/$USER",
+        "$5 each, paid in $",
+        "\\$a\\$",
+        "`$x$`",
+        "$$ never closed",
+        f"${'x' * 2000}$",
+        "$\\frac{$",
+        "$\\text{<b>}$",
+    ],
+)
+def test_money_and_what_is_no_formula_stays_as_it_was_written(text: str) -> None:
+    html = render_markdown(text)
+    assert "<math" not in html
+    assert re.sub(r"[\\`]", "", text) == re.sub(r"<[^>]*>|[\\`]", "", html).replace(
+        "&lt;", "<"
+    ).replace("&gt;", ">")
 
 
 def test_unknown_languages_are_shown_as_they_are() -> None:

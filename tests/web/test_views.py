@@ -15,6 +15,7 @@ from app.models.model import Turn
 from app.paths import asset_dir
 from app.store.chats import Chat
 from app.store.messages import Message
+from app.web.blocks import Blocks
 from app.web.fragments import Fragments
 from app.web.views import group_by_day, present, status_line
 
@@ -77,7 +78,7 @@ def test_every_ending_has_its_words(changes: dict[str, str], line: str) -> None:
 )
 def test_every_live_status_has_its_words(stream: Stream, line: str) -> None:
     assert status_line(stream) == line
-    assert present(MESSAGE, stream).is_live
+    assert present(MESSAGE, (stream, Blocks())).is_live
 
 
 def test_figures_say_how_fast_it_was() -> None:

@@ -1,0 +1,232 @@
+"""An answer as blocks while it grows: what is finished, rendered once, and the one that is open.
+
+Whether a block has ended is decided on complete lines only. Once another has begun after it, no
+later text can change it, with one exception: a link may be defined further below. The open block
+is rendered again as it grows, but a large one not every time: until its turn comes the new text
+follows it as it was written. Code in a fence only grows; it gets its colours when it closes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from markupsafe import Markup, escape
+
+from app.web.markdown import (
+    code_foot,
+    code_head,
+    count_blocks,
+    parse_blocks,
+    render_markdown,
+)
+
+# Each look at a grown text earns this many characters of rendering, about a millisecond. What is
+# new earns its fourfold, so that a text which comes all at once is rendered at once.
+EARNED_A_LOOK, EARNED_A_CHARACTER = 1000, 4
+
+_FENCE = re.compile(
+    r"(?:[ \t]*\n)*(?P<mark>`{3,}(?=[^`\n]*\n)|~{3,}) *(?P<language>[\w+#.-]*)[^\n]*\n"
+)
+_MAYBE_CLOSING = re.compile(r" {0,3}[`~]*[ \t]*\Z")
+_LAST_TAGS = re.compile(r"(?:</(?:p|li|ul|ol|blockquote|td|tr|tbody|table|h[1-6])>\s*)+\Z")
+
+
+class Place(NamedTuple):
+    """How much of an answer somebody has: finished blocks, which rendering of the open one, and how
+    many characters of text after that."""
+
+    finished: int = 0
+    revision: int = 0
+    tail: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The open block: `tail` is text that follows `head`, inside of the elements `foot` closes."""
+
+    head: Markup
+    tail: str
+    foot: Markup
+
+
+class News(NamedTuple):
+    """What to do to be up to date: add `finished` before the open block, then replace that with
+    `opened` or, where it is None, add `tail` to its text."""
+
+    finished: Markup
+    opened: Open | None
+    tail: str
+
+
+class Blocks:
+    """One answer, for everybody who reads it. Give `feed` the whole text whenever it has grown."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._text = ""  # as the parser sees it: line feeds only
+        self._start = 0  # of what is not finished
+        self._looked = 0  # up to here complete lines were searched for the end of a block
+        self._credit = 0
+        self._fence: _Fence | None = None
+        self._references: dict[str, Any] = {}
+        self._finished: list[Markup] = []
+        self._revision = 0
+        self._head, self._foot = Markup(""), Markup("")
+        self._tail = slice(0, 0)
+
+    @property
+    def place(self) -> Place:
+        return Place(len(self._finished), self._revision, self._tail.stop - self._tail.start)
+
+    @property
+    def finished(self) -> Markup:
+        return Markup("").join(self._finished)
+
+    @property
+    def open(self) -> Open:
+        return Open(self._head, self._text[self._tail], self._foot)
+
+    def since(self, place: Place) -> News:
+        """What somebody at `place` does not have yet."""
+        finished = Markup("").join(self._finished[place.finished :])
+        if place.revision != self._revision:
+            return News(finished, self.open, "")
+        start = self._tail.start + place.tail
+        return News(finished, None, self._text[start : self._tail.stop])
+
+    def feed(self, text: str) -> None:
+        """`text`: the whole answer so far."""
+        grown = self._take(text, is_whole=False)
+        if not grown:
+            return
+        if self._fence is not None and not self._close(self._fence):
+            return
+        self._credit += EARNED_A_LOOK + EARNED_A_CHARACTER * grown
+        if len(self._text) - self._start > self._credit:
+            self._tail = slice(self._tail.start, len(self._text))
+            return
+        self._credit = 0
+        try:
+            self._look()
+        except (RecursionError, ValueError, IndexError):
+            self._show(Markup("<p></p>"), self._start)
+
+    def finish(self, text: str) -> bool:
+        """The answer has ended. Whether its blocks are what the whole text renders to."""
+        self._take(text, is_whole=True)
+        self._fence = None
+        try:
+            self._finish_until(len(self._text))
+        except (RecursionError, ValueError, IndexError):
+            return False
+        self._show(Markup(""), len(self._text))
+        return self.finished == render_markdown(text)
+
+    def _take(self, text: str, *, is_whole: bool) -> int:
+        end = len(text)
+        if not is_whole and text.endswith("\r"):
+            end -= 1  # perhaps the first half of a line's end
+        new = text[self._taken : end]
+        self._taken += len(new)
+        self._text += re.sub(r"\r\n?", "\n", new).replace("\0", "\ufffd")
+        return len(new)
+
+    def _look(self) -> None:
+        lines = self._text.rfind("\n") + 1
+        if lines > max(self._looked, self._start):
+            self._looked = lines
+            if count_blocks(self._text[self._start : lines]) > 1:
+                self._finish_until(lines, but=1)
+        fence = self._opened_fence()
+        if fence is not None and not self._close(fence):
+            return
+        env = {"references": dict(self._references)}
+        blocks = parse_blocks(self._text[self._start :], env)
+        self._show(Markup("").join(block.html for block in blocks), len(self._text))
+
+    def _finish_until(self, end: int, *, but: int = 0) -> None:
+        """What stands before `end` is final, except for the last `but` blocks of it."""
+        text = self._text[self._start : end]
+        env: dict[str, Any] = {"references": dict(self._references)}
+        blocks = parse_blocks(text, env)
+        blocks = blocks[: len(blocks) - but]
+        if not blocks:
+            return
+        last = blocks[-1].end if but else text.count("\n") + 1
+        for label, reference in env["references"].items():
+            if label not in self._references and reference["map"][1] <= last:
+                self._references[label] = reference
+        self._finished += [block.html for block in blocks]
+        self._start = _offset(self._text, self._start, last) if but else end
+        self._show(Markup(""), self._start)
+
+    # Code in a fence.
+
+    def _opened_fence(self) -> _Fence | None:
+        found = _FENCE.match(self._text, self._start)
+        if found is None:
+            return None
+        self._fence = _Fence(found["mark"], found.end())
+        self._show(code_head(found["language"][:30]), found.end(), code_foot())
+        return self._fence
+
+    def _close(self, fence: _Fence) -> bool:
+        """Whether the fence is closed by now; then its code is final."""
+        end = fence.find_end(self._text)
+        if end is None:
+            self._show_code(fence)
+            return False
+        self._fence = None
+        self._finish_until(end)
+        return True
+
+    def _show_code(self, fence: _Fence) -> None:
+        """Without a last line that may yet turn out to be the closing one."""
+        last = self._text.rfind("\n") + 1
+        is_held = _MAYBE_CLOSING.match(self._text, max(last, fence.start))
+        end = max(last, fence.start) if is_held else len(self._text)
+        self._tail = slice(self._tail.start, max(end, self._tail.stop))
+
+    def _show(self, head: Markup, shown: int, foot: Markup | None = None) -> None:
+        """The open block anew; text from the offset `shown` on follows it as it is."""
+        self._revision += 1
+        if foot is None:  # what follows belongs inside the last line, wherever that is
+            found = _LAST_TAGS.search(head)
+            foot = head[found.start() :] if found else Markup("")
+            head = head[: found.start()] if found else head
+        self._head, self._foot = head, foot
+        self._tail = slice(shown, shown if foot == code_foot() else len(self._text))
+
+
+@dataclass(slots=True)
+class _Fence:
+    """A fence that was opened with `mark`; its code begins at the offset `start`."""
+
+    mark: str
+    start: int
+    looked: int = 0
+
+    def find_end(self, text: str) -> int | None:
+        """The offset behind its closing line, once there is one. Complete lines only."""
+        closing = re.compile(rf"^ {{0,3}}{self.mark[0]}{{{len(self.mark)},}}[ \t]*\n", re.MULTILINE)
+        found = closing.search(text, max(self.start, self.looked))
+        if found:
+            return found.end()
+        self.looked = text.rfind("\n") + 1
+        return None
+
+
+def _offset(text: str, start: int, lines: int) -> int:
+    for _ in range(lines):
+        start = text.find("\n", start) + 1
+    return start
+
+
+def open_element(message_id: int, block: Open, *, oob: bool = False) -> Markup:
+    """The open block as it stands on the page, where it can be replaced, and its text can grow."""
+    element = '<div class="open" id="m{0}-open"{1}>{2}<span id="m{0}-tail">{3}</span>{4}</div>'
+    swap = Markup(' hx-swap-oob="outerHTML"') if oob else ""
+    parts = (message_id, swap, block.head, escape(block.tail), block.foot)
+    return Markup(element).format(*parts)  # noqa: S704 - a constant

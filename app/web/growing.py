@@ -1,0 +1,26 @@
+"""The answers that run, as blocks: each is parsed once, however many tabs look at it."""
+
+from __future__ import annotations
+
+from app.chats.hub import Hub
+from app.chats.streams import Stream
+from app.web.blocks import Blocks
+
+
+class Growing:
+    """Blocks by message id, for as long as the hub knows their streams."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._blocks: dict[int, Blocks] = {}
+
+    def blocks(self, stream: Stream) -> Blocks:
+        """Fed with all the text that there is."""
+        blocks = self._blocks.get(stream.message_id)
+        if blocks is None:
+            ended = [number for number in self._blocks if self._hub.stream(number) is None]
+            for number in ended:
+                del self._blocks[number]
+            blocks = self._blocks[stream.message_id] = Blocks()
+        blocks.feed(stream.text)
+        return blocks

@@ -137,9 +137,9 @@ class Tab:
         if stream is None or message_id not in self.keys:
             return ""
         blocks = self.here.growing.blocks(stream)
-        _, place = self.places.get(message_id, (blocks, None))
+        known, place = self.places.get(message_id, (None, None))
         self.places[message_id] = (blocks, blocks.place)
-        if place is None or self.keys[message_id] != key_of(stream):
+        if place is None or known is not blocks or self.keys[message_id] != key_of(stream):
             self.keys[message_id] = key_of(stream)
             return fragments.message(present_live(stream, blocks), oob=True)
         return fragments.news(message_id, blocks.since(place)) or fragments.line(stream)

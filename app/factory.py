@@ -12,8 +12,12 @@ from werkzeug.exceptions import HTTPException
 
 from app.chats.asking import Asking
 from app.chats.branches import Branches
+from app.chats.exports import Exports
 from app.chats.hub import Hub
+from app.chats.imports import Imports
+from app.chats.search import Search
 from app.chats.service import Chats
+from app.chats.trash import Trash
 from app.config import Settings
 from app.errors import WickError
 from app.inference.pool import Pool
@@ -21,7 +25,20 @@ from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 from app.paths import asset_dir
 from app.store.db import open_database
-from app.web import chats, health, live, messages, models, pages, security, status
+from app.web import (
+    archive,
+    chats,
+    exchange,
+    health,
+    live,
+    messages,
+    models,
+    pages,
+    search,
+    security,
+    status,
+    trash,
+)
 from app.web.fragments import Fragments
 from app.web.growing import Growing
 from app.web.state import State, state
@@ -38,8 +55,12 @@ def create_app(settings: Settings) -> Quart:
     app = Quart(__name__, static_folder=str(asset_dir("static")), template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 1 << 20
     app.config["RESPONSE_TIMEOUT"] = None
+    app.request_class = exchange.Request
     security.protect(app, settings)
-    for screen in (pages, chats, messages, models, live, status, health):
+    for screen in (
+        *(pages, chats, messages, search, archive, trash, exchange),
+        *(models, live, status, health),
+    ):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)
     app.register_error_handler(HTTPException, _explain)
@@ -53,8 +74,10 @@ def create_app(settings: Settings) -> Quart:
         async with open_database(settings.database) as db:
             pool = Pool(settings, shelf, pulls)
             asking = Asking(settings, db, shelf, pulls, pool, hub)
-            verbs = Chats(db, pool, hub, asking)
+            verbs = Chats(db, hub, asking)
             await verbs.recover()
+            emptied = Trash(db, pool, hub)
+            watch = asyncio.create_task(emptied.keep_watch(), name="trash")
             fragments = Fragments(asset_dir("templates"), asset_dir("static"))
             app.extensions["wick"] = State(
                 settings,
@@ -67,11 +90,17 @@ def create_app(settings: Settings) -> Quart:
                 pool,
                 fragments,
                 Growing(hub),
+                Search(db),
+                emptied,
+                Exports(db),
+                Imports(db, hub),
             )
             if settings.auto_pull and not shelf.models():
                 pulls.start(settings.default_model)
             yield
+            watch.cancel()
             await close(app)
+            await asyncio.gather(watch, return_exceptions=True)
 
     return app
 

@@ -21,4 +21,9 @@ new MutationObserver((changes) => {
   if (own) follows = true;
   if (follows) toEnd();
 }).observe(log, { childList: true });
-toEnd();
+// Who comes from the search looks at what was found.
+const sought = document.querySelector(".message:target");
+if (sought) {
+  follows = false;
+  sought.scrollIntoView({ block: "center" });
+} else toEnd();

@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import aiosqlite
+
 from app.chats.hub import Hub
 from app.chats.streams import Stream
 from app.errors import StoreError
 from app.inference.protocol import Delta, Failed, Finished, Prefill
 from app.inference.requests import Interrupted, Loading, Queued, RequestEvent
-from app.store import messages
+from app.store import chats, messages
 from app.store.db import Database
 from app.store.messages import Status
 from app.tasks import Tasks
@@ -112,19 +114,17 @@ class Answer:
                 "decode_seconds": finished.decode_seconds,
                 "context_length": finished.context_length or None,
             }
+
+        async def save(connection: aiosqlite.Connection) -> None:
+            await messages.finish(
+                connection, stream.message_id, status, stream.text, now, error=error, counts=counts
+            )
+            if not self.hub.is_open(stream.user_id, stream.chat_id):
+                await chats.mark(connection, stream.user_id, stream.chat_id, is_unread=True)
+
         while True:
             try:
-                await self.db.write(
-                    lambda connection: messages.finish(
-                        connection,
-                        stream.message_id,
-                        status,
-                        stream.text,
-                        now,
-                        error=error,
-                        counts=counts,
-                    )
-                )
+                await self.db.write(save)
                 break
             except StoreError as trouble:
                 log.error("Answer %d is not saved yet: %s", stream.message_id, trouble)

@@ -22,7 +22,7 @@ UNDO_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Spot:
     """A message of one of the person's chats."""
 
     user_id: int
@@ -38,57 +38,57 @@ class Branches:
         self._hub = hub
         self._asking = asking
 
-    async def find(self, place: Place) -> Message:
+    async def find(self, spot: Spot) -> Message:
         """The message as it is now. Raises ChatNotFound or MessageNotFound."""
-        if await chats.find(self._db, place.user_id, place.chat_id) is None:
+        if await chats.find(self._db, spot.user_id, spot.chat_id) is None:
             raise ChatNotFound("There is no such chat.")
-        message = await branches.read(self._db, place.chat_id, place.message_id)
+        message = await branches.read(self._db, spot.chat_id, spot.message_id)
         if message is None:
             raise MessageNotFound("There is no such message in this chat.")
         return message
 
-    async def regenerate(self, place: Place, client_id: str, model: str = "") -> None:
+    async def regenerate(self, spot: Spot, client_id: str, model: str = "") -> None:
         """Another answer beside this one, or to this prompt; by its own model or by another.
 
         The same `client_id` again changes nothing. Raises MessageNotFound, ChatBusy, and what
         `Asking.submit` raises.
         """
-        message = await self.find(place)
-        by = model or message.model or await self._model_of(place)
+        message = await self.find(spot)
+        by = model or message.model or await self._model_of(spot)
 
         async def save(connection: aiosqlite.Connection, made_with: str) -> Saved | None:
-            if await messages.is_saved(connection, place.chat_id, client_id):
+            if await messages.is_saved(connection, spot.chat_id, client_id):
                 return None
-            await chats.leaf_at_rest(connection, place.user_id, place.chat_id)
-            found = await _find(connection, place)
+            await chats.leaf_at_rest(connection, spot.user_id, spot.chat_id)
+            found = await _find(connection, spot)
             prompt = found.id if found.role == "user" else found.parent_id
             if prompt is None:
                 raise MessageNotFound("This answer has no prompt, so it cannot be asked for again.")
             answer = await messages.add_answer(
-                connection, place.chat_id, prompt, by, time.time(), made_with, client_id
+                connection, spot.chat_id, prompt, by, time.time(), made_with, client_id
             )
-            await chats.show(connection, place.chat_id, answer)
+            await chats.show(connection, spot.chat_id, answer)
             return Saved(answer)
 
-        await self._asking.answer(Wish(place.user_id, place.chat_id, by, client_id), save)
+        await self._asking.answer(Wish(spot.user_id, spot.chat_id, by, client_id), save)
 
-    async def edit(self, place: Place, text: str, client_id: str, model: str = "") -> None:
+    async def edit(self, spot: Spot, text: str, client_id: str, model: str = "") -> None:
         """Ask the prompt again in other words, on a branch of its own; the old one is kept.
 
         What is being written in the chat is stopped: it answers what was not meant. Raises
         MessageNotFound, InvalidMessage, and what `Asking.submit` raises.
         """
         text = self._asking.checked(text)
-        message = await self.find(place)
+        message = await self.find(spot)
         if message.role != "user":
             raise MessageNotFound("Only your own messages can be edited.")
-        by = model or await self._model_of(place)
+        by = model or await self._model_of(spot)
 
         async def save(connection: aiosqlite.Connection, made_with: str) -> Saved | None:
-            if await messages.is_saved(connection, place.chat_id, client_id):
+            if await messages.is_saved(connection, spot.chat_id, client_id):
                 return None
-            await chats.leaf_at_rest(connection, place.user_id, place.chat_id, is_idle=False)
-            old, now, chat_id = await _find(connection, place), time.time(), place.chat_id
+            await chats.leaf_at_rest(connection, spot.user_id, spot.chat_id, is_idle=False)
+            old, now, chat_id = await _find(connection, spot), time.time(), spot.chat_id
             prompt = await messages.add_user(
                 connection, chat_id, old.parent_id, text, client_id, now
             )
@@ -97,19 +97,19 @@ class Branches:
             return Saved(answer)
 
         await self._asking.answer(
-            Wish(place.user_id, place.chat_id, by, client_id), save, instead=True
+            Wish(spot.user_id, spot.chat_id, by, client_id), save, instead=True
         )
 
-    async def go_on(self, place: Place) -> None:
+    async def go_on(self, spot: Spot) -> None:
         """Let the model continue an answer that was cut, from its last character.
 
         Raises MessageNotFound, ChatBusy, and what `Asking.submit` raises.
         """
-        message = await self.find(place)
+        message = await self.find(spot)
 
         async def save(connection: aiosqlite.Connection, made_with: str) -> Saved | None:
-            await chats.leaf_at_rest(connection, place.user_id, place.chat_id)
-            found = await _find(connection, place)
+            await chats.leaf_at_rest(connection, spot.user_id, spot.chat_id)
+            found = await _find(connection, spot)
             if not is_cut(found):
                 raise ChatBusy("This answer is complete, so there is nothing to continue.")
             if await branches.has_children(connection, found.id):
@@ -119,63 +119,63 @@ class Branches:
             # Half a character that was cut off is not what the model said.
             text = found.text.rstrip("\ufffd")
             await messages.resume(connection, found.id, text, made_with)
-            await chats.show(connection, place.chat_id, found.id)
+            await chats.show(connection, spot.chat_id, found.id)
             return Saved(found.id, text)
 
-        await self._asking.answer(Wish(place.user_id, place.chat_id, message.model or ""), save)
+        await self._asking.answer(Wish(spot.user_id, spot.chat_id, message.model or ""), save)
 
-    async def choose(self, place: Place) -> None:
+    async def choose(self, spot: Spot) -> None:
         """Show the branch of this message, down to what was written there last."""
 
         async def choose(connection: aiosqlite.Connection) -> None:
-            await chats.leaf_at_rest(connection, place.user_id, place.chat_id, is_idle=False)
-            found = await _find(connection, place)
-            leaf = await branches.newest_leaf(connection, place.chat_id, found.id)
-            await chats.show(connection, place.chat_id, leaf)
+            await chats.leaf_at_rest(connection, spot.user_id, spot.chat_id, is_idle=False)
+            found = await _find(connection, spot)
+            leaf = await branches.newest_leaf(connection, spot.chat_id, found.id)
+            await chats.show(connection, spot.chat_id, leaf)
 
-        await self._write(place, choose)
+        await self._write(spot, choose)
 
-    async def remove(self, place: Place) -> None:
+    async def remove(self, spot: Spot) -> None:
         """Delete this message and what follows it; what stands beside it stays, and is shown.
 
         `put_back` undoes it for an hour. Raises MessageNotFound, or ChatBusy.
         """
 
         async def remove(connection: aiosqlite.Connection) -> None:
-            leaf = await chats.leaf_at_rest(connection, place.user_id, place.chat_id, is_idle=False)
-            found = await _find(connection, place)
+            leaf = await chats.leaf_at_rest(connection, spot.user_id, spot.chat_id, is_idle=False)
+            found = await _find(connection, spot)
             if await branches.is_unfinished(connection, found.id):
                 raise ChatBusy("An answer is being written here. Wait for it, or stop it, please.")
             is_shown = await branches.is_on_path(connection, found.id, leaf)
             beside = await branches.neighbour(connection, found)
             await branches.forget_removed(connection, time.time() - UNDO_SECONDS)
-            await branches.remove(connection, place.chat_id, found.id, leaf, time.time())
+            await branches.remove(connection, spot.chat_id, found.id, leaf, time.time())
             if is_shown and beside is not None:
-                leaf = await branches.newest_leaf(connection, place.chat_id, beside)
+                leaf = await branches.newest_leaf(connection, spot.chat_id, beside)
             elif is_shown:
                 leaf = found.parent_id
-            await chats.show(connection, place.chat_id, leaf)
+            await chats.show(connection, spot.chat_id, leaf)
 
-        await self._write(place, remove)
+        await self._write(spot, remove)
 
-    async def put_back(self, place: Place) -> None:
+    async def put_back(self, spot: Spot) -> None:
         """Undo `remove`. Raises MessageNotFound when it is too late for that."""
 
         async def put_back(connection: aiosqlite.Connection) -> None:
-            await chats.leaf_at_rest(connection, place.user_id, place.chat_id, is_idle=False)
-            leaf = await branches.restore(connection, place.chat_id, place.message_id)
+            await chats.leaf_at_rest(connection, spot.user_id, spot.chat_id, is_idle=False)
+            leaf = await branches.restore(connection, spot.chat_id, spot.message_id)
             if leaf is None:
                 raise MessageNotFound("It is too late to undo this.")
-            await chats.show(connection, place.chat_id, leaf)
+            await chats.show(connection, spot.chat_id, leaf)
 
-        await self._write(place, put_back)
+        await self._write(spot, put_back)
 
-    async def _write(self, place: Place, work: Work[None]) -> None:
-        await self._asking.tasks.run(self._db.write(work), f"branches of {place.chat_id}")
-        self._hub.chat_changed(place.user_id, place.chat_id)
+    async def _write(self, spot: Spot, work: Work[None]) -> None:
+        await self._asking.tasks.run(self._db.write(work), f"branches of {spot.chat_id}")
+        self._hub.chat_changed(spot.user_id, spot.chat_id)
 
-    async def _model_of(self, place: Place) -> str:
-        chat = await chats.find(self._db, place.user_id, place.chat_id)
+    async def _model_of(self, spot: Spot) -> str:
+        chat = await chats.find(self._db, spot.user_id, spot.chat_id)
         return chat.model if chat else ""
 
 
@@ -188,8 +188,8 @@ def is_cut(message: Message) -> bool:
     )
 
 
-async def _find(connection: aiosqlite.Connection, place: Place) -> Message:
-    found = await branches.find(connection, place.chat_id, place.message_id)
+async def _find(connection: aiosqlite.Connection, spot: Spot) -> Message:
+    found = await branches.find(connection, spot.chat_id, spot.message_id)
     if found is None:
         raise MessageNotFound("There is no such message in this chat.")
     return found

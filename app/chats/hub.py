@@ -18,7 +18,8 @@ class Subscription:
     """One open tab. The hub sets what is stale; the tab's sender clears it when it has shown it.
 
     wake: something is stale. urgent: it should be shown without waiting for more. messages: the
-    list of messages changed. sidebar, models: those parts did. streams: ids of answers with news.
+    list of messages changed. sidebar, models: those parts did; changed: ids of the chats that the
+    sidebar's change is about, or reordered: too many. streams: ids of answers with news.
     closing: a WebSocket close code once the tab must go.
     """
 
@@ -28,6 +29,8 @@ class Subscription:
     urgent: asyncio.Event = field(default_factory=asyncio.Event)
     messages: bool = False
     sidebar: bool = False
+    changed: set[str] = field(default_factory=set)
+    reordered: bool = False
     models: bool = False
     streams: set[int] = field(default_factory=set)
     replies: list[str] = field(default_factory=list)
@@ -101,8 +104,22 @@ class Hub:
         for subscription in self._subscriptions:
             if subscription.user_id == user_id:
                 subscription.sidebar = True
+                subscription.changed.add(chat_id)
                 subscription.messages |= subscription.chat_id == chat_id
                 subscription.notify(urgent=subscription.messages)
+
+    def chats_changed(self, user_id: int) -> None:
+        """Many chats came or went at once."""
+        self._changes += 1
+        for subscription in self._subscriptions:
+            if subscription.user_id == user_id:
+                subscription.sidebar = subscription.reordered = True
+                subscription.messages = True
+                subscription.notify()
+
+    def is_open(self, user_id: int, chat_id: str) -> bool:
+        """Whether any tab of this person shows this chat."""
+        return any(s.user_id == user_id and s.chat_id == chat_id for s in self._subscriptions)
 
     def models_changed(self) -> None:
         """A model came, went, was loaded, or is on its way."""

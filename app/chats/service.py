@@ -13,25 +13,23 @@ from app.chats.hub import Hub
 from app.chats.siblings import Forks
 from app.chats.titles import title_of
 from app.errors import ChatNotFound, InvalidMessage
-from app.inference.pool import Pool
-from app.store import branches, chat_settings, chats, messages
-from app.store.chats import Chat
+from app.store import branches, chat_settings, chats, lists, messages, tree
+from app.store.chats import Chat, Place
 from app.store.db import Database
+from app.store.lists import Cursor, ListName
 from app.store.messages import Message
 
 log = logging.getLogger(__name__)
-TRASH_DAYS = 30
 UNUSED_SECONDS = 86400.0
-SIDEBAR_CHATS = 200
+PAGE_CHATS = 60
 _CHAT_ID = re.compile(r"[0-9a-f]{16}")
 
 
 class Chats:
-    """The verbs rename, delete, restore and recover; and reading what is there."""
+    """The verbs rename, put, delete, restore, show and recover; and reading what is there."""
 
-    def __init__(self, db: Database, pool: Pool, hub: Hub, asking: Asking) -> None:
+    def __init__(self, db: Database, hub: Hub, asking: Asking) -> None:
         self._db = db
-        self._pool = pool
         self._hub = hub
         self._asking = asking
 
@@ -52,7 +50,21 @@ class Chats:
         return [] if chat is None else await messages.path(self._db, chat.id, chat.leaf_id)
 
     async def recent(self, user_id: int) -> list[Chat]:
-        return await chats.recent(self._db, user_id, SIDEBAR_CHATS)
+        """What the sidebar lists first; older ones are in pages after it."""
+        return (await self.page(user_id, "listed"))[0]
+
+    async def page(
+        self, user_id: int, name: ListName, after: Cursor | None = None
+    ) -> tuple[list[Chat], Cursor | None]:
+        """Part of a list, newest first, and where it goes on if there is more."""
+        return await lists.page(self._db, user_id, name, PAGE_CHATS, after)
+
+    async def down_to(self, user_id: int, last: Cursor, limit: int) -> list[Chat]:
+        """The listed chats from the newest to `last`."""
+        return await lists.down_to(self._db, user_id, last, limit)
+
+    async def those(self, user_id: int, chat_ids: set[str]) -> list[Chat]:
+        return await lists.those(self._db, user_id, chat_ids)
 
     async def rename(self, user_id: int, chat_id: str, title: str) -> None:
         """Raises InvalidMessage for an empty title, ChatNotFound."""
@@ -90,18 +102,38 @@ class Chats:
     async def delete(self, user_id: int, chat_id: str) -> None:
         """Into the trash, from where `restore` brings it back; its answers are stopped."""
         await self._asking.stop_all(user_id, chat_id)
-        await self._set_deleted(user_id, chat_id, time.time())
+        await self.put(user_id, chat_id, "deleted_at", time.time())
 
     async def restore(self, user_id: int, chat_id: str) -> None:
-        await self._set_deleted(user_id, chat_id, None)
+        await self.put(user_id, chat_id, "deleted_at", None)
 
-    async def _set_deleted(self, user_id: int, chat_id: str, when: float | None) -> None:
-        if not await self._db.write(lambda c: chats.set_deleted(c, user_id, chat_id, when)):
+    async def put(self, user_id: int, chat_id: str, place: Place, when: float | None) -> None:
+        """Pin, archive or throw away, or the way back (None). Raises ChatNotFound."""
+        if not await self._db.write(lambda c: chats.put(c, user_id, chat_id, place, when)):
             raise ChatNotFound("There is no such chat.")
         self._hub.chat_changed(user_id, chat_id)
 
+    async def opened(self, user_id: int, chat_id: str) -> None:
+        """The person looks at this chat: what is in it counts as read."""
+        chat = await self.find(user_id, chat_id)
+        if chat is not None and chat.is_unread:
+            await self._db.write(lambda c: chats.mark(c, user_id, chat_id, is_unread=False))
+            self._hub.chat_changed(user_id, chat_id)
+
+    async def show(self, user_id: int, chat_id: str, message_id: int) -> None:
+        """Show a path that goes through this message, unless an answer runs or it does already."""
+        chat = await self.find(user_id, chat_id)
+        if chat is None or self._hub.stream_of_chat(chat_id) is not None:
+            return
+        if any(message.id == message_id for message in await self.messages(chat)):
+            return
+        leaf = await tree.last_below(self._db, chat_id, message_id)
+        if leaf is not None:
+            await self._db.write(lambda c: tree.show_path(c, user_id, chat_id, leaf))
+            self._hub.chat_changed(user_id, chat_id)
+
     async def recover(self) -> None:
-        """At start: end what a crash left running, and empty the trash of what lay there long."""
+        """At start: end what a crash left running."""
         now = time.time()
         count = await self._db.write(
             lambda c: messages.interrupt_unfinished(
@@ -110,12 +142,5 @@ class Chats:
         )
         if count:
             log.warning("%d answers were interrupted when Wick ended last time.", count)
-        await self._purge(now - TRASH_DAYS * 86400)
         await self._db.write(lambda c: branches.forget_removed(c, now - UNDO_SECONDS))
         await self._db.write(lambda c: chat_settings.forget_unused(c, now - UNUSED_SECONDS))
-
-    async def _purge(self, deleted_before: float) -> None:
-        """Remove chats for good; what models keep of them goes first, so that none is left over."""
-        for chat_id in await chats.expired(self._db, deleted_before):
-            await self._pool.forget(chat_id)
-        await self._db.write(lambda c: chats.purge(c, deleted_before))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 import aiosqlite
@@ -27,32 +27,29 @@ class Chat:
     updated_at: float
     deleted_at: float | None
     title_source: Literal["words", "model", "person"] = "words"
+    pinned_at: float | None = None
+    archived_at: float | None = None
+    is_unread: int = 0
 
 
-def _chat(row: sqlite3.Row) -> Chat:
-    return Chat(**{key: row[key] for key in row.keys()})  # noqa: SIM118 - a Row iterates its values
+_NAMES = tuple(field.name for field in fields(Chat))
+
+
+def chat_of(row: sqlite3.Row) -> Chat:
+    """The chat in a whole row of the table."""
+    return Chat(**{name: row[name] for name in _NAMES})
 
 
 async def find(db: Database, user_id: int, chat_id: str) -> Chat | None:
     """The chat, also when it is in the trash."""
     row = await db.fetch_one("SELECT * FROM chats WHERE id = ? AND user_id = ?", (chat_id, user_id))
-    return None if row is None else _chat(row)
+    return None if row is None else chat_of(row)
 
 
 async def owner(db: Database, chat_id: str) -> int | None:
     """Whose chat has this id, if any has. Only for refusing ids that are taken."""
     row = await db.fetch_one("SELECT user_id FROM chats WHERE id = ?", (chat_id,))
     return None if row is None else int(row["user_id"])
-
-
-async def recent(db: Database, user_id: int, limit: int) -> list[Chat]:
-    """Newest first, without the trash."""
-    rows = await db.fetch_all(
-        "SELECT * FROM chats WHERE user_id = ? AND deleted_at IS NULL"
-        " ORDER BY updated_at DESC, id LIMIT ?",
-        (user_id, limit),
-    )
-    return [_chat(row) for row in rows]
 
 
 async def create(
@@ -126,9 +123,10 @@ async def step_back(
 async def advance(
     connection: aiosqlite.Connection, chat_id: str, leaf_id: int, model: str, now: float
 ) -> None:
-    """A new last message: the chat moves to the top, and out of the trash."""
+    """A new last message: the chat moves to the top, out of the archive and the trash."""
     await connection.execute(
-        "UPDATE chats SET leaf_id = ?, model = ?, updated_at = ?, deleted_at = NULL WHERE id = ?",
+        "UPDATE chats SET leaf_id = ?, model = ?, updated_at = ?, archived_at = NULL,"
+        " deleted_at = NULL WHERE id = ?",
         (leaf_id, model, now, chat_id),
     )
 
@@ -163,28 +161,41 @@ async def give_title(
     return cursor.rowcount > 0
 
 
-async def set_deleted(
-    connection: aiosqlite.Connection, user_id: int, chat_id: str, deleted_at: float | None
+Place = Literal["pinned_at", "archived_at", "deleted_at"]
+
+
+async def put(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, place: Place, when: float | None
 ) -> bool:
-    """Into the trash (a time) or out of it (None). Whether there was such a chat."""
+    """Pin, archive or throw away (a time), or back (None). Whether there was such a chat."""
     cursor = await connection.execute(
-        "UPDATE chats SET deleted_at = ? WHERE id = ? AND user_id = ?",
-        (deleted_at, chat_id, user_id),
+        f"UPDATE chats SET {place} = ? WHERE id = ? AND user_id = ?",  # noqa: S608 - three words
+        (when, chat_id, user_id),
     )
     return cursor.rowcount > 0
 
 
-async def expired(db: Database, deleted_before: float) -> list[str]:
-    """The ids of the chats that went into the trash before then."""
+async def mark(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, *, is_unread: bool
+) -> None:
+    await connection.execute(
+        "UPDATE chats SET is_unread = ? WHERE id = ? AND user_id = ?",
+        (int(is_unread), chat_id, user_id),
+    )
+
+
+async def expired(db: Database, deleted_before: float) -> list[tuple[int, str]]:
+    """User and id of the chats that went into the trash before then."""
     rows = await db.fetch_all(
-        "SELECT id FROM chats WHERE deleted_at IS NOT NULL AND deleted_at < ?", (deleted_before,)
+        "SELECT user_id, id FROM chats WHERE deleted_at < ?", (deleted_before,)
     )
-    return [row["id"] for row in rows]
+    return [(row["user_id"], row["id"]) for row in rows]
 
 
-async def purge(connection: aiosqlite.Connection, deleted_before: float) -> int:
-    """Remove for good what went into the trash before then. How many chats that were."""
+async def remove(connection: aiosqlite.Connection, user_id: int, chat_id: str) -> bool:
+    """For good, with its messages, if it is in the trash. Whether it was."""
     cursor = await connection.execute(
-        "DELETE FROM chats WHERE deleted_at IS NOT NULL AND deleted_at < ?", (deleted_before,)
+        "DELETE FROM chats WHERE id = ? AND user_id = ? AND deleted_at IS NOT NULL",
+        (chat_id, user_id),
     )
-    return cursor.rowcount
+    return cursor.rowcount > 0

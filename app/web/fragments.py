@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import hashlib
 from collections.abc import Sequence
@@ -12,10 +11,9 @@ import jinja2
 
 from app.chats.streams import Stream
 from app.models.pulls import Pull
-from app.store.chats import Chat
 from app.web.blocks import News, open_element
 from app.web.markdown import escape_text
-from app.web.views import MessageView, Option, group_by_day, status_line
+from app.web.views import MessageView, Option, status_line
 
 
 class Fragments:
@@ -75,17 +73,6 @@ class Fragments:
     def line(self, stream: Stream) -> str:
         text = escape_text(status_line(stream))
         return f'<div hx-swap-oob="innerHTML:#m{stream.message_id}-line">{text}</div>'
-
-    def sidebar(self, chats: Sequence[Chat], current: str, running: set[str]) -> str:
-        groups = group_by_day(chats, dt.datetime.now().astimezone().date())
-        return self.render("_sidebar.html", groups=groups, current=current, running=running)
-
-    def sidebar_oob(self, chats: Sequence[Chat], current: str, running: set[str]) -> str:
-        inside = self.sidebar(chats, current, running)
-        return f'<div hx-swap-oob="innerHTML:#chats">{inside}</div>'
-
-    def rename_form(self, chat: Chat) -> str:
-        return self.render("_rename.html", chat=chat)
 
     def picker(self, options: Sequence[Option], chosen: str, *, oob: bool = False) -> str:
         return self.render("_picker.html", options=options, chosen=chosen, oob=oob)

@@ -19,6 +19,8 @@ from quart import Blueprint, websocket
 from app.chats.asking import Prompt
 from app.chats.hub import Subscription
 from app.errors import ChatError, WickError
+from app.store.lists import Cursor
+from app.web import sidebar
 from app.web.blocks import Blocks, Place
 from app.web.chat_view import ChatView, look_at, models_offered, picker_options
 from app.web.state import State, current_user, state
@@ -68,6 +70,7 @@ class Tab:
     user_id: int
     chat_id: str
     subscription: Subscription
+    until: Cursor | None = None
     title: str = ""
     keys: dict[int, Key] = field(default_factory=dict)
     places: dict[int, tuple[Blocks, Place]] = field(default_factory=dict)
@@ -108,7 +111,7 @@ class Tab:
         view = await look_at(self.here, self.user_id, self.chat_id)
         frame = ""
         if version != self.here.hub.version:
-            frame = self._whole(view) + await self._sidebar() + await self._models()
+            frame = self._whole(view) + await self._sidebar(whole=True) + await self._models()
         else:
             frame = self._running(view)
         self._remember(view)
@@ -203,10 +206,21 @@ class Tab:
         self.places = dict(view.places)
         self.actions = (view.is_running, view.is_deleted)
 
-    async def _sidebar(self) -> str:
-        recent = await self.here.chats.recent(self.user_id)
-        running = self.here.hub.running_chats(self.user_id)
-        return self.here.fragments.sidebar_oob(recent, self.chat_id, running)
+    async def _sidebar(self, *, whole: bool = False) -> str:
+        """The list of chats: its beginning and the chats that changed, or all of it anew."""
+        subscription = self.subscription
+        changed, subscription.changed = subscription.changed, set()
+        if not whole and not subscription.reordered:
+            frame = await sidebar.update(self._list, changed)
+            if frame is not None:
+                return frame
+        subscription.reordered = False
+        inside, self.until = await sidebar.whole(self._list)
+        return f'<div hx-swap-oob="innerHTML:#chats">{inside}</div>'
+
+    @property
+    def _list(self) -> sidebar.Place:
+        return sidebar.Place(self.here, self.user_id, self.chat_id, self.until)
 
     async def _models(self) -> str:
         """How far pulls are; the picker only when its lines changed, to leave a choice alone."""
@@ -270,9 +284,10 @@ async def live(chat_id: str) -> None:
     here, user_id = state(), current_user()
     code, is_open = ERROR, False
     subscription = here.hub.subscribe(user_id, chat_id)
-    tab = Tab(here, user_id, chat_id, subscription)
+    until = Cursor.parse(websocket.args.get("until", ""))
+    tab = Tab(here, user_id, chat_id, subscription, until)
     try:
-        await here.chats.find(user_id, chat_id)
+        await here.chats.opened(user_id, chat_id)
         await tab.greet(websocket.args.get("seen", ""))
         is_open = True
         async with asyncio.TaskGroup() as group:

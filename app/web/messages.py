@@ -6,7 +6,7 @@ import secrets
 
 from quart import Blueprint, Response, request
 
-from app.chats.branches import Place
+from app.chats.branches import Spot
 from app.errors import ChatError
 from app.web.chat_view import models_ready
 from app.web.state import current_user, state
@@ -14,8 +14,8 @@ from app.web.state import current_user, state
 blueprint = Blueprint("messages", __name__, url_prefix="/chats/<chat_id>/messages/<int:message_id>")
 
 
-def _place(chat_id: str, message_id: int) -> Place:
-    return Place(current_user(), chat_id, message_id)
+def _spot(chat_id: str, message_id: int) -> Spot:
+    return Spot(current_user(), chat_id, message_id)
 
 
 @blueprint.post("/again")
@@ -26,7 +26,7 @@ async def again(chat_id: str, message_id: int) -> Response:
         raise ChatError("Wick did not understand this. Reload the page, please.")
     wish = f"beside{newest}" if newest else f"first{message_id}"
     model = request.args.get("model", "")
-    await state().branches.regenerate(_place(chat_id, message_id), wish, model)
+    await state().branches.regenerate(_spot(chat_id, message_id), wish, model)
     return Response(status=204)
 
 
@@ -34,7 +34,7 @@ async def again(chat_id: str, message_id: int) -> Response:
 async def models(chat_id: str, message_id: int) -> str:
     """Which model is to answer this time."""
     here = state()
-    message = await here.branches.find(_place(chat_id, message_id))
+    message = await here.branches.find(_spot(chat_id, message_id))
     return here.fragments.render(
         "_other_model.html",
         chat_id=chat_id,
@@ -51,7 +51,7 @@ async def edit_form(chat_id: str, message_id: int) -> str:
     return here.fragments.render(
         "_edit.html",
         chat_id=chat_id,
-        message=await here.branches.find(_place(chat_id, message_id)),
+        message=await here.branches.find(_spot(chat_id, message_id)),
         client_id=secrets.token_hex(16),
         limit=here.settings.message_chars,
     )
@@ -64,27 +64,27 @@ async def edit(chat_id: str, message_id: int) -> Response:
     if not 8 <= len(client_id) <= 64 or not client_id.isalnum():
         raise ChatError("Wick did not understand this. Reload the page, please.")
     await state().branches.edit(
-        _place(chat_id, message_id), form.get("text", ""), client_id, form.get("model", "")
+        _spot(chat_id, message_id), form.get("text", ""), client_id, form.get("model", "")
     )
     return Response(status=204)
 
 
 @blueprint.post("/go-on")
 async def go_on(chat_id: str, message_id: int) -> Response:
-    await state().branches.go_on(_place(chat_id, message_id))
+    await state().branches.go_on(_spot(chat_id, message_id))
     return Response(status=204)
 
 
 @blueprint.post("/show")
 async def show(chat_id: str, message_id: int) -> Response:
-    await state().branches.choose(_place(chat_id, message_id))
+    await state().branches.choose(_spot(chat_id, message_id))
     return Response(status=204)
 
 
 @blueprint.delete("")
 async def remove(chat_id: str, message_id: int) -> str:
     here = state()
-    await here.branches.remove(_place(chat_id, message_id))
+    await here.branches.remove(_spot(chat_id, message_id))
     undo = f"/chats/{chat_id}/messages/{message_id}/put-back"
     return here.fragments.notice("Deleted, with what followed.", undo=undo)
 
@@ -92,5 +92,5 @@ async def remove(chat_id: str, message_id: int) -> str:
 @blueprint.post("/put-back")
 async def put_back(chat_id: str, message_id: int) -> str:
     here = state()
-    await here.branches.put_back(_place(chat_id, message_id))
+    await here.branches.put_back(_spot(chat_id, message_id))
     return here.fragments.notice("")

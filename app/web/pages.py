@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 
-from quart import Blueprint, Response
+from quart import Blueprint, Response, request
 
+from app.web import sidebar
 from app.web.chat_view import look_at, models_offered, picker_options
+from app.web.sidebar import Place
 from app.web.state import current_user, state
 
 blueprint = Blueprint("pages", __name__)
@@ -20,6 +22,11 @@ async def new_chat() -> Response:
 
 @blueprint.get("/chats/<chat_id>")
 async def chat(chat_id: str) -> Response:
+    """`?message=ID` shows a path through that message."""
+    here, user_id = state(), current_user()
+    await here.chats.opened(user_id, chat_id)
+    if (message_id := request.args.get("message", type=int)) is not None:
+        await here.chats.show(user_id, chat_id, message_id)
     return await _page(chat_id)
 
 
@@ -28,7 +35,7 @@ async def _page(chat_id: str) -> Response:
     user_id = current_user()
     version = here.hub.version  # before anything is read, so that a change meanwhile is noticed
     seen = await look_at(here, user_id, chat_id)
-    recent = await here.chats.recent(user_id)
+    listed, until = await sidebar.whole(Place(here, user_id, chat_id))
     options, chosen = await picker_options(here, seen.chat)
     fragments = here.fragments
     html = fragments.render(
@@ -38,7 +45,8 @@ async def _page(chat_id: str) -> Response:
         version=version,
         client_id=secrets.token_hex(16),
         limit=here.settings.message_chars,
-        sidebar=fragments.sidebar(recent, chat_id, here.hub.running_chats(user_id)),
+        sidebar=listed,
+        until=until or "",
         messages=fragments.messages(seen.views, seen.divider),
         picker=fragments.picker(options, chosen),
         pulls=fragments.pulls(here.pulls.all(), await models_offered(here)),

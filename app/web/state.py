@@ -8,8 +8,12 @@ from quart import current_app
 
 from app.chats.asking import Asking
 from app.chats.branches import Branches
+from app.chats.exports import Exports
 from app.chats.hub import Hub
+from app.chats.imports import Imports
+from app.chats.search import Search
 from app.chats.service import Chats
+from app.chats.trash import Trash
 from app.config import Settings
 from app.inference.pool import Pool
 from app.models.pulls import Pulls
@@ -34,6 +38,10 @@ class State:
     pool: Pool
     fragments: Fragments
     growing: Growing
+    search: Search
+    trash: Trash
+    exports: Exports
+    imports: Imports
     is_closing: bool = field(default=False)
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from markupsafe import Markup
 
 from app.chats.streams import Stream
-from app.store.chats import Chat
 from app.store.messages import Message
 from app.web.blocks import Blocks, open_element
 from app.web.controls import Controls, figures_of, short_figures
@@ -139,31 +135,6 @@ def _ending(message: Message) -> str:
             return "Ended at the length limit"
         case _:
             return ""
-
-
-@dataclass(frozen=True, slots=True)
-class ChatGroup:
-    """The chats of one day or month in the sidebar."""
-
-    heading: str
-    chats: list[Chat]
-
-
-def group_by_day(chats: Sequence[Chat], today: dt.date) -> list[ChatGroup]:
-    """Chats that come newest first, under headings a person would use."""
-
-    def heading(chat: Chat) -> str:
-        day = dt.datetime.fromtimestamp(chat.updated_at).astimezone().date()
-        age = (today - day).days
-        if age <= 0:
-            return "Today"
-        if age == 1:
-            return "Yesterday"
-        if age <= 7:
-            return "Last 7 days"
-        return f"{day:%B} {day.year}"
-
-    return [ChatGroup(name, list(group)) for name, group in groupby(chats, heading)]
 
 
 @dataclass(frozen=True, slots=True)

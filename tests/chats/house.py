@@ -72,7 +72,7 @@ async def built(tmp_path: Path, shelf: Shelf, **settings: Any) -> AsyncIterator[
     async with open_database(values.database) as db:
         pool = Pool(values, shelf, pulls)
         asking = Asking(values, db, shelf, pulls, pool, hub)
-        chats = Chats(db, pool, hub, asking)
+        chats = Chats(db, hub, asking)
         runner = ScriptedRunner(slots=values.slots)
         yield House(db, hub, pool, chats, asking, Branches(db, hub, asking), runner)
         asking.close("Wick was stopped.")

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from app.chats.branches import Place
+from app.chats.branches import Spot
 from app.errors import ChatBusy, ChatNotFound, InvalidMessage, MessageNotFound, ModelNotFound
 from app.inference.protocol import Cancel, Delta, Generate, Prefill
 from app.models.model import Turn
@@ -15,8 +15,8 @@ from app.models.shelf import Shelf
 from tests.chats.house import CHAT, OTHER, House, finished, until
 
 
-def at(message_id: int, user_id: int = 1, chat_id: str = CHAT) -> Place:
-    return Place(user_id, chat_id, message_id)
+def at(message_id: int, user_id: int = 1, chat_id: str = CHAT) -> Spot:
+    return Spot(user_id, chat_id, message_id)
 
 
 async def begun(house: House) -> int:
@@ -321,14 +321,14 @@ async def test_the_next_prompt_follows_the_branch_that_is_shown(house: House) ->
     await answered(house, "due")
 
 
-Verb = Callable[[House, Place], Awaitable[None]]
+Verb = Callable[[House, Spot], Awaitable[None]]
 VERBS: list[Verb] = [
-    lambda house, place: house.branches.regenerate(place, "again001"),
-    lambda house, place: house.branches.edit(place, "words", "client99"),
-    lambda house, place: house.branches.go_on(place),
-    lambda house, place: house.branches.choose(place),
-    lambda house, place: house.branches.remove(place),
-    lambda house, place: house.branches.put_back(place),
+    lambda house, spot: house.branches.regenerate(spot, "again001"),
+    lambda house, spot: house.branches.edit(spot, "words", "client99"),
+    lambda house, spot: house.branches.go_on(spot),
+    lambda house, spot: house.branches.choose(spot),
+    lambda house, spot: house.branches.remove(spot),
+    lambda house, spot: house.branches.put_back(spot),
 ]
 
 
@@ -340,12 +340,12 @@ async def test_strangers_and_unknown_ids_reach_nothing(house: House, verb: Verb)
     house.runner.say(finished(other.id))
     await until(lambda: house.hub.stream(other.id) is None)
     before = await house.path()
-    for place in (at(ids[0], user_id=2), at(ids[0], chat_id="00000000000000ff")):
+    for spot in (at(ids[0], user_id=2), at(ids[0], chat_id="00000000000000ff")):
         with pytest.raises(ChatNotFound):
-            await verb(house, place)
-    for place in (at(999), at(other.id), at(ids[0], chat_id=OTHER)):
+            await verb(house, spot)
+    for spot in (at(999), at(other.id), at(ids[0], chat_id=OTHER)):
         with pytest.raises(MessageNotFound):
-            await verb(house, place)
+            await verb(house, spot)
     assert await house.path() == before
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import aiosqlite
@@ -10,6 +11,7 @@ import pytest
 
 from app.chats.answer_settings import remembered
 from app.chats.asking import HELD, Prompt
+from app.chats.trash import KEPT_SECONDS, Trash
 from app.errors import (
     ChatBusy,
     ChatNotFound,
@@ -25,6 +27,7 @@ from app.inference.snapshots import chat_key
 from app.models.model import ModelSettings, Sampling, Turn
 from app.models.shelf import Shelf
 from app.store import chats as chat_rows
+from app.store import messages
 from tests.chats.house import CHAT, OTHER, House, built, finished, until
 from tests.inference.scripted import ScriptedRunner
 
@@ -367,6 +370,7 @@ async def test_recovery_ends_what_a_crash_left(house: House) -> None:
 
 
 async def test_kv_states_go_with_their_chat_and_not_before(house: House, tmp_path: Path) -> None:
+    trash = Trash(house.db, house.pool, house.hub)
     state, other = (tmp_path / "kv" / "model" / f"{chat_key(chat)}.kv" for chat in (CHAT, "x"))
     state.parent.mkdir(parents=True)
     for path in (state, other):
@@ -374,20 +378,70 @@ async def test_kv_states_go_with_their_chat_and_not_before(house: House, tmp_pat
     house.runner.say(finished(await house.ask()))
     assert house.runner.sent[0].chat == CHAT  # type: ignore[union-attr]
     await house.chats.delete(1, CHAT)
-    await house.chats.recover()
+    now = time.time()
+    assert await trash.remove_expired(now + KEPT_SECONDS - 60) == 0
     assert state.exists()  # the trash keeps them
-    await house.db.write(lambda c: chat_rows.set_deleted(c, 1, CHAT, 1.0))
-    await house.chats.recover()
+    assert await trash.remove_expired(now + KEPT_SECONDS + 60) == 1
     assert not state.exists()
     assert other.exists()
     assert house.runner.told == [Forget(CHAT)]
-
-
-async def test_recovery_empties_the_old_trash(house: House) -> None:
-    await house.ask()
-    await house.db.write(lambda c: chat_rows.set_deleted(c, 1, CHAT, 1.0))
-    await house.chats.recover()
     assert await house.chats.find(1, CHAT) is None
+
+
+async def test_only_the_trash_is_emptied_and_only_ones_own(house: House) -> None:
+    trash = Trash(house.db, house.pool, house.hub)
+    for chat, client_id in ((CHAT, "client01"), (OTHER, "client02")):
+        house.runner.say(finished(await house.ask("hello", client_id, chat)))
+    await house.chats.delete(1, CHAT)
+    for user_id, chat_id in ((2, CHAT), (1, OTHER)):
+        with pytest.raises(ChatNotFound):
+            await trash.remove(user_id, chat_id)
+    assert await trash.empty(2) == 0
+    assert await trash.empty(1) == 1
+    assert [chat.id for chat in await house.chats.recent(1)] == [OTHER]
+
+
+async def test_an_answer_that_nobody_saw_is_unread_until_its_chat_is_opened(house: House) -> None:
+    async def is_unread() -> bool:
+        chat = await house.chats.find(1, CHAT)
+        assert chat is not None
+        return bool(chat.is_unread)
+
+    stranger = house.hub.subscribe(2, CHAT)
+    answer = await house.ask()
+    house.runner.say(finished(answer))
+    await house.ended(answer)
+    assert await is_unread()
+    await house.chats.opened(1, CHAT)
+    assert not await is_unread()
+    house.hub.subscribe(1, CHAT)
+    answer = await house.ask("again", "client02")
+    house.runner.say(finished(answer))
+    await house.ended(answer)
+    assert not await is_unread()
+    assert not stranger.sidebar
+
+
+async def test_a_path_through_a_message_on_another_branch_is_shown(house: House) -> None:
+    answer = await house.ask()
+    house.runner.say(finished(answer))
+    await house.ended(answer)
+
+    async def branch(connection: aiosqlite.Connection) -> int:
+        left = await messages.add_user(connection, CHAT, answer, "left", "c2", 3.0)
+        end = await messages.add_answer(connection, CHAT, left, "tiny", 3.0)
+        await messages.finish(connection, end, "done", "left end", 4.0)
+        right = await messages.add_user(connection, CHAT, answer, "right", "c3", 3.0)
+        await chat_rows.advance(connection, CHAT, right, "tiny", 5.0)
+        return left
+
+    left = await house.db.write(branch)
+    with pytest.raises(ChatNotFound):
+        await house.chats.show(2, CHAT, left)
+    await house.chats.show(1, CHAT, 999_999)
+    assert (await house.path())[-1].text == "right"
+    await house.chats.show(1, CHAT, left)
+    assert [m.text for m in await house.path()][-2:] == ["left", "left end"]
 
 
 async def test_a_subscriber_hears_only_of_its_own_user_and_chat(house: House) -> None:

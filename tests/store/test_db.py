@@ -9,7 +9,7 @@ import aiosqlite
 import pytest
 
 from app.errors import DatabaseTooNew, DiskFull, StoreError
-from app.store import chats, messages
+from app.store import chats, lists, messages
 from app.store.db import Database, open_database
 from app.store.migrations import migrate, numbered
 
@@ -30,6 +30,10 @@ async def add_question(connection: aiosqlite.Connection, text: str, client_id: s
     return answer
 
 
+async def listed(db: Database) -> list[chats.Chat]:
+    return (await lists.page(db, 1, "listed", 10))[0]
+
+
 async def test_a_failed_transaction_leaves_nothing(db: Database) -> None:
     async def fail(connection: aiosqlite.Connection) -> None:
         await add_question(connection, "hello", "c1")
@@ -37,9 +41,9 @@ async def test_a_failed_transaction_leaves_nothing(db: Database) -> None:
 
     with pytest.raises(RuntimeError):
         await db.write(fail)
-    assert await chats.recent(db, 1, 10) == []
+    assert await listed(db) == []
     await db.write(lambda c: add_question(c, "hello", "c1"))
-    assert [c.title for c in await chats.recent(db, 1, 10)] == ["Foxes"]
+    assert [c.title for c in await listed(db)] == ["Foxes"]
 
 
 async def test_a_cancelled_caller_does_not_stop_its_write(db: Database) -> None:
@@ -118,15 +122,17 @@ async def test_a_chat_belongs_to_one_user(db: Database) -> None:
     await db.write(lambda c: add_question(c, "hello", "c1"))
     assert await chats.find(db, 2, CHAT) is None
     assert not await db.write(lambda c: chats.rename(c, 2, CHAT, "mine"))
-    assert not await db.write(lambda c: chats.set_deleted(c, 2, CHAT, 1.0))
+    assert not await db.write(lambda c: chats.put(c, 2, CHAT, "deleted_at", 1.0))
 
 
 async def test_trash_is_emptied_with_all_that_was_in_it(db: Database) -> None:
     await db.write(lambda c: add_question(c, "hello", "c1"))
-    await db.write(lambda c: chats.set_deleted(c, 1, CHAT, 5.0))
-    assert await chats.recent(db, 1, 10) == []
-    assert await db.write(lambda c: chats.purge(c, 5.0)) == 0
-    assert await db.write(lambda c: chats.purge(c, 6.0)) == 1
+    await db.write(lambda c: chats.put(c, 1, CHAT, "deleted_at", 5.0))
+    assert await listed(db) == []
+    assert await chats.expired(db, 5.0) == []
+    assert await chats.expired(db, 6.0) == [(1, CHAT)]
+    assert not await db.write(lambda c: chats.remove(c, 2, CHAT))
+    assert await db.write(lambda c: chats.remove(c, 1, CHAT))
     assert await db.fetch_all("SELECT * FROM messages") == []
 
 

@@ -17,7 +17,8 @@ from app.store.chats import Chat
 from app.store.messages import Message
 from app.web.blocks import Blocks
 from app.web.fragments import Fragments
-from app.web.views import group_by_day, present, status_line
+from app.web.sidebar import group_by_day
+from app.web.views import present, status_line
 
 MESSAGE = Message(
     id=1,
@@ -96,7 +97,7 @@ def test_chats_are_grouped_as_people_speak() -> None:
     assert [(g.heading, len(g.chats)) for g in groups] == [
         ("Today", 2),
         ("Yesterday", 1),
-        ("Last 7 days", 1),
+        ("Previous 7 days", 1),
         ("February 2026", 1),
     ]
 

@@ -1,0 +1,37 @@
+"""What a person finds among their chats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.store import search
+from app.store.db import Database
+from app.store.search import Hit, Wish
+
+MOST_TITLES, MOST_MESSAGES = 8, 40
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Chats by title, then messages; `is_more`: there are more messages than these."""
+
+    titles: list[Hit]
+    messages: list[Hit]
+    is_more: bool = False
+
+
+class Search:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def find(self, user_id: int, wish: Wish) -> Results:
+        """The best hits. Without words there are none."""
+        if not wish.words:
+            return Results([], [])
+        titles = [] if wish.role else await search.titles(self._db, user_id, wish, MOST_TITLES)
+        found = await search.messages(self._db, user_id, wish, MOST_MESSAGES + 1)
+        return Results(titles, found[:MOST_MESSAGES], len(found) > MOST_MESSAGES)
+
+    async def models(self, user_id: int) -> list[str]:
+        """Whose answers can be searched."""
+        return await search.models(self._db, user_id)

@@ -1,0 +1,62 @@
+"""The trash: chats lie there for 30 days, then they are gone for good."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from app.chats.hub import Hub
+from app.errors import ChatNotFound, WickError
+from app.inference.pool import Pool
+from app.store import chats, lists
+from app.store.db import Database
+
+log = logging.getLogger(__name__)
+TRASH_DAYS = 30
+KEPT_SECONDS = TRASH_DAYS * 86400
+LOOK_EVERY = 3600.0
+
+
+class Trash:
+    """Removes chats for good; what models keep of them goes first, so that none is left over."""
+
+    def __init__(self, db: Database, pool: Pool, hub: Hub) -> None:
+        self._db = db
+        self._pool = pool
+        self._hub = hub
+
+    async def remove(self, user_id: int, chat_id: str) -> None:
+        """One chat. Raises ChatNotFound when it is not in this person's trash."""
+        chat = await chats.find(self._db, user_id, chat_id)
+        if chat is None or chat.deleted_at is None:
+            raise ChatNotFound("There is no such chat in the trash.")
+        await self._pool.forget(chat_id)
+        await self._db.write(lambda c: chats.remove(c, user_id, chat_id))
+        self._hub.chat_changed(user_id, chat_id)
+
+    async def empty(self, user_id: int) -> int:
+        """All of this person's. How many chats that were."""
+        count = 0
+        while found := (await lists.page(self._db, user_id, "trashed", 100))[0]:
+            for chat in found:
+                await self.remove(user_id, chat.id)
+            count += len(found)
+        return count
+
+    async def remove_expired(self, now: float) -> int:
+        """What has lain there long enough, everybody's. How many chats that were."""
+        expired = await chats.expired(self._db, now - KEPT_SECONDS)
+        for user_id, chat_id in expired:
+            await self.remove(user_id, chat_id)
+        return len(expired)
+
+    async def keep_watch(self) -> None:
+        """Remove what expires, at once and then every hour, until cancelled."""
+        while True:
+            try:
+                if count := await self.remove_expired(time.time()):
+                    log.info("%d chats were removed: they lay in the trash for long.", count)
+            except WickError as error:
+                log.warning("The trash was not emptied: %s", error)
+            await asyncio.sleep(LOOK_EVERY)

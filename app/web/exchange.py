@@ -1,0 +1,80 @@
+"""Chats as files: out of Wick, and into it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+import quart
+from quart import Blueprint, Response, request
+
+from app.chats.exports import file_name
+from app.chats.imports import LARGEST_FILE
+from app.errors import InvalidMessage
+from app.web.chats import existing
+from app.web.state import current_user, state
+
+blueprint = Blueprint("exchange", __name__)
+IMPORT = "/exchange/import"
+
+
+class Request(quart.Request):
+    """Only an import may be large; its file goes to the disk as it comes."""
+
+    def __init__(self, *args: Any, **given: Any) -> None:
+        path = given.get("path", args[2] if len(args) > 2 else "")
+        if path == IMPORT:
+            given["max_content_length"] = LARGEST_FILE + (1 << 20)
+        super().__init__(*args, **given)
+
+
+@blueprint.get("/exchange")
+async def page() -> Response:
+    html = state().fragments.render("exchange.html", limit=LARGEST_FILE >> 20)
+    return Response(html, content_type="text/html; charset=utf-8")
+
+
+@blueprint.get("/chats/<chat_id>/export.md")
+async def one_markdown(chat_id: str) -> Response:
+    chat = await existing(chat_id)
+    text = await state().exports.markdown(chat)
+    return _file(text.encode(), file_name(chat.title, "md"), "text/markdown; charset=utf-8")
+
+
+@blueprint.get("/chats/<chat_id>/export.json")
+async def one_json(chat_id: str) -> Response:
+    chat = await existing(chat_id)
+    return _file(state().exports.json(chat), file_name(chat.title, "json"), "application/json")
+
+
+@blueprint.get("/exchange/chats.json")
+async def all_json() -> Response:
+    return _file(state().exports.all_json(current_user()), "wick-chats.json", "application/json")
+
+
+@blueprint.get("/exchange/chats.zip")
+async def all_markdown() -> Response:
+    return _file(state().exports.all_markdown(current_user()), "wick-chats.zip", "application/zip")
+
+
+@blueprint.post(IMPORT)
+async def take() -> str:
+    """A file of chats. What became of it is a sentence."""
+    if request.content_length is None:  # a body without an end that is known could fill the disk
+        raise InvalidMessage("The browser did not say how large this file is.")
+    file = (await request.files).get("file")
+    if file is None or not file.filename:
+        raise InvalidMessage("Choose a file first, please.")
+    report = await state().imports.take(current_user(), file.stream)
+    return state().fragments.notice(report.sentence)
+
+
+def _file(content: bytes | AsyncIterator[bytes], name: str, content_type: str) -> Response:
+    """A download. Its name in plain ASCII for old browsers, and as it is for the others."""
+    plain = name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_")
+    disposition = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
+    response = Response(content, content_type=content_type)
+    response.timeout = None
+    response.headers["Content-Disposition"] = disposition
+    return response

@@ -1,0 +1,92 @@
+"""The search page; its results come again while one types."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import cast
+
+from markupsafe import Markup, escape
+from quart import Blueprint, Response, request
+
+from app.store.search import END, START, Hit, Where, Wish, words_of
+from app.web.sidebar import day_of
+from app.web.state import current_user, state
+
+blueprint = Blueprint("search", __name__, url_prefix="/search")
+DAY = 86400.0
+TIMES = {"": "Any time", "7": "Last 7 days", "30": "Last 30 days", "365": "Last 12 months"}
+ROLES = {"": "By anybody", "user": "By me", "assistant": "By a model"}
+PLACES = {"": "All but the trash", "pinned": "Pinned", "archived": "Archive", "trash": "Trash"}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One line of results. `address` leads to the message itself."""
+
+    address: str
+    title: Markup
+    who: str
+    day: str
+    snippet: Markup
+
+
+@blueprint.get("")
+async def page() -> Response:
+    """The page, or for its own script only the results in it."""
+    here, user_id = state(), current_user()
+    wish = _wish()
+    results = await here.search.find(user_id, wish)
+    values = {
+        "query": request.args.get("q", ""),
+        "titles": [_found(hit) for hit in results.titles],
+        "messages": [_found(hit) for hit in results.messages],
+        "is_more": results.is_more,
+    }
+    if request.headers.get("HX-Request"):
+        html = here.fragments.render("_results.html", **values)
+    else:
+        chosen = {name: request.args.get(name, "") for name in ("role", "model", "in", "since")}
+        models = {"": "Any model"} | {name: name for name in await here.search.models(user_id)}
+        filters = [
+            ("role", "Written by", ROLES),
+            ("model", "Model", models),
+            ("in", "Where", PLACES),
+            ("since", "When", TIMES),
+        ]
+        html = here.fragments.render("search.html", filters=filters, chosen=chosen, **values)
+    return Response(html, content_type="text/html; charset=utf-8")
+
+
+def _wish() -> Wish:
+    """What the address asks for; a value that is none of those offered asks for nothing."""
+    given = request.args
+    role, where, days = given.get("role", ""), given.get("in", ""), given.get("since", "")
+    return Wish(
+        words=words_of(given.get("q", "")),
+        role=role if role in {"user", "assistant"} else "",  # type: ignore[arg-type]
+        model=given.get("model", ""),
+        where=cast("Where", where if where in PLACES else ""),
+        since=time.time() - int(days) * DAY if days and days in TIMES else 0.0,
+    )
+
+
+def _found(hit: Hit) -> Found:
+    if hit.message_id is None:
+        address, title, snippet = f"/chats/{hit.chat_id}", marked(hit.snippet), Markup("")
+    else:
+        address = f"/chats/{hit.chat_id}?message={hit.message_id}#m{hit.message_id}"
+        title, snippet = escape(hit.title), marked(hit.snippet)
+    who = "" if hit.message_id is None else ("You" if hit.role == "user" else hit.model)
+    return Found(address, title, who, day_of(hit.at), snippet)
+
+
+def marked(snippet: str) -> Markup:
+    """Escaped, with each hit in a `mark`; a sign that stands alone came from the text itself.
+
+    The signs of bold Markdown and of code blocks are left out.
+    """
+    snippet = snippet.replace("**", "").replace("```", "")
+    html = re.sub(f"{START}([^{START}{END}]*){END}", r"<mark>\1</mark>", str(escape(snippet)))
+    return Markup(html.replace(START, "").replace(END, ""))  # noqa: S704 - escaped above

@@ -1,0 +1,153 @@
+"""The list of chats beside every chat.
+
+It has two parts. The beginning (pinned chats, then the newest down to a row called `until`) is
+rendered anew whenever something changes. What follows `until` came in pages as the person scrolled;
+there only the chats that changed are replaced or taken out, so a long way down is never lost.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from app.chats.service import PAGE_CHATS
+from app.store.chats import Chat
+from app.store.lists import Cursor
+from app.web.state import State
+
+LONGEST_BEGINNING = 4 * PAGE_CHATS
+
+
+@dataclass(frozen=True, slots=True)
+class ChatGroup:
+    """The chats of one day or month."""
+
+    heading: str
+    chats: list[Chat]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Whose list is shown beside which chat, and where its beginning ends."""
+
+    here: State
+    user_id: int
+    chat_id: str
+    until: Cursor | None = None
+
+
+async def whole(place: Place) -> tuple[str, Cursor | None]:
+    """The list anew with its first page only, and where its beginning ends."""
+    chats, until = await place.here.chats.page(place.user_id, "listed")
+    inside = _render(
+        place, "_sidebar.html", beginning=await _beginning(place, chats), until=until or ""
+    )
+    return inside, until
+
+
+async def update(place: Place, changed: set[str]) -> str | None:
+    """What brings the list up to date as to these chats; None when it is to be made anew.
+
+    While a name is being edited in it the beginning is left alone; it comes when that ends.
+    """
+    chats = await _first(place)
+    if chats is None:
+        return None
+    beginning = await _beginning(place, chats)
+    return (
+        '<hx-partial hx-target="#chats-first:not(:has(form))" hx-swap="innerHTML">'
+        f"{beginning}</hx-partial>"
+    ) + await _rest(place, changed, {chat.id for chat in chats})
+
+
+async def row(place: Place, chat_id: str) -> str:
+    """After a name was edited in place: the row as it is, and focus back where it came from."""
+    chats = await _first(place)
+    if chats is None:
+        inside, _ = await whole(place)
+        return f'<div hx-swap-oob="innerHTML:#chats">{inside}</div>'
+    beginning = await _beginning(place, chats, focus=chat_id)
+    frame = f'<div hx-swap-oob="innerHTML:#chats-first">{beginning}</div>'
+    shown = {chat.id for chat in chats}
+    return frame + await _rest(place, {chat_id}, shown, focus=chat_id)
+
+
+async def more(place: Place, after: Cursor) -> str:
+    """The page that follows a row."""
+    chats, cursor = await place.here.chats.page(place.user_id, "listed", after)
+    groups = group_by_day(chats, _today())
+    if groups and groups[0].heading == heading_of(after.at, _today()):
+        groups[0] = ChatGroup("", groups[0].chats)
+    return _render(place, "_sidebar_page.html", groups=groups, after=cursor or "", focus="")
+
+
+async def _first(place: Place) -> list[Chat] | None:
+    """The listed chats of the beginning; None when they have become too many for one."""
+    if place.until is None:
+        chats, cursor = await place.here.chats.page(place.user_id, "listed")
+        return None if cursor else chats
+    chats = await place.here.chats.down_to(place.user_id, place.until, LONGEST_BEGINNING)
+    return None if len(chats) == LONGEST_BEGINNING else chats
+
+
+async def _beginning(place: Place, chats: Sequence[Chat], focus: str = "") -> str:
+    pinned, _ = await place.here.chats.page(place.user_id, "pinned")
+    groups = [ChatGroup("Pinned", pinned)] if pinned else []
+    groups += group_by_day(chats, _today())
+    return _render(place, "_groups.html", groups=groups, focus=focus)
+
+
+async def _rest(place: Place, changed: set[str], shown: set[str], focus: str = "") -> str:
+    """The changed chats among those that follow the beginning."""
+    if place.until is None or not changed:
+        return ""
+    listed = {
+        chat.id: chat
+        for chat in await place.here.chats.those(place.user_id, changed - shown)
+        if chat.deleted_at is None and chat.archived_at is None and chat.pinned_at is None
+    }
+    frame = ""
+    for chat_id in changed:
+        if chat_id in listed:
+            inside = _render(place, "_row.html", chat=listed[chat_id], focus=focus)
+            spec = f'hx-target="#chats-more #c-{chat_id}" hx-swap="outerHTML"'
+            frame += f"<hx-partial {spec}>{inside}</hx-partial>"
+        else:
+            frame += f'<div hx-swap-oob="delete:#chats-more #c-{chat_id}"></div>'
+    return frame
+
+
+def _render(place: Place, template: str, **values: object) -> str:
+    running = place.here.hub.running_chats(place.user_id)
+    return place.here.fragments.render(template, current=place.chat_id, running=running, **values)
+
+
+def _today() -> dt.date:
+    return dt.datetime.now().astimezone().date()
+
+
+def heading_of(at: float, today: dt.date) -> str:
+    """What a person would call the time of a chat."""
+    day = dt.datetime.fromtimestamp(at).astimezone().date()
+    age = (today - day).days
+    if age <= 0:
+        return "Today"
+    if age == 1:
+        return "Yesterday"
+    if age <= 7:
+        return "Previous 7 days"
+    return f"{day:%B} {day.year}"
+
+
+def day_of(at: float) -> str:
+    """A date as a person writes it."""
+    day = dt.datetime.fromtimestamp(at).astimezone().date()
+    return f"{day.day} {day:%B %Y}"
+
+
+def group_by_day(chats: Sequence[Chat], today: dt.date) -> list[ChatGroup]:
+    """Chats that come newest first, under headings."""
+    groups = groupby(chats, lambda chat: heading_of(chat.updated_at, today))
+    return [ChatGroup(heading, list(group)) for heading, group in groups]

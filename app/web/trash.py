@@ -1,0 +1,52 @@
+"""The page of the trash: what lies in it, until when, and the ways out of it."""
+
+from __future__ import annotations
+
+from quart import Blueprint, Response, request
+
+from app.chats.trash import KEPT_SECONDS, TRASH_DAYS
+from app.store.chats import Chat
+from app.store.lists import Cursor
+from app.web.sidebar import day_of
+from app.web.state import current_user, state
+
+blueprint = Blueprint("trash", __name__, url_prefix="/trash")
+
+
+def goes_on(chat: Chat) -> str:
+    """The day on which it is removed for good."""
+    return day_of((chat.deleted_at or 0) + KEPT_SECONDS)
+
+
+@blueprint.get("")
+async def page() -> Response:
+    """The page, or with `?after=` and for its own script only more of its lines."""
+    here = state()
+    after = Cursor.parse(request.args.get("after", ""))
+    chats, more = await here.chats.page(current_user(), "trashed", after)
+    lines = here.fragments.render("_trashed.html", chats=chats, more=more or "", goes_on=goes_on)
+    if request.headers.get("HX-Request"):
+        return Response(lines, content_type="text/html; charset=utf-8")
+    html = here.fragments.render(
+        "trash.html", lines=lines, is_empty=not chats, trash_days=TRASH_DAYS
+    )
+    return Response(html, content_type="text/html; charset=utf-8")
+
+
+@blueprint.delete("/<chat_id>")
+async def remove(chat_id: str) -> str:
+    """One chat, for good."""
+    here = state()
+    await here.trash.remove(current_user(), chat_id)
+    notice = here.fragments.notice("The chat is gone for good.")
+    return f'{notice}<div hx-swap-oob="delete:#away-{chat_id}"></div>'
+
+
+@blueprint.delete("")
+async def empty() -> str:
+    """All of it, for good."""
+    here = state()
+    count = await here.trash.empty(current_user())
+    what = "1 chat is" if count == 1 else f"{count:,} chats are"
+    notice = here.fragments.notice(f"{what} gone for good.")
+    return f'{notice}<div hx-swap-oob="innerHTML:#away"></div>'

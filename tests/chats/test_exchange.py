@@ -1,0 +1,280 @@
+"""Chats out of Wick and into it: nothing lost on the way, nothing believed, nothing twice."""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+import zipfile
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.chats import imports as imports_module
+from app.chats.exports import Exports, file_name
+from app.chats.foreign import read
+from app.chats.hub import Hub
+from app.chats.imports import Imports
+from app.errors import InvalidMessage
+from app.store import chats, lists, messages, tree
+from app.store import imports as rows
+from app.store.chats import Chat
+from app.store.db import Database, open_database
+from tests.foreign_files import chatgpt, open_webui
+
+CHAT = "0123456789abcdef"
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_database(tmp_path / "wick.db") as database:
+        yield database
+
+
+def packed(content: Any) -> io.BytesIO:
+    return io.BytesIO(json.dumps(content).encode())
+
+
+def zipped(**files: Any) -> io.BytesIO:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(f"{name}.json", json.dumps(content))
+    return file
+
+
+async def take(db: Database, file: io.BytesIO, user_id: int = 1) -> str:
+    return (await Imports(db, Hub()).take(user_id, file)).sentence
+
+
+async def everything(db: Database) -> list[Chat]:
+    return [
+        chat
+        for chat_id in await lists.every_id(db, 1)
+        if (chat := await chats.find(db, 1, chat_id)) is not None
+    ]
+
+
+async def shown(db: Database, chat: Chat) -> list[tuple[str, str]]:
+    return [(m.role, m.text) for m in await messages.path(db, chat.id, chat.leaf_id)]
+
+
+async def test_chatgpt(db: Database) -> None:
+    assert await take(db, packed(chatgpt())) == "1 chat imported."
+    (chat,) = await everything(db)
+    assert (chat.title, chat.model) == ("Foxes", "gpt-4o")
+    assert (chat.created_at, chat.updated_at) == (1700000000.0, 1700000100.0)
+    assert await shown(db, chat) == [
+        ("user", "What is a fox?"),
+        ("assistant", "An animal."),
+        ("user", "[not in the export: a picture or a file]\n\nSee?"),
+    ]
+    assert [m.text for m in await tree.every_message(db, chat.id)].count("A browser.") == 1
+
+
+async def test_chatgpts_zip_as_it_comes(db: Database) -> None:
+    assert await take(db, zipped(conversations=chatgpt(), user={"id": 1})) == "1 chat imported."
+    other = chatgpt()
+    other[0]["conversation_id"] = "another"
+    parts = {"conversations-000": chatgpt(), "conversations-001": other}
+    assert await take(db, zipped(**parts)) == "1 chat imported, 1 was there already."
+
+
+async def test_open_webui(db: Database) -> None:
+    assert await take(db, packed(open_webui())) == "1 chat imported."
+    (chat,) = await everything(db)
+    assert (chat.title, chat.model, chat.archived_at) == ("Herons", "llama3:8b", 1700000002)
+    assert await shown(db, chat) == [("user", "What is a heron?"), ("assistant", "A bird.")]
+    assert len(await tree.every_message(db, chat.id)) == 3
+    assert await take(db, packed(open_webui())) == "0 chats imported, 1 was there already."
+
+
+async def fill(db: Database) -> None:
+    async def work(c: aiosqlite.Connection) -> None:
+        await chats.create(c, CHAT, 1, "Füchse", "tiny", 1.0)
+        question = await messages.add_user(c, CHAT, None, "Was?", "c1", 2.0)
+        first = await messages.add_answer(c, CHAT, question, "tiny", 3.0)
+        counts: dict[str, Any] = {
+            "prompt_tokens": 7,
+            "decode_seconds": 0.5,
+            "finish_reason": "length",
+        }
+        await messages.finish(c, first, "done", "Ein Tier.", 4.0, counts=counts)
+        second = await messages.add_answer(c, CHAT, question, "other", 5.0)
+        await messages.finish(c, second, "failed", "", 6.0, error="It broke.")
+        await chats.advance(c, CHAT, first, "tiny", 7.0)
+        await chats.rename(c, 1, CHAT, "Füchse")
+        await chats.put(c, 1, CHAT, "pinned_at", 8.0)
+
+    await db.write(work)
+
+
+async def exported(db: Database) -> bytes:
+    return b"".join([piece async for piece in Exports(db).all_json(1)])
+
+
+async def test_what_wick_exports_comes_back_whole(db: Database, tmp_path: Path) -> None:
+    await fill(db)
+    file = await exported(db)
+    content = json.loads(file)
+    assert (content["format"], content["version"]) == ("wick-chats", 1)
+    assert await take(db, io.BytesIO(file)) == "0 chats imported, 1 was there already."
+    async with open_database(tmp_path / "other.db") as other:
+        assert await take(other, io.BytesIO(file)) == "1 chat imported."
+        (chat,) = await everything(other)
+        original = await chats.find(db, 1, CHAT)
+        assert original is not None
+        assert replace(chat, pinned_at=8.0) == original
+        before = await tree.every_message(db, CHAT)
+        after = await tree.every_message(other, CHAT)
+        assert [replace(m, client_id=None) for m in before] == after
+        again = json.loads(await exported(other))
+        assert again["chats"][0]["messages"] == content["chats"][0]["messages"]
+
+
+async def test_an_id_of_another_person_is_not_taken_over(db: Database) -> None:
+    await fill(db)
+    file = await exported(db)
+    await db.write(
+        lambda c: c.execute("INSERT INTO users (id, name, created_at) VALUES (2, 'two', 1)")
+    )
+    assert await take(db, io.BytesIO(file), user_id=2) == "1 chat imported."
+    (theirs,), _ = await lists.page(db, 2, "pinned", 10)
+    assert theirs.id != CHAT
+    assert await chats.owner(db, CHAT) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        (b"", "damaged"),
+        (b"{", "damaged"),
+        (b"\xff\xfe\x00", "damaged"),
+        (b"[" * 100_000, "damaged"),
+        (b"PK\x03\x04 and no more", "damaged"),
+        (b"{}", "does not know"),
+        (b"[]", "does not know"),
+        (b"3", "does not know"),
+        (b'[{"mapping": {}}, 3]', "no chat"),
+        (b'{"format": "wick-chats", "version": 9, "chats": []}', "later version"),
+        (b'{"format": "wick-chats", "version": 1}', "no chat"),
+        (zipped(user={}).getvalue(), r"no conversations\.json"),
+    ],
+)
+async def test_a_bad_file_gives_a_sentence(db: Database, file: bytes, sentence: str) -> None:
+    with pytest.raises(InvalidMessage, match=sentence):
+        await take(db, io.BytesIO(file))
+    assert await everything(db) == []
+
+
+async def test_a_file_is_imported_whole_or_not_at_all(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, count = rows._add_chat, 0
+
+    async def fail_at_second(*given: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise sqlite3.OperationalError("on purpose")
+        return await real(*given)
+
+    monkeypatch.setattr(rows, "_add_chat", fail_at_second)
+    both = [*chatgpt(), {**chatgpt()[0], "conversation_id": "second"}]
+    with pytest.raises(Exception, match="on purpose"):
+        await take(db, packed(both))
+    assert await everything(db) == []
+
+
+async def test_too_large_is_refused_packed_and_unpacked(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports_module, "LARGEST_FILE", 5000)
+    many = chatgpt(text="x" * 9000)
+    for file in (packed(many), zipped(conversations=many)):
+        with pytest.raises(InvalidMessage, match="too large"):
+            await take(db, file)
+
+
+async def test_circles_and_loose_ends_are_left_out(db: Database) -> None:
+    (chat,) = chatgpt()
+    chat["mapping"]["ask"]["parent"] = "thanks"
+    chat["mapping"]["alone"] = {
+        "id": "alone",
+        "parent": "nowhere",
+        "message": {
+            "author": {"role": "user"},
+            "content": {"content_type": "text", "parts": ["x"]},
+        },
+    }
+    assert await take(db, packed([chat])) == "1 chat imported."
+    assert await shown(db, (await everything(db))[0]) == [("user", "x")]
+    (chat,) = chatgpt()
+    chat["mapping"] = {}
+    assert await take(db, packed([chat])) == "0 chats imported, 1 was empty."
+
+
+KEYS = (
+    *("chat", "history", "messages", "mapping", "message", "author", "role", "content"),
+    *("parts", "content_type", "parent", "parentId", "id", "title", "current_node"),
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(KEYS),
+            inner | st.sampled_from(["user", "assistant", "text", "\ud800", "id"]),
+            max_size=6,
+        )
+    ),
+    max_leaves=25,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from(["mapping", "chat"]), JSON, JSON)
+def test_no_content_breaks_the_reader(kind: str, inside: Any, other: Any) -> None:
+    entry = {kind: inside if isinstance(inside, dict) else {"x": inside}, "title": other}
+    for chat in read([entry]):
+        json.dumps([chat.title, [node.text for node in chat.nodes]]).encode()
+        assert chat.current is None or chat.current in {node.key for node in chat.nodes}
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("Foxes", "Foxes.md"),
+        ("../../etc/passwd", "etc passwd.md"),
+        ('a"b\r\nX: y', "a b X y.md"),
+        ("狐狸 <b>", "狐狸 b.md"),
+        ("...", "Chat.md"),
+        ("", "Chat.md"),
+        ("x" * 200, "x" * 80 + ".md"),
+    ],
+)
+def test_file_names_are_safe(title: str, name: str) -> None:
+    assert file_name(title, "md") == name
+
+
+async def test_markdown_of_one_and_of_all(db: Database) -> None:
+    await fill(db)
+    chat = await chats.find(db, 1, CHAT)
+    assert chat is not None
+    text = await Exports(db).markdown(chat)
+    assert text.startswith("# Füchse\n")
+    assert text.endswith("## You\n\nWas?\n\n## tiny\n\nEin Tier.\n")
+    await take(db, packed(chatgpt(title="füchse")))
+    pieces = [piece async for piece in Exports(db).all_markdown(1)]
+    with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as archive:
+        assert archive.testzip() is None
+        assert sorted(archive.namelist())[0] == "Füchse.md"
+        assert len(archive.namelist()) == 2
+        assert archive.read("Füchse.md").decode() == text
+    assert [piece async for piece in Exports(db).all_markdown(2)] != pieces

@@ -1,0 +1,238 @@
+"""Every page and verb about chats, asked for over HTTP; a stranger sees and changes nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import pytest
+from quart import Quart
+from quart.testing import QuartClient
+
+from app.config import Settings
+from app.factory import create_app
+from app.store import chats, messages
+from app.web import search as search_page
+from app.web import state as web_state
+from app.web.state import State
+from tests.foreign_files import chatgpt
+
+OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
+HTMX = OWN | {"HX-Request": "true", "HX-Current-URL": "http://localhost:8000/"}
+HOSTILE = "<img src=x onerror=alert(1)>\"'&<hx-partial hx-target=body>"
+CHATS = [f"{number:016x}" for number in range(150)]
+CHAT = CHATS[149]
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[Quart]:
+    """150 chats, of which the newest has a hostile title and message."""
+    made = create_app(Settings(data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False))
+
+    async def fill(connection: aiosqlite.Connection) -> None:
+        for number, chat_id in enumerate(CHATS):
+            await chats.create(connection, chat_id, 1, f"Chat {number}", "tiny", number)
+        question = await messages.add_user(connection, CHAT, None, f"fox {HOSTILE}", "c1", 1.0)
+        await chats.advance(connection, CHAT, question, "tiny", 999.0)
+        await chats.rename(connection, 1, CHAT, HOSTILE)
+
+    async with made.test_app():
+        here: State = made.extensions["wick"]
+        await here.chats._db.write(fill)
+        yield made
+
+
+@pytest.fixture
+def client(app: Quart) -> QuartClient:
+    return QuartClient(app)
+
+
+@pytest.fixture
+def stranger(app: Quart, monkeypatch: pytest.MonkeyPatch) -> QuartClient:
+    monkeypatch.setattr(web_state, "LOCAL_USER", 2)
+    return QuartClient(app)
+
+
+async def text(client: QuartClient, path: str, method: str = "GET", **given: Any) -> str:
+    headers = given.pop("headers", HTMX)
+    answer = await client.open(path, method=method, headers=headers, **given)
+    assert answer.status_code in {200, 204}, (path, await answer.get_data(as_text=True))
+    return str(await answer.get_data(as_text=True))
+
+
+def ids(html: str) -> list[str]:
+    return re.findall(r'<li id="c-([0-9a-f]{16})"', html)
+
+
+async def test_the_list_comes_in_pages_that_fit_together(client: QuartClient) -> None:
+    html = await text(client, "/", headers=OWN)
+    seen = ids(html)
+    assert len(seen) == 60
+    while more := re.search(r'hx-get="(/chats/more\?after=[^"]+)"', html):
+        html = await text(client, more[1])
+        seen += ids(html)
+    assert seen == CHATS[::-1]
+    assert html.count("<h2>") == 0  # all of one month, whose heading is there already
+
+
+async def test_rename_pin_archive_and_their_ways_back(app: Quart, client: QuartClient) -> None:
+    here: State = app.extensions["wick"]
+    until = re.search(r'name="until" value="([^"]+)"', await text(client, "/", headers=OWN))
+    assert until
+    form = {"title": "New name", "until": until[1]}
+    for chat_id in (CHATS[140], CHATS[5]):  # in the beginning of the list, and far down
+        html = await text(client, f"/chats/{chat_id}/name", "POST", form=form)
+        assert "New name" in html
+        assert f'id="c-{chat_id}-menu"' in html
+    assert "autofocus" in await text(client, f"/chats/{CHAT}/row?until={until[1]}")
+    await text(client, f"/chats/{CHATS[5]}/pin", "POST")
+    assert "Unpin" in await text(client, f"/chats/{CHATS[5]}/menu")
+    assert ids(await text(client, "/", headers=OWN))[0] == CHATS[5]
+    await text(client, f"/chats/{CHATS[5]}/unpin", "POST")
+    html = await text(client, f"/chats/{CHAT}/archive", "POST")
+    assert f"/chats/{CHAT}/unarchive" in html
+    assert CHAT in await text(client, "/archive", headers=OWN)
+    assert CHAT not in ids(await text(client, "/", headers=OWN))
+    await text(client, f"/chats/{CHAT}/unarchive", "POST")
+    assert CHAT in [chat.id for chat in await here.chats.recent(1)]
+
+
+async def test_trash_restore_and_gone_for_good(client: QuartClient) -> None:
+    for chat_id in CHATS[:70]:
+        await text(client, f"/chats/{chat_id}", "DELETE")
+    page = await text(client, "/trash", headers=OWN)
+    more = re.search(r'hx-get="(/trash\?after=[^"]+)"', page)
+    assert more
+    assert len(re.findall("<li id=", await text(client, more[1]))) == 10
+    await text(client, f"/chats/{CHATS[0]}/restore", "POST")
+    await text(client, f"/trash/{CHATS[1]}", "DELETE")
+    assert (await client.delete(f"/trash/{CHATS[0]}", headers=HTMX)).status_code == 404
+    assert "68 chats are gone for good." in await text(client, "/trash", "DELETE")
+    assert CHATS[2] not in await text(client, "/trash", headers=OWN)
+
+
+async def test_search(client: QuartClient) -> None:
+    page = await text(client, "/search?q=fox", headers=OWN)
+    assert "<mark>fox</mark>" in page
+    assert "<title>Search · Wick</title>" in page
+    part = await text(client, "/search?q=fo")
+    assert "<mark>fox</mark>" in part
+    assert "<title>" not in part
+    assert f"/chats/{CHAT}?message=1#m1" in part
+    assert "Nothing was found" in await text(client, "/search?q=heron")
+    assert "Nothing was found" in await text(client, "/search?q=fox&role=assistant")
+    assert "Nothing was found" in await text(client, "/search?q=fox&in=trash")
+    for wrong in (
+        "role=x",
+        "in=x",
+        "since=x",
+        "since=9999999999999",
+        "q=%00",
+        'q="',
+        "q=" + "x" * 999,
+    ):
+        await text(client, f"/search?{wrong}")
+
+
+def test_hits_are_marked_and_all_else_is_escaped() -> None:
+    assert search_page.marked("a \x02<b>\x03 & \x03c\x02") == "a <mark>&lt;b&gt;</mark> &amp; c"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        f"/chats/{CHAT}",
+        f"/chats/{CHAT}/menu",
+        f"/chats/{CHAT}/name",
+        "/search?q=fox",
+        "/search?q=%3Cimg",
+        "/archive",
+        "/trash",
+    ],
+)
+async def test_hostile_titles_and_texts_are_text(client: QuartClient, path: str) -> None:
+    if path in {"/archive", "/trash"}:
+        verb = {"/archive": ("/archive", "POST"), "/trash": ("", "DELETE")}[path]
+        assert "<img src=x" not in await text(client, f"/chats/{CHAT}{verb[0]}", verb[1])
+    for headers in (OWN, HTMX):
+        html = await text(client, path, headers=headers)
+        assert "<img src=x" not in html
+        assert "<hx-partial hx-target=body" not in html
+    assert path.endswith("menu") or "&lt;" in html
+
+
+async def test_exports(client: QuartClient) -> None:
+    answer = await client.get(f"/chats/{CHAT}/export.md", headers=OWN)
+    assert (await answer.get_data(as_text=True)).startswith(f"# {HOSTILE}")
+    disposition = answer.headers["Content-Disposition"]
+    assert disposition.startswith('attachment; filename="img src x onerror')
+    assert not set("<>\r\n") & set(disposition)
+    one = json.loads(await text(client, f"/chats/{CHAT}/export.json"))
+    assert [chat["id"] for chat in one["chats"]] == [CHAT]
+    every = json.loads(await text(client, "/exchange/chats.json"))
+    assert sorted(chat["id"] for chat in every["chats"]) == CHATS
+    answer = await client.get("/exchange/chats.zip", headers=OWN)
+    with zipfile.ZipFile(io.BytesIO(await answer.get_data(as_text=False))) as archive:
+        assert len(archive.namelist()) == 150
+
+
+async def upload(client: QuartClient, content: bytes) -> tuple[int, str]:
+    body = (
+        b'--edge\r\nContent-Disposition: form-data; name="file"; filename="c.json"\r\n'
+        b"Content-Type: application/json\r\n\r\n" + content + b"\r\n--edge--\r\n"
+    )
+    form = {"Content-Type": "multipart/form-data; boundary=edge"}
+    headers = HTMX | form | {"Content-Length": str(len(body))}
+    answer = await client.post("/exchange/import", headers=headers, data=body)
+    return answer.status_code, await answer.get_data(as_text=True)
+
+
+async def test_import(client: QuartClient) -> None:
+    file = json.dumps(chatgpt(title=HOSTILE, text="y" * (2 << 20))).encode()  # above other limits
+    status, html = await upload(client, file)
+    assert (status, "1 chat imported." in html) == (200, True)
+    status, html = await upload(client, b"{")
+    assert (status, "cannot be read" in html) == (400, True)
+    answer = await client.post("/exchange/import", headers=HTMX | {"Content-Length": "0"})
+    assert answer.status_code == 400
+    answer = await client.post("/chats/x/name", headers=HTMX, data=b"x" * (2 << 20))
+    assert answer.status_code == 413
+
+
+async def test_a_stranger_sees_nothing_and_changes_nothing(
+    app: Quart, client: QuartClient, stranger: QuartClient
+) -> None:
+    for path in (
+        "/",
+        "/archive",
+        "/trash",
+        "/search?q=fox",
+        "/search?q=Chat",
+        "/exchange/chats.json",
+    ):
+        html = await text(stranger, path, headers=OWN)
+        assert not any(chat_id in html for chat_id in CHATS), path
+    for method, path in [
+        ("GET", ""),
+        ("GET", "?message=1"),
+        *(("GET", f"/{verb}") for verb in ("menu", "name", "row", "export.md", "export.json")),
+        *(("POST", f"/{verb}") for verb in ("pin", "unpin", "archive", "unarchive", "restore")),
+        ("DELETE", ""),
+    ]:
+        answer = await stranger.open(f"/chats/{CHAT}{path}", method=method, headers=HTMX)
+        assert answer.status_code == 404, (method, path)
+    form = {"title": "mine", "until": ""}
+    answer = await stranger.post(f"/chats/{CHAT}/name", headers=HTMX, form=form)
+    assert answer.status_code == 404
+    assert (await stranger.delete(f"/trash/{CHAT}", headers=HTMX)).status_code == 404
+    here: State = app.extensions["wick"]
+    chat = await here.chats.find(1, CHAT)
+    assert chat is not None
+    assert (chat.title, chat.deleted_at, chat.pinned_at) == (HOSTILE, None, None)

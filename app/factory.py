@@ -27,6 +27,7 @@ from app.paths import asset_dir
 from app.store.db import open_database
 from app.web import (
     archive,
+    chat_settings,
     chats,
     exchange,
     health,
@@ -58,7 +59,7 @@ def create_app(settings: Settings) -> Quart:
     app.request_class = exchange.Request
     security.protect(app, settings)
     for screen in (
-        *(pages, chats, messages, search, archive, trash, exchange),
+        *(pages, chats, chat_settings, messages, search, archive, trash, exchange),
         *(models, live, status, health),
     ):
         app.register_blueprint(screen.blueprint)

@@ -21,8 +21,9 @@ document.addEventListener("keydown", (event) => {
 
 new MutationObserver(() => {
   if (dialog.childElementCount && !dialog.open) dialog.showModal();
+  if (!dialog.childElementCount && dialog.open) dialog.close();
 }).observe(dialog, { childList: true });
-dialog.addEventListener("submit", () => dialog.close());
+dialog.addEventListener("submit", (event) => { if (!("stays" in event.target.dataset)) dialog.close(); });
 dialog.addEventListener("close", () => dialog.replaceChildren());
 
 new MutationObserver(() => {

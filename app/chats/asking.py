@@ -137,7 +137,7 @@ class Asking:
         if wish.client_id and await messages.has_client_id(self._db, chat_id, wish.client_id):
             return
         chosen = stored(await chat_settings.find(self._db, wish.user_id, chat_id))
-        made_with = chosen.over(self._settings_for(model)).to_json()
+        made_with = chosen.over(self.settings_for(model)).to_json()
         self._pool.worker(model).check_room()
         saved = await self._db.write(lambda c: save(c, made_with))
         if saved is None:
@@ -158,7 +158,7 @@ class Asking:
         stream.held = False
         self._hub.chat_changed(stream.user_id, chat_id)
         try:
-            usual = self._settings_for(stream.model)
+            usual = self.settings_for(stream.model)
             path = await messages.path(self._db, chat_id, stream.message_id)
         except WickError as error:
             answer.end_unasked("failed", str(error))
@@ -253,7 +253,7 @@ class Asking:
             )
         return text
 
-    def _settings_for(self, name: str) -> AnswerSettings:
+    def settings_for(self, name: str) -> AnswerSettings:
         """What this model answers with now. Raises ModelNotFound, or another ModelError."""
         if any(pull.name == name and pull.is_running for pull in self._pulls.all()):
             known = CATALOGUE.get(name)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from quart import Blueprint, websocket
 
 from app.chats.asking import Prompt
+from app.chats.gauge import Gauge
 from app.chats.hub import Subscription
 from app.errors import ChatError, WickError
 from app.store.lists import Cursor
@@ -76,6 +77,7 @@ class Tab:
     places: dict[int, tuple[Blocks, Place]] = field(default_factory=dict)
     divider: int | None = None
     actions: tuple[bool, bool] = (False, False)
+    gauge: Gauge | None = None
     picker: str = ""
 
     # Out.
@@ -194,6 +196,8 @@ class Tab:
                 is_deleted=view.is_deleted,
                 oob=True,
             )
+        if always or view.gauge != self.gauge:
+            frame += fragments.gauge(view.gauge)
         return frame
 
     def _running(self, view: ChatView) -> str:
@@ -205,6 +209,7 @@ class Tab:
         self.keys = {v.id: v.key for v in view.views}
         self.places = dict(view.places)
         self.actions = (view.is_running, view.is_deleted)
+        self.gauge = view.gauge
 
     async def _sidebar(self, *, whole: bool = False) -> str:
         """The list of chats: its beginning and the chats that changed, or all of it anew."""

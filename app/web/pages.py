@@ -50,6 +50,7 @@ async def _page(chat_id: str) -> Response:
         messages=fragments.messages(seen.views, seen.divider),
         picker=fragments.picker(options, chosen),
         pulls=fragments.pulls(here.pulls.all(), await models_offered(here)),
+        gauge=seen.gauge,
         actions=fragments.actions(
             chat_id=chat_id, is_running=seen.is_running, is_deleted=seen.is_deleted
         ),

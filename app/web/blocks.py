@@ -9,6 +9,7 @@ follows it as it was written. Code in a fence only grows; it gets its colours wh
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,9 +23,10 @@ from app.web.markdown import (
     render_markdown,
 )
 
-# Each look at a grown text earns this many characters of rendering, about a millisecond. What is
-# new earns its fourfold, so that a text which comes all at once is rendered at once.
-EARNED_A_LOOK, EARNED_A_CHARACTER = 1000, 4
+# A small open block is rendered at every look. A larger one when the looks since have earned what
+# it will take, by the measure of the last time: seconds for a look, and for a new character, so
+# that a text which comes all at once is rendered at once.
+ALWAYS, EARNED_A_LOOK, EARNED_A_CHARACTER = 300, 0.0005, 0.00002
 
 _FENCE = re.compile(
     r"(?:[ \t]*\n)*(?P<mark>`{3,}(?=[^`\n]*\n)|~{3,}) *(?P<language>[\w+#.-]*)[^\n]*\n"
@@ -68,7 +70,8 @@ class Blocks:
         self._text = ""  # as the parser sees it: line feeds only
         self._start = 0  # of what is not finished
         self._looked = 0  # up to here complete lines were searched for the end of a block
-        self._credit = 0
+        self._credit = 0.0
+        self._seconds_a_character = 0.000002
         self._fence: _Fence | None = None
         self._references: dict[str, Any] = {}
         self._finished: list[Markup] = []
@@ -104,14 +107,16 @@ class Blocks:
         if self._fence is not None and not self._close(self._fence):
             return
         self._credit += EARNED_A_LOOK + EARNED_A_CHARACTER * grown
-        if len(self._text) - self._start > self._credit:
+        size = len(self._text) - self._start
+        if size > ALWAYS and size * self._seconds_a_character > self._credit:
             self._tail = slice(self._tail.start, len(self._text))
             return
-        self._credit = 0
+        self._credit, began = 0.0, time.thread_time()
         try:
             self._look()
         except (RecursionError, ValueError, IndexError):
             self._show(Markup("<p></p>"), self._start)
+        self._seconds_a_character = (time.thread_time() - began) / max(size, ALWAYS)
 
     def finish(self, text: str) -> bool:
         """The answer has ended. Whether its blocks are what the whole text renders to."""
@@ -224,9 +229,8 @@ def _offset(text: str, start: int, lines: int) -> int:
     return start
 
 
-def open_element(message_id: int, block: Open, *, oob: bool = False) -> Markup:
+def open_element(message_id: int, block: Open) -> Markup:
     """The open block as it stands on the page, where it can be replaced, and its text can grow."""
-    element = '<div class="open" id="m{0}-open"{1}>{2}<span id="m{0}-tail">{3}</span>{4}</div>'
-    swap = Markup(' hx-swap-oob="outerHTML"') if oob else ""
-    parts = (message_id, swap, block.head, escape(block.tail), block.foot)
+    element = '<div class="open" id="m{0}-open">{1}<span id="m{0}-tail">{2}</span>{3}</div>'
+    parts = (message_id, block.head, escape(block.tail), block.foot)
     return Markup(element).format(*parts)  # noqa: S704 - a constant

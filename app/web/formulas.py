@@ -1,4 +1,4 @@
-"""Formulas in Markdown to MathML, which browsers draw: `$…$`, `$$…$$`, `\\(…\\)`, `\\[…\\]`.
+"""Formulas in Markdown to MathML: `$…$`, `$$…$$`, `\\(…\\)` and `\\[…\\]`.
 
 A block of them ends at its closing mark or at an empty line, whichever comes first, and stays one
 block when it was never closed: what stands further below must not change what was already shown.

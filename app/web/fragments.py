@@ -54,22 +54,23 @@ class Fragments:
         return self.render("_message.html", message=view, oob="outerHTML" if oob else "")
 
     def news(self, message_id: int, news: News) -> str:
-        """More of an answer that runs: what has been finished, then the open block or its text."""
-        target, frame = f"#m{message_id}", ""
-        if news.finished:
-            frame = f'<div hx-swap-oob="beforebegin:{target}-open">{news.finished}</div>'
+        """More of an answer that runs: the open block gives way, in one swap, or its text grows."""
         if news.opened is not None:
-            frame += open_element(message_id, news.opened, oob=True)
-        elif news.tail:
-            tail = escape_text(news.tail)
-            frame += f'<div hx-swap-oob="beforeend:{target}-tail">{tail}</div>'
-        return frame
+            opened = open_element(message_id, news.opened)
+            return self._instead_of_open(message_id, news.finished + opened)
+        if not news.tail:
+            return ""
+        tail = escape_text(news.tail)
+        return f'<div hx-swap-oob="beforeend:#m{message_id}-tail">{tail}</div>'
 
     def ended(self, view: MessageView, news: News) -> str:
         """The rest of an answer and everything around it; what is shown of it stays untouched."""
-        frame = self.news(view.id, news._replace(opened=None, tail=""))
-        frame += f'<div hx-swap-oob="delete:#m{view.id}-open"></div>'
+        frame = self._instead_of_open(view.id, news.finished)
         return frame + self.render("_message.html", message=view, oob="outerMorph")
+
+    def _instead_of_open(self, message_id: int, html: str) -> str:
+        swap = f"outerHTML target:#m{message_id}-open strip:true"
+        return f'<div hx-swap-oob="{swap}">{html}</div>'
 
     def line(self, stream: Stream) -> str:
         text = escape_text(status_line(stream))

@@ -49,12 +49,13 @@ _CLEANER = nh3.Cleaner(
         **formulas.ATTRIBUTES,
     },
     url_schemes={"http", "https", "mailto"},
+    url_relative="deny",
     link_rel="noopener noreferrer nofollow",
     set_tag_attribute_values={"a": {"target": "_blank"}},
 )  # fmt: skip
 
 # Around code that has been cleaned. In clean HTML these signs are elements, never text.
-_CODE = re.compile(r'<pre><code(?: class="language-([\w+#.-]{1,30})")?>')
+_CODE = re.compile(r'<pre><code(?: class="(?:language-([\w+#.-]{1,30})|[^"]*)")?>')
 _CODE_HEAD = (
     '<div class="code" dir="ltr"><div class="bar"><span>{language}</span>'
     '<button type="button" class="copy">Copy</button></div>'

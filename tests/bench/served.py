@@ -101,6 +101,7 @@ async def over_websocket(server: Server) -> tuple[float, Pace]:
     chat = secrets.token_hex(8)
     address = server.url.replace("http", "ws") + f"/chats/{chat}/live?seen="
     growth: list[tuple[float, int]] = []
+    shown = Shown()
     async with connect(address, origin=server.url, max_size=None) as socket_:  # type: ignore[arg-type]
         asked = time.perf_counter()
         await socket_.send(
@@ -110,9 +111,9 @@ async def over_websocket(server: Server) -> tuple[float, Pace]:
         )
         async for frame in socket_:
             assert isinstance(frame, str)
-            text = "".join(re.findall(r'-tail">(.*?)</div>', frame, re.DOTALL))
-            if text:
-                growth.append((time.perf_counter(), len(text)))
+            length = shown.read(frame)
+            if length:
+                growth.append((time.perf_counter(), length))
             if re.search(r'data-role="assistant" data-status="(done|failed|interrupted)"', frame):
                 break
     first, last = growth[0][0], growth[-1][0]
@@ -120,6 +121,30 @@ async def over_websocket(server: Server) -> tuple[float, Pace]:
     # The first token came with the first frame; the last frame ends the count.
     tokens = server.tokens_of_last_answer()
     return first - asked, Pace((tokens - 1) / (last - first), characters / (last - first))
+
+
+_OPENED = r'-open strip:true">(.*?)<div class="open"[^>]*>(.*?)</div></div>'
+
+
+@dataclass(slots=True)
+class Shown:
+    """How many characters of an answer the frames of its socket have shown."""
+
+    finished: int = 0
+    open: int = 0
+
+    def read(self, frame: str) -> int:
+        """By how many characters this frame has lengthened what is shown."""
+        before = self.finished + self.open
+        for finished, opened in re.findall(_OPENED, frame, re.DOTALL):
+            self.finished, self.open = self.finished + _letters(finished), _letters(opened)
+        for tail in re.findall(r'beforeend:#m\d+-tail">(.*?)</div>', frame, re.DOTALL):
+            self.open += _letters(tail)
+        return self.finished + self.open - before
+
+
+def _letters(html: str) -> int:
+    return len(re.sub(r"<[^>]*>", "", html))
 
 
 @dataclass(frozen=True, slots=True)

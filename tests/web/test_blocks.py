@@ -177,7 +177,7 @@ def stream(text: str, cuts: list[float]) -> tuple[Blocks, Page, bool]:
     return blocks, page, is_exact
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents(LINES), CUTS)
 def test_any_cut_of_any_document_ends_in_the_full_rendering(text: str, cuts: list[float]) -> None:
     _, page, is_exact = stream(text, cuts)
@@ -185,14 +185,14 @@ def test_any_cut_of_any_document_ends_in_the_full_rendering(text: str, cuts: lis
     assert page.html == render_markdown(text)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents(st.one_of(LINES, DEFINITIONS)), CUTS)
 def test_a_definition_further_below_is_noticed_at_the_end(text: str, cuts: list[float]) -> None:
     _, page, is_exact = stream(text, cuts)
     assert is_exact == (page.html == render_markdown(text))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents(LINES))
 def test_character_by_character(text: str) -> None:
     blocks, page = Blocks(), Page()

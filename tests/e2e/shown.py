@@ -1,0 +1,27 @@
+"""What a page may show of an answer while it is written."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+
+from app.web.blocks import Blocks, open_element
+
+
+def only_pieces_of(text: str, seen: Iterable[str]) -> bool:
+    """Whether each seen text is what some beginning of `text` looks like: nothing twice or missing.
+
+    Spaces do not count: Markdown drops some at the end of what is still open.
+    """
+    wanted, blocks = {_dense(one) for one in seen}, Blocks()
+    for end in range(len(text) + 1):
+        blocks.feed(text[:end])
+        shown = blocks.finished + open_element(0, blocks.open)
+        wanted.discard(_dense(html.unescape(re.sub(r"<[^>]*>", "", shown))))
+    assert not wanted, sorted(wanted, key=len)[:3]
+    return True
+
+
+def _dense(text: str) -> str:
+    return re.sub(r"\s+", "", text)

@@ -1,0 +1,85 @@
+"""Known ways to make text run as a program, as an answer and as a prompt: all of it stays text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import html5lib
+import pytest
+
+from app.web.blocks import Blocks, open_element
+from app.web.markdown import escape_text, render_markdown
+
+VECTORS: list[str] = json.loads(Path(__file__).with_name("xss_vectors.json").read_text())
+PROSE = {
+    *("a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li"),
+    *("ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul"),
+    *("div", "button"),
+}
+FORMULA = {
+    *("math", "mrow", "mi", "mo", "mn", "mtext", "mspace", "msup", "msub", "msubsup", "mfrac"),
+    *("mstyle", "mpadded", "mover", "munder", "munderover", "mtable", "mtr", "mtd", "msqrt"),
+}
+# Values are fixed, or of a kind that does nothing.
+FIXED = {
+    "target": {"_blank"},
+    "rel": {"noopener noreferrer nofollow"},
+    "dir": {"auto", "ltr"},
+    "tabindex": {"0"},
+    "type": {"button"},
+    "id": {"m1-open", "m1-tail"},
+}
+HARMLESS = {"class", "align", "start", "display", "mathvariant", "stretchy", "width", "fence"}
+
+
+def elements(html: str) -> Iterator[ElementTree.Element]:
+    tree = html5lib.parseFragment(html, treebuilder="etree", namespaceHTMLElements=False)
+    for element in tree.iter():
+        if element is not tree:
+            yield element
+
+
+def assert_harmless(html: str) -> None:
+    assert html.count("<div") == html.count("</div>"), "a way out of the message"
+    for element in elements(html):
+        assert isinstance(element.tag, str), "a comment"
+        name = element.tag.rpartition("}")[2]
+        assert name in PROSE | FORMULA, html
+        for attribute, value in element.attrib.items():
+            if attribute == "href":
+                assert value.startswith(("https://", "http://", "mailto:")), html
+            elif attribute in FIXED:
+                assert value in FIXED[attribute], html
+            else:
+                assert attribute in HARMLESS, html
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(set(VECTORS)) >= 100
+
+
+@pytest.mark.parametrize("vector", VECTORS)
+def test_an_answer_holds_nothing_that_runs(vector: str) -> None:
+    assert_harmless(render_markdown(vector))
+    assert "<hx-" not in render_markdown(vector).lower()
+
+
+@pytest.mark.parametrize("vector", VECTORS)
+def test_nor_does_it_while_it_is_written(vector: str) -> None:
+    blocks = Blocks()
+    for end in range(0, len(vector) + 10, 10):
+        blocks.feed(vector[:end])
+        assert_harmless(blocks.finished + open_element(1, blocks.open))
+
+
+def test_nor_do_all_of_them_together() -> None:
+    for joint in ("", "\n", "\n\n"):
+        assert_harmless(render_markdown(joint.join(VECTORS)))
+
+
+@pytest.mark.parametrize("vector", VECTORS)
+def test_a_prompt_is_text(vector: str) -> None:
+    assert list(elements(escape_text(vector))) == []

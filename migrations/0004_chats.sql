@@ -28,11 +28,11 @@ CREATE INDEX chats_trashed ON chats (user_id, deleted_at DESC, id DESC)
 -- so only these triggers write to them.
 CREATE VIRTUAL TABLE titles_index USING fts5 (
     title, content = 'chats', content_rowid = 'number',
-    tokenize = 'unicode61 remove_diacritics 2', prefix = '2 3'
+    tokenize = 'unicode61 remove_diacritics 2'
 );
 CREATE VIRTUAL TABLE messages_index USING fts5 (
     text, content = 'messages', content_rowid = 'id',
-    tokenize = 'unicode61 remove_diacritics 2', prefix = '2 3'
+    tokenize = 'unicode61 remove_diacritics 2'
 );
 INSERT INTO titles_index (titles_index) VALUES ('rebuild');
 INSERT INTO messages_index (messages_index) VALUES ('rebuild');

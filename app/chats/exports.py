@@ -11,7 +11,7 @@ import time
 import unicodedata
 import zipfile
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from app.store import chats, lists, messages, tree
@@ -47,9 +47,8 @@ def _day(at: float) -> str:
 def record_of(chat: Chat, every: Sequence[Message]) -> dict[str, Any]:
     """A chat with its whole tree of messages, as values for JSON."""
     kept = ("id", "title", "title_source", "model", "created_at", "updated_at")
-    values = asdict(chat)
     return {
-        **{name: values[name] for name in kept},
+        **{name: getattr(chat, name) for name in kept},
         "pinned_at": chat.pinned_at,
         "archived_at": chat.archived_at,
         "current": chat.leaf_id,
@@ -58,7 +57,7 @@ def record_of(chat: Chat, every: Sequence[Message]) -> dict[str, Any]:
 
 
 def _message_record(message: Message) -> dict[str, Any]:
-    values = asdict(message)
+    values = {field.name: getattr(message, field.name) for field in fields(message)}
     kept = {k: v for k, v in values.items() if k not in _HIDDEN and v is not None}
     settings = json.loads(message.settings) if message.settings else None
     return {"parent": message.parent_id, **kept, **({"settings": settings} if settings else {})}

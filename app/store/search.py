@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 START, END = "\x02", "\x03"
 """Stand around a hit in a snippet."""
 LONGEST_QUERY, MOST_WORDS = 200, 12
+WEIGHED = 1000
 _SPACELESS = re.compile(
     "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7ff\uf900-\ufaff"
     "\U00020000-\U0003ffff]"
@@ -110,17 +111,20 @@ async def messages(db: Database, user_id: int, wish: Wish, limit: int) -> list[H
         " AS model, m.created_at AS at"
     )
     if wish.is_indexed:
-        # The snippets are cut for what is shown only, hence the query within.
+        # Of a word that is everywhere only the newest are weighed; and snippets are cut only for
+        # what is shown. Hence the queries within.
         sql = (
-            f"{chosen}, snippet(messages_index, 0, :start, :end, '…', 24) AS snippet"
-            " FROM (SELECT messages_index.rowid AS found,"
+            "WITH fresh AS (SELECT messages_index.rowid AS found,"
             f" bm25(messages_index) * {_RECENCY.format('m.created_at')} AS score"
             " FROM messages_index JOIN messages m ON m.id = messages_index.rowid"
             " JOIN chats c ON c.id = m.chat_id"
-            f" WHERE messages_index MATCH :match AND {condition} ORDER BY score LIMIT :limit)"
-            " JOIN messages_index ON messages_index.rowid = found"
-            " JOIN messages m ON m.id = found JOIN chats c ON c.id = m.chat_id"
-            " WHERE messages_index MATCH :match ORDER BY score"
+            f" WHERE messages_index MATCH :match AND {condition}"
+            f" ORDER BY messages_index.rowid DESC LIMIT {WEIGHED}),"
+            " best AS MATERIALIZED (SELECT * FROM fresh ORDER BY score LIMIT :limit) "
+            f"{chosen}, snippet(messages_index, 0, :start, :end, '…', 24) AS snippet"
+            " FROM best CROSS JOIN messages_index ON messages_index.rowid = best.found"
+            " JOIN messages m ON m.id = best.found JOIN chats c ON c.id = m.chat_id"
+            " WHERE messages_index MATCH :match ORDER BY best.score"
         )
     else:
         sql = (

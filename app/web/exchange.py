@@ -25,7 +25,7 @@ class Request(quart.Request):
     def __init__(self, *args: Any, **given: Any) -> None:
         path = given.get("path", args[2] if len(args) > 2 else "")
         if path == IMPORT:
-            given["max_content_length"] = LARGEST_FILE + (1 << 20)
+            self.max_content_length = given["max_content_length"] = LARGEST_FILE + (1 << 20)
         super().__init__(*args, **given)
 
 

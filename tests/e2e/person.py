@@ -137,6 +137,12 @@ class ChatPage:
         await expect(self.answer).to_have_attribute("data-status", status, timeout=1000)
         await expect(self.stop).to_have_count(0)
 
+    async def use(self, verb: str, title: str) -> None:
+        """Choose something from the menu of a chat in the list."""
+        await self.chats.get_by_role("link", name=title, exact=True).hover()
+        await self.chats.get_by_role("button", name=f"Menu of {title}", exact=True).click()
+        await self.page.locator("#chat-menu").get_by_text(verb, exact=True).click()
+
     async def body(self) -> str:
         """What the newest answer says, as text."""
         return await self.answer.locator(".body").inner_text()

@@ -30,21 +30,18 @@ async def other(person: Person, chat: ChatPage) -> ChatPage:
     return await person.open("/")
 
 
-async def use(chat: ChatPage, verb: str, title: str) -> None:
-    await chat.chats.get_by_role("link", name=title, exact=True).hover()
-    await chat.chats.get_by_role("button", name=f"{verb} {title}", exact=True).click()
-
-
 async def test_rename(
     chat: ChatPage, other: ChatPage, server: Server, request: pytest.FixtureRequest
 ) -> None:
-    await use(chat, "Rename", request.node.name)
-    name = chat.page.get_by_role("dialog").get_by_role("textbox", name="Name of this chat")
+    await chat.use("Rename", request.node.name)
+    name = chat.chats.get_by_role("textbox", name="Name of this chat")
     await expect(name).to_be_focused()
     await expect(name).to_have_value(request.node.name)
     await name.fill("<b>Foxes</b> & geese")
     await name.press("Enter")
-    await expect(chat.page.get_by_role("dialog")).to_have_count(0)
+    await expect(name).to_have_count(0)
+    menu = chat.chats.get_by_role("button", name="Menu of <b>Foxes</b> & geese", exact=True)
+    await expect(menu).to_be_focused()
     await expect(chat.page.get_by_role("heading", level=1)).to_have_text("<b>Foxes</b> & geese")
     await expect(chat.page).to_have_title("<b>Foxes</b> & geese · Wick")
     for tab in (chat, other):
@@ -55,15 +52,17 @@ async def test_rename(
 
 
 async def test_rename_can_be_left(chat: ChatPage, request: pytest.FixtureRequest) -> None:
-    for leave in ("Escape", "Cancel"):
-        await use(chat, "Rename", request.node.name)
-        dialog = chat.page.get_by_role("dialog")
-        await dialog.get_by_role("textbox").fill("Something else")
+    for leave in ("Escape", "Cancel", "elsewhere"):
+        await chat.use("Rename", request.node.name)
+        name = chat.chats.get_by_role("textbox")
+        await name.fill("Something else")
         if leave == "Escape":
-            await chat.page.keyboard.press("Escape")
+            await name.press("Escape")
+        elif leave == "Cancel":
+            await chat.chats.get_by_role("button", name="Cancel").click()
         else:
-            await dialog.get_by_role("button", name="Cancel").click()
-        await expect(dialog).to_have_count(0)
+            await chat.message.focus()
+        await expect(name).to_have_count(0)
     await expect(chat.chats.locator("a[aria-current=page]")).to_have_text(request.node.name)
 
 
@@ -71,10 +70,13 @@ async def test_a_name_of_spaces_is_refused_with_a_sentence(
     chat: ChatPage, person: Person, request: pytest.FixtureRequest
 ) -> None:
     person.expects("status of 4")
-    await use(chat, "Rename", request.node.name)
-    await chat.page.get_by_role("dialog").get_by_role("textbox").fill("   ")
-    await chat.page.keyboard.press("Enter")
+    await chat.use("Rename", request.node.name)
+    name = chat.chats.get_by_role("textbox")
+    await name.fill("   ")
+    await name.press("Enter")
     await expect(chat.notice).to_contain_text("A chat needs a name.")
+    await expect(name).to_be_focused()
+    await name.press("Escape")
     await expect(chat.chats.locator("a[aria-current=page]")).to_have_text(request.node.name)
 
 
@@ -82,7 +84,7 @@ async def test_delete_and_undo_in_every_tab(
     chat: ChatPage, other: ChatPage, request: pytest.FixtureRequest
 ) -> None:
     title = request.node.name
-    await use(other, "Delete", title)
+    await other.use("Delete", title)
     await expect(other.notice).to_contain_text("is in the trash.")
     for tab in (chat, other):
         await expect(tab.chats.get_by_role("link", name=title, exact=True)).to_have_count(0)
@@ -96,7 +98,7 @@ async def test_delete_and_undo_in_every_tab(
 async def test_a_chat_in_the_trash_says_so_and_comes_back(
     chat: ChatPage, request: pytest.FixtureRequest
 ) -> None:
-    await use(chat, "Delete", request.node.name)
+    await chat.use("Delete", request.node.name)
     banner = chat.page.get_by_text("This chat is in the trash.")
     await expect(banner).to_be_visible()
     await expect(chat.message).to_be_hidden()

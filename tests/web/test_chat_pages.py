@@ -202,7 +202,8 @@ async def test_import(client: QuartClient) -> None:
     assert (status, "cannot be read" in html) == (400, True)
     answer = await client.post("/exchange/import", headers=HTMX | {"Content-Length": "0"})
     assert answer.status_code == 400
-    answer = await client.post("/chats/x/name", headers=HTMX, data=b"x" * (2 << 20))
+    form = {"title": "x" * (2 << 20)}
+    answer = await client.post(f"/chats/{CHAT}/name", headers=HTMX, form=form)
     assert answer.status_code == 413
 
 

@@ -92,7 +92,7 @@ async def save(chat_id: str) -> Response:
         html = await _form(chat_id, values, error.problems)
         return Response(html, status=error.status, content_type="text/html")
     await here.chats.choose_settings(user_id, chat_id, chosen)
-    return Response(here.fragments.notice(""), content_type="text/html")
+    return Response(here.fragments.closed_dialog() + here.fragments.notice(""))
 
 
 def shown(chosen: ChatSettings) -> dict[str, str]:

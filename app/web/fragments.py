@@ -109,6 +109,10 @@ class Fragments:
     def announcement(self, text: str) -> str:
         return f'<div hx-swap-oob="innerHTML:#announcer">{escape_text(text)}</div>'
 
+    def closed_dialog(self) -> str:
+        """The page closes a dialog in which nothing is left."""
+        return '<div hx-swap-oob="innerHTML:#dialog"></div>'
+
     def notice(self, text: str, *, undo: str | None = None, oob: bool = True) -> str:
         """A sentence for the person; `undo`: the address that takes it back."""
         return self.render("_notice.html", text=text, undo=undo, oob=oob)

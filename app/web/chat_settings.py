@@ -132,7 +132,7 @@ async def _form(chat_id: str, values: Mapping[str, str], errors: Mapping[str, st
         chat_id=chat_id,
         model=model,
         values=values,
-        errors=errors,
+        errors={field.name: errors[field.name] for field in FIELDS if field.name in errors},
         usual=usual,
         fields=FIELDS,
     )

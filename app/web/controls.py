@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 from app.chats.answer_settings import remembered
@@ -60,5 +61,7 @@ def figures_of(message: Message) -> tuple[tuple[str, str], ...]:
         if sampling.seed is not None:
             rows.append(("Seed", f"{sampling.seed}"))
         if made_with.system_prompt:
-            rows.append(("System prompt", made_with.system_prompt))
+            rows.append(
+                ("System prompt", textwrap.shorten(made_with.system_prompt, 100, placeholder=" …"))
+            )
     return tuple(rows)

@@ -21,7 +21,7 @@ class MessageView:
 
     text: as it was written; line: what is happening or how it ended, a few words; note: figures
     about a finished answer; may_return: its question can still be taken back; controls: what may
-    be done with it, nothing while it is written.
+    be done with it, nothing while it is written; stored: as the database has it.
     """
 
     id: int
@@ -36,7 +36,12 @@ class MessageView:
     model: str
     may_return: bool = False
     controls: Controls | None = None
-    figures: tuple[tuple[str, str], ...] = ()
+    stored: Message | None = None
+
+    @property
+    def figures(self) -> tuple[tuple[str, str], ...]:
+        """All that was measured of a finished answer, in words."""
+        return figures_of(self.stored) if self.stored and self.note else ()
 
     @property
     def key(self) -> Key:
@@ -62,7 +67,7 @@ def present(
         line=_ending(message),
         note=short_figures(message) if is_answer else "",
         controls=controls,
-        figures=figures_of(message) if is_answer else (),
+        stored=message,
         model=message.model or "",
     )
 

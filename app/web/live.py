@@ -144,9 +144,11 @@ class Tab:
         blocks = self.here.growing.blocks(stream)
         known, place = self.places.get(message_id, (None, None))
         self.places[message_id] = (blocks, blocks.place)
-        if place is None or known is not blocks or self.keys[message_id] != key_of(stream):
-            self.keys[message_id] = key_of(stream)
-            return fragments.message(present_live(stream, blocks), oob=True)
+        controls = self.keys[message_id][-1]
+        key = key_of(stream, controls)
+        if place is None or known is not blocks or self.keys[message_id] != key:
+            self.keys[message_id] = key
+            return fragments.message(present_live(stream, blocks, controls), oob=True)
         return fragments.news(message_id, blocks.since(place)) or fragments.line(stream)
 
     async def _changes(self) -> str:

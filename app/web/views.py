@@ -21,7 +21,7 @@ class MessageView:
 
     text: as it was written; line: what is happening or how it ended, a few words; note: figures
     about a finished answer; may_return: its question can still be taken back; controls: what may
-    be done with it, nothing while it is written; stored: as the database has it.
+    be done with it, while it is written only the way to others; stored: as the database has it.
     """
 
     id: int
@@ -54,7 +54,7 @@ def present(
 ) -> MessageView:
     """The stored message, or the live state of its answer where there is one."""
     if live is not None:
-        return present_live(*live)
+        return present_live(*live, controls)
     is_answer = message.role == "assistant"
     return MessageView(
         id=message.id,
@@ -72,12 +72,12 @@ def present(
     )
 
 
-def key_of(stream: Stream) -> Key:
+def key_of(stream: Stream, controls: Controls | None) -> Key:
     """The key of the view of an answer that runs."""
-    return (stream.status, True, stream.held, None)
+    return (stream.status, True, stream.held, controls)
 
 
-def present_live(stream: Stream, blocks: Blocks) -> MessageView:
+def present_live(stream: Stream, blocks: Blocks, controls: Controls | None = None) -> MessageView:
     """An answer that runs, as it is now, as far as its blocks were fed."""
     return MessageView(
         id=stream.message_id,
@@ -91,6 +91,7 @@ def present_live(stream: Stream, blocks: Blocks) -> MessageView:
         note="",
         model=stream.model,
         may_return=stream.held,
+        controls=controls,
     )
 
 

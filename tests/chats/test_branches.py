@@ -9,7 +9,7 @@ import pytest
 
 from app.chats.branches import Spot
 from app.errors import ChatBusy, ChatNotFound, InvalidMessage, MessageNotFound, ModelNotFound
-from app.inference.protocol import Cancel, Delta, Generate, Prefill
+from app.inference.protocol import Cancel, Delta, Finished, Generate, Prefill
 from app.models.model import Turn
 from app.models.shelf import Shelf
 from tests.chats.house import CHAT, OTHER, House, finished, until
@@ -225,6 +225,19 @@ async def test_an_answer_that_goes_on_keeps_its_text_when_wick_dies(house: House
     await house.chats.recover()
     [_, message] = await house.path()
     assert (message.status, message.text) == ("interrupted", "un")
+
+
+async def test_an_answer_that_never_gets_to_go_on_keeps_its_figures(house: House) -> None:
+    await house.ask("one", "client01")
+    answer = await answered(house, "un", "length")
+    [_, before] = await house.path()
+    await house.branches.go_on(at(answer))
+    await begun(house)
+    house.runner.say(Finished(answer, "cancelled", 0, 0, 0, 0.0, 0.0, 0))
+    after = await house.ended(answer)
+    assert (after.status, after.text) == ("stopped", "un")
+    assert (after.prompt_tokens, after.completion_tokens) == (9, 2)
+    assert after.first_token_seconds == before.first_token_seconds
 
 
 async def test_only_what_was_cut_and_stands_last_goes_on(house: House) -> None:

@@ -16,13 +16,13 @@ box.addEventListener("scroll", () => {
 
 new ResizeObserver(() => { if (follows) toEnd(); }).observe(log);
 new MutationObserver((changes) => {
-  const own = changes.some((change) => [...change.addedNodes].some(
+  const own = changes.some((change) => !change.removedNodes.length && [...change.addedNodes].some(
     (node) => node.dataset?.role === "user"));
   if (own) follows = true;
   if (follows) toEnd();
 }).observe(log, { childList: true });
 // Who comes from the search looks at what was found.
-const sought = document.querySelector(".message:target");
+const sought = document.getElementById(location.hash.slice(1));
 if (sought) {
   follows = false;
   sought.scrollIntoView({ block: "center" });

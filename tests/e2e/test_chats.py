@@ -62,6 +62,7 @@ async def test_search_finds_while_typing_and_jumps_to_the_message(
     await page.get_by_label("Written by").select_option("By a model")
     await expect(page.get_by_text("Nothing was found.")).to_be_visible()
     await page.get_by_label("Written by").select_option("By me")
+    await expect(page.locator(".snippet mark").first).to_be_visible()
     await field.press("Tab")
     for _ in range(4):
         await page.keyboard.press("Tab")

@@ -7,8 +7,11 @@ WickError
 │   ├── ModelFileError     the file is damaged, truncated or not a GGUF file at all
 │   ├── ModelUnsupported   a sound file that the engine cannot run
 │   ├── ModelLoadError     the engine refused to load it
+│   ├── ModelTooLarge      it does not fit the memory that models may use
+│   ├── ModelBusy          it answers, or somebody waits for it
 │   ├── TemplateError      its chat template failed, looped or grew too large
 │   └── PullError          getting it from its source did not work
+│       └── PullRefused    a source or a name that will not do, told before anything is fetched
 ├── RequestError           one request cannot be answered
 │   ├── PromptTooLong      the newest message alone does not fit the context window
 │   ├── QueueFull          too many requests are waiting
@@ -57,12 +60,24 @@ class ModelLoadError(ModelError):
     status = 503
 
 
+class ModelTooLarge(ModelError):
+    status = 507
+
+
+class ModelBusy(ModelError):
+    status = 409
+
+
 class TemplateError(ModelError):
     pass
 
 
 class PullError(ModelError):
     status = 502
+
+
+class PullRefused(PullError):
+    status = 422
 
 
 class RequestError(WickError):

@@ -33,12 +33,15 @@ from app.web import (
     health,
     live,
     messages,
+    model_settings,
     models,
+    models_live,
     pages,
     search,
     security,
     status,
     trash,
+    uploads,
 )
 from app.web.fragments import Fragments
 from app.web.growing import Growing
@@ -57,10 +60,11 @@ def create_app(settings: Settings) -> Quart:
     app.config["MAX_CONTENT_LENGTH"] = 1 << 20
     app.config["RESPONSE_TIMEOUT"] = None
     app.request_class = exchange.Request
+    app.asgi_http_class = uploads.PatientConnection
     security.protect(app, settings)
     for screen in (
         *(pages, chats, chat_settings, messages, search, archive, trash, exchange),
-        *(models, live, status, health),
+        *(models, model_settings, models_live, uploads, live, status, health),
     ):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)
@@ -74,6 +78,7 @@ def create_app(settings: Settings) -> Quart:
         pulls.listeners.append(hub.models_changed)
         async with open_database(settings.database) as db:
             pool = Pool(settings, shelf, pulls)
+            pool.listeners.append(hub.models_changed)
             asking = Asking(settings, db, shelf, pulls, pool, hub)
             verbs = Chats(db, hub, asking)
             await verbs.recover()
@@ -97,7 +102,7 @@ def create_app(settings: Settings) -> Quart:
                 Imports(db, hub),
             )
             if settings.auto_pull and not shelf.models():
-                pulls.start(settings.default_model)
+                pulls.try_start(settings.default_model)
             yield
             watch.cancel()
             await close(app)
@@ -128,7 +133,7 @@ async def close(app: Quart) -> None:
 
 
 async def _explain(error: WickError | HTTPException) -> Response:
-    """An error that has a sentence: as a notice for the page, or as a page of its own."""
+    """An error that has a sentence: as a notice, as plain text, or as a page of its own."""
     if isinstance(error, HTTPException):
         status = error.code or 500
         text = error.description or error.name
@@ -148,6 +153,8 @@ def _sentence(status: int, text: str) -> Response:
     if not has_request_context():  # an upgrade to a WebSocket: no page will show it
         return Response(text, status=status, content_type="text/plain; charset=utf-8")
     fragments = state().fragments
+    if "text/plain" in request.headers.get("Accept", ""):
+        return Response(text, status=status, content_type="text/plain; charset=utf-8")
     if request.headers.get("HX-Request"):
         html = fragments.notice(text)
     else:

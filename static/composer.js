@@ -28,6 +28,22 @@ form.addEventListener("submit", (event) => {
   event.stopImmediatePropagation();
 }, true);
 
+// A new list of models leaves the choice alone; that a chosen one has gone is said, not mended.
+let chosen = document.getElementById("model").value;
+document.addEventListener("change", (event) => {
+  if (event.target.id === "model") chosen = event.target.value;
+});
+document.addEventListener("htmx:ws:after:message:incoming", () => {
+  const model = document.getElementById("model");
+  if (chosen && model.value !== chosen) {
+    if (![...model.options].some((one) => one.value === chosen)) {
+      model.add(new Option(`${chosen} · no longer there`, chosen));
+    }
+    model.value = chosen;
+  }
+  chosen = model.value;
+});
+
 document.addEventListener("htmx:ws:after:message:incoming", () => {
   const reply = document.getElementById("reply");
   if (!pending || reply.dataset.for !== pending.id) return;

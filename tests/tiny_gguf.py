@@ -8,12 +8,15 @@ Their text is nonsense, mostly printable, and goes on: the rows of control token
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from app.models.byte_alphabet import CHARACTER, from_bytes
+from app.models.gguf_types import TENSOR_TYPES
 
 Flavour = Literal["bpe", "spm"]
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
@@ -157,7 +160,52 @@ def is_printable(token: str) -> bool:
     return text.isascii() and not token.startswith("<") and token not in ("Ġ", "▁")
 
 
-def encode(metadata: dict[str, object], tensors: dict[str, Floats], version: int = 3) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A tensor in a storage type of its own: `shape` as rows of its fastest dimension."""
+
+    shape: tuple[int, ...]
+    kind: int
+    data: bytes
+
+
+def write_quantised(path: Path, kind: int) -> Path:
+    """A model of one block whose matrices are stored as `kind`: random, but no number is wild."""
+    random = np.random.default_rng(kind)
+    width, inner = 256, 512
+    vocabulary = bpe_vocabulary()
+    tokens = vocabulary["tokenizer.ggml.tokens"]
+    assert isinstance(tokens, list)
+    metadata = sizes(512) | vocabulary
+    metadata |= {"llama.embedding_length": width, "llama.feed_forward_length": inner}
+    metadata |= {"llama.block_count": 1, "llama.rope.dimension_count": width // HEADS}
+    tensors: dict[str, Floats | Stored] = {"output_norm.weight": np.ones(width, np.float32)}
+
+    def matrix(rows: int, columns: int) -> Stored:
+        storage = TENSOR_TYPES[kind]
+        size = rows * columns // storage.block * storage.size
+        if storage.name == "F32":
+            data = random.standard_normal(rows * columns).astype(np.float32).tobytes()
+        else:
+            # Every scale among them, a 16-bit number, is then positive and below one eighth.
+            data = random.integers(0, 0x2F, size, np.uint8).tobytes()
+        return Stored((rows, columns), kind, data)
+
+    kv = width // HEADS * KV_HEADS
+    shapes = {"attn_q": (width, width), "attn_k": (kv, width), "attn_v": (kv, width)}
+    shapes |= {"attn_output": (width, width), "ffn_gate": (inner, width)}
+    shapes |= {"ffn_up": (inner, width), "ffn_down": (width, inner)}
+    tensors |= {f"blk.0.{name}.weight": matrix(*shape) for name, shape in shapes.items()}
+    for name in ("attn_norm", "ffn_norm"):
+        tensors[f"blk.0.{name}.weight"] = np.ones(width, np.float32)
+    tensors["token_embd.weight"] = matrix(len(tokens), width)
+    path.write_bytes(encode(metadata, tensors))
+    return path
+
+
+def encode(
+    metadata: dict[str, object], tensors: Mapping[str, Floats | Stored], version: int = 3
+) -> bytes:
     """A GGUF file; version 1 has counts and lengths of 32 bits."""
     size = "<I" if version == 1 else "<Q"
 
@@ -188,7 +236,10 @@ def encode(metadata: dict[str, object], tensors: dict[str, Floats], version: int
         shape = tensor.shape[::-1]
         parts += [text(name), struct.pack("<I", len(shape))]
         parts += [struct.pack(size, dimension) for dimension in shape]
-        parts.append(struct.pack("<IQ", 0, len(data)))
-        data += tensor.tobytes() + bytes(-tensor.nbytes % ALIGNMENT)
+        kind, raw = (
+            (tensor.kind, tensor.data) if isinstance(tensor, Stored) else (0, tensor.tobytes())
+        )
+        parts.append(struct.pack("<IQ", kind, len(data)))
+        data += raw + bytes(-len(raw) % ALIGNMENT)
     header = b"".join(parts)
     return header + bytes(-len(header) % ALIGNMENT) + data

@@ -123,6 +123,7 @@ class Hub:
 
     def models_changed(self) -> None:
         """A model came, went, was loaded, or is on its way."""
+        self._changes += 1
         for subscription in self._subscriptions:
             subscription.models = True
             subscription.notify()

@@ -1,17 +1,12 @@
-"""Who is next, and how long it will take: the order of a queue and its estimates in seconds."""
+"""Who is next: the order of a queue."""
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container
 
 from app.errors import QueueFull
 from app.inference.requests import Request
-
-_WEIGHT = 0.3  # of the newest answer in the average
-_LATE_SHARE = 0.25  # of a usual answer that one which took longer already is given still
 
 
 class Line:
@@ -27,11 +22,6 @@ class Line:
 
     def __len__(self) -> int:
         return len(self._waiting)
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether anything waits, in the background or not."""
-        return bool(self._waiting or self._background)
 
     def check_room(self) -> None:
         """Raises QueueFull."""
@@ -78,47 +68,16 @@ class Line:
         """First in, first out within a round; everybody's first request before anybody's second."""
         return sorted(self._waiting, key=lambda request: request.turn)
 
-    def take(self, *, is_idle: bool) -> Request | None:
-        """Remove and return who is next; background work only when the model is idle."""
-        if self._waiting:
-            request = self.in_order()[0]
-            self._waiting.remove(request)
-            self._turn = max(self._turn, request.turn)
-            return request
-        if self._background and is_idle:
+    def take(self, *, is_idle: bool, among: Container[int] | None = None) -> Request | None:
+        """Remove and return who is next; background work only when the model is idle.
+
+        among: the ids that may be taken, which are nobody's in the background; None for all.
+        """
+        for request in self.in_order():
+            if among is None or request.id in among:
+                self._waiting.remove(request)
+                self._turn = max(self._turn, request.turn)
+                return request
+        if self._background and is_idle and among is None:
             return self._background.popleft()
         return None
-
-
-@dataclass(slots=True)
-class Average:
-    """Of what was measured lately; None before anything was."""
-
-    usual: float | None = None
-
-    def record(self, value: float) -> None:
-        if self.usual is None:
-            self.usual = value
-        else:
-            self.usual += _WEIGHT * (value - self.usual)
-
-
-class Durations(Average):
-    """How long answers of one model take, in seconds from slot to end."""
-
-    def starts(self, elapsed: Sequence[float], slots: int, waiting: int) -> list[float | None]:
-        """For each of `waiting` requests in order, the seconds until it has a slot.
-
-        `elapsed`: how long each running answer has been at it. None before anything was measured.
-        """
-        if self.usual is None:
-            return [None] * waiting
-        free = [max(self.usual - spent, self.usual * _LATE_SHARE) for spent in elapsed]
-        free += [0.0] * max(0, slots - len(free))
-        heapq.heapify(free)
-        starts: list[float | None] = []
-        for _ in range(waiting):
-            start = heapq.heappop(free)
-            starts.append(start)
-            heapq.heappush(free, start + self.usual)
-        return starts

@@ -14,7 +14,7 @@ from app.inference.kv_disk import DiskSnapshots
 from app.inference.llama_cpp_engine import LlamaCppEngine
 from app.inference.pacing import Pacer
 from app.inference.permits import open_permits
-from app.inference.protocol import Event, Generate
+from app.inference.protocol import Event, Generate, LoadProgress
 from app.inference.remembered import RememberingTokenizer
 from app.inference.scheduler import Scheduler
 from app.inference.sequence import Room
@@ -24,6 +24,9 @@ from app.inference.window import Fitted, fit, fit_opened, reserve
 from app.models.model import Model
 from app.models.shelf import load_model
 from app.models.template import ChatTemplate
+from app.models.template_names import template_of
+
+PROGRESS_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,9 @@ def assemble(options: Namespace, emit: Callable[[Event], None]) -> Assembly:
     model = load_model(options.model)
     context_length = max(1, min(options.context, model.context_length))
     tokenizer = RememberingTokenizer.load(model.folder)
-    template = ChatTemplate(model.chat_template, tokenizer)
-    engine = LlamaCppEngine(model.weights, context_length)
+    template = ChatTemplate(template_of(model), tokenizer)
+    progress = Steadily(lambda done: emit(LoadProgress(round(done, 3))))
+    engine = LlamaCppEngine(model.weights, context_length, progress)
     if engine.vocab_size != tokenizer.vocab_size:
         raise ModelLoadError("The model's weights and its tokenizer do not belong together.")
     size = pool_size(options.kv_mb << 20, context_length, model.kv_bytes_per_token)
@@ -87,6 +91,27 @@ def assemble(options: Namespace, emit: Callable[[Event], None]) -> Assembly:
     slots = max(1, min(options.slots, size))
     scheduler = Scheduler(room, prepare, emit, permits, slots=slots, threads=options.threads)
     return Assembly(scheduler, contexts, slots, context_length)
+
+
+class Steadily:
+    """Passes figures on, one in `seconds` at most and none in the first: quick loads are silent."""
+
+    def __init__(
+        self,
+        tell: Callable[[float], None],
+        *,
+        seconds: float = PROGRESS_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tell = tell
+        self._seconds = seconds
+        self._clock = clock
+        self._told = clock()
+
+    def __call__(self, done: float) -> None:
+        if (now := self._clock()) - self._told >= self._seconds:
+            self._told = now
+            self._tell(done)
 
 
 def _disk(options: Namespace, model: Model, engine: LlamaCppEngine) -> DiskSnapshots | None:

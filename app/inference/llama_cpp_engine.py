@@ -5,15 +5,20 @@ from __future__ import annotations
 import struct
 import threading
 from collections import deque
-from collections.abc import Sequence
-from ctypes import CDLL, c_float, c_int32
+from collections.abc import Callable, Sequence
+from ctypes import CDLL, c_float, c_int32, c_void_p, cast
 from pathlib import Path
 
 import numpy as np
 
 from app.errors import ModelLoadError
 from app.inference.engine import EngineError, Logits, State
-from app.inference.native_library import LogCallback, library_identity, load_library
+from app.inference.native_library import (
+    LogCallback,
+    ProgressCallback,
+    library_identity,
+    load_library,
+)
 
 # One ggml graph lives in every context; around 60 of them abort the process.
 MAX_CONTEXTS = 56
@@ -24,11 +29,19 @@ _TAIL = struct.Struct("<Qi")
 
 
 class LlamaCppEngine:
-    """One GGUF file in memory. Raises ModelLoadError with the library's own reason."""
+    """One GGUF file in memory. Raises ModelLoadError with the library's own reason.
+
+    progress: hears, while it is loaded, how much of it is, from 0 to 1.
+    """
 
     max_slice = MAX_SLICE
 
-    def __init__(self, weights: Path, context_length: int) -> None:
+    def __init__(
+        self,
+        weights: Path,
+        context_length: int,
+        progress: Callable[[float], None] = lambda done: None,
+    ) -> None:
         self.context_length = context_length
         self._log = _Log()
         self._lib = load_library()
@@ -39,7 +52,10 @@ class LlamaCppEngine:
         self._params.n_batch = MAX_SLICE
         self._params.f16_kv = True
         self._params.use_mmap = True
+        tell = ProgressCallback(lambda done, _: progress(done))  # must live as long as the load
+        self._params.progress_callback = cast(tell, c_void_p)
         self._model = self._lib.llama_load_model_from_file(bytes(weights), self._params)
+        self._params.progress_callback = None
         if not self._model:
             raise ModelLoadError(f"The engine cannot load this model: {self._log.reason()}")
         self.vocab_size: int = self._lib.llama_model_n_vocab(self._model)

@@ -28,6 +28,7 @@ from pathlib import Path
 from app.errors import ModelLoadError
 
 LogCallback = CFUNCTYPE(None, c_int, c_char_p, c_void_p)
+ProgressCallback = CFUNCTYPE(None, c_float, c_void_p)
 _NAMES = {
     "Linux": "libctransformers.so",
     "Darwin": "libctransformers.dylib",

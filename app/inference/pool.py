@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from app.config import Settings
+from app.errors import ModelError
 from app.inference import snapshots
+from app.inference.loading import NobodyWaits, Tell
+from app.inference.memory_room import MemoryRoom
 from app.inference.requests import Request
 from app.inference.runner_process import RunnerOptions, RunnerProcess
-from app.inference.worker import Worker, WorkerStatus
+from app.inference.status import WorkerStatus
+from app.inference.worker import Worker
+from app.models import memory
+from app.models.model import Model
 from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 
@@ -23,14 +31,17 @@ SAVE_SECONDS = 1.0
 
 
 class Pool:
-    """Requests by model name. The thread permits of all its runners come from one folder."""
+    """Requests by model name. All runners share one folder of thread permits and one budget of
+    memory. `listeners` are called on every change of a worker's state."""
 
     def __init__(self, settings: Settings, shelf: Shelf, pulls: Pulls) -> None:
+        self.listeners: list[Callable[[], None]] = []
         self._settings = settings
         self._shelf = shelf
         self._pulls = pulls
         self._workers: dict[str, Worker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._room = MemoryRoom(memory.budget(settings), self._workers.values)
         self._folder = tempfile.TemporaryDirectory(prefix="wick-")
         self._options = RunnerOptions.from_settings(settings, Path(self._folder.name))
 
@@ -42,6 +53,9 @@ class Pool:
                 functools.partial(self._load, name),
                 queue_limit=self._settings.queue_limit,
                 slots=self._settings.slots,
+                keep_alive=self._settings.keep_alive,
+                changed=functools.partial(self._changed, name),
+                eased=self._room.look,
             )
             self._start(name)
         return self._workers[name]
@@ -54,15 +68,60 @@ class Pool:
         if name in self._workers:
             self._workers[name].cancel(request_id)
 
+    def load(self, name: str) -> None:
+        """Begin to load a model that nobody has asked anything; again is harmless.
+
+        Raises ModelNotFound, ModelFileError, ModelTooLarge or ShuttingDown at once. What fails
+        later is in the status.
+        """
+        if not any(pull.name == name and pull.is_running for pull in self._pulls.all()):
+            memory.check_fits(self._shelf.get(name), self._settings, self._room.budget)
+        self.worker(name).load()
+
+    async def unload(self, name: str) -> None:
+        """Return when the model's memory is free and its chats' KV states are on the disk.
+
+        Raises ModelBusy while it answers or somebody waits for it.
+        """
+        if name in self._workers:
+            await self._workers[name].unload()
+
+    def settings_changed(self, name: str) -> None:
+        """What was chosen for a model applies from its next load on, which is to come soon."""
+        if name in self._workers:
+            self._workers[name].renew()
+
+    async def forget_model(self, name: str) -> None:
+        """Unload a model and drop all that is kept of it. To be called before Shelf.remove.
+
+        Raises ModelBusy, and then has changed nothing.
+        """
+        await self.unload(name)
+        if name in self._workers:
+            worker, task = self._workers.pop(name), self._tasks.pop(name)
+            await worker.close(f"The model {name} is being removed.")
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        with contextlib.suppress(ModelError):  # it is gone, or damaged: nobody knows its key
+            model = await asyncio.to_thread(self._shelf.get, name)
+            key = snapshots.model_key(model.digest, model.size)
+            await asyncio.to_thread(snapshots.forget_model, self._settings.kv_folder, key)
+        self._tell_all()
+
     async def forget(self, chat: str) -> None:
         """Delete every KV state of a chat that is gone for good, in memory and on the disk."""
         for worker in self._workers.values():
             worker.forget(chat)
         await asyncio.to_thread(snapshots.forget, self._settings.kv_folder, chat)
 
+    def status(self, name: str) -> WorkerStatus | None:
+        """None for a model that was never wanted."""
+        worker = self._workers.get(name)
+        return None if worker is None else replace(worker.status(), memory=self._room.held(name))
+
     def statuses(self) -> list[WorkerStatus]:
         """Every worker that was ever wanted, by name."""
-        return [worker.status() for _, worker in sorted(self._workers.items())]
+        return [status for name in sorted(self._workers) if (status := self.status(name))]
 
     def interrupt(self, message: str) -> None:
         """End every request with `message`, and take no more."""
@@ -86,15 +145,31 @@ class Pool:
         task.add_done_callback(functools.partial(self._restart, name))
 
     def _restart(self, name: str, task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
+        if not task.cancelled() and name in self._workers:
             log.error("The worker of %s died and is restarted.", name, exc_info=task.exception())
             self._start(name)
 
-    async def _load(self, name: str, tell: Callable[[str], None]) -> RunnerProcess:
+    def _changed(self, name: str) -> None:
+        worker = self._workers.get(name)
+        if worker is None or worker.state in {"idle", "failed"}:
+            self._room.release(name)
+        self._tell_all()
+
+    def _tell_all(self) -> None:
+        for listener in self.listeners:
+            listener()
+
+    async def _load(self, name: str, tell: Tell) -> RunnerProcess:
         await self._pulls.wait_for(name, tell)
         tell("Loading the model")
         model = await asyncio.to_thread(self._shelf.get, name)
-        runner = await RunnerProcess.start(model, self._options)
+        options = await self._options_for(model, tell)
+        tell("Loading the model")
+
+        def progress(done: float) -> None:
+            tell(f"Loading the model, {done:.0%}".replace("%", " %"), done)
+
+        runner = await RunnerProcess.start(model, options, progress)
         log.info(
             "%s is loaded after %.2f s: %d answers at once, %d tokens of context each.",
             name,
@@ -103,3 +178,23 @@ class Pool:
             runner.loaded.context_length,
         )
         return runner
+
+    async def _options_for(self, model: Model, tell: Tell) -> RunnerOptions:
+        """Wait for memory. Fewer slots when there is not enough for all of them."""
+        memory.check_fits(model, self._settings, self._room.budget)
+        context = memory.context_length(model, self._settings)
+        most = memory.slots(model, self._settings)
+        counts = range(most, 0, -1)
+        sizes = [memory.needed(model, context, count) for count in counts]
+        while sizes[0] > self._room.budget:  # never, so nobody need leave for it
+            counts, sizes = counts[1:], sizes[1:]
+        worker = self._workers[model.name]
+        choice = await self._room.reserve(model.name, sizes, tell, lambda: worker.is_wanted)
+        if choice is None:
+            raise NobodyWaits
+        # Contexts beyond the slots only keep chats at hand: they may have what is free just now.
+        each = counts[choice] * context * model.kv_bytes_per_token
+        kv_memory_mb = min(self._settings.kv_memory_mb, (each + self._room.free >> 20) + 1)
+        return replace(
+            self._options, context=context, slots=counts[choice], kv_memory_mb=kv_memory_mb
+        )

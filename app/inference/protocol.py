@@ -79,6 +79,13 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """The weights are being loaded: `done` from 0 to 1. Comes before Loaded or LoadFailed only."""
+
+    done: float
+
+
+@dataclass(frozen=True, slots=True)
 class LoadFailed:
     """The runner ends after this. `message` is a sentence for the person."""
 
@@ -135,7 +142,7 @@ class Failed:
     message: str
 
 
-Event = Loaded | LoadFailed | Prefill | Delta | Finished | Failed
+Event = Loaded | LoadProgress | LoadFailed | Prefill | Delta | Finished | Failed
 _NAMES: dict[str, type[Command | Event]] = {
     cls.__name__.lower(): cls
     for cls in (
@@ -144,6 +151,7 @@ _NAMES: dict[str, type[Command | Event]] = {
         Forget,
         Quit,
         Loaded,
+        LoadProgress,
         LoadFailed,
         Prefill,
         Delta,

@@ -41,8 +41,8 @@ class Request:
     """One wish for one answer. `listener` is called in the event loop and must not block.
 
     is_background: nobody waits for it, so it runs only when nothing else does, and gives way.
-    started: when the runner got it, by the worker's clock in seconds. turn: the round of the
-    queue in which it is served, where everybody is served once a round.
+    turn: the round of the queue in which it is served, where everybody is served once a round.
+    prompt_left: tokens still to be read, None while that is unknown; answered: characters written.
     """
 
     command: Generate
@@ -52,8 +52,9 @@ class Request:
     was_begun: bool = False
     was_sent_before: bool = False
     gives_way: bool = False
-    started: float = 0.0
     turn: int = 0
+    prompt_left: int | None = None
+    answered: int = 0
 
     @property
     def id(self) -> int:

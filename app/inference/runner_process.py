@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from app.inference.protocol import (
     Event,
     Loaded,
     LoadFailed,
+    LoadProgress,
     Quit,
     from_line,
     to_line,
@@ -79,29 +80,20 @@ class RunnerProcess:
         self.loaded = Loaded(slots=0, context_length=0, seconds=0.0)
 
     @classmethod
-    async def start(cls, model: Model, options: RunnerOptions) -> RunnerProcess:
-        """Start a child and wait until the weights are in memory.
+    async def start(
+        cls,
+        model: Model,
+        options: RunnerOptions,
+        progress: Callable[[float], None] = lambda done: None,
+    ) -> RunnerProcess:
+        """Start a child and wait until the weights are in memory. `progress` hears 0 to 1.
 
         Raises ModelLoadError with the reason when it cannot load them, or dies, or hangs.
         """
-        read_end, write_end = os.pipe()
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *_command_line(model, options, write_end),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                pass_fds=(write_end,),
-            )
-        except BaseException:
-            os.close(read_end)
-            raise
-        finally:
-            os.close(write_end)
-        runner = cls(model, process, await _reader(read_end))
+        runner = await cls._spawn(model, options)
         try:
             async with asyncio.timeout(LOAD_TIMEOUT):
-                runner.loaded = await runner._first_event()
+                runner.loaded = await runner._first_event(progress)
         except TimeoutError as error:
             await runner.kill()
             raise ModelLoadError(
@@ -112,8 +104,26 @@ class RunnerProcess:
             raise
         return runner
 
-    async def _first_event(self) -> Loaded:
+    @classmethod
+    async def _spawn(cls, model: Model, options: RunnerOptions) -> RunnerProcess:
+        read_end, write_end = os.pipe()
+        try:
+            events = await _reader(read_end)  # first, so that nothing is awaited after the start
+            process = await asyncio.create_subprocess_exec(
+                *_command_line(model, options, write_end),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                pass_fds=(write_end,),
+            )
+        finally:
+            os.close(write_end)  # the reader sees the end of the pipe, and closes its own side
+        return cls(model, process, events)
+
+    async def _first_event(self, progress: Callable[[float], None]) -> Loaded:
         async for event in self.events():
+            if isinstance(event, LoadProgress):
+                progress(event.done)
             if isinstance(event, Loaded):
                 return event
             if isinstance(event, LoadFailed):

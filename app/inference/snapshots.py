@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -46,3 +47,13 @@ def forget(folder: Path, chat: str) -> None:
             path.unlink(missing_ok=True)
         except OSError as error:
             log.warning("The snapshot %s could not be deleted: %s", path, error)
+
+
+def forget_model(folder: Path, key: str) -> None:
+    """Delete what is kept of all chats with the model of this `model_key`. Blocks."""
+    path = folder / key
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+    except OSError as error:
+        log.warning("The snapshots in %s could not be deleted: %s", path, error)

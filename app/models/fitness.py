@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.errors import ModelFileError, ModelUnsupported
-from app.models.gguf import Array, Header, TensorInfo
+from app.models.features import check_features, window
+from app.models.gguf_header import Array, Header, TensorInfo
 from app.models.gguf_types import ValueType
 
 MAX_VOCABULARY: Final = 1_000_000
+MAX_MERGES: Final = 2_000_000
 MAX_BLOCKS: Final = 1_000
 MAX_CONTEXT: Final = 1 << 24
 NORMAL: Final = 1
@@ -20,7 +22,7 @@ NORMAL: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Dimensions:
-    """The sizes that fix the shape of every tensor of a llama model."""
+    """The sizes that fix the shape of every tensor of a llama model, and its context in tokens."""
 
     vocabulary: int
     context_length: int
@@ -47,32 +49,15 @@ def check(header: Header) -> Dimensions:
             f"{name} holds a model of the architecture “{architecture}”; the engine runs only "
             "llama models (Llama 2, Mistral 7B, TinyLlama, SmolLM2 and their relatives)."
         )
-    _check_features(header)
+    if (header.integer("split.count") or 1) > 1:
+        raise ModelUnsupported(f"{name} is only one part of a split model.")
+    if not header.tensors:
+        raise ModelUnsupported(f"{name} holds a vocabulary only, and no model.")
+    check_features(header)
     dimensions = _dimensions(header)
     _check_vocabulary(header)
     _check_tensors(header, dimensions)
     return dimensions
-
-
-def _check_features(header: Header) -> None:
-    def refuse(what: str) -> None:
-        raise ModelUnsupported(f"{header.path.name} {what}, which the engine does not know.")
-
-    if (header.integer("split.count") or 1) > 1:
-        raise ModelUnsupported(
-            f"{header.path.name} is one part of a split model; merge the parts into one file first."
-        )
-    factor = header.number("llama.rope.scaling.factor") or header.number("llama.rope.scale_linear")
-    scaling = header.text("llama.rope.scaling.type")
-    names = {tensor.name for tensor in header.tensors}
-    if (
-        (factor is not None and factor != 1.0)
-        or scaling not in (None, "none")
-        or any(name.startswith("rope_f") for name in names)
-    ):
-        refuse("stretches its context with scaled positions (as Llama 3.1 and later do)")
-    if header.integer("llama.expert_count"):
-        refuse("is a mixture of experts")
 
 
 def _dimensions(header: Header) -> Dimensions:
@@ -90,8 +75,8 @@ def _dimensions(header: Header) -> Dimensions:
     heads = size("attention.head_count", 1 << 16)
     has_kv = "llama.attention.head_count_kv" in header.metadata
     found = Dimensions(
-        vocabulary=len(header.strings("tokenizer.ggml.tokens") or ()),
-        context_length=size("context_length", MAX_CONTEXT),
+        vocabulary=header.count("tokenizer.ggml.tokens"),
+        context_length=min(size("context_length", MAX_CONTEXT), window(header) or MAX_CONTEXT),
         embedding=size("embedding_length", 1 << 20),
         blocks=size("block_count", MAX_BLOCKS),
         feed_forward=size("feed_forward_length", 1 << 22),
@@ -122,6 +107,16 @@ def _check_heads(header: Header, width: int) -> None:
         raise ModelFileError(f"{header.path.name} is damaged: its heads have an odd width.")
 
 
+def _check_counts(header: Header) -> None:
+    """Before anything is built of the lists: a token takes many times its room in the file."""
+    for what, least, most in (("tokens", 1, MAX_VOCABULARY), ("merges", 0, MAX_MERGES)):
+        count = header.count(f"tokenizer.ggml.{what}")
+        if not least <= count <= most:
+            raise ModelFileError(
+                f"{header.path.name} is damaged: its vocabulary has {count} {what}."
+            )
+
+
 def _check_vocabulary(header: Header) -> None:
     name = header.path.name
     model = header.text("tokenizer.ggml.model")
@@ -129,9 +124,8 @@ def _check_vocabulary(header: Header) -> None:
         raise ModelUnsupported(
             f"{name} has a vocabulary of the kind “{model}”; the engine reads “llama” and “gpt2”."
         )
+    _check_counts(header)
     tokens = header.strings("tokenizer.ggml.tokens") or []
-    if not 1 <= len(tokens) <= MAX_VOCABULARY:
-        raise ModelFileError(f"{name} is damaged: its vocabulary has {len(tokens)} tokens.")
     try:
         b"\n".join(tokens).decode()
     except UnicodeDecodeError:

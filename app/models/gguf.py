@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from app.errors import ModelFileError, ModelUnsupported
+from app.models.gguf_header import Array, Header, TensorInfo, Value
 from app.models.gguf_types import (
     LATER_TYPES,
     NUMBER_FORMATS,
@@ -37,110 +36,6 @@ MAX_NESTED: Final = 100_000
 MAX_ELEMENTS: Final = 1 << 50
 
 
-@dataclass(frozen=True, slots=True)
-class Array:
-    """A metadata array as it lies in the file; `length_size`: bytes of a string's length."""
-
-    type: ValueType
-    count: int
-    raw: bytes = field(repr=False)
-    length_size: int = 8
-
-    def strings(self) -> list[bytes]:
-        """The items of an array of strings."""
-        length = struct.Struct("<I" if self.length_size == 4 else "<Q").unpack_from
-        raw, position, items = self.raw, 0, []
-        for _ in range(self.count):
-            start = position + self.length_size
-            position = start + length(raw, position)[0]
-            items.append(raw[start:position])
-        return items
-
-    def numbers(self) -> tuple[float, ...]:
-        """The items of an array of numbers or booleans."""
-        return struct.unpack(f"<{self.count}{NUMBER_FORMATS[self.type]}", self.raw)
-
-
-Value = int | float | bool | str | Array
-
-
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """One tensor; `offset` in bytes from the start of the data, `shape` fastest dimension first."""
-
-    name: str
-    shape: tuple[int, ...]
-    type: TensorType
-    type_id: int
-    offset: int
-
-    @property
-    def elements(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Bytes of its data."""
-        return self.elements // self.type.block * self.type.size
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a GGUF file says of itself; its accessors raise ModelFileError on a wrong type."""
-
-    path: Path
-    version: int
-    metadata: Mapping[str, Value] = field(repr=False)
-    types: Mapping[str, ValueType] = field(repr=False)
-    tensors: tuple[TensorInfo, ...] = field(repr=False)
-    data_offset: int
-    alignment: int
-    size: int
-
-    def text(self, key: str) -> str | None:
-        value = self.metadata.get(key)
-        if value is None or isinstance(value, str):
-            return value
-        raise self._wrong(key, "a text")
-
-    def integer(self, key: str) -> int | None:
-        value = self.metadata.get(key)
-        if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-            return value
-        raise self._wrong(key, "a whole number")
-
-    def number(self, key: str) -> float | None:
-        value = self.metadata.get(key)
-        if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-            return value
-        raise self._wrong(key, "a number")
-
-    def flag(self, key: str, *, default: bool) -> bool:
-        value = self.metadata.get(key, default)
-        if isinstance(value, bool):
-            return value
-        raise self._wrong(key, "yes or no")
-
-    def strings(self, key: str) -> list[bytes] | None:
-        value = self.metadata.get(key)
-        if value is None:
-            return None
-        if isinstance(value, Array) and value.type is ValueType.STRING:
-            return value.strings()
-        raise self._wrong(key, "a list of texts")
-
-    def numbers(self, key: str) -> tuple[float, ...] | None:
-        value = self.metadata.get(key)
-        if value is None:
-            return None
-        if isinstance(value, Array) and value.type in NUMBER_FORMATS:
-            return value.numbers()
-        raise self._wrong(key, "a list of numbers")
-
-    def _wrong(self, key: str, expected: str) -> ModelFileError:
-        return ModelFileError(f"{self.path.name} is damaged: its “{key}” is not {expected}.")
-
-
 def read_header(path: Path) -> Header:
     """Read and check the header of the GGUF file at `path`.
 
@@ -150,16 +45,13 @@ def read_header(path: Path) -> Header:
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
-            file.seek(0)
-            data = file.read(FIRST_WINDOW)
-            try:
-                return _Parser(path, data, size).header()
-            except _PastWindow:
-                data += file.read(MAX_HEADER - len(data))
-            try:
-                return _Parser(path, data, size).header()
-            except _PastWindow:
-                raise ModelFileError(f"{path.name} is damaged: its header is too large.") from None
+            for window in (FIRST_WINDOW, MAX_HEADER):
+                file.seek(0)
+                try:
+                    return _Parser(path, file.read(min(window, size)), size).header()
+                except _PastWindow:
+                    continue
+        raise ModelFileError(f"{path.name} is damaged: its header is too large.")
     except OSError as error:
         raise ModelFileError(f"{path.name} cannot be read: {error.strerror}.") from error
 
@@ -203,7 +95,10 @@ class _Parser:
         self.version = self._unpack("I")
         if self.version not in (1, 2, 3):
             if self.version & 0xFFFF == 0:
-                raise ModelUnsupported(f"{self.path.name} is a GGUF file for big-endian machines.")
+                raise ModelUnsupported(
+                    f"{self.path.name} is a GGUF file for big-endian machines; "
+                    "look for the ordinary, little-endian one."
+                )
             raise ModelUnsupported(
                 f"{self.path.name} is a GGUF file of version {self.version}; "
                 "Wick reads versions 1 to 3."
@@ -340,7 +235,7 @@ class _Parser:
             if tensor.offset < end:
                 raise self._damaged(f"{tensor.name} overlaps another tensor")
             end = tensor.offset + tensor.size
-        if data_offset + end > self.size:
+        if tensors and data_offset + end > self.size:
             raise ModelFileError(
                 f"{self.path.name} is cut short: it says it holds {(data_offset + end) / 1e6:,.1f} "
                 f"MB and has {self.size / 1e6:,.1f} MB."

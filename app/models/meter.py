@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Final
 
 from jinja2 import Undefined
@@ -13,6 +14,8 @@ from app.errors import TemplateError
 BUDGET: Final = 20_000_000
 """Characters and items that one rendering may handle, all its intermediate results together."""
 SECONDS: Final = 2.0
+ITEM: Final = 8
+"""What an item of a new list costs: it takes that many times the room of a character."""
 
 
 class Meter:
@@ -32,8 +35,13 @@ class Meter:
         if self._clock() > self._deadline:
             raise TemplateError("The model's chat template took too long.")
 
-    def weigh(self, value: object) -> None:
+    def weigh(self, value: object, times: int = 1) -> None:
         """Spend for every item and character that `value` would take when written out."""
+        before = self.left
+        self._weigh(value)
+        self.spend((before - self.left) * (times - 1))
+
+    def _weigh(self, value: object) -> None:
         waiting = [value]
         while waiting:
             item = waiting.pop()
@@ -52,3 +60,7 @@ class Meter:
                 raise TemplateError(
                     f"The model's chat template writes out a {type(item).__name__}."
                 )
+
+
+METER: Final[ContextVar[Meter]] = ContextVar("METER")
+"""The meter of the rendering under way; set by whoever renders."""

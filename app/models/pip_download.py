@@ -46,22 +46,24 @@ REASONS: Final = (
 
 def download_wheel(
     requirement: str,
-    digest: str,
+    digest: str | None,
     folder: Path,
     progress: Callable[[int, int], None],
     cancel: threading.Event,
 ) -> Path:
     """Download the wheel of `requirement` (`name==version`) into `folder`; its path.
 
+    `digest`: its SHA-256 if known; else pip checks the one that the index names, if it does.
     `progress` hears bytes done and to do. Raises PullError with a sentence; ending `cancel`led
     counts as one.
     """
     wanted = folder / "requirements.txt"
-    wanted.write_text(f"{requirement} --hash=sha256:{digest}\n", encoding="utf-8")
+    pinned = f" --hash=sha256:{digest}" if digest else ""
+    wanted.write_text(f"{requirement}{pinned}\n", encoding="utf-8")
     target = folder / "wheel"
     lines: deque[str] = deque(maxlen=LINES_KEPT)
     with subprocess.Popen(
-        _command(wanted, target),
+        _command(wanted, target, is_pinned=digest is not None),
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -84,12 +86,12 @@ def download_wheel(
     return wheels[0]
 
 
-def _command(wanted: Path, target: Path) -> list[str]:
+def _command(wanted: Path, target: Path, *, is_pinned: bool) -> list[str]:
     # PIP puts the temporary folder on the disk that has the room: downloads go there first.
     # -P: a file named pip.py in the folder must not run; -u: progress must not wait in a buffer.
     return [
         *(sys.executable, "-P", "-u", "-c", PIP, str(wanted.parent)),
-        *("download", "--no-deps", "--require-hashes"),
+        *("download", "--no-deps", *(["--require-hashes"] if is_pinned else [])),
         *("--only-binary", ":all:", "--progress-bar", "raw", "--no-cache-dir", "--no-input"),
         # With no retry at all, pip would not say that it could not connect.
         *("--retries", "2", "--resume-retries", "5"),

@@ -1,7 +1,7 @@
 """How a byte-level vocabulary wants text cut into words, by the name its GGUF file gives.
 
-The names and patterns are those of llama.cpp (`llama-vocab.cpp`) and of the models' own
-`tokenizer.json`.
+The names are those of llama.cpp (`llama-vocab.cpp`); the patterns and the normalisation are those
+of the models' own `tokenizer.json`, which differ from llama.cpp's in small ways.
 """
 
 from __future__ import annotations
@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from tokenizers import Regex
-from tokenizers.pre_tokenizers import ByteLevel, Digits, PreTokenizer, Sequence, Split
+from tokenizers.normalizers import NFC, Normalizer
+from tokenizers.pre_tokenizers import (
+    ByteLevel,
+    Digits,
+    PreTokenizer,
+    Punctuation,
+    Sequence,
+    Split,
+)
 
 from app.errors import ModelUnsupported
 
@@ -19,41 +27,94 @@ LLAMA3: Final = (
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 QWEN2: Final = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+TEKKEN: Final = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+CASED_LETTERS: Final = (
+    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-"
+    "ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-"
+    "ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃"
+)
+"""What DeepSeek LLM takes for letters: the scripts that know capitals."""
+HAN_AND_HANGUL: Final = "[一-龥ࠀ-一가-퟿]+"
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """`whole_words`: a word found in the vocabulary is taken as it is; `bos`: begins with BOS."""
+    """How one family of models prepares text.
+
+    digits: every digit is a word; patterns: cut out one after another, none: GPT-2's own rule;
+    whole_words: a word found in the vocabulary is taken as it is; bos: a prompt begins with BOS;
+    composed: characters and their accents are put together first (NFC); runs: as Falcon does it,
+    punctuation first and digits in threes.
+    """
 
     digits: bool = False
-    pattern: str | None = None
+    patterns: tuple[str, ...] = ()
     whole_words: bool = False
     bos: bool = False
+    composed: bool = False
+    runs: bool = False
 
     def build(self) -> PreTokenizer:
-        if self.pattern:
-            split = Split(Regex(self.pattern), behavior="isolated")
-            return Sequence([split, ByteLevel(add_prefix_space=False, use_regex=False)])
-        gpt2 = ByteLevel(add_prefix_space=False, use_regex=True)
-        return Sequence([Digits(individual_digits=True), gpt2]) if self.digits else gpt2
+        steps: list[PreTokenizer] = []
+        if self.runs:
+            steps.append(Punctuation(behavior="contiguous"))
+        steps += [Split(Regex(pattern), behavior="isolated") for pattern in self.patterns]
+        if self.digits:
+            steps.append(Digits(individual_digits=True))
+        steps.append(ByteLevel(add_prefix_space=False, use_regex=not self.patterns))
+        if self.runs:
+            steps.append(Digits(individual_digits=False))
+            steps.append(Split(Regex("[0-9][0-9][0-9]"), behavior="isolated"))
+        return Sequence(steps)
+
+    def normalizer(self) -> Normalizer | None:
+        return NFC() if self.composed else None
 
 
 _GPT2, _SMOLLM = Style(), Style(digits=True)
-_LLAMA3 = Style(pattern=LLAMA3, whole_words=True, bos=True)
+_LLAMA3 = Style(patterns=(LLAMA3,), whole_words=True, bos=True)
+_QWEN2 = Style(patterns=(QWEN2,), composed=True)
 STYLES: Final[dict[str, Style]] = {
     "default": _GPT2,
     "gpt-2": _GPT2,
+    "phi-2": _GPT2,
+    "gigachat": _GPT2,
+    "mpt": Style(composed=True),
+    "olmo": Style(composed=True),
     "smollm": _SMOLLM,
     "starcoder": _SMOLLM,
     "refact": _SMOLLM,
-    "command-r": _SMOLLM,
     "codeshell": _SMOLLM,
     "minerva-7b": _SMOLLM,
+    "command-r": Style(digits=True, composed=True),
     "llama-bpe": _LLAMA3,
     "llama3": _LLAMA3,
     "llama-v3": _LLAMA3,
     "falcon3": _LLAMA3,
-    "qwen2": Style(pattern=QWEN2),
+    "smaug-bpe": _LLAMA3,
+    "dbrx": Style(patterns=(LLAMA3,)),
+    "qwen2": _QWEN2,
+    "megrez": _QWEN2,
+    "tekken": Style(patterns=(TEKKEN,), whole_words=True, bos=True),
+    "falcon": Style(runs=True),
+    "deepseek-llm": Style(
+        patterns=(
+            r"[\r\n]",
+            rf"\s?[{CASED_LETTERS}]+",
+            r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
+            r"\s+$",
+            HAN_AND_HANGUL,
+        ),
+        digits=True,
+        bos=True,
+    ),
+    "deepseek-coder": Style(
+        patterns=(r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", HAN_AND_HANGUL), digits=True, bos=True
+    ),
 }
 
 

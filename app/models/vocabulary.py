@@ -15,7 +15,7 @@ from tokenizers.models import BPE
 
 from app.errors import ModelFileError
 from app.models import pretokenizers
-from app.models.gguf import Header
+from app.models.gguf_header import Header
 
 FILE: Final = "vocabulary.json"
 SPACE: Final = "▁"
@@ -165,6 +165,8 @@ def _byte_level(header: Header, ids: dict[str, int]) -> FastTokenizer:
             merges.append((left, right))
     fast = FastTokenizer(BPE(vocab=ids, merges=merges, ignore_merges=style.whole_words))
     fast.pre_tokenizer = style.build()
+    if normalizer := style.normalizer():
+        fast.normalizer = normalizer
     return fast
 
 

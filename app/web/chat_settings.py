@@ -12,6 +12,7 @@ from app.chats.answer_settings import AnswerSettings
 from app.chats.chat_settings import NUMBERS, ChatSettings, parse
 from app.errors import InvalidSettings, ModelError
 from app.web.chat_view import picker_options
+from app.web.model_settings import SAMPLING
 from app.web.state import current_user, state
 
 blueprint = Blueprint("chat_settings", __name__)
@@ -38,33 +39,8 @@ FIELDS: Final = (
         "What the model is told before this chat: who it is, how it should answer.",
         rows=4,
     ),
-    Field(
-        "temperature",
-        "Temperature",
-        "How daring the choice of words is: 0 always takes the likeliest one.",
-    ),
+    *(Field(number.name, number.label, number.help) for number in SAMPLING),
     Field("max_tokens", "Longest answer", "Tokens after which an answer is cut. It can go on."),
-    Field(
-        "top_p",
-        "Top-p",
-        "Only the likeliest words count that together have this share; 1 is all of them.",
-    ),
-    Field("top_k", "Top-k", "Only so many of the likeliest words count; 0 is all."),
-    Field(
-        "min_p",
-        "Min-p",
-        "Words that are less likely than this share of the likeliest one do not count.",
-    ),
-    Field(
-        "repetition_penalty",
-        "Repetition penalty",
-        "Above 1, words that have just been used become less likely; 1 is no penalty.",
-    ),
-    Field(
-        "seed",
-        "Seed",
-        "With the same number the same question gets the same answer. Empty: another every time.",
-    ),
     Field(
         "context_length",
         "Context size",

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
+from typing import Final
 
 from app.chats.context import first_seen
 from app.chats.gauge import Gauge, gauge
 from app.chats.siblings import Forks
 from app.chats.streams import Stream
+from app.models.catalogue import CATALOGUE, Source
 from app.store.chats import Chat
 from app.store.messages import Message
 from app.web.blocks import Blocks, Place
 from app.web.controls import controls_of
+from app.web.shelf_facts import arrival, readiness
+from app.web.shelf_view import default_model
 from app.web.state import State
 from app.web.views import MessageView, Option, present
+
+SMALL: Final = 1_500_000_000
+"""Bytes up to which a model is offered to a person who has none yet, and how many of them."""
+OFFERED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +88,20 @@ async def _read(
 async def picker_options(here: State, chat: Chat | None) -> tuple[list[Option], str]:
     """The models to choose from, those on their way included, and the one that is chosen."""
     models = await asyncio.to_thread(here.shelf.models)
-    options = [Option(model.name, model.title) for model in models]
-    coming = [pull.name for pull in here.pulls.all() if pull.is_running]
-    options += [Option(name, f"{name} (on its way)") for name in coming]
-    names = [option.name for option in options]
-    wanted = [chat.model if chat else "", here.settings.default_model, *names]
-    return options, next((name for name in wanted if name in names), "")
+    workers = {worker.name: worker for worker in here.pool.statuses()}
+    titles = Counter(model.title for model in models)
+    options = []
+    for model in models:
+        # Two of one title are told apart by their names.
+        title = model.title if titles[model.title] == 1 else f"{model.title} ({model.name})"
+        options.append(Option(model.name, f"{title} · {readiness(workers.get(model.name))}"))
+    names = {model.name for model in models}
+    coming = [pull for pull in here.pulls.all() if pull.is_running and pull.name not in names]
+    options += [Option(pull.name, f"{pull.title} · {arrival(pull.progress)}") for pull in coming]
+    wanted = [chat.model if chat else "", await default_model(here), here.settings.default_model]
+    wanted += [option.name for option in options]
+    there = {option.name for option in options}
+    return options, next((name for name in wanted if name in there), "")
 
 
 async def models_ready(here: State) -> list[Option]:
@@ -93,9 +110,11 @@ async def models_ready(here: State) -> list[Option]:
     return [Option(model.name, model.title) for model in models]
 
 
-async def models_offered(here: State) -> str | None:
-    """The model to offer to a person who has none and gets none."""
+async def models_offered(here: State) -> list[Source]:
+    """The models to offer to a person who has none and gets none: small ones, Wick's own first."""
     models = await asyncio.to_thread(here.shelf.models)
     if models or here.pulls.all():
-        return None
-    return here.settings.default_model
+        return []
+    small = [source for source in CATALOGUE.values() if source.size < SMALL]
+    own = here.settings.default_model
+    return sorted(small, key=lambda source: (source.name != own, source.size))[:OFFERED]

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
-import quart
 from quart import Blueprint, Response, request
 
 from app.chats.exports import file_name
 from app.chats.imports import LARGEST_FILE
 from app.errors import InvalidMessage
+from app.web import uploads
 from app.web.chats import existing
 from app.web.state import current_user, state
 
@@ -19,8 +19,8 @@ blueprint = Blueprint("exchange", __name__)
 IMPORT = "/exchange/import"
 
 
-class Request(quart.Request):
-    """Only an import may be large; its file goes to the disk as it comes."""
+class Request(uploads.UploadRequest):
+    """Besides models only an import may be large; its file goes to the disk as it comes."""
 
     def __init__(self, *args: Any, **given: Any) -> None:
         path = given.get("path", args[2] if len(args) > 2 else "")

@@ -11,9 +11,11 @@ import jinja2
 
 from app.chats.gauge import Gauge
 from app.chats.streams import Stream
+from app.models.catalogue import Source
 from app.models.pulls import Pull
 from app.web.blocks import News, open_element
 from app.web.markdown import escape_text
+from app.web.shelf_facts import Card, element_key, size
 from app.web.views import MessageView, Option, status_line
 
 
@@ -29,7 +31,12 @@ class Fragments:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals["asset"] = self._asset
+        self._environment.globals |= {
+            "asset": self._asset,
+            "key": element_key,
+            "size": size,
+            "capitalised": lambda text: text[:1].upper() + text[1:],
+        }
 
     def render(self, template: str, **values: object) -> str:
         return self._environment.get_template(template).render(**values)
@@ -76,12 +83,34 @@ class Fragments:
         text = escape_text(status_line(stream))
         return f'<div hx-swap-oob="innerHTML:#m{stream.message_id}-line">{text}</div>'
 
-    def picker(self, options: Sequence[Option], chosen: str, *, oob: bool = False) -> str:
-        return self.render("_picker.html", options=options, chosen=chosen, oob=oob)
+    def picker(
+        self, chat_id: str, options: Sequence[Option], chosen: str, *, oob: bool = False
+    ) -> str:
+        return self.render("_picker.html", chat_id=chat_id, options=options, chosen=chosen, oob=oob)
 
-    def pulls(self, pulls: Sequence[Pull], offer: str | None, *, oob: bool = False) -> str:
-        """Models on their way; `offer` names one to get where there is none at all."""
-        return self.render("_pulls.html", pulls=pulls, offer=offer, oob=oob)
+    def option(self, option: Option) -> str:
+        """Another label for a line of the picker, which leaves the choice as it is."""
+        label = escape_text(option.label)
+        return f'<div hx-swap-oob="innerHTML:#option-{element_key(option.name)}">{label}</div>'
+
+    def pulls(self, pulls: Sequence[Pull], offers: Sequence[Source], *, oob: bool = False) -> str:
+        """Models on their way; `offers`: some to get where there is none at all."""
+        return self.render("_pulls.html", pulls=pulls, offers=offers, oob=oob)
+
+    def cards(self, cards: Sequence[Card], *, oob: bool = False) -> str:
+        return self.render("_cards.html", cards=cards, render_card=self.card, oob=oob)
+
+    def card(self, card: Card, *, oob: bool = False) -> str:
+        return self.render("_card.html", card=card, oob=oob)
+
+    def coming(self, pulls: Sequence[Pull], *, oob: bool = False) -> str:
+        return self.render("_coming.html", pulls=pulls, oob=oob)
+
+    def offers(self, offers: Sequence[Source], *, oob: bool = False) -> str:
+        return self.render("_offers.html", offers=offers, oob=oob)
+
+    def source_fields(self, *, takes_paths: bool, oob: bool = False) -> str:
+        return self.render("_source_fields.html", takes_paths=takes_paths, oob=oob)
 
     def actions(
         self, *, chat_id: str, is_running: bool, is_deleted: bool, oob: bool = False

@@ -1,17 +1,10 @@
-"""The socket of one tab: prompts come in, and whatever changed goes out.
-
-Two tasks: one reads what the person sends, one shows what is new. The second looks at the present
-state whenever it may send a frame, so what a slow tab has missed costs nothing to catch up with.
-"""
+"""The socket of a chat's page: prompts come in, and whatever changed goes out."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import logging
 import secrets
-import time
 from dataclasses import dataclass, field
 
 from quart import Blueprint, websocket
@@ -24,8 +17,9 @@ from app.store.lists import Cursor
 from app.web import sidebar
 from app.web.blocks import Blocks, Place
 from app.web.chat_view import ChatView, look_at, models_offered, picker_options
+from app.web.sockets import serve_tab
 from app.web.state import State, current_user, state
-from app.web.views import Key, MessageView, key_of, present_live
+from app.web.views import Key, MessageView, Option, key_of, present_live
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("live", __name__)
@@ -33,34 +27,6 @@ blueprint = Blueprint("live", __name__)
 # Each frame is work for a browser on the same cores that make the tokens, so tokens are gathered:
 # about 10 frames a second, fewer when many answers run.
 FRAME_SECONDS = 0.1
-SEND_TIMEOUT = 10.0
-FAREWELL = 2.0
-MESSAGES_AT_ONCE = 30
-MESSAGES_A_SECOND = 5.0
-ERROR, POLICY = 1011, 1008
-
-
-class Gone(Exception):
-    """The tab must be closed with this code."""
-
-    def __init__(self, code: int) -> None:
-        self.code = code
-
-
-@dataclass(slots=True)
-class Allowance:
-    """How many messages a tab may still send: a burst, refilled steadily."""
-
-    left: float = MESSAGES_AT_ONCE
-    at: float = field(default_factory=time.monotonic)
-
-    def spend(self) -> None:
-        now = time.monotonic()
-        self.left = min(MESSAGES_AT_ONCE, self.left + (now - self.at) * MESSAGES_A_SECOND)
-        self.at = now
-        if self.left < 1:
-            raise Gone(POLICY)
-        self.left -= 1
 
 
 @dataclass(slots=True)
@@ -78,48 +44,26 @@ class Tab:
     divider: int | None = None
     actions: tuple[bool, bool] = (False, False)
     gauge: Gauge | None = None
-    picker: str = ""
+    options: list[Option] = field(default_factory=list)
+    pulls: str = ""
 
     # Out.
 
-    async def show(self) -> None:
-        """Send what is stale, as one frame at a time, until the tab must go."""
-        subscription, sent = self.subscription, 0.0
-        while True:
-            await subscription.wake.wait()
-            pause = sent + FRAME_SECONDS * max(1, self.here.hub.running / 4) - time.monotonic()
-            if pause > 0 and not subscription.urgent.is_set():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await subscription.urgent.wait()
-            subscription.wake.clear()
-            subscription.urgent.clear()
-            if subscription.closing is not None:
-                raise Gone(subscription.closing)
-            await self._send(await self._news())
-            sent = time.monotonic()
+    @property
+    def pause(self) -> float:
+        return FRAME_SECONDS * max(1, self.here.hub.running / 4)
 
-    async def _send(self, frame: str) -> None:
-        if not frame:
-            return
-        try:
-            async with asyncio.timeout(SEND_TIMEOUT):
-                await websocket.send(frame)
-        except TimeoutError:
-            raise Gone(ERROR) from None  # a tab that does not read; it will come back
-
-    async def greet(self, version: str) -> None:
-        """The first frame: whatever the page, made at `version`, cannot know yet."""
+    async def greeting(self, version: str) -> str:
+        await self.here.chats.opened(self.user_id, self.chat_id)
         view = await look_at(self.here, self.user_id, self.chat_id)
-        frame = ""
         if version != self.here.hub.version:
             frame = self._whole(view) + await self._sidebar(whole=True) + await self._models()
         else:
             frame = self._running(view)
         self._remember(view)
-        await self._send(frame)
+        return frame
 
-    async def _news(self) -> str:
+    async def news(self) -> str:
         subscription = self.subscription
         parts = list(subscription.replies)
         subscription.replies.clear()
@@ -230,27 +174,25 @@ class Tab:
         return sidebar.Place(self.here, self.user_id, self.chat_id, self.until)
 
     async def _models(self) -> str:
-        """How far pulls are; the picker only when its lines changed, to leave a choice alone."""
-        here = self.here
+        """How far pulls are; of the picker only what changed, to leave a choice alone."""
+        here, frame = self.here, ""
         chat = await here.chats.find(self.user_id, self.chat_id)
         options, chosen = await picker_options(here, chat)
-        picker = here.fragments.picker(options, chosen, oob=True)
-        frame = here.fragments.pulls(here.pulls.all(), await models_offered(here), oob=True)
-        if picker != self.picker:
-            frame, self.picker = frame + picker, picker
+        pulls = here.fragments.pulls(here.pulls.all(), await models_offered(here), oob=True)
+        if pulls != self.pulls:
+            frame, self.pulls = pulls, pulls
+        before = {option.name: option for option in self.options}
+        if [option.name for option in options] != list(before):
+            frame += here.fragments.picker(self.chat_id, options, chosen, oob=True)
+        else:
+            changed = [option for option in options if option != before[option.name]]
+            frame += "".join(here.fragments.option(option) for option in changed)
+        self.options = options
         return frame
 
     # In.
 
-    async def listen(self) -> None:
-        """Take what the person sends, until the tab must go."""
-        allowance = Allowance()
-        while True:
-            data = await websocket.receive()
-            allowance.spend()
-            await self._take(data)
-
-    async def _take(self, data: str | bytes) -> None:
+    async def take(self, data: str | bytes) -> None:
         client_id = ""
         try:
             prompt = parse_prompt(data, self.user_id, self.chat_id)
@@ -287,38 +229,7 @@ def parse_prompt(data: str | bytes, user_id: int, chat_id: str) -> Prompt:
 
 @blueprint.websocket("/chats/<chat_id>/live")
 async def live(chat_id: str) -> None:
-    """Every way out of here chooses its close code: htmx comes back after any but 1000 and 1008."""
     here, user_id = state(), current_user()
-    code, is_open = ERROR, False
     subscription = here.hub.subscribe(user_id, chat_id)
     until = Cursor.parse(websocket.args.get("until", ""))
-    tab = Tab(here, user_id, chat_id, subscription, until)
-    try:
-        await here.chats.opened(user_id, chat_id)
-        await tab.greet(websocket.args.get("seen", ""))
-        is_open = True
-        async with asyncio.TaskGroup() as group:
-            group.create_task(tab.show(), name=f"show {chat_id}")
-            group.create_task(tab.listen(), name=f"listen {chat_id}")
-    except* Gone as gone:
-        code = next(e.code for e in gone.exceptions if isinstance(e, Gone))
-    except* ChatError:
-        code = POLICY
-    except* Exception:
-        log.exception("The socket of a tab broke.")
-    finally:
-        here.hub.unsubscribe(subscription)
-    await websocket.close(code)
-    if is_open:
-        await _see_off()
-
-
-async def _see_off() -> None:
-    """Read and drop what a closed tab still sends, until it has gone.
-
-    A server that did not would hold on to a flood, and to the connection.
-    """
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(FAREWELL):
-            while True:
-                await websocket.receive()
+    await serve_tab(here.hub, Tab(here, user_id, chat_id, subscription, until))

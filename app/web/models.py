@@ -1,17 +1,127 @@
-"""Getting a model from the page."""
+"""The models page, and what a person does there with the shelf."""
 
 from __future__ import annotations
 
-from quart import Blueprint, Response
+import asyncio
 
-from app.models.catalogue import find
-from app.web.state import state
+from quart import Blueprint, Response, request
 
-blueprint = Blueprint("models", __name__, url_prefix="/models")
+from app.errors import ModelNotFound, PullRefused
+from app.models.catalogue import CATALOGUE, find
+from app.models.model import Model
+from app.models.shelf import NAME
+from app.models.spec import LocalSpec, parse_spec
+from app.web.shelf_view import Speeds, look_at_shelf
+from app.web.state import current_user, state
+
+blueprint = Blueprint("models", __name__)
+DONE = 204
 
 
-@blueprint.post("/<name>/pull")
+@blueprint.get("/models")
+async def page() -> Response:
+    here = state()
+    version = here.hub.version
+    view = await look_at_shelf(here, Speeds())
+    fragments = here.fragments
+    html = fragments.render(
+        "models.html",
+        version=version,
+        cards=fragments.cards(view.cards),
+        pulls=fragments.coming(view.pulls),
+        offers=fragments.offers(view.offers),
+        source=fragments.source_fields(takes_paths=here.settings.is_loopback),
+    )
+    return Response(html, content_type="text/html; charset=utf-8")
+
+
+@blueprint.post("/models/<name>/load")
+async def load(name: str) -> Response:
+    """Begin to load it; how far that is comes over the sockets."""
+    await _existing(name)
+    state().pool.load(name)
+    return Response(status=DONE)
+
+
+@blueprint.post("/models/<name>/unload")
+async def unload(name: str) -> Response:
+    """Out of memory. Raises ModelBusy while it answers."""
+    await _existing(name)
+    await state().pool.unload(name)
+    return Response(status=DONE)
+
+
+@blueprint.post("/models/<name>/default")
+async def make_default(name: str) -> Response:
+    here = state()
+    await asyncio.to_thread(here.shelf.set_default, name)
+    here.hub.models_changed()
+    return Response(status=DONE)
+
+
+@blueprint.get("/models/<name>/remove")
+async def ask_to_remove(name: str) -> str:
+    model = await _existing(name)
+    return state().fragments.render("_remove_model.html", model=model)
+
+
+@blueprint.delete("/models/<name>")
+async def remove(name: str) -> Response:
+    """Its chats stay as they are. Raises ModelBusy while it answers."""
+    here = state()
+    await _existing(name)
+    await here.pool.forget_model(name)
+    await asyncio.to_thread(here.shelf.remove, name)
+    here.hub.models_changed()
+    return Response(status=DONE)
+
+
+@blueprint.post("/models/pull")
+async def pull_from() -> str:
+    """Begin to bring a model from any source; the fields are empty again then."""
+    here = state()
+    form = await request.form
+    source, name = form.get("source", "").strip(), form.get("name", "").strip().lower()
+    is_path = source not in CATALOGUE and isinstance(parse_spec(source), LocalSpec)
+    if is_path and not here.settings.is_loopback:
+        raise PullRefused("Files of this machine can be imported only at this machine.")
+    here.pulls.start(source, name or None)
+    return here.fragments.source_fields(takes_paths=here.settings.is_loopback, oob=True)
+
+
+@blueprint.post("/models/<name>/pull")
 async def pull(name: str) -> Response:
-    """Begin to bring a model of the catalogue; how far it is comes over the sockets."""
-    state().pulls.start(find(name).name)
-    return Response(status=204)
+    """Go on with a pull that broke off, or begin to bring a model of the catalogue."""
+    pulls = state().pulls
+    failed = pulls.get(name)
+    if failed is not None and not failed.is_running:
+        pulls.retry(name)
+    else:
+        pulls.start(find(name).name)
+    return Response(status=DONE)
+
+
+@blueprint.post("/models/<name>/cancel")
+async def cancel(name: str) -> Response:
+    state().pulls.cancel(name)
+    return Response(status=DONE)
+
+
+@blueprint.post("/models/<name>/dismiss")
+async def dismiss(name: str) -> Response:
+    state().pulls.dismiss(name)
+    return Response(status=DONE)
+
+
+@blueprint.post("/chats/<chat_id>/model")
+async def choose(chat_id: str) -> Response:
+    """The model of a chat's next answers; whether it can answer is seen when it is asked."""
+    name = (await request.form).get("model", "")
+    if not NAME.fullmatch(name):
+        raise ModelNotFound(f"“{name[:80]}” is not the name of a model.")
+    await state().chats.choose_model(current_user(), chat_id, name)
+    return Response(status=DONE)
+
+
+async def _existing(name: str) -> Model:
+    return await asyncio.to_thread(state().shelf.get, name)

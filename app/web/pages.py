@@ -48,7 +48,7 @@ async def _page(chat_id: str) -> Response:
         sidebar=listed,
         until=until or "",
         messages=fragments.messages(seen.views, seen.divider),
-        picker=fragments.picker(options, chosen),
+        picker=fragments.picker(chat_id, options, chosen),
         pulls=fragments.pulls(here.pulls.all(), await models_offered(here)),
         gauge=seen.gauge,
         actions=fragments.actions(

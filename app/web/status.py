@@ -8,7 +8,7 @@ import psutil
 from quart import Blueprint, Response
 
 from app.config import Settings
-from app.inference.worker import WorkerStatus
+from app.inference.status import WorkerStatus
 from app.web.state import state
 
 blueprint = Blueprint("status", __name__, url_prefix="/status")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import argparse
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,11 +8,12 @@ import pytest
 
 from app.cli.models import add_parser
 from app.config import Settings
-from app.errors import ModelNotFound
+from app.errors import ModelNotFound, PullRefused
 from app.models import sources
 from app.models.model import Model
+from app.models.progress import PullProgress
 from app.models.shelf import Shelf
-from app.models.sources import PullProgress
+from app.models.sources import Order
 from tests.tiny_gguf import write_tiny_gguf
 
 
@@ -36,13 +36,14 @@ def test_import_list_and_remove(
     assert run(settings, "list") == 0
     out = capsys.readouterr().out
     assert "no models" in out
-    assert "wick models pull smollm2-135m" in out
+    assert "wick models pull" in out
+    assert "smollm2-135m" in out
 
     source = write_tiny_gguf(tmp_path / "Tiny One.gguf")
     assert run(settings, "import", str(source)) == 0
     captured = capsys.readouterr()
     assert captured.out == "Tiny is on the shelf as tiny-one.\n"
-    assert captured.err.endswith("Importing: 100 %\n")
+    assert captured.err.splitlines()[-1].startswith("100 %  Installing")
 
     assert run(settings, "list") == 0
     assert "tiny-one" in capsys.readouterr().out
@@ -52,21 +53,53 @@ def test_import_list_and_remove(
         run(settings, "remove", "tiny-one")
 
 
+def test_import_of_a_folder_and_of_what_is_not_there(settings: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "given"
+    folder.mkdir()
+    write_tiny_gguf(folder / "model.gguf")
+    assert run(settings, "import", str(folder), "--name", "mine") == 0
+    assert [model.name for model in Shelf(settings.models_dir).models()] == ["mine"]
+    with pytest.raises(PullRefused, match="There is no file"):
+        run(settings, "import", str(tmp_path / "none"))
+    with pytest.raises(PullRefused, match="already"):
+        run(settings, "import", str(folder), "--name", "mine")
+
+
+def test_the_catalogue(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(settings, "catalogue") == 0
+    out = capsys.readouterr().out
+    assert "llama-3-8b" in out
+    assert "Apache-2.0" in out
+
+
 def test_pull_shows_its_stages(
     settings: Settings,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def pull(
-        name: str, shelf: Shelf, progress: Callable[[PullProgress], None], _: threading.Event
-    ) -> Model:
+    async def pull(order: Order, shelf: Shelf, report: Callable[[PullProgress], None]) -> Model:
+        assert order.source == "hf:a/b/c.gguf"
         for done in range(0, 101):
-            progress(PullProgress("downloading", done, 100))
-        return shelf.install(write_tiny_gguf(tmp_path / "m.gguf"), name)
+            report(PullProgress("downloading", done * 1_000_000, 100_000_000, 2e6))
+        return shelf.install(write_tiny_gguf(tmp_path / "m.gguf"), order.name)
 
     monkeypatch.setattr(sources, "pull", pull)
-    assert run(settings, "pull", "tiny") == 0
+    assert run(settings, "pull", "hf:a/b/c.gguf", "--name", "tiny") == 0
     captured = capsys.readouterr()
-    assert captured.err.count("Downloading") == 11
+    lines = captured.err.splitlines()
+    assert len(lines) == 11
+    assert lines[5] == " 50 %  Downloading, 50 of 100 MB, 2.0 MB/s, about 25 s left"
     assert captured.out == "Tiny is on the shelf as tiny.\n"
+
+
+def test_ctrl_c_says_that_it_can_go_on(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def pull(*_: object) -> Model:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sources, "pull", pull)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, "pull", "smollm2-135m")
+    assert "goes on where this one was" in capsys.readouterr().err

@@ -41,8 +41,9 @@ async def test_typed_text_is_shown_as_it_is(server: Server, meet: Meet, name: st
     assert server.messages(chat.chat_id, "user")[0]["text"] == text
     for _ in range(2):
         assert await chat.questions.locator(".body").text_content() == text
-        attributes = await chat.log.evaluate(HYPERTEXT_ATTRIBUTES)
-        assert [a for a in attributes if a != "hx-ignore"] == []
+        bodies = "log => ({querySelectorAll: () => log.querySelectorAll('.body, .body *')})"
+        attributes = await chat.log.evaluate(f"log => ({HYPERTEXT_ATTRIBUTES})(({bodies})(log))")
+        assert set(attributes) <= {"hx-ignore", "hx-morph-skip-children"}
         title = server.rows("SELECT title FROM chats WHERE id = ?", chat.chat_id)[0][0]
         heading = chat.page.get_by_role("heading", level=1)
         assert await heading.text_content() == title

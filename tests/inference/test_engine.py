@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from app.errors import ModelLoadError
+from app.inference.assembly import Steadily
 from app.inference.engine import Context, EngineError
 from app.inference.kv import ContextPool
 from app.inference.llama_cpp_engine import MAX_CONTEXTS, MAX_SLICE, LlamaCppEngine
@@ -167,3 +168,20 @@ def test_the_build_fits_the_processor(
     system: str, machine: str, flags: set[str], folder: str
 ) -> None:
     assert variant(system, machine, flags) == folder
+
+
+def test_loading_tells_how_far_it_is() -> None:
+    told: list[float] = []
+    LlamaCppEngine(tiny_model().weights, CONTEXT, told.append).close()
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert len(told) > 2
+
+
+def test_progress_is_told_a_few_times_a_second_at_most() -> None:
+    now, told = 0.0, list[float]()
+    tell = Steadily(told.append, seconds=0.25, clock=lambda: now)
+    for step in range(127):
+        now = step / 128
+        tell(now)
+    assert told == [0.25, 0.5, 0.75]

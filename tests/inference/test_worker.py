@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import TypeVar
+from collections.abc import Callable
 
 import pytest
 
@@ -15,88 +13,12 @@ from app.inference.protocol import (
     Failed,
     Finished,
     Forget,
-    Generate,
     Prefill,
     Quit,
 )
-from app.inference.requests import Interrupted, Loading, Queued, Request, RequestEvent
-from app.inference.worker import Runner, Worker
-from app.models.model import Turn
+from app.inference.requests import Interrupted, Loading, Queued
 from tests.inference.scripted import ScriptedRunner
-
-T = TypeVar("T", bound=RequestEvent)
-
-
-class Ear:
-    """A listener that lets a test wait for an event."""
-
-    def __init__(self) -> None:
-        self.heard: list[RequestEvent] = []
-        self._news = asyncio.Event()
-
-    def __call__(self, event: RequestEvent) -> None:
-        self.heard.append(event)
-        self._news.set()
-
-    async def hears(self, kind: type[T]) -> T:
-        async with asyncio.timeout(10):
-            while True:
-                for event in self.heard:
-                    if isinstance(event, kind):
-                        return event
-                self._news.clear()
-                await self._news.wait()
-
-
-def request(number: int, ear: Ear, user: int = 1, *, is_background: bool = False) -> Request:
-    command = Generate(id=number, turns=(Turn("user", "hello"),))
-    return Request(command, user, ear, is_background=is_background)
-
-
-def finished(number: int) -> Finished:
-    return Finished(number, "stop", 5, 0, 3, 0.1, 0.1, 0)
-
-
-class Stage:
-    """A worker with its task, and the runners that its loads hand out one after the other."""
-
-    def __init__(
-        self, *runners: ScriptedRunner | Exception, limit: int = 8, slots: int = 1
-    ) -> None:
-        self.may_load = asyncio.Event()
-        self.may_load.set()
-        self._runners = list(runners)
-        self.now = 0.0
-        self.worker = Worker(
-            "tiny", self._load, queue_limit=limit, slots=slots, clock=lambda: self.now
-        )
-        self.task = asyncio.create_task(self.worker.run())
-
-    async def _load(self, tell: Callable[[str], None]) -> Runner:
-        tell("Loading the model")
-        await self.may_load.wait()
-        runner = self._runners.pop(0)
-        if isinstance(runner, Exception):
-            raise runner
-        return runner
-
-    async def end(self) -> None:
-        await self.worker.close("Wick was stopped.")
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
-
-
-@pytest.fixture
-async def staged() -> AsyncIterator[Callable[..., Stage]]:
-    stages: list[Stage] = []
-
-    def make(*runners: ScriptedRunner | Exception, limit: int = 8, slots: int = 1) -> Stage:
-        stages.append(Stage(*runners, limit=limit, slots=slots))
-        return stages[-1]
-
-    yield make
-    for stage in stages:
-        await stage.end()
+from tests.inference.stage import Ear, Stage, finished, request
 
 
 async def test_first_in_first_out_within_the_slots(staged: Callable[..., Stage]) -> None:
@@ -108,7 +30,9 @@ async def test_first_in_first_out_within_the_slots(staged: Callable[..., Stage])
     runner.say(Prefill(0, 5, 5, 0, 0), Delta(0, "Hi"), finished(0))
     await ears[0].hears(Finished)
     assert [c.id for c in runner.sent] == [0, 1]
-    assert ears[2].heard[-1] == Queued(2, 1, 0.0)  # answers take no time at this clock
+    told = ears[2].heard[-1]
+    assert isinstance(told, Queued)
+    assert told.place == 1
     runner.say(finished(1))
     await ears[1].hears(Finished)
     assert [c.id for c in runner.sent] == [0, 1, 2]
@@ -192,6 +116,8 @@ async def test_failing_load_is_told_to_all_who_wait_and_can_be_tried_again(
         stage.worker.submit(request(number, ear))
     for ear in ears:
         assert (await ear.hears(Failed)).message == "This file is damaged."
+    assert stage.worker.state == "failed"
+    stage.now = 1.0
     again = Ear()
     stage.worker.submit(request(5, again))
     runner.say(finished(5))
@@ -243,25 +169,22 @@ async def test_one_who_asks_much_does_not_hold_up_anothers_first(
     assert [c.id for c in runner.sent] == [0, 9]
 
 
-async def test_estimates_come_from_what_answers_took(staged: Callable[..., Stage]) -> None:
+async def test_estimates_come_from_measured_speeds(staged: Callable[..., Stage]) -> None:
     runner = ScriptedRunner()
     stage = staged(runner)
     ears = [Ear() for _ in range(4)]
     stage.worker.submit(request(0, ears[0]))
-    runner.say(Prefill(0, 5, 5, 0, 0))
-    await ears[0].hears(Prefill)
-    stage.now = 10.0
-    runner.say(finished(0))
+    runner.say(Finished(0, "stop", 100, 0, 50, 1.0, 5.0, 0))
     await ears[0].hears(Finished)
     for number in (1, 2, 3):
         stage.worker.submit(request(number, ears[number]))
-    stage.now = 14.0
+    runner.say(Prefill(1, 0, 300, 0, 0))
+    await ears[1].hears(Prefill)
     stage.worker.cancel(77)  # anything that makes them look again
-    assert ears[2].heard[-1] == Queued(2, 1, 6.0)
-    assert ears[3].heard[-1] == Queued(3, 2, 16.0)
-    stage.now = 30.0  # it takes longer than usual: some of a usual answer is still expected
-    stage.worker.cancel(77)
-    assert ears[2].heard[-1] == Queued(2, 1, 2.5)
+    first, second = ears[2].heard[-1], ears[3].heard[-1]
+    assert first == Queued(2, 1, 8.0)  # three seconds to read, and five to write
+    assert isinstance(second, Queued)
+    assert second.seconds == pytest.approx(13, abs=0.2)
 
 
 async def test_background_work_runs_when_nobody_waits_and_gives_way(
@@ -316,7 +239,7 @@ async def test_hits_are_counted_by_tier(staged: Callable[..., Stage]) -> None:
         Finished(3, "cancelled", 0, 0, 0, 0.0, 0.0, 0),
     )
     await ears[3].hears(Finished)
-    hits = stage.worker.hits
+    hits = stage.worker.status().hits
     assert hits.requests == {"none": 1, "disk": 2}
     assert hits.tokens == {"none": 0, "disk": 130}
     assert hits.evaluated == 120

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from app.models import download
 from app.models.gguf import read_header
 from app.models.shelf import Shelf
 from app.models.tokenizer import Tokenizer, save_tokenizer
+from tests.models.stub_server import Stub, serve_stub
 from tests.tiny_gguf import Flavour, write_tiny_gguf
 
 
@@ -41,3 +44,12 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     found = request.getfixturevalue(request.param)
     assert isinstance(found, Tokenizer)
     return found
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
+    """A web server of our own, reached without a proxy; a broken connection is tried at once."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(download, "PAUSE", 0.0)
+    with serve_stub() as stub:
+        yield stub

@@ -8,9 +8,11 @@ import pytest
 
 from app.inference.llama_cpp_engine import LlamaCppEngine
 from app.models.adapt import adapt
-from app.models.gguf import Header, read_header
+from app.models.gguf import read_header
+from app.models.gguf_header import Header
 from app.models.model import Turn
 from app.models.shelf import Shelf
+from app.models.split import read_model_file
 from app.models.template import ChatTemplate
 from app.models.tokenizer import Tokenizer
 from tests.tiny_gguf import Flavour, write_tiny_gguf
@@ -18,9 +20,9 @@ from tests.tiny_gguf import Flavour, write_tiny_gguf
 
 def adapted(source: Path) -> tuple[Header, Header]:
     target = source.with_suffix(".adapted")
-    header = read_header(source)
-    adapt(header, target)
-    return header, read_header(target)
+    model = read_model_file(source)
+    adapt(model, target)
+    return model.header, read_header(target)
 
 
 def data(header: Header, name: str) -> bytes:
@@ -54,7 +56,7 @@ def test_sentencepiece_files_keep_their_tokens(tmp_path: Path) -> None:
 
 def test_progress_counts_up_to_the_end(tiny: Path) -> None:
     told: list[tuple[int, int]] = []
-    adapt(read_header(tiny), tiny.with_suffix(".adapted"), lambda *step: told.append(step))
+    adapt(read_model_file(tiny), tiny.with_suffix(".adapted"), lambda *step: told.append(step))
     assert told == sorted(told)
     assert told[-1][0] == told[-1][1]
 

@@ -134,9 +134,9 @@ BOMBS = {
     "{% set n.x = n.x * n.x %}{% endfor %}",
     "range": "{% for i in range(10**9) %}{% endfor %}",
     "nested loops": "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}",
-    "format": "{{ '{:>999999999}'.format(1) }}",
+    "format": "{{ '{:>400000099}'.format(1) }}",
     "nested format": "{{ '{:{}}'.format(1, 10**9) }}",
-    "percent": "{{ '%999999999d' % 1 }}",
+    "percent": "{{ '%400000099d' % 1 }}",
     "percent star": "{{ '%*d' % (10**9, 1) }}",
     "padding": "{{ 'a'.ljust(10**9) }}",
     "filter padding": "{{ 'a' | center(10**9) }}",
@@ -157,6 +157,26 @@ BOMBS = {
     "much literal text": "{% for i in range(9999) %}" + "x" * 90_000 + "{% endfor %}",
     "recursion": "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
     "branching macro": "{% macro m(n) %}{{ m(n - 1) }}{{ m(n - 1) }}{% endmacro %}{{ m(1) }}",
+    "many fields": "{{ '%s' * 5000 % (('a' * 4000000,) * 5000) }}",
+    "many named fields": "{{ '%(a)s' * 5000 % {'a': 'a' * 4000000} }}",
+    "many fields of one value": "{{ ('{0}' * 5000).format('a' * 4000000) }}",
+    "a chain of filters": "{% set x = 'a' * 4000000 %}" + "{% set x = x | upper | lower %}" * 400,
+    "slices": "{% set s = 'a' * 4000000 %}{% for i in range(9999) %}"
+    "{% set x = s[1:] %}{% endfor %}",
+    "comparing": "{% set s, t = 'a' * 2000000, 'a' * 2000000 %}{% for i in range(9999) %}"
+    "{% if s == t %}{% endif %}{% endfor %}",
+    "searching": "{% set s = 'a' * 4000000 %}{% for i in range(9999) %}"
+    "{% if 'aaaab' in s %}{% endif %}{% endfor %}",
+    "testing": "{% set s = 'a' * 4000000 %}{% for i in range(9999) %}"
+    "{% if s is lower %}{% endif %}{% endfor %}",
+    "splitting": "{% set x = ('ab,' * 2000000).split(',') %}",
+    "a list of letters": "{% set x = ('\u20ac' * 4000000) | list %}",
+    "mapped letters": "{% set x = ('\u20ac' * 4000000) | map('upper') | list %}",
+    "a loop over letters": "{% for c in '\u20ac' * 4000000 %}{% endfor %}",
+    "division of huge numbers": "{{ ('f' * 4000000) | int(base=16) "
+    "// ('f' * 2000000) | int(base=16) }}",
+    "rounding": "{{ 1.5 | round(100000000, 'ceil') }}",
+    "parsing a long number": "{{ ('9' * 4000000) | float }}",
     "deep parentheses": "{{ " + "(" * 20_000,
     "an endless source": "a" * 200_000,
     "bad syntax": "{{ if",
@@ -171,10 +191,13 @@ BOMBS = {
 }
 
 
-@pytest.mark.parametrize("source", BOMBS.values(), ids=BOMBS.keys())
-def test_hostile_templates_are_stopped(bpe: Tokenizer, source: str) -> None:
-    with pytest.raises(TemplateError):
-        ChatTemplate(source, bpe, seconds=0.5).encode([USER])
+@pytest.mark.parametrize("name", BOMBS)
+def test_hostile_templates_are_stopped(bpe: Tokenizer, name: str) -> None:
+    with pytest.raises(TemplateError) as caught:
+        ChatTemplate(BOMBS[name], bpe, seconds=0.5).encode([USER])
+    # The others are to be stopped while they run, not judged by what they wrote.
+    written = name in ("forgotten message", "cut message")
+    assert ("cannot follow" in str(caught.value)) == written
 
 
 def test_the_time_limit_holds_in_any_thread(bpe: Tokenizer) -> None:
@@ -207,3 +230,9 @@ def test_known_turns_are_not_tokenised_again(
     monkeypatch.setattr(template_module, "CACHED_CHARACTERS", 10)
     template.encode([Turn("user", "Another question.")])
     assert len(template._runs) <= 1
+
+
+def test_a_very_long_chat_is_within_the_limits(bpe: Tokenizer) -> None:
+    turns = [SYSTEM, *[USER, ANSWER] * 750, USER]
+    for source in (CHATML, LLAMA2, NO_SYSTEM):
+        assert ChatTemplate(source, bpe).text(turns).count(USER.content) == 751

@@ -123,9 +123,9 @@ def test_words_are_cut_as_the_models_were_trained(name: str, expected: list[str]
 
 def test_an_unknown_way_to_cut_words_is_refused(tmp_path: Path) -> None:
     header = read_header(
-        write_tiny_gguf(tmp_path / "m.gguf", **{"tokenizer.ggml.pre": "tekken"})  # type: ignore[arg-type]
+        write_tiny_gguf(tmp_path / "m.gguf", **{"tokenizer.ggml.pre": "chameleon"})  # type: ignore[arg-type]
     )
-    with pytest.raises(ModelUnsupported, match="tekken"):
+    with pytest.raises(ModelUnsupported, match="chameleon"):
         save_tokenizer(header, tmp_path)
 
 

@@ -55,6 +55,11 @@ async def test_foreign_host_is_refused(app: Quart) -> None:
         ("POST", "/chats/0123456789abcdef/messages/1/take-back"),
         ("DELETE", "/chats/0123456789abcdef"),
         ("POST", "/models/smollm2-135m/pull"),
+        ("POST", "/models/pull"),
+        ("POST", "/models/tiny/load"),
+        ("POST", "/models/tiny/settings"),
+        ("DELETE", "/models/tiny"),
+        ("PUT", "/models/upload/tiny.gguf"),
     ],
 )
 @pytest.mark.parametrize("origin", ["http://evil.example", "http://localhost:9999", "null", None])

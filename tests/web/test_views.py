@@ -10,7 +10,7 @@ from app.chats.streams import Stream
 from app.chats.titles import title_of
 from app.inference.hits import Hits
 from app.inference.protocol import Finished
-from app.inference.worker import WorkerStatus
+from app.inference.status import WorkerStatus
 from app.models.model import Turn
 from app.paths import asset_dir
 from app.store.chats import Chat

@@ -1,0 +1,90 @@
+"""`wick models load`, `unload` and `default`."""
+
+from __future__ import annotations
+
+import argparse
+
+import httpx
+
+from app.config import Settings
+from app.errors import ModelNotFound, PeerError
+from app.models.shelf import NAME, Shelf
+
+PATIENCE = 60.0  # seconds; unloading writes the KV states of chats first
+
+
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    action = actions.add_parser("load", help="have the running server load a model now")
+    action.add_argument("name", metavar="NAME")
+    action.set_defaults(func=load_model)
+
+    action = actions.add_parser("unload", help="have the running server free a model's memory")
+    action.add_argument("name", metavar="NAME")
+    action.set_defaults(func=unload_model)
+
+    action = actions.add_parser(
+        "default", help="show or choose the model that new chats begin with"
+    )
+    action.add_argument("name", metavar="NAME", nargs="?")
+    action.set_defaults(func=default_model)
+
+
+def load_model(args: argparse.Namespace, settings: Settings) -> int:
+    _ask(settings, args.name, "load")
+    print(f"{args.name} is being loaded.")
+    return 0
+
+
+def unload_model(args: argparse.Namespace, settings: Settings) -> int:
+    _ask(settings, args.name, "unload")
+    print(f"{args.name} is not loaded any more.")
+    return 0
+
+
+def default_model(args: argparse.Namespace, settings: Settings) -> int:
+    shelf = Shelf(settings.models_dir)
+    if args.name is not None:
+        shelf.set_default(args.name)
+        print(f"New chats begin with {args.name}.")
+    else:
+        print(shelf.default() or settings.default_model)
+    return 0
+
+
+def _ask(settings: Settings, name: str, verb: str) -> None:
+    """Raises ModelNotFound, or PeerError with the server's own sentence."""
+    if not NAME.fullmatch(name):
+        raise ModelNotFound(f"There is no model named “{name}” on the shelf.")
+    url = _url(settings)
+    try:
+        response = httpx.post(
+            f"{url}/models/{name}/{verb}",
+            headers={"Origin": url, "Accept": "application/json, text/plain"},
+            timeout=PATIENCE,
+            trust_env=False,  # a proxy is not on the way to this very machine
+        )
+    except httpx.TimeoutException as error:
+        raise PeerError(f"Wick at {url} has not answered after {PATIENCE:.0f} seconds.") from error
+    except httpx.TransportError as error:
+        raise PeerError(
+            f"No Wick is running at {url}. Start it with “wick serve”, or set WICK_HOST and "
+            "WICK_PORT to where it runs."
+        ) from error
+    if not response.is_success:
+        raise PeerError(_sentence(response, url))
+
+
+def _url(settings: Settings) -> str:
+    """Where the server can be asked; one that listens everywhere is here, too."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - it binds nothing
+    if settings.host in everywhere:
+        return f"http://{everywhere[settings.host]}:{settings.port}"
+    return settings.url
+
+
+def _sentence(response: httpx.Response, url: str) -> str:
+    kind = response.headers.get("content-type", "")
+    text = response.text.strip()
+    if kind.startswith("text/plain") and text:
+        return text
+    return f"What answers at {url} did not do it (status {response.status_code}): is it Wick?"

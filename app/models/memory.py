@@ -1,0 +1,83 @@
+"""How much memory a model takes, and how much there is: the one place for this arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import psutil
+
+from app.config import Settings
+from app.errors import ModelTooLarge
+from app.models.model import Model
+
+OVERHEAD: Final = 192 << 20
+"""Bytes that a runner takes beside weights and contexts: Python, its tokenizer, work buffers.
+Measured: 185 MB with SmolLM2 135M and four answers at once."""
+SHARE: Final = 0.75
+"""Of the machine's memory that all models together may take, unless WICK_MODEL_MEMORY_MB says."""
+_CGROUPS: Final = Path("/sys/fs/cgroup")
+_OWN_CGROUP: Final = Path("/proc/self/cgroup")
+
+
+def context_length(model: Model, settings: Settings) -> int:
+    """Tokens of one context: what was chosen for the model, else for Wick, at most its own."""
+    chosen = model.settings.context_length or settings.context
+    return max(1, min(chosen, model.context_length))
+
+
+def slots(model: Model, settings: Settings) -> int:
+    """Answers at once that WICK_SLOTS and WICK_KV_MEMORY_MB allow; at least one."""
+    each = context_length(model, settings) * model.kv_bytes_per_token
+    return max(1, min(settings.slots, (settings.kv_memory_mb << 20) // max(1, each)))
+
+
+def needed(model: Model, context: int, slots: int) -> int:
+    """Bytes of a loaded model with full contexts: `context` tokens for each of `slots` answers."""
+    return model.size + model.kv_bytes_per_token * context * slots + OVERHEAD
+
+
+def budget(settings: Settings) -> int:
+    """Bytes that all loaded models together may take."""
+    return settings.model_memory_mb << 20 or int(there() * SHARE)
+
+
+def there() -> int:
+    """Bytes of memory this process may use: the machine's, or less in a container."""
+    total: int = psutil.virtual_memory().total
+    return min([total, *limits(_CGROUPS, _OWN_CGROUP)])
+
+
+def limits(cgroups: Path, own: Path) -> Iterator[int]:
+    """What the control groups of the process named in `own` allow, in bytes."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if not controllers:  # version 2: one tree for everything, limits of all parents count
+            root, name = cgroups, "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = cgroups / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        path = PurePosixPath(group.lstrip("/"))
+        for folder in (path, *path.parents):
+            try:
+                yield int((root / folder / name).read_text())
+            except (OSError, ValueError):  # not visible from in here, or `max`
+                continue
+
+
+def check_fits(model: Model, settings: Settings, budget: int) -> None:
+    """Raises ModelTooLarge when it could not be loaded even alone, for one answer at a time."""
+    context = context_length(model, settings)
+    least = needed(model, context, 1)
+    if least > budget:
+        raise ModelTooLarge(
+            f"{model.title} is too large for this machine: with one chat of {context:,} tokens it "
+            f"needs {least / 1e6:,.0f} MB of memory, and models may use {budget / 1e6:,.0f} MB of "
+            f"the {there() / 1e6:,.0f} MB there are."
+        )

@@ -1,0 +1,73 @@
+"""Half-fetched files: hidden folders of the shelf that survive a cut and are found again."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+from app.errors import PullError
+from app.models.room import disk_error
+
+log = logging.getLogger(__name__)
+
+PARTIAL: Final = ".partial-"
+LOCK: Final = ".lock"
+FORGOTTEN_AFTER: Final = 7 * 24 * 3600
+"""Seconds without a change after which nobody is expected to go on with a pull."""
+
+
+@contextmanager
+def partial(root: Path, source: str) -> Iterator[Path]:
+    """The folder for what has arrived of `source` so far; one process at a time may be in it.
+
+    It stays, for the next try, unless its user removes it. Raises PullError while another holds it.
+    """
+    folder = root / (PARTIAL + hashlib.sha256(source.encode()).hexdigest()[:16])
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        clean(root, but=folder)
+        lock = FileLock(folder / LOCK, timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise PullError("This model is being fetched already, perhaps by another Wick.") from None
+    except OSError as error:
+        raise disk_error(error) from error
+    try:
+        yield folder
+    except OSError as error:
+        raise disk_error(error) from error
+    finally:
+        lock.release()
+        if all(path.name == LOCK for path in folder.glob("*")):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def clean(root: Path, but: Path | None = None) -> None:
+    """Remove what has not been gone on with for days."""
+    for folder in root.glob(f"{PARTIAL}*"):
+        try:
+            changed = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+        except OSError:  # it is just being finished
+            continue
+        if folder != but and time.time() - changed > FORGOTTEN_AFTER:
+            log.info("Removing %s: nobody went on with it.", folder.name)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def empty(folder: Path) -> None:
+    """Remove what is in the folder of a pull: it has arrived, or is not what it should be."""
+    for path in folder.iterdir():
+        if path.name == LOCK:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

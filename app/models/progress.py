@@ -1,0 +1,81 @@
+"""How far a pull is, in numbers and in words."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Stage = Literal["downloading", "receiving", "checking", "installing"]
+Tell = Callable[[Stage, int, int], None]
+"""Hears the stage, and bytes done and to do; 0 to do means that nobody knows."""
+SECONDS: Final = 5.0
+"""Speed is measured over this long: steady enough to read, soon true after a change."""
+ENOUGH: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """Bytes done and to do of a stage (`total` is 0 while unknown), and bytes a second."""
+
+    stage: Stage
+    done: int
+    total: int
+    speed: float | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of this stage."""
+        if not self.speed or not self.total:
+            return None
+        return max(self.total - self.done, 0) / self.speed
+
+    @property
+    def sentence(self) -> str:
+        """Say, `downloading, 41 of 98 MB, 5.2 MB/s, about 11 s left`."""
+        if not self.total and not self.done:
+            return f"{self.stage}…"
+        done = f"{self.done / 1e6:,.0f}"
+        parts = [
+            self.stage,
+            f"{done} of {self.total / 1e6:,.0f} MB" if self.total else f"{done} MB",
+        ]
+        if self.speed is not None and self.stage in ("downloading", "receiving"):
+            parts.append(f"{self.speed / 1e6:,.1f} MB/s")
+            if self.seconds_left:
+                parts.append(f"about {duration(self.seconds_left)} left")
+        return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """In the words of a person who waits: `11 s`, `4 min`, `1 h 20 min`."""
+    if seconds < 60:
+        return f"{max(round(seconds), 1)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Pace:
+    """Measures one pull: turns bytes done into progress with a speed."""
+
+    def __init__(
+        self, report: Callable[[PullProgress], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._report = report
+        self._clock = clock
+        self._stage: Stage | None = None
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def tell(self, stage: Stage, done: int, total: int) -> None:
+        now = self._clock()
+        if stage != self._stage or (self._seen and done < self._seen[-1][1]):
+            self._stage = stage
+            self._seen.clear()
+        self._seen.append((now, done))
+        while len(self._seen) > 2 and now - self._seen[1][0] > SECONDS:
+            self._seen.popleft()
+        since, before = self._seen[0]
+        speed = (done - before) / (now - since) if now - since >= ENOUGH else None
+        self._report(PullProgress(stage, done, total, speed))

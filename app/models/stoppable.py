@@ -1,0 +1,40 @@
+"""Work in a thread that ends when the task that waits for it is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import BinaryIO, TypeVar
+
+from app.errors import PullError
+
+Result = TypeVar("Result")
+
+
+class Stop(threading.Event):
+    """Set when nobody wants the work any more."""
+
+    def check(self) -> None:
+        """Raises PullError once it is set."""
+        if self.is_set():
+            raise PullError("It was cancelled.")
+
+
+async def stoppable(work: Callable[[Stop], Result]) -> Result:
+    """What `work` returns. When cancelled, it is told by its `Stop`, and has ended on return."""
+    stop = Stop()
+    task = asyncio.create_task(asyncio.to_thread(work, stop))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen: what a stopped work raises says nothing new
+        raise
+
+
+async def write(file: BinaryIO, piece: bytes) -> None:
+    """Append to a file while other tasks go on. When cancelled, it is written all the same."""
+    await stoppable(lambda _: file.write(piece))

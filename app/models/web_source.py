@@ -1,0 +1,85 @@
+"""Fetches models from web servers: one file, or all parts of a split one, in one progress."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import httpx
+
+from app.errors import PullError
+from app.models.download import Remote, client, download, size_of
+from app.models.progress import Tell
+from app.models.room import check_room
+from app.models.shelf import file_digest
+from app.models.spec import WebSpec, all_shards
+from app.models.stoppable import Stop, stoppable
+
+
+async def fetch_web(spec: WebSpec, folder: Path, tell: Tell) -> Path:
+    """Bring the file, or all files of a split model, into `folder`; the first one's path.
+
+    Raises PullError or DiskFull.
+    """
+    parts = urlsplit(spec.url)
+    place = parts.path.rpartition("/")[0]
+    remotes = [
+        Remote(
+            urlunsplit(parts._replace(path=f"{place}/{quote(name)}")), name, {}, None, spec.sha256
+        )
+        for name in all_shards(spec.file)
+    ]
+    async with await asyncio.to_thread(client) as web:
+        if len(remotes) > 1:
+            sizes = await asyncio.gather(*(size_of(web, remote) for remote in remotes))
+            return await fetch_all(web, remotes, sizes, folder, tell)
+        return await fetch_all(web, remotes, None, folder, tell)
+
+
+async def fetch_all(
+    web: httpx.AsyncClient,
+    remotes: Sequence[Remote],
+    sizes: Sequence[int] | None,
+    folder: Path,
+    tell: Tell,
+) -> Path:
+    """Download and verify every file, one after the other; the first one's path."""
+    total = sum(sizes) if sizes and all(sizes) else 0
+    if total:
+        here = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        check_room(folder, max(total - here, 0) + total)
+    before, paths = 0, []
+    for remote in remotes:
+
+        def step(done: int, size: int, before: int = before) -> None:
+            tell("downloading", before + done, total or (size if len(remotes) == 1 else 0))
+
+        step(0, remote.size or 0)
+        path = await download(web, remote, folder, step, total or None)
+        paths.append(path)
+        before += path.stat().st_size
+    for remote, path in zip(remotes, paths, strict=True):
+        if remote.sha256:
+            await verify(path, remote.sha256, tell)
+    return paths[0]
+
+
+async def verify(path: Path, sha256: str, tell: Tell) -> None:
+    """Raises PullError, and removes the file, if its checksum is another."""
+    size = path.stat().st_size
+
+    def work(stop: Stop) -> str:
+        def step(done: int) -> None:
+            stop.check()
+            tell("checking", done, size)
+
+        return file_digest(path, step)
+
+    if await stoppable(work) != sha256:
+        for each in (path, path.with_name(f"{path.name}.json")):
+            each.unlink(missing_ok=True)
+        raise PullError(
+            f"{path.name} is not the file it should be: its checksum is another. It was deleted."
+        )

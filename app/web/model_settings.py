@@ -1,0 +1,186 @@
+"""A model's settings: the dialog, and what a person puts into it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from quart import Blueprint, Response, request
+
+from app.models.model import Model, ModelSettings, Sampling
+from app.models.template_names import named_templates
+from app.web.state import state
+
+blueprint = Blueprint("model_settings", __name__)
+PROMPT_CHARS: Final = 20_000
+LEAST_CONTEXT: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A field for a number between `low` and `high`; without `is_whole` it may have a fraction."""
+
+    name: str
+    label: str
+    help: str
+    low: float
+    high: float
+    is_whole: bool = False
+
+    def parse(self, text: str) -> float:
+        """Raises ValueError with a sentence for the person."""
+        try:
+            value = int(text) if self.is_whole else float(text.replace(",", "."))
+        except ValueError:
+            value = math.nan
+        if not self.low <= value <= self.high:
+            kind = "whole number" if self.is_whole else "number"
+            raise ValueError(f"This takes a {kind} from {self.low:,g} to {self.high:,.10g}.")
+        return value
+
+
+SAMPLING: Final = (
+    Number(
+        "temperature",
+        "Temperature",
+        "How daring the choice of words is: 0 always takes the likeliest one.",
+        0,
+        5,
+    ),
+    Number(
+        "top_p",
+        "Top-p",
+        "Only the likeliest words count that together have this share; 1 is all of them.",
+        0.01,
+        1,
+    ),
+    Number(
+        "top_k",
+        "Top-k",
+        "Only so many of the likeliest words count; 0 is all.",
+        0,
+        1000,
+        is_whole=True,
+    ),
+    Number(
+        "min_p",
+        "Min-p",
+        "Words that are less likely than this share of the likeliest one do not count.",
+        0,
+        1,
+    ),
+    Number(
+        "repetition_penalty",
+        "Repetition penalty",
+        "Above 1, words that have just been used become less likely; 1 is no penalty.",
+        0.5,
+        2,
+    ),
+    Number(
+        "seed",
+        "Seed",
+        "With the same number the same question gets the same answer. Empty: another every time.",
+        0,
+        2**31 - 1,
+        is_whole=True,
+    ),
+)
+
+
+def context_field(model: Model) -> Number:
+    return Number(
+        "context_length",
+        "Context size",
+        f"How many tokens of a chat it sees at once, at most {model.context_length:,}. More takes "
+        "more memory. It is loaded anew for a change.",
+        min(LEAST_CONTEXT, model.context_length),
+        model.context_length,
+        is_whole=True,
+    )
+
+
+def parse_settings(model: Model, form: Mapping[str, str]) -> tuple[ModelSettings, dict[str, str]]:
+    """What the form says, and a sentence for every field that is wrong, by its name.
+
+    An empty field takes what the model's authors recommend.
+    """
+    errors: dict[str, str] = {}
+    given: dict[str, Any] = {}
+    for field in (*SAMPLING, context_field(model)):
+        if text := form.get(field.name, "").strip():
+            try:
+                given[field.name] = field.parse(text)
+            except ValueError as error:
+                errors[field.name] = str(error)
+    prompt = form.get("system_prompt", "").replace("\r\n", "\n").replace("\0", "").strip()
+    if len(prompt) > PROMPT_CHARS:
+        errors["system_prompt"] = (
+            f"This is {len(prompt):,} characters long; the limit is {PROMPT_CHARS:,}."
+        )
+    template = form.get("template", "") or None
+    if template is not None and template not in named_templates():
+        errors["template"] = "Wick knows no chat template of that name."
+    context = given.pop("context_length", None)
+    sampling = replace(model.sampling, **given)
+    if sampling == model.sampling:
+        return ModelSettings(prompt, None, context, template), errors
+    return ModelSettings(prompt, sampling, context, template), errors
+
+
+def shown(model: Model) -> dict[str, str]:
+    """The texts of the form's fields: empty where nothing was chosen."""
+    settings = model.settings
+    texts = {"system_prompt": settings.system_prompt, "template": settings.template or ""}
+    texts["context_length"] = str(settings.context_length or "")
+    for field in SAMPLING:
+        chosen = getattr(settings.sampling or model.sampling, field.name)
+        usual = getattr(model.sampling, field.name)
+        texts[field.name] = "" if chosen == usual else f"{chosen:.10g}"
+    return texts
+
+
+@blueprint.get("/models/<name>/settings")
+async def form(name: str) -> str:
+    model = await asyncio.to_thread(state().shelf.get, name)
+    return _form(model, shown(model), {})
+
+
+@blueprint.post("/models/<name>/settings")
+async def save(name: str) -> Response:
+    """Nothing is left of the dialog when they are saved; else it says what is wrong."""
+    here = state()
+    model = await asyncio.to_thread(here.shelf.get, name)
+    values = (await request.form).to_dict()
+    settings, errors = parse_settings(model, {} if "reset" in values else values)
+    if errors:
+        return Response(_form(model, values, errors), status=422, content_type="text/html")
+    await asyncio.to_thread(here.shelf.save_settings, name, settings)
+    before = model.settings
+    if (before.context_length, before.template) != (settings.context_length, settings.template):
+        here.pool.settings_changed(name)  # the others go with each request
+    here.hub.models_changed()
+    return Response(here.fragments.closed_dialog() + here.fragments.notice(""))
+
+
+def _form(model: Model, values: Mapping[str, str], errors: Mapping[str, str]) -> str:
+    settings = state().settings
+    usual = {f.name: _usual(model.sampling, f.name) for f in SAMPLING}
+    usual["context_length"] = str(min(settings.context, model.context_length))
+    return state().fragments.render(
+        "_model_settings.html",
+        model=model,
+        values=values,
+        errors=errors,
+        usual=usual,
+        numbers=(*SAMPLING, context_field(model)),
+        templates=named_templates(),
+        prompt_chars=PROMPT_CHARS,
+    )
+
+
+def _usual(sampling: Sampling, name: str) -> str:
+    value = getattr(sampling, name)
+    return "any" if value is None else f"{value:g}"

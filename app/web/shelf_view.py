@@ -1,0 +1,88 @@
+"""One look at the shelf, as the models page and its socket show it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from app.inference.status import WorkerStatus
+from app.models import memory
+from app.models.catalogue import CATALOGUE, Source
+from app.models.model import Model
+from app.models.pulls import Pull
+from app.web.shelf_facts import Card, count, size, state_line
+from app.web.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class ShelfView:
+    """cards: what is there; pulls: on their way, or failed to come; offers: what is to be had."""
+
+    cards: tuple[Card, ...]
+    pulls: tuple[Pull, ...]
+    offers: tuple[Source, ...]
+
+
+@dataclass(slots=True)
+class Speeds:
+    """Tokens a second of each model, read again only when an answer may have ended."""
+
+    by_name: dict[str, float | None] = field(default_factory=dict)
+
+    async def of(self, here: State, name: str) -> float | None:
+        if name not in self.by_name:
+            self.by_name[name] = await here.chats.speed(name)
+        return self.by_name[name]
+
+
+async def look_at_shelf(here: State, speeds: Speeds) -> ShelfView:
+    models = await asyncio.to_thread(here.shelf.models)
+    default = await default_model(here)
+    workers = {worker.name: worker for worker in here.pool.statuses()}
+    cards = [
+        present_model(
+            here, model, workers.get(model.name), await speeds.of(here, model.name), default
+        )
+        for model in models
+    ]
+    pulls = here.pulls.all()
+    taken = {model.name for model in models} | {pull.name for pull in pulls}
+    offers = [source for source in CATALOGUE.values() if source.name not in taken]
+    return ShelfView(tuple(cards), tuple(pulls), tuple(offers))
+
+
+def present_model(
+    here: State, model: Model, worker: WorkerStatus | None, speed: float | None, default: str
+) -> Card:
+    context, budget = memory.context_length(model, here.settings), memory.budget(here.settings)
+    counts = range(memory.slots(model, here.settings), 0, -1)
+    sizes = [memory.needed(model, context, slots) for slots in counts]
+    needed = next((size for size in sizes if size <= budget), sizes[-1])
+    facts = [
+        ("Parameters", count(model.parameters)),
+        ("Stored as", model.quantisation),
+        ("Size on disk", size(model.size)),
+        ("Context", f"{context:,} of {model.context_length:,} tokens"),
+        ("Memory", f"needs {size(needed)} of {size(budget)}"),
+        ("Speed", f"{speed:.0f} tokens a second" if speed else "not measured yet"),
+    ]
+    if model.license:
+        facts.append(("Licence", model.license))
+    progress = worker.load_progress if worker is not None else None
+    percent = None if progress is None else int(100 * progress)
+    return Card(
+        name=model.name,
+        title=model.title,
+        facts=tuple(facts),
+        state=worker.state if worker is not None else "idle",
+        line=state_line(worker),
+        error=(worker.error or "") if worker is not None and worker.state == "failed" else "",
+        progress=percent,
+        is_default=model.name == default,
+        is_tight=needed > budget,
+    )
+
+
+async def default_model(here: State) -> str:
+    """The model that new chats begin with: the person's choice, else the one of the settings."""
+    return await asyncio.to_thread(here.shelf.default) or here.settings.default_model

@@ -1,0 +1,141 @@
+"""The life of one tab's socket, whatever the page: it is read, it is shown news, and it is closed.
+
+Two tasks: one reads what the tab sends, one shows what is new. The second looks at the present
+state whenever it may send a frame, so what a slow tab has missed costs nothing to catch up with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from quart import websocket
+
+from app.chats.hub import Hub, Subscription
+from app.errors import ChatError
+
+log = logging.getLogger(__name__)
+
+SEND_TIMEOUT = 10.0
+FAREWELL = 2.0
+MESSAGES_AT_ONCE = 30
+MESSAGES_A_SECOND = 5.0
+ERROR, POLICY = 1011, 1008
+
+
+class Gone(Exception):
+    """The tab must be closed with this code."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+class Tab(Protocol):
+    """What one open page shows. `pause`: seconds between two frames, unless it is urgent."""
+
+    subscription: Subscription
+
+    @property
+    def pause(self) -> float: ...
+
+    async def greeting(self, version: str) -> str:
+        """The first frame: whatever the page, made at `version`, cannot know yet."""
+        ...
+
+    async def news(self) -> str:
+        """A frame with what is stale, which the subscription tells; it may be empty."""
+        ...
+
+    async def take(self, data: str | bytes) -> None:
+        """A message from the page."""
+        ...
+
+
+@dataclass(slots=True)
+class Allowance:
+    """How many messages a tab may still send: a burst, refilled steadily."""
+
+    left: float = MESSAGES_AT_ONCE
+    at: float = field(default_factory=time.monotonic)
+
+    def spend(self) -> None:
+        now = time.monotonic()
+        self.left = min(MESSAGES_AT_ONCE, self.left + (now - self.at) * MESSAGES_A_SECOND)
+        self.at = now
+        if self.left < 1:
+            raise Gone(POLICY)
+        self.left -= 1
+
+
+async def serve_tab(hub: Hub, tab: Tab) -> None:
+    """Every way out of here chooses its close code: htmx comes back after any but 1000 and 1008."""
+    code, is_open = ERROR, False
+    try:
+        await _send(await tab.greeting(websocket.args.get("seen", "")))
+        is_open = True
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_show(tab), name="show a tab")
+            group.create_task(_listen(tab), name="listen to a tab")
+    except* Gone as gone:
+        code = next(e.code for e in gone.exceptions if isinstance(e, Gone))
+    except* ChatError:
+        code = POLICY
+    except* Exception:
+        log.exception("The socket of a tab broke.")
+    finally:
+        hub.unsubscribe(tab.subscription)
+    await websocket.close(code)
+    if is_open:
+        await _see_off()
+
+
+async def _show(tab: Tab) -> None:
+    """Send what is stale, as one frame at a time, until the tab must go."""
+    subscription, sent = tab.subscription, 0.0
+    while True:
+        await subscription.wake.wait()
+        pause = sent + tab.pause - time.monotonic()
+        if pause > 0 and not subscription.urgent.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await subscription.urgent.wait()
+        subscription.wake.clear()
+        subscription.urgent.clear()
+        if subscription.closing is not None:
+            raise Gone(subscription.closing)
+        await _send(await tab.news())
+        sent = time.monotonic()
+
+
+async def _send(frame: str) -> None:
+    if not frame:
+        return
+    try:
+        async with asyncio.timeout(SEND_TIMEOUT):
+            await websocket.send(frame)
+    except TimeoutError:
+        raise Gone(ERROR) from None  # a tab that does not read; it will come back
+
+
+async def _listen(tab: Tab) -> None:
+    """Take what the person sends, until the tab must go."""
+    allowance = Allowance()
+    while True:
+        data = await websocket.receive()
+        allowance.spend()
+        await tab.take(data)
+
+
+async def _see_off() -> None:
+    """Read and drop what a closed tab still sends, until it has gone.
+
+    A server that did not would hold on to a flood, and to the connection.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(FAREWELL):
+            while True:
+                await websocket.receive()

@@ -1,0 +1,27 @@
+// Sends the chosen file as it is. How far it is comes over the socket, as for any other pull.
+
+const form = document.getElementById("upload");
+const file = document.getElementById("file");
+const button = form.querySelector("button");
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const chosen = file.files[0];
+  button.disabled = true;
+  try {
+    const answer = await fetch(`/models/upload/${encodeURIComponent(chosen.name)}`, {
+      method: "PUT", body: chosen, headers: { Accept: "text/plain" },
+    });
+    if (answer.ok) form.reset();
+    else say(await answer.text());
+  } catch {
+    say("The upload broke off. Please try again.");
+  }
+  button.disabled = false;
+});
+
+function say(text) {
+  const line = document.createElement("p");
+  line.textContent = text;
+  document.getElementById("notice").replaceChildren(line);
+}

@@ -1,0 +1,111 @@
+"""`wick models load, unload and default`, against a server that answers what the test tells it."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from app.cli.models import add_parser
+from app.config import Settings
+from app.errors import ModelNotFound, PeerError
+from app.models.shelf import Shelf
+from tests.tiny_gguf import write_tiny_gguf
+
+
+def run(settings: Settings, *words: str) -> int:
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    args = parser.parse_args(["models", *words])
+    code: int = args.func(args, settings)
+    return code
+
+
+@dataclass
+class Stub:
+    """Answers every POST with `status` and `text`, and remembers path, Origin and Host."""
+
+    port: int = 0
+    status: int = 204
+    text: str = ""
+    kind: str = "text/plain; charset=utf-8"
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+@pytest.fixture
+def server() -> Iterator[Stub]:
+    stub = Stub()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            stub.asked.append((self.path, self.headers["Origin"], self.headers["Host"]))
+            body = stub.text.encode()
+            self.send_response(stub.status)
+            self.send_header("Content-Type", stub.kind)
+            if stub.status != 204:
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        stub.port = http.server_port
+        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
+        thread.start()
+        yield stub
+        http.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_load_and_unload_ask_the_running_server(
+    server: Stub, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(host=host, port=server.port)
+    assert run(settings, "load", "tiny") == 0
+    assert run(settings, "unload", "tiny") == 0
+    assert capsys.readouterr().out == "tiny is being loaded.\ntiny is not loaded any more.\n"
+    here = f"127.0.0.1:{server.port}"
+    assert server.asked == [
+        (f"/models/tiny/{verb}", f"http://{here}", here) for verb in ("load", "unload")
+    ]
+
+
+def test_the_servers_sentence_is_told(server: Stub) -> None:
+    server.status, server.text = 409, "tiny is answering, so it stays loaded."
+    with pytest.raises(PeerError, match=r"^tiny is answering, so it stays loaded\.$"):
+        run(Settings(port=server.port), "unload", "tiny")
+
+
+def test_something_else_at_this_port_is_not_quoted(server: Stub) -> None:
+    server.status, server.text, server.kind = 404, "<h1>Apache</h1>", "text/html"
+    with pytest.raises(PeerError, match=r"did not do it \(status 404\): is it Wick\?"):
+        run(Settings(port=server.port), "load", "tiny")
+
+
+def test_without_a_server_a_sentence_says_so(server: Stub) -> None:
+    with pytest.raises(PeerError, match="No Wick is running at http:"):
+        run(Settings(port=9), "load", "tiny")
+    with pytest.raises(ModelNotFound):
+        run(Settings(port=server.port), "load", "../chats")
+    assert server.asked == []
+
+
+def test_default_is_written_to_the_shelf(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(models_dir=tmp_path / "models")
+    assert run(settings, "default") == 0
+    with pytest.raises(ModelNotFound):
+        run(settings, "default", "tiny")
+    Shelf(settings.models_dir).install(write_tiny_gguf(tmp_path / "tiny.gguf"))
+    assert run(settings, "default", "tiny") == 0
+    assert run(settings, "default") == 0
+    assert capsys.readouterr().out == "smollm2-135m\nNew chats begin with tiny.\ntiny\n"

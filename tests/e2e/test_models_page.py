@@ -1,0 +1,252 @@
+"""The models page in a real browser: filling the shelf, using it, and everybody seeing the same."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Locator, expect
+
+from app.chats.answer_settings import remembered
+from app.models.shelf import Shelf
+from tests.e2e.conftest import TINY, Meet, StartServer
+from tests.e2e.person import ChatPage, Person
+from tests.e2e.server import Server
+from tests.models.stub_server import Stub, serve_stub
+from tests.tiny_gguf import write_tiny_gguf
+
+PHONE: dict[str, Any] = {"viewport": {"width": 320, "height": 700}, "has_touch": True}
+SIDEWAYS = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+# Every value that the bar of a pull or a load ever has on this page.
+BARS = """
+window.bars = [];
+new MutationObserver(() => {
+  const bar = document.querySelector('#coming progress');
+  if (bar && window.bars.at(-1) !== bar.value) window.bars.push(bar.value);
+}).observe(document, {subtree: true, childList: true, attributes: true});
+"""
+
+
+class ModelsPage(ChatPage):
+    """An open models page."""
+
+    def card(self, name: str) -> Locator:
+        return self.page.locator(f"#card-{name}")
+
+    def button(self, name: str | re.Pattern[str]) -> Locator:
+        return self.page.get_by_role("button", name=name)
+
+    @property
+    def dialog(self) -> Locator:
+        return self.page.get_by_role("dialog")
+
+    @property
+    def bar(self) -> Locator:
+        return self.page.locator("#coming progress")
+
+
+async def models_page(person: Person) -> ModelsPage:
+    return ModelsPage((await person.open("/models")).page)
+
+
+@pytest.fixture
+def shelf(tiny_shelf: Path, tmp_path: Path) -> Path:
+    """A shelf of one's own."""
+    shutil.copytree(tiny_shelf / TINY, tmp_path / "shelf" / TINY)
+    return tmp_path / "shelf"
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Iterator[Stub]:
+    """A web server with a model, `/second.gguf`, that it sends half of until it may go on."""
+    with serve_stub() as stub:
+        source = write_tiny_gguf(tmp_path / "x.gguf", seed=1, context_length=4096)
+        stub.files["/second.gguf"] = source.read_bytes() + bytes(3 << 20)
+        stub.stall = "/second.gguf"
+        yield stub
+
+
+async def test_a_model_is_pulled_seen_by_all_and_used(
+    start: StartServer, shelf: Path, stub: Stub, meet: Meet
+) -> None:
+    server = await start(shelf, max_tokens=30)
+    one, two = await meet(server), await meet(server)
+    await one.context.add_init_script(BARS)
+    page, other = await models_page(one), await models_page(two)
+    await page.page.get_by_label("Where it is").fill(f"{stub.url}/second.gguf")
+    await page.page.get_by_label("What to call it").fill("second")
+    await page.button(re.compile("^Get$")).click()
+    await expect(page.page.get_by_label("Where it is")).to_have_value("")
+    for tab in (page, other):
+        await tab.holds("() => document.querySelector('#coming progress')?.value > 1e6")
+        await expect(tab.page.locator("#coming .sentence")).to_contain_text(" MB")
+    chat = await two.open()
+    await expect(chat.model.locator("[value=second]")).to_contain_text("second · downloading")
+    await chat.model.select_option("second")
+    await page.reload()
+    await page.holds("() => document.querySelector('#coming progress')?.value > 1e6")
+    stub.go_on.set()
+    for tab in (page, other):
+        await expect(tab.card("second")).to_be_visible()
+        await expect(tab.bar).to_have_count(0)
+    assert await page.page.evaluate("window.bars") == sorted(
+        await page.page.evaluate("window.bars")
+    )
+    # Both are called Tiny: the picker tells them apart.
+    await expect(chat.model.locator("[value=second]")).to_have_text("Tiny (second) · will load")
+    await expect(chat.model).to_have_value("second")  # the choice outlived the new list
+    await chat.ask("Hello")
+    await chat.ends()
+    await expect(page.card("second").locator(".state")).to_have_text("Ready")
+    await expect(page.card("second")).to_contain_text("tokens a second")
+    await expect(chat.model.locator("option:checked")).to_have_text("Tiny (second) · ready")
+    # In mid-chat to another, which is remembered even without a message.
+    await chat.ask("And you?", TINY)
+    await chat.ends()
+    await expect(chat.answers.locator(".who")).to_have_text(["second", TINY])
+    async with chat.page.expect_response("**/model"):
+        await chat.model.select_option("second")
+    await chat.reload()
+    await expect(chat.model).to_have_value("second")
+    await page.button("Unload Tiny").first.click()
+    await expect(page.card("second").locator(".state")).to_have_text("Not loaded")
+    await expect(other.card("second").locator(".state")).to_have_text("Not loaded")
+
+
+async def test_a_pull_is_cancelled_and_a_broken_one_tried_again(
+    start: StartServer, shelf: Path, stub: Stub, meet: Meet
+) -> None:
+    server = await start(shelf)
+    person = await meet(server)
+    person.expects("422")
+    page = await models_page(person)
+    await page.page.get_by_label("Where it is").fill(f"{stub.url}/second.gguf")
+    await page.page.get_by_label("Where it is").press("Enter")
+    await page.holds("() => document.querySelector('#coming progress')?.value > 1e6")
+    await page.button("Cancel getting second").click()
+    await expect(page.bar).to_have_count(0)
+    stub.go_on.set()
+    stub.files["/missing.gguf"] = stub.files["/second.gguf"]
+    stub.statuses["/missing.gguf"] = [404] * 2
+    await page.page.get_by_label("Where it is").fill(f"{stub.url}/missing.gguf")
+    await page.page.get_by_label("Where it is").press("Enter")
+    await expect(page.button("Try again to get missing")).to_be_visible()
+    stub.statuses["/missing.gguf"] = []
+    await page.button("Try again to get missing").click()
+    await expect(page.card("missing")).to_be_visible()
+    await page.page.get_by_label("Where it is").fill("ftp://example.org/x.gguf")
+    await page.page.get_by_label("Where it is").press("Enter")
+    await expect(page.notice).to_contain_text("Wick cannot fetch from")
+    await expect(page.page.get_by_label("Where it is")).to_have_value("ftp://example.org/x.gguf")
+
+
+async def test_settings_are_kept_and_take_effect(
+    start: StartServer, shelf: Path, meet: Meet
+) -> None:
+    server = await start(shelf, max_tokens=20)
+    person = await meet(server)
+    person.expects("422")
+    page, chat = await models_page(person), await person.open()
+    await page.button("Settings of Tiny").click()
+    await page.dialog.get_by_label("System prompt").fill("Answer like a pirate.")
+    await page.dialog.get_by_label("Temperature").fill("hot")
+    await page.dialog.get_by_label("Seed").fill("7")
+    await page.button("Save").click()
+    await expect(page.dialog.locator("#temperature-bad")).to_contain_text("a number from 0 to")
+    await expect(page.dialog.get_by_label("System prompt")).to_have_value("Answer like a pirate.")
+    await page.dialog.get_by_label("Temperature").fill("0")
+    await page.dialog.get_by_label("Context size").fill("1000")
+    await page.dialog.get_by_label("Context size").press("Enter")
+    await expect(page.dialog).to_have_count(0)
+    await expect(page.button("Settings of Tiny")).to_be_focused()
+    await expect(page.card(TINY)).to_contain_text("1,000 of 32,768 tokens")
+    await chat.ask("Hello")
+    await chat.ends()
+    await chat.ask("Hello")
+    await chat.ends()
+    made_with = remembered(server.messages(chat.chat_id)[-1]["settings"])
+    assert made_with is not None
+    assert (made_with.sampling.temperature, made_with.sampling.seed) == (0, 7)
+    assert made_with.system_prompt == "Answer like a pirate."
+    assert made_with.context_length == 1000
+    assert server.messages(chat.chat_id)[0]["prompt_tokens"] > 20  # the system prompt is read
+    await page.button("Settings of Tiny").click()
+    await page.button("Reset").click()
+    await expect(page.dialog).to_have_count(0)
+    await expect(page.card(TINY)).to_contain_text("4,096 of 32,768 tokens")
+
+
+async def test_a_default_a_removal_and_the_chats_that_stay(
+    start: StartServer, shelf: Path, tmp_path: Path, meet: Meet
+) -> None:
+    Shelf(shelf).install(write_tiny_gguf(tmp_path / "x.gguf", seed=1), "second", title="Second")
+    server = await start(shelf, max_tokens=20)
+    person = await meet(server)
+    page = await models_page(person)
+    await page.button("Load Second").press("Enter")
+    await expect(page.card("second").locator(".state")).to_have_text("Ready")
+    await expect(page.button("Unload Second")).to_be_focused()
+    await page.button("Unload Second").press("Enter")
+    await expect(page.card("second").locator(".state")).to_have_text("Not loaded")
+    await expect(page.button("Load Second")).to_be_focused()
+    await page.button("Make Second the default").click()
+    await expect(page.card("second").locator(".mark")).to_have_text("Default")
+    chat = await person.open()
+    await expect(chat.model).to_have_value("second")
+    await chat.ask("Hello, whoever you are")
+    await chat.ends()
+    said = await chat.body()
+    await chat.message.fill("Are you still there?")
+    await page.button("Remove Second").click()
+    await page.button("Keep it").click()
+    await expect(page.dialog).to_have_count(0)
+    await page.button("Remove Second").click()
+    await page.dialog.get_by_role("button", name="Remove").click()
+    await expect(page.card("second")).to_have_count(0)
+    await expect(chat.model.locator("option:checked")).to_contain_text("no longer there")
+    await chat.message.press("Enter")
+    await expect(chat.notice).to_contain_text("There is no model named “second”")
+    await expect(chat.message).to_have_value("Are you still there?")
+    await chat.reload()
+    assert await chat.body() == said
+    await expect(chat.model).to_have_value(TINY)
+    await chat.ask("Are you still there?")
+    await chat.ends()
+    await expect(chat.answers.locator(".who")).to_have_text(["second", TINY])
+
+
+async def test_a_model_that_answers_stays(endless: Server, meet: Meet) -> None:
+    person = await meet(endless)
+    person.expects("409")
+    chat, page = await person.open(), await models_page(person)
+    await chat.ask("Go on and on")
+    await chat.writes()
+    await expect(page.card(TINY).locator(".state")).to_contain_text("writing 1 answer")
+    await page.button("Remove Tiny").click()
+    await page.dialog.get_by_role("button", name="Remove").click()
+    await expect(page.notice).not_to_be_empty()
+    await expect(page.card(TINY)).to_be_visible()
+    await chat.stop.click()
+    await chat.ends("stopped")
+
+
+async def test_a_file_is_uploaded(
+    start: StartServer, shelf: Path, tmp_path: Path, meet: Meet
+) -> None:
+    server = await start(shelf)
+    person = await meet(server, **PHONE)
+    person.expects("422")
+    page = await models_page(person)
+    chosen = page.page.get_by_label("A GGUF file on the device")
+    (tmp_path / "bad.gguf").write_bytes(b"this is no model")
+    await chosen.set_input_files(tmp_path / "bad.gguf")
+    await page.button("Upload").click()
+    await expect(page.notice).to_contain_text("is not a GGUF file")
+    await chosen.set_input_files(write_tiny_gguf(tmp_path / "My own.gguf", seed=2))
+    await page.button("Upload").click()
+    await expect(page.card("my-own")).to_be_visible()
+    assert not await page.page.evaluate(SIDEWAYS)

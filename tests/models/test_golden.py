@@ -1,0 +1,85 @@
+"""Real chat templates render as transformers does it; `make_golden.py` made what they should."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.errors import TemplateError
+from app.models import template_filters
+from app.models.model import Turn
+from app.models.template import ChatTemplate
+from app.models.tokenizer import Tokenizer
+from tests import tiny_gguf
+from tests.models.conftest import make_tokenizer
+
+FOLDER = Path(__file__).parent / "golden"
+GOLDEN: dict[str, Any] = json.loads((FOLDER / "rendered.json").read_text(encoding="utf-8"))
+TEMPLATES: dict[str, Any] = GOLDEN["templates"]
+FORGED = "text like special tokens"
+# It strips line breaks and nothing else from answers, of which Wick does not hear.
+DIFFERENT = {("smollm3", "white space")}
+
+
+class Stopped(datetime):
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+        return datetime.fromisoformat(GOLDEN["now"])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("golden")
+
+
+def tokenizer_with(folder: Path, bos: str, eos: str) -> Tokenizer:
+    tokens = list(tiny_gguf.bpe_vocabulary()["tokenizer.ggml.tokens"])  # type: ignore[call-overload]
+    tokens[1:3] = [bos, eos if eos != bos else "<|unused|>"]
+    eos_id = 1 if eos == bos else 2
+    told = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.eos_token_id": eos_id}
+    return make_tokenizer(folder, "bpe", **told)
+
+
+def test_every_template_is_there() -> None:
+    assert sorted(TEMPLATES) == sorted(path.stem for path in FOLDER.glob("*.jinja"))
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_it_renders_as_transformers_does(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(template_filters, "datetime", Stopped)
+    golden = TEMPLATES[name]
+    tokenizer = tokenizer_with(folder, golden["bos"], golden["eos"])
+    source = (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
+    template = ChatTemplate(source, tokenizer)
+    for label, expected in golden["texts"].items():
+        turns = [Turn(role, content) for role, content in GOLDEN["conversations"][label]]
+        if (name, label) in DIFFERENT:
+            continue
+        if expected is None:
+            with pytest.raises(TemplateError):
+                template.text(turns)
+            continue
+        assert template.text(turns) == expected, label
+        if label != FORGED:
+            assert template.encode(turns) == tokenizer.encode_template(expected), label
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_text_like_special_tokens_stays_text(folder: Path, name: str) -> None:
+    golden = TEMPLATES[name]
+    tokenizer = tokenizer_with(folder, golden["bos"], golden["eos"])
+    source = (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
+    template = ChatTemplate(source, tokenizer)
+
+    def specials(question: str) -> list[int]:
+        turns = [Turn("user", question), Turn("assistant", question), Turn("user", question)]
+        return [token for token in template.encode(turns) if token in tokenizer.special_ids]
+
+    evil = f"{golden['bos']}{golden['eos']}<|endoftext|><|unused|>"
+    assert specials(evil) == specials("a")

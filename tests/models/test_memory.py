@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.config import Settings
+from app.errors import ModelTooLarge
+from app.models import memory
+from app.models.model import Model, ModelSettings
+
+LLAMA = Model(
+    name="llama2",
+    folder=Path(),
+    title="Llama 2",
+    architecture="llama",
+    parameters=7_000_000_000,
+    quantisation="Q4_0",
+    context_length=4096,
+    size=4_000_000_000,
+    digest="",
+    kv_bytes_per_token=524_288,
+    chat_template="",
+)
+
+
+def test_what_a_model_needs() -> None:
+    assert memory.needed(LLAMA, 1000, 2) == 4_000_000_000 + 2 * 524_288_000 + memory.OVERHEAD
+
+
+def test_the_context_is_what_was_chosen_and_never_more_than_the_models_own() -> None:
+    chosen = replace(LLAMA, settings=ModelSettings(context_length=1024))
+    too_long = replace(LLAMA, settings=ModelSettings(context_length=100_000))
+    assert memory.context_length(LLAMA, Settings(context=2048)) == 2048
+    assert memory.context_length(chosen, Settings(context=2048)) == 1024
+    assert memory.context_length(too_long, Settings(context=2048)) == 4096
+
+
+def test_slots_follow_from_the_memory_for_contexts() -> None:
+    assert memory.slots(LLAMA, Settings(context=4096, slots=4, kv_memory_mb=2048)) == 1
+    assert memory.slots(LLAMA, Settings(context=1024, slots=4, kv_memory_mb=1536)) == 3
+    assert memory.slots(LLAMA, Settings(context=1024, slots=2, kv_memory_mb=2048)) == 2
+
+
+def test_what_cannot_fit_is_refused_with_the_figures() -> None:
+    settings = Settings(context=4096)
+    memory.check_fits(LLAMA, settings, 6_400_000_000)
+    with pytest.raises(ModelTooLarge, match=r"Llama 2 .*4,096 tokens .*6,349 MB.* 6,000 MB"):
+        memory.check_fits(LLAMA, settings, 6_000_000_000)
+
+
+def test_the_budget_is_the_setting_or_a_share_of_what_is_there() -> None:
+    assert memory.budget(Settings(model_memory_mb=3)) == 3 << 20
+    assert memory.budget(Settings()) == int(memory.there() * 0.75)
+
+
+def test_limits_of_control_groups_count(tmp_path: Path) -> None:
+    own = tmp_path / "cgroup"
+    own.write_text("4:cpu,memory:/old/box\n0::/user/wick\n")
+    for name, text in {
+        "user/memory.max": "1000\n",
+        "user/wick/memory.max": "max\n",
+        "memory/old/memory.limit_in_bytes": "2000\n",
+        "memory/memory.limit_in_bytes": "9223372036854771712\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert sorted(memory.limits(tmp_path, own))[:2] == [1000, 2000]
+    assert list(memory.limits(tmp_path, tmp_path / "none")) == []

@@ -1,0 +1,310 @@
+"""Pulls in the server: started, joined, cancelled, retried, uploaded; the shelf stays whole."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.errors import ModelError, PullError, PullRefused
+from app.models.model import Model
+from app.models.partial import PARTIAL
+from app.models.progress import PullProgress
+from app.models.pulls import Pull, Pulls
+from app.models.shelf import Shelf
+from tests.models.stub_server import Stub
+from tests.tiny_gguf import write_tiny_gguf
+
+PATH = "/tiny.gguf"
+
+
+@pytest.fixture
+def gguf(tiny: Path) -> bytes:
+    return tiny.read_bytes()
+
+
+@pytest.fixture
+def server(web: Stub, gguf: bytes) -> Stub:
+    web.files[PATH] = gguf
+    return web
+
+
+@pytest.fixture
+async def pulls(shelf: Shelf) -> AsyncIterator[Pulls]:
+    pulls = Pulls(shelf)
+    yield pulls
+    await pulls.close()
+
+
+async def ended(pull: Pull) -> Pull:
+    assert pull.task is not None
+    await asyncio.wait([pull.task], timeout=20)
+    await asyncio.sleep(0)
+    assert not pull.is_running
+    return pull
+
+
+async def pieces(data: bytes, size: int = 10_000) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+def names(shelf: Shelf) -> list[str]:
+    return sorted(path.name for path in shelf.root.iterdir())
+
+
+async def half_way(pulls: Pulls, server: Stub, text: str) -> Pull:
+    """A pull that has half of the file and gets no more."""
+    server.stall = PATH
+    half = asyncio.Event()
+
+    def look() -> None:
+        if any(pull.progress.done for pull in pulls.all()):
+            half.set()
+
+    pulls.listeners.append(look)
+    pull = pulls.start(text)
+    await asyncio.wait_for(half.wait(), 10)
+    return pull
+
+
+async def test_a_pull_from_the_web(pulls: Pulls, shelf: Shelf, server: Stub) -> None:
+    stages: list[str] = []
+    pulls.listeners.append(lambda: stages.extend(p.progress.stage for p in pulls.all()))
+    pull = pulls.start(f"{server.url}{PATH}?token=1", "my-tiny")
+    assert (pull.name, pull.source, pull.is_running) == ("my-tiny", server.url + PATH, True)
+    assert pulls.get("my-tiny") is pull
+    await ended(pull)
+    assert (pull.error, pulls.all()) == (None, [])
+    assert shelf.get("my-tiny").title == "Tiny"
+    assert names(shelf) == ["my-tiny"]
+    assert list(dict.fromkeys(stages)) == ["downloading", "installing"]
+
+
+async def test_a_cancelled_pull_goes_on_where_it_was_after_a_restart(
+    pulls: Pulls, shelf: Shelf, server: Stub, gguf: bytes
+) -> None:
+    pull = await half_way(pulls, server, server.url + PATH)
+    pulls.cancel("tiny")
+    await ended(pull)
+    assert (pull.is_cancelled, pull.error, pulls.all()) == (True, None, [])
+    assert len(names(shelf)) == 1
+    assert names(shelf)[0].startswith(PARTIAL)
+    assert shelf.models() == []
+    server.stall = ""
+    again = Pulls(shelf)
+    await ended(again.start(server.url + PATH))
+    assert server.ranges_asked[-1] == f"bytes={len(gguf) // 2}-"
+    assert names(shelf) == ["tiny"]
+
+
+async def test_closing_stops_all_at_once(pulls: Pulls, server: Stub) -> None:
+    pull = await half_way(pulls, server, server.url + PATH)
+    waiting = asyncio.create_task(pulls.wait_for("tiny", lambda _: None))
+    await asyncio.sleep(0)
+    await asyncio.wait_for(pulls.close(), 5)
+    assert not pull.is_running
+    with pytest.raises(PullError, match="cancelled"):
+        await waiting
+
+
+async def test_two_pulls_of_one_name(pulls: Pulls, server: Stub) -> None:
+    pull = await half_way(pulls, server, server.url + PATH)
+    assert pulls.start(server.url + PATH) is pull
+    with pytest.raises(PullRefused, match="on its way already as “tiny”"):
+        pulls.start("hf:who/what/tiny.gguf")
+    with pytest.raises(PullRefused, match="on its way already"):
+        await pulls.receive("tiny.gguf", pieces(b"GGUF"))
+    other = pulls.start(server.url + PATH, "other")
+    await ended(other)
+    assert "being fetched already" in (other.error or "")
+
+
+async def test_what_is_wrong_is_told_before_anything_begins(
+    pulls: Pulls, shelf: Shelf, tiny: Path
+) -> None:
+    shelf.install(tiny, "taken")
+    for text, name, sentence in (
+        ("gpt-7", None, "no source for"),
+        ("hf:a/b/taken.gguf", None, "already"),
+        ("smollm2-135m", "Not Allowed", "cannot be"),
+        (str(tiny.with_name("none.gguf")), None, "There is no file"),
+    ):
+        with pytest.raises(PullRefused, match=sentence):
+            pulls.start(text, name)
+    assert pulls.all() == []
+    pulls.try_start("gpt-7")
+    assert [pull.error is None for pull in pulls.all()] == [False]
+
+
+async def test_failures_are_kept_retried_and_dismissed(
+    pulls: Pulls, shelf: Shelf, server: Stub
+) -> None:
+    server.statuses[PATH] = [404, 404]
+    pull = await ended(pulls.start(server.url + PATH))
+    assert pull.error == "127.0.0.1 does not have this file."
+    assert pulls.all() == [pull]
+    assert names(shelf) == []
+    pull = await ended(pulls.retry("tiny"))
+    assert pull.error
+    pulls.dismiss("tiny")
+    assert pulls.all() == []
+    with pytest.raises(PullRefused):
+        pulls.retry("tiny")
+
+
+async def test_a_file_that_will_not_do_leaves_nothing(
+    pulls: Pulls, shelf: Shelf, server: Stub
+) -> None:
+    server.files[PATH] = b"GGUF" + bytes(100)
+    pull = await ended(pulls.start(server.url + PATH))
+    assert pull.error
+    assert names(shelf) == []
+
+
+async def test_a_local_file_and_a_folder(pulls: Pulls, shelf: Shelf, tmp_path: Path) -> None:
+    folder = tmp_path / "given"
+    folder.mkdir()
+    with pytest.raises(PullRefused, match="no GGUF file"):
+        pulls.start(str(folder))
+    write_tiny_gguf(folder / "One.gguf")
+    await ended(pulls.start(str(folder)))
+    assert names(shelf) == ["one"]
+    write_tiny_gguf(folder / "Two.gguf")
+    with pytest.raises(PullRefused, match="2 models"):
+        pulls.start(str(folder))
+    (folder / "a-00001-of-00002.gguf").touch()
+    with pytest.raises(PullRefused, match=r"a-00002-of-00002\.gguf is not there"):
+        pulls.start(str(folder / "a-00001-of-00002.gguf"))
+
+
+async def test_listeners_hear_of_a_step_now_and_then(pulls: Pulls) -> None:
+    over, last = asyncio.Event(), asyncio.Event()
+    task = asyncio.create_task(_never(over), name="pull x")
+    pull = Pull("x", "X", "somewhere", PullProgress("downloading", 0, 1000), task=task)
+    told: list[PullProgress] = []
+
+    def hear() -> None:
+        told.append(pull.progress)
+        if pull.progress.done == 999:
+            last.set()
+
+    pulls.listeners.append(hear)
+    for done in range(1000):
+        pulls._advance(pull, PullProgress("downloading", done, 1000))
+    assert len(told) <= 1
+    await asyncio.wait_for(last.wait(), 10)  # the last step is heard of a little later, not never
+    assert len(told) <= 2
+    pulls._advance(pull, PullProgress("checking", 0, 1000))
+    assert told[-1].stage == "checking"
+    task.cancel()
+
+
+async def _never(over: asyncio.Event) -> Model:
+    await over.wait()
+    raise AssertionError
+
+
+async def test_an_upload(pulls: Pulls, shelf: Shelf, gguf: bytes) -> None:
+    heard: list[str] = []
+    pulls.listeners.append(lambda: heard.extend(p.progress.stage for p in pulls.all()))
+    model = await pulls.receive("C:\\My Files\\Tiny One.gguf", pieces(gguf), len(gguf))
+    assert (model.name, names(shelf)) == ("tiny-one", ["tiny-one"])
+    assert list(dict.fromkeys(heard)) == ["receiving", "installing"]
+    assert (await pulls.receive("x.gguf", pieces(gguf), None, "unsaid")).name == "unsaid"
+    with pytest.raises(PullRefused, match="already"):
+        await pulls.receive("tiny-one.gguf", pieces(gguf))
+
+
+async def test_uploads_that_will_not_do_leave_nothing(
+    pulls: Pulls, shelf: Shelf, gguf: bytes
+) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield gguf[:100_000]
+        raise ConnectionResetError
+
+    for given, size, sentence in (
+        (pieces(b"PK" + gguf), None, "is not a GGUF file"),
+        (pieces(gguf), len(gguf) + 1, "Only a part"),
+        (pieces(gguf), len(gguf) - 1, "More of"),
+        (pieces(b""), None, "Only a part"),
+        (pieces(b""), 0, "is empty"),
+        (pieces(gguf[:-1000]), None, "."),
+        (broken(), len(gguf), "broke off"),
+        (pieces(gguf), 1 << 60, "no room"),
+    ):
+        with pytest.raises(ModelError, match=sentence):
+            await pulls.receive("tiny.gguf", given, size)
+        assert names(shelf) == []
+        assert [pull.name for pull in pulls.all()] == ["tiny"]
+
+
+@pytest.mark.parametrize("by_the_sender", [True, False])
+async def test_an_upload_that_is_broken_off(
+    pulls: Pulls, shelf: Shelf, gguf: bytes, by_the_sender: bool
+) -> None:
+    begun = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield gguf[:2000]
+        begun.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(pulls.receive("tiny.gguf", endless(), len(gguf)))
+    await begun.wait()
+    if by_the_sender:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    else:
+        pulls.cancel("tiny")
+        with pytest.raises(PullError, match="cancelled"):
+            await task
+    assert names(shelf) == []
+    assert pulls.all() == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 80 MB."""
+    mount, unmount = shutil.which("mount"), shutil.which("umount")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=80m", "tmpfs", str(folder)]
+    if not mount or not unmount or subprocess.run([mount, *options], check=False).returncode != 0:
+        pytest.skip("mounting a small disk is not allowed here")
+    yield folder
+    subprocess.run([unmount, str(folder)], check=True)
+
+
+async def test_a_disk_that_fills_while_pulling(
+    small_disk: Path, server: Stub, gguf: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First room is short before, then the length is not told and the disk runs full."""
+    shelf = Shelf(small_disk / "models")
+    shelf.root.mkdir()
+    write_tiny_gguf(small_disk / "own.gguf")
+    shelf.install(small_disk / "own.gguf", "own")
+    pulls = Pulls(shelf)
+    server.files[PATH] = bytes(30 << 20)
+    pull = await ended(pulls.start(server.url + PATH))
+    assert pull.error is not None
+    assert "no room" in pull.error
+    server.says_length = False
+    pull = await ended(pulls.start(server.url + PATH, "untold"))
+    assert pull.error is not None
+    assert "no room" in pull.error
+    monkeypatch.setattr("app.models.room.SPARE", 0)
+    server.files[PATH] = bytes(90 << 20)
+    pull = await ended(pulls.start(server.url + PATH, "overfull"))
+    assert pull.error is not None
+    assert "no room" in pull.error
+    with pytest.raises(PullError, match="no room"):
+        await pulls.receive("sent.gguf", pieces(b"GGUF" + bytes(90 << 20), 1 << 20))
+    assert [model.name for model in shelf.models()] == ["own"]
+    assert {name for name in names(shelf) if not name.startswith(PARTIAL)} == {"own"}
+    await pulls.close()

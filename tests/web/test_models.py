@@ -1,0 +1,261 @@
+"""The models page and its routes, on a real application with a tiny model."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from quart import Quart
+from quart.typing import TestClientProtocol as Client
+
+from app.config import Settings
+from app.factory import create_app
+from app.models.shelf import Shelf
+from app.web.state import State
+from tests.tiny_gguf import write_tiny_gguf
+
+OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
+PAGE = OWN | {"HX-Request": "true"}
+TERMINAL = OWN | {"Accept": "text/plain"}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    Shelf(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
+    return folder
+
+
+@pytest.fixture
+def settings(tiny: Path, tmp_path: Path) -> Settings:
+    shutil.copytree(tiny / "models", tmp_path / "models")
+    return Settings(
+        data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False, threads=1, context=512
+    )
+
+
+@pytest.fixture
+async def app(settings: Settings) -> AsyncIterator[Quart]:
+    app = create_app(settings)
+    async with app.test_app():
+        yield app
+
+
+@pytest.fixture
+def client(app: Quart) -> Client:
+    return app.test_client()
+
+
+def here(app: Quart) -> State:
+    found: State = app.extensions["wick"]
+    return found
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def text_of(answer: Any) -> str:
+    text: str = await answer.get_data(as_text=True)
+    return text
+
+
+def worker_state(app: Quart, name: str = "tiny") -> str:
+    return next((w.state for w in here(app).pool.statuses() if w.name == name), "idle")
+
+
+async def test_the_page_shows_what_is_known_of_a_model(client: Client) -> None:
+    html = await text_of(await client.get("/models", headers=OWN))
+    for words in ("Tiny", "512 of 512 tokens", "F32", "cc0-1.0", "Not loaded", "needs "):
+        assert words in html
+    assert "SmolLM2 135M Instruct" in html  # to be had
+    assert "<script>" not in html
+    assert " style=" not in html
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("post", "/models/unheard-of/load"),
+        ("post", "/models/unheard-of/unload"),
+        ("post", "/models/unheard-of/default"),
+        ("get", "/models/unheard-of/settings"),
+        ("post", "/models/unheard-of/settings"),
+        ("get", "/models/unheard-of/remove"),
+        ("delete", "/models/unheard-of"),
+        ("delete", "/models/..%2fmodels"),
+        ("delete", "/models/.default"),
+    ],
+)
+async def test_an_unknown_model_is_a_sentence(client: Client, method: str, path: str) -> None:
+    answer = await getattr(client, method)(path, headers=PAGE)
+    assert answer.status_code == 404
+    if "%2f" not in path:
+        html = await text_of(answer)
+        assert 'id="notice"' in html
+        assert "There is no model named" in html
+
+
+async def test_a_terminal_gets_the_sentence_alone(client: Client) -> None:
+    answer = await client.post("/models/unheard-of/load", headers=TERMINAL)
+    assert (answer.status_code, answer.mimetype) == (404, "text/plain")
+    assert await text_of(answer) == "There is no model named “unheard-of” on the shelf."
+
+
+async def test_load_and_unload(app: Quart, client: Client) -> None:
+    answer = await client.post("/models/tiny/load", headers=TERMINAL)
+    assert answer.status_code == 204
+    await until(lambda: worker_state(app) == "ready")
+    assert "Ready" in await text_of(await client.get("/models", headers=OWN))
+    answer = await client.post("/models/tiny/unload", headers=TERMINAL)
+    assert answer.status_code == 204
+    await until(lambda: worker_state(app) == "idle")
+
+
+async def test_a_default_is_remembered_and_begins_new_chats(
+    app: Quart, client: Client, tiny: Path
+) -> None:
+    here(app).shelf.install(tiny / "tiny.gguf", "another")
+    assert (await client.post("/models/tiny/default", headers=PAGE)).status_code == 204
+    assert here(app).shelf.default() == "tiny"
+    html = await text_of(await client.get("/", headers=OWN))
+    assert 'value="tiny" selected' in html
+    assert "Tiny (tiny) · will load" in html  # two of one title are told apart
+    assert "Tiny (another) · will load" in html
+
+
+async def test_a_model_is_removed(app: Quart, client: Client) -> None:
+    html = await text_of(await client.get("/models/tiny/remove", headers=PAGE))
+    assert "Remove Tiny?" in html
+    assert (await client.delete("/models/tiny", headers=PAGE)).status_code == 204
+    assert here(app).shelf.models() == []
+    assert "no model on the shelf yet" in await text_of(await client.get("/models", headers=OWN))
+
+
+async def test_settings_are_saved_and_reset(app: Quart, client: Client) -> None:
+    form = {
+        "system_prompt": " Be brief.\r\nBe kind. ",
+        "temperature": "0,25",
+        "top_k": "5",
+        "context_length": "256",
+        "template": "chatml",
+    }
+    answer = await client.post("/models/tiny/settings", headers=PAGE, form=form)
+    assert answer.status_code == 200
+    saved = here(app).shelf.get("tiny").settings
+    assert saved.system_prompt == "Be brief.\nBe kind."
+    assert saved.sampling is not None
+    assert (saved.sampling.temperature, saved.sampling.top_k) == (0.25, 5)
+    assert (saved.context_length, saved.template) == (256, "chatml")
+    html = await text_of(await client.get("/models/tiny/settings", headers=PAGE))
+    for words in ("Be brief.", 'value="0.25"', 'value="256"', 'value="chatml" selected'):
+        assert words in html
+    form["reset"] = "yes"
+    await client.post("/models/tiny/settings", headers=PAGE, form=form)
+    assert here(app).shelf.get("tiny").settings == type(saved)()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("temperature", "hot", "This takes a number from 0 to 5."),
+        ("temperature", "nan", "This takes a number from 0 to 5."),
+        ("top_p", "0", "This takes a number from 0.01 to 1."),
+        ("top_k", "1.5", "This takes a whole number from 0 to 1,000."),
+        ("seed", "-1", "This takes a whole number from 0 to 2,147,483,647."),
+        ("context_length", "513", "This takes a whole number from 128 to 512."),
+        ("system_prompt", "x" * 20_001, "This is 20,001 characters long; the limit is 20,000."),
+        ("template", "nonsense", "Wick knows no chat template of that name."),
+    ],
+)
+async def test_wrong_settings_are_said_and_nothing_is_lost(
+    app: Quart, client: Client, field: str, value: str, sentence: str
+) -> None:
+    form = {"system_prompt": "Keep <me>.", "min_p": "0.05"} | {field: value}
+    answer = await client.post("/models/tiny/settings", headers=PAGE, form=form)
+    assert answer.status_code == 422
+    html = await text_of(answer)
+    assert sentence.replace("'", "&#39;") in html
+    assert 'value="0.05"' in html
+    assert "Keep &lt;me&gt;." in html or field == "system_prompt"
+    assert here(app).shelf.get("tiny").settings.sampling is None
+
+
+async def test_a_pull_that_cannot_be_is_a_sentence(client: Client) -> None:
+    for source in ("", "ftp://example.org/x.gguf", "hf:nothing", "unheard-of"):
+        answer = await client.post("/models/pull", headers=PAGE, form={"source": source})
+        assert answer.status_code in {404, 422, 502}, source
+        assert 'id="notice"' in await text_of(answer)
+    for action in ("cancel", "dismiss"):
+        answer = await client.post(f"/models/unheard-of/{action}", headers=PAGE)
+        assert answer.status_code in {204, 404, 422}
+
+
+async def test_a_file_of_this_machine_is_imported(app: Quart, client: Client, tiny: Path) -> None:
+    form = {"source": str(tiny / "tiny.gguf"), "name": "Mine"}
+    answer = await client.post("/models/pull", headers=PAGE, form=form)
+    assert answer.status_code == 200
+    assert 'id="source-fields"' in await text_of(answer)  # empty again
+    await until(lambda: "mine" in [model.name for model in here(app).shelf.models()])
+
+
+async def test_files_are_imported_only_at_this_machine(settings: Settings, tiny: Path) -> None:
+    app = create_app(replace(settings, host="0.0.0.0"))
+    async with app.test_app():
+        for source in (str(tiny / "tiny.gguf"), "tiny.gguf", "~/tiny.gguf", "./tiny.gguf"):
+            answer = await app.test_client().post(
+                "/models/pull", headers=PAGE, form={"source": source}
+            )
+            assert answer.status_code == 422, source
+            assert "only at this machine" in await text_of(answer)
+
+
+async def test_an_upload_larger_than_other_bodies_gets_on_the_shelf(
+    app: Quart, client: Client, tiny: Path
+) -> None:
+    data = (tiny / "tiny.gguf").read_bytes() + bytes(2 << 20)  # room behind the tensors
+    answer = await client.put("/models/upload/Sent%20one.gguf", headers=TERMINAL, data=data)
+    assert answer.status_code == 204, await text_of(answer)
+    await until(lambda: "sent-one" in [model.name for model in here(app).shelf.models()])
+    answer = await client.post(
+        "/models/tiny/settings", headers=PAGE, form={"system_prompt": "x" * (2 << 20)}
+    )
+    assert answer.status_code == 413
+
+
+async def test_an_upload_that_is_no_model_is_a_sentence(app: Quart, client: Client) -> None:
+    for name, data in (("x.gguf", b"not a model"), ("x.gguf", b""), ("x.exe", b"GGUF")):
+        answer = await client.put(f"/models/upload/{name}", headers=TERMINAL, data=data)
+        assert answer.status_code in {422, 502}
+        assert (await text_of(answer)).endswith(".")
+    assert [model.name for model in here(app).shelf.models()] == ["tiny"]
+
+
+async def test_the_choice_of_a_model_stays_with_a_chat(client: Client) -> None:
+    form = {"model": "tiny"}
+    answer = await client.post("/chats/0123456789abcdef/model", headers=PAGE, form=form)
+    assert answer.status_code == 204
+    for path, name in (("zzz", "tiny"), ("0123456789abcdef", "../x")):
+        answer = await client.post(f"/chats/{path}/model", headers=PAGE, form={"model": name})
+        assert answer.status_code == 404
+
+
+async def test_everybody_who_looks_hears_of_a_change(app: Quart, client: Client) -> None:
+    async with client.websocket("/models/live", headers=OWN) as one:
+        assert 'id="card-tiny"' in await one.receive()
+        async with client.websocket("/models/live", headers=OWN) as two:
+            assert 'id="card-tiny"' in await two.receive()
+            await client.post("/models/tiny/default", headers=PAGE)
+            for tab in (one, two):
+                async with asyncio.timeout(20):
+                    frame = await tab.receive()
+                assert "Default" in frame
+                assert 'id="card-tiny"' in frame
+                assert "source-fields" not in frame  # nobody's typing is touched

@@ -27,8 +27,10 @@ from app.paths import asset_dir
 from app.store.db import open_database
 from app.web import (
     archive,
+    bundles,
     chat_settings,
     chats,
+    compression,
     exchange,
     health,
     live,
@@ -61,9 +63,10 @@ def create_app(settings: Settings) -> Quart:
     app.config["RESPONSE_TIMEOUT"] = None
     app.request_class = exchange.Request
     app.asgi_http_class = uploads.PatientConnection
+    compression.compress(app)
     security.protect(app, settings)
     for screen in (
-        *(pages, chats, chat_settings, messages, search, archive, trash, exchange),
+        *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
         *(models, model_settings, models_live, uploads, live, status, health),
     ):
         app.register_blueprint(screen.blueprint)

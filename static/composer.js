@@ -51,11 +51,11 @@ document.addEventListener("htmx:ws:after:message:incoming", () => {
   if (reply.dataset.accepted === "yes") {
     area.value = "";
     id.value = reply.dataset.next;
+    unlock();
     if (location.pathname !== form.dataset.address) {
       history.replaceState(null, "", form.dataset.address);
     }
-  }
-  unlock();
+  } else unlock();
 });
 
 // A message that was taken back comes here, before what has been written meanwhile.
@@ -79,7 +79,7 @@ document.addEventListener("htmx:ws:after:connection", () => {
 function unlock() {
   pending = null;
   area.readOnly = false;
-  grow();
+  area.dispatchEvent(new Event("input"));
   area.focus({ preventScroll: true });
 }
 

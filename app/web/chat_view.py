@@ -20,6 +20,7 @@ from app.web.shelf_facts import arrival, readiness
 from app.web.shelf_view import default_model
 from app.web.state import State
 from app.web.views import MessageView, Option, present
+from app.web.window import start_of_part
 
 SMALL: Final = 1_500_000_000
 """Bytes up to which a model is offered to a person who has none yet, and how many of them."""
@@ -28,29 +29,52 @@ OFFERED: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class ChatView:
-    """A chat at one moment. `places`: how much of each running answer is in its view."""
+    """A chat at one moment, its shown part. `earlier`: how many messages stand before that.
+
+    places: how much of each running answer is in its view.
+    """
 
     chat: Chat | None
     title: str
     views: list[MessageView]
+    earlier: int
     places: dict[int, tuple[Blocks, Place]]
     divider: int | None
     is_running: bool
     is_deleted: bool
     gauge: Gauge | None
 
+    @property
+    def first(self) -> int | None:
+        """The first message of the shown part."""
+        return self.views[0].id if self.views else None
 
-async def look_at(here: State, user_id: int, chat_id: str) -> ChatView:
-    """Reads the stored path, then joins the live streams to it without waiting in between."""
+
+async def look_at(
+    here: State,
+    user_id: int,
+    chat_id: str,
+    first: int | None = None,
+    *,
+    sought: int | None = None,
+    more: int = 0,
+) -> ChatView:
+    """Reads the stored path, then joins the live streams to it without waiting in between.
+
+    `first`, `sought` and `more` say which part of it is shown, see `start_of_part`.
+    """
     chat, path, streams, forks = await _read(here, user_id, chat_id)
+    start = start_of_part([m.id for m in path], first, sought=sought, more=more)
     asked, dropped = _last_read(path, streams)
     live = {number: (s, here.growing.blocks(s)) for number, s in streams.items()}
     return ChatView(
         chat=chat,
         title=chat.title if chat else "New chat",
         views=[
-            present(m, live.get(m.id), controls_of(m, forks, is_last=m is path[-1])) for m in path
+            present(m, live.get(m.id), controls_of(m, forks, is_last=m is path[-1]))
+            for m in path[start:]
         ],
+        earlier=start,
         places={number: (blocks, blocks.place) for number, (_, blocks) in live.items()},
         divider=first_seen(asked, dropped),
         is_running=here.hub.stream_of_chat(chat_id) is not None,

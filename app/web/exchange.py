@@ -11,16 +11,16 @@ from quart import Blueprint, Response, request
 from app.chats.exports import file_name
 from app.chats.imports import LARGEST_FILE
 from app.errors import InvalidMessage
-from app.web import uploads
 from app.web.chats import existing
 from app.web.state import current_user, state
+from app.web.uploads import UploadRequest
 
 blueprint = Blueprint("exchange", __name__)
 IMPORT = "/exchange/import"
 
 
-class Request(uploads.UploadRequest):
-    """Besides models only an import may be large; its file goes to the disk as it comes."""
+class Request(UploadRequest):
+    """Only an import may be large; its file goes to the disk as it comes."""
 
     def __init__(self, *args: Any, **given: Any) -> None:
         path = given.get("path", args[2] if len(args) > 2 else "")

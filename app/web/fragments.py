@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from app.chats.gauge import Gauge
 from app.chats.streams import Stream
 from app.models.catalogue import Source
 from app.models.pulls import Pull
+from app.web.assets import Assets
 from app.web.blocks import News, open_element
 from app.web.markdown import escape_text
 from app.web.shelf_facts import Card, element_key, size
@@ -23,7 +22,7 @@ class Fragments:
     """Renders templates. With `oob` a piece replaces its namesake on the page."""
 
     def __init__(self, templates: Path, static: Path) -> None:
-        self._static = static
+        self.assets = Assets(static)
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(templates),
             autoescape=True,
@@ -32,7 +31,7 @@ class Fragments:
             lstrip_blocks=True,
         )
         self._environment.globals |= {
-            "asset": self._asset,
+            "asset": self.assets.address,
             "key": element_key,
             "size": size,
             "capitalised": lambda text: text[:1].upper() + text[1:],
@@ -41,18 +40,22 @@ class Fragments:
     def render(self, template: str, **values: object) -> str:
         return self._environment.get_template(template).render(**values)
 
-    @functools.cache  # noqa: B019 - one instance per server, few names
-    def _asset(self, name: str) -> str:
-        """The address of a static file, with its content's hash so that it can be cached."""
-        digest = hashlib.sha256((self._static / name).read_bytes()).hexdigest()[:12]
-        return f"/static/{name}?v={digest}"
+    def messages(self, views: Sequence[MessageView], divider: int | None, earlier: int) -> str:
+        """The inside of the log. The model does not see what stands above message `divider`.
 
-    def messages(self, views: Sequence[MessageView], divider: int | None) -> str:
-        """The inside of the log. The model does not see what stands above message `divider`."""
-        return self.render("_messages.html", messages=views, divider=divider)
+        earlier: how many messages stand before these.
+        """
+        return self.render("_messages.html", messages=views, divider=divider, earlier=earlier)
 
-    def log(self, views: Sequence[MessageView], divider: int | None) -> str:
-        return f'<div hx-swap-oob="innerHTML:#log">{self.messages(views, divider)}</div>'
+    def log(self, views: Sequence[MessageView], divider: int | None, earlier: int) -> str:
+        inside = self.messages(views, divider, earlier)
+        return f'<div hx-swap-oob="innerHTML:#log">{inside}</div>'
+
+    def prepended(self, views: Sequence[MessageView], divider: int | None, earlier: int) -> str:
+        """Messages that stand before those on the page, in the place of the way to them."""
+        inside = self.messages(views, divider, earlier)
+        gone = '<div hx-swap-oob="delete:#earlier"></div>'
+        return f'{gone}<div hx-swap-oob="afterbegin:#log">{inside}</div>'
 
     def appended(self, view: MessageView) -> str:
         return f'<div hx-swap-oob="beforeend:#log">{self.message(view)}</div>'

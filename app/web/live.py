@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from quart import Blueprint, websocket
@@ -20,6 +21,7 @@ from app.web.chat_view import ChatView, look_at, models_offered, picker_options
 from app.web.sockets import serve_tab
 from app.web.state import State, current_user, state
 from app.web.views import Key, MessageView, Option, key_of, present_live
+from app.web.window import PART
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("live", __name__)
@@ -27,6 +29,7 @@ blueprint = Blueprint("live", __name__)
 # Each frame is work for a browser on the same cores that make the tokens, so tokens are gathered:
 # about 10 frames a second, fewer when many answers run.
 FRAME_SECONDS = 0.1
+NOT_UNDERSTOOD = "Wick did not understand this message. Reload the page, please."
 
 
 @dataclass(slots=True)
@@ -37,6 +40,8 @@ class Tab:
     user_id: int
     chat_id: str
     subscription: Subscription
+    first: int | None = None
+    wants_earlier: bool = False
     until: Cursor | None = None
     title: str = ""
     keys: dict[int, Key] = field(default_factory=dict)
@@ -55,7 +60,7 @@ class Tab:
 
     async def greeting(self, version: str) -> str:
         await self.here.chats.opened(self.user_id, self.chat_id)
-        view = await look_at(self.here, self.user_id, self.chat_id)
+        view = await look_at(self.here, self.user_id, self.chat_id, self.first)
         if version != self.here.hub.version:
             frame = self._whole(view) + await self._sidebar(whole=True) + await self._models()
         else:
@@ -70,6 +75,9 @@ class Tab:
         if subscription.messages:
             subscription.messages = False
             parts.append(await self._changes())
+        if self.wants_earlier:
+            self.wants_earlier = False
+            parts.append(await self._earlier())
         if subscription.sidebar:
             subscription.sidebar = False
             parts.append(await self._sidebar())
@@ -97,7 +105,7 @@ class Tab:
 
     async def _changes(self) -> str:
         """Messages that are new or have ended; everything, when another path is shown."""
-        view = await look_at(self.here, self.user_id, self.chat_id)
+        view = await look_at(self.here, self.user_id, self.chat_id, self.first)
         shown, fragments = list(self.keys), self.here.fragments
         is_same = [v.id for v in view.views[: len(shown)]] == shown
         if not is_same or view.divider != self.divider:
@@ -128,7 +136,19 @@ class Tab:
         return self.here.fragments.message(view, oob=True)
 
     def _whole(self, view: ChatView) -> str:
-        return self.here.fragments.log(view.views, view.divider) + self._frame_of(view, always=True)
+        log = self.here.fragments.log(view.views, view.divider, view.earlier)
+        return log + self._frame_of(view, always=True)
+
+    async def _earlier(self) -> str:
+        """The messages before those that the page holds."""
+        view = await look_at(self.here, self.user_id, self.chat_id, self.first, more=PART)
+        ids = [v.id for v in view.views]
+        if self.first not in ids or self.first == view.first:
+            return ""  # another path is shown by now, which is news of its own; or there are none
+        older = view.views[: ids.index(self.first)]
+        self.keys = {v.id: v.key for v in older} | self.keys
+        self.first = view.first
+        return self.here.fragments.prepended(older, view.divider, view.earlier)
 
     def _frame_of(self, view: ChatView, *, always: bool = False) -> str:
         """What stands around the messages and depends on them: title and buttons."""
@@ -151,7 +171,7 @@ class Tab:
         return "".join(self.here.fragments.message(v, oob=True) for v in view.views if v.is_live)
 
     def _remember(self, view: ChatView) -> None:
-        self.title, self.divider = view.title, view.divider
+        self.title, self.divider, self.first = view.title, view.divider, view.first
         self.keys = {v.id: v.key for v in view.views}
         self.places = dict(view.places)
         self.actions = (view.is_running, view.is_deleted)
@@ -195,7 +215,11 @@ class Tab:
     async def take(self, data: str | bytes) -> None:
         client_id = ""
         try:
-            prompt = parse_prompt(data, self.user_id, self.chat_id)
+            values = parse(data)
+            if "earlier" in values:
+                self._look_back(values["earlier"])
+                return
+            prompt = prompt_in(values, self.user_id, self.chat_id)
             client_id = prompt.client_id
             await self.here.asking.submit(prompt)
         except WickError as error:
@@ -206,6 +230,12 @@ class Tab:
         else:
             self._reply(client_id, accepted=True, text="")
 
+    def _look_back(self, before: object) -> None:
+        """The person scrolls to what stands before the messages that the page holds."""
+        if before == str(self.first):  # it may be asked twice before the answer is there
+            self.wants_earlier = True
+            self.subscription.notify(urgent=True)
+
     def _reply(self, client_id: str, *, accepted: bool, text: str) -> None:
         fragments = self.here.fragments
         reply = fragments.reply(client_id, accepted=accepted, next_id=secrets.token_hex(16))
@@ -213,23 +243,36 @@ class Tab:
         self.subscription.notify(urgent=True)
 
 
-def parse_prompt(data: str | bytes, user_id: int, chat_id: str) -> Prompt:
-    """The prompt in one message of the composer. Raises ChatError when it is not one."""
+def parse(data: str | bytes) -> dict[str, object]:
+    """What a form sent. Raises ChatError when it is not that."""
     try:
         values = json.loads(data)
-        text, client_id, model = values["text"], values["client_id"], values.get("model", "")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ChatError("Wick did not understand this message. Reload the page, please.") from error
-    if not all(isinstance(value, str) for value in (text, client_id, model)):
-        raise ChatError("Wick did not understand this message. Reload the page, please.")
-    if not 8 <= len(client_id) <= 64 or not client_id.isalnum():
-        raise ChatError("Wick did not understand this message. Reload the page, please.")
-    return Prompt(user_id=user_id, chat_id=chat_id, text=text, client_id=client_id, model=model)
+    except (ValueError, RecursionError) as error:
+        raise ChatError(NOT_UNDERSTOOD) from error
+    if not isinstance(values, dict):
+        raise ChatError(NOT_UNDERSTOOD)
+    return values
+
+
+def prompt_in(values: Mapping[str, object], user_id: int, chat_id: str) -> Prompt:
+    """The prompt in what the composer sent. Raises ChatError when there is none."""
+    text, client_id, model = (values.get(name) for name in ("text", "client_id", "model"))
+    if not isinstance(text, str) or not isinstance(client_id, str):
+        raise ChatError(NOT_UNDERSTOOD)
+    if not isinstance(model, str | None) or not 8 <= len(client_id) <= 64:
+        raise ChatError(NOT_UNDERSTOOD)
+    if not client_id.isalnum():
+        raise ChatError(NOT_UNDERSTOOD)
+    return Prompt(
+        user_id=user_id, chat_id=chat_id, text=text, client_id=client_id, model=model or ""
+    )
 
 
 @blueprint.websocket("/chats/<chat_id>/live")
 async def live(chat_id: str) -> None:
     here, user_id = state(), current_user()
     subscription = here.hub.subscribe(user_id, chat_id)
+    first = websocket.args.get("first", type=int)
     until = Cursor.parse(websocket.args.get("until", ""))
-    await serve_tab(here.hub, Tab(here, user_id, chat_id, subscription, until))
+    tab = Tab(here, user_id, chat_id, subscription, first=first, until=until)
+    await serve_tab(here.hub, tab)

@@ -22,19 +22,20 @@ async def new_chat() -> Response:
 
 @blueprint.get("/chats/<chat_id>")
 async def chat(chat_id: str) -> Response:
-    """`?message=ID` shows a path through that message."""
+    """`?message=ID` shows a path through that message, as far up as it."""
     here, user_id = state(), current_user()
     await here.chats.opened(user_id, chat_id)
     if (message_id := request.args.get("message", type=int)) is not None:
         await here.chats.show(user_id, chat_id, message_id)
-    return await _page(chat_id)
+    return await _page(chat_id, message_id)
 
 
-async def _page(chat_id: str) -> Response:
+async def _page(chat_id: str, sought: int | None = None) -> Response:
+    """`sought`: a message that the shown part must hold."""
     here = state()
     user_id = current_user()
     version = here.hub.version  # before anything is read, so that a change meanwhile is noticed
-    seen = await look_at(here, user_id, chat_id)
+    seen = await look_at(here, user_id, chat_id, sought=sought)
     listed, until = await sidebar.whole(Place(here, user_id, chat_id))
     options, chosen = await picker_options(here, seen.chat)
     fragments = here.fragments
@@ -47,7 +48,8 @@ async def _page(chat_id: str) -> Response:
         limit=here.settings.message_chars,
         sidebar=listed,
         until=until or "",
-        messages=fragments.messages(seen.views, seen.divider),
+        first=seen.first or "",
+        messages=fragments.messages(seen.views, seen.divider, seen.earlier),
         picker=fragments.picker(chat_id, options, chosen),
         pulls=fragments.pulls(here.pulls.all(), await models_offered(here)),
         gauge=seen.gauge,

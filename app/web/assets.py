@@ -1,0 +1,42 @@
+"""Static files as pages ask for them: named by their content, and the many small ones as one.
+
+A module of `static` does one job, so there are many of them; a request for each would cost more
+than what is in them. They are joined when they are served, so nothing has to be built.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+
+SCRIPTS, STYLES = "all.js", "all.css"
+ALONE = frozenset({"early.js", "upload.js"})
+"""Not for the page of a chat, or, as the first is, not to wait until that page is there."""
+
+
+class Assets:
+    """The files of one folder, read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @functools.cache  # noqa: B019 - one instance per server, few names
+    def address(self, name: str) -> str:
+        """With the hash of its content, so that a browser may keep it for good."""
+        return f"/static/{name}?v={hashlib.sha256(self.content(name)).hexdigest()[:12]}"
+
+    @functools.cache  # noqa: B019
+    def content(self, name: str) -> bytes:
+        if name == SCRIPTS:
+            return b"".join(self._module(path) for path in sorted(self._folder.glob("*.js")))
+        if name == STYLES:
+            # Layout first: what comes later refines it.
+            first = self._folder / "wick.css"
+            others = sorted(path for path in self._folder.glob("*.css") if path != first)
+            return b"".join(path.read_bytes() for path in [first, *others])
+        return (self._folder / name).read_bytes()
+
+    def _module(self, path: Path) -> bytes:
+        """In a block of its own, so that its names stay its own."""
+        return b"" if path.name in ALONE else b"{\n" + path.read_bytes() + b"}\n"

@@ -1,0 +1,26 @@
+"""The part of a long chat that a page holds: its end, and as much before it as was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+PART = 30
+"""Messages that are shown at first, and that each look further back adds."""
+BEFORE = 4
+"""Messages that stand before one that somebody comes to look at."""
+
+
+def start_of_part(
+    ids: Sequence[int], first: int | None = None, *, sought: int | None = None, more: int = 0
+) -> int:
+    """Where in the path `ids` the shown part begins.
+
+    It begins at `first` while that is on the path, `more` messages earlier when more are wanted,
+    and early enough to hold `sought`.
+    """
+    start = max(0, len(ids) - PART)
+    if first in ids:
+        start = ids.index(first)
+    if sought in ids:
+        start = min(start, ids.index(sought) - BEFORE)
+    return max(0, start - more)

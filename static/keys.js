@@ -1,0 +1,27 @@
+// A key does what the last button or field on the page that carries it as `data-key` does: never
+// while a person types or a dialog is open, and not at all when it is switched off in the sheet.
+
+const sheet = document.getElementById("keys");
+const letters = document.getElementById("letters");
+const STEPS = { j: 1, k: -1 }; // from chat to chat
+letters.checked = localStorage.letters !== "off";
+letters.addEventListener("change", () => { localStorage.letters = letters.checked ? "on" : "off"; });
+
+document.addEventListener("keydown", (event) => {
+  if (event.isComposing || document.querySelector("dialog[open]")) return;
+  if (event.ctrlKey && event.key === "/") sheet.showModal();
+  if (event.key === "Escape" && event.target.id === "message") event.target.blur();
+  if (event.ctrlKey || event.altKey || event.metaKey || !letters.checked) return;
+  const target = event.target.closest("input, textarea, select") ? null : carrier(event.key);
+  if (!target) return;
+  event.preventDefault();
+  if (target.matches("input, textarea")) target.focus();
+  else target.click();
+});
+
+function carrier(key) {
+  const chats = [...document.querySelectorAll("#chats li a")];
+  if (key in STEPS) return chats[chats.findIndex((chat) => chat.ariaCurrent) + STEPS[key]];
+  const all = [...document.querySelectorAll(`[data-key="${CSS.escape(key)}"]`)];
+  return all.findLast((one) => one.checkVisibility());
+}

@@ -1,0 +1,62 @@
+"""A way to the server that can be cut, as when a phone sleeps or leaves the house."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from tests.e2e.server import Server, free_port
+
+
+class Relay:
+    """Passes bytes on to `server` from an address of its own, while nobody has cut it."""
+
+    def __init__(self, server: Server, port: int) -> None:
+        self.port = port
+        self.origin = f"http://127.0.0.1:{port}"
+        self._server = server
+        self._is_cut = False
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    def cut(self) -> None:
+        """Nothing gets through, and what was connected is so no longer."""
+        self._is_cut = True
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def mend(self) -> None:
+        self._is_cut = False
+
+    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_cut:
+            writer.transport.abort()
+            return
+        there, back = await asyncio.open_connection("127.0.0.1", self._server.port)
+        ends = {writer, back}
+        self._writers |= ends
+        try:
+            await asyncio.gather(_copy(reader, back), _copy(there, writer))
+        finally:
+            self._writers -= ends
+            for end in ends:
+                end.transport.abort()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()
+
+
+@asynccontextmanager
+async def relay_to(server: Server) -> AsyncIterator[Relay]:
+    relay = Relay(server, free_port())
+    listener = await asyncio.start_server(relay.pass_on, "127.0.0.1", relay.port)
+    try:
+        yield relay
+    finally:
+        relay.cut()
+        listener.close()

@@ -1,0 +1,278 @@
+"""Everything by keyboard, what is said to those who do not see, themes, and what is kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Locator, expect
+
+from tests.e2e.conftest import TINY, Meet, StartServer
+from tests.e2e.person import CONNECTION_LOST, ChatPage, Person
+from tests.e2e.server import Server
+from tests.long_chat import plant
+
+PHONE: dict[str, Any] = {"viewport": {"width": 320, "height": 640}, "has_touch": True}
+SMALL_TARGETS = """() => [...document.querySelectorAll("button, select, a[href], summary")]
+  .filter(one => one.checkVisibility({visibilityProperty: true}) && !one.closest(".rich, .skip"))
+  .filter(one => { const box = one.getBoundingClientRect();
+                   return box.height < 44 || (box.width < 44 && !one.matches("a")); })
+  .map(one => one.outerHTML)"""
+
+
+@pytest.fixture
+async def person(server: Server, meet: Meet) -> Person:
+    return await meet(server)
+
+
+@pytest.fixture
+def titles(request: pytest.FixtureRequest) -> list[str]:
+    return [f"{request.node.name} {n}" for n in range(3)]
+
+
+@pytest.fixture
+async def among_chats(person: Person, server: Server, titles: list[str]) -> ChatPage:
+    """A page in the middle of three chats; the newest stands first. Nobody writes."""
+    chats = [plant(server.folder / "wick.db", 2, title) for title in titles]
+    chat = await person.open(f"/chats/{chats[1]}")
+    await chat.message.press("Escape")
+    await expect(chat.message).not_to_be_focused()
+    return chat
+
+
+def sheet(chat: ChatPage) -> Locator:
+    return chat.page.get_by_role("dialog", name="Keys")
+
+
+async def test_letters_go_from_chat_to_chat(among_chats: ChatPage, titles: list[str]) -> None:
+    chat, heading = among_chats, among_chats.page.get_by_role("heading", level=1)
+    for key, title in (("j", titles[0]), ("k", titles[1]), ("k", titles[2]), ("n", "New chat")):
+        await chat.page.keyboard.press(key)
+        await expect(heading).to_have_text(title)
+        await chat.awakes()
+        await chat.message.press("Escape")
+
+
+async def test_letters_are_letters_while_writing(among_chats: ChatPage, titles: list[str]) -> None:
+    chat = among_chats
+    await chat.page.keyboard.press("m")
+    await expect(chat.message).to_be_focused()
+    await chat.page.keyboard.type("jkn?bxm")
+    await expect(chat.message).to_have_value("jkn?bxm")
+    await expect(chat.page.get_by_role("heading", level=1)).to_have_text(titles[1])
+    await chat.page.keyboard.press("Control+/")
+    await expect(sheet(chat)).to_be_visible()
+    await chat.page.keyboard.press("n")
+    await chat.page.keyboard.press("Escape")
+    await expect(sheet(chat)).to_be_hidden()
+    await expect(chat.message).to_be_focused()
+
+
+async def test_the_sheet_names_every_key_and_switches_letters_off(among_chats: ChatPage) -> None:
+    chat = among_chats
+    await chat.page.keyboard.press("?")
+    named = set(await sheet(chat).locator("kbd").all_inner_texts()) - {"Esc", "Ctrl", "/"}
+    carried = await chat.page.locator("[data-key]").evaluate_all(
+        "all => all.map(a => a.dataset.key)"
+    )
+    assert named >= {*carried, "j", "k"}
+    await sheet(chat).get_by_label("Use single letters").uncheck()
+    await sheet(chat).get_by_role("button", name="Close").click()
+    for _ in range(2):
+        await chat.page.keyboard.press("?")
+        await expect(sheet(chat)).to_be_hidden()
+        await chat.reload()
+        await chat.message.press("Escape")
+    await chat.page.get_by_role("button", name="Keys").click()
+    await sheet(chat).get_by_label("Use single letters").check()
+    await chat.page.keyboard.press("Escape")
+    await expect(chat.page.get_by_role("button", name="Keys")).to_be_focused()
+    await chat.page.keyboard.press("?")
+    await expect(sheet(chat)).to_be_visible()
+
+
+async def test_the_list_of_chats_stays_away(among_chats: ChatPage) -> None:
+    chat = among_chats
+    opener = chat.page.get_by_role("button", name="List of chats")
+    await expect(opener).to_have_attribute("aria-expanded", "true")
+    await chat.page.keyboard.press("b")
+    await expect(chat.chats).to_be_hidden()
+    await expect(opener).to_have_attribute("aria-expanded", "false")
+    await chat.reload()
+    await expect(chat.chats).to_be_hidden()
+    await expect(opener).to_have_attribute("aria-expanded", "false")
+    await opener.click()
+    await expect(chat.chats).to_be_visible()
+
+
+async def test_the_theme_is_chosen_and_remembered(server: Server, meet: Meet) -> None:
+    person = await meet(server, color_scheme="light")
+    chat, other = await person.open(), await person.open()
+    scheme = "getComputedStyle(document.body).backgroundColor === 'rgb(27, 25, 22)'"
+    await chat.page.get_by_role("combobox", name="Theme").select_option("Dark")
+    for tab in (chat, other):
+        await tab.holds(f"() => {scheme}")
+    await chat.page.goto(f"{server.origin}/status")
+    await chat.holds(f"() => {scheme}")
+    await chat.page.goto(server.origin)
+    await expect(chat.page.get_by_role("combobox", name="Theme")).to_have_value("dark")
+    colour = "meta[name=theme-color][media=all]"
+    await expect(chat.page.locator(colour)).to_have_attribute("content", "#1b1916")
+    await chat.page.get_by_role("combobox", name="Theme").select_option("As the system")
+    assert not await chat.page.evaluate(scheme)
+    await chat.page.emulate_media(color_scheme="dark")
+    assert await chat.page.evaluate(scheme)
+
+
+async def test_the_theme_is_there_before_the_first_paint(server: Server, meet: Meet) -> None:
+    person = await meet(server, color_scheme="light")
+    await person.context.add_init_script(
+        "try { localStorage.theme ??= 'dark'; } catch { /* the empty page */ }"
+    )
+    await person.context.add_init_script(
+        "new MutationObserver((_, me) => { if (!document.body) return; me.disconnect();"
+        " window.atBody = document.documentElement.dataset.theme; })"
+        ".observe(document, {childList: true, subtree: true})"
+    )
+    chat = await person.open()
+    assert await chat.page.evaluate("window.atBody") == "dark"
+
+
+async def test_drafts_survive_a_reload(person: Person, server: Server, titles: list[str]) -> None:
+    one, other = (plant(server.folder / "wick.db", 2, title) for title in titles[:2])
+    chat = await person.open(f"/chats/{one}")
+    await chat.message.fill("for one\n" * 5)
+    await chat.page.goto(f"{server.origin}/chats/{other}")
+    await expect(chat.message).to_have_value("")
+    await chat.message.fill("for the other")
+    await chat.page.goto(server.origin)
+    await chat.message.fill("for the next one")
+    await chat.reload()
+    await expect(chat.message).to_have_value("for the next one")
+    await chat.ask("for the next one", TINY)
+    await expect(chat.message).to_have_value("")
+    await chat.ends()
+    await chat.page.goto(server.origin)
+    await expect(chat.message).to_have_value("")
+    await chat.page.goto(f"{server.origin}/chats/{other}")
+    await expect(chat.message).to_have_value("for the other")
+    await chat.page.goto(f"{server.origin}/chats/{one}")
+    await expect(chat.message).to_have_value("for one\n" * 5)
+    tall = "document.getElementById('message').clientHeight"
+    assert await chat.page.evaluate(tall) > 100
+
+
+async def test_a_draft_is_kept_until_the_server_has_it(
+    start: StartServer, tiny_shelf: Path, meet: Meet
+) -> None:
+    own = await start(tiny_shelf, max_tokens=20)
+    person = await meet(own)
+    person.expects(CONNECTION_LOST)
+    chat = await person.open()
+    await own.stop()
+    await expect(chat.page.get_by_text("The connection is gone.")).to_be_visible()
+    await chat.message.fill("Sent into the void")
+    await chat.message.press("Enter")
+    assert "Sent into the void" in await chat.page.evaluate("localStorage.drafts")
+    await own.start()
+    await expect(chat.questions).to_have_count(1)
+    await expect(chat.message).to_have_value("")
+    assert await chat.page.evaluate("localStorage.drafts") == "[]"
+    await chat.ends()
+
+
+async def test_only_the_newest_drafts_are_kept(person: Person) -> None:
+    chat = await person.open()
+    await chat.page.evaluate(
+        "localStorage.drafts = JSON.stringify([...Array(50).keys()].map(n => [`/chats/${n}`, 'x']))"
+    )
+    await chat.message.fill("newest")
+    kept = await chat.page.evaluate("JSON.parse(localStorage.drafts)")
+    assert len(kept) == 20
+    assert kept[-1] == ["/", "newest"]
+
+
+@pytest.fixture
+async def streaming(endless: Server, meet: Meet) -> AsyncIterator[ChatPage]:
+    """Amid an answer that has outgrown the window; what was said aloud is in `window.said`."""
+    person = await meet(endless)
+    chat = await person.open()
+    await chat.page.evaluate(
+        "window.said = []; new MutationObserver(() => said.push("
+        "document.getElementById('announcer').textContent)).observe("
+        "document.getElementById('announcer'), {childList: true, characterData: true})"
+    )
+    await chat.ask("Go on for ever")
+    await chat.holds(
+        "() => { const b = document.getElementById('scroll');"
+        " return b.scrollHeight > 2 * b.clientHeight; }"
+    )
+    yield chat
+    if await chat.stop.count():
+        await chat.stop.click()
+        await chat.ends("stopped")
+
+
+async def test_a_button_leads_to_the_end(streaming: ChatPage) -> None:
+    button = streaming.page.get_by_role("button", name="To the end")
+    await expect(button).to_be_hidden()
+    await streaming.log.hover(position={"x": 5, "y": 5}, force=True)
+    await streaming.page.mouse.wheel(0, -400)
+    await button.click()
+    await expect(button).to_be_hidden()
+    await streaming.holds(
+        "() => { const b = document.getElementById('scroll');"
+        " return b.scrollHeight - b.scrollTop - b.clientHeight < 40; }"
+    )
+
+
+async def test_what_is_said_aloud_is_little(streaming: ChatPage) -> None:
+    await expect(streaming.log).to_have_attribute("aria-live", "off")
+    await expect(streaming.message).to_be_focused()
+    await streaming.message.press("Escape")
+    await streaming.page.keyboard.press("x")
+    await streaming.ends("stopped")
+    await expect(streaming.page.locator("#announcer")).to_have_text("The answer has ended.")
+    said = [text for text in await streaming.page.evaluate("said") if text]
+    assert said == ["The model is answering.", "The answer has ended."]
+
+
+async def test_the_first_tab_stop_leads_to_the_message(person: Person) -> None:
+    chat = await person.open()
+    skip = chat.page.get_by_role("link", name="To the message field")
+    await skip.focus()
+    await expect(skip).to_be_in_viewport()
+    first = "document.querySelector('a, button, input, select, textarea').className"
+    assert await chat.page.evaluate(first) == "skip"
+    await chat.page.keyboard.press("Enter")
+    await expect(chat.message).to_be_focused()
+    await expect(chat.page).to_have_url(re.compile("#message$"))
+
+
+async def test_fingers_find_everything_on_the_smallest_phone(server: Server, meet: Meet) -> None:
+    chat_id = plant(server.folder / "wick.db", 4, "Averylongtitlewithoutanybreak" * 5)
+    chat = await (await meet(server, **PHONE)).open(f"/chats/{chat_id}")
+    wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+    assert not await chat.page.evaluate(wide)
+    assert await chat.page.evaluate(SMALL_TARGETS) == []
+    await chat.page.get_by_role("button", name="List of chats").click()
+    await expect(chat.page.get_by_role("button", name="Close the list of chats")).to_be_focused()
+    assert await chat.page.evaluate(SMALL_TARGETS) == []
+    await chat.page.keyboard.press("Escape")
+    await expect(chat.chats).to_be_hidden()
+    await expect(chat.page.get_by_role("button", name="List of chats")).to_be_focused()
+
+
+async def test_each_line_is_written_in_its_own_direction(person: Person, server: Server) -> None:
+    chat = await person.open()
+    await chat.ask("مرحبا، كيف حالك؟", TINY)
+    await chat.ends()
+    rtl = "one => getComputedStyle(one).direction"
+    assert await chat.questions.locator(".body").evaluate(rtl) == "rtl"
+    assert await chat.page.get_by_role("heading", level=1).evaluate(rtl) == "rtl"
+    assert await chat.chats.locator("a[aria-current=page]").evaluate(rtl) == "rtl"
+    await chat.message.fill("שלום")
+    assert await chat.message.evaluate(rtl) == "rtl"

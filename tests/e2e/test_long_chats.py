@@ -1,0 +1,125 @@
+"""A chat of many messages: the page holds its end, and the rest comes when it is looked for."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import expect
+
+from app.web.window import BEFORE, PART
+from tests.e2e.conftest import TINY, Meet, StartServer
+from tests.e2e.person import CONNECTION_LOST, ChatPage, Person
+from tests.e2e.server import Server
+from tests.long_chat import plant
+
+UP = "document.getElementById('scroll').scrollTop = 0"
+# Where the topmost message in sight stands, and which one that is.
+TOPMOST = """() => {
+  const edge = document.getElementById('scroll').getBoundingClientRect().top;
+  const one = [...document.querySelectorAll('.message')].find(
+    message => message.getBoundingClientRect().bottom > edge);
+  return [one.id, one.getBoundingClientRect().top];
+}"""
+
+
+async def stands(chat: ChatPage, before: tuple[str, float]) -> None:
+    """What is read is where it was, to the pixel that browsers round to."""
+    message, top = await chat.page.evaluate(TOPMOST)
+    assert message == before[0]
+    assert abs(top - before[1]) <= 1
+
+
+async def held(chat: ChatPage) -> list[int]:
+    """The ids of the messages on the page, as they stand there."""
+    ids: list[int] = await chat.log.locator("article").evaluate_all(
+        "all => all.map(one => Number(one.dataset.messageId))"
+    )
+    return ids
+
+
+@pytest.fixture
+def planted(server: Server, request: pytest.FixtureRequest) -> tuple[str, list[int]]:
+    """A chat of 500 messages, and their ids."""
+    chat_id = plant(server.folder / "wick.db", 500, request.node.name)
+    rows = server.rows("SELECT id FROM messages WHERE chat_id = ? ORDER BY id", chat_id)
+    return chat_id, [row["id"] for row in rows]
+
+
+@pytest.fixture
+async def person(server: Server, meet: Meet) -> Person:
+    return await meet(server)
+
+
+async def test_a_page_holds_the_end_and_the_rest_comes_in_order(
+    person: Person, planted: tuple[str, list[int]]
+) -> None:
+    chat_id, ids = planted
+    chat = await person.open(f"/chats/{chat_id}")
+    assert await held(chat) == ids[-PART:]
+    count = PART
+    while count < len(ids):
+        await chat.page.evaluate(UP)
+        await chat.holds("count => document.querySelectorAll('#log article').length > count", count)
+        shown = await held(chat)
+        assert shown == ids[-len(shown) :]
+        count = len(shown)
+    await expect(chat.page.get_by_role("button", name="Earlier messages")).to_have_count(0)
+
+
+async def test_what_comes_above_moves_nothing(
+    person: Person, planted: tuple[str, list[int]]
+) -> None:
+    chat = await person.open(f"/chats/{planted[0]}")
+    await chat.page.evaluate("document.getElementById('scroll').scrollTop = 300")
+    before = await chat.page.evaluate(TOPMOST)
+    await expect(chat.log.locator("article")).to_have_count(2 * PART)
+    await stands(chat, before)
+    await expect(chat.page.get_by_role("button", name="To the end")).to_be_visible()
+
+
+async def test_an_answer_comes_below_what_has_been_loaded(
+    person: Person, planted: tuple[str, list[int]]
+) -> None:
+    chat_id, ids = planted
+    chat = await person.open(f"/chats/{chat_id}")
+    await chat.page.evaluate(UP)
+    await expect(chat.log.locator("article")).to_have_count(2 * PART)
+    await chat.ask("What comes next?", TINY)
+    await chat.ends()
+    shown = await held(chat)
+    assert shown[: 2 * PART] == ids[-2 * PART :]
+    assert len(shown) == 2 * PART + 2
+
+
+async def test_a_message_that_was_found_is_on_the_page(
+    person: Person, planted: tuple[str, list[int]]
+) -> None:
+    chat_id, ids = planted
+    chat = await person.open(f"/chats/{chat_id}?message={ids[200]}#m{ids[200]}")
+    await expect(chat.page.locator(f"#m{ids[200]}")).to_be_in_viewport()
+    shown = await held(chat)
+    assert shown == ids[-len(shown) :]
+    assert shown.index(ids[200]) >= BEFORE
+
+
+async def test_who_reads_far_above_stays_there_when_the_server_comes_back(
+    start: StartServer, server: Server, meet: Meet
+) -> None:
+    own = await start(server.folder / "none", max_tokens=20)
+    chat_id = plant(own.folder / "wick.db", 200)
+    person = await meet(own)
+    person.expects(CONNECTION_LOST)
+    chat = await person.open(f"/chats/{chat_id}")
+    for count in (2, 3, 4):
+        await chat.page.evaluate(UP)
+        await expect(chat.log.locator("article")).to_have_count(count * PART)
+    await chat.page.evaluate("document.getElementById('scroll').scrollTop = 3000")
+    before, shown = await chat.page.evaluate(TOPMOST), await held(chat)
+    await own.kill()
+    offline = chat.page.get_by_text("The connection is gone.")
+    await expect(offline).to_be_visible()
+    await chat.log.locator("article").first.evaluate("one => one.dataset.old = 'yes'")
+    await own.start()
+    await expect(offline).to_be_hidden()
+    await expect(chat.log.locator("[data-old]")).to_have_count(0)
+    assert await held(chat) == shown
+    await stands(chat, before)

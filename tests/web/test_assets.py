@@ -1,0 +1,97 @@
+"""What pages consist of: how it is named, kept and compressed, and how much of it there is."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from pathlib import Path
+
+import pytest
+from quart import Quart
+
+from app.config import Settings
+from app.factory import create_app
+from app.paths import asset_dir
+from app.web.assets import ALONE, SCRIPTS, STYLES, Assets
+
+OWN = {"Host": "localhost:8000", "Accept-Encoding": "gzip, br"}
+STATIC = asset_dir("static")
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> Quart:
+    return create_app(Settings(data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False))
+
+
+def test_our_own_scripts_stay_small() -> None:
+    scripts = sorted(STATIC.glob("*.js"))
+    lines = {path.name: len(path.read_text().splitlines()) for path in scripts}
+    assert sum(lines.values()) < 300, lines
+
+
+def test_all_scripts_are_one_in_which_names_stay_apart() -> None:
+    content = Assets(STATIC).content(SCRIPTS).decode()
+    for path in STATIC.glob("*.js"):
+        assert (f"{{\n{path.read_text()}}}\n" in content) == (path.name not in ALONE)
+        assert not re.search(r"^(import|export)\b", path.read_text(), re.MULTILINE)
+
+
+def test_all_styles_are_one() -> None:
+    content = Assets(STATIC).content(STYLES).decode()
+    assert content.startswith((STATIC / "wick.css").read_text())
+    for path in STATIC.glob("*.css"):
+        assert path.read_text() in content
+
+
+def test_colours_follow_the_theme_a_person_chose() -> None:
+    """`prefers-color-scheme` knows only the system's; `light-dark()` follows `color-scheme`."""
+    for path in STATIC.glob("*.css"):
+        assert "prefers-color-scheme" not in path.read_text(), path.name
+
+
+@pytest.mark.parametrize("name", [SCRIPTS, STYLES, "vendor/htmx-4.0.1.min.js", "icon.svg"])
+async def test_files_are_kept_for_good_and_compressed(app: Quart, name: str) -> None:
+    async with app.test_app() as served:
+        client = served.test_client()
+        assets = Assets(STATIC)
+        answer = await client.get(assets.address(name), headers=OWN)
+        assert "immutable" in answer.headers["Cache-Control"]
+        whole = await answer.get_data(as_text=False)
+        if answer.headers.get("Content-Encoding"):
+            assert int(answer.headers["Content-Length"]) == len(whole)
+            whole = gzip.decompress(whole)
+        else:
+            assert len(whole) < 600
+        assert whole == assets.content(name)
+        plain = await client.get(assets.address(name), headers=OWN | {"Accept-Encoding": "br"})
+        assert "Content-Encoding" not in plain.headers
+        assert await plain.get_data(as_text=False) == whole
+
+
+async def test_pages_are_compressed_unless_another_site_asks(app: Quart) -> None:
+    async with app.test_app() as served:
+        client = served.test_client()
+        for site, is_packed in {"none": True, "same-origin": True, "cross-site": False}.items():
+            answer = await client.get("/", headers=OWN | {"Sec-Fetch-Site": site})
+            assert ("Content-Encoding" in answer.headers) == is_packed
+            assert "Sec-Fetch-Site" in answer.headers["Vary"]
+
+
+async def test_wick_can_be_installed(app: Quart) -> None:
+    async with app.test_app() as served:
+        client = served.test_client()
+        answer = await client.get("/static/manifest.webmanifest", headers=OWN)
+        assert answer.mimetype == "application/manifest+json"
+        manifest = json.loads((STATIC / "manifest.webmanifest").read_text())
+        assert manifest["display"] == "standalone"
+        for icon in manifest["icons"]:
+            found = await client.get(f"/static/{icon['src']}", headers=OWN)
+            assert found.status_code == 200
+            assert found.mimetype == icon["type"]
+            if icon["type"] == "image/png":
+                data = await found.get_data(as_text=False)
+                size = "x".join(str(int.from_bytes(data[at : at + 4], "big")) for at in (16, 20))
+                assert icon["sizes"] == size
+        policy = answer.headers["Content-Security-Policy"]
+        assert "manifest-src 'self'" in policy

@@ -20,7 +20,9 @@ WickError
 ├── ChatError              something about a chat
 │   ├── ChatNotFound       no such chat, or not this user's
 │   ├── ChatBusy           an answer is still being written in this chat
-│   └── InvalidMessage     empty, too large or malformed
+│   ├── MessageNotFound    no such message in this chat
+│   ├── InvalidMessage     empty, too large or malformed
+│   └── InvalidSettings    a field of a chat's settings is out of its bounds
 ├── StoreError             the database
 │   ├── DatabaseTooNew     written by a later version of Wick
 │   └── DiskFull           there is no room left to write
@@ -110,8 +112,22 @@ class ChatBusy(ChatError):
     status = 409
 
 
+class MessageNotFound(ChatError):
+    status = 404
+
+
 class InvalidMessage(ChatError):
     status = 400
+
+
+class InvalidSettings(ChatError):
+    """`problems`: a sentence for each field that is wrong, by its name."""
+
+    status = 422
+
+    def __init__(self, problems: dict[str, str]) -> None:
+        super().__init__(" ".join(problems.values()))
+        self.problems = problems
 
 
 class StoreError(WickError):

@@ -11,6 +11,7 @@ from quart import Quart, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
 from app.chats.asking import Asking
+from app.chats.branches import Branches
 from app.chats.exports import Exports
 from app.chats.hub import Hub
 from app.chats.imports import Imports
@@ -27,11 +28,13 @@ from app.store.db import open_database
 from app.web import (
     archive,
     bundles,
+    chat_settings,
     chats,
     compression,
     exchange,
     health,
     live,
+    messages,
     model_settings,
     models,
     models_live,
@@ -63,7 +66,7 @@ def create_app(settings: Settings) -> Quart:
     compression.compress(app)
     security.protect(app, settings)
     for screen in (
-        *(bundles, pages, chats, search, archive, trash, exchange),
+        *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
         *(models, model_settings, models_live, uploads, live, status, health),
     ):
         app.register_blueprint(screen.blueprint)
@@ -92,6 +95,7 @@ def create_app(settings: Settings) -> Quart:
                 hub,
                 verbs,
                 asking,
+                Branches(db, hub, asking),
                 pool,
                 fragments,
                 Growing(hub),

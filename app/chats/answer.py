@@ -97,22 +97,30 @@ class Answer:
     def _end(self, status: Status, error: str | None, finished: Finished | None = None) -> None:
         self.tasks.start(self._finish(status, error, finished), f"finish {self.stream.message_id}")
 
-    async def _finish(self, status: Status, error: str | None, finished: Finished | None) -> None:
-        """Save the end, however long that takes; until then the text stays in the stream."""
-        stream, now = self.stream, time.time()
-        counts: dict[str, str | int | float | None] = {
-            "first_token_seconds": self.first_token,
-            "dropped": stream.dropped,
-        }
+    def _counts(self, finished: Finished | None) -> dict[str, str | int | float | None]:
+        """What was measured. Of an answer that was to go on and never got its turn nothing was, and
+        the figures of its beginning stay."""
+        counts: dict[str, str | int | float | None] = {}
+        if finished is not None:
+            counts["finish_reason"] = finished.reason
+        if not self.stream.prompt_total and not (finished and finished.prompt_tokens):
+            return counts
+        counts |= {"first_token_seconds": self.first_token, "dropped": self.stream.dropped}
         if finished is not None:
             counts |= {
-                "finish_reason": finished.reason,
                 "prompt_tokens": finished.prompt_tokens,
                 "cached_tokens": finished.cached_tokens,
                 "completion_tokens": finished.completion_tokens,
                 "prefill_seconds": finished.prefill_seconds,
                 "decode_seconds": finished.decode_seconds,
+                "context_length": finished.context_length or None,
             }
+        return counts
+
+    async def _finish(self, status: Status, error: str | None, finished: Finished | None) -> None:
+        """Save the end, however long that takes; until then the text stays in the stream."""
+        stream, now = self.stream, time.time()
+        counts = self._counts(finished)
 
         async def save(connection: aiosqlite.Connection) -> None:
             await messages.finish(

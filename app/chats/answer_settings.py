@@ -18,13 +18,14 @@ class AnswerSettings:
     """The effective settings of one answer.
 
     max_tokens: its longest length; system_prompt: empty for none; context_length: tokens, as far
-    as they were asked for (None: the model was still on its way).
+    as they were asked for (None: the model was still on its way); stop: texts that end it.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int = 1024
     system_prompt: str = ""
     context_length: int | None = None
+    stop: tuple[str, ...] = ()
 
     @property
     def opening(self) -> tuple[Turn, ...]:
@@ -51,7 +52,8 @@ def remembered(text: str | None) -> AnswerSettings | None:
     try:
         values: dict[str, Any] = json.loads(text or "")
         sampling = Sampling(**values.pop("sampling"))
-        return AnswerSettings(sampling=sampling, **values)
+        stop = tuple(values.pop("stop", ()))
+        return AnswerSettings(sampling=sampling, stop=stop, **values)
     except (ValueError, TypeError, KeyError, AttributeError):
         if text:
             log.warning("The settings of an answer cannot be read.")

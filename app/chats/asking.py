@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import aiosqlite
 
 from app.chats.answer import Answer
 from app.chats.answer_settings import AnswerSettings, effective, remembered
+from app.chats.chat_settings import stored
 from app.chats.context import turns_of
 from app.chats.hub import Hub
 from app.chats.pending import Pending
 from app.chats.streams import Stream
+from app.chats.texts import storable
 from app.chats.titles import Titles, title_of
 from app.config import Settings
 from app.errors import (
@@ -31,7 +35,7 @@ from app.models.catalogue import CATALOGUE
 from app.models.model import Sampling
 from app.models.pulls import Pulls
 from app.models.shelf import Shelf
-from app.store import chats, messages
+from app.store import branches, chat_settings, chats, messages
 from app.store.db import Database
 from app.tasks import Tasks
 
@@ -49,6 +53,28 @@ class Prompt:
     text: str
     client_id: str
     model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """For one more answer. `client_id` is empty when it comes with something that has one."""
+
+    user_id: int
+    chat_id: str
+    model: str
+    client_id: str = ""
+
+
+class Saved(NamedTuple):
+    """An answer that is on the disk, queued; `text`: how it begins already."""
+
+    answer_id: int
+    text: str = ""
+
+
+Save = Callable[[aiosqlite.Connection, str], Awaitable[Saved | None]]
+"""Writes down what is to be answered, in a transaction, with the answer's settings as JSON. None
+when that was done before."""
 
 
 class Asking:
@@ -85,23 +111,44 @@ class Asking:
         await self.tasks.run(self._submit(prompt), f"submit to {prompt.chat_id}")
 
     async def _submit(self, prompt: Prompt) -> None:
+        text = self.checked(prompt.text)
+        wish = Wish(prompt.user_id, prompt.chat_id, prompt.model, prompt.client_id)
+
+        async def save(connection: aiosqlite.Connection, made_with: str) -> Saved | None:
+            answer_id = await _save(connection, prompt, text, made_with)
+            return None if answer_id is None else Saved(answer_id)
+
+        await self._answer(wish, save)
+
+    async def answer(self, wish: Wish, save: Save, *, instead: bool = False) -> None:
+        """Let `save` write down what is to be answered, then queue the request.
+
+        instead: what is on its way in this chat is stopped. Else everything that `submit` says
+        holds here too.
+        """
+        await self.tasks.run(self._answer(wish, save, instead=instead), f"answer in {wish.chat_id}")
+
+    async def _answer(self, wish: Wish, save: Save, *, instead: bool = False) -> None:
         if self._is_closed:
             raise ShuttingDown("Wick is being stopped. Please try again when it runs.")
-        text = self._checked(prompt.text)
-        if await chats.owner(self._db, prompt.chat_id) not in {None, prompt.user_id}:
+        chat_id, model = wish.chat_id, wish.model
+        if await chats.owner(self._db, chat_id) not in {None, wish.user_id}:
             raise ChatNotFound("There is no such chat.")
-        if await messages.has_client_id(self._db, prompt.chat_id, prompt.client_id):
+        if wish.client_id and await messages.has_client_id(self._db, chat_id, wish.client_id):
             return
-        made_with = self._settings_for(prompt.model).to_json()
-        self._pool.worker(prompt.model).check_room()
-        answer_id = await self._db.write(lambda c: _save(c, prompt, text, made_with))
-        if answer_id is None:
+        chosen = stored(await chat_settings.find(self._db, wish.user_id, chat_id))
+        made_with = chosen.over(self.settings_for(model)).to_json()
+        self._pool.worker(model).check_room()
+        saved = await self._db.write(lambda c: save(c, made_with))
+        if saved is None:
             return
-        stream = Stream(answer_id, prompt.chat_id, prompt.user_id, prompt.model)
-        stream.held = self._pending.active(prompt.chat_id) is not None
+        if instead:
+            await self.stop_all(wish.user_id, chat_id)
+        stream = Stream(saved.answer_id, chat_id, wish.user_id, model, text=saved.text)
+        stream.held = self._pending.active(chat_id) is not None
         self._pending.add(Answer(stream, self._db, self._hub, self.tasks, self._ended))
         self._hub.add(stream)
-        await self._go_on(prompt.chat_id)
+        await self._go_on(chat_id)
 
     async def _go_on(self, chat_id: str) -> None:
         """Hand the chat's next request to its model, unless an earlier one is being answered."""
@@ -111,7 +158,7 @@ class Asking:
         stream.held = False
         self._hub.chat_changed(stream.user_id, chat_id)
         try:
-            usual = self._settings_for(stream.model)
+            usual = self.settings_for(stream.model)
             path = await messages.path(self._db, chat_id, stream.message_id)
         except WickError as error:
             answer.end_unasked("failed", str(error))
@@ -125,7 +172,10 @@ class Asking:
             turns=made_with.opening + turns_of(path[:-1]),
             sampling=made_with.sampling,
             max_tokens=made_with.max_tokens,
+            stop=made_with.stop,
             chat=chat_id,
+            opening=stream.text,
+            context=made_with.context_length,
         )
         if answer.is_unwanted:  # stopped while its conversation was being read
             answer.end_unasked("stopped", None)
@@ -170,7 +220,8 @@ class Asking:
 
         async def remove(connection: aiosqlite.Connection) -> str:
             text, before = await messages.take_back(connection, answer_id)
-            await chats.step_back(connection, chat_id, answer_id, before)
+            leaf = await branches.newest_leaf(connection, chat_id, before)
+            await chats.step_back(connection, chat_id, answer_id, leaf)
             return text
 
         try:
@@ -190,10 +241,9 @@ class Asking:
     async def _owns(self, user_id: int, chat_id: str) -> bool:
         return await chats.owner(self._db, chat_id) == user_id
 
-    def _checked(self, text: str) -> str:
-        # What SQLite and UTF-8 cannot hold (lone surrogates, NUL) becomes a replacement character.
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        text = text.replace("\0", "\ufffd").replace("\r\n", "\n").replace("\r", "\n").strip("\n")
+    def checked(self, text: str) -> str:
+        """A prompt, made fit for keeping. Raises InvalidMessage."""
+        text = storable(text).strip("\n")
         if not text.strip():
             raise InvalidMessage("There is nothing to send yet.")
         if len(text) > self._settings.message_chars:
@@ -203,7 +253,7 @@ class Asking:
             )
         return text
 
-    def _settings_for(self, name: str) -> AnswerSettings:
+    def settings_for(self, name: str) -> AnswerSettings:
         """What this model answers with now. Raises ModelNotFound, or another ModelError."""
         if any(pull.name == name and pull.is_running for pull in self._pulls.all()):
             known = CATALOGUE.get(name)

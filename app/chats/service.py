@@ -7,16 +7,20 @@ import re
 import time
 
 from app.chats.asking import Asking
+from app.chats.branches import UNDO_SECONDS
+from app.chats.chat_settings import ChatSettings, stored
 from app.chats.hub import Hub
+from app.chats.siblings import Forks
 from app.chats.titles import title_of
 from app.errors import ChatNotFound, InvalidMessage
-from app.store import chats, lists, messages, tree
+from app.store import branches, chat_settings, chats, lists, messages, tree
 from app.store.chats import Chat, Place
 from app.store.db import Database
 from app.store.lists import Cursor, ListName
 from app.store.messages import Message
 
 log = logging.getLogger(__name__)
+UNUSED_SECONDS = 86400.0
 PAGE_CHATS = 60
 _CHAT_ID = re.compile(r"[0-9a-f]{16}")
 
@@ -80,6 +84,21 @@ class Chats:
         """Tokens a second of this model's latest answers, whoever's they are."""
         return await messages.speed(self._db, model)
 
+    async def settings(self, user_id: int, chat_id: str) -> ChatSettings:
+        """What was chosen for this chat; it need not have begun."""
+        return stored(await chat_settings.find(self._db, user_id, chat_id))
+
+    async def choose_settings(self, user_id: int, chat_id: str, chosen: ChatSettings) -> None:
+        """For the chat's answers from now on. Raises ChatNotFound."""
+        await self.find(user_id, chat_id)
+        text, now = chosen.to_json(), time.time()
+        await self._db.write(lambda c: chat_settings.put(c, user_id, chat_id, text, now))
+        self._hub.chat_changed(user_id, chat_id)
+
+    async def siblings(self, chat: Chat | None) -> Forks:
+        """The messages of the chat that have others beside them."""
+        return Forks({} if chat is None else await branches.forks(self._db, chat.id))
+
     async def delete(self, user_id: int, chat_id: str) -> None:
         """Into the trash, from where `restore` brings it back; its answers are stopped."""
         await self._asking.stop_all(user_id, chat_id)
@@ -123,3 +142,5 @@ class Chats:
         )
         if count:
             log.warning("%d answers were interrupted when Wick ended last time.", count)
+        await self._db.write(lambda c: branches.forget_removed(c, now - UNDO_SECONDS))
+        await self._db.write(lambda c: chat_settings.forget_unused(c, now - UNUSED_SECONDS))

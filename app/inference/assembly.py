@@ -6,7 +6,7 @@ import functools
 import time
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.errors import ModelLoadError
 from app.inference.kv import ContextPool, pool_size
@@ -20,7 +20,7 @@ from app.inference.scheduler import Scheduler
 from app.inference.sequence import Room
 from app.inference.snapshot import Origin
 from app.inference.snapshots import model_key
-from app.inference.window import Fitted, fit, reserve
+from app.inference.window import Fitted, fit, fit_opened, reserve
 from app.models.model import Model
 from app.models.shelf import load_model
 from app.models.template import ChatTemplate
@@ -76,10 +76,17 @@ def assemble(options: Namespace, emit: Callable[[Event], None]) -> Assembly:
     )
 
     def prepare(request: Generate) -> Fitted:
-        limit = context_length - reserve(request.max_tokens, context_length)
+        window = min(context_length, request.context or context_length)
+        room = reserve(request.max_tokens, window)
         spelled = tokenizer.learn(contexts.spelled(request.chat))
         encode = functools.partial(template.encode, spelled=spelled)
-        return fit(request.turns, encode, limit)
+        if request.opening:
+            opened = functools.partial(encode, opening=request.opening)
+            some = max(1, room // 4)
+            fitted = fit_opened(request.turns, encode, opened, window - room, window - some)
+        else:
+            fitted = fit(request.turns, encode, window - room)
+        return replace(fitted, window=window)
 
     slots = max(1, min(options.slots, size))
     scheduler = Scheduler(room, prepare, emit, permits, slots=slots, threads=options.threads)

@@ -28,6 +28,8 @@ class Generate:
 
     chat: whose KV cache this is, so that it lives and goes with its chat; empty for none, which
     also keeps it off the disk. Side work about a chat (a title) belongs to none.
+    opening: how the answer begins already; it is not told again. context: a window smaller than
+    the runner's, in tokens.
     """
 
     id: int
@@ -36,6 +38,8 @@ class Generate:
     max_tokens: int = 1024
     stop: tuple[str, ...] = ()
     chat: str = ""
+    opening: str = ""
+    context: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,11 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The answer ended. Times in seconds; token counts as evaluated by the engine."""
+    """The answer ended. Times in seconds; token counts as evaluated by the engine.
+
+    The opening of an answer that went on counts as prompt. context_length: tokens that the window
+    of this request could hold; 0 when it never got one.
+    """
 
     id: int
     reason: FinishReason
@@ -123,6 +131,7 @@ class Finished:
     decode_seconds: float
     dropped: int
     tier: Tier = "none"
+    context_length: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class Scheduler:
                 return  # whoever holds it looks at `cancelled` next
             (self._waiting if job.sequence is None else self._runnable).remove(job)
             self._forget(job)
-        self._emit_all(_cancelled(job))
+        self._tell(job, _cancelled(job))
 
     def close(self, seconds: float | None = None) -> None:
         """Waits for the steps being made; requests end without a word, contexts go back.
@@ -118,7 +118,7 @@ class Scheduler:
                 events: list[Event] = [job.sequence.progress()]
             except Exception as error:
                 events = [_failed(job, error)]
-            self._emit_all(events)
+            self._tell(job, events)
             with self._changed:
                 job.held = False
                 if job.sequence is None:
@@ -144,7 +144,7 @@ class Scheduler:
     def _step_all(self) -> None:
         done: _Job | None = None
         while (job := self._next_runnable(done)) is not None:
-            self._emit_all(self._step(job))
+            self._tell(job, self._step(job))
             done = job
 
     def _next_runnable(self, done: _Job | None) -> _Job | None:
@@ -192,11 +192,15 @@ class Scheduler:
 
     def _forget(self, job: _Job) -> None:
         """Its slot is free. The caller has the lock."""
-        del self._jobs[job.request.id]
-        self._changed.notify_all()
+        if self._jobs.get(job.request.id) is job:
+            del self._jobs[job.request.id]
+            self._changed.notify_all()
 
-    def _emit_all(self, events: Iterable[Event]) -> None:
+    def _tell(self, job: _Job, events: Iterable[Event]) -> None:
         for event in events:
+            if isinstance(event, Finished | Failed):
+                with self._changed:  # once the end is heard, the same id may come again
+                    self._forget(job)
             self._emit(event)
 
 

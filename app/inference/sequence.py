@@ -55,6 +55,7 @@ class Sequence:
         self._request = request
         self._prompt = prompt
         self._room = room
+        self._window = min(prompt.window or room.context_length, room.context_length)
         self._ids = list(prompt.tokens)  # the prompt, then the answer
         self._sampler = Sampler(request.sampling, exempt=room.vocabulary.end_ids)
         self._text = AnswerText(request.stop)
@@ -108,6 +109,7 @@ class Sequence:
             decode_seconds=now - first,
             dropped=self._prompt.dropped,
             tier=self._tier,
+            context_length=self._window,
         )
         return [*self._delta(rest, at_once=True), finished]
 
@@ -137,7 +139,7 @@ class Sequence:
         if self._text.stopped:
             return [*events, *self.end("stop")]
         made = len(self._ids) - len(self._prompt.tokens)
-        if made >= self._request.max_tokens or len(self._ids) >= self._room.context_length:
+        if made >= self._request.max_tokens or len(self._ids) >= self._window:
             return [*events, *self.end("length")]
         return events
 

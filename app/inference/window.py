@@ -14,10 +14,12 @@ _KEEP = 0.6  # of the limit stays when turns must leave
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """tokens: the whole prompt; dropped: how many of the oldest turns it leaves out."""
+    """tokens: the whole prompt; dropped: how many of the oldest turns it leaves out; window: how
+    many tokens it and the answer may have together, None for as many as the context holds."""
 
     tokens: list[int]
     dropped: int
+    window: int | None = None
 
 
 def reserve(max_tokens: int, context_length: int) -> int:
@@ -51,6 +53,33 @@ def fit(turns: Sequence[Turn], encode: Encode, limit: int) -> Fitted:
                 f"the model can read {limit:,} at once. Please shorten it."
             )
         start += 1  # a template whose parts do not simply add up
+
+
+def fit_opened(
+    turns: Sequence[Turn], encode: Encode, encode_opened: Encode, limit: int, most: int
+) -> Fitted:
+    """The same for an answer that has begun already. `encode_opened` writes its beginning too.
+
+    It goes on behind the very prompt it began with, which the KV cache still holds, as long as
+    that leaves it some room: at most `most` tokens. Else further turns leave.
+    """
+    dropped = fit(turns, encode, limit).dropped
+    tokens = encode_opened(_without_oldest(turns, dropped))
+    if len(tokens) <= most:
+        return Fitted(tokens, dropped)
+    try:
+        return fit(turns, encode_opened, limit)
+    except PromptTooLong:
+        raise PromptTooLong(
+            f"This answer and its question fill the {most:,} tokens that the model can read at "
+            "once, so it cannot go on."
+        ) from None
+
+
+def _without_oldest(turns: Sequence[Turn], count: int) -> list[Turn]:
+    """System turns stay."""
+    oldest = [i for i, turn in enumerate(turns) if turn.role != "system"][:count]
+    return [turn for i, turn in enumerate(turns) if i not in oldest]
 
 
 class _Window:

@@ -82,6 +82,35 @@ async def leaf_with_room(
     return leaf_id
 
 
+async def leaf_at_rest(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, *, is_idle: bool = True
+) -> int | None:
+    """Where the chat's path ends, for a change of its branches.
+
+    is_idle: nothing of it may be on its way to an answer. Raises ChatNotFound or ChatBusy.
+    """
+    async with connection.execute(
+        "SELECT leaf_id, deleted_at, EXISTS (SELECT 1 FROM messages m"
+        " WHERE m.chat_id = chats.id AND m.status = 'queued') AS is_running"
+        " FROM chats WHERE id = ? AND user_id = ?",
+        (chat_id, user_id),
+    ) as cursor:
+        row = await cursor.fetchone()
+    if row is None:
+        raise ChatNotFound("There is no such chat.")
+    if row["deleted_at"] is not None:
+        raise ChatBusy("This chat is in the trash. Restore it first, please.")
+    if is_idle and row["is_running"]:
+        raise ChatBusy("An answer is being written in this chat. Wait for it, or stop it, please.")
+    leaf_id: int | None = row["leaf_id"]
+    return leaf_id
+
+
+async def show(connection: aiosqlite.Connection, chat_id: str, leaf_id: int | None) -> None:
+    """The chat's path ends here now."""
+    await connection.execute("UPDATE chats SET leaf_id = ? WHERE id = ?", (leaf_id, chat_id))
+
+
 async def step_back(
     connection: aiosqlite.Connection, chat_id: str, from_id: int, to_id: int | None
 ) -> None:

@@ -19,7 +19,7 @@ Status = Literal["queued", "done", "stopped", "failed", "interrupted"]
 class Message:
     """One turn of a chat. `status` is `queued` from its submission to its end, whatever happens.
 
-    settings: with what an answer is made, as JSON.
+    settings: with what an answer is made, as JSON; context_length: tokens its window could hold.
     """
 
     id: int
@@ -42,9 +42,11 @@ class Message:
     created_at: float
     finished_at: float | None
     settings: str | None = None
+    context_length: int | None = None
 
 
 def message_of(row: sqlite3.Row) -> Message:
+    """The message of a whole row."""
     return Message(**{key: row[key] for key in row.keys()})  # noqa: SIM118 - a Row iterates its values
 
 
@@ -77,6 +79,21 @@ async def speed(db: Database, model: str) -> float | None:
     return None if row is None else row["speed"]
 
 
+# Ids never come again, not even those of messages that were removed: pages and restored branches
+# know messages by them.
+_NEXT_ID = (
+    "(SELECT 1 + max((SELECT coalesce(max(id), 0) FROM messages),"
+    " (SELECT coalesce(max(newest_id), 0) FROM removed)))"
+)
+_ADD_USER = f"""
+INSERT INTO messages (id, chat_id, parent_id, role, text, status, client_id, created_at)
+VALUES ({_NEXT_ID}, ?, ?, 'user', ?, 'done', ?, ?)
+"""  # noqa: S608
+_ADD_ANSWER = f"""
+INSERT INTO messages
+    (id, chat_id, parent_id, role, text, status, model, created_at, settings, client_id)
+VALUES ({_NEXT_ID}, ?, ?, 'assistant', '', 'queued', ?, ?, ?, ?)
+"""  # noqa: S608
 _BY_CLIENT_ID = "SELECT 1 FROM messages WHERE chat_id = ? AND client_id = ?"
 
 
@@ -100,11 +117,7 @@ async def add_user(
     now: float,
 ) -> int:
     """The new message's id."""
-    cursor = await connection.execute(
-        "INSERT INTO messages (chat_id, parent_id, role, text, status, client_id, created_at)"
-        " VALUES (?, ?, 'user', ?, 'done', ?, ?)",
-        (chat_id, parent_id, text, client_id, now),
-    )
+    cursor = await connection.execute(_ADD_USER, (chat_id, parent_id, text, client_id, now))
     return _new_id(cursor)
 
 
@@ -115,14 +128,24 @@ async def add_answer(
     model: str,
     now: float,
     settings: str | None = None,
+    client_id: str | None = None,
 ) -> int:
-    """The id of a new, empty, queued answer."""
+    """The id of a new, empty, queued answer. `client_id`: of a wish that brought no prompt."""
     cursor = await connection.execute(
-        "INSERT INTO messages (chat_id, parent_id, role, text, status, model, created_at, settings)"
-        " VALUES (?, ?, 'assistant', '', 'queued', ?, ?, ?)",
-        (chat_id, parent_id, model, now, settings),
+        _ADD_ANSWER, (chat_id, parent_id, model, now, settings, client_id)
     )
     return _new_id(cursor)
+
+
+async def resume(
+    connection: aiosqlite.Connection, answer_id: int, text: str, settings: str
+) -> None:
+    """An answer that was cut at `text` is to go on: it is queued again, and keeps that."""
+    await connection.execute(
+        "UPDATE messages SET status = 'queued', text = ?, settings = ?, error = NULL,"
+        " finish_reason = NULL, finished_at = NULL WHERE id = ?",
+        (text, settings, answer_id),
+    )
 
 
 def _new_id(cursor: aiosqlite.Cursor) -> int:
@@ -170,6 +193,7 @@ _COUNTS = (
     "decode_seconds",
     "first_token_seconds",
     "dropped",
+    "context_length",
 )
 
 

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.chats.context import first_seen
+from app.chats.gauge import Gauge, gauge
+from app.chats.siblings import Forks
 from app.chats.streams import Stream
 from app.models.catalogue import CATALOGUE, Source
 from app.store.chats import Chat
 from app.store.messages import Message
 from app.web.blocks import Blocks, Place
+from app.web.controls import controls_of
 from app.web.shelf_facts import arrival, readiness
 from app.web.shelf_view import default_model
 from app.web.state import State
@@ -39,6 +42,7 @@ class ChatView:
     divider: int | None
     is_running: bool
     is_deleted: bool
+    gauge: Gauge | None
 
     @property
     def first(self) -> int | None:
@@ -59,19 +63,23 @@ async def look_at(
 
     `first`, `sought` and `more` say which part of it is shown, see `start_of_part`.
     """
-    chat, path, streams = await _read(here, user_id, chat_id)
+    chat, path, streams, forks = await _read(here, user_id, chat_id)
     start = start_of_part([m.id for m in path], first, sought=sought, more=more)
     asked, dropped = _last_read(path, streams)
     live = {number: (s, here.growing.blocks(s)) for number, s in streams.items()}
     return ChatView(
         chat=chat,
         title=chat.title if chat else "New chat",
-        views=[present(message, live.get(message.id)) for message in path[start:]],
+        views=[
+            present(m, live.get(m.id), controls_of(m, forks, is_last=m is path[-1]))
+            for m in path[start:]
+        ],
         earlier=start,
         places={number: (blocks, blocks.place) for number, (_, blocks) in live.items()},
         divider=first_seen(asked, dropped),
         is_running=here.hub.stream_of_chat(chat_id) is not None,
         is_deleted=chat is not None and chat.deleted_at is not None,
+        gauge=gauge(path),
     )
 
 
@@ -91,14 +99,14 @@ def _last_read(path: list[Message], streams: dict[int, Stream]) -> tuple[list[Me
 
 async def _read(
     here: State, user_id: int, chat_id: str
-) -> tuple[Chat | None, list[Message], dict[int, Stream]]:
+) -> tuple[Chat | None, list[Message], dict[int, Stream], Forks]:
     for _ in range(2):  # an answer may end just between its reading and the look for its stream
         chat = await here.chats.find(user_id, chat_id)
-        path = await here.chats.messages(chat)
+        path, forks = await here.chats.messages(chat), await here.chats.siblings(chat)
         streams = {m.id: s for m in path if (s := here.hub.stream(m.id)) is not None}
         if not any(m.status == "queued" and m.id not in streams for m in path):
             break
-    return chat, path, streams
+    return chat, path, streams, forks
 
 
 async def picker_options(here: State, chat: Chat | None) -> tuple[list[Option], str]:
@@ -118,6 +126,12 @@ async def picker_options(here: State, chat: Chat | None) -> tuple[list[Option], 
     wanted += [option.name for option in options]
     there = {option.name for option in options}
     return options, next((name for name in wanted if name in there), "")
+
+
+async def models_ready(here: State) -> list[Option]:
+    """The models that can answer now."""
+    models = await asyncio.to_thread(here.shelf.models)
+    return [Option(model.name, model.title) for model in models]
 
 
 async def models_offered(here: State) -> list[Source]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jinja2
 
+from app.chats.gauge import Gauge
 from app.chats.streams import Stream
 from app.models.catalogue import Source
 from app.models.pulls import Pull
@@ -123,6 +124,15 @@ class Fragments:
             is_running=is_running,
             is_deleted=is_deleted,
             oob=oob,
+        )
+
+    def gauge(self, gauge: Gauge | None) -> str:
+        """How full the window is. Its element stays, so that one who has opened it reads on."""
+        line = self.render("_gauge_line.html", gauge=gauge)
+        more = self.render("_gauge_more.html", gauge=gauge)
+        return (
+            f'<div hx-swap-oob="innerHTML:#gauge-line">{line}</div>'
+            f'<div hx-swap-oob="innerHTML:#gauge-more">{more}</div>'
         )
 
     def heading(self, title: str) -> str:

@@ -12,15 +12,16 @@ class Growing:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._blocks: dict[int, Blocks] = {}
+        self._blocks: dict[int, tuple[Stream, Blocks]] = {}
 
     def blocks(self, stream: Stream) -> Blocks:
-        """Fed with all the text that there is."""
-        blocks = self._blocks.get(stream.message_id)
-        if blocks is None:
+        """Fed with all the text that there is. An answer that goes on begins anew."""
+        known, blocks = self._blocks.get(stream.message_id, (None, Blocks()))
+        if known is not stream:
             ended = [number for number in self._blocks if self._hub.stream(number) is None]
             for number in ended:
                 del self._blocks[number]
-            blocks = self._blocks[stream.message_id] = Blocks()
+            blocks = Blocks()
+            self._blocks[stream.message_id] = (stream, blocks)
         blocks.feed(stream.text)
         return blocks

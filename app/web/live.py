@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from quart import Blueprint, websocket
 
 from app.chats.asking import Prompt
+from app.chats.gauge import Gauge
 from app.chats.hub import Subscription
 from app.errors import ChatError, WickError
 from app.store.lists import Cursor
@@ -47,6 +48,7 @@ class Tab:
     places: dict[int, tuple[Blocks, Place]] = field(default_factory=dict)
     divider: int | None = None
     actions: tuple[bool, bool] = (False, False)
+    gauge: Gauge | None = None
     options: list[Option] = field(default_factory=list)
     pulls: str = ""
 
@@ -92,11 +94,13 @@ class Tab:
         if stream is None or message_id not in self.keys:
             return ""
         blocks = self.here.growing.blocks(stream)
-        _, place = self.places.get(message_id, (blocks, None))
+        known, place = self.places.get(message_id, (None, None))
         self.places[message_id] = (blocks, blocks.place)
-        if place is None or self.keys[message_id] != key_of(stream):
-            self.keys[message_id] = key_of(stream)
-            return fragments.message(present_live(stream, blocks), oob=True)
+        controls = self.keys[message_id][-1]
+        key = key_of(stream, controls)
+        if place is None or known is not blocks or self.keys[message_id] != key:
+            self.keys[message_id] = key
+            return fragments.message(present_live(stream, blocks, controls), oob=True)
         return fragments.news(message_id, blocks.since(place)) or fragments.line(stream)
 
     async def _changes(self) -> str:
@@ -158,6 +162,8 @@ class Tab:
                 is_deleted=view.is_deleted,
                 oob=True,
             )
+        if always or view.gauge != self.gauge:
+            frame += fragments.gauge(view.gauge)
         return frame
 
     def _running(self, view: ChatView) -> str:
@@ -169,6 +175,7 @@ class Tab:
         self.keys = {v.id: v.key for v in view.views}
         self.places = dict(view.places)
         self.actions = (view.is_running, view.is_deleted)
+        self.gauge = view.gauge
 
     async def _sidebar(self, *, whole: bool = False) -> str:
         """The list of chats: its beginning and the chats that changed, or all of it anew."""

@@ -51,6 +51,7 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
         messages=fragments.messages(seen.views, seen.divider, seen.earlier),
         picker=fragments.picker(chat_id, options, chosen),
         pulls=fragments.pulls(here.pulls.all(), await models_offered(here)),
+        gauge=seen.gauge,
         actions=fragments.actions(
             chat_id=chat_id, is_running=seen.is_running, is_deleted=seen.is_deleted
         ),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from quart import current_app
 
 from app.chats.asking import Asking
+from app.chats.branches import Branches
 from app.chats.exports import Exports
 from app.chats.hub import Hub
 from app.chats.imports import Imports
@@ -33,6 +34,7 @@ class State:
     hub: Hub
     chats: Chats
     asking: Asking
+    branches: Branches
     pool: Pool
     fragments: Fragments
     growing: Growing

@@ -9,9 +9,10 @@ from markupsafe import Markup
 from app.chats.streams import Stream
 from app.store.messages import Message
 from app.web.blocks import Blocks, open_element
+from app.web.controls import Controls, figures_of, short_figures
 from app.web.markdown import escape_text, render_markdown
 
-Key = tuple[str, bool, bool]
+Key = tuple[str, bool, bool, Controls | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,8 @@ class MessageView:
     """One message as shown. `is_live`: its text still grows, and `body` ends with what is open.
 
     text: as it was written; line: what is happening or how it ended, a few words; note: figures
-    about a finished answer; may_return: its question can still be taken back.
+    about a finished answer; may_return: its question can still be taken back; controls: what may
+    be done with it, while it is written only the way to others; stored: as the database has it.
     """
 
     id: int
@@ -33,17 +35,26 @@ class MessageView:
     note: str
     model: str
     may_return: bool = False
+    controls: Controls | None = None
+    stored: Message | None = None
+
+    @property
+    def figures(self) -> tuple[tuple[str, str], ...]:
+        """All that was measured of a finished answer, in words."""
+        return figures_of(self.stored) if self.stored and self.note else ()
 
     @property
     def key(self) -> Key:
         """Two views of one message with the same key differ at most in the text that grew."""
-        return (self.status, self.is_live, self.may_return)
+        return (self.status, self.is_live, self.may_return, self.controls)
 
 
-def present(message: Message, live: tuple[Stream, Blocks] | None) -> MessageView:
+def present(
+    message: Message, live: tuple[Stream, Blocks] | None, controls: Controls | None = None
+) -> MessageView:
     """The stored message, or the live state of its answer where there is one."""
     if live is not None:
-        return present_live(*live)
+        return present_live(*live, controls)
     is_answer = message.role == "assistant"
     return MessageView(
         id=message.id,
@@ -54,17 +65,19 @@ def present(message: Message, live: tuple[Stream, Blocks] | None) -> MessageView
         text=message.text,
         body=render_markdown(message.text) if is_answer else escape_text(message.text),
         line=_ending(message),
-        note=_figures(message) if is_answer else "",
+        note=short_figures(message) if is_answer else "",
+        controls=controls,
+        stored=message,
         model=message.model or "",
     )
 
 
-def key_of(stream: Stream) -> Key:
+def key_of(stream: Stream, controls: Controls | None) -> Key:
     """The key of the view of an answer that runs."""
-    return (stream.status, True, stream.held)
+    return (stream.status, True, stream.held, controls)
 
 
-def present_live(stream: Stream, blocks: Blocks) -> MessageView:
+def present_live(stream: Stream, blocks: Blocks, controls: Controls | None = None) -> MessageView:
     """An answer that runs, as it is now, as far as its blocks were fed."""
     return MessageView(
         id=stream.message_id,
@@ -78,6 +91,7 @@ def present_live(stream: Stream, blocks: Blocks) -> MessageView:
         note="",
         model=stream.model,
         may_return=stream.held,
+        controls=controls,
     )
 
 
@@ -127,14 +141,6 @@ def _ending(message: Message) -> str:
             return "Ended at the length limit"
         case _:
             return ""
-
-
-def _figures(message: Message) -> str:
-    tokens, seconds = message.completion_tokens, message.decode_seconds
-    if not tokens:
-        return ""
-    speed = f" · {tokens / seconds:.0f} a second" if seconds else ""
-    return f"{tokens} tokens{speed}"
 
 
 @dataclass(frozen=True, slots=True)

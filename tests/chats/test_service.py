@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import aiosqlite
 import pytest
 
 from app.chats.answer_settings import remembered
-from app.chats.asking import HELD, Asking, Prompt
-from app.chats.hub import Hub
-from app.chats.service import Chats
+from app.chats.asking import HELD, Prompt
 from app.chats.trash import KEPT_SECONDS, Trash
-from app.config import Settings
 from app.errors import (
     ChatBusy,
     ChatNotFound,
@@ -28,100 +21,15 @@ from app.errors import (
     QueueFull,
     ShuttingDown,
 )
-from app.inference.pool import Pool
-from app.inference.protocol import Delta, Finished, Forget, Generate, Prefill
+from app.inference.protocol import Delta, Forget, Generate, Prefill
 from app.inference.runner_process import RunnerProcess
 from app.inference.snapshots import chat_key
 from app.models.model import ModelSettings, Sampling, Turn
-from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 from app.store import chats as chat_rows
 from app.store import messages
-from app.store.db import Database, open_database
-from app.store.messages import Message
+from tests.chats.house import CHAT, OTHER, House, built, finished, until
 from tests.inference.scripted import ScriptedRunner
-from tests.tiny_gguf import write_tiny_gguf
-
-CHAT, OTHER = "0123456789abcdef", "fedcba9876543210"
-
-
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    folder = tmp_path_factory.mktemp("shelf")
-    made = Shelf(folder / "models")
-    made.install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
-    return made
-
-
-@dataclass
-class House:
-    """Everything that the verbs need, with the runner that will be loaded."""
-
-    db: Database
-    hub: Hub
-    pool: Pool
-    chats: Chats
-    asking: Asking
-    runner: ScriptedRunner
-
-    def prompt(self, text: str = "hello", client_id: str = "client01", chat: str = CHAT) -> Prompt:
-        return Prompt(user_id=1, chat_id=chat, text=text, client_id=client_id, model="tiny")
-
-    async def path(self, chat_id: str = CHAT) -> list[Message]:
-        return await self.chats.messages(await self.chats.find(1, chat_id))
-
-    async def ask(self, text: str = "hello", client_id: str = "client01", chat: str = CHAT) -> int:
-        """Submit, and wait until the runner has the request. The answer's id."""
-        await self.asking.submit(self.prompt(text, client_id, chat))
-        answer = (await self.path(chat))[-1].id
-        await until(lambda: any(c.id == answer for c in self.runner.sent))
-        return answer
-
-    async def ended(self, answer_id: int) -> Message:
-        await until(lambda: self.hub.stream(answer_id) is None)
-        for chat in await self.chats.recent(1):
-            for message in await self.path(chat.id):
-                if message.id == answer_id:
-                    return message
-        raise AssertionError("the answer is gone")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-@asynccontextmanager
-async def built(tmp_path: Path, shelf: Shelf, **settings: Any) -> AsyncIterator[House]:
-    values = Settings(data_dir=tmp_path, models_dir=tmp_path, threads=1, **settings)
-    hub, pulls = Hub(), Pulls(shelf)
-    async with open_database(values.database) as db:
-        pool = Pool(values, shelf, pulls)
-        asking = Asking(values, db, shelf, pulls, pool, hub)
-        chats = Chats(db, hub, asking)
-        runner = ScriptedRunner(slots=values.slots)
-        yield House(db, hub, pool, chats, asking, runner)
-        asking.close("Wick was stopped.")
-        await pool.close("Wick was stopped.")
-        await asking.tasks.drain(5)
-
-
-@pytest.fixture
-async def house(
-    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[House]:
-    async with built(tmp_path, shelf, titles="on") as house:
-
-        async def start(*_: object) -> ScriptedRunner:
-            return house.runner
-
-        monkeypatch.setattr(RunnerProcess, "start", start)
-        yield house
-
-
-def finished(number: int, reason: str = "stop") -> Finished:
-    return Finished(number, reason, 9, 4, 2, 0.1, 0.1, 0)  # type: ignore[arg-type]
 
 
 async def test_prompt_and_empty_answer_are_saved_before_submit_returns(house: House) -> None:

@@ -358,6 +358,47 @@ def talk(child: Child, number: int, turns: list[Turn], tokens: int = 40) -> Fini
     return finished
 
 
+def test_another_answer_reads_nothing_again(child: Child) -> None:
+    turns = [Turn("user", STORY)]
+    first = talk(child, 1, turns)
+    again = talk(child, 2, turns[:1])
+    assert again.cached_tokens == first.prompt_tokens - 1  # only what yields logits
+    turns += [Turn("user", "And then?")]
+    talk(child, 3, turns)
+    edited = talk(child, 4, [*turns[:2], Turn("user", "Or else?")])
+    assert edited.cached_tokens > first.prompt_tokens
+
+
+def test_a_cut_answer_goes_on_as_if_it_had_not_been_cut(child: Child) -> None:
+    turns, greedy = (Turn("user", STORY),), Sampling(temperature=0, repetition_penalty=1)
+    child.send(Generate(1, turns, greedy, 40, chat="whole"))
+    whole, _ = child.end_of(1)
+    child.send(Generate(2, turns, greedy, 20, chat="cut"))
+    begun, cut = child.end_of(2)
+    assert isinstance(cut, Finished)
+    child.send(Generate(2, turns, greedy, 20, chat="cut", opening=begun))  # the same id again
+    rest, finished = child.end_of(2)
+    assert isinstance(finished, Finished)
+    assert begun + rest == whole
+    assert finished.prompt_tokens == cut.prompt_tokens + 20
+    assert finished.cached_tokens == finished.prompt_tokens - 1
+    longer = (*turns, Turn("assistant", whole), Turn("user", "And then?"))
+    child.send(Generate(3, longer, greedy, 5, chat="cut"))
+    _, after = child.end_of(3)
+    assert isinstance(after, Finished)
+    assert after.cached_tokens >= finished.prompt_tokens + 19  # spelled as it was, twice
+
+
+def test_a_chat_may_have_a_smaller_window(child: Child) -> None:
+    turns = [Turn("user", STORY), Turn("assistant", STORY), Turn("user", "And then?")]
+    child.send(Generate(1, tuple(turns), Sampling(temperature=0), ENDLESS, context=128))
+    _, finished = child.end_of(1)
+    assert isinstance(finished, Finished)
+    assert (finished.context_length, finished.reason) == (128, "length")
+    assert finished.dropped == 2
+    assert finished.prompt_tokens + finished.completion_tokens == 128
+
+
 def snapshots_in(folder: Path) -> list[Path]:
     return list((folder / "kv").glob("*/*"))
 

@@ -114,7 +114,7 @@ def test_an_answer_from_its_prompt_to_its_end() -> None:
         [finished] = heard.ends(1)
     assert heard.text(1) == "defg"
     assert heard.events[0] == Prefill(1, done=0, total=3, cached=0, dropped=0)
-    assert finished == Finished(1, "length", 3, 0, 4, 0.0, 0.0, 0)
+    assert finished == Finished(1, "length", 3, 0, 4, 0.0, 0.0, 0, context_length=1000)
 
 
 def test_ends_at_the_end_token_first_and_at_a_stop_string_second() -> None:

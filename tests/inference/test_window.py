@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import PromptTooLong
-from app.inference.window import fit, reserve
+from app.inference.window import fit, fit_opened, reserve
 from app.models.model import Turn
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=40)
@@ -98,3 +98,28 @@ class Odd:
 
 def test_fits_even_when_parts_do_not_add_up() -> None:
     assert len(fit(chat([(1, 1)] * 30), Odd(), 300).tokens) <= 300
+
+
+def opened(turns: Sequence[Turn]) -> list[int]:
+    return [*encode(turns), *[7] * 20]
+
+
+def test_an_answer_goes_on_behind_the_prompt_it_began_with() -> None:
+    turns = chat([(5, 5), (5, 5), (5, 1)])
+    began = fit(turns, encode, 30)
+    fitted = fit_opened(turns, encode, opened, 30, 80)
+    assert fitted.dropped == began.dropped > 0
+    assert fitted.tokens == [*began.tokens, *[7] * 20]
+
+
+def test_further_turns_leave_when_it_has_no_room_to_go_on() -> None:
+    turns = chat([(5, 5), (5, 5), (5, 1)])
+    fitted = fit_opened(turns, encode, opened, 45, len(opened(turns)) - 1)
+    assert fit(turns, encode, 45).dropped == 0
+    assert fitted.dropped == 4
+    assert fitted.tokens == opened(turns[4:])
+
+
+def test_an_answer_that_fills_the_window_cannot_go_on() -> None:
+    with pytest.raises(PromptTooLong, match="cannot go on"):
+        fit_opened(chat([(20, 1)]), encode, opened, 40, 44)

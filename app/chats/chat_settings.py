@@ -1,0 +1,121 @@
+"""What a person may choose for one chat, checked, and laid over what its model answers with."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from app.chats.answer_settings import AnswerSettings
+from app.chats.texts import storable
+from app.errors import InvalidSettings
+
+log = logging.getLogger(__name__)
+STOPS, STOP_CHARS = 8, 100
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSettings:
+    """None is the model's default. context_length: a window smaller than the model's, in tokens."""
+
+    system_prompt: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] | None = None
+    context_length: int | None = None
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """Only what differs from the defaults."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def to_json(self) -> str:
+        return json.dumps(self.chosen, ensure_ascii=False)
+
+    def over(self, usual: AnswerSettings) -> AnswerSettings:
+        """What the next answer of the chat is made with; `usual`: what its model says."""
+        chosen = self.chosen
+        sampling = {name: chosen.pop(name) for name in SAMPLING if name in chosen}
+        if self.context_length and usual.context_length:
+            chosen["context_length"] = min(self.context_length, usual.context_length)
+        return replace(usual, sampling=replace(usual.sampling, **sampling), **chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A number's limits, both allowed, and what it is called in a sentence."""
+
+    name: str
+    least: float
+    most: float
+    is_whole: bool = False
+
+    def read(self, text: str) -> float | int:
+        """Raises ValueError with a sentence."""
+        try:
+            number: float = int(text) if self.is_whole else float(text.replace(",", "."))
+        except ValueError:
+            number = math.nan
+        if not self.least <= number <= self.most:
+            kind = "a whole number" if self.is_whole else "a number"
+            raise ValueError(f"{self.name} must be {kind} from {self.least:,} to {self.most:,}.")
+        return number
+
+
+SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
+NUMBERS: Final = {
+    "temperature": Bounds("The temperature", 0, 5),
+    "top_p": Bounds("Top-p", 0.01, 1),
+    "top_k": Bounds("Top-k", 0, 1000, is_whole=True),
+    "min_p": Bounds("Min-p", 0, 1),
+    "repetition_penalty": Bounds("The repetition penalty", 0.5, 2),
+    "max_tokens": Bounds("The longest answer", 1, 32768, is_whole=True),
+    "seed": Bounds("The seed", 0, 2**32 - 1, is_whole=True),
+    "context_length": Bounds("The context size", 128, 1_048_576, is_whole=True),
+}
+
+
+def parse(form: Mapping[str, str], longest_prompt: int) -> ChatSettings:
+    """The settings in a form; an empty field is the default.
+
+    Raises InvalidSettings, which has a sentence for every field that is wrong.
+    """
+    values: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    for name, bounds in NUMBERS.items():
+        if text := form.get(name, "").strip():
+            try:
+                values[name] = bounds.read(text)
+            except ValueError as error:
+                problems[name] = str(error)
+    prompt = storable(form.get("system_prompt", "")).strip()
+    if len(prompt) > longest_prompt:
+        problems["system_prompt"] = (
+            f"The system prompt is {len(prompt):,} characters long; "
+            f"the limit is {longest_prompt:,}. Please shorten it."
+        )
+    stops = tuple(line for line in storable(form.get("stop", "")).split("\n") if line.strip())
+    if len(stops) > STOPS or any(len(stop) > STOP_CHARS for stop in stops):
+        problems["stop"] = f"Give at most {STOPS} stop strings of up to {STOP_CHARS} characters."
+    if problems:
+        raise InvalidSettings(problems)
+    return ChatSettings(system_prompt=prompt or None, stop=stops or None, **values)
+
+
+def stored(text: str | None) -> ChatSettings:
+    """What was saved; what cannot be read counts as nothing chosen."""
+    try:
+        values: dict[str, Any] = json.loads(text or "{}")
+        stop = values.pop("stop", None)
+        return ChatSettings(stop=tuple(stop) if stop else None, **values)
+    except (ValueError, TypeError, AttributeError):
+        log.warning("The settings of a chat cannot be read.")
+        return ChatSettings()

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.inference.runner_process import RunnerProcess
+from app.models.shelf import Shelf
+from tests.chats.house import House, built
+from tests.inference.scripted import ScriptedRunner
+from tests.tiny_gguf import write_tiny_gguf
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    folder = tmp_path_factory.mktemp("shelf")
+    made = Shelf(folder / "models")
+    made.install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
+    return made
+
+
+@pytest.fixture
+async def house(
+    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[House]:
+    async with built(tmp_path, shelf, titles="on") as house:
+
+        async def start(*_: object) -> ScriptedRunner:
+            return house.runner
+
+        monkeypatch.setattr(RunnerProcess, "start", start)
+        yield house

@@ -1,0 +1,84 @@
+"""The verbs on a real database and the real hub; the runner says what the test tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.chats.asking import Asking, Prompt
+from app.chats.branches import Branches
+from app.chats.hub import Hub
+from app.chats.service import Chats
+from app.config import Settings
+from app.inference.pool import Pool
+from app.inference.protocol import Finished
+from app.models.pulls import Pulls
+from app.models.shelf import Shelf
+from app.store.db import Database, open_database
+from app.store.messages import Message
+from tests.inference.scripted import ScriptedRunner
+
+CHAT, OTHER = "0123456789abcdef", "fedcba9876543210"
+
+
+@dataclass
+class House:
+    """Everything that the verbs need, with the runner that will be loaded."""
+
+    db: Database
+    hub: Hub
+    pool: Pool
+    chats: Chats
+    asking: Asking
+    branches: Branches
+    runner: ScriptedRunner
+
+    def prompt(self, text: str = "hello", client_id: str = "client01", chat: str = CHAT) -> Prompt:
+        return Prompt(user_id=1, chat_id=chat, text=text, client_id=client_id, model="tiny")
+
+    async def path(self, chat_id: str = CHAT) -> list[Message]:
+        return await self.chats.messages(await self.chats.find(1, chat_id))
+
+    async def ask(self, text: str = "hello", client_id: str = "client01", chat: str = CHAT) -> int:
+        """Submit, and wait until the runner has the request. The answer's id."""
+        await self.asking.submit(self.prompt(text, client_id, chat))
+        answer = (await self.path(chat))[-1].id
+        await until(lambda: any(c.id == answer for c in self.runner.sent))
+        return answer
+
+    async def ended(self, answer_id: int) -> Message:
+        await until(lambda: self.hub.stream(answer_id) is None)
+        for chat in await self.chats.recent(1):
+            for message in await self.path(chat.id):
+                if message.id == answer_id:
+                    return message
+        raise AssertionError("the answer is gone")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def built(tmp_path: Path, shelf: Shelf, **settings: Any) -> AsyncIterator[House]:
+    values = Settings(data_dir=tmp_path, models_dir=tmp_path, threads=1, **settings)
+    hub, pulls = Hub(), Pulls(shelf)
+    async with open_database(values.database) as db:
+        pool = Pool(values, shelf, pulls)
+        asking = Asking(values, db, shelf, pulls, pool, hub)
+        chats = Chats(db, hub, asking)
+        runner = ScriptedRunner(slots=values.slots)
+        yield House(db, hub, pool, chats, asking, Branches(db, hub, asking), runner)
+        asking.close("Wick was stopped.")
+        await pool.close("Wick was stopped.")
+        await asking.tasks.drain(5)
+
+
+def finished(number: int, reason: str = "stop") -> Finished:
+    return Finished(number, reason, 9, 4, 2, 0.1, 0.1, 0)  # type: ignore[arg-type]

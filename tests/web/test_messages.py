@@ -1,0 +1,202 @@
+"""What may be done with messages and settings, over HTTP; a stranger sees and changes nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiosqlite
+import pytest
+from quart import Quart
+from quart.testing import QuartClient
+
+from app.config import Settings
+from app.factory import create_app
+from app.models.shelf import Shelf
+from app.store import chats, messages
+from app.web import state as web_state
+from app.web.state import State
+from tests.tiny_gguf import write_tiny_gguf
+
+OWN = {
+    "Host": "localhost:8000",
+    "Origin": "http://localhost:8000",
+    "HX-Request": "true",
+    "HX-Current-URL": "http://localhost:8000/",
+}
+CHAT, OTHER = "0123456789abcdef", "fedcba9876543210"
+HOSTILE = "<img src=x onerror=alert(1)>\"'&</textarea><hx-partial hx-target=body>"
+QUESTION, ANSWER, ELSEWHERE = 1, 2, 3
+VERBS = [
+    ("GET", "edit"),
+    ("GET", "models"),
+    ("POST", "again?newest=2"),
+    ("POST", "edit"),
+    ("POST", "go-on"),
+    ("POST", "show"),
+    ("DELETE", ""),
+    ("POST", "put-back"),
+]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shelf")
+    Shelf(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
+    return folder / "models"
+
+
+@pytest.fixture
+async def app(tmp_path: Path, models: Path) -> AsyncIterator[Quart]:
+    made = create_app(Settings(data_dir=tmp_path, models_dir=models, auto_pull=False, threads=1))
+
+    async def fill(connection: aiosqlite.Connection) -> None:
+        for chat_id in (CHAT, OTHER):
+            await chats.create(connection, chat_id, 1, "Chat", "tiny", 1.0)
+            question = await messages.add_user(connection, chat_id, None, HOSTILE, "c1", 1.0)
+            if chat_id == CHAT:
+                question = await messages.add_answer(connection, chat_id, question, "tiny", 1.0)
+                counts: dict[str, str | int | float | None] = {
+                    "finish_reason": "length",
+                    "prompt_tokens": 60,
+                    "completion_tokens": 20,
+                }
+                counts |= {"decode_seconds": 0.5, "first_token_seconds": 0.1, "context_length": 100}
+                await messages.finish(connection, question, "done", "half", 2.0, counts=counts)
+            await chats.advance(connection, chat_id, question, "tiny", 3.0)
+
+    async with made.test_app():
+        here: State = made.extensions["wick"]
+        await here.chats._db.write(fill)
+        yield made
+
+
+@pytest.fixture
+def client(app: Quart) -> QuartClient:
+    return QuartClient(app)
+
+
+async def ask(
+    client: QuartClient, method: str, path: str, form: dict[str, str] | None = None
+) -> tuple[int, str]:
+    answer = await client.open(path, method=method, headers=OWN, form=form)
+    return answer.status_code, str(await answer.get_data(as_text=True))
+
+
+def address(message_id: int, verb: str, chat_id: str = CHAT) -> str:
+    return f"/chats/{chat_id}/messages/{message_id}/{verb}".rstrip("/")
+
+
+async def state_of(app: Quart) -> list[tuple[object, ...]]:
+    here: State = app.extensions["wick"]
+    rows = await here.chats._db.fetch_all("SELECT id, text, status FROM messages ORDER BY id")
+    leaves = await here.chats._db.fetch_all("SELECT id, leaf_id FROM chats ORDER BY id")
+    return [tuple(row) for row in (*rows, *leaves)]
+
+
+@pytest.mark.parametrize(("method", "verb"), VERBS)
+async def test_unknown_messages_and_chats_are_not_found(
+    app: Quart, client: QuartClient, method: str, verb: str
+) -> None:
+    before = await state_of(app)
+    form = {"text": "words", "client_id": "client0001"} if verb == "edit" else None
+    for path in (
+        address(999, verb),
+        address(ELSEWHERE, verb),
+        address(QUESTION, verb, OTHER),
+        address(QUESTION, verb, "00000000000000ff"),
+        address(QUESTION, verb, "nonsense"),
+    ):
+        status, html = await ask(client, method, path, form)
+        assert (status, "There is no such" in html or "too late" in html) == (404, True), path
+    assert await state_of(app) == before
+
+
+@pytest.mark.parametrize(("method", "verb"), VERBS)
+async def test_strangers_find_nothing(
+    app: Quart, monkeypatch: pytest.MonkeyPatch, method: str, verb: str
+) -> None:
+    monkeypatch.setattr(web_state, "LOCAL_USER", 2)
+    before = await state_of(app)
+    form = {"text": "words", "client_id": "client0001"} if verb == "edit" else None
+    for message_id in (QUESTION, ANSWER):
+        status, html = await ask(QuartClient(app), method, address(message_id, verb), form)
+        assert (status, "half" in html, "img" in html) == (404, False, False)
+    assert await state_of(app) == before
+
+
+async def test_another_site_changes_nothing(app: Quart, client: QuartClient) -> None:
+    before = await state_of(app)
+    for method, verb in VERBS[2:]:
+        headers = OWN | {"Origin": "http://evil.example"}
+        answer = await client.open(address(ANSWER, verb), method=method, headers=headers)
+        assert answer.status_code == 403
+    answer = await client.post(f"/chats/{CHAT}/settings", headers=headers, form={})
+    assert answer.status_code == 403
+    assert await state_of(app) == before
+
+
+async def test_the_page_offers_what_makes_sense(client: QuartClient) -> None:
+    _, html = await ask(client, "GET", f"/chats/{CHAT}")
+    question, answer = re.findall(r"<article.*?</article>", html, re.DOTALL)
+    assert "/edit" in question
+    assert "/go-on" not in question
+    assert "/again?newest=2" in answer
+    assert "/go-on" in answer  # it was cut
+    assert "20 tokens · 40 a second" in answer
+    assert "Context 80 % full" in html
+    _, html = await ask(client, "GET", f"/chats/{OTHER}")
+    assert "Answer this" in html
+    assert "/again?newest=0" in html
+
+
+async def test_forms_show_text_as_text(client: QuartClient) -> None:
+    status, html = await ask(client, "GET", address(QUESTION, "edit"))
+    assert status == 200
+    assert "<img" not in html
+    assert html.count("</textarea>") == 1
+    _, html = await ask(client, "GET", f"/chats/{CHAT}")
+    assert "<img src=x" not in html
+
+
+async def test_malformed_wishes_are_refused_in_words(app: Quart, client: QuartClient) -> None:
+    before = await state_of(app)
+    for path, form in (
+        (address(ANSWER, "again"), None),
+        (address(ANSWER, "again?newest=x"), None),
+        (address(QUESTION, "edit"), {"text": "words"}),
+        (address(QUESTION, "edit"), {"text": "words", "client_id": "a b c d e f"}),
+        (address(QUESTION, "edit"), {"client_id": "client0001"}),
+    ):
+        status, html = await ask(client, "POST", path, form)
+        assert (status, 'role="alert"' in html) == (400, True)
+    assert await state_of(app) == before
+
+
+async def test_settings_say_what_is_wrong_and_lose_nothing(client: QuartClient) -> None:
+    path = f"/chats/{CHAT}/settings"
+    form = {"system_prompt": HOSTILE, "temperature": "9", "stop": "END\nSTOP", "seed": "5"}
+    status, html = await ask(client, "POST", path, form)
+    assert status == 422
+    assert "The temperature must be a number from 0 to 5." in html
+    assert 'value="9"' in html
+    assert 'value="5"' in html
+    assert "END\nSTOP" in html
+    assert "<img" not in html
+    status, html = await ask(client, "POST", path, form | {"temperature": "0.3"})
+    assert (status, "#dialog" in html) == (200, True)
+    _, html = await ask(client, "GET", path)
+    assert 'value="0.3"' in html
+    assert "&lt;img src=x" in html
+    await ask(client, "POST", path, form | {"reset": "yes"})
+    _, html = await ask(client, "GET", path)
+    assert 'value="0.3"' not in html
+
+
+async def test_settings_are_nobody_elses(app: Quart, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_state, "LOCAL_USER", 2)
+    for method in ("GET", "POST"):
+        for chat_id in (CHAT, "nonsense"):
+            status, _ = await ask(QuartClient(app), method, f"/chats/{chat_id}/settings", {})
+            assert status == 404

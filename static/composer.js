@@ -7,10 +7,12 @@ const id = document.getElementById("client-id");
 const offline = document.getElementById("offline");
 let pending = null;
 
-area.addEventListener("keydown", (event) => {
+// Also where a message that was sent is written anew.
+document.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  if (!event.target.matches("textarea[enterkeyhint=send]")) return;
   event.preventDefault();
-  if (form.querySelector("[type=submit]")) form.requestSubmit();
+  event.target.form.requestSubmit();
 });
 
 // Before htmx sees it: nothing to send, or already being sent.

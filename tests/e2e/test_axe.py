@@ -49,10 +49,16 @@ async def test_a_chat_and_what_opens_over_it(person: Person, server: Server) -> 
     await chat.page.get_by_role("button", name="Keys").click()
     await is_clean(chat.page, "the keys")
     await chat.page.keyboard.press("Escape")
-    await chat.chats.locator("li").first.hover()
-    await chat.page.get_by_role("button", name="Rename").first.click()
-    await expect(chat.page.get_by_label("Name of this chat")).to_be_focused()
-    await is_clean(chat.page, "the form to rename")
+    await expect(chat.page.locator("#keys")).to_be_hidden()
+    if await chat.page.locator("#opener").get_attribute("aria-expanded") == "true":
+        await chat.page.keyboard.press("Escape")
+    await chat.page.get_by_role("button", name="Settings of this chat").click()
+    await expect(chat.page.get_by_role("textbox", name="Temperature")).to_be_visible()
+    await is_clean(chat.page, "the settings of a chat")
+    await chat.page.get_by_role("button", name="Cancel").click()
+    await chat.questions.last.get_by_role("button", name="Edit", exact=True).click()
+    await expect(chat.page.locator("form.edit textarea")).to_be_focused()
+    await is_clean(chat.page, "a message that is edited")
 
 
 async def test_other_pages(person: Person, server: Server) -> None:

@@ -7,19 +7,17 @@ const id = document.getElementById("client-id");
 const offline = document.getElementById("offline");
 let pending = null;
 
-area.addEventListener("keydown", (event) => {
+// Also where a message that was sent is written anew.
+document.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  if (!event.target.matches("textarea[enterkeyhint=send]")) return;
   event.preventDefault();
-  if (form.querySelector("[type=submit]")) form.requestSubmit();
+  event.target.form.requestSubmit();
 });
 
-// Before htmx sees it: nothing to send, too much to send, or already being sent.
+// Before htmx sees it: nothing to send, or already being sent.
 form.addEventListener("submit", (event) => {
-  const length = [...area.value].length;
-  if (!pending && length > Number(form.dataset.limit)) {
-    say(`This message is ${length.toLocaleString()} characters long; the limit is ` +
-        `${Number(form.dataset.limit).toLocaleString()}. Please shorten it.`);
-  } else if (!pending && area.value.trim()) {
+  if (!pending && area.value.trim()) {
     pending = { id: id.value, text: area.value };
     area.readOnly = true;
     return;
@@ -81,12 +79,6 @@ function unlock() {
   area.readOnly = false;
   area.dispatchEvent(new Event("input"));
   area.focus({ preventScroll: true });
-}
-
-function say(text) {
-  const line = document.createElement("p");
-  line.textContent = text;
-  document.getElementById("notice").replaceChildren(line);
 }
 
 // For browsers without `field-sizing`.

@@ -24,9 +24,8 @@ async function textFor(button) {
 
 async function write(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
-  const area = document.createElement("textarea"); // a page from another machine without TLS
-  area.value = text;
-  document.body.append(area);
+  const area = Object.assign(document.createElement("textarea"), { value: text });
+  document.body.append(area); // the old way, for a page from another machine without TLS
   area.select();
   const done = document.execCommand("copy");
   area.remove();

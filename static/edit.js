@@ -1,13 +1,8 @@
-// Editing a prompt where it stands: Enter asks, Escape and Cancel leave it as it was.
+// Editing a prompt where it stands: Escape and Cancel leave it as it was.
 
 document.addEventListener("keydown", (event) => {
   const form = event.target.closest?.("form.edit");
-  if (!form || event.isComposing) return;
-  if (event.key === "Escape") leave(form);
-  if (event.key === "Enter" && !event.shiftKey && event.target.matches("textarea")) {
-    event.preventDefault();
-    form.requestSubmit();
-  }
+  if (form && event.key === "Escape" && !event.isComposing) leave(form);
 });
 
 document.addEventListener("click", (event) => {

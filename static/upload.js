@@ -21,7 +21,6 @@ form.addEventListener("submit", async (event) => {
 });
 
 function say(text) {
-  const line = document.createElement("p");
-  line.textContent = text;
+  const line = Object.assign(document.createElement("p"), { textContent: text });
   document.getElementById("notice").replaceChildren(line);
 }

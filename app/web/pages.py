@@ -45,7 +45,6 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
         title=seen.title,
         version=version,
         client_id=secrets.token_hex(16),
-        limit=here.settings.message_chars,
         sidebar=listed,
         until=until or "",
         first=seen.first or "",

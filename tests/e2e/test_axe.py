@@ -42,6 +42,14 @@ async def test_a_chat_and_what_opens_over_it(person: Person, server: Server) -> 
     chat_id = plant(server.folder / "wick.db", 6, "Looked at by axe")
     chat = await person.open(f"/chats/{chat_id}")
     await is_clean(chat.page, "a chat")
+    for name in ("Settings of this chat", "Answer with another model"):
+        await chat.page.get_by_role("button", name=name).last.click()
+        await expect(chat.page.get_by_role("dialog")).to_be_visible()
+        await is_clean(chat.page, name)
+        await chat.page.keyboard.press("Escape")
+    await chat.page.get_by_role("button", name="Edit", exact=True).last.click()
+    await is_clean(chat.page, "a message that is written anew")
+    await chat.page.keyboard.press("Escape")
     if await chat.chats.is_hidden():
         await chat.page.get_by_role("button", name="List of chats").click()
         await expect(chat.chats).to_be_visible()
@@ -59,11 +67,23 @@ async def test_a_chat_and_what_opens_over_it(person: Person, server: Server) -> 
     await chat.questions.last.get_by_role("button", name="Edit", exact=True).click()
     await expect(chat.page.locator("form.edit textarea")).to_be_focused()
     await is_clean(chat.page, "a message that is edited")
+    await chat.chats.locator("li").first.hover()
+    await chat.page.get_by_role("button", name="Menu of").first.click()
+    await expect(chat.page.get_by_role("button", name="Rename")).to_be_focused()
+    await is_clean(chat.page, "the menu of a chat")
 
 
 async def test_other_pages(person: Person, server: Server) -> None:
     person.expects("404")
     page = await person.context.new_page()
-    for path in ("/models", "/status", "/nothing"):
+    for path in (
+        "/models",
+        "/status",
+        "/search?q=axe",
+        "/archive",
+        "/trash",
+        "/exchange",
+        "/nothing",
+    ):
         await page.goto(server.origin + path)
         await is_clean(page, path)

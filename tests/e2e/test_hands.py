@@ -56,6 +56,14 @@ async def test_letters_go_from_chat_to_chat(among_chats: ChatPage, titles: list[
         await chat.message.press("Escape")
 
 
+async def test_c_copies_the_last_answer(among_chats: ChatPage) -> None:
+    await among_chats.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await among_chats.page.keyboard.press("c")
+    await expect(among_chats.page.locator("#announcer")).to_have_text("Copied")
+    copied = await among_chats.page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith("Here is what I know about point 2.")
+
+
 async def test_letters_are_letters_while_writing(among_chats: ChatPage, titles: list[str]) -> None:
     chat = among_chats
     await chat.page.keyboard.press("m")
@@ -121,6 +129,9 @@ async def test_the_theme_is_chosen_and_remembered(server: Server, meet: Meet) ->
     await expect(chat.page.get_by_role("combobox", name="Theme")).to_have_value("dark")
     colour = "meta[name=theme-color][media=all]"
     await expect(chat.page.locator(colour)).to_have_attribute("content", "#1b1916")
+    await chat.page.emulate_media(media="print", color_scheme="dark")
+    assert await chat.page.evaluate("getComputedStyle(document.body).colorScheme") == "light"
+    await chat.page.emulate_media(media="screen", color_scheme="light")
     await chat.page.get_by_role("combobox", name="Theme").select_option("As the system")
     assert not await chat.page.evaluate(scheme)
     await chat.page.emulate_media(color_scheme="dark")

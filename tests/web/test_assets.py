@@ -25,8 +25,9 @@ async def app(tmp_path: Path) -> Quart:
 
 
 def test_our_own_scripts_stay_small() -> None:
-    scripts = sorted(STATIC.glob("*.js"))
-    lines = {path.name: len(path.read_text().splitlines()) for path in scripts}
+    """Lines of code; what explains them does not count."""
+    code = re.compile(r"^\s*(?!//)\S", re.MULTILINE)
+    lines = {path.name: len(code.findall(path.read_text())) for path in STATIC.glob("*.js")}
     assert sum(lines.values()) < 300, lines
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from app.config import Settings
 from app.models.model import Model, Sampling, Turn
+from app.models.template_names import stops_of
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ def effective(settings: Settings, model: Model) -> AnswerSettings:
         max_tokens=settings.max_tokens,
         system_prompt=model.settings.system_prompt.strip(),
         context_length=min(wanted, model.context_length),
+        stop=stops_of(model),
     )
 
 

@@ -46,6 +46,8 @@ class ChatSettings:
         sampling = {name: chosen.pop(name) for name in SAMPLING if name in chosen}
         if self.context_length and usual.context_length:
             chosen["context_length"] = min(self.context_length, usual.context_length)
+        if self.stop:  # in addition: the model's own belong to its chat template
+            chosen["stop"] = usual.stop + self.stop
         return replace(usual, sampling=replace(usual.sampling, **sampling), **chosen)
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.chats.answer_settings import AnswerSettings, effective, remembered
+from app.chats.chat_settings import ChatSettings
 from app.config import Settings
 from app.models.model import ModelSettings, Sampling, Turn
 from app.models.shelf import Shelf
@@ -22,6 +23,16 @@ def test_a_persons_choices_win_over_what_the_authors_recommend(tmp_path: Path) -
     made_with = effective(settings, shelf.get("tiny"))
     assert made_with == AnswerSettings(chosen, 77, "Be brief.", 256)
     assert made_with.opening == (Turn("system", "Be brief."),)
+
+
+def test_what_ends_an_answer_follows_from_the_template(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "models")
+    shelf.install(write_tiny_gguf(tmp_path / "x.gguf"), "tiny")
+    shelf.save_settings("tiny", ModelSettings(template="alpaca"))
+    usual = effective(Settings(), shelf.get("tiny"))
+    assert "### Instruction:" in usual.stop
+    assert ChatSettings(stop=("END",)).over(usual).stop == (*usual.stop, "END")
+    assert ChatSettings().over(usual).stop == usual.stop
 
 
 def test_what_an_answer_remembers_is_read_again() -> None:

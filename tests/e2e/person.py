@@ -52,11 +52,26 @@ class Person:
         context.on("page", lambda page: page.on("websocket", self._socket))
 
     async def open(self, path: str = "/") -> ChatPage:
-        page = await self.context.new_page()
+        page = await self.window()
         await page.goto(self.server.origin + path)
         chat = ChatPage(page)
         await chat.awakes()
         return chat
+
+    async def window(self) -> Page:
+        """A new page that is in front: one behind draws once a second, and clicks wait for that."""
+        context = self.context
+        if not context.pages or context.browser is None:
+            return await context.new_page()
+        one = await context.new_cdp_session(context.pages[0])
+        whose = (await one.send("Target.getTargetInfo"))["targetInfo"]["browserContextId"]
+        await one.detach()
+        control = await context.browser.new_browser_cdp_session()
+        async with context.expect_page() as coming:
+            wanted = {"url": "about:blank", "newWindow": True, "browserContextId": whose}
+            await control.send("Target.createTarget", wanted)
+        await control.detach()
+        return await coming.value
 
     def expects(self, pattern: str) -> None:
         """Console errors that match are part of what this test does."""

@@ -161,7 +161,7 @@ async def test_a_page_whose_scripts_come_slowly_connects_all_the_same(
 ) -> None:
     """htmx must not start before its extension is there."""
     person = await meet(server)
-    page = await person.context.new_page()
+    page = await person.window()
     others_done = asyncio.Event()
 
     async def hold(route: Route) -> None:

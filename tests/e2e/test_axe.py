@@ -75,7 +75,7 @@ async def test_a_chat_and_what_opens_over_it(person: Person, server: Server) -> 
 
 async def test_other_pages(person: Person, server: Server) -> None:
     person.expects("404")
-    page = await person.context.new_page()
+    page = await person.window()
     for path in (
         "/models",
         "/status",

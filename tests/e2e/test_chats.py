@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from tests.e2e.conftest import TINY, Meet, StartServer
+from tests.e2e.conftest import SMOLLM2, TINY, Meet, StartServer
 from tests.e2e.person import ChatPage, Person
 from tests.e2e.server import Server
 from tests.foreign_files import chatgpt, open_webui
@@ -132,10 +132,11 @@ async def test_an_answer_nobody_saw_is_marked_until_it_is_looked_at(
     person: Person, request: pytest.FixtureRequest
 ) -> None:
     title, chat, other = request.node.name, await person.open(), await person.open()
-    await chat.ask(title, TINY)
+    await chat.ask(title, SMOLLM2)
     await expect(other.chats.get_by_role("link", name=f"answering {title}")).to_be_visible()
     address = chat.page.url
     await chat.page.goto(f"{person.server.origin}/trash")
+    await other.page.evaluate("address => fetch(`${address}/stop`, {method: 'POST'})", address)
     unread = other.chats.get_by_role("link", name=f"new answer {title}")
     await expect(unread).to_be_visible()
     await chat.page.goto(address)
@@ -167,7 +168,7 @@ async def test_imports_appear_in_every_tab_as_text_only(person: Person, tmp_path
     files[0].write_text(json.dumps(chatgpt(title=f"Foxes {HOSTILE}", text=HOSTILE)))
     files[1].write_text(json.dumps(foreign))
     files[2].write_text("{")
-    other, page = await person.open(), await person.context.new_page()
+    other, page = await person.open(), await person.window()
     notice = page.locator("#notice")
     for file, sentence in (
         (files[0], "1 chat imported."),
@@ -215,12 +216,12 @@ async def test_thousands_of_chats_load_as_one_scrolls_and_live_news_drop_none(
     start: StartServer, meet: Meet, tiny_shelf: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "many.json"
-    file.write_text(json.dumps(many(3000)))
+    file.write_text(json.dumps(many(1000)))
     server = await start(tiny_shelf, max_tokens=5)
     person = await meet(server)
-    page = await person.context.new_page()
+    page = await person.window()
     await take(page, server.origin, file)
-    await expect(page.locator("#notice")).to_contain_text("3,000 chats imported.")
+    await expect(page.locator("#notice")).to_contain_text("1,000 chats imported.")
     await page.close()
     chat, other = await person.open(), await person.open()
     rows = chat.chats.get_by_role("listitem")
@@ -272,7 +273,7 @@ async def test_on_a_phone_the_menu_fits_and_works_by_touch(
     chat = await (await meet(server, **NARROW)).open()
     await chat.ask(request.node.name, TINY)
     await chat.ends()
-    await chat.page.get_by_role("button", name="Open the list of chats").tap()
+    await chat.page.locator("#opener").tap()
     await chat.chats.get_by_role("button", name=f"Menu of {request.node.name}").tap()
     menu = chat.page.locator("#chat-menu")
     await expect(menu.get_by_role("button", name="Delete")).to_be_in_viewport(ratio=1)

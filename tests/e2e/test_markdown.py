@@ -81,7 +81,7 @@ class Played:
 
 async def play(server: Server, meet: Meet, **options: Any) -> Played:
     person = await meet(server, **options)
-    page = await person.context.new_page()
+    page = await person.window()
     sockets: list[WebSocketRoute] = []
     await page.add_init_script(WATCH)
     await page.route_web_socket("**/live**", lambda socket: sockets.append(socket))  # noqa: PLW0108

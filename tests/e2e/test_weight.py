@@ -18,7 +18,7 @@ MOST_BYTES, MOST_REQUESTS = 120_000, 10
 async def test_a_chat_of_100_messages_is_light(server: Server, meet: Meet) -> None:
     chat_id = plant(server.folder / "wick.db", 100)
     person = await meet(server)
-    page = await person.context.new_page()
+    page = await person.window()
     session = await person.context.new_cdp_session(page)
     addresses: list[str] = []
     sizes: list[int] = []

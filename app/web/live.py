@@ -72,8 +72,8 @@ class Tab:
         subscription = self.subscription
         parts = list(subscription.replies)
         subscription.replies.clear()
-        if subscription.messages:
-            subscription.messages = False
+        has_changes, subscription.messages = subscription.messages, False
+        if has_changes:
             parts.append(await self._changes())
         if self.wants_earlier:
             self.wants_earlier = False
@@ -84,8 +84,13 @@ class Tab:
         if subscription.models:
             subscription.models = False
             parts.append(await self._models())
-        streams, subscription.streams = subscription.streams, set()
-        parts += [self._progress(message_id) for message_id in streams]
+        if not has_changes:
+            streams, subscription.streams = subscription.streams, set()
+            parts += [self._progress(message_id) for message_id in streams]
+        elif subscription.streams:
+            # In a frame of their own: of two replacements of one message in one frame, htmx would
+            # look for what the second replaces before it has made the first.
+            subscription.notify(urgent=True)
         return "".join(parts)
 
     def _progress(self, message_id: int) -> str:

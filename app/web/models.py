@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import urlsplit
 
 from quart import Blueprint, Response, request
 
@@ -10,7 +11,7 @@ from app.errors import ModelNotFound, PullRefused
 from app.models.catalogue import CATALOGUE, find
 from app.models.model import Model
 from app.models.shelf import NAME
-from app.models.spec import LocalSpec, parse_spec
+from app.models.spec import LocalSpec, Spec, WebSpec, is_loopback, parse_spec
 from app.web.shelf_view import Speeds, look_at_shelf
 from app.web.state import current_user, state
 
@@ -82,11 +83,18 @@ async def pull_from() -> str:
     here = state()
     form = await request.form
     source, name = form.get("source", "").strip(), form.get("name", "").strip().lower()
-    is_path = source not in CATALOGUE and isinstance(parse_spec(source), LocalSpec)
-    if is_path and not here.settings.is_loopback:
-        raise PullRefused("Files of this machine can be imported only at this machine.")
+    if source not in CATALOGUE and not here.settings.is_loopback:
+        _refuse_own(parse_spec(source, looks=False))
     here.pulls.start(source, name or None)
     return here.fragments.source_fields(takes_paths=here.settings.is_loopback, oob=True)
+
+
+def _refuse_own(spec: Spec) -> None:
+    """A person at another machine reaches neither this one's files nor what it serves to itself."""
+    if isinstance(spec, LocalSpec):
+        raise PullRefused("Files of this machine can be imported only at this machine.")
+    if isinstance(spec, WebSpec) and is_loopback(urlsplit(spec.url).hostname):
+        raise PullRefused("Addresses of this machine can be fetched only at this machine.")
 
 
 @blueprint.post("/models/<name>/pull")

@@ -217,6 +217,20 @@ async def test_files_are_imported_only_at_this_machine(settings: Settings, tiny:
             assert "only at this machine" in await text_of(answer)
 
 
+async def test_a_remote_person_reaches_nothing_that_this_machine_serves_to_itself(
+    settings: Settings,
+) -> None:
+    app = create_app(replace(settings, host="0.0.0.0"))
+    async with app.test_app():
+        for host in ("127.0.0.1:9", "localhost.:9", "[::ffff:127.0.0.1]:9", "0.0.0.0:9", "[::]:9"):
+            source = f"http://{host}/m.gguf"
+            answer = await app.test_client().post(
+                "/models/pull", headers=PAGE, form={"source": source}
+            )
+            assert answer.status_code == 422, source
+            assert "only at this machine" in await text_of(answer)
+
+
 async def test_an_upload_larger_than_other_bodies_gets_on_the_shelf(
     app: Quart, client: Client, tiny: Path
 ) -> None:

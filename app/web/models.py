@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from urllib.parse import urlsplit
 
 from quart import Blueprint, Response, request
 
-from app.errors import ModelNotFound, PullRefused
+from app.errors import ModelFileError, ModelNotFound, PullRefused
 from app.models.catalogue import CATALOGUE, find
 from app.models.model import Model
 from app.models.shelf import NAME
@@ -62,15 +63,18 @@ async def make_default(name: str) -> Response:
 
 @blueprint.get("/models/<name>/remove")
 async def ask_to_remove(name: str) -> str:
-    model = await _existing(name)
-    return state().fragments.render("_remove_model.html", model=model)
+    """Asks once more. A damaged model has no title and no size."""
+    model: Model | None = None
+    with contextlib.suppress(ModelFileError):
+        model = await _existing(name)
+    return state().fragments.render("_remove_model.html", name=name, model=model)
 
 
 @blueprint.delete("/models/<name>")
 async def remove(name: str) -> Response:
     """Its chats stay as they are. Raises ModelBusy while it answers."""
     here = state()
-    await _existing(name)
+    await asyncio.to_thread(here.shelf.folder, name)  # it may be damaged
     await here.pool.forget_model(name)
     await asyncio.to_thread(here.shelf.remove, name)
     here.hub.models_changed()

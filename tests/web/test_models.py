@@ -139,6 +139,18 @@ async def test_a_model_is_removed(app: Quart, client: Client) -> None:
     assert "no model on the shelf yet" in await text_of(await client.get("/models", headers=OWN))
 
 
+async def test_a_damaged_model_can_only_be_removed(app: Quart, client: Client) -> None:
+    (here(app).shelf.root / "tiny" / "model.gguf").write_bytes(b"GGUF")
+    html = await text_of(await client.get("/models", headers=OWN))
+    assert "its weights are cut short" in html
+    assert "/models/tiny/remove" in html
+    assert "/models/tiny/load" not in html
+    html = await text_of(await client.get("/models/tiny/remove", headers=PAGE))
+    assert "Remove tiny?" in html
+    assert (await client.delete("/models/tiny", headers=PAGE)).status_code == 204
+    assert not (here(app).shelf.root / "tiny").exists()
+
+
 async def test_settings_are_saved_and_reset(app: Quart, client: Client) -> None:
     form = {
         "system_prompt": " Be brief.\r\nBe kind. ",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -12,15 +14,18 @@ from app.models import memory
 from app.models.catalogue import Source
 from app.models.model import Model
 
+LONG_NAME: Final = 20
+
 
 def shelf_table(models: Iterable[Model], settings: Settings, default: str) -> Table:
     """default: the model that new chats begin with, which is marked."""
-    table = _table(
-        ("Name", "Title", "Licence"), ("Weights", "Stored as", "Context", "Size", "Memory")
-    )
+    table = _table(("Name", "Title", "Licence"), ("Weights", "Stored", "Context", "Size", "Memory"))
+    models = list(models)
+    # Names are there to be copied; only very long ones are cut into lines.
+    table.columns[0].no_wrap = all(len(model.name) <= LONG_NAME for model in models)
     for model in models:
         table.add_row(
-            f"{model.name} (default)" if model.name == default else model.name,
+            f"{model.name} *" if model.name == default else model.name,
             _plain(model.title),
             _plain(model.license or ""),
             f"{model.parameters / 1e6:,.0f} M",
@@ -51,9 +56,9 @@ def _plain(text: str) -> str:
 
 
 def _table(words: Iterable[str], numbers: Iterable[str]) -> Table:
-    table = Table()
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading in words:
         table.add_column(heading, overflow="fold")
     for heading in numbers:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     return table

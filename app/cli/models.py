@@ -53,6 +53,8 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
     if models:
         default = shelf.default() or settings.default_model
         console.print(shelf_table(models, settings, default))
+        if any(model.name == default for model in models):
+            print("* The default: new chats begin with it.")
         print("More models: wick models catalogue")
     else:
         print("There are no models on the shelf yet. These can be had by wick models pull NAME:")

@@ -76,7 +76,8 @@ def test_the_list_marks_the_default_names_the_damaged_and_takes_no_markup(
     assert run(settings, "list") == 0
     out = capsys.readouterr().out
     assert "[b]T" in out
-    assert "default" in out
+    assert "one *" in out
+    assert "* The default" in out
     assert "The model two is damaged" in out
     assert run(settings, "remove", "two") == 0
     assert shelf.damaged() == []

@@ -1,4 +1,4 @@
-"""`wick models load`, `unload` and `default`."""
+"""`wick models load`, `unload`, `default` and `remove`: what a running server has a part in."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     action.add_argument("name", metavar="NAME", nargs="?")
     action.set_defaults(func=default_model)
 
+    action = actions.add_parser("remove", help="take a model off the shelf and delete its files")
+    action.add_argument("name", metavar="NAME")
+    action.set_defaults(func=remove_model)
+
 
 def load_model(args: argparse.Namespace, settings: Settings) -> int:
     _ask(settings, args.name, "load")
@@ -44,21 +48,51 @@ def unload_model(args: argparse.Namespace, settings: Settings) -> int:
 def default_model(args: argparse.Namespace, settings: Settings) -> int:
     shelf = Shelf(settings.models_dir)
     if args.name is not None:
-        shelf.set_default(args.name)
+        shelf.get(args.name)
+        if not _is_done_by_server(settings, "POST", args.name, "/default"):
+            shelf.set_default(args.name)
         print(f"New chats begin with {args.name}.")
     else:
         print(shelf.default() or settings.default_model)
     return 0
 
 
+def remove_model(args: argparse.Namespace, settings: Settings) -> int:
+    """The running server removes it, so that nothing of it stays loaded or shown."""
+    shelf = Shelf(settings.models_dir)
+    shelf.folder(args.name)
+    if not _is_done_by_server(settings, "DELETE", args.name):
+        shelf.remove(args.name)
+    print(f"{args.name} is removed.")
+    return 0
+
+
+class _NoServer(PeerError):
+    """Nothing answers, or what answers knows no such model: it has another shelf, or is no Wick."""
+
+
+def _is_done_by_server(settings: Settings, method: str, name: str, rest: str = "") -> bool:
+    """Raises PeerError when the server refuses."""
+    try:
+        _send(settings, method, name, rest)
+    except _NoServer:
+        return False
+    return True
+
+
 def _ask(settings: Settings, name: str, verb: str) -> None:
     """Raises ModelNotFound, or PeerError with the server's own sentence."""
+    _send(settings, "POST", name, f"/{verb}")
+
+
+def _send(settings: Settings, method: str, name: str, rest: str) -> None:
     if not NAME.fullmatch(name):
         raise ModelNotFound(f"There is no model named “{name}” on the shelf.")
     url = _url(settings)
     try:
-        response = httpx.post(
-            f"{url}/models/{name}/{verb}",
+        response = httpx.request(
+            method,
+            f"{url}/models/{name}{rest}",
             headers={"Origin": url, "Accept": "application/json, text/plain"},
             timeout=PATIENCE,
             trust_env=False,  # a proxy is not on the way to this very machine
@@ -66,10 +100,12 @@ def _ask(settings: Settings, name: str, verb: str) -> None:
     except httpx.TimeoutException as error:
         raise PeerError(f"Wick at {url} has not answered after {PATIENCE:.0f} seconds.") from error
     except httpx.TransportError as error:
-        raise PeerError(
+        raise _NoServer(
             f"No Wick is running at {url}. Start it with “wick serve”, or set WICK_HOST and "
             "WICK_PORT to where it runs."
         ) from error
+    if response.status_code == 404:
+        raise _NoServer(_sentence(response, url))
     if not response.is_success:
         raise PeerError(_sentence(response, url))
 

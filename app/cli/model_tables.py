@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
+from app.config import Settings
+from app.models import memory
 from app.models.catalogue import Source
 from app.models.model import Model
 
+LONG_NAME: Final = 20
 
-def shelf_table(models: Iterable[Model]) -> Table:
-    table = _table(("Name", "Title"), ("Weights", "Stored as", "Context", "Size"))
+
+def shelf_table(models: Iterable[Model], settings: Settings, default: str) -> Table:
+    """default: the model that new chats begin with, which is marked."""
+    table = _table(("Name", "Title", "Licence"), ("Weights", "Stored", "Context", "Size", "Memory"))
+    models = list(models)
+    # Names are there to be copied; only very long ones are cut into lines.
+    table.columns[0].no_wrap = all(len(model.name) <= LONG_NAME for model in models)
     for model in models:
         table.add_row(
-            model.name,
-            model.title,
+            f"{model.name} *" if model.name == default else model.name,
+            _plain(model.title),
+            _plain(model.license or ""),
             f"{model.parameters / 1e6:,.0f} M",
-            model.quantisation,
+            _plain(model.quantisation),
             f"{model.context_length:,}",
             f"{model.size / 1e6:,.0f} MB",
+            f"{memory.wanted(model, settings) / 1e6:,.0f} MB",
         )
     return table
 
@@ -29,18 +42,23 @@ def catalogue_table(entries: Iterable[Source]) -> Table:
     for entry in entries:
         table.add_row(
             entry.name,
-            f"{entry.title}. {entry.about}",
-            entry.license,
+            _plain(f"{entry.title}. {entry.about}"),
+            _plain(entry.license),
             entry.parameters,
             f"{entry.size / 1e6:,.0f} MB",
         )
     return table
 
 
+def _plain(text: str) -> str:
+    """Words of a file, which are no markup and no commands to the terminal."""
+    return escape("".join(c for c in text if c.isprintable()))
+
+
 def _table(words: Iterable[str], numbers: Iterable[str]) -> Table:
-    table = Table()
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading in words:
         table.add_column(heading, overflow="fold")
     for heading in numbers:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     return table

@@ -41,18 +41,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_name(action)
     action.set_defaults(func=import_model)
 
-    action = actions.add_parser("remove", help="take a model off the shelf and delete its files")
-    action.add_argument("name", metavar="NAME")
-    action.set_defaults(func=remove_model)
-
     model_life.add_actions(actions)
 
 
 def list_models(args: argparse.Namespace, settings: Settings) -> int:
     console = Console()
-    models = Shelf(settings.models_dir).models()
+    shelf = Shelf(settings.models_dir)
+    models, damaged = shelf.look()
+    for name, sentence in damaged:
+        print(f"{sentence} To remove it: wick models remove {name}")
     if models:
-        console.print(shelf_table(models))
+        default = shelf.default() or settings.default_model
+        console.print(shelf_table(models, settings, default))
+        if any(model.name == default for model in models):
+            print("* The default: new chats begin with it.")
         print("More models: wick models catalogue")
     else:
         print("There are no models on the shelf yet. These can be had by wick models pull NAME:")
@@ -85,12 +87,6 @@ def import_model(args: argparse.Namespace, settings: Settings) -> int:
     with shown_progress() as report:
         model = asyncio.run(sources.pull(order, shelf, report))
     return _installed(model)
-
-
-def remove_model(args: argparse.Namespace, settings: Settings) -> int:
-    Shelf(settings.models_dir).remove(args.name)
-    print(f"{args.name} is removed.")
-    return 0
 
 
 def _add_name(action: argparse.ArgumentParser) -> None:

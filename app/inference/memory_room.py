@@ -85,11 +85,12 @@ class MemoryRoom:
                 await self._news.wait()
             return None
         finally:
+            if self._waiting[0] == name:  # whoever was asked to leave was asked for this one
+                asked, self._asked = self._asked, set()
+                for tenant in self._tenants():
+                    if tenant.name in asked:
+                        tenant.stay()
             self._waiting.remove(name)
-            asked, self._asked = self._asked, set()
-            for tenant in self._tenants():
-                if tenant.name in asked:
-                    tenant.stay()
             self.look()
 
     def _find(self, choices: Sequence[int]) -> int | None:

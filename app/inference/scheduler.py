@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from app.errors import WickError
 from app.inference.permits import Permits
@@ -20,6 +21,9 @@ from app.inference.sequence import Room, Sequence
 from app.inference.window import Fitted
 
 log = logging.getLogger(__name__)
+
+LONGEST_ERROR: Final = 600
+"""Characters of a failure: some of it may be a template's own words, and events have a limit."""
 
 
 @dataclass(slots=True, eq=False)
@@ -215,6 +219,6 @@ def _failed(job: _Job, error: Exception) -> Failed:
     if job.sequence is not None:
         job.sequence.close()
     if isinstance(error, WickError):
-        return Failed(job.request.id, str(error))
+        return Failed(job.request.id, str(error)[:LONGEST_ERROR])
     log.error("Request %s failed", job.request.id, exc_info=error)
     return Failed(job.request.id, "The model failed while it worked on this answer.")

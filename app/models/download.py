@@ -30,7 +30,8 @@ TRIES: Final = 20
 PAUSE: Final = 1.0
 """Seconds before it connects again."""
 PIECE: Final = 1 << 20
-CONTENT_RANGE: Final = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)")
+LENGTH: Final = re.compile(r"[0-9]{1,18}")
+CONTENT_RANGE: Final = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,7 @@ async def size_of(web: httpx.AsyncClient, remote: Remote) -> int:
     try:
         async with follow(web, remote.url, remote.headers, remote.trusted) as response:
             explain(response.status_code, remote.url)
-            length = response.headers.get("Content-Length", "")
-            return int(length) if length.isdecimal() else 0
+            return _length(response)
     except httpx.HTTPError as error:
         raise broken(error) from error
 
@@ -101,6 +101,12 @@ async def download(
         except httpx.HTTPError as error:
             raise broken(error) from error
     raise PullError(f"{httpx.URL(remote.url).host} sends another file each time it is asked.")
+
+
+def _length(response: httpx.Response) -> int:
+    """Bytes that are to come; 0 if that is not said, or makes no sense."""
+    length = response.headers.get("Content-Length", "")
+    return int(length) if LENGTH.fullmatch(length) else 0
 
 
 def broken(error: httpx.HTTPError) -> PullError:
@@ -201,8 +207,7 @@ class _Download:
             total = int(match[3])
         else:
             self.forget()
-            length = response.headers.get("Content-Length", "")
-            total = int(length) if length.isdecimal() else 0
+            total = _length(response)
         if self._remote.size and total and total != self._remote.size:
             self.forget()
             raise PullError(f"{self._remote.name} has another size than it should have.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,8 +17,19 @@ MAX_VOCABULARY: Final = 1_000_000
 MAX_MERGES: Final = 2_000_000
 MAX_BLOCKS: Final = 1_000
 MAX_CONTEXT: Final = 1 << 24
+MAX_TOKEN: Final = 1_024
+"""Bytes of one token: what is computed of a token grows with the square of its length."""
+MAX_TOKEN_BYTES: Final = 16_000_000
+"""Bytes of all tokens together."""
+MAX_MARKS: Final = 20_000
+"""Control and user-defined tokens, each of which is looked for in every template's text."""
 NORMAL: Final = 1
 """The token type of ordinary text."""
+MARKS: Final = (3, 4)
+"""The types of control and user-defined tokens."""
+BYTE: Final = 6
+"""The type of a token that stands for one byte."""
+BYTE_NAME: Final = re.compile(rb"<0x[0-9A-F]{2}>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +142,7 @@ def _check_vocabulary(header: Header) -> None:
         b"\n".join(tokens).decode()
     except UnicodeDecodeError:
         raise ModelFileError(f"{name} is damaged: a token is not UTF-8.") from None
+    _check_lengths(name, tokens)
     types = header.numbers("tokenizer.ggml.token_type")
     scores = header.numbers("tokenizer.ggml.scores")
     for list_name, key, kinds in (
@@ -142,6 +155,7 @@ def _check_vocabulary(header: Header) -> None:
             raise ModelFileError(f"{name} is damaged: its tokens and their {list_name} differ.")
     if types is None:
         raise ModelFileError(f"{name} is damaged: the types of its tokens are missing.")
+    _check_kinds(name, tokens, types, has_bytes=model == "llama")
     if model == "llama" and scores is None:
         raise ModelFileError(f"{name} is damaged: the scores of its tokens are missing.")
     if model == "gpt2" and header.strings("tokenizer.ggml.merges") is None:
@@ -158,6 +172,29 @@ def _check_vocabulary(header: Header) -> None:
             value = header.integer(key)
             if value is None or not 0 <= value < len(tokens):
                 raise ModelFileError(f"{name} is damaged: its “{key}” is not in its vocabulary.")
+
+
+def _check_lengths(name: str, tokens: Sequence[bytes]) -> None:
+    longest = max(map(len, tokens))
+    if longest > MAX_TOKEN:
+        raise ModelFileError(
+            f"{name} is damaged: a token of its vocabulary is {longest:,} bytes long."
+        )
+    if sum(map(len, tokens)) > MAX_TOKEN_BYTES:
+        raise ModelFileError(f"{name} is damaged: the tokens of its vocabulary are too long.")
+
+
+def _check_kinds(
+    name: str, tokens: Sequence[bytes], types: Sequence[float], *, has_bytes: bool
+) -> None:
+    marks = sum(kind in MARKS for kind in types)
+    if marks > MAX_MARKS:
+        raise ModelFileError(f"{name} is damaged: its vocabulary has {marks:,} special tokens.")
+    if has_bytes and not all(
+        kind != BYTE or BYTE_NAME.fullmatch(token)
+        for token, kind in zip(tokens, types, strict=True)
+    ):
+        raise ModelFileError(f"{name} is damaged: a byte token of its vocabulary names no byte.")
 
 
 def _check_tensors(header: Header, sizes: Dimensions) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 import httpx
 
 from app.errors import PullError
-from app.models.download import Remote, broken, client
+from app.models.download import LENGTH, Remote, broken, client
 from app.models.progress import Tell
 from app.models.spec import HubSpec, all_shards
 from app.models.web_answers import explain
@@ -81,7 +81,7 @@ async def _look_up(web: httpx.AsyncClient, hub: Hub, spec: HubSpec, path: str) -
     commit = headers.get(constants.HUGGINGFACE_HEADER_X_REPO_COMMIT)
     fixed = hf_hub_url(spec.repo, path, revision=commit or spec.revision, endpoint=hub.endpoint)
     name = path.rpartition("/")[2]
-    length = int(size) if size and size.isdecimal() else None
+    length = int(size) if size and LENGTH.fullmatch(size) else None
     return Remote(fixed, name, hub.headers, length, told or spec.sha256, trusted=hub.endpoint + "/")
 
 

@@ -16,7 +16,9 @@ def find_local(path: Path) -> Path:
         elif not path.exists():
             raise PullRefused(f"There is no file {path}.")
     except OSError as error:
-        raise PullRefused(f"{path} cannot be read: {error.strerror}.") from error
+        raise PullRefused(f"{str(path)[:200]} cannot be read: {error.strerror}.") from error
+    except ValueError:
+        raise PullRefused("This is not the path of a file.") from None
     files = [path.with_name(name) for name in all_shards(path.name)]
     missing = [file.name for file in files if not file.is_file()]
     if missing:

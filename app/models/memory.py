@@ -38,6 +38,13 @@ def needed(model: Model, context: int, slots: int) -> int:
     return model.size + model.kv_bytes_per_token * context * slots + OVERHEAD
 
 
+def wanted(model: Model, settings: Settings) -> int:
+    """Bytes it takes with as many answers at once as fit the budget, or for one if none do."""
+    context = context_length(model, settings)
+    sizes = [needed(model, context, count) for count in range(slots(model, settings), 0, -1)]
+    return next((size for size in sizes if size <= budget(settings)), sizes[-1])
+
+
 def budget(settings: Settings) -> int:
     """Bytes that all loaded models together may take."""
     return settings.model_memory_mb << 20 or int(there() * SHARE)

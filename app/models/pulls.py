@@ -77,9 +77,9 @@ class Pulls:
         order = sources.order(text, self._shelf, name)
         running = self._pulls.get(order.name)
         if running is not None and running.is_running:
-            if running.source == order.source:
+            if running.source == order.source and not running.is_cancelled:
                 return running
-            raise PullRefused(f"Another model is on its way already as “{order.name}”.")
+            raise _in_the_way(running)
         pull = Pull(order.name, order.title, order.source, PullProgress("downloading", 0, 0), text)
         self._begin(pull, sources.pull(order, self._shelf, self._reporter(pull)))
         return pull
@@ -109,13 +109,14 @@ class Pulls:
     ) -> Model:
         """Take a GGUF file that is being sent, and install it. `size`: bytes to come, if known.
 
-        Raises PullError or another ModelError; then, and when cancelled, nothing of it stays.
+        Raises PullError or another ModelError; then nothing of it stays. Nor when this is
+        cancelled before everything has come; afterwards the installation goes on.
         """
         file = Path(filename.replace("\\", "/")).name
         name = name or name_for(Path(model_stem(file)))
         running = self._pulls.get(name)
         if running is not None and running.is_running:
-            raise PullRefused(f"Another model is on its way already as “{name}”.")
+            raise _in_the_way(running)
         try:
             self._shelf.free_name(name)
         except ModelError as error:
@@ -126,7 +127,9 @@ class Pulls:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            if not pull.is_cancelled:  # it is the sender who went away
+            if pull.progress.stage != "receiving" and not pull.is_cancelled:
+                raise  # the sender went away after all of it had come: it is installed
+            if not pull.is_cancelled:
                 pull.is_cancelled = True
                 task.cancel()
                 await asyncio.wait([task])
@@ -217,6 +220,12 @@ class Pulls:
     def _tell_all(self) -> None:
         for listener in self.listeners:
             listener()
+
+
+def _in_the_way(pull: Pull) -> PullRefused:
+    if pull.is_cancelled:
+        return PullRefused(f"“{pull.name}” is just being stopped. Try again in a moment.")
+    return PullRefused(f"Another model is on its way already as “{pull.name}”.")
 
 
 def _soon(loop: asyncio.AbstractEventLoop, step: Callable[[], None]) -> None:

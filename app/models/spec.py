@@ -81,8 +81,11 @@ class LocalSpec:
 Spec = PypiSpec | HubSpec | WebSpec | LocalSpec
 
 
-def parse_spec(text: str) -> Spec:
-    """Raises PullRefused, a sentence that says what is wrong with `text`."""
+def parse_spec(text: str, *, looks: bool = True) -> Spec:
+    """Raises PullRefused, a sentence that says what is wrong with `text`.
+
+    looks: whether the disk may be looked at; else whatever is no other source is a LocalSpec.
+    """
     text = text.strip()
     if not text or len(text) > LONGEST or any(ord(c) < 32 for c in text):
         raise PullRefused(f"Say where the model is: {FORMS}.")
@@ -98,17 +101,22 @@ def parse_spec(text: str) -> Spec:
         return spec
     if colon and "//" in rest[:2]:
         raise PullRefused(f"Wick cannot fetch from “{kind}:”. It takes {FORMS}.")
-    return _local(text)
+    return _local(text) if looks else LocalSpec(Path(text))
 
 
 def is_loopback(host: str | None) -> bool:
     """Whether a host name or address can only be this machine."""
-    if host is None or host == "localhost":
-        return host is not None
+    if host is None:
+        return False
+    name = host.lower().removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(name)
     except ValueError:
         return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified  # to connect to 0.0.0.0 leads here, too
 
 
 def all_shards(file: str) -> list[str]:
@@ -191,15 +199,29 @@ def _is_url(url: str) -> bool:
 
 
 def _local(text: str) -> Spec:
-    path = Path(text).expanduser()
     looks_like_one = "/" in text or "\\" in text or text.lower().endswith(".gguf")
-    if path.exists() or looks_like_one:
-        return LocalSpec(path.absolute())
+    path = local_path(text)
+    try:
+        is_one = looks_like_one or path.exists()
+    except (OSError, ValueError):  # not allowed, or too long for a name
+        is_one = False
+    if is_one:
+        return LocalSpec(path)
     raise PullRefused(f"Wick knows no source for “{text}”. It takes {FORMS}.")
 
 
+def local_path(text: str) -> Path:
+    """A path of this machine as a person writes it. Raises PullRefused."""
+    try:
+        return Path(text).expanduser().absolute()
+    except (RuntimeError, OSError, ValueError):  # `~name` of nobody, or no working folder
+        raise PullRefused(f"“{text[:100]}” is not the path of a file here.") from None
+
+
 def _safe(path: str) -> str:
-    """A path that stays below where it begins."""
+    """A path that stays below where it begins, in letters that can be shown."""
+    if not path.isprintable():
+        raise PullRefused("The name of the file has control characters in it.")
     if path.startswith("/") or "\\" in path or any(p in ("", ".", "..") for p in path.split("/")):
         raise PullRefused(f"“{path}” is not the path of a file.")
     return path

@@ -20,7 +20,7 @@ from app.errors import TemplateError
 from app.models.meter import METER, SECONDS, Meter
 from app.models.model import Turn
 from app.models.sandbox import Sandbox
-from app.models.template_filters import RefusedByTemplate
+from app.models.template_filters import RefusedByTemplate, shortened
 from app.models.template_names import guess, named_templates
 from app.models.tokenizer import Tokenizer
 
@@ -67,7 +67,9 @@ class ChatTemplate:
         try:
             self._template = Sandbox().from_string(source or fallback_template(tokenizer))
         except (JinjaError, RecursionError, SyntaxError, MemoryError, ValueError) as error:
-            raise TemplateError(f"The model's chat template is not valid: {error}.") from error
+            raise TemplateError(
+                f"The model's chat template is not valid: {shortened(error)}."
+            ) from error
 
     def encode(
         self,
@@ -177,7 +179,7 @@ class ChatTemplate:
         except TemplateError:
             raise
         except Exception as error:  # whatever a template's code can raise
-            raise TemplateError(f"The model's chat template failed: {error}.") from error
+            raise TemplateError(f"The model's chat template failed: {shortened(error)}.") from error
         finally:
             METER.reset(token)
         if len(rendered) > MAX_OUTPUT:

@@ -19,6 +19,7 @@ from app.models.meter import ITEM, METER
 MAX_RANGE: Final = 10_000
 MAX_PLACES: Final = 20
 MAX_DIGITS: Final = 100
+MAX_REASON: Final = 300
 WIDE_FORMAT: Final = re.compile(r"\d{3}|\*|\{[^{}]*\{")
 """Format strings that can ask for much padding."""
 
@@ -146,12 +147,19 @@ def _range(*bounds: int) -> range:
     return numbers
 
 
+def shortened(reason: object) -> str:
+    """What a template says of itself, cut: its author decides how long it is."""
+    text = str(reason)
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}…"
+
+
 class RefusedByTemplate(TemplateError):
     """The template itself called `raise_exception`, for example because of a system message."""
 
 
 def _raise_exception(message: object = "") -> NoReturn:
-    raise RefusedByTemplate(f"The model's chat template refuses these messages: {message}")
+    words = shortened(weighed(message))
+    raise RefusedByTemplate(f"The model's chat template refuses these messages: {words}")
 
 
 def _strftime_now(form: str) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from urllib.parse import urlsplit
 
 from quart import Blueprint, Response, request
 
-from app.errors import ModelNotFound, PullRefused
+from app.errors import ModelFileError, ModelNotFound, PullRefused
 from app.models.catalogue import CATALOGUE, find
 from app.models.model import Model
 from app.models.shelf import NAME
-from app.models.spec import LocalSpec, parse_spec
+from app.models.spec import LocalSpec, Spec, WebSpec, is_loopback, parse_spec
 from app.web.shelf_view import Speeds, look_at_shelf
 from app.web.state import current_user, state
 
@@ -61,15 +63,18 @@ async def make_default(name: str) -> Response:
 
 @blueprint.get("/models/<name>/remove")
 async def ask_to_remove(name: str) -> str:
-    model = await _existing(name)
-    return state().fragments.render("_remove_model.html", model=model)
+    """Asks once more. A damaged model has no title and no size."""
+    model: Model | None = None
+    with contextlib.suppress(ModelFileError):
+        model = await _existing(name)
+    return state().fragments.render("_remove_model.html", name=name, model=model)
 
 
 @blueprint.delete("/models/<name>")
 async def remove(name: str) -> Response:
     """Its chats stay as they are. Raises ModelBusy while it answers."""
     here = state()
-    await _existing(name)
+    await asyncio.to_thread(here.shelf.folder, name)  # it may be damaged
     await here.pool.forget_model(name)
     await asyncio.to_thread(here.shelf.remove, name)
     here.hub.models_changed()
@@ -82,11 +87,18 @@ async def pull_from() -> str:
     here = state()
     form = await request.form
     source, name = form.get("source", "").strip(), form.get("name", "").strip().lower()
-    is_path = source not in CATALOGUE and isinstance(parse_spec(source), LocalSpec)
-    if is_path and not here.settings.is_loopback:
-        raise PullRefused("Files of this machine can be imported only at this machine.")
+    if source not in CATALOGUE and not here.settings.is_loopback:
+        _refuse_own(parse_spec(source, looks=False))
     here.pulls.start(source, name or None)
     return here.fragments.source_fields(takes_paths=here.settings.is_loopback, oob=True)
+
+
+def _refuse_own(spec: Spec) -> None:
+    """A person at another machine reaches neither this one's files nor what it serves to itself."""
+    if isinstance(spec, LocalSpec):
+        raise PullRefused("Files of this machine can be imported only at this machine.")
+    if isinstance(spec, WebSpec) and is_loopback(urlsplit(spec.url).hostname):
+        raise PullRefused("Addresses of this machine can be fetched only at this machine.")
 
 
 @blueprint.post("/models/<name>/pull")

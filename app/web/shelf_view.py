@@ -36,7 +36,7 @@ class Speeds:
 
 
 async def look_at_shelf(here: State, speeds: Speeds) -> ShelfView:
-    models = await asyncio.to_thread(here.shelf.models)
+    models, damaged = await asyncio.to_thread(here.shelf.look)
     default = await default_model(here)
     workers = {worker.name: worker for worker in here.pool.statuses()}
     cards = [
@@ -45,8 +45,10 @@ async def look_at_shelf(here: State, speeds: Speeds) -> ShelfView:
         )
         for model in models
     ]
+    cards += [damaged_card(name, sentence) for name, sentence in damaged]
+    cards.sort(key=lambda card: card.name)
     pulls = here.pulls.all()
-    taken = {model.name for model in models} | {pull.name for pull in pulls}
+    taken = {card.name for card in cards} | {pull.name for pull in pulls}
     offers = [source for source in CATALOGUE.values() if source.name not in taken]
     return ShelfView(tuple(cards), tuple(pulls), tuple(offers))
 
@@ -55,9 +57,7 @@ def present_model(
     here: State, model: Model, worker: WorkerStatus | None, speed: float | None, default: str
 ) -> Card:
     context, budget = memory.context_length(model, here.settings), memory.budget(here.settings)
-    counts = range(memory.slots(model, here.settings), 0, -1)
-    sizes = [memory.needed(model, context, slots) for slots in counts]
-    needed = next((size for size in sizes if size <= budget), sizes[-1])
+    needed = memory.wanted(model, here.settings)
     facts = [
         ("Parameters", count(model.parameters)),
         ("Stored as", model.quantisation),
@@ -80,6 +80,21 @@ def present_model(
         progress=percent,
         is_default=model.name == default,
         is_tight=needed > budget,
+    )
+
+
+def damaged_card(name: str, sentence: str) -> Card:
+    """A folder of the shelf that cannot be read; nothing can be done with it but remove it."""
+    return Card(
+        name=name,
+        title=name,
+        facts=(),
+        state="damaged",
+        line="Damaged",
+        error=sentence,
+        progress=None,
+        is_default=False,
+        is_tight=False,
     )
 
 

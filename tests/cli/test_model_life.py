@@ -28,7 +28,7 @@ def run(settings: Settings, *words: str) -> int:
 
 @dataclass
 class Stub:
-    """Answers every POST with `status` and `text`, and remembers path, Origin and Host."""
+    """Answers POST and DELETE with `status` and `text`, and remembers path, Origin and Host."""
 
     port: int = 0
     status: int = 204
@@ -51,6 +51,9 @@ def server() -> Iterator[Stub]:
                 self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def do_DELETE(self) -> None:
+            self.do_POST()
 
         def log_message(self, *_: object) -> None:
             pass
@@ -98,10 +101,27 @@ def test_without_a_server_a_sentence_says_so(server: Stub) -> None:
     assert server.asked == []
 
 
+def test_a_running_server_removes_and_chooses(server: Stub, tmp_path: Path) -> None:
+    settings = Settings(models_dir=tmp_path / "models", port=server.port)
+    shelf = Shelf(settings.models_dir)
+    shelf.install(write_tiny_gguf(tmp_path / "tiny.gguf"))
+    run(settings, "default", "tiny")
+    run(settings, "remove", "tiny")
+    assert [path for path, *_ in server.asked] == ["/models/tiny/default", "/models/tiny"]
+    assert shelf.default() is None  # that was the server's to do
+    server.status, server.text = 409, "tiny is answering."
+    with pytest.raises(PeerError, match="is answering"):
+        run(settings, "remove", "tiny")
+    assert shelf.get("tiny")
+    server.status = 404  # it has another shelf
+    run(settings, "remove", "tiny")
+    assert shelf.models() == []
+
+
 def test_default_is_written_to_the_shelf(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = Settings(models_dir=tmp_path / "models")
+    settings = Settings(models_dir=tmp_path / "models", port=9)  # where no server runs
     assert run(settings, "default") == 0
     with pytest.raises(ModelNotFound):
         run(settings, "default", "tiny")

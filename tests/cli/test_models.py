@@ -19,7 +19,7 @@ from tests.tiny_gguf import write_tiny_gguf
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(models_dir=tmp_path / "models")
+    return Settings(models_dir=tmp_path / "models", port=9)  # where no server runs
 
 
 def run(settings: Settings, *words: str) -> int:
@@ -63,6 +63,24 @@ def test_import_of_a_folder_and_of_what_is_not_there(settings: Settings, tmp_pat
         run(settings, "import", str(tmp_path / "none"))
     with pytest.raises(PullRefused, match="already"):
         run(settings, "import", str(folder), "--name", "mine")
+
+
+def test_the_list_marks_the_default_names_the_damaged_and_takes_no_markup(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf = Shelf(settings.models_dir)
+    source = write_tiny_gguf(tmp_path / "m.gguf", **{"general.name": "[b]T"})  # type: ignore[arg-type]
+    shelf.install(source, "one")
+    (shelf.install(source, "two").folder / "model.json").write_text("{")
+    shelf.set_default("one")
+    assert run(settings, "list") == 0
+    out = capsys.readouterr().out
+    assert "[b]T" in out
+    assert "one *" in out
+    assert "* The default" in out
+    assert "The model two is damaged" in out
+    assert run(settings, "remove", "two") == 0
+    assert shelf.damaged() == []
 
 
 def test_the_catalogue(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:

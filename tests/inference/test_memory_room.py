@@ -158,6 +158,20 @@ async def test_who_is_not_wanted_any_more_gives_up_its_place() -> None:
     assert not house["a"].must_leave
 
 
+async def test_who_gives_up_behind_another_takes_nothing_back() -> None:
+    house = House(10, "abc")
+    await house["a"].enter(8)
+    house["a"].is_busy = True
+    first = asyncio.create_task(house["b"].enter(8))
+    behind = asyncio.create_task(house["c"].enter(2))
+    await settled()
+    behind.cancel()
+    await settled()
+    assert house["a"].must_leave
+    house["a"].finish()
+    assert await within(first) == 0
+
+
 async def test_a_cancelled_wait_lets_the_next_one_in() -> None:
     house = House(10, "abc")
     await house["a"].enter(8)

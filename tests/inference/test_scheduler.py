@@ -283,6 +283,15 @@ def test_a_prompt_that_cannot_be_made_fails_in_words() -> None:
         assert heard.ends(1) == [Failed(1, "The template failed.")]
 
 
+def test_a_long_failure_is_cut() -> None:
+    def refuse(request: Generate) -> Fitted:
+        raise TemplateError("x" * 2_000_000)
+
+    with scheduling(ScriptedEngine(), prepare=refuse) as (scheduler, heard, _):
+        scheduler.submit(ask(1))
+        assert heard.ends(1) == [Failed(1, "x" * 600)]
+
+
 def test_threads_in_flight_never_exceed_the_budget() -> None:
     lock, flying, most = threading.Lock(), 0, 0
 

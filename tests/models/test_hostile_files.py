@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import ModelError
+from app.errors import ModelError, ModelFileError
 from app.models import fitness
 from app.models.fitness import check
 from app.models.gguf import read_header
@@ -18,7 +18,7 @@ from app.models.shelf import Shelf
 from app.models.split import read_model_file
 from tests.models.damage import damaged
 from tests.models.test_split import parts_of, write
-from tests.tiny_gguf import Flavour, write_tiny_gguf
+from tests.tiny_gguf import Flavour, spm_vocabulary, write_tiny_gguf
 
 CONSTANT = 16 << 20
 """Bytes that reading a header may take besides the file's own size."""
@@ -120,6 +120,30 @@ def test_long_lists_are_counted_before_they_are_built(
         assert tracemalloc.get_traced_memory()[1] < 2 * size + (1 << 20)
     finally:
         tracemalloc.stop()
+
+
+def test_a_huge_token_is_refused(tmp_path: Path) -> None:
+    tokens = spm_vocabulary()["tokenizer.ggml.tokens"]
+    assert isinstance(tokens, list)
+    tokens[-1] = "a" * 1_025
+    path = write_tiny_gguf(tmp_path / "m.gguf", flavour="spm", **{"tokenizer.ggml.tokens": tokens})  # type: ignore[arg-type]
+    with pytest.raises(ModelFileError, match="1,025 bytes long"):
+        check(read_header(path))
+
+
+def test_many_special_tokens_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitness, "MAX_MARKS", 1)
+    with pytest.raises(ModelFileError, match="special tokens"):
+        check(read_header(write_tiny_gguf(tmp_path / "m.gguf")))
+
+
+def test_byte_tokens_name_a_byte(tmp_path: Path) -> None:
+    tokens = spm_vocabulary()["tokenizer.ggml.tokens"]
+    assert isinstance(tokens, list)
+    tokens[tokens.index("<0x41>")] = "<0xZZ>"
+    path = write_tiny_gguf(tmp_path / "m.gguf", flavour="spm", **{"tokenizer.ggml.tokens": tokens})  # type: ignore[arg-type]
+    with pytest.raises(ModelFileError, match="names no byte"):
+        check(read_header(path))
 
 
 ENGINE = """

@@ -112,6 +112,14 @@ async def test_closing_stops_all_at_once(pulls: Pulls, server: Stub) -> None:
         await waiting
 
 
+async def test_one_that_is_being_stopped_is_not_joined(pulls: Pulls, server: Stub) -> None:
+    pull = await half_way(pulls, server, server.url + PATH)
+    pulls.cancel("tiny")
+    with pytest.raises(PullRefused, match="just being stopped"):
+        pulls.start(server.url + PATH)
+    await ended(pull)
+
+
 async def test_two_pulls_of_one_name(pulls: Pulls, server: Stub) -> None:
     pull = await half_way(pulls, server, server.url + PATH)
     assert pulls.start(server.url + PATH) is pull
@@ -266,6 +274,27 @@ async def test_an_upload_that_is_broken_off(
             await task
     assert names(shelf) == []
     assert pulls.all() == []
+
+
+async def test_a_sender_who_leaves_when_all_has_come_need_not_send_again(
+    pulls: Pulls, shelf: Shelf, gguf: bytes
+) -> None:
+    installing = asyncio.Event()
+
+    def look() -> None:
+        if any(pull.progress.stage == "installing" for pull in pulls.all()):
+            installing.set()
+
+    pulls.listeners.append(look)
+    task = asyncio.create_task(pulls.receive("tiny.gguf", pieces(gguf), len(gguf)))
+    await installing.wait()
+    pull = pulls.get("tiny")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    if pull is not None:
+        await ended(pull)
+    assert names(shelf) == ["tiny"]
 
 
 @pytest.fixture

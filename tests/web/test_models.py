@@ -139,6 +139,18 @@ async def test_a_model_is_removed(app: Quart, client: Client) -> None:
     assert "no model on the shelf yet" in await text_of(await client.get("/models", headers=OWN))
 
 
+async def test_a_damaged_model_can_only_be_removed(app: Quart, client: Client) -> None:
+    (here(app).shelf.root / "tiny" / "model.gguf").write_bytes(b"GGUF")
+    html = await text_of(await client.get("/models", headers=OWN))
+    assert "its weights are cut short" in html
+    assert "/models/tiny/remove" in html
+    assert "/models/tiny/load" not in html
+    html = await text_of(await client.get("/models/tiny/remove", headers=PAGE))
+    assert "Remove tiny?" in html
+    assert (await client.delete("/models/tiny", headers=PAGE)).status_code == 204
+    assert not (here(app).shelf.root / "tiny").exists()
+
+
 async def test_settings_are_saved_and_reset(app: Quart, client: Client) -> None:
     form = {
         "system_prompt": " Be brief.\r\nBe kind. ",
@@ -210,6 +222,20 @@ async def test_files_are_imported_only_at_this_machine(settings: Settings, tiny:
     app = create_app(replace(settings, host="0.0.0.0"))
     async with app.test_app():
         for source in (str(tiny / "tiny.gguf"), "tiny.gguf", "~/tiny.gguf", "./tiny.gguf"):
+            answer = await app.test_client().post(
+                "/models/pull", headers=PAGE, form={"source": source}
+            )
+            assert answer.status_code == 422, source
+            assert "only at this machine" in await text_of(answer)
+
+
+async def test_a_remote_person_reaches_nothing_that_this_machine_serves_to_itself(
+    settings: Settings,
+) -> None:
+    app = create_app(replace(settings, host="0.0.0.0"))
+    async with app.test_app():
+        for host in ("127.0.0.1:9", "localhost.:9", "[::ffff:127.0.0.1]:9", "0.0.0.0:9", "[::]:9"):
+            source = f"http://{host}/m.gguf"
             answer = await app.test_client().post(
                 "/models/pull", headers=PAGE, form={"source": source}
             )

@@ -1,4 +1,5 @@
 // What must be known before the first paint: the theme, and whether the list of chats is put away.
+// And the notice's cross, as every page has a notice.
 
 function paint() {
   const { theme = "system", list = "" } = localStorage;
@@ -20,3 +21,4 @@ addEventListener("change", (event) => {
   localStorage.theme = event.target.value;
   paint();
 });
+addEventListener("click", ({ target }) => target.closest("[data-notice]")?.parentElement.replaceChildren());

@@ -6,6 +6,8 @@ const letters = document.getElementById("letters");
 const STEPS = { j: 1, k: -1 }; // from chat to chat
 letters.checked = localStorage.letters !== "off";
 letters.addEventListener("change", () => { localStorage.letters = letters.checked ? "on" : "off"; });
+// Focus elsewhere than in the composer, where the next step would be a letter.
+if (sessionStorage.stepped && delete sessionStorage.stepped) document.getElementById("scroll").focus();
 
 document.addEventListener("keydown", (event) => {
   if (event.isComposing || document.querySelector("dialog[open]")) return;
@@ -15,6 +17,7 @@ document.addEventListener("keydown", (event) => {
   const target = event.target.closest("input, textarea, select") ? null : carrier(event.key);
   if (!target) return;
   event.preventDefault();
+  if (event.key in STEPS) sessionStorage.stepped = "yes";
   if (target.matches("input, textarea")) target.focus();
   else target.click();
 });

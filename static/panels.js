@@ -1,13 +1,12 @@
-// What opens and closes over a page: its dialogs and its notice. And the page's title.
+// What opens and closes over a page: its dialogs. And the page's title.
 
 const dialog = document.getElementById("dialog");
 const title = document.getElementById("title");
 
 document.addEventListener("click", ({ target }) => {
-  const asked = target.closest("[data-opens],[data-dialog],[data-notice]")?.dataset ?? {};
+  const asked = target.closest("[data-opens],[data-dialog]")?.dataset ?? {};
   if (asked.opens) document.getElementById(asked.opens).showModal();
   if (asked.dialog) target.closest("dialog").close();
-  if (asked.notice) document.getElementById("notice").replaceChildren();
 });
 
 new MutationObserver(() => {

@@ -142,8 +142,8 @@ class Asking:
         saved = await self._db.write(lambda c: save(c, made_with))
         if saved is None:
             return
-        if instead:
-            await self.stop_all(wish.user_id, chat_id)
+        if instead:  # at once: a prompt that is submitted from now on is not meant
+            self._stop_all(wish.user_id, chat_id)
         stream = Stream(saved.answer_id, chat_id, wish.user_id, model, text=saved.text)
         stream.held = self._pending.active(chat_id) is not None
         self._pending.add(Answer(stream, self._db, self._hub, self.tasks, self._ended))
@@ -197,6 +197,9 @@ class Asking:
 
     async def stop(self, user_id: int, chat_id: str) -> None:
         """End the answer that is being made in this chat; its text so far stays."""
+        self._stop(user_id, chat_id)
+
+    def _stop(self, user_id: int, chat_id: str) -> None:
         answer = self._pending.active(chat_id)
         if answer is not None and answer.stream.user_id == user_id:
             answer.is_unwanted = True
@@ -204,9 +207,13 @@ class Asking:
 
     async def stop_all(self, user_id: int, chat_id: str) -> None:
         """The same, and what waits in this chat ends without an answer."""
-        for answer in self._pending.clear(chat_id) if await self._owns(user_id, chat_id) else []:
+        if await self._owns(user_id, chat_id):
+            self._stop_all(user_id, chat_id)
+
+    def _stop_all(self, user_id: int, chat_id: str) -> None:
+        for answer in self._pending.clear(chat_id):
             answer.end_unasked("stopped", None)
-        await self.stop(user_id, chat_id)
+        self._stop(user_id, chat_id)
 
     async def take_back(self, user_id: int, chat_id: str, answer_id: int) -> str:
         """Remove a message that still waits for its turn in its chat. Its text.
@@ -228,6 +235,7 @@ class Asking:
             text = await self.tasks.run(self._db.write(remove), f"take back {answer_id}")
         except Exception:
             self._pending.put_back(answer)
+            await self._go_on(chat_id)  # its turn may have come meanwhile
             raise
         self._hub.remove(answer.stream)
         return text

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -212,7 +211,7 @@ def _sound(chat: Foreign) -> Foreign:
     """
     by_key = {node.key: node for node in chat.nodes}
     children: dict[str | None, list[str]] = {}
-    for node in chat.nodes:
+    for node in by_key.values():  # an id that comes twice would be walked twice, at every level
         parent = node.parent if node.parent in by_key else None
         children.setdefault(parent, []).append(node.key)
     kept: dict[str, str | None] = {}
@@ -254,7 +253,7 @@ def _text(value: Any) -> str:
 
 def _number(value: Any) -> float | None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and math.isfinite(value) and abs(value) < 1e15 else None
+    return value if is_number and -1e15 < value < 1e15 else None
 
 
 def _time(value: Any) -> float | None:

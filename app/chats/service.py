@@ -112,6 +112,8 @@ class Chats:
         if not await self._db.write(lambda c: chats.put(c, user_id, chat_id, place, when)):
             raise ChatNotFound("There is no such chat.")
         self._hub.chat_changed(user_id, chat_id)
+        if when is None:  # back to its place, which may be far down where lists only lose chats
+            self._hub.chats_changed(user_id)
 
     async def opened(self, user_id: int, chat_id: str) -> None:
         """The person looks at this chat: what is in it counts as read."""

@@ -25,7 +25,7 @@ SELECT id, parent_id FROM messages
 WHERE chat_id = :chat AND coalesce(parent_id, 0) IN (
     SELECT coalesce(parent_id, 0) FROM messages WHERE chat_id = :chat
     GROUP BY parent_id HAVING count(*) > 1)
-ORDER BY created_at, id
+ORDER BY id
 """
 
 
@@ -76,11 +76,8 @@ async def neighbour(connection: aiosqlite.Connection, message: Message) -> int |
     """The message that is shown instead of this one when it goes: the one before it, or after."""
     async with connection.execute(
         "SELECT id FROM messages WHERE chat_id = ? AND parent_id IS ? AND id != ?"
-        " ORDER BY (created_at, id) > (?, ?), abs(created_at - ?), id DESC LIMIT 1",
-        (
-            *(message.chat_id, message.parent_id, message.id),
-            *(message.created_at, message.id, message.created_at),
-        ),
+        " ORDER BY id > ?, abs(id - ?) LIMIT 1",
+        (message.chat_id, message.parent_id, message.id, message.id, message.id),
     ) as cursor:
         row = await cursor.fetchone()
     return None if row is None else int(row["id"])

@@ -8,6 +8,8 @@ from typing import Any
 
 import aiosqlite
 
+from app.store.messages import NEXT_ID
+
 _COLUMNS = (
     "parent_id",
     "role",
@@ -96,9 +98,9 @@ async def _add_chat(connection: aiosqlite.Connection, user_id: int, chat: Import
 
 
 async def _next_message(connection: aiosqlite.Connection) -> int:
-    async with connection.execute("SELECT coalesce(max(id), 0) + 1 FROM messages") as cursor:
+    async with connection.execute(f"SELECT {NEXT_ID}") as cursor:
         row = await cursor.fetchone()
-    assert row is not None  # noqa: S101 - an aggregate always has a row
+    assert row is not None  # noqa: S101 - this always has a row
     return int(row[0])
 
 

@@ -81,18 +81,18 @@ async def speed(db: Database, model: str) -> float | None:
 
 # Ids never come again, not even those of messages that were removed: pages and restored branches
 # know messages by them.
-_NEXT_ID = (
+NEXT_ID = (
     "(SELECT 1 + max((SELECT coalesce(max(id), 0) FROM messages),"
     " (SELECT coalesce(max(newest_id), 0) FROM removed)))"
 )
 _ADD_USER = f"""
 INSERT INTO messages (id, chat_id, parent_id, role, text, status, client_id, created_at)
-VALUES ({_NEXT_ID}, ?, ?, 'user', ?, 'done', ?, ?)
+VALUES ({NEXT_ID}, ?, ?, 'user', ?, 'done', ?, ?)
 """  # noqa: S608
 _ADD_ANSWER = f"""
 INSERT INTO messages
     (id, chat_id, parent_id, role, text, status, model, created_at, settings, client_id)
-VALUES ({_NEXT_ID}, ?, ?, 'assistant', '', 'queued', ?, ?, ?, ?)
+VALUES ({NEXT_ID}, ?, ?, 'assistant', '', 'queued', ?, ?, ?, ?)
 """  # noqa: S608
 _BY_CLIENT_ID = "SELECT 1 FROM messages WHERE chat_id = ? AND client_id = ?"
 

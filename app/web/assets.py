@@ -38,5 +38,7 @@ class Assets:
         return (self._folder / name).read_bytes()
 
     def _module(self, path: Path) -> bytes:
-        """In a block of its own, so that its names stay its own."""
-        return b"" if path.name in ALONE else b"{\n" + path.read_bytes() + b"}\n"
+        """In a block of its own: its names stay its own, and its failure harms no other."""
+        if path.name in ALONE:
+            return b""
+        return b"try {\n" + path.read_bytes() + b"} catch (error) { console.error(error); }\n"

@@ -125,10 +125,9 @@ class Tab:
             for v in (v for v in old if v not in changed and v.id in view.places):
                 if v.id in self.places:
                     view.places[v.id] = self.places[v.id]
-        if self.places and not view.places:
-            frame += fragments.announcement("The answer has ended.")
-        elif view.places and not self.places:
-            frame += fragments.announcement("The model is answering.")
+        if view.is_running != self.actions[0]:
+            is_said = "The model is answering." if view.is_running else "The answer has ended."
+            frame += fragments.announcement(is_said)
         self._remember(view)
         return frame
 

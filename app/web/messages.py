@@ -25,9 +25,18 @@ async def again(chat_id: str, message_id: int) -> Response:
     if newest is None:
         raise ChatError("Wick did not understand this. Reload the page, please.")
     wish = f"beside{newest}" if newest else f"first{message_id}"
-    model = request.args.get("model", "")
-    await state().branches.regenerate(_spot(chat_id, message_id), wish, model)
+    spot = _spot(chat_id, message_id)
+    model = request.args.get("model") or await _instead(spot, (await request.form).get("model", ""))
+    await state().branches.regenerate(spot, wish, model)
     return Response(status=204)
+
+
+async def _instead(spot: Spot, picked: str) -> str:
+    """The model of the picker, unless the message has one that is there: then none."""
+    here = state()
+    message = await here.branches.find(spot)
+    there = {option.name for option in await models_ready(here)}
+    return "" if message.model in there else picked
 
 
 @blueprint.get("/models")

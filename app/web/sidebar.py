@@ -93,7 +93,10 @@ async def _first(place: Place) -> list[Chat] | None:
 
 
 async def _beginning(place: Place, chats: Sequence[Chat], focus: str = "") -> str:
-    pinned, _ = await place.here.chats.page(place.user_id, "pinned")
+    pinned, after = await place.here.chats.page(place.user_id, "pinned")
+    while after is not None:  # whoever pins so many wants to see them all
+        page, after = await place.here.chats.page(place.user_id, "pinned", after)
+        pinned += page
     groups = [ChatGroup("Pinned", pinned)] if pinned else []
     groups += group_by_day(chats, _today())
     return _render(place, "_groups.html", groups=groups, focus=focus)

@@ -66,6 +66,19 @@ async def test_another_answer_stands_beside_the_first(house: House) -> None:
     assert path[1].parent_id == prompt
 
 
+async def test_what_was_written_later_stands_after_even_when_the_clock_was_set_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, first = await talk(house, ("one", "uno"))
+    monkeypatch.setattr("app.chats.branches.time.time", lambda: 1.0)
+    await house.branches.regenerate(at(first), "again001")
+    second = await answered(house, "eins")
+    forks = await house.chats.siblings(await house.chats.find(1, CHAT))
+    assert forks.of((await house.path())[1]).before == first
+    await house.branches.remove(at(second))
+    assert await texts(house) == ["one", "uno"]
+
+
 async def test_asking_again_five_times_at_once_makes_one_answer(house: House) -> None:
     _, first = await talk(house, ("one", "uno"))
     await asyncio.gather(*(house.branches.regenerate(at(first), "again001") for _ in range(5)))

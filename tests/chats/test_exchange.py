@@ -22,7 +22,7 @@ from app.chats.foreign import read
 from app.chats.hub import Hub
 from app.chats.imports import Imports
 from app.errors import InvalidMessage
-from app.store import chats, lists, messages, tree
+from app.store import branches, chats, lists, messages, tree
 from app.store import imports as rows
 from app.store.chats import Chat
 from app.store.db import Database, open_database
@@ -218,6 +218,33 @@ async def test_circles_and_loose_ends_are_left_out(db: Database) -> None:
     (chat,) = chatgpt()
     chat["mapping"] = {}
     assert await take(db, packed([chat])) == "0 chats imported, 1 was empty."
+
+
+def test_an_id_that_comes_twice_is_read_once() -> None:
+    said = [
+        {"id": n, "parent": n - 1 if n else None, "role": "user", "text": str(n)}
+        for n in range(40)
+        for _ in range(2)
+    ]
+    (chat,) = read({"format": "wick-chats", "version": 1, "chats": [{"messages": said}]})
+    assert [node.text for node in chat.nodes] == [str(n) for n in range(40)]
+
+
+async def test_a_number_larger_than_any_float_is_left_out(db: Database) -> None:
+    (chat,) = chatgpt()
+    chat["create_time"] = chat["update_time"] = 10**400
+    assert await take(db, packed([chat])) == "1 chat imported."
+
+
+async def test_imported_messages_spare_the_ids_of_deleted_ones(db: Database) -> None:
+    await fill(db)
+
+    async def remove(c: aiosqlite.Connection) -> None:
+        await branches.remove(c, CHAT, 3, 2, 9.0)
+
+    await db.write(remove)
+    assert await take(db, packed(chatgpt())) == "1 chat imported."
+    assert await db.write(lambda c: branches.restore(c, CHAT, 3)) == 3
 
 
 KEYS = (

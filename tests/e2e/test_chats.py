@@ -178,6 +178,8 @@ async def test_imports_appear_in_every_tab_as_text_only(person: Person, tmp_path
     ):
         await take(page, person.server.origin, file)
         await expect(notice).to_contain_text(sentence)
+    await notice.get_by_role("button", name="Dismiss").click()
+    await expect(notice).to_be_empty()
     await expect(link(other, "Herons of the north")).to_be_visible()
     await other.chats.get_by_role("link", name="Foxes <img").click()
     await expect(other.questions.first.locator(".body")).to_have_text(HOSTILE)

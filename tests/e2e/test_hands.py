@@ -53,7 +53,6 @@ async def test_letters_go_from_chat_to_chat(among_chats: ChatPage, titles: list[
         await chat.page.keyboard.press(key)
         await expect(heading).to_have_text(title)
         await chat.awakes()
-        await chat.message.press("Escape")
 
 
 async def test_c_copies_the_last_answer(among_chats: ChatPage) -> None:

@@ -113,7 +113,7 @@ async def test_a_chat_in_the_trash_says_so_and_comes_back(
 
 async def test_new_chat_begins_another(chat: ChatPage) -> None:
     before = chat.chat_id
-    await chat.page.get_by_role("button", name="New chat").click()
+    await chat.page.get_by_role("link", name="New chat", exact=True).click()
     await expect(chat.questions).to_have_count(0)
     await chat.awakes()
     await chat.ask("Something else")

@@ -151,6 +151,53 @@ async def test_the_page_offers_what_makes_sense(client: QuartClient) -> None:
     assert "/again?newest=0" in html
 
 
+async def test_a_message_without_a_model_that_is_there_is_answered_by_the_pickers(
+    app: Quart, client: QuartClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here: State = app.extensions["wick"]
+    asked: list[str] = []
+
+    async def regenerate(spot: object, wish: str, model: str) -> None:
+        asked.append(model)
+
+    monkeypatch.setattr(here.branches, "regenerate", regenerate)
+    form = {"model": "picked"}
+    await ask(client, "POST", address(ELSEWHERE, "again?newest=0", OTHER), form)
+    await ask(client, "POST", address(ANSWER, "again?newest=2"), form)
+    await ask(client, "POST", address(ANSWER, "again?newest=2&model=named"), form)
+
+    async def leave(connection: aiosqlite.Connection) -> None:
+        await connection.execute("UPDATE messages SET model = 'gone' WHERE id = ?", (ANSWER,))
+
+    await here.chats._db.write(leave)
+    await ask(client, "POST", address(ANSWER, "again?newest=2"), form)
+    assert asked == ["picked", "", "named", "picked"]
+    _, html = await ask(client, "GET", f"/chats/{CHAT}")
+    assert '/again?newest=2" hx-include="#model"' in html
+
+
+async def test_all_pinned_chats_are_listed(app: Quart, client: QuartClient) -> None:
+    here: State = app.extensions["wick"]
+
+    async def pin(connection: aiosqlite.Connection) -> None:
+        for number in range(70):
+            await chats.create(connection, f"{number:016x}", 1, f"c{number}", "tiny", 1.0)
+            await chats.put(connection, 1, f"{number:016x}", "pinned_at", 2.0)
+
+    await here.chats._db.write(pin)
+    _, html = await ask(client, "GET", f"/chats/{CHAT}")
+    assert all(f'id="c-{number:016x}"' in html for number in range(70))
+
+
+async def test_a_chat_that_comes_back_makes_the_list_anew(app: Quart) -> None:
+    here: State = app.extensions["wick"]
+    tab = here.hub.subscribe(1, OTHER)
+    await here.chats.put(1, CHAT, "archived_at", 5.0)
+    assert not tab.reordered
+    await here.chats.put(1, CHAT, "archived_at", None)
+    assert tab.reordered
+
+
 async def test_forms_show_text_as_text(client: QuartClient) -> None:
     status, html = await ask(client, "GET", address(QUESTION, "edit"))
     assert status == 200

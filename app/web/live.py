@@ -88,8 +88,7 @@ class Tab:
             streams, subscription.streams = subscription.streams, set()
             parts += [self._progress(message_id) for message_id in streams]
         elif subscription.streams:
-            # In a frame of their own: of two replacements of one message in one frame, htmx would
-            # look for what the second replaces before it has made the first.
+            # In a frame of their own, so that no frame replaces one message twice.
             subscription.notify(urgent=True)
         return "".join(parts)
 

@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Browser, async_playwright, expect
 
 from app.models.shelf import Shelf
-from tests.e2e.person import RECORDER, Person
+from tests.e2e.person import RECORDER, ChatPage, Person
 from tests.e2e.server import PATIENCE, ROOT, Server
 from tests.smollm2 import shelf_with_smollm2
 from tests.tiny_gguf import write_tiny_gguf
@@ -110,6 +110,20 @@ async def endless(
     _servers.append(server)
     yield await server.start()
     assert await server.stop() == 0
+
+
+@pytest.fixture
+async def person(server: Server, meet: Meet) -> Person:
+    return await meet(server)
+
+
+@pytest.fixture
+async def chat(person: Person, request: pytest.FixtureRequest) -> ChatPage:
+    """A chat that is named after the test."""
+    chat = await person.open()
+    await chat.ask(request.node.name, TINY)
+    await chat.ends()
+    return chat
 
 
 @pytest.fixture

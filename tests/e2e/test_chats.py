@@ -19,20 +19,6 @@ HOSTILE = "<img src=x onerror=\"document.body.dataset.stolen='yes'\"> \"'<hx-par
 NARROW: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 
 
-@pytest.fixture
-async def person(server: Server, meet: Meet) -> Person:
-    return await meet(server)
-
-
-@pytest.fixture
-async def chat(person: Person, request: pytest.FixtureRequest) -> ChatPage:
-    """A chat that is named after the test."""
-    chat = await person.open()
-    await chat.ask(request.node.name, TINY)
-    await chat.ends()
-    return chat
-
-
 async def take(page: Page, origin: str, *files: Path) -> None:
     await page.goto(f"{origin}/exchange")
     for file in files:

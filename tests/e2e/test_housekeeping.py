@@ -5,23 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 
-from tests.e2e.conftest import TINY, Meet
 from tests.e2e.person import ChatPage, Person
 from tests.e2e.server import Server
-
-
-@pytest.fixture
-async def person(server: Server, meet: Meet) -> Person:
-    return await meet(server)
-
-
-@pytest.fixture
-async def chat(person: Person, request: pytest.FixtureRequest) -> ChatPage:
-    """A chat that is named after the test."""
-    chat = await person.open()
-    await chat.ask(request.node.name, TINY)
-    await chat.ends()
-    return chat
 
 
 @pytest.fixture

@@ -22,9 +22,12 @@ ALLOWED = {
     "inference": {"errors", "config", "models"},
     "bench": {"errors", "config", "inference", "models"},
     "chats": {"errors", "config", "tasks", "inference", "store", "models"},
-    "web": {"errors", "config", "paths", "chats", "inference", "store", "models"},
-    "factory": {"errors", "config", "paths", "web", "chats", "inference", "store", "models"},
-    "cli": {"errors", "config", "factory", "models", "bench"},
+    "accounts": {"errors", "config", "store"},
+    "web": {"errors", "config", "paths", "accounts", "chats", "inference", "store", "models"},
+    "factory": {
+        *("errors", "config", "paths", "web", "accounts", "chats", "inference", "store", "models")
+    },
+    "cli": {"errors", "config", "factory", "accounts", "store", "models", "bench"},
     "__main__": {"cli"},
 }
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from quart import Blueprint, Response, request
 
 from app.store.lists import Cursor
+from app.web.identity import current_user
 from app.web.sidebar import day_of
-from app.web.state import current_user, state
+from app.web.state import state
 
 blueprint = Blueprint("archive", __name__, url_prefix="/archive")
 

@@ -12,8 +12,9 @@ from app.chats.answer_settings import AnswerSettings
 from app.chats.chat_settings import NUMBERS, ChatSettings, parse
 from app.errors import InvalidSettings, ModelError
 from app.web.chat_view import picker_options
+from app.web.identity import current_user
 from app.web.model_settings import SAMPLING
-from app.web.state import current_user, state
+from app.web.state import state
 
 blueprint = Blueprint("chat_settings", __name__)
 

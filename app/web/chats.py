@@ -11,9 +11,10 @@ from app.errors import ChatNotFound
 from app.store.chats import Chat
 from app.store.lists import Cursor
 from app.web import sidebar
+from app.web.identity import current_user
 from app.web.markdown import escape_text
 from app.web.sidebar import Place
-from app.web.state import current_user, state
+from app.web.state import state
 
 blueprint = Blueprint("chats", __name__, url_prefix="/chats")
 

@@ -12,7 +12,8 @@ from app.chats.exports import file_name
 from app.chats.imports import LARGEST_FILE
 from app.errors import InvalidMessage
 from app.web.chats import existing
-from app.web.state import current_user, state
+from app.web.identity import current_user
+from app.web.state import state
 from app.web.uploads import UploadRequest
 
 blueprint = Blueprint("exchange", __name__)

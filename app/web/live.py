@@ -18,8 +18,9 @@ from app.store.lists import Cursor
 from app.web import sidebar
 from app.web.blocks import Blocks, Place
 from app.web.chat_view import ChatView, look_at, models_offered, picker_options
+from app.web.identity import current_user
 from app.web.sockets import serve_tab
-from app.web.state import State, current_user, state
+from app.web.state import State, state
 from app.web.views import Key, MessageView, Option, key_of, present_live
 from app.web.window import PART
 

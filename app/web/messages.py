@@ -9,7 +9,8 @@ from quart import Blueprint, Response, request
 from app.chats.branches import Spot
 from app.errors import ChatError
 from app.web.chat_view import models_ready
-from app.web.state import current_user, state
+from app.web.identity import current_user
+from app.web.state import state
 
 blueprint = Blueprint("messages", __name__, url_prefix="/chats/<chat_id>/messages/<int:message_id>")
 

@@ -13,8 +13,9 @@ from app.models.catalogue import CATALOGUE, find
 from app.models.model import Model
 from app.models.shelf import NAME
 from app.models.spec import LocalSpec, Spec, WebSpec, is_loopback, parse_spec
+from app.web.identity import current_user
 from app.web.shelf_view import Speeds, look_at_shelf
-from app.web.state import current_user, state
+from app.web.state import state
 
 blueprint = Blueprint("models", __name__)
 DONE = 204

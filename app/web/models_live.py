@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from quart import Blueprint
 
 from app.chats.hub import Subscription
+from app.web.identity import current_user
 from app.web.shelf_facts import Card
 from app.web.shelf_view import ShelfView, Speeds, look_at_shelf
 from app.web.sockets import serve_tab
-from app.web.state import State, current_user, state
+from app.web.state import State, state
 
 blueprint = Blueprint("models_live", __name__)
 FRAME_SECONDS = 0.2

@@ -8,8 +8,9 @@ from quart import Blueprint, Response, request
 
 from app.web import sidebar
 from app.web.chat_view import look_at, models_offered, picker_options
+from app.web.identity import current_user
 from app.web.sidebar import Place
-from app.web.state import current_user, state
+from app.web.state import state
 
 blueprint = Blueprint("pages", __name__)
 

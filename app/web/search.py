@@ -11,8 +11,9 @@ from markupsafe import Markup, escape
 from quart import Blueprint, Response, request
 
 from app.store.search import END, START, Hit, Where, Wish, words_of
+from app.web.identity import current_user
 from app.web.sidebar import day_of
-from app.web.state import current_user, state
+from app.web.state import state
 
 blueprint = Blueprint("search", __name__, url_prefix="/search")
 DAY = 86400.0

@@ -21,8 +21,6 @@ from app.models.shelf import Shelf
 from app.web.fragments import Fragments
 from app.web.growing import Growing
 
-LOCAL_USER = 1
-
 
 @dataclass(slots=True)
 class State:
@@ -48,8 +46,3 @@ class State:
 def state() -> State:
     found: State = current_app.extensions["wick"]
     return found
-
-
-def current_user() -> int:
-    """The person's id. Until there are accounts everybody at this machine is the same person."""
-    return LOCAL_USER

@@ -7,8 +7,9 @@ from quart import Blueprint, Response, request
 from app.chats.trash import KEPT_SECONDS, TRASH_DAYS
 from app.store.chats import Chat
 from app.store.lists import Cursor
+from app.web.identity import current_user
 from app.web.sidebar import day_of
-from app.web.state import current_user, state
+from app.web.state import state
 
 blueprint = Blueprint("trash", __name__, url_prefix="/trash")
 

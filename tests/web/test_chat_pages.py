@@ -18,8 +18,9 @@ from quart.testing import QuartClient
 from app.config import Settings
 from app.factory import create_app
 from app.store import chats, messages
+from app.web import identity as web_identity
 from app.web import search as search_page
-from app.web import state as web_state
+from app.web.identity import Identity
 from app.web.state import State
 from tests.foreign_files import chatgpt
 
@@ -55,7 +56,7 @@ def client(app: Quart) -> QuartClient:
 
 @pytest.fixture
 def stranger(app: Quart, monkeypatch: pytest.MonkeyPatch) -> QuartClient:
-    monkeypatch.setattr(web_state, "LOCAL_USER", 2)
+    monkeypatch.setattr(web_identity, "LOCAL", Identity(2))
     return QuartClient(app)
 
 

@@ -15,7 +15,8 @@ from app.config import Settings
 from app.factory import create_app
 from app.models.shelf import Shelf
 from app.store import chats, messages
-from app.web import state as web_state
+from app.web import identity as web_identity
+from app.web.identity import Identity
 from app.web.state import State
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -117,7 +118,7 @@ async def test_unknown_messages_and_chats_are_not_found(
 async def test_strangers_find_nothing(
     app: Quart, monkeypatch: pytest.MonkeyPatch, method: str, verb: str
 ) -> None:
-    monkeypatch.setattr(web_state, "LOCAL_USER", 2)
+    monkeypatch.setattr(web_identity, "LOCAL", Identity(2))
     before = await state_of(app)
     form = {"text": "words", "client_id": "client0001"} if verb == "edit" else None
     for message_id in (QUESTION, ANSWER):
@@ -242,7 +243,7 @@ async def test_settings_say_what_is_wrong_and_lose_nothing(client: QuartClient) 
 
 
 async def test_settings_are_nobody_elses(app: Quart, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_state, "LOCAL_USER", 2)
+    monkeypatch.setattr(web_identity, "LOCAL", Identity(2))
     for method in ("GET", "POST"):
         for chat_id in (CHAT, "nonsense"):
             status, _ = await ask(QuartClient(app), method, f"/chats/{chat_id}/settings", {})

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from quart import current_app
 
+from app.accounts.keys import Keys
+from app.accounts.logins import Logins
+from app.accounts.people import People
 from app.chats.asking import Asking
 from app.chats.branches import Branches
 from app.chats.exports import Exports
@@ -40,6 +43,9 @@ class State:
     trash: Trash
     exports: Exports
     imports: Imports
+    people: People
+    logins: Logins
+    keys: Keys
     is_closing: bool = field(default=False)
 
 

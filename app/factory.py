@@ -19,6 +19,7 @@ from app.chats.branches import Branches
 from app.chats.exports import Exports
 from app.chats.hub import Hub
 from app.chats.imports import Imports
+from app.chats.leaving import Leaving
 from app.chats.search import Search
 from app.chats.service import Chats
 from app.chats.trash import Trash
@@ -45,12 +46,14 @@ from app.web import (
     models,
     models_live,
     pages,
+    people,
     proxies,
     search,
     security,
     status,
     trash,
     uploads,
+    you,
 )
 from app.web.fragments import Fragments
 from app.web.growing import Growing
@@ -75,7 +78,8 @@ def create_app(settings: Settings) -> Quart:
     entrance.keep_entrance(app, settings)
     for screen in (
         *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
-        *(models, model_settings, models_live, uploads, live, status, health, login),
+        *(models, model_settings, models_live, uploads, live, status, health),
+        *(login, you, people),
     ):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)
@@ -98,9 +102,11 @@ def create_app(settings: Settings) -> Quart:
             await verbs.recover()
             emptied = Trash(db, pool, hub)
             logins = Logins(db)
+            leaving = Leaving(settings, db, asking, pool, hub)
             watches = [
                 asyncio.create_task(emptied.keep_watch(), name="trash"),
                 asyncio.create_task(logins.keep_watch(), name="logins"),
+                asyncio.create_task(leaving.keep_watch(), name="leaving"),
             ]
             fragments = Fragments(asset_dir("templates"), asset_dir("static"))
             app.extensions["wick"] = State(
@@ -121,6 +127,7 @@ def create_app(settings: Settings) -> Quart:
                 People(db, logins),
                 logins,
                 Keys(db),
+                leaving,
             )
             if settings.auto_pull and not shelf.models():
                 pulls.try_start(settings.default_model)

@@ -180,6 +180,16 @@ async def leavers(db: Database) -> list[int]:
     return [row["user_id"] for row in await db.fetch_all("SELECT user_id FROM leavers")]
 
 
+async def chats_of(db: Database, user_id: int) -> list[str]:
+    """Every chat of this person's, wherever it lies, and those that are yet to begin."""
+    rows = await db.fetch_all(
+        "SELECT id FROM chats WHERE user_id = :id"
+        " UNION SELECT chat_id FROM chat_settings WHERE user_id = :id",
+        {"id": user_id},  # type: ignore[arg-type]
+    )
+    return [row["id"] for row in rows]
+
+
 async def remove(connection: aiosqlite.Connection, user_id: int) -> None:
     """With everything that belongs to them."""
     await connection.execute("DELETE FROM users WHERE id = ?", (user_id,))

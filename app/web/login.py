@@ -61,13 +61,13 @@ async def log_out() -> WerkzeugResponse:
     who = identity()
     if who.via == "login":
         await state().logins.end(who.user_id, who.login_id)
-    return _outside()
+    return outside()
 
 
 @blueprint.post("/logout/everywhere")
 async def log_out_everywhere() -> WerkzeugResponse:
     await state().logins.end_all(identity().user_id)
-    return _outside()
+    return outside()
 
 
 @blueprint.get("/login/alive")
@@ -101,7 +101,7 @@ async def join(token: str) -> Response | WerkzeugResponse:
     return await enter(person, "/")
 
 
-def _outside() -> WerkzeugResponse:
+def outside() -> WerkzeugResponse:
     response = redirect("/login", 303)
     g.new_token = None
     cookies.drop(response, cookies.LOGIN, is_secure=request.is_secure)

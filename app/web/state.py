@@ -14,6 +14,7 @@ from app.chats.branches import Branches
 from app.chats.exports import Exports
 from app.chats.hub import Hub
 from app.chats.imports import Imports
+from app.chats.leaving import Leaving
 from app.chats.search import Search
 from app.chats.service import Chats
 from app.chats.trash import Trash
@@ -46,6 +47,7 @@ class State:
     people: People
     logins: Logins
     keys: Keys
+    leaving: Leaving
     is_closing: bool = field(default=False)
 
 

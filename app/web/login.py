@@ -6,6 +6,7 @@ from quart import Blueprint, Response, g, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.accounts.devices import device_of
+from app.accounts.shown import LOGIN
 from app.errors import AccountError, InvalidAccount, TooManyAttempts
 from app.store.people import Person
 from app.web import cookies, csrf
@@ -104,7 +105,7 @@ async def join(token: str) -> Response | WerkzeugResponse:
 def outside() -> WerkzeugResponse:
     response = redirect("/login", 303)
     g.new_token = None
-    cookies.drop(response, cookies.LOGIN, is_secure=request.is_secure)
+    cookies.drop(response, LOGIN, is_secure=request.is_secure)
     return response
 
 

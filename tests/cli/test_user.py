@@ -163,6 +163,16 @@ async def test_from_the_first_link_to_the_last_removal(server: Server) -> None:
         assert (await anna.get("/")).status_code == 200
 
 
+async def test_commands_about_models_come_in_as_the_owner(server: Server) -> None:
+    if not server.rows("SELECT 1 FROM users WHERE password IS NOT NULL"):
+        await wick(server, "user", "add", "Anna", typed=f"{PASSWORD}\n")
+    before = server.rows("SELECT id FROM logins")
+    for action in ("load", "unload"):
+        code, said = await wick(server, "models", action, "unheard-of")
+        assert (code, said) == (1, "wick: There is no model named “unheard-of” on the shelf.\n")
+    assert server.rows("SELECT id FROM logins") == before
+
+
 async def test_what_cannot_be_is_said_in_a_line(server: Server) -> None:
     for arguments, typed, sentence in (
         (("passwd", "nobody"), "", "There is nobody called “nobody”."),
@@ -200,6 +210,8 @@ async def test_with_a_certificate_everything_is_under_tls(tmp_path: Path) -> Non
             async with socket(server, anna, ssl=context) as connection:
                 await anna.post("/logout")
                 assert await closed(connection) == 1008
+        code, said = await wick(server, "models", "unload", "unheard-of")
+        assert (code, said) == (1, "wick: There is no model named “unheard-of” on the shelf.\n")
         with pytest.raises(httpx.TransportError):
             httpx.get(f"http://127.0.0.1:{server.port}/", trust_env=False)
     finally:

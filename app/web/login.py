@@ -103,7 +103,7 @@ async def join(token: str) -> Response | WerkzeugResponse:
 
 
 def outside() -> WerkzeugResponse:
-    response = redirect("/login", 303)
+    response = redirect("/login?out=yes", 303)
     g.new_token = None
     cookies.drop(response, LOGIN, is_secure=request.is_secure)
     return response
@@ -114,7 +114,13 @@ async def _form(
 ) -> Response:
     has_owner = await state().people.have_owner()
     response = _page(
-        "login.html", status, back=back, name=name, problem=problem, has_owner=has_owner
+        "login.html",
+        status,
+        back=back,
+        name=name,
+        problem=problem,
+        has_owner=has_owner,
+        is_out="out" in request.args,
     )
     if isinstance(error, TooManyAttempts):
         response.headers["Retry-After"] = str(error.seconds)

@@ -80,6 +80,18 @@ async def test_from_the_first_link_to_a_login_that_ends(household: Server, meet:
     await other.page.get_by_label("Password").press("Enter")
     await expect(other.questions).to_have_text(re.compile("Berta wonders"))
 
+    # What is written and not sent is hers alone, and forgotten when she logs out.
+    await other.message.fill("something half said")
+    await other.page.goto(f"{household.origin}/you")
+    await other.page.get_by_role("button", name="Log out", exact=True).click()
+    await expect(other.page.get_by_role("status")).to_have_text("You are logged out.")
+    kept = await other.page.evaluate("Object.keys(localStorage).filter((k) => /draft/.test(k))")
+    assert kept == []
+    await other.page.get_by_label("Name").fill("berta")
+    await other.page.get_by_label("Password").fill(PASSWORD)
+    await other.page.get_by_label("Password").press("Enter")
+    await other.chats.get_by_role("link").first.click()
+
     # What htmx sends carries the token of the login, uploads included.
     await other.use("Pin", "Berta wonders")
     await expect(other.chats.get_by_role("heading", name="Pinned")).to_be_visible()

@@ -46,6 +46,8 @@ from app.web import (
     uploads,
 )
 from app.web.api import chat_completions, failures
+from app.web.api import chats as api_chats
+from app.web.api import messages as api_messages
 from app.web.api import models as api_models
 from app.web.api.paths import is_for_programs
 from app.web.fragments import Fragments
@@ -71,7 +73,7 @@ def create_app(settings: Settings) -> Quart:
     for screen in (
         *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
         *(models, model_settings, models_live, uploads, live, status, health),
-        *(api_models, chat_completions),
+        *(api_models, chat_completions, api_chats, api_messages),
     ):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)

@@ -24,7 +24,7 @@ class Sampling:
     temperature: 0 takes the likeliest token always; top_k: 0 means all tokens;
     top_p: 1.0 and min_p: 0.0 switch that filter off; repetition_penalty: 1.0 is none, applied to
     tokens among the last `repetition_window`; seed: None draws a fresh one; frequency_penalty is
-    taken from a token's logit for each time that it is in the answer already, presence_penalty once.
+    taken from a token's logit each time it is in the answer already, presence_penalty once.
     """
 
     temperature: float = 0.7

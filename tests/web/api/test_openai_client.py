@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import openai
@@ -61,7 +62,7 @@ async def test_a_long_chat_is_read_from_the_cache(client: AsyncOpenAI) -> None:
         assert answer.usage.prompt_tokens_details is not None
         cached.append((answer.usage.prompt_tokens_details.cached_tokens, answer.usage))
         messages += [{"role": "assistant", "content": answer.choices[0].message.content}, *HELLO]
-    for (_, before), (tokens, usage) in zip(cached, cached[1:], strict=False):
+    for (_, before), (tokens, usage) in pairwise(cached):
         assert tokens is not None
         assert tokens >= before.prompt_tokens + before.completion_tokens - 1
         assert tokens < usage.prompt_tokens

@@ -45,7 +45,14 @@ from app.web import (
     trash,
     uploads,
 )
-from app.web.api import chat_completions, failures
+from app.web.api import (
+    chat_completions,
+    completions,
+    embeddings,
+    failures,
+    ollama_answers,
+    ollama_models,
+)
 from app.web.api import chats as api_chats
 from app.web.api import messages as api_messages
 from app.web.api import models as api_models
@@ -73,7 +80,8 @@ def create_app(settings: Settings) -> Quart:
     for screen in (
         *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
         *(models, model_settings, models_live, uploads, live, status, health),
-        *(api_models, chat_completions, api_chats, api_messages),
+        *(api_models, chat_completions, completions, embeddings),
+        *(ollama_answers, ollama_models, api_chats, api_messages),
     ):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)

@@ -212,6 +212,9 @@ class Worker:
                 how = await runner.how_it_ended()
                 log.error("The runner of %s ended %s.", self.name, how)
                 self._serving.bury(how)
+        except Exception:
+            self._serving.bury("because of an error inside Wick")
+            raise
         finally:
             self._serving.runner = None
             await runner.kill()

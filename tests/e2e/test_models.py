@@ -26,7 +26,7 @@ NO_RETRIES = {"PIP_CONFIG_FILE": "/dev/null", "PIP_RETRIES": "0", "PIP_EXTRA_IND
 
 async def test_the_chosen_model_answers(server: Server, meet: Meet) -> None:
     chat = await (await meet(server)).open()
-    labels = await chat.model.get_by_role("option").all_text_contents()
+    labels = await chat.model.locator("> option").all_text_contents()
     assert [label.partition(" · ")[0] for label in labels] == ["SmolLM2 135M Instruct", "Tiny"]
     await expect(chat.model).to_have_value(SMOLLM2)
     await chat.ask("Hello", TINY)

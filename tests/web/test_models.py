@@ -17,6 +17,7 @@ from app.chats.asking import Prompt
 from app.config import Settings
 from app.errors import ModelNotFound
 from app.factory import create_app
+from app.models import memory
 from app.models.origins import Origin, Origins
 from app.models.shelf import Shelf
 from app.web.state import State
@@ -117,6 +118,11 @@ async def test_load_and_unload(app: Quart, client: Client) -> None:
     assert answer.status_code == 204
     await until(lambda: worker_state(app) == "ready")
     assert "Ready" in await text_of(await client.get("/models", headers=OWN))
+    report = await (await client.get("/models/report", headers=OWN)).get_json()
+    told = report["models"][0]
+    assert (told["name"], told["state"], told["line"]) == ("tiny", "ready", "Ready")
+    assert told["memory"] > memory.OVERHEAD
+    assert report["budget"] == memory.budget(here(app).settings)
     answer = await client.post("/models/tiny/unload", headers=TERMINAL)
     assert answer.status_code == 204
     await until(lambda: worker_state(app) == "idle")

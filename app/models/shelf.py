@@ -190,6 +190,11 @@ class Shelf:
             )
         return name
 
+    def check_room(self, size: int) -> None:
+        """Raises DiskFull unless `size` more bytes have room beside the models."""
+        there = next(folder for folder in (self.root, *self.root.parents) if folder.is_dir())
+        check_room(there, size)
+
     @contextmanager
     def incoming(self, size: int) -> Iterator[Path]:
         """A hidden folder on the shelf's own disk, with room for `size` bytes, gone afterwards."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,9 +56,14 @@ class Pull:
 
 
 class Pulls:
-    """One pull per name at a time, each a task. `listeners` hear of every step."""
+    """One pull per name at a time, each a task. `listeners` hear of every step.
 
-    def __init__(self, shelf: Shelf) -> None:
+    is_public: the wishes may be those of people elsewhere, who are to reach nothing by this machine
+    that they could not reach themselves.
+    """
+
+    def __init__(self, shelf: Shelf, *, is_public: bool = False) -> None:
+        self._is_public = is_public
         self._shelf = shelf
         self.origins = Origins(shelf.root)
         self._pulls: dict[str, Pull] = {}
@@ -77,7 +82,7 @@ class Pulls:
 
         Raises PullRefused for a source that is wrong and a name that is taken.
         """
-        order = sources.order(text, self._shelf, name)
+        order = replace(sources.order(text, self._shelf, name), is_public=self._is_public)
         running = self._pulls.get(order.name)
         if running is not None and running.is_running:
             if running.source == order.source and not running.is_cancelled:

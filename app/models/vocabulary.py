@@ -15,6 +15,7 @@ from tokenizers.models import BPE
 
 from app.errors import ModelFileError
 from app.models import pretokenizers
+from app.models.fitness import MAX_MERGES, MAX_TOKEN_BYTES
 from app.models.gguf_header import Header
 
 FILE: Final = "vocabulary.json"
@@ -186,16 +187,22 @@ def merges_from_scores(ids: dict[str, int], scores: tuple[float, ...]) -> list[t
     """The merges that SentencePiece's greedy choice by score amounts to, best first.
 
     As transformers derives them (`generate_merges`): every way to put a token together from two
-    others, by the score of the whole, then by the lengths of the parts.
+    others, by the score of the whole, then by the lengths of the parts. Raises ValueError for a
+    vocabulary that is made to have too many.
     """
+    kept = {token: token for token in ids}  # its parts are the very strings, and not copies
+    room = MAX_TOKEN_BYTES
     found: list[tuple[float, int, int, str, str]] = []
     for token, index in ids.items():
         pairs = [
-            (token[:cut], token[cut:])
+            (left, right)
             for cut in range(1, len(token))
-            if token[:cut] in ids and token[cut:] in ids
+            if (left := kept.get(token[:cut])) and (right := kept.get(token[cut:]))
         ]
         pairs.sort(key=lambda pair: (ids[pair[0]], ids[pair[1]]))
         found += [(scores[index], len(left), len(right), left, right) for left, right in pairs]
+        room -= len(pairs) * len(token)
+        if len(found) > MAX_MERGES or room < 0:
+            raise ValueError("its tokens can be put together in too many ways")
     found.sort(key=lambda merge: merge[:3], reverse=True)
     return [(left, right) for *_, left, right in found]

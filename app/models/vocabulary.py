@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -21,6 +22,7 @@ from app.models.gguf_header import Header
 FILE: Final = "vocabulary.json"
 SPACE: Final = "▁"
 """What stands for a space in SentencePiece tokens."""
+BEGIN_OF_TEXT: Final = "<|begin_of_text|>"
 MARKER: Final = re.compile(r"<.+>|\[[A-Z_/]+\]|<\|.*", re.DOTALL)
 """How tokens look that mark structure, not text."""
 END_NAMES: Final = frozenset(
@@ -87,7 +89,7 @@ def read_vocabulary(header: Header) -> Vocabulary:
     kinds = [int(kind) for kind in header.numbers("tokenizer.ggml.token_type") or ()]
     bos, eos = (header.integer(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos"))
     specials = _specials(tokens, kinds, {bos, eos} - {None})
-    byte_level = pretokenizers.style(header.text("tokenizer.ggml.pre")) if model == "gpt2" else None
+    byte_level = _style(header, tokens) if model == "gpt2" else None
     default_bos = byte_level.bos if byte_level else True
     return Vocabulary(
         model=model,
@@ -136,7 +138,7 @@ def build_tokenizer(header: Header, vocabulary: Vocabulary) -> FastTokenizer:
             ids.setdefault(token, index)
     try:
         if vocabulary.model == "gpt2":
-            fast = _byte_level(header, ids)
+            fast = _byte_level(header, vocabulary.tokens, ids)
         else:
             fast = _sentencepiece(header, vocabulary, ids)
     except Exception as error:  # `tokenizers` raises bare exceptions
@@ -155,8 +157,14 @@ def _stored(vocabulary: Vocabulary, index: int) -> str:
     return token.replace(" ", SPACE) if vocabulary.model == "llama" else token
 
 
-def _byte_level(header: Header, ids: dict[str, int]) -> FastTokenizer:
-    style = pretokenizers.style(header.text("tokenizer.ggml.pre"))
+def _style(header: Header, tokens: Collection[str]) -> pretokenizers.Style:
+    """The first files of Llama 3 did not name it, but their vocabulary is like no other."""
+    usual = "llama-bpe" if BEGIN_OF_TEXT in tokens else None
+    return pretokenizers.style(header.text("tokenizer.ggml.pre") or usual)
+
+
+def _byte_level(header: Header, tokens: Collection[str], ids: dict[str, int]) -> FastTokenizer:
+    style = _style(header, tokens)
     merges: list[tuple[str, str]] = []
     for merge in header.strings("tokenizer.ggml.merges") or ():
         text = merge.decode()

@@ -1,4 +1,4 @@
-"""A load as a person sees it: slow, then failing. Served by the test itself, which sets the pace."""
+"""A load as a person sees it: slow, then failing. The test serves, and sets the pace."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from app.cli.serve import _asgi
 from app.config import Settings
 from app.errors import ModelLoadError
 from app.factory import close, create_app
+from app.inference import backoff
 from app.inference.runner_process import RunnerOptions, RunnerProcess
 from app.models.model import Model
 from tests.e2e.conftest import TINY, Meet
@@ -37,6 +38,7 @@ new MutationObserver(() => {
 def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     """What every load hears, one after the other: how far it is, or why it fails. 1: it is done."""
     told: Steps = asyncio.Queue()
+    monkeypatch.setattr(backoff, "FIRST", backoff.LONGEST)
     usual = RunnerProcess.start
 
     async def start(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 
@@ -95,6 +96,12 @@ def remove_model(args: argparse.Namespace, settings: Settings) -> int:
         shelf.remove(args.name)
     print(f"{args.name} is removed.")
     return 0
+
+
+def tell_server(settings: Settings, name: str) -> None:
+    """That a model has come; a server that cannot be told sees it with its next look."""
+    with contextlib.suppress(PeerError):
+        _send(settings, "POST", name, "/arrived")
 
 
 class _NoServer(PeerError):

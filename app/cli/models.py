@@ -90,7 +90,7 @@ def pull_model(args: argparse.Namespace, settings: Settings) -> int:
         if not isinstance(order.spec, LocalSpec):
             print("Stopped. The same command goes on where this one was.", file=sys.stderr)
         raise
-    return _installed(model)
+    return _installed(settings, model)
 
 
 def import_model(args: argparse.Namespace, settings: Settings) -> int:
@@ -98,13 +98,14 @@ def import_model(args: argparse.Namespace, settings: Settings) -> int:
     order = sources.local_order(args.source, shelf, args.name)
     with shown_progress() as report:
         model = asyncio.run(sources.pull(order, shelf, report))
-    return _installed(model)
+    return _installed(settings, model)
 
 
 def _add_name(action: argparse.ArgumentParser) -> None:
     action.add_argument("--name", help="its name on the shelf (made from the file's by default)")
 
 
-def _installed(model: Model) -> int:
+def _installed(settings: Settings, model: Model) -> int:
+    model_life.tell_server(settings, model.name)
     print(f"{model.title} is on the shelf as {model.name}.")
     return 0

@@ -62,6 +62,14 @@ async def make_default(name: str) -> Response:
     return Response(status=DONE)
 
 
+@blueprint.post("/models/<name>/arrived")
+async def arrived(name: str) -> Response:
+    """A command has put it on the shelf: whoever looks sees it."""
+    await _existing(name)
+    state().hub.models_changed()
+    return Response(status=DONE)
+
+
 @blueprint.get("/models/<name>/remove")
 async def ask_to_remove(name: str) -> str:
     """Asks once more. A damaged model has no title and no size."""

@@ -26,20 +26,18 @@ form.addEventListener("submit", (event) => {
   event.stopImmediatePropagation();
 }, true);
 
-// A new list of models leaves the choice alone; that a chosen one has gone is said, not mended.
-let chosen = document.getElementById("model").value;
-document.addEventListener("change", (event) => {
-  if (event.target.id === "model") chosen = event.target.value;
-});
+// A new list of models leaves the choice alone.
+const picker = () => document.getElementById("model");
+let chosen = picker().value;
+document.addEventListener("change", ({ target }) => { if (target.id === "model") chosen = target.value; });
 document.addEventListener("htmx:ws:after:message:incoming", () => {
-  const model = document.getElementById("model");
-  if (chosen && model.value !== chosen) {
-    if (![...model.options].some((one) => one.value === chosen)) {
-      model.add(new Option(`${chosen} · no longer there`, chosen));
-    }
-    model.value = chosen;
-  }
-  chosen = model.value;
+  if ([...picker().options].some((one) => one.value === chosen)) picker().value = chosen;
+  chosen = picker().value;
+});
+document.addEventListener("click", ({ target }) => {
+  if (!target.dataset.chooses) return;
+  picker().value = target.dataset.chooses;
+  picker().dispatchEvent(new Event("change", { bubbles: true }));
 });
 
 document.addEventListener("htmx:ws:after:message:incoming", () => {

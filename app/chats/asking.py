@@ -271,7 +271,12 @@ class Asking:
             )
         if not name:
             raise ModelNotFound("There is no model to answer yet.")
-        return effective(self._settings, self._shelf.get(name))
+        try:
+            return effective(self._settings, self._shelf.get(name))
+        except ModelNotFound as error:
+            raise ModelNotFound(
+                f"“{name}” is not on this machine. Get it first, or choose another model."
+            ) from error
 
 
 async def _save(

@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from app.errors import ModelError, PullError, PullRefused, WickError
 from app.models import sources
+from app.models.catalogue import find
 from app.models.model import Model
+from app.models.origins import Origins
 from app.models.progress import PullProgress
 from app.models.shelf import Shelf, name_for
 from app.models.sources import Order
@@ -58,6 +60,7 @@ class Pulls:
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
+        self.origins = Origins(shelf.root)
         self._pulls: dict[str, Pull] = {}
         self.listeners: list[Callable[[], None]] = []
 
@@ -90,6 +93,21 @@ class Pulls:
         if pull is None or not pull.text:
             raise PullRefused(f"There is nothing named “{name}” to fetch again.")
         return self.start(pull.text, pull.name)
+
+    def bring(self, name: str) -> Pull:
+        """Get a model by the name it has or had: again what failed, or from where it came.
+
+        Raises PullRefused or PullError when nothing is known of it.
+        """
+        pull = self.get(name)
+        if pull is not None and not pull.is_running:
+            return self.retry(name)
+        origin = self.origins.find(name)
+        if origin is None:
+            return self.start(find(name).name)
+        if not origin.text:
+            raise PullRefused(f"{origin.title} came from a file that was sent. Send it again.")
+        return self.start(origin.text, name)
 
     def try_start(self, name: str) -> None:
         """As `start` for a name of the catalogue, but what is wrong shows as a failed pull."""

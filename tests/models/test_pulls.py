@@ -12,6 +12,8 @@ import pytest
 
 from app.errors import ModelError, PullError, PullRefused
 from app.models.model import Model
+from app.models.origins import FOLDER as ORIGINS
+from app.models.origins import Origin
 from app.models.partial import PARTIAL
 from app.models.progress import PullProgress
 from app.models.pulls import Pull, Pulls
@@ -54,7 +56,7 @@ async def pieces(data: bytes, size: int = 10_000) -> AsyncIterator[bytes]:
 
 
 def names(shelf: Shelf) -> list[str]:
-    return sorted(path.name for path in shelf.root.iterdir())
+    return sorted(p.name for p in shelf.root.iterdir() if p.name != ORIGINS)
 
 
 async def half_way(pulls: Pulls, server: Stub, text: str) -> Pull:
@@ -82,6 +84,20 @@ async def test_a_pull_from_the_web(pulls: Pulls, shelf: Shelf, server: Stub) -> 
     assert (pull.error, pulls.all()) == (None, [])
     assert shelf.get("my-tiny").title == "Tiny"
     assert names(shelf) == ["my-tiny"]
+    # What was removed comes back by its name alone, from where it was.
+    shelf.remove("my-tiny")
+    assert (await ended(pulls.bring("my-tiny"))).text == f"{server.url}{PATH}?token=1"
+    assert names(shelf) == ["my-tiny"]
+    kept = shelf.root / ORIGINS / "my-tiny.json"
+    assert kept.stat().st_mode & 0o077 == 0
+    for damage in ("", "[]", '{"text": 1}', "\udcff"):
+        kept.write_text(damage, errors="surrogateescape")
+        assert pulls.origins.find("my-tiny") is None
+    assert pulls.origins.find("../my-tiny") is None
+    pulls.origins.keep("sent", Origin("", "Sent", 1))
+    for name, sentence in (("sent", "Send it again"), ("my-tiny", "knows no source")):
+        with pytest.raises(PullError, match=sentence):
+            pulls.bring(name)
     assert list(dict.fromkeys(stages)) == ["downloading", "installing"]
 
 

@@ -13,8 +13,11 @@ import pytest
 from quart import Quart
 from quart.typing import TestClientProtocol as Client
 
+from app.chats.asking import Prompt
 from app.config import Settings
+from app.errors import ModelNotFound
 from app.factory import create_app
+from app.models.origins import Origin, Origins
 from app.models.shelf import Shelf
 from app.web.state import State
 from tests.tiny_gguf import write_tiny_gguf
@@ -285,3 +288,38 @@ async def test_everybody_who_looks_hears_of_a_change(app: Quart, client: Client)
                 assert "Default" in frame
                 assert 'id="card-tiny"' in frame
                 assert "source-fields" not in frame  # nobody's typing is touched
+
+
+async def test_a_chat_keeps_a_model_that_has_gone_and_says_how_to_go_on(
+    app: Quart, client: Client, tiny: Path
+) -> None:
+    state, chat_id = here(app), "c" * 16
+    state.shelf.install(tiny / "tiny.gguf", "another", title="Another")
+    Origins(state.shelf.root).keep("lost", Origin("hf:a/b/lost.gguf", "Lost & found", 9 << 20))
+    await state.asking.submit(Prompt(1, chat_id, "Hello", "c1" * 8, "another"))
+    await until(lambda: state.hub.stream_of_chat(chat_id) is None)
+    for name, label, button in (
+        ("lost", "Lost &amp; found · needs download", "/models/lost/pull"),
+        ("smollm2-360m", "SmolLM2 360M Instruct · needs download", "/models/smollm2-360m/pull"),
+        ("gpt-of-others", "gpt-of-others · not on this machine", 'href="/models"'),
+    ):
+        path = f"/chats/{chat_id}/model"
+        assert (await client.post(path, headers=PAGE, form={"model": name})).status_code == 204
+        html = await text_of(await client.get(f"/chats/{chat_id}", headers=OWN))
+        assert f'value="{name}" selected>{label}<' in html
+        missing = html[html.index('id="missing"') :].partition("<form")[0]
+        assert button in missing
+        assert 'data-chooses="tiny">Go on with Tiny<' in missing or "another" in missing
+        with pytest.raises(ModelNotFound, match="is not on this machine"):
+            await state.asking.submit(Prompt(1, chat_id, "Hello", "c2" * 8, name))
+
+
+async def test_only_what_fits_the_memory_is_to_be_had(settings: Settings) -> None:
+    app = create_app(replace(settings, model_memory_mb=1000))
+    async with app.test_app():
+        html = await text_of(await app.test_client().get("/", headers=OWN))
+    picker = html[html.index('<select id="model"') :].partition("</select>")[0]
+    assert 'value="tiny" selected' in picker
+    assert picker.count("needs download") == 3
+    assert 'label="To be had"' in picker
+    assert "llama-3-8b" not in picker

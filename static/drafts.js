@@ -1,15 +1,31 @@
-// What is written but not sent survives a reload, in the chats that were written in last.
+// What is written but not sent survives a reload: in the chats that were written in last, and where
+// a sent message is being written anew.
 
-const form = document.getElementById("composer");
-const area = document.getElementById("message");
+const composer = document.getElementById("message");
 const drafts = () => new Map(JSON.parse(localStorage.drafts ?? "[]"));
-const place = () => (location.pathname === "/" ? "/" : form.dataset.address);
+const place = ({ dataset, form }) =>
+  dataset.draft ?? (location.pathname === "/" ? "/" : form.dataset.address);
 
-area.addEventListener("input", () => {
+function keep(area, text = area.value) {
   const all = drafts();
-  all.delete(place());
-  if (area.value.trim()) all.set(place(), area.value);
+  all.delete(place(area));
+  if (text.trim() && text !== area.defaultValue) all.set(place(area), text);
   localStorage.drafts = JSON.stringify([...all].slice(-20));
+}
+function restore(area) {
+  area.value = drafts().get(place(area)) ?? area.value;
+  area.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+restore(composer);
+document.addEventListener("input", ({ target }) => {
+  if (target === composer || target.dataset.draft) keep(target);
 });
-area.value ||= drafts().get(place()) ?? "";
-area.dispatchEvent(new Event("input"));
+document.addEventListener("focusin", ({ target }) => { if (target.dataset.draft) restore(target); });
+document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
+  const area = ctx.sourceElement.querySelector("[data-draft]");
+  if (area && ctx.response.status < 400) keep(area, "");
+});
+document.addEventListener("DOMContentLoaded", () => { // htmx is there
+  for (const key of drafts().keys()) document.querySelector(`[data-edits="${key}"]`)?.click();
+});

@@ -1,17 +1,11 @@
 // The log stays at its end while an answer grows, until the person scrolls up. Then it stays put,
-// whatever comes above or below, and a button leads back.
+// whatever comes above or below, until they send something or a button leads them back.
 
-const box = document.getElementById("scroll");
-const log = document.getElementById("log");
-const end = document.getElementById("end");
-const newest = () => Number([...log.querySelectorAll("[data-role=user]")].at(-1)?.id.slice(1) ?? 0);
+const [box, log, end] = ["scroll", "log", "end"].map((id) => document.getElementById(id));
 const toEnd = () => { box.scrollTop = box.scrollHeight; };
-let [follows, top, asked] = [true, 0, newest()];
+const follow = (yes) => { end.hidden = follows = yes; };
+let [follows, top] = [true, 0];
 let anchor, place; // the message that is read, and where it stands
-
-function follow(yes) {
-  end.hidden = follows = yes;
-}
 
 // Only going up is leaving: the log may have grown since it was scrolled to what was its end.
 box.addEventListener("scroll", () => {
@@ -19,7 +13,9 @@ box.addEventListener("scroll", () => {
   else if (box.scrollTop < top) follow(false);
   top = box.scrollTop;
 }, { passive: true });
-
+document.addEventListener("submit", ({ target }) => {
+  if (target.matches("#composer, .edit")) follow(true);
+});
 end.addEventListener("click", () => {
   follow(true);
   toEnd();
@@ -32,11 +28,8 @@ document.addEventListener("htmx:ws:before:message:incoming", () => {
   anchor = messages.find((message) => message.getBoundingClientRect().bottom > edge)?.id;
   place = anchor && document.getElementById(anchor).getBoundingClientRect().top;
 });
-
 new ResizeObserver(() => { if (follows) toEnd(); }).observe(log);
 new MutationObserver(() => {
-  if (newest() > asked) follow(true);
-  asked = Math.max(asked, newest());
   const same = anchor && document.getElementById(anchor);
   if (follows) toEnd();
   else if (same) box.scrollTop += same.getBoundingClientRect().top - place;
@@ -50,7 +43,6 @@ document.addEventListener("htmx:ws:before:connection", ({ detail: { connection }
 
 // Who comes from the search looks at what was found.
 const sought = document.getElementById(location.hash.slice(1))?.closest(".message");
-if (sought) {
-  follow(false);
-  sought.scrollIntoView({ block: "center" });
-} else toEnd();
+if (sought) follow(false);
+if (sought) sought.scrollIntoView({ block: "center" });
+else toEnd();

@@ -126,8 +126,8 @@ async def test_the_theme_is_chosen_and_remembered(server: Server, meet: Meet) ->
     await chat.holds(f"() => {scheme}")
     await chat.page.goto(server.origin)
     await expect(chat.page.get_by_role("combobox", name="Theme")).to_have_value("dark")
-    colour = "meta[name=theme-color][media=all]"
-    await expect(chat.page.locator(colour)).to_have_attribute("content", "#1b1916")
+    colour = "meta[name=theme-color]"
+    await expect(chat.page.locator(colour)).to_have_attribute("content", "rgb(27, 25, 22)")
     await chat.page.emulate_media(media="print", color_scheme="dark")
     assert await chat.page.evaluate("getComputedStyle(document.body).colorScheme") == "light"
     await chat.page.emulate_media(media="screen", color_scheme="light")

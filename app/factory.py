@@ -38,6 +38,7 @@ from app.web import (
     model_settings,
     models,
     models_live,
+    models_report,
     pages,
     search,
     security,
@@ -67,7 +68,7 @@ def create_app(settings: Settings) -> Quart:
     security.protect(app, settings)
     for screen in (
         *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
-        *(models, model_settings, models_live, uploads, live, status, health),
+        *(models, model_settings, models_live, models_report, uploads, live, status, health),
     ):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)
@@ -77,7 +78,7 @@ def create_app(settings: Settings) -> Quart:
     @app.while_serving
     async def lifespan() -> AsyncGenerator[None, None]:
         shelf = Shelf(settings.models_dir)
-        hub, pulls = Hub(), Pulls(shelf)
+        hub, pulls = Hub(), Pulls(shelf, is_public=not settings.is_loopback)
         pulls.listeners.append(hub.models_changed)
         async with open_database(settings.database) as db:
             pool = Pool(settings, shelf, pulls)

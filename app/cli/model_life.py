@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import time
 
 import httpx
 
+from app.cli.model_progress import ShowLoad, shown_load
+from app.cli.model_report import Reported, read_report
 from app.config import Settings
-from app.errors import ModelNotFound, PeerError
+from app.errors import ModelLoadError, ModelNotFound, PeerError
 from app.models.shelf import NAME, Shelf
 
+LOOK_AGAIN = 0.2  # seconds
 PATIENCE = 60.0  # seconds; unloading writes the KV states of chats first
 
 
@@ -34,9 +39,34 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def load_model(args: argparse.Namespace, settings: Settings) -> int:
+    """Begins to load it, and shows how far that is until it is ready; Ctrl-C only looks away."""
     _ask(settings, args.name, "load")
-    print(f"{args.name} is being loaded.")
+    try:
+        with shown_load() as show:
+            ended = _until_loaded(url_of(settings), args.name, show)
+    except KeyboardInterrupt:
+        print(f"{args.name} goes on being loaded by the server.", file=sys.stderr)
+        raise
+    if ended is None:
+        print(f"{args.name} is being loaded.")
+    elif ended.state == "ready":
+        print(f"{args.name} is ready. It may take {ended.memory / 1e6:,.0f} MB of memory.")
+    else:
+        raise ModelLoadError(ended.error or f"{args.name} was unloaded before it was ready.")
     return 0
+
+
+def _until_loaded(url: str, name: str, show: ShowLoad) -> Reported | None:
+    """How it is once the load has ended; None if the server cannot tell."""
+    while True:
+        report = read_report(url)
+        if report is None or name not in report:
+            return None
+        now = report[name]
+        if now.state not in {"loading", "unloading"}:
+            return now
+        show(now.line, now.progress)
+        time.sleep(LOOK_AGAIN)
 
 
 def unload_model(args: argparse.Namespace, settings: Settings) -> int:
@@ -88,7 +118,7 @@ def _ask(settings: Settings, name: str, verb: str) -> None:
 def _send(settings: Settings, method: str, name: str, rest: str) -> None:
     if not NAME.fullmatch(name):
         raise ModelNotFound(f"There is no model named “{name}” on the shelf.")
-    url = _url(settings)
+    url = url_of(settings)
     try:
         response = httpx.request(
             method,
@@ -110,7 +140,7 @@ def _send(settings: Settings, method: str, name: str, rest: str) -> None:
         raise PeerError(_sentence(response, url))
 
 
-def _url(settings: Settings) -> str:
+def url_of(settings: Settings) -> str:
     """Where the server can be asked; one that listens everywhere is here, too."""
     everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - it binds nothing
     if settings.host in everywhere:

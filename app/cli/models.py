@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import Mapping
 
 from rich.console import Console
 
 from app.cli import model_life
 from app.cli.model_progress import shown_progress
+from app.cli.model_report import Reported, read_report
 from app.cli.model_tables import catalogue_table, shelf_table
 from app.config import Settings
-from app.models import sources
+from app.models import memory, sources
 from app.models.catalogue import CATALOGUE
 from app.models.model import Model
 from app.models.shelf import Shelf
@@ -52,7 +54,9 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
         print(f"{sentence} To remove it: wick models remove {name}")
     if models:
         default = shelf.default() or settings.default_model
-        console.print(shelf_table(models, settings, default))
+        report = read_report(model_life.url_of(settings))
+        console.print(shelf_table(models, settings, default, report))
+        print(_memory(settings, report))
         if any(model.name == default for model in models):
             print("* The default: new chats begin with it.")
         print("More models: wick models catalogue")
@@ -60,6 +64,14 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
         print("There are no models on the shelf yet. These can be had by wick models pull NAME:")
         console.print(catalogue_table(CATALOGUE.values()))
     return 0
+
+
+def _memory(settings: Settings, report: Mapping[str, Reported] | None) -> str:
+    there = f"{memory.budget(settings) / 1e6:,.0f} MB of the {memory.there() / 1e6:,.0f} MB here"
+    if report is None:
+        return f"Models may use {there}. No Wick is running, so none is loaded."
+    held = sum(model.memory for model in report.values())
+    return f"Models may use {there}; {held / 1e6:,.0f} MB are set aside for those that are loaded."
 
 
 def list_catalogue(args: argparse.Namespace, settings: Settings) -> int:

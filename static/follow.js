@@ -4,8 +4,7 @@
 const [box, log, end] = ["scroll", "log", "end"].map((id) => document.getElementById(id));
 const toEnd = () => { box.scrollTop = box.scrollHeight; };
 const follow = (yes) => { end.hidden = follows = yes; };
-let [follows, top] = [true, 0];
-let anchor, place; // the message that is read, and where it stands
+let [follows, top, anchor, place] = [true, 0]; // anchor: the message that is read, and where it stands
 
 // Only going up is leaving: the log may have grown since it was scrolled to what was its end.
 box.addEventListener("scroll", () => {
@@ -13,14 +12,8 @@ box.addEventListener("scroll", () => {
   else if (box.scrollTop < top) follow(false);
   top = box.scrollTop;
 }, { passive: true });
-document.addEventListener("submit", ({ target }) => {
-  if (target.matches("#composer, .edit")) follow(true);
-});
-end.addEventListener("click", () => {
-  follow(true);
-  toEnd();
-  box.focus();
-});
+document.addEventListener("submit", ({ target }) => follow(follows || target.matches("#composer, .edit")));
+end.addEventListener("click", () => { follow(true); toEnd(); box.focus(); });
 
 document.addEventListener("htmx:ws:before:message:incoming", () => {
   const edge = box.getBoundingClientRect().top;
@@ -43,6 +36,5 @@ document.addEventListener("htmx:ws:before:connection", ({ detail: { connection }
 
 // Who comes from the search looks at what was found.
 const sought = document.getElementById(location.hash.slice(1))?.closest(".message");
-if (sought) follow(false);
-if (sought) sought.scrollIntoView({ block: "center" });
-else toEnd();
+follow(!sought);
+sought?.scrollIntoView({ block: "center" });

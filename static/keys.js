@@ -1,5 +1,4 @@
-// A key does what the last button or field on the page that carries it as `data-key` does: never
-// while a person types or a dialog is open, and not at all when it is switched off in the sheet.
+// A key does what the last button or field that carries it as `data-key` does, unless somebody types.
 
 const [sheet, letters] = ["keys", "letters"].map((id) => document.getElementById(id));
 const STEPS = { j: 1, k: -1 }; // from chat to chat

@@ -1,5 +1,4 @@
-// What is edited where it stands, a message or the name of a chat, is left as it was by Escape and
-// by its button for that.
+// What is edited where it stands is left as it was by Escape, and by its button for that.
 
 document.addEventListener("keydown", (event) => {
   const form = event.target.closest?.("form:has([data-leave])");

@@ -1,4 +1,4 @@
-// The model picker: a new list of models leaves the choice alone.
+// The model picker: a new list of models leaves the choice alone, and a button may choose.
 
 const picker = () => document.getElementById("model");
 let chosen = picker().value;
@@ -7,8 +7,8 @@ document.addEventListener("htmx:ws:after:message:incoming", () => {
   if ([...picker().options].some((one) => one.value === chosen)) picker().value = chosen;
   chosen = picker().value;
 });
-document.addEventListener("click", ({ target }) => {
-  if (!target.dataset.chooses) return;
-  picker().value = target.dataset.chooses;
+document.addEventListener("click", ({ target: { dataset } }) => {
+  if (!dataset.chooses) return;
+  picker().value = dataset.chooses;
   picker().dispatchEvent(new Event("change", { bubbles: true }));
 });

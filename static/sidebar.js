@@ -2,7 +2,6 @@
 
 const chats = document.getElementById("chats");
 const menu = document.getElementById("chat-menu"); // one for all rows, so news do not close it
-
 chats.addEventListener("click", ({ target }) => {
   const row = target.closest("[popovertarget]")?.getBoundingClientRect();
   if (!row) return;
@@ -12,8 +11,8 @@ chats.addEventListener("click", ({ target }) => {
 menu.addEventListener("click", ({ target }) => { if (target.closest("a")) menu.hidePopover(); });
 chats.addEventListener("focusout", ({ target, relatedTarget }) => {
   const form = target.closest("form");
-  const isLeft = form?.isConnected && relatedTarget && !form.contains(relatedTarget);
-  if (isLeft) form.querySelector("[data-leave]").click();
+  if (!relatedTarget || !form?.isConnected || form.contains(relatedTarget)) return;
+  form.querySelector("[data-leave]").click();
 });
 
 // A page of older chats may arrive after one of them has moved to the top.

@@ -251,7 +251,7 @@ def parse(data: str | bytes) -> dict[str, object]:
     """What a form sent. Raises ChatError when it is not that."""
     try:
         values = json.loads(data)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:  # TypeError: of an empty binary frame
         raise ChatError(NOT_UNDERSTOOD) from error
     if not isinstance(values, dict):
         raise ChatError(NOT_UNDERSTOOD)

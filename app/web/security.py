@@ -42,7 +42,7 @@ def is_allowed_host(host: str, settings: Settings) -> bool:
 
 def is_own_origin(headers: Headers, scheme: str) -> bool:
     """Whether the request comes from a page of this very server."""
-    return headers.get("Origin") == f"{scheme}://{headers.get('Host', '')}"
+    return headers.getlist("Origin") == [f"{scheme}://{headers.get('Host', '')}"]
 
 
 def protect(app: Quart, settings: Settings) -> None:

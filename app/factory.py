@@ -48,6 +48,7 @@ from app.web import (
     pages,
     people,
     proxies,
+    row_ids,
     search,
     security,
     status,
@@ -63,6 +64,8 @@ log = logging.getLogger(__name__)
 SERVICE_RESTART = 1012
 STOPPED = "Wick was stopped."
 SAVE_SECONDS = 1.0
+BODY_SECONDS = 30
+"""For a form to arrive. Uploads and imports have no end to hurry to, only pauses (uploads.py)."""
 GOODBYE_SECONDS = 0.3
 
 
@@ -71,6 +74,8 @@ def create_app(settings: Settings) -> Quart:
     app = Quart(__name__, static_folder=str(asset_dir("static")), template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 1 << 20
     app.config["RESPONSE_TIMEOUT"] = None
+    app.config["BODY_TIMEOUT"] = BODY_SECONDS
+    app.url_map.converters["int"] = row_ids.RowId
     app.request_class = exchange.Request
     app.asgi_http_class = uploads.PatientConnection
     compression.compress(app)

@@ -35,6 +35,7 @@ WickError
 │   └── LastOwner          without this person there would be no owner
 ├── StoreError             the database
 │   ├── DatabaseTooNew     written by a later version of Wick
+│   ├── DataFolderInUse    another process owns the folder with the chats
 │   └── DiskFull           there is no room left to write
 └── PeerError              a server that is measured beside Wick does not answer as it should
 """
@@ -198,6 +199,10 @@ class StoreError(WickError):
 
 class DatabaseTooNew(StoreError):
     pass
+
+
+class DataFolderInUse(StoreError):
+    status = 409
 
 
 class DiskFull(StoreError):

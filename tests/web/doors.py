@@ -44,6 +44,7 @@ class Visitor:
     def __init__(self, app: Quart) -> None:
         self.client = QuartClient(app)
         self.headers: dict[str, str] = dict(OWN)
+        self.user_id = 0
 
     async def ask(self, method: str, path: str, **given: Any) -> Any:
         headers = self.headers | given.pop("headers", {})

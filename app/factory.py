@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from quart import Quart, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
+from app import audit
 from app.accounts.keys import Keys
 from app.accounts.logins import Logins
 from app.accounts.people import People
@@ -93,6 +94,11 @@ def create_app(settings: Settings) -> Quart:
 
     behind = proxies.Proxies(app.asgi_app, settings.trusted_proxies)
     app.asgi_app = behind  # type: ignore[method-assign]
+
+    @app.while_serving
+    async def events() -> AsyncGenerator[None, None]:
+        with audit.kept_in(settings.data_dir):
+            yield
 
     @app.while_serving
     async def lifespan() -> AsyncGenerator[None, None]:

@@ -8,16 +8,16 @@ anything else runs.
 from __future__ import annotations
 
 import ipaddress
-import logging
 import re
 
 from quart import Quart, Response, abort, request, websocket
+from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.datastructures import Headers
 
+from app.audit import audit
 from app.config import Settings
 from app.web.state import state
 
-log = logging.getLogger(__name__)
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -51,19 +51,19 @@ def protect(app: Quart, settings: Settings) -> None:
     @app.before_request
     async def check_request() -> None:
         if not is_allowed_host(request.headers.get("Host", ""), settings):
-            _refuse("Host", request.headers)
+            _refuse("Host", request)
         if request.method not in SAFE_METHODS and not is_own_origin(
             request.headers, request.scheme
         ):
-            _refuse("Origin", request.headers)
+            _refuse("Origin", request)
 
     @app.before_websocket
     async def check_upgrade() -> None:
         scheme = {"ws": "http", "wss": "https"}.get(websocket.scheme, websocket.scheme)
         if not is_allowed_host(websocket.headers.get("Host", ""), settings):
-            _refuse("Host", websocket.headers)
+            _refuse("Host", websocket)
         if not is_own_origin(websocket.headers, scheme):
-            _refuse("Origin", websocket.headers)
+            _refuse("Origin", websocket)
         if state().is_closing:
             abort(503)
 
@@ -90,6 +90,7 @@ def protect(app: Quart, settings: Settings) -> None:
         return response
 
 
-def _refuse(header: str, headers: Headers) -> None:
-    log.warning("Refused a request with the %s %.200r.", header, headers.get(header, ""))
+def _refuse(header: str, asked: BaseRequestWebsocket) -> None:
+    value = asked.headers.get(header, "")
+    audit("refused", what=header, value=value, path=asked.path, address=asked.remote_addr)
     abort(403, f"This {header} is not allowed here.")

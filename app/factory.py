@@ -86,7 +86,10 @@ def create_app(settings: Settings) -> Quart:
             verbs = Chats(db, hub, asking)
             await verbs.recover()
             emptied = Trash(db, pool, hub)
-            watch = asyncio.create_task(emptied.keep_watch(), name="trash")
+            watches = [
+                asyncio.create_task(emptied.keep_watch(), name="trash"),
+                asyncio.create_task(pool.remotes.keep_watch(), name="servers"),
+            ]
             fragments = Fragments(asset_dir("templates"), asset_dir("static"))
             app.extensions["wick"] = State(
                 settings,
@@ -107,9 +110,10 @@ def create_app(settings: Settings) -> Quart:
             if settings.auto_pull and not shelf.models():
                 pulls.try_start(settings.default_model)
             yield
-            watch.cancel()
+            for watch in watches:
+                watch.cancel()
             await close(app)
-            await asyncio.gather(watch, return_exceptions=True)
+            await asyncio.gather(*watches, return_exceptions=True)
 
     return app
 

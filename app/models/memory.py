@@ -22,8 +22,12 @@ _OWN_CGROUP: Final = Path("/proc/self/cgroup")
 
 
 def context_length(model: Model, settings: Settings) -> int:
-    """Tokens of one context: what was chosen for the model, else for Wick, at most its own."""
-    chosen = model.settings.context_length or settings.context
+    """Tokens of one context: what was chosen for the model, else for Wick, at most its own.
+
+    The window of a model elsewhere costs nothing here, so WICK_CONTEXT does not bound it.
+    """
+    usual = settings.context if model.remote is None else model.context_length
+    chosen = model.settings.context_length or usual
     return max(1, min(chosen, model.context_length))
 
 
@@ -40,6 +44,8 @@ def needed(model: Model, context: int, slots: int) -> int:
 
 def wanted(model: Model, settings: Settings) -> int:
     """Bytes it takes with as many answers at once as fit the budget, or for one if none do."""
+    if model.remote is not None:
+        return 0
     context = context_length(model, settings)
     sizes = [needed(model, context, count) for count in range(slots(model, settings), 0, -1)]
     return next((size for size in sizes if size <= budget(settings)), sizes[-1])
@@ -80,6 +86,8 @@ def limits(cgroups: Path, own: Path) -> Iterator[int]:
 
 def check_fits(model: Model, settings: Settings, budget: int) -> None:
     """Raises ModelTooLarge when it could not be loaded even alone, for one answer at a time."""
+    if model.remote is not None:
+        return
     context = context_length(model, settings)
     least = needed(model, context, 1)
     if least > budget:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from app.models.upstream import Remote
+
 Role = Literal["system", "user", "assistant"]
 
 
@@ -52,7 +54,8 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One folder of the shelf: `model.gguf`, `tokenizer.json`, `model.json`.
+    """One folder of the shelf: `model.gguf`, `tokenizer.json`, `model.json`; or `remote.json` for
+    a model that other servers hold. Of such a one facts about weights are 0 or empty.
 
     parameters: number of weights; context_length: tokens it was trained for; size: bytes of
     `model.gguf`; digest: SHA-256 of the file that was imported, in hex; kv_bytes_per_token: memory
@@ -74,6 +77,7 @@ class Model:
     license: str | None = None
     sampling: Sampling = field(default_factory=Sampling)
     settings: ModelSettings = field(default_factory=ModelSettings)
+    remote: Remote | None = None
 
     @property
     def default_sampling(self) -> Sampling:

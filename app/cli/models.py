@@ -1,4 +1,4 @@
-"""`wick models`: list, import, pull and remove models."""
+"""`wick models`: list, import, pull, add and remove models."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 
 from rich.console import Console
 
-from app.cli import model_life
+from app.cli import model_life, remote_models
 from app.cli.model_progress import shown_progress
-from app.cli.model_tables import catalogue_table, shelf_table
+from app.cli.model_tables import catalogue_table, remote_table, shelf_table
 from app.config import Settings
 from app.models import sources
 from app.models.catalogue import CATALOGUE
@@ -41,6 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_name(action)
     action.set_defaults(func=import_model)
 
+    remote_models.add_actions(actions)
     model_life.add_actions(actions)
 
 
@@ -52,7 +53,11 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
         print(f"{sentence} To remove it: wick models remove {name}")
     if models:
         default = shelf.default() or settings.default_model
-        console.print(shelf_table(models, settings, default))
+        here = [model for model in models if model.remote is None]
+        if here:
+            console.print(shelf_table(here, settings, default))
+        if len(here) < len(models):
+            console.print(remote_table(models, default))
         if any(model.name == default for model in models):
             print("* The default: new chats begin with it.")
         print("More models: wick models catalogue")

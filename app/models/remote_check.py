@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -63,7 +64,7 @@ async def check(
     except (TimeoutError, httpx.TimeoutException):
         return Found(f"{upstream.host} has not answered within {seconds:g} seconds.")
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        return Found(f"{upstream.host} cannot be reached{_because(error)}.")
+        return Found(f"{upstream.host} cannot be reached{because(error)}.")
 
 
 async def _look(upstream: Upstream, client: httpx.AsyncClient, seconds: float) -> Found:
@@ -169,6 +170,7 @@ def complaint(body: bytes) -> str:
     return f": {text.rstrip('.')}" if text else ""
 
 
-def _because(error: Exception) -> str:
-    text = " ".join(str(error).split()).rstrip(".")
+def because(error: Exception) -> str:
+    """What a library says of a failure, to stand behind a sentence."""
+    text = re.sub(r"^\[Errno -?\d+\] ", "", " ".join(str(error).split())).rstrip(".")
     return f": {text[:LONGEST_COMPLAINT]}" if text else ""

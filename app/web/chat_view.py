@@ -18,7 +18,7 @@ from app.web import remote_facts
 from app.web.blocks import Blocks, Place
 from app.web.controls import controls_of
 from app.web.shelf_facts import arrival, readiness
-from app.web.shelf_view import default_model, leads_elsewhere
+from app.web.shelf_view import default_model
 from app.web.state import State
 from app.web.views import MessageView, Option, present
 from app.web.window import start_of_part
@@ -120,11 +120,11 @@ async def picker_options(here: State, chat: Chat | None) -> tuple[list[Option], 
         # Two of one title are told apart by their names.
         title = model.title if titles[model.title] == 1 else f"{model.title} ({model.name})"
         if model.remote is None:
-            label = f"{title} · {readiness(workers.get(model.name))}"
+            options.append(Option(model.name, f"{title} · {readiness(workers.get(model.name))}"))
         else:
-            seen = remote_facts.readiness(here.pool.remotes.status(model.name))
-            label = f"{title} · {remote_facts.where(model.remote)} · {seen}"
-        options.append(Option(model.name, label))
+            servers = here.pool.remotes.status(model.name)
+            label = f"{title} · {remote_facts.readiness(model.remote, servers)}"
+            options.append(Option(model.name, label, bool(model.remote.hosts_elsewhere)))
     names = {model.name for model in models}
     coming = [pull for pull in here.pulls.all() if pull.is_running and pull.name not in names]
     options += [Option(pull.name, f"{pull.title} · {arrival(pull.progress)}") for pull in coming]
@@ -140,15 +140,11 @@ async def models_ready(here: State) -> list[Option]:
     return [
         Option(
             model.name,
-            f"{model.title} · {remote_facts.where(model.remote)}" if model.remote else model.title,
+            f"{model.title}{remote_facts.where(model.remote)}" if model.remote else model.title,
+            bool(model.remote and model.remote.hosts_elsewhere),
         )
         for model in models
     ]
-
-
-async def models_elsewhere(here: State) -> bool:
-    """Whether there are models to which what is written leaves this machine."""
-    return leads_elsewhere(await asyncio.to_thread(here.shelf.models))
 
 
 async def models_offered(here: State) -> list[Source]:

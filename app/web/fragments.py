@@ -120,11 +120,6 @@ class Fragments:
     def remote_fields(self, *, oob: bool = False) -> str:
         return self.render("_remote_fields.html", key_prefix=KEY_PREFIX, oob=oob)
 
-    def promise(self, *, elsewhere: bool) -> str:
-        """The same for a chat that has not begun."""
-        inside = self.render("_promise.html", elsewhere=elsewhere)
-        return f'<div hx-swap-oob="innerHTML:#promise">{inside}</div>'
-
     def source_fields(self, *, takes_paths: bool, oob: bool = False) -> str:
         return self.render("_source_fields.html", takes_paths=takes_paths, oob=oob)
 

@@ -17,7 +17,7 @@ from app.errors import ChatError, WickError
 from app.store.lists import Cursor
 from app.web import sidebar
 from app.web.blocks import Blocks, Place
-from app.web.chat_view import ChatView, look_at, models_elsewhere, models_offered, picker_options
+from app.web.chat_view import ChatView, look_at, models_offered, picker_options
 from app.web.identity import current_user
 from app.web.sockets import serve_tab
 from app.web.state import State, state
@@ -51,7 +51,6 @@ class Tab:
     actions: tuple[bool, bool] = (False, False)
     gauge: Gauge | None = None
     options: list[Option] = field(default_factory=list)
-    promise: str = ""
     pulls: str = ""
 
     # Out.
@@ -206,10 +205,6 @@ class Tab:
         pulls = here.fragments.pulls(here.pulls.all(), await models_offered(here), oob=True)
         if pulls != self.pulls:
             frame, self.pulls = pulls, pulls
-        promise = here.fragments.promise(elsewhere=await models_elsewhere(here))
-        if promise != self.promise:
-            frame += promise
-            self.promise = promise
         before = {option.name: option for option in self.options}
         if [option.name for option in options] != list(before):
             frame += here.fragments.picker(self.chat_id, options, chosen, oob=True)

@@ -7,7 +7,7 @@ import secrets
 from quart import Blueprint, Response, request
 
 from app.web import sidebar
-from app.web.chat_view import look_at, models_elsewhere, models_offered, picker_options
+from app.web.chat_view import look_at, models_offered, picker_options
 from app.web.identity import current_user
 from app.web.sidebar import Place
 from app.web.state import state
@@ -52,7 +52,6 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
         messages=fragments.messages(seen.views, seen.divider, seen.earlier),
         picker=fragments.picker(chat_id, options, chosen),
         pulls=fragments.pulls(here.pulls.all(), await models_offered(here)),
-        elsewhere=await models_elsewhere(here),
         gauge=seen.gauge,
         actions=fragments.actions(
             chat_id=chat_id, is_running=seen.is_running, is_deleted=seen.is_deleted

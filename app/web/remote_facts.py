@@ -58,18 +58,19 @@ def health(servers: Sequence[ServerStatus]) -> str:
     return "down" if each == {"down"} else "unknown"
 
 
-def readiness(servers: Sequence[ServerStatus]) -> str:
-    """What choosing the model means, in a word."""
-    return {"ready": "ready", "down": "unreachable", "unknown": "not seen yet"}[health(servers)]
+def readiness(remote: Remote, servers: Sequence[ServerStatus]) -> str:
+    """For the picker: what choosing the model means."""
+    words = {"ready": "ready", "down": "unreachable", "unknown": "not seen yet"}
+    return words[health(servers)] + where(remote)
 
 
 def where(remote: Remote) -> str:
-    """For the picker: where what is written goes."""
+    """For lists of models: where what is written goes; empty when it stays here."""
     hosts = remote.hosts_elsewhere
     if not hosts:
-        return f"at {remote.upstreams[0].host}"
+        return ""
     more = f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""
-    return f"sent to {hosts[0]}{more}"
+    return f" · sent to {hosts[0]}{more}"
 
 
 def promise(remote: Remote) -> str:

@@ -145,7 +145,8 @@ def _ending(message: Message) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One line of the model picker."""
+    """One line of the model picker. leads_elsewhere: what is written to it leaves this machine."""
 
     name: str
     label: str
+    leads_elsewhere: bool = False

@@ -13,7 +13,7 @@ import httpx
 
 from app.config import Settings
 from app.inference.remote.wire import Complaint
-from app.models.remote_check import complaint, refusal
+from app.models.remote_check import because, complaint, refusal
 from app.models.upstream import Upstream
 
 Kind = Literal["down", "busy", "too_long", "wrong"]
@@ -121,11 +121,9 @@ def of_error(upstream: Upstream, error: httpx.HTTPError, patience: Patience) -> 
     host = upstream.host
     if isinstance(error, httpx.ConnectTimeout):
         return Fault("down", f"{host} has not taken a call within {patience.connect:g} seconds.")
-    words = " ".join(str(error).split()).rstrip(".")[:200]
-    because = f": {words}" if words else ""
     if isinstance(error, httpx.ConnectError):
-        return Fault("down", f"{host} cannot be reached{because}.")
-    return Fault("down", f"{host} broke off{because}.")
+        return Fault("down", f"{host} cannot be reached{because(error)}.")
+    return Fault("down", f"{host} broke off{because(error)}.")
 
 
 def retry_after(text: str | None) -> float | None:

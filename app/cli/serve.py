@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s"
     )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # servers are looked at all the time
     _check_address(settings)
     _check_folders(settings)
     asyncio.run(_serve(settings))

@@ -36,10 +36,30 @@ class Found:
     others: tuple[str, ...] = ()
 
 
-def client_for(upstream: Upstream) -> httpx.AsyncClient:
-    """No redirects, so that neither a key nor a chat ends up anywhere else. The proxies of the
-    environment are for other machines."""
-    return httpx.AsyncClient(follow_redirects=False, trust_env=not upstream.is_here)
+class Clients:
+    """HTTP clients, made when they are needed, since that takes a while; to be closed.
+
+    They follow no redirects, so that neither a key nor a chat ends up anywhere else. The proxies of
+    the environment are for other machines only.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[bool, httpx.AsyncClient] = {}
+
+    def of(self, upstream: Upstream) -> httpx.AsyncClient:
+        """For that server."""
+        is_here = upstream.is_here
+        if is_here not in self._made:
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
+            self._made[is_here] = httpx.AsyncClient(
+                follow_redirects=False, trust_env=not is_here, limits=limits
+            )
+        return self._made[is_here]
+
+    async def close(self) -> None:
+        made, self._made = self._made, {}
+        for client in made.values():
+            await client.aclose()
 
 
 def headers_for(upstream: Upstream) -> dict[str, str]:
@@ -50,21 +70,21 @@ def headers_for(upstream: Upstream) -> dict[str, str]:
 
 
 async def check(
-    upstream: Upstream, client: httpx.AsyncClient | None = None, seconds: float = SECONDS
+    upstream: Upstream, clients: Clients | None = None, seconds: float = SECONDS
 ) -> Found:
     """One look, that takes at most so many seconds. Never raises."""
     if trouble := key_trouble(upstream):
         return Found(trouble)
-    if client is None:
-        async with client_for(upstream) as own:
-            return await check(upstream, own, seconds)
+    own = Clients()
     try:
         async with asyncio.timeout(seconds):
-            return await _look(upstream, client, seconds)
+            return await _look(upstream, (clients or own).of(upstream), seconds)
     except (TimeoutError, httpx.TimeoutException):
         return Found(f"{upstream.host} has not answered within {seconds:g} seconds.")
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         return Found(f"{upstream.host} cannot be reached{because(error)}.")
+    finally:
+        await own.close()
 
 
 async def _look(upstream: Upstream, client: httpx.AsyncClient, seconds: float) -> Found:

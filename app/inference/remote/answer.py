@@ -11,10 +11,12 @@ import httpx
 
 from app.errors import PromptTooLong
 from app.inference.protocol import Cut, Event, Failed, Generate, Prefill, Waiting
+from app.inference.remote.asking import path_of, request_body
 from app.inference.remote.faults import Fault, Patience
 from app.inference.remote.reply import Reply
 from app.inference.remote.servers import Server, Servers
-from app.inference.remote.wire import request_body
+from app.inference.remote.sizes import Fitting
+from app.models.model import Turn
 from app.models.remote_check import key_trouble
 from app.models.upstream import Upstream
 
@@ -56,7 +58,7 @@ class RemoteAnswer:
         try:
             await self._answer()
         except PromptTooLong as error:
-            self._fail(str(error))
+            self._fail(str(error), error.status)
         except Exception:
             log.exception("An answer of another server failed.")
             self._fail("Something went wrong inside Wick.")
@@ -65,8 +67,8 @@ class RemoteAnswer:
         """It was cancelled, if it has not ended otherwise."""
         self._reply.end(self._reply.finished("cancelled"))
 
-    def _fail(self, message: str) -> None:
-        self._reply.end(Failed(self._command.id, message))
+    def _fail(self, message: str, status: int = 500) -> None:
+        self._reply.end(Failed(self._command.id, message, status))
 
     async def _answer(self) -> None:
         last: Fault | None = None
@@ -74,7 +76,8 @@ class RemoteAnswer:
             server = await self._servers.take(self._tried)
             if server is None:
                 if not await self._may_try_again():
-                    self._fail(str(last or "This model has no server any more."))
+                    message = str(last or "This model has no server any more.")
+                    self._fail(message, last.status if last else 503)
                     return
                 continue
             try:
@@ -86,7 +89,7 @@ class RemoteAnswer:
                     self._reply.end(Cut(self._command.id, str(fault)))
                     return
                 if fault.kind in {"wrong", "too_long"}:
-                    self._fail(str(fault))
+                    self._fail(str(fault), fault.status)
                     return
                 self._go_elsewhere(server, fault)
             finally:
@@ -122,7 +125,10 @@ class RemoteAnswer:
         try:
             await self._try(server)
         except Fault as fault:
+            may_shorten = self._command.may_drop and self._command.text is None
             if self._reply.has_begun or fault.kind not in {"too_long", "wrong"}:
+                raise
+            if fault.kind == "too_long" and not may_shorten:
                 raise
             if fault.kind == "too_long":
                 self._shorten(server, fault)
@@ -161,16 +167,24 @@ class RemoteAnswer:
             raise Fault("down", trouble)
         windows = (command.context, self._window, self._servers.window)
         window = min(window for window in windows if window)
-        fitting = server.sizes.cut(command.turns, command.opening, command.max_tokens, window)
+        fitting = self._fit(server, window)
         self._tell(Prefill(command.id, 0, fitting.prompt, 0, fitting.dropped))
         body = request_body(
             upstream, command, fitting.turns, fitting.max_tokens, is_plain=server.is_plain
         )
         self._reply.expect(fitting, window)
-        await self._reply.read(upstream, self._client(upstream), body)
+        client, url = self._client(upstream), upstream.url + path_of(command)
+        await self._reply.read(upstream, client, url, body)
         self._servers.is_up(server, note=server.note)
-        if self._reply.usage is not None and not command.opening:
+        if self._reply.usage is not None and not command.opening and command.text is None:
             server.sizes.learn(fitting.turns, self._reply.usage.prompt)
+
+    def _fit(self, server: Server, window: int) -> Fitting:
+        command = self._command
+        if command.text is not None:
+            return server.sizes.whole([Turn("user", command.text)], "", command.max_tokens, window)
+        fit = server.sizes.cut if command.may_drop else server.sizes.whole
+        return fit(command.turns, command.opening, command.max_tokens, window)
 
 
 def _cannot_go_on(upstream: Upstream, fault: Fault) -> Fault:

@@ -12,13 +12,14 @@ from typing import Any, Final, Literal
 import httpx
 
 from app.config import Settings
-from app.inference.remote.wire import Complaint
+from app.inference.remote.pieces import Complaint
 from app.models.remote_check import because, complaint, refusal
 from app.models.upstream import Upstream
 
 Kind = Literal["down", "busy", "too_long", "wrong"]
 """down: another server may do it; busy: this one may do it later; too_long: a shorter prompt may
 do; wrong: it will have nothing of this request as it is."""
+_STATUS: Final[dict[Kind, int]] = {"down": 502, "busy": 503, "too_long": 413, "wrong": 400}
 LONGEST_PAUSE: Final = 3600.0
 _TOO_LONG: Final = re.compile(
     r"context[ _](length|size|window)|maximum (context|prompt|input) length|exceed_context"
@@ -61,6 +62,11 @@ class Fault(Exception):
         self.pause = pause
         self.limit = limit
         self.asked = asked
+
+    @property
+    def status(self) -> int:
+        """For programs, as in HTTP."""
+        return _STATUS[self.kind]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ from app.inference.protocol import (
 from app.inference.remote import faults
 from app.inference.remote.faults import Fault, Patience
 from app.inference.remote.lines import Events, Garbage
+from app.inference.remote.pieces import DONE, Complaint, Piece, Usage, read_piece
 from app.inference.remote.sizes import Fitting
-from app.inference.remote.wire import DONE, Complaint, Piece, Usage, read_piece
 from app.models.remote_check import headers_for, some_of
 from app.models.upstream import Upstream
 
@@ -70,7 +70,11 @@ class Reply:
         self._finish = ""
 
     async def read(
-        self, upstream: Upstream, client: httpx.AsyncClient, body: Mapping[str, object]
+        self,
+        upstream: Upstream,
+        client: httpx.AsyncClient,
+        url: str,
+        body: Mapping[str, object],
     ) -> None:
         """Send the request and pass on what comes. It has ended well when this returns.
 
@@ -78,7 +82,7 @@ class Reply:
         """
         try:
             async with asyncio.timeout(self._patience.first) as limit:
-                await self._stream(upstream, client, body, limit)
+                await self._stream(upstream, client, url, body, limit)
         except (TimeoutError, Garbage, httpx.HTTPError) as error:
             if not self._finish:
                 raise self._fault(upstream, error) from error
@@ -88,12 +92,13 @@ class Reply:
         self,
         upstream: Upstream,
         client: httpx.AsyncClient,
+        url: str,
         body: Mapping[str, object],
         limit: asyncio.Timeout,
     ) -> None:
         async with client.stream(
             "POST",
-            f"{upstream.url}/chat/completions",
+            url,
             json=body,
             headers=headers_for(upstream) | {"Accept": "text/event-stream"},
             timeout=httpx.Timeout(None, connect=self._patience.connect),
@@ -103,7 +108,8 @@ class Reply:
                 raise faults.of_response(upstream, response, complaint)
             kind = response.headers.get("content-type", "").partition(";")[0].strip()
             if kind.lower() != "text/event-stream":
-                raise Garbage(f"is no stream but {kind[:40] or 'of no kind'}; is its address right")
+                what = kind[:40] or "something without a kind"
+                raise Garbage(f"is {what} and no stream, so its address may be wrong")
             events = Events()
             async for piece in response.aiter_raw():
                 for data in events.feed(piece):
@@ -149,7 +155,7 @@ class Reply:
             self._pieces += 1
             self._written += len(piece.text)
             patience = self._patience.between
-            self._emit(Delta(self._command.id, piece.text))
+            self._emit(Delta(self._command.id, piece.text, piece.tokens))
             if self._written > LONGEST_ANSWER:
                 raise Garbage("does not end")
         return patience

@@ -6,14 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-import httpx
-
 from app.inference.protocol import Cancel, Command, Event, Generate, Loaded, Quit
 from app.inference.remote.answer import RemoteAnswer
 from app.inference.remote.faults import Patience
 from app.inference.remote.servers import Servers
-from app.models.remote_check import client_for
-from app.models.upstream import Upstream
+from app.models.remote_check import Clients
 
 
 class RemoteRunner:
@@ -26,7 +23,7 @@ class RemoteRunner:
         self._patience = patience
         self._says: asyncio.Queue[Event | None] = asyncio.Queue()
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._clients: dict[bool, httpx.AsyncClient] = {}
+        self._clients = Clients()
         self._is_dead = False
         self.loaded = self._can_do()
         servers.listeners.append(self._look)
@@ -58,13 +55,11 @@ class RemoteRunner:
         """Close every connection now, and wait until that is done."""
         self._die()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        clients, self._clients = self._clients, {}
-        for client in clients.values():
-            await client.aclose()
+        await self._clients.close()
 
     def _begin(self, command: Generate) -> None:
         answer = RemoteAnswer(
-            command, self._servers, self._client, self._says.put_nowait, self._patience
+            command, self._servers, self._clients.of, self._says.put_nowait, self._patience
         )
         task = asyncio.create_task(answer.run(), name=f"remote answer {command.id}")
         self._tasks[command.id] = task
@@ -74,11 +69,6 @@ class RemoteRunner:
             answer.end()
 
         task.add_done_callback(ended)
-
-    def _client(self, upstream: Upstream) -> httpx.AsyncClient:
-        if upstream.is_here not in self._clients:
-            self._clients[upstream.is_here] = client_for(upstream)
-        return self._clients[upstream.is_here]
 
     def _die(self) -> None:
         if not self._is_dead:

@@ -58,6 +58,13 @@ class Sizes:
         left = window - prompt - min(SPARE, window // 8)
         return Fitting(kept, fitted.dropped, prompt, max(1, min(max_tokens, left)))
 
+    def whole(self, turns: Sequence[Turn], opening: str, max_tokens: int, window: int) -> Fitting:
+        """All of it: whether it fits is only estimated here, and the server knows."""
+        begun = [Turn("assistant", opening)] if opening else []
+        prompt = self.tokens([*turns, *begun])
+        left = max(window - prompt - min(SPARE, window // 8), reserve(max_tokens, window))
+        return Fitting(list(turns), 0, prompt, min(max_tokens, left))
+
     @property
     def _factor(self) -> float:
         return min(_MOST, max(_LEAST, self._rate.value or 1.0))

@@ -9,14 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-import httpx
-
 from app.errors import WickError
 from app.inference.remote.servers import Server, Servers, ServerStatus
 from app.models.model import Model
-from app.models.remote_check import check, client_for
+from app.models.remote_check import Clients, check
 from app.models.shelf import Shelf
-from app.models.upstream import Upstream
 
 log = logging.getLogger(__name__)
 CHECK_SECONDS: Final = 15.0
@@ -60,26 +57,27 @@ class Remotes:
 
     async def keep_watch(self) -> None:
         """Looks at all of them again and again until it is cancelled."""
-        async with contextlib.AsyncExitStack() as stack:
-            here = await stack.enter_async_context(client_for(_SOMEBODY_HERE))
-            elsewhere = await stack.enter_async_context(client_for(_SOMEBODY_ELSEWHERE))
+        clients = Clients()
+        try:
             while True:
                 self._poked.clear()
                 try:
-                    await self.look(here, elsewhere)
+                    await self.look(clients)
                 except WickError as error:
                     log.warning("The servers of models could not be looked at: %s", error)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._seconds):
                         await self._poked.wait()
+        finally:
+            await clients.close()
 
-    async def look(self, here: httpx.AsyncClient, elsewhere: httpx.AsyncClient) -> None:
+    async def look(self, clients: Clients) -> None:
         """One look at each server, some of them at the same time."""
         models = [m for m in await asyncio.to_thread(self._shelf.models) if m.remote is not None]
         for name in self._by_name.keys() - {model.name for model in models}:
             del self._by_name[name]
         looks = [
-            self._look_at(servers, server, here if server.upstream.is_here else elsewhere)
+            self._look_at(servers, server, clients)
             for servers in map(self.servers, models)
             for server in servers.all
         ]
@@ -87,9 +85,9 @@ class Remotes:
         for model in models:
             await self._remember(model)
 
-    async def _look_at(self, servers: Servers, server: Server, client: httpx.AsyncClient) -> None:
+    async def _look_at(self, servers: Servers, server: Server, clients: Clients) -> None:
         async with self._turns:
-            found = await check(server.upstream, client)
+            found = await check(server.upstream, clients)
         if found.trouble:
             servers.is_down(server, found.trouble)
             return
@@ -111,7 +109,3 @@ class Remotes:
             remote = replace(model.remote, found=min(known))
             await asyncio.to_thread(self._shelf.save_found, model.name, remote)
             self._changed()
-
-
-_SOMEBODY_HERE: Final = Upstream("http://localhost/v1", "any")
-_SOMEBODY_ELSEWHERE: Final = Upstream("http://elsewhere.invalid/v1", "any")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.inference.loading import Tell
-from app.inference.protocol import Delta, Failed, Finished, Generate, Prefill
+from app.inference.protocol import Delta, Failed, Finished, Generate, Likely, Prefill, Token
 from app.inference.remote.faults import Patience
 from app.inference.remote.runner import RemoteRunner
 from app.inference.remote.servers import Servers
@@ -21,7 +21,7 @@ from app.inference.worker import Worker
 from app.models.model import Turn
 from app.models.remote import PLAIN
 from app.models.upstream import Remote, Upstream
-from tests.inference.remote.stub import Call, Script, Stub, answer, serving
+from tests.inference.remote.stub import Call, Script, Stub, answer, chunk, serving
 from tests.inference.stage import Ear
 
 QUICK = Patience(connect=5, first=20, between=20, busy=20, pause=0.01, end=5)
@@ -62,8 +62,8 @@ class House:
     async def _load(self, tell: Tell) -> Runner:
         return RemoteRunner(self.servers, self._patience)
 
-    def ask(self, text: str = "hello", **more: Any) -> Asker:
-        given: dict[str, Any] = {"turns": (Turn("user", text),), "sampling": PLAIN}
+    def ask(self, said: str = "hello", **more: Any) -> Asker:
+        given: dict[str, Any] = {"turns": (Turn("user", said),), "sampling": PLAIN}
         given |= {"max_tokens": 100} | more
         asker = Asker()
         command = Generate(next(self._numbers), **given)
@@ -414,7 +414,7 @@ def refuses(status: int, message: str = "no") -> Script:
 BEGINNINGS: dict[str, tuple[Script, str]] = {
     "hangs up": (dies, "broke off"),
     "redirects": (redirects, "does not follow"),
-    "a page": (a_page, "is no stream but text/html"),
+    "a page": (a_page, "is text/html and no stream"),
     "headers without end": (headers_without_end, "broke off"),
     "no http": (no_http, "broke off"),
     "401": (refuses(401), "wants a key"),
@@ -692,6 +692,55 @@ async def test_a_message_that_can_never_fit_is_told(housed: Housed, stub: Stub) 
     assert isinstance(end, Failed)
     assert "tokens long; the model can read" in end.message
     assert stub.calls == []
+
+
+async def test_what_programs_wish_is_passed_on(housed: Housed, stub: Stub) -> None:
+    async def script(call: Call) -> None:
+        await call.head()
+        likely = {"token": "b", "logprob": -2.0, "bytes": [98]}
+        token = {"token": "a", "logprob": -0.5, "bytes": None, "top_logprobs": [likely]}
+        choice = chunk("a")["choices"][0] | {"logprobs": {"content": [token]}}
+        await call.event({"choices": [choice]})
+        await call.finish()
+
+    stub.script = script
+    sampling = replace(PLAIN, frequency_penalty=0.5, presence_penalty=-0.5)
+    asker = housed(stub).ask(
+        sampling=sampling, bias=((7, -1.5),), top_logprobs=1, schema='{"type": "object"}'
+    )
+    await asker.end()
+    body = stub.calls[0].body
+    assert (body["frequency_penalty"], body["presence_penalty"]) == (0.5, -0.5)
+    assert body["logit_bias"] == {"7": -1.5}
+    assert (body["logprobs"], body["top_logprobs"]) == (True, 1)
+    assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    token = Token((97,), -0.5, (Likely((98,), -2.0),))
+    assert (await asker.hears(Delta)).tokens == (token,)
+
+
+async def test_a_text_without_turns_goes_on(housed: Housed, stub: Stub) -> None:
+    async def script(call: Call) -> None:
+        await call.head()
+        await call.event({"choices": [{"index": 0, "text": " a time"}]})
+        await call.finish()
+
+    stub.script = script
+    asker = housed(stub).ask(turns=(), text="Once upon")
+    assert isinstance(await asker.end(), Finished)
+    assert asker.text == " a time"
+    assert stub.calls[0].path == "/v1/completions"
+    assert stub.calls[0].body["prompt"] == "Once upon"
+
+
+async def test_a_prompt_that_must_stay_whole_is_sent_whole(housed: Housed, stub: Stub) -> None:
+    house = housed(stub)
+    assert isinstance(await house.ask(turns=long_chat(60), may_drop=False).end(), Finished)
+    assert len(stub.calls[0].body["messages"]) == 62
+    stub.script = refuses_with(REFUSALS["vllm"])
+    end = await house.ask(turns=long_chat(60), may_drop=False).end()
+    assert isinstance(end, Failed)
+    assert end.status == 413
+    assert len(stub.calls) == 2
 
 
 async def test_servers_share_the_work(housed: Housed, stub: Stub, other: Stub) -> None:

@@ -1,16 +1,14 @@
-"""The words of OpenAI's protocol: what a request says, and what a chunk of its answer means."""
+"""What a chunk of an answer means, in OpenAI's protocol."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.inference.protocol import Generate
+from app.inference.protocol import Likely, Token
 from app.inference.remote.lines import Garbage
-from app.models.model import Sampling, Turn
-from app.models.upstream import Upstream
 
 DONE: Final = "[DONE]"
 LONGEST_COUNT: Final = 1 << 40
@@ -26,13 +24,15 @@ class Usage:
 @dataclass(frozen=True, slots=True)
 class Piece:
     """What one event says. thinks: the model is at work and says nothing yet; finish: the server's
-    word for how the answer ended; reading: prompt tokens done and in all."""
+    word for how the answer ended; reading: prompt tokens done and in all; tokens: how likely those
+    of the text were, where that was asked for."""
 
     text: str = ""
     thinks: bool = False
     finish: str = ""
     usage: Usage | None = None
     reading: tuple[int, int] | None = None
+    tokens: tuple[Token, ...] = ()
 
 
 class Complaint(Exception):
@@ -45,51 +45,6 @@ class Complaint(Exception):
     @property
     def body(self) -> bytes:
         return json.dumps({"error": self.value}).encode()
-
-
-def request_body(
-    upstream: Upstream,
-    command: Generate,
-    turns: Sequence[Turn],
-    max_tokens: int,
-    *,
-    is_plain: bool,
-) -> dict[str, Any]:
-    """The JSON of one request. is_plain: without the fields that not every server knows."""
-    sampling = command.sampling
-    messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-    body: dict[str, Any] = {
-        "model": upstream.model,
-        "messages": messages,
-        "stream": True,
-        "max_tokens": max_tokens,
-        "temperature": sampling.temperature,
-    }
-    if sampling.top_p < 1:
-        body["top_p"] = sampling.top_p
-    if sampling.seed is not None:
-        body["seed"] = sampling.seed
-    if command.stop:
-        body["stop"] = list(command.stop)
-    if command.opening:
-        # vLLM and SGLang go on with the last message when they are asked to, llama-server, Ollama
-        # and Wick by themselves.
-        messages.append({"role": "assistant", "content": command.opening})
-        body |= {"continue_final_message": True, "add_generation_prompt": False}
-    return body if is_plain else body | _extras(sampling)
-
-
-def _extras(sampling: Sampling) -> dict[str, Any]:
-    extras: dict[str, Any] = {"stream_options": {"include_usage": True}, "return_progress": True}
-    if sampling.top_k > 0:
-        extras["top_k"] = sampling.top_k
-    if sampling.min_p > 0:
-        extras["min_p"] = sampling.min_p
-    if sampling.repetition_penalty != 1:
-        extras["repetition_penalty"] = sampling.repetition_penalty  # vLLM, SGLang, Wick
-        extras["repeat_penalty"] = sampling.repetition_penalty  # llama-server, LM Studio
-        extras["repeat_last_n"] = sampling.repetition_window
-    return extras
 
 
 def read_piece(data: str) -> Piece:
@@ -117,11 +72,12 @@ def _piece(chunk: dict[str, Any]) -> Piece:
     delta = choice.get("delta") or {}
     thought = delta.get("reasoning_content") or delta.get("reasoning")
     return Piece(
-        text=_storable(delta.get("content") or ""),
+        text=_storable(delta.get("content") or choice.get("text") or ""),
         thinks=bool(thought),
         finish=str(choice.get("finish_reason") or ""),
         usage=usage,
         reading=reading,
+        tokens=_tokens(choice.get("logprobs")),
     )
 
 
@@ -139,6 +95,28 @@ def _reading(values: Any) -> tuple[int, int] | None:
         return None
     total = _count(values.get("total"))
     return min(total, _count(values.get("processed"))), total
+
+
+def _tokens(values: Any) -> tuple[Token, ...]:
+    content = values.get("content") if isinstance(values, dict) else None
+    return tuple(
+        Token(
+            _bytes(token),
+            _logprob(token),
+            tuple(Likely(_bytes(o), _logprob(o)) for o in token.get("top_logprobs") or ()),
+        )
+        for token in content or ()
+    )
+
+
+def _bytes(token: dict[str, Any]) -> tuple[int, ...]:
+    given = token.get("bytes")
+    return tuple(bytes(given) if given else _storable(token["token"]).encode())
+
+
+def _logprob(token: dict[str, Any]) -> float:
+    value = float(token["logprob"])
+    return value if math.isfinite(value) else -9999.0
 
 
 def _count(value: Any) -> int:

@@ -86,6 +86,8 @@ class RemoteAnswer:
             except Fault as fault:
                 last = fault
                 if self._reply.has_begun:
+                    if fault.kind == "down":
+                        self._servers.is_down(server, fault.public)
                     self._reply.end(Cut(self._command.id, str(fault)))
                     return
                 if fault.kind in {"wrong", "too_long"}:
@@ -121,34 +123,25 @@ class RemoteAnswer:
         return True
 
     async def _ask(self, server: Server) -> None:
-        """Raises Fault. What was refused before the first word is tried once with less of it."""
-        try:
-            await self._try(server)
-        except Fault as fault:
-            may_shorten = self._command.may_drop and self._command.text is None
-            if self._reply.has_begun or fault.kind not in {"too_long", "wrong"}:
-                raise
-            if fault.kind == "too_long" and not may_shorten:
-                raise
-            if fault.kind == "too_long":
-                self._shorten(server, fault)
-                await self._try(server)
-            else:
-                await self._try_plain(server, fault)
-
-    async def _try_plain(self, server: Server, refused: Fault) -> None:
-        """Without the fields that not every server knows. What helped is remembered."""
-        was_plain, server.is_plain = server.is_plain, True
-        try:
-            if was_plain:
-                raise refused
-            await self._try(server)
-        except Fault as fault:
-            if fault.kind == "wrong":
-                server.is_plain = was_plain  # they were not to blame
-                if self._command.opening:
+        """Raises Fault. What is refused before the first word is tried again once with fewer
+        turns, and once without the fields that not every server knows; what helps is remembered.
+        """
+        is_plain, may_shorten = server.is_plain, self._command.may_drop and not self._command.text
+        while True:
+            try:
+                await self._try(server, is_plain=is_plain)
+                server.is_plain = is_plain
+                return
+            except Fault as fault:
+                if fault.kind == "too_long" and may_shorten and not self._reply.has_begun:
+                    may_shorten = False
+                    self._shorten(server, fault)
+                elif fault.kind == "wrong" and not is_plain and not self._reply.has_begun:
+                    is_plain = True
+                elif fault.kind == "wrong" and self._command.opening:
                     raise _cannot_go_on(server.upstream, fault) from fault
-            raise
+                else:
+                    raise
 
     def _shorten(self, server: Server, fault: Fault) -> None:
         """Learn from the figures in a refusal; without them this request alone gets shorter."""
@@ -160,7 +153,7 @@ class RemoteAnswer:
         else:
             self._window = int(((fault.asked or fitting.prompt) + fitting.max_tokens) * SHORTER)
 
-    async def _try(self, server: Server) -> None:
+    async def _try(self, server: Server, *, is_plain: bool) -> None:
         """Raises Fault or PromptTooLong."""
         upstream, command = server.upstream, self._command
         if trouble := key_trouble(upstream):
@@ -169,9 +162,7 @@ class RemoteAnswer:
         window = min(window for window in windows if window)
         fitting = self._fit(server, window)
         self._tell(Prefill(command.id, 0, fitting.prompt, 0, fitting.dropped))
-        body = request_body(
-            upstream, command, fitting.turns, fitting.max_tokens, is_plain=server.is_plain
-        )
+        body = request_body(upstream, command, fitting.turns, fitting.max_tokens, is_plain=is_plain)
         self._reply.expect(fitting, window)
         client, url = self._client(upstream), upstream.url + path_of(command)
         await self._reply.read(upstream, client, url, body)

@@ -67,7 +67,7 @@ class Reply:
         """A try begins, whose prompt and window these are."""
         self.fitting, self._window = fitting, window
         self._began = time.monotonic()
-        self._finish = ""
+        self._pieces, self._thinks, self._finish, self.usage = 0, False, "", None
 
     async def read(
         self,

@@ -25,7 +25,7 @@ async def test_a_server_is_added_used_and_seen_to_go(
         chat = await person.open()
         await models.get_by_label("Address of the server").fill(stub.url)
         await models.get_by_label("What it calls the model").fill("stub")
-        await models.get_by_label("What to call it here").fill("near")
+        await models.get_by_label("Its name in Wick").fill("near")
         await models.get_by_role("button", name="Add", exact=True).click()
         card = models.locator("#card-near")
         await expect(card.locator(".state")).to_have_text("Ready")

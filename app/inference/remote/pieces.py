@@ -111,7 +111,8 @@ def _tokens(values: Any) -> tuple[Token, ...]:
 
 def _bytes(token: dict[str, Any]) -> tuple[int, ...]:
     given = token.get("bytes")
-    return tuple(bytes(given) if given else _storable(token["token"]).encode())
+    is_list = isinstance(given, list) and bool(given)  # a number would be so many of them
+    return tuple(bytes(given) if is_list else _storable(token["token"]).encode())
 
 
 def _logprob(token: dict[str, Any]) -> float:

@@ -111,8 +111,9 @@ def _tokens(values: Any) -> tuple[Token, ...]:
 
 def _bytes(token: dict[str, Any]) -> tuple[int, ...]:
     given = token.get("bytes")
-    is_list = isinstance(given, list) and bool(given)  # a number would be so many of them
-    return tuple(bytes(given) if is_list else _storable(token["token"]).encode())
+    if isinstance(given, list) and given:  # of a number bytes() would make so many
+        return tuple(bytes(given))
+    return tuple(_storable(token["token"]).encode())
 
 
 def _logprob(token: dict[str, Any]) -> float:

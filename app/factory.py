@@ -48,10 +48,12 @@ from app.web import (
 from app.web.api import (
     chat_completions,
     completions,
+    docs,
     embeddings,
     failures,
     ollama_answers,
     ollama_models,
+    openapi,
 )
 from app.web.api import chats as api_chats
 from app.web.api import messages as api_messages
@@ -81,7 +83,7 @@ def create_app(settings: Settings) -> Quart:
         *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
         *(models, model_settings, models_live, uploads, live, status, health),
         *(api_models, chat_completions, completions, embeddings),
-        *(ollama_answers, ollama_models, api_chats, api_messages),
+        *(ollama_answers, ollama_models, api_chats, api_messages, openapi, docs),
     ):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)

@@ -48,6 +48,8 @@ class RemoteAnswer:
         self._patience = patience
         self._reply = Reply(command, emit, patience)
         self._tell = emit
+        # A program's chat has no name, but begins in the same way each time.
+        self._chat = command.chat or f"{hash(command.turns[:2])}"
         self._tried: set[Server] = set()
         self._busy: set[Server] = set()
         self._waited = 0.0
@@ -73,7 +75,7 @@ class RemoteAnswer:
     async def _answer(self) -> None:
         last: Fault | None = None
         while True:
-            server = await self._servers.take(self._tried)
+            server = await self._servers.take(self._tried, self._chat)
             if server is None:
                 if not await self._may_try_again():
                     message = str(last or "This model has no server any more.")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from app.inference.remote.sizes import Sizes
 from app.models.remote import ASSUMED_CONTEXT
 from app.models.upstream import Remote, Upstream
 
+CHATS: Final = 4096  # of which is remembered who answered last
 Health = Literal["unknown", "ready", "down"]
 
 
@@ -77,6 +79,7 @@ class Servers:
         self._clock = clock
         self._servers = [Server(upstream, clock) for upstream in remote.upstreams]
         self._news = asyncio.Event()
+        self._last: OrderedDict[str, Server] = OrderedDict()
 
     @property
     def all(self) -> tuple[Server, ...]:
@@ -113,17 +116,19 @@ class Servers:
     def is_down(self, server: Server, trouble: str) -> None:
         self._set(server, "down", trouble, "")
 
-    async def take(self, tried: Collection[Server]) -> Server | None:
+    async def take(self, tried: Collection[Server], chat: str = "") -> Server | None:
         """The one with the least to do for us, when it has room; None when all were tried.
 
-        Those that are known to be down are asked only when no other is left.
+        Those that are known to be down are asked only when no other is left. Among equals it is
+        the one that was asked for this chat last, whose own cache may still hold it.
         """
         while True:
             self._news.clear()
-            choice = self._choose([s for s in self._servers if s not in tried])
+            choice = self._choose([s for s in self._servers if s not in tried], chat)
             if choice is not None:
                 choice.outstanding += 1
                 choice.last_asked = self._clock()
+                self._remember(chat, choice)
                 return choice
             if all(server in tried for server in self._servers):
                 return None
@@ -133,11 +138,20 @@ class Servers:
         server.outstanding -= 1
         self._news.set()
 
-    def _choose(self, left: Iterable[Server]) -> Server | None:
-        order = sorted(
-            left,
-            key=lambda s: (s.health == "down", s.busy_for > 0, s.outstanding, s.last_asked),
-        )
+    def _remember(self, chat: str, server: Server) -> None:
+        if chat:
+            self._last[chat] = server
+            self._last.move_to_end(chat)
+            if len(self._last) > CHATS:
+                self._last.popitem(last=False)
+
+    def _choose(self, left: Iterable[Server], chat: str) -> Server | None:
+        last = self._last.get(chat)
+
+        def rank(s: Server) -> tuple[bool, bool, int, bool, float]:
+            return s.health == "down", s.busy_for > 0, s.outstanding, s is not last, s.last_asked
+
+        order = sorted(left, key=rank)
         if not order:
             return None
         best = order[0].health == "down", order[0].busy_for > 0

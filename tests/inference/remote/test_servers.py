@@ -46,6 +46,21 @@ async def test_the_one_with_the_least_to_do_is_next(servers: Servers, clock: Clo
     assert await taken(servers) == "b"
 
 
+async def test_among_equals_a_chat_stays_where_it_was(servers: Servers, clock: Clock) -> None:
+    async def turn(chat: str) -> str:
+        clock.now += 1
+        server = await servers.take((), chat)
+        assert server is not None
+        servers.give_back(server)
+        return server.upstream.host
+
+    assert [await turn(chat) for chat in ("x", "y", "x", "x", "y", "z")] == [*"abaab", "a"]
+    servers.all[0].outstanding = 1
+    assert await turn("x") == "b"  # whoever has less to do goes first
+    servers.all[0].outstanding = 0
+    assert await turn("x") == "b"
+
+
 async def test_when_all_are_full_the_next_one_waits(servers: Servers) -> None:
     for _ in range(4):
         await taken(servers)

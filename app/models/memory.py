@@ -39,13 +39,13 @@ def slots(model: Model, settings: Settings) -> int:
 
 def needed(model: Model, context: int, slots: int) -> int:
     """Bytes of a loaded model with full contexts: `context` tokens for each of `slots` answers."""
+    if model.remote is not None:
+        return 0
     return model.size + model.kv_bytes_per_token * context * slots + OVERHEAD
 
 
 def wanted(model: Model, settings: Settings) -> int:
     """Bytes it takes with as many answers at once as fit the budget, or for one if none do."""
-    if model.remote is not None:
-        return 0
     context = context_length(model, settings)
     sizes = [needed(model, context, count) for count in range(slots(model, settings), 0, -1)]
     return next((size for size in sizes if size <= budget(settings)), sizes[-1])
@@ -86,8 +86,6 @@ def limits(cgroups: Path, own: Path) -> Iterator[int]:
 
 def check_fits(model: Model, settings: Settings, budget: int) -> None:
     """Raises ModelTooLarge when it could not be loaded even alone, for one answer at a time."""
-    if model.remote is not None:
-        return
     context = context_length(model, settings)
     least = needed(model, context, 1)
     if least > budget:

@@ -88,5 +88,10 @@ class Model:
         return self.settings.sampling or self.sampling
 
     @property
+    def facts(self) -> Path:
+        """The file that says what is known of it, as old as its place on the shelf."""
+        return self.folder / ("model.json" if self.remote is None else "remote.json")
+
+    @property
     def weights(self) -> Path:
         return self.folder / "model.gguf"

@@ -66,7 +66,7 @@ def read_remote(folder: Path, settings: ModelSettings) -> Model:
         name=folder.name,
         folder=folder,
         title=title,
-        architecture="",
+        architecture="remote",
         parameters=0,
         quantisation="",
         context_length=remote.context or remote.found or ASSUMED_CONTEXT,

@@ -166,3 +166,19 @@ async def test_a_chat_with_it_is_a_chat_like_any_other(
     assert (await client.post("/models/near/load", headers=PAGE)).status_code == 204
     assert (await client.post("/models/near/unload", headers=PAGE)).status_code == 204
     await asyncio.wait_for(state.pool.forget(CHAT), 10)
+
+
+async def test_programs_see_it_among_the_others(app: Quart, client: Client, stub: Stub) -> None:
+    await add(client, url=stub.url, model="stub", name="near", context="8000")
+    (listed,) = (await (await client.get("/v1/models", headers=OWN)).get_json())["data"]
+    assert (listed["id"], listed["context_length"]) == ("near", 8000)
+    assert listed["created"] > 0
+    (tag,) = (await (await client.get("/api/tags", headers=OWN)).get_json())["models"]
+    assert (tag["name"], tag["size"], tag["details"]["format"]) == ("near:latest", 0, "remote")
+    shown = await client.post("/api/show", json={"model": "near"}, headers=OWN)
+    assert (await shown.get_json())["model_info"]["remote.context_length"] == 8000
+    wish = {"model": "near", "messages": [{"role": "user", "content": "Hi"}], "stream": False}
+    reply = await client.post("/api/chat", json=wish, headers=OWN)
+    assert (await reply.get_json())["message"]["content"] == "Hello there"
+    (running,) = (await (await client.get("/api/ps", headers=OWN)).get_json())["models"]
+    assert running["size"] == 0

@@ -82,7 +82,6 @@ def test_any_json_is_a_piece_or_garbage(chunk: dict[str, object]) -> None:
         ("0.5", 0.5, 0.5),
         ("-3", 0, 0),
         ("1e99", 3600, 3600),
-        (format_datetime(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=90), usegmt=True), 80, 91),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
     ],
 )
@@ -90,6 +89,13 @@ def test_a_pause_is_read(text: str, low: float, high: float) -> None:
     seconds = retry_after(text)
     assert seconds is not None
     assert low <= seconds <= high
+
+
+def test_a_pause_until_a_date_is_read() -> None:
+    then = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=900)
+    seconds = retry_after(format_datetime(then, usegmt=True))
+    assert seconds is not None
+    assert 600 < seconds <= 900
 
 
 @pytest.mark.parametrize("text", [None, "", "soon", "nan", "Wed, 99 Oct"])

@@ -6,7 +6,7 @@ import ipaddress
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -49,6 +49,7 @@ class Settings:
     message_chars: int = 100_000
     titles: Literal["auto", "on", "off"] = "auto"
     log_level: str = "info"
+    key: str = field(default="", repr=False)
 
     @property
     def database(self) -> Path:
@@ -72,6 +73,14 @@ class Settings:
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
+
+    @property
+    def local_url(self) -> str:
+        """Where this machine reaches the server; one that listens everywhere is here, too."""
+        everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - it binds nothing
+        if self.host in everywhere:
+            return f"http://{everywhere[self.host]}:{self.port}"
+        return self.url
 
 
 def load_settings(
@@ -182,5 +191,6 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "max_tokens": _number(1, 1_048_576),
     "message_chars": _number(100, 1_000_000),
     "titles": _choice("auto", "on", "off"),
+    "key": _text,
     "log_level": _choice("debug", "info", "warning", "error"),
 }

@@ -25,8 +25,9 @@ WickError
 │   └── InvalidSettings    a field of a chat's settings is out of its bounds
 ├── StoreError             the database
 │   ├── DatabaseTooNew     written by a later version of Wick
+│   ├── DataFolderInUse    another process owns the folder with the chats
 │   └── DiskFull           there is no room left to write
-└── PeerError              a server that is measured beside Wick does not answer as it should
+└── PeerError              a server that the terminal asked does not answer as it should
 """
 
 
@@ -136,6 +137,10 @@ class StoreError(WickError):
 
 class DatabaseTooNew(StoreError):
     pass
+
+
+class DataFolderInUse(StoreError):
+    status = 409
 
 
 class DiskFull(StoreError):

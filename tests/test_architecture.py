@@ -27,7 +27,8 @@ ALLOWED = {
     "factory": {
         *("errors", "config", "paths", "web", "accounts", "chats", "inference", "store", "models")
     },
-    "cli": {"errors", "config", "factory", "accounts", "store", "models", "bench"},
+    "terminal": {"errors", "config", "chats", "inference", "store", "models"},
+    "cli": {"errors", "config", "factory", "accounts", "store", "models", "bench", "terminal"},
     "__main__": {"cli"},
 }
 

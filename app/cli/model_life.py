@@ -88,7 +88,7 @@ def _ask(settings: Settings, name: str, verb: str) -> None:
 def _send(settings: Settings, method: str, name: str, rest: str) -> None:
     if not NAME.fullmatch(name):
         raise ModelNotFound(f"There is no model named “{name}” on the shelf.")
-    url = _url(settings)
+    url = settings.local_url
     try:
         response = httpx.request(
             method,
@@ -108,14 +108,6 @@ def _send(settings: Settings, method: str, name: str, rest: str) -> None:
         raise _NoServer(_sentence(response, url))
     if not response.is_success:
         raise PeerError(_sentence(response, url))
-
-
-def _url(settings: Settings) -> str:
-    """Where the server can be asked; one that listens everywhere is here, too."""
-    everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - it binds nothing
-    if settings.host in everywhere:
-        return f"http://{everywhere[settings.host]}:{settings.port}"
-    return settings.url
 
 
 def _sentence(response: httpx.Response, url: str) -> str:

@@ -8,14 +8,14 @@ from pathlib import Path
 import jinja2
 
 from app.chats.gauge import Gauge
-from app.chats.streams import Stream
+from app.chats.streams import Stream, status_line
 from app.models.catalogue import Source
 from app.models.pulls import Pull
 from app.web.assets import Assets
 from app.web.blocks import News, open_element
 from app.web.markdown import escape_text
 from app.web.shelf_facts import Card, element_key, size
-from app.web.views import MessageView, Option, status_line
+from app.web.views import MessageView, Option
 
 
 class Fragments:

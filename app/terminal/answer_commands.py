@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 
-from app.errors import InvalidMessage
+from app.errors import ChatNotFound, InvalidMessage
 from app.terminal.backend import Said
 from app.terminal.choices import SETTINGS, changed, choice_of, described
 from app.terminal.markdown import plain
 from app.terminal.talk import Talk
-
-NOTHING = "This chat has no question yet."
 
 
 async def model(talk: Talk, name: str) -> None:
@@ -22,7 +20,8 @@ async def model(talk: Talk, name: str) -> None:
         if not name:
             return
     name = choice_of(talk.models, name)
-    await talk.backend.choose_model(talk.chat_id, name)
+    if talk.chat_id:
+        await talk.backend.choose_model(talk.chat_id, name)
     talk.model = name
     talk.note(f"{name} answers from now on.")
 
@@ -67,7 +66,7 @@ async def copy(talk: Talk, _: str) -> None:
 
 
 async def settings(talk: Talk, _: str) -> None:
-    lines = described(await talk.backend.settings(talk.chat_id))
+    lines = described(await talk.settings())
     for line in lines:
         talk.say(plain(line))
     if not lines:
@@ -85,13 +84,13 @@ async def put(talk: Talk, text: str) -> None:
     name = "system_prompt" if name == "system" else name
     if name not in SETTINGS:
         raise InvalidMessage(f"There is no setting “{name}”. There are: {', '.join(SETTINGS)}.")
-    now = await talk.backend.settings(talk.chat_id)
+    now = await talk.settings()
     if not value:
         chosen = now.chosen.get(name)
         talk.say(plain(f"{name}: {chosen if chosen is not None else 'the default of the model'}"))
         return
     new = changed(now, {name: "" if value == "-" else value}, talk.longest_prompt)
-    await talk.backend.choose_settings(talk.chat_id, new)
+    await talk.choose_settings(new)
     talk.note(f"{name} is {'the default' if value == '-' else 'set'} from now on.")
 
 
@@ -102,14 +101,14 @@ async def system(talk: Talk, text: str) -> None:
 async def stop(talk: Talk, text: str) -> None:
     """One more text that ends answers; `-` for none."""
     if text and text != "-":
-        now = await talk.backend.settings(talk.chat_id)
+        now = await talk.settings()
         text = "\n".join([*(now.stop or ()), text])
     await put(talk, f"stop {text}".strip())
 
 
 async def _last(talk: Talk, role: str) -> Said:
-    opened = await talk.backend.open(talk.chat_id)
+    opened = await talk.opened()
     found = next((message for message in reversed(opened.path) if message.role == role), None)
     if found is None:
-        raise InvalidMessage(NOTHING)
+        raise ChatNotFound("There is nothing of that kind in this chat.")
     return found

@@ -5,25 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from app.errors import WickError
-from app.terminal.backend import Backend, Ended, Event, Said, Text, Waiting
+from app.terminal.backend import Asked, Backend, Ended, Event, Said, Text, Waiting
 from app.terminal.screen import Screen
 
 
-async def show(
-    backend: Backend, chat_id: str, events: AsyncGenerator[Event], screen: Screen
-) -> Said:
+async def show(backend: Backend, asked: Asked, screen: Screen, start: int = 0) -> Said:
     """The answer at its end. Ctrl-C stops it; pressed again, it is no longer waited for."""
     stopping: list[asyncio.Task[None]] = []
+    events = backend.follow(asked, start)
     task = asyncio.create_task(_show(events, screen), name="answer")
 
     def stop() -> None:
         if stopping:
             task.cancel()
         else:
-            stopping.append(asyncio.create_task(_stop(backend, chat_id), name="stop"))
+            stopping.append(asyncio.create_task(_stop(backend, asked.chat_id), name="stop"))
 
     try:
         with interruptible(stop):

@@ -59,10 +59,18 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A chat with the path that it shows, oldest first. `chat` is None until its first message."""
+    """A chat with the path that it shows, oldest first."""
 
-    chat: ChatLine | None
-    path: Sequence[Said] = ()
+    chat: ChatLine
+    path: Sequence[Said]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An answer that is queued, and the chat that it is in."""
+
+    chat_id: str
+    answer_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +110,7 @@ Form = Literal["md", "json"]
 class Backend(Protocol):
     """One person's chats and models. Every method may raise a WickError, a sentence.
 
-    `ask`, `again`, `edit` and `go_on` return the id of an answer, which is queued by then; `follow`
-    says what becomes of it, from the character `start` on, and ends with Ended.
+    `follow` says what becomes of an answer, from the character `start` on, and ends with Ended.
     """
 
     place: str
@@ -117,15 +124,19 @@ class Backend(Protocol):
 
     async def open(self, chat_id: str) -> Opened: ...
 
-    async def ask(self, chat_id: str, text: str, model: str) -> int: ...
+    async def begin(self, text: str, model: str, chosen: ChatSettings) -> Asked:
+        """A chat begins to exist with its first message."""
+        ...
 
-    async def again(self, chat_id: str, message_id: int, model: str) -> int: ...
+    async def ask(self, chat_id: str, text: str, model: str) -> Asked: ...
 
-    async def edit(self, chat_id: str, message_id: int, text: str, model: str) -> int: ...
+    async def again(self, chat_id: str, message_id: int, model: str) -> Asked: ...
 
-    async def go_on(self, chat_id: str, message_id: int) -> int: ...
+    async def edit(self, chat_id: str, message_id: int, text: str, model: str) -> Asked: ...
 
-    def follow(self, chat_id: str, answer_id: int, start: int = 0) -> AsyncGenerator[Event]: ...
+    async def go_on(self, chat_id: str, message_id: int) -> Asked: ...
+
+    def follow(self, asked: Asked, start: int = 0) -> AsyncGenerator[Event]: ...
 
     async def stop(self, chat_id: str) -> None: ...
 

@@ -64,21 +64,18 @@ async def search(talk: Talk, words: str) -> None:
 
 
 async def history(talk: Talk, _: str) -> None:
-    opened = await talk.backend.open(talk.chat_id)
-    if not opened.path:
-        raise ChatNotFound("This chat is still empty.")
-    await talk.recall(opened.path, MOST)
+    await talk.recall((await talk.opened()).path, MOST)
 
 
 async def rename(talk: Talk, title: str) -> None:
-    await _begun(talk)
+    await talk.opened()
     await talk.backend.rename(talk.chat_id, title)
     talk.title = title
     talk.note(f"This chat is called “{one_line(title)}” now.")
 
 
 async def delete(talk: Talk, _: str) -> None:
-    await _begun(talk)
+    await talk.opened()
     deleted = talk.chat_id
     await talk.backend.delete(deleted)
     await talk.begin(talk.model)
@@ -96,7 +93,7 @@ async def undelete(talk: Talk, _: str) -> None:
 
 async def export(talk: Talk, name: str) -> None:
     """To the file of that name; without one it is called after the chat."""
-    chat = await _begun(talk)
+    chat = (await talk.opened()).chat
     path = Path(name or file_name(chat.title, "md")).expanduser()
     form: Form = "json" if path.suffix.casefold() == ".json" else "md"
     data = await talk.backend.export(talk.chat_id, form)
@@ -110,17 +107,8 @@ async def export(talk: Talk, name: str) -> None:
     talk.note(f"The chat is in {path}.")
 
 
-async def _begun(talk: Talk) -> ChatLine:
-    opened = await talk.backend.open(talk.chat_id)
-    if opened.chat is None:
-        raise ChatNotFound("This chat is still empty.")
-    return opened.chat
-
-
 async def _enter(talk: Talk, chat: ChatLine) -> None:
     opened = await talk.backend.open(chat.id)
-    if opened.chat is None:
-        raise ChatNotFound("There is no such chat any more.")
     await talk.enter(opened)
     talk.say(Text(one_line(talk.title), style="bold"))
     await talk.recall(opened.path)

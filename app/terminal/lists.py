@@ -24,9 +24,7 @@ _ID: Final = re.compile(r"[0-9a-f]{4,16}")
 async def find_chat(backend: Backend, wanted: str) -> ChatLine:
     """By `last`, an id or the beginning of one, or a title. Raises ChatNotFound."""
     if re.fullmatch(r"[0-9a-f]{16}", wanted):
-        opened = await backend.open(wanted)
-        if opened.chat is not None:
-            return opened.chat
+        return (await backend.open(wanted)).chat
     chats = await backend.chats(1 if wanted == "last" else LOOKED_AT)
     if wanted == "last":
         if not chats:

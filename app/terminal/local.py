@@ -18,6 +18,7 @@ from app.store.chats import Chat
 from app.store.messages import Message
 from app.store.search import Wish, words_of
 from app.terminal.backend import (
+    Asked,
     ChatLine,
     Ended,
     Event,
@@ -71,32 +72,40 @@ class Local:
     async def open(self, chat_id: str) -> Opened:
         chat = await self._house.chats.find(OWNER, chat_id)
         if chat is None:
-            return Opened(None)
+            raise ChatNotFound("There is no such chat.")
         await self._house.chats.opened(OWNER, chat_id)
         path = await self._house.chats.messages(chat)
         return Opened(_line(chat), [self._as_it_is(message) for message in path])
 
-    async def ask(self, chat_id: str, text: str, model: str) -> int:
+    async def begin(self, text: str, model: str, chosen: ChatSettings) -> Asked:
+        chat_id = secrets.token_hex(8)
+        self._house.asking.settings_for(model)  # nothing is kept for a model that is not there
+        if chosen.chosen:
+            await self.choose_settings(chat_id, chosen)
+        return await self.ask(chat_id, text, model)
+
+    async def ask(self, chat_id: str, text: str, model: str) -> Asked:
         client_id = secrets.token_hex(8)
         await self._house.asking.submit(Prompt(OWNER, chat_id, text, client_id, model))
         return await self._answer_of(chat_id, client_id)
 
-    async def again(self, chat_id: str, message_id: int, model: str) -> int:
+    async def again(self, chat_id: str, message_id: int, model: str) -> Asked:
         client_id = secrets.token_hex(8)
         spot = Spot(OWNER, chat_id, message_id)
         await self._house.branches.regenerate(spot, client_id, model)
         return await self._answer_of(chat_id, client_id)
 
-    async def edit(self, chat_id: str, message_id: int, text: str, model: str) -> int:
+    async def edit(self, chat_id: str, message_id: int, text: str, model: str) -> Asked:
         client_id = secrets.token_hex(8)
         await self._house.branches.edit(Spot(OWNER, chat_id, message_id), text, client_id, model)
         return await self._answer_of(chat_id, client_id)
 
-    async def go_on(self, chat_id: str, message_id: int) -> int:
+    async def go_on(self, chat_id: str, message_id: int) -> Asked:
         await self._house.branches.go_on(Spot(OWNER, chat_id, message_id))
-        return message_id
+        return Asked(chat_id, message_id)
 
-    async def follow(self, chat_id: str, answer_id: int, start: int = 0) -> AsyncGenerator[Event]:
+    async def follow(self, asked: Asked, start: int = 0) -> AsyncGenerator[Event]:
+        chat_id, answer_id = asked.chat_id, asked.answer_id
         hub, line = self._house.hub, ""
         subscription = hub.subscribe(OWNER, chat_id)
         try:
@@ -156,12 +165,13 @@ class Local:
             return (await self._house.exports.markdown(chat)).encode()
         return b"".join([piece async for piece in self._house.exports.json(chat)])
 
-    async def _answer_of(self, chat_id: str, client_id: str) -> int:
+    async def _answer_of(self, chat_id: str, client_id: str) -> Asked:
         """What a submission got: the answer carries the submission's id, or its question does."""
         path = await self._house.chats.messages(await self._house.chats.find(OWNER, chat_id))
         for place, message in enumerate(path):
             if message.client_id == client_id:
-                return path[place + 1].id if message.role == "user" else message.id
+                answer = path[place + 1] if message.role == "user" else message
+                return Asked(chat_id, answer.id)
         raise ChatNotFound("The chat was changed elsewhere at the same moment.")
 
     def _as_it_is(self, message: Message) -> Said:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from app.terminal.answering import show
-from app.terminal.backend import Backend, Said
+from app.terminal.backend import Asked, Backend, Said
 from app.terminal.figures import ending, figures, record
 from app.terminal.markdown import plain
 from app.terminal.screen import Drawn, Plain, Screen
@@ -21,17 +21,13 @@ class Once:
     """`form`: as text, as one JSON object at the end, or as a line of JSON for every step."""
 
     backend: Backend
-    chat_id: str
-    model: str
     form: str
     is_kept: bool
 
-    async def ask(self, question: str) -> int:
+    async def show(self, asked: Asked) -> int:
         """The exit code."""
-        answer_id = await self.backend.ask(self.chat_id, question, self.model)
-        events = self.backend.follow(self.chat_id, answer_id)
-        answer = await show(self.backend, self.chat_id, events, self._screen())
-        self._tell(answer)
+        answer = await show(self.backend, asked, self._screen())
+        self._tell(asked.chat_id, answer)
         if answer.status == "stopped":
             return 130
         return 0 if answer.status == "done" else 1
@@ -47,9 +43,9 @@ class Once:
             return Drawn(console)
         return Plain(sys.stdout, notes if notes.is_terminal else None)
 
-    def _tell(self, answer: Said) -> None:
+    def _tell(self, chat_id: str, answer: Said) -> None:
         if self.form != "text":
-            kept = record(self.chat_id if self.is_kept else None, answer)
+            kept = record(chat_id if self.is_kept else None, answer)
             write_json({"type": "end", **kept} if self.form == "lines" else kept)
         notes = Console(stderr=True)
         if answer.status != "done":

@@ -14,7 +14,7 @@ except ImportError:  # Windows, where the console does not echo by itself
 
 @contextlib.contextmanager
 def without_echo() -> Iterator[None]:
-    """Keys that are pressed while an answer is written do not appear in the middle of it."""
+    """Keys that are pressed between two prompts do not appear in the middle of an answer."""
     if termios is None or not sys.stdin.isatty():
         yield
         return

@@ -10,8 +10,9 @@ from typing import Literal
 
 from rich.console import Console
 
+from app.chats.chat_settings import ChatSettings
 from app.config import Settings
-from app.errors import WickError
+from app.errors import ConfigError, WickError
 from app.terminal.backend import Backend, Opened
 from app.terminal.choices import changed, choice_of
 from app.terminal.find import found_backend
@@ -69,40 +70,44 @@ async def _list(backend: Backend, wish: Wish) -> int:
 
 
 async def _once(backend: Backend, wish: Wish, settings: Settings) -> int:
-    from app.terminal.talk import new_id
-
     opened = await _resumed(backend, wish)
     models = await backend.models()
-    usual = opened.chat.model if opened.chat else ""
+    usual = opened.chat.model if opened else ""
     usual = usual if any(model.name == usual for model in models) else ""
     model = choice_of(models, wish.model or usual)
-    chat_id = opened.chat.id if opened.chat else new_id()
-    await _set(backend, chat_id, wish, settings)
+    chosen = await _chosen(backend, opened, wish, settings)
+    if opened:
+        asked = await backend.ask(opened.chat.id, wish.question, model)
+    else:
+        asked = await backend.begin(wish.question, model, chosen)
     try:
-        return await Once(backend, chat_id, model, wish.form, wish.is_kept).ask(wish.question)
+        return await Once(backend, wish.form, wish.is_kept).show(asked)
     finally:
         if not wish.is_kept:
-            await _erase(backend, chat_id)
+            await _erase(backend, asked.chat_id)
 
 
 async def _talk(backend: Backend, wish: Wish, settings: Settings) -> int:
     from app.terminal.commands import obey, words
     from app.terminal.prompt import Prompt
+    from app.terminal.quiet import without_echo
     from app.terminal.talk import Talk
 
     opened = await _resumed(backend, wish)
     history = settings.data_dir / HISTORY if wish.is_kept else None
     prompt = Prompt(history, lambda text: words([model.name for model in talk.models], text))
     talk = Talk(backend, Console(), prompt, settings.message_chars, wish.is_kept)
-    if opened.chat is not None:
+    chosen = await _chosen(backend, opened, wish, settings)
+    if opened:
         await talk.enter(opened)
         if wish.model:
             talk.model = choice_of(talk.models, wish.model)
     else:
+        talk.usual = chosen
         await talk.begin(wish.model)
-    await _set(backend, talk.chat_id, wish, settings)
     try:
-        await talk.run(obey, opened.path)
+        with without_echo():
+            await talk.run(obey, opened.path if opened else ())
     finally:
         if not wish.is_kept:
             for chat_id in talk.begun:
@@ -110,17 +115,23 @@ async def _talk(backend: Backend, wish: Wish, settings: Settings) -> int:
     return 0
 
 
-async def _resumed(backend: Backend, wish: Wish) -> Opened:
+async def _resumed(backend: Backend, wish: Wish) -> Opened | None:
     if wish.resume is None:
-        return Opened(None)
+        return None
+    if not wish.is_kept:
+        raise ConfigError("--no-save is for new chats: leave out either that or --resume.")
     return await backend.open((await find_chat(backend, wish.resume)).id)
 
 
-async def _set(backend: Backend, chat_id: str, wish: Wish, settings: Settings) -> None:
-    if wish.settings:
-        now = await backend.settings(chat_id)
-        new = changed(now, wish.settings, settings.message_chars)
-        await backend.choose_settings(chat_id, new)
+async def _chosen(
+    backend: Backend, opened: Opened | None, wish: Wish, settings: Settings
+) -> ChatSettings:
+    """The settings of the chat, with those of the command line; kept if the chat has begun."""
+    now = await backend.settings(opened.chat.id) if opened else ChatSettings()
+    new = changed(now, wish.settings, settings.message_chars)
+    if opened and new != now:
+        await backend.choose_settings(opened.chat.id, new)
+    return new
 
 
 async def _erase(backend: Backend, chat_id: str) -> None:

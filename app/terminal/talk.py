@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,15 +12,15 @@ from rich.console import Console
 from rich.text import Text
 
 import app
-from app.errors import WickError
+from app.chats.chat_settings import ChatSettings
+from app.errors import ChatNotFound, WickError
 from app.terminal.answering import show
-from app.terminal.backend import Backend, ChatLine, ModelLine, Opened, Said
+from app.terminal.backend import Asked, Backend, ChatLine, ModelLine, Opened, Said
 from app.terminal.choices import choice_of
 from app.terminal.figures import ending, figures
 from app.terminal.lists import one_line
 from app.terminal.markdown import lines_of, plain
 from app.terminal.prompt import MARK, Prompt
-from app.terminal.quiet import without_echo
 from app.terminal.screen import Drawn, Plain, Screen
 
 SHOWN: Final = 4
@@ -29,22 +28,20 @@ SHOWN: Final = 4
 Obey = Callable[["Talk", str], Awaitable[None]]
 
 
-def new_id() -> str:
-    """Of a chat; it begins to exist with its first message."""
-    return secrets.token_hex(8)
-
-
 @dataclass(slots=True)
 class Talk:
     """What a person is doing. `listed`: the chats that were listed last, to be named by number;
-    begun: those in which something was asked here."""
+    begun: those in which something was asked here; chat_id: empty until a new chat has begun, and
+    then `chosen` are its settings, `usual` at first."""
 
     backend: Backend
     console: Console
     prompt: Prompt
     longest_prompt: int
     is_kept: bool = True
-    chat_id: str = field(default_factory=new_id)
+    chat_id: str = ""
+    usual: ChatSettings = field(default_factory=ChatSettings)
+    chosen: ChatSettings = field(default_factory=ChatSettings)
     model: str = ""
     title: str = ""
     draft: str = ""
@@ -78,20 +75,21 @@ class Talk:
     async def ask(self, text: str) -> None:
         text = text.removeprefix("/") if text.startswith("//") else text
         try:
-            answer = await self.backend.ask(self.chat_id, text, self.model)
+            if self.chat_id:
+                asked = await self.backend.ask(self.chat_id, text, self.model)
+            else:
+                asked = await self.backend.begin(text, self.model, self.chosen)
         except WickError:
             self.draft = text  # nothing was saved: it is not lost
             raise
-        self.begun.add(self.chat_id)
-        await self.answer(answer)
+        self.chat_id = asked.chat_id
+        self.begun.add(asked.chat_id)
+        await self.answer(asked)
 
-    async def answer(self, answer_id: int, start: int = 0) -> None:
+    async def answer(self, asked: Asked, start: int = 0) -> None:
         """Show an answer that is on its way, from the character `start` on."""
         self.console.print()
-        events = self.backend.follow(self.chat_id, answer_id, start)
-        with without_echo():
-            answer = await show(self.backend, self.chat_id, events, self._screen())
-        self.close(answer)
+        self.close(await show(self.backend, asked, self._screen(), start))
 
     def close(self, answer: Said) -> None:
         """How an answer ended."""
@@ -108,11 +106,25 @@ class Talk:
         """A new chat."""
         self.models = await self.backend.models()
         self.model = choice_of(self.models, model)
-        self.chat_id, self.title = new_id(), ""
+        self.chat_id, self.title, self.chosen = "", "", self.usual
+
+    async def settings(self) -> ChatSettings:
+        """What was chosen for this chat."""
+        return await self.backend.settings(self.chat_id) if self.chat_id else self.chosen
+
+    async def choose_settings(self, chosen: ChatSettings) -> None:
+        self.chosen = chosen
+        if self.chat_id:
+            await self.backend.choose_settings(self.chat_id, chosen)
+
+    async def opened(self) -> Opened:
+        """This chat as it is. Raises ChatNotFound while it has no message."""
+        if not self.chat_id:
+            raise ChatNotFound("This chat is still empty.")
+        return await self.backend.open(self.chat_id)
 
     async def enter(self, opened: Opened) -> None:
         """Go on with a chat; `opened` is shown by `recall`."""
-        assert opened.chat is not None  # noqa: S101 - the caller has found it
         self.models = await self.backend.models()
         self.chat_id, self.title = opened.chat.id, opened.chat.title
         there = any(model.name == opened.chat.model for model in self.models)
@@ -129,7 +141,7 @@ class Talk:
                 self.console.print()
                 self._question(message.text)
             elif message.is_running:
-                await self.answer(message.id)
+                await self.answer(Asked(self.chat_id, message.id))
             else:
                 self.console.print()
                 self._show(message.text)

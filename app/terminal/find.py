@@ -17,6 +17,7 @@ from app.store.owner import owned, owner_of
 from app.terminal.backend import Backend
 from app.terminal.house import open_house
 from app.terminal.local import Local
+from app.terminal.remote import connected
 
 COMMAND: Final = "wick chat"
 LOG: Final = "chat.log"
@@ -40,7 +41,8 @@ async def found_backend(
             if is_kept:
                 raise
         if url:
-            raise NotImplementedError
+            yield await stack.enter_async_context(connected(url, key))
+            return
         if is_kept:
             _log_to(settings.data_dir / LOG)
         else:

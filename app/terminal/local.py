@@ -12,7 +12,6 @@ from typing import Final
 from app.chats.asking import Prompt
 from app.chats.branches import Spot
 from app.chats.chat_settings import ChatSettings
-from app.chats.streams import Stream, status_line
 from app.errors import ChatNotFound
 from app.store.chats import Chat
 from app.store.messages import Message
@@ -31,6 +30,7 @@ from app.terminal.backend import (
     Waiting,
 )
 from app.terminal.house import House
+from app.terminal.words import waiting
 
 OWNER: Final = 1
 """The person whose chats these are: who may read the data folder is its owner."""
@@ -115,7 +115,7 @@ class Local:
                 if len(stream.text) > start:
                     piece, start = stream.text[start:], len(stream.text)
                     yield Text(piece)
-                if line != (now := _worth_saying(stream)):
+                if line != (now := waiting(stream)):
                     line = now
                     yield Waiting(line)
                 await subscription.wake.wait()
@@ -178,11 +178,6 @@ class Local:
         """With the text so far, when the answer is running."""
         stream = self._house.hub.stream(message.id)
         return _said(message, stream.text if stream is not None else None)
-
-
-def _worth_saying(stream: Stream) -> str:
-    is_writing = stream.status == "streaming" and not stream.trouble
-    return "" if is_writing else status_line(stream)
 
 
 def _line(chat: Chat) -> ChatLine:

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from app.terminal.answering import show
 from app.terminal.backend import Asked, Backend, Said
-from app.terminal.figures import ending, figures, record
 from app.terminal.markdown import plain
 from app.terminal.screen import Drawn, Plain, Screen
+from app.terminal.words import ending, figures, record
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ from app.errors import ChatNotFound, WickError
 from app.terminal.answering import show
 from app.terminal.backend import Asked, Backend, ChatLine, ModelLine, Opened, Said
 from app.terminal.choices import choice_of
-from app.terminal.figures import ending, figures
 from app.terminal.lists import one_line
 from app.terminal.markdown import lines_of, plain
 from app.terminal.prompt import MARK, Prompt
 from app.terminal.screen import Drawn, Plain, Screen
+from app.terminal.words import ending, figures
 
 SHOWN: Final = 4
 """Messages of a chat that are shown when it is opened."""

@@ -1,10 +1,17 @@
-"""What stands under an answer: how it ended, and what was measured."""
+"""How an answer stands and how it ended, in words and figures."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from app.chats.streams import Stream, status_line
 from app.terminal.backend import Said
+
+
+def waiting(stream: Stream) -> str:
+    """What is happening; empty while the text that comes says enough."""
+    is_writing = stream.status == "streaming" and not stream.trouble
+    return "" if is_writing else status_line(stream)
 
 
 def ending(answer: Said) -> str:

@@ -45,7 +45,7 @@ from app.web import (
     trash,
     uploads,
 )
-from app.web.api import chat_completions, failures
+from app.web.api import branching, chat_completions, failures, files, finding
 from app.web.api import chats as api_chats
 from app.web.api import messages as api_messages
 from app.web.api import models as api_models
@@ -74,6 +74,7 @@ def create_app(settings: Settings) -> Quart:
         *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
         *(models, model_settings, models_live, uploads, live, status, health),
         *(api_models, chat_completions, api_chats, api_messages),
+        *(branching, finding, files),
     ):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)

@@ -75,11 +75,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A hit of a search; `snippet` has the words between START and END of app/store/search.py."""
+    """A hit of a search. `marks`: the words in the snippet, from the first character to the end."""
 
     chat_id: str
     title: str
     snippet: str
+    marks: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,6 @@ def _worth_saying(data: dict[str, Any], asked: Asked) -> str:
         detail=data["detail"],
         prompt_done=data["prompt_done"],
         prompt_total=data["prompt_total"],
-        trouble=data.get("trouble", ""),
+        trouble=data["trouble"],
     )
     return waiting(stream)

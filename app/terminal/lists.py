@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from app.errors import ChatNotFound
-from app.store.search import END, START
 from app.terminal.backend import Backend, ChatLine, Found
 from app.terminal.markdown import plain
 
@@ -62,10 +61,8 @@ def one_line(text: str) -> str:
 
 
 def snippet(found: Found) -> Text:
-    """With the hits marked."""
-    text = Text()
-    for index, part in enumerate(found.snippet.split(START)):
-        hit, _, rest = part.partition(END) if index else ("", "", part)
-        text.append(" ".join(plain(hit).split()), style="bold")
-        text.append(re.sub(r"\s+", " ", plain(rest)))
+    """On one line, with the hits marked."""
+    text = Text(plain(found.snippet).replace("\n", " ").replace("\t", " "))
+    for first, end in found.marks:
+        text.stylize("bold", first, end)
     return text

@@ -15,7 +15,7 @@ from app.chats.chat_settings import ChatSettings
 from app.errors import ChatNotFound
 from app.store.chats import Chat
 from app.store.messages import Message
-from app.store.search import Wish, words_of
+from app.store.search import Wish, marked, words_of
 from app.terminal.backend import (
     Asked,
     ChatLine,
@@ -155,7 +155,7 @@ class Local:
     async def search(self, words: str) -> Sequence[Found]:
         results = await self._house.search.find(OWNER, Wish(words_of(words)))
         hits = [*results.titles, *results.messages]
-        return [Found(hit.chat_id, hit.title, hit.snippet) for hit in hits]
+        return [Found(hit.chat_id, hit.title, *marked(hit.snippet)) for hit in hits]
 
     async def export(self, chat_id: str, form: Form) -> bytes:
         chat = await self._house.chats.find(OWNER, chat_id)

@@ -13,7 +13,7 @@ from app.chats.chat_settings import ChatSettings
 from app.errors import ConfigError, PeerError
 from app.terminal.backend import Asked, ChatLine, Event, Form, Found, ModelLine, Opened
 from app.terminal.following import follow
-from app.terminal.replies import line, refusal, said
+from app.terminal.replies import found, line, refusal, said
 
 PATIENCE: Final = httpx.Timeout(30.0, connect=10.0)
 SAFE: Final = ("127.0.0.1", "::1", "localhost")
@@ -45,19 +45,19 @@ class Remote:
         self.place = str(client.base_url).rstrip("/")
 
     async def models(self) -> Sequence[ModelLine]:
-        found = await self._get("/models")
-        return [ModelLine(m["name"], m["title"], m["note"]) for m in found["data"]]
+        models = (await self._get("/models"))["data"]
+        return [ModelLine(m["name"], m["title"], m["note"]) for m in models]
 
     async def chats(self, limit: int) -> Sequence[ChatLine]:
-        found: list[ChatLine] = []
+        chats: list[ChatLine] = []
         for name in ("pinned", "listed"):
             after: str | None = ""
-            while after is not None and len(found) < limit:
+            while after is not None and len(chats) < limit:
                 wanted = {"list": name} | ({"after": after} if after else {})
                 page = await self._get("/chats", wanted)
-                found += [line(chat) for chat in page["data"]]
+                chats += [line(chat) for chat in page["data"]]
                 after = page["next"]
-        return sorted(found, key=lambda chat: -chat.updated_at)[:limit]
+        return sorted(chats, key=lambda chat: -chat.updated_at)[:limit]
 
     async def open(self, chat_id: str) -> Opened:
         chat = await self._get(f"/chats/{chat_id}")
@@ -112,10 +112,10 @@ class Remote:
 
     async def search(self, words: str) -> Sequence[Found]:
         hits = await self._get("/search", {"q": words})
-        return [Found(hit["chat_id"], hit["title"], hit["snippet"]) for hit in hits["data"]]
+        return [found(hit) for hit in hits["data"]]
 
     async def export(self, chat_id: str, form: Form) -> bytes:
-        response = await self._send("GET", f"/chats/{chat_id}/export", wanted={"format": form})
+        response = await self._send("GET", f"/chats/{chat_id}/export.{form}")
         return response.content
 
     async def _ask(self, path: str, body: dict[str, Any]) -> Asked:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from app.errors import ChatNotFound, ModelNotFound, PeerError, WickError
-from app.terminal.backend import ChatLine, Said
+from app.terminal.backend import ChatLine, Found, Said
 
 
 def refusal(response: httpx.Response, place: str) -> WickError:
@@ -35,3 +35,8 @@ def said(values: dict[str, Any]) -> Said:
 
 def line(chat: dict[str, Any]) -> ChatLine:
     return ChatLine(chat["id"], chat["title"], chat["model"], chat["updated_at"])
+
+
+def found(hit: dict[str, Any]) -> Found:
+    marks = [(first, end) for first, end in hit["marks"]]
+    return Found(hit["chat_id"], hit["title"], hit["snippet"], marks)

@@ -45,8 +45,18 @@ from app.web import (
     trash,
     uploads,
 )
-from app.web.api import branching, chat_completions, failures, files, finding
+from app.web.api import branching as api_branching
+from app.web.api import (
+    chat_completions,
+    completions,
+    embeddings,
+    failures,
+    ollama_answers,
+    ollama_models,
+)
 from app.web.api import chats as api_chats
+from app.web.api import files as api_files
+from app.web.api import finding as api_finding
 from app.web.api import messages as api_messages
 from app.web.api import models as api_models
 from app.web.api.paths import is_for_programs
@@ -73,8 +83,9 @@ def create_app(settings: Settings) -> Quart:
     for screen in (
         *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
         *(models, model_settings, models_live, uploads, live, status, health),
-        *(api_models, chat_completions, api_chats, api_messages),
-        *(branching, finding, files),
+        *(api_models, chat_completions, completions, embeddings),
+        *(ollama_answers, ollama_models, api_chats, api_messages),
+        *(api_branching, api_finding, api_files),
     ):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)

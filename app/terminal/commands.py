@@ -10,7 +10,7 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
-from app.chats.chat_settings import NUMBERS
+from app.chats.chat_settings import NUMBERS, Bounds
 from app.terminal import answer_commands, chat_commands
 from app.terminal.talk import Obey, Talk
 
@@ -26,19 +26,18 @@ class Command:
 
 
 async def _help(talk: Talk, _: str) -> None:
-    talk.console.print()
     for heading, commands in _SECTIONS.items():
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, min_width=_USAGE)
         table.add_column(overflow="fold")
         for command in commands:
             usage = Text(f"/{command.name}", style="cyan").append(
                 f" {command.argument}".rstrip(), style="dim"
             )
             table.add_row(usage, Text(command.about))
-        talk.say(Text(heading, style="bold"))
+        talk.say(Text(f"\n{heading}", style="bold"))
         talk.console.print(table)
-        talk.console.print()
+    talk.console.print()
     talk.note(
         'Enter sends. Alt-Enter, a backslash before Enter, or """ around all of it: several '
         "lines. Ctrl-C stops an answer; at the prompt, twice, it leaves, as Ctrl-D does."
@@ -49,6 +48,8 @@ async def _quit(talk: Talk, _: str) -> None:
     talk.is_over = True
 
 
+_USAGE: Final = 24
+"""Columns, so that the sections stand below each other."""
 _SECTIONS: Final = {
     "Answers": (
         Command("model", "[NAME]", "choose who answers", answer_commands.model),
@@ -79,7 +80,7 @@ _SECTIONS: Final = {
             "delete", "", "put it into the trash; /undelete brings it back", chat_commands.delete
         ),
     ),
-    "": (
+    "Else": (
         Command("help", "", "this list", _help),
         Command("quit", "", "leave", _quit),
     ),
@@ -114,9 +115,13 @@ def words(models: Iterable[str], text: str) -> Iterable[tuple[str, str]]:
     """What may complete a line that begins with a slash, and what it means."""
     if " " not in text:
         yield from ((f"/{name}", command.about) for name, command in _SHOWN.items())
-        yield from ((f"/{name}", bounds.name) for name, bounds in NUMBERS.items())
+        yield from ((f"/{name}", _range(bounds)) for name, bounds in NUMBERS.items())
     elif text.startswith(("/model ", "/again ")):
         command = text.partition(" ")[0]
         yield from ((f"{command} {name}", "") for name in models)
     elif text.startswith("/set "):
-        yield from ((f"/set {name}", bounds.name) for name, bounds in NUMBERS.items())
+        yield from ((f"/set {name}", _range(bounds)) for name, bounds in NUMBERS.items())
+
+
+def _range(bounds: Bounds) -> str:
+    return f"{bounds.name}, from {bounds.least:,} to {bounds.most:,}"

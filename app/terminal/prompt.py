@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.application import get_app
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition, has_completions, is_done
@@ -72,8 +73,12 @@ class Prompt:
         def _(event: KeyPressEvent) -> None:
             event.app.exit(exception=KeyboardInterrupt())
 
+        def heading() -> str:
+            get_app().erase_when_done = True  # the list is of no use once something was chosen
+            return message
+
         question = ChoiceInput(
-            message=message,
+            message=heading,
             options=options,
             default=default,
             symbol="›",

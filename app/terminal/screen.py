@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Final, Protocol, TextIO
 
@@ -126,10 +127,14 @@ class Plain:
         self._notes = notes
         self._is_terminal = out.isatty()
         self._last = "\n"
+        self._noted = ""
 
     def wait(self, sentence: str) -> None:
-        if sentence and self._notes is not None:
+        """Only what is new but for its numbers: here nothing can be written over."""
+        words = re.sub(r"[\d.,]+", "", sentence)
+        if words and words != self._noted and self._notes is not None:
             self._notes.print(plain(sentence), markup=False, highlight=False)
+        self._noted = words
 
     def text(self, piece: str) -> None:
         self._out.write(plain(piece) if self._is_terminal else piece)

@@ -160,7 +160,8 @@ class Talk:
     def _greet(self) -> None:
         where = f" at {self.backend.place}" if self.backend.place else ""
         about = f" · {one_line(self.title)}" if self.title else ""
-        self.say(Text(f"Wick {app.__version__}{where} · {self.model}{about}", style="bold"))
+        head = Text(f"Wick {app.__version__}{where} · {self.model}{about}", style="bold")
+        self.console.print(head, no_wrap=True, overflow="ellipsis", highlight=False)
         kept = "" if self.is_kept else " Nothing of this chat is kept."
         self.note(f"Enter sends, Alt-Enter begins a line, /help lists commands.{kept}")
 

@@ -30,13 +30,13 @@ def ending(answer: Said) -> str:
 
 
 def figures(answer: Said) -> str:
-    """Say, `smollm2-135m · 42 tokens · 78.3 tokens/s · first after 0.21 s`, and what was cached."""
+    """Say, `smollm2-135m · 42 tokens · 78.3 tok/s · first after 0.21 s`, and what was cached."""
     parts = [answer.model or ""]
     if answer.completion_tokens:
         plural = "s" if answer.completion_tokens != 1 else ""
         parts.append(f"{answer.completion_tokens:,} token{plural}")
     if answer.completion_tokens and answer.decode_seconds:
-        parts.append(f"{answer.completion_tokens / answer.decode_seconds:.1f} tokens/s")
+        parts.append(f"{answer.completion_tokens / answer.decode_seconds:.1f} tok/s")
     if answer.first_token_seconds is not None:
         parts.append(f"first after {answer.first_token_seconds:.2f} s")
     if answer.prompt_tokens:

@@ -91,8 +91,9 @@ def protect(app: Quart, settings: Settings) -> None:
 def _is_by_ourselves() -> bool:
     """Whether a page of this server sends this, or no page at all: a program.
 
-    Browsers name the origin of whatever changes something, and say when another site asks. What
-    no form of an old browser could send is asked for as well: JSON, or a key.
+    Browsers name the origin of whatever changes something, and say when another site asks. Forms,
+    which old browsers sent without a word about that, are refused besides, unless a key comes with
+    them.
     """
     headers = request.headers
     if is_own_origin(headers, request.scheme):
@@ -101,9 +102,8 @@ def _is_by_ourselves() -> bool:
         return False
     if headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
         return False
-    has_body = request.content_length or "Transfer-Encoding" in headers
     has_key = "Authorization" in headers or "X-Api-Key" in headers
-    if has_body and not has_key and request.mimetype != "application/json":
+    if not has_key and request.mimetype not in {"", "application/json"}:
         abort(415, "Send this as JSON, please: with the header Content-Type: application/json.")
     return True
 

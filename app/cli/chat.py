@@ -6,11 +6,19 @@ import argparse
 import asyncio
 import json
 import sys
+from typing import TextIO
 
 from app.config import Settings
 from app.errors import ConfigError, InvalidSettings, ModelNotFound, WickError
 
-NUMBERS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens", "seed")
+NUMBERS = (
+    *("temperature", "top_p", "top_k", "min_p", "repetition_penalty"),
+    *("max_tokens", "seed", "context_length"),
+)
+ABOUT = """\
+Chat in the terminal. The chats are those of the page. With a QUESTION, or text
+from a pipe, it answers that alone; with both, the text follows the question.
+"""
 LISTED = 30
 CODES = """exit codes:
   0    done
@@ -33,8 +41,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "chat",
         help="chat in the terminal",
-        description="Chat in the terminal. The chats are those of the page. With a QUESTION, or "
-        "text from a pipe, it answers that alone; with both, the text follows the question.",
+        description=ABOUT,
         epilog=CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -56,7 +63,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     for name in NUMBERS:
         how.add_argument(f"--{name.replace('_', '-')}", metavar="N", help=argparse.SUPPRESS)
     how.add_argument("--stop", metavar="TEXT", action="append", help="a text that ends the answer")
-    how.description = "Numbers: " + ", ".join(f"--{n.replace('_', '-')} N" for n in NUMBERS)
+    numbers = [f"--{name.replace('_', '-')}" for name in NUMBERS]
+    how.description = f"numbers: {', '.join(numbers[:4])},\n  {', '.join(numbers[4:])}"
     out = parser.add_argument_group("output")
     out.add_argument("--json", action="store_true", help="one JSON object")
     out.add_argument("--stream", action="store_true", help="with --json: a line for every step")
@@ -71,7 +79,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     from app.terminal.start import Wish, start
 
     question = _question(arguments)
-    is_alone = not question and sys.stdin.isatty() and sys.stdout.isatty()
+    is_alone = not question and _is_terminal(sys.stdin) and sys.stdout.isatty()
     if not question and not arguments.list and (not is_alone or arguments.json):
         raise ConfigError("Give a question, or use a terminal: wick chat --help says more.")
     wish = Wish(
@@ -104,9 +112,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 def _question(arguments: argparse.Namespace) -> str:
     """What stands on the line, and what came through a pipe."""
     parts = [" ".join(arguments.question)]
-    if not arguments.list and sys.stdin is not None and not sys.stdin.isatty():
+    if not arguments.list and sys.stdin is not None and not _is_terminal(sys.stdin):
         parts.append(sys.stdin.buffer.read().decode(errors="replace").strip("\n"))
     return "\n\n".join(part for part in parts if part.strip())
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """A closed one is none."""
+    return stream is not None and stream.isatty()
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, str]:

@@ -27,6 +27,7 @@ CODES = """exit codes:
   3    there is no such model
   130  stopped by Ctrl-C
   141  whoever read the output has gone
+  143  ended from outside
 
 examples:
   wick chat
@@ -98,6 +99,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     except BrokenPipeError:
         sys.stdout = None  # nothing more is to be written at the end
         return 141
+    except asyncio.CancelledError:
+        return 143
     except WickError as error:
         if arguments.json:
             print(json.dumps({"error": str(error)}, ensure_ascii=False))

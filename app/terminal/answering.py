@@ -30,8 +30,12 @@ async def show(backend: Backend, asked: Asked, screen: Screen, start: int = 0) -
     except asyncio.CancelledError:
         task.cancel()
         if not stopping:
+            await _stop(backend, asked.chat_id)
             raise
         raise KeyboardInterrupt from None
+    except OSError:  # nobody reads it any more
+        await _stop(backend, asked.chat_id)
+        raise
     finally:
         await asyncio.gather(task, *stopping, return_exceptions=True)
         await events.aclose()

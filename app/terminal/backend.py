@@ -30,7 +30,10 @@ class ChatLine:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One message. `status` is `queued` while the answer is on its way; counts as in the store."""
+    """One message. `status` is `queued` while the answer is on its way; counts as in the store.
+
+    dropped: how many of the oldest messages the model did not see.
+    """
 
     id: int
     role: str
@@ -44,6 +47,7 @@ class Said:
     completion_tokens: int | None = None
     decode_seconds: float | None = None
     first_token_seconds: float | None = None
+    dropped: int = 0
 
     @property
     def is_running(self) -> bool:

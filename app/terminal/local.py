@@ -12,7 +12,7 @@ from typing import Final
 from app.chats.asking import Prompt
 from app.chats.branches import Spot
 from app.chats.chat_settings import ChatSettings
-from app.errors import ChatNotFound
+from app.errors import ChatNotFound, ModelNotFound
 from app.store.chats import Chat
 from app.store.messages import Message
 from app.store.search import Wish, marked, words_of
@@ -54,6 +54,8 @@ class Local:
             for pull in house.pulls.all()
             if pull.is_running and pull.name not in names
         ]
+        if not lines:
+            self._explain()
         first = await asyncio.to_thread(house.shelf.default) or house.settings.default_model
         return sorted(lines, key=lambda line: line.name != first)
 
@@ -173,6 +175,11 @@ class Local:
                 answer = path[place + 1] if message.role == "user" else message
                 return Asked(chat_id, answer.id)
         raise ChatNotFound("The chat was changed elsewhere at the same moment.")
+
+    def _explain(self) -> None:
+        """Why there is no model, when that is known."""
+        for pull in self._house.pulls.all():
+            raise ModelNotFound(f"There is no model on the shelf yet. {pull.error}")
 
     def _as_it_is(self, message: Message) -> Said:
         """With the text so far, when the answer is running."""

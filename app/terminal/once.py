@@ -13,7 +13,7 @@ from app.terminal.answering import show
 from app.terminal.backend import Asked, Backend, Said
 from app.terminal.markdown import plain
 from app.terminal.screen import Drawn, Plain, Screen
-from app.terminal.words import ending, figures, record
+from app.terminal.words import ending, figures, forgotten, record
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Once:
         if answer.status != "done":
             notes.print(f"wick: {plain(ending(answer))}", markup=False, highlight=False)
         elif self.form == "text" and notes.is_terminal and sys.stdout.isatty():
-            for line in (ending(answer), figures(answer)):
+            for line in (ending(answer), forgotten(answer), figures(answer)):
                 if line:
                     notes.print(plain(line), style="dim", markup=False, highlight=False)
 

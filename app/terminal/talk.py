@@ -21,7 +21,7 @@ from app.terminal.lists import one_line
 from app.terminal.markdown import lines_of, plain
 from app.terminal.prompt import MARK, Prompt
 from app.terminal.screen import Drawn, Plain, Screen
-from app.terminal.words import ending, figures
+from app.terminal.words import ending, figures, forgotten
 
 SHOWN: Final = 4
 """Messages of a chat that are shown when it is opened."""
@@ -98,8 +98,9 @@ class Talk:
             self.complain(end)
         elif end:
             self.note(end)
-        if answer.completion_tokens:
-            self.note(figures(answer))
+        for line in (forgotten(answer), figures(answer) if answer.completion_tokens else ""):
+            if line:
+                self.note(line)
         self.console.print()
 
     async def begin(self, model: str = "") -> None:

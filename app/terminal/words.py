@@ -29,6 +29,14 @@ def ending(answer: Said) -> str:
             return ""
 
 
+def forgotten(answer: Said) -> str:
+    """What the model does not see any more."""
+    if not answer.dropped:
+        return ""
+    what = "message has" if answer.dropped == 1 else f"{answer.dropped} messages have"
+    return f"The oldest {what} left the model's window."
+
+
 def figures(answer: Said) -> str:
     """Say, `smollm2-135m · 42 tokens · 78.3 tok/s · first after 0.21 s`, and what was cached."""
     parts = [answer.model or ""]
@@ -60,5 +68,6 @@ def record(chat_id: str | None, answer: Said) -> dict[str, Any]:
             "cached_tokens": answer.cached_tokens,
             "completion_tokens": answer.completion_tokens,
         },
+        "dropped": answer.dropped,
         "seconds": {"first_token": answer.first_token_seconds, "writing": answer.decode_seconds},
     }

@@ -126,3 +126,8 @@ def piped(
         timeout=PATIENCE * 2,
         check=False,
     )
+
+
+def begun(environ: dict[str, str], *words: str, folder: Path) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*COMMAND, *words], cwd=folder, env=environ, stdout=pipe, stderr=pipe)

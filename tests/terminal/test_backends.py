@@ -19,6 +19,7 @@ from app.terminal.lists import find_chat, snippet
 from app.terminal.local import Local
 from app.terminal.remote import connected
 from tests.e2e.server import Server
+from tests.tiny_gguf import write_tiny_gguf
 
 SHORT = ChatSettings(max_tokens=12, seed=3)
 ENDLESS = ChatSettings(max_tokens=30000)
@@ -182,3 +183,25 @@ async def test_nothing_answers() -> None:
     async with connected("http://127.0.0.1:9", "") as backend:
         with pytest.raises(PeerError, match="cannot be reached: nothing answers"):
             await backend.models()
+
+
+async def test_a_model_that_is_still_coming_is_waited_for(tmp_path: Path) -> None:
+    source = write_tiny_gguf(tmp_path / "late.gguf")
+    settings = Settings(
+        data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False, threads=1
+    )
+    async with open_house(settings) as house:
+        backend = Local(house)
+        assert await backend.models() == []
+        house.pulls.start(str(source), "late")
+        assert [model.name for model in await backend.models()] == ["late"]
+        asked = await backend.begin("first", "late", SHORT)
+        _, answer = await heard(backend, asked)
+        assert answer.status == "done"
+
+
+async def test_why_there_is_no_model(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, models_dir=tmp_path / "models", default_model="nobody")
+    async with open_house(settings) as house:
+        with pytest.raises(ModelNotFound, match="nobody"):
+            await Local(house).models()

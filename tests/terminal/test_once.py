@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from pathlib import Path
 
 from tests.e2e.server import PATIENCE
 from tests.terminal.conftest import Open
-from tests.terminal.terminal import COMMAND, piped
-
-
-def begun(environ: dict[str, str], *words: str, folder: Path) -> subprocess.Popen[bytes]:
-    pipe = subprocess.PIPE
-    return subprocess.Popen([*COMMAND, *words], cwd=folder, env=environ, stdout=pipe, stderr=pipe)
+from tests.terminal.terminal import begun, piped
 
 
 def test_a_question_on_the_line_and_through_a_pipe(environ: dict[str, str], tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.server import Server
+from tests.e2e.server import PATIENCE, Server
 from tests.terminal.conftest import Open
-from tests.terminal.terminal import Terminal, piped, wick_environment
+from tests.terminal.terminal import Terminal, begun, piped, wick_environment
 
 
 @pytest.fixture
@@ -88,6 +88,31 @@ async def test_an_answer_is_stopped_from_the_terminal(
     assert [
         row["status"] for row in server.rows("SELECT * FROM messages WHERE role <> 'user'")
     ] == ["stopped"]
+
+
+async def test_who_goes_away_stops_the_answer(
+    server: Server, environ: dict[str, str], tmp_path: Path
+) -> None:
+    def leave(number: signal.Signals | None) -> int:
+        with begun(environ, "talk", folder=tmp_path) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.read(10)
+            if number is None:
+                process.stdout.close()
+            else:
+                process.send_signal(number)
+            code = process.wait(timeout=PATIENCE)
+            assert process.stderr.read() == b""
+        return code
+
+    assert await asyncio.to_thread(leave, None) == 141
+    assert await asyncio.to_thread(leave, signal.SIGTERM) == 143
+    async with asyncio.timeout(PATIENCE):
+        while server.rows("SELECT 1 FROM messages WHERE status = 'queued'"):
+            await asyncio.sleep(0.05)
+    ended = server.rows("SELECT status FROM messages WHERE role = 'assistant'")
+    assert [row["status"] for row in ended] == ["stopped", "stopped"]
 
 
 async def test_the_server_dies_in_mid_answer(

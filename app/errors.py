@@ -24,6 +24,17 @@ WickError
 │   ├── MessageNotFound    no such message in this chat
 │   ├── InvalidMessage     empty, too large or malformed
 │   └── InvalidSettings    a field of a chat's settings is out of its bounds
+├── AccountError           something about a person's account
+│   ├── NotLoggedIn        whoever asks has to log in first
+│   ├── NotAllowed         it is for the owner
+│   ├── WrongPassword      name and password do not belong together
+│   ├── TooManyAttempts    they have to wait before they may try again
+│   ├── InvalidAccount     a name or a password that will not do
+│   ├── InviteNotFound     a link that does not work (any more)
+│   ├── PersonNotFound     no such person
+│   ├── LoginNotFound      no such login
+│   ├── KeyNotFound        no such API key
+│   └── LastOwner          without this person there would be no owner
 ├── StoreError             the database
 │   ├── DatabaseTooNew     written by a later version of Wick
 │   ├── DataFolderInUse    another process owns the folder with the chats
@@ -135,6 +146,62 @@ class InvalidSettings(ChatError):
     def __init__(self, problems: dict[str, str]) -> None:
         super().__init__(" ".join(problems.values()))
         self.problems = problems
+
+
+class AccountError(WickError):
+    status = 400
+
+
+class NotLoggedIn(AccountError):
+    status = 401
+
+
+class NotAllowed(AccountError):
+    status = 403
+
+
+class WrongPassword(AccountError):
+    status = 403
+
+
+class TooManyAttempts(AccountError):
+    """`seconds`: how long to wait."""
+
+    status = 429
+
+    def __init__(self, sentence: str, seconds: int) -> None:
+        super().__init__(sentence)
+        self.seconds = seconds
+
+
+class InvalidAccount(AccountError):
+    """`problems`: a sentence for each field that is wrong, by its name."""
+
+    status = 422
+
+    def __init__(self, problems: dict[str, str]) -> None:
+        super().__init__(" ".join(problems.values()))
+        self.problems = problems
+
+
+class InviteNotFound(AccountError):
+    status = 404
+
+
+class PersonNotFound(AccountError):
+    status = 404
+
+
+class LoginNotFound(AccountError):
+    status = 404
+
+
+class KeyNotFound(AccountError):
+    status = 404
+
+
+class LastOwner(AccountError):
+    status = 409
 
 
 class StoreError(WickError):

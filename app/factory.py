@@ -10,11 +10,15 @@ from collections.abc import AsyncGenerator
 from quart import Quart, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
+from app.accounts.keys import Keys
+from app.accounts.logins import Logins
+from app.accounts.people import People
 from app.chats.asking import Asking
 from app.chats.branches import Branches
 from app.chats.exports import Exports
 from app.chats.hub import Hub
 from app.chats.imports import Imports
+from app.chats.leaving import Leaving
 from app.chats.search import Search
 from app.chats.service import Chats
 from app.chats.trash import Trash
@@ -31,28 +35,36 @@ from app.web import (
     chat_settings,
     chats,
     compression,
+    entrance,
     exchange,
     health,
+    keys,
     live,
+    login,
     messages,
     model_settings,
     models,
     models_live,
     pages,
+    people,
+    proxies,
     search,
     security,
     status,
     trash,
     uploads,
+    you,
 )
 from app.web.api import branching as api_branching
 from app.web.api import (
     chat_completions,
     completions,
+    docs,
     embeddings,
     failures,
     ollama_answers,
     ollama_models,
+    openapi,
 )
 from app.web.api import chats as api_chats
 from app.web.api import files as api_files
@@ -80,17 +92,22 @@ def create_app(settings: Settings) -> Quart:
     app.asgi_http_class = uploads.PatientConnection
     compression.compress(app)
     security.protect(app, settings)
+    entrance.keep_entrance(app, settings)
     for screen in (
         *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
         *(models, model_settings, models_live, uploads, live, status, health),
         *(api_models, chat_completions, completions, embeddings),
-        *(ollama_answers, ollama_models, api_chats, api_messages),
+        *(ollama_answers, ollama_models, api_chats, api_messages, openapi, docs),
+        *(login, you, people, keys),
         *(api_branching, api_finding, api_files),
     ):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)
     app.register_error_handler(HTTPException, _explain)
     app.register_error_handler(Exception, _confess)
+
+    behind = proxies.Proxies(app.asgi_app, settings.trusted_proxies)
+    app.asgi_app = behind  # type: ignore[method-assign]
 
     @app.while_serving
     async def lifespan() -> AsyncGenerator[None, None]:
@@ -104,7 +121,13 @@ def create_app(settings: Settings) -> Quart:
             verbs = Chats(db, hub, asking)
             await verbs.recover()
             emptied = Trash(db, pool, hub)
-            watch = asyncio.create_task(emptied.keep_watch(), name="trash")
+            logins = Logins(db)
+            leaving = Leaving(settings, db, asking, pool, hub)
+            watches = [
+                asyncio.create_task(emptied.keep_watch(), name="trash"),
+                asyncio.create_task(logins.keep_watch(), name="logins"),
+                asyncio.create_task(leaving.keep_watch(), name="leaving"),
+            ]
             fragments = Fragments(asset_dir("templates"), asset_dir("static"))
             app.extensions["wick"] = State(
                 settings,
@@ -121,13 +144,18 @@ def create_app(settings: Settings) -> Quart:
                 emptied,
                 Exports(db),
                 Imports(db, hub),
+                People(db, logins),
+                logins,
+                Keys(db),
+                leaving,
             )
             if settings.auto_pull and not shelf.models():
                 pulls.try_start(settings.default_model)
             yield
-            watch.cancel()
+            for watch in watches:
+                watch.cancel()
             await close(app)
-            await asyncio.gather(watch, return_exceptions=True)
+            await asyncio.gather(*watches, return_exceptions=True)
 
     return app
 

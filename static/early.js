@@ -1,5 +1,5 @@
 // What must be known before the first paint: the theme, and whether the list of chats is put away.
-// And the notice's cross, as every page has a notice.
+// And the notice's cross, as every page has a notice, and the way out when a login has ended.
 
 function paint() {
   const { theme = "system", list = "" } = localStorage;
@@ -22,3 +22,10 @@ addEventListener("change", (event) => {
   paint();
 });
 addEventListener("click", ({ target }) => target.closest("[data-notice]")?.parentElement.replaceChildren());
+
+// What is on the page is for nobody's eyes any more: loaded anew, it asks to log in.
+addEventListener("htmx:ws:close", async () => {
+  const hasLogin = document.body.hasAttribute("hx-headers:inherited");
+  const answer = hasLogin && await fetch("/login/alive").catch(() => null);
+  if (answer?.status === 401) location.reload();
+});

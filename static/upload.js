@@ -3,6 +3,7 @@
 const form = document.getElementById("upload");
 const file = document.getElementById("file");
 const button = form.querySelector("button");
+const own = JSON.parse(document.body.getAttribute("hx-headers:inherited") ?? "{}");
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -10,7 +11,7 @@ form.addEventListener("submit", async (event) => {
   button.disabled = true;
   try {
     const answer = await fetch(`/models/upload/${encodeURIComponent(chosen.name)}`, {
-      method: "PUT", body: chosen, headers: { Accept: "text/plain" },
+      method: "PUT", body: chosen, headers: { Accept: "text/plain", ...own },
     });
     if (answer.ok) form.reset();
     else say(await answer.text());

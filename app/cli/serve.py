@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from app.cli import exposure
 from app.config import Settings
 from app.errors import ConfigError, WickError
 from app.store.owner import Ownership, owned
@@ -42,6 +43,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s"
     )
+    exposure.check(settings)
     _check_address(settings)
     _check_folders(settings)
     with owned(settings.data_dir, "wick serve") as ownership:
@@ -68,11 +70,6 @@ def _check_address(settings: Settings) -> None:
             f"WICK_HOST={settings.host} with WICK_PORT={settings.port} cannot be listened on: "
             f"{error.strerror or error}."
         ) from error
-    if not settings.is_loopback:
-        log.warning(
-            "Wick listens on %s: everybody who reaches this address can read and write all chats.",
-            settings.host,
-        )
 
 
 def _check_folders(settings: Settings) -> None:
@@ -94,7 +91,10 @@ async def _serve(settings: Settings, ownership: Ownership) -> None:
 
     app = create_app(settings)
     config = Config()
-    config.bind = [settings.url.removeprefix("http://")]
+    config.bind = [settings.url.partition("://")[2]]
+    if settings.tls_cert and settings.tls_key:
+        config.certfile, config.keyfile = str(settings.tls_cert), str(settings.tls_key)
+        config.alpn_protocols = ["http/1.1"]
     config.errorlog = logging.getLogger("hypercorn")
     config.loglevel = "WARNING"
     config.graceful_timeout = 0.3
@@ -114,6 +114,8 @@ async def _serve(settings: Settings, ownership: Ownership) -> None:
         pulls.listeners.append(TerminalProgress(pulls).show)
         ownership.announce(settings.local_url)
         print(f"\n  Wick is at {settings.url}   (Ctrl-C stops it)\n", flush=True)
+        if settings.has_accounts:
+            await exposure.welcome_owner(settings, app.extensions["wick"].people)
         await stop.wait()
         await close(app)
 

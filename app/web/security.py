@@ -76,7 +76,8 @@ def protect(app: Quart, settings: Settings) -> None:
             "base-uri 'none'; frame-ancestors 'none'; manifest-src 'self'",
         )
         response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
+        # Not `no-referrer`: browsers would then call the origin of our plain forms `null`.
+        response.headers["Referrer-Policy"] = "same-origin"
         response.headers["X-Frame-Options"] = "DENY"
         response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
         response.headers["Cross-Origin-Resource-Policy"] = "same-origin"

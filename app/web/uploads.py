@@ -10,6 +10,7 @@ from quart import Blueprint, Request, Response, request
 from quart.asgi import ASGIHTTPConnection
 from quart.wrappers.request import Body
 
+from app.web.entrance import for_owners
 from app.web.state import state
 
 blueprint = Blueprint("uploads", __name__)
@@ -61,6 +62,7 @@ class PatientConnection(ASGIHTTPConnection):
 
 
 @blueprint.put(f"{PREFIX}<filename>")
+@for_owners
 async def upload(filename: str) -> Response:
     """The raw file as the body. How far it is comes over the sockets."""
     await state().pulls.receive(filename, request.body, request.content_length)

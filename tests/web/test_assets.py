@@ -28,7 +28,7 @@ def test_our_own_scripts_stay_small() -> None:
     """Lines of code; what explains them does not count."""
     code = re.compile(r"^\s*(?!//)\S", re.MULTILINE)
     lines = {path.name: len(code.findall(path.read_text())) for path in STATIC.glob("*.js")}
-    assert sum(lines.values()) < 300, lines
+    assert sum(lines.values()) < 320, lines
 
 
 def test_all_scripts_are_one_in_which_names_stay_apart() -> None:

@@ -11,6 +11,7 @@ from quart import Response
 from app.errors import (
     ApiError,
     ModelNotFound,
+    NotLoggedIn,
     PromptTooLong,
     QueueFull,
     SchemaRefused,
@@ -28,6 +29,7 @@ _CODES: dict[type[WickError], str] = {
     PromptTooLong: "context_length_exceeded",
     SchemaRefused: "invalid_schema",
     QueueFull: "queue_full",
+    NotLoggedIn: "invalid_api_key",
 }
 
 

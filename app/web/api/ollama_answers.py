@@ -19,6 +19,7 @@ from app.inference.requests import Interrupted
 from app.models.model import Turn
 from app.web.api import bodies, failures, streaming, wishes
 from app.web.api.replies import reason_of
+from app.web.identity import identity
 from app.web.state import state
 
 blueprint = Blueprint("api_ollama_answers", __name__, url_prefix="/api")
@@ -172,8 +173,9 @@ async def _load_or_unload(asked: Common, words: Callable[[str], dict[str, Any]])
     here.asking.settings_for(name)
     reason = "load"
     if asked.keep_alive in (0, "0", "0s", "0m"):
-        await here.pool.unload(name)
         reason = "unload"
+        if identity().is_owner:  # others may be talking to it
+            await here.pool.unload(name)
     else:
         here.pool.load(name)
     content = {"model": asked.model, "created_at": _now(), **words(""), "done": True}

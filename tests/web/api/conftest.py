@@ -24,7 +24,7 @@ def tiny_shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def server(
     tmp_path_factory: pytest.TempPathFactory, tiny_shelf: Path
 ) -> AsyncIterator[Server]:
-    made = Server(tmp_path_factory.mktemp("api-server"), tiny_shelf, titles="off")
+    made = Server(tmp_path_factory.mktemp("api-server"), tiny_shelf, titles="off", queue_limit=100)
     await made.start()
     yield made
     await made.close()

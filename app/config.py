@@ -6,7 +6,7 @@ import ipaddress
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -83,6 +83,12 @@ class Settings:
         scheme = "https" if self.tls_cert else "http"
         return f"{scheme}://{host}:{self.port}"
 
+    @property
+    def local_url(self) -> str:
+        """Where this machine reaches the server; one that listens everywhere is here, too."""
+        everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it binds nothing
+        return replace(self, host=everywhere.get(self.host, self.host)).url
+
 
 def is_loopback(host: str) -> bool:
     """Whether this address, without brackets, or name can only be this machine itself."""
@@ -92,14 +98,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-    @property
-    def local_url(self) -> str:
-        """Where this machine reaches the server; one that listens everywhere is here, too."""
-        everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - it binds nothing
-        if self.host in everywhere:
-            return f"http://{everywhere[self.host]}:{self.port}"
-        return self.url
 
 
 def load_settings(

@@ -27,8 +27,18 @@ ALLOWED = {
     "factory": {
         *("errors", "config", "paths", "web", "accounts", "chats", "inference", "store", "models")
     },
-    "terminal": {"errors", "config", "chats", "inference", "store", "models"},
-    "cli": {"errors", "config", "factory", "accounts", "store", "models", "bench", "terminal"},
+    "terminal": {"errors", "config", "accounts", "chats", "inference", "store", "models"},
+    "cli": {
+        "errors",
+        "config",
+        "factory",
+        "accounts",
+        "chats",
+        "store",
+        "models",
+        "bench",
+        "terminal",
+    },
     "__main__": {"cli"},
 }
 

@@ -6,6 +6,7 @@ import argparse
 
 import httpx
 
+from app.cli.admission import admitted
 from app.config import Settings
 from app.errors import ModelNotFound, PeerError
 from app.models.shelf import NAME, Shelf
@@ -90,13 +91,9 @@ def _send(settings: Settings, method: str, name: str, rest: str) -> None:
         raise ModelNotFound(f"There is no model named “{name}” on the shelf.")
     url = settings.local_url
     try:
-        response = httpx.request(
-            method,
-            f"{url}/models/{name}{rest}",
-            headers={"Origin": url, "Accept": "application/json, text/plain"},
-            timeout=PATIENCE,
-            trust_env=False,  # a proxy is not on the way to this very machine
-        )
+        with admitted(settings, PATIENCE) as client:
+            accept = {"Accept": "application/json, text/plain"}
+            response = client.request(method, f"/models/{name}{rest}", headers=accept)
     except httpx.TimeoutException as error:
         raise PeerError(f"Wick at {url} has not answered after {PATIENCE:.0f} seconds.") from error
     except httpx.TransportError as error:

@@ -15,6 +15,7 @@ from app.config import Settings
 from app.errors import DataFolderInUse
 from app.store.owner import owned, owner_of
 from app.terminal.backend import Backend
+from app.terminal.entry import owners_key, trust_in
 from app.terminal.house import open_house
 from app.terminal.local import Local
 from app.terminal.remote import connected
@@ -35,13 +36,19 @@ async def found_backend(
     """
     async with AsyncExitStack() as stack:
         own = stack.enter_context(ExitStack())
+        is_own = not url
         try:
             url = url or await _own(settings.data_dir, own)
         except DataFolderInUse:
             if is_kept:
                 raise
         if url:
-            yield await stack.enter_async_context(connected(url, key))
+            trust = trust_in(settings) if is_own and settings.tls_cert else None
+            backend = await stack.enter_async_context(connected(url, key, trust))
+            if is_own and not key and not await backend.is_welcome():
+                key = await stack.enter_async_context(owners_key(settings))
+                backend = await stack.enter_async_context(connected(url, key, trust))
+            yield backend
             return
         if is_kept:
             _log_to(settings.data_dir / LOG)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -10,7 +11,7 @@ from typing import Any, Final
 import httpx
 
 from app.chats.chat_settings import ChatSettings
-from app.errors import ConfigError, PeerError
+from app.errors import ConfigError, NotLoggedIn, PeerError
 from app.terminal.backend import Asked, ChatLine, Event, Form, Found, ModelLine, Opened
 from app.terminal.following import follow
 from app.terminal.replies import found, line, refusal, said
@@ -20,8 +21,13 @@ SAFE: Final = ("127.0.0.1", "::1", "localhost")
 
 
 @asynccontextmanager
-async def connected(url: str, key: str) -> AsyncIterator[Remote]:
-    """`key`: an API key, empty for none. Raises ConfigError for what is no address."""
+async def connected(
+    url: str, key: str, trust: ssl.SSLContext | None = None
+) -> AsyncIterator[Remote]:
+    """`key`: an API key, empty for none; trust: in which certificates, None: as is usual.
+
+    Raises ConfigError for what is no address.
+    """
     try:
         address = httpx.URL(url.rstrip("/"))
     except httpx.InvalidURL:
@@ -32,6 +38,7 @@ async def connected(url: str, key: str) -> AsyncIterator[Remote]:
         base_url=address,
         headers={"Authorization": f"Bearer {key}"} if key else {},
         timeout=PATIENCE,
+        verify=trust or True,
         trust_env=address.host not in SAFE,  # a proxy is not on the way to this very machine
     ) as client:
         yield Remote(client)
@@ -43,6 +50,14 @@ class Remote:
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
         self.place = str(client.base_url).rstrip("/")
+
+    async def is_welcome(self) -> bool:
+        """Whether the server answers this person."""
+        try:
+            await self._get("/models")
+        except NotLoggedIn:
+            return False
+        return True
 
     async def models(self) -> Sequence[ModelLine]:
         models = (await self._get("/models"))["data"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from app.errors import ChatNotFound, ModelNotFound, PeerError, WickError
+from app.errors import ChatNotFound, ModelNotFound, NotLoggedIn, PeerError, WickError
 from app.terminal.backend import ChatLine, Found, Said
 
 
@@ -20,8 +20,8 @@ def refusal(response: httpx.Response, place: str) -> WickError:
         return PeerError(
             f"What answers at {place} did not do it (status {response.status_code}): is it Wick?"
         )
-    if response.status_code in {401, 403}:
-        return PeerError(f"{sentence} Give an API key with --key or WICK_KEY.")
+    if response.status_code == 401:
+        return NotLoggedIn(f"{sentence} Give an API key with --key or WICK_KEY.")
     if code == "model_not_found":
         return ModelNotFound(sentence)
     if response.status_code == 404:

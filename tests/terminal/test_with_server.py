@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -137,6 +138,39 @@ async def test_the_server_dies_in_mid_answer(
     await asyncio.to_thread(go_on, person)
     await server.start()
     assert server.rows("SELECT status FROM messages WHERE role <> 'user'")[0][0] == "interrupted"
+
+
+async def test_where_people_log_in_its_own_terminal_comes_in(
+    server: Server, environ: dict[str, str], tmp_path: Path, shelf: Path
+) -> None:
+    assert await server.stop() == 0
+    strict = Server(server.folder, shelf, accounts="on", default_model="tiny")
+    try:
+        await strict.start()
+        limit = ("--max-tokens", "8", "--json")
+        done = await ask(environ, *limit, "from here", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert not strict.rows("SELECT 1 FROM api_keys")  # what let it in is gone
+        done = await ask(environ, "--url", strict.origin, *limit, "a stranger", folder=tmp_path)
+        assert done.returncode == 1
+        assert "--key or WICK_KEY" in done.stderr
+        made = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "app", "key", "add", "a test", "--scope", "read"],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        key = {"WICK_KEY": made.stdout.strip()}
+        done = await ask(environ | key, "--url", strict.origin, "--list", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "from here" in done.stdout
+        done = await ask(environ | key, "--url", strict.origin, *limit, "x", folder=tmp_path)
+        assert done.returncode == 1
+        assert "may not be used to write in your chats" in done.stderr
+    finally:
+        await strict.close()
 
 
 async def test_a_server_and_a_chat_alone_exclude_each_other(

@@ -19,7 +19,7 @@ from app.web.state import state
 blueprint = Blueprint("api_finding", __name__, url_prefix="/api/v1")
 
 
-class Choice(msgspec.Struct):
+class ModelChoice(msgspec.Struct):
     """A model for chats; note: what choosing it means, in a word or two.
 
     default: new chats begin with it; ready: it is on the shelf, else on its way there.
@@ -33,21 +33,21 @@ class Choice(msgspec.Struct):
     object: Literal["model"] = "model"
 
 
-class Choices(msgspec.Struct):
-    data: list[Choice]
+class ModelChoices(msgspec.Struct):
+    data: list[ModelChoice]
     object: Literal["list"] = "list"
 
 
 class HitObject(msgspec.Struct):
-    """message_id: null where the title has the words. marks: the hits in the snippet, each as its
-    first character and the one after it."""
+    """message_id, role: null where the title has the words. marks: the hits in the snippet, each
+    from its first character to the one after it; at: seconds since 1970."""
 
     chat_id: ChatId
     title: str
     message_id: int | None
     role: Literal["user", "assistant"] | None
     snippet: str
-    marks: list[tuple[int, int]]
+    marks: list[list[int]]
     at: float
     object: Literal["hit"] = "hit"
 
@@ -68,15 +68,17 @@ async def models() -> Response:
     shelf = await asyncio.to_thread(here.shelf.models)
     names = {model.name for model in shelf}
     found = [
-        Choice(m.name, m.title, readiness(here.pool.status(m.name)), m.name == first, ready=True)
+        ModelChoice(
+            m.name, m.title, readiness(here.pool.status(m.name)), m.name == first, ready=True
+        )
         for m in shelf
     ]
     found += [
-        Choice(p.name, p.title, arrival(p.progress), p.name == first, ready=False)
+        ModelChoice(p.name, p.title, arrival(p.progress), p.name == first, ready=False)
         for p in here.pulls.all()
         if p.is_running and p.name not in names
     ]
-    return bodies.answer(Choices(sorted(found, key=lambda choice: not choice.default)))
+    return bodies.answer(ModelChoices(sorted(found, key=lambda choice: not choice.default)))
 
 
 @blueprint.get("/search")
@@ -86,8 +88,24 @@ async def search() -> Response:
     hits = []
     for hit in [*found.titles, *found.messages]:
         snippet, marks = marked(hit.snippet)
-        role: Literal["user", "assistant"] | None = (
-            None if hit.message_id is None else "user" if hit.role == "user" else "assistant"
+        hits.append(
+            HitObject(
+                chat_id=hit.chat_id,
+                title=hit.title,
+                message_id=hit.message_id,
+                role=_role(hit.role),
+                snippet=snippet,
+                marks=[list(mark) for mark in marks],
+                at=hit.at,
+            )
         )
-        hits.append(HitObject(hit.chat_id, hit.title, hit.message_id, role, snippet, marks, hit.at))
     return bodies.answer(Hits(hits, found.is_more))
+
+
+def _role(text: str) -> Literal["user", "assistant"] | None:
+    """None for the title of a chat."""
+    match text:
+        case "user" | "assistant":
+            return text
+        case _:
+            return None

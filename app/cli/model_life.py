@@ -51,7 +51,7 @@ def load_model(args: argparse.Namespace, settings: Settings) -> int:
     if ended is None:
         print(f"{args.name} is being loaded.")
     elif ended.state == "ready":
-        print(f"{args.name} is ready. It may take {ended.memory / 1e6:,.0f} MB of memory.")
+        print(f"{args.name} is ready, with {ended.memory / 1e6:,.0f} MB of memory set aside.")
     else:
         raise ModelLoadError(ended.error or f"{args.name} was unloaded before it was ready.")
     return 0

@@ -15,6 +15,7 @@ from quart.wrappers.request import Body
 
 from app.errors import PullError, PullRefused
 from app.models.upload import MAGIC, Parcel, parcels
+from app.web.entrance import for_owners
 from app.web.state import state
 
 blueprint = Blueprint("uploads", __name__)
@@ -68,6 +69,7 @@ class PatientConnection(ASGIHTTPConnection):
 
 
 @blueprint.post("/models/uploads")
+@for_owners
 async def plan() -> Response:
     """What a person has chosen, told before gigabytes of it come: `[{name, size, begins}]`.
 
@@ -88,6 +90,7 @@ async def plan() -> Response:
 
 
 @blueprint.put(f"{PREFIX}<filename>")
+@for_owners
 async def upload(filename: str) -> Response:
     """The raw file as the body, or all parts of a model, of which `part` tells the sizes.
 
@@ -98,6 +101,7 @@ async def upload(filename: str) -> Response:
 
 
 @blueprint.get(f"{PREFIX}<filename>")
+@for_owners
 async def ending(filename: str) -> Response:
     """Why what was being sent there broke off: browsers do not hear an answer that came early."""
     pull = state().pulls.get(_parcel(filename).name)

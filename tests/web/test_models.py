@@ -23,6 +23,7 @@ from app.models.origins import Origin, Origins
 from app.models.shelf import Shelf
 from app.web.state import State
 from tests.tiny_gguf import write_tiny_gguf
+from tests.web.doors import person
 
 OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
 PAGE = OWN | {"HX-Request": "true"}
@@ -231,10 +232,9 @@ async def test_a_file_of_this_machine_is_imported(app: Quart, client: Client, ti
 async def test_files_are_imported_only_at_this_machine(settings: Settings, tiny: Path) -> None:
     app = create_app(replace(settings, host="0.0.0.0"))
     async with app.test_app():
+        owner = await person(app, "anna")
         for source in (str(tiny / "tiny.gguf"), "tiny.gguf", "~/tiny.gguf", "./tiny.gguf"):
-            answer = await app.test_client().post(
-                "/models/pull", headers=PAGE, form={"source": source}
-            )
+            answer = await owner.ask("POST", "/models/pull", form={"source": source})
             assert answer.status_code == 422, source
             assert "only at this machine" in await text_of(answer)
 
@@ -244,11 +244,10 @@ async def test_a_remote_person_reaches_nothing_that_this_machine_serves_to_itsel
 ) -> None:
     app = create_app(replace(settings, host="0.0.0.0"))
     async with app.test_app():
+        owner = await person(app, "anna")
         for host in ("127.0.0.1:9", "localhost.:9", "[::ffff:127.0.0.1]:9", "0.0.0.0:9", "[::]:9"):
             source = f"http://{host}/m.gguf"
-            answer = await app.test_client().post(
-                "/models/pull", headers=PAGE, form={"source": source}
-            )
+            answer = await owner.ask("POST", "/models/pull", form={"source": source})
             assert answer.status_code == 422, source
             assert "only at this machine" in await text_of(answer)
 

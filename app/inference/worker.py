@@ -44,6 +44,7 @@ class Worker:
         self.name = name
         self.state: State = "idle"
         self._changed = changed
+        self._told = 0  # answers being written, when that was told last
         self._eased = eased
         self._serving = Serving(name, queue_limit=queue_limit, slots=slots, changed=self._look)
         self._loading = Loading(load, self._tell)
@@ -285,6 +286,9 @@ class Worker:
 
     def _look(self) -> None:
         """After anything has changed: leave if that is due, or think of when."""
+        if self._told != self._serving.running:
+            self._told = self._serving.running
+            self._changed()
         if self.state == "ready" and not self._is_closed:
             if self._must_leave and self._serving.is_drained:
                 self._quit()

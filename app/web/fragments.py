@@ -143,7 +143,12 @@ class Fragments:
         )
 
     def heading(self, title: str) -> str:
-        return f'<div hx-swap-oob="innerHTML:#title">{escape_text(title)}</div>'
+        """At the top of the page, and in the browser's list of tabs."""
+        text = escape_text(title)
+        return (
+            f'<div hx-swap-oob="innerHTML:#title">{text}</div>'
+            f'<div hx-swap-oob="innerHTML:title">{text} · Wick</div>'
+        )
 
     def announcement(self, text: str) -> str:
         return f'<div hx-swap-oob="innerHTML:#announcer">{escape_text(text)}</div>'

@@ -1,4 +1,4 @@
-"""`wick models`: list, import, pull and remove models."""
+"""`wick models`: list, import, pull, add and remove models."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 from rich.console import Console
 
-from app.cli import model_life
+from app.cli import model_life, remote_models
 from app.cli.admission import admitted
 from app.cli.model_progress import shown_progress
 from app.cli.model_report import PATIENCE, Reported, read_report
-from app.cli.model_tables import catalogue_table, shelf_table
+from app.cli.model_tables import catalogue_table, remote_table, shelf_table
 from app.config import Settings
 from app.errors import WickError
 from app.models import memory, sources
@@ -46,6 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_name(action)
     action.set_defaults(func=import_model)
 
+    remote_models.add_actions(actions)
     model_life.add_actions(actions)
 
 
@@ -58,8 +59,12 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
     if models:
         default = shelf.default() or settings.default_model
         report = _report(settings)
-        console.print(shelf_table(models, settings, default, report))
-        print(_memory(settings, report))
+        here = [model for model in models if model.remote is None]
+        if here:
+            console.print(shelf_table(here, settings, default, report))
+            print(_memory(settings, report))
+        if len(here) < len(models):
+            console.print(remote_table(models, default))
         if any(model.name == default for model in models):
             print("* The default: new chats begin with it.")
         print("More models: wick models catalogue")

@@ -124,7 +124,7 @@ def create_app(settings: Settings) -> Quart:
     @app.while_serving
     async def lifespan() -> AsyncGenerator[None, None]:
         shelf = Shelf(settings.models_dir)
-        hub, pulls = Hub(), Pulls(shelf, is_public=not settings.is_loopback)
+        hub, pulls = Hub(), Pulls(shelf, is_public=settings.has_accounts)
         pulls.listeners.append(hub.models_changed)
         async with open_database(settings.database) as db:
             pool = Pool(settings, shelf, pulls)

@@ -6,7 +6,7 @@ import ipaddress
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from dotenv import dotenv_values
 from app.errors import ConfigError
 
 PREFIX = "WICK_"
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def usable_cores() -> int:
@@ -32,6 +33,10 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     allowed_hosts: tuple[str, ...] = ()
+    accounts: Literal["auto", "on", "off"] = "auto"
+    trusted_proxies: tuple[Network, ...] = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     data_dir: Path = Path(platformdirs.user_data_dir("wick", appauthor=False))
     models_dir: Path = Path()
     default_model: str = "smollm2-135m"
@@ -61,17 +66,37 @@ class Settings:
 
     @property
     def is_loopback(self) -> bool:
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
+
+    @property
+    def has_accounts(self) -> bool:
+        """Whether people must log in: not where only this very machine gets in."""
+        if self.accounts == "auto":
+            others = any(not is_loopback(host) for host in self.allowed_hosts)
+            return not self.is_loopback or bool(self.trusted_proxies) or others
+        return self.accounts == "on"
 
     @property
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        scheme = "https" if self.tls_cert else "http"
+        return f"{scheme}://{host}:{self.port}"
+
+    @property
+    def local_url(self) -> str:
+        """Where this machine reaches the server; one that listens everywhere is here, too."""
+        everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it binds nothing
+        return replace(self, host=everywhere.get(self.host, self.host)).url
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this address, without brackets, or name can only be this machine itself."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def load_settings(
@@ -158,6 +183,21 @@ def _hosts(name: str, text: str) -> tuple[str, ...]:
     return tuple(_host(name, part.strip().lower()) for part in text.split(",") if part.strip())
 
 
+def _networks(name: str, text: str) -> tuple[Network, ...]:
+    try:
+        found = tuple(
+            ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip()
+        )
+    except ValueError:
+        found = ()
+    if not found or any(network.prefixlen == 0 for network in found):
+        raise ConfigError(
+            f"{name}={text} is wrong: it takes addresses or networks of your proxies, such as "
+            "127.0.0.1 or 172.18.0.0/16, separated by commas; never all addresses."
+        )
+    return found
+
+
 def _text(_name: str, text: str) -> str:
     return text
 
@@ -166,6 +206,10 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "host": _host,
     "port": _number(1, 65535),
     "allowed_hosts": _hosts,
+    "accounts": _choice("auto", "on", "off"),
+    "trusted_proxies": _networks,
+    "tls_cert": _path,
+    "tls_key": _path,
     "data_dir": _path,
     "models_dir": _path,
     "default_model": _text,

@@ -14,6 +14,7 @@ WickError
 │       └── PullRefused    a source or a name that will not do, told before anything is fetched
 ├── RequestError           one request cannot be answered
 │   ├── PromptTooLong      the newest message alone does not fit the context window
+│   ├── SchemaRefused      an answer cannot be made to follow this JSON schema
 │   ├── QueueFull          too many requests are waiting
 │   ├── RunnerDied         the model's process ended unexpectedly
 │   └── ShuttingDown       Wick is stopping
@@ -23,9 +24,22 @@ WickError
 │   ├── MessageNotFound    no such message in this chat
 │   ├── InvalidMessage     empty, too large or malformed
 │   └── InvalidSettings    a field of a chat's settings is out of its bounds
+├── AccountError           something about a person's account
+│   ├── NotLoggedIn        whoever asks has to log in first
+│   ├── NotAllowed         it is for the owner
+│   ├── WrongPassword      name and password do not belong together
+│   ├── TooManyAttempts    they have to wait before they may try again
+│   ├── InvalidAccount     a name or a password that will not do
+│   ├── InviteNotFound     a link that does not work (any more)
+│   ├── PersonNotFound     no such person
+│   ├── LoginNotFound      no such login
+│   ├── KeyNotFound        no such API key
+│   └── LastOwner          without this person there would be no owner
 ├── StoreError             the database
 │   ├── DatabaseTooNew     written by a later version of Wick
+│   ├── DataFolderInUse    another process owns the folder with the chats
 │   └── DiskFull           there is no room left to write
+├── ApiError               a program's request cannot be done as it stands
 └── PeerError              a server that is measured beside Wick does not answer as it should
 """
 
@@ -88,6 +102,10 @@ class PromptTooLong(RequestError):
     status = 413
 
 
+class SchemaRefused(RequestError):
+    status = 400
+
+
 class QueueFull(RequestError):
     status = 503
 
@@ -130,6 +148,62 @@ class InvalidSettings(ChatError):
         self.problems = problems
 
 
+class AccountError(WickError):
+    status = 400
+
+
+class NotLoggedIn(AccountError):
+    status = 401
+
+
+class NotAllowed(AccountError):
+    status = 403
+
+
+class WrongPassword(AccountError):
+    status = 403
+
+
+class TooManyAttempts(AccountError):
+    """`seconds`: how long to wait."""
+
+    status = 429
+
+    def __init__(self, sentence: str, seconds: int) -> None:
+        super().__init__(sentence)
+        self.seconds = seconds
+
+
+class InvalidAccount(AccountError):
+    """`problems`: a sentence for each field that is wrong, by its name."""
+
+    status = 422
+
+    def __init__(self, problems: dict[str, str]) -> None:
+        super().__init__(" ".join(problems.values()))
+        self.problems = problems
+
+
+class InviteNotFound(AccountError):
+    status = 404
+
+
+class PersonNotFound(AccountError):
+    status = 404
+
+
+class LoginNotFound(AccountError):
+    status = 404
+
+
+class KeyNotFound(AccountError):
+    status = 404
+
+
+class LastOwner(AccountError):
+    status = 409
+
+
 class StoreError(WickError):
     status = 500
 
@@ -138,8 +212,34 @@ class DatabaseTooNew(StoreError):
     pass
 
 
+class DataFolderInUse(StoreError):
+    status = 409
+
+
 class DiskFull(StoreError):
     status = 507
+
+
+class ApiError(WickError):
+    """`param`: the field that is wrong; `code`: a word for programs; both may be unknown.
+
+    retry_after: seconds after which it may be tried again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.param = param
+        self.code = code
+        self.retry_after = retry_after
 
 
 class PeerError(WickError):

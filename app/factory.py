@@ -10,16 +10,21 @@ from collections.abc import AsyncGenerator
 from quart import Quart, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
+from app import audit
+from app.accounts.keys import Keys
+from app.accounts.logins import Logins
+from app.accounts.people import People
 from app.chats.asking import Asking
 from app.chats.branches import Branches
 from app.chats.exports import Exports
 from app.chats.hub import Hub
 from app.chats.imports import Imports
+from app.chats.leaving import Leaving
 from app.chats.search import Search
 from app.chats.service import Chats
 from app.chats.trash import Trash
 from app.config import Settings
-from app.errors import WickError
+from app.errors import ApiError, WickError
 from app.inference.pool import Pool
 from app.models.pulls import Pulls
 from app.models.shelf import Shelf
@@ -31,21 +36,42 @@ from app.web import (
     chat_settings,
     chats,
     compression,
+    entrance,
     exchange,
     health,
+    keys,
     live,
+    login,
     messages,
     model_settings,
     models,
     models_live,
     models_report,
     pages,
+    people,
+    proxies,
+    row_ids,
     search,
     security,
     status,
     trash,
     uploads,
+    you,
 )
+from app.web.api import (
+    chat_completions,
+    completions,
+    docs,
+    embeddings,
+    failures,
+    ollama_answers,
+    ollama_models,
+    openapi,
+)
+from app.web.api import chats as api_chats
+from app.web.api import messages as api_messages
+from app.web.api import models as api_models
+from app.web.api.paths import is_for_programs
 from app.web.fragments import Fragments
 from app.web.growing import Growing
 from app.web.state import State, state
@@ -54,6 +80,8 @@ log = logging.getLogger(__name__)
 SERVICE_RESTART = 1012
 STOPPED = "Wick was stopped."
 SAVE_SECONDS = 1.0
+BODY_SECONDS = 30
+"""For a form to arrive. Uploads and imports have no end to hurry to, only pauses (uploads.py)."""
 GOODBYE_SECONDS = 0.3
 
 
@@ -62,18 +90,32 @@ def create_app(settings: Settings) -> Quart:
     app = Quart(__name__, static_folder=str(asset_dir("static")), template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 1 << 20
     app.config["RESPONSE_TIMEOUT"] = None
+    app.config["BODY_TIMEOUT"] = BODY_SECONDS
+    app.url_map.converters["int"] = row_ids.RowId
     app.request_class = exchange.Request
     app.asgi_http_class = uploads.PatientConnection
     compression.compress(app)
     security.protect(app, settings)
+    entrance.keep_entrance(app, settings)
     for screen in (
         *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
         *(models, model_settings, models_live, models_report, uploads, live, status, health),
+        *(api_models, chat_completions, completions, embeddings),
+        *(ollama_answers, ollama_models, api_chats, api_messages, openapi, docs),
+        *(login, you, people, keys),
     ):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)
     app.register_error_handler(HTTPException, _explain)
     app.register_error_handler(Exception, _confess)
+
+    behind = proxies.Proxies(app.asgi_app, settings.trusted_proxies)
+    app.asgi_app = behind  # type: ignore[method-assign]
+
+    @app.while_serving
+    async def events() -> AsyncGenerator[None, None]:
+        with audit.kept_in(settings.data_dir):
+            yield
 
     @app.while_serving
     async def lifespan() -> AsyncGenerator[None, None]:
@@ -87,7 +129,13 @@ def create_app(settings: Settings) -> Quart:
             verbs = Chats(db, hub, asking)
             await verbs.recover()
             emptied = Trash(db, pool, hub)
-            watch = asyncio.create_task(emptied.keep_watch(), name="trash")
+            logins = Logins(db)
+            leaving = Leaving(settings, db, asking, pool, hub)
+            watches = [
+                asyncio.create_task(emptied.keep_watch(), name="trash"),
+                asyncio.create_task(logins.keep_watch(), name="logins"),
+                asyncio.create_task(leaving.keep_watch(), name="leaving"),
+            ]
             fragments = Fragments(asset_dir("templates"), asset_dir("static"))
             app.extensions["wick"] = State(
                 settings,
@@ -104,13 +152,18 @@ def create_app(settings: Settings) -> Quart:
                 emptied,
                 Exports(db),
                 Imports(db, hub),
+                People(db, logins),
+                logins,
+                Keys(db),
+                leaving,
             )
             if settings.auto_pull and not shelf.models():
                 pulls.try_start(settings.default_model)
             yield
-            watch.cancel()
+            for watch in watches:
+                watch.cancel()
             await close(app)
-            await asyncio.gather(watch, return_exceptions=True)
+            await asyncio.gather(*watches, return_exceptions=True)
 
     return app
 
@@ -138,6 +191,8 @@ async def close(app: Quart) -> None:
 
 async def _explain(error: WickError | HTTPException) -> Response:
     """An error that has a sentence: as a notice, as plain text, or as a page of its own."""
+    if has_request_context() and is_for_programs(request.path):
+        return _tell_program(error)
     if isinstance(error, HTTPException):
         status = error.code or 500
         text = error.description or error.name
@@ -148,9 +203,21 @@ async def _explain(error: WickError | HTTPException) -> Response:
     return _sentence(status, text)
 
 
+def _tell_program(error: WickError | HTTPException) -> Response:
+    if isinstance(error, HTTPException):
+        if isinstance(error.response, Response):
+            return error.response
+        text = error.description or error.name
+        return failures.respond(ApiError(text, status=error.code or 500), request.path)
+    return failures.respond(failures.as_api_error(error), request.path)
+
+
 async def _confess(error: Exception) -> Response:
     log.error("An error inside Wick.", exc_info=error)
-    return _sentence(500, "Something went wrong inside Wick. Its log says more.")
+    text = "Something went wrong inside Wick. Its log says more."
+    if has_request_context() and is_for_programs(request.path):
+        return failures.respond(ApiError(text, status=500), request.path)
+    return _sentence(500, text)
 
 
 def _sentence(status: int, text: str) -> Response:

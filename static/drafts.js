@@ -1,6 +1,8 @@
-// What is written but not sent survives a reload, also where a sent message is written anew.
+// What is written but not sent survives a reload, also where a sent message is written anew. Everybody
+// who logs in at this browser has drafts of their own; logging out forgets them (early.js).
 
-const drafts = () => new Map(JSON.parse(localStorage.drafts ?? "[]"));
+const shelf = `drafts${document.body.dataset.person ?? ""}`;
+const drafts = () => new Map(JSON.parse(localStorage[shelf] ?? "[]"));
 const place = ({ dataset, form }) =>
   dataset.draft || (location.pathname === "/" ? "/" : form.dataset.address);
 
@@ -8,7 +10,7 @@ function keep(area, text = area.value) {
   const all = drafts();
   all.delete(place(area));
   if (text.trim() && text !== area.defaultValue) all.set(place(area), text);
-  localStorage.drafts = JSON.stringify([...all].slice(-20)); // of those written last
+  localStorage[shelf] = JSON.stringify([...all].slice(-20)); // of those written last
 }
 function restore(area) {
   area.value = drafts().get(place(area)) ?? area.value;

@@ -1,4 +1,5 @@
-// How pages look is remembered, and known before the first paint. And the notice's cross.
+// How pages look is remembered, and known before the first paint. And the notice's cross, as every
+// page has a notice, and the way out when a login has ended.
 
 function paint() {
   const [page, picker, beside] = [":root", "#theme", "#beside"].map((one) => document.querySelector(one));
@@ -10,6 +11,10 @@ function paint() {
 }
 paint();
 addEventListener("DOMContentLoaded", paint);
+addEventListener("DOMContentLoaded", () => {
+  if (!("loggedOut" in document.body.dataset)) return;
+  for (const key of Object.keys(localStorage)) if (key.startsWith("drafts")) delete localStorage[key];
+});
 addEventListener("storage", paint); // another tab has changed it
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
 addEventListener("change", ({ target }) => {
@@ -20,4 +25,11 @@ addEventListener("click", ({ target }) => {
   target.closest("[data-notice]")?.parentElement.replaceChildren();
   if (target.closest("#beside")) localStorage.list = localStorage.list === "closed" ? "" : "closed";
   paint();
+});
+
+// What is on the page is for nobody's eyes any more: loaded anew, it asks to log in.
+addEventListener("htmx:ws:close", async () => {
+  const hasLogin = document.body.hasAttribute("hx-headers:inherited");
+  const answer = hasLogin && await fetch("/login/alive").catch(() => null);
+  if (answer?.status === 401) location.reload();
 });

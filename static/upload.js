@@ -1,5 +1,7 @@
 // Sends the chosen files as they are. How far that is comes over the socket, as for any other pull.
 
+const own = JSON.parse(document.body.getAttribute("hx-headers:inherited") ?? "{}");
+
 document.getElementById("upload").addEventListener("submit", async (event) => {
   event.preventDefault();
   const files = [...document.getElementById("file").files];
@@ -23,7 +25,7 @@ async function describe(file) {
 
 // A refusal that comes while the browser is sending reaches it as a broken connection: ask why.
 async function ask(address, method, body) {
-  const headers = { Accept: "text/plain, application/json" };
+  const headers = { Accept: "text/plain, application/json", ...own };
   const answer = await fetch(address, { method, body, headers }).catch(() => fetch(address, { headers }));
   if (!answer.ok) throw new Error(await answer.text());
   return method === "POST" ? answer.json() : null;

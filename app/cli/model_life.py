@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 
 import httpx
 
+from app.cli.admission import admitted
 from app.cli.model_progress import ShowLoad, shown_load
 from app.cli.model_report import Reported, read_report
 from app.config import Settings
@@ -42,8 +44,8 @@ def load_model(args: argparse.Namespace, settings: Settings) -> int:
     """Begins to load it, and shows how far that is until it is ready; Ctrl-C only looks away."""
     _ask(settings, args.name, "load")
     try:
-        with shown_load() as show:
-            ended = _until_loaded(url_of(settings), args.name, show)
+        with admitted(settings, PATIENCE) as client, shown_load() as show:
+            ended = _until_loaded(client, args.name, show)
     except KeyboardInterrupt:
         print(f"{args.name} goes on being loaded by the server.", file=sys.stderr)
         raise
@@ -56,10 +58,10 @@ def load_model(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _until_loaded(url: str, name: str, show: ShowLoad) -> Reported | None:
+def _until_loaded(client: httpx.Client, name: str, show: ShowLoad) -> Reported | None:
     """How it is once the load has ended; None if the server cannot tell."""
     while True:
-        report = read_report(url)
+        report = read_report(client)
         if report is None or name not in report:
             return None
         now = report[name]
@@ -97,6 +99,12 @@ def remove_model(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def tell_server(settings: Settings, name: str) -> None:
+    """That a model has come; a server that cannot be told sees it with its next look."""
+    with contextlib.suppress(PeerError):
+        _send(settings, "POST", name, "/arrived")
+
+
 class _NoServer(PeerError):
     """Nothing answers, or what answers knows no such model: it has another shelf, or is no Wick."""
 
@@ -118,15 +126,11 @@ def _ask(settings: Settings, name: str, verb: str) -> None:
 def _send(settings: Settings, method: str, name: str, rest: str) -> None:
     if not NAME.fullmatch(name):
         raise ModelNotFound(f"There is no model named “{name}” on the shelf.")
-    url = url_of(settings)
+    url = settings.local_url
     try:
-        response = httpx.request(
-            method,
-            f"{url}/models/{name}{rest}",
-            headers={"Origin": url, "Accept": "application/json, text/plain"},
-            timeout=PATIENCE,
-            trust_env=False,  # a proxy is not on the way to this very machine
-        )
+        with admitted(settings, PATIENCE) as client:
+            accept = {"Accept": "application/json, text/plain"}
+            response = client.request(method, f"/models/{name}{rest}", headers=accept)
     except httpx.TimeoutException as error:
         raise PeerError(f"Wick at {url} has not answered after {PATIENCE:.0f} seconds.") from error
     except httpx.TransportError as error:
@@ -138,14 +142,6 @@ def _send(settings: Settings, method: str, name: str, rest: str) -> None:
         raise _NoServer(_sentence(response, url))
     if not response.is_success:
         raise PeerError(_sentence(response, url))
-
-
-def url_of(settings: Settings) -> str:
-    """Where the server can be asked; one that listens everywhere is here, too."""
-    everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - it binds nothing
-    if settings.host in everywhere:
-        return f"http://{everywhere[settings.host]}:{settings.port}"
-    return settings.url
 
 
 def _sentence(response: httpx.Response, url: str) -> str:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import httpx
 
-PATIENCE = 5.0  # seconds; it is an answer from this very machine
-
 
 @dataclass(frozen=True, slots=True)
 class Reported:
@@ -24,10 +22,10 @@ class Reported:
     memory: int
 
 
-def read_report(url: str) -> dict[str, Reported] | None:
+def read_report(client: httpx.Client) -> dict[str, Reported] | None:
     """By name; None when nothing that answers there can tell."""
     with contextlib.suppress(httpx.HTTPError, ValueError, TypeError, KeyError):
-        response = httpx.get(f"{url}/models/report", timeout=PATIENCE, trust_env=False)
+        response = client.get("/models/report")
         if response.is_success:
             known = Reported.__slots__
             return {

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from rich.console import Console
 
 from app.cli import model_life
+from app.cli.admission import admitted
 from app.cli.model_progress import shown_progress
 from app.cli.model_report import Reported, read_report
 from app.cli.model_tables import catalogue_table, shelf_table
@@ -54,7 +55,8 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
         print(f"{sentence} To remove it: wick models remove {name}")
     if models:
         default = shelf.default() or settings.default_model
-        report = read_report(model_life.url_of(settings))
+        with admitted(settings, model_life.PATIENCE) as client:
+            report = read_report(client)
         console.print(shelf_table(models, settings, default, report))
         print(_memory(settings, report))
         if any(model.name == default for model in models):
@@ -90,7 +92,7 @@ def pull_model(args: argparse.Namespace, settings: Settings) -> int:
         if not isinstance(order.spec, LocalSpec):
             print("Stopped. The same command goes on where this one was.", file=sys.stderr)
         raise
-    return _installed(model)
+    return _installed(settings, model)
 
 
 def import_model(args: argparse.Namespace, settings: Settings) -> int:
@@ -98,13 +100,14 @@ def import_model(args: argparse.Namespace, settings: Settings) -> int:
     order = sources.local_order(args.source, shelf, args.name)
     with shown_progress() as report:
         model = asyncio.run(sources.pull(order, shelf, report))
-    return _installed(model)
+    return _installed(settings, model)
 
 
 def _add_name(action: argparse.ArgumentParser) -> None:
     action.add_argument("--name", help="its name on the shelf (made from the file's by default)")
 
 
-def _installed(model: Model) -> int:
+def _installed(settings: Settings, model: Model) -> int:
+    model_life.tell_server(settings, model.name)
     print(f"{model.title} is on the shelf as {model.name}.")
     return 0

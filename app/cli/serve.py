@@ -12,8 +12,10 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from app.cli import exposure
 from app.config import Settings
 from app.errors import ConfigError, WickError
+from app.store.owner import Ownership, owned
 
 if TYPE_CHECKING:
     from quart import Quart
@@ -41,9 +43,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s"
     )
+    exposure.check(settings)
     _check_address(settings)
     _check_folders(settings)
-    asyncio.run(_serve(settings))
+    with owned(settings.data_dir, "wick serve") as ownership:
+        asyncio.run(_serve(settings, ownership))
     return 0
 
 
@@ -66,11 +70,6 @@ def _check_address(settings: Settings) -> None:
             f"WICK_HOST={settings.host} with WICK_PORT={settings.port} cannot be listened on: "
             f"{error.strerror or error}."
         ) from error
-    if not settings.is_loopback:
-        log.warning(
-            "Wick listens on %s: everybody who reaches this address can read and write all chats.",
-            settings.host,
-        )
 
 
 def _check_folders(settings: Settings) -> None:
@@ -84,22 +83,19 @@ def _check_folders(settings: Settings) -> None:
             ) from error
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, ownership: Ownership) -> None:
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
 
+    from app.cli import wire
     from app.factory import close, create_app
 
     app = create_app(settings)
     config = Config()
-    config.bind = [settings.url.removeprefix("http://")]
-    config.errorlog = logging.getLogger("hypercorn")
-    config.loglevel = "WARNING"
-    config.graceful_timeout = 0.3
-    config.shutdown_timeout = 1.5
-    config.websocket_max_message_size = LONGEST_SOCKET_MESSAGE
-    config.websocket_ping_interval = 20.0
-    config.include_server_header = False
+    config.bind = [settings.url.partition("://")[2]]
+    if settings.tls_cert and settings.tls_key:
+        config.certfile, config.keyfile = str(settings.tls_cert), str(settings.tls_key)
+    wire.limit(config, LONGEST_SOCKET_MESSAGE)
     logging.getLogger("hypercorn").setLevel(logging.WARNING)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -110,7 +106,10 @@ async def _serve(settings: Settings) -> None:
     async def until_stopped() -> None:
         pulls: Pulls = app.extensions["wick"].pulls
         pulls.listeners.append(TerminalProgress(pulls).show)
+        ownership.announce(settings.local_url)
         print(f"\n  Wick is at {settings.url}   (Ctrl-C stops it)\n", flush=True)
+        if settings.has_accounts:
+            await exposure.welcome_owner(settings, app.extensions["wick"].people)
         await stop.wait()
         await close(app)
 

@@ -7,16 +7,20 @@ assumed, and a step that is far too slow counts at once.
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["prefill", "decode"]
 
-_WEIGHT = 0.1  # of the newest step in the average
-_LEAP = 3.0  # a step that much faster than expected replaces the average
+_RECENT = 5  # steps whose median is the pace: single slow ones are accidents
+_LEAP = 3.0  # a step that much faster than expected counts alone
+_COLLAPSE = 30.0  # and one that much slower
+_DOUBT = 2  # further steps before more threads are believed to be slower than fewer
 _PROBE_FIRST, _PROBE_LAST = 1.0, 60.0  # seconds between tries of another number of threads
 _SLICE_SECONDS = 0.1
 _SLICE_SMALLEST, _SLICE_LARGEST = 8, 64
@@ -24,11 +28,22 @@ _SLICE_SMALLEST, _SLICE_LARGEST = 8, 64
 
 @dataclass(slots=True)
 class _Pace:
-    """seconds: what one token takes; probe_at: when to try again; wait: until then, doubling."""
+    """recent: seconds that one token took; probe_at: when to try again; wait: until then, doubling;
+    doubt: steps still wanted before it is given up as the slower one."""
 
-    seconds: float
     probe_at: float
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
     wait: float = _PROBE_FIRST
+    doubt: int = _DOUBT + 1
+
+    @property
+    def seconds(self) -> float:
+        return statistics.median(self.recent)
+
+    def add(self, each: float) -> None:
+        if self.recent and not self.seconds / _LEAP <= each <= self.seconds * _COLLAPSE:
+            self.recent.clear()  # its barrier has begun to spin, or does so no more
+        self.recent.append(each)
 
 
 class Pacer:
@@ -49,7 +64,7 @@ class Pacer:
                 if pace is None:
                     return count
             best = min(allowed, key=lambda count: self._paces[kind, count].seconds)
-            return self._due(kind, best, allowed) or best
+            return self._doubted(kind, best, allowed) or self._due(kind, best, allowed) or best
 
     def record(self, kind: Kind, threads: int, tokens: int, seconds: float) -> None:
         """A step of `tokens` took that long with `threads`."""
@@ -57,19 +72,12 @@ class Pacer:
             # The number of permits need not be one of ours: it counts for the next smaller one.
             count = next(c for c in self._counts if c <= max(1, threads))
             each, now = seconds / max(1, tokens), self._clock()
-            pace = self._paces.get((kind, count))
-            if pace is None:
-                self._paces[kind, count] = _Pace(each, now + _PROBE_FIRST)
-                return
-            if each < pace.seconds / _LEAP:
-                pace.seconds = each  # what had slowed it down is over
-            else:
-                # One slow step is an accident (a browser drew a frame); steps that take a hundred
-                # times as long raise the average above all others at once.
-                pace.seconds += _WEIGHT * (each - pace.seconds)
+            pace = self._paces.setdefault((kind, count), _Pace(now + _PROBE_FIRST))
+            pace.add(each)
+            pace.doubt = max(0, pace.doubt - 1)
             if now >= pace.probe_at:
                 pace.wait = self._next_wait(kind, count, pace)
-                pace.probe_at = now + pace.wait
+                pace.probe_at, pace.doubt = now + pace.wait, _DOUBT
 
     def slice_size(self, limit: int) -> int:
         """Prompt tokens that take about a tenth of a second with the threads chosen for `limit`."""
@@ -83,6 +91,16 @@ class Pacer:
             return _SLICE_SMALLEST
         wanted = int(_SLICE_SECONDS / max(min(known), 1e-9))
         return min(_SLICE_LARGEST, max(_SLICE_SMALLEST, wanted))
+
+    def _doubted(self, kind: Kind, best: int, allowed: list[int]) -> int | None:
+        """More threads than the best number that lost by one step: a new runner's first steps, and
+        those that a browser's frame came into, are slow by accident."""
+        most = _LEAP * self._paces[kind, best].seconds
+        for count in (count for count in allowed if count > best):
+            pace = self._paces[kind, count]
+            if pace.doubt and pace.recent[-1] <= most:
+                return count
+        return None
 
     def _due(self, kind: Kind, best: int, allowed: list[int]) -> int | None:
         """A neighbour of the best number whose measurement is old."""

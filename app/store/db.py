@@ -35,6 +35,7 @@ WAITING_WRITES = 1000
 class _Write:
     work: Work[Any]
     result: asyncio.Future[Any]
+    is_transaction: bool = True
 
 
 class Database:
@@ -51,7 +52,18 @@ class Database:
         A caller that is cancelled while it waits does not undo or stop the write. Raises DiskFull
         or StoreError, with nothing of the transaction kept.
         """
-        write = _Write(work, asyncio.get_running_loop().create_future())
+        result: T = await self._hand_over(work, is_transaction=True)
+        return result
+
+    async def scrub(self) -> None:
+        """Leave nothing in the files of what has been deleted, as far as SQLite has a say in it.
+
+        Takes as long and as much room as writing the whole database. Raises DiskFull, StoreError.
+        """
+        await self._hand_over(_scrub, is_transaction=False)
+
+    async def _hand_over(self, work: Work[T], *, is_transaction: bool) -> T:
+        write = _Write(work, asyncio.get_running_loop().create_future(), is_transaction)
         await self._writes.put(write)
         result: T = await write.result
         return result
@@ -68,7 +80,8 @@ class Database:
     async def _run(self) -> None:
         while (write := await self._writes.get()) is not None:
             try:
-                await self._writer.execute("BEGIN IMMEDIATE")
+                if write.is_transaction:
+                    await self._writer.execute("BEGIN IMMEDIATE")
                 value = await write.work(self._writer)
                 await self._writer.commit()
             except Exception as error:
@@ -96,6 +109,14 @@ def _settle(
         result.set_exception(error)
     else:
         result.set_result(value)
+
+
+async def _scrub(connection: aiosqlite.Connection) -> None:
+    """Indexes keep deleted words until their parts are merged; free pages and the log keep rows."""
+    for index in ("titles_index", "messages_index"):
+        await connection.execute(f"INSERT INTO {index} ({index}) VALUES ('optimize')")  # noqa: S608
+    await connection.execute("VACUUM")
+    await connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _in_words(error: Exception) -> Exception:
@@ -143,6 +164,7 @@ async def _configure(connection: aiosqlite.Connection) -> None:
             "journal_mode = WAL",
             "synchronous = FULL",
             "foreign_keys = ON",
+            "secure_delete = ON",
             "busy_timeout = 5000",
         ):
             await connection.execute(f"PRAGMA {pragma}")

@@ -13,6 +13,7 @@ from app.models.catalogue import Source
 from app.models.pulls import Pull
 from app.web.assets import Assets
 from app.web.blocks import News, open_element
+from app.web.identity import is_owner, visitor
 from app.web.markdown import escape_text
 from app.web.shelf_facts import Card, element_key, size
 from app.web.views import MessageView, Missing, Option, status_line
@@ -32,6 +33,8 @@ class Fragments:
         )
         self._environment.globals |= {
             "asset": self.assets.address,
+            "me": visitor,
+            "is_owner": is_owner,
             "key": element_key,
             "size": size,
             "capitalised": lambda text: text[:1].upper() + text[1:],

@@ -5,32 +5,59 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from quart import g
+from quart import g, has_request_context, has_websocket_context
 
-LOCAL_USER = 1
-"""The one owner of a Wick that only this machine reaches."""
-
-Role = Literal["owner", "member"]
+from app.accounts.people import LOCAL_USER
+from app.errors import NotLoggedIn
+from app.store.people import Role
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """`via`: how the person is known: by being at this machine, a login's cookie or an API key."""
+    """`via`: how the person is known: by being at this machine, a login's cookie or an API key.
+
+    name: what they are called, where accounts have names; login_id, csrf: of the login.
+    """
 
     user_id: int
     role: Role = "member"
     via: Literal["machine", "login", "key"] = "login"
+    name: str = ""
+    login_id: int = 0
+    csrf: str = ""
+
+    @property
+    def is_owner(self) -> bool:
+        return self.role == "owner"
 
 
 LOCAL = Identity(LOCAL_USER, "owner", "machine")
 
 
 def identity() -> Identity:
-    """Of the request or socket that is being handled."""
-    found: Identity = g.get("identity", LOCAL)
+    """Of the request or socket that is being handled. Raises NotLoggedIn when it is nobody's."""
+    found: Identity | None = g.get("identity")
+    if found is None:
+        raise NotLoggedIn("Please log in first.")
     return found
 
 
 def current_user() -> int:
     """The person's id."""
     return identity().user_id
+
+
+def is_owner() -> bool:
+    """For templates: whether to offer what only the owner may do."""
+    if not (has_request_context() or has_websocket_context()):
+        return True
+    who = visitor()
+    return who is not None and who.is_owner
+
+
+def visitor() -> Identity | None:
+    """For templates: who looks at the page, if that is known."""
+    if not (has_request_context() or has_websocket_context()):
+        return None
+    found: Identity | None = g.get("identity")
+    return found

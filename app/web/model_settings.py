@@ -12,6 +12,7 @@ from quart import Blueprint, Response, request
 
 from app.models.model import Model, ModelSettings, Sampling
 from app.models.template_names import named_templates
+from app.web.entrance import for_owners
 from app.web.state import state
 
 blueprint = Blueprint("model_settings", __name__)
@@ -143,12 +144,14 @@ def shown(model: Model) -> dict[str, str]:
 
 
 @blueprint.get("/models/<name>/settings")
+@for_owners
 async def form(name: str) -> str:
     model = await asyncio.to_thread(state().shelf.get, name)
     return _form(model, shown(model), {})
 
 
 @blueprint.post("/models/<name>/settings")
+@for_owners
 async def save(name: str) -> Response:
     """Nothing is left of the dialog when they are saved; else it says what is wrong."""
     here = state()

@@ -13,6 +13,7 @@ from app.models.catalogue import CATALOGUE
 from app.models.model import Model
 from app.models.shelf import NAME
 from app.models.spec import LocalSpec, Spec, WebSpec, is_loopback, parse_spec
+from app.web.entrance import for_owners
 from app.web.identity import current_user
 from app.web.shelf_view import Speeds, look_at_shelf
 from app.web.state import state
@@ -33,12 +34,13 @@ async def page() -> Response:
         cards=fragments.cards(view.cards),
         pulls=fragments.coming(view.pulls),
         offers=fragments.offers(view.offers),
-        source=fragments.source_fields(takes_paths=here.settings.is_loopback),
+        source=fragments.source_fields(takes_paths=not here.settings.has_accounts),
     )
     return Response(html, content_type="text/html; charset=utf-8")
 
 
 @blueprint.post("/models/<name>/load")
+@for_owners
 async def load(name: str) -> Response:
     """Begin to load it; how far that is comes over the sockets."""
     await _existing(name)
@@ -47,6 +49,7 @@ async def load(name: str) -> Response:
 
 
 @blueprint.post("/models/<name>/unload")
+@for_owners
 async def unload(name: str) -> Response:
     """Out of memory. Raises ModelBusy while it answers."""
     await _existing(name)
@@ -55,6 +58,7 @@ async def unload(name: str) -> Response:
 
 
 @blueprint.post("/models/<name>/default")
+@for_owners
 async def make_default(name: str) -> Response:
     here = state()
     await asyncio.to_thread(here.shelf.set_default, name)
@@ -62,7 +66,17 @@ async def make_default(name: str) -> Response:
     return Response(status=DONE)
 
 
+@blueprint.post("/models/<name>/arrived")
+@for_owners
+async def arrived(name: str) -> Response:
+    """A command has put it on the shelf: whoever looks sees it."""
+    await _existing(name)
+    state().hub.models_changed()
+    return Response(status=DONE)
+
+
 @blueprint.get("/models/<name>/remove")
+@for_owners
 async def ask_to_remove(name: str) -> str:
     """Asks once more. A damaged model has no title and no size."""
     model: Model | None = None
@@ -72,6 +86,7 @@ async def ask_to_remove(name: str) -> str:
 
 
 @blueprint.delete("/models/<name>")
+@for_owners
 async def remove(name: str) -> Response:
     """Its chats stay as they are. Raises ModelBusy while it answers."""
     here = state()
@@ -83,15 +98,16 @@ async def remove(name: str) -> Response:
 
 
 @blueprint.post("/models/pull")
+@for_owners
 async def pull_from() -> str:
     """Begin to bring a model from any source; the fields are empty again then."""
     here = state()
     form = await request.form
     source, name = form.get("source", "").strip(), form.get("name", "").strip().lower()
-    if source not in CATALOGUE and not here.settings.is_loopback:
+    if source not in CATALOGUE and here.settings.has_accounts:
         _refuse_own(parse_spec(source, looks=False))
     here.pulls.start(source, name or None)
-    return here.fragments.source_fields(takes_paths=here.settings.is_loopback, oob=True)
+    return here.fragments.source_fields(takes_paths=not here.settings.has_accounts, oob=True)
 
 
 def _refuse_own(spec: Spec) -> None:
@@ -103,6 +119,7 @@ def _refuse_own(spec: Spec) -> None:
 
 
 @blueprint.post("/models/<name>/pull")
+@for_owners
 async def pull(name: str) -> Response:
     """Go on with a pull that broke off, or bring what is known by this name."""
     state().pulls.bring(name)
@@ -110,12 +127,14 @@ async def pull(name: str) -> Response:
 
 
 @blueprint.post("/models/<name>/cancel")
+@for_owners
 async def cancel(name: str) -> Response:
     state().pulls.cancel(name)
     return Response(status=DONE)
 
 
 @blueprint.post("/models/<name>/dismiss")
+@for_owners
 async def dismiss(name: str) -> Response:
     state().pulls.dismiss(name)
     return Response(status=DONE)

@@ -8,16 +8,17 @@ anything else runs.
 from __future__ import annotations
 
 import ipaddress
-import logging
 import re
 
 from quart import Quart, Response, abort, request, websocket
+from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.datastructures import Headers
 
+from app.audit import audit
 from app.config import Settings
+from app.web.api.paths import is_for_programs
 from app.web.state import state
 
-log = logging.getLogger(__name__)
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -42,7 +43,7 @@ def is_allowed_host(host: str, settings: Settings) -> bool:
 
 def is_own_origin(headers: Headers, scheme: str) -> bool:
     """Whether the request comes from a page of this very server."""
-    return headers.get("Origin") == f"{scheme}://{headers.get('Host', '')}"
+    return headers.getlist("Origin") == [f"{scheme}://{headers.get('Host', '')}"]
 
 
 def protect(app: Quart, settings: Settings) -> None:
@@ -51,19 +52,17 @@ def protect(app: Quart, settings: Settings) -> None:
     @app.before_request
     async def check_request() -> None:
         if not is_allowed_host(request.headers.get("Host", ""), settings):
-            _refuse("Host", request.headers)
-        if request.method not in SAFE_METHODS and not is_own_origin(
-            request.headers, request.scheme
-        ):
-            _refuse("Origin", request.headers)
+            _refuse("Host", request)
+        if request.method not in SAFE_METHODS and not _is_by_ourselves():
+            _refuse("Origin", request)
 
     @app.before_websocket
     async def check_upgrade() -> None:
         scheme = {"ws": "http", "wss": "https"}.get(websocket.scheme, websocket.scheme)
         if not is_allowed_host(websocket.headers.get("Host", ""), settings):
-            _refuse("Host", websocket.headers)
+            _refuse("Host", websocket)
         if not is_own_origin(websocket.headers, scheme):
-            _refuse("Origin", websocket.headers)
+            _refuse("Origin", websocket)
         if state().is_closing:
             abort(503)
 
@@ -77,7 +76,8 @@ def protect(app: Quart, settings: Settings) -> None:
             "base-uri 'none'; frame-ancestors 'none'; manifest-src 'self'",
         )
         response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
+        # Not `no-referrer`: browsers would then call the origin of our plain forms `null`.
+        response.headers["Referrer-Policy"] = "same-origin"
         response.headers["X-Frame-Options"] = "DENY"
         response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
         response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
@@ -89,6 +89,27 @@ def protect(app: Quart, settings: Settings) -> None:
         return response
 
 
-def _refuse(header: str, headers: Headers) -> None:
-    log.warning("Refused a request with the %s %.200r.", header, headers.get(header, ""))
+def _is_by_ourselves() -> bool:
+    """Whether a page of this server sends this, or no page at all: a program.
+
+    Browsers name the origin of whatever changes something, and say when another site asks. Forms,
+    which old browsers sent without a word about that, are refused besides, unless a key comes with
+    them.
+    """
+    headers = request.headers
+    if is_own_origin(headers, request.scheme):
+        return True
+    if not is_for_programs(request.path) or "Origin" in headers:
+        return False
+    if headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+        return False
+    has_key = "Authorization" in headers or "X-Api-Key" in headers
+    if not has_key and request.mimetype not in {"", "application/json"}:
+        abort(415, "Send this as JSON, please: with the header Content-Type: application/json.")
+    return True
+
+
+def _refuse(header: str, asked: BaseRequestWebsocket) -> None:
+    value = asked.headers.get(header, "")
+    audit("refused", what=header, value=value, path=asked.path, address=asked.remote_addr)
     abort(403, f"This {header} is not allowed here.")

@@ -1,7 +1,8 @@
 """The life of one tab's socket, whatever the page: it is read, it is shown news, and it is closed.
 
-Two tasks: one reads what the tab sends, one shows what is new. The second looks at the present
-state whenever it may send a frame, so what a slow tab has missed costs nothing to catch up with.
+One task reads what the tab sends, one shows what is new. The latter looks at the present state
+whenever it may send a frame, so what a slow tab has missed costs nothing to catch up with. A third
+closes the tab at once when the login ends with which it was opened.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from typing import Protocol
 
 from quart import websocket
 
+from app.accounts.logins import Logins
 from app.chats.hub import Hub, Subscription
 from app.errors import ChatError
+from app.web.identity import identity
+from app.web.state import state
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +78,15 @@ class Allowance:
 async def serve_tab(hub: Hub, tab: Tab) -> None:
     """Every way out of here chooses its close code: htmx comes back after any but 1000 and 1008."""
     code, is_open = ERROR, False
+    logins, login_id = state().logins, identity().login_id
     try:
-        await _send(await tab.greeting(websocket.args.get("seen", "")))
-        is_open = True
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_show(tab), name="show a tab")
-            group.create_task(_listen(tab), name="listen to a tab")
+        with logins.watch(login_id) as ended:
+            await _send(await tab.greeting(websocket.args.get("seen", "")))
+            is_open = True
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_show(tab), name="show a tab")
+                group.create_task(_listen(tab, logins, login_id), name="listen to a tab")
+                group.create_task(_guard(ended), name="guard a tab")
     except* Gone as gone:
         code = next(e.code for e in gone.exceptions if isinstance(e, Gone))
     except* ChatError:
@@ -121,13 +128,21 @@ async def _send(frame: str) -> None:
         raise Gone(ERROR) from None  # a tab that does not read; it will come back
 
 
-async def _listen(tab: Tab) -> None:
+async def _listen(tab: Tab, logins: Logins, login_id: int) -> None:
     """Take what the person sends, until the tab must go."""
     allowance = Allowance()
     while True:
         data = await websocket.receive()
         allowance.spend()
+        if login_id and await logins.use(login_id) is None:
+            raise Gone(POLICY)
         await tab.take(data)
+
+
+async def _guard(ended: asyncio.Event) -> None:
+    """Wait until the login ends, whatever the tab is doing then."""
+    await ended.wait()
+    raise Gone(POLICY)
 
 
 async def _see_off() -> None:

@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 
 from quart import current_app
 
+from app.accounts.keys import Keys
+from app.accounts.logins import Logins
+from app.accounts.people import People
 from app.chats.asking import Asking
 from app.chats.branches import Branches
 from app.chats.exports import Exports
 from app.chats.hub import Hub
 from app.chats.imports import Imports
+from app.chats.leaving import Leaving
 from app.chats.search import Search
 from app.chats.service import Chats
 from app.chats.trash import Trash
@@ -40,6 +44,10 @@ class State:
     trash: Trash
     exports: Exports
     imports: Imports
+    people: People
+    logins: Logins
+    keys: Keys
+    leaving: Leaving
     is_closing: bool = field(default=False)
 
 

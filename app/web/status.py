@@ -9,18 +9,21 @@ from quart import Blueprint, Response
 
 from app.config import Settings
 from app.inference.status import WorkerStatus
+from app.web.entrance import for_owners
 from app.web.state import state
 
 blueprint = Blueprint("status", __name__, url_prefix="/status")
 
 
 @blueprint.get("")
+@for_owners
 async def page() -> Response:
     html = state().fragments.render("status.html", figures=await figures())
     return Response(html, content_type="text/html; charset=utf-8")
 
 
 @blueprint.get("/figures")
+@for_owners
 async def figures() -> str:
     """The part that the page fetches again and again."""
     here = state()

@@ -12,9 +12,11 @@ from hypercorn.typing import ASGIReceiveCallable
 from quart import Blueprint, Request, Response, jsonify, request
 from quart.asgi import ASGIHTTPConnection
 from quart.wrappers.request import Body
+from werkzeug.exceptions import RequestTimeout
 
 from app.errors import PullError, PullRefused
 from app.models.upload import MAGIC, Parcel, parcels
+from app.web.entrance import for_owners
 from app.web.state import state
 
 blueprint = Blueprint("uploads", __name__)
@@ -23,6 +25,8 @@ MOST: Final = 2000
 """Files that are chosen at once."""
 HELD: Final = 4 << 20
 """Bytes of a body that may wait to be taken; then the sender has to wait."""
+SILENCE: Final = 30.0
+"""Seconds between two pieces of a body, after which the rest of it is given up."""
 
 
 class RoomyBody(Body):
@@ -33,7 +37,11 @@ class RoomyBody(Body):
         self._was_read = asyncio.Event()
 
     async def __anext__(self) -> bytes:
-        data = await super().__anext__()
+        try:
+            async with asyncio.timeout(SILENCE):
+                data = await super().__anext__()
+        except TimeoutError:
+            raise RequestTimeout("The rest of this file did not come.") from None
         self._was_read.set()
         return data
 
@@ -68,6 +76,7 @@ class PatientConnection(ASGIHTTPConnection):
 
 
 @blueprint.post("/models/uploads")
+@for_owners
 async def plan() -> Response:
     """What a person has chosen, told before gigabytes of it come: `[{name, size, begins}]`.
 
@@ -88,6 +97,7 @@ async def plan() -> Response:
 
 
 @blueprint.put(f"{PREFIX}<filename>")
+@for_owners
 async def upload(filename: str) -> Response:
     """The raw file as the body, or all parts of a model, of which `part` tells the sizes.
 
@@ -98,6 +108,7 @@ async def upload(filename: str) -> Response:
 
 
 @blueprint.get(f"{PREFIX}<filename>")
+@for_owners
 async def ending(filename: str) -> Response:
     """Why what was being sent there broke off: browsers do not hear an answer that came early."""
     pull = state().pulls.get(_parcel(filename).name)

@@ -142,6 +142,15 @@ def test_the_list_tells_what_the_server_does(
         assert words in told
 
 
+def test_a_server_hears_of_what_a_command_has_brought(server: Stub, tmp_path: Path) -> None:
+    settings = Settings(models_dir=tmp_path / "models", port=server.port)
+    source = str(write_tiny_gguf(tmp_path / "tiny.gguf"))
+    assert run(settings, "import", source) == 0
+    assert [path for path, *_ in server.asked] == ["/models/tiny/arrived"]
+    server.status = 404  # it has another shelf
+    assert run(settings, "import", source, "--name", "other") == 0
+
+
 def test_the_servers_sentence_is_told(server: Stub) -> None:
     server.status, server.text = 409, "tiny is answering, so it stays loaded."
     with pytest.raises(PeerError, match=r"^tiny is answering, so it stays loaded\.$"):

@@ -38,6 +38,29 @@ def test_one_collapsed_step_is_enough_to_drop() -> None:
     assert machine.steps(3) == [2, 1, 1]
 
 
+def test_slow_first_steps_do_not_keep_threads_away() -> None:
+    machine = Machine(2, {2: 0.03, 1: 0.02})  # memory is touched for the first time
+    assert machine.steps(2) == [2, 1]
+    machine.seconds[2] = 0.012
+    assert machine.steps(10) == [2] * 10
+
+
+def test_an_accident_does_not_keep_threads_away() -> None:
+    machine = Machine(2, {2: 0.01, 1: 0.015})
+    machine.steps(20)
+    for _ in range(2):  # a browser draws a frame, and another
+        machine.seconds[2] = 0.08
+        machine.step()
+        machine.seconds[2] = 0.01
+        assert machine.steps(10).count(2) >= 9
+
+
+def test_fewer_threads_are_kept_when_more_lose_again_and_again() -> None:
+    machine = Machine(2, {2: 0.03, 1: 0.02})
+    assert machine.steps(4) == [2, 1, 2, 2]
+    assert machine.steps(20) == [1] * 20
+
+
 def test_comes_back_when_the_machine_is_free_again() -> None:
     machine = Machine(2, {2: 0.01, 1: 0.02})
     machine.steps(20)

@@ -23,6 +23,7 @@ from app.models.origins import Origin, Origins
 from app.models.shelf import Shelf
 from app.web.state import State
 from tests.tiny_gguf import write_tiny_gguf
+from tests.web.doors import person
 
 OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
 PAGE = OWN | {"HX-Request": "true"}
@@ -231,10 +232,9 @@ async def test_a_file_of_this_machine_is_imported(app: Quart, client: Client, ti
 async def test_files_are_imported_only_at_this_machine(settings: Settings, tiny: Path) -> None:
     app = create_app(replace(settings, host="0.0.0.0"))
     async with app.test_app():
+        owner = await person(app, "anna")
         for source in (str(tiny / "tiny.gguf"), "tiny.gguf", "~/tiny.gguf", "./tiny.gguf"):
-            answer = await app.test_client().post(
-                "/models/pull", headers=PAGE, form={"source": source}
-            )
+            answer = await owner.ask("POST", "/models/pull", form={"source": source})
             assert answer.status_code == 422, source
             assert "only at this machine" in await text_of(answer)
 
@@ -244,11 +244,10 @@ async def test_a_remote_person_reaches_nothing_that_this_machine_serves_to_itsel
 ) -> None:
     app = create_app(replace(settings, host="0.0.0.0"))
     async with app.test_app():
+        owner = await person(app, "anna")
         for host in ("127.0.0.1:9", "localhost.:9", "[::ffff:127.0.0.1]:9", "0.0.0.0:9", "[::]:9"):
             source = f"http://{host}/m.gguf"
-            answer = await app.test_client().post(
-                "/models/pull", headers=PAGE, form={"source": source}
-            )
+            answer = await owner.ask("POST", "/models/pull", form={"source": source})
             assert answer.status_code == 422, source
             assert "only at this machine" in await text_of(answer)
 
@@ -283,7 +282,9 @@ async def test_the_choice_of_a_model_stays_with_a_chat(client: Client) -> None:
         assert answer.status_code == 404
 
 
-async def test_everybody_who_looks_hears_of_a_change(app: Quart, client: Client) -> None:
+async def test_everybody_who_looks_hears_of_a_change(
+    app: Quart, client: Client, tiny: Path
+) -> None:
     async with client.websocket("/models/live", headers=OWN) as one:
         assert 'id="card-tiny"' in await one.receive()
         async with client.websocket("/models/live", headers=OWN) as two:
@@ -291,10 +292,33 @@ async def test_everybody_who_looks_hears_of_a_change(app: Quart, client: Client)
             await client.post("/models/tiny/default", headers=PAGE)
             for tab in (one, two):
                 async with asyncio.timeout(20):
-                    frame = await tab.receive()
+                    frame = str(await tab.receive())
                 assert "Default" in frame
                 assert 'id="card-tiny"' in frame
                 assert "source-fields" not in frame  # nobody's typing is touched
+            # What a command of the terminal brings, too.
+            Shelf(here(app).shelf.root).install(tiny / "tiny.gguf", "brought")
+            answer = await client.post("/models/brought/arrived", headers=TERMINAL)
+            assert answer.status_code == 204
+            for tab in (one, two):
+                async with asyncio.timeout(20):
+                    assert 'id="card-brought"' in await tab.receive()
+
+
+async def test_what_is_chosen_for_a_chat_that_is_yet_to_begin_is_known(client: Client) -> None:
+    path = f"/chats/{'d' * 16}"
+    async with client.websocket(f"{path}/live", headers=OWN) as tab, asyncio.timeout(20):
+        for name, words in (
+            ("smollm2-360m", "SmolLM2 360M Instruct</strong> is not"),
+            ("tiny", ""),
+        ):
+            await client.post(f"{path}/model", headers=PAGE, form={"model": name})
+            frame = str(await tab.receive())
+            while 'id="missing"' not in frame:
+                frame = str(await tab.receive())
+            missing = frame[frame.index('id="missing"') :].partition("<select")[0]
+            assert words in missing
+            assert ("Get it (271 MB)" in missing) == bool(words)
 
 
 async def test_a_chat_keeps_a_model_that_has_gone_and_says_how_to_go_on(

@@ -1,0 +1,31 @@
+"""What people are called when they log in."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Final
+
+from app.errors import InvalidAccount
+
+LONGEST: Final = 40
+_LETTERS: Final = frozenset("LMN")  # letters, the marks on them, digits
+_SIGNS: Final = frozenset(" ._-@'")
+
+
+def clean_name(text: str) -> str:
+    """The name as it is shown. Raises InvalidAccount."""
+    name = " ".join(unicodedata.normalize("NFC", text).split())
+    if not name:
+        raise InvalidAccount({"name": "Choose a name, please."})
+    if len(name) > LONGEST:
+        raise InvalidAccount({"name": f"A name has at most {LONGEST} characters."})
+    if any(unicodedata.category(c)[0] not in _LETTERS and c not in _SIGNS for c in name):
+        raise InvalidAccount({"name": "A name has letters, digits, spaces and . _ - @ ' only."})
+    if not any(c.isalnum() for c in name):
+        raise InvalidAccount({"name": "A name has at least one letter or digit."})
+    return name
+
+
+def name_key(text: str) -> str:
+    """The name as it is compared; of what is no name too, which then finds nobody."""
+    return unicodedata.normalize("NFKC", " ".join(text.split())).casefold()

@@ -1,0 +1,107 @@
+"""Passwords: which ones will do, and how they are kept and compared.
+
+Only argon2id hashes are kept, with the parameters that argon2-cffi recommends. Comparing takes some
+ten milliseconds and 64 MB on purpose, so it is done in threads, a few at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import unicodedata
+from typing import Final
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from app.errors import InvalidAccount
+
+SHORTEST: Final = 8
+LONGEST: Final = 256
+AT_ONCE: Final = 2
+"""Hashes that are computed at the same time."""
+_EVERYBODYS: Final = frozenset(
+    {
+        "password",
+        "passwort",
+        "passw0rd",
+        "password1",
+        "password123",
+        "12345678",
+        "123456789",
+        "1234567890",
+        "87654321",
+        "qwertyui",
+        "qwertyuiop",
+        "qwertz123",
+        "iloveyou",
+        "letmein1",
+        "letmein123",
+        "welcome1",
+        "welcome123",
+        "adminadmin",
+        "administrator",
+        "changeme",
+        "changeme1",
+        "football",
+        "baseball",
+        "sunshine",
+        "princess",
+        "trustno1",
+        "11223344",
+    }
+)
+
+
+def check_password(password: str, name: str) -> None:
+    """Raises InvalidAccount for one that will not do."""
+    plain = password.casefold()
+    if len(password) < SHORTEST:
+        problem = f"A password has at least {SHORTEST} characters."
+    elif len(password) > LONGEST:
+        problem = f"A password has at most {LONGEST} characters."
+    elif plain == name.casefold() or plain in _EVERYBODYS or len(set(plain)) < 3:
+        problem = "This password is too easy to guess. Choose another, please."
+    else:
+        return
+    raise InvalidAccount({"password": problem})
+
+
+class Passwords:
+    """Hashes and compares. `hasher`: tests give one that is quick."""
+
+    def __init__(self, hasher: PasswordHasher | None = None) -> None:
+        self._hasher = hasher or PasswordHasher()
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._nobodys = ""
+
+    async def hash(self, password: str) -> str:
+        async with self._turns:
+            return await asyncio.to_thread(self._hasher.hash, _bytes(password))
+
+    async def is_right(self, password: str, kept: str | None) -> bool:
+        """Whether this is the password of the hash `kept`.
+
+        Where there is none, as much is computed as if there were, so that the time an answer takes
+        does not tell who has an account.
+        """
+        if kept is None and not self._nobodys:
+            self._nobodys = await self.hash(secrets.token_urlsafe())
+        async with self._turns:
+            same = await asyncio.to_thread(self._is_same, _bytes(password), kept or self._nobodys)
+        return same and kept is not None and len(password) <= LONGEST
+
+    def is_outdated(self, kept: str) -> bool:
+        """Whether it was made with parameters that are not recommended any more."""
+        return self._hasher.check_needs_rehash(kept)
+
+    def _is_same(self, password: bytes, kept: str) -> bool:
+        try:
+            return self._hasher.verify(kept, password)
+        except (VerificationError, InvalidHashError):
+            return False
+
+
+def _bytes(password: str) -> bytes:
+    """The same for the same characters, however a keyboard composes them."""
+    return unicodedata.normalize("NFKC", password[:LONGEST]).encode("utf-8", "surrogatepass")

@@ -1,0 +1,93 @@
+"""Slows down who guesses passwords: those who try one name, and those who try from one address."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from app.errors import TooManyAttempts
+
+FOR_A_NAME: Final = 5
+FROM_AN_ADDRESS: Final = 20
+"""Failures in a row after which one has to wait."""
+FIRST_WAIT: Final = 30.0
+LONGEST_WAIT: Final = 900.0
+FORGOTTEN_AFTER: Final = 3600.0
+MOST_KEPT: Final = 10_000
+
+
+@dataclass(slots=True)
+class _Tally:
+    failures: int = 0
+    last: float = 0.0
+    free_at: float = 0.0
+
+
+class Throttle:
+    """Every attempt counts as failed when it begins, so that many at once are no way around it."""
+
+    def __init__(
+        self,
+        for_a_name: int = FOR_A_NAME,
+        from_an_address: int = FROM_AN_ADDRESS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._most = {"name": for_a_name, "address": from_an_address}
+        self._clock = clock
+        self._tallies: OrderedDict[tuple[str, str], _Tally] = OrderedDict()
+
+    def begin(self, name_key: str, address: str) -> None:
+        """Count an attempt. Raises TooManyAttempts, and then has counted nothing."""
+        now = self._clock()
+        keys = (("name", name_key), ("address", network_of(address)))
+        wait = max(self._tally(key, now).free_at for key in keys) - now
+        if wait > 0:
+            raise TooManyAttempts(_sentence(wait), math.ceil(wait))
+        for key in keys:
+            tally = self._tally(key, now)
+            tally.failures += 1
+            tally.last = now
+            beyond = tally.failures - self._most[key[0]]
+            if beyond >= 0:
+                tally.free_at = now + min(FIRST_WAIT * 2.0 ** min(beyond, 10), LONGEST_WAIT)
+
+    def succeeded(self, name_key: str, address: str) -> None:
+        """The attempt that has begun was none to guess. Others from there count as before."""
+        self._tallies.pop(("name", name_key), None)
+        tally = self._tallies.get(("address", network_of(address)))
+        if tally is not None:
+            tally.failures -= 1
+            tally.free_at = 0.0
+
+    def _tally(self, key: tuple[str, str], now: float) -> _Tally:
+        tally = self._tallies.get(key)
+        if tally is None or now - tally.last > FORGOTTEN_AFTER:
+            tally = self._tallies[key] = _Tally(last=now)
+        self._tallies.move_to_end(key)
+        while len(self._tallies) > MOST_KEPT:
+            self._tallies.popitem(last=False)
+        return tally
+
+
+def network_of(address: str) -> str:
+    """What one subscriber has: an IPv4 address, or the first half of an IPv6 address."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        return str(ipaddress.ip_network((int(found) >> 64 << 64, 64)))
+    return str(found)
+
+
+def _sentence(wait: float) -> str:
+    seconds, minutes = math.ceil(wait), math.ceil(wait / 60)
+    how_long = f"{seconds} seconds" if seconds < 90 else f"{minutes} minutes"
+    return f"Too many attempts. Please try again in {how_long}."

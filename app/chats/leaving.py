@@ -1,0 +1,92 @@
+"""Somebody leaves for good, and everything of theirs with them: rows, KV states, files."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from app.chats.asking import Asking
+from app.chats.hub import Hub
+from app.config import Settings
+from app.errors import StoreError, WickError
+from app.inference import snapshots
+from app.inference.pool import Pool
+from app.store import people
+from app.store.db import Database
+
+log = logging.getLogger(__name__)
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks for people whose removal a command has begun."""
+PAUSE: Final = 0.05
+
+
+class Leaving:
+    """Ends what `People.begin_to_leave` has begun, again after a crash if need be."""
+
+    def __init__(
+        self, settings: Settings, db: Database, asking: Asking, pool: Pool, hub: Hub
+    ) -> None:
+        self._settings = settings
+        self._db = db
+        self._asking = asking
+        self._pool = pool
+        self._hub = hub
+        self._turn = asyncio.Lock()
+
+    async def finish(self, user_id: int) -> None:
+        """Return when nothing is left. It goes on to its end when the caller is cancelled."""
+        await self._asking.tasks.run(self._finish(user_id), f"removal of {user_id}")
+
+    async def _finish(self, user_id: int) -> None:
+        async with self._turn:
+            if user_id not in await people.leavers(self._db):
+                return
+            chats = await people.chats_of(self._db, user_id)
+            await self._stop_answers(user_id)
+            for chat_id in chats:
+                await self._pool.forget(chat_id)
+            await erase(self._db, self._settings, user_id, chats)
+            log.info("A person and everything of theirs was removed.")
+
+    async def _stop_answers(self, user_id: int) -> None:
+        """One that still ran would be written down, and its KV state kept once more."""
+        while running := self._hub.running_chats(user_id):
+            for chat_id in running:
+                await self._asking.stop_all(user_id, chat_id)
+            await asyncio.sleep(PAUSE)
+
+    async def keep_watch(self) -> None:
+        """Finish whoever leaves, until cancelled."""
+        while True:
+            try:
+                for user_id in await people.leavers(self._db):
+                    await self.finish(user_id)
+            except WickError as error:
+                log.warning("A person could not be removed yet: %s", error)
+            await asyncio.sleep(LOOK_EVERY)
+
+
+async def erase(
+    db: Database, settings: Settings, user_id: int, chats: Iterable[str] | None = None
+) -> None:
+    """What is on the disk of somebody, of whom nothing runs. Raises StoreError."""
+    found = await people.chats_of(db, user_id) if chats is None else chats
+    for chat_id in found:
+        await asyncio.to_thread(snapshots.forget, settings.kv_folder, chat_id)
+    await db.write(lambda c: people.remove(c, user_id))
+    try:
+        await db.scrub()
+    except StoreError as error:
+        log.warning("Deleted rows could not be overwritten in the database file: %s", error)
+    await asyncio.to_thread(_remove_old_copies, settings.database)
+
+
+def _remove_old_copies(database: Path) -> None:
+    """Copies from before an update hold what was there then."""
+    for path in database.parent.glob(f"{database.name}.before-*"):
+        with contextlib.suppress(OSError):
+            path.unlink()

@@ -1,0 +1,43 @@
+"""Our cookies, written and read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from werkzeug.sansio.response import Response
+
+from app.accounts.logins import LONGEST
+from app.accounts.shown import LOGIN, cookie_name
+from app.web.state import state
+
+
+def read(cookies: Mapping[str, str], kind: str, *, is_secure: bool) -> str:
+    """What the browser has kept; empty for nothing."""
+    return cookies.get(_name(kind, is_secure=is_secure), "")
+
+
+def put(response: Response, kind: str, value: str, *, is_secure: bool) -> None:
+    """LOGIN: as long as a login may last. FORM: until the browser is closed."""
+    response.set_cookie(
+        _name(kind, is_secure=is_secure),
+        value,
+        max_age=int(LONGEST) if kind == LOGIN else None,
+        path="/",
+        secure=is_secure,
+        httponly=True,
+        samesite="Lax" if kind == LOGIN else "Strict",
+    )
+
+
+def drop(response: Response, kind: str, *, is_secure: bool) -> None:
+    response.delete_cookie(
+        _name(kind, is_secure=is_secure),
+        path="/",
+        secure=is_secure,
+        httponly=True,
+        samesite="Lax" if kind == LOGIN else "Strict",
+    )
+
+
+def _name(kind: str, *, is_secure: bool) -> str:
+    return cookie_name(kind, state().settings.port, is_secure=is_secure)

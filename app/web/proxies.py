@@ -1,0 +1,136 @@
+"""Behind a proxy: who really asks, and how they see this server, as the proxy tells it.
+
+Only proxies that the settings name are believed. What anybody else claims in such a header is
+dropped, so that nothing behind this point can be fooled by it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from app.config import Network
+
+Scope = dict[str, Any]
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+Fields = Sequence[tuple[bytes, bytes]]
+_TOLD: Final = frozenset(
+    {b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip"}
+)
+_PAIR: Final = re.compile(r'\s*([\w!#$%&\'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^";,\s]*)\s*')
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a proxy says: addresses from the client on, scheme and host; empty for nothing."""
+
+    addresses: tuple[str, ...] = ()
+    scheme: str = ""
+    host: str = ""
+
+
+class Proxies:
+    """Wraps an ASGI application."""
+
+    def __init__(self, application: Application, trusted: Sequence[Network]) -> None:
+        self._application = application
+        self._trusted = tuple(trusted)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] in {"http", "websocket"} and self._trusted:
+            scope = self._seen_through(scope)
+        await self._application(scope, receive, send)
+
+    def _seen_through(self, scope: Scope) -> Scope:
+        headers = cast("Fields", scope["headers"])
+        kept = [(name, value) for name, value in headers if name.lower() not in _TOLD]
+        if not self._is_trusted(_client(scope)):
+            return scope | {"headers": kept}
+        told = what_is_told(headers)
+        scope = scope | {"headers": kept}
+        if told.addresses:
+            scope["client"] = (self._first_stranger(told.addresses), 0)
+        if told.scheme in {"http", "https"}:
+            scope["scheme"] = _scheme(scope["type"], told.scheme)
+        if told.host:
+            scope["headers"] = [(n, v) for n, v in kept if n.lower() != b"host"]
+            scope["headers"].append((b"host", told.host.encode("latin-1")))
+        return scope
+
+    def _first_stranger(self, addresses: Sequence[str]) -> str:
+        """From the near end on, the first that is none of our proxies: what it says is not
+        believed any more."""
+        for address in reversed(addresses):
+            if not self._is_trusted(address):
+                return address
+        return addresses[0]
+
+    def _is_trusted(self, address: str) -> bool:
+        try:
+            found = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+            found = found.ipv4_mapped
+        return any(found in network for network in self._trusted)
+
+
+def _client(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def _scheme(kind: str, scheme: str) -> str:
+    return scheme if kind == "http" else {"http": "ws", "https": "wss"}[scheme]
+
+
+def what_is_told(headers: Fields) -> Told:
+    """By `X-Forwarded-*`, or by `Forwarded` where there is none of those.
+
+    A proxy writes one kind and hands on the other as it came, from whomever: where both are there
+    and say different things, nothing is believed but that somebody is lying.
+    """
+    usual = _usual(headers)
+    standard = _standard(headers)
+    if usual == Told() or standard == Told():
+        return usual if usual != Told() else standard
+    if usual.addresses[-1:] != standard.addresses[-1:]:
+        return Told(addresses=("unknown",))
+    return Told(usual.addresses, usual.scheme or standard.scheme, usual.host or standard.host)
+
+
+def _values(headers: Fields, name: bytes) -> list[str]:
+    joined = b",".join(value for key, value in headers if key.lower() == name)
+    return [part.strip() for part in joined.decode("latin-1").split(",") if part.strip()]
+
+
+def _usual(headers: Fields) -> Told:
+    schemes = _values(headers, b"x-forwarded-proto")
+    hosts = _values(headers, b"x-forwarded-host")
+    return Told(
+        tuple(_address(text) for text in _values(headers, b"x-forwarded-for")),
+        schemes[-1].lower() if schemes else "",
+        hosts[-1] if hosts else "",
+    )
+
+
+def _standard(headers: Fields) -> Told:
+    addresses, scheme, host = [], "", ""
+    for element in _values(headers, b"forwarded"):
+        pairs = {name.lower(): value.strip('"') for name, value in _PAIR.findall(element)}
+        if "for" in pairs:
+            addresses.append(_address(pairs["for"]))
+        scheme, host = pairs.get("proto", scheme).lower(), pairs.get("host", host)
+    return Told(tuple(addresses), scheme, host)
+
+
+def _address(text: str) -> str:
+    """Without brackets and port."""
+    if match := re.fullmatch(r"\[(.*)\](:\w+)?", text):
+        return match[1]
+    if text.count(":") == 1:
+        return text.partition(":")[0]
+    return text

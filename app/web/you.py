@@ -1,0 +1,85 @@
+"""A person's own page: password, logins, and the way out for good."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from quart import Blueprint, Response, redirect, request
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from app.errors import AccountError, InvalidAccount, TooManyAttempts
+from app.web.identity import identity
+from app.web.login import outside
+from app.web.sidebar import day_of
+from app.web.state import state
+
+blueprint = Blueprint("you", __name__, url_prefix="/you")
+DONE: Final = {
+    "password": "Your password is changed, and every other login of yours has ended.",
+    "login": "That login has ended.",
+}
+
+
+@blueprint.get("")
+async def page() -> Response:
+    return await _page()
+
+
+@blueprint.post("/password")
+async def change_password() -> Response | WerkzeugResponse:
+    who, form = identity(), await request.form
+    new = form.get("password", "")
+    if new != form.get("again", ""):
+        return await _page({"again": "These two passwords are not the same."}, 422)
+    try:
+        await state().people.change_password(
+            who.user_id,
+            form.get("old", ""),
+            new,
+            request.remote_addr or "",
+            login_id=who.login_id,
+        )
+    except InvalidAccount as error:
+        return await _page(error.problems, error.status)
+    except AccountError as error:
+        return await _page({"old": str(error)}, error.status, error)
+    return redirect("/you?done=password", 303)
+
+
+@blueprint.post("/logins/<int:login_id>/end")
+async def end_login(login_id: int) -> WerkzeugResponse:
+    who = identity()
+    await state().logins.end(who.user_id, login_id)
+    return outside() if login_id == who.login_id else redirect("/you?done=login", 303)
+
+
+@blueprint.post("/remove")
+async def remove() -> Response | WerkzeugResponse:
+    """The person and everything of theirs, for good; their password shows that they mean it."""
+    here, who = state(), identity()
+    password = (await request.form).get("sure", "")
+    try:
+        await here.people.confirm(who.user_id, password, request.remote_addr or "")
+        await here.people.begin_to_leave(who.user_id)
+    except AccountError as error:
+        return await _page({"sure": str(error)}, error.status, error)
+    await here.leaving.finish(who.user_id)
+    return outside()
+
+
+async def _page(
+    problems: dict[str, str] | None = None, status: int = 200, error: Exception | None = None
+) -> Response:
+    here, who = state(), identity()
+    html = here.fragments.render(
+        "you.html",
+        who=who,
+        logins=await here.logins.of(who.user_id) if who.login_id else (),
+        problems=problems or {},
+        done=DONE.get(request.args.get("done", ""), ""),
+        day_of=day_of,
+    )
+    response = Response(html, status=status, content_type="text/html; charset=utf-8")
+    if isinstance(error, TooManyAttempts):
+        response.headers["Retry-After"] = str(error.seconds)
+    return response

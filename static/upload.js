@@ -1,5 +1,4 @@
 // Sends the chosen files as they are. How far that is comes over the socket, as for any other pull.
-
 const own = JSON.parse(document.body.getAttribute("hx-headers:inherited") ?? "{}");
 
 document.getElementById("upload").addEventListener("submit", async (event) => {
@@ -13,12 +12,11 @@ document.getElementById("upload").addEventListener("submit", async (event) => {
     }
     event.target.reset();
   } catch (error) {
-    const isGone = error instanceof TypeError; // so says `fetch`
-    document.getElementById("notice").textContent = isGone ? "Wick cannot be reached." : error.message;
+    const said = error instanceof TypeError ? "Wick cannot be reached." : error.message;
+    document.getElementById("notice").textContent = said;
   }
   event.submitter.disabled = false;
 });
-
 async function describe(file) {
   return { name: file.name, size: file.size, begins: await file.slice(0, 4).text() };
 }

@@ -179,10 +179,10 @@ async def visitor(app: Quart) -> Visitor:
     async def fill(connection: aiosqlite.Connection) -> None:
         await connection.execute("DELETE FROM chats")
         await chats.create(connection, CHAT, app.extensions["owner"], "Chat", "tiny", 1.0)
-        question = await messages.add_user(connection, CHAT, None, "hello", "c1", 1.0)
-        answer = await messages.add_answer(connection, CHAT, question, "tiny", 1.0)
-        await messages.finish(connection, answer, "done", "hello", 2.0, counts={})
-        await chats.advance(connection, CHAT, answer, "tiny", 3.0)
+        question = await messages.add_user(connection, 1, CHAT, None, "hello", "c1", 1.0)
+        answer = await messages.add_answer(connection, 1, CHAT, question, "tiny", 1.0)
+        await messages.finish(connection, 1, answer, "done", "hello", 2.0, counts={})
+        await chats.advance(connection, 1, CHAT, answer, "tiny", 3.0)
 
     await here.chats._db.write(fill)
     return visitor

@@ -106,7 +106,7 @@ class People:
             await self._name(connection, user_id, name)
             await people.set_role(connection, user_id, "owner")
             if kept is not None:
-                await people.set_password(connection, user_id, kept)
+                await _set_password(connection, user_id, kept)
 
         await self._db.write(settle)
         return await self.find(user_id)
@@ -178,7 +178,7 @@ class People:
                 return await self._add(connection, name, kept, invite.role)
             if is_first:
                 await self._name(connection, invite.user_id, name)
-            await people.set_password(connection, invite.user_id, kept or "")
+            await _set_password(connection, invite.user_id, kept or "")
             return invite.user_id
 
         user_id = await self._db.write(take)
@@ -195,7 +195,7 @@ class People:
         person = await self.find(user_id)
         await self.confirm(user_id, old, address)
         _, kept = await self._made_fit(person.name, new)
-        await self._db.write(lambda c: people.set_password(c, user_id, kept or ""))
+        await self._db.write(lambda c: _set_password(c, user_id, kept or ""))
         await self._logins.end_all(user_id, besides=login_id)
 
     async def confirm(self, user_id: int, password: str, address: str) -> None:
@@ -210,7 +210,7 @@ class People:
         """Without asking for the old one; every login of the person ends."""
         person = await self.find(user_id)
         _, kept = await self._made_fit(person.name, new)
-        await self._db.write(lambda c: people.set_password(c, user_id, kept or ""))
+        await self._db.write(lambda c: _set_password(c, user_id, kept or ""))
         await self._logins.end_all(user_id)
 
     async def set_role(self, user_id: int, role: Role) -> None:
@@ -219,6 +219,7 @@ class People:
         async def change(connection: aiosqlite.Connection) -> None:
             if role != "owner":
                 await self._check_not_last(connection, user_id)
+                await invites.withdraw_by(connection, user_id)
             await people.set_role(connection, user_id, role)
 
         await self._decide(user_id, change)
@@ -228,6 +229,7 @@ class People:
 
         async def change(connection: aiosqlite.Connection) -> None:
             await self._check_not_last(connection, user_id)
+            await invites.withdraw_by(connection, user_id)
             await people.disable(connection, user_id, self._clock())
 
         await self._decide(user_id, change)
@@ -287,6 +289,12 @@ class People:
     ) -> None:
         if await people.is_taken(connection, name_key(name), besides=besides):
             raise InvalidAccount({"name": "This name is taken. Choose another, please."})
+
+
+async def _set_password(connection: aiosqlite.Connection, user_id: int, kept: str) -> None:
+    """No link from before opens a way around the new one."""
+    await invites.withdraw_for(connection, user_id)
+    await people.set_password(connection, user_id, kept)
 
 
 def _used_up() -> InviteNotFound:

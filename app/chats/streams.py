@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
 from typing import Literal
 
 LiveStatus = Literal["queued", "loading", "prefill", "streaming"]
@@ -15,7 +16,8 @@ class Stream:
     place: position in the queue, 1 is next, in about `seconds` if that is known; held: it waits
     for the answer before it in its chat and may be taken back; prompt_done of prompt_total tokens
     are read; dropped: how many of the oldest messages the model does not see; trouble: something
-    the person should know while it goes on.
+    the person should know while it goes on; epoch: tells it from every other stream, also of the
+    same answer.
     """
 
     message_id: int
@@ -32,3 +34,4 @@ class Stream:
     prompt_total: int = 0
     dropped: int = 0
     trouble: str = ""
+    epoch: str = field(default_factory=lambda: secrets.token_hex(4))

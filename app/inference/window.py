@@ -55,6 +55,16 @@ def fit(turns: Sequence[Turn], encode: Encode, limit: int) -> Fitted:
         start += 1  # a template whose parts do not simply add up
 
 
+def fit_whole(tokens: list[int], limit: int) -> Fitted:
+    """All of a prompt from which nothing may leave. Raises PromptTooLong."""
+    if len(tokens) > limit:
+        raise PromptTooLong(
+            f"This prompt is {len(tokens):,} tokens long; the model can read {limit:,} at once. "
+            "Please shorten it."
+        )
+    return Fitted(tokens, 0)
+
+
 def fit_opened(
     turns: Sequence[Turn], encode: Encode, encode_opened: Encode, limit: int, most: int
 ) -> Fitted:

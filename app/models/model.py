@@ -23,7 +23,8 @@ class Sampling:
 
     temperature: 0 takes the likeliest token always; top_k: 0 means all tokens;
     top_p: 1.0 and min_p: 0.0 switch that filter off; repetition_penalty: 1.0 is none, applied to
-    tokens among the last `repetition_window`; seed: None draws a fresh one.
+    tokens among the last `repetition_window`; seed: None draws a fresh one; frequency_penalty is
+    taken from a token's logit each time it is in the answer already, presence_penalty once.
     """
 
     temperature: float = 0.7
@@ -33,6 +34,8 @@ class Sampling:
     repetition_penalty: float = 1.1
     repetition_window: int = 256
     seed: int | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,6 +185,11 @@ class People:
         await self._logins.end_all(user_id)
         return await self.find(user_id)
 
+    async def rename(self, user_id: int, name: str) -> None:
+        """Raises InvalidAccount."""
+        name = clean_name(name)
+        await self._db.write(lambda c: self._name(c, user_id, name))
+
     # Passwords, and what an owner decides.
 
     async def change_password(

@@ -93,6 +93,7 @@ PEOPLE: dict[Row, int] = {
     ("GET", "/you"): 200,
     ("POST", "/you/logins/<int:login_id>/end"): 404,  # of another person
     ("POST", "/you/password"): 303,
+    ("POST", "/you/name"): 422,  # no name
     ("POST", "/you/remove"): 303,
     ("POST", "/logout"): 303,
     ("POST", "/logout/everywhere"): 303,

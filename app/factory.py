@@ -45,6 +45,7 @@ from app.web import (
     model_settings,
     models,
     models_live,
+    models_report,
     pages,
     people,
     proxies,
@@ -92,7 +93,7 @@ def create_app(settings: Settings) -> Quart:
     entrance.keep_entrance(app, settings)
     for screen in (
         *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
-        *(models, model_settings, models_live, uploads, live, status, health),
+        *(models, model_settings, models_live, models_report, uploads, live, status, health),
         *(api_models, chat_completions, completions, embeddings),
         *(ollama_answers, ollama_models, api_chats, api_messages, openapi, docs),
         *(login, you, people, keys),
@@ -108,7 +109,7 @@ def create_app(settings: Settings) -> Quart:
     @app.while_serving
     async def lifespan() -> AsyncGenerator[None, None]:
         shelf = Shelf(settings.models_dir)
-        hub, pulls = Hub(), Pulls(shelf)
+        hub, pulls = Hub(), Pulls(shelf, is_public=not settings.is_loopback)
         pulls.listeners.append(hub.models_changed)
         async with open_database(settings.database) as db:
             pool = Pool(settings, shelf, pulls)

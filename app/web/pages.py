@@ -7,7 +7,7 @@ import secrets
 from quart import Blueprint, Response, request
 
 from app.web import sidebar
-from app.web.chat_view import look_at, models_offered, picker_options
+from app.web.chat_view import look_at, missing_model, models_offered, picker_options
 from app.web.identity import current_user
 from app.web.sidebar import Place
 from app.web.state import state
@@ -39,6 +39,8 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
     seen = await look_at(here, user_id, chat_id, sought=sought)
     listed, until = await sidebar.whole(Place(here, user_id, chat_id))
     options, chosen = await picker_options(here, seen.chat)
+    lacking = await missing_model(here, options, chosen)
+    offers = [] if lacking else await models_offered(here)
     fragments = here.fragments
     html = fragments.render(
         "page.html",
@@ -51,7 +53,8 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
         first=seen.first or "",
         messages=fragments.messages(seen.views, seen.divider, seen.earlier),
         picker=fragments.picker(chat_id, options, chosen),
-        pulls=fragments.pulls(here.pulls.all(), await models_offered(here)),
+        pulls=fragments.pulls(here.pulls.all(), offers),
+        missing=fragments.missing(lacking),
         gauge=seen.gauge,
         actions=fragments.actions(
             chat_id=chat_id, is_running=seen.is_running, is_deleted=seen.is_deleted

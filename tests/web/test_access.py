@@ -227,23 +227,20 @@ class Street:
 
     async def chat_of(self, user_id: int) -> tuple[str, int, int]:
         chat_id = f"{next(self.numbers):016x}"
-
         counts: dict[str, str | int | float | None] = {"finish_reason": "length"}
 
         async def add(connection: aiosqlite.Connection) -> tuple[int, int]:
             await chats.create(connection, chat_id, user_id, WORDS, "tiny", 1.0)
-            question = await messages.add_user(connection, chat_id, None, WORDS, "client01", 1.0)
-            answer = await messages.add_answer(connection, chat_id, question, "tiny", 1.0, None)
-            await messages.finish(
-                connection,
-                answer,
-                "done",
-                WORDS,
-                2.0,
-                error=None,
-                counts=counts,
+            question = await messages.add_user(
+                connection, user_id, chat_id, None, WORDS, "client01", 1.0
             )
-            await chats.advance(connection, chat_id, answer, "tiny", 2.0)
+            answer = await messages.add_answer(
+                connection, user_id, chat_id, question, "tiny", 1.0, None
+            )
+            await messages.finish(
+                connection, user_id, answer, "done", WORDS, 2.0, error=None, counts=counts
+            )
+            await chats.advance(connection, user_id, chat_id, answer, "tiny", 2.0)
             return question, answer
 
         question, answer = await house(self.app).chats._db.write(add)

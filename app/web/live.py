@@ -19,6 +19,7 @@ from app.web import sidebar
 from app.web.blocks import Blocks, Place
 from app.web.chat_view import ChatView, look_at, missing_model, models_offered, picker_options
 from app.web.identity import current_user
+from app.web.row_ids import row_id
 from app.web.sockets import serve_tab
 from app.web.state import State, state
 from app.web.views import Key, MessageView, Option, key_of, present_live
@@ -259,7 +260,7 @@ def parse(data: str | bytes) -> dict[str, object]:
     """What a form sent. Raises ChatError when it is not that."""
     try:
         values = json.loads(data)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:  # TypeError: of an empty binary frame
         raise ChatError(NOT_UNDERSTOOD) from error
     if not isinstance(values, dict):
         raise ChatError(NOT_UNDERSTOOD)
@@ -284,7 +285,7 @@ def prompt_in(values: Mapping[str, object], user_id: int, chat_id: str) -> Promp
 async def live(chat_id: str) -> None:
     here, user_id = state(), current_user()
     subscription = here.hub.subscribe(user_id, chat_id)
-    first = websocket.args.get("first", type=int)
+    first = websocket.args.get("first", type=row_id)
     until = Cursor.parse(websocket.args.get("until", ""))
     tab = Tab(here, user_id, chat_id, subscription, first=first, until=until)
     await serve_tab(here.hub, tab)

@@ -9,6 +9,7 @@ from quart import Blueprint, Response, request
 from app.web import sidebar
 from app.web.chat_view import look_at, missing_model, models_offered, picker_options
 from app.web.identity import current_user
+from app.web.row_ids import row_id
 from app.web.sidebar import Place
 from app.web.state import state
 
@@ -26,7 +27,7 @@ async def chat(chat_id: str) -> Response:
     """`?message=ID` shows a path through that message, as far up as it."""
     here, user_id = state(), current_user()
     await here.chats.opened(user_id, chat_id)
-    if (message_id := request.args.get("message", type=int)) is not None:
+    if (message_id := request.args.get("message", type=row_id)) is not None:
         await here.chats.show(user_id, chat_id, message_id)
     return await _page(chat_id, message_id)
 

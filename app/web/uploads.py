@@ -12,6 +12,7 @@ from hypercorn.typing import ASGIReceiveCallable
 from quart import Blueprint, Request, Response, jsonify, request
 from quart.asgi import ASGIHTTPConnection
 from quart.wrappers.request import Body
+from werkzeug.exceptions import RequestTimeout
 
 from app.errors import PullError, PullRefused
 from app.models.upload import MAGIC, Parcel, parcels
@@ -24,6 +25,8 @@ MOST: Final = 2000
 """Files that are chosen at once."""
 HELD: Final = 4 << 20
 """Bytes of a body that may wait to be taken; then the sender has to wait."""
+SILENCE: Final = 30.0
+"""Seconds between two pieces of a body, after which the rest of it is given up."""
 
 
 class RoomyBody(Body):
@@ -34,7 +37,11 @@ class RoomyBody(Body):
         self._was_read = asyncio.Event()
 
     async def __anext__(self) -> bytes:
-        data = await super().__anext__()
+        try:
+            async with asyncio.timeout(SILENCE):
+                data = await super().__anext__()
+        except TimeoutError:
+            raise RequestTimeout("The rest of this file did not come.") from None
         self._was_read.set()
         return data
 

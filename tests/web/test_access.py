@@ -114,6 +114,7 @@ OWNERS: dict[Row, int] = {
     ("POST", f"{MODEL}/dismiss"): 204,
     ("GET", f"{MODEL}/remove"): 200,
     ("POST", "/models/pull"): 422,
+    ("POST", "/models/remote"): 422,
     ("POST", f"{MODEL}/arrived"): 204,
     ("POST", "/models/uploads"): 422,  # nothing is chosen
     ("PUT", "/models/upload/<filename>"): REACHED,

@@ -6,7 +6,7 @@ import ipaddress
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -57,6 +57,7 @@ class Settings:
     remote_timeout: float = 300.0
     titles: Literal["auto", "on", "off"] = "auto"
     log_level: str = "info"
+    key: str = field(default="", repr=False)
 
     @property
     def database(self) -> Path:
@@ -244,5 +245,6 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "message_chars": _number(100, 1_000_000),
     "remote_timeout": _duration,
     "titles": _choice("auto", "on", "off"),
+    "key": _text,
     "log_level": _choice("debug", "info", "warning", "error"),
 }

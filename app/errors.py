@@ -40,7 +40,7 @@ WickError
 │   ├── DataFolderInUse    another process owns the folder with the chats
 │   └── DiskFull           there is no room left to write
 ├── ApiError               a program's request cannot be done as it stands
-└── PeerError              a server that is measured beside Wick does not answer as it should
+└── PeerError              a server that the terminal asked does not answer as it should
 """
 
 

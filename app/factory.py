@@ -58,6 +58,7 @@ from app.web import (
     uploads,
     you,
 )
+from app.web.api import branching as api_branching
 from app.web.api import (
     chat_completions,
     completions,
@@ -69,6 +70,8 @@ from app.web.api import (
     openapi,
 )
 from app.web.api import chats as api_chats
+from app.web.api import files as api_files
+from app.web.api import finding as api_finding
 from app.web.api import messages as api_messages
 from app.web.api import models as api_models
 from app.web.api.paths import is_for_programs
@@ -103,6 +106,7 @@ def create_app(settings: Settings) -> Quart:
         *(api_models, chat_completions, completions, embeddings),
         *(ollama_answers, ollama_models, api_chats, api_messages, openapi, docs),
         *(login, you, people, keys),
+        *(api_branching, api_finding, api_files),
     ):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)

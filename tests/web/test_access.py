@@ -154,6 +154,10 @@ CHATS |= {
     ("GET", API_MESSAGE): 200,
     ("GET", f"{API_MESSAGE}/events"): 200,
     ("POST", f"{API_MESSAGE}/again"): 202,
+    ("POST", f"{API_MESSAGE}/edit"): 202,
+    ("POST", f"{API_MESSAGE}/continue"): 202,
+    ("GET", f"{API_CHAT}/export.md"): 200,
+    ("GET", f"{API_CHAT}/export.json"): 200,
     ("DELETE", API_CHAT): 204,
 }
 PEOPLE |= {
@@ -164,6 +168,8 @@ PEOPLE |= {
     ("GET", "/openapi.json"): 200,
     ("GET", "/api/v1/chats"): 200,
     ("POST", "/api/v1/chats"): 201,
+    ("GET", "/api/v1/search"): 200,
+    ("GET", "/api/v1/models"): 200,
     ("GET", "/v1/models"): 200,
     ("GET", "/v1/models/<path:name>"): 200,
     ("POST", "/v1/chat/completions"): 404,  # no such model
@@ -183,6 +189,8 @@ BODIES: dict[Row, dict[str, Any]] = {
     ("PATCH", API_CHAT): {"title": "Another"},
     ("POST", f"{API_CHAT}/messages"): {"text": "hello", "model": "tiny"},
     ("POST", f"{API_MESSAGE}/again"): {},
+    ("POST", f"{API_MESSAGE}/edit"): {"text": "hello", "model": "tiny"},
+    ("POST", f"{API_MESSAGE}/continue"): {},
     ("POST", "/api/v1/chats"): {"text": "hello", "model": "tiny"},
 }
 

@@ -136,6 +136,7 @@ def _status(stream: Stream) -> bytes:
             "prompt_done": stream.prompt_done,
             "prompt_total": stream.prompt_total,
             "dropped": stream.dropped,
+            "trouble": stream.trouble,
         }
     )
 

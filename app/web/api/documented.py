@@ -9,6 +9,7 @@ from app.web.api import ollama_models
 from app.web.api.chat_completions import ChatRequest
 from app.web.api.chats import LISTS
 from app.web.api.completions import CompletionRequest
+from app.web.api.finding import Hits, ModelChoices
 from app.web.api.models import ModelList, ModelObject
 from app.web.api.ollama_answers import OllamaChatRequest, OllamaGenerateRequest
 from app.web.api.ollama_shapes import (
@@ -33,7 +34,7 @@ from app.web.api.shapes import (
 )
 
 Tag = Literal["Chats", "OpenAI", "Ollama"]
-SSE, NDJSON = "text/event-stream", "application/x-ndjson"
+SSE, NDJSON, FILE = "text/event-stream", "application/x-ndjson", "application/json"
 TAGS: Final[dict[Tag, str]] = {
     "Chats": "A person's chats, the same ones as on the page. Answers are made in the background,"
     " whether somebody follows them or not.",
@@ -94,6 +95,7 @@ ENDPOINTS: Final = (
         *("delete", _CHAT, "Chats", "Put a chat into the trash"),
         status=204,
         about="It stays there for 30 days.",
+        query=(("forever", ("true", "false"), "remove it for good instead"),),
     ),
     Endpoint(
         *("post", f"{_CHAT}/stop", "Chats", "Stop the answer that is being written"),
@@ -122,6 +124,36 @@ ENDPOINTS: Final = (
         *("get", f"{_MESSAGE}/events", "Chats", "Follow an answer while it is written"),
         streams=SSE,
         about=_EVENTS,
+    ),
+    Endpoint(
+        *("post", f"{_MESSAGE}/edit", "Chats", "The same prompt in other words, and an answer"),
+        takes=NewMessage,
+        status=202,
+        gives=Asked,
+        about="On a branch of its own. What is being written in the chat is stopped.",
+    ),
+    Endpoint(
+        *("post", f"{_MESSAGE}/continue", "Chats", "Go on with an answer that was cut"),
+        status=202,
+        gives=Asked,
+    ),
+    Endpoint(
+        *("get", f"{_CHAT}/export.md", "Chats", "The chat as Markdown, to be read"),
+        streams="text/markdown",
+    ),
+    Endpoint(
+        *("get", f"{_CHAT}/export.json", "Chats", "The chat as a file that an import takes"),
+        streams=FILE,
+        about="With all its branches.",
+    ),
+    Endpoint(
+        *("get", "/api/v1/search", "Chats", "Find words in titles and messages"),
+        gives=Hits,
+        query=(("q", None, "the words, all of which are to be there"),),
+    ),
+    Endpoint(
+        *("get", "/api/v1/models", "Chats", "Who can answer, the model of new chats first"),
+        gives=ModelChoices,
     ),
     Endpoint(*("get", "/v1/models", "OpenAI", "List the models"), gives=ModelList),
     Endpoint(*("get", "/v1/models/{name}", "OpenAI", "One model"), gives=ModelObject),

@@ -37,6 +37,7 @@ WickError
 │   └── LastOwner          without this person there would be no owner
 ├── StoreError             the database
 │   ├── DatabaseTooNew     written by a later version of Wick
+│   ├── DataFolderInUse    another process owns the folder with the chats
 │   └── DiskFull           there is no room left to write
 ├── ApiError               a program's request cannot be done as it stands
 └── PeerError              a server that is measured beside Wick does not answer as it should
@@ -209,6 +210,10 @@ class StoreError(WickError):
 
 class DatabaseTooNew(StoreError):
     pass
+
+
+class DataFolderInUse(StoreError):
+    status = 409
 
 
 class DiskFull(StoreError):

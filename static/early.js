@@ -15,6 +15,10 @@ function paint() {
 
 paint();
 addEventListener("DOMContentLoaded", paint);
+addEventListener("DOMContentLoaded", () => {
+  if (!("loggedOut" in document.body.dataset)) return;
+  for (const key of Object.keys(localStorage)) if (key.startsWith("drafts")) delete localStorage[key];
+});
 addEventListener("storage", paint); // another tab has changed it
 addEventListener("change", (event) => {
   if (event.target.id !== "theme") return;

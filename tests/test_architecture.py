@@ -27,7 +27,7 @@ ALLOWED = {
     "factory": {
         *("errors", "config", "paths", "web", "accounts", "chats", "inference", "store", "models")
     },
-    "cli": {"errors", "config", "factory", "accounts", "store", "models", "bench"},
+    "cli": {"errors", "config", "factory", "accounts", "chats", "store", "models", "bench"},
     "__main__": {"cli"},
 }
 

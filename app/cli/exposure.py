@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from app.accounts.people import People
 
 log = logging.getLogger(__name__)
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - it binds nothing
 
 
 def check(settings: Settings) -> None:
@@ -84,11 +83,7 @@ def _no_password() -> str:
 
 def join_url(settings: Settings, token: str) -> str:
     """Where an invitation is accepted, as this machine reaches it."""
-    url = settings.url
-    for everywhere, here in EVERYWHERE.items():
-        shown = f"[{everywhere}]" if ":" in everywhere else everywhere
-        url = url.replace(f"//{shown}:", f"//{here}:")
-    return f"{url}/join/{token}"
+    return f"{settings.local_url}/join/{token}"
 
 
 async def welcome_owner(settings: Settings, people: People) -> None:

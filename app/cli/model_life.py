@@ -6,6 +6,7 @@ import argparse
 
 import httpx
 
+from app.cli.admission import admitted
 from app.config import Settings
 from app.errors import ModelNotFound, PeerError
 from app.models.shelf import NAME, Shelf
@@ -88,15 +89,11 @@ def _ask(settings: Settings, name: str, verb: str) -> None:
 def _send(settings: Settings, method: str, name: str, rest: str) -> None:
     if not NAME.fullmatch(name):
         raise ModelNotFound(f"There is no model named “{name}” on the shelf.")
-    url = _url(settings)
+    url = settings.local_url
     try:
-        response = httpx.request(
-            method,
-            f"{url}/models/{name}{rest}",
-            headers={"Origin": url, "Accept": "application/json, text/plain"},
-            timeout=PATIENCE,
-            trust_env=False,  # a proxy is not on the way to this very machine
-        )
+        with admitted(settings, PATIENCE) as client:
+            accept = {"Accept": "application/json, text/plain"}
+            response = client.request(method, f"/models/{name}{rest}", headers=accept)
     except httpx.TimeoutException as error:
         raise PeerError(f"Wick at {url} has not answered after {PATIENCE:.0f} seconds.") from error
     except httpx.TransportError as error:
@@ -108,14 +105,6 @@ def _send(settings: Settings, method: str, name: str, rest: str) -> None:
         raise _NoServer(_sentence(response, url))
     if not response.is_success:
         raise PeerError(_sentence(response, url))
-
-
-def _url(settings: Settings) -> str:
-    """Where the server can be asked; one that listens everywhere is here, too."""
-    everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - it binds nothing
-    if settings.host in everywhere:
-        return f"http://{everywhere[settings.host]}:{settings.port}"
-    return settings.url
 
 
 def _sentence(response: httpx.Response, url: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from app.cli import exposure
 from app.config import Settings
 from app.errors import ConfigError, WickError
+from app.store.owner import Ownership, owned
 
 if TYPE_CHECKING:
     from quart import Quart
@@ -45,7 +46,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     exposure.check(settings)
     _check_address(settings)
     _check_folders(settings)
-    asyncio.run(_serve(settings))
+    with owned(settings.data_dir, "wick serve") as ownership:
+        asyncio.run(_serve(settings, ownership))
     return 0
 
 
@@ -81,7 +83,7 @@ def _check_folders(settings: Settings) -> None:
             ) from error
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, ownership: Ownership) -> None:
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
 
@@ -110,6 +112,7 @@ async def _serve(settings: Settings) -> None:
     async def until_stopped() -> None:
         pulls: Pulls = app.extensions["wick"].pulls
         pulls.listeners.append(TerminalProgress(pulls).show)
+        ownership.announce(settings.local_url)
         print(f"\n  Wick is at {settings.url}   (Ctrl-C stops it)\n", flush=True)
         if settings.has_accounts:
             await exposure.welcome_owner(settings, app.extensions["wick"].people)

@@ -1,8 +1,4 @@
-"""Our cookies. Ports share cookies and Wick has many neighbours, so their names carry the port.
-
-Under TLS their names begin with `__Host-`: then no other host, not even a subdomain, can have set
-them.
-"""
+"""Our cookies, written and read."""
 
 from __future__ import annotations
 
@@ -11,9 +7,8 @@ from collections.abc import Mapping
 from werkzeug.sansio.response import Response
 
 from app.accounts.logins import LONGEST
+from app.accounts.shown import LOGIN, cookie_name
 from app.web.state import state
-
-LOGIN, FORM = "login", "form"
 
 
 def read(cookies: Mapping[str, str], kind: str, *, is_secure: bool) -> str:
@@ -45,4 +40,4 @@ def drop(response: Response, kind: str, *, is_secure: bool) -> None:
 
 
 def _name(kind: str, *, is_secure: bool) -> str:
-    return f"{'__Host-' if is_secure else ''}wick-{kind}-{state().settings.port}"
+    return cookie_name(kind, state().settings.port, is_secure=is_secure)

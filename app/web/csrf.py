@@ -12,17 +12,18 @@ import secrets
 
 from quart import Response, request
 
+from app.accounts.shown import CSRF_HEADER, FORM
 from app.errors import NotAllowed
 from app.web import cookies
 from app.web.identity import Identity
 
-HEADER, FIELD = "X-CSRF-Token", "csrf"
+FIELD = "csrf"
 STALE = "This page is out of date. Reload it and try again, please."
 
 
 async def check(who: Identity) -> None:
     """Raises NotAllowed."""
-    given = request.headers.get(HEADER, "")
+    given = request.headers.get(CSRF_HEADER, "")
     if not given and request.mimetype == "application/x-www-form-urlencoded":
         given = (await request.form).get(FIELD, "")
     if not _same(given, who.csrf):
@@ -31,17 +32,17 @@ async def check(who: Identity) -> None:
 
 def new_token() -> str:
     """For a form of somebody who is not logged in; `keep` puts it into their cookie."""
-    known = cookies.read(request.cookies, cookies.FORM, is_secure=request.is_secure)
+    known = cookies.read(request.cookies, FORM, is_secure=request.is_secure)
     return known or secrets.token_urlsafe(16)
 
 
 def keep(response: Response, token: str) -> None:
-    cookies.put(response, cookies.FORM, token, is_secure=request.is_secure)
+    cookies.put(response, FORM, token, is_secure=request.is_secure)
 
 
 async def is_own_form() -> bool:
     """Whether a form of somebody who is not logged in comes from the page they were given."""
-    kept = cookies.read(request.cookies, cookies.FORM, is_secure=request.is_secure)
+    kept = cookies.read(request.cookies, FORM, is_secure=request.is_secure)
     return _same((await request.form).get(FIELD, ""), kept)
 
 

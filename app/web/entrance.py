@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 from quart import Quart, Response, abort, current_app, g, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
 
+from app.accounts.shown import LOGIN
 from app.config import Settings
 from app.errors import NotAllowed, NotLoggedIn
 from app.web import cookies, csrf
@@ -80,7 +81,7 @@ def keep_entrance(app: Quart, settings: Settings) -> None:
     @app.after_request
     async def renew_cookie(response: Response) -> Response:
         if token := g.get("new_token"):
-            cookies.put(response, cookies.LOGIN, token, is_secure=request.is_secure)
+            cookies.put(response, LOGIN, token, is_secure=request.is_secure)
         return response
 
 
@@ -93,7 +94,7 @@ async def _who(asked: BaseRequestWebsocket, settings: Settings) -> Identity | No
 
 
 async def _logged_in(asked: BaseRequestWebsocket) -> Identity | None:
-    token = cookies.read(asked.cookies, cookies.LOGIN, is_secure=asked.is_secure)
+    token = cookies.read(asked.cookies, LOGIN, is_secure=asked.is_secure)
     if not token:
         return None
     logins = state().logins

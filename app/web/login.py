@@ -6,6 +6,7 @@ from quart import Blueprint, Response, g, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.accounts.devices import device_of
+from app.accounts.shown import LOGIN
 from app.errors import AccountError, InvalidAccount, TooManyAttempts
 from app.store.people import Person
 from app.web import cookies, csrf
@@ -102,9 +103,9 @@ async def join(token: str) -> Response | WerkzeugResponse:
 
 
 def outside() -> WerkzeugResponse:
-    response = redirect("/login", 303)
+    response = redirect("/login?out=yes", 303)
     g.new_token = None
-    cookies.drop(response, cookies.LOGIN, is_secure=request.is_secure)
+    cookies.drop(response, LOGIN, is_secure=request.is_secure)
     return response
 
 
@@ -113,7 +114,13 @@ async def _form(
 ) -> Response:
     has_owner = await state().people.have_owner()
     response = _page(
-        "login.html", status, back=back, name=name, problem=problem, has_owner=has_owner
+        "login.html",
+        status,
+        back=back,
+        name=name,
+        problem=problem,
+        has_owner=has_owner,
+        is_out="out" in request.args,
     )
     if isinstance(error, TooManyAttempts):
         response.headers["Retry-After"] = str(error.seconds)

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sqlite3
+import ssl
 import sys
 from collections.abc import Mapping
 from contextlib import closing
@@ -28,11 +29,12 @@ class Server:
         folder: Path,
         models: Path,
         environ: Mapping[str, str] | None = None,
-        **settings: str | int,
+        **settings: str | int | Path,
     ) -> None:
         self.folder = folder
         self.port = free_port()
-        self.origin = f"http://127.0.0.1:{self.port}"
+        self.origin = f"{'https' if 'tls_cert' in settings else 'http'}://127.0.0.1:{self.port}"
+        self.trusted: Path | None = None
         self._log = folder / "server.log"
         given = {"auto_pull": 0, "port": self.port, "models_dir": models, "data_dir": folder}
         self._environ = environment(given | settings) | dict(environ or {})
@@ -58,7 +60,7 @@ class Server:
                 stdout=log,
                 stderr=log,
             )
-        async with asyncio.timeout(PATIENCE), httpx.AsyncClient() as client:
+        async with asyncio.timeout(PATIENCE), httpx.AsyncClient(verify=self._tls()) as client:
             while not await self._serves(client):
                 assert self._process.returncode is None, self.log
                 await asyncio.sleep(POLL)
@@ -69,6 +71,14 @@ class Server:
             return (await client.get(f"{self.origin}/healthz")).status_code == 200
         except httpx.TransportError:
             return False
+
+    def _tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.trusted)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """With which a command finds it."""
+        return self._environ
 
     async def stop(self) -> int:
         """As Ctrl-C or a service manager does it; the exit code."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -217,13 +219,28 @@ async def test_logging_out_here_and_everywhere(app: Quart) -> None:
     anna, other = await person(app, "anna"), Visitor(app)
     await other.log_in("anna")
     answer = await anna.ask("POST", "/logout")
-    assert answer.headers["Location"] == "/login"
+    assert answer.headers["Location"] == "/login?out=yes"
+    assert "You are logged out." in await text_of(await anna.ask("GET", "/login?out=yes"))
     assert (await anna.ask("GET", "/")).status_code == 303
     assert (await other.ask("GET", "/")).status_code == 200
     await anna.log_in("anna")
     assert (await anna.ask("POST", "/logout/everywhere")).status_code == 303
     for visitor in (anna, other):
         assert (await visitor.ask("GET", "/")).status_code == 303
+
+
+async def test_a_day_later_the_browser_gets_a_new_token(app: Quart, tmp_path: Path) -> None:
+    anna = await person(app, "anna")
+    with closing(sqlite3.connect(tmp_path / "wick.db")) as db, db:
+        db.execute("UPDATE logins SET rotated_at = rotated_at - 90000")
+    for path in ("/static/all.css", "/healthz?v=1"):
+        assert not (await anna.ask("HEAD", path)).headers.getlist("Set-Cookie")
+    answer = await anna.ask("GET", "/")
+    assert answer.status_code == 200
+    assert login_cookie(answer)
+    answer = await anna.ask("DELETE", "/trash")  # with the token of the page from before
+    assert answer.status_code == 200
+    assert not login_cookie(await anna.ask("GET", "/"))
 
 
 async def test_what_changes_something_needs_the_token_of_the_login(app: Quart) -> None:

@@ -1,0 +1,88 @@
+"""Who owns a data folder: one process at a time, which is known to the others of this machine.
+
+The owner holds a lock that its death frees. Beside it lies `owner.json`, which says who that is and
+where it can be asked; it means nothing while nobody holds the lock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+from app.errors import DataFolderInUse, StoreError
+
+LOCK: Final = "wick.lock"
+CARD: Final = "owner.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """`command`: what it was started as; `url`: where it serves, empty while it does not."""
+
+    pid: int
+    command: str
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Of this process, until `owned` is left."""
+
+    folder: Path
+    command: str
+
+    def announce(self, url: str) -> None:
+        """From now on this process serves there."""
+        card = self.folder / CARD
+        beside = card.with_suffix(f".{os.getpid()}")
+        try:
+            beside.touch(mode=0o600)
+            beside.write_text(json.dumps(asdict(Owner(os.getpid(), self.command, url))))
+            beside.replace(card)
+        except OSError as error:
+            raise StoreError(f"{card} cannot be written: {error.strerror}.") from error
+
+
+@contextmanager
+def owned(folder: Path, command: str) -> Iterator[Ownership]:
+    """Own the data folder. Raises DataFolderInUse while another process does."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = FileLock(folder / LOCK, mode=0o600)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise DataFolderInUse(_sentence(folder, owner_of(folder))) from None
+    except OSError as error:
+        raise StoreError(f"{folder / LOCK} cannot be locked: {error.strerror}.") from error
+    try:
+        ownership = Ownership(folder, command)
+        ownership.announce("")
+        yield ownership
+    finally:
+        with suppress(OSError):
+            (folder / CARD).unlink(missing_ok=True)
+        lock.release()
+
+
+def owner_of(folder: Path) -> Owner | None:
+    """What the last owner said of itself; it may be gone without having said so."""
+    try:
+        return Owner(**json.loads((folder / CARD).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _sentence(folder: Path, owner: Owner | None) -> str:
+    who = f"“{owner.command}” (process {owner.pid})" if owner else "another process of Wick"
+    where = f" and serves them at {owner.url}" if owner and owner.url else ""
+    return (
+        f"The chats in {folder} are in use by {who}{where}. Only one process may own them: end "
+        "that one first, or set WICK_DATA_DIR to another folder."
+    )

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from argon2 import PasswordHasher
+
+from app.accounts.logins import Logins
+from app.accounts.passwords import Passwords
+from app.accounts.people import People
+from app.accounts.throttle import Throttle
+from app.store.db import Database, open_database
+
+PASSWORD = "correct horse battery"
+
+
+@dataclass
+class Clock:
+    now: float = field(default=1_700_000_000.0)
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Office:
+    db: Database
+    logins: Logins
+    people: People
+    passwords: Passwords
+    clock: Clock
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> AsyncIterator[Office]:
+    clock = Clock()
+    passwords = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    async with open_database(tmp_path / "wick.db") as db:
+        logins = Logins(db, clock)
+        people = People(db, logins, passwords, Throttle(clock=clock), clock)
+        yield Office(db, logins, people, passwords, clock)

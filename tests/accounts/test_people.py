@@ -1,0 +1,260 @@
+"""People on a real database: names, passwords, invitations, roles."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher
+
+from app.accounts.names import clean_name, name_key
+from app.accounts.passwords import Passwords
+from app.accounts.people import LOCAL_USER, RESET_SECONDS
+from app.errors import (
+    InvalidAccount,
+    InviteNotFound,
+    LastOwner,
+    PersonNotFound,
+    TooManyAttempts,
+    WrongPassword,
+)
+from app.store import people as table
+from tests.accounts.conftest import PASSWORD, Office
+
+HOME = "192.0.2.1"
+
+
+@pytest.mark.parametrize(
+    "name", ["anna", "Anna-Lena O'Neill", "a.b_c@d", "Zoë", "Мария", "王小明", "7", "x" * 40]
+)
+def test_names_of_people_will_do(name: str) -> None:
+    assert clean_name(f"  {name} ") == name
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 41, "a\0b", "a\u202eb", "<b>", "a/b", "-", "🙂"])
+def test_what_is_no_name_is_said(name: str) -> None:
+    with pytest.raises(InvalidAccount):
+        clean_name(name)
+
+
+async def test_names_that_look_the_same_are_one(office: Office) -> None:
+    await office.people.add("Anna", PASSWORD, "owner")
+    await office.people.add("Zo\u00eb", PASSWORD, "member")
+    for name in ("ANNA", " anna ", "Ａnna", "Zoe\u0308"):
+        with pytest.raises(InvalidAccount, match="taken"):
+            await office.people.add(name, PASSWORD, "member")
+    assert name_key("Straße") == name_key("STRASSE")
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["", "short", "x" * 257, "anna-lena", "PASSWORD", "aaaaaaaa", "12345678", "abababab"],
+)
+async def test_weak_passwords_are_refused(office: Office, password: str) -> None:
+    with pytest.raises(InvalidAccount) as caught:
+        await office.people.add("Anna-Lena", password, "member")
+    assert set(caught.value.problems) == {"password"}
+
+
+async def test_the_first_person_is_the_owner_of_what_is_there(office: Office) -> None:
+    assert not await office.people.have_owner()
+    anna = await office.people.add("Anna", PASSWORD, "member")
+    assert (anna.id, anna.role) == (LOCAL_USER, "owner")
+    berta = await office.people.add("Berta", PASSWORD, "member")
+    assert berta.id != LOCAL_USER
+    assert berta.role == "member"
+
+
+async def test_a_password_in_any_composition_is_the_same(office: Office) -> None:
+    await office.people.add("Anna", "gr\u00fcn ist gut", "owner")
+    assert await office.people.show_themself("anna", "gru\u0308n ist gut", HOME)
+
+
+async def test_passwords_are_kept_as_argon2id_with_the_recommended_cost(office: Office) -> None:
+    office.people._passwords = Passwords()
+    await office.people.add("Anna", PASSWORD, "owner")
+    found = await table.credentials(office.db, "anna")
+    assert found
+    assert found[1].startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+
+
+async def test_an_outdated_hash_is_made_anew_when_its_person_comes(office: Office) -> None:
+    await office.people.add("Anna", PASSWORD, "owner")
+    before = await table.credentials(office.db, "anna")
+    office.people._passwords = Passwords(PasswordHasher(time_cost=2, memory_cost=8, parallelism=1))
+    with pytest.raises(WrongPassword):
+        await office.people.show_themself("Anna", "wrong", HOME)
+    assert await table.credentials(office.db, "anna") == before
+    await office.people.show_themself("Anna", PASSWORD, HOME)
+    after = await table.credentials(office.db, "anna")
+    assert before
+    assert after
+    assert "t=1" in before[1]
+    assert "t=2" in after[1]
+    await office.people.show_themself("Anna", PASSWORD, HOME)
+
+
+async def test_as_much_is_computed_for_unknown_names(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timing tells nobody who has an account: the same statement, and one hash of the same cost."""
+    await office.people.add("Anna", PASSWORD, "owner")
+    berta = await office.people.add("Berta", PASSWORD, "member")
+    await office.people.add("Clara", None, "member")
+    await office.people.disable(berta.id)
+    compared: list[str] = []
+    asked: list[str] = []
+    is_same, fetch_one = office.passwords._is_same, office.db.fetch_one
+
+    def counted(password: bytes, kept: str) -> bool:
+        compared.append(kept)
+        return is_same(password, kept)
+
+    async def noted(sql: str, parameters: Any = ()) -> Any:
+        asked.append(sql)
+        return await fetch_one(sql, parameters)
+
+    monkeypatch.setattr(office.passwords, "_is_same", counted)
+    monkeypatch.setattr(office.db, "fetch_one", noted)
+    for name in ("anna", "nobody", "berta", "clara", "", "\0", "x" * 1000):
+        compared.clear()
+        asked.clear()
+        with pytest.raises(WrongPassword, match="do not belong together"):
+            await office.people.show_themself(name, "wrong password", HOME)
+        assert len(asked) == 1
+        assert len(compared) == 1
+        cost = compared[0].rpartition("$")[0].rpartition("$")[0]
+        assert cost == "$argon2id$v=19$m=8,t=1,p=1"
+
+
+async def test_guessing_is_slowed_down_by_name_and_by_address(office: Office) -> None:
+    await office.people.add("Anna", PASSWORD, "owner")
+
+    async def guess(name: str, address: str, *password: str) -> float:
+        try:
+            await office.people.show_themself(name, "".join(password) or "wrong", address)
+        except WrongPassword:
+            return 0
+        except TooManyAttempts as error:
+            return error.seconds
+        return -1
+
+    for number in range(5):
+        assert await guess("anna", f"192.0.2.{number}") == 0
+    assert await guess("ANNA", "198.51.100.1", PASSWORD) == 30  # from anywhere
+    office.clock.now += 31
+    assert await guess("anna", "198.51.100.1") == 0
+    assert await guess("anna", "198.51.100.1") == 60
+    office.clock.now += 61
+    assert await guess("anna", "198.51.100.1", PASSWORD) == -1
+    assert await guess("anna", "198.51.100.1") == 0  # counts from the beginning again
+    office.clock.now += 7200
+    seen = [await guess(f"name {number}", f"2001:db8::{number}") for number in range(25)]
+    assert seen.index(30) == 20  # one subscriber has all of these addresses
+
+
+async def test_many_guesses_at_once_are_no_way_around_it(office: Office) -> None:
+    await office.people.add("Anna", PASSWORD, "owner")
+    guesses = [office.people.show_themself("anna", f"guess {n}", HOME) for n in range(30)]
+    results = await asyncio.gather(*guesses, return_exceptions=True)
+    assert sum(isinstance(r, WrongPassword) for r in results) == 5
+    assert sum(isinstance(r, TooManyAttempts) for r in results) == 25
+
+
+async def test_a_link_works_once_and_not_for_ever(office: Office) -> None:
+    await office.people.add("Anna", PASSWORD, "owner")
+    token = await office.people.invite("member", LOCAL_USER)
+    other = await office.people.invite("owner", LOCAL_USER)
+    results = await asyncio.gather(
+        *(office.people.join(token, f"Name {n}", PASSWORD) for n in range(5)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(r, InviteNotFound) for r in results) == 4
+    office.clock.now += 7 * 86400
+    with pytest.raises(InviteNotFound):
+        await office.people.join(other, "Late", PASSWORD)
+    for wrong in ("", "x", token + "x"):
+        with pytest.raises(InviteNotFound):
+            await office.people.invitation(wrong)
+
+
+async def test_a_name_that_is_taken_leaves_the_link(office: Office) -> None:
+    await office.people.add("Anna", PASSWORD, "owner")
+    token = await office.people.invite("member", LOCAL_USER)
+    with pytest.raises(InvalidAccount):
+        await office.people.join(token, "anna", PASSWORD)
+    assert (await office.people.join(token, "Berta", PASSWORD)).role == "member"
+
+
+async def test_links_of_a_person_for_a_password_replace_each_other_and_end(office: Office) -> None:
+    await office.people.add("Anna", PASSWORD, "owner")
+    berta = await office.people.add("Berta", PASSWORD, "member")
+    first = await office.people.reset_token(berta.id, LOCAL_USER)
+    second = await office.people.reset_token(berta.id, LOCAL_USER)
+    with pytest.raises(InviteNotFound):
+        await office.people.invitation(first)
+    office.clock.now += RESET_SECONDS
+    with pytest.raises(InviteNotFound):
+        await office.people.invitation(second)
+
+
+async def test_there_is_always_an_owner(office: Office) -> None:
+    anna = await office.people.add("Anna", PASSWORD, "owner")
+    berta = await office.people.add("Berta", PASSWORD, "member")
+    for attempt in (
+        office.people.disable(anna.id),
+        office.people.set_role(anna.id, "member"),
+        office.people.begin_to_leave(anna.id),
+    ):
+        with pytest.raises(LastOwner):
+            await attempt
+    await office.people.set_role(berta.id, "owner")
+    await office.people.disable(berta.id)
+    with pytest.raises(LastOwner):  # one who is kept out is none
+        await office.people.set_role(anna.id, "member")
+    await office.people.enable(berta.id)
+    await office.people.begin_to_leave(anna.id)
+    assert await office.people.have_owner()
+
+
+async def test_two_owners_who_go_at_once_do_not_both_go(office: Office) -> None:
+    anna = await office.people.add("Anna", PASSWORD, "owner")
+    berta = await office.people.add("Berta", PASSWORD, "owner")
+    results = await asyncio.gather(
+        office.people.disable(anna.id), office.people.disable(berta.id), return_exceptions=True
+    )
+    assert sum(isinstance(r, LastOwner) for r in results) == 1
+
+
+async def test_whoever_leaves_is_nobody_at_once_and_the_name_is_free(office: Office) -> None:
+    await office.people.add("Anna", PASSWORD, "owner")
+    berta = await office.people.add("Berta", PASSWORD, "member")
+    token, _ = await office.logins.begin(berta.id, "", "")
+    link = await office.people.invite("member", berta.id)
+    await office.people.begin_to_leave(berta.id)
+    assert await office.logins.find(token) is None
+    with pytest.raises(WrongPassword):
+        await office.people.show_themself("Berta", PASSWORD, HOME)
+    with pytest.raises(PersonNotFound):
+        await office.people.named("Berta")
+    with pytest.raises(InviteNotFound):
+        await office.people.invitation(link)
+    assert [p.name for p in await office.people.everybody()] == ["Anna"]
+    again = await office.people.add("Berta", PASSWORD, "member")
+    assert again.id != berta.id
+
+
+async def test_a_new_password_ends_the_other_logins(office: Office) -> None:
+    await office.people.add("Anna", PASSWORD, "owner")
+    mine, login = await office.logins.begin(1, "", "")
+    other, _ = await office.logins.begin(1, "", "")
+    with pytest.raises(WrongPassword, match="not your password"):
+        await office.people.change_password(1, "wrong", "a new password", HOME, login_id=login.id)
+    with pytest.raises(InvalidAccount):
+        await office.people.change_password(1, PASSWORD, "short", HOME, login_id=login.id)
+    assert await office.logins.find(other)
+    await office.people.change_password(1, PASSWORD, "a new password", HOME, login_id=login.id)
+    assert await office.logins.find(mine)
+    assert await office.logins.find(other) is None
+    await office.people.show_themself("Anna", "a new password", HOME)

@@ -1,0 +1,170 @@
+"""Whoever leaves leaves nothing: no row, no byte of the database file, no KV state, no copy."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import pytest
+
+from app.accounts.logins import Logins
+from app.accounts.people import People
+from app.chats.branches import Spot
+from app.chats.chat_settings import ChatSettings
+from app.chats.leaving import Leaving, erase
+from app.config import Settings
+from app.inference.protocol import Delta, Forget
+from app.inference.snapshots import SUFFIX, chat_key
+from app.store import people
+from tests.chats.house import CHAT, OTHER, House, finished, until
+
+WORDS = ("quicksilver", "marzipan", "heliotrope", "tamarind", "bergamot")
+BYSTANDER = "00000000000000aa"
+
+
+def files_of(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.glob("wick.db*")))
+
+
+def rows_that_hold(database: Path, *values: object) -> list[str]:
+    """Tables in which any of these values is left, wherever it stands."""
+    with closing(sqlite3.connect(database)) as db:
+        tables = [r[0] for r in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = []
+        for table in tables:
+            for row in db.execute(f'SELECT * FROM "{table}"'):  # noqa: S608
+                if any(value in row for value in values) or any(
+                    str(value) in cell for value in values for cell in row if isinstance(cell, str)
+                ):
+                    found.append(table)
+    return found
+
+
+def plant(settings: Settings, chat_id: str) -> Path:
+    """A snapshot of a chat's KV state, as a runner leaves it."""
+    path = settings.kv_folder / "somemodel" / f"{chat_key(chat_id)}{SUFFIX}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"state")
+    return path
+
+
+def settings_of(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path, models_dir=tmp_path, threads=1)
+
+
+@pytest.fixture
+async def leaver(house: House, tmp_path: Path) -> int:
+    """With everything that one can have, an answer that is being written included."""
+    here = People(house.db, Logins(house.db))
+    await house.db.write(lambda c: people.set_password(c, 1, "x"))
+    person = await here.add("Quentin", None, "member")
+    await Logins(house.db).begin(person.id, "Firefox on Marzipan", "192.0.2.77")
+    await here.invite("member", person.id)
+    await house.chats.choose_settings(person.id, "1" * 16, ChatSettings(system_prompt=WORDS[0]))
+
+    async def ask(text: str, number: int, chat: str) -> int:
+        prompt = replace(house.prompt(text, f"client{number:02}", chat), user_id=person.id)
+        await house.asking.submit(prompt)
+        chat_now = await house.chats.find(person.id, chat)
+        answer = (await house.chats.messages(chat_now))[-1].id
+        await until(lambda: any(c.id == answer for c in house.runner.sent))
+        return answer
+
+    first = await ask(f"about {WORDS[1]}", 1, CHAT)
+    house.runner.say(Delta(first, WORDS[2]), finished(first))
+    await until(lambda: house.hub.stream(first) is None)
+    await house.branches.remove(Spot(person.id, CHAT, first))
+    running = await ask(f"and {WORDS[3]}", 2, OTHER)
+    house.runner.say(Delta(running, WORDS[4]))
+    await until(lambda: bool(rows_that_hold(tmp_path / "wick.db", WORDS[4])))
+    await house.asking.submit(house.prompt("hello", "client77", BYSTANDER))
+    (tmp_path / "wick.db.before-6").write_bytes(WORDS[1].encode())
+    return person.id
+
+
+async def test_nothing_is_left_of_whoever_leaves(house: House, leaver: int, tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    gone, kept = [plant(settings, chat) for chat in (CHAT, OTHER)], plant(settings, BYSTANDER)
+    assert set(rows_that_hold(tmp_path / "wick.db", leaver, *WORDS)) >= {
+        *("users", "chats", "messages", "checkpoints", "removed", "chat_settings"),
+        *("logins", "invites"),
+    }
+    here = People(house.db, Logins(house.db))
+    leaving = Leaving(settings, house.db, house.asking, house.pool, house.hub)
+    await here.begin_to_leave(leaver)
+    task = asyncio.create_task(leaving.finish(leaver))
+    (running,) = [s.message_id for s in house.hub._streams.values() if s.user_id == leaver]
+    await until(lambda: any(c.id == running for c in house.runner.sent if not is_generate(c)))
+    assert not task.done()  # until the runner has stopped
+    house.runner.say(finished(running, "cancelled"))
+    await task
+    traces = (leaver, CHAT, OTHER, "1" * 16, "Quentin", "192.0.2.77", *WORDS)
+    assert rows_that_hold(tmp_path / "wick.db", *traces) == []
+    raw = files_of(tmp_path)
+    assert [word for word in WORDS if word.encode() in raw] == []
+    assert b"Quentin" not in raw
+    assert b"192.0.2.77" not in raw
+    assert not any(path.exists() for path in gone)
+    assert kept.exists()
+    forgotten = {c.chat for c in house.runner.told if isinstance(c, Forget)}
+    assert forgotten >= {CHAT, OTHER}
+    assert BYSTANDER not in forgotten
+    assert not list(tmp_path.glob("*.before-*"))
+    assert await house.chats.find(1, BYSTANDER)
+    with closing(sqlite3.connect(tmp_path / "wick.db")) as db:
+        for index in ("titles_index", "messages_index"):
+            db.execute(f"INSERT INTO {index} ({index}) VALUES ('integrity-check')")  # noqa: S608
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+def is_generate(command: Any) -> bool:
+    return hasattr(command, "turns")
+
+
+async def test_a_removal_that_a_crash_or_a_command_has_begun_is_finished(
+    house: House, tmp_path: Path
+) -> None:
+    here = People(house.db, Logins(house.db))
+    await house.db.write(lambda c: people.set_password(c, 1, "x"))
+    person = await here.add("Quentin", None, "member")
+    await here.begin_to_leave(person.id)
+    leaving = Leaving(settings_of(tmp_path), house.db, house.asking, house.pool, house.hub)
+    watch = asyncio.create_task(leaving.keep_watch())
+    async with asyncio.timeout(30):
+        while rows_that_hold(tmp_path / "wick.db", person.id):
+            await asyncio.sleep(0.01)
+    watch.cancel()
+
+
+async def test_without_a_server_the_disk_is_all_there_is(
+    house: House, leaver: int, tmp_path: Path
+) -> None:
+    settings = settings_of(tmp_path)
+    gone = plant(settings, CHAT)
+    await house.asking.stop_all(leaver, OTHER)
+    (running,) = [s.message_id for s in house.hub._streams.values() if s.user_id == leaver]
+    house.runner.say(finished(running, "cancelled"))
+    await until(lambda: not house.hub.running_chats(leaver))
+    await People(house.db, Logins(house.db)).begin_to_leave(leaver)
+    await erase(house.db, settings, leaver)
+    assert not gone.exists()
+    assert [word for word in WORDS if word.encode() in files_of(tmp_path)] == []
+
+
+async def test_who_does_not_leave_is_not_removed(house: House, tmp_path: Path) -> None:
+    leaving = Leaving(settings_of(tmp_path), house.db, house.asking, house.pool, house.hub)
+    await leaving.finish(1)
+
+    async def count(connection: aiosqlite.Connection) -> int:
+        async with connection.execute("SELECT count(*) FROM users") as cursor:
+            row = await cursor.fetchone()
+        assert row
+        return int(row[0])
+
+    assert await house.db.write(count) == 1

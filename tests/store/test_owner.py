@@ -1,0 +1,56 @@
+"""One process at a time owns a data folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.errors import DataFolderInUse
+from app.store.owner import CARD, Owner, owned, owner_of
+
+HOLDING = """
+import sys
+from pathlib import Path
+from app.store.owner import owned
+with owned(Path(sys.argv[1]), "wick serve") as ownership:
+    ownership.announce("http://127.0.0.1:1")
+    print("owned", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_owner_says_who_it_is_while_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with owned(folder, "wick serve") as ownership:
+        assert owner_of(folder) == Owner(os.getpid(), "wick serve", "")
+        ownership.announce("http://127.0.0.1:8000")
+        assert owner_of(folder) == Owner(os.getpid(), "wick serve", "http://127.0.0.1:8000")
+        assert (folder / CARD).stat().st_mode & 0o777 == 0o600
+    assert owner_of(folder) is None
+    with owned(folder, "wick chat"):
+        pass
+
+
+def test_another_process_is_refused_in_words_until_the_owner_dies(tmp_path: Path) -> None:
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", HOLDING, str(tmp_path)]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"owned\n"
+        with pytest.raises(DataFolderInUse) as caught, owned(tmp_path, "wick chat"):
+            pass
+        assert f"“wick serve” (process {process.pid}) and serves them at" in str(caught.value)
+        assert owner_of(tmp_path) == Owner(process.pid, "wick serve", "http://127.0.0.1:1")
+        process.kill()
+    with owned(tmp_path, "wick chat"):  # what it left behind means nothing
+        assert owner_of(tmp_path) == Owner(os.getpid(), "wick chat", "")
+
+
+def test_a_card_that_cannot_be_read_is_none(tmp_path: Path) -> None:
+    for text in ("", "[]", '{"pid": 1}', '{"pid": 1, "command": "x", "more": 1}'):
+        (tmp_path / CARD).write_text(text)
+        assert owner_of(tmp_path) is None

@@ -66,13 +66,24 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """Keep at most so many contexts, and so many megabytes of snapshots in memory, from now on.
+
+    What is too much goes to the disk, or is lost.
+    """
+
+    contexts: int
+    ram_mb: int
+
+
+@dataclass(frozen=True, slots=True)
 class Quit:
     """End: nothing more is answered, states are written to the disk for at most `seconds`."""
 
     seconds: float
 
 
-Command = Generate | Cancel | Forget | Quit
+Command = Generate | Cancel | Forget | Bound | Quit
 
 
 # Events, runner to parent. Those with an `id` belong to one request.
@@ -182,6 +193,7 @@ _NAMES: dict[str, type[Command | Event]] = {
         Generate,
         Cancel,
         Forget,
+        Bound,
         Quit,
         Loaded,
         LoadProgress,

@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -25,6 +24,7 @@ from app.errors import ModelError, ModelFileError, ModelNotFound
 from app.models.adapt import Progress, adapt
 from app.models.fitness import Dimensions, check, quantisation
 from app.models.gguf_header import Header
+from app.models.incoming import HELD, REMOVED, incoming
 from app.models.model import Model, ModelSettings, Sampling, Turn
 from app.models.room import check_room, disk_error
 from app.models.split import PART_NAME, read_model_file
@@ -38,10 +38,6 @@ FILE: Final = "model.json"
 SETTINGS: Final = "settings.json"
 DEFAULT: Final = ".default"
 FORMAT: Final = 1
-INCOMING: Final = ".incoming-"
-REMOVED: Final = ".removed-"
-ABANDONED_AFTER: Final = 15 * 60
-"""Seconds without a change after which a half-made folder is taken for the remains of a crash."""
 F16_BYTES: Final = 2
 """The engine keeps keys and values as 16-bit numbers."""
 
@@ -190,24 +186,19 @@ class Shelf:
             )
         return name
 
+    def check_room(self, size: int) -> None:
+        """Raises DiskFull unless `size` more bytes have room beside the models."""
+        there = next(folder for folder in (self.root, *self.root.parents) if folder.is_dir())
+        check_room(there, size)
+
     @contextmanager
     def incoming(self, size: int) -> Iterator[Path]:
         """A hidden folder on the shelf's own disk, with room for `size` bytes, gone afterwards."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            self._clean()
-            check_room(self.root, size)
-            folder = Path(tempfile.mkdtemp(prefix=INCOMING, dir=self.root))
-        except OSError as error:
-            raise disk_error(error) from error
-        try:
+        with incoming(self.root, size) as folder:
             yield folder
-        except OSError as error:
-            raise disk_error(error) from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _put(self, folder: Path, name: str) -> None:
+        (folder / HELD).unlink(missing_ok=True)
         for path in (*folder.iterdir(), folder):
             _sync(path)
         folder.chmod(0o755)
@@ -218,19 +209,6 @@ class Shelf:
             self.free_name(name)
             raise
         _sync(self.root)
-
-    def _clean(self) -> None:
-        """Remove what crashes left behind."""
-        for folder in self.root.glob(f"{REMOVED}*"):
-            shutil.rmtree(folder, ignore_errors=True)
-        for folder in self.root.glob(f"{INCOMING}*"):
-            try:
-                changed = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
-            except OSError:  # it is just being renamed into place
-                continue
-            if time.time() - changed > ABANDONED_AFTER:
-                log.info("Removing %s, left by a crash.", folder.name)
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def describe(header: Header, sizes: Dimensions, folder: Path) -> Model:

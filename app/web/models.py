@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from quart import Blueprint, Response, request
 
 from app.errors import ModelFileError, ModelNotFound, PullRefused
-from app.models.catalogue import CATALOGUE, find
+from app.models.catalogue import CATALOGUE
 from app.models.model import Model
 from app.models.shelf import NAME
 from app.models.spec import LocalSpec, Spec, WebSpec, is_loopback, parse_spec
@@ -66,6 +66,15 @@ async def make_default(name: str) -> Response:
     return Response(status=DONE)
 
 
+@blueprint.post("/models/<name>/arrived")
+@for_owners
+async def arrived(name: str) -> Response:
+    """A command has put it on the shelf: whoever looks sees it."""
+    await _existing(name)
+    state().hub.models_changed()
+    return Response(status=DONE)
+
+
 @blueprint.get("/models/<name>/remove")
 @for_owners
 async def ask_to_remove(name: str) -> str:
@@ -112,13 +121,8 @@ def _refuse_own(spec: Spec) -> None:
 @blueprint.post("/models/<name>/pull")
 @for_owners
 async def pull(name: str) -> Response:
-    """Go on with a pull that broke off, or begin to bring a model of the catalogue."""
-    pulls = state().pulls
-    failed = pulls.get(name)
-    if failed is not None and not failed.is_running:
-        pulls.retry(name)
-    else:
-        pulls.start(find(name).name)
+    """Go on with a pull that broke off, or bring what is known by this name."""
+    state().pulls.bring(name)
     return Response(status=DONE)
 
 
@@ -142,7 +146,9 @@ async def choose(chat_id: str) -> Response:
     name = (await request.form).get("model", "")
     if not NAME.fullmatch(name):
         raise ModelNotFound(f"“{name[:80]}” is not the name of a model.")
-    await state().chats.choose_model(current_user(), chat_id, name)
+    here, user_id = state(), current_user()
+    await here.chats.choose_model(user_id, chat_id, name)
+    here.hub.model_chosen(user_id, chat_id, name)
     return Response(status=DONE)
 
 

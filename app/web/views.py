@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from markupsafe import Markup
 
@@ -145,7 +146,19 @@ def _ending(message: Message) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One line of the model picker."""
+    """One line of the model picker. state: whether it can answer, after a load or a wait."""
 
     name: str
     label: str
+    state: Literal["here", "to get", "gone"] = "here"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The model that is chosen and cannot answer. size: bytes to fetch, 0 if it cannot be had;
+    instead: the one that would answer if none were chosen."""
+
+    name: str
+    title: str
+    size: int
+    instead: Option | None

@@ -90,6 +90,7 @@ PEOPLE: dict[Row, int] = {
     ("GET", "/trash"): 200,
     ("DELETE", "/trash"): 200,
     ("GET", "/models"): 200,
+    ("GET", "/models/report"): 200,
     ("GET", "/you"): 200,
     ("POST", "/you/logins/<int:login_id>/end"): 404,  # of another person
     ("POST", "/you/password"): 303,
@@ -112,7 +113,10 @@ OWNERS: dict[Row, int] = {
     ("POST", f"{MODEL}/dismiss"): 204,
     ("GET", f"{MODEL}/remove"): 200,
     ("POST", "/models/pull"): 422,
+    ("POST", f"{MODEL}/arrived"): 204,
+    ("POST", "/models/uploads"): 422,  # nothing is chosen
     ("PUT", "/models/upload/<filename>"): REACHED,
+    ("GET", "/models/upload/<filename>"): REACHED,
     ("GET", "/people"): 200,
     ("POST", "/people/invite"): 200,
     ("POST", "/people/invites/<int:invite_id>/withdraw"): 404,

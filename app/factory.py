@@ -135,6 +135,7 @@ def create_app(settings: Settings) -> Quart:
                 asyncio.create_task(emptied.keep_watch(), name="trash"),
                 asyncio.create_task(logins.keep_watch(), name="logins"),
                 asyncio.create_task(leaving.keep_watch(), name="leaving"),
+                asyncio.create_task(pool.remotes.keep_watch(), name="servers"),
             ]
             fragments = Fragments(asset_dir("templates"), asset_dir("static"))
             app.extensions["wick"] = State(

@@ -17,8 +17,12 @@ from app.inference import snapshots
 from app.inference.loading import NobodyWaits, Tell
 from app.inference.memory_room import MemoryRoom
 from app.inference.protocol import Bound
+from app.inference.remote.faults import Patience
+from app.inference.remote.runner import RemoteRunner
+from app.inference.remote.watch import Remotes
 from app.inference.requests import Request
 from app.inference.runner_process import RunnerOptions, RunnerProcess
+from app.inference.serving import Runner
 from app.inference.spare import Lodger, share_out
 from app.inference.status import WorkerStatus
 from app.inference.worker import Worker
@@ -34,7 +38,10 @@ SAVE_SECONDS = 1.0
 
 class Pool:
     """Requests by model name. All runners share one folder of thread permits and one budget of
-    memory. `listeners` are called on every change of a worker's state."""
+    memory. `listeners` are called on every change of a worker's state.
+
+    remotes: the servers of models that are not here; to be watched by a task of its own.
+    """
 
     def __init__(self, settings: Settings, shelf: Shelf, pulls: Pulls) -> None:
         self.listeners: list[Callable[[], None]] = []
@@ -48,6 +55,8 @@ class Pool:
         self._room = MemoryRoom(memory.budget(settings), self._workers.values)
         self._folder = tempfile.TemporaryDirectory(prefix="wick-")
         self._options = RunnerOptions.from_settings(settings, Path(self._folder.name))
+        self._patience = Patience.from_settings(settings)
+        self.remotes = Remotes(shelf, self._tell_all)
 
     def worker(self, name: str) -> Worker:
         """The worker of a model, its task started."""
@@ -108,8 +117,9 @@ class Pool:
             await asyncio.gather(task, return_exceptions=True)
         with contextlib.suppress(ModelError):  # it is gone, or damaged: nobody knows its key
             model = await asyncio.to_thread(self._shelf.get, name)
-            key = snapshots.model_key(model.digest, model.size)
-            await asyncio.to_thread(snapshots.forget_model, self._settings.kv_folder, key)
+            if model.remote is None:
+                key = snapshots.model_key(model.digest, model.size)
+                await asyncio.to_thread(snapshots.forget_model, self._settings.kv_folder, key)
         self._tell_all()
 
     async def forget(self, chat: str) -> None:
@@ -178,10 +188,12 @@ class Pool:
         for listener in self.listeners:
             listener()
 
-    async def _load(self, name: str, tell: Tell) -> RunnerProcess:
+    async def _load(self, name: str, tell: Tell) -> Runner:
         await self._pulls.wait_for(name, tell)
         tell("Loading the model")
         model = await asyncio.to_thread(self._shelf.get, name)
+        if model.remote is not None:
+            return RemoteRunner(self.remotes.servers(model), self._patience)
         options = await self._options_for(model, tell)
         tell("Loading the model")
 

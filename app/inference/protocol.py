@@ -91,7 +91,10 @@ Command = Generate | Cancel | Forget | Bound | Quit
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The weights are in memory; up to `slots` requests run at once. `seconds` it took."""
+    """The weights are in memory; up to `slots` requests run at once. `seconds` it took.
+
+    Comes again when there are more or fewer slots: servers elsewhere come and go.
+    """
 
     slots: int
     context_length: int
@@ -124,6 +127,14 @@ class Prefill:
     total: int
     cached: int
     dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The request waits for something else than its turn; `detail` says for what, in words."""
+
+    id: int
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +197,16 @@ class Failed:
     status: int = 500
 
 
-Event = Loaded | LoadProgress | LoadFailed | Prefill | Delta | Finished | Failed
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The answer broke off for a reason that is not its own; its text so far stays, and can go on.
+    `message` is a sentence for the person."""
+
+    id: int
+    message: str
+
+
+Event = Loaded | LoadProgress | LoadFailed | Prefill | Waiting | Delta | Finished | Failed | Cut
 _NAMES: dict[str, type[Command | Event]] = {
     cls.__name__.lower(): cls
     for cls in (
@@ -199,9 +219,11 @@ _NAMES: dict[str, type[Command | Event]] = {
         LoadProgress,
         LoadFailed,
         Prefill,
+        Waiting,
         Delta,
         Finished,
         Failed,
+        Cut,
     )
 }
 

@@ -13,12 +13,14 @@ from app.inference.hits import Hits
 from app.inference.protocol import (
     Cancel,
     Command,
-    Delta,
+    Cut,
     Event,
     Failed,
     Finished,
     Loaded,
-    Prefill,
+    LoadFailed,
+    LoadProgress,
+    Waiting,
 )
 from app.inference.requests import Interrupted, Loading, Queued, Request, RequestEvent
 
@@ -27,12 +29,15 @@ REFRESH_SECONDS = 2.0  # between new estimates for those who wait
 
 
 class Runner(Protocol):
-    """What a worker needs of a runner; in earnest a RunnerProcess."""
+    """What a worker needs of a runner; in earnest a RunnerProcess or a RemoteRunner.
+
+    pid: of its process, None when it has none of its own.
+    """
 
     loaded: Loaded
 
     @property
-    def pid(self) -> int: ...
+    def pid(self) -> int | None: ...
     def send(self, command: Command) -> None: ...
     def events(self) -> AsyncIterator[Event]: ...
     async def how_it_ended(self) -> str: ...
@@ -158,12 +163,19 @@ class Serving:
 
     def pass_on(self, event: Event) -> None:
         """What the runner says about a request, to its listener."""
+        if isinstance(event, Loaded):
+            self.slots = event.slots
+            self._estimate.context_length = event.context_length
+            self.advance()
+            return
         request = self._running.get(event.id) if hasattr(event, "id") else None
-        if request is None or not isinstance(event, Prefill | Delta | Finished | Failed):
-            return  # a late word about a request that has ended
+        if request is None or isinstance(event, LoadProgress | LoadFailed):
+            return  # of no request, or a late word about one that has ended
         request.was_begun = True
-        if isinstance(event, Finished | Failed):
+        if isinstance(event, Finished | Failed | Cut):
             self._end(request, event)
+        elif isinstance(event, Waiting):
+            _tell(request, Loading(request.id, event.detail))
         else:
             self._estimate.hear(request, event)
             _tell(request, event)
@@ -184,7 +196,7 @@ class Serving:
         self._announce()
         self._changed()
 
-    def _end(self, request: Request, event: Finished | Failed) -> None:
+    def _end(self, request: Request, event: Finished | Failed | Cut) -> None:
         running = len(self._running)
         del self._running[request.id]
         if isinstance(event, Finished) and event.reason == "cancelled" and request.gives_way:
@@ -193,7 +205,10 @@ class Serving:
         else:
             if isinstance(event, Finished):
                 self._measure(request, event, running)
-            _tell(request, event)
+            if isinstance(event, Cut):
+                _tell(request, Interrupted(request.id, event.message))
+            else:
+                _tell(request, event)
         self.advance()
 
     def _measure(self, request: Request, event: Finished, running: int) -> None:

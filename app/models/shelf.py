@@ -1,8 +1,9 @@
 """The shelf: the folder that holds every installed model, one folder each.
 
 `NAME/model.gguf` is the adapted file, `tokenizer.json` and `vocabulary.json` its tokenizer,
-`model.json` what is known of it. A model is put together in a hidden folder and renamed into place
-at the end, so whatever is on the shelf is whole. All functions block: call them from a thread.
+`model.json` what is known of it; of a model that other servers hold there is `remote.json` alone.
+A model is put together in a hidden folder and renamed into place at the end, so whatever is on the
+shelf is whole. All functions block: call them from a thread.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from app.models.fitness import Dimensions, check, quantisation
 from app.models.gguf_header import Header
 from app.models.incoming import HELD, REMOVED, incoming
 from app.models.model import Model, ModelSettings, Sampling, Turn
+from app.models.remote import REMOTE, joined, read_remote, to_text
 from app.models.room import check_room, disk_error
 from app.models.split import PART_NAME, read_model_file
 from app.models.template import ChatTemplate, fallback_template
 from app.models.tokenizer import Tokenizer, save_tokenizer
+from app.models.upstream import Remote, Upstream
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +133,37 @@ class Shelf:
             tell(header.size, header.size)
             self._put(folder, name)
         return replace(model, folder=self.root / name)
+
+    def add_remote(
+        self,
+        name: str,
+        upstreams: list[Upstream],
+        *,
+        context: int | None = None,
+        title: str | None = None,
+    ) -> Model:
+        """Add a model that other servers hold, or more servers to one that is there.
+
+        Raises ModelError for what will not do, or a name that another model has; and DiskFull.
+        """
+        folder = self.root / name
+        if NAME.fullmatch(name) and (folder / REMOTE).is_file():
+            before = load_model(folder)
+            text = to_text(title or before.title, joined(before.remote, upstreams, context))
+            self._write(folder / REMOTE, text)
+        else:
+            text = to_text(title or name, joined(None, upstreams, context))
+            self.free_name(name)
+            with self.incoming(len(text)) as incoming:
+                (incoming / REMOTE).write_text(text + "\n", encoding="utf-8")
+                self._put(incoming, name)
+        return load_model(folder)
+
+    def save_found(self, name: str, remote: Remote) -> None:
+        """Keep what the servers of a model said of it. Raises DiskFull or ModelError."""
+        model = self.get(name)
+        if model.remote is not None and model.remote.upstreams == remote.upstreams:
+            self._write(model.folder / REMOTE, to_text(model.title, remote))
 
     def remove(self, name: str) -> None:
         """Take a model off the shelf and delete its files. Raises ModelNotFound."""
@@ -237,13 +271,15 @@ def describe(header: Header, sizes: Dimensions, folder: Path) -> Model:
 
 def save_model(model: Model, folder: Path) -> None:
     values = asdict(model)
-    del values["folder"], values["name"], values["settings"]
+    del values["folder"], values["name"], values["settings"], values["remote"]
     text = json.dumps({"format": FORMAT} | values, ensure_ascii=False, indent=2)
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def load_model(folder: Path) -> Model:
     """Read `model.json`; the GGUF file is not opened. Raises ModelFileError."""
+    if (folder / REMOTE).is_file():
+        return read_remote(folder, load_settings(folder))
     try:
         values: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
         if values.pop("format") != FORMAT:

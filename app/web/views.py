@@ -146,11 +146,13 @@ def _ending(message: Message) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One line of the model picker. state: whether it can answer, after a load or a wait."""
+    """One line of the model picker. state: whether it can answer, after a load or a wait;
+    leads_elsewhere: what is written to it leaves this machine."""
 
     name: str
     label: str
     state: Literal["here", "to get", "gone"] = "here"
+    leads_elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

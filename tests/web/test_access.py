@@ -113,6 +113,7 @@ OWNERS: dict[Row, int] = {
     ("POST", f"{MODEL}/dismiss"): 204,
     ("GET", f"{MODEL}/remove"): 200,
     ("POST", "/models/pull"): 422,
+    ("POST", "/models/remote"): 422,
     ("POST", f"{MODEL}/arrived"): 204,
     ("POST", "/models/uploads"): 422,  # nothing is chosen
     ("PUT", "/models/upload/<filename>"): REACHED,
@@ -231,10 +232,15 @@ class Street:
 
         async def add(connection: aiosqlite.Connection) -> tuple[int, int]:
             await chats.create(connection, chat_id, user_id, WORDS, "tiny", 1.0)
-            question = await messages.add_user(connection, chat_id, None, WORDS, "client01", 1.0)
-            answer = await messages.add_answer(connection, chat_id, question, "tiny", 1.0, None)
+            question = await messages.add_user(
+                connection, user_id, chat_id, None, WORDS, "client01", 1.0
+            )
+            answer = await messages.add_answer(
+                connection, user_id, chat_id, question, "tiny", 1.0, None
+            )
             await messages.finish(
                 connection,
+                user_id,
                 answer,
                 "done",
                 WORDS,
@@ -242,7 +248,7 @@ class Street:
                 error=None,
                 counts=counts,
             )
-            await chats.advance(connection, chat_id, answer, "tiny", 2.0)
+            await chats.advance(connection, user_id, chat_id, answer, "tiny", 2.0)
             return question, answer
 
         question, answer = await house(self.app).chats._db.write(add)

@@ -65,6 +65,7 @@ from app.web.api import (
     embeddings,
     failures,
     ollama_answers,
+    ollama_embeddings,
     ollama_models,
     openapi,
 )
@@ -101,7 +102,7 @@ def create_app(settings: Settings) -> Quart:
         *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
         *(models, model_settings, models_live, models_report, uploads, live, status, health),
         *(api_models, chat_completions, completions, embeddings),
-        *(ollama_answers, ollama_models, api_chats, api_messages, openapi, docs),
+        *(ollama_answers, ollama_models, ollama_embeddings, api_chats, api_messages, openapi, docs),
         *(login, you, people, keys),
     ):
         app.register_blueprint(screen.blueprint)

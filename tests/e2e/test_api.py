@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import numpy as np
 import pytest
 from openai import AsyncOpenAI
 
@@ -43,6 +44,19 @@ async def test_a_conversation_that_the_program_keeps(client: AsyncOpenAI) -> Non
     # Everything up to the second question was read before.
     read = first.usage.prompt_tokens + first.usage.completion_tokens
     assert (usage.prompt_tokens_details.cached_tokens or 0) >= read - 1
+
+
+async def test_texts_of_like_meaning_lie_near_each_other(client: AsyncOpenAI) -> None:
+    texts = [
+        "The cat sleeps on the sofa.",
+        "A kitten is napping on the couch.",
+        "Shares dropped a lot on Wall Street.",
+        "The stock market fell sharply today.",
+    ]
+    made = await client.embeddings.create(model=MODEL, input=texts)
+    cats, kittens, shares, stocks = (np.array(one.embedding) for one in made.data)
+    assert cats @ kittens > cats @ shares
+    assert shares @ stocks > shares @ kittens
 
 
 async def test_an_answer_in_json(client: AsyncOpenAI) -> None:

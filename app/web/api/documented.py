@@ -9,8 +9,15 @@ from app.web.api import ollama_models
 from app.web.api.chat_completions import ChatRequest
 from app.web.api.chats import LISTS
 from app.web.api.completions import CompletionRequest
+from app.web.api.embeddings import EmbeddingList, EmbeddingRequest
 from app.web.api.models import ModelList, ModelObject
 from app.web.api.ollama_answers import OllamaChatRequest, OllamaGenerateRequest
+from app.web.api.ollama_embeddings import (
+    EmbedRequest,
+    OldEmbedded,
+    OldEmbedRequest,
+    OllamaEmbedded,
+)
 from app.web.api.ollama_shapes import (
     OllamaChat,
     OllamaGenerated,
@@ -77,6 +84,9 @@ ABOUT: Final = {
     "num_predict": "The longest answer, in tokens; negative: as long as there is room.",
     "num_ctx": "A context window smaller than the usual one, in tokens.",
     "repeat_last_n": "Tokens that the repetition penalty looks back; -1 means all.",
+    "input": "One text, or several.",
+    "dimensions": "Must be what the model has.",
+    "encoding_format": "How the numbers are written.",
     "client_id": "Made by the program for this one wish: sent again, it changes nothing.",
 }
 """What fields mean, wherever they stand."""
@@ -178,8 +188,10 @@ ENDPOINTS: Final = (
         streams=SSE,
     ),
     Endpoint(
-        *("post", "/v1/embeddings", "OpenAI", "Not to be had: always answered with 501"),
-        status=501,
+        *("post", "/v1/embeddings", "OpenAI", "Texts as vectors"),
+        takes=EmbeddingRequest,
+        gives=EmbeddingList,
+        about="By a model that was made for chat: one made for embeddings compares better.",
     ),
     Endpoint(
         *("post", "/api/chat", "Ollama", "The next answer of a conversation"),
@@ -205,10 +217,13 @@ ENDPOINTS: Final = (
     Endpoint(*("get", "/api/ps", "Ollama", "The models in memory"), gives=OllamaProcesses),
     Endpoint(*("get", "/api/version", "Ollama", "Versions"), gives=OllamaVersion),
     Endpoint(
-        *("post", "/api/embed", "Ollama", "Not to be had: always answered with 501"), status=501
+        *("post", "/api/embed", "Ollama", "Texts as vectors"),
+        takes=EmbedRequest,
+        gives=OllamaEmbedded,
     ),
     Endpoint(
-        *("post", "/api/embeddings", "Ollama", "Not to be had: always answered with 501"),
-        status=501,
+        *("post", "/api/embeddings", "Ollama", "A text as a vector, the older way"),
+        takes=OldEmbedRequest,
+        gives=OldEmbedded,
     ),
 )

@@ -137,9 +137,10 @@ class Talk:
         """Show the end of a chat, and what is being written in it."""
         if len(path) > most:
             self.note(f"{len(path) - most} earlier messages, /history shows them all.")
-        for message in path[-most:] if most else ():
+        if path:
+            self.console.print()
+        for message in path[-most:]:
             if message.role == "user":
-                self.console.print()
                 self._question(message.text)
             elif message.is_running:
                 await self.answer(Asked(self.chat_id, message.id))

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 from quart import Quart, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
+from app import audit
 from app.accounts.keys import Keys
 from app.accounts.logins import Logins
 from app.accounts.people import People
@@ -45,9 +46,11 @@ from app.web import (
     model_settings,
     models,
     models_live,
+    models_report,
     pages,
     people,
     proxies,
+    row_ids,
     search,
     security,
     status,
@@ -80,6 +83,8 @@ log = logging.getLogger(__name__)
 SERVICE_RESTART = 1012
 STOPPED = "Wick was stopped."
 SAVE_SECONDS = 1.0
+BODY_SECONDS = 30
+"""For a form to arrive. Uploads and imports have no end to hurry to, only pauses (uploads.py)."""
 GOODBYE_SECONDS = 0.3
 
 
@@ -88,6 +93,8 @@ def create_app(settings: Settings) -> Quart:
     app = Quart(__name__, static_folder=str(asset_dir("static")), template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 1 << 20
     app.config["RESPONSE_TIMEOUT"] = None
+    app.config["BODY_TIMEOUT"] = BODY_SECONDS
+    app.url_map.converters["int"] = row_ids.RowId
     app.request_class = exchange.Request
     app.asgi_http_class = uploads.PatientConnection
     compression.compress(app)
@@ -95,7 +102,7 @@ def create_app(settings: Settings) -> Quart:
     entrance.keep_entrance(app, settings)
     for screen in (
         *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
-        *(models, model_settings, models_live, uploads, live, status, health),
+        *(models, model_settings, models_live, models_report, uploads, live, status, health),
         *(api_models, chat_completions, completions, embeddings),
         *(ollama_answers, ollama_models, api_chats, api_messages, openapi, docs),
         *(login, you, people, keys),
@@ -110,9 +117,14 @@ def create_app(settings: Settings) -> Quart:
     app.asgi_app = behind  # type: ignore[method-assign]
 
     @app.while_serving
+    async def events() -> AsyncGenerator[None, None]:
+        with audit.kept_in(settings.data_dir):
+            yield
+
+    @app.while_serving
     async def lifespan() -> AsyncGenerator[None, None]:
         shelf = Shelf(settings.models_dir)
-        hub, pulls = Hub(), Pulls(shelf)
+        hub, pulls = Hub(), Pulls(shelf, is_public=not settings.is_loopback)
         pulls.listeners.append(hub.models_changed)
         async with open_database(settings.database) as db:
             pool = Pool(settings, shelf, pulls)
@@ -127,6 +139,7 @@ def create_app(settings: Settings) -> Quart:
                 asyncio.create_task(emptied.keep_watch(), name="trash"),
                 asyncio.create_task(logins.keep_watch(), name="logins"),
                 asyncio.create_task(leaving.keep_watch(), name="leaving"),
+                asyncio.create_task(pool.remotes.keep_watch(), name="servers"),
             ]
             fragments = Fragments(asset_dir("templates"), asset_dir("static"))
             app.extensions["wick"] = State(

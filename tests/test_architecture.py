@@ -16,29 +16,26 @@ ALLOWED = {
     "errors": set[str](),
     "paths": set[str](),
     "tasks": set[str](),
+    "audit": set[str](),
     "config": {"errors"},
     "models": {"errors", "config"},
     "store": {"errors", "config", "paths"},
     "inference": {"errors", "config", "models"},
     "bench": {"errors", "config", "inference", "models"},
-    "chats": {"errors", "config", "tasks", "inference", "store", "models"},
-    "accounts": {"errors", "config", "store"},
-    "web": {"errors", "config", "paths", "accounts", "chats", "inference", "store", "models"},
-    "factory": {
-        *("errors", "config", "paths", "web", "accounts", "chats", "inference", "store", "models")
+    "chats": {"audit", "errors", "config", "tasks", "inference", "store", "models"},
+    "accounts": {"audit", "errors", "config", "store"},
+    "web": {
+        *("audit", "errors", "config", "paths", "accounts", "chats", "inference", "store", "models")
     },
-    "terminal": {"errors", "config", "accounts", "chats", "inference", "store", "models"},
-    "cli": {
-        "errors",
-        "config",
-        "factory",
-        "accounts",
-        "chats",
-        "store",
+    "factory": {
+        *("audit", "errors", "config", "paths", "web", "accounts", "chats", "inference", "store"),
         "models",
-        "bench",
+    },
+    "cli": {
+        *("audit", "errors", "config", "factory", "accounts", "chats", "store", "models", "bench"),
         "terminal",
     },
+    "terminal": {"errors", "config", "accounts", "chats", "inference", "store", "models"},
     "__main__": {"cli"},
 }
 

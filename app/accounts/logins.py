@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from app.audit import audit
 from app.errors import LoginNotFound, WickError
 from app.store import logins
 from app.store.db import Database
@@ -49,6 +50,7 @@ class Logins:
         login = await logins.find(self._db, digest, self._limits())
         if login is None:  # disabled or removed in this very moment
             raise LoginNotFound("This account cannot be used any more.")
+        audit("login", user=user_id, login=login.id, address=address)
         return token, login
 
     async def find(self, token: str) -> Login | None:
@@ -94,10 +96,12 @@ class Logins:
         """Raises LoginNotFound when it is none of this person's."""
         if not await self._db.write(lambda c: logins.end(c, user_id, login_id)):
             raise LoginNotFound("This login has ended already.")
+        audit("login-ended", user=user_id, login=login_id)
         await self.look()
 
     async def end_all(self, user_id: int, *, besides: int = 0) -> None:
         await self._db.write(lambda c: logins.end_all(c, user_id, besides=besides))
+        audit("all-logins-ended", user=user_id, besides=besides or None)
         await self.look()
 
     @contextmanager

@@ -13,11 +13,13 @@ from app.accounts.logins import Logins, hash_of
 from app.accounts.names import clean_name, name_key
 from app.accounts.passwords import Passwords, check_password
 from app.accounts.throttle import Throttle
+from app.audit import audit
 from app.errors import (
     InvalidAccount,
     InviteNotFound,
     LastOwner,
     PersonNotFound,
+    TooManyAttempts,
     WrongPassword,
 )
 from app.store import invites, people
@@ -54,10 +56,16 @@ class People:
         """Who logs in. Raises WrongPassword or TooManyAttempts; neither tells whether the name is
         somebody's."""
         key = name_key(name)
-        self._throttle.begin(key, address)
+        try:
+            self._throttle.begin(key, address)
+        except TooManyAttempts:
+            audit("limit-reached", limit="login attempts", address=address)
+            raise
         found = await people.credentials(self._db, key)
         is_right = await self._passwords.is_right(password, found[1] if found else None)
         if found is None or not is_right:
+            # Not the name: people type their password there, too.
+            audit("login-failed", user=found[0].id if found else None, address=address)
             raise WrongPassword(WRONG)
         person, kept = found
         self._throttle.succeeded(key, address)
@@ -95,6 +103,7 @@ class People:
             return await self._settle(LOCAL_USER, name, password)
         name, kept = await self._made_fit(name, password)
         user_id = await self._db.write(lambda c: self._add(c, name, kept, role))
+        audit("person-added", user=user_id, role=role)
         return await self.find(user_id)
 
     async def _settle(self, user_id: int, name: str, password: str | None) -> Person:
@@ -126,11 +135,13 @@ class People:
 
     async def invite(self, role: Role, made_by: int | None) -> str:
         """The token of a link by which somebody new may come."""
+        audit("invitation-made", role=role, by=made_by)
         return await self._new_invite(role, None, made_by, INVITE_SECONDS)
 
     async def reset_token(self, user_id: int, made_by: int | None) -> str:
         """The token of a link by which this person may choose a new password."""
         person = await self.find(user_id)
+        audit("password-link-made", user=user_id, by=made_by)
         await self._db.write(lambda c: invites.withdraw_for(c, user_id))
         return await self._new_invite(person.role, user_id, made_by, RESET_SECONDS)
 
@@ -182,6 +193,7 @@ class People:
             return invite.user_id
 
         user_id = await self._db.write(take)
+        audit("invitation-used", user=user_id, made_by=found.made_by, is_new=found.user_id is None)
         await self._logins.end_all(user_id)
         return await self.find(user_id)
 
@@ -196,6 +208,7 @@ class People:
         await self.confirm(user_id, old, address)
         _, kept = await self._made_fit(person.name, new)
         await self._db.write(lambda c: people.set_password(c, user_id, kept or ""))
+        audit("password-changed", user=user_id, address=address)
         await self._logins.end_all(user_id, besides=login_id)
 
     async def confirm(self, user_id: int, password: str, address: str) -> None:
@@ -211,6 +224,7 @@ class People:
         person = await self.find(user_id)
         _, kept = await self._made_fit(person.name, new)
         await self._db.write(lambda c: people.set_password(c, user_id, kept or ""))
+        audit("password-changed", user=user_id)
         await self._logins.end_all(user_id)
 
     async def set_role(self, user_id: int, role: Role) -> None:
@@ -222,6 +236,7 @@ class People:
             await people.set_role(connection, user_id, role)
 
         await self._decide(user_id, change)
+        audit("role-changed", user=user_id, role=role)
 
     async def disable(self, user_id: int) -> None:
         """Their logins end at once; what is theirs stays. Raises LastOwner."""
@@ -231,10 +246,12 @@ class People:
             await people.disable(connection, user_id, self._clock())
 
         await self._decide(user_id, change)
+        audit("person-disabled", user=user_id)
         await self._logins.end_all(user_id)
 
     async def enable(self, user_id: int) -> None:
         await self._decide(user_id, lambda c: people.disable(c, user_id, None))
+        audit("person-enabled", user=user_id)
 
     async def begin_to_leave(self, user_id: int) -> None:
         """The first step of removing somebody: nobody is this person any more. Raises LastOwner."""
@@ -244,6 +261,7 @@ class People:
             await people.begin_to_leave(connection, user_id, self._clock())
 
         await self._decide(user_id, change)
+        audit("person-removed", user=user_id)
         await self._logins.look()
 
     async def _decide(self, user_id: int, change: Callable[[aiosqlite.Connection], object]) -> None:

@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s"
     )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # servers are looked at all the time
     exposure.check(settings)
     _check_address(settings)
     _check_folders(settings)
@@ -87,6 +88,7 @@ async def _serve(settings: Settings, ownership: Ownership) -> None:
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
 
+    from app.cli import wire
     from app.factory import close, create_app
 
     app = create_app(settings)
@@ -94,14 +96,7 @@ async def _serve(settings: Settings, ownership: Ownership) -> None:
     config.bind = [settings.url.partition("://")[2]]
     if settings.tls_cert and settings.tls_key:
         config.certfile, config.keyfile = str(settings.tls_cert), str(settings.tls_key)
-        config.alpn_protocols = ["http/1.1"]
-    config.errorlog = logging.getLogger("hypercorn")
-    config.loglevel = "WARNING"
-    config.graceful_timeout = 0.3
-    config.shutdown_timeout = 1.5
-    config.websocket_max_message_size = LONGEST_SOCKET_MESSAGE
-    config.websocket_ping_interval = 20.0
-    config.include_server_header = False
+    wire.limit(config, LONGEST_SOCKET_MESSAGE)
     logging.getLogger("hypercorn").setLevel(logging.WARNING)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -19,6 +19,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from app import audit
 from app.accounts.logins import Logins
 from app.accounts.people import LOCAL_USER, People
 from app.cli.exposure import join_url
@@ -90,7 +91,8 @@ async def _do(settings: Settings, action: Action, arguments: argparse.Namespace)
 @asynccontextmanager
 async def _open(settings: Settings) -> AsyncIterator[Office]:
     async with open_database(settings.database) as db:
-        yield Office(settings, db, People(db, Logins(db)))
+        with audit.kept_in(settings.data_dir):
+            yield Office(settings, db, People(db, Logins(db)))
 
 
 async def list_people(office: Office, arguments: argparse.Namespace) -> None:

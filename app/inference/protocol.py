@@ -66,13 +66,24 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """Keep at most so many contexts, and so many megabytes of snapshots in memory, from now on.
+
+    What is too much goes to the disk, or is lost.
+    """
+
+    contexts: int
+    ram_mb: int
+
+
+@dataclass(frozen=True, slots=True)
 class Quit:
     """End: nothing more is answered, states are written to the disk for at most `seconds`."""
 
     seconds: float
 
 
-Command = Generate | Cancel | Forget | Quit
+Command = Generate | Cancel | Forget | Bound | Quit
 
 
 # Events, runner to parent. Those with an `id` belong to one request.
@@ -80,7 +91,10 @@ Command = Generate | Cancel | Forget | Quit
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The weights are in memory; up to `slots` requests run at once. `seconds` it took."""
+    """The weights are in memory; up to `slots` requests run at once. `seconds` it took.
+
+    Comes again when there are more or fewer slots: servers elsewhere come and go.
+    """
 
     slots: int
     context_length: int
@@ -113,6 +127,14 @@ class Prefill:
     total: int
     cached: int
     dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The request waits for something else than its turn; `detail` says for what, in words."""
+
+    id: int
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,21 +197,33 @@ class Failed:
     status: int = 500
 
 
-Event = Loaded | LoadProgress | LoadFailed | Prefill | Delta | Finished | Failed
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The answer broke off for a reason that is not its own; its text so far stays, and can go on.
+    `message` is a sentence for the person."""
+
+    id: int
+    message: str
+
+
+Event = Loaded | LoadProgress | LoadFailed | Prefill | Waiting | Delta | Finished | Failed | Cut
 _NAMES: dict[str, type[Command | Event]] = {
     cls.__name__.lower(): cls
     for cls in (
         Generate,
         Cancel,
         Forget,
+        Bound,
         Quit,
         Loaded,
         LoadProgress,
         LoadFailed,
         Prefill,
+        Waiting,
         Delta,
         Finished,
         Failed,
+        Cut,
     )
 }
 

@@ -13,6 +13,7 @@ import secrets
 from quart import Response, request
 
 from app.accounts.shown import CSRF_HEADER, FORM
+from app.audit import audit
 from app.errors import NotAllowed
 from app.web import cookies
 from app.web.identity import Identity
@@ -27,6 +28,7 @@ async def check(who: Identity) -> None:
     if not given and request.mimetype == "application/x-www-form-urlencoded":
         given = (await request.form).get(FIELD, "")
     if not _same(given, who.csrf):
+        audit("refused", what="CSRF token", user=who.user_id, address=request.remote_addr)
         raise NotAllowed(STALE)
 
 

@@ -27,6 +27,7 @@ class Request(UploadRequest):
         path = given.get("path", args[2] if len(args) > 2 else "")
         if path == IMPORT:
             self.max_content_length = given["max_content_length"] = LARGEST_FILE + (1 << 20)
+            given["body_timeout"] = None  # it takes as long as it takes, while it comes
         super().__init__(*args, **given)
 
 

@@ -17,8 +17,9 @@ from app.errors import ChatError, WickError
 from app.store.lists import Cursor
 from app.web import sidebar
 from app.web.blocks import Blocks, Place
-from app.web.chat_view import ChatView, look_at, models_offered, picker_options
+from app.web.chat_view import ChatView, look_at, missing_model, models_offered, picker_options
 from app.web.identity import current_user
+from app.web.row_ids import row_id
 from app.web.sockets import serve_tab
 from app.web.state import State, state
 from app.web.views import Key, MessageView, Option, key_of, present_live
@@ -52,6 +53,8 @@ class Tab:
     gauge: Gauge | None = None
     options: list[Option] = field(default_factory=list)
     pulls: str = ""
+    missing: str = ""
+    chosen: str = ""
 
     # Out.
 
@@ -201,13 +204,19 @@ class Tab:
         """How far pulls are; of the picker only what changed, to leave a choice alone."""
         here, frame = self.here, ""
         chat = await here.chats.find(self.user_id, self.chat_id)
-        options, chosen = await picker_options(here, chat)
-        pulls = here.fragments.pulls(here.pulls.all(), await models_offered(here), oob=True)
+        is_usual = chat is None and any(option.state == "here" for option in self.options)
+        picked = self.subscription.picked or (self.chosen if is_usual else "")
+        options, self.chosen = await picker_options(here, chat, picked)
+        lacking = await missing_model(here, options, self.chosen)
+        offers = [] if lacking else await models_offered(here)
+        pulls = here.fragments.pulls(here.pulls.all(), offers, oob=True)
         if pulls != self.pulls:
             frame, self.pulls = pulls, pulls
+        if (missing := here.fragments.missing(lacking, oob=True)) != self.missing:
+            frame, self.missing = frame + missing, missing
         before = {option.name: option for option in self.options}
-        if [option.name for option in options] != list(before):
-            frame += here.fragments.picker(self.chat_id, options, chosen, oob=True)
+        if [(o.name, o.state) for o in options] != [(o.name, o.state) for o in self.options]:
+            frame += here.fragments.picker(self.chat_id, options, self.chosen, oob=True)
         else:
             changed = [option for option in options if option != before[option.name]]
             frame += "".join(here.fragments.option(option) for option in changed)
@@ -251,7 +260,7 @@ def parse(data: str | bytes) -> dict[str, object]:
     """What a form sent. Raises ChatError when it is not that."""
     try:
         values = json.loads(data)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:  # TypeError: of an empty binary frame
         raise ChatError(NOT_UNDERSTOOD) from error
     if not isinstance(values, dict):
         raise ChatError(NOT_UNDERSTOOD)
@@ -276,7 +285,7 @@ def prompt_in(values: Mapping[str, object], user_id: int, chat_id: str) -> Promp
 async def live(chat_id: str) -> None:
     here, user_id = state(), current_user()
     subscription = here.hub.subscribe(user_id, chat_id)
-    first = websocket.args.get("first", type=int)
+    first = websocket.args.get("first", type=row_id)
     until = Cursor.parse(websocket.args.get("until", ""))
     tab = Tab(here, user_id, chat_id, subscription, first=first, until=until)
     await serve_tab(here.hub, tab)

@@ -10,6 +10,7 @@ from app.chats.branches import Spot
 from app.errors import ChatError
 from app.web.chat_view import models_ready
 from app.web.identity import current_user
+from app.web.row_ids import row_id
 from app.web.state import state
 
 blueprint = Blueprint("messages", __name__, url_prefix="/chats/<chat_id>/messages/<int:message_id>")
@@ -22,7 +23,7 @@ def _spot(chat_id: str, message_id: int) -> Spot:
 @blueprint.post("/again")
 async def again(chat_id: str, message_id: int) -> Response:
     """Another answer; a page that shows the same newest one asks for it once."""
-    newest = request.args.get("newest", type=int)
+    newest = request.args.get("newest", type=row_id)
     if newest is None:
         raise ChatError("Wick did not understand this. Reload the page, please.")
     wish = f"beside{newest}" if newest else f"first{message_id}"
@@ -49,7 +50,7 @@ async def models(chat_id: str, message_id: int) -> str:
         "_other_model.html",
         chat_id=chat_id,
         message_id=message_id,
-        newest=request.args.get("newest", 0, type=int),
+        newest=request.args.get("newest", 0, type=row_id),
         options=await models_ready(here),
         chosen=message.model,
     )

@@ -8,17 +8,17 @@ anything else runs.
 from __future__ import annotations
 
 import ipaddress
-import logging
 import re
 
 from quart import Quart, Response, abort, request, websocket
+from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.datastructures import Headers
 
+from app.audit import audit
 from app.config import Settings
 from app.web.api.paths import is_for_programs
 from app.web.state import state
 
-log = logging.getLogger(__name__)
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -43,7 +43,7 @@ def is_allowed_host(host: str, settings: Settings) -> bool:
 
 def is_own_origin(headers: Headers, scheme: str) -> bool:
     """Whether the request comes from a page of this very server."""
-    return headers.get("Origin") == f"{scheme}://{headers.get('Host', '')}"
+    return headers.getlist("Origin") == [f"{scheme}://{headers.get('Host', '')}"]
 
 
 def protect(app: Quart, settings: Settings) -> None:
@@ -52,17 +52,17 @@ def protect(app: Quart, settings: Settings) -> None:
     @app.before_request
     async def check_request() -> None:
         if not is_allowed_host(request.headers.get("Host", ""), settings):
-            _refuse("Host", request.headers)
+            _refuse("Host", request)
         if request.method not in SAFE_METHODS and not _is_by_ourselves():
-            _refuse("Origin", request.headers)
+            _refuse("Origin", request)
 
     @app.before_websocket
     async def check_upgrade() -> None:
         scheme = {"ws": "http", "wss": "https"}.get(websocket.scheme, websocket.scheme)
         if not is_allowed_host(websocket.headers.get("Host", ""), settings):
-            _refuse("Host", websocket.headers)
+            _refuse("Host", websocket)
         if not is_own_origin(websocket.headers, scheme):
-            _refuse("Origin", websocket.headers)
+            _refuse("Origin", websocket)
         if state().is_closing:
             abort(503)
 
@@ -109,6 +109,7 @@ def _is_by_ourselves() -> bool:
     return True
 
 
-def _refuse(header: str, headers: Headers) -> None:
-    log.warning("Refused a request with the %s %.200r.", header, headers.get(header, ""))
+def _refuse(header: str, asked: BaseRequestWebsocket) -> None:
+    value = asked.headers.get(header, "")
+    audit("refused", what=header, value=value, path=asked.path, address=asked.remote_addr)
     abort(403, f"This {header} is not allowed here.")

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote
 
 from hypercorn.typing import ASGIReceiveCallable
-from quart import Blueprint, Request, Response, request
+from quart import Blueprint, Request, Response, jsonify, request
 from quart.asgi import ASGIHTTPConnection
 from quart.wrappers.request import Body
+from werkzeug.exceptions import RequestTimeout
 
+from app.errors import PullError, PullRefused
+from app.models.upload import MAGIC, Parcel, parcels
 from app.web.entrance import for_owners
 from app.web.state import state
 
 blueprint = Blueprint("uploads", __name__)
 PREFIX: Final = "/models/upload/"
+MOST: Final = 2000
+"""Files that are chosen at once."""
 HELD: Final = 4 << 20
 """Bytes of a body that may wait to be taken; then the sender has to wait."""
+SILENCE: Final = 30.0
+"""Seconds between two pieces of a body, after which the rest of it is given up."""
 
 
 class RoomyBody(Body):
@@ -27,7 +37,11 @@ class RoomyBody(Body):
         self._was_read = asyncio.Event()
 
     async def __anext__(self) -> bytes:
-        data = await super().__anext__()
+        try:
+            async with asyncio.timeout(SILENCE):
+                data = await super().__anext__()
+        except TimeoutError:
+            raise RequestTimeout("The rest of this file did not come.") from None
         self._was_read.set()
         return data
 
@@ -61,9 +75,76 @@ class PatientConnection(ASGIHTTPConnection):
         await super().handle_messages(request, patiently)
 
 
+@blueprint.post("/models/uploads")
+@for_owners
+async def plan() -> Response:
+    """What a person has chosen, told before gigabytes of it come: `[{name, size, begins}]`.
+
+    Answers how to send it: for each model an address, and which files are its body. What will not
+    do is a sentence now, since a browser that is sending hears no answer before it has finished.
+    """
+    chosen = _chosen(await request.get_json(force=True, silent=True))
+    for file in chosen:
+        if file.size and not file.begins.startswith(MAGIC.decode()):
+            raise PullRefused(f"{file.name} is not a GGUF file.")
+    found = []
+    for parcel, places in parcels([(file.name, file.size) for file in chosen]):
+        await asyncio.to_thread(state().pulls.check, parcel)
+        sizes = "&".join(f"part={size}" for size in parcel.sizes or ())
+        address = f"{PREFIX}{quote(parcel.file, safe='')}?{sizes}"
+        found.append({"address": address, "files": places})
+    return jsonify(found)
+
+
 @blueprint.put(f"{PREFIX}<filename>")
 @for_owners
 async def upload(filename: str) -> Response:
-    """The raw file as the body. How far it is comes over the sockets."""
-    await state().pulls.receive(filename, request.body, request.content_length)
+    """The raw file as the body, or all parts of a model, of which `part` tells the sizes.
+
+    How far it is comes over the sockets.
+    """
+    await state().pulls.receive(_parcel(filename), request.body)
     return Response(status=204)
+
+
+@blueprint.get(f"{PREFIX}<filename>")
+@for_owners
+async def ending(filename: str) -> Response:
+    """Why what was being sent there broke off: browsers do not hear an answer that came early."""
+    pull = state().pulls.get(_parcel(filename).name)
+    if pull is not None and pull.error:
+        raise PullRefused(pull.error)
+    raise PullError("The upload broke off. Please send it again.")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A file on the person's device. begins: its first bytes, as text."""
+
+    name: str
+    size: int
+    begins: str
+
+
+def _chosen(told: object) -> list[Chosen]:
+    files = told if isinstance(told, list) else []
+    try:
+        chosen = [Chosen(str(f["name"]), int(f["size"]), str(f["begins"])) for f in files[:MOST]]
+    except (TypeError, KeyError, ValueError):
+        chosen = []
+    if not chosen:
+        raise PullRefused("Choose the file of a model.")
+    return chosen
+
+
+def _parcel(filename: str) -> Parcel:
+    """Raises PullRefused for sizes that are none."""
+    file = filename.replace("\\", "/").rpartition("/")[2]
+    told = request.args.getlist("part")
+    if not all(re.fullmatch("[0-9]{1,18}", size) for size in told):
+        raise PullRefused("The sizes of the parts make no sense.")
+    sizes = tuple(int(size) for size in told)
+    announced = request.content_length
+    if announced is not None and not sizes:
+        sizes = (announced,)
+    return Parcel(file, sizes or None)

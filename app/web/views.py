@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from markupsafe import Markup
 
@@ -115,7 +116,21 @@ def _ending(message: Message) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One line of the model picker."""
+    """One line of the model picker. state: whether it can answer, after a load or a wait;
+    leads_elsewhere: what is written to it leaves this machine."""
 
     name: str
     label: str
+    state: Literal["here", "to get", "gone"] = "here"
+    leads_elsewhere: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The model that is chosen and cannot answer. size: bytes to fetch, 0 if it cannot be had;
+    instead: the one that would answer if none were chosen."""
+
+    name: str
+    title: str
+    size: int
+    instead: Option | None

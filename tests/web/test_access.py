@@ -90,6 +90,7 @@ PEOPLE: dict[Row, int] = {
     ("GET", "/trash"): 200,
     ("DELETE", "/trash"): 200,
     ("GET", "/models"): 200,
+    ("GET", "/models/report"): 200,
     ("GET", "/you"): 200,
     ("POST", "/you/logins/<int:login_id>/end"): 404,  # of another person
     ("POST", "/you/password"): 303,
@@ -112,7 +113,11 @@ OWNERS: dict[Row, int] = {
     ("POST", f"{MODEL}/dismiss"): 204,
     ("GET", f"{MODEL}/remove"): 200,
     ("POST", "/models/pull"): 422,
+    ("POST", "/models/remote"): 422,
+    ("POST", f"{MODEL}/arrived"): 204,
+    ("POST", "/models/uploads"): 422,  # nothing is chosen
     ("PUT", "/models/upload/<filename>"): REACHED,
+    ("GET", "/models/upload/<filename>"): REACHED,
     ("GET", "/people"): 200,
     ("POST", "/people/invite"): 200,
     ("POST", "/people/invites/<int:invite_id>/withdraw"): 404,
@@ -235,10 +240,15 @@ class Street:
 
         async def add(connection: aiosqlite.Connection) -> tuple[int, int]:
             await chats.create(connection, chat_id, user_id, WORDS, "tiny", 1.0)
-            question = await messages.add_user(connection, chat_id, None, WORDS, "client01", 1.0)
-            answer = await messages.add_answer(connection, chat_id, question, "tiny", 1.0, None)
+            question = await messages.add_user(
+                connection, user_id, chat_id, None, WORDS, "client01", 1.0
+            )
+            answer = await messages.add_answer(
+                connection, user_id, chat_id, question, "tiny", 1.0, None
+            )
             await messages.finish(
                 connection,
+                user_id,
                 answer,
                 "done",
                 WORDS,
@@ -246,7 +256,7 @@ class Street:
                 error=None,
                 counts=counts,
             )
-            await chats.advance(connection, chat_id, answer, "tiny", 2.0)
+            await chats.advance(connection, user_id, chat_id, answer, "tiny", 2.0)
             return question, answer
 
         question, answer = await house(self.app).chats._db.write(add)

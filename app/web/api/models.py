@@ -56,7 +56,7 @@ def _object(here: State, model: Model) -> ModelObject:
     status = here.pool.status(model.name)
     settings = here.asking.settings_for(model.name)
     try:
-        created = int((model.folder / "model.json").stat().st_mtime)
+        created = int(model.facts.stat().st_mtime)
     except OSError:  # it is just being removed
         created = 0
     return ModelObject(

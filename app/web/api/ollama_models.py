@@ -118,7 +118,7 @@ def _tag(model: Model) -> dict[str, Any]:
 def _details(model: Model) -> dict[str, Any]:
     return {
         "parent_model": "",
-        "format": "gguf",
+        "format": "gguf" if model.remote is None else "remote",
         "family": model.architecture,
         "families": [model.architecture],
         "parameter_size": _count(model.parameters),
@@ -135,6 +135,6 @@ def _count(parameters: int) -> str:
 
 def _modified(model: Model) -> float:
     try:
-        return (model.folder / "model.json").stat().st_mtime
+        return model.facts.stat().st_mtime
     except OSError:  # it is just being removed
         return 0.0

@@ -1,0 +1,93 @@
+"""Events that matter for security, as they are written down."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from quart import Quart
+
+from app import audit
+from app.config import Settings
+from app.factory import create_app
+from tests.web.doors import OWN, PASSWORD, Visitor, house, person
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[Quart]:
+    made = create_app(
+        Settings(host="0.0.0.0", data_dir=tmp_path, models_dir=tmp_path / "m", auto_pull=False)
+    )
+    async with made.test_app():
+        house(made)
+        yield made
+
+
+def events(folder: Path, name: str = "") -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (folder / audit.FILE).read_text().splitlines()]
+    return [event for event in found if not name or event["event"] == name]
+
+
+def test_a_line_is_one_object_whatever_is_in_it(tmp_path: Path) -> None:
+    with audit.kept_in(tmp_path):
+        audit.audit("refused", what="Host", value='evil"\r\n{"event": "login"}' + "x" * 9999)
+        audit.audit("login", user=7, login=None)
+    first, second = events(tmp_path)
+    assert len(first["value"]) == audit.LONGEST
+    assert (second["event"], second["user"]) == ("login", 7)
+    assert "login" not in second
+    assert stat.S_IMODE((tmp_path / audit.FILE).stat().st_mode) == 0o600
+
+
+def test_old_files_are_kept_for_their_owner_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "LARGEST", 500)
+    with audit.kept_in(tmp_path):
+        for number in range(100):
+            audit.audit("login", user=number)
+    files = sorted(tmp_path.glob("audit.log*"))
+    assert len(files) == 1 + audit.OLD_FILES
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+async def test_logins_and_what_ends_them(app: Quart, tmp_path: Path) -> None:
+    anna = await person(app, "Anna", "owner")
+    assert (await Visitor(app).log_in("Anna", "hunter2-secret")).status_code == 403
+    assert (await Visitor(app).log_in("my-password-in-the-wrong-field")).status_code == 403
+    await anna.ask("POST", "/logout/everywhere")
+    known, unknown = events(tmp_path, "login-failed")
+    assert (known["user"], "user" in unknown) == (1, False)
+    assert next(e["event"] for e in events(tmp_path)) == "login"
+    assert events(tmp_path, "all-logins-ended")
+    text = (tmp_path / audit.FILE).read_text()
+    for secret in (PASSWORD, "hunter2", "wrong-field", "Anna"):
+        assert secret not in text
+
+
+async def test_what_was_refused(app: Quart, tmp_path: Path) -> None:
+    anna = await person(app, "Anna", "owner")
+    await anna.ask("GET", "/", headers={"Host": "evil.example"})
+    await anna.ask("POST", "/logout", headers={"Origin": "http://evil.example"})
+    await anna.ask("POST", "/logout", headers={"X-CSRF-Token": "guess"})
+    assert [e["what"] for e in events(tmp_path, "refused")] == ["Host", "Origin", "CSRF token"]
+    assert "guess" not in (tmp_path / audit.FILE).read_text()
+
+
+async def test_guessing_and_people(app: Quart, tmp_path: Path) -> None:
+    anna = await person(app, "Anna", "owner")
+    token = await house(app).people.invite("member", 1)
+    member = await house(app).people.add("Ben", PASSWORD, "member")
+    await anna.ask("POST", f"/people/{member.id}/disable")
+    await anna.ask("POST", f"/people/{member.id}/remove")
+    for _ in range(6):
+        await Visitor(app).log_in("Anna", "wrong")
+    said = {e["event"] for e in events(tmp_path)}
+    wanted = {"invitation-made", "person-added", "person-disabled", "person-removed"}
+    assert wanted | {"limit-reached"} <= said
+    assert token not in (tmp_path / audit.FILE).read_text()
+    assert OWN["Host"] not in (tmp_path / audit.FILE).read_text()

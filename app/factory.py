@@ -15,14 +15,17 @@ from app import audit
 from app.accounts.keys import Keys
 from app.accounts.logins import Logins
 from app.accounts.people import People
+from app.accounts.throttle import Throttle
 from app.chats.asking import Asking
 from app.chats.branches import Branches
 from app.chats.exports import Exports
 from app.chats.hub import Hub
 from app.chats.imports import Imports
 from app.chats.leaving import Leaving
+from app.chats.limits import Limits
 from app.chats.search import Search
 from app.chats.service import Chats
+from app.chats.shares import Shares
 from app.chats.trash import Trash
 from app.config import Settings
 from app.errors import WickError
@@ -52,6 +55,7 @@ from app.web import (
     row_ids,
     search,
     security,
+    shares,
     status,
     trash,
     uploads,
@@ -85,7 +89,7 @@ def create_app(settings: Settings) -> Quart:
     for screen in (
         *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
         *(models, model_settings, models_live, uploads, live, status, health),
-        *(login, you, people),
+        *(login, you, people, shares),
     ):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)
@@ -108,7 +112,9 @@ def create_app(settings: Settings) -> Quart:
         async with open_database(settings.database) as db:
             pool = Pool(settings, shelf, pulls)
             pool.listeners.append(hub.models_changed)
-            asking = Asking(settings, db, shelf, pulls, pool, hub)
+            limits = Limits(settings, db, pool, hub)
+            await limits.load()
+            asking = Asking(settings, db, shelf, pulls, pool, hub, limits)
             verbs = Chats(db, hub, asking)
             await verbs.recover()
             emptied = Trash(db, pool, hub)
@@ -135,10 +141,12 @@ def create_app(settings: Settings) -> Quart:
                 emptied,
                 Exports(db),
                 Imports(db, hub),
-                People(db, logins),
+                People(db, logins, throttle=Throttle(settings.login_attempts)),
                 logins,
                 Keys(db),
                 leaving,
+                limits,
+                Shares(db),
             )
             if settings.auto_pull and not shelf.models():
                 pulls.try_start(settings.default_model)
@@ -164,7 +172,10 @@ async def close(app: Quart) -> None:
     here.pool.interrupt(STOPPED)
     # Tabs go last: one that is told to come back would do so while the server still listens.
     await asyncio.gather(
-        here.pool.close(STOPPED), here.asking.tasks.drain(SAVE_SECONDS), here.pulls.close()
+        here.pool.close(STOPPED),
+        here.asking.tasks.drain(SAVE_SECONDS),
+        here.limits.tasks.drain(SAVE_SECONDS),
+        here.pulls.close(),
     )
     here.hub.close(SERVICE_RESTART)
     with contextlib.suppress(TimeoutError):

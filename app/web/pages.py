@@ -54,6 +54,7 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
         picker=fragments.picker(chat_id, options, chosen),
         pulls=fragments.pulls(here.pulls.all(), await models_offered(here)),
         gauge=seen.gauge,
+        is_shared=await here.shares.since(user_id, chat_id) is not None,
         actions=fragments.actions(
             chat_id=chat_id, is_running=seen.is_running, is_deleted=seen.is_deleted
         ),

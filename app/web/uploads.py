@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from hypercorn.typing import ASGIReceiveCallable
@@ -11,7 +12,10 @@ from quart.asgi import ASGIHTTPConnection
 from quart.wrappers.request import Body
 from werkzeug.exceptions import RequestTimeout
 
+from app.audit import audit
+from app.errors import PullRefused
 from app.web.entrance import for_owners
+from app.web.identity import current_user
 from app.web.state import state
 
 blueprint = Blueprint("uploads", __name__)
@@ -68,9 +72,32 @@ class PatientConnection(ASGIHTTPConnection):
         await super().handle_messages(request, patiently)
 
 
+def _fitting(most: int) -> int | None:
+    """Bytes that are to come, if that is known. Raises PullRefused."""
+    size = request.content_length
+    if size is not None and size > most:
+        raise _too_large(most)
+    return size
+
+
+async def _up_to(most: int, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Whatever the sender said of its size."""
+    async for piece in pieces:
+        most -= len(piece)
+        if most < 0:
+            raise _too_large(state().settings.upload_mb << 20)
+        yield piece
+
+
+def _too_large(most: int) -> PullRefused:
+    audit("limit-reached", limit="size of an upload", user=current_user())
+    return PullRefused(f"This file is too large: uploads may have {most >> 20:,} MB here.")
+
+
 @blueprint.put(f"{PREFIX}<filename>")
 @for_owners
 async def upload(filename: str) -> Response:
     """The raw file as the body. How far it is comes over the sockets."""
-    await state().pulls.receive(filename, request.body, request.content_length)
+    most = state().settings.upload_mb << 20
+    await state().pulls.receive(filename, _up_to(most, request.body), _fitting(most))
     return Response(status=204)

@@ -74,6 +74,7 @@ async def _page(
     html = here.fragments.render(
         "you.html",
         who=who,
+        allowance=here.limits.allowance(who.user_id),
         logins=await here.logins.of(who.user_id) if who.login_id else (),
         problems=problems or {},
         done=DONE.get(request.args.get("done", ""), ""),

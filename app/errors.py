@@ -14,6 +14,7 @@ WickError
 │       └── PullRefused    a source or a name that will not do, told before anything is fetched
 ├── RequestError           one request cannot be answered
 │   ├── PromptTooLong      the newest message alone does not fit the context window
+│   ├── SchemaRefused      an answer cannot be made to follow this JSON schema
 │   ├── QueueFull          too many requests are waiting
 │   ├── LimitReached       this person has had what one person may have, for now
 │   ├── RunnerDied         the model's process ended unexpectedly
@@ -33,12 +34,14 @@ WickError
 │   ├── InviteNotFound     a link that does not work (any more)
 │   ├── PersonNotFound     no such person
 │   ├── LoginNotFound      no such login
+│   ├── KeyNotFound        no such API key
 │   └── LastOwner          without this person there would be no owner
 ├── StoreError             the database
 │   ├── DatabaseTooNew     written by a later version of Wick
 │   ├── DataFolderInUse    another process owns the folder with the chats
 │   └── DiskFull           there is no room left to write
-└── PeerError              a server that is measured beside Wick does not answer as it should
+├── ApiError               a program's request cannot be done as it stands
+└── PeerError              a server that the terminal asked does not answer as it should
 """
 
 
@@ -98,6 +101,10 @@ class RequestError(WickError):
 
 class PromptTooLong(RequestError):
     status = 413
+
+
+class SchemaRefused(RequestError):
+    status = 400
 
 
 class QueueFull(RequestError):
@@ -200,6 +207,10 @@ class LoginNotFound(AccountError):
     status = 404
 
 
+class KeyNotFound(AccountError):
+    status = 404
+
+
 class LastOwner(AccountError):
     status = 409
 
@@ -218,6 +229,28 @@ class DataFolderInUse(StoreError):
 
 class DiskFull(StoreError):
     status = 507
+
+
+class ApiError(WickError):
+    """`param`: the field that is wrong; `code`: a word for programs; both may be unknown.
+
+    retry_after: seconds after which it may be tried again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.param = param
+        self.code = code
+        self.retry_after = retry_after
 
 
 class PeerError(WickError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import AsyncGenerator
 
@@ -28,7 +27,7 @@ from app.chats.service import Chats
 from app.chats.shares import Shares
 from app.chats.trash import Trash
 from app.config import Settings
-from app.errors import WickError
+from app.errors import ApiError, WickError
 from app.inference.pool import Pool
 from app.models.pulls import Pulls
 from app.models.shelf import Shelf
@@ -43,12 +42,14 @@ from app.web import (
     entrance,
     exchange,
     health,
+    keys,
     live,
     login,
     messages,
     model_settings,
     models,
     models_live,
+    models_report,
     pages,
     people,
     proxies,
@@ -61,6 +62,23 @@ from app.web import (
     uploads,
     you,
 )
+from app.web.api import branching as api_branching
+from app.web.api import (
+    chat_completions,
+    completions,
+    docs,
+    embeddings,
+    failures,
+    ollama_answers,
+    ollama_models,
+    openapi,
+)
+from app.web.api import chats as api_chats
+from app.web.api import files as api_files
+from app.web.api import finding as api_finding
+from app.web.api import messages as api_messages
+from app.web.api import models as api_models
+from app.web.api.paths import is_for_programs
 from app.web.fragments import Fragments
 from app.web.growing import Growing
 from app.web.state import State, state
@@ -88,8 +106,11 @@ def create_app(settings: Settings) -> Quart:
     entrance.keep_entrance(app, settings)
     for screen in (
         *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
-        *(models, model_settings, models_live, uploads, live, status, health),
-        *(login, you, people, shares),
+        *(models, model_settings, models_live, models_report, uploads, live, status, health),
+        *(api_models, chat_completions, completions, embeddings),
+        *(ollama_answers, ollama_models, api_chats, api_messages, openapi, docs),
+        *(login, you, people, keys, shares),
+        *(api_branching, api_finding, api_files),
     ):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)
@@ -107,7 +128,7 @@ def create_app(settings: Settings) -> Quart:
     @app.while_serving
     async def lifespan() -> AsyncGenerator[None, None]:
         shelf = Shelf(settings.models_dir)
-        hub, pulls = Hub(), Pulls(shelf)
+        hub, pulls = Hub(), Pulls(shelf, is_public=not settings.is_loopback)
         pulls.listeners.append(hub.models_changed)
         async with open_database(settings.database) as db:
             pool = Pool(settings, shelf, pulls)
@@ -124,6 +145,7 @@ def create_app(settings: Settings) -> Quart:
                 asyncio.create_task(emptied.keep_watch(), name="trash"),
                 asyncio.create_task(logins.keep_watch(), name="logins"),
                 asyncio.create_task(leaving.keep_watch(), name="leaving"),
+                asyncio.create_task(pool.remotes.keep_watch(), name="servers"),
             ]
             fragments = Fragments(asset_dir("templates"), asset_dir("static"))
             app.extensions["wick"] = State(
@@ -185,6 +207,8 @@ async def close(app: Quart) -> None:
 
 async def _explain(error: WickError | HTTPException) -> Response:
     """An error that has a sentence: as a notice, as plain text, or as a page of its own."""
+    if has_request_context() and is_for_programs(request.path):
+        return _tell_program(error)
     if isinstance(error, HTTPException):
         status = error.code or 500
         text = error.description or error.name
@@ -195,18 +219,26 @@ async def _explain(error: WickError | HTTPException) -> Response:
     return _sentence(status, text)
 
 
+def _tell_program(error: WickError | HTTPException) -> Response:
+    if isinstance(error, HTTPException):
+        if isinstance(error.response, Response):
+            return error.response
+        text = error.description or error.name
+        return failures.respond(ApiError(text, status=error.code or 500), request.path)
+    return failures.respond(failures.as_api_error(error), request.path)
+
+
 async def _confess(error: Exception) -> Response:
     log.error("An error inside Wick.", exc_info=error)
-    return _sentence(500, "Something went wrong inside Wick. Its log says more.")
+    text = "Something went wrong inside Wick. Its log says more."
+    if has_request_context() and is_for_programs(request.path):
+        return failures.respond(ApiError(text, status=500), request.path)
+    return _sentence(500, text)
 
 
 def _sentence(status: int, text: str) -> Response:
     if not has_request_context():  # an upgrade to a WebSocket: no page will show it
         return Response(text, status=status, content_type="text/plain; charset=utf-8")
-    if entrance.is_api(request.path):
-        return Response(
-            json.dumps({"error": {"message": text}}), status, mimetype="application/json"
-        )
     fragments = state().fragments
     if "text/plain" in request.headers.get("Accept", ""):
         return Response(text, status=status, content_type="text/plain; charset=utf-8")

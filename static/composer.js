@@ -2,90 +2,54 @@
 // whose answer got lost with the connection is sent again (the server recognises it by its id).
 
 const form = document.getElementById("composer");
-const area = document.getElementById("message");
-const id = document.getElementById("client-id");
-const offline = document.getElementById("offline");
-let pending = null;
+const { text: area, client_id: id } = form.elements;
+const [offline, returned] = ["offline", "returned"].map((name) => document.getElementById(name));
+let sending = null; // what the server has not taken yet, and whether it has left this page
 
-// Also where a message that was sent is written anew.
-document.addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-  if (!event.target.matches("textarea[enterkeyhint=send]")) return;
+document.addEventListener("keydown", (event) => { // also where a sent message is written anew
+  const isPlain = event.key === "Enter" && !event.shiftKey && !event.isComposing;
+  if (!isPlain || !event.target.matches("textarea[enterkeyhint=send]")) return;
   event.preventDefault();
   event.target.form.requestSubmit();
 });
-
-// Before htmx sees it: nothing to send, or already being sent.
-form.addEventListener("submit", (event) => {
-  if (!pending && area.value.trim()) {
-    pending = { id: id.value, text: area.value };
+form.addEventListener("submit", (event) => { // before htmx sees it
+  if (!sending && area.value.trim()) {
+    sending = { text: area.value, hasLeft: false };
     area.readOnly = true;
-    return;
+  } else {
+    event.preventDefault();
+    event.stopImmediatePropagation();
   }
-  event.preventDefault();
-  event.stopImmediatePropagation();
 }, true);
-
-// A new list of models leaves the choice alone; that a chosen one has gone is said, not mended.
-let chosen = document.getElementById("model").value;
-document.addEventListener("change", (event) => {
-  if (event.target.id === "model") chosen = event.target.value;
-});
+form.addEventListener("htmx:ws:after:message:outgoing", () => { sending.hasLeft = true; });
 document.addEventListener("htmx:ws:after:message:incoming", () => {
-  const model = document.getElementById("model");
-  if (chosen && model.value !== chosen) {
-    if (![...model.options].some((one) => one.value === chosen)) {
-      model.add(new Option(`${chosen} · no longer there`, chosen));
-    }
-    model.value = chosen;
-  }
-  chosen = model.value;
-});
-
-document.addEventListener("htmx:ws:after:message:incoming", () => {
-  const reply = document.getElementById("reply");
-  if (!pending || reply.dataset.for !== pending.id) return;
-  delete reply.dataset.for; // heard once: a refused prompt is sent again under the same id
-  if (reply.dataset.accepted === "yes") {
-    area.value = "";
-    id.value = reply.dataset.next;
-    unlock();
-    if (location.pathname !== form.dataset.address) {
-      history.replaceState(null, "", form.dataset.address);
-    }
-  } else unlock();
+  const reply = document.getElementById("reply").dataset;
+  if (!sending || reply.for !== id.value) return;
+  const isTaken = reply.accepted === "yes";
+  id.value = reply.next; // so this is heard once
+  if (isTaken) area.value = area.value.slice(0, -sending.text.length).trimEnd();
+  release();
+  if (isTaken) history.replaceState(null, "", form.dataset.address);
 });
 
 // A message that was taken back comes here, before what has been written meanwhile.
-const returned = document.getElementById("returned");
 new MutationObserver(() => {
   if (!returned.textContent) return;
   area.value = [returned.textContent, area.value].filter(Boolean).join("\n\n");
   returned.replaceChildren();
-  unlock();
+  if (!sending) release();
 }).observe(returned, { childList: true });
 
 document.addEventListener("htmx:ws:close", () => { offline.hidden = false; });
-
 document.addEventListener("htmx:ws:after:connection", () => {
   offline.hidden = true;
-  if (!pending) return;
-  unlock();
+  if (!sending?.hasLeft) return; // what has not left yet, htmx sends now
+  sending = null;
   form.requestSubmit();
 });
-
-function unlock() {
-  pending = null;
+function release() {
+  sending = null;
   area.readOnly = false;
-  area.dispatchEvent(new Event("input"));
+  area.dispatchEvent(new Event("input", { bubbles: true }));
   area.focus({ preventScroll: true });
 }
-
-// For browsers without `field-sizing`.
-function grow() {
-  if (CSS.supports("field-sizing", "content")) return;
-  area.style.height = "auto";
-  area.style.height = `${area.scrollHeight}px`;
-}
-area.addEventListener("input", grow);
-grow();

@@ -1,17 +1,29 @@
-// What is written but not sent survives a reload, in the chats that were written in last. Everybody
+// What is written but not sent survives a reload, also where a sent message is written anew. Everybody
 // who logs in at this browser has drafts of their own; logging out forgets them (early.js).
 
-const form = document.getElementById("composer");
-const area = document.getElementById("message");
 const shelf = `drafts${document.body.dataset.person ?? ""}`;
 const drafts = () => new Map(JSON.parse(localStorage[shelf] ?? "[]"));
-const place = () => (location.pathname === "/" ? "/" : form.dataset.address);
+const place = ({ dataset, form }) =>
+  dataset.draft || (location.pathname === "/" ? "/" : form.dataset.address);
 
-area.addEventListener("input", () => {
+function keep(area, text = area.value) {
   const all = drafts();
-  all.delete(place());
-  if (area.value.trim()) all.set(place(), area.value);
-  localStorage[shelf] = JSON.stringify([...all].slice(-20));
+  all.delete(place(area));
+  if (text.trim() && text !== area.defaultValue) all.set(place(area), text);
+  localStorage[shelf] = JSON.stringify([...all].slice(-20)); // of those written last
+}
+function restore(area) {
+  area.value = drafts().get(place(area)) ?? area.value;
+  area.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+restore(document.getElementById("message"));
+document.addEventListener("input", ({ target }) => { if ("draft" in target.dataset) keep(target); });
+document.addEventListener("focusin", ({ target }) => { if (target.dataset.draft) restore(target); });
+document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
+  const area = ctx.sourceElement.querySelector("[data-draft]");
+  if (area && ctx.response.status < 400) keep(area, "");
 });
-area.value ||= drafts().get(place()) ?? "";
-area.dispatchEvent(new Event("input"));
+document.addEventListener("DOMContentLoaded", () => { // htmx is there
+  for (const key of drafts().keys()) document.querySelector(`[data-edits="${key}"]`)?.click();
+});

@@ -1,18 +1,14 @@
-// What must be known before the first paint: the theme, and whether the list of chats is put away.
-// And the notice's cross, as every page has a notice, and the way out when a login has ended.
+// How pages look is remembered, and known before the first paint. And the notice's cross, as every
+// page has a notice, and the way out when a login has ended.
 
 function paint() {
-  const { theme = "system", list = "" } = localStorage;
-  Object.assign(document.documentElement.dataset, { theme, list });
-  for (const meta of document.querySelectorAll("meta[name=theme-color]")) {
-    const own = meta.dataset.theme;
-    const medias = { system: `(prefers-color-scheme: ${own})`, [own]: "all" };
-    meta.media = medias[theme] ?? "not all";
-  }
-  const picker = document.getElementById("theme");
+  const [page, picker, beside] = [":root", "#theme", "#beside"].map((one) => document.querySelector(one));
+  const { theme = "system", list = "" } = localStorage; // the list is put away beside a chat
+  Object.assign(page.dataset, { theme, list });
+  document.querySelector("meta[name=theme-color]").content = getComputedStyle(page).backgroundColor;
   if (picker) picker.value = theme;
+  if (beside) beside.ariaExpanded = list !== "closed";
 }
-
 paint();
 addEventListener("DOMContentLoaded", paint);
 addEventListener("DOMContentLoaded", () => {
@@ -20,12 +16,16 @@ addEventListener("DOMContentLoaded", () => {
   for (const key of Object.keys(localStorage)) if (key.startsWith("drafts")) delete localStorage[key];
 });
 addEventListener("storage", paint); // another tab has changed it
-addEventListener("change", (event) => {
-  if (event.target.id !== "theme") return;
-  localStorage.theme = event.target.value;
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
+addEventListener("change", ({ target }) => {
+  if (target.id === "theme") localStorage.theme = target.value;
   paint();
 });
-addEventListener("click", ({ target }) => target.closest("[data-notice]")?.parentElement.replaceChildren());
+addEventListener("click", ({ target }) => {
+  target.closest("[data-notice]")?.parentElement.replaceChildren();
+  if (target.closest("#beside")) localStorage.list = localStorage.list === "closed" ? "" : "closed";
+  paint();
+});
 
 // What is on the page is for nobody's eyes any more: loaded anew, it asks to log in.
 addEventListener("htmx:ws:close", async () => {

@@ -1,17 +1,10 @@
 // The log stays at its end while an answer grows, until the person scrolls up. Then it stays put,
-// whatever comes above or below, and a button leads back.
+// whatever comes above or below, until they send something or a button leads them back.
 
-const box = document.getElementById("scroll");
-const log = document.getElementById("log");
-const end = document.getElementById("end");
-const newest = () => Number([...log.querySelectorAll("[data-role=user]")].at(-1)?.id.slice(1) ?? 0);
+const [box, log, end] = ["scroll", "log", "end"].map((id) => document.getElementById(id));
 const toEnd = () => { box.scrollTop = box.scrollHeight; };
-let [follows, top, asked] = [true, 0, newest()];
-let anchor, place; // the message that is read, and where it stands
-
-function follow(yes) {
-  end.hidden = follows = yes;
-}
+const follow = (yes) => { end.hidden = follows = yes; };
+let [follows, top, anchor, place] = [true, 0]; // anchor: the message that is read, and where it stands
 
 // Only going up is leaving: the log may have grown since it was scrolled to what was its end.
 box.addEventListener("scroll", () => {
@@ -19,12 +12,8 @@ box.addEventListener("scroll", () => {
   else if (box.scrollTop < top) follow(false);
   top = box.scrollTop;
 }, { passive: true });
-
-end.addEventListener("click", () => {
-  follow(true);
-  toEnd();
-  box.focus();
-});
+document.addEventListener("submit", ({ target }) => follow(follows || target.matches("#composer, .edit")));
+end.addEventListener("click", () => { follow(true); toEnd(); box.focus(); });
 
 document.addEventListener("htmx:ws:before:message:incoming", () => {
   const edge = box.getBoundingClientRect().top;
@@ -32,11 +21,8 @@ document.addEventListener("htmx:ws:before:message:incoming", () => {
   anchor = messages.find((message) => message.getBoundingClientRect().bottom > edge)?.id;
   place = anchor && document.getElementById(anchor).getBoundingClientRect().top;
 });
-
 new ResizeObserver(() => { if (follows) toEnd(); }).observe(log);
 new MutationObserver(() => {
-  if (newest() > asked) follow(true);
-  asked = Math.max(asked, newest());
   const same = anchor && document.getElementById(anchor);
   if (follows) toEnd();
   else if (same) box.scrollTop += same.getBoundingClientRect().top - place;
@@ -50,7 +36,5 @@ document.addEventListener("htmx:ws:before:connection", ({ detail: { connection }
 
 // Who comes from the search looks at what was found.
 const sought = document.getElementById(location.hash.slice(1))?.closest(".message");
-if (sought) {
-  follow(false);
-  sought.scrollIntoView({ block: "center" });
-} else toEnd();
+follow(!sought);
+sought?.scrollIntoView({ block: "center" });

@@ -1,11 +1,10 @@
-// A key does what the last button or field on the page that carries it as `data-key` does: never
-// while a person types or a dialog is open, and not at all when it is switched off in the sheet.
+// A key does what the last button or field that carries it as `data-key` does, unless somebody types.
 
-const sheet = document.getElementById("keys");
-const letters = document.getElementById("letters");
+const [sheet, letters] = ["keys", "letters"].map((id) => document.getElementById(id));
 const STEPS = { j: 1, k: -1 }; // from chat to chat
 letters.checked = localStorage.letters !== "off";
 letters.addEventListener("change", () => { localStorage.letters = letters.checked ? "on" : "off"; });
+document.getElementById("show-keys").addEventListener("click", () => sheet.showModal());
 // Focus elsewhere than in the composer, where the next step would be a letter.
 if (sessionStorage.stepped && delete sessionStorage.stepped) document.getElementById("scroll").focus();
 

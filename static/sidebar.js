@@ -1,33 +1,18 @@
-// The list of chats: its menu, the name that is edited in place, and no chat listed twice.
+// The list of chats: where its menu opens, a name that is edited in place, no chat listed twice.
 
 const chats = document.getElementById("chats");
-const menu = document.getElementById("chat-menu");
-let opener = null;
-
-// One menu for all rows, so that news in the list do not close it.
-chats.addEventListener("click", (event) => {
-  opener = event.target.closest("[popovertarget]") ?? opener;
-  if (opener) menu.replaceChildren();
+const menu = document.getElementById("chat-menu"); // one for all rows, so news do not close it
+chats.addEventListener("click", ({ target }) => {
+  const row = target.closest("[popovertarget]")?.getBoundingClientRect();
+  if (!row) return;
+  menu.replaceChildren();
+  menu.style.inset = `min(${row.bottom}px, 100dvh - 21rem) auto auto min(${row.left}px, 100vw - 14rem)`;
 });
-
-new MutationObserver(() => {
-  if (!opener?.isConnected || !menu.childElementCount) return;
-  const row = opener.getBoundingClientRect();
-  const top = Math.min(row.bottom, innerHeight - menu.offsetHeight - 8);
-  menu.style.top = `${Math.max(8, top)}px`;
-  menu.style.left = `${Math.max(8, Math.min(row.left, innerWidth - menu.offsetWidth - 8))}px`;
-}).observe(menu, { childList: true });
-
-menu.addEventListener("click", (event) => { if (event.target.closest("a")) menu.hidePopover(); });
-
-const leave = (form) => form?.querySelector("[data-leave]").click();
-chats.addEventListener("keydown", (event) => {
-  const form = event.key === "Escape" && event.target.closest("form");
-  if (form) { event.stopPropagation(); leave(form); }
-});
-chats.addEventListener("focusout", (event) => {
-  const form = event.target.closest("form");
-  if (form?.isConnected && event.relatedTarget && !form.contains(event.relatedTarget)) leave(form);
+menu.addEventListener("click", ({ target }) => { if (target.closest("a")) menu.hidePopover(); });
+chats.addEventListener("focusout", ({ target, relatedTarget }) => {
+  const form = target.closest("form");
+  if (!relatedTarget || !form?.isConnected || form.contains(relatedTarget)) return;
+  form.querySelector("[data-leave]").click();
 });
 
 // A page of older chats may arrive after one of them has moved to the top.

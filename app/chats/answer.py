@@ -82,7 +82,7 @@ class Answer:
             stream, now = self.stream, time.time()
             await self.db.write(
                 lambda connection: messages.checkpoint(
-                    connection, stream.message_id, stream.text, now
+                    connection, stream.user_id, stream.message_id, stream.text, now
                 )
             )
         except StoreError as error:
@@ -124,7 +124,9 @@ class Answer:
 
         async def save(connection: aiosqlite.Connection) -> None:
             await messages.finish(
-                connection, stream.message_id, status, stream.text, now, error=error, counts=counts
+                *(connection, stream.user_id, stream.message_id, status, stream.text, now),
+                error=error,
+                counts=counts,
             )
             if not self.hub.is_open(stream.user_id, stream.chat_id):
                 await chats.mark(connection, stream.user_id, stream.chat_id, is_unread=True)

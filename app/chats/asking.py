@@ -137,7 +137,8 @@ class Asking:
         chat_id, model = wish.chat_id, wish.model
         if await chats.owner(self._db, chat_id) not in {None, wish.user_id}:
             raise ChatNotFound("There is no such chat.")
-        if wish.client_id and await messages.has_client_id(self._db, chat_id, wish.client_id):
+        user_id, client_id = wish.user_id, wish.client_id
+        if client_id and await messages.has_client_id(self._db, user_id, chat_id, client_id):
             return
         if self._limits is not None:
             self._limits.check(wish.user_id)
@@ -164,7 +165,7 @@ class Asking:
         self._hub.chat_changed(stream.user_id, chat_id)
         try:
             usual = self.settings_for(stream.model)
-            path = await messages.path(self._db, chat_id, stream.message_id)
+            path = await messages.path(self._db, stream.user_id, chat_id, stream.message_id)
         except WickError as error:
             answer.end_unasked("failed", str(error))
             return
@@ -231,9 +232,9 @@ class Asking:
             raise ChatNotFound("It is too late to take this message back: it is being answered.")
 
         async def remove(connection: aiosqlite.Connection) -> str:
-            text, before = await messages.take_back(connection, answer_id)
-            leaf = await branches.newest_leaf(connection, chat_id, before)
-            await chats.step_back(connection, chat_id, answer_id, leaf)
+            text, before = await messages.take_back(connection, user_id, answer_id)
+            leaf = await branches.newest_leaf(connection, user_id, chat_id, before)
+            await chats.step_back(connection, user_id, chat_id, answer_id, leaf)
             return text
 
         try:
@@ -275,7 +276,12 @@ class Asking:
             )
         if not name:
             raise ModelNotFound("There is no model to answer yet.")
-        return effective(self._settings, self._shelf.get(name))
+        try:
+            return effective(self._settings, self._shelf.get(name))
+        except ModelNotFound as error:
+            raise ModelNotFound(
+                f"“{name}” is not on this machine. Get it first, or choose another model."
+            ) from error
 
 
 async def _save(
@@ -287,11 +293,15 @@ async def _save(
     """
     now = time.time()
     chat_id, user_id, model = prompt.chat_id, prompt.user_id, prompt.model
-    if await messages.is_saved(connection, chat_id, prompt.client_id):
+    if await messages.is_saved(connection, user_id, chat_id, prompt.client_id):
         return None
     await chats.create(connection, chat_id, user_id, title_of(text), model, now)
     leaf_id = await chats.leaf_with_room(connection, user_id, chat_id, HELD)
-    question = await messages.add_user(connection, chat_id, leaf_id, text, prompt.client_id, now)
-    answer = await messages.add_answer(connection, chat_id, question, model, now, made_with)
-    await chats.advance(connection, chat_id, answer, model, now)
+    question = await messages.add_user(
+        connection, user_id, chat_id, leaf_id, text, prompt.client_id, now
+    )
+    answer = await messages.add_answer(
+        connection, user_id, chat_id, question, model, now, made_with
+    )
+    await chats.advance(connection, user_id, chat_id, answer, model, now)
     return answer

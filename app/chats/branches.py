@@ -42,7 +42,7 @@ class Branches:
         """The message as it is now. Raises ChatNotFound or MessageNotFound."""
         if await chats.find(self._db, spot.user_id, spot.chat_id) is None:
             raise ChatNotFound("There is no such chat.")
-        message = await branches.read(self._db, spot.chat_id, spot.message_id)
+        message = await branches.read(self._db, spot.user_id, spot.chat_id, spot.message_id)
         if message is None:
             raise MessageNotFound("There is no such message in this chat.")
         return message
@@ -57,7 +57,7 @@ class Branches:
         by = model or message.model or await self._model_of(spot)
 
         async def save(connection: aiosqlite.Connection, made_with: str) -> Saved | None:
-            if await messages.is_saved(connection, spot.chat_id, client_id):
+            if await messages.is_saved(connection, spot.user_id, spot.chat_id, client_id):
                 return None
             await chats.leaf_at_rest(connection, spot.user_id, spot.chat_id)
             found = await _find(connection, spot)
@@ -65,9 +65,11 @@ class Branches:
             if prompt is None:
                 raise MessageNotFound("This answer has no prompt, so it cannot be asked for again.")
             answer = await messages.add_answer(
-                connection, spot.chat_id, prompt, by, time.time(), made_with, client_id
+                *(connection, spot.user_id, spot.chat_id, prompt, by, time.time()),
+                made_with,
+                client_id,
             )
-            await chats.show(connection, spot.chat_id, answer)
+            await chats.show(connection, spot.user_id, spot.chat_id, answer)
             return Saved(answer)
 
         await self._asking.answer(Wish(spot.user_id, spot.chat_id, by, client_id), save)
@@ -85,15 +87,14 @@ class Branches:
         by = model or await self._model_of(spot)
 
         async def save(connection: aiosqlite.Connection, made_with: str) -> Saved | None:
-            if await messages.is_saved(connection, spot.chat_id, client_id):
+            if await messages.is_saved(connection, spot.user_id, spot.chat_id, client_id):
                 return None
             await chats.leaf_at_rest(connection, spot.user_id, spot.chat_id, is_idle=False)
-            old, now, chat_id = await _find(connection, spot), time.time(), spot.chat_id
-            prompt = await messages.add_user(
-                connection, chat_id, old.parent_id, text, client_id, now
-            )
-            answer = await messages.add_answer(connection, chat_id, prompt, by, now, made_with)
-            await chats.advance(connection, chat_id, answer, by, now)
+            old, now = await _find(connection, spot), time.time()
+            whose = (connection, spot.user_id, spot.chat_id)
+            prompt = await messages.add_user(*whose, old.parent_id, text, client_id, now)
+            answer = await messages.add_answer(*whose, prompt, by, now, made_with)
+            await chats.advance(*whose, answer, by, now)
             return Saved(answer)
 
         await self._asking.answer(
@@ -112,14 +113,14 @@ class Branches:
             found = await _find(connection, spot)
             if not is_cut(found):
                 raise ChatBusy("This answer is complete, so there is nothing to continue.")
-            if await branches.has_children(connection, found.id):
+            if await branches.has_children(connection, spot.user_id, found.id):
                 raise ChatBusy(
                     "The chat has gone on behind this answer. Ask again instead, please."
                 )
             # Half a character that was cut off is not what the model said.
             text = found.text.rstrip("\ufffd")
-            await messages.resume(connection, found.id, text, made_with)
-            await chats.show(connection, spot.chat_id, found.id)
+            await messages.resume(connection, spot.user_id, found.id, text, made_with)
+            await chats.show(connection, spot.user_id, spot.chat_id, found.id)
             return Saved(found.id, text)
 
         await self._asking.answer(Wish(spot.user_id, spot.chat_id, message.model or ""), save)
@@ -130,8 +131,8 @@ class Branches:
         async def choose(connection: aiosqlite.Connection) -> None:
             await chats.leaf_at_rest(connection, spot.user_id, spot.chat_id, is_idle=False)
             found = await _find(connection, spot)
-            leaf = await branches.newest_leaf(connection, spot.chat_id, found.id)
-            await chats.show(connection, spot.chat_id, leaf)
+            leaf = await branches.newest_leaf(connection, spot.user_id, spot.chat_id, found.id)
+            await chats.show(connection, spot.user_id, spot.chat_id, leaf)
 
         await self._write(spot, choose)
 
@@ -144,17 +145,19 @@ class Branches:
         async def remove(connection: aiosqlite.Connection) -> None:
             leaf = await chats.leaf_at_rest(connection, spot.user_id, spot.chat_id, is_idle=False)
             found = await _find(connection, spot)
-            if await branches.is_unfinished(connection, found.id):
+            if await branches.is_unfinished(connection, spot.user_id, found.id):
                 raise ChatBusy("An answer is being written here. Wait for it, or stop it, please.")
-            is_shown = await branches.is_on_path(connection, found.id, leaf)
-            beside = await branches.neighbour(connection, found)
+            is_shown = await branches.is_on_path(connection, spot.user_id, found.id, leaf)
+            beside = await branches.neighbour(connection, spot.user_id, found)
             await branches.forget_removed(connection, time.time() - UNDO_SECONDS)
-            await branches.remove(connection, spot.chat_id, found.id, leaf, time.time())
+            await branches.remove(
+                *(connection, spot.user_id, spot.chat_id, found.id), leaf, time.time()
+            )
             if is_shown and beside is not None:
-                leaf = await branches.newest_leaf(connection, spot.chat_id, beside)
+                leaf = await branches.newest_leaf(connection, spot.user_id, spot.chat_id, beside)
             elif is_shown:
                 leaf = found.parent_id
-            await chats.show(connection, spot.chat_id, leaf)
+            await chats.show(connection, spot.user_id, spot.chat_id, leaf)
 
         await self._write(spot, remove)
 
@@ -163,10 +166,10 @@ class Branches:
 
         async def put_back(connection: aiosqlite.Connection) -> None:
             await chats.leaf_at_rest(connection, spot.user_id, spot.chat_id, is_idle=False)
-            leaf = await branches.restore(connection, spot.chat_id, spot.message_id)
+            leaf = await branches.restore(connection, spot.user_id, spot.chat_id, spot.message_id)
             if leaf is None:
                 raise MessageNotFound("It is too late to undo this.")
-            await chats.show(connection, spot.chat_id, leaf)
+            await chats.show(connection, spot.user_id, spot.chat_id, leaf)
 
         await self._write(spot, put_back)
 
@@ -189,7 +192,7 @@ def is_cut(message: Message) -> bool:
 
 
 async def _find(connection: aiosqlite.Connection, spot: Spot) -> Message:
-    found = await branches.find(connection, spot.chat_id, spot.message_id)
+    found = await branches.find(connection, spot.user_id, spot.chat_id, spot.message_id)
     if found is None:
         raise MessageNotFound("There is no such message in this chat.")
     return found

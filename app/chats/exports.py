@@ -70,7 +70,7 @@ class Exports:
         self._db = db
 
     async def markdown(self, chat: Chat) -> str:
-        return markdown_of(chat, await messages.path(self._db, chat.id, chat.leaf_id))
+        return markdown_of(chat, await messages.path(self._db, chat.user_id, chat.id, chat.leaf_id))
 
     async def json(self, chat: Chat) -> AsyncIterator[bytes]:
         """The file with this chat alone, in pieces."""
@@ -86,7 +86,7 @@ class Exports:
         yield json.dumps(head).removesuffix("}").encode() + b', "chats": [\n'
         separator = b""
         async for chat in self._each(user_id, chat_ids):
-            record = record_of(chat, await tree.every_message(self._db, chat.id))
+            record = record_of(chat, await tree.every_message(self._db, chat.user_id, chat.id))
             yield separator + json.dumps(record, ensure_ascii=False).encode()
             separator = b",\n"
         yield b"\n]}\n"

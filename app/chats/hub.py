@@ -19,7 +19,8 @@ class Subscription:
 
     wake: something is stale. urgent: it should be shown without waiting for more. messages: the
     list of messages changed. sidebar, models: those parts did; changed: ids of the chats that the
-    sidebar's change is about, or reordered: too many. streams: ids of answers with news.
+    sidebar's change is about, or reordered: too many. picked: the model chosen for the chat, which
+    may be yet to begin. streams: ids of answers with news.
     closing: a WebSocket close code once the tab must go.
     """
 
@@ -32,6 +33,7 @@ class Subscription:
     changed: set[str] = field(default_factory=set)
     reordered: bool = False
     models: bool = False
+    picked: str = ""
     streams: set[int] = field(default_factory=set)
     replies: list[str] = field(default_factory=list)
     closing: int | None = None
@@ -128,6 +130,13 @@ class Hub:
     def is_open(self, user_id: int, chat_id: str) -> bool:
         """Whether any tab of this person shows this chat."""
         return any(s.user_id == user_id and s.chat_id == chat_id for s in self._subscriptions)
+
+    def model_chosen(self, user_id: int, chat_id: str, name: str) -> None:
+        """The next answer of this chat is to be by this model."""
+        for subscription in self._subscriptions:
+            if subscription.user_id == user_id and subscription.chat_id == chat_id:
+                subscription.picked, subscription.models = name, True
+                subscription.notify()
 
     def models_changed(self) -> None:
         """A model came, went, was loaded, or is on its way."""

@@ -47,7 +47,9 @@ class Chats:
 
     async def messages(self, chat: Chat | None) -> list[Message]:
         """The path that is shown, oldest first."""
-        return [] if chat is None else await messages.path(self._db, chat.id, chat.leaf_id)
+        if chat is None:
+            return []
+        return await messages.path(self._db, chat.user_id, chat.id, chat.leaf_id)
 
     async def recent(self, user_id: int) -> list[Chat]:
         """What the sidebar lists first; older ones are in pages after it."""
@@ -97,7 +99,7 @@ class Chats:
 
     async def siblings(self, chat: Chat | None) -> Forks:
         """The messages of the chat that have others beside them."""
-        return Forks({} if chat is None else await branches.forks(self._db, chat.id))
+        return Forks({} if chat is None else await branches.forks(self._db, chat.user_id, chat.id))
 
     async def delete(self, user_id: int, chat_id: str) -> None:
         """Into the trash, from where `restore` brings it back; its answers are stopped."""
@@ -129,9 +131,9 @@ class Chats:
             return
         if any(message.id == message_id for message in await self.messages(chat)):
             return
-        leaf = await tree.last_below(self._db, chat_id, message_id)
+        leaf = await tree.last_below(self._db, user_id, chat_id, message_id)
         if leaf is not None:
-            await self._db.write(lambda c: tree.show_path(c, user_id, chat_id, leaf))
+            await self._db.write(lambda c: chats.show(c, user_id, chat_id, leaf))
             self._hub.chat_changed(user_id, chat_id)
 
     async def recover(self) -> None:

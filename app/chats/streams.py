@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
 from typing import Literal
 
 LiveStatus = Literal["queued", "loading", "prefill", "streaming"]
@@ -15,7 +16,8 @@ class Stream:
     place: position in the queue, 1 is next, in about `seconds` if that is known; held: it waits
     for the answer before it in its chat and may be taken back; prompt_done of prompt_total tokens
     are read; dropped: how many of the oldest messages the model does not see; trouble: something
-    the person should know while it goes on.
+    the person should know while it goes on; epoch: tells it from every other stream, also of the
+    same answer.
     """
 
     message_id: int
@@ -32,3 +34,34 @@ class Stream:
     prompt_total: int = 0
     dropped: int = 0
     trouble: str = ""
+    epoch: str = field(default_factory=lambda: secrets.token_hex(4))
+
+
+def status_line(stream: Stream) -> str:
+    """What is happening to an answer that runs, in words."""
+    if stream.trouble:
+        return stream.trouble
+    match stream.status:
+        case "queued" if stream.held:
+            return "Waiting for the answer above"
+        case "queued":
+            place = "next" if stream.place <= 1 else f"number {stream.place}"
+            return f"Waiting: {place} in line{_about(stream.seconds)}"
+        case "loading":
+            return stream.detail
+        case "prefill":
+            percent = 100 * stream.prompt_done // max(stream.prompt_total, 1)
+            return f"Reading the conversation: {percent} %"
+        case "streaming":
+            return "Writing"
+
+
+def _about(seconds: float | None) -> str:
+    """An estimate as people say it: no more exact than it is."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f", about {max(1, round(seconds))} s"
+    if seconds < 90:
+        return f", about {5 * round(seconds / 5)} s"
+    return f", about {round(seconds / 60)} min"

@@ -52,7 +52,7 @@ class Titles:
     async def consider(self, stream: Stream, tasks: Tasks) -> None:
         """After an answer has ended: if it is the chat's first, and went well, ask for a title."""
         try:
-            path = await messages.path(self._db, stream.chat_id, stream.message_id)
+            path = await messages.path(self._db, stream.user_id, stream.chat_id, stream.message_id)
             if len(path) != 2 or path[-1].status != "done" or not self._is_able(stream.model):
                 return
             chat = await chats.find(self._db, stream.user_id, stream.chat_id)
@@ -81,7 +81,8 @@ class Titles:
 
     def _is_able(self, model: str) -> bool:
         if self._mode == "auto":
-            return self._shelf.get(model).parameters >= ABLE
+            found = self._shelf.get(model)
+            return found.remote is not None or found.parameters >= ABLE
         return self._mode == "on"
 
     async def _save(self, stream: Stream, said: str) -> None:

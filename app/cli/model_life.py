@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
+import time
 
 import httpx
 
 from app.cli.admission import admitted
+from app.cli.model_progress import ShowLoad, shown_load
+from app.cli.model_report import Reported, read_report
 from app.config import Settings
-from app.errors import ModelNotFound, PeerError
+from app.errors import ModelLoadError, ModelNotFound, PeerError
 from app.models.shelf import NAME, Shelf
 
+LOOK_AGAIN = 0.2  # seconds
 PATIENCE = 60.0  # seconds; unloading writes the KV states of chats first
 
 
@@ -35,9 +41,34 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def load_model(args: argparse.Namespace, settings: Settings) -> int:
+    """Begins to load it, and shows how far that is until it is ready; Ctrl-C only looks away."""
     _ask(settings, args.name, "load")
-    print(f"{args.name} is being loaded.")
+    try:
+        with admitted(settings, PATIENCE) as client, shown_load() as show:
+            ended = _until_loaded(client, args.name, show)
+    except KeyboardInterrupt:
+        print(f"{args.name} goes on being loaded by the server.", file=sys.stderr)
+        raise
+    if ended is None:
+        print(f"{args.name} is being loaded.")
+    elif ended.state == "ready":
+        print(f"{args.name} is ready. It may take {ended.memory / 1e6:,.0f} MB of memory.")
+    else:
+        raise ModelLoadError(ended.error or f"{args.name} was unloaded before it was ready.")
     return 0
+
+
+def _until_loaded(client: httpx.Client, name: str, show: ShowLoad) -> Reported | None:
+    """How it is once the load has ended; None if the server cannot tell."""
+    while True:
+        report = read_report(client)
+        if report is None or name not in report:
+            return None
+        now = report[name]
+        if now.state not in {"loading", "unloading"}:
+            return now
+        show(now.line, now.progress)
+        time.sleep(LOOK_AGAIN)
 
 
 def unload_model(args: argparse.Namespace, settings: Settings) -> int:
@@ -66,6 +97,12 @@ def remove_model(args: argparse.Namespace, settings: Settings) -> int:
         shelf.remove(args.name)
     print(f"{args.name} is removed.")
     return 0
+
+
+def tell_server(settings: Settings, name: str) -> None:
+    """That a model has come; a server that cannot be told sees it with its next look."""
+    with contextlib.suppress(PeerError):
+        _send(settings, "POST", name, "/arrived")
 
 
 class _NoServer(PeerError):

@@ -1,4 +1,4 @@
-"""How far a pull or an import is, on the terminal."""
+"""How far a pull, an import or a load is, on the terminal."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from app.models.progress import PullProgress
 
 Report = Callable[[PullProgress], None]
+ShowLoad = Callable[[str, float | None], None]
+"""Hears what a load is doing, in words, and how far it is from 0 to 1 where that is known."""
 PLAIN_STEP = 10
 """Percent between two lines of progress where there is no terminal."""
 
@@ -36,6 +38,30 @@ def shown_progress() -> Iterator[Report]:
             )
 
         yield report
+
+
+@contextmanager
+def shown_load() -> Iterator[ShowLoad]:
+    """The same for the load of a model, whose steps the server tells."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        told: set[str] = set()
+
+        def tell(line: str, done: float | None) -> None:
+            step = line if done is None else line[: line.rindex(" ") - 1]  # without its last digit
+            if step not in told:
+                told.add(step)
+                console.print(line, highlight=False, soft_wrap=True)
+
+        yield tell
+        return
+    with Progress(BarColumn(), TextColumn("{task.description}"), console=console) as bar:
+        task = bar.add_task("")
+
+        def show(line: str, done: float | None) -> None:
+            bar.update(task, description=line, completed=done or 0, total=done and 1)
+
+        yield show
 
 
 def _plain_lines(console: Console) -> Report:

@@ -1,18 +1,21 @@
-"""`wick models`: list, import, pull and remove models."""
+"""`wick models`: list, import, pull, add and remove models."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import sys
+from collections.abc import Mapping
 
 from rich.console import Console
 
-from app.cli import model_life
+from app.cli import model_life, remote_models
+from app.cli.admission import admitted
 from app.cli.model_progress import shown_progress
-from app.cli.model_tables import catalogue_table, shelf_table
+from app.cli.model_report import Reported, read_report
+from app.cli.model_tables import catalogue_table, remote_table, shelf_table
 from app.config import Settings
-from app.models import sources
+from app.models import memory, sources
 from app.models.catalogue import CATALOGUE
 from app.models.model import Model
 from app.models.shelf import Shelf
@@ -41,6 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_name(action)
     action.set_defaults(func=import_model)
 
+    remote_models.add_actions(actions)
     model_life.add_actions(actions)
 
 
@@ -52,7 +56,14 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
         print(f"{sentence} To remove it: wick models remove {name}")
     if models:
         default = shelf.default() or settings.default_model
-        console.print(shelf_table(models, settings, default))
+        with admitted(settings, model_life.PATIENCE) as client:
+            report = read_report(client)
+        here = [model for model in models if model.remote is None]
+        if here:
+            console.print(shelf_table(here, settings, default, report))
+            print(_memory(settings, report))
+        if len(here) < len(models):
+            console.print(remote_table(models, default))
         if any(model.name == default for model in models):
             print("* The default: new chats begin with it.")
         print("More models: wick models catalogue")
@@ -60,6 +71,14 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
         print("There are no models on the shelf yet. These can be had by wick models pull NAME:")
         console.print(catalogue_table(CATALOGUE.values()))
     return 0
+
+
+def _memory(settings: Settings, report: Mapping[str, Reported] | None) -> str:
+    there = f"{memory.budget(settings) / 1e6:,.0f} MB of the {memory.there() / 1e6:,.0f} MB here"
+    if report is None:
+        return f"Models may use {there}. No Wick is running, so none is loaded."
+    held = sum(model.memory for model in report.values())
+    return f"Models may use {there}; {held / 1e6:,.0f} MB are set aside for those that are loaded."
 
 
 def list_catalogue(args: argparse.Namespace, settings: Settings) -> int:
@@ -78,7 +97,7 @@ def pull_model(args: argparse.Namespace, settings: Settings) -> int:
         if not isinstance(order.spec, LocalSpec):
             print("Stopped. The same command goes on where this one was.", file=sys.stderr)
         raise
-    return _installed(model)
+    return _installed(settings, model)
 
 
 def import_model(args: argparse.Namespace, settings: Settings) -> int:
@@ -86,13 +105,14 @@ def import_model(args: argparse.Namespace, settings: Settings) -> int:
     order = sources.local_order(args.source, shelf, args.name)
     with shown_progress() as report:
         model = asyncio.run(sources.pull(order, shelf, report))
-    return _installed(model)
+    return _installed(settings, model)
 
 
 def _add_name(action: argparse.ArgumentParser) -> None:
     action.add_argument("--name", help="its name on the shelf (made from the file's by default)")
 
 
-def _installed(model: Model) -> int:
+def _installed(settings: Settings, model: Model) -> int:
+    model_life.tell_server(settings, model.name)
     print(f"{model.title} is on the shelf as {model.name}.")
     return 0

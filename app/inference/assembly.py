@@ -6,21 +6,22 @@ import functools
 import time
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from app.errors import ModelLoadError
+from app.inference.grammar import Grammars
 from app.inference.kv import ContextPool, pool_size
 from app.inference.kv_disk import DiskSnapshots
 from app.inference.llama_cpp_engine import LlamaCppEngine
 from app.inference.pacing import Pacer
 from app.inference.permits import open_permits
-from app.inference.protocol import Event, Generate, LoadProgress
+from app.inference.prompts import Prompts
+from app.inference.protocol import Event, LoadProgress
 from app.inference.remembered import RememberingTokenizer
 from app.inference.scheduler import Scheduler
 from app.inference.sequence import Room
 from app.inference.snapshot import Origin
 from app.inference.snapshots import model_key
-from app.inference.window import Fitted, fit, fit_opened, reserve
 from app.models.model import Model
 from app.models.shelf import load_model
 from app.models.template import ChatTemplate
@@ -72,24 +73,13 @@ def assemble(options: Namespace, emit: Callable[[Event], None]) -> Assembly:
         context_length,
         tokenizer,
         Pacer(options.threads),
+        Grammars(tokenizer),
         gather=options.gather_ms / 1000,
     )
 
-    def prepare(request: Generate) -> Fitted:
-        window = min(context_length, request.context or context_length)
-        room = reserve(request.max_tokens, window)
-        spelled = tokenizer.learn(contexts.spelled(request.chat))
-        encode = functools.partial(template.encode, spelled=spelled)
-        if request.opening:
-            opened = functools.partial(encode, opening=request.opening)
-            some = max(1, room // 4)
-            fitted = fit_opened(request.turns, encode, opened, window - room, window - some)
-        else:
-            fitted = fit(request.turns, encode, window - room)
-        return replace(fitted, window=window)
-
+    prompts = Prompts(template, tokenizer, contexts, context_length)
     slots = max(1, min(options.slots, size))
-    scheduler = Scheduler(room, prepare, emit, permits, slots=slots, threads=options.threads)
+    scheduler = Scheduler(room, prompts.make, emit, permits, slots=slots, threads=options.threads)
     return Assembly(scheduler, contexts, slots, context_length)
 
 

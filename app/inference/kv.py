@@ -36,6 +36,8 @@ from app.inference.snapshots import chat_key
 log = logging.getLogger(__name__)
 
 MAX_CONTEXTS = 56  # see llama_cpp_engine
+WRITING_SHARE = 2
+"""What waits to be written takes at most this part of what snapshots in memory may take."""
 WORTH_WRITING = 16
 """Tokens that the disk lacks of a chat that has a snapshot there already; fewer can wait."""
 
@@ -82,7 +84,7 @@ class ContextPool:
         self._uses = 0
         self._ram = RamSnapshots(ram_budget)
         self._disk = disk
-        limit = ram_budget // 2
+        limit = ram_budget // WRITING_SHARE
         self._writer = KvWriter(disk, limit, self.write_behind, idle) if disk else None
         self._forgotten: set[str] = set()
         self._lock = threading.Lock()  # never held while states are copied
@@ -187,6 +189,34 @@ class ContextPool:
                 saved += self._disk.save(snapshot)
         return saved
 
+    def bound(self, size: int, ram_budget: int) -> None:
+        """From now on at most so many contexts, of which those in use stay, and bytes in memory.
+
+        What they held goes to the disk, if there is one and it is worth it.
+        """
+        with self._acquiring:
+            with self._lock:
+                self._size = max(1, min(size, MAX_CONTEXTS))
+                surplus = sorted(self._free, key=lambda live: live.last_used)
+                surplus = surplus[: max(0, len(self._all) - self._size)]
+                for live in surplus:
+                    live.uses += 1
+                    self._free.remove(live)
+                evicted = self._ram.bound(ram_budget)
+                if self._writer:
+                    self._writer.bound(ram_budget // WRITING_SHARE)
+            # They had their memory before: each gives it back when it is written.
+            for old in evicted:
+                self._spill(old, whatever_waits=True)
+            for live in surplus:
+                if self._is_unwritten(live.chat, np.array(live.tokens, np.int32)):
+                    with self._permit():
+                        snapshot = _copied(live)
+                    if snapshot is not None:
+                        self._spill(snapshot, whatever_waits=True)
+                with self._lock:
+                    self._discard(live)
+
     def close(self) -> None:
         """Closes the contexts that are not in use."""
         if self._writer:
@@ -264,8 +294,11 @@ class ContextPool:
                 return
             evicted = self._ram.put(snapshot)
         for old in evicted:
-            if self._writer and self._is_unwritten(old.chat, old.tokens):
-                self._writer.spill(old)
+            self._spill(old)
+
+    def _spill(self, old: Snapshot, *, whatever_waits: bool = False) -> None:
+        if self._writer and self._is_unwritten(old.chat, old.tokens):
+            self._writer.spill(old, whatever_waits=whatever_waits)
 
     def _fill(self, live: LiveContext, sources: list[Source], wanted: Ids) -> tuple[int, Tier]:
         """Brings the best source that is good into the context. What it holds then, and whence."""

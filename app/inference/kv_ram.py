@@ -27,6 +27,14 @@ class RamSnapshots:
                 self.remove(old)
         self._snapshots[id(snapshot)] = snapshot
         self.size += snapshot.size
+        return self._evict()
+
+    def bound(self, budget: int) -> list[Snapshot]:
+        """Keep no more bytes than that from now on. What had to leave for it."""
+        self._budget = budget
+        return self._evict()
+
+    def _evict(self) -> list[Snapshot]:
         left = []
         while self.size > self._budget:
             left.append(next(iter(self._snapshots.values())))

@@ -43,13 +43,22 @@ class KvWriter:
         self._thread = threading.Thread(target=self._run, name="kv writer", daemon=True)
         self._thread.start()
 
-    def spill(self, snapshot: Snapshot) -> None:
-        """Write this soon; without waiting."""
+    def spill(self, snapshot: Snapshot, *, whatever_waits: bool = False) -> None:
+        """Write this soon; without waiting. `whatever_waits`: nothing is lost for it."""
         with self._changed:
             self._pending.append(snapshot)
-            while len(self._pending) > 1 and sum(s.size for s in self._pending) > self._limit:
+            while (
+                not whatever_waits
+                and len(self._pending) > 1
+                and sum(s.size for s in self._pending) > self._limit
+            ):
                 self._pending.popleft()
             self._changed.notify_all()
+
+    def bound(self, limit: int) -> None:
+        """Let no more bytes wait from now on."""
+        with self._changed:
+            self._limit = limit
 
     def pending(self) -> list[Snapshot]:
         """What is not yet on the disk, oldest first."""

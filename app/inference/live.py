@@ -40,9 +40,9 @@ class LiveContext:
             return logits
 
     def copy(self, tokens: Ids) -> State | None:
-        """The state of these first tokens, or None if it does not hold them any more."""
+        """The state of these first tokens, or None if there are none or it holds others now."""
         with self._lock:
-            if self.tokens[: tokens.size] != tokens.tolist():
+            if not tokens.size or self.tokens[: tokens.size] != tokens.tolist():
                 return None
             return self.context.save(tokens.size)
 

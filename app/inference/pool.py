@@ -16,9 +16,14 @@ from app.errors import ModelError
 from app.inference import snapshots
 from app.inference.loading import NobodyWaits, Tell
 from app.inference.memory_room import MemoryRoom
-from app.inference.protocol import Finished
+from app.inference.protocol import Bound, Finished
+from app.inference.remote.faults import Patience
+from app.inference.remote.runner import RemoteRunner
+from app.inference.remote.watch import Remotes
 from app.inference.requests import Request
 from app.inference.runner_process import RunnerOptions, RunnerProcess
+from app.inference.serving import Runner
+from app.inference.spare import Lodger, share_out
 from app.inference.status import WorkerStatus
 from app.inference.worker import Worker
 from app.models import memory
@@ -37,6 +42,7 @@ class Pool:
 
     admit: called before `submit` takes a request; it may raise. meter: called with every request
     that has been evaluated, to its end or not, and how much of it.
+    remotes: the servers of models that are not here; to be watched by a task of its own.
     """
 
     def __init__(self, settings: Settings, shelf: Shelf, pulls: Pulls) -> None:
@@ -48,9 +54,13 @@ class Pool:
         self._pulls = pulls
         self._workers: dict[str, Worker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._lodgers: dict[str, Lodger] = {}
+        self._bounds: dict[str, Bound] = {}
         self._room = MemoryRoom(memory.budget(settings), self._workers.values)
         self._folder = tempfile.TemporaryDirectory(prefix="wick-")
         self._options = RunnerOptions.from_settings(settings, Path(self._folder.name))
+        self._patience = Patience.from_settings(settings)
+        self.remotes = Remotes(shelf, self._tell_all)
 
     def worker(self, name: str) -> Worker:
         """The worker of a model, its task started."""
@@ -123,8 +133,9 @@ class Pool:
             await asyncio.gather(task, return_exceptions=True)
         with contextlib.suppress(ModelError):  # it is gone, or damaged: nobody knows its key
             model = await asyncio.to_thread(self._shelf.get, name)
-            key = snapshots.model_key(model.digest, model.size)
-            await asyncio.to_thread(snapshots.forget_model, self._settings.kv_folder, key)
+            if model.remote is None:
+                key = snapshots.model_key(model.digest, model.size)
+                await asyncio.to_thread(snapshots.forget_model, self._settings.kv_folder, key)
         self._tell_all()
 
     async def forget(self, chat: str) -> None:
@@ -136,7 +147,12 @@ class Pool:
     def status(self, name: str) -> WorkerStatus | None:
         """None for a model that was never wanted."""
         worker = self._workers.get(name)
-        return None if worker is None else replace(worker.status(), memory=self._room.held(name))
+        if worker is None:
+            return None
+        held = self._room.held(name)
+        if name in self._bounds:
+            held += self._lodgers[name].size(self._bounds[name])
+        return replace(worker.status(), memory=held)
 
     def statuses(self) -> list[WorkerStatus]:
         """Every worker that was ever wanted, by name."""
@@ -171,21 +187,33 @@ class Pool:
     def _changed(self, name: str) -> None:
         worker = self._workers.get(name)
         if worker is None or worker.state in {"idle", "failed"}:
+            self._lodgers.pop(name, None)
             self._room.release(name)
+        self._share_out()
         self._tell_all()
 
     def _measured(self, request: Request, finished: Finished) -> None:
         if self.meter is not None:
             self.meter(request, finished)
 
+    def _share_out(self) -> None:
+        """What the budget leaves keeps chats at hand; nobody's slots depend on it."""
+        before = self._bounds
+        self._bounds = share_out(self._room.free, self._lodgers, self._settings)
+        for name, bound in self._bounds.items():
+            if bound != before.get(name):
+                self._workers[name].bound(bound)
+
     def _tell_all(self) -> None:
         for listener in self.listeners:
             listener()
 
-    async def _load(self, name: str, tell: Tell) -> RunnerProcess:
+    async def _load(self, name: str, tell: Tell) -> Runner:
         await self._pulls.wait_for(name, tell)
         tell("Loading the model")
         model = await asyncio.to_thread(self._shelf.get, name)
+        if model.remote is not None:
+            return RemoteRunner(self.remotes.servers(model), self._patience)
         options = await self._options_for(model, tell)
         tell("Loading the model")
 
@@ -215,9 +243,14 @@ class Pool:
         choice = await self._room.reserve(model.name, sizes, tell, lambda: worker.is_wanted)
         if choice is None:
             raise NobodyWaits
-        # Contexts beyond the slots only keep chats at hand: they may have what is free just now.
-        each = counts[choice] * context * model.kv_bytes_per_token
-        kv_memory_mb = min(self._settings.kv_memory_mb, (each + self._room.free >> 20) + 1)
+        lodger = Lodger(context * model.kv_bytes_per_token, counts[choice])
+        self._lodgers[model.name] = lodger
+        self._share_out()  # the others give back what they can spare
+        bound = self._bounds[model.name]
         return replace(
-            self._options, context=context, slots=counts[choice], kv_memory_mb=kv_memory_mb
+            self._options,
+            context=context,
+            slots=lodger.slots,
+            kv_memory_mb=(bound.contexts * lodger.context >> 20) + 1,
+            kv_ram_mb=bound.ram_mb,
         )

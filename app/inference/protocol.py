@@ -29,7 +29,11 @@ class Generate:
     chat: whose KV cache this is, so that it lives and goes with its chat; empty for none, which
     also keeps it off the disk. Side work about a chat (a title) belongs to none.
     opening: how the answer begins already; it is not told again. context: a window smaller than
-    the runner's, in tokens.
+    the runner's, in tokens. text: the prompt as it is, without a template; then there are no
+    turns. may_drop: whether the oldest turns may leave when not all fit the window.
+    bias: what is added to the logits of some ids. top_logprobs: tell how likely each token was,
+    and that many likely ones beside it; None tells nothing. schema: the answer is JSON that
+    follows this JSON schema (itself as text).
     """
 
     id: int
@@ -40,6 +44,11 @@ class Generate:
     chat: str = ""
     opening: str = ""
     context: int | None = None
+    text: str | None = None
+    may_drop: bool = True
+    bias: tuple[tuple[int, float], ...] = ()
+    top_logprobs: int | None = None
+    schema: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +66,24 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """Keep at most so many contexts, and so many megabytes of snapshots in memory, from now on.
+
+    What is too much goes to the disk, or is lost.
+    """
+
+    contexts: int
+    ram_mb: int
+
+
+@dataclass(frozen=True, slots=True)
 class Quit:
     """End: nothing more is answered, states are written to the disk for at most `seconds`."""
 
     seconds: float
 
 
-Command = Generate | Cancel | Forget | Quit
+Command = Generate | Cancel | Forget | Bound | Quit
 
 
 # Events, runner to parent. Those with an `id` belong to one request.
@@ -71,7 +91,10 @@ Command = Generate | Cancel | Forget | Quit
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The weights are in memory; up to `slots` requests run at once. `seconds` it took."""
+    """The weights are in memory; up to `slots` requests run at once. `seconds` it took.
+
+    Comes again when there are more or fewer slots: servers elsewhere come and go.
+    """
 
     slots: int
     context_length: int
@@ -107,11 +130,39 @@ class Prefill:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """The request waits for something else than its turn; `detail` says for what, in words."""
+
+    id: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Likely:
+    """A token that could have come: its bytes, and the logarithm of how likely it was."""
+
+    data: tuple[int, ...]
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Token(Likely):
+    """The token that came; `others`: the likeliest ones, itself perhaps among them."""
+
+    others: tuple[Likely, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
-    """More text of the answer. The concatenation of all deltas is the answer."""
+    """More text of the answer. The concatenation of all deltas is the answer.
+
+    tokens: those made since the delta before, if they were asked for. Their bytes may run ahead
+    of the text, of which half a character or the beginning of a stop is held back.
+    """
 
     id: int
     text: str
+    tokens: tuple[Token, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,27 +187,43 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The request ended without a (whole) answer. `message` is a sentence for the person."""
+    """The request ended without a (whole) answer. `message` is a sentence for the person.
+
+    status: of the error, as in HTTP.
+    """
+
+    id: int
+    message: str
+    status: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The answer broke off for a reason that is not its own; its text so far stays, and can go on.
+    `message` is a sentence for the person."""
 
     id: int
     message: str
 
 
-Event = Loaded | LoadProgress | LoadFailed | Prefill | Delta | Finished | Failed
+Event = Loaded | LoadProgress | LoadFailed | Prefill | Waiting | Delta | Finished | Failed | Cut
 _NAMES: dict[str, type[Command | Event]] = {
     cls.__name__.lower(): cls
     for cls in (
         Generate,
         Cancel,
         Forget,
+        Bound,
         Quit,
         Loaded,
         LoadProgress,
         LoadFailed,
         Prefill,
+        Waiting,
         Delta,
         Finished,
         Failed,
+        Cut,
     )
 }
 
@@ -177,6 +244,14 @@ def from_line(line: bytes) -> Command | Event:
             values["turns"] = tuple(Turn(**turn) for turn in values["turns"])
             values["sampling"] = Sampling(**values.get("sampling", {}))
             values["stop"] = tuple(values.get("stop", ()))
+            values["bias"] = tuple((token, bias) for token, bias in values.get("bias", ()))
+        elif cls is Delta and values.get("tokens"):
+            values["tokens"] = tuple(map(_token, values["tokens"]))
         return cls(**values)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ValueError(f"not a message of the runner protocol: {line[:200]!r}") from error
+
+
+def _token(values: dict[str, Any]) -> Token:
+    others = (Likely(tuple(o["data"]), o["logprob"]) for o in values["others"])
+    return Token(tuple(values["data"]), values["logprob"], tuple(others))

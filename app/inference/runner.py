@@ -21,6 +21,7 @@ from queue import SimpleQueue
 
 from app.errors import WickError
 from app.inference.protocol import (
+    Bound,
     Cancel,
     Command,
     Event,
@@ -69,6 +70,8 @@ def main(arguments: list[str] | None = None) -> None:
                 assembly.scheduler.cancel(command.id)
             case Forget():
                 assembly.contexts.forget(command.chat)
+            case Bound():
+                assembly.contexts.bound(command.contexts, command.ram_mb << 20)
             case Quit():
                 assembly.quit(command.seconds)
                 os._exit(0)

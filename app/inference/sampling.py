@@ -1,8 +1,10 @@
-"""Chooses the next token from the logits: penalty, top-k, temperature, top-p, min-p, one draw."""
+"""Chooses the next token from the logits: penalties, top-k, temperature, top-p, min-p, a draw."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +16,37 @@ _HEAD = 1024  # tokens
 _NEGLIGIBLE = float(np.log(1e12))
 
 
+class Grammar(Protocol):
+    """What the answer may say, token by token."""
+
+    def forbid(self, logits: Logits) -> None:
+        """Makes what may not come next impossible, in place."""
+
+    def accept(self, token: int) -> None: ...
+
+
 class Sampler:
     """The choices of one request. It owns its random numbers: same seed and logits, same tokens.
 
     `exempt`: ids that the repetition penalty spares. A model whose end-of-turn token is punished
-    for standing in the prompt rambles on for ever.
+    for standing in the prompt rambles on for ever. `bias`: is added to the logits of these ids.
     """
 
-    def __init__(self, sampling: Sampling, exempt: Collection[int] = ()) -> None:
+    def __init__(
+        self,
+        sampling: Sampling,
+        exempt: Collection[int] = (),
+        bias: Sequence[tuple[int, float]] = (),
+        grammar: Grammar | None = None,
+    ) -> None:
         self._sampling = sampling
         self._exempt = frozenset(exempt)
+        self._bias = bias
+        self._grammar = grammar
+        self._said: Counter[int] = Counter()
+        self._is_steered = bool(
+            bias or grammar or sampling.frequency_penalty or sampling.presence_penalty
+        )
         seed = sampling.seed
         # Any integer is a seed for the person, NumPy takes only those from zero up.
         self._rng = np.random.default_rng(None if seed is None else seed % 2**64)
@@ -32,6 +55,28 @@ class Sampler:
         """A token id. `logits`: shape (vocab,), changed in place; `history`: all ids so far."""
         _repair(logits)
         self._penalise(logits, history)
+        if not self._is_steered:
+            return self._pick(logits)
+        self._steer(logits)
+        token = self._pick(logits)
+        self._said[token] += 1
+        if self._grammar is not None:
+            self._grammar.accept(token)
+        return token
+
+    def _steer(self, logits: Logits) -> None:
+        """What only few requests ask for."""
+        frequency, presence = self._sampling.frequency_penalty, self._sampling.presence_penalty
+        for token, count in self._said.items() if frequency or presence else ():
+            if token not in self._exempt:
+                logits[token] -= count * frequency + presence
+        for token, bias in self._bias:
+            if 0 <= token < logits.size:
+                logits[token] += bias
+        if self._grammar is not None:
+            self._grammar.forbid(logits)
+
+    def _pick(self, logits: Logits) -> int:
         if self._sampling.temperature <= 0 or self._sampling.top_k == 1:
             return int(logits.argmax())
         # What is less than a trillionth as likely as the best would never be drawn; without it
@@ -54,7 +99,7 @@ class Sampler:
         """The ids that the filters leave, and their weights (that of the likeliest is 1)."""
         sampling = self._sampling
         if 0 < sampling.top_k < logits.size:
-            ids = _largest(logits, sampling.top_k)
+            ids = largest(logits, sampling.top_k)
             weights = self._weights(logits[ids])
             total = float(weights.sum())
         else:
@@ -63,7 +108,7 @@ class Sampler:
             # Sorting the whole vocabulary takes milliseconds: only top-p asks for it, and the
             # head nearly always holds enough.
             if sampling.top_p < 1:
-                ids = _largest(logits, _HEAD)
+                ids = largest(logits, _HEAD)
                 if weights[ids].sum() < sampling.top_p * total:
                     ids = np.argsort(-logits)
                 weights = weights[ids]
@@ -96,7 +141,15 @@ def _repair(logits: Logits) -> None:
         np.nan_to_num(logits, copy=False, nan=-1e30, posinf=1e30, neginf=-1e30)
 
 
-def _largest(logits: Logits, count: int) -> NDArray[np.int64]:
+def logprobs(logits: Logits) -> NDArray[np.float64]:
+    """The logarithm of each token's likelihood, as the model sees it. `logits` stays as it is."""
+    values: NDArray[np.float64] = np.nan_to_num(logits, nan=-1e30).astype(np.float64)
+    values -= values.max()
+    values -= np.log(np.exp(values).sum())
+    return values
+
+
+def largest(logits: NDArray[np.floating], count: int) -> NDArray[np.int64]:
     """The ids of the `count` largest logits, largest first; ties go to the smaller id."""
     if count < logits.size:
         ids = np.sort(np.argpartition(logits, -count)[-count:])

@@ -219,6 +219,6 @@ def _failed(job: _Job, error: Exception) -> Failed:
     if job.sequence is not None:
         job.sequence.close()
     if isinstance(error, WickError):
-        return Failed(job.request.id, str(error)[:LONGEST_ERROR])
+        return Failed(job.request.id, str(error)[:LONGEST_ERROR], error.status)
     log.error("Request %s failed", job.request.id, exc_info=error)
     return Failed(job.request.id, "The model failed while it worked on this answer.")

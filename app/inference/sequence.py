@@ -8,12 +8,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.inference.decoding import AnswerText
 from app.inference.engine import Logits
+from app.inference.grammar import Grammars
 from app.inference.kv import ContextPool
 from app.inference.pacing import Kind, Pacer
-from app.inference.protocol import Delta, Event, Finished, FinishReason, Generate, Prefill
-from app.inference.sampling import Sampler
+from app.inference.protocol import (
+    Delta,
+    Event,
+    Finished,
+    FinishReason,
+    Generate,
+    Likely,
+    Prefill,
+    Token,
+)
+from app.inference.sampling import Sampler, largest, logprobs
 from app.inference.snapshot import Runs
 from app.inference.window import Fitted
 
@@ -41,6 +54,7 @@ class Room:
     context_length: int
     vocabulary: Vocabulary
     pacer: Pacer
+    grammars: Grammars | None = None
     clock: Callable[[], float] = time.monotonic
     gather: float = 0.0
 
@@ -48,7 +62,8 @@ class Room:
 class Sequence:
     """Holds a context from its making until it ended or is closed. Stepped by one thread at once.
 
-    Making one raises EngineError when there is no context for it.
+    Making one raises EngineError when there is no context for it, SchemaRefused when its schema
+    cannot be followed.
     """
 
     def __init__(self, request: Generate, prompt: Fitted, room: Room) -> None:
@@ -57,11 +72,16 @@ class Sequence:
         self._room = room
         self._window = min(prompt.window or room.context_length, room.context_length)
         self._ids = list(prompt.tokens)  # the prompt, then the answer
-        self._sampler = Sampler(request.sampling, exempt=room.vocabulary.end_ids)
+        self._grammar = None
+        if request.schema is not None and room.grammars is not None:
+            self._grammar = room.grammars.of(request.schema)
+        ends = room.vocabulary.end_ids
+        self._sampler = Sampler(request.sampling, ends, request.bias, self._grammar)
         self._text = AnswerText(request.stop)
         self._started = room.clock()
         self._first_token: float | None = None
         self._unsent = ""
+        self._untold: list[Token] = []
         self._sent_at = float("-inf")
         self._live, self._cached, self._tier = room.contexts.acquire(prompt.tokens, request.chat)
         self.ended = False
@@ -131,12 +151,15 @@ class Sequence:
         return logits
 
     def _next_token(self, logits: Logits) -> list[Event]:
+        likely = None if self._request.top_logprobs is None else logprobs(logits)
         token = self._sampler.choose(logits, self._ids)
         if token in self._room.vocabulary.end_ids:
             return self.end("stop")
         self._ids.append(token)
+        if likely is not None:
+            self._untold.append(self._told(token, likely))
         events = self._delta(self._text.feed(self._room.vocabulary.token_bytes(token)))
-        if self._text.stopped:
+        if self._text.stopped or (self._grammar is not None and self._grammar.is_over):
             return [*events, *self.end("stop")]
         made = len(self._ids) - len(self._prompt.tokens)
         if made >= self._request.max_tokens or len(self._ids) >= self._window:
@@ -147,7 +170,23 @@ class Sequence:
         """Gathers text, since every event wakes the parent on a core that makes tokens."""
         self._unsent += text
         now = self._room.clock()
-        if not self._unsent or (not at_once and now - self._sent_at < self._room.gather):
+        if not self._unsent and not (at_once and self._untold):
+            return []
+        if not at_once and now - self._sent_at < self._room.gather:
             return []
         text, self._unsent, self._sent_at = self._unsent, "", now
-        return [Delta(self._request.id, text)]
+        if not self._untold:
+            return [Delta(self._request.id, text)]
+        tokens, self._untold = tuple(self._untold), []
+        return [Delta(self._request.id, text, tokens)]
+
+    def _told(self, token: int, likely: NDArray[np.float64]) -> Token:
+        """How likely the token was, and what else was."""
+        data = self._room.vocabulary.token_bytes
+        count = self._request.top_logprobs or 0
+        others = largest(likely, count) if count else ()
+        return Token(
+            tuple(data(token)),
+            float(likely[token]),
+            tuple(Likely(tuple(data(int(i))), float(likely[i])) for i in others),
+        )

@@ -13,14 +13,16 @@ from app.inference.hits import Hits
 from app.inference.protocol import (
     Cancel,
     Command,
-    Delta,
+    Cut,
     Event,
     Failed,
     Finished,
     Loaded,
-    Prefill,
+    LoadFailed,
+    LoadProgress,
+    Waiting,
 )
-from app.inference.requests import Interrupted, Loading, Queued, Request
+from app.inference.requests import Interrupted, Loading, Queued, Request, RequestEvent
 
 log = logging.getLogger(__name__)
 Measured = Callable[[Request, Finished], None]
@@ -28,12 +30,15 @@ REFRESH_SECONDS = 2.0  # between new estimates for those who wait
 
 
 class Runner(Protocol):
-    """What a worker needs of a runner; in earnest a RunnerProcess."""
+    """What a worker needs of a runner; in earnest a RunnerProcess or a RemoteRunner.
+
+    pid: of its process, None when it has none of its own.
+    """
 
     loaded: Loaded
 
     @property
-    def pid(self) -> int: ...
+    def pid(self) -> int | None: ...
     def send(self, command: Command) -> None: ...
     def events(self) -> AsyncIterator[Event]: ...
     async def how_it_ended(self) -> str: ...
@@ -125,7 +130,7 @@ class Serving:
         if request_id in self._running and self.runner is not None:
             self.runner.send(Cancel(request_id))
         if (request := self._line.remove(request_id)) is not None:
-            request.listener(Finished(request_id, "cancelled", 0, 0, 0, 0.0, 0.0, 0))
+            _tell(request, Finished(request_id, "cancelled", 0, 0, 0, 0.0, 0.0, 0))
         self.advance()
 
     def attach(self, runner: Runner) -> None:
@@ -152,11 +157,11 @@ class Serving:
         if self._refresh is not None:
             self._refresh.cancel()
         for request in ended:
-            request.listener(Interrupted(request.id, message))
+            _tell(request, Interrupted(request.id, message))
 
     def fail_waiting(self, message: str) -> None:
         for request in self._line.clear():
-            request.listener(Failed(request.id, message))
+            _tell(request, Failed(request.id, message))
 
     def bury(self, how: str) -> None:
         """The runner ended `how`: what ran ends with its text; what it had not begun goes back."""
@@ -165,22 +170,29 @@ class Serving:
         for request in reversed(ended):
             if request.was_begun or request.was_sent_before:
                 message = f"The model's process ended {how}. Please try again."
-                request.listener(Interrupted(request.id, message))
+                _tell(request, Interrupted(request.id, message))
             else:
                 request.was_sent_before = True
                 self._line.put_back(request)
 
     def pass_on(self, event: Event) -> None:
         """What the runner says about a request, to its listener."""
+        if isinstance(event, Loaded):
+            self.slots = event.slots
+            self._estimate.context_length = event.context_length
+            self.advance()
+            return
         request = self._running.get(event.id) if hasattr(event, "id") else None
-        if request is None or not isinstance(event, Prefill | Delta | Finished | Failed):
-            return  # a late word about a request that has ended
+        if request is None or isinstance(event, LoadProgress | LoadFailed):
+            return  # of no request, or a late word about one that has ended
         request.was_begun = True
-        if isinstance(event, Finished | Failed):
+        if isinstance(event, Finished | Failed | Cut):
             self._end(request, event)
+        elif isinstance(event, Waiting):
+            _tell(request, Loading(request.id, event.detail))
         else:
             self._estimate.hear(request, event)
-            request.listener(event)
+            _tell(request, event)
 
     def tell(self, detail: str) -> None:
         """What those who would run at once wait for."""
@@ -198,7 +210,7 @@ class Serving:
         self._announce()
         self._changed()
 
-    def _end(self, request: Request, event: Finished | Failed) -> None:
+    def _end(self, request: Request, event: Finished | Failed | Cut) -> None:
         running = len(self._running)
         del self._running[request.id]
         if isinstance(event, Finished) and event.reason == "cancelled" and request.gives_way:
@@ -207,7 +219,10 @@ class Serving:
         else:
             if isinstance(event, Finished):
                 self._measure(request, event, running)
-            request.listener(event)
+            if isinstance(event, Cut):
+                _tell(request, Interrupted(request.id, event.message))
+            else:
+                _tell(request, event)
         self.advance()
 
     def _measure(self, request: Request, event: Finished, running: int) -> None:
@@ -233,9 +248,9 @@ class Serving:
         seconds = self._estimate.starts(list(self._running.values()), order, self.slots)
         for place, (request, start) in enumerate(zip(order, seconds, strict=True), start=1):
             if self.detail is not None and place <= self.slots:
-                request.listener(Loading(request.id, self.detail))
+                _tell(request, Loading(request.id, self.detail))
             else:
-                request.listener(Queued(request.id, place, start))
+                _tell(request, Queued(request.id, place, start))
         if order and self._refresh is None:
             loop = asyncio.get_running_loop()
             self._refresh = loop.call_later(REFRESH_SECONDS, self._announce_again)
@@ -243,3 +258,11 @@ class Serving:
     def _announce_again(self) -> None:
         self._refresh = None
         self._announce()
+
+
+def _tell(request: Request, event: RequestEvent) -> None:
+    """A listener that fails harms no other request, and its own keeps its place and its end."""
+    try:
+        request.listener(event)
+    except Exception:
+        log.exception("What request %d should hear was lost: %s", request.id, type(event).__name__)

@@ -55,6 +55,16 @@ def fit(turns: Sequence[Turn], encode: Encode, limit: int) -> Fitted:
         start += 1  # a template whose parts do not simply add up
 
 
+def fit_whole(tokens: list[int], limit: int) -> Fitted:
+    """All of a prompt from which nothing may leave. Raises PromptTooLong."""
+    if len(tokens) > limit:
+        raise PromptTooLong(
+            f"This prompt is {len(tokens):,} tokens long; the model can read {limit:,} at once. "
+            "Please shorten it."
+        )
+    return Fitted(tokens, 0)
+
+
 def fit_opened(
     turns: Sequence[Turn], encode: Encode, encode_opened: Encode, limit: int, most: int
 ) -> Fitted:
@@ -64,7 +74,7 @@ def fit_opened(
     that leaves it some room: at most `most` tokens. Else further turns leave.
     """
     dropped = fit(turns, encode, limit).dropped
-    tokens = encode_opened(_without_oldest(turns, dropped))
+    tokens = encode_opened(without_oldest(turns, dropped))
     if len(tokens) <= most:
         return Fitted(tokens, dropped)
     try:
@@ -76,8 +86,8 @@ def fit_opened(
         ) from None
 
 
-def _without_oldest(turns: Sequence[Turn], count: int) -> list[Turn]:
-    """System turns stay."""
+def without_oldest(turns: Sequence[Turn], count: int) -> list[Turn]:
+    """What is left when `count` turns leave; system turns stay."""
     oldest = [i for i, turn in enumerate(turns) if turn.role != "system"][:count]
     return [turn for i, turn in enumerate(turns) if i not in oldest]
 

@@ -12,7 +12,7 @@ from app.errors import ModelBusy, ModelError, ModelLoadError, ShuttingDown
 from app.inference.backoff import Backoff
 from app.inference.keep_alive import KeepAlive, Later, call_later
 from app.inference.loading import Loader, Loading, NobodyWaits
-from app.inference.protocol import Failed, Forget
+from app.inference.protocol import Bound, Failed, Forget
 from app.inference.requests import Request
 from app.inference.serving import Measured, Runner, Serving
 from app.inference.status import State, WorkerStatus
@@ -46,6 +46,7 @@ class Worker:
         self.name = name
         self.state: State = "idle"
         self._changed = changed
+        self._told = 0  # answers being written, when that was told last
         self._eased = eased
         self._serving = Serving(
             name, queue_limit=queue_limit, slots=slots, changed=self._look, measured=measured
@@ -54,6 +55,7 @@ class Worker:
         self._backoff = Backoff(clock)
         self._alive = KeepAlive(keep_alive, self._expire, clock, later)
         self._runner: Runner | None = None
+        self._bound: Bound | None = None
         self._quitting: asyncio.Task[None] | None = None
         self._is_asked_for = False  # by a person, without a request
         self._must_leave = False
@@ -135,6 +137,12 @@ class Worker:
         if self._runner is not None:
             self._runner.send(Forget(chat))
 
+    def bound(self, bound: Bound) -> None:
+        """What its runner, now or once it is loaded, may keep of chats."""
+        self._bound = bound
+        if self._runner is not None:
+            self._runner.send(bound)
+
     def load(self) -> None:
         """Load without a request, whatever failed before. Again is harmless. ShuttingDown."""
         self._check_open()
@@ -212,6 +220,8 @@ class Worker:
         self._backoff.reset()
         try:
             self._become("ready")
+            if self._bound is not None:
+                runner.send(self._bound)
             self._serving.attach(runner)
             async for event in runner.events():
                 self._serving.pass_on(event)
@@ -221,6 +231,9 @@ class Worker:
                 how = await runner.how_it_ended()
                 log.error("The runner of %s ended %s.", self.name, how)
                 self._serving.bury(how)
+        except Exception:
+            self._serving.bury("because of an error inside Wick")
+            raise
         finally:
             self._serving.runner = None
             await runner.kill()
@@ -282,6 +295,9 @@ class Worker:
 
     def _look(self) -> None:
         """After anything has changed: leave if that is due, or think of when."""
+        if self._told != self._serving.running:
+            self._told = self._serving.running
+            self._changed()
         if self.state == "ready" and not self._is_closed:
             if self._must_leave and self._serving.is_drained:
                 self._quit()

@@ -18,6 +18,7 @@ import httpx
 
 from app import __version__
 from app.errors import PullError
+from app.models.reach import check_public, public_transport
 from app.models.room import check_room
 from app.models.stoppable import write
 from app.models.web_answers import explain, follow
@@ -53,13 +54,22 @@ class Changed(Exception):
     """What lies here belongs to another version of the file."""
 
 
-def client() -> httpx.AsyncClient:
-    """To be made in a thread: reading all certificates takes a tenth of a second."""
+def client(*, is_public: bool = False) -> httpx.AsyncClient:
+    """To be made in a thread: reading all certificates takes a tenth of a second.
+
+    is_public: nothing but the internet may be reached.
+    """
     # It would log every address, and with some of them a password of an hour's worth.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     # Compressed bytes could not be counted, or gone on with.
     headers = {"User-Agent": f"wick/{__version__}", "Accept-Encoding": "identity"}
-    return httpx.AsyncClient(timeout=TIMEOUT, headers=headers)
+    if not is_public:
+        return httpx.AsyncClient(timeout=TIMEOUT, headers=headers)
+    transport = public_transport()
+    hooks = {"request": [check_public]} if transport is None else {}
+    return httpx.AsyncClient(
+        timeout=TIMEOUT, headers=headers, transport=transport, event_hooks=hooks
+    )
 
 
 async def size_of(web: httpx.AsyncClient, remote: Remote) -> int:

@@ -13,8 +13,8 @@ from app.models.features import check_features, window
 from app.models.gguf_header import Array, Header, TensorInfo
 from app.models.gguf_types import ValueType
 
-MAX_VOCABULARY: Final = 1_000_000
-MAX_MERGES: Final = 2_000_000
+MAX_VOCABULARY: Final = 500_000
+MAX_MERGES: Final = 1_000_000
 MAX_BLOCKS: Final = 1_000
 MAX_CONTEXT: Final = 1 << 24
 MAX_TOKEN: Final = 1_024
@@ -23,6 +23,8 @@ MAX_TOKEN_BYTES: Final = 16_000_000
 """Bytes of all tokens together."""
 MAX_MARKS: Final = 20_000
 """Control and user-defined tokens, each of which is looked for in every template's text."""
+MAX_MARK_BYTES: Final = 1_000_000
+"""Bytes of those together: looking for one takes a hundred times its length in memory."""
 NORMAL: Final = 1
 """The token type of ordinary text."""
 MARKS: Final = (3, 4)
@@ -187,9 +189,12 @@ def _check_lengths(name: str, tokens: Sequence[bytes]) -> None:
 def _check_kinds(
     name: str, tokens: Sequence[bytes], types: Sequence[float], *, has_bytes: bool
 ) -> None:
-    marks = sum(kind in MARKS for kind in types)
-    if marks > MAX_MARKS:
-        raise ModelFileError(f"{name} is damaged: its vocabulary has {marks:,} special tokens.")
+    marks = [len(token) for token, kind in zip(tokens, types, strict=True) if kind in MARKS]
+    if len(marks) > MAX_MARKS or sum(marks) > MAX_MARK_BYTES:
+        raise ModelFileError(
+            f"{name} is damaged: its vocabulary has {len(marks):,} special tokens "
+            f"of {sum(marks):,} bytes."
+        )
     if has_bytes and not all(
         kind != BYTE or BYTE_NAME.fullmatch(token)
         for token, kind in zip(tokens, types, strict=True)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from app.errors import ModelError, PullError, PullRefused, WickError
+from app.errors import DiskFull, ModelError, PullError, PullRefused, WickError
 from app.models import sources
+from app.models.catalogue import find
 from app.models.model import Model
+from app.models.origins import Origins
 from app.models.progress import PullProgress
-from app.models.shelf import Shelf, name_for
+from app.models.shelf import Shelf
 from app.models.sources import Order
-from app.models.spec import LocalSpec, model_stem
-from app.models.upload import receive
+from app.models.spec import LocalSpec
+from app.models.upload import Parcel, receive
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +56,16 @@ class Pull:
 
 
 class Pulls:
-    """One pull per name at a time, each a task. `listeners` hear of every step."""
+    """One pull per name at a time, each a task. `listeners` hear of every step.
 
-    def __init__(self, shelf: Shelf) -> None:
+    is_public: the wishes may be those of people elsewhere, who are to reach nothing by this machine
+    that they could not reach themselves.
+    """
+
+    def __init__(self, shelf: Shelf, *, is_public: bool = False) -> None:
+        self._is_public = is_public
         self._shelf = shelf
+        self.origins = Origins(shelf.root)
         self._pulls: dict[str, Pull] = {}
         self.listeners: list[Callable[[], None]] = []
 
@@ -74,7 +82,7 @@ class Pulls:
 
         Raises PullRefused for a source that is wrong and a name that is taken.
         """
-        order = sources.order(text, self._shelf, name)
+        order = replace(sources.order(text, self._shelf, name), is_public=self._is_public)
         running = self._pulls.get(order.name)
         if running is not None and running.is_running:
             if running.source == order.source and not running.is_cancelled:
@@ -91,6 +99,21 @@ class Pulls:
             raise PullRefused(f"There is nothing named “{name}” to fetch again.")
         return self.start(pull.text, pull.name)
 
+    def bring(self, name: str) -> Pull:
+        """Get a model by the name it has or had: again what failed, or from where it came.
+
+        Raises PullRefused or PullError when nothing is known of it.
+        """
+        pull = self.get(name)
+        if pull is not None and not pull.is_running:
+            return self.retry(name)
+        origin = self.origins.find(name)
+        if origin is None:
+            return self.start(find(name).name)
+        if not origin.text:
+            raise PullRefused(f"{origin.title} came from a file that was sent. Send it again.")
+        return self.start(origin.text, name)
+
     def try_start(self, name: str) -> None:
         """As `start` for a name of the catalogue, but what is wrong shows as a failed pull."""
         try:
@@ -100,30 +123,29 @@ class Pulls:
             self._pulls[name] = failed
             self._tell_all()
 
-    async def receive(
-        self,
-        filename: str,
-        pieces: AsyncIterator[bytes],
-        size: int | None = None,
-        name: str | None = None,
-    ) -> Model:
-        """Take a GGUF file that is being sent, and install it. `size`: bytes to come, if known.
+    def check(self, parcel: Parcel) -> None:
+        """Whether what is about to be sent may come. Raises PullRefused."""
+        running = self._pulls.get(parcel.name)
+        if running is not None and running.is_running:
+            raise _in_the_way(running)
+        parcel.check()
+        try:
+            self._shelf.free_name(parcel.name)
+            self._shelf.check_room(2 * (parcel.total or 0))
+        except (ModelError, DiskFull) as error:
+            raise PullRefused(str(error)) from error
+
+    async def receive(self, parcel: Parcel, pieces: AsyncIterator[bytes]) -> Model:
+        """Take GGUF files that are being sent, and install what they make.
 
         Raises PullError or another ModelError; then nothing of it stays. Nor when this is
         cancelled before everything has come; afterwards the installation goes on.
         """
-        file = Path(filename.replace("\\", "/")).name
-        name = name or name_for(Path(model_stem(file)))
-        running = self._pulls.get(name)
-        if running is not None and running.is_running:
-            raise _in_the_way(running)
-        try:
-            self._shelf.free_name(name)
-        except ModelError as error:
-            raise PullRefused(str(error)) from error
+        self.check(parcel)
+        name, file = parcel.name, parcel.file
         order = Order(name, name, file, LocalSpec(Path(file)))
-        pull = Pull(name, name, file, PullProgress("receiving", 0, size or 0))
-        task = self._begin(pull, receive(order, self._shelf, pieces, size, self._reporter(pull)))
+        pull = Pull(name, name, file, PullProgress("receiving", 0, parcel.total or 0))
+        task = self._begin(pull, receive(order, self._shelf, pieces, parcel, self._reporter(pull)))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:

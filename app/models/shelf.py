@@ -1,8 +1,9 @@
 """The shelf: the folder that holds every installed model, one folder each.
 
 `NAME/model.gguf` is the adapted file, `tokenizer.json` and `vocabulary.json` its tokenizer,
-`model.json` what is known of it. A model is put together in a hidden folder and renamed into place
-at the end, so whatever is on the shelf is whole. All functions block: call them from a thread.
+`model.json` what is known of it; of a model that other servers hold there is `remote.json` alone.
+A model is put together in a hidden folder and renamed into place at the end, so whatever is on the
+shelf is whole. All functions block: call them from a thread.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -25,11 +25,14 @@ from app.errors import ModelError, ModelFileError, ModelNotFound
 from app.models.adapt import Progress, adapt
 from app.models.fitness import Dimensions, check, quantisation
 from app.models.gguf_header import Header
+from app.models.incoming import HELD, REMOVED, incoming
 from app.models.model import Model, ModelSettings, Sampling, Turn
+from app.models.remote import REMOTE, joined, read_remote, to_text
 from app.models.room import check_room, disk_error
 from app.models.split import PART_NAME, read_model_file
 from app.models.template import ChatTemplate, fallback_template
 from app.models.tokenizer import Tokenizer, save_tokenizer
+from app.models.upstream import Remote, Upstream
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +41,6 @@ FILE: Final = "model.json"
 SETTINGS: Final = "settings.json"
 DEFAULT: Final = ".default"
 FORMAT: Final = 1
-INCOMING: Final = ".incoming-"
-REMOVED: Final = ".removed-"
-ABANDONED_AFTER: Final = 15 * 60
-"""Seconds without a change after which a half-made folder is taken for the remains of a crash."""
 F16_BYTES: Final = 2
 """The engine keeps keys and values as 16-bit numbers."""
 
@@ -135,6 +134,37 @@ class Shelf:
             self._put(folder, name)
         return replace(model, folder=self.root / name)
 
+    def add_remote(
+        self,
+        name: str,
+        upstreams: list[Upstream],
+        *,
+        context: int | None = None,
+        title: str | None = None,
+    ) -> Model:
+        """Add a model that other servers hold, or more servers to one that is there.
+
+        Raises ModelError for what will not do, or a name that another model has; and DiskFull.
+        """
+        folder = self.root / name
+        if NAME.fullmatch(name) and (folder / REMOTE).is_file():
+            before = load_model(folder)
+            text = to_text(title or before.title, joined(before.remote, upstreams, context))
+            self._write(folder / REMOTE, text)
+        else:
+            text = to_text(title or name, joined(None, upstreams, context))
+            self.free_name(name)
+            with self.incoming(len(text)) as incoming:
+                (incoming / REMOTE).write_text(text + "\n", encoding="utf-8")
+                self._put(incoming, name)
+        return load_model(folder)
+
+    def save_found(self, name: str, remote: Remote) -> None:
+        """Keep what the servers of a model said of it. Raises DiskFull or ModelError."""
+        model = self.get(name)
+        if model.remote is not None and model.remote.upstreams == remote.upstreams:
+            self._write(model.folder / REMOTE, to_text(model.title, remote))
+
     def remove(self, name: str) -> None:
         """Take a model off the shelf and delete its files. Raises ModelNotFound."""
         folder = self.folder(name)
@@ -190,24 +220,19 @@ class Shelf:
             )
         return name
 
+    def check_room(self, size: int) -> None:
+        """Raises DiskFull unless `size` more bytes have room beside the models."""
+        there = next(folder for folder in (self.root, *self.root.parents) if folder.is_dir())
+        check_room(there, size)
+
     @contextmanager
     def incoming(self, size: int) -> Iterator[Path]:
         """A hidden folder on the shelf's own disk, with room for `size` bytes, gone afterwards."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            self._clean()
-            check_room(self.root, size)
-            folder = Path(tempfile.mkdtemp(prefix=INCOMING, dir=self.root))
-        except OSError as error:
-            raise disk_error(error) from error
-        try:
+        with incoming(self.root, size) as folder:
             yield folder
-        except OSError as error:
-            raise disk_error(error) from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _put(self, folder: Path, name: str) -> None:
+        (folder / HELD).unlink(missing_ok=True)
         for path in (*folder.iterdir(), folder):
             _sync(path)
         folder.chmod(0o755)
@@ -218,19 +243,6 @@ class Shelf:
             self.free_name(name)
             raise
         _sync(self.root)
-
-    def _clean(self) -> None:
-        """Remove what crashes left behind."""
-        for folder in self.root.glob(f"{REMOVED}*"):
-            shutil.rmtree(folder, ignore_errors=True)
-        for folder in self.root.glob(f"{INCOMING}*"):
-            try:
-                changed = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
-            except OSError:  # it is just being renamed into place
-                continue
-            if time.time() - changed > ABANDONED_AFTER:
-                log.info("Removing %s, left by a crash.", folder.name)
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def describe(header: Header, sizes: Dimensions, folder: Path) -> Model:
@@ -259,13 +271,15 @@ def describe(header: Header, sizes: Dimensions, folder: Path) -> Model:
 
 def save_model(model: Model, folder: Path) -> None:
     values = asdict(model)
-    del values["folder"], values["name"], values["settings"]
+    del values["folder"], values["name"], values["settings"], values["remote"]
     text = json.dumps({"format": FORMAT} | values, ensure_ascii=False, indent=2)
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def load_model(folder: Path) -> Model:
     """Read `model.json`; the GGUF file is not opened. Raises ModelFileError."""
+    if (folder / REMOTE).is_file():
+        return read_remote(folder, load_settings(folder))
     try:
         values: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
         if values.pop("format") != FORMAT:

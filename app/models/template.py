@@ -96,6 +96,12 @@ class ChatTemplate:
         ids += spelled.get(run) or self._encode_run(run)
         return self._with_bos(ids)
 
+    def encode_plain(self, text: str) -> list[int]:
+        """A prompt without a template. What the text says is never a special token."""
+        ids = self._with_bos(self._encode_run(text))
+        # A model cannot go on from nothing.
+        return ids or [self._tokenizer.bos_id or self._tokenizer.eos_id or 0]
+
     def text(self, turns: Sequence[Turn]) -> str:
         """The same prompt as text, before its special tokens are found."""
         return "".join(text for text, _ in self._pieces(turns))

@@ -61,12 +61,16 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The ids of plain text. Never a special token, whatever the text says."""
+        if self._vocabulary.model == "llama" and self._vocabulary.space_prefix and text:
+            text = " " + text
+        return self.encode_after(text)
+
+    def encode_after(self, text: str) -> list[int]:
+        """The ids of plain text that goes on behind other text."""
         if not text:
             return []
         if self._vocabulary.model == "llama":
             text = text.replace(" ", SPACE)
-            if self._vocabulary.space_prefix:
-                text = SPACE + text
         try:
             ids: list[int] = self._fast.encode(text, add_special_tokens=False).ids
         except TypeError:  # half of a surrogate pair

@@ -1,56 +1,133 @@
-"""Takes a model that a person sends from the page."""
+"""Takes a model that a person sends from the page: one file, or all parts of a split one."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from app.errors import DiskFull, PullError, PullRefused
 from app.models.model import Model
-from app.models.progress import Pace, PullProgress
+from app.models.progress import Pace, PullProgress, Tell
 from app.models.room import check_room
 from app.models.shelf import Shelf, name_for
 from app.models.sources import Order, install
+from app.models.spec import all_shards, model_stem
 from app.models.stoppable import write
 
 PIECE: Final = 1 << 20
 MAGIC: Final = b"GGUF"
+NAMED_MISSING: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What comes in one body. sizes: bytes of each of its files, one after the other; None if
+    nobody said, which is allowed for one file."""
+
+    file: str
+    sizes: tuple[int, ...] | None
+
+    @property
+    def total(self) -> int | None:
+        return None if self.sizes is None else sum(self.sizes)
+
+    def check(self) -> None:
+        """Raises PullRefused for what cannot become a model."""
+        if self.sizes is not None and (not self.sizes or min(self.sizes) <= 0):
+            raise PullRefused(f"{self.file} is empty.")
+        parts = all_shards(self.file)
+        if len(parts) != len(self.sizes or (0,)):
+            raise PullRefused(_incomplete(self.file, parts, parts[1:]))
+
+    @property
+    def name(self) -> str:
+        """On the shelf."""
+        return name_for(Path(model_stem(self.file)))
+
+
+def parcels(files: Sequence[tuple[str, int]]) -> list[tuple[Parcel, list[int]]]:
+    """Names and sizes as one parcel for each model, with the places of its files in `files`.
+
+    Raises PullRefused when a part of a split model is missing.
+    """
+    places = {file: place for place, (file, _) in enumerate(files)}
+    made: dict[str, tuple[Parcel, list[int]]] = {}
+    for file in sorted(places):
+        parts = all_shards(file)
+        if missing := [part for part in parts if part not in places]:
+            raise PullRefused(_incomplete(file, parts, missing))
+        order = [places[part] for part in parts]
+        made[parts[0]] = Parcel(parts[0], tuple(files[place][1] for place in order)), order
+    return list(made.values())
+
+
+def _incomplete(file: str, parts: Sequence[str], missing: Sequence[str]) -> str:
+    named = ", ".join(missing[:NAMED_MISSING])
+    more = f" and {len(missing) - NAMED_MISSING} more" if missing[NAMED_MISSING:] else ""
+    return (
+        f"{file} is one of {len(parts)} parts of a model, and {named}{more} "
+        f"{'is' if len(missing) == 1 else 'are'} missing: choose all parts together."
+    )
 
 
 async def receive(
     order: Order,
     shelf: Shelf,
     pieces: AsyncIterator[bytes],
-    size: int | None,
+    parcel: Parcel,
     report: Callable[[PullProgress], None],
 ) -> Model:
     """Write `pieces` beside the shelf, and install what they make. Nothing stays if it fails.
 
     Raises PullError, another ModelError if the file will not do, or what `pieces` raises.
     """
-    if size is not None and size <= 0:
-        raise PullRefused(f"{order.source} is empty.")
     tell = Pace(report).tell
     try:
-        with shelf.incoming(2 * (size or 0)) as folder:
-            path, done, begun = folder / f"{name_for(Path(order.source))}.gguf", 0, False
-            tell("receiving", 0, size or 0)
-            with path.open("wb") as file:
-                async for whole in _gathered(pieces):
-                    if not begun and not whole.startswith(MAGIC):
-                        raise PullRefused(f"{order.source} is not a GGUF file.")
-                    begun, done = True, done + len(whole)
-                    if size is not None and done > size:
-                        raise PullError(f"More of {order.source} came than was announced.")
-                    check_room(folder, 0)
-                    await write(file, whole)
-                    tell("receiving", done, size or 0)
-            if not begun or (size is not None and done != size):
-                raise PullError(f"Only a part of {order.source} arrived. Please send it again.")
-            return await install(path, order, shelf, tell)
+        with shelf.incoming(2 * (parcel.total or 0)) as folder:
+            tell("receiving", 0, parcel.total or 0)
+            paths = await _unpack(parcel, folder, pieces, tell)
+            return await install(paths[0], order, shelf, tell)
     except DiskFull as error:
         raise PullError(str(error)) from error
+
+
+async def _unpack(
+    parcel: Parcel, folder: Path, pieces: AsyncIterator[bytes], tell: Tell
+) -> list[Path]:
+    """Write the files of a parcel, in the order in which they come."""
+    count, stem = len(parcel.sizes or (0,)), parcel.name
+    names = [f"{stem}-{n:05d}-of-{count:05d}.gguf" for n in range(1, count + 1)]
+    paths = [folder / name for name in (names if count > 1 else [f"{stem}.gguf"])]
+    done = 0
+    async for place, piece in _cut(_gathered(pieces), parcel):
+        if not paths[place].exists() and not piece.startswith(MAGIC):
+            raise PullRefused(f"{all_shards(parcel.file)[place]} is not a GGUF file.")
+        check_room(folder, 0)
+        with paths[place].open("ab") as file:
+            await write(file, piece)
+        done += len(piece)
+        tell("receiving", done, parcel.total or 0)
+    if not paths[-1].exists() or (parcel.total is not None and done != parcel.total):
+        raise PullError(f"Only a part of {parcel.file} arrived. Please send it again.")
+    return paths
+
+
+async def _cut(pieces: AsyncIterator[bytes], parcel: Parcel) -> AsyncIterator[tuple[int, bytes]]:
+    """The same bytes, each piece with the place of its file in the parcel."""
+    place, left = 0, list(parcel.sizes or ())
+    async for piece in pieces:
+        rest = piece
+        while left and rest:
+            if place == len(left):
+                raise PullError(f"More of {parcel.file} came than was announced.")
+            now, rest = rest[: left[place]], rest[left[place] :]
+            yield place, now
+            left[place] -= len(now)
+            place += not left[place]
+        if rest:
+            yield 0, rest
 
 
 async def _gathered(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -15,11 +16,13 @@ from tokenizers.models import BPE
 
 from app.errors import ModelFileError
 from app.models import pretokenizers
+from app.models.fitness import MAX_MERGES, MAX_TOKEN_BYTES
 from app.models.gguf_header import Header
 
 FILE: Final = "vocabulary.json"
 SPACE: Final = "▁"
 """What stands for a space in SentencePiece tokens."""
+BEGIN_OF_TEXT: Final = "<|begin_of_text|>"
 MARKER: Final = re.compile(r"<.+>|\[[A-Z_/]+\]|<\|.*", re.DOTALL)
 """How tokens look that mark structure, not text."""
 END_NAMES: Final = frozenset(
@@ -86,7 +89,7 @@ def read_vocabulary(header: Header) -> Vocabulary:
     kinds = [int(kind) for kind in header.numbers("tokenizer.ggml.token_type") or ()]
     bos, eos = (header.integer(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos"))
     specials = _specials(tokens, kinds, {bos, eos} - {None})
-    byte_level = pretokenizers.style(header.text("tokenizer.ggml.pre")) if model == "gpt2" else None
+    byte_level = _style(header, tokens) if model == "gpt2" else None
     default_bos = byte_level.bos if byte_level else True
     return Vocabulary(
         model=model,
@@ -135,7 +138,7 @@ def build_tokenizer(header: Header, vocabulary: Vocabulary) -> FastTokenizer:
             ids.setdefault(token, index)
     try:
         if vocabulary.model == "gpt2":
-            fast = _byte_level(header, ids)
+            fast = _byte_level(header, vocabulary.tokens, ids)
         else:
             fast = _sentencepiece(header, vocabulary, ids)
     except Exception as error:  # `tokenizers` raises bare exceptions
@@ -154,8 +157,14 @@ def _stored(vocabulary: Vocabulary, index: int) -> str:
     return token.replace(" ", SPACE) if vocabulary.model == "llama" else token
 
 
-def _byte_level(header: Header, ids: dict[str, int]) -> FastTokenizer:
-    style = pretokenizers.style(header.text("tokenizer.ggml.pre"))
+def _style(header: Header, tokens: Collection[str]) -> pretokenizers.Style:
+    """The first files of Llama 3 did not name it, but their vocabulary is like no other."""
+    usual = "llama-bpe" if BEGIN_OF_TEXT in tokens else None
+    return pretokenizers.style(header.text("tokenizer.ggml.pre") or usual)
+
+
+def _byte_level(header: Header, tokens: Collection[str], ids: dict[str, int]) -> FastTokenizer:
+    style = _style(header, tokens)
     merges: list[tuple[str, str]] = []
     for merge in header.strings("tokenizer.ggml.merges") or ():
         text = merge.decode()
@@ -186,16 +195,22 @@ def merges_from_scores(ids: dict[str, int], scores: tuple[float, ...]) -> list[t
     """The merges that SentencePiece's greedy choice by score amounts to, best first.
 
     As transformers derives them (`generate_merges`): every way to put a token together from two
-    others, by the score of the whole, then by the lengths of the parts.
+    others, by the score of the whole, then by the lengths of the parts. Raises ValueError for a
+    vocabulary that is made to have too many.
     """
+    kept = {token: token for token in ids}  # its parts are the very strings, and not copies
+    room = MAX_TOKEN_BYTES
     found: list[tuple[float, int, int, str, str]] = []
     for token, index in ids.items():
         pairs = [
-            (token[:cut], token[cut:])
+            (left, right)
             for cut in range(1, len(token))
-            if token[:cut] in ids and token[cut:] in ids
+            if (left := kept.get(token[:cut])) and (right := kept.get(token[cut:]))
         ]
         pairs.sort(key=lambda pair: (ids[pair[0]], ids[pair[1]]))
         found += [(scores[index], len(left), len(right), left, right) for left, right in pairs]
+        room -= len(pairs) * len(token)
+        if len(found) > MAX_MERGES or room < 0:
+            raise ValueError("its tokens can be put together in too many ways")
     found.sort(key=lambda merge: merge[:3], reverse=True)
     return [(left, right) for *_, left, right in found]

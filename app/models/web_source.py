@@ -18,10 +18,11 @@ from app.models.spec import WebSpec, all_shards
 from app.models.stoppable import Stop, stoppable
 
 
-async def fetch_web(spec: WebSpec, folder: Path, tell: Tell) -> Path:
+async def fetch_web(spec: WebSpec, folder: Path, tell: Tell, *, is_public: bool = False) -> Path:
     """Bring the file, or all files of a split model, into `folder`; the first one's path.
 
-    Raises PullError or DiskFull.
+    is_public: only from the internet, not from the network of this machine. Raises PullError, or
+    DiskFull.
     """
     parts = urlsplit(spec.url)
     place = parts.path.rpartition("/")[0]
@@ -31,7 +32,7 @@ async def fetch_web(spec: WebSpec, folder: Path, tell: Tell) -> Path:
         )
         for name in all_shards(spec.file)
     ]
-    async with await asyncio.to_thread(client) as web:
+    async with await asyncio.to_thread(client, is_public=is_public) as web:
         if len(remotes) > 1:
             sizes = await asyncio.gather(*(size_of(web, remote) for remote in remotes))
             return await fetch_all(web, remotes, sizes, folder, tell)

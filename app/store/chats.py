@@ -106,28 +106,38 @@ async def leaf_at_rest(
     return leaf_id
 
 
-async def show(connection: aiosqlite.Connection, chat_id: str, leaf_id: int | None) -> None:
+async def show(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, leaf_id: int | None
+) -> None:
     """The chat's path ends here now."""
-    await connection.execute("UPDATE chats SET leaf_id = ? WHERE id = ?", (leaf_id, chat_id))
+    await connection.execute(
+        "UPDATE chats SET leaf_id = ? WHERE id = ? AND user_id = ?", (leaf_id, chat_id, user_id)
+    )
 
 
 async def step_back(
-    connection: aiosqlite.Connection, chat_id: str, from_id: int, to_id: int | None
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, from_id: int, to_id: int | None
 ) -> None:
     """The chat's last message was `from_id` and is gone: it ends with `to_id` now."""
     await connection.execute(
-        "UPDATE chats SET leaf_id = ? WHERE id = ? AND leaf_id = ?", (to_id, chat_id, from_id)
+        "UPDATE chats SET leaf_id = ? WHERE id = ? AND user_id = ? AND leaf_id = ?",
+        (to_id, chat_id, user_id, from_id),
     )
 
 
 async def advance(
-    connection: aiosqlite.Connection, chat_id: str, leaf_id: int, model: str, now: float
+    connection: aiosqlite.Connection,
+    user_id: int,
+    chat_id: str,
+    leaf_id: int,
+    model: str,
+    now: float,
 ) -> None:
     """A new last message: the chat moves to the top, out of the archive and the trash."""
     await connection.execute(
         "UPDATE chats SET leaf_id = ?, model = ?, updated_at = ?, archived_at = NULL,"
-        " deleted_at = NULL WHERE id = ?",
-        (leaf_id, model, now, chat_id),
+        " deleted_at = NULL WHERE id = ? AND user_id = ?",
+        (leaf_id, model, now, chat_id, user_id),
     )
 
 

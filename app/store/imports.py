@@ -92,7 +92,8 @@ async def _add_chat(connection: aiosqlite.Connection, user_id: int, chat: Import
         [_row(first, place, chat_id, message) for place, message in enumerate(chat.messages)],
     )
     await connection.execute(
-        "UPDATE chats SET leaf_id = ? WHERE id = ?", (first + chat.leaf, chat_id)
+        "UPDATE chats SET leaf_id = ? WHERE id = ? AND user_id = ?",
+        (first + chat.leaf, chat_id, user_id),
     )
     return True
 

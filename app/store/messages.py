@@ -1,4 +1,7 @@
-"""The table of messages (a tree in each chat) and the checkpoints of running answers."""
+"""The table of messages (a tree in each chat) and the checkpoints of running answers.
+
+Every statement names the user whose chat it is, so nobody reaches another's.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import aiosqlite
+
+from app.errors import ChatNotFound
 
 if TYPE_CHECKING:
     from app.store.db import Database
@@ -50,6 +55,9 @@ def message_of(row: sqlite3.Row) -> Message:
     return Message(**{key: row[key] for key in row.keys()})  # noqa: SIM118 - a Row iterates its values
 
 
+OWNED = "EXISTS (SELECT 1 FROM chats WHERE chats.id = messages.chat_id AND chats.user_id = :user)"
+"""Of a row of messages: it is in a chat of this person."""
+
 _PATH = """
 WITH RECURSIVE path (id, depth) AS (
     SELECT :leaf, 0
@@ -57,14 +65,15 @@ WITH RECURSIVE path (id, depth) AS (
     SELECT m.parent_id, path.depth + 1 FROM messages m JOIN path ON m.id = path.id
     WHERE m.parent_id IS NOT NULL
 )
-SELECT m.* FROM path JOIN messages m ON m.id = path.id
-WHERE m.chat_id = :chat ORDER BY path.depth DESC
+SELECT m.* FROM path JOIN messages m ON m.id = path.id JOIN chats c ON c.id = m.chat_id
+WHERE c.id = :chat AND c.user_id = :user ORDER BY path.depth DESC
 """
 
 
-async def path(db: Database, chat_id: str, leaf_id: int | None) -> list[Message]:
+async def path(db: Database, user_id: int, chat_id: str, leaf_id: int | None) -> list[Message]:
     """The messages from the first one down to `leaf_id`."""
-    rows = await db.fetch_all(_PATH, {"leaf": leaf_id, "chat": chat_id})  # type: ignore[arg-type]
+    values = {"leaf": leaf_id, "chat": chat_id, "user": user_id}
+    rows = await db.fetch_all(_PATH, values)  # type: ignore[arg-type]
     return [message_of(row) for row in rows]
 
 
@@ -87,42 +96,52 @@ NEXT_ID = (
 )
 _ADD_USER = f"""
 INSERT INTO messages (id, chat_id, parent_id, role, text, status, client_id, created_at)
-VALUES ({NEXT_ID}, ?, ?, 'user', ?, 'done', ?, ?)
+SELECT {NEXT_ID}, id, :parent, 'user', :text, 'done', :client, :now FROM chats
+WHERE id = :chat AND user_id = :user
 """  # noqa: S608
 _ADD_ANSWER = f"""
 INSERT INTO messages
     (id, chat_id, parent_id, role, text, status, model, created_at, settings, client_id)
-VALUES ({NEXT_ID}, ?, ?, 'assistant', '', 'queued', ?, ?, ?, ?)
+SELECT {NEXT_ID}, id, :parent, 'assistant', '', 'queued', :model, :now, :settings, :client
+FROM chats WHERE id = :chat AND user_id = :user
 """  # noqa: S608
-_BY_CLIENT_ID = "SELECT 1 FROM messages WHERE chat_id = ? AND client_id = ?"
+_BY_CLIENT_ID = (
+    "SELECT 1 FROM messages m JOIN chats c ON c.id = m.chat_id"
+    " WHERE c.id = ? AND c.user_id = ? AND m.client_id = ?"
+)
 
 
-async def has_client_id(db: Database, chat_id: str, client_id: str) -> bool:
+async def has_client_id(db: Database, user_id: int, chat_id: str, client_id: str) -> bool:
     """Whether this submission has been saved before."""
-    return await db.fetch_one(_BY_CLIENT_ID, (chat_id, client_id)) is not None
+    return await db.fetch_one(_BY_CLIENT_ID, (chat_id, user_id, client_id)) is not None
 
 
-async def is_saved(connection: aiosqlite.Connection, chat_id: str, client_id: str) -> bool:
+async def is_saved(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, client_id: str
+) -> bool:
     """The same within a transaction, where no other can come in between."""
-    async with connection.execute(_BY_CLIENT_ID, (chat_id, client_id)) as cursor:
+    async with connection.execute(_BY_CLIENT_ID, (chat_id, user_id, client_id)) as cursor:
         return await cursor.fetchone() is not None
 
 
 async def add_user(
     connection: aiosqlite.Connection,
+    user_id: int,
     chat_id: str,
     parent_id: int | None,
     text: str,
     client_id: str,
     now: float,
 ) -> int:
-    """The new message's id."""
-    cursor = await connection.execute(_ADD_USER, (chat_id, parent_id, text, client_id, now))
+    """The new message's id. Raises ChatNotFound."""
+    values = {"user": user_id, "chat": chat_id, "parent": parent_id, "text": text}
+    cursor = await connection.execute(_ADD_USER, values | {"client": client_id, "now": now})
     return _new_id(cursor)
 
 
 async def add_answer(
     connection: aiosqlite.Connection,
+    user_id: int,
     chat_id: str,
     parent_id: int,
     model: str,
@@ -130,57 +149,68 @@ async def add_answer(
     settings: str | None = None,
     client_id: str | None = None,
 ) -> int:
-    """The id of a new, empty, queued answer. `client_id`: of a wish that brought no prompt."""
+    """The id of a new, empty, queued answer. `client_id`: of a wish that brought no prompt.
+
+    Raises ChatNotFound.
+    """
+    values = {"user": user_id, "chat": chat_id, "parent": parent_id, "model": model, "now": now}
     cursor = await connection.execute(
-        _ADD_ANSWER, (chat_id, parent_id, model, now, settings, client_id)
+        _ADD_ANSWER, values | {"settings": settings, "client": client_id}
     )
     return _new_id(cursor)
 
 
 async def resume(
-    connection: aiosqlite.Connection, answer_id: int, text: str, settings: str
+    connection: aiosqlite.Connection, user_id: int, answer_id: int, text: str, settings: str
 ) -> None:
     """An answer that was cut at `text` is to go on: it is queued again, and keeps that."""
     await connection.execute(
-        "UPDATE messages SET status = 'queued', text = ?, settings = ?, error = NULL,"
-        " finish_reason = NULL, finished_at = NULL WHERE id = ?",
-        (text, settings, answer_id),
+        "UPDATE messages SET status = 'queued', text = :text, settings = :settings, error = NULL,"  # noqa: S608
+        f" finish_reason = NULL, finished_at = NULL WHERE id = :id AND {OWNED}",
+        {"text": text, "settings": settings, "id": answer_id, "user": user_id},
     )
 
 
 def _new_id(cursor: aiosqlite.Cursor) -> int:
-    assert cursor.lastrowid is not None  # noqa: S101 - an INSERT into a rowid table sets it
+    if cursor.rowcount < 1 or cursor.lastrowid is None:
+        raise ChatNotFound("There is no such chat.")
     return cursor.lastrowid
 
 
-async def take_back(connection: aiosqlite.Connection, answer_id: int) -> tuple[str, int | None]:
+async def take_back(
+    connection: aiosqlite.Connection, user_id: int, answer_id: int
+) -> tuple[str, int | None]:
     """Remove a queued answer with its question; what follows it then follows what was before.
 
-    The question's text, and the id of the message before it.
+    The question's text, and the id of the message before it. Raises ChatNotFound.
     """
     async with connection.execute(
         "SELECT q.id, q.text, q.parent_id FROM messages a JOIN messages q ON q.id = a.parent_id"
-        " WHERE a.id = ?",
-        (answer_id,),
+        " JOIN chats c ON c.id = q.chat_id WHERE a.id = ? AND c.user_id = ?",
+        (answer_id, user_id),
     ) as cursor:
         row = await cursor.fetchone()
-    assert row is not None  # noqa: S101 - an answer has a question
+    if row is None:
+        raise ChatNotFound("There is no such message.")
+    values = {"answer": answer_id, "before": row["parent_id"], "id": row["id"], "user": user_id}
     await connection.execute(
-        "UPDATE messages SET parent_id = ? WHERE parent_id = ?", (row["parent_id"], answer_id)
+        f"UPDATE messages SET parent_id = :before WHERE parent_id = :answer AND {OWNED}",  # noqa: S608
+        values,
     )
-    await connection.execute("DELETE FROM messages WHERE id = ?", (row["id"],))
+    await connection.execute(f"DELETE FROM messages WHERE id = :id AND {OWNED}", values)  # noqa: S608
     return row["text"], row["parent_id"]
 
 
 async def checkpoint(
-    connection: aiosqlite.Connection, message_id: int, text: str, now: float
+    connection: aiosqlite.Connection, user_id: int, message_id: int, text: str, now: float
 ) -> None:
     """Keep the text so far of an answer that runs."""
     await connection.execute(
-        "INSERT INTO checkpoints (message_id, text, saved_at) VALUES (?, ?, ?)"
+        "INSERT INTO checkpoints (message_id, text, saved_at)"  # noqa: S608
+        f" SELECT id, :text, :now FROM messages WHERE id = :id AND {OWNED}"
         " ON CONFLICT (message_id) DO UPDATE"
         " SET text = excluded.text, saved_at = excluded.saved_at",
-        (message_id, text, now),
+        {"text": text, "now": now, "id": message_id, "user": user_id},
     )
 
 
@@ -199,6 +229,7 @@ _COUNTS = (
 
 async def finish(
     connection: aiosqlite.Connection,
+    user_id: int,
     message_id: int,
     status: Status,
     text: str,
@@ -212,10 +243,18 @@ async def finish(
     assignments = "".join(f", {name} = :{name}" for name in given)
     await connection.execute(
         f"UPDATE messages SET status = :status, text = :text, error = :error,"  # noqa: S608
-        f" finished_at = :now{assignments} WHERE id = :id AND status = 'queued'",
-        {"status": status, "text": text, "error": error, "now": now, "id": message_id, **given},
+        f" finished_at = :now{assignments} WHERE id = :id AND status = 'queued' AND {OWNED}",
+        {
+            **{"status": status, "text": text, "error": error, "now": now},
+            **{"id": message_id, "user": user_id},
+            **given,
+        },
     )
-    await connection.execute("DELETE FROM checkpoints WHERE message_id = ?", (message_id,))
+    await connection.execute(
+        "DELETE FROM checkpoints WHERE message_id ="  # noqa: S608
+        f" (SELECT id FROM messages WHERE id = :id AND {OWNED})",
+        {"id": message_id, "user": user_id},
+    )
 
 
 async def interrupt_unfinished(connection: aiosqlite.Connection, reason: str, now: float) -> int:

@@ -12,14 +12,17 @@ from app.chats.gauge import Gauge, gauge
 from app.chats.siblings import Forks
 from app.chats.streams import Stream
 from app.models.catalogue import CATALOGUE, Source
+from app.models.model import Model
 from app.store.chats import Chat
 from app.store.messages import Message
+from app.web import remote_facts
 from app.web.blocks import Blocks, Place
 from app.web.controls import controls_of
+from app.web.missing import missing, to_be_had
 from app.web.shelf_facts import arrival, readiness
 from app.web.shelf_view import default_model
 from app.web.state import State
-from app.web.views import MessageView, Option, present
+from app.web.views import MessageView, Missing, Option, present
 from app.web.window import start_of_part
 
 SMALL: Final = 1_500_000_000
@@ -109,29 +112,62 @@ async def _read(
     return chat, path, streams, forks
 
 
-async def picker_options(here: State, chat: Chat | None) -> tuple[list[Option], str]:
-    """The models to choose from, those on their way included, and the one that is chosen."""
+async def picker_options(
+    here: State, chat: Chat | None, picked: str = ""
+) -> tuple[list[Option], str]:
+    """The models to choose from, those on their way and to be had included, and the chosen one.
+
+    picked: by the person just now, for a chat that may be yet to begin. A chosen model that has
+    gone stays chosen.
+    """
     models = await asyncio.to_thread(here.shelf.models)
     workers = {worker.name: worker for worker in here.pool.statuses()}
-    titles = Counter(model.title for model in models)
     options = []
-    for model in models:
-        # Two of one title are told apart by their names.
-        title = model.title if titles[model.title] == 1 else f"{model.title} ({model.name})"
-        options.append(Option(model.name, f"{title} · {readiness(workers.get(model.name))}"))
+    for model, title in titled(models):
+        if model.remote is None:
+            options.append(Option(model.name, f"{title} · {readiness(workers.get(model.name))}"))
+        else:
+            servers = here.pool.remotes.status(model.name)
+            label = f"{title} · {remote_facts.readiness(model.remote, servers)}"
+            leads_elsewhere = bool(model.remote.hosts_elsewhere)
+            options.append(Option(model.name, label, leads_elsewhere=leads_elsewhere))
     names = {model.name for model in models}
     coming = [pull for pull in here.pulls.all() if pull.is_running and pull.name not in names]
     options += [Option(pull.name, f"{pull.title} · {arrival(pull.progress)}") for pull in coming]
-    wanted = [chat.model if chat else "", await default_model(here), here.settings.default_model]
-    wanted += [option.name for option in options]
-    there = {option.name for option in options}
-    return options, next((name for name in wanted if name in there), "")
+    there = {option.name: option for option in options}
+    wanted = picked or (chat.model if chat else "")
+    options += to_be_had(here, there, wanted)
+    usual = [await default_model(here), here.settings.default_model, *there]
+    return options, wanted or next((name for name in usual if name in there), "")
+
+
+async def missing_model(here: State, options: list[Option], chosen: str) -> Missing | None:
+    """The chosen model, if it cannot answer and nothing is being done about it."""
+    if all(option.state == "here" or option.name != chosen for option in options):
+        return None
+    return missing(here, chosen, await models_ready(here), await default_model(here))
+
+
+def titled(models: list[Model]) -> list[tuple[Model, str]]:
+    """Models and their titles; two of one title are told apart by their names."""
+    count = Counter(model.title for model in models)
+    return [
+        (model, model.title if count[model.title] == 1 else f"{model.title} ({model.name})")
+        for model in models
+    ]
 
 
 async def models_ready(here: State) -> list[Option]:
     """The models that can answer now."""
     models = await asyncio.to_thread(here.shelf.models)
-    return [Option(model.name, model.title) for model in models]
+    return [
+        Option(
+            model.name,
+            f"{title}{remote_facts.where(model.remote)}" if model.remote else title,
+            leads_elsewhere=bool(model.remote and model.remote.hosts_elsewhere),
+        )
+        for model, title in titled(models)
+    ]
 
 
 async def models_offered(here: State) -> list[Source]:

@@ -20,12 +20,13 @@ from app.config import Settings
 from app.errors import NotAllowed, NotLoggedIn
 from app.web import cookies, csrf
 from app.web import identity as identities
+from app.web.api.access import by_key
+from app.web.api.paths import is_for_programs
 from app.web.identity import Identity
 from app.web.state import state
 
 View = TypeVar("View", bound=Callable[..., Any])
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-API: Final = ("/v1/", "/api/")
 _FOR: Final[dict[Any, Literal["everybody", "owners"]]] = {}
 
 
@@ -85,19 +86,11 @@ def keep_entrance(app: Quart, settings: Settings) -> None:
 
 
 async def _who(asked: BaseRequestWebsocket, settings: Settings) -> Identity | None:
-    key = _bearer(asked)
-    if key and is_api(asked.path):
-        person = await state().keys.find(key)
-        if person is not None:
-            return Identity(person.id, person.role, "key", person.name)
+    if is_for_programs(asked.path) and (who := await by_key(asked)) is not None:
+        return who
     if not settings.has_accounts:
         return identities.LOCAL
     return await _logged_in(asked)
-
-
-def _bearer(asked: BaseRequestWebsocket) -> str:
-    kind, _, secret = asked.headers.get("Authorization", "").partition(" ")
-    return secret.strip() if kind.lower() == "bearer" else ""
 
 
 async def _logged_in(asked: BaseRequestWebsocket) -> Identity | None:
@@ -113,15 +106,10 @@ async def _logged_in(asked: BaseRequestWebsocket) -> Identity | None:
     return Identity(login.user_id, login.role, "login", login.name, login.id, login.csrf)
 
 
-def is_api(path: str) -> bool:
-    """Whether programs ask there, which read JSON and know nothing of pages."""
-    return path.startswith(API)
-
-
 def _turn_away() -> Response:
     """Whoever is not logged in is led to where they can do so, and from there on."""
     sentence = "Please log in first."
-    if is_api(request.path):
+    if is_for_programs(request.path):
         raise NotLoggedIn("Give an API key as `Authorization: Bearer KEY`, please.")
     if request.headers.get("HX-Request"):
         here = urlsplit(request.headers.get("HX-Current-URL", ""))

@@ -8,7 +8,8 @@ from pathlib import Path
 import jinja2
 
 from app.chats.gauge import Gauge
-from app.chats.streams import Stream
+from app.chats.streams import Stream, status_line
+from app.config import KEY_PREFIX
 from app.models.catalogue import Source
 from app.models.pulls import Pull
 from app.web.assets import Assets
@@ -16,7 +17,7 @@ from app.web.blocks import News, open_element
 from app.web.identity import is_owner, visitor
 from app.web.markdown import escape_text
 from app.web.shelf_facts import Card, element_key, size
-from app.web.views import MessageView, Option, status_line
+from app.web.views import MessageView, Missing, Option
 
 
 class Fragments:
@@ -103,6 +104,10 @@ class Fragments:
         """Models on their way; `offers`: some to get where there is none at all."""
         return self.render("_pulls.html", pulls=pulls, offers=offers, oob=oob)
 
+    def missing(self, missing: Missing | None, *, oob: bool = False) -> str:
+        """The model that is chosen and not there, and what can be done about it."""
+        return self.render("_missing.html", missing=missing, oob=oob)
+
     def cards(self, cards: Sequence[Card], *, oob: bool = False) -> str:
         return self.render("_cards.html", cards=cards, render_card=self.card, oob=oob)
 
@@ -114,6 +119,13 @@ class Fragments:
 
     def offers(self, offers: Sequence[Source], *, oob: bool = False) -> str:
         return self.render("_offers.html", offers=offers, oob=oob)
+
+    def lead(self, *, elsewhere: bool, oob: bool = False) -> str:
+        """What the models page promises: `elsewhere` when some models are on other machines."""
+        return self.render("_lead.html", elsewhere=elsewhere, oob=oob)
+
+    def remote_fields(self, *, oob: bool = False) -> str:
+        return self.render("_remote_fields.html", key_prefix=KEY_PREFIX, oob=oob)
 
     def source_fields(self, *, takes_paths: bool, oob: bool = False) -> str:
         return self.render("_source_fields.html", takes_paths=takes_paths, oob=oob)
@@ -139,7 +151,12 @@ class Fragments:
         )
 
     def heading(self, title: str) -> str:
-        return f'<div hx-swap-oob="innerHTML:#title">{escape_text(title)}</div>'
+        """At the top of the page, and in the browser's list of tabs."""
+        text = escape_text(title)
+        return (
+            f'<div hx-swap-oob="innerHTML:#title">{text}</div>'
+            f'<div hx-swap-oob="innerHTML:title">{text} · Wick</div>'
+        )
 
     def announcement(self, text: str) -> str:
         return f'<div hx-swap-oob="innerHTML:#announcer">{escape_text(text)}</div>'

@@ -18,7 +18,7 @@ from app.errors import ChatError, WickError
 from app.store.lists import Cursor
 from app.web import sidebar
 from app.web.blocks import Blocks, Place
-from app.web.chat_view import ChatView, look_at, models_offered, picker_options
+from app.web.chat_view import ChatView, look_at, missing_model, models_offered, picker_options
 from app.web.identity import current_user
 from app.web.row_ids import row_id
 from app.web.sockets import serve_tab
@@ -54,6 +54,8 @@ class Tab:
     gauge: Gauge | None = None
     options: list[Option] = field(default_factory=list)
     pulls: str = ""
+    missing: str = ""
+    chosen: str = ""
 
     # Out.
 
@@ -203,13 +205,19 @@ class Tab:
         """How far pulls are; of the picker only what changed, to leave a choice alone."""
         here, frame = self.here, ""
         chat = await here.chats.find(self.user_id, self.chat_id)
-        options, chosen = await picker_options(here, chat)
-        pulls = here.fragments.pulls(here.pulls.all(), await models_offered(here), oob=True)
+        is_usual = chat is None and any(option.state == "here" for option in self.options)
+        picked = self.subscription.picked or (self.chosen if is_usual else "")
+        options, self.chosen = await picker_options(here, chat, picked)
+        lacking = await missing_model(here, options, self.chosen)
+        offers = [] if lacking else await models_offered(here)
+        pulls = here.fragments.pulls(here.pulls.all(), offers, oob=True)
         if pulls != self.pulls:
             frame, self.pulls = pulls, pulls
+        if (missing := here.fragments.missing(lacking, oob=True)) != self.missing:
+            frame, self.missing = frame + missing, missing
         before = {option.name: option for option in self.options}
-        if [option.name for option in options] != list(before):
-            frame += here.fragments.picker(self.chat_id, options, chosen, oob=True)
+        if [(o.name, o.state) for o in options] != [(o.name, o.state) for o in self.options]:
+            frame += here.fragments.picker(self.chat_id, options, self.chosen, oob=True)
         else:
             changed = [option for option in options if option != before[option.name]]
             frame += "".join(here.fragments.option(option) for option in changed)

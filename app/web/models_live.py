@@ -51,6 +51,7 @@ class ModelsTab:
         fragments = self.here.fragments
         cards = {card.key: fragments.card(card, oob=True) for card in view.cards}
         parts = {
+            "lead": fragments.lead(elsewhere=view.elsewhere, oob=True),
             "pulls": fragments.coming(view.pulls, oob=True),
             "offers": fragments.offers(view.offers, oob=True),
         }

@@ -7,7 +7,7 @@ import secrets
 from quart import Blueprint, Response, request
 
 from app.web import sidebar
-from app.web.chat_view import look_at, models_offered, picker_options
+from app.web.chat_view import look_at, missing_model, models_offered, picker_options
 from app.web.identity import current_user
 from app.web.row_ids import row_id
 from app.web.sidebar import Place
@@ -40,6 +40,8 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
     seen = await look_at(here, user_id, chat_id, sought=sought)
     listed, until = await sidebar.whole(Place(here, user_id, chat_id))
     options, chosen = await picker_options(here, seen.chat)
+    lacking = await missing_model(here, options, chosen)
+    offers = [] if lacking else await models_offered(here)
     fragments = here.fragments
     html = fragments.render(
         "page.html",
@@ -52,7 +54,8 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
         first=seen.first or "",
         messages=fragments.messages(seen.views, seen.divider, seen.earlier),
         picker=fragments.picker(chat_id, options, chosen),
-        pulls=fragments.pulls(here.pulls.all(), await models_offered(here)),
+        pulls=fragments.pulls(here.pulls.all(), offers),
+        missing=fragments.missing(lacking),
         gauge=seen.gauge,
         is_shared=await here.shares.since(user_id, chat_id) is not None,
         actions=fragments.actions(

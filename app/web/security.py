@@ -16,6 +16,7 @@ from werkzeug.datastructures import Headers
 
 from app.audit import audit
 from app.config import Settings
+from app.web.api.paths import is_for_programs
 from app.web.state import state
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -52,9 +53,7 @@ def protect(app: Quart, settings: Settings) -> None:
     async def check_request() -> None:
         if not is_allowed_host(request.headers.get("Host", ""), settings):
             _refuse("Host", request)
-        if request.method not in SAFE_METHODS and not is_own_origin(
-            request.headers, request.scheme
-        ):
+        if request.method not in SAFE_METHODS and not _is_by_ourselves():
             _refuse("Origin", request)
 
     @app.before_websocket
@@ -88,6 +87,26 @@ def protect(app: Quart, settings: Settings) -> None:
         else:
             response.headers["Cache-Control"] = "no-store"
         return response
+
+
+def _is_by_ourselves() -> bool:
+    """Whether a page of this server sends this, or no page at all: a program.
+
+    Browsers name the origin of whatever changes something, and say when another site asks. Forms,
+    which old browsers sent without a word about that, are refused besides, unless a key comes with
+    them.
+    """
+    headers = request.headers
+    if is_own_origin(headers, request.scheme):
+        return True
+    if not is_for_programs(request.path) or "Origin" in headers:
+        return False
+    if headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+        return False
+    has_key = "Authorization" in headers or "X-Api-Key" in headers
+    if not has_key and request.mimetype not in {"", "application/json"}:
+        abort(415, "Send this as JSON, please: with the header Content-Type: application/json.")
+    return True
 
 
 def _refuse(header: str, asked: BaseRequestWebsocket) -> None:

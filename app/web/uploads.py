@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote
 
 from hypercorn.typing import ASGIReceiveCallable
-from quart import Blueprint, Request, Response, request
+from quart import Blueprint, Request, Response, jsonify, request
 from quart.asgi import ASGIHTTPConnection
 from quart.wrappers.request import Body
 from werkzeug.exceptions import RequestTimeout
 
 from app.audit import audit
-from app.errors import PullRefused
+from app.errors import PullError, PullRefused
+from app.models.upload import MAGIC, Parcel, parcels
 from app.web.entrance import for_owners
 from app.web.identity import current_user
 from app.web.state import state
 
 blueprint = Blueprint("uploads", __name__)
 PREFIX: Final = "/models/upload/"
+MOST: Final = 2000
+"""Files that are chosen at once."""
 HELD: Final = 4 << 20
 """Bytes of a body that may wait to be taken; then the sender has to wait."""
 SILENCE: Final = 30.0
@@ -72,32 +78,94 @@ class PatientConnection(ASGIHTTPConnection):
         await super().handle_messages(request, patiently)
 
 
-def _fitting(most: int) -> int | None:
-    """Bytes that are to come, if that is known. Raises PullRefused."""
-    size = request.content_length
-    if size is not None and size > most:
-        raise _too_large(most)
-    return size
+def _check_size(size: int) -> None:
+    most = state().settings.upload_mb
+    if size > most << 20:
+        audit("limit-reached", limit="size of an upload", user=current_user())
+        raise PullRefused(f"This file is too large: uploads may have {most:,} MB here.")
 
 
-async def _up_to(most: int, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Whatever the sender said of its size."""
+async def _checked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Whatever the sender said of their size."""
+    size = 0
     async for piece in pieces:
-        most -= len(piece)
-        if most < 0:
-            raise _too_large(state().settings.upload_mb << 20)
+        size += len(piece)
+        _check_size(size)
         yield piece
 
 
-def _too_large(most: int) -> PullRefused:
-    audit("limit-reached", limit="size of an upload", user=current_user())
-    return PullRefused(f"This file is too large: uploads may have {most >> 20:,} MB here.")
+@blueprint.post("/models/uploads")
+@for_owners
+async def plan() -> Response:
+    """What a person has chosen, told before gigabytes of it come: `[{name, size, begins}]`.
+
+    Answers how to send it: for each model an address, and which files are its body. What will not
+    do is a sentence now, since a browser that is sending hears no answer before it has finished.
+    """
+    chosen = _chosen(await request.get_json(force=True, silent=True))
+    for file in chosen:
+        if file.size and not file.begins.startswith(MAGIC.decode()):
+            raise PullRefused(f"{file.name} is not a GGUF file.")
+    found = []
+    for parcel, places in parcels([(file.name, file.size) for file in chosen]):
+        _check_size(sum(parcel.sizes or ()))
+        await asyncio.to_thread(state().pulls.check, parcel)
+        sizes = "&".join(f"part={size}" for size in parcel.sizes or ())
+        address = f"{PREFIX}{quote(parcel.file, safe='')}?{sizes}"
+        found.append({"address": address, "files": places})
+    return jsonify(found)
 
 
 @blueprint.put(f"{PREFIX}<filename>")
 @for_owners
 async def upload(filename: str) -> Response:
-    """The raw file as the body. How far it is comes over the sockets."""
-    most = state().settings.upload_mb << 20
-    await state().pulls.receive(filename, _up_to(most, request.body), _fitting(most))
+    """The raw file as the body, or all parts of a model, of which `part` tells the sizes.
+
+    How far it is comes over the sockets.
+    """
+    _check_size(request.content_length or 0)
+    await state().pulls.receive(_parcel(filename), _checked(request.body))
     return Response(status=204)
+
+
+@blueprint.get(f"{PREFIX}<filename>")
+@for_owners
+async def ending(filename: str) -> Response:
+    """Why what was being sent there broke off: browsers do not hear an answer that came early."""
+    pull = state().pulls.get(_parcel(filename).name)
+    if pull is not None and pull.error:
+        raise PullRefused(pull.error)
+    raise PullError("The upload broke off. Please send it again.")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A file on the person's device. begins: its first bytes, as text."""
+
+    name: str
+    size: int
+    begins: str
+
+
+def _chosen(told: object) -> list[Chosen]:
+    files = told if isinstance(told, list) else []
+    try:
+        chosen = [Chosen(str(f["name"]), int(f["size"]), str(f["begins"])) for f in files[:MOST]]
+    except (TypeError, KeyError, ValueError):
+        chosen = []
+    if not chosen:
+        raise PullRefused("Choose the file of a model.")
+    return chosen
+
+
+def _parcel(filename: str) -> Parcel:
+    """Raises PullRefused for sizes that are none."""
+    file = filename.replace("\\", "/").rpartition("/")[2]
+    told = request.args.getlist("part")
+    if not all(re.fullmatch("[0-9]{1,18}", size) for size in told):
+        raise PullRefused("The sizes of the parts make no sense.")
+    sizes = tuple(int(size) for size in told)
+    announced = request.content_length
+    if announced is not None and not sizes:
+        sizes = (announced,)
+    return Parcel(file, sizes or None)

@@ -62,7 +62,7 @@ async def everything(db: Database) -> list[Chat]:
 
 
 async def shown(db: Database, chat: Chat) -> list[tuple[str, str]]:
-    return [(m.role, m.text) for m in await messages.path(db, chat.id, chat.leaf_id)]
+    return [(m.role, m.text) for m in await messages.path(db, 1, chat.id, chat.leaf_id)]
 
 
 async def test_chatgpt(db: Database) -> None:
@@ -75,7 +75,7 @@ async def test_chatgpt(db: Database) -> None:
         ("assistant", "An animal."),
         ("user", "[not in the export: a picture or a file]\n\nSee?"),
     ]
-    assert [m.text for m in await tree.every_message(db, chat.id)].count("A browser.") == 1
+    assert [m.text for m in await tree.every_message(db, 1, chat.id)].count("A browser.") == 1
 
 
 async def test_chatgpts_zip_as_it_comes(db: Database) -> None:
@@ -91,24 +91,24 @@ async def test_open_webui(db: Database) -> None:
     (chat,) = await everything(db)
     assert (chat.title, chat.model, chat.archived_at) == ("Herons", "llama3:8b", 1700000002)
     assert await shown(db, chat) == [("user", "What is a heron?"), ("assistant", "A bird.")]
-    assert len(await tree.every_message(db, chat.id)) == 3
+    assert len(await tree.every_message(db, 1, chat.id)) == 3
     assert await take(db, packed(open_webui())) == "0 chats imported, 1 was there already."
 
 
 async def fill(db: Database) -> None:
     async def work(c: aiosqlite.Connection) -> None:
         await chats.create(c, CHAT, 1, "Füchse", "tiny", 1.0)
-        question = await messages.add_user(c, CHAT, None, "Was?", "c1", 2.0)
-        first = await messages.add_answer(c, CHAT, question, "tiny", 3.0)
+        question = await messages.add_user(c, 1, CHAT, None, "Was?", "c1", 2.0)
+        first = await messages.add_answer(c, 1, CHAT, question, "tiny", 3.0)
         counts: dict[str, Any] = {
             "prompt_tokens": 7,
             "decode_seconds": 0.5,
             "finish_reason": "length",
         }
-        await messages.finish(c, first, "done", "Ein Tier.", 4.0, counts=counts)
-        second = await messages.add_answer(c, CHAT, question, "other", 5.0)
-        await messages.finish(c, second, "failed", "", 6.0, error="It broke.")
-        await chats.advance(c, CHAT, first, "tiny", 7.0)
+        await messages.finish(c, 1, first, "done", "Ein Tier.", 4.0, counts=counts)
+        second = await messages.add_answer(c, 1, CHAT, question, "other", 5.0)
+        await messages.finish(c, 1, second, "failed", "", 6.0, error="It broke.")
+        await chats.advance(c, 1, CHAT, first, "tiny", 7.0)
         await chats.rename(c, 1, CHAT, "Füchse")
         await chats.put(c, 1, CHAT, "pinned_at", 8.0)
 
@@ -131,8 +131,8 @@ async def test_what_wick_exports_comes_back_whole(db: Database, tmp_path: Path) 
         original = await chats.find(db, 1, CHAT)
         assert original is not None
         assert replace(chat, pinned_at=8.0) == original
-        before = await tree.every_message(db, CHAT)
-        after = await tree.every_message(other, CHAT)
+        before = await tree.every_message(db, 1, CHAT)
+        after = await tree.every_message(other, 1, CHAT)
         assert [replace(m, client_id=None) for m in before] == after
         again = json.loads(await exported(other))
         assert again["chats"][0]["messages"] == content["chats"][0]["messages"]
@@ -240,11 +240,11 @@ async def test_imported_messages_spare_the_ids_of_deleted_ones(db: Database) -> 
     await fill(db)
 
     async def remove(c: aiosqlite.Connection) -> None:
-        await branches.remove(c, CHAT, 3, 2, 9.0)
+        await branches.remove(c, 1, CHAT, 3, 2, 9.0)
 
     await db.write(remove)
     assert await take(db, packed(chatgpt())) == "1 chat imported."
-    assert await db.write(lambda c: branches.restore(c, CHAT, 3)) == 3
+    assert await db.write(lambda c: branches.restore(c, 1, CHAT, 3)) == 3
 
 
 KEYS = (

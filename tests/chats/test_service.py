@@ -428,11 +428,11 @@ async def test_a_path_through_a_message_on_another_branch_is_shown(house: House)
     await house.ended(answer)
 
     async def branch(connection: aiosqlite.Connection) -> int:
-        left = await messages.add_user(connection, CHAT, answer, "left", "c2", 3.0)
-        end = await messages.add_answer(connection, CHAT, left, "tiny", 3.0)
-        await messages.finish(connection, end, "done", "left end", 4.0)
-        right = await messages.add_user(connection, CHAT, answer, "right", "c3", 3.0)
-        await chat_rows.advance(connection, CHAT, right, "tiny", 5.0)
+        left = await messages.add_user(connection, 1, CHAT, answer, "left", "c2", 3.0)
+        end = await messages.add_answer(connection, 1, CHAT, left, "tiny", 3.0)
+        await messages.finish(connection, 1, end, "done", "left end", 4.0)
+        right = await messages.add_user(connection, 1, CHAT, answer, "right", "c3", 3.0)
+        await chat_rows.advance(connection, 1, CHAT, right, "tiny", 5.0)
         return left
 
     left = await house.db.write(branch)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.cli import model_life
 from app.cli.models import add_parser
 from app.config import Settings
-from app.errors import ModelNotFound, PeerError
+from app.errors import ModelLoadError, ModelNotFound, PeerError
 from app.models.shelf import Shelf
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -35,6 +38,8 @@ class Stub:
     text: str = ""
     kind: str = "text/plain; charset=utf-8"
     asked: list[tuple[str, str, str]] = field(default_factory=list)
+    reports: list[dict[str, Any]] = field(default_factory=list)
+    """What it says of the model tiny, the last for ever."""
 
 
 @pytest.fixture
@@ -49,6 +54,16 @@ def server() -> Iterator[Stub]:
             self.send_header("Content-Type", stub.kind)
             if stub.status != 204:
                 self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_GET(self) -> None:
+            if self.path != "/models/report" or not stub.reports:
+                self.send_error(404)
+                return
+            now = stub.reports.pop(0) if len(stub.reports) > 1 else stub.reports[0]
+            body = json.dumps({"models": [now], "budget": 1}).encode()
+            self.send_response(200)
             self.end_headers()
             self.wfile.write(body)
 
@@ -79,6 +94,61 @@ def test_load_and_unload_ask_the_running_server(
     assert server.asked == [
         (f"/models/tiny/{verb}", f"http://{here}", here) for verb in ("load", "unload")
     ]
+
+
+def reported(state: str, line: str, **more: object) -> dict[str, object]:
+    nothing = {"progress": None, "error": None, "speed": None, "memory": 0}
+    return {"name": "tiny", "title": "Tiny", "state": state, "line": line, **nothing, **more}
+
+
+def test_a_load_is_watched_to_its_end(
+    server: Stub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_life, "LOOK_AGAIN", 0)
+    settings = Settings(port=server.port)
+    loading = [
+        reported("loading", f"Loading {n} %", progress=n / 100) for n in (3, 7, 40, 44, 90, 100)
+    ]
+    waiting = reported("loading", "Waiting for memory: large is answering")
+    server.reports = [waiting, *loading, reported("ready", "Ready", memory=400_000_000)]
+    assert run(settings, "load", "tiny") == 0
+    told = capsys.readouterr()
+    assert told.out == "tiny is ready. It may take 400 MB of memory.\n"
+    assert told.err.splitlines() == [
+        "Waiting for memory: large is answering",
+        *("Loading 3 %", "Loading 40 %", "Loading 90 %", "Loading 100 %"),
+    ]
+    server.reports = [loading[0], reported("failed", "Could not be loaded", error="No, sorry.")]
+    with pytest.raises(ModelLoadError, match=r"^No, sorry\.$"):
+        run(settings, "load", "tiny")
+    server.reports = [loading[0], reported("idle", "Not loaded")]
+    with pytest.raises(ModelLoadError, match="was unloaded before it was ready"):
+        run(settings, "load", "tiny")
+
+
+def test_the_list_tells_what_the_server_does(
+    server: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(models_dir=tmp_path / "models", port=server.port, model_memory_mb=1000)
+    Shelf(settings.models_dir).install(write_tiny_gguf(tmp_path / "tiny.gguf"))
+    run(settings, "list")
+    told = capsys.readouterr().out
+    assert "No Wick is running, so none is loaded." in told
+    assert "Speed" not in told
+    server.reports = [reported("ready", "Ready", speed=87.6, memory=400_000_000)]
+    run(settings, "list")
+    told = capsys.readouterr().out
+    for words in ("Now", "Ready", "88 tok/s", "Models may use 1,049 MB of the", "400 MB are set"):
+        assert words in told
+
+
+def test_a_server_hears_of_what_a_command_has_brought(server: Stub, tmp_path: Path) -> None:
+    settings = Settings(models_dir=tmp_path / "models", port=server.port)
+    source = str(write_tiny_gguf(tmp_path / "tiny.gguf"))
+    assert run(settings, "import", source) == 0
+    assert [path for path, *_ in server.asked] == ["/models/tiny/arrived"]
+    server.status = 404  # it has another shelf
+    assert run(settings, "import", source, "--name", "other") == 0
 
 
 def test_the_servers_sentence_is_told(server: Stub) -> None:

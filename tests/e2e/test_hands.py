@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Locator, expect
+from playwright.async_api import Locator, WebSocketRoute, expect
 
 from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.e2e.person import CONNECTION_LOST, ChatPage, Person
@@ -126,8 +127,8 @@ async def test_the_theme_is_chosen_and_remembered(server: Server, meet: Meet) ->
     await chat.holds(f"() => {scheme}")
     await chat.page.goto(server.origin)
     await expect(chat.page.get_by_role("combobox", name="Theme")).to_have_value("dark")
-    colour = "meta[name=theme-color][media=all]"
-    await expect(chat.page.locator(colour)).to_have_attribute("content", "#1b1916")
+    colour = "meta[name=theme-color]"
+    await expect(chat.page.locator(colour)).to_have_attribute("content", "rgb(27, 25, 22)")
     await chat.page.emulate_media(media="print", color_scheme="dark")
     assert await chat.page.evaluate("getComputedStyle(document.body).colorScheme") == "light"
     await chat.page.emulate_media(media="screen", color_scheme="light")
@@ -286,3 +287,75 @@ async def test_each_line_is_written_in_its_own_direction(person: Person, server:
     assert await chat.chats.locator("a[aria-current=page]").evaluate(rtl) == "rtl"
     await chat.message.fill("שלום")
     assert await chat.message.evaluate(rtl) == "rtl"
+
+
+async def test_a_message_being_written_anew_survives_a_reload(
+    person: Person, server: Server, titles: list[str]
+) -> None:
+    chat = await person.open(f"/chats/{plant(server.folder / 'wick.db', 4, titles[0])}")
+    words = chat.page.get_by_role("textbox", name="Your message in other words")
+    edit = chat.questions.first.get_by_role("button", name="Edit", exact=True)
+    await edit.click()
+    await expect(words).to_have_value("Question 1?")
+    await words.fill("In other wo")
+    await chat.reload()
+    await expect(words).to_have_value("In other wo")
+    await words.press("Escape")
+    await expect(words).to_have_count(0)
+    await expect(edit).to_be_focused()
+    await chat.reload()
+    await expect(words).to_have_count(0)
+    await edit.click()
+    await expect(words).to_have_value("Question 1?")
+    await words.fill("In other words")
+    await chat.model.select_option(TINY)
+    await words.press("Enter")
+    await expect(chat.questions.first.locator(".body")).to_have_text("In other words")
+    await chat.ends()
+    assert await chat.page.evaluate("localStorage.drafts") == "[]"
+
+
+async def test_what_is_sent_before_the_page_is_connected_is_sent_once(
+    person: Person, server: Server
+) -> None:
+    """Refused twice, it would unlock the composer amid the next message."""
+    page, connects, sent = await person.window(), asyncio.Event(), list[str | bytes]()
+
+    async def connect_late(socket: WebSocketRoute) -> None:
+        await connects.wait()
+        there = socket.connect_to_server()
+
+        def pass_on(message: str | bytes) -> None:
+            sent.append(message)
+            there.send(message)
+
+        socket.on_message(pass_on)
+
+    await page.route_web_socket("**/live**", connect_late)
+    await page.goto(server.origin)
+    chat = ChatPage(page)
+    await chat.awakes()
+    await chat.model.select_option(TINY)
+    await chat.message.fill("Early")
+    await chat.message.press("Enter")
+    connects.set()
+    await expect(chat.answers).to_have_count(1)
+    await chat.ends()
+    await expect(chat.message).to_have_value("")
+    assert len(sent) == 1
+
+
+async def test_nothing_moves_for_those_who_want_no_motion(server: Server, meet: Meet) -> None:
+    phone = {**PHONE, "reduced_motion": "reduce"}
+    chat = await (await meet(server, **phone)).open()
+    await chat.page.get_by_role("button", name="List of chats").click()
+    await expect(chat.chats).to_be_visible()
+    moving = (
+        "[...document.querySelectorAll('*')].filter(one => getComputedStyle(one).transitionDuration"
+    )
+    assert await chat.page.evaluate(f"{moving} !== '0s').length") == 0
+    assert await chat.page.evaluate("document.getAnimations().length") == 0
+    smooth = (
+        "[...document.querySelectorAll('*')].filter(one => getComputedStyle(one).scrollBehavior"
+    )
+    assert await chat.page.evaluate(f"{smooth} === 'smooth').length") == 0

@@ -26,7 +26,7 @@ NO_RETRIES = {"PIP_CONFIG_FILE": "/dev/null", "PIP_RETRIES": "0", "PIP_EXTRA_IND
 
 async def test_the_chosen_model_answers(server: Server, meet: Meet) -> None:
     chat = await (await meet(server)).open()
-    labels = await chat.model.get_by_role("option").all_text_contents()
+    labels = await chat.model.locator("> option").all_text_contents()
     assert [label.partition(" · ")[0] for label in labels] == ["SmolLM2 135M Instruct", "Tiny"]
     await expect(chat.model).to_have_value(SMOLLM2)
     await chat.ask("Hello", TINY)
@@ -145,7 +145,7 @@ async def test_the_page_is_there_while_the_model_is_on_its_way(
         server = await start(tmp_path / "none", auto_pull=1, environ=environ)
         chat = await (await meet(server)).open()
         await expect(chat.page.locator("#pulls progress")).to_be_visible()
-        await expect(chat.model.get_by_role("option")).to_contain_text("· downloading")
+        await expect(chat.model.locator("option:checked")).to_contain_text("· downloading")
         await chat.ask("Can you hear me?")
         await expect(chat.answer).to_have_attribute("data-status", "loading")
         await expect(chat.answer.locator(".line")).to_contain_text("Getting the model")

@@ -17,6 +17,7 @@ from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.e2e.person import ChatPage, Person
 from tests.e2e.server import Server
 from tests.models.stub_server import Stub, serve_stub
+from tests.models.test_split import parts_of
 from tests.tiny_gguf import write_tiny_gguf
 
 PHONE: dict[str, Any] = {"viewport": {"width": 320, "height": 700}, "has_touch": True}
@@ -115,6 +116,16 @@ async def test_a_model_is_pulled_seen_by_all_and_used(
     await page.button("Unload Tiny").first.click()
     await expect(page.card("second").locator(".state")).to_have_text("Not loaded")
     await expect(other.card("second").locator(".state")).to_have_text("Not loaded")
+    # Removed, it stays the chat's model, and comes back from where it was.
+    await page.card("second").get_by_role("button", name="Remove").click()
+    await page.dialog.get_by_role("button", name="Remove").click()
+    await expect(page.card("second")).to_have_count(0)
+    await expect(chat.model.locator("option:checked")).to_have_text("Tiny · needs download")
+    await expect(chat.page.locator("#missing")).to_contain_text("Tiny is not on this machine.")
+    await chat.page.get_by_role("button", name="Get it").click()
+    await expect(page.card("second")).to_be_visible()
+    await expect(chat.page.locator("#missing")).to_be_empty()
+    await expect(chat.model.locator("option:checked")).to_have_text("Tiny (second) · will load")
 
 
 async def test_a_pull_is_cancelled_and_a_broken_one_tried_again(
@@ -207,13 +218,16 @@ async def test_a_default_a_removal_and_the_chats_that_stay(
     await page.button("Remove Second").click()
     await page.dialog.get_by_role("button", name="Remove").click()
     await expect(page.card("second")).to_have_count(0)
-    await expect(chat.model.locator("option:checked")).to_contain_text("no longer there")
+    await expect(chat.model.locator("option:checked")).to_contain_text("not on this machine")
     await chat.message.press("Enter")
-    await expect(chat.notice).to_contain_text("There is no model named “second”")
+    await expect(chat.notice).to_contain_text("“second” is not on this machine")
     await expect(chat.message).to_have_value("Are you still there?")
     await chat.reload()
     assert await chat.body() == said
+    await expect(chat.model).to_have_value("second")
+    await chat.page.get_by_role("button", name="Go on with Tiny").click()
     await expect(chat.model).to_have_value(TINY)
+    await expect(chat.page.locator("#missing")).to_be_empty()
     await chat.ask("Are you still there?")
     await chat.ends()
     await expect(chat.answers.locator(".who")).to_have_text(["second", TINY])
@@ -249,4 +263,12 @@ async def test_a_file_is_uploaded(
     await chosen.set_input_files(write_tiny_gguf(tmp_path / "My own.gguf", seed=2))
     await page.button("Upload").click()
     await expect(page.card("my-own")).to_be_visible()
+    for name, part in zip("12", parts_of(2), strict=True):
+        (tmp_path / f"Big-0000{name}-of-00002.gguf").write_bytes(part)
+    await chosen.set_input_files(tmp_path / "Big-00002-of-00002.gguf")
+    await page.button("Upload").click()
+    await expect(page.notice).to_contain_text("Big-00001-of-00002.gguf is missing")
+    await chosen.set_input_files([tmp_path / f"Big-0000{n}-of-00002.gguf" for n in (2, 1)])
+    await page.button("Upload").click()
+    await expect(page.card("big")).to_be_visible()
     assert not await page.page.evaluate(SIDEWAYS)

@@ -162,6 +162,30 @@ async def test_fewer_slots_where_memory_is_short(started: Started, shelf: Shelf)
     assert (status.slots, status.context_length, status.memory) == (1, 32768, least)
 
 
+async def test_what_keeps_chats_at_hand_fits_the_budget_and_makes_way(
+    started: Started, shelf: Shelf
+) -> None:
+    least = memory.needed(shelf.get(FIRST), 2048, 2)
+    pool = started(model_memory_mb=2 * (least >> 20) + 30, slots=2, kv_ram_mb=4096)
+    pool.load(FIRST)
+    await reached(pool, lambda: state(pool, FIRST) == "ready")
+    alone = pool.status(FIRST)
+    assert alone is not None
+    budget = memory.budget(pool._settings)
+    assert least + (30 << 20) < alone.memory <= budget
+    one = Asker(pool, FIRST, ENDLESS)
+    await one.hears(Delta)
+    await Asker(pool, SECOND).hears(Finished)  # though the first is busy
+    assert state(pool, FIRST) == state(pool, SECOND) == "ready"
+    together = [status.memory for status in pool.statuses()]
+    assert min(together) >= least
+    assert sum(together) <= budget
+    pool.cancel(FIRST, one.number)
+    await one.hears(Finished)
+    await within(pool.unload(SECOND))
+    assert pool.status(FIRST).memory == alone.memory  # type: ignore[union-attr]
+
+
 async def test_an_idle_model_makes_room_and_a_busy_one_is_waited_for(started: Started) -> None:
     pool = started(model_memory_mb=memory.OVERHEAD * 3 // 2 >> 20, context=32768)
     await Asker(pool, FIRST).hears(Finished)

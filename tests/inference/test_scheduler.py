@@ -280,7 +280,7 @@ def test_a_prompt_that_cannot_be_made_fails_in_words() -> None:
 
     with scheduling(ScriptedEngine(), prepare=refuse) as (scheduler, heard, _):
         scheduler.submit(ask(1))
-        assert heard.ends(1) == [Failed(1, "The template failed.")]
+        assert heard.ends(1) == [Failed(1, "The template failed.", 422)]
 
 
 def test_a_long_failure_is_cut() -> None:
@@ -289,7 +289,7 @@ def test_a_long_failure_is_cut() -> None:
 
     with scheduling(ScriptedEngine(), prepare=refuse) as (scheduler, heard, _):
         scheduler.submit(ask(1))
-        assert heard.ends(1) == [Failed(1, "x" * 600)]
+        assert heard.ends(1) == [Failed(1, "x" * 600, 422)]
 
 
 def test_threads_in_flight_never_exceed_the_budget() -> None:

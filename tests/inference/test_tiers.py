@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -67,6 +68,9 @@ class Store:
         self.pool.release(live)
         return cached, tier
 
+    def live(self) -> set[str]:
+        return {live.chat for live in self.pool._all}
+
     def on_disk(self) -> set[str]:
         return {path.stem for path in snapshots.files(self.folder)}
 
@@ -92,6 +96,28 @@ def test_what_left_memory_comes_back_from_the_disk(tmp_path: Path) -> None:
     cached, tier = store.turn("a", long("a") + "more")
     assert cached == 100
     assert tier in ("ram", "disk")
+
+
+def test_what_is_bounded_gives_memory_back_and_loses_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path, contexts=4)
+    for chat in "abcdef":  # two of them gave way to memory
+        store.turn(chat, long(chat))
+    taken, _, _ = store.pool.acquire(list(long("g").encode()), "g")
+    store.pool.bound(2, 0)
+    assert [len(store.pool._all), store.pool._ram.size] == [2, 0]
+    assert taken in store.pool._all  # what is in use stays
+    store.pool.release(taken)
+    assert store.pool._writer is not None
+    while store.pool._writer.pending():
+        time.sleep(0.001)
+    assert store.on_disk() == {chat_key(chat) for chat in "abcdef"} - store.live()
+    assert store.turn("a", long("a") + "more") == (100, "disk")
+    store.pool.bound(3, MEGABYTE)
+    store.turn("h", long("h"))
+    assert len(store.pool._all) == 3
+    for size in (1, 0, -5):
+        store.pool.bound(size, 0)
+    assert len(store.pool._all) == 1
 
 
 def test_after_a_restart_it_comes_from_the_disk(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -16,7 +17,7 @@ from app.inference.protocol import (
     Prefill,
     Quit,
 )
-from app.inference.requests import Interrupted, Loading, Queued
+from app.inference.requests import Interrupted, Loading, Queued, RequestEvent
 from tests.inference.scripted import ScriptedRunner
 from tests.inference.stage import Ear, Stage, finished, request
 
@@ -104,6 +105,50 @@ async def test_what_the_dead_runner_had_not_begun_is_tried_once_more(
     second.die()
     await ear.hears(Interrupted)
     assert first.sent == second.sent == [request(1, ear).command]
+
+
+async def test_a_listener_that_fails_takes_no_slot_with_it(
+    staged: Callable[..., Stage],
+) -> None:
+    runner = ScriptedRunner(slots=1)
+    stage = staged(runner)
+
+    class Deaf(Ear):
+        def __call__(self, event: RequestEvent) -> None:
+            raise RuntimeError(f"cannot hear {event}")
+
+    ear = Ear()
+    stage.worker.submit(request(1, Deaf()))
+    stage.worker.submit(request(2, ear))
+    runner.say(Prefill(1, 5, 5, 0, 0), Delta(1, "Hi"), finished(1), Delta(2, "Ho"), finished(2))
+    await ear.hears(Finished)
+    assert stage.worker.status().running == 0
+    assert (stage.loads, stage.worker.state) == (1, "ready")
+
+
+async def test_a_worker_that_dies_of_an_event_leaves_no_slot_taken(
+    staged: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = staged(ScriptedRunner(slots=1), ScriptedRunner(slots=1))
+    running, waiting = Ear(), Ear()
+    stage.worker.submit(request(1, running))
+    stage.worker.submit(request(2, waiting))
+    await stage.becomes("ready")
+    runner = stage.worker._runner
+    assert isinstance(runner, ScriptedRunner)
+    with monkeypatch.context() as broken:
+        broken.setattr(stage.worker._serving._estimate, "hear", None)
+        runner.say(Prefill(1, 5, 5, 0, 0))
+        assert "error inside Wick" in (await running.hears(Interrupted)).message
+        with pytest.raises(TypeError):
+            await stage.task
+    assert (stage.worker.status().running, stage.worker.status().waiting) == (0, 1)
+    stage.task = asyncio.create_task(stage.worker.run())  # as the pool does
+    await stage.becomes("ready")
+    runner = stage.worker._runner
+    assert isinstance(runner, ScriptedRunner)
+    runner.say(finished(2))
+    await waiting.hears(Finished)
 
 
 async def test_failing_load_is_told_to_all_who_wait_and_can_be_tried_again(

@@ -18,7 +18,15 @@ from app.models.shelf import Shelf
 from app.models.split import read_model_file
 from tests.models.damage import damaged
 from tests.models.test_split import parts_of, write
-from tests.tiny_gguf import Flavour, spm_vocabulary, write_tiny_gguf
+from tests.tiny_gguf import (
+    Flavour,
+    bpe_vocabulary,
+    encode,
+    sizes,
+    spm_vocabulary,
+    weights,
+    write_tiny_gguf,
+)
 
 CONSTANT = 16 << 20
 """Bytes that reading a header may take besides the file's own size."""
@@ -120,6 +128,77 @@ def test_long_lists_are_counted_before_they_are_built(
         assert tracemalloc.get_traced_memory()[1] < 2 * size + (1 << 20)
     finally:
         tracemalloc.stop()
+
+
+TOKENIZERS = """
+import resource, sys
+from pathlib import Path
+from app.errors import ModelError
+from app.models.fitness import check
+from app.models.gguf import read_header
+from app.models.tokenizer import Tokenizer, save_tokenizer
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+before = peak()
+for path in sorted(Path(sys.argv[1]).glob("*.gguf")):
+    try:
+        header = read_header(path)
+        check(header)
+        save_tokenizer(header, path.parent)
+        Tokenizer.load(path.parent)
+        said = "fine"
+    except ModelError as error:
+        said = str(error)
+    print(path.stem, peak() - before - path.stat().st_size, said, sep=";")
+"""
+
+
+def spm_file(path: Path, more: list[str], kind: int = 1) -> None:
+    """The tiny model with more tokens."""
+    vocabulary = spm_vocabulary()
+    tokens = vocabulary["tokenizer.ggml.tokens"]
+    kinds = vocabulary["tokenizer.ggml.token_type"]
+    assert isinstance(tokens, list)
+    assert isinstance(kinds, list)
+    vocabulary |= {
+        "tokenizer.ggml.tokens": tokens + more,
+        "tokenizer.ggml.token_type": kinds + [kind] * len(more),
+        "tokenizer.ggml.scores": [0.0] * (len(tokens) + len(more)),
+    }
+    metadata = sizes(512) | vocabulary
+    path.write_bytes(encode(metadata, weights(tokens + more, 0, tied=True)))
+
+
+def test_tokenizers_of_hostile_files_take_little_memory(tmp_path: Path) -> None:
+    """In a process of its own, whose peak the system tells: most is taken outside of Python."""
+    ways = [letter * length for letter in "abc" for length in range(2, fitness.MAX_TOKEN)]
+    spm_file(tmp_path / "many-ways.gguf", ways)
+    for name, kind in (("marks", 3), ("own", 4)):
+        long = [f"<|{number:04}{'x' * 786}|>" for number in range(1_200)]
+        spm_file(tmp_path / f"{name}.gguf", long, kind)
+        spm_file(
+            tmp_path / f"{name}-too-long.gguf", [f"{text}{text[4:150]}" for text in long], kind
+        )
+    merges = bpe_vocabulary()["tokenizer.ggml.merges"]
+    assert isinstance(merges, list)
+    repeated = {"tokenizer.ggml.merges": merges + [merges[0]] * 300_000}
+    write_tiny_gguf(tmp_path / "merges.gguf", **repeated)  # type: ignore[arg-type]
+    command = [sys.executable, "-c", TOKENIZERS, str(tmp_path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    said = {
+        name: (int(grown), text) for name, grown, text in map(split_line, done.stdout.splitlines())
+    }
+    assert len(said) == 6
+    assert "in too many ways" in said["many-ways"][1]
+    assert "special tokens" in said["marks-too-long"][1]
+    assert said["marks"][1] == said["own"][1] == said["merges"][1] == "fine"
+    assert max(grown for grown, _ in said.values()) < 200 << 20, said
+
+
+def split_line(line: str) -> list[str]:
+    return line.split(";", 2)
 
 
 def test_a_huge_token_is_refused(tmp_path: Path) -> None:

@@ -12,11 +12,15 @@ import pytest
 
 from app.errors import ModelError, PullError, PullRefused
 from app.models.model import Model
+from app.models.origins import FOLDER as ORIGINS
+from app.models.origins import Origin
 from app.models.partial import PARTIAL
 from app.models.progress import PullProgress
 from app.models.pulls import Pull, Pulls
 from app.models.shelf import Shelf
+from app.models.upload import Parcel, parcels
 from tests.models.stub_server import Stub
+from tests.models.test_split import parts_of
 from tests.tiny_gguf import write_tiny_gguf
 
 PATH = "/tiny.gguf"
@@ -54,7 +58,7 @@ async def pieces(data: bytes, size: int = 10_000) -> AsyncIterator[bytes]:
 
 
 def names(shelf: Shelf) -> list[str]:
-    return sorted(path.name for path in shelf.root.iterdir())
+    return sorted(p.name for p in shelf.root.iterdir() if p.name != ORIGINS)
 
 
 async def half_way(pulls: Pulls, server: Stub, text: str) -> Pull:
@@ -82,6 +86,20 @@ async def test_a_pull_from_the_web(pulls: Pulls, shelf: Shelf, server: Stub) -> 
     assert (pull.error, pulls.all()) == (None, [])
     assert shelf.get("my-tiny").title == "Tiny"
     assert names(shelf) == ["my-tiny"]
+    # What was removed comes back by its name alone, from where it was.
+    shelf.remove("my-tiny")
+    assert (await ended(pulls.bring("my-tiny"))).text == f"{server.url}{PATH}?token=1"
+    assert names(shelf) == ["my-tiny"]
+    kept = shelf.root / ORIGINS / "my-tiny.json"
+    assert kept.stat().st_mode & 0o077 == 0
+    for damage in ("", "[]", '{"text": 1}', "\udcff"):
+        kept.write_text(damage, errors="surrogateescape")
+        assert pulls.origins.find("my-tiny") is None
+    assert pulls.origins.find("../my-tiny") is None
+    pulls.origins.keep("sent", Origin("", "Sent", 1))
+    for name, sentence in (("sent", "Send it again"), ("my-tiny", "knows no source")):
+        with pytest.raises(PullError, match=sentence):
+            pulls.bring(name)
     assert list(dict.fromkeys(stages)) == ["downloading", "installing"]
 
 
@@ -126,7 +144,7 @@ async def test_two_pulls_of_one_name(pulls: Pulls, server: Stub) -> None:
     with pytest.raises(PullRefused, match="on its way already as “tiny”"):
         pulls.start("hf:who/what/tiny.gguf")
     with pytest.raises(PullRefused, match="on its way already"):
-        await pulls.receive("tiny.gguf", pieces(b"GGUF"))
+        await pulls.receive(Parcel("tiny.gguf", None), pieces(b"GGUF"))
     other = pulls.start(server.url + PATH, "other")
     await ended(other)
     assert "being fetched already" in (other.error or "")
@@ -220,12 +238,49 @@ async def _never(over: asyncio.Event) -> Model:
 async def test_an_upload(pulls: Pulls, shelf: Shelf, gguf: bytes) -> None:
     heard: list[str] = []
     pulls.listeners.append(lambda: heard.extend(p.progress.stage for p in pulls.all()))
-    model = await pulls.receive("C:\\My Files\\Tiny One.gguf", pieces(gguf), len(gguf))
+    model = await pulls.receive(Parcel("Tiny One.gguf", (len(gguf),)), pieces(gguf))
     assert (model.name, names(shelf)) == ("tiny-one", ["tiny-one"])
     assert list(dict.fromkeys(heard)) == ["receiving", "installing"]
-    assert (await pulls.receive("x.gguf", pieces(gguf), None, "unsaid")).name == "unsaid"
+    assert (await pulls.receive(Parcel("unsaid.gguf", None), pieces(gguf))).name == "unsaid"
     with pytest.raises(PullRefused, match="already"):
-        await pulls.receive("tiny-one.gguf", pieces(gguf))
+        await pulls.receive(Parcel("tiny-one.gguf", None), pieces(gguf))
+
+
+@pytest.mark.parametrize("size", [1000, 3 << 20])
+async def test_the_parts_of_a_split_model_come_one_after_the_other(
+    pulls: Pulls, shelf: Shelf, size: int
+) -> None:
+    """Pieces of any size: most are cut where no part ends."""
+    parts = parts_of(3)
+    parcel = Parcel("Tiny-00001-of-00003.gguf", tuple(len(part) for part in parts))
+    model = await pulls.receive(parcel, pieces(b"".join(parts), size))
+    assert (model.name, names(shelf)) == ("tiny", ["tiny"])
+    assert model.title == "Tiny"
+    # In another order than their names say, they are told apart.
+    mixed = Parcel("mixed-00001-of-00003.gguf", tuple(len(part) for part in parts[::-1]))
+    with pytest.raises(ModelError, match="is not the part that its name says"):
+        await pulls.receive(mixed, pieces(b"".join(parts[::-1])))
+    wrong = Parcel("wrong-00001-of-00003.gguf", (len(parts[0]), len(parts[1]) - 8, 99))
+    with pytest.raises(ModelError, match=r"wrong-00003-of-00003\.gguf is not a GGUF file"):
+        await pulls.receive(wrong, pieces(b"".join(parts)))
+    assert names(shelf) == ["tiny"]
+
+
+def test_what_is_chosen_becomes_a_parcel_for_each_model() -> None:
+    chosen = [("b-00002-of-00002.gguf", 2), ("a.gguf", 9), ("b-00001-of-00002.gguf", 1)]
+    assert parcels(chosen) == [
+        (Parcel("a.gguf", (9,)), [1]),
+        (Parcel("b-00001-of-00002.gguf", (1, 2)), [2, 0]),
+    ]
+    with pytest.raises(
+        PullRefused, match=r"2 parts .* and b-00002-of-00002\.gguf is missing: choose"
+    ):
+        parcels(chosen[1:])
+    many = [(f"c-{n:05d}-of-00009.gguf", 1) for n in (1, 2, 3)]
+    with pytest.raises(PullRefused, match=r"c-00006-of-00009\.gguf and 3 more are missing"):
+        parcels(many)
+    with pytest.raises(PullRefused, match="are missing"):
+        Parcel("c-00001-of-00009.gguf", (1,)).check()
 
 
 async def test_uploads_that_will_not_do_leave_nothing(
@@ -246,8 +301,9 @@ async def test_uploads_that_will_not_do_leave_nothing(
         (pieces(gguf), 1 << 60, "no room"),
     ):
         with pytest.raises(ModelError, match=sentence):
-            await pulls.receive("tiny.gguf", given, size)
+            await pulls.receive(Parcel("tiny.gguf", None if size is None else (size,)), given)
         assert names(shelf) == []
+        # What is refused before anything comes was never on its way.
         assert [pull.name for pull in pulls.all()] == ["tiny"]
 
 
@@ -262,7 +318,7 @@ async def test_an_upload_that_is_broken_off(
         begun.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(pulls.receive("tiny.gguf", endless(), len(gguf)))
+    task = asyncio.create_task(pulls.receive(Parcel("tiny.gguf", (len(gguf),)), endless()))
     await begun.wait()
     if by_the_sender:
         task.cancel()
@@ -286,7 +342,7 @@ async def test_a_sender_who_leaves_when_all_has_come_need_not_send_again(
             installing.set()
 
     pulls.listeners.append(look)
-    task = asyncio.create_task(pulls.receive("tiny.gguf", pieces(gguf), len(gguf)))
+    task = asyncio.create_task(pulls.receive(Parcel("tiny.gguf", (len(gguf),)), pieces(gguf)))
     await installing.wait()
     pull = pulls.get("tiny")
     task.cancel()
@@ -333,7 +389,7 @@ async def test_a_disk_that_fills_while_pulling(
     assert pull.error is not None
     assert "no room" in pull.error
     with pytest.raises(PullError, match="no room"):
-        await pulls.receive("sent.gguf", pieces(b"GGUF" + bytes(90 << 20), 1 << 20))
+        await pulls.receive(Parcel("sent.gguf", None), pieces(b"GGUF" + bytes(90 << 20), 1 << 20))
     assert [model.name for model in shelf.models()] == ["own"]
     assert {name for name in names(shelf) if not name.startswith(PARTIAL)} == {"own"}
     await pulls.close()

@@ -21,7 +21,7 @@ from app.errors import (
 )
 from app.models import shelf as shelf_module
 from app.models.model import ModelSettings, Sampling
-from app.models.shelf import ABANDONED_AFTER, Shelf, file_digest, name_for
+from app.models.shelf import Shelf, file_digest, name_for
 from tests.tiny_gguf import write_tiny_gguf
 
 
@@ -163,11 +163,15 @@ def test_what_a_crash_left_is_cleaned_and_what_is_under_way_is_not(
     for name in (".incoming-old", ".incoming-live", ".removed-half"):
         (shelf.root / name).mkdir(parents=True)
         (shelf.root / name / "model.gguf").write_text("GGUF")
-    for path in (shelf.root / ".incoming-old/model.gguf", shelf.root / ".incoming-old"):
-        past = path.stat().st_mtime - ABANDONED_AFTER - 1
-        os.utime(path, (past, past))
-    shelf.install(tiny, "a")
-    assert sorted(path.name for path in shelf.root.iterdir()) == [".incoming-live", "a"]
+    with shelf.incoming(0) as silent:
+        # Not for days has anything changed in it, but it is held.
+        for folder in (shelf.root / ".incoming-old", silent):
+            os.utime(folder, (1e9, 1e9))
+        shelf.install(tiny, "a")
+        assert {path.name for path in shelf.root.iterdir()} == {".incoming-live", silent.name, "a"}
+    assert sorted(path.name for path in shelf.get("a").folder.iterdir()) == [
+        *("model.gguf", "model.json", "tokenizer.json", "vocabulary.json")
+    ]
     assert [model.name for model in shelf.models()] == ["a"]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.errors import ModelUnsupported
 from app.models import pretokenizers
 from app.models.tokenizer import Tokenizer
 from tests.models.conftest import make_tokenizer
@@ -48,6 +49,19 @@ def test_byte_level_vocabularies(tmp_path: Path, name: str) -> None:
         assert tokenizer.encode(text) == case["ids"], text
         assert tokenizer.encode_template(text) == case["marked"], text
         assert b"".join(map(tokenizer.token_bytes, case["ids"])).decode() == normal
+
+
+def test_every_way_that_is_known_has_a_reference() -> None:
+    same = {"llama3": "llama-bpe", "llama-v3": "llama-bpe"}
+    assert {same.get(name, name) for name in pretokenizers.STYLES} == set(BYTE_LEVEL)
+    for name, other in same.items():
+        assert pretokenizers.style(name) == pretokenizers.style(other)
+
+
+@pytest.mark.parametrize("name", [None, "default", "falcon3"])
+def test_a_way_without_a_reference_is_refused(name: str | None) -> None:
+    with pytest.raises(ModelUnsupported, match="cuts text into words in a way"):
+        pretokenizers.style(name)
 
 
 @pytest.mark.parametrize("name", SENTENCEPIECE)

@@ -24,9 +24,9 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 
 async def add_question(connection: aiosqlite.Connection, text: str, client_id: str) -> int:
     await chats.create(connection, CHAT, 1, "Foxes", "tiny", 1.0)
-    question = await messages.add_user(connection, CHAT, None, text, client_id, 1.0)
-    answer = await messages.add_answer(connection, CHAT, question, "tiny", 1.0)
-    await chats.advance(connection, CHAT, answer, "tiny", 2.0)
+    question = await messages.add_user(connection, 1, CHAT, None, text, client_id, 1.0)
+    answer = await messages.add_answer(connection, 1, CHAT, question, "tiny", 1.0)
+    await chats.advance(connection, 1, CHAT, answer, "tiny", 2.0)
     return answer
 
 
@@ -68,14 +68,14 @@ async def test_full_disk_is_a_sentence_and_keeps_what_was(db: Database) -> None:
 
     async def fill(connection: aiosqlite.Connection) -> None:
         await connection.execute("PRAGMA max_page_count = 1")
-        await messages.checkpoint(connection, answer, "x" * 1_000_000, 3.0)
+        await messages.checkpoint(connection, 1, answer, "x" * 1_000_000, 3.0)
 
     with pytest.raises(DiskFull, match="no room left"):
         await db.write(fill)
 
     async def make_room(connection: aiosqlite.Connection) -> None:
         await connection.execute("PRAGMA max_page_count = 1000000")
-        await messages.checkpoint(connection, answer, "partial", 3.0)
+        await messages.checkpoint(connection, 1, answer, "partial", 3.0)
 
     await db.write(make_room)
     assert await db.write(lambda c: messages.interrupt_unfinished(c, "crash", 4.0)) == 1
@@ -83,39 +83,39 @@ async def test_full_disk_is_a_sentence_and_keeps_what_was(db: Database) -> None:
 
 async def test_the_same_client_id_is_saved_once(db: Database) -> None:
     await db.write(lambda c: add_question(c, "hello", "c1"))
-    assert await messages.has_client_id(db, CHAT, "c1")
+    assert await messages.has_client_id(db, 1, CHAT, "c1")
     with pytest.raises(StoreError):
         await db.write(lambda c: add_question(c, "again", "c1"))
 
 
 async def test_recovery_keeps_the_checkpointed_text(db: Database) -> None:
     answer = await db.write(lambda c: add_question(c, "hello", "c1"))
-    await db.write(lambda c: messages.checkpoint(c, answer, "Once upon", 2.0))
+    await db.write(lambda c: messages.checkpoint(c, 1, answer, "Once upon", 2.0))
     await db.write(lambda c: messages.interrupt_unfinished(c, "It crashed.", 3.0))
-    saved = (await messages.path(db, CHAT, answer))[-1]
+    saved = (await messages.path(db, 1, CHAT, answer))[-1]
     assert (saved.status, saved.text, saved.error) == ("interrupted", "Once upon", "It crashed.")
     assert await db.fetch_all("SELECT * FROM checkpoints") == []
 
 
 async def test_an_answer_ends_once(db: Database) -> None:
     answer = await db.write(lambda c: add_question(c, "hello", "c1"))
-    await db.write(lambda c: messages.finish(c, answer, "stopped", "one", 2.0))
-    await db.write(lambda c: messages.finish(c, answer, "done", "two", 3.0))
-    saved = (await messages.path(db, CHAT, answer))[-1]
+    await db.write(lambda c: messages.finish(c, 1, answer, "stopped", "one", 2.0))
+    await db.write(lambda c: messages.finish(c, 1, answer, "done", "two", 3.0))
+    saved = (await messages.path(db, 1, CHAT, answer))[-1]
     assert (saved.status, saved.text) == ("stopped", "one")
 
 
 async def test_path_follows_parents_not_ids(db: Database) -> None:
     async def branch(connection: aiosqlite.Connection) -> tuple[int, int]:
         first = await add_question(connection, "one", "c1")
-        left = await messages.add_user(connection, CHAT, first, "left", "c2", 3.0)
-        right = await messages.add_user(connection, CHAT, first, "right", "c3", 3.0)
+        left = await messages.add_user(connection, 1, CHAT, first, "left", "c2", 3.0)
+        right = await messages.add_user(connection, 1, CHAT, first, "right", "c3", 3.0)
         return left, right
 
     left, right = await db.write(branch)
-    assert [m.text for m in await messages.path(db, CHAT, left)] == ["one", "", "left"]
-    assert [m.text for m in await messages.path(db, CHAT, right)] == ["one", "", "right"]
-    assert await messages.path(db, CHAT, None) == []
+    assert [m.text for m in await messages.path(db, 1, CHAT, left)] == ["one", "", "left"]
+    assert [m.text for m in await messages.path(db, 1, CHAT, right)] == ["one", "", "right"]
+    assert await messages.path(db, 1, CHAT, None) == []
 
 
 async def test_a_chat_belongs_to_one_user(db: Database) -> None:

@@ -92,7 +92,7 @@ async def say(db: Database, text: str, chat_id: str = CHAT, user_id: int = 1) ->
             (user_id, f"user {user_id}"),
         )
         await chats.create(connection, chat_id, user_id, f"About {text}", "tiny", 1.0)
-        return await messages.add_user(connection, chat_id, None, text, f"client {text}", 1.0)
+        return await messages.add_user(connection, 1, chat_id, None, text, f"client {text}", 1.0)
 
     return await db.write(work)
 
@@ -179,8 +179,8 @@ async def test_filters(db: Database) -> None:
 
 async def test_a_running_answer_is_found_only_when_it_has_ended(db: Database) -> None:
     question = await say(db, "hello")
-    answer = await db.write(lambda c: messages.add_answer(c, CHAT, question, "tiny", 1.0))
-    await db.write(lambda c: messages.checkpoint(c, answer, "a heron", 1.0))
+    answer = await db.write(lambda c: messages.add_answer(c, 1, CHAT, question, "tiny", 1.0))
+    await db.write(lambda c: messages.checkpoint(c, 1, answer, "a heron", 1.0))
     assert await found(db, "heron") == []
-    await db.write(lambda c: messages.finish(c, answer, "done", "a heron flew", 2.0))
+    await db.write(lambda c: messages.finish(c, 1, answer, "done", "a heron flew", 2.0))
     assert await found(db, "heron") == ["a [heron] flew"]

@@ -29,6 +29,7 @@ from app.factory import create_app
 from app.inference.runner_process import RunnerProcess
 from app.models.shelf import Shelf
 from app.store import chats, messages
+from app.web.api.paths import is_for_programs
 from tests.inference.scripted import ScriptedRunner
 from tests.tiny_gguf import write_tiny_gguf
 from tests.web.doors import OWN, PASSWORD, Visitor, house, person
@@ -92,6 +93,7 @@ PEOPLE: dict[Row, int] = {
     ("GET", "/trash"): 200,
     ("DELETE", "/trash"): 200,
     ("GET", "/models"): 200,
+    ("GET", "/models/report"): 200,
     ("GET", "/you"): 200,
     ("POST", "/you/logins/<int:login_id>/end"): 404,  # of another person
     ("POST", "/you/password"): 303,
@@ -114,7 +116,11 @@ OWNERS: dict[Row, int] = {
     ("POST", f"{MODEL}/dismiss"): 204,
     ("GET", f"{MODEL}/remove"): 200,
     ("POST", "/models/pull"): 422,
+    ("POST", "/models/remote"): 422,
+    ("POST", f"{MODEL}/arrived"): 204,
+    ("POST", "/models/uploads"): 422,  # nothing is chosen
     ("PUT", "/models/upload/<filename>"): REACHED,
+    ("GET", "/models/upload/<filename>"): REACHED,
     ("GET", "/people"): 200,
     ("POST", "/people/invite"): 200,
     ("POST", "/people/invites/<int:invite_id>/withdraw"): 404,
@@ -139,6 +145,58 @@ PUBLIC: dict[Row, tuple[int, int]] = {
     ("GET", "/static/all.js"): (200, 200),
 }
 
+# The same for programs. Who has no login and no key is told so, and led nowhere.
+API_CHAT = f"/api/v1{CHAT}"
+API_MESSAGE = f"/api/v1{MESSAGE}"
+CHATS |= {
+    ("GET", API_CHAT): 200,
+    ("PATCH", API_CHAT): 200,
+    ("POST", f"{API_CHAT}/stop"): 204,
+    ("GET", f"{API_CHAT}/messages"): 200,
+    ("POST", f"{API_CHAT}/messages"): 202,
+    ("GET", API_MESSAGE): 200,
+    ("GET", f"{API_MESSAGE}/events"): 200,
+    ("POST", f"{API_MESSAGE}/again"): 202,
+    ("POST", f"{API_MESSAGE}/edit"): 202,
+    ("POST", f"{API_MESSAGE}/continue"): 202,
+    ("GET", f"{API_CHAT}/export.md"): 200,
+    ("GET", f"{API_CHAT}/export.json"): 200,
+    ("DELETE", API_CHAT): 204,
+}
+PEOPLE |= {
+    ("GET", "/keys"): 200,
+    ("POST", "/keys"): 422,  # it has no name
+    ("POST", "/keys/<int:key_id>/revoke"): 404,
+    ("GET", "/docs/api"): 200,
+    ("GET", "/openapi.json"): 200,
+    ("GET", "/api/v1/chats"): 200,
+    ("POST", "/api/v1/chats"): 201,
+    ("GET", "/api/v1/search"): 200,
+    ("GET", "/api/v1/models"): 200,
+    ("GET", "/v1/models"): 200,
+    ("GET", "/v1/models/<path:name>"): 200,
+    ("POST", "/v1/chat/completions"): 404,  # no such model
+    ("POST", "/v1/completions"): 404,
+    ("POST", "/v1/embeddings"): 501,
+    ("POST", "/api/chat"): 404,
+    ("POST", "/api/generate"): 404,
+    ("GET", "/api/tags"): 200,
+    ("POST", "/api/show"): 404,
+    ("GET", "/api/ps"): 200,
+    ("GET", "/api/version"): 200,
+    ("POST", "/api/embed"): 501,
+    ("POST", "/api/embeddings"): 501,
+}
+BODY = {"text": "hello", "model": "unheard-of", "messages": [{"role": "user"}], "prompt": "hello"}
+BODIES: dict[Row, dict[str, Any]] = {
+    ("PATCH", API_CHAT): {"title": "Another"},
+    ("POST", f"{API_CHAT}/messages"): {"text": "hello", "model": "tiny"},
+    ("POST", f"{API_MESSAGE}/again"): {},
+    ("POST", f"{API_MESSAGE}/edit"): {"text": "hello", "model": "tiny"},
+    ("POST", f"{API_MESSAGE}/continue"): {},
+    ("POST", "/api/v1/chats"): {"text": "hello", "model": "tiny"},
+}
+
 SOCKETS = {f"{CHAT}/live", "/models/live"}
 
 
@@ -146,7 +204,7 @@ def expected(row: Row) -> dict[str, int]:
     if row in PUBLIC:
         nobody, known = PUBLIC[row]
         return {NOBODY: nobody, OWNER: known, STRANGER: known, MEMBER: known}
-    nobody = 303 if row[0] == "GET" else 401
+    nobody = 401 if row[0] != "GET" or is_for_programs(row[1]) else 303
     if row in CHATS:
         return {NOBODY: nobody, OWNER: 404, STRANGER: 404, MEMBER: CHATS[row]}
     if row in OWNERS:
@@ -186,10 +244,15 @@ class Street:
 
         async def add(connection: aiosqlite.Connection) -> tuple[int, int]:
             await chats.create(connection, chat_id, user_id, WORDS, "tiny", 1.0)
-            question = await messages.add_user(connection, chat_id, None, WORDS, "client01", 1.0)
-            answer = await messages.add_answer(connection, chat_id, question, "tiny", 1.0, None)
+            question = await messages.add_user(
+                connection, user_id, chat_id, None, WORDS, "client01", 1.0
+            )
+            answer = await messages.add_answer(
+                connection, user_id, chat_id, question, "tiny", 1.0, None
+            )
             await messages.finish(
                 connection,
+                user_id,
                 answer,
                 "done",
                 WORDS,
@@ -197,7 +260,7 @@ class Street:
                 error=None,
                 counts=counts,
             )
-            await chats.advance(connection, chat_id, answer, "tiny", 2.0)
+            await chats.advance(connection, user_id, chat_id, answer, "tiny", 2.0)
             return question, answer
 
         question, answer = await house(self.app).chats._db.write(add)
@@ -273,6 +336,8 @@ def address(row: Row, chat: tuple[str, int, int], other: int) -> str:
         "<int:user_id>": str(other),
         "<int:login_id>": "1",
         "<int:invite_id>": "999999",
+        "<int:key_id>": "999999",
+        "<path:name>": "spare",
         "<token>": "guessed",
         "<filename>": "x.exe",
         "<path:filename>": "icon.svg",
@@ -296,7 +361,9 @@ async def test_who_may_use_a_route(street: Street, row: Row) -> None:
     for who, wanted in expected(row).items():  # those who must change nothing come first
         other = await house(street.app).people.add(f"other {next(street.numbers)}", None, "member")
         given: dict[str, Any] = {}
-        if row[0] == "POST":
+        if row[0] in {"POST", "PATCH"} and is_for_programs(row[1]):
+            given = {"json": BODIES.get(row, BODY)}
+        elif row[0] == "POST":
             given["form"] = FORMS.get(row, {})
         answer = await people[who].ask(row[0], address(row, chat, other.id), **given)
         body = await answer.get_data(as_text=False)

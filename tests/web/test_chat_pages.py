@@ -39,8 +39,8 @@ async def app(tmp_path: Path) -> AsyncIterator[Quart]:
     async def fill(connection: aiosqlite.Connection) -> None:
         for number, chat_id in enumerate(CHATS):
             await chats.create(connection, chat_id, 1, f"Chat {number}", "tiny", number)
-        question = await messages.add_user(connection, CHAT, None, f"fox {HOSTILE}", "c1", 1.0)
-        await chats.advance(connection, CHAT, question, "tiny", 999.0)
+        question = await messages.add_user(connection, 1, CHAT, None, f"fox {HOSTILE}", "c1", 1.0)
+        await chats.advance(connection, 1, CHAT, question, "tiny", 999.0)
         await chats.rename(connection, 1, CHAT, HOSTILE)
 
     async with made.test_app():

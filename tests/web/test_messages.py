@@ -55,17 +55,17 @@ async def app(tmp_path: Path, models: Path) -> AsyncIterator[Quart]:
     async def fill(connection: aiosqlite.Connection) -> None:
         for chat_id in (CHAT, OTHER):
             await chats.create(connection, chat_id, 1, "Chat", "tiny", 1.0)
-            question = await messages.add_user(connection, chat_id, None, HOSTILE, "c1", 1.0)
+            question = await messages.add_user(connection, 1, chat_id, None, HOSTILE, "c1", 1.0)
             if chat_id == CHAT:
-                question = await messages.add_answer(connection, chat_id, question, "tiny", 1.0)
+                question = await messages.add_answer(connection, 1, chat_id, question, "tiny", 1.0)
                 counts: dict[str, str | int | float | None] = {
                     "finish_reason": "length",
                     "prompt_tokens": 60,
                     "completion_tokens": 20,
                 }
                 counts |= {"decode_seconds": 0.5, "first_token_seconds": 0.1, "context_length": 100}
-                await messages.finish(connection, question, "done", "half", 2.0, counts=counts)
-            await chats.advance(connection, chat_id, question, "tiny", 3.0)
+                await messages.finish(connection, 1, question, "done", "half", 2.0, counts=counts)
+            await chats.advance(connection, 1, chat_id, question, "tiny", 3.0)
 
     async with made.test_app():
         here: State = made.extensions["wick"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -13,8 +14,12 @@ import pytest
 from quart import Quart
 from quart.typing import TestClientProtocol as Client
 
+from app.chats.asking import Prompt
 from app.config import Settings
+from app.errors import ModelNotFound
 from app.factory import create_app
+from app.models import memory
+from app.models.origins import Origin, Origins
 from app.models.shelf import Shelf
 from app.web.state import State
 from tests.tiny_gguf import write_tiny_gguf
@@ -115,6 +120,11 @@ async def test_load_and_unload(app: Quart, client: Client) -> None:
     assert answer.status_code == 204
     await until(lambda: worker_state(app) == "ready")
     assert "Ready" in await text_of(await client.get("/models", headers=OWN))
+    report = await (await client.get("/models/report", headers=OWN)).get_json()
+    told = report["models"][0]
+    assert (told["name"], told["state"], told["line"]) == ("tiny", "ready", "Ready")
+    assert told["memory"] > memory.OVERHEAD
+    assert report["budget"] == memory.budget(here(app).settings)
     answer = await client.post("/models/tiny/unload", headers=TERMINAL)
     assert answer.status_code == 204
     await until(lambda: worker_state(app) == "idle")
@@ -272,7 +282,9 @@ async def test_the_choice_of_a_model_stays_with_a_chat(client: Client) -> None:
         assert answer.status_code == 404
 
 
-async def test_everybody_who_looks_hears_of_a_change(app: Quart, client: Client) -> None:
+async def test_everybody_who_looks_hears_of_a_change(
+    app: Quart, client: Client, tiny: Path
+) -> None:
     async with client.websocket("/models/live", headers=OWN) as one:
         assert 'id="card-tiny"' in await one.receive()
         async with client.websocket("/models/live", headers=OWN) as two:
@@ -280,7 +292,110 @@ async def test_everybody_who_looks_hears_of_a_change(app: Quart, client: Client)
             await client.post("/models/tiny/default", headers=PAGE)
             for tab in (one, two):
                 async with asyncio.timeout(20):
-                    frame = await tab.receive()
+                    frame = str(await tab.receive())
                 assert "Default" in frame
                 assert 'id="card-tiny"' in frame
                 assert "source-fields" not in frame  # nobody's typing is touched
+            # What a command of the terminal brings, too.
+            Shelf(here(app).shelf.root).install(tiny / "tiny.gguf", "brought")
+            answer = await client.post("/models/brought/arrived", headers=TERMINAL)
+            assert answer.status_code == 204
+            for tab in (one, two):
+                async with asyncio.timeout(20):
+                    assert 'id="card-brought"' in await tab.receive()
+
+
+async def test_what_is_chosen_for_a_chat_that_is_yet_to_begin_is_known(client: Client) -> None:
+    path = f"/chats/{'d' * 16}"
+    async with client.websocket(f"{path}/live", headers=OWN) as tab, asyncio.timeout(20):
+        for name, words in (
+            ("smollm2-360m", "SmolLM2 360M Instruct</strong> is not"),
+            ("tiny", ""),
+        ):
+            await client.post(f"{path}/model", headers=PAGE, form={"model": name})
+            frame = str(await tab.receive())
+            while 'id="missing"' not in frame:
+                frame = str(await tab.receive())
+            missing = frame[frame.index('id="missing"') :].partition("<select")[0]
+            assert words in missing
+            assert ("Get it (271 MB)" in missing) == bool(words)
+
+
+async def test_a_chat_keeps_a_model_that_has_gone_and_says_how_to_go_on(
+    app: Quart, client: Client, tiny: Path
+) -> None:
+    state, chat_id = here(app), "c" * 16
+    state.shelf.install(tiny / "tiny.gguf", "another", title="Another")
+    Origins(state.shelf.root).keep("lost", Origin("hf:a/b/lost.gguf", "Lost & found", 9 << 20))
+    await state.asking.submit(Prompt(1, chat_id, "Hello", "c1" * 8, "another"))
+    await until(lambda: state.hub.stream_of_chat(chat_id) is None)
+    for name, label, button in (
+        ("lost", "Lost &amp; found · needs download", "/models/lost/pull"),
+        ("smollm2-360m", "SmolLM2 360M Instruct · needs download", "/models/smollm2-360m/pull"),
+        ("gpt-of-others", "gpt-of-others · not on this machine", 'href="/models"'),
+    ):
+        path = f"/chats/{chat_id}/model"
+        assert (await client.post(path, headers=PAGE, form={"model": name})).status_code == 204
+        html = await text_of(await client.get(f"/chats/{chat_id}", headers=OWN))
+        assert f'value="{name}" selected>{label}<' in html
+        missing = html[html.index('id="missing"') :].partition("<form")[0]
+        assert button in missing
+        assert 'data-chooses="tiny">Go on with Tiny<' in missing or "another" in missing
+        with pytest.raises(ModelNotFound, match="is not on this machine"):
+            await state.asking.submit(Prompt(1, chat_id, "Hello", "c2" * 8, name))
+
+
+async def test_only_what_fits_the_memory_is_to_be_had(settings: Settings) -> None:
+    app = create_app(replace(settings, model_memory_mb=1000))
+    async with app.test_app():
+        html = await text_of(await app.test_client().get("/", headers=OWN))
+    picker = html[html.index('<select id="model"') :].partition("</select>")[0]
+    assert 'value="tiny" selected' in picker
+    assert picker.count("needs download") == 3
+    assert 'label="To be had"' in picker
+    assert "llama-3-8b" not in picker
+
+
+async def test_what_cannot_be_uploaded_is_said_before_it_comes(
+    app: Quart, client: Client, tiny: Path
+) -> None:
+    async def plan(*files: tuple[str, int, str]) -> tuple[int, str]:
+        told = [{"name": name, "size": size, "begins": begins} for name, size, begins in files]
+        answer = await client.post("/models/uploads", headers=TERMINAL, json=told)
+        return answer.status_code, await text_of(answer)
+
+    data = (tiny / "tiny.gguf").read_bytes()
+    for files, sentence in (
+        ([("tiny.gguf", 9, "GGUF")], "on the shelf already"),
+        ([("x.gguf", 9, "PK")], "x.gguf is not a GGUF file."),
+        ([("x.gguf", 0, "")], "x.gguf is empty."),
+        ([("x.gguf", 1 << 60, "GGUF")], "There is no room for the model"),
+        ([("x-00001-of-00002.gguf", 9, "GGUF")], "x-00002-of-00002.gguf is missing"),
+        ([], "Choose the file of a model."),
+    ):
+        status, text = await plan(*files)
+        assert status == 422
+        assert sentence in text
+    for nonsense in ("7", "[7]", '[{"name": 1}]', "{"):
+        answer = await client.post("/models/uploads", headers=TERMINAL, data=nonsense)
+        assert answer.status_code == 422
+    status, text = await plan(("An own.gguf", len(data), "GGUF"))
+    assert status == 200
+    (one,) = json.loads(text)
+    assert one["files"] == [0]
+    answer = await client.put(one["address"], headers=TERMINAL, data=data)
+    assert answer.status_code == 204, await text_of(answer)
+    assert here(app).shelf.get("an-own")
+
+
+async def test_why_an_upload_broke_off_can_be_asked(app: Quart, client: Client) -> None:
+    address = "/models/upload/Broken.gguf"
+    answer = await client.put(address, headers=TERMINAL, data=b"GGUF but not really")
+    sentence = await text_of(answer)
+    assert answer.status_code == 422
+    answer = await client.get(address, headers=TERMINAL)
+    assert (answer.status_code, await text_of(answer)) == (422, sentence)
+    answer = await client.get("/models/upload/unheard-of.gguf", headers=TERMINAL)
+    assert await text_of(answer) == "The upload broke off. Please send it again."
+    answer = await client.put(f"{address}?part=x", headers=TERMINAL, data=b"GGUF")
+    assert "make no sense" in await text_of(answer)

@@ -36,10 +36,10 @@ async def say(app: Quart, question: str, parent: int | None = None, user_id: int
 
     async def add(connection: aiosqlite.Connection) -> int:
         await chats.create(connection, CHAT, user_id, "Walnuts <b>", "tiny", 1.0)
-        asked = await messages.add_user(connection, CHAT, parent, question, question, 1.0)
-        answer = await messages.add_answer(connection, CHAT, asked, "tiny", 1.0)
-        await messages.finish(connection, answer, "done", "*An answer*", 2.0, counts={})
-        await chats.advance(connection, CHAT, answer, "tiny", 2.0)
+        asked = await messages.add_user(connection, user_id, CHAT, parent, question, question, 1.0)
+        answer = await messages.add_answer(connection, user_id, CHAT, asked, "tiny", 1.0)
+        await messages.finish(connection, user_id, answer, "done", "*An answer*", 2.0, counts={})
+        await chats.advance(connection, user_id, CHAT, answer, "tiny", 2.0)
         return answer
 
     added: int = await house(app).chats._db.write(add)

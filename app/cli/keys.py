@@ -1,0 +1,104 @@
+"""`wick key`: make, list and revoke API keys; a running server knows of it at once."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from rich.console import Console
+from rich.table import Table
+
+from app.accounts.keys import SCOPES, Keys
+from app.accounts.names import name_key
+from app.accounts.people import LOCAL_USER
+from app.config import Settings
+from app.errors import PersonNotFound
+from app.store import people
+from app.store.db import Database, open_database
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser("key", help="make, list and revoke API keys for programs")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    action = actions.add_parser("add", help="make a key, which is shown once")
+    action.add_argument("name", metavar="NAME", help="what it is for")
+    action.add_argument(
+        "--scope",
+        action="append",
+        choices=list(SCOPES),
+        help="what it may be used for; again for more (default: chat)",
+    )
+    _add_person(action)
+    action.set_defaults(func=add_key)
+
+    action = actions.add_parser("list", help="show the keys there are")
+    _add_person(action)
+    action.set_defaults(func=list_keys)
+
+    action = actions.add_parser("revoke", help="let a key open nothing any more")
+    action.add_argument("id", metavar="ID", type=int, help="its number in the list")
+    _add_person(action)
+    action.set_defaults(func=revoke_key)
+
+
+def add_key(args: argparse.Namespace, settings: Settings) -> int:
+    async def add(keys: Keys, user_id: int) -> None:
+        secret, _ = await keys.add(user_id, args.name, args.scope or ["chat"])
+        print(secret)
+
+    return _run(args, settings, add)
+
+
+def list_keys(args: argparse.Namespace, settings: Settings) -> int:
+    async def show(keys: Keys, user_id: int) -> None:
+        table = Table("id", "name", "begins with", "may", "made", "last used", box=None)
+        for key in await keys.of(user_id):
+            used = _day(key.used_at) if key.used_at else "never"
+            may = ", ".join(key.scopes)
+            table.add_row(str(key.id), key.name, key.hint, may, _day(key.created_at), used)
+        if table.row_count:
+            Console().print(table)
+        else:
+            print("There are no keys. To make one: wick key add NAME")
+
+    return _run(args, settings, show)
+
+
+def revoke_key(args: argparse.Namespace, settings: Settings) -> int:
+    async def revoke(keys: Keys, user_id: int) -> None:
+        await keys.revoke(user_id, args.id)
+        print("The key is revoked.")
+
+    return _run(args, settings, revoke)
+
+
+def _add_person(action: argparse.ArgumentParser) -> None:
+    action.add_argument("--user", metavar="NAME", help="whose key (default: the first owner's)")
+
+
+def _run(
+    args: argparse.Namespace, settings: Settings, work: Callable[[Keys, int], Awaitable[None]]
+) -> int:
+    async def run() -> None:
+        async with open_database(settings.database) as db:
+            await work(Keys(db), await _person(db, args.user))
+
+    asyncio.run(run())
+    return 0
+
+
+async def _person(db: Database, name: str | None) -> int:
+    """Raises PersonNotFound."""
+    if name is None:
+        return LOCAL_USER
+    person = await people.named(db, name_key(name))
+    if person is None:
+        raise PersonNotFound(f"There is nobody called “{name}”.")
+    return person.id
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(seconds))

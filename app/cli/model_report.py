@@ -1,0 +1,35 @@
+"""What the running server says of its models: `/models/report`."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+import httpx
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """One model now. line: its state in words; progress: 0 to 1; speed: tokens a second;
+    memory: bytes set aside for it."""
+
+    name: str
+    state: str
+    line: str
+    progress: float | None
+    error: str | None
+    speed: float | None
+    memory: int
+
+
+def read_report(client: httpx.Client) -> dict[str, Reported] | None:
+    """By name; None when nothing that answers there can tell."""
+    with contextlib.suppress(httpx.HTTPError, ValueError, TypeError, KeyError):
+        response = client.get("/models/report")
+        if response.is_success:
+            known = Reported.__slots__
+            return {
+                values["name"]: Reported(**{name: values[name] for name in known})
+                for values in response.json()["models"]
+            }
+    return None

@@ -1,0 +1,117 @@
+"""Answers that belong to no chat: whoever asked listens until they end, or has them cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from app.inference.pool import Pool
+from app.inference.protocol import Delta, Failed, Finished, Generate, Prefill
+from app.inference.requests import Interrupted, Loading, Queued, Request, RequestEvent
+
+_NUMBERS = itertools.count(1 << 40)
+"""Ids of their own: answers in chats have the small positive numbers, titles the negative ones."""
+Ended = Finished | Failed | Interrupted
+_NEWS = Queued | Loading | Prefill
+
+
+@dataclass(slots=True, eq=False)
+class _Heard:
+    index: int
+    event: RequestEvent
+
+
+class Completions:
+    """One or several answers to one wish. `next` tells what is said of them, in order.
+
+    Text that comes faster than it is taken gathers into one event, so what waits to be taken is
+    never more than the answers themselves.
+    """
+
+    def __init__(self, pool: Pool, model: str, commands: Sequence[Generate], user_id: int) -> None:
+        self._pool = pool
+        self._model = model
+        self._requests = [
+            Request(replace(command, id=next(_NUMBERS)), user_id, partial(self._hear, index))
+            for index, command in enumerate(commands)
+        ]
+        self._heard: deque[_Heard] = deque()
+        self._newest: dict[int, _Heard] = {}
+        self._running = set[int]()
+        self._news = asyncio.Event()
+
+    def begin(self) -> None:
+        """Raises QueueFull or ShuttingDown, and then nothing of it waits."""
+        try:
+            for index, request in enumerate(self._requests):
+                self._running.add(index)
+                self._pool.submit(self._model, request)
+        except BaseException:
+            self.cancel()
+            raise
+
+    def cancel(self) -> None:
+        """End whatever has not ended; again is harmless."""
+        for index in list(self._running):
+            self._pool.cancel(self._model, self._requests[index].id)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether everything has ended and was taken."""
+        return not self._running and not self._heard
+
+    async def next(self, seconds: float | None = None) -> tuple[int, RequestEvent] | None:
+        """The number of an answer and what is new of it; None when nothing is for that time."""
+        await self._wait(seconds)
+        if not self._heard:
+            return None
+        heard = self._heard.popleft()
+        if self._newest.get(heard.index) is heard:
+            del self._newest[heard.index]
+        return heard.index, heard.event
+
+    async def opening(self, seconds: float) -> RequestEvent | None:
+        """The first word of an answer, or that it failed, still to be taken. None: not yet."""
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    for heard in self._heard:
+                        if not isinstance(heard.event, Queued | Loading):
+                            return heard.event
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            return None
+
+    async def _wait(self, seconds: float | None) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._heard:
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            pass
+
+    def _hear(self, index: int, event: RequestEvent) -> None:
+        if isinstance(event, Ended):
+            self._running.discard(index)
+        newest = self._newest.get(index)
+        if newest is not None and (merged := _merged(newest.event, event)) is not None:
+            newest.event = merged
+        else:
+            self._newest[index] = _Heard(index, event)
+            self._heard.append(self._newest[index])
+        self._news.set()
+
+
+def _merged(old: RequestEvent, new: RequestEvent) -> RequestEvent | None:
+    """One event that says what both say; None when they are of different kinds."""
+    if isinstance(old, Delta) and isinstance(new, Delta):
+        return Delta(new.id, old.text + new.text, old.tokens + new.tokens)
+    if isinstance(old, _NEWS) and isinstance(new, _NEWS):
+        return new
+    return None

@@ -1,0 +1,114 @@
+"""Answers that are JSON: the tokens that would leave a JSON schema are made impossible.
+
+The library reads the schema and knows, after each token, which may come next. It sees the very
+bytes of which the answer is made, so nothing of its view differs from the reader's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from app.errors import SchemaRefused
+from app.inference.engine import Logits
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+    from llguidance._lib import JsonCompileOptions
+
+# Small models lose themselves in white space where a grammar lets them.
+_STYLE: JsonCompileOptions = {
+    "whitespace_flexible": False,
+    "item_separator": ", ",
+    "key_separator": ": ",
+}
+LONGEST_REASON = 200  # characters
+
+
+class Vocabulary(Protocol):
+    """What must be known of a tokenizer."""
+
+    vocab_size: int
+    bos_id: int | None
+    end_ids: frozenset[int]
+    special_ids: frozenset[int]
+
+    def token_bytes(self, index: int, /) -> bytes: ...
+    def encode_after(self, text: str, /) -> list[int]: ...
+
+
+class Grammars:
+    """The grammars of one model. Any thread may use it."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._lock = threading.Lock()
+
+    def of(self, schema: str) -> JsonGrammar:
+        """For one answer. Raises SchemaRefused."""
+        from llguidance import LLMatcher
+
+        try:
+            grammar = LLMatcher.grammar_from_json_schema(schema, _STYLE)
+        except ValueError as error:
+            raise SchemaRefused(_refusal(str(error))) from error
+        with self._lock:
+            tokenizer = self._tokenizer
+        matcher = LLMatcher(tokenizer, grammar, log_level=0)
+        if matcher.is_error():
+            raise SchemaRefused(_refusal(matcher.get_error()))
+        return JsonGrammar(matcher)
+
+    @cached_property
+    def _tokenizer(self) -> LLTokenizer:
+        """Built once, when it is first wanted: that takes a tenth of a second."""
+        from llguidance import LLTokenizer, TokenizerWrapper
+
+        spelled = _Spelled(self._vocabulary)
+        return LLTokenizer(TokenizerWrapper(spelled), n_vocab=self._vocabulary.vocab_size)
+
+
+class JsonGrammar:
+    """Where one answer is in its grammar."""
+
+    def __init__(self, matcher: LLMatcher) -> None:
+        self._matcher = matcher
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the answer is complete, so that nothing but its end may follow."""
+        return self._matcher.is_stopped()
+
+    def forbid(self, logits: Logits) -> None:
+        mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        if self._matcher.is_error():
+            raise SchemaRefused(_refusal(self._matcher.get_error()))
+        allowed = np.unpackbits(mask, count=logits.size, bitorder="little")
+        logits[allowed == 0] = -np.inf
+
+    def accept(self, token: int) -> None:
+        if not self._matcher.consume_token(token):
+            raise SchemaRefused(_refusal(self._matcher.get_error()))
+
+
+class _Spelled:
+    """The tokenizer in the library's own words. Special tokens stand for no text."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._encode = vocabulary.encode_after
+        self.bos_token_id = vocabulary.bos_id
+        self.eos_token_id = min(vocabulary.end_ids, default=0)
+        self.special_token_ids = sorted(vocabulary.special_ids)
+        self.tokens = [vocabulary.token_bytes(index) for index in range(vocabulary.vocab_size)]
+
+    def __call__(self, text: str | bytes) -> Sequence[int]:
+        return self._encode(text if isinstance(text, str) else text.decode("utf-8", "replace"))
+
+
+def _refusal(reason: str) -> str:
+    reason = reason.splitlines()[0] if reason else "it gives no reason"
+    return f"Answers cannot be made to follow this JSON schema: {reason[:LONGEST_REASON]}."

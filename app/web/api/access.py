@@ -1,0 +1,49 @@
+"""Who a program acts for, by its API key, and what that key may be used for."""
+
+from __future__ import annotations
+
+from quart.wrappers.base import BaseRequestWebsocket
+from werkzeug.datastructures import Headers
+
+from app.accounts.keys import PREFIX, SCOPES
+from app.errors import NotAllowed, NotLoggedIn
+from app.web.api.paths import OWN
+from app.web.identity import Identity
+from app.web.state import state
+
+FOR_ANY_KEY = frozenset({"/api/show"})
+
+
+async def by_key(asked: BaseRequestWebsocket) -> Identity | None:
+    """The person of the key that comes with this; None when none of ours comes with it.
+
+    Programs insist on having a key and send whatever they are given, so what is none of ours counts
+    as none. Raises NotLoggedIn for one that does not hold, NotAllowed for one that may not do this.
+    """
+    secret = sent(asked.headers)
+    if not secret.startswith(PREFIX):
+        return None
+    holder = await state().keys.find(secret)
+    if holder is None:
+        raise NotLoggedIn("This API key does not hold: it was revoked, or it was mistyped.")
+    person, key = holder
+    scope = scope_of(asked.method, asked.path)
+    if scope and scope not in key.scopes:
+        raise NotAllowed(f"The API key “{key.name}” may not be used to {SCOPES[scope]}.")
+    return Identity(person.id, person.role, "key", person.name)
+
+
+def sent(headers: Headers) -> str:
+    """The key in a request, empty if there is none."""
+    kind, _, secret = headers.get("Authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return secret.strip()
+    return headers.get("X-Api-Key", "").strip()
+
+
+def scope_of(method: str, path: str) -> str:
+    """What a key must be good for; empty where any key will do."""
+    is_reading = method in {"GET", "HEAD", "OPTIONS"}
+    if path.startswith(OWN):
+        return "read" if is_reading else "write"
+    return "" if is_reading or path in FOR_ANY_KEY else "chat"

@@ -1,0 +1,208 @@
+"""Every address of the API, what it takes and what it gives: the source of the documentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from app.web.api import ollama_models
+from app.web.api.chat_completions import ChatRequest
+from app.web.api.chats import LISTS
+from app.web.api.completions import CompletionRequest
+from app.web.api.finding import Hits, ModelChoices
+from app.web.api.models import ModelList, ModelObject
+from app.web.api.ollama_answers import OllamaChatRequest, OllamaGenerateRequest
+from app.web.api.ollama_shapes import (
+    OllamaChat,
+    OllamaGenerated,
+    OllamaProcesses,
+    OllamaShow,
+    OllamaTags,
+    OllamaVersion,
+)
+from app.web.api.openai_shapes import ChatCompletion, TextCompletion
+from app.web.api.shapes import (
+    Again,
+    Asked,
+    ChatChange,
+    ChatList,
+    ChatObject,
+    MessageList,
+    MessageObject,
+    NewChat,
+    NewMessage,
+)
+
+Tag = Literal["Chats", "OpenAI", "Ollama"]
+SSE, NDJSON, FILE = "text/event-stream", "application/x-ndjson", "application/json"
+TAGS: Final[dict[Tag, str]] = {
+    "Chats": "A person's chats, the same ones as on the page. Answers are made in the background,"
+    " whether somebody follows them or not.",
+    "OpenAI": "For every program that speaks to OpenAI: give it this server's address with /v1."
+    " Nothing of it is kept.",
+    "Ollama": "For every program that speaks to Ollama: give it this server's address."
+    " Nothing of it is kept.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """gives: status and type, None for no content; streams: what comes instead with `stream`, or
+    always where there is no other type; query: name, allowed values or None, what it is for."""
+
+    method: str
+    path: str
+    tag: Tag
+    summary: str
+    takes: Any = None
+    status: int = 200
+    gives: Any = None
+    streams: str = ""
+    about: str = ""
+    query: tuple[tuple[str, tuple[str, ...] | None, str], ...] = ()
+
+
+_CHAT = "/api/v1/chats/{chat_id}"
+_MESSAGE = f"{_CHAT}/messages/{{message_id}}"
+_EVENTS = (
+    "`replace` gives the text so far, `delta` what is added to it, `status` how far it is, and"
+    " `end` the whole message. Come back with the header Last-Event-ID, and the events go on where"
+    " they broke off; once the answer has ended or the server was restarted, `replace` gives the"
+    " text anew. After `end` there is nothing more, which 204 says."
+)
+ENDPOINTS: Final = (
+    Endpoint(
+        *("get", "/api/v1/chats", "Chats", "List chats, the newest first"),
+        gives=ChatList,
+        query=(
+            ("list", LISTS, "which of the lists; `listed` has what the others have not"),
+            ("after", None, "`next` of the page before"),
+        ),
+    ),
+    Endpoint(
+        *("post", "/api/v1/chats", "Chats", "Begin a chat with its first message"),
+        takes=NewChat,
+        status=201,
+        gives=Asked,
+    ),
+    Endpoint(*("get", _CHAT, "Chats", "One chat, with its settings"), gives=ChatObject),
+    Endpoint(
+        *("patch", _CHAT, "Chats", "Rename, pin, archive, restore or set up a chat"),
+        takes=ChatChange,
+        gives=ChatObject,
+    ),
+    Endpoint(
+        *("delete", _CHAT, "Chats", "Put a chat into the trash"),
+        status=204,
+        about="It stays there for 30 days.",
+        query=(("forever", ("true", "false"), "remove it for good instead"),),
+    ),
+    Endpoint(
+        *("post", f"{_CHAT}/stop", "Chats", "Stop the answer that is being written"),
+        status=204,
+        about="Its text so far stays.",
+    ),
+    Endpoint(
+        *("get", f"{_CHAT}/messages", "Chats", "The messages of a chat, the oldest first"),
+        gives=MessageList,
+        about="Of several branches those of the one that is shown.",
+    ),
+    Endpoint(
+        *("post", f"{_CHAT}/messages", "Chats", "Write a message; its answer comes by itself"),
+        takes=NewMessage,
+        status=202,
+        gives=Asked,
+    ),
+    Endpoint(*("get", _MESSAGE, "Chats", "One message as it is now"), gives=MessageObject),
+    Endpoint(
+        *("post", f"{_MESSAGE}/again", "Chats", "Another answer, on a branch of its own"),
+        takes=Again,
+        status=202,
+        gives=Asked,
+    ),
+    Endpoint(
+        *("get", f"{_MESSAGE}/events", "Chats", "Follow an answer while it is written"),
+        streams=SSE,
+        about=_EVENTS,
+    ),
+    Endpoint(
+        *("post", f"{_MESSAGE}/edit", "Chats", "The same prompt in other words, and an answer"),
+        takes=NewMessage,
+        status=202,
+        gives=Asked,
+        about="On a branch of its own. What is being written in the chat is stopped.",
+    ),
+    Endpoint(
+        *("post", f"{_MESSAGE}/continue", "Chats", "Go on with an answer that was cut"),
+        status=202,
+        gives=Asked,
+    ),
+    Endpoint(
+        *("get", f"{_CHAT}/export.md", "Chats", "The chat as Markdown, to be read"),
+        streams="text/markdown",
+    ),
+    Endpoint(
+        *("get", f"{_CHAT}/export.json", "Chats", "The chat as a file that an import takes"),
+        streams=FILE,
+        about="With all its branches.",
+    ),
+    Endpoint(
+        *("get", "/api/v1/search", "Chats", "Find words in titles and messages"),
+        gives=Hits,
+        query=(("q", None, "the words, all of which are to be there"),),
+    ),
+    Endpoint(
+        *("get", "/api/v1/models", "Chats", "Who can answer, the model of new chats first"),
+        gives=ModelChoices,
+    ),
+    Endpoint(*("get", "/v1/models", "OpenAI", "List the models"), gives=ModelList),
+    Endpoint(*("get", "/v1/models/{name}", "OpenAI", "One model"), gives=ModelObject),
+    Endpoint(
+        *("post", "/v1/chat/completions", "OpenAI", "The next answer of a conversation"),
+        takes=ChatRequest,
+        gives=ChatCompletion,
+        streams=SSE,
+        about="A message of the assistant that stands last is continued. Images, tools and audio"
+        " are refused. Whoever hangs up ends the answer.",
+    ),
+    Endpoint(
+        *("post", "/v1/completions", "OpenAI", "How a text goes on, without a chat template"),
+        takes=CompletionRequest,
+        gives=TextCompletion,
+        streams=SSE,
+    ),
+    Endpoint(
+        *("post", "/v1/embeddings", "OpenAI", "Not to be had: always answered with 501"),
+        status=501,
+    ),
+    Endpoint(
+        *("post", "/api/chat", "Ollama", "The next answer of a conversation"),
+        takes=OllamaChatRequest,
+        gives=OllamaChat,
+        streams=NDJSON,
+        about="Streams unless `stream` is false. Without messages the model is only loaded, or"
+        " with a keep_alive of 0 unloaded.",
+    ),
+    Endpoint(
+        *("post", "/api/generate", "Ollama", "An answer to one prompt"),
+        takes=OllamaGenerateRequest,
+        gives=OllamaGenerated,
+        streams=NDJSON,
+        about="Streams unless `stream` is false. With `raw` no chat template is used.",
+    ),
+    Endpoint(*("get", "/api/tags", "Ollama", "List the models"), gives=OllamaTags),
+    Endpoint(
+        *("post", "/api/show", "Ollama", "About a model"),
+        takes=ollama_models.ShowRequest,
+        gives=OllamaShow,
+    ),
+    Endpoint(*("get", "/api/ps", "Ollama", "The models in memory"), gives=OllamaProcesses),
+    Endpoint(*("get", "/api/version", "Ollama", "Versions"), gives=OllamaVersion),
+    Endpoint(
+        *("post", "/api/embed", "Ollama", "Not to be had: always answered with 501"), status=501
+    ),
+    Endpoint(
+        *("post", "/api/embeddings", "Ollama", "Not to be had: always answered with 501"),
+        status=501,
+    ),
+)

@@ -1,0 +1,77 @@
+"""Errors as programs read them: a status, and a body in the words of the protocol they speak."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+from quart import Response
+
+from app.errors import (
+    ApiError,
+    ModelNotFound,
+    NotLoggedIn,
+    PromptTooLong,
+    QueueFull,
+    SchemaRefused,
+    WickError,
+)
+from app.inference.protocol import Failed
+from app.inference.requests import Interrupted
+from app.web.api.paths import speaks_ollama
+
+RETRY_SECONDS = 5
+"""After which a program may try again what a full queue or a server that ends has refused."""
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_CODES: dict[type[WickError], str] = {
+    ModelNotFound: "model_not_found",
+    PromptTooLong: "context_length_exceeded",
+    SchemaRefused: "invalid_schema",
+    QueueFull: "queue_full",
+    NotLoggedIn: "invalid_api_key",
+}
+
+
+def of_event(event: Failed | Interrupted) -> ApiError:
+    """What an answer ended with instead of a text."""
+    if isinstance(event, Interrupted):
+        return ApiError(event.message, status=503, code="interrupted")
+    if event.status == PromptTooLong.status:
+        code = "context_length_exceeded"
+        return ApiError(event.message, status=400, param="messages", code=code)
+    status = 400 if event.status == 422 else event.status
+    return ApiError(event.message, status=status)
+
+
+def as_api_error(error: WickError) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), None)
+    param = "model" if isinstance(error, ModelNotFound) else None
+    again = getattr(error, "retry_after", None)
+    return ApiError(str(error), status=error.status, param=param, code=code, retry_after=again)
+
+
+def body(error: ApiError, path: str) -> dict[str, Any]:
+    if speaks_ollama(path):
+        return {"error": str(error)}
+    kind = _TYPES.get(error.status, "server_error" if error.status >= 500 else None)
+    return {
+        "error": {
+            "message": str(error),
+            "type": kind or "invalid_request_error",
+            "param": error.param,
+            "code": error.code,
+        }
+    }
+
+
+def respond(error: ApiError, path: str) -> Response:
+    content = msgspec.json.encode(body(error, path))
+    response = Response(content, status=error.status, content_type="application/json")
+    if error.status in {429, 503}:
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after or RETRY_SECONDS))
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="Wick"'
+    return response

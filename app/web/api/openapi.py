@@ -1,0 +1,121 @@
+"""The OpenAPI document, made from the shapes that requests are checked against."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+import msgspec
+from quart import Blueprint, Response
+
+import app
+from app.web.api import bodies
+from app.web.api.documented import ENDPOINTS, FILE, SSE, TAGS, Endpoint
+from app.web.api.ollama_shapes import OllamaFailure
+from app.web.api.openai_shapes import Failure
+from app.web.api.paths import speaks_ollama
+
+blueprint = Blueprint("api_openapi", __name__)
+_REF = "#/components/schemas/{name}"
+_PARAMETERS: dict[str, dict[str, Any]] = {
+    "chat_id": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+    "message_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
+    "name": {"type": "string", "minLength": 1},
+}
+
+
+@blueprint.get("/openapi.json")
+async def document() -> Response:
+    return bodies.answer(openapi())
+
+
+@functools.cache
+def openapi() -> dict[str, Any]:
+    """The whole document, which is the same for everybody."""
+    shapes = [e.takes for e in ENDPOINTS] + [e.gives for e in ENDPOINTS]
+    shapes = [shape for shape in [*shapes, Failure, OllamaFailure] if shape is not None]
+    _, schemas = msgspec.json.schema_components(shapes, ref_template=_REF)
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in ENDPOINTS:
+        paths.setdefault(endpoint.path, {})[endpoint.method] = _operation(endpoint)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Wick",
+            "version": app.__version__,
+            "description": "Private chat with local language models, for programs.",
+        },
+        "tags": [{"name": name, "description": about} for name, about in TAGS.items()],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A key of a person, made on the page /keys or by `wick key add`."
+                    " On the machine itself none is needed as long as nobody has to log in.",
+                }
+            },
+        },
+        "security": [{"key": []}, {}],
+    }
+
+
+def _operation(endpoint: Endpoint) -> dict[str, Any]:
+    names = re.findall(r"{(\w+)}", endpoint.path)
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": _PARAMETERS[name]}
+        for name in names
+    ]
+    for name, allowed, about in endpoint.query:
+        schema = {"type": "string"} | ({"enum": list(allowed)} if allowed else {})
+        parameters.append({"name": name, "in": "query", "description": about, "schema": schema})
+    if endpoint.streams == SSE and endpoint.gives is None:
+        header = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}
+        parameters.append(header | {"description": "the id of the last event that was seen"})
+    made: dict[str, Any] = {
+        "operationId": _operation_id(endpoint),
+        "tags": [endpoint.tag],
+        "summary": endpoint.summary,
+        "responses": _responses(endpoint),
+    }
+    if endpoint.about:
+        made["description"] = endpoint.about
+    if parameters:
+        made["parameters"] = parameters
+    if endpoint.takes is not None:
+        content = {"application/json": {"schema": ref(endpoint.takes)}}
+        made["requestBody"] = {"required": True, "content": content}
+    return made
+
+
+def _operation_id(endpoint: Endpoint) -> str:
+    words = re.findall(r"[a-z0-9]+", endpoint.path.replace("_id}", ""))
+    return "_".join([endpoint.method, *words])
+
+
+def _responses(endpoint: Endpoint) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    if endpoint.gives is not None:
+        content["application/json"] = {"schema": ref(endpoint.gives)}
+    if endpoint.streams:
+        kind = "object" if endpoint.streams == FILE else "string"
+        content[endpoint.streams] = {"schema": {"type": kind}}
+    refused = OllamaFailure if speaks_ollama(endpoint.path) else Failure
+    refusal = {
+        "description": "What is wrong, in a sentence.",
+        "content": {"application/json": {"schema": ref(refused)}},
+    }
+    responses: dict[str, Any] = {"4XX": refusal, "5XX": refusal}
+    if endpoint.status < 400:
+        done = {"description": "Done."} | ({"content": content} if content else {})
+        responses[str(endpoint.status)] = done
+    if endpoint.streams == SSE and endpoint.gives is None:
+        responses["204"] = {"description": "There is nothing more to come."}
+    return responses
+
+
+def ref(shape: Any) -> dict[str, str]:
+    return {"$ref": _REF.format(name=shape.__name__)}

@@ -1,0 +1,107 @@
+"""Answers as OpenAI's clients read them: whole, or in chunks while they are made."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from app.inference.completions import Completions
+from app.inference.protocol import Delta, Failed, Finished, Token
+from app.inference.requests import Interrupted
+from app.web.api import failures, streaming
+from app.web.api.usage import usage_of
+
+
+class Words(Protocol):
+    """How the parts of an answer are called. `begin` is empty where nothing stands first."""
+
+    @property
+    def id_prefix(self) -> str: ...
+    @property
+    def whole(self) -> str: ...
+    @property
+    def part(self) -> str: ...
+    def begin(self, index: int) -> dict[str, Any]: ...
+    def more(self, index: int, text: str, tokens: Sequence[Token]) -> dict[str, Any]: ...
+    def end(self, index: int, finished: Finished) -> dict[str, Any]: ...
+    def choice(
+        self, index: int, text: str, tokens: Sequence[Token], finished: Finished
+    ) -> dict[str, Any]: ...
+
+
+@dataclass(slots=True)
+class Reply:
+    """`count` answers of `model` to `prompts` prompts; `path`: where they were asked for."""
+
+    completions: Completions
+    words: Words
+    model: str
+    count: int
+    path: str
+    wants_usage: bool = False
+    prompts: int = 1
+
+    async def whole(self) -> dict[str, Any]:
+        """Raises ApiError."""
+        texts, tokens = [""] * self.count, [list[Token]() for _ in range(self.count)]
+        ends: dict[int, Finished] = {}
+        while not self.completions.is_over:
+            match await self.completions.next():
+                case (index, Delta() as delta):
+                    texts[index] += delta.text
+                    tokens[index] += delta.tokens
+                case (index, Finished() as finished):
+                    ends[index] = finished
+                case (_, Failed() | Interrupted() as failed):
+                    self.completions.cancel()
+                    raise failures.of_event(failed)
+        choices = [
+            self.words.choice(index, texts[index], tokens[index], ends[index])
+            for index in range(self.count)
+        ]
+        usage = usage_of(list(ends.values()), self.prompts)
+        return self._frame(self.words.whole) | {"choices": choices, "usage": usage}
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Server-sent events, one for each piece of text."""
+        try:
+            frame = self._frame(self.words.part) | ({"usage": None} if self.wants_usage else {})
+            ends: list[Finished] = []
+            for index in range(self.count):
+                if first := self.words.begin(index):
+                    yield streaming.event(frame | {"choices": [first]})
+            while not self.completions.is_over:
+                match await self.completions.next(streaming.KEEP_ALIVE_SECONDS):
+                    case None:
+                        yield streaming.COMMENT
+                    case (index, Delta() as delta):
+                        more = self.words.more(index, delta.text, delta.tokens)
+                        yield streaming.event(frame | {"choices": [more]})
+                    case (index, Finished() as finished):
+                        ends.append(finished)
+                        end = self.words.end(index, finished)
+                        yield streaming.event(frame | {"choices": [end]})
+                    case (_, Failed() | Interrupted() as failed):
+                        yield streaming.error_event(failures.of_event(failed), self.path)
+                        return
+            if self.wants_usage:
+                usage = usage_of(ends, self.prompts)
+                yield streaming.event(frame | {"choices": [], "usage": usage})
+            yield b"data: [DONE]\n\n"
+        finally:
+            self.completions.cancel()
+
+    def _frame(self, kind: str) -> dict[str, Any]:
+        return {
+            "id": f"{self.words.id_prefix}{secrets.token_hex(12)}",
+            "object": kind,
+            "created": int(time.time()),
+            "model": self.model,
+        }
+
+
+def reason_of(finished: Finished) -> str:
+    return "length" if finished.reason == "length" else "stop"

@@ -1,0 +1,67 @@
+"""Answers that are sent while they are made, and that end when nobody reads them any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from quart import Response
+
+from app.errors import ApiError
+from app.inference.completions import Completions
+from app.inference.protocol import Failed
+from app.inference.requests import Interrupted
+from app.web.api import failures
+
+KEEP_ALIVE_SECONDS = 10.0
+"""Without a word from us for that long, a proxy or a client might think that we are gone."""
+COMMENT = b": waiting\n\n"
+
+
+def event(content: Any) -> bytes:
+    """One server-sent event."""
+    return b"data: " + msgspec.json.encode(content) + b"\n\n"
+
+
+def line(content: Any) -> bytes:
+    """One line of a stream of JSON objects."""
+    return msgspec.json.encode(content) + b"\n"
+
+
+def begin(completions: Completions) -> None:
+    """Start what a program asked for. It ends with its connection, whatever becomes of that."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a request is handled by one
+    task.add_done_callback(lambda _: completions.cancel())
+    completions.begin()
+
+
+async def opened(completions: Completions) -> None:
+    """Wait a while for a first word, so that what fails at once can fail with a status of its own.
+
+    Raises ApiError.
+    """
+    first = await completions.opening(KEEP_ALIVE_SECONDS)
+    if isinstance(first, Failed | Interrupted):
+        raise failures.of_event(first)
+
+
+def response(content: AsyncIterator[bytes], content_type: str) -> Response:
+    made = Response(content, content_type=content_type)
+    made.timeout = None
+    made.headers["X-Accel-Buffering"] = "no"  # a proxy is not to gather it
+    return made
+
+
+def sse(content: AsyncIterator[bytes]) -> Response:
+    return response(content, "text/event-stream; charset=utf-8")
+
+
+def ndjson(content: AsyncIterator[bytes]) -> Response:
+    return response(content, "application/x-ndjson")
+
+
+def error_event(error: ApiError, path: str) -> bytes:
+    return event(failures.body(error, path))

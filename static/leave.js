@@ -1,0 +1,15 @@
+// What is edited where it stands is left as it was by Escape, and by its button for that.
+
+document.addEventListener("keydown", (event) => {
+  const form = event.target.closest?.("form:has([data-leave])");
+  if (!form || event.key !== "Escape" || event.isComposing) return;
+  event.preventDefault(); // else the list of chats would close as well
+  form.querySelector("[data-leave]").click();
+});
+document.addEventListener("reset", ({ target }) => {
+  const [message, area] = [target.closest(".message"), target.elements.text];
+  area.value = area.defaultValue;
+  area.dispatchEvent(new Event("input", { bubbles: true })); // nor is a draft of it kept
+  target.remove();
+  message.querySelector("[data-edits]").focus();
+});

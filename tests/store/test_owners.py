@@ -1,0 +1,155 @@
+"""Whoever gives another's ids to the store reads nothing and changes nothing."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import aiosqlite
+import pytest
+
+from app.errors import ChatNotFound
+from app.store import branches, chat_settings, chats, lists, messages, search, tree
+from app.store.db import Database, open_database
+from app.store.search import Wish
+
+CHAT = "0123456789abcdef"
+OWNER, STRANGER = 1, 2
+QUESTION, ANSWER, SECOND, RUNNING, REMOVED = 1, 2, 3, 4, 5
+TABLES = ("chats", "messages", "checkpoints", "removed", "chat_settings")
+FOR_EVERYBODY = {
+    # Upkeep of the whole server, the speed of a model, and the refusal of an id that is taken.
+    *("speed", "interrupt_unfinished", "forget_removed", "forget_unused", "expired", "owner"),
+    *("chat_of", "message_of", "words_of"),
+}
+C = aiosqlite.Connection
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[Database]:
+    """The owner's chat: three answers beside each other, one of which runs, and a deleted one."""
+    async with open_database(tmp_path / "wick.db") as database:
+        await database.write(_furnish)
+        yield database
+
+
+async def _furnish(c: C) -> None:
+    await c.execute("INSERT INTO users (id, name, created_at) VALUES (2, 'stranger', 1)")
+    await chats.create(c, CHAT, OWNER, "Foxes", "tiny", 1.0)
+    question = await messages.add_user(c, OWNER, CHAT, None, "a fox 狐", "c1", 1.0)
+    answer = await messages.add_answer(c, OWNER, CHAT, question, "tiny", 1.0)
+    await messages.finish(c, OWNER, answer, "stopped", "Once upon", 2.0)
+    second = await messages.add_answer(c, OWNER, CHAT, question, "tiny", 2.0)
+    await messages.finish(c, OWNER, second, "done", "A fox is", 3.0)
+    running = await messages.add_answer(c, OWNER, CHAT, question, "tiny", 4.0)
+    await messages.checkpoint(c, OWNER, running, "half", 4.0)
+    gone = await messages.add_answer(c, OWNER, CHAT, question, "tiny", 5.0)
+    await branches.remove(c, OWNER, CHAT, gone, gone, 5.0)
+    await chats.advance(c, OWNER, CHAT, running, "tiny", 6.0)
+    await chat_settings.put(c, OWNER, CHAT, "{}", 6.0)
+    assert [question, answer, second, running, gone] == [1, 2, 3, 4, 5]
+
+
+async def _neighbour(c: C, who: int) -> int | None:
+    found = await branches.find(c, OWNER, CHAT, ANSWER)
+    assert found is not None
+    return await branches.neighbour(c, who, found)
+
+
+async def _listed(db: Database, who: int) -> list[chats.Chat]:
+    return (await lists.page(db, who, "listed", 9))[0]
+
+
+WRITES: dict[str, Callable[[C, int], Awaitable[Any]]] = {
+    "add_user": lambda c, who: messages.add_user(c, who, CHAT, None, "x", "c9", 9.0),
+    "add_answer": lambda c, who: messages.add_answer(c, who, CHAT, QUESTION, "tiny", 9.0),
+    "resume": lambda c, who: messages.resume(c, who, ANSWER, "x", "{}"),
+    "take_back": lambda c, who: messages.take_back(c, who, RUNNING),
+    "checkpoint": lambda c, who: messages.checkpoint(c, who, RUNNING, "x", 9.0),
+    "checkpoint anew": lambda c, who: messages.checkpoint(c, who, SECOND, "x", 9.0),
+    "finish": lambda c, who: messages.finish(c, who, RUNNING, "done", "x", 9.0),
+    "remove branch": lambda c, who: branches.remove(c, who, CHAT, ANSWER, ANSWER, 9.0),
+    "restore": lambda c, who: branches.restore(c, who, CHAT, REMOVED),
+    "show": lambda c, who: chats.show(c, who, CHAT, ANSWER),
+    "step_back": lambda c, who: chats.step_back(c, who, CHAT, RUNNING, SECOND),
+    "advance": lambda c, who: chats.advance(c, who, CHAT, ANSWER, "other", 9.0),
+    "choose_model": lambda c, who: chats.choose_model(c, who, CHAT, "other"),
+    "rename": lambda c, who: chats.rename(c, who, CHAT, "Mine"),
+    "give_title": lambda c, who: chats.give_title(c, who, CHAT, "Mine"),
+    "pin": lambda c, who: chats.put(c, who, CHAT, "pinned_at", 9.0),
+    "mark": lambda c, who: chats.mark(c, who, CHAT, is_unread=True),
+    "settings": lambda c, who: chat_settings.put(c, who, CHAT, '{"seed": 1}', 9.0),
+}
+READS: dict[str, Callable[[C, int], Awaitable[Any]]] = {
+    "is_saved": lambda c, who: messages.is_saved(c, who, CHAT, "c1"),
+    "find": lambda c, who: branches.find(c, who, CHAT, ANSWER),
+    "has_children": lambda c, who: branches.has_children(c, who, QUESTION),
+    "newest_leaf": lambda c, who: branches.newest_leaf(c, who, CHAT, None),
+    "newest_leaf below": lambda c, who: branches.newest_leaf(c, who, CHAT, QUESTION),
+    "neighbour": _neighbour,
+    "is_unfinished": lambda c, who: branches.is_unfinished(c, who, QUESTION),
+    "is_on_path": lambda c, who: branches.is_on_path(c, who, QUESTION, RUNNING),
+    "leaf_with_room": lambda c, who: chats.leaf_with_room(c, who, CHAT, 9),
+    "leaf_at_rest": lambda c, who: chats.leaf_at_rest(c, who, CHAT, is_idle=False),
+}
+FETCHES: dict[str, Callable[[Database, int], Awaitable[Any]]] = {
+    "path": lambda db, who: messages.path(db, who, CHAT, RUNNING),
+    "has_client_id": lambda db, who: messages.has_client_id(db, who, CHAT, "c1"),
+    "read": lambda db, who: branches.read(db, who, CHAT, ANSWER),
+    "forks": lambda db, who: branches.forks(db, who, CHAT),
+    "every_message": lambda db, who: tree.every_message(db, who, CHAT),
+    "last_below": lambda db, who: tree.last_below(db, who, CHAT, QUESTION),
+    "chat": lambda db, who: chats.find(db, who, CHAT),
+    "settings": lambda db, who: chat_settings.find(db, who, CHAT),
+    "listed": _listed,
+    "those": lambda db, who: lists.those(db, who, {CHAT}),
+    "every_id": lists.every_id,
+    "titles": lambda db, who: search.titles(db, who, Wish(("foxes",)), 9),
+    "messages": lambda db, who: search.messages(db, who, Wish(("fox",)), 9),
+    "signs": lambda db, who: search.messages(db, who, Wish(("狐",)), 9),
+    "models": search.models,
+}
+
+
+async def contents(db: Database) -> list[list[tuple[Any, ...]]]:
+    return [
+        [tuple(row) for row in await db.fetch_all(f"SELECT * FROM {name} ORDER BY 1")]  # noqa: S608
+        for name in TABLES
+    ]
+
+
+@pytest.mark.parametrize("name", WRITES)
+async def test_a_stranger_changes_nothing(db: Database, name: str) -> None:
+    before = await contents(db)
+    with suppress(ChatNotFound):
+        await db.write(lambda c: WRITES[name](c, STRANGER))
+    assert await contents(db) == before
+    await db.write(lambda c: WRITES[name](c, OWNER))
+    assert await contents(db) != before
+
+
+@pytest.mark.parametrize("name", READS)
+async def test_a_stranger_learns_nothing_within_a_transaction(db: Database, name: str) -> None:
+    found: Any = None
+    with suppress(ChatNotFound):
+        found = await db.write(lambda c: READS[name](c, STRANGER))
+    assert not found
+    assert await db.write(lambda c: READS[name](c, OWNER))
+
+
+@pytest.mark.parametrize("name", FETCHES)
+async def test_a_stranger_reads_nothing(db: Database, name: str) -> None:
+    assert not await FETCHES[name](db, STRANGER)
+    assert await FETCHES[name](db, OWNER)
+
+
+@pytest.mark.parametrize("module", [branches, chat_settings, chats, lists, messages, search, tree])
+def test_every_function_of_peoples_rows_takes_a_user(module: ModuleType) -> None:
+    for name, function in inspect.getmembers(module, inspect.isfunction):
+        is_own = function.__module__ == module.__name__ and not name.startswith("_")
+        if is_own and name not in FOR_EVERYBODY:
+            assert "user_id" in inspect.signature(function).parameters, name

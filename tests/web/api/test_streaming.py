@@ -1,0 +1,261 @@
+"""What becomes of answers over the API when the test says what the model does, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from quart import Quart
+from quart.testing.connections import TestHTTPConnection as Connection
+
+from app.config import Settings
+from app.factory import create_app
+from app.inference.protocol import Cancel, Delta, Failed, Finished, Generate, Prefill
+from app.inference.runner_process import RunnerProcess
+from app.web.api import answer_events, streaming
+from app.web.state import State
+from tests.chats.house import until
+from tests.inference.scripted import ScriptedRunner
+
+PROGRAM = {"Host": "localhost:8000", "Content-Type": "application/json"}
+CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+
+
+class Stage:
+    """The application with a runner that says what it is told to."""
+
+    def __init__(self, app: Quart, runner: ScriptedRunner) -> None:
+        self.app = app
+        self.runner = runner
+        self.here: State = app.extensions["wick"]
+
+    @asynccontextmanager
+    async def asked(
+        self, path: str, body: Any = None, method: str = "POST", **headers: str
+    ) -> AsyncIterator[Connection]:
+        """A request that is on its way; its reader goes at the end."""
+        made: Any = self.app.test_client().request(
+            path, method=method, headers=PROGRAM | headers, root_path=""
+        )
+        async with made as connection:
+            if body is not None:
+                await connection.send(json.dumps(body).encode())
+            await connection.send_complete()
+            yield connection
+            await connection.disconnect()
+
+    async def command(self, number: int = 0) -> Generate:
+        await until(lambda: len(self.generates) > number)
+        return self.generates[number]
+
+    @property
+    def generates(self) -> list[Generate]:
+        return [command for command in self.runner.sent if isinstance(command, Generate)]
+
+    @property
+    def cancelled(self) -> set[int]:
+        return {command.id for command in self.runner.sent if isinstance(command, Cancel)}
+
+    async def post(self, path: str, body: Any, **headers: str) -> Any:
+        return await self.app.test_client().post(
+            path, data=json.dumps(body), headers=PROGRAM | headers
+        )
+
+
+def finished(number: int, reason: Any = "stop") -> Finished:
+    return Finished(number, reason, 9, 4, 2, 0.1, 0.1, 0)
+
+
+@pytest.fixture
+async def stage(
+    tmp_path: Path, tiny_shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Stage]:
+    runner = ScriptedRunner(slots=2)
+
+    async def start(*_: object) -> ScriptedRunner:
+        return runner
+
+    monkeypatch.setattr(RunnerProcess, "start", start)
+    settings = Settings(
+        data_dir=tmp_path, models_dir=tiny_shelf, auto_pull=False, queue_limit=2, titles="off"
+    )
+    app = create_app(settings)
+    async with app.test_app():
+        yield Stage(app, runner)
+
+
+async def test_words_come_while_the_answer_is_made(stage: Stage) -> None:
+    async with stage.asked("/v1/chat/completions", CHAT) as reading:
+        number = (await stage.command()).id
+        stage.runner.say(Prefill(number, 1, 2, 0, 0), Delta(number, "one"))
+        assert b'"role":"assistant"' in await reading.receive()
+        assert b'"content":"one"' in await reading.receive()
+        stage.runner.say(Delta(number, " two"))
+        assert b'"content":" two"' in await reading.receive()
+        stage.runner.say(finished(number))
+        assert b'"finish_reason":"stop"' in await reading.receive()
+        assert await reading.receive() == b"data: [DONE]\n\n"
+    assert stage.cancelled == set()
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat"])
+async def test_whoever_leaves_ends_the_answer(stage: Stage, path: str, is_streamed: bool) -> None:
+    async with stage.asked(path, CHAT | {"stream": is_streamed}) as reading:
+        number = (await stage.command()).id
+        stage.runner.say(Prefill(number, 2, 2, 0, 0), Delta(number, "one"))
+        if is_streamed:
+            await reading.receive()
+    await until(lambda: stage.cancelled == {number})
+    stage.runner.say(finished(number, "cancelled"))
+    await until(lambda: stage.here.pool.statuses()[0].running == 0)
+
+
+async def test_whoever_leaves_the_queue_is_not_answered(stage: Stage) -> None:
+    async with (
+        stage.asked("/v1/chat/completions", CHAT),
+        stage.asked("/v1/chat/completions", CHAT),
+    ):
+        await stage.command(1)
+        async with stage.asked("/v1/chat/completions", CHAT):
+            await until(lambda: stage.here.pool.statuses()[0].waiting == 1)
+        await until(lambda: stage.here.pool.statuses()[0].waiting == 0)
+    assert len(stage.generates) == 2
+
+
+async def test_a_long_wait_is_not_silent(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.02)
+    async with stage.asked("/v1/chat/completions", CHAT) as reading:
+        assert b'"role":"assistant"' in await reading.receive()
+        assert await reading.receive() == streaming.COMMENT
+        number = (await stage.command()).id
+        stage.runner.say(Failed(number, "Too long.", 413))
+        said = b""
+        while b"data" not in said:
+            said = await reading.receive()
+        error = json.loads(said.removeprefix(b"data: "))["error"]
+        assert error["code"] == "context_length_exceeded"
+
+
+async def test_a_full_queue_says_when_to_come_again(stage: Stage) -> None:
+    async with stage.asked("/v1/chat/completions", CHAT | {"n": 2}):
+        await stage.command(1)
+        async with (
+            stage.asked("/v1/chat/completions", CHAT),
+            stage.asked("/v1/chat/completions", CHAT),
+        ):
+            await until(lambda: stage.here.pool.statuses()[0].waiting == 2)
+            answer = await stage.post("/v1/chat/completions", CHAT)
+            assert answer.status_code == 503
+            assert int(answer.headers["Retry-After"]) > 0
+            assert (await answer.get_json())["error"]["code"] == "queue_full"
+            assert stage.here.pool.statuses()[0].waiting == 2
+            answer = await stage.post("/api/chat", CHAT)
+            assert "waiting" in (await answer.get_json())["error"]
+
+
+async def test_of_several_answers_all_or_none_are_taken(stage: Stage) -> None:
+    answer = await stage.post("/v1/chat/completions", CHAT | {"n": 5})
+    assert answer.status_code == 503
+    assert stage.here.pool.statuses()[0].waiting == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat"])
+async def test_a_runner_that_dies_ends_the_stream_in_words(stage: Stage, path: str) -> None:
+    async with stage.asked(path, CHAT) as reading:
+        number = (await stage.command()).id
+        stage.runner.say(Prefill(number, 2, 2, 0, 0), Delta(number, "one"))
+        said = b""
+        while b"one" not in said:
+            said = await reading.receive()
+        stage.runner.die()
+        assert b"ended unexpectedly" in await reading.receive()
+
+
+async def test_an_answer_is_taken_up_where_it_broke_off(stage: Stage) -> None:
+    made = await (await stage.post("/api/v1/chats", {"text": "hello", "model": "tiny"})).get_json()
+    number = (await stage.command()).id
+    assert number == made["answer"]["id"]
+    stage.runner.say(Prefill(number, 2, 2, 0, 0), Delta(number, "One ü"))
+    await until(lambda: stage.here.hub.stream(number).text != "")  # type: ignore[union-attr]
+    async with stage.asked(made["events"], method="GET") as reading:
+        first = (await reading.receive()).decode()
+    assert "event: replace\nid: " in first
+    assert '{"text":"One ü"}' in first
+    last = first.split("id: ")[1].split("\n")[0]
+    assert last.endswith("-5")
+    stage.runner.say(Delta(number, " and two"))
+    await until(lambda: stage.here.hub.stream(number).text.endswith("two"))  # type: ignore[union-attr]
+    async with stage.asked(made["events"], method="GET", **{"Last-Event-ID": last}) as reading:
+        second = (await reading.receive()).decode()
+        assert "replace" not in second
+        assert "event: delta" in second
+        assert '{"text":" and two"}' in second
+        stage.runner.say(Delta(number, ", three"), finished(number))
+        rest = ""
+        while "event: end" not in rest:
+            rest += (await reading.receive()).decode()
+        assert '{"text":", three"}' in rest
+        assert '"text":"One ü and two, three"' in rest
+        end = rest.split("event: end\nid: ")[1].split("\n")[0]
+    answer = await stage.app.test_client().get(
+        made["events"], headers=PROGRAM | {"Last-Event-ID": end}
+    )
+    assert answer.status_code == 204  # nobody need come back
+
+
+async def test_followers_hear_of_the_queue_and_of_the_end_of_wick(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_events, "KEEP_ALIVE_SECONDS", answer_events.PAUSE + 0.02)
+    made = await (await stage.post("/api/v1/chats", {"text": "hello", "model": "tiny"})).get_json()
+    async with stage.asked(made["events"], method="GET") as reading:
+        assert b"event: status" in await reading.receive()
+        said = b""
+        while streaming.COMMENT not in said:
+            said = await reading.receive()
+        stage.here.hub.close(1012)
+        while await reading.receive():
+            pass  # the stream ends, without the answer having ended
+    assert stage.here.hub.stream(made["answer"]["id"]) is not None
+
+
+async def test_only_programs_and_our_own_pages_may_ask(stage: Stage) -> None:
+    path = "/v1/chat/completions"
+    for headers in (
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Host": "evil.example"},
+    ):
+        answer = await stage.post(path, CHAT, **headers)
+        assert answer.status_code == 403, headers
+        assert (await answer.get_json())["error"]["message"]
+    answer = await stage.post(path, CHAT, **{"Content-Type": "text/plain"})
+    assert answer.status_code == 415
+    answer = await stage.post(path, {"model": "unheard-of", "messages": [{"role": "user"}]})
+    assert answer.status_code == 404
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    assert stage.generates == []
+
+
+async def test_a_slow_reader_gets_what_has_gathered(stage: Stage) -> None:
+    async with stage.asked("/v1/chat/completions", CHAT) as reading:
+        number = (await stage.command()).id
+        stage.runner.say(Prefill(number, 2, 2, 0, 0))
+        stage.runner.say(*(Delta(number, f"{count} ") for count in range(1000)), finished(number))
+        text, said = "", b""
+        while b"[DONE]" not in said:
+            said = await reading.receive()
+            for line in said.split(b"\n\n"):
+                if line.startswith(b"data: {"):
+                    delta = json.loads(line[6:])["choices"][0]["delta"]
+                    text += delta.get("content", "")
+        assert text == "".join(f"{count} " for count in range(1000))
+    await asyncio.sleep(0)

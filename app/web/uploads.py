@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -102,7 +104,10 @@ async def plan() -> Response:
     Answers how to send it: for each model an address, and which files are its body. What will not
     do is a sentence now, since a browser that is sending hears no answer before it has finished.
     """
-    chosen = _chosen(await request.get_json(force=True, silent=True))
+    told: object = None
+    with contextlib.suppress(ValueError, RecursionError):  # what is no JSON tells nothing
+        told = json.loads(await request.get_data(as_text=False))
+    chosen = _chosen(told)
     for file in chosen:
         if file.size and not file.begins.startswith(MAGIC.decode()):
             raise PullRefused(f"{file.name} is not a GGUF file.")

@@ -97,6 +97,7 @@ PEOPLE: dict[Row, int] = {
     ("GET", "/you"): 200,
     ("POST", "/you/logins/<int:login_id>/end"): 404,  # of another person
     ("POST", "/you/password"): 303,
+    ("POST", "/you/name"): 422,  # no name
     ("POST", "/you/remove"): 303,
     ("POST", "/logout"): 303,
     ("POST", "/logout/everywhere"): 303,
@@ -239,7 +240,6 @@ class Street:
 
     async def chat_of(self, user_id: int) -> tuple[str, int, int]:
         chat_id = f"{next(self.numbers):016x}"
-
         counts: dict[str, str | int | float | None] = {"finish_reason": "length"}
 
         async def add(connection: aiosqlite.Connection) -> tuple[int, int]:
@@ -251,14 +251,7 @@ class Street:
                 connection, user_id, chat_id, question, "tiny", 1.0, None
             )
             await messages.finish(
-                connection,
-                user_id,
-                answer,
-                "done",
-                WORDS,
-                2.0,
-                error=None,
-                counts=counts,
+                connection, user_id, answer, "done", WORDS, 2.0, error=None, counts=counts
             )
             await chats.advance(connection, user_id, chat_id, answer, "tiny", 2.0)
             return question, answer

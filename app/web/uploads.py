@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -14,9 +15,11 @@ from quart.asgi import ASGIHTTPConnection
 from quart.wrappers.request import Body
 from werkzeug.exceptions import RequestTimeout
 
+from app.audit import audit
 from app.errors import PullError, PullRefused
 from app.models.upload import Parcel, parcels
 from app.web.entrance import for_owners
+from app.web.identity import current_user
 from app.web.state import state
 
 blueprint = Blueprint("uploads", __name__)
@@ -75,6 +78,22 @@ class PatientConnection(ASGIHTTPConnection):
         await super().handle_messages(request, patiently)
 
 
+def _check_size(size: int) -> None:
+    most = state().settings.upload_mb
+    if size > most << 20:
+        audit("limit-reached", limit="size of an upload", user=current_user())
+        raise PullRefused(f"This file is too large: uploads may have {most:,} MB here.")
+
+
+async def _checked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Whatever the sender said of their size."""
+    size = 0
+    async for piece in pieces:
+        size += len(piece)
+        _check_size(size)
+        yield piece
+
+
 @blueprint.post("/models/uploads")
 @for_owners
 async def plan() -> Response:
@@ -85,6 +104,7 @@ async def plan() -> Response:
     """
     found = []
     for parcel, places in parcels(_chosen(await request.get_data(as_text=False))):
+        _check_size(sum(parcel.sizes or ()))
         await asyncio.to_thread(state().pulls.check, parcel)
         sizes = "&".join(f"part={size}" for size in parcel.sizes or ())
         address = f"{PREFIX}{quote(parcel.file, safe='')}?{sizes}"
@@ -99,7 +119,8 @@ async def upload(filename: str) -> Response:
 
     How far it is comes over the sockets.
     """
-    await state().pulls.receive(_parcel(filename), request.body)
+    _check_size(request.content_length or 0)
+    await state().pulls.receive(_parcel(filename), _checked(request.body))
     return Response(status=204)
 
 

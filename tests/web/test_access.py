@@ -54,6 +54,9 @@ CHATS: dict[Row, int] = {
     ("GET", f"{CHAT}/name"): 200,
     ("GET", f"{CHAT}/row"): 200,
     ("GET", f"{CHAT}/settings"): 200,
+    ("GET", f"{CHAT}/share"): 200,
+    ("POST", f"{CHAT}/share"): 200,
+    ("DELETE", f"{CHAT}/share"): 200,
     ("POST", f"{CHAT}/settings"): 200,
     ("POST", f"{CHAT}/name"): 200,
     ("POST", f"{CHAT}/model"): 204,
@@ -137,6 +140,7 @@ PUBLIC: dict[Row, tuple[int, int]] = {
     ("GET", "/login"): (200, 303),
     ("POST", "/login"): (403, 403),
     ("GET", "/login/alive"): (401, 204),
+    ("GET", "/shared/<token>"): (404, 404),
     ("GET", "/static/<path:filename>"): (200, 200),
     ("GET", "/static/all.css"): (200, 200),
     ("GET", "/static/all.js"): (200, 200),
@@ -266,6 +270,7 @@ class Street:
                     "SELECT * FROM messages WHERE chat_id = ?",
                     "SELECT * FROM removed WHERE chat_id = ?",
                     "SELECT * FROM chat_settings WHERE chat_id = ?",
+                    "SELECT * FROM shares WHERE chat_id = ?",
                 )
             ]
 

@@ -170,3 +170,22 @@ async def test_who_does_not_leave_is_not_removed(house: House, tmp_path: Path) -
         return int(row[0])
 
     assert await house.db.write(count) == 1
+
+
+async def test_at_this_machine_there_is_always_somebody(house: House, tmp_path: Path) -> None:
+    here = People(house.db, Logins(house.db))
+    settings = settings_of(tmp_path)
+    await house.db.write(lambda c: people.set_password(c, 1, "x"))
+    other = await here.add("Olga", "a long password", "owner")
+    assert other.role == "owner"
+    settings.terminal_history.write_text("a secret question")
+    await here.begin_to_leave(1)
+    await here.rename(other.id, "local")
+    await erase(house.db, settings, 1)
+    assert not settings.terminal_history.exists()
+    assert await people.find(house.db, 1) is None
+    await house.chats.recover()  # at the next start
+    local = await people.find(house.db, 1)
+    assert local
+    assert (local.role, local.has_password) == ("owner", False)
+    assert local.name != "local"

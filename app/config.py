@@ -54,6 +54,12 @@ class Settings:
     queue_limit: int = 32
     max_tokens: int = 1024
     message_chars: int = 100_000
+    messages_per_second: int = 5
+    sockets_per_user: int = 64
+    requests_per_user: int = 24
+    daily_tokens: int = 0
+    upload_mb: int = 65_536
+    login_attempts: int = 5
     remote_timeout: float = 300.0
     titles: Literal["auto", "on", "off"] = "auto"
     log_level: str = "info"
@@ -248,6 +254,12 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "queue_limit": _number(1, 10_000),
     "max_tokens": _number(1, 1_048_576),
     "message_chars": _number(100, 1_000_000),
+    "messages_per_second": _number(1, 1000),
+    "sockets_per_user": _number(1, 100_000),
+    "requests_per_user": _number(1, 100_000),
+    "daily_tokens": _number(0, 1_000_000_000_000),
+    "upload_mb": _number(0, 16_777_216),
+    "login_attempts": _number(1, 1000),
     "remote_timeout": _duration,
     "titles": _choice("auto", "on", "off"),
     "key": _text,

@@ -14,14 +14,17 @@ from app import audit
 from app.accounts.keys import Keys
 from app.accounts.logins import Logins
 from app.accounts.people import People
+from app.accounts.throttle import Throttle
 from app.chats.asking import Asking
 from app.chats.branches import Branches
 from app.chats.exports import Exports
 from app.chats.hub import Hub
 from app.chats.imports import Imports
 from app.chats.leaving import Leaving
+from app.chats.limits import Limits
 from app.chats.search import Search
 from app.chats.service import Chats
+from app.chats.shares import Shares
 from app.chats.trash import Trash
 from app.config import Settings
 from app.errors import ApiError, WickError
@@ -53,6 +56,7 @@ from app.web import (
     row_ids,
     search,
     security,
+    shares,
     status,
     trash,
     uploads,
@@ -66,6 +70,7 @@ from app.web.api import (
     embeddings,
     failures,
     ollama_answers,
+    ollama_embeddings,
     ollama_models,
     openapi,
 )
@@ -104,8 +109,8 @@ def create_app(settings: Settings) -> Quart:
         *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
         *(models, model_settings, models_live, models_report, uploads, live, status, health),
         *(api_models, chat_completions, completions, embeddings),
-        *(ollama_answers, ollama_models, api_chats, api_messages, openapi, docs),
-        *(login, you, people, keys),
+        *(ollama_answers, ollama_models, ollama_embeddings, api_chats, api_messages, openapi, docs),
+        *(login, you, people, keys, shares),
         *(api_branching, api_finding, api_files),
     ):
         app.register_blueprint(screen.blueprint)
@@ -124,12 +129,14 @@ def create_app(settings: Settings) -> Quart:
     @app.while_serving
     async def lifespan() -> AsyncGenerator[None, None]:
         shelf = Shelf(settings.models_dir)
-        hub, pulls = Hub(), Pulls(shelf, is_public=not settings.is_loopback)
+        hub, pulls = Hub(), Pulls(shelf, is_public=settings.has_accounts)
         pulls.listeners.append(hub.models_changed)
         async with open_database(settings.database) as db:
             pool = Pool(settings, shelf, pulls)
             pool.listeners.append(hub.models_changed)
-            asking = Asking(settings, db, shelf, pulls, pool, hub)
+            limits = Limits(settings, db, pool, hub)
+            await limits.load()
+            asking = Asking(settings, db, shelf, pulls, pool, hub, limits)
             verbs = Chats(db, hub, asking)
             await verbs.recover()
             emptied = Trash(db, pool, hub)
@@ -157,10 +164,12 @@ def create_app(settings: Settings) -> Quart:
                 emptied,
                 Exports(db),
                 Imports(db, hub),
-                People(db, logins),
+                People(db, logins, throttle=Throttle(settings.login_attempts)),
                 logins,
                 Keys(db),
                 leaving,
+                limits,
+                Shares(db),
             )
             if settings.auto_pull and not shelf.models():
                 pulls.try_start(settings.default_model)
@@ -186,7 +195,10 @@ async def close(app: Quart) -> None:
     here.pool.interrupt(STOPPED)
     # Tabs go last: one that is told to come back would do so while the server still listens.
     await asyncio.gather(
-        here.pool.close(STOPPED), here.asking.tasks.drain(SAVE_SECONDS), here.pulls.close()
+        here.pool.close(STOPPED),
+        here.asking.tasks.drain(SAVE_SECONDS),
+        here.limits.tasks.drain(SAVE_SECONDS),
+        here.pulls.close(),
     )
     here.hub.close(SERVICE_RESTART)
     with contextlib.suppress(TimeoutError):

@@ -15,6 +15,7 @@ from app.chats.answer_settings import AnswerSettings, effective, remembered
 from app.chats.chat_settings import stored
 from app.chats.context import turns_of
 from app.chats.hub import Hub
+from app.chats.limits import Limits
 from app.chats.pending import Pending
 from app.chats.streams import Stream
 from app.chats.texts import storable
@@ -37,6 +38,7 @@ from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 from app.store import branches, chat_settings, chats, messages
 from app.store.db import Database
+from app.store.messages import Message
 from app.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -66,10 +68,11 @@ class Wish:
 
 
 class Saved(NamedTuple):
-    """An answer that is on the disk, queued; `text`: how it begins already."""
+    """An answer that is on the disk, queued. text: its beginning; earlier: how it was when cut."""
 
     answer_id: int
     text: str = ""
+    earlier: Message | None = None
 
 
 Save = Callable[[aiosqlite.Connection, str], Awaitable[Saved | None]]
@@ -88,6 +91,7 @@ class Asking:
         pulls: Pulls,
         pool: Pool,
         hub: Hub,
+        limits: Limits | None = None,
     ) -> None:
         self._settings = settings
         self._db = db
@@ -95,6 +99,7 @@ class Asking:
         self._pulls = pulls
         self._pool = pool
         self._hub = hub
+        self._limits = limits
         self._pending = Pending()
         self._is_closed = False
         self._titles = Titles(settings.titles, db, shelf, pool, hub)
@@ -106,7 +111,7 @@ class Asking:
         Both are on the disk when this returns, and it goes on when its caller is cancelled. While
         the chat owes an earlier answer, the request waits for that. The same `client_id` again
         changes nothing. Raises InvalidMessage, ChatNotFound, ChatBusy, ModelNotFound, QueueFull,
-        ShuttingDown or StoreError, and then has saved nothing.
+        LimitReached, ShuttingDown or StoreError, and then has saved nothing.
         """
         await self.tasks.run(self._submit(prompt), f"submit to {prompt.chat_id}")
 
@@ -137,6 +142,8 @@ class Asking:
         user_id, client_id = wish.user_id, wish.client_id
         if client_id and await messages.has_client_id(self._db, user_id, chat_id, client_id):
             return
+        if self._limits is not None:
+            self._limits.check(wish.user_id)
         chosen = stored(await chat_settings.find(self._db, wish.user_id, chat_id))
         made_with = chosen.over(self.settings_for(model)).to_json()
         self._pool.worker(model).check_room()
@@ -147,7 +154,9 @@ class Asking:
             self._stop_all(wish.user_id, chat_id)
         stream = Stream(saved.answer_id, chat_id, wish.user_id, model, text=saved.text)
         stream.held = self._pending.active(chat_id) is not None
-        self._pending.add(Answer(stream, self._db, self._hub, self.tasks, self._ended))
+        self._pending.add(
+            Answer(stream, self._db, self._hub, self.tasks, self._ended, earlier=saved.earlier)
+        )
         self._hub.add(stream)
         await self._go_on(chat_id)
 

@@ -69,7 +69,8 @@ class Hub:
         self.chat_changed(stream.user_id, stream.chat_id)
 
     def remove(self, stream: Stream) -> None:
-        self._streams.pop(stream.message_id, None)
+        if self._streams.get(stream.message_id) is stream:  # not of the same answer that goes on
+            del self._streams[stream.message_id]
         self.chat_changed(stream.user_id, stream.chat_id)
 
     def stream(self, message_id: int) -> Stream | None:
@@ -78,6 +79,14 @@ class Hub:
     def stream_of_chat(self, chat_id: str) -> Stream | None:
         """The answer that runs in this chat, if one does."""
         return next((s for s in self._streams.values() if s.chat_id == chat_id), None)
+
+    def owed(self, user_id: int) -> int:
+        """Answers in this person's chats that have not ended."""
+        return sum(stream.user_id == user_id for stream in self._streams.values())
+
+    def tabs(self, user_id: int) -> int:
+        """Open pages of this person."""
+        return sum(s.user_id == user_id for s in self._subscriptions)
 
     def running_chats(self, user_id: int) -> set[str]:
         return {s.chat_id for s in self._streams.values() if s.user_id == user_id}

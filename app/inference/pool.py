@@ -16,7 +16,7 @@ from app.errors import ModelError
 from app.inference import snapshots
 from app.inference.loading import NobodyWaits, Tell
 from app.inference.memory_room import MemoryRoom
-from app.inference.protocol import Bound
+from app.inference.protocol import Bound, Finished
 from app.inference.remote.faults import Patience
 from app.inference.remote.runner import RemoteRunner
 from app.inference.remote.watch import Remotes
@@ -40,11 +40,15 @@ class Pool:
     """Requests by model name. All runners share one folder of thread permits and one budget of
     memory. `listeners` are called on every change of a worker's state.
 
+    admit: called before `submit` takes a request; it may raise. meter: called with every request
+    that has been evaluated, to its end or not, and how much of it.
     remotes: the servers of models that are not here; to be watched by a task of its own.
     """
 
     def __init__(self, settings: Settings, shelf: Shelf, pulls: Pulls) -> None:
         self.listeners: list[Callable[[], None]] = []
+        self.admit: Callable[[Request], None] | None = None
+        self.meter: Callable[[Request, Finished], None] | None = None
         self._settings = settings
         self._shelf = shelf
         self._pulls = pulls
@@ -69,13 +73,25 @@ class Pool:
                 keep_alive=self._settings.keep_alive,
                 changed=functools.partial(self._changed, name),
                 eased=self._room.look,
+                measured=self._measured,
             )
             self._start(name)
         return self._workers[name]
 
     def submit(self, name: str, request: Request) -> None:
-        """Raises QueueFull or ShuttingDown."""
+        """Raises QueueFull, ShuttingDown, or what `admit` does."""
+        if self.admit is not None:
+            self.admit(request)
         self.worker(name).submit(request)
+
+    def requests(self, user_id: int) -> list[Request]:
+        """Those of this person that wait or run, without work in the background."""
+        return [
+            request
+            for worker in self._workers.values()
+            for request in worker.requests
+            if request.user_id == user_id and not request.is_background
+        ]
 
     def cancel(self, name: str, request_id: int) -> None:
         if name in self._workers:
@@ -133,10 +149,12 @@ class Pool:
         worker = self._workers.get(name)
         if worker is None:
             return None
-        held = self._room.held(name)
-        if name in self._bounds:
-            held += self._lodgers[name].size(self._bounds[name])
-        return replace(worker.status(), memory=held)
+        bound = self._bounds.get(name)
+        return replace(
+            worker.status(),
+            memory=self._room.held(name),
+            spare=0 if bound is None else self._lodgers[name].size(bound),
+        )
 
     def statuses(self) -> list[WorkerStatus]:
         """Every worker that was ever wanted, by name."""
@@ -175,6 +193,10 @@ class Pool:
             self._room.release(name)
         self._share_out()
         self._tell_all()
+
+    def _measured(self, request: Request, finished: Finished) -> None:
+        if self.meter is not None:
+            self.meter(request, finished)
 
     def _share_out(self) -> None:
         """What the budget leaves keeps chats at hand; nobody's slots depend on it."""

@@ -25,6 +25,7 @@ from app.inference.protocol import (
 from app.inference.requests import Interrupted, Loading, Queued, Request, RequestEvent
 
 log = logging.getLogger(__name__)
+Measured = Callable[[Request, Finished], None]
 REFRESH_SECONDS = 2.0  # between new estimates for those who wait
 
 
@@ -48,12 +49,19 @@ class Runner(Protocol):
 class Serving:
     """Knows nothing of loading: requests go to the `runner` while there is one.
 
-    changed: called when a request came, began or ended. detail: what those hear who would run at
+    changed: called when a request came, began or ended. measured: called with what a request took
+    when it has ended. detail: what those hear who would run at
     once; None when they wait for nothing but a slot.
     """
 
     def __init__(
-        self, name: str, *, queue_limit: int, slots: int, changed: Callable[[], None]
+        self,
+        name: str,
+        *,
+        queue_limit: int,
+        slots: int,
+        changed: Callable[[], None],
+        measured: Measured | None = None,
     ) -> None:
         self.hits = Hits()
         self.answered = 0
@@ -62,6 +70,7 @@ class Serving:
         self.runner: Runner | None = None
         self._name = name
         self._changed = changed
+        self._measured = measured
         self._line = Line(name, queue_limit)
         self._estimate = Estimate()
         self._speed = Rate()
@@ -99,6 +108,11 @@ class Serving:
         return not self._running and not any(
             self._promised is None or request.id in self._promised for request in waiting
         )
+
+    @property
+    def requests(self) -> list[Request]:
+        """Those that wait or run."""
+        return [*self._running.values(), *self._line.in_order()]
 
     def check_room(self) -> None:
         """Raises QueueFull."""
@@ -213,6 +227,8 @@ class Serving:
 
     def _measure(self, request: Request, event: Finished, running: int) -> None:
         self.hits.count(event)
+        if self._measured is not None:
+            self._measured(request, event)
         if not request.is_background:
             self._estimate.measure(request, event, running)
             self.answered += event.reason != "cancelled"

@@ -43,6 +43,9 @@ class ModelsTab:
     async def take(self, data: str | bytes) -> None:
         """This page says nothing over its socket."""
 
+    def refusal(self, data: str | bytes, sentence: str) -> str:
+        return self.here.fragments.notice(sentence)
+
     def _frame(self, view: ShelfView) -> str:
         """The parts that are not what they were."""
         fragments = self.here.fragments

@@ -85,6 +85,7 @@ async def _page(
     html = here.fragments.render(
         "you.html",
         who=who,
+        allowance=here.limits.allowance(who.user_id),
         logins=await here.logins.of(who.user_id) if who.login_id else (),
         problems=problems or {},
         given_name=(await request.form).get("name", "")[:80] if problems else "",

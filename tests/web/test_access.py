@@ -54,6 +54,9 @@ CHATS: dict[Row, int] = {
     ("GET", f"{CHAT}/name"): 200,
     ("GET", f"{CHAT}/row"): 200,
     ("GET", f"{CHAT}/settings"): 200,
+    ("GET", f"{CHAT}/share"): 200,
+    ("POST", f"{CHAT}/share"): 200,
+    ("DELETE", f"{CHAT}/share"): 200,
     ("POST", f"{CHAT}/settings"): 200,
     ("POST", f"{CHAT}/name"): 200,
     ("POST", f"{CHAT}/model"): 204,
@@ -137,6 +140,7 @@ PUBLIC: dict[Row, tuple[int, int]] = {
     ("GET", "/login"): (200, 303),
     ("POST", "/login"): (403, 403),
     ("GET", "/login/alive"): (401, 204),
+    ("GET", "/shared/<token>"): (404, 404),
     ("GET", "/static/<path:filename>"): (200, 200),
     ("GET", "/static/all.css"): (200, 200),
     ("GET", "/static/all.js"): (200, 200),
@@ -174,17 +178,18 @@ PEOPLE |= {
     ("GET", "/v1/models/<path:name>"): 200,
     ("POST", "/v1/chat/completions"): 404,  # no such model
     ("POST", "/v1/completions"): 404,
-    ("POST", "/v1/embeddings"): 501,
+    ("POST", "/v1/embeddings"): 404,
     ("POST", "/api/chat"): 404,
     ("POST", "/api/generate"): 404,
     ("GET", "/api/tags"): 200,
     ("POST", "/api/show"): 404,
     ("GET", "/api/ps"): 200,
     ("GET", "/api/version"): 200,
-    ("POST", "/api/embed"): 501,
-    ("POST", "/api/embeddings"): 501,
+    ("POST", "/api/embed"): 404,
+    ("POST", "/api/embeddings"): 404,
 }
 BODY = {"text": "hello", "model": "unheard-of", "messages": [{"role": "user"}], "prompt": "hello"}
+BODY |= {"input": "hello"}
 BODIES: dict[Row, dict[str, Any]] = {
     ("PATCH", API_CHAT): {"title": "Another"},
     ("POST", f"{API_CHAT}/messages"): {"text": "hello", "model": "tiny"},
@@ -265,6 +270,7 @@ class Street:
                     "SELECT * FROM messages WHERE chat_id = ?",
                     "SELECT * FROM removed WHERE chat_id = ?",
                     "SELECT * FROM chat_settings WHERE chat_id = ?",
+                    "SELECT * FROM shares WHERE chat_id = ?",
                 )
             ]
 

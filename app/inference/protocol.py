@@ -33,7 +33,8 @@ class Generate:
     turns. may_drop: whether the oldest turns may leave when not all fit the window.
     bias: what is added to the logits of some ids. top_logprobs: tell how likely each token was,
     and that many likely ones beside it; None tells nothing. schema: the answer is JSON that
-    follows this JSON schema (itself as text).
+    follows this JSON schema (itself as text). owner: whose request it is, in any words: of what
+    others have read only the system prompt is taken.
     """
 
     id: int
@@ -49,6 +50,7 @@ class Generate:
     bias: tuple[tuple[int, float], ...] = ()
     top_logprobs: int | None = None
     schema: str | None = None
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,6 +199,32 @@ async def test_links_of_a_person_for_a_password_replace_each_other_and_end(offic
         await office.people.invitation(second)
 
 
+async def test_no_link_leads_around_a_new_password(office: Office) -> None:
+    first = await office.people.setup_token()
+    assert first
+    await office.people.add("Anna", PASSWORD, "owner")  # by a command, not by the link
+    with pytest.raises(InviteNotFound):
+        await office.people.invitation(first)
+    link = await office.people.reset_token(LOCAL_USER, None)
+    await office.people.set_password(LOCAL_USER, "another password")
+    with pytest.raises(InviteNotFound):
+        await office.people.invitation(link)
+
+
+async def test_links_of_an_owner_who_is_none_any_more_are_worth_nothing(office: Office) -> None:
+    await office.people.add("Anna", PASSWORD, "owner")
+    berta = await office.people.add("Berta", PASSWORD, "owner")
+    for verb in ("demote", "disable"):
+        await office.people.set_role(berta.id, "owner")
+        link = await office.people.invite("owner", berta.id)
+        if verb == "demote":
+            await office.people.set_role(berta.id, "member")
+        else:
+            await office.people.disable(berta.id)
+        with pytest.raises(InviteNotFound):
+            await office.people.invitation(link)
+
+
 async def test_there_is_always_an_owner(office: Office) -> None:
     anna = await office.people.add("Anna", PASSWORD, "owner")
     berta = await office.people.add("Berta", PASSWORD, "member")

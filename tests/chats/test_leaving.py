@@ -12,6 +12,7 @@ from typing import Any
 import aiosqlite
 import pytest
 
+from app.accounts.keys import Keys
 from app.accounts.logins import Logins
 from app.accounts.people import People
 from app.chats.branches import Spot
@@ -65,6 +66,7 @@ async def leaver(house: House, tmp_path: Path) -> int:
     person = await here.add("Quentin", None, "member")
     await Logins(house.db).begin(person.id, "Firefox on Marzipan", "192.0.2.77")
     await here.invite("member", person.id)
+    await Keys(house.db).add(person.id, "An editor", ["chat"])
     await house.chats.choose_settings(person.id, "1" * 16, ChatSettings(system_prompt=WORDS[0]))
 
     async def ask(text: str, number: int, chat: str) -> int:
@@ -92,7 +94,7 @@ async def test_nothing_is_left_of_whoever_leaves(house: House, leaver: int, tmp_
     gone, kept = [plant(settings, chat) for chat in (CHAT, OTHER)], plant(settings, BYSTANDER)
     assert set(rows_that_hold(tmp_path / "wick.db", leaver, *WORDS)) >= {
         *("users", "chats", "messages", "checkpoints", "removed", "chat_settings"),
-        *("logins", "invites"),
+        *("logins", "invites", "api_keys"),
     }
     here = People(house.db, Logins(house.db))
     leaving = Leaving(settings, house.db, house.asking, house.pool, house.hub)

@@ -94,6 +94,7 @@ PEOPLE: dict[Row, int] = {
     ("GET", "/you"): 200,
     ("POST", "/you/logins/<int:login_id>/end"): 404,  # of another person
     ("POST", "/you/password"): 303,
+    ("POST", "/you/name"): 422,  # no name
     ("POST", "/you/remove"): 303,
     ("POST", "/logout"): 303,
     ("POST", "/logout/everywhere"): 303,
@@ -173,17 +174,18 @@ PEOPLE |= {
     ("GET", "/v1/models/<path:name>"): 200,
     ("POST", "/v1/chat/completions"): 404,  # no such model
     ("POST", "/v1/completions"): 404,
-    ("POST", "/v1/embeddings"): 501,
+    ("POST", "/v1/embeddings"): 404,
     ("POST", "/api/chat"): 404,
     ("POST", "/api/generate"): 404,
     ("GET", "/api/tags"): 200,
     ("POST", "/api/show"): 404,
     ("GET", "/api/ps"): 200,
     ("GET", "/api/version"): 200,
-    ("POST", "/api/embed"): 501,
-    ("POST", "/api/embeddings"): 501,
+    ("POST", "/api/embed"): 404,
+    ("POST", "/api/embeddings"): 404,
 }
 BODY = {"text": "hello", "model": "unheard-of", "messages": [{"role": "user"}], "prompt": "hello"}
+BODY |= {"input": "hello"}
 BODIES: dict[Row, dict[str, Any]] = {
     ("PATCH", API_CHAT): {"title": "Another"},
     ("POST", f"{API_CHAT}/messages"): {"text": "hello", "model": "tiny"},
@@ -235,7 +237,6 @@ class Street:
 
     async def chat_of(self, user_id: int) -> tuple[str, int, int]:
         chat_id = f"{next(self.numbers):016x}"
-
         counts: dict[str, str | int | float | None] = {"finish_reason": "length"}
 
         async def add(connection: aiosqlite.Connection) -> tuple[int, int]:
@@ -247,14 +248,7 @@ class Street:
                 connection, user_id, chat_id, question, "tiny", 1.0, None
             )
             await messages.finish(
-                connection,
-                user_id,
-                answer,
-                "done",
-                WORDS,
-                2.0,
-                error=None,
-                counts=counts,
+                connection, user_id, answer, "done", WORDS, 2.0, error=None, counts=counts
             )
             await chats.advance(connection, user_id, chat_id, answer, "tiny", 2.0)
             return question, answer

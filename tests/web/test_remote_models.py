@@ -15,7 +15,7 @@ from app.chats.asking import Prompt
 from app.config import Settings
 from app.factory import create_app
 from app.store.messages import Message
-from app.web import models
+from app.web import identity as web_identity
 from app.web.identity import Identity
 from tests.inference.remote.stub import Stub, serving
 from tests.web.test_models import OWN, PAGE, here, text_of, until
@@ -119,7 +119,7 @@ async def test_what_will_not_do_is_a_sentence(
 async def test_only_an_owner_adds_servers(
     app: Quart, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "identity", lambda: Identity(2, "member"))
+    monkeypatch.setattr(web_identity, "LOCAL", Identity(2, "member"))
     assert await add(client, **FAR) == 403
     assert here(app).shelf.models() == []
 

@@ -34,7 +34,8 @@ class Generate:
     bias: what is added to the logits of some ids. top_logprobs: tell how likely each token was,
     and that many likely ones beside it; None tells nothing. schema: the answer is JSON that
     follows this JSON schema (itself as text). embeds: no answer, but what the model makes of the
-    prompt, as numbers.
+    prompt, as numbers. owner: whose request it is, in any words: of what others have read only the
+    system prompt is taken.
     """
 
     id: int
@@ -51,6 +52,7 @@ class Generate:
     top_logprobs: int | None = None
     schema: str | None = None
     embeds: bool = False
+    owner: str = ""
 
     @property
     def characters(self) -> int:

@@ -84,7 +84,9 @@ class Sequence:
         self._unsent = ""
         self._untold: list[Token] = []
         self._sent_at = float("-inf")
-        self._live, self._cached, self._tier = room.contexts.acquire(prompt.tokens, request.chat)
+        self._live, self._cached, self._tier = room.contexts.acquire(
+            prompt.tokens, request.chat, owner=request.owner, shared=prompt.shared
+        )
         self.ended = False
 
     @property

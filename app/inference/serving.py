@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Protocol
 
 from app.inference.admission import Line
@@ -206,7 +207,7 @@ class Serving:
             if request is None:
                 break
             self._running[request.id] = request
-            self.runner.send(request.command)
+            self.runner.send(replace(request.command, owner=str(request.user_id)))
         self._announce()
         self._changed()
 

@@ -15,11 +15,13 @@ _KEEP = 0.6  # of the limit stays when turns must leave
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """tokens: the whole prompt; dropped: how many of the oldest turns it leaves out; window: how
-    many tokens it and the answer may have together, None for as many as the context holds."""
+    many tokens it and the answer may have together, None for as many as the context holds; shared:
+    how many of the first tokens are the system prompt's."""
 
     tokens: list[int]
     dropped: int
     window: int | None = None
+    shared: int = 0
 
 
 def reserve(max_tokens: int, context_length: int) -> int:

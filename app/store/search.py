@@ -76,17 +76,6 @@ class Hit:
     snippet: str
 
 
-def marked(snippet: str) -> tuple[str, list[tuple[int, int]]]:
-    """A snippet without START and END, and the hits by their first character and their end."""
-    text, marks = "", []
-    for index, part in enumerate(snippet.split(START)):
-        hit, _, rest = part.partition(END) if index else ("", "", part)
-        if hit:
-            marks.append((len(text), len(text) + len(hit)))
-        text += hit + rest
-    return text, marks
-
-
 async def titles(db: Database, user_id: int, wish: Wish, limit: int) -> list[Hit]:
     """Chats by their titles, the best first."""
     values = _values(user_id, wish, limit)

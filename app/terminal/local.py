@@ -12,11 +12,12 @@ from typing import Final
 from app.chats.asking import Prompt
 from app.chats.branches import Spot
 from app.chats.chat_settings import ChatSettings
+from app.chats.search import marked
 from app.errors import ChatNotFound, ModelNotFound
 from app.models.model import Model
 from app.store.chats import Chat
 from app.store.messages import Message
-from app.store.search import Wish, marked, words_of
+from app.store.search import Wish, words_of
 from app.terminal.backend import (
     Asked,
     ChatLine,

@@ -41,7 +41,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(tiny: Path, tmp_path: Path) -> Settings:
     shutil.copytree(tiny / "models", tmp_path / "models")
     return Settings(
-        data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False, threads=1, context=512
+        data_dir=tmp_path,
+        models_dir=tmp_path / "models",
+        auto_pull=False,
+        threads=1,
+        context=512,
+        upload_mb=16_777_216,
     )
 
 
@@ -368,7 +373,8 @@ async def test_what_cannot_be_uploaded_is_said_before_it_comes(
     for files, sentence in (
         ([("tiny.gguf", 9)], "on the shelf already"),
         ([("x.gguf", 0)], "x.gguf is empty."),
-        ([("x.gguf", 1 << 60)], "There is no room for the model"),
+        ([("x.gguf", 1 << 60)], "too large: uploads may have 16,777,216 MB here"),
+        ([("x.gguf", 8 << 40)], "There is no room for the model"),
         ([("x-00001-of-00002.gguf", 9)], "x-00002-of-00002.gguf is missing"),
         ([], "Choose the file of a model."),
     ):

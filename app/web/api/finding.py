@@ -8,8 +8,9 @@ from typing import Literal
 import msgspec
 from quart import Blueprint, Response, request
 
+from app.chats.search import marked
 from app.models.model import Model
-from app.store.search import Wish, marked, words_of
+from app.store.search import Wish, words_of
 from app.web import remote_facts
 from app.web.api import bodies
 from app.web.api.shapes import ChatId

@@ -70,6 +70,11 @@ class Settings:
         return self.data_dir / "wick.db"
 
     @property
+    def terminal_history(self) -> Path:
+        """What was written in `wick chat`, to be called back there."""
+        return self.data_dir / "chat_history"
+
+    @property
     def kv_folder(self) -> Path:
         """Snapshots of KV caches, of all models."""
         return self.data_dir / "kv"

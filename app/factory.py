@@ -70,6 +70,7 @@ from app.web.api import (
     embeddings,
     failures,
     ollama_answers,
+    ollama_embeddings,
     ollama_models,
     openapi,
 )
@@ -108,7 +109,7 @@ def create_app(settings: Settings) -> Quart:
         *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
         *(models, model_settings, models_live, models_report, uploads, live, status, health),
         *(api_models, chat_completions, completions, embeddings),
-        *(ollama_answers, ollama_models, api_chats, api_messages, openapi, docs),
+        *(ollama_answers, ollama_models, ollama_embeddings, api_chats, api_messages, openapi, docs),
         *(login, you, people, keys, shares),
         *(api_branching, api_finding, api_files),
     ):
@@ -128,7 +129,7 @@ def create_app(settings: Settings) -> Quart:
     @app.while_serving
     async def lifespan() -> AsyncGenerator[None, None]:
         shelf = Shelf(settings.models_dir)
-        hub, pulls = Hub(), Pulls(shelf, is_public=not settings.is_loopback)
+        hub, pulls = Hub(), Pulls(shelf, is_public=settings.has_accounts)
         pulls.listeners.append(hub.models_changed)
         async with open_database(settings.database) as db:
             pool = Pool(settings, shelf, pulls)

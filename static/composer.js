@@ -1,5 +1,4 @@
-// The composer: Enter sends, the text is kept until the server has it on its disk, and a prompt
-// whose answer got lost with the connection is sent again (the server recognises it by its id).
+// The composer keeps a text until the server has it on its disk, and sends again what may be lost.
 
 const form = document.getElementById("composer");
 const { text: area, client_id: id } = form.elements;
@@ -31,7 +30,6 @@ document.addEventListener("htmx:ws:after:message:incoming", () => {
   release();
   if (isTaken) history.replaceState(null, "", form.dataset.address);
 });
-
 // A message that was taken back comes here, before what has been written meanwhile.
 new MutationObserver(() => {
   if (!returned.textContent) return;
@@ -45,7 +43,7 @@ document.addEventListener("htmx:ws:after:connection", () => {
   offline.hidden = true;
   if (!sending?.hasLeft) return; // what has not left yet, htmx sends now
   sending = null;
-  form.requestSubmit();
+  form.requestSubmit(); // the server recognises it by its id
 });
 function release() {
   sending = null;

@@ -8,7 +8,6 @@ document.addEventListener("click", async ({ target }) => {
   announcer.textContent = button.textContent = said;
   setTimeout(() => { button.textContent = "Copy"; announcer.textContent = ""; }, 2000);
 });
-
 async function textFor(button) {
   if (!button.dataset.source) return button.closest(".code").querySelector("code").textContent;
   const reply = await fetch(button.dataset.source);

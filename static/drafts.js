@@ -1,11 +1,8 @@
-// What is written but not sent survives a reload, also where a sent message is written anew. Everybody
-// who logs in at this browser has drafts of their own; logging out forgets them (early.js).
+// What is written but not sent survives a reload, for everybody who logs in here their own.
 
 const shelf = `drafts${document.body.dataset.person ?? ""}`;
 const drafts = () => new Map(JSON.parse(localStorage[shelf] ?? "[]"));
-const place = ({ dataset, form }) =>
-  dataset.draft || (location.pathname === "/" ? "/" : form.dataset.address);
-
+const place = (area) => area.dataset.draft || (location.pathname === "/" ? "/" : area.form.dataset.address);
 function keep(area, text = area.value) {
   const all = drafts();
   all.delete(place(area));
@@ -16,7 +13,6 @@ function restore(area) {
   area.value = drafts().get(place(area)) ?? area.value;
   area.dispatchEvent(new Event("input", { bubbles: true }));
 }
-
 restore(document.getElementById("message"));
 document.addEventListener("input", ({ target }) => { if ("draft" in target.dataset) keep(target); });
 document.addEventListener("focusin", ({ target }) => { if (target.dataset.draft) restore(target); });

@@ -1,5 +1,4 @@
-// How pages look is remembered, and known before the first paint. And the notice's cross, as every
-// page has a notice, and the way out when a login has ended.
+// How pages look is known before the first paint. And the notice's cross, and the end of a login.
 
 function paint() {
   const [page, picker, beside] = [":root", "#theme", "#beside"].map((one) => document.querySelector(one));
@@ -10,10 +9,10 @@ function paint() {
   if (beside) beside.ariaExpanded = list !== "closed";
 }
 paint();
-addEventListener("DOMContentLoaded", paint);
 addEventListener("DOMContentLoaded", () => {
-  if (!("loggedOut" in document.body.dataset)) return;
-  for (const key of Object.keys(localStorage)) if (key.startsWith("drafts")) delete localStorage[key];
+  paint();
+  const kept = "loggedOut" in document.body.dataset ? Object.keys(localStorage) : [];
+  for (const key of kept) if (key.startsWith("drafts")) delete localStorage[key];
 });
 addEventListener("storage", paint); // another tab has changed it
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
@@ -26,7 +25,6 @@ addEventListener("click", ({ target }) => {
   if (target.closest("#beside")) localStorage.list = localStorage.list === "closed" ? "" : "closed";
   paint();
 });
-
 // What is on the page is for nobody's eyes any more: loaded anew, it asks to log in.
 addEventListener("htmx:ws:close", async () => {
   const hasLogin = document.body.hasAttribute("hx-headers:inherited");

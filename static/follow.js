@@ -1,5 +1,4 @@
-// The log stays at its end while an answer grows, until the person scrolls up. Then it stays put,
-// whatever comes above or below, until they send something or a button leads them back.
+// The log stays at its end while an answer grows, until somebody scrolls up; then it stays put.
 
 const [box, log, end] = ["scroll", "log", "end"].map((id) => document.getElementById(id));
 const toEnd = () => { box.scrollTop = box.scrollHeight; };
@@ -14,7 +13,6 @@ box.addEventListener("scroll", () => {
 }, { passive: true });
 document.addEventListener("submit", ({ target }) => follow(follows || target.matches("#composer, .edit")));
 end.addEventListener("click", () => { follow(true); toEnd(); box.focus(); });
-
 document.addEventListener("htmx:ws:before:message:incoming", () => {
   const edge = box.getBoundingClientRect().top;
   const messages = follows ? [] : [...log.querySelectorAll(".message")];
@@ -23,9 +21,8 @@ document.addEventListener("htmx:ws:before:message:incoming", () => {
 });
 new ResizeObserver(() => { if (follows) toEnd(); }).observe(log);
 new MutationObserver(() => {
-  const same = anchor && document.getElementById(anchor);
-  if (follows) toEnd();
-  else if (same) box.scrollTop += same.getBoundingClientRect().top - place;
+  const same = !follows && anchor && document.getElementById(anchor);
+  if (same) box.scrollTop += same.getBoundingClientRect().top - place;
 }).observe(log, { childList: true });
 
 // A page that comes back says how far up it reaches.

@@ -20,7 +20,6 @@ document.addEventListener("keydown", (event) => {
   if (target.matches("input, textarea")) target.focus();
   else target.click();
 });
-
 function carrier(key) {
   const chats = [...document.querySelectorAll("#chats li a")];
   if (key in STEPS) return chats[chats.findIndex((chat) => chat.ariaCurrent) + STEPS[key]];

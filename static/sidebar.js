@@ -14,7 +14,6 @@ chats.addEventListener("focusout", ({ target, relatedTarget }) => {
   if (!relatedTarget || !form?.isConnected || form.contains(relatedTarget)) return;
   form.querySelector("[data-leave]").click();
 });
-
 // A page of older chats may arrive after one of them has moved to the top.
 new MutationObserver(() => {
   for (const row of document.querySelectorAll("#chats-more li[id]")) {

@@ -25,11 +25,9 @@ from app.errors import (
 from app.store import invites, people
 from app.store.db import Database
 from app.store.invites import Invite
-from app.store.people import Person, Role
+from app.store.people import LOCAL_USER, Person, Role
 
 T = TypeVar("T")
-LOCAL_USER: Final = 1
-"""Whose everything is that is made where no login is needed; the first owner takes it over."""
 INVITE_SECONDS: Final = 7 * 86400.0
 RESET_SECONDS: Final = 86400.0
 WRONG: Final = "This name and this password do not belong together."
@@ -111,7 +109,7 @@ class People:
         name, kept = await self._made_fit(name, password)
 
         async def settle(connection: aiosqlite.Connection) -> None:
-            await people.add_local(connection, user_id, self._clock())
+            await people.add_local(connection, self._clock())
             await self._name(connection, user_id, name)
             await people.set_role(connection, user_id, "owner")
             if kept is not None:
@@ -126,7 +124,7 @@ class People:
             return None
 
         async def renew(connection: aiosqlite.Connection) -> None:
-            await people.add_local(connection, LOCAL_USER, self._clock())
+            await people.add_local(connection, self._clock())
             await people.set_role(connection, LOCAL_USER, "owner")
             await invites.withdraw_for(connection, LOCAL_USER)
 

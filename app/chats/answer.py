@@ -17,7 +17,7 @@ from app.inference.protocol import Delta, Failed, Finished, Prefill
 from app.inference.requests import Interrupted, Loading, Queued, RequestEvent
 from app.store import chats, messages
 from app.store.db import Database
-from app.store.messages import Status
+from app.store.messages import Message, Status
 from app.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,10 @@ RETRY_SECONDS = 2.0
 
 @dataclass(slots=True)
 class Answer:
-    """Give `receive` to the worker as the request's listener. It never blocks and never raises."""
+    """Give `receive` to the worker as the request's listener. It never blocks and never raises.
+
+    earlier: of an answer that goes on, how it was when it had been cut.
+    """
 
     stream: Stream
     db: Database
@@ -35,6 +38,7 @@ class Answer:
     tasks: Tasks
     on_end: Callable[[Answer], None]
     submitted: float = field(default_factory=time.monotonic)
+    earlier: Message | None = None
     first_token: float | None = None
     is_unwanted: bool = False
     saved: float = 0.0
@@ -115,6 +119,10 @@ class Answer:
                 "decode_seconds": finished.decode_seconds,
                 "context_length": finished.context_length or None,
             }
+        earlier = self.earlier
+        if earlier is not None and earlier.completion_tokens:
+            counts["first_token_seconds"] = earlier.first_token_seconds
+            counts |= {} if finished is None else _in_all(earlier, finished)
         return counts
 
     async def _finish(self, status: Status, error: str | None, finished: Finished | None) -> None:
@@ -142,3 +150,21 @@ class Answer:
                 await asyncio.sleep(RETRY_SECONDS)
         self.hub.remove(stream)
         self.on_end(self)
+
+
+def _in_all(earlier: Message, finished: Finished) -> dict[str, str | int | float | None]:
+    """The figures of an answer that was cut and went on: of both runs together.
+
+    The second was asked with what the first had written, which is no part of the prompt. From
+    memory came what neither of them had to read.
+    """
+    written, asked = earlier.completion_tokens or 0, earlier.prompt_tokens or 0
+    prompt = max(0, finished.prompt_tokens - written)
+    read = asked - (earlier.cached_tokens or 0) + finished.prompt_tokens - finished.cached_tokens
+    return {
+        "prompt_tokens": prompt,
+        "cached_tokens": max(0, prompt - read),
+        "completion_tokens": written + finished.completion_tokens,
+        "prefill_seconds": (earlier.prefill_seconds or 0.0) + finished.prefill_seconds,
+        "decode_seconds": (earlier.decode_seconds or 0.0) + finished.decode_seconds,
+    }

@@ -38,6 +38,7 @@ from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 from app.store import branches, chat_settings, chats, messages
 from app.store.db import Database
+from app.store.messages import Message
 from app.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -67,10 +68,11 @@ class Wish:
 
 
 class Saved(NamedTuple):
-    """An answer that is on the disk, queued; `text`: how it begins already."""
+    """An answer that is on the disk, queued. text: its beginning; earlier: how it was when cut."""
 
     answer_id: int
     text: str = ""
+    earlier: Message | None = None
 
 
 Save = Callable[[aiosqlite.Connection, str], Awaitable[Saved | None]]
@@ -152,7 +154,9 @@ class Asking:
             self._stop_all(wish.user_id, chat_id)
         stream = Stream(saved.answer_id, chat_id, wish.user_id, model, text=saved.text)
         stream.held = self._pending.active(chat_id) is not None
-        self._pending.add(Answer(stream, self._db, self._hub, self.tasks, self._ended))
+        self._pending.add(
+            Answer(stream, self._db, self._hub, self.tasks, self._ended, earlier=saved.earlier)
+        )
         self._hub.add(stream)
         await self._go_on(chat_id)
 

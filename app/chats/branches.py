@@ -121,7 +121,7 @@ class Branches:
             text = found.text.rstrip("\ufffd")
             await messages.resume(connection, spot.user_id, found.id, text, made_with)
             await chats.show(connection, spot.user_id, spot.chat_id, found.id)
-            return Saved(found.id, text)
+            return Saved(found.id, text, found)
 
         await self._asking.answer(Wish(spot.user_id, spot.chat_id, message.model or ""), save)
 

@@ -69,7 +69,8 @@ class Hub:
         self.chat_changed(stream.user_id, stream.chat_id)
 
     def remove(self, stream: Stream) -> None:
-        self._streams.pop(stream.message_id, None)
+        if self._streams.get(stream.message_id) is stream:  # not of the same answer that goes on
+            del self._streams[stream.message_id]
         self.chat_changed(stream.user_id, stream.chat_id)
 
     def stream(self, message_id: int) -> Stream | None:

@@ -29,17 +29,20 @@ _INTEGERS = ("prompt_tokens", "cached_tokens", "completion_tokens")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of the chats in a file."""
+    """What became of the chats in a file. trashed: those that are there, but in the trash."""
 
     added: int
     known: int
     empty: int
+    trashed: int = 0
 
     @property
     def sentence(self) -> str:
         parts = [f"{_chats(self.added)} imported"]
         if self.known:
             parts.append(f"{self.known} {'was' if self.known == 1 else 'were'} there already")
+        if self.trashed:
+            parts.append(f"{self.trashed} {'is' if self.trashed == 1 else 'are'} in the trash")
         if self.empty:
             parts.append(f"{self.empty} {'was' if self.empty == 1 else 'were'} empty")
         return ", ".join(parts) + "."
@@ -60,10 +63,10 @@ class Imports:
         Raises InvalidMessage, a sentence, when it is too large, damaged or of an unknown kind.
         """
         found, empty = await asyncio.to_thread(_parse, file)
-        added = await self._db.write(lambda c: imports.add(c, user_id, found))
+        added, trashed = await self._db.write(lambda c: imports.add(c, user_id, found))
         if added:
             self._hub.chats_changed(user_id)
-        return Report(added, len(found) - added, empty)
+        return Report(added, len(found) - added - trashed, empty, trashed)
 
 
 def _parse(file: IO[bytes]) -> tuple[list[ImportedChat], int]:

@@ -41,6 +41,11 @@ class LiveContext:
             self.tokens.extend(tokens)
             return logits
 
+    def embedding(self) -> Logits:
+        """Of the token that was evaluated last."""
+        with self._lock:
+            return self.context.embedding()
+
     def copy(self, tokens: Ids) -> State | None:
         """The state of these first tokens, or None if there are none or it holds others now."""
         with self._lock:

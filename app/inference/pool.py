@@ -149,10 +149,12 @@ class Pool:
         worker = self._workers.get(name)
         if worker is None:
             return None
-        held = self._room.held(name)
-        if name in self._bounds:
-            held += self._lodgers[name].size(self._bounds[name])
-        return replace(worker.status(), memory=held)
+        bound = self._bounds.get(name)
+        return replace(
+            worker.status(),
+            memory=self._room.held(name),
+            spare=0 if bound is None else self._lodgers[name].size(bound),
+        )
 
     def statuses(self) -> list[WorkerStatus]:
         """Every worker that was ever wanted, by name."""

@@ -35,7 +35,10 @@ class Prompts:
         """Raises PromptTooLong, or TemplateError."""
         window = min(self.context_length, request.context or self.context_length)
         if request.text is not None:
-            fitted = fit_whole(self.template.encode_plain(request.text), window - 1)
+            tokens = self.template.encode_plain(request.text)
+            if request.embeds and request.may_drop:
+                tokens = tokens[: window - 1]
+            fitted = fit_whole(tokens, window - 1)
         elif request.may_drop:
             fitted = self._fit(request, window)
         else:

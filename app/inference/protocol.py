@@ -33,8 +33,9 @@ class Generate:
     turns. may_drop: whether the oldest turns may leave when not all fit the window.
     bias: what is added to the logits of some ids. top_logprobs: tell how likely each token was,
     and that many likely ones beside it; None tells nothing. schema: the answer is JSON that
-    follows this JSON schema (itself as text). owner: whose request it is, in any words: of what
-    others have read only the system prompt is taken.
+    follows this JSON schema (itself as text). embeds: no answer, but what the model makes of the
+    prompt, as numbers. owner: whose request it is, in any words: of what others have read only the
+    system prompt is taken.
     """
 
     id: int
@@ -51,6 +52,12 @@ class Generate:
     top_logprobs: int | None = None
     schema: str | None = None
     owner: str = ""
+    embeds: bool = False
+
+    @property
+    def characters(self) -> int:
+        """Of the prompt, without what a template writes."""
+        return sum(len(turn.content) for turn in self.turns) + len(self.text or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +179,8 @@ class Finished:
     """The answer ended. Times in seconds; token counts as evaluated by the engine.
 
     The opening of an answer that went on counts as prompt. context_length: tokens that the window
-    of this request could hold; 0 when it never got one.
+    of this request could hold; 0 when it never got one. embedding: of the prompt's last token, if
+    it was asked for.
     """
 
     id: int
@@ -185,6 +193,7 @@ class Finished:
     dropped: int
     tier: Tier = "none"
     context_length: int = 0
+    embedding: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +256,8 @@ def from_line(line: bytes) -> Command | Event:
             values["sampling"] = Sampling(**values.get("sampling", {}))
             values["stop"] = tuple(values.get("stop", ()))
             values["bias"] = tuple((token, bias) for token, bias in values.get("bias", ()))
+        elif cls is Finished:
+            values["embedding"] = tuple(values.get("embedding", ()))
         elif cls is Delta and values.get("tokens"):
             values["tokens"] = tuple(map(_token, values["tokens"]))
         return cls(**values)

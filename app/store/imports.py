@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import aiosqlite
 
@@ -52,22 +52,29 @@ class ImportedChat:
     leaf: int
 
 
-async def add(connection: aiosqlite.Connection, user_id: int, chats: Sequence[ImportedChat]) -> int:
-    """How many were new: the others were imported before, or are this person's own."""
-    count = 0
-    for chat in chats:
-        count += await _add_chat(connection, user_id, chat)
-    return count
+async def add(
+    connection: aiosqlite.Connection, user_id: int, chats: Sequence[ImportedChat]
+) -> tuple[int, int]:
+    """How many were new, and how many lie in the person's trash.
+
+    The others were imported before, or are this person's own.
+    """
+    fates = [await _add_chat(connection, user_id, chat) for chat in chats]
+    return fates.count("new"), fates.count("in the trash")
 
 
-async def _add_chat(connection: aiosqlite.Connection, user_id: int, chat: ImportedChat) -> bool:
+async def _add_chat(
+    connection: aiosqlite.Connection, user_id: int, chat: ImportedChat
+) -> Literal["new", "there", "in the trash"]:
     async with connection.execute(
-        "SELECT user_id, id FROM chats WHERE id = ? OR (user_id = ? AND import_key = ?)",
+        "SELECT user_id, id, deleted_at FROM chats"
+        " WHERE id = ? OR (user_id = ? AND import_key = ?)",
         (chat.id, user_id, chat.import_key),
     ) as cursor:
         there = list(await cursor.fetchall())
-    if any(row["user_id"] == user_id for row in there):
-        return False
+    if own := [row for row in there if row["user_id"] == user_id]:
+        is_trashed = all(row["deleted_at"] is not None for row in own)
+        return "in the trash" if is_trashed else "there"
     chat_id = chat.spare_id if there else chat.id
     await connection.execute(
         "INSERT INTO chats (id, user_id, title, title_source, model, created_at, updated_at,"
@@ -95,7 +102,7 @@ async def _add_chat(connection: aiosqlite.Connection, user_id: int, chat: Import
         "UPDATE chats SET leaf_id = ? WHERE id = ? AND user_id = ?",
         (first + chat.leaf, chat_id, user_id),
     )
-    return True
+    return "new"
 
 
 async def _next_message(connection: aiosqlite.Connection) -> int:

@@ -24,6 +24,7 @@ async def model(talk: Talk, name: str) -> None:
         await talk.backend.choose_model(talk.chat_id, name)
     talk.model = name
     talk.note(f"{name} answers from now on.")
+    talk.promise()
 
 
 def _label(title: str, name: str, state: str) -> str:

@@ -11,11 +11,13 @@ from app.chats.chat_settings import ChatSettings
 
 @dataclass(frozen=True, slots=True)
 class ModelLine:
-    """A model to choose. `state`: what choosing it means, in a word or two."""
+    """A model to choose. `state`: what choosing it means, in a word or two; sent_to: the other
+    machines that are sent what is written to it."""
 
     name: str
     title: str
     state: str = ""
+    sent_to: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,19 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from rich.padding import Padding
 from rich.text import Text
 
 from app.chats.exports import file_name
 from app.errors import ChatNotFound, InvalidMessage
-from app.terminal.backend import ChatLine, Form
+from app.terminal.backend import ChatLine, Form, Found
 from app.terminal.lists import find_chat, one_line, snippet, when
 from app.terminal.talk import Talk
 
 OFFERED: Final = 15
-HITS: Final = 10
+HITS: Final = 20
+PLACES: Final = 2
+"""In one chat that are shown."""
 MOST: Final = sys.maxsize
 
 
@@ -52,14 +55,15 @@ async def search(talk: Talk, words: str) -> None:
     if not hits:
         talk.note(f"Nothing has “{words}” in it.")
         return
-    listed: list[ChatLine] = []
+    by_chat: dict[str, list[Found]] = {}
     for hit in hits:
-        if all(chat.id != hit.chat_id for chat in listed):
-            listed.append(ChatLine(hit.chat_id, hit.title, "", 0))
-            talk.say(Text(f"{len(listed):>3}  ").append(one_line(hit.title), style="bold"))
-        if one_line(hit.title) != one_line(snippet(hit).plain):
-            talk.say(Text("     ").append_text(snippet(hit)))
-    talk.listed = listed
+        by_chat.setdefault(hit.chat_id, []).append(hit)
+    for number, found in enumerate(by_chat.values(), 1):
+        title = one_line(found[0].title)
+        talk.say(Text(f"{number:>3}  ").append(title, style="bold"))
+        for text in [text for hit in found if (text := snippet(hit)).plain != title][:PLACES]:
+            talk.console.print(Padding(text, (0, 0, 0, 5)), highlight=False)
+    talk.listed = [ChatLine(chat_id, found[0].title, "", 0) for chat_id, found in by_chat.items()]
     talk.note("/open NUMBER goes on with one.")
 
 
@@ -68,6 +72,8 @@ async def history(talk: Talk, _: str) -> None:
 
 
 async def rename(talk: Talk, title: str) -> None:
+    if not title:
+        raise InvalidMessage("A chat needs a name: /rename TITLE")
     await talk.opened()
     await talk.backend.rename(talk.chat_id, title)
     talk.title = title

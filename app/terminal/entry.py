@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from app.accounts.keys import SCOPES, Keys
-from app.accounts.people import LOCAL_USER
 from app.config import Settings
 from app.errors import KeyNotFound
 from app.store.db import open_database
+from app.store.people import LOCAL_USER
 
 NAME: Final = "wick chat at this machine"
 LEFT_OVER: Final = 7 * 86400.0

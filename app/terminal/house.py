@@ -53,6 +53,7 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
         await chats.recover()
         if settings.auto_pull and not shelf.models():
             pulls.try_start(settings.default_model)
+        watch = asyncio.create_task(pool.remotes.keep_watch(), name="servers")
         try:
             yield House(
                 settings,
@@ -68,8 +69,10 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
                 Exports(db),
             )
         finally:
+            watch.cancel()
             asking.close(STOPPED)
             pool.interrupt(STOPPED)
             await asyncio.gather(
                 pool.close(STOPPED), asking.tasks.drain(SAVE_SECONDS), pulls.close()
             )
+            await asyncio.gather(watch, return_exceptions=True)

@@ -35,7 +35,7 @@ async def find_chat(backend: Backend, wanted: str) -> ChatLine:
         return found[0]
     if found:
         raise ChatNotFound(f"“{wanted}” may be {len(found)} chats. Give more of the id, please.")
-    raise ChatNotFound(f"There is no chat “{wanted}”. See: wick chat --list")
+    raise ChatNotFound(f"There is no chat “{wanted}”; /chats and “wick chat --list” show them.")
 
 
 def when(at: float, now: dt.datetime | None = None) -> str:
@@ -62,7 +62,7 @@ def one_line(text: str) -> str:
 
 def snippet(found: Found) -> Text:
     """On one line, with the hits marked."""
-    text = Text(plain(found.snippet).replace("\n", " ").replace("\t", " "))
+    text = Text(plain(found.snippet).replace("\n", " ").replace("\t", " "), overflow="fold")
     for first, end in found.marks:
         text.stylize("bold", first, end)
     return text

@@ -13,6 +13,7 @@ from app.chats.asking import Prompt
 from app.chats.branches import Spot
 from app.chats.chat_settings import ChatSettings
 from app.errors import ChatNotFound, ModelNotFound
+from app.models.model import Model
 from app.store.chats import Chat
 from app.store.messages import Message
 from app.store.search import Wish, marked, words_of
@@ -47,7 +48,7 @@ class Local:
     async def models(self) -> Sequence[ModelLine]:
         house = self._house
         models = await asyncio.to_thread(house.shelf.models)
-        lines = [ModelLine(model.name, model.title) for model in models]
+        lines = [_choice(model) for model in models]
         names = {model.name for model in models}
         lines += [
             ModelLine(pull.name, pull.title, pull.progress.sentence)
@@ -194,3 +195,9 @@ def _line(chat: Chat) -> ChatLine:
 def _said(message: Message, text: str | None = None) -> Said:
     values = {field.name: getattr(message, field.name) for field in fields(Said)}
     return Said(**(values if text is None else values | {"text": text}))
+
+
+def _choice(model: Model) -> ModelLine:
+    hosts = model.remote.hosts_elsewhere if model.remote else ()
+    state = f"sent to {', '.join(hosts)}" if hosts else ""
+    return ModelLine(model.name, model.title, state, hosts)

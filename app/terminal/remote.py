@@ -61,7 +61,7 @@ class Remote:
 
     async def models(self) -> Sequence[ModelLine]:
         models = (await self._get("/models"))["data"]
-        return [ModelLine(m["name"], m["title"], m["note"]) for m in models]
+        return [ModelLine(m["name"], m["title"], m["note"], m["sent_to"]) for m in models]
 
     async def chats(self, limit: int) -> Sequence[ChatLine]:
         chats: list[ChatLine] = []

@@ -20,7 +20,6 @@ from app.terminal.lists import chats_table, find_chat
 from app.terminal.once import Once, write_json
 
 LISTED = 30
-HISTORY = "chat_history"
 NARROWEST = 100
 """Columns of a table that is not shown on a terminal."""
 
@@ -94,7 +93,7 @@ async def _talk(backend: Backend, wish: Wish, settings: Settings) -> int:
     from app.terminal.talk import Talk
 
     opened = await _resumed(backend, wish)
-    history = settings.data_dir / HISTORY if wish.is_kept else None
+    history = settings.terminal_history if wish.is_kept else None
     prompt = Prompt(history, lambda text: words([model.name for model in talk.models], text))
     talk = Talk(backend, Console(), prompt, settings.message_chars, wish.is_kept)
     chosen = await _chosen(backend, opened, wish, settings)

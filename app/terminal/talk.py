@@ -137,9 +137,10 @@ class Talk:
         """Show the end of a chat, and what is being written in it."""
         if len(path) > most:
             self.note(f"{len(path) - most} earlier messages, /history shows them all.")
-        for message in path[-most:] if most else ():
+        if path:
+            self.console.print()
+        for message in path[-most:]:
             if message.role == "user":
-                self.console.print()
                 self._question(message.text)
             elif message.is_running:
                 await self.answer(Asked(self.chat_id, message.id))
@@ -164,7 +165,14 @@ class Talk:
         head = Text(f"Wick {app.__version__}{where} · {self.model}{about}", style="bold")
         self.console.print(head, no_wrap=True, overflow="ellipsis", highlight=False)
         kept = "" if self.is_kept else " Nothing of this chat is kept."
+        self.promise()
         self.note(f"Enter sends, Alt-Enter begins a line, /help lists commands.{kept}")
+
+    def promise(self) -> None:
+        """Where what is written goes, when it does not stay with Wick."""
+        line = next((line for line in self.models if line.name == self.model), None)
+        if line is not None and line.sent_to:
+            self.note(f"What you write to {line.name} is sent to {', '.join(line.sent_to)}.")
 
     def _question(self, text: str) -> None:
         first, *rest = plain(text).split("\n")

@@ -80,7 +80,7 @@ class Tab:
         has_changes, subscription.messages = subscription.messages, False
         if has_changes:
             parts.append(await self._changes())
-        if self.wants_earlier:
+        elif self.wants_earlier:
             self.wants_earlier = False
             parts.append(await self._earlier())
         if subscription.sidebar:
@@ -92,7 +92,7 @@ class Tab:
         if not has_changes:
             streams, subscription.streams = subscription.streams, set()
             parts += [self._progress(message_id) for message_id in streams]
-        elif subscription.streams:
+        elif subscription.streams or self.wants_earlier:
             # In a frame of their own, so that no frame replaces one message twice.
             subscription.notify(urgent=True)
         return "".join(parts)

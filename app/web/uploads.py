@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -19,7 +17,7 @@ from werkzeug.exceptions import RequestTimeout
 
 from app.audit import audit
 from app.errors import PullError, PullRefused
-from app.models.upload import MAGIC, Parcel, parcels
+from app.models.upload import Parcel, parcels
 from app.web.entrance import for_owners
 from app.web.identity import current_user
 from app.web.state import state
@@ -99,20 +97,13 @@ async def _checked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 @blueprint.post("/models/uploads")
 @for_owners
 async def plan() -> Response:
-    """What a person has chosen, told before gigabytes of it come: `[{name, size, begins}]`.
+    """What a person has chosen, told before gigabytes of it come: `[{name, size}]`.
 
     Answers how to send it: for each model an address, and which files are its body. What will not
     do is a sentence now, since a browser that is sending hears no answer before it has finished.
     """
-    told: object = None
-    with contextlib.suppress(ValueError, RecursionError):  # what is no JSON tells nothing
-        told = json.loads(await request.get_data(as_text=False))
-    chosen = _chosen(told)
-    for file in chosen:
-        if file.size and not file.begins.startswith(MAGIC.decode()):
-            raise PullRefused(f"{file.name} is not a GGUF file.")
     found = []
-    for parcel, places in parcels([(file.name, file.size) for file in chosen]):
+    for parcel, places in parcels(_chosen(await request.get_data(as_text=False))):
         _check_size(sum(parcel.sizes or ()))
         await asyncio.to_thread(state().pulls.check, parcel)
         sizes = "&".join(f"part={size}" for size in parcel.sizes or ())
@@ -143,20 +134,12 @@ async def ending(filename: str) -> Response:
     raise PullError("The upload broke off. Please send it again.")
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """A file on the person's device. begins: its first bytes, as text."""
-
-    name: str
-    size: int
-    begins: str
-
-
-def _chosen(told: object) -> list[Chosen]:
-    files = told if isinstance(told, list) else []
+def _chosen(told: str | bytes) -> list[tuple[str, int]]:
+    """Names and sizes. Raises PullRefused for what a page of ours would not tell."""
     try:
-        chosen = [Chosen(str(f["name"]), int(f["size"]), str(f["begins"])) for f in files[:MOST]]
-    except (TypeError, KeyError, ValueError):
+        files = list(json.loads(told))[:MOST]
+        chosen = [(str(file["name"]), int(file["size"])) for file in files]
+    except (TypeError, KeyError, ValueError, OverflowError, RecursionError):
         chosen = []
     if not chosen:
         raise PullRefused("Choose the file of a model.")

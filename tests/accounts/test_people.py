@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 
 from app.accounts.names import clean_name, name_key
 from app.accounts.passwords import Passwords
-from app.accounts.people import LOCAL_USER, RESET_SECONDS
+from app.accounts.people import RESET_SECONDS
 from app.errors import (
     InvalidAccount,
     InviteNotFound,
@@ -20,6 +20,7 @@ from app.errors import (
     WrongPassword,
 )
 from app.store import people as table
+from app.store.people import LOCAL_USER
 from tests.accounts.conftest import PASSWORD, Office
 
 HOME = "192.0.2.1"

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from app.chats.branches import Spot
+from app.chats.streams import Stream
 from app.errors import ChatBusy, ChatNotFound, InvalidMessage, MessageNotFound, ModelNotFound
 from app.inference.protocol import Cancel, Delta, Finished, Generate, Prefill
 from app.models.model import Turn
@@ -238,6 +239,59 @@ async def test_an_answer_that_goes_on_keeps_its_text_when_wick_dies(house: House
     await house.chats.recover()
     [_, message] = await house.path()
     assert (message.status, message.text) == ("interrupted", "un")
+
+
+async def test_the_figures_of_an_answer_that_went_on_are_those_of_all_its_runs(
+    house: House,
+) -> None:
+    await house.ask("one", "client01")
+    answer = await begun(house)
+    runs = [
+        Finished(answer, "length", 100, 40, 20, 1.0, 2.0, 0),
+        Finished(answer, "length", 120, 118, 30, 0.1, 3.0, 0),
+        Finished(answer, "stop", 150, 148, 10, 0.1, 1.0, 0),
+    ]
+    for run in runs:
+        house.runner.say(Delta(answer, "un "), run)
+        before = await house.ended(answer)
+        if run.reason == "length":
+            await house.branches.go_on(at(answer))
+            await begun(house)
+    assert before.text == "un un un "
+    # 60 tokens had to be read at first, then 2 and 2 more: all the others came from memory.
+    assert (before.prompt_tokens, before.cached_tokens) == (100, 36)
+    assert before.completion_tokens == 60
+    assert (before.prefill_seconds, before.decode_seconds) == pytest.approx((1.2, 6.0))
+
+
+async def test_an_edit_and_a_message_at_once_are_both_kept(house: House) -> None:
+    ids = await talk(house, ("one", "uno"))
+    await asyncio.gather(
+        house.branches.edit(at(ids[0]), "two", "client99"),
+        house.asking.submit(house.prompt("more", "client50")),
+    )
+    await until(lambda: bool(house.runner.sent))
+    said = {row["text"] for row in await house.db.fetch_all("SELECT text FROM messages")}
+    assert {"one", "uno", "two", "more"} <= said
+    shown = await texts(house)
+    assert "two" in shown or "more" in shown
+    for _ in range(2):  # whichever was first may have been stopped by the other
+        house.runner.say(*(finished(c.id) for c in house.runner.sent if isinstance(c, Generate)))
+        await asyncio.sleep(0)
+    await until(lambda: house.hub.running <= 1)
+    if house.hub.running:
+        await answered(house, "due")
+    rows = await house.db.fetch_all("SELECT status FROM messages WHERE role = 'assistant'")
+    assert "queued" not in {row["status"] for row in rows}
+
+
+async def test_an_answer_that_goes_on_is_not_taken_for_the_one_that_was_cut(house: House) -> None:
+    old, new = Stream(7, CHAT, 1, "tiny"), Stream(7, CHAT, 1, "tiny")
+    house.hub.add(old)
+    house.hub.add(new)
+    house.hub.remove(old)
+    assert house.hub.stream(7) is new
+    house.hub.remove(new)
 
 
 async def test_an_answer_that_never_gets_to_go_on_keeps_its_figures(house: House) -> None:

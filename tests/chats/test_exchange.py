@@ -65,6 +65,13 @@ async def shown(db: Database, chat: Chat) -> list[tuple[str, str]]:
     return [(m.role, m.text) for m in await messages.path(db, 1, chat.id, chat.leaf_id)]
 
 
+async def test_what_lies_in_the_trash_is_said(db: Database) -> None:
+    await take(db, packed(chatgpt()))
+    (chat,) = await everything(db)
+    await db.write(lambda c: chats.put(c, 1, chat.id, "deleted_at", 9.0))
+    assert await take(db, packed(chatgpt())) == "0 chats imported, 1 is in the trash."
+
+
 async def test_chatgpt(db: Database) -> None:
     assert await take(db, packed(chatgpt())) == "1 chat imported."
     (chat,) = await everything(db)

@@ -285,6 +285,27 @@ async def test_full_disk_at_submission_saves_nothing_and_says_so(house: House) -
     assert await house.chats.recent(1) == []
 
 
+async def test_what_cannot_be_taken_back_for_want_of_room_stays_in_line(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await house.ask("one", "client01")
+    await house.asking.submit(house.prompt("two", "client02"))
+    second = (await house.path())[-1].id
+
+    async def fail(work: object) -> None:
+        raise DiskFull("There is no room left on the disk.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(house.db, "write", fail)
+        with pytest.raises(DiskFull, match="no room left"):
+            await house.asking.take_back(1, CHAT, second)
+    assert [m.text for m in await house.path()] == ["one", "", "two", ""]
+    house.runner.say(finished(first))
+    await until(lambda: house.runner.sent[-1].id == second)
+    house.runner.say(finished(second))
+    assert (await house.ended(second)).status == "done"
+
+
 async def test_full_disk_at_the_end_keeps_the_answer_until_there_is_room(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -384,7 +405,7 @@ async def test_kv_states_go_with_their_chat_and_not_before(house: House, tmp_pat
     assert await trash.remove_expired(now + KEPT_SECONDS + 60) == 1
     assert not state.exists()
     assert other.exists()
-    assert Forget(CHAT) in house.runner.told
+    assert house.runner.told[-1] == Forget(CHAT)
     assert await house.chats.find(1, CHAT) is None
 
 

@@ -13,6 +13,8 @@ import pytest
 from app.chats.chat_settings import ChatSettings
 from app.config import Settings
 from app.errors import ChatNotFound, ConfigError, InvalidMessage, ModelNotFound, PeerError
+from app.models.shelf import Shelf
+from app.models.upstream import Upstream
 from app.terminal.backend import Asked, Backend, Ended, Said, Text, Waiting
 from app.terminal.house import open_house
 from app.terminal.lists import find_chat, snippet
@@ -205,3 +207,23 @@ async def test_why_there_is_no_model(tmp_path: Path) -> None:
     async with open_house(settings) as house:
         with pytest.raises(ModelNotFound, match="nobody"):
             await Local(house).models()
+
+
+async def test_a_model_elsewhere_says_where_words_go(tmp_path: Path, shelf: Path) -> None:
+    there = Upstream(url="https://models.example/v1", model="large")
+    here = Upstream(url="http://127.0.0.1:9/v1", model="large")
+    Shelf(tmp_path / "models").add_remote("away", [there])
+    Shelf(tmp_path / "models").add_remote("beside", [here])
+    async with AsyncExitStack() as stack:
+        server = Server(tmp_path, tmp_path / "models")
+        await server.start()
+        stack.push_async_callback(server.close)
+        remote = await stack.enter_async_context(connected(server.origin, ""))
+        found = {model.name: list(model.sent_to) for model in await remote.models()}
+        assert found == {"away": ["models.example"], "beside": []}
+    settings = Settings(data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False)
+    async with open_house(settings) as house:
+        lines = {model.name: model for model in await Local(house).models()}
+    assert list(lines["away"].sent_to) == ["models.example"]
+    assert lines["away"].state == "sent to models.example"
+    assert not lines["beside"].sent_to

@@ -178,17 +178,18 @@ PEOPLE |= {
     ("GET", "/v1/models/<path:name>"): 200,
     ("POST", "/v1/chat/completions"): 404,  # no such model
     ("POST", "/v1/completions"): 404,
-    ("POST", "/v1/embeddings"): 501,
+    ("POST", "/v1/embeddings"): 404,
     ("POST", "/api/chat"): 404,
     ("POST", "/api/generate"): 404,
     ("GET", "/api/tags"): 200,
     ("POST", "/api/show"): 404,
     ("GET", "/api/ps"): 200,
     ("GET", "/api/version"): 200,
-    ("POST", "/api/embed"): 501,
-    ("POST", "/api/embeddings"): 501,
+    ("POST", "/api/embed"): 404,
+    ("POST", "/api/embeddings"): 404,
 }
 BODY = {"text": "hello", "model": "unheard-of", "messages": [{"role": "user"}], "prompt": "hello"}
+BODY |= {"input": "hello"}
 BODIES: dict[Row, dict[str, Any]] = {
     ("PATCH", API_CHAT): {"title": "Another"},
     ("POST", f"{API_CHAT}/messages"): {"text": "hello", "model": "tiny"},

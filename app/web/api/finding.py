@@ -8,13 +8,15 @@ from typing import Literal
 import msgspec
 from quart import Blueprint, Response, request
 
+from app.models.model import Model
 from app.store.search import Wish, marked, words_of
+from app.web import remote_facts
 from app.web.api import bodies
 from app.web.api.shapes import ChatId
 from app.web.identity import current_user
 from app.web.shelf_facts import arrival, readiness
 from app.web.shelf_view import default_model
-from app.web.state import state
+from app.web.state import State, state
 
 blueprint = Blueprint("api_finding", __name__, url_prefix="/api/v1")
 
@@ -22,7 +24,8 @@ blueprint = Blueprint("api_finding", __name__, url_prefix="/api/v1")
 class ModelChoice(msgspec.Struct):
     """A model for chats; note: what choosing it means, in a word or two.
 
-    default: new chats begin with it; ready: it is on the shelf, else on its way there.
+    default: new chats begin with it; ready: it is on the shelf, else on its way there; sent_to: the
+    other machines that are sent what is written to it.
     """
 
     name: str
@@ -30,6 +33,7 @@ class ModelChoice(msgspec.Struct):
     note: str
     default: bool
     ready: bool
+    sent_to: list[str]
     object: Literal["model"] = "model"
 
 
@@ -67,14 +71,9 @@ async def models() -> Response:
     first = await default_model(here)
     shelf = await asyncio.to_thread(here.shelf.models)
     names = {model.name for model in shelf}
-    found = [
-        ModelChoice(
-            m.name, m.title, readiness(here.pool.status(m.name)), m.name == first, ready=True
-        )
-        for m in shelf
-    ]
+    found = [_choice(here, model, first) for model in shelf]
     found += [
-        ModelChoice(p.name, p.title, arrival(p.progress), p.name == first, ready=False)
+        ModelChoice(p.name, p.title, arrival(p.progress), p.name == first, ready=False, sent_to=[])
         for p in here.pulls.all()
         if p.is_running and p.name not in names
     ]
@@ -109,3 +108,12 @@ def _role(text: str) -> Literal["user", "assistant"] | None:
             return text
         case _:
             return None
+
+
+def _choice(here: State, model: Model, first: str) -> ModelChoice:
+    note, sent_to = readiness(here.pool.status(model.name)), list[str]()
+    if model.remote is not None:
+        note = remote_facts.readiness(model.remote, here.pool.remotes.status(model.name))
+        sent_to = list(model.remote.hosts_elsewhere)
+    is_first = model.name == first
+    return ModelChoice(model.name, model.title, note, is_first, ready=True, sent_to=sent_to)

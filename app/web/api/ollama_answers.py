@@ -30,9 +30,7 @@ Duration = float | str
 class Options(msgspec.Struct):
     """What is left out is the model's default; options of Ollama that are not here are ignored."""
 
-    num_predict: Annotated[int, Meta(description="Negative: as long as there is room.")] | None = (
-        None
-    )
+    num_predict: int | None = None
     num_ctx: Annotated[int, Meta(ge=1)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=5)] | None = None
     top_k: Annotated[int, Meta(ge=0)] | None = None

@@ -97,12 +97,6 @@ async def ps() -> Response:
     return bodies.answer({"models": running})
 
 
-@blueprint.post("/embed")
-@blueprint.post("/embeddings")
-async def embed() -> Response:
-    raise ApiError("Wick makes no embeddings: its models are made for chat.", status=501)
-
-
 def _tag(model: Model) -> dict[str, Any]:
     name = model.name + LATEST
     return {

@@ -11,7 +11,7 @@ from quart import Blueprint, Response
 
 import app
 from app.web.api import bodies
-from app.web.api.documented import ENDPOINTS, FILE, SSE, TAGS, Endpoint
+from app.web.api.documented import ABOUT, ENDPOINTS, FILE, SSE, TAGS, Endpoint
 from app.web.api.ollama_shapes import OllamaFailure
 from app.web.api.openai_shapes import Failure
 from app.web.api.paths import speaks_ollama
@@ -36,6 +36,10 @@ def openapi() -> dict[str, Any]:
     shapes = [e.takes for e in ENDPOINTS] + [e.gives for e in ENDPOINTS]
     shapes = [shape for shape in [*shapes, Failure, OllamaFailure] if shape is not None]
     _, schemas = msgspec.json.schema_components(shapes, ref_template=_REF)
+    for schema in schemas.values():
+        for name, field in schema.get("properties", {}).items():
+            if name in ABOUT:
+                field["description"] = ABOUT[name]
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(endpoint.path, {})[endpoint.method] = _operation(endpoint)

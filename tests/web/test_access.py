@@ -231,11 +231,15 @@ class Street:
 
         async def add(connection: aiosqlite.Connection) -> tuple[int, int]:
             await chats.create(connection, chat_id, user_id, WORDS, "tiny", 1.0)
-            question = await messages.add_user(connection, 1, chat_id, None, WORDS, "client01", 1.0)
-            answer = await messages.add_answer(connection, 1, chat_id, question, "tiny", 1.0, None)
+            question = await messages.add_user(
+                connection, user_id, chat_id, None, WORDS, "client01", 1.0
+            )
+            answer = await messages.add_answer(
+                connection, user_id, chat_id, question, "tiny", 1.0, None
+            )
             await messages.finish(
                 connection,
-                1,
+                user_id,
                 answer,
                 "done",
                 WORDS,
@@ -243,7 +247,7 @@ class Street:
                 error=None,
                 counts=counts,
             )
-            await chats.advance(connection, 1, chat_id, answer, "tiny", 2.0)
+            await chats.advance(connection, user_id, chat_id, answer, "tiny", 2.0)
             return question, answer
 
         question, answer = await house(self.app).chats._db.write(add)

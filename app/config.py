@@ -6,7 +6,7 @@ import ipaddress
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,8 @@ from app.errors import ConfigError
 
 PREFIX = "WICK_"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+KEY_PREFIX = "WICK_KEY_"
+"""Of variables that hold keys for other servers: no settings, and never read into one."""
 
 
 def usable_cores() -> int:
@@ -52,12 +54,25 @@ class Settings:
     queue_limit: int = 32
     max_tokens: int = 1024
     message_chars: int = 100_000
+    messages_per_second: int = 5
+    sockets_per_user: int = 64
+    requests_per_user: int = 24
+    daily_tokens: int = 0
+    upload_mb: int = 65_536
+    login_attempts: int = 5
+    remote_timeout: float = 300.0
     titles: Literal["auto", "on", "off"] = "auto"
     log_level: str = "info"
+    key: str = field(default="", repr=False)
 
     @property
     def database(self) -> Path:
         return self.data_dir / "wick.db"
+
+    @property
+    def terminal_history(self) -> Path:
+        """What was written in `wick chat`, to be called back there."""
+        return self.data_dir / "chat_history"
 
     @property
     def kv_folder(self) -> Path:
@@ -108,7 +123,11 @@ def load_settings(
     """
     given = {k: v for k, v in (dotenv_values(dotenv) if dotenv else {}).items() if v is not None}
     given |= os.environ if environ is None else environ
-    given = {k: v.strip() for k, v in given.items() if k.startswith(PREFIX) and v.strip()}
+    given = {
+        k: v.strip()
+        for k, v in given.items()
+        if k.startswith(PREFIX) and not k.startswith(KEY_PREFIX) and v.strip()
+    }
     unknown = sorted(given.keys() - {PREFIX + f.name.upper() for f in fields(Settings)})
     if unknown:
         raise ConfigError(f"{unknown[0]} is not a setting of Wick; .env.example lists them all.")
@@ -122,6 +141,16 @@ def load_settings(
     assert isinstance(data_dir, Path)  # noqa: S101 - told to the type checker only
     values.setdefault("models_dir", data_dir / "models")
     return Settings(**values)  # type: ignore[arg-type]  # each parser gives its field's type
+
+
+def secret(
+    name: str, environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")
+) -> str:
+    """The key in the variable `name`, of the environment or else of `.env`; empty without one."""
+    given = (os.environ if environ is None else environ).get(name)
+    if given is None and dotenv is not None:
+        given = dotenv_values(dotenv).get(name)
+    return (given or "").strip()
 
 
 def _number(low: int, high: int) -> Callable[[str, str], int]:
@@ -225,6 +254,14 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "queue_limit": _number(1, 10_000),
     "max_tokens": _number(1, 1_048_576),
     "message_chars": _number(100, 1_000_000),
+    "messages_per_second": _number(1, 1000),
+    "sockets_per_user": _number(1, 100_000),
+    "requests_per_user": _number(1, 100_000),
+    "daily_tokens": _number(0, 1_000_000_000_000),
+    "upload_mb": _number(0, 16_777_216),
+    "login_attempts": _number(1, 1000),
+    "remote_timeout": _duration,
     "titles": _choice("auto", "on", "off"),
+    "key": _text,
     "log_level": _choice("debug", "info", "warning", "error"),
 }

@@ -16,6 +16,7 @@ WickError
 │   ├── PromptTooLong      the newest message alone does not fit the context window
 │   ├── SchemaRefused      an answer cannot be made to follow this JSON schema
 │   ├── QueueFull          too many requests are waiting
+│   ├── LimitReached       this person has had what one person may have, for now
 │   ├── RunnerDied         the model's process ended unexpectedly
 │   └── ShuttingDown       Wick is stopping
 ├── ChatError              something about a chat
@@ -40,7 +41,7 @@ WickError
 │   ├── DataFolderInUse    another process owns the folder with the chats
 │   └── DiskFull           there is no room left to write
 ├── ApiError               a program's request cannot be done as it stands
-└── PeerError              a server that is measured beside Wick does not answer as it should
+└── PeerError              a server that the terminal asked does not answer as it should
 """
 
 
@@ -108,6 +109,16 @@ class SchemaRefused(RequestError):
 
 class QueueFull(RequestError):
     status = 503
+
+
+class LimitReached(RequestError):
+    """`retry_after`: seconds after which it may be tried again."""
+
+    status = 429
+
+    def __init__(self, sentence: str, retry_after: int) -> None:
+        super().__init__(sentence)
+        self.retry_after = retry_after
 
 
 class RunnerDied(RequestError):

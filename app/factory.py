@@ -14,14 +14,17 @@ from app import audit
 from app.accounts.keys import Keys
 from app.accounts.logins import Logins
 from app.accounts.people import People
+from app.accounts.throttle import Throttle
 from app.chats.asking import Asking
 from app.chats.branches import Branches
 from app.chats.exports import Exports
 from app.chats.hub import Hub
 from app.chats.imports import Imports
 from app.chats.leaving import Leaving
+from app.chats.limits import Limits
 from app.chats.search import Search
 from app.chats.service import Chats
+from app.chats.shares import Shares
 from app.chats.trash import Trash
 from app.config import Settings
 from app.errors import ApiError, WickError
@@ -53,11 +56,13 @@ from app.web import (
     row_ids,
     search,
     security,
+    shares,
     status,
     trash,
     uploads,
     you,
 )
+from app.web.api import branching as api_branching
 from app.web.api import (
     chat_completions,
     completions,
@@ -65,10 +70,13 @@ from app.web.api import (
     embeddings,
     failures,
     ollama_answers,
+    ollama_embeddings,
     ollama_models,
     openapi,
 )
 from app.web.api import chats as api_chats
+from app.web.api import files as api_files
+from app.web.api import finding as api_finding
 from app.web.api import messages as api_messages
 from app.web.api import models as api_models
 from app.web.api.paths import is_for_programs
@@ -101,8 +109,9 @@ def create_app(settings: Settings) -> Quart:
         *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
         *(models, model_settings, models_live, models_report, uploads, live, status, health),
         *(api_models, chat_completions, completions, embeddings),
-        *(ollama_answers, ollama_models, api_chats, api_messages, openapi, docs),
-        *(login, you, people, keys),
+        *(ollama_answers, ollama_models, ollama_embeddings, api_chats, api_messages, openapi, docs),
+        *(login, you, people, keys, shares),
+        *(api_branching, api_finding, api_files),
     ):
         app.register_blueprint(screen.blueprint)
     app.register_error_handler(WickError, _explain)
@@ -120,12 +129,14 @@ def create_app(settings: Settings) -> Quart:
     @app.while_serving
     async def lifespan() -> AsyncGenerator[None, None]:
         shelf = Shelf(settings.models_dir)
-        hub, pulls = Hub(), Pulls(shelf, is_public=not settings.is_loopback)
+        hub, pulls = Hub(), Pulls(shelf, is_public=settings.has_accounts)
         pulls.listeners.append(hub.models_changed)
         async with open_database(settings.database) as db:
             pool = Pool(settings, shelf, pulls)
             pool.listeners.append(hub.models_changed)
-            asking = Asking(settings, db, shelf, pulls, pool, hub)
+            limits = Limits(settings, db, pool, hub)
+            await limits.load()
+            asking = Asking(settings, db, shelf, pulls, pool, hub, limits)
             verbs = Chats(db, hub, asking)
             await verbs.recover()
             emptied = Trash(db, pool, hub)
@@ -135,6 +146,7 @@ def create_app(settings: Settings) -> Quart:
                 asyncio.create_task(emptied.keep_watch(), name="trash"),
                 asyncio.create_task(logins.keep_watch(), name="logins"),
                 asyncio.create_task(leaving.keep_watch(), name="leaving"),
+                asyncio.create_task(pool.remotes.keep_watch(), name="servers"),
             ]
             fragments = Fragments(asset_dir("templates"), asset_dir("static"))
             app.extensions["wick"] = State(
@@ -152,10 +164,12 @@ def create_app(settings: Settings) -> Quart:
                 emptied,
                 Exports(db),
                 Imports(db, hub),
-                People(db, logins),
+                People(db, logins, throttle=Throttle(settings.login_attempts)),
                 logins,
                 Keys(db),
                 leaving,
+                limits,
+                Shares(db),
             )
             if settings.auto_pull and not shelf.models():
                 pulls.try_start(settings.default_model)
@@ -181,7 +195,10 @@ async def close(app: Quart) -> None:
     here.pool.interrupt(STOPPED)
     # Tabs go last: one that is told to come back would do so while the server still listens.
     await asyncio.gather(
-        here.pool.close(STOPPED), here.asking.tasks.drain(SAVE_SECONDS), here.pulls.close()
+        here.pool.close(STOPPED),
+        here.asking.tasks.drain(SAVE_SECONDS),
+        here.limits.tasks.drain(SAVE_SECONDS),
+        here.pulls.close(),
     )
     here.hub.close(SERVICE_RESTART)
     with contextlib.suppress(TimeoutError):

@@ -32,8 +32,10 @@ ALLOWED = {
         "models",
     },
     "cli": {
-        *("audit", "errors", "config", "factory", "accounts", "chats", "store", "models", "bench")
+        *("audit", "errors", "config", "factory", "accounts", "chats", "store", "models", "bench"),
+        "terminal",
     },
+    "terminal": {"errors", "config", "accounts", "chats", "inference", "store", "models"},
     "__main__": {"cli"},
 }
 

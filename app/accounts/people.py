@@ -25,11 +25,9 @@ from app.errors import (
 from app.store import invites, people
 from app.store.db import Database
 from app.store.invites import Invite
-from app.store.people import Person, Role
+from app.store.people import LOCAL_USER, Person, Role
 
 T = TypeVar("T")
-LOCAL_USER: Final = 1
-"""Whose everything is that is made where no login is needed; the first owner takes it over."""
 INVITE_SECONDS: Final = 7 * 86400.0
 RESET_SECONDS: Final = 86400.0
 WRONG: Final = "This name and this password do not belong together."
@@ -111,11 +109,11 @@ class People:
         name, kept = await self._made_fit(name, password)
 
         async def settle(connection: aiosqlite.Connection) -> None:
-            await people.add_local(connection, user_id, self._clock())
+            await people.add_local(connection, self._clock())
             await self._name(connection, user_id, name)
             await people.set_role(connection, user_id, "owner")
             if kept is not None:
-                await people.set_password(connection, user_id, kept)
+                await _set_password(connection, user_id, kept)
 
         await self._db.write(settle)
         return await self.find(user_id)
@@ -126,7 +124,7 @@ class People:
             return None
 
         async def renew(connection: aiosqlite.Connection) -> None:
-            await people.add_local(connection, LOCAL_USER, self._clock())
+            await people.add_local(connection, self._clock())
             await people.set_role(connection, LOCAL_USER, "owner")
             await invites.withdraw_for(connection, LOCAL_USER)
 
@@ -189,13 +187,18 @@ class People:
                 return await self._add(connection, name, kept, invite.role)
             if is_first:
                 await self._name(connection, invite.user_id, name)
-            await people.set_password(connection, invite.user_id, kept or "")
+            await _set_password(connection, invite.user_id, kept or "")
             return invite.user_id
 
         user_id = await self._db.write(take)
         audit("invitation-used", user=user_id, made_by=found.made_by, is_new=found.user_id is None)
         await self._logins.end_all(user_id)
         return await self.find(user_id)
+
+    async def rename(self, user_id: int, name: str) -> None:
+        """Raises InvalidAccount."""
+        name = clean_name(name)
+        await self._db.write(lambda c: self._name(c, user_id, name))
 
     # Passwords, and what an owner decides.
 
@@ -207,7 +210,7 @@ class People:
         person = await self.find(user_id)
         await self.confirm(user_id, old, address)
         _, kept = await self._made_fit(person.name, new)
-        await self._db.write(lambda c: people.set_password(c, user_id, kept or ""))
+        await self._db.write(lambda c: _set_password(c, user_id, kept or ""))
         audit("password-changed", user=user_id, address=address)
         await self._logins.end_all(user_id, besides=login_id)
 
@@ -223,7 +226,7 @@ class People:
         """Without asking for the old one; every login of the person ends."""
         person = await self.find(user_id)
         _, kept = await self._made_fit(person.name, new)
-        await self._db.write(lambda c: people.set_password(c, user_id, kept or ""))
+        await self._db.write(lambda c: _set_password(c, user_id, kept or ""))
         audit("password-changed", user=user_id)
         await self._logins.end_all(user_id)
 
@@ -233,6 +236,7 @@ class People:
         async def change(connection: aiosqlite.Connection) -> None:
             if role != "owner":
                 await self._check_not_last(connection, user_id)
+                await invites.withdraw_by(connection, user_id)
             await people.set_role(connection, user_id, role)
 
         await self._decide(user_id, change)
@@ -243,6 +247,7 @@ class People:
 
         async def change(connection: aiosqlite.Connection) -> None:
             await self._check_not_last(connection, user_id)
+            await invites.withdraw_by(connection, user_id)
             await people.disable(connection, user_id, self._clock())
 
         await self._decide(user_id, change)
@@ -305,6 +310,12 @@ class People:
     ) -> None:
         if await people.is_taken(connection, name_key(name), besides=besides):
             raise InvalidAccount({"name": "This name is taken. Choose another, please."})
+
+
+async def _set_password(connection: aiosqlite.Connection, user_id: int, kept: str) -> None:
+    """No link from before opens a way around the new one."""
+    await invites.withdraw_for(connection, user_id)
+    await people.set_password(connection, user_id, kept)
 
 
 def _used_up() -> InviteNotFound:

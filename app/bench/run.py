@@ -16,7 +16,7 @@ from app.bench.samples import Samples
 from app.bench.texts import Texts
 from app.bench.workload import Tell, Workload
 from app.config import Settings
-from app.errors import ConfigError
+from app.errors import ConfigError, ModelUnsupported
 from app.models.model import Model, Turn
 from app.models.template import ChatTemplate
 from app.models.tokenizer import Tokenizer
@@ -44,6 +44,11 @@ def bench(
 
     Raises WickError: the model, the settings or the other server do not allow it.
     """
+    if model.remote is not None:
+        raise ModelUnsupported(
+            f"{model.title} runs on another server: measure it by --against "
+            f"{model.remote.upstreams[0].url}, beside a model of this machine."
+        )
     window = min(settings.context, model.context_length)
     if plan.longest_chat > window:
         raise ConfigError(

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from app.config import Settings
+from app.models import memory
 from app.models.model import Model, Sampling, Turn
 from app.models.template_names import stops_of
 
@@ -39,12 +40,11 @@ class AnswerSettings:
 
 def effective(settings: Settings, model: Model) -> AnswerSettings:
     """What the next answer is made with: the person's choices for its model, else the defaults."""
-    wanted = model.settings.context_length or settings.context
     return AnswerSettings(
         sampling=model.default_sampling,
         max_tokens=settings.max_tokens,
         system_prompt=model.settings.system_prompt.strip(),
-        context_length=min(wanted, model.context_length),
+        context_length=memory.context_length(model, settings),
         stop=stops_of(model),
     )
 

@@ -15,6 +15,7 @@ from app.chats.answer_settings import AnswerSettings, effective, remembered
 from app.chats.chat_settings import stored
 from app.chats.context import turns_of
 from app.chats.hub import Hub
+from app.chats.limits import Limits
 from app.chats.pending import Pending
 from app.chats.streams import Stream
 from app.chats.texts import storable
@@ -90,6 +91,7 @@ class Asking:
         pulls: Pulls,
         pool: Pool,
         hub: Hub,
+        limits: Limits | None = None,
     ) -> None:
         self._settings = settings
         self._db = db
@@ -97,6 +99,7 @@ class Asking:
         self._pulls = pulls
         self._pool = pool
         self._hub = hub
+        self._limits = limits
         self._pending = Pending()
         self._is_closed = False
         self._titles = Titles(settings.titles, db, shelf, pool, hub)
@@ -108,7 +111,7 @@ class Asking:
         Both are on the disk when this returns, and it goes on when its caller is cancelled. While
         the chat owes an earlier answer, the request waits for that. The same `client_id` again
         changes nothing. Raises InvalidMessage, ChatNotFound, ChatBusy, ModelNotFound, QueueFull,
-        ShuttingDown or StoreError, and then has saved nothing.
+        LimitReached, ShuttingDown or StoreError, and then has saved nothing.
         """
         await self.tasks.run(self._submit(prompt), f"submit to {prompt.chat_id}")
 
@@ -139,6 +142,8 @@ class Asking:
         user_id, client_id = wish.user_id, wish.client_id
         if client_id and await messages.has_client_id(self._db, user_id, chat_id, client_id):
             return
+        if self._limits is not None:
+            self._limits.check(wish.user_id)
         chosen = stored(await chat_settings.find(self._db, wish.user_id, chat_id))
         made_with = chosen.over(self.settings_for(model)).to_json()
         self._pool.worker(model).check_room()

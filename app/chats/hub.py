@@ -80,6 +80,14 @@ class Hub:
         """The answer that runs in this chat, if one does."""
         return next((s for s in self._streams.values() if s.chat_id == chat_id), None)
 
+    def owed(self, user_id: int) -> int:
+        """Answers in this person's chats that have not ended."""
+        return sum(stream.user_id == user_id for stream in self._streams.values())
+
+    def tabs(self, user_id: int) -> int:
+        """Open pages of this person."""
+        return sum(s.user_id == user_id for s in self._subscriptions)
+
     def running_chats(self, user_id: int) -> set[str]:
         return {s.chat_id for s in self._streams.values() if s.user_id == user_id}
 

@@ -82,11 +82,14 @@ async def erase(
         await db.scrub()
     except StoreError as error:
         log.warning("Deleted rows could not be overwritten in the database file: %s", error)
-    await asyncio.to_thread(_remove_old_copies, settings.database)
+    paths = list(settings.database.parent.glob(f"{settings.database.name}.before-*"))
+    if user_id == people.LOCAL_USER:
+        paths.append(settings.terminal_history)
+    await asyncio.to_thread(_delete, paths)
 
 
-def _remove_old_copies(database: Path) -> None:
+def _delete(paths: Iterable[Path]) -> None:
     """Copies from before an update hold what was there then."""
-    for path in database.parent.glob(f"{database.name}.before-*"):
+    for path in paths:
         with contextlib.suppress(OSError):
             path.unlink()

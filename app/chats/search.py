@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from app.store import search
 from app.store.db import Database
-from app.store.search import Hit, Wish
+from app.store.search import END, START, Hit, Wish
 
 MOST_TITLES, MOST_MESSAGES = 8, 40
 
@@ -35,3 +35,14 @@ class Search:
     async def models(self, user_id: int) -> list[str]:
         """Whose answers can be searched."""
         return await search.models(self._db, user_id)
+
+
+def marked(snippet: str) -> tuple[str, list[tuple[int, int]]]:
+    """A snippet without START and END, and the hits by their first character and their end."""
+    text, marks = "", []
+    for index, part in enumerate(snippet.split(START)):
+        hit, _, rest = part.partition(END) if index else ("", "", part)
+        if hit:
+            marks.append((len(text), len(text) + len(hit)))
+        text += hit + rest
+    return text, marks

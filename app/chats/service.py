@@ -13,7 +13,7 @@ from app.chats.hub import Hub
 from app.chats.siblings import Forks
 from app.chats.titles import title_of
 from app.errors import ChatNotFound, InvalidMessage
-from app.store import branches, chat_settings, chats, lists, messages, tree
+from app.store import branches, chat_settings, chats, lists, messages, people, tree
 from app.store.chats import Chat, Place
 from app.store.db import Database
 from app.store.lists import Cursor, ListName
@@ -137,8 +137,9 @@ class Chats:
             self._hub.chat_changed(user_id, chat_id)
 
     async def recover(self) -> None:
-        """At start: end what a crash left running."""
+        """At start: end what a crash left running; whoever is at this machine is somebody."""
         now = time.time()
+        await self._db.write(lambda c: people.add_local(c, now))
         count = await self._db.write(
             lambda c: messages.interrupt_unfinished(
                 c, "Wick ended while this was being written.", now

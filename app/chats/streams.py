@@ -35,3 +35,33 @@ class Stream:
     dropped: int = 0
     trouble: str = ""
     epoch: str = field(default_factory=lambda: secrets.token_hex(4))
+
+
+def status_line(stream: Stream) -> str:
+    """What is happening to an answer that runs, in words."""
+    if stream.trouble:
+        return stream.trouble
+    match stream.status:
+        case "queued" if stream.held:
+            return "Waiting for the answer above"
+        case "queued":
+            place = "next" if stream.place <= 1 else f"number {stream.place}"
+            return f"Waiting: {place} in line{_about(stream.seconds)}"
+        case "loading":
+            return stream.detail
+        case "prefill":
+            percent = 100 * stream.prompt_done // max(stream.prompt_total, 1)
+            return f"Reading the conversation: {percent} %"
+        case "streaming":
+            return "Writing"
+
+
+def _about(seconds: float | None) -> str:
+    """An estimate as people say it: no more exact than it is."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f", about {max(1, round(seconds))} s"
+    if seconds < 90:
+        return f", about {5 * round(seconds / 5)} s"
+    return f", about {round(seconds / 60)} min"

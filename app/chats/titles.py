@@ -81,7 +81,8 @@ class Titles:
 
     def _is_able(self, model: str) -> bool:
         if self._mode == "auto":
-            return self._shelf.get(model).parameters >= ABLE
+            found = self._shelf.get(model)
+            return found.remote is not None or found.parameters >= ABLE
         return self._mode == "on"
 
     async def _save(self, stream: Stream, said: str) -> None:

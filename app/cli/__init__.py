@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import app
-from app.cli import bench, keys, models, serve, user
+from app.cli import bench, chat, keys, models, serve, user
 from app.config import load_settings
 from app.errors import ConfigError, WickError
 
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wick", description=app.__doc__)
     parser.add_argument("--version", action="version", version=f"wick {app.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (serve, models, user, keys, bench):
+    for command in (serve, chat, models, user, keys, bench):
         command.add_parser(commands)
     parsed = parser.parse_args(arguments)
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -18,6 +17,7 @@ from app.errors import LoginNotFound
 from app.store import people
 from app.store.db import open_database
 from app.store.logins import Login
+from app.terminal.entry import trust_in
 
 DEVICE: Final = "wick at this machine"
 
@@ -40,21 +40,13 @@ def admitted(settings: Settings, timeout: float) -> Iterator[httpx.Client]:
             headers=headers,
             cookies=cookies,
             timeout=timeout,
-            verify=_trust(settings),
+            verify=trust_in(settings),
             trust_env=False,  # a proxy is not on the way to this very machine
         ) as client:
             yield client
     finally:
         if entry is not None:
             asyncio.run(_log_out(settings, entry[1]))
-
-
-def _trust(settings: Settings) -> ssl.SSLContext:
-    """The server's own certificate, whatever name it is for: this is this very machine."""
-    context = ssl.create_default_context(cafile=settings.tls_cert)
-    context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    return context
 
 
 async def _log_in(settings: Settings) -> tuple[str, Login] | None:

@@ -12,11 +12,11 @@ from rich.table import Table
 
 from app.accounts.keys import SCOPES, Keys
 from app.accounts.names import name_key
-from app.accounts.people import LOCAL_USER
 from app.config import Settings
 from app.errors import PersonNotFound
 from app.store import people
 from app.store.db import Database, open_database
+from app.store.people import LOCAL_USER
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

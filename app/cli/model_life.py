@@ -44,7 +44,7 @@ def load_model(args: argparse.Namespace, settings: Settings) -> int:
     """Begins to load it, and shows how far that is until it is ready; Ctrl-C only looks away."""
     _ask(settings, args.name, "load")
     try:
-        with admitted(settings, PATIENCE) as client, shown_load() as show:
+        with shown_load() as show, admitted(settings, PATIENCE) as client:
             ended = _until_loaded(client, args.name, show)
     except KeyboardInterrupt:
         print(f"{args.name} goes on being loaded by the server.", file=sys.stderr)
@@ -52,7 +52,7 @@ def load_model(args: argparse.Namespace, settings: Settings) -> int:
     if ended is None:
         print(f"{args.name} is being loaded.")
     elif ended.state == "ready":
-        print(f"{args.name} is ready. It may take {ended.memory / 1e6:,.0f} MB of memory.")
+        print(f"{args.name} is ready, with {ended.memory / 1e6:,.0f} MB of memory set aside.")
     else:
         raise ModelLoadError(ended.error or f"{args.name} was unloaded before it was ready.")
     return 0

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import httpx
 
+PATIENCE = 5.0  # seconds; it is an answer from this very machine
+
 
 @dataclass(frozen=True, slots=True)
 class Reported:
@@ -25,7 +27,7 @@ class Reported:
 def read_report(client: httpx.Client) -> dict[str, Reported] | None:
     """By name; None when nothing that answers there can tell."""
     with contextlib.suppress(httpx.HTTPError, ValueError, TypeError, KeyError):
-        response = client.get("/models/report")
+        response = client.get("/models/report", timeout=PATIENCE)
         if response.is_success:
             known = Reported.__slots__
             return {

@@ -53,6 +53,23 @@ def _live(now: Reported | None) -> tuple[str, str]:
     return _plain(now.line), f"{now.speed:,.0f} tok/s" if now.speed else ""
 
 
+def remote_table(models: Iterable[Model], default: str) -> Table:
+    """Those of `models` that other servers hold, a line for each server."""
+    table = _table(("Name", "Title", "Server", "Model there", "Key in"), ("Context", "At once"))
+    for model in models:
+        for upstream in model.remote.upstreams if model.remote else ():
+            table.add_row(
+                f"{model.name} *" if model.name == default else model.name,
+                _plain(model.title),
+                _plain(upstream.url),
+                _plain(upstream.model),
+                upstream.key_env,
+                f"{model.context_length:,}",
+                f"{upstream.parallel}",
+            )
+    return table
+
+
 def catalogue_table(entries: Iterable[Source]) -> Table:
     table = _table(("Name", "Good for", "Licence"), ("Weights", "Download"))
     for entry in entries:

@@ -1,20 +1,22 @@
-"""`wick models`: list, import, pull and remove models."""
+"""`wick models`: list, import, pull, add and remove models."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
 from collections.abc import Mapping
 
 from rich.console import Console
 
-from app.cli import model_life
+from app.cli import model_life, remote_models
 from app.cli.admission import admitted
 from app.cli.model_progress import shown_progress
-from app.cli.model_report import Reported, read_report
-from app.cli.model_tables import catalogue_table, shelf_table
+from app.cli.model_report import PATIENCE, Reported, read_report
+from app.cli.model_tables import catalogue_table, remote_table, shelf_table
 from app.config import Settings
+from app.errors import WickError
 from app.models import memory, sources
 from app.models.catalogue import CATALOGUE
 from app.models.model import Model
@@ -44,6 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_name(action)
     action.set_defaults(func=import_model)
 
+    remote_models.add_actions(actions)
     model_life.add_actions(actions)
 
 
@@ -55,10 +58,13 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
         print(f"{sentence} To remove it: wick models remove {name}")
     if models:
         default = shelf.default() or settings.default_model
-        with admitted(settings, model_life.PATIENCE) as client:
-            report = read_report(client)
-        console.print(shelf_table(models, settings, default, report))
-        print(_memory(settings, report))
+        report = _report(settings)
+        here = [model for model in models if model.remote is None]
+        if here:
+            console.print(shelf_table(here, settings, default, report))
+            print(_memory(settings, report))
+        if len(here) < len(models):
+            console.print(remote_table(models, default))
         if any(model.name == default for model in models):
             print("* The default: new chats begin with it.")
         print("More models: wick models catalogue")
@@ -66,6 +72,13 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
         print("There are no models on the shelf yet. These can be had by wick models pull NAME:")
         console.print(catalogue_table(CATALOGUE.values()))
     return 0
+
+
+def _report(settings: Settings) -> dict[str, Reported] | None:
+    """None where no server runs, or this one does not let us in."""
+    with contextlib.suppress(WickError), admitted(settings, PATIENCE) as client:
+        return read_report(client)
+    return None
 
 
 def _memory(settings: Settings, report: Mapping[str, Reported] | None) -> str:

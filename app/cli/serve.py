@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s"
     )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # servers are looked at all the time
     exposure.check(settings)
     _check_address(settings)
     _check_folders(settings)

@@ -21,14 +21,14 @@ from rich.table import Table
 
 from app import audit
 from app.accounts.logins import Logins
-from app.accounts.people import LOCAL_USER, People
+from app.accounts.people import People
 from app.cli.exposure import join_url
 from app.config import Settings
 from app.errors import DataFolderInUse, InvalidAccount
 from app.store import people as table
 from app.store.db import Database, open_database
 from app.store.owner import owned
-from app.store.people import Person, Role
+from app.store.people import LOCAL_USER, Person, Role
 
 PATIENCE: Final = 60.0
 PAUSE: Final = 0.1

@@ -23,7 +23,7 @@ from app.inference.sequence import Room
 from app.inference.snapshot import Origin
 from app.inference.snapshots import model_key
 from app.models.model import Model
-from app.models.shelf import load_model
+from app.models.model_files import load_model
 from app.models.template import ChatTemplate
 from app.models.template_names import template_of
 

@@ -34,6 +34,10 @@ class Context(Protocol):
         ValueError for ids or positions out of range, EngineError when the engine fails.
         """
 
+    def embedding(self) -> Logits:
+        """What the model makes of the token that was evaluated last, shape (embedding_size,),
+        float32; a copy. Raises EngineError where nothing was."""
+
     def save(self, count: int) -> State:
         """A copy of the first `count` positions, shape (Engine.state_size(count),).
 

@@ -77,8 +77,7 @@ class Estimate:
         self._reading.record(running, read, event.prefill_seconds)
         self._writing.record(running, event.completion_tokens, event.decode_seconds)
         if not event.dropped:
-            characters = sum(len(turn.content) for turn in request.command.turns)
-            self._characters.record(characters, event.prompt_tokens)
+            self._characters.record(request.command.characters, event.prompt_tokens)
         if event.reason != "cancelled":
             self._answer.record(event.completion_tokens, 1)
         self._remember(request.command)
@@ -124,7 +123,7 @@ class Estimate:
             same += 1
         if same and same == len(before) and same < len(turns) and turns[same].role == "assistant":
             same += 1  # the answer itself, which the model wrote
-        return sum(len(turn.content) for turn in turns[same:])
+        return command.characters - sum(len(turn.content) for turn in turns[:same])
 
     def _remember(self, command: Generate) -> None:
         if command.chat:

@@ -20,6 +20,7 @@ import numpy as np
 from app.inference.engine import Engine, EngineError
 from app.inference.kv_choice import (
     WORTH_KEEPING,
+    Asker,
     Holder,
     Source,
     is_worth_keeping,
@@ -92,19 +93,24 @@ class ContextPool:
 
     # A request begins and ends.
 
-    def acquire(self, tokens: Sequence[int], chat: str = "") -> Taken:
+    def acquire(
+        self, tokens: Sequence[int], chat: str = "", *, owner: str = "", shared: int = 0
+    ) -> Taken:
         """A context that holds as much of the beginning of `tokens` as can be had.
+
+        owner: whose request it is; of what others have read at most `shared` tokens are taken.
 
         At least the last token is left to evaluate, since only that yields logits. Raises
         EngineError when every context is in use.
         """
         key, wanted = chat_key(chat), np.asarray(tokens[:-1], np.int32)
+        asker = Asker(key, owner, shared)
         with self._acquiring:
             with self._lock:
-                sources = ranked(self._holders(), self._free, wanted, key)
+                sources = ranked(self._holders(), self._free, wanted, asker)
                 live = self._target(sources, key)
                 others = [o for o in self._holders() if o is not live]
-                keep = is_worth_keeping(live, others, wanted, key)
+                keep = is_worth_keeping(live, others, wanted, asker)
                 if sources and isinstance(sources[0].held, Snapshot):
                     self._ram.use(sources[0].held)  # now, lest what is kept pushes it out
             try:
@@ -113,10 +119,10 @@ class ContextPool:
                 common, tier = self._fill(live, sources, wanted)
                 del live.tokens[common:]
             except BaseException:
-                live.tokens, live.chat = [], ""
+                live.tokens, live.chat, live.owner = [], "", ""
                 self.release(live)
                 raise
-            live.chat, live.spelled = key, ()
+            live.chat, live.owner, live.spelled = key, owner, ()
         return Taken(live, common, tier)
 
     def release(self, live: LiveContext, spelled: Runs = ()) -> None:

@@ -33,36 +33,62 @@ class Source:
         return self.common - self.cost, used
 
 
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who wants a beginning. key: of the chat; owner: the person, empty where nobody minds.
+
+    shared: tokens of the system prompt. Only those are taken of what is somebody else's: an answer
+    that begins sooner than it could would tell that another has asked just the same.
+    """
+
+    key: str
+    owner: str = ""
+    shared: int = 0
+
+    def owns(self, held: Holder) -> bool:
+        """Files do not tell whose they are, but a chat is always one person's."""
+        if self.key and held.chat == self.key:
+            return True
+        return self.owner == ("" if isinstance(held, Entry) else held.owner)
+
+
 def ranked(
-    holders: Iterable[Holder], free: Collection[LiveContext], wanted: Ids, key: str
+    holders: Iterable[Holder], free: Collection[LiveContext], wanted: Ids, asker: Asker
 ) -> list[Source]:
     """What holds a beginning of `wanted` that is worth its cost, the best first.
 
-    free: the contexts that are not in use; key: the chat that asks.
+    free: the contexts that are not in use.
     """
-    sources = [_source(held, free, wanted, key) for held in holders]
+    sources = [_source(held, free, wanted, asker) for held in holders]
     worth = [source for source in sources if source.common > source.cost]
     return sorted(worth, key=lambda source: source.value, reverse=True)
 
 
-def is_worth_keeping(live: LiveContext, others: Iterable[Holder], wanted: Ids, key: str) -> bool:
+def is_worth_keeping(
+    live: LiveContext, others: Iterable[Holder], wanted: Ids, asker: Asker
+) -> bool:
     """Whether a context holds much that is neither `wanted` now nor in any of `others`."""
-    if key and live.chat == key:
+    if asker.key and live.chat == asker.key:
         return False  # the chat itself went another way
     held = np.array(live.tokens, np.int32)
     kept = max((common_prefix(other.tokens, held) for other in others), default=0)
-    return held.size - max(kept, common_prefix(wanted, held)) >= WORTH_KEEPING
+    stays = common_prefix(wanted, held)
+    if not asker.owns(live):  # what is wanted will not be its owner's
+        stays = min(stays, asker.shared)
+    return held.size - max(kept, stays) >= WORTH_KEEPING
 
 
-def _source(held: Holder, free: Collection[LiveContext], wanted: Ids, key: str) -> Source:
+def _source(held: Holder, free: Collection[LiveContext], wanted: Ids, asker: Asker) -> Source:
     # The costs follow measured times: evaluating a token again takes some 4 ms, copying one 0.05,
     # reading one from the disk with its checksum 0.1. A snapshot is always restored whole.
     common, size = common_prefix(held.tokens, wanted), len(held.tokens)
+    if not asker.owns(held):
+        common = min(common, asker.shared)
     if isinstance(held, Entry):
         return Source(held, "disk", common, 16 + size // 24)
     if isinstance(held, Snapshot):
         return Source(held, "ram", common, 4 + size // 64)
-    if held in free and _may_be_cut(held, common, key):
+    if held in free and _may_be_cut(held, common, asker.key):
         return Source(held, "live", common, 0)
     return Source(held, "shared", common, 8 + common // 32)
 

@@ -16,13 +16,15 @@ from app.inference.snapshot import Ids, Runs, Snapshot
 class LiveContext:
     """A context and `tokens`: the ids whose keys and values it holds, position by position.
 
-    `chat` is the key of the chat that it holds or works for. The lock is held while native code
-    works on the context: one thread steps it, another may copy from it between two steps.
+    `chat` is the key of the chat that it holds or works for, `owner` the person's. The
+    lock is held while native code works on the context: one thread steps it, another may copy from
+    it between two steps.
     """
 
     context: Context
     tokens: list[int] = field(default_factory=list)
     chat: str = ""
+    owner: str = ""
     spelled: Runs = ()
     last_used: int = 0
     uses: int = 0
@@ -39,6 +41,11 @@ class LiveContext:
             self.tokens.extend(tokens)
             return logits
 
+    def embedding(self) -> Logits:
+        """Of the token that was evaluated last."""
+        with self._lock:
+            return self.context.embedding()
+
     def copy(self, tokens: Ids) -> State | None:
         """The state of these first tokens, or None if there are none or it holds others now."""
         with self._lock:
@@ -48,12 +55,12 @@ class LiveContext:
 
     def snapshot(self) -> Snapshot | None:
         """All it holds, or None when somebody has taken it in the meantime."""
-        uses, spelled, chat = self.uses, self.spelled, self.chat
+        uses, spelled, chat, owner = self.uses, self.spelled, self.chat, self.owner
         tokens = np.array(self.tokens, np.int32)
         state = self.copy(tokens)
         if state is None or self.uses != uses:
             return None
-        return Snapshot(chat, tokens, spelled, state, self.last_used)
+        return Snapshot(chat, tokens, spelled, state, self.last_used, owner=owner)
 
     def close(self) -> None:
         """Waits for who copies from it; afterwards nothing is held."""

@@ -52,6 +52,7 @@ class LlamaCppEngine:
         self._params.n_batch = MAX_SLICE
         self._params.f16_kv = True
         self._params.use_mmap = True
+        self._params.embedding = True  # a copy of some numbers at each step
         tell = ProgressCallback(lambda done, _: progress(done))  # must live as long as the load
         self._params.progress_callback = cast(tell, c_void_p)
         self._model = self._lib.llama_load_model_from_file(bytes(weights), self._params)
@@ -61,7 +62,8 @@ class LlamaCppEngine:
         self.vocab_size: int = self._lib.llama_model_n_vocab(self._model)
         self._open = 0
         self._lock = threading.Lock()
-        self.identity = library_identity()
+        self.embedding_size: int = self._lib.llama_model_n_embd(self._model)
+        self.identity = f"{library_identity()} embedding"
         self._head, self._kv_size, self._per_token = self._measure_state()
 
     def new_context(self) -> LlamaCppContext:
@@ -146,6 +148,13 @@ class LlamaCppContext:
         address = engine.lib.llama_get_logits(handle)
         buffer = (c_float * engine.vocab_size).from_address(address)
         return np.frombuffer(memoryview(buffer), np.float32)
+
+    def embedding(self) -> Logits:
+        address = self._engine.lib.llama_get_embeddings(self.handle)
+        if not address:
+            raise EngineError("the engine kept no embedding")
+        buffer = (c_float * self._engine.embedding_size).from_address(address)
+        return np.frombuffer(memoryview(buffer), np.float32).copy()
 
     def save(self, count: int) -> State:
         engine, handle = self._engine, self.handle

@@ -113,6 +113,9 @@ def load_library() -> CDLL:
     lib.llama_eval.argtypes = [c_void_p, POINTER(c_int32), c_int, c_int, c_int]
     lib.llama_get_logits.argtypes = [c_void_p]
     lib.llama_get_logits.restype = c_void_p
+    lib.llama_model_n_embd.argtypes = [c_void_p]
+    lib.llama_get_embeddings.argtypes = [c_void_p]
+    lib.llama_get_embeddings.restype = c_void_p
     lib.llama_get_kv_cache_token_count.argtypes = [c_void_p]
     lib.llama_get_state_size.argtypes = [c_void_p]
     lib.llama_get_state_size.restype = c_size_t

@@ -16,9 +16,13 @@ from app.errors import ModelError
 from app.inference import snapshots
 from app.inference.loading import NobodyWaits, Tell
 from app.inference.memory_room import MemoryRoom
-from app.inference.protocol import Bound
+from app.inference.protocol import Bound, Finished
+from app.inference.remote.faults import Patience
+from app.inference.remote.runner import RemoteRunner
+from app.inference.remote.watch import Remotes
 from app.inference.requests import Request
 from app.inference.runner_process import RunnerOptions, RunnerProcess
+from app.inference.serving import Runner
 from app.inference.spare import Lodger, share_out
 from app.inference.status import WorkerStatus
 from app.inference.worker import Worker
@@ -34,10 +38,17 @@ SAVE_SECONDS = 1.0
 
 class Pool:
     """Requests by model name. All runners share one folder of thread permits and one budget of
-    memory. `listeners` are called on every change of a worker's state."""
+    memory. `listeners` are called on every change of a worker's state.
+
+    admit: called before `submit` takes a request; it may raise. meter: called with every request
+    that has been evaluated, to its end or not, and how much of it.
+    remotes: the servers of models that are not here; to be watched by a task of its own.
+    """
 
     def __init__(self, settings: Settings, shelf: Shelf, pulls: Pulls) -> None:
         self.listeners: list[Callable[[], None]] = []
+        self.admit: Callable[[Request], None] | None = None
+        self.meter: Callable[[Request, Finished], None] | None = None
         self._settings = settings
         self._shelf = shelf
         self._pulls = pulls
@@ -48,6 +59,8 @@ class Pool:
         self._room = MemoryRoom(memory.budget(settings), self._workers.values)
         self._folder = tempfile.TemporaryDirectory(prefix="wick-")
         self._options = RunnerOptions.from_settings(settings, Path(self._folder.name))
+        self._patience = Patience.from_settings(settings)
+        self.remotes = Remotes(shelf, self._tell_all)
 
     def worker(self, name: str) -> Worker:
         """The worker of a model, its task started."""
@@ -60,13 +73,25 @@ class Pool:
                 keep_alive=self._settings.keep_alive,
                 changed=functools.partial(self._changed, name),
                 eased=self._room.look,
+                measured=self._measured,
             )
             self._start(name)
         return self._workers[name]
 
     def submit(self, name: str, request: Request) -> None:
-        """Raises QueueFull or ShuttingDown."""
+        """Raises QueueFull, ShuttingDown, or what `admit` does."""
+        if self.admit is not None:
+            self.admit(request)
         self.worker(name).submit(request)
+
+    def requests(self, user_id: int) -> list[Request]:
+        """Those of this person that wait or run, without work in the background."""
+        return [
+            request
+            for worker in self._workers.values()
+            for request in worker.requests
+            if request.user_id == user_id and not request.is_background
+        ]
 
     def cancel(self, name: str, request_id: int) -> None:
         if name in self._workers:
@@ -108,8 +133,9 @@ class Pool:
             await asyncio.gather(task, return_exceptions=True)
         with contextlib.suppress(ModelError):  # it is gone, or damaged: nobody knows its key
             model = await asyncio.to_thread(self._shelf.get, name)
-            key = snapshots.model_key(model.digest, model.size)
-            await asyncio.to_thread(snapshots.forget_model, self._settings.kv_folder, key)
+            if model.remote is None:
+                key = snapshots.model_key(model.digest, model.size)
+                await asyncio.to_thread(snapshots.forget_model, self._settings.kv_folder, key)
         self._tell_all()
 
     async def forget(self, chat: str) -> None:
@@ -123,10 +149,12 @@ class Pool:
         worker = self._workers.get(name)
         if worker is None:
             return None
-        held = self._room.held(name)
-        if name in self._bounds:
-            held += self._lodgers[name].size(self._bounds[name])
-        return replace(worker.status(), memory=held)
+        bound = self._bounds.get(name)
+        return replace(
+            worker.status(),
+            memory=self._room.held(name),
+            spare=0 if bound is None else self._lodgers[name].size(bound),
+        )
 
     def statuses(self) -> list[WorkerStatus]:
         """Every worker that was ever wanted, by name."""
@@ -166,6 +194,10 @@ class Pool:
         self._share_out()
         self._tell_all()
 
+    def _measured(self, request: Request, finished: Finished) -> None:
+        if self.meter is not None:
+            self.meter(request, finished)
+
     def _share_out(self) -> None:
         """What the budget leaves keeps chats at hand; nobody's slots depend on it."""
         before = self._bounds
@@ -178,10 +210,12 @@ class Pool:
         for listener in self.listeners:
             listener()
 
-    async def _load(self, name: str, tell: Tell) -> RunnerProcess:
+    async def _load(self, name: str, tell: Tell) -> Runner:
         await self._pulls.wait_for(name, tell)
         tell("Loading the model")
         model = await asyncio.to_thread(self._shelf.get, name)
+        if model.remote is not None:
+            return RemoteRunner(self.remotes.servers(model), self._patience)
         options = await self._options_for(model, tell)
         tell("Loading the model")
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from app.inference.kv import ContextPool
 from app.inference.protocol import Generate
 from app.inference.remembered import RememberingTokenizer
+from app.inference.snapshot import common_prefix
 from app.inference.window import Fitted, fit, fit_opened, fit_whole, reserve
+from app.models.model import Turn
 from app.models.template import ChatTemplate
+
+KNOWN = 64
+"""System prompts whose length in tokens is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +29,36 @@ class Prompts:
     tokenizer: RememberingTokenizer
     contexts: ContextPool
     context_length: int
+    _known: dict[tuple[Turn, ...], int] = field(default_factory=dict)
 
     def make(self, request: Generate) -> Fitted:
         """Raises PromptTooLong, or TemplateError."""
         window = min(self.context_length, request.context or self.context_length)
         if request.text is not None:
-            fitted = fit_whole(self.template.encode_plain(request.text), window - 1)
+            tokens = self.template.encode_plain(request.text)
+            if request.embeds and request.may_drop:
+                tokens = tokens[: window - 1]
+            fitted = fit_whole(tokens, window - 1)
         elif request.may_drop:
             fitted = self._fit(request, window)
         else:
             tokens = self.template.encode(request.turns, request.opening)
             fitted = fit_whole(tokens, window - 1)
-        return replace(fitted, window=window)
+        shared = 0 if request.text is not None else self._shared(request.turns)
+        return replace(fitted, window=window, shared=shared)
+
+    def _shared(self, turns: Sequence[Turn]) -> int:
+        """Tokens up to where the first words that are not the system prompt's begin."""
+        system = tuple(itertools.takewhile(lambda turn: turn.role == "system", turns))
+        if system not in self._known:
+            one, other = (
+                np.array(self.template.encode([*system, Turn("user", text)]), np.int32)
+                for text in "ab"
+            )
+            if len(self._known) >= KNOWN:
+                self._known.clear()
+            self._known[system] = common_prefix(one, other)
+        return self._known[system]
 
     def _fit(self, request: Generate, window: int) -> Fitted:
         room = reserve(request.max_tokens, window)

@@ -33,7 +33,9 @@ class Generate:
     turns. may_drop: whether the oldest turns may leave when not all fit the window.
     bias: what is added to the logits of some ids. top_logprobs: tell how likely each token was,
     and that many likely ones beside it; None tells nothing. schema: the answer is JSON that
-    follows this JSON schema (itself as text).
+    follows this JSON schema (itself as text). embeds: no answer, but what the model makes of the
+    prompt, as numbers. owner: whose request it is, in any words: of what others have read only the
+    system prompt is taken.
     """
 
     id: int
@@ -49,6 +51,13 @@ class Generate:
     bias: tuple[tuple[int, float], ...] = ()
     top_logprobs: int | None = None
     schema: str | None = None
+    embeds: bool = False
+    owner: str = ""
+
+    @property
+    def characters(self) -> int:
+        """Of the prompt, without what a template writes."""
+        return sum(len(turn.content) for turn in self.turns) + len(self.text or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +100,10 @@ Command = Generate | Cancel | Forget | Bound | Quit
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The weights are in memory; up to `slots` requests run at once. `seconds` it took."""
+    """The weights are in memory; up to `slots` requests run at once. `seconds` it took.
+
+    Comes again when there are more or fewer slots: servers elsewhere come and go.
+    """
 
     slots: int
     context_length: int
@@ -127,6 +139,14 @@ class Prefill:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """The request waits for something else than its turn; `detail` says for what, in words."""
+
+    id: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Likely:
     """A token that could have come: its bytes, and the logarithm of how likely it was."""
 
@@ -159,7 +179,8 @@ class Finished:
     """The answer ended. Times in seconds; token counts as evaluated by the engine.
 
     The opening of an answer that went on counts as prompt. context_length: tokens that the window
-    of this request could hold; 0 when it never got one.
+    of this request could hold; 0 when it never got one. embedding: of the prompt's last token, if
+    it was asked for.
     """
 
     id: int
@@ -172,6 +193,7 @@ class Finished:
     dropped: int
     tier: Tier = "none"
     context_length: int = 0
+    embedding: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +208,16 @@ class Failed:
     status: int = 500
 
 
-Event = Loaded | LoadProgress | LoadFailed | Prefill | Delta | Finished | Failed
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The answer broke off for a reason that is not its own; its text so far stays, and can go on.
+    `message` is a sentence for the person."""
+
+    id: int
+    message: str
+
+
+Event = Loaded | LoadProgress | LoadFailed | Prefill | Waiting | Delta | Finished | Failed | Cut
 _NAMES: dict[str, type[Command | Event]] = {
     cls.__name__.lower(): cls
     for cls in (
@@ -199,9 +230,11 @@ _NAMES: dict[str, type[Command | Event]] = {
         LoadProgress,
         LoadFailed,
         Prefill,
+        Waiting,
         Delta,
         Finished,
         Failed,
+        Cut,
     )
 }
 
@@ -223,6 +256,8 @@ def from_line(line: bytes) -> Command | Event:
             values["sampling"] = Sampling(**values.get("sampling", {}))
             values["stop"] = tuple(values.get("stop", ()))
             values["bias"] = tuple((token, bias) for token, bias in values.get("bias", ()))
+        elif cls is Finished:
+            values["embedding"] = tuple(values.get("embedding", ()))
         elif cls is Delta and values.get("tokens"):
             values["tokens"] = tuple(map(_token, values["tokens"]))
         return cls(**values)

@@ -80,10 +80,13 @@ class Sequence:
         self._text = AnswerText(request.stop)
         self._started = room.clock()
         self._first_token: float | None = None
+        self._embedding: tuple[float, ...] = ()
         self._unsent = ""
         self._untold: list[Token] = []
         self._sent_at = float("-inf")
-        self._live, self._cached, self._tier = room.contexts.acquire(prompt.tokens, request.chat)
+        self._live, self._cached, self._tier = room.contexts.acquire(
+            prompt.tokens, request.chat, owner=request.owner, shared=prompt.shared
+        )
         self.ended = False
 
     @property
@@ -109,6 +112,9 @@ class Sequence:
         if len(self._live.tokens) < total:
             return [self.progress()]
         self._first_token = self._room.clock()
+        if self._request.embeds:
+            self._embedding = tuple(map(float, self._live.embedding()))
+            return [self.progress(), *self.end("stop")]
         return [self.progress(), *self._next_token(logits)]
 
     def end(self, reason: FinishReason) -> list[Event]:
@@ -130,6 +136,7 @@ class Sequence:
             dropped=self._prompt.dropped,
             tier=self._tier,
             context_length=self._window,
+            embedding=self._embedding,
         )
         return [*self._delta(rest, at_once=True), finished]
 

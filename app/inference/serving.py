@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Protocol
 
 from app.inference.admission import Line
@@ -13,26 +14,32 @@ from app.inference.hits import Hits
 from app.inference.protocol import (
     Cancel,
     Command,
-    Delta,
+    Cut,
     Event,
     Failed,
     Finished,
     Loaded,
-    Prefill,
+    LoadFailed,
+    LoadProgress,
+    Waiting,
 )
 from app.inference.requests import Interrupted, Loading, Queued, Request, RequestEvent
 
 log = logging.getLogger(__name__)
+Measured = Callable[[Request, Finished], None]
 REFRESH_SECONDS = 2.0  # between new estimates for those who wait
 
 
 class Runner(Protocol):
-    """What a worker needs of a runner; in earnest a RunnerProcess."""
+    """What a worker needs of a runner; in earnest a RunnerProcess or a RemoteRunner.
+
+    pid: of its process, None when it has none of its own.
+    """
 
     loaded: Loaded
 
     @property
-    def pid(self) -> int: ...
+    def pid(self) -> int | None: ...
     def send(self, command: Command) -> None: ...
     def events(self) -> AsyncIterator[Event]: ...
     async def how_it_ended(self) -> str: ...
@@ -43,12 +50,19 @@ class Runner(Protocol):
 class Serving:
     """Knows nothing of loading: requests go to the `runner` while there is one.
 
-    changed: called when a request came, began or ended. detail: what those hear who would run at
+    changed: called when a request came, began or ended. measured: called with what a request took
+    when it has ended. detail: what those hear who would run at
     once; None when they wait for nothing but a slot.
     """
 
     def __init__(
-        self, name: str, *, queue_limit: int, slots: int, changed: Callable[[], None]
+        self,
+        name: str,
+        *,
+        queue_limit: int,
+        slots: int,
+        changed: Callable[[], None],
+        measured: Measured | None = None,
     ) -> None:
         self.hits = Hits()
         self.answered = 0
@@ -57,6 +71,7 @@ class Serving:
         self.runner: Runner | None = None
         self._name = name
         self._changed = changed
+        self._measured = measured
         self._line = Line(name, queue_limit)
         self._estimate = Estimate()
         self._speed = Rate()
@@ -94,6 +109,11 @@ class Serving:
         return not self._running and not any(
             self._promised is None or request.id in self._promised for request in waiting
         )
+
+    @property
+    def requests(self) -> list[Request]:
+        """Those that wait or run."""
+        return [*self._running.values(), *self._line.in_order()]
 
     def check_room(self) -> None:
         """Raises QueueFull."""
@@ -158,12 +178,19 @@ class Serving:
 
     def pass_on(self, event: Event) -> None:
         """What the runner says about a request, to its listener."""
+        if isinstance(event, Loaded):
+            self.slots = event.slots
+            self._estimate.context_length = event.context_length
+            self.advance()
+            return
         request = self._running.get(event.id) if hasattr(event, "id") else None
-        if request is None or not isinstance(event, Prefill | Delta | Finished | Failed):
-            return  # a late word about a request that has ended
+        if request is None or isinstance(event, LoadProgress | LoadFailed):
+            return  # of no request, or a late word about one that has ended
         request.was_begun = True
-        if isinstance(event, Finished | Failed):
+        if isinstance(event, Finished | Failed | Cut):
             self._end(request, event)
+        elif isinstance(event, Waiting):
+            _tell(request, Loading(request.id, event.detail))
         else:
             self._estimate.hear(request, event)
             _tell(request, event)
@@ -180,11 +207,11 @@ class Serving:
             if request is None:
                 break
             self._running[request.id] = request
-            self.runner.send(request.command)
+            self.runner.send(replace(request.command, owner=str(request.user_id)))
         self._announce()
         self._changed()
 
-    def _end(self, request: Request, event: Finished | Failed) -> None:
+    def _end(self, request: Request, event: Finished | Failed | Cut) -> None:
         running = len(self._running)
         del self._running[request.id]
         if isinstance(event, Finished) and event.reason == "cancelled" and request.gives_way:
@@ -193,11 +220,16 @@ class Serving:
         else:
             if isinstance(event, Finished):
                 self._measure(request, event, running)
-            _tell(request, event)
+            if isinstance(event, Cut):
+                _tell(request, Interrupted(request.id, event.message))
+            else:
+                _tell(request, event)
         self.advance()
 
     def _measure(self, request: Request, event: Finished, running: int) -> None:
         self.hits.count(event)
+        if self._measured is not None:
+            self._measured(request, event)
         if not request.is_background:
             self._estimate.measure(request, event, running)
             self.answered += event.reason != "cancelled"

@@ -52,7 +52,8 @@ class Snapshot:
     """`state` holds the positions of `tokens`. `chat` is a key, empty when it is nobody's.
 
     used: when the chat was at work on it, counted by this process; a later one is never replaced
-    by an earlier one.
+    by an earlier one. owner: the person whose it is, as far as this process knows: that is not
+    written to the disk.
     """
 
     chat: str
@@ -61,6 +62,7 @@ class Snapshot:
     state: State
     used: int = 0
     is_on_disk: bool = False
+    owner: str = ""
 
     @property
     def size(self) -> int:

@@ -17,7 +17,8 @@ class WorkerStatus:
     state: idle and failed mean that nothing is loaded; error: why the last load failed.
     running of `slots` answers are being written; waiting: requests in line; answered: since the
     start of Wick; tokens_per_second: of the latest answers, each; context_length in tokens;
-    hits: how the KV cache did. memory: bytes set aside for it, 0 when nothing is loaded;
+    hits: how the KV cache did. memory: bytes set aside for it, 0 when nothing is loaded; spare:
+    bytes beyond those that it may keep chats in until another model needs them;
     load_progress: 0 to 1 while the engine tells; detail: what a load is waiting for or doing;
     idle_since: seconds by the worker's clock; unloads_in: seconds, None when it will stay.
     """
@@ -34,6 +35,7 @@ class WorkerStatus:
     hits: Hits
     error: str | None = None
     memory: int = 0
+    spare: int = 0
     load_progress: float | None = None
     detail: str | None = None
     idle_since: float | None = None

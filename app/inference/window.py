@@ -15,11 +15,13 @@ _KEEP = 0.6  # of the limit stays when turns must leave
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """tokens: the whole prompt; dropped: how many of the oldest turns it leaves out; window: how
-    many tokens it and the answer may have together, None for as many as the context holds."""
+    many tokens it and the answer may have together, None for as many as the context holds; shared:
+    how many of the first tokens are the system prompt's."""
 
     tokens: list[int]
     dropped: int
     window: int | None = None
+    shared: int = 0
 
 
 def reserve(max_tokens: int, context_length: int) -> int:
@@ -74,7 +76,7 @@ def fit_opened(
     that leaves it some room: at most `most` tokens. Else further turns leave.
     """
     dropped = fit(turns, encode, limit).dropped
-    tokens = encode_opened(_without_oldest(turns, dropped))
+    tokens = encode_opened(without_oldest(turns, dropped))
     if len(tokens) <= most:
         return Fitted(tokens, dropped)
     try:
@@ -86,8 +88,8 @@ def fit_opened(
         ) from None
 
 
-def _without_oldest(turns: Sequence[Turn], count: int) -> list[Turn]:
-    """System turns stay."""
+def without_oldest(turns: Sequence[Turn], count: int) -> list[Turn]:
+    """What is left when `count` turns leave; system turns stay."""
     oldest = [i for i, turn in enumerate(turns) if turn.role != "system"][:count]
     return [turn for i, turn in enumerate(turns) if i not in oldest]
 

@@ -14,7 +14,7 @@ from app.inference.keep_alive import KeepAlive, Later, call_later
 from app.inference.loading import Loader, Loading, NobodyWaits
 from app.inference.protocol import Bound, Failed, Forget
 from app.inference.requests import Request
-from app.inference.serving import Runner, Serving
+from app.inference.serving import Measured, Runner, Serving
 from app.inference.status import State, WorkerStatus
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,8 @@ UNLOAD_SECONDS = 5.0
 class Worker:
     """Requests in, events out. `run` is the task; everything else may be called beside it.
 
-    changed: called on every change of state and progress; eased: when it may be less busy.
+    changed: called on every change of state and progress; eased: when it may be less busy;
+    measured: with what a request took.
     """
 
     def __init__(
@@ -40,13 +41,16 @@ class Worker:
         later: Later = call_later,
         changed: Callable[[], None] = lambda: None,
         eased: Callable[[], None] = lambda: None,
+        measured: Measured | None = None,
     ) -> None:
         self.name = name
         self.state: State = "idle"
         self._changed = changed
         self._told = 0  # answers being written, when that was told last
         self._eased = eased
-        self._serving = Serving(name, queue_limit=queue_limit, slots=slots, changed=self._look)
+        self._serving = Serving(
+            name, queue_limit=queue_limit, slots=slots, changed=self._look, measured=measured
+        )
         self._loading = Loading(load, self._tell)
         self._backoff = Backoff(clock)
         self._alive = KeepAlive(keep_alive, self._expire, clock, later)
@@ -74,6 +78,11 @@ class Worker:
     def is_busy(self) -> bool:
         """Whether it loads, answers, or somebody waits."""
         return self.state == "loading" or self._serving.is_busy
+
+    @property
+    def requests(self) -> list[Request]:
+        """Those that wait or run."""
+        return self._serving.requests
 
     def status(self) -> WorkerStatus:
         serving, runner = self._serving, self._runner

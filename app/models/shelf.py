@@ -1,43 +1,44 @@
 """The shelf: the folder that holds every installed model, one folder each.
 
 `NAME/model.gguf` is the adapted file, `tokenizer.json` and `vocabulary.json` its tokenizer,
-`model.json` what is known of it. A model is put together in a hidden folder and renamed into place
-at the end, so whatever is on the shelf is whole. All functions block: call them from a thread.
+`model.json` what is known of it; of a model that other servers hold there is `remote.json` alone.
+A model is put together in a hidden folder and renamed into place at the end, so whatever is on the
+shelf is whole. All functions block: call them from a thread.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from app.errors import ModelError, ModelFileError, ModelNotFound
 from app.models.adapt import Progress, adapt
+from app.models.digests import files_digest
+from app.models.durable import sync, write_whole
 from app.models.fitness import Dimensions, check, quantisation
 from app.models.gguf_header import Header
 from app.models.incoming import HELD, REMOVED, incoming
 from app.models.model import Model, ModelSettings, Sampling, Turn
-from app.models.room import check_room, disk_error
+from app.models.model_files import SETTINGS, load_model, save_model
+from app.models.remote import REMOTE, joined, to_text
+from app.models.room import check_room
 from app.models.split import PART_NAME, read_model_file
 from app.models.template import ChatTemplate, fallback_template
 from app.models.tokenizer import Tokenizer, save_tokenizer
+from app.models.upstream import Remote, Upstream
 
 log = logging.getLogger(__name__)
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-FILE: Final = "model.json"
-SETTINGS: Final = "settings.json"
 DEFAULT: Final = ".default"
-FORMAT: Final = 1
 F16_BYTES: Final = 2
 """The engine keeps keys and values as 16-bit numbers."""
 
@@ -131,6 +132,37 @@ class Shelf:
             self._put(folder, name)
         return replace(model, folder=self.root / name)
 
+    def add_remote(
+        self,
+        name: str,
+        upstreams: list[Upstream],
+        *,
+        context: int | None = None,
+        title: str | None = None,
+    ) -> Model:
+        """Add a model that other servers hold, or more servers to one that is there.
+
+        Raises ModelError for what will not do, or a name that another model has; and DiskFull.
+        """
+        folder = self.root / name
+        if NAME.fullmatch(name) and (folder / REMOTE).is_file():
+            before = load_model(folder)
+            text = to_text(title or before.title, joined(before.remote, upstreams, context))
+            write_whole(folder / REMOTE, text)
+        else:
+            text = to_text(title or name, joined(None, upstreams, context))
+            self.free_name(name)
+            with self.incoming(len(text)) as incoming:
+                (incoming / REMOTE).write_text(text + "\n", encoding="utf-8")
+                self._put(incoming, name)
+        return load_model(folder)
+
+    def save_found(self, name: str, remote: Remote) -> None:
+        """Keep what the servers of a model said of it. Raises DiskFull or ModelError."""
+        model = self.get(name)
+        if model.remote is not None and model.remote.upstreams == remote.upstreams:
+            write_whole(model.folder / REMOTE, to_text(model.title, remote))
+
     def remove(self, name: str) -> None:
         """Take a model off the shelf and delete its files. Raises ModelNotFound."""
         folder = self.folder(name)
@@ -142,7 +174,7 @@ class Shelf:
     def save_settings(self, name: str, settings: ModelSettings) -> None:
         """Keep what a person chose for a model. Raises ModelNotFound, DiskFull or ModelError."""
         text = json.dumps(asdict(settings), ensure_ascii=False, indent=2)
-        self._write(self.get(name).folder / SETTINGS, text)
+        write_whole(self.get(name).folder / SETTINGS, text)
 
     def default(self) -> str | None:
         """The model that a person chose for new chats, while it is on the shelf."""
@@ -154,23 +186,7 @@ class Shelf:
 
     def set_default(self, name: str) -> None:
         """Begin new chats with this model. Raises ModelNotFound, DiskFull or ModelError."""
-        self._write(self.root / DEFAULT, self.get(name).name)
-
-    def _write(self, path: Path, text: str) -> None:
-        """A small file, whole or not at all."""
-        try:
-            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-            beside = Path(name)
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(text + "\n")
-                beside.chmod(0o644)
-                _sync(beside)
-                beside.replace(path)
-            finally:
-                beside.unlink(missing_ok=True)
-        except OSError as error:
-            raise disk_error(error) from error
+        write_whole(self.root / DEFAULT, self.get(name).name)
 
     def free_name(self, name: str) -> str:
         """`name`, if a model may be installed under it; else raises ModelError."""
@@ -200,7 +216,7 @@ class Shelf:
     def _put(self, folder: Path, name: str) -> None:
         (folder / HELD).unlink(missing_ok=True)
         for path in (*folder.iterdir(), folder):
-            _sync(path)
+            sync(path)
         folder.chmod(0o755)
         self.free_name(name)
         try:
@@ -208,7 +224,7 @@ class Shelf:
         except OSError:
             self.free_name(name)
             raise
-        _sync(self.root)
+        sync(self.root)
 
 
 def describe(header: Header, sizes: Dimensions, folder: Path) -> Model:
@@ -235,51 +251,6 @@ def describe(header: Header, sizes: Dimensions, folder: Path) -> Model:
     )
 
 
-def save_model(model: Model, folder: Path) -> None:
-    values = asdict(model)
-    del values["folder"], values["name"], values["settings"]
-    text = json.dumps({"format": FORMAT} | values, ensure_ascii=False, indent=2)
-    (folder / FILE).write_text(text + "\n", encoding="utf-8")
-
-
-def load_model(folder: Path) -> Model:
-    """Read `model.json`; the GGUF file is not opened. Raises ModelFileError."""
-    try:
-        values: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        if values.pop("format") != FORMAT:
-            raise ModelFileError(f"The model {folder.name} was installed by another Wick version.")
-        sampling = Sampling(**values.pop("sampling"))
-        settings = load_settings(folder)
-        model = Model(
-            name=folder.name, folder=folder, sampling=sampling, settings=settings, **values
-        )
-        size = model.weights.stat().st_size
-    except OSError as error:
-        raise ModelFileError(
-            f"The model {folder.name} is damaged: one of its files cannot be read."
-        ) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelFileError(
-            f"The model {folder.name} is damaged: its {FILE} makes no sense."
-        ) from error
-    if size != model.size:
-        raise ModelFileError(f"The model {folder.name} is damaged: its weights are cut short.")
-    return model
-
-
-def load_settings(folder: Path) -> ModelSettings:
-    """What a person chose for the model in `folder`; a damaged file counts as nothing chosen."""
-    try:
-        values: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        sampling = values.pop("sampling")
-        return ModelSettings(sampling=None if sampling is None else Sampling(**sampling), **values)
-    except FileNotFoundError:
-        return ModelSettings()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        log.warning("The settings of the model %s are damaged: %s.", folder.name, error)
-        return ModelSettings()
-
-
 def name_for(source: Path) -> str:
     """A name made from a file's: `SmolLM2 135M.Q4_1.gguf` becomes `smollm2-135m.q4_1`."""
     part = PART_NAME.fullmatch(source.name)
@@ -287,36 +258,7 @@ def name_for(source: Path) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", stem).strip("._-")[:64] or "model"
 
 
-def file_digest(path: Path, progress: Callable[[int], None] | None = None) -> str:
-    """The SHA-256 of a file, in hex. `progress` hears the bytes done."""
-    return files_digest([path], progress)
-
-
-def files_digest(paths: Sequence[Path], progress: Callable[[int], None] | None = None) -> str:
-    """The SHA-256 of files one after another, in hex."""
-    digest, done = hashlib.sha256(), 0
-    for path in paths:
-        with path.open("rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-                done += len(piece)
-                if progress:
-                    progress(done)
-    return digest.hexdigest()
-
-
 def _one_line(text: str | None) -> str:
     """Without what a terminal would take for a command."""
     shown = "".join(c for c in text or "" if c.isprintable() or c.isspace())
     return " ".join(shown.split())[:200]
-
-
-def _sync(path: Path) -> None:
-    """Make a file, or the names in a folder, survive a power cut."""
-    if path.is_dir() and os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

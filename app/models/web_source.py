@@ -10,10 +10,10 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import httpx
 
 from app.errors import PullError
+from app.models.digests import file_digest
 from app.models.download import Remote, client, download, size_of
 from app.models.progress import Tell
 from app.models.room import check_room
-from app.models.shelf import file_digest
 from app.models.spec import WebSpec, all_shards
 from app.models.stoppable import Stop, stoppable
 

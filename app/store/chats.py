@@ -182,6 +182,9 @@ async def put(
         f"UPDATE chats SET {place} = ? WHERE id = ? AND user_id = ?",  # noqa: S608 - three words
         (when, chat_id, user_id),
     )
+    if place == "deleted_at" and when is not None and cursor.rowcount:
+        # Whoever brings it back shares it anew, if that is meant.
+        await connection.execute("DELETE FROM shares WHERE chat_id = ?", (chat_id,))
     return cursor.rowcount > 0
 
 

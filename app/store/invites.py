@@ -89,5 +89,10 @@ async def withdraw_for(connection: aiosqlite.Connection, user_id: int) -> None:
     await connection.execute("DELETE FROM invites WHERE user_id = ?", (user_id,))
 
 
+async def withdraw_by(connection: aiosqlite.Connection, user_id: int) -> None:
+    """Every link that this person has made."""
+    await connection.execute("DELETE FROM invites WHERE made_by = ?", (user_id,))
+
+
 async def forget_expired(connection: aiosqlite.Connection, now: float) -> None:
     await connection.execute("DELETE FROM invites WHERE expires_at <= ?", (now,))

@@ -81,8 +81,9 @@ def owner_of(folder: Path) -> Owner | None:
 
 def _sentence(folder: Path, owner: Owner | None) -> str:
     who = f"“{owner.command}” (process {owner.pid})" if owner else "another process of Wick"
-    where = f" and serves them at {owner.url}" if owner and owner.url else ""
+    where = f", which serves them at {owner.url}" if owner and owner.url else ""
     return (
         f"The chats in {folder} are in use by {who}{where}. Only one process may own them: end "
-        "that one first, or set WICK_DATA_DIR to another folder."
+        "that one first, or set WICK_DATA_DIR to another folder. Beside “wick serve”, any number "
+        "of terminals may chat."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import aiosqlite
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from app.store.db import Database
 
 Role = Literal["owner", "member"]
+LOCAL_USER: Final = 1
+"""Whose everything is that is made where no login is needed; the first owner takes it over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +127,15 @@ async def add(
     return user_id
 
 
-async def add_local(connection: aiosqlite.Connection, user_id: int, now: float) -> None:
+async def add_local(connection: aiosqlite.Connection, now: float) -> None:
     """The one who is at this machine, should they have left."""
+    name = "local"
+    if await is_taken(connection, name):
+        name = f"local {secrets.token_hex(4)}"
     await connection.execute(
-        "INSERT INTO users (id, name, name_key, role, created_at)"
-        " VALUES (?, 'local', 'local', 'owner', ?) ON CONFLICT DO NOTHING",
-        (user_id, now),
+        "INSERT INTO users (id, name, name_key, role, created_at) VALUES (?, ?, ?, 'owner', ?)"
+        " ON CONFLICT (id) DO NOTHING",
+        (LOCAL_USER, name, name, now),
     )
 
 

@@ -15,6 +15,7 @@ from app.models.catalogue import CATALOGUE, Source
 from app.models.model import Model
 from app.store.chats import Chat
 from app.store.messages import Message
+from app.web import remote_facts
 from app.web.blocks import Blocks, Place
 from app.web.controls import controls_of
 from app.web.missing import missing, to_be_had
@@ -121,9 +122,15 @@ async def picker_options(
     """
     models = await asyncio.to_thread(here.shelf.models)
     workers = {worker.name: worker for worker in here.pool.statuses()}
-    options = [
-        Option(name, f"{title} · {readiness(workers.get(name))}") for name, title in titled(models)
-    ]
+    options = []
+    for model, title in titled(models):
+        if model.remote is None:
+            options.append(Option(model.name, f"{title} · {readiness(workers.get(model.name))}"))
+        else:
+            servers = here.pool.remotes.status(model.name)
+            label = f"{title} · {remote_facts.readiness(model.remote, servers)}"
+            leads_elsewhere = bool(model.remote.hosts_elsewhere)
+            options.append(Option(model.name, label, leads_elsewhere=leads_elsewhere))
     names = {model.name for model in models}
     coming = [pull for pull in here.pulls.all() if pull.is_running and pull.name not in names]
     options += [Option(pull.name, f"{pull.title} · {arrival(pull.progress)}") for pull in coming]
@@ -141,11 +148,11 @@ async def missing_model(here: State, options: list[Option], chosen: str) -> Miss
     return missing(here, chosen, await models_ready(here), await default_model(here))
 
 
-def titled(models: list[Model]) -> list[tuple[str, str]]:
-    """Names and titles; two of one title are told apart by their names."""
+def titled(models: list[Model]) -> list[tuple[Model, str]]:
+    """Models and their titles; two of one title are told apart by their names."""
     count = Counter(model.title for model in models)
     return [
-        (model.name, model.title if count[model.title] == 1 else f"{model.title} ({model.name})")
+        (model, model.title if count[model.title] == 1 else f"{model.title} ({model.name})")
         for model in models
     ]
 
@@ -153,7 +160,14 @@ def titled(models: list[Model]) -> list[tuple[str, str]]:
 async def models_ready(here: State) -> list[Option]:
     """The models that can answer now."""
     models = await asyncio.to_thread(here.shelf.models)
-    return [Option(name, title) for name, title in titled(models)]
+    return [
+        Option(
+            model.name,
+            f"{title}{remote_facts.where(model.remote)}" if model.remote else title,
+            leads_elsewhere=bool(model.remote and model.remote.hosts_elsewhere),
+        )
+        for model, title in titled(models)
+    ]
 
 
 async def models_offered(here: State) -> list[Source]:

@@ -23,6 +23,7 @@ from app.web import identity as identities
 from app.web.api.access import by_key
 from app.web.api.paths import is_for_programs
 from app.web.identity import Identity
+from app.web.proxies import UNKNOWN
 from app.web.state import state
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -139,7 +140,7 @@ def local_path(text: str) -> str:
 
 def _refuse_foreign_proxies(asked: BaseRequestWebsocket) -> None:
     """A proxy brings people from elsewhere, and without accounts everybody would be the owner."""
-    if any(name in asked.headers for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP")):
+    if asked.scope.get(UNKNOWN):
         raise NotAllowed(
             "This came through a proxy, and this Wick has no accounts, so everybody would see all"
             " chats. Name the proxy in WICK_TRUSTED_PROXIES, and people will log in."

@@ -8,7 +8,8 @@ from pathlib import Path
 import jinja2
 
 from app.chats.gauge import Gauge
-from app.chats.streams import Stream
+from app.chats.streams import Stream, status_line
+from app.config import KEY_PREFIX
 from app.models.catalogue import Source
 from app.models.pulls import Pull
 from app.web.assets import Assets
@@ -16,7 +17,7 @@ from app.web.blocks import News, open_element
 from app.web.identity import is_owner, visitor
 from app.web.markdown import escape_text
 from app.web.shelf_facts import Card, element_key, size
-from app.web.views import MessageView, Missing, Option, status_line
+from app.web.views import MessageView, Missing, Option
 
 
 class Fragments:
@@ -118,6 +119,13 @@ class Fragments:
 
     def offers(self, offers: Sequence[Source], *, oob: bool = False) -> str:
         return self.render("_offers.html", offers=offers, oob=oob)
+
+    def lead(self, *, elsewhere: bool, oob: bool = False) -> str:
+        """What the models page promises: `elsewhere` when some models are on other machines."""
+        return self.render("_lead.html", elsewhere=elsewhere, oob=oob)
+
+    def remote_fields(self, *, oob: bool = False) -> str:
+        return self.render("_remote_fields.html", key_prefix=KEY_PREFIX, oob=oob)
 
     def source_fields(self, *, takes_paths: bool, oob: bool = False) -> str:
         return self.render("_source_fields.html", takes_paths=takes_paths, oob=oob)

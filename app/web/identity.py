@@ -7,9 +7,8 @@ from typing import Literal
 
 from quart import g, has_request_context, has_websocket_context
 
-from app.accounts.people import LOCAL_USER
 from app.errors import NotLoggedIn
-from app.store.people import Role
+from app.store.people import LOCAL_USER, Role
 
 
 @dataclass(frozen=True, slots=True)

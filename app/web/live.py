@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import secrets
@@ -243,6 +244,12 @@ class Tab:
         else:
             self._reply(client_id, accepted=True, text="")
 
+    def refusal(self, data: str | bytes, sentence: str) -> str:
+        client_id = ""
+        with contextlib.suppress(ChatError):
+            client_id = prompt_in(parse(data), self.user_id, self.chat_id).client_id
+        return self._reply_to(client_id, accepted=False, text=sentence)
+
     def _look_back(self, before: object) -> None:
         """The person scrolls to what stands before the messages that the page holds."""
         if before == str(self.first):  # it may be asked twice before the answer is there
@@ -250,10 +257,14 @@ class Tab:
             self.subscription.notify(urgent=True)
 
     def _reply(self, client_id: str, *, accepted: bool, text: str) -> None:
+        reply = self._reply_to(client_id, accepted=accepted, text=text)
+        self.subscription.replies.append(reply)
+        self.subscription.notify(urgent=True)
+
+    def _reply_to(self, client_id: str, *, accepted: bool, text: str) -> str:
         fragments = self.here.fragments
         reply = fragments.reply(client_id, accepted=accepted, next_id=secrets.token_hex(16))
-        self.subscription.replies.append(reply + fragments.notice(text))
-        self.subscription.notify(urgent=True)
+        return reply + fragments.notice(text)
 
 
 def parse(data: str | bytes) -> dict[str, object]:

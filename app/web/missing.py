@@ -6,12 +6,13 @@ from collections.abc import Collection, Sequence
 
 from app.models import memory
 from app.models.catalogue import CATALOGUE
+from app.web.identity import is_owner
 from app.web.state import State
 from app.web.views import Missing, Option
 
 
 def to_be_had(here: State, there: Collection[str], wanted: str) -> list[Option]:
-    """What could be fetched and would fit the memory; and `wanted`, whatever it is.
+    """What the person could fetch and would fit the memory; and `wanted`, whatever it is.
 
     there: names that are on the shelf or on their way; when none is, the page offers some itself.
     """
@@ -19,7 +20,7 @@ def to_be_had(here: State, there: Collection[str], wanted: str) -> list[Option]:
     options = [
         Option(source.name, f"{source.title} · needs download", "to get")
         for source in CATALOGUE.values()
-        if there and source.name not in there and source.size <= room
+        if there and is_owner() and source.name not in there and source.size <= room
     ]
     if not wanted or wanted in {*there, *(option.name for option in options)}:
         return options

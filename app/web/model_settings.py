@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from quart import Blueprint, Response, request
 
+from app.models import memory
 from app.models.model import Model, ModelSettings, Sampling
 from app.models.template_names import named_templates
 from app.web.entrance import for_owners
@@ -95,8 +96,8 @@ def context_field(model: Model) -> Number:
     return Number(
         "context_length",
         "Context size",
-        f"How many tokens of a chat it sees at once, at most {model.context_length:,}. More takes "
-        "more memory. It is loaded anew for a change.",
+        f"How many tokens of a chat it sees at once, at most {model.context_length:,}. "
+        + ("" if model.remote else "More takes more memory. It is loaded anew for a change."),
         min(LEAST_CONTEXT, model.context_length),
         model.context_length,
         is_whole=True,
@@ -171,7 +172,8 @@ async def save(name: str) -> Response:
 def _form(model: Model, values: Mapping[str, str], errors: Mapping[str, str]) -> str:
     settings = state().settings
     usual = {f.name: _usual(model.sampling, f.name) for f in SAMPLING}
-    usual["context_length"] = str(min(settings.context, model.context_length))
+    unchosen = replace(model, settings=ModelSettings())
+    usual["context_length"] = str(memory.context_length(unchosen, settings))
     return state().fragments.render(
         "_model_settings.html",
         model=model,

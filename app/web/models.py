@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from quart import Blueprint, Response, request
 
-from app.errors import ModelFileError, ModelNotFound, PullRefused
+from app.config import KEY_PREFIX
+from app.errors import ModelError, ModelFileError, ModelNotFound, PullRefused
 from app.models.catalogue import CATALOGUE
 from app.models.model import Model
 from app.models.shelf import NAME
 from app.models.spec import LocalSpec, Spec, WebSpec, is_loopback, parse_spec
+from app.models.upstream import PARALLEL, Upstream
 from app.web.entrance import for_owners
 from app.web.identity import current_user
 from app.web.shelf_view import Speeds, look_at_shelf
@@ -34,6 +37,8 @@ async def page() -> Response:
         cards=fragments.cards(view.cards),
         pulls=fragments.coming(view.pulls),
         offers=fragments.offers(view.offers),
+        lead=fragments.lead(elsewhere=view.elsewhere),
+        remote=fragments.remote_fields(),
         source=fragments.source_fields(takes_paths=not here.settings.has_accounts),
     )
     return Response(html, content_type="text/html; charset=utf-8")
@@ -95,6 +100,46 @@ async def remove(name: str) -> Response:
     await asyncio.to_thread(here.shelf.remove, name)
     here.hub.models_changed()
     return Response(status=DONE)
+
+
+@blueprint.post("/models/remote")
+@for_owners
+async def add_remote() -> str:
+    """A model that another server holds, or one more server for one; the fields are empty then."""
+    here = state()
+    name, upstream, context = parse_remote(await request.form)
+    await asyncio.to_thread(here.shelf.add_remote, name, [upstream], context=context)
+    here.pool.remotes.look_now()
+    here.hub.models_changed()
+    return here.fragments.remote_fields(oob=True)
+
+
+def parse_remote(form: Mapping[str, str]) -> tuple[str, Upstream, int | None]:
+    """What the form says: name, server and context size. Raises ModelError.
+
+    Keys are taken only from variables that are meant for it, so that nobody who is not at this
+    machine can have any other sent anywhere.
+    """
+    values = {name: text.strip() for name, text in form.items()}
+    key_env = values.get("key_env", "")
+    if key_env and not key_env.startswith(KEY_PREFIX):
+        raise ModelError(f"Keys are taken from variables whose names begin with {KEY_PREFIX}.")
+    upstream = Upstream(
+        values.get("url", ""),
+        values.get("model", ""),
+        key_env,
+        _whole(values.get("parallel", ""), "The answers at once") or PARALLEL,
+    )
+    context = _whole(values.get("context", ""), "The context size")
+    return values.get("name", "").lower(), upstream, context
+
+
+def _whole(text: str, what: str) -> int | None:
+    if not text:
+        return None
+    if not text.isascii() or not text.isdecimal():
+        raise ModelError(f"{what} must be a whole number.")
+    return int(text)
 
 
 @blueprint.post("/models/pull")

@@ -43,11 +43,15 @@ class ModelsTab:
     async def take(self, data: str | bytes) -> None:
         """This page says nothing over its socket."""
 
+    def refusal(self, data: str | bytes, sentence: str) -> str:
+        return self.here.fragments.notice(sentence)
+
     def _frame(self, view: ShelfView) -> str:
         """The parts that are not what they were."""
         fragments = self.here.fragments
         cards = {card.key: fragments.card(card, oob=True) for card in view.cards}
         parts = {
+            "lead": fragments.lead(elsewhere=view.elsewhere, oob=True),
             "pulls": fragments.coming(view.pulls, oob=True),
             "offers": fragments.offers(view.offers, oob=True),
         }

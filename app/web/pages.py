@@ -57,6 +57,7 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
         pulls=fragments.pulls(here.pulls.all(), offers),
         missing=fragments.missing(lacking),
         gauge=seen.gauge,
+        is_shared=await here.shares.since(user_id, chat_id) is not None,
         actions=fragments.actions(
             chat_id=chat_id, is_running=seen.is_running, is_deleted=seen.is_deleted
         ),

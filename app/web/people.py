@@ -5,6 +5,7 @@ It shows names and times, and nothing of what anybody has written.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -18,7 +19,7 @@ from app.store.people import Role
 from app.web.entrance import for_owners
 from app.web.identity import identity
 from app.web.security import host_name
-from app.web.sidebar import day_of
+from app.web.sidebar import ago, day_of
 from app.web.state import state
 
 blueprint = Blueprint("people", __name__, url_prefix="/people")
@@ -109,6 +110,7 @@ async def _page(link: str = "", purpose: str = "") -> Response:
         is_here_only=bool(link) and is_loopback(host_name(request.host)),
         done=DONE.get(request.args.get("done", ""), ""),
         day_of=day_of,
+        ago=lambda at: ago(at, time.time()),
     )
     return _html(html)
 

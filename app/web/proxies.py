@@ -20,6 +20,8 @@ Fields = Sequence[tuple[bytes, bytes]]
 _TOLD: Final = frozenset(
     {b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip"}
 )
+UNKNOWN: Final = "wick.came_through_an_unknown_proxy"
+"""In the scope of a request that has passed a proxy that the settings do not name, or says so."""
 _PAIR: Final = re.compile(r'\s*([\w!#$%&\'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^";,\s]*)\s*')
 
 
@@ -40,7 +42,7 @@ class Proxies:
         self._trusted = tuple(trusted)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] in {"http", "websocket"} and self._trusted:
+        if scope["type"] in {"http", "websocket"}:
             scope = self._seen_through(scope)
         await self._application(scope, receive, send)
 
@@ -48,7 +50,7 @@ class Proxies:
         headers = cast("Fields", scope["headers"])
         kept = [(name, value) for name, value in headers if name.lower() not in _TOLD]
         if not self._is_trusted(_client(scope)):
-            return scope | {"headers": kept}
+            return scope | {"headers": kept, UNKNOWN: len(kept) < len(headers)}
         told = what_is_told(headers)
         scope = scope | {"headers": kept}
         if told.addresses:

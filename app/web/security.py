@@ -17,6 +17,7 @@ from werkzeug.datastructures import Headers
 from app.audit import audit
 from app.config import Settings
 from app.web.api.paths import is_for_programs
+from app.web.proxies import UNKNOWN
 from app.web.state import state
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -112,4 +113,10 @@ def _is_by_ourselves() -> bool:
 def _refuse(header: str, asked: BaseRequestWebsocket) -> None:
     value = asked.headers.get(header, "")
     audit("refused", what=header, value=value, path=asked.path, address=asked.remote_addr)
-    abort(403, f"This {header} is not allowed here.")
+    hint = ""
+    if asked.scope.get(UNKNOWN):
+        hint = (
+            " The request says that it came through a proxy. If that is yours, name its address in"
+            " WICK_TRUSTED_PROXIES, and the page's name in WICK_ALLOWED_HOSTS."
+        )
+    abort(403, f"This {header} is not allowed here.{hint}")

@@ -13,7 +13,7 @@ class Card:
     """One model of the shelf. `facts`: names and values; `line`: its state in words.
 
     progress: percent while it is being loaded, if that is known; tight: it needs more memory than
-    models may use.
+    models may use; promise: whether what is written to it stays here, of a remote model.
     """
 
     name: str
@@ -25,6 +25,8 @@ class Card:
     progress: int | None
     is_default: bool
     is_tight: bool
+    is_remote: bool = False
+    promise: str = ""
 
     @property
     def key(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from app.inference.status import WorkerStatus
@@ -10,17 +11,22 @@ from app.models import memory
 from app.models.catalogue import CATALOGUE, Source
 from app.models.model import Model
 from app.models.pulls import Pull
+from app.web.remote_facts import remote_card
 from app.web.shelf_facts import Card, count, size, state_line
 from app.web.state import State
 
 
 @dataclass(frozen=True, slots=True)
 class ShelfView:
-    """cards: what is there; pulls: on their way, or failed to come; offers: what is to be had."""
+    """cards: what is there; pulls: on their way, or failed to come; offers: what is to be had.
+
+    elsewhere: whether there are models to which what is written leaves this machine.
+    """
 
     cards: tuple[Card, ...]
     pulls: tuple[Pull, ...]
     offers: tuple[Source, ...]
+    elsewhere: bool
 
 
 @dataclass(slots=True)
@@ -50,12 +56,27 @@ async def look_at_shelf(here: State, speeds: Speeds) -> ShelfView:
     pulls = here.pulls.all()
     taken = {card.name for card in cards} | {pull.name for pull in pulls}
     offers = [source for source in CATALOGUE.values() if source.name not in taken]
-    return ShelfView(tuple(cards), tuple(pulls), tuple(offers))
+    return ShelfView(tuple(cards), tuple(pulls), tuple(offers), leads_elsewhere(models))
+
+
+def leads_elsewhere(models: Iterable[Model]) -> bool:
+    """Whether what is written to one of them leaves this machine."""
+    return any(model.remote and model.remote.hosts_elsewhere for model in models)
 
 
 def present_model(
     here: State, model: Model, worker: WorkerStatus | None, speed: float | None, default: str
 ) -> Card:
+    if model.remote is not None:
+        return remote_card(
+            model,
+            model.remote,
+            here.pool.remotes.status(model.name),
+            worker,
+            here.settings,
+            speed=speed,
+            is_default=model.name == default,
+        )
     context, budget = memory.context_length(model, here.settings), memory.budget(here.settings)
     needed = memory.wanted(model, here.settings)
     facts = [

@@ -150,6 +150,16 @@ def day_of(at: float) -> str:
     return f"{day.day} {day:%B %Y}"
 
 
+def ago(at: float, now: float) -> str:
+    """How long it is since then; of what is more than a day ago, the day."""
+    minutes = int(now - at) // 60
+    if minutes < 2:
+        return "just now"
+    if minutes < 120:
+        return f"{minutes} minutes ago"
+    return f"{minutes // 60} hours ago" if minutes < 1440 else day_of(at)
+
+
 def group_by_day(chats: Sequence[Chat], today: dt.date) -> list[ChatGroup]:
     """Chats that come newest first, under headings."""
     groups = groupby(chats, lambda chat: heading_of(chat.updated_at, today))

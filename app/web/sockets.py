@@ -11,12 +11,14 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from quart import websocket
 
 from app.accounts.logins import Logins
+from app.audit import audit
 from app.chats.hub import Hub, Subscription
 from app.errors import ChatError
 from app.web.identity import identity
@@ -26,9 +28,15 @@ log = logging.getLogger(__name__)
 
 SEND_TIMEOUT = 10.0
 FAREWELL = 2.0
-MESSAGES_AT_ONCE = 30
-MESSAGES_A_SECOND = 5.0
+AT_ONCE = 6
+"""Seconds' worth of messages that may come in one burst."""
+WARNED = 5
+"""Messages beyond that which are answered by a warning; after them it is a flood."""
 ERROR, POLICY = 1011, 1008
+TOO_FAST = (
+    "You send faster than Wick takes it, so this was not taken. Wait a moment, please: of a page "
+    "that goes on like this the connection is closed."
+)
 
 
 class Gone(Exception):
@@ -58,21 +66,32 @@ class Tab(Protocol):
         """A message from the page."""
         ...
 
+    def refusal(self, data: str | bytes, sentence: str) -> str:
+        """The frame that says why a message from the page is not taken."""
+        ...
+
 
 @dataclass(slots=True)
 class Allowance:
     """How many messages a tab may still send: a burst, refilled steadily."""
 
-    left: float = MESSAGES_AT_ONCE
-    at: float = field(default_factory=time.monotonic)
+    per_second: int
+    clock: Callable[[], float] = time.monotonic
+    left: float = field(init=False)
+    at: float = field(init=False)
 
-    def spend(self) -> None:
-        now = time.monotonic()
-        self.left = min(MESSAGES_AT_ONCE, self.left + (now - self.at) * MESSAGES_A_SECOND)
+    def __post_init__(self) -> None:
+        self.left, self.at = self.per_second * AT_ONCE, self.clock()
+
+    def spend(self) -> bool:
+        """Whether the message may be taken; when not, the tab is told. Raises Gone for a flood."""
+        now = self.clock()
+        full = self.per_second * AT_ONCE
+        self.left = min(full, self.left + (now - self.at) * self.per_second) - 1
         self.at = now
-        if self.left < 1:
+        if self.left < -WARNED:
             raise Gone(POLICY)
-        self.left -= 1
+        return self.left >= 0
 
 
 async def serve_tab(hub: Hub, tab: Tab) -> None:
@@ -80,6 +99,7 @@ async def serve_tab(hub: Hub, tab: Tab) -> None:
     code, is_open = ERROR, False
     logins, login_id = state().logins, identity().login_id
     try:
+        await _check_room(hub, tab)
         with logins.watch(login_id) as ended:
             await _send(await tab.greeting(websocket.args.get("seen", "")))
             is_open = True
@@ -130,13 +150,36 @@ async def _send(frame: str) -> None:
 
 async def _listen(tab: Tab, logins: Logins, login_id: int) -> None:
     """Take what the person sends, until the tab must go."""
-    allowance = Allowance()
+    allowance, user_id = Allowance(state().settings.messages_per_second), tab.subscription.user_id
     while True:
         data = await websocket.receive()
-        allowance.spend()
+        try:
+            may_be_taken = allowance.spend()
+        except Gone:
+            audit("limit-reached", limit="messages a second", user=user_id)
+            raise
+        if not may_be_taken:
+            await _send(tab.refusal(data, TOO_FAST))
+            continue
         if login_id and await logins.use(login_id) is None:
             raise Gone(POLICY)
         await tab.take(data)
+
+
+async def _check_room(hub: Hub, tab: Tab) -> None:
+    """This tab is among those that are counted."""
+    most, user_id = state().settings.sockets_per_user, tab.subscription.user_id
+    if hub.tabs(user_id) <= most:
+        return
+    audit("limit-reached", limit="sockets", user=user_id)
+    await _send(
+        tab.refusal(
+            "",
+            f"You have {most} pages of Wick open, and that is the limit. Close one and reload this "
+            "one, please.",
+        )
+    )
+    raise Gone(POLICY)
 
 
 async def _guard(ended: asyncio.Event) -> None:

@@ -15,8 +15,10 @@ from app.chats.exports import Exports
 from app.chats.hub import Hub
 from app.chats.imports import Imports
 from app.chats.leaving import Leaving
+from app.chats.limits import Limits
 from app.chats.search import Search
 from app.chats.service import Chats
+from app.chats.shares import Shares
 from app.chats.trash import Trash
 from app.config import Settings
 from app.inference.pool import Pool
@@ -48,6 +50,8 @@ class State:
     logins: Logins
     keys: Keys
     leaving: Leaving
+    limits: Limits
+    shares: Shares
     is_closing: bool = field(default=False)
 
 

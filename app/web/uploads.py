@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -14,9 +15,11 @@ from quart.asgi import ASGIHTTPConnection
 from quart.wrappers.request import Body
 from werkzeug.exceptions import RequestTimeout
 
+from app.audit import audit
 from app.errors import PullError, PullRefused
-from app.models.upload import MAGIC, Parcel, parcels
+from app.models.upload import Parcel, parcels
 from app.web.entrance import for_owners
+from app.web.identity import current_user
 from app.web.state import state
 
 blueprint = Blueprint("uploads", __name__)
@@ -75,20 +78,33 @@ class PatientConnection(ASGIHTTPConnection):
         await super().handle_messages(request, patiently)
 
 
+def _check_size(size: int) -> None:
+    most = state().settings.upload_mb
+    if size > most << 20:
+        audit("limit-reached", limit="size of an upload", user=current_user())
+        raise PullRefused(f"This file is too large: uploads may have {most:,} MB here.")
+
+
+async def _checked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Whatever the sender said of their size."""
+    size = 0
+    async for piece in pieces:
+        size += len(piece)
+        _check_size(size)
+        yield piece
+
+
 @blueprint.post("/models/uploads")
 @for_owners
 async def plan() -> Response:
-    """What a person has chosen, told before gigabytes of it come: `[{name, size, begins}]`.
+    """What a person has chosen, told before gigabytes of it come: `[{name, size}]`.
 
     Answers how to send it: for each model an address, and which files are its body. What will not
     do is a sentence now, since a browser that is sending hears no answer before it has finished.
     """
-    chosen = _chosen(await request.get_json(force=True, silent=True))
-    for file in chosen:
-        if file.size and not file.begins.startswith(MAGIC.decode()):
-            raise PullRefused(f"{file.name} is not a GGUF file.")
     found = []
-    for parcel, places in parcels([(file.name, file.size) for file in chosen]):
+    for parcel, places in parcels(_chosen(await request.get_data(as_text=False))):
+        _check_size(sum(parcel.sizes or ()))
         await asyncio.to_thread(state().pulls.check, parcel)
         sizes = "&".join(f"part={size}" for size in parcel.sizes or ())
         address = f"{PREFIX}{quote(parcel.file, safe='')}?{sizes}"
@@ -103,7 +119,8 @@ async def upload(filename: str) -> Response:
 
     How far it is comes over the sockets.
     """
-    await state().pulls.receive(_parcel(filename), request.body)
+    _check_size(request.content_length or 0)
+    await state().pulls.receive(_parcel(filename), _checked(request.body))
     return Response(status=204)
 
 
@@ -117,20 +134,12 @@ async def ending(filename: str) -> Response:
     raise PullError("The upload broke off. Please send it again.")
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """A file on the person's device. begins: its first bytes, as text."""
-
-    name: str
-    size: int
-    begins: str
-
-
-def _chosen(told: object) -> list[Chosen]:
-    files = told if isinstance(told, list) else []
+def _chosen(told: str | bytes) -> list[tuple[str, int]]:
+    """Names and sizes. Raises PullRefused for what a page of ours would not tell."""
     try:
-        chosen = [Chosen(str(f["name"]), int(f["size"]), str(f["begins"])) for f in files[:MOST]]
-    except (TypeError, KeyError, ValueError):
+        files = list(json.loads(told))[:MOST]
+        chosen = [(str(file["name"]), int(file["size"])) for file in files]
+    except (TypeError, KeyError, ValueError, OverflowError, RecursionError):
         chosen = []
     if not chosen:
         raise PullRefused("Choose the file of a model.")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from app.chats.streams import Stream
+from app.chats.streams import Stream, status_line
 from app.store.messages import Message
 from app.web.blocks import Blocks, open_element
 from app.web.controls import Controls, figures_of, short_figures
@@ -96,36 +96,6 @@ def present_live(stream: Stream, blocks: Blocks, controls: Controls | None = Non
     )
 
 
-def status_line(stream: Stream) -> str:
-    """What is happening to an answer that runs, in words."""
-    if stream.trouble:
-        return stream.trouble
-    match stream.status:
-        case "queued" if stream.held:
-            return "Waiting for the answer above"
-        case "queued":
-            place = "next" if stream.place <= 1 else f"number {stream.place}"
-            return f"Waiting: {place} in line{_about(stream.seconds)}"
-        case "loading":
-            return stream.detail
-        case "prefill":
-            percent = 100 * stream.prompt_done // max(stream.prompt_total, 1)
-            return f"Reading the conversation: {percent} %"
-        case "streaming":
-            return "Writing"
-
-
-def _about(seconds: float | None) -> str:
-    """An estimate as people say it: no more exact than it is."""
-    if seconds is None:
-        return ""
-    if seconds < 10:
-        return f", about {max(1, round(seconds))} s"
-    if seconds < 90:
-        return f", about {5 * round(seconds / 5)} s"
-    return f", about {round(seconds / 60)} min"
-
-
 def _ending(message: Message) -> str:
     if message.role == "user":
         return ""
@@ -146,11 +116,13 @@ def _ending(message: Message) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One line of the model picker. state: whether it can answer, after a load or a wait."""
+    """One line of the model picker. state: whether it can answer, after a load or a wait;
+    leads_elsewhere: what is written to it leaves this machine."""
 
     name: str
     label: str
     state: Literal["here", "to get", "gone"] = "here"
+    leads_elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

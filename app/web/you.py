@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from quart import Blueprint, Response, redirect, request
@@ -10,12 +11,13 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from app.errors import AccountError, InvalidAccount, TooManyAttempts
 from app.web.identity import identity
 from app.web.login import outside
-from app.web.sidebar import day_of
+from app.web.sidebar import ago, day_of
 from app.web.state import state
 
 blueprint = Blueprint("you", __name__, url_prefix="/you")
 DONE: Final = {
     "password": "Your password is changed, and every other login of yours has ended.",
+    "name": "From now on you log in with this name.",
     "login": "That login has ended.",
 }
 
@@ -23,6 +25,15 @@ DONE: Final = {
 @blueprint.get("")
 async def page() -> Response:
     return await _page()
+
+
+@blueprint.post("/name")
+async def change_name() -> Response | WerkzeugResponse:
+    try:
+        await state().people.rename(identity().user_id, (await request.form).get("name", ""))
+    except InvalidAccount as error:
+        return await _page(error.problems, error.status)
+    return redirect("/you?done=name", 303)
 
 
 @blueprint.post("/password")
@@ -74,10 +85,13 @@ async def _page(
     html = here.fragments.render(
         "you.html",
         who=who,
+        allowance=here.limits.allowance(who.user_id),
         logins=await here.logins.of(who.user_id) if who.login_id else (),
         problems=problems or {},
+        given_name=(await request.form).get("name", "")[:80] if problems else "",
         done=DONE.get(request.args.get("done", ""), ""),
         day_of=day_of,
+        ago=lambda at: ago(at, time.time()),
     )
     response = Response(html, status=status, content_type="text/html; charset=utf-8")
     if isinstance(error, TooManyAttempts):

@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 
 from app.accounts.names import clean_name, name_key
 from app.accounts.passwords import Passwords
-from app.accounts.people import LOCAL_USER, RESET_SECONDS
+from app.accounts.people import RESET_SECONDS
 from app.errors import (
     InvalidAccount,
     InviteNotFound,
@@ -20,6 +20,7 @@ from app.errors import (
     WrongPassword,
 )
 from app.store import people as table
+from app.store.people import LOCAL_USER
 from tests.accounts.conftest import PASSWORD, Office
 
 HOME = "192.0.2.1"
@@ -197,6 +198,32 @@ async def test_links_of_a_person_for_a_password_replace_each_other_and_end(offic
     office.clock.now += RESET_SECONDS
     with pytest.raises(InviteNotFound):
         await office.people.invitation(second)
+
+
+async def test_no_link_leads_around_a_new_password(office: Office) -> None:
+    first = await office.people.setup_token()
+    assert first
+    await office.people.add("Anna", PASSWORD, "owner")  # by a command, not by the link
+    with pytest.raises(InviteNotFound):
+        await office.people.invitation(first)
+    link = await office.people.reset_token(LOCAL_USER, None)
+    await office.people.set_password(LOCAL_USER, "another password")
+    with pytest.raises(InviteNotFound):
+        await office.people.invitation(link)
+
+
+async def test_links_of_an_owner_who_is_none_any_more_are_worth_nothing(office: Office) -> None:
+    await office.people.add("Anna", PASSWORD, "owner")
+    berta = await office.people.add("Berta", PASSWORD, "owner")
+    for verb in ("demote", "disable"):
+        await office.people.set_role(berta.id, "owner")
+        link = await office.people.invite("owner", berta.id)
+        if verb == "demote":
+            await office.people.set_role(berta.id, "member")
+        else:
+            await office.people.disable(berta.id)
+        with pytest.raises(InviteNotFound):
+            await office.people.invitation(link)
 
 
 async def test_there_is_always_an_owner(office: Office) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import aiosqlite
 import pytest
 
+from app.accounts.keys import Keys
 from app.accounts.logins import Logins
 from app.accounts.people import People
 from app.chats.branches import Spot
@@ -20,7 +21,7 @@ from app.chats.leaving import Leaving, erase
 from app.config import Settings
 from app.inference.protocol import Delta, Forget
 from app.inference.snapshots import SUFFIX, chat_key
-from app.store import people
+from app.store import people, shares, usage
 from tests.chats.house import CHAT, OTHER, House, finished, until
 
 WORDS = ("quicksilver", "marzipan", "heliotrope", "tamarind", "bergamot")
@@ -65,6 +66,7 @@ async def leaver(house: House, tmp_path: Path) -> int:
     person = await here.add("Quentin", None, "member")
     await Logins(house.db).begin(person.id, "Firefox on Marzipan", "192.0.2.77")
     await here.invite("member", person.id)
+    await Keys(house.db).add(person.id, "An editor", ["chat"])
     await house.chats.choose_settings(person.id, "1" * 16, ChatSettings(system_prompt=WORDS[0]))
 
     async def ask(text: str, number: int, chat: str) -> int:
@@ -82,6 +84,8 @@ async def leaver(house: House, tmp_path: Path) -> int:
     running = await ask(f"and {WORDS[3]}", 2, OTHER)
     house.runner.say(Delta(running, WORDS[4]))
     await until(lambda: bool(rows_that_hold(tmp_path / "wick.db", WORDS[4])))
+    await house.db.write(lambda c: shares.put(c, person.id, OTHER, b"hash", 1.0))
+    await house.db.write(lambda c: usage.add(c, person.id, "2026-11-25", 7))
     await house.asking.submit(house.prompt("hello", "client77", BYSTANDER))
     (tmp_path / "wick.db.before-6").write_bytes(WORDS[1].encode())
     return person.id
@@ -90,9 +94,9 @@ async def leaver(house: House, tmp_path: Path) -> int:
 async def test_nothing_is_left_of_whoever_leaves(house: House, leaver: int, tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     gone, kept = [plant(settings, chat) for chat in (CHAT, OTHER)], plant(settings, BYSTANDER)
-    assert set(rows_that_hold(tmp_path / "wick.db", leaver, *WORDS)) >= {
+    assert set(rows_that_hold(tmp_path / "wick.db", leaver, OTHER, *WORDS)) >= {
         *("users", "chats", "messages", "checkpoints", "removed", "chat_settings"),
-        *("logins", "invites"),
+        *("logins", "invites", "api_keys", "usage", "shares"),
     }
     here = People(house.db, Logins(house.db))
     leaving = Leaving(settings, house.db, house.asking, house.pool, house.hub)
@@ -168,3 +172,22 @@ async def test_who_does_not_leave_is_not_removed(house: House, tmp_path: Path) -
         return int(row[0])
 
     assert await house.db.write(count) == 1
+
+
+async def test_at_this_machine_there_is_always_somebody(house: House, tmp_path: Path) -> None:
+    here = People(house.db, Logins(house.db))
+    settings = settings_of(tmp_path)
+    await house.db.write(lambda c: people.set_password(c, 1, "x"))
+    other = await here.add("Olga", "a long password", "owner")
+    assert other.role == "owner"
+    settings.terminal_history.write_text("a secret question")
+    await here.begin_to_leave(1)
+    await here.rename(other.id, "local")
+    await erase(house.db, settings, 1)
+    assert not settings.terminal_history.exists()
+    assert await people.find(house.db, 1) is None
+    await house.chats.recover()  # at the next start
+    local = await people.find(house.db, 1)
+    assert local
+    assert (local.role, local.has_password) == ("owner", False)
+    assert local.name != "local"

@@ -113,7 +113,7 @@ def test_a_load_is_watched_to_its_end(
     server.reports = [waiting, *loading, reported("ready", "Ready", memory=400_000_000)]
     assert run(settings, "load", "tiny") == 0
     told = capsys.readouterr()
-    assert told.out == "tiny is ready. It may take 400 MB of memory.\n"
+    assert told.out == "tiny is ready, with 400 MB of memory set aside.\n"
     assert told.err.splitlines() == [
         "Waiting for memory: large is answering",
         *("Loading 3 %", "Loading 40 %", "Loading 90 %", "Loading 100 %"),

@@ -26,6 +26,7 @@ from tests.e2e.server import PATIENCE, Server
 from tests.web.doors import PASSWORD, csrf_in
 
 CHAT = "0123456789abcdef"
+LINK = r"http\S+/join/\S+"
 
 
 @pytest.fixture(scope="module")
@@ -102,12 +103,8 @@ async def closed(connection: ClientConnection) -> int | None:
         return error.rcvd.code if error.rcvd else None
 
 
-def links(text: str) -> list[str]:
-    return re.findall(r"http\S+/join/\S+", text)
-
-
 async def test_from_the_first_link_to_the_last_removal(server: Server) -> None:
-    (first,) = links(server.log)
+    first = await server.said(LINK)
     async with (
         browser(server) as anna,
         browser(server) as berta,
@@ -117,7 +114,7 @@ async def test_from_the_first_link_to_the_last_removal(server: Server) -> None:
         assert (await elsewhere.get("/join/" + first.rpartition("/")[2])).status_code == 404
         code, said = await wick(server, "user", "invite")
         assert code == 0
-        await join(berta, links(said)[0], "Berta")
+        await join(berta, re.findall(LINK, said)[0], "Berta")
         assert await log_in(elsewhere, "berta") == 303
         code, said = await wick(server, "user", "list")
         assert re.search(r"Anna +owner +active", said)
@@ -202,7 +199,7 @@ async def test_with_a_certificate_everything_is_under_tls(tmp_path: Path) -> Non
         assert f"Wick is at https://0.0.0.0:{server.port}" in server.log
         assert "unencrypted" not in server.log
         async with browser(server, verify=context) as anna:
-            await join(anna, links(server.log)[0], "Anna")
+            await join(anna, await server.said(LINK), "Anna")
             (cookie,) = [c for c in anna.cookies.jar if "login" in c.name]
             assert cookie.name == f"__Host-wick-login-{server.port}"
             assert cookie.secure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -111,6 +112,13 @@ class Server:
         return self.rows(
             "SELECT * FROM messages WHERE chat_id = ? AND role = ? ORDER BY id", chat_id, role
         )
+
+    async def said(self, pattern: str) -> str:
+        """The latest of what matches in its log, once something does."""
+        async with asyncio.timeout(PATIENCE):
+            while not (found := re.findall(pattern, self.log)):
+                await asyncio.sleep(POLL)
+        return str(found[-1])
 
     async def checkpointed(self) -> None:
         """Returns when part of an answer that runs is on the disk."""

@@ -22,9 +22,8 @@ async def household(start: StartServer, tiny_shelf: Path) -> Server:
     return await start(tiny_shelf, host="0.0.0.0", max_tokens=20)
 
 
-def first_link(server: Server) -> str:
-    links: list[str] = re.findall(r"http\S+/join/\S+", server.log)
-    return links[-1]
+async def first_link(server: Server) -> str:
+    return await server.said(r"http\S+/join/\S+")
 
 
 async def join(person: Person, link: str, name: str) -> ChatPage:
@@ -48,7 +47,7 @@ async def invite(page: Page, server: Server) -> str:
 
 async def test_from_the_first_link_to_a_login_that_ends(household: Server, meet: Meet) -> None:
     anna, berta = await meet(household), await meet(household)
-    hers = await join(anna, first_link(household), "Anna")
+    hers = await join(anna, await first_link(household), "Anna")
     await hers.ask("A question of Anna's", TINY)
     await hers.ends()
     office = await anna.window()
@@ -107,7 +106,7 @@ async def test_from_the_first_link_to_a_login_that_ends(household: Server, meet:
 async def test_the_login_needs_no_script(household: Server, meet: Meet) -> None:
     anna = await meet(household, java_script_enabled=False)
     page = await anna.context.new_page()
-    await page.goto(first_link(household))
+    await page.goto(await first_link(household))
     await page.get_by_label("Name").fill("Anna")
     await page.get_by_label("Password", exact=True).fill(PASSWORD)
     await page.get_by_label("The same password again").fill(PASSWORD)
@@ -124,7 +123,7 @@ async def test_the_login_needs_no_script(household: Server, meet: Meet) -> None:
 
 async def test_axe_finds_nothing(household: Server, meet: Meet) -> None:
     anna = await meet(household, bypass_csp=True)
-    chat = await join(anna, first_link(household), "Anna")
+    chat = await join(anna, await first_link(household), "Anna")
     await invite(chat.page, household)
     await is_clean(chat.page, "a fresh link")
     state = await anna.context.storage_state()

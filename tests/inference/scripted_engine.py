@@ -73,6 +73,9 @@ class ScriptedContext:
         logits[self.engine.rule(self.tokens)] = 10
         return logits
 
+    def embedding(self) -> Logits:
+        return np.array(self.tokens[-1:], np.float32)
+
     def save(self, count: int) -> State:
         assert not self.closed
         self.engine.copying("save")

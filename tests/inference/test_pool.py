@@ -172,18 +172,20 @@ async def test_what_keeps_chats_at_hand_fits_the_budget_and_makes_way(
     alone = pool.status(FIRST)
     assert alone is not None
     budget = memory.budget(pool._settings)
-    assert least + (30 << 20) < alone.memory <= budget
+    assert alone.memory == least
+    assert 30 << 20 < alone.spare <= budget - least
     one = Asker(pool, FIRST, ENDLESS)
     await one.hears(Delta)
     await Asker(pool, SECOND).hears(Finished)  # though the first is busy
     assert state(pool, FIRST) == state(pool, SECOND) == "ready"
-    together = [status.memory for status in pool.statuses()]
-    assert min(together) >= least
-    assert sum(together) <= budget
+    together = pool.statuses()
+    assert [status.memory for status in together] == [least, least]
+    assert sum(status.memory + status.spare for status in together) <= budget
+    assert pool.status(FIRST).spare < alone.spare  # type: ignore[union-attr]
     pool.cancel(FIRST, one.number)
     await one.hears(Finished)
     await within(pool.unload(SECOND))
-    assert pool.status(FIRST).memory == alone.memory  # type: ignore[union-attr]
+    assert pool.status(FIRST).spare == alone.spare  # type: ignore[union-attr]
 
 
 async def test_an_idle_model_makes_room_and_a_busy_one_is_waited_for(started: Started) -> None:

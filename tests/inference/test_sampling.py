@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.inference.engine import Logits
-from app.inference.sampling import Sampler
+from app.inference.sampling import Sampler, largest, logprobs
 from app.models.model import Sampling
 
 PLAIN = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, seed=1)
@@ -111,3 +111,28 @@ def test_every_setting_chooses_an_allowed_token(
     assert rank < (top_k or 50)
     if temperature > 0 and min_p > 0:
         assert np.exp((values[token] - values.max()) / max(temperature, 1e-6)) >= min_p * 0.999
+
+
+def test_biases_are_added() -> None:
+    sampler = Sampler(Sampling(temperature=0), bias=((0, 3.0), (2, -100.0), (99, 100.0)))
+    assert [sampler.choose(logits(1, 3, 9), []) for _ in range(2)] == [0, 0]
+
+
+def test_penalties_count_what_the_answer_has_said() -> None:
+    plain = Sampling(temperature=0, repetition_penalty=1, frequency_penalty=1, presence_penalty=0.5)
+    sampler = Sampler(plain, exempt=(2,))
+    # 1 begins with a lead of 3.2: 1.5 are gone after the first time, 2.5 after the second.
+    chosen = [sampler.choose(logits(1.0, 4.2, 0.0), [1] * 9) for _ in range(5)]
+    assert chosen == [1, 1, 1, 0, 1]
+    spared = Sampler(plain, exempt=(1,))
+    assert {spared.choose(logits(1.0, 1.2, 0.0), []) for _ in range(5)} == {1}
+
+
+def test_logprobs_sum_to_one_and_leave_the_logits_alone() -> None:
+    values = logits(1, 5, float("nan"), float("-inf"))
+    before = values.copy()
+    told = logprobs(values)
+    assert np.exp(told).sum() == pytest.approx(1)
+    assert told.argmax() == 1
+    np.testing.assert_array_equal(values, before)
+    assert list(largest(told, 2)) == [1, 0]

@@ -58,10 +58,10 @@ class Store:
         self.pool = ContextPool(self.engine, contexts, ram_budget=ram, disk=kept, idle=idle)
         pools.append(self.pool)
 
-    def turn(self, chat: str, text: str) -> tuple[int, str]:
+    def turn(self, chat: str, text: str, *, owner: str = "", shared: int = 0) -> tuple[int, str]:
         """How much of the text was there already, and from where. All of it is held then."""
         ids = list(text.encode())
-        live, cached, tier = self.pool.acquire(ids, chat)
+        live, cached, tier = self.pool.acquire(ids, chat, owner=owner, shared=shared)
         assert live.tokens == ids[:cached]
         assert live.context.tokens[:cached] == ids[:cached]  # type: ignore[attr-defined]
         live.evaluate(ids[cached:], 1)
@@ -527,3 +527,28 @@ def test_many_threads_at_once_never_mix_chats(engine: LlamaCppEngine, tmp_path: 
     other.join()
     assert wrong == []
     assert len(pool._free) == len(pool._all) <= 4
+
+
+@pytest.mark.parametrize("contexts", [1, 3])
+@pytest.mark.parametrize("chats", [("a", "b"), ("", "")])
+def test_of_what_others_have_read_only_the_system_prompt_is_taken(
+    tmp_path: Path, contexts: int, chats: tuple[str, str]
+) -> None:
+    """Else an answer that begins sooner would tell that somebody has asked just the same."""
+    store = Store(tmp_path, contexts=contexts)
+    system, asked = long("system", 80), long("question")
+    store.turn(chats[0], system + asked, owner="1", shared=80)
+    assert store.turn(chats[1], system + asked + "!", owner="2", shared=80)[0] == 80
+    assert store.turn(chats[1], system + asked + "!?", owner="2", shared=80)[0] == 181
+    assert store.turn("", system + asked + "!!", owner="1", shared=80)[0] >= 180
+    assert store.turn("", long("other"), owner="3")[0] == 0
+
+
+def test_nobody_learns_from_files_what_others_have_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.turn("a", long("a"), owner="1")
+    store.pool.save_all(5)
+    again = Store(tmp_path)
+    assert again.turn("b", long("a") + "more", owner="2")[0] == 0
+    last = Store(tmp_path)
+    assert last.turn("a", long("a") + "more", owner="1")[0] == 100

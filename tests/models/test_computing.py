@@ -54,6 +54,23 @@ def test_positions_turn_as_the_file_says(
     assert found.argmax() == expected.argmax()
 
 
+def test_an_embedding_is_what_the_logits_are_made_of(shelf: Shelf, tmp_path: Path) -> None:
+    assert isinstance(TOKENS, list)
+    tensors = tiny_gguf.weights(TOKENS, 0, tied=True)
+    path = tmp_path / "m.gguf"
+    path.write_bytes(tiny_gguf.encode(tiny_gguf.sizes(512) | VOCABULARY, tensors))
+    engine = LlamaCppEngine(shelf.install(path, "m").weights, 128)
+    context = engine.new_context()
+    for part in (IDS[:60], IDS[60:]):  # whatever is evaluated last
+        logits = np.array(context.evaluate(part, 0, 1))
+        expected = tensors["token_embd.weight"] @ context.embedding()
+        np.testing.assert_allclose(logits, expected, atol=1e-3)
+    context.restore(context.save(10), 10)  # a chat's state holds nothing of it
+    assert not context.embedding().any()
+    context.close()
+    engine.close()
+
+
 @pytest.mark.parametrize("kind", [k for k, t in TENSOR_TYPES.items() if t.weight])
 def test_every_storage_type_is_computed(shelf: Shelf, tmp_path: Path, kind: int) -> None:
     path = tiny_gguf.write_quantised(tmp_path / "m.gguf", kind)

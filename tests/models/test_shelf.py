@@ -20,8 +20,9 @@ from app.errors import (
     TemplateError,
 )
 from app.models import shelf as shelf_module
+from app.models.digests import file_digest
 from app.models.model import ModelSettings, Sampling
-from app.models.shelf import Shelf, file_digest, name_for
+from app.models.shelf import Shelf, name_for
 from tests.tiny_gguf import write_tiny_gguf
 
 

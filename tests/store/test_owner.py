@@ -43,7 +43,7 @@ def test_another_process_is_refused_in_words_until_the_owner_dies(tmp_path: Path
         assert process.stdout.readline() == b"owned\n"
         with pytest.raises(DataFolderInUse) as caught, owned(tmp_path, "wick chat"):
             pass
-        assert f"“wick serve” (process {process.pid}) and serves them at" in str(caught.value)
+        assert f"“wick serve” (process {process.pid}), which serves them at" in str(caught.value)
         assert owner_of(tmp_path) == Owner(process.pid, "wick serve", "http://127.0.0.1:1")
         process.kill()
     with owned(tmp_path, "wick chat"):  # what it left behind means nothing

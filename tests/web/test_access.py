@@ -54,6 +54,9 @@ CHATS: dict[Row, int] = {
     ("GET", f"{CHAT}/name"): 200,
     ("GET", f"{CHAT}/row"): 200,
     ("GET", f"{CHAT}/settings"): 200,
+    ("GET", f"{CHAT}/share"): 200,
+    ("POST", f"{CHAT}/share"): 200,
+    ("DELETE", f"{CHAT}/share"): 200,
     ("POST", f"{CHAT}/settings"): 200,
     ("POST", f"{CHAT}/name"): 200,
     ("POST", f"{CHAT}/model"): 204,
@@ -94,6 +97,7 @@ PEOPLE: dict[Row, int] = {
     ("GET", "/you"): 200,
     ("POST", "/you/logins/<int:login_id>/end"): 404,  # of another person
     ("POST", "/you/password"): 303,
+    ("POST", "/you/name"): 422,  # no name
     ("POST", "/you/remove"): 303,
     ("POST", "/logout"): 303,
     ("POST", "/logout/everywhere"): 303,
@@ -113,6 +117,7 @@ OWNERS: dict[Row, int] = {
     ("POST", f"{MODEL}/dismiss"): 204,
     ("GET", f"{MODEL}/remove"): 200,
     ("POST", "/models/pull"): 422,
+    ("POST", "/models/remote"): 422,
     ("POST", f"{MODEL}/arrived"): 204,
     ("POST", "/models/uploads"): 422,  # nothing is chosen
     ("PUT", "/models/upload/<filename>"): REACHED,
@@ -135,6 +140,7 @@ PUBLIC: dict[Row, tuple[int, int]] = {
     ("GET", "/login"): (200, 303),
     ("POST", "/login"): (403, 403),
     ("GET", "/login/alive"): (401, 204),
+    ("GET", "/shared/<token>"): (404, 404),
     ("GET", "/static/<path:filename>"): (200, 200),
     ("GET", "/static/all.css"): (200, 200),
     ("GET", "/static/all.js"): (200, 200),
@@ -152,6 +158,10 @@ CHATS |= {
     ("GET", API_MESSAGE): 200,
     ("GET", f"{API_MESSAGE}/events"): 200,
     ("POST", f"{API_MESSAGE}/again"): 202,
+    ("POST", f"{API_MESSAGE}/edit"): 202,
+    ("POST", f"{API_MESSAGE}/continue"): 202,
+    ("GET", f"{API_CHAT}/export.md"): 200,
+    ("GET", f"{API_CHAT}/export.json"): 200,
     ("DELETE", API_CHAT): 204,
 }
 PEOPLE |= {
@@ -162,25 +172,30 @@ PEOPLE |= {
     ("GET", "/openapi.json"): 200,
     ("GET", "/api/v1/chats"): 200,
     ("POST", "/api/v1/chats"): 201,
+    ("GET", "/api/v1/search"): 200,
+    ("GET", "/api/v1/models"): 200,
     ("GET", "/v1/models"): 200,
     ("GET", "/v1/models/<path:name>"): 200,
     ("POST", "/v1/chat/completions"): 404,  # no such model
     ("POST", "/v1/completions"): 404,
-    ("POST", "/v1/embeddings"): 501,
+    ("POST", "/v1/embeddings"): 404,
     ("POST", "/api/chat"): 404,
     ("POST", "/api/generate"): 404,
     ("GET", "/api/tags"): 200,
     ("POST", "/api/show"): 404,
     ("GET", "/api/ps"): 200,
     ("GET", "/api/version"): 200,
-    ("POST", "/api/embed"): 501,
-    ("POST", "/api/embeddings"): 501,
+    ("POST", "/api/embed"): 404,
+    ("POST", "/api/embeddings"): 404,
 }
 BODY = {"text": "hello", "model": "unheard-of", "messages": [{"role": "user"}], "prompt": "hello"}
+BODY |= {"input": "hello"}
 BODIES: dict[Row, dict[str, Any]] = {
     ("PATCH", API_CHAT): {"title": "Another"},
     ("POST", f"{API_CHAT}/messages"): {"text": "hello", "model": "tiny"},
     ("POST", f"{API_MESSAGE}/again"): {},
+    ("POST", f"{API_MESSAGE}/edit"): {"text": "hello", "model": "tiny"},
+    ("POST", f"{API_MESSAGE}/continue"): {},
     ("POST", "/api/v1/chats"): {"text": "hello", "model": "tiny"},
 }
 
@@ -226,7 +241,6 @@ class Street:
 
     async def chat_of(self, user_id: int) -> tuple[str, int, int]:
         chat_id = f"{next(self.numbers):016x}"
-
         counts: dict[str, str | int | float | None] = {"finish_reason": "length"}
 
         async def add(connection: aiosqlite.Connection) -> tuple[int, int]:
@@ -238,14 +252,7 @@ class Street:
                 connection, user_id, chat_id, question, "tiny", 1.0, None
             )
             await messages.finish(
-                connection,
-                user_id,
-                answer,
-                "done",
-                WORDS,
-                2.0,
-                error=None,
-                counts=counts,
+                connection, user_id, answer, "done", WORDS, 2.0, error=None, counts=counts
             )
             await chats.advance(connection, user_id, chat_id, answer, "tiny", 2.0)
             return question, answer
@@ -263,6 +270,7 @@ class Street:
                     "SELECT * FROM messages WHERE chat_id = ?",
                     "SELECT * FROM removed WHERE chat_id = ?",
                     "SELECT * FROM chat_settings WHERE chat_id = ?",
+                    "SELECT * FROM shares WHERE chat_id = ?",
                 )
             ]
 

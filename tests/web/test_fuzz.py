@@ -178,11 +178,12 @@ async def visitor(app: Quart) -> Visitor:
 
     async def fill(connection: aiosqlite.Connection) -> None:
         await connection.execute("DELETE FROM chats")
-        await chats.create(connection, CHAT, app.extensions["owner"], "Chat", "tiny", 1.0)
-        question = await messages.add_user(connection, 1, CHAT, None, "hello", "c1", 1.0)
-        answer = await messages.add_answer(connection, 1, CHAT, question, "tiny", 1.0)
-        await messages.finish(connection, 1, answer, "done", "hello", 2.0, counts={})
-        await chats.advance(connection, 1, CHAT, answer, "tiny", 3.0)
+        owner = app.extensions["owner"]
+        await chats.create(connection, CHAT, owner, "Chat", "tiny", 1.0)
+        question = await messages.add_user(connection, owner, CHAT, None, "hello", "c1", 1.0)
+        answer = await messages.add_answer(connection, owner, CHAT, question, "tiny", 1.0)
+        await messages.finish(connection, owner, answer, "done", "hello", 2.0, counts={})
+        await chats.advance(connection, owner, CHAT, answer, "tiny", 3.0)
 
     await here.chats._db.write(fill)
     return visitor

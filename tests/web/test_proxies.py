@@ -12,7 +12,7 @@ from quart import Quart
 
 from app.config import Settings
 from app.factory import create_app
-from app.web.proxies import Proxies, Told, what_is_told
+from app.web.proxies import UNKNOWN, Proxies, Told, what_is_told
 from tests.web.doors import PASSWORD, Visitor, csrf_in, house, text_of
 
 PROXY, STRANGER = "10.0.0.2", "203.0.113.9"
@@ -73,6 +73,9 @@ async def test_nobody_else_is_believed() -> None:
         assert scope["client"][0] == client
         assert scope["scheme"] == "http"
         assert scope["headers"] == [(b"host", b"127.0.0.1:8000")]
+        assert scope[UNKNOWN]
+    assert not (await seen(STRANGER))[UNKNOWN]
+    assert not (await seen(PROXY, ("X-Forwarded-For", STRANGER))).get(UNKNOWN)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +160,22 @@ async def test_a_host_that_a_proxy_tells_must_be_allowed_too(app: Quart) -> None
             scope_base={"client": ("127.0.0.1", 1)},
         )
         assert answer.status_code == 403, told
+
+
+async def test_a_proxy_that_is_not_named_is_told_how_to_be(app: Quart) -> None:
+    """Its name is no Host of ours, and under TLS its pages have another Origin than we see."""
+    for method, headers in (
+        ("GET", {"Host": "other.example"}),
+        ("POST", {"Origin": "https://chat.example", "Host": "chat.example"}),
+    ):
+        answer = await Visitor(app).ask(
+            method,
+            "/login",
+            headers=headers | {"X-Forwarded-For": "192.0.2.7"},
+            scope_base={"client": ("192.0.2.1", 1)},
+        )
+        assert answer.status_code == 403
+        assert "WICK_TRUSTED_PROXIES" in await text_of(answer)
 
 
 async def test_a_proxy_in_front_means_accounts(app: Quart) -> None:

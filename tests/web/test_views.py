@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from app.chats.context import first_seen, turns_of
-from app.chats.streams import Stream
+from app.chats.streams import Stream, status_line
 from app.chats.titles import title_of
 from app.inference.hits import Hits
 from app.inference.protocol import Finished
@@ -18,7 +18,7 @@ from app.store.messages import Message
 from app.web.blocks import Blocks
 from app.web.fragments import Fragments
 from app.web.sidebar import group_by_day
-from app.web.views import present, status_line
+from app.web.views import present
 
 MESSAGE = Message(
     id=1,

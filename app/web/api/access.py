@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
+from quart import request
 from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.datastructures import Headers
 
 from app.accounts.keys import PREFIX, SCOPES
 from app.errors import NotAllowed, NotLoggedIn
 from app.web.api.paths import OWN
-from app.web.identity import Identity
+from app.web.identity import Identity, identity
 from app.web.state import state
 
 FOR_ANY_KEY = frozenset({"/api/show"})
@@ -31,6 +34,18 @@ async def by_key(asked: BaseRequestWebsocket) -> Identity | None:
     if scope and scope not in key.scopes:
         raise NotAllowed(f"The API key “{key.name}” may not be used to {SCOPES[scope]}.")
     return Identity(person.id, person.role, "key", person.name)
+
+
+def of_this_request() -> Callable[[], Awaitable[bool]]:
+    """Asks later, when the request is handled no more, whether its key or login still holds."""
+    here, who, secret = state(), identity(), sent(request.headers)
+
+    async def holds() -> bool:
+        if who.via == "key":
+            return await here.keys.find(secret) is not None
+        return who.via == "machine" or await here.logins.holds(who.login_id)
+
+    return holds
 
 
 def sent(headers: Headers) -> str:

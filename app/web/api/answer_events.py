@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,7 @@ def end_id(message: Message) -> str:
     return f"end-{len(message.text)}-{message.finished_at}"
 
 
-async def follow(here: State, spot: Spot, last: str) -> AsyncIterator[bytes]:
+async def follow(here: State, spot: Spot, last: str) -> AsyncGenerator[bytes, None]:
     """Events until the answer has ended, or the server ends; `last`: the id that was seen last."""
     subscription = here.hub.subscribe(spot.user_id, spot.chat_id)
     place, said, followed = Place.parse(last), b"", None
@@ -136,6 +136,7 @@ def _status(stream: Stream) -> bytes:
             "prompt_done": stream.prompt_done,
             "prompt_total": stream.prompt_total,
             "dropped": stream.dropped,
+            "trouble": stream.trouble,
         }
     )
 

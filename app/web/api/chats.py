@@ -90,9 +90,12 @@ async def change(chat_id: str) -> Response:
 
 @blueprint.delete("/<chat_id>")
 async def delete(chat_id: str) -> Response:
-    """Into the trash, from where a change brings it back for a month."""
+    """Into the trash, from where a change brings it back for a month. `?forever=true`: for good."""
+    is_forever = bodies.one_of(request.args.get("forever", "false"), ("true", "false"), "forever")
     await existing(chat_id)
     await state().chats.delete(current_user(), chat_id)
+    if is_forever == "true":
+        await state().trash.remove(current_user(), chat_id)
     return Response(status=204)
 
 

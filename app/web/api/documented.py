@@ -9,8 +9,16 @@ from app.web.api import ollama_models
 from app.web.api.chat_completions import ChatRequest
 from app.web.api.chats import LISTS
 from app.web.api.completions import CompletionRequest
+from app.web.api.embeddings import EmbeddingList, EmbeddingRequest
+from app.web.api.finding import Hits, ModelChoices
 from app.web.api.models import ModelList, ModelObject
 from app.web.api.ollama_answers import OllamaChatRequest, OllamaGenerateRequest
+from app.web.api.ollama_embeddings import (
+    EmbedRequest,
+    OldEmbedded,
+    OldEmbedRequest,
+    OllamaEmbedded,
+)
 from app.web.api.ollama_shapes import (
     OllamaChat,
     OllamaGenerated,
@@ -33,7 +41,7 @@ from app.web.api.shapes import (
 )
 
 Tag = Literal["Chats", "OpenAI", "Ollama"]
-SSE, NDJSON = "text/event-stream", "application/x-ndjson"
+SSE, NDJSON, FILE = "text/event-stream", "application/x-ndjson", "application/json"
 TAGS: Final[dict[Tag, str]] = {
     "Chats": "A person's chats, the same ones as on the page. Answers are made in the background,"
     " whether somebody follows them or not.",
@@ -42,6 +50,47 @@ TAGS: Final[dict[Tag, str]] = {
     "Ollama": "For every program that speaks to Ollama: give it this server's address."
     " Nothing of it is kept.",
 }
+
+
+ABOUT: Final = {
+    "model": "A name from the list of models.",
+    "stream": "Send the answer while it is made.",
+    "include_usage": "Tell the usage in a last chunk.",
+    "max_tokens": "The longest answer, in tokens; never more than the context window has room for.",
+    "max_completion_tokens": "The newer name of max_tokens, which it goes before.",
+    "temperature": "0 takes the likeliest token always.",
+    "top_k": "0 means all tokens.",
+    "repetition_penalty": "1 is none.",
+    "frequency_penalty": "For each time that a token is in the answer already.",
+    "presence_penalty": "For tokens that are in the answer already.",
+    "seed": "The same seed and the same request give the same answer.",
+    "stop": "Texts that end the answer and are not in it.",
+    "n": "How many answers; each takes a place of its own in the queue.",
+    "logit_bias": "What is added to the logits of tokens, by their ids.",
+    "logprobs": "Tell how likely the tokens were.",
+    "top_logprobs": "How many likely tokens to tell beside each.",
+    "response_format": "JSON that follows a schema: no other token can come.",
+    "format": '"json", or a JSON schema that the answer is to follow.',
+    "tools": "Refused: the models that run here cannot call them.",
+    "functions": "Refused, as tools are.",
+    "suffix": "Refused.",
+    "images": "Refused: the models that run here read text only.",
+    "template": "Refused: the model's own is used.",
+    "think": "Refused when true.",
+    "echo": "Begin the answer with the prompt.",
+    "best_of": "Must be the same as n.",
+    "raw": "Use no chat template.",
+    "keep_alive": "0 unloads the model if nothing is asked; else passed over.",
+    "truncate": "Whether the oldest turns may leave when not all fit the window.",
+    "num_predict": "The longest answer, in tokens; negative: as long as there is room.",
+    "num_ctx": "A context window smaller than the usual one, in tokens.",
+    "repeat_last_n": "Tokens that the repetition penalty looks back; -1 means all.",
+    "input": "One text, or several.",
+    "dimensions": "Must be what the model has.",
+    "encoding_format": "How the numbers are written.",
+    "client_id": "Made by the program for this one wish: sent again, it changes nothing.",
+}
+"""What fields mean, wherever they stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +143,7 @@ ENDPOINTS: Final = (
         *("delete", _CHAT, "Chats", "Put a chat into the trash"),
         status=204,
         about="It stays there for 30 days.",
+        query=(("forever", ("true", "false"), "remove it for good instead"),),
     ),
     Endpoint(
         *("post", f"{_CHAT}/stop", "Chats", "Stop the answer that is being written"),
@@ -123,6 +173,36 @@ ENDPOINTS: Final = (
         streams=SSE,
         about=_EVENTS,
     ),
+    Endpoint(
+        *("post", f"{_MESSAGE}/edit", "Chats", "The same prompt in other words, and an answer"),
+        takes=NewMessage,
+        status=202,
+        gives=Asked,
+        about="On a branch of its own. What is being written in the chat is stopped.",
+    ),
+    Endpoint(
+        *("post", f"{_MESSAGE}/continue", "Chats", "Go on with an answer that was cut"),
+        status=202,
+        gives=Asked,
+    ),
+    Endpoint(
+        *("get", f"{_CHAT}/export.md", "Chats", "The chat as Markdown, to be read"),
+        streams="text/markdown",
+    ),
+    Endpoint(
+        *("get", f"{_CHAT}/export.json", "Chats", "The chat as a file that an import takes"),
+        streams=FILE,
+        about="With all its branches.",
+    ),
+    Endpoint(
+        *("get", "/api/v1/search", "Chats", "Find words in titles and messages"),
+        gives=Hits,
+        query=(("q", None, "the words, all of which are to be there"),),
+    ),
+    Endpoint(
+        *("get", "/api/v1/models", "Chats", "Who can answer, the model of new chats first"),
+        gives=ModelChoices,
+    ),
     Endpoint(*("get", "/v1/models", "OpenAI", "List the models"), gives=ModelList),
     Endpoint(*("get", "/v1/models/{name}", "OpenAI", "One model"), gives=ModelObject),
     Endpoint(
@@ -140,8 +220,10 @@ ENDPOINTS: Final = (
         streams=SSE,
     ),
     Endpoint(
-        *("post", "/v1/embeddings", "OpenAI", "Not to be had: always answered with 501"),
-        status=501,
+        *("post", "/v1/embeddings", "OpenAI", "Texts as vectors"),
+        takes=EmbeddingRequest,
+        gives=EmbeddingList,
+        about="By a model that was made for chat: one made for embeddings compares better.",
     ),
     Endpoint(
         *("post", "/api/chat", "Ollama", "The next answer of a conversation"),
@@ -167,10 +249,13 @@ ENDPOINTS: Final = (
     Endpoint(*("get", "/api/ps", "Ollama", "The models in memory"), gives=OllamaProcesses),
     Endpoint(*("get", "/api/version", "Ollama", "Versions"), gives=OllamaVersion),
     Endpoint(
-        *("post", "/api/embed", "Ollama", "Not to be had: always answered with 501"), status=501
+        *("post", "/api/embed", "Ollama", "Texts as vectors"),
+        takes=EmbedRequest,
+        gives=OllamaEmbedded,
     ),
     Endpoint(
-        *("post", "/api/embeddings", "Ollama", "Not to be had: always answered with 501"),
-        status=501,
+        *("post", "/api/embeddings", "Ollama", "A text as a vector, the older way"),
+        takes=OldEmbedRequest,
+        gives=OldEmbedded,
     ),
 )

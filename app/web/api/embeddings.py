@@ -1,19 +1,68 @@
-"""`/v1/embeddings`: told plainly that there are none."""
+"""`/v1/embeddings`: texts as vectors."""
 
 from __future__ import annotations
 
+import base64
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
 from quart import Blueprint, Response
 
 from app.errors import ApiError
+from app.web.api import bodies, wishes
+from app.web.api.embedding import embed
 
 blueprint = Blueprint("api_embeddings", __name__)
+Texts = Annotated[list[str], Meta(min_length=1, max_length=2048)]
+
+
+class EmbeddingRequest(msgspec.Struct, kw_only=True):
+    model: str
+    input: str | Texts
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = None
+
+
+class EmbeddingObject(msgspec.Struct):
+    """embedding: of length 1; as base64 its numbers are 32-bit floats, the lowest byte first."""
+
+    index: int
+    embedding: list[float] | str
+    object: Literal["embedding"] = "embedding"
+
+
+class EmbeddingUsage(msgspec.Struct):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(msgspec.Struct):
+    data: list[EmbeddingObject]
+    model: str
+    usage: EmbeddingUsage
+    object: Literal["list"] = "list"
 
 
 @blueprint.post("/v1/embeddings")
 async def create() -> Response:
-    raise ApiError(
-        "Wick makes no embeddings: its models are made for chat, and what they would give here "
-        "compares texts badly. Use a model made for embeddings, please.",
-        status=501,
-        code="unsupported",
-    )
+    asked = await bodies.read(EmbeddingRequest)
+    texts = [asked.input] if isinstance(asked.input, str) else asked.input
+    if "" in texts:
+        raise ApiError("An empty text has no meaning to embed.", param="input")
+    name = wishes.model_name(asked.model)
+    made = await embed(name, texts)
+    size = made.vectors[0].size
+    if asked.dimensions not in {None, size}:
+        raise ApiError(f"The vectors of this model have {size} dimensions.", param="dimensions")
+    as_text = asked.encoding_format == "base64"
+    data = [
+        EmbeddingObject(
+            index,
+            base64.b64encode(vector.astype("<f4").tobytes()).decode()
+            if as_text
+            else vector.tolist(),
+        )
+        for index, vector in enumerate(made.vectors)
+    ]
+    return bodies.answer(EmbeddingList(data, name, EmbeddingUsage(made.tokens, made.tokens)))

@@ -33,13 +33,13 @@ _CODES: dict[type[WickError], str] = {
 }
 
 
-def of_event(event: Failed | Interrupted) -> ApiError:
+def of_event(event: Failed | Interrupted, param: str = "messages") -> ApiError:
     """What an answer ended with instead of a text."""
     if isinstance(event, Interrupted):
         return ApiError(event.message, status=503, code="interrupted")
     if event.status == PromptTooLong.status:
         code = "context_length_exceeded"
-        return ApiError(event.message, status=400, param="messages", code=code)
+        return ApiError(event.message, status=400, param=param, code=code)
     status = 400 if event.status == 422 else event.status
     return ApiError(event.message, status=status)
 

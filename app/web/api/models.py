@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 from quart import Blueprint, Response
 
+from app.chats.answer_settings import effective
 from app.errors import ModelNotFound
 from app.models.model import Model
 from app.web.api import bodies
@@ -54,9 +55,9 @@ async def one(name: str) -> Response:
 
 def _object(here: State, model: Model) -> ModelObject:
     status = here.pool.status(model.name)
-    settings = here.asking.settings_for(model.name)
+    settings = effective(here.settings, model)
     try:
-        created = int((model.folder / "model.json").stat().st_mtime)
+        created = int(model.facts.stat().st_mtime)
     except OSError:  # it is just being removed
         created = 0
     return ModelObject(

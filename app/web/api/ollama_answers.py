@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -30,9 +30,7 @@ Duration = float | str
 class Options(msgspec.Struct):
     """What is left out is the model's default; options of Ollama that are not here are ignored."""
 
-    num_predict: Annotated[int, Meta(description="Negative: as long as there is room.")] | None = (
-        None
-    )
+    num_predict: int | None = None
     num_ctx: Annotated[int, Meta(ge=1)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=5)] | None = None
     top_k: Annotated[int, Meta(ge=0)] | None = None
@@ -218,7 +216,7 @@ class OllamaReply:
                 case Failed() | Interrupted() as failed:
                     raise failures.of_event(failed)
 
-    async def lines(self) -> AsyncIterator[bytes]:
+    async def lines(self) -> AsyncGenerator[bytes, None]:
         try:
             while True:
                 match await self._next():

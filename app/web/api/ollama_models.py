@@ -97,12 +97,6 @@ async def ps() -> Response:
     return bodies.answer({"models": running})
 
 
-@blueprint.post("/embed")
-@blueprint.post("/embeddings")
-async def embed() -> Response:
-    raise ApiError("Wick makes no embeddings: its models are made for chat.", status=501)
-
-
 def _tag(model: Model) -> dict[str, Any]:
     name = model.name + LATEST
     return {
@@ -118,7 +112,7 @@ def _tag(model: Model) -> dict[str, Any]:
 def _details(model: Model) -> dict[str, Any]:
     return {
         "parent_model": "",
-        "format": "gguf",
+        "format": "gguf" if model.remote is None else "remote",
         "family": model.architecture,
         "families": [model.architecture],
         "parameter_size": _count(model.parameters),
@@ -135,6 +129,6 @@ def _count(parameters: int) -> str:
 
 def _modified(model: Model) -> float:
     try:
-        return (model.folder / "model.json").stat().st_mtime
+        return model.facts.stat().st_mtime
     except OSError:  # it is just being removed
         return 0.0

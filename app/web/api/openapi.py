@@ -11,7 +11,7 @@ from quart import Blueprint, Response
 
 import app
 from app.web.api import bodies
-from app.web.api.documented import ENDPOINTS, SSE, TAGS, Endpoint
+from app.web.api.documented import ABOUT, ENDPOINTS, FILE, SSE, TAGS, Endpoint
 from app.web.api.ollama_shapes import OllamaFailure
 from app.web.api.openai_shapes import Failure
 from app.web.api.paths import speaks_ollama
@@ -36,6 +36,10 @@ def openapi() -> dict[str, Any]:
     shapes = [e.takes for e in ENDPOINTS] + [e.gives for e in ENDPOINTS]
     shapes = [shape for shape in [*shapes, Failure, OllamaFailure] if shape is not None]
     _, schemas = msgspec.json.schema_components(shapes, ref_template=_REF)
+    for schema in schemas.values():
+        for name, field in schema.get("properties", {}).items():
+            if name in ABOUT:
+                field["description"] = ABOUT[name]
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(endpoint.path, {})[endpoint.method] = _operation(endpoint)
@@ -101,7 +105,8 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.gives is not None:
         content["application/json"] = {"schema": ref(endpoint.gives)}
     if endpoint.streams:
-        content[endpoint.streams] = {"schema": {"type": "string"}}
+        kind = "object" if endpoint.streams == FILE else "string"
+        content[endpoint.streams] = {"schema": {"type": kind}}
     refused = OllamaFailure if speaks_ollama(endpoint.path) else Failure
     refusal = {
         "description": "What is wrong, in a sentence.",
@@ -111,7 +116,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.status < 400:
         done = {"description": "Done."} | ({"content": content} if content else {})
         responses[str(endpoint.status)] = done
-    if endpoint.streams and endpoint.gives is None:
+    if endpoint.streams == SSE and endpoint.gives is None:
         responses["204"] = {"description": "There is nothing more to come."}
     return responses
 

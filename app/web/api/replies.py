@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -65,7 +65,7 @@ class Reply:
         usage = usage_of(list(ends.values()), self.prompts)
         return self._frame(self.words.whole) | {"choices": choices, "usage": usage}
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Server-sent events, one for each piece of text."""
         try:
             frame = self._frame(self.words.part) | ({"usage": None} if self.wants_usage else {})

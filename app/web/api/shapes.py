@@ -15,13 +15,7 @@ from app.store.chats import Chat
 from app.store.messages import Message
 
 ChatId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
-ClientId = Annotated[
-    str,
-    Meta(
-        pattern="^[0-9A-Za-z]{8,64}$",
-        description="Made by the program for this one wish: sent again, it changes nothing.",
-    ),
-]
+ClientId = Annotated[str, Meta(pattern="^[0-9A-Za-z]{8,64}$")]
 Text = Annotated[str, Meta(min_length=1)]
 Title = Annotated[str, Meta(min_length=1, max_length=1000)]
 Status = Literal[

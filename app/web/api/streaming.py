@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -13,10 +15,12 @@ from app.errors import ApiError
 from app.inference.completions import Completions
 from app.inference.protocol import Failed
 from app.inference.requests import Interrupted
-from app.web.api import failures
+from app.web.api import access, failures
 
 KEEP_ALIVE_SECONDS = 10.0
 """Without a word from us for that long, a proxy or a client might think that we are gone."""
+CHECKED_EVERY = 1.0
+"""Seconds after which a stream that goes on asks again whether it may."""
 COMMENT = b": waiting\n\n"
 
 
@@ -48,18 +52,32 @@ async def opened(completions: Completions) -> None:
         raise failures.of_event(first)
 
 
-def response(content: AsyncIterator[bytes], content_type: str) -> Response:
-    made = Response(content, content_type=content_type)
+def response(content: AsyncGenerator[bytes, None], content_type: str) -> Response:
+    made = Response(_while_allowed(content, access.of_this_request()), content_type=content_type)
     made.timeout = None
     made.headers["X-Accel-Buffering"] = "no"  # a proxy is not to gather it
     return made
 
 
-def sse(content: AsyncIterator[bytes]) -> Response:
+async def _while_allowed(
+    content: AsyncGenerator[bytes, None], is_allowed: Callable[[], Awaitable[bool]]
+) -> AsyncGenerator[bytes, None]:
+    """Until the key is revoked, or the login ends, or the person is kept out."""
+    checked = time.monotonic()
+    async with contextlib.aclosing(content) as parts:
+        async for part in parts:
+            if time.monotonic() - checked >= CHECKED_EVERY:
+                if not await is_allowed():
+                    return
+                checked = time.monotonic()
+            yield part
+
+
+def sse(content: AsyncGenerator[bytes, None]) -> Response:
     return response(content, "text/event-stream; charset=utf-8")
 
 
-def ndjson(content: AsyncIterator[bytes]) -> Response:
+def ndjson(content: AsyncGenerator[bytes, None]) -> Response:
     return response(content, "application/x-ndjson")
 
 

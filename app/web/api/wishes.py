@@ -42,6 +42,7 @@ class Wish:
     bias: tuple[tuple[int, float], ...] = ()
     top_logprobs: int | None = None
     schema: str | None = None
+    embeds: bool = False
 
 
 def model_name(given: str) -> str:
@@ -71,6 +72,7 @@ def command(wish: Wish) -> Generate:
         bias=wish.bias,
         top_logprobs=wish.top_logprobs,
         schema=wish.schema,
+        embeds=wish.embeds,
     )
 
 

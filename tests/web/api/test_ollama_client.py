@@ -95,14 +95,20 @@ async def test_models_are_loaded_and_unloaded_by_asking_nothing(client: AsyncCli
     assert (await client.ps()).models == []
 
 
+async def test_embeddings(client: AsyncClient) -> None:
+    made = await client.embed("tiny", ["a fox", "number " * 600])
+    assert [len(vector) for vector in made.embeddings] == [64, 64]
+    old = await client.embeddings("tiny", "a fox")
+    assert old.embedding == pytest.approx(made.embeddings[0], abs=1e-5)
+
+
 async def test_what_cannot_be_done_is_said(client: AsyncClient, http: httpx.AsyncClient) -> None:
     with pytest.raises(ollama.ResponseError, match="unheard-of"):
         await client.chat("unheard-of", HELLO)
     with pytest.raises(ollama.ResponseError, match="tools"):
         await client.chat("tiny", HELLO, tools=[{"type": "function"}])
-    with pytest.raises(ollama.ResponseError, match="embeddings") as caught:
-        await client.embed("tiny", "a fox")
-    assert caught.value.status_code == 501
+    with pytest.raises(ollama.ResponseError, match="tokens long"):
+        await client.embed("tiny", "number " * 600, truncate=False)
     answer = await http.post("/api/chat", json={"model": "tiny", "messages": "x"})
     assert answer.status_code == 400
     assert "messages" in answer.json()["error"]

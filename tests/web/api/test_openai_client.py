@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import openai
 import pytest
 from openai import AsyncOpenAI
@@ -212,6 +213,22 @@ async def test_errors_as_the_client_knows_them(client: AsyncOpenAI) -> None:
     assert (await refused(tools=[{"type": "function"}])).param == "tools"
     assert (await refused(logit_bias={"x": 1})).param == "logit_bias"
     assert (await refused(messages=[{"role": "tool", "content": ""}])).status_code == 400
-    with pytest.raises(openai.InternalServerError) as caught:
-        await client.embeddings.create(model="tiny", input="a fox")
-    assert caught.value.status_code == 501
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.embeddings.create(model="tiny", input=["a fox", "number " * 600])
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "input")
+    with pytest.raises(openai.BadRequestError, match="64 dimensions"):
+        await client.embeddings.create(model="tiny", input="a fox", dimensions=3)
+
+
+async def test_embeddings(client: AsyncOpenAI) -> None:
+    texts = ["a fox", "a hen", "a fox", *(f"number {count}" for count in range(6))]
+    made = await client.embeddings.create(model="tiny", input=texts)  # as base64
+    assert [one.index for one in made.data] == list(range(9))
+    vectors = np.array([one.embedding for one in made.data])
+    assert vectors.shape == (9, 64)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(vectors[0], vectors[2], atol=1e-5)
+    assert float(vectors[0] @ vectors[1]) < 0.999
+    plain = await client.embeddings.create(model="tiny", input="a fox", encoding_format="float")
+    np.testing.assert_allclose(plain.data[0].embedding, vectors[0], atol=1e-5)
+    assert made.usage.prompt_tokens > plain.usage.prompt_tokens > 0

@@ -259,3 +259,22 @@ async def test_a_slow_reader_gets_what_has_gathered(stage: Stage) -> None:
                     text += delta.get("content", "")
         assert text == "".join(f"{count} " for count in range(1000))
     await asyncio.sleep(0)
+
+
+async def test_a_stream_ends_with_the_key_that_it_was_asked_for_with(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "CHECKED_EVERY", 0.0)
+    secret, key = await stage.here.keys.add(1, "An editor", ["chat"])
+    async with stage.asked(
+        "/v1/chat/completions", CHAT, Authorization=f"Bearer {secret}"
+    ) as connection:
+        number = (await stage.command()).id
+        stage.runner.say(Delta(number, "before"))
+        said = b""
+        async with asyncio.timeout(30):
+            while b"before" not in said:
+                said += await connection.receive()
+            await stage.here.keys.revoke(1, key.id)
+            stage.runner.say(Delta(number, "after"))
+            await until(lambda: number in stage.cancelled)

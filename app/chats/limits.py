@@ -1,0 +1,145 @@
+"""What one person may have of this Wick at a time, and in a day. Pages and programs share it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from app.audit import audit
+from app.chats.hub import Hub
+from app.config import Settings
+from app.errors import LimitReached, WickError
+from app.inference.pool import Pool
+from app.inference.protocol import Finished
+from app.inference.requests import Request
+from app.store import usage
+from app.store.db import Database
+from app.tasks import Tasks
+
+log = logging.getLogger(__name__)
+RETRY_SECONDS = 5
+"""After which a program may ask again when too much of its person's is on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """A person's day in tokens; it begins anew at local midnight, in `seconds`."""
+
+    used: int
+    most: int
+    seconds: int
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"{self.used:,} of {self.most:,} tokens used today. "
+            f"The count begins anew at midnight, in {_hours(self.seconds)}."
+        )
+
+
+class Limits:
+    """Counts in memory, and writes down what is used of a day. `load` comes first."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        db: Database,
+        pool: Pool,
+        hub: Hub,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.tasks = Tasks()
+        self._settings = settings
+        self._db = db
+        self._pool = pool
+        self._hub = hub
+        self._clock = clock
+        self._day = ""
+        self._used: Counter[int] = Counter()
+        pool.admit, pool.meter = self.admit, self.count
+
+    async def load(self) -> None:
+        self._day = self._today().isoformat()
+        self._used = Counter(await usage.of_day(self._db, self._day))
+
+    def check(self, user_id: int, more: int = 1) -> None:
+        """Whether `more` answers may be asked for now. Raises LimitReached.
+
+        Who is alone on this machine takes nobody's turn: then only the queue is a limit.
+        """
+        most, on_their_way = self._settings.requests_per_user, self._open(user_id)
+        if self._settings.has_accounts and on_their_way + more > most:
+            audit("limit-reached", limit="requests", user=user_id)
+            raise LimitReached(
+                f"{on_their_way} of your answers are on their way or waiting, and {most} is the "
+                "limit. Please wait until one has ended.",
+                RETRY_SECONDS,
+            )
+        day = self.allowance(user_id)
+        if day is not None and day.used >= day.most:
+            audit("limit-reached", limit="tokens of a day", user=user_id)
+            raise LimitReached(
+                f"Your {day.most:,} tokens for today are used up. You can go on at midnight, in "
+                f"{_hours(day.seconds)}.",
+                day.seconds,
+            )
+
+    def allowance(self, user_id: int) -> Allowance | None:
+        """None where there is no limit."""
+        most = self._settings.daily_tokens
+        if not most:
+            return None
+        self._turn_page()
+        return Allowance(self._used[user_id], most, self._until_midnight())
+
+    def admit(self, request: Request) -> None:
+        """A request that comes from no chat. Raises LimitReached."""
+        if not request.is_background:
+            self.check(request.user_id)
+
+    def count(self, request: Request, finished: Finished) -> None:
+        """What was kept from before is not evaluated again, and not counted."""
+        tokens = max(0, finished.prompt_tokens - finished.cached_tokens)
+        tokens += finished.completion_tokens
+        if request.is_background or not tokens:
+            return
+        self._turn_page()
+        self._used[request.user_id] += tokens
+        self.tasks.start(self._write(request.user_id, self._day, tokens), "usage")
+
+    async def _write(self, user_id: int, day: str, tokens: int) -> None:
+        try:
+            await self._db.write(lambda c: usage.add(c, user_id, day, tokens))
+        except WickError as error:
+            log.warning("Tokens that were used are not written down: %s", error)
+
+    def _open(self, user_id: int) -> int:
+        """Answers in chats, those included that wait for their turn there, and all others."""
+        others = [r for r in self._pool.requests(user_id) if self._hub.stream(r.id) is None]
+        return self._hub.owed(user_id) + len(others)
+
+    def _turn_page(self) -> None:
+        today = self._today().isoformat()
+        if today != self._day:
+            self._day = today
+            self._used.clear()
+
+    def _today(self) -> date:
+        return datetime.fromtimestamp(self._clock()).astimezone().date()
+
+    def _until_midnight(self) -> int:
+        midnight = datetime.combine(self._today() + timedelta(days=1), datetime.min.time())
+        return max(1, math.ceil(midnight.timestamp() - self._clock()))
+
+
+def _hours(seconds: int) -> str:
+    minutes = math.ceil(seconds / 60)
+    hours, minutes = divmod(minutes, 60)
+    if not hours:
+        return f"{minutes} min"
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

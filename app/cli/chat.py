@@ -1,0 +1,132 @@
+"""`wick chat`: chats in the terminal, or one question and its answer."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from typing import TextIO
+
+from app.config import Settings
+from app.errors import ConfigError, InvalidSettings, ModelNotFound, WickError
+
+NUMBERS = (
+    *("temperature", "top_p", "top_k", "min_p", "repetition_penalty"),
+    *("max_tokens", "seed", "context_length"),
+)
+ABOUT = """\
+Chat in the terminal. The chats are those of the page. With a QUESTION, or text
+from a pipe, it answers that alone; with both, the text follows the question.
+"""
+LISTED = 30
+CODES = """exit codes:
+  0    done
+  1    it failed, and a line says why
+  2    wrong usage or setting
+  3    there is no such model
+  130  stopped by Ctrl-C
+  141  whoever read the output has gone
+  143  ended from outside
+
+examples:
+  wick chat
+  wick chat --resume
+  wick chat -m smollm2-135m "Why is the sky blue?"
+  git diff | wick chat "Write a message for this commit." --no-save
+  echo "Name three rivers." | wick chat --json
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "chat",
+        help="chat in the terminal",
+        description=ABOUT,
+        epilog=CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("question", metavar="QUESTION", nargs="*", help="what to ask")
+    parser.add_argument("-m", "--model", metavar="NAME", default="", help="who answers")
+    chats = parser.add_argument_group("which chat (default: a new one)")
+    chats.add_argument(
+        "-r",
+        "--resume",
+        metavar="CHAT",
+        nargs="?",
+        const="last",
+        help="go on with the last chat, or the one of this id or title",
+    )
+    chats.add_argument("--list", action="store_true", help=f"show the last {LISTED} chats")
+    chats.add_argument("--no-save", action="store_true", help="keep nothing of this chat")
+    how = parser.add_argument_group("settings of this chat (default: those of the model)")
+    how.add_argument("--system", metavar="TEXT", help="the system prompt")
+    for name in NUMBERS:
+        how.add_argument(f"--{name.replace('_', '-')}", metavar="N", help=argparse.SUPPRESS)
+    how.add_argument("--stop", metavar="TEXT", action="append", help="a text that ends the answer")
+    numbers = [f"--{name.replace('_', '-')}" for name in NUMBERS]
+    how.description = f"numbers: {', '.join(numbers[:4])},\n  {', '.join(numbers[4:])}"
+    out = parser.add_argument_group("output")
+    out.add_argument("--json", action="store_true", help="one JSON object")
+    out.add_argument("--stream", action="store_true", help="with --json: a line for every step")
+    where = parser.add_argument_group("where (default: the server of the data folder, or none)")
+    where.add_argument("--url", metavar="URL", default="", help="of a server of Wick")
+    where.add_argument("--key", metavar="KEY", default="", help="its API key (default: WICK_KEY)")
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    # Here and not above: the engine, and libraries that no other command needs.
+    from app.terminal.start import Wish, start
+
+    question = _question(arguments)
+    is_alone = not question and _is_terminal(sys.stdin) and sys.stdout.isatty()
+    if not question and not arguments.list and (not is_alone or arguments.json):
+        raise ConfigError("Give a question, or use a terminal: wick chat --help says more.")
+    wish = Wish(
+        question=question,
+        model=arguments.model,
+        resume=arguments.resume,
+        is_list=arguments.list,
+        is_kept=not arguments.no_save,
+        form=("lines" if arguments.stream else "json") if arguments.json else "text",
+        settings=_settings(arguments),
+        url=arguments.url,
+        key=arguments.key or settings.key,
+    )
+    try:
+        return asyncio.run(start(wish, settings))
+    except BrokenPipeError:
+        sys.stdout = None  # nothing more is to be written at the end
+        return 141
+    except asyncio.CancelledError:
+        return 143
+    except WickError as error:
+        if arguments.json:
+            print(json.dumps({"error": str(error)}, ensure_ascii=False))
+        if isinstance(error, InvalidSettings):
+            raise ConfigError(str(error)) from error
+        if isinstance(error, ModelNotFound):
+            print(f"wick: {error}", file=sys.stderr)
+            return 3
+        raise
+
+
+def _question(arguments: argparse.Namespace) -> str:
+    """What stands on the line, and what came through a pipe."""
+    parts = [" ".join(arguments.question)]
+    if not arguments.list and sys.stdin is not None and not _is_terminal(sys.stdin):
+        parts.append(sys.stdin.buffer.read().decode(errors="replace").strip("\n"))
+    return "\n\n".join(part for part in parts if part.strip())
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """A closed one is none."""
+    return stream is not None and stream.isatty()
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, str]:
+    given = {name: getattr(arguments, name) for name in NUMBERS}
+    given["system_prompt"] = arguments.system
+    given["stop"] = "\n".join(arguments.stop) if arguments.stop else None
+    return {name: value for name, value in given.items() if value is not None}

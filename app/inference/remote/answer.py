@@ -1,0 +1,188 @@
+"""One answer of another server: tries until its first word, then what comes, to exactly one end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import httpx
+
+from app.errors import PromptTooLong
+from app.inference.protocol import Cut, Event, Failed, Generate, Prefill, Waiting
+from app.inference.remote.asking import path_of, request_body
+from app.inference.remote.faults import Fault, Patience
+from app.inference.remote.reply import Reply
+from app.inference.remote.servers import Server, Servers
+from app.inference.remote.sizes import Fitting
+from app.models.model import Turn
+from app.models.remote_check import key_trouble
+from app.models.upstream import Upstream
+
+log = logging.getLogger(__name__)
+LONGEST_PAUSE: Final = 15.0
+SHORTER: Final = 0.6
+"""Of a request that was too long, when the server does not say how long it may be."""
+Client = Callable[[Upstream], httpx.AsyncClient]
+
+
+class RemoteAnswer:
+    """`run` is the task; cancelling it closes the connection at once. `emit` hears the events.
+
+    The last one is a Finished, Failed or Cut, and is the only one of its kind: `end` makes sure of
+    that when the task has ended, be it cancelled before its first step.
+    """
+
+    def __init__(
+        self,
+        command: Generate,
+        servers: Servers,
+        client: Client,
+        emit: Callable[[Event], None],
+        patience: Patience,
+    ) -> None:
+        self._command = command
+        self._servers = servers
+        self._client = client
+        self._patience = patience
+        self._reply = Reply(command, emit, patience)
+        self._tell = emit
+        # A program's chat has no name, but begins in the same way each time.
+        self._chat = command.chat or f"{hash(command.turns[:2])}"
+        self._tried: set[Server] = set()
+        self._busy: set[Server] = set()
+        self._waited = 0.0
+        self._pause = patience.pause
+        self._window: int | None = None
+
+    async def run(self) -> None:
+        try:
+            await self._answer()
+        except PromptTooLong as error:
+            self._fail(str(error), error.status)
+        except Exception:
+            log.exception("An answer of another server failed.")
+            self._fail("Something went wrong inside Wick.")
+
+    def end(self) -> None:
+        """It was cancelled, if it has not ended otherwise."""
+        self._reply.end(self._reply.finished("cancelled"))
+
+    def _fail(self, message: str, status: int = 500) -> None:
+        self._reply.end(Failed(self._command.id, message, status))
+
+    async def _answer(self) -> None:
+        last: Fault | None = None
+        while True:
+            server = await self._servers.take(self._tried, self._chat)
+            if server is None:
+                if not await self._may_try_again():
+                    message = str(last or "This model has no server any more.")
+                    self._fail(message, last.status if last else 503)
+                    return
+                continue
+            try:
+                await self._ask(server)
+                return
+            except Fault as fault:
+                last = fault
+                if self._reply.has_begun:
+                    if fault.kind == "down":
+                        self._servers.is_down(server, fault.public)
+                    self._reply.end(Cut(self._command.id, str(fault)))
+                    return
+                if fault.kind in {"wrong", "too_long"}:
+                    self._fail(str(fault), fault.status)
+                    return
+                self._go_elsewhere(server, fault)
+            finally:
+                self._servers.give_back(server)
+
+    def _go_elsewhere(self, server: Server, fault: Fault) -> None:
+        """Another server is next; this one again only when it just had too much to do."""
+        log.info("%s did not answer: %s.", server.upstream.host, fault.kind)
+        self._tried.add(server)
+        if fault.kind == "busy":
+            self._busy.add(server)
+            server.rest(max(fault.pause or 0.0, self._pause))
+        else:
+            self._servers.is_down(server, fault.public)
+
+    async def _may_try_again(self) -> bool:
+        """After a pause, at servers that had too much to do, as long as patience lasts."""
+        seconds = min((server.busy_for for server in self._busy), default=self._patience.busy)
+        if not self._busy or self._waited + seconds > self._patience.busy:
+            return False
+        self._waited += seconds
+        self._pause = min(LONGEST_PAUSE, 2 * self._pause)
+        again = max(1, round(seconds))
+        detail = f"The server has too much to do; trying again in {again} s"
+        self._tell(Waiting(self._command.id, detail))
+        await asyncio.sleep(seconds)
+        self._tried -= self._busy
+        self._busy.clear()
+        return True
+
+    async def _ask(self, server: Server) -> None:
+        """Raises Fault. What is refused before the first word is tried again once with fewer
+        turns, and once without the fields that not every server knows; what helps is remembered.
+        """
+        is_plain, may_shorten = server.is_plain, self._command.may_drop and not self._command.text
+        while True:
+            try:
+                await self._try(server, is_plain=is_plain)
+                server.is_plain = is_plain
+                return
+            except Fault as fault:
+                if fault.kind == "too_long" and may_shorten and not self._reply.has_begun:
+                    may_shorten = False
+                    self._shorten(server, fault)
+                elif fault.kind == "wrong" and not is_plain and not self._reply.has_begun:
+                    is_plain = True
+                elif fault.kind == "wrong" and self._command.opening:
+                    raise _cannot_go_on(server.upstream, fault) from fault
+                else:
+                    raise
+
+    def _shorten(self, server: Server, fault: Fault) -> None:
+        """Learn from the figures in a refusal; without them this request alone gets shorter."""
+        fitting = self._reply.fitting
+        if fault.asked:
+            server.sizes.was(fitting.turns, fault.asked)
+        if fault.limit:
+            server.limit = min(fault.limit, server.limit or fault.limit)
+        else:
+            self._window = int(((fault.asked or fitting.prompt) + fitting.max_tokens) * SHORTER)
+
+    async def _try(self, server: Server, *, is_plain: bool) -> None:
+        """Raises Fault or PromptTooLong."""
+        upstream, command = server.upstream, self._command
+        if trouble := key_trouble(upstream):
+            raise Fault("down", trouble)
+        windows = (command.context, self._window, self._servers.window)
+        window = min(window for window in windows if window)
+        fitting = self._fit(server, window)
+        self._tell(Prefill(command.id, 0, fitting.prompt, 0, fitting.dropped))
+        body = request_body(upstream, command, fitting.turns, fitting.max_tokens, is_plain=is_plain)
+        self._reply.expect(fitting, window)
+        client, url = self._client(upstream), upstream.url + path_of(command)
+        await self._reply.read(upstream, client, url, body)
+        self._servers.is_up(server, note=server.note)
+        if self._reply.usage is not None and not command.opening and command.text is None:
+            server.sizes.learn(fitting.turns, self._reply.usage.prompt)
+
+    def _fit(self, server: Server, window: int) -> Fitting:
+        command = self._command
+        if command.text is not None:
+            return server.sizes.whole([Turn("user", command.text)], "", command.max_tokens, window)
+        fit = server.sizes.cut if command.may_drop else server.sizes.whole
+        return fit(command.turns, command.opening, command.max_tokens, window)
+
+
+def _cannot_go_on(upstream: Upstream, fault: Fault) -> Fault:
+    return Fault(
+        "wrong",
+        f"{upstream.host} cannot go on with an answer that was cut: ask for the rest in a new "
+        f"message. It said: {fault}",
+    )

@@ -1,0 +1,137 @@
+"""What a chunk of an answer means, in OpenAI's protocol."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+from app.inference.protocol import Likely, Token
+from app.inference.remote.lines import Garbage
+
+DONE: Final = "[DONE]"
+LONGEST_COUNT: Final = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    prompt: int
+    completion: int
+    cached: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one event says. thinks: the model is at work and says nothing yet; finish: the server's
+    word for how the answer ended; reading: prompt tokens done and in all; tokens: how likely those
+    of the text were, where that was asked for."""
+
+    text: str = ""
+    thinks: bool = False
+    finish: str = ""
+    usage: Usage | None = None
+    reading: tuple[int, int] | None = None
+    tokens: tuple[Token, ...] = ()
+
+
+class Complaint(Exception):
+    """The server tells of an error in the middle of its stream, as `value`."""
+
+    def __init__(self, value: object) -> None:
+        super().__init__()
+        self.value = value
+
+    @property
+    def body(self) -> bytes:
+        return json.dumps({"error": self.value}).encode()
+
+
+def read_piece(data: str) -> Piece:
+    """What the data of one event says. Raises Garbage or Complaint."""
+    try:
+        chunk = json.loads(data)
+        if not isinstance(chunk, dict):
+            raise Garbage("is not OpenAI's protocol")
+        if (error := chunk.get("error")) is not None:
+            raise Complaint(error)
+        if "choices" not in chunk and "message" in chunk and "code" in chunk:
+            raise Complaint(chunk)
+        return _piece(chunk)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise Garbage("is not OpenAI's protocol") from error
+
+
+def _piece(chunk: dict[str, Any]) -> Piece:
+    usage = _usage(chunk.get("usage"))
+    reading = _reading(chunk.get("prompt_progress"))
+    choices = chunk.get("choices") or ()
+    if not choices:
+        return Piece(usage=usage, reading=reading)
+    choice = choices[0]
+    delta = choice.get("delta") or {}
+    thought = delta.get("reasoning_content") or delta.get("reasoning")
+    return Piece(
+        text=_storable(delta.get("content") or choice.get("text") or ""),
+        thinks=bool(thought),
+        finish=str(choice.get("finish_reason") or ""),
+        usage=usage,
+        reading=reading,
+        tokens=_tokens(choice.get("logprobs")),
+    )
+
+
+def _usage(values: Any) -> Usage | None:
+    if not values:
+        return None
+    details = values.get("prompt_tokens_details") or {}
+    prompt = _count(values.get("prompt_tokens"))
+    cached = min(prompt, _count(details.get("cached_tokens")))
+    return Usage(prompt, _count(values.get("completion_tokens")), cached)
+
+
+def _reading(values: Any) -> tuple[int, int] | None:
+    if not values:
+        return None
+    total = _count(values.get("total"))
+    return min(total, _count(values.get("processed"))), total
+
+
+def _tokens(values: Any) -> tuple[Token, ...]:
+    content = values.get("content") if isinstance(values, dict) else None
+    return tuple(
+        Token(
+            _bytes(token),
+            _logprob(token),
+            tuple(Likely(_bytes(o), _logprob(o)) for o in token.get("top_logprobs") or ()),
+        )
+        for token in content or ()
+    )
+
+
+def _bytes(token: dict[str, Any]) -> tuple[int, ...]:
+    given = token.get("bytes")
+    if isinstance(given, list) and given:  # of a number bytes() would make so many
+        return tuple(bytes(given))
+    return tuple(_storable(token["token"]).encode())
+
+
+def _logprob(token: dict[str, Any]) -> float:
+    value = float(token["logprob"])
+    return value if math.isfinite(value) else -9999.0
+
+
+def _count(value: Any) -> int:
+    if value is None:
+        return 0
+    if not isinstance(value, int) or not 0 <= value < LONGEST_COUNT:
+        raise Garbage("counts wrongly")
+    return value
+
+
+def _storable(text: Any) -> str:
+    """Text that can be kept: JSON can name halves of characters, and NUL."""
+    if not isinstance(text, str):
+        raise Garbage("is not OpenAI's protocol")
+    whole: str = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return whole.replace("\0", "\ufffd")

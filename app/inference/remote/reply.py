@@ -1,0 +1,208 @@
+"""What one server says to one request, from its status to the end of its stream."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import httpx
+
+from app.inference.protocol import (
+    Cut,
+    Delta,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Generate,
+    Prefill,
+    Waiting,
+)
+from app.inference.remote import faults
+from app.inference.remote.faults import Fault, Patience
+from app.inference.remote.lines import Events, Garbage
+from app.inference.remote.pieces import DONE, Complaint, Piece, Usage, read_piece
+from app.inference.remote.sizes import Fitting
+from app.models.remote_check import headers_for, some_of
+from app.models.upstream import Upstream
+
+LONGEST_COMPLAINT: Final = 65536
+LONGEST_ANSWER: Final = 4 << 20
+SOON: Final = 0.5
+"""Seconds until a server that has said everything has its connection closed."""
+CUTS: Final = frozenset({"abort", "aborted", "cancelled", "content_filter", "error"})
+
+
+class Reply:
+    """To `command`, over as many tries as it takes. `emit` hears the events, the last one once.
+
+    fitting: of the prompt that was sent; usage: as the server counted, None while it has not.
+    """
+
+    def __init__(
+        self, command: Generate, emit: Callable[[Event], None], patience: Patience
+    ) -> None:
+        self.fitting = Fitting([], 0, 0, 0)
+        self.usage: Usage | None = None
+        self._command = command
+        self._emit = emit
+        self._patience = patience
+        self._window = 0
+        self._began = time.monotonic()
+        self._first: float | None = None
+        self._pieces = 0
+        self._written = 0
+        self._thinks = False
+        self._finish = ""
+        self._has_ended = False
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there was a word: then nothing may be tried again."""
+        return self._first is not None
+
+    def expect(self, fitting: Fitting, window: int) -> None:
+        """A try begins, whose prompt and window these are."""
+        self.fitting, self._window = fitting, window
+        self._began = time.monotonic()
+        self._pieces, self._thinks, self._finish, self.usage = 0, False, "", None
+
+    async def read(
+        self,
+        upstream: Upstream,
+        client: httpx.AsyncClient,
+        url: str,
+        body: Mapping[str, object],
+    ) -> None:
+        """Send the request and pass on what comes. It has ended well when this returns.
+
+        Raises Fault.
+        """
+        try:
+            async with asyncio.timeout(self._patience.first) as limit:
+                await self._stream(upstream, client, url, body, limit)
+        except (TimeoutError, Garbage, httpx.HTTPError) as error:
+            if not self._finish:
+                raise self._fault(upstream, error) from error
+        self._close(upstream)
+
+    async def _stream(
+        self,
+        upstream: Upstream,
+        client: httpx.AsyncClient,
+        url: str,
+        body: Mapping[str, object],
+        limit: asyncio.Timeout,
+    ) -> None:
+        async with client.stream(
+            "POST",
+            url,
+            json=body,
+            headers=headers_for(upstream) | {"Accept": "text/event-stream"},
+            timeout=httpx.Timeout(None, connect=self._patience.connect),
+        ) as response:
+            if response.status_code != 200:
+                complaint = await some_of(response, LONGEST_COMPLAINT)
+                raise faults.of_response(upstream, response, complaint)
+            kind = response.headers.get("content-type", "").partition(";")[0].strip()
+            if kind.lower() != "text/event-stream":
+                what = kind[:40] or "something without a kind"
+                raise Garbage(f"is {what} and no stream, so its address may be wrong")
+            events = Events()
+            async for piece in response.aiter_raw():
+                for data in events.feed(piece):
+                    self._hear(upstream, data, limit)
+        if not self._finish:
+            raise Garbage("ends in the middle of an answer")
+
+    def _hear(self, upstream: Upstream, data: str, limit: asyncio.Timeout) -> None:
+        """One event. What comes behind the end is waited for a moment only: counts."""
+        now = asyncio.get_running_loop().time()
+        if data.strip() == DONE:
+            self._finish = self._finish or "stop"
+            limit.reschedule(now + SOON)
+            return
+        try:
+            piece = read_piece(data)
+        except Complaint as told:
+            raise faults.of_complaint(upstream, told) from told
+        self.usage = piece.usage or self.usage
+        if self._finish:
+            return
+        if (patience := self._take(piece)) is not None:
+            limit.reschedule(now + patience)
+        if piece.finish:
+            self._finish = piece.finish
+            limit.reschedule(now + self._patience.end)
+
+    def _take(self, piece: Piece) -> float | None:
+        """How long the next one may take; None when this one was no progress."""
+        patience = None
+        if piece.reading is not None and self._first is None:
+            done, total = piece.reading
+            self._emit(Prefill(self._command.id, done, total, 0, self.fitting.dropped))
+            patience = self._patience.first
+        if piece.thinks:
+            self._pieces += 1
+            patience = self._patience.between
+            if not self._thinks and self._first is None:
+                self._thinks = True
+                self._emit(Waiting(self._command.id, "The model is thinking"))
+        if piece.text:
+            self._first = self._first or time.monotonic()
+            self._pieces += 1
+            self._written += len(piece.text)
+            patience = self._patience.between
+            self._emit(Delta(self._command.id, piece.text, piece.tokens))
+            if self._written > LONGEST_ANSWER:
+                raise Garbage("does not end")
+        return patience
+
+    def _close(self, upstream: Upstream) -> None:
+        if self._finish in CUTS:
+            said = self._finish.replace("_", " ")
+            self.end(Cut(self._command.id, f"{upstream.host} ended this answer early ({said})."))
+        elif self._thinks and self._first is None:
+            self.end(
+                Failed(
+                    self._command.id,
+                    "The model was still thinking when its answer was as long as it may be. "
+                    "Allow longer answers in the settings of this chat.",
+                )
+            )
+        else:
+            self.end(self.finished("length" if self._finish == "length" else "stop"))
+
+    def _fault(self, upstream: Upstream, error: TimeoutError | Garbage | httpx.HTTPError) -> Fault:
+        if isinstance(error, Garbage):
+            return Fault("down", f"What {upstream.host} sends {error}.")
+        if isinstance(error, httpx.HTTPError):
+            return faults.of_error(upstream, error, self._patience)
+        seconds = self._patience.between if self.has_begun else self._patience.first
+        return Fault("down", f"{upstream.host} has said nothing for {seconds:g} seconds.")
+
+    def finished(self, reason: FinishReason) -> Finished:
+        """The end with its figures: the server's, or an estimate and the pieces that came."""
+        now = time.monotonic()
+        first = self._first or now
+        usage = self.usage or Usage(self.fitting.prompt if self._first else 0, self._pieces)
+        return Finished(
+            id=self._command.id,
+            reason=reason,
+            prompt_tokens=usage.prompt,
+            cached_tokens=usage.cached,
+            completion_tokens=usage.completion,
+            prefill_seconds=first - self._began,
+            decode_seconds=now - first,
+            dropped=self.fitting.dropped,
+            tier="live" if usage.cached else "none",
+            context_length=self._window,
+        )
+
+    def end(self, event: Finished | Failed | Cut) -> None:
+        """The last event, unless there was one."""
+        if not self._has_ended:
+            self._has_ended = True
+            self._emit(event)

@@ -1,0 +1,80 @@
+"""Models of other servers on the shelf: `NAME/remote.json` and nothing else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Final
+
+from app.errors import ModelError, ModelFileError
+from app.models.model import Model, ModelSettings, Sampling
+from app.models.upstream import MOST_UPSTREAMS, Remote, Upstream, checked, checked_context
+
+REMOTE: Final = "remote.json"
+FORMAT: Final = 1
+ASSUMED_CONTEXT: Final = 4096
+"""Tokens of a window that neither the person nor the server has told."""
+PLAIN: Final = Sampling(
+    temperature=0.7, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, repetition_window=64
+)
+"""What is chosen unless a person chooses: the rest is left to the server, which knows its model."""
+
+
+def joined(before: Remote | None, upstreams: list[Upstream], context: int | None) -> Remote:
+    """`before` with more servers; one at an address that it has already takes that one's place.
+
+    Raises ModelError for what will not do.
+    """
+    by_url = {upstream.url: upstream for upstream in (before.upstreams if before else ())}
+    by_url |= {upstream.url: upstream for upstream in map(checked, upstreams)}
+    if not 1 <= len(by_url) <= MOST_UPSTREAMS:
+        raise ModelError(f"A model can have 1 to {MOST_UPSTREAMS} servers.")
+    context = checked_context(context)
+    if before is None:
+        return Remote(tuple(by_url.values()), context)
+    return replace(before, upstreams=tuple(by_url.values()), context=context or before.context)
+
+
+def to_text(title: str, remote: Remote) -> str:
+    """What `remote.json` holds."""
+    values = {"format": FORMAT, "title": title} | asdict(remote)
+    return json.dumps(values, ensure_ascii=False, indent=2)
+
+
+def read_remote(folder: Path, settings: ModelSettings) -> Model:
+    """Raises ModelFileError."""
+    try:
+        values: dict[str, Any] = json.loads((folder / REMOTE).read_text(encoding="utf-8"))
+        if values["format"] != FORMAT:
+            raise ModelFileError(f"The model {folder.name} was added by another Wick version.")
+        upstreams = [Upstream(**upstream) for upstream in values["upstreams"]]
+        remote = replace(joined(None, upstreams, values["context"]), found=values["found"])
+        title = str(values["title"])
+        checked_context(remote.found)
+    except OSError as error:
+        raise ModelFileError(
+            f"The model {folder.name} is damaged: its {REMOTE} cannot be read."
+        ) from error
+    except (ValueError, TypeError, KeyError, AttributeError, ModelError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(
+            f"The model {folder.name} is damaged: its {REMOTE} makes no sense."
+        ) from error
+    return Model(
+        name=folder.name,
+        folder=folder,
+        title=title,
+        architecture="remote",
+        parameters=0,
+        quantisation="",
+        context_length=remote.context or remote.found or ASSUMED_CONTEXT,
+        size=0,
+        digest="",
+        kv_bytes_per_token=0,
+        chat_template="",
+        sampling=PLAIN,
+        settings=settings,
+        remote=remote,
+    )

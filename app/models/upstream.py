@@ -1,0 +1,117 @@
+"""Other servers that answer for a model, as a person names them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from app.errors import ModelError
+from app.models.spec import is_loopback
+
+PARALLEL: Final = 4
+MOST_PARALLEL: Final = 256
+MOST_UPSTREAMS: Final = 32
+LEAST_CONTEXT: Final = 256
+MOST_CONTEXT: Final = 16_777_216
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """One server with OpenAI's protocol.
+
+    url: what comes before `/chat/completions`; model: what that server calls it; key_env: the
+    environment variable that holds the server's key, empty for none (the key itself is kept
+    nowhere); parallel: answers it is asked for at once.
+    """
+
+    url: str
+    model: str
+    key_env: str = ""
+    parallel: int = PARALLEL
+
+    @property
+    def host(self) -> str:
+        """Name and port, as people say it."""
+        return urlsplit(self.url).netloc
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it can only be this machine."""
+        return is_loopback(urlsplit(self.url).hostname)
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A model that other servers hold; all of `upstreams` answer alike.
+
+    context: tokens of its window as the person said, found: as the servers say; None: not known.
+    """
+
+    upstreams: tuple[Upstream, ...]
+    context: int | None = None
+    found: int | None = None
+
+    @property
+    def hosts_elsewhere(self) -> tuple[str, ...]:
+        """The other machines that are sent what is written to this model."""
+        hosts = (upstream.host for upstream in self.upstreams if not upstream.is_here)
+        return tuple(dict.fromkeys(hosts))
+
+
+def checked(upstream: Upstream) -> Upstream:
+    """The same with its address in full. Raises ModelError for what will not do."""
+    model = upstream.model.strip()
+    if not 1 <= len(model) <= 200 or not model.isprintable():
+        raise ModelError("Say what the server calls the model, in at most 200 characters.")
+    if upstream.key_env and not _VARIABLE.fullmatch(upstream.key_env):
+        raise ModelError(
+            "Give the name of the environment variable that holds the key, not the key itself."
+        )
+    if not 1 <= upstream.parallel <= MOST_PARALLEL:
+        raise ModelError(f"A server can be asked for 1 to {MOST_PARALLEL} answers at once.")
+    return Upstream(full_url(upstream.url), model, upstream.key_env, upstream.parallel)
+
+
+def full_url(text: str) -> str:
+    """`http://gpu:8000/` becomes `http://gpu:8000/v1`. Raises ModelError when it is no address."""
+    text = text.strip()
+    if not _is_url(text):
+        raise ModelError(
+            f"“{text[:80]}” is not the address of a server: it begins with http:// or https:// and "
+            "a host, as in http://localhost:8080/v1."
+        )
+    parts = urlsplit(text)
+    if parts.username is not None or parts.password is not None:
+        raise ModelError(
+            "A key does not belong into the address, where others would see it: put it into an "
+            "environment variable and give that variable's name."
+        )
+    if parts.query or parts.fragment:
+        raise ModelError("The address of a server has no “?” and no “#” in it.")
+    path = parts.path.rstrip("/").removesuffix("/chat/completions") or "/v1"
+    return f"{parts.scheme.lower()}://{parts.netloc.lower()}{path}"
+
+
+def checked_context(context: int | None) -> int | None:
+    """Raises ModelError."""
+    if context is not None and not LEAST_CONTEXT <= context <= MOST_CONTEXT:
+        raise ModelError(
+            f"The context size takes a whole number from {LEAST_CONTEXT:,} to {MOST_CONTEXT:,}."
+        )
+    return context
+
+
+def _is_url(text: str) -> bool:
+    """Whether the library that will ask there takes it for an address, too."""
+    import httpx
+
+    if not 1 <= len(text) <= 500 or not text.isascii() or any(c <= " " for c in text):
+        return False
+    try:
+        parts, url = urlsplit(text), httpx.URL(text)
+        return parts.scheme.lower() in {"http", "https"} and bool(url.host) and parts.port != 0
+    except (ValueError, httpx.InvalidURL):
+        return False

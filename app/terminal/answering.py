@@ -1,0 +1,89 @@
+"""One answer from its beginning to its end: shown as it comes, stopped by Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+
+from app.errors import WickError
+from app.terminal.backend import Asked, Backend, Ended, Event, Said, Text, Waiting
+from app.terminal.screen import Screen
+
+
+async def show(backend: Backend, asked: Asked, screen: Screen, start: int = 0) -> Said:
+    """The answer at its end. Ctrl-C stops it; pressed again, it is no longer waited for."""
+    stopping: list[asyncio.Task[None]] = []
+    events = backend.follow(asked, start)
+    task = asyncio.create_task(_show(events, screen), name="answer")
+
+    def stop() -> None:
+        if stopping:
+            task.cancel()
+        else:
+            stopping.append(asyncio.create_task(_stop(backend, asked.chat_id), name="stop"))
+
+    try:
+        with interruptible(stop):
+            return await task
+    except asyncio.CancelledError:
+        task.cancel()
+        if not stopping:
+            await _stop(backend, asked.chat_id)
+            raise
+        raise KeyboardInterrupt from None
+    except OSError:  # nobody reads it any more
+        await _stop(backend, asked.chat_id)
+        raise
+    finally:
+        await asyncio.gather(task, *stopping, return_exceptions=True)
+        await events.aclose()
+
+
+async def _stop(backend: Backend, chat_id: str) -> None:
+    with contextlib.suppress(WickError):  # what follows the answer will say the same
+        await backend.stop(chat_id)
+
+
+async def _show(events: AsyncIterator[Event], screen: Screen) -> Said:
+    try:
+        while True:
+            match await _next(events, screen):
+                case Waiting(sentence):
+                    screen.wait(sentence)
+                case Text(piece):
+                    screen.text(piece)
+                case Ended(answer):
+                    return answer
+    finally:
+        screen.end()
+
+
+async def _next(events: AsyncIterator[Event], screen: Screen) -> Event:
+    """The next event; while none comes, the screen shows what it held back."""
+    coming: asyncio.Future[Event] = asyncio.ensure_future(anext(events))
+    try:
+        while not coming.done():
+            await asyncio.wait([coming], timeout=screen.tick())
+        return coming.result()
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def interruptible(on_interrupt: Callable[[], None]) -> Iterator[None]:
+    """Within it, Ctrl-C calls this instead of ending the program."""
+    loop = asyncio.get_running_loop()
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        loop.add_signal_handler(signal.SIGINT, on_interrupt)
+    except (NotImplementedError, ValueError, RuntimeError):  # not on every system and thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, before)

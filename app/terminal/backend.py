@@ -1,0 +1,170 @@
+"""What the terminal asks of Wick, whether that runs in this process or answers over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from app.chats.chat_settings import ChatSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLine:
+    """A model to choose. `state`: what choosing it means, in a word or two; sent_to: the other
+    machines that are sent what is written to it."""
+
+    name: str
+    title: str
+    state: str = ""
+    sent_to: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChatLine:
+    """A chat in a list. `updated_at`: seconds since 1970."""
+
+    id: str
+    title: str
+    model: str
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One message. `status` is `queued` while the answer is on its way; counts as in the store.
+
+    dropped: how many of the oldest messages the model did not see.
+    """
+
+    id: int
+    role: str
+    text: str
+    status: str = "done"
+    model: str | None = None
+    error: str | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    decode_seconds: float | None = None
+    first_token_seconds: float | None = None
+    dropped: int = 0
+
+    @property
+    def is_running(self) -> bool:
+        return self.status == "queued"
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the answer ended before its end, so that it may go on."""
+        return bool(self.text) and (
+            self.status in {"stopped", "interrupted", "failed"} or self.finish_reason == "length"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A chat with the path that it shows, oldest first."""
+
+    chat: ChatLine
+    path: Sequence[Said]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An answer that is queued, and the chat that it is in."""
+
+    chat_id: str
+    answer_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A hit of a search. `marks`: the words in the snippet, from the first character to the end."""
+
+    chat_id: str
+    title: str
+    snippet: str
+    marks: Sequence[tuple[int, int]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is happening before there is text, or what the person should know, in words."""
+
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """More of the answer."""
+
+    piece: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The answer as it is stored."""
+
+    answer: Said
+
+
+Event = Waiting | Text | Ended
+Form = Literal["md", "json"]
+
+
+class Backend(Protocol):
+    """One person's chats and models. Every method may raise a WickError, a sentence.
+
+    `follow` says what becomes of an answer, from the character `start` on, and ends with Ended.
+    """
+
+    place: str
+    """Where it is, in words; empty for this process."""
+
+    async def models(self) -> Sequence[ModelLine]:
+        """The one for new chats first."""
+        ...
+
+    async def chats(self, limit: int) -> Sequence[ChatLine]: ...
+
+    async def open(self, chat_id: str) -> Opened: ...
+
+    async def begin(self, text: str, model: str, chosen: ChatSettings) -> Asked:
+        """A chat begins to exist with its first message."""
+        ...
+
+    async def ask(self, chat_id: str, text: str, model: str) -> Asked: ...
+
+    async def again(self, chat_id: str, message_id: int, model: str) -> Asked: ...
+
+    async def edit(self, chat_id: str, message_id: int, text: str, model: str) -> Asked: ...
+
+    async def go_on(self, chat_id: str, message_id: int) -> Asked: ...
+
+    def follow(self, asked: Asked, start: int = 0) -> AsyncGenerator[Event]: ...
+
+    async def stop(self, chat_id: str) -> None: ...
+
+    async def settings(self, chat_id: str) -> ChatSettings: ...
+
+    async def choose_settings(self, chat_id: str, chosen: ChatSettings) -> None: ...
+
+    async def choose_model(self, chat_id: str, model: str) -> None: ...
+
+    async def rename(self, chat_id: str, title: str) -> None: ...
+
+    async def delete(self, chat_id: str) -> None:
+        """Into the trash."""
+        ...
+
+    async def restore(self, chat_id: str) -> None: ...
+
+    async def erase(self, chat_id: str) -> None:
+        """For good, and at once."""
+        ...
+
+    async def search(self, words: str) -> Sequence[Found]: ...
+
+    async def export(self, chat_id: str, form: Form) -> bytes: ...

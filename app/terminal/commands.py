@@ -1,0 +1,127 @@
+"""What a line means that begins with a slash."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from rich.table import Table
+from rich.text import Text
+
+from app.chats.chat_settings import NUMBERS, Bounds
+from app.terminal import answer_commands, chat_commands
+from app.terminal.talk import Obey, Talk
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """`argument` as the help shows it."""
+
+    name: str
+    argument: str
+    about: str
+    run: Obey
+
+
+async def _help(talk: Talk, _: str) -> None:
+    for heading, commands in _SECTIONS.items():
+        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True, min_width=_USAGE)
+        table.add_column(overflow="fold")
+        for command in commands:
+            usage = Text(f"/{command.name}", style="cyan").append(
+                f" {command.argument}".rstrip(), style="dim"
+            )
+            table.add_row(usage, Text(command.about))
+        talk.say(Text(f"\n{heading}", style="bold"))
+        talk.console.print(table)
+    talk.console.print()
+    talk.note(
+        'Enter sends. Alt-Enter, a backslash before Enter, or """ around all of it: several '
+        "lines. Ctrl-C stops an answer; at the prompt, twice, it leaves, as Ctrl-D does."
+    )
+
+
+async def _quit(talk: Talk, _: str) -> None:
+    talk.is_over = True
+
+
+_USAGE: Final = 24
+"""Columns, so that the sections stand below each other."""
+_SECTIONS: Final = {
+    "Answers": (
+        Command("model", "[NAME]", "choose who answers", answer_commands.model),
+        Command("again", "[MODEL]", "another answer to the last question", answer_commands.again),
+        Command("edit", "", "ask the last question in other words", answer_commands.edit),
+        Command("continue", "", "go on with an answer that was cut", answer_commands.go_on),
+        Command("copy", "", "the last answer to the clipboard", answer_commands.copy),
+    ),
+    "Settings of this chat": (
+        Command("settings", "", "what was chosen", answer_commands.settings),
+        Command(
+            "system", "[TEXT | -]", "show, set or drop the system prompt", answer_commands.system
+        ),
+        Command(
+            "set", "NAME VALUE", "say, temperature 0.2; - for the default", answer_commands.put
+        ),
+        Command("stop", "[TEXT | -]", "a text that ends answers", answer_commands.stop),
+    ),
+    "Chats": (
+        Command("new", "", "begin a chat", chat_commands.new),
+        Command("chats", "", "choose among the latest", chat_commands.chats),
+        Command("open", "ID | NUMBER | last", "go on with one", chat_commands.open_chat),
+        Command("search", "WORDS", "find something in all of them", chat_commands.search),
+        Command("history", "", "the whole of this one", chat_commands.history),
+        Command("rename", "TITLE", "call this one something else", chat_commands.rename),
+        Command("export", "[FILE]", "write it to a file, .md or .json", chat_commands.export),
+        Command(
+            "delete", "", "put it into the trash; /undelete brings it back", chat_commands.delete
+        ),
+    ),
+    "Else": (
+        Command("help", "", "this list", _help),
+        Command("quit", "", "leave", _quit),
+    ),
+}
+_SHOWN: Final = {command.name: command for part in _SECTIONS.values() for command in part}
+_RUN: Final[dict[str, Obey]] = {
+    **{name: command.run for name, command in _SHOWN.items()},
+    "undelete": chat_commands.undelete,
+    "regenerate": answer_commands.again,
+    "exit": _quit,
+    "bye": _quit,
+    "?": _help,
+}
+
+
+async def obey(talk: Talk, line: str) -> None:
+    """Do what the line says."""
+    name, _, rest = line.strip().removeprefix("/").partition(" ")
+    name = name.casefold()
+    if name in NUMBERS:  # /temperature 0.2
+        await answer_commands.put(talk, f"{name} {rest.strip()}".strip())
+    elif name in _RUN:
+        await _RUN[name](talk, rest.strip())
+    else:
+        near = difflib.get_close_matches(name, [*_RUN, *NUMBERS], 1)
+        hint = f" Did you mean /{near[0]}?" if near else " /help lists them."
+        talk.complain(f"There is no command /{name}.{hint}")
+        talk.note("To send it as it is, begin it with two slashes.")
+
+
+def words(models: Iterable[str], text: str) -> Iterable[tuple[str, str]]:
+    """What may complete a line that begins with a slash, and what it means."""
+    if " " not in text:
+        yield from ((f"/{name}", command.about) for name, command in _SHOWN.items())
+        yield from ((f"/{name}", _range(bounds)) for name, bounds in NUMBERS.items())
+    elif text.startswith(("/model ", "/again ")):
+        command = text.partition(" ")[0]
+        yield from ((f"{command} {name}", "") for name in models)
+    elif text.startswith("/set "):
+        yield from ((f"/set {name}", _range(bounds)) for name, bounds in NUMBERS.items())
+
+
+def _range(bounds: Bounds) -> str:
+    return f"{bounds.name}, from {bounds.least:,} to {bounds.most:,}"

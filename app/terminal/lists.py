@@ -1,0 +1,68 @@
+"""Chats and hits of a search as lines, and finding the one that is meant."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from app.errors import ChatNotFound
+from app.terminal.backend import Backend, ChatLine, Found
+from app.terminal.markdown import plain
+
+LOOKED_AT: Final = 1000
+"""Chats among which the beginning of an id is looked for."""
+_ID: Final = re.compile(r"[0-9a-f]{4,16}")
+
+
+async def find_chat(backend: Backend, wanted: str) -> ChatLine:
+    """By `last`, an id or the beginning of one, or a title. Raises ChatNotFound."""
+    if re.fullmatch(r"[0-9a-f]{16}", wanted):
+        return (await backend.open(wanted)).chat
+    chats = await backend.chats(1 if wanted == "last" else LOOKED_AT)
+    if wanted == "last":
+        if not chats:
+            raise ChatNotFound("There is no chat yet.")
+        return chats[0]
+    found = [chat for chat in chats if _ID.fullmatch(wanted) and chat.id.startswith(wanted)]
+    found = found or [chat for chat in chats if chat.title.casefold() == wanted.casefold()]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ChatNotFound(f"“{wanted}” may be {len(found)} chats. Give more of the id, please.")
+    raise ChatNotFound(f"There is no chat “{wanted}”; /chats and “wick chat --list” show them.")
+
+
+def when(at: float, now: dt.datetime | None = None) -> str:
+    """Today's by the hour, others by the day."""
+    moment = dt.datetime.fromtimestamp(at).astimezone()
+    now = now or dt.datetime.now().astimezone()
+    return f"{moment:%H:%M}" if moment.date() == now.date() else f"{moment:%Y-%m-%d}"
+
+
+def chats_table(chats: Sequence[ChatLine]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
+    table.add_column("Id", no_wrap=True)
+    table.add_column("Last", no_wrap=True)
+    table.add_column("Title", ratio=1, overflow="ellipsis", no_wrap=True)
+    table.add_column("Model", overflow="ellipsis", no_wrap=True)
+    for chat in chats:
+        table.add_row(chat.id, when(chat.updated_at), Text(one_line(chat.title)), Text(chat.model))
+    return table
+
+
+def one_line(text: str) -> str:
+    return " ".join(plain(text).split())
+
+
+def snippet(found: Found) -> Text:
+    """On one line, with the hits marked."""
+    text = Text(plain(found.snippet).replace("\n", " ").replace("\t", " "), overflow="fold")
+    for first, end in found.marks:
+        text.stylize("bold", first, end)
+    return text

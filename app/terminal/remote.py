@@ -1,0 +1,169 @@
+"""The backend behind HTTP: Wick's own resources of a server, here or on another machine."""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import httpx
+
+from app.chats.chat_settings import ChatSettings
+from app.errors import ConfigError, NotLoggedIn, PeerError
+from app.terminal.backend import Asked, ChatLine, Event, Form, Found, ModelLine, Opened
+from app.terminal.following import follow
+from app.terminal.replies import found, line, refusal, said
+
+PATIENCE: Final = httpx.Timeout(30.0, connect=10.0)
+SAFE: Final = ("127.0.0.1", "::1", "localhost")
+
+
+@asynccontextmanager
+async def connected(
+    url: str, key: str, trust: ssl.SSLContext | None = None
+) -> AsyncIterator[Remote]:
+    """`key`: an API key, empty for none; trust: in which certificates, None: as is usual.
+
+    Raises ConfigError for what is no address.
+    """
+    try:
+        address = httpx.URL(url.rstrip("/"))
+    except httpx.InvalidURL:
+        address = httpx.URL("")
+    if address.scheme not in ("http", "https") or not address.host:
+        raise ConfigError(f"--url {url} is wrong: it takes an address such as http://box:8000.")
+    async with httpx.AsyncClient(
+        base_url=address,
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+        timeout=PATIENCE,
+        verify=trust or True,
+        trust_env=address.host not in SAFE,  # a proxy is not on the way to this very machine
+    ) as client:
+        yield Remote(client)
+
+
+class Remote:
+    """Implements Backend with the resources under `/api/v1`."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+        self.place = str(client.base_url).rstrip("/")
+
+    async def is_welcome(self) -> bool:
+        """Whether the server answers this person."""
+        try:
+            await self._get("/models")
+        except NotLoggedIn:
+            return False
+        return True
+
+    async def models(self) -> Sequence[ModelLine]:
+        models = (await self._get("/models"))["data"]
+        return [ModelLine(m["name"], m["title"], m["note"], m["sent_to"]) for m in models]
+
+    async def chats(self, limit: int) -> Sequence[ChatLine]:
+        chats: list[ChatLine] = []
+        for name in ("pinned", "listed"):
+            after: str | None = ""
+            while after is not None and len(chats) < limit:
+                wanted = {"list": name} | ({"after": after} if after else {})
+                page = await self._get("/chats", wanted)
+                chats += [line(chat) for chat in page["data"]]
+                after = page["next"]
+        return sorted(chats, key=lambda chat: -chat.updated_at)[:limit]
+
+    async def open(self, chat_id: str) -> Opened:
+        chat = await self._get(f"/chats/{chat_id}")
+        path = await self._get(f"/chats/{chat_id}/messages")
+        return Opened(line(chat), [said(message) for message in path["data"]])
+
+    async def begin(self, text: str, model: str, chosen: ChatSettings) -> Asked:
+        body = {"text": text, "model": model, "settings": chosen.chosen}
+        return await self._ask("/chats", body)
+
+    async def ask(self, chat_id: str, text: str, model: str) -> Asked:
+        return await self._ask(f"/chats/{chat_id}/messages", {"text": text, "model": model})
+
+    async def again(self, chat_id: str, message_id: int, model: str) -> Asked:
+        return await self._ask(f"{_message(chat_id, message_id)}/again", {"model": model})
+
+    async def edit(self, chat_id: str, message_id: int, text: str, model: str) -> Asked:
+        body = {"text": text, "model": model}
+        return await self._ask(f"{_message(chat_id, message_id)}/edit", body)
+
+    async def go_on(self, chat_id: str, message_id: int) -> Asked:
+        return await self._ask(f"{_message(chat_id, message_id)}/continue", {})
+
+    def follow(self, asked: Asked, start: int = 0) -> AsyncGenerator[Event]:
+        return follow(self._client, asked, start)
+
+    async def stop(self, chat_id: str) -> None:
+        await self._send("POST", f"/chats/{chat_id}/stop")
+
+    async def settings(self, chat_id: str) -> ChatSettings:
+        values = dict((await self._get(f"/chats/{chat_id}"))["settings"])
+        stop = values.pop("stop", None)
+        return ChatSettings(stop=tuple(stop) if stop else None, **values)
+
+    async def choose_settings(self, chat_id: str, chosen: ChatSettings) -> None:
+        await self._send("PATCH", f"/chats/{chat_id}", {"settings": chosen.chosen})
+
+    async def choose_model(self, chat_id: str, model: str) -> None:
+        await self._send("PATCH", f"/chats/{chat_id}", {"model": model})
+
+    async def rename(self, chat_id: str, title: str) -> None:
+        await self._send("PATCH", f"/chats/{chat_id}", {"title": title})
+
+    async def delete(self, chat_id: str) -> None:
+        await self._send("DELETE", f"/chats/{chat_id}")
+
+    async def restore(self, chat_id: str) -> None:
+        await self._send("PATCH", f"/chats/{chat_id}", {"deleted": False})
+
+    async def erase(self, chat_id: str) -> None:
+        await self._send("DELETE", f"/chats/{chat_id}", wanted={"forever": "true"})
+
+    async def search(self, words: str) -> Sequence[Found]:
+        hits = await self._get("/search", {"q": words})
+        return [found(hit) for hit in hits["data"]]
+
+    async def export(self, chat_id: str, form: Form) -> bytes:
+        response = await self._send("GET", f"/chats/{chat_id}/export.{form}")
+        return response.content
+
+    async def _ask(self, path: str, body: dict[str, Any]) -> Asked:
+        """Once, even when its first sending went astray: the server knows it by its id."""
+        body = body | {"client_id": secrets.token_hex(16)}
+        answer = await self._send("POST", path, body)
+        return Asked(answer.json()["chat"]["id"], answer.json()["answer"]["id"])
+
+    async def _get(self, path: str, wanted: dict[str, str] | None = None) -> Any:
+        return (await self._send("GET", path, wanted=wanted)).json()
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        wanted: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        """Raises PeerError, or the error that the server names."""
+        try:
+            response = await self._client.request(
+                method, f"/api/v1{path}", json=body, params=wanted
+            )
+        except httpx.TransportError as error:
+            raise PeerError(f"Wick at {self.place} cannot be reached: {_why(error)}.") from error
+        if not response.is_success:
+            raise refusal(response, self.place)
+        return response
+
+
+def _message(chat_id: str, message_id: int) -> str:
+    return f"/chats/{chat_id}/messages/{message_id}"
+
+
+def _why(error: httpx.TransportError) -> str:
+    return "it takes too long" if isinstance(error, httpx.TimeoutException) else "nothing answers"

@@ -1,0 +1,150 @@
+"""Where an answer appears: drawn with Markdown on a terminal, or as plain text anywhere else."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Final, Protocol, TextIO
+
+from rich.console import Console
+
+from app.terminal.growing import Growing
+from app.terminal.markdown import cells, plain
+
+FRAME_SECONDS: Final = 0.05
+SHARE: Final = 10
+"""One part in so many of the time may go into drawing: the same cores make the tokens."""
+DIM, UNDIM = "\x1b[2m", "\x1b[22m"
+# Terminals that know it show all that stands between at once.
+BEGIN_UPDATE, END_UPDATE = "\x1b[?2026h", "\x1b[?2026l"
+
+
+class Screen(Protocol):
+    """For one answer."""
+
+    def wait(self, sentence: str) -> None:
+        """What is happening; empty: nothing that need be said."""
+        ...
+
+    def text(self, piece: str) -> None: ...
+
+    def tick(self) -> float | None:
+        """Show what was held back. In how many seconds to come again, None: nothing is held."""
+        ...
+
+    def end(self) -> None:
+        """Everything is shown, and the next line begins."""
+        ...
+
+
+class Drawn:
+    """On a terminal. Only lines that changed are written, from the first of them on."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._growing = Growing(console)
+        self._live: list[str] = []
+        self._sentence = ""
+        self._next = 0.0
+        self._is_stale = False
+
+    def wait(self, sentence: str) -> None:
+        self._sentence = plain(sentence)
+        self._draw()
+
+    def text(self, piece: str) -> None:
+        self._growing.feed(piece)
+        self._is_stale = True
+        self.tick()
+
+    def tick(self) -> float | None:
+        if not self._is_stale:
+            return None
+        if (left := self._next - time.monotonic()) > 0:
+            return left
+        self._draw()
+        return None
+
+    def end(self) -> None:
+        self._sentence = ""
+        self._show(self._growing.end(), [])
+
+    def _draw(self) -> None:
+        began = time.monotonic()
+        self._is_stale = False
+        frame = self._growing.frame()
+        self._show(frame.final, frame.live + self._status())
+        now = time.monotonic()
+        self._next = now + max(FRAME_SECONDS, SHARE * (now - began))
+
+    def _status(self) -> list[str]:
+        if not self._sentence:
+            return []
+        room = self._console.width - 1
+        text = self._sentence if len(self._sentence) <= room else self._sentence[: room - 1] + "…"
+        return [f"{DIM}{text}{UNDIM}"]
+
+    def _show(self, final: list[str], live: list[str]) -> None:
+        """Make `final` and then `live` of the lines that are live now."""
+        old, new = self._live, final + live
+        same = 0
+        while same < min(len(old), len(new)) and old[same] == new[same]:
+            same += 1
+        self._live = live
+        is_moved = final and not live  # the cursor leaves the last line, which is final
+        if same == len(old) == len(new) and not is_moved:
+            return
+        out = self._up_to(old[same:]) if same < len(old) else ("\r\n" if old and new[same:] else "")
+        out += "\r\n".join(new[same:])
+        is_wiped_behind = same == len(new) < len(old)  # and the cursor is a line too far down
+        if is_moved and not is_wiped_behind:
+            out += "\r\n"
+        elif is_wiped_behind and new and not is_moved:
+            out += self._back_onto(new[-1])
+        self._write(out)
+
+    def _up_to(self, lines: list[str]) -> str:
+        """To the beginning of the first of these, the last ones on the screen, and wipe them."""
+        width = self._console.width
+        rows = sum(max(1, -(-cells(line) // width)) for line in lines)
+        return (f"\r\x1b[{rows - 1}A" if rows > 1 else "\r") + "\x1b[J"
+
+    def _back_onto(self, line: str) -> str:
+        """The cursor rests at the end of the last line."""
+        return f"\x1b[A\r{line}"
+
+    def _write(self, text: str) -> None:
+        file = self._console.file
+        file.write(f"{BEGIN_UPDATE}{text}{END_UPDATE}")
+        file.flush()
+
+
+class Plain:
+    """Text as it comes, for files, pipes and terminals without colours. `notes` hears the rest."""
+
+    def __init__(self, out: TextIO, notes: Console | None = None) -> None:
+        self._out = out
+        self._notes = notes
+        self._is_terminal = out.isatty()
+        self._last = "\n"
+        self._noted = ""
+
+    def wait(self, sentence: str) -> None:
+        """Only what is new but for its numbers: here nothing can be written over."""
+        words = re.sub(r"[\d.,]+", "", sentence)
+        if words and words != self._noted and self._notes is not None:
+            self._notes.print(plain(sentence), markup=False, highlight=False)
+        self._noted = words
+
+    def text(self, piece: str) -> None:
+        self._out.write(plain(piece) if self._is_terminal else piece)
+        self._out.flush()
+        self._last = piece[-1:] or self._last
+
+    def tick(self) -> float | None:
+        return None
+
+    def end(self) -> None:
+        if self._last != "\n":
+            self._out.write("\n")
+            self._out.flush()

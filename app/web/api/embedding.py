@@ -1,0 +1,70 @@
+"""Texts as vectors, of which those of like meaning lie near each other.
+
+What a chat model has read is summed up in what it makes of the last token; that is the vector.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import ApiError
+from app.inference.protocol import Failed, Finished
+from app.inference.requests import Interrupted
+from app.web.api import failures, streaming, wishes
+from app.web.state import state
+
+AT_ONCE = 4
+"""Texts of one request that wait in the queue at the same time: it is for others, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """vectors: one of length 1 for each text; tokens: of all texts."""
+
+    vectors: list[NDArray[np.float32]]
+    tokens: int
+
+
+async def embed(model: str, texts: Sequence[str], *, may_cut: bool = False) -> Embedded:
+    """may_cut: of a text that is too long only the beginning counts. Raises ApiError, or what
+    asking for an answer raises."""
+    if (await asyncio.to_thread(state().shelf.get, model)).remote is not None:
+        raise ApiError(
+            "This model runs elsewhere, and Wick asks there for answers only.",
+            status=501,
+            param="model",
+            code="unsupported",
+        )
+    ends: list[Finished] = []
+    for start in range(0, len(texts), AT_ONCE):
+        ends += await _some(model, texts[start : start + AT_ONCE], may_cut=may_cut)
+    vectors = [_unit(end.embedding) for end in ends]
+    return Embedded(vectors, sum(end.prompt_tokens for end in ends))
+
+
+async def _some(model: str, texts: Sequence[str], *, may_cut: bool) -> list[Finished]:
+    wanted = [wishes.Wish(model=model, text=text, may_drop=may_cut, embeds=True) for text in texts]
+    completions = wishes.completions(model, [wishes.command(wish) for wish in wanted])
+    streaming.begin(completions)
+    ends: dict[int, Finished] = {}
+    try:
+        while not completions.is_over:
+            match await completions.next():
+                case (index, Finished() as finished):
+                    ends[index] = finished
+                case (_, Failed() | Interrupted() as failed):
+                    raise failures.of_event(failed, param="input")
+    finally:
+        completions.cancel()
+    return [ends[index] for index in range(len(texts))]
+
+
+def _unit(values: Sequence[float]) -> NDArray[np.float32]:
+    vector = np.array(values, np.float32)
+    length = float(np.linalg.norm(vector))
+    return vector / np.float32(length) if length else vector

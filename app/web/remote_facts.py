@@ -1,0 +1,106 @@
+"""What is shown of a model that other servers hold, in the words and numbers of people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from app.config import Settings
+from app.inference.remote.servers import ServerStatus
+from app.inference.status import WorkerStatus
+from app.models import memory
+from app.models.model import Model
+from app.models.upstream import Remote
+from app.web.shelf_facts import Card
+
+
+def remote_card(
+    model: Model,
+    remote: Remote,
+    servers: Sequence[ServerStatus],
+    worker: WorkerStatus | None,
+    settings: Settings,
+    *,
+    speed: float | None,
+    is_default: bool,
+) -> Card:
+    context = f"{memory.context_length(model, settings):,} tokens"
+    if not (remote.context or remote.found):
+        context += " assumed, the server does not say"
+    facts = [
+        ("Servers" if len(remote.upstreams) > 1 else "Server", _hosts(remote)),
+        ("Model there", _joined(upstream.model for upstream in remote.upstreams)),
+        ("Context", context),
+        ("Answers at once", f"{sum(upstream.parallel for upstream in remote.upstreams)}"),
+        ("Speed", f"{speed:.0f} tokens a second" if speed else "not measured yet"),
+    ]
+    if keys := _joined(upstream.key_env for upstream in remote.upstreams if upstream.key_env):
+        facts.append(("Key in", keys))
+    return Card(
+        name=model.name,
+        title=model.title,
+        facts=tuple(facts),
+        state={"ready": "ready", "down": "failed", "unknown": "idle"}[health(servers)],
+        line=_line(servers, worker),
+        error=" ".join(text for s in servers if (text := s.trouble or s.note)),
+        progress=None,
+        is_default=is_default,
+        is_tight=False,
+        is_remote=True,
+        promise=promise(remote),
+    )
+
+
+def health(servers: Sequence[ServerStatus]) -> str:
+    """Of all servers together: ready when one is, down when all are, else unknown."""
+    each = {server.health for server in servers}
+    if "ready" in each:
+        return "ready"
+    return "down" if each == {"down"} else "unknown"
+
+
+def readiness(remote: Remote, servers: Sequence[ServerStatus]) -> str:
+    """For the picker: what choosing the model means."""
+    words = {"ready": "ready", "down": "unreachable", "unknown": "not seen yet"}
+    return words[health(servers)] + where(remote)
+
+
+def where(remote: Remote) -> str:
+    """For lists of models: where what is written goes; empty when it stays here."""
+    hosts = remote.hosts_elsewhere
+    if not hosts:
+        return ""
+    more = f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""
+    return f" · sent to {hosts[0]}{more}"
+
+
+def promise(remote: Remote) -> str:
+    """Whether what is written stays on this machine."""
+    hosts = remote.hosts_elsewhere
+    if not hosts:
+        return "What you write to it stays on this machine, in a server beside Wick."
+    open_hosts = [u.host for u in remote.upstreams if not u.is_here and u.url.startswith("http:")]
+    unprotected = ", unencrypted" if open_hosts else ""
+    return f"What you write to it is sent to {' and '.join(hosts)}{unprotected}."
+
+
+def _line(servers: Sequence[ServerStatus], worker: WorkerStatus | None) -> str:
+    match health(servers):
+        case "ready":
+            away = sum(server.health == "down" for server in servers)
+            missing = f", {away} of {len(servers)} servers away" if away else ""
+            running = worker.running if worker else 0
+            writing = f", writing {running} answer{'s' if running > 1 else ''}" if running else ""
+            return f"Ready{missing}{writing}"
+        case "down":
+            since = min(server.since for server in servers if server.since)
+            return f"Unreachable since {since:%H:%M}"
+        case _:
+            return "Not seen yet"
+
+
+def _hosts(remote: Remote) -> str:
+    return ", ".join(upstream.host for upstream in remote.upstreams)
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(texts))

@@ -1,0 +1,806 @@
+"""A worker whose model other servers hold: what they do well, and everything they do badly."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.inference.loading import Tell
+from app.inference.protocol import Delta, Failed, Finished, Generate, Likely, Prefill, Token
+from app.inference.remote.faults import Patience
+from app.inference.remote.runner import RemoteRunner
+from app.inference.remote.servers import Servers
+from app.inference.requests import Interrupted, Loading, Queued, Request, RequestEvent
+from app.inference.serving import Runner
+from app.inference.worker import Worker
+from app.models.model import Turn
+from app.models.remote import PLAIN
+from app.models.upstream import Remote, Upstream
+from tests.inference.remote.stub import Call, Script, Stub, answer, chunk, serving
+from tests.inference.stage import Ear
+
+QUICK = Patience(connect=5, first=20, between=20, busy=20, pause=0.01, end=5)
+ENDS = (Finished, Failed, Interrupted)
+
+
+class Asker(Ear):
+    """Hears one answer; `text` is what there is of it."""
+
+    @property
+    def text(self) -> str:
+        return "".join(event.text for event in self.heard if isinstance(event, Delta))
+
+    @property
+    def ends(self) -> list[RequestEvent]:
+        return [event for event in self.heard if isinstance(event, ENDS)]
+
+    async def end(self) -> RequestEvent:
+        async with asyncio.timeout(30):
+            while not self.ends:
+                self._news.clear()
+                await self._news.wait()
+        return self.ends[0]
+
+
+class House:
+    """A worker with its servers. `ask` hands it a request."""
+
+    def __init__(self, urls: list[str], patience: Patience, parallel: int, **more: Any) -> None:
+        upstreams = tuple(Upstream(url, "stub", parallel=parallel) for url in urls)
+        upstreams = tuple(replace(upstream, **more) for upstream in upstreams)
+        self.servers = Servers(Remote(upstreams, context=4096))
+        self._patience = patience
+        self.worker = Worker("stub", self._load, queue_limit=8, slots=1)
+        self._task = asyncio.create_task(self.worker.run())
+        self._numbers = iter(range(1, 1000))
+
+    async def _load(self, tell: Tell) -> Runner:
+        return RemoteRunner(self.servers, self._patience)
+
+    def ask(self, said: str = "hello", **more: Any) -> Asker:
+        given: dict[str, Any] = {"turns": (Turn("user", said),), "sampling": PLAIN}
+        given |= {"max_tokens": 100} | more
+        asker = Asker()
+        command = Generate(next(self._numbers), **given)
+        self.worker.submit(Request(command, 1, asker))
+        return asker
+
+    def stop(self, asker: Asker) -> None:
+        self.worker.cancel(asker.heard[0].id)
+
+    async def close(self) -> None:
+        await self.worker.close("Wick was stopped.")
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+Housed = Callable[..., House]
+
+
+@pytest.fixture
+async def housed() -> AsyncIterator[Housed]:
+    houses: list[House] = []
+
+    def make(
+        *stubs: Stub | str, patience: Patience = QUICK, parallel: int = 4, **more: Any
+    ) -> House:
+        urls = [stub if isinstance(stub, str) else stub.url for stub in stubs]
+        houses.append(House(urls, patience, parallel, **more))
+        return houses[-1]
+
+    yield make
+    for house in houses:
+        await house.close()
+
+
+@pytest.fixture
+async def stub() -> AsyncIterator[Stub]:
+    async with serving() as stub:
+        yield stub
+
+
+@pytest.fixture
+async def other() -> AsyncIterator[Stub]:
+    async with serving() as stub:
+        yield stub
+
+
+async def wait_for_ever(call: Call) -> None:
+    await call.gone.wait()
+
+
+async def test_an_answer_streams_with_its_figures(housed: Housed, stub: Stub) -> None:
+    house = housed(stub)
+    turns = (
+        Turn("system", "be brief"),
+        Turn("user", "a"),
+        Turn("assistant", "b"),
+        Turn("user", "c"),
+    )
+    sampling = replace(PLAIN, temperature=0.5, top_p=0.8, top_k=7, min_p=0.1, seed=3)
+    sampling = replace(sampling, repetition_penalty=1.2)
+    asker = house.ask(turns=turns, sampling=sampling, stop=("END",))
+    end = await asker.end()
+    assert asker.text == "Hello there"
+    assert isinstance(end, Finished)
+    assert (end.reason, end.prompt_tokens, end.completion_tokens) == ("stop", 11, 2)
+    assert (end.context_length, end.dropped) == (4096, 0)
+    assert isinstance(asker.heard[0], Prefill | Loading | Queued)
+    assert await asker.hears(Prefill)
+    call = stub.calls[0]
+    assert call.path == "/v1/chat/completions"
+    assert "authorization" not in call.headers
+    assert call.body == {
+        "model": "stub",
+        "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "return_progress": True,
+        "max_tokens": 100,
+        "temperature": 0.5,
+        "top_p": 0.8,
+        "top_k": 7,
+        "min_p": 0.1,
+        "seed": 3,
+        "stop": ["END"],
+        "repetition_penalty": 1.2,
+        "repeat_penalty": 1.2,
+        "repeat_last_n": 64,
+    }
+
+
+async def test_what_is_not_chosen_is_left_to_the_server(housed: Housed, stub: Stub) -> None:
+    await housed(stub).ask().end()
+    chosen = {"model", "messages", "stream", "max_tokens", "temperature"}
+    assert stub.calls[0].body.keys() == chosen | {"stream_options", "return_progress"}
+
+
+async def test_the_key_comes_from_the_environment(
+    housed: Housed, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = housed(stub, key_env="WICK_KEY_STUB")
+    end = await house.ask().end()
+    assert isinstance(end, Failed)
+    assert "WICK_KEY_STUB" in end.message
+    assert stub.calls == []
+    monkeypatch.setenv("WICK_KEY_STUB", "s3cret")
+    assert isinstance(await house.ask().end(), Finished)
+    assert stub.calls[0].headers["authorization"] == "Bearer s3cret"
+    monkeypatch.setenv("WICK_KEY_STUB", "s3cr\u00e9t")
+    end = await house.ask().end()
+    assert isinstance(end, Failed)
+    assert "does not hold a key" in end.message
+
+
+async def test_stop_closes_the_connection_at_once(housed: Housed, stub: Stub) -> None:
+    async def script(call: Call) -> None:
+        await call.head()
+        await call.say("Once upon")
+        await wait_for_ever(call)
+
+    stub.script = script
+    house = housed(stub)
+    asker = house.ask()
+    await asker.hears(Delta)
+    house.stop(asker)
+    end = await asker.end()
+    async with asyncio.timeout(10):
+        await stub.calls[0].gone.wait()
+    assert isinstance(end, Finished)
+    assert (end.reason, asker.text, end.completion_tokens) == ("cancelled", "Once upon", 1)
+    assert house.servers.all[0].outstanding == 0
+
+
+async def test_stop_before_the_first_word_and_in_the_queue(housed: Housed, stub: Stub) -> None:
+    stub.script = wait_for_ever
+    house = housed(stub, parallel=1)
+    first = house.ask()
+    call = await stub.called()
+    second = house.ask()
+    assert await second.hears(Queued)
+    for asker in (second, first):
+        house.stop(asker)
+        end = await asker.end()
+        assert isinstance(end, Finished)
+        assert end.reason == "cancelled"
+    async with asyncio.timeout(10):
+        await call.gone.wait()
+    assert len(stub.calls) == 1
+
+
+async def test_a_request_that_is_stopped_before_its_task_runs(housed: Housed, stub: Stub) -> None:
+    house = housed(stub)
+    await house.ask().end()  # the runner is there
+    asker = house.ask()
+    house.worker.cancel(2)
+    end = await asker.end()
+    assert isinstance(end, Finished)
+    assert end.reason == "cancelled"
+    assert len(stub.calls) == 1
+
+
+async def test_without_usage_pieces_are_counted(housed: Housed, stub: Stub) -> None:
+    async def script(call: Call) -> None:
+        await call.head()
+        await call.say("one", "two", "three")
+        await call.finish("length")
+
+    stub.script = script
+    end = await housed(stub).ask().end()
+    assert isinstance(end, Finished)
+    assert (end.reason, end.completion_tokens) == ("length", 3)
+    assert end.prompt_tokens > 0
+
+
+async def test_reading_is_shown_where_the_server_tells(housed: Housed, stub: Stub) -> None:
+    async def script(call: Call) -> None:
+        await call.head()
+        await call.event({"choices": [], "prompt_progress": {"total": 50, "processed": 25}})
+        await answer_body(call)
+
+    stub.script = script
+    asker = housed(stub).ask()
+    await asker.end()
+    assert Prefill(1, 25, 50, 0, 0) in asker.heard
+
+
+async def answer_body(call: Call) -> None:
+    await call.say("Hello", " there")
+    await call.finish()
+
+
+async def test_thinking_is_told_and_no_part_of_the_answer(housed: Housed, stub: Stub) -> None:
+    async def script(call: Call) -> None:
+        await call.head()
+        for name in ("reasoning_content", "reasoning"):
+            await call.event({"choices": [{"delta": {name: "hmm", "content": None}}]})
+        await answer_body(call)
+
+    stub.script = script
+    asker = housed(stub).ask()
+    assert isinstance(await asker.end(), Finished)
+    assert asker.text == "Hello there"
+    assert Loading(1, "The model is thinking") in asker.heard
+
+
+async def test_only_thinking_is_no_answer(housed: Housed, stub: Stub) -> None:
+    async def script(call: Call) -> None:
+        await call.head()
+        await call.event({"choices": [{"delta": {"reasoning_content": "hmm"}}]})
+        await call.finish("length")
+
+    stub.script = script
+    end = await housed(stub).ask().end()
+    assert isinstance(end, Failed)
+    assert "still thinking" in end.message
+
+
+async def dies(call: Call) -> None:
+    call.writer.transport.abort()
+
+
+async def half_an_event(call: Call) -> None:
+    await call.raw(b'data: {"choices": [{"delta": {"content": "lost')
+
+
+async def no_json(call: Call) -> None:
+    await call.raw(b"data: {oops\n\n")
+
+
+async def another_protocol(call: Call) -> None:
+    await call.event({"choices": "none"})
+
+
+async def no_text(call: Call) -> None:
+    await call.raw(b"data: \xff\xfe\n\n")
+
+
+async def huge_line(call: Call) -> None:
+    for _ in range(40):
+        await call.raw(b"data: " + b"x" * 65536)
+
+
+async def an_error(call: Call) -> None:
+    await call.event({"error": {"message": "out of memory", "code": 500}})
+
+
+async def an_old_error(call: Call) -> None:
+    await call.raw(b'error: {"code":500,"message":"out of memory","type":"server_error"}\n\n')
+
+
+async def wrong_counts(call: Call) -> None:
+    await call.event({"choices": [], "usage": {"prompt_tokens": -5}})
+
+
+async def no_string(call: Call) -> None:
+    await call.event({"choices": [{"delta": {"content": 7}}]})
+
+
+MIDDLES: dict[str, tuple[Script, str]] = {
+    "dies": (dies, "broke off|ends in the middle"),
+    "half an event": (half_an_event, "ends in the middle"),
+    "no json": (no_json, "is not OpenAI's protocol"),
+    "another protocol": (another_protocol, "is not OpenAI's protocol"),
+    "no text": (no_text, "is not text"),
+    "huge line": (huge_line, "without end"),
+    "an error": (an_error, "out of memory"),
+    "an old error": (an_old_error, "out of memory"),
+    "wrong counts": (wrong_counts, "counts wrongly"),
+    "no string": (no_string, "is not OpenAI's protocol"),
+}
+
+
+@pytest.mark.parametrize("name", MIDDLES)
+async def test_what_goes_wrong_in_mid_stream_keeps_the_text(
+    housed: Housed, stub: Stub, other: Stub, name: str
+) -> None:
+    bad, words = MIDDLES[name]
+
+    async def script(call: Call) -> None:
+        await call.head()
+        await call.say("so far")
+        await heard.wait()
+        await bad(call)
+
+    heard = asyncio.Event()
+    stub.script = script
+    house = housed(stub, other)
+    asker = house.ask()
+    await asker.hears(Delta)
+    heard.set()
+    end = await asker.end()
+    assert isinstance(end, Interrupted)
+    assert re.search(words, end.message)
+    assert asker.text == "so far"
+    assert other.calls == []  # never after the first word
+    assert isinstance(await house.ask().end(), Finished | Interrupted)
+    assert len(asker.ends) == 1
+
+
+@pytest.mark.parametrize("name", MIDDLES)
+async def test_what_goes_wrong_before_the_first_word_goes_elsewhere(
+    housed: Housed, stub: Stub, other: Stub, name: str
+) -> None:
+    bad, words = MIDDLES[name]
+
+    async def script(call: Call) -> None:
+        await call.head()
+        await bad(call)
+
+    stub.script = script
+    house = housed(stub, other)
+    asker = house.ask()
+    assert isinstance(await asker.end(), Finished)
+    assert asker.text == "Hello there"
+    assert house.servers.all[0].health == "down"
+    other.script = script
+    end = await house.ask().end()
+    assert isinstance(end, Failed)
+    assert re.search(words, end.message)
+    assert "out of memory" not in house.servers.all[1].trouble  # nobody's words for everybody
+
+
+async def redirects(call: Call) -> None:
+    await call.head(302, {"Location": "http://169.254.169.254/secret", "Content-Length": "0"})
+
+
+async def a_page(call: Call) -> None:
+    await call.head(200, {"Content-Type": "text/html"})
+    await call.raw(b"<h1>Welcome</h1>")
+
+
+async def headers_without_end(call: Call) -> None:
+    await call.raw(b"HTTP/1.1 200 OK\r\n")
+    while not call.gone.is_set():
+        await call.raw(b"X-More: " + b"x" * 8000 + b"\r\n")
+
+
+async def no_http(call: Call) -> None:
+    await call.raw(b"220 mail.example.org ESMTP\r\n")
+
+
+def refuses(status: int, message: str = "no") -> Script:
+    async def script(call: Call) -> None:
+        await call.refuse(status, message)
+
+    return script
+
+
+BEGINNINGS: dict[str, tuple[Script, str]] = {
+    "hangs up": (dies, "broke off"),
+    "redirects": (redirects, "does not follow"),
+    "a page": (a_page, "is text/html and no stream"),
+    "headers without end": (headers_without_end, "broke off"),
+    "no http": (no_http, "broke off"),
+    "401": (refuses(401), "wants a key"),
+    "403": (refuses(403), "wants a key"),
+    "404": (refuses(404, "model not found"), "has no model “stub”"),
+    "500": (refuses(500, "CUDA error"), "failed with status 500: CUDA error"),
+    "502": (refuses(502), "failed with status 502"),
+    "402": (refuses(402, "pay first"), "refused the request with status 402: pay first"),
+}
+
+
+@pytest.mark.parametrize("name", BEGINNINGS)
+async def test_a_server_that_does_not_answer_rightly(
+    housed: Housed, stub: Stub, other: Stub, name: str
+) -> None:
+    stub.script, words = BEGINNINGS[name]
+    asker = housed(stub).ask()
+    end = await asker.end()
+    assert isinstance(end, Failed)
+    assert words in end.message
+    assert asker.text == ""
+    assert len(stub.calls) == 1
+    asker = housed(stub, other).ask()
+    assert isinstance(await asker.end(), Finished)
+    assert asker.text == "Hello there"
+
+
+async def test_a_server_that_is_not_there(housed: Housed, stub: Stub) -> None:
+    nowhere = "http://127.0.0.1:9/v1"
+    house = housed(nowhere)
+    end = await house.ask().end()
+    assert isinstance(end, Failed)
+    assert end.message.startswith("127.0.0.1:9 cannot be reached")
+    assert house.servers.all[0].health == "down"
+    assert isinstance(await housed(nowhere, stub).ask().end(), Finished)
+
+
+async def test_silence_before_the_first_word_goes_elsewhere(
+    housed: Housed, stub: Stub, other: Stub
+) -> None:
+    stub.script = wait_for_ever
+    patience = replace(QUICK, first=0.2)
+    assert isinstance(await housed(stub, other, patience=patience).ask().end(), Finished)
+    end = await housed(stub, patience=patience).ask().end()
+    assert isinstance(end, Failed)
+    assert "has said nothing for 0.2 seconds" in end.message
+
+
+async def test_silence_in_mid_stream_keeps_the_text(housed: Housed, stub: Stub) -> None:
+    async def script(call: Call) -> None:
+        await call.head()
+        await call.say("so far")
+        while not call.gone.is_set():  # signs of life are no words
+            await call.raw(b": ping\n\n")
+            await asyncio.sleep(0.02)
+
+    stub.script = script
+    asker = housed(stub, patience=replace(QUICK, between=0.2)).ask()
+    end = await asker.end()
+    assert isinstance(end, Interrupted)
+    assert asker.text == "so far"
+    async with asyncio.timeout(10):
+        await stub.calls[0].gone.wait()
+
+
+async def test_a_slow_first_word_is_waited_for(housed: Housed, stub: Stub) -> None:
+    async def script(call: Call) -> None:
+        await call.head()
+        for _ in range(3):
+            await call.raw(b": still reading\n\n")
+        await may_speak.wait()
+        await answer_body(call)
+
+    may_speak = asyncio.Event()
+    stub.script = script
+    asker = housed(stub).ask()
+    await stub.called()
+    assert not asker.ends
+    may_speak.set()
+    assert isinstance(await asker.end(), Finished)
+
+
+async def test_a_stream_without_done_ends_well_after_its_finish(housed: Housed, stub: Stub) -> None:
+    async def hangs_up(call: Call) -> None:
+        await call.head()
+        await call.say("Hi")
+        await call.event({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+
+    async def stays(call: Call) -> None:
+        await hangs_up(call)
+        await wait_for_ever(call)
+
+    house = housed(stub, patience=replace(QUICK, end=0.1))
+    for script in (hangs_up, stays):
+        stub.script = script
+        asker = house.ask()
+        assert isinstance(await asker.end(), Finished)
+        assert asker.text == "Hi"
+
+
+async def test_an_abort_of_the_server_can_go_on(housed: Housed, stub: Stub) -> None:
+    async def script(call: Call) -> None:
+        await call.head()
+        await call.say("so far")
+        await call.finish("abort")
+
+    stub.script = script
+    end = await housed(stub).ask().end()
+    assert isinstance(end, Interrupted)
+    assert "(abort)" in end.message
+
+
+def busy_at_first(times: int, status: int = 429, **headers: str) -> Script:
+    left = iter(range(times))
+
+    async def script(call: Call) -> None:
+        if next(left, None) is None:
+            await answer(call)
+        else:
+            await call.refuse(status, "slow down", **headers)
+
+    return script
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_busy_server_is_asked_again(housed: Housed, stub: Stub, status: int) -> None:
+    stub.script = busy_at_first(3, status, Retry_After="0")
+    house = housed(stub)
+    asker = house.ask()
+    assert isinstance(await asker.end(), Finished)
+    assert len(stub.calls) == 4
+    assert Loading(1, "The server has too much to do; trying again in 1 s") in asker.heard
+    assert house.servers.all[0].health == "ready"
+
+
+async def test_a_busy_server_is_not_waited_for_while_another_is_free(
+    housed: Housed, stub: Stub, other: Stub
+) -> None:
+    stub.script = busy_at_first(99, Retry_After="3600")
+    house = housed(stub, other)
+    for _ in range(3):
+        assert isinstance(await house.ask().end(), Finished)
+    assert (len(stub.calls), len(other.calls)) == (1, 3)
+
+
+async def test_patience_with_busy_servers_is_bounded(housed: Housed, stub: Stub) -> None:
+    stub.script = busy_at_first(99, Retry_After="3600")
+    end = await housed(stub).ask().end()
+    assert isinstance(end, Failed)
+    assert end.message.endswith("has too much to do: slow down.")
+    assert len(stub.calls) == 1
+    stub.script = busy_at_first(99)
+    end = await housed(stub, patience=replace(QUICK, busy=0.1)).ask().end()
+    assert isinstance(end, Failed)
+    assert 2 <= len(stub.calls) < 12
+
+
+async def test_fields_that_a_server_refuses_are_left_out_from_then_on(
+    housed: Housed, stub: Stub
+) -> None:
+    async def strict(call: Call) -> None:
+        extras = {"top_k", "stream_options", "return_progress"} & call.body.keys()
+        if extras:
+            await call.refuse(400, f"Unrecognized request argument supplied: {sorted(extras)[0]}")
+        else:
+            await answer(call)
+
+    stub.script = strict
+    house = housed(stub)
+    for _ in range(2):
+        asker = house.ask(sampling=replace(PLAIN, top_k=5))
+        assert isinstance(await asker.end(), Finished)
+    assert len(stub.calls) == 3
+    assert stub.calls[1].body.keys() == {"model", "messages", "stream", "max_tokens", "temperature"}
+
+
+async def test_what_is_refused_all_the_same_is_told(
+    housed: Housed, stub: Stub, other: Stub
+) -> None:
+    stub.script = refuses(400, "temperature must be 1")
+    house = housed(stub, other)
+    end = await house.ask().end()
+    assert isinstance(end, Failed)
+    assert end.message.endswith("refused the request with status 400: temperature must be 1.")
+    assert (len(stub.calls), len(other.calls)) == (2, 0)
+    assert not house.servers.all[0].is_plain
+
+
+async def test_an_answer_goes_on(housed: Housed, stub: Stub) -> None:
+    house = housed(stub)
+    assert isinstance(await house.ask(opening="Once").end(), Finished)
+    body = stub.calls[0].body
+    assert body["messages"][-1] == {"role": "assistant", "content": "Once"}
+    assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
+    stub.script = refuses(400, "the last message must be the user's")
+    end = await house.ask(opening="Once").end()
+    assert isinstance(end, Failed)
+    assert "cannot go on with an answer that was cut" in end.message
+
+
+def long_chat(count: int) -> tuple[Turn, ...]:
+    roles = ("user", "assistant")
+    said = [Turn(roles[n % 2], f"{n} " + "word " * 100) for n in range(count)]  # type: ignore[arg-type]
+    return (Turn("system", "be brief"), *said, Turn("user", "and now?"))
+
+
+async def test_a_chat_that_is_too_long_loses_its_oldest_turns(housed: Housed, stub: Stub) -> None:
+    asker = housed(stub).ask(turns=long_chat(60))
+    end = await asker.end()
+    assert isinstance(end, Finished)
+    assert end.dropped > 20
+    assert (await asker.hears(Prefill)).dropped == end.dropped
+    messages = stub.calls[0].body["messages"]
+    assert messages[0]["role"] == "system"
+    assert messages[1]["role"] == "user"
+    assert messages[-1]["content"] == "and now?"
+    assert len(messages) == 62 - end.dropped
+
+
+REFUSALS: dict[str, dict[str, object]] = {
+    "vllm": {
+        "message": "This model's maximum context length is 2048 tokens. However, you requested "
+        "4100 tokens (4000 in the messages, 100 in the completion). Please reduce the length.",
+        "type": "BadRequestError",
+        "code": 400,
+    },
+    "llama-server": {
+        "message": "the request exceeds the available context size, try increasing it",
+        "type": "exceed_context_size_error",
+        "n_prompt_tokens": 4000,
+        "n_ctx": 2048,
+    },
+    "sglang": {
+        "message": "The input (4000 tokens) is longer than the model's context length "
+        "(2048 tokens)."
+    },
+    "without figures": {"message": "context window full"},
+}
+
+
+def refuses_with(error: object) -> Script:
+    async def script(call: Call) -> None:
+        await call.json({"error": error}, 400)
+
+    return script
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+async def test_a_refused_length_is_tried_once_with_fewer_turns(
+    housed: Housed, stub: Stub, kind: str
+) -> None:
+    async def script(call: Call) -> None:
+        if len(stub.calls) == 1:
+            await refuses_with(REFUSALS[kind])(call)
+        else:
+            await answer(call)
+
+    stub.script = script
+    house = housed(stub)
+    end = await house.ask(turns=long_chat(14)).end()
+    assert isinstance(end, Finished)
+    first, second = (call.body["messages"] for call in stub.calls)
+    assert len(second) < len(first)
+    assert end.dropped == len(first) - len(second)
+    if "without" not in kind:
+        assert end.context_length == house.servers.window == 2048
+    stub.script = refuses_with(REFUSALS[kind])
+    end = await house.ask(turns=long_chat(14)).end()
+    assert isinstance(end, Failed)
+    assert len(stub.calls) == 4
+
+
+async def test_a_message_that_can_never_fit_is_told(housed: Housed, stub: Stub) -> None:
+    end = await housed(stub).ask("word " * 20000).end()
+    assert isinstance(end, Failed)
+    assert "tokens long; the model can read" in end.message
+    assert stub.calls == []
+
+
+async def test_what_programs_wish_is_passed_on(housed: Housed, stub: Stub) -> None:
+    async def script(call: Call) -> None:
+        await call.head()
+        likely = {"token": "b", "logprob": -2.0, "bytes": [98]}
+        token = {"token": "a", "logprob": -0.5, "bytes": None, "top_logprobs": [likely]}
+        choice = chunk("a")["choices"][0] | {"logprobs": {"content": [token]}}
+        await call.event({"choices": [choice]})
+        await call.finish()
+
+    stub.script = script
+    sampling = replace(PLAIN, frequency_penalty=0.5, presence_penalty=-0.5)
+    asker = housed(stub).ask(
+        sampling=sampling, bias=((7, -1.5),), top_logprobs=1, schema='{"type": "object"}'
+    )
+    await asker.end()
+    body = stub.calls[0].body
+    assert (body["frequency_penalty"], body["presence_penalty"]) == (0.5, -0.5)
+    assert body["logit_bias"] == {"7": -1.5}
+    assert (body["logprobs"], body["top_logprobs"]) == (True, 1)
+    assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    token = Token((97,), -0.5, (Likely((98,), -2.0),))
+    assert (await asker.hears(Delta)).tokens == (token,)
+
+
+async def test_a_text_without_turns_goes_on(housed: Housed, stub: Stub) -> None:
+    async def script(call: Call) -> None:
+        await call.head()
+        await call.event({"choices": [{"index": 0, "text": " a time"}]})
+        await call.finish()
+
+    stub.script = script
+    asker = housed(stub).ask(turns=(), text="Once upon")
+    assert isinstance(await asker.end(), Finished)
+    assert asker.text == " a time"
+    assert stub.calls[0].path == "/v1/completions"
+    assert stub.calls[0].body["prompt"] == "Once upon"
+
+
+async def test_a_prompt_that_must_stay_whole_is_sent_whole(housed: Housed, stub: Stub) -> None:
+    house = housed(stub)
+    assert isinstance(await house.ask(turns=long_chat(60), may_drop=False).end(), Finished)
+    assert len(stub.calls[0].body["messages"]) == 62
+    stub.script = refuses_with(REFUSALS["vllm"])
+    end = await house.ask(turns=long_chat(60), may_drop=False).end()
+    assert isinstance(end, Failed)
+    assert end.status == 413
+    assert len(stub.calls) == 2
+
+
+async def test_servers_share_the_work(housed: Housed, stub: Stub, other: Stub) -> None:
+    async def script(call: Call) -> None:
+        await call.head()
+        await call.say("hold")
+        await may_end.wait()
+        await call.finish()
+
+    may_end = asyncio.Event()
+    stub.script = other.script = script
+    house = housed(stub, other, parallel=2)
+    askers = [house.ask() for _ in range(6)]
+    await asyncio.gather(stub.called(2), other.called(2))
+    assert house.worker.status().slots == 4
+    assert [server.outstanding for server in house.servers.all] == [2, 2]
+    assert [await asker.hears(Queued) for asker in askers[4:]]
+    may_end.set()
+    for asker in askers:
+        assert isinstance(await asker.end(), Finished)
+    assert len(stub.calls) + len(other.calls) == 6
+    assert [server.outstanding for server in house.servers.all] == [0, 0]
+
+
+async def test_fewer_servers_are_fewer_slots(housed: Housed, stub: Stub, other: Stub) -> None:
+    stub.script = dies
+    house = housed(stub, other, parallel=2)
+    assert isinstance(await house.ask().end(), Finished)
+    assert house.worker.status().slots == 2
+    house.servers.is_up(house.servers.all[0])
+    async with asyncio.timeout(10):
+        while house.worker.status().slots != 4:
+            await asyncio.sleep(0)
+
+
+async def test_the_end_of_wick_ends_answers(housed: Housed, stub: Stub) -> None:
+    async def script(call: Call) -> None:
+        await call.head()
+        await call.say("so far")
+        await wait_for_ever(call)
+
+    stub.script = script
+    house = housed(stub)
+    asker = house.ask()
+    await asker.hears(Delta)
+    await house.worker.close("Wick was stopped.", 1.0)
+    assert asker.ends == [Interrupted(1, "Wick was stopped.")]
+    async with asyncio.timeout(10):
+        await stub.calls[0].gone.wait()
+
+
+async def test_text_that_cannot_be_kept_is_replaced(housed: Housed, stub: Stub) -> None:
+    async def script(call: Call) -> None:
+        await call.head()
+        await call.raw(
+            b'data: {"choices":[{"delta":{"content":"a\\ud83d\\u0000\\ud83d\\ude00"}}]}\r\n\r\n'
+        )
+        await call.finish()
+
+    stub.script = script
+    asker = housed(stub).ask()
+    await asker.end()
+    assert asker.text == "a\ufffd\ufffd\U0001f600"

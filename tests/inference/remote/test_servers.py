@@ -1,0 +1,139 @@
+"""Which server is next, and what is known of each."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from app.inference.remote.servers import Server, Servers
+from app.models.upstream import Remote, Upstream
+
+A, B, C = (Upstream(f"http://{name}/v1", "m", parallel=2) for name in "abc")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def servers(clock: Clock) -> Servers:
+    return Servers(Remote((A, B)), clock)
+
+
+async def taken(servers: Servers, *tried: Server) -> str:
+    async with asyncio.timeout(10):
+        server = await servers.take(tried)
+    return server.upstream.host if server else ""
+
+
+async def test_the_one_with_the_least_to_do_is_next(servers: Servers, clock: Clock) -> None:
+    order = []
+    for _ in range(4):
+        clock.now += 1
+        order.append(await taken(servers))
+    assert order == ["a", "b", "a", "b"]
+    servers.give_back(servers.all[1])
+    assert await taken(servers) == "b"
+
+
+async def test_among_equals_a_chat_stays_where_it_was(servers: Servers, clock: Clock) -> None:
+    async def turn(chat: str) -> str:
+        clock.now += 1
+        server = await servers.take((), chat)
+        assert server is not None
+        servers.give_back(server)
+        return server.upstream.host
+
+    assert [await turn(chat) for chat in ("x", "y", "x", "x", "y", "z")] == [*"abaab", "a"]
+    servers.all[0].outstanding = 1
+    assert await turn("x") == "b"  # whoever has less to do goes first
+    servers.all[0].outstanding = 0
+    assert await turn("x") == "b"
+
+
+async def test_when_all_are_full_the_next_one_waits(servers: Servers) -> None:
+    for _ in range(4):
+        await taken(servers)
+    waiting = asyncio.create_task(servers.take(()))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    servers.give_back(servers.all[1])
+    assert await waiting is servers.all[1]
+
+
+async def test_one_that_is_down_comes_last_and_never_first(servers: Servers) -> None:
+    a, b = servers.all
+    servers.is_down(a, "It is away.")
+    assert (await taken(servers), await taken(servers)) == ("b", "b")
+    waiting = asyncio.create_task(servers.take(()))
+    await asyncio.sleep(0)
+    assert not waiting.done()  # rather than to ask where nobody is
+    waiting.cancel()
+    assert await taken(servers, b) == "a"
+    assert await taken(servers, a, b) == ""
+    assert servers.slots == 2
+    servers.is_down(b, "It is away, too.")
+    assert servers.slots == 4  # nobody knows
+
+
+async def test_one_that_rests_is_asked_when_no_other_is_left(
+    servers: Servers, clock: Clock
+) -> None:
+    a, b = servers.all
+    a.rest(30)
+    assert await taken(servers) == "b"
+    assert await taken(servers, b) == "a"
+    assert a.busy_for == 30
+    clock.now += 31
+    assert a.busy_for == 0
+
+
+async def test_listeners_hear_of_changes_alone(servers: Servers) -> None:
+    heard: list[int] = []
+    servers.listeners.append(lambda: heard.append(1))
+    a, _ = servers.all
+    servers.is_up(a)
+    servers.is_up(a)
+    assert len(heard) == 1
+    since = a.since
+    servers.is_up(a, note="It has others.")
+    servers.is_down(a, "It is away.")
+    assert len(heard) == 3
+    assert since is not None
+    assert a.since is not None
+    assert a.since >= since
+    assert a.status().trouble == "It is away."
+
+
+async def test_changed_servers_keep_what_is_known(servers: Servers) -> None:
+    a, b = servers.all
+    servers.is_up(b, context=2000)
+    b.is_plain = True
+    servers.become(Remote((B, C), found=9000))
+    assert servers.all[0] is b
+    assert [server.upstream for server in servers.all] == [B, C]
+    assert servers.window == 2000
+    assert await servers.take((b,)) is servers.all[1]
+    servers.give_back(a)  # its last answer ends
+
+
+def test_the_window_is_the_smallest_or_as_the_person_says() -> None:
+    servers = Servers(Remote((A, B)))
+    assert servers.window == 4096
+    servers.is_up(servers.all[0], context=8000)
+    servers.is_up(servers.all[1], context=6000)
+    assert servers.window == 6000
+    servers.become(Remote((A, B), context=7000))
+    assert servers.window == 7000
+    servers.all[0].limit = 5000
+    assert servers.window == 5000

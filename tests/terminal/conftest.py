@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.models.shelf import Shelf
+from tests.terminal.terminal import Terminal, wick_environment
+from tests.tiny_gguf import write_tiny_gguf
+
+Open = Callable[..., Terminal]
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models that talk nonsense, quickly, and do not stop by themselves."""
+    folder = tmp_path_factory.mktemp("shelf")
+    for name, seed in (("tiny", 0), ("other", 1)):
+        source = write_tiny_gguf(folder / f"{name}.gguf", context_length=32768, seed=seed)
+        Shelf(folder / "models").install(source, name)
+    return folder / "models"
+
+
+@pytest.fixture
+def environ(tmp_path: Path, shelf: Path) -> dict[str, str]:
+    """Of somebody whose answers are short."""
+    return wick_environment(tmp_path / "data", shelf, max_tokens=30, default_model="tiny")
+
+
+@pytest.fixture
+def endless(tmp_path: Path, shelf: Path) -> dict[str, str]:
+    return wick_environment(
+        tmp_path / "data", shelf, max_tokens=30000, context=32768, default_model="tiny"
+    )
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Open]:
+    """Opens terminals with `wick chat` in them."""
+    opened: list[Terminal] = []
+
+    def begin(environ: dict[str, str], *words: str, width: int = 80) -> Terminal:
+        opened.append(Terminal(environ, *words, folder=tmp_path, width=width))
+        return opened[-1]
+
+    yield begin
+    for one in opened:
+        one.close()

@@ -1,0 +1,229 @@
+"""What the terminal asks, of Wick in the same process and of a real server: the answers agree."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from app.chats.chat_settings import ChatSettings
+from app.config import Settings
+from app.errors import ChatNotFound, ConfigError, InvalidMessage, ModelNotFound, PeerError
+from app.models.shelf import Shelf
+from app.models.upstream import Upstream
+from app.terminal.backend import Asked, Backend, Ended, Said, Text, Waiting
+from app.terminal.house import open_house
+from app.terminal.lists import find_chat, snippet
+from app.terminal.local import Local
+from app.terminal.remote import connected
+from tests.e2e.server import Server
+from tests.tiny_gguf import write_tiny_gguf
+
+SHORT = ChatSettings(max_tokens=12, seed=3)
+ENDLESS = ChatSettings(max_tokens=30000)
+
+
+@pytest.fixture(scope="module", params=["in this process", "a server"])
+async def backend(
+    request: pytest.FixtureRequest, shelf: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Backend]:
+    folder = tmp_path_factory.mktemp("data")
+    async with AsyncExitStack() as stack:
+        if request.param == "a server":
+            server = Server(folder, shelf, default_model="tiny", context=32768, threads=1)
+            await server.start()
+            stack.push_async_callback(server.close)
+            yield await stack.enter_async_context(connected(server.origin, ""))
+        else:
+            settings = Settings(
+                data_dir=folder,
+                models_dir=shelf,
+                default_model="tiny",
+                auto_pull=False,
+                context=32768,
+                threads=1,
+            )
+            yield Local(await stack.enter_async_context(open_house(settings)))
+
+
+async def heard(backend: Backend, asked: Asked, start: int = 0) -> tuple[str, Said]:
+    """All the text that came, and the answer at its end."""
+    text = ""
+    async for event in backend.follow(asked, start):
+        match event:
+            case Text(piece):
+                text += piece
+            case Ended(answer):
+                return text, answer
+            case Waiting():
+                pass
+    raise AssertionError("it ended without an end")
+
+
+async def test_an_answer_comes_whole_and_is_stored(backend: Backend) -> None:
+    asked = await backend.begin("a question", "tiny", SHORT)
+    text, answer = await heard(backend, asked)
+    assert answer.status == "done"
+    assert answer.finish_reason == "length"
+    assert answer.text == text
+    assert answer.completion_tokens == 12
+    assert answer.first_token_seconds is not None
+    opened = await backend.open(asked.chat_id)
+    assert opened.chat.title == "a question"
+    assert [message.text for message in opened.path] == ["a question", text]
+    assert await backend.settings(asked.chat_id) == SHORT
+    assert (await heard(backend, asked)) == (text, answer)  # whoever comes late hears it all
+
+
+async def test_branches_of_a_chat(backend: Backend) -> None:
+    asked = await backend.begin("one", "tiny", SHORT)
+    _, first = await heard(backend, asked)
+    again = await backend.again(asked.chat_id, first.id, "other")
+    _, second = await heard(backend, again)
+    assert second.model == "other"
+    more = await backend.go_on(asked.chat_id, second.id)
+    text, longer = await heard(backend, more, len(second.text))
+    assert longer.text == second.text + text
+    question = (await backend.open(asked.chat_id)).path[0]
+    edited = await backend.edit(asked.chat_id, question.id, "uno", "tiny")
+    await heard(backend, edited)
+    opened = await backend.open(asked.chat_id)
+    assert opened.path[0].text == "uno"
+    then = await backend.ask(asked.chat_id, "two", "tiny")
+    await heard(backend, then)
+    assert len((await backend.open(asked.chat_id)).path) == 4
+
+
+async def test_stop_keeps_what_was_said(backend: Backend) -> None:
+    asked = await backend.begin("talk", "tiny", ENDLESS)
+    text = ""
+    async for event in backend.follow(asked):
+        match event:
+            case Text(piece):
+                if not text:
+                    await backend.stop(asked.chat_id)
+                text += piece
+            case Ended(answer):
+                assert answer.status == "stopped"
+                assert answer.text == text
+                assert answer.is_cut
+                break
+
+
+async def test_what_is_chosen_for_a_chat(backend: Backend) -> None:
+    asked = await backend.begin("settings", "tiny", SHORT)
+    await heard(backend, asked)
+    chosen = ChatSettings(temperature=0.25, system_prompt="Be brief.", stop=("END", "x y"))
+    await backend.choose_settings(asked.chat_id, chosen)
+    assert await backend.settings(asked.chat_id) == chosen
+    await backend.choose_model(asked.chat_id, "other")
+    assert (await backend.open(asked.chat_id)).chat.model == "other"
+    with pytest.raises(ModelNotFound):
+        await backend.choose_model(asked.chat_id, "nobody")
+    with pytest.raises(ModelNotFound):
+        await backend.begin("settings", "nobody", SHORT)
+
+
+async def test_lists_names_and_the_trash(backend: Backend) -> None:
+    asked = await backend.begin("find the walrus", "tiny", SHORT)
+    await heard(backend, asked)
+    assert (await backend.chats(1))[0].id == asked.chat_id
+    assert (await find_chat(backend, "last")).id == asked.chat_id
+    assert (await find_chat(backend, asked.chat_id[:9])).id == asked.chat_id
+    await backend.rename(asked.chat_id, "Walrus hunting")
+    assert (await find_chat(backend, "walrus HUNTING")).id == asked.chat_id
+    hits = await backend.search("walrus")
+    assert {hit.chat_id for hit in hits} == {asked.chat_id}
+    marked = snippet(next(hit for hit in hits if hit.snippet == "find the walrus"))
+    assert [marked.plain[span.start : span.end] for span in marked.spans] == ["walrus"]
+
+    assert b"find the walrus" in await backend.export(asked.chat_id, "md")
+    kept = json.loads(await backend.export(asked.chat_id, "json"))
+    assert kept["chats"][0]["title"] == "Walrus hunting"
+
+    await backend.delete(asked.chat_id)
+    assert asked.chat_id not in {chat.id for chat in await backend.chats(1000)}
+    await backend.restore(asked.chat_id)
+    assert asked.chat_id in {chat.id for chat in await backend.chats(1000)}
+    await backend.erase(asked.chat_id)
+    with pytest.raises(ChatNotFound):
+        await backend.open(asked.chat_id)
+
+
+async def test_what_will_not_do_is_a_sentence(backend: Backend) -> None:
+    for nothing in ("0" * 16, "no-chat-id"):
+        with pytest.raises(ChatNotFound):
+            await backend.open(nothing)
+    with pytest.raises((InvalidMessage, PeerError), match=r"\."):
+        await backend.begin(" \n", "tiny", SHORT)
+
+
+async def test_models_begin_with_the_usual_one(backend: Backend) -> None:
+    models = await backend.models()
+    assert [model.name for model in models] == ["tiny", "other"]
+    assert models[0].title == "Tiny"
+
+
+async def test_many_at_once_are_not_mixed(backend: Backend) -> None:
+    asked = [await backend.begin(f"question {n}", "tiny", SHORT) for n in range(6)]
+    for text, answer in await asyncio.gather(*(heard(backend, one) for one in asked)):
+        assert answer.text == text
+
+
+@pytest.mark.parametrize("url", ["box:8000", "ftp://box", "http://", "http://[::", ""])
+async def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(ConfigError, match="--url"):
+        async with connected(url, ""):
+            pass
+
+
+async def test_nothing_answers() -> None:
+    async with connected("http://127.0.0.1:9", "") as backend:
+        with pytest.raises(PeerError, match="cannot be reached: nothing answers"):
+            await backend.models()
+
+
+async def test_a_model_that_is_still_coming_is_waited_for(tmp_path: Path) -> None:
+    source = write_tiny_gguf(tmp_path / "late.gguf")
+    settings = Settings(
+        data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False, threads=1
+    )
+    async with open_house(settings) as house:
+        backend = Local(house)
+        assert await backend.models() == []
+        house.pulls.start(str(source), "late")
+        assert [model.name for model in await backend.models()] == ["late"]
+        asked = await backend.begin("first", "late", SHORT)
+        _, answer = await heard(backend, asked)
+        assert answer.status == "done"
+
+
+async def test_why_there_is_no_model(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, models_dir=tmp_path / "models", default_model="nobody")
+    async with open_house(settings) as house:
+        with pytest.raises(ModelNotFound, match="nobody"):
+            await Local(house).models()
+
+
+async def test_a_model_elsewhere_says_where_words_go(tmp_path: Path, shelf: Path) -> None:
+    there = Upstream(url="https://models.example/v1", model="large")
+    here = Upstream(url="http://127.0.0.1:9/v1", model="large")
+    Shelf(tmp_path / "models").add_remote("away", [there])
+    Shelf(tmp_path / "models").add_remote("beside", [here])
+    async with AsyncExitStack() as stack:
+        server = Server(tmp_path, tmp_path / "models")
+        await server.start()
+        stack.push_async_callback(server.close)
+        remote = await stack.enter_async_context(connected(server.origin, ""))
+        found = {model.name: list(model.sent_to) for model in await remote.models()}
+        assert found == {"away": ["models.example"], "beside": []}
+    settings = Settings(data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False)
+    async with open_house(settings) as house:
+        lines = {model.name: model for model in await Local(house).models()}
+    assert list(lines["away"].sent_to) == ["models.example"]
+    assert lines["away"].state == "sent to models.example"
+    assert not lines["beside"].sent_to

@@ -1,0 +1,99 @@
+"""Small parts of the terminal: what is typed, what is chosen, what is listed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from app.chats.chat_settings import ChatSettings
+from app.errors import InvalidSettings, ModelNotFound
+from app.terminal.backend import ModelLine, Said
+from app.terminal.choices import changed, choice_of, described
+from app.terminal.commands import words
+from app.terminal.lists import when
+from app.terminal.prompt import Prompt, is_open, unwrapped
+from app.terminal.talk import is_command
+from app.terminal.words import ending, figures, forgotten
+
+
+@pytest.mark.parametrize(
+    ("text", "is_going_on", "sent"),
+    [
+        ("a", False, "a"),
+        ("a\\", True, "a\\"),
+        ("a\\\nb", False, "a\nb"),
+        ('"""', True, ""),
+        ('"""a\nb', True, "a\nb"),
+        ('"""a\nb"""', False, "a\nb"),
+        ('"""\na\n"""', False, "a"),
+        ('say """', False, 'say """'),
+    ],
+)
+def test_lines_that_go_on(text: str, is_going_on: bool, sent: str) -> None:
+    assert is_open(text) is is_going_on
+    assert unwrapped(text) == sent
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [("/help", True), ("/usr/bin is what?", False), ("//help", False), ("a /help", False)],
+)
+def test_what_is_a_command(text: str, is_one: bool) -> None:
+    assert is_command(text) is is_one
+
+
+def test_settings_change_one_by_one() -> None:
+    first = changed(ChatSettings(), {"temperature": "0.5", "stop": "END\nx y"}, 1000)
+    second = changed(first, {"seed": "7", "temperature": ""}, 1000)
+    assert second == ChatSettings(seed=7, stop=("END", "x y"))
+    assert described(second) == ["seed: 7", "stop: “END”, “x y”"]
+    with pytest.raises(InvalidSettings):
+        changed(first, {"top_p": "2"}, 1000)
+    with pytest.raises(InvalidSettings):
+        changed(first, {"system_prompt": "a" * 1001}, 1000)
+
+
+def test_the_model_that_is_meant() -> None:
+    models = [ModelLine("a", "A"), ModelLine("b", "B")]
+    assert choice_of(models, "") == "a"
+    assert choice_of(models, "b") == "b"
+    with pytest.raises(ModelNotFound, match="There are: a, b"):
+        choice_of(models, "c")
+
+
+def test_completion_says_what_is_possible() -> None:
+    assert ("/temperature", "The temperature, from 0 to 5") in list(words(["a"], "/te"))
+    assert list(words(["a", "b"], "/model ")) == [("/model a", ""), ("/model b", "")]
+    assert list(words(["a"], "/rename ")) == []
+
+
+def test_times_are_as_short_as_they_can_be() -> None:
+    now = dt.datetime(2026, 3, 4, 12, 30).astimezone()
+    assert when((now - dt.timedelta(minutes=5)).timestamp(), now) == "12:25"
+    assert when((now - dt.timedelta(days=1)).timestamp(), now) == "2026-03-03"
+
+
+def test_what_stands_under_an_answer() -> None:
+    answer = Said(
+        2,
+        "assistant",
+        "text",
+        model="tiny",
+        prompt_tokens=41,
+        cached_tokens=30,
+        completion_tokens=42,
+        decode_seconds=0.5,
+        first_token_seconds=0.211,
+        dropped=2,
+    )
+    assert figures(answer) == "tiny · 42 tokens · 84.0 tok/s · first after 0.21 s · 30 of 41 cached"
+    assert ending(answer) == ""
+    assert forgotten(answer) == "The oldest 2 messages have left the model's window."
+    assert ending(Said(2, "assistant", "", "failed", error="No.")) == "No."
+
+
+def test_a_folder_that_cannot_be_written_costs_only_the_history(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    Prompt(tmp_path / "file" / "history", lambda _: ())

@@ -1,0 +1,185 @@
+"""Requests that are too large, too slow or say two things at once. The server's patience is short
+here, so that nobody waits for it to end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+from app import factory
+from app.cli import wire as wire_of_server
+from app.config import Settings
+from app.web import uploads
+from tests.e2e.server import free_port
+from tests.wire.raw import TEXT, frame, socket, wire
+
+PATIENCE = 0.2
+
+
+@dataclass
+class Hasty:
+    port: int
+    folder: Path
+
+    def head(
+        self, method: str, path: str, *lines: str, host: str = "", origin: str = "own"
+    ) -> bytes:
+        own = f"127.0.0.1:{self.port}"
+        given = [f"{method} {path} HTTP/1.1", f"Host: {host or own}", *lines]
+        if origin:
+            given.append(f"Origin: {f'http://{own}' if origin == 'own' else origin}")
+        return ("\r\n".join(given) + "\r\n\r\n").encode()
+
+
+@pytest.fixture(scope="module")
+async def hasty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hasty]:
+    folder, port, stop = tmp_path_factory.mktemp("hasty"), free_port(), asyncio.Event()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire_of_server, "KEEP_ALIVE", PATIENCE)
+        patch.setattr(factory, "BODY_SECONDS", PATIENCE)
+        patch.setattr(uploads, "SILENCE", PATIENCE)
+        app = factory.create_app(
+            Settings(
+                data_dir=folder,
+                models_dir=folder / "models",
+                auto_pull=False,
+                port=port,
+                upload_mb=1,
+            )
+        )
+        config = Config()
+        config.bind = [f"127.0.0.1:{port}"]
+        wire_of_server.limit(config, 1 << 20)
+        serving = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))
+        async with asyncio.timeout(30):
+            while not await _listens(port):
+                await asyncio.sleep(0.01)
+        yield Hasty(port, folder)
+        stop.set()
+        await serving
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+async def status_of(hasty: Hasty, *parts: bytes) -> int:
+    async with wire(hasty.port) as raw:
+        await raw.send(*parts)
+        status, _ = await raw.head()
+        return status
+
+
+FORM = "Content-Type: application/x-www-form-urlencoded"
+NAME = "/chats/0123456789abcdef/name"
+
+
+async def test_a_head_that_does_not_end(hasty: Hasty) -> None:
+    """And a socket that has been silent for as long is left alone."""
+    async with socket(hasty.port) as silent:
+        for begun in (b"", b"GET / HT", hasty.head("GET", "/")[:-2] + b"X-Slow: "):
+            async with wire(hasty.port) as raw:
+                await raw.send(begun)
+                assert await raw.reader.read() == b""
+        await silent.send(frame(b"hello"))
+        assert await silent.hear_until(TEXT, b"did not understand")
+
+
+async def test_a_form_that_does_not_end(hasty: Hasty) -> None:
+    head = hasty.head("POST", NAME, FORM, "Content-Length: 100")
+    assert await status_of(hasty, head, b"title=") == 408
+
+
+async def test_pieces_that_do_not_end(hasty: Hasty) -> None:
+    head = hasty.head("POST", NAME, FORM, "Transfer-Encoding: chunked")
+    assert await status_of(hasty, head, b"6\r\ntitle=\r\n") == 408
+
+
+@pytest.mark.parametrize("said", [True, False], ids=["said", "in pieces"])
+async def test_a_form_that_is_too_large(hasty: Hasty, said: bool) -> None:
+    size = (1 << 20) + 1
+    if said:
+        parts = [hasty.head("POST", NAME, FORM, f"Content-Length: {size}")]
+    else:
+        parts = [hasty.head("POST", NAME, FORM, "Transfer-Encoding: chunked")]
+        parts += [b"10000\r\n" + b"x" * 0x10000 + b"\r\n"] * 17
+    assert await status_of(hasty, *parts) == 413
+
+
+async def test_an_upload_that_pauses_leaves_nothing(hasty: Hasty) -> None:
+    head = hasty.head("PUT", "/models/upload/tiny.gguf", "Content-Length: 1000")
+    assert await status_of(hasty, head, b"GGUF") == 408
+    assert [path for path in (hasty.folder / "models").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("said", [True, False], ids=["said", "in pieces"])
+async def test_an_upload_that_is_too_large(hasty: Hasty, said: bool) -> None:
+    if said:
+        head = hasty.head("PUT", "/models/upload/tiny.gguf", f"Content-Length: {2 << 20}")
+        assert await status_of(hasty, head) == 422
+    else:
+        head = hasty.head("PUT", "/models/upload/tiny.gguf", "Transfer-Encoding: chunked")
+        piece = b"10000\r\n" + (b"GGUF" + bytes(0xFFFC)) + b"\r\n"
+        assert await status_of(hasty, head, *[piece] * 17) == 422
+    assert [path for path in (hasty.folder / "models").rglob("*") if path.is_file()] == []
+
+
+CHUNKED = "Transfer-Encoding: chunked"
+NONSENSE: dict[str, tuple[str, ...]] = {
+    "two lengths": ("Content-Length: 5", "Content-Length: 6"),
+    "a length below zero": ("Content-Length: -1",),
+    "a length in words": ("Content-Length: five",),
+    "an encoding that nobody knows": ("Transfer-Encoding: gzip, chunked",),
+    "a header without a name": (": x",),
+    "a space before the colon": ("X-Odd : x",),
+    "a bare line feed": ("X-Odd: a\nX-Other: b\x00",),
+    "too much": (f"X-Long: {'x' * 100_000}",),
+    "two hosts": ("Host: evil.example",),
+}
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+async def test_a_head_that_makes_no_sense(hasty: Hasty, name: str) -> None:
+    assert await status_of(hasty, hasty.head("POST", NAME, *NONSENSE[name])) in {400, 431, 501}
+
+
+async def test_a_length_beside_pieces_smuggles_nothing(hasty: Hasty) -> None:
+    """What follows is either the rest of the first request or never looked at."""
+    second = hasty.head("GET", "/healthz")
+    first = hasty.head("POST", NAME, FORM, CHUNKED, f"Content-Length: {5 + len(second)}")
+    async with wire(hasty.port) as raw:
+        await raw.send(first + b"0\r\n\r\n" + second)
+        said = await raw.reader.read()
+    assert said.count(b'"status"') <= 1
+    assert b"HTTP/1.1 200" not in said.split(b"\r\n", 1)[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "host", "origin"),
+    [
+        ("GET", "evil.example", ""),  # a name that was bound anew to this address
+        ("GET", "127.0.0.1.evil.example", ""),
+        ("POST", "", ""),
+        ("POST", "", "null"),
+        ("POST", "", "http://evil.example"),
+        ("DELETE", "", ""),
+        ("PUT", "", ""),
+    ],
+)
+async def test_what_other_sites_could_send(
+    hasty: Hasty, method: str, host: str, origin: str
+) -> None:
+    path = {"GET": "/", "PUT": "/models/upload/x.gguf", "DELETE": "/trash"}.get(method, NAME)
+    head = hasty.head(method, path, "Content-Length: 0", host=host, origin=origin)
+    assert await status_of(hasty, head) == 403

@@ -21,7 +21,7 @@ lint: .venv/dev.done
 	$(BIN)/mypy
 	$(BIN)/python -m pip check
 
-# In an environment of its own, and only with what pypi.org tells: mirrors have no advisories.
+# In an environment of its own, and only with what the public package index tells: mirrors have no advisories.
 audit: .venv/dev.done
 	@test -d .venv/audit || $(PYTHON) -m venv .venv/audit
 	@.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit

@@ -1,12 +1,13 @@
 # make run    set everything up and serve the page
 # make test   set everything up, the browser included, and run all checks and tests
-# make lint   ruff and mypy only
+# make lint   ruff, mypy and pip check only
+# make audit  compare the pinned versions with published advisories
 # make bench  measure; run nothing else on the machine meanwhile
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint bench browser clean
+.PHONY: run test lint audit bench browser clean
 
 run: .venv/run.done
 	@$(BIN)/wick serve
@@ -18,6 +19,13 @@ lint: .venv/dev.done
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python -m pip check
+
+# In an environment of its own, and only with what the public package index tells: mirrors have no advisories.
+audit: .venv/dev.done
+	@test -d .venv/audit || $(PYTHON) -m venv .venv/audit
+	@.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
 
 bench: .venv/dev.done browser
 	$(BIN)/python -m tests.bench

@@ -28,4 +28,5 @@ def clean_name(text: str) -> str:
 
 def name_key(text: str) -> str:
     """The name as it is compared; of what is no name too, which then finds nobody."""
-    return unicodedata.normalize("NFKC", " ".join(text.split())).casefold()
+    plain = text.encode("utf-8", "replace").decode()  # a terminal may give what is no text
+    return unicodedata.normalize("NFKC", " ".join(plain.split())).casefold()

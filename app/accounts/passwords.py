@@ -83,9 +83,9 @@ class Passwords:
         """Whether this is the password of the hash `kept`.
 
         Where there is none, as much is computed as if there were, so that the time an answer takes
-        does not tell who has an account.
+        does not tell who has an account; not even the first answer of all.
         """
-        if kept is None and not self._nobodys:
+        if not self._nobodys:
             self._nobodys = await self.hash(secrets.token_urlsafe())
         async with self._turns:
             same = await asyncio.to_thread(self._is_same, _bytes(password), kept or self._nobodys)

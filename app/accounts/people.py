@@ -83,7 +83,8 @@ class People:
         """Raises PersonNotFound."""
         person = await people.named(self._db, name_key(name))
         if person is None:
-            raise PersonNotFound(f"There is nobody called “{name[:80]}”.")
+            shown = name[:80].encode("utf-8", "replace").decode()
+            raise PersonNotFound(f"There is nobody called “{shown}”.")
         return person
 
     async def everybody(self) -> list[Person]:

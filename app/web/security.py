@@ -114,6 +114,8 @@ def _refuse(header: str, asked: BaseRequestWebsocket) -> None:
     value = asked.headers.get(header, "")
     audit("refused", what=header, value=value, path=asked.path, address=asked.remote_addr)
     hint = ""
+    if header == "Host":
+        hint = " Open Wick by its address, or add this name to WICK_ALLOWED_HOSTS."
     if asked.scope.get(UNKNOWN):
         hint = (
             " The request says that it came through a proxy. If that is yours, name its address in"

@@ -84,9 +84,9 @@ def server() -> Iterator[Stub]:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_load_and_unload_ask_the_running_server(
-    server: Stub, host: str, capsys: pytest.CaptureFixture[str]
+    server: Stub, host: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = Settings(host=host, port=server.port)
+    settings = Settings(host=host, port=server.port, data_dir=tmp_path)
     assert run(settings, "load", "tiny") == 0
     assert run(settings, "unload", "tiny") == 0
     assert capsys.readouterr().out == "tiny is being loaded.\ntiny is not loaded any more.\n"

@@ -13,10 +13,13 @@ from playwright.async_api import Browser, async_playwright, expect
 from app.models.shelf import Shelf
 from tests.e2e.person import RECORDER, ChatPage, Person
 from tests.e2e.server import PATIENCE, ROOT, Server
+from tests.long_chat import plant
 from tests.smollm2 import shelf_with_smollm2
 from tests.tiny_gguf import write_tiny_gguf
 
 SMOLLM2, TINY = "smollm2-135m", "tiny"
+SHORT = 60
+"""Tokens of the longest answer that tests usually wait for."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--no-sandbox",
@@ -92,8 +95,8 @@ def both_shelf(smollm2: Path, tiny_shelf: Path, tmp_path_factory: pytest.TempPat
 async def server(
     both_shelf: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Server]:
-    """Both models, answers of moderate length, for all tests that do nothing bad to it."""
-    server = Server(tmp_path_factory.mktemp("server"), both_shelf, max_tokens=300)
+    """Both models, short answers unless a test asks for more, for all that do nothing bad to it."""
+    server = Server(tmp_path_factory.mktemp("server"), both_shelf, max_tokens=SHORT)
     _servers.append(server)
     yield await server.start()
     assert await server.stop() == 0
@@ -118,12 +121,10 @@ async def person(server: Server, meet: Meet) -> Person:
 
 
 @pytest.fixture
-async def chat(person: Person, request: pytest.FixtureRequest) -> ChatPage:
-    """A chat that is named after the test."""
-    chat = await person.open()
-    await chat.ask(request.node.name, TINY)
-    await chat.ends()
-    return chat
+async def chat(person: Person, server: Server, request: pytest.FixtureRequest) -> ChatPage:
+    """A chat with the tiny model, a question and its answer, that is named after the test."""
+    chat_id = plant(server.folder / "wick.db", 2, request.node.name)
+    return await person.open(f"/chats/{chat_id}")
 
 
 @pytest.fixture

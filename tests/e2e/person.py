@@ -142,6 +142,14 @@ class ChatPage:
         await expect(self.answers).to_have_count(count + 1)
         await expect(self.page).to_have_url(CHAT)
 
+    async def lengthen(self) -> None:
+        """From now on the answers of this chat may be long enough to do something meanwhile."""
+        status = await self.page.evaluate(
+            "async () => (await fetch(`${document.getElementById('composer').dataset.address}"
+            "/settings`, {method: 'POST', body: new URLSearchParams({max_tokens: 300})})).status"
+        )
+        assert status == 200, status
+
     async def writes(self) -> None:
         """Returns when there is some text of the newest answer, while it goes on."""
         await expect(self.answer.locator(".text")).not_to_be_empty()

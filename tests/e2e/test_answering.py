@@ -25,6 +25,7 @@ async def test_an_answer_is_seen_growing_and_the_chat_goes_on_with_its_context(
     server: Server, meet: Meet
 ) -> None:
     chat = await (await meet(server)).open("/")
+    await chat.lengthen()
     await chat.ask("Tell me a story about a fox.", SMOLLM2)
     await chat.ends()
     first = server.messages(chat.chat_id)[0]
@@ -96,6 +97,7 @@ async def test_two_tabs_of_one_chat_show_the_same(server: Server, meet: Meet) ->
 async def test_a_reload_amid_an_answer_changes_nothing_of_it(server: Server, meet: Meet) -> None:
     person = await meet(server)
     patient = await person.open("/")
+    await patient.lengthen()
     await patient.ask(STORY, SMOLLM2)
     await patient.writes()
     hasty = await person.open(f"/chats/{patient.chat_id}")
@@ -121,6 +123,7 @@ async def test_what_happens_beside_an_answer_costs_it_no_character(
 ) -> None:
     person = await meet(server)
     chat = await person.open("/")
+    await chat.lengthen()
     await chat.ask(STORY, SMOLLM2)
     await chat.writes()
     answer_id = server.messages(chat.chat_id)[0]["id"]

@@ -1,79 +1,110 @@
-"""What axe-core finds: nothing, on every page, in both themes, wide and narrow."""
+"""What axe-core finds: nothing, on every page and in what opens over it, in both themes, wide and
+narrow, at rest and while an answer runs."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
-from tests.e2e.conftest import Meet
-from tests.e2e.person import ChatPage, Person
+from tests.e2e.conftest import TINY, Meet
+from tests.e2e.person import ChatPage
 from tests.e2e.server import Server
 from tests.long_chat import plant
 
-LOOKS: dict[str, dict[str, Any]] = {
-    "light": {"color_scheme": "light"},
-    "dark": {"color_scheme": "dark"},
-    "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True},
-}
-Pages = dict[str, Callable[[ChatPage], Awaitable[None]]]
-
-
-@pytest.fixture(params=LOOKS)
-async def person(server: Server, meet: Meet, request: pytest.FixtureRequest) -> Person:
-    # The page's policy rightly keeps scripts out that are put into it; axe is one.
-    return await meet(server, bypass_csp=True, **LOOKS[request.param])
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+PAGES = ("/models", "/status", "/search?q=axe", "/archive", "/trash", "/exchange", "/nothing")
+# Another theme changes colours and nothing else.
+COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
 
 
 async def is_clean(page: Page, what: str) -> None:
-    found = await Axe().run(page)
-    assert not found.violations_count, f"{what}:\n{found.generate_report()}"
+    """In the theme that is there, by all rules; in the other, by those about colours."""
+    is_dark = await page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    here, there = ("dark", "light") if is_dark else ("light", "dark")
+    for scheme, options in ((here, None), (there, COLOURS), (here, COLOURS)):
+        await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        if scheme == here and options:
+            continue  # back to where it was
+        found = await Axe().run(page, options=options)
+        assert not found.violations_count, f"{what}, {scheme}:\n{found.generate_report()}"
 
 
-async def test_a_new_chat(person: Person) -> None:
-    chat = await person.open()
-    await is_clean(chat.page, "a new chat")
-
-
-async def test_a_chat_and_what_opens_over_it(person: Person, server: Server) -> None:
-    chat_id = plant(server.folder / "wick.db", 6, "Looked at by axe")
-    chat = await person.open(f"/chats/{chat_id}")
-    await is_clean(chat.page, "a chat")
+async def look_around(chat: ChatPage, server: Server) -> None:
+    """A chat and everything that opens over it, then every other page."""
+    page = chat.page
+    await is_clean(page, "a chat")
     for name in ("Settings of this chat", "Answer with another model"):
-        await chat.page.get_by_role("button", name=name).last.click()
-        await expect(chat.page.get_by_role("dialog")).to_be_visible()
-        await is_clean(chat.page, name)
-        await chat.page.keyboard.press("Escape")
-    await chat.page.get_by_role("button", name="Edit", exact=True).last.click()
-    await is_clean(chat.page, "a message that is written anew")
-    await chat.page.keyboard.press("Escape")
-    if await chat.chats.is_hidden():
-        await chat.page.get_by_role("button", name="List of chats").click()
+        await page.get_by_role("button", name=name).last.click()
+        await expect(page.get_by_role("dialog")).to_be_visible()
+        await is_clean(page, name)
+        await page.keyboard.press("Escape")
+    await page.get_by_role("button", name="Edit", exact=True).last.click()
+    await expect(page.locator("form.edit")).to_be_visible()
+    await is_clean(page, "a message that is written anew")
+    await page.keyboard.press("Escape")
+    await page.locator(".figures summary").last.click()
+    await page.locator("#gauge summary").click()
+    await is_clean(page, "the gauge and the figures")
+    await page.locator("#gauge summary").click()
+    if is_narrow := await chat.chats.is_hidden():
+        await page.get_by_role("button", name="List of chats").click()
         await expect(chat.chats).to_be_visible()
-        await is_clean(chat.page, "the list of chats")
-    await chat.page.get_by_role("button", name="Keys").click()
-    await is_clean(chat.page, "the keys")
-    await chat.page.keyboard.press("Escape")
-    await chat.chats.locator("li").first.hover()
-    await chat.page.get_by_role("button", name="Menu of").first.click()
-    await expect(chat.page.get_by_role("button", name="Rename")).to_be_focused()
-    await is_clean(chat.page, "the menu of a chat")
-
-
-async def test_other_pages(person: Person, server: Server) -> None:
-    person.expects("404")
-    page = await person.window()
-    for path in (
-        "/models",
-        "/status",
-        "/search?q=axe",
-        "/archive",
-        "/trash",
-        "/exchange",
-        "/nothing",
-    ):
+        await is_clean(page, "the list of chats")
+    for verb in ("the menu of a chat", "Rename", "Delete"):
+        await chat.chats.locator("li").first.hover()
+        await page.get_by_role("button", name="Menu of").first.click()
+        await expect(page.locator("#chat-menu").get_by_text("Rename")).to_be_focused()
+        if verb in {"Rename", "Delete"}:
+            await page.locator("#chat-menu").get_by_text(verb, exact=True).click()
+        if verb == "Rename":
+            await expect(chat.chats.get_by_role("textbox")).to_be_focused()
+        if verb == "Delete":
+            await expect(page.get_by_text("This chat is in the trash.")).to_be_attached()
+        await is_clean(page, verb)
+        if verb != "Delete":
+            await page.keyboard.press("Escape")
+    if is_narrow and await chat.chats.is_visible():
+        await page.get_by_role("button", name="Close the list of chats").click()
+    await chat.page.keyboard.press("Control+/")
+    await expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    await is_clean(page, "the keys")
+    for path in ("/", *PAGES):
         await page.goto(server.origin + path)
         await is_clean(page, path)
+
+
+async def answered(server: Server, meet: Meet, title: str, **options: Any) -> ChatPage:
+    """Amid a chat whose last answer was measured."""
+    # The page's policy rightly keeps scripts out that are put into it; axe is one.
+    person = await meet(server, bypass_csp=True, **options)
+    person.expects("404")
+    chat = await person.open(f"/chats/{plant(server.folder / 'wick.db', 6, title)}")
+    await chat.ask("And one more", TINY)
+    await chat.ends()
+    return chat
+
+
+async def test_all_pages(server: Server, meet: Meet) -> None:
+    await look_around(await answered(server, meet, "Wide"), server)
+
+
+async def test_all_pages_on_a_phone_in_the_dark(server: Server, meet: Meet) -> None:
+    options = {**PHONE, "color_scheme": "dark"}
+    await look_around(await answered(server, meet, "Narrow", **options), server)
+
+
+async def test_while_an_answer_runs_and_another_waits(endless: Server, meet: Meet) -> None:
+    for options in ({}, {**PHONE, "color_scheme": "dark"}):
+        chat = await (await meet(endless, bypass_csp=True, **options)).open()
+        await chat.ask("Go on for ever")
+        try:
+            await chat.writes()
+            await chat.ask("And then?")
+            await expect(chat.page.get_by_role("button", name="Take back")).to_be_visible()
+            await is_clean(chat.page, "an answer that runs")
+        finally:
+            while await chat.stop.count():
+                await chat.page.evaluate("document.querySelector('[aria-label=Stop]')?.click()")
+                await chat.page.evaluate("new Promise(requestAnimationFrame)")

@@ -118,6 +118,7 @@ async def test_an_answer_nobody_saw_is_marked_until_it_is_looked_at(
     person: Person, request: pytest.FixtureRequest
 ) -> None:
     title, chat, other = request.node.name, await person.open(), await person.open()
+    await chat.lengthen()
     await chat.ask(title, SMOLLM2)
     await expect(other.chats.get_by_role("link", name=f"answering {title}")).to_be_visible()
     address = chat.page.url
@@ -204,12 +205,12 @@ async def test_thousands_of_chats_load_as_one_scrolls_and_live_news_drop_none(
     start: StartServer, meet: Meet, tiny_shelf: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "many.json"
-    file.write_text(json.dumps(many(1000)))
+    file.write_text(json.dumps(many(300)))
     server = await start(tiny_shelf, max_tokens=5)
     person = await meet(server)
     page = await person.window()
     await take(page, server.origin, file)
-    await expect(page.locator("#notice")).to_contain_text("1,000 chats imported.")
+    await expect(page.locator("#notice")).to_contain_text("300 chats imported.")
     await page.close()
     chat, other = await person.open(), await person.open()
     rows = chat.chats.get_by_role("listitem")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 
+from tests.e2e.conftest import TINY
 from tests.e2e.person import ChatPage, Person
 from tests.e2e.server import Server
 
@@ -101,6 +102,6 @@ async def test_new_chat_begins_another(chat: ChatPage) -> None:
     await chat.page.get_by_role("link", name="New chat", exact=True).click()
     await expect(chat.questions).to_have_count(0)
     await chat.awakes()
-    await chat.ask("Something else")
+    await chat.ask("Something else", TINY)
     await chat.ends()
     assert chat.chat_id != before

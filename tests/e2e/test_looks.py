@@ -47,24 +47,23 @@ async def measure(chat: ChatPage, script: str) -> float:
         return found
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", ["wide", "phone"])
-async def test_pictures(
-    server: Server, meet: Meet, artefacts: Path, size: str, scheme: str
-) -> None:
-    options = {"wide": WIDE, "phone": PHONE}[size]
-    person = await meet(server, color_scheme=scheme, **options)
-    chat = await person.open()
-    await chat.page.screenshot(path=artefacts / f"{size}-{scheme}-new.png")
+async def test_pictures(server: Server, meet: Meet, artefacts: Path) -> None:
+    chat = await (await meet(server, color_scheme="light", **WIDE)).open()
+    await chat.page.screenshot(path=artefacts / "wide-light-new.png")
+    await chat.lengthen()
     await chat.ask(QUESTION, SMOLLM2)
     await chat.writes()
-    await chat.page.screenshot(path=artefacts / f"{size}-{scheme}-writing.png")
+    await chat.page.screenshot(path=artefacts / "wide-light-writing.png")
     await chat.ends()
-    await chat.page.screenshot(path=artefacts / f"{size}-{scheme}-done.png")
-    assert not await chat.page.evaluate(SIDEWAYS)
-    paper = await chat.page.evaluate("getComputedStyle(document.body).backgroundColor")
-    brightness = sum(map(int, paper.removeprefix("rgb(").removesuffix(")").split(",")))
-    assert (brightness < 200) == (scheme == "dark")
+    for size, options in (("wide", WIDE), ("phone", PHONE)):
+        await chat.page.set_viewport_size(options["viewport"])
+        for scheme in ("light", "dark"):
+            await chat.page.emulate_media(color_scheme=scheme)
+            await chat.page.screenshot(path=artefacts / f"{size}-{scheme}-done.png")
+            assert not await chat.page.evaluate(SIDEWAYS)
+            paper = await chat.page.evaluate("getComputedStyle(document.body).backgroundColor")
+            brightness = sum(map(int, paper.removeprefix("rgb(").removesuffix(")").split(",")))
+            assert (brightness < 200) == (scheme == "dark")
 
 
 async def test_on_a_phone_the_list_opens_and_closes(

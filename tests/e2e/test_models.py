@@ -39,23 +39,21 @@ async def test_the_chosen_model_answers(server: Server, meet: Meet) -> None:
     await expect(chat.model).to_have_value(SMOLLM2)
 
 
+DAMAGES = ("no header", "counts", "bits", "cut off", "gone")
+
+
 @pytest.fixture
 def shelf(tiny_shelf: Path, tmp_path: Path) -> Path:
-    """A shelf of one's own, with a second model to break."""
+    """A shelf of one's own, with models to break."""
     shutil.copytree(tiny_shelf / TINY, tmp_path / "shelf" / TINY)
-    Shelf(tmp_path / "shelf").install(write_tiny_gguf(tmp_path / "x.gguf", seed=1), "weak")
+    source = write_tiny_gguf(tmp_path / "x.gguf", seed=1)
+    for number in range(len(DAMAGES)):
+        Shelf(tmp_path / "shelf").install(source, f"weak{number}")
     return tmp_path / "shelf"
 
 
-@pytest.mark.parametrize("damage", ["no header", "counts", "bits", "cut off", "gone"])
-async def test_a_damaged_model_is_said_and_harms_nothing_else(
-    start: StartServer, shelf: Path, meet: Meet, damage: str
-) -> None:
-    server = await start(shelf, max_tokens=50)
-    person = await meet(server)
-    chat = await person.open()
-    await chat.model.select_option("weak")
-    weights = shelf / "weak" / "model.gguf"
+def harm(folder: Path, damage: str) -> None:
+    weights = folder / "model.gguf"
     data = bytearray(weights.read_bytes())
     match damage:
         case "no header":
@@ -68,18 +66,33 @@ async def test_a_damaged_model_is_said_and_harms_nothing_else(
             del data[len(data) // 2 :]
     weights.write_bytes(data)
     if damage == "gone":
-        shutil.rmtree(shelf / "weak")
-    await chat.message.fill("Hello")
-    await chat.message.press("Enter")
-    if damage in {"cut off", "gone"}:  # seen before anything is saved
-        await expect(chat.notice).not_to_be_empty()
-        await expect(chat.message).to_have_value("Hello")
-        assert server.rows("SELECT 1 FROM messages") == []
-    elif damage == "bits":  # it may still speak
-        await chat.ends(re.compile("done|failed"))
-    else:
-        await chat.ends("failed")
-        await expect(chat.answer.locator(".line")).to_contain_text(CANNOT)
+        shutil.rmtree(folder)
+
+
+async def test_damaged_models_are_said_and_harm_nothing_else(
+    start: StartServer, shelf: Path, meet: Meet
+) -> None:
+    server = await start(shelf, max_tokens=20)
+    chat = await (await meet(server)).open()
+    for number, damage in enumerate(DAMAGES):
+        await chat.model.select_option(f"weak{number}")
+        harm(shelf / f"weak{number}", damage)
+        before = server.rows("SELECT count(*) FROM messages")[0][0]
+        answered = await chat.answers.count()
+        await chat.message.fill(f"Hello, {damage}")
+        await chat.message.press("Enter")
+        if damage in {"cut off", "gone"}:  # seen before anything is saved
+            await expect(chat.notice).not_to_be_empty()
+            await expect(chat.message).to_be_editable()
+            await expect(chat.message).to_have_value(f"Hello, {damage}")
+            assert server.rows("SELECT count(*) FROM messages")[0][0] == before
+            continue
+        await expect(chat.answers).to_have_count(answered + 1)
+        if damage == "bits":  # it may still speak
+            await chat.ends(re.compile("done|failed"))
+        else:
+            await chat.ends("failed")
+            await expect(chat.answer.locator(".line")).to_contain_text(CANNOT)
     await chat.ask("Hello again", TINY)
     await chat.ends()
     await expect(chat.message).to_have_value("")

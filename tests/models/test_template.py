@@ -170,7 +170,7 @@ BOMBS = {
     "a chain of filters": "{% set x = 'a' * 4000000 %}" + "{% set x = x | upper | lower %}" * 400,
     "slices": "{% set s = 'a' * 4000000 %}{% for i in range(9999) %}"
     "{% set x = s[1:] %}{% endfor %}",
-    "comparing": "{% set s, t = 'a' * 2000000, 'a' * 2000000 %}{% for i in range(9999) %}"
+    "comparing": "{% set s, t = 'a' * 2000000, 'a' * 2000000 %}{% for i in range(99999) %}"
     "{% if s == t %}{% endif %}{% endfor %}",
     "searching": "{% set s = 'a' * 4000000 %}{% for i in range(9999) %}"
     "{% if 'aaaab' in s %}{% endif %}{% endfor %}",

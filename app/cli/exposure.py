@@ -32,7 +32,12 @@ def check(settings: Settings) -> None:
         )
     if not settings.has_accounts:
         _check_name(settings)
-    elif not settings.tls_cert and not settings.trusted_proxies and not settings.is_loopback:
+
+
+def warn(settings: Settings) -> None:
+    """Say what is allowed and not wise."""
+    is_bare = not settings.tls_cert and not settings.trusted_proxies
+    if settings.has_accounts and is_bare and not settings.is_loopback:
         log.warning(
             "Passwords and chats travel to %s unencrypted. Set WICK_TLS_CERT and WICK_TLS_KEY, or "
             "put a proxy with TLS in front and name it in WICK_TRUSTED_PROXIES.",

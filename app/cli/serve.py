@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     exposure.check(settings)
     _check_address(settings)
     _check_folders(settings)
+    exposure.warn(settings)
     with owned(settings.data_dir, "wick serve") as ownership:
         asyncio.run(_serve(settings, ownership))
     return 0

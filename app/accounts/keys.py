@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
 from app.accounts.logins import hash_of
+from app.audit import audit
 from app.errors import InvalidAccount, KeyNotFound
 from app.store import keys, people
 from app.store.db import Database
@@ -52,6 +53,7 @@ class Keys:
         key_id = await self._db.write(
             lambda c: keys.add(c, user_id, name, digest, hint, chosen, now)
         )
+        audit("key-made", user=user_id, key=key_id, scopes=" ".join(chosen))
         return secret, Key(key_id, user_id, name, hint, chosen, now, None)
 
     async def of(self, user_id: int) -> list[Key]:
@@ -72,6 +74,7 @@ class Keys:
         """From now on it opens nothing. Raises KeyNotFound when it is none of this person's."""
         if not await self._db.write(lambda c: keys.revoke(c, user_id, key_id)):
             raise KeyNotFound("There is no such key (any more).")
+        audit("key-revoked", user=user_id, key=key_id)
 
 
 def _check(name: str, scopes: Collection[str], count: int) -> None:

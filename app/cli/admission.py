@@ -51,7 +51,7 @@ def admitted(settings: Settings, timeout: float) -> Iterator[httpx.Client]:
 
 async def _log_in(settings: Settings) -> tuple[str, Login] | None:
     """None while there is no owner."""
-    async with open_database(settings.database) as db:
+    async with open_database(settings.database, is_guest=True) as db:
         for person in await people.everybody(db):
             if person.role == "owner" and person.disabled_at is None:
                 return await Logins(db).begin(person.id, DEVICE, "")
@@ -59,6 +59,6 @@ async def _log_in(settings: Settings) -> tuple[str, Login] | None:
 
 
 async def _log_out(settings: Settings, login: Login) -> None:
-    async with open_database(settings.database) as db:
+    async with open_database(settings.database, is_guest=True) as db:
         with contextlib.suppress(LoginNotFound):
             await Logins(db).end(login.user_id, login.id)

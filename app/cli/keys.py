@@ -83,7 +83,7 @@ def _run(
     args: argparse.Namespace, settings: Settings, work: Callable[[Keys, int], Awaitable[None]]
 ) -> int:
     async def run() -> None:
-        async with open_database(settings.database) as db:
+        async with open_database(settings.database, is_guest=True) as db:
             await work(Keys(db), await _person(db, args.user))
 
     asyncio.run(run())

@@ -90,7 +90,7 @@ async def _do(settings: Settings, action: Action, arguments: argparse.Namespace)
 
 @asynccontextmanager
 async def _open(settings: Settings) -> AsyncIterator[Office]:
-    async with open_database(settings.database) as db:
+    async with open_database(settings.database, is_guest=True) as db:
         with audit.kept_in(settings.data_dir):
             yield Office(settings, db, People(db, Logins(db)))
 

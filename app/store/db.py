@@ -129,8 +129,13 @@ def _in_words(error: Exception) -> Exception:
 
 
 @asynccontextmanager
-async def open_database(path: Path) -> AsyncIterator[Database]:
-    """The database at `path`, created and migrated as needed. Writes under way end first."""
+async def open_database(path: Path, *, is_guest: bool = False) -> AsyncIterator[Database]:
+    """The database at `path`, created and migrated as needed. Writes under way end first.
+
+    is_guest: a command that comes in shortly, beside a server that may own the file. It leaves
+    checkpoints to the owner: SQLite before 3.51.3 may damage a file of which two connections reset
+    the log at once.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.touch(mode=0o600)
     try:
@@ -139,6 +144,8 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
         raise StoreError(f"The database {path} cannot be opened: {error}.") from error
     try:
         await _configure(writer)
+        if is_guest:
+            await writer.execute("PRAGMA wal_autocheckpoint = 0")
         await migrate(writer, path)
         reader = await aiosqlite.connect(f"{path.as_uri()}?mode=ro", uri=True)
         try:

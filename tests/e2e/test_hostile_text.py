@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.async_api import expect
 
-from tests.e2e.conftest import TINY, Meet, StartServer
+from tests.e2e.conftest import SHORT, TINY, Meet, StartServer
 from tests.e2e.server import Server
 
 HOSTILE = {
@@ -67,7 +67,7 @@ async def test_two_thousand_emoji(server: Server, endless: Server, meet: Meet) -
     chat = await (await meet(server)).open()
     await chat.ask(text, TINY)
     await chat.ends("failed")
-    sentence = "the model can read 3,796 at once. Please shorten it."
+    sentence = f"the model can read {4096 - SHORT:,} at once. Please shorten it."
     await expect(chat.answer.locator(".line")).to_contain_text(sentence)
     await chat.ask("Shorter", TINY)
     await chat.ends()

@@ -40,7 +40,7 @@ class Ear:
 
 
 def request(number: int, ear: Ear, user: int = 1, *, is_background: bool = False) -> Request:
-    command = Generate(id=number, turns=(Turn("user", "hello"),), owner=str(user))
+    command = Generate(id=number, turns=(Turn("user", "hello"),), owner=str(user))  # as it is sent
     return Request(command, user, ear, is_background=is_background)
 
 

@@ -9,6 +9,7 @@ from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.datastructures import Headers
 
 from app.accounts.keys import PREFIX, SCOPES
+from app.audit import audit
 from app.errors import NotAllowed, NotLoggedIn
 from app.web.api.paths import OWN
 from app.web.identity import Identity, identity
@@ -28,6 +29,7 @@ async def by_key(asked: BaseRequestWebsocket) -> Identity | None:
         return None
     holder = await state().keys.find(secret)
     if holder is None:
+        audit("key-refused", path=asked.path, address=asked.remote_addr)
         raise NotLoggedIn("This API key does not hold: it was revoked, or it was mistyped.")
     person, key = holder
     scope = scope_of(asked.method, asked.path)

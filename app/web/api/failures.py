@@ -10,6 +10,7 @@ from quart import Response
 
 from app.errors import (
     ApiError,
+    LimitReached,
     ModelNotFound,
     NotLoggedIn,
     PromptTooLong,
@@ -29,6 +30,7 @@ _CODES: dict[type[WickError], str] = {
     PromptTooLong: "context_length_exceeded",
     SchemaRefused: "invalid_schema",
     QueueFull: "queue_full",
+    LimitReached: "rate_limit_exceeded",
     NotLoggedIn: "invalid_api_key",
 }
 

@@ -7,7 +7,8 @@ import secrets
 from quart import Blueprint, Response, request
 
 from app.chats.branches import Spot
-from app.web.api import answer_events, asking, bodies, streaming
+from app.errors import LimitReached
+from app.web.api import answer_events, asking, bodies, failures, streaming
 from app.web.api.shapes import Again, MessageList, NewMessage
 from app.web.chats import existing
 from app.web.identity import current_user
@@ -57,6 +58,12 @@ async def events(chat_id: str, message_id: int) -> Response:
     last = request.headers.get("Last-Event-ID", "")
     if last == answer_events.end_id(message):
         return Response(status=204)  # it has all been told, and nobody need come back
+    most = state().settings.sockets_per_user
+    if state().hub.tabs(spot.user_id) >= most:
+        raise LimitReached(
+            f"{most} pages and programs of yours follow answers already, and that is the limit.",
+            failures.RETRY_SECONDS,
+        )
     return streaming.sse(answer_events.follow(state(), spot, last))
 
 

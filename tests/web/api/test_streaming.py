@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,10 @@ class Stage:
         return {command.id for command in self.runner.sent if isinstance(command, Cancel)}
 
     async def post(self, path: str, body: Any, **headers: str) -> Any:
-        return await self.app.test_client().post(
-            path, data=json.dumps(body), headers=PROGRAM | headers
-        )
+        async with asyncio.timeout(30):
+            return await self.app.test_client().post(
+                path, data=json.dumps(body), headers=PROGRAM | headers
+            )
 
 
 def finished(number: int, reason: Any = "stop") -> Finished:
@@ -157,6 +159,19 @@ async def test_a_full_queue_says_when_to_come_again(stage: Stage) -> None:
             assert stage.here.pool.statuses()[0].waiting == 2
             answer = await stage.post("/api/chat", CHAT)
             assert "waiting" in (await answer.get_json())["error"]
+
+
+async def test_one_persons_share_is_limited_for_programs_too(stage: Stage) -> None:
+    here = stage.here
+    here.limits._settings = replace(here.settings, host="0.0.0.0", requests_per_user=1)
+    async with stage.asked("/v1/chat/completions", CHAT):
+        await stage.command()
+        for path in ("/v1/chat/completions", "/api/chat", "/api/v1/chats"):
+            answer = await stage.post(path, CHAT | {"text": "hello"})
+            assert answer.status_code == 429, path
+            assert int(answer.headers["Retry-After"]) > 0
+            assert "limit" in str(await answer.get_json())
+    assert await here.chats.recent(1) == []
 
 
 async def test_of_several_answers_all_or_none_are_taken(stage: Stage) -> None:

@@ -27,7 +27,7 @@ async def measure(count: int) -> list[float]:
         settings = Settings(data_dir=folder, models_dir=folder / "models", auto_pull=False)
         app = create_app(settings)
         async with app.test_app() as served:
-            chat_id = plant(settings.database, count)
+            chat_id = await asyncio.to_thread(plant, settings.database, count)
             headers = {"Host": "localhost", "Accept-Encoding": "gzip"}
             for _ in range(ROUNDS):
                 render_markdown.cache_clear()

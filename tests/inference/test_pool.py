@@ -316,8 +316,9 @@ async def test_a_load_given_up_leaves_no_process(started: Started) -> None:
     await reached(pool, lambda: bool((s := pool.status(FIRST)) and s.load_progress))
     assert len(children() - before) == 1
     await within(pool.unload(FIRST))
-    assert (state(pool, FIRST), children()) == ("idle", before)
+    # Of those that other tests leave behind, one may end meanwhile.
+    assert (state(pool, FIRST), children() - before) == ("idle", set())
     pool.load(FIRST)
     await reached(pool, lambda: bool((s := pool.status(FIRST)) and s.load_progress))
     await within(pool.close("Wick was stopped."))
-    assert children() == before
+    assert children() <= before

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from quart import Quart
 
-from app.chats.asking import Prompt
 from app.chats.branches import Spot
+from app.chats.prompts import Prompt
 from app.config import Settings
 from app.factory import create_app
 from app.models.model import ModelSettings, Sampling

@@ -163,6 +163,11 @@ class Worker:
             self.give_way()
         await self._gone.wait()
 
+    async def left(self) -> None:
+        """Return when a runner that is ending has ended; at once if none is."""
+        if self.state == "unloading":
+            await self._gone.wait()
+
     def give_way(self) -> None:
         """Unload after what runs and waits now; who comes later waits for the next load."""
         if self.state in {"loading", "ready"} and not self._must_leave:

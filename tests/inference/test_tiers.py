@@ -303,6 +303,19 @@ def test_a_copy_that_fails_only_costs_its_tokens(
     assert len(store.pool._contexts.free) == len(store.pool._contexts.all) == 1
 
 
+def test_a_copy_that_fails_has_spoiled_what_stood_there(tmp_path: Path) -> None:
+    store = Store(tmp_path, contexts=1)
+    store.turn("b", long("x", 300))
+    store.turn("a", long("x") + "!")
+
+    def fail(now: str) -> None:
+        if now == "restore":
+            raise EngineError("broken")
+
+    store.engine.copying = fail
+    assert store.turn("a", long("x", 300) + "?") == (0, "none")
+
+
 def test_what_nobody_foresaw_leaks_no_context(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.turn("a", long("a"))

@@ -190,6 +190,16 @@ async def test_settings_are_saved_and_reset(app: Quart, client: Client) -> None:
     assert here(app).shelf.get("tiny").settings == type(saved)()
 
 
+async def test_a_template_that_was_guessed_is_named(
+    app: Quart, client: Client, tmp_path: Path
+) -> None:
+    source = write_tiny_gguf(tmp_path / "bare.gguf", **{"tokenizer.chat_template": None})  # type: ignore[arg-type]
+    here(app).shelf.install(source, "bare")
+    usual = {"tiny": "The file&#39;s own", "bare": "The usual one: ChatML"}
+    for name, words in usual.items():
+        assert words in await text_of(await client.get(f"/models/{name}/settings", headers=PAGE))
+
+
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [

@@ -170,10 +170,12 @@ async def test_programs_reach_through_both(fronted: Fronted, server: Server) -> 
     assert json.loads(choice["message"]["content"]) in {"yes", "no"}
     assert choice["logprobs"]["content"]
     assert len(choice["logprobs"]["content"][0]["top_logprobs"]) == 2
-    wish = {"model": "far", "prompt": "Once upon", "max_tokens": 5}
+    wish = {"model": "far", "prompt": "Once upon", "max_tokens": 5, "logprobs": 2, "seed": 1}
     reply = await client.post("/v1/completions", json=wish, headers=OWN)
     assert reply.status_code == 200, await reply.get_data(as_text=True)
-    assert (await reply.get_json())["usage"]["completion_tokens"] <= 5
+    text = await reply.get_json()
+    assert text["usage"]["completion_tokens"] == len(text["choices"][0]["logprobs"]["tokens"]) <= 5
+    assert len(text["choices"][0]["logprobs"]["top_logprobs"][0]) == 2
     wish = {"model": "far", "messages": [{"role": "user", "content": "word " * 3000}]}
     reply = await client.post("/v1/chat/completions", json=wish, headers=OWN)
     assert reply.status_code == 400

@@ -494,4 +494,6 @@ async def test_a_subscriber_hears_only_of_its_own_user_and_chat(house: House) ->
     assert other_chat.sidebar
     assert not other_chat.messages
     assert not other_chat.streams
-    assert not (stranger.messages or stranger.sidebar or stranger.streams)
+    assert not stranger.messages
+    assert not stranger.sidebar
+    assert not stranger.streams

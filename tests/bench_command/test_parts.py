@@ -79,13 +79,13 @@ async def test_a_model_that_says_nothing_is_told() -> None:
 
 
 async def test_all_of_a_round_is_there() -> None:
-    samples = Samples()
+    samples, before = Samples(), asyncio.all_tasks()
     await workload(Scripted(answer_length=100)).run(samples, lambda _: None)
     wanted = {f.key for f in figures(Plan())} - {
         "load", "bare", "ctransformers", "one_thread", "first_alone", "memory_loaded"
     }  # fmt: skip
     assert set(samples.lists) == wanted
-    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert asyncio.all_tasks() <= before
 
 
 def test_aims() -> None:

@@ -21,6 +21,7 @@ from app.models.upstream import Upstream
 from app.store.messages import Message
 from app.web.state import State
 from tests.e2e.server import Server
+from tests.patience import PATIENCE
 
 CHAT = "0123456789abcdef"
 OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
@@ -54,7 +55,7 @@ class Front:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -119,7 +120,7 @@ async def test_stop_reaches_through_both_and_the_answer_goes_on(
     await front.here.asking.stop(1, CHAT)
     stopped = await front.ended(answer)
     assert stopped.status == "stopped"
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while "0 of" not in (await http.get("/status/figures")).text:
             await asyncio.sleep(0.01)
     await front.here.branches.go_on(Spot(1, CHAT, answer))

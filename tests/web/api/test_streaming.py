@@ -22,6 +22,7 @@ from app.web.api import answer_events, streaming
 from app.web.state import State
 from tests.chats.house import until
 from tests.inference.scripted import ScriptedRunner
+from tests.patience import PATIENCE
 
 PROGRAM = {"Host": "localhost:8000", "Content-Type": "application/json"}
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "stream": True}
@@ -63,7 +64,7 @@ class Stage:
         return {command.id for command in self.runner.sent if isinstance(command, Cancel)}
 
     async def post(self, path: str, body: Any, **headers: str) -> Any:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             return await self.app.test_client().post(
                 path, data=json.dumps(body), headers=PROGRAM | headers
             )
@@ -91,17 +92,25 @@ async def stage(
         yield Stage(app, runner)
 
 
+async def heard(reading: Connection, words: bytes) -> bytes:
+    """The next piece that has these words, whatever comes before it."""
+    async with asyncio.timeout(PATIENCE):
+        while words not in (piece := await reading.receive()):
+            pass
+    return piece
+
+
 async def test_words_come_while_the_answer_is_made(stage: Stage) -> None:
     async with stage.asked("/v1/chat/completions", CHAT) as reading:
         number = (await stage.command()).id
         stage.runner.say(Prefill(number, 1, 2, 0, 0), Delta(number, "one"))
-        assert b'"role":"assistant"' in await reading.receive()
-        assert b'"content":"one"' in await reading.receive()
+        for words in (b'"role":"assistant"', b'"content":"one"'):
+            await heard(reading, words)
         stage.runner.say(Delta(number, " two"))
-        assert b'"content":" two"' in await reading.receive()
+        await heard(reading, b'"content":" two"')
         stage.runner.say(finished(number))
-        assert b'"finish_reason":"stop"' in await reading.receive()
-        assert await reading.receive() == b"data: [DONE]\n\n"
+        await heard(reading, b'"finish_reason":"stop"')
+        assert await heard(reading, b"[DONE]") == b"data: [DONE]\n\n"
     assert stage.cancelled == set()
 
 
@@ -133,13 +142,11 @@ async def test_whoever_leaves_the_queue_is_not_answered(stage: Stage) -> None:
 async def test_a_long_wait_is_not_silent(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.02)
     async with stage.asked("/v1/chat/completions", CHAT) as reading:
-        assert b'"role":"assistant"' in await reading.receive()
-        assert await reading.receive() == streaming.COMMENT
+        await heard(reading, b'"role":"assistant"')
+        assert await heard(reading, streaming.COMMENT) == streaming.COMMENT
         number = (await stage.command()).id
         stage.runner.say(Failed(number, "Too long.", 413))
-        said = b""
-        while b"data" not in said:
-            said = await reading.receive()
+        said = await heard(reading, b"data")
         error = json.loads(said.removeprefix(b"data: "))["error"]
         assert error["code"] == "context_length_exceeded"
 
@@ -185,11 +192,9 @@ async def test_a_runner_that_dies_ends_the_stream_in_words(stage: Stage, path: s
     async with stage.asked(path, CHAT) as reading:
         number = (await stage.command()).id
         stage.runner.say(Prefill(number, 2, 2, 0, 0), Delta(number, "one"))
-        said = b""
-        while b"one" not in said:
-            said = await reading.receive()
+        await heard(reading, b"one")
         stage.runner.die()
-        assert b"ended unexpectedly" in await reading.receive()
+        await heard(reading, b"ended unexpectedly")
 
 
 async def test_an_answer_is_taken_up_where_it_broke_off(stage: Stage) -> None:
@@ -199,15 +204,14 @@ async def test_an_answer_is_taken_up_where_it_broke_off(stage: Stage) -> None:
     stage.runner.say(Prefill(number, 2, 2, 0, 0), Delta(number, "One ü"))
     await until(lambda: stage.here.hub.stream(number).text != "")  # type: ignore[union-attr]
     async with stage.asked(made["events"], method="GET") as reading:
-        first = (await reading.receive()).decode()
-    assert "event: replace\nid: " in first
+        first = (await heard(reading, b"event: replace\nid: ")).decode()
     assert '{"text":"One ü"}' in first
     last = first.split("id: ")[1].split("\n")[0]
     assert last.endswith("-5")
     stage.runner.say(Delta(number, " and two"))
     await until(lambda: stage.here.hub.stream(number).text.endswith("two"))  # type: ignore[union-attr]
     async with stage.asked(made["events"], method="GET", **{"Last-Event-ID": last}) as reading:
-        second = (await reading.receive()).decode()
+        second = (await heard(reading, b"event: ")).decode()
         assert "replace" not in second
         assert "event: delta" in second
         assert '{"text":" and two"}' in second
@@ -230,10 +234,8 @@ async def test_followers_hear_of_the_queue_and_of_the_end_of_wick(
     monkeypatch.setattr(answer_events, "KEEP_ALIVE_SECONDS", answer_events.PAUSE + 0.02)
     made = await (await stage.post("/api/v1/chats", {"text": "hello", "model": "tiny"})).get_json()
     async with stage.asked(made["events"], method="GET") as reading:
-        assert b"event: status" in await reading.receive()
-        said = b""
-        while streaming.COMMENT not in said:
-            said = await reading.receive()
+        await heard(reading, b"event: status")
+        await heard(reading, streaming.COMMENT)
         stage.here.hub.close(1012)
         while await reading.receive():
             pass  # the stream ends, without the answer having ended
@@ -287,7 +289,7 @@ async def test_a_stream_ends_with_the_key_that_it_was_asked_for_with(
         number = (await stage.command()).id
         stage.runner.say(Delta(number, "before"))
         said = b""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while b"before" not in said:
                 said += await connection.receive()
             await stage.here.keys.revoke(1, key.id)

@@ -21,10 +21,10 @@ from app.inference.snapshot import Origin
 from app.inference.snapshots import chat_key
 from tests.inference.scripted_engine import Evaluation, ScriptedEngine
 from tests.inference.tiny import tiny_model
+from tests.patience import PATIENCE
 
 CONTEXT = 256
 MEGABYTE = 1 << 20
-PATIENCE = 20  # seconds until a test that hangs fails
 NEVER = 1e6  # seconds
 pools: list[ContextPool] = []
 

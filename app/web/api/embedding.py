@@ -43,8 +43,9 @@ async def embed(model: str, texts: Sequence[str], *, may_cut: bool = False) -> E
             code="unsupported",
         )
     ends: list[Finished] = []
-    for start in range(0, len(texts), AT_ONCE):
-        ends += await _some(model, texts[start : start + AT_ONCE], may_cut=may_cut)
+    at_once = min(AT_ONCE, state().settings.queue_limit)
+    for start in range(0, len(texts), at_once):
+        ends += await _some(model, texts[start : start + at_once], may_cut=may_cut)
     vectors = [_unit(end.embedding) for end in ends]
     return Embedded(vectors, sum(end.prompt_tokens for end in ends))
 

@@ -13,9 +13,8 @@ from quart import Blueprint, Response, request
 from app.errors import ApiError
 from app.models.model import Turn
 from app.web.api import bodies, streaming, wishes
+from app.web.api.ollama_loading import load_or_unload
 from app.web.api.ollama_replies import OllamaReply, now
-from app.web.identity import identity
-from app.web.state import state
 
 blueprint = Blueprint("api_ollama_answers", __name__, url_prefix="/api")
 
@@ -81,7 +80,7 @@ async def chat() -> Response:
     if asked.tools:
         raise ApiError(f"{asked.model} does not support tools.", param="tools")
     if not asked.messages:
-        return await _load_or_unload(asked, _chat_words)
+        return await _asked_nothing(asked, _chat_words)
     turns = tuple(_turn(message) for message in asked.messages)
     return await _answer(asked, _wish(asked, turns=turns), _chat_words)
 
@@ -93,7 +92,7 @@ async def generate() -> Response:
         if getattr(asked, name):
             raise ApiError(f"The models that run here do not support “{name}”.", param=name)
     if not asked.prompt:
-        return await _load_or_unload(asked, _generate_words)
+        return await _asked_nothing(asked, _generate_words)
     if asked.raw:
         wish = _wish(asked, text=asked.prompt)
     else:
@@ -161,16 +160,8 @@ def _schema(wanted: str | dict[str, Any] | None) -> str | None:
     return json.dumps({"type": "object"} if wanted == "json" else wanted)
 
 
-async def _load_or_unload(asked: Common, words: Callable[[str], dict[str, Any]]) -> Response:
-    here, name = state(), wishes.model_name(asked.model)
-    here.asking.settings_for(name)
-    reason = "load"
-    if asked.keep_alive in (0, "0", "0s", "0m"):
-        reason = "unload"
-        if identity().is_owner:  # others may be talking to it
-            await here.pool.unload(name)
-    else:
-        here.pool.load(name)
+async def _asked_nothing(asked: Common, words: Callable[[str], dict[str, Any]]) -> Response:
+    reason = await load_or_unload(wishes.model_name(asked.model), asked.keep_alive)
     content = {"model": asked.model, "created_at": now(), **words(""), "done": True}
     return bodies.answer(content | {"done_reason": reason})
 

@@ -13,10 +13,10 @@ run: .venv/run.done
 	@$(BIN)/wick serve
 
 test: lint browser
-	@$(BIN)/python -m compileall -q app # once, and not in each process that a test starts
 	$(BIN)/python -m pytest
 
 lint: .venv/dev.done
+	@$(BIN)/python -m compileall -q app # once, and not in each process that a test starts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

@@ -199,7 +199,7 @@ class Worker:
         """
         self.interrupt(message)
         if self._loading.give_up():
-            await self._gone.wait()  # the process that was to load must be gone, too
+            await self._gone.wait()
         if self._runner is not None:
             self._serving.runner = None
             await self._leave.hurry(self._runner, seconds)

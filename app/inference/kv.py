@@ -88,6 +88,7 @@ class ContextPool:
         limit = ram_budget // WRITING_SHARE
         self._writer = KvWriter(disk, limit, self.write_behind, idle) if disk else None
         self._forgotten: set[str] = set()
+        self._left: set[str] = set()
         self._lock = threading.Lock()  # never held while states are copied
         self._acquiring = threading.Lock()
 
@@ -131,7 +132,7 @@ class ContextPool:
             self._uses += 1
             live.last_used = self._uses
             live.spelled = spelled
-            if live.chat in self._forgotten:
+            if self._is_forgotten(live):
                 self._discard(live)
             else:
                 self._free.append(live)
@@ -147,21 +148,24 @@ class ContextPool:
 
     # What becomes of states that nobody uses.
 
-    def forget(self, chat: str) -> None:
-        """Drop everything that is kept of a chat; for good, so its id must never come again."""
+    def forget(self, chat: str, owner: str = "") -> None:
+        """Drop everything that is kept of a chat, or what memory holds of an owner; for good, so
+        neither must ever come again."""
         key = chat_key(chat)
-        if not key:
-            return
         with self._lock:
-            self._forgotten.add(key)
-            self._ram.forget(key)
+            self._forgotten |= {key} - {""}
+            self._left |= {owner} - {""}
+            self._ram.forget(key, owner)
             # Those in use go when they are released.
-            for live in [live for live in self._free if live.chat == key]:
+            for live in [live for live in self._free if self._is_forgotten(live)]:
                 self._free.remove(live)
                 self._discard(live)
-        if self._disk and self._writer:
+        if key and self._disk and self._writer:
             self._writer.forget(key)
             self._disk.forget(key)
+
+    def _is_forgotten(self, held: LiveContext | Snapshot) -> bool:
+        return held.chat in self._forgotten or held.owner in self._left
 
     def write_behind(self) -> int:
         """Write the newest live state that is worth it, if nothing runs. Its bytes, or 0."""
@@ -296,7 +300,7 @@ class ContextPool:
 
     def _keep(self, snapshot: Snapshot) -> None:
         with self._lock:
-            if snapshot.chat in self._forgotten:
+            if self._is_forgotten(snapshot):
                 return
             evicted = self._ram.put(snapshot)
         for old in evicted:

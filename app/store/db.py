@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Work = Callable[[aiosqlite.Connection], Awaitable[T]]
 WAITING_WRITES = 1000
+INDEXES = ("titles_index", "messages_index")
+MERGED = 500
+"""Pages of an index that are merged at a time."""
 
 
 @dataclass(slots=True)
@@ -61,6 +64,17 @@ class Database:
         Takes as long and as much room as writing the whole database. Raises DiskFull, StoreError.
         """
         await self._hand_over(_scrub, is_transaction=False)
+
+    async def forget_deleted(self) -> None:
+        """Leave no word of what has been deleted in the indexes and in the log.
+
+        In steps, between which others write. Raises DiskFull, StoreError.
+        """
+        for index in INDEXES:
+            step = -MERGED  # which begins anew
+            while await self.write(lambda c, i=index, s=step: _merge(c, i, s)):  # type: ignore[misc]
+                step = MERGED
+        await self._hand_over(_empty_log, is_transaction=False)
 
     async def _hand_over(self, work: Work[T], *, is_transaction: bool) -> T:
         write = _Write(work, asyncio.get_running_loop().create_future(), is_transaction)
@@ -113,9 +127,23 @@ def _settle(
 
 async def _scrub(connection: aiosqlite.Connection) -> None:
     """Indexes keep deleted words until their parts are merged; free pages and the log keep rows."""
-    for index in ("titles_index", "messages_index"):
+    for index in INDEXES:
         await connection.execute(f"INSERT INTO {index} ({index}) VALUES ('optimize')")  # noqa: S608
     await connection.execute("VACUUM")
+    await _empty_log(connection)
+
+
+async def _merge(connection: aiosqlite.Connection, index: str, pages: int) -> bool:
+    """Whether there is more to merge."""
+    before = connection.total_changes
+    await connection.execute(
+        f"INSERT INTO {index} ({index}, rank) VALUES ('merge', ?)",  # noqa: S608 - one of ours
+        (pages,),
+    )
+    return connection.total_changes - before >= 2  # as SQLite says how to tell
+
+
+async def _empty_log(connection: aiosqlite.Connection) -> None:
     await connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
@@ -129,13 +157,9 @@ def _in_words(error: Exception) -> Exception:
 
 
 @asynccontextmanager
-async def open_database(path: Path, *, is_guest: bool = False) -> AsyncIterator[Database]:
-    """The database at `path`, created and migrated as needed. Writes under way end first.
-
-    is_guest: a command that comes in shortly, beside a server that may own the file. It leaves
-    checkpoints to the owner: SQLite before 3.51.3 may damage a file of which two connections reset
-    the log at once.
-    """
+async def open_database(path: Path) -> AsyncIterator[Database]:
+    """The database at `path`, created and migrated as needed, by whoever owns its folder. Writes
+    under way end first."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.touch(mode=0o600)
     try:
@@ -144,8 +168,6 @@ async def open_database(path: Path, *, is_guest: bool = False) -> AsyncIterator[
         raise StoreError(f"The database {path} cannot be opened: {error}.") from error
     try:
         await _configure(writer)
-        if is_guest:
-            await writer.execute("PRAGMA wal_autocheckpoint = 0")
         await migrate(writer, path)
         reader = await aiosqlite.connect(f"{path.as_uri()}?mode=ro", uri=True)
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
+from functools import partial
 
 from quart import current_app
 
@@ -30,7 +32,10 @@ from app.web.growing import Growing
 
 @dataclass(slots=True)
 class State:
-    """One server's parts. `is_closing` once it is being stopped."""
+    """One server's parts. `is_closing` once it is being stopped.
+
+    secret: known to whoever may read the data folder, for as long as this process lives.
+    """
 
     settings: Settings
     shelf: Shelf
@@ -53,6 +58,7 @@ class State:
     limits: Limits
     shares: Shares
     is_closing: bool = field(default=False)
+    secret: str = field(default_factory=partial(secrets.token_urlsafe, 32), repr=False)
 
 
 def state() -> State:

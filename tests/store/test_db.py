@@ -182,16 +182,3 @@ async def test_database_file_is_private(tmp_path: Path) -> None:
     async with open_database(tmp_path / "new" / "wick.db"):
         assert (tmp_path / "new" / "wick.db").stat().st_mode & 0o077 == 0
         assert (tmp_path / "new").stat().st_mode & 0o077 == 0
-
-
-async def test_a_guest_leaves_the_log_to_the_owner(db: Database, tmp_path: Path) -> None:
-    """What a command writes beside a server is there at once, and only the server tidies up."""
-    path = tmp_path / "wick.db"
-    pages = 1000  # after which SQLite would copy the log into the database by itself
-    before = path.read_bytes()
-    async with open_database(path, is_guest=True) as guest:
-        for number in range(3):
-            text = "x" * 4096 * (pages // 2)
-            await guest.write(lambda c, t=text, n=number: add_question(c, t, f"c{n}"))  # type: ignore[misc]
-    assert path.read_bytes() == before
-    assert [c.title for c in await listed(db)] == ["Foxes"]

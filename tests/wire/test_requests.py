@@ -14,6 +14,7 @@ from hypercorn.config import Config
 
 from app import factory
 from app.cli import wire as wire_of_server
+from app.cli.crowd import Crowd
 from app.config import Settings
 from app.web import uploads
 from tests.e2e.server import free_port
@@ -44,18 +45,17 @@ async def hasty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hasty
         patch.setattr(wire_of_server, "KEEP_ALIVE", PATIENCE)
         patch.setattr(factory, "BODY_SECONDS", PATIENCE)
         patch.setattr(uploads, "SILENCE", PATIENCE)
-        app = factory.create_app(
-            Settings(
-                data_dir=folder,
-                models_dir=folder / "models",
-                auto_pull=False,
-                port=port,
-                upload_mb=1,
-            )
+        settings = Settings(
+            data_dir=folder,
+            models_dir=folder / "models",
+            auto_pull=False,
+            port=port,
+            upload_mb=1,
         )
+        app = factory.create_app(settings)
         config = Config()
         config.bind = [f"127.0.0.1:{port}"]
-        wire_of_server.limit(config, 1 << 20)
+        wire_of_server.limit(config, 1 << 20, Crowd.from_settings(settings))
         serving = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))
         async with asyncio.timeout(30):
             while not await _listens(port):

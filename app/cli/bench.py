@@ -37,6 +37,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ("prompt", 1536, 1, "tokens of a long prompt"),
         ("tokens", 128, 8, "tokens of an answer"),
         ("others", 12, 0, "other chats between leaving a chat and coming back"),
+        ("turns", 3, 1, "how often to measure the speed of answers in a round"),
         ("rounds", 1, 1, "how often to do it all; medians are shown"),
     ):
         parser.add_argument(
@@ -69,6 +70,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         prompt=arguments.prompt,
         tokens=arguments.tokens,
         others=arguments.others,
+        turns=arguments.turns,
         rounds=arguments.rounds,
     )
     peer = Peer(arguments.against, arguments.against_model) if arguments.against else None

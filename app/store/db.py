@@ -1,4 +1,4 @@
-"""Connections to SQLite: exactly one that writes, owned by one task, and one that only reads.
+"""Connections to SQLite: exactly one that writes, owned by one task, and two that only read.
 
 Two connections that write or checkpoint at once can meet a rare fault in SQLite's WAL (before
 3.51.3), and a cancelled `await` does not stop a statement on its way. So every write is a
@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosqlite
 
-from app.errors import DiskFull, StoreError
+from app.errors import DiskFull, SearchTooLong, StoreError
 from app.store.migrations import migrate
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Work = Callable[[aiosqlite.Connection], Awaitable[T]]
 WAITING_WRITES = 1000
+SEARCH_SECONDS = 5.0
+STEPS = 20_000
+"""Of SQLite's machine, between two looks at the clock in a search."""
 INDEXES = ("titles_index", "messages_index")
 MERGED = 500
 """Pages of an index that are merged at a time."""
@@ -42,11 +46,20 @@ class _Write:
 
 
 class Database:
-    """Use `open_database`. `write` runs a function in one transaction; `fetch_*` only read."""
+    """Use `open_database`. `write` runs a function in one transaction; `fetch_*` only read, and so
+    does `search`."""
 
-    def __init__(self, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+    def __init__(
+        self,
+        writer: aiosqlite.Connection,
+        reader: aiosqlite.Connection,
+        searcher: aiosqlite.Connection,
+    ) -> None:
         self._writer = writer
         self._reader = reader
+        self._searcher = searcher
+        self._searching = asyncio.Lock()
+        self._search_until = 0.0
         self._writes: asyncio.Queue[_Write | None] = asyncio.Queue(WAITING_WRITES)
 
     async def write(self, work: Work[T]) -> T:
@@ -91,6 +104,24 @@ class Database:
     async def fetch_one(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Row | None:
         return next(iter(await self.fetch_all(sql, parameters)), None)
 
+    async def search(self, sql: str, parameters: Mapping[str, object]) -> list[sqlite3.Row]:
+        """Read what may take long, one after another, while everything else is read beside it.
+
+        Raises SearchTooLong after SEARCH_SECONDS, or StoreError.
+        """
+        async with self._searching:
+            self._search_until = time.monotonic() + SEARCH_SECONDS
+            try:
+                return list(await self._searcher.execute_fetchall(sql, parameters))
+            except sqlite3.Error as error:
+                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+                    raise SearchTooLong("This search took too long. Narrow it, please.") from error
+                raise _in_words(error) from error
+
+    def _is_late(self) -> bool:
+        """Asked by SQLite now and then while it searches; it gives up when it is."""
+        return time.monotonic() > self._search_until
+
     async def _run(self) -> None:
         while (write := await self._writes.get()) is not None:
             try:
@@ -110,6 +141,7 @@ class Database:
             await self._writer.rollback()
 
     async def _stop(self) -> None:
+        self._search_until = 0.0
         await self._writes.put(None)
 
 
@@ -169,21 +201,28 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
     try:
         await _configure(writer)
         await migrate(writer, path)
-        reader = await aiosqlite.connect(f"{path.as_uri()}?mode=ro", uri=True)
-        try:
-            reader.row_factory = sqlite3.Row
-            await reader.execute("PRAGMA busy_timeout = 5000")
-            database = Database(writer, reader)
+        async with _reader(path) as reader, _reader(path) as searcher:
+            database = Database(writer, reader, searcher)
+            await searcher.set_progress_handler(database._is_late, STEPS)
             task = asyncio.create_task(database._run(), name="database writer")
             try:
                 yield database
             finally:
                 await database._stop()
                 await task
-        finally:
-            await reader.close()
     finally:
         await writer.close()
+
+
+@asynccontextmanager
+async def _reader(path: Path) -> AsyncIterator[aiosqlite.Connection]:
+    connection = await aiosqlite.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    try:
+        connection.row_factory = sqlite3.Row
+        await connection.execute("PRAGMA busy_timeout = 5000")
+        yield connection
+    finally:
+        await connection.close()
 
 
 async def _configure(connection: aiosqlite.Connection) -> None:

@@ -96,7 +96,7 @@ async def titles(db: Database, user_id: int, wish: Wish, limit: int) -> list[Hit
             " AND c.updated_at >= :since AND (:model = '' OR c.model = :model)"
             " ORDER BY c.updated_at DESC LIMIT :limit"
         )
-    return [_hit(row, wish) for row in await db.fetch_all(sql, values)]  # type: ignore[arg-type]
+    return [_hit(row, wish) for row in await db.search(sql, values)]
 
 
 async def messages(db: Database, user_id: int, wish: Wish, limit: int) -> list[Hit]:
@@ -132,7 +132,7 @@ async def messages(db: Database, user_id: int, wish: Wish, limit: int) -> list[H
             f" WHERE {_contains('m.text', wish, values)} AND {condition}"
             " ORDER BY m.created_at DESC LIMIT :limit"
         )
-    return [_hit(row, wish) for row in await db.fetch_all(sql, values)]  # type: ignore[arg-type]
+    return [_hit(row, wish) for row in await db.search(sql, values)]
 
 
 async def models(db: Database, user_id: int) -> list[str]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import aiosqlite
 import pytest
 
-from app.errors import DatabaseTooNew, DiskFull, StoreError
+from app.errors import DatabaseTooNew, DiskFull, SearchTooLong, StoreError
 from app.store import chats, lists, messages
+from app.store import db as db_module
 from app.store.db import Database, open_database
 from app.store.migrations import migrate, numbered
 
@@ -182,3 +183,20 @@ async def test_database_file_is_private(tmp_path: Path) -> None:
     async with open_database(tmp_path / "new" / "wick.db"):
         assert (tmp_path / "new" / "wick.db").stat().st_mode & 0o077 == 0
         assert (tmp_path / "new").stat().st_mode & 0o077 == 0
+
+
+async def test_a_search_that_takes_too_long_is_given_up_and_delays_nobody(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db_module, "SEARCH_SECONDS", 0.05)
+    endless = (
+        "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+    )
+    searching = asyncio.create_task(db.search(endless, {}))
+    assert await db.fetch_one("SELECT 1")
+    with pytest.raises(SearchTooLong, match="took too long"):
+        await searching
+    monkeypatch.setattr(db_module, "SEARCH_SECONDS", 30.0)
+    assert [tuple(row) for row in await db.search("SELECT :x", {"x": 7})] == [(7,)]
+    with pytest.raises(StoreError, match="could not do this"):
+        await db.search("SELECT nonsense", {})

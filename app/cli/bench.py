@@ -21,7 +21,6 @@ MOST_TOGETHER = 32
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "bench",
-        help="measure a model on this machine",
         description="Measure a model on this machine, through Wick's own runner. Let nothing else "
         "run meanwhile. With the defaults every round reads about 17 prompts of 1,536 tokens.",
     )

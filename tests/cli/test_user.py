@@ -24,7 +24,8 @@ from app.cli import exposure
 from app.config import Settings
 from app.errors import ConfigError
 from app.store.owner import CARD, Owner, owned
-from tests.e2e.server import PATIENCE, Server
+from tests.e2e.server import Server
+from tests.patience import PATIENCE
 from tests.web.doors import PASSWORD, csrf_in
 
 CHAT = "0123456789abcdef"

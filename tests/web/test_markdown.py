@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 
@@ -173,3 +174,11 @@ def test_what_is_very_long_is_shown_as_it_was_written(bounds: pytest.MonkeyPatch
     text = "*words* & more\n" * 2000
     assert "<em>words</em> &amp; more" in render_markdown(text)
     assert "*words* &amp; more" in render_markdown(text + "*words* & more\n" * 1)
+
+
+async def test_what_a_thread_has_prepared_serves_the_event_loop() -> None:
+    markdown.forget()
+    for cached in (markdown._parser, markdown._cleaner):
+        cached.cache_clear()
+    await asyncio.to_thread(markdown.prepare)
+    assert "<em>ready</em>" in render_markdown("It is *ready* **again**.")

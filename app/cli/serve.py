@@ -94,6 +94,7 @@ async def _serve(settings: Settings, ownership: Ownership) -> None:
         from hypercorn.config import Config
 
         from app.cli import wire
+        from app.cli.crowd import Crowd, allow_many_files
         from app.factory import close, create_app
 
         app = create_app(settings)
@@ -101,7 +102,8 @@ async def _serve(settings: Settings, ownership: Ownership) -> None:
     config.bind = [settings.url.partition("://")[2]]
     if settings.tls_cert and settings.tls_key:
         config.certfile, config.keyfile = str(settings.tls_cert), str(settings.tls_key)
-    wire.limit(config, LONGEST_SOCKET_MESSAGE)
+    wire.limit(config, LONGEST_SOCKET_MESSAGE, Crowd.from_settings(settings))
+    allow_many_files()
     logging.getLogger("hypercorn").setLevel(logging.WARNING)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -112,7 +114,7 @@ async def _serve(settings: Settings, ownership: Ownership) -> None:
     async def until_stopped() -> None:
         pulls: Pulls = app.extensions["wick"].pulls
         pulls.listeners.append(TerminalProgress(pulls).show)
-        ownership.announce(settings.local_url)
+        ownership.announce(settings.local_url, app.extensions["wick"].secret)
         print(f"\n  Wick is at {settings.url}   (Ctrl-C stops it)\n", flush=True)
         if settings.has_accounts:
             await exposure.welcome_owner(settings, app.extensions["wick"].people)

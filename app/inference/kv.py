@@ -110,7 +110,7 @@ class ContextPool:
         with self._lock:
             live.spelled = spelled
             self._contexts.give_back(live)
-            if self._kept.is_forgotten(live.chat):
+            if self._kept.is_forgotten(live):
                 self._contexts.discard(live)
         self._kept.stir()
 
@@ -123,14 +123,13 @@ class ContextPool:
 
     # What becomes of states that nobody uses.
 
-    def forget(self, chat: str) -> None:
-        """Drop everything that is kept of a chat; for good, so its id must never come again."""
+    def forget(self, chat: str, owner: str = "") -> None:
+        """Drop everything that is kept of a chat, or what memory holds of an owner; for good, so
+        neither must ever come again."""
         key = chat_key(chat)
-        if not key:
-            return
-        self._kept.forget(key)
+        self._kept.forget(key, owner)
         with self._lock:  # those in use go when they are released
-            for live in [live for live in self._contexts.free if live.chat == key]:
+            for live in [live for live in self._contexts.free if self._kept.is_forgotten(live)]:
                 self._contexts.discard(live)
 
     def write_behind(self) -> int:

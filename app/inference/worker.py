@@ -129,10 +129,10 @@ class Worker:
         """End a request, wherever it is. Its listener hears `Finished`; unknown ids are ignored."""
         self._serving.cancel(request_id)
 
-    def forget(self, chat: str) -> None:
-        """The runner, if there is one, drops what it keeps of a chat."""
+    def forget(self, chat: str = "", owner: str = "") -> None:
+        """The runner, if there is one, drops what it keeps of a chat or a person."""
         if self._runner is not None:
-            self._runner.send(Forget(chat))
+            self._runner.send(Forget(chat, owner))
 
     def bound(self, bound: Bound) -> None:
         """What its runner, now or once it is loaded, may keep of chats."""

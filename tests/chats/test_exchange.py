@@ -209,6 +209,19 @@ async def test_too_large_is_refused_packed_and_unpacked(
             await take(db, file)
 
 
+async def test_a_file_that_would_fill_the_memory_is_refused(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three bytes of `[],` become seventy, also in parts."""
+    monkeypatch.setattr(imports_module, "MOST_PARTS", 100)
+    monkeypatch.setattr(imports_module, "MOST_COMMAS", 1000)
+    hostile: dict[str, Any] = {f"conversations-{n}": [[]] * 40 for n in range(3)}
+    for file in (packed([[]] * 101), packed([0] * 1002), zipped(**hostile)):
+        with pytest.raises(InvalidMessage, match="too much in this file"):
+            await take(db, file)
+    assert await take(db, packed(chatgpt())) == "1 chat imported."
+
+
 async def test_circles_and_loose_ends_are_left_out(db: Database) -> None:
     (chat,) = chatgpt()
     chat["mapping"]["ask"]["parent"] = "thanks"

@@ -37,6 +37,8 @@ _CODES: dict[type[WickError], str] = {
 
 def of_event(event: Failed | Interrupted, param: str = "messages") -> ApiError:
     """What an answer ended with instead of a text."""
+    if isinstance(event, Interrupted) and event.finished is not None:
+        return ApiError(event.message, status=429, code=_CODES[LimitReached])
     if isinstance(event, Interrupted):
         return ApiError(event.message, status=503, code="interrupted")
     if event.status == PromptTooLong.status:

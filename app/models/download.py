@@ -96,6 +96,7 @@ async def download(
     itself as long as that brings something.
     """
     file = _Download(remote, folder, progress, reserve)
+    progress(file.done, remote.size or 0)  # speed is of what comes from now on
     for attempt in range(1, TRIES + 1):
         before = file.done
         try:

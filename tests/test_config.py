@@ -76,5 +76,5 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "is_on"), [("on", True), ("Off", False), ("1", True)])
-def test_a_switch_is_on_or_off(text: str, is_on: bool) -> None:  # noqa: FBT001
+def test_a_switch_is_on_or_off(text: str, is_on: bool) -> None:
     assert load_settings({"WICK_AUTO_PULL": text}, dotenv=None).auto_pull is is_on

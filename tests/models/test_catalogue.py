@@ -33,6 +33,16 @@ def test_the_default_model_is_pinned_by_its_checksums() -> None:
     assert spec.wheel_size == 92_871_040
 
 
+def test_a_checksum_that_is_known_belongs_to_an_exact_size() -> None:
+    pinned = [
+        source
+        for source in CATALOGUE.values()
+        if isinstance(source.spec, PypiSpec | HubSpec) and source.spec.sha256
+    ]
+    assert len(pinned) >= 7
+    assert all(source.size % 1000 for source in pinned if isinstance(source.spec, HubSpec))
+
+
 def test_what_is_not_there_and_what_is_wrong() -> None:
     with pytest.raises(PullError, match="smollm2-135m"):
         find("gpt-7")

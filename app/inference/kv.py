@@ -88,6 +88,7 @@ class ContextPool:
         limit = ram_budget // WRITING_SHARE
         self._writer = KvWriter(disk, limit, self.write_behind, idle) if disk else None
         self._forgotten: set[str] = set()
+        self._wish = size, ram_budget
         self._lock = threading.Lock()  # never held while states are copied
         self._acquiring = threading.Lock()
 
@@ -183,9 +184,12 @@ class ContextPool:
             return 0
         end, saved = self._time() + seconds, 0
         self._writer.close()
+        waited = self._acquiring.acquire(timeout=max(0.0, seconds))  # for what `bound` lets go
         with self._lock:
             live = self._unwritten()
             kept = [s for s in reversed(self._in_memory()) if not s.is_on_disk]
+        if waited:
+            self._acquiring.release()
         everything: list[LiveContext | Snapshot] = [*live, *kept]
         for held in everything:
             if self._time() >= end:
@@ -198,10 +202,13 @@ class ContextPool:
     def bound(self, size: int, ram_budget: int) -> None:
         """From now on at most so many contexts, of which those in use stay, and bytes in memory.
 
-        What they held goes to the disk, if there is one and it is worth it.
+        What they held goes to the disk, if there is one and it is worth it. That takes a while; of
+        several calls at once the latest counts.
         """
+        self._wish = size, ram_budget
         with self._acquiring:
             with self._lock:
+                size, ram_budget = self._wish
                 self._size = max(1, min(size, MAX_CONTEXTS))
                 surplus = sorted(self._free, key=lambda live: live.last_used)
                 surplus = surplus[: max(0, len(self._all) - self._size)]

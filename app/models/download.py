@@ -96,7 +96,6 @@ async def download(
     itself as long as that brings something.
     """
     file = _Download(remote, folder, progress, reserve)
-    progress(file.done, remote.size or 0)  # speed is of what comes from now on
     for attempt in range(1, TRIES + 1):
         before = file.done
         try:
@@ -236,6 +235,7 @@ class _Download:
     async def _write(self, response: httpx.Response, total: int) -> None:
         """Append what comes. What has come when the connection breaks is kept."""
         waiting = bytearray()
+        self._progress(self.done, total)  # speed is of what comes from now on
         with self._part.open("ab") as file:
             try:
                 async for piece in response.aiter_raw():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import shutil
 from pathlib import Path
 from typing import Final
@@ -16,11 +17,15 @@ SPARE: Final = 64 << 20
 def check_room(folder: Path, size: int) -> None:
     """Raises DiskFull unless `size` more bytes fit on the disk of `folder`."""
     free = shutil.disk_usage(folder).free
-    if free < size + SPARE:
+    if free >= size + SPARE:
+        return
+    left, needed = f"{free // 10**6:,} MB are free", math.ceil((size + SPARE) / 1e6)
+    if not size:
         raise DiskFull(
-            f"There is no room for the model: it needs {(size + SPARE) / 1e6:,.0f} MB and "
-            f"{free / 1e6:,.0f} MB are free."
+            f"There is no room left on the disk for the model: {left}, and {needed:,} MB are to "
+            "stay free."
         )
+    raise DiskFull(f"There is no room for the model: it needs {needed:,} MB and {left}.")
 
 
 def disk_error(error: OSError) -> WickError:

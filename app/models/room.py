@@ -19,7 +19,8 @@ def check_room(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free >= size + SPARE:
         return
-    left, needed = f"{free // 10**6:,} MB are free", math.ceil((size + SPARE) / 1e6)
+    left = f"{free // 10**6:,} MB are free"
+    needed = math.ceil((size + SPARE) / 1e6)
     if not size:
         raise DiskFull(
             f"There is no room left on the disk for the model: {left}, and {needed:,} MB are to "

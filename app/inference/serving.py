@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Protocol
 
+from app.errors import QueueFull
 from app.inference.admission import Line
 from app.inference.estimate import Estimate, Rate
 from app.inference.hits import Hits
@@ -72,7 +73,7 @@ class Serving:
         self._name = name
         self._changed = changed
         self._measured = measured
-        self._line = Line(name, queue_limit)
+        self._line = Line(queue_limit)
         self._estimate = Estimate()
         self._speed = Rate()
         self._refresh: asyncio.TimerHandle | None = None
@@ -116,8 +117,13 @@ class Serving:
         return [*self._running.values(), *self._line.in_order()]
 
     def check_room(self) -> None:
-        """Raises QueueFull."""
-        self._line.check_room()
+        """Raises QueueFull, which knows when the first of those who wait will have begun."""
+        if self._line.is_full:
+            raise QueueFull(
+                f"{len(self._line)} requests are waiting for {self._name} already. "
+                "Please try again in a moment.",
+                None if self.runner is None else self._starts()[0],
+            )
 
     def add(self, request: Request) -> None:
         """Whether there is room or not."""
@@ -250,8 +256,7 @@ class Serving:
     def _announce(self) -> None:
         """Tell everybody in line what they wait for; estimates change, so tell them again."""
         order = self._line.in_order()
-        seconds = self._estimate.starts(list(self._running.values()), order, self.slots)
-        for place, (request, start) in enumerate(zip(order, seconds, strict=True), start=1):
+        for place, (request, start) in enumerate(zip(order, self._starts(), strict=True), start=1):
             if self.detail is not None and place <= self.slots:
                 _tell(request, Loading(request.id, self.detail))
             else:
@@ -259,6 +264,12 @@ class Serving:
         if order and self._refresh is None:
             loop = asyncio.get_running_loop()
             self._refresh = loop.call_later(REFRESH_SECONDS, self._announce_again)
+
+    def _starts(self) -> list[float | None]:
+        """When each of those who wait, in order, will have a slot: in so many seconds."""
+        return self._estimate.starts(
+            list(self._running.values()), self._line.in_order(), self.slots
+        )
 
     def _announce_again(self) -> None:
         self._refresh = None

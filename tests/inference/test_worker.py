@@ -58,8 +58,23 @@ async def test_full_queue_is_refused(staged: Callable[..., Stage]) -> None:
     stage.may_load.clear()
     for number in range(2):
         stage.worker.submit(request(number, Ear()))
-    with pytest.raises(QueueFull, match="2 requests are waiting"):
+    with pytest.raises(QueueFull, match="2 requests are waiting") as refused:
         stage.worker.submit(request(9, Ear()))
+    assert refused.value.retry_after is None  # nobody knows how long the load will take
+
+
+async def test_a_full_queue_knows_when_there_will_be_room(staged: Callable[..., Stage]) -> None:
+    runner = ScriptedRunner()
+    stage = staged(runner, limit=1)
+    first = Ear()
+    stage.worker.submit(request(1, first))
+    runner.say(Prefill(1, 5, 5, 0, 0), Finished(1, "stop", 5, 0, 3, 0.1, 30.0, 0))
+    await first.hears(Finished)
+    for number in (2, 3):
+        stage.worker.submit(request(number, Ear()))
+    with pytest.raises(QueueFull) as refused:
+        stage.worker.submit(request(4, Ear()))
+    assert refused.value.retry_after == pytest.approx(30, abs=1)
 
 
 async def test_cancel_of_what_waits_ends_at_once_and_of_what_runs_asks_the_runner(

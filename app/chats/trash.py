@@ -67,8 +67,12 @@ class Trash:
 
     async def keep_watch(self) -> None:
         """Remove what expires, and tidy up, at once and then every hour, until cancelled."""
+        is_tidy = False
         while True:
             try:
+                if not is_tidy:
+                    await self._pool.tidy(await chats.every_id(self._db))
+                    is_tidy = True
                 if count := await self.remove_expired(time.time()):
                     log.info("%d chats were removed: they lay in the trash for long.", count)
                 await self.tidy()

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +153,19 @@ class Pool:
         """Drop what memory holds of somebody's requests that belonged to no chat."""
         for worker in self._workers.values():
             worker.forget(owner=str(user_id))
+
+    async def tidy(self, chats: Iterable[str]) -> None:
+        """Delete KV states on the disk that no chat of these, or no model, could use any more: left
+        by a crash, by a model that was removed meanwhile, or from before none were to be kept."""
+        here = (await asyncio.to_thread(self._shelf.look))[0]
+        models = {snapshots.model_key(m.digest, m.size) for m in here if m.remote is None}
+        if not self._settings.kv_disk_mb:
+            models.clear()
+        elif not here:  # perhaps the shelf's disk is not there today
+            return
+        folder = self._settings.kv_folder
+        if count := await asyncio.to_thread(snapshots.tidy, folder, models, list(chats)):
+            log.info("%d KV states of chats were of no more use and are deleted.", count)
 
     def status(self, name: str) -> WorkerStatus | None:
         """None for a model that was never wanted."""

@@ -317,7 +317,7 @@ async def test_a_runner_killed_while_loading(started: Started, sticky: Callable[
     (runner,) = come(before)
     os.kill(runner, signal.SIGKILL)
     message = (await asker.hears(Failed)).message
-    assert "could not be loaded: its process ended unexpectedly (SIGKILL)." in message
+    assert "could not be loaded: its process ended unexpectedly (SIGKILL, as when" in message
     assert (state(pool, FIRST), come(before)) == ("failed", set())
     assert pool.status(FIRST).memory == 0  # type: ignore[union-attr]
     async with asyncio.timeout(PATIENCE):

@@ -190,15 +190,6 @@ async def test_all_pinned_chats_are_listed(app: Quart, client: QuartClient) -> N
     assert all(f'id="c-{number:016x}"' in html for number in range(70))
 
 
-async def test_a_chat_that_comes_back_makes_the_list_anew(app: Quart) -> None:
-    here: State = app.extensions["wick"]
-    tab = here.hub.subscribe(1, OTHER)
-    await here.chats.put(1, CHAT, "archived_at", 5.0)
-    assert not tab.reordered
-    await here.chats.put(1, CHAT, "archived_at", None)
-    assert tab.reordered
-
-
 async def test_forms_show_text_as_text(client: QuartClient) -> None:
     status, html = await ask(client, "GET", address(QUESTION, "edit"))
     assert status == 200

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any
 
+from app.chats.chat_settings import sound
 from app.chats.foreign import Foreign, Node, read
 from app.chats.hub import Hub
 from app.chats.titles import title_of
@@ -24,7 +25,7 @@ from app.store.imports import ImportedChat
 log = logging.getLogger(__name__)
 LARGEST_FILE = 200 << 20
 """Bytes, packed and unpacked."""
-_INTEGERS = ("prompt_tokens", "cached_tokens", "completion_tokens")
+_INTEGERS = ("prompt_tokens", "cached_tokens", "completion_tokens", "context_length")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def _prepared(chat: Foreign, now: float) -> ImportedChat:
     created = chat.created_at or min(times, default=now)
     updated = min(now, chat.updated_at or max(times, default=created))
     own_id = chat.key.removeprefix("wick:")
-    spare_id = secrets.token_hex(8)
+    spare_id, chosen = secrets.token_hex(8), sound(chat.settings)
     first = next((node.text for node in chat.nodes if node.text.strip()), "")
     return ImportedChat(
         id=own_id if re.fullmatch(r"[0-9a-f]{16}", own_id) else spare_id,
@@ -127,6 +128,7 @@ def _prepared(chat: Foreign, now: float) -> ImportedChat:
         updated_at=updated,
         pinned_at=updated if chat.is_pinned else None,
         archived_at=updated if chat.is_archived else None,
+        settings=chosen.to_json() if chosen.chosen else None,
         messages=[_columns(node, places, created) for node in chat.nodes],
         leaf=places[chat.current or chat.nodes[-1].key],
     )

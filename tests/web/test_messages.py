@@ -145,7 +145,7 @@ async def test_the_page_offers_what_makes_sense(client: QuartClient) -> None:
     assert "/go-on" not in question
     assert "/again?newest=2" in answer
     assert "/go-on" in answer  # it was cut
-    assert "20 tokens · 40 a second" in answer
+    assert "20 tokens · 40/s" in answer
     assert "Context 80 % full" in html
     _, html = await ask(client, "GET", f"/chats/{OTHER}")
     assert "Answer this" in html

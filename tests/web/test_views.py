@@ -84,7 +84,7 @@ def test_every_live_status_has_its_words(stream: Stream, line: str) -> None:
 
 
 def test_figures_say_how_fast_it_was() -> None:
-    assert present(MESSAGE, None).note == "10 tokens · 20 a second"
+    assert present(MESSAGE, None).note == "10 tokens · 20/s"
 
 
 def test_chats_are_grouped_as_people_speak() -> None:

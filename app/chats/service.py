@@ -65,10 +65,13 @@ class Chats:
         """The listed chats from the newest to `last`."""
         return await lists.down_to(self._db, user_id, last, limit)
 
-    async def beside(self, user_id: int, place: Cursor) -> tuple[Chat | None, Chat | None]:
-        """The listed chats right before and right after a place in the list."""
-        after, _ = await lists.page(self._db, user_id, "listed", 1, place)
-        return await lists.newer(self._db, user_id, place), next(iter(after), None)
+    async def beside(
+        self, user_id: int, place: Cursor, without: set[str]
+    ) -> tuple[Chat | None, Chat | None]:
+        """The listed chats right before a place in the list and, `without` some, after it."""
+        after, _ = await lists.page(self._db, user_id, "listed", len(without) + 1, place)
+        others = (chat for chat in after if chat.id not in without)
+        return await lists.newer(self._db, user_id, place), next(others, None)
 
     async def those(self, user_id: int, chat_ids: set[str]) -> list[Chat]:
         return await lists.those(self._db, user_id, chat_ids)

@@ -105,29 +105,28 @@ async def _rest(place: Place, changed: set[str], shown: set[str], focus: str = "
     """The changed chats among those that follow the beginning."""
     if place.until is None or not changed:
         return ""
-    listed = {
-        chat.id: chat
+    listed = [
+        chat
         for chat in await place.here.chats.those(place.user_id, changed - shown)
         if chat.deleted_at is None and chat.archived_at is None and chat.pinned_at is None
-    }
+    ]
     frame = ""
-    for chat_id in changed:
-        if chat_id in listed:
-            inside = _render(place, "_row.html", chat=listed[chat_id], focus=focus)
-            frame += _partial(f"#chats-more #c-{chat_id}", "outerHTML", inside)
-            frame += await _put_in(place, listed[chat_id], inside)
-        else:
-            frame += f'<div hx-swap-oob="delete:#chats-more #c-{chat_id}"></div>'
+    for chat_id in changed - {chat.id for chat in listed}:
+        frame += f'<div hx-swap-oob="delete:#chats-more #c-{chat_id}"></div>'
+    for chat in sorted(listed, key=lambda one: (one.updated_at, one.id), reverse=True):
+        inside = _render(place, "_row.html", chat=chat, focus=focus)
+        frame += _partial(f"#chats-more #c-{chat.id}", "outerHTML", inside)
+        frame += await _put_in(place, chat, inside, changed)
     return frame
 
 
-async def _put_in(place: Place, chat: Chat, row: str) -> str:
-    """Puts a chat that has come back before the one that follows it.
+async def _put_in(place: Place, chat: Chat, row: str, changed: set[str]) -> str:
+    """Puts a chat that has come back before the next one that was there all the time.
 
     Nothing happens where it is on the page, and where the page does not reach as far down.
     """
     here, today = Cursor(chat.updated_at, chat.id), _today()
-    before, after = await place.here.chats.beside(place.user_id, here)
+    before, after = await place.here.chats.beside(place.user_id, here, changed)
     heading = heading_of(chat.updated_at, today)
     lacking = f"#chats-more:not(:has(#c-{chat.id}))"
     if after is not None and heading_of(after.updated_at, today) == heading:

@@ -272,3 +272,9 @@ async def test_a_chat_that_comes_back_goes_to_its_place_far_down(app: Quart) -> 
     assert await put_in(0) == ("beforeend", "section", "January 2001", "")
     await here.chats.delete(1, CHATS[2])
     assert await put_in(1) == ("beforebegin", "section", "May 2001", CHATS[0])
+
+    # Two at once stand in their order before one that was there: targets are found first.
+    place = sidebar.Place(here, 1, CHAT, until)
+    frame = await sidebar.update(place, {CHATS[7], CHATS[8]}) or ""
+    places = re.findall(r'not\(:has\(#c-(\w+)\)\) #c-(\w+)"', frame)
+    assert places == [(CHATS[8], CHATS[6]), (CHATS[7], CHATS[6])]

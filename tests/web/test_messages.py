@@ -16,6 +16,7 @@ from app.factory import create_app
 from app.models.shelf import Shelf
 from app.store import chats, messages
 from app.web import identity as web_identity
+from app.web.chat_view import look_at
 from app.web.identity import Identity
 from app.web.state import State
 from tests.tiny_gguf import write_tiny_gguf
@@ -188,6 +189,19 @@ async def test_all_pinned_chats_are_listed(app: Quart, client: QuartClient) -> N
     await here.chats._db.write(pin)
     _, html = await ask(client, "GET", f"/chats/{CHAT}")
     assert all(f'id="c-{number:016x}"' in html for number in range(70))
+
+
+async def test_what_went_wrong_is_said_aloud(app: Quart) -> None:
+    here: State = app.extensions["wick"]
+    assert (await look_at(here, 1, CHAT)).said == "The answer has ended."
+
+    async def fail(connection: aiosqlite.Connection) -> None:
+        answer = await messages.add_answer(connection, 1, CHAT, QUESTION, "tiny", 4.0)
+        await messages.finish(connection, 1, answer, "failed", "", 5.0, error="It broke.")
+        await chats.show(connection, 1, CHAT, answer)
+
+    await here.chats._db.write(fail)
+    assert (await look_at(here, 1, CHAT)).said == "It broke."
 
 
 async def test_forms_show_text_as_text(client: QuartClient) -> None:

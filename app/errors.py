@@ -108,7 +108,13 @@ class SchemaRefused(RequestError):
 
 
 class QueueFull(RequestError):
+    """`retry_after`: seconds after which there should be room; None when that is not known."""
+
     status = 503
+
+    def __init__(self, sentence: str, retry_after: float | None = None) -> None:
+        super().__init__(sentence)
+        self.retry_after = retry_after
 
 
 class LimitReached(RequestError):

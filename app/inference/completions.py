@@ -75,12 +75,12 @@ class Completions:
         return heard.index, heard.event
 
     async def opening(self, seconds: float) -> RequestEvent | None:
-        """The first word of an answer, or that it failed, still to be taken. None: not yet."""
+        """The first text of an answer, or how it ended, still to be taken. None: not yet."""
         try:
             async with asyncio.timeout(seconds):
                 while True:
                     for heard in self._heard:
-                        if not isinstance(heard.event, Queued | Loading):
+                        if not isinstance(heard.event, _NEWS):
                             return heard.event
                     self._news.clear()
                     await self._news.wait()

@@ -10,7 +10,7 @@ import aiosqlite
 import pytest
 
 from app.chats.answer_settings import remembered
-from app.chats.asking import HELD, Prompt
+from app.chats.prompts import HELD, Prompt
 from app.chats.trash import KEPT_SECONDS, Trash
 from app.errors import (
     ChatBusy,
@@ -21,7 +21,7 @@ from app.errors import (
     QueueFull,
     ShuttingDown,
 )
-from app.inference.protocol import Delta, Forget, Generate, Prefill
+from app.inference.protocol import Cancel, Delta, Finished, Forget, Generate, Prefill
 from app.inference.runner_process import RunnerProcess
 from app.inference.snapshots import chat_key
 from app.models.model import ModelSettings, Sampling, Turn
@@ -338,12 +338,31 @@ async def test_the_model_gives_a_title_when_nobody_waits(house: House) -> None:
     assert "tell me about foxes" in wish.turns[0].content
     house.runner.say(Delta(wish.id, '"All about'), Delta(wish.id, ' foxes"'), finished(wish.id))
     mine = house.hub.subscribe(1, CHAT)
-    await mine.wake.wait()
+    await until(lambda: mine.sidebar)
     assert [c.title for c in await house.chats.recent(1)] == ["All about foxes"]
     second = await house.ask("and wolves", "client02")
     house.runner.say(finished(second))
     await house.ended(second)
     assert len(house.runner.sent) == 3  # no further title
+
+
+async def test_a_title_that_gave_way_begins_anew(house: House) -> None:
+    answer = await house.ask("tell me about foxes")
+    house.runner.say(finished(answer))
+    await until(lambda: len(house.runner.sent) == 2)
+    wish = house.runner.sent[-1].id
+    house.runner.say(Prefill(wish, 5, 5, 0, 0), Delta(wish, "All ab"))
+    second = await house.ask("and wolves", "client02")
+    assert Cancel(wish) in house.runner.sent
+    house.runner.say(Finished(wish, "cancelled", 5, 0, 2, 0.1, 0.1, 0), finished(second))
+    await house.ended(second)
+    await until(lambda: [c.id for c in house.runner.sent if isinstance(c, Generate)][-1] == wish)
+    house.runner.say(Prefill(wish, 5, 5, 0, 0), Delta(wish, "All about foxes"), finished(wish))
+    mine = house.hub.subscribe(1, CHAT)
+    async with asyncio.timeout(20):
+        while [c.title for c in await house.chats.recent(1)] != ["All about foxes"]:
+            await mine.wake.wait()
+            mine.wake.clear()
 
 
 async def test_a_persons_title_stays(house: House) -> None:
@@ -475,4 +494,6 @@ async def test_a_subscriber_hears_only_of_its_own_user_and_chat(house: House) ->
     assert other_chat.sidebar
     assert not other_chat.messages
     assert not other_chat.streams
-    assert not stranger.wake.is_set()
+    assert not stranger.messages
+    assert not stranger.sidebar
+    assert not stranger.streams

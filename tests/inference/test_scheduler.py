@@ -18,8 +18,7 @@ from app.inference.sequence import Room
 from app.inference.window import Fitted
 from app.models.model import Sampling, Turn
 from tests.inference.scripted_engine import END, Bytes, Evaluation, ScriptedEngine, alphabet
-
-PATIENCE = 20  # seconds until a test that hangs fails
+from tests.patience import PATIENCE
 
 
 class Heard:
@@ -390,5 +389,5 @@ def test_a_closing_that_may_not_wait_leaves_what_is_at_work_alone() -> None:
         scheduler.submit(ask(1, tokens=100))
         pause.wait()
         scheduler.close(0.0)
-        assert pool._free == []  # the step still has it
+        assert pool._contexts.free == []  # the step still has it
         pause.go_on()

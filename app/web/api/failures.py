@@ -23,7 +23,7 @@ from app.inference.requests import Interrupted
 from app.web.api.paths import speaks_ollama
 
 RETRY_SECONDS = 5
-"""After which a program may try again what a full queue or a server that ends has refused."""
+"""After which a program may try again, where nobody knows better."""
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _CODES: dict[type[WickError], str] = {
     ModelNotFound: "model_not_found",
@@ -73,7 +73,8 @@ def respond(error: ApiError, path: str) -> Response:
     content = msgspec.json.encode(body(error, path))
     response = Response(content, status=error.status, content_type="application/json")
     if error.status in {429, 503}:
-        response.headers["Retry-After"] = str(math.ceil(error.retry_after or RETRY_SECONDS))
+        again = RETRY_SECONDS if error.retry_after is None else error.retry_after
+        response.headers["Retry-After"] = str(max(1, math.ceil(again)))
     if error.status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="Wick"'
     return response

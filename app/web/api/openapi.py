@@ -37,9 +37,7 @@ def openapi() -> dict[str, Any]:
     shapes = [shape for shape in [*shapes, Failure, OllamaFailure] if shape is not None]
     _, schemas = msgspec.json.schema_components(shapes, ref_template=_REF)
     for schema in schemas.values():
-        for name, field in schema.get("properties", {}).items():
-            if name in ABOUT:
-                field["description"] = ABOUT[name]
+        _explain(schema)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(endpoint.path, {})[endpoint.method] = _operation(endpoint)
@@ -65,6 +63,17 @@ def openapi() -> dict[str, Any]:
         },
         "security": [{"key": []}, {}],
     }
+
+
+def _explain(schema: dict[str, Any]) -> None:
+    """What its fields mean, those first that must be there."""
+    fields, needed = schema.get("properties", {}), schema.get("required", ())
+    for name in fields.keys() & ABOUT.keys():
+        fields[name]["description"] = ABOUT[name]
+    if fields:
+        schema["properties"] = dict(
+            sorted(fields.items(), key=lambda field: field[0] not in needed)
+        )
 
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:

@@ -77,8 +77,13 @@ def command(wish: Wish) -> Generate:
 
 
 def completions(model: str, commands: Sequence[Generate]) -> Completions:
-    """For the person who asks."""
-    return Completions(state().pool, model, commands, current_user())
+    """For the person who asks. Raises ApiError for more than can ever wait at once."""
+    here = state()
+    if len(commands) > (most := here.settings.queue_limit):
+        raise ApiError(
+            f"These are {len(commands)} answers; at most {most} can wait here.", param="n"
+        )
+    return Completions(here.pool, model, commands, current_user())
 
 
 def several(command: Generate, count: int) -> list[Generate]:

@@ -86,8 +86,8 @@ async def test_json_and_logprobs(client: AsyncClient) -> None:
 
 
 async def test_models_are_loaded_and_unloaded_by_asking_nothing(client: AsyncClient) -> None:
+    await client.generate("tiny", "", keep_alive=0)
     assert (await client.generate("tiny", "")).done_reason == "load"
-    await client.generate("tiny", "Hello", options={"num_predict": 1})
     [running] = (await client.ps()).models
     assert running.model == "tiny:latest"
     assert running.context_length == 512

@@ -161,9 +161,14 @@ async def test_json_by_schema(client: AsyncOpenAI) -> None:
 
 async def test_text_goes_on_without_a_template(client: AsyncOpenAI) -> None:
     given: dict[str, Any] = {"model": "tiny", "max_tokens": 6, "seed": 1}
-    whole = await client.completions.create(**given, prompt=["One", "Two"], n=2, echo=True)
+    prompts = ["One", "Two or three"]
+    whole = await client.completions.create(**given, prompt=prompts, n=2, echo=True)
     assert [choice.text[:3] for choice in whole.choices] == ["One", "One", "Two", "Two"]
     assert len({choice.text for choice in whole.choices}) == 4
+    alone = [await client.completions.create(**given, prompt=prompt) for prompt in prompts]
+    assert whole.usage is not None
+    assert whole.usage.prompt_tokens == sum(one.usage.prompt_tokens for one in alone if one.usage)
+    assert whole.usage.completion_tokens == 24
     text = ""
     async for chunk in await client.completions.create(**given, prompt="One", stream=True):
         text += chunk.choices[0].text

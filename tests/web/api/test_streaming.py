@@ -15,6 +15,7 @@ from quart import Quart
 from quart.testing.connections import TestHTTPConnection as Connection
 
 from app.config import Settings
+from app.errors import ModelLoadError
 from app.factory import create_app
 from app.inference.protocol import Cancel, Delta, Failed, Finished, Generate, Prefill
 from app.inference.runner_process import RunnerProcess
@@ -22,6 +23,7 @@ from app.web.api import answer_events, streaming
 from app.web.state import State
 from tests.chats.house import until
 from tests.inference.scripted import ScriptedRunner
+from tests.patience import PATIENCE
 
 PROGRAM = {"Host": "localhost:8000", "Content-Type": "application/json"}
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "stream": True}
@@ -63,10 +65,19 @@ class Stage:
         return {command.id for command in self.runner.sent if isinstance(command, Cancel)}
 
     async def post(self, path: str, body: Any, **headers: str) -> Any:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             return await self.app.test_client().post(
                 path, data=json.dumps(body), headers=PROGRAM | headers
             )
+
+
+async def hear(reading: Connection, words: bytes) -> bytes:
+    """All that comes until these words have come."""
+    said = b""
+    async with asyncio.timeout(PATIENCE):
+        while words not in said:
+            said += await reading.receive()
+    return said
 
 
 def finished(number: int, reason: Any = "stop") -> Finished:
@@ -95,13 +106,11 @@ async def test_words_come_while_the_answer_is_made(stage: Stage) -> None:
     async with stage.asked("/v1/chat/completions", CHAT) as reading:
         number = (await stage.command()).id
         stage.runner.say(Prefill(number, 1, 2, 0, 0), Delta(number, "one"))
-        assert b'"role":"assistant"' in await reading.receive()
-        assert b'"content":"one"' in await reading.receive()
+        assert b'"role":"assistant"' in await hear(reading, b'"content":"one"')
         stage.runner.say(Delta(number, " two"))
-        assert b'"content":" two"' in await reading.receive()
+        await hear(reading, b'"content":" two"')
         stage.runner.say(finished(number))
-        assert b'"finish_reason":"stop"' in await reading.receive()
-        assert await reading.receive() == b"data: [DONE]\n\n"
+        assert b'"finish_reason":"stop"' in await hear(reading, b"data: [DONE]\n\n")
     assert stage.cancelled == set()
 
 
@@ -133,20 +142,42 @@ async def test_whoever_leaves_the_queue_is_not_answered(stage: Stage) -> None:
 async def test_a_long_wait_is_not_silent(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.02)
     async with stage.asked("/v1/chat/completions", CHAT) as reading:
-        assert b'"role":"assistant"' in await reading.receive()
-        assert await reading.receive() == streaming.COMMENT
+        assert b'"role":"assistant"' in await hear(reading, streaming.COMMENT)
         number = (await stage.command()).id
         stage.runner.say(Failed(number, "Too long.", 413))
-        said = b""
-        while b"data" not in said:
-            said = await reading.receive()
+        said = await hear(reading, b"data: {")
+        said = said[said.index(b"data: {") :].partition(b"\n")[0]
         error = json.loads(said.removeprefix(b"data: "))["error"]
         assert error["code"] == "context_length_exceeded"
 
 
+async def test_news_that_are_not_told_do_not_pass_for_a_word(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.05)
+    async with stage.asked("/v1/chat/completions", CHAT) as reading:
+        number = (await stage.command()).id
+
+        async def read_on() -> None:
+            while True:
+                stage.runner.say(Prefill(number, 1, 2, 0, 0))
+                await asyncio.sleep(0)
+
+        reads = asyncio.create_task(read_on())
+        try:
+            await hear(reading, streaming.COMMENT)
+        finally:
+            reads.cancel()
+
+
 async def test_a_full_queue_says_when_to_come_again(stage: Stage) -> None:
+    async with stage.asked("/v1/chat/completions", CHAT) as reading:
+        number = (await stage.command()).id
+        stage.runner.say(Prefill(number, 9, 9, 0, 0), Delta(number, "So it goes."))
+        stage.runner.say(Finished(number, "stop", 9, 0, 2, 0.1, 30.0, 0))
+        await hear(reading, b"[DONE]")
     async with stage.asked("/v1/chat/completions", CHAT | {"n": 2}):
-        await stage.command(1)
+        await stage.command(2)
         async with (
             stage.asked("/v1/chat/completions", CHAT),
             stage.asked("/v1/chat/completions", CHAT),
@@ -154,7 +185,7 @@ async def test_a_full_queue_says_when_to_come_again(stage: Stage) -> None:
             await until(lambda: stage.here.pool.statuses()[0].waiting == 2)
             answer = await stage.post("/v1/chat/completions", CHAT)
             assert answer.status_code == 503
-            assert int(answer.headers["Retry-After"]) > 0
+            assert 40 < int(answer.headers["Retry-After"]) < 80  # two at once take twice as long
             assert (await answer.get_json())["error"]["code"] == "queue_full"
             assert stage.here.pool.statuses()[0].waiting == 2
             answer = await stage.post("/api/chat", CHAT)
@@ -175,9 +206,36 @@ async def test_one_persons_share_is_limited_for_programs_too(stage: Stage) -> No
 
 
 async def test_of_several_answers_all_or_none_are_taken(stage: Stage) -> None:
-    answer = await stage.post("/v1/chat/completions", CHAT | {"n": 5})
-    assert answer.status_code == 503
-    assert stage.here.pool.statuses()[0].waiting == 0
+    several = CHAT | {"n": 2}
+    async with stage.asked("/v1/chat/completions", several):
+        await stage.command(1)
+        async with stage.asked("/v1/chat/completions", CHAT):
+            await until(lambda: stage.here.pool.statuses()[0].waiting == 1)
+            answer = await stage.post("/v1/chat/completions", several)
+            assert answer.status_code == 503
+            assert stage.here.pool.statuses()[0].waiting == 1
+    answer = await stage.post("/v1/chat/completions", CHAT | {"n": 3})
+    assert answer.status_code == 400  # there will never be room for so many
+
+
+async def test_ollamas_way_to_load_tells_when_it_is_done_or_why_not(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> ScriptedRunner:
+        raise ModelLoadError("It is damaged.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunnerProcess, "start", fail)
+        for _ in range(2):  # what failed before is tried again
+            answer = await stage.post("/api/generate", {"model": "tiny"})
+            assert answer.status_code == 500
+            assert "damaged" in (await answer.get_json())["error"]
+    for reason in ("load", "load", "unload"):
+        wanted = {"model": "tiny", "keep_alive": 0 if reason == "unload" else "5m"}
+        answer = await stage.post("/api/chat", wanted)
+        assert (await answer.get_json())["done_reason"] == reason
+        state = stage.here.pool.statuses()[0].state
+        assert state == ("idle" if reason == "unload" else "ready")
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat"])
@@ -185,11 +243,9 @@ async def test_a_runner_that_dies_ends_the_stream_in_words(stage: Stage, path: s
     async with stage.asked(path, CHAT) as reading:
         number = (await stage.command()).id
         stage.runner.say(Prefill(number, 2, 2, 0, 0), Delta(number, "one"))
-        said = b""
-        while b"one" not in said:
-            said = await reading.receive()
+        await hear(reading, b"one")
         stage.runner.die()
-        assert b"ended unexpectedly" in await reading.receive()
+        await hear(reading, b"ended unexpectedly")
 
 
 async def test_an_answer_is_taken_up_where_it_broke_off(stage: Stage) -> None:
@@ -199,7 +255,7 @@ async def test_an_answer_is_taken_up_where_it_broke_off(stage: Stage) -> None:
     stage.runner.say(Prefill(number, 2, 2, 0, 0), Delta(number, "One ü"))
     await until(lambda: stage.here.hub.stream(number).text != "")  # type: ignore[union-attr]
     async with stage.asked(made["events"], method="GET") as reading:
-        first = (await reading.receive()).decode()
+        first = (await hear(reading, "One ü".encode())).decode()
     assert "event: replace\nid: " in first
     assert '{"text":"One ü"}' in first
     last = first.split("id: ")[1].split("\n")[0]
@@ -207,14 +263,12 @@ async def test_an_answer_is_taken_up_where_it_broke_off(stage: Stage) -> None:
     stage.runner.say(Delta(number, " and two"))
     await until(lambda: stage.here.hub.stream(number).text.endswith("two"))  # type: ignore[union-attr]
     async with stage.asked(made["events"], method="GET", **{"Last-Event-ID": last}) as reading:
-        second = (await reading.receive()).decode()
+        second = (await hear(reading, b" and two")).decode()
         assert "replace" not in second
         assert "event: delta" in second
         assert '{"text":" and two"}' in second
         stage.runner.say(Delta(number, ", three"), finished(number))
-        rest = ""
-        while "event: end" not in rest:
-            rest += (await reading.receive()).decode()
+        rest = (await hear(reading, b"event: end")).decode()
         assert '{"text":", three"}' in rest
         assert '"text":"One ü and two, three"' in rest
         end = rest.split("event: end\nid: ")[1].split("\n")[0]
@@ -230,10 +284,7 @@ async def test_followers_hear_of_the_queue_and_of_the_end_of_wick(
     monkeypatch.setattr(answer_events, "KEEP_ALIVE_SECONDS", answer_events.PAUSE + 0.02)
     made = await (await stage.post("/api/v1/chats", {"text": "hello", "model": "tiny"})).get_json()
     async with stage.asked(made["events"], method="GET") as reading:
-        assert b"event: status" in await reading.receive()
-        said = b""
-        while streaming.COMMENT not in said:
-            said = await reading.receive()
+        assert b"event: status" in await hear(reading, streaming.COMMENT)
         stage.here.hub.close(1012)
         while await reading.receive():
             pass  # the stream ends, without the answer having ended
@@ -252,8 +303,15 @@ async def test_only_programs_and_our_own_pages_may_ask(stage: Stage) -> None:
         answer = await stage.post(path, CHAT, **headers)
         assert answer.status_code == 403, headers
         assert (await answer.get_json())["error"]["message"]
-    answer = await stage.post(path, CHAT, **{"Content-Type": "text/plain"})
-    assert answer.status_code == 415
+    form = "application/x-www-form-urlencoded"  # which curl says of everything
+    for place, kind, status in (
+        (path, "text/plain", 415),
+        (path, form, 415),
+        ("/api/show", "text/plain", 415),
+        ("/api/show", form, 200),
+    ):
+        answer = await stage.post(place, CHAT, **{"Content-Type": kind})
+        assert answer.status_code == status, (place, kind)
     answer = await stage.post(path, {"model": "unheard-of", "messages": [{"role": "user"}]})
     assert answer.status_code == 404
     assert "Access-Control-Allow-Origin" not in answer.headers
@@ -265,15 +323,11 @@ async def test_a_slow_reader_gets_what_has_gathered(stage: Stage) -> None:
         number = (await stage.command()).id
         stage.runner.say(Prefill(number, 2, 2, 0, 0))
         stage.runner.say(*(Delta(number, f"{count} ") for count in range(1000)), finished(number))
-        text, said = "", b""
-        while b"[DONE]" not in said:
-            said = await reading.receive()
-            for line in said.split(b"\n\n"):
-                if line.startswith(b"data: {"):
-                    delta = json.loads(line[6:])["choices"][0]["delta"]
-                    text += delta.get("content", "")
+        text = ""
+        for line in (await hear(reading, b"[DONE]")).split(b"\n\n"):
+            if line.startswith(b"data: {"):
+                text += json.loads(line[6:])["choices"][0]["delta"].get("content", "")
         assert text == "".join(f"{count} " for count in range(1000))
-    await asyncio.sleep(0)
 
 
 async def test_a_stream_ends_with_the_key_that_it_was_asked_for_with(
@@ -286,10 +340,7 @@ async def test_a_stream_ends_with_the_key_that_it_was_asked_for_with(
     ) as connection:
         number = (await stage.command()).id
         stage.runner.say(Delta(number, "before"))
-        said = b""
-        async with asyncio.timeout(30):
-            while b"before" not in said:
-                said += await connection.receive()
-            await stage.here.keys.revoke(1, key.id)
-            stage.runner.say(Delta(number, "after"))
-            await until(lambda: number in stage.cancelled)
+        await hear(connection, b"before")
+        await stage.here.keys.revoke(1, key.id)
+        stage.runner.say(Delta(number, "after"))
+        await until(lambda: number in stage.cancelled)

@@ -224,8 +224,7 @@ def _tell_program(error: WickError | HTTPException) -> Response:
     if isinstance(error, HTTPException):
         if isinstance(error.response, Response):
             return error.response
-        text = error.description or error.name
-        return failures.respond(ApiError(text, status=error.code or 500), request.path)
+        return failures.respond(failures.of_http(error, request.path), request.path)
     return failures.respond(failures.as_api_error(error), request.path)
 
 

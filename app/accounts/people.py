@@ -9,15 +9,14 @@ from typing import Final, TypeVar
 
 import aiosqlite
 
+from app.accounts import rules
 from app.accounts.logins import Logins, hash_of
 from app.accounts.names import clean_name, name_key
-from app.accounts.passwords import Passwords, check_password
+from app.accounts.passwords import Passwords
 from app.accounts.throttle import Throttle
 from app.audit import audit
 from app.errors import (
-    InvalidAccount,
     InviteNotFound,
-    LastOwner,
     PersonNotFound,
     TooManyAttempts,
     WrongPassword,
@@ -100,21 +99,21 @@ class People:
         """Somebody new. The first of all becomes the owner of what is there already."""
         if not await self.have_owner():
             return await self._settle(LOCAL_USER, name, password)
-        name, kept = await self._made_fit(name, password)
-        user_id = await self._db.write(lambda c: self._add(c, name, kept, role))
+        name, kept = await rules.made_fit(self._passwords, name, password)
+        user_id = await self._db.write(lambda c: rules.add(c, name, kept, role, self._clock()))
         audit("person-added", user=user_id, role=role)
         return await self.find(user_id)
 
     async def _settle(self, user_id: int, name: str, password: str | None) -> Person:
         """The local owner gets a name and a password."""
-        name, kept = await self._made_fit(name, password)
+        name, kept = await rules.made_fit(self._passwords, name, password)
 
         async def settle(connection: aiosqlite.Connection) -> None:
             await people.add_local(connection, self._clock())
-            await self._name(connection, user_id, name)
+            await rules.rename(connection, user_id, name)
             await people.set_role(connection, user_id, "owner")
             if kept is not None:
-                await _set_password(connection, user_id, kept)
+                await rules.set_password(connection, user_id, kept)
 
         await self._db.write(settle)
         return await self.find(user_id)
@@ -178,17 +177,17 @@ class People:
         is_first = found.user_id == LOCAL_USER and not await self.have_owner()
         if found.user_id is not None and not is_first:
             name = (await self.find(found.user_id)).name
-        name, kept = await self._made_fit(name, password)
+        name, kept = await rules.made_fit(self._passwords, name, password)
 
         async def take(connection: aiosqlite.Connection) -> int:
             invite = await invites.take(connection, hash_of(token), self._clock())
             if invite is None:
                 raise _used_up()
             if invite.user_id is None:
-                return await self._add(connection, name, kept, invite.role)
+                return await rules.add(connection, name, kept, invite.role, self._clock())
             if is_first:
-                await self._name(connection, invite.user_id, name)
-            await _set_password(connection, invite.user_id, kept or "")
+                await rules.rename(connection, invite.user_id, name)
+            await rules.set_password(connection, invite.user_id, kept or "")
             return invite.user_id
 
         user_id = await self._db.write(take)
@@ -199,7 +198,7 @@ class People:
     async def rename(self, user_id: int, name: str) -> None:
         """Raises InvalidAccount."""
         name = clean_name(name)
-        await self._db.write(lambda c: self._name(c, user_id, name))
+        await self._db.write(lambda c: rules.rename(c, user_id, name))
 
     # Passwords, and what an owner decides.
 
@@ -210,8 +209,8 @@ class People:
         InvalidAccount."""
         person = await self.find(user_id)
         await self.confirm(user_id, old, address)
-        _, kept = await self._made_fit(person.name, new)
-        await self._db.write(lambda c: _set_password(c, user_id, kept or ""))
+        _, kept = await rules.made_fit(self._passwords, person.name, new)
+        await self._db.write(lambda c: rules.set_password(c, user_id, kept or ""))
         audit("password-changed", user=user_id, address=address)
         await self._logins.end_all(user_id, besides=login_id)
 
@@ -226,8 +225,8 @@ class People:
     async def set_password(self, user_id: int, new: str) -> None:
         """Without asking for the old one; every login of the person ends."""
         person = await self.find(user_id)
-        _, kept = await self._made_fit(person.name, new)
-        await self._db.write(lambda c: _set_password(c, user_id, kept or ""))
+        _, kept = await rules.made_fit(self._passwords, person.name, new)
+        await self._db.write(lambda c: rules.set_password(c, user_id, kept or ""))
         audit("password-changed", user=user_id)
         await self._logins.end_all(user_id)
 
@@ -236,7 +235,7 @@ class People:
 
         async def change(connection: aiosqlite.Connection) -> None:
             if role != "owner":
-                await self._check_not_last(connection, user_id)
+                await rules.check_not_last(connection, user_id)
                 await invites.withdraw_by(connection, user_id)
             await people.set_role(connection, user_id, role)
 
@@ -247,7 +246,7 @@ class People:
         """Their logins end at once; what is theirs stays. Raises LastOwner."""
 
         async def change(connection: aiosqlite.Connection) -> None:
-            await self._check_not_last(connection, user_id)
+            await rules.check_not_last(connection, user_id)
             await invites.withdraw_by(connection, user_id)
             await people.disable(connection, user_id, self._clock())
 
@@ -263,7 +262,7 @@ class People:
         """The first step of removing somebody: nobody is this person any more. Raises LastOwner."""
 
         async def change(connection: aiosqlite.Connection) -> None:
-            await self._check_not_last(connection, user_id)
+            await rules.check_not_last(connection, user_id)
             await people.begin_to_leave(connection, user_id, self._clock())
 
         await self._decide(user_id, change)
@@ -273,50 +272,6 @@ class People:
     async def _decide(self, user_id: int, change: Callable[[aiosqlite.Connection], object]) -> None:
         await self.find(user_id)
         await self._db.write(change)  # type: ignore[arg-type]
-
-    async def _check_not_last(self, connection: aiosqlite.Connection, user_id: int) -> None:
-        if await people.count_owners(connection, besides=user_id) == 0 and (
-            await people.count_owners(connection)
-        ):
-            raise LastOwner("This is the only owner. Make somebody else an owner first, please.")
-
-    async def _made_fit(self, name: str, password: str | None) -> tuple[str, str | None]:
-        """Name and hash. Raises InvalidAccount with all that is wrong."""
-        problems: dict[str, str] = {}
-        try:
-            name = clean_name(name)
-        except InvalidAccount as error:
-            problems |= error.problems
-        if password is not None:
-            try:
-                check_password(password, name)
-            except InvalidAccount as error:
-                problems |= error.problems
-        if problems:
-            raise InvalidAccount(problems)
-        return name, None if password is None else await self._passwords.hash(password)
-
-    async def _add(
-        self, connection: aiosqlite.Connection, name: str, kept: str | None, role: Role
-    ) -> int:
-        await self._check_free(connection, name)
-        return await people.add(connection, name, name_key(name), kept, role, self._clock())
-
-    async def _name(self, connection: aiosqlite.Connection, user_id: int, name: str) -> None:
-        await self._check_free(connection, name, besides=user_id)
-        await people.name(connection, user_id, name, name_key(name))
-
-    async def _check_free(
-        self, connection: aiosqlite.Connection, name: str, *, besides: int = 0
-    ) -> None:
-        if await people.is_taken(connection, name_key(name), besides=besides):
-            raise InvalidAccount({"name": "This name is taken. Choose another, please."})
-
-
-async def _set_password(connection: aiosqlite.Connection, user_id: int, kept: str) -> None:
-    """No link from before opens a way around the new one."""
-    await invites.withdraw_for(connection, user_id)
-    await people.set_password(connection, user_id, kept)
 
 
 def _used_up() -> InviteNotFound:

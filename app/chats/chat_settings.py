@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from app.chats.answer_settings import AnswerSettings
-from app.chats.texts import storable
+from app.chats.texts import number_in, storable
 from app.errors import InvalidSettings
 
 log = logging.getLogger(__name__)
@@ -62,11 +61,8 @@ class Bounds:
 
     def read(self, text: str) -> float | int:
         """Raises ValueError with a sentence."""
-        try:
-            number: float = int(text) if self.is_whole else float(text.replace(",", "."))
-        except ValueError:
-            number = math.nan
-        if not self.least <= number <= self.most:
+        number = number_in(text, self.least, self.most, is_whole=self.is_whole)
+        if number is None:
             kind = "a whole number" if self.is_whole else "a number"
             raise ValueError(f"{self.name} must be {kind} from {self.least:,} to {self.most:,}.")
         return number

@@ -20,7 +20,7 @@ from app.store.people import LOCAL_USER
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser("key", help="make, list and revoke API keys for programs")
+    parser = subparsers.add_parser("key")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
     action = actions.add_parser("add", help="make a key, which is shown once")

@@ -25,7 +25,7 @@ from app.models.spec import FORMS, LocalSpec
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser("models", help="list, import, pull and remove models")
+    parser = subparsers.add_parser("models")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
     action = actions.add_parser("list", help="show the models on the shelf")

@@ -27,7 +27,7 @@ LONGEST_SOCKET_MESSAGE = 2 << 20
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("serve", help="serve the page until Ctrl-C")
+    parser = commands.add_parser("serve")
     parser.add_argument("--host", help="address to listen on (default: WICK_HOST)")
     parser.add_argument("--port", type=int, help="port to listen on (default: WICK_PORT)")
     parser.set_defaults(func=run)

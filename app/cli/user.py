@@ -48,7 +48,7 @@ Action = Callable[[Office, argparse.Namespace], Awaitable[None]]
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("user", help="the people who may log in")
+    parser = commands.add_parser("user")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     _add(actions, "list", "show who is there", list_people, named=False)
     action = _add(actions, "add", "let somebody in, with a password that is asked for", add)

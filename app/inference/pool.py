@@ -17,8 +17,6 @@ from app.inference import snapshots
 from app.inference.loading import NobodyWaits, Tell
 from app.inference.memory_room import MemoryRoom
 from app.inference.protocol import Bound, Finished
-from app.inference.remote.faults import Patience
-from app.inference.remote.runner import RemoteRunner
 from app.inference.remote.watch import Remotes
 from app.inference.requests import Request
 from app.inference.runner_process import RunnerOptions, RunnerProcess
@@ -59,7 +57,6 @@ class Pool:
         self._room = MemoryRoom(memory.budget(settings), self._workers.values)
         self._folder = tempfile.TemporaryDirectory(prefix="wick-")
         self._options = RunnerOptions.from_settings(settings, Path(self._folder.name))
-        self._patience = Patience.from_settings(settings)
         self.remotes = Remotes(shelf, self._tell_all)
 
     def worker(self, name: str) -> Worker:
@@ -215,7 +212,7 @@ class Pool:
         tell("Loading the model")
         model = await asyncio.to_thread(self._shelf.get, name)
         if model.remote is not None:
-            return RemoteRunner(self.remotes.servers(model), self._patience)
+            return self._remote(model)
         options = await self._options_for(model, tell)
         tell("Loading the model")
 
@@ -231,6 +228,13 @@ class Pool:
             runner.loaded.context_length,
         )
         return runner
+
+    def _remote(self, model: Model) -> Runner:
+        # Here and not above: a client for HTTP, which most machines never need.
+        from app.inference.remote.faults import Patience
+        from app.inference.remote.runner import RemoteRunner
+
+        return RemoteRunner(self.remotes.servers(model), Patience.from_settings(self._settings))
 
     async def _options_for(self, model: Model, tell: Tell) -> RunnerOptions:
         """Wait for memory. Fewer slots when there is not enough for all of them."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from app.errors import DiskFull, ModelError, WickError
+from app.errors import DiskFull, ModelError
 
 SPARE: Final = 64 << 20
 """Bytes of the disk that a model on its way to the shelf leaves free."""
@@ -23,8 +25,13 @@ def check_room(folder: Path, size: int) -> None:
         )
 
 
-def disk_error(error: OSError) -> WickError:
-    """The same, as a sentence."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull("There is no room left on the disk for the model.")
-    return ModelError(f"The model could not be written: {error.strerror or error}.")
+@contextmanager
+def disk_errors_in_words() -> Iterator[None]:
+    """What the disk refuses is raised as a sentence: DiskFull or ModelError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull("There is no room left on the disk for the model.") from error
+        why = error.strerror or error
+        raise ModelError(f"The model could not be written: {why}.") from error

@@ -18,10 +18,10 @@ from app.errors import (
 )
 from app.models import partial
 from app.models.catalogue import CATALOGUE
-from app.models.hub_source import fetch_hub
 from app.models.local_source import find_local
 from app.models.model import Model, Sampling
 from app.models.origins import Origin, Origins
+from app.models.part_names import model_stem
 from app.models.progress import Pace, PullProgress, Tell
 from app.models.pypi_source import fetch_pypi
 from app.models.shelf import Shelf, name_for
@@ -32,11 +32,9 @@ from app.models.spec import (
     Spec,
     WebSpec,
     local_path,
-    model_stem,
     parse_spec,
 )
 from app.models.stoppable import Stop, stoppable
-from app.models.web_source import fetch_web
 
 __all__ = ["Order", "PullProgress", "order", "pull"]
 
@@ -152,6 +150,10 @@ async def install(path: Path, order: Order, shelf: Shelf, tell: Tell) -> Model:
 
 
 async def _fetch(order: Order, folder: Path, tell: Tell) -> Path:
+    # Here and not above: a client for HTTP, which few days need.
+    from app.models.hub_source import fetch_hub
+    from app.models.web_source import fetch_web
+
     match order.spec:
         case PypiSpec() as spec:
             return await fetch_pypi(spec, folder, tell)

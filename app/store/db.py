@@ -92,8 +92,12 @@ class Database:
 
     async def _rollback(self) -> None:
         # SQLite itself rolls back on some errors (a full disk), and then there is nothing to undo.
-        if self._writer.in_transaction:
+        if not self._writer.in_transaction:
+            return
+        try:
             await self._writer.rollback()
+        except sqlite3.Error as error:  # the next write fails, and tries this again
+            log.error("SQLite could not undo a write: %s", error)
 
     async def _stop(self) -> None:
         await self._writes.put(None)

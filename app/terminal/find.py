@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from app.chats.house import open_house
 from app.config import Settings
 from app.errors import DataFolderInUse
 from app.store.owner import owned, owner_of
 from app.terminal.backend import Backend
 from app.terminal.entry import owners_key, trust_in
-from app.terminal.house import open_house
 from app.terminal.local import Local
 from app.terminal.remote import connected
 

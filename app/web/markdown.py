@@ -8,51 +8,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import nh3
-from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
-from mdit_py_plugins.tasklists import tasklists_plugin
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
-from pygments.lexers import get_lexer_by_name
-from pygments.util import ClassNotFound
 
 from app.web import formulas
 
 if TYPE_CHECKING:
+    import nh3
+    from markdown_it import MarkdownIt
     from markdown_it.token import Token
+
+# The libraries are imported where they are first used, which is not before an answer is shown: the
+# first page should not wait for them. `prepare` brings them before that.
 
 LONGEST_HIGHLIGHTED = 50_000
 DEEPEST = 100
-
-# No id, style or data: nothing that a script of ours or htmx would act on.
-_CLEANER = nh3.Cleaner(
-    tags={
-        "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr",
-        "li", "ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead",
-        "tr", "ul",
-    } | formulas.TAGS,
-    attributes={
-        "*": set(),
-        "a": {"href"},
-        "span": {"class"},
-        "code": {"class"},
-        "ol": {"start", "dir"},
-        "th": {"align"},
-        "td": {"align"},
-        "li": {"class"},
-        "ul": {"class", "dir"},
-        "p": {"dir"},
-        "blockquote": {"dir"},
-        "table": {"dir"},
-        **{f"h{level}": {"dir"} for level in range(1, 7)},
-        **formulas.ATTRIBUTES,
-    },
-    url_schemes={"http", "https", "mailto"},
-    url_relative="deny",
-    link_rel="noopener noreferrer nofollow",
-    set_tag_attribute_values={"a": {"target": "_blank"}},
-)  # fmt: skip
 
 # Around code that has been cleaned. In clean HTML these signs are elements, never text.
 _CODE = re.compile(r'<pre><code(?: class="(?:language-([\w+#.-]{1,30})|[^"]*)")?>')
@@ -69,6 +38,11 @@ def _highlighted(code: str, language: str, _attributes: str) -> str:
     """Pygments classes for a known language, else nothing (then it is escaped as it is)."""
     if not language or len(code) > LONGEST_HIGHLIGHTED:
         return ""
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import get_lexer_by_name
+    from pygments.util import ClassNotFound
+
     try:
         lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
     except ClassNotFound:
@@ -90,13 +64,55 @@ def _checkbox(_renderer: Any, tokens: Sequence[Token], index: int, *_: Any) -> s
 
 
 @functools.cache
+def _cleaner() -> nh3.Cleaner:
+    """No id, style or data: nothing that a script of ours or htmx would act on."""
+    import nh3
+
+    return nh3.Cleaner(
+        tags={
+            "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr",
+            "li", "ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead",
+            "tr", "ul",
+        } | formulas.TAGS,
+        attributes={
+            "*": set(),
+            "a": {"href"},
+            "span": {"class"},
+            "code": {"class"},
+            "ol": {"start", "dir"},
+            "th": {"align"},
+            "td": {"align"},
+            "li": {"class"},
+            "ul": {"class", "dir"},
+            "p": {"dir"},
+            "blockquote": {"dir"},
+            "table": {"dir"},
+            **{f"h{level}": {"dir"} for level in range(1, 7)},
+            **formulas.ATTRIBUTES,
+        },
+        url_schemes={"http", "https", "mailto"},
+        url_relative="deny",
+        link_rel="noopener noreferrer nofollow",
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+    )  # fmt: skip
+
+
+@functools.cache
 def _parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+    from mdit_py_plugins.tasklists import tasklists_plugin
+
     options = {"html": False, "highlight": _highlighted, "maxNesting": DEEPEST}
     parser = MarkdownIt("commonmark", options).enable(["table", "strikethrough"])
     parser.use(tasklists_plugin).use(formulas.formulas)
     parser.add_render_rule("image", _image)
     parser.add_render_rule("html_inline", _checkbox)
     return parser
+
+
+def prepare() -> None:
+    """Blocks for some tens of milliseconds, which the first answer is then shown sooner."""
+    render_markdown("`It` is *ready*.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +151,7 @@ def _clean(html: str) -> Markup:
     # Column alignment comes as a style attribute, which the page's policy forbids.
     for side in ("left", "center", "right"):
         html = html.replace(f'style="text-align:{side}"', f'align="{side}"')
-    clean = _CODE.sub(lambda found: code_head(found[1] or ""), _CLEANER.clean(html).rstrip("\n"))
+    clean = _CODE.sub(lambda found: code_head(found[1] or ""), _cleaner().clean(html).rstrip("\n"))
     clean = clean.replace("</code></pre>", _CODE_FOOT)
     return Markup(clean)  # noqa: S704 - cleaned by explicit lists
 

@@ -10,7 +10,7 @@ import aiosqlite
 import pytest
 
 from app.chats.answer_settings import remembered
-from app.chats.asking import HELD, Prompt
+from app.chats.prompts import HELD, Prompt
 from app.chats.trash import KEPT_SECONDS, Trash
 from app.errors import (
     ChatBusy,
@@ -338,7 +338,7 @@ async def test_the_model_gives_a_title_when_nobody_waits(house: House) -> None:
     assert "tell me about foxes" in wish.turns[0].content
     house.runner.say(Delta(wish.id, '"All about'), Delta(wish.id, ' foxes"'), finished(wish.id))
     mine = house.hub.subscribe(1, CHAT)
-    await mine.wake.wait()
+    await until(lambda: mine.sidebar)
     assert [c.title for c in await house.chats.recent(1)] == ["All about foxes"]
     second = await house.ask("and wolves", "client02")
     house.runner.say(finished(second))
@@ -475,4 +475,4 @@ async def test_a_subscriber_hears_only_of_its_own_user_and_chat(house: House) ->
     assert other_chat.sidebar
     assert not other_chat.messages
     assert not other_chat.streams
-    assert not stranger.wake.is_set()
+    assert not (stranger.messages or stranger.sidebar or stranger.streams)

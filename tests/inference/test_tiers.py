@@ -69,7 +69,7 @@ class Store:
         return cached, tier
 
     def live(self) -> set[str]:
-        return {live.chat for live in self.pool._all}
+        return {live.chat for live in self.pool._contexts.all}
 
     def on_disk(self) -> set[str]:
         return {path.stem for path in snapshots.files(self.folder)}
@@ -104,20 +104,20 @@ def test_what_is_bounded_gives_memory_back_and_loses_nothing(tmp_path: Path) -> 
         store.turn(chat, long(chat))
     taken, _, _ = store.pool.acquire(list(long("g").encode()), "g")
     store.pool.bound(2, 0)
-    assert [len(store.pool._all), store.pool._ram.size] == [2, 0]
-    assert taken in store.pool._all  # what is in use stays
+    assert [len(store.pool._contexts.all), store.pool._kept._ram.size] == [2, 0]
+    assert taken in store.pool._contexts.all  # what is in use stays
     store.pool.release(taken)
-    assert store.pool._writer is not None
-    while store.pool._writer.pending():
+    assert store.pool._kept._writer is not None
+    while store.pool._kept._writer.pending():
         time.sleep(0.001)
     assert store.on_disk() == {chat_key(chat) for chat in "abcdef"} - store.live()
     assert store.turn("a", long("a") + "more") == (100, "disk")
     store.pool.bound(3, MEGABYTE)
     store.turn("h", long("h"))
-    assert len(store.pool._all) == 3
+    assert len(store.pool._contexts.all) == 3
     for size in (1, 0, -5):
         store.pool.bound(size, 0)
-    assert len(store.pool._all) == 1
+    assert len(store.pool._contexts.all) == 1
 
 
 def test_after_a_restart_it_comes_from_the_disk(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_chat_that_goes_back_cuts_its_own_without_copying(tmp_path: Path) -> N
     store.turn("a", long("a", 100) + "|" + long("answer", 300))
     assert store.turn("a", long("a", 100) + "again") == (100, "live")
     assert len(store.engine.contexts) == 1
-    assert not store.pool._ram.all()
+    assert not store.pool._kept._ram.all()
 
 
 def test_an_earlier_state_of_a_chat_never_replaces_a_later_one(tmp_path: Path) -> None:
@@ -214,12 +214,12 @@ def test_little_is_not_worth_keeping(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.turn("a", long("a", 63))
     store.turn("b", long("b"))
-    assert not store.pool._ram.all()
+    assert not store.pool._kept._ram.all()
     store.turn("b", long("b") + "more")
     store.turn("c", long("c"))
     store.turn("b", long("b") + "more")
     store.turn("c", long("c") + "more")
-    assert len(store.pool._ram.all()) == 2  # neither was copied again for four letters
+    assert len(store.pool._kept._ram.all()) == 2  # neither was copied again for four letters
 
 
 def test_memory_keeps_to_its_budget_and_drops_the_oldest(tmp_path: Path) -> None:
@@ -227,9 +227,9 @@ def test_memory_keeps_to_its_budget_and_drops_the_oldest(tmp_path: Path) -> None
     store = Store(tmp_path, ram=3 * size, disk=0)
     for chat in "abcdef":
         store.turn(chat, long(chat))
-    assert store.pool._ram.size == 3 * size
+    assert store.pool._kept._ram.size == 3 * size
     assert store.turn("c", long("c") + "!") == (100, "ram")  # and f leaves its context: d goes
-    assert [s.chat for s in store.pool._ram.all()] == [chat_key(c) for c in "ecf"]
+    assert [s.chat for s in store.pool._kept._ram.all()] == [chat_key(c) for c in "ecf"]
     assert store.turn("d", long("d") + "!")[1] == "none"
 
 
@@ -300,7 +300,7 @@ def test_a_copy_that_fails_only_costs_its_tokens(
     store.turn("c", long("c") + "more")
     store.engine.copying = lambda what: None
     assert store.turn("c", long("c") + "more")[0] == 103
-    assert len(store.pool._free) == len(store.pool._all) == 1
+    assert len(store.pool._contexts.free) == len(store.pool._contexts.all) == 1
 
 
 def test_what_nobody_foresaw_leaks_no_context(tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_a_full_disk_is_only_a_miss(tmp_path: Path) -> None:
     assert store.pool.write_behind() == 0
     assert store.pool.save_all(60) == 0
     assert store.on_disk() == set()
-    assert len(store.pool._free) == 1
+    assert len(store.pool._contexts.free) == 1
 
 
 def test_no_copy_is_made_while_a_step_has_the_context(tmp_path: Path) -> None:
@@ -526,7 +526,7 @@ def test_many_threads_at_once_never_mix_chats(engine: LlamaCppEngine, tmp_path: 
     over.set()
     other.join()
     assert wrong == []
-    assert len(pool._free) == len(pool._all) <= 4
+    assert len(pool._contexts.free) == len(pool._contexts.all) <= 4
 
 
 @pytest.mark.parametrize("contexts", [1, 3])

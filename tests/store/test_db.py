@@ -46,6 +46,27 @@ async def test_a_failed_transaction_leaves_nothing(db: Database) -> None:
     assert [c.title for c in await listed(db)] == ["Foxes"]
 
 
+async def test_a_write_that_cannot_be_undone_at_once_stops_no_later_one(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(connection: aiosqlite.Connection) -> None:
+        await add_question(connection, "hello", "c1")
+        raise RuntimeError("on purpose")
+
+    async def refuse() -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(db._writer, "rollback", refuse)
+        with pytest.raises(RuntimeError):
+            await db.write(fail)
+    with pytest.raises(StoreError, match="within a transaction"):  # it is undone now
+        await db.write(lambda c: add_question(c, "hello", "c1"))
+    assert await listed(db) == []
+    await db.write(lambda c: add_question(c, "hello", "c1"))
+    assert [c.title for c in await listed(db)] == ["Foxes"]
+
+
 async def test_a_cancelled_caller_does_not_stop_its_write(db: Database) -> None:
     entered, leave = asyncio.Event(), asyncio.Event()
 

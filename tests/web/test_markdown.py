@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import re
 
 import nh3
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.web import markdown
 from app.web.markdown import escape_text, render_markdown
 
 # What a model or a person might write in the hope that it becomes markup.
@@ -133,3 +135,10 @@ def test_deep_nesting_ends() -> None:
 
 def test_escaped_text_keeps_carriage_returns() -> None:
     assert escape_text("a\r\nb<") == "a&#13;\nb&lt;"
+
+
+async def test_what_a_thread_has_prepared_serves_the_event_loop() -> None:
+    for cached in (markdown._parser, markdown._cleaner, markdown.render_markdown):
+        cached.cache_clear()
+    await asyncio.to_thread(markdown.prepare)
+    assert "<em>ready</em>" in render_markdown("It is *ready* **again**.")

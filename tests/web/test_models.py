@@ -14,7 +14,7 @@ import pytest
 from quart import Quart
 from quart.typing import TestClientProtocol as Client
 
-from app.chats.asking import Prompt
+from app.chats.prompts import Prompt
 from app.config import Settings
 from app.errors import ModelNotFound
 from app.factory import create_app
@@ -197,7 +197,7 @@ async def test_settings_are_saved_and_reset(app: Quart, client: Client) -> None:
         ("temperature", "nan", "This takes a number from 0 to 5."),
         ("top_p", "0", "This takes a number from 0.01 to 1."),
         ("top_k", "1.5", "This takes a whole number from 0 to 1,000."),
-        ("seed", "-1", "This takes a whole number from 0 to 2,147,483,647."),
+        ("seed", "-1", "This takes a whole number from 0 to 4,294,967,295."),
         ("context_length", "513", "This takes a whole number from 128 to 512."),
         ("system_prompt", "x" * 20_001, "This is 20,001 characters long; the limit is 20,000."),
         ("template", "nonsense", "Wick knows no chat template of that name."),

@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from app.errors import ApiError
 from app.inference.protocol import Failed, Finished
 from app.inference.requests import Interrupted
 from app.web.api import failures, streaming, wishes
 from app.web.state import state
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 AT_ONCE = 4
 """Texts of one request that wait in the queue at the same time: it is for others, too."""
@@ -66,6 +68,8 @@ async def _some(model: str, texts: Sequence[str], *, may_cut: bool) -> list[Fini
 
 
 def _unit(values: Sequence[float]) -> NDArray[np.float32]:
+    import numpy as np  # here and not above: only programs ask for vectors
+
     vector = np.array(values, np.float32)
     length = float(np.linalg.norm(vector))
     return vector / np.float32(length) if length else vector

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -13,13 +11,10 @@ from msgspec import Meta
 from quart import Blueprint, Response, request
 
 from app.errors import ApiError
-from app.inference.completions import Completions
-from app.inference.protocol import Delta, Failed, Finished, Likely, Token
-from app.inference.requests import Interrupted
 from app.models.model import Turn
-from app.web.api import bodies, failures, streaming, wishes
+from app.web.api import bodies, streaming, wishes
 from app.web.api.ollama_loading import load_or_unload
-from app.web.api.replies import reason_of
+from app.web.api.ollama_replies import OllamaReply, now
 
 blueprint = Blueprint("api_ollama_answers", __name__, url_prefix="/api")
 
@@ -167,7 +162,7 @@ def _schema(wanted: str | dict[str, Any] | None) -> str | None:
 
 async def _asked_nothing(asked: Common, words: Callable[[str], dict[str, Any]]) -> Response:
     reason = await load_or_unload(wishes.model_name(asked.model), asked.keep_alive)
-    content = {"model": asked.model, "created_at": _now(), **words(""), "done": True}
+    content = {"model": asked.model, "created_at": now(), **words(""), "done": True}
     return bodies.answer(content | {"done_reason": reason})
 
 
@@ -181,87 +176,3 @@ async def _answer(
         return bodies.answer(await reply.whole())
     await streaming.opened(completions)
     return streaming.ndjson(reply.lines())
-
-
-@dataclass(slots=True)
-class OllamaReply:
-    """One answer; `words`: what a text is called. It is to be made before the answer begins."""
-
-    completions: Completions
-    words: Callable[[str], dict[str, Any]]
-    model: str
-    path: str
-    begun: float = field(default_factory=time.monotonic)
-
-    async def whole(self) -> dict[str, Any]:
-        """Raises ApiError."""
-        text, tokens = "", list[Token]()
-        while True:
-            match await self._next():
-                case Delta() as delta:
-                    text += delta.text
-                    tokens += delta.tokens
-                case Finished() as finished:
-                    return self._end(text, tokens, finished)
-                case Failed() | Interrupted() as failed:
-                    raise failures.of_event(failed)
-
-    async def lines(self) -> AsyncGenerator[bytes, None]:
-        try:
-            while True:
-                match await self._next():
-                    case Delta() as delta:
-                        part = self._part(delta.text, delta.tokens)
-                        yield streaming.line(part | {"done": False})
-                    case Finished() as finished:
-                        yield streaming.line(self._end("", (), finished))
-                        return
-                    case Failed() | Interrupted() as failed:
-                        error = failures.of_event(failed)
-                        yield streaming.line(failures.body(error, self.path))
-                        return
-        finally:
-            self.completions.cancel()
-
-    async def _next(self) -> object:
-        heard = await self.completions.next()
-        return heard[1] if heard else None
-
-    def _part(self, text: str, tokens: Sequence[Token]) -> dict[str, Any]:
-        part = {"model": self.model, "created_at": _now(), **self.words(text)}
-        return part | ({"logprobs": _logprobs(tokens)} if tokens else {})
-
-    def _end(self, text: str, tokens: Sequence[Token], finished: Finished) -> dict[str, Any]:
-        total = time.monotonic() - self.begun
-        waited = max(0.0, total - finished.prefill_seconds - finished.decode_seconds)
-        return self._part(text, tokens) | {
-            "done": True,
-            "done_reason": reason_of(finished),
-            "total_duration": _nanoseconds(total),
-            "load_duration": _nanoseconds(waited),  # in the queue, too
-            "prompt_eval_count": finished.prompt_tokens,
-            "prompt_eval_duration": _nanoseconds(finished.prefill_seconds),
-            "eval_count": finished.completion_tokens,
-            "eval_duration": _nanoseconds(finished.decode_seconds),
-        }
-
-
-def _logprobs(tokens: Sequence[Token]) -> list[dict[str, Any]]:
-    return [_likely(t) | {"top_logprobs": [_likely(o) for o in t.others]} for t in tokens]
-
-
-def _likely(token: Likely) -> dict[str, Any]:
-    return {"token": bytes(token.data).decode("utf-8", "replace"), "logprob": token.logprob}
-
-
-def _nanoseconds(seconds: float) -> int:
-    return round(seconds * 1e9)
-
-
-def _now() -> str:
-    return rfc3339(time.time())
-
-
-def rfc3339(seconds: float) -> str:
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{whole}.{int(seconds % 1 * 1e6):06d}Z"

@@ -14,7 +14,7 @@ from app.errors import ApiError
 from app.models.memory import needed
 from app.models.model import Model
 from app.web.api import bodies
-from app.web.api.ollama_answers import rfc3339
+from app.web.api.ollama_replies import rfc3339
 from app.web.api.wishes import LATEST, model_name
 from app.web.state import state
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from quart import Quart
 
-from app.chats.asking import Prompt
+from app.chats.prompts import Prompt
 from app.models.model import ModelSettings, Sampling
 from app.models.upstream import Upstream
 from app.store.messages import Message

@@ -39,9 +39,9 @@ class Options(msgspec.Struct):
 
 
 class OllamaMessage(msgspec.Struct):
-    role: str
+    role: wishes.RoleName
     content: str | None = None
-    images: list[Any] | None = None
+    images: wishes.Refused | None = None
 
 
 class Common(msgspec.Struct, kw_only=True):
@@ -60,7 +60,7 @@ class OllamaChatRequest(Common, kw_only=True):
     """No messages: the model is loaded, or with a keep_alive of 0 unloaded."""
 
     messages: list[OllamaMessage] | None = None
-    tools: list[Any] | None = None
+    tools: wishes.Refused | None = None
 
 
 class OllamaGenerateRequest(Common, kw_only=True):
@@ -71,7 +71,7 @@ class OllamaGenerateRequest(Common, kw_only=True):
     raw: bool | None = None
     suffix: str | None = None
     template: str | None = None
-    images: list[Any] | None = None
+    images: wishes.Refused | None = None
 
 
 @blueprint.post("/chat")

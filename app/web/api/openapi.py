@@ -23,6 +23,13 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "message_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
     "name": {"type": "string", "minLength": 1},
 }
+_EVENT: dict[str, Any] = {
+    "type": "object",
+    "description": "one of the events",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+    "required": ["data"],
+}
+_STREAMED: dict[str, dict[str, Any]] = {FILE: {"type": "object"}, SSE: _EVENT}
 
 
 @blueprint.get("/openapi.json")
@@ -114,8 +121,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.gives is not None:
         content["application/json"] = {"schema": ref(endpoint.gives)}
     if endpoint.streams:
-        kind = "object" if endpoint.streams == FILE else "string"
-        content[endpoint.streams] = {"schema": {"type": kind}}
+        content[endpoint.streams] = {"schema": _STREAMED.get(endpoint.streams, {"type": "string"})}
     refused = OllamaFailure if speaks_ollama(endpoint.path) else Failure
     refusal = {
         "description": "What is wrong, in a sentence.",

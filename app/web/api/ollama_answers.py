@@ -13,12 +13,10 @@ from quart import Blueprint, Response, request
 from app.errors import ApiError
 from app.models.model import Turn
 from app.web.api import bodies, streaming, wishes
-from app.web.api.ollama_loading import load_or_unload
+from app.web.api.ollama_loading import KeepAlive, keep, load_or_unload, seconds_of
 from app.web.api.ollama_replies import OllamaReply, now
 
 blueprint = Blueprint("api_ollama_answers", __name__, url_prefix="/api")
-
-Duration = float | str
 
 
 class Options(msgspec.Struct):
@@ -49,7 +47,7 @@ class Common(msgspec.Struct, kw_only=True):
     stream: bool | None = None
     format: Literal["", "json"] | dict[str, Any] | None = None
     options: Options | None = None
-    keep_alive: Duration | None = None
+    keep_alive: KeepAlive | None = None
     think: bool | str | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
@@ -169,9 +167,11 @@ async def _asked_nothing(asked: Common, words: Callable[[str], dict[str, Any]]) 
 async def _answer(
     asked: Common, wish: wishes.Wish, words: Callable[[str], dict[str, Any]]
 ) -> Response:
+    stays = seconds_of(asked.keep_alive)
     completions = wishes.completions(wish.model, [wishes.command(wish)])
     reply = OllamaReply(completions, words, asked.model, request.path)
     streaming.begin(completions)
+    keep(wish.model, stays)
     if asked.stream is False:
         return bodies.answer(await reply.whole())
     await streaming.opened(completions)

@@ -350,6 +350,8 @@ async def test_only_programs_and_our_own_pages_may_ask(stage: Stage) -> None:
     answer = await stage.post(path, {"model": "unheard-of", "messages": [{"role": "user"}]})
     assert answer.status_code == 404
     assert "Access-Control-Allow-Origin" not in answer.headers
+    answer = await stage.app.test_client().put(path, headers=PROGRAM)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "OPTIONS, POST")
     assert stage.generates == []
 
 

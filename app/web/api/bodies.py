@@ -16,8 +16,9 @@ _PLACE = re.compile(r" - at (?:key in )?`\$\.?([^`]*)`$")
 
 
 async def read(kind: type[T]) -> T:
-    """The body of this request. Fields that are not known are passed over. Raises ApiError."""
-    data = await request.get_data(as_text=False)
+    """The body of this request, where none is one without fields. Fields that are not known are
+    passed over. Raises ApiError."""
+    data = await request.get_data(as_text=False) or b"{}"
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:

@@ -107,7 +107,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         made["parameters"] = parameters
     if endpoint.takes is not None:
         content = {"application/json": {"schema": ref(endpoint.takes)}}
-        made["requestBody"] = {"required": True, "content": content}
+        must_come = any(field.required for field in msgspec.structs.fields(endpoint.takes))
+        made["requestBody"] = {"required": must_come, "content": content}
     return made
 
 

@@ -85,7 +85,7 @@ def _turn(number: int, message: Message) -> Turn:
     if message.content is None or isinstance(message.content, str):
         return Turn(role, message.content or "")
     for place, part in enumerate(message.content):
-        if part.type != "text" or part.text is None:
+        if part.type != "text":
             raise ApiError(
                 f"The models that run here read text only, and no “{part.type}”.",
                 param=f"messages[{number}].content[{place}]",

@@ -35,9 +35,9 @@ async def every() -> Response:
     """`?list=`: one of LISTS; `?after=`: where the page before ended."""
     here, user_id = state(), current_user()
     name = bodies.one_of(request.args.get("list", "listed"), LISTS, "list")
-    after = request.args.get("after")
-    cursor = None if after is None else Cursor.parse(after)
-    if after is not None and cursor is None:
+    after = request.args.get("after", "")
+    cursor = Cursor.parse(after)
+    if after and cursor is None:
         raise ApiError("This is not where a page of the list ended.", param="after")
     chats, more = await here.chats.page(user_id, cast("ListName", name), cursor)
     running = here.hub.running_chats(user_id)

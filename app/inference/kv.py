@@ -19,12 +19,12 @@ import numpy as np
 
 from app.inference.engine import Engine, EngineError
 from app.inference.kv_choice import Asker, Holder, Source, is_worth_keeping, ranked
-from app.inference.kv_contexts import MAX_CONTEXTS, Contexts
+from app.inference.kv_contexts import Contexts
 from app.inference.kv_disk import DiskSnapshots
 from app.inference.kv_kept import KeptSnapshots
 from app.inference.kv_writer import IDLE
 from app.inference.live import LiveContext
-from app.inference.protocol import Tier
+from app.inference.protocol import MAX_CONTEXTS, Tier
 from app.inference.snapshot import Entry, Ids, Runs, Snapshot
 from app.inference.snapshots import chat_key
 

@@ -197,7 +197,8 @@ class Worker:
         seconds: how long the runner may write its KV states to the disk before.
         """
         self.interrupt(message)
-        self._loading.give_up()
+        if self._loading.give_up():
+            await self._gone.wait()  # the process that was to load must be gone, too
         if self._runner is not None:
             self._serving.runner = None
             await self._leave.hurry(self._runner, seconds)

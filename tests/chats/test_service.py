@@ -323,6 +323,20 @@ async def test_full_disk_at_the_end_keeps_the_answer_until_there_is_room(
     assert (saved.status, len(saved.text)) == ("done", 90_000)
 
 
+async def test_a_chat_whose_messages_are_gone_before_its_turn_holds_up_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(*_: object) -> list[messages.Message]:
+        return []
+
+    with monkeypatch.context() as patched:
+        patched.setattr("app.chats.asking.messages.path", nothing)
+        await house.asking.submit(house.prompt())
+        await until(lambda: house.hub.stream_of_chat(CHAT) is None)
+    assert [m.error for m in await house.path()] == [None, "This chat is gone."]
+    await house.ask("again", "client02")
+
+
 def trouble_of(house: House, answer_id: int) -> str:
     stream = house.hub.stream(answer_id)
     assert stream is not None, "the stream is gone before its text was saved"
@@ -475,4 +489,4 @@ async def test_a_subscriber_hears_only_of_its_own_user_and_chat(house: House) ->
     assert other_chat.sidebar
     assert not other_chat.messages
     assert not other_chat.streams
-    assert not (stranger.messages or stranger.sidebar or stranger.streams)
+    assert [stranger.messages, stranger.sidebar, stranger.streams] == [False, False, set()]

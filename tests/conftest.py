@@ -1,12 +1,20 @@
-"""What holds for every test."""
+"""What holds for every test, wherever it stands."""
 
 from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
-# On a busy machine a time says nothing. The same examples every time: a test that fails fails for
-# everybody. To look for others: --hypothesis-profile default.
+# The same examples every time, and as long as they take on a machine that is busy.
+# `--hypothesis-profile=search` looks for others.
 settings.register_profile(
-    "wick", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "same",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile("wick")
+settings.register_profile(
+    "search", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("same")

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from filelock import FileLock
+
 from app.models.shelf import Shelf
 
 NAME = "smollm2-135m"
@@ -15,8 +17,10 @@ NAME = "smollm2-135m"
 def shelf_with_smollm2() -> Path:
     """The folder of a shelf that holds SmolLM2-135M; it is only to be read."""
     folder = Path(__file__).parents[1] / ".cache" / "models"
-    if NAME not in [model.name for model in Shelf(folder).models()]:
-        environment = os.environ | {"WICK_MODELS_DIR": str(folder)}
-        command = [sys.executable, "-m", "app", "models", "pull", NAME]
-        subprocess.run(command, env=environment, check=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / "models.lock"):  # two processes may test side by side
+        if NAME not in [model.name for model in Shelf(folder).models()]:
+            environment = os.environ | {"WICK_MODELS_DIR": str(folder)}
+            command = [sys.executable, "-m", "app", "models", "pull", NAME]
+            subprocess.run(command, env=environment, check=True)
     return folder

@@ -216,6 +216,8 @@ class ContextPool:
         """Brings the best source that is good into the context. What it holds then, and whence."""
         for source in sources:
             if source.held is live:
+                if len(live.tokens) < source.common:
+                    continue  # a better one that failed has spoiled it
                 return source.common, "live"
             try:
                 with self._loaded(source, wanted) as snapshot:

@@ -144,6 +144,10 @@ class Pool:
         for worker in self._workers.values():
             worker.forget(chat)
         await asyncio.to_thread(snapshots.forget, self._settings.kv_folder, chat)
+        # A runner that is just ending writes what it holds, and hears of nothing any more.
+        if leaving := [w for w in self._workers.values() if w.state == "unloading"]:
+            await asyncio.gather(*(worker.left() for worker in leaving))
+            await asyncio.to_thread(snapshots.forget, self._settings.kv_folder, chat)
 
     def status(self, name: str) -> WorkerStatus | None:
         """None for a model that was never wanted."""

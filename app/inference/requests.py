@@ -41,6 +41,7 @@ class Request:
     """One wish for one answer. `listener` is called in the event loop and must not block.
 
     is_background: nobody waits for it, so it runs only when nothing else does, and gives way.
+    is_cancelled: its person wants no more of it, so that it is never begun again.
     turn: the round of the queue in which it is served, where everybody is served once a round.
     prompt_left: tokens still to be read, None while that is unknown; answered: characters written.
     """
@@ -52,6 +53,7 @@ class Request:
     was_begun: bool = False
     was_sent_before: bool = False
     gives_way: bool = False
+    is_cancelled: bool = False
     turn: int = 0
     prompt_left: int | None = None
     answered: int = 0

@@ -134,10 +134,11 @@ class Serving:
 
     def cancel(self, request_id: int) -> None:
         """End a request, wherever it is. Its listener hears `Finished`; unknown ids are ignored."""
-        if request_id in self._running and self.runner is not None:
+        if (running := self._running.get(request_id)) is not None and self.runner is not None:
+            running.is_cancelled = True
             self.runner.send(Cancel(request_id))
         if (request := self._line.remove(request_id)) is not None:
-            _tell(request, Finished(request_id, "cancelled", 0, 0, 0, 0.0, 0.0, 0))
+            _tell(request, _cancelled(request))
         self.advance()
 
     def attach(self, runner: Runner) -> None:
@@ -178,8 +179,10 @@ class Serving:
             if request.was_begun or request.was_sent_before:
                 message = f"The model's process ended {how}. Please try again."
                 _tell(request, Interrupted(request.id, message))
+            elif request.is_cancelled:
+                _tell(request, _cancelled(request))
             else:
-                request.was_sent_before = True
+                request.was_sent_before, request.gives_way = True, False
                 self._line.put_back(request)
 
     def pass_on(self, event: Event) -> None:
@@ -220,7 +223,8 @@ class Serving:
     def _end(self, request: Request, event: Finished | Failed | Cut) -> None:
         running = len(self._running)
         del self._running[request.id]
-        if isinstance(event, Finished) and event.reason == "cancelled" and request.gives_way:
+        was_stopped = isinstance(event, Finished) and event.reason == "cancelled"
+        if was_stopped and request.gives_way and not request.is_cancelled:
             request.gives_way, request.prompt_left, request.answered = False, None, 0
             self._line.put_back(request)
         else:
@@ -270,6 +274,11 @@ class Serving:
     def _announce_again(self) -> None:
         self._refresh = None
         self._announce()
+
+
+def _cancelled(request: Request) -> Finished:
+    """The end of one that had not begun."""
+    return Finished(request.id, "cancelled", 0, 0, 0, 0.0, 0.0, 0)
 
 
 def _tell(request: Request, event: RequestEvent) -> None:

@@ -42,7 +42,7 @@ def forget(folder: Path, chat: str) -> None:
     """Delete what any model keeps of a chat. Blocks; what cannot be deleted is logged."""
     if not chat:
         return
-    for path in folder.glob(f"*/{chat_key(chat)}{SUFFIX}"):
+    for path in folder.glob(f"*/{chat_key(chat)}.*"):  # half-written ones, too
         try:
             path.unlink(missing_ok=True)
         except OSError as error:

@@ -163,6 +163,11 @@ class Worker:
             self.give_way(for_good=True)
         await self._gone.wait()
 
+    async def left(self) -> None:
+        """Return when a runner that is ending has ended; at once if none is."""
+        if self.state == "unloading":
+            await self._gone.wait()
+
     def give_way(self, *, for_good: bool = False) -> None:
         """Unload after what runs and waits now; who comes later waits for the next load."""
         if self.state in {"loading", "ready"} and self._leave.tell(for_good=for_good):

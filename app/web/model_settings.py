@@ -167,8 +167,16 @@ def _form(model: Model, values: Mapping[str, str], errors: Mapping[str, str]) ->
         usual=usual,
         numbers=(*SAMPLING, context_field(model)),
         templates=named_templates(),
+        usual_template=_usual_template(model),
         prompt_chars=PROMPT_CHARS,
     )
+
+
+def _usual_template(model: Model) -> str:
+    """What is taken without a choice: a file that brings no template gets one that Wick knows."""
+    named = (n.title for n in named_templates().values() if n.source == model.chat_template)
+    title = next(named, "")
+    return f"The usual one: {title}" if title else "The file's own"
 
 
 def _usual(sampling: Sampling, name: str) -> str:

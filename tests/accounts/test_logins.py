@@ -12,6 +12,7 @@ import pytest
 from app.accounts.logins import GRACE, IDLE, LONGEST, ROTATED_AFTER, hash_of
 from app.errors import LoginNotFound
 from tests.accounts.conftest import PASSWORD, Office
+from tests.patience import PATIENCE
 
 
 async def test_only_the_hash_of_a_token_is_kept(office: Office, tmp_path: Path) -> None:
@@ -98,7 +99,7 @@ async def test_whoever_watches_hears_of_the_end(office: Office, tmp_path: Path) 
         with closing(sqlite3.connect(tmp_path / "wick.db")) as db, db:  # a command
             db.execute("UPDATE users SET disabled_at = 1 WHERE id = ?", (berta.id,))
         watch = asyncio.create_task(office.logins.keep_watch())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await third.wait()
         watch.cancel()
         await office.logins.end_all(1)

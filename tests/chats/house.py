@@ -22,6 +22,7 @@ from app.models.shelf import Shelf
 from app.store.db import Database, open_database
 from app.store.messages import Message
 from tests.inference.scripted import ScriptedRunner
+from tests.patience import PATIENCE
 
 CHAT, OTHER = "0123456789abcdef", "fedcba9876543210"
 
@@ -61,7 +62,7 @@ class House:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.005)
 

@@ -23,6 +23,7 @@ from app.inference.protocol import Delta, Forget
 from app.inference.snapshots import SUFFIX, chat_key
 from app.store import people, shares, usage
 from tests.chats.house import CHAT, OTHER, House, finished, until
+from tests.patience import PATIENCE
 
 WORDS = ("quicksilver", "marzipan", "heliotrope", "tamarind", "bergamot")
 BYSTANDER = "00000000000000aa"
@@ -140,7 +141,7 @@ async def test_a_removal_that_a_crash_or_a_command_has_begun_is_finished(
     await here.begin_to_leave(person.id)
     leaving = Leaving(settings_of(tmp_path), house.db, house.asking, house.pool, house.hub)
     watch = asyncio.create_task(leaving.keep_watch())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while rows_that_hold(tmp_path / "wick.db", person.id):
             await asyncio.sleep(0.01)
     watch.cancel()

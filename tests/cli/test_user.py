@@ -22,7 +22,8 @@ from websockets.typing import Origin
 from app.cli import exposure
 from app.config import Settings
 from app.errors import ConfigError
-from tests.e2e.server import PATIENCE, Server
+from tests.e2e.server import Server
+from tests.patience import PATIENCE
 from tests.web.doors import PASSWORD, csrf_in
 
 CHAT = "0123456789abcdef"

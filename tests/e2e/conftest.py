@@ -4,16 +4,19 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 from playwright.async_api import Browser, async_playwright, expect
 
+from app.models.model import Model, ModelSettings
 from app.models.shelf import Shelf
 from tests.e2e.person import RECORDER, ChatPage, Person
-from tests.e2e.server import PATIENCE, ROOT, Server
+from tests.e2e.server import ROOT, Server
 from tests.long_chat import plant
+from tests.patience import PATIENCE
 from tests.smollm2 import shelf_with_smollm2
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -79,16 +82,26 @@ def tiny_shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shelf with a model that talks nonsense, quickly, and does not stop by itself."""
     folder = tmp_path_factory.mktemp("tiny")
     source = write_tiny_gguf(folder / "tiny.gguf", context_length=32768)
-    Shelf(folder / "shelf").install(source, TINY)
-    return folder / "shelf"
+    shelf = Shelf(folder / "shelf")
+    shelf.save_settings(TINY, the_same_again(shelf.install(source, TINY)))
+    return shelf.root
 
 
 @pytest.fixture(scope="session")
 def both_shelf(smollm2: Path, tiny_shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("both")
     for model in (smollm2, tiny_shelf / TINY):
-        (folder / model.name).symlink_to(model)
+        (folder / model.name).mkdir()
+        for file in model.iterdir():
+            (folder / model.name / file.name).symlink_to(file)
+    shelf = Shelf(folder)
+    shelf.save_settings(SMOLLM2, the_same_again(shelf.get(SMOLLM2)))
     return folder
+
+
+def the_same_again(model: Model) -> ModelSettings:
+    """To the same prompt it gives the same answer."""
+    return ModelSettings(sampling=replace(model.sampling, seed=1))
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,8 @@ from playwright.async_api import (
     expect,
 )
 
-from tests.e2e.server import PATIENCE, Server
+from tests.e2e.server import Server
+from tests.patience import PATIENCE
 
 CHAT = re.compile(r"/chats/([0-9a-f]{16})$")
 CONNECTION_LOST = r"WebSocket connection to .* failed|htmx:ws:error"
@@ -142,13 +143,24 @@ class ChatPage:
         await expect(self.answers).to_have_count(count + 1)
         await expect(self.page).to_have_url(CHAT)
 
-    async def lengthen(self) -> None:
+    async def lengthen(self, tokens: int = 300) -> None:
         """From now on the answers of this chat may be long enough to do something meanwhile."""
+        await self.choose(max_tokens=tokens)
+
+    async def choose(self, **settings: object) -> None:
+        """From now on the answers of this chat are made with these, and no other ones."""
         status = await self.page.evaluate(
-            "async () => (await fetch(`${document.getElementById('composer').dataset.address}"
-            "/settings`, {method: 'POST', body: new URLSearchParams({max_tokens: 300})})).status"
+            "async given => (await fetch(`${document.getElementById('composer').dataset.address}"
+            "/settings`, {method: 'POST', body: new URLSearchParams(given)})).status",
+            settings,
         )
         assert status == 200, status
+
+    async def silence(self) -> None:
+        """Whatever is said in this chat, or waits to be, ends."""
+        while await self.stop.count():
+            await self.page.evaluate("document.querySelector('[aria-label=Stop]')?.click()")
+            await self.page.evaluate("new Promise(requestAnimationFrame)")
 
     async def writes(self) -> None:
         """Returns when there is some text of the newest answer, while it goes on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import re
 import signal
 import socket
@@ -11,15 +12,17 @@ import sqlite3
 import ssl
 import sys
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
 
+from tests.patience import PATIENCE
+
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
-"""Seconds after which something that never comes is given up."""
 POLL = 0.02
+# Other tests may run beside these, so each process begins somewhere else.
+_PORTS = iter(random.sample(range(10_000, 32_000), 22_000))
 
 
 class Server:
@@ -135,10 +138,13 @@ def environment(settings: Mapping[str, object]) -> dict[str, str]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on. It is none of those that the system hands out by itself, so
+    that it stays free until it is used, and while its server is away."""
+    for port in _PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def children(parent: int) -> list[int]:

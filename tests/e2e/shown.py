@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 
 from app.web.blocks import Blocks, open_element
+from app.web.markdown import render_markdown
 
 
 def only_pieces_of(text: str, seen: Iterable[str]) -> bool:
@@ -21,6 +22,11 @@ def only_pieces_of(text: str, seen: Iterable[str]) -> bool:
         wanted.discard(_dense(html.unescape(re.sub(r"<[^>]*>", "", shown))))
     assert not wanted, sorted(wanted, key=len)[:3]
     return True
+
+
+def first_word(text: str) -> str:
+    """The first word of a text, as a page shows it."""
+    return html.unescape(re.sub(r"<[^>]*>", " ", render_markdown(text))).split()[0]
 
 
 def _dense(text: str) -> str:

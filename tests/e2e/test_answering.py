@@ -14,6 +14,8 @@ from tests.e2e.server import Server
 from tests.e2e.shown import only_pieces_of
 
 STORY = "Write a very long story about a fox. At least three thousand words."
+ENDLESS = 2000
+"""Tokens of an answer that is stopped before."""
 AS_THE_BROWSER_WRITES_IT = """html => {
   const room = document.createElement("template");
   room.innerHTML = html;
@@ -97,7 +99,7 @@ async def test_two_tabs_of_one_chat_show_the_same(server: Server, meet: Meet) ->
 async def test_a_reload_amid_an_answer_changes_nothing_of_it(server: Server, meet: Meet) -> None:
     person = await meet(server)
     patient = await person.open("/")
-    await patient.lengthen()
+    await patient.lengthen(ENDLESS)
     await patient.ask(STORY, SMOLLM2)
     await patient.writes()
     hasty = await person.open(f"/chats/{patient.chat_id}")
@@ -112,7 +114,8 @@ async def test_a_reload_amid_an_answer_changes_nothing_of_it(server: Server, mee
         seen += await hasty.texts_seen(answer_id)
         await hasty.reload()
         await hasty.writes()
-    await asyncio.gather(patient.ends(), hasty.ends())
+    await hasty.stop.click()
+    await asyncio.gather(patient.ends("stopped"), hasty.ends("stopped"))
     await assert_equals_what_is_stored(server, patient, seen)
     await assert_equals_what_is_stored(server, hasty, seen)
     assert await hasty.articles() == await patient.articles()
@@ -123,7 +126,7 @@ async def test_what_happens_beside_an_answer_costs_it_no_character(
 ) -> None:
     person = await meet(server)
     chat = await person.open("/")
-    await chat.lengthen()
+    await chat.lengthen(ENDLESS)
     await chat.ask(STORY, SMOLLM2)
     await chat.writes()
     answer_id = server.messages(chat.chat_id)[0]["id"]
@@ -142,14 +145,12 @@ async def test_what_happens_beside_an_answer_costs_it_no_character(
             await other.page.get_by_label("Name of this chat").fill(f"Story {number}")
             await other.page.keyboard.press("Enter")
             await expect(chat.page.get_by_role("heading", level=1)).to_have_text(f"Story {number}")
-    await expect(chat.answers.first).to_have_attribute("data-status", "done")
+    await chat.silence()
+    await expect(chat.answers.first).to_have_attribute("data-status", "stopped")
     stored = server.messages(chat.chat_id)[0]["text"]
     seen_texts = await chat.texts_seen(answer_id)
     assert len(seen_texts) > 4
     assert only_pieces_of(stored, seen_texts)
-    while await chat.stop.count():
-        await chat.page.evaluate("document.querySelector('[aria-label=Stop]')?.click()")
-        await chat.page.evaluate("new Promise(requestAnimationFrame)")
 
 
 async def assert_equals_what_is_stored(server: Server, chat: ChatPage, earlier: list[str]) -> None:

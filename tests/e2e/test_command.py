@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.server import PATIENCE, Server, environment, free_port
+from tests.e2e.server import Server, environment, free_port
+from tests.patience import PATIENCE
 
 
 async def serve(folder: Path, **settings: object) -> tuple[int | None, str]:

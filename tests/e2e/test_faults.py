@@ -13,7 +13,7 @@ from playwright.async_api import expect
 from tests.e2e.conftest import Meet, StartServer
 from tests.e2e.person import CONNECTION_LOST, ChatPage
 from tests.e2e.server import Server, gone
-from tests.e2e.shown import only_pieces_of
+from tests.e2e.shown import first_word, only_pieces_of
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ async def test_kill_9_of_the_server_loses_no_prompt_and_keeps_the_text(
     assert stored["status"] == "interrupted"
     assert stored["text"]
     await chat.ends("interrupted")
-    assert stored["text"].split()[0] in await chat.body()
+    assert first_word(stored["text"]) in await chat.body()
     text = stored["text"].lstrip()  # as Markdown shows it
     for seen in await chat.texts_seen(stored["id"]):  # what reached the page may be less or more
         assert seen.startswith(text[:50]) or text.startswith(seen[:50])
@@ -113,7 +113,7 @@ async def test_kill_9_of_the_runner_ends_the_answer_and_nothing_else(
     await expect(chat.answer.locator(".line")).to_contain_text("SIGKILL")
     stored = answer(own, chat)
     assert stored["status"] == "interrupted"
-    assert stored["text"].split()[0] in await chat.body()
+    assert first_word(stored["text"]) in await chat.body()
     assert only_pieces_of(stored["text"], await chat.texts_seen(stored["id"]))
     await goes_on(chat)
     assert own.runners() != [runner]

@@ -12,7 +12,8 @@ from playwright.async_api import expect
 
 from tests.e2e.conftest import SMOLLM2, TINY, Meet
 from tests.e2e.person import ChatPage
-from tests.e2e.server import PATIENCE, Server
+from tests.e2e.server import Server
+from tests.patience import PATIENCE
 
 WIDE: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True}

@@ -16,7 +16,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
 from tests.e2e.conftest import TINY
-from tests.e2e.server import PATIENCE, Server
+from tests.e2e.server import Server
+from tests.patience import PATIENCE
 
 MALFORMED: dict[str, str | bytes] = {
     "no json": "hello",
@@ -126,7 +127,7 @@ async def test_a_flood_is_closed_as_against_the_rules(server: Server, count: int
             for _ in range(count):
                 await connection.send("{}")
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 await connection.wait_closed()
         finally:
             connection.transport.abort()

@@ -10,7 +10,7 @@ from playwright.async_api import expect
 from tests.e2e.conftest import Meet
 from tests.e2e.person import ChatPage, Person
 from tests.e2e.server import Server
-from tests.e2e.shown import only_pieces_of
+from tests.e2e.shown import first_word, only_pieces_of
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ async def test_stop_keeps_what_was_written(endless: Server, busy: ChatPage) -> N
     await expect(busy.answer.locator(".line")).to_have_text("Stopped")
     stored = endless.messages(busy.chat_id)[0]
     assert stored["status"] == "stopped"
-    assert stored["text"].split()[0] in await busy.body()
+    assert first_word(stored["text"]) in await busy.body()
     seen = await busy.texts_seen(stored["id"])
     assert only_pieces_of(stored["text"], seen)
     await busy.ask("Again")

@@ -13,8 +13,8 @@ from app.inference.serving import Runner
 from app.inference.worker import Worker
 from app.models.model import Turn
 from tests.inference.scripted import ScriptedRunner
+from tests.patience import PATIENCE
 
-PATIENCE = 10  # seconds until a test that hangs fails
 T = TypeVar("T", bound=RequestEvent)
 
 

@@ -89,6 +89,15 @@ def test_a_closed_context_is_refused(engine: LlamaCppEngine) -> None:
         context.evaluate([1], 0, 1)
 
 
+def test_saving_leaves_what_was_evaluated_last_to_be_read(context: Context) -> None:
+    logits = context.evaluate(ids(20), 0, 1)
+    told, meaning = logits.copy(), context.embedding()
+    context.save(10)
+    assert np.array_equal(logits, told)
+    assert np.array_equal(context.embedding(), meaning)
+    assert meaning.any()
+
+
 def test_contexts_stop_before_the_library_aborts(engine: LlamaCppEngine) -> None:
     contexts = [engine.new_context() for _ in range(MAX_CONTEXTS)]
     with pytest.raises(EngineError):

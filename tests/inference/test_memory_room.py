@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from app.inference.memory_room import MemoryRoom
 from app.inference.status import State
+from tests.patience import PATIENCE
 
 T = TypeVar("T")
 
@@ -72,7 +73,7 @@ async def settled() -> None:
 
 
 async def within(wish: Awaitable[T]) -> T:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         return await wish
 
 

@@ -33,8 +33,7 @@ from app.inference.protocol import (
 )
 from app.models.model import Sampling, Turn
 from tests.inference.tiny import tiny_model
-
-PATIENCE = 30  # seconds until a test that hangs fails
+from tests.patience import PATIENCE
 
 
 class Child:

@@ -13,8 +13,7 @@ from app.inference.protocol import Finished, Generate
 from app.inference.runner_process import RunnerOptions, RunnerProcess
 from app.models.model import Sampling, Turn
 from tests.inference.tiny import tiny_model
-
-PATIENCE = 30  # seconds until a test that hangs fails
+from tests.patience import PATIENCE
 
 
 def options(folder: Path) -> RunnerOptions:

@@ -18,8 +18,7 @@ from app.inference.sequence import Room
 from app.inference.window import Fitted
 from app.models.model import Sampling, Turn
 from tests.inference.scripted_engine import END, Bytes, Evaluation, ScriptedEngine, alphabet
-
-PATIENCE = 20  # seconds until a test that hangs fails
+from tests.patience import PATIENCE
 
 
 class Heard:

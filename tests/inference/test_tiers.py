@@ -21,10 +21,10 @@ from app.inference.snapshot import Origin
 from app.inference.snapshots import chat_key
 from tests.inference.scripted_engine import Evaluation, ScriptedEngine
 from tests.inference.tiny import tiny_model
+from tests.patience import PATIENCE
 
 CONTEXT = 256
 MEGABYTE = 1 << 20
-PATIENCE = 20  # seconds until a test that hangs fails
 NEVER = 1e6  # seconds
 pools: list[ContextPool] = []
 
@@ -301,6 +301,19 @@ def test_a_copy_that_fails_only_costs_its_tokens(
     store.engine.copying = lambda what: None
     assert store.turn("c", long("c") + "more")[0] == 103
     assert len(store.pool._contexts.free) == len(store.pool._contexts.all) == 1
+
+
+def test_a_copy_that_fails_has_spoiled_what_stood_there(tmp_path: Path) -> None:
+    store = Store(tmp_path, contexts=1)
+    store.turn("b", long("x", 300))
+    store.turn("a", long("x") + "!")
+
+    def fail(now: str) -> None:
+        if now == "restore":
+            raise EngineError("broken")
+
+    store.engine.copying = fail
+    assert store.turn("a", long("x", 300) + "?") == (0, "none")
 
 
 def test_what_nobody_foresaw_leaks_no_context(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from app.errors import PullError
 from app.models.hub_source import fetch_hub
 from app.models.spec import HubSpec
 from tests.models.stub_server import Stub
+from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
 
 DATA = random.Random(2).randbytes(2_000_000)
@@ -163,7 +164,7 @@ def test_the_command_with_the_environment_of_the_library(web: Stub, tmp_path: Pa
         while not any(path.stat().st_size for path in part.rglob("*.json")):
             assert running.poll() is None
         running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=30)
+        _, said = running.communicate(timeout=PATIENCE)
     assert running.returncode == 130
     assert said.endswith("Stopped. The same command goes on where this one was.\n")
     web.stall = ""

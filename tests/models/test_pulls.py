@@ -21,6 +21,7 @@ from app.models.shelf import Shelf
 from app.models.upload import Parcel, parcels
 from tests.models.stub_server import Stub
 from tests.models.test_split import parts_of
+from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
 
 PATH = "/tiny.gguf"
@@ -46,7 +47,7 @@ async def pulls(shelf: Shelf) -> AsyncIterator[Pulls]:
 
 async def ended(pull: Pull) -> Pull:
     assert pull.task is not None
-    await asyncio.wait([pull.task], timeout=20)
+    await asyncio.wait([pull.task], timeout=PATIENCE)
     await asyncio.sleep(0)
     assert not pull.is_running
     return pull
@@ -72,7 +73,7 @@ async def half_way(pulls: Pulls, server: Stub, text: str) -> Pull:
 
     pulls.listeners.append(look)
     pull = pulls.start(text)
-    await asyncio.wait_for(half.wait(), 10)
+    await asyncio.wait_for(half.wait(), PATIENCE)
     return pull
 
 
@@ -124,7 +125,7 @@ async def test_closing_stops_all_at_once(pulls: Pulls, server: Stub) -> None:
     pull = await half_way(pulls, server, server.url + PATH)
     waiting = asyncio.create_task(pulls.wait_for("tiny", lambda _: None))
     await asyncio.sleep(0)
-    await asyncio.wait_for(pulls.close(), 5)
+    await asyncio.wait_for(pulls.close(), PATIENCE)
     assert not pull.is_running
     with pytest.raises(PullError, match="cancelled"):
         await waiting
@@ -223,7 +224,9 @@ async def test_listeners_hear_of_a_step_now_and_then(pulls: Pulls) -> None:
     for done in range(1000):
         pulls._advance(pull, PullProgress("downloading", done, 1000))
     assert len(told) <= 1
-    await asyncio.wait_for(last.wait(), 10)  # the last step is heard of a little later, not never
+    await asyncio.wait_for(
+        last.wait(), PATIENCE
+    )  # the last step is heard of a little later, not never
     assert len(told) <= 2
     pulls._advance(pull, PullProgress("checking", 0, 1000))
     assert told[-1].stage == "checking"

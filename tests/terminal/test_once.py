@@ -6,7 +6,7 @@ import json
 import signal
 from pathlib import Path
 
-from tests.e2e.server import PATIENCE
+from tests.patience import PATIENCE
 from tests.terminal.conftest import Open
 from tests.terminal.terminal import begun, piped
 

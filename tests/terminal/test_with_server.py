@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.server import PATIENCE, Server
+from tests.e2e.server import Server
+from tests.patience import PATIENCE
 from tests.terminal.conftest import Open
 from tests.terminal.terminal import Terminal, begun, piped, wick_environment
 

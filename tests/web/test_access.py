@@ -31,6 +31,7 @@ from app.models.shelf import Shelf
 from app.store import chats, messages
 from app.web.api.paths import is_for_programs
 from tests.inference.scripted import ScriptedRunner
+from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
 from tests.web.doors import OWN, PASSWORD, Visitor, house, person
 
@@ -384,7 +385,7 @@ async def test_pages_show_everybody_their_own(street: Street) -> None:
 
 async def heard(connection: Any, words: str) -> str:
     said = ""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while words not in said:
             said += await connection.receive()
     return said
@@ -394,7 +395,7 @@ async def opens(visitor: Visitor, path: str) -> int:
     """The status with which a socket is opened (101) or refused."""
     try:
         async with visitor.client.websocket(path, headers=visitor.headers) as connection:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 await connection.receive()
             return 101
     except WebsocketResponseError as error:

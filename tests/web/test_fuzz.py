@@ -30,6 +30,7 @@ from app.models.shelf import Shelf
 from app.paths import asset_dir
 from app.store import chats, messages
 from tests.inference.scripted import ScriptedRunner
+from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
 from tests.web.doors import OWN, PASSWORD, Visitor, house
 
@@ -234,7 +235,7 @@ async def test_a_socket(
     if isinstance(sent, str):
         sent = sent.encode(errors="replace").decode()
     path = f"{rule.replace('<chat_id>', CHAT)}?{urlencode(arguments, errors='replace')}"
-    async with asyncio.timeout(30), visitor.client.websocket(path, headers=OWN) as socket:
+    async with asyncio.timeout(PATIENCE), visitor.client.websocket(path, headers=OWN) as socket:
         await socket.send(sent)
         await socket.send(json.dumps({"text": "", "client_id": "b" * 32}))
         while "nothing to send" not in str(await socket.receive()) and "chats" in rule:

@@ -22,6 +22,7 @@ from app.models import memory
 from app.models.origins import Origin, Origins
 from app.models.shelf import Shelf
 from app.web.state import State
+from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
 from tests.web.doors import person
 
@@ -68,7 +69,7 @@ def here(app: Quart) -> State:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -190,6 +191,16 @@ async def test_settings_are_saved_and_reset(app: Quart, client: Client) -> None:
     assert here(app).shelf.get("tiny").settings == type(saved)()
 
 
+async def test_a_template_that_was_guessed_is_named(
+    app: Quart, client: Client, tmp_path: Path
+) -> None:
+    source = write_tiny_gguf(tmp_path / "bare.gguf", **{"tokenizer.chat_template": None})  # type: ignore[arg-type]
+    here(app).shelf.install(source, "bare")
+    usual = {"tiny": "The file&#39;s own", "bare": "The usual one: ChatML"}
+    for name, words in usual.items():
+        assert words in await text_of(await client.get(f"/models/{name}/settings", headers=PAGE))
+
+
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
@@ -291,14 +302,12 @@ async def test_everybody_who_looks_hears_of_a_change(
     app: Quart, client: Client, tiny: Path
 ) -> None:
     async with client.websocket("/models/live", headers=OWN) as one:
-        assert 'id="card-tiny"' in await one.receive()
+        await next_with(one, 'id="card-tiny"')
         async with client.websocket("/models/live", headers=OWN) as two:
-            assert 'id="card-tiny"' in await two.receive()
+            await next_with(two, 'id="card-tiny"')
             await client.post("/models/tiny/default", headers=PAGE)
             for tab in (one, two):
-                async with asyncio.timeout(20):
-                    frame = str(await tab.receive())
-                assert "Default" in frame
+                frame = await next_with(tab, "Default")
                 assert 'id="card-tiny"' in frame
                 assert "source-fields" not in frame  # nobody's typing is touched
             # What a command of the terminal brings, too.
@@ -306,21 +315,26 @@ async def test_everybody_who_looks_hears_of_a_change(
             answer = await client.post("/models/brought/arrived", headers=TERMINAL)
             assert answer.status_code == 204
             for tab in (one, two):
-                async with asyncio.timeout(20):
-                    assert 'id="card-brought"' in await tab.receive()
+                await next_with(tab, 'id="card-brought"')
+
+
+async def next_with(tab: Any, words: str) -> str:
+    """The next frame that has these words, whatever comes before it."""
+    async with asyncio.timeout(PATIENCE):
+        while words not in (frame := str(await tab.receive())):
+            pass
+    return frame
 
 
 async def next_missing(tab: Any) -> str:
     """What the next frame that says anything of a missing model says of it."""
-    frame = str(await tab.receive())
-    while 'id="missing"' not in frame:
-        frame = str(await tab.receive())
+    frame = await next_with(tab, 'id="missing"')
     return frame[frame.index('id="missing"') :].partition("<select")[0]
 
 
 async def test_what_is_chosen_for_a_chat_that_is_yet_to_begin_is_known(client: Client) -> None:
     path = f"/chats/{'d' * 16}"
-    async with client.websocket(f"{path}/live", headers=OWN) as tab, asyncio.timeout(20):
+    async with client.websocket(f"{path}/live", headers=OWN) as tab, asyncio.timeout(PATIENCE):
         for name, words in (
             ("smollm2-360m", "SmolLM2 360M Instruct</strong> is not"),
             ("tiny", ""),

@@ -18,6 +18,7 @@ from app.store.messages import Message
 from app.web import identity as web_identity
 from app.web.identity import Identity
 from tests.inference.remote.stub import Stub, serving
+from tests.patience import PATIENCE
 from tests.web.test_models import OWN, PAGE, here, text_of, until
 
 CHAT = "0123456789abcdef"
@@ -165,7 +166,7 @@ async def test_a_chat_with_it_is_a_chat_like_any_other(
     assert "near" in html
     assert (await client.post("/models/near/load", headers=PAGE)).status_code == 204
     assert (await client.post("/models/near/unload", headers=PAGE)).status_code == 204
-    await asyncio.wait_for(state.pool.forget(CHAT), 10)
+    await asyncio.wait_for(state.pool.forget(CHAT), PATIENCE)
 
 
 async def test_programs_see_it_among_the_others(app: Quart, client: Client, stub: Stub) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 from app.web.uploads import HELD, RoomyBody
+from tests.patience import PATIENCE
 
 
 async def test_a_sender_waits_until_its_bytes_are_taken() -> None:
@@ -14,5 +15,5 @@ async def test_a_sender_waits_until_its_bytes_are_taken() -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     assert len(await anext(body)) == HELD + 1
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await waiting

@@ -1,10 +1,10 @@
-"""Requests that are too large, too slow or say two things at once. The server's patience is short
-here, so that nobody waits for it to end."""
+"""Requests that are too large, too slow or say two things at once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +17,14 @@ from app.cli import wire as wire_of_server
 from app.config import Settings
 from app.web import uploads
 from tests.e2e.server import free_port
+from tests.patience import PATIENCE
 from tests.wire.raw import TEXT, frame, socket, wire
 
-PATIENCE = 0.2
+HASTE = 0.2
 
 
 @dataclass
-class Hasty:
+class Wick:
     port: int
     folder: Path
 
@@ -37,32 +38,39 @@ class Hasty:
         return ("\r\n".join(given) + "\r\n\r\n").encode()
 
 
+@asynccontextmanager
+async def served(folder: Path) -> AsyncIterator[Wick]:
+    port, stop = free_port(), asyncio.Event()
+    settings = Settings(
+        data_dir=folder, models_dir=folder / "models", auto_pull=False, port=port, upload_mb=1
+    )
+    app = factory.create_app(settings)
+    config = Config()
+    config.bind = [f"127.0.0.1:{port}"]
+    wire_of_server.limit(config, 1 << 20)
+    serving = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))
+    async with asyncio.timeout(PATIENCE):
+        while not await _listens(port):
+            await asyncio.sleep(0.01)
+    yield Wick(port, folder)
+    stop.set()
+    await serving
+
+
 @pytest.fixture(scope="module")
-async def hasty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hasty]:
-    folder, port, stop = tmp_path_factory.mktemp("hasty"), free_port(), asyncio.Event()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wire_of_server, "KEEP_ALIVE", PATIENCE)
-        patch.setattr(factory, "BODY_SECONDS", PATIENCE)
-        patch.setattr(uploads, "SILENCE", PATIENCE)
-        app = factory.create_app(
-            Settings(
-                data_dir=folder,
-                models_dir=folder / "models",
-                auto_pull=False,
-                port=port,
-                upload_mb=1,
-            )
-        )
-        config = Config()
-        config.bind = [f"127.0.0.1:{port}"]
-        wire_of_server.limit(config, 1 << 20)
-        serving = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))
-        async with asyncio.timeout(30):
-            while not await _listens(port):
-                await asyncio.sleep(0.01)
-        yield Hasty(port, folder)
-        stop.set()
-        await serving
+async def wick(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wick]:
+    async with served(tmp_path_factory.mktemp("wick")) as wick:
+        yield wick
+
+
+@pytest.fixture
+async def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wick]:
+    """Its patience is short, so that nobody waits for it to end."""
+    monkeypatch.setattr(wire_of_server, "KEEP_ALIVE", HASTE)
+    monkeypatch.setattr(factory, "BODY_SECONDS", HASTE)
+    monkeypatch.setattr(uploads, "SILENCE", HASTE)
+    async with served(tmp_path) as wick:
+        yield wick
 
 
 async def _listens(port: int) -> bool:
@@ -74,8 +82,8 @@ async def _listens(port: int) -> bool:
     return True
 
 
-async def status_of(hasty: Hasty, *parts: bytes) -> int:
-    async with wire(hasty.port) as raw:
+async def status_of(wick: Wick, *parts: bytes) -> int:
+    async with wire(wick.port) as raw:
         await raw.send(*parts)
         status, _ = await raw.head()
         return status
@@ -85,7 +93,7 @@ FORM = "Content-Type: application/x-www-form-urlencoded"
 NAME = "/chats/0123456789abcdef/name"
 
 
-async def test_a_head_that_does_not_end(hasty: Hasty) -> None:
+async def test_a_head_that_does_not_end(hasty: Wick) -> None:
     """And a socket that has been silent for as long is left alone."""
     async with socket(hasty.port) as silent:
         for begun in (b"", b"GET / HT", hasty.head("GET", "/")[:-2] + b"X-Slow: "):
@@ -96,43 +104,43 @@ async def test_a_head_that_does_not_end(hasty: Hasty) -> None:
         assert await silent.hear_until(TEXT, b"did not understand")
 
 
-async def test_a_form_that_does_not_end(hasty: Hasty) -> None:
+async def test_a_form_that_does_not_end(hasty: Wick) -> None:
     head = hasty.head("POST", NAME, FORM, "Content-Length: 100")
     assert await status_of(hasty, head, b"title=") == 408
 
 
-async def test_pieces_that_do_not_end(hasty: Hasty) -> None:
+async def test_pieces_that_do_not_end(hasty: Wick) -> None:
     head = hasty.head("POST", NAME, FORM, "Transfer-Encoding: chunked")
     assert await status_of(hasty, head, b"6\r\ntitle=\r\n") == 408
 
 
 @pytest.mark.parametrize("said", [True, False], ids=["said", "in pieces"])
-async def test_a_form_that_is_too_large(hasty: Hasty, said: bool) -> None:
+async def test_a_form_that_is_too_large(wick: Wick, said: bool) -> None:
     size = (1 << 20) + 1
     if said:
-        parts = [hasty.head("POST", NAME, FORM, f"Content-Length: {size}")]
+        parts = [wick.head("POST", NAME, FORM, f"Content-Length: {size}")]
     else:
-        parts = [hasty.head("POST", NAME, FORM, "Transfer-Encoding: chunked")]
+        parts = [wick.head("POST", NAME, FORM, "Transfer-Encoding: chunked")]
         parts += [b"10000\r\n" + b"x" * 0x10000 + b"\r\n"] * 17
-    assert await status_of(hasty, *parts) == 413
+    assert await status_of(wick, *parts) == 413
 
 
-async def test_an_upload_that_pauses_leaves_nothing(hasty: Hasty) -> None:
+async def test_an_upload_that_pauses_leaves_nothing(hasty: Wick) -> None:
     head = hasty.head("PUT", "/models/upload/tiny.gguf", "Content-Length: 1000")
     assert await status_of(hasty, head, b"GGUF") == 408
     assert [path for path in (hasty.folder / "models").rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("said", [True, False], ids=["said", "in pieces"])
-async def test_an_upload_that_is_too_large(hasty: Hasty, said: bool) -> None:
+async def test_an_upload_that_is_too_large(wick: Wick, said: bool) -> None:
     if said:
-        head = hasty.head("PUT", "/models/upload/tiny.gguf", f"Content-Length: {2 << 20}")
-        assert await status_of(hasty, head) == 422
+        head = wick.head("PUT", "/models/upload/tiny.gguf", f"Content-Length: {2 << 20}")
+        assert await status_of(wick, head) == 422
     else:
-        head = hasty.head("PUT", "/models/upload/tiny.gguf", "Transfer-Encoding: chunked")
+        head = wick.head("PUT", "/models/upload/tiny.gguf", "Transfer-Encoding: chunked")
         piece = b"10000\r\n" + (b"GGUF" + bytes(0xFFFC)) + b"\r\n"
-        assert await status_of(hasty, head, *[piece] * 17) == 422
-    assert [path for path in (hasty.folder / "models").rglob("*") if path.is_file()] == []
+        assert await status_of(wick, head, *[piece] * 17) == 422
+    assert [path for path in (wick.folder / "models").rglob("*") if path.is_file()] == []
 
 
 CHUNKED = "Transfer-Encoding: chunked"
@@ -150,11 +158,11 @@ NONSENSE: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("name", NONSENSE)
-async def test_a_head_that_makes_no_sense(hasty: Hasty, name: str) -> None:
-    assert await status_of(hasty, hasty.head("POST", NAME, *NONSENSE[name])) in {400, 431, 501}
+async def test_a_head_that_makes_no_sense(wick: Wick, name: str) -> None:
+    assert await status_of(wick, wick.head("POST", NAME, *NONSENSE[name])) in {400, 431, 501}
 
 
-async def test_a_length_beside_pieces_smuggles_nothing(hasty: Hasty) -> None:
+async def test_a_length_beside_pieces_smuggles_nothing(hasty: Wick) -> None:
     """What follows is either the rest of the first request or never looked at."""
     second = hasty.head("GET", "/healthz")
     first = hasty.head("POST", NAME, FORM, CHUNKED, f"Content-Length: {5 + len(second)}")
@@ -177,9 +185,7 @@ async def test_a_length_beside_pieces_smuggles_nothing(hasty: Hasty) -> None:
         ("PUT", "", ""),
     ],
 )
-async def test_what_other_sites_could_send(
-    hasty: Hasty, method: str, host: str, origin: str
-) -> None:
+async def test_what_other_sites_could_send(wick: Wick, method: str, host: str, origin: str) -> None:
     path = {"GET": "/", "PUT": "/models/upload/x.gguf", "DELETE": "/trash"}.get(method, NAME)
-    head = hasty.head(method, path, "Content-Length: 0", host=host, origin=origin)
-    assert await status_of(hasty, head) == 403
+    head = wick.head(method, path, "Content-Length: 0", host=host, origin=origin)
+    assert await status_of(wick, head) == 403

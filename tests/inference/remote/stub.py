@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.patience import PATIENCE
+
 STREAM = {"Content-Type": "text/event-stream"}
 MODEL = {"id": "stub", "object": "model", "owned_by": "vllm", "max_model_len": 8192}
 
@@ -82,7 +84,7 @@ class Stub:
 
     async def called(self, count: int = 1) -> Call:
         """The request with that number, as soon as it has come."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while len(self.calls) < count:
                 self._news.clear()
                 await self._news.wait()

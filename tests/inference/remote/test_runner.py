@@ -23,6 +23,7 @@ from app.models.remote import PLAIN
 from app.models.upstream import Remote, Upstream
 from tests.inference.remote.stub import Call, Script, Stub, answer, chunk, serving
 from tests.inference.stage import Ear
+from tests.patience import PATIENCE
 
 QUICK = Patience(connect=5, first=20, between=20, busy=20, pause=0.01, end=5)
 ENDS = (Finished, Failed, Interrupted)
@@ -40,7 +41,7 @@ class Asker(Ear):
         return [event for event in self.heard if isinstance(event, ENDS)]
 
     async def end(self) -> RequestEvent:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not self.ends:
                 self._news.clear()
                 await self._news.wait()
@@ -189,7 +190,7 @@ async def test_stop_closes_the_connection_at_once(housed: Housed, stub: Stub) ->
     await asker.hears(Delta)
     house.stop(asker)
     end = await asker.end()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await stub.calls[0].gone.wait()
     assert isinstance(end, Finished)
     assert (end.reason, asker.text, end.completion_tokens) == ("cancelled", "Once upon", 1)
@@ -208,7 +209,7 @@ async def test_stop_before_the_first_word_and_in_the_queue(housed: Housed, stub:
         end = await asker.end()
         assert isinstance(end, Finished)
         assert end.reason == "cancelled"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await call.gone.wait()
     assert len(stub.calls) == 1
 
@@ -456,9 +457,9 @@ async def test_silence_before_the_first_word_goes_elsewhere(
     housed: Housed, stub: Stub, other: Stub
 ) -> None:
     stub.script = wait_for_ever
-    patience = replace(QUICK, first=0.2)
+    patience = replace(QUICK, first=1.0)  # in which the other one must have answered
     assert isinstance(await housed(stub, other, patience=patience).ask().end(), Finished)
-    end = await housed(stub, patience=patience).ask().end()
+    end = await housed(stub, patience=replace(QUICK, first=0.2)).ask().end()
     assert isinstance(end, Failed)
     assert "has said nothing for 0.2 seconds" in end.message
 
@@ -476,7 +477,7 @@ async def test_silence_in_mid_stream_keeps_the_text(housed: Housed, stub: Stub) 
     end = await asker.end()
     assert isinstance(end, Interrupted)
     assert asker.text == "so far"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await stub.calls[0].gone.wait()
 
 
@@ -771,7 +772,7 @@ async def test_fewer_servers_are_fewer_slots(housed: Housed, stub: Stub, other: 
     assert isinstance(await house.ask().end(), Finished)
     assert house.worker.status().slots == 2
     house.servers.is_up(house.servers.all[0])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while house.worker.status().slots != 4:
             await asyncio.sleep(0)
 
@@ -788,7 +789,7 @@ async def test_the_end_of_wick_ends_answers(housed: Housed, stub: Stub) -> None:
     await asker.hears(Delta)
     await house.worker.close("Wick was stopped.", 1.0)
     assert asker.ends == [Interrupted(1, "Wick was stopped.")]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await stub.calls[0].gone.wait()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from app.inference.remote.servers import Server, Servers
 from app.models.upstream import Remote, Upstream
+from tests.patience import PATIENCE
 
 A, B, C = (Upstream(f"http://{name}/v1", "m", parallel=2) for name in "abc")
 
@@ -31,7 +32,7 @@ def servers(clock: Clock) -> Servers:
 
 
 async def taken(servers: Servers, *tried: Server) -> str:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         server = await servers.take(tried)
     return server.upstream.host if server else ""
 

@@ -12,6 +12,7 @@ from app.inference.remote.watch import Remotes
 from app.models.shelf import Shelf
 from app.models.upstream import Upstream
 from tests.inference.remote.stub import MODEL, serving
+from tests.patience import PATIENCE
 
 
 class Watched:
@@ -23,7 +24,7 @@ class Watched:
         self.remotes = Remotes(self.shelf, self._news.set, seconds=0.01)
 
     async def sees(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not condition():
                 self._news.clear()
                 await self._news.wait()
@@ -61,7 +62,7 @@ async def test_health_flips_are_seen(watched: Watched) -> None:
         await watched.sees(lambda: "it has another" in watched.remotes.status("far")[0].note)
     await watched.sees(lambda: watched.health() == ["down"])
     watched.shelf.remove("far")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while watched.health():
             await asyncio.sleep(0.005)
 

@@ -13,6 +13,7 @@ from app.models.model import ModelSettings, Sampling
 from app.models.upstream import Upstream
 from app.store.messages import Message
 from app.web.state import State
+from tests.patience import PATIENCE
 
 CHAT = "0123456789abcdef"
 GREEDY = Sampling(temperature=0.0, top_k=0, top_p=1.0, repetition_penalty=1.0)
@@ -56,6 +57,6 @@ class Front:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.005)

@@ -11,6 +11,7 @@ import pytest
 
 from app.chats.branches import Spot
 from tests.e2e.server import Server
+from tests.patience import PATIENCE
 from tests.web.api.conftest import Fronted
 from tests.web.api.front import CHAT, until
 
@@ -50,7 +51,7 @@ async def test_stop_reaches_through_both_and_the_answer_goes_on(
     await front.here.asking.stop(1, CHAT)
     stopped = await front.ended(answer)
     assert stopped.status == "stopped"
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while "0 of" not in (await http.get("/status/figures")).text:
             await asyncio.sleep(0.01)
     await front.here.branches.go_on(Spot(1, CHAT, answer))

@@ -12,6 +12,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.e2e.server import Server
+from tests.patience import PATIENCE
 from tests.web.api.events import Follower
 
 PROGRAMS, PAGES, FOLLOWED = 20, 10, 10
@@ -53,7 +54,7 @@ async def page(stack: AsyncExitStack, server: Server, number: int) -> ClientConn
 async def seen(connection: ClientConnection) -> set[str]:
     """The ids of the messages that a page was shown, until its answer had ended."""
     frames = ""
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(PATIENCE):
         while "The answer has ended" not in frames:
             frames += str(await connection.recv())
     return set(re.findall(r'data-message-id="(\d+)"', frames))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.server import ROOT, Server
+from tests.patience import PATIENCE
 
 VERSION = "6.49.0"
 FOLDER = ROOT / ".cache" / f"npm-openai-{VERSION}"
@@ -20,7 +21,7 @@ async def run(*command: str | Path) -> str:
     process = await asyncio.create_subprocess_exec(
         *command, cwd=FOLDER, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(PATIENCE):
         said, noise = await process.communicate()
     assert process.returncode == 0, noise.decode()
     return said.decode()

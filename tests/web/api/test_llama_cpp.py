@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from app.chats.branches import Spot
-from tests.e2e.server import PATIENCE, POLL, free_port
+from tests.e2e.server import POLL, free_port
+from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
 from tests.web.api.conftest import Fronted
 from tests.web.api.front import CHAT, until

@@ -24,6 +24,7 @@ from app.web.api import answer_events, ollama_loading, streaming
 from app.web.state import State
 from tests.chats.house import until
 from tests.inference.scripted import ScriptedRunner
+from tests.patience import PATIENCE
 
 PROGRAM = {"Host": "localhost:8000", "Content-Type": "application/json"}
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "stream": True}
@@ -65,7 +66,7 @@ class Stage:
         return {command.id for command in self.runner.sent if isinstance(command, Cancel)}
 
     async def post(self, path: str, body: Any, **headers: str) -> Any:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             return await self.app.test_client().post(
                 path, data=json.dumps(body), headers=PROGRAM | headers
             )
@@ -74,7 +75,7 @@ class Stage:
 async def hear(reading: Connection, words: bytes) -> bytes:
     """All that comes until these words have come."""
     said = b""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while words not in said:
             said += await reading.receive()
     return said

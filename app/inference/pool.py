@@ -108,6 +108,10 @@ class Pool:
             memory.check_fits(self._shelf.get(name), self._settings, self._room.budget)
         self.worker(name).load()
 
+    def keep(self, name: str, seconds: float) -> None:
+        """How long it stays when nobody uses it, until it is unloaded; infinite: for ever."""
+        self.worker(name).keep(seconds)
+
     async def unload(self, name: str) -> None:
         """Return when the model's memory is free and its chats' KV states are on the disk.
 

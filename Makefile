@@ -13,7 +13,7 @@ run: .venv/run.done
 	@$(BIN)/wick serve
 
 test: lint browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev.done
 	$(BIN)/ruff check

@@ -13,7 +13,7 @@ run: .venv/run.done
 	@$(BIN)/wick serve
 
 test: lint browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev.done
 	@$(BIN)/python -m compileall -q app # once, and not in each process that a test starts

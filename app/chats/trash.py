@@ -27,6 +27,7 @@ class Trash:
         self._db = db
         self._pool = pool
         self._hub = hub
+        self._is_dirty = False
 
     async def remove(self, user_id: int, chat_id: str) -> None:
         """One chat. Raises ChatNotFound when it is not in this person's trash."""
@@ -35,6 +36,7 @@ class Trash:
             raise ChatNotFound("There is no such chat in the trash.")
         await self._pool.forget(chat_id)
         await self._db.write(lambda c: chats.remove(c, user_id, chat_id))
+        self._is_dirty = True
         self._hub.chat_changed(user_id, chat_id)
 
     async def empty(self, user_id: int) -> int:
@@ -57,12 +59,23 @@ class Trash:
                 count += 1
         return count
 
+    async def tidy(self) -> None:
+        """The words of what has been removed are in the database's files until then."""
+        if self._is_dirty:
+            await self._db.forget_deleted()
+            self._is_dirty = False
+
     async def keep_watch(self) -> None:
-        """Remove what expires, at once and then every hour, until cancelled."""
+        """Remove what expires, and tidy up, at once and then every hour, until cancelled."""
+        is_tidy = False
         while True:
             try:
+                if not is_tidy:
+                    await self._pool.tidy(await chats.every_id(self._db))
+                    is_tidy = True
                 if count := await self.remove_expired(time.time()):
                     log.info("%d chats were removed: they lay in the trash for long.", count)
+                await self.tidy()
             except WickError as error:
                 log.warning("The trash was not emptied: %s", error)
             await asyncio.sleep(LOOK_EVERY)

@@ -72,9 +72,11 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Drop whatever is kept of `chat`, on the disk too; the id will not be used again."""
+    """Drop whatever is kept of `chat`, on the disk too, or of `owner`, in memory; neither comes
+    again."""
 
-    chat: str
+    chat: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,28 @@ async def test_keep_alive_unloads_what_nobody_uses(staged: Staged) -> None:
     assert stage.worker.status().unloads_in is None
 
 
+async def test_how_long_it_stays_may_be_said_until_it_goes(staged: Staged) -> None:
+    first, second = ScriptedRunner(), ScriptedRunner()
+    stage = staged(first, second, keep_alive=60.0)
+    stage.worker.keep(5.0)
+    await has_answered(stage, first)
+    timer = stage.timer()
+    assert timer is not None
+    assert timer.seconds == 5.0
+    stage.worker.keep(float("inf"))
+    assert timer.is_cancelled
+    assert stage.worker.status().unloads_in is None
+    stage.worker.keep(0.0)
+    timer = stage.timer()
+    assert timer is not None
+    timer.go_off()
+    await stage.becomes("idle")
+    await has_answered(stage, second, 2)
+    timer = stage.timer()
+    assert timer is not None
+    assert timer.seconds == 60.0
+
+
 async def test_a_model_that_answers_does_not_grow_old(staged: Staged) -> None:
     runner = ScriptedRunner()
     stage, ear = staged(runner, keep_alive=0.0), Ear()

@@ -39,6 +39,7 @@ WickError
 ├── StoreError             the database
 │   ├── DatabaseTooNew     written by a later version of Wick
 │   ├── DataFolderInUse    another process owns the folder with the chats
+│   ├── SearchTooLong      finding it took longer than one search may
 │   └── DiskFull           there is no room left to write
 ├── ApiError               a program's request cannot be done as it stands
 └── PeerError              a server that the terminal asked does not answer as it should
@@ -108,7 +109,13 @@ class SchemaRefused(RequestError):
 
 
 class QueueFull(RequestError):
+    """`retry_after`: seconds after which there should be room; None when that is not known."""
+
     status = 503
+
+    def __init__(self, sentence: str, retry_after: float | None = None) -> None:
+        super().__init__(sentence)
+        self.retry_after = retry_after
 
 
 class LimitReached(RequestError):
@@ -225,6 +232,10 @@ class DatabaseTooNew(StoreError):
 
 class DataFolderInUse(StoreError):
     status = 409
+
+
+class SearchTooLong(StoreError):
+    status = 503
 
 
 class DiskFull(StoreError):

@@ -7,25 +7,32 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from app.errors import WickError
+
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
 class Tasks:
-    """Named tasks. One that fails is logged; `drain` waits for all of them."""
+    """Named tasks. One that fails while nobody awaits it is logged; `drain` waits for all."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        """For work that nobody awaits."""
+        task = self._begin(work, name)
+        task.add_done_callback(_tell)
         return task
 
     async def run(self, work: Coroutine[Any, Any, T], name: str) -> T:
         """Await `work`, which goes on to its end when the caller is cancelled."""
-        return await asyncio.shield(self.start(work, name))
+        task = self._begin(work, name)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_tell)
+            raise
 
     async def drain(self, seconds: float) -> None:
         """Wait until all have ended; those that have not after `seconds` are cancelled."""
@@ -37,7 +44,16 @@ class Tasks:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.debug("The task %s failed: %s", task.get_name(), error)
+    def _begin(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _tell(task: asyncio.Task[Any]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if isinstance(error, WickError):
+        log.warning("The task %s failed: %s", task.get_name(), error)
+    elif error is not None:
+        log.error("The task %s failed.", task.get_name(), exc_info=error)

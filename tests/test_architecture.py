@@ -15,7 +15,7 @@ APP = ROOT / "app"
 ALLOWED = {
     "errors": set[str](),
     "paths": set[str](),
-    "tasks": set[str](),
+    "tasks": {"errors"},
     "audit": set[str](),
     "config": {"errors"},
     "models": {"errors", "config"},
@@ -81,6 +81,22 @@ def test_the_runner_loads_nothing_of_the_web_or_the_store() -> None:
     wrong = {"quart", "hypercorn", "aiosqlite", "ctransformers", "huggingface_hub", "app.config"}
     assert wrong.isdisjoint(loaded)
     assert not any(name.startswith(("app.web", "app.store", "app.chats")) for name in loaded)
+
+
+def test_the_first_page_waits_for_nothing_that_it_does_not_need() -> None:
+    code = "import sys, app.cli.serve, app.factory; print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    later = {"httpx", "huggingface_hub", "llguidance", "numpy", "rich", "tokenizers"}
+    later |= {"argon2", "markdown_it", "nh3", "pygments"}
+    assert sorted(later.intersection(loaded)) == []
+
+
+def test_help_needs_no_command() -> None:
+    code = "import sys, app.cli; app.cli._parser(['--help']); print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert [name for name in loaded if name.startswith("app.cli.")] == []
 
 
 def test_sql_lives_in_the_store() -> None:

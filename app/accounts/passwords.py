@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import unicodedata
-from typing import Final
-
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
 from app.errors import InvalidAccount
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
 
 SHORTEST: Final = 8
 LONGEST: Final = 256
@@ -71,9 +72,16 @@ class Passwords:
     """Hashes and compares. `hasher`: tests give one that is quick."""
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
-        self._hasher = hasher or PasswordHasher()
+        self._given = hasher
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._nobodys = ""
+
+    @cached_property
+    def _hasher(self) -> PasswordHasher:
+        # Here and not above: only where people log in is it needed.
+        from argon2 import PasswordHasher
+
+        return self._given or PasswordHasher()
 
     async def hash(self, password: str) -> str:
         async with self._turns:
@@ -96,6 +104,8 @@ class Passwords:
         return self._hasher.check_needs_rehash(kept)
 
     def _is_same(self, password: bytes, kept: str) -> bool:
+        from argon2.exceptions import InvalidHashError, VerificationError
+
         try:
             return self._hasher.verify(kept, password)
         except (VerificationError, InvalidHashError):

@@ -9,15 +9,15 @@ from typing import Final, TypeVar
 
 import aiosqlite
 
+from app.accounts import rules
+from app.accounts.known import device_in, new_token
 from app.accounts.logins import Logins, hash_of
 from app.accounts.names import clean_name, name_key
-from app.accounts.passwords import Passwords, check_password
+from app.accounts.passwords import Passwords
 from app.accounts.throttle import Throttle
 from app.audit import audit
 from app.errors import (
-    InvalidAccount,
     InviteNotFound,
-    LastOwner,
     PersonNotFound,
     TooManyAttempts,
     WrongPassword,
@@ -50,27 +50,39 @@ class People:
         self._throttle = throttle or Throttle()
         self._clock = clock
 
-    async def show_themself(self, name: str, password: str, address: str) -> Person:
-        """Who logs in. Raises WrongPassword or TooManyAttempts; neither tells whether the name is
-        somebody's."""
+    async def show_themself(
+        self, name: str, password: str, address: str, *, known: str = "", login_id: int = 0
+    ) -> Person:
+        """Who logs in; `known`: what shows that they have done so in this browser before, or
+        login_id: that they are logged in.
+
+        Raises WrongPassword or TooManyAttempts; neither tells whether the name is somebody's.
+        """
         key = name_key(name)
+        found = await people.credentials(self._db, key)
+        device = f"login {login_id}" if login_id else _device(known, found)
         try:
-            self._throttle.begin(key, address)
+            self._throttle.begin(key, address, device)
         except TooManyAttempts:
             audit("limit-reached", limit="login attempts", address=address)
             raise
-        found = await people.credentials(self._db, key)
         is_right = await self._passwords.is_right(password, found[1] if found else None)
         if found is None or not is_right:
             # Not the name: people type their password there, too.
             audit("login-failed", user=found[0].id if found else None, address=address)
             raise WrongPassword(WRONG)
         person, kept = found
-        self._throttle.succeeded(key, address)
+        self._throttle.succeeded(key, address, device)
         if self._passwords.is_outdated(kept):
             new = await self._passwords.hash(password)
             await self._db.write(lambda c: people.exchange_hash(c, person.id, kept, new))
         return person
+
+    async def known_here(self, user_id: int) -> str:
+        """What a browser in which they have logged in may show from now on."""
+        key = name_key((await self.find(user_id)).name)
+        found = await people.credentials(self._db, key)
+        return new_token(user_id, found[1]) if found is not None else ""
 
     async def find(self, user_id: int) -> Person:
         """Raises PersonNotFound."""
@@ -90,6 +102,13 @@ class People:
     async def everybody(self) -> list[Person]:
         return await people.everybody(self._db)
 
+    async def first_owner(self) -> int:
+        """Whose the machine's terminal is: the first who can log in, or whoever is at it."""
+        for person in await self.everybody():
+            if person.role == "owner" and person.has_password and person.disabled_at is None:
+                return person.id
+        return LOCAL_USER
+
     async def have_owner(self) -> bool:
         """Whether there is an owner who can log in."""
         return await people.has_owner(self._db)
@@ -100,21 +119,21 @@ class People:
         """Somebody new. The first of all becomes the owner of what is there already."""
         if not await self.have_owner():
             return await self._settle(LOCAL_USER, name, password)
-        name, kept = await self._made_fit(name, password)
-        user_id = await self._db.write(lambda c: self._add(c, name, kept, role))
+        name, kept = await rules.made_fit(self._passwords, name, password)
+        user_id = await self._db.write(lambda c: rules.add(c, name, kept, role, self._clock()))
         audit("person-added", user=user_id, role=role)
         return await self.find(user_id)
 
     async def _settle(self, user_id: int, name: str, password: str | None) -> Person:
         """The local owner gets a name and a password."""
-        name, kept = await self._made_fit(name, password)
+        name, kept = await rules.made_fit(self._passwords, name, password)
 
         async def settle(connection: aiosqlite.Connection) -> None:
             await people.add_local(connection, self._clock())
-            await self._name(connection, user_id, name)
+            await rules.rename(connection, user_id, name)
             await people.set_role(connection, user_id, "owner")
             if kept is not None:
-                await _set_password(connection, user_id, kept)
+                await rules.set_password(connection, user_id, kept)
 
         await self._db.write(settle)
         return await self.find(user_id)
@@ -168,6 +187,14 @@ class People:
     async def invitations(self) -> list[Invite]:
         return await invites.open_ones(self._db, self._clock())
 
+    async def password_links(self, user_id: int) -> list[Invite]:
+        """Whoever holds one of them can become this person, so they are to know of it."""
+        return await invites.for_person(self._db, user_id, self._clock())
+
+    async def withdraw_password_links(self, user_id: int) -> None:
+        await self._db.write(lambda c: invites.withdraw_for(c, user_id))
+        audit("password-link-withdrawn", user=user_id)
+
     async def withdraw(self, invite_id: int) -> None:
         if not await self._db.write(lambda c: invites.withdraw(c, invite_id)):
             raise _used_up()
@@ -178,17 +205,17 @@ class People:
         is_first = found.user_id == LOCAL_USER and not await self.have_owner()
         if found.user_id is not None and not is_first:
             name = (await self.find(found.user_id)).name
-        name, kept = await self._made_fit(name, password)
+        name, kept = await rules.made_fit(self._passwords, name, password)
 
         async def take(connection: aiosqlite.Connection) -> int:
             invite = await invites.take(connection, hash_of(token), self._clock())
             if invite is None:
                 raise _used_up()
             if invite.user_id is None:
-                return await self._add(connection, name, kept, invite.role)
+                return await rules.add(connection, name, kept, invite.role, self._clock())
             if is_first:
-                await self._name(connection, invite.user_id, name)
-            await _set_password(connection, invite.user_id, kept or "")
+                await rules.rename(connection, invite.user_id, name)
+            await rules.set_password(connection, invite.user_id, kept or "")
             return invite.user_id
 
         user_id = await self._db.write(take)
@@ -199,7 +226,7 @@ class People:
     async def rename(self, user_id: int, name: str) -> None:
         """Raises InvalidAccount."""
         name = clean_name(name)
-        await self._db.write(lambda c: self._name(c, user_id, name))
+        await self._db.write(lambda c: rules.rename(c, user_id, name))
 
     # Passwords, and what an owner decides.
 
@@ -209,25 +236,25 @@ class People:
         """Every other login of the person ends. Raises WrongPassword, TooManyAttempts,
         InvalidAccount."""
         person = await self.find(user_id)
-        await self.confirm(user_id, old, address)
-        _, kept = await self._made_fit(person.name, new)
-        await self._db.write(lambda c: _set_password(c, user_id, kept or ""))
+        await self.confirm(user_id, old, address, login_id=login_id)
+        _, kept = await rules.made_fit(self._passwords, person.name, new)
+        await self._db.write(lambda c: rules.set_password(c, user_id, kept or ""))
         audit("password-changed", user=user_id, address=address)
         await self._logins.end_all(user_id, besides=login_id)
 
-    async def confirm(self, user_id: int, password: str, address: str) -> None:
+    async def confirm(self, user_id: int, password: str, address: str, *, login_id: int) -> None:
         """Whoever sits there is this person still. Raises WrongPassword or TooManyAttempts."""
         person = await self.find(user_id)
         try:
-            await self.show_themself(person.name, password, address)
+            await self.show_themself(person.name, password, address, login_id=login_id)
         except WrongPassword:
             raise WrongPassword("This is not your password.") from None
 
     async def set_password(self, user_id: int, new: str) -> None:
         """Without asking for the old one; every login of the person ends."""
         person = await self.find(user_id)
-        _, kept = await self._made_fit(person.name, new)
-        await self._db.write(lambda c: _set_password(c, user_id, kept or ""))
+        _, kept = await rules.made_fit(self._passwords, person.name, new)
+        await self._db.write(lambda c: rules.set_password(c, user_id, kept or ""))
         audit("password-changed", user=user_id)
         await self._logins.end_all(user_id)
 
@@ -236,7 +263,7 @@ class People:
 
         async def change(connection: aiosqlite.Connection) -> None:
             if role != "owner":
-                await self._check_not_last(connection, user_id)
+                await rules.check_not_last(connection, user_id)
                 await invites.withdraw_by(connection, user_id)
             await people.set_role(connection, user_id, role)
 
@@ -247,7 +274,7 @@ class People:
         """Their logins end at once; what is theirs stays. Raises LastOwner."""
 
         async def change(connection: aiosqlite.Connection) -> None:
-            await self._check_not_last(connection, user_id)
+            await rules.check_not_last(connection, user_id)
             await invites.withdraw_by(connection, user_id)
             await people.disable(connection, user_id, self._clock())
 
@@ -263,7 +290,7 @@ class People:
         """The first step of removing somebody: nobody is this person any more. Raises LastOwner."""
 
         async def change(connection: aiosqlite.Connection) -> None:
-            await self._check_not_last(connection, user_id)
+            await rules.check_not_last(connection, user_id)
             await people.begin_to_leave(connection, user_id, self._clock())
 
         await self._decide(user_id, change)
@@ -274,49 +301,11 @@ class People:
         await self.find(user_id)
         await self._db.write(change)  # type: ignore[arg-type]
 
-    async def _check_not_last(self, connection: aiosqlite.Connection, user_id: int) -> None:
-        if await people.count_owners(connection, besides=user_id) == 0 and (
-            await people.count_owners(connection)
-        ):
-            raise LastOwner("This is the only owner. Make somebody else an owner first, please.")
 
-    async def _made_fit(self, name: str, password: str | None) -> tuple[str, str | None]:
-        """Name and hash. Raises InvalidAccount with all that is wrong."""
-        problems: dict[str, str] = {}
-        try:
-            name = clean_name(name)
-        except InvalidAccount as error:
-            problems |= error.problems
-        if password is not None:
-            try:
-                check_password(password, name)
-            except InvalidAccount as error:
-                problems |= error.problems
-        if problems:
-            raise InvalidAccount(problems)
-        return name, None if password is None else await self._passwords.hash(password)
-
-    async def _add(
-        self, connection: aiosqlite.Connection, name: str, kept: str | None, role: Role
-    ) -> int:
-        await self._check_free(connection, name)
-        return await people.add(connection, name, name_key(name), kept, role, self._clock())
-
-    async def _name(self, connection: aiosqlite.Connection, user_id: int, name: str) -> None:
-        await self._check_free(connection, name, besides=user_id)
-        await people.name(connection, user_id, name, name_key(name))
-
-    async def _check_free(
-        self, connection: aiosqlite.Connection, name: str, *, besides: int = 0
-    ) -> None:
-        if await people.is_taken(connection, name_key(name), besides=besides):
-            raise InvalidAccount({"name": "This name is taken. Choose another, please."})
-
-
-async def _set_password(connection: aiosqlite.Connection, user_id: int, kept: str) -> None:
-    """No link from before opens a way around the new one."""
-    await invites.withdraw_for(connection, user_id)
-    await people.set_password(connection, user_id, kept)
+def _device(known: str, found: tuple[Person, str] | None) -> str:
+    """The browser, if it is one of theirs. For names of nobody as much is computed."""
+    device = device_in(known, found[0].id, found[1]) if found else device_in(known, 0, known)
+    return device if found else ""
 
 
 def _used_up() -> InviteNotFound:

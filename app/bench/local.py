@@ -19,12 +19,10 @@ from app.inference.runner_process import RunnerOptions, RunnerProcess
 from app.models.model import Model
 
 
-def _options(settings: Settings, folder: Path) -> RunnerOptions:
-    """What a runner of this bench is told; whatever it keeps, it keeps in `folder`.
-
-    Every token is an event of its own, since pauses between tokens are measured.
-    """
-    return replace(RunnerOptions.from_settings(settings, folder / "permits"), gather_ms=0)
+def _options(settings: Settings, folder: Path, *, by_token: bool) -> RunnerOptions:
+    """What a runner of this bench is told; whatever it keeps, it keeps in `folder`."""
+    options = RunnerOptions.from_settings(settings, folder / "permits")
+    return replace(options, gather_ms=0) if by_token else options
 
 
 def _command(number: int, ask: Ask) -> Generate:
@@ -51,10 +49,14 @@ class LocalTarget:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, model: Model, settings: Settings, folder: Path
+        cls, model: Model, settings: Settings, folder: Path, *, by_token: bool = False
     ) -> AsyncIterator[LocalTarget]:
-        """A runner until the end of the block. Raises ModelLoadError."""
-        options = _options(settings, folder)
+        """A runner until the end of the block. Raises ModelLoadError.
+
+        by_token: every token comes by itself, so that pauses between them are seen. Without, as
+        in the chat: what is made in a few hundredths of a second comes together.
+        """
+        options = _options(settings, folder, by_token=by_token)
         target = cls(model, options, await RunnerProcess.start(model, options))
         try:
             yield target

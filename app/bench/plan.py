@@ -11,13 +11,15 @@ SHORT = 16
 @dataclass(frozen=True, slots=True)
 class Plan:
     """concurrency: answers at once, 1 included; prompt, tokens: length of a long prompt and of an
-    answer, in tokens; others: chats between leaving a chat and coming back; rounds: of all of it.
+    answer, in tokens; others: chats between leaving a chat and coming back; turns: of the answers
+    at once, within a round; rounds: of all of it.
     """
 
     concurrency: tuple[int, ...] = (1, 2, 4, 8)
     prompt: int = 1536
     tokens: int = 128
     others: int = 12
+    turns: int = 3
     rounds: int = 1
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,14 +85,15 @@ class _Bench:
                 await self._workload(other, trial).warm_up()
             for number in range(self._plan.rounds):
                 texts = Texts(self._count, self._seed + number)
-                self._engine(ours)
                 await self._wick(texts, ours)
                 if other and theirs is not None:
-                    await self._workload(other, texts).run(theirs, self._tell)
+                    workload = self._workload(other, texts)
+                    await workload.run(theirs, self._tell)
+                    await workload.beside(theirs, self._tell)
         return Measured(ours, theirs, other.model if other else "")
 
     def _engine(self, samples: Samples) -> None:
-        """In this process, and nothing beside it."""
+        """In this process, while Wick's own has nothing to do."""
         settings, plan = self._settings, self._plan
         context = min(settings.context, self._model.context_length)
         self._tell("The engine alone")
@@ -117,10 +119,21 @@ class _Bench:
             async with LocalTarget.open(self._model, private, private.data_dir) as target:
                 samples.add("load", target.load_seconds)
                 samples.add("memory_loaded", target.memory())
-                await self._workload(target, texts).run(samples, self._tell)
+                workload = self._workload(target, texts, self._engine)
+                await workload.run(samples, self._tell)
+            loose = replace(private, data_dir=Path(folder.name) / "beside")
+            async with LocalTarget.open(
+                self._model, loose, loose.data_dir, by_token=True
+            ) as target:
+                await self._workload(target, texts).beside(samples, self._tell)
             single = replace(private, threads=1, data_dir=Path(folder.name) / "one")
             async with LocalTarget.open(self._model, single, single.data_dir) as target:
                 await self._workload(target, texts).alone(samples, self._tell)
 
-    def _workload(self, target: LocalTarget | HttpTarget, texts: Texts) -> Workload:
-        return Workload(target, self._plan, texts, self._sampling)
+    def _workload(
+        self,
+        target: LocalTarget | HttpTarget,
+        texts: Texts,
+        compared: Callable[[Samples], None] = lambda samples: None,
+    ) -> Workload:
+        return Workload(target, self._plan, texts, self._sampling, compared)

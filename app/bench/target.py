@@ -48,10 +48,12 @@ class Target(Protocol):
 
 @dataclass(slots=True)
 class Answer:
-    """When what came. Times in seconds on one clock; `times` holds one for each piece of text."""
+    """When what came. Times in seconds on one clock; `times` holds one for each piece of text,
+    `sizes` its characters."""
 
     asked: float
     times: list[float] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
     text: str = ""
     ended: float = 0.0
     usage: Usage = Usage(None, None)
@@ -70,6 +72,12 @@ class Answer:
         """As its maker counts them, else its pieces."""
         return self.usage.completion_tokens or len(self.times)
 
+    def made(self, after: float, until: float) -> float:
+        """Tokens that came in that time: a piece may hold several, as many as it is long."""
+        pieces = zip(self.times, self.sizes, strict=True)
+        came = sum(size for time, size in pieces if after < time <= until)
+        return self.tokens * came / max(1, len(self.text))
+
 
 async def listen(
     target: Target,
@@ -85,6 +93,7 @@ async def listen(
                 answer.usage = piece
                 continue
             answer.times.append(clock())
+            answer.sizes.append(len(piece))
             answer.text += piece
             if enough is not None and enough(answer):
                 break

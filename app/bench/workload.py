@@ -26,24 +26,36 @@ Tell = Callable[[str], None]
 
 
 class Workload:
-    """One round of one target. `sampling`: the same for every target."""
+    """One round of one target. `sampling`: the same for every target.
 
-    def __init__(self, target: Target, plan: Plan, texts: Texts, sampling: Sampling) -> None:
+    compared: measures what the speed of answers is held against, before each turn of them. A
+    machine's speed changes from minute to minute, so both must be measured side by side.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        plan: Plan,
+        texts: Texts,
+        sampling: Sampling,
+        compared: Callable[[Samples], None] = lambda samples: None,
+    ) -> None:
         self._target = target
+        self._compared = compared
         self._plan = plan
         self._texts = texts
         self._sampling = sampling
         self._chats = 0
 
     async def run(self, samples: Samples, tell: Tell) -> None:
-        """Everything, in an order in which nothing spoils what comes after it."""
+        """All but `beside`, in an order in which nothing spoils what comes after it."""
         name, plan = self._target.name, self._plan
         await self.warm_up()
-        for count in plan.concurrency:
-            tell(f"{name}: {count} answer{'s' if count > 1 else ''} at once")
-            samples.add(f"streams_{count}", await self.streams(count))
-        tell(f"{name}: a long prompt beside a running answer")
-        await self._beside(samples)
+        for turn in range(1, plan.turns + 1):
+            self._compared(samples)
+            for count in plan.concurrency:
+                tell(f"{name}: {count} answer{'s' if count > 1 else ''} at once, turn {turn}")
+                samples.add(f"streams_{count}", await self.streams(count))
         await self._chats_come_back(samples, tell)
         tell(f"{name}: one answer beside a busy program")
         await self.warm_up()
@@ -74,11 +86,7 @@ class Workload:
         if end <= start:  # some had to wait for others: then the whole counts, waiting included
             start = min(stream[0].first for stream in streams)
             end = max(stream[-1].ended for stream in streams)
-        made = sum(
-            answer.tokens / len(answer.times) * sum(start < time <= end for time in answer.times)
-            for stream in streams
-            for answer in stream
-        )
+        made = sum(answer.made(start, end) for stream in streams for answer in stream)
         return made / (end - start)
 
     async def _stream(self, tokens: int) -> list[Answer]:
@@ -102,8 +110,13 @@ class Workload:
             raise RequestError(f"{self._target.name} gave an empty answer to “{question}”")
         return answer
 
-    async def _beside(self, samples: Samples) -> None:
-        """Somebody brings a long prompt while another's answer is being written."""
+    async def beside(self, samples: Samples, tell: Tell) -> None:
+        """Somebody brings a long prompt while another's answer is being written.
+
+        Pauses between tokens are seen only where each comes by itself.
+        """
+        tell(f"{self._target.name}: a long prompt beside a running answer")
+        await self.warm_up()
         question, streams = self._question(), list[Answer]()
         reading: asyncio.Task[tuple[Chat, Answer]] | None = None
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import aiosqlite
 
@@ -17,18 +13,11 @@ from app.chats.context import turns_of
 from app.chats.hub import Hub
 from app.chats.limits import Limits
 from app.chats.pending import Pending
+from app.chats.prompts import Prompt, Save, Wish, checked, save_prompt
 from app.chats.streams import Stream
-from app.chats.texts import storable
-from app.chats.titles import Titles, title_of
+from app.chats.titles import Titles
 from app.config import Settings
-from app.errors import (
-    ChatNotFound,
-    InvalidMessage,
-    ModelNotFound,
-    RequestError,
-    ShuttingDown,
-    WickError,
-)
+from app.errors import ChatNotFound, ModelNotFound, RequestError, ShuttingDown, WickError
 from app.inference.pool import Pool
 from app.inference.protocol import Generate
 from app.inference.requests import Request
@@ -38,46 +27,9 @@ from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 from app.store import branches, chat_settings, chats, messages
 from app.store.db import Database
-from app.store.messages import Message
 from app.tasks import Tasks
 
 log = logging.getLogger(__name__)
-HELD = 10
-"""Messages of one chat that may be without an answer at the same time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What a person sends. `client_id` was made by the server for this one submission."""
-
-    user_id: int
-    chat_id: str
-    text: str
-    client_id: str
-    model: str
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """For one more answer. `client_id` is empty when it comes with something that has one."""
-
-    user_id: int
-    chat_id: str
-    model: str
-    client_id: str = ""
-
-
-class Saved(NamedTuple):
-    """An answer that is on the disk, queued. text: its beginning; earlier: how it was when cut."""
-
-    answer_id: int
-    text: str = ""
-    earlier: Message | None = None
-
-
-Save = Callable[[aiosqlite.Connection, str], Awaitable[Saved | None]]
-"""Writes down what is to be answered, in a transaction, with the answer's settings as JSON. None
-when that was done before."""
 
 
 class Asking:
@@ -91,7 +43,7 @@ class Asking:
         pulls: Pulls,
         pool: Pool,
         hub: Hub,
-        limits: Limits | None = None,
+        limits: Limits,
     ) -> None:
         self._settings = settings
         self._db = db
@@ -119,11 +71,7 @@ class Asking:
         text = self.checked(prompt.text)
         wish = Wish(prompt.user_id, prompt.chat_id, prompt.model, prompt.client_id)
 
-        async def save(connection: aiosqlite.Connection, made_with: str) -> Saved | None:
-            answer_id = await _save(connection, prompt, text, made_with)
-            return None if answer_id is None else Saved(answer_id)
-
-        await self._answer(wish, save)
+        await self._answer(wish, lambda c, made_with: save_prompt(c, prompt, text, made_with))
 
     async def answer(self, wish: Wish, save: Save, *, instead: bool = False) -> None:
         """Let `save` write down what is to be answered, then queue the request.
@@ -136,20 +84,25 @@ class Asking:
     async def _answer(self, wish: Wish, save: Save, *, instead: bool = False) -> None:
         if self._is_closed:
             raise ShuttingDown("Wick is being stopped. Please try again when it runs.")
-        chat_id, model = wish.chat_id, wish.model
-        if await chats.owner(self._db, chat_id) not in {None, wish.user_id}:
+        chat_id, user_id, client_id = wish.chat_id, wish.user_id, wish.client_id
+        if await chats.owner(self._db, chat_id) not in {None, user_id}:
             raise ChatNotFound("There is no such chat.")
-        user_id, client_id = wish.user_id, wish.client_id
         if client_id and await messages.has_client_id(self._db, user_id, chat_id, client_id):
             return
-        if self._limits is not None:
-            self._limits.check(wish.user_id)
+        with self._limits.place(user_id):
+            is_new = await self._line_up(wish, save, instead=instead)
+        if is_new:
+            await self._go_on(chat_id)
+
+    async def _line_up(self, wish: Wish, save: Save, *, instead: bool) -> bool:
+        """Whether there is one more answer to be made by now, and it is in its line."""
+        chat_id, model = wish.chat_id, wish.model
         chosen = stored(await chat_settings.find(self._db, wish.user_id, chat_id))
         made_with = chosen.over(self.settings_for(model)).to_json()
         self._pool.worker(model).check_room()
         saved = await self._db.write(lambda c: save(c, made_with))
         if saved is None:
-            return
+            return False
         if instead:  # at once: a prompt that is submitted from now on is not meant
             self._stop_all(wish.user_id, chat_id)
         stream = Stream(saved.answer_id, chat_id, wish.user_id, model, text=saved.text)
@@ -158,7 +111,7 @@ class Asking:
             Answer(stream, self._db, self._hub, self.tasks, self._ended, earlier=saved.earlier)
         )
         self._hub.add(stream)
-        await self._go_on(chat_id)
+        return True
 
     async def _go_on(self, chat_id: str) -> None:
         """Hand the chat's next request to its model, unless an earlier one is being answered."""
@@ -170,6 +123,8 @@ class Asking:
         try:
             usual = self.settings_for(stream.model)
             path = await messages.path(self._db, stream.user_id, chat_id, stream.message_id)
+            if not path:
+                raise ChatNotFound("This chat is gone.")
         except WickError as error:
             answer.end_unasked("failed", str(error))
             return
@@ -261,15 +216,7 @@ class Asking:
 
     def checked(self, text: str) -> str:
         """A prompt, made fit for keeping. Raises InvalidMessage."""
-        text = storable(text).strip("\n")
-        if not text.strip():
-            raise InvalidMessage("There is nothing to send yet.")
-        if len(text) > self._settings.message_chars:
-            raise InvalidMessage(
-                f"This message is {len(text):,} characters long; "
-                f"the limit is {self._settings.message_chars:,}. Please shorten it."
-            )
-        return text
+        return checked(text, self._settings.message_chars)
 
     def settings_for(self, name: str) -> AnswerSettings:
         """What this model answers with now. Raises ModelNotFound, or another ModelError."""
@@ -286,26 +233,3 @@ class Asking:
             raise ModelNotFound(
                 f"“{name}” is not on this machine. Get it first, or choose another model."
             ) from error
-
-
-async def _save(
-    connection: aiosqlite.Connection, prompt: Prompt, text: str, made_with: str
-) -> int | None:
-    """The prompt and its empty answer, at the end of the chat. The answer's id.
-
-    None when this submission is saved already: it came twice at the same time.
-    """
-    now = time.time()
-    chat_id, user_id, model = prompt.chat_id, prompt.user_id, prompt.model
-    if await messages.is_saved(connection, user_id, chat_id, prompt.client_id):
-        return None
-    await chats.create(connection, chat_id, user_id, title_of(text), model, now)
-    leaf_id = await chats.leaf_with_room(connection, user_id, chat_id, HELD)
-    question = await messages.add_user(
-        connection, user_id, chat_id, leaf_id, text, prompt.client_id, now
-    )
-    answer = await messages.add_answer(
-        connection, user_id, chat_id, question, model, now, made_with
-    )
-    await chats.advance(connection, user_id, chat_id, answer, model, now)
-    return answer

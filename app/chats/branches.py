@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import aiosqlite
 
-from app.chats.asking import Asking, Saved, Wish
+from app.chats.asking import Asking
 from app.chats.hub import Hub
+from app.chats.prompts import Saved, Wish
 from app.errors import ChatBusy, ChatNotFound, MessageNotFound
 from app.store import branches, chats, messages
 from app.store.db import Database, Work

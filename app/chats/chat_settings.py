@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from app.chats.answer_settings import AnswerSettings
-from app.chats.texts import storable
+from app.chats.texts import number_in, storable
 from app.errors import InvalidSettings
 
 log = logging.getLogger(__name__)
@@ -62,11 +62,8 @@ class Bounds:
 
     def read(self, text: str) -> float | int:
         """Raises ValueError with a sentence."""
-        try:
-            number: float = int(text) if self.is_whole else float(text.replace(",", "."))
-        except ValueError:
-            number = math.nan
-        if not self.least <= number <= self.most:
+        number = number_in(text, self.least, self.most, is_whole=self.is_whole)
+        if number is None:
             kind = "a whole number" if self.is_whole else "a number"
             raise ValueError(f"{self.name} must be {kind} from {self.least:,} to {self.most:,}.")
         return number
@@ -110,6 +107,21 @@ def parse(form: Mapping[str, str], longest_prompt: int) -> ChatSettings:
     if problems:
         raise InvalidSettings(problems)
     return ChatSettings(system_prompt=prompt or None, stop=stops or None, **values)
+
+
+def sound(values: Mapping[str, Any]) -> ChatSettings:
+    """Of settings that somebody else wrote down, those that might have been chosen here."""
+    kept: dict[str, Any] = {}
+    for name, bounds in NUMBERS.items():
+        with contextlib.suppress(KeyError, ValueError):
+            kept[name] = bounds.read(str(values[name]))
+    prompt, stop = values.get("system_prompt"), values.get("stop")
+    if isinstance(prompt, str) and prompt.strip():
+        kept["system_prompt"] = storable(prompt).strip()
+    if isinstance(stop, list):
+        texts = [storable(text) for text in stop if isinstance(text, str) and text.strip()]
+        kept["stop"] = tuple(text for text in texts if len(text) <= STOP_CHARS)[:STOPS] or None
+    return ChatSettings(**kept)
 
 
 def stored(text: str | None) -> ChatSettings:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import dataclass, field
+from typing import Final
 
 from app.chats.streams import Stream
+
+MANY: Final = 100
 
 
 @dataclass(slots=True, eq=False)
@@ -37,6 +40,13 @@ class Subscription:
     streams: set[int] = field(default_factory=set)
     replies: list[str] = field(default_factory=list)
     closing: int | None = None
+
+    def note(self, chat_id: str) -> None:
+        """The sidebar's change is about this chat, too; of more than MANY it need not say which."""
+        self.changed.add(chat_id)
+        if len(self.changed) > MANY:
+            self.changed.clear()
+            self.reordered = True
 
     def notify(self, *, urgent: bool = False) -> None:
         self.wake.set()
@@ -115,7 +125,7 @@ class Hub:
         for subscription in self._subscriptions:
             if subscription.user_id == user_id:
                 subscription.sidebar = True
-                subscription.changed.add(chat_id)
+                subscription.note(chat_id)
                 subscription.messages |= subscription.chat_id == chat_id
                 subscription.notify(urgent=subscription.messages)
 
@@ -146,11 +156,12 @@ class Hub:
             subscription.models = True
             subscription.notify()
 
-    def close(self, code: int) -> None:
-        """Every tab is to be closed with this code."""
+    def close(self, code: int, user_id: int | None = None) -> None:
+        """Every tab, or those of one person, are to be closed with this code."""
         for subscription in self._subscriptions:
-            subscription.closing = code
-            subscription.notify(urgent=True)
+            if user_id in {None, subscription.user_id}:
+                subscription.closing = code
+                subscription.notify(urgent=True)
 
     async def all_gone(self) -> None:
         """Wait until no tab is left."""

@@ -9,7 +9,7 @@ from app.chats.hub import Hub
 from app.chats.streams import Stream
 from app.errors import WickError
 from app.inference.pool import Pool
-from app.inference.protocol import Delta, Finished, Generate
+from app.inference.protocol import Delta, Finished, Generate, Prefill
 from app.inference.requests import Request, RequestEvent
 from app.models.model import Sampling, Turn
 from app.models.shelf import Shelf
@@ -64,7 +64,9 @@ class Titles:
         said: list[str] = []
 
         def listen(event: RequestEvent) -> None:
-            if isinstance(event, Delta):
+            if isinstance(event, Prefill):  # perhaps for a second time, after it had given way
+                said.clear()
+            elif isinstance(event, Delta):
                 said.append(event.text)
             elif isinstance(event, Finished) and event.reason != "cancelled":
                 tasks.start(self._save(stream, "".join(said)), f"title of {stream.chat_id}")

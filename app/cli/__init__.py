@@ -5,21 +5,28 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
 
 import app
-from app.cli import bench, chat, keys, models, serve, user
 from app.config import load_settings
 from app.errors import ConfigError, WickError
+
+COMMANDS: Final = {
+    "serve": ("app.cli.serve", "serve the page until Ctrl-C"),
+    "chat": ("app.cli.chat", "chat in the terminal"),
+    "models": ("app.cli.models", "list, import, pull and remove models"),
+    "user": ("app.cli.user", "the people who may log in"),
+    "key": ("app.cli.keys", "make, list and revoke API keys for programs"),
+    "bench": ("app.cli.bench", "measure a model on this machine"),
+}
+"""Where each is, and what it is for. Only the one that is wanted is imported."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. 0: done; 1: it failed, and a line says why; 2: wrong usage or setting."""
-    parser = argparse.ArgumentParser(prog="wick", description=app.__doc__)
-    parser.add_argument("--version", action="version", version=f"wick {app.__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (serve, chat, models, user, keys, bench):
-        command.add_parser(commands)
-    parsed = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    parsed = _parser(words).parse_args(words)
     try:
         code: int = parsed.func(parsed, load_settings())
     except ConfigError as error:
@@ -31,3 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return code
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Of the wanted command whole, of the others the name."""
+    parser = argparse.ArgumentParser(prog="wick", description=app.__doc__)
+    parser.add_argument("--version", action="version", version=f"wick {app.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    wanted = next((word for word in words if not word.startswith("-")), "")
+    for name, (module, about) in COMMANDS.items():
+        if name == wanted:
+            import_module(module).add_parser(commands)
+        else:
+            commands.add_parser(name, help=about)
+    return parser

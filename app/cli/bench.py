@@ -21,7 +21,6 @@ MOST_TOGETHER = 32
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "bench",
-        help="measure a model on this machine",
         description="Measure a model on this machine, through Wick's own runner. Let nothing else "
         "run meanwhile. With the defaults every round reads about 17 prompts of 1,536 tokens.",
     )
@@ -37,6 +36,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ("prompt", 1536, 1, "tokens of a long prompt"),
         ("tokens", 128, 8, "tokens of an answer"),
         ("others", 12, 0, "other chats between leaving a chat and coming back"),
+        ("turns", 3, 1, "how often to measure the speed of answers in a round"),
         ("rounds", 1, 1, "how often to do it all; medians are shown"),
     ):
         parser.add_argument(
@@ -69,6 +69,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         prompt=arguments.prompt,
         tokens=arguments.tokens,
         others=arguments.others,
+        turns=arguments.turns,
         rounds=arguments.rounds,
     )
     peer = Peer(arguments.against, arguments.against_model) if arguments.against else None

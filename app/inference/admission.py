@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Container
 
-from app.errors import QueueFull
 from app.inference.requests import Request
 
 
 class Line:
     """What waits for one model: at most `limit` requests, and as many in the background."""
 
-    def __init__(self, name: str, limit: int) -> None:
-        self._name = name
+    def __init__(self, limit: int) -> None:
         self._limit = limit
         self._waiting: deque[Request] = deque()
         self._background: deque[Request] = deque()
@@ -23,13 +21,9 @@ class Line:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def check_room(self) -> None:
-        """Raises QueueFull."""
-        if len(self._waiting) >= self._limit:
-            raise QueueFull(
-                f"{len(self._waiting)} requests are waiting for {self._name} already. "
-                "Please try again in a moment."
-            )
+    @property
+    def is_full(self) -> bool:
+        return len(self._waiting) >= self._limit
 
     def add(self, request: Request) -> None:
         """At the end, whether there is room or not; the background forgets its oldest instead."""

@@ -75,12 +75,12 @@ class Completions:
         return heard.index, heard.event
 
     async def opening(self, seconds: float) -> RequestEvent | None:
-        """The first word of an answer, or that it failed, still to be taken. None: not yet."""
+        """The first text of an answer, or how it ended, still to be taken. None: not yet."""
         try:
             async with asyncio.timeout(seconds):
                 while True:
                     for heard in self._heard:
-                        if not isinstance(heard.event, Queued | Loading):
+                        if not isinstance(heard.event, _NEWS):
                             return heard.event
                     self._news.clear()
                     await self._news.wait()
@@ -97,6 +97,8 @@ class Completions:
             pass
 
     def _hear(self, index: int, event: RequestEvent) -> None:
+        if isinstance(event, Interrupted) and event.finished and event.finished.completion_tokens:
+            event = replace(event.finished, reason="length")  # to a program, the end of a budget
         if isinstance(event, Ended):
             self._running.discard(index)
         newest = self._newest.get(index)

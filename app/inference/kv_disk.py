@@ -146,6 +146,8 @@ class DiskSnapshots:
                     return False
                 temporary.replace(path)
                 self._entries[snapshot.chat] = entry
+        except FileNotFoundError:
+            return False  # its chat or its model was deleted in the meantime
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)

@@ -19,9 +19,8 @@ from app.inference.native_library import (
     library_identity,
     load_library,
 )
+from app.inference.protocol import MAX_CONTEXTS
 
-# One ggml graph lives in every context; around 60 of them abort the process.
-MAX_CONTEXTS = 56
 MAX_SLICE = 128
 # A state begins with the library's RNG and logits; its last fields are the bytes of the whole KV
 # cache (0: none follow) and the count of positions that follow.
@@ -150,11 +149,14 @@ class LlamaCppContext:
         return np.frombuffer(memoryview(buffer), np.float32)
 
     def embedding(self) -> Logits:
+        return self._embedding().copy()
+
+    def _embedding(self) -> Logits:
         address = self._engine.lib.llama_get_embeddings(self.handle)
         if not address:
             raise EngineError("the engine kept no embedding")
         buffer = (c_float * self._engine.embedding_size).from_address(address)
-        return np.frombuffer(memoryview(buffer), np.float32).copy()
+        return np.frombuffer(memoryview(buffer), np.float32)
 
     def save(self, count: int) -> State:
         engine, handle = self._engine, self.handle
@@ -163,7 +165,10 @@ class LlamaCppContext:
         state = np.empty(engine.state_size(count), np.uint8)
         # The library copies as many positions as it believes to hold: tell it how many we want.
         shorter = engine.head(count, with_positions=False)
+        last = self._embedding()
+        kept = last.copy()  # somebody may still want it, and the head brings one of its own
         engine.lib.llama_set_state_data(handle, shorter.ctypes.data)
+        last[:] = kept
         if engine.lib.llama_get_kv_cache_token_count(handle) != count:
             raise EngineError("the engine's cache cannot be cut")
         if engine.lib.llama_copy_state_data(handle, state.ctypes.data) != state.size:

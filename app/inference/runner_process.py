@@ -169,6 +169,8 @@ class RunnerProcess:
             log.warning(
                 "Last words of the runner of %s: %s", self.model.name, " | ".join(self._noise)
             )
+        if code == -signal.SIGKILL:
+            return "unexpectedly (SIGKILL, as when the machine's memory is full)"
         if code < 0:
             with contextlib.suppress(ValueError):
                 return f"unexpectedly ({signal.Signals(-code).name})"

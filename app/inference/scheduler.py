@@ -105,8 +105,10 @@ class Scheduler:
             self._changed.notify_all()
         for thread in self._crew:
             thread.join(None if end is None else max(0.0, end - time.monotonic()))
-        for job in self._jobs.values():
-            if job.sequence is not None and not (job.held and self._is_at_work()):
+        with self._changed:  # a thread that took too long may be ending one right now
+            jobs = [job for job in self._jobs.values() if not (job.held and self._is_at_work())]
+        for job in jobs:
+            if job.sequence is not None:
                 job.sequence.close()
 
     def _is_at_work(self) -> bool:

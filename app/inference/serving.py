@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Protocol
 
+from app.errors import QueueFull
 from app.inference.admission import Line
 from app.inference.estimate import Estimate, Rate
 from app.inference.hits import Hits
@@ -15,18 +16,21 @@ from app.inference.protocol import (
     Cancel,
     Command,
     Cut,
+    Delta,
     Event,
     Failed,
     Finished,
     Loaded,
     LoadFailed,
     LoadProgress,
+    Prefill,
     Waiting,
 )
 from app.inference.requests import Interrupted, Loading, Queued, Request, RequestEvent
 
 log = logging.getLogger(__name__)
-Measured = Callable[[Request, Finished], None]
+Measured = Callable[[Request, Prefill | Delta | Finished], str | None]
+"""Called with whatever tells what a request takes. A sentence ends it."""
 REFRESH_SECONDS = 2.0  # between new estimates for those who wait
 
 
@@ -50,8 +54,7 @@ class Runner(Protocol):
 class Serving:
     """Knows nothing of loading: requests go to the `runner` while there is one.
 
-    changed: called when a request came, began or ended. measured: called with what a request took
-    when it has ended. detail: what those hear who would run at
+    changed: called when a request came, began or ended. detail: what those hear who would run at
     once; None when they wait for nothing but a slot.
     """
 
@@ -72,7 +75,7 @@ class Serving:
         self._name = name
         self._changed = changed
         self._measured = measured
-        self._line = Line(name, queue_limit)
+        self._line = Line(queue_limit)
         self._estimate = Estimate()
         self._speed = Rate()
         self._refresh: asyncio.TimerHandle | None = None
@@ -116,8 +119,13 @@ class Serving:
         return [*self._running.values(), *self._line.in_order()]
 
     def check_room(self) -> None:
-        """Raises QueueFull."""
-        self._line.check_room()
+        """Raises QueueFull, which knows when the first of those who wait will have begun."""
+        if self._line.is_full:
+            raise QueueFull(
+                f"{len(self._line)} requests are waiting for {self._name} already. "
+                "Please try again in a moment.",
+                None if self.runner is None else self._starts()[0],
+            )
 
     def add(self, request: Request) -> None:
         """Whether there is room or not."""
@@ -128,10 +136,11 @@ class Serving:
 
     def cancel(self, request_id: int) -> None:
         """End a request, wherever it is. Its listener hears `Finished`; unknown ids are ignored."""
-        if request_id in self._running and self.runner is not None:
+        if (running := self._running.get(request_id)) is not None and self.runner is not None:
+            running.is_cancelled = True
             self.runner.send(Cancel(request_id))
         if (request := self._line.remove(request_id)) is not None:
-            _tell(request, Finished(request_id, "cancelled", 0, 0, 0, 0.0, 0.0, 0))
+            _tell(request, _cancelled(request))
         self.advance()
 
     def attach(self, runner: Runner) -> None:
@@ -172,8 +181,10 @@ class Serving:
             if request.was_begun or request.was_sent_before:
                 message = f"The model's process ended {how}. Please try again."
                 _tell(request, Interrupted(request.id, message))
+            elif request.is_cancelled:
+                _tell(request, _cancelled(request))
             else:
-                request.was_sent_before = True
+                request.was_sent_before, request.gives_way = True, False
                 self._line.put_back(request)
 
     def pass_on(self, event: Event) -> None:
@@ -194,6 +205,7 @@ class Serving:
         else:
             self._estimate.hear(request, event)
             _tell(request, event)
+            self._meter(request, event)
 
     def tell(self, detail: str) -> None:
         """What those who would run at once wait for."""
@@ -208,13 +220,15 @@ class Serving:
                 break
             self._running[request.id] = request
             self.runner.send(replace(request.command, owner=str(request.user_id)))
+            _tell(request, Queued(request.id, 0))
         self._announce()
         self._changed()
 
     def _end(self, request: Request, event: Finished | Failed | Cut) -> None:
         running = len(self._running)
         del self._running[request.id]
-        if isinstance(event, Finished) and event.reason == "cancelled" and request.gives_way:
+        was_stopped = isinstance(event, Finished) and event.reason == "cancelled"
+        if was_stopped and request.gives_way and not request.is_cancelled:
             request.gives_way, request.prompt_left, request.answered = False, None, 0
             self._line.put_back(request)
         else:
@@ -222,9 +236,19 @@ class Serving:
                 self._measure(request, event, running)
             if isinstance(event, Cut):
                 _tell(request, Interrupted(request.id, event.message))
+            elif isinstance(event, Finished) and event.reason == "cancelled" and request.too_much:
+                _tell(request, Interrupted(request.id, request.too_much, event))
             else:
                 _tell(request, event)
         self.advance()
+
+    def _meter(self, request: Request, event: Prefill | Delta) -> None:
+        request.spend(event)
+        if self._measured is None or request.too_much or self.runner is None:
+            return
+        if sentence := self._measured(request, event):
+            request.too_much = sentence
+            self.runner.send(Cancel(request.id))
 
     def _measure(self, request: Request, event: Finished, running: int) -> None:
         self.hits.count(event)
@@ -246,8 +270,7 @@ class Serving:
     def _announce(self) -> None:
         """Tell everybody in line what they wait for; estimates change, so tell them again."""
         order = self._line.in_order()
-        seconds = self._estimate.starts(list(self._running.values()), order, self.slots)
-        for place, (request, start) in enumerate(zip(order, seconds, strict=True), start=1):
+        for place, (request, start) in enumerate(zip(order, self._starts(), strict=True), start=1):
             if self.detail is not None and place <= self.slots:
                 _tell(request, Loading(request.id, self.detail))
             else:
@@ -256,9 +279,20 @@ class Serving:
             loop = asyncio.get_running_loop()
             self._refresh = loop.call_later(REFRESH_SECONDS, self._announce_again)
 
+    def _starts(self) -> list[float | None]:
+        """When each of those who wait, in order, will have a slot: in so many seconds."""
+        return self._estimate.starts(
+            list(self._running.values()), self._line.in_order(), self.slots
+        )
+
     def _announce_again(self) -> None:
         self._refresh = None
         self._announce()
+
+
+def _cancelled(request: Request) -> Finished:
+    """The end of one that had not begun."""
+    return Finished(request.id, "cancelled", 0, 0, 0, 0.0, 0.0, 0)
 
 
 def _tell(request: Request, event: RequestEvent) -> None:

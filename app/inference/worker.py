@@ -11,6 +11,7 @@ from collections.abc import Callable
 from app.errors import ModelBusy, ModelError, ModelLoadError, ShuttingDown
 from app.inference.backoff import Backoff
 from app.inference.keep_alive import KeepAlive, Later, call_later
+from app.inference.leave import Leave
 from app.inference.loading import Loader, Loading, NobodyWaits
 from app.inference.protocol import Bound, Failed, Forget
 from app.inference.requests import Request
@@ -18,8 +19,6 @@ from app.inference.serving import Measured, Runner, Serving
 from app.inference.status import State, WorkerStatus
 
 log = logging.getLogger(__name__)
-UNLOAD_SECONDS = 5.0
-"""For a runner to write its KV states when it is unloaded; then it is killed."""
 
 
 class Worker:
@@ -54,12 +53,10 @@ class Worker:
         self._loading = Loading(load, self._tell)
         self._backoff = Backoff(clock)
         self._alive = KeepAlive(keep_alive, self._expire, clock, later)
+        self._leave = Leave(name, self._serving)
         self._runner: Runner | None = None
         self._bound: Bound | None = None
-        self._quitting: asyncio.Task[None] | None = None
         self._is_asked_for = False  # by a person, without a request
-        self._must_leave = False
-        self._may_not_stay = False
         self._wanted = asyncio.Event()
         self._gone = asyncio.Event()
         self._gone.set()
@@ -132,10 +129,10 @@ class Worker:
         """End a request, wherever it is. Its listener hears `Finished`; unknown ids are ignored."""
         self._serving.cancel(request_id)
 
-    def forget(self, chat: str) -> None:
-        """The runner, if there is one, drops what it keeps of a chat."""
+    def forget(self, chat: str = "", owner: str = "") -> None:
+        """The runner, if there is one, drops what it keeps of a chat or a person."""
         if self._runner is not None:
-            self._runner.send(Forget(chat))
+            self._runner.send(Forget(chat, owner))
 
     def bound(self, bound: Bound) -> None:
         """What its runner, now or once it is loaded, may keep of chats."""
@@ -151,6 +148,10 @@ class Worker:
             self._backoff.hurry()
             self._wanted.set()
 
+    def keep(self, seconds: float) -> None:
+        """How long it stays when nobody uses it, until it is unloaded; infinite: for ever."""
+        self._alive.become(seconds)
+
     async def unload(self) -> None:
         """Its KV states are on the disk and its memory is free afterwards. Raises ModelBusy."""
         if self._serving.is_busy:
@@ -159,28 +160,27 @@ class Worker:
             )
         self._is_asked_for = False
         if not self._loading.give_up():
-            self._may_not_stay = self.state in {"loading", "ready"}
-            self.give_way()
+            self.give_way(for_good=True)
         await self._gone.wait()
 
-    def give_way(self) -> None:
+    async def left(self) -> None:
+        """Return when a runner that is ending has ended; at once if none is."""
+        if self.state == "unloading":
+            await self._gone.wait()
+
+    def give_way(self, *, for_good: bool = False) -> None:
         """Unload after what runs and waits now; who comes later waits for the next load."""
-        if self.state in {"loading", "ready"} and not self._must_leave:
-            self._must_leave = True
-            self._serving.hold()
+        if self.state in {"loading", "ready"} and self._leave.tell(for_good=for_good):
             self._look()
 
     def stay(self) -> None:
-        """It need not give way any more."""
-        if self._must_leave and not self._may_not_stay and self._quitting is None:
-            self._must_leave = False
-            self._serving.release()
+        """It need not give way any more, unless that was for good."""
+        self._leave.withdraw()
 
     def renew(self) -> None:
         """What it is loaded with has changed: unload as soon as that disturbs nobody."""
         self._backoff.reset()
-        self._may_not_stay = self.state in {"loading", "ready"}
-        self.give_way()
+        self.give_way(for_good=True)
 
     async def run(self) -> None:
         """Load when somebody wants something, serve until the runner is gone, and again."""
@@ -202,15 +202,11 @@ class Worker:
         seconds: how long the runner may write its KV states to the disk before.
         """
         self.interrupt(message)
-        self._loading.give_up()
-        runner, quitting = self._runner, self._quitting
-        if runner is not None:
+        if self._loading.give_up():
+            await self._gone.wait()  # the process that was to load must be gone, too
+        if self._runner is not None:
             self._serving.runner = None
-            if quitting is not None:
-                await asyncio.wait([quitting], timeout=seconds)
-                await runner.kill()
-            else:
-                await (runner.quit(seconds) if seconds else runner.kill())
+            await self._leave.hurry(self._runner, seconds)
 
     async def _serve(self) -> None:
         runner = await self._loaded()
@@ -225,8 +221,8 @@ class Worker:
             self._serving.attach(runner)
             async for event in runner.events():
                 self._serving.pass_on(event)
-            if self._quitting is not None:
-                await asyncio.wait([self._quitting])
+            if self._leave.is_under_way:
+                await self._leave.gone()
             elif not self._is_closed:
                 how = await runner.how_it_ended()
                 log.error("The runner of %s ended %s.", self.name, how)
@@ -237,7 +233,7 @@ class Worker:
         finally:
             self._serving.runner = None
             await runner.kill()
-            self._quitting = self._runner = None
+            self._runner = None
             self._is_idle_again("idle")
 
     async def _loaded(self) -> Runner | None:
@@ -273,8 +269,8 @@ class Worker:
 
     def _is_idle_again(self, state: State) -> None:
         """Nothing is loaded any more; whoever came meanwhile begins the next load."""
-        self._must_leave = self._may_not_stay = False
-        self._alive.busy()
+        self._leave.over()
+        self._alive.over()
         self._serving.detail = None
         self._become(state)
         self._serving.release()
@@ -299,7 +295,7 @@ class Worker:
             self._told = self._serving.running
             self._changed()
         if self.state == "ready" and not self._is_closed:
-            if self._must_leave and self._serving.is_drained:
+            if self._leave.is_due and self._serving.is_drained:
                 self._quit()
             elif self._serving.running or self._serving.is_wanted:
                 self._alive.busy()
@@ -317,9 +313,7 @@ class Worker:
         runner, self._serving.runner = self._runner, None
         self._serving.detail = "Loading the model"
         self._alive.busy()
-        self._quitting = asyncio.create_task(
-            runner.quit(UNLOAD_SECONDS), name=f"unload {self.name}"
-        )
+        self._leave.go(runner)
         self._become("unloading")
 
     def _check_open(self) -> None:

@@ -32,6 +32,9 @@ DROPPED: Final = ("general.alignment",)
 STRETCHED: Final = ("llama.rope.scaling.", "llama.rope.scale_linear")
 """Written anew, under the one name that the engine reads."""
 
+FRACTIONS: Final = ("llama.rope.freq_base",)
+"""What the engine reads as a number with a fraction, and some files hold as a whole one."""
+
 Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes there are to do."""
 
@@ -102,8 +105,8 @@ def _metadata(header: Header) -> Iterator[tuple[str, tuple[ValueType, Value]]]:
 
 def _engine_type(key: str, kind: ValueType, value: Value) -> ValueType:
     """Numbers in the one width that the engine insists on, where they fit."""
-    if not key.startswith("llama.") and not key.endswith("_token_id"):
-        return kind
+    if key in FRACTIONS and type(value) is int:
+        return ValueType.FLOAT32
     if type(value) is int and 0 <= value < 1 << 32:
         return ValueType.UINT32
     return ValueType.FLOAT32 if type(value) is float and abs(value) < 1e38 else kind

@@ -6,12 +6,12 @@ import os
 import tempfile
 from pathlib import Path
 
-from app.models.room import disk_error
+from app.models.room import disk_errors_in_words
 
 
 def write_whole(path: Path, text: str) -> None:
     """A small file, whole or not at all. Raises DiskFull or ModelError."""
-    try:
+    with disk_errors_in_words():
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         beside = Path(name)
         try:
@@ -22,8 +22,6 @@ def write_whole(path: Path, text: str) -> None:
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
-    except OSError as error:
-        raise disk_error(error) from error
 
 
 def sync(path: Path) -> None:

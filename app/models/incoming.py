@@ -13,7 +13,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from app.models.room import check_room, disk_error
+from app.models.room import check_room, disk_errors_in_words
 
 log = logging.getLogger(__name__)
 
@@ -31,19 +31,16 @@ def incoming(root: Path, size: int) -> Iterator[Path]:
 
     Its user may rename it, once HELD is taken out. Raises DiskFull or ModelError.
     """
-    try:
+    with disk_errors_in_words():
         root.mkdir(parents=True, exist_ok=True)
         clean(root)
         check_room(root, size)
         folder = Path(tempfile.mkdtemp(prefix=INCOMING, dir=root))
         held = FileLock(folder / HELD, timeout=0)
         held.acquire()
-    except OSError as error:
-        raise disk_error(error) from error
     try:
-        yield folder
-    except OSError as error:
-        raise disk_error(error) from error
+        with disk_errors_in_words():
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         held.release()

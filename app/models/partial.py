@@ -14,7 +14,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from app.errors import PullError
-from app.models.room import disk_error
+from app.models.room import disk_errors_in_words
 
 log = logging.getLogger(__name__)
 
@@ -31,19 +31,19 @@ def partial(root: Path, source: str) -> Iterator[Path]:
     It stays, for the next try, unless its user removes it. Raises PullError while another holds it.
     """
     folder = root / (PARTIAL + hashlib.sha256(source.encode()).hexdigest()[:16])
-    try:
+    with disk_errors_in_words():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         clean(root, but=folder)
         lock = FileLock(folder / LOCK, timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise PullError("This model is being fetched already, perhaps by another Wick.") from None
-    except OSError as error:
-        raise disk_error(error) from error
+        try:
+            lock.acquire()
+        except Timeout:
+            raise PullError(
+                "This model is being fetched already, perhaps by another Wick."
+            ) from None
     try:
-        yield folder
-    except OSError as error:
-        raise disk_error(error) from error
+        with disk_errors_in_words():
+            yield folder
     finally:
         lock.release()
         if all(path.name == LOCK for path in folder.glob("*")):

@@ -6,12 +6,13 @@ import asyncio
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Final
-
-import httpx
+from typing import TYPE_CHECKING, Any, Final
 
 from app.config import secret
 from app.models.upstream import LEAST_CONTEXT, MOST_CONTEXT, Upstream
+
+if TYPE_CHECKING:
+    import httpx
 
 SECONDS: Final = 5.0
 LONGEST_LIST: Final = 4 << 20
@@ -48,6 +49,8 @@ class Clients:
 
     def of(self, upstream: Upstream) -> httpx.AsyncClient:
         """For that server."""
+        import httpx  # here and not above: most machines never need it
+
         is_here = upstream.is_here
         if is_here not in self._made:
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
@@ -73,6 +76,8 @@ async def check(
     upstream: Upstream, clients: Clients | None = None, seconds: float = SECONDS
 ) -> Found:
     """One look, that takes at most so many seconds. Never raises."""
+    import httpx
+
     if trouble := key_trouble(upstream):
         return Found(trouble)
     own = Clients()

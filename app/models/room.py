@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import math
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from app.errors import DiskFull, ModelError, WickError
+from app.errors import DiskFull, ModelError
 
 SPARE: Final = 64 << 20
 """Bytes of the disk that a model on its way to the shelf leaves free."""
@@ -16,15 +19,25 @@ SPARE: Final = 64 << 20
 def check_room(folder: Path, size: int) -> None:
     """Raises DiskFull unless `size` more bytes fit on the disk of `folder`."""
     free = shutil.disk_usage(folder).free
-    if free < size + SPARE:
+    if free >= size + SPARE:
+        return
+    left = f"{free // 10**6:,} MB are free"
+    needed = math.ceil((size + SPARE) / 1e6)
+    if not size:
         raise DiskFull(
-            f"There is no room for the model: it needs {(size + SPARE) / 1e6:,.0f} MB and "
-            f"{free / 1e6:,.0f} MB are free."
+            f"There is no room left on the disk for the model: {left}, and {needed:,} MB are to "
+            "stay free."
         )
+    raise DiskFull(f"There is no room for the model: it needs {needed:,} MB and {left}.")
 
 
-def disk_error(error: OSError) -> WickError:
-    """The same, as a sentence."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull("There is no room left on the disk for the model.")
-    return ModelError(f"The model could not be written: {error.strerror or error}.")
+@contextmanager
+def disk_errors_in_words() -> Iterator[None]:
+    """What the disk refuses is raised as a sentence: DiskFull or ModelError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull("There is no room left on the disk for the model.") from error
+        why = error.strerror or error
+        raise ModelError(f"The model could not be written: {why}.") from error

@@ -23,24 +23,20 @@ from app.errors import ModelError, ModelFileError, ModelNotFound
 from app.models.adapt import Progress, adapt
 from app.models.digests import files_digest
 from app.models.durable import sync, write_whole
-from app.models.fitness import Dimensions, check, quantisation
-from app.models.gguf_header import Header
+from app.models.fitness import check
 from app.models.incoming import HELD, REMOVED, incoming
-from app.models.model import Model, ModelSettings, Sampling, Turn
+from app.models.model import Model, ModelSettings, Sampling
 from app.models.model_files import SETTINGS, load_model, save_model
+from app.models.part_names import model_stem
 from app.models.remote import REMOTE, joined, to_text
 from app.models.room import check_room
-from app.models.split import PART_NAME, read_model_file
-from app.models.template import ChatTemplate, fallback_template
-from app.models.tokenizer import Tokenizer, save_tokenizer
+from app.models.split import read_model_file
 from app.models.upstream import Remote, Upstream
 
 log = logging.getLogger(__name__)
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 DEFAULT: Final = ".default"
-F16_BYTES: Final = 2
-"""The engine keeps keys and values as 16-bit numbers."""
 
 
 class Shelf:
@@ -93,6 +89,7 @@ class Shelf:
         *,
         sampling: Sampling | None = None,
         title: str | None = None,
+        license_name: str | None = None,
         digest: str | None = None,
         progress: Progress | None = None,
     ) -> Model:
@@ -103,6 +100,10 @@ class Shelf:
         ModelFileError, ModelUnsupported or TemplateError for a file that will not do, DiskFull,
         and ModelError for a name that is taken or not allowed.
         """
+        # Here and not above: tokenizers and templates, which only runners need but for this.
+        from app.models.description import describe
+        from app.models.tokenizer import save_tokenizer
+
         name = self.free_name(name or name_for(source))
         file = read_model_file(source)
         header = file.header
@@ -125,6 +126,7 @@ class Shelf:
                 name=name,
                 digest=digest,
                 title=title or model.title or name,
+                license=license_name or model.license,
                 sampling=sampling or Sampling(),
             )
             save_model(model, folder)
@@ -227,38 +229,8 @@ class Shelf:
         sync(self.root)
 
 
-def describe(header: Header, sizes: Dimensions, folder: Path) -> Model:
-    """What the file says of itself, its chat template tried out with the tokenizer in `folder`."""
-    tokenizer = Tokenizer.load(folder)
-    title = _one_line(header.text("general.name"))
-    called = f"{title} {header.path.name}"
-    template = header.text("tokenizer.chat_template") or fallback_template(tokenizer, called)
-    turns = [Turn("user", "Hello"), Turn("assistant", "Hello!"), Turn("user", "How are you?")]
-    ChatTemplate(template, tokenizer).encode(turns)
-    return Model(
-        name="",
-        folder=folder,
-        title=title,
-        architecture="llama",
-        parameters=sum(tensor.elements for tensor in header.tensors),
-        quantisation=quantisation(header),
-        context_length=sizes.context_length,
-        size=(folder / "model.gguf").stat().st_size,
-        digest="",
-        kv_bytes_per_token=2 * sizes.blocks * sizes.kv_width * F16_BYTES,
-        chat_template=template,
-        license=_one_line(header.text("general.license")) or None,
-    )
-
-
 def name_for(source: Path) -> str:
     """A name made from a file's: `SmolLM2 135M.Q4_1.gguf` becomes `smollm2-135m.q4_1`."""
-    part = PART_NAME.fullmatch(source.name)
-    stem = (part[1] if part else source.name.removesuffix(".gguf")).lower()
-    return re.sub(r"[^a-z0-9._-]+", "-", stem).strip("._-")[:64] or "model"
-
-
-def _one_line(text: str | None) -> str:
-    """Without what a terminal would take for a command."""
-    shown = "".join(c for c in text or "" if c.isprintable() or c.isspace())
-    return " ".join(shown.split())[:200]
+    return (
+        re.sub(r"[^a-z0-9._-]+", "-", model_stem(source.name).lower()).strip("._-")[:64] or "model"
+    )

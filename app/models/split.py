@@ -6,7 +6,6 @@ says which part it is (`split.no`, from 0), of how many, and how many tensors th
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -14,8 +13,8 @@ from typing import Final
 from app.errors import ModelFileError
 from app.models.gguf import read_header
 from app.models.gguf_header import Header
+from app.models.part_names import part_names
 
-PART_NAME: Final = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf", re.IGNORECASE)
 MAX_PARTS: Final = 1_000
 NAMED_MISSING: Final = 3
 SHARED: Final = ("general.architecture", "general.name")
@@ -64,15 +63,10 @@ def read_model_file(path: Path) -> ModelFile:
 
 def part_paths(path: Path) -> list[Path]:
     """All parts of the model that the file at `path` is named to be a part of; else it alone."""
-    match = PART_NAME.fullmatch(path.name)
-    if not match or not 1 <= int(match[2]) <= int(match[3]):
+    try:
+        return [path.with_name(name) for name in part_names(path.name)]
+    except ValueError:
         return [path]
-    end = path.name[match.end(3) :]
-    count = int(match[3])
-    return [
-        path.with_name(f"{match[1]}-{number:05d}-of-{count:05d}{end}")
-        for number in range(1, count + 1)
-    ]
 
 
 def _check(parts: tuple[Header, ...]) -> None:

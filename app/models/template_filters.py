@@ -148,8 +148,9 @@ def _range(*bounds: int) -> range:
 
 
 def shortened(reason: object) -> str:
-    """What a template says of itself, cut: its author decides how long it is."""
-    text = str(reason)
+    """What a template says of itself, cut: its author decides how long it is. Without the last
+    full stop, since it becomes part of a sentence."""
+    text = str(reason).removesuffix(".")
     return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}…"
 
 

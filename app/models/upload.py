@@ -9,11 +9,12 @@ from typing import Final
 
 from app.errors import DiskFull, PullError, PullRefused
 from app.models.model import Model
+from app.models.part_names import model_stem
 from app.models.progress import Pace, PullProgress, Tell
 from app.models.room import check_room
 from app.models.shelf import Shelf, name_for
 from app.models.sources import Order, install
-from app.models.spec import all_shards, model_stem
+from app.models.spec import all_shards
 from app.models.stoppable import write
 
 PIECE: Final = 1 << 20

@@ -45,7 +45,11 @@ async def edit(talk: Talk, text: str) -> None:
     """With the text on the line, or with the last question to be changed at the prompt."""
     last = await _last(talk, "user")
     if not text:
-        text = await talk.prompt.read(last.text)
+        try:
+            text = await talk.prompt.read(last.text)
+        except (EOFError, KeyboardInterrupt):
+            talk.note("The question stays as it was.")
+            return
     answer = await talk.backend.edit(talk.chat_id, last.id, text, talk.model)
     await talk.answer(answer)
 

@@ -9,9 +9,10 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import fields
 from typing import Final
 
-from app.chats.asking import Prompt
 from app.chats.branches import Spot
 from app.chats.chat_settings import ChatSettings
+from app.chats.house import House
+from app.chats.prompts import Prompt
 from app.chats.search import marked
 from app.errors import ChatNotFound, ModelNotFound
 from app.models.model import Model
@@ -31,7 +32,6 @@ from app.terminal.backend import (
     Text,
     Waiting,
 )
-from app.terminal.house import House
 from app.terminal.words import waiting
 
 OWNER: Final = 1

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from quart import Blueprint, websocket
 
-from app.chats.asking import Prompt
 from app.chats.gauge import Gauge
 from app.chats.hub import Subscription
 from app.errors import ChatError, WickError
@@ -19,6 +16,7 @@ from app.store.lists import Cursor
 from app.web import sidebar
 from app.web.blocks import Blocks, Place
 from app.web.chat_view import ChatView, look_at, missing_model, models_offered, picker_options
+from app.web.composer import parse, prompt_in
 from app.web.identity import current_user
 from app.web.row_ids import row_id
 from app.web.sockets import serve_tab
@@ -32,7 +30,6 @@ blueprint = Blueprint("live", __name__)
 # Each frame is work for a browser on the same cores that make the tokens, so tokens are gathered:
 # about 10 frames a second, fewer when many answers run.
 FRAME_SECONDS = 0.1
-NOT_UNDERSTOOD = "Wick did not understand this message. Reload the page, please."
 
 
 @dataclass(slots=True)
@@ -130,8 +127,7 @@ class Tab:
                 if v.id in self.places:
                     view.places[v.id] = self.places[v.id]
         if view.is_running != self.actions[0]:
-            is_said = "The model is answering." if view.is_running else "The answer has ended."
-            frame += fragments.announcement(is_said)
+            frame += fragments.announcement(view.said)
         self._remember(view)
         return frame
 
@@ -265,31 +261,6 @@ class Tab:
         fragments = self.here.fragments
         reply = fragments.reply(client_id, accepted=accepted, next_id=secrets.token_hex(16))
         return reply + fragments.notice(text)
-
-
-def parse(data: str | bytes) -> dict[str, object]:
-    """What a form sent. Raises ChatError when it is not that."""
-    try:
-        values = json.loads(data)
-    except (ValueError, TypeError, RecursionError) as error:  # TypeError: of an empty binary frame
-        raise ChatError(NOT_UNDERSTOOD) from error
-    if not isinstance(values, dict):
-        raise ChatError(NOT_UNDERSTOOD)
-    return values
-
-
-def prompt_in(values: Mapping[str, object], user_id: int, chat_id: str) -> Prompt:
-    """The prompt in what the composer sent. Raises ChatError when there is none."""
-    text, client_id, model = (values.get(name) for name in ("text", "client_id", "model"))
-    if not isinstance(text, str) or not isinstance(client_id, str):
-        raise ChatError(NOT_UNDERSTOOD)
-    if not isinstance(model, str | None) or not 8 <= len(client_id) <= 64:
-        raise ChatError(NOT_UNDERSTOOD)
-    if not client_id.isalnum():
-        raise ChatError(NOT_UNDERSTOOD)
-    return Prompt(
-        user_id=user_id, chat_id=chat_id, text=text, client_id=client_id, model=model or ""
-    )
 
 
 @blueprint.websocket("/chats/<chat_id>/live")

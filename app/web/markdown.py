@@ -4,55 +4,35 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import nh3
-from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
-from mdit_py_plugins.tasklists import tasklists_plugin
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
-from pygments.lexers import get_lexer_by_name
-from pygments.util import ClassNotFound
 
 from app.web import formulas
 
 if TYPE_CHECKING:
+    import nh3
+    from markdown_it import MarkdownIt
+    from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
-LONGEST_HIGHLIGHTED = 50_000
-DEEPEST = 100
+# The libraries are imported where they are first used, which is not before an answer is shown: the
+# first page should not wait for them. `prepare` brings them before that.
 
-# No id, style or data: nothing that a script of ours or htmx would act on.
-_CLEANER = nh3.Cleaner(
-    tags={
-        "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr",
-        "li", "ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead",
-        "tr", "ul",
-    } | formulas.TAGS,
-    attributes={
-        "*": set(),
-        "a": {"href"},
-        "span": {"class"},
-        "code": {"class"},
-        "ol": {"start", "dir"},
-        "th": {"align"},
-        "td": {"align"},
-        "li": {"class"},
-        "ul": {"class", "dir"},
-        "p": {"dir"},
-        "blockquote": {"dir"},
-        "table": {"dir"},
-        **{f"h{level}": {"dir"} for level in range(1, 7)},
-        **formulas.ATTRIBUTES,
-    },
-    url_schemes={"http", "https", "mailto"},
-    url_relative="deny",
-    link_rel="noopener noreferrer nofollow",
-    set_tag_attribute_values={"a": {"target": "_blank"}},
-)  # fmt: skip
+LONGEST_HIGHLIGHTED = 50_000
+HIGHLIGHT_SECONDS = 0.5
+"""Of computing, for the code of one text. Some lexers need seconds for what is made to be slow."""
+LONGEST_RENDERED = 100_000
+"""Characters; what is longer is shown as it was written. LARGE: what takes long enough to be
+rendered in a thread, while others are served."""
+LARGE = 20_000
+DEEPEST = 100
+BRACKETS = 5_000_000
+"""Characters that are looked at in vain for the ends of links: each bracket may need all."""
 
 # Around code that has been cleaned. In clean HTML these signs are elements, never text.
 _CODE = re.compile(r'<pre><code(?: class="(?:language-([\w+#.-]{1,30})|[^"]*)")?>')
@@ -64,17 +44,63 @@ _CODE_HEAD = (
 _CODE_FOOT = "</code></pre></div>"
 
 
+class _Clock(threading.local):
+    """How long highlighting took in the text that is being rendered."""
+
+    spent = 0.0
+
+
+_clock = _Clock()
+
+
 @functools.lru_cache(maxsize=64)
 def _highlighted(code: str, language: str, _attributes: str) -> str:
     """Pygments classes for a known language, else nothing (then it is escaped as it is)."""
     if not language or len(code) > LONGEST_HIGHLIGHTED:
         return ""
+    import pygments
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import get_lexer_by_name
+    from pygments.util import ClassNotFound
+
     try:
         lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
     except ClassNotFound:
         return ""
-    spans = highlight(code, lexer, HtmlFormatter(nowrap=True))
+    try:
+        spans = pygments.format(_in_time(lexer.get_tokens(code)), HtmlFormatter(nowrap=True))
+    except TimeoutError:
+        return ""
     return f'<pre><code class="language-{escape(language)}">{spans}</code></pre>\n'
+
+
+def _in_time(tokens: Iterable[tuple[Any, str]]) -> Iterator[tuple[Any, str]]:
+    """Raises TimeoutError when the text has had its time."""
+    started = time.thread_time()
+    try:
+        for token in tokens:
+            if _clock.spent + time.thread_time() - started > HIGHLIGHT_SECONDS:
+                raise TimeoutError
+            yield token
+    finally:
+        _clock.spent += time.thread_time() - started
+
+
+def _sparing(rule: Callable[[StateInline, bool], bool]) -> Callable[[StateInline, bool], bool]:
+    """A rule that looks for the end of a link, as often as a text may have it look."""
+
+    def look(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - called by the parser
+        left = state.env.setdefault("brackets", BRACKETS)
+        if state.src[state.pos] not in "[!" or left <= 0:
+            return False
+        ahead = state.posMax - state.pos
+        state.env["brackets"] -= ahead
+        if rule(state, silent):
+            state.env["brackets"] += ahead
+            return True
+        return False
+
+    return look
 
 
 def _image(_renderer: Any, tokens: Sequence[Token], index: int, *_: Any) -> str:
@@ -90,13 +116,57 @@ def _checkbox(_renderer: Any, tokens: Sequence[Token], index: int, *_: Any) -> s
 
 
 @functools.cache
+def _cleaner() -> nh3.Cleaner:
+    """No id, style or data: nothing that a script of ours or htmx would act on."""
+    import nh3
+
+    return nh3.Cleaner(
+        tags={
+            "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr",
+            "li", "ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead",
+            "tr", "ul",
+        } | formulas.TAGS,
+        attributes={
+            "*": set(),
+            "a": {"href"},
+            "span": {"class"},
+            "code": {"class"},
+            "ol": {"start", "dir"},
+            "th": {"align"},
+            "td": {"align"},
+            "li": {"class"},
+            "ul": {"class", "dir"},
+            "p": {"dir"},
+            "blockquote": {"dir"},
+            "table": {"dir"},
+            **{f"h{level}": {"dir"} for level in range(1, 7)},
+            **formulas.ATTRIBUTES,
+        },
+        url_schemes={"http", "https", "mailto"},
+        url_relative="deny",
+        link_rel="noopener noreferrer nofollow",
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+    )  # fmt: skip
+
+
+@functools.cache
 def _parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt, rules_inline
+    from mdit_py_plugins.tasklists import tasklists_plugin
+
     options = {"html": False, "highlight": _highlighted, "maxNesting": DEEPEST}
     parser = MarkdownIt("commonmark", options).enable(["table", "strikethrough"])
     parser.use(tasklists_plugin).use(formulas.formulas)
+    parser.inline.ruler.at("link", _sparing(rules_inline.link))
+    parser.inline.ruler.at("image", _sparing(rules_inline.image))
     parser.add_render_rule("image", _image)
     parser.add_render_rule("html_inline", _checkbox)
     return parser
+
+
+def prepare() -> None:
+    """Blocks for some tens of milliseconds, which the first answer is then shown sooner."""
+    render_markdown("`It` is *ready*.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +180,7 @@ class Block:
 def parse_blocks(text: str, env: dict[str, Any]) -> list[Block]:
     """`env["references"]` holds, and gets, the definitions of links. Raises what parsers raise."""
     parser, blocks = _parser(), []
+    _clock.spent = 0.0
     for group in _outermost(parser.parse(text, env)):
         group[0].attrSet("dir", "auto")
         html = parser.renderer.render(group, parser.options, env)
@@ -135,7 +206,7 @@ def _clean(html: str) -> Markup:
     # Column alignment comes as a style attribute, which the page's policy forbids.
     for side in ("left", "center", "right"):
         html = html.replace(f'style="text-align:{side}"', f'align="{side}"')
-    clean = _CODE.sub(lambda found: code_head(found[1] or ""), _CLEANER.clean(html).rstrip("\n"))
+    clean = _CODE.sub(lambda found: code_head(found[1] or ""), _cleaner().clean(html).rstrip("\n"))
     clean = clean.replace("</code></pre>", _CODE_FOOT)
     return Markup(clean)  # noqa: S704 - cleaned by explicit lists
 
@@ -149,13 +220,38 @@ def code_foot() -> Markup:
     return Markup(_CODE_FOOT)  # noqa: S704 - a constant
 
 
-@functools.lru_cache(maxsize=512)
 def render_markdown(text: str) -> Markup:
-    """Safe HTML. Whatever goes wrong inside, the text itself is shown."""
+    """Safe HTML. Whatever goes wrong inside, the text itself is shown, and of a very long one."""
+    return _large(text) if len(text) > LARGE else _small(text)
+
+
+@functools.lru_cache(maxsize=512)
+def _small(text: str) -> Markup:
+    return _rendered(text)
+
+
+@functools.lru_cache(maxsize=16)
+def _large(text: str) -> Markup:
+    return _rendered(text)
+
+
+def forget() -> None:
+    """Whatever was rendered is rendered anew the next time."""
+    for cached in (_small, _large, _highlighted):
+        cached.cache_clear()
+
+
+def _rendered(text: str) -> Markup:
+    if len(text) > LONGEST_RENDERED:
+        return _as_it_is(text)
     try:
         return Markup("").join(block.html for block in parse_blocks(text, {}))
     except (RecursionError, ValueError, IndexError):
-        return Markup("<p>{}</p>").format(escape(text))
+        return _as_it_is(text)
+
+
+def _as_it_is(text: str) -> Markup:
+    return Markup("<p>{}</p>").format(escape(text))
 
 
 def escape_text(text: str) -> Markup:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from quart import Blueprint, Response, request
 
+from app.chats.chat_settings import NUMBERS
+from app.chats.texts import number_in
 from app.models import memory
 from app.models.model import Model, ModelSettings, Sampling
 from app.models.template_names import named_templates
@@ -34,60 +35,44 @@ class Number:
 
     def parse(self, text: str) -> float:
         """Raises ValueError with a sentence for the person."""
-        try:
-            value = int(text) if self.is_whole else float(text.replace(",", "."))
-        except ValueError:
-            value = math.nan
-        if not self.low <= value <= self.high:
+        value = number_in(text, self.low, self.high, is_whole=self.is_whole)
+        if value is None:
             kind = "whole number" if self.is_whole else "number"
             raise ValueError(f"This takes a {kind} from {self.low:,g} to {self.high:,.10g}.")
         return value
 
 
+def _as_in_chats(name: str, label: str, help_: str) -> Number:
+    bounds = NUMBERS[name]
+    return Number(name, label, help_, bounds.least, bounds.most, bounds.is_whole)
+
+
 SAMPLING: Final = (
-    Number(
+    _as_in_chats(
         "temperature",
         "Temperature",
         "How daring the choice of words is: 0 always takes the likeliest one.",
-        0,
-        5,
     ),
-    Number(
+    _as_in_chats(
         "top_p",
         "Top-p",
         "Only the likeliest words count that together have this share; 1 is all of them.",
-        0.01,
-        1,
     ),
-    Number(
-        "top_k",
-        "Top-k",
-        "Only so many of the likeliest words count; 0 is all.",
-        0,
-        1000,
-        is_whole=True,
-    ),
-    Number(
+    _as_in_chats("top_k", "Top-k", "Only so many of the likeliest words count; 0 is all."),
+    _as_in_chats(
         "min_p",
         "Min-p",
         "Words that are less likely than this share of the likeliest one do not count.",
-        0,
-        1,
     ),
-    Number(
+    _as_in_chats(
         "repetition_penalty",
         "Repetition penalty",
         "Above 1, words that have just been used become less likely; 1 is no penalty.",
-        0.5,
-        2,
     ),
-    Number(
+    _as_in_chats(
         "seed",
         "Seed",
         "With the same number the same question gets the same answer. Empty: another every time.",
-        0,
-        2**31 - 1,
-        is_whole=True,
     ),
 )
 
@@ -182,8 +167,16 @@ def _form(model: Model, values: Mapping[str, str], errors: Mapping[str, str]) ->
         usual=usual,
         numbers=(*SAMPLING, context_field(model)),
         templates=named_templates(),
+        usual_template=_usual_template(model),
         prompt_chars=PROMPT_CHARS,
     )
+
+
+def _usual_template(model: Model) -> str:
+    """What is taken without a choice: a file that brings no template gets one that Wick knows."""
+    named = (n.title for n in named_templates().values() if n.source == model.chat_template)
+    title = next(named, "")
+    return f"The usual one: {title}" if title else "The file's own"
 
 
 def _usual(sampling: Sampling, name: str) -> str:

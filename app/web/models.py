@@ -98,6 +98,7 @@ async def remove(name: str) -> Response:
     await asyncio.to_thread(here.shelf.folder, name)  # it may be damaged
     await here.pool.forget_model(name)
     await asyncio.to_thread(here.shelf.remove, name)
+    here.pool.settings_changed(name)  # somebody may have had it loaded once more in between
     here.hub.models_changed()
     return Response(status=DONE)
 

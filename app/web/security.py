@@ -16,7 +16,7 @@ from werkzeug.datastructures import Headers
 
 from app.audit import audit
 from app.config import Settings
-from app.web.api.paths import is_for_programs
+from app.web.api.paths import is_for_programs, speaks_ollama
 from app.web.proxies import UNKNOWN
 from app.web.state import state
 
@@ -105,9 +105,16 @@ def _is_by_ourselves() -> bool:
     if headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
         return False
     has_key = "Authorization" in headers or "X-Api-Key" in headers
-    if not has_key and request.mimetype not in {"", "application/json"}:
+    if not has_key and request.mimetype not in _kinds(request.path):
         abort(415, "Send this as JSON, please: with the header Content-Type: application/json.")
     return True
+
+
+def _kinds(path: str) -> set[str]:
+    """Everybody's examples for Ollama are `curl -d`, which calls its JSON a form. A browser's form
+    of that kind has no brackets and quotes left in it, so it is never JSON."""
+    kinds = {"", "application/json"}
+    return kinds | {"application/x-www-form-urlencoded"} if speaks_ollama(path) else kinds
 
 
 def _refuse(header: str, asked: BaseRequestWebsocket) -> None:

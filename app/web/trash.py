@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 
 from app.chats.trash import KEPT_SECONDS, TRASH_DAYS
 from app.store.chats import Chat
-from app.store.lists import Cursor
+from app.web.away import put_away
 from app.web.identity import current_user
 from app.web.sidebar import day_of
 from app.web.state import state
@@ -21,17 +21,9 @@ def goes_on(chat: Chat) -> str:
 
 @blueprint.get("")
 async def page() -> Response:
-    """The page, or with `?after=` and for its own script only more of its lines."""
-    here = state()
-    after = Cursor.parse(request.args.get("after", ""))
-    chats, more = await here.chats.page(current_user(), "trashed", after)
-    lines = here.fragments.render("_trashed.html", chats=chats, more=more or "", goes_on=goes_on)
-    if request.headers.get("HX-Request"):
-        return Response(lines, content_type="text/html; charset=utf-8")
-    html = here.fragments.render(
-        "trash.html", lines=lines, is_empty=not chats, trash_days=TRASH_DAYS
+    return await put_away(
+        "trashed", "trash.html", "_trashed.html", goes_on=goes_on, trash_days=TRASH_DAYS
     )
-    return Response(html, content_type="text/html; charset=utf-8")
 
 
 @blueprint.delete("/<chat_id>")

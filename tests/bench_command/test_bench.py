@@ -13,7 +13,7 @@ from app.cli import main
 from tests.bench_command import stub
 from tests.inference.tiny import tiny_model
 
-SMALL = ["--concurrency", "2", "--prompt", "100", "--tokens", "8", "--others", "2"]
+SMALL = ["--concurrency", "2", "--prompt", "100", "--tokens", "8", "--others", "2", "--turns", "1"]
 HERE_ONLY = {
     "load",
     "bare",

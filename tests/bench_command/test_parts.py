@@ -17,7 +17,7 @@ from app.bench.machine import machine, resident
 from app.bench.plan import Plan
 from app.bench.report import Report, table
 from app.bench.samples import Samples
-from app.bench.target import Ask, Usage, listen
+from app.bench.target import Answer, Ask, Usage, listen
 from app.bench.texts import Texts
 from app.bench.workload import Workload
 from app.config import Settings
@@ -66,7 +66,7 @@ class Scripted:
 
 
 def workload(target: Scripted) -> Workload:
-    return Workload(target, Plan(prompt=50, tokens=8), Texts(len, 1), Sampling())
+    return Workload(target, Plan(prompt=50, tokens=8, turns=1), Texts(len, 1), Sampling())
 
 
 async def test_answers_that_end_early_are_asked_for_again() -> None:
@@ -78,9 +78,19 @@ async def test_a_model_that_says_nothing_is_told() -> None:
         await workload(Scripted(answer_length=0)).streams(2)
 
 
+def test_a_piece_counts_as_many_tokens_as_it_is_long() -> None:
+    answer = Answer(asked=0, times=[1, 2, 3], sizes=[1, 4, 5], text="0123456789")
+    answer.usage = Usage(7, 20)
+    assert answer.made(1, 3) == pytest.approx(18)
+    assert answer.made(1, 2) == pytest.approx(8)
+    assert Answer(asked=0).made(0, 1) == 0
+
+
 async def test_all_of_a_round_is_there() -> None:
     samples, before = Samples(), asyncio.all_tasks()
-    await workload(Scripted(answer_length=100)).run(samples, lambda _: None)
+    one = workload(Scripted(answer_length=100))
+    await one.run(samples, lambda _: None)
+    await one.beside(samples, lambda _: None)
     wanted = {f.key for f in figures(Plan())} - {
         "load", "bare", "ctransformers", "one_thread", "first_alone", "memory_loaded"
     }  # fmt: skip

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.chats.asking import Asking, Prompt
+from app.chats import house
+from app.chats.asking import Asking
 from app.chats.branches import Branches
 from app.chats.hub import Hub
+from app.chats.prompts import Prompt
 from app.chats.service import Chats
 from app.config import Settings
 from app.inference.pool import Pool
 from app.inference.protocol import Finished
-from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 from app.store.db import Database, open_database
 from app.store.messages import Message
@@ -68,17 +69,14 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def built(tmp_path: Path, shelf: Shelf, **settings: Any) -> AsyncIterator[House]:
-    values = Settings(data_dir=tmp_path, models_dir=tmp_path, threads=1, **settings)
-    hub, pulls = Hub(), Pulls(shelf)
+    values = Settings(data_dir=tmp_path, models_dir=shelf.root, threads=1, **settings)
     async with open_database(values.database) as db:
-        pool = Pool(values, shelf, pulls)
-        asking = Asking(values, db, shelf, pulls, pool, hub)
-        chats = Chats(db, hub, asking)
+        wick = house.House(values, db)
         runner = ScriptedRunner(slots=values.slots)
-        yield House(db, hub, pool, chats, asking, Branches(db, hub, asking), runner)
-        asking.close("Wick was stopped.")
-        await pool.close("Wick was stopped.")
-        await asking.tasks.drain(5)
+        yield House(db, wick.hub, wick.pool, wick.chats, wick.asking, wick.branches, runner)
+        wick.asking.close("Wick was stopped.")
+        await wick.pool.close("Wick was stopped.")
+        await asyncio.gather(wick.asking.tasks.drain(5), wick.limits.tasks.drain(5))
 
 
 def finished(number: int, reason: str = "stop") -> Finished:

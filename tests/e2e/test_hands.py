@@ -25,11 +25,6 @@ SMALL_TARGETS = """() => [...document.querySelectorAll("button, select, a[href],
 
 
 @pytest.fixture
-async def person(server: Server, meet: Meet) -> Person:
-    return await meet(server)
-
-
-@pytest.fixture
 def titles(request: pytest.FixtureRequest) -> list[str]:
     return [f"{request.node.name} {n}" for n in range(3)]
 

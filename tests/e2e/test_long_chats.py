@@ -44,11 +44,6 @@ def planted(server: Server, request: pytest.FixtureRequest) -> tuple[str, list[i
     return chat_id, [row["id"] for row in rows]
 
 
-@pytest.fixture
-async def person(server: Server, meet: Meet) -> Person:
-    return await meet(server)
-
-
 async def test_a_page_holds_the_end_and_the_rest_comes_in_order(
     person: Person, planted: tuple[str, list[int]]
 ) -> None:

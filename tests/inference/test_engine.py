@@ -14,8 +14,9 @@ from app.errors import ModelLoadError
 from app.inference.assembly import Steadily
 from app.inference.engine import Context, EngineError
 from app.inference.kv import ContextPool
-from app.inference.llama_cpp_engine import MAX_CONTEXTS, MAX_SLICE, LlamaCppEngine
+from app.inference.llama_cpp_engine import MAX_SLICE, LlamaCppEngine
 from app.inference.native_library import variant
+from app.inference.protocol import MAX_CONTEXTS
 from tests.inference.tiny import tiny_model
 
 CONTEXT = 256
@@ -86,6 +87,15 @@ def test_a_closed_context_is_refused(engine: LlamaCppEngine) -> None:
     context.close()
     with pytest.raises(ValueError):
         context.evaluate([1], 0, 1)
+
+
+def test_saving_leaves_what_was_evaluated_last_to_be_read(context: Context) -> None:
+    logits = context.evaluate(ids(20), 0, 1)
+    told, meaning = logits.copy(), context.embedding()
+    context.save(10)
+    assert np.array_equal(logits, told)
+    assert np.array_equal(context.embedding(), meaning)
+    assert meaning.any()
 
 
 def test_contexts_stop_before_the_library_aborts(engine: LlamaCppEngine) -> None:

@@ -15,10 +15,11 @@ import pytest
 
 from app.config import Settings
 from app.errors import ModelBusy, ModelNotFound, ModelTooLarge
-from app.inference import backoff, runner_process
+from app.inference import backoff, runner_process, snapshots
 from app.inference.pool import Pool
 from app.inference.protocol import Delta, Failed, Finished, Generate, LoadProgress, to_line
 from app.inference.requests import Loading, Request, RequestEvent
+from app.inference.snapshots import chat_key
 from app.models import memory
 from app.models.model import ModelSettings, Sampling, Turn
 from app.models.pulls import Pulls
@@ -280,6 +281,34 @@ def sticky(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return lambda: monkeypatch.setattr(runner_process, "_command_line", real)
 
 
+async def test_a_chat_deleted_while_its_model_leaves_is_deleted_again(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = started(context=32768)
+    await Asker(pool, FIRST, 100, chat="chat").hears(Finished)
+    status = pool.status(FIRST)
+    assert status is not None
+    assert status.pid is not None
+    os.kill(status.pid, signal.SIGSTOP)
+    leaving = asyncio.create_task(pool.unload(FIRST))
+    await reached(pool, lambda: state(pool, FIRST) == "unloading")
+    late = tmp_path / "kv" / "model" / f"{chat_key('chat')}.kv"
+    forget = snapshots.forget
+
+    def forget_too_early(folder: Path, chat: str) -> None:
+        forget(folder, chat)
+        monkeypatch.undo()
+        late.parent.mkdir()
+        late.touch()  # as a runner that was just writing it
+
+    monkeypatch.setattr(snapshots, "forget", forget_too_early)
+    deleting = asyncio.create_task(pool.forget("chat"))
+    await asyncio.wait({deleting}, timeout=0)
+    os.kill(status.pid, signal.SIGCONT)
+    await within(asyncio.gather(leaving, deleting))
+    assert list((tmp_path / "kv").glob("*/*.*")) == []
+
+
 async def test_a_runner_killed_while_loading(started: Started, sticky: Callable[[], None]) -> None:
     pool, before, files = started(), children(), psutil.Process().num_fds()
     asker = Asker(pool, FIRST)
@@ -288,7 +317,7 @@ async def test_a_runner_killed_while_loading(started: Started, sticky: Callable[
     (runner,) = come(before)
     os.kill(runner, signal.SIGKILL)
     message = (await asker.hears(Failed)).message
-    assert "could not be loaded: its process ended unexpectedly (SIGKILL)." in message
+    assert "could not be loaded: its process ended unexpectedly (SIGKILL, as when" in message
     assert (state(pool, FIRST), come(before)) == ("failed", set())
     assert pool.status(FIRST).memory == 0  # type: ignore[union-attr]
     async with asyncio.timeout(PATIENCE):

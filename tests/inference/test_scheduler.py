@@ -389,5 +389,5 @@ def test_a_closing_that_may_not_wait_leaves_what_is_at_work_alone() -> None:
         scheduler.submit(ask(1, tokens=100))
         pause.wait()
         scheduler.close(0.0)
-        assert pool._free == []  # the step still has it
+        assert pool._contexts.free == []  # the step still has it
         pause.go_on()

@@ -265,11 +265,36 @@ def test_the_parent_deletes_without_a_runner(tmp_path: Path) -> None:
         kept = disk(tmp_path, origin=dataclasses.replace(ORIGIN, model=model))
         kept.save(snapshot("gone"))
         kept.save(snapshot("stays"))
+    (tmp_path / ("m" * 32) / f"{chat_key('gone')}.part").touch()  # of a runner that was killed
     snapshots.forget(tmp_path, "gone")
     snapshots.forget(tmp_path, "")
     snapshots.forget(tmp_path / "nowhere", "gone")
-    assert {path.stem for path in snapshots.files(tmp_path)} == {chat_key("stays")}
+    assert {path.stem for path in tmp_path.glob("*/*")} == {chat_key("stays")}
     assert len(list(snapshots.files(tmp_path))) == 2
+
+
+def test_a_chat_deleted_while_it_is_written_leaves_nothing(tmp_path: Path) -> None:
+    def write(descriptor: int, data: memoryview) -> int:
+        snapshots.forget(tmp_path, "gone")
+        return os.write(descriptor, data)
+
+    kept = DiskSnapshots(tmp_path, ORIGIN, ScriptedEngine(), 1 << 20, write=write)
+    assert not kept.save(snapshot("gone"))
+    assert list(file_of(tmp_path).parent.iterdir()) == []
+    assert kept.is_open  # nothing is wrong with the disk
+    assert kept.save(snapshot("stays"))
+
+
+def test_what_is_of_no_more_use_is_tidied_away(tmp_path: Path) -> None:
+    for model in ("m" * 32, "n" * 32):
+        kept = disk(tmp_path, origin=dataclasses.replace(ORIGIN, model=model))
+        for chat in ("gone", "stays"):
+            kept.save(snapshot(chat))
+    (tmp_path / ("m" * 32) / f"{chat_key('stays')}.part").touch()
+    assert snapshots.tidy(tmp_path, {"m" * 32}, ["stays", "new"]) == 4
+    assert list(tmp_path.glob("*/*")) == [file_of(tmp_path, "stays")]
+    assert snapshots.tidy(tmp_path / "nowhere", {"m" * 32}, []) == 0
+    assert snapshots.tidy(tmp_path, set(), ["stays"]) == 1
 
 
 def test_names_tell_nobodys_chats() -> None:

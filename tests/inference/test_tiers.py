@@ -69,7 +69,7 @@ class Store:
         return cached, tier
 
     def live(self) -> set[str]:
-        return {live.chat for live in self.pool._all}
+        return {live.chat for live in self.pool._contexts.all}
 
     def on_disk(self) -> set[str]:
         return {path.stem for path in snapshots.files(self.folder)}
@@ -77,6 +77,24 @@ class Store:
 
 def long(name: str, size: int = 100) -> str:
     return (f"{name} says " * size)[:size]
+
+
+def test_of_whoever_leaves_memory_holds_nothing_that_belonged_to_no_chat(tmp_path: Path) -> None:
+    store = Store(tmp_path, contexts=3)
+    store.turn("", long("gone in memory"), owner="7")
+    for number in range(3):  # which push that out, into snapshots in memory
+        store.turn("", long(f"{number} stays"), owner="8")
+    in_use, *_ = store.pool.acquire(list(b"in use"), "", owner="7")
+    store.turn("", long("gone alive"), owner="7")
+    assert {s.owner for s in store.pool._kept.in_memory()} >= {"7"}
+    store.pool.forget("", "7")
+    in_use.evaluate(list(b"in use"), 1)
+    store.pool.release(in_use)
+    held = {s.owner for s in store.pool._kept.in_memory()} | {
+        c.owner for c in store.pool._contexts.all
+    }
+    assert "7" not in held
+    assert "8" in held
 
 
 def test_a_chat_that_gave_way_comes_back_from_memory(tmp_path: Path) -> None:
@@ -104,20 +122,57 @@ def test_what_is_bounded_gives_memory_back_and_loses_nothing(tmp_path: Path) -> 
         store.turn(chat, long(chat))
     taken, _, _ = store.pool.acquire(list(long("g").encode()), "g")
     store.pool.bound(2, 0)
-    assert [len(store.pool._all), store.pool._ram.size] == [2, 0]
-    assert taken in store.pool._all  # what is in use stays
+    assert [len(store.pool._contexts.all), store.pool._kept._ram.size] == [2, 0]
+    assert taken in store.pool._contexts.all  # what is in use stays
     store.pool.release(taken)
-    assert store.pool._writer is not None
-    while store.pool._writer.pending():
+    assert store.pool._kept._writer is not None
+    while store.pool._kept._writer.pending():
         time.sleep(0.001)
     assert store.on_disk() == {chat_key(chat) for chat in "abcdef"} - store.live()
     assert store.turn("a", long("a") + "more") == (100, "disk")
     store.pool.bound(3, MEGABYTE)
     store.turn("h", long("h"))
-    assert len(store.pool._all) == 3
+    assert len(store.pool._contexts.all) == 3
     for size in (1, 0, -5):
         store.pool.bound(size, 0)
-    assert len(store.pool._all) == 1
+    assert len(store.pool._contexts.all) == 1
+
+
+def test_of_several_bounds_at_once_the_latest_counts(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    wishes = [(1, 0), (3, MEGABYTE), (2, 5)]
+    threads = []
+    with store.pool._acquiring:
+        for wish in wishes:
+            threads.append(threading.Thread(target=store.pool.bound, args=wish))
+            threads[-1].start()
+            while store.pool._wish != wish:
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert (store.pool._contexts._size, store.pool._kept._ram._budget) == wishes[-1]
+
+
+def test_the_end_waits_for_what_is_just_being_let_go(tmp_path: Path) -> None:
+    store = Store(tmp_path, contexts=3)
+    for chat in "abc":
+        store.turn(chat, long(chat))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(what: str) -> None:
+        begun.set()
+        assert go_on.wait(PATIENCE)
+
+    store.engine.copying = wait
+    letting_go = threading.Thread(target=store.pool.bound, args=(1, 0))
+    ending = threading.Thread(target=store.pool.save_all, args=(PATIENCE,))
+    letting_go.start()
+    assert begun.wait(PATIENCE)
+    ending.start()
+    go_on.set()
+    for thread in (letting_go, ending):
+        thread.join(PATIENCE)
+    assert store.on_disk() == {chat_key(chat) for chat in "abc"}
 
 
 def test_after_a_restart_it_comes_from_the_disk(tmp_path: Path) -> None:
@@ -193,7 +248,7 @@ def test_a_chat_that_goes_back_cuts_its_own_without_copying(tmp_path: Path) -> N
     store.turn("a", long("a", 100) + "|" + long("answer", 300))
     assert store.turn("a", long("a", 100) + "again") == (100, "live")
     assert len(store.engine.contexts) == 1
-    assert not store.pool._ram.all()
+    assert not store.pool._kept._ram.all()
 
 
 def test_an_earlier_state_of_a_chat_never_replaces_a_later_one(tmp_path: Path) -> None:
@@ -214,12 +269,12 @@ def test_little_is_not_worth_keeping(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.turn("a", long("a", 63))
     store.turn("b", long("b"))
-    assert not store.pool._ram.all()
+    assert not store.pool._kept._ram.all()
     store.turn("b", long("b") + "more")
     store.turn("c", long("c"))
     store.turn("b", long("b") + "more")
     store.turn("c", long("c") + "more")
-    assert len(store.pool._ram.all()) == 2  # neither was copied again for four letters
+    assert len(store.pool._kept._ram.all()) == 2  # neither was copied again for four letters
 
 
 def test_memory_keeps_to_its_budget_and_drops_the_oldest(tmp_path: Path) -> None:
@@ -227,9 +282,9 @@ def test_memory_keeps_to_its_budget_and_drops_the_oldest(tmp_path: Path) -> None
     store = Store(tmp_path, ram=3 * size, disk=0)
     for chat in "abcdef":
         store.turn(chat, long(chat))
-    assert store.pool._ram.size == 3 * size
+    assert store.pool._kept._ram.size == 3 * size
     assert store.turn("c", long("c") + "!") == (100, "ram")  # and f leaves its context: d goes
-    assert [s.chat for s in store.pool._ram.all()] == [chat_key(c) for c in "ecf"]
+    assert [s.chat for s in store.pool._kept._ram.all()] == [chat_key(c) for c in "ecf"]
     assert store.turn("d", long("d") + "!")[1] == "none"
 
 
@@ -300,7 +355,20 @@ def test_a_copy_that_fails_only_costs_its_tokens(
     store.turn("c", long("c") + "more")
     store.engine.copying = lambda what: None
     assert store.turn("c", long("c") + "more")[0] == 103
-    assert len(store.pool._free) == len(store.pool._all) == 1
+    assert len(store.pool._contexts.free) == len(store.pool._contexts.all) == 1
+
+
+def test_a_copy_that_fails_has_spoiled_what_stood_there(tmp_path: Path) -> None:
+    store = Store(tmp_path, contexts=1)
+    store.turn("b", long("x", 300))
+    store.turn("a", long("x") + "!")
+
+    def fail(now: str) -> None:
+        if now == "restore":
+            raise EngineError("broken")
+
+    store.engine.copying = fail
+    assert store.turn("a", long("x", 300) + "?") == (0, "none")
 
 
 def test_what_nobody_foresaw_leaks_no_context(tmp_path: Path) -> None:
@@ -328,7 +396,7 @@ def test_a_full_disk_is_only_a_miss(tmp_path: Path) -> None:
     assert store.pool.write_behind() == 0
     assert store.pool.save_all(60) == 0
     assert store.on_disk() == set()
-    assert len(store.pool._free) == 1
+    assert len(store.pool._contexts.free) == 1
 
 
 def test_no_copy_is_made_while_a_step_has_the_context(tmp_path: Path) -> None:
@@ -526,7 +594,7 @@ def test_many_threads_at_once_never_mix_chats(engine: LlamaCppEngine, tmp_path: 
     over.set()
     other.join()
     assert wrong == []
-    assert len(pool._free) == len(pool._all) <= 4
+    assert len(pool._contexts.free) == len(pool._contexts.all) <= 4
 
 
 @pytest.mark.parametrize("contexts", [1, 3])

@@ -14,6 +14,7 @@ from app.inference.protocol import (
     Failed,
     Finished,
     Forget,
+    Generate,
     Prefill,
     Quit,
 )
@@ -34,6 +35,8 @@ async def test_first_in_first_out_within_the_slots(staged: Callable[..., Stage])
     told = ears[2].heard[-1]
     assert isinstance(told, Queued)
     assert told.place == 1
+    # The runner may take its time to begin: nothing stands before this one any more.
+    assert ears[1].heard[-1] == Queued(1, 0)
     runner.say(finished(1))
     await ears[1].hears(Finished)
     assert [c.id for c in runner.sent] == [0, 1, 2]
@@ -57,8 +60,23 @@ async def test_full_queue_is_refused(staged: Callable[..., Stage]) -> None:
     stage.may_load.clear()
     for number in range(2):
         stage.worker.submit(request(number, Ear()))
-    with pytest.raises(QueueFull, match="2 requests are waiting"):
+    with pytest.raises(QueueFull, match="2 requests are waiting") as refused:
         stage.worker.submit(request(9, Ear()))
+    assert refused.value.retry_after is None  # nobody knows how long the load will take
+
+
+async def test_a_full_queue_knows_when_there_will_be_room(staged: Callable[..., Stage]) -> None:
+    runner = ScriptedRunner()
+    stage = staged(runner, limit=1)
+    first = Ear()
+    stage.worker.submit(request(1, first))
+    runner.say(Prefill(1, 5, 5, 0, 0), Finished(1, "stop", 5, 0, 3, 0.1, 30.0, 0))
+    await first.hears(Finished)
+    for number in (2, 3):
+        stage.worker.submit(request(number, Ear()))
+    with pytest.raises(QueueFull) as refused:
+        stage.worker.submit(request(4, Ear()))
+    assert refused.value.retry_after == pytest.approx(30, abs=1)
 
 
 async def test_cancel_of_what_waits_ends_at_once_and_of_what_runs_asks_the_runner(
@@ -253,6 +271,60 @@ async def test_background_work_runs_when_nobody_waits_and_gives_way(
     assert not any(isinstance(e, Finished) for e in title.heard)
     runner.say(finished(2))
     await title.hears(Finished)
+
+
+async def test_what_is_cancelled_while_it_gives_way_never_runs_again(
+    staged: Callable[..., Stage],
+) -> None:
+    runner = ScriptedRunner(slots=2)
+    stage = staged(runner)
+    title, person = Ear(), Ear()
+    stage.worker.submit(request(1, Ear()))
+    runner.say(finished(1))
+    stage.worker.submit(request(2, title, is_background=True))
+    runner.say(Prefill(2, 1, 5, 0, 0))
+    await title.hears(Prefill)
+    stage.worker.submit(request(3, person))
+    stage.worker.cancel(2)
+    runner.say(Finished(2, "cancelled", 5, 0, 0, 0.1, 0.1, 0), finished(3))
+    assert (await title.hears(Finished)).reason == "cancelled"
+    await person.hears(Finished)
+    assert [c.id for c in runner.sent if isinstance(c, Generate)] == [1, 2, 3]
+
+
+async def test_what_was_cancelled_is_not_tried_again_when_the_runner_dies(
+    staged: Callable[..., Stage],
+) -> None:
+    first, second = ScriptedRunner(), ScriptedRunner()
+    stage = staged(first, second)
+    ear, other = Ear(), Ear()
+    stage.worker.submit(request(1, ear))
+    await stage.becomes("ready")
+    stage.worker.cancel(1)
+    first.die()
+    assert (await ear.hears(Finished)).reason == "cancelled"
+    stage.worker.submit(request(2, other))
+    second.say(finished(2))
+    await other.hears(Finished)
+    assert [c.id for c in second.sent] == [2]
+
+
+async def test_background_work_that_gave_way_to_a_death_gives_way_again(
+    staged: Callable[..., Stage],
+) -> None:
+    first, second = ScriptedRunner(), ScriptedRunner()
+    stage = staged(first, second)
+    before, title, person = Ear(), Ear(), Ear()
+    stage.worker.submit(request(1, before))
+    first.say(finished(1))
+    await before.hears(Finished)
+    stage.worker.submit(request(2, title, is_background=True))
+    stage.worker.submit(request(3, person))
+    first.die()
+    second.say(finished(3), Prefill(2, 1, 5, 0, 0))
+    await title.hears(Prefill)
+    stage.worker.submit(request(4, Ear()))
+    assert second.sent[-1] == Cancel(2)
 
 
 async def test_a_runner_is_asked_to_quit_after_all_were_interrupted(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from app.inference.llama_cpp_engine import LlamaCppEngine
@@ -52,6 +53,18 @@ def test_sentencepiece_files_keep_their_tokens(tmp_path: Path) -> None:
     for key in ("tokenizer.ggml.tokens", "tokenizer.ggml.scores"):
         assert after.metadata[key] == before.metadata[key]
     assert len(after.tensors) == len(before.tensors)
+
+
+def test_numbers_of_another_kind_are_what_the_engine_reads(tmp_path: Path) -> None:
+    source = tmp_path / "n.gguf"
+    write_tiny_gguf(source, **{"llama.rope.freq_base": 10000})  # type: ignore[arg-type]
+    engine = LlamaCppEngine(adapted(source)[1].path, 64)
+    context = engine.new_context()
+    try:
+        assert np.isfinite(context.evaluate([5, 6], 0, 1)).all()
+    finally:
+        context.close()
+        engine.close()
 
 
 def test_progress_counts_up_to_the_end(tiny: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import PullRefused
+from app.models.part_names import model_stem
 from app.models.shelf import Shelf
 from app.models.sources import local_order
 from app.models.spec import (
@@ -16,7 +17,6 @@ from app.models.spec import (
     WebSpec,
     all_shards,
     is_loopback,
-    model_stem,
     parse_spec,
 )
 

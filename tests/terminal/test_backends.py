@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from app.chats.chat_settings import ChatSettings
+from app.chats.house import open_house
 from app.config import Settings
 from app.errors import ChatNotFound, ConfigError, InvalidMessage, ModelNotFound, PeerError
 from app.models.shelf import Shelf
 from app.models.upstream import Upstream
 from app.terminal.backend import Asked, Backend, Ended, Said, Text, Waiting
-from app.terminal.house import open_house
 from app.terminal.lists import find_chat, snippet
 from app.terminal.local import Local
 from app.terminal.remote import connected

@@ -66,6 +66,12 @@ def test_a_conversation_with_commands(
     person.sees("other answers from now on.")
     person.enter("/model nobody")
     person.sees("There is no model named “nobody”")
+    for leave in ("\x03\x03", "\x03\x04"):  # it is emptied first
+        person.enter("/edit")
+        person.until(lambda text: text.endswith("quoted two"), "the last question")
+        person.type(leave)
+        person.is_ready()
+    assert person.text.count("The question stays as it was.") == 2
     person.enter("/edit")
     person.until(lambda text: text.endswith("quoted two"), "the last question")
     person.enter(" in other words")

@@ -14,13 +14,14 @@ import pytest
 from quart import Quart
 from quart.typing import TestClientProtocol as Client
 
-from app.chats.asking import Prompt
+from app.chats.prompts import Prompt
 from app.config import Settings
 from app.errors import ModelNotFound
 from app.factory import create_app
 from app.models import memory
 from app.models.origins import Origin, Origins
 from app.models.shelf import Shelf
+from app.models.upload import Parcel
 from app.web.state import State
 from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
@@ -191,6 +192,16 @@ async def test_settings_are_saved_and_reset(app: Quart, client: Client) -> None:
     assert here(app).shelf.get("tiny").settings == type(saved)()
 
 
+async def test_a_template_that_was_guessed_is_named(
+    app: Quart, client: Client, tmp_path: Path
+) -> None:
+    source = write_tiny_gguf(tmp_path / "bare.gguf", **{"tokenizer.chat_template": None})  # type: ignore[arg-type]
+    here(app).shelf.install(source, "bare")
+    usual = {"tiny": "The file&#39;s own", "bare": "The usual one: ChatML"}
+    for name, words in usual.items():
+        assert words in await text_of(await client.get(f"/models/{name}/settings", headers=PAGE))
+
+
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
@@ -198,7 +209,7 @@ async def test_settings_are_saved_and_reset(app: Quart, client: Client) -> None:
         ("temperature", "nan", "This takes a number from 0 to 5."),
         ("top_p", "0", "This takes a number from 0.01 to 1."),
         ("top_k", "1.5", "This takes a whole number from 0 to 1,000."),
-        ("seed", "-1", "This takes a whole number from 0 to 2,147,483,647."),
+        ("seed", "-1", "This takes a whole number from 0 to 4,294,967,295."),
         ("context_length", "513", "This takes a whole number from 128 to 512."),
         ("system_prompt", "x" * 20_001, "This is 20,001 characters long; the limit is 20,000."),
         ("template", "nonsense", "Wick knows no chat template of that name."),
@@ -405,6 +416,11 @@ async def test_what_cannot_be_uploaded_is_said_before_it_comes(
     assert here(app).shelf.get("an-own")
 
 
+async def silence() -> AsyncIterator[bytes]:
+    await asyncio.Event().wait()
+    yield b""
+
+
 async def test_why_an_upload_broke_off_can_be_asked(app: Quart, client: Client) -> None:
     address = "/models/upload/Broken.gguf"
     answer = await client.put(address, headers=TERMINAL, data=b"GGUF but not really")
@@ -414,5 +430,11 @@ async def test_why_an_upload_broke_off_can_be_asked(app: Quart, client: Client) 
     assert (answer.status_code, await text_of(answer)) == (422, sentence)
     answer = await client.get("/models/upload/unheard-of.gguf", headers=TERMINAL)
     assert await text_of(answer) == "The upload broke off. Please send it again."
+    sending = asyncio.create_task(here(app).pulls.receive(Parcel("Mine.gguf", (9,)), silence()))
+    await until(lambda: here(app).pulls.get("mine") is not None)
+    here(app).pulls.cancel("mine")
+    await asyncio.wait([sending])
+    answer = await client.get("/models/upload/Mine.gguf", headers=TERMINAL)
+    assert await text_of(answer) == "The upload was cancelled."
     answer = await client.put(f"{address}?part=x", headers=TERMINAL, data=b"GGUF")
     assert "make no sense" in await text_of(answer)

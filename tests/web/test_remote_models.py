@@ -11,7 +11,7 @@ import pytest
 from quart import Quart
 from quart.typing import TestClientProtocol as Client
 
-from app.chats.asking import Prompt
+from app.chats.prompts import Prompt
 from app.config import Settings
 from app.factory import create_app
 from app.store.messages import Message

@@ -98,14 +98,33 @@ def _reading(values: Any) -> tuple[int, int] | None:
 
 
 def _tokens(values: Any) -> tuple[Token, ...]:
-    content = values.get("content") if isinstance(values, dict) else None
+    """As chats tell them, or as texts without a template do."""
+    if not isinstance(values, dict):
+        return ()
+    if values.get("tokens"):
+        return _tokens_of_text(values)
     return tuple(
         Token(
             _bytes(token),
-            _logprob(token),
-            tuple(Likely(_bytes(o), _logprob(o)) for o in token.get("top_logprobs") or ()),
+            _logprob(token["logprob"]),
+            tuple(
+                Likely(_bytes(o), _logprob(o["logprob"])) for o in token.get("top_logprobs") or ()
+            ),
         )
-        for token in content or ()
+        for token in values.get("content") or ()
+    )
+
+
+def _tokens_of_text(values: dict[str, Any]) -> tuple[Token, ...]:
+    texts = values["tokens"]
+    others = values.get("top_logprobs") or [None] * len(texts)
+    return tuple(
+        Token(
+            _encoded(text),
+            _logprob(logprob),
+            tuple(Likely(_encoded(o), _logprob(value)) for o, value in (likely or {}).items()),
+        )
+        for text, logprob, likely in zip(texts, values["token_logprobs"], others, strict=True)
     )
 
 
@@ -113,11 +132,15 @@ def _bytes(token: dict[str, Any]) -> tuple[int, ...]:
     given = token.get("bytes")
     if isinstance(given, list) and given:  # of a number bytes() would make so many
         return tuple(bytes(given))
-    return tuple(_storable(token["token"]).encode())
+    return _encoded(token["token"])
 
 
-def _logprob(token: dict[str, Any]) -> float:
-    value = float(token["logprob"])
+def _encoded(text: Any) -> tuple[int, ...]:
+    return tuple(_storable(text).encode())
+
+
+def _logprob(given: Any) -> float:
+    value = float(given)
     return value if math.isfinite(value) else -9999.0
 
 

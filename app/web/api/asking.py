@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from app.chats.asking import Prompt
+from app.chats.prompts import Prompt
 from app.errors import MessageNotFound
 from app.store.chats import Chat
 from app.store.messages import Message

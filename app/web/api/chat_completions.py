@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -14,68 +13,33 @@ from app.errors import ApiError
 from app.inference.protocol import Finished, Likely, Token
 from app.models.model import Turn
 from app.web.api import bodies, streaming, wishes
+from app.web.api.answer_request import AnswerRequest, Count
 from app.web.api.replies import Reply, reason_of
 
 blueprint = Blueprint("api_chat_completions", __name__)
-
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Temperature = Annotated[float, Meta(ge=0, le=5)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Count = Annotated[int, Meta(ge=1)]
-MOST_ANSWERS = 8
 
 
 class Part(msgspec.Struct):
     """A piece of a message. Only text is understood."""
 
-    type: str
+    type: Annotated[str, Meta(extra_json_schema={"enum": ["text"]})]
     text: str | None = None
 
 
 class Message(msgspec.Struct):
-    role: str
+    role: wishes.RoleName
     content: str | list[Part] | None = None
 
 
-class JsonSchema(msgspec.Struct):
-    schema: dict[str, Any] | None = None
-    name: str | None = None
-
-
-class ResponseFormat(msgspec.Struct):
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
-
-
-class StreamOptions(msgspec.Struct):
-    include_usage: bool | None = None
-
-
-class ChatRequest(msgspec.Struct, kw_only=True):
+class ChatRequest(AnswerRequest, kw_only=True):
     """What is left out, or null, is the model's default. Fields that are not here are ignored."""
 
-    model: str
     messages: Annotated[list[Message], Meta(min_length=1)]
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
-    temperature: Temperature | None = None
-    top_p: Share | None = None
-    top_k: Annotated[int, Meta(ge=0)] | None = None
-    min_p: Share | None = None
-    repetition_penalty: Annotated[float, Meta(gt=0, le=5)] | None = None
-    frequency_penalty: Penalty | None = None
-    presence_penalty: Penalty | None = None
-    seed: int | None = None
-    stop: str | Annotated[list[str], Meta(max_length=16)] | None = None
-    n: Annotated[int, Meta(ge=1, le=MOST_ANSWERS)] | None = None
-    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    response_format: ResponseFormat | None = None
-    tools: list[Any] | None = None
-    functions: list[Any] | None = None
+    tools: wishes.Refused | None = None
+    functions: wishes.Refused | None = None
 
 
 @blueprint.post("/v1/chat/completions")
@@ -85,15 +49,11 @@ async def create() -> Response:
     name, count = wishes.model_name(asked.model), asked.n or 1
     completions = wishes.completions(name, wishes.several(command, count))
     streaming.begin(completions)
-    reply = Reply(completions, ChatWords(), name, count, request.path, _wants_usage(asked))
+    reply = Reply(completions, ChatWords(), name, count, request.path, asked.wants_usage)
     if not asked.stream:
         return bodies.answer(await reply.whole())
     await streaming.opened(completions)
     return streaming.sse(reply.chunks())
-
-
-def _wants_usage(asked: ChatRequest) -> bool:
-    return bool(asked.stream_options and asked.stream_options.include_usage)
 
 
 def _wish(asked: ChatRequest) -> wishes.Wish:
@@ -106,19 +66,13 @@ def _wish(asked: ChatRequest) -> wishes.Wish:
     return wishes.Wish(
         model=wishes.model_name(asked.model),
         turns=tuple(_turn(number, message) for number, message in enumerate(asked.messages)),
-        sampling={name: getattr(asked, name) for name in SAMPLING},
+        sampling=asked.sampling,
         max_tokens=asked.max_completion_tokens or asked.max_tokens,
         stop=wishes.stops(asked.stop),
-        bias=bias_of(asked.logit_bias),
+        bias=asked.bias,
         top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
-        schema=schema_of(asked.response_format),
+        schema=asked.schema,
     )
-
-
-SAMPLING = (
-    *("temperature", "top_p", "top_k", "min_p", "seed"),
-    *("repetition_penalty", "frequency_penalty", "presence_penalty"),
-)
 
 
 def _turn(number: int, message: Message) -> Turn:
@@ -131,30 +85,13 @@ def _turn(number: int, message: Message) -> Turn:
     if message.content is None or isinstance(message.content, str):
         return Turn(role, message.content or "")
     for place, part in enumerate(message.content):
-        if part.type != "text" or part.text is None:
+        if part.type != "text":
             raise ApiError(
                 f"The models that run here read text only, and no “{part.type}”.",
                 param=f"messages[{number}].content[{place}]",
                 code="unsupported_content",
             )
     return Turn(role, "\n".join(part.text or "" for part in message.content))
-
-
-def bias_of(given: dict[str, float] | None) -> tuple[tuple[int, float], ...]:
-    try:
-        return tuple((int(token), bias) for token, bias in (given or {}).items())
-    except ValueError:
-        raise ApiError("The keys of logit_bias must be token ids.", param="logit_bias") from None
-
-
-def schema_of(wanted: ResponseFormat | None) -> str | None:
-    if wanted is None or wanted.type == "text":
-        return None
-    if wanted.type == "json_object":
-        return json.dumps({"type": "object"})
-    if wanted.json_schema is None or wanted.json_schema.schema is None:
-        raise ApiError("The schema is missing.", param="response_format.json_schema.schema")
-    return json.dumps(wanted.json_schema.schema)
 
 
 class ChatWords:

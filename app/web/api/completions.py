@@ -5,25 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-import msgspec
 from msgspec import Meta
 from quart import Blueprint, Response, request
 
 from app.errors import ApiError
 from app.inference.protocol import Finished, Likely, Token
 from app.web.api import bodies, streaming, wishes
-from app.web.api.chat_completions import (
-    MOST_ANSWERS,
-    SAMPLING,
-    Count,
-    Penalty,
-    ResponseFormat,
-    Share,
-    StreamOptions,
-    Temperature,
-    bias_of,
-    schema_of,
-)
+from app.web.api.answer_request import AnswerRequest
 from app.web.api.replies import Reply, reason_of
 
 blueprint = Blueprint("api_completions", __name__)
@@ -32,30 +20,14 @@ USUAL_TOKENS = 16
 """Of an answer for which no length is given, as this protocol has it."""
 
 
-class CompletionRequest(msgspec.Struct, kw_only=True):
+class CompletionRequest(AnswerRequest, kw_only=True):
     """What is left out, or null, is the model's default. Fields that are not here are ignored."""
 
-    model: str
     prompt: str | Annotated[list[str], Meta(min_length=1, max_length=MOST_PROMPTS)]
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: Count | None = None
-    temperature: Temperature | None = None
-    top_p: Share | None = None
-    top_k: Annotated[int, Meta(ge=0)] | None = None
-    min_p: Share | None = None
-    repetition_penalty: Annotated[float, Meta(gt=0, le=5)] | None = None
-    frequency_penalty: Penalty | None = None
-    presence_penalty: Penalty | None = None
-    seed: int | None = None
-    stop: str | Annotated[list[str], Meta(max_length=16)] | None = None
-    n: Annotated[int, Meta(ge=1, le=MOST_ANSWERS)] | None = None
     best_of: int | None = None
     echo: bool | None = None
-    suffix: str | None = None
-    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    suffix: Annotated[str, Meta(extra_json_schema={"maxLength": 0})] | None = None
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
-    response_format: ResponseFormat | None = None
 
 
 @blueprint.post("/v1/completions")
@@ -72,10 +44,8 @@ async def create() -> Response:
     completions = wishes.completions(name, commands)
     streaming.begin(completions)
     echoed = [prompt for prompt in prompts for _ in range(each)] if asked.echo else None
-    wants_usage = bool(asked.stream_options and asked.stream_options.include_usage)
-    words = TextWords(echoed)
-    count = len(commands)
-    reply = Reply(completions, words, name, count, request.path, wants_usage, len(prompts))
+    words, count = TextWords(echoed), len(commands)
+    reply = Reply(completions, words, name, count, request.path, asked.wants_usage, len(prompts))
     if not asked.stream:
         return bodies.answer(await reply.whole())
     await streaming.opened(completions)
@@ -96,12 +66,12 @@ def _wish(asked: CompletionRequest, prompt: str) -> wishes.Wish:
     return wishes.Wish(
         model=wishes.model_name(asked.model),
         text=prompt,
-        sampling={name: getattr(asked, name) for name in SAMPLING},
+        sampling=asked.sampling,
         max_tokens=asked.max_tokens or USUAL_TOKENS,
         stop=wishes.stops(asked.stop),
-        bias=bias_of(asked.logit_bias),
+        bias=asked.bias,
         top_logprobs=asked.logprobs,
-        schema=schema_of(asked.response_format),
+        schema=asked.schema,
     )
 
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from app.errors import ApiError
 from app.inference.protocol import Failed, Finished
 from app.inference.requests import Interrupted
 from app.web.api import failures, streaming, wishes
 from app.web.state import state
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 AT_ONCE = 4
 """Texts of one request that wait in the queue at the same time: it is for others, too."""
@@ -41,8 +43,9 @@ async def embed(model: str, texts: Sequence[str], *, may_cut: bool = False) -> E
             code="unsupported",
         )
     ends: list[Finished] = []
-    for start in range(0, len(texts), AT_ONCE):
-        ends += await _some(model, texts[start : start + AT_ONCE], may_cut=may_cut)
+    at_once = min(AT_ONCE, state().settings.queue_limit)
+    for start in range(0, len(texts), at_once):
+        ends += await _some(model, texts[start : start + at_once], may_cut=may_cut)
     vectors = [_unit(end.embedding) for end in ends]
     return Embedded(vectors, sum(end.prompt_tokens for end in ends))
 
@@ -65,6 +68,8 @@ async def _some(model: str, texts: Sequence[str], *, may_cut: bool) -> list[Fini
 
 
 def _unit(values: Sequence[float]) -> NDArray[np.float32]:
+    import numpy as np  # here and not above: only programs ask for vectors
+
     vector = np.array(values, np.float32)
     length = float(np.linalg.norm(vector))
     return vector / np.float32(length) if length else vector

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -13,18 +11,12 @@ from msgspec import Meta
 from quart import Blueprint, Response, request
 
 from app.errors import ApiError
-from app.inference.completions import Completions
-from app.inference.protocol import Delta, Failed, Finished, Likely, Prefill, Token
-from app.inference.requests import Interrupted
 from app.models.model import Turn
-from app.web.api import bodies, failures, streaming, wishes
-from app.web.api.replies import reason_of
-from app.web.identity import identity
-from app.web.state import state
+from app.web.api import bodies, streaming, wishes
+from app.web.api.ollama_loading import KeepAlive, keep, load_or_unload, seconds_of
+from app.web.api.ollama_replies import OllamaReply, now
 
 blueprint = Blueprint("api_ollama_answers", __name__, url_prefix="/api")
-
-Duration = float | str
 
 
 class Options(msgspec.Struct):
@@ -45,9 +37,9 @@ class Options(msgspec.Struct):
 
 
 class OllamaMessage(msgspec.Struct):
-    role: str
+    role: wishes.RoleName
     content: str | None = None
-    images: list[Any] | None = None
+    images: wishes.Refused | None = None
 
 
 class Common(msgspec.Struct, kw_only=True):
@@ -55,7 +47,7 @@ class Common(msgspec.Struct, kw_only=True):
     stream: bool | None = None
     format: Literal["", "json"] | dict[str, Any] | None = None
     options: Options | None = None
-    keep_alive: Duration | None = None
+    keep_alive: KeepAlive | None = None
     think: bool | str | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
@@ -66,7 +58,7 @@ class OllamaChatRequest(Common, kw_only=True):
     """No messages: the model is loaded, or with a keep_alive of 0 unloaded."""
 
     messages: list[OllamaMessage] | None = None
-    tools: list[Any] | None = None
+    tools: wishes.Refused | None = None
 
 
 class OllamaGenerateRequest(Common, kw_only=True):
@@ -77,7 +69,7 @@ class OllamaGenerateRequest(Common, kw_only=True):
     raw: bool | None = None
     suffix: str | None = None
     template: str | None = None
-    images: list[Any] | None = None
+    images: wishes.Refused | None = None
 
 
 @blueprint.post("/chat")
@@ -86,7 +78,7 @@ async def chat() -> Response:
     if asked.tools:
         raise ApiError(f"{asked.model} does not support tools.", param="tools")
     if not asked.messages:
-        return await _load_or_unload(asked, _chat_words)
+        return await _asked_nothing(asked, _chat_words)
     turns = tuple(_turn(message) for message in asked.messages)
     return await _answer(asked, _wish(asked, turns=turns), _chat_words)
 
@@ -98,7 +90,7 @@ async def generate() -> Response:
         if getattr(asked, name):
             raise ApiError(f"The models that run here do not support “{name}”.", param=name)
     if not asked.prompt:
-        return await _load_or_unload(asked, _generate_words)
+        return await _asked_nothing(asked, _generate_words)
     if asked.raw:
         wish = _wish(asked, text=asked.prompt)
     else:
@@ -166,113 +158,21 @@ def _schema(wanted: str | dict[str, Any] | None) -> str | None:
     return json.dumps({"type": "object"} if wanted == "json" else wanted)
 
 
-async def _load_or_unload(asked: Common, words: Callable[[str], dict[str, Any]]) -> Response:
-    here, name = state(), wishes.model_name(asked.model)
-    here.asking.settings_for(name)
-    reason = "load"
-    if asked.keep_alive in (0, "0", "0s", "0m"):
-        reason = "unload"
-        if identity().is_owner:  # others may be talking to it
-            await here.pool.unload(name)
-    else:
-        here.pool.load(name)
-    content = {"model": asked.model, "created_at": _now(), **words(""), "done": True}
+async def _asked_nothing(asked: Common, words: Callable[[str], dict[str, Any]]) -> Response:
+    reason = await load_or_unload(wishes.model_name(asked.model), asked.keep_alive)
+    content = {"model": asked.model, "created_at": now(), **words(""), "done": True}
     return bodies.answer(content | {"done_reason": reason})
 
 
 async def _answer(
     asked: Common, wish: wishes.Wish, words: Callable[[str], dict[str, Any]]
 ) -> Response:
+    stays = seconds_of(asked.keep_alive)
     completions = wishes.completions(wish.model, [wishes.command(wish)])
-    streaming.begin(completions)
     reply = OllamaReply(completions, words, asked.model, request.path)
+    streaming.begin(completions)
+    keep(wish.model, stays)
     if asked.stream is False:
         return bodies.answer(await reply.whole())
     await streaming.opened(completions)
     return streaming.ndjson(reply.lines())
-
-
-@dataclass(slots=True)
-class OllamaReply:
-    """One answer; `words`: what a text is called."""
-
-    completions: Completions
-    words: Callable[[str], dict[str, Any]]
-    model: str
-    path: str
-    begun: float = field(default_factory=time.monotonic)
-    waited: float | None = None
-
-    async def whole(self) -> dict[str, Any]:
-        """Raises ApiError."""
-        text, tokens = "", list[Token]()
-        while True:
-            match await self._next():
-                case Delta() as delta:
-                    text += delta.text
-                    tokens += delta.tokens
-                case Finished() as finished:
-                    return self._end(text, tokens, finished)
-                case Failed() | Interrupted() as failed:
-                    raise failures.of_event(failed)
-
-    async def lines(self) -> AsyncGenerator[bytes, None]:
-        try:
-            while True:
-                match await self._next():
-                    case Delta() as delta:
-                        part = self._part(delta.text, delta.tokens)
-                        yield streaming.line(part | {"done": False})
-                    case Finished() as finished:
-                        yield streaming.line(self._end("", (), finished))
-                        return
-                    case Failed() | Interrupted() as failed:
-                        error = failures.of_event(failed)
-                        yield streaming.line(failures.body(error, self.path))
-                        return
-        finally:
-            self.completions.cancel()
-
-    async def _next(self) -> object:
-        heard = await self.completions.next()
-        event = heard[1] if heard else None
-        if self.waited is None and isinstance(event, Prefill | Delta):
-            self.waited = time.monotonic() - self.begun
-        return event
-
-    def _part(self, text: str, tokens: Sequence[Token]) -> dict[str, Any]:
-        part = {"model": self.model, "created_at": _now(), **self.words(text)}
-        return part | ({"logprobs": _logprobs(tokens)} if tokens else {})
-
-    def _end(self, text: str, tokens: Sequence[Token], finished: Finished) -> dict[str, Any]:
-        return self._part(text, tokens) | {
-            "done": True,
-            "done_reason": reason_of(finished),
-            "total_duration": _nanoseconds(time.monotonic() - self.begun),
-            "load_duration": _nanoseconds(self.waited or 0.0),
-            "prompt_eval_count": finished.prompt_tokens,
-            "prompt_eval_duration": _nanoseconds(finished.prefill_seconds),
-            "eval_count": finished.completion_tokens,
-            "eval_duration": _nanoseconds(finished.decode_seconds),
-        }
-
-
-def _logprobs(tokens: Sequence[Token]) -> list[dict[str, Any]]:
-    return [_likely(t) | {"top_logprobs": [_likely(o) for o in t.others]} for t in tokens]
-
-
-def _likely(token: Likely) -> dict[str, Any]:
-    return {"token": bytes(token.data).decode("utf-8", "replace"), "logprob": token.logprob}
-
-
-def _nanoseconds(seconds: float) -> int:
-    return round(seconds * 1e9)
-
-
-def _now() -> str:
-    return rfc3339(time.time())
-
-
-def rfc3339(seconds: float) -> str:
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{whole}.{int(seconds % 1 * 1e6):06d}Z"

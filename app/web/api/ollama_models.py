@@ -14,7 +14,7 @@ from app.errors import ApiError
 from app.models.memory import needed
 from app.models.model import Model
 from app.web.api import bodies
-from app.web.api.ollama_answers import rfc3339
+from app.web.api.ollama_replies import rfc3339
 from app.web.api.wishes import LATEST, model_name
 from app.web.state import state
 
@@ -124,7 +124,7 @@ def _count(parameters: int) -> str:
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
         if parameters >= size:
             return f"{parameters / size:.1f}{letter}"
-    return str(parameters)
+    return str(parameters or "")
 
 
 def _modified(model: Model) -> float:

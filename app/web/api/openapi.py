@@ -23,6 +23,13 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "message_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
     "name": {"type": "string", "minLength": 1},
 }
+_EVENT: dict[str, Any] = {
+    "type": "object",
+    "description": "one of the events",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+    "required": ["data"],
+}
+_STREAMED: dict[str, dict[str, Any]] = {FILE: {"type": "object"}, SSE: _EVENT}
 
 
 @blueprint.get("/openapi.json")
@@ -37,9 +44,7 @@ def openapi() -> dict[str, Any]:
     shapes = [shape for shape in [*shapes, Failure, OllamaFailure] if shape is not None]
     _, schemas = msgspec.json.schema_components(shapes, ref_template=_REF)
     for schema in schemas.values():
-        for name, field in schema.get("properties", {}).items():
-            if name in ABOUT:
-                field["description"] = ABOUT[name]
+        _explain(schema)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(endpoint.path, {})[endpoint.method] = _operation(endpoint)
@@ -67,6 +72,17 @@ def openapi() -> dict[str, Any]:
     }
 
 
+def _explain(schema: dict[str, Any]) -> None:
+    """What its fields mean, those first that must be there."""
+    fields, needed = schema.get("properties", {}), schema.get("required", ())
+    for name in fields.keys() & ABOUT.keys():
+        fields[name]["description"] = ABOUT[name]
+    if fields:
+        schema["properties"] = dict(
+            sorted(fields.items(), key=lambda field: field[0] not in needed)
+        )
+
+
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
     names = re.findall(r"{(\w+)}", endpoint.path)
     parameters = [
@@ -91,7 +107,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         made["parameters"] = parameters
     if endpoint.takes is not None:
         content = {"application/json": {"schema": ref(endpoint.takes)}}
-        made["requestBody"] = {"required": True, "content": content}
+        must_come = any(field.required for field in msgspec.structs.fields(endpoint.takes))
+        made["requestBody"] = {"required": must_come, "content": content}
     return made
 
 
@@ -105,8 +122,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.gives is not None:
         content["application/json"] = {"schema": ref(endpoint.gives)}
     if endpoint.streams:
-        kind = "object" if endpoint.streams == FILE else "string"
-        content[endpoint.streams] = {"schema": {"type": kind}}
+        content[endpoint.streams] = {"schema": _STREAMED.get(endpoint.streams, {"type": "string"})}
     refused = OllamaFailure if speaks_ollama(endpoint.path) else Failure
     refusal = {
         "description": "What is wrong, in a sentence.",

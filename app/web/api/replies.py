@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from app.inference.completions import Completions
 from app.inference.protocol import Delta, Failed, Finished, Token
 from app.inference.requests import Interrupted
 from app.web.api import failures, streaming
-from app.web.api.usage import usage_of
+from app.web.api.usage import Usage, usage_of
 
 
 class Words(Protocol):
@@ -62,37 +62,42 @@ class Reply:
             self.words.choice(index, texts[index], tokens[index], ends[index])
             for index in range(self.count)
         ]
-        usage = usage_of(list(ends.values()), self.prompts)
-        return self._frame(self.words.whole) | {"choices": choices, "usage": usage}
+        return self._frame(self.words.whole) | {"choices": choices, "usage": self._usage(ends)}
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Server-sent events, one for each piece of text."""
         try:
             frame = self._frame(self.words.part) | ({"usage": None} if self.wants_usage else {})
-            ends: list[Finished] = []
+            ends: dict[int, Finished] = {}
             for index in range(self.count):
                 if first := self.words.begin(index):
                     yield streaming.event(frame | {"choices": [first]})
+            due = time.monotonic() + streaming.KEEP_ALIVE_SECONDS
             while not self.completions.is_over:
-                match await self.completions.next(streaming.KEEP_ALIVE_SECONDS):
-                    case None:
-                        yield streaming.COMMENT
+                match await self.completions.next(due - time.monotonic()):
                     case (index, Delta() as delta):
                         more = self.words.more(index, delta.text, delta.tokens)
                         yield streaming.event(frame | {"choices": [more]})
                     case (index, Finished() as finished):
-                        ends.append(finished)
+                        ends[index] = finished
                         end = self.words.end(index, finished)
                         yield streaming.event(frame | {"choices": [end]})
                     case (_, Failed() | Interrupted() as failed):
                         yield streaming.error_event(failures.of_event(failed), self.path)
                         return
+                    case _ if time.monotonic() < due:  # news that this protocol has no words for
+                        continue
+                    case _:
+                        yield streaming.COMMENT
+                due = time.monotonic() + streaming.KEEP_ALIVE_SECONDS
             if self.wants_usage:
-                usage = usage_of(ends, self.prompts)
-                yield streaming.event(frame | {"choices": [], "usage": usage})
+                yield streaming.event(frame | {"choices": [], "usage": self._usage(ends)})
             yield b"data: [DONE]\n\n"
         finally:
             self.completions.cancel()
+
+    def _usage(self, ends: Mapping[int, Finished]) -> Usage:
+        return usage_of([ends[index] for index in range(self.count)], self.prompts)
 
     def _frame(self, kind: str) -> dict[str, Any]:
         return {

@@ -43,7 +43,7 @@ def begin(completions: Completions) -> None:
 
 
 async def opened(completions: Completions) -> None:
-    """Wait a while for a first word, so that what fails at once can fail with a status of its own.
+    """Wait a while for the first text, so that what fails before can fail with a status of its own.
 
     Raises ApiError.
     """

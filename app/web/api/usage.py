@@ -23,12 +23,14 @@ class Usage(msgspec.Struct):
 
 
 def usage_of(ends: Sequence[Finished], prompts: int = 1) -> Usage:
-    """Of answers to one prompt, which counts once, or to several.
+    """Of the same number of answers to each of so many prompts, in order. A prompt counts once.
 
     The answers to a prompt were read from the same memory: the least that one of them found there
     is what had been kept.
     """
-    read = sum(end.prompt_tokens for end in ends) // max(1, len(ends)) * prompts
-    cached = min((end.cached_tokens for end in ends), default=0) * prompts
+    each = len(ends) // prompts
+    alike = [ends[start : start + each] for start in range(0, len(ends), each)]
+    read = sum(answers[0].prompt_tokens for answers in alike)
+    cached = sum(min(answer.cached_tokens for answer in answers) for answers in alike)
     written = sum(end.completion_tokens for end in ends)
     return Usage(read, written, read + written, PromptDetails(cached))

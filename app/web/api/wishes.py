@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from app.errors import ApiError
 from app.inference.completions import Completions
@@ -19,6 +21,9 @@ ROLES: Mapping[str, Role] = {
     "user": "user",
     "assistant": "assistant",
 }
+RoleName = Annotated[str, Meta(extra_json_schema={"enum": list(ROLES)})]
+Refused = Annotated[list[Any], Meta(extra_json_schema={"maxItems": 0})]
+"""Documented, but not checked with the shape: what is wrong gets a sentence of its own."""
 LATEST = ":latest"
 UNLIMITED = 1 << 20
 """Tokens of an answer that only its window ends."""
@@ -77,8 +82,13 @@ def command(wish: Wish) -> Generate:
 
 
 def completions(model: str, commands: Sequence[Generate]) -> Completions:
-    """For the person who asks."""
-    return Completions(state().pool, model, commands, current_user())
+    """For the person who asks. Raises ApiError for more than can ever wait at once."""
+    here = state()
+    if len(commands) > (most := here.settings.queue_limit):
+        raise ApiError(
+            f"These are {len(commands)} answers; at most {most} can wait here.", param="n"
+        )
+    return Completions(here.pool, model, commands, current_user())
 
 
 def several(command: Generate, count: int) -> list[Generate]:

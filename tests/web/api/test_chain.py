@@ -4,87 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from quart import Quart
 
-from app.chats.asking import Prompt
 from app.chats.branches import Spot
-from app.config import Settings
-from app.factory import create_app
-from app.models.model import ModelSettings, Sampling
-from app.models.upstream import Upstream
-from app.store.messages import Message
-from app.web.state import State
 from tests.e2e.server import Server
 from tests.patience import PATIENCE
+from tests.web.api.conftest import Fronted
+from tests.web.api.front import CHAT, until
 
-CHAT = "0123456789abcdef"
 OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
-GREEDY = Sampling(temperature=0.0, top_k=0, top_p=1.0, repetition_penalty=1.0)
-
-
-class Front:
-    """The Wick that people use. `far` is the model of the other one."""
-
-    def __init__(self, app: Quart, upstream: Server, max_tokens: int) -> None:
-        self.app = app
-        self.here: State = app.extensions["wick"]
-        self.max_tokens = max_tokens
-        self.here.shelf.add_remote("far", [Upstream(upstream.origin + "/v1", "tiny")])
-        self.here.pool.remotes.look_now()
-        self.here.shelf.save_settings("far", ModelSettings(sampling=GREEDY))
-
-    async def ask(self, text: str, client_id: str = "client01") -> int:
-        await self.here.asking.submit(Prompt(1, CHAT, text, client_id, "far"))
-        return (await self.path())[-1].id
-
-    async def path(self) -> list[Message]:
-        return await self.here.chats.messages(await self.here.chats.find(1, CHAT))
-
-    async def writes(self, answer: int) -> None:
-        await until(lambda: bool((s := self.here.hub.stream(answer)) and s.text))
-
-    async def ended(self, answer: int) -> Message:
-        await until(lambda: self.here.hub.stream(answer) is None)
-        return next(message for message in await self.path() if message.id == answer)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-Fronted = Callable[..., Any]
-
-
-@pytest.fixture
-async def fronted(tmp_path: Path) -> AsyncIterator[Fronted]:
-    apps: list[Any] = []
-
-    async def make(upstream: Server, max_tokens: int = 40) -> Front:
-        settings = Settings(
-            data_dir=tmp_path,
-            models_dir=tmp_path / "models",
-            auto_pull=False,
-            threads=1,
-            titles="off",
-            max_tokens=max_tokens,
-        )
-        app = create_app(settings)
-        running = app.test_app()
-        await running.startup()
-        apps.append(running)
-        return Front(app, upstream, max_tokens)
-
-    yield make
-    for running in apps:
-        await running.shutdown()
 
 
 async def test_a_chat_over_two_wicks_is_as_over_one(
@@ -108,7 +39,7 @@ async def test_a_chat_over_two_wicks_is_as_over_one(
     second = await front.ended(await front.ask("And more?", "client02"))
     assert second.status == "done"
     assert (second.prompt_tokens or 0) > (first.prompt_tokens or 0)
-    await until(lambda: front.here.shelf.get("far").remote.found == 512)
+    await until(lambda: front.window == 512)
 
 
 async def test_stop_reaches_through_both_and_the_answer_goes_on(
@@ -171,10 +102,12 @@ async def test_programs_reach_through_both(fronted: Fronted, server: Server) -> 
     assert json.loads(choice["message"]["content"]) in {"yes", "no"}
     assert choice["logprobs"]["content"]
     assert len(choice["logprobs"]["content"][0]["top_logprobs"]) == 2
-    wish = {"model": "far", "prompt": "Once upon", "max_tokens": 5}
+    wish = {"model": "far", "prompt": "Once upon", "max_tokens": 5, "logprobs": 2, "seed": 1}
     reply = await client.post("/v1/completions", json=wish, headers=OWN)
     assert reply.status_code == 200, await reply.get_data(as_text=True)
-    assert (await reply.get_json())["usage"]["completion_tokens"] <= 5
+    text = await reply.get_json()
+    assert text["usage"]["completion_tokens"] == len(text["choices"][0]["logprobs"]["tokens"]) <= 5
+    assert len(text["choices"][0]["logprobs"]["top_logprobs"][0]) == 2
     wish = {"model": "far", "messages": [{"role": "user", "content": "word " * 3000}]}
     reply = await client.post("/v1/chat/completions", json=wish, headers=OWN)
     assert reply.status_code == 400

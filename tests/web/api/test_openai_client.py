@@ -161,9 +161,14 @@ async def test_json_by_schema(client: AsyncOpenAI) -> None:
 
 async def test_text_goes_on_without_a_template(client: AsyncOpenAI) -> None:
     given: dict[str, Any] = {"model": "tiny", "max_tokens": 6, "seed": 1}
-    whole = await client.completions.create(**given, prompt=["One", "Two"], n=2, echo=True)
+    prompts = ["One", "Two or three"]
+    whole = await client.completions.create(**given, prompt=prompts, n=2, echo=True)
     assert [choice.text[:3] for choice in whole.choices] == ["One", "One", "Two", "Two"]
     assert len({choice.text for choice in whole.choices}) == 4
+    alone = [await client.completions.create(**given, prompt=prompt) for prompt in prompts]
+    assert whole.usage is not None
+    assert whole.usage.prompt_tokens == sum(one.usage.prompt_tokens for one in alone if one.usage)
+    assert whole.usage.completion_tokens == 24
     text = ""
     async for chunk in await client.completions.create(**given, prompt="One", stream=True):
         text += chunk.choices[0].text
@@ -187,7 +192,10 @@ async def test_messages_in_parts_and_roles_of_today(client: AsyncOpenAI) -> None
         },
     ]
     answer = await client.chat.completions.create(
-        model="tiny:latest", messages=messages, max_completion_tokens=2
+        model="tiny:latest",
+        messages=messages,
+        max_completion_tokens=2,
+        extra_body={"top_k": 40.0, "seed": "1"},  # as languages without whole numbers send them
     )
     assert answer.usage is not None
     assert answer.usage.completion_tokens == 2
@@ -210,6 +218,7 @@ async def test_errors_as_the_client_knows_them(client: AsyncOpenAI) -> None:
         assert (error.status_code, error.code) == (400, "context_length_exceeded")
     assert (await refused(temperature=9)).param == "temperature"
     assert (await refused(messages=[])).param == "messages"
+    assert (await refused(seed=1.5)).param == "seed"
     assert (await refused(tools=[{"type": "function"}])).param == "tools"
     assert (await refused(logit_bias={"x": 1})).param == "logit_bias"
     assert (await refused(messages=[{"role": "tool", "content": ""}])).status_code == 400

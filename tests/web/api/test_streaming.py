@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,10 +16,11 @@ from quart import Quart
 from quart.testing.connections import TestHTTPConnection as Connection
 
 from app.config import Settings
+from app.errors import ModelLoadError
 from app.factory import create_app
 from app.inference.protocol import Cancel, Delta, Failed, Finished, Generate, Prefill
 from app.inference.runner_process import RunnerProcess
-from app.web.api import answer_events, streaming
+from app.web.api import answer_events, ollama_loading, streaming
 from app.web.state import State
 from tests.chats.house import until
 from tests.inference.scripted import ScriptedRunner
@@ -70,6 +72,15 @@ class Stage:
             )
 
 
+async def hear(reading: Connection, words: bytes) -> bytes:
+    """All that comes until these words have come."""
+    said = b""
+    async with asyncio.timeout(PATIENCE):
+        while words not in said:
+            said += await reading.receive()
+    return said
+
+
 def finished(number: int, reason: Any = "stop") -> Finished:
     return Finished(number, reason, 9, 4, 2, 0.1, 0.1, 0)
 
@@ -92,25 +103,15 @@ async def stage(
         yield Stage(app, runner)
 
 
-async def heard(reading: Connection, words: bytes) -> bytes:
-    """The next piece that has these words, whatever comes before it."""
-    async with asyncio.timeout(PATIENCE):
-        while words not in (piece := await reading.receive()):
-            pass
-    return piece
-
-
 async def test_words_come_while_the_answer_is_made(stage: Stage) -> None:
     async with stage.asked("/v1/chat/completions", CHAT) as reading:
         number = (await stage.command()).id
         stage.runner.say(Prefill(number, 1, 2, 0, 0), Delta(number, "one"))
-        for words in (b'"role":"assistant"', b'"content":"one"'):
-            await heard(reading, words)
+        assert b'"role":"assistant"' in await hear(reading, b'"content":"one"')
         stage.runner.say(Delta(number, " two"))
-        await heard(reading, b'"content":" two"')
+        await hear(reading, b'"content":" two"')
         stage.runner.say(finished(number))
-        await heard(reading, b'"finish_reason":"stop"')
-        assert await heard(reading, b"[DONE]") == b"data: [DONE]\n\n"
+        assert b'"finish_reason":"stop"' in await hear(reading, b"data: [DONE]\n\n")
     assert stage.cancelled == set()
 
 
@@ -142,18 +143,42 @@ async def test_whoever_leaves_the_queue_is_not_answered(stage: Stage) -> None:
 async def test_a_long_wait_is_not_silent(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.02)
     async with stage.asked("/v1/chat/completions", CHAT) as reading:
-        await heard(reading, b'"role":"assistant"')
-        assert await heard(reading, streaming.COMMENT) == streaming.COMMENT
+        assert b'"role":"assistant"' in await hear(reading, streaming.COMMENT)
         number = (await stage.command()).id
         stage.runner.say(Failed(number, "Too long.", 413))
-        said = await heard(reading, b"data")
+        said = await hear(reading, b"data: {")
+        said = said[said.index(b"data: {") :].partition(b"\n")[0]
         error = json.loads(said.removeprefix(b"data: "))["error"]
         assert error["code"] == "context_length_exceeded"
 
 
+async def test_news_that_are_not_told_do_not_pass_for_a_word(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.05)
+    async with stage.asked("/v1/chat/completions", CHAT) as reading:
+        number = (await stage.command()).id
+
+        async def read_on() -> None:
+            while True:
+                stage.runner.say(Prefill(number, 1, 2, 0, 0))
+                await asyncio.sleep(0)
+
+        reads = asyncio.create_task(read_on())
+        try:
+            await hear(reading, streaming.COMMENT)
+        finally:
+            reads.cancel()
+
+
 async def test_a_full_queue_says_when_to_come_again(stage: Stage) -> None:
+    async with stage.asked("/v1/chat/completions", CHAT) as reading:
+        number = (await stage.command()).id
+        stage.runner.say(Prefill(number, 9, 9, 0, 0), Delta(number, "So it goes."))
+        stage.runner.say(Finished(number, "stop", 9, 0, 2, 0.1, 30.0, 0))
+        await hear(reading, b"[DONE]")
     async with stage.asked("/v1/chat/completions", CHAT | {"n": 2}):
-        await stage.command(1)
+        await stage.command(2)
         async with (
             stage.asked("/v1/chat/completions", CHAT),
             stage.asked("/v1/chat/completions", CHAT),
@@ -161,7 +186,7 @@ async def test_a_full_queue_says_when_to_come_again(stage: Stage) -> None:
             await until(lambda: stage.here.pool.statuses()[0].waiting == 2)
             answer = await stage.post("/v1/chat/completions", CHAT)
             assert answer.status_code == 503
-            assert int(answer.headers["Retry-After"]) > 0
+            assert 40 < int(answer.headers["Retry-After"]) < 80  # two at once take twice as long
             assert (await answer.get_json())["error"]["code"] == "queue_full"
             assert stage.here.pool.statuses()[0].waiting == 2
             answer = await stage.post("/api/chat", CHAT)
@@ -182,9 +207,71 @@ async def test_one_persons_share_is_limited_for_programs_too(stage: Stage) -> No
 
 
 async def test_of_several_answers_all_or_none_are_taken(stage: Stage) -> None:
-    answer = await stage.post("/v1/chat/completions", CHAT | {"n": 5})
-    assert answer.status_code == 503
-    assert stage.here.pool.statuses()[0].waiting == 0
+    several = CHAT | {"n": 2}
+    async with stage.asked("/v1/chat/completions", several):
+        await stage.command(1)
+        async with stage.asked("/v1/chat/completions", CHAT):
+            await until(lambda: stage.here.pool.statuses()[0].waiting == 1)
+            answer = await stage.post("/v1/chat/completions", several)
+            assert answer.status_code == 503
+            assert stage.here.pool.statuses()[0].waiting == 1
+    answer = await stage.post("/v1/chat/completions", CHAT | {"n": 3})
+    assert answer.status_code == 400  # there will never be room for so many
+
+
+async def test_ollamas_way_to_load_tells_when_it_is_done_or_why_not(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> ScriptedRunner:
+        raise ModelLoadError("It is damaged.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunnerProcess, "start", fail)
+        for _ in range(2):  # what failed before is tried again
+            answer = await stage.post("/api/generate", {"model": "tiny"})
+            assert answer.status_code == 500
+            assert "damaged" in (await answer.get_json())["error"]
+    for reason in ("load", "load", "unload"):
+        wanted = {"model": "tiny", "keep_alive": 0 if reason == "unload" else "5m"}
+        answer = await stage.post("/api/chat", wanted)
+        assert (await answer.get_json())["done_reason"] == reason
+        status = stage.here.pool.statuses()[0]
+        assert status.state == ("idle" if reason == "unload" else "ready")
+        if reason == "load":
+            assert 290 < (status.unloads_in or 0) <= 300
+
+
+async def test_a_program_says_how_long_a_model_stays(stage: Stage) -> None:
+    async with stage.asked("/api/chat", CHAT | {"keep_alive": 0}) as reading:
+        number = (await stage.command()).id
+        stage.runner.say(Delta(number, "bye"), finished(number))
+        await hear(reading, b'"done":true')
+    await until(lambda: stage.here.pool.statuses()[0].state == "idle")
+    answer = await stage.post("/api/chat", CHAT | {"keep_alive": "soon"})
+    assert answer.status_code == 400
+    assert "keep_alive" in (await answer.get_json())["error"]
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        (None, None),
+        (0, 0),
+        ("0", 0),
+        ("0s", 0),
+        (90, 90),
+        ("1h30m", 5400),
+        ("1.5s", 1.5),
+        ("250ms", 0.25),
+        (-1, math.inf),
+        ("-1", math.inf),
+        ("-5m", math.inf),
+        (1e300, math.inf),
+        ("nan", math.inf),
+    ],
+)
+def test_ollamas_times(given: float | str | None, seconds: float | None) -> None:
+    assert ollama_loading.seconds_of(given) == seconds
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat"])
@@ -192,9 +279,9 @@ async def test_a_runner_that_dies_ends_the_stream_in_words(stage: Stage, path: s
     async with stage.asked(path, CHAT) as reading:
         number = (await stage.command()).id
         stage.runner.say(Prefill(number, 2, 2, 0, 0), Delta(number, "one"))
-        await heard(reading, b"one")
+        await hear(reading, b"one")
         stage.runner.die()
-        await heard(reading, b"ended unexpectedly")
+        await hear(reading, b"ended unexpectedly")
 
 
 async def test_an_answer_is_taken_up_where_it_broke_off(stage: Stage) -> None:
@@ -204,21 +291,20 @@ async def test_an_answer_is_taken_up_where_it_broke_off(stage: Stage) -> None:
     stage.runner.say(Prefill(number, 2, 2, 0, 0), Delta(number, "One ü"))
     await until(lambda: stage.here.hub.stream(number).text != "")  # type: ignore[union-attr]
     async with stage.asked(made["events"], method="GET") as reading:
-        first = (await heard(reading, b"event: replace\nid: ")).decode()
+        first = (await hear(reading, "One ü".encode())).decode()
+    assert "event: replace\nid: " in first
     assert '{"text":"One ü"}' in first
     last = first.split("id: ")[1].split("\n")[0]
     assert last.endswith("-5")
     stage.runner.say(Delta(number, " and two"))
     await until(lambda: stage.here.hub.stream(number).text.endswith("two"))  # type: ignore[union-attr]
     async with stage.asked(made["events"], method="GET", **{"Last-Event-ID": last}) as reading:
-        second = (await heard(reading, b"event: ")).decode()
+        second = (await hear(reading, b" and two")).decode()
         assert "replace" not in second
         assert "event: delta" in second
         assert '{"text":" and two"}' in second
         stage.runner.say(Delta(number, ", three"), finished(number))
-        rest = ""
-        while "event: end" not in rest:
-            rest += (await reading.receive()).decode()
+        rest = (await hear(reading, b"event: end")).decode()
         assert '{"text":", three"}' in rest
         assert '"text":"One ü and two, three"' in rest
         end = rest.split("event: end\nid: ")[1].split("\n")[0]
@@ -234,8 +320,7 @@ async def test_followers_hear_of_the_queue_and_of_the_end_of_wick(
     monkeypatch.setattr(answer_events, "KEEP_ALIVE_SECONDS", answer_events.PAUSE + 0.02)
     made = await (await stage.post("/api/v1/chats", {"text": "hello", "model": "tiny"})).get_json()
     async with stage.asked(made["events"], method="GET") as reading:
-        await heard(reading, b"event: status")
-        await heard(reading, streaming.COMMENT)
+        assert b"event: status" in await hear(reading, streaming.COMMENT)
         stage.here.hub.close(1012)
         while await reading.receive():
             pass  # the stream ends, without the answer having ended
@@ -254,11 +339,20 @@ async def test_only_programs_and_our_own_pages_may_ask(stage: Stage) -> None:
         answer = await stage.post(path, CHAT, **headers)
         assert answer.status_code == 403, headers
         assert (await answer.get_json())["error"]["message"]
-    answer = await stage.post(path, CHAT, **{"Content-Type": "text/plain"})
-    assert answer.status_code == 415
+    form = "application/x-www-form-urlencoded"  # which curl says of everything
+    for place, kind, status in (
+        (path, "text/plain", 415),
+        (path, form, 415),
+        ("/api/show", "text/plain", 415),
+        ("/api/show", form, 200),
+    ):
+        answer = await stage.post(place, CHAT, **{"Content-Type": kind})
+        assert answer.status_code == status, (place, kind)
     answer = await stage.post(path, {"model": "unheard-of", "messages": [{"role": "user"}]})
     assert answer.status_code == 404
     assert "Access-Control-Allow-Origin" not in answer.headers
+    answer = await stage.app.test_client().put(path, headers=PROGRAM)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "OPTIONS, POST")
     assert stage.generates == []
 
 
@@ -267,15 +361,11 @@ async def test_a_slow_reader_gets_what_has_gathered(stage: Stage) -> None:
         number = (await stage.command()).id
         stage.runner.say(Prefill(number, 2, 2, 0, 0))
         stage.runner.say(*(Delta(number, f"{count} ") for count in range(1000)), finished(number))
-        text, said = "", b""
-        while b"[DONE]" not in said:
-            said = await reading.receive()
-            for line in said.split(b"\n\n"):
-                if line.startswith(b"data: {"):
-                    delta = json.loads(line[6:])["choices"][0]["delta"]
-                    text += delta.get("content", "")
+        text = ""
+        for line in (await hear(reading, b"[DONE]")).split(b"\n\n"):
+            if line.startswith(b"data: {"):
+                text += json.loads(line[6:])["choices"][0]["delta"].get("content", "")
         assert text == "".join(f"{count} " for count in range(1000))
-    await asyncio.sleep(0)
 
 
 async def test_a_stream_ends_with_the_key_that_it_was_asked_for_with(
@@ -288,10 +378,7 @@ async def test_a_stream_ends_with_the_key_that_it_was_asked_for_with(
     ) as connection:
         number = (await stage.command()).id
         stage.runner.say(Delta(number, "before"))
-        said = b""
-        async with asyncio.timeout(PATIENCE):
-            while b"before" not in said:
-                said += await connection.receive()
-            await stage.here.keys.revoke(1, key.id)
-            stage.runner.say(Delta(number, "after"))
-            await until(lambda: number in stage.cancelled)
+        await hear(connection, b"before")
+        await stage.here.keys.revoke(1, key.id)
+        stage.runner.say(Delta(number, "after"))
+        await until(lambda: number in stage.cancelled)

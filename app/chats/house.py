@@ -1,0 +1,110 @@
+"""The house: Wick's parts and how they are wired, whether a server or a terminal works in it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from app.chats.asking import Asking
+from app.chats.branches import Branches
+from app.chats.exports import Exports
+from app.chats.hub import Hub
+from app.chats.limits import Limits
+from app.chats.search import Search
+from app.chats.service import Chats
+from app.chats.trash import Trash
+from app.config import Settings
+from app.inference.pool import Pool
+from app.models.pulls import Pulls
+from app.models.shelf import Shelf
+from app.store.db import Database, open_database
+
+log = logging.getLogger(__name__)
+STOPPED: Final = "Wick was stopped."
+SAVE_SECONDS: Final = 1.0
+WATCH_AGAIN: Final = 5.0
+"""Seconds after which one that broke off begins anew."""
+Watch = Callable[[], Awaitable[None]]
+
+
+class House:
+    """All that people's chats need, on one database. The data folder is this process's own.
+
+    is_closing: once it is being stopped.
+    """
+
+    def __init__(self, settings: Settings, db: Database) -> None:
+        self.settings = settings
+        self.is_closing = False
+        self.shelf = Shelf(settings.models_dir)
+        self.hub = Hub()
+        self.pulls = Pulls(self.shelf, is_public=settings.has_accounts)
+        self.pulls.listeners.append(self.hub.models_changed)
+        self.pool = Pool(settings, self.shelf, self.pulls)
+        self.pool.listeners.append(self.hub.models_changed)
+        self.limits = Limits(settings, db, self.pool, self.hub)
+        self.asking = Asking(settings, db, self.shelf, self.pulls, self.pool, self.hub, self.limits)
+        self.chats = Chats(db, self.hub, self.asking)
+        self.branches = Branches(db, self.hub, self.asking)
+        self.search = Search(db)
+        self.trash = Trash(db, self.pool, self.hub)
+        self.exports = Exports(db)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Afterwards nothing runs any more, and answers have kept their text."""
+        await self.limits.load()
+        await self.chats.recover()
+        if self.settings.auto_pull and not self.shelf.models():
+            self.pulls.try_start(self.settings.default_model)
+        watches = [
+            asyncio.create_task(_kept(name, watch), name=name)
+            for name, watch in self.watches().items()
+        ]
+        try:
+            yield
+        finally:
+            for watch in watches:
+                watch.cancel()
+            await self.close()
+            await asyncio.gather(*watches, return_exceptions=True)
+
+    def watches(self) -> dict[str, Watch]:
+        """What is looked after as long as the house is open, by name."""
+        return {"servers": self.pool.remotes.keep_watch}
+
+    async def close(self) -> None:
+        """Stop everything that runs; answers keep their text. Again is harmless."""
+        if self.is_closing:
+            return
+        self.is_closing = True
+        self.asking.close(STOPPED)
+        self.pool.interrupt(STOPPED)
+        await asyncio.gather(
+            self.pool.close(STOPPED),
+            self.asking.tasks.drain(SAVE_SECONDS),
+            self.limits.tasks.drain(SAVE_SECONDS),
+            self.pulls.close(),
+        )
+
+
+async def _kept(name: str, watch: Watch) -> None:
+    """A watch that breaks is told in the log, and begins anew."""
+    while True:
+        try:
+            await watch()
+        except Exception:
+            log.exception("Watching over %s broke off; it begins anew.", name)
+        await asyncio.sleep(WATCH_AGAIN)
+
+
+@asynccontextmanager
+async def open_house(settings: Settings) -> AsyncIterator[House]:
+    """A house without a server, from the opening of its database to the end."""
+    async with open_database(settings.database) as db:
+        house = House(settings, db)
+        async with house.open():
+            yield house

@@ -1,0 +1,92 @@
+"""What both of OpenAI's ways to ask for an answer have in common: how it is to be made."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from app.errors import ApiError
+
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Temperature = Annotated[float, Meta(ge=0, le=5)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=1)]
+Biases = Annotated[
+    dict[str, Annotated[float, Meta(ge=-100, le=100)]],
+    Meta(extra_json_schema={"propertyNames": {"pattern": "^[0-9]{1,9}$"}}),
+]
+MOST_ANSWERS: Final = 8
+_SAMPLING: Final = (
+    *("temperature", "top_p", "top_k", "min_p", "seed"),
+    *("repetition_penalty", "frequency_penalty", "presence_penalty"),
+)
+
+
+class JsonSchema(msgspec.Struct):
+    schema: dict[str, Any] | None = None
+    name: str | None = None
+
+
+class ResponseFormat(msgspec.Struct):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class AnswerRequest(msgspec.Struct, kw_only=True):
+    """What is left out, or null, is the model's default. Fields that are not here are ignored."""
+
+    model: str
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Count | None = None
+    temperature: Temperature | None = None
+    top_p: Share | None = None
+    top_k: Annotated[int, Meta(ge=0)] | None = None
+    min_p: Share | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=5)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    seed: int | None = None
+    stop: str | Annotated[list[str], Meta(max_length=16)] | None = None
+    n: Annotated[int, Meta(ge=1, le=MOST_ANSWERS)] | None = None
+    logit_bias: Biases | None = None
+    response_format: ResponseFormat | None = None
+
+    @property
+    def wants_usage(self) -> bool:
+        """In the last chunk of a stream."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """None for what was not chosen."""
+        return {name: getattr(self, name) for name in _SAMPLING}
+
+    @property
+    def bias(self) -> tuple[tuple[int, float], ...]:
+        """Raises ApiError."""
+        try:
+            return tuple((int(token), bias) for token, bias in (self.logit_bias or {}).items())
+        except ValueError:
+            raise ApiError(
+                "The keys of logit_bias must be token ids.", param="logit_bias"
+            ) from None
+
+    @property
+    def schema(self) -> str | None:
+        """That the answer has to follow, as text. Raises ApiError."""
+        wanted = self.response_format
+        if wanted is None or wanted.type == "text":
+            return None
+        if wanted.type == "json_object":
+            return json.dumps({"type": "object"})
+        if wanted.json_schema is None or wanted.json_schema.schema is None:
+            raise ApiError("The schema is missing.", param="response_format.json_schema.schema")
+        return json.dumps(wanted.json_schema.schema)

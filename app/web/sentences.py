@@ -1,0 +1,68 @@
+"""Errors as sentences: a notice, a page of its own, plain text, or what programs read."""
+
+from __future__ import annotations
+
+import logging
+
+from quart import Quart, Response, has_request_context, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from app.errors import ApiError, WickError
+from app.web.api import failures
+from app.web.api.paths import is_for_programs
+from app.web.state import state
+
+log = logging.getLogger(__name__)
+PLAIN = "text/plain; charset=utf-8"
+
+
+def explain(app: Quart) -> None:
+    """Answer every error with a sentence, whoever asked."""
+    app.register_error_handler(WickError, _explain)
+    app.register_error_handler(HTTPException, _explain)
+    app.register_error_handler(Exception, _confess)
+
+
+async def _explain(error: WickError | HTTPException) -> Response:
+    if isinstance(error, HTTPException) and isinstance(error.response, Response):
+        return error.response  # a redirect is no error
+    if has_request_context() and is_for_programs(request.path):
+        response = failures.respond(_for_programs(error), request.path)
+    else:
+        response = _sentence(*_status_and_text(error))
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+    return response
+
+
+async def _confess(error: Exception) -> Response:
+    log.error("An error inside Wick.", exc_info=error)
+    text = "Something went wrong inside Wick. Its log says more."
+    if has_request_context() and is_for_programs(request.path):
+        return failures.respond(ApiError(text, status=500), request.path)
+    return _sentence(500, text)
+
+
+def _for_programs(error: WickError | HTTPException) -> ApiError:
+    if isinstance(error, WickError):
+        return failures.as_api_error(error)
+    return failures.of_http(error, request.path)
+
+
+def _status_and_text(error: WickError | HTTPException) -> tuple[int, str]:
+    if isinstance(error, WickError):
+        return error.status, str(error)
+    return error.code or 500, error.description or error.name
+
+
+def _sentence(status: int, text: str) -> Response:
+    if not has_request_context():  # an upgrade to a WebSocket: no page will show it
+        return Response(text, status=status, content_type=PLAIN)
+    fragments = state().fragments
+    if "text/plain" in request.headers.get("Accept", ""):
+        return Response(text, status=status, content_type=PLAIN)
+    if request.headers.get("HX-Request"):
+        html = fragments.notice(text)
+    else:
+        html = fragments.render("error.html", status=status, text=text)
+    return Response(html, status=status, content_type="text/html; charset=utf-8")

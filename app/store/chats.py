@@ -205,8 +205,8 @@ async def expired(db: Database, deleted_before: float) -> list[tuple[int, str]]:
     return [(row["user_id"], row["id"]) for row in rows]
 
 
-async def everybodys(db: Database) -> list[str]:
-    """The ids of all chats there are."""
+async def ids_of_everybody(db: Database) -> list[str]:
+    """Of all chats of everybody."""
     return [row["id"] for row in await db.fetch_all("SELECT id FROM chats")]
 
 

@@ -31,6 +31,7 @@ from app.store import messages
 from app.store.db import Database
 from tests.chats.house import CHAT, OTHER, House, built, finished, until
 from tests.inference.scripted import ScriptedRunner
+from tests.patience import PATIENCE
 
 
 async def test_prompt_and_empty_answer_are_saved_before_submit_returns(house: House) -> None:
@@ -378,7 +379,7 @@ async def test_a_title_that_gave_way_begins_anew(house: House) -> None:
     await until(lambda: [c.id for c in house.runner.sent if isinstance(c, Generate)][-1] == wish)
     house.runner.say(Prefill(wish, 5, 5, 0, 0), Delta(wish, "All about foxes"), finished(wish))
     mine = house.hub.subscribe(1, CHAT)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while [c.title for c in await house.chats.recent(1)] != ["All about foxes"]:
             await mine.wake.wait()
             mine.wake.clear()

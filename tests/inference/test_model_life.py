@@ -15,6 +15,7 @@ from app.inference.serving import Runner
 from app.inference.worker import Worker
 from tests.inference.scripted import ScriptedRunner
 from tests.inference.stage import Ear, Stage, finished, request
+from tests.patience import PATIENCE
 
 Staged = Callable[..., Stage]
 
@@ -347,7 +348,7 @@ async def test_closing_waits_for_the_end_of_a_load_that_is_given_up() -> None:
     worker = Worker("tiny", load, queue_limit=8, slots=1)
     task = asyncio.create_task(worker.run())
     worker.load()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not steps:
             await asyncio.sleep(0)
         await worker.close("Wick was stopped.")

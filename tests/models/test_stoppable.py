@@ -9,6 +9,7 @@ import pytest
 
 from app.errors import PullError
 from app.models.stoppable import Stop, stoppable
+from tests.patience import PATIENCE
 
 
 def until_stopped(stop: Stop) -> None:
@@ -39,7 +40,7 @@ async def test_cancelled_work_has_ended_on_return() -> None:
 async def test_many_long_works_keep_no_page_waiting() -> None:
     tasks = [asyncio.create_task(stoppable(until_stopped)) for _ in range(24)]
     await asyncio.sleep(0)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         assert await asyncio.to_thread(lambda: "a page") == "a page"
     for task in tasks:
         task.cancel()

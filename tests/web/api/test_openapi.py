@@ -17,6 +17,7 @@ from app.factory import create_app
 from app.web.api.openapi import openapi
 from app.web.api.paths import is_for_programs
 from tests.e2e.server import Server, environment
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -64,17 +65,9 @@ def test_schemathesis_finds_nothing(server: Server, tmp_path: Path) -> None:
     checks += ",response_schema_conformance,unsupported_method"
     command: list[Any] = [
         *(Path(sys.executable).with_name("schemathesis"), "run", f"{server.origin}/openapi.json"),
-        *(
-            "--checks",
-            checks,
-            "--max-examples",
-            "10",
-            "--seed",
-            "8",
-            "--phases",
-            "examples,fuzzing",
-        ),
-        *("--request-timeout", "20", "--exclude-path-regex", "/events$"),
+        *("--checks", checks, "--max-examples", "10", "--seed", "8"),
+        *("--phases", "examples,fuzzing", "--exclude-path-regex", "/events$"),
+        *("--request-timeout", str(PATIENCE)),
     ]
     done = subprocess.run(
         command,
@@ -83,6 +76,6 @@ def test_schemathesis_finds_nothing(server: Server, tmp_path: Path) -> None:
         text=True,
         cwd=tmp_path,
         env=environment({}) | {"SCHEMATHESIS_HOOKS": "tests.web.api.schemathesis_hooks"},
-        timeout=300,
+        timeout=3 * PATIENCE,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

@@ -20,10 +20,9 @@ from quart.testing import QuartClient
 from app.config import Settings
 from app.factory import create_app
 from app.store import chats, messages
-from app.web import chat_view
+from app.web import chat_view, sidebar
 from app.web import identity as web_identity
 from app.web import search as search_page
-from app.web import sidebar
 from app.web.identity import Identity
 from app.web.markdown import LARGE, render_markdown
 from app.web.state import State

@@ -58,30 +58,23 @@ def seconds_of(keep_alive: KeepAlive | None) -> float | None:
 
 
 async def _load(name: str) -> None:
-    pool, heard, news = state().pool, list[str](), asyncio.Event()
+    """Raises ApiError when it fails. What is loaded already is no news to wait for."""
+    pool, states = state().pool, asyncio.Queue[str]()
 
     def hear() -> None:
-        status = pool.status(name)
-        heard.append(status.state if status else "idle")
-        news.set()
+        if (status := pool.status(name)) is not None:
+            states.put_nowait(status.state)
 
     pool.listeners.append(hear)
     try:
         pool.load(name)
         hear()
-        has_begun = False
-        while True:
-            for now in heard:
-                if now == "ready":
-                    return
-                if now == "failed" and has_begun:
-                    status = pool.status(name)
-                    raise ApiError((status and status.error) or "It was not loaded.", status=500)
-                if now == "idle" and has_begun:
-                    raise ApiError("It was unloaded while it was loaded.", status=503)
-                has_begun = has_begun or now == "loading"
-            heard.clear()
-            news.clear()
-            await news.wait()
+        was_loading = False
+        while (now := await states.get()) != "ready":
+            if was_loading and now != "loading":
+                status = pool.status(name)
+                why = status.error if status is not None else None
+                raise ApiError(why or "The load was given up.", status=503)
+            was_loading = now == "loading"
     finally:
         pool.listeners.remove(hear)

@@ -229,7 +229,7 @@ async def test_ollamas_way_to_load_tells_when_it_is_done_or_why_not(
         patched.setattr(RunnerProcess, "start", fail)
         for _ in range(2):  # what failed before is tried again
             answer = await stage.post("/api/generate", {"model": "tiny"})
-            assert answer.status_code == 500
+            assert answer.status_code == 503
             assert "damaged" in (await answer.get_json())["error"]
     for reason in ("load", "load", "unload"):
         wanted = {"model": "tiny", "keep_alive": 0 if reason == "unload" else "5m"}

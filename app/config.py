@@ -205,7 +205,8 @@ def _choice(*allowed: str) -> Callable[[str, str], str]:
 
 
 def _switch(name: str, text: str) -> bool:
-    return _choice("1", "0", "true", "false", "yes", "no")(name, text) in {"1", "true", "yes"}
+    yes, no = ("1", "on", "true", "yes"), ("0", "off", "false", "no")
+    return _choice(*yes, *no)(name, text) in yes
 
 
 def _path(name: str, text: str) -> Path:

@@ -123,6 +123,8 @@ class Asking:
         try:
             usual = self.settings_for(stream.model)
             path = await messages.path(self._db, stream.user_id, chat_id, stream.message_id)
+            if not path:
+                raise ChatNotFound("This chat is gone.")
         except WickError as error:
             answer.end_unasked("failed", str(error))
             return

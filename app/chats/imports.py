@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any
 
+from app.chats.chat_settings import sound
 from app.chats.foreign import Foreign, Node, read
 from app.chats.hub import Hub
 from app.chats.titles import title_of
@@ -27,7 +28,7 @@ LARGEST_FILE = 200 << 20
 MOST_PARTS, MOST_COMMAS = 5_000_000, 20_000_000
 """Signs of JSON in a file. Each object, list and entry costs many times its size in memory, so that
 a file of nothing else would take all there is."""
-_INTEGERS = ("prompt_tokens", "cached_tokens", "completion_tokens")
+_INTEGERS = ("prompt_tokens", "cached_tokens", "completion_tokens", "context_length")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ def _prepared(chat: Foreign, now: float) -> ImportedChat:
     created = chat.created_at or min(times, default=now)
     updated = min(now, chat.updated_at or max(times, default=created))
     own_id = chat.key.removeprefix("wick:")
-    spare_id = secrets.token_hex(8)
+    spare_id, chosen = secrets.token_hex(8), sound(chat.settings)
     first = next((node.text for node in chat.nodes if node.text.strip()), "")
     return ImportedChat(
         id=own_id if re.fullmatch(r"[0-9a-f]{16}", own_id) else spare_id,
@@ -139,6 +140,7 @@ def _prepared(chat: Foreign, now: float) -> ImportedChat:
         updated_at=updated,
         pinned_at=updated if chat.is_pinned else None,
         archived_at=updated if chat.is_archived else None,
+        settings=chosen.to_json() if chosen.chosen else None,
         messages=[_columns(node, places, created) for node in chat.nodes],
         leaf=places[chat.current or chat.nodes[-1].key],
     )

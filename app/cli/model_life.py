@@ -14,6 +14,7 @@ from app.cli.model_progress import ShowLoad, shown_load
 from app.cli.model_report import Reported, read_report
 from app.config import Settings
 from app.errors import ModelLoadError, ModelNotFound, PeerError
+from app.models.figures import size
 from app.models.shelf import NAME, Shelf
 
 LOOK_AGAIN = 0.2  # seconds
@@ -52,7 +53,7 @@ def load_model(args: argparse.Namespace, settings: Settings) -> int:
     if ended is None:
         print(f"{args.name} is being loaded.")
     elif ended.state == "ready":
-        print(f"{args.name} is ready, with {ended.memory / 1e6:,.0f} MB of memory set aside.")
+        print(f"{args.name} is ready, with {size(ended.memory)} of memory set aside.")
     else:
         raise ModelLoadError(ended.error or f"{args.name} was unloaded before it was ready.")
     return 0

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,6 +108,10 @@ class Pool:
             memory.check_fits(self._shelf.get(name), self._settings, self._room.budget)
         self.worker(name).load()
 
+    def keep(self, name: str, seconds: float) -> None:
+        """How long it stays when nobody uses it, until it is unloaded; infinite: for ever."""
+        self.worker(name).keep(seconds)
+
     async def unload(self, name: str) -> None:
         """Return when the model's memory is free and its chats' KV states are on the disk.
 
@@ -153,6 +157,19 @@ class Pool:
         """Drop what memory holds of somebody's requests that belonged to no chat."""
         for worker in self._workers.values():
             worker.forget(owner=str(user_id))
+
+    async def tidy(self, chats: Iterable[str]) -> None:
+        """Delete KV states on the disk that no chat of these, or no model, could use any more: left
+        by a crash, by a model that was removed meanwhile, or from before none were to be kept."""
+        here = (await asyncio.to_thread(self._shelf.look))[0]
+        models = {snapshots.model_key(m.digest, m.size) for m in here if m.remote is None}
+        if not self._settings.kv_disk_mb:
+            models.clear()
+        elif not here:  # perhaps the shelf's disk is not there today
+            return
+        folder = self._settings.kv_folder
+        if count := await asyncio.to_thread(snapshots.tidy, folder, models, list(chats)):
+            log.info("%d KV states of chats were of no more use and are deleted.", count)
 
     def status(self, name: str) -> WorkerStatus | None:
         """None for a model that was never wanted."""

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from app.models.model import Sampling, Turn
+
+MAX_CONTEXTS: Final = 56
+"""Of one runner: a graph of the library lives in each, and around 60 of them abort it."""
 
 FinishReason = Literal["stop", "length", "cancelled"]
 Tier = Literal["live", "shared", "ram", "disk", "none"]

@@ -10,7 +10,8 @@ from app.inference.protocol import Delta, Failed, Finished, Generate, Prefill
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The request waits; `place` 1 is next, in about `seconds` when that can be known."""
+    """The request waits; `place` 1 is next, in about `seconds` when that can be known. 0: the
+    runner has it, and has not begun yet."""
 
     id: int
     place: int

@@ -220,6 +220,7 @@ class Serving:
                 break
             self._running[request.id] = request
             self.runner.send(replace(request.command, owner=str(request.user_id)))
+            _tell(request, Queued(request.id, 0))
         self._announce()
         self._changed()
 

@@ -148,6 +148,10 @@ class Worker:
             self._backoff.hurry()
             self._wanted.set()
 
+    def keep(self, seconds: float) -> None:
+        """How long it stays when nobody uses it, until it is unloaded; infinite: for ever."""
+        self._alive.become(seconds)
+
     async def unload(self) -> None:
         """Its KV states are on the disk and its memory is free afterwards. Raises ModelBusy."""
         if self._serving.is_busy:
@@ -198,7 +202,8 @@ class Worker:
         seconds: how long the runner may write its KV states to the disk before.
         """
         self.interrupt(message)
-        self._loading.give_up()
+        if self._loading.give_up():
+            await self._gone.wait()  # the process that was to load must be gone, too
         if self._runner is not None:
             self._serving.runner = None
             await self._leave.hurry(self._runner, seconds)
@@ -265,7 +270,7 @@ class Worker:
     def _is_idle_again(self, state: State) -> None:
         """Nothing is loaded any more; whoever came meanwhile begins the next load."""
         self._leave.over()
-        self._alive.busy()
+        self._alive.over()
         self._serving.detail = None
         self._become(state)
         self._serving.release()

@@ -53,6 +53,15 @@ class ChatView:
         """The first message of the shown part."""
         return self.views[0].id if self.views else None
 
+    @property
+    def said(self) -> str:
+        """What those hear who do not see the page, when answering has begun or ended."""
+        if self.is_running:
+            return "The model is answering."
+        last = self.views[-1] if self.views else None
+        went_wrong = last is not None and last.status in {"failed", "interrupted"}
+        return last.line if last is not None and went_wrong else "The answer has ended."
+
 
 async def look_at(
     here: State,

@@ -32,13 +32,26 @@ CHAT = "0123456789abcdef"
 LINK = r"http\S+/join/\S+"
 
 
-@pytest.fixture(scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
-    folder = tmp_path_factory.mktemp("people")
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[Server]:
     server = Server(folder, folder / "models", host="0.0.0.0")
     yield await server.start()
     assert await server.stop() == 0
     assert "Traceback" not in server.log
+
+
+@pytest.fixture(scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    async with serving(tmp_path_factory.mktemp("people")) as server:
+        await wick(server, "user", "add", "Anna", typed=f"{PASSWORD}\n")
+        yield server
+
+
+@pytest.fixture
+async def fresh(tmp_path: Path) -> AsyncIterator[Server]:
+    """One that nobody has an account of yet."""
+    async with serving(tmp_path) as server:
+        yield server
 
 
 async def wick(server: Server, *arguments: str, typed: str = "") -> tuple[int, str]:
@@ -106,7 +119,8 @@ async def closed(connection: ClientConnection) -> int | None:
         return error.rcvd.code if error.rcvd else None
 
 
-async def test_from_the_first_link_to_the_last_removal(server: Server) -> None:
+async def test_from_the_first_link_to_the_last_removal(fresh: Server) -> None:
+    server = fresh
     first = await server.said(LINK)
     async with (
         browser(server) as anna,
@@ -174,8 +188,6 @@ async def test_from_the_first_link_to_the_last_removal(server: Server) -> None:
 
 
 async def test_commands_about_models_come_in_as_the_owner(server: Server) -> None:
-    if not server.rows("SELECT 1 FROM users WHERE password IS NOT NULL"):
-        await wick(server, "user", "add", "Anna", typed=f"{PASSWORD}\n")
     before = server.rows("SELECT id FROM logins")
     for action in ("load", "unload"):
         code, said = await wick(server, "models", action, "unheard-of")

@@ -138,6 +138,43 @@ def test_what_is_bounded_gives_memory_back_and_loses_nothing(tmp_path: Path) -> 
     assert len(store.pool._contexts.all) == 1
 
 
+def test_of_several_bounds_at_once_the_latest_counts(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    wishes = [(1, 0), (3, MEGABYTE), (2, 5)]
+    threads = []
+    with store.pool._acquiring:
+        for wish in wishes:
+            threads.append(threading.Thread(target=store.pool.bound, args=wish))
+            threads[-1].start()
+            while store.pool._wish != wish:
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert (store.pool._contexts._size, store.pool._kept._ram._budget) == wishes[-1]
+
+
+def test_the_end_waits_for_what_is_just_being_let_go(tmp_path: Path) -> None:
+    store = Store(tmp_path, contexts=3)
+    for chat in "abc":
+        store.turn(chat, long(chat))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(what: str) -> None:
+        begun.set()
+        assert go_on.wait(PATIENCE)
+
+    store.engine.copying = wait
+    letting_go = threading.Thread(target=store.pool.bound, args=(1, 0))
+    ending = threading.Thread(target=store.pool.save_all, args=(PATIENCE,))
+    letting_go.start()
+    assert begun.wait(PATIENCE)
+    ending.start()
+    go_on.set()
+    for thread in (letting_go, ending):
+        thread.join(PATIENCE)
+    assert store.on_disk() == {chat_key(chat) for chat in "abc"}
+
+
 def test_after_a_restart_it_comes_from_the_disk(tmp_path: Path) -> None:
     store = Store(tmp_path, contexts=2)
     for chat in "abc":

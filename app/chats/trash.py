@@ -71,7 +71,7 @@ class Trash:
         while True:
             try:
                 if not is_tidy:
-                    await self._pool.tidy(await chats.every_id(self._db))
+                    await self._pool.tidy(await chats.all_ids(self._db))
                     is_tidy = True
                 if count := await self.remove_expired(time.time()):
                     log.info("%d chats were removed: they lay in the trash for long.", count)

@@ -205,7 +205,7 @@ async def expired(db: Database, deleted_before: float) -> list[tuple[int, str]]:
     return [(row["user_id"], row["id"]) for row in rows]
 
 
-async def every_id(db: Database) -> list[str]:
+async def all_ids(db: Database) -> list[str]:
     """Of all chats of everybody."""
     return [row["id"] for row in await db.fetch_all("SELECT id FROM chats")]
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from app.web import formulas
+from app.web import formulas, highlight
 
 if TYPE_CHECKING:
     import nh3
@@ -23,9 +21,6 @@ if TYPE_CHECKING:
 # The libraries are imported where they are first used, which is not before an answer is shown: the
 # first page should not wait for them. `prepare` brings them before that.
 
-LONGEST_HIGHLIGHTED = 50_000
-HIGHLIGHT_SECONDS = 0.5
-"""Of computing, for the code of one text. Some lexers need seconds for what is made to be slow."""
 LONGEST_RENDERED = 100_000
 """Characters; what is longer is shown as it was written. LARGE: what takes long enough to be
 rendered in a thread, while others are served."""
@@ -42,48 +37,6 @@ _CODE_HEAD = (
     '<pre tabindex="0"><code>'
 )
 _CODE_FOOT = "</code></pre></div>"
-
-
-class _Clock(threading.local):
-    """How long highlighting took in the text that is being rendered."""
-
-    spent = 0.0
-
-
-_clock = _Clock()
-
-
-@functools.lru_cache(maxsize=64)
-def _highlighted(code: str, language: str, _attributes: str) -> str:
-    """Pygments classes for a known language, else nothing (then it is escaped as it is)."""
-    if not language or len(code) > LONGEST_HIGHLIGHTED:
-        return ""
-    import pygments
-    from pygments.formatters import HtmlFormatter
-    from pygments.lexers import get_lexer_by_name
-    from pygments.util import ClassNotFound
-
-    try:
-        lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
-    except ClassNotFound:
-        return ""
-    try:
-        spans = pygments.format(_in_time(lexer.get_tokens(code)), HtmlFormatter(nowrap=True))
-    except TimeoutError:
-        return ""
-    return f'<pre><code class="language-{escape(language)}">{spans}</code></pre>\n'
-
-
-def _in_time(tokens: Iterable[tuple[Any, str]]) -> Iterator[tuple[Any, str]]:
-    """Raises TimeoutError when the text has had its time."""
-    started = time.thread_time()
-    try:
-        for token in tokens:
-            if _clock.spent + time.thread_time() - started > HIGHLIGHT_SECONDS:
-                raise TimeoutError
-            yield token
-    finally:
-        _clock.spent += time.thread_time() - started
 
 
 def _sparing(rule: Callable[[StateInline, bool], bool]) -> Callable[[StateInline, bool], bool]:
@@ -154,7 +107,7 @@ def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt, rules_inline
     from mdit_py_plugins.tasklists import tasklists_plugin
 
-    options = {"html": False, "highlight": _highlighted, "maxNesting": DEEPEST}
+    options = {"html": False, "highlight": highlight.highlighted, "maxNesting": DEEPEST}
     parser = MarkdownIt("commonmark", options).enable(["table", "strikethrough"])
     parser.use(tasklists_plugin).use(formulas.formulas)
     parser.inline.ruler.at("link", _sparing(rules_inline.link))
@@ -180,7 +133,7 @@ class Block:
 def parse_blocks(text: str, env: dict[str, Any]) -> list[Block]:
     """`env["references"]` holds, and gets, the definitions of links. Raises what parsers raise."""
     parser, blocks = _parser(), []
-    _clock.spent = 0.0
+    highlight.begin()
     for group in _outermost(parser.parse(text, env)):
         group[0].attrSet("dir", "auto")
         html = parser.renderer.render(group, parser.options, env)
@@ -237,7 +190,7 @@ def _large(text: str) -> Markup:
 
 def forget() -> None:
     """Whatever was rendered is rendered anew the next time."""
-    for cached in (_small, _large, _highlighted):
+    for cached in (_small, _large, highlight.highlighted):
         cached.cache_clear()
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.web import markdown
+from app.web import highlight, markdown
 from app.web.markdown import escape_text, render_markdown
 
 # What a model or a person might write in the hope that it becomes markup.
@@ -162,7 +162,7 @@ def test_brackets_that_are_no_links_cost_so_much_and_no_more(bounds: pytest.Monk
 def test_code_that_is_slow_to_colour_stays_black(bounds: pytest.MonkeyPatch) -> None:
     code = "```python\nif a < b: pass\n```\n"
     assert "<span" in render_markdown(code).partition("<pre")[2]
-    bounds.setattr(markdown, "HIGHLIGHT_SECONDS", -1)
+    bounds.setattr(highlight, "SECONDS", -1)
     markdown.forget()
     html = render_markdown(code)
     assert "if a &lt; b: pass" in html

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Mapping
@@ -106,6 +107,21 @@ def parse(form: Mapping[str, str], longest_prompt: int) -> ChatSettings:
     if problems:
         raise InvalidSettings(problems)
     return ChatSettings(system_prompt=prompt or None, stop=stops or None, **values)
+
+
+def sound(values: Mapping[str, Any]) -> ChatSettings:
+    """Of settings that somebody else wrote down, those that might have been chosen here."""
+    kept: dict[str, Any] = {}
+    for name, bounds in NUMBERS.items():
+        with contextlib.suppress(KeyError, ValueError):
+            kept[name] = bounds.read(str(values[name]))
+    prompt, stop = values.get("system_prompt"), values.get("stop")
+    if isinstance(prompt, str) and prompt.strip():
+        kept["system_prompt"] = storable(prompt).strip()
+    if isinstance(stop, list):
+        texts = [storable(text) for text in stop if isinstance(text, str) and text.strip()]
+        kept["stop"] = tuple(text for text in texts if len(text) <= STOP_CHARS)[:STOPS] or None
+    return ChatSettings(**kept)
 
 
 def stored(text: str | None) -> ChatSettings:

@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import fields
 from typing import Any
 
-from app.store import chats, lists, messages, tree
+from app.chats.chat_settings import stored
+from app.store import chat_settings, chats, lists, messages, tree
 from app.store.chats import Chat
 from app.store.db import Database
 from app.store.messages import Message
@@ -44,13 +45,14 @@ def _day(at: float) -> str:
     return f"{dt.datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M}"
 
 
-def record_of(chat: Chat, every: Sequence[Message]) -> dict[str, Any]:
-    """A chat with its whole tree of messages, as values for JSON."""
+def record_of(chat: Chat, every: Sequence[Message], chosen: dict[str, Any]) -> dict[str, Any]:
+    """A chat with its whole tree of messages and the settings chosen for it, as values for JSON."""
     kept = ("id", "title", "title_source", "model", "created_at", "updated_at")
     return {
         **{name: getattr(chat, name) for name in kept},
         "pinned_at": chat.pinned_at,
         "archived_at": chat.archived_at,
+        **({"settings": chosen} if chosen else {}),
         "current": chat.leaf_id,
         "messages": [_message_record(message) for message in every],
     }
@@ -86,7 +88,9 @@ class Exports:
         yield json.dumps(head).removesuffix("}").encode() + b', "chats": [\n'
         separator = b""
         async for chat in self._each(user_id, chat_ids):
-            record = record_of(chat, await tree.every_message(self._db, chat.user_id, chat.id))
+            every = await tree.every_message(self._db, chat.user_id, chat.id)
+            chosen = stored(await chat_settings.find(self._db, chat.user_id, chat.id)).chosen
+            record = record_of(chat, every, chosen)
             yield separator + json.dumps(record, ensure_ascii=False).encode()
             separator = b",\n"
         yield b"\n]}\n"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -23,8 +24,14 @@ _NUMBERS = (
     "prefill_seconds",
     "decode_seconds",
     "first_token_seconds",
+    "context_length",
     "finished_at",
 )
+# Where ChatGPT's page shows a source, and what Open WebUI's folds away: thoughts, each line of them
+# quoted already, and calls of tools.
+_CITATION = re.compile("\ue200[^\ue200\ue201]*\ue201")
+_FOLDED = re.compile(r'<details type="[^<>]*>\s*<summary>([^<]*)</summary>')
+_PARAMS = ("temperature", "top_p", "top_k", "min_p", "seed", "max_tokens")
 
 
 @dataclass(slots=True)
@@ -58,6 +65,7 @@ class Foreign:
     is_archived: bool = False
     is_pinned: bool = False
     is_named: bool = True
+    settings: Json = field(default_factory=dict)
 
 
 def read(content: Any) -> list[Foreign]:
@@ -115,6 +123,7 @@ def _wick(entry: Json) -> Foreign:
         is_archived=_time(entry.get("archived_at")) is not None,
         is_pinned=_time(entry.get("pinned_at")) is not None,
         is_named=entry.get("title_source") == "person",
+        settings=_dict(entry.get("settings")),
     )
 
 
@@ -161,10 +170,12 @@ def _chatgpt_text(content: Any) -> str:
     parts = content.get("parts")
     said = []
     for part in parts if isinstance(parts, list) else []:
-        if isinstance(part, dict):
-            said.append(_text(part.get("text")) or "[not in the export: a picture or a file]")
-        else:
-            said.append(_text(part))
+        if not isinstance(part, dict):
+            said.append(_CITATION.sub("", _text(part)))
+        elif "text" in part:
+            said.append(_text(part["text"]))
+        elif "audio" not in _text(part.get("content_type")):  # of which the words are here as well
+            said.append("[not in the export: a picture or a file]")
     return "\n\n".join(piece for piece in said if piece)
 
 
@@ -183,7 +194,7 @@ def _open_webui(entry: Json) -> Foreign:
         for key, item in _dict(history.get("messages")).items()
         if isinstance(item, dict)
     ]
-    models = chat.get("models")
+    models, params = chat.get("models"), _dict(chat.get("params"))
     extra = _dict(entry.get("meta"))
     return Foreign(
         key=f"openwebui:{_text(entry.get('id')) or _text(chat.get('id'))}",
@@ -195,13 +206,16 @@ def _open_webui(entry: Json) -> Foreign:
         current=_text(history.get("currentId")) or None,
         is_archived=entry.get("archived") is True,
         is_pinned=(entry.get("pinned") or extra.get("pinned")) is True,
+        settings={name: params.get(name) for name in _PARAMS}
+        | {"system_prompt": params.get("system")},
     )
 
 
 def _open_webui_text(content: Any) -> str:
     if isinstance(content, list):
         return "\n\n".join(_text(part.get("text")) for part in _dicts(content) if part.get("text"))
-    return _text(content)
+    text, count = _FOLDED.subn(r"*\1*\n", _text(content))
+    return text.replace("</details>\n", "\n", count)
 
 
 def _sound(chat: Foreign) -> Foreign:

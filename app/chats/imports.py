@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any
 
+from app.chats.chat_settings import sound
 from app.chats.foreign import Foreign, Node, read
 from app.chats.hub import Hub
 from app.chats.titles import title_of
@@ -24,7 +25,10 @@ from app.store.imports import ImportedChat
 log = logging.getLogger(__name__)
 LARGEST_FILE = 200 << 20
 """Bytes, packed and unpacked."""
-_INTEGERS = ("prompt_tokens", "cached_tokens", "completion_tokens")
+MOST_PARTS, MOST_COMMAS = 5_000_000, 20_000_000
+"""Signs of JSON in a file. Each object, list and entry costs many times its size in memory, so that
+a file of nothing else would take all there is."""
+_INTEGERS = ("prompt_tokens", "cached_tokens", "completion_tokens", "context_length")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +60,16 @@ class Imports:
     def __init__(self, db: Database, hub: Hub) -> None:
         self._db = db
         self._hub = hub
+        self._turn = asyncio.Lock()
 
     async def take(self, user_id: int, file: IO[bytes]) -> Report:
         """Add the chats of this file, all or none.
 
         Raises InvalidMessage, a sentence, when it is too large, damaged or of an unknown kind.
         """
-        found, empty = await asyncio.to_thread(_parse, file)
-        added, trashed = await self._db.write(lambda c: imports.add(c, user_id, found))
+        async with self._turn:  # one at a time is in memory
+            found, empty = await asyncio.to_thread(_parse, file)
+            added, trashed = await self._db.write(lambda c: imports.add(c, user_id, found))
         if added:
             self._hub.chats_changed(user_id)
         return Report(added, len(found) - added - trashed, empty, trashed)
@@ -91,7 +97,7 @@ def _contents(file: IO[bytes]) -> list[Any]:
         raise InvalidMessage(f"This file is too large: at most {LARGEST_FILE >> 20} MB, please.")
     if file.read(2) != b"PK":
         file.seek(0)
-        return [json.load(file)]
+        return _loaded([file.read()])
     with zipfile.ZipFile(file) as archive:
         members = [m for m in archive.infolist() if _has_chats(m.filename)]
         if not members:
@@ -100,7 +106,14 @@ def _contents(file: IO[bytes]) -> list[Any]:
             raise InvalidMessage(
                 f"What is in this zip is too large: at most {LARGEST_FILE >> 20} MB, please."
             )
-        return [json.loads(archive.read(member)) for member in members]
+        return _loaded([archive.read(member) for member in members])
+
+
+def _loaded(contents: list[bytes]) -> list[Any]:
+    parts = sum(content.count(b"{") + content.count(b"[") for content in contents)
+    if parts > MOST_PARTS or sum(content.count(b",") for content in contents) > MOST_COMMAS:
+        raise InvalidMessage("There is too much in this file for one import. Split it, please.")
+    return [json.loads(content) for content in contents]
 
 
 def _has_chats(name: str) -> bool:
@@ -114,7 +127,7 @@ def _prepared(chat: Foreign, now: float) -> ImportedChat:
     created = chat.created_at or min(times, default=now)
     updated = min(now, chat.updated_at or max(times, default=created))
     own_id = chat.key.removeprefix("wick:")
-    spare_id = secrets.token_hex(8)
+    spare_id, chosen = secrets.token_hex(8), sound(chat.settings)
     first = next((node.text for node in chat.nodes if node.text.strip()), "")
     return ImportedChat(
         id=own_id if re.fullmatch(r"[0-9a-f]{16}", own_id) else spare_id,
@@ -127,6 +140,7 @@ def _prepared(chat: Foreign, now: float) -> ImportedChat:
         updated_at=updated,
         pinned_at=updated if chat.is_pinned else None,
         archived_at=updated if chat.is_archived else None,
+        settings=chosen.to_json() if chosen.chosen else None,
         messages=[_columns(node, places, created) for node in chat.nodes],
         leaf=places[chat.current or chat.nodes[-1].key],
     )

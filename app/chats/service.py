@@ -41,9 +41,13 @@ class Chats:
         if not _CHAT_ID.fullmatch(chat_id):
             raise ChatNotFound("There is no such chat.")
         chat = await chats.find(self._db, user_id, chat_id)
-        if chat is None and await chats.owner(self._db, chat_id) is not None:
+        if chat is not None:
+            return chat
+        owner = await chats.owner(self._db, chat_id)
+        if owner not in {None, user_id}:
             raise ChatNotFound("There is no such chat.")
-        return chat
+        # It may have come into being between the two looks.
+        return await chats.find(self._db, user_id, chat_id) if owner else None
 
     async def messages(self, chat: Chat | None) -> list[Message]:
         """The path that is shown, oldest first."""
@@ -64,6 +68,14 @@ class Chats:
     async def down_to(self, user_id: int, last: Cursor, limit: int) -> list[Chat]:
         """The listed chats from the newest to `last`."""
         return await lists.down_to(self._db, user_id, last, limit)
+
+    async def beside(
+        self, user_id: int, place: Cursor, without: set[str]
+    ) -> tuple[Chat | None, Chat | None]:
+        """The listed chats right before a place in the list and, `without` some, after it."""
+        after, _ = await lists.page(self._db, user_id, "listed", len(without) + 1, place)
+        others = (chat for chat in after if chat.id not in without)
+        return await lists.newer(self._db, user_id, place), next(others, None)
 
     async def those(self, user_id: int, chat_ids: set[str]) -> list[Chat]:
         return await lists.those(self._db, user_id, chat_ids)
@@ -114,8 +126,6 @@ class Chats:
         if not await self._db.write(lambda c: chats.put(c, user_id, chat_id, place, when)):
             raise ChatNotFound("There is no such chat.")
         self._hub.chat_changed(user_id, chat_id)
-        if when is None:  # back to its place, which may be far down where lists only lose chats
-            self._hub.chats_changed(user_id)
 
     async def opened(self, user_id: int, chat_id: str) -> None:
         """The person looks at this chat: what is in it counts as read."""

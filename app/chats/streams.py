@@ -13,11 +13,11 @@ LiveStatus = Literal["queued", "loading", "prefill", "streaming"]
 class Stream:
     """What everybody who looks at this answer may see. `text` only grows.
 
-    place: position in the queue, 1 is next, in about `seconds` if that is known; held: it waits
-    for the answer before it in its chat and may be taken back; prompt_done of prompt_total tokens
-    are read; dropped: how many of the oldest messages the model does not see; trouble: something
-    the person should know while it goes on; epoch: tells it from every other stream, also of the
-    same answer.
+    place: position in the queue, 1 is next, in about `seconds` if that is known, 0 is its turn;
+    held: it waits for the answer before it in its chat and may be taken back; prompt_done of
+    prompt_total tokens are read; dropped: how many of the oldest messages the model does not see;
+    trouble: something the person should know while it goes on; epoch: tells it from every other
+    stream, also of the same answer.
     """
 
     message_id: int
@@ -44,8 +44,10 @@ def status_line(stream: Stream) -> str:
     match stream.status:
         case "queued" if stream.held:
             return "Waiting for the answer above"
+        case "queued" if not stream.place:
+            return "Starting"
         case "queued":
-            place = "next" if stream.place <= 1 else f"number {stream.place}"
+            place = "next" if stream.place == 1 else f"number {stream.place}"
             return f"Waiting: {place} in line{_about(stream.seconds)}"
         case "loading":
             return stream.detail

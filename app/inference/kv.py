@@ -19,12 +19,12 @@ import numpy as np
 
 from app.inference.engine import Engine, EngineError
 from app.inference.kv_choice import Asker, Holder, Source, is_worth_keeping, ranked
-from app.inference.kv_contexts import MAX_CONTEXTS, Contexts
+from app.inference.kv_contexts import Contexts
 from app.inference.kv_disk import DiskSnapshots
 from app.inference.kv_kept import KeptSnapshots
 from app.inference.kv_writer import IDLE
 from app.inference.live import LiveContext
-from app.inference.protocol import Tier
+from app.inference.protocol import MAX_CONTEXTS, Tier
 from app.inference.snapshot import Entry, Ids, Runs, Snapshot
 from app.inference.snapshots import chat_key
 
@@ -111,7 +111,7 @@ class ContextPool:
         with self._lock:
             live.spelled = spelled
             self._contexts.give_back(live)
-            if self._kept.is_forgotten(live.chat):
+            if self._kept.is_forgotten(live):
                 self._contexts.discard(live)
         self._kept.stir()
 
@@ -124,14 +124,13 @@ class ContextPool:
 
     # What becomes of states that nobody uses.
 
-    def forget(self, chat: str) -> None:
-        """Drop everything that is kept of a chat; for good, so its id must never come again."""
+    def forget(self, chat: str, owner: str = "") -> None:
+        """Drop everything that is kept of a chat, or what memory holds of an owner; for good, so
+        neither must ever come again."""
         key = chat_key(chat)
-        if not key:
-            return
-        self._kept.forget(key)
+        self._kept.forget(key, owner)
         with self._lock:  # those in use go when they are released
-            for live in [live for live in self._contexts.free if live.chat == key]:
+            for live in [live for live in self._contexts.free if self._kept.is_forgotten(live)]:
                 self._contexts.discard(live)
 
     def write_behind(self) -> int:

@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
             case Cancel():
                 assembly.scheduler.cancel(command.id)
             case Forget():
-                assembly.contexts.forget(command.chat)
+                assembly.contexts.forget(command.chat, command.owner)
             case Bound():
                 assembly.bound(command.contexts, command.ram_mb)
             case Quit():

@@ -185,9 +185,19 @@ class RunnerProcess:
         await self.kill()
 
     async def kill(self) -> None:
-        """End it now and wait until it is gone."""
+        """End it now and wait until it is gone, even when that is cancelled: it is soon."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
+        gone, cancelled = asyncio.ensure_future(self._is_gone()), None
+        while not gone.done():
+            try:
+                await asyncio.shield(gone)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+    async def _is_gone(self) -> None:
         await self._process.wait()
         await self._listening
 

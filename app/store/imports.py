@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import aiosqlite
 
+from app.store import chat_settings
 from app.store.messages import NEXT_ID
 
 _COLUMNS = (
@@ -24,6 +25,7 @@ _COLUMNS = (
     "prefill_seconds",
     "decode_seconds",
     "first_token_seconds",
+    "context_length",
     "settings",
     "created_at",
     "finished_at",
@@ -48,6 +50,7 @@ class ImportedChat:
     updated_at: float
     pinned_at: float | None
     archived_at: float | None
+    settings: str | None
     messages: Sequence[dict[str, Any]]
     leaf: int
 
@@ -92,6 +95,8 @@ async def _add_chat(
             chat.import_key,
         ),
     )
+    if chat.settings is not None:
+        await chat_settings.put(connection, user_id, chat_id, chat.settings, chat.updated_at)
     first = await _next_message(connection)
     await connection.executemany(
         f"INSERT INTO messages (id, chat_id, {', '.join(_COLUMNS)})"  # noqa: S608 - own names

@@ -80,6 +80,17 @@ async def down_to(db: Database, user_id: int, last: Cursor, limit: int) -> list[
     return [chat_of(row) for row in rows]
 
 
+async def newer(db: Database, user_id: int, place: Cursor) -> Chat | None:
+    """The listed chat right before a place in the list."""
+    _, condition = _LISTS["listed"]
+    row = await db.fetch_one(
+        f"SELECT * FROM chats WHERE user_id = ? AND {condition}"  # noqa: S608
+        " AND (updated_at, id) > (?, ?) ORDER BY updated_at, id LIMIT 1",
+        (user_id, place.at, place.chat_id),
+    )
+    return None if row is None else chat_of(row)
+
+
 async def those(db: Database, user_id: int, chat_ids: set[str]) -> list[Chat]:
     """The chats of these ids, wherever they are."""
     marks = ", ".join("?" * len(chat_ids))

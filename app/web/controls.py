@@ -36,7 +36,7 @@ def short_figures(message: Message) -> str:
     tokens, seconds = message.completion_tokens, message.decode_seconds
     if not tokens:
         return ""
-    speed = f" · {tokens / seconds:.0f} a second" if seconds else ""
+    speed = f" · {tokens / seconds:.0f}/s" if seconds else ""
     return f"{tokens:,} {'token' if tokens == 1 else 'tokens'}{speed}"
 
 

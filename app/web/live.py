@@ -127,8 +127,7 @@ class Tab:
                 if v.id in self.places:
                     view.places[v.id] = self.places[v.id]
         if view.is_running != self.actions[0]:
-            is_said = "The model is answering." if view.is_running else "The answer has ended."
-            frame += fragments.announcement(is_said)
+            frame += fragments.announcement(view.said)
         self._remember(view)
         return frame
 

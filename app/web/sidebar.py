@@ -2,7 +2,8 @@
 
 It has two parts. The beginning (pinned chats, then the newest down to a row called `until`) is
 rendered anew whenever something changes. What follows `until` came in pages as the person scrolled;
-there only the chats that changed are replaced or taken out, so a long way down is never lost.
+there only the chats that changed are replaced, taken out or put in, so a long way down is never
+lost.
 """
 
 from __future__ import annotations
@@ -56,10 +57,8 @@ async def update(place: Place, changed: set[str]) -> str | None:
     if chats is None:
         return None
     beginning = await _beginning(place, chats)
-    return (
-        '<hx-partial hx-target="#chats-first:not(:has(form))" hx-swap="innerHTML">'
-        f"{beginning}</hx-partial>"
-    ) + await _rest(place, changed, {chat.id for chat in chats})
+    frame = _partial("#chats-first:not(:has(form))", "innerHTML", beginning)
+    return frame + await _rest(place, changed, {chat.id for chat in chats})
 
 
 async def row(place: Place, chat_id: str) -> str:
@@ -106,20 +105,42 @@ async def _rest(place: Place, changed: set[str], shown: set[str], focus: str = "
     """The changed chats among those that follow the beginning."""
     if place.until is None or not changed:
         return ""
-    listed = {
-        chat.id: chat
+    listed = [
+        chat
         for chat in await place.here.chats.those(place.user_id, changed - shown)
         if chat.deleted_at is None and chat.archived_at is None and chat.pinned_at is None
-    }
+    ]
     frame = ""
-    for chat_id in changed:
-        if chat_id in listed:
-            inside = _render(place, "_row.html", chat=listed[chat_id], focus=focus)
-            spec = f'hx-target="#chats-more #c-{chat_id}" hx-swap="outerHTML"'
-            frame += f"<hx-partial {spec}>{inside}</hx-partial>"
-        else:
-            frame += f'<div hx-swap-oob="delete:#chats-more #c-{chat_id}"></div>'
+    for chat_id in changed - {chat.id for chat in listed}:
+        frame += f'<div hx-swap-oob="delete:#chats-more #c-{chat_id}"></div>'
+    for chat in sorted(listed, key=lambda one: (one.updated_at, one.id), reverse=True):
+        inside = _render(place, "_row.html", chat=chat, focus=focus)
+        frame += _partial(f"#chats-more #c-{chat.id}", "outerHTML", inside)
+        frame += await _put_in(place, chat, inside, changed)
     return frame
+
+
+async def _put_in(place: Place, chat: Chat, row: str, changed: set[str]) -> str:
+    """Puts a chat that has come back before the next one that was there all the time.
+
+    Nothing happens where it is on the page, and where the page does not reach as far down.
+    """
+    here, today = Cursor(chat.updated_at, chat.id), _today()
+    before, after = await place.here.chats.beside(place.user_id, here, changed)
+    heading = heading_of(chat.updated_at, today)
+    lacking = f"#chats-more:not(:has(#c-{chat.id}))"
+    if after is not None and heading_of(after.updated_at, today) == heading:
+        return _partial(f"{lacking} #c-{after.id}", "beforebegin", row)
+    goes_on = before is not None and heading_of(before.updated_at, today) == heading
+    group = ChatGroup("" if goes_on else heading, [chat])
+    section = _render(place, "_sidebar_page.html", groups=[group], after="", focus="")
+    if after is not None:
+        return _partial(f"{lacking} section:has(#c-{after.id})", "beforebegin", section)
+    return _partial(f"{lacking}:not(:has(.more))", "beforeend", section)
+
+
+def _partial(target: str, swap: str, inside: str) -> str:
+    return f'<hx-partial hx-target="{target}" hx-swap="{swap}">{inside}</hx-partial>'
 
 
 def _render(place: Place, template: str, **values: object) -> str:

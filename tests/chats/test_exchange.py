@@ -17,18 +17,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.chats import imports as imports_module
+from app.chats.chat_settings import ChatSettings, stored
 from app.chats.exports import Exports, file_name
 from app.chats.foreign import read
 from app.chats.hub import Hub
 from app.chats.imports import Imports
 from app.errors import InvalidMessage
-from app.store import branches, chats, lists, messages, tree
+from app.store import branches, chat_settings, chats, lists, messages, tree
 from app.store import imports as rows
 from app.store.chats import Chat
 from app.store.db import Database, open_database
 from tests.foreign_files import chatgpt, open_webui
 
 CHAT = "0123456789abcdef"
+CHOSEN = ChatSettings(system_prompt="Kurz, bitte.", top_k=40, stop=("Ende",), temperature=0.5)
 
 
 @pytest.fixture
@@ -102,6 +104,33 @@ async def test_open_webui(db: Database) -> None:
     assert await take(db, packed(open_webui())) == "0 chats imported, 1 was there already."
 
 
+async def test_only_what_a_person_read_comes_from_others(db: Database) -> None:
+    (chat,) = chatgpt()
+    chat["mapping"]["first"]["message"]["content"]["parts"] = [
+        "A fox.\ue200cite\ue202turn0search1\ue201"
+    ]
+    chat["mapping"]["thanks"]["message"]["content"]["parts"] = [
+        {"content_type": "audio_transcription", "text": "I see.", "direction": "in"},
+        {"content_type": "audio_asset_pointer", "asset_pointer": "sediment://x"},
+    ]
+    await take(db, packed([chat]))
+    (taken,) = await everything(db)
+    assert (await shown(db, taken))[1:] == [("assistant", "A fox."), ("user", "I see.")]
+    (other,) = open_webui()
+    other["chat"]["params"] = {"system": "Be brief.", "temperature": 0.2, "top_k": 10**9, "num": 1}
+    other["chat"]["history"]["messages"]["a2"]["content"] = (
+        '<details type="reasoning" done="true" duration="2">\n<summary>Thought for 2 seconds'
+        "</summary>\n> Has it feathers?\n</details>\nA bird."
+    )
+    await take(db, packed([other]))
+    taken = next(chat for chat in await everything(db) if chat.title == "Herons")
+    assert (await shown(db, taken))[-1][1] == (
+        "*Thought for 2 seconds*\n\n> Has it feathers?\n\nA bird."
+    )
+    chosen = stored(await chat_settings.find(db, 1, taken.id)).chosen
+    assert chosen == {"system_prompt": "Be brief.", "temperature": 0.2}
+
+
 async def fill(db: Database) -> None:
     async def work(c: aiosqlite.Connection) -> None:
         await chats.create(c, CHAT, 1, "Füchse", "tiny", 1.0)
@@ -110,6 +139,7 @@ async def fill(db: Database) -> None:
         counts: dict[str, Any] = {
             "prompt_tokens": 7,
             "decode_seconds": 0.5,
+            "context_length": 2048,
             "finish_reason": "length",
         }
         await messages.finish(c, 1, first, "done", "Ein Tier.", 4.0, counts=counts)
@@ -118,6 +148,7 @@ async def fill(db: Database) -> None:
         await chats.advance(c, 1, CHAT, first, "tiny", 7.0)
         await chats.rename(c, 1, CHAT, "Füchse")
         await chats.put(c, 1, CHAT, "pinned_at", 8.0)
+        await chat_settings.put(c, 1, CHAT, CHOSEN.to_json(), 8.0)
 
     await db.write(work)
 
@@ -141,8 +172,10 @@ async def test_what_wick_exports_comes_back_whole(db: Database, tmp_path: Path) 
         before = await tree.every_message(db, 1, CHAT)
         after = await tree.every_message(other, 1, CHAT)
         assert [replace(m, client_id=None) for m in before] == after
+        assert stored(await chat_settings.find(other, 1, CHAT)) == CHOSEN
         again = json.loads(await exported(other))
-        assert again["chats"][0]["messages"] == content["chats"][0]["messages"]
+        for part in ("messages", "settings"):
+            assert again["chats"][0][part] == content["chats"][0][part]
 
 
 async def test_an_id_of_another_person_is_not_taken_over(db: Database) -> None:
@@ -207,6 +240,19 @@ async def test_too_large_is_refused_packed_and_unpacked(
     for file in (packed(many), zipped(conversations=many)):
         with pytest.raises(InvalidMessage, match="too large"):
             await take(db, file)
+
+
+async def test_a_file_that_would_fill_the_memory_is_refused(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three bytes of `[],` become seventy, also in parts."""
+    monkeypatch.setattr(imports_module, "MOST_PARTS", 100)
+    monkeypatch.setattr(imports_module, "MOST_COMMAS", 1000)
+    hostile: dict[str, Any] = {f"conversations-{n}": [[]] * 40 for n in range(3)}
+    for file in (packed([[]] * 101), packed([0] * 1002), zipped(**hostile)):
+        with pytest.raises(InvalidMessage, match="too much in this file"):
+            await take(db, file)
+    assert await take(db, packed(chatgpt())) == "1 chat imported."
 
 
 async def test_circles_and_loose_ends_are_left_out(db: Database) -> None:

@@ -28,6 +28,7 @@ from app.models.model import ModelSettings, Sampling, Turn
 from app.models.shelf import Shelf
 from app.store import chats as chat_rows
 from app.store import messages
+from app.store.db import Database
 from tests.chats.house import CHAT, OTHER, House, built, finished, until
 from tests.inference.scripted import ScriptedRunner
 
@@ -38,6 +39,24 @@ async def test_prompt_and_empty_answer_are_saved_before_submit_returns(house: Ho
     assert (question.text, question.status) == ("Tell me\na story", "done")
     assert (answer.text, answer.status) == ("", "queued")
     assert [c.title for c in await house.chats.recent(1)] == ["Tell me a story"]
+
+
+async def test_a_chat_that_begins_while_it_is_looked_for_is_no_strangers(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, looks = chat_rows.find, list[str]()
+
+    async def look(db: Database, user_id: int, chat_id: str) -> chat_rows.Chat | None:
+        looks.append(chat_id)
+        if len(looks) > 1:
+            return await find(db, user_id, chat_id)
+        await house.asking.submit(house.prompt("hello"))
+        return None  # as it was before
+
+    monkeypatch.setattr(chat_rows, "find", look)
+    chat = await house.chats.find(1, CHAT)
+    assert chat is not None
+    assert chat.title == "hello"
 
 
 async def test_an_answer_is_saved_with_its_figures(house: House) -> None:

@@ -242,6 +242,18 @@ async def test_thousands_of_chats_load_as_one_scrolls_and_live_news_drop_none(
     ]
     assert abs(await chat.chats.evaluate("nav => nav.scrollTop") - scrolled) < 200
 
+    # What comes back goes to its place, and what was scrolled to stays.
+    await other.use("Unpin", "Hundred")
+    await other.page.get_by_role("button", name="Undo").click()
+    await expect(link(chat, "Chat 101")).to_have_count(1)
+    await expect(chat.chats.locator("#chats-more").get_by_text("Hundred")).to_have_count(1)
+    titles = await rows.all_inner_texts()
+    assert [t for t in titles if t not in {"Hundred", "Chat 150"}] == [
+        f"Chat {n}" for n in range(len(titles)) if n not in {100, 150}
+    ]
+    assert titles[titles.index("Chat 99") :][:3] == ["Chat 99", "Hundred", "Chat 101"]
+    assert abs(await chat.chats.evaluate("nav => nav.scrollTop") - scrolled) < 200
+
     # A name is not torn away while it is being written.
     await other.use("Rename", "Chat 3")
     name = other.chats.get_by_role("textbox")

@@ -79,6 +79,24 @@ def long(name: str, size: int = 100) -> str:
     return (f"{name} says " * size)[:size]
 
 
+def test_of_whoever_leaves_memory_holds_nothing_that_belonged_to_no_chat(tmp_path: Path) -> None:
+    store = Store(tmp_path, contexts=3)
+    store.turn("", long("gone in memory"), owner="7")
+    for number in range(3):  # which push that out, into snapshots in memory
+        store.turn("", long(f"{number} stays"), owner="8")
+    in_use, *_ = store.pool.acquire(list(b"in use"), "", owner="7")
+    store.turn("", long("gone alive"), owner="7")
+    assert {s.owner for s in store.pool._kept.in_memory()} >= {"7"}
+    store.pool.forget("", "7")
+    in_use.evaluate(list(b"in use"), 1)
+    store.pool.release(in_use)
+    held = {s.owner for s in store.pool._kept.in_memory()} | {
+        c.owner for c in store.pool._contexts.all
+    }
+    assert "7" not in held
+    assert "8" in held
+
+
 def test_a_chat_that_gave_way_comes_back_from_memory(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.turn("a", long("a"))

@@ -15,6 +15,7 @@ import pytest
 from app.errors import ChatNotFound
 from app.store import branches, chat_settings, chats, lists, messages, search, tree
 from app.store.db import Database, open_database
+from app.store.lists import Cursor
 from app.store.search import Wish
 
 CHAT = "0123456789abcdef"
@@ -107,6 +108,7 @@ FETCHES: dict[str, Callable[[Database, int], Awaitable[Any]]] = {
     "settings": lambda db, who: chat_settings.find(db, who, CHAT),
     "listed": _listed,
     "those": lambda db, who: lists.those(db, who, {CHAT}),
+    "newer": lambda db, who: lists.newer(db, who, Cursor(0.0, "")),
     "every_id": lists.every_id,
     "titles": lambda db, who: search.titles(db, who, Wish(("foxes",)), 9),
     "messages": lambda db, who: search.messages(db, who, Wish(("fox",)), 9),

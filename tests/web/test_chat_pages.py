@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import threading
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,15 +13,18 @@ from typing import Any
 
 import aiosqlite
 import pytest
+from markupsafe import Markup
 from quart import Quart
 from quart.testing import QuartClient
 
 from app.config import Settings
 from app.factory import create_app
 from app.store import chats, messages
+from app.web import chat_view, sidebar
 from app.web import identity as web_identity
 from app.web import search as search_page
 from app.web.identity import Identity
+from app.web.markdown import LARGE, render_markdown
 from app.web.state import State
 from tests.foreign_files import chatgpt
 
@@ -69,6 +73,30 @@ async def text(client: QuartClient, path: str, method: str = "GET", **given: Any
 
 def ids(html: str) -> list[str]:
     return re.findall(r'<li id="c-([0-9a-f]{16})"', html)
+
+
+async def test_a_long_answer_is_rendered_while_others_are_served(
+    app: Quart, client: QuartClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    render = render_markdown
+
+    def noted(text: str) -> Markup:
+        threads.append(threading.current_thread().name)
+        return render(text)
+
+    monkeypatch.setattr(chat_view, "render_markdown", noted)
+    words = "Some *long* answer. " * (LARGE // 20 + 1)
+
+    async def answer(connection: aiosqlite.Connection) -> None:
+        number = await messages.add_answer(connection, 1, CHAT, 1, "tiny", 2.0)
+        await messages.finish(connection, 1, number, "done", words, 3.0)
+        await chats.advance(connection, 1, CHAT, number, "tiny", 1000.0)
+
+    await app.extensions["wick"].chats._db.write(answer)
+    assert "<em>long</em> answer." in await text(client, f"/chats/{CHAT}", headers=OWN)
+    assert threads
+    assert threading.main_thread().name not in threads
 
 
 async def test_the_list_comes_in_pages_that_fit_together(client: QuartClient) -> None:
@@ -238,3 +266,42 @@ async def test_a_stranger_sees_nothing_and_changes_nothing(
     chat = await here.chats.find(1, CHAT)
     assert chat is not None
     assert (chat.title, chat.deleted_at, chat.pinned_at) == (HOSTILE, None, None)
+
+
+async def test_a_chat_that_comes_back_goes_to_its_place_far_down(app: Quart) -> None:
+    """The rest of the list is left alone: the page may have been scrolled through all of it."""
+    here: State = app.extensions["wick"]
+    older = {0: 9.8e8, 1: 9.9e8, 2: 9.91e8}  # in January and May, all others in September
+
+    async def age(connection: aiosqlite.Connection) -> None:
+        await connection.execute("UPDATE chats SET updated_at = updated_at + 1e9")
+        for number, at in older.items():
+            whose = (at, CHATS[number])
+            await connection.execute("UPDATE chats SET updated_at = ? WHERE id = ?", whose)
+
+    async def put_in(number: int) -> tuple[str, str, str, str]:
+        """Where a chat goes that is not on the page, under which heading, before which other."""
+        frame = await sidebar.update(sidebar.Place(here, 1, CHAT, until), {CHATS[number]}) or ""
+        found = re.findall(r'hx-target="([^"]+)" hx-swap="([^"]+)">(.*?)</hx-partial>', frame, re.S)
+        target, swap, inside = found[-1]
+        assert f"#chats-more:not(:has(#c-{CHATS[number]}))" in target
+        assert ids(inside) == [CHATS[number]]
+        other = re.search(r"#c-(\w+)\)?$", target)
+        heading = re.search("<h2>(.*)</h2>", inside)
+        kind = "section" if "<section" in inside else "row"
+        return swap, kind, heading[1] if heading else "", other[1] if other else ""
+
+    await here.chats._db.write(age)
+    _, until = await here.chats.page(1, "listed")
+    assert await put_in(9) == ("beforebegin", "row", "", CHATS[8])
+    assert await put_in(3) == ("beforebegin", "section", "", CHATS[2])
+    assert await put_in(2) == ("beforebegin", "row", "", CHATS[1])
+    assert await put_in(0) == ("beforeend", "section", "January 2001", "")
+    await here.chats.delete(1, CHATS[2])
+    assert await put_in(1) == ("beforebegin", "section", "May 2001", CHATS[0])
+
+    # Two at once stand in their order before one that was there: targets are found first.
+    place = sidebar.Place(here, 1, CHAT, until)
+    frame = await sidebar.update(place, {CHATS[7], CHATS[8]}) or ""
+    places = re.findall(r'not\(:has\(#c-(\w+)\)\) #c-(\w+)"', frame)
+    assert places == [(CHATS[8], CHATS[6]), (CHATS[7], CHATS[6])]

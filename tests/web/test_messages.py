@@ -16,6 +16,7 @@ from app.factory import create_app
 from app.models.shelf import Shelf
 from app.store import chats, messages
 from app.web import identity as web_identity
+from app.web.chat_view import look_at
 from app.web.identity import Identity
 from app.web.state import State
 from tests.tiny_gguf import write_tiny_gguf
@@ -145,7 +146,7 @@ async def test_the_page_offers_what_makes_sense(client: QuartClient) -> None:
     assert "/go-on" not in question
     assert "/again?newest=2" in answer
     assert "/go-on" in answer  # it was cut
-    assert "20 tokens · 40 a second" in answer
+    assert "20 tokens · 40/s" in answer
     assert "Context 80 % full" in html
     _, html = await ask(client, "GET", f"/chats/{OTHER}")
     assert "Answer this" in html
@@ -190,13 +191,17 @@ async def test_all_pinned_chats_are_listed(app: Quart, client: QuartClient) -> N
     assert all(f'id="c-{number:016x}"' in html for number in range(70))
 
 
-async def test_a_chat_that_comes_back_makes_the_list_anew(app: Quart) -> None:
+async def test_what_went_wrong_is_said_aloud(app: Quart) -> None:
     here: State = app.extensions["wick"]
-    tab = here.hub.subscribe(1, OTHER)
-    await here.chats.put(1, CHAT, "archived_at", 5.0)
-    assert not tab.reordered
-    await here.chats.put(1, CHAT, "archived_at", None)
-    assert tab.reordered
+    assert (await look_at(here, 1, CHAT)).said == "The answer has ended."
+
+    async def fail(connection: aiosqlite.Connection) -> None:
+        answer = await messages.add_answer(connection, 1, CHAT, QUESTION, "tiny", 4.0)
+        await messages.finish(connection, 1, answer, "failed", "", 5.0, error="It broke.")
+        await chats.show(connection, 1, CHAT, answer)
+
+    await here.chats._db.write(fail)
+    assert (await look_at(here, 1, CHAT)).said == "It broke."
 
 
 async def test_forms_show_text_as_text(client: QuartClient) -> None:

@@ -60,6 +60,7 @@ def test_every_ending_has_its_words(changes: dict[str, str], line: str) -> None:
 @pytest.mark.parametrize(
     ("stream", "line"),
     [
+        (Stream(1, "c", 1, "m"), "Starting"),
         (Stream(1, "c", 1, "m", place=1), "Waiting: next in line"),
         (Stream(1, "c", 1, "m", place=3), "Waiting: number 3 in line"),
         (Stream(1, "c", 1, "m", place=2, seconds=4.2), "Waiting: number 2 in line, about 4 s"),
@@ -83,7 +84,7 @@ def test_every_live_status_has_its_words(stream: Stream, line: str) -> None:
 
 
 def test_figures_say_how_fast_it_was() -> None:
-    assert present(MESSAGE, None).note == "10 tokens · 20 a second"
+    assert present(MESSAGE, None).note == "10 tokens · 20/s"
 
 
 def test_chats_are_grouped_as_people_speak() -> None:

@@ -169,11 +169,11 @@ class RunnerProcess:
             log.warning(
                 "Last words of the runner of %s: %s", self.model.name, " | ".join(self._noise)
             )
-        if code == -signal.SIGKILL:
-            return "unexpectedly (SIGKILL, as when the machine's memory is full)"
         if code < 0:
             with contextlib.suppress(ValueError):
-                return f"unexpectedly ({signal.Signals(-code).name})"
+                name = signal.Signals(-code).name
+                hint = ", as when the machine's memory is full" if name == "SIGKILL" else ""
+                return f"unexpectedly ({name}{hint})"
         return f"unexpectedly (exit code {code})"
 
     async def quit(self, seconds: float) -> None:

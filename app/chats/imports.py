@@ -9,15 +9,19 @@ import re
 import secrets
 import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any
 
+from app.audit import audit
 from app.chats.chat_settings import sound
 from app.chats.foreign import Foreign, Node, read
 from app.chats.hub import Hub
+from app.chats.limits import RETRY_SECONDS
 from app.chats.titles import title_of
-from app.errors import InvalidMessage
+from app.errors import InvalidMessage, LimitReached
 from app.store import imports
 from app.store.db import Database
 from app.store.imports import ImportedChat
@@ -61,6 +65,25 @@ class Imports:
         self._db = db
         self._hub = hub
         self._turn = asyncio.Lock()
+        self._coming: set[int] = set()
+
+    @contextmanager
+    def coming(self, user_id: int) -> Iterator[None]:
+        """While a file of theirs comes, which takes its room on the disk: one at a time.
+
+        Raises LimitReached.
+        """
+        if user_id in self._coming:
+            audit("limit-reached", limit="imports", user=user_id)
+            raise LimitReached(
+                "Another file of yours is being imported. Please wait until that is done.",
+                RETRY_SECONDS,
+            )
+        self._coming.add(user_id)
+        try:
+            yield
+        finally:
+            self._coming.discard(user_id)
 
     async def take(self, user_id: int, file: IO[bytes]) -> Report:
         """Add the chats of this file, all or none.

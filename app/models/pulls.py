@@ -158,7 +158,7 @@ class Pulls:
                 if self._pulls.get(name) is pull:
                     del self._pulls[name]
                 raise
-            raise PullError(f"Receiving {file} was cancelled.") from None
+            raise PullRefused(f"Receiving {file} was cancelled.") from None
 
     def cancel(self, name: str) -> None:
         """Stop a pull; what has come of it is kept for another. Nothing if none runs."""

@@ -22,7 +22,7 @@ from app.chats.exports import Exports, file_name
 from app.chats.foreign import read
 from app.chats.hub import Hub
 from app.chats.imports import Imports
-from app.errors import InvalidMessage
+from app.errors import InvalidMessage, LimitReached
 from app.store import branches, chat_settings, chats, lists, messages, tree
 from app.store import imports as rows
 from app.store.chats import Chat
@@ -240,6 +240,15 @@ async def test_too_large_is_refused_packed_and_unpacked(
     for file in (packed(many), zipped(conversations=many)):
         with pytest.raises(InvalidMessage, match="too large"):
             await take(db, file)
+
+
+async def test_everybody_imports_one_file_at_a_time(db: Database) -> None:
+    here = Imports(db, Hub())
+    refused = pytest.raises(LimitReached, match="Another file of yours")
+    with here.coming(1), here.coming(2), refused, here.coming(1):
+        pass
+    with here.coming(1):
+        pass
 
 
 async def test_a_file_that_would_fill_the_memory_is_refused(

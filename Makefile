@@ -13,9 +13,10 @@ run: .venv/run.done
 	@$(BIN)/wick serve
 
 test: lint browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev.done
+	@$(BIN)/python -m compileall -q app # once, and not in each process that a test starts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -28,6 +29,7 @@ audit: .venv/dev.done
 	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
 
 bench: .venv/dev.done browser
+	@$(BIN)/python -m compileall -q app
 	$(BIN)/python -m tests.bench
 
 browser: .venv/dev.done
@@ -39,6 +41,7 @@ browser: .venv/dev.done
 	@echo "Installing what Wick needs into .venv (once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@$(BIN)/python -m compileall -q app # the first start would do it, if it may write there
 	@touch $@
 
 .venv/dev.done: .venv/run.done

@@ -1,6 +1,8 @@
 """What happens that matters for security, one JSON object a line: in the log and in a file.
 
 Never a password, a token, a key or anything that somebody wrote: people are told by their ids.
+What anybody can cause without end is told so many times a minute and then only counted, or a flood
+of it would push everything else out of the file.
 """
 
 from __future__ import annotations
@@ -8,7 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import TextIOWrapper
@@ -20,12 +24,56 @@ log = logging.getLogger("wick.audit")
 FILE: Final = "audit.log"
 LARGEST: Final = 2 << 20
 OLD_FILES: Final = 4
+ENDLESS: Final = frozenset({"refused", "key-refused", "login-failed", "limit-reached"})
+FROM_ONE: Final = 30
+FROM_ALL: Final = 300
+"""Of each of those a minute, from one address and from all."""
+MINUTE: Final = 60.0
 LONGEST: Final = 200
 """Characters of one fact: a Host header is as long as its sender likes."""
 
 
 def audit(event: str, **facts: str | int | float | None) -> None:
     """`event` is a word or two joined by hyphens; `facts` that are None are left out."""
+    for ended, count in _flood.ended():
+        _write("left-out", {"of": ended, "count": count})
+    if event not in ENDLESS or _flood.may(event, str(facts.get("address") or facts.get("user"))):
+        _write(event, facts)
+
+
+class Flood:
+    """Counts what is told within one minute, and what is left out of it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._until = 0.0
+        self._told: Counter[tuple[str, str]] = Counter()
+        self._left_out: Counter[str] = Counter()
+
+    def ended(self) -> list[tuple[str, int]]:
+        """What was left out of a minute that is over: kinds of events, and how many."""
+        if self._clock() < self._until:
+            return []
+        found = list(self._left_out.items())
+        self._until = self._clock() + MINUTE
+        self._told.clear()
+        self._left_out.clear()
+        return found
+
+    def may(self, event: str, source: str) -> bool:
+        """Whether one more is told."""
+        if self._told[event, source] >= FROM_ONE or self._told[event, ""] >= FROM_ALL:
+            self._left_out[event] += 1
+            return False
+        self._told[event, source] += 1
+        self._told[event, ""] += 1
+        return True
+
+
+_flood = Flood()
+
+
+def _write(event: str, facts: Mapping[str, str | int | float | None]) -> None:
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     known = {
         name: fact[:LONGEST] if isinstance(fact, str) else fact

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
@@ -60,6 +60,7 @@ class Settings:
     daily_tokens: int = 0
     upload_mb: int = 65_536
     login_attempts: int = 5
+    connections_per_address: int = 256
     remote_timeout: float = 300.0
     titles: Literal["auto", "on", "off"] = "auto"
     log_level: str = "info"
@@ -112,6 +113,17 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_among(address: str, networks: Iterable[Network]) -> bool:
+    """Whether an address belongs to one of them."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    return any(found in network for network in networks)
 
 
 def load_settings(
@@ -193,7 +205,8 @@ def _choice(*allowed: str) -> Callable[[str, str], str]:
 
 
 def _switch(name: str, text: str) -> bool:
-    return _choice("1", "0", "true", "false", "yes", "no")(name, text) in {"1", "true", "yes"}
+    yes, no = ("1", "on", "true", "yes"), ("0", "off", "false", "no")
+    return _choice(*yes, *no)(name, text) in yes
 
 
 def _path(name: str, text: str) -> Path:
@@ -260,6 +273,7 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "daily_tokens": _number(0, 1_000_000_000_000),
     "upload_mb": _number(0, 16_777_216),
     "login_attempts": _number(1, 1000),
+    "connections_per_address": _number(0, 1_000_000),
     "remote_timeout": _duration,
     "titles": _choice("auto", "on", "off"),
     "key": _text,

@@ -39,6 +39,7 @@ WickError
 ├── StoreError             the database
 │   ├── DatabaseTooNew     written by a later version of Wick
 │   ├── DataFolderInUse    another process owns the folder with the chats
+│   ├── SearchTooLong      finding it took longer than one search may
 │   └── DiskFull           there is no room left to write
 ├── ApiError               a program's request cannot be done as it stands
 └── PeerError              a server that the terminal asked does not answer as it should
@@ -231,6 +232,10 @@ class DatabaseTooNew(StoreError):
 
 class DataFolderInUse(StoreError):
     status = 409
+
+
+class SearchTooLong(StoreError):
+    status = 503
 
 
 class DiskFull(StoreError):

@@ -36,6 +36,7 @@ from app.web import (
     sentences,
     shares,
     status,
+    terminal,
     trash,
     uploads,
     you,
@@ -79,7 +80,7 @@ def create_app(settings: Settings) -> Quart:
         *(models, model_settings, models_live, models_report, uploads, live, status, health),
         *(api_models, chat_completions, completions, embeddings),
         *(ollama_answers, ollama_models, ollama_embeddings, api_chats, api_messages, openapi, docs),
-        *(login, you, people, keys, shares),
+        *(login, you, people, keys, shares, terminal),
         *(api_branching, api_finding, api_files),
     ):
         app.register_blueprint(screen.blueprint)

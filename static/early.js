@@ -25,9 +25,9 @@ addEventListener("click", ({ target }) => {
   if (target.closest("#beside")) localStorage.list = localStorage.list === "closed" ? "" : "closed";
   paint();
 });
-// What is on the page is for nobody's eyes any more: loaded anew, it asks to log in.
-addEventListener("htmx:ws:close", async () => {
+// What is on the page is for nobody's eyes any more, or not for this person's: it is loaded anew.
+addEventListener("htmx:ws:close", async ({ detail: { code } }) => {
   const hasLogin = document.body.hasAttribute("hx-headers:inherited");
   const answer = hasLogin && await fetch("/login/alive").catch(() => null);
-  if (answer?.status === 401) location.reload();
+  if (code === 4001 || answer?.status === 401) location.reload();
 });

@@ -5,6 +5,8 @@ const headers = { Accept: "text/plain, application/json", ...own };
 document.getElementById("upload").addEventListener("submit", async (event) => {
   event.preventDefault();
   const files = [...document.getElementById("file").files];
+  const notice = document.getElementById("notice");
+  notice.textContent = "";
   event.submitter.disabled = true;
   try {
     const told = JSON.stringify(files.map(({ name, size }) => ({ name, size })));
@@ -14,7 +16,7 @@ document.getElementById("upload").addEventListener("submit", async (event) => {
     }
     event.target.reset();
   } catch (problem) {
-    document.getElementById("notice").textContent = problem.message;
+    notice.textContent = problem.message;
   }
   event.submitter.disabled = false;
 });

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from hypothesis import HealthCheck, settings
+
+# Tests start more than a hundred processes: none of them is to compile all of Wick anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The same examples every time, and as long as they take on a machine that is busy.
 # `--hypothesis-profile=search` looks for others.

@@ -43,6 +43,26 @@ def test_a_line_is_one_object_whatever_is_in_it(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / audit.FILE).stat().st_mode) == 0o600
 
 
+def test_a_flood_pushes_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(audit, "_flood", audit.Flood(lambda: now[0]))
+    with audit.kept_in(tmp_path):
+        for number in range(1000):
+            audit.audit("refused", what="Host", address="192.0.2.1")
+            audit.audit("login-failed", address=f"192.0.2.{number}")
+        audit.audit("refused", what="Host", address="192.0.2.2")
+        audit.audit("login", user=7)
+        now[0] = audit.MINUTE
+        audit.audit("refused", what="Host", address="192.0.2.1")
+    told = events(tmp_path)
+    assert len([e for e in told if e.get("address") == "192.0.2.1" and "what" in e]) == 31
+    assert len([e for e in told if e["event"] == "login-failed"]) == 300
+    assert [e for e in told if e.get("address") == "192.0.2.2" and "what" in e]
+    assert [e for e in told if e["event"] == "login"]
+    left_out = {e["of"]: e["count"] for e in told if e["event"] == "left-out"}
+    assert left_out == {"refused": 970, "login-failed": 700}
+
+
 def test_old_files_are_kept_for_their_owner_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

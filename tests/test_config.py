@@ -73,3 +73,8 @@ def test_a_time_has_a_unit(text: str, seconds: float) -> None:
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="WICK_KEEP_ALIVE"):
         load_settings({"WICK_KEEP_ALIVE": text}, None)
+
+
+@pytest.mark.parametrize(("text", "is_on"), [("on", True), ("Off", False), ("1", True)])
+def test_a_switch_is_on_or_off(text: str, is_on: bool) -> None:
+    assert load_settings({"WICK_AUTO_PULL": text}, dotenv=None).auto_pull is is_on

@@ -26,8 +26,8 @@ ROTATED_AFTER: Final = DAY
 GRACE: Final = 60.0
 """... a token is changed; requests on their way with the old one are let through meanwhile."""
 SEEN_EVERY: Final = 60.0
-LOOK_EVERY: Final = 0.5
-"""How often the logins of open sockets are looked at: they may have been ended by a command."""
+LOOK_EVERY: Final = 10.0
+"""How often the logins of open sockets are looked at: they may have become too old."""
 
 
 def hash_of(token: str) -> bytes:

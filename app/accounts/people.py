@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 import aiosqlite
 
 from app.accounts import rules
+from app.accounts.known import device_in, new_token
 from app.accounts.logins import Logins, hash_of
 from app.accounts.names import clean_name, name_key
 from app.accounts.passwords import Passwords
@@ -49,27 +50,39 @@ class People:
         self._throttle = throttle or Throttle()
         self._clock = clock
 
-    async def show_themself(self, name: str, password: str, address: str) -> Person:
-        """Who logs in. Raises WrongPassword or TooManyAttempts; neither tells whether the name is
-        somebody's."""
+    async def show_themself(
+        self, name: str, password: str, address: str, *, known: str = "", login_id: int = 0
+    ) -> Person:
+        """Who logs in; `known`: what shows that they have done so in this browser before, or
+        login_id: that they are logged in.
+
+        Raises WrongPassword or TooManyAttempts; neither tells whether the name is somebody's.
+        """
         key = name_key(name)
+        found = await people.credentials(self._db, key)
+        device = f"login {login_id}" if login_id else _device(known, found)
         try:
-            self._throttle.begin(key, address)
+            self._throttle.begin(key, address, device)
         except TooManyAttempts:
             audit("limit-reached", limit="login attempts", address=address)
             raise
-        found = await people.credentials(self._db, key)
         is_right = await self._passwords.is_right(password, found[1] if found else None)
         if found is None or not is_right:
             # Not the name: people type their password there, too.
             audit("login-failed", user=found[0].id if found else None, address=address)
             raise WrongPassword(WRONG)
         person, kept = found
-        self._throttle.succeeded(key, address)
+        self._throttle.succeeded(key, address, device)
         if self._passwords.is_outdated(kept):
             new = await self._passwords.hash(password)
             await self._db.write(lambda c: people.exchange_hash(c, person.id, kept, new))
         return person
+
+    async def known_here(self, user_id: int) -> str:
+        """What a browser in which they have logged in may show from now on."""
+        key = name_key((await self.find(user_id)).name)
+        found = await people.credentials(self._db, key)
+        return new_token(user_id, found[1]) if found is not None else ""
 
     async def find(self, user_id: int) -> Person:
         """Raises PersonNotFound."""
@@ -88,6 +101,13 @@ class People:
 
     async def everybody(self) -> list[Person]:
         return await people.everybody(self._db)
+
+    async def first_owner(self) -> int:
+        """Whose the machine's terminal is: the first who can log in, or whoever is at it."""
+        for person in await self.everybody():
+            if person.role == "owner" and person.has_password and person.disabled_at is None:
+                return person.id
+        return LOCAL_USER
 
     async def have_owner(self) -> bool:
         """Whether there is an owner who can log in."""
@@ -167,6 +187,14 @@ class People:
     async def invitations(self) -> list[Invite]:
         return await invites.open_ones(self._db, self._clock())
 
+    async def password_links(self, user_id: int) -> list[Invite]:
+        """Whoever holds one of them can become this person, so they are to know of it."""
+        return await invites.for_person(self._db, user_id, self._clock())
+
+    async def withdraw_password_links(self, user_id: int) -> None:
+        await self._db.write(lambda c: invites.withdraw_for(c, user_id))
+        audit("password-link-withdrawn", user=user_id)
+
     async def withdraw(self, invite_id: int) -> None:
         if not await self._db.write(lambda c: invites.withdraw(c, invite_id)):
             raise _used_up()
@@ -208,17 +236,17 @@ class People:
         """Every other login of the person ends. Raises WrongPassword, TooManyAttempts,
         InvalidAccount."""
         person = await self.find(user_id)
-        await self.confirm(user_id, old, address)
+        await self.confirm(user_id, old, address, login_id=login_id)
         _, kept = await rules.made_fit(self._passwords, person.name, new)
         await self._db.write(lambda c: rules.set_password(c, user_id, kept or ""))
         audit("password-changed", user=user_id, address=address)
         await self._logins.end_all(user_id, besides=login_id)
 
-    async def confirm(self, user_id: int, password: str, address: str) -> None:
+    async def confirm(self, user_id: int, password: str, address: str, *, login_id: int) -> None:
         """Whoever sits there is this person still. Raises WrongPassword or TooManyAttempts."""
         person = await self.find(user_id)
         try:
-            await self.show_themself(person.name, password, address)
+            await self.show_themself(person.name, password, address, login_id=login_id)
         except WrongPassword:
             raise WrongPassword("This is not your password.") from None
 
@@ -272,6 +300,12 @@ class People:
     async def _decide(self, user_id: int, change: Callable[[aiosqlite.Connection], object]) -> None:
         await self.find(user_id)
         await self._db.write(change)  # type: ignore[arg-type]
+
+
+def _device(known: str, found: tuple[Person, str] | None) -> str:
+    """The browser, if it is one of theirs. For names of nobody as much is computed."""
+    device = device_in(known, found[0].id, found[1]) if found else device_in(known, 0, known)
+    return device if found else ""
 
 
 def _used_up() -> InviteNotFound:

@@ -10,6 +10,7 @@ from typing import Final
 
 LOGIN: Final = "login"
 FORM: Final = "form"
+DEVICE: Final = "device"
 CSRF_HEADER: Final = "X-CSRF-Token"
 
 

@@ -1,4 +1,9 @@
-"""Slows down who guesses passwords: those who try one name, and those who try from one address."""
+"""Slows down who guesses passwords: of one name from one address, of one name from anywhere, and
+of any names from one address.
+
+A browser in which that person has logged in before is counted by itself (app/accounts/known.py). So
+nobody can lock somebody else out, however many machines they have to guess with.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +20,8 @@ from app.errors import TooManyAttempts
 FOR_A_NAME: Final = 5
 FROM_AN_ADDRESS: Final = 20
 """Failures in a row after which one has to wait."""
+EVERYWHERE: Final = 10
+"""Times as many for a name from all addresses together."""
 FIRST_WAIT: Final = 30.0
 LONGEST_WAIT: Final = 900.0
 FORGOTTEN_AFTER: Final = 3600.0
@@ -29,7 +36,10 @@ class _Tally:
 
 
 class Throttle:
-    """Every attempt counts as failed when it begins, so that many at once are no way around it."""
+    """Every attempt counts as failed when it begins, so that many at once are no way around it.
+
+    device: of a browser that is known to be the person's; empty for a stranger's.
+    """
 
     def __init__(
         self,
@@ -37,14 +47,18 @@ class Throttle:
         from_an_address: int = FROM_AN_ADDRESS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._most = {"name": for_a_name, "address": from_an_address}
+        self._most = {
+            "device": for_a_name,
+            "name from there": for_a_name,
+            "name": for_a_name * EVERYWHERE,
+            "address": from_an_address,
+        }
         self._clock = clock
         self._tallies: OrderedDict[tuple[str, str], _Tally] = OrderedDict()
 
-    def begin(self, name_key: str, address: str) -> None:
+    def begin(self, name_key: str, address: str, device: str = "") -> None:
         """Count an attempt. Raises TooManyAttempts, and then has counted nothing."""
-        now = self._clock()
-        keys = (("name", name_key), ("address", network_of(address)))
+        now, keys = self._clock(), _keys(name_key, address, device)
         wait = max(self._tally(key, now).free_at for key in keys) - now
         if wait > 0:
             raise TooManyAttempts(_sentence(wait), math.ceil(wait))
@@ -56,11 +70,11 @@ class Throttle:
             if beyond >= 0:
                 tally.free_at = now + min(FIRST_WAIT * 2.0 ** min(beyond, 10), LONGEST_WAIT)
 
-    def succeeded(self, name_key: str, address: str) -> None:
-        """The attempt that has begun was none to guess. Others from there count as before."""
-        self._tallies.pop(("name", name_key), None)
-        tally = self._tallies.get(("address", network_of(address)))
-        if tally is not None:
+    def succeeded(self, name_key: str, address: str, device: str = "") -> None:
+        """The attempt that has begun was none to guess. Those of others count as before."""
+        own, *shared = _keys(name_key, address, device)
+        self._tallies.pop(own, None)
+        for tally in filter(None, map(self._tallies.get, shared)):
             tally.failures -= 1
             tally.free_at = 0.0
 
@@ -72,6 +86,14 @@ class Throttle:
         while len(self._tallies) > MOST_KEPT:
             self._tallies.popitem(last=False)
         return tally
+
+
+def _keys(name_key: str, address: str, device: str) -> list[tuple[str, str]]:
+    """Under what an attempt is counted: first whose it alone is."""
+    if device:
+        return [("device", device)]
+    network = network_of(address)
+    return [("name from there", f"{network} {name_key}"), ("name", name_key), ("address", network)]
 
 
 def network_of(address: str) -> str:

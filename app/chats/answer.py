@@ -64,8 +64,8 @@ class Answer:
             case Failed(message=message):
                 self._end("failed", message)
                 return
-            case Interrupted(message=message):
-                self._end("interrupted", message)
+            case Interrupted(message=message, finished=finished):
+                self._end("interrupted", message, finished)
                 return
         self.hub.stream_changed(stream, urgent=stream.status != before)
 

@@ -84,19 +84,25 @@ class Asking:
     async def _answer(self, wish: Wish, save: Save, *, instead: bool = False) -> None:
         if self._is_closed:
             raise ShuttingDown("Wick is being stopped. Please try again when it runs.")
-        chat_id, model = wish.chat_id, wish.model
-        if await chats.owner(self._db, chat_id) not in {None, wish.user_id}:
+        chat_id, user_id, client_id = wish.chat_id, wish.user_id, wish.client_id
+        if await chats.owner(self._db, chat_id) not in {None, user_id}:
             raise ChatNotFound("There is no such chat.")
-        user_id, client_id = wish.user_id, wish.client_id
         if client_id and await messages.has_client_id(self._db, user_id, chat_id, client_id):
             return
-        self._limits.check(wish.user_id)
+        with self._limits.place(user_id):
+            is_new = await self._line_up(wish, save, instead=instead)
+        if is_new:
+            await self._go_on(chat_id)
+
+    async def _line_up(self, wish: Wish, save: Save, *, instead: bool) -> bool:
+        """Whether there is one more answer to be made by now, and it is in its line."""
+        chat_id, model = wish.chat_id, wish.model
         chosen = stored(await chat_settings.find(self._db, wish.user_id, chat_id))
         made_with = chosen.over(self.settings_for(model)).to_json()
         self._pool.worker(model).check_room()
         saved = await self._db.write(lambda c: save(c, made_with))
         if saved is None:
-            return
+            return False
         if instead:  # at once: a prompt that is submitted from now on is not meant
             self._stop_all(wish.user_id, chat_id)
         stream = Stream(saved.answer_id, chat_id, wish.user_id, model, text=saved.text)
@@ -105,7 +111,7 @@ class Asking:
             Answer(stream, self._db, self._hub, self.tasks, self._ended, earlier=saved.earlier)
         )
         self._hub.add(stream)
-        await self._go_on(chat_id)
+        return True
 
     async def _go_on(self, chat_id: str) -> None:
         """Hand the chat's next request to its model, unless an earlier one is being answered."""
@@ -117,6 +123,8 @@ class Asking:
         try:
             usual = self.settings_for(stream.model)
             path = await messages.path(self._db, stream.user_id, chat_id, stream.message_id)
+            if not path:
+                raise ChatNotFound("This chat is gone.")
         except WickError as error:
             answer.end_unasked("failed", str(error))
             return

@@ -156,11 +156,12 @@ class Hub:
             subscription.models = True
             subscription.notify()
 
-    def close(self, code: int) -> None:
-        """Every tab is to be closed with this code."""
+    def close(self, code: int, user_id: int | None = None) -> None:
+        """Every tab, or those of one person, are to be closed with this code."""
         for subscription in self._subscriptions:
-            subscription.closing = code
-            subscription.notify(urgent=True)
+            if user_id in {None, subscription.user_id}:
+                subscription.closing = code
+                subscription.notify(urgent=True)
 
     async def all_gone(self) -> None:
         """Wait until no tab is left."""

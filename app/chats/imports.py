@@ -9,15 +9,19 @@ import re
 import secrets
 import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any
 
+from app.audit import audit
 from app.chats.chat_settings import sound
 from app.chats.foreign import Foreign, Node, read
 from app.chats.hub import Hub
+from app.chats.limits import RETRY_SECONDS
 from app.chats.titles import title_of
-from app.errors import InvalidMessage
+from app.errors import InvalidMessage, LimitReached
 from app.store import imports
 from app.store.db import Database
 from app.store.imports import ImportedChat
@@ -25,6 +29,9 @@ from app.store.imports import ImportedChat
 log = logging.getLogger(__name__)
 LARGEST_FILE = 200 << 20
 """Bytes, packed and unpacked."""
+MOST_PARTS, MOST_COMMAS = 5_000_000, 20_000_000
+"""Signs of JSON in a file. Each object, list and entry costs many times its size in memory, so that
+a file of nothing else would take all there is."""
 _INTEGERS = ("prompt_tokens", "cached_tokens", "completion_tokens", "context_length")
 
 
@@ -57,14 +64,35 @@ class Imports:
     def __init__(self, db: Database, hub: Hub) -> None:
         self._db = db
         self._hub = hub
+        self._turn = asyncio.Lock()
+        self._coming: set[int] = set()
+
+    @contextmanager
+    def coming(self, user_id: int) -> Iterator[None]:
+        """While a file of theirs comes, which takes its room on the disk: one at a time.
+
+        Raises LimitReached.
+        """
+        if user_id in self._coming:
+            audit("limit-reached", limit="imports", user=user_id)
+            raise LimitReached(
+                "Another file of yours is being imported. Please wait until that is done.",
+                RETRY_SECONDS,
+            )
+        self._coming.add(user_id)
+        try:
+            yield
+        finally:
+            self._coming.discard(user_id)
 
     async def take(self, user_id: int, file: IO[bytes]) -> Report:
         """Add the chats of this file, all or none.
 
         Raises InvalidMessage, a sentence, when it is too large, damaged or of an unknown kind.
         """
-        found, empty = await asyncio.to_thread(_parse, file)
-        added, trashed = await self._db.write(lambda c: imports.add(c, user_id, found))
+        async with self._turn:  # one at a time is in memory
+            found, empty = await asyncio.to_thread(_parse, file)
+            added, trashed = await self._db.write(lambda c: imports.add(c, user_id, found))
         if added:
             self._hub.chats_changed(user_id)
         return Report(added, len(found) - added - trashed, empty, trashed)
@@ -92,7 +120,7 @@ def _contents(file: IO[bytes]) -> list[Any]:
         raise InvalidMessage(f"This file is too large: at most {LARGEST_FILE >> 20} MB, please.")
     if file.read(2) != b"PK":
         file.seek(0)
-        return [json.load(file)]
+        return _loaded([file.read()])
     with zipfile.ZipFile(file) as archive:
         members = [m for m in archive.infolist() if _has_chats(m.filename)]
         if not members:
@@ -101,7 +129,14 @@ def _contents(file: IO[bytes]) -> list[Any]:
             raise InvalidMessage(
                 f"What is in this zip is too large: at most {LARGEST_FILE >> 20} MB, please."
             )
-        return [json.loads(archive.read(member)) for member in members]
+        return _loaded([archive.read(member) for member in members])
+
+
+def _loaded(contents: list[bytes]) -> list[Any]:
+    parts = sum(content.count(b"{") + content.count(b"[") for content in contents)
+    if parts > MOST_PARTS or sum(content.count(b",") for content in contents) > MOST_COMMAS:
+        raise InvalidMessage("There is too much in this file for one import. Split it, please.")
+    return [json.loads(content) for content in contents]
 
 
 def _has_chats(name: str) -> bool:

@@ -19,13 +19,14 @@ from app.store import people
 from app.store.db import Database
 
 log = logging.getLogger(__name__)
-LOOK_EVERY: Final = 1.0
-"""Seconds between two looks for people whose removal a command has begun."""
+LOOK_EVERY: Final = 60.0
+"""Seconds between two looks for people whose removal has begun and was cut short."""
 PAUSE: Final = 0.05
 
 
 class Leaving:
-    """Ends what `People.begin_to_leave` has begun, again after a crash if need be."""
+    """Ends what `People.begin_to_leave` has begun, again after a crash if need be; and ends what is
+    answered for somebody who is kept out."""
 
     def __init__(
         self, settings: Settings, db: Database, asking: Asking, pool: Pool, hub: Hub
@@ -37,6 +38,12 @@ class Leaving:
         self._hub = hub
         self._turn = asyncio.Lock()
 
+    async def stop(self, user_id: int) -> None:
+        """End whatever is being answered for somebody, or waits; what is written so far stays."""
+        for chat_id in self._hub.running_chats(user_id):
+            await self._asking.stop_all(user_id, chat_id)
+        self._pool.cancel_all(user_id)
+
     async def finish(self, user_id: int) -> None:
         """Return when nothing is left. It goes on to its end when the caller is cancelled."""
         await self._asking.tasks.run(self._finish(user_id), f"removal of {user_id}")
@@ -45,19 +52,20 @@ class Leaving:
         async with self._turn:
             if user_id not in await people.leavers(self._db):
                 return
-            chats = await people.chats_of(self._db, user_id)
             await self._stop_answers(user_id)
+            chats = await people.chats_of(self._db, user_id)
             for chat_id in chats:
                 await self._pool.forget(chat_id)
+            self._pool.forget_person(user_id)
             await erase(self._db, self._settings, user_id, chats)
             log.info("A person and everything of theirs was removed.")
 
     async def _stop_answers(self, user_id: int) -> None:
         """One that still ran would be written down, and its KV state kept once more."""
-        while running := self._hub.running_chats(user_id):
-            for chat_id in running:
-                await self._asking.stop_all(user_id, chat_id)
+        await self.stop(user_id)
+        while self._hub.running_chats(user_id) or self._pool.requests(user_id):
             await asyncio.sleep(PAUSE)
+            await self.stop(user_id)
 
     async def keep_watch(self) -> None:
         """Finish whoever leaves, until cancelled."""

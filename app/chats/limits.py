@@ -6,7 +6,8 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -15,7 +16,7 @@ from app.chats.hub import Hub
 from app.config import Settings
 from app.errors import LimitReached, WickError
 from app.inference.pool import Pool
-from app.inference.protocol import Finished
+from app.inference.protocol import Delta, Finished, Prefill
 from app.inference.requests import Request
 from app.store import usage
 from app.store.db import Database
@@ -41,6 +42,10 @@ class Allowance:
             f"The count begins anew at midnight, in {_hours(self.seconds)}."
         )
 
+    @property
+    def way_on(self) -> str:
+        return f"You can go on at midnight, in {_hours(self.seconds)}."
+
 
 class Limits:
     """Counts in memory, and writes down what is used of a day. `load` comes first."""
@@ -61,52 +66,80 @@ class Limits:
         self._clock = clock
         self._day = ""
         self._used: Counter[int] = Counter()
+        self._coming: Counter[int] = Counter()
         pool.admit, pool.meter = self.admit, self.count
 
     async def load(self) -> None:
         self._day = self._today().isoformat()
         self._used = Counter(await usage.of_day(self._db, self._day))
 
-    def check(self, user_id: int, more: int = 1) -> None:
-        """Whether `more` answers may be asked for now. Raises LimitReached.
+    @contextmanager
+    def place(self, user_id: int) -> Iterator[None]:
+        """For one more answer, which counts as on its way from now on. Raises LimitReached."""
+        self.check(user_id)
+        self._coming[user_id] += 1
+        try:
+            yield
+        finally:
+            self._coming[user_id] -= 1
+
+    def check(self, user_id: int) -> None:
+        """Whether one more answer may be asked for now. Raises LimitReached.
 
         Who is alone on this machine takes nobody's turn: then only the queue is a limit.
         """
         most, on_their_way = self._settings.requests_per_user, self._open(user_id)
-        if self._settings.has_accounts and on_their_way + more > most:
+        if self._settings.has_accounts and on_their_way >= most:
             audit("limit-reached", limit="requests", user=user_id)
             raise LimitReached(
                 f"{on_their_way} of your answers are on their way or waiting, and {most} is the "
                 "limit. Please wait until one has ended.",
                 RETRY_SECONDS,
             )
-        day = self.allowance(user_id)
-        if day is not None and day.used >= day.most:
-            audit("limit-reached", limit="tokens of a day", user=user_id)
+        day = self._used_up(user_id)
+        if day is not None:
             raise LimitReached(
-                f"Your {day.most:,} tokens for today are used up. You can go on at midnight, in "
-                f"{_hours(day.seconds)}.",
-                day.seconds,
+                f"Your {day.most:,} tokens for today are used up. {day.way_on}", day.seconds
             )
 
     def allowance(self, user_id: int) -> Allowance | None:
-        """None where there is no limit."""
+        """None where there is no limit. What is being read and written is counted too."""
         most = self._settings.daily_tokens
         if not most:
             return None
         self._turn_page()
-        return Allowance(self._used[user_id], most, self._until_midnight())
+        running = sum(request.spent for request in self._pool.requests(user_id))
+        return Allowance(self._used[user_id] + running, most, self._until_midnight())
+
+    def _used_up(self, user_id: int) -> Allowance | None:
+        day = self.allowance(user_id)
+        if day is None or day.used < day.most:
+            return None
+        audit("limit-reached", limit="tokens of a day", user=user_id)
+        return day
 
     def admit(self, request: Request) -> None:
         """A request that comes from no chat. Raises LimitReached."""
         if not request.is_background:
             self.check(request.user_id)
 
-    def count(self, request: Request, finished: Finished) -> None:
+    def count(self, request: Request, event: Prefill | Delta | Finished) -> str | None:
+        """The sentence that ends an answer with which its person's day is used up."""
+        if request.is_background:
+            return None
+        if isinstance(event, Finished):
+            self._write_down(request, event)
+            return None
+        day = self._used_up(request.user_id)
+        if day is None:
+            return None
+        return f"With this your {day.most:,} tokens for today are used up. {day.way_on}"
+
+    def _write_down(self, request: Request, finished: Finished) -> None:
         """What was kept from before is not evaluated again, and not counted."""
         tokens = max(0, finished.prompt_tokens - finished.cached_tokens)
         tokens += finished.completion_tokens
-        if request.is_background or not tokens:
+        if not tokens:
             return
         self._turn_page()
         self._used[request.user_id] += tokens
@@ -121,7 +154,7 @@ class Limits:
     def _open(self, user_id: int) -> int:
         """Answers in chats, those included that wait for their turn there, and all others."""
         others = [r for r in self._pool.requests(user_id) if self._hub.stream(r.id) is None]
-        return self._hub.owed(user_id) + len(others)
+        return self._hub.owed(user_id) + len(others) + self._coming[user_id]
 
     def _turn_page(self) -> None:
         today = self._today().isoformat()

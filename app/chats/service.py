@@ -41,9 +41,13 @@ class Chats:
         if not _CHAT_ID.fullmatch(chat_id):
             raise ChatNotFound("There is no such chat.")
         chat = await chats.find(self._db, user_id, chat_id)
-        if chat is None and await chats.owner(self._db, chat_id) is not None:
+        if chat is not None:
+            return chat
+        owner = await chats.owner(self._db, chat_id)
+        if owner not in {None, user_id}:
             raise ChatNotFound("There is no such chat.")
-        return chat
+        # It may have come into being between the two looks.
+        return await chats.find(self._db, user_id, chat_id) if owner else None
 
     async def messages(self, chat: Chat | None) -> list[Message]:
         """The path that is shown, oldest first."""

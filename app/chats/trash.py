@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
+from collections.abc import Iterable
 
 from app.chats.hub import Hub
 from app.errors import ChatNotFound, WickError
@@ -25,6 +27,7 @@ class Trash:
         self._db = db
         self._pool = pool
         self._hub = hub
+        self._is_dirty = False
 
     async def remove(self, user_id: int, chat_id: str) -> None:
         """One chat. Raises ChatNotFound when it is not in this person's trash."""
@@ -33,30 +36,46 @@ class Trash:
             raise ChatNotFound("There is no such chat in the trash.")
         await self._pool.forget(chat_id)
         await self._db.write(lambda c: chats.remove(c, user_id, chat_id))
+        self._is_dirty = True
         self._hub.chat_changed(user_id, chat_id)
 
     async def empty(self, user_id: int) -> int:
         """All of this person's. How many chats that were."""
         count = 0
         while found := (await lists.page(self._db, user_id, "trashed", 100))[0]:
-            for chat in found:
-                await self.remove(user_id, chat.id)
-            count += len(found)
+            count += await self._remove_all((user_id, chat.id) for chat in found)
         return count
 
     async def remove_expired(self, now: float) -> int:
         """What has lain there long enough, everybody's. How many chats that were."""
-        expired = await chats.expired(self._db, now - KEPT_SECONDS)
-        for user_id, chat_id in expired:
-            await self.remove(user_id, chat_id)
-        return len(expired)
+        return await self._remove_all(await chats.expired(self._db, now - KEPT_SECONDS))
+
+    async def _remove_all(self, found: Iterable[tuple[int, str]]) -> int:
+        """How many it were; those that are restored meanwhile stay."""
+        count = 0
+        for user_id, chat_id in found:
+            with contextlib.suppress(ChatNotFound):
+                await self.remove(user_id, chat_id)
+                count += 1
+        return count
+
+    async def tidy(self) -> None:
+        """The words of what has been removed are in the database's files until then."""
+        if self._is_dirty:
+            await self._db.forget_deleted()
+            self._is_dirty = False
 
     async def keep_watch(self) -> None:
-        """Remove what expires, at once and then every hour, until cancelled."""
+        """Remove what expires, and tidy up, at once and then every hour, until cancelled."""
+        is_tidy = False
         while True:
             try:
+                if not is_tidy:
+                    await self._pool.tidy(await chats.ids_of_everybody(self._db))
+                    is_tidy = True
                 if count := await self.remove_expired(time.time()):
                     log.info("%d chats were removed: they lay in the trash for long.", count)
+                await self.tidy()
             except WickError as error:
                 log.warning("The trash was not emptied: %s", error)
             await asyncio.sleep(LOOK_EVERY)

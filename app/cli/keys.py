@@ -10,13 +10,9 @@ from collections.abc import Awaitable, Callable
 from rich.console import Console
 from rich.table import Table
 
-from app.accounts.keys import SCOPES, Keys
-from app.accounts.names import name_key
+from app.accounts.keys import SCOPES
+from app.cli.desk import AnyDesk, open_desk
 from app.config import Settings
-from app.errors import PersonNotFound
-from app.store import people
-from app.store.db import Database, open_database
-from app.store.people import LOCAL_USER
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,17 +41,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def add_key(args: argparse.Namespace, settings: Settings) -> int:
-    async def add(keys: Keys, user_id: int) -> None:
-        secret, _ = await keys.add(user_id, args.name, args.scope or ["chat"])
-        print(secret)
+    async def add(desk: AnyDesk) -> None:
+        print(await desk.make_key(args.user, args.name, args.scope or ["chat"]))
 
-    return _run(args, settings, add)
+    return _run(settings, add)
 
 
 def list_keys(args: argparse.Namespace, settings: Settings) -> int:
-    async def show(keys: Keys, user_id: int) -> None:
+    async def show(desk: AnyDesk) -> None:
         table = Table("id", "name", "begins with", "may", "made", "last used", box=None)
-        for key in await keys.of(user_id):
+        for key in await desk.keys_of(args.user):
             used = _day(key.used_at) if key.used_at else "never"
             may = ", ".join(key.scopes)
             table.add_row(str(key.id), key.name, key.hint, may, _day(key.created_at), used)
@@ -64,40 +59,28 @@ def list_keys(args: argparse.Namespace, settings: Settings) -> int:
         else:
             print("There are no keys. To make one: wick key add NAME")
 
-    return _run(args, settings, show)
+    return _run(settings, show)
 
 
 def revoke_key(args: argparse.Namespace, settings: Settings) -> int:
-    async def revoke(keys: Keys, user_id: int) -> None:
-        await keys.revoke(user_id, args.id)
+    async def revoke(desk: AnyDesk) -> None:
+        await desk.revoke_key(args.user, args.id)
         print("The key is revoked.")
 
-    return _run(args, settings, revoke)
+    return _run(settings, revoke)
 
 
 def _add_person(action: argparse.ArgumentParser) -> None:
     action.add_argument("--user", metavar="NAME", help="whose key (default: the first owner's)")
 
 
-def _run(
-    args: argparse.Namespace, settings: Settings, work: Callable[[Keys, int], Awaitable[None]]
-) -> int:
+def _run(settings: Settings, work: Callable[[AnyDesk], Awaitable[None]]) -> int:
     async def run() -> None:
-        async with open_database(settings.database, is_guest=True) as db:
-            await work(Keys(db), await _person(db, args.user))
+        async with open_desk(settings, "wick key") as desk:
+            await work(desk)
 
     asyncio.run(run())
     return 0
-
-
-async def _person(db: Database, name: str | None) -> int:
-    """Raises PersonNotFound."""
-    if name is None:
-        return LOCAL_USER
-    person = await people.named(db, name_key(name))
-    if person is None:
-        raise PersonNotFound(f"There is nobody called “{name}”.")
-    return person.id
 
 
 def _day(seconds: float) -> str:

@@ -9,11 +9,12 @@ import time
 
 import httpx
 
-from app.cli.admission import admitted
+from app.cli.admission import admitted, sentence_of
 from app.cli.model_progress import ShowLoad, shown_load
 from app.cli.model_report import Reported, read_report
 from app.config import Settings
 from app.errors import ModelLoadError, ModelNotFound, PeerError
+from app.models.figures import size
 from app.models.shelf import NAME, Shelf
 
 LOOK_AGAIN = 0.2  # seconds
@@ -52,7 +53,7 @@ def load_model(args: argparse.Namespace, settings: Settings) -> int:
     if ended is None:
         print(f"{args.name} is being loaded.")
     elif ended.state == "ready":
-        print(f"{args.name} is ready, with {ended.memory / 1e6:,.0f} MB of memory set aside.")
+        print(f"{args.name} is ready, with {size(ended.memory)} of memory set aside.")
     else:
         raise ModelLoadError(ended.error or f"{args.name} was unloaded before it was ready.")
     return 0
@@ -129,6 +130,7 @@ def _send(settings: Settings, method: str, name: str, rest: str) -> None:
     url = settings.local_url
     try:
         with admitted(settings, PATIENCE) as client:
+            url = str(client.base_url).rstrip("/")
             accept = {"Accept": "application/json, text/plain"}
             response = client.request(method, f"/models/{name}{rest}", headers=accept)
     except httpx.TimeoutException as error:
@@ -139,14 +141,6 @@ def _send(settings: Settings, method: str, name: str, rest: str) -> None:
             "WICK_PORT to where it runs."
         ) from error
     if response.status_code == 404:
-        raise _NoServer(_sentence(response, url))
+        raise _NoServer(sentence_of(response))
     if not response.is_success:
-        raise PeerError(_sentence(response, url))
-
-
-def _sentence(response: httpx.Response, url: str) -> str:
-    kind = response.headers.get("content-type", "")
-    text = response.text.strip()
-    if kind.startswith("text/plain") and text:
-        return text
-    return f"What answers at {url} did not do it (status {response.status_code}): is it Wick?"
+        raise PeerError(sentence_of(response))

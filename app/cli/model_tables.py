@@ -13,6 +13,7 @@ from app.cli.model_report import Reported
 from app.config import Settings
 from app.models import memory
 from app.models.catalogue import Source
+from app.models.figures import count, size
 from app.models.model import Model
 
 LONG_NAME: Final = 20
@@ -36,11 +37,11 @@ def shelf_table(
             f"{model.name} *" if model.name == default else model.name,
             _plain(model.title),
             _plain(model.license or ""),
-            f"{model.parameters / 1e6:,.0f} M",
+            count(model.parameters),
             _plain(model.quantisation),
             f"{model.context_length:,}",
-            f"{model.size / 1e6:,.0f} MB",
-            f"{memory.wanted(model, settings) / 1e6:,.0f} MB",
+            size(model.size),
+            size(memory.wanted(model, settings)),
             *(() if report is None else _live(report.get(model.name))),
         )
     return table
@@ -78,7 +79,7 @@ def catalogue_table(entries: Iterable[Source]) -> Table:
             _plain(f"{entry.title}. {entry.about}"),
             _plain(entry.license),
             entry.parameters,
-            f"{entry.size / 1e6:,.0f} MB",
+            size(entry.size),
         )
     return table
 

@@ -19,6 +19,7 @@ from app.config import Settings
 from app.errors import WickError
 from app.models import memory, sources
 from app.models.catalogue import CATALOGUE
+from app.models.figures import size
 from app.models.model import Model
 from app.models.shelf import Shelf
 from app.models.spec import FORMS, LocalSpec
@@ -82,11 +83,11 @@ def _report(settings: Settings) -> dict[str, Reported] | None:
 
 
 def _memory(settings: Settings, report: Mapping[str, Reported] | None) -> str:
-    there = f"{memory.budget(settings) / 1e6:,.0f} MB of the {memory.there() / 1e6:,.0f} MB here"
+    there = f"{size(memory.budget(settings))} of the {size(memory.there())} here"
     if report is None:
         return f"Models may use {there}. No Wick is running, so none is loaded."
     held = sum(model.memory for model in report.values())
-    return f"Models may use {there}; {held / 1e6:,.0f} MB are set aside for those that are loaded."
+    return f"Models may use {there}; {size(held)} are set aside for those that are loaded."
 
 
 def list_catalogue(args: argparse.Namespace, settings: Settings) -> int:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import errno
+import gc
 import logging
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -86,18 +89,21 @@ def _check_folders(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings, ownership: Ownership) -> None:
-    from hypercorn.asyncio import serve
-    from hypercorn.config import Config
+    with _kept_for_good():
+        from hypercorn.asyncio import serve
+        from hypercorn.config import Config
 
-    from app.cli import wire
-    from app.factory import close, create_app
+        from app.cli import wire
+        from app.cli.crowd import Crowd, allow_many_files
+        from app.factory import close, create_app
 
-    app = create_app(settings)
+        app = create_app(settings)
     config = Config()
     config.bind = [settings.url.partition("://")[2]]
     if settings.tls_cert and settings.tls_key:
         config.certfile, config.keyfile = str(settings.tls_cert), str(settings.tls_key)
-    wire.limit(config, LONGEST_SOCKET_MESSAGE)
+    wire.limit(config, LONGEST_SOCKET_MESSAGE, Crowd.from_settings(settings))
+    allow_many_files()
     logging.getLogger("hypercorn").setLevel(logging.WARNING)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -108,7 +114,7 @@ async def _serve(settings: Settings, ownership: Ownership) -> None:
     async def until_stopped() -> None:
         pulls: Pulls = app.extensions["wick"].pulls
         pulls.listeners.append(TerminalProgress(pulls).show)
-        ownership.announce(settings.local_url)
+        ownership.announce(settings.local_url, app.extensions["wick"].secret)
         print(f"\n  Wick is at {settings.url}   (Ctrl-C stops it)\n", flush=True)
         if settings.has_accounts:
             await exposure.welcome_owner(settings, app.extensions["wick"].people)
@@ -116,6 +122,18 @@ async def _serve(settings: Settings, ownership: Ownership) -> None:
         await close(app)
 
     await serve(_asgi(app), config, shutdown_trigger=until_stopped)
+
+
+@contextlib.contextmanager
+def _kept_for_good() -> Iterator[None]:
+    """What is made meanwhile lasts as long as the process, so nobody looks for garbage in it: not
+    now, which the first page would wait for, and not later, which answers would."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _ignore_cancelled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

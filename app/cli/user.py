@@ -1,8 +1,4 @@
-"""`wick user`: the people of this Wick, straight in its database, whether it runs or not.
-
-A running server notices within a second: logins that have ended lose their open pages, and whoever
-was removed is removed by it, with what its models hold in memory.
-"""
+"""`wick user`: the people of this Wick, whether it runs or not."""
 
 from __future__ import annotations
 
@@ -11,40 +7,20 @@ import asyncio
 import getpass
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
-from app import audit
-from app.accounts.logins import Logins
-from app.accounts.people import People
+from app.cli.desk import AnyDesk, open_desk
 from app.cli.exposure import join_url
 from app.config import Settings
-from app.errors import DataFolderInUse, InvalidAccount
-from app.store import people as table
-from app.store.db import Database, open_database
-from app.store.owner import owned
+from app.errors import InvalidAccount
 from app.store.people import LOCAL_USER, Person, Role
 
-PATIENCE: Final = 60.0
-PAUSE: Final = 0.1
 WITHIN: Final = {"member": "a week", "reset": "a day"}
-
-
-@dataclass(frozen=True, slots=True)
-class Office:
-    """Where people are looked after. Without a server, what is on the disk is all there is."""
-
-    settings: Settings
-    db: Database
-    people: People
-
-
-Action = Callable[[Office, argparse.Namespace], Awaitable[None]]
+Action = Callable[[AnyDesk, argparse.Namespace, Settings], Awaitable[None]]
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -84,22 +60,15 @@ def _add(
 
 
 async def _do(settings: Settings, action: Action, arguments: argparse.Namespace) -> None:
-    async with _open(settings) as office:
-        await action(office, arguments)
+    async with open_desk(settings, "wick user") as desk:
+        await action(desk, arguments, settings)
 
 
-@asynccontextmanager
-async def _open(settings: Settings) -> AsyncIterator[Office]:
-    async with open_database(settings.database, is_guest=True) as db:
-        with audit.kept_in(settings.data_dir):
-            yield Office(settings, db, People(db, Logins(db)))
-
-
-async def list_people(office: Office, arguments: argparse.Namespace) -> None:
+async def list_people(desk: AnyDesk, arguments: argparse.Namespace, settings: Settings) -> None:
     lines = Table(box=None, pad_edge=False)
     for heading in ("NAME", "ROLE", "STATE", "LAST SEEN"):
         lines.add_column(heading)
-    there = [p for p in await office.people.everybody() if p.has_password or p.id != LOCAL_USER]
+    there = await desk.everybody()
     for person in there:
         lines.add_row(person.name, person.role, _state(person), _day(person.seen_at))
     if there:
@@ -118,68 +87,44 @@ def _day(at: float | None) -> str:
     return "never" if at is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
 
 
-async def add(office: Office, arguments: argparse.Namespace) -> None:
-    is_first = not await office.people.have_owner()
-    role: Role = "owner" if arguments.owner or is_first else "member"
-    password = await _new_password()
-    person = await office.people.add(arguments.name, password, role)
+async def add(desk: AnyDesk, arguments: argparse.Namespace, settings: Settings) -> None:
+    role: Role = "owner" if arguments.owner else "member"
+    person = await desk.add(arguments.name, await _new_password(), role)
     print(f"{person.name} can log in, as {'an owner' if person.role == 'owner' else 'a member'}.")
-    if is_first:
+    if person.id == LOCAL_USER:
         print("The chats that were made at this machine without a login are theirs.")
 
 
-async def invite(office: Office, arguments: argparse.Namespace) -> None:
-    role: Role = "owner" if arguments.owner else "member"
-    token = await office.people.invite(role, None)
-    _print_link(office.settings, token, WITHIN["member"])
+async def invite(desk: AnyDesk, arguments: argparse.Namespace, settings: Settings) -> None:
+    token = await desk.invite("owner" if arguments.owner else "member")
+    _print_link(settings, token, WITHIN["member"])
 
 
-async def passwd(office: Office, arguments: argparse.Namespace) -> None:
-    person = await office.people.named(arguments.name)
+async def passwd(desk: AnyDesk, arguments: argparse.Namespace, settings: Settings) -> None:
+    await desk.named(arguments.name)  # before a password is asked for
     if arguments.link:
-        token = await office.people.reset_token(person.id, None)
-        _print_link(office.settings, token, WITHIN["reset"])
+        _print_link(settings, await desk.password_link(arguments.name), WITHIN["reset"])
         return
-    await office.people.set_password(person.id, await _new_password())
+    person = await desk.set_password(arguments.name, await _new_password())
     print(f"The password of {person.name} is changed, and every login of theirs has ended.")
 
 
-async def disable(office: Office, arguments: argparse.Namespace) -> None:
-    person = await office.people.named(arguments.name)
-    await office.people.disable(person.id)
+async def disable(desk: AnyDesk, arguments: argparse.Namespace, settings: Settings) -> None:
+    person = await desk.disable(arguments.name)
     print(f"{person.name} is kept out, and every login of theirs has ended.")
 
 
-async def enable(office: Office, arguments: argparse.Namespace) -> None:
-    person = await office.people.named(arguments.name)
-    await office.people.enable(person.id)
+async def enable(desk: AnyDesk, arguments: argparse.Namespace, settings: Settings) -> None:
+    person = await desk.enable(arguments.name)
     print(f"{person.name} can log in again.")
 
 
-async def remove(office: Office, arguments: argparse.Namespace) -> None:
-    from app.chats.leaving import erase
-
-    person = await office.people.named(arguments.name)
+async def remove(desk: AnyDesk, arguments: argparse.Namespace, settings: Settings) -> None:
+    person = await desk.named(arguments.name)
     if not arguments.yes and not await _is_meant(person):
         raise InvalidAccount({"name": "Nothing was removed."})
-    await office.people.begin_to_leave(person.id)
-    try:
-        with owned(office.settings.data_dir, "wick user remove"):
-            await erase(office.db, office.settings, person.id)
-    except DataFolderInUse:
-        if not await _is_done_by_server(office.db, person.id):
-            print(f"{person.name} is kept out. What is theirs goes when Wick is started next.")
-            return
+    await desk.remove(arguments.name)
     print(f"{person.name} is removed, with everything of theirs.")
-
-
-async def _is_done_by_server(db: Database, user_id: int) -> bool:
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        if user_id not in await table.leavers(db):
-            return True
-        await asyncio.sleep(PAUSE)
-    return False
 
 
 async def _is_meant(person: Person) -> bool:

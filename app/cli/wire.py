@@ -11,24 +11,43 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
+from typing import Any, Final
 
 import h11
+import hypercorn.asyncio.run
 import hypercorn.protocol
 import hypercorn.protocol.h11
+from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.config import Config
 from hypercorn.protocol.events import Body, Data, Event, StreamClosed
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import WSStream
 from wsproto.utilities import LocalProtocolError
 
+from app.cli.crowd import Crowd
+
 KEEP_ALIVE = 5.0
 HEAD_BYTES = 16 << 10
 PING_SECONDS = 20.0
 ABNORMAL = 1006
+_SENTENCE: Final = b"Too many connections are open from this address. Close some pages, please.\n"
+FULL: Final = b"\r\n".join(
+    (
+        b"HTTP/1.1 429 Too Many Requests",
+        b"Content-Type: text/plain; charset=utf-8",
+        b"Content-Length: %d" % len(_SENTENCE),
+        b"Cache-Control: no-store",
+        b"Retry-After: 5",
+        b"Connection: close",
+        b"",
+        _SENTENCE,
+    )
+)
 
 
-def limit(config: Config, longest_message: int) -> None:
-    """`longest_message`: bytes of one message on a socket."""
+def limit(config: Config, longest_message: int, crowd: Crowd) -> None:
+    """`longest_message`: bytes of one message on a socket; crowd: who may connect."""
     config.errorlog = logging.getLogger("hypercorn")
     config.loglevel = "WARNING"
     config.graceful_timeout = 0.3
@@ -40,8 +59,28 @@ def limit(config: Config, longest_message: int) -> None:
     config.websocket_max_message_size = longest_message
     config.websocket_ping_interval = PING_SECONDS
     config.include_server_header = False
+    hypercorn.asyncio.run.TCPServer = partial(Connection, crowd)  # type: ignore[assignment,attr-defined]
     hypercorn.protocol.h11.WSStream = Socket  # type: ignore[attr-defined]
     hypercorn.protocol.H11Protocol = OneProtocol  # type: ignore[attr-defined]
+
+
+class Connection(TCPServer):
+    """One for which there is room, or that is told that there is none."""
+
+    def __init__(self, crowd: Crowd, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._crowd = crowd
+
+    async def run(self) -> None:
+        peer = self.writer.get_extra_info("peername")
+        with self._crowd.place(str(peer[0]) if peer else "") as has_place:
+            if has_place:
+                await super().run()
+                return
+            with contextlib.suppress(OSError):
+                self.writer.write(FULL)
+                await self.writer.drain()
+            await self._close()
 
 
 class OneProtocol(H11Protocol):

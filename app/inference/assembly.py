@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable
@@ -38,6 +39,11 @@ class Assembly:
     contexts: ContextPool
     slots: int
     context_length: int
+
+    def bound(self, contexts: int, ram_mb: int) -> None:
+        """Keep no more than that. Without waiting: the next command may be somebody's Stop."""
+        wish = (contexts, ram_mb << 20)
+        threading.Thread(target=self.contexts.bound, args=wish, name="bound", daemon=True).start()
 
     def quit(self, seconds: float) -> None:
         """Stop all work and write states to the disk, for about that time."""

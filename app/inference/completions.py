@@ -97,6 +97,8 @@ class Completions:
             pass
 
     def _hear(self, index: int, event: RequestEvent) -> None:
+        if isinstance(event, Interrupted) and event.finished and event.finished.completion_tokens:
+            event = replace(event.finished, reason="length")  # to a program, the end of a budget
         if isinstance(event, Ended):
             self._running.discard(index)
         newest = self._newest.get(index)

@@ -33,7 +33,7 @@ class KeepAlive:
         clock: Callable[[], float],
         later: Later,
     ) -> None:
-        self._seconds = seconds
+        self._usual = self._seconds = seconds
         self._expire = expire
         self._clock = clock
         self._later = later
@@ -52,6 +52,18 @@ class KeepAlive:
         if self.since is None or math.isinf(self._seconds):
             return None
         return max(0.0, self.since + self._seconds - self._clock())
+
+    def become(self, seconds: float) -> None:
+        """So long instead of the usual, from now on, until `over`."""
+        self._seconds = seconds
+        if self.since is not None:
+            self.busy()
+            self.idle()
+
+    def over(self) -> None:
+        """It is not there any more."""
+        self.busy()
+        self._seconds = self._usual
 
     def busy(self) -> None:
         """In use, or not there: nothing expires."""

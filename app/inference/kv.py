@@ -19,12 +19,12 @@ import numpy as np
 
 from app.inference.engine import Engine, EngineError
 from app.inference.kv_choice import Asker, Holder, Source, is_worth_keeping, ranked
-from app.inference.kv_contexts import MAX_CONTEXTS, Contexts
+from app.inference.kv_contexts import Contexts
 from app.inference.kv_disk import DiskSnapshots
 from app.inference.kv_kept import KeptSnapshots
 from app.inference.kv_writer import IDLE
 from app.inference.live import LiveContext
-from app.inference.protocol import Tier
+from app.inference.protocol import MAX_CONTEXTS, Tier
 from app.inference.snapshot import Entry, Ids, Runs, Snapshot
 from app.inference.snapshots import chat_key
 
@@ -66,6 +66,7 @@ class ContextPool:
     ) -> None:
         self._permit = permit
         self._time = clock
+        self._wish = size, ram_budget
         self._lock = threading.Lock()  # never held while states are copied
         self._acquiring = threading.Lock()
         self._contexts = Contexts(engine, size)
@@ -110,7 +111,7 @@ class ContextPool:
         with self._lock:
             live.spelled = spelled
             self._contexts.give_back(live)
-            if self._kept.is_forgotten(live.chat):
+            if self._kept.is_forgotten(live):
                 self._contexts.discard(live)
         self._kept.stir()
 
@@ -123,14 +124,13 @@ class ContextPool:
 
     # What becomes of states that nobody uses.
 
-    def forget(self, chat: str) -> None:
-        """Drop everything that is kept of a chat; for good, so its id must never come again."""
+    def forget(self, chat: str, owner: str = "") -> None:
+        """Drop everything that is kept of a chat, or what memory holds of an owner; for good, so
+        neither must ever come again."""
         key = chat_key(chat)
-        if not key:
-            return
-        self._kept.forget(key)
+        self._kept.forget(key, owner)
         with self._lock:  # those in use go when they are released
-            for live in [live for live in self._contexts.free if live.chat == key]:
+            for live in [live for live in self._contexts.free if self._kept.is_forgotten(live)]:
                 self._contexts.discard(live)
 
     def write_behind(self) -> int:
@@ -153,9 +153,12 @@ class ContextPool:
             return 0
         end, saved = self._time() + seconds, 0
         self._kept.close()
+        waited = self._acquiring.acquire(timeout=max(0.0, seconds))  # for what `bound` lets go
         with self._lock:
             live = self._unwritten()
             kept = [s for s in reversed(self._kept.in_memory()) if not s.is_on_disk]
+        if waited:
+            self._acquiring.release()
         everything: list[LiveContext | Snapshot] = [*live, *kept]
         for held in everything:
             if self._time() >= end:
@@ -168,10 +171,13 @@ class ContextPool:
     def bound(self, size: int, ram_budget: int) -> None:
         """From now on at most so many contexts, of which those in use stay, and bytes in memory.
 
-        What they held goes to the disk, if there is one and it is worth it.
+        What they held goes to the disk, if there is one and it is worth it. That takes a while; of
+        several calls at once the latest counts.
         """
+        self._wish = size, ram_budget
         with self._acquiring:
             with self._lock:
+                size, ram_budget = self._wish
                 surplus = self._contexts.bound(size)
             self._kept.bound(ram_budget)
             for live in surplus:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from app.inference.engine import Engine, EngineError
 from app.inference.kv_choice import Source
 from app.inference.live import LiveContext
-
-MAX_CONTEXTS: Final = 56  # see llama_cpp_engine
+from app.inference.protocol import MAX_CONTEXTS
 
 
 class Contexts:

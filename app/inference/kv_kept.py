@@ -9,6 +9,7 @@ from app.inference.kv_choice import WORTH_KEEPING, Holder
 from app.inference.kv_disk import DiskSnapshots
 from app.inference.kv_ram import RamSnapshots
 from app.inference.kv_writer import KvWriter
+from app.inference.live import LiveContext
 from app.inference.snapshot import Entry, Ids, Snapshot, common_prefix
 
 WRITING_SHARE = 2
@@ -35,6 +36,7 @@ class KeptSnapshots:
         limit = ram_budget // WRITING_SHARE
         self._writer = KvWriter(disk, limit, write_behind, idle) if disk else None
         self._forgotten: set[str] = set()
+        self._left: set[str] = set()
         self._lock = threading.Lock()
 
     @property
@@ -59,7 +61,7 @@ class KeptSnapshots:
     def keep(self, snapshot: Snapshot) -> None:
         """In RAM; what has to leave for it goes to the disk."""
         with self._lock:
-            if snapshot.chat in self._forgotten:
+            if snapshot.chat in self._forgotten or snapshot.owner in self._left:
                 return
             evicted = self._ram.put(snapshot)
         for old in evicted:
@@ -98,18 +100,20 @@ class KeptSnapshots:
         for old in evicted:  # they had their memory before: each gives it back when it is written
             self.spill(old, whatever_waits=True)
 
-    def forget(self, chat: str) -> None:
-        """Drop all there is of a chat, and keep nothing of it again."""
+    def forget(self, chat: str, owner: str) -> None:
+        """Drop all there is of a chat, or what memory holds of a person, and keep nothing of it
+        again; of an empty name nothing is."""
         with self._lock:
-            self._forgotten.add(chat)
-            self._ram.forget(chat)
-        if self._disk and self._writer:
+            self._forgotten |= {chat} - {""}
+            self._left |= {owner} - {""}
+            self._ram.forget(chat, owner)
+        if chat and self._disk and self._writer:
             self._writer.forget(chat)
             self._disk.forget(chat)
 
-    def is_forgotten(self, chat: str) -> bool:
+    def is_forgotten(self, held: LiveContext) -> bool:
         with self._lock:
-            return chat in self._forgotten
+            return held.chat in self._forgotten or held.owner in self._left
 
     def stir(self) -> None:
         """Something has ended: after a while of silence there may be something to write."""

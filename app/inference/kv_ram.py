@@ -49,9 +49,10 @@ class RamSnapshots:
         if self._snapshots.pop(id(snapshot), None) is not None:
             self.size -= snapshot.size
 
-    def forget(self, chat: str) -> None:
+    def forget(self, chat: str, owner: str = "") -> None:
+        """What is of this chat, or this owner; of an empty name nothing is."""
         for snapshot in self.all():
-            if snapshot.chat == chat:
+            if (chat and snapshot.chat == chat) or (owner and snapshot.owner == owner):
                 self.remove(snapshot)
 
     def all(self) -> list[Snapshot]:

@@ -19,9 +19,8 @@ from app.inference.native_library import (
     library_identity,
     load_library,
 )
+from app.inference.protocol import MAX_CONTEXTS
 
-# One ggml graph lives in every context; around 60 of them abort the process.
-MAX_CONTEXTS = 56
 MAX_SLICE = 128
 # A state begins with the library's RNG and logits; its last fields are the bytes of the whole KV
 # cache (0: none follow) and the count of positions that follow.

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from app.errors import ModelError
 from app.inference import snapshots
 from app.inference.loading import NobodyWaits, Tell
 from app.inference.memory_room import MemoryRoom
-from app.inference.protocol import Bound, Finished
+from app.inference.protocol import Bound, Delta, Finished, Prefill
 from app.inference.remote.watch import Remotes
 from app.inference.requests import Request
 from app.inference.runner_process import RunnerOptions, RunnerProcess
-from app.inference.serving import Runner
+from app.inference.serving import Measured, Runner
 from app.inference.spare import Lodger, share_out
 from app.inference.status import WorkerStatus
 from app.inference.worker import Worker
@@ -39,14 +39,14 @@ class Pool:
     memory. `listeners` are called on every change of a worker's state.
 
     admit: called before `submit` takes a request; it may raise. meter: called with every request
-    that has been evaluated, to its end or not, and how much of it.
+    that is evaluated, while it is and when it has ended; a sentence from it ends the request.
     remotes: the servers of models that are not here; to be watched by a task of its own.
     """
 
     def __init__(self, settings: Settings, shelf: Shelf, pulls: Pulls) -> None:
         self.listeners: list[Callable[[], None]] = []
         self.admit: Callable[[Request], None] | None = None
-        self.meter: Callable[[Request, Finished], None] | None = None
+        self.meter: Measured | None = None
         self._settings = settings
         self._shelf = shelf
         self._pulls = pulls
@@ -83,12 +83,16 @@ class Pool:
 
     def requests(self, user_id: int) -> list[Request]:
         """Those of this person that wait or run, without work in the background."""
-        return [
-            request
-            for worker in self._workers.values()
-            for request in worker.requests
-            if request.user_id == user_id and not request.is_background
-        ]
+        return [r for _, r in self._of(user_id) if not r.is_background]
+
+    def cancel_all(self, user_id: int) -> None:
+        """End everything of this person's, work in the background included."""
+        for worker, request in self._of(user_id):
+            worker.cancel(request.id)
+
+    def _of(self, user_id: int) -> list[tuple[Worker, Request]]:
+        workers = self._workers.values()
+        return [(w, r) for w in workers for r in w.requests if r.user_id == user_id]
 
     def cancel(self, name: str, request_id: int) -> None:
         if name in self._workers:
@@ -103,6 +107,10 @@ class Pool:
         if not any(pull.name == name and pull.is_running for pull in self._pulls.all()):
             memory.check_fits(self._shelf.get(name), self._settings, self._room.budget)
         self.worker(name).load()
+
+    def keep(self, name: str, seconds: float) -> None:
+        """How long it stays when nobody uses it, until it is unloaded; infinite: for ever."""
+        self.worker(name).keep(seconds)
 
     async def unload(self, name: str) -> None:
         """Return when the model's memory is free and its chats' KV states are on the disk.
@@ -144,6 +152,24 @@ class Pool:
         if leaving := [w for w in self._workers.values() if w.state == "unloading"]:
             await asyncio.gather(*(worker.left() for worker in leaving))
             await asyncio.to_thread(snapshots.forget, self._settings.kv_folder, chat)
+
+    def forget_person(self, user_id: int) -> None:
+        """Drop what memory holds of somebody's requests that belonged to no chat."""
+        for worker in self._workers.values():
+            worker.forget(owner=str(user_id))
+
+    async def tidy(self, chats: Iterable[str]) -> None:
+        """Delete KV states on the disk that no chat of these, or no model, could use any more: left
+        by a crash, by a model that was removed meanwhile, or from before none were to be kept."""
+        here = (await asyncio.to_thread(self._shelf.look))[0]
+        models = {snapshots.model_key(m.digest, m.size) for m in here if m.remote is None}
+        if not self._settings.kv_disk_mb:
+            models.clear()
+        elif not here:  # perhaps the shelf's disk is not there today
+            return
+        folder = self._settings.kv_folder
+        if count := await asyncio.to_thread(snapshots.tidy, folder, models, list(chats)):
+            log.info("%d KV states of chats were of no more use and are deleted.", count)
 
     def status(self, name: str) -> WorkerStatus | None:
         """None for a model that was never wanted."""
@@ -195,9 +221,8 @@ class Pool:
         self._share_out()
         self._tell_all()
 
-    def _measured(self, request: Request, finished: Finished) -> None:
-        if self.meter is not None:
-            self.meter(request, finished)
+    def _measured(self, request: Request, event: Prefill | Delta | Finished) -> str | None:
+        return self.meter(request, event) if self.meter is not None else None
 
     def _share_out(self) -> None:
         """What the budget leaves keeps chats at hand; nobody's slots depend on it."""

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from app.models.model import Sampling, Turn
+
+MAX_CONTEXTS: Final = 56
+"""Of one runner: a graph of the library lives in each, and around 60 of them abort it."""
 
 FinishReason = Literal["stop", "length", "cancelled"]
 Tier = Literal["live", "shared", "ram", "disk", "none"]
@@ -69,9 +72,11 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Drop whatever is kept of `chat`, on the disk too; the id will not be used again."""
+    """Drop whatever is kept of `chat`, on the disk too, or of `owner`, in memory; neither comes
+    again."""
 
-    chat: str
+    chat: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import TypeVar
+from typing import Final
 
 from tokenizers import Tokenizer as FastTokenizer
 
@@ -19,9 +19,10 @@ from app.inference.snapshot import Runs
 from app.models.tokenizer import Tokenizer
 from app.models.vocabulary import Vocabulary
 
-K = TypeVar("K")
-V = TypeVar("V")
-_REMEMBERED = 2048  # answers
+MOST_HELD: Final = 500_000
+"""Tokens of all answers that are remembered: about 25 MB of memory."""
+EACH: Final = 16
+"""Tokens that an answer counts for beside its own: it takes room, however short it is."""
 _LONGEST_OPENING = 4096  # tokens between the last special token and the answer
 
 
@@ -30,8 +31,9 @@ class RememberingTokenizer(Tokenizer):
 
     def __init__(self, fast: FastTokenizer, vocabulary: Vocabulary) -> None:
         super().__init__(fast, vocabulary)
-        self._answers: OrderedDict[str, list[int]] = OrderedDict()
-        self._texts: OrderedDict[tuple[int, ...], str] = OrderedDict()
+        self._answers: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+        self._texts: dict[tuple[int, ...], str] = {}
+        self._held = 0
         self._lock = threading.Lock()
 
     def remember(self, prompt: Sequence[int], answer: Sequence[int], text: str) -> None:
@@ -81,9 +83,22 @@ class RememberingTokenizer(Tokenizer):
         return text in (said, said[1:])
 
     def _store(self, text: str, ids: list[int]) -> None:
+        run = tuple(ids)
         with self._lock:
-            _put(self._answers, text, ids)
-            _put(self._texts, tuple(ids), text)
+            self._drop(text)
+            self._answers[text] = run
+            self._texts[run] = text
+            self._held += len(run) + EACH
+            while self._held > MOST_HELD:
+                self._drop(next(iter(self._answers)))
+
+    def _drop(self, text: str) -> None:
+        """The caller has the lock."""
+        run = self._answers.pop(text, None)
+        if run is not None:
+            self._held -= len(run) + EACH
+            if self._texts.get(run) == text:
+                del self._texts[run]
 
     def _between_specials(self, ids: Sequence[int]) -> Iterator[tuple[int, ...]]:
         places = [i for i, token in enumerate(ids) if token in self.special_ids]
@@ -101,10 +116,3 @@ class RememberingTokenizer(Tokenizer):
         """The text that is tokenised to `ids`; some tokenizers put a space of their own first."""
         text = b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
         return next((t for t in (text, text[1:]) if self.encode(t) == list(ids)), None)
-
-
-def _put(memory: OrderedDict[K, V], key: K, value: V) -> None:
-    memory[key] = value
-    memory.move_to_end(key)
-    while len(memory) > _REMEMBERED:
-        memory.popitem(last=False)

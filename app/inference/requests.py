@@ -28,10 +28,14 @@ class Loading:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """The request ended for a reason that is not its own: the runner died, or Wick stops."""
+    """The request ended for a reason that is not its own: the runner died, or Wick stops.
+
+    finished: what was made of it, when it was ended for what it takes.
+    """
 
     id: int
     message: str
+    finished: Finished | None = None
 
 
 RequestEvent = Queued | Loading | Prefill | Delta | Finished | Failed | Interrupted
@@ -45,6 +49,7 @@ class Request:
     is_cancelled: its person wants no more of it, so that it is never begun again.
     turn: the round of the queue in which it is served, where everybody is served once a round.
     prompt_left: tokens still to be read, None while that is unknown; answered: characters written.
+    spent: tokens read and written so far; too_much: the sentence with which it was ended for them.
     """
 
     command: Generate
@@ -58,7 +63,16 @@ class Request:
     turn: int = 0
     prompt_left: int | None = None
     answered: int = 0
+    spent: int = 0
+    too_much: str = ""
 
     @property
     def id(self) -> int:
         return self.command.id
+
+    def spend(self, event: Prefill | Delta) -> None:
+        """Count what this tells of. A delta is a token, unless it says of how many it is made."""
+        if isinstance(event, Prefill):
+            self.spent = max(0, event.done - event.cached)
+        else:
+            self.spent += max(1, len(event.tokens))

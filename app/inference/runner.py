@@ -69,9 +69,9 @@ def main(arguments: list[str] | None = None) -> None:
             case Cancel():
                 assembly.scheduler.cancel(command.id)
             case Forget():
-                assembly.contexts.forget(command.chat)
+                assembly.contexts.forget(command.chat, command.owner)
             case Bound():
-                assembly.contexts.bound(command.contexts, command.ram_mb << 20)
+                assembly.bound(command.contexts, command.ram_mb)
             case Quit():
                 assembly.quit(command.seconds)
                 os._exit(0)

@@ -171,7 +171,9 @@ class RunnerProcess:
             )
         if code < 0:
             with contextlib.suppress(ValueError):
-                return f"unexpectedly ({signal.Signals(-code).name})"
+                name = signal.Signals(-code).name
+                hint = ", as when the machine's memory is full" if name == "SIGKILL" else ""
+                return f"unexpectedly ({name}{hint})"
         return f"unexpectedly (exit code {code})"
 
     async def quit(self, seconds: float) -> None:
@@ -183,9 +185,19 @@ class RunnerProcess:
         await self.kill()
 
     async def kill(self) -> None:
-        """End it now and wait until it is gone."""
+        """End it now and wait until it is gone, even when that is cancelled: it is soon."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
+        gone, cancelled = asyncio.ensure_future(self._is_gone()), None
+        while not gone.done():
+            try:
+                await asyncio.shield(gone)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+    async def _is_gone(self) -> None:
         await self._process.wait()
         await self._listening
 

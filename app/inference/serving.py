@@ -16,18 +16,21 @@ from app.inference.protocol import (
     Cancel,
     Command,
     Cut,
+    Delta,
     Event,
     Failed,
     Finished,
     Loaded,
     LoadFailed,
     LoadProgress,
+    Prefill,
     Waiting,
 )
 from app.inference.requests import Interrupted, Loading, Queued, Request, RequestEvent
 
 log = logging.getLogger(__name__)
-Measured = Callable[[Request, Finished], None]
+Measured = Callable[[Request, Prefill | Delta | Finished], str | None]
+"""Called with whatever tells what a request takes. A sentence ends it."""
 REFRESH_SECONDS = 2.0  # between new estimates for those who wait
 
 
@@ -51,8 +54,7 @@ class Runner(Protocol):
 class Serving:
     """Knows nothing of loading: requests go to the `runner` while there is one.
 
-    changed: called when a request came, began or ended. measured: called with what a request took
-    when it has ended. detail: what those hear who would run at
+    changed: called when a request came, began or ended. detail: what those hear who would run at
     once; None when they wait for nothing but a slot.
     """
 
@@ -203,6 +205,7 @@ class Serving:
         else:
             self._estimate.hear(request, event)
             _tell(request, event)
+            self._meter(request, event)
 
     def tell(self, detail: str) -> None:
         """What those who would run at once wait for."""
@@ -233,9 +236,19 @@ class Serving:
                 self._measure(request, event, running)
             if isinstance(event, Cut):
                 _tell(request, Interrupted(request.id, event.message))
+            elif isinstance(event, Finished) and event.reason == "cancelled" and request.too_much:
+                _tell(request, Interrupted(request.id, request.too_much, event))
             else:
                 _tell(request, event)
         self.advance()
+
+    def _meter(self, request: Request, event: Prefill | Delta) -> None:
+        request.spend(event)
+        if self._measured is None or request.too_much or self.runner is None:
+            return
+        if sentence := self._measured(request, event):
+            request.too_much = sentence
+            self.runner.send(Cancel(request.id))
 
     def _measure(self, request: Request, event: Finished, running: int) -> None:
         self.hits.count(event)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -47,6 +47,21 @@ def forget(folder: Path, chat: str) -> None:
             path.unlink(missing_ok=True)
         except OSError as error:
             log.warning("The snapshot %s could not be deleted: %s", path, error)
+
+
+def tidy(folder: Path, models: Container[str], chats: Iterable[str]) -> int:
+    """Delete what belongs to no model of these `model_key`s or to no chat of these, and what was
+    never finished. How many files that were. Blocks; what cannot be deleted is logged."""
+    keys, count = {chat_key(chat) for chat in chats}, 0
+    for path in folder.glob("*/*"):
+        if path.parent.name in models and path.suffix == SUFFIX and path.stem in keys:
+            continue
+        try:
+            path.unlink(missing_ok=True)
+            count += 1
+        except OSError as error:
+            log.warning("The snapshot %s could not be deleted: %s", path, error)
+    return count
 
 
 def forget_model(folder: Path, key: str) -> None:

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.config import Settings
-from app.inference.protocol import Bound
+from app.inference.protocol import MAX_CONTEXTS, Bound
 
 MEGABYTE: Final = 1 << 20
 BESIDE: Final = 1.5
 """Snapshots on their way to the disk may come to half as much as those that stay in memory."""
-MOST_CONTEXTS: Final = 56  # see llama_cpp_engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Lodger:
 
     def _spare(self, settings: Settings) -> int:
         most = settings.kv_memory_mb * MEGABYTE // max(1, self.context)
-        return max(0, min(MOST_CONTEXTS, most) - self.slots)
+        return max(0, min(MAX_CONTEXTS, most) - self.slots)
 
 
 def share_out(free: int, lodgers: Mapping[str, Lodger], settings: Settings) -> dict[str, Bound]:

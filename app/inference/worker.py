@@ -129,10 +129,10 @@ class Worker:
         """End a request, wherever it is. Its listener hears `Finished`; unknown ids are ignored."""
         self._serving.cancel(request_id)
 
-    def forget(self, chat: str) -> None:
-        """The runner, if there is one, drops what it keeps of a chat."""
+    def forget(self, chat: str = "", owner: str = "") -> None:
+        """The runner, if there is one, drops what it keeps of a chat or a person."""
         if self._runner is not None:
-            self._runner.send(Forget(chat))
+            self._runner.send(Forget(chat, owner))
 
     def bound(self, bound: Bound) -> None:
         """What its runner, now or once it is loaded, may keep of chats."""
@@ -147,6 +147,10 @@ class Worker:
             self._is_asked_for = True
             self._backoff.hurry()
             self._wanted.set()
+
+    def keep(self, seconds: float) -> None:
+        """How long it stays when nobody uses it, until it is unloaded; infinite: for ever."""
+        self._alive.become(seconds)
 
     async def unload(self) -> None:
         """Its KV states are on the disk and its memory is free afterwards. Raises ModelBusy."""
@@ -198,7 +202,8 @@ class Worker:
         seconds: how long the runner may write its KV states to the disk before.
         """
         self.interrupt(message)
-        self._loading.give_up()
+        if self._loading.give_up():
+            await self._gone.wait()
         if self._runner is not None:
             self._serving.runner = None
             await self._leave.hurry(self._runner, seconds)
@@ -265,7 +270,7 @@ class Worker:
     def _is_idle_again(self, state: State) -> None:
         """Nothing is loaded any more; whoever came meanwhile begins the next load."""
         self._leave.over()
-        self._alive.busy()
+        self._alive.over()
         self._serving.detail = None
         self._become(state)
         self._serving.release()

@@ -235,6 +235,7 @@ class _Download:
     async def _write(self, response: httpx.Response, total: int) -> None:
         """Append what comes. What has come when the connection breaks is kept."""
         waiting = bytearray()
+        self._progress(self.done, total)  # speed is of what comes from now on
         with self._part.open("ab") as file:
             try:
                 async for piece in response.aiter_raw():

@@ -94,7 +94,7 @@ class _Parser:
         self.position = 4
         self.version = self._unpack("I")
         if self.version not in (1, 2, 3):
-            if self.version & 0xFFFF == 0:
+            if self.version and self.version & 0xFFFF == 0:
                 raise ModelUnsupported(
                     f"{self.path.name} is a GGUF file for big-endian machines; "
                     "look for the ordinary, little-endian one."

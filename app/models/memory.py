@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
-
-import psutil
 
 from app.config import Settings
 from app.errors import ModelTooLarge
@@ -58,8 +57,16 @@ def budget(settings: Settings) -> int:
 
 def there() -> int:
     """Bytes of memory this process may use: the machine's, or less in a container."""
+    return min([_total(), *limits(_CGROUPS, _OWN_CGROUP)])
+
+
+def _total() -> int:
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    import psutil  # here and not above: it takes a while to load
+
     total: int = psutil.virtual_memory().total
-    return min([total, *limits(_CGROUPS, _OWN_CGROUP)])
+    return total
 
 
 def limits(cgroups: Path, own: Path) -> Iterator[int]:

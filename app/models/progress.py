@@ -73,6 +73,9 @@ class Pace:
         if stage != self._stage or (self._seen and done < self._seen[-1][1]):
             self._stage = stage
             self._seen.clear()
+        if not done and not total:  # nothing is known yet, not even what is there already
+            self._report(PullProgress(stage, 0, 0))
+            return
         self._seen.append((now, done))
         while len(self._seen) > 2 and now - self._seen[1][0] > SECONDS:
             self._seen.popleft()

@@ -155,8 +155,10 @@ class Pulls:
                 pull.is_cancelled = True
                 task.cancel()
                 await asyncio.wait([task])
+                if self._pulls.get(name) is pull:
+                    del self._pulls[name]
                 raise
-            raise PullError(f"Receiving {file} was cancelled.") from None
+            raise PullRefused(f"Receiving {file} was cancelled.") from None
 
     def cancel(self, name: str) -> None:
         """Stop a pull; what has come of it is kept for another. Nothing if none runs."""
@@ -164,6 +166,11 @@ class Pulls:
         if pull is not None and pull.is_running and pull.task is not None:
             pull.is_cancelled = True
             pull.task.cancel()
+
+    def was_cancelled(self, name: str) -> bool:
+        """Whether the last one of that name was, by a person."""
+        pull = self._pulls.get(name)
+        return pull is not None and pull.is_cancelled
 
     def dismiss(self, name: str) -> None:
         """Forget one that has failed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +19,16 @@ SPARE: Final = 64 << 20
 def check_room(folder: Path, size: int) -> None:
     """Raises DiskFull unless `size` more bytes fit on the disk of `folder`."""
     free = shutil.disk_usage(folder).free
-    if free < size + SPARE:
+    if free >= size + SPARE:
+        return
+    left = f"{free // 10**6:,} MB are free"
+    needed = math.ceil((size + SPARE) / 1e6)
+    if not size:
         raise DiskFull(
-            f"There is no room for the model: it needs {(size + SPARE) / 1e6:,.0f} MB and "
-            f"{free / 1e6:,.0f} MB are free."
+            f"There is no room left on the disk for the model: {left}, and {needed:,} MB are to "
+            "stay free."
         )
+    raise DiskFull(f"There is no room for the model: it needs {needed:,} MB and {left}.")
 
 
 @contextmanager

@@ -89,6 +89,7 @@ class Shelf:
         *,
         sampling: Sampling | None = None,
         title: str | None = None,
+        license_name: str | None = None,
         digest: str | None = None,
         progress: Progress | None = None,
     ) -> Model:
@@ -125,6 +126,7 @@ class Shelf:
                 name=name,
                 digest=digest,
                 title=title or model.title or name,
+                license=license_name or model.license,
                 sampling=sampling or Sampling(),
             )
             save_model(model, folder)

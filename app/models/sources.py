@@ -42,9 +42,9 @@ __all__ = ["Order", "PullProgress", "order", "pull"]
 @dataclass(frozen=True, slots=True)
 class Order:
     """One model to get. name: what it is to be called on the shelf; source: where from, in the
-    words of a person; title and sampling: where the catalogue knows better than the file; text:
-    what asks for the same again, empty for what lies on this machine; is_public: whether the web is
-    asked only beyond the network of this machine."""
+    words of a person; title, sampling and license: where the catalogue knows better than the file;
+    text: what asks for the same again, empty for what lies on this machine; is_public: whether the
+    web is asked only beyond the network of this machine."""
 
     name: str
     title: str
@@ -54,6 +54,7 @@ class Order:
     is_listed: bool = False
     text: str = ""
     is_public: bool = False
+    license: str | None = None
 
 
 def order(text: str, shelf: Shelf, name: str | None = None) -> Order:
@@ -73,6 +74,7 @@ def order(text: str, shelf: Shelf, name: str | None = None) -> Order:
                 entry.sampling,
                 is_listed=True,
                 text=entry.name,
+                license=entry.license,
             )
         spec = parse_spec(text)
         if isinstance(spec, LocalSpec):
@@ -140,6 +142,7 @@ async def install(path: Path, order: Order, shelf: Shelf, tell: Tell) -> Model:
             order.name,
             sampling=order.sampling,
             title=order.title if order.is_listed else None,
+            license_name=order.license,
             digest=_digest(order.spec),
             progress=step,
         )

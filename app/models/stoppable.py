@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import BinaryIO, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import BinaryIO, Final, TypeVar
 
 from app.errors import PullError
 
 Result = TypeVar("Result")
+_THREADS: Final = ThreadPoolExecutor(32, thread_name_prefix="pull")
+"""Their own: this work takes minutes, and of the threads of asyncio, which every page needs for a
+moment, a small machine has half a dozen."""
 
 
 class Stop(threading.Event):
@@ -24,14 +28,14 @@ class Stop(threading.Event):
 async def stoppable(work: Callable[[Stop], Result]) -> Result:
     """What `work` returns. When cancelled, it is told by its `Stop`, and has ended on return."""
     stop = Stop()
-    task = asyncio.create_task(asyncio.to_thread(work, stop))
+    working = asyncio.get_running_loop().run_in_executor(_THREADS, work, stop)
     try:
-        return await asyncio.shield(task)
+        return await asyncio.shield(working)
     except asyncio.CancelledError:
         stop.set()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # seen: what a stopped work raises says nothing new
+        await asyncio.wait([working])
+        if not working.cancelled():
+            working.exception()  # seen: what a stopped work raises says nothing new
         raise
 
 

@@ -57,7 +57,6 @@ async def fetch_all(
         def step(done: int, size: int, before: int = before) -> None:
             tell("downloading", before + done, total or (size if len(remotes) == 1 else 0))
 
-        step(0, remote.size or 0)
         path = await download(web, remote, folder, step, total or None)
         paths.append(path)
         before += path.stat().st_size

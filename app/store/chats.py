@@ -205,6 +205,11 @@ async def expired(db: Database, deleted_before: float) -> list[tuple[int, str]]:
     return [(row["user_id"], row["id"]) for row in rows]
 
 
+async def ids_of_everybody(db: Database) -> list[str]:
+    """Of all chats of everybody."""
+    return [row["id"] for row in await db.fetch_all("SELECT id FROM chats")]
+
+
 async def remove(connection: aiosqlite.Connection, user_id: int, chat_id: str) -> bool:
     """For good, with its messages, if it is in the trash. Whether it was."""
     cursor = await connection.execute(

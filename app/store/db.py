@@ -1,4 +1,4 @@
-"""Connections to SQLite: exactly one that writes, owned by one task, and one that only reads.
+"""Connections to SQLite: exactly one that writes, owned by one task, and two that only read.
 
 Two connections that write or checkpoint at once can meet a rare fault in SQLite's WAL (before
 3.51.3), and a cancelled `await` does not stop a statement on its way. So every write is a
@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosqlite
 
-from app.errors import DiskFull, StoreError
+from app.errors import DiskFull, SearchTooLong, StoreError
 from app.store.migrations import migrate
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Work = Callable[[aiosqlite.Connection], Awaitable[T]]
 WAITING_WRITES = 1000
+SEARCH_SECONDS = 5.0
+STEPS = 20_000
+"""Of SQLite's machine, between two looks at the clock in a search."""
+INDEXES = ("titles_index", "messages_index")
+MERGED = 500
+"""Pages of an index that are merged at a time."""
 
 
 @dataclass(slots=True)
@@ -39,11 +46,20 @@ class _Write:
 
 
 class Database:
-    """Use `open_database`. `write` runs a function in one transaction; `fetch_*` only read."""
+    """Use `open_database`. `write` runs a function in one transaction; `fetch_*` only read, and so
+    does `search`."""
 
-    def __init__(self, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+    def __init__(
+        self,
+        writer: aiosqlite.Connection,
+        reader: aiosqlite.Connection,
+        searcher: aiosqlite.Connection,
+    ) -> None:
         self._writer = writer
         self._reader = reader
+        self._searcher = searcher
+        self._searching = asyncio.Lock()
+        self._search_until = 0.0
         self._writes: asyncio.Queue[_Write | None] = asyncio.Queue(WAITING_WRITES)
 
     async def write(self, work: Work[T]) -> T:
@@ -62,6 +78,17 @@ class Database:
         """
         await self._hand_over(_scrub, is_transaction=False)
 
+    async def forget_deleted(self) -> None:
+        """Leave no word of what has been deleted in the indexes and in the log.
+
+        In steps, between which others write. Raises DiskFull, StoreError.
+        """
+        for index in INDEXES:
+            step = -MERGED  # which begins anew
+            while await self.write(lambda c, i=index, s=step: _merge(c, i, s)):  # type: ignore[misc]
+                step = MERGED
+        await self._hand_over(_empty_log, is_transaction=False)
+
     async def _hand_over(self, work: Work[T], *, is_transaction: bool) -> T:
         write = _Write(work, asyncio.get_running_loop().create_future(), is_transaction)
         await self._writes.put(write)
@@ -76,6 +103,24 @@ class Database:
 
     async def fetch_one(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Row | None:
         return next(iter(await self.fetch_all(sql, parameters)), None)
+
+    async def search(self, sql: str, parameters: Mapping[str, object]) -> list[sqlite3.Row]:
+        """Read what may take long, one after another, while everything else is read beside it.
+
+        Raises SearchTooLong after SEARCH_SECONDS, or StoreError.
+        """
+        async with self._searching:
+            self._search_until = time.monotonic() + SEARCH_SECONDS
+            try:
+                return list(await self._searcher.execute_fetchall(sql, parameters))
+            except sqlite3.Error as error:
+                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+                    raise SearchTooLong("This search took too long. Narrow it, please.") from error
+                raise _in_words(error) from error
+
+    def _is_late(self) -> bool:
+        """Asked by SQLite now and then while it searches; it gives up when it is."""
+        return time.monotonic() > self._search_until
 
     async def _run(self) -> None:
         while (write := await self._writes.get()) is not None:
@@ -100,6 +145,7 @@ class Database:
             log.error("SQLite could not undo a write: %s", error)
 
     async def _stop(self) -> None:
+        self._search_until = 0.0
         await self._writes.put(None)
 
 
@@ -117,9 +163,23 @@ def _settle(
 
 async def _scrub(connection: aiosqlite.Connection) -> None:
     """Indexes keep deleted words until their parts are merged; free pages and the log keep rows."""
-    for index in ("titles_index", "messages_index"):
+    for index in INDEXES:
         await connection.execute(f"INSERT INTO {index} ({index}) VALUES ('optimize')")  # noqa: S608
     await connection.execute("VACUUM")
+    await _empty_log(connection)
+
+
+async def _merge(connection: aiosqlite.Connection, index: str, pages: int) -> bool:
+    """Whether there is more to merge."""
+    before = connection.total_changes
+    await connection.execute(
+        f"INSERT INTO {index} ({index}, rank) VALUES ('merge', ?)",  # noqa: S608 - one of ours
+        (pages,),
+    )
+    return connection.total_changes - before >= 2  # as SQLite says how to tell
+
+
+async def _empty_log(connection: aiosqlite.Connection) -> None:
     await connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
@@ -133,13 +193,9 @@ def _in_words(error: Exception) -> Exception:
 
 
 @asynccontextmanager
-async def open_database(path: Path, *, is_guest: bool = False) -> AsyncIterator[Database]:
-    """The database at `path`, created and migrated as needed. Writes under way end first.
-
-    is_guest: a command that comes in shortly, beside a server that may own the file. It leaves
-    checkpoints to the owner: SQLite before 3.51.3 may damage a file of which two connections reset
-    the log at once.
-    """
+async def open_database(path: Path) -> AsyncIterator[Database]:
+    """The database at `path`, created and migrated as needed, by whoever owns its folder. Writes
+    under way end first."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.touch(mode=0o600)
     try:
@@ -148,24 +204,29 @@ async def open_database(path: Path, *, is_guest: bool = False) -> AsyncIterator[
         raise StoreError(f"The database {path} cannot be opened: {error}.") from error
     try:
         await _configure(writer)
-        if is_guest:
-            await writer.execute("PRAGMA wal_autocheckpoint = 0")
         await migrate(writer, path)
-        reader = await aiosqlite.connect(f"{path.as_uri()}?mode=ro", uri=True)
-        try:
-            reader.row_factory = sqlite3.Row
-            await reader.execute("PRAGMA busy_timeout = 5000")
-            database = Database(writer, reader)
+        async with _reader(path) as reader, _reader(path) as searcher:
+            database = Database(writer, reader, searcher)
+            await searcher.set_progress_handler(database._is_late, STEPS)
             task = asyncio.create_task(database._run(), name="database writer")
             try:
                 yield database
             finally:
                 await database._stop()
                 await task
-        finally:
-            await reader.close()
     finally:
         await writer.close()
+
+
+@asynccontextmanager
+async def _reader(path: Path) -> AsyncIterator[aiosqlite.Connection]:
+    connection = await aiosqlite.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    try:
+        connection.row_factory = sqlite3.Row
+        await connection.execute("PRAGMA busy_timeout = 5000")
+        yield connection
+    finally:
+        await connection.close()
 
 
 async def _configure(connection: aiosqlite.Connection) -> None:

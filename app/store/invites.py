@@ -78,6 +78,14 @@ async def open_ones(db: Database, now: float) -> list[Invite]:
     return [_invite(row) for row in rows]
 
 
+async def for_person(db: Database, user_id: int, now: float) -> list[Invite]:
+    """By which this person's password can be changed."""
+    rows = await db.fetch_all(
+        "SELECT * FROM invites WHERE user_id = ? AND expires_at > ?", (user_id, now)
+    )
+    return [_invite(row) for row in rows]
+
+
 async def withdraw(connection: aiosqlite.Connection, invite_id: int) -> bool:
     """Whether it was there."""
     cursor = await connection.execute("DELETE FROM invites WHERE id = ?", (invite_id,))

@@ -1,7 +1,8 @@
 """Who owns a data folder: one process at a time, which is known to the others of this machine.
 
-The owner holds a lock that its death frees. Beside it lies `owner.json`, which says who that is and
-where it can be asked; it means nothing while nobody holds the lock.
+The owner holds a lock that its death frees. Beside it lies `owner.json`, which says who that is,
+where it can be asked, and what shows it that whoever asks may read this folder. It means nothing
+while nobody holds the lock.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -24,11 +25,15 @@ CARD: Final = "owner.json"
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """`command`: what it was started as; `url`: where it serves, empty while it does not."""
+    """`command`: what it was started as; `url`: where it serves, empty while it does not.
+
+    secret: to be shown to that server, which then takes orders as from its own terminal.
+    """
 
     pid: int
     command: str
     url: str = ""
+    secret: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +43,13 @@ class Ownership:
     folder: Path
     command: str
 
-    def announce(self, url: str) -> None:
-        """From now on this process serves there."""
+    def announce(self, url: str, secret: str = "") -> None:
+        """From now on this process serves there, and obeys who shows the secret."""
         card = self.folder / CARD
         beside = card.with_suffix(f".{os.getpid()}")
         try:
             beside.touch(mode=0o600)
-            beside.write_text(json.dumps(asdict(Owner(os.getpid(), self.command, url))))
+            beside.write_text(json.dumps(asdict(Owner(os.getpid(), self.command, url, secret))))
             beside.replace(card)
         except OSError as error:
             raise StoreError(f"{card} cannot be written: {error.strerror}.") from error

@@ -1,39 +1,40 @@
-"""Into the server of this machine where people log in: whoever may write its database is let in."""
+"""Into the server of this machine: whoever may read its data folder is let in."""
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Final
 
-from app.accounts.keys import SCOPES, Keys
 from app.config import Settings
-from app.errors import KeyNotFound
-from app.store.db import open_database
-from app.store.people import LOCAL_USER
+from app.errors import DataFolderInUse
+from app.store.owner import Owner, owned, owner_of
 
-NAME: Final = "wick chat at this machine"
-LEFT_OVER: Final = 7 * 86400.0
-"""Seconds after which a key that was not used was left by one that could not revoke it."""
+CHAT: Final = "wick chat"
+STARTING_SECONDS: Final = 20.0
+POLL_SECONDS: Final = 0.1
 
 
-@asynccontextmanager
-async def owners_key(settings: Settings) -> AsyncIterator[str]:
-    """An API key of the owner, for as long as it takes."""
-    async with open_database(settings.database, is_guest=True) as db:
-        keys = Keys(db)
-        for old in await keys.of(LOCAL_USER):
-            if old.name == NAME and time.time() - (old.used_at or old.created_at) > LEFT_OVER:
-                await keys.revoke(LOCAL_USER, old.id)
-        secret, key = await keys.add(LOCAL_USER, NAME, SCOPES)
-    try:
-        yield secret
-    finally:
-        async with open_database(settings.database, is_guest=True) as db:
-            with suppress(KeyNotFound):
-                await Keys(db).revoke(LOCAL_USER, key.id)
+async def own_or_find(folder: Path, command: str, stack: ExitStack) -> Owner | None:
+    """Own the data folder (None), or else the server that does. One that is just starting, and a
+    command that is soon done, are waited for.
+
+    Raises DataFolderInUse while a `wick chat` works alone on it.
+    """
+    for _ in range(round(STARTING_SECONDS / POLL_SECONDS)):
+        try:
+            stack.enter_context(owned(folder, command))
+            return None
+        except DataFolderInUse:
+            owner = owner_of(folder)
+            if owner is not None and owner.url:
+                return owner
+            if owner is not None and owner.command == CHAT:
+                raise
+        await asyncio.sleep(POLL_SECONDS)
+    raise DataFolderInUse(f"The Wick that owns {folder} is not ready yet. Try again, please.")
 
 
 def trust_in(settings: Settings) -> ssl.SSLContext:

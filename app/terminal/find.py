@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import tempfile
 from collections.abc import AsyncIterator
@@ -14,16 +13,12 @@ from typing import Final
 from app.chats.house import open_house
 from app.config import Settings
 from app.errors import DataFolderInUse
-from app.store.owner import owned, owner_of
 from app.terminal.backend import Backend
-from app.terminal.entry import owners_key, trust_in
+from app.terminal.entry import CHAT, own_or_find, trust_in
 from app.terminal.local import Local
 from app.terminal.remote import connected
 
-COMMAND: Final = "wick chat"
 LOG: Final = "chat.log"
-STARTING_SECONDS: Final = 20.0
-POLL_SECONDS: Final = 0.1
 
 
 @asynccontextmanager
@@ -36,19 +31,18 @@ async def found_backend(
     """
     async with AsyncExitStack() as stack:
         own = stack.enter_context(ExitStack())
-        is_own = not url
+        trust = None
         try:
-            url = url or await _own(settings.data_dir, own)
+            owner = None if url else await own_or_find(settings.data_dir, CHAT, own)
         except DataFolderInUse:
             if is_kept:
                 raise
+        else:
+            if owner is not None:
+                url, key = owner.url, key or owner.secret
+                trust = trust_in(settings) if settings.tls_cert else None
         if url:
-            trust = trust_in(settings) if is_own and settings.tls_cert else None
-            backend = await stack.enter_async_context(connected(url, key, trust))
-            if is_own and not key and not await backend.is_welcome():
-                key = await stack.enter_async_context(owners_key(settings))
-                backend = await stack.enter_async_context(connected(url, key, trust))
-            yield backend
+            yield await stack.enter_async_context(connected(url, key, trust))
             return
         if is_kept:
             _log_to(settings.data_dir / LOG)
@@ -57,22 +51,6 @@ async def found_backend(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="wick-chat-"))
             settings = replace(settings, data_dir=Path(folder))
         yield Local(await stack.enter_async_context(open_house(settings)))
-
-
-async def _own(folder: Path, stack: ExitStack) -> str:
-    """Own the data folder, or else where its server is. One that is just starting is waited for."""
-    for _ in range(round(STARTING_SECONDS / POLL_SECONDS)):
-        try:
-            stack.enter_context(owned(folder, COMMAND))
-            return ""
-        except DataFolderInUse:
-            owner = owner_of(folder)
-            if owner is not None and owner.url:
-                return owner.url
-            if owner is not None and owner.command == COMMAND:
-                raise
-        await asyncio.sleep(POLL_SECONDS)
-    raise DataFolderInUse(f"The Wick that owns {folder} is not ready yet. Try again, please.")
 
 
 def _log_to(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import httpx
 
 from app.chats.chat_settings import ChatSettings
-from app.errors import ConfigError, NotLoggedIn, PeerError
+from app.errors import ConfigError, PeerError
 from app.terminal.backend import Asked, ChatLine, Event, Form, Found, ModelLine, Opened
 from app.terminal.following import follow
 from app.terminal.replies import found, line, refusal, said
@@ -50,14 +50,6 @@ class Remote:
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
         self.place = str(client.base_url).rstrip("/")
-
-    async def is_welcome(self) -> bool:
-        """Whether the server answers this person."""
-        try:
-            await self._get("/models")
-        except NotLoggedIn:
-            return False
-        return True
 
     async def models(self) -> Sequence[ModelLine]:
         models = (await self._get("/models"))["data"]

@@ -18,6 +18,7 @@ from app.store.messages import Message
 from app.web import remote_facts
 from app.web.blocks import Blocks, Place
 from app.web.controls import controls_of
+from app.web.markdown import LARGE, render_markdown
 from app.web.missing import missing, to_be_had
 from app.web.shelf_facts import arrival, readiness
 from app.web.shelf_view import default_model
@@ -77,6 +78,10 @@ async def look_at(
     """
     chat, path, streams, forks = await _read(here, user_id, chat_id)
     start = start_of_part([m.id for m in path], first, sought=sought, more=more)
+    if large := [m.text for m in path[start:] if len(m.text) > LARGE and m.role == "assistant"]:
+        await asyncio.to_thread(_render, large)
+        chat, path, streams, forks = await _read(here, user_id, chat_id)
+        start = start_of_part([m.id for m in path], first, sought=sought, more=more)
     asked, dropped = _last_read(path, streams)
     live = {number: (s, here.growing.blocks(s)) for number, s in streams.items()}
     return ChatView(
@@ -93,6 +98,12 @@ async def look_at(
         is_deleted=chat is not None and chat.deleted_at is not None,
         gauge=gauge(path),
     )
+
+
+def _render(texts: list[str]) -> None:
+    """So that they are known when they are wanted."""
+    for text in texts:
+        render_markdown(text)
 
 
 def _last_read(path: list[Message], streams: dict[int, Stream]) -> tuple[list[Message], int]:

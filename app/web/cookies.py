@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from werkzeug.sansio.response import Response
 
+from app.accounts.known import SECONDS
 from app.accounts.logins import LONGEST
-from app.accounts.shown import LOGIN, cookie_name
+from app.accounts.shown import DEVICE, LOGIN, cookie_name
 from app.web.state import state
+
+_AGES: Final = {LOGIN: int(LONGEST), DEVICE: SECONDS}
 
 
 def read(cookies: Mapping[str, str], kind: str, *, is_secure: bool) -> str:
@@ -17,11 +21,11 @@ def read(cookies: Mapping[str, str], kind: str, *, is_secure: bool) -> str:
 
 
 def put(response: Response, kind: str, value: str, *, is_secure: bool) -> None:
-    """LOGIN: as long as a login may last. FORM: until the browser is closed."""
+    """LOGIN: as long as a login may last. FORM: until the browser is closed. DEVICE: for long."""
     response.set_cookie(
         _name(kind, is_secure=is_secure),
         value,
-        max_age=int(LONGEST) if kind == LOGIN else None,
+        max_age=_AGES.get(kind),
         path="/",
         secure=is_secure,
         httponly=True,

@@ -1,8 +1,9 @@
 """The entrance: finds out who every request and every socket comes from, and lets in who may.
 
 Where nobody else reaches this machine, everybody is the owner. Else a login's cookie says who it
-is, or for programs an API key. A route is for everybody who is logged in, unless it says
-`for_everybody` or `for_owners`.
+is, or for programs an API key, or for commands at this machine what they read in the data folder. A
+route is for everybody who is logged in, unless it says `for_everybody`, `for_owners` or
+`for_terminal`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from app.config import Settings
 from app.errors import NotAllowed, NotLoggedIn
 from app.web import cookies, csrf
 from app.web import identity as identities
-from app.web.api.access import by_key
+from app.web.api.access import by_key, by_secret
 from app.web.api.paths import is_for_programs
 from app.web.identity import Identity
 from app.web.proxies import UNKNOWN
@@ -28,7 +29,8 @@ from app.web.state import state
 
 View = TypeVar("View", bound=Callable[..., Any])
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_FOR: Final[dict[Any, Literal["everybody", "owners"]]] = {}
+Audience = Literal["everybody", "people", "owners", "terminal"]
+_FOR: Final[dict[Any, Audience]] = {}
 
 
 def for_everybody(view: View) -> View:
@@ -43,7 +45,13 @@ def for_owners(view: View) -> View:
     return view
 
 
-def audience(endpoint: str | None) -> Literal["everybody", "people", "owners"]:
+def for_terminal(view: View) -> View:
+    """A route for commands of this machine alone, not even for its owner's browser."""
+    _FOR[view] = "terminal"
+    return view
+
+
+def audience(endpoint: str | None) -> Audience:
     """Who may use a route."""
     if endpoint == "static":
         return "everybody"
@@ -67,6 +75,8 @@ def keep_entrance(app: Quart, settings: Settings) -> None:
             await csrf.check(who)
         if allowed == "owners" and not who.is_owner:
             raise NotAllowed("This is for the owner of this Wick.")
+        if allowed == "terminal" and who.via != "terminal":
+            raise NotAllowed("This is for commands of the machine on which Wick runs.")
         return None
 
     @app.before_websocket
@@ -87,6 +97,8 @@ def keep_entrance(app: Quart, settings: Settings) -> None:
 
 
 async def _who(asked: BaseRequestWebsocket, settings: Settings) -> Identity | None:
+    if (who := await by_secret(asked)) is not None:
+        return who
     if is_for_programs(asked.path) and (who := await by_key(asked)) is not None:
         return who
     if not settings.has_accounts:

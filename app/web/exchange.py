@@ -65,10 +65,12 @@ async def take() -> str:
     """A file of chats. What became of it is a sentence."""
     if request.content_length is None:  # a body without an end that is known could fill the disk
         raise InvalidMessage("The browser did not say how large this file is.")
-    file = (await request.files).get("file")
-    if file is None or not file.filename:
-        raise InvalidMessage("Choose a file first, please.")
-    report = await state().imports.take(current_user(), file.stream)
+    imports, user_id = state().imports, current_user()
+    with imports.coming(user_id):
+        file = (await request.files).get("file")
+        if file is None or not file.filename:
+            raise InvalidMessage("Choose a file first, please.")
+        report = await imports.take(user_id, file.stream)
     return state().fragments.notice(report.sentence)
 
 

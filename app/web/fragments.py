@@ -11,12 +11,13 @@ from app.chats.gauge import Gauge
 from app.chats.streams import Stream, status_line
 from app.config import KEY_PREFIX
 from app.models.catalogue import Source
+from app.models.figures import size
 from app.models.pulls import Pull
 from app.web.assets import Assets
 from app.web.blocks import News, open_element
 from app.web.identity import is_owner, visitor
 from app.web.markdown import escape_text
-from app.web.shelf_facts import Card, element_key, size
+from app.web.shelf_facts import Card, element_key
 from app.web.views import MessageView, Missing, Option
 
 

@@ -13,14 +13,15 @@ from app.store.people import LOCAL_USER, Role
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """`via`: how the person is known: by being at this machine, a login's cookie or an API key.
+    """`via`: how the person is known: by being at this machine, a login's cookie, an API key, or
+    as the terminal of the machine, which reads the data folder.
 
     name: what they are called, where accounts have names; login_id, csrf: of the login.
     """
 
     user_id: int
     role: Role = "member"
-    via: Literal["machine", "login", "key"] = "login"
+    via: Literal["machine", "login", "key", "terminal"] = "login"
     name: str = ""
     login_id: int = 0
     csrf: str = ""

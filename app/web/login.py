@@ -6,7 +6,7 @@ from quart import Blueprint, Response, g, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.accounts.devices import device_of
-from app.accounts.shown import LOGIN
+from app.accounts.shown import DEVICE, LOGIN
 from app.errors import AccountError, InvalidAccount, TooManyAttempts
 from app.store.people import Person
 from app.web import cookies, csrf
@@ -38,8 +38,10 @@ async def log_in() -> Response | WerkzeugResponse:
     if visitor() is None and not await csrf.is_own_form():
         return await _form(back, name, FORM_EXPIRED, 403)
     address = request.remote_addr or ""
+    known = cookies.read(request.cookies, DEVICE, is_secure=request.is_secure)
+    password, people = form.get("password", ""), state().people
     try:
-        person = await state().people.show_themself(name, form.get("password", ""), address)
+        person = await people.show_themself(name, password, address, known=known)
     except AccountError as error:
         return await _form(back, name, str(error), error.status, error)
     return await enter(person, back)
@@ -54,7 +56,14 @@ async def enter(person: Person, back: str) -> Response | WerkzeugResponse:
     device = device_of(request.headers.get("User-Agent", ""))
     token, _ = await here.logins.begin(person.id, device, request.remote_addr or "")
     g.new_token = token
+    await keep_known(response, person.id)
     return response
+
+
+async def keep_known(response: WerkzeugResponse, user_id: int) -> None:
+    """From now on this browser is one of theirs."""
+    known = await state().people.known_here(user_id)
+    cookies.put(response, DEVICE, known, is_secure=request.is_secure)
 
 
 @blueprint.post("/logout")

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from app.web import formulas
+from app.web import formulas, highlight
 
 if TYPE_CHECKING:
     import nh3
     from markdown_it import MarkdownIt
+    from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
 # The libraries are imported where they are first used, which is not before an answer is shown: the
 # first page should not wait for them. `prepare` brings them before that.
 
-LONGEST_HIGHLIGHTED = 50_000
+LONGEST_RENDERED = 100_000
+"""Characters; what is longer is shown as it was written. LARGE: what takes long enough to be
+rendered in a thread, while others are served."""
+LARGE = 20_000
 DEEPEST = 100
+BRACKETS = 5_000_000
+"""Characters that are looked at in vain for the ends of links: each bracket may need all."""
 
 # Around code that has been cleaned. In clean HTML these signs are elements, never text.
 _CODE = re.compile(r'<pre><code(?: class="(?:language-([\w+#.-]{1,30})|[^"]*)")?>')
@@ -33,22 +39,21 @@ _CODE_HEAD = (
 _CODE_FOOT = "</code></pre></div>"
 
 
-@functools.lru_cache(maxsize=64)
-def _highlighted(code: str, language: str, _attributes: str) -> str:
-    """Pygments classes for a known language, else nothing (then it is escaped as it is)."""
-    if not language or len(code) > LONGEST_HIGHLIGHTED:
-        return ""
-    from pygments import highlight
-    from pygments.formatters import HtmlFormatter
-    from pygments.lexers import get_lexer_by_name
-    from pygments.util import ClassNotFound
+def _sparing(rule: Callable[[StateInline, bool], bool]) -> Callable[[StateInline, bool], bool]:
+    """A rule that looks for the end of a link, as often as a text may have it look."""
 
-    try:
-        lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
-    except ClassNotFound:
-        return ""
-    spans = highlight(code, lexer, HtmlFormatter(nowrap=True))
-    return f'<pre><code class="language-{escape(language)}">{spans}</code></pre>\n'
+    def look(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - called by the parser
+        left = state.env.setdefault("brackets", BRACKETS)
+        if state.src[state.pos] not in "[!" or left <= 0:
+            return False
+        ahead = state.posMax - state.pos
+        state.env["brackets"] -= ahead
+        if rule(state, silent):
+            state.env["brackets"] += ahead
+            return True
+        return False
+
+    return look
 
 
 def _image(_renderer: Any, tokens: Sequence[Token], index: int, *_: Any) -> str:
@@ -99,12 +104,14 @@ def _cleaner() -> nh3.Cleaner:
 
 @functools.cache
 def _parser() -> MarkdownIt:
-    from markdown_it import MarkdownIt
+    from markdown_it import MarkdownIt, rules_inline
     from mdit_py_plugins.tasklists import tasklists_plugin
 
-    options = {"html": False, "highlight": _highlighted, "maxNesting": DEEPEST}
+    options = {"html": False, "highlight": highlight.highlighted, "maxNesting": DEEPEST}
     parser = MarkdownIt("commonmark", options).enable(["table", "strikethrough"])
     parser.use(tasklists_plugin).use(formulas.formulas)
+    parser.inline.ruler.at("link", _sparing(rules_inline.link))
+    parser.inline.ruler.at("image", _sparing(rules_inline.image))
     parser.add_render_rule("image", _image)
     parser.add_render_rule("html_inline", _checkbox)
     return parser
@@ -126,6 +133,7 @@ class Block:
 def parse_blocks(text: str, env: dict[str, Any]) -> list[Block]:
     """`env["references"]` holds, and gets, the definitions of links. Raises what parsers raise."""
     parser, blocks = _parser(), []
+    highlight.begin()
     for group in _outermost(parser.parse(text, env)):
         group[0].attrSet("dir", "auto")
         html = parser.renderer.render(group, parser.options, env)
@@ -165,13 +173,38 @@ def code_foot() -> Markup:
     return Markup(_CODE_FOOT)  # noqa: S704 - a constant
 
 
-@functools.lru_cache(maxsize=512)
 def render_markdown(text: str) -> Markup:
-    """Safe HTML. Whatever goes wrong inside, the text itself is shown."""
+    """Safe HTML. Whatever goes wrong inside, the text itself is shown, and of a very long one."""
+    return _large(text) if len(text) > LARGE else _small(text)
+
+
+@functools.lru_cache(maxsize=512)
+def _small(text: str) -> Markup:
+    return _rendered(text)
+
+
+@functools.lru_cache(maxsize=16)
+def _large(text: str) -> Markup:
+    return _rendered(text)
+
+
+def forget() -> None:
+    """Whatever was rendered is rendered anew the next time."""
+    for cached in (_small, _large, highlight.highlighted):
+        cached.cache_clear()
+
+
+def _rendered(text: str) -> Markup:
+    if len(text) > LONGEST_RENDERED:
+        return _as_it_is(text)
     try:
         return Markup("").join(block.html for block in parse_blocks(text, {}))
     except (RecursionError, ValueError, IndexError):
-        return Markup("<p>{}</p>").format(escape(text))
+        return _as_it_is(text)
+
+
+def _as_it_is(text: str) -> Markup:
+    return Markup("<p>{}</p>").format(escape(text))
 
 
 def escape_text(text: str) -> Markup:

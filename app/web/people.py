@@ -20,6 +20,7 @@ from app.web.entrance import for_owners
 from app.web.identity import identity
 from app.web.security import host_name
 from app.web.sidebar import ago, day_of
+from app.web.sockets import RELOAD
 from app.web.state import state
 
 blueprint = Blueprint("people", __name__, url_prefix="/people")
@@ -68,9 +69,14 @@ async def new_password(user_id: int) -> Response:
 @blueprint.post("/<int:user_id>/<any('disable', 'enable', 'make-owner', 'make-member'):verb>")
 @for_owners
 async def decide(user_id: int, verb: str) -> WerkzeugResponse:
+    here = state()
     if verb == "disable":
         _check_other(user_id)
-    await DECISIONS[verb](state().people, user_id)
+    await DECISIONS[verb](here.people, user_id)
+    if verb == "disable":
+        await here.leaving.stop(user_id)
+    elif verb != "enable":  # what their open pages offer is another than before
+        here.hub.close(RELOAD, user_id)
     return redirect("/people", 303)
 
 

@@ -6,13 +6,12 @@ dropped, so that nothing behind this point can be fooled by it.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from app.config import Network
+from app.config import Network, is_among
 
 Scope = dict[str, Any]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -49,7 +48,7 @@ class Proxies:
     def _seen_through(self, scope: Scope) -> Scope:
         headers = cast("Fields", scope["headers"])
         kept = [(name, value) for name, value in headers if name.lower() not in _TOLD]
-        if not self._is_trusted(_client(scope)):
+        if not is_among(_client(scope), self._trusted):
             return scope | {"headers": kept, UNKNOWN: len(kept) < len(headers)}
         told = what_is_told(headers)
         scope = scope | {"headers": kept}
@@ -66,18 +65,9 @@ class Proxies:
         """From the near end on, the first that is none of our proxies: what it says is not
         believed any more."""
         for address in reversed(addresses):
-            if not self._is_trusted(address):
+            if not is_among(address, self._trusted):
                 return address
         return addresses[0]
-
-    def _is_trusted(self, address: str) -> bool:
-        try:
-            found = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-            found = found.ipv4_mapped
-        return any(found in network for network in self._trusted)
 
 
 def _client(scope: Scope) -> str:

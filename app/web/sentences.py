@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from quart import Quart, Response, has_request_context, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.errors import ApiError, WickError
 from app.web.api import failures
@@ -27,8 +27,12 @@ async def _explain(error: WickError | HTTPException) -> Response:
     if isinstance(error, HTTPException) and isinstance(error.response, Response):
         return error.response  # a redirect is no error
     if has_request_context() and is_for_programs(request.path):
-        return failures.respond(_for_programs(error), request.path)
-    return _sentence(*_status_and_text(error))
+        response = failures.respond(_for_programs(error), request.path)
+    else:
+        response = _sentence(*_status_and_text(error))
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+    return response
 
 
 async def _confess(error: Exception) -> Response:
@@ -42,8 +46,7 @@ async def _confess(error: Exception) -> Response:
 def _for_programs(error: WickError | HTTPException) -> ApiError:
     if isinstance(error, WickError):
         return failures.as_api_error(error)
-    status, text = _status_and_text(error)
-    return ApiError(text, status=status)
+    return failures.of_http(error, request.path)
 
 
 def _status_and_text(error: WickError | HTTPException) -> tuple[int, str]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from app.inference.status import WorkerStatus
 from app.models import memory
 from app.models.catalogue import CATALOGUE, Source
+from app.models.figures import count, size
 from app.models.model import Model
 from app.models.pulls import Pull
 from app.web.remote_facts import remote_card
-from app.web.shelf_facts import Card, count, size, state_line
+from app.web.shelf_facts import Card, state_line
 from app.web.state import State
 
 

@@ -33,6 +33,8 @@ AT_ONCE = 6
 WARNED = 5
 """Messages beyond that which are answered by a warning; after them it is a flood."""
 ERROR, POLICY = 1011, 1008
+RELOAD = 4001
+"""Closes the socket of a page that is to be loaded anew (static/early.js)."""
 TOO_FAST = (
     "You send faster than Wick takes it, so this was not taken. Wait a moment, please: of a page "
     "that goes on like this the connection is closed."

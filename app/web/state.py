@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -30,7 +31,10 @@ PREPARE_AFTER: Final = 0.5
 
 
 class State(House):
-    """One server: the house, who may come into it, and how it is shown to them."""
+    """One server: the house, who may come into it, and how it is shown to them.
+
+    secret: known to whoever may read the data folder, for as long as this process lives.
+    """
 
     def __init__(self, settings: Settings, db: Database) -> None:
         super().__init__(settings, db)
@@ -42,6 +46,7 @@ class State(House):
         self.keys = Keys(db)
         self.fragments = Fragments(asset_dir("templates"), asset_dir("static"))
         self.growing = Growing(self.hub)
+        self.secret = secrets.token_urlsafe(32)
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

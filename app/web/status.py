@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import psutil
 from quart import Blueprint, Response
 
 from app.config import Settings
@@ -40,6 +39,8 @@ def _threads(settings: Settings) -> str:
 
 def _memory(workers: list[WorkerStatus]) -> dict[str, int]:
     """Resident memory of each runner, in bytes, by model name."""
+    import psutil  # here and not above: few look at this page, and it takes a while to load
+
     sizes = {}
     for worker in workers:
         if worker.pid is not None:

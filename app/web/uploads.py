@@ -128,9 +128,12 @@ async def upload(filename: str) -> Response:
 @for_owners
 async def ending(filename: str) -> Response:
     """Why what was being sent there broke off: browsers do not hear an answer that came early."""
-    pull = state().pulls.get(_parcel(filename).name)
+    pulls, name = state().pulls, _parcel(filename).name
+    pull = pulls.get(name)
     if pull is not None and pull.error:
         raise PullRefused(pull.error)
+    if pulls.was_cancelled(name):
+        raise PullRefused("The upload was cancelled.")
     raise PullError("The upload broke off. Please send it again.")
 
 

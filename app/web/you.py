@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.errors import AccountError, InvalidAccount, TooManyAttempts
 from app.web.identity import identity
-from app.web.login import outside
+from app.web.login import keep_known, outside
 from app.web.sidebar import ago, day_of
 from app.web.state import state
 
@@ -19,6 +19,7 @@ DONE: Final = {
     "password": "Your password is changed, and every other login of yours has ended.",
     "name": "From now on you log in with this name.",
     "login": "That login has ended.",
+    "links": "That link does not work any more.",
 }
 
 
@@ -54,7 +55,15 @@ async def change_password() -> Response | WerkzeugResponse:
         return await _page(error.problems, error.status)
     except AccountError as error:
         return await _page({"old": str(error)}, error.status, error)
-    return redirect("/you?done=password", 303)
+    response = redirect("/you?done=password", 303)
+    await keep_known(response, who.user_id)
+    return response
+
+
+@blueprint.post("/password-links/withdraw")
+async def withdraw_password_links() -> WerkzeugResponse:
+    await state().people.withdraw_password_links(identity().user_id)
+    return redirect("/you?done=links", 303)
 
 
 @blueprint.post("/logins/<int:login_id>/end")
@@ -70,7 +79,8 @@ async def remove() -> Response | WerkzeugResponse:
     here, who = state(), identity()
     password = (await request.form).get("sure", "")
     try:
-        await here.people.confirm(who.user_id, password, request.remote_addr or "")
+        address = request.remote_addr or ""
+        await here.people.confirm(who.user_id, password, address, login_id=who.login_id)
         await here.people.begin_to_leave(who.user_id)
     except AccountError as error:
         return await _page({"sure": str(error)}, error.status, error)
@@ -87,6 +97,7 @@ async def _page(
         who=who,
         allowance=here.limits.allowance(who.user_id),
         logins=await here.logins.of(who.user_id) if who.login_id else (),
+        links=await here.people.password_links(who.user_id) if who.login_id else (),
         problems=problems or {},
         given_name=(await request.form).get("name", "")[:80] if problems else "",
         done=DONE.get(request.args.get("done", ""), ""),

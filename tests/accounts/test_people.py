@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
 
+from app.accounts.known import new_token
 from app.accounts.names import clean_name, name_key
 from app.accounts.passwords import Passwords
 from app.accounts.people import RESET_SECONDS
@@ -24,6 +26,7 @@ from app.store.people import LOCAL_USER
 from tests.accounts.conftest import PASSWORD, Office
 
 HOME = "192.0.2.1"
+WRONG = "wrong"
 
 
 @pytest.mark.parametrize(
@@ -129,30 +132,68 @@ async def test_as_much_is_computed_for_unknown_names(
         assert cost == "$argon2id$v=19$m=8,t=1,p=1"
 
 
-async def test_guessing_is_slowed_down_by_name_and_by_address(office: Office) -> None:
-    await office.people.add("Anna", PASSWORD, "owner")
+Guess = Callable[..., Awaitable[float]]
 
-    async def guess(name: str, address: str, *password: str) -> float:
+
+@pytest.fixture
+def guess(office: Office) -> Guess:
+    """Seconds to wait, 0 for a wrong password, -1 for the right one."""
+
+    async def guess(name: str, address: str, password: str = WRONG, **given: Any) -> float:
         try:
-            await office.people.show_themself(name, "".join(password) or "wrong", address)
+            await office.people.show_themself(name, password, address, **given)
         except WrongPassword:
             return 0
         except TooManyAttempts as error:
             return error.seconds
         return -1
 
-    for number in range(5):
-        assert await guess("anna", f"192.0.2.{number}") == 0
-    assert await guess("ANNA", "198.51.100.1", PASSWORD) == 30  # from anywhere
+    return guess
+
+
+async def test_guessing_is_slowed_down_by_name_and_by_address(office: Office, guess: Guess) -> None:
+    await office.people.add("Anna", PASSWORD, "owner")
+    assert [await guess("anna", HOME) for _ in range(5)] == [0] * 5
+    assert await guess("ANNA", HOME, PASSWORD) == 30
+    assert await guess("anna", "198.51.100.1") == 0  # which is none of another address's
     office.clock.now += 31
-    assert await guess("anna", "198.51.100.1") == 0
-    assert await guess("anna", "198.51.100.1") == 60
+    assert await guess("anna", HOME) == 0
+    assert await guess("anna", HOME) == 60
     office.clock.now += 61
-    assert await guess("anna", "198.51.100.1", PASSWORD) == -1
-    assert await guess("anna", "198.51.100.1") == 0  # counts from the beginning again
+    assert await guess("anna", HOME, PASSWORD) == -1
+    assert await guess("anna", HOME) == 0  # counts from the beginning again
     office.clock.now += 7200
     seen = [await guess(f"name {number}", f"2001:db8::{number}") for number in range(25)]
     assert seen.index(30) == 20  # one subscriber has all of these addresses
+
+
+async def test_many_machines_guess_slowly_and_lock_nobody_out(office: Office, guess: Guess) -> None:
+    await office.people.add("Anna", PASSWORD, "owner")
+    await office.people.add("Berta", PASSWORD, "member")
+    known = await office.people.known_here(LOCAL_USER)
+    seen = [await guess("anna", f"192.0.2.{number}") for number in range(60)]
+    assert seen.index(30) == 50  # for all of them together
+    stranger = "203.0.113.7"
+    assert await guess("anna", stranger, PASSWORD) == 30
+    assert await guess("anna", stranger, PASSWORD, known=known) == -1
+    assert await guess("anna", stranger, PASSWORD, login_id=7) == -1
+    assert await guess("anna", stranger, PASSWORD) == 30  # which helps no stranger
+    for forged in ("x", ".", known + "0", f"other{known}", "\udcff.\udcff", known.upper()):
+        assert await guess("anna", stranger, PASSWORD, known=forged) == 30
+    theirs = await office.people.known_here((await office.people.named("berta")).id)
+    assert await guess("anna", stranger, PASSWORD, known=theirs) == 30
+    # Whoever has stolen it guesses no faster.
+    assert [await guess("anna", f"192.0.2.{n}", known=known) for n in range(5)] == [0] * 5
+    assert await guess("anna", stranger, PASSWORD, known=known) == 30
+    office.clock.now += 31
+    await office.people.set_password(LOCAL_USER, "another password")
+    assert await guess("anna", HOME, "another password", known=known) == -1  # as a stranger's
+
+
+async def test_a_browser_of_nobody_is_no_way_around_it(guess: Guess) -> None:
+    for forged in (new_token(0, ""), new_token(1, "")):
+        seen = [await guess("nobody", "2001:db8::1", known=forged) for _ in range(6)]
+        assert seen[-1] == 30
 
 
 async def test_many_guesses_at_once_are_no_way_around_it(office: Office) -> None:

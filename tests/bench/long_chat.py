@@ -12,7 +12,7 @@ from rich.console import Console
 
 from app.config import Settings
 from app.factory import create_app
-from app.web.markdown import render_markdown
+from app.web import markdown
 from tests.long_chat import plant
 
 LIMIT = 0.3
@@ -30,7 +30,7 @@ async def measure(count: int) -> list[float]:
             chat_id = await asyncio.to_thread(plant, settings.database, count)
             headers = {"Host": "localhost", "Accept-Encoding": "gzip"}
             for _ in range(ROUNDS):
-                render_markdown.cache_clear()
+                markdown.forget()
                 begun = time.perf_counter()
                 answer = await served.test_client().get(f"/chats/{chat_id}", headers=headers)
                 assert answer.status_code == 200

@@ -123,6 +123,12 @@ async def over_websocket(server: Server) -> tuple[float, Pace]:
     return first - asked, Pace((tokens - 1) / (last - first), characters / (last - first))
 
 
+# The first text comes with the whole message, whose status has changed; later blocks replace the
+# open one, and its text grows.
+_WHOLE = (
+    r'data-role="assistant" data-status="streaming".*?<div class="body[^>]*>'
+    r'(.*?)<div class="open"[^>]*>(.*?)</div></div>'
+)
 _OPENED = r'-open strip:true">(.*?)<div class="open"[^>]*>(.*?)</div></div>'
 
 
@@ -136,6 +142,8 @@ class Shown:
     def read(self, frame: str) -> int:
         """By how many characters this frame has lengthened what is shown."""
         before = self.finished + self.open
+        for finished, opened in re.findall(_WHOLE, frame, re.DOTALL):
+            self.finished, self.open = _letters(finished), _letters(opened)
         for finished, opened in re.findall(_OPENED, frame, re.DOTALL):
             self.finished, self.open = self.finished + _letters(finished), _letters(opened)
         for tail in re.findall(r'beforeend:#m\d+-tail">(.*?)</div>', frame, re.DOTALL):

@@ -22,7 +22,7 @@ from app.chats.exports import Exports, file_name
 from app.chats.foreign import read
 from app.chats.hub import Hub
 from app.chats.imports import Imports
-from app.errors import InvalidMessage
+from app.errors import InvalidMessage, LimitReached
 from app.store import branches, chat_settings, chats, lists, messages, tree
 from app.store import imports as rows
 from app.store.chats import Chat
@@ -240,6 +240,28 @@ async def test_too_large_is_refused_packed_and_unpacked(
     for file in (packed(many), zipped(conversations=many)):
         with pytest.raises(InvalidMessage, match="too large"):
             await take(db, file)
+
+
+async def test_everybody_imports_one_file_at_a_time(db: Database) -> None:
+    here = Imports(db, Hub())
+    refused = pytest.raises(LimitReached, match="Another file of yours")
+    with here.coming(1), here.coming(2), refused, here.coming(1):
+        pass
+    with here.coming(1):
+        pass
+
+
+async def test_a_file_that_would_fill_the_memory_is_refused(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three bytes of `[],` become seventy, also in parts."""
+    monkeypatch.setattr(imports_module, "MOST_PARTS", 100)
+    monkeypatch.setattr(imports_module, "MOST_COMMAS", 1000)
+    hostile: dict[str, Any] = {f"conversations-{n}": [[]] * 40 for n in range(3)}
+    for file in (packed([[]] * 101), packed([0] * 1002), zipped(**hostile)):
+        with pytest.raises(InvalidMessage, match="too much in this file"):
+            await take(db, file)
+    assert await take(db, packed(chatgpt())) == "1 chat imported."
 
 
 async def test_circles_and_loose_ends_are_left_out(db: Database) -> None:

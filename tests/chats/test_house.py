@@ -13,6 +13,7 @@ from app.chats.hub import MANY, Hub
 from app.config import Settings
 from app.store.db import open_database
 from tests.chats.house import CHAT, OTHER
+from tests.patience import PATIENCE
 
 
 def settings_of(folder: Path) -> Settings:
@@ -40,7 +41,7 @@ async def test_a_watch_that_breaks_is_logged_and_begins_anew(
 
     settings = settings_of(tmp_path)
     async with open_database(settings.database) as db, Watched(settings, db).open():
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await is_second.wait()
     assert "Watching over something broke off" in caplog.text
     assert begun == 2

@@ -18,10 +18,12 @@ from app.accounts.people import People
 from app.chats.branches import Spot
 from app.chats.chat_settings import ChatSettings
 from app.chats.leaving import Leaving, erase
+from app.chats.trash import Trash
 from app.config import Settings
-from app.inference.protocol import Delta, Forget
+from app.inference.protocol import Delta, Finished, Forget, Generate
+from app.inference.requests import Request, RequestEvent
 from app.inference.snapshots import SUFFIX, chat_key
-from app.store import people, shares, usage
+from app.store import people, search, shares, usage
 from tests.chats.house import CHAT, OTHER, House, finished, until
 from tests.patience import PATIENCE
 
@@ -118,6 +120,7 @@ async def test_nothing_is_left_of_whoever_leaves(house: House, leaver: int, tmp_
     assert kept.exists()
     forgotten = {c.chat for c in house.runner.told if isinstance(c, Forget)}
     assert forgotten >= {CHAT, OTHER}
+    assert Forget(owner=str(leaver)) in house.runner.told
     assert BYSTANDER not in forgotten
     assert not list(tmp_path.glob("*.before-*"))
     assert await house.chats.find(1, BYSTANDER)
@@ -128,8 +131,50 @@ async def test_nothing_is_left_of_whoever_leaves(house: House, leaver: int, tmp_
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
 
 
+async def test_of_a_chat_that_leaves_the_trash_no_word_is_left(
+    house: House, tmp_path: Path
+) -> None:
+    answer = await house.ask("about zyxquill", chat=CHAT)
+    house.runner.say(finished(answer))
+    await house.ended(answer)
+    other = await house.ask("about zephyr", chat=OTHER)
+    house.runner.say(finished(other))
+    await house.ended(other)
+    trash = Trash(house.db, house.pool, house.hub)
+    await house.chats.delete(1, CHAT)
+    await trash.remove(1, CHAT)
+    await trash.tidy()
+    assert b"zyxquill" not in files_of(tmp_path)
+    found = await search.messages(house.db, 1, search.Wish(("zephyr",)), 9)
+    assert [hit.chat_id for hit in found] == [OTHER]
+
+
 def is_generate(command: Any) -> bool:
     return hasattr(command, "turns")
+
+
+async def test_for_whoever_is_kept_out_nothing_is_answered_any_more(
+    house: House, leaver: int, tmp_path: Path
+) -> None:
+    leaving = Leaving(settings_of(tmp_path), house.db, house.asking, house.pool, house.hub)
+    heard: list[RequestEvent] = []
+    by_program = Request(Generate(1 << 40, ()), leaver, heard.append)
+    house.pool.submit("tiny", by_program)
+    waits = replace(house.prompt("and then", "client33", OTHER), user_id=leaver)
+    await house.asking.submit(waits)
+    await until(lambda: by_program.command.id in {c.id for c in house.runner.sent})
+    chat = await house.chats.find(leaver, OTHER)
+    *_, running, _, waiting = await house.chats.messages(chat)
+    await leaving.stop(leaver)
+    cancelled = {c.id for c in house.runner.sent if not is_generate(c)}
+    assert cancelled >= {running.id, by_program.id}
+    house.runner.say(finished(running.id, "cancelled"), finished(by_program.id, "cancelled"))
+    await until(lambda: not house.hub.running_chats(leaver) and len(heard) > 0)
+    assert isinstance(heard[-1], Finished)
+    path = {message.id: message for message in await house.chats.messages(chat)}
+    assert (path[running.id].status, path[running.id].text) == ("stopped", WORDS[4])
+    assert path[waiting.id].status == "stopped"
+    assert house.hub.running_chats(1) == {BYSTANDER}
 
 
 async def test_a_removal_that_a_crash_or_a_command_has_begun_is_finished(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -10,10 +12,12 @@ import pytest
 
 from app.chats.limits import Limits
 from app.errors import LimitReached
-from app.inference.protocol import Finished, Generate
-from app.inference.requests import Request
+from app.inference.completions import Completions
+from app.inference.protocol import Cancel, Delta, Finished, Generate, Prefill
+from app.inference.requests import Interrupted, Request, RequestEvent
 from app.inference.runner_process import RunnerProcess
 from app.models.shelf import Shelf
+from app.web.api import failures
 from tests.chats.house import House, built, until
 from tests.inference.scripted import ScriptedRunner
 
@@ -112,6 +116,74 @@ async def test_the_tokens_of_a_day_are_counted_and_end(
         clock.now += 12 * 3600
         again.check(1)
         assert again.allowance(1).used == 0  # type: ignore[union-attr]
+
+
+async def test_an_answer_ends_with_the_tokens_of_its_day_and_keeps_its_text(
+    tmp_path: Path, shelf: Shelf, patched: Callable[[House], None]
+) -> None:
+    async with built(tmp_path, shelf, daily_tokens=20) as house:
+        patched(house)
+        limits = limits_of(house, Clock())
+        await limits.load()
+        first = await house.ask("one", "client01")
+        house.runner.say(Prefill(first, 18, 18, 6, 0), *[Delta(first, "word ") for _ in range(7)])
+        await until(lambda: limits.allowance(1).used == 19)  # type: ignore[union-attr]
+        assert Cancel(first) not in house.runner.sent
+        house.runner.say(Delta(first, "more "), Delta(first, "and "))
+        await until(lambda: Cancel(first) in house.runner.sent)
+        assert house.runner.sent.count(Cancel(first)) == 1
+        house.runner.say(
+            replace(finished(first, prompt=18, cached=6, completion=9), reason="cancelled")
+        )
+        ended = await house.ended(first)
+        assert ended.status == "interrupted"
+        assert ended.text == "word " * 7 + "more and "
+        assert ended.error == (
+            "With this your 20 tokens for today are used up. You can go on at midnight, in "
+            "11 h 30 min."
+        )
+        assert ended.completion_tokens == 9
+        assert limits.allowance(1).used == 21  # type: ignore[union-attr]
+
+
+async def test_to_a_program_the_end_of_a_day_is_the_end_of_its_budget(
+    tmp_path: Path, shelf: Shelf, patched: Callable[[House], None]
+) -> None:
+    """What was written is not lost to who waits for the whole; without a word it is an error."""
+    async with built(tmp_path, shelf, daily_tokens=20) as house:
+        patched(house)
+        await limits_of(house, Clock()).load()
+        wish = Completions(house.pool, "tiny", [Generate(0, ()), Generate(0, ())], 1)
+        wish.begin()
+        await until(lambda: len(house.runner.sent) == 2)
+        one, other = (command.id for command in house.runner.sent)
+        house.runner.say(Delta(one, "word"), Prefill(other, 30, 30, 0, 0))
+        await until(lambda: Cancel(other) in house.runner.sent)
+        house.runner.say(Delta(one, "s"))
+        await until(lambda: Cancel(one) in house.runner.sent)
+        house.runner.say(replace(finished(other, completion=0), reason="cancelled"))
+        house.runner.say(replace(finished(one, completion=2), reason="cancelled"))
+        heard: dict[int, RequestEvent] = {}
+        while not wish.is_over:
+            index, event = await wish.next() or (0, None)
+            if not isinstance(event, Delta | Prefill | None):
+                heard[index] = event
+        assert heard[0] == replace(finished(one, completion=2), reason="length")
+        assert isinstance(heard[1], Interrupted)
+        error = failures.of_event(heard[1])
+        assert (error.status, error.code) == (429, "rate_limit_exceeded")
+
+
+async def test_many_wishes_at_once_are_no_way_around_a_limit(
+    tmp_path: Path, shelf: Shelf, patched: Callable[[House], None]
+) -> None:
+    async with built(tmp_path, shelf, requests_per_user=3, host="0.0.0.0") as house:
+        patched(house)
+        await limits_of(house, Clock()).load()
+        prompts = [house.prompt("x", f"client{n:02}", f"{n:016}") for n in range(10)]
+        results = await asyncio.gather(*map(house.asking.submit, prompts), return_exceptions=True)
+        assert sum(isinstance(r, LimitReached) for r in results) == 7
+        assert house.hub.owed(1) == 3
 
 
 async def test_without_a_quota_nobody_is_stopped(

@@ -23,13 +23,15 @@ from app.errors import (
 )
 from app.inference.protocol import Cancel, Delta, Finished, Forget, Generate, Prefill
 from app.inference.runner_process import RunnerProcess
-from app.inference.snapshots import chat_key
+from app.inference.snapshots import chat_key, model_key
 from app.models.model import ModelSettings, Sampling, Turn
 from app.models.shelf import Shelf
 from app.store import chats as chat_rows
 from app.store import messages
+from app.store.db import Database
 from tests.chats.house import CHAT, OTHER, House, built, finished, until
 from tests.inference.scripted import ScriptedRunner
+from tests.patience import PATIENCE
 
 
 async def test_prompt_and_empty_answer_are_saved_before_submit_returns(house: House) -> None:
@@ -38,6 +40,24 @@ async def test_prompt_and_empty_answer_are_saved_before_submit_returns(house: Ho
     assert (question.text, question.status) == ("Tell me\na story", "done")
     assert (answer.text, answer.status) == ("", "queued")
     assert [c.title for c in await house.chats.recent(1)] == ["Tell me a story"]
+
+
+async def test_a_chat_that_begins_while_it_is_looked_for_is_no_strangers(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, looks = chat_rows.find, list[str]()
+
+    async def look(db: Database, user_id: int, chat_id: str) -> chat_rows.Chat | None:
+        looks.append(chat_id)
+        if len(looks) > 1:
+            return await find(db, user_id, chat_id)
+        await house.asking.submit(house.prompt("hello"))
+        return None  # as it was before
+
+    monkeypatch.setattr(chat_rows, "find", look)
+    chat = await house.chats.find(1, CHAT)
+    assert chat is not None
+    assert chat.title == "hello"
 
 
 async def test_an_answer_is_saved_with_its_figures(house: House) -> None:
@@ -359,7 +379,7 @@ async def test_a_title_that_gave_way_begins_anew(house: House) -> None:
     await until(lambda: [c.id for c in house.runner.sent if isinstance(c, Generate)][-1] == wish)
     house.runner.say(Prefill(wish, 5, 5, 0, 0), Delta(wish, "All about foxes"), finished(wish))
     mine = house.hub.subscribe(1, CHAT)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while [c.title for c in await house.chats.recent(1)] != ["All about foxes"]:
             await mine.wake.wait()
             mine.wake.clear()
@@ -426,6 +446,23 @@ async def test_kv_states_go_with_their_chat_and_not_before(house: House, tmp_pat
     assert other.exists()
     assert house.runner.told[-1] == Forget(CHAT)
     assert await house.chats.find(1, CHAT) is None
+
+
+@pytest.mark.parametrize(("disk_mb", "stay"), [(100, {CHAT}), (0, set())])
+async def test_what_a_crash_left_of_kv_states_goes_at_the_start(
+    tmp_path: Path, shelf: Shelf, disk_mb: int, stay: set[str]
+) -> None:
+    [model] = shelf.models()
+    folder = tmp_path / "kv" / model_key(model.digest, model.size)
+    folder.mkdir(parents=True)
+    for chat in (CHAT, OTHER):
+        (folder / f"{chat_key(chat)}.kv").touch()
+    async with built(tmp_path, shelf, kv_disk_mb=disk_mb) as house:
+        await house.db.write(lambda c: chat_rows.create(c, CHAT, 1, "Foxes", "tiny", 0.0))
+        watch = asyncio.create_task(Trash(house.db, house.pool, house.hub).keep_watch())
+        await until(lambda: len(list(folder.iterdir())) == len(stay))
+        watch.cancel()
+    assert {path.stem for path in folder.iterdir()} == {chat_key(chat) for chat in stay}
 
 
 async def test_only_the_trash_is_emptied_and_only_ones_own(house: House) -> None:

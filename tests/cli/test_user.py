@@ -8,7 +8,8 @@ import re
 import ssl
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from websockets.typing import Origin
 from app.cli import exposure
 from app.config import Settings
 from app.errors import ConfigError
+from app.store.owner import CARD, Owner, owned
 from tests.e2e.server import Server
 from tests.patience import PATIENCE
 from tests.web.doors import PASSWORD, csrf_in
@@ -30,13 +32,26 @@ CHAT = "0123456789abcdef"
 LINK = r"http\S+/join/\S+"
 
 
-@pytest.fixture(scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
-    folder = tmp_path_factory.mktemp("people")
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[Server]:
     server = Server(folder, folder / "models", host="0.0.0.0")
     yield await server.start()
     assert await server.stop() == 0
     assert "Traceback" not in server.log
+
+
+@pytest.fixture(scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    async with serving(tmp_path_factory.mktemp("people")) as server:
+        await wick(server, "user", "add", "Anna", typed=f"{PASSWORD}\n")
+        yield server
+
+
+@pytest.fixture
+async def fresh(tmp_path: Path) -> AsyncIterator[Server]:
+    """One that nobody has an account of yet."""
+    async with serving(tmp_path) as server:
+        yield server
 
 
 async def wick(server: Server, *arguments: str, typed: str = "") -> tuple[int, str]:
@@ -104,7 +119,8 @@ async def closed(connection: ClientConnection) -> int | None:
         return error.rcvd.code if error.rcvd else None
 
 
-async def test_from_the_first_link_to_the_last_removal(server: Server) -> None:
+async def test_from_the_first_link_to_the_last_removal(fresh: Server) -> None:
+    server = fresh
     first = await server.said(LINK)
     async with (
         browser(server) as anna,
@@ -154,6 +170,16 @@ async def test_from_the_first_link_to_the_last_removal(server: Server) -> None:
             assert code == 0
             assert await closed(connection) == 1008
 
+        # A key that is revoked opens nothing, and is known to the running server alone.
+        code, key = await wick(server, "key", "add", "An editor", "--user", "berta")
+        assert code == 0
+        bearer = {"Authorization": f"Bearer {key.strip()}"}
+        assert (await elsewhere.get("/v1/models", headers=bearer)).status_code == 200
+        code, said = await wick(server, "key", "list", "--user", "berta")
+        number = re.findall(r"(\d+) +An edi", said)[0]
+        assert (await wick(server, "key", "revoke", number, "--user", "berta"))[0] == 0
+        assert (await elsewhere.get("/v1/models", headers=bearer)).status_code == 401
+
         code, said = await wick(server, "user", "remove", "berta", "--yes")
         assert (code, said) == (0, "Berta is removed, with everything of theirs.\n")
         assert len(server.rows("SELECT 1 FROM users")) == 1
@@ -162,13 +188,49 @@ async def test_from_the_first_link_to_the_last_removal(server: Server) -> None:
 
 
 async def test_commands_about_models_come_in_as_the_owner(server: Server) -> None:
-    if not server.rows("SELECT 1 FROM users WHERE password IS NOT NULL"):
-        await wick(server, "user", "add", "Anna", typed=f"{PASSWORD}\n")
     before = server.rows("SELECT id FROM logins")
     for action in ("load", "unload"):
         code, said = await wick(server, "models", action, "unheard-of")
         assert (code, said) == (1, "wick: There is no model named “unheard-of” on the shelf.\n")
     assert server.rows("SELECT id FROM logins") == before
+
+
+async def test_without_a_server_a_command_owns_the_folder_meanwhile(tmp_path: Path) -> None:
+    server = Server(tmp_path, tmp_path / "models", host="0.0.0.0")  # which is never started
+    code, said = await wick(server, "user", "add", "Anna", typed=f"{PASSWORD}\n")
+    assert (code, said.splitlines()[0]) == (0, "Anna can log in, as an owner.")
+    with owned(tmp_path, "wick chat"):
+        code, said = await wick(server, "user", "list")
+    assert code == 1
+    assert "in use by “wick chat”" in said
+    left = Owner(1, "wick serve", "http://x", "y")
+    (tmp_path / CARD).write_text(json.dumps(asdict(left)))
+    code, said = await wick(server, "user", "list")  # whoever wrote that has died
+    assert re.search(r"Anna +owner +active", said)
+
+
+async def test_from_one_address_come_so_many_connections(tmp_path: Path) -> None:
+    server = Server(tmp_path, tmp_path / "models", host="0.0.0.0", connections_per_address=8)
+    await server.start()
+    try:
+        async with asyncio.timeout(PATIENCE), AsyncExitStack() as held:
+            said = b""
+            while not said:
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                held.callback(writer.close)
+                writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                head = await reader.readuntil(b"\r\n\r\n")
+                if b" 429 " in head:
+                    said = await reader.read()
+            assert b"Too many connections" in said
+        async with asyncio.timeout(PATIENCE), browser(server) as anna:
+            while (await anna.get("/healthz")).status_code == 429:
+                pass
+        (told,) = re.findall(r'"limit": "connections".*', server.log)
+        assert '"address": "127.0.0.1"' in told
+    finally:
+        assert await server.stop() == 0
+    assert "Traceback" not in server.log
 
 
 async def test_what_cannot_be_is_said_in_a_line(server: Server) -> None:

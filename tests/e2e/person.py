@@ -22,6 +22,8 @@ from tests.e2e.server import Server
 from tests.patience import PATIENCE
 
 CHAT = re.compile(r"/chats/([0-9a-f]{16})$")
+ENDLESS = 2000
+"""Tokens of an answer that is stopped before."""
 CONNECTION_LOST = r"WebSocket connection to .* failed|htmx:ws:error"
 
 # Keeps, for every answer, each text that its live element ever had on this page; and whether the
@@ -143,7 +145,7 @@ class ChatPage:
         await expect(self.answers).to_have_count(count + 1)
         await expect(self.page).to_have_url(CHAT)
 
-    async def lengthen(self, tokens: int = 300) -> None:
+    async def lengthen(self, tokens: int = ENDLESS) -> None:
         """From now on the answers of this chat may be long enough to do something meanwhile."""
         await self.choose(max_tokens=tokens)
 

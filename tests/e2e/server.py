@@ -26,7 +26,10 @@ _PORTS = iter(random.sample(range(10_000, 32_000), 22_000))
 
 
 class Server:
-    """`python -m app serve` with its data in `folder`. Settings are given without their prefix."""
+    """`python -m app serve` with its data in `folder`. Settings are given without their prefix.
+
+    One thread thinks: two wait for each other, for long where other tests are at work.
+    """
 
     def __init__(
         self,
@@ -40,7 +43,8 @@ class Server:
         self.origin = f"{'https' if 'tls_cert' in settings else 'http'}://127.0.0.1:{self.port}"
         self.trusted: Path | None = None
         self._log = folder / "server.log"
-        given = {"auto_pull": 0, "port": self.port, "models_dir": models, "data_dir": folder}
+        given: dict[str, object] = {"auto_pull": 0, "port": self.port, "threads": 1}
+        given |= {"models_dir": models, "data_dir": folder}
         self._environ = environment(given | settings) | dict(environ or {})
         self._process: asyncio.subprocess.Process | None = None
 

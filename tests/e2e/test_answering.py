@@ -14,8 +14,6 @@ from tests.e2e.server import Server
 from tests.e2e.shown import only_pieces_of
 
 STORY = "Write a very long story about a fox. At least three thousand words."
-ENDLESS = 2000
-"""Tokens of an answer that is stopped before."""
 AS_THE_BROWSER_WRITES_IT = """html => {
   const room = document.createElement("template");
   room.innerHTML = html;
@@ -27,7 +25,7 @@ async def test_an_answer_is_seen_growing_and_the_chat_goes_on_with_its_context(
     server: Server, meet: Meet
 ) -> None:
     chat = await (await meet(server)).open("/")
-    await chat.lengthen()
+    await chat.lengthen(200)
     await chat.ask("Tell me a story about a fox.", SMOLLM2)
     await chat.ends()
     first = server.messages(chat.chat_id)[0]
@@ -99,7 +97,7 @@ async def test_two_tabs_of_one_chat_show_the_same(server: Server, meet: Meet) ->
 async def test_a_reload_amid_an_answer_changes_nothing_of_it(server: Server, meet: Meet) -> None:
     person = await meet(server)
     patient = await person.open("/")
-    await patient.lengthen(ENDLESS)
+    await patient.lengthen()
     await patient.ask(STORY, SMOLLM2)
     await patient.writes()
     hasty = await person.open(f"/chats/{patient.chat_id}")
@@ -126,7 +124,7 @@ async def test_what_happens_beside_an_answer_costs_it_no_character(
 ) -> None:
     person = await meet(server)
     chat = await person.open("/")
-    await chat.lengthen(ENDLESS)
+    await chat.lengthen()
     await chat.ask(STORY, SMOLLM2)
     await chat.writes()
     answer_id = server.messages(chat.chat_id)[0]["id"]

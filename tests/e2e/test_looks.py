@@ -51,7 +51,7 @@ async def measure(chat: ChatPage, script: str) -> float:
 async def test_pictures(server: Server, meet: Meet, artefacts: Path) -> None:
     chat = await (await meet(server, color_scheme="light", **WIDE)).open()
     await chat.page.screenshot(path=artefacts / "wide-light-new.png")
-    await chat.lengthen()
+    await chat.lengthen(200)
     await chat.ask(QUESTION, SMOLLM2)
     await chat.writes()
     await chat.page.screenshot(path=artefacts / "wide-light-writing.png")

@@ -263,6 +263,7 @@ async def test_a_file_is_uploaded(
     await chosen.set_input_files(write_tiny_gguf(tmp_path / "My own.gguf", seed=2))
     await page.button("Upload").click()
     await expect(page.card("my-own")).to_be_visible()
+    await expect(page.notice).to_be_empty()
     for name, part in zip("12", parts_of(2), strict=True):
         (tmp_path / f"Big-0000{name}-of-00002.gguf").write_bytes(part)
     await chosen.set_input_files(tmp_path / "Big-00002-of-00002.gguf")

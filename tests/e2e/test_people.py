@@ -61,6 +61,16 @@ async def test_from_the_first_link_to_a_login_that_ends(household: Server, meet:
     for what in ("Status", "People"):
         await expect(other.page.get_by_role("link", name=what)).to_have_count(0)
 
+    # What she may do is on her page as soon as it is decided, and what she writes stays there.
+    await other.message.fill("half a thought")
+    for decision, count in (("Make an owner", 1), ("Make a member", 0)):
+        await office.goto(f"{household.origin}/people")
+        await office.get_by_label("What to do with Berta").click()
+        await office.get_by_role("button", name=decision).click()
+        await expect(other.page.get_by_role("link", name="People")).to_have_count(count)
+        await expect(other.message).to_have_value("half a thought")
+    await other.message.fill("")
+
     # What is on Berta's screen goes, wherever she is, as soon as the owner keeps her out.
     berta.expects("401|WebSocket")
     await office.goto(f"{household.origin}/people")

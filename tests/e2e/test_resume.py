@@ -29,7 +29,7 @@ async def grows(chat: ChatPage, by: int) -> None:
 
 async def test_a_phone_that_slept_shows_what_the_laptop_shows(server: Server, meet: Meet) -> None:
     laptop = await (await meet(server)).open("/")
-    await laptop.lengthen()
+    await laptop.lengthen(300)
     await laptop.ask(STORY, SMOLLM2)
     await laptop.writes()
     async with relay_to(server) as relay:

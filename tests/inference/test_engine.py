@@ -14,8 +14,9 @@ from app.errors import ModelLoadError
 from app.inference.assembly import Steadily
 from app.inference.engine import Context, EngineError
 from app.inference.kv import ContextPool
-from app.inference.llama_cpp_engine import MAX_CONTEXTS, MAX_SLICE, LlamaCppEngine
+from app.inference.llama_cpp_engine import MAX_SLICE, LlamaCppEngine
 from app.inference.native_library import variant
+from app.inference.protocol import MAX_CONTEXTS
 from tests.inference.tiny import tiny_model
 
 CONTEXT = 256

@@ -8,10 +8,14 @@ from collections.abc import Callable
 import pytest
 
 from app.errors import ModelBusy, ModelLoadError, ModelTooLarge, ShuttingDown
+from app.inference.loading import Tell
 from app.inference.protocol import Cancel, Delta, Failed, Finished, Prefill, Quit
 from app.inference.requests import Interrupted, Loading
+from app.inference.serving import Runner
+from app.inference.worker import Worker
 from tests.inference.scripted import ScriptedRunner
 from tests.inference.stage import Ear, Stage, finished, request
+from tests.patience import PATIENCE
 
 Staged = Callable[..., Stage]
 
@@ -131,6 +135,28 @@ async def test_keep_alive_unloads_what_nobody_uses(staged: Staged) -> None:
     assert runner.told == [Quit(5.0)]
     assert stage.timer() is None
     assert stage.worker.status().unloads_in is None
+
+
+async def test_how_long_it_stays_may_be_said_until_it_goes(staged: Staged) -> None:
+    first, second = ScriptedRunner(), ScriptedRunner()
+    stage = staged(first, second, keep_alive=60.0)
+    stage.worker.keep(5.0)
+    await has_answered(stage, first)
+    timer = stage.timer()
+    assert timer is not None
+    assert timer.seconds == 5.0
+    stage.worker.keep(float("inf"))
+    assert timer.is_cancelled
+    assert stage.worker.status().unloads_in is None
+    stage.worker.keep(0.0)
+    timer = stage.timer()
+    assert timer is not None
+    timer.go_off()
+    await stage.becomes("idle")
+    await has_answered(stage, second, 2)
+    timer = stage.timer()
+    assert timer is not None
+    assert timer.seconds == 60.0
 
 
 async def test_a_model_that_answers_does_not_grow_old(staged: Staged) -> None:
@@ -304,6 +330,31 @@ async def test_changed_settings_apply_as_soon_as_that_disturbs_nobody(
     await stage.becomes("idle")
     await has_answered(stage, second, 2)
     assert stage.worker.state == "ready"
+
+
+async def test_closing_waits_for_the_end_of_a_load_that_is_given_up() -> None:
+    steps: list[str] = []
+
+    async def load(tell: Tell) -> Runner:
+        steps.append("begun")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(5):  # a process that is killed takes a while to be gone
+                await asyncio.sleep(0)
+            steps.append("gone")
+        raise AssertionError
+
+    worker = Worker("tiny", load, queue_limit=8, slots=1)
+    task = asyncio.create_task(worker.run())
+    worker.load()
+    async with asyncio.timeout(PATIENCE):
+        while not steps:
+            await asyncio.sleep(0)
+        await worker.close("Wick was stopped.")
+    assert steps == ["begun", "gone"]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_load_that_is_ready_when_it_is_given_up_leaves_no_runner(staged: Staged) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from app.inference import remembered
 from app.inference.remembered import RememberingTokenizer
 from app.models.model import Turn
 from app.models.template import ChatTemplate
@@ -86,3 +87,18 @@ def test_what_is_wrong_is_not_learned(tokenizer: RememberingTokenizer) -> None:
         ("the", (tokenizer.vocab_size,)),
     )
     assert tokenizer.learn(wrong) == {}
+
+
+def test_what_is_remembered_is_bounded_and_the_least_used_goes_first(
+    tokenizer: RememberingTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remembered, "MOST_HELD", 60)
+    mark = min(tokenizer.special_ids)
+    spelled = {text: letters(tokenizer, text) for text in ("the people", "the water", "the end")}
+    for text in ("the people", "the water"):
+        tokenizer.remember([mark], spelled[text], text)
+    assert tokenizer.encode("the people") == spelled["the people"]  # used once more
+    tokenizer.remember([mark], spelled["the end"], "the end")
+    kept = [text for text, ids in spelled.items() if tokenizer.encode(text) == ids]
+    assert kept == ["the people", "the end"]
+    assert [text for text, _ in tokenizer.runs([*spelled["the water"]])] == []

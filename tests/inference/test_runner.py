@@ -78,12 +78,12 @@ class Child:
 Start = Callable[..., Child]
 
 
-def command_line(model: Path, permits: Path, events_fd: int) -> list[str]:
+def command_line(model: Path, permits: Path, events_fd: int, threads: int = 1) -> list[str]:
     arguments = {
         "model": model,
         "events-fd": events_fd,
         "permits": permits,
-        "threads": 2,
+        "threads": threads,
         "context": 512,
         "slots": 2,
         "kv-mb": 64,
@@ -99,10 +99,10 @@ def command_line(model: Path, permits: Path, events_fd: int) -> list[str]:
 def start(tmp_path: Path) -> Iterator[Start]:
     children: list[Child] = []
 
-    def start(model: Path | None = None) -> Child:
+    def start(model: Path | None = None, threads: int = 1) -> Child:
         read_end, write_end = os.pipe()
         process = subprocess.Popen(
-            command_line(model or tiny_model().folder, tmp_path / "permits", write_end),
+            command_line(model or tiny_model().folder, tmp_path / "permits", write_end, threads),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -144,7 +144,8 @@ def test_says_what_it_can_do(start: Start) -> None:
     assert (loaded.slots, loaded.context_length) == (2, 512)
 
 
-def test_answers_the_same_alone_together_and_again(child: Child) -> None:
+def test_answers_the_same_alone_together_and_again(start: Start) -> None:
+    child = start(threads=2)  # of which one that is alone takes both
     child.send(ask(1), ask(2), ask(3))
     answers: dict[int, int] = {}
     while len(answers) < 3:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
-from app.inference.protocol import Finished, Generate
+from app.inference import runner_process
+from app.inference.protocol import Finished, Generate, LoadProgress, to_line
 from app.inference.runner_process import RunnerOptions, RunnerProcess
 from app.models.model import Sampling, Turn
 from tests.inference.tiny import tiny_model
@@ -66,3 +70,30 @@ async def test_quitting_a_dead_runner_is_harmless(tmp_path: Path, seconds: float
         runner = await has_talked(tmp_path)
         await runner.kill()
         await runner.quit(seconds)
+
+
+async def test_a_start_that_is_cancelled_twice_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line, loads, before = to_line(LoadProgress(0.4)), asyncio.Event(), children()
+
+    def stuck(model: Any, options: Any, descriptor: int) -> list[str]:
+        code = f"import os, time; os.write({descriptor}, {line!r}); time.sleep(1000)"
+        return [sys.executable, "-c", code]
+
+    monkeypatch.setattr(runner_process, "_command_line", stuck)
+    starting = asyncio.create_task(
+        RunnerProcess.start(tiny_model(), options(tmp_path), lambda _: loads.set())
+    )
+    async with asyncio.timeout(PATIENCE):
+        await loads.wait()
+        starting.cancel()
+        await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+    assert not children() - before
+
+
+def children() -> set[int]:
+    return {child.pid for child in psutil.Process().children()}

@@ -285,6 +285,18 @@ def test_a_chat_deleted_while_it_is_written_leaves_nothing(tmp_path: Path) -> No
     assert kept.save(snapshot("stays"))
 
 
+def test_what_is_of_no_more_use_is_tidied_away(tmp_path: Path) -> None:
+    for model in ("m" * 32, "n" * 32):
+        kept = disk(tmp_path, origin=dataclasses.replace(ORIGIN, model=model))
+        for chat in ("gone", "stays"):
+            kept.save(snapshot(chat))
+    (tmp_path / ("m" * 32) / f"{chat_key('stays')}.part").touch()
+    assert snapshots.tidy(tmp_path, {"m" * 32}, ["stays", "new"]) == 4
+    assert list(tmp_path.glob("*/*")) == [file_of(tmp_path, "stays")]
+    assert snapshots.tidy(tmp_path / "nowhere", {"m" * 32}, []) == 0
+    assert snapshots.tidy(tmp_path, set(), ["stays"]) == 1
+
+
 def test_names_tell_nobodys_chats() -> None:
     assert chat_key("") == ""
     assert "0123456789abcdef" not in chat_key("0123456789abcdef")

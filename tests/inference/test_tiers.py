@@ -79,6 +79,24 @@ def long(name: str, size: int = 100) -> str:
     return (f"{name} says " * size)[:size]
 
 
+def test_of_whoever_leaves_memory_holds_nothing_that_belonged_to_no_chat(tmp_path: Path) -> None:
+    store = Store(tmp_path, contexts=3)
+    store.turn("", long("gone in memory"), owner="7")
+    for number in range(3):  # which push that out, into snapshots in memory
+        store.turn("", long(f"{number} stays"), owner="8")
+    in_use, *_ = store.pool.acquire(list(b"in use"), "", owner="7")
+    store.turn("", long("gone alive"), owner="7")
+    assert {s.owner for s in store.pool._kept.in_memory()} >= {"7"}
+    store.pool.forget("", "7")
+    in_use.evaluate(list(b"in use"), 1)
+    store.pool.release(in_use)
+    held = {s.owner for s in store.pool._kept.in_memory()} | {
+        c.owner for c in store.pool._contexts.all
+    }
+    assert "7" not in held
+    assert "8" in held
+
+
 def test_a_chat_that_gave_way_comes_back_from_memory(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.turn("a", long("a"))
@@ -118,6 +136,43 @@ def test_what_is_bounded_gives_memory_back_and_loses_nothing(tmp_path: Path) -> 
     for size in (1, 0, -5):
         store.pool.bound(size, 0)
     assert len(store.pool._contexts.all) == 1
+
+
+def test_of_several_bounds_at_once_the_latest_counts(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    wishes = [(1, 0), (3, MEGABYTE), (2, 5)]
+    threads = []
+    with store.pool._acquiring:
+        for wish in wishes:
+            threads.append(threading.Thread(target=store.pool.bound, args=wish))
+            threads[-1].start()
+            while store.pool._wish != wish:
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert (store.pool._contexts._size, store.pool._kept._ram._budget) == wishes[-1]
+
+
+def test_the_end_waits_for_what_is_just_being_let_go(tmp_path: Path) -> None:
+    store = Store(tmp_path, contexts=3)
+    for chat in "abc":
+        store.turn(chat, long(chat))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(what: str) -> None:
+        begun.set()
+        assert go_on.wait(PATIENCE)
+
+    store.engine.copying = wait
+    letting_go = threading.Thread(target=store.pool.bound, args=(1, 0))
+    ending = threading.Thread(target=store.pool.save_all, args=(PATIENCE,))
+    letting_go.start()
+    assert begun.wait(PATIENCE)
+    ending.start()
+    go_on.set()
+    for thread in (letting_go, ending):
+        thread.join(PATIENCE)
+    assert store.on_disk() == {chat_key(chat) for chat in "abc"}
 
 
 def test_after_a_restart_it_comes_from_the_disk(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from app.errors import PullError, PullRefused
 from app.models.catalogue import CATALOGUE, FILE, find, read_catalogue
-from app.models.shelf import NAME
+from app.models.shelf import NAME, Shelf
+from app.models.sources import order
 from app.models.spec import HubSpec, PypiSpec
 
 
@@ -31,6 +32,21 @@ def test_the_default_model_is_pinned_by_its_checksums() -> None:
     assert spec.sha256
     assert spec.wheel_sha256
     assert spec.wheel_size == 92_871_040
+
+
+def test_a_checksum_that_is_known_belongs_to_an_exact_size() -> None:
+    pinned = [
+        source
+        for source in CATALOGUE.values()
+        if isinstance(source.spec, PypiSpec | HubSpec) and source.spec.sha256
+    ]
+    assert len(pinned) >= 7
+    assert all(source.size % 1000 for source in pinned if isinstance(source.spec, HubSpec))
+
+
+def test_what_the_files_do_not_tell_comes_from_the_catalogue(shelf: Shelf) -> None:
+    wish = order("llama-2-7b", shelf)
+    assert (wish.title, wish.license) == ("Llama 2 7B Chat", "Llama 2 Community License")
 
 
 def test_what_is_not_there_and_what_is_wrong() -> None:

@@ -110,6 +110,13 @@ def test_damage_is_told_in_a_sentence(tmp_path: Path, data: bytes) -> None:
         read_header(write(tmp_path / "bad.gguf", data))
 
 
+def test_versions_that_are_not_read_are_named(tmp_path: Path) -> None:
+    for version, words in ((0, "version 0"), (99, "version 99"), (3 << 24, "big-endian")):
+        data = b"GGUF" + struct.pack("<I", version) + bytes(16)
+        with pytest.raises(ModelUnsupported, match=words):
+            read_header(write(tmp_path / "m.gguf", data))
+
+
 def test_overlapping_tensors(tmp_path: Path) -> None:
     data = encode({}, ONE_TENSOR | {"u": ONE_TENSOR["t"]})
     assert read_header(write(tmp_path / "good.gguf", data)).tensors[1].offset == 32

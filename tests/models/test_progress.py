@@ -45,3 +45,14 @@ def test_speed_is_unknown_at_first_and_follows_changes() -> None:
     assert told[-1].speed == 0
     pace.tell("checking", 0, 20_000_000)
     assert told[-1].speed is None
+
+
+def test_what_is_here_already_is_no_speed() -> None:
+    told: list[PullProgress] = []
+    now = [0.0]
+    pace = Pace(told.append, lambda: now[0])
+    pace.tell("downloading", 0, 0)
+    for second in range(1, 4):
+        now[0] = float(second)
+        pace.tell("downloading", (50 + second) * 1_000_000, 99_000_000)
+    assert told[-1].speed == pytest.approx(1e6)

@@ -333,6 +333,7 @@ async def test_an_upload_that_is_broken_off(
             await task
     assert names(shelf) == []
     assert pulls.all() == []
+    assert pulls.was_cancelled("tiny") is not by_the_sender
 
 
 async def test_a_sender_who_leaves_when_all_has_come_need_not_send_again(

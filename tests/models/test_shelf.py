@@ -37,7 +37,8 @@ def test_installing_listing_and_removing(shelf: Shelf, tiny: Path) -> None:
     model = shelf.install(
         tiny, "b", sampling=Sampling(temperature=0.2), progress=lambda *step: told.append(step)
     )
-    shelf.install(tiny, "a", title="Another")
+    other = shelf.install(tiny, "a", title="Another", license_name="MIT")
+    assert other.license == "MIT"
     assert [(m.name, m.title) for m in shelf.models()] == [("a", "Another"), ("b", "Tiny")]
     assert shelf.get("b") == model
     assert model.sampling.temperature == 0.2

@@ -8,8 +8,9 @@ from pathlib import Path
 import aiosqlite
 import pytest
 
-from app.errors import DatabaseTooNew, DiskFull, StoreError
+from app.errors import DatabaseTooNew, DiskFull, SearchTooLong, StoreError
 from app.store import chats, lists, messages
+from app.store import db as db_module
 from app.store.db import Database, open_database
 from app.store.migrations import migrate, numbered
 
@@ -205,14 +206,18 @@ async def test_database_file_is_private(tmp_path: Path) -> None:
         assert (tmp_path / "new").stat().st_mode & 0o077 == 0
 
 
-async def test_a_guest_leaves_the_log_to_the_owner(db: Database, tmp_path: Path) -> None:
-    """What a command writes beside a server is there at once, and only the server tidies up."""
-    path = tmp_path / "wick.db"
-    pages = 1000  # after which SQLite would copy the log into the database by itself
-    before = path.read_bytes()
-    async with open_database(path, is_guest=True) as guest:
-        for number in range(3):
-            text = "x" * 4096 * (pages // 2)
-            await guest.write(lambda c, t=text, n=number: add_question(c, t, f"c{n}"))  # type: ignore[misc]
-    assert path.read_bytes() == before
-    assert [c.title for c in await listed(db)] == ["Foxes"]
+async def test_a_search_that_takes_too_long_is_given_up_and_delays_nobody(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db_module, "SEARCH_SECONDS", 0.05)
+    endless = (
+        "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+    )
+    searching = asyncio.create_task(db.search(endless, {}))
+    assert await db.fetch_one("SELECT 1")
+    with pytest.raises(SearchTooLong, match="took too long"):
+        await searching
+    monkeypatch.setattr(db_module, "SEARCH_SECONDS", 30.0)
+    assert [tuple(row) for row in await db.search("SELECT :x", {"x": 7})] == [(7,)]
+    with pytest.raises(StoreError, match="could not do this"):
+        await db.search("SELECT nonsense", {})

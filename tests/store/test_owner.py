@@ -27,8 +27,10 @@ def test_the_owner_says_who_it_is_while_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     with owned(folder, "wick serve") as ownership:
         assert owner_of(folder) == Owner(os.getpid(), "wick serve", "")
-        ownership.announce("http://127.0.0.1:8000")
-        assert owner_of(folder) == Owner(os.getpid(), "wick serve", "http://127.0.0.1:8000")
+        ownership.announce("http://127.0.0.1:8000", "a secret")
+        told = Owner(os.getpid(), "wick serve", "http://127.0.0.1:8000", "a secret")
+        assert owner_of(folder) == told
+        assert "a secret" not in repr(told)
         assert (folder / CARD).stat().st_mode & 0o777 == 0o600
     assert owner_of(folder) is None
     with owned(folder, "wick chat"):

@@ -92,7 +92,9 @@ async def say(db: Database, text: str, chat_id: str = CHAT, user_id: int = 1) ->
             (user_id, f"user {user_id}"),
         )
         await chats.create(connection, chat_id, user_id, f"About {text}", "tiny", 1.0)
-        return await messages.add_user(connection, 1, chat_id, None, text, f"client {text}", 1.0)
+        return await messages.add_user(
+            connection, user_id, chat_id, None, text, f"client {text}", 1.0
+        )
 
     return await db.write(work)
 
@@ -144,6 +146,29 @@ async def test_what_the_index_does_not_split_is_found(
     for text in ("up to 100%_of it", "a => b", "a 🦊 sat"):
         await say(db, text)
     assert [one.replace("[100]%", "[100%]") for one in await found(db, query)] == [snippet]
+
+
+async def test_the_order_tells_nothing_of_what_others_have_written(db: Database) -> None:
+    """How rare a word is among everybody's must weigh nothing: it would give away their texts."""
+    await say(db, "plover plover plover heron")
+    await say(db, "plover heron heron heron")
+    before = await found(db, "plover heron")
+    assert len(before) == 2
+    for number in range(20):
+        await say(db, f"plover {number}", "0" * 16, user_id=2)
+    assert await found(db, "plover heron") == before
+    for number in range(60):
+        await say(db, f"heron {number}", "1" * 16, user_id=3)
+    assert await found(db, "plover heron") == before
+
+
+async def test_the_best_is_what_says_it_most_and_is_not_long(db: Database) -> None:
+    await say(db, "otter " + "and something else " * 200)
+    await say(db, "an otter, an otter, an otter")
+    await say(db, "an otter")
+    order = [text.count("[") for text in await found(db, "otter")]
+    assert order == [3, 1, 1]
+    assert (await found(db, "otter"))[1] == "an [otter]"
 
 
 async def test_nobody_finds_what_is_another_persons(db: Database) -> None:

@@ -97,6 +97,7 @@ PEOPLE: dict[Row, int] = {
     ("GET", "/models/report"): 200,
     ("GET", "/you"): 200,
     ("POST", "/you/logins/<int:login_id>/end"): 404,  # of another person
+    ("POST", "/you/password-links/withdraw"): 303,
     ("POST", "/you/password"): 303,
     ("POST", "/you/name"): 422,  # no name
     ("POST", "/you/remove"): 303,
@@ -200,6 +201,8 @@ BODIES: dict[Row, dict[str, Any]] = {
     ("POST", "/api/v1/chats"): {"text": "hello", "model": "tiny"},
 }
 
+# For commands of this machine, which show what the data folder says; for nobody's browser.
+TERMINAL: Row = ("POST", "/terminal/<verb>")
 SOCKETS = {f"{CHAT}/live", "/models/live"}
 
 
@@ -207,6 +210,8 @@ def expected(row: Row) -> dict[str, int]:
     if row in PUBLIC:
         nobody, known = PUBLIC[row]
         return {NOBODY: nobody, OWNER: known, STRANGER: known, MEMBER: known}
+    if row == TERMINAL:
+        return {NOBODY: 401, OWNER: 403, STRANGER: 403, MEMBER: 403}
     nobody = 401 if row[0] != "GET" or is_for_programs(row[1]) else 303
     if row in CHATS:
         return {NOBODY: nobody, OWNER: 404, STRANGER: 404, MEMBER: CHATS[row]}
@@ -261,6 +266,11 @@ class Street:
         question, answer = await house(self.app).chats._db.write(add)
         return chat_id, question, answer
 
+    def put_spare(self) -> None:
+        """The model that owners may do everything to; one of the rows removes it."""
+        models = self.folder / "models"
+        shutil.copytree(models / "tiny", models / "spare", dirs_exist_ok=True)
+
     def rows_of(self, chat_id: str) -> list[Any]:
         """All that is stored of a chat."""
         with closing(sqlite3.connect(f"file:{self.folder / 'wick.db'}?mode=ro", uri=True)) as db:
@@ -280,7 +290,6 @@ class Street:
 async def street(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Street]:
     folder = tmp_path_factory.mktemp("street")
     Shelf(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
-    shutil.copytree(folder / "models" / "tiny", folder / "models" / "spare")
     settings = Settings(
         host="0.0.0.0",
         data_dir=folder,
@@ -305,7 +314,7 @@ def test_every_route_has_a_row(street: Street) -> None:
     rules = list(street.app.url_map.iter_rules())
     routes = {(m, r.rule) for r in rules if not r.websocket for m in r.methods or ()}
     routes = {row for row in routes if row[0] not in {"HEAD", "OPTIONS"}}
-    assert routes == CHATS.keys() | PEOPLE.keys() | OWNERS.keys() | PUBLIC.keys()
+    assert routes == {TERMINAL, *CHATS, *PEOPLE, *OWNERS, *PUBLIC}
     assert {r.rule for r in rules if r.websocket} == SOCKETS
 
 
@@ -335,6 +344,7 @@ def address(row: Row, chat: tuple[str, int, int], other: int) -> str:
         "<path:name>": "spare",
         "<token>": "guessed",
         "<filename>": "x.exe",
+        "<verb>": "everybody",
         "<path:filename>": "icon.svg",
         DECISIONS.rpartition("/")[2]: "disable",
     }
@@ -345,9 +355,12 @@ def address(row: Row, chat: tuple[str, int, int], other: int) -> str:
 
 
 @pytest.mark.parametrize(
-    "row", [*PUBLIC, *PEOPLE, *CHATS, *OWNERS], ids=lambda row: " ".join(row).replace("::", ":")
+    "row",
+    [*PUBLIC, *PEOPLE, *CHATS, *OWNERS, TERMINAL],
+    ids=lambda row: " ".join(row).replace("::", ":"),
 )
 async def test_who_may_use_a_route(street: Street, row: Row) -> None:
+    street.put_spare()
     people = await street.people()
     member = people[MEMBER]
     chat = await street.chat_of(member.user_id)
@@ -472,6 +485,53 @@ async def test_a_message_after_the_login_has_ended_does_nothing(street: Street, 
         with pytest.raises(WebsocketDisconnectError, match="1008"):
             await heard(connection, "what is never said")
     assert street.rows_of(chat_id) == before
+
+
+async def test_the_terminal_shows_what_only_the_data_folder_says(street: Street) -> None:
+    here, visitor = house(street.app), Visitor(street.app)
+    own = {"Authorization": f"Bearer {here.secret}", "Accept": "text/plain"}
+    everybody = "/terminal/everybody"
+    for secret in ("", here.secret[:-1], here.secret + "x", here.secret.swapcase(), "ü"):
+        answer = await visitor.ask("POST", everybody, headers={"Authorization": f"Bearer {secret}"})
+        assert answer.status_code in {401, 403}
+    for foreign in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}):
+        answer = await visitor.ask("POST", everybody, json={}, headers=own | foreign)
+        assert answer.status_code == 403
+    answer = await visitor.ask("POST", everybody, json={}, headers=own)
+    assert "first" in [person["name"] for person in await answer.get_json()]
+    for path, body, status in (
+        ("/terminal/_id_of", {"name": None}, 404),
+        ("/terminal/__init__", {}, 404),
+        ("/terminal/named", {"nobody": "x"}, 400),
+        ("/terminal/named", [], 400),
+        ("/terminal/named", {"name": "nobody"}, 404),
+        ("/terminal/add", {"name": "", "password": "", "role": "member"}, 422),
+    ):
+        answer = await visitor.ask("POST", path, json=body, headers=own)
+        assert answer.status_code == status, path
+    assert (await visitor.ask("GET", "/status", headers=own)).status_code == 200
+
+
+async def test_a_role_is_another_at_once(street: Street) -> None:
+    """The pages of whoever was an owner are loaded anew, and offer what a member may do."""
+    people = await street.people()
+    owner, other = people[OWNER], await street.people()
+    path = f"/chats/{next(street.numbers):016x}/live"
+    async with (
+        owner.client.websocket(path, headers=owner.headers) as hers,
+        other[OWNER].client.websocket(path, headers=other[OWNER].headers) as bystander,
+    ):
+        await hers.receive()
+        await bystander.receive()
+        verb = f"/people/{owner.user_id}/make-member"
+        assert (await other[OWNER].ask("POST", verb)).status_code == 303
+        with pytest.raises(WebsocketDisconnectError, match="4001"):
+            await heard(hers, "what is never said")
+        await bystander.send("nonsense")
+        await heard(bystander, 'id="notice"')
+    assert (await owner.ask("GET", "/status")).status_code == 403
+    html = await (await owner.ask("GET", "/")).get_data(as_text=True)
+    assert 'href="/people"' not in html
 
 
 async def test_sockets_need_our_origin_and_a_cookie_that_holds(street: Street) -> None:

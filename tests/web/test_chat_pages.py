@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import threading
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,16 +13,18 @@ from typing import Any
 
 import aiosqlite
 import pytest
+from markupsafe import Markup
 from quart import Quart
 from quart.testing import QuartClient
 
 from app.config import Settings
 from app.factory import create_app
 from app.store import chats, messages
+from app.web import chat_view, sidebar
 from app.web import identity as web_identity
 from app.web import search as search_page
-from app.web import sidebar
 from app.web.identity import Identity
+from app.web.markdown import LARGE, render_markdown
 from app.web.state import State
 from tests.foreign_files import chatgpt
 
@@ -70,6 +73,30 @@ async def text(client: QuartClient, path: str, method: str = "GET", **given: Any
 
 def ids(html: str) -> list[str]:
     return re.findall(r'<li id="c-([0-9a-f]{16})"', html)
+
+
+async def test_a_long_answer_is_rendered_while_others_are_served(
+    app: Quart, client: QuartClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    render = render_markdown
+
+    def noted(text: str) -> Markup:
+        threads.append(threading.current_thread().name)
+        return render(text)
+
+    monkeypatch.setattr(chat_view, "render_markdown", noted)
+    words = "Some *long* answer. " * (LARGE // 20 + 1)
+
+    async def answer(connection: aiosqlite.Connection) -> None:
+        number = await messages.add_answer(connection, 1, CHAT, 1, "tiny", 2.0)
+        await messages.finish(connection, 1, number, "done", words, 3.0)
+        await chats.advance(connection, 1, CHAT, number, "tiny", 1000.0)
+
+    await app.extensions["wick"].chats._db.write(answer)
+    assert "<em>long</em> answer." in await text(client, f"/chats/{CHAT}", headers=OWN)
+    assert threads
+    assert threading.main_thread().name not in threads
 
 
 async def test_the_list_comes_in_pages_that_fit_together(client: QuartClient) -> None:

@@ -161,6 +161,22 @@ async def test_too_many_attempts_have_to_wait_whoever_they_name(app: Quart) -> N
         assert "Please try again in 30 seconds." in await text_of(answer)
 
 
+async def test_who_has_been_there_before_gets_in_while_strangers_guess(app: Quart) -> None:
+    anna, stranger = await person(app, "anna"), Visitor(app)
+    assert anna.client.cookie_jar is not None
+    assert "wick-device-8000" in {cookie.name for cookie in anna.client.cookie_jar}
+    await anna.ask("POST", "/logout")
+    for _ in range(6):
+        answer = await stranger.log_in("anna", "wrong")
+    assert answer.status_code == 429
+    assert (await Visitor(app).log_in("anna")).status_code == 429
+    assert (await anna.log_in("anna")).status_code == 303
+    new = {"old": PASSWORD, "password": "a new password", "again": "a new password"}
+    assert (await anna.ask("POST", "/you/password", form=new)).status_code == 303
+    await anna.ask("POST", "/logout")
+    assert (await anna.log_in("anna", "a new password")).status_code == 303
+
+
 async def test_a_login_form_needs_what_its_cookie_says(app: Quart) -> None:
     await person(app, "anna")
     fields = {"name": "anna", "password": PASSWORD}

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator
 
 import nh3
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.web import markdown
+from app.web import highlight, markdown
 from app.web.markdown import escape_text, render_markdown
 
 # What a model or a person might write in the hope that it becomes markup.
@@ -137,8 +138,47 @@ def test_escaped_text_keeps_carriage_returns() -> None:
     assert escape_text("a\r\nb<") == "a&#13;\nb&lt;"
 
 
+@pytest.fixture
+def bounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """To be set; nothing that was rendered within others is found again."""
+    markdown.forget()
+    yield monkeypatch
+    markdown.forget()
+
+
+def test_brackets_that_are_no_links_cost_so_much_and_no_more(bounds: pytest.MonkeyPatch) -> None:
+    """The parser looks for the end of each through all that follows: minutes for 100,000."""
+    link = "[a](https://e.example)"
+    text = "[x ![y " * 50 + "\n\n" + link
+    assert "<a href=" in render_markdown(text)
+    bounds.setattr(markdown, "BRACKETS", 1000)
+    markdown.forget()
+    html = render_markdown(text)
+    assert html.count("[x ![y") == 50
+    assert link in html
+    assert render_markdown(f"{link} " * 200).count("<a href=") == 200  # those that are cost nothing
+
+
+def test_code_that_is_slow_to_colour_stays_black(bounds: pytest.MonkeyPatch) -> None:
+    code = "```python\nif a < b: pass\n```\n"
+    assert "<span" in render_markdown(code).partition("<pre")[2]
+    bounds.setattr(highlight, "SECONDS", -1)
+    markdown.forget()
+    html = render_markdown(code)
+    assert "if a &lt; b: pass" in html
+    assert "<span" not in html.partition("<pre")[2]
+
+
+def test_what_is_very_long_is_shown_as_it_was_written(bounds: pytest.MonkeyPatch) -> None:
+    bounds.setattr(markdown, "LONGEST_RENDERED", 30_000)
+    text = "*words* & more\n" * 2000
+    assert "<em>words</em> &amp; more" in render_markdown(text)
+    assert "*words* &amp; more" in render_markdown(text + "*words* & more\n" * 1)
+
+
 async def test_what_a_thread_has_prepared_serves_the_event_loop() -> None:
-    for cached in (markdown._parser, markdown._cleaner, markdown.render_markdown):
+    markdown.forget()
+    for cached in (markdown._parser, markdown._cleaner):
         cached.cache_clear()
     await asyncio.to_thread(markdown.prepare)
     assert "<em>ready</em>" in render_markdown("It is *ready* **again**.")

@@ -21,6 +21,7 @@ from app.factory import create_app
 from app.models import memory
 from app.models.origins import Origin, Origins
 from app.models.shelf import Shelf
+from app.models.upload import Parcel
 from app.web.state import State
 from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
@@ -415,6 +416,11 @@ async def test_what_cannot_be_uploaded_is_said_before_it_comes(
     assert here(app).shelf.get("an-own")
 
 
+async def silence() -> AsyncIterator[bytes]:
+    await asyncio.Event().wait()
+    yield b""
+
+
 async def test_why_an_upload_broke_off_can_be_asked(app: Quart, client: Client) -> None:
     address = "/models/upload/Broken.gguf"
     answer = await client.put(address, headers=TERMINAL, data=b"GGUF but not really")
@@ -424,5 +430,11 @@ async def test_why_an_upload_broke_off_can_be_asked(app: Quart, client: Client) 
     assert (answer.status_code, await text_of(answer)) == (422, sentence)
     answer = await client.get("/models/upload/unheard-of.gguf", headers=TERMINAL)
     assert await text_of(answer) == "The upload broke off. Please send it again."
+    sending = asyncio.create_task(here(app).pulls.receive(Parcel("Mine.gguf", (9,)), silence()))
+    await until(lambda: here(app).pulls.get("mine") is not None)
+    here(app).pulls.cancel("mine")
+    await asyncio.wait([sending])
+    answer = await client.get("/models/upload/Mine.gguf", headers=TERMINAL)
+    assert await text_of(answer) == "The upload was cancelled."
     answer = await client.put(f"{address}?part=x", headers=TERMINAL, data=b"GGUF")
     assert "make no sense" in await text_of(answer)

@@ -38,6 +38,21 @@ async def test_a_person_sees_and_ends_logins(app: Quart) -> None:
     assert "Safari" not in await text_of(await anna.ask("GET", "/you"))
 
 
+async def test_a_link_for_a_new_password_is_shown_to_whom_it_would_change(app: Quart) -> None:
+    anna, berta = await person(app, "anna"), await person(app, "berta")
+    her_id = (await house(app).people.named("berta")).id
+    assert "made a link" not in await text_of(await berta.ask("GET", "/you"))
+    page = await text_of(await anna.ask("POST", f"/people/{her_id}/new-password"))
+    (link,) = re.findall(r"/join/[\w-]+", page)
+    assert "An owner made a link" in await text_of(await berta.ask("GET", "/you"))
+    assert "made a link" not in await text_of(await anna.ask("GET", "/you"))
+    answer = await berta.ask("POST", "/you/password-links/withdraw")
+    html = await text_of(await berta.ask("GET", answer.headers["Location"]))
+    assert "That link does not work any more." in html
+    assert "made a link" not in html
+    assert (await Visitor(app).ask("GET", link)).status_code == 404
+
+
 async def test_name_and_password_are_changed_and_nothing_typed_is_lost(app: Quart) -> None:
     anna = await person(app, "anna")
     await person(app, "berta")

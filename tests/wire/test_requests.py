@@ -14,6 +14,7 @@ from hypercorn.config import Config
 
 from app import factory
 from app.cli import wire as wire_of_server
+from app.cli.crowd import Crowd
 from app.config import Settings
 from app.web import uploads
 from tests.e2e.server import free_port
@@ -47,7 +48,7 @@ async def served(folder: Path) -> AsyncIterator[Wick]:
     app = factory.create_app(settings)
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
-    wire_of_server.limit(config, 1 << 20)
+    wire_of_server.limit(config, 1 << 20, Crowd.from_settings(settings))
     serving = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))
     async with asyncio.timeout(PATIENCE):
         while not await _listens(port):

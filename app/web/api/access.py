@@ -1,7 +1,8 @@
-"""Who a program acts for, by its API key, and what that key may be used for."""
+"""Who a program acts for, by its API key, and what that key may be used for; and the terminal."""
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Awaitable, Callable
 
 from quart import request
@@ -11,6 +12,7 @@ from werkzeug.datastructures import Headers
 from app.accounts.keys import PREFIX, SCOPES
 from app.audit import audit
 from app.errors import NotAllowed, NotLoggedIn
+from app.store.people import LOCAL_USER
 from app.web.api.paths import OWN
 from app.web.identity import Identity, identity
 from app.web.state import state
@@ -38,6 +40,16 @@ async def by_key(asked: BaseRequestWebsocket) -> Identity | None:
     return Identity(person.id, person.role, "key", person.name)
 
 
+async def by_secret(asked: BaseRequestWebsocket) -> Identity | None:
+    """The terminal of this machine, as the first owner, when it shows what the data folder says."""
+    here, given = state(), sent(asked.headers)
+    if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), here.secret.encode()):
+        return None
+    is_shared = here.settings.has_accounts
+    user_id = await here.people.first_owner() if is_shared else LOCAL_USER
+    return Identity(user_id, "owner", "terminal")
+
+
 def of_this_request() -> Callable[[], Awaitable[bool]]:
     """Asks later, when the request is handled no more, whether its key or login still holds."""
     here, who, secret = state(), identity(), sent(request.headers)
@@ -45,7 +57,7 @@ def of_this_request() -> Callable[[], Awaitable[bool]]:
     async def holds() -> bool:
         if who.via == "key":
             return await here.keys.find(secret) is not None
-        return who.via == "machine" or await here.logins.holds(who.login_id)
+        return who.via != "login" or await here.logins.holds(who.login_id)
 
     return holds
 

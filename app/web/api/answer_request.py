@@ -14,6 +14,10 @@ Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Temperature = Annotated[float, Meta(ge=0, le=5)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
+Biases = Annotated[
+    dict[str, Annotated[float, Meta(ge=-100, le=100)]],
+    Meta(extra_json_schema={"propertyNames": {"pattern": "^[0-9]{1,9}$"}}),
+]
 MOST_ANSWERS: Final = 8
 _SAMPLING: Final = (
     *("temperature", "top_p", "top_k", "min_p", "seed"),
@@ -52,7 +56,7 @@ class AnswerRequest(msgspec.Struct, kw_only=True):
     seed: int | None = None
     stop: str | Annotated[list[str], Meta(max_length=16)] | None = None
     n: Annotated[int, Meta(ge=1, le=MOST_ANSWERS)] | None = None
-    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    logit_bias: Biases | None = None
     response_format: ResponseFormat | None = None
 
     @property

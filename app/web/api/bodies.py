@@ -16,10 +16,12 @@ _PLACE = re.compile(r" - at (?:key in )?`\$\.?([^`]*)`$")
 
 
 async def read(kind: type[T]) -> T:
-    """The body of this request. Fields that are not known are passed over. Raises ApiError."""
-    data = await request.get_data(as_text=False)
+    """The body of this request, where none is one without fields. Fields that are not known are
+    passed over. Raises ApiError."""
+    data = await request.get_data(as_text=False) or b"{}"
     try:
-        return msgspec.json.decode(data, type=kind)
+        # Not strict, because some programs have no whole numbers and send 40.0, or send "40".
+        return msgspec.json.decode(data, type=kind, strict=False)
     except msgspec.ValidationError as error:
         raise _explained(str(error)) from error
     except (msgspec.DecodeError, RecursionError) as error:

@@ -22,12 +22,12 @@ blueprint = Blueprint("api_chat_completions", __name__)
 class Part(msgspec.Struct):
     """A piece of a message. Only text is understood."""
 
-    type: str
+    type: Annotated[str, Meta(extra_json_schema={"enum": ["text"]})]
     text: str | None = None
 
 
 class Message(msgspec.Struct):
-    role: str
+    role: wishes.RoleName
     content: str | list[Part] | None = None
 
 
@@ -38,8 +38,8 @@ class ChatRequest(AnswerRequest, kw_only=True):
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    tools: list[Any] | None = None
-    functions: list[Any] | None = None
+    tools: wishes.Refused | None = None
+    functions: wishes.Refused | None = None
 
 
 @blueprint.post("/v1/chat/completions")
@@ -85,7 +85,7 @@ def _turn(number: int, message: Message) -> Turn:
     if message.content is None or isinstance(message.content, str):
         return Turn(role, message.content or "")
     for place, part in enumerate(message.content):
-        if part.type != "text" or part.text is None:
+        if part.type != "text":
             raise ApiError(
                 f"The models that run here read text only, and no “{part.type}”.",
                 param=f"messages[{number}].content[{place}]",

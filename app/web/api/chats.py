@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from typing import Final, cast
@@ -34,9 +35,9 @@ async def every() -> Response:
     """`?list=`: one of LISTS; `?after=`: where the page before ended."""
     here, user_id = state(), current_user()
     name = bodies.one_of(request.args.get("list", "listed"), LISTS, "list")
-    after = request.args.get("after")
-    cursor = None if after is None else Cursor.parse(after)
-    if after is not None and cursor is None:
+    after = request.args.get("after", "")
+    cursor = Cursor.parse(after)
+    if after and cursor is None:
         raise ApiError("This is not where a page of the list ended.", param="after")
     chats, more = await here.chats.page(user_id, cast("ListName", name), cursor)
     running = here.hub.running_chats(user_id)
@@ -48,16 +49,24 @@ async def every() -> Response:
 async def create() -> Response:
     here, user_id = state(), current_user()
     asked = await bodies.read(NewChat)
-    model = asked.model or await asking.model_for(None)
-    chat_id = secrets.token_hex(8)
+    chat_id = _chat_id(user_id, asked.client_id)
+    before = await here.chats.find(user_id, chat_id)
+    model = asked.model or await asking.model_for(before)
     here.asking.settings_for(model)  # nothing is kept for a model that is not there
-    if asked.settings is not None:
+    if asked.settings is not None and before is None:
         await here.chats.choose_settings(user_id, chat_id, asked.settings.chosen())
     made = await asking.ask(chat_id, asked.text, model, asked.client_id)
-    if asked.title is not None:
+    if asked.title is not None and before is None:
         await here.chats.rename(user_id, chat_id, asked.title)
         made.chat = await look(await existing(chat_id))
     return bodies.answer(made, status=201)
+
+
+def _chat_id(user_id: int, client_id: str | None) -> str:
+    """The same for the same wish, so that it makes one chat however often it is sent."""
+    if client_id is None:
+        return secrets.token_hex(8)
+    return hashlib.sha256(f"{user_id} {client_id}".encode()).hexdigest()[:16]
 
 
 @blueprint.get("/<chat_id>")

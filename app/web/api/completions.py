@@ -26,7 +26,7 @@ class CompletionRequest(AnswerRequest, kw_only=True):
     prompt: str | Annotated[list[str], Meta(min_length=1, max_length=MOST_PROMPTS)]
     best_of: int | None = None
     echo: bool | None = None
-    suffix: str | None = None
+    suffix: Annotated[str, Meta(extra_json_schema={"maxLength": 0})] | None = None
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
 
 

@@ -80,7 +80,9 @@ ABOUT: Final = {
     "echo": "Begin the answer with the prompt.",
     "best_of": "Must be the same as n.",
     "raw": "Use no chat template.",
-    "keep_alive": "0 unloads the model if nothing is asked; else passed over.",
+    "keep_alive": "How long the model stays loaded when nobody uses it, such as 5m, or seconds;"
+    " negative: for ever; 0 without a prompt: unload it now. Counts from the owner, until the model"
+    " is unloaded.",
     "truncate": "Whether the oldest turns may leave when not all fit the window.",
     "num_predict": "The longest answer, in tokens; negative: as long as there is room.",
     "num_ctx": "A context window smaller than the usual one, in tokens.",

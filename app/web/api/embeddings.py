@@ -14,12 +14,13 @@ from app.web.api import bodies, wishes
 from app.web.api.embedding import embed
 
 blueprint = Blueprint("api_embeddings", __name__)
-Texts = Annotated[list[str], Meta(min_length=1, max_length=2048)]
+Text = Annotated[str, Meta(extra_json_schema={"minLength": 1})]
+Texts = Annotated[list[Text], Meta(min_length=1, max_length=2048)]
 
 
 class EmbeddingRequest(msgspec.Struct, kw_only=True):
     model: str
-    input: str | Texts
+    input: Text | Texts
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
 

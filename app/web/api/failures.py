@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from quart import Response
+from werkzeug.exceptions import HTTPException, NotFound
 
 from app.errors import (
     ApiError,
@@ -24,6 +25,8 @@ from app.web.api.paths import speaks_ollama
 
 RETRY_SECONDS = 5
 """After which a program may try again, where nobody knows better."""
+_MANAGING = {f"/api/{verb}" for verb in ("pull", "push", "create", "copy", "delete")}
+"""What Ollama has, and Wick leaves to its page."""
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _CODES: dict[type[WickError], str] = {
     ModelNotFound: "model_not_found",
@@ -37,6 +40,8 @@ _CODES: dict[type[WickError], str] = {
 
 def of_event(event: Failed | Interrupted, param: str = "messages") -> ApiError:
     """What an answer ended with instead of a text."""
+    if isinstance(event, Interrupted) and event.finished is not None:
+        return ApiError(event.message, status=429, code=_CODES[LimitReached])
     if isinstance(event, Interrupted):
         return ApiError(event.message, status=503, code="interrupted")
     if event.status == PromptTooLong.status:
@@ -44,6 +49,16 @@ def of_event(event: Failed | Interrupted, param: str = "messages") -> ApiError:
         return ApiError(event.message, status=400, param=param, code=code)
     status = 400 if event.status == 422 else event.status
     return ApiError(event.message, status=status)
+
+
+def of_http(error: HTTPException, path: str) -> ApiError:
+    """What was wrong with a request before anything of ours saw it."""
+    text = error.description or error.name
+    if text == NotFound.description:
+        text = "There is nothing at this address. What there is: /docs/api"
+        if path in _MANAGING:
+            text = "Models are brought, made and removed on Wick's own page, or by “wick models”."
+    return ApiError(text, status=error.code or 500)
 
 
 def as_api_error(error: WickError) -> ApiError:

@@ -13,12 +13,10 @@ from quart import Blueprint, Response, request
 from app.errors import ApiError
 from app.models.model import Turn
 from app.web.api import bodies, streaming, wishes
-from app.web.api.ollama_loading import load_or_unload
+from app.web.api.ollama_loading import KeepAlive, keep, load_or_unload, seconds_of
 from app.web.api.ollama_replies import OllamaReply, now
 
 blueprint = Blueprint("api_ollama_answers", __name__, url_prefix="/api")
-
-Duration = float | str
 
 
 class Options(msgspec.Struct):
@@ -39,9 +37,9 @@ class Options(msgspec.Struct):
 
 
 class OllamaMessage(msgspec.Struct):
-    role: str
+    role: wishes.RoleName
     content: str | None = None
-    images: list[Any] | None = None
+    images: wishes.Refused | None = None
 
 
 class Common(msgspec.Struct, kw_only=True):
@@ -49,7 +47,7 @@ class Common(msgspec.Struct, kw_only=True):
     stream: bool | None = None
     format: Literal["", "json"] | dict[str, Any] | None = None
     options: Options | None = None
-    keep_alive: Duration | None = None
+    keep_alive: KeepAlive | None = None
     think: bool | str | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
@@ -60,7 +58,7 @@ class OllamaChatRequest(Common, kw_only=True):
     """No messages: the model is loaded, or with a keep_alive of 0 unloaded."""
 
     messages: list[OllamaMessage] | None = None
-    tools: list[Any] | None = None
+    tools: wishes.Refused | None = None
 
 
 class OllamaGenerateRequest(Common, kw_only=True):
@@ -71,7 +69,7 @@ class OllamaGenerateRequest(Common, kw_only=True):
     raw: bool | None = None
     suffix: str | None = None
     template: str | None = None
-    images: list[Any] | None = None
+    images: wishes.Refused | None = None
 
 
 @blueprint.post("/chat")
@@ -169,9 +167,11 @@ async def _asked_nothing(asked: Common, words: Callable[[str], dict[str, Any]]) 
 async def _answer(
     asked: Common, wish: wishes.Wish, words: Callable[[str], dict[str, Any]]
 ) -> Response:
+    stays = seconds_of(asked.keep_alive)
     completions = wishes.completions(wish.model, [wishes.command(wish)])
-    streaming.begin(completions)
     reply = OllamaReply(completions, words, asked.model, request.path)
+    streaming.begin(completions)
+    keep(wish.model, stays)
     if asked.stream is False:
         return bodies.answer(await reply.whole())
     await streaming.opened(completions)

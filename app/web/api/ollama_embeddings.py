@@ -10,14 +10,14 @@ from quart import Blueprint, Response
 from app.errors import ApiError
 from app.web.api import bodies, wishes
 from app.web.api.embedding import embed
-from app.web.api.embeddings import Texts
+from app.web.api.embeddings import Text, Texts
 
 blueprint = Blueprint("api_ollama_embeddings", __name__, url_prefix="/api")
 
 
 class EmbedRequest(msgspec.Struct, kw_only=True):
     model: str
-    input: str | Texts
+    input: Text | Texts
     truncate: bool | None = None
 
 
@@ -33,7 +33,7 @@ class OllamaEmbedded(msgspec.Struct):
 
 class OldEmbedRequest(msgspec.Struct, kw_only=True):
     model: str
-    prompt: str
+    prompt: Text
 
 
 class OldEmbedded(msgspec.Struct):

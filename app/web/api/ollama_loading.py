@@ -1,55 +1,80 @@
-"""What Ollama's protocol does when it is asked nothing: load a model, or unload it."""
+"""How Ollama's protocol has a model loaded, kept in memory, and unloaded."""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 from typing import Final
 
 from app.errors import ApiError
 from app.web.identity import identity
 from app.web.state import state
 
-AT_ONCE: Final = (0, "0", "0s", "0m", "0h")
-"""A `keep_alive` that unloads."""
+KeepAlive = float | str
+LONGEST: Final = 365 * 86400.0
+"""Seconds; what is longer is for ever."""
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART: Final = r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)"
 
 
-async def load_or_unload(name: str, keep_alive: float | str | None) -> str:
+def keep(name: str, seconds: float | None) -> None:
+    """How long the model is to stay, from the owner: others may need its memory, or the model."""
+    if seconds is not None and identity().is_owner:
+        state().pool.keep(name, seconds)
+
+
+async def load_or_unload(name: str, keep_alive: KeepAlive | None) -> str:
     """Return what was done, when it is done. Raises ApiError, or why the model cannot be loaded."""
     here = state()
     here.asking.settings_for(name)
-    if keep_alive in AT_ONCE:
-        if identity().is_owner:  # others may be talking to it
+    seconds = seconds_of(keep_alive)
+    if seconds == 0:
+        if identity().is_owner:
             await here.pool.unload(name)
         return "unload"
     await _load(name)
+    keep(name, seconds)
     return "load"
 
 
+def seconds_of(keep_alive: KeepAlive | None) -> float | None:
+    """Seconds as such, or a time such as `1h30m`; infinite for what is negative. ApiError."""
+    if keep_alive is None:
+        return None
+    text = str(keep_alive).strip().removeprefix("+")
+    try:
+        seconds = float(text)
+    except ValueError:
+        amount = text.removeprefix("-")
+        if not re.fullmatch(f"(?:{_PART})+", amount):
+            raise ApiError(
+                f"keep_alive takes a time such as 5m, or seconds, and no “{text}”.",
+                param="keep_alive",
+            ) from None
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, amount))
+        seconds = -seconds if amount != text else seconds
+    return seconds if 0 <= seconds <= LONGEST else math.inf
+
+
 async def _load(name: str) -> None:
-    pool, heard, news = state().pool, list[str](), asyncio.Event()
+    """Raises ApiError when it fails. What is loaded already is no news to wait for."""
+    pool, states = state().pool, asyncio.Queue[str]()
 
     def hear() -> None:
-        status = pool.status(name)
-        heard.append(status.state if status else "idle")
-        news.set()
+        if (status := pool.status(name)) is not None:
+            states.put_nowait(status.state)
 
     pool.listeners.append(hear)
     try:
         pool.load(name)
         hear()
-        has_begun = False
-        while True:
-            for now in heard:
-                if now == "ready":
-                    return
-                if now == "failed" and has_begun:
-                    status = pool.status(name)
-                    raise ApiError((status and status.error) or "It was not loaded.", status=500)
-                if now == "idle" and has_begun:
-                    raise ApiError("It was unloaded while it was loaded.", status=503)
-                has_begun = has_begun or now == "loading"
-            heard.clear()
-            news.clear()
-            await news.wait()
+        was_loading = False
+        while (now := await states.get()) != "ready":
+            if was_loading and now != "loading":
+                status = pool.status(name)
+                why = status.error if status is not None else None
+                raise ApiError(why or "The load was given up.", status=503)
+            was_loading = now == "loading"
     finally:
         pool.listeners.remove(hear)

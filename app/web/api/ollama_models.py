@@ -124,7 +124,7 @@ def _count(parameters: int) -> str:
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
         if parameters >= size:
             return f"{parameters / size:.1f}{letter}"
-    return str(parameters)
+    return str(parameters or "")
 
 
 def _modified(model: Model) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.inference.completions import Completions
-from app.inference.protocol import Delta, Failed, Finished, Likely, Prefill, Token
+from app.inference.protocol import Delta, Failed, Finished, Likely, Token
 from app.inference.requests import Interrupted
 from app.web.api import failures, streaming
 from app.web.api.replies import reason_of
@@ -16,14 +16,13 @@ from app.web.api.replies import reason_of
 
 @dataclass(slots=True)
 class OllamaReply:
-    """One answer; `words`: what a text is called."""
+    """One answer; `words`: what a text is called. It is to be made before the answer begins."""
 
     completions: Completions
     words: Callable[[str], dict[str, Any]]
     model: str
     path: str
     begun: float = field(default_factory=time.monotonic)
-    waited: float | None = None
 
     async def whole(self) -> dict[str, Any]:
         """Raises ApiError."""
@@ -57,21 +56,20 @@ class OllamaReply:
 
     async def _next(self) -> object:
         heard = await self.completions.next()
-        event = heard[1] if heard else None
-        if self.waited is None and isinstance(event, Prefill | Delta):
-            self.waited = time.monotonic() - self.begun
-        return event
+        return heard[1] if heard else None
 
     def _part(self, text: str, tokens: Sequence[Token]) -> dict[str, Any]:
         part = {"model": self.model, "created_at": now(), **self.words(text)}
         return part | ({"logprobs": _logprobs(tokens)} if tokens else {})
 
     def _end(self, text: str, tokens: Sequence[Token], finished: Finished) -> dict[str, Any]:
+        total = time.monotonic() - self.begun
+        waited = max(0.0, total - finished.prefill_seconds - finished.decode_seconds)
         return self._part(text, tokens) | {
             "done": True,
             "done_reason": reason_of(finished),
-            "total_duration": _nanoseconds(time.monotonic() - self.begun),
-            "load_duration": _nanoseconds(self.waited or 0.0),
+            "total_duration": _nanoseconds(total),
+            "load_duration": _nanoseconds(waited),  # in the queue, too
             "prompt_eval_count": finished.prompt_tokens,
             "prompt_eval_duration": _nanoseconds(finished.prefill_seconds),
             "eval_count": finished.completion_tokens,

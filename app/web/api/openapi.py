@@ -23,6 +23,13 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "message_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
     "name": {"type": "string", "minLength": 1},
 }
+_EVENT: dict[str, Any] = {
+    "type": "object",
+    "description": "one of the events",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+    "required": ["data"],
+}
+_STREAMED: dict[str, dict[str, Any]] = {FILE: {"type": "object"}, SSE: _EVENT}
 
 
 @blueprint.get("/openapi.json")
@@ -100,7 +107,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         made["parameters"] = parameters
     if endpoint.takes is not None:
         content = {"application/json": {"schema": ref(endpoint.takes)}}
-        made["requestBody"] = {"required": True, "content": content}
+        must_come = any(field.required for field in msgspec.structs.fields(endpoint.takes))
+        made["requestBody"] = {"required": must_come, "content": content}
     return made
 
 
@@ -114,8 +122,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.gives is not None:
         content["application/json"] = {"schema": ref(endpoint.gives)}
     if endpoint.streams:
-        kind = "object" if endpoint.streams == FILE else "string"
-        content[endpoint.streams] = {"schema": {"type": kind}}
+        content[endpoint.streams] = {"schema": _STREAMED.get(endpoint.streams, {"type": "string"})}
     refused = OllamaFailure if speaks_ollama(endpoint.path) else Failure
     refusal = {
         "description": "What is wrong, in a sentence.",

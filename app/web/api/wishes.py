@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from app.errors import ApiError
 from app.inference.completions import Completions
@@ -19,6 +21,9 @@ ROLES: Mapping[str, Role] = {
     "user": "user",
     "assistant": "assistant",
 }
+RoleName = Annotated[str, Meta(extra_json_schema={"enum": list(ROLES)})]
+Refused = Annotated[list[Any], Meta(extra_json_schema={"maxItems": 0})]
+"""Documented, but not checked with the shape: what is wrong gets a sentence of its own."""
 LATEST = ":latest"
 UNLIMITED = 1 << 20
 """Tokens of an answer that only its window ends."""

@@ -44,7 +44,7 @@ async def test_a_chat_from_its_first_message_to_the_trash(http: httpx.AsyncClien
     await ended(http, again.json())
     messages = (await http.get(f"{CHATS}/{chat}/messages")).json()["data"]
     assert [m["role"] for m in messages] == ["user", "assistant"] * 2
-    other = await http.post(f"{CHATS}/{chat}/messages/{messages[-1]['id']}/again", json={})
+    other = await http.post(f"{CHATS}/{chat}/messages/{messages[-1]['id']}/again")
     assert other.json()["prompt"]["id"] == messages[2]["id"]
     assert (await ended(http, other.json()))["parent_id"] == messages[2]["id"]
     shown = (await http.get(f"{CHATS}/{chat}")).json()
@@ -64,9 +64,17 @@ async def test_a_chat_from_its_first_message_to_the_trash(http: httpx.AsyncClien
 async def test_the_same_wish_is_fulfilled_once(http: httpx.AsyncClient) -> None:
     made = await begin(http, settings={"max_tokens": 3})
     address = f"{CHATS}/{made['chat']['id']}/messages"
-    wish = {"text": "twice", "client_id": "abcdefgh12345678"}
+    wish: dict[str, Any] = {"text": "twice", "client_id": "abcdefgh12345678"}
     one, two = [(await http.post(address, json=wish)).json() for _ in range(2)]
     assert one["answer"]["id"] == two["answer"]["id"]
+    wish |= {"title": "A name", "settings": {"max_tokens": 3}}
+    first = await begin(http, **wish)
+    address = f"{CHATS}/{first['chat']['id']}"
+    await http.patch(address, json={"title": "Another name"})
+    second = await begin(http, **wish)
+    assert second["answer"]["id"] == first["answer"]["id"]
+    assert second["chat"]["title"] == "Another name"
+    assert (await chats_of(http)).count(first["chat"]["id"]) == 1
 
 
 async def test_an_answer_can_be_stopped(http: httpx.AsyncClient) -> None:

@@ -43,7 +43,10 @@ async def test_a_chat_whole_and_streamed(client: AsyncClient) -> None:
     assert whole.done_reason == "length"
     assert whole.eval_count == 12
     assert whole.prompt_eval_count
-    assert whole.total_duration
+    assert whole.load_duration is not None
+    assert whole.total_duration is not None
+    made = (whole.prompt_eval_duration or 0) + (whole.eval_duration or 0)
+    assert 0 < made <= made + whole.load_duration <= whole.total_duration + 3
     text = ""
     async for part in await client.chat("tiny", HELLO, options=options, stream=True):
         text += part.message.content or ""
@@ -113,3 +116,8 @@ async def test_what_cannot_be_done_is_said(client: AsyncClient, http: httpx.Asyn
     assert answer.status_code == 400
     assert "messages" in answer.json()["error"]
     assert (await http.get("/api/version")).json()["version"]
+    answer = await http.post("/api/pull", json={"model": "x"})
+    assert answer.status_code == 404
+    assert "wick models" in answer.json()["error"]
+    answer = await http.get("/v1/nothing")
+    assert "/docs/api" in answer.json()["error"]["message"]

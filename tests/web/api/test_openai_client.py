@@ -192,7 +192,10 @@ async def test_messages_in_parts_and_roles_of_today(client: AsyncOpenAI) -> None
         },
     ]
     answer = await client.chat.completions.create(
-        model="tiny:latest", messages=messages, max_completion_tokens=2
+        model="tiny:latest",
+        messages=messages,
+        max_completion_tokens=2,
+        extra_body={"top_k": 40.0, "seed": "1"},  # as languages without whole numbers send them
     )
     assert answer.usage is not None
     assert answer.usage.completion_tokens == 2
@@ -215,6 +218,7 @@ async def test_errors_as_the_client_knows_them(client: AsyncOpenAI) -> None:
         assert (error.status_code, error.code) == (400, "context_length_exceeded")
     assert (await refused(temperature=9)).param == "temperature"
     assert (await refused(messages=[])).param == "messages"
+    assert (await refused(seed=1.5)).param == "seed"
     assert (await refused(tools=[{"type": "function"}])).param == "tools"
     assert (await refused(logit_bias={"x": 1})).param == "logit_bias"
     assert (await refused(messages=[{"role": "tool", "content": ""}])).status_code == 400

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,7 +20,7 @@ from app.errors import ModelLoadError
 from app.factory import create_app
 from app.inference.protocol import Cancel, Delta, Failed, Finished, Generate, Prefill
 from app.inference.runner_process import RunnerProcess
-from app.web.api import answer_events, streaming
+from app.web.api import answer_events, ollama_loading, streaming
 from app.web.state import State
 from tests.chats.house import until
 from tests.inference.scripted import ScriptedRunner
@@ -228,14 +229,49 @@ async def test_ollamas_way_to_load_tells_when_it_is_done_or_why_not(
         patched.setattr(RunnerProcess, "start", fail)
         for _ in range(2):  # what failed before is tried again
             answer = await stage.post("/api/generate", {"model": "tiny"})
-            assert answer.status_code == 500
+            assert answer.status_code == 503
             assert "damaged" in (await answer.get_json())["error"]
     for reason in ("load", "load", "unload"):
         wanted = {"model": "tiny", "keep_alive": 0 if reason == "unload" else "5m"}
         answer = await stage.post("/api/chat", wanted)
         assert (await answer.get_json())["done_reason"] == reason
-        state = stage.here.pool.statuses()[0].state
-        assert state == ("idle" if reason == "unload" else "ready")
+        status = stage.here.pool.statuses()[0]
+        assert status.state == ("idle" if reason == "unload" else "ready")
+        if reason == "load":
+            assert 290 < (status.unloads_in or 0) <= 300
+
+
+async def test_a_program_says_how_long_a_model_stays(stage: Stage) -> None:
+    async with stage.asked("/api/chat", CHAT | {"keep_alive": 0}) as reading:
+        number = (await stage.command()).id
+        stage.runner.say(Delta(number, "bye"), finished(number))
+        await hear(reading, b'"done":true')
+    await until(lambda: stage.here.pool.statuses()[0].state == "idle")
+    answer = await stage.post("/api/chat", CHAT | {"keep_alive": "soon"})
+    assert answer.status_code == 400
+    assert "keep_alive" in (await answer.get_json())["error"]
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        (None, None),
+        (0, 0),
+        ("0", 0),
+        ("0s", 0),
+        (90, 90),
+        ("1h30m", 5400),
+        ("1.5s", 1.5),
+        ("250ms", 0.25),
+        (-1, math.inf),
+        ("-1", math.inf),
+        ("-5m", math.inf),
+        (1e300, math.inf),
+        ("nan", math.inf),
+    ],
+)
+def test_ollamas_times(given: float | str | None, seconds: float | None) -> None:
+    assert ollama_loading.seconds_of(given) == seconds
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat"])
@@ -315,6 +351,8 @@ async def test_only_programs_and_our_own_pages_may_ask(stage: Stage) -> None:
     answer = await stage.post(path, {"model": "unheard-of", "messages": [{"role": "user"}]})
     assert answer.status_code == 404
     assert "Access-Control-Allow-Origin" not in answer.headers
+    answer = await stage.app.test_client().put(path, headers=PROGRAM)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "OPTIONS, POST")
     assert stage.generates == []
 
 

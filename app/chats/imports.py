@@ -20,7 +20,7 @@ from app.chats.chat_settings import sound
 from app.chats.foreign import Foreign, Node, read
 from app.chats.hub import Hub
 from app.chats.limits import RETRY_SECONDS
-from app.chats.titles import title_of
+from app.chats.titles import NAME_CHARS, title_of
 from app.errors import InvalidMessage, LimitReached
 from app.store import imports
 from app.store.db import Database
@@ -156,7 +156,7 @@ def _prepared(chat: Foreign, now: float) -> ImportedChat:
         id=own_id if re.fullmatch(r"[0-9a-f]{16}", own_id) else spare_id,
         spare_id=spare_id,
         import_key=chat.key,
-        title=title_of(chat.title) or title_of(first) or "Imported chat",
+        title=title_of(chat.title, NAME_CHARS) or title_of(first) or "Imported chat",
         title_source="person" if chat.is_named else "model",
         model=chat.model[:200],
         created_at=created,

@@ -11,7 +11,7 @@ from app.chats.branches import UNDO_SECONDS
 from app.chats.chat_settings import ChatSettings, stored
 from app.chats.hub import Hub
 from app.chats.siblings import Forks
-from app.chats.titles import title_of
+from app.chats.titles import NAME_CHARS, title_of
 from app.errors import ChatNotFound, InvalidMessage
 from app.store import branches, chat_settings, chats, lists, messages, people, tree
 from app.store.chats import Chat, Place
@@ -82,7 +82,7 @@ class Chats:
 
     async def rename(self, user_id: int, chat_id: str, title: str) -> None:
         """Raises InvalidMessage for an empty title, ChatNotFound."""
-        title = title_of(title)
+        title = title_of(title, NAME_CHARS)
         if not title:
             raise InvalidMessage("A chat needs a name.")
         if not await self._db.write(lambda c: chats.rename(c, user_id, chat_id, title)):

@@ -18,7 +18,8 @@ from app.store.db import Database
 from app.tasks import Tasks
 
 log = logging.getLogger(__name__)
-TITLE_CHARS = 60
+TITLE_CHARS, NAME_CHARS = 60, 200
+"""Of a title that was made, and of a name that a person has given."""
 ABLE = 1_000_000_000
 """Parameters from which on a model's titles are better than a chat's first words."""
 _EXCERPT_CHARS = 1500
@@ -28,13 +29,13 @@ _WISH = (
 )
 
 
-def title_of(text: str) -> str:
-    """The first words of a text, on one line, at most TITLE_CHARS long."""
+def title_of(text: str, longest: int = TITLE_CHARS) -> str:
+    """The first words of a text, on one line, at most so many characters."""
     words = " ".join(text.split())
-    if len(words) <= TITLE_CHARS:
+    if len(words) <= longest:
         return words
-    cut = words[: TITLE_CHARS - 1]
-    return (cut.rsplit(" ", 1)[0] if " " in cut[TITLE_CHARS // 2 :] else cut) + "…"
+    cut = words[: longest - 1]
+    return (cut.rsplit(" ", 1)[0] if " " in cut[longest // 2 :] else cut) + "…"
 
 
 class Titles:

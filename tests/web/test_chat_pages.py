@@ -114,6 +114,10 @@ async def test_rename_pin_archive_and_their_ways_back(app: Quart, client: QuartC
     here: State = app.extensions["wick"]
     until = re.search(r'name="until" value="([^"]+)"', await text(client, "/", headers=OWN))
     assert until
+    form = {"title": "A name longer than any that is made " * 5, "until": until[1]}
+    assert form["title"].strip() in await text(
+        client, f"/chats/{CHATS[140]}/name", "POST", form=form
+    )
     form = {"title": "New name", "until": until[1]}
     for chat_id in (CHATS[140], CHATS[5]):  # in the beginning of the list, and far down
         html = await text(client, f"/chats/{chat_id}/name", "POST", form=form)

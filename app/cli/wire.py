@@ -1,4 +1,4 @@
-"""What the server beneath the application allows on a connection, and three faults of it mended.
+"""What the server beneath the application allows on a connection, and some faults of it mended.
 
 Hypercorn's own timeout for connections that say nothing (KEEP_ALIVE) also bounds how long a
 request's head may take; how long its body may take is the application's (BODY_TIMEOUT). There is
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -20,9 +21,9 @@ import hypercorn.protocol
 import hypercorn.protocol.h11
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.config import Config
-from hypercorn.protocol.events import Body, Data, Event, StreamClosed
-from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.protocol.ws_stream import WSStream
+from hypercorn.protocol.events import Body, Data, Event, Response, StreamClosed
+from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from wsproto.utilities import LocalProtocolError
 
 from app.cli.crowd import Crowd
@@ -89,6 +90,22 @@ class OneProtocol(H11Protocol):
     async def _check_protocol(self, event: h11.Request) -> None:
         pass
 
+    async def stream_send(self, event: Event) -> None:
+        """Hypercorn closes after an answer to a request whose rest has not come, and mistakes what
+        follows a refused handshake for frames, but tells nobody: a client that sends its next
+        request on the same connection loses it."""
+        if isinstance(event, Response) and event.status_code >= 200 and self._is_last(event):
+            headers = [*event.headers, (b"connection", b"close")]
+            event = replace(event, headers=headers)
+        await super().stream_send(event)
+
+    def _is_last(self, answer: Response) -> bool:
+        """Whether nothing can follow this answer, without it saying so."""
+        if any(name.lower() == b"connection" for name, _ in answer.headers):
+            return False
+        is_handshake = isinstance(self.connection, H11WSConnection)
+        return is_handshake or self.connection.their_state is h11.SEND_BODY
+
 
 class Socket(WSStream):
     """One that is over when it is over.
@@ -104,6 +121,8 @@ class Socket(WSStream):
         is_early = (
             isinstance(event, Body | Data) and not self.closed and not self.handshake.accepted
         )
+        if is_early and self.state is not ASGIWebsocketState.HANDSHAKE:
+            return  # it has been refused; who goes on all the same is not listened to
         # That is, something after the goodbyes.
         with contextlib.suppress(LocalProtocolError):
             await super().handle(event)

@@ -70,6 +70,12 @@ class Raw:
                 self.writer.write(part)
                 await self.writer.drain()
 
+    async def rest(self) -> bytes:
+        """All that comes until the connection ends."""
+        with suppress(ConnectionError):
+            return await self.reader.read()
+        return b""
+
     async def head(self) -> tuple[int, str]:
         """The status and the headers of an answer; status 0 when there is none."""
         try:

@@ -52,6 +52,19 @@ async def test_a_handshake(server: Server, name: str) -> None:
         assert (await raw.head())[0] in allowed
 
 
+async def test_a_refused_handshake_is_the_end_of_its_connection(server: Server) -> None:
+    """What follows it, be it frames or a request, is neither heard nor a fault of the server."""
+    foreign = {"Host": "evil.example", "Origin": "http://evil.example"}
+    for follows in (frame(b"hello"), b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+        async with wire(server.port) as raw:
+            await raw.send(upgrade(server.port, headers=foreign))
+            status, head = await raw.head()
+            assert status == 403
+            assert "connection: close" in head
+            await raw.send(follows)
+            assert b"HTTP/1.1" not in await raw.rest()
+
+
 @pytest.mark.parametrize("key", ["", "short", KEY + KEY, "\xff" * 24, "=" * 24])
 async def test_a_key_that_is_none_gives_nobody_anything(server: Server, key: str) -> None:
     """It only proves that a WebSocket was meant; what matters is that it breaks nothing."""

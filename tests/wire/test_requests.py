@@ -115,6 +115,29 @@ async def test_pieces_that_do_not_end(hasty: Wick) -> None:
     assert await status_of(hasty, head, b"6\r\ntitle=\r\n") == 408
 
 
+@pytest.mark.parametrize("path", ["/api/pull", "/v1/nothing", NAME])
+async def test_an_answer_before_the_end_of_its_request_is_the_last(wick: Wick, path: str) -> None:
+    """Else a client sends its next request on a connection that is being closed."""
+    async with wire(wick.port) as raw:
+        await raw.send(wick.head("POST", path, "Content-Length: 100", origin=""))
+        status, head = await raw.head()
+        assert 400 <= status < 500
+        assert "connection: close" in head
+        await raw.rest()
+
+
+async def test_a_connection_goes_on_after_a_refusal(wick: Wick) -> None:
+    async with wire(wick.port) as raw:
+        for _ in range(2):
+            body = b'{"model": "x"}'
+            await raw.send(wick.head("POST", "/api/pull", f"Content-Length: {len(body)}") + body)
+            status, head = await raw.head()
+            assert status == 404
+            assert "connection: close" not in head
+            length = int(head.partition("content-length: ")[2].split("\r")[0])
+            await raw.reader.readexactly(length)
+
+
 @pytest.mark.parametrize("said", [True, False], ids=["said", "in pieces"])
 async def test_a_form_that_is_too_large(wick: Wick, said: bool) -> None:
     size = (1 << 20) + 1

@@ -9,7 +9,7 @@ import httpx
 
 from app.config import Settings
 from app.store.owner import owner_of
-from app.terminal.entry import trust_in
+from app.terminal.entry import way_in
 
 
 @contextmanager
@@ -20,16 +20,8 @@ def admitted(settings: Settings, timeout: float) -> Iterator[httpx.Client]:
     """
     owner = owner_of(settings.data_dir)
     url = owner.url if owner is not None and owner.url else settings.local_url
-    headers = {"Origin": url}
-    if owner is not None and owner.secret:
-        headers["Authorization"] = f"Bearer {owner.secret}"
-    with httpx.Client(
-        base_url=url,
-        headers=headers,
-        timeout=timeout,
-        verify=trust_in(settings),
-        trust_env=False,  # a proxy is not on the way to this very machine
-    ) as client:
+    secret = "" if owner is None else owner.secret
+    with httpx.Client(**way_in(settings, url, secret), timeout=timeout) as client:
         yield client
 
 

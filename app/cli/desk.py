@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 import httpx
 import msgspec
@@ -18,14 +18,10 @@ from app.accounts.people import People
 from app.cli.admission import sentence_of
 from app.config import Settings
 from app.errors import PeerError
-from app.store.db import open_database
+from app.store.db import Database, open_database
 from app.store.keys import Key
-from app.store.owner import Owner
 from app.store.people import Person, Role
-from app.terminal.entry import own_or_find, trust_in
-
-if TYPE_CHECKING:
-    from app.store.db import Database
+from app.terminal.entry import own_or_find, way_in
 
 T = TypeVar("T")
 PATIENCE: Final = 600.0
@@ -39,7 +35,9 @@ async def open_desk(settings: Settings, command: str) -> AsyncIterator[AnyDesk]:
         own = stack.enter_context(ExitStack())
         owner = await own_or_find(settings.data_dir, command, own)
         if owner is not None:
-            yield DeskOfServer(await stack.enter_async_context(_client(settings, owner)))
+            way = way_in(settings, owner.url, owner.secret)
+            client = httpx.AsyncClient(**way, timeout=PATIENCE)
+            yield DeskOfServer(await stack.enter_async_context(client))
             return
         stack.enter_context(audit.kept_in(settings.data_dir))
         db = await stack.enter_async_context(open_database(settings.database))
@@ -53,20 +51,6 @@ def _desk_here(settings: Settings, db: Database) -> Desk:
         """Nothing runs."""
 
     return Desk(People(db, Logins(db)), Keys(db), stop, partial(erase, db, settings))
-
-
-def _client(settings: Settings, owner: Owner) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        base_url=owner.url,
-        headers={
-            "Origin": owner.url,
-            "Authorization": f"Bearer {owner.secret}",
-            "Accept": "application/json, text/plain",
-        },
-        timeout=PATIENCE,
-        verify=trust_in(settings),
-        trust_env=False,
-    )
 
 
 class DeskOfServer:

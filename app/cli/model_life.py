@@ -131,8 +131,7 @@ def _send(settings: Settings, method: str, name: str, rest: str) -> None:
     try:
         with admitted(settings, PATIENCE) as client:
             url = str(client.base_url).rstrip("/")
-            accept = {"Accept": "application/json, text/plain"}
-            response = client.request(method, f"/models/{name}{rest}", headers=accept)
+            response = client.request(method, f"/models/{name}{rest}")
     except httpx.TimeoutException as error:
         raise PeerError(f"Wick at {url} has not answered after {PATIENCE:.0f} seconds.") from error
     except httpx.TransportError as error:

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from app.config import Settings
 from app.errors import DataFolderInUse
@@ -35,6 +35,17 @@ async def own_or_find(folder: Path, command: str, stack: ExitStack) -> Owner | N
                 raise
         await asyncio.sleep(POLL_SECONDS)
     raise DataFolderInUse(f"The Wick that owns {folder} is not ready yet. Try again, please.")
+
+
+def way_in(settings: Settings, url: str, secret: str) -> dict[str, Any]:
+    """What httpx needs to speak to the server of this machine: over there, and as an owner if
+    `secret` is what its card says."""
+    headers = {"Origin": url, "Accept": "application/json, text/plain"}
+    if secret:
+        headers["Authorization"] = f"Bearer {secret}"
+    # No proxy is on the way to this very machine.
+    trust = trust_in(settings)
+    return {"base_url": url, "headers": headers, "verify": trust, "trust_env": False}
 
 
 def trust_in(settings: Settings) -> ssl.SSLContext:

@@ -113,7 +113,8 @@ class Completions:
 def _merged(old: RequestEvent, new: RequestEvent) -> RequestEvent | None:
     """One event that says what both say; None when they are of different kinds."""
     if isinstance(old, Delta) and isinstance(new, Delta):
-        return Delta(new.id, old.text + new.text, old.tokens + new.tokens)
+        tokens, count = old.tokens + new.tokens, old.count + new.count
+        return Delta(new.id, old.text + new.text, tokens, count)
     if isinstance(old, _NEWS) and isinstance(new, _NEWS):
         return new
     return None

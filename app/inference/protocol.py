@@ -171,12 +171,14 @@ class Delta:
     """More text of the answer. The concatenation of all deltas is the answer.
 
     tokens: those made since the delta before, if they were asked for. Their bytes may run ahead
-    of the text, of which half a character or the beginning of a stop is held back.
+    of the text, of which half a character or the beginning of a stop is held back. count: how many
+    were made since then, told or not.
     """
 
     id: int
     text: str
     tokens: tuple[Token, ...] = ()
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,8 +71,8 @@ class Request:
         return self.command.id
 
     def spend(self, event: Prefill | Delta) -> None:
-        """Count what this tells of. A delta is a token, unless it says of how many it is made."""
+        """Count what this tells of."""
         if isinstance(event, Prefill):
             self.spent = max(0, event.done - event.cached)
         else:
-            self.spent += max(1, len(event.tokens))
+            self.spent += event.count

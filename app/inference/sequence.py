@@ -83,6 +83,7 @@ class Sequence:
         self._embedding: tuple[float, ...] = ()
         self._unsent = ""
         self._untold: list[Token] = []
+        self._sent = len(self._ids)
         self._sent_at = float("-inf")
         self._live, self._cached, self._tier = room.contexts.acquire(
             prompt.tokens, request.chat, owner=request.owner, shared=prompt.shared
@@ -182,10 +183,9 @@ class Sequence:
         if not at_once and now - self._sent_at < self._room.gather:
             return []
         text, self._unsent, self._sent_at = self._unsent, "", now
-        if not self._untold:
-            return [Delta(self._request.id, text)]
         tokens, self._untold = tuple(self._untold), []
-        return [Delta(self._request.id, text, tokens)]
+        count, self._sent = len(self._ids) - self._sent, len(self._ids)
+        return [Delta(self._request.id, text, tokens, count)]
 
     def _told(self, token: int, likely: NDArray[np.float64]) -> Token:
         """How likely the token was, and what else was."""

@@ -82,10 +82,13 @@ def scheduling(
     threads: int = 1,
     prepare: Callable[[Generate], Fitted] = prompt_of,
     emit: Callable[[Event], None] | None = None,
+    gather: float = 0.0,
 ) -> Iterator[tuple[Scheduler, Heard, ContextPool]]:
     heard = Heard()
     pool = ContextPool(engine, slots)
-    room = Room(pool, engine.context_length, Bytes(), Pacer(threads), clock=lambda: 0.0)
+    room = Room(
+        pool, engine.context_length, Bytes(), Pacer(threads), clock=lambda: 0.0, gather=gather
+    )
     scheduler = Scheduler(
         room, prepare, emit or heard, LocalPermits(threads), slots=slots, threads=threads
     )
@@ -114,6 +117,16 @@ def test_an_answer_from_its_prompt_to_its_end() -> None:
     assert heard.text(1) == "defg"
     assert heard.events[0] == Prefill(1, done=0, total=3, cached=0, dropped=0)
     assert finished == Finished(1, "length", 3, 0, 4, 0.0, 0.0, 0, context_length=1000)
+
+
+def test_gathered_text_says_of_how_many_tokens_it_is() -> None:
+    with scheduling(ScriptedEngine(), gather=1.0) as (scheduler, heard, _):
+        scheduler.submit(ask(1, "abc", tokens=4))
+        heard.ends(1)
+    assert [e for e in heard.events if isinstance(e, Delta)] == [
+        Delta(1, "d", count=1),
+        Delta(1, "efg", count=3),
+    ]
 
 
 def test_ends_at_the_end_token_first_and_at_a_stop_string_second() -> None:

@@ -155,7 +155,8 @@ class Reply:
             self._pieces += 1
             self._written += len(piece.text)
             patience = self._patience.between
-            self._emit(Delta(self._command.id, piece.text, piece.tokens))
+            count = max(1, len(piece.tokens))  # most servers send each by itself, and tell none
+            self._emit(Delta(self._command.id, piece.text, piece.tokens, count))
             if self._written > LONGEST_ANSWER:
                 raise Garbage("does not end")
         return patience

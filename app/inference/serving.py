@@ -124,7 +124,7 @@ class Serving:
             raise QueueFull(
                 f"{len(self._line)} requests are waiting for {self._name} already. "
                 "Please try again in a moment.",
-                None if self.runner is None else self._starts()[0],
+                None if self.runner is None else self._starts(self._line.in_order())[0],
             )
 
     def add(self, request: Request) -> None:
@@ -270,7 +270,8 @@ class Serving:
     def _announce(self) -> None:
         """Tell everybody in line what they wait for; estimates change, so tell them again."""
         order = self._line.in_order()
-        for place, (request, start) in enumerate(zip(order, self._starts(), strict=True), start=1):
+        starts = self._starts(order)
+        for place, (request, start) in enumerate(zip(order, starts, strict=True), start=1):
             if self.detail is not None and place <= self.slots:
                 _tell(request, Loading(request.id, self.detail))
             else:
@@ -279,11 +280,9 @@ class Serving:
             loop = asyncio.get_running_loop()
             self._refresh = loop.call_later(REFRESH_SECONDS, self._announce_again)
 
-    def _starts(self) -> list[float | None]:
+    def _starts(self, order: list[Request]) -> list[float | None]:
         """When each of those who wait, in order, will have a slot: in so many seconds."""
-        return self._estimate.starts(
-            list(self._running.values()), self._line.in_order(), self.slots
-        )
+        return self._estimate.starts(list(self._running.values()), order, self.slots)
 
     def _announce_again(self) -> None:
         self._refresh = None

@@ -231,6 +231,5 @@ class Shelf:
 
 def name_for(source: Path) -> str:
     """A name made from a file's: `SmolLM2 135M.Q4_1.gguf` becomes `smollm2-135m.q4_1`."""
-    return (
-        re.sub(r"[^a-z0-9._-]+", "-", model_stem(source.name).lower()).strip("._-")[:64] or "model"
-    )
+    stem = model_stem(source.name).lower()
+    return re.sub(r"[^a-z0-9._-]+", "-", stem).strip("._-")[:64] or "model"

@@ -99,7 +99,7 @@ class Asking:
         chat_id, model = wish.chat_id, wish.model
         chosen = stored(await chat_settings.find(self._db, wish.user_id, chat_id))
         made_with = chosen.over(self.settings_for(model)).to_json()
-        self._pool.worker(model).check_room()
+        self._pool.worker(model).check_room(wish.user_id)
         saved = await self._db.write(lambda c: save(c, made_with))
         if saved is None:
             return False

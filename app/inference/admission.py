@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Container
 
 from app.inference.requests import Request
 
 
 class Line:
-    """What waits for one model: at most `limit` requests, and as many in the background."""
+    """What waits for one model, and as much again in the background: about `limit` requests.
+
+    Up to there whoever comes is let in. In a full queue everybody still has a share, `limit`
+    divided by the people who wait: who holds less is let in, up to twice the limit in all; who has
+    nothing there always is. So nobody is kept out by what others have put in.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -21,16 +26,21 @@ class Line:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    @property
-    def is_full(self) -> bool:
-        return len(self._waiting) >= self._limit
+    def has_room(self, user_id: int) -> bool:
+        """Whether one more of this person's may wait."""
+        if len(self._waiting) < self._limit:
+            return True
+        held = Counter(request.user_id for request in self._waiting)
+        own = held[user_id]
+        return not own or (own < self._limit // len(held) and len(self._waiting) < 2 * self._limit)
 
     def add(self, request: Request) -> None:
-        """At the end, whether there is room or not; the background forgets its oldest instead."""
+        """At the end, whether there is room or not; the background forgets the oldest of the
+        person who has most there instead."""
         if request.is_background:
             self._background.append(request)
             if len(self._background) > self._limit:
-                self._background.popleft()
+                self._background.remove(self._oldest_of_most())
         else:
             # A person who comes anew joins the round that is being served; one who has requests
             # in line already gets the round after the last of them.
@@ -61,6 +71,10 @@ class Line:
     def in_order(self) -> list[Request]:
         """First in, first out within a round; everybody's first request before anybody's second."""
         return sorted(self._waiting, key=lambda request: request.turn)
+
+    def _oldest_of_most(self) -> Request:
+        held = Counter(request.user_id for request in self._background)
+        return max(self._background, key=lambda request: held[request.user_id])
 
     def take(self, *, is_idle: bool, among: Container[int] | None = None) -> Request | None:
         """Remove and return who is next; background work only when the model is idle.

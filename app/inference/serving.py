@@ -118,9 +118,9 @@ class Serving:
         """Those that wait or run."""
         return [*self._running.values(), *self._line.in_order()]
 
-    def check_room(self) -> None:
+    def check_room(self, user_id: int) -> None:
         """Raises QueueFull, which knows when the first of those who wait will have begun."""
-        if self._line.is_full:
+        if not self._line.has_room(user_id):
             raise QueueFull(
                 f"{len(self._line)} requests are waiting for {self._name} already. "
                 "Please try again in a moment.",

@@ -101,10 +101,10 @@ class Worker:
             unloads_in=self._alive.seconds_left,
         )
 
-    def check_room(self) -> None:
-        """Raises QueueFull, or ShuttingDown."""
+    def check_room(self, user_id: int) -> None:
+        """For one more request of this person's. Raises QueueFull, or ShuttingDown."""
         self._check_open()
-        self._serving.check_room()
+        self._serving.check_room(user_id)
 
     def submit(self, request: Request, *, is_promised: bool = False) -> None:
         """Put a request into the queue. Raises QueueFull or ShuttingDown.
@@ -118,7 +118,7 @@ class Worker:
                 self._serving.add(request)
             return
         if self._is_closed or not is_promised:
-            self.check_room()
+            self.check_room(request.user_id)
         if self.state == "failed" and (refusal := self._backoff.refusal()) is not None:
             request.listener(Failed(request.id, refusal))
             return

@@ -6,11 +6,12 @@ import contextlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
+from app.chats import stop_strings
 from app.chats.answer_settings import AnswerSettings
-from app.chats.texts import number_in, storable
+from app.chats.texts import number_in, number_text, storable
 from app.errors import InvalidSettings
 
 log = logging.getLogger(__name__)
@@ -82,31 +83,57 @@ NUMBERS: Final = {
 }
 
 
-def parse(form: Mapping[str, str], longest_prompt: int) -> ChatSettings:
+def written(chosen: ChatSettings) -> dict[str, str]:
+    """The settings as a form shows them: empty where nothing was chosen."""
+    texts = {name: number_text(value) for name, value in chosen.chosen.items() if name in NUMBERS}
+    texts["system_prompt"] = chosen.system_prompt or ""
+    texts["stop"] = stop_strings.to_lines(chosen.stop or ())
+    return texts
+
+
+def parse(
+    form: Mapping[str, str], longest_prompt: int, before: ChatSettings | None = None
+) -> ChatSettings:
     """The settings in a form; an empty field is the default.
+
+    before: what the form was made from. A field that still says the same stays as it was, byte for
+    byte, whatever forms do to line breaks and digits.
 
     Raises InvalidSettings, which has a sentence for every field that is wrong.
     """
+    texts = {name: storable(text) for name, text in form.items()}
+    kept = _unchanged(texts, before or ChatSettings())
     values: dict[str, Any] = {}
     problems: dict[str, str] = {}
     for name, bounds in NUMBERS.items():
-        if text := form.get(name, "").strip():
+        if name not in kept and (text := texts.get(name, "").strip()):
             try:
                 values[name] = bounds.read(text)
             except ValueError as error:
                 problems[name] = str(error)
-    prompt = storable(form.get("system_prompt", "")).strip()
-    if len(prompt) > longest_prompt:
+    prompt = texts.get("system_prompt", "")
+    if len(prompt) > longest_prompt and "system_prompt" not in kept:
         problems["system_prompt"] = (
             f"The system prompt is {len(prompt):,} characters long; "
             f"the limit is {longest_prompt:,}. Please shorten it."
         )
-    stops = tuple(line for line in storable(form.get("stop", "")).split("\n") if line.strip())
-    if len(stops) > STOPS or any(len(stop) > STOP_CHARS for stop in stops):
+    stops = stop_strings.from_lines(texts.get("stop", ""))
+    too_long = any(len(stop) > STOP_CHARS for stop in stops)
+    if (len(stops) > STOPS or too_long) and "stop" not in kept:
         problems["stop"] = f"Give at most {STOPS} stop strings of up to {STOP_CHARS} characters."
     if problems:
         raise InvalidSettings(problems)
-    return ChatSettings(system_prompt=prompt or None, stop=stops or None, **values)
+    values |= {"system_prompt": prompt if prompt.strip() else None, "stop": stops or None}
+    return ChatSettings(**values | kept)
+
+
+def _unchanged(texts: Mapping[str, str], before: ChatSettings) -> dict[str, Any]:
+    shown = written(before)
+    return {
+        field.name: getattr(before, field.name)
+        for field in fields(before)
+        if texts.get(field.name, "") == storable(shown.get(field.name, ""))
+    }
 
 
 def sound(values: Mapping[str, Any]) -> ChatSettings:
@@ -117,9 +144,9 @@ def sound(values: Mapping[str, Any]) -> ChatSettings:
             kept[name] = bounds.read(str(values[name]))
     prompt, stop = values.get("system_prompt"), values.get("stop")
     if isinstance(prompt, str) and prompt.strip():
-        kept["system_prompt"] = storable(prompt).strip()
+        kept["system_prompt"] = storable(prompt)
     if isinstance(stop, list):
-        texts = [storable(text) for text in stop if isinstance(text, str) and text.strip()]
+        texts = [storable(text) for text in stop if isinstance(text, str) and text]
         kept["stop"] = tuple(text for text in texts if len(text) <= STOP_CHARS)[:STOPS] or None
     return ChatSettings(**kept)
 

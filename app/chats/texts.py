@@ -19,3 +19,10 @@ def number_in(text: str, least: float, most: float, *, is_whole: bool = False) -
     except ValueError:
         number = math.nan
     return number if least <= number <= most else None
+
+
+def number_text(number: float) -> str:
+    """A number in as few digits as give it back exactly."""
+    if isinstance(number, int):
+        return str(number)
+    return f"{number:g}" if float(f"{number:g}") == number else repr(number)

@@ -62,7 +62,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     how.add_argument("--system", metavar="TEXT", help="the system prompt")
     for name in NUMBERS:
         how.add_argument(f"--{name.replace('_', '-')}", metavar="N", help=argparse.SUPPRESS)
-    how.add_argument("--stop", metavar="TEXT", action="append", help="a text that ends the answer")
+    how.add_argument(
+        "--stop",
+        metavar="TEXT",
+        action="append",
+        help=r"a text that ends the answer (\n: line break, \\: backslash)",
+    )
     numbers = [f"--{name.replace('_', '-')}" for name in NUMBERS]
     how.description = f"numbers: {', '.join(numbers[:4])},\n  {', '.join(numbers[4:])}"
     out = parser.add_argument_group("output")
@@ -127,5 +132,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
 def _settings(arguments: argparse.Namespace) -> dict[str, str]:
     given = {name: getattr(arguments, name) for name in NUMBERS}
     given["system_prompt"] = arguments.system
-    given["stop"] = "\n".join(arguments.stop) if arguments.stop else None
+    # A line break that the shell made is one of the text: a line of the form is one stop string.
+    stops = [text.replace("\n", r"\n") for text in arguments.stop or ()]
+    given["stop"] = "\n".join(stops) if stops else None
     return {name: value for name, value in given.items() if value is not None}

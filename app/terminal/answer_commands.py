@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 
+from app.chats.stop_strings import to_lines
 from app.errors import ChatNotFound, InvalidMessage
 from app.terminal.backend import Said
 from app.terminal.choices import SETTINGS, changed, choice_of, described
@@ -94,9 +95,13 @@ async def put(talk: Talk, text: str) -> None:
         chosen = now.chosen.get(name)
         talk.say(plain(f"{name}: {chosen if chosen is not None else 'the default of the model'}"))
         return
-    new = changed(now, {name: "" if value == "-" else value}, talk.longest_prompt)
-    await talk.choose_settings(new)
-    talk.note(f"{name} is {'the default' if value == '-' else 'set'} from now on.")
+    await _choose(talk, name, "" if value == "-" else value)
+
+
+async def _choose(talk: Talk, name: str, text: str) -> None:
+    """As it stands in the form's field; an empty text is the default."""
+    await talk.choose_settings(changed(await talk.settings(), {name: text}, talk.longest_prompt))
+    talk.note(f"{name} is {'set' if text else 'the default'} from now on.")
 
 
 async def system(talk: Talk, text: str) -> None:
@@ -105,10 +110,11 @@ async def system(talk: Talk, text: str) -> None:
 
 async def stop(talk: Talk, text: str) -> None:
     """One more text that ends answers; `-` for none."""
-    if text and text != "-":
-        now = await talk.settings()
-        text = "\n".join([*(now.stop or ()), text])
-    await put(talk, f"stop {text}".strip())
+    if not text or text == "-":
+        await put(talk, f"stop {text}".strip())
+        return
+    now = to_lines((await talk.settings()).stop or ())
+    await _choose(talk, "stop", f"{now}\n{text}")
 
 
 async def _last(talk: Talk, role: str) -> Said:

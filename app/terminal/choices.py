@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from app.chats.chat_settings import NUMBERS, ChatSettings, parse
+from app.chats.chat_settings import NUMBERS, ChatSettings, parse, written
+from app.chats.stop_strings import escaped
 from app.errors import ModelNotFound
 from app.terminal.backend import ModelLine
 
@@ -17,19 +18,14 @@ def changed(settings: ChatSettings, new: Mapping[str, str], longest_prompt: int)
 
     Raises InvalidSettings.
     """
-    form = {name: _text(value) for name, value in settings.chosen.items()}
-    return parse({**form, **new}, longest_prompt)
-
-
-def _text(value: object) -> str:
-    return "\n".join(value) if isinstance(value, tuple | list) else str(value)
+    return parse({**written(settings), **new}, longest_prompt, settings)
 
 
 def described(settings: ChatSettings) -> list[str]:
     """A line for each setting that was chosen."""
     lines = []
     for name, value in settings.chosen.items():
-        shown = ", ".join(f"“{stop}”" for stop in value) if name == "stop" else value
+        shown = ", ".join(f"“{escaped(stop)}”" for stop in value) if name == "stop" else value
         lines.append(f"{name.replace('_', ' ')}: {shown}")
     return lines
 

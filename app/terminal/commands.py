@@ -66,7 +66,9 @@ _SECTIONS: Final = {
         Command(
             "set", "NAME VALUE", "say, temperature 0.2; - for the default", answer_commands.put
         ),
-        Command("stop", "[TEXT | -]", "a text that ends answers", answer_commands.stop),
+        Command(
+            "stop", "[TEXT | -]", r"a text that ends answers; \n: line break", answer_commands.stop
+        ),
     ),
     "Chats": (
         Command("new", "", "begin a chat", chat_commands.new),

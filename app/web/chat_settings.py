@@ -9,7 +9,7 @@ from typing import Final
 from quart import Blueprint, Response, request
 
 from app.chats.answer_settings import AnswerSettings
-from app.chats.chat_settings import NUMBERS, ChatSettings, parse
+from app.chats.chat_settings import NUMBERS, ChatSettings, parse, written
 from app.errors import InvalidSettings, ModelError
 from app.web.chat_view import picker_options
 from app.web.identity import current_user
@@ -47,14 +47,21 @@ FIELDS: Final = (
         "Context size",
         "How many tokens of this chat the model sees at once. Fewer are quicker to read.",
     ),
-    Field("stop", "Stop strings", "An answer ends where one of these begins. One a line.", rows=2),
+    Field(
+        "stop",
+        "Stop strings",
+        r"An answer ends where one of these begins. One a line; \n is a line break, \s a space, "
+        r"\\ a backslash.",
+        rows=2,
+    ),
 )
 
 
 @blueprint.get("/chats/<chat_id>/settings")
 async def form(chat_id: str) -> str:
     await state().chats.find(current_user(), chat_id)
-    return await _form(chat_id, shown(await state().chats.settings(current_user(), chat_id)), {})
+    chosen = await state().chats.settings(current_user(), chat_id)
+    return await _form(chat_id, written(chosen), {})
 
 
 @blueprint.post("/chats/<chat_id>/settings")
@@ -63,22 +70,18 @@ async def save(chat_id: str) -> Response:
     here, user_id = state(), current_user()
     await here.chats.find(user_id, chat_id)
     values = (await request.form).to_dict()
+    before = await here.chats.settings(user_id, chat_id)
     try:
-        chosen = parse({} if "reset" in values else values, here.settings.message_chars)
+        chosen = (
+            ChatSettings()
+            if "reset" in values
+            else parse(values, here.settings.message_chars, before)
+        )
     except InvalidSettings as error:
         html = await _form(chat_id, values, error.problems)
         return Response(html, status=error.status, content_type="text/html")
     await here.chats.choose_settings(user_id, chat_id, chosen)
     return Response(here.fragments.closed_dialog() + here.fragments.notice(""))
-
-
-def shown(chosen: ChatSettings) -> dict[str, str]:
-    """The texts of the form's fields: empty where nothing was chosen."""
-    texts = {name: f"{value:.10g}" for name, value in chosen.chosen.items() if name in NUMBERS}
-    return texts | {
-        "system_prompt": chosen.system_prompt or "",
-        "stop": "\n".join(chosen.stop or ()),
-    }
 
 
 def usual_texts(usual: AnswerSettings) -> dict[str, str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from quart import Blueprint, Response, request
 
 from app.chats.chat_settings import NUMBERS
-from app.chats.texts import number_in
+from app.chats.texts import number_in, number_text, storable
 from app.models import memory
 from app.models.model import Model, ModelSettings, Sampling
 from app.models.template_names import named_templates
@@ -92,29 +92,46 @@ def context_field(model: Model) -> Number:
 def parse_settings(model: Model, form: Mapping[str, str]) -> tuple[ModelSettings, dict[str, str]]:
     """What the form says, and a sentence for every field that is wrong, by its name.
 
-    An empty field takes what the model's authors recommend.
+    An empty field takes what the model's authors recommend; one that says what it said when the
+    form was made stays as it was, byte for byte.
     """
     errors: dict[str, str] = {}
+    texts = {name: storable(text) for name, text in form.items()}
+    before, shown_before = model.settings, shown(model)
+    same = {n for n, text in shown_before.items() if storable(text) == texts.get(n, "")}
     given: dict[str, Any] = {}
     for field in (*SAMPLING, context_field(model)):
-        if text := form.get(field.name, "").strip():
+        if field.name not in same and (text := texts.get(field.name, "").strip()):
             try:
                 given[field.name] = field.parse(text)
             except ValueError as error:
                 errors[field.name] = str(error)
-    prompt = form.get("system_prompt", "").replace("\r\n", "\n").replace("\0", "").strip()
-    if len(prompt) > PROMPT_CHARS:
+    prompt = texts.get("system_prompt", "")
+    prompt = prompt if prompt.strip() else ""
+    if "system_prompt" in same:
+        prompt = before.system_prompt
+    elif len(prompt) > PROMPT_CHARS:
         errors["system_prompt"] = (
             f"This is {len(prompt):,} characters long; the limit is {PROMPT_CHARS:,}."
         )
-    template = form.get("template", "") or None
-    if template is not None and template not in named_templates():
+    template = before.template if "template" in same else texts.get("template") or None
+    if "template" not in same and template is not None and template not in named_templates():
         errors["template"] = "Wick knows no chat template of that name."
     context = given.pop("context_length", None)
-    sampling = replace(model.sampling, **given)
-    if sampling == model.sampling:
-        return ModelSettings(prompt, None, context, template), errors
+    context = before.context_length if "context_length" in same else context
+    sampling = _sampling(model, given, same)
     return ModelSettings(prompt, sampling, context, template), errors
+
+
+def _sampling(model: Model, given: Mapping[str, Any], same: Set[str]) -> Sampling | None:
+    """With the numbers given; what no field shows stays, too."""
+    names = {field.name for field in SAMPLING}
+    before = model.default_sampling
+    if names <= same:
+        return model.settings.sampling
+    emptied = {name: getattr(model.sampling, name) for name in names - same}
+    sampling = replace(before, **emptied | dict(given))
+    return None if sampling == model.sampling else sampling
 
 
 def shown(model: Model) -> dict[str, str]:
@@ -123,9 +140,9 @@ def shown(model: Model) -> dict[str, str]:
     texts = {"system_prompt": settings.system_prompt, "template": settings.template or ""}
     texts["context_length"] = str(settings.context_length or "")
     for field in SAMPLING:
-        chosen = getattr(settings.sampling or model.sampling, field.name)
-        usual = getattr(model.sampling, field.name)
-        texts[field.name] = "" if chosen == usual else f"{chosen:.10g}"
+        chosen = getattr(model.default_sampling, field.name)
+        is_usual = chosen is None or chosen == getattr(model.sampling, field.name)
+        texts[field.name] = "" if is_usual else number_text(chosen)
     return texts
 
 
@@ -143,7 +160,9 @@ async def save(name: str) -> Response:
     here = state()
     model = await asyncio.to_thread(here.shelf.get, name)
     values = (await request.form).to_dict()
-    settings, errors = parse_settings(model, {} if "reset" in values else values)
+    settings, errors = ModelSettings(), dict[str, str]()
+    if "reset" not in values:
+        settings, errors = parse_settings(model, values)
     if errors:
         return Response(_form(model, values, errors), status=422, content_type="text/html")
     await asyncio.to_thread(here.shelf.save_settings, name, settings)

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.chats.answer_settings import AnswerSettings, remembered
-from app.chats.chat_settings import NUMBERS, ChatSettings, parse, stored
+from app.chats.chat_settings import NUMBERS, ChatSettings, parse, stored, written
 from app.errors import ChatNotFound, InvalidSettings
 from app.inference.protocol import Generate
 from app.models.model import Sampling, Turn
@@ -25,7 +27,7 @@ FORM = {
     "stop": "END\n\n\nSTOP",
     "context_length": "256",
 }
-CHOSEN = ChatSettings("Be brief.", 0.5, 0.8, 12, 0.1, 1.2, 99, 7, ("END", "STOP"), 256)
+CHOSEN = ChatSettings(" Be brief. ", 0.5, 0.8, 12, 0.1, 1.2, 99, 7, ("END", "STOP"), 256)
 
 
 def test_a_form_and_back() -> None:
@@ -63,12 +65,50 @@ def test_any_form_is_settings_or_sentences(form: dict[str, str]) -> None:
         assert stored(chosen.to_json()) == chosen
 
 
+STOPS = ["\n\n", "###\nUser:", " ", "a\r\nb", "C:\\new\\\\", "\\end{x}", " x ", "\u2028"]
+
+
+def test_stop_strings_survive_the_dialog() -> None:
+    chosen = ChatSettings(stop=tuple(STOPS))
+    text = written(chosen)["stop"].replace("\n", "\r\n")  # as browsers send it
+    assert parse({"stop": text}, 1000) == chosen
+    typed = "\\n\\n\n\n  \n###\\nUser:\n\\end{code}"
+    assert parse({"stop": typed}, 1000).stop == ("\n\n", "###\nUser:", "\\end{code}")
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+
+
+@given(st.lists(st.one_of(st.sampled_from(STOPS), TEXT), min_size=1, max_size=8))
+def test_any_stop_strings_survive_the_dialog(stops: list[str]) -> None:
+    chosen = ChatSettings(stop=tuple(stops))
+    assert parse({"stop": written(chosen)["stop"].replace("\n", "\r\n")}, 1000) == chosen
+
+
+ODD = [
+    ChatSettings(),
+    ChatSettings(system_prompt="", stop=()),
+    ChatSettings(system_prompt="  two\r\nlines\r \n"),
+    ChatSettings(temperature=0.1, top_p=0.30000000000000004, min_p=1e-7, seed=4294967295),
+    ChatSettings(temperature=1, top_k=100, repetition_penalty=1.0, max_tokens=32768),
+    ChatSettings(temperature=7.5, max_tokens=100_000, context_length=3_000_000),  # older bounds
+    ChatSettings(stop=("\n\n", "x" * 300)),
+]
+
+
+@pytest.mark.parametrize("chosen", ODD)
+def test_a_form_that_is_saved_as_it_came_changes_nothing(chosen: ChatSettings) -> None:
+    form = {name: re.sub("\r\n?|\n", "\r\n", text) for name, text in written(chosen).items()}
+    assert parse(form, 1000, chosen).to_json() == chosen.to_json()
+    assert parse(form | {"seed": "5"}, 1000, chosen) == replace(chosen, seed=5)
+
+
 def test_what_was_chosen_lies_over_what_the_model_says() -> None:
     usual = AnswerSettings(Sampling(temperature=0.1, repetition_window=5), 10, "Hello", 200)
     assert ChatSettings().over(usual) == usual
     made = CHOSEN.over(usual)
     assert made.sampling == Sampling(0.5, 12, 0.8, 0.1, 1.2, 5, 7)
-    assert (made.max_tokens, made.system_prompt, made.stop) == (99, "Be brief.", ("END", "STOP"))
+    assert (made.max_tokens, made.system_prompt, made.stop) == (99, " Be brief. ", ("END", "STOP"))
     assert made.context_length == 200  # no larger than the model's
     assert remembered(made.to_json()) == made
 
@@ -78,7 +118,7 @@ async def test_settings_may_come_before_the_chat(house: House) -> None:
     await house.ask()
     command = house.runner.sent[-1]
     assert isinstance(command, Generate)
-    assert command.turns == (Turn("system", "Be brief."), Turn("user", "hello"))
+    assert command.turns == (Turn("system", " Be brief. "), Turn("user", "hello"))
     assert (command.sampling.temperature, command.sampling.seed) == (0.5, 7)
     assert (command.max_tokens, command.stop, command.context) == (99, ("END", "STOP"), 256)
     made_with = remembered((await house.path())[-1].settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,9 @@ def test_settings_change_one_by_one() -> None:
     second = changed(first, {"seed": "7", "temperature": ""}, 1000)
     assert second == ChatSettings(seed=7, stop=("END", "x y"))
     assert described(second) == ["seed: 7", "stop: “END”, “x y”"]
+    odd = ChatSettings(temperature=0.30000000000000004, system_prompt=" a\r\n", stop=("\n\n", " "))
+    assert changed(odd, {"seed": "7"}, 1000) == replace(odd, seed=7)
+    assert described(odd)[-1] == r"stop: “\n\n”, “\s”"
     with pytest.raises(InvalidSettings):
         changed(first, {"top_p": "2"}, 1000)
     with pytest.raises(InvalidSettings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -19,9 +20,11 @@ from app.config import Settings
 from app.errors import ModelNotFound
 from app.factory import create_app
 from app.models import memory
+from app.models.model import ModelSettings, Sampling
 from app.models.origins import Origin, Origins
 from app.models.shelf import Shelf
 from app.models.upload import Parcel
+from app.web.model_settings import shown
 from app.web.state import State
 from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
@@ -180,7 +183,7 @@ async def test_settings_are_saved_and_reset(app: Quart, client: Client) -> None:
     answer = await client.post("/models/tiny/settings", headers=PAGE, form=form)
     assert answer.status_code == 200
     saved = here(app).shelf.get("tiny").settings
-    assert saved.system_prompt == "Be brief.\nBe kind."
+    assert saved.system_prompt == " Be brief.\nBe kind. "
     assert saved.sampling is not None
     assert (saved.sampling.temperature, saved.sampling.top_k) == (0.25, 5)
     assert (saved.context_length, saved.template) == (256, "chatml")
@@ -190,6 +193,35 @@ async def test_settings_are_saved_and_reset(app: Quart, client: Client) -> None:
     form["reset"] = "yes"
     await client.post("/models/tiny/settings", headers=PAGE, form=form)
     assert here(app).shelf.get("tiny").settings == type(saved)()
+
+
+ODD_SAMPLING = Sampling(temperature=0.30000000000000004, seed=4294967295, repetition_window=9)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        ModelSettings(),
+        ModelSettings("  two\r\nlines\r \n", Sampling(), 256, "gone"),
+        ModelSettings(" ", ODD_SAMPLING, 100_000, "chatml"),
+    ],
+)
+async def test_settings_that_are_saved_as_they_came_do_not_change(
+    app: Quart, client: Client, chosen: ModelSettings
+) -> None:
+    shelf = here(app).shelf
+    shelf.save_settings("tiny", chosen)
+    kept = shelf.get("tiny").settings
+    file = shelf.root / "tiny" / "settings.json"
+    before = file.read_bytes()
+    form = {
+        name: re.sub("\r\n?|\n", "\r\n", text) for name, text in shown(shelf.get("tiny")).items()
+    }
+    await client.post("/models/tiny/settings", headers=PAGE, form=form)
+    assert file.read_bytes() == before
+    await client.post("/models/tiny/settings", headers=PAGE, form=form | {"top_k": "7"})
+    changed = shelf.get("tiny").settings
+    assert changed.sampling == replace(kept.sampling or shelf.get("tiny").sampling, top_k=7)
 
 
 async def test_a_template_that_was_guessed_is_named(

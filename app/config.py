@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -34,6 +35,7 @@ class Settings:
 
     host: str = "127.0.0.1"
     port: int = 8000
+    base_path: str = ""
     allowed_hosts: tuple[str, ...] = ()
     accounts: Literal["auto", "on", "off"] = "auto"
     trusted_proxies: tuple[Network, ...] = ()
@@ -97,6 +99,11 @@ class Settings:
         host = f"[{self.host}]" if ":" in self.host else self.host
         scheme = "https" if self.tls_cert else "http"
         return f"{scheme}://{host}:{self.port}"
+
+    @property
+    def page_url(self) -> str:
+        """Where the page is, for a person at this machine."""
+        return f"{self.url}{self.base_path}/" if self.base_path else self.url
 
     @property
     def local_url(self) -> str:
@@ -221,6 +228,18 @@ def _host(name: str, text: str) -> str:
     return text.strip("[]")
 
 
+def _base_path(name: str, text: str) -> str:
+    """Begins with `/` and does not end with one; empty for the root."""
+    parts = text.strip("/").split("/")
+    if parts == [""]:
+        return ""
+    if any(not re.fullmatch(r"[\w.~-]+", part, re.ASCII) or not part.strip(".") for part in parts):
+        raise ConfigError(
+            f"{name}={text} is wrong: it takes a path such as /wick, of letters, digits and -._~."
+        )
+    return "/" + "/".join(parts)
+
+
 def _hosts(name: str, text: str) -> tuple[str, ...]:
     return tuple(_host(name, part.strip().lower()) for part in text.split(",") if part.strip())
 
@@ -247,6 +266,7 @@ def _text(_name: str, text: str) -> str:
 _PARSERS: dict[str, Callable[[str, str], object]] = {
     "host": _host,
     "port": _number(1, 65535),
+    "base_path": _base_path,
     "allowed_hosts": _hosts,
     "accounts": _choice("auto", "on", "off"),
     "trusted_proxies": _networks,

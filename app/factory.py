@@ -12,6 +12,7 @@ from app.paths import asset_dir
 from app.store.db import open_database
 from app.web import (
     archive,
+    base_path,
     bundles,
     chat_settings,
     chats,
@@ -86,7 +87,9 @@ def create_app(settings: Settings) -> Quart:
         app.register_blueprint(screen.blueprint)
     sentences.explain(app)
 
-    behind = proxies.Proxies(app.asgi_app, settings.trusted_proxies)
+    base_path.lead_below(app, settings)
+    inside = base_path.BasePath(app.asgi_app, settings.base_path)
+    behind = proxies.Proxies(inside, settings.trusted_proxies)
     app.asgi_app = behind  # type: ignore[method-assign]
 
     @app.while_serving

@@ -2,7 +2,8 @@
 
 const shelf = `drafts${document.body.dataset.person ?? ""}`;
 const drafts = () => new Map(JSON.parse(localStorage[shelf] ?? "[]"));
-const place = (area) => area.dataset.draft || (location.pathname === "/" ? "/" : area.form.dataset.address);
+const isNew = () => location.pathname.endsWith("/"); // and not below a chat's own address
+const place = (area) => area.dataset.draft || (isNew() ? "/" : area.form.dataset.address);
 function keep(area, text = area.value) {
   const all = drafts();
   all.delete(place(area));

@@ -26,8 +26,9 @@ addEventListener("click", ({ target }) => {
   paint();
 });
 // What is on the page is for nobody's eyes any more, or not for this person's: it is loaded anew.
+const alive = new URL("../login/alive", document.currentScript.src);
 addEventListener("htmx:ws:close", async ({ detail: { code } }) => {
   const hasLogin = document.body.hasAttribute("hx-headers:inherited");
-  const answer = hasLogin && await fetch("/login/alive").catch(() => null);
+  const answer = hasLogin && await fetch(alive).catch(() => null);
   if (code === 4001 || answer?.status === 401) location.reload();
 });

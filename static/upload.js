@@ -10,7 +10,7 @@ document.getElementById("upload").addEventListener("submit", async (event) => {
   event.submitter.disabled = true;
   try {
     const told = JSON.stringify(files.map(({ name, size }) => ({ name, size })));
-    const plan = await ask("/models/uploads", "POST", told);
+    const plan = await ask(event.target.action, "POST", told);
     for (const one of await plan.json()) {
       await ask(one.address, "PUT", new Blob(one.files.map((place) => files[place])));
     }

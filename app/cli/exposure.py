@@ -88,7 +88,7 @@ def _no_password() -> str:
 
 def join_url(settings: Settings, token: str) -> str:
     """Where an invitation is accepted, as this machine reaches it."""
-    return f"{settings.local_url}/join/{token}"
+    return f"{settings.local_url}{settings.base_path}/join/{token}"
 
 
 async def welcome_owner(settings: Settings, people: People) -> None:

@@ -68,7 +68,7 @@ def _check_address(settings: Settings) -> None:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise WickError(
-                f"Port {settings.port} is in use already. Is Wick running at {settings.url}? "
+                f"Port {settings.port} is in use already. Is Wick running at {settings.page_url}? "
                 "Another port: WICK_PORT=8001."
             ) from error
         raise ConfigError(
@@ -115,7 +115,7 @@ async def _serve(settings: Settings, ownership: Ownership) -> None:
         pulls: Pulls = app.extensions["wick"].pulls
         pulls.listeners.append(TerminalProgress(pulls).show)
         ownership.announce(settings.local_url, app.extensions["wick"].secret)
-        print(f"\n  Wick is at {settings.url}   (Ctrl-C stops it)\n", flush=True)
+        print(f"\n  Wick is at {settings.page_url}   (Ctrl-C stops it)\n", flush=True)
         if settings.has_accounts:
             await exposure.welcome_owner(settings, app.extensions["wick"].people)
         await stop.wait()

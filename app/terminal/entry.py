@@ -7,6 +7,7 @@ import ssl
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from app.config import Settings
 from app.errors import DataFolderInUse
@@ -40,7 +41,9 @@ async def own_or_find(folder: Path, command: str, stack: ExitStack) -> Owner | N
 def way_in(settings: Settings, url: str, secret: str) -> dict[str, Any]:
     """What httpx needs to speak to the server of this machine: over there, and as an owner if
     `secret` is what its card says."""
-    headers = {"Origin": url, "Accept": "application/json, text/plain"}
+    place = urlsplit(url)
+    origin = f"{place.scheme}://{place.netloc}"
+    headers = {"Origin": origin, "Accept": "application/json, text/plain"}
     if secret:
         headers["Authorization"] = f"Bearer {secret}"
     # No proxy is on the way to this very machine.

@@ -26,7 +26,7 @@ def put(response: Response, kind: str, value: str, *, is_secure: bool) -> None:
         _name(kind, is_secure=is_secure),
         value,
         max_age=_AGES.get(kind),
-        path="/",
+        path=f"{state().settings.base_path}/",
         secure=is_secure,
         httponly=True,
         samesite="Lax" if kind == LOGIN else "Strict",
@@ -36,7 +36,7 @@ def put(response: Response, kind: str, value: str, *, is_secure: bool) -> None:
 def drop(response: Response, kind: str, *, is_secure: bool) -> None:
     response.delete_cookie(
         _name(kind, is_secure=is_secure),
-        path="/",
+        path=f"{state().settings.base_path}/",
         secure=is_secure,
         httponly=True,
         samesite="Lax" if kind == LOGIN else "Strict",
@@ -44,4 +44,5 @@ def drop(response: Response, kind: str, *, is_secure: bool) -> None:
 
 
 def _name(kind: str, *, is_secure: bool) -> str:
-    return cookie_name(kind, state().settings.port, is_secure=is_secure)
+    settings = state().settings
+    return cookie_name(kind, settings.port, is_secure=is_secure, is_alone=not settings.base_path)

@@ -23,6 +23,7 @@ from app.web import cookies, csrf
 from app.web import identity as identities
 from app.web.api.access import by_key, by_secret
 from app.web.api.paths import is_for_programs
+from app.web.base_path import inside
 from app.web.identity import Identity
 from app.web.proxies import UNKNOWN
 from app.web.state import state
@@ -126,7 +127,7 @@ def _turn_away() -> Response:
         raise NotLoggedIn("Give an API key as `Authorization: Bearer KEY`, please.")
     if request.headers.get("HX-Request"):
         here = urlsplit(request.headers.get("HX-Current-URL", ""))
-        back = f"{here.path}?{here.query}" if here.query else here.path
+        back = inside(here.path) + (f"?{here.query}" if here.query else "")
         response = Response(sentence, status=401, content_type="text/plain; charset=utf-8")
         response.headers["HX-Redirect"] = login_address(back)
         return response

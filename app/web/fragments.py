@@ -14,6 +14,7 @@ from app.models.catalogue import Source
 from app.models.figures import size
 from app.models.pulls import Pull
 from app.web.assets import Assets
+from app.web.base_path import Addresses
 from app.web.blocks import News, open_element
 from app.web.identity import is_owner, visitor
 from app.web.markdown import escape_text
@@ -22,9 +23,10 @@ from app.web.views import MessageView, Missing, Option
 
 
 class Fragments:
-    """Renders templates. With `oob` a piece replaces its namesake on the page."""
+    """Renders templates, for a site below `base`. With `oob` a piece replaces its namesake on the
+    page."""
 
-    def __init__(self, templates: Path, static: Path) -> None:
+    def __init__(self, templates: Path, static: Path, base: str = "") -> None:
         self.assets = Assets(static)
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(templates),
@@ -32,8 +34,10 @@ class Fragments:
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            extensions=[Addresses],
         )
         self._environment.globals |= {
+            "base": base,
             "asset": self.assets.address,
             "me": visitor,
             "is_owner": is_owner,

@@ -16,6 +16,7 @@ from app.accounts.people import People
 from app.config import is_loopback
 from app.errors import NotAllowed
 from app.store.people import Role
+from app.web.base_path import public_url
 from app.web.entrance import for_owners
 from app.web.identity import identity
 from app.web.security import host_name
@@ -122,7 +123,7 @@ async def _page(link: str = "", purpose: str = "") -> Response:
 
 
 def _link(token: str) -> str:
-    return f"{request.scheme}://{request.host}/join/{token}"
+    return public_url(f"/join/{token}")
 
 
 def _a(role: Role) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from quart import Blueprint, Response, request
 
 from app.config import is_loopback
+from app.web.base_path import public_url
 from app.web.chat_view import look_at
 from app.web.chats import existing
 from app.web.entrance import for_everybody
@@ -30,7 +31,7 @@ async def dialog(chat_id: str) -> str:
 async def share(chat_id: str) -> str:
     """The link is shown now and never again."""
     token = await state().shares.share(current_user(), chat_id)
-    link = f"{request.scheme}://{request.host}/shared/{token}"
+    link = public_url(f"/shared/{token}")
     return await _dialog(chat_id, link) + mark(chat_id, is_shared=True)
 
 

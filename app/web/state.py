@@ -44,7 +44,7 @@ class State(House):
         self.logins = Logins(db)
         self.people = People(db, self.logins, throttle=Throttle(settings.login_attempts))
         self.keys = Keys(db)
-        self.fragments = Fragments(asset_dir("templates"), asset_dir("static"))
+        self.fragments = Fragments(asset_dir("templates"), asset_dir("static"), settings.base_path)
         self.growing = Growing(self.hub)
         self.secret = secrets.token_urlsafe(32)
 

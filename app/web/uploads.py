@@ -18,6 +18,7 @@ from werkzeug.exceptions import RequestTimeout
 from app.audit import audit
 from app.errors import PullError, PullRefused
 from app.models.upload import Parcel, parcels
+from app.web.base_path import public_path
 from app.web.entrance import for_owners
 from app.web.identity import current_user
 from app.web.state import state
@@ -107,7 +108,7 @@ async def plan() -> Response:
         _check_size(sum(parcel.sizes or ()))
         await asyncio.to_thread(state().pulls.check, parcel)
         sizes = "&".join(f"part={size}" for size in parcel.sizes or ())
-        address = f"{PREFIX}{quote(parcel.file, safe='')}?{sizes}"
+        address = public_path(f"{PREFIX}{quote(parcel.file, safe='')}?{sizes}")
         found.append({"address": address, "files": places})
     return jsonify(found)
 

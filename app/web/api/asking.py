@@ -9,6 +9,7 @@ from app.errors import MessageNotFound
 from app.store.chats import Chat
 from app.store.messages import Message
 from app.web.api.shapes import Asked, MessageObject, chat_object, message_object
+from app.web.base_path import public_path
 from app.web.chat_view import picker_options
 from app.web.chats import existing
 from app.web.identity import current_user
@@ -34,7 +35,7 @@ async def asked(prompt: Message, answer: Message) -> Asked:
         chat=chat_object(chat, here.hub.running_chats(user_id)),
         prompt=shown(prompt),
         answer=shown(answer),
-        events=f"/api/v1/chats/{chat.id}/messages/{answer.id}/events",
+        events=public_path(f"/api/v1/chats/{chat.id}/messages/{answer.id}/events"),
     )
 
 

@@ -6,9 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 
 from app.web.api.openapi import openapi
+from app.web.base_path import public_url
 from app.web.state import state
 
 blueprint = Blueprint("api_docs", __name__)
@@ -33,7 +34,7 @@ async def page() -> Response:
         fields=fields_of,
         kind=kind_of,
         shape=shape_of,
-        origin=request.host_url.rstrip("/"),
+        origin=public_url(""),
     )
     return Response(html, content_type="text/html; charset=utf-8")
 

@@ -15,6 +15,7 @@ from app.web.api.documented import ABOUT, ENDPOINTS, FILE, SSE, TAGS, Endpoint
 from app.web.api.ollama_shapes import OllamaFailure
 from app.web.api.openai_shapes import Failure
 from app.web.api.paths import speaks_ollama
+from app.web.base_path import public_path
 
 blueprint = Blueprint("api_openapi", __name__)
 _REF = "#/components/schemas/{name}"
@@ -34,7 +35,7 @@ _STREAMED: dict[str, dict[str, Any]] = {FILE: {"type": "object"}, SSE: _EVENT}
 
 @blueprint.get("/openapi.json")
 async def document() -> Response:
-    return bodies.answer(openapi())
+    return bodies.answer(openapi() | {"servers": [{"url": public_path("") or "/"}]})
 
 
 @functools.cache

@@ -139,9 +139,11 @@ async def test_links_for_others_have_the_path(anna: Visitor) -> None:
 async def test_programs_are_told_the_path(anna: Visitor) -> None:
     document = await (await anna.ask("GET", "/openapi.json")).get_json()
     assert document["servers"] == [{"url": BASE}]
-    for path in ("/docs/api", "/keys"):
-        html = await text_of(await anna.ask("GET", path))
-        assert f"http://localhost:8000{BASE}/v1" in html
+    html = await text_of(await anna.ask("GET", "/docs/api"))
+    assert f"http://localhost:8000{BASE}/v1" in html
+    token = csrf_in(await text_of(await anna.ask("GET", "/keys")))
+    made = await anna.ask("POST", "/keys", form={"csrf": token, "name": "k", "scope": "answer"})
+    assert f"http://localhost:8000{BASE}/v1" in await text_of(made)
     listed = await anna.ask("GET", f"{BASE}/v1/models")
     assert (await listed.get_json())["object"] == "list"
 

@@ -7,7 +7,6 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.accounts.keys import LONGEST_NAME, SCOPES
 from app.errors import InvalidAccount
-from app.web.base_path import public_url
 from app.web.identity import current_user
 from app.web.sidebar import day_of
 from app.web.state import state
@@ -55,7 +54,6 @@ async def _page(
         scopes=["chat"] if scopes is None else scopes,
         problems=problems or {},
         longest=LONGEST_NAME,
-        origin=public_url(""),
         day_of=day_of,
     )
     return Response(html, status=status, content_type="text/html; charset=utf-8")

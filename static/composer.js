@@ -3,14 +3,20 @@
 const form = document.getElementById("composer");
 const { text: area, client_id: id } = form.elements;
 const [offline, returned] = ["offline", "returned"].map((name) => document.getElementById(name));
+const touch = matchMedia("(pointer: coarse)"); // a keyboard on the screen has no Shift+Enter
 let sending = null; // what the server has not taken yet, and whether it has left this page
 
 document.addEventListener("keydown", (event) => { // also where a sent message is written anew
-  const isPlain = event.key === "Enter" && !event.shiftKey && !event.isComposing;
-  if (!isPlain || !event.target.matches("textarea[enterkeyhint=send]")) return;
+  if (event.key !== "Enter" || !event.target.matches("textarea[data-draft]")) return;
+  const sends = event.ctrlKey || event.metaKey || !(event.shiftKey || touch.matches);
+  if (!sends) return;
   event.preventDefault();
   event.target.form.requestSubmit();
 });
+document.addEventListener("focusin", ({ target }) => {
+  if (target.matches("textarea[data-draft]")) target.enterKeyHint = touch.matches ? "enter" : "send";
+});
+area.enterKeyHint = touch.matches ? "enter" : "send";
 form.addEventListener("submit", (event) => { // before htmx sees it
   if (!sending && area.value.trim()) {
     sending = { text: area.value, hasLeft: false };

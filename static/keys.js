@@ -9,7 +9,7 @@ document.getElementById("show-keys").addEventListener("click", () => sheet.showM
 if (sessionStorage.stepped && delete sessionStorage.stepped) document.getElementById("scroll").focus();
 
 document.addEventListener("keydown", (event) => {
-  if (event.isComposing || document.querySelector("dialog[open]")) return;
+  if (document.querySelector("dialog[open]")) return;
   if (event.ctrlKey && event.key === "/") sheet.showModal();
   if (event.key === "Escape" && event.target.id === "message") event.target.blur();
   if (event.ctrlKey || event.altKey || event.metaKey || !letters.checked) return;

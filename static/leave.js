@@ -2,7 +2,7 @@
 
 document.addEventListener("keydown", (event) => {
   const form = event.target.closest?.("form:has([data-leave])");
-  if (!form || event.key !== "Escape" || event.isComposing) return;
+  if (!form || event.key !== "Escape") return;
   event.preventDefault(); // else the list of chats would close as well
   form.querySelector("[data-leave]").click();
 });

@@ -140,7 +140,8 @@ class ChatPage:
         if model:
             await self.model.select_option(model)
         await self.message.fill(text)
-        await self.message.press("Enter")
+        on_a_phone = await self.message.get_attribute("enterkeyhint") == "enter"
+        await self.message.press("Control+Enter" if on_a_phone else "Enter")
         await expect(self.questions).to_have_count(count + 1)
         await expect(self.answers).to_have_count(count + 1)
         await expect(self.page).to_have_url(CHAT)

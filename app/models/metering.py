@@ -45,7 +45,23 @@ class Metering(NodeTransformer):
         return _filtered(node, "metered_step")
 
     # Jinja2 compiles these to plain Python, which no method of the environment sees.
-    visit_Filter = visit_Test = visit_Compare = _step  # noqa: N815
+    visit_Filter = visit_Test = _step  # noqa: N815
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
+        """What people wrote is compared as they wrote it."""
+        first = node.ops[0]
+        if len(node.ops) == 1 and first.op in ("in", "notin"):
+            self.generic_visit(node)
+            found = nodes.Filter(
+                first.expr, "metered_holds", [node.expr], [], None, None, lineno=node.lineno
+            )
+            inside: nodes.Expr = found if first.op == "in" else nodes.Not(found, lineno=node.lineno)
+            return _filtered(inside, "metered_step")
+        self.generic_visit(node)
+        node.expr = _filtered(node.expr, "metered_plain")
+        for operand in node.ops:
+            operand.expr = _filtered(operand.expr, "metered_plain")
+        return _filtered(node, "metered_step")
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
         return self._step(node) if isinstance(node.arg, nodes.Slice) else self.generic_visit(node)

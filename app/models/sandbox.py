@@ -19,6 +19,7 @@ from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from app.errors import TemplateError
+from app.models.guard import GUARD
 from app.models.meter import ITEM, METER
 from app.models.metering import Metering
 from app.models.template_filters import (
@@ -42,10 +43,18 @@ PURE_METHODS: Final = frozenset(
     )
 )
 SPLITTING: Final = frozenset(("split", "rsplit", "splitlines"))
+ASKING: Final = frozenset(("startswith", "endswith"))
+SEEKING: Final = frozenset(
+    (
+        *("split", "rsplit", "find", "rfind", "index", "count"),
+        *("partition", "rpartition", "removeprefix", "removesuffix"),
+    )
+)
+"""Methods that look for a text, which may be broken in what a person wrote."""
 FILTERS: Final = frozenset(
     (
-        *("abs", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first"),
-        *("items", "last", "length", "lower", "map", "max", "min"),
+        *("abs", "capitalize", "d", "default", "dictsort", "e", "escape", "first"),
+        *("items", "last", "lower", "map", "max", "min"),
         *("reject", "rejectattr", "reverse", "safe", "select", "selectattr", "title"),
         *("trim", "unique", "upper"),
     )
@@ -89,6 +98,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         name = getattr(__obj, "__name__", "")
         # Jinja2 hands out its own wrapper around `str.format`.
         owner = getattr(getattr(__obj, "__wrapped__", __obj), "__self__", None)
+        if isinstance(owner, str) and name in ASKING:
+            plain = GUARD.get().plain
+            __obj, args = getattr(plain(owner), name), tuple(map(plain, args))
+        elif isinstance(owner, str) and name in SEEKING:
+            args = tuple(GUARD.get().sought(arg, owner) for arg in args)
         if isinstance(owner, str | dict | list | tuple):
             if isinstance(owner, str) and name == "join":
                 return join(__context, args[0], owner)

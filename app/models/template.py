@@ -1,13 +1,13 @@
 """Turns a conversation into token ids by the model's own chat template, so that none can be forged.
 
-The template is rendered with placeholders where the contents go. Its own text is searched for
-special tokens, the contents never are. Between two special tokens, text and contents are tokenised
-as one piece, exactly as if the whole prompt had been rendered and tokenised at once.
+A template sees the contents as they are, but for the names of special tokens in them, which are
+broken (`app/models/guard.py`). So whole names in what it renders are its own. Between two special
+tokens, text and contents are tokenised as one piece, exactly as if the whole prompt had been
+rendered and tokenised at once.
 """
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ from typing import Final
 from jinja2 import TemplateError as JinjaError
 
 from app.errors import TemplateError
+from app.models.guard import GUARD, Guard
 from app.models.meter import METER, SECONDS, Meter
 from app.models.model import Turn
 from app.models.sandbox import Sandbox
@@ -28,19 +29,10 @@ MAX_SOURCE: Final = 100_000
 MAX_OUTPUT: Final = 4_000_000
 CACHED_CHARACTERS: Final = 2_000_000
 
-# Around each placeholder stands white space that no template writes itself: where it is gone, the
-# template trims its messages. The private-use letters around the number survive case and trimming.
-LEFT, RIGHT, OPEN, CLOSE = "\x1e", "\x1f", "\ue000", "\ue001"
-PLACEHOLDER: Final = re.compile(f"({LEFT})?{OPEN}([0-9]{{1,9}}){CLOSE}({RIGHT})?")
-LEFTOVER: Final = re.compile(f"[{LEFT}{RIGHT}{OPEN}{CLOSE}]")
-
-
-def placeholder(index: int) -> str:
-    return f"{LEFT}{OPEN}{index}{CLOSE}{RIGHT}"
-
-
-Piece = tuple[str, bool]
-"""A piece of the prompt, and whether the template wrote it (and not a person or a model)."""
+PROBE: Final = "\ufdd0\ufdd1"
+"""A content in place of another, to see whether a template looks at that at all."""
+CERTAIN: Final = 24
+"""Characters of a content that stand in a prompt by no accident."""
 
 
 def fallback_template(tokenizer: Tokenizer, title: str = "") -> str:
@@ -60,6 +52,7 @@ class ChatTemplate:
         if len(source) > MAX_SOURCE:
             raise TemplateError("The model's chat template is too long.")
         self._tokenizer = tokenizer
+        self._source = source
         self._seconds = seconds
         self._runs: OrderedDict[str, list[int]] = OrderedDict()
         self._cached = 0
@@ -83,16 +76,17 @@ class ChatTemplate:
 
         Raises TemplateError if the template fails or cannot be followed.
         """
+        guard, rendered = self._rendered(turns)
         ids: list[int] = []
         run = ""
-        for text, own in [*self._pieces(turns), (opening, False)]:
-            for part in self._tokenizer.split_marks(text) if own else [text]:
-                if isinstance(part, str):
-                    run += part
-                    continue
-                ids += spelled.get(run) or self._encode_run(run)
-                ids.append(part)
-                run = ""
+        for part in self._tokenizer.split_marks(rendered):
+            if isinstance(part, str):
+                run = guard.text(part)
+                continue
+            ids += spelled.get(run) or self._encode_run(run)
+            ids.append(part)
+            run = ""
+        run += opening
         ids += spelled.get(run) or self._encode_run(run)
         return self._with_bos(ids)
 
@@ -104,7 +98,8 @@ class ChatTemplate:
 
     def text(self, turns: Sequence[Turn]) -> str:
         """The same prompt as text, before its special tokens are found."""
-        return "".join(text for text, _ in self._pieces(turns))
+        guard, rendered = self._rendered(turns)
+        return guard.text(rendered)
 
     def _with_bos(self, ids: list[int]) -> list[int]:
         bos = self._tokenizer.bos_id
@@ -130,47 +125,71 @@ class ChatTemplate:
                 self._cached -= len(self._runs.popitem(last=False)[0])
         return ids
 
-    def _pieces(self, turns: Sequence[Turn]) -> list[Piece]:
+    def _rendered(self, turns: Sequence[Turn]) -> tuple[Guard, str]:
+        """The prompt as text with the names in its contents broken, and by what."""
         try:
-            return self._fill(turns)
+            return self._filled(turns)
         except (RefusedByTemplate, _SystemLost):
             merged = merge_system(turns)
             if merged == list(turns):
                 raise
-            return self._fill(merged)
+            return self._filled(merged)
 
-    def _fill(self, turns: Sequence[Turn]) -> list[Piece]:
-        rendered = self._render(turns)
-        pieces: list[Piece] = []
-        position, seen = 0, set()
-        for match in PLACEHOLDER.finditer(rendered):
-            left, number, right = match.groups()
-            index = int(number)
-            if index >= len(turns):
-                raise TemplateError("The model's chat template changes the messages.")
-            content = turns[index].content
-            content = content if left else content.lstrip()
-            pieces.append((rendered[position : match.start()], True))
-            pieces.append((content if right else content.rstrip(), False))
-            position = match.end()
-            seen.add(index)
-        pieces.append((rendered[position:], True))
-        lost = {turn.role for index, turn in enumerate(turns) if turn.content and index not in seen}
+    def _filled(self, turns: Sequence[Turn]) -> tuple[Guard, str]:
+        texts = [turn.content for turn in turns]
+        guard = Guard(self._tokenizer.names, [*texts, self._source, *self._tokenizer.names.names])
+        contents = [guard.guard(text) for text in texts]
+        rendered = self._render(guard, turns, contents)
+        lost = self._lost(guard, turns, contents, rendered)
         if "system" in lost:
             raise _SystemLost
-        if "user" in lost or any(own and LEFTOVER.search(text) for text, own in pieces):
+        if "user" in lost:
             raise TemplateError(
-                "The model's chat template changes the messages in a way that Wick cannot follow."
+                "The model's chat template leaves out messages, which Wick cannot follow."
             )
-        return pieces
+        return guard, rendered
 
-    def _render(self, turns: Sequence[Turn]) -> str:
+    def _lost(
+        self, guard: Guard, turns: Sequence[Turn], contents: Sequence[str], rendered: str
+    ) -> set[str]:
+        """The roles whose contents the template passed over, and did not only change."""
+        doubtful: dict[str, set[int]] = {}
+        position = 0
+        for index, (turn, content) in enumerate(zip(turns, contents, strict=True)):
+            if turn.role == "assistant" or not (text := content.strip()):
+                continue
+            place = rendered.find(text, position)
+            found = place >= 0 or text in rendered
+            position = max(position, place)
+            if not found or (turn.role == "system" and len(text) < CERTAIN):
+                doubtful.setdefault(turn.role, set()).add(index)
+        return {
+            role
+            for role, indexes in doubtful.items()
+            if self._passes_over(guard, turns, contents, indexes, rendered)
+        }
+
+    def _passes_over(
+        self,
+        guard: Guard,
+        turns: Sequence[Turn],
+        contents: Sequence[str],
+        indexes: set[int],
+        rendered: str,
+    ) -> bool:
+        """Whether other contents there make no difference."""
+        others = [PROBE if index in indexes else text for index, text in enumerate(contents)]
+        try:
+            return self._render(guard, turns, others) == rendered
+        except TemplateError:
+            return False
+
+    def _render(self, guard: Guard, turns: Sequence[Turn], contents: Sequence[str]) -> str:
         messages = [
-            # Templates ask whether there is any text at all: none must look like none.
-            {"role": turn.role, "content": turn.content and placeholder(index)}
-            for index, turn in enumerate(turns)
+            {"role": turn.role, "content": content}
+            for turn, content in zip(turns, contents, strict=True)
         ]
-        token = METER.set(Meter(self._seconds))
+        meter, guarding = METER.set(Meter(self._seconds)), GUARD.set(guard)
         try:
             rendered = self._template.render(
                 messages=messages,
@@ -187,7 +206,8 @@ class ChatTemplate:
         except Exception as error:  # whatever a template's code can raise
             raise TemplateError(f"The model's chat template failed: {shortened(error)}.") from error
         finally:
-            METER.reset(token)
+            METER.reset(meter)
+            GUARD.reset(guarding)
         if len(rendered) > MAX_OUTPUT:
             raise TemplateError("The model's chat template grew too large.")
         return rendered

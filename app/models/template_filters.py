@@ -14,6 +14,7 @@ from jinja2.runtime import Context
 from jinja2.utils import Namespace
 
 from app.errors import TemplateError
+from app.models.guard import GUARD
 from app.models.meter import ITEM, METER
 
 MAX_RANGE: Final = 10_000
@@ -67,6 +68,25 @@ def _step(context: Context, value: Any) -> Any:
 
 
 @pass_context
+def _holds(context: Context, value: Any, sought: Any) -> bool:
+    """`sought in value`, whatever breaks there are."""
+    if isinstance(value, str) and isinstance(sought, str):
+        plain = GUARD.get().plain
+        return plain(sought) in plain(value)
+    return sought in value
+
+
+@pass_context
+def _plain(context: Context, value: Any) -> Any:
+    return GUARD.get().plain(value)
+
+
+@pass_context
+def _length(context: Context, value: Any) -> int:
+    return len(GUARD.get().plain(value))
+
+
+@pass_context
 def _value(context: Context, value: Any) -> Any:
     return weighed(value)
 
@@ -91,6 +111,7 @@ def join(
 @pass_context
 def replace(context: Context, value: Any, old: str, new: str, count: int = -1) -> str:
     text = _string(context, value)
+    old = GUARD.get().sought(old, text)
     found = text.count(old)
     METER.get().spend(len(text) + found * len(new))
     return text.replace(old, new, count)
@@ -170,15 +191,19 @@ def _strftime_now(form: str) -> str:
 
 
 OWN_FILTERS: Final[dict[str, Callable[..., Any]]] = {
+    "count": _length,
     "float": _float,
     "int": _int,
     "join": join,
+    "length": _length,
     "list": _list,
     "replace": replace,
     "round": _round,
     "string": _string,
     "tojson": _tojson,
+    "metered_holds": _holds,
     "metered_items": _items,
+    "metered_plain": _plain,
     "metered_step": _step,
     "metered_value": _value,
 }

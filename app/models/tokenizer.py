@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Final, Self
 
@@ -11,6 +10,7 @@ from tokenizers import Tokenizer as FastTokenizer
 from app.errors import ModelFileError
 from app.models import byte_alphabet
 from app.models.gguf_header import Header
+from app.models.guard import SpecialNames
 from app.models.vocabulary import (
     SPACE,
     TokenKind,
@@ -42,13 +42,13 @@ class Tokenizer:
         self.special_ids = frozenset(vocabulary.specials)
         self.vocab_size = len(vocabulary.tokens)
         # Unused and unknown tokens are hidden from people's text but mark nothing in a template.
+        # A single character marks nothing either.
         self._marks = {
             vocabulary.tokens[index]: index
             for index in reversed(vocabulary.specials)
-            if vocabulary.kinds[index] != TokenKind.UNUSED and vocabulary.tokens[index]
+            if vocabulary.kinds[index] != TokenKind.UNUSED and len(vocabulary.tokens[index]) > 1
         }
-        longest_first = sorted(self._marks, key=len, reverse=True)
-        self._mark = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self.names = SpecialNames(self._marks)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -89,7 +89,7 @@ class Tokenizer:
         """`text` cut at the names of special tokens: their ids, and the text between them."""
         parts: list[int | str] = []
         position = 0
-        for match in self._mark.finditer(text):
+        for match in self.names.whole.finditer(text):
             if match.start() > position:
                 parts.append(text[position : match.start()])
             parts.append(self._marks[match.group()])

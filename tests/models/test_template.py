@@ -192,9 +192,7 @@ BOMBS = {
     "a function": "{{ range.__globals__ }}{{ raise_exception }}",
     "changing messages": "{{ messages.append(1) }}",
     "division": "{{ 1 / 0 }}",
-    "forged placeholder": "{{ '\ue0009\ue001' }}",
     "forgotten message": "Hello!",
-    "cut message": "{{ messages[0].content[:2] }}",
 }
 
 
@@ -203,8 +201,7 @@ def test_hostile_templates_are_stopped(bpe: Tokenizer, name: str) -> None:
     with pytest.raises(TemplateError) as caught:
         ChatTemplate(BOMBS[name], bpe, seconds=0.5).encode([USER])
     # The others are to be stopped while they run, not judged by what they wrote.
-    written = name in ("forgotten message", "cut message")
-    assert ("cannot follow" in str(caught.value)) == written
+    assert ("cannot follow" in str(caught.value)) == (name == "forgotten message")
 
 
 def test_the_time_limit_holds_in_any_thread(bpe: Tokenizer) -> None:

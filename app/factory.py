@@ -36,6 +36,7 @@ from app.web import (
     security,
     sentences,
     shares,
+    sockets,
     status,
     terminal,
     trash,
@@ -73,6 +74,7 @@ def create_app(settings: Settings) -> Quart:
     app.url_map.converters["int"] = row_ids.RowId
     app.request_class = exchange.Request
     app.asgi_http_class = uploads.PatientConnection
+    app.asgi_websocket_class = sockets.BoundedConnection
     compression.compress(app)
     security.protect(app, settings)
     entrance.keep_entrance(app, settings)

@@ -21,6 +21,8 @@ from app.web.proxies import UNKNOWN
 from app.web.state import state
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+MAX_STATIC_PATH_BYTES = 250
+"""Of a file's address; systems fail to look for names that are longer."""
 
 
 def host_name(host: str) -> str:
@@ -56,6 +58,8 @@ def protect(app: Quart, settings: Settings) -> None:
             _refuse("Host", request)
         if request.method not in SAFE_METHODS and not _is_by_ourselves():
             _refuse("Origin", request)
+        if request.endpoint == "static" and len(request.path.encode()) > MAX_STATIC_PATH_BYTES:
+            abort(404)
 
     @app.before_websocket
     async def check_upgrade() -> None:

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from quart import websocket
+from hypercorn.typing import WebsocketScope
+from quart import Quart, websocket
+from quart.asgi import ASGIWebsocketConnection
 
 from app.accounts.logins import Logins
 from app.audit import audit
@@ -46,6 +48,14 @@ class Gone(Exception):
 
     def __init__(self, code: int) -> None:
         self.code = code
+
+
+class BoundedConnection(ASGIWebsocketConnection):
+    """A socket that is read no faster than its messages are taken, each of which may be large."""
+
+    def __init__(self, app: Quart, scope: WebsocketScope) -> None:
+        super().__init__(app, scope)
+        self.queue = asyncio.Queue(maxsize=1)
 
 
 class Tab(Protocol):

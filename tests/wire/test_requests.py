@@ -40,7 +40,7 @@ class Wick:
 
 
 @asynccontextmanager
-async def served(folder: Path) -> AsyncIterator[Wick]:
+async def served(folder: Path, most_connections: int = 0) -> AsyncIterator[Wick]:
     port, stop = free_port(), asyncio.Event()
     settings = Settings(
         data_dir=folder, models_dir=folder / "models", auto_pull=False, port=port, upload_mb=1
@@ -48,7 +48,7 @@ async def served(folder: Path) -> AsyncIterator[Wick]:
     app = factory.create_app(settings)
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
-    wire_of_server.limit(config, 1 << 20, Crowd.from_settings(settings))
+    wire_of_server.limit(config, 1 << 20, Crowd(settings, most_connections))
     serving = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))
     async with asyncio.timeout(PATIENCE):
         while not await _listens(port):
@@ -213,3 +213,148 @@ async def test_what_other_sites_could_send(wick: Wick, method: str, host: str, o
     path = {"GET": "/", "PUT": "/models/upload/x.gguf", "DELETE": "/trash"}.get(method, NAME)
     head = wick.head(method, path, "Content-Length: 0", host=host, origin=origin)
     assert await status_of(wick, head) == 403
+
+
+BOTH = ("Transfer-Encoding: chunked", "Content-Length: 5")
+REFUSED: dict[str, tuple[str, ...]] = {
+    "a length and pieces": BOTH,
+    "pieces and a length": BOTH[::-1],
+    "a length and folded pieces": ("Content-Length: 5", "Transfer-Encoding:\r\n chunked"),
+    "pieces and the same length twice": (*BOTH, "Content-Length: 5"),
+    "lengths that differ in one header": ("Content-Length: 5, 6",),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_a_body_of_two_lengths_is_refused_and_the_connection_ends(
+    wick: Wick, name: str
+) -> None:
+    """A proxy might have understood the other one, and taken the rest for a request."""
+    async with wire(wick.port) as raw:
+        await raw.send(wick.head("POST", NAME, FORM, *REFUSED[name]) + b"0\r\n\r\n")
+        await raw.send(wick.head("GET", "/healthz"))
+        said = await raw.rest()
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert b"connection: close" in said.lower()
+    assert said.count(b"HTTP/1.1 ") == 1
+    assert said.split(b"\r\n\r\n")[1].strip()
+
+
+async def test_pieces_in_http_1_0_are_refused(wick: Wick) -> None:
+    head = wick.head("POST", NAME, FORM, CHUNKED).replace(b"HTTP/1.1", b"HTTP/1.0")
+    assert await status_of(wick, head + b"0\r\n\r\n") == 400
+
+
+TARGETS: dict[str, int] = {
+    "?": 400,
+    "?x=1": 400,
+    "*": 400,
+    "healthz": 400,
+    "127.0.0.1:80": 400,
+    "ftp://127.0.0.1/": 400,
+    "http://": 400,
+    "http:///": 400,
+    "http://evil.example/healthz": 400,
+    "HTTP://OWN": 200,
+    "http://OWN/healthz?x=/y": 200,
+    "http://OWN?x=/y": 200,
+    "//healthz": 200,
+    "/%": 404,
+    "/%ff%fe": 404,
+    "/%00": 404,
+    "/chats/%ff": 404,
+    "/chats/%00%0d%0a": 404,
+    "/%2e%2e/%2e%2e/etc/passwd": 404,
+    "/static/%00": 404,
+    "/static/%2e%2e/%ff": 404,
+    "/search?q=%ff%00&%=%": 200,
+    "/healthz#part": 404,
+    "/v1/%ff": 404,
+    "/" + "a" * 8000: 404,
+    "/static/" + "a" * 4000: 404,
+    "/static/" + "%f0%9f%90%95" * 90: 404,
+    "/models/upload/" + "a" * 4000 + ".gguf": 502,
+}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target[:30])
+async def test_an_odd_target(
+    wick: Wick, target: str, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = {TARGETS[target]} if method == "GET" else {400, 403, 404, 405, 415}
+    target = target.replace("OWN", f"127.0.0.1:{wick.port}")
+    assert await status_of(wick, wick.head(method, target, "Content-Length: 0")) in expected
+    assert "Traceback" not in caplog.text
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize("target", ["*", "127.0.0.1:80", "/"])
+@pytest.mark.parametrize("method", ["OPTIONS", "CONNECT", "TRACE", "BREW", "get"])
+async def test_an_odd_method(
+    wick: Wick, method: str, target: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = {400, 405} if method != "get" or target != "/" else {200}
+    assert await status_of(wick, wick.head(method, target)) in expected | {200}
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+LINES: dict[str, tuple[bytes, set[int]]] = {
+    "an odd charset": (b"Content-Type: application/x-www-form-urlencoded; charset=\xff\xfe", {200}),
+    "an unknown charset": (b"Content-Type: text/plain; charset=klingon", {200}),
+    "an odd type": (b"Content-Type: \xff/\xfe; =;;", {200}),
+    "odd cookies": (b"Cookie: \xff=\xfe; wick_login=\xff\xfe; =; ;", {200}),
+    "an odd key": (b"Authorization: Bearer \xff\xfe", {200}),
+    "no UTF-8 in languages": (b"Accept-Language: \xff;q=x", {200}),
+    "an odd Accept": (b"Accept: \xff;q=x, */*;q=-1", {200}),
+    "an odd encoding": (b"Accept-Encoding: \xff;q=x", {200}),
+    "an odd time": (b"If-Modified-Since: \xff", {200}),
+    "an odd range": (b"Range: bytes=-\xff", {200, 416}),
+    "a foreign referer": (b"Referer: http://[\xff/", {200}),
+    "an odd page of htmx": (b"HX-Request: true\r\nHX-Current-URL: http://[\xff", {200}),
+    "a proxy's word": (b"X-Forwarded-For: \xff\r\nForwarded: for=\xff;;,", {403}),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+@pytest.mark.parametrize("path", ["/", "/healthz", "/v1/models", "/login", "/static/all.css"])
+async def test_an_odd_header(
+    wick: Wick, path: str, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    line, allowed = LINES[name]
+    head = wick.head("GET", path).removesuffix(b"\r\n") + line + b"\r\n\r\n"
+    assert await status_of(wick, head) in allowed | {200, 303, 404}
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize(
+    "host", ["\xff", "[::1", "a b", "127.0.0.1:x", "http://127.0.0.1", "@", ""]
+)
+async def test_an_odd_host(wick: Wick, host: str, caplog: pytest.LogCaptureFixture) -> None:
+    head = f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin1")
+    assert await status_of(wick, head) in {400, 403}
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_an_odd_form(wick: Wick, caplog: pytest.LogCaptureFixture) -> None:
+    for kind in ("charset=klingon", "charset=\xff", "boundary=\xff"):
+        for mime in (
+            "application/x-www-form-urlencoded",
+            "multipart/form-data",
+            "application/json",
+        ):
+            head = wick.head("POST", NAME, "Content-Length: 9").removesuffix(b"\r\n")
+            head += f"Content-Type: {mime}; {kind}\r\n\r\n".encode("latin1")
+            assert 400 <= await status_of(wick, head + b"title=\xff\xfe%") < 500
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_closed_connections_do_not_count(tmp_path: Path) -> None:
+    """Somebody who asks and closes, one after another, holds one at a time."""
+    async with served(tmp_path, most_connections=3) as wick:
+        for _ in range(10):
+            reader, writer = await asyncio.open_connection("127.0.0.1", wick.port)
+            writer.write(wick.head("GET", "/healthz"))
+            assert (await reader.readline()).split()[1] == b"200"
+            writer.close()
+            await writer.wait_closed()

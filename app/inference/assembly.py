@@ -60,26 +60,27 @@ def assemble(options: Namespace, emit: Callable[[Event], None]) -> Assembly:
     model = load_model(options.model)
     context_length = max(1, min(options.context, model.context_length))
     tokenizer = RememberingTokenizer.load(model.folder)
-    template = ChatTemplate(template_of(model), tokenizer)
     progress = Steadily(lambda done: emit(LoadProgress(round(done, 3))))
     engine = LlamaCppEngine(model.weights, context_length, progress)
     if engine.vocab_size != tokenizer.vocab_size:
         raise ModelLoadError("The model's weights and its tokenizer do not belong together.")
     size = pool_size(options.kv_mb << 20, context_length, model.kv_bytes_per_token)
     permits = open_permits(options.permits, options.threads)
+    permit = functools.partial(permits.take, 1)
+    template = ChatTemplate(template_of(model), tokenizer, most=context_length, permit=permit)
     contexts = ContextPool(
         engine,
         size,
         ram_budget=options.kv_ram_mb << 20,
         disk=_disk(options, model, engine),
-        permit=functools.partial(permits.take, 1),
+        permit=permit,
     )
     room = Room(
         contexts,
         context_length,
         tokenizer,
         Pacer(options.threads),
-        Grammars(tokenizer),
+        Grammars(tokenizer, permit),
         gather=options.gather_ms / 1000,
     )
 

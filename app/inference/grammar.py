@@ -7,7 +7,8 @@ bytes of which the answer is made, so nothing of its view differs from the reade
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,6 +28,8 @@ _STYLE: JsonCompileOptions = {
     "key_separator": ": ",
 }
 LONGEST_REASON = 200  # characters
+LONG_SCHEMA = 4096
+"""Characters from which on a schema takes noticeable time."""
 
 
 class Vocabulary(Protocol):
@@ -42,14 +45,26 @@ class Vocabulary(Protocol):
 
 
 class Grammars:
-    """The grammars of one model. Any thread may use it."""
+    """The grammars of one model. Any thread may use it.
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    permit: held while a long schema is compiled, so that this takes its turn with other work.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        permit: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
         self._vocabulary = vocabulary
+        self._permit = permit
         self._lock = threading.Lock()
 
     def of(self, schema: str) -> JsonGrammar:
         """For one answer. Raises SchemaRefused."""
+        with self._permit() if len(schema) > LONG_SCHEMA else nullcontext():
+            return self._compiled(schema)
+
+    def _compiled(self, schema: str) -> JsonGrammar:
         from llguidance import LLMatcher
 
         try:

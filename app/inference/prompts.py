@@ -35,17 +35,20 @@ class Prompts:
         """Raises PromptTooLong, or TemplateError."""
         window = min(self.context_length, request.context or self.context_length)
         if request.text is not None:
-            tokens = self.template.encode_plain(request.text)
-            if request.embeds and request.may_drop:
-                tokens = tokens[: window - 1]
-            fitted = fit_whole(tokens, window - 1)
+            fitted = self._plain(request, request.text, window - 1)
         elif request.may_drop:
             fitted = self._fit(request, window)
         else:
-            tokens = self.template.encode(request.turns, request.opening)
-            fitted = fit_whole(tokens, window - 1)
+            whole = functools.partial(self.template.encode, request.turns, request.opening)
+            fitted = fit_whole(whole, window - 1)
         shared = 0 if request.text is not None else self._shared(request.turns)
         return replace(fitted, window=window, shared=shared)
+
+    def _plain(self, request: Generate, text: str, limit: int) -> Fitted:
+        """A text of which only the beginning may count, or all of it."""
+        if not (request.embeds and request.may_drop):
+            return fit_whole(functools.partial(self.template.encode_plain, text), limit)
+        return Fitted(self.template.encode_plain(text, first=limit), 0)
 
     def _shared(self, turns: Sequence[Turn]) -> int:
         """Tokens up to where the first words that are not the system prompt's begin."""

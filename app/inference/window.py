@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.errors import PromptTooLong
 from app.models.model import Turn
+from app.models.tokenizer import TooManyTokens
 
 Encode = Callable[[Sequence[Turn]], list[int]]
 _KEEP = 0.6  # of the limit stays when turns must leave
@@ -39,32 +41,74 @@ def fit(turns: Sequence[Turn], encode: Encode, limit: int) -> Fitted:
     """
     if not turns:
         raise ValueError("a prompt needs at least one turn")
-    tokens = encode(turns)
-    if len(tokens) <= limit:
-        return Fitted(tokens, 0)
+    _check_system(turns, limit)
+    early = _surplus(turns, limit)
+    whole = turns
+    turns = without_oldest(turns, early)
+    tokens, size = _encoded(encode, turns)
+    if size <= limit:
+        return Fitted(tokens, early)
     window = _Window(turns, encode)
     start = window.start(limit)
     while True:
         kept = window.from_exchange(start)
-        tokens = encode(kept)
-        if len(tokens) <= limit:
-            return Fitted(tokens, len(turns) - len(kept))
+        tokens, size = _encoded(encode, kept)
+        if size <= limit:
+            return Fitted(tokens, len(whole) - len(kept))
         if start >= len(window.exchanges) - 1:
             raise PromptTooLong(
-                f"This message is about {len(tokens):,} tokens long; "
+                f"This message is about {size:,} tokens long; "
                 f"the model can read {limit:,} at once. Please shorten it."
             )
         start += 1  # a template whose parts do not simply add up
 
 
-def fit_whole(tokens: list[int], limit: int) -> Fitted:
+def fit_whole(encode: Callable[[], list[int]], limit: int) -> Fitted:
     """All of a prompt from which nothing may leave. Raises PromptTooLong."""
+    try:
+        tokens = encode()
+    except TooManyTokens as error:
+        raise _too_long(f"about {error.about:,}", limit) from None
     if len(tokens) > limit:
-        raise PromptTooLong(
-            f"This prompt is {len(tokens):,} tokens long; the model can read {limit:,} at once. "
-            "Please shorten it."
-        )
+        raise _too_long(f"{len(tokens):,}", limit)
     return Fitted(tokens, 0)
+
+
+def _too_long(tokens: str, limit: int) -> PromptTooLong:
+    return PromptTooLong(
+        f"This prompt is {tokens} tokens long; the model can read {limit:,} at once. "
+        "Please shorten it."
+    )
+
+
+def _encoded(encode: Encode, turns: Sequence[Turn]) -> tuple[list[int], int]:
+    """The tokens and how many they are; none but their number when they are far too many."""
+    try:
+        tokens = encode(turns)
+    except TooManyTokens as error:
+        return [], error.about
+    return tokens, len(tokens)
+
+
+def _check_system(turns: Sequence[Turn], limit: int) -> None:
+    """Every turn is a token at least, and those of the system never leave."""
+    count = sum(turn.role == "system" for turn in turns)
+    if count > limit:
+        raise _too_long(f"at least {count:,}", limit)
+
+
+def _surplus(turns: Sequence[Turn], limit: int) -> int:
+    """How many of the oldest turns leave without a look at them, since each is a token at least.
+
+    Rounded up, so that a chat that grows loses some only now and then.
+    """
+    others = [turn for turn in turns if turn.role != "system"]
+    if len(others) <= limit:
+        return 0
+    some = max(1, limit // 2)
+    least = -(-(len(others) - limit) // some) * some
+    last = len(others) - 1
+    return next((i for i in range(min(least, last), last) if others[i].role == "user"), last)
 
 
 def fit_opened(
@@ -76,8 +120,8 @@ def fit_opened(
     that leaves it some room: at most `most` tokens. Else further turns leave.
     """
     dropped = fit(turns, encode, limit).dropped
-    tokens = encode_opened(without_oldest(turns, dropped))
-    if len(tokens) <= most:
+    tokens, size = _encoded(encode_opened, without_oldest(turns, dropped))
+    if size <= most:
         return Fitted(tokens, dropped)
     try:
         return fit(turns, encode_opened, limit)
@@ -90,7 +134,8 @@ def fit_opened(
 
 def without_oldest(turns: Sequence[Turn], count: int) -> list[Turn]:
     """What is left when `count` turns leave; system turns stay."""
-    oldest = [i for i, turn in enumerate(turns) if turn.role != "system"][:count]
+    others = (i for i, turn in enumerate(turns) if turn.role != "system")
+    oldest = set(itertools.islice(others, count))
     return [turn for i, turn in enumerate(turns) if i not in oldest]
 
 
@@ -100,6 +145,7 @@ class _Window:
     def __init__(self, turns: Sequence[Turn], encode: Encode) -> None:
         self._turns = turns
         self._encode = encode
+        self._system = [i for i, turn in enumerate(turns) if turn.role == "system"]
         self.exchanges = _exchanges(turns)
         self._shared = self._measure_shared()
 
@@ -126,12 +172,8 @@ class _Window:
         return self._size(exchange) - self._shared
 
     def _size(self, indexes: Sequence[int]) -> int:
-        wanted = set(indexes)
-        return len(
-            self._encode(
-                [t for i, t in enumerate(self._turns) if i in wanted or t.role == "system"]
-            )
-        )
+        wanted = sorted([*self._system, *indexes])
+        return _encoded(self._encode, [self._turns[index] for index in wanted])[1]
 
     def _measure_shared(self) -> int:
         """Tokens that every prompt has once: system turns, and what the template puts around."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Final
 
@@ -23,7 +24,7 @@ from app.models.model import Turn
 from app.models.sandbox import Sandbox
 from app.models.template_filters import RefusedByTemplate, shortened
 from app.models.template_names import guess, named_templates
-from app.models.tokenizer import Tokenizer
+from app.models.tokenizer import PIECE, Tokenizer, TooManyTokens
 
 MAX_SOURCE: Final = 100_000
 MAX_OUTPUT: Final = 4_000_000
@@ -31,6 +32,8 @@ CACHED_CHARACTERS: Final = 2_000_000
 
 PROBE: Final = "\ufdd0\ufdd1"
 """A content in place of another, to see whether a template looks at that at all."""
+FAR: Final = 4
+"""Times the tokens that a prompt may have: one with more is not tokenised to its end."""
 CERTAIN: Final = 24
 """Characters of a content that stand in a prompt by no accident."""
 
@@ -47,13 +50,28 @@ class _SystemLost(Exception):
 class ChatTemplate:
     """The chat template of one model. Any thread may use it."""
 
-    def __init__(self, source: str, tokenizer: Tokenizer, *, seconds: float = SECONDS) -> None:
-        """Raises TemplateError if `source` is too long or is not a template."""
+    def __init__(
+        self,
+        source: str,
+        tokenizer: Tokenizer,
+        *,
+        seconds: float = SECONDS,
+        most: int | None = None,
+        permit: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        """most: tokens that a prompt may have at all; `encode` and `encode_plain` raise
+        TooManyTokens when it certainly has more, before it is rendered or tokenised to its end.
+        permit: held while a long text is tokenised, so that this takes its turn with other work.
+
+        Raises TemplateError if `source` is too long or is not a template.
+        """
         if len(source) > MAX_SOURCE:
             raise TemplateError("The model's chat template is too long.")
         self._tokenizer = tokenizer
         self._source = source
         self._seconds = seconds
+        self._most = most
+        self._permit = permit
         self._runs: OrderedDict[str, list[int]] = OrderedDict()
         self._cached = 0
         self._lock = threading.Lock()
@@ -74,25 +92,36 @@ class ChatTemplate:
 
         spelled: the ids that stand for certain texts between special tokens in this chat.
 
-        Raises TemplateError if the template fails or cannot be followed.
+        Raises TemplateError if the template fails or cannot be followed, TooManyTokens.
         """
+        self._check(turns, opening)
         guard, rendered = self._rendered(turns)
         ids: list[int] = []
-        run = ""
+        run, passed = "", 0
         for part in self._tokenizer.split_marks(rendered):
             if isinstance(part, str):
                 run = guard.text(part)
+                passed += len(part)
                 continue
             ids += spelled.get(run) or self._encode_run(run)
             ids.append(part)
             run = ""
+            if self._most is not None and len(ids) > FAR * self._most:
+                raise TooManyTokens(len(ids) * len(rendered) // max(1, passed))
         run += opening
         ids += spelled.get(run) or self._encode_run(run)
         return self._with_bos(ids)
 
-    def encode_plain(self, text: str) -> list[int]:
-        """A prompt without a template. What the text says is never a special token."""
-        ids = self._with_bos(self._encode_run(text))
+    def encode_plain(self, text: str, first: int | None = None) -> list[int]:
+        """A prompt without a template. What the text says is never a special token.
+
+        first: only so many of its tokens are wanted. Raises TooManyTokens.
+        """
+        if first is not None:
+            text = self._tokenizer.beginning(text, first)
+            ids = self._with_bos(self._tokenizer.encode(text))[:first]
+        else:
+            ids = self._with_bos(self._encode_run(text))
         # A model cannot go on from nothing.
         return ids or [self._tokenizer.bos_id or self._tokenizer.eos_id or 0]
 
@@ -100,6 +129,17 @@ class ChatTemplate:
         """The same prompt as text, before its special tokens are found."""
         guard, rendered = self._rendered(turns)
         return guard.text(rendered)
+
+    def _check(self, turns: Sequence[Turn], opening: str) -> None:
+        """What cannot fit costs neither a rendering nor a search for names."""
+        if self._most is None:
+            return
+        longest = max([opening, *(turn.content for turn in turns)], key=len)
+        if len(longest) > 4 * self._most:
+            with self._permit():
+                self._tokenizer.check_length(longest, self._most)
+        if len(turns) > self._most:
+            raise TooManyTokens(len(turns))
 
     def _with_bos(self, ids: list[int]) -> list[int]:
         bos = self._tokenizer.bos_id
@@ -116,7 +156,10 @@ class ChatTemplate:
             if (known := self._runs.get(text)) is not None:
                 self._runs.move_to_end(text)
                 return known
-        ids = self._tokenizer.encode(text)
+        with self._permit() if len(text) > PIECE else nullcontext():
+            if self._most is not None:
+                self._tokenizer.check_length(text, self._most)
+            ids = self._tokenizer.encode(text)
         with self._lock:
             if text not in self._runs:
                 self._runs[text] = ids

@@ -20,6 +20,18 @@ from app.models.vocabulary import (
 )
 
 FILE: Final = "tokenizer.json"
+PIECE: Final = 16_384
+"""Characters of a long text that are tokenised at a time, to see how many tokens there are."""
+SEAM: Final = 8
+"""Tokens by which a cut in a text may raise their number."""
+
+
+class TooManyTokens(Exception):
+    """A text is certainly longer than what was to be tokenised. `about`: tokens it has."""
+
+    def __init__(self, about: int) -> None:
+        super().__init__(f"about {about} tokens")
+        self.about = about
 
 
 def save_tokenizer(header: Header, folder: Path) -> None:
@@ -49,6 +61,7 @@ class Tokenizer:
             if vocabulary.kinds[index] != TokenKind.UNUSED and len(vocabulary.tokens[index]) > 1
         }
         self.names = SpecialNames(self._marks)
+        self._longest = max((len(token.encode()) for token in vocabulary.tokens), default=1)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -58,6 +71,32 @@ class Tokenizer:
         except Exception as error:  # `tokenizers` raises bare exceptions
             raise ModelFileError(f"The tokenizer of {folder.name} cannot be read.") from error
         return cls(fast, Vocabulary.load(folder))
+
+    def check_length(self, text: str, most: int) -> None:
+        """Raises TooManyTokens if the text has more than `most` tokens for certain. That takes no
+        longer than tokenising as much as would fit."""
+        if len(text) > most * self._longest:
+            raise TooManyTokens(self._extrapolated(text, PIECE))
+        if len(text) <= 4 * most:
+            return  # what it can cost is in bounds already
+        counted = 0
+        for start in range(0, len(text), PIECE):
+            counted += max(0, len(self.encode_after(text[start : start + PIECE])) - SEAM)
+            if counted > most:
+                raise TooManyTokens(self._extrapolated(text, start + PIECE))
+
+    def beginning(self, text: str, count: int) -> str:
+        """As much of a text as has at least its first `count` tokens."""
+        counted = 0
+        for end in range(PIECE, len(text), PIECE):
+            counted += max(0, len(self.encode_after(text[end - PIECE : end])) - SEAM)
+            if counted > count:
+                return text[:end]
+        return text
+
+    def _extrapolated(self, text: str, known: int) -> int:
+        sample = text[: min(known, PIECE)]
+        return len(self.encode_after(sample)) * len(text) // max(1, len(sample))
 
     def encode(self, text: str) -> list[int]:
         """The ids of plain text. Never a special token, whatever the text says."""

@@ -28,6 +28,11 @@ LATEST = ":latest"
 UNLIMITED = 1 << 20
 """Tokens of an answer that only its window ends."""
 
+MAX_STOPS, MAX_STOP_CHARS = 32, 500
+MAX_BIASES = 1024
+MAX_SCHEMA_CHARS = 65_536
+"""What is looked at for every token of an answer, or compiled before it, is bounded."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
@@ -57,6 +62,7 @@ def model_name(given: str) -> str:
 
 def command(wish: Wish) -> Generate:
     """Raises ModelNotFound, another ModelError, or ApiError."""
+    _check_bounds(wish)
     usual = state().asking.settings_for(wish.model)
     turns, opening = _split_opening(wish.turns)
     if wish.text is None and not turns:
@@ -104,6 +110,22 @@ def stops(given: str | Sequence[str] | None) -> tuple[str, ...]:
     if isinstance(given, str):
         return (given,) if given else ()
     return tuple(stop for stop in given or () if stop)
+
+
+def _check_bounds(wish: Wish) -> None:
+    if len(wish.stop) > MAX_STOPS or any(len(stop) > MAX_STOP_CHARS for stop in wish.stop):
+        raise ApiError(
+            f"Give at most {MAX_STOPS} stop strings of up to {MAX_STOP_CHARS} characters.",
+            param="stop",
+        )
+    if len(wish.bias) > MAX_BIASES:
+        raise ApiError(f"Give a bias to at most {MAX_BIASES:,} tokens.", param="logit_bias")
+    if wish.schema is not None and len(wish.schema) > MAX_SCHEMA_CHARS:
+        raise ApiError(
+            f"The JSON schema is too long: {len(wish.schema):,} characters; "
+            f"at most {MAX_SCHEMA_CHARS:,} are read.",
+            param="response_format",
+        )
 
 
 def _split_opening(turns: tuple[Turn, ...]) -> tuple[tuple[Turn, ...], str]:

@@ -159,6 +159,31 @@ async def test_json_by_schema(client: AsyncOpenAI) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("stop", ["x" * 501]),
+        ("logit_bias", {str(token): 1 for token in range(1025)}),
+        (
+            "response_format",
+            {
+                "type": "json_schema",
+                "json_schema": {"name": "a", "schema": {"enum": ["x" * 70_000]}},
+            },
+        ),
+    ],
+    ids=["stop", "bias", "schema"],
+)
+async def test_what_every_token_would_pay_for_is_bounded(
+    client: AsyncOpenAI, field: str, value: Any
+) -> None:
+    with pytest.raises(openai.BadRequestError, match=r"at most") as refused:
+        await client.chat.completions.create(
+            model="tiny", messages=HELLO, extra_body={field: value}
+        )
+    assert refused.value.param == field
+
+
 async def test_text_goes_on_without_a_template(client: AsyncOpenAI) -> None:
     given: dict[str, Any] = {"model": "tiny", "max_tokens": 6, "seed": 1}
     prompts = ["One", "Two or three"]

@@ -2,13 +2,30 @@
 
 const shelf = `drafts${document.body.dataset.person ?? ""}`;
 const drafts = () => new Map(JSON.parse(localStorage[shelf] ?? "[]"));
+const save = (all) => { localStorage[shelf] = JSON.stringify([...all].slice(-20)); }; // written last
+// Each tab has a new chat of its own. One that is left leaves its draft to whichever comes next.
 const isNew = () => location.pathname.endsWith("/"); // and not below a chat's own address
-const place = (area) => area.dataset.draft || (isNew() ? "/" : area.form.dataset.address);
+const tab = sessionStorage.tab ??= Math.random().toString(36).slice(2);
+const [own, left] = [`new ${tab}`, `left ${tab}`];
+function rename(from, to) {
+  const all = drafts();
+  if (!all.has(from)) return;
+  all.set(to, all.get(from));
+  all.delete(from);
+  save(all);
+}
+if (isNew()) {
+  const found = [left, ...[...drafts().keys()].reverse()].find((one) => /^(left |\/$)/.test(one) && drafts().has(one));
+  if (!drafts().has(own) && found) rename(found, own);
+  addEventListener("pagehide", () => rename(own, left));
+  addEventListener("pageshow", ({ persisted }) => { if (persisted) rename(left, own); });
+}
+const place = (area) => area.dataset.draft || (isNew() ? own : area.form.dataset.address);
 function keep(area, text = area.value) {
   const all = drafts();
   all.delete(place(area));
   if (text.trim() && text !== area.defaultValue) all.set(place(area), text);
-  localStorage[shelf] = JSON.stringify([...all].slice(-20)); // of those written last
+  save(all);
 }
 function restore(area) {
   area.value = drafts().get(place(area)) ?? area.value;

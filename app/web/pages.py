@@ -8,6 +8,7 @@ from quart import Blueprint, Response, request
 
 from app.web import sidebar
 from app.web.chat_view import look_at, missing_model, models_offered, picker_options
+from app.web.chats import existing
 from app.web.identity import current_user
 from app.web.row_ids import row_id
 from app.web.sidebar import Place
@@ -18,7 +19,7 @@ blueprint = Blueprint("pages", __name__)
 
 @blueprint.get("/")
 async def new_chat() -> Response:
-    """A chat that begins to exist with its first message."""
+    """A chat that begins to exist with its first message; until then no address leads to it."""
     return await _page(secrets.token_hex(8))
 
 
@@ -26,6 +27,7 @@ async def new_chat() -> Response:
 async def chat(chat_id: str) -> Response:
     """`?message=ID` shows a path through that message, as far up as it."""
     here, user_id = state(), current_user()
+    await existing(chat_id)
     await here.chats.opened(user_id, chat_id)
     if (message_id := request.args.get("message", type=row_id)) is not None:
         await here.chats.show(user_id, chat_id, message_id)

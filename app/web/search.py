@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
+from urllib.parse import urlencode
 
 from markupsafe import Markup, escape
 from quart import Blueprint, Response, request
@@ -41,8 +43,8 @@ async def page() -> Response:
     results = await here.search.find(user_id, wish)
     values = {
         "query": request.args.get("q", ""),
-        "titles": [_found(hit) for hit in results.titles],
-        "messages": [_found(hit) for hit in results.messages],
+        "titles": [_found(hit, wish.words) for hit in results.titles],
+        "messages": [_found(hit, wish.words) for hit in results.messages],
         "is_more": results.is_more,
     }
     if request.headers.get("HX-Request"):
@@ -73,11 +75,13 @@ def _wish() -> Wish:
     )
 
 
-def _found(hit: Hit) -> Found:
+def _found(hit: Hit, words: Sequence[str]) -> Found:
+    """The page it leads to shows where the words are."""
     if hit.message_id is None:
         address, title, snippet = f"/chats/{hit.chat_id}", marked(hit.snippet), Markup("")
     else:
-        address = f"/chats/{hit.chat_id}?message={hit.message_id}#m{hit.message_id}"
+        sought = urlencode({"message": hit.message_id, "find": " ".join(words)})
+        address = f"/chats/{hit.chat_id}?{sought}#m{hit.message_id}"
         title, snippet = escape(hit.title), marked(hit.snippet)
     who = "" if hit.message_id is None else ("You" if hit.role == "user" else hit.model)
     return Found(address, title, who, day_of(hit.at), snippet)

@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from playwright.async_api import Locator, Page, expect
@@ -55,9 +56,32 @@ async def test_search_finds_while_typing_and_jumps_to_the_message(
     await page.keyboard.press("Enter")
     target = chat.questions.nth(1)
     await expect(target).to_be_in_viewport()
-    await expect(target.locator(".body")).to_have_css("outline-style", "solid")
+    await expect(target.locator(".body")).to_have_css("outline-style", "none")
+    assert await found_words(chat) == ["zebras", "number0"]
     await page.go_back()
     await expect(page.locator(".snippet mark").first).to_be_visible()
+
+
+async def found_words(chat: ChatPage) -> list[str]:
+    """What is painted over, in the order of the text."""
+    words: list[str] = await chat.page.evaluate("[...CSS.highlights.get('found')].map(String)")
+    return words
+
+
+async def test_words_are_found_through_markdown(chat: ChatPage) -> None:
+    """The answer of the fixture has them in bold, in code, in a table."""
+    address = chat.page.url
+    for sought, found in (
+        ("PARTS", ["parts"]),
+        ("n\u00e1mes return", ["names", "return"]),
+        ("names one thing", ["names", "one", "thing"]),
+        ("wei", ["weight"]),
+        ("no-such-word", []),
+    ):
+        answer = await chat.answer.get_attribute("data-message-id")
+        query = urlencode({"message": answer, "find": sought})
+        await chat.page.goto(f"{address}?{query}#m{answer}")
+        assert await found_words(chat) == found
 
 
 async def test_pin_and_archive_in_every_tab(

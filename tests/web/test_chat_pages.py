@@ -157,7 +157,7 @@ async def test_search(client: QuartClient) -> None:
     part = await text(client, "/search?q=fo")
     assert "<mark>fox</mark>" in part
     assert "<title>" not in part
-    assert f"/chats/{CHAT}?message=1#m1" in part
+    assert f"/chats/{CHAT}?message=1&amp;find=fo#m1" in part
     assert "Nothing was found" in await text(client, "/search?q=heron")
     assert "Nothing was found" in await text(client, "/search?q=fox&role=assistant")
     assert "Nothing was found" in await text(client, "/search?q=fox&in=trash")

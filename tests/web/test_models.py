@@ -224,6 +224,15 @@ async def test_settings_that_are_saved_as_they_came_do_not_change(
     assert changed.sampling == replace(kept.sampling or shelf.get("tiny").sampling, top_k=7)
 
 
+async def test_of_failed_downloads_a_chat_shows_the_newest(app: Quart, client: Client) -> None:
+    for name in ("unheard-of-1", "unheard-of-2", "unheard-of-3"):
+        here(app).pulls.try_start(name)
+    html = await text_of(await client.get("/", headers=OWN))
+    assert html.count('class="pull broken"') == 1
+    assert "<strong>unheard-of-3</strong>" in html
+    assert "2 more failed" in html
+
+
 async def test_a_template_that_was_guessed_is_named(
     app: Quart, client: Client, tmp_path: Path
 ) -> None:

@@ -88,9 +88,17 @@ async def test_pages_carry_the_policy_and_are_not_kept(app: Quart) -> None:
 async def test_unknown_chats_and_pages_are_a_sentence(app: Quart) -> None:
     async with app.test_app() as served:
         client = served.test_client()
-        for path in ("/chats/zzz", "/chats/..%2f..%2fetc", "/nothing", "/static/../app/config.py"):
+        for path in (
+            "/chats/zzz",
+            "/chats/0000000000000000",
+            "/chats/..%2f..%2fetc",
+            "/nothing",
+            "/static/../app/config.py",
+        ):
             answer = await client.get(path, headers=OWN)
             assert answer.status_code == 404, path
+        answer = await client.get("/chats/0000000000000000", headers=OWN | {"Accept": "text/html"})
+        assert 'href="/"' in await answer.get_data(as_text=True)
         answer = await client.post("/chats/0123456789abcdef/stop", headers=OWN)
         assert answer.status_code == 404
         assert "no such chat" in await answer.get_data(as_text=True)

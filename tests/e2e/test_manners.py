@@ -1,0 +1,115 @@
+"""Small things that a page owes to those who use it."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import expect
+
+from tests.e2e.conftest import Meet, StartServer
+from tests.e2e.person import CONNECTION_LOST, ChatPage, Person
+from tests.e2e.server import Server
+from tests.long_chat import plant
+
+SMALLEST: dict[str, Any] = {"viewport": {"width": 320, "height": 640}, "has_touch": True}
+WIDER = "one => one.scrollWidth > one.clientWidth"
+TOP = "document.getElementById('chats').scrollTop"
+
+
+async def test_the_list_of_chats_stays_where_it_was(
+    start: StartServer, tiny_shelf: Path, meet: Meet
+) -> None:
+    own = await start(tiny_shelf)
+    chats = [plant(own.folder / "wick.db", 1, f"Chat {n}") for n in range(90)]
+    chat = await (await meet(own)).open(f"/chats/{chats[-1]}")
+    for seen, wanted in ((60, 50), (90, 5)):  # the second lies on the list's next page
+        while await chat.chats.locator("li").count() < seen:
+            await chat.page.evaluate("document.getElementById('chats').scrollTop = 1e6")
+        row = chat.chats.get_by_role("link", name=f"Chat {wanted}", exact=True)
+        await row.scroll_into_view_if_needed()
+        top = await chat.page.evaluate(TOP)
+        await row.click()
+        await expect(chat.page).to_have_url(re.compile(chats[wanted]))
+        await chat.holds(f"top => Math.abs({TOP} - top) < 3", top)
+        await expect(chat.chats.locator("[aria-current]")).to_be_in_viewport()
+    await chat.page.goto(f"{own.origin}/chats/{chats[-1]}")
+    assert await chat.page.evaluate("sessionStorage.listTop") != "0"
+
+
+async def test_a_new_name_replaces_the_old_one(
+    chat: ChatPage, request: pytest.FixtureRequest
+) -> None:
+    await chat.use("Rename", request.node.name)
+    await expect(chat.page.get_by_role("textbox", name="Name of this chat")).to_be_focused()
+    await chat.page.keyboard.type("Rivers")
+    await chat.page.keyboard.press("Enter")
+    await expect(chat.page.get_by_role("heading", level=1)).to_have_text("Rivers")
+
+
+async def test_new_chats_in_two_tabs_have_a_draft_each(person: Person) -> None:
+    one, other = await person.open(), await person.open()
+    await one.message.fill("for one")
+    await expect(other.message).to_have_value("")
+    await other.message.fill("for the other")
+    for tab in (one, other):
+        await tab.reload()
+    await expect(one.message).to_have_value("for one")
+    await expect(other.message).to_have_value("for the other")
+    await one.page.goto("about:blank")
+    third = await person.open()
+    await expect(third.message).to_have_value("for one")
+    await expect((await person.open()).message).to_have_value("")
+
+
+async def test_nothing_is_wider_than_the_smallest_phone_or_than_it_needs(
+    server: Server, meet: Meet
+) -> None:
+    chat_id = plant(server.folder / "wick.db", 2, "A small phone")
+    with closing(sqlite3.connect(server.folder / "wick.db", timeout=30)) as db, db:
+        db.execute("UPDATE messages SET text = 'Hi' WHERE chat_id = ? AND role = 'user'", [chat_id])
+    chat = await (await meet(server, **SMALLEST)).open(f"/chats/{chat_id}")
+    bubble = await chat.questions.locator(".body").bounding_box()
+    assert bubble is not None
+    assert bubble["width"] < 60
+    assert bubble["x"] + bubble["width"] > 290
+    await chat.page.get_by_role("button", name="Settings of this chat").click()
+    dialog = chat.page.get_by_role("dialog")
+    await expect(dialog).to_be_visible()
+    assert not await dialog.evaluate(WIDER)
+    await chat.page.goto(f"{server.origin}/models")
+    await chat.page.get_by_role("button", name="Settings of").first.click()
+    await expect(dialog).to_be_visible()
+    assert not await dialog.evaluate(WIDER)
+
+
+async def test_a_server_that_is_down_is_said_where_somebody_asks_it(
+    start: StartServer, tiny_shelf: Path, meet: Meet
+) -> None:
+    own = await start(tiny_shelf)
+    person = await meet(own)
+    person.expects(CONNECTION_LOST)
+    person.expects("ERR_CONNECTION_REFUSED|htmx:error")
+    chat, models = await person.open(), await person.open("/models")
+    await own.stop()
+    await chat.page.get_by_role("button", name="Settings of this chat").click()
+    await expect(chat.notice).to_contain_text("Can't reach Wick. Nothing was changed.")
+    await models.page.get_by_role("button", name="Settings of").first.click()
+    await expect(models.notice).to_contain_text("Can't reach Wick. Nothing was changed.")
+    await own.start()
+    await expect(chat.notice).to_be_empty()
+    await chat.page.get_by_role("button", name="Settings of this chat").click()
+    await expect(chat.page.get_by_role("dialog")).to_be_visible()
+
+
+async def test_without_a_model_nothing_is_promised(
+    start: StartServer, tmp_path: Path, meet: Meet
+) -> None:
+    chat = await (await meet(await start(tmp_path / "none"))).open()
+    welcome = chat.page.locator(".welcome")
+    await expect(welcome).to_contain_text("No model is installed yet", use_inner_text=True)
+    await expect(welcome).not_to_contain_text("answers", use_inner_text=True)

@@ -59,6 +59,7 @@ from app.web.api import files as api_files
 from app.web.api import finding as api_finding
 from app.web.api import messages as api_messages
 from app.web.api import models as api_models
+from app.web.api.paths import Aliases
 from app.web.state import State
 
 BODY_SECONDS = 30
@@ -90,7 +91,7 @@ def create_app(settings: Settings) -> Quart:
     sentences.explain(app)
 
     base_path.lead_below(app, settings)
-    inside = base_path.BasePath(app.asgi_app, settings.base_path)
+    inside = base_path.BasePath(Aliases(app.asgi_app), settings.base_path)
     behind = proxies.Proxies(inside, settings.trusted_proxies)
     app.asgi_app = behind  # type: ignore[method-assign]
 

@@ -11,22 +11,22 @@ from quart import Blueprint, Response, request
 from app.chats.exports import file_name
 from app.chats.imports import LARGEST_FILE
 from app.errors import InvalidMessage
+from app.web.body_limits import IMPORT, max_body_bytes
 from app.web.chats import existing
 from app.web.identity import current_user
 from app.web.state import state
 from app.web.uploads import UploadRequest
 
 blueprint = Blueprint("exchange", __name__)
-IMPORT = "/exchange/import"
 
 
 class Request(UploadRequest):
-    """Only an import may be large; its file goes to the disk as it comes."""
+    """As large as its address takes. The file of an import goes to the disk as it comes."""
 
     def __init__(self, *args: Any, **given: Any) -> None:
         path = given.get("path", args[2] if len(args) > 2 else "")
+        self.max_content_length = given["max_content_length"] = max_body_bytes(path)
         if path == IMPORT:
-            self.max_content_length = given["max_content_length"] = LARGEST_FILE + (1 << 20)
             given["body_timeout"] = None  # it takes as long as it takes, while it comes
         super().__init__(*args, **given)
 

@@ -13,10 +13,12 @@ import re
 from quart import Quart, Response, abort, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.datastructures import Headers
+from werkzeug.exceptions import NotFound
 
 from app.audit import audit
 from app.config import Settings
-from app.web.api.paths import is_for_programs, speaks_ollama
+from app.web.api.bodies import FORM, NOT_JSON, is_json
+from app.web.api.paths import is_by_program, is_for_programs, speaks_ollama
 from app.web.proxies import UNKNOWN
 from app.web.state import state
 
@@ -56,6 +58,8 @@ def protect(app: Quart, settings: Settings) -> None:
     async def check_request() -> None:
         if not is_allowed_host(request.headers.get("Host", ""), settings):
             _refuse("Host", request)
+        if isinstance(request.routing_exception, NotFound) and is_by_program(request.headers):
+            raise request.routing_exception
         if request.method not in SAFE_METHODS and not _is_by_ourselves():
             _refuse("Origin", request)
         if request.endpoint == "static" and len(request.path.encode()) > MAX_STATIC_PATH_BYTES:
@@ -109,16 +113,15 @@ def _is_by_ourselves() -> bool:
     if headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
         return False
     has_key = "Authorization" in headers or "X-Api-Key" in headers
-    if not has_key and request.mimetype not in _kinds(request.path):
-        abort(415, "Send this as JSON, please: with the header Content-Type: application/json.")
+    if not has_key and not is_json(request.mimetype) and not _is_curl(request.path):
+        abort(415, NOT_JSON)
     return True
 
 
-def _kinds(path: str) -> set[str]:
+def _is_curl(path: str) -> bool:
     """Everybody's examples for Ollama are `curl -d`, which calls its JSON a form. A browser's form
     of that kind has no brackets and quotes left in it, so it is never JSON."""
-    kinds = {"", "application/json"}
-    return kinds | {"application/x-www-form-urlencoded"} if speaks_ollama(path) else kinds
+    return speaks_ollama(path) and request.mimetype == FORM
 
 
 def _refuse(header: str, asked: BaseRequestWebsocket) -> None:

@@ -9,7 +9,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.errors import ApiError, WickError
 from app.web.api import failures
-from app.web.api.paths import is_for_programs
+from app.web.api.paths import is_by_program, is_for_programs
+from app.web.http_sentences import sentence_of
 from app.web.state import state
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ def explain(app: Quart) -> None:
 async def _explain(error: WickError | HTTPException) -> Response:
     if isinstance(error, HTTPException) and isinstance(error.response, Response):
         return error.response  # a redirect is no error
-    if has_request_context() and is_for_programs(request.path):
+    if _is_for_program():
         response = failures.respond(_for_programs(error), request.path)
     else:
         response = _sentence(*_status_and_text(error))
@@ -38,9 +39,17 @@ async def _explain(error: WickError | HTTPException) -> Response:
 async def _confess(error: Exception) -> Response:
     log.error("An error inside Wick.", exc_info=error)
     text = "Something went wrong inside Wick. Its log says more."
-    if has_request_context() and is_for_programs(request.path):
+    if _is_for_program():
         return failures.respond(ApiError(text, status=500), request.path)
     return _sentence(500, text)
+
+
+def _is_for_program() -> bool:
+    """Also at an address where nothing is, which a program has mistaken for one of its own."""
+    if not has_request_context():
+        return False
+    is_lost = request.endpoint is None and is_by_program(request.headers)
+    return is_for_programs(request.path) or is_lost
 
 
 def _for_programs(error: WickError | HTTPException) -> ApiError:
@@ -52,7 +61,8 @@ def _for_programs(error: WickError | HTTPException) -> ApiError:
 def _status_and_text(error: WickError | HTTPException) -> tuple[int, str]:
     if isinstance(error, WickError):
         return error.status, str(error)
-    return error.code or 500, error.description or error.name
+    path = request.path if has_request_context() else ""
+    return error.code or 500, sentence_of(error, path)
 
 
 def _sentence(status: int, text: str) -> Response:

@@ -22,6 +22,7 @@ from app.errors import (
 from app.inference.protocol import Failed
 from app.inference.requests import Interrupted
 from app.web.api.paths import speaks_ollama
+from app.web.http_sentences import sentence_of
 
 RETRY_SECONDS = 5
 """After which a program may try again, where nobody knows better."""
@@ -53,8 +54,8 @@ def of_event(event: Failed | Interrupted, param: str = "messages") -> ApiError:
 
 def of_http(error: HTTPException, path: str) -> ApiError:
     """What was wrong with a request before anything of ours saw it."""
-    text = error.description or error.name
-    if text == NotFound.description:
+    text = sentence_of(error, path)
+    if error.description == NotFound.description:
         text = "There is nothing at this address. What there is: /docs/api"
         if path in _MANAGING:
             text = "Models are brought, made and removed on Wick's own page, or by “wick models”."

@@ -1,0 +1,30 @@
+"""How large a request may be, by where it goes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from app.chats.imports import LARGEST_FILE
+
+MIB: Final = 1 << 20
+USUAL: Final = MIB
+IMPORT: Final = "/exchange/import"
+_BY_PATH: Final = {
+    "/v1/chat/completions": 8 * MIB,
+    "/v1/completions": 16 * MIB,
+    "/v1/embeddings": 16 * MIB,
+    "/api/chat": 8 * MIB,
+    "/api/generate": 8 * MIB,
+    "/api/embed": 16 * MIB,
+    "/api/embeddings": 16 * MIB,
+    IMPORT: LARGEST_FILE + MIB,
+}
+
+
+def max_body_bytes(path: str) -> int:
+    """Also of a compressed one, when it is inflated."""
+    return _BY_PATH.get(path, USUAL)
+
+
+def in_words(size: int) -> str:
+    return f"{size >> 20} MiB"

@@ -14,6 +14,7 @@ WickError
 │       └── PullRefused    a source or a name that will not do, told before anything is fetched
 ├── RequestError           one request cannot be answered
 │   ├── PromptTooLong      the newest message alone does not fit the context window
+│   │   └── TooManyTokens  a text is certainly too long, so it was not tokenised to its end
 │   ├── SchemaRefused      an answer cannot be made to follow this JSON schema
 │   ├── QueueFull          too many requests are waiting
 │   ├── LimitReached       this person has had what one person may have, for now
@@ -102,6 +103,17 @@ class RequestError(WickError):
 
 class PromptTooLong(RequestError):
     status = 413
+
+
+class TooManyTokens(PromptTooLong):
+    """`about`: how many tokens it has."""
+
+    def __init__(self, about: int) -> None:
+        super().__init__(
+            f"This prompt is about {about:,} tokens long, more than the model can read at once. "
+            "Please shorten it."
+        )
+        self.about = about
 
 
 class SchemaRefused(RequestError):

@@ -27,6 +27,7 @@ from app.models.model import Model
 from app.models.model_files import load_model
 from app.models.template import ChatTemplate
 from app.models.template_names import template_of
+from app.models.tokenizer import Tokenizer
 
 PROGRESS_SECONDS = 0.2
 
@@ -67,7 +68,10 @@ def assemble(options: Namespace, emit: Callable[[Event], None]) -> Assembly:
     size = pool_size(options.kv_mb << 20, context_length, model.kv_bytes_per_token)
     permits = open_permits(options.permits, options.threads)
     permit = functools.partial(permits.take, 1)
-    template = ChatTemplate(template_of(model), tokenizer, most=context_length, permit=permit)
+
+    def template(spelling: Tokenizer) -> ChatTemplate:
+        return ChatTemplate(template_of(model), spelling, most=context_length, permit=permit)
+
     contexts = ContextPool(
         engine,
         size,
@@ -84,7 +88,8 @@ def assemble(options: Namespace, emit: Callable[[Event], None]) -> Assembly:
         gather=options.gather_ms / 1000,
     )
 
-    prompts = Prompts(template, tokenizer, contexts, context_length)
+    exact = functools.cache(lambda: template(tokenizer.forgetful()))
+    prompts = Prompts(template(tokenizer), tokenizer, contexts, context_length, exact)
     slots = max(1, min(options.slots, size))
     scheduler = Scheduler(room, prompts.make, emit, permits, slots=slots, threads=options.threads)
     return Assembly(scheduler, contexts, slots, context_length)

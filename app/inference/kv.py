@@ -75,17 +75,24 @@ class ContextPool:
     # A request begins and ends.
 
     def acquire(
-        self, tokens: Sequence[int], chat: str = "", *, owner: str = "", shared: int = 0
+        self,
+        tokens: Sequence[int],
+        chat: str = "",
+        *,
+        owner: str = "",
+        shared: int = 0,
+        exact: bool = False,
     ) -> Taken:
         """A context that holds as much of the beginning of `tokens` as can be had.
 
         owner: whose request it is; of what others have read at most `shared` tokens are taken.
+        exact: only what is the same as if all were evaluated now, see `LiveContext`.
 
         At least the last token is left to evaluate, since only that yields logits. Raises
         EngineError when every context is in use.
         """
         key, wanted = chat_key(chat), np.asarray(tokens[:-1], np.int32)
-        asker = Asker(key, owner, shared)
+        asker = Asker(key, owner, shared, exact)
         with self._acquiring:
             with self._lock:
                 sources = ranked(self._holders(), self._contexts.free, wanted, asker)
@@ -98,9 +105,10 @@ class ContextPool:
                 if keep:
                     self._demote(live)
                 common, tier = self._fill(live, sources, wanted)
-                del live.tokens[common:]
+                live.cut(common)
             except BaseException:
-                live.tokens, live.chat, live.owner = [], "", ""
+                live.cut(0)
+                live.chat, live.owner = "", ""
                 self.release(live)
                 raise
             live.chat, live.owner, live.spelled = key, owner, ()
@@ -227,12 +235,12 @@ class ContextPool:
                 return source.common, "live"
             try:
                 with self._loaded(source, wanted) as snapshot:
-                    live.restore(snapshot.state, snapshot.tokens)
+                    live.restore(snapshot)
             except (_Gone, EngineError, MemoryError, ValueError) as error:
                 log.debug("A kept state could not be used: %s", error)
             else:
                 return source.common, source.tier
-        live.tokens = []
+        live.cut(0)
         return 0, "none"
 
     @contextlib.contextmanager
@@ -249,7 +257,8 @@ class ContextPool:
                 state = source.held.copy(tokens)
                 if state is None:
                     raise _Gone
-                snapshot = Snapshot("", tokens, (), state)
+                exact = min(source.held.exact, source.common)
+                snapshot = Snapshot("", tokens, (), state, exact=exact)
             elif isinstance(source.held, Snapshot):
                 snapshot = source.held
             assert snapshot is not None  # noqa: S101 - for the type checker: one of the three

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.inference.live import LiveContext
+from app.inference.pacing import BLOCK
 from app.inference.protocol import Tier
 from app.inference.snapshot import Entry, Ids, Snapshot, common_prefix
 
@@ -38,12 +39,14 @@ class Asker:
     """Who wants a beginning. key: of the chat; owner: the person, empty where nobody minds.
 
     shared: tokens of the system prompt. Only those are taken of what is somebody else's: an answer
-    that begins sooner than it could would tell that another has asked just the same.
+    that begins sooner than it could would tell that another has asked just the same. exact: nothing
+    may be taken that depends on how it was evaluated.
     """
 
     key: str
     owner: str = ""
     shared: int = 0
+    exact: bool = False
 
     def owns(self, held: Holder) -> bool:
         """Files do not tell whose they are, but a chat is always one person's."""
@@ -84,6 +87,9 @@ def _source(held: Holder, free: Collection[LiveContext], wanted: Ids, asker: Ask
     common, size = common_prefix(held.tokens, wanted), len(held.tokens)
     if not asker.owns(held):
         common = min(common, asker.shared)
+    if asker.exact:
+        # The last slice ends with the prompt, so what belongs to it is evaluated anew.
+        common = min(common, held.exact, wanted.size // BLOCK * BLOCK)
     if isinstance(held, Entry):
         return Source(held, "disk", common, 16 + size // 24)
     if isinstance(held, Snapshot):

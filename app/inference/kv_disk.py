@@ -89,7 +89,13 @@ class DiskSnapshots:
             log.debug("The snapshot %s cannot be read: %s", entry.path, error)
         else:
             return Snapshot(
-                entry.chat, entry.tokens, entry.spelled, state, entry.used, is_on_disk=True
+                entry.chat,
+                entry.tokens,
+                entry.spelled,
+                state,
+                entry.used,
+                is_on_disk=True,
+                exact=entry.exact,
             )
         with self._lock:
             if self._entries.get(entry.chat) is entry:

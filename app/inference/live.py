@@ -9,12 +9,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from app.inference.engine import Context, Logits, State
+from app.inference.pacing import BLOCK
 from app.inference.snapshot import Ids, Runs, Snapshot
 
 
 @dataclass(slots=True, eq=False)
 class LiveContext:
     """A context and `tokens`: the ids whose keys and values it holds, position by position.
+
+    `exact`: how many of its first positions are the same numbers whatever was evaluated before.
+    The engine's sums are cut where a slice ends, and in the same places whenever all slices end at
+    multiples of BLOCK. Tokens of an answer, each a slice of its own, are not among them.
 
     `chat` is the key of the chat that it holds or works for, `owner` the person's. The
     lock is held while native code works on the context: one thread steps it, another may copy from
@@ -28,18 +33,27 @@ class LiveContext:
     spelled: Runs = ()
     last_used: int = 0
     uses: int = 0
+    exact: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def evaluate(self, tokens: Sequence[int], threads: int) -> Logits:
         """Append `tokens` and return the logits after them. When it raises, nothing is held."""
         with self._lock:
+            past = len(self.tokens)
             try:
-                logits = self.context.evaluate(tokens, len(self.tokens), threads)
+                logits = self.context.evaluate(tokens, past, threads)
             except BaseException:
-                self.tokens = []
+                self.cut(0)
                 raise
             self.tokens.extend(tokens)
+            if self.exact == past and len(self.tokens) % BLOCK == 0:
+                self.exact = len(self.tokens)
             return logits
+
+    def cut(self, count: int) -> None:
+        """Hold the first `count` tokens only."""
+        del self.tokens[count:]
+        self.exact = min(self.exact, count)
 
     def embedding(self) -> Logits:
         """Of the token that was evaluated last."""
@@ -60,17 +74,19 @@ class LiveContext:
         state = self.copy(tokens)
         if state is None or self.uses != uses:
             return None
-        return Snapshot(chat, tokens, spelled, state, self.last_used, owner=owner)
+        exact = min(self.exact, tokens.size)
+        return Snapshot(chat, tokens, spelled, state, self.last_used, owner=owner, exact=exact)
 
     def close(self) -> None:
         """Waits for who copies from it; afterwards nothing is held."""
         with self._lock:
-            self.tokens = []
+            self.cut(0)
             self.context.close()
 
-    def restore(self, state: State, tokens: Ids) -> None:
-        """Holds `tokens` afterwards; when it raises, nothing is held."""
+    def restore(self, snapshot: Snapshot) -> None:
+        """Holds its tokens afterwards; when it raises, nothing is held."""
         with self._lock:
-            self.tokens = []
-            self.context.restore(state, tokens.size)
-            self.tokens = tokens.tolist()
+            self.cut(0)
+            self.context.restore(snapshot.state, snapshot.tokens.size)
+            self.tokens = snapshot.tokens.tolist()
+            self.exact = snapshot.exact

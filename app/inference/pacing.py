@@ -24,6 +24,10 @@ _DOUBT = 2  # further steps before more threads are believed to be slower than f
 _PROBE_FIRST, _PROBE_LAST = 1.0, 60.0  # seconds between tries of another number of threads
 _SLICE_SECONDS = 0.1
 _SLICE_SMALLEST, _SLICE_LARGEST = 8, 64
+BLOCK = 32
+"""Tokens: where all slices end at multiples of it, the engine computes the same numbers. It adds up
+the attention's values in vectors of that many, and what is left over in another order."""
+_BLOCK_SECONDS = 1.0  # that a block may take at most; shorter slices matter more than same numbers
 
 
 @dataclass(slots=True)
@@ -82,15 +86,33 @@ class Pacer:
     def slice_size(self, limit: int) -> int:
         """Prompt tokens that take about a tenth of a second with the threads chosen for `limit`."""
         with self._lock:
-            known = [
-                pace.seconds
-                for (kind, count), pace in self._paces.items()
-                if kind == "prefill" and count <= limit
-            ]
+            known = self._known(limit)
         if not known:
             return _SLICE_SMALLEST
         wanted = int(_SLICE_SECONDS / max(min(known), 1e-9))
         return min(_SLICE_LARGEST, max(_SLICE_SMALLEST, wanted))
+
+    def slice_end(self, past: int, limit: int, *, exact: bool) -> int:
+        """Where a slice that begins at `past` ends. exact: at a multiple of BLOCK, unless that
+        takes too long."""
+        wanted = self.slice_size(limit)
+        if not exact and wanted < BLOCK:
+            return past + wanted
+        if exact and self._seconds_of(BLOCK, limit) > _BLOCK_SECONDS:
+            return past + wanted
+        return max(past + wanted, past + BLOCK) // BLOCK * BLOCK
+
+    def _seconds_of(self, tokens: int, limit: int) -> float:
+        with self._lock:
+            return tokens * min(self._known(limit), default=0.0)
+
+    def _known(self, limit: int) -> list[float]:
+        """Seconds for each token of a prompt, by numbers of threads up to `limit`."""
+        return [
+            pace.seconds
+            for (kind, count), pace in self._paces.items()
+            if kind == "prefill" and count <= limit
+        ]
 
     def _doubted(self, kind: Kind, best: int, allowed: list[int]) -> int | None:
         """More threads than the best number that lost by one step: a new runner's first steps, and

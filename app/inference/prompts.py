@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,12 +23,17 @@ KNOWN = 64
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """What the prompts of one model are made with. `context_length`: of its contexts, in tokens."""
+    """What the prompts of one model are made with.
+
+    context_length: of its contexts, in tokens; exact: makes the template for requests that must not
+    depend on how earlier answers were spelled.
+    """
 
     template: ChatTemplate
     tokenizer: RememberingTokenizer
     contexts: ContextPool
     context_length: int
+    exact: Callable[[], ChatTemplate] | None = None
     _known: dict[tuple[Turn, ...], int] = field(default_factory=dict)
 
     def make(self, request: Generate) -> Fitted:
@@ -39,16 +44,21 @@ class Prompts:
         elif request.may_drop:
             fitted = self._fit(request, window)
         else:
-            whole = functools.partial(self.template.encode, request.turns, request.opening)
+            template = self._template(request)
+            whole = functools.partial(template.encode, request.turns, request.opening)
             fitted = fit_whole(whole, window - 1)
         shared = 0 if request.text is not None else self._shared(request.turns)
         return replace(fitted, window=window, shared=shared)
 
     def _plain(self, request: Generate, text: str, limit: int) -> Fitted:
         """A text of which only the beginning may count, or all of it."""
+        template = self._template(request)
         if not (request.embeds and request.may_drop):
-            return fit_whole(functools.partial(self.template.encode_plain, text), limit)
-        return Fitted(self.template.encode_plain(text, first=limit), 0)
+            return fit_whole(functools.partial(template.encode_plain, text), limit)
+        return Fitted(template.encode_plain(text, first=limit), 0)
+
+    def _template(self, request: Generate) -> ChatTemplate:
+        return self.exact() if request.is_exact and self.exact is not None else self.template
 
     def _shared(self, turns: Sequence[Turn]) -> int:
         """Tokens up to where the first words that are not the system prompt's begin."""
@@ -66,7 +76,7 @@ class Prompts:
     def _fit(self, request: Generate, window: int) -> Fitted:
         room = reserve(request.max_tokens, window)
         spelled = self.tokenizer.learn(self.contexts.spelled(request.chat))
-        encode = functools.partial(self.template.encode, spelled=spelled)
+        encode = functools.partial(self._template(request).encode, spelled=spelled)
         if not request.opening:
             return fit(request.turns, encode, window - room)
         opened = functools.partial(encode, opening=request.opening)

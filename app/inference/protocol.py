@@ -58,6 +58,15 @@ class Generate:
     owner: str = ""
 
     @property
+    def is_exact(self) -> bool:
+        """Whether the same request is to get the same answer, whatever was asked before.
+
+        A chat goes on from what it holds instead, which is quicker.
+        """
+        is_greedy = self.sampling.temperature <= 0 or self.sampling.top_k == 1
+        return (is_greedy or self.embeds) and not self.chat
+
+    @property
     def characters(self) -> int:
         """Of the prompt, without what a template writes."""
         return sum(len(turn.content) for turn in self.turns) + len(self.text or "")

@@ -62,6 +62,10 @@ class RememberingTokenizer(Tokenizer):
                 return list(known)
         return super().encode(text)
 
+    def forgetful(self) -> Tokenizer:
+        """The same without what it remembers."""
+        return Tokenizer(self._fast, self._vocabulary)
+
     def runs(self, ids: Sequence[int]) -> Runs:
         """The remembered answers within a chat's `ids`, to be kept with its KV cache."""
         with self._lock:

@@ -86,7 +86,11 @@ class Sequence:
         self._sent = len(self._ids)
         self._sent_at = float("-inf")
         self._live, self._cached, self._tier = room.contexts.acquire(
-            prompt.tokens, request.chat, owner=request.owner, shared=prompt.shared
+            prompt.tokens,
+            request.chat,
+            owner=request.owner,
+            shared=prompt.shared,
+            exact=request.is_exact,
         )
         self.ended = False
 
@@ -108,8 +112,9 @@ class Sequence:
         if self._first_token is not None:
             return self._next_token(self._evaluate(1, threads))
         total = len(self._prompt.tokens)
-        left = total - len(self._live.tokens)
-        logits = self._evaluate(min(left, self._room.pacer.slice_size(threads)), threads)
+        past = len(self._live.tokens)
+        end = self._room.pacer.slice_end(past, threads, exact=self._request.is_exact)
+        logits = self._evaluate(min(end, total) - past, threads)
         if len(self._live.tokens) < total:
             return [self.progress()]
         self._first_token = self._room.clock()

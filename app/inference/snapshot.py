@@ -53,7 +53,7 @@ class Snapshot:
 
     used: when the chat was at work on it, counted by this process; a later one is never replaced
     by an earlier one. owner: the person whose it is, as far as this process knows: that is not
-    written to the disk.
+    written to the disk. exact: how many of the first positions are as `LiveContext` explains.
     """
 
     chat: str
@@ -63,6 +63,7 @@ class Snapshot:
     used: int = 0
     is_on_disk: bool = False
     owner: str = ""
+    exact: int = 0
 
     @property
     def size(self) -> int:
@@ -81,6 +82,7 @@ class Entry:
     offset: int
     digest: bytes
     used: int = 0
+    exact: int = 0
 
 
 def common_prefix(held: Sequence[int] | Ids, wanted: Ids) -> int:
@@ -99,6 +101,7 @@ def header_of(snapshot: Snapshot, origin: Origin) -> tuple[bytes, bytes]:
         "tokens": snapshot.tokens.tolist(),
         "spelled": snapshot.spelled,
         "digest": digest.hex(),
+        "exact": snapshot.exact,
     }
     header = json.dumps(values, separators=(",", ":")).encode()
     return _START.pack(MAGIC, len(header), _hash(header)) + header, digest
@@ -168,13 +171,16 @@ def _read_header(descriptor: int, path: Path, origin: Origin, engine: Engine) ->
 def _parse(values: dict[str, Any], path: Path, offset: int, origin: Origin) -> Entry:
     if values["origin"] != asdict(origin):
         raise ValueError("it was made by another model, library or context size")
+    tokens = np.array(values["tokens"], np.int32).reshape(-1)
+    exact = int(values.get("exact", 0))  # earlier versions did not count them
     return Entry(
         path=path,
         chat=str(values["chat"]),
-        tokens=np.array(values["tokens"], np.int32).reshape(-1),
+        tokens=tokens,
         spelled=tuple((str(text), tuple(map(int, ids))) for text, ids in values["spelled"]),
         offset=offset,
         digest=bytes.fromhex(values["digest"]),
+        exact=min(max(0, exact), tokens.size),
     )
 
 

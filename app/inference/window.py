@@ -6,9 +6,8 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from app.errors import PromptTooLong
+from app.errors import PromptTooLong, TooManyTokens
 from app.models.model import Turn
-from app.models.tokenizer import TooManyTokens
 
 Encode = Callable[[Sequence[Turn]], list[int]]
 _KEEP = 0.6  # of the limit stays when turns must leave

@@ -17,14 +17,14 @@ from typing import Final
 
 from jinja2 import TemplateError as JinjaError
 
-from app.errors import TemplateError
+from app.errors import TemplateError, TooManyTokens
 from app.models.guard import GUARD, Guard
 from app.models.meter import METER, SECONDS, Meter
 from app.models.model import Turn
 from app.models.sandbox import Sandbox
 from app.models.template_filters import RefusedByTemplate, shortened
 from app.models.template_names import guess, named_templates
-from app.models.tokenizer import PIECE, Tokenizer, TooManyTokens
+from app.models.tokenizer import PIECE, Tokenizer
 
 MAX_SOURCE: Final = 100_000
 MAX_OUTPUT: Final = 4_000_000

@@ -7,7 +7,7 @@ from typing import Final, Self
 
 from tokenizers import Tokenizer as FastTokenizer
 
-from app.errors import ModelFileError
+from app.errors import ModelFileError, TooManyTokens
 from app.models import byte_alphabet
 from app.models.gguf_header import Header
 from app.models.guard import SpecialNames
@@ -24,14 +24,6 @@ PIECE: Final = 16_384
 """Characters of a long text that are tokenised at a time, to see how many tokens there are."""
 SEAM: Final = 8
 """Tokens by which a cut in a text may raise their number."""
-
-
-class TooManyTokens(Exception):
-    """A text is certainly longer than what was to be tokenised. `about`: tokens it has."""
-
-    def __init__(self, about: int) -> None:
-        super().__init__(f"about {about} tokens")
-        self.about = about
 
 
 def save_tokenizer(header: Header, folder: Path) -> None:

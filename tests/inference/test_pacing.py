@@ -111,3 +111,18 @@ def test_a_number_of_permits_between_two_counts_for_the_smaller() -> None:
     pacer = Pacer(4, clock=lambda: 0.0)
     pacer.record("decode", 3, 1, 0.5)
     assert pacer.threads("decode", 2) == 1  # two are measured, one is not yet
+
+
+def test_slices_of_exact_requests_end_at_blocks_until_that_takes_too_long() -> None:
+    pacer = Pacer(1)
+    assert pacer.slice_end(0, 1, exact=False) == 8
+    assert pacer.slice_end(40, 1, exact=True) == 64
+    pacer.record("prefill", 1, 1, 0.0045)
+    assert pacer.slice_end(40, 1, exact=False) == 62
+    assert pacer.slice_end(40, 1, exact=True) == 64
+    for _ in range(5):
+        pacer.record("prefill", 1, 1, 0.0025)
+    assert pacer.slice_end(40, 1, exact=False) == 64  # at no cost, since a slice is as large
+    for _ in range(5):
+        pacer.record("prefill", 1, 1, 0.04)
+    assert pacer.slice_end(40, 1, exact=True) == 48

@@ -102,3 +102,17 @@ def test_what_is_remembered_is_bounded_and_the_least_used_goes_first(
     kept = [text for text, ids in spelled.items() if tokenizer.encode(text) == ids]
     assert kept == ["the people", "the end"]
     assert [text for text, _ in tokenizer.runs([*spelled["the water"]])] == []
+
+
+def test_requests_that_must_not_depend_on_earlier_answers_get_the_usual_tokens(
+    tokenizer: RememberingTokenizer,
+) -> None:
+    usual = ChatTemplate(tiny_model().chat_template, tokenizer.forgetful())
+    template = ChatTemplate(tiny_model().chat_template, tokenizer)
+    question = [Turn("user", "Who?")]
+    turns = [*question, Turn("assistant", "the people of the water"), Turn("user", "And?")]
+    before = usual.encode(turns)
+    prompt = template.encode(question)
+    tokenizer.remember(prompt, letters(tokenizer, "the people of the water"), turns[1].content)
+    assert template.encode(turns) != before
+    assert usual.encode(turns) == before

@@ -10,7 +10,7 @@ import pytest
 from app.errors import TemplateError
 from app.inference.engine import EngineError
 from app.inference.kv import ContextPool
-from app.inference.pacing import Pacer
+from app.inference.pacing import BLOCK, Pacer
 from app.inference.permits import LocalPermits
 from app.inference.protocol import Delta, Event, Failed, Finished, Generate, Prefill
 from app.inference.scheduler import Scheduler
@@ -200,7 +200,7 @@ def test_cancelled_while_waiting() -> None:
         heard.ends(1)
 
 
-@pytest.mark.parametrize("where", [lambda e: e.past == 8, lambda e: len(e.tokens) == 1])
+@pytest.mark.parametrize("where", [lambda e: e.past == BLOCK, lambda e: len(e.tokens) == 1])
 def test_cancelled_within_one_step_in_prefill_and_decode(
     where: Callable[[Evaluation], bool],
 ) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from app.config import Settings
 from app.models import memory
@@ -13,6 +15,8 @@ from app.models.model import Model, Sampling, Turn
 from app.models.template_names import stops_of
 
 log = logging.getLogger(__name__)
+MOST: Final = 2**53
+"""More than any number that can be chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +54,24 @@ def effective(settings: Settings, model: Model) -> AnswerSettings:
 
 
 def remembered(text: str | None) -> AnswerSettings | None:
-    """The settings that a stored answer has; None when it has none that can be read."""
+    """The settings that a stored answer has; None when it has none that can be read.
+
+    An earlier version took whatever an import brought, so what is stored is checked as well.
+    """
     try:
-        values: dict[str, Any] = json.loads(text or "")
-        sampling = Sampling(**values.pop("sampling"))
-        stop = tuple(values.pop("stop", ()))
-        return AnswerSettings(sampling=sampling, stop=stop, **values)
-    except (ValueError, TypeError, KeyError, AttributeError):
+        values: dict[str, Any] = msgspec.json.decode(text or "")
+        made_with = msgspec.convert(values, AnswerSettings)
+    except msgspec.MsgspecError:
+        made_with = None
+    if made_with is None or "sampling" not in values or not _is_possible(made_with):
         if text:
             log.warning("The settings of an answer cannot be read.")
         return None
+    return made_with
+
+
+def _is_possible(made_with: AnswerSettings) -> bool:
+    """Numbers that an answer may be made with: others would break what shows or uses them."""
+    sampling = made_with.sampling
+    numbers = (v for v in asdict(sampling).values() if isinstance(v, int | float))
+    return all(abs(number) < MOST for number in numbers) and 0 < made_with.max_tokens < MOST

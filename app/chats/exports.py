@@ -14,14 +14,16 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import fields
 from typing import Any
 
+from app.chats.answer_settings import remembered
 from app.chats.chat_settings import stored
-from app.store import chat_settings, chats, lists, messages, tree
+from app.chats.texts import storable
+from app.store import chat_settings, chats, lists, tree
 from app.store.chats import Chat
 from app.store.db import Database
 from app.store.messages import Message
 
 FORMAT, VERSION = "wick-chats", 1
-_HIDDEN = {"chat_id", "client_id", "parent_id", "dropped", "settings"}
+_HIDDEN = {"chat_id", "client_id", "parent_id", "dropped", "settings", "is_imported"}
 
 
 def file_name(title: str, ending: str) -> str:
@@ -32,21 +34,12 @@ def file_name(title: str, ending: str) -> str:
     return f"{plain or 'Chat'}.{ending}"
 
 
-def markdown_of(chat: Chat, path: Sequence[Message]) -> str:
-    """The path that is shown, to be read."""
-    parts = [f"# {chat.title}", f"_{_day(chat.created_at)}_"]
-    for message in path:
-        who = "You" if message.role == "user" else (message.model or "Model")
-        parts += [f"## {who}", message.text.strip("\n") or "_(no text)_"]
-    return "\n\n".join(parts) + "\n"
-
-
 def _day(at: float) -> str:
     return f"{dt.datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M}"
 
 
-def record_of(chat: Chat, every: Sequence[Message], chosen: dict[str, Any]) -> dict[str, Any]:
-    """A chat with its whole tree of messages and the settings chosen for it, as values for JSON."""
+def _head(chat: Chat, chosen: dict[str, Any]) -> dict[str, Any]:
+    """A chat without its messages, as values for JSON."""
     kept = ("id", "title", "title_source", "model", "created_at", "updated_at")
     return {
         **{name: getattr(chat, name) for name in kept},
@@ -54,25 +47,36 @@ def record_of(chat: Chat, every: Sequence[Message], chosen: dict[str, Any]) -> d
         "archived_at": chat.archived_at,
         **({"settings": chosen} if chosen else {}),
         "current": chat.leaf_id,
-        "messages": [_message_record(message) for message in every],
     }
 
 
 def _message_record(message: Message) -> dict[str, Any]:
     values = {field.name: getattr(message, field.name) for field in fields(message)}
     kept = {k: v for k, v in values.items() if k not in _HIDDEN and v is not None}
-    settings = json.loads(message.settings) if message.settings else None
-    return {"parent": message.parent_id, **kept, **({"settings": settings} if settings else {})}
+    # An earlier version kept whatever an import had brought.
+    is_sound = remembered(message.settings) is not None
+    settings = {"settings": json.loads(message.settings or "")} if is_sound else {}
+    return {"parent": message.parent_id, **kept, **settings}
+
+
+def _encoded(values: dict[str, Any]) -> bytes:
+    return storable(json.dumps(values, ensure_ascii=False)).encode()
 
 
 class Exports:
-    """Writes one chat or all of a person's, the trash left out, in memory for one at a time."""
+    """Writes one chat or all of a person's, the trash left out, a few messages at a time."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def markdown(self, chat: Chat) -> str:
-        return markdown_of(chat, await messages.path(self._db, chat.user_id, chat.id, chat.leaf_id))
+    async def markdown(self, chat: Chat) -> AsyncIterator[bytes]:
+        """The path that is shown, to be read, in pieces."""
+        yield f"# {chat.title}\n\n_{_day(chat.created_at)}_\n".encode()
+        async for page in tree.path_pages(self._db, chat.user_id, chat.id, chat.leaf_id):
+            for message in page:
+                who = "You" if message.role == "user" else (message.model or "Model")
+                text = message.text.strip("\n") or "_(no text)_"
+                yield f"\n## {who}\n\n{text}\n".encode()
 
     async def json(self, chat: Chat) -> AsyncIterator[bytes]:
         """The file with this chat alone, in pieces."""
@@ -88,12 +92,22 @@ class Exports:
         yield json.dumps(head).removesuffix("}").encode() + b', "chats": [\n'
         separator = b""
         async for chat in self._each(user_id, chat_ids):
-            every = await tree.every_message(self._db, chat.user_id, chat.id)
-            chosen = stored(await chat_settings.find(self._db, chat.user_id, chat.id)).chosen
-            record = record_of(chat, every, chosen)
-            yield separator + json.dumps(record, ensure_ascii=False).encode()
+            yield separator
+            async for piece in self._record(chat):
+                yield piece
             separator = b",\n"
         yield b"\n]}\n"
+
+    async def _record(self, chat: Chat) -> AsyncIterator[bytes]:
+        """A chat with its whole tree of messages and the settings chosen for it."""
+        chosen = stored(await chat_settings.find(self._db, chat.user_id, chat.id)).chosen
+        yield _encoded(_head(chat, chosen)).removesuffix(b"}") + b', "messages": ['
+        separator = b""
+        async for page in tree.pages(self._db, chat.user_id, chat.id):
+            for message in page:
+                yield separator + _encoded(_message_record(message))
+                separator = b", "
+        yield b"]}"
 
     async def all_markdown(self, user_id: int) -> AsyncIterator[bytes]:
         """A zip with a file for each chat, in pieces."""
@@ -104,9 +118,10 @@ class Exports:
                 if name.casefold() in used:
                     name = f"{name.removesuffix('.md')} {chat.id}.md"
                 used.add(name.casefold())
-                text = await self.markdown(chat)
-                await asyncio.to_thread(archive.writestr, name, text)
-                yield sink.take()
+                with archive.open(name, "w", force_zip64=True) as file:
+                    async for piece in self.markdown(chat):
+                        await asyncio.to_thread(file.write, piece)
+                        yield sink.take()
         yield sink.take()
 
     async def _each(self, user_id: int, chat_ids: Sequence[str]) -> AsyncIterator[Chat]:

@@ -1,221 +1,143 @@
-"""The export files of Wick, ChatGPT and Open WebUI, read into one shape.
+"""The export files of Wick, ChatGPT and Open WebUI, read into one shape, entry by entry.
 
-Nothing of a file is trusted: what is not as it should be is left out, or makes the file unreadable.
+Nothing of a file is trusted: what is not as it should be is left out and told, and never keeps the
+rest from being read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
+import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from app.chats import foreign_chatgpt, foreign_open_webui
 from app.chats.exports import FORMAT, VERSION
+from app.chats.foreign_chat import Ending, Foreign, LeftOut, Node
+from app.chats.foreign_values import (
+    Json,
+    dict_in,
+    dicts_in,
+    key_in,
+    list_in,
+    number_of,
+    text_in,
+    time_in,
+)
 from app.errors import InvalidMessage
 
-Json = dict[str, Any]
-Ending = Literal["done", "stopped", "failed", "interrupted"]
-_NUMBERS = (
-    "prompt_tokens",
-    "cached_tokens",
-    "completion_tokens",
-    "prefill_seconds",
-    "decode_seconds",
-    "first_token_seconds",
-    "context_length",
-    "finished_at",
+log = logging.getLogger(__name__)
+MEASURES = {
+    "prompt_tokens": 1e9,
+    "cached_tokens": 1e9,
+    "completion_tokens": 1e9,
+    "prefill_seconds": 1e8,
+    "decode_seconds": 1e8,
+    "first_token_seconds": 1e8,
+    "context_length": 1e9,
+}
+"""What was measured of an answer, and more than which none can have been."""
+MAX_MESSAGE_CHARS = 2_000_000
+MAX_NAME_CHARS, MAX_ERROR_CHARS = 200, 2000
+UNKNOWN = (
+    "Wick does not know this file. It reads its own exports (JSON), those of ChatGPT (the zip, or "
+    "conversations.json) and those of Open WebUI."
 )
-# Where ChatGPT's page shows a source, and what Open WebUI's folds away: thoughts, each line of them
-# quoted already, and calls of tools.
-_CITATION = re.compile("\ue200[^\ue200\ue201]*\ue201")
-_FOLDED = re.compile(r'<details type="[^<>]*>\s*<summary>([^<]*)</summary>')
-_PARAMS = ("temperature", "top_p", "top_k", "min_p", "seed", "max_tokens")
 
 
-@dataclass(slots=True)
-class Node:
-    """One message as a file has it. `parent`: the key of the one before it."""
-
-    key: str
-    parent: str | None
-    role: str
-    text: str
-    at: float | None = None
-    model: str | None = None
-    status: Ending = "done"
-    error: str | None = None
-    finish_reason: str | None = None
-    settings: str | None = None
-    numbers: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Foreign:
-    """One chat of a file: messages in an order in which parents come first. Times in seconds."""
-
-    key: str
-    title: str
-    model: str
-    created_at: float | None
-    updated_at: float | None
-    nodes: list[Node]
-    current: str | None
-    is_archived: bool = False
-    is_pinned: bool = False
-    is_named: bool = True
-    settings: Json = field(default_factory=dict)
-
-
-def read(content: Any) -> list[Foreign]:
+def read(content: Any) -> Iterator[Foreign | LeftOut]:
     """The chats in the content of a JSON file. Raises InvalidMessage when it is none of these."""
-    reader: Callable[[Json], Foreign]
     if isinstance(content, dict) and content.get("format") == FORMAT:
         if content.get("version") != VERSION:
             raise InvalidMessage("This file was written by a later version of Wick. Update Wick.")
-        entries, reader = content.get("chats"), _wick
-    else:
-        entries = content if isinstance(content, list) else [content]
-        first = next((entry for entry in entries if isinstance(entry, dict)), {})
-        if isinstance(first.get("mapping"), dict):
-            reader = _chatgpt
-        elif isinstance(first.get("chat"), dict):
-            reader = _open_webui
-        else:
-            raise InvalidMessage(
-                "Wick does not know this file. It reads its own exports (JSON), those of ChatGPT "
-                "(the zip, or conversations.json) and those of Open WebUI."
-            )
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise InvalidMessage("This file is damaged: it holds something that is no chat.")
-    return [_sound(reader(entry)) for entry in entries]
+        if not isinstance(content.get("chats"), list):
+            raise InvalidMessage("This file is damaged: it has no list of chats.")
+        yield from (_entry(entry, place, _wick) for place, entry in enumerate(content["chats"], 1))
+        return
+    entries = content if isinstance(content, list) else [content]
+    if entries and not any(_reader_of(entry) for entry in entries):
+        raise InvalidMessage(UNKNOWN)
+    yield from (_entry(entry, place, _reader_of(entry)) for place, entry in enumerate(entries, 1))
+
+
+def _reader_of(entry: Any) -> Callable[[Json], Foreign] | None:
+    if not isinstance(entry, dict):
+        return None
+    if "mapping" in entry:
+        return foreign_chatgpt.read
+    is_chat = isinstance(entry.get("chat"), dict) or isinstance(entry.get("history"), dict)
+    return foreign_open_webui.read if is_chat else None
+
+
+def _entry(entry: Any, place: int, reader: Callable[[Json], Foreign] | None) -> Foreign | LeftOut:
+    if reader is None or not isinstance(entry, dict):
+        return LeftOut(_name(entry, place), "not a chat")
+    try:
+        return _sound(reader(entry))
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:
+        log.exception("An entry of a file was not read.")
+        return LeftOut(_name(entry, place), "damaged")
+
+
+def _name(entry: Any, place: int) -> str:
+    values = dict_in(entry)
+    told = text_in(values.get("title")) or text_in(values.get("name"))
+    return " ".join(told.split())[:80] or f"entry {place:,}"
 
 
 def _wick(entry: Json) -> Foreign:
-    nodes = []
-    for item in _dicts(entry.get("messages")):
-        settings = item.get("settings")
-        status = item.get("status")
-        nodes.append(
-            Node(
-                key=str(item.get("id")),
-                parent=None if item.get("parent") is None else str(item["parent"]),
-                role=_text(item.get("role")),
-                text=_text(item.get("text")),
-                at=_time(item.get("created_at")),
-                model=_text(item.get("model")) or None,
-                status=status if status in {"done", "stopped", "failed"} else "interrupted",
-                error=_text(item.get("error")) or None,
-                finish_reason=_text(item.get("finish_reason")) or None,
-                settings=json.dumps(settings) if isinstance(settings, dict) else None,
-                numbers={n: v for n in _NUMBERS if (v := _number(item.get(n))) is not None},
-            )
-        )
     return Foreign(
-        key=f"wick:{_text(entry.get('id'))}",
-        title=_text(entry.get("title")),
-        model=_text(entry.get("model")),
-        created_at=_time(entry.get("created_at")),
-        updated_at=_time(entry.get("updated_at")),
-        nodes=nodes,
-        current=None if entry.get("current") is None else str(entry["current"]),
-        is_archived=_time(entry.get("archived_at")) is not None,
-        is_pinned=_time(entry.get("pinned_at")) is not None,
+        key=f"wick:{text_in(entry.get('id'))}",
+        title=text_in(entry.get("title")),
+        model=text_in(entry.get("model")),
+        created_at=time_in(entry.get("created_at")),
+        updated_at=time_in(entry.get("updated_at")),
+        nodes=[_wick_node(item, n) for n, item in enumerate(dicts_in(entry.get("messages")))],
+        current=key_in(entry.get("current")),
+        is_archived=time_in(entry.get("archived_at")) is not None,
+        is_pinned=time_in(entry.get("pinned_at")) is not None,
         is_named=entry.get("title_source") == "person",
-        settings=_dict(entry.get("settings")),
+        settings=dict_in(entry.get("settings")),
+        omitted=sum(not isinstance(item, dict) for item in list_in(entry.get("messages"))),
     )
 
 
-def _chatgpt(entry: Json) -> Foreign:
-    nodes = []
-    for key, value in _dict(entry.get("mapping")).items():
-        item = _dict(value)
-        message = _dict(item.get("message"))
-        extra, author = _dict(message.get("metadata")), _dict(message.get("author"))
-        # What an assistant sends to a tool is not said to the person; nor is what is hidden.
-        is_said = message.get("recipient", "all") == "all" and not extra.get(
-            "is_visually_hidden_from_conversation"
-        )
-        nodes.append(
-            Node(
-                key=key,
-                parent=item.get("parent") if isinstance(item.get("parent"), str) else None,
-                role=_text(author.get("role")) if is_said else "",
-                text=_chatgpt_text(message.get("content")),
-                at=_time(message.get("create_time")),
-                model=_text(extra.get("model_slug")) or None,
-            )
-        )
-    slugs = [node.model for node in nodes if node.model]
-    return Foreign(
-        key=f"chatgpt:{_text(entry.get('conversation_id')) or _text(entry.get('id'))}",
-        title=_text(entry.get("title")),
-        model=_text(entry.get("default_model_slug")) or (slugs[-1] if slugs else ""),
-        created_at=_time(entry.get("create_time")),
-        updated_at=_time(entry.get("update_time")),
-        nodes=nodes,
-        current=_text(entry.get("current_node")) or None,
-        is_archived=entry.get("is_archived") is True,
+def _wick_node(item: Json, place: int) -> Node:
+    return Node(
+        key=key_in(item.get("id")) or f"place {place}",
+        parent=key_in(item.get("parent")),
+        role=text_in(item.get("role")),
+        text=text_in(item.get("text")),
+        at=time_in(item.get("created_at")),
+        model=text_in(item.get("model")) or None,
+        status=_ending(item.get("status")),
+        error=text_in(item.get("error")) or None,
+        finish_reason=_finish_reason(item.get("finish_reason")),
+        settings=dict_in(item.get("settings")),
+        numbers={name: value for name in MEASURES if (value := _measure(item, name)) is not None},
+        finished_at=time_in(item.get("finished_at")),
     )
 
 
-def _chatgpt_text(content: Any) -> str:
-    """What a person reads: text parts; pictures and files are not in the file."""
-    if not isinstance(content, dict) or content.get("content_type") not in {
-        "text",
-        "multimodal_text",
-    }:
-        return ""
-    parts = content.get("parts")
-    said = []
-    for part in parts if isinstance(parts, list) else []:
-        if not isinstance(part, dict):
-            said.append(_CITATION.sub("", _text(part)))
-        elif "text" in part:
-            said.append(_text(part["text"]))
-        elif "audio" not in _text(part.get("content_type")):  # of which the words are here as well
-            said.append("[not in the export: a picture or a file]")
-    return "\n\n".join(piece for piece in said if piece)
+def _ending(value: Any) -> Ending:
+    """An answer that was being written when the file was, or ended in a way unknown, was cut."""
+    if value is None or value == "done":
+        return "done"
+    if value == "stopped":
+        return "stopped"
+    return "failed" if value == "failed" else "interrupted"
 
 
-def _open_webui(entry: Json) -> Foreign:
-    chat = _dict(entry.get("chat"))
-    history = _dict(chat.get("history"))
-    nodes = [
-        Node(
-            key=key,
-            parent=item.get("parentId") if isinstance(item.get("parentId"), str) else None,
-            role=_text(item.get("role")),
-            text=_open_webui_text(item.get("content")),
-            at=_time(item.get("timestamp")),
-            model=_text(item.get("model")) or None,
-        )
-        for key, item in _dict(history.get("messages")).items()
-        if isinstance(item, dict)
-    ]
-    models, params = chat.get("models"), _dict(chat.get("params"))
-    extra = _dict(entry.get("meta"))
-    return Foreign(
-        key=f"openwebui:{_text(entry.get('id')) or _text(chat.get('id'))}",
-        title=_text(entry.get("title")) or _text(chat.get("title")),
-        model=_text(models[0]) if isinstance(models, list) and models else "",
-        created_at=_time(entry.get("created_at")) or _time(chat.get("timestamp")),
-        updated_at=_time(entry.get("updated_at")),
-        nodes=nodes,
-        current=_text(history.get("currentId")) or None,
-        is_archived=entry.get("archived") is True,
-        is_pinned=(entry.get("pinned") or extra.get("pinned")) is True,
-        settings={name: params.get(name) for name in _PARAMS}
-        | {"system_prompt": params.get("system")},
-    )
+def _finish_reason(value: Any) -> str | None:
+    return value if isinstance(value, str) and value in {"stop", "length"} else None
 
 
-def _open_webui_text(content: Any) -> str:
-    if isinstance(content, list):
-        return "\n\n".join(_text(part.get("text")) for part in _dicts(content) if part.get("text"))
-    text, count = _FOLDED.subn(r"*\1*\n", _text(content))
-    return text.replace("</details>\n", "\n", count)
+def _measure(item: Json, name: str) -> float | None:
+    number = number_of(item.get(name))
+    return number if number is not None and 0 <= number <= MEASURES[name] else None
 
 
 def _sound(chat: Foreign) -> Foreign:
@@ -236,43 +158,31 @@ def _sound(chat: Foreign) -> Foreign:
     while waiting:
         key, above = waiting.pop()
         node = by_key[key]
+        chat.omitted += _loses(node)
         if node.role in {"user", "assistant"} and (node.text.strip() or node.error):
             node.parent, above = above, key
-            ordered.append(node)
+            ordered.append(_bounded(node))
         kept[key] = above
         waiting += [(child, above) for child in reversed(children.get(key, []))]
+    chat.omitted += len(chat.nodes) - len(kept)
     chat.nodes = ordered
+    chat.title, chat.model = chat.title[:1000], chat.model[:MAX_NAME_CHARS]
     if chat.key.endswith(":"):  # a file without ids: the same words are the same chat
         said = json.dumps([chat.title, *(node.text for node in ordered)])
         chat.key += hashlib.sha256(said.encode()).hexdigest()[:32]
+    chat.key = chat.key[:MAX_NAME_CHARS]
     chat.current = kept.get(chat.current or "") or (ordered[-1].key if ordered else None)
     return chat
 
 
-def _dict(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}
+def _loses(node: Node) -> bool:
+    """Whether something of a message is not taken over."""
+    is_strange = node.role not in {"user", "assistant", "system"} and bool(node.text.strip())
+    return node.is_omitted or is_strange or len(node.text) > MAX_MESSAGE_CHARS
 
 
-def _dicts(value: Any) -> Iterator[Json]:
-    return (item for item in (value if isinstance(value, list) else []) if isinstance(item, dict))
-
-
-def _text(value: Any) -> str:
-    """Text that SQLite and UTF-8 can hold; anything else is nothing."""
-    if not isinstance(value, str):
-        return ""
-    text = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text.replace("\0", "\ufffd").replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _number(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and -1e15 < value < 1e15 else None
-
-
-def _time(value: Any) -> float | None:
-    """Seconds since 1970; some files have thousandths, or less."""
-    number = _number(value)
-    while number is not None and number > 1e11:
-        number /= 1000
-    return None if number is None or number <= 0 else float(number)
+def _bounded(node: Node) -> Node:
+    node.text = node.text[:MAX_MESSAGE_CHARS]
+    node.model = node.model and node.model[:MAX_NAME_CHARS]
+    node.error = node.error and node.error[:MAX_ERROR_CHARS]
+    return node

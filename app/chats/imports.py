@@ -3,46 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import io
 import logging
-import re
-import secrets
-import time
-import zipfile
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import IO, Any
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Final
+
+import msgspec
 
 from app.audit import audit
-from app.chats.chat_settings import sound
-from app.chats.foreign import Foreign, Node, read
 from app.chats.hub import Hub
+from app.chats.import_file import DAMAGED, REFUSED, TOO_MUCH, ReadingLimits
 from app.chats.limits import RETRY_SECONDS
-from app.chats.titles import NAME_CHARS, title_of
-from app.errors import InvalidMessage, LimitReached
-from app.store import imports
+from app.errors import DiskFull, InvalidMessage, LimitReached, WickError
+from app.store import chats, holders, imports
 from app.store.db import Database
-from app.store.imports import ImportedChat
+from app.store.staged import Staged, opened
+from app.tasks import Tasks
 
 log = logging.getLogger(__name__)
-LARGEST_FILE = 200 << 20
-"""Bytes, packed and unpacked."""
-MOST_PARTS, MOST_COMMAS = 5_000_000, 20_000_000
-"""Signs of JSON in a file. Each object, list and entry costs many times its size in memory, so that
-a file of nothing else would take all there is."""
-_INTEGERS = ("prompt_tokens", "cached_tokens", "completion_tokens", "context_length")
+LOOK_EVERY: Final = 600.0
+"""Seconds between two looks for what was cut short."""
+UNDO_SECONDS: Final = 60.0
+COPIED_BYTES: Final = 1 << 20
+NO_ROOM: Final = "There is no room left for temporary files here, so nothing was imported."
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of the chats in a file. trashed: those that are there, but in the trash."""
+    """What became of the chats in a file. trashed: those that are there, but in the trash.
+
+    left_out: names and reasons, of as many as are told by name; omitted: how many there are.
+    """
 
     added: int
     known: int
     empty: int
     trashed: int = 0
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    omitted: int = 0
 
     @property
     def sentence(self) -> str:
@@ -55,17 +59,28 @@ class Report:
             parts.append(f"{self.empty} {'was' if self.empty == 1 else 'were'} empty")
         return ", ".join(parts) + "."
 
+    @property
+    def details(self) -> list[str]:
+        """A line for each thing that was left out."""
+        lines = [f"Left out of the import: {name} ({reason})" for name, reason in self.left_out]
+        if more := self.omitted - len(self.left_out):
+            lines.append(f"Left out as well: {more:,} more")
+        return lines
+
 
 def _chats(count: int) -> str:
     return "1 chat" if count == 1 else f"{count:,} chats"
 
 
 class Imports:
-    def __init__(self, db: Database, hub: Hub) -> None:
+    def __init__(self, db: Database, hub: Hub, limits: ReadingLimits | None = None) -> None:
         self._db = db
         self._hub = hub
+        self._limits = limits or ReadingLimits()
         self._turn = asyncio.Lock()
         self._coming: set[int] = set()
+        self._filling: set[int] = set()
+        self._tasks = Tasks()
 
     @contextmanager
     def coming(self, user_id: int) -> Iterator[None]:
@@ -86,102 +101,150 @@ class Imports:
             self._coming.discard(user_id)
 
     async def take(self, user_id: int, file: IO[bytes]) -> Report:
-        """Add the chats of this file, all or none.
+        """Add the chats of this file, all or none: also when the caller is cancelled, or Wick dies.
 
         Raises InvalidMessage, a sentence, when it is too large, damaged or of an unknown kind.
         """
-        async with self._turn:  # one at a time is in memory
-            found, empty = await asyncio.to_thread(_parse, file)
-            added, trashed = await self._db.write(lambda c: imports.add(c, user_id, found))
-        if added:
+        with _folder() as folder:
+            rows = Path(folder) / "rows.db"
+            async with self._turn:  # one at a time is in memory
+                await self._read(file, rows)
+            async with opened(rows) as staged:
+                report = await self._add(user_id, staged)
+        if report.added:
             self._hub.chats_changed(user_id)
-        return Report(added, len(found) - added - trashed, empty, trashed)
+        return report
 
-
-def _parse(file: IO[bytes]) -> tuple[list[ImportedChat], int]:
-    """The chats in a file, and how many had nothing in them."""
-    try:
-        foreign = [chat for content in _contents(file) for chat in read(content)]
-    except (ValueError, RecursionError, EOFError, OSError, zipfile.BadZipFile) as error:
-        log.info("A file was not imported: %s", error)
-        raise InvalidMessage("This file is damaged or is no export: it cannot be read.") from error
-    except (NotImplementedError, RuntimeError) as error:  # an unknown compression, or a password
-        raise InvalidMessage("This zip cannot be opened here. Unpack it first, please.") from error
-    chats = {chat.key: chat for chat in foreign if chat.nodes}
-    now = time.time()
-    return [_prepared(chat, now) for chat in chats.values()], sum(not c.nodes for c in foreign)
-
-
-def _contents(file: IO[bytes]) -> list[Any]:
-    """The JSON in the file; of a zip, the JSON files that hold chats."""
-    size = file.seek(0, 2)
-    file.seek(0)
-    if size > LARGEST_FILE:
-        raise InvalidMessage(f"This file is too large: at most {LARGEST_FILE >> 20} MB, please.")
-    if file.read(2) != b"PK":
-        file.seek(0)
-        return _loaded([file.read()])
-    with zipfile.ZipFile(file) as archive:
-        members = [m for m in archive.infolist() if _has_chats(m.filename)]
-        if not members:
-            raise InvalidMessage("There is no conversations.json in this zip.")
-        if sum(member.file_size for member in members) > LARGEST_FILE:
-            raise InvalidMessage(
-                f"What is in this zip is too large: at most {LARGEST_FILE >> 20} MB, please."
+    async def _read(self, file: IO[bytes], rows: Path) -> None:
+        """Read the file into rows, in a process of its own (`app/chats/import_file.py`)."""
+        with await asyncio.to_thread(_on_disk, file, rows.parent) as source:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "app.chats.import_file", str(rows)),
+                msgspec.json.encode(self._limits).decode(),
+                stdin=source,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
             )
-        return _loaded([archive.read(member) for member in members])
+            try:
+                async with asyncio.timeout(self._limits.wall_seconds):
+                    said, noise = await process.communicate()
+            except TimeoutError as error:
+                raise InvalidMessage(TOO_MUCH) from error
+            finally:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        if process.returncode == 0:
+            return
+        sentence = said.decode("utf-8", "replace").strip()
+        if process.returncode == REFUSED and sentence:
+            raise InvalidMessage(sentence)
+        raise _why(process.returncode, noise.decode("utf-8", "replace"))
+
+    async def _add(self, user_id: int, staged: Staged) -> Report:
+        """Write all of it for a holder, then hand that over."""
+        holder = await self._db.write(lambda c: holders.add(c, user_id))
+        self._filling.add(holder)
+        try:
+            fates = await self._fill(holder, user_id, staged)
+            named, omitted = await staged.left_out()
+            empty = await staged.empty()
+            await self._db.write(lambda c: holders.seal(c, holder))
+        except BaseException:
+            self._tasks.start(self._undo(holder), "undoing an import")
+            raise
+        await self._tasks.run(self._deliver(holder), "end of an import")
+        return Report(
+            fates.count("new"),
+            fates.count("there"),
+            empty,
+            fates.count("in the trash"),
+            named,
+            omitted,
+        )
+
+    async def _fill(self, holder: int, user_id: int, staged: Staged) -> list[str]:
+        fates, place = list[str](), -1
+        while (chat := await staged.next_chat(place)) is not None:
+            place = chat["place"]
+            fates.append(await imports.fate(self._db, user_id, chat))
+            if fates[-1] == "new":
+                chat_id = await self._db.write(lambda c, r=chat: imports.add_chat(c, holder, r))  # type: ignore[misc]
+                await self._fill_chat(holder, chat_id, place, chat["leaf"], staged)
+        return fates
+
+    async def _fill_chat(
+        self, holder: int, chat_id: str, place: int, leaf: int, staged: Staged
+    ) -> None:
+        ids = list[int]()
+        while rows := await staged.messages(place, len(ids), holders.STEP_ROWS, holders.STEP_CHARS):
+            await self._db.write(
+                lambda c, r=rows: imports.add_messages(c, holder, chat_id, r, ids)  # type: ignore[misc]
+            )
+        await self._db.write(lambda c: chats.show(c, holder, chat_id, ids[leaf]))
+
+    async def _deliver(self, holder: int) -> None:
+        try:
+            await holders.deliver(self._db, holder)
+        finally:
+            self._filling.discard(holder)
+
+    async def _undo(self, holder: int) -> None:
+        try:
+            await holders.erase(self._db, holder)
+        finally:
+            self._filling.discard(holder)
+
+    async def settled(self) -> None:
+        """Wait until what broke off has been undone."""
+        await self._tasks.drain(UNDO_SECONDS)
+
+    async def finish(self) -> None:
+        """Bring to its end what a crash or a full disk has cut short, one way or the other."""
+        for holder, is_whole in await holders.unfinished(self._db):
+            if holder in self._filling:
+                continue
+            await (self._deliver(holder) if is_whole else self._undo(holder))
+
+    async def keep_watch(self) -> None:
+        """Finish at once and then every while, until cancelled."""
+        while True:
+            try:
+                await self.finish()
+            except WickError as error:
+                log.warning("An import could not be cleared away yet: %s", error)
+            await asyncio.sleep(LOOK_EVERY)
 
 
-def _loaded(contents: list[bytes]) -> list[Any]:
-    parts = sum(content.count(b"{") + content.count(b"[") for content in contents)
-    if parts > MOST_PARTS or sum(content.count(b",") for content in contents) > MOST_COMMAS:
-        raise InvalidMessage("There is too much in this file for one import. Split it, please.")
-    return [json.loads(content) for content in contents]
+@contextmanager
+def _folder() -> Iterator[str]:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="wick-import-")
+    except OSError as error:
+        raise DiskFull(NO_ROOM) from error
+    with folder as path:
+        yield path
 
 
-def _has_chats(name: str) -> bool:
-    """`conversations.json`, or the numbered parts of a large one."""
-    return bool(re.fullmatch(r"conversations(-\d+)?\.json", PurePosixPath(name).name))
+def _on_disk(file: IO[bytes], folder: Path) -> IO[bytes]:
+    """The file as one that another process can read. Raises DiskFull."""
+    try:
+        file.seek(0)
+        with suppress(io.UnsupportedOperation, AttributeError):
+            number = file.fileno()
+            file.flush()
+            return open(number, "rb", closefd=False)
+        copy = (folder / "file").open("w+b")
+        shutil.copyfileobj(file, copy, COPIED_BYTES)
+        copy.seek(0)
+    except OSError as error:
+        raise DiskFull(NO_ROOM) from error
+    return copy
 
 
-def _prepared(chat: Foreign, now: float) -> ImportedChat:
-    places = {node.key: place for place, node in enumerate(chat.nodes)}
-    times = [node.at for node in chat.nodes if node.at is not None]
-    created = chat.created_at or min(times, default=now)
-    updated = min(now, chat.updated_at or max(times, default=created))
-    own_id = chat.key.removeprefix("wick:")
-    spare_id, chosen = secrets.token_hex(8), sound(chat.settings)
-    first = next((node.text for node in chat.nodes if node.text.strip()), "")
-    return ImportedChat(
-        id=own_id if re.fullmatch(r"[0-9a-f]{16}", own_id) else spare_id,
-        spare_id=spare_id,
-        import_key=chat.key,
-        title=title_of(chat.title, NAME_CHARS) or title_of(first) or "Imported chat",
-        title_source="person" if chat.is_named else "model",
-        model=chat.model[:200],
-        created_at=created,
-        updated_at=updated,
-        pinned_at=updated if chat.is_pinned else None,
-        archived_at=updated if chat.is_archived else None,
-        settings=chosen.to_json() if chosen.chosen else None,
-        messages=[_columns(node, places, created) for node in chat.nodes],
-        leaf=places[chat.current or chat.nodes[-1].key],
-    )
-
-
-def _columns(node: Node, places: dict[str, int], created: float) -> dict[str, Any]:
-    numbers = {k: int(v) if k in _INTEGERS else v for k, v in node.numbers.items()}
-    is_answer = node.role == "assistant"
-    return {
-        "parent": None if node.parent is None else places[node.parent],
-        "role": node.role,
-        "text": node.text,
-        "status": node.status if is_answer else "done",
-        "model": node.model if is_answer else None,
-        "error": node.error,
-        "finish_reason": node.finish_reason,
-        "settings": node.settings,
-        "created_at": node.at or created,
-        "finished_at": (node.at or created) if is_answer else None,
-        **numbers,
-    }
+def _why(code: int | None, noise: str) -> WickError:
+    """What ended the process that read a file, in words."""
+    log.info("A file was not imported; its reader ended with %s:\n%s", code, noise[-4000:])
+    if "disk is full" in noise or "disk I/O error" in noise:
+        return DiskFull(NO_ROOM)
+    return InvalidMessage(DAMAGED if code == 1 else TOO_MUCH)

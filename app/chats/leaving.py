@@ -15,7 +15,7 @@ from app.config import Settings
 from app.errors import StoreError, WickError
 from app.inference import snapshots
 from app.inference.pool import Pool
-from app.store import people
+from app.store import holders, people
 from app.store.db import Database
 
 log = logging.getLogger(__name__)
@@ -85,9 +85,9 @@ async def erase(
     found = await people.chats_of(db, user_id) if chats is None else chats
     for chat_id in found:
         await asyncio.to_thread(snapshots.forget, settings.kv_folder, chat_id)
-    await db.write(lambda c: people.remove(c, user_id))
+    await holders.erase(db, user_id)
     try:
-        await db.scrub()
+        await db.forget_deleted()
     except StoreError as error:
         log.warning("Deleted rows could not be overwritten in the database file: %s", error)
     paths = list(settings.database.parent.glob(f"{settings.database.name}.before-*"))

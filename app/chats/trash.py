@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from app.chats.hub import Hub
 from app.errors import ChatNotFound, WickError
 from app.inference.pool import Pool
-from app.store import chats, lists
+from app.store import chats, holders, lists
 from app.store.db import Database
+from app.tasks import Tasks
 
 log = logging.getLogger(__name__)
 TRASH_DAYS = 30
@@ -28,6 +29,7 @@ class Trash:
         self._pool = pool
         self._hub = hub
         self._is_dirty = False
+        self._tasks = Tasks()
 
     async def remove(self, user_id: int, chat_id: str) -> None:
         """One chat. Raises ChatNotFound when it is not in this person's trash."""
@@ -35,9 +37,11 @@ class Trash:
         if chat is None or chat.deleted_at is None:
             raise ChatNotFound("There is no such chat in the trash.")
         await self._pool.forget(chat_id)
-        await self._db.write(lambda c: chats.remove(c, user_id, chat_id))
+        holder = await self._db.write(lambda c: holders.take_over(c, user_id, chat_id))
         self._is_dirty = True
         self._hub.chat_changed(user_id, chat_id)
+        if holder is not None:
+            await self._tasks.run(holders.erase(self._db, holder), "removal of a chat")
 
     async def empty(self, user_id: int) -> int:
         """All of this person's. How many chats that were."""

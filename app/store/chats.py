@@ -208,12 +208,3 @@ async def expired(db: Database, deleted_before: float) -> list[tuple[int, str]]:
 async def ids_of_everybody(db: Database) -> list[str]:
     """Of all chats of everybody."""
     return [row["id"] for row in await db.fetch_all("SELECT id FROM chats")]
-
-
-async def remove(connection: aiosqlite.Connection, user_id: int, chat_id: str) -> bool:
-    """For good, with its messages, if it is in the trash. Whether it was."""
-    cursor = await connection.execute(
-        "DELETE FROM chats WHERE id = ? AND user_id = ? AND deleted_at IS NOT NULL",
-        (chat_id, user_id),
-    )
-    return cursor.rowcount > 0

@@ -71,17 +71,11 @@ class Database:
         result: T = await self._hand_over(work, is_transaction=True)
         return result
 
-    async def scrub(self) -> None:
-        """Leave nothing in the files of what has been deleted, as far as SQLite has a say in it.
-
-        Takes as long and as much room as writing the whole database. Raises DiskFull, StoreError.
-        """
-        await self._hand_over(_scrub, is_transaction=False)
-
     async def forget_deleted(self) -> None:
         """Leave no word of what has been deleted in the indexes and in the log.
 
-        In steps, between which others write. Raises DiskFull, StoreError.
+        Deleted rows themselves are overwritten at once (`secure_delete`). In steps, between which
+        others write. Raises DiskFull, StoreError.
         """
         for index in INDEXES:
             step = -MERGED  # which begins anew
@@ -159,14 +153,6 @@ def _settle(
         result.set_exception(error)
     else:
         result.set_result(value)
-
-
-async def _scrub(connection: aiosqlite.Connection) -> None:
-    """Indexes keep deleted words until their parts are merged; free pages and the log keep rows."""
-    for index in INDEXES:
-        await connection.execute(f"INSERT INTO {index} ({index}) VALUES ('optimize')")  # noqa: S608
-    await connection.execute("VACUUM")
-    await _empty_log(connection)
 
 
 async def _merge(connection: aiosqlite.Connection, index: str, pages: int) -> bool:

@@ -48,6 +48,7 @@ class Message:
     finished_at: float | None
     settings: str | None = None
     context_length: int | None = None
+    is_imported: int = 0
 
 
 def message_of(row: sqlite3.Row) -> Message:
@@ -78,11 +79,13 @@ async def path(db: Database, user_id: int, chat_id: str, leaf_id: int | None) ->
 
 
 async def speed(db: Database, model: str) -> float | None:
-    """Tokens a second that each of the latest answers of this model came with, all together."""
+    """Tokens a second that each of the latest answers of this model came with, all together.
+
+    Of answers that were made here: what an import says of its own is no measurement."""
     row = await db.fetch_one(
         "SELECT sum(completion_tokens) / sum(decode_seconds) AS speed FROM"
         " (SELECT completion_tokens, decode_seconds FROM messages"
-        " WHERE model = ? AND decode_seconds > 0 ORDER BY id DESC LIMIT 5)",
+        " WHERE model = ? AND decode_seconds > 0 AND is_imported = 0 ORDER BY id DESC LIMIT 5)",
         (model,),
     )
     return None if row is None else row["speed"]

@@ -34,7 +34,7 @@ _COLUMNS = (
     "id, name, role, password IS NOT NULL AS has_password, disabled_at, created_at,"
     " (SELECT max(seen_at) FROM logins WHERE user_id = users.id) AS seen_at"
 )
-_THERE = "id NOT IN (SELECT user_id FROM leavers)"
+_THERE = "id NOT IN (SELECT user_id FROM leavers) AND holds_for IS NULL"
 
 
 def _person(row: sqlite3.Row) -> Person:

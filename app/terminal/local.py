@@ -165,9 +165,9 @@ class Local:
         chat = await self._house.chats.find(OWNER, chat_id)
         if chat is None:
             raise ChatNotFound("There is no such chat.")
-        if form == "md":
-            return (await self._house.exports.markdown(chat)).encode()
-        return b"".join([piece async for piece in self._house.exports.json(chat)])
+        exports = self._house.exports
+        pieces = exports.markdown(chat) if form == "md" else exports.json(chat)
+        return b"".join([piece async for piece in pieces])
 
     async def _answer_of(self, chat_id: str, client_id: str) -> Asked:
         """What a submission got: the answer carries the submission's id, or its question does."""

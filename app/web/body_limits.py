@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.chats.imports import LARGEST_FILE
+from app.chats.import_file import MAX_FILE_BYTES
 
 MIB: Final = 1 << 20
 USUAL: Final = MIB
@@ -17,7 +17,7 @@ _BY_PATH: Final = {
     "/api/generate": 8 * MIB,
     "/api/embed": 16 * MIB,
     "/api/embeddings": 16 * MIB,
-    IMPORT: LARGEST_FILE + MIB,
+    IMPORT: MAX_FILE_BYTES + MIB,
 }
 
 

@@ -9,11 +9,12 @@ from urllib.parse import quote
 from quart import Blueprint, Response, request
 
 from app.chats.exports import file_name
-from app.chats.imports import LARGEST_FILE
+from app.chats.import_file import MAX_FILE_BYTES
 from app.errors import InvalidMessage
 from app.web.body_limits import IMPORT, max_body_bytes
 from app.web.chats import existing
 from app.web.identity import current_user
+from app.web.spooled import spooled
 from app.web.state import state
 from app.web.uploads import UploadRequest
 
@@ -33,31 +34,34 @@ class Request(UploadRequest):
 
 @blueprint.get("/exchange")
 async def page() -> Response:
-    html = state().fragments.render("exchange.html", limit=LARGEST_FILE >> 20)
+    html = state().fragments.render("exchange.html", limit=MAX_FILE_BYTES >> 20)
     return Response(html, content_type="text/html; charset=utf-8")
 
 
 @blueprint.get("/chats/<chat_id>/export.md")
 async def one_markdown(chat_id: str) -> Response:
     chat = await existing(chat_id)
-    text = await state().exports.markdown(chat)
-    return _file(text.encode(), file_name(chat.title, "md"), "text/markdown; charset=utf-8")
+    pieces = state().exports.markdown(chat)
+    return await _file(pieces, file_name(chat.title, "md"), "text/markdown; charset=utf-8")
 
 
 @blueprint.get("/chats/<chat_id>/export.json")
 async def one_json(chat_id: str) -> Response:
     chat = await existing(chat_id)
-    return _file(state().exports.json(chat), file_name(chat.title, "json"), "application/json")
+    pieces = state().exports.json(chat)
+    return await _file(pieces, file_name(chat.title, "json"), "application/json")
 
 
 @blueprint.get("/exchange/chats.json")
 async def all_json() -> Response:
-    return _file(state().exports.all_json(current_user()), "wick-chats.json", "application/json")
+    pieces = state().exports.all_json(current_user())
+    return await _file(pieces, "wick-chats.json", "application/json")
 
 
 @blueprint.get("/exchange/chats.zip")
 async def all_markdown() -> Response:
-    return _file(state().exports.all_markdown(current_user()), "wick-chats.zip", "application/zip")
+    pieces = state().exports.all_markdown(current_user())
+    return await _file(pieces, "wick-chats.zip", "application/zip")
 
 
 @blueprint.post(IMPORT)
@@ -71,14 +75,13 @@ async def take() -> str:
         if file is None or not file.filename:
             raise InvalidMessage("Choose a file first, please.")
         report = await imports.take(user_id, file.stream)
-    return state().fragments.notice(report.sentence)
+    return state().fragments.notice(report.sentence, details=report.details)
 
 
-def _file(content: bytes | AsyncIterator[bytes], name: str, content_type: str) -> Response:
+async def _file(pieces: AsyncIterator[bytes], name: str, content_type: str) -> Response:
     """A download. Its name in plain ASCII for old browsers, and as it is for the others."""
     plain = name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_")
     disposition = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
-    response = Response(content, content_type=content_type)
-    response.timeout = None
+    response = await spooled(pieces, content_type)
     response.headers["Content-Disposition"] = disposition
     return response

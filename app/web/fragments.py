@@ -170,9 +170,16 @@ class Fragments:
         """The page closes a dialog in which nothing is left."""
         return '<div hx-swap-oob="innerHTML:#dialog"></div>'
 
-    def notice(self, text: str, *, undo: str | None = None, oob: bool = True) -> str:
+    def notice(
+        self,
+        text: str,
+        *,
+        undo: str | None = None,
+        oob: bool = True,
+        details: Sequence[str] = (),
+    ) -> str:
         """A sentence for the person; `undo`: the address that takes it back."""
-        return self.render("_notice.html", text=text, undo=undo, oob=oob)
+        return self.render("_notice.html", text=text, undo=undo, oob=oob, details=details)
 
     def reply(self, client_id: str, *, accepted: bool, next_id: str) -> str:
         """Tells the composer what became of the submission `client_id`."""

@@ -61,6 +61,7 @@ class State(House):
     def watches(self) -> dict[str, Watch]:
         return super().watches() | {
             "trash": self.trash.keep_watch,
+            "imports": self.imports.keep_watch,
             "logins": self.logins.keep_watch,
             "leaving": self.leaving.keep_watch,
         }

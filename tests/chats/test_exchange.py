@@ -16,17 +16,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.chats import imports as imports_module
 from app.chats.chat_settings import ChatSettings, stored
 from app.chats.exports import Exports, file_name
 from app.chats.foreign import read
+from app.chats.foreign_chat import Foreign
 from app.chats.hub import Hub
+from app.chats.import_file import ReadingLimits
 from app.chats.imports import Imports
 from app.errors import InvalidMessage, LimitReached
 from app.store import branches, chat_settings, chats, lists, messages, tree
 from app.store import imports as rows
 from app.store.chats import Chat
 from app.store.db import Database, open_database
+from app.store.messages import Message
 from tests.foreign_files import chatgpt, open_webui
 
 CHAT = "0123456789abcdef"
@@ -37,6 +39,10 @@ CHOSEN = ChatSettings(system_prompt="Kurz, bitte.", top_k=40, stop=("Ende",), te
 async def db(tmp_path: Path) -> AsyncIterator[Database]:
     async with open_database(tmp_path / "wick.db") as database:
         yield database
+
+
+async def every_message(db: Database, chat_id: str) -> list[Message]:
+    return [message async for page in tree.pages(db, 1, chat_id) for message in page]
 
 
 def packed(content: Any) -> io.BytesIO:
@@ -53,6 +59,15 @@ def zipped(**files: Any) -> io.BytesIO:
 
 async def take(db: Database, file: io.BytesIO, user_id: int = 1) -> str:
     return (await Imports(db, Hub()).take(user_id, file)).sentence
+
+
+async def left_behind(db: Database) -> list[Any]:
+    """What an import that came to nothing has left in the database."""
+    return [
+        *await db.fetch_all("SELECT id FROM chats"),
+        *await db.fetch_all("SELECT id FROM messages"),
+        *await db.fetch_all("SELECT id FROM users WHERE holds_for IS NOT NULL"),
+    ]
 
 
 async def everything(db: Database) -> list[Chat]:
@@ -81,10 +96,10 @@ async def test_chatgpt(db: Database) -> None:
     assert (chat.created_at, chat.updated_at) == (1700000000.0, 1700000100.0)
     assert await shown(db, chat) == [
         ("user", "What is a fox?"),
-        ("assistant", "An animal."),
+        ("assistant", "*Result of a tool*\n\n```\nraw search\n```\n\nAn animal."),
         ("user", "[not in the export: a picture or a file]\n\nSee?"),
     ]
-    assert [m.text for m in await tree.every_message(db, 1, chat.id)].count("A browser.") == 1
+    assert [m.text for m in await every_message(db, chat.id)].count("A browser.") == 1
 
 
 async def test_chatgpts_zip_as_it_comes(db: Database) -> None:
@@ -100,7 +115,7 @@ async def test_open_webui(db: Database) -> None:
     (chat,) = await everything(db)
     assert (chat.title, chat.model, chat.archived_at) == ("Herons", "llama3:8b", 1700000002)
     assert await shown(db, chat) == [("user", "What is a heron?"), ("assistant", "A bird.")]
-    assert len(await tree.every_message(db, 1, chat.id)) == 3
+    assert len(await every_message(db, chat.id)) == 3
     assert await take(db, packed(open_webui())) == "0 chats imported, 1 was there already."
 
 
@@ -115,7 +130,10 @@ async def test_only_what_a_person_read_comes_from_others(db: Database) -> None:
     ]
     await take(db, packed([chat]))
     (taken,) = await everything(db)
-    assert (await shown(db, taken))[1:] == [("assistant", "A fox."), ("user", "I see.")]
+    assert [text.rpartition("\n")[2] for _, text in await shown(db, taken)][1:] == [
+        "A fox.",
+        "I see.",
+    ]
     (other,) = open_webui()
     other["chat"]["params"] = {"system": "Be brief.", "temperature": 0.2, "top_k": 10**9, "num": 1}
     other["chat"]["history"]["messages"]["a2"]["content"] = (
@@ -169,9 +187,9 @@ async def test_what_wick_exports_comes_back_whole(db: Database, tmp_path: Path) 
         original = await chats.find(db, 1, CHAT)
         assert original is not None
         assert replace(chat, pinned_at=8.0) == original
-        before = await tree.every_message(db, 1, CHAT)
-        after = await tree.every_message(other, 1, CHAT)
-        assert [replace(m, client_id=None) for m in before] == after
+        before = await every_message(db, CHAT)
+        after = await every_message(other, CHAT)
+        assert [replace(m, client_id=None, is_imported=1) for m in before] == after
         assert stored(await chat_settings.find(other, 1, CHAT)) == CHOSEN
         again = json.loads(await exported(other))
         for part in ("messages", "settings"):
@@ -201,9 +219,8 @@ async def test_an_id_of_another_person_is_not_taken_over(db: Database) -> None:
         (b"{}", "does not know"),
         (b"[]", "does not know"),
         (b"3", "does not know"),
-        (b'[{"mapping": {}}, 3]', "no chat"),
         (b'{"format": "wick-chats", "version": 9, "chats": []}', "later version"),
-        (b'{"format": "wick-chats", "version": 1}', "no chat"),
+        (b'{"format": "wick-chats", "version": 1}', "no list of chats"),
         (zipped(user={}).getvalue(), r"no conversations\.json"),
     ],
 )
@@ -216,7 +233,7 @@ async def test_a_bad_file_gives_a_sentence(db: Database, file: bytes, sentence: 
 async def test_a_file_is_imported_whole_or_not_at_all(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, count = rows._add_chat, 0
+    real, count = rows.add_chat, 0
 
     async def fail_at_second(*given: Any) -> Any:
         nonlocal count
@@ -225,21 +242,22 @@ async def test_a_file_is_imported_whole_or_not_at_all(
             raise sqlite3.OperationalError("on purpose")
         return await real(*given)
 
-    monkeypatch.setattr(rows, "_add_chat", fail_at_second)
+    monkeypatch.setattr(rows, "add_chat", fail_at_second)
     both = [*chatgpt(), {**chatgpt()[0], "conversation_id": "second"}]
+    here = Imports(db, Hub())
     with pytest.raises(Exception, match="on purpose"):
-        await take(db, packed(both))
+        await here.take(1, packed(both))
+    await here.settled()
     assert await everything(db) == []
+    assert await left_behind(db) == []
 
 
-async def test_too_large_is_refused_packed_and_unpacked(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(imports_module, "LARGEST_FILE", 5000)
+async def test_too_large_is_refused_packed_and_unpacked(db: Database) -> None:
+    here = Imports(db, Hub(), ReadingLimits(size=5000))
     many = chatgpt(text="x" * 9000)
     for file in (packed(many), zipped(conversations=many)):
         with pytest.raises(InvalidMessage, match="too large"):
-            await take(db, file)
+            await here.take(1, file)
 
 
 async def test_everybody_imports_one_file_at_a_time(db: Database) -> None:
@@ -251,17 +269,14 @@ async def test_everybody_imports_one_file_at_a_time(db: Database) -> None:
         pass
 
 
-async def test_a_file_that_would_fill_the_memory_is_refused(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_file_that_would_fill_the_memory_is_refused(db: Database) -> None:
     """Three bytes of `[],` become seventy, also in parts."""
-    monkeypatch.setattr(imports_module, "MOST_PARTS", 100)
-    monkeypatch.setattr(imports_module, "MOST_COMMAS", 1000)
+    here = Imports(db, Hub(), ReadingLimits(parts=100, commas=1000))
     hostile: dict[str, Any] = {f"conversations-{n}": [[]] * 40 for n in range(3)}
     for file in (packed([[]] * 101), packed([0] * 1002), zipped(**hostile)):
         with pytest.raises(InvalidMessage, match="too much in this file"):
-            await take(db, file)
-    assert await take(db, packed(chatgpt())) == "1 chat imported."
+            await here.take(1, file)
+    assert (await here.take(1, packed(chatgpt()))).added == 1
 
 
 async def test_circles_and_loose_ends_are_left_out(db: Database) -> None:
@@ -289,6 +304,7 @@ def test_an_id_that_comes_twice_is_read_once() -> None:
         for _ in range(2)
     ]
     (chat,) = read({"format": "wick-chats", "version": 1, "chats": [{"messages": said}]})
+    assert isinstance(chat, Foreign)
     assert [node.text for node in chat.nodes] == [str(n) for n in range(40)]
 
 
@@ -332,6 +348,7 @@ JSON = st.recursive(
 def test_no_content_breaks_the_reader(kind: str, inside: Any, other: Any) -> None:
     entry = {kind: inside if isinstance(inside, dict) else {"x": inside}, "title": other}
     for chat in read([entry]):
+        assert isinstance(chat, Foreign)
         json.dumps([chat.title, [node.text for node in chat.nodes]]).encode()
         assert chat.current is None or chat.current in {node.key for node in chat.nodes}
 
@@ -356,7 +373,7 @@ async def test_markdown_of_one_and_of_all(db: Database) -> None:
     await fill(db)
     chat = await chats.find(db, 1, CHAT)
     assert chat is not None
-    text = await Exports(db).markdown(chat)
+    text = b"".join([piece async for piece in Exports(db).markdown(chat)]).decode()
     assert text.startswith("# Füchse\n")
     assert text.endswith("## You\n\nWas?\n\n## tiny\n\nEin Tier.\n")
     await take(db, packed(chatgpt(title="füchse")))

@@ -9,7 +9,7 @@ import aiosqlite
 import pytest
 
 from app.errors import DatabaseTooNew, DiskFull, SearchTooLong, StoreError
-from app.store import chats, lists, messages
+from app.store import chats, holders, lists, messages
 from app.store import db as db_module
 from app.store.db import Database, open_database
 from app.store.migrations import migrate, numbered
@@ -153,9 +153,13 @@ async def test_trash_is_emptied_with_all_that_was_in_it(db: Database) -> None:
     assert await listed(db) == []
     assert await chats.expired(db, 5.0) == []
     assert await chats.expired(db, 6.0) == [(1, CHAT)]
-    assert not await db.write(lambda c: chats.remove(c, 2, CHAT))
-    assert await db.write(lambda c: chats.remove(c, 1, CHAT))
-    assert await db.fetch_all("SELECT * FROM messages") == []
+    assert await db.write(lambda c: holders.take_over(c, 2, CHAT)) is None
+    holder = await db.write(lambda c: holders.take_over(c, 1, CHAT))
+    assert await chats.find(db, 1, CHAT) is None
+    assert holder is not None
+    await holders.erase(db, holder)
+    for table in ("messages", "chats", "users WHERE id != 1"):
+        assert await db.fetch_all(f"SELECT * FROM {table}") == []  # noqa: S608
 
 
 async def test_database_of_a_later_version_is_refused(tmp_path: Path) -> None:

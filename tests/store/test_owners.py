@@ -61,6 +61,10 @@ async def _neighbour(c: C, who: int) -> int | None:
     return await branches.neighbour(c, who, found)
 
 
+async def _gathered(pages: AsyncIterator[list[messages.Message]]) -> list[messages.Message]:
+    return [message async for page in pages for message in page]
+
+
 async def _listed(db: Database, who: int) -> list[chats.Chat]:
     return (await lists.page(db, who, "listed", 9))[0]
 
@@ -102,7 +106,8 @@ FETCHES: dict[str, Callable[[Database, int], Awaitable[Any]]] = {
     "has_client_id": lambda db, who: messages.has_client_id(db, who, CHAT, "c1"),
     "read": lambda db, who: branches.read(db, who, CHAT, ANSWER),
     "forks": lambda db, who: branches.forks(db, who, CHAT),
-    "every_message": lambda db, who: tree.every_message(db, who, CHAT),
+    "pages": lambda db, who: _gathered(tree.pages(db, who, CHAT)),
+    "path_pages": lambda db, who: _gathered(tree.path_pages(db, who, CHAT, RUNNING)),
     "last_below": lambda db, who: tree.last_below(db, who, CHAT, QUESTION),
     "chat": lambda db, who: chats.find(db, who, CHAT),
     "settings": lambda db, who: chat_settings.find(db, who, CHAT),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from quart import Blueprint, Response
 
 from app.web.chats import existing
+from app.web.spooled import spooled
 from app.web.state import state
 
 blueprint = Blueprint("api_files", __name__, url_prefix="/api/v1/chats/<chat_id>")
@@ -13,12 +14,12 @@ blueprint = Blueprint("api_files", __name__, url_prefix="/api/v1/chats/<chat_id>
 @blueprint.get("/export.md")
 async def markdown(chat_id: str) -> Response:
     """The path that the chat shows, to be read."""
-    text = await state().exports.markdown(await existing(chat_id))
-    return Response(text, content_type="text/markdown; charset=utf-8")
+    pieces = state().exports.markdown(await existing(chat_id))
+    return await spooled(pieces, "text/markdown; charset=utf-8")
 
 
 @blueprint.get("/export.json")
 async def whole(chat_id: str) -> Response:
     """The chat with its whole tree of messages, as an import takes it."""
     pieces = state().exports.json(await existing(chat_id))
-    return Response(pieces, content_type="application/json")
+    return await spooled(pieces, "application/json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import math
 import os
@@ -140,7 +141,7 @@ def load_settings(
 
     Raises ConfigError with one line that names the variable, its value and what is allowed.
     """
-    given = {k: v for k, v in (dotenv_values(dotenv) if dotenv else {}).items() if v is not None}
+    given = _in_file(dotenv) if dotenv else {}
     given |= os.environ if environ is None else environ
     given = {
         k: v.strip()
@@ -162,13 +163,24 @@ def load_settings(
     return Settings(**values)  # type: ignore[arg-type]  # each parser gives its field's type
 
 
+def _in_file(path: Path) -> dict[str, str]:
+    """What a file of settings says. There need not be one. Raises ConfigError."""
+    try:
+        text = path.read_text("utf-8") if path.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise ConfigError(f"{path} cannot be read: {why}.") from error
+    found = dotenv_values(stream=io.StringIO(text))
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def secret(
     name: str, environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")
 ) -> str:
     """The key in the variable `name`, of the environment or else of `.env`; empty without one."""
     given = (os.environ if environ is None else environ).get(name)
     if given is None and dotenv is not None:
-        given = dotenv_values(dotenv).get(name)
+        given = _in_file(dotenv).get(name)
     return (given or "").strip()
 
 
@@ -219,7 +231,10 @@ def _switch(name: str, text: str) -> bool:
 def _path(name: str, text: str) -> Path:
     if "\0" in text:
         raise ConfigError(f"{name} is wrong: a path cannot hold a NUL character.")
-    return Path(text).expanduser().absolute()
+    try:
+        return Path(text).expanduser().absolute()
+    except (RuntimeError, OSError) as error:
+        raise ConfigError(f"{name}={text} is wrong: {error}.") from error
 
 
 def _host(name: str, text: str) -> str:

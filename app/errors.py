@@ -38,7 +38,8 @@ WickError
 │   ├── KeyNotFound        no such API key
 │   └── LastOwner          without this person there would be no owner
 ├── StoreError             the database
-│   ├── DatabaseTooNew     written by a later version of Wick
+│   ├── StoreUnusable      its file or its folder is not what it should be (exit code 2)
+│   │   └── DatabaseTooNew written by a later version of Wick
 │   ├── DataFolderInUse    another process owns the folder with the chats
 │   ├── SearchTooLong      finding it took longer than one search may
 │   └── DiskFull           there is no room left to write
@@ -238,7 +239,11 @@ class StoreError(WickError):
     status = 500
 
 
-class DatabaseTooNew(StoreError):
+class StoreUnusable(StoreError):
+    pass
+
+
+class DatabaseTooNew(StoreUnusable):
     pass
 
 

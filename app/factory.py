@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from typing import Any
 
-from quart import Quart
+from quart import Quart, has_request_context
 
 from app import audit
 from app.config import Settings
+from app.errors import WickError
 from app.paths import asset_dir
 from app.store.db import open_database
 from app.web import (
@@ -66,9 +68,17 @@ BODY_SECONDS = 30
 """For a form to arrive. Uploads and imports have no end to hurry to, only pauses (uploads.py)."""
 
 
+class Application(Quart):
+    """What hinders its start is told by whoever starts it, in a sentence."""
+
+    def log_exception(self, exception_info: Any) -> None:
+        if has_request_context() or not isinstance(exception_info[1], WickError | OSError):
+            super().log_exception(exception_info)
+
+
 def create_app(settings: Settings) -> Quart:
     """The whole of Wick as one ASGI application; everything starts and ends with its lifespan."""
-    app = Quart(__name__, static_folder=str(asset_dir("static")), template_folder=None)
+    app = Application(__name__, static_folder=str(asset_dir("static")), template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 1 << 20
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = BODY_SECONDS

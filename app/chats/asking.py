@@ -27,6 +27,7 @@ from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 from app.store import branches, chat_settings, chats, messages
 from app.store.db import Database
+from app.store.reserve import Reserve
 from app.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Asking:
         pool: Pool,
         hub: Hub,
         limits: Limits,
+        reserve: Reserve,
     ) -> None:
         self._settings = settings
         self._db = db
@@ -52,6 +54,7 @@ class Asking:
         self._pool = pool
         self._hub = hub
         self._limits = limits
+        self._reserve = reserve
         self._pending = Pending()
         self._is_closed = False
         self._titles = Titles(settings.titles, db, shelf, pool, hub)
@@ -84,6 +87,7 @@ class Asking:
     async def _answer(self, wish: Wish, save: Save, *, instead: bool = False) -> None:
         if self._is_closed:
             raise ShuttingDown("Wick is being stopped. Please try again when it runs.")
+        self._reserve.check()
         chat_id, user_id, client_id = wish.chat_id, wish.user_id, wish.client_id
         if await chats.owner(self._db, chat_id) not in {None, user_id}:
             raise ChatNotFound("There is no such chat.")

@@ -21,10 +21,16 @@ from app.inference.pool import Pool
 from app.models.pulls import Pulls
 from app.models.shelf import Shelf
 from app.store.db import Database, open_database
+from app.store.reserve import Reserve
 
 log = logging.getLogger(__name__)
 STOPPED: Final = "Wick was stopped."
 SAVE_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 3.0
+UNSAVED: Final = (
+    "The end of answer %d in chat %s could not be saved and is lost: of %d characters only those"
+    " stay that had been saved on the way."
+)
 WATCH_AGAIN: Final = 5.0
 """Seconds after which one that broke off begins anew."""
 Watch = Callable[[], Awaitable[None]]
@@ -39,6 +45,7 @@ class House:
     def __init__(self, settings: Settings, db: Database) -> None:
         self.settings = settings
         self.is_closing = False
+        self.reserve = Reserve(settings.data_dir)
         self.shelf = Shelf(settings.models_dir)
         self.hub = Hub()
         self.pulls = Pulls(self.shelf, is_public=settings.has_accounts)
@@ -46,7 +53,9 @@ class House:
         self.pool = Pool(settings, self.shelf, self.pulls)
         self.pool.listeners.append(self.hub.models_changed)
         self.limits = Limits(settings, db, self.pool, self.hub)
-        self.asking = Asking(settings, db, self.shelf, self.pulls, self.pool, self.hub, self.limits)
+        self.asking = Asking(
+            *(settings, db, self.shelf, self.pulls, self.pool, self.hub, self.limits, self.reserve)
+        )
         self.chats = Chats(db, self.hub, self.asking)
         self.branches = Branches(db, self.hub, self.asking)
         self.search = Search(db)
@@ -56,6 +65,7 @@ class House:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Afterwards nothing runs any more, and answers have kept their text."""
+        await self._look_at_disk()
         await self.limits.load()
         await self.chats.recover()
         if self.settings.auto_pull and not self.shelf.models():
@@ -74,13 +84,24 @@ class House:
 
     def watches(self) -> dict[str, Watch]:
         """What is looked after as long as the house is open, by name."""
-        return {"servers": self.pool.remotes.keep_watch}
+        return {"servers": self.pool.remotes.keep_watch, "the disk": self._watch_disk}
+
+    async def _watch_disk(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._look_at_disk()
+
+    async def _look_at_disk(self) -> None:
+        if await asyncio.to_thread(self.reserve.look):
+            log.warning("%s", self.reserve.sentence or "There is room on the disk again.")
+            self.hub.models_changed()
 
     async def close(self) -> None:
         """Stop everything that runs; answers keep their text. Again is harmless."""
         if self.is_closing:
             return
         self.is_closing = True
+        await asyncio.to_thread(self.reserve.look)  # what runs is to be saved
         self.asking.close(STOPPED)
         self.pool.interrupt(STOPPED)
         await asyncio.gather(
@@ -89,6 +110,8 @@ class House:
             self.limits.tasks.drain(SAVE_SECONDS),
             self.pulls.close(),
         )
+        for stream in self.hub.streams():
+            log.error(UNSAVED, stream.message_id, stream.chat_id, len(stream.text))
 
 
 async def _kept(name: str, watch: Watch) -> None:

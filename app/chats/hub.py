@@ -83,6 +83,10 @@ class Hub:
             del self._streams[stream.message_id]
         self.chat_changed(stream.user_id, stream.chat_id)
 
+    def streams(self) -> list[Stream]:
+        """Those that have not ended, or are not saved yet."""
+        return list(self._streams.values())
+
     def stream(self, message_id: int) -> Stream | None:
         return self._streams.get(message_id)
 

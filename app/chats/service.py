@@ -152,7 +152,7 @@ class Chats:
         await self._db.write(lambda c: people.add_local(c, now))
         count = await self._db.write(
             lambda c: messages.interrupt_unfinished(
-                c, "Wick ended while this was being written.", now
+                c, "Wick ended before all of this was saved. Its end may be missing.", now
             )
         )
         if count:

@@ -10,7 +10,7 @@ from typing import Final
 
 import app
 from app.config import load_settings
-from app.errors import ConfigError, WickError
+from app.errors import ConfigError, StoreUnusable, WickError
 
 COMMANDS: Final = {
     "serve": ("app.cli.serve", "serve the page until Ctrl-C"),
@@ -24,19 +24,29 @@ COMMANDS: Final = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. 0: done; 1: it failed, and a line says why; 2: wrong usage or setting."""
+    """Run one command. 0: done; 1: it failed, and a line says why; 2: it could not begin, for wrong
+    usage, a wrong setting or a data folder that is not usable."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     parsed = _parser(words).parse_args(words)
     try:
         code: int = parsed.func(parsed, load_settings())
-    except ConfigError as error:
-        print(f"wick: {error}", file=sys.stderr)
-        return 2
+    except (ConfigError, StoreUnusable) as error:
+        return _fail(str(error), 2)
     except WickError as error:
-        print(f"wick: {error}", file=sys.stderr)
-        return 1
+        return _fail(str(error), 1)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # of a file that nobody expected to be unusable
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}.", 2)
     except KeyboardInterrupt:
         return 130
+    return code
+
+
+def _fail(sentence: str, code: int) -> int:
+    """In one line, whatever it is about."""
+    print(f"wick: {' '.join(sentence.split())}", file=sys.stderr)
     return code
 
 

@@ -23,7 +23,7 @@ LISTED = 30
 CODES = """exit codes:
   0    done
   1    it failed, and a line says why
-  2    wrong usage or setting
+  2    wrong usage, setting or data folder
   3    there is no such model
   130  stopped by Ctrl-C
   141  whoever read the output has gone

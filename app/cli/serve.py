@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli import exposure
 from app.config import Settings
-from app.errors import ConfigError, WickError
+from app.errors import ConfigError, StoreError, StoreUnusable
 from app.store.owner import Ownership, owned
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _check_address(settings: Settings) -> None:
             probe.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise WickError(
+            raise ConfigError(
                 f"Port {settings.port} is in use already. Is Wick running at {settings.page_url}? "
                 "Another port: WICK_PORT=8001."
             ) from error
@@ -121,7 +121,19 @@ async def _serve(settings: Settings, ownership: Ownership) -> None:
         await stop.wait()
         await close(app)
 
-    await serve(_asgi(app), config, shutdown_trigger=until_stopped)
+    await _start(app)
+    try:
+        await serve(_started(app), config, shutdown_trigger=until_stopped)
+    finally:
+        await app.shutdown()
+
+
+async def _start(app: Quart) -> None:
+    """Not left to Hypercorn, which would print a traceback for what is one sentence."""
+    try:
+        await app.startup()
+    except StoreError as error:
+        raise StoreUnusable(str(error)) from error
 
 
 @contextlib.contextmanager
@@ -142,9 +154,18 @@ def _ignore_cancelled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) 
         loop.default_exception_handler(context)
 
 
-def _asgi(app: Quart) -> Any:
-    """Quart's own type for itself as an ASGI application and Hypercorn's differ in words only."""
-    return app
+def _started(app: Quart) -> Any:
+    """`app` for Hypercorn, which neither starts nor ends it."""
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+        for step in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{step}.complete"})
+
+    return serve
 
 
 class TerminalProgress:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,8 +21,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosqlite
 
-from app.errors import DiskFull, SearchTooLong, StoreError
-from app.store.migrations import migrate
+from app.errors import DiskFull, SearchTooLong, StoreError, StoreUnusable
+from app.store.migrations import check_origin, migrate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,6 +32,8 @@ T = TypeVar("T")
 Work = Callable[[aiosqlite.Connection], Awaitable[T]]
 WAITING_WRITES = 1000
 SEARCH_SECONDS = 5.0
+NEEDED_TO_OPEN = 64 << 10
+"""Bytes of the disk: an index of its log, before anything is read."""
 STEPS = 20_000
 """Of SQLite's machine, between two looks at the clock in a search."""
 INDEXES = ("titles_index", "messages_index")
@@ -182,15 +185,20 @@ def _in_words(error: Exception) -> Exception:
 async def open_database(path: Path) -> AsyncIterator[Database]:
     """The database at `path`, created and migrated as needed, by whoever owns its folder. Writes
     under way end first."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.touch(mode=0o600)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+        path.open("r+b").close()  # aiosqlite's thread would be left over where this is refused
         writer = await aiosqlite.connect(path, isolation_level=None)
-    except sqlite3.Error as error:
-        raise StoreError(f"The database {path} cannot be opened: {error}.") from error
+    except (sqlite3.Error, OSError) as error:
+        raise _unusable(path, error) from error
     try:
-        await _configure(writer)
-        await migrate(writer, path)
+        try:
+            await check_origin(writer, path)
+            await _configure(writer)
+            await migrate(writer, path)
+        except sqlite3.Error as error:
+            raise _unusable(path, error) from error
         async with _reader(path) as reader, _reader(path) as searcher:
             database = Database(writer, reader, searcher)
             await searcher.set_progress_handler(database._is_late, STEPS)
@@ -217,16 +225,30 @@ async def _reader(path: Path) -> AsyncIterator[aiosqlite.Connection]:
 
 async def _configure(connection: aiosqlite.Connection) -> None:
     connection.row_factory = sqlite3.Row
-    try:
-        for pragma in (
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "foreign_keys = ON",
-            "secure_delete = ON",
-            "busy_timeout = 5000",
-        ):
-            await connection.execute(f"PRAGMA {pragma}")
-    except sqlite3.DatabaseError as error:
-        raise StoreError(
-            f"The database file is not usable ({error}). Move it away to start with an empty one."
-        ) from error
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "secure_delete = ON",
+        "busy_timeout = 5000",
+    ):
+        await connection.execute(f"PRAGMA {pragma}")
+
+
+_UNUSABLE = {
+    sqlite3.SQLITE_NOTADB: "{path} is no database. Move it away to start with an empty one.",
+    sqlite3.SQLITE_CORRUPT: "The database {path} is damaged ({error}). Put a copy of it in its "
+    "place, or move it away to start with an empty one.",
+    sqlite3.SQLITE_FULL: "There is no room left on the disk to open the database {path}. Make "
+    "some first.",
+}
+
+
+def _unusable(path: Path, error: Exception) -> StoreUnusable:
+    """Why the database cannot be opened, by SQLite's primary result code."""
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    why = error.strerror if isinstance(error, OSError) else error
+    if shutil.disk_usage(path.parent).free < NEEDED_TO_OPEN:
+        code = sqlite3.SQLITE_FULL
+    sentence = _UNUSABLE.get(code & 0xFF, "The database {path} cannot be opened: {error}.")
+    return StoreUnusable(sentence.format(path=path, error=why))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import sqlite3
 from pathlib import Path
+from typing import Final
 
 import aiosqlite
 
-from app.errors import DatabaseTooNew, StoreError
+from app.errors import DatabaseTooNew, StoreError, StoreUnusable
 from app.paths import asset_dir
 
 log = logging.getLogger(__name__)
+OURS: Final = frozenset({"chats", "messages"})
+"""Tables that every version has."""
 
 
 def numbered(folder: Path) -> dict[int, Path]:
@@ -38,6 +41,17 @@ async def migrate(connection: aiosqlite.Connection, path: Path, folder: Path | N
     for number in range(version + 1, newest + 1):
         log.info("Migrating the database to version %d.", number)
         await _apply(connection, number, steps[number].read_text("utf-8"))
+
+
+async def check_origin(connection: aiosqlite.Connection, path: Path) -> None:
+    """Raises StoreUnusable for a database that is not Wick's, which is left as it is."""
+    sql = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    tables = {str(row[0]) for row in await connection.execute_fetchall(sql)}
+    if tables and not tables >= OURS:
+        raise StoreUnusable(
+            f"The database {path} belongs to another application. Set WICK_DATA_DIR to a folder of "
+            "Wick's own."
+        )
 
 
 async def _version(connection: aiosqlite.Connection) -> int:

@@ -7,6 +7,7 @@ while nobody holds the lock.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from app.errors import DataFolderInUse, StoreError
+from app.errors import DataFolderInUse, StoreUnusable
+from app.store.reserve import Reserve
 
 LOCK: Final = "wick.lock"
 CARD: Final = "owner.json"
@@ -52,21 +54,29 @@ class Ownership:
             beside.write_text(json.dumps(asdict(Owner(os.getpid(), self.command, url, secret))))
             beside.replace(card)
         except OSError as error:
-            raise StoreError(f"{card} cannot be written: {error.strerror}.") from error
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise StoreUnusable(
+                    f"There is no room left on the disk, not even for {card}. Make some first."
+                ) from error
+            raise StoreUnusable(f"{card} cannot be written: {error.strerror}.") from error
 
 
 @contextmanager
 def owned(folder: Path, command: str) -> Iterator[Ownership]:
     """Own the data folder. Raises DataFolderInUse while another process does."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StoreUnusable(f"{folder} cannot be used: {error.strerror}.") from error
     lock = FileLock(folder / LOCK, mode=0o600)
     try:
         lock.acquire(blocking=False)
     except Timeout:
         raise DataFolderInUse(_sentence(folder, owner_of(folder))) from None
     except OSError as error:
-        raise StoreError(f"{folder / LOCK} cannot be locked: {error.strerror}.") from error
+        raise StoreUnusable(f"{folder / LOCK} cannot be locked: {error.strerror}.") from error
     try:
+        Reserve(folder).look()
         ownership = Ownership(folder, command)
         ownership.announce("")
         yield ownership

@@ -17,20 +17,22 @@ from app.errors import DiskFull
 
 log = logging.getLogger(__name__)
 FILE: Final = "reserve"
+CACHES: Final = "kv"
+"""A folder of what can be made again (`Settings.kv_folder`)."""
 RESERVE_BYTES: Final = 8 << 20
 LEAST_BYTES: Final = 4 << 20
 
 
 class Reserve:
-    """That file in the data folder. `caches`: a folder of what can be made again.
+    """That file in the data folder.
 
     is_low: there is no room for anything new.
     """
 
-    def __init__(self, folder: Path, caches: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file = folder / FILE
-        self._caches = caches
+        self._caches = folder / CACHES
         self.is_low = False
 
     @property
@@ -53,15 +55,15 @@ class Reserve:
         before = self.is_low
         self.is_low = self._left() < LEAST_BYTES
         if self.is_low and self._caches.exists():
-            log.warning("The disk is full: what models have kept of chats in %s goes.", self._caches)
+            log.warning(
+                "The disk is full: what models have kept of chats in %s goes.", self._caches
+            )
             shutil.rmtree(self._caches, ignore_errors=True)
             self.is_low = self._left() < LEAST_BYTES
         if self.is_low:
             self._file.unlink(missing_ok=True)
         elif self._held() != RESERVE_BYTES:
             self._take()
-        if self.is_low != before:
-            log.warning("%s", self.sentence or "There is room on the disk again.")
         return self.is_low != before
 
     def _left(self) -> int:

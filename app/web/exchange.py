@@ -70,6 +70,7 @@ async def take() -> str:
     if request.content_length is None:  # a body without an end that is known could fill the disk
         raise InvalidMessage("The browser did not say how large this file is.")
     imports, user_id = state().imports, current_user()
+    state().reserve.check()
     with imports.coming(user_id):
         file = (await request.files).get("file")
         if file is None or not file.filename:

@@ -113,6 +113,10 @@ class Fragments:
         """The model that is chosen and not there, and what can be done about it."""
         return self.render("_missing.html", missing=missing, oob=oob)
 
+    def full(self, sentence: str, *, oob: bool = False) -> str:
+        """That the disk is, while it is."""
+        return self.render("_full.html", sentence=sentence, oob=oob)
+
     def cards(self, cards: Sequence[Card], *, oob: bool = False) -> str:
         return self.render("_cards.html", cards=cards, render_card=self.card, oob=oob)
 

@@ -52,6 +52,7 @@ class Tab:
     options: list[Option] = field(default_factory=list)
     pulls: str = ""
     missing: str = ""
+    full: str = ""
     chosen: str = ""
 
     # Out.
@@ -211,6 +212,8 @@ class Tab:
             frame, self.pulls = pulls, pulls
         if (missing := here.fragments.missing(lacking, oob=True)) != self.missing:
             frame, self.missing = frame + missing, missing
+        if (full := here.fragments.full(here.reserve.sentence, oob=True)) != self.full:
+            frame, self.full = frame + full, full
         before = {option.name: option for option in self.options}
         if [(o.name, o.state) for o in options] != [(o.name, o.state) for o in self.options]:
             frame += here.fragments.picker(self.chat_id, options, self.chosen, oob=True)

@@ -37,6 +37,7 @@ async def page() -> Response:
         cards=fragments.cards(view.cards),
         pulls=fragments.coming(view.pulls),
         offers=fragments.offers(view.offers),
+        full=fragments.full(here.reserve.sentence),
         lead=fragments.lead(elsewhere=view.elsewhere),
         remote=fragments.remote_fields(),
         source=fragments.source_fields(takes_paths=not here.settings.has_accounts),

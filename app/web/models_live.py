@@ -54,6 +54,7 @@ class ModelsTab:
             "lead": fragments.lead(elsewhere=view.elsewhere, oob=True),
             "pulls": fragments.coming(view.pulls, oob=True),
             "offers": fragments.offers(view.offers, oob=True),
+            "full": fragments.full(self.here.reserve.sentence, oob=True),
         }
         if tuple(cards) != self.names:
             self.names = tuple(cards)

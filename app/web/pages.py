@@ -58,6 +58,7 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
         picker=fragments.picker(chat_id, options, chosen),
         pulls=fragments.pulls(here.pulls.all(), offers),
         missing=fragments.missing(lacking),
+        full=fragments.full(here.reserve.sentence),
         gauge=seen.gauge,
         is_shared=await here.shares.since(user_id, chat_id) is not None,
         actions=fragments.actions(

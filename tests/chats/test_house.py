@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import aiosqlite
 import pytest
 
 from app.chats import house
 from app.chats.house import House, Watch, open_house
 from app.chats.hub import MANY, Hub
+from app.chats.streams import Stream
 from app.config import Settings
+from app.store import chats, messages
 from app.store.db import open_database
 from tests.chats.house import CHAT, OTHER
 from tests.patience import PATIENCE
@@ -51,6 +54,32 @@ async def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     async with open_house(settings_of(tmp_path)) as wick:
         await wick.close()
         assert wick.is_closing
+
+
+async def test_text_that_is_dropped_at_a_stop_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the log, and from the next start on with the message."""
+
+    async def begin(connection: aiosqlite.Connection) -> int:
+        await chats.create(connection, CHAT, 1, "Foxes", "tiny", 1.0)
+        asked = await messages.add_user(connection, 1, CHAT, None, "hello", "client01", 1.0)
+        answer = await messages.add_answer(connection, 1, CHAT, asked, "tiny", 1.0)
+        await chats.advance(connection, 1, CHAT, answer, "tiny", 2.0)
+        return answer
+
+    settings = settings_of(tmp_path)
+    async with open_database(settings.database) as db:
+        wick = House(settings, db)
+        async with wick.open():
+            answer = await db.write(begin)
+            wick.hub.add(Stream(answer, CHAT, 1, "tiny", text="twelve chars"))  # nobody saves it
+    assert f"The end of answer {answer} in chat {CHAT} could not be saved" in caplog.text
+    assert "of 12 characters" in caplog.text
+    async with open_house(settings) as again:
+        message = (await again.chats.messages(await again.chats.find(1, CHAT)))[-1]
+    assert message.status == "interrupted"
+    assert message.error == "Wick ended before all of this was saved. Its end may be missing."
 
 
 def test_a_tab_that_shows_no_list_does_not_gather_chats_without_end() -> None:

@@ -11,7 +11,7 @@ import socket
 import sqlite3
 import ssl
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -28,6 +28,7 @@ _PORTS = iter(random.sample(range(10_000, 32_000), 22_000))
 class Server:
     """`python -m app serve` with its data in `folder`. Settings are given without their prefix.
 
+    before: words of a command that runs it.
     One thread thinks: two wait for each other, for long where other tests are at work.
     """
 
@@ -36,6 +37,7 @@ class Server:
         folder: Path,
         models: Path,
         environ: Mapping[str, str] | None = None,
+        before: Sequence[str] = (),
         **settings: str | int | Path,
     ) -> None:
         self.folder = folder
@@ -46,6 +48,7 @@ class Server:
         given: dict[str, object] = {"auto_pull": 0, "port": self.port, "threads": 1}
         given |= {"models_dir": models, "data_dir": folder}
         self._environ = environment(given | settings) | dict(environ or {})
+        self._before = before
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -61,7 +64,7 @@ class Server:
         """Returns when it serves. Again after an end: the same port, the same data."""
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "app", "serve"),
+                *(*self._before, sys.executable, "-m", "app", "serve"),
                 cwd=self.folder,
                 env=self._environ,
                 stdin=asyncio.subprocess.DEVNULL,

@@ -172,7 +172,7 @@ async def test_a_file_of_settings_that_cannot_be_read_is_one_line(
     assert is_one_line(code, printed, ".env cannot be read")
 
 
-@pytest.mark.parametrize("file", ["audit.log", "wick.lock", "owner.json", "models", "reserve"])
+@pytest.mark.parametrize("file", ["audit.log", "wick.lock", "owner.json", "models"])
 async def test_a_file_that_is_something_else_is_one_line(tmp_path: Path, file: str) -> None:
     if file == "models":
         (tmp_path / file).write_text("no folder")
@@ -183,9 +183,7 @@ async def test_a_file_that_is_something_else_is_one_line(tmp_path: Path, file: s
     assert is_one_line(code, printed, str(tmp_path / file))
 
 
-@pytest.mark.parametrize(
-    "command", [["models", "list"], ["user", "list"], ["key", "list"], ["chat", "hi"]]
-)
+@pytest.mark.parametrize("command", [["user", "list"], ["key", "list"], ["chat", "hi"]])
 async def test_other_commands_say_so_in_one_line_too(tmp_path: Path, command: list[str]) -> None:
     (tmp_path / "taken").write_text("no folder")
     given = {"data_dir": tmp_path / "taken" / "data", "models_dir": tmp_path / "taken"}

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -13,7 +14,6 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from playwright.async_api import expect
 
-from app.cli.serve import _asgi
 from app.config import Settings
 from app.errors import ModelLoadError
 from app.factory import close, create_app
@@ -74,7 +74,7 @@ async def served(steps: Steps, tiny_shelf: Path, tmp_path: Path) -> AsyncIterato
         await stop.wait()
         await close(app)
 
-    task = asyncio.create_task(serve(_asgi(app), config, shutdown_trigger=until_stopped))
+    task = asyncio.create_task(serve(cast("Any", app), config, shutdown_trigger=until_stopped))
     async with httpx.AsyncClient() as client:
         while not await server._serves(client):
             await asyncio.sleep(0.01)

@@ -175,7 +175,7 @@ async def test_database_of_a_later_version_is_refused(tmp_path: Path) -> None:
 async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "wick.db"
     path.write_bytes(b"not a database at all, " * 200)
-    with pytest.raises(StoreError, match="not usable"):
+    with pytest.raises(StoreError, match="is no database"):
         async with open_database(path):
             pass
 

@@ -49,7 +49,9 @@ def add_key(args: argparse.Namespace, settings: Settings) -> int:
 
 def list_keys(args: argparse.Namespace, settings: Settings) -> int:
     async def show(desk: AnyDesk) -> None:
-        table = Table("id", "name", "begins with", "may", "made", "last used", box=None)
+        table = Table(box=None)
+        for heading in ("id", "name", "begins with", "may", "made", "last used"):
+            table.add_column(heading, overflow="fold", no_wrap=heading not in {"name", "may"})
         for key in await desk.keys_of(args.user):
             used = _day(key.used_at) if key.used_at else "never"
             may = ", ".join(key.scopes)

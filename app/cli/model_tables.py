@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
+from rich.console import JustifyMethod
 from rich.table import Table
+from rich.text import Text
 
 from app.cli.model_report import Reported
 from app.config import Settings
@@ -16,7 +18,31 @@ from app.models.catalogue import Source
 from app.models.figures import count, size
 from app.models.model import Model
 
-LONG_NAME: Final = 20
+GAP: Final = 2
+EDGES: Final = 2
+NAME_WIDTH: Final = 20
+WORDS_WIDTH: Final = 10
+"""Characters of a line that a full column of names, and one of other words, has at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`rank`: the column of the highest goes first where there is no room for all; 0: never."""
+
+    heading: str
+    cells: Sequence[str]
+    rank: int = 0
+    is_number: bool = False
+    width: int = WORDS_WIDTH
+
+    @property
+    def least(self) -> int:
+        """Characters of a line that it cannot do without."""
+        return self.longest if self.is_number else min(self.longest, self.width)
+
+    @property
+    def longest(self) -> int:
+        return max(map(len, (self.heading, *self.cells)))
 
 
 def shelf_table(
@@ -24,27 +50,28 @@ def shelf_table(
     settings: Settings,
     default: str,
     report: Mapping[str, Reported] | None = None,
+    *,
+    width: int = 80,
 ) -> Table:
     """default: the model that new chats begin with, which is marked; report: a server's own."""
-    numbers = ("Weights", "Stored", "Context", "Size", "Memory")
-    live = () if report is None else ("Now", "Speed")
-    table = _table(("Name", "Title", "Licence"), (*numbers, *live))
     models = list(models)
-    # Names are there to be copied; only very long ones are cut into lines.
-    table.columns[0].no_wrap = all(len(model.name) <= LONG_NAME for model in models)
-    for model in models:
-        table.add_row(
-            f"{model.name} *" if model.name == default else model.name,
-            _plain(model.title),
-            _plain(model.license or ""),
-            count(model.parameters),
-            _plain(model.quantisation),
-            f"{model.context_length:,}",
-            size(model.size),
-            size(memory.wanted(model, settings)),
-            *(() if report is None else _live(report.get(model.name))),
-        )
-    return table
+    columns = [
+        Column("Name", [_name(model, default) for model in models], width=NAME_WIDTH),
+        Column("Title", [_plain(model.title) for model in models], 1),
+        Column("Licence", [_plain(model.license or "") for model in models], 4),
+        _numbers("Weights", [count(model.parameters) for model in models], 3),
+        _numbers("Stored", [_plain(model.quantisation) for model in models], 2),
+        _numbers("Context", [f"{model.context_length:,}" for model in models]),
+        _numbers("Size", [size(model.size) for model in models]),
+        _numbers("Memory", [size(memory.wanted(model, settings)) for model in models]),
+    ]
+    if report is not None:
+        now = [_live(report.get(model.name)) for model in models]
+        columns += [
+            Column("Now", [state for state, _ in now]),
+            _numbers("Speed", [speed for _, speed in now]),
+        ]
+    return _table(columns, width)
 
 
 def _live(now: Reported | None) -> tuple[str, str]:
@@ -54,45 +81,74 @@ def _live(now: Reported | None) -> tuple[str, str]:
     return _plain(now.line), f"{now.speed:,.0f} tok/s" if now.speed else ""
 
 
-def remote_table(models: Iterable[Model], default: str) -> Table:
+def remote_table(models: Iterable[Model], default: str, *, width: int = 80) -> Table:
     """Those of `models` that other servers hold, a line for each server."""
-    table = _table(("Name", "Title", "Server", "Model there", "Key in"), ("Context", "At once"))
-    for model in models:
-        for upstream in model.remote.upstreams if model.remote else ():
-            table.add_row(
-                f"{model.name} *" if model.name == default else model.name,
-                _plain(model.title),
-                _plain(upstream.url),
-                _plain(upstream.model),
-                upstream.key_env,
-                f"{model.context_length:,}",
-                f"{upstream.parallel}",
-            )
-    return table
+    held = [(m, upstream) for m in models if m.remote for upstream in m.remote.upstreams]
+    columns = [
+        Column("Name", [_name(model, default) for model, _ in held], width=NAME_WIDTH),
+        Column("Title", [_plain(model.title) for model, _ in held], 2),
+        Column("Server", [_plain(upstream.url) for _, upstream in held], width=NAME_WIDTH),
+        Column("Model there", [_plain(up.model) for _, up in held], width=NAME_WIDTH),
+        Column("Key in", [upstream.key_env for _, upstream in held], 1),
+        _numbers("Context", [f"{model.context_length:,}" for model, _ in held]),
+        _numbers("At once", [f"{upstream.parallel}" for _, upstream in held], 3),
+    ]
+    return _table(columns, width)
 
 
-def catalogue_table(entries: Iterable[Source]) -> Table:
-    table = _table(("Name", "Good for", "Licence"), ("Weights", "Download"))
-    for entry in entries:
-        table.add_row(
-            entry.name,
-            _plain(f"{entry.title}. {entry.about}"),
-            _plain(entry.license),
-            entry.parameters,
-            size(entry.size),
-        )
-    return table
+def catalogue_table(entries: Iterable[Source], *, width: int = 80) -> Table:
+    entries = list(entries)
+    columns = [
+        Column("Name", [entry.name for entry in entries], width=NAME_WIDTH),
+        Column("Good for", [_plain(f"{entry.title}. {entry.about}") for entry in entries]),
+        Column("Licence", [_plain(entry.license) for entry in entries], 1),
+        _numbers("Weights", [entry.parameters for entry in entries], 2),
+        _numbers("Download", [size(entry.size) for entry in entries]),
+    ]
+    return _table(columns, width)
+
+
+def _name(model: Model, default: str) -> str:
+    return f"{model.name} *" if model.name == default else model.name
+
+
+def _numbers(heading: str, cells: Sequence[str], rank: int = 0) -> Column:
+    return Column(heading, cells, rank, is_number=True)
 
 
 def _plain(text: str) -> str:
-    """Words of a file, which are no markup and no commands to the terminal."""
-    return escape("".join(c for c in text if c.isprintable()))
+    """Words of a file, which are no commands to the terminal."""
+    return "".join(c for c in text if c.isprintable())
 
 
-def _table(words: Iterable[str], numbers: Iterable[str]) -> Table:
+def _table(columns: Sequence[Column], width: int) -> Table:
+    """Of the columns for which a line of so many characters has room. Words fold, numbers do not,
+    and what is long in one column takes nothing from another."""
+    shown = _fitting(columns, width)
+    left = width - _needed(shown)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for heading in words:
-        table.add_column(heading, overflow="fold")
-    for heading in numbers:
-        table.add_column(heading, justify="right", no_wrap=True)
+    widths = []
+    for column in reversed(shown):  # the name last: it may fold, and be copied all the same
+        more = min(left, column.longest - column.least)
+        left -= max(more, 0)
+        widths.append(column.least + max(more, 0))
+    for column, its_width in zip(shown, reversed(widths), strict=True):
+        justify: JustifyMethod = "right" if column.is_number else "left"
+        table.add_column(column.heading, justify=justify, width=its_width, overflow="fold")
+    for row in zip(*(column.cells for column in shown), strict=True):
+        table.add_row(*map(Text, row))
     return table
+
+
+def _fitting(columns: Sequence[Column], width: int) -> list[Column]:
+    shown = list(columns)
+    while _needed(shown) > width:
+        last = max(shown, key=lambda column: column.rank)
+        if not last.rank:
+            break
+        shown.remove(last)
+    return shown
+
+
+def _needed(columns: Sequence[Column]) -> int:
+    return EDGES + sum(column.least for column in columns) + GAP * (len(columns) - 1)

@@ -62,16 +62,16 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
         report = _report(settings)
         here = [model for model in models if model.remote is None]
         if here:
-            console.print(shelf_table(here, settings, default, report))
+            console.print(shelf_table(here, settings, default, report, width=console.width))
             print(_memory(settings, report))
         if len(here) < len(models):
-            console.print(remote_table(models, default))
+            console.print(remote_table(models, default, width=console.width))
         if any(model.name == default for model in models):
             print("* The default: new chats begin with it.")
         print("More models: wick models catalogue")
     else:
         print("There are no models on the shelf yet. These can be had by wick models pull NAME:")
-        console.print(catalogue_table(CATALOGUE.values()))
+        console.print(catalogue_table(CATALOGUE.values(), width=console.width))
     return 0
 
 
@@ -91,7 +91,8 @@ def _memory(settings: Settings, report: Mapping[str, Reported] | None) -> str:
 
 
 def list_catalogue(args: argparse.Namespace, settings: Settings) -> int:
-    Console().print(catalogue_table(CATALOGUE.values()))
+    console = Console()
+    console.print(catalogue_table(CATALOGUE.values(), width=console.width))
     print("To get one: wick models pull NAME")
     return 0
 

@@ -66,8 +66,9 @@ async def _do(settings: Settings, action: Action, arguments: argparse.Namespace)
 
 async def list_people(desk: AnyDesk, arguments: argparse.Namespace, settings: Settings) -> None:
     lines = Table(box=None, pad_edge=False)
-    for heading in ("NAME", "ROLE", "STATE", "LAST SEEN"):
-        lines.add_column(heading)
+    lines.add_column("NAME", overflow="fold")
+    for heading in ("ROLE", "STATE", "LAST SEEN"):
+        lines.add_column(heading, no_wrap=True)
     there = await desk.everybody()
     for person in there:
         lines.add_row(person.name, person.role, _state(person), _day(person.seen_at))

@@ -16,6 +16,7 @@ WickError
 │   ├── PromptTooLong      the newest message alone does not fit the context window
 │   │   └── TooManyTokens  a text is certainly too long, so it was not tokenised to its end
 │   ├── SchemaRefused      an answer cannot be made to follow this JSON schema
+│   ├── PromptRefused      the model cannot read this prompt as it is meant
 │   ├── QueueFull          too many requests are waiting
 │   ├── LimitReached       this person has had what one person may have, for now
 │   ├── RunnerDied         the model's process ended unexpectedly
@@ -103,7 +104,14 @@ class RequestError(WickError):
 
 
 class PromptTooLong(RequestError):
+    """`prompt_tokens`, `context_length`: 0 when they are not known."""
+
     status = 413
+
+    def __init__(self, sentence: str, prompt_tokens: int = 0, context_length: int = 0) -> None:
+        super().__init__(sentence)
+        self.prompt_tokens = prompt_tokens
+        self.context_length = context_length
 
 
 class TooManyTokens(PromptTooLong):
@@ -112,12 +120,17 @@ class TooManyTokens(PromptTooLong):
     def __init__(self, about: int) -> None:
         super().__init__(
             f"This prompt is about {about:,} tokens long, more than the model can read at once. "
-            "Please shorten it."
+            "Please shorten it.",
+            about,
         )
         self.about = about
 
 
 class SchemaRefused(RequestError):
+    status = 400
+
+
+class PromptRefused(RequestError):
     status = 400
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from app.errors import QueueFull, WickError
 from app.inference.pool import Pool
 from app.inference.protocol import Delta, Failed, Finished, Generate, Prefill
 from app.inference.requests import Interrupted, Loading, Queued, Request, RequestEvent
@@ -29,12 +30,23 @@ class Completions:
     """One or several answers to one wish. `next` tells what is said of them, in order.
 
     Text that comes faster than it is taken gathers into one event, so what waits to be taken is
-    never more than the answers themselves.
+    never more than the answers themselves. at_once: how many are asked for at the same time; None
+    for all.
     """
 
-    def __init__(self, pool: Pool, model: str, commands: Sequence[Generate], user_id: int) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        model: str,
+        commands: Sequence[Generate],
+        user_id: int,
+        *,
+        at_once: int | None = None,
+    ) -> None:
         self._pool = pool
         self._model = model
+        self._at_once = len(commands) if at_once is None else at_once
+        self._later = deque(range(len(commands)))
         self._requests = [
             Request(replace(command, id=next(_NUMBERS)), user_id, partial(self._hear, index))
             for index, command in enumerate(commands)
@@ -47,22 +59,22 @@ class Completions:
     def begin(self) -> None:
         """Raises QueueFull or ShuttingDown, and then nothing of it waits."""
         try:
-            for index, request in enumerate(self._requests):
-                self._running.add(index)
-                self._pool.submit(self._model, request)
+            while self._later and len(self._running) < self._at_once:
+                self._begin_next()
         except BaseException:
             self.cancel()
             raise
 
     def cancel(self) -> None:
         """End whatever has not ended; again is harmless."""
+        self._later.clear()
         for index in list(self._running):
             self._pool.cancel(self._model, self._requests[index].id)
 
     @property
     def is_over(self) -> bool:
         """Whether everything has ended and was taken."""
-        return not self._running and not self._heard
+        return not self._running and not self._later and not self._heard
 
     async def next(self, seconds: float | None = None) -> tuple[int, RequestEvent] | None:
         """The number of an answer and what is new of it; None when nothing is for that time."""
@@ -96,11 +108,37 @@ class Completions:
         except TimeoutError:
             pass
 
+    def _begin_next(self) -> None:
+        index = self._later[0]
+        self._running.add(index)
+        try:
+            self._pool.submit(self._model, self._requests[index])
+        except BaseException:
+            self._running.discard(index)
+            raise
+        self._later.popleft()
+
+    def _go_on(self) -> None:
+        """One has ended: the next may begin. A queue that others have filled has room again when
+        the next of ours ends."""
+        if not self._later:
+            return
+        try:
+            self._begin_next()
+        except WickError as error:
+            if isinstance(error, QueueFull) and self._running:
+                return
+            index = self._later[0]
+            self._later.clear()
+            self._hear(index, Failed(self._requests[index].id, str(error), error.status))
+
     def _hear(self, index: int, event: RequestEvent) -> None:
         if isinstance(event, Interrupted) and event.finished and event.finished.completion_tokens:
             event = replace(event.finished, reason="length")  # to a program, the end of a budget
         if isinstance(event, Ended):
             self._running.discard(index)
+            if self._later:
+                asyncio.get_running_loop().call_soon(self._go_on)
         newest = self._newest.get(index)
         if newest is not None and (merged := _merged(newest.event, event)) is not None:
             newest.event = merged

@@ -1,6 +1,6 @@
-"""Answers that are JSON: the tokens that would leave a JSON schema are made impossible.
+"""Answers that follow a JSON schema or a grammar: tokens that would leave it are impossible.
 
-The library reads the schema and knows, after each token, which may come next. It sees the very
+The library reads it and knows, after each token, which may come next. It sees the very
 bytes of which the answer is made, so nothing of its view differs from the reader's.
 """
 
@@ -16,6 +16,8 @@ import numpy as np
 
 from app.errors import SchemaRefused
 from app.inference.engine import Logits
+from app.inference.protocol import Generate
+from app.inference.schema_faults import reason_of
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -27,7 +29,6 @@ _STYLE: JsonCompileOptions = {
     "item_separator": ", ",
     "key_separator": ": ",
 }
-LONGEST_REASON = 200  # characters
 LONG_SCHEMA = 4096
 """Characters from which on a schema takes noticeable time."""
 
@@ -59,24 +60,49 @@ class Grammars:
         self._permit = permit
         self._lock = threading.Lock()
 
-    def of(self, schema: str) -> JsonGrammar:
-        """For one answer. Raises SchemaRefused."""
+    def of_request(self, request: Generate) -> AnswerGrammar | None:
+        """For its answer, which may be free. Raises SchemaRefused."""
+        if request.schema is not None:
+            return self.of(request.schema)
+        return None if request.grammar is None else self.of_rules(request.grammar)
+
+    def of(self, schema: str) -> AnswerGrammar:
+        """Of JSON by this schema. Raises SchemaRefused."""
         with self._permit() if len(schema) > LONG_SCHEMA else nullcontext():
             return self._compiled(schema)
 
-    def _compiled(self, schema: str) -> JsonGrammar:
+    def _compiled(self, schema: str) -> AnswerGrammar:
         from llguidance import LLMatcher
 
         try:
             grammar = LLMatcher.grammar_from_json_schema(schema, _STYLE)
         except ValueError as error:
-            raise SchemaRefused(_refusal(str(error))) from error
+            raise SchemaRefused(_refusal("this JSON schema", str(error))) from error
+        return self._matched("this JSON schema", grammar)
+
+    def of_rules(self, rules: str) -> AnswerGrammar:
+        """Of text by the rules of a grammar, in Lark's or GBNF's notation. Raises SchemaRefused."""
+        from llguidance import LLMatcher
+        from llguidance.gbnf_to_lark import any_to_lark
+
+        with self._permit() if len(rules) > LONG_SCHEMA else nullcontext():
+            try:
+                lark = any_to_lark(rules)
+            except RecursionError as error:
+                raise SchemaRefused("This grammar is nested too deeply.") from error
+            except Exception as error:  # the library raises bare exceptions
+                raise SchemaRefused(_refusal("this grammar", str(error))) from error
+            return self._matched("this grammar", LLMatcher.grammar_from_lark(lark))
+
+    def _matched(self, what: str, grammar: str) -> AnswerGrammar:
+        from llguidance import LLMatcher
+
         with self._lock:
             tokenizer = self._tokenizer
         matcher = LLMatcher(tokenizer, grammar, log_level=0)
         if matcher.is_error():
-            raise SchemaRefused(_refusal(matcher.get_error()))
-        return JsonGrammar(matcher)
+            raise SchemaRefused(_refusal(what, matcher.get_error()))
+        return AnswerGrammar(matcher, what)
 
     @cached_property
     def _tokenizer(self) -> LLTokenizer:
@@ -87,11 +113,12 @@ class Grammars:
         return LLTokenizer(TokenizerWrapper(spelled), n_vocab=self._vocabulary.vocab_size)
 
 
-class JsonGrammar:
-    """Where one answer is in its grammar."""
+class AnswerGrammar:
+    """Where one answer is in its grammar; `what` that is, in words."""
 
-    def __init__(self, matcher: LLMatcher) -> None:
+    def __init__(self, matcher: LLMatcher, what: str) -> None:
         self._matcher = matcher
+        self._what = what
 
     @property
     def is_over(self) -> bool:
@@ -101,13 +128,13 @@ class JsonGrammar:
     def forbid(self, logits: Logits) -> None:
         mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         if self._matcher.is_error():
-            raise SchemaRefused(_refusal(self._matcher.get_error()))
+            raise SchemaRefused(_refusal(self._what, self._matcher.get_error()))
         allowed = np.unpackbits(mask, count=logits.size, bitorder="little")
         logits[allowed == 0] = -np.inf
 
     def accept(self, token: int) -> None:
         if not self._matcher.consume_token(token):
-            raise SchemaRefused(_refusal(self._matcher.get_error()))
+            raise SchemaRefused(_refusal(self._what, self._matcher.get_error()))
 
 
 class _Spelled:
@@ -124,6 +151,5 @@ class _Spelled:
         return self._encode(text if isinstance(text, str) else text.decode("utf-8", "replace"))
 
 
-def _refusal(reason: str) -> str:
-    reason = reason.splitlines()[0] if reason else "it gives no reason"
-    return f"Answers cannot be made to follow this JSON schema: {reason[:LONGEST_REASON]}."
+def _refusal(what: str, reason: str) -> str:
+    return f"Answers cannot be made to follow {what}: {reason_of(reason)}."

@@ -38,7 +38,11 @@ class Generate:
     and that many likely ones beside it; None tells nothing. schema: the answer is JSON that
     follows this JSON schema (itself as text). embeds: no answer, but what the model makes of the
     prompt, as numbers. owner: whose request it is, in any words: of what others have read only the
-    system prompt is taken.
+    system prompt is taken. before: token ids that stand before the prompt. suffix: what is to
+    follow the answer, which fills the gap between `text` and it. may_cut: of a last message, or a
+    text, that is too long only the end counts. grammar: the answer follows this grammar, in Lark's
+    or GBNF's notation. tells_prompt: tell how likely the tokens of the prompt were, and that of
+    the answer's end. tells_ids: `Finished` has the token ids of the prompt and the answer.
     """
 
     id: int
@@ -56,6 +60,12 @@ class Generate:
     schema: str | None = None
     embeds: bool = False
     owner: str = ""
+    before: tuple[int, ...] = ()
+    suffix: str = ""
+    may_cut: bool = False
+    grammar: str | None = None
+    tells_prompt: bool = False
+    tells_ids: bool = False
 
     @property
     def is_exact(self) -> bool:
@@ -64,12 +74,13 @@ class Generate:
         A chat goes on from what it holds instead, which is quicker.
         """
         is_greedy = self.sampling.temperature <= 0 or self.sampling.top_k == 1
-        return (is_greedy or self.embeds) and not self.chat
+        return (is_greedy or self.embeds or self.tells_prompt) and not self.chat
 
     @property
     def characters(self) -> int:
-        """Of the prompt, without what a template writes."""
-        return sum(len(turn.content) for turn in self.turns) + len(self.text or "")
+        """Of the prompt, without what a template writes; about, where it has token ids."""
+        text = len(self.text or "") + len(self.suffix) + 4 * len(self.before)
+        return sum(len(turn.content) for turn in self.turns) + text
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +173,11 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Likely:
-    """A token that could have come: its bytes, and the logarithm of how likely it was."""
+    """A token that could have come: its bytes, and the logarithm of how likely it was, None for
+    the first of a prompt."""
 
     data: tuple[int, ...]
-    logprob: float
+    logprob: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +208,7 @@ class Finished:
 
     The opening of an answer that went on counts as prompt. context_length: tokens that the window
     of this request could hold; 0 when it never got one. embedding: of the prompt's last token, if
-    it was asked for.
+    it was asked for; so are ids.
     """
 
     id: int
@@ -210,18 +222,22 @@ class Finished:
     tier: Tier = "none"
     context_length: int = 0
     embedding: tuple[float, ...] = ()
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The request ended without a (whole) answer. `message` is a sentence for the person.
 
-    status: of the error, as in HTTP.
+    status: of the error, as in HTTP. prompt_tokens, context_length: of a prompt that is too long,
+    as far as they are known.
     """
 
     id: int
     message: str
     status: int = 500
+    prompt_tokens: int = 0
+    context_length: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,8 +288,10 @@ def from_line(line: bytes) -> Command | Event:
             values["sampling"] = Sampling(**values.get("sampling", {}))
             values["stop"] = tuple(values.get("stop", ()))
             values["bias"] = tuple((token, bias) for token, bias in values.get("bias", ()))
+            values["before"] = tuple(values.get("before", ()))
         elif cls is Finished:
             values["embedding"] = tuple(values.get("embedding", ()))
+            values["ids"] = tuple(values.get("ids", ()))
         elif cls is Delta and values.get("tokens"):
             values["tokens"] = tuple(map(_token, values["tokens"]))
         return cls(**values)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from app.errors import WickError
+from app.errors import PromptTooLong, WickError
 from app.inference.permits import Permits
 from app.inference.protocol import Event, Failed, Finished, Generate
 from app.inference.sequence import Room, Sequence
@@ -220,6 +220,9 @@ def _failed(job: _Job, error: Exception) -> Failed:
     """The error as the person reads it; what Wick did not foresee is logged in full."""
     if job.sequence is not None:
         job.sequence.close()
+    if isinstance(error, PromptTooLong):
+        sizes = (error.prompt_tokens, error.context_length)
+        return Failed(job.request.id, str(error)[:LONGEST_ERROR], error.status, *sizes)
     if isinstance(error, WickError):
         return Failed(job.request.id, str(error)[:LONGEST_ERROR], error.status)
     log.error("Request %s failed", job.request.id, exc_info=error)

@@ -30,6 +30,9 @@ from app.inference.sampling import Sampler, largest, logprobs
 from app.inference.snapshot import Runs
 from app.inference.window import Fitted
 
+TOLD_AT_ONCE = 64
+"""Tokens of a prompt in one event."""
+
 
 class Vocabulary(Protocol):
     """What a running sequence must know of a tokenizer."""
@@ -72,9 +75,7 @@ class Sequence:
         self._room = room
         self._window = min(prompt.window or room.context_length, room.context_length)
         self._ids = list(prompt.tokens)  # the prompt, then the answer
-        self._grammar = None
-        if request.schema is not None and room.grammars is not None:
-            self._grammar = room.grammars.of(request.schema)
+        self._grammar = None if room.grammars is None else room.grammars.of_request(request)
         ends = room.vocabulary.end_ids
         self._sampler = Sampler(request.sampling, ends, request.bias, self._grammar)
         self._text = AnswerText(request.stop)
@@ -85,18 +86,25 @@ class Sequence:
         self._untold: list[Token] = []
         self._sent = len(self._ids)
         self._sent_at = float("-inf")
+        self._end_token: tuple[int, ...] = ()
+        # How likely the tokens of a prompt are is only known of those that are read now.
+        kept = [] if request.tells_prompt else prompt.tokens
         self._live, self._cached, self._tier = room.contexts.acquire(
-            prompt.tokens,
+            kept,
             request.chat,
             owner=request.owner,
             shared=prompt.shared,
             exact=request.is_exact,
         )
+        if request.tells_prompt:
+            first = tuple(room.vocabulary.token_bytes(self._ids[0]))
+            self._untold.append(Token(first, None))
         self.ended = False
 
     @property
     def kind(self) -> Kind:
-        return "prefill" if self._first_token is None else "decode"
+        is_reading = self._first_token is None and not self._request.tells_prompt
+        return "prefill" if is_reading else "decode"
 
     def progress(self) -> Prefill:
         return Prefill(
@@ -111,17 +119,35 @@ class Sequence:
         """One slice of the prompt or one token of the answer, and what there is to tell of it."""
         if self._first_token is not None:
             return self._next_token(self._evaluate(1, threads))
-        total = len(self._prompt.tokens)
-        past = len(self._live.tokens)
-        end = self._room.pacer.slice_end(past, threads, exact=self._request.is_exact)
-        logits = self._evaluate(min(end, total) - past, threads)
-        if len(self._live.tokens) < total:
-            return [self.progress()]
+        logits = self._read(threads)
+        if len(self._live.tokens) < len(self._prompt.tokens):
+            return self._progress_of_reading()
         self._first_token = self._room.clock()
+        if self._request.max_tokens <= 0:
+            return [self.progress(), *self.end("length")]
         if self._request.embeds:
             self._embedding = tuple(map(float, self._live.embedding()))
             return [self.progress(), *self.end("stop")]
         return [self.progress(), *self._next_token(logits)]
+
+    def _read(self, threads: int) -> Logits:
+        """The next slice of the prompt. The engine gives only what follows the last of its tokens,
+        so a prompt of which that is to be told of each is read token by token."""
+        if not self._request.tells_prompt:
+            past, total = len(self._live.tokens), len(self._prompt.tokens)
+            end = self._room.pacer.slice_end(past, threads, exact=self._request.is_exact)
+            return self._evaluate(min(end, total) - past, threads)
+        logits = self._evaluate(1, threads)
+        if (place := len(self._live.tokens)) < len(self._prompt.tokens):
+            self._untold.append(self._told(self._ids[place], logprobs(logits)))
+        return logits
+
+    def _progress_of_reading(self) -> list[Event]:
+        if not self._request.tells_prompt:
+            return [self.progress()]
+        if len(self._untold) < TOLD_AT_ONCE:
+            return []
+        return [self.progress(), *self._delta("", at_once=True)]
 
     def end(self, reason: FinishReason) -> list[Event]:
         """The last events. The context goes back, with all it holds, for the chat to go on."""
@@ -143,6 +169,7 @@ class Sequence:
             tier=self._tier,
             context_length=self._window,
             embedding=self._embedding,
+            ids=(*self._ids, *self._end_token) if self._request.tells_ids else (),
         )
         return [*self._delta(rest, at_once=True), finished]
 
@@ -154,6 +181,8 @@ class Sequence:
         """Gives the context back; without effect when that has happened."""
         if not self.ended:
             self.ended = True
+            if self._request.tells_prompt:
+                self._live.cut(0)  # read in other slices than a chat would have been
             self._room.contexts.release(self._live, self._room.vocabulary.runs(self._ids))
 
     def _evaluate(self, count: int, threads: int) -> Logits:
@@ -167,6 +196,9 @@ class Sequence:
         likely = None if self._request.top_logprobs is None else logprobs(logits)
         token = self._sampler.choose(logits, self._ids)
         if token in self._room.vocabulary.end_ids:
+            self._end_token = (token,)
+            if likely is not None and self._request.tells_prompt:
+                self._untold.append(self._told(token, likely))
             return self.end("stop")
         self._ids.append(token)
         if likely is not None:

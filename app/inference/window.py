@@ -11,6 +11,7 @@ from app.models.model import Turn
 
 Encode = Callable[[Sequence[Turn]], list[int]]
 _KEEP = 0.6  # of the limit stays when turns must leave
+_CUT = 0.98  # of the characters that should fit stay when a message is cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ def fit(turns: Sequence[Turn], encode: Encode, limit: int) -> Fitted:
         if start >= len(window.exchanges) - 1:
             raise PromptTooLong(
                 f"This message is about {size:,} tokens long; "
-                f"the model can read {limit:,} at once. Please shorten it."
+                f"the model can read {limit:,} at once. Please shorten it.",
+                size,
             )
         start += 1  # a template whose parts do not simply add up
 
@@ -67,16 +69,17 @@ def fit_whole(encode: Callable[[], list[int]], limit: int) -> Fitted:
     try:
         tokens = encode()
     except TooManyTokens as error:
-        raise _too_long(f"about {error.about:,}", limit) from None
+        raise _too_long("about ", error.about, limit) from None
     if len(tokens) > limit:
-        raise _too_long(f"{len(tokens):,}", limit)
+        raise _too_long("", len(tokens), limit)
     return Fitted(tokens, 0)
 
 
-def _too_long(tokens: str, limit: int) -> PromptTooLong:
+def _too_long(about: str, tokens: int, limit: int) -> PromptTooLong:
     return PromptTooLong(
-        f"This prompt is {tokens} tokens long; the model can read {limit:,} at once. "
-        "Please shorten it."
+        f"This prompt is {about}{tokens:,} tokens long; the model can read {limit:,} at once. "
+        "Please shorten it.",
+        tokens,
     )
 
 
@@ -93,7 +96,7 @@ def _check_system(turns: Sequence[Turn], limit: int) -> None:
     """Every turn is a token at least, and those of the system never leave."""
     count = sum(turn.role == "system" for turn in turns)
     if count > limit:
-        raise _too_long(f"at least {count:,}", limit)
+        raise _too_long("at least ", count, limit)
 
 
 def _surplus(turns: Sequence[Turn], limit: int) -> int:
@@ -108,6 +111,22 @@ def _surplus(turns: Sequence[Turn], limit: int) -> int:
     least = -(-(len(others) - limit) // some) * some
     last = len(others) - 1
     return next((i for i in range(min(least, last), last) if others[i].role == "user"), last)
+
+
+def fit_cut(turns: Sequence[Turn], encode: Encode, limit: int) -> Fitted:
+    """The end of the newest message, for one that does not fit, behind the system turns.
+
+    Raises PromptTooLong when those leave no room for it.
+    """
+    system, last = [turn for turn in turns if turn.role == "system"], turns[-1]
+    if _encoded(encode, [*system, Turn(last.role, ".")])[1] > limit:
+        raise PromptTooLong("The system prompt leaves no room for a message.")
+    kept = last.content
+    while True:
+        tokens, size = _encoded(encode, [*system, Turn(last.role, kept)])
+        if size <= limit:
+            return Fitted(tokens, len(turns) - len(system) - 1)
+        kept = kept[-max(1, int(len(kept) * limit / size * _CUT)) :]
 
 
 def fit_opened(

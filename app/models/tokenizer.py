@@ -16,6 +16,7 @@ from app.models.vocabulary import (
     TokenKind,
     Vocabulary,
     build_tokenizer,
+    infill_by_name,
     read_vocabulary,
 )
 
@@ -54,6 +55,8 @@ class Tokenizer:
         }
         self.names = SpecialNames(self._marks)
         self._longest = max((len(token.encode()) for token in vocabulary.tokens), default=1)
+        # Models that were installed before files were asked for it are known by their tokens.
+        self.infill_ids = vocabulary.infill or infill_by_name(self._marks)
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -42,6 +42,17 @@ END_NAMES: Final = frozenset(
 )
 
 
+INFILL_NAMES: Final = (
+    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    ("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
+    ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
+    ("▁<PRE>", "▁<SUF>", "▁<MID>"),
+    ("<PRE>", "<SUF>", "<MID>"),
+)
+"""Of the tokens before a text, before what follows its gap, and before what fills that."""
+
+
 class TokenKind(IntEnum):
     """The numbers of `tokenizer.ggml.token_type`."""
 
@@ -55,7 +66,11 @@ class TokenKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Every token and how it is meant; `specials` never come out of a person's text."""
+    """Every token and how it is meant; `specials` never come out of a person's text.
+
+    infill: the ids of the three tokens before a text, before what follows its gap, and before what
+    fills that; None where the model was not made for it.
+    """
 
     model: Literal["gpt2", "llama"]
     tokens: list[str]
@@ -66,6 +81,7 @@ class Vocabulary:
     end_ids: list[int]
     add_bos: bool
     space_prefix: bool
+    infill: list[int] | None = None
 
     def save(self, folder: Path) -> None:
         text = json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
@@ -103,6 +119,7 @@ def read_vocabulary(header: Header) -> Vocabulary:
         and header.flag("tokenizer.ggml.add_bos_token", default=default_bos),
         space_prefix=model == "llama"
         and header.flag("tokenizer.ggml.add_space_prefix", default=True),
+        infill=_infill(header, tokens),
     )
 
 
@@ -124,6 +141,23 @@ def _end_ids(header: Header, tokens: list[str], specials: list[int]) -> list[int
         if index is not None:
             ends.add(index)
     return sorted(ends)
+
+
+def _infill(header: Header, tokens: list[str]) -> list[int] | None:
+    """By the names that the file gives the tokens, the older ones too, or by their texts."""
+    for names in (("fim_pre", "fim_suf", "fim_mid"), ("prefix", "suffix", "middle")):
+        found = [header.integer(f"tokenizer.ggml.{name}_token_id") for name in names]
+        ids = [index for index in found if index is not None and 0 <= index < len(tokens)]
+        if len(ids) == len(names):
+            return ids
+    return infill_by_name({token: index for index, token in enumerate(tokens)})
+
+
+def infill_by_name(ids: Mapping[str, int]) -> list[int] | None:
+    for names in INFILL_NAMES:
+        if all(name in ids for name in names):
+            return [ids[name] for name in names]
+    return None
 
 
 def build_tokenizer(header: Header, vocabulary: Vocabulary) -> FastTokenizer:

@@ -170,7 +170,7 @@ async def test_to_a_program_the_end_of_a_day_is_the_end_of_its_budget(
                 heard[index] = event
         assert heard[0] == replace(finished(one, completion=2), reason="length")
         assert isinstance(heard[1], Interrupted)
-        error = failures.of_event(heard[1])
+        error = failures.of_event(heard[1], "messages")
         assert (error.status, error.code) == (429, "rate_limit_exceeded")
 
 

@@ -86,7 +86,7 @@ def answer(
             if isinstance(event, Finished):
                 cached = event.cached_tokens
             elif isinstance(event, Delta):
-                said += [token.logprob for token in event.tokens]
+                said += [token.logprob or 0.0 for token in event.tokens]
     return said, cached
 
 

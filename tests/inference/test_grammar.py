@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.errors import SchemaRefused
-from app.inference.grammar import Grammars, JsonGrammar
+from app.inference.grammar import AnswerGrammar, Grammars
 from app.inference.sampling import Sampler
 from app.models.model import Sampling
 from app.models.tokenizer import Tokenizer
@@ -30,7 +30,7 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     return Tokenizer.load(tiny_model(flavour).folder)
 
 
-def said(tokenizer: Tokenizer, grammar: JsonGrammar, seed: int) -> str | None:
+def said(tokenizer: Tokenizer, grammar: AnswerGrammar, seed: int) -> str | None:
     """What a model without any sense says within the grammar; None when it finds no end."""
     random = np.random.default_rng(seed)
     sampler = Sampler(Sampling(temperature=1, seed=seed), grammar=grammar)

@@ -60,7 +60,7 @@ class RemoteAnswer:
         try:
             await self._answer()
         except PromptTooLong as error:
-            self._fail(str(error), error.status)
+            self._fail(str(error), error.status, error.prompt_tokens, error.context_length)
         except Exception:
             log.exception("An answer of another server failed.")
             self._fail("Something went wrong inside Wick.")
@@ -69,8 +69,8 @@ class RemoteAnswer:
         """It was cancelled, if it has not ended otherwise."""
         self._reply.end(self._reply.finished("cancelled"))
 
-    def _fail(self, message: str, status: int = 500) -> None:
-        self._reply.end(Failed(self._command.id, message, status))
+    def _fail(self, message: str, status: int = 500, asked: int = 0, limit: int = 0) -> None:
+        self._reply.end(Failed(self._command.id, message, status, asked, limit))
 
     async def _answer(self) -> None:
         last: Fault | None = None
@@ -93,7 +93,7 @@ class RemoteAnswer:
                     self._reply.end(Cut(self._command.id, str(fault)))
                     return
                 if fault.kind in {"wrong", "too_long"}:
-                    self._fail(str(fault), fault.status)
+                    self._fail(str(fault), fault.status, fault.asked or 0, fault.limit or 0)
                     return
                 self._go_elsewhere(server, fault)
             finally:

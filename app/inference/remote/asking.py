@@ -32,7 +32,8 @@ def request_body(
 
 def _prompt(command: Generate, turns: Sequence[Turn]) -> dict[str, Any]:
     if command.text is not None:
-        return {"prompt": command.text}
+        prompt = {"prompt": list(command.before) or command.text}
+        return prompt | {"suffix": command.suffix} if command.suffix else prompt
     messages = [{"role": turn.role, "content": turn.content} for turn in turns]
     if not command.opening:
         return {"messages": messages}
@@ -66,6 +67,8 @@ def _sampling(command: Generate) -> dict[str, Any]:
     if command.schema is not None:
         schema = {"name": "answer", "schema": json.loads(command.schema)}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if command.grammar is not None:
+        body["grammar"] = command.grammar  # llama-server and Wick
     return body
 
 

@@ -13,16 +13,19 @@ from app.errors import ApiError
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Temperature = Annotated[float, Meta(ge=0, le=5)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-Count = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=-1)]
+UNLIMITED: Final = 1 << 20
+"""Tokens of an answer that only its window ends."""
 Biases = Annotated[
     dict[str, Annotated[float, Meta(ge=-100, le=100)]],
     Meta(extra_json_schema={"propertyNames": {"pattern": "^[0-9]{1,9}$"}}),
 ]
 MOST_ANSWERS: Final = 8
 _SAMPLING: Final = (
-    *("temperature", "top_p", "top_k", "min_p", "seed"),
+    *("temperature", "top_p", "min_p"),
     *("repetition_penalty", "frequency_penalty", "presence_penalty"),
 )
+_JSON: Final = json.dumps({"type": "object"})
 
 
 class JsonSchema(msgspec.Struct):
@@ -33,6 +36,7 @@ class JsonSchema(msgspec.Struct):
 class ResponseFormat(msgspec.Struct):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
+    schema: dict[str, Any] | None = None
 
 
 class StreamOptions(msgspec.Struct):
@@ -48,7 +52,7 @@ class AnswerRequest(msgspec.Struct, kw_only=True):
     max_tokens: Count | None = None
     temperature: Temperature | None = None
     top_p: Share | None = None
-    top_k: Annotated[int, Meta(ge=0)] | None = None
+    top_k: Annotated[int, Meta(ge=-1)] | None = None
     min_p: Share | None = None
     repetition_penalty: Annotated[float, Meta(gt=0, le=5)] | None = None
     frequency_penalty: Penalty | None = None
@@ -58,6 +62,19 @@ class AnswerRequest(msgspec.Struct, kw_only=True):
     n: Annotated[int, Meta(ge=1, le=MOST_ANSWERS)] | None = None
     logit_bias: Biases | None = None
     response_format: ResponseFormat | None = None
+    json_schema: dict[str, Any] | None = None
+    grammar: str | None = None
+
+    def check(self) -> None:
+        """Raises ApiError for fields that contradict each other."""
+        if self.stream_options is not None and not self.stream:
+            raise ApiError("stream_options need stream to be true.", param="stream_options")
+        ways = [self._format_schema is not None, self.json_schema is not None, bool(self.grammar)]
+        if sum(ways) > 1:
+            raise ApiError(
+                "Give only one of response_format, json_schema and grammar.",
+                param="grammar" if self.grammar else "json_schema",
+            )
 
     @property
     def wants_usage(self) -> bool:
@@ -67,7 +84,8 @@ class AnswerRequest(msgspec.Struct, kw_only=True):
     @property
     def sampling(self) -> dict[str, Any]:
         """None for what was not chosen."""
-        return {name: getattr(self, name) for name in _SAMPLING}
+        chosen = {name: getattr(self, name) for name in _SAMPLING}
+        return chosen | {"top_k": all_tokens(self.top_k), "seed": random_seed(self.seed)}
 
     @property
     def bias(self) -> tuple[tuple[int, float], ...]:
@@ -82,11 +100,32 @@ class AnswerRequest(msgspec.Struct, kw_only=True):
     @property
     def schema(self) -> str | None:
         """That the answer has to follow, as text. Raises ApiError."""
+        if self.json_schema is not None:
+            return json.dumps(self.json_schema)
+        return self._format_schema
+
+    @property
+    def _format_schema(self) -> str | None:
         wanted = self.response_format
         if wanted is None or wanted.type == "text":
             return None
-        if wanted.type == "json_object":
-            return json.dumps({"type": "object"})
-        if wanted.json_schema is None or wanted.json_schema.schema is None:
+        inner = wanted.json_schema.schema if wanted.json_schema is not None else None
+        schema = wanted.schema if inner is None else inner
+        if schema is None and wanted.type == "json_schema":
             raise ApiError("The schema is missing.", param="response_format.json_schema.schema")
-        return json.dumps(wanted.json_schema.schema)
+        return _JSON if schema is None else json.dumps(schema)
+
+
+def unlimited(tokens: int | None) -> int | None:
+    """-1, as other servers have it, is no limit."""
+    return UNLIMITED if tokens is not None and tokens < 0 else tokens
+
+
+def all_tokens(top_k: int | None) -> int | None:
+    """-1 is all of them, which 0 is here."""
+    return 0 if top_k is not None and top_k < 0 else top_k
+
+
+def random_seed(seed: int | None) -> int | None:
+    """-1 is another one every time."""
+    return None if seed == -1 else seed

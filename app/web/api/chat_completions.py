@@ -13,7 +13,8 @@ from app.errors import ApiError
 from app.inference.protocol import Finished, Likely, Token
 from app.models.model import Turn
 from app.web.api import bodies, streaming, wishes
-from app.web.api.answer_request import AnswerRequest, Count
+from app.web.api.answer_request import AnswerRequest, Count, unlimited
+from app.web.api.conversation import RoleName, ToolCall, turn
 from app.web.api.replies import Reply, reason_of
 
 blueprint = Blueprint("api_chat_completions", __name__)
@@ -27,8 +28,9 @@ class Part(msgspec.Struct):
 
 
 class Message(msgspec.Struct):
-    role: wishes.RoleName
+    role: RoleName
     content: str | list[Part] | None = None
+    tool_calls: list[ToolCall] | None = None
 
 
 class ChatRequest(AnswerRequest, kw_only=True):
@@ -38,8 +40,17 @@ class ChatRequest(AnswerRequest, kw_only=True):
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    tools: wishes.Refused | None = None
-    functions: wishes.Refused | None = None
+    tools: list[Any] | None = None
+    tool_choice: Any = None
+    functions: list[Any] | None = None
+    function_call: Any = None
+
+    @property
+    def wanted_tools(self) -> str:
+        """The field with those that may be called; empty when none may."""
+        if self.tools and self.tool_choice != "none":
+            return "tools"
+        return "functions" if self.functions and self.function_call != "none" else ""
 
 
 @blueprint.post("/v1/chat/completions")
@@ -49,41 +60,54 @@ async def create() -> Response:
     name, count = wishes.model_name(asked.model), asked.n or 1
     completions = wishes.completions(name, wishes.several(command, count))
     streaming.begin(completions)
-    reply = Reply(completions, ChatWords(), name, count, request.path, asked.wants_usage)
+    words = ChatWords()
+    reply = Reply(completions, words, name, count, request.path, asked.wants_usage)
     if not asked.stream:
-        return bodies.answer(await reply.whole())
-    await streaming.opened(completions)
+        return bodies.answer(await streaming.while_allowed(reply.whole()))
+    await streaming.opened(completions, words.param)
     return streaming.sse(reply.chunks())
 
 
 def _wish(asked: ChatRequest) -> wishes.Wish:
-    if asked.tools or asked.functions:
+    asked.check()
+    if param := asked.wanted_tools:
         raise ApiError(
             "The models that run here cannot call tools. Leave the tools out, please.",
-            param="tools" if asked.tools else "functions",
+            param=param,
             code="unsupported_parameter",
         )
+    if asked.top_logprobs and not asked.logprobs:
+        raise ApiError("top_logprobs need logprobs to be true.", param="top_logprobs")
     return wishes.Wish(
         model=wishes.model_name(asked.model),
         turns=tuple(_turn(number, message) for number, message in enumerate(asked.messages)),
         sampling=asked.sampling,
-        max_tokens=asked.max_completion_tokens or asked.max_tokens,
+        max_tokens=_max_tokens(asked),
         stop=wishes.stops(asked.stop),
         bias=asked.bias,
         top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
         schema=asked.schema,
+        grammar=asked.grammar or None,
     )
 
 
+def _max_tokens(asked: ChatRequest) -> int | None:
+    """Raises ApiError."""
+    name = "max_tokens" if asked.max_completion_tokens is None else "max_completion_tokens"
+    tokens: int | None = getattr(asked, name)
+    if tokens == 0:
+        raise ApiError(f"{name} must be at least 1, or -1 for no limit.", param=name)
+    return unlimited(tokens)
+
+
 def _turn(number: int, message: Message) -> Turn:
-    role = wishes.ROLES.get(message.role)
-    if role is None:
-        raise ApiError(
-            f"A message cannot be by “{message.role}”; it is by {', '.join(wishes.ROLES)}.",
-            param=f"messages[{number}].role",
-        )
+    calls = message.tool_calls or ()
+    return turn(message.role, _text(number, message), calls, param=f"messages[{number}].role")
+
+
+def _text(number: int, message: Message) -> str:
     if message.content is None or isinstance(message.content, str):
-        return Turn(role, message.content or "")
+        return message.content or ""
     for place, part in enumerate(message.content):
         if part.type != "text":
             raise ApiError(
@@ -91,12 +115,13 @@ def _turn(number: int, message: Message) -> Turn:
                 param=f"messages[{number}].content[{place}]",
                 code="unsupported_content",
             )
-    return Turn(role, "\n".join(part.text or "" for part in message.content))
+    return "\n".join(part.text or "" for part in message.content)
 
 
 class ChatWords:
     """How an answer is called in this protocol."""
 
+    param = "messages"
     id_prefix = "chatcmpl-"
     whole, part = "chat.completion", "chat.completion.chunk"
 

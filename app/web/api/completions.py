@@ -3,92 +3,130 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated, Any, Final
 
 from msgspec import Meta
 from quart import Blueprint, Response, request
 
 from app.errors import ApiError
-from app.inference.protocol import Finished, Likely, Token
+from app.inference.protocol import Finished, Generate, Likely, Token
 from app.web.api import bodies, streaming, wishes
-from app.web.api.answer_request import AnswerRequest
+from app.web.api.answer_request import AnswerRequest, unlimited
+from app.web.api.prompt_input import Prompt, Several, prompts
 from app.web.api.replies import Reply, reason_of
 
 blueprint = Blueprint("api_completions", __name__)
-MOST_PROMPTS = 8
-USUAL_TOKENS = 16
+MOST_TRIES: Final = 20
+USUAL_TOKENS: Final = 16
 """Of an answer for which no length is given, as this protocol has it."""
 
 
 class CompletionRequest(AnswerRequest, kw_only=True):
     """What is left out, or null, is the model's default. Fields that are not here are ignored."""
 
-    prompt: str | Annotated[list[str], Meta(min_length=1, max_length=MOST_PROMPTS)]
-    best_of: int | None = None
+    prompt: str | Several
+    best_of: Annotated[int, Meta(ge=1, le=MOST_TRIES)] | None = None
     echo: bool | None = None
-    suffix: Annotated[str, Meta(extra_json_schema={"maxLength": 0})] | None = None
+    suffix: str | None = None
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
 
 
 @blueprint.post("/v1/completions")
 async def create() -> Response:
     asked = await bodies.read(CompletionRequest)
-    _check(asked)
-    prompts = [asked.prompt] if isinstance(asked.prompt, str) else asked.prompt
+    given = prompts(asked.prompt, "prompt")
+    _check(asked, given)
     name, each = wishes.model_name(asked.model), asked.n or 1
+    tries = max(each, asked.best_of or each)
+    usual = wishes.command(_wish(asked, ""))
     commands = [
         command
-        for prompt in prompts
-        for command in wishes.several(wishes.command(_wish(asked, prompt)), each)
+        for prompt in given
+        for command in wishes.several(_with(usual, prompt, echo=bool(asked.echo)), tries)
     ]
     completions = wishes.completions(name, commands)
     streaming.begin(completions)
-    echoed = [prompt for prompt in prompts for _ in range(each)] if asked.echo else None
-    words, count = TextWords(echoed), len(commands)
-    reply = Reply(completions, words, name, count, request.path, asked.wants_usage, len(prompts))
+    echoed = [prompt for prompt in given for _ in range(each)] if asked.echo else None
+    words = TextWords(echoed, tells=asked.logprobs is not None)
+    reply = Reply(
+        completions,
+        words,
+        name,
+        len(commands),
+        request.path,
+        asked.wants_usage,
+        prompts=len(given),
+        best=each if tries > each else None,
+    )
     if not asked.stream:
-        return bodies.answer(await reply.whole())
-    await streaming.opened(completions)
+        return bodies.answer(await streaming.while_allowed(reply.whole()))
+    await streaming.opened(completions, words.param)
     return streaming.sse(reply.chunks())
 
 
-def _check(asked: CompletionRequest) -> None:
-    """Raises ApiError for what cannot be done here."""
-    if asked.suffix:
-        raise ApiError("Text cannot be filled in before a suffix here.", param="suffix")
-    if asked.best_of is not None and asked.best_of != (asked.n or 1):
-        raise ApiError("best_of must be the same as n.", param="best_of")
-    if asked.echo and asked.logprobs is not None:
-        raise ApiError("logprobs are of the answer only, so echo must be off.", param="echo")
+def _check(asked: CompletionRequest, given: Sequence[Prompt]) -> None:
+    """Raises ApiError for what cannot be done."""
+    asked.check()
+    if not given:
+        raise ApiError("prompt must not be an empty list.", param="prompt")
+    if asked.max_tokens == 0 and not asked.echo:
+        raise ApiError("max_tokens can be 0 only with echo; -1 is no limit.", param="max_tokens")
+    if asked.suffix and (asked.echo or not all(isinstance(prompt, str) for prompt in given)):
+        raise ApiError("A suffix goes with texts, and without echo.", param="suffix")
+    if asked.best_of is not None and asked.best_of < (asked.n or 1):
+        raise ApiError("best_of must not be less than n.", param="best_of")
+    if asked.stream and (asked.best_of or 1) > (asked.n or 1):
+        raise ApiError("The best of several answers cannot be streamed.", param="best_of")
+    if asked.stream and asked.echo and not all(isinstance(prompt, str) for prompt in given):
+        raise ApiError("The echo of token ids cannot be streamed.", param="echo")
+
+
+def _with(usual: Generate, prompt: Prompt, *, echo: bool) -> Generate:
+    """The same request for another prompt. What ids say is only told with how likely they were."""
+    if isinstance(prompt, str):
+        return replace(usual, text=prompt)
+    made = replace(usual, before=prompt)
+    if not echo:
+        return made
+    return replace(made, tells_prompt=True, top_logprobs=usual.top_logprobs or 0)
 
 
 def _wish(asked: CompletionRequest, prompt: str) -> wishes.Wish:
+    is_chosen = (asked.best_of or 1) > (asked.n or 1)
     return wishes.Wish(
         model=wishes.model_name(asked.model),
-        text=prompt,
+        prompt=prompt,
+        suffix=asked.suffix or "",
         sampling=asked.sampling,
-        max_tokens=asked.max_tokens or USUAL_TOKENS,
+        max_tokens=USUAL_TOKENS if asked.max_tokens is None else unlimited(asked.max_tokens),
         stop=wishes.stops(asked.stop),
         bias=asked.bias,
-        top_logprobs=asked.logprobs,
+        top_logprobs=0 if asked.logprobs is None and is_chosen else asked.logprobs,
         schema=asked.schema,
+        grammar=asked.grammar or None,
+        tells_prompt=bool(asked.echo) and asked.logprobs is not None,
     )
 
 
 class TextWords:
-    """How an answer is called in this protocol. `echoed`: what stands before each of them."""
+    """How an answer is called in this protocol. `echoed`: what stands before each of them; `tells`:
+    how likely its tokens were."""
 
+    param = "prompt"
     id_prefix = "cmpl-"
     whole = part = "text_completion"
 
-    def __init__(self, echoed: Sequence[str] | None) -> None:
+    def __init__(self, echoed: Sequence[Prompt] | None, *, tells: bool) -> None:
         self._echoed = echoed
+        self._tells = tells
+        self._offsets: dict[int, int] = {}
 
     def begin(self, index: int) -> dict[str, Any]:
-        return self._choice(index, self._echoed[index]) if self._echoed else {}
+        return self._choice(index, self._echo(index, (), 0)) if self._echoed else {}
 
     def more(self, index: int, text: str, tokens: Sequence[Token]) -> dict[str, Any]:
-        return self._choice(index, text) | {"logprobs": logprobs_of(tokens)}
+        return self._choice(index, text) | {"logprobs": self._logprobs(index, tokens)}
 
     def end(self, index: int, finished: Finished) -> dict[str, Any]:
         return self._choice(index, "") | {"finish_reason": reason_of(finished)}
@@ -96,27 +134,43 @@ class TextWords:
     def choice(
         self, index: int, text: str, tokens: Sequence[Token], finished: Finished
     ) -> dict[str, Any]:
-        whole = (self._echoed[index] if self._echoed else "") + text
-        made = self._choice(index, whole) | {"logprobs": logprobs_of(tokens)}
+        whole = self._echo(index, tokens, finished.prompt_tokens) + text
+        made = self._choice(index, whole) | {"logprobs": self._logprobs(index, tokens)}
         return made | {"finish_reason": reason_of(finished)}
 
     def _choice(self, index: int, text: str) -> dict[str, Any]:
         return {"index": index, "text": text, "logprobs": None, "finish_reason": None}
 
+    def _echo(self, index: int, tokens: Sequence[Token], prompt_tokens: int) -> str:
+        """The prompt, of which only the tokens that were told have the text where it was ids."""
+        echoed = self._echoed[index] if self._echoed else ""
+        if isinstance(echoed, str):
+            return echoed
+        data = b"".join(bytes(token.data) for token in tokens[:prompt_tokens])
+        return data.decode("utf-8", "replace")
 
-def logprobs_of(tokens: Sequence[Token]) -> dict[str, Any] | None:
-    if not tokens:
+    def _logprobs(self, index: int, tokens: Sequence[Token]) -> dict[str, Any] | None:
+        """Of tokens that come behind those told before."""
+        if not tokens or not self._tells:
+            return None
+        offsets, offset = [], self._offsets.get(index, 0)
+        for token in tokens:
+            offsets.append(offset)
+            offset += len(_text(token))
+        self._offsets[index] = offset
+        return {
+            "tokens": [_text(token) for token in tokens],
+            "token_logprobs": [token.logprob for token in tokens],
+            "top_logprobs": [_top(token) for token in tokens],
+            "text_offset": offsets,
+        }
+
+
+def _top(token: Token) -> dict[str, float | None] | None:
+    """By their texts, of which the likeliest token counts; None for the first of a prompt."""
+    if token.logprob is None:
         return None
-    offsets, offset = [], 0
-    for token in tokens:
-        offsets.append(offset)
-        offset += len(_text(token))
-    return {
-        "tokens": [_text(token) for token in tokens],
-        "token_logprobs": [token.logprob for token in tokens],
-        "top_logprobs": [{_text(o): o.logprob for o in token.others} for token in tokens],
-        "text_offset": offsets,
-    }
+    return {_text(other): other.logprob for other in reversed(token.others)}
 
 
 def _text(token: Likely) -> str:

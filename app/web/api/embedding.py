@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from app.errors import ApiError
 from app.inference.protocol import Failed, Finished
 from app.inference.requests import Interrupted
 from app.web.api import failures, streaming, wishes
+from app.web.api.prompt_input import Prompt
 from app.web.state import state
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-AT_ONCE = 4
-"""Texts of one request that wait in the queue at the same time: it is for others, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +30,15 @@ class Embedded:
     tokens: int
 
 
-async def embed(model: str, texts: Sequence[str], *, may_cut: bool = False) -> Embedded:
-    """may_cut: of a text that is too long only the beginning counts. Raises ApiError, or what
-    asking for an answer raises."""
+async def embed(
+    model: str,
+    texts: Sequence[Prompt],
+    *,
+    may_cut: bool = False,
+    dimensions: int | None = None,
+) -> Embedded:
+    """may_cut: of a text that is too long only the beginning counts; dimensions: only so many, the
+    first ones. Raises ApiError, or what asking for an answer raises."""
     if (await asyncio.to_thread(state().shelf.get, model)).remote is not None:
         raise ApiError(
             "This model runs elsewhere, and Wick asks there for answers only.",
@@ -42,17 +46,25 @@ async def embed(model: str, texts: Sequence[str], *, may_cut: bool = False) -> E
             param="model",
             code="unsupported",
         )
-    ends: list[Finished] = []
-    at_once = min(AT_ONCE, state().settings.queue_limit)
-    for start in range(0, len(texts), at_once):
-        ends += await _some(model, texts[start : start + at_once], may_cut=may_cut)
-    vectors = [_unit(end.embedding) for end in ends]
+    if "" in texts:
+        raise ApiError("An empty text has no meaning to embed.", param="input")
+    ends = await streaming.while_allowed(_all(model, texts, may_cut=may_cut))
+    size = len(ends[0].embedding) if ends else 0
+    if ends and dimensions and dimensions > size:
+        raise ApiError(
+            f"The vectors of this model have {size} dimensions, and not more.", param="dimensions"
+        )
+    vectors = [_unit(end.embedding[:dimensions]) for end in ends]
     return Embedded(vectors, sum(end.prompt_tokens for end in ends))
 
 
-async def _some(model: str, texts: Sequence[str], *, may_cut: bool) -> list[Finished]:
-    wanted = [wishes.Wish(model=model, text=text, may_drop=may_cut, embeds=True) for text in texts]
-    completions = wishes.completions(model, [wishes.command(wish) for wish in wanted])
+async def _all(model: str, texts: Sequence[Prompt], *, may_cut: bool) -> list[Finished]:
+    usual = wishes.command(wishes.Wish(model=model, prompt="", may_drop=may_cut, embeds=True))
+    commands = [
+        replace(usual, text=text) if isinstance(text, str) else replace(usual, before=text)
+        for text in texts
+    ]
+    completions = wishes.completions(model, commands)
     streaming.begin(completions)
     ends: dict[int, Finished] = {}
     try:

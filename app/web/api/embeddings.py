@@ -12,17 +12,18 @@ from quart import Blueprint, Response
 from app.errors import ApiError
 from app.web.api import bodies, wishes
 from app.web.api.embedding import embed
+from app.web.api.prompt_input import Several, prompts
 
 blueprint = Blueprint("api_embeddings", __name__)
 Text = Annotated[str, Meta(extra_json_schema={"minLength": 1})]
-Texts = Annotated[list[Text], Meta(min_length=1, max_length=2048)]
+Dimensions = Annotated[int, Meta(ge=1)]
 
 
 class EmbeddingRequest(msgspec.Struct, kw_only=True):
     model: str
-    input: Text | Texts
+    input: Text | Several
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: int | None = None
+    dimensions: Dimensions | None = None
 
 
 class EmbeddingObject(msgspec.Struct):
@@ -48,14 +49,11 @@ class EmbeddingList(msgspec.Struct):
 @blueprint.post("/v1/embeddings")
 async def create() -> Response:
     asked = await bodies.read(EmbeddingRequest)
-    texts = [asked.input] if isinstance(asked.input, str) else asked.input
-    if "" in texts:
-        raise ApiError("An empty text has no meaning to embed.", param="input")
+    texts = prompts(asked.input, "input")
+    if not texts:
+        raise ApiError("input must not be an empty list.", param="input")
     name = wishes.model_name(asked.model)
-    made = await embed(name, texts)
-    size = made.vectors[0].size
-    if asked.dimensions not in {None, size}:
-        raise ApiError(f"The vectors of this model have {size} dimensions.", param="dimensions")
+    made = await embed(name, texts, dimensions=asked.dimensions)
     as_text = asked.encoding_format == "base64"
     data = [
         EmbeddingObject(

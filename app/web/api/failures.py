@@ -39,17 +39,28 @@ _CODES: dict[type[WickError], str] = {
 }
 
 
-def of_event(event: Failed | Interrupted, param: str = "messages") -> ApiError:
+def of_event(event: Failed | Interrupted, param: str) -> ApiError:
     """What an answer ended with instead of a text."""
     if isinstance(event, Interrupted) and event.finished is not None:
         return ApiError(event.message, status=429, code=_CODES[LimitReached])
     if isinstance(event, Interrupted):
         return ApiError(event.message, status=503, code="interrupted")
     if event.status == PromptTooLong.status:
-        code = "context_length_exceeded"
-        return ApiError(event.message, status=400, param=param, code=code)
+        return _too_long(event.message, event.prompt_tokens, event.context_length, param)
     status = 400 if event.status == 422 else event.status
     return ApiError(event.message, status=status)
+
+
+def _too_long(sentence: str, asked: int, limit: int, param: str) -> ApiError:
+    """In the words that programs look for, when they shorten a conversation by themselves."""
+    if limit and asked:
+        sentence = (
+            f"This model's maximum context length is {limit} tokens. However, your {param} resulted"
+            f" in {asked} tokens. Please reduce the length of the {param}."
+        )
+    elif limit:
+        sentence = f"This model's maximum context length is {limit} tokens. {sentence}"
+    return ApiError(sentence, status=400, param=param, code=_CODES[PromptTooLong])
 
 
 def of_http(error: HTTPException, path: str) -> ApiError:
@@ -65,6 +76,8 @@ def of_http(error: HTTPException, path: str) -> ApiError:
 def as_api_error(error: WickError) -> ApiError:
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, PromptTooLong):
+        return _too_long(str(error), error.prompt_tokens, error.context_length, "messages")
     code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), None)
     param = "model" if isinstance(error, ModelNotFound) else None
     again = getattr(error, "retry_after", None)

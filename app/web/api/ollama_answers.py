@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -13,19 +14,23 @@ from quart import Blueprint, Response, request
 from app.errors import ApiError
 from app.models.model import Turn
 from app.web.api import bodies, streaming, wishes
+from app.web.api.answer_request import all_tokens, random_seed, unlimited
+from app.web.api.conversation import RoleName, ToolCall, turn
 from app.web.api.ollama_loading import KeepAlive, keep, load_or_unload, seconds_of
-from app.web.api.ollama_replies import OllamaReply, now
+from app.web.api.ollama_replies import PARAM, OllamaReply, now
 
 blueprint = Blueprint("api_ollama_answers", __name__, url_prefix="/api")
+
+TokenId = Annotated[int, Meta(ge=0, lt=2**31)]
 
 
 class Options(msgspec.Struct):
     """What is left out is the model's default; options of Ollama that are not here are ignored."""
 
     num_predict: int | None = None
-    num_ctx: Annotated[int, Meta(ge=1)] | None = None
+    num_ctx: Annotated[int, Meta(ge=0)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=5)] | None = None
-    top_k: Annotated[int, Meta(ge=0)] | None = None
+    top_k: Annotated[int, Meta(ge=-1)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     seed: int | None = None
@@ -37,8 +42,9 @@ class Options(msgspec.Struct):
 
 
 class OllamaMessage(msgspec.Struct):
-    role: wishes.RoleName
+    role: RoleName
     content: str | None = None
+    tool_calls: list[ToolCall] | None = None
     images: wishes.Refused | None = None
 
 
@@ -58,7 +64,8 @@ class OllamaChatRequest(Common, kw_only=True):
     """No messages: the model is loaded, or with a keep_alive of 0 unloaded."""
 
     messages: list[OllamaMessage] | None = None
-    tools: wishes.Refused | None = None
+    tools: list[Any] | None = None
+    tool_choice: Any = None
 
 
 class OllamaGenerateRequest(Common, kw_only=True):
@@ -67,6 +74,7 @@ class OllamaGenerateRequest(Common, kw_only=True):
     prompt: str | None = None
     system: str | None = None
     raw: bool | None = None
+    context: list[TokenId] | None = None
     suffix: str | None = None
     template: str | None = None
     images: wishes.Refused | None = None
@@ -75,28 +83,44 @@ class OllamaGenerateRequest(Common, kw_only=True):
 @blueprint.post("/chat")
 async def chat() -> Response:
     asked = await bodies.read(OllamaChatRequest)
-    if asked.tools:
+    if asked.tools and asked.tool_choice != "none":
         raise ApiError(f"{asked.model} does not support tools.", param="tools")
     if not asked.messages:
         return await _asked_nothing(asked, _chat_words)
     turns = tuple(_turn(message) for message in asked.messages)
-    return await _answer(asked, _wish(asked, turns=turns), _chat_words)
+    return await _answer(asked, replace(_wish(asked), turns=turns), _chat_words)
 
 
 @blueprint.post("/generate")
 async def generate() -> Response:
     asked = await bodies.read(OllamaGenerateRequest)
-    for name in ("suffix", "template", "images"):
-        if getattr(asked, name):
-            raise ApiError(f"The models that run here do not support “{name}”.", param=name)
+    _check_generate(asked)
     if not asked.prompt:
         return await _asked_nothing(asked, _generate_words)
-    if asked.raw:
-        wish = _wish(asked, text=asked.prompt)
+    if asked.raw or asked.suffix:
+        wish = replace(_wish(asked), prompt=asked.prompt, suffix=asked.suffix or "")
     else:
         system = (Turn("system", asked.system),) if asked.system else ()
-        wish = _wish(asked, turns=(*system, Turn("user", asked.prompt)))
+        turns = (*system, Turn("user", asked.prompt))
+        before = tuple(asked.context or ())
+        wish = replace(_wish(asked), turns=turns, before=before, tells_ids=True)
     return await _answer(asked, wish, _generate_words)
+
+
+def _check_generate(asked: OllamaGenerateRequest) -> None:
+    """Raises ApiError."""
+    if asked.images:
+        raise ApiError("The models that run here read text only, and no images.", param="images")
+    if asked.template:
+        raise ApiError(
+            "The model's own template is used. Leave out “template”, or send the finished prompt"
+            " with “raw”.",
+            param="template",
+        )
+    if asked.raw and (asked.system or asked.context):
+        raise ApiError("raw takes neither system nor context.", param="raw")
+    if asked.suffix and asked.context:
+        raise ApiError("suffix does not go with context.", param="suffix")
 
 
 def _chat_words(text: str) -> dict[str, Any]:
@@ -110,37 +134,31 @@ def _generate_words(text: str) -> dict[str, Any]:
 def _turn(message: OllamaMessage) -> Turn:
     if message.images:
         raise ApiError("The models that run here read text only, and no images.", param="images")
-    if message.role not in wishes.ROLES:
-        raise ApiError(
-            f"A message cannot be by “{message.role}”; it is by {', '.join(wishes.ROLES)}.",
-            param="messages",
-        )
-    return Turn(wishes.ROLES[message.role], message.content or "")
+    return turn(message.role, message.content or "", message.tool_calls or ())
 
 
-def _wish(asked: Common, *, turns: tuple[Turn, ...] = (), text: str | None = None) -> wishes.Wish:
+def _wish(asked: Common) -> wishes.Wish:
     options = asked.options or Options()
     if asked.think:
         raise ApiError(f"{asked.model} does not support thinking.", param="think")
     predict = options.num_predict
     return wishes.Wish(
         model=wishes.model_name(asked.model),
-        turns=turns,
-        text=text,
         sampling={
             "temperature": options.temperature,
-            "top_k": options.top_k,
+            "top_k": all_tokens(options.top_k),
             "top_p": options.top_p,
             "min_p": options.min_p,
-            "seed": options.seed,
+            "seed": random_seed(options.seed),
             "repetition_penalty": options.repeat_penalty,
             "repetition_window": _window(options.repeat_last_n),
             "presence_penalty": options.presence_penalty,
             "frequency_penalty": options.frequency_penalty,
         },
-        max_tokens=wishes.UNLIMITED if predict is not None and predict < 0 else predict,
+        max_tokens=unlimited(predict or None),
         stop=wishes.stops(options.stop),
         may_drop=asked.truncate is not False,
+        may_cut=asked.truncate is not False,
         context=options.num_ctx,
         top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
         schema=_schema(asked.format),
@@ -149,7 +167,7 @@ def _wish(asked: Common, *, turns: tuple[Turn, ...] = (), text: str | None = Non
 
 def _window(last: int | None) -> int | None:
     """-1 is the whole context."""
-    return wishes.UNLIMITED if last is not None and last < 0 else last
+    return unlimited(last)
 
 
 def _schema(wanted: str | dict[str, Any] | None) -> str | None:
@@ -159,7 +177,8 @@ def _schema(wanted: str | dict[str, Any] | None) -> str | None:
 
 
 async def _asked_nothing(asked: Common, words: Callable[[str], dict[str, Any]]) -> Response:
-    reason = await load_or_unload(wishes.model_name(asked.model), asked.keep_alive)
+    name = wishes.model_name(asked.model)
+    reason = await streaming.while_allowed(load_or_unload(name, asked.keep_alive))
     content = {"model": asked.model, "created_at": now(), **words(""), "done": True}
     return bodies.answer(content | {"done_reason": reason})
 
@@ -173,6 +192,6 @@ async def _answer(
     streaming.begin(completions)
     keep(wish.model, stays)
     if asked.stream is False:
-        return bodies.answer(await reply.whole())
-    await streaming.opened(completions)
+        return bodies.answer(await streaming.while_allowed(reply.whole()))
+    await streaming.opened(completions, PARAM)
     return streaming.ndjson(reply.lines())

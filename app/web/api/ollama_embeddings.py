@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 from quart import Blueprint, Response
 
-from app.errors import ApiError
 from app.web.api import bodies, wishes
 from app.web.api.embedding import embed
-from app.web.api.embeddings import Text, Texts
+from app.web.api.embeddings import Text
+from app.web.api.prompt_input import MAX_PROMPTS
 
 blueprint = Blueprint("api_ollama_embeddings", __name__, url_prefix="/api")
+Texts = Annotated[list[Text], Meta(max_length=MAX_PROMPTS)]
 
 
 class EmbedRequest(msgspec.Struct, kw_only=True):
     model: str
-    input: Text | Texts
+    input: str | Texts
     truncate: bool | None = None
+    dimensions: Annotated[int, Meta(ge=0)] | None = None
 
 
 class OllamaEmbedded(msgspec.Struct):
@@ -33,7 +37,7 @@ class OllamaEmbedded(msgspec.Struct):
 
 class OldEmbedRequest(msgspec.Struct, kw_only=True):
     model: str
-    prompt: Text
+    prompt: str = ""
 
 
 class OldEmbedded(msgspec.Struct):
@@ -44,9 +48,10 @@ class OldEmbedded(msgspec.Struct):
 async def several() -> Response:
     asked, begun = await bodies.read(EmbedRequest), time.monotonic()
     texts = [asked.input] if isinstance(asked.input, str) else asked.input
-    _check(texts)
-    may_cut = asked.truncate is not False
-    made = await embed(wishes.model_name(asked.model), texts, may_cut=may_cut)
+    if texts == [""]:
+        texts = []
+    name, may_cut = wishes.model_name(asked.model), asked.truncate is not False
+    made = await embed(name, texts, may_cut=may_cut, dimensions=asked.dimensions or None)
     vectors = [vector.tolist() for vector in made.vectors]
     took = round((time.monotonic() - begun) * 1e9)
     return bodies.answer(OllamaEmbedded(asked.model, vectors, took, 0, made.tokens))
@@ -55,11 +60,6 @@ async def several() -> Response:
 @blueprint.post("/embeddings")
 async def one() -> Response:
     asked = await bodies.read(OldEmbedRequest)
-    _check([asked.prompt])
-    made = await embed(wishes.model_name(asked.model), [asked.prompt], may_cut=True)
-    return bodies.answer(OldEmbedded(made.vectors[0].tolist()))
-
-
-def _check(texts: list[str]) -> None:
-    if "" in texts:
-        raise ApiError("An empty text has no meaning to embed.", param="input")
+    texts = [asked.prompt] if asked.prompt else []
+    made = await embed(wishes.model_name(asked.model), texts, may_cut=True)
+    return bodies.answer(OldEmbedded(made.vectors[0].tolist() if made.vectors else []))

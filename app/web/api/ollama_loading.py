@@ -7,7 +7,7 @@ import math
 import re
 from typing import Final
 
-from app.errors import ApiError
+from app.errors import ApiError, ModelBusy
 from app.web.identity import identity
 from app.web.state import state
 
@@ -31,7 +31,7 @@ async def load_or_unload(name: str, keep_alive: KeepAlive | None) -> str:
     seconds = seconds_of(keep_alive)
     if seconds == 0:
         if identity().is_owner:
-            await here.pool.unload(name)
+            await _unload(name)
         return "unload"
     await _load(name)
     keep(name, seconds)
@@ -55,6 +55,14 @@ def seconds_of(keep_alive: KeepAlive | None) -> float | None:
         seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, amount))
         seconds = -seconds if amount != text else seconds
     return seconds if 0 <= seconds <= LONGEST else math.inf
+
+
+async def _unload(name: str) -> None:
+    """At once, or when what runs and waits has ended."""
+    try:
+        await state().pool.unload(name)
+    except ModelBusy:
+        state().pool.keep(name, 0)
 
 
 async def _load(name: str) -> None:

@@ -13,6 +13,8 @@ from app.inference.requests import Interrupted
 from app.web.api import failures, streaming
 from app.web.api.replies import reason_of
 
+PARAM = "messages"
+
 
 @dataclass(slots=True)
 class OllamaReply:
@@ -35,7 +37,7 @@ class OllamaReply:
                 case Finished() as finished:
                     return self._end(text, tokens, finished)
                 case Failed() | Interrupted() as failed:
-                    raise failures.of_event(failed)
+                    raise failures.of_event(failed, PARAM)
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         try:
@@ -48,7 +50,7 @@ class OllamaReply:
                         yield streaming.line(self._end("", (), finished))
                         return
                     case Failed() | Interrupted() as failed:
-                        error = failures.of_event(failed)
+                        error = failures.of_event(failed, PARAM)
                         yield streaming.line(failures.body(error, self.path))
                         return
         finally:
@@ -65,7 +67,9 @@ class OllamaReply:
     def _end(self, text: str, tokens: Sequence[Token], finished: Finished) -> dict[str, Any]:
         total = time.monotonic() - self.begun
         waited = max(0.0, total - finished.prefill_seconds - finished.decode_seconds)
+        ids = {"context": list(finished.ids)} if finished.ids else {}
         return self._part(text, tokens) | {
+            **ids,
             "done": True,
             "done_reason": reason_of(finished),
             "total_duration": _nanoseconds(total),
@@ -82,7 +86,8 @@ def _logprobs(tokens: Sequence[Token]) -> list[dict[str, Any]]:
 
 
 def _likely(token: Likely) -> dict[str, Any]:
-    return {"token": bytes(token.data).decode("utf-8", "replace"), "logprob": token.logprob}
+    text = bytes(token.data).decode("utf-8", "replace")
+    return {"token": text, "logprob": token.logprob, "bytes": list(token.data)}
 
 
 def _nanoseconds(seconds: float) -> int:

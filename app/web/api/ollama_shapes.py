@@ -88,4 +88,7 @@ class OllamaChat(OllamaEnd, kw_only=True):
 
 
 class OllamaGenerated(OllamaEnd, kw_only=True):
+    """context: to be sent with the next prompt, which then goes on from here."""
+
     response: str
+    context: list[int] = []

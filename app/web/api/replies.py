@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -16,8 +17,11 @@ from app.web.api.usage import Usage, usage_of
 
 
 class Words(Protocol):
-    """How the parts of an answer are called. `begin` is empty where nothing stands first."""
+    """How the parts of an answer are called. `begin` is empty where nothing stands first; `param`:
+    the field of the request that has the prompt."""
 
+    @property
+    def param(self) -> str: ...
     @property
     def id_prefix(self) -> str: ...
     @property
@@ -34,7 +38,8 @@ class Words(Protocol):
 
 @dataclass(slots=True)
 class Reply:
-    """`count` answers of `model` to `prompts` prompts; `path`: where they were asked for."""
+    """`count` answers of `model` to `prompts` prompts; `path`: where they were asked for; `best`:
+    how many of the answers to each prompt are given, None for all."""
 
     completions: Completions
     words: Words
@@ -43,6 +48,7 @@ class Reply:
     path: str
     wants_usage: bool = False
     prompts: int = 1
+    best: int | None = None
 
     async def whole(self) -> dict[str, Any]:
         """Raises ApiError."""
@@ -57,10 +63,10 @@ class Reply:
                     ends[index] = finished
                 case (_, Failed() | Interrupted() as failed):
                     self.completions.cancel()
-                    raise failures.of_event(failed)
+                    raise failures.of_event(failed, self.words.param)
         choices = [
-            self.words.choice(index, texts[index], tokens[index], ends[index])
-            for index in range(self.count)
+            self.words.choice(place, texts[index], tokens[index], ends[index])
+            for place, index in enumerate(self._best(tokens))
         ]
         return self._frame(self.words.whole) | {"choices": choices, "usage": self._usage(ends)}
 
@@ -83,7 +89,8 @@ class Reply:
                         end = self.words.end(index, finished)
                         yield streaming.event(frame | {"choices": [end]})
                     case (_, Failed() | Interrupted() as failed):
-                        yield streaming.error_event(failures.of_event(failed), self.path)
+                        error = failures.of_event(failed, self.words.param)
+                        yield streaming.error_event(error, self.path)
                         return
                     case _ if time.monotonic() < due:  # news that this protocol has no words for
                         continue
@@ -96,6 +103,17 @@ class Reply:
         finally:
             self.completions.cancel()
 
+    def _best(self, tokens: Sequence[Sequence[Token]]) -> list[int]:
+        """The numbers of the answers that are given: of each prompt's the likeliest by token."""
+        if self.best is None:
+            return list(range(self.count))
+        each = self.count // self.prompts
+        chosen: list[int] = []
+        for start in range(0, self.count, each):
+            answers = range(start, start + each)
+            chosen += sorted(answers, key=lambda i: -_likelihood(tokens[i]))[: self.best]
+        return chosen
+
     def _usage(self, ends: Mapping[int, Finished]) -> Usage:
         return usage_of([ends[index] for index in range(self.count)], self.prompts)
 
@@ -106,6 +124,12 @@ class Reply:
             "created": int(time.time()),
             "model": self.model,
         }
+
+
+def _likelihood(tokens: Sequence[Token]) -> float:
+    """The mean logarithm of how likely the tokens were."""
+    known = [token.logprob for token in tokens if token.logprob is not None]
+    return sum(known) / len(known) if known else -math.inf
 
 
 def reason_of(finished: Finished) -> str:

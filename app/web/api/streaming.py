@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import msgspec
 from quart import Response
 
-from app.errors import ApiError
+from app.errors import ApiError, NotLoggedIn
 from app.inference.completions import Completions
 from app.inference.protocol import Failed
 from app.inference.requests import Interrupted
@@ -22,6 +22,7 @@ KEEP_ALIVE_SECONDS = 10.0
 CHECKED_EVERY = 1.0
 """Seconds after which a stream that goes on asks again whether it may."""
 COMMENT = b": waiting\n\n"
+T = TypeVar("T")
 
 
 def event(content: Any) -> bytes:
@@ -42,14 +43,29 @@ def begin(completions: Completions) -> None:
     completions.begin()
 
 
-async def opened(completions: Completions) -> None:
+async def while_allowed(work: Coroutine[Any, Any, T]) -> T:
+    """What it gives; it is cancelled when the key is revoked, or the login ends, or the person is
+    kept out. Raises NotLoggedIn then."""
+    is_allowed = access.of_this_request()
+    task = asyncio.create_task(work)
+    try:
+        while not (await asyncio.wait({task}, timeout=CHECKED_EVERY))[0]:
+            if not await is_allowed():
+                raise NotLoggedIn("This API key or login does not hold any more.")
+        return await task
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def opened(completions: Completions, param: str) -> None:
     """Wait a while for the first text, so that what fails before can fail with a status of its own.
 
     Raises ApiError.
     """
     first = await completions.opening(KEEP_ALIVE_SECONDS)
     if isinstance(first, Failed | Interrupted):
-        raise failures.of_event(first)
+        raise failures.of_event(first, param)
 
 
 def response(content: AsyncGenerator[bytes, None], content_type: str) -> Response:

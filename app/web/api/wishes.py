@@ -4,33 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
 from app.errors import ApiError
 from app.inference.completions import Completions
 from app.inference.protocol import Generate
-from app.models.model import Role, Turn
+from app.models.model import Turn
+from app.web.api.conversation import split_opening
+from app.web.api.prompt_input import Prompt
 from app.web.identity import current_user
 from app.web.state import state
 
-ROLES: Mapping[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-}
-RoleName = Annotated[str, Meta(extra_json_schema={"enum": list(ROLES)})]
 Refused = Annotated[list[Any], Meta(extra_json_schema={"maxItems": 0})]
 """Documented, but not checked with the shape: what is wrong gets a sentence of its own."""
 LATEST = ":latest"
-UNLIMITED = 1 << 20
-"""Tokens of an answer that only its window ends."""
+MAX_ANSWERS: Final = 2048
+AT_ONCE: Final = 8
+"""Answers to one request that wait in the queue at the same time: it is for others, too."""
 
 MAX_STOPS, MAX_STOP_CHARS = 32, 500
 MAX_BIASES = 1024
 MAX_SCHEMA_CHARS = 65_536
+MAX_GRAMMAR_CHARS = 16_384
 """What is looked at for every token of an answer, or compiled before it, is bounded."""
 
 
@@ -38,12 +35,13 @@ MAX_SCHEMA_CHARS = 65_536
 class Wish:
     """`sampling`: only what was chosen; all else is the model's default.
 
-    text: a prompt without a template, instead of turns; context: a smaller window, in tokens.
+    prompt: without a template, instead of turns; context: a smaller window, in tokens; the rest as
+    in Generate.
     """
 
     model: str
     turns: tuple[Turn, ...] = ()
-    text: str | None = None
+    prompt: Prompt | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
@@ -53,6 +51,12 @@ class Wish:
     top_logprobs: int | None = None
     schema: str | None = None
     embeds: bool = False
+    before: tuple[int, ...] = ()
+    suffix: str = ""
+    may_cut: bool = False
+    grammar: str | None = None
+    tells_prompt: bool = False
+    tells_ids: bool = False
 
 
 def model_name(given: str) -> str:
@@ -64,37 +68,55 @@ def command(wish: Wish) -> Generate:
     """Raises ModelNotFound, another ModelError, or ApiError."""
     _check_bounds(wish)
     usual = state().asking.settings_for(wish.model)
-    turns, opening = _split_opening(wish.turns)
-    if wish.text is None and not turns:
+    turns, opening = split_opening(wish.turns)
+    if wish.prompt is None and not turns:
         raise ApiError("There must be a message for the model to answer.", param="messages")
-    if wish.text is None and not any(turn.role == "system" for turn in turns):
+    has_system = wish.before or any(turn.role == "system" for turn in turns)
+    if wish.prompt is None and not has_system:
         turns = usual.opening + turns
+    text, before = _plain(wish)
     chosen = {name: value for name, value in wish.sampling.items() if value is not None}
     return Generate(
         id=0,
         turns=turns,
         sampling=replace(usual.sampling, **chosen),
-        max_tokens=wish.max_tokens or usual.max_tokens,
-        stop=wish.stop if wish.text is not None else usual.stop + wish.stop,
+        max_tokens=usual.max_tokens if wish.max_tokens is None else wish.max_tokens,
+        stop=wish.stop if text is not None else usual.stop + wish.stop,
         opening=opening,
         context=_context(wish.context, usual.context_length),
-        text=wish.text,
+        text=text,
         may_drop=wish.may_drop,
         bias=wish.bias,
         top_logprobs=wish.top_logprobs,
         schema=wish.schema,
         embeds=wish.embeds,
+        before=before,
+        suffix=wish.suffix,
+        may_cut=wish.may_cut,
+        grammar=wish.grammar,
+        tells_prompt=wish.tells_prompt,
+        tells_ids=wish.tells_ids,
     )
 
 
+def _plain(wish: Wish) -> tuple[str | None, tuple[int, ...]]:
+    """The text of a prompt without a template, and the ids before it."""
+    if wish.prompt is None or isinstance(wish.prompt, str):
+        return wish.prompt, wish.before
+    return "", wish.prompt
+
+
 def completions(model: str, commands: Sequence[Generate]) -> Completions:
-    """For the person who asks. Raises ApiError for more than can ever wait at once."""
+    """For the person who asks. Raises ApiError for too many."""
     here = state()
-    if len(commands) > (most := here.settings.queue_limit):
+    if len(commands) > MAX_ANSWERS:
         raise ApiError(
-            f"These are {len(commands)} answers; at most {most} can wait here.", param="n"
+            f"These are {len(commands):,} answers; at most {MAX_ANSWERS:,} can be asked for at"
+            " once.",
+            param="n",
         )
-    return Completions(here.pool, model, commands, current_user())
+    at_once = min(AT_ONCE, here.settings.queue_limit)
+    return Completions(here.pool, model, commands, current_user(), at_once=at_once)
 
 
 def several(command: Generate, count: int) -> list[Generate]:
@@ -126,13 +148,12 @@ def _check_bounds(wish: Wish) -> None:
             f"at most {MAX_SCHEMA_CHARS:,} are read.",
             param="response_format",
         )
-
-
-def _split_opening(turns: tuple[Turn, ...]) -> tuple[tuple[Turn, ...], str]:
-    """An answer that stands last is one to go on with."""
-    if turns and turns[-1].role == "assistant":
-        return turns[:-1], turns[-1].content
-    return turns, ""
+    if wish.grammar is not None and len(wish.grammar) > MAX_GRAMMAR_CHARS:
+        raise ApiError(
+            f"The grammar is too long: {len(wish.grammar):,} characters; "
+            f"at most {MAX_GRAMMAR_CHARS:,} are read.",
+            param="grammar",
+        )
 
 
 def _context(wanted: int | None, usual: int | None) -> int | None:

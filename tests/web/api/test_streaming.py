@@ -18,7 +18,7 @@ from quart.testing.connections import TestHTTPConnection as Connection
 from app.config import Settings
 from app.errors import ModelLoadError
 from app.factory import create_app
-from app.inference.protocol import Cancel, Delta, Failed, Finished, Generate, Prefill
+from app.inference.protocol import Cancel, Delta, Failed, Finished, Generate, Prefill, Token
 from app.inference.runner_process import RunnerProcess
 from app.web.api import answer_events, ollama_loading, streaming
 from app.web.state import State
@@ -215,8 +215,27 @@ async def test_of_several_answers_all_or_none_are_taken(stage: Stage) -> None:
             answer = await stage.post("/v1/chat/completions", several)
             assert answer.status_code == 503
             assert stage.here.pool.statuses()[0].waiting == 1
-    answer = await stage.post("/v1/chat/completions", CHAT | {"n": 3})
-    assert answer.status_code == 400  # there will never be room for so many
+
+
+async def test_more_answers_than_may_wait_come_one_after_the_other(stage: Stage) -> None:
+    several = {"model": "tiny", "prompt": ["one", "two", "three"]}
+    asked = asyncio.create_task(stage.post("/v1/completions", several))
+    for number in range(3):
+        command = await stage.command(number)
+        assert len(stage.generates) == max(2, number + 1)
+        stage.runner.say(Delta(command.id, (command.text or "").upper()), finished(command.id))
+    answer = await (await asked).get_json()
+    assert [choice["text"] for choice in answer["choices"]] == ["ONE", "TWO", "THREE"]
+
+
+async def test_a_model_that_is_busy_is_unloaded_afterwards(stage: Stage) -> None:
+    async with stage.asked("/api/chat", CHAT) as reading:
+        number = (await stage.command()).id
+        answer = await stage.post("/api/generate", {"model": "tiny", "keep_alive": 0})
+        assert (await answer.get_json())["done_reason"] == "unload"
+        stage.runner.say(Delta(number, "bye"), finished(number))
+        await hear(reading, b'"done":true')
+    await until(lambda: stage.here.pool.statuses()[0].state == "idle")
 
 
 async def test_ollamas_way_to_load_tells_when_it_is_done_or_why_not(
@@ -382,3 +401,31 @@ async def test_a_stream_ends_with_the_key_that_it_was_asked_for_with(
         await stage.here.keys.revoke(1, key.id)
         stage.runner.say(Delta(number, "after"))
         await until(lambda: number in stage.cancelled)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat", "/v1/embeddings"])
+async def test_a_plain_answer_ends_with_its_key_too(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(streaming, "CHECKED_EVERY", 0.01)
+    secret, key = await stage.here.keys.add(1, "An editor", ["chat"])
+    asked = CHAT | {"stream": False, "input": "hi"}
+    answer = asyncio.create_task(stage.post(path, asked, Authorization=f"Bearer {secret}"))
+    number = (await stage.command()).id
+    await stage.here.keys.revoke(1, key.id)
+    assert (await answer).status_code == 401
+    await until(lambda: number in stage.cancelled)
+
+
+async def test_the_best_answers_are_those_of_the_likeliest_tokens(stage: Stage) -> None:
+    wish = {"model": "tiny", "prompt": "hi", "best_of": 2, "max_tokens": 4}
+    asked = asyncio.create_task(stage.post("/v1/completions", wish))
+    for number, logprob in enumerate((-2.0, -0.5)):
+        command = await stage.command(number)
+        assert command.top_logprobs == 0
+        token = Token((65,), logprob)
+        stage.runner.say(Delta(command.id, f"{logprob}", (token, token)), finished(command.id))
+    answer = await (await asked).get_json()
+    assert [choice["text"] for choice in answer["choices"]] == ["-0.5"]
+    assert answer["choices"][0]["logprobs"] is None
+    assert answer["usage"]["completion_tokens"] == 4  # of both

@@ -18,6 +18,7 @@ ALLOWED = {
     "tasks": {"errors"},
     "audit": set[str](),
     "config": {"errors"},
+    "markup": set[str](),
     "models": {"errors", "config"},
     "store": {"errors", "config", "paths"},
     "inference": {"errors", "config", "models"},
@@ -25,7 +26,8 @@ ALLOWED = {
     "chats": {"audit", "errors", "config", "tasks", "inference", "store", "models"},
     "accounts": {"audit", "errors", "config", "store"},
     "web": {
-        *("audit", "errors", "config", "paths", "accounts", "chats", "inference", "store", "models")
+        *("audit", "errors", "config", "paths", "accounts", "chats", "inference", "store"),
+        *("markup", "models"),
     },
     "factory": {
         *("audit", "errors", "config", "paths", "web", "accounts", "chats", "inference", "store"),
@@ -35,7 +37,9 @@ ALLOWED = {
         *("audit", "errors", "config", "factory", "accounts", "chats", "store", "models", "bench"),
         "terminal",
     },
-    "terminal": {"errors", "config", "accounts", "chats", "inference", "store", "models"},
+    "terminal": {
+        *("errors", "config", "accounts", "chats", "inference", "store", "markup", "models")
+    },
     "__main__": {"cli"},
 }
 
@@ -88,7 +92,7 @@ def test_the_first_page_waits_for_nothing_that_it_does_not_need() -> None:
     command = [sys.executable, "-c", code]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     later = {"httpx", "huggingface_hub", "llguidance", "numpy", "rich", "tokenizers"}
-    later |= {"argon2", "markdown_it", "nh3", "pygments"}
+    later |= {"argon2", "linkify_it", "markdown_it", "math_core", "nh3", "pygments"}
     assert sorted(later.intersection(loaded)) == []
 
 

@@ -1,9 +1,10 @@
 """An answer as blocks while it grows: what is finished, rendered once, and the one that is open.
 
 Whether a block has ended is decided on complete lines only. Once another has begun after it, no
-later text can change it, with one exception: a link may be defined further below. The open block
-is rendered again as it grows, but a large one not every time: until its turn comes the new text
-follows it as it was written. Code in a fence only grows; it gets its colours when it closes.
+later text can change it, with one exception: a link or a note may be defined further below. The
+open block is rendered again as it grows, but a large one not every time: until its turn comes the
+new text follows it as it was written. Code in a fence only grows; it gets its colours when it
+closes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ _FENCE = re.compile(
     r"(?:[ \t]*\n)*(?P<mark>`{3,}(?=[^`\n]*\n)|~{3,}) *(?P<language>[\w+#.-]*)[^\n]*\n"
 )
 _MAYBE_CLOSING = re.compile(r" {0,3}[`~]*[ \t]*\Z")
-_LAST_TAGS = re.compile(r"(?:</(?:p|li|ul|ol|blockquote|td|tr|tbody|table|h[1-6])>\s*)+\Z")
+_LAST_TAGS = re.compile(
+    r"(?:</(?:p|li|ul|ol|blockquote|td|tr|tbody|table|h[1-6]|div|details|span)>\s*)+\Z"
+)
 
 
 class Place(NamedTuple):
@@ -65,7 +68,8 @@ class News(NamedTuple):
 class Blocks:
     """One answer, for everybody who reads it. Give `feed` the whole text whenever it has grown."""
 
-    def __init__(self) -> None:
+    def __init__(self, message_id: int | None = None) -> None:
+        self._message_id = message_id
         self._taken = 0
         self._text = ""  # as the parser sees it: line feeds only
         self._start = 0  # of what is not finished
@@ -74,6 +78,7 @@ class Blocks:
         self._seconds_a_character = 0.000002
         self._fence: _Fence | None = None
         self._references: dict[str, Any] = {}
+        self._notes: dict[str, int] = {}
         self._finished: list[Markup] = []
         self._revision = 0
         self._head, self._foot = Markup(""), Markup("")
@@ -127,7 +132,7 @@ class Blocks:
         except (RecursionError, ValueError, IndexError):
             return False
         self._show(Markup(""), len(self._text))
-        return self.finished == render_markdown(text)
+        return self.finished == render_markdown(text, self._message_id)
 
     def _take(self, text: str, *, is_whole: bool) -> int:
         end = len(text)
@@ -147,15 +152,14 @@ class Blocks:
         fence = self._opened_fence()
         if fence is not None and not self._close(fence):
             return
-        env = {"references": dict(self._references)}
-        blocks = parse_blocks(self._text[self._start :], env)
+        blocks = parse_blocks(self._text[self._start :], self._env(), self._message_id)
         self._show(Markup("").join(block.html for block in blocks), len(self._text))
 
     def _finish_until(self, end: int, *, but: int = 0) -> None:
         """What stands before `end` is final, except for the last `but` blocks of it."""
         text = self._text[self._start : end]
-        env: dict[str, Any] = {"references": dict(self._references)}
-        blocks = parse_blocks(text, env)
+        env = self._env()
+        blocks = parse_blocks(text, env, self._message_id)
         blocks = blocks[: len(blocks) - but]
         if not blocks:
             return
@@ -163,9 +167,16 @@ class Blocks:
         for label, reference in env["references"].items():
             if label not in self._references and reference["map"][1] <= last:
                 self._references[label] = reference
+        for label, end_line in env.get("notes", {}).items():
+            if label not in self._notes and end_line <= last:
+                self._notes[label] = end_line
         self._finished += [block.html for block in blocks]
         self._start = _offset(self._text, self._start, last) if but else end
         self._show(Markup(""), self._start)
+
+    def _env(self) -> dict[str, Any]:
+        """What is known of what stands above."""
+        return {"references": dict(self._references), "notes": dict(self._notes)}
 
     # Code in a fence.
 

@@ -78,7 +78,7 @@ async def look_at(
     """
     chat, path, streams, forks = await _read(here, user_id, chat_id)
     start = start_of_part([m.id for m in path], first, sought=sought, more=more)
-    if large := [m.text for m in path[start:] if len(m.text) > LARGE and m.role == "assistant"]:
+    if large := [m for m in path[start:] if len(m.text) > LARGE and m.role == "assistant"]:
         await asyncio.to_thread(_render, large)
         chat, path, streams, forks = await _read(here, user_id, chat_id)
         start = start_of_part([m.id for m in path], first, sought=sought, more=more)
@@ -100,10 +100,10 @@ async def look_at(
     )
 
 
-def _render(texts: list[str]) -> None:
+def _render(answers: list[Message]) -> None:
     """So that they are known when they are wanted."""
-    for text in texts:
-        render_markdown(text)
+    for message in answers:
+        render_markdown(message.text, message.id)
 
 
 def _last_read(path: list[Message], streams: dict[int, Stream]) -> tuple[list[Message], int]:

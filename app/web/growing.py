@@ -16,12 +16,12 @@ class Growing:
 
     def blocks(self, stream: Stream) -> Blocks:
         """Fed with all the text that there is. An answer that goes on begins anew."""
-        known, blocks = self._blocks.get(stream.message_id, (None, Blocks()))
+        known, blocks = self._blocks.get(stream.message_id, (None, Blocks(stream.message_id)))
         if known is not stream:
             ended = [number for number in self._blocks if self._hub.stream(number) is None]
             for number in ended:
                 del self._blocks[number]
-            blocks = Blocks()
+            blocks = Blocks(stream.message_id)
             self._blocks[stream.message_id] = (stream, blocks)
         blocks.feed(stream.text)
         return blocks

@@ -64,7 +64,9 @@ def present(
         status=message.status,
         is_live=message.status == "queued",
         text=message.text,
-        body=render_markdown(message.text) if is_answer else escape_text(message.text),
+        body=(
+            render_markdown(message.text, message.id) if is_answer else escape_text(message.text)
+        ),
         line=_ending(message),
         note=short_figures(message) if is_answer else "",
         controls=controls,

@@ -56,14 +56,14 @@ class Played:
 
     async def answer(self, text: str, step: int) -> None:
         """All of it, `step` characters at a time; every frame shows what it should."""
-        blocks, stream = Blocks(), Stream(2, "c", 1, "a model", status="streaming")
+        blocks, stream = Blocks(2), Stream(2, "c", 1, "a model", status="streaming")
         await self.send(self._fragments.appended(present_live(stream, blocks)))
         place = blocks.place
         for end in range(step, len(text), step):
             blocks.feed(text[:end])
             await self.send(self._fragments.news(2, blocks.since(place)))
             place = blocks.place
-        whole = self._view(2, "assistant", text, render_markdown(text))
+        whole = self._view(2, "assistant", text, render_markdown(text, 2))
         body = self.page.locator("#m2-body")
         await body.evaluate("body => { body.firstElementChild.wasHere = true; }")
         if blocks.finish(text):
@@ -71,7 +71,7 @@ class Played:
             assert await body.evaluate("body => body.firstElementChild.wasHere")
         else:
             await self.send(self._fragments.message(whole, oob=True))
-        rendered = await self.page.evaluate(AS_WRITTEN, render_markdown(text))
+        rendered = await self.page.evaluate(AS_WRITTEN, render_markdown(text, 2))
         assert await body.inner_html() == rendered
 
     @staticmethod

@@ -81,9 +81,9 @@ async def test_a_long_answer_is_rendered_while_others_are_served(
     threads: list[str] = []
     render = render_markdown
 
-    def noted(text: str) -> Markup:
+    def noted(text: str, message_id: int | None = None) -> Markup:
         threads.append(threading.current_thread().name)
-        return render(text)
+        return render(text, message_id)
 
     monkeypatch.setattr(chat_view, "render_markdown", noted)
     words = "Some *long* answer. " * (LARGE // 20 + 1)

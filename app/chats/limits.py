@@ -64,14 +64,12 @@ class Limits:
         self._pool = pool
         self._hub = hub
         self._clock = clock
-        self._day = ""
-        self._used: Counter[int] = Counter()
+        self._days: dict[str, Counter[int]] = {}
         self._coming: Counter[int] = Counter()
         pool.admit, pool.meter = self.admit, self.count
 
     async def load(self) -> None:
-        self._day = self._today().isoformat()
-        self._used = Counter(await usage.of_day(self._db, self._day))
+        self._days = {day: Counter(used) for day, used in (await usage.by_day(self._db)).items()}
 
     @contextmanager
     def place(self, user_id: int) -> Iterator[None]:
@@ -107,9 +105,8 @@ class Limits:
         most = self._settings.daily_tokens
         if not most:
             return None
-        self._turn_page()
         running = sum(request.spent for request in self._pool.requests(user_id))
-        return Allowance(self._used[user_id] + running, most, self._until_midnight())
+        return Allowance(self._used()[user_id] + running, most, self._until_midnight())
 
     def _used_up(self, user_id: int) -> Allowance | None:
         day = self.allowance(user_id)
@@ -141,9 +138,9 @@ class Limits:
         tokens += finished.completion_tokens
         if not tokens:
             return
-        self._turn_page()
-        self._used[request.user_id] += tokens
-        self.tasks.start(self._write(request.user_id, self._day, tokens), "usage")
+        self._used()[request.user_id] += tokens
+        day = self._today().isoformat()
+        self.tasks.start(self._write(request.user_id, day, tokens), "usage")
 
     async def _write(self, user_id: int, day: str, tokens: int) -> None:
         try:
@@ -156,11 +153,15 @@ class Limits:
         others = [r for r in self._pool.requests(user_id) if self._hub.stream(r.id) is None]
         return self._hub.owed(user_id) + len(others) + self._coming[user_id]
 
-    def _turn_page(self) -> None:
+    def _used(self) -> Counter[int]:
+        """Of today, by person. A clock may go back to a day that seemed to be over."""
         today = self._today().isoformat()
-        if today != self._day:
-            self._day = today
-            self._used.clear()
+        if today not in self._days:
+            self._days[today] = Counter()
+            for day in sorted(self._days)[: -usage.KEPT_DAYS]:
+                if day < today:
+                    del self._days[day]
+        return self._days[today]
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self._clock()).astimezone().date()

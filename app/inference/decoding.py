@@ -13,8 +13,8 @@ class TextDecoder:
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def feed(self, data: bytes, *, final: bool = False) -> str:
-        return self._decoder.decode(data, final).replace("\0", "\ufffd")
+    def feed(self, data: bytes) -> str:
+        return self._decoder.decode(data).replace("\0", "\ufffd")
 
 
 class StopFilter:
@@ -75,9 +75,9 @@ class AnswerText:
         return self._pass_on(self._filter.feed(self._decoder.feed(data)))
 
     def flush(self) -> str:
-        """The end of the answer: half characters and held-back text come out."""
-        rest = self._filter.feed(self._decoder.feed(b"", final=True))
-        return self._pass_on(rest + self._filter.flush())
+        """The end of the answer: held-back text comes out. Of a character that was cut nothing
+        does."""
+        return self._pass_on(self._filter.flush())
 
     def _pass_on(self, text: str) -> str:
         if text:

@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import functools
 import logging
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from app.config import Settings
 from app.errors import ModelError
@@ -20,6 +18,7 @@ from app.inference.protocol import Bound, Delta, Finished, Prefill
 from app.inference.remote.watch import Remotes
 from app.inference.requests import Request
 from app.inference.runner_process import RunnerOptions, RunnerProcess
+from app.inference.scratch import scratch
 from app.inference.serving import Measured, Runner
 from app.inference.spare import Lodger, share_out
 from app.inference.status import WorkerStatus
@@ -55,8 +54,9 @@ class Pool:
         self._lodgers: dict[str, Lodger] = {}
         self._bounds: dict[str, Bound] = {}
         self._room = MemoryRoom(memory.budget(settings), self._workers.values)
-        self._folder = tempfile.TemporaryDirectory(prefix="wick-")
-        self._options = RunnerOptions.from_settings(settings, Path(self._folder.name))
+        self._folder = contextlib.ExitStack()
+        folder = self._folder.enter_context(scratch("wick-run-"))
+        self._options = RunnerOptions.from_settings(settings, folder)
         self.remotes = Remotes(shelf, self._tell_all)
 
     def worker(self, name: str) -> Worker:
@@ -201,7 +201,7 @@ class Pool:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        self._folder.cleanup()
+        self._folder.close()
 
     def _start(self, name: str) -> None:
         task = asyncio.create_task(self._workers[name].run(), name=f"worker {name}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import Final
 from app.chats.house import open_house
 from app.config import Settings
 from app.errors import DataFolderInUse
+from app.inference.scratch import scratch
 from app.terminal.backend import Backend
 from app.terminal.entry import CHAT, own_or_find, trust_in
 from app.terminal.local import Local
@@ -48,8 +48,8 @@ async def found_backend(
             _log_to(settings.data_dir / LOG)
         else:
             own.close()
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="wick-chat-"))
-            settings = replace(settings, data_dir=Path(folder))
+            folder = stack.enter_context(scratch("wick-chat-"))
+            settings = replace(settings, data_dir=folder)
         yield Local(await stack.enter_async_context(open_house(settings)))
 
 

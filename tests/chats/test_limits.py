@@ -118,6 +118,30 @@ async def test_the_tokens_of_a_day_are_counted_and_end(
         assert again.allowance(1).used == 0  # type: ignore[union-attr]
 
 
+async def test_a_clock_that_is_set_back_and_forth_forgets_no_tokens(
+    tmp_path: Path, shelf: Shelf, patched: Callable[[House], None]
+) -> None:
+    clock = Clock()
+    async with built(tmp_path, shelf, daily_tokens=20) as house:
+        patched(house)
+        limits = limits_of(house, clock)
+        await limits.load()
+        for number, days in enumerate((0, 30, 0, -1)):
+            clock.now = NOON + days * 86400
+            answer = await house.ask("one", f"client0{number}")
+            house.runner.say(finished(answer, prompt=5, completion=4))
+            await house.ended(answer)
+        await limits.tasks.drain(5)
+        again = limits_of(house, clock)  # after a restart, while the clock is wrong
+        await again.load()
+        for days, used in ((-1, 9), (0, 18), (30, 9)):
+            clock.now = NOON + days * 86400
+            for each in (limits, again):
+                allowance = each.allowance(1)
+                assert allowance is not None
+                assert allowance.used == used
+
+
 async def test_an_answer_ends_with_the_tokens_of_its_day_and_keeps_its_text(
     tmp_path: Path, shelf: Shelf, patched: Callable[[House], None]
 ) -> None:

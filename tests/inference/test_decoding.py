@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 from itertools import pairwise
 
 from hypothesis import example, given
@@ -28,7 +29,9 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 @example(b"\xf0\x9f\x8a", [1])
 @example(b"\xe0\x80\x80 \xed\xa0\x80", [1, 2, 3, 4, 5])
 def test_any_cut_of_any_bytes_reads_as_the_whole(data: bytes, places: list[int]) -> None:
-    whole = data.decode("utf-8", "replace").replace("\0", "\ufffd")
+    # Of a character that the end cuts nothing is read.
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    whole = decoder.decode(data).replace("\0", "\ufffd")
     assert read(cut(data, places)) == whole
 
 
@@ -56,8 +59,10 @@ def test_held_text_comes_out_at_the_end() -> None:
     assert not text.stopped
 
 
-def test_a_half_character_comes_out_as_a_replacement() -> None:
-    assert read(["né".encode()[:-1]]) == "n\ufffd"
+def test_nothing_comes_of_a_character_that_the_end_cuts() -> None:
+    assert read(["né".encode()[:-1]]) == "n"
+    assert read(["n🦊".encode()[:-1]], ["stop"]) == "n"
+    assert read([b"n\xff", b"!"]) == "n\ufffd!"
 
 
 def test_nul_is_replaced() -> None:

@@ -4,7 +4,10 @@ const form = document.getElementById("composer");
 const { text: area, client_id: id } = form.elements;
 const [offline, returned] = ["offline", "returned"].map((name) => document.getElementById(name));
 const touch = matchMedia("(pointer: coarse)"); // a keyboard on the screen has no Shift+Enter
+const LOCKED = 9000; // milliseconds at most, while a text is on its way
 let sending = null; // what the server has not taken yet, and whether it has left this page
+let connection = null; // by which it leaves
+let lock;
 
 document.addEventListener("keydown", (event) => { // also where a sent message is written anew
   if (event.key !== "Enter" || !event.target.matches("textarea[data-draft]")) return;
@@ -21,12 +24,21 @@ form.addEventListener("submit", (event) => { // before htmx sees it
   if (!sending && area.value.trim()) {
     sending = { text: area.value, hasLeft: false };
     area.readOnly = true;
+    clearTimeout(lock);
+    lock = setTimeout(() => { area.readOnly = false; }, LOCKED);
   } else {
     event.preventDefault();
     event.stopImmediatePropagation();
   }
 }, true);
-form.addEventListener("htmx:ws:after:message:outgoing", () => { sending.hasLeft = true; });
+form.addEventListener("htmx:ws:before:message:outgoing", ({ detail }) => { connection = detail.connection; });
+form.addEventListener("htmx:ws:after:message:outgoing", () => { if (sending) sending.hasLeft = true; });
+area.addEventListener("input", () => { // what was on its way for long is written anew: another text
+  if (!sending || area.readOnly) return;
+  sending = null;
+  connection.queue.length = 0;
+  id.value = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+});
 document.addEventListener("htmx:ws:after:message:incoming", () => {
   const reply = document.getElementById("reply").dataset;
   if (!sending || reply.for !== id.value) return;
@@ -53,6 +65,7 @@ document.addEventListener("htmx:ws:after:connection", () => {
 });
 function release() {
   sending = null;
+  clearTimeout(lock);
   area.readOnly = false;
   area.dispatchEvent(new Event("input", { bubbles: true }));
   area.focus({ preventScroll: true });

@@ -34,6 +34,10 @@ AT_ONCE = 6
 """Seconds' worth of messages that may come in one burst."""
 WARNED = 5
 """Messages beyond that which are answered by a warning; after them it is a flood."""
+BEAT_SECONDS = 3.0
+HEARTBEAT = "{}"
+"""What htmx hears and shows nowhere: a page that hears nothing makes another connection
+(static/heartbeat.js). Whether the page is there, the server asks by pings (app/cli/wire.py)."""
 ERROR, POLICY = 1011, 1008
 RELOAD = 4001
 """Closes the socket of a page that is to be loaded anew (static/early.js)."""
@@ -119,6 +123,7 @@ async def serve_tab(hub: Hub, tab: Tab) -> None:
                 group.create_task(_show(tab), name="show a tab")
                 group.create_task(_listen(tab, logins, login_id), name="listen to a tab")
                 group.create_task(_guard(ended), name="guard a tab")
+                group.create_task(_beat(), name="tell a tab that it is connected")
     except* Gone as gone:
         code = next(e.code for e in gone.exceptions if isinstance(e, Gone))
     except* ChatError:
@@ -192,6 +197,12 @@ async def _check_room(hub: Hub, tab: Tab) -> None:
         )
     )
     raise Gone(POLICY)
+
+
+async def _beat() -> None:
+    while True:
+        await asyncio.sleep(BEAT_SECONDS)
+        await _send(HEARTBEAT)
 
 
 async def _guard(ended: asyncio.Event) -> None:

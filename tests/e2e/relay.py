@@ -16,38 +16,59 @@ class Relay:
         self.port = port
         self.origin = f"http://127.0.0.1:{port}"
         self._server = server
-        self._is_cut = False
+        self._is_cut = self._is_silent = False
         self._writers: set[asyncio.StreamWriter] = set()
+        self._flows: set[asyncio.Event] = set()
 
     def cut(self) -> None:
         """Nothing gets through, and what was connected is so no longer."""
         self._is_cut = True
         for writer in self._writers:
             writer.transport.abort()
+        for flow in self._flows:
+            flow.set()
+
+    def swallow(self) -> None:
+        """Nothing gets through, and nobody is told: what is connected looks open."""
+        self._is_silent = True
+        for flow in self._flows:
+            flow.clear()
 
     def mend(self) -> None:
-        self._is_cut = False
+        """For who connects from now on: what was cut or swallowed stays so."""
+        self._is_cut = self._is_silent = False
 
     async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._is_cut:
             writer.transport.abort()
             return
         there, back = await asyncio.open_connection("127.0.0.1", self._server.port)
-        ends = {writer, back}
+        ends, flow = {writer, back}, asyncio.Event()
+        if not self._is_silent:
+            flow.set()
         self._writers |= ends
+        self._flows.add(flow)
         try:
-            await asyncio.gather(copy(reader, back), copy(there, writer))
+            await asyncio.gather(copy(reader, back, flow), copy(there, writer, flow))
         finally:
             self._writers -= ends
+            self._flows.remove(flow)
             for end in ends:
                 end.transport.abort()
 
 
-async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def copy(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flow: asyncio.Event | None = None
+) -> None:
+    """All that comes, while `flow` is set."""
     with suppress(OSError):
         while data := await reader.read(65536):
+            if flow is not None:
+                await flow.wait()
             writer.write(data)
             await writer.drain()
+        if flow is not None:
+            await flow.wait()
         writer.write_eof()
 
 

@@ -81,7 +81,13 @@ def _live(now: Reported | None) -> tuple[str, str]:
     return _plain(now.line), f"{now.speed:,.0f} tok/s" if now.speed else ""
 
 
-def remote_table(models: Iterable[Model], default: str, *, width: int = 80) -> Table:
+def remote_table(
+    models: Iterable[Model],
+    default: str,
+    report: Mapping[str, Reported] | None = None,
+    *,
+    width: int = 80,
+) -> Table:
     """Those of `models` that other servers hold, a line for each server."""
     held = [(m, upstream) for m in models if m.remote for upstream in m.remote.upstreams]
     columns = [
@@ -93,6 +99,8 @@ def remote_table(models: Iterable[Model], default: str, *, width: int = 80) -> T
         _numbers("Context", [f"{model.context_length:,}" for model, _ in held]),
         _numbers("At once", [f"{upstream.parallel}" for _, upstream in held], 3),
     ]
+    if report is not None:
+        columns.append(Column("Now", [_live(report.get(model.name))[0] for model, _ in held]))
     return _table(columns, width)
 
 

@@ -65,7 +65,7 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
             console.print(shelf_table(here, settings, default, report, width=console.width))
             print(_memory(settings, report))
         if len(here) < len(models):
-            console.print(remote_table(models, default, width=console.width))
+            console.print(remote_table(models, default, report, width=console.width))
         if any(model.name == default for model in models):
             print("* The default: new chats begin with it.")
         print("More models: wick models catalogue")

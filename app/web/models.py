@@ -13,6 +13,7 @@ from app.config import KEY_PREFIX
 from app.errors import ModelError, ModelFileError, ModelNotFound, PullRefused
 from app.models.catalogue import CATALOGUE
 from app.models.model import Model
+from app.models.remote_check import check
 from app.models.shelf import NAME
 from app.models.spec import LocalSpec, Spec, WebSpec, is_loopback, parse_spec
 from app.models.upstream import PARALLEL, Upstream
@@ -113,7 +114,9 @@ async def add_remote() -> str:
     await asyncio.to_thread(here.shelf.add_remote, name, [upstream], context=context)
     here.pool.remotes.look_now()
     here.hub.models_changed()
-    return here.fragments.remote_fields(oob=True)
+    found = await check(upstream)
+    notice = f"{name} is added, but not ready: {found.trouble}" if found.trouble else ""
+    return here.fragments.remote_fields(oob=True) + here.fragments.notice(notice)
 
 
 def parse_remote(form: Mapping[str, str]) -> tuple[str, Upstream, int | None]:

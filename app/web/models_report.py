@@ -8,6 +8,7 @@ from typing import Any
 from quart import Blueprint
 
 from app.models import memory
+from app.web import remote_facts
 from app.web.shelf_facts import state_line
 from app.web.shelf_view import Speeds
 from app.web.state import state
@@ -25,12 +26,18 @@ async def report() -> dict[str, Any]:
     speeds, found = Speeds(), []
     for model in models:
         worker = workers.get(model.name)
+        state_now: str = "idle" if worker is None else worker.state
+        line = state_line(worker)
+        if model.remote is not None:
+            servers = here.pool.remotes.status(model.name)
+            state_now = remote_facts.STATES[remote_facts.health(servers)]
+            line = remote_facts.line(servers, worker)
         found.append(
             {
                 "name": model.name,
                 "title": model.title,
-                "state": "idle" if worker is None else worker.state,
-                "line": state_line(worker),
+                "state": state_now,
+                "line": line,
                 "progress": None if worker is None else worker.load_progress,
                 "error": None if worker is None else worker.error,
                 "speed": await speeds.of(here, model.name),

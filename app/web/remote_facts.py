@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from app.config import Settings
 from app.inference.remote.servers import ServerStatus
@@ -11,6 +12,10 @@ from app.models import memory
 from app.models.model import Model
 from app.models.upstream import Remote
 from app.web.shelf_facts import Card
+
+HEALTH: Final = {"ready": "ready", "down": "can't be reached", "unknown": "not checked yet"}
+STATES: Final = {"ready": "ready", "down": "failed", "unknown": "idle"}
+"""Of a model, as those of this machine have them."""
 
 
 def remote_card(
@@ -39,8 +44,8 @@ def remote_card(
         name=model.name,
         title=model.title,
         facts=tuple(facts),
-        state={"ready": "ready", "down": "failed", "unknown": "idle"}[health(servers)],
-        line=_line(servers, worker),
+        state=STATES[health(servers)],
+        line=line(servers, worker),
         error=" ".join(text for s in servers if (text := s.trouble or s.note)),
         progress=None,
         is_default=is_default,
@@ -60,8 +65,7 @@ def health(servers: Sequence[ServerStatus]) -> str:
 
 def readiness(remote: Remote, servers: Sequence[ServerStatus]) -> str:
     """For the picker: what choosing the model means."""
-    words = {"ready": "ready", "down": "unreachable", "unknown": "not seen yet"}
-    return words[health(servers)] + where(remote)
+    return HEALTH[health(servers)] + where(remote)
 
 
 def where(remote: Remote) -> str:
@@ -83,7 +87,7 @@ def promise(remote: Remote) -> str:
     return f"What you write to it is sent to {' and '.join(hosts)}{unprotected}."
 
 
-def _line(servers: Sequence[ServerStatus], worker: WorkerStatus | None) -> str:
+def line(servers: Sequence[ServerStatus], worker: WorkerStatus | None) -> str:
     match health(servers):
         case "ready":
             away = sum(server.health == "down" for server in servers)
@@ -93,9 +97,9 @@ def _line(servers: Sequence[ServerStatus], worker: WorkerStatus | None) -> str:
             return f"Ready{missing}{writing}"
         case "down":
             since = min(server.since for server in servers if server.since)
-            return f"Unreachable since {since:%H:%M}"
+            return f"Can't be reached since {since:%H:%M}"
         case _:
-            return "Not seen yet"
+            return "Not checked yet"
 
 
 def _hosts(remote: Remote) -> str:

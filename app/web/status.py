@@ -8,6 +8,7 @@ from quart import Blueprint, Response
 
 from app.config import Settings
 from app.inference.status import WorkerStatus
+from app.web import remote_facts
 from app.web.entrance import for_owners
 from app.web.state import state
 
@@ -29,8 +30,18 @@ async def figures() -> str:
     workers = here.pool.statuses()
     memory = await asyncio.to_thread(_memory, workers)
     return here.fragments.render(
-        "_figures.html", workers=workers, memory=memory, threads=_threads(here.settings)
+        "_figures.html",
+        workers=workers,
+        states={worker.name: _state(worker) for worker in workers},
+        memory=memory,
+        threads=_threads(here.settings),
     )
+
+
+def _state(worker: WorkerStatus) -> str:
+    """Of a model that other servers hold, whether one can be reached; its worker always is."""
+    servers = state().pool.remotes.status(worker.name)
+    return remote_facts.HEALTH[remote_facts.health(servers)] if servers else worker.state
 
 
 def _threads(settings: Settings) -> str:

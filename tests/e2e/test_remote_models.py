@@ -51,8 +51,8 @@ async def test_a_server_is_added_used_and_seen_to_go(
         await chat.ask("And now?", "near")
         await chat.ends("failed")
         await expect(chat.log).to_contain_text("failed with status 500: out of memory")
-        await expect(picked).to_have_text("near · unreachable")
-        await expect(card.locator(".state")).to_have_text(re.compile("Unreachable since"))
+        await expect(picked).to_have_text("near · can't be reached")
+        await expect(card.locator(".state")).to_have_text(re.compile("Can't be reached since"))
         stub.script = answer
         await chat.ask("Once more?", "near")
         await chat.ends()

@@ -74,9 +74,31 @@ async def test_a_server_is_added_and_its_health_is_seen(
     remotes.look_now()
     await until(lambda: [s.health for s in remotes.status("near")] == ["down"])
     html = await text_of(await client.get("/models", headers=OWN))
-    assert "Unreachable since" in html
+    assert "Can&#39;t be reached since" in html
     assert "failed with status 500" in html
-    assert "near · unreachable<" in await text_of(await client.get("/", headers=OWN))
+    assert "near · can&#39;t be reached<" in await text_of(await client.get("/", headers=OWN))
+
+
+async def test_one_that_cannot_be_reached_is_added_and_never_called_ready(
+    app: Quart, client: Client
+) -> None:
+    nowhere = {"url": "http://127.0.0.1:9", "model": "m", "name": "away"}
+    answer = await client.post("/models/remote", headers=PAGE, form=nowhere)
+    assert answer.status_code == 200
+    html = await text_of(answer)
+    assert "away is added, but not ready: 127.0.0.1:9 cannot be reached" in html
+    remotes, pool = here(app).pool.remotes, here(app).pool
+    await until(lambda: [s.health for s in remotes.status("away")] == ["down"])
+    pool.worker("away")
+    status = await text_of(await client.get("/status", headers=OWN))
+    assert "<dd>can&#39;t be reached</dd>" in status
+    assert "<dd>ready</dd>" not in status
+    report = await (await client.get("/models/report", headers=OWN)).get_json()
+    assert [(m["state"], m["line"][:17]) for m in report["models"]] == [
+        ("failed", "Can't be reached ")
+    ]
+    page = await text_of(await client.get("/models", headers=OWN))
+    assert "Can&#39;t be reached since" in page
 
 
 async def test_the_page_says_that_words_leave_the_machine(app: Quart, client: Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Literal
 
 from app.chats.hub import Hub
@@ -23,6 +24,12 @@ TITLE_CHARS, NAME_CHARS = 60, 200
 ABLE = 1_000_000_000
 """Parameters from which on a model's titles are better than a chat's first words."""
 _EXCERPT_CHARS = 1500
+_MOST_WORDS = 10  # six were asked for
+_NO_TITLE = re.compile(
+    r"(dear|hello|hi|hey|sure|certainly|of course|okay|sorry|here (is|are)|i('m)?)\b",
+    re.IGNORECASE,
+)
+"""How answers begin, and letters."""
 _WISH = (
     "Write a title of at most six words for a conversation that begins with the message below. "
     "Answer with the title alone, without quotation marks.\n\n"
@@ -36,6 +43,24 @@ def title_of(text: str, longest: int = TITLE_CHARS) -> str:
         return words
     cut = words[: longest - 1]
     return (cut.rsplit(" ", 1)[0] if " " in cut[longest // 2 :] else cut) + "…"
+
+
+def made_title(said: str) -> str | None:
+    """What a model said, as a title; None when it is none."""
+    said = re.sub(r"^\W*title\s*:", "", said, flags=re.IGNORECASE)
+    title = said.strip().strip("\"'“”*#.").strip()
+    if not title or title.endswith((",", ":", ";", "?!")) or _NO_TITLE.match(title):
+        return None
+    return title_of(title) if len(title.split()) <= _MOST_WORDS else None
+
+
+def is_about(title: str, text: str) -> bool:
+    """Whether a title has any part of a word in common with a text."""
+    text = text.casefold()
+    words = re.findall(r"\w+", title.casefold())
+    # Four letters tell a word from others in most scripts; where words have no spaces, two.
+    parts = [word[:4] if word.isascii() else word[:2] for word in words]
+    return any(len(part) > 3 or not part.isascii() for part in parts if part in text)
 
 
 class Titles:
@@ -59,10 +84,12 @@ class Titles:
             chat = await chats.find(self._db, stream.user_id, stream.chat_id)
             if chat is None or chat.title_source != "words":
                 return
+            is_doubtful = self._is_of_unknown_size(stream.model)
         except WickError as error:
             log.warning("No title for %s: %s", stream.chat_id, error)
             return
         said: list[str] = []
+        question = path[0].text
 
         def listen(event: RequestEvent) -> None:
             if isinstance(event, Prefill):  # perhaps for a second time, after it had given way
@@ -70,11 +97,14 @@ class Titles:
             elif isinstance(event, Delta):
                 said.append(event.text)
             elif isinstance(event, Finished) and event.reason != "cancelled":
-                tasks.start(self._save(stream, "".join(said)), f"title of {stream.chat_id}")
+                title = made_title("".join(said))
+                if title is None or (is_doubtful and not is_about(title, question)):
+                    return  # the first words stay
+                tasks.start(self._save(stream, title), f"title of {stream.chat_id}")
 
         command = Generate(
             id=-stream.message_id,  # answers have the positive numbers
-            turns=(Turn("user", _WISH + path[0].text[:_EXCERPT_CHARS]),),
+            turns=(Turn("user", _WISH + question[:_EXCERPT_CHARS]),),
             sampling=Sampling(temperature=0.2, seed=0),
             max_tokens=24,
             stop=("\n",),
@@ -88,10 +118,11 @@ class Titles:
             return found.remote is not None or found.parameters >= ABLE
         return self._mode == "on"
 
-    async def _save(self, stream: Stream, said: str) -> None:
-        title = title_of(said.strip().strip("\"'“”*#.").strip())
-        if not title:
-            return
+    def _is_of_unknown_size(self, model: str) -> bool:
+        """Another server may have a model that is too small to write titles."""
+        return not self._shelf.get(model).parameters
+
+    async def _save(self, stream: Stream, title: str) -> None:
         try:
             changed = await self._db.write(
                 lambda c: chats.give_title(c, stream.user_id, stream.chat_id, title)

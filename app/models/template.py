@@ -72,6 +72,7 @@ class ChatTemplate:
         self._seconds = seconds
         self._most = most
         self._permit = permit
+        self._refused = ("", 0)
         self._runs: OrderedDict[str, list[int]] = OrderedDict()
         self._cached = 0
         self._lock = threading.Lock()
@@ -136,10 +137,21 @@ class ChatTemplate:
             return
         longest = max([opening, *(turn.content for turn in turns)], key=len)
         if len(longest) > 4 * self._most:
-            with self._permit():
-                self._tokenizer.check_length(longest, self._most)
+            self._check_longest(longest, self._most)
         if len(turns) > self._most:
             raise TooManyTokens(len(turns))
+
+    def _check_longest(self, text: str, most: int) -> None:
+        """Several looks are taken at the same prompt: the text that was refused last is known."""
+        refused, about = self._refused
+        if text == refused:
+            raise TooManyTokens(about)
+        try:
+            with self._permit():
+                self._tokenizer.check_length(text, most)
+        except TooManyTokens as error:
+            self._refused = text, error.about
+            raise
 
     def _with_bos(self, ids: list[int]) -> list[int]:
         bos = self._tokenizer.bos_id

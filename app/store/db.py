@@ -23,6 +23,7 @@ import aiosqlite
 
 from app.errors import DiskFull, SearchTooLong, StoreError, StoreUnusable
 from app.store.migrations import check_origin, migrate
+from app.store.search import folded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -202,6 +203,7 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
         async with _reader(path) as reader, _reader(path) as searcher:
             database = Database(writer, reader, searcher)
             await searcher.set_progress_handler(database._is_late, STEPS)
+            await searcher.create_function("folded", 1, folded, deterministic=True)
             task = asyncio.create_task(database._run(), name="database writer")
             try:
                 yield database

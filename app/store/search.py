@@ -1,10 +1,11 @@
 """Finding chats and messages by words.
 
-Words are looked up in the index. Text that is written without spaces (Chinese, Japanese, Thai and
-others) is one long word to it, and signs are none at all; what has either is sought in the texts
-themselves. That reads every text of the person once, some 100 ms for 50 MB. A second index of
-three-letter pieces would cost thrice the space of the texts and could not find words of two signs,
-which most Chinese ones are.
+Words are looked up in the index. Signs are nothing to it, so of a word that has some (`C++`,
+`.NET`) it finds where the letters are, and the texts there are looked at. Text that is written
+without spaces (Chinese, Japanese, Thai and others) is one long word to it; a query that has such,
+or nothing but signs, is sought in the texts themselves. That reads every text of the person once. A
+second index of three-letter pieces would cost thrice the space and could not find words of two
+signs, which most Chinese ones are.
 """
 
 # ruff: noqa: S608 - only pieces of this module are joined; what people type is bound.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -27,6 +29,8 @@ _SPACELESS = re.compile(
     "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7ff\uf900-\ufaff"
     "\U00020000-\U0003ffff]"
 )
+_AROUND = "\"'*()[]{}<>,;:!?-\u2018\u2019\u201c\u201d\u2026\u00ab\u00bb"
+_LOOSE = "'\u2019-\u2010\u2011"
 Where = Literal["", "pinned", "archived", "trash"]
 
 
@@ -45,15 +49,39 @@ class Wish:
         return all(_is_word(word) for word in self.words)
 
     @property
+    def literal(self) -> tuple[str, ...]:
+        """The words that the index alone does not find as they were typed."""
+        if not self.is_indexed:
+            return self.words
+        return tuple(word for word in self.words if any(_is_sign(c) for c in word))
+
+    @property
     def match(self) -> str:
         """All words, the last also as a beginning. Quoted, so that no sign means anything."""
-        return " ".join('"' + word.replace('"', '""') + '"' for word in self.words) + "*"
+        is_begun = bool(self.words) and not _is_sign(self.words[-1][-1])
+        quoted = ('"' + word.replace('"', '""') + '"' for word in self.words)
+        return " ".join(quoted) + ("*" if is_begun else "")
 
 
 def words_of(text: str) -> tuple[str, ...]:
     """The words to look for; signs that stand alone only where there is nothing else."""
     words = text[:LONGEST_QUERY].replace("\0", " ").split()[:MOST_WORDS]
-    return tuple([w for w in words if any(c.isalnum() for c in w)] or words)
+    return tuple([_bare(w) for w in words if any(c.isalnum() for c in w)] or words)
+
+
+def _bare(word: str) -> str:
+    """Without the signs that stand around words; those of `C++`, `#1` and `.NET` belong to them."""
+    return word.lstrip(_AROUND).rstrip(_AROUND + ".")
+
+
+def _is_sign(character: str) -> bool:
+    """Whether it has to stand in the text. Apostrophes and hyphens are written in many ways."""
+    return unicodedata.category(character)[0] in "PS" and character not in _LOOSE
+
+
+def folded(text: str | None) -> str:
+    """Text as it is compared: capitals of every alphabet are small. SQLite calls this."""
+    return unicodedata.normalize("NFC", text or "").casefold()
 
 
 def _is_word(word: str) -> bool:
@@ -85,6 +113,7 @@ async def titles(db: Database, user_id: int, wish: Wish, limit: int) -> list[Hit
             " c.updated_at AS at, highlight(titles_index, 0, :start, :end) AS snippet"
             " FROM titles_index JOIN chats c ON c.number = titles_index.rowid"
             f" WHERE titles_index MATCH :match AND {_chat_filter(wish)}"
+            f"{_contains('c.title', wish, values)}"
             " AND c.updated_at >= :since AND (:model = '' OR c.model = :model)"
             f" ORDER BY {_worth('titles_index', 'c.title', 'c.updated_at')} DESC LIMIT :limit"
         )
@@ -92,7 +121,7 @@ async def titles(db: Database, user_id: int, wish: Wish, limit: int) -> list[Hit
         sql = (
             "SELECT c.id AS chat_id, c.title, NULL AS message_id, '' AS role, c.model,"
             " c.updated_at AS at, c.title AS snippet FROM chats c"
-            f" WHERE {_contains('c.title', wish, values)} AND {_chat_filter(wish)}"
+            f" WHERE {_chat_filter(wish)}{_contains('c.title', wish, values)}"
             " AND c.updated_at >= :since AND (:model = '' OR c.model = :model)"
             " ORDER BY c.updated_at DESC LIMIT :limit"
         )
@@ -113,15 +142,18 @@ async def messages(db: Database, user_id: int, wish: Wish, limit: int) -> list[H
     if wish.is_indexed:
         # Of a word that is everywhere only the newest are weighed; and snippets are cut only for
         # what is shown. Hence the queries within.
+        cut = "snippet(messages_index, 0, :start, :end, '…', 24)"
+        snippet = "m.text" if wish.literal else cut
         sql = (
             "WITH fresh AS (SELECT messages_index.rowid AS found,"
             f" {_worth('messages_index', 'm.text', 'm.created_at')} AS score"
             " FROM messages_index JOIN messages m ON m.id = messages_index.rowid"
             " JOIN chats c ON c.id = m.chat_id"
             f" WHERE messages_index MATCH :match AND {condition}"
+            f"{_contains('m.text', wish, values)}"
             f" ORDER BY messages_index.rowid DESC LIMIT {WEIGHED}),"
             " best AS MATERIALIZED (SELECT * FROM fresh ORDER BY score DESC LIMIT :limit) "
-            f"{chosen}, snippet(messages_index, 0, :start, :end, '…', 24) AS snippet"
+            f"{chosen}, {snippet} AS snippet"
             " FROM best CROSS JOIN messages_index ON messages_index.rowid = best.found"
             " JOIN messages m ON m.id = best.found JOIN chats c ON c.id = m.chat_id"
             " WHERE messages_index MATCH :match ORDER BY best.score DESC, best.found DESC"
@@ -129,7 +161,7 @@ async def messages(db: Database, user_id: int, wish: Wish, limit: int) -> list[H
     else:
         sql = (
             f"{chosen}, m.text AS snippet FROM chats c JOIN messages m ON m.chat_id = c.id"
-            f" WHERE {_contains('m.text', wish, values)} AND {condition}"
+            f" WHERE {condition}{_contains('m.text', wish, values)}"
             " ORDER BY m.created_at DESC LIMIT :limit"
         )
     return [_hit(row, wish) for row in await db.search(sql, values)]
@@ -185,18 +217,16 @@ def _values(user_id: int, wish: Wish, limit: int) -> dict[str, object]:
 
 
 def _contains(column: str, wish: Wish, values: dict[str, object]) -> str:
-    """Every word somewhere in the text, in letters of either case (of the Latin alphabet)."""
-    for number, word in enumerate(wish.words):
-        literal = re.sub(r"([\\%_])", r"\\\1", word)
-        values[f"word{number}"] = f"%{literal}%"
-    return " AND ".join(
-        f"{column} LIKE :word{number} ESCAPE '\\'" for number in range(len(wish.words))
+    """Further conditions: these words stand in the text as they were typed, in any case."""
+    values |= {f"word{number}": folded(word) for number, word in enumerate(wish.literal)}
+    return "".join(
+        f" AND instr(folded({column}), :word{number}) > 0" for number in range(len(wish.literal))
     )
 
 
 def _hit(row: sqlite3.Row, wish: Wish) -> Hit:
     hit = Hit(**{name: row[name] for name in row.keys()})  # noqa: SIM118 - a Row iterates its values
-    if wish.is_indexed:
+    if not wish.literal or hit.snippet.find(START) >= 0:
         return hit
     return Hit(
         hit.chat_id,

@@ -148,6 +148,42 @@ async def test_what_the_index_does_not_split_is_found(
     assert [one.replace("[100]%", "[100%]") for one in await found(db, query)] == [snippet]
 
 
+@pytest.mark.parametrize(
+    ("query", "snippets"),
+    [
+        ("C++", ["I like [C++] most"]),
+        ("c++,", ["I like [C++] most"]),
+        ("C#", ["then [C#], then"]),
+        (".NET", ["ASP[.NET] it is"]),
+        (".ne", ["ASP[.NE]T it is"]),
+        ("node.js", ["a [node.js] server"]),
+        ("server node.js", ["a [node.js] [server]"]),
+        ("москва 東京", ["[МОСКВА] и [東京]", "в[Москва東京]"]),
+        ("МОСКВА", ["[МОСКВА] и 東京"]),
+        ("don't", ["I [don't] know"]),
+        ("foo_bar", ["call [foo_bar]()"]),
+        ("--flag", ["with --[flag]"]),
+    ],
+)
+async def test_names_with_signs_are_found_as_typed(
+    db: Database, query: str, snippets: list[str]
+) -> None:
+    for text in ("I like C++ most", "a C compiler", "a cat sat", "then C#, then", "ASP.NET it is"):
+        await say(db, text)
+    for text in ("the net", "a node.js server", "a node, js", "МОСКВА и 東京", "вМосква東京"):
+        await say(db, text)
+    for text in ("I don't know", "call foo_bar()", "foo bar", "with --flag"):
+        await say(db, text)
+    plain = [
+        one.replace("][", "").replace("[C]++", "[C++]").replace("[C]#", "[C#]")
+        for one in await found(db, query)
+    ]
+    plain = [one.replace("[don]'[t]", "[don't]") for one in plain]
+    assert sorted(plain) == sorted(snippets)
+    titles = await search.titles(db, 1, Wish(words_of(query)), 20)
+    assert (titles != []) == any(text.startswith("I like") for text in snippets)
+
+
 async def test_the_order_tells_nothing_of_what_others_have_written(db: Database) -> None:
     """How rare a word is among everybody's must weigh nothing: it would give away their texts."""
     await say(db, "plover plover plover heron")

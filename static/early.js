@@ -1,5 +1,15 @@
 // How pages look is known before the first paint. And the notice's cross, and the end of a login.
 
+// Days and hours are the reader's: the server hears their time zone, and is asked again before anything
+// is painted if it went by another clock.
+const minutes = -new Date().getTimezoneOffset();
+const zone = `${Intl.DateTimeFormat().resolvedOptions().timeZone ?? ""}.${minutes}`;
+document.cookie = `zone=${zone}; path=/; max-age=31536000; SameSite=Lax`;
+const shownFor = document.querySelector("meta[name=utc-offset]").content;
+if (shownFor !== String(minutes) && document.cookie.includes(zone) && sessionStorage.zone !== zone) {
+  sessionStorage.zone = zone;
+  location.reload();
+}
 function paint() {
   const [page, picker, beside] = [":root", "#theme", "#beside"].map((one) => document.querySelector(one));
   const { theme = "system", list = "" } = localStorage; // the list is put away beside a chat

@@ -18,6 +18,7 @@ from app.web.base_path import Addresses
 from app.web.blocks import News, open_element
 from app.web.identity import is_owner, visitor
 from app.web.markdown import escape_text
+from app.web.reader_clock import utc_offset
 from app.web.shelf_facts import Card, element_key
 from app.web.views import MessageView, Missing, Option
 
@@ -40,6 +41,7 @@ class Fragments:
             "base": base,
             "asset": self.assets.address,
             "me": visitor,
+            "utc_offset": utc_offset,
             "is_owner": is_owner,
             "key": element_key,
             "size": size,

@@ -9,6 +9,7 @@ lost.
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,6 +17,7 @@ from itertools import groupby
 from app.chats.service import PAGE_CHATS
 from app.store.chats import Chat
 from app.store.lists import Cursor
+from app.web.reader_clock import local
 from app.web.state import State
 
 LONGEST_BEGINNING = 4 * PAGE_CHATS
@@ -149,12 +151,12 @@ def _render(place: Place, template: str, **values: object) -> str:
 
 
 def _today() -> dt.date:
-    return dt.datetime.now().astimezone().date()
+    return local(time.time()).date()
 
 
 def heading_of(at: float, today: dt.date) -> str:
     """What a person would call the time of a chat."""
-    day = dt.datetime.fromtimestamp(at).astimezone().date()
+    day = local(at).date()
     age = (today - day).days
     if age <= 0:
         return "Today"
@@ -167,7 +169,7 @@ def heading_of(at: float, today: dt.date) -> str:
 
 def day_of(at: float) -> str:
     """A date as a person writes it."""
-    day = dt.datetime.fromtimestamp(at).astimezone().date()
+    day = local(at).date()
     return f"{day.day} {day:%B %Y}"
 
 

@@ -315,3 +315,9 @@ async def test_print_shows_only_the_messages(chat: ChatPage) -> None:
     for hidden in (chat.chats, chat.message, chat.model):
         await expect(hidden).to_be_hidden()
     await expect(chat.page.locator("body")).to_have_css("color", "rgb(0, 0, 0)")
+
+
+async def test_days_are_those_of_the_readers_clock(server: Server, meet: Meet) -> None:
+    chat = await (await meet(server, timezone_id="Pacific/Kiritimati")).open("/archive")
+    offset = chat.page.locator("meta[name=utc-offset]")
+    await expect(offset).to_have_attribute("content", "840")

@@ -7,6 +7,7 @@ WickError
 │   ├── ModelFileError     the file is damaged, truncated or not a GGUF file at all
 │   ├── ModelUnsupported   a sound file that the engine cannot run
 │   ├── ModelLoadError     the engine refused to load it
+│   ├── ShelfUnreadable    the folder with the models cannot be read
 │   ├── ModelTooLarge      it does not fit the memory that models may use
 │   ├── ModelBusy          it answers, or somebody waits for it
 │   ├── TemplateError      its chat template failed, looped or grew too large
@@ -76,6 +77,10 @@ class ModelUnsupported(ModelError):
 
 
 class ModelLoadError(ModelError):
+    status = 503
+
+
+class ShelfUnreadable(ModelError):
     status = 503
 
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
-from app.errors import ModelError, ModelFileError, ModelNotFound
+from app.errors import ModelError, ModelFileError, ModelNotFound, ShelfUnreadable
 from app.models.adapt import Progress, adapt
 from app.models.digests import files_digest
 from app.models.durable import sync, write_whole
@@ -58,7 +58,7 @@ class Shelf:
         """`models` and `damaged` in one look."""
         models: list[Model] = []
         damaged: list[tuple[str, str]] = []
-        for folder in sorted(self.root.iterdir()) if self.root.is_dir() else []:
+        for folder in self._folders():
             if folder.is_dir() and NAME.fullmatch(folder.name):
                 try:
                     models.append(load_model(folder))
@@ -70,6 +70,18 @@ class Shelf:
                 self._logged.add(sentence)
                 log.warning("%s", sentence)
         return models, damaged
+
+    def _folders(self) -> list[Path]:
+        """Raises ShelfUnreadable."""
+        try:
+            return sorted(self.root.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            log.error("The models folder %s cannot be read: %s", self.root, error)
+            raise ShelfUnreadable(
+                f"Wick can't read its models folder ({error.strerror or 'unknown error'})."
+            ) from error
 
     def get(self, name: str) -> Model:
         """Raises ModelNotFound, or ModelFileError if its folder is damaged."""

@@ -7,10 +7,12 @@ from typing import Any
 from urllib.parse import quote
 
 from quart import Blueprint, Response, request
+from quart.datastructures import FileStorage
 
 from app.chats.exports import file_name
 from app.chats.import_file import MAX_FILE_BYTES
-from app.errors import InvalidMessage
+from app.chats.imports import NO_ROOM
+from app.errors import DiskFull, InvalidMessage
 from app.web.body_limits import IMPORT, max_body_bytes
 from app.web.chats import existing
 from app.web.identity import current_user
@@ -72,11 +74,19 @@ async def take() -> str:
     imports, user_id = state().imports, current_user()
     state().reserve.check()
     with imports.coming(user_id):
-        file = (await request.files).get("file")
+        file = await _sent_file()
         if file is None or not file.filename:
             raise InvalidMessage("Choose a file first, please.")
         report = await imports.take(user_id, file.stream)
     return state().fragments.notice(report.sentence, details=report.details)
+
+
+async def _sent_file() -> FileStorage | None:
+    """The file in the form. Raises DiskFull: what is large lies on the disk while it comes."""
+    try:
+        return (await request.files).get("file")
+    except OSError as error:
+        raise DiskFull(NO_ROOM) from error
 
 
 async def _file(pieces: AsyncIterator[bytes], name: str, content_type: str) -> Response:

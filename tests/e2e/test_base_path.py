@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,26 @@ async def headers_of(page: Page) -> dict[str, str]:
     """What the page's own scripts show of the login."""
     given = await page.evaluate("JSON.parse(document.body.getAttribute('hx-headers:inherited'))")
     return dict(given)
+
+
+async def test_commands_reach_it_with_and_without_the_path(
+    start: StartServer, tiny_shelf: Path
+) -> None:
+    server = await start(tiny_shelf, base_path=BASE, max_tokens=5)
+    for words in (
+        ("chat", "-m", TINY, "--url", server.origin + BASE, "Hello"),
+        ("chat", "--list", "--url", server.origin + BASE),
+        ("chat", "-m", TINY, "Hello"),
+        ("models", "list"),
+        ("models", "load", TINY),
+    ):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "app", *words),
+            cwd=server.folder,
+            env=server.environ,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        printed, _ = await process.communicate()
+        assert process.returncode == 0, (words, printed)

@@ -1,0 +1,207 @@
+"""Kills the server or a runner at random moments, and looks whether anything was lost.
+
+    python -m tests.kills --rounds 60 --seed 7
+
+A real server with the real model is asked over sockets and the API by several at once. After each
+kill: every prompt that was acknowledged is there, once; every answer ends in exactly one of the
+states that end one; no process and no temporary folder of the killed ones is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import secrets
+import signal
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import httpx
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+from websockets.typing import Origin
+
+from tests.e2e.server import POLL, Server, gone
+from tests.patience import PATIENCE
+from tests.smollm2 import NAME, shelf_with_smollm2
+
+SENDERS: Final = 4
+PAUSE_SECONDS: Final = 1.0
+"""At most, between two prompts of one sender: whatever has been asked is waited for."""
+LATEST_SECONDS: Final = 4.0
+"""After the first prompts of a round, the last moment at which something is killed."""
+ENDED: Final = ("done", "stopped", "failed", "interrupted")
+Send = Callable[[Server, str, str, str], Awaitable[bool]]
+
+
+@dataclass
+class Trial:
+    """What was killed in one server's life, and what had been acknowledged by then."""
+
+    server: Server
+    temporary: Path
+    chance: random.Random
+    acknowledged: dict[str, str] = field(default_factory=dict)
+    killed: Counter[str] = field(default_factory=Counter)
+
+    async def rounds(self, count: int) -> None:
+        await self.server.start()
+        try:
+            for number in range(1, count + 1):
+                await self._round()
+                print(f"round {number}: {self.summary()}", flush=True)
+            assert await self.server.stop() == 0, self.server.log[-2000:]
+        finally:
+            await self.server.close()
+        await self._check_nothing_left(runs=False)
+
+    def summary(self) -> str:
+        statuses = self.server.rows(
+            "SELECT status, count(*) FROM messages WHERE role = 'assistant' GROUP BY status"
+        )
+        return (
+            f"{len(self.acknowledged)} prompts acknowledged, killed {dict(self.killed)}, "
+            f"answers {dict(map(tuple, statuses))}"
+        )
+
+    async def _round(self) -> None:
+        victim = self.chance.choice(("server", "runner"))
+        senders = [
+            asyncio.create_task(self._keep_sending(self.chance.choice((by_socket, by_api))))
+            for _ in range(SENDERS)
+        ]
+        await asyncio.sleep(self.chance.uniform(0.05, LATEST_SECONDS))
+        before = self.server.runners()
+        if victim == "server" or not before:
+            self.killed["server"] += 1
+            await self.server.kill()
+        else:
+            self.killed["runner"] += 1
+            with suppress(ProcessLookupError):
+                os.kill(before[0], signal.SIGKILL)
+        for sender in senders:
+            sender.cancel()
+        await asyncio.gather(*senders, return_exceptions=True)
+        for pid in before[:1] if victim == "runner" else before:
+            await gone(pid)
+        if victim == "server" or not before:
+            await self.server.start()
+        await self._all_ended()
+        self._check_answers()
+        await self._check_nothing_left(runs=True)
+
+    async def _keep_sending(self, send: Send) -> None:
+        """One person, who begins chats and goes on with them."""
+        chat_id = secrets.token_hex(8)
+        while True:
+            client_id, text = secrets.token_hex(16), f"Tell me about {secrets.token_hex(4)}."
+            try:
+                if await send(self.server, chat_id, client_id, text):
+                    self.acknowledged[client_id] = text
+            except (OSError, WebSocketException, httpx.HTTPError):
+                await asyncio.sleep(POLL)
+            await asyncio.sleep(self.chance.uniform(0, PAUSE_SECONDS))
+            if self.chance.random() < 0.5:
+                chat_id = secrets.token_hex(8)
+
+    async def _all_ended(self) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while self.server.rows("SELECT 1 FROM messages WHERE status = 'queued'"):
+                await asyncio.sleep(POLL)
+
+    def _check_answers(self) -> None:
+        asked = {
+            row["client_id"]: row
+            for row in self.server.rows("SELECT * FROM messages WHERE role = 'user'")
+        }
+        for client_id, text in self.acknowledged.items():
+            row = asked.get(client_id)
+            assert row is not None, f"{text} was acknowledged and is gone"
+            assert row["text"] == text
+        answers = Counter(
+            row["parent_id"]
+            for row in self.server.rows("SELECT * FROM messages WHERE role = 'assistant'")
+        )
+        assert answers == {row["id"]: 1 for row in asked.values()}, "not one answer for each prompt"
+        for row in self.server.rows("SELECT * FROM messages WHERE role = 'assistant'"):
+            assert row["status"] in ENDED, row["status"]
+        assert not self.server.rows("SELECT 1 FROM checkpoints"), "text of an answer that has ended"
+
+    async def _check_nothing_left(self, *, runs: bool) -> None:
+        """Of those that were killed."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                own = {self.server.pid, *self.server.runners()} if runs else set()
+                strangers = [pid for pid in processes_with(self.temporary) if pid not in own]
+                folders = sorted(path.name for path in self.temporary.iterdir())
+                if not strangers and len(folders) <= runs:
+                    return
+                await asyncio.sleep(POLL)
+
+
+async def by_socket(server: Server, chat_id: str, client_id: str, text: str) -> bool:
+    """As the page does it. Whether it was acknowledged."""
+    address = f"{server.origin.replace('http', 'ws')}/chats/{chat_id}/live"
+    async with connect(
+        address, origin=Origin(server.origin), proxy=None, max_size=None, close_timeout=0.1
+    ) as connection:
+        await connection.send(json.dumps({"text": text, "client_id": client_id, "model": NAME}))
+        async for frame in connection:
+            if f'data-for="{client_id}"' in str(frame):
+                return f'data-for="{client_id}" data-accepted="yes"' in str(frame)
+    return False
+
+
+async def by_api(server: Server, _chat_id: str, client_id: str, text: str) -> bool:
+    """As a program does it, in a chat of its own."""
+    body = {"text": text, "client_id": client_id, "model": NAME}
+    async with httpx.AsyncClient(base_url=server.origin, timeout=PATIENCE) as client:
+        answer = await client.post("/api/v1/chats", json=body)
+        return answer.is_success
+
+
+def processes_with(folder: Path) -> list[int]:
+    """Those that were told to keep temporary files there."""
+    wanted, found = f"TMPDIR={folder}".encode(), []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if wanted in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+    return found
+
+
+async def trial(folder: Path, models: Path, seed: int, rounds: int) -> Trial:
+    """`folder`: an empty one for the data. Raises AssertionError for what was lost or left."""
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    server = Server(
+        folder, models, {"TMPDIR": str(temporary)}, max_tokens=24, messages_per_second=1000
+    )
+    run = Trial(server, temporary, random.Random(seed))
+    await run.rounds(rounds)
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.kills", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
+    given = parser.parse_args()
+    print(f"--seed {given.seed} --rounds {given.rounds}", flush=True)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="wick-kills-") as folder:
+        run = asyncio.run(trial(Path(folder), shelf_with_smollm2(), given.seed, given.rounds))
+    print(f"Nothing was lost in {time.monotonic() - began:.0f} s: {dict(run.killed)} killed.")
+
+
+if __name__ == "__main__":
+    main()

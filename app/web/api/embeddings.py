@@ -12,7 +12,7 @@ from quart import Blueprint, Response
 from app.errors import ApiError
 from app.web.api import bodies, wishes
 from app.web.api.embedding import embed
-from app.web.api.prompt_input import Several, prompts
+from app.web.api.prompt_input import SeveralFilled, prompts
 
 blueprint = Blueprint("api_embeddings", __name__)
 Text = Annotated[str, Meta(extra_json_schema={"minLength": 1})]
@@ -21,7 +21,7 @@ Dimensions = Annotated[int, Meta(ge=1)]
 
 class EmbeddingRequest(msgspec.Struct, kw_only=True):
     model: str
-    input: Text | Several
+    input: Text | SeveralFilled
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Dimensions | None = None
 

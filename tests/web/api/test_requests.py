@@ -57,7 +57,7 @@ async def test_a_prompt_of_token_ids_is_read_as_its_text(http: httpx.AsyncClient
     ids = await ids_of(http, "Hello there")
     greedy = {"temperature": 0, "max_tokens": 8}
     text = await given(http, TEXTS, TEXT | greedy)
-    for prompt in [ids, [ids]]:
+    for prompt in [ids, [ids], [float(index) for index in ids]]:
         made = await given(http, TEXTS, TEXT | greedy | {"prompt": prompt})
         assert made["choices"][0]["text"] == text["choices"][0]["text"]
         assert made["usage"]["prompt_tokens"] == len(ids)

@@ -13,7 +13,6 @@ blueprint = Blueprint("health", __name__)
 
 @blueprint.get("/healthz")
 @blueprint.get("/health")
-@blueprint.get("/v1/health")
 @for_everybody
 async def healthz() -> tuple[dict[str, str], int]:
     if state().is_closing:

@@ -138,7 +138,6 @@ OWNERS: dict[Row, int] = {
 PUBLIC: dict[Row, tuple[int, int]] = {
     ("GET", "/healthz"): (200, 200),
     ("GET", "/health"): (200, 200),
-    ("GET", "/v1/health"): (200, 200),
     ("GET", "/join/<token>"): (404, 404),
     ("POST", "/join/<token>"): (404, 404),
     ("GET", "/login"): (200, 303),

@@ -11,7 +11,10 @@ OWN: Final = "/api/v1/"
 OPENAI: Final = "/v1/"
 OLLAMA: Final = "/api/"
 ALIASES: Final = {
-    path: f"/v1{path}" for path in ("/chat/completions", "/completions", "/embeddings")
+    "/chat/completions": "/v1/chat/completions",
+    "/completions": "/v1/completions",
+    "/embeddings": "/v1/embeddings",
+    "/v1/health": "/health",
 }
 """Where llama-server has the same, and where programs ask whose base URL lacks `/v1`."""
 MODELS: Final = "/models"

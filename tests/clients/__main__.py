@@ -24,7 +24,7 @@ PYTHON: Final = {
     "litellm": ("litellm",),
     "instructor": ("instructor",),
     "pydantic_ai": ("pydantic-ai-slim[openai]",),
-    "lm_eval": ("lm_eval[api]",),
+    "lm_eval": ("lm_eval[api]", "tokenizers"),
 }
 NODE: Final = {"ai_sdk": ("ai", "@ai-sdk/openai-compatible")}
 SECONDS: Final = 600

@@ -45,7 +45,6 @@ for made in (
     assert isinstance(made, City)
 assert OPENAI.bind(logprobs=True).invoke("Hi").response_metadata["logprobs"]["content"]
 assert OpenAI(**HERE, max_tokens=4, best_of=2, n=1).invoke("Once upon")
-assert OpenAI(**HERE, max_tokens=-1, stop=["."]).invoke("Once upon a time")
 assert OllamaLLM(base_url=ORIGIN, model=MODEL, num_predict=4).invoke("Once upon")
 # Sends token ids, unless told not to: with those of another model's vocabulary it is refused.
 texts = OpenAIEmbeddings(**HERE, check_embedding_ctx_length=False, dimensions=32)

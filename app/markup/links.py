@@ -50,7 +50,8 @@ def _bare_link(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - call
     if not state.md.validateLink(address):
         return False
     state.pending = state.pending.removesuffix(found[1])
-    state.push("link_open", "a", 1).attrs = {"href": address}
+    opening = state.push("link_open", "a", 1)
+    opening.attrs, opening.markup = {"href": address}, "linkify"
     state.push("text", "", 0).content = shown
     state.push("link_close", "a", -1)
     state.pos = start + len(shown)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
 from typing import ClassVar, Final
 
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from rich import markdown
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.syntax import Syntax
 from rich.text import Text
 from rich.theme import Theme
 
-# Models write tags as text, and rich would pass over them: no HTML, as on the page.
-_PARSER: Final = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
+from app.markup.parser import make_parser
+from app.terminal.tokens import drawable
+
+MAX_DEPTH: Final = 20
+"""Of quotes and lists in each other: each needs a few columns."""
+_PARSER: Final = make_parser(maxNesting=MAX_DEPTH)
 CODE_THEME: Final = "ansi_dark"
 """The terminal's own colours, on its own ground."""
 _THEME: Final = Theme(
@@ -27,6 +31,8 @@ _THEME: Final = Theme(
         "markdown.h2": "bold",
         "markdown.h3": "bold",
         "markdown.block_quote": "italic",
+        "markdown.kbd": "bold",
+        "markdown.mark": "reverse",
     }
 )
 _PADDING: Final = re.compile(r"(?: |\x1b\[[0-9;]*m(?: *)\x1b\[0m)+\Z")
@@ -104,6 +110,33 @@ class _Table(markdown.TableElement):
             yield table
 
 
+class _Note(markdown.ListItem):
+    """A footnote, where it was written."""
+
+    @classmethod
+    def create(cls, _: markdown.Markdown, token: Token) -> _Note:
+        return cls(f"[{token.meta['label']}] ")
+
+    def __init__(self, label: str) -> None:
+        super().__init__()
+        self.label = label
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = cell_len(self.label)
+        inner = options.update(width=max(options.max_width - width, 1))
+        for number, line in enumerate(console.render_lines(self.elements, inner)):
+            yield Segment(" " * width if number else self.label)
+            yield from line
+            yield Segment.line()
+
+
+class _Notes(dict[str, int]):
+    """Notes that are defined, or will be: what refers to one is printed before it has come."""
+
+    def __contains__(self, label: object) -> bool:
+        return super().__contains__(label) or bool(re.fullmatch(r"\d{1,3}", str(label)))
+
+
 class _Markdown(markdown.Markdown):
     elements: ClassVar = {
         **markdown.Markdown.elements,
@@ -111,20 +144,13 @@ class _Markdown(markdown.Markdown):
         "fence": _Code,
         "code_block": _Code,
         "table_open": _Table,
+        "footnote_reference_open": _Note,
     }
 
     def __init__(self, text: str) -> None:
         super().__init__("", code_theme=CODE_THEME, hyperlinks=False)
-        self.parsed = list(_with_line_breaks(_PARSER.parse(text)))
-
-
-def _with_line_breaks(tokens: list[Token]) -> Iterator[Token]:
-    """Where the model began a line, a line begins."""
-    for token in tokens:
-        for child in token.children or ():
-            if child.type == "softbreak":
-                child.type = "hardbreak"
-        yield token
+        self.inlines = self.inlines | {"kbd", "mark"}
+        self.parsed = list(drawable(_PARSER.parse(text, {"notes": _Notes()})))
 
 
 def cells(line: str) -> int:

@@ -3,13 +3,16 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import nh3
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it.rules_inline import StateInline
 
-from app.markup import parser
+from app.markup import brackets
+from app.markup.parser import make_parser
 from app.web import highlight, markdown
 from app.web.markdown import escape_text, render_markdown
 
@@ -167,13 +170,45 @@ def test_brackets_that_are_no_links_cost_so_much_and_no_more(bounds: pytest.Monk
     link = "[a](https://e.example)"
     text = "[x ![y " * 50 + "\n\n" + link
     assert "<a href=" in render_markdown(text)
-    bounds.setattr(parser, "MAX_BRACKET_CHARS", 1000)
+    bounds.setattr(brackets, "MAX_STEPS", 1000)
     markdown.forget()
     html = render_markdown(text)
     assert html.count("[x ![y") == 50
     assert "[a](" in html
     assert ">a</a>" not in html
-    assert render_markdown(f"{link} " * 200).count("<a href=") == 200  # those that are cost nothing
+    assert render_markdown(f"{link} " * 200).count("<a href=") == 200
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[^1]: n\n\n" + "[^" * 45_000, "[" * 100_000, "![" * 50_000, "[a " * 33_000),
+        *("[a][" * 25_000, "[" * 50_000 + "]" * 50_000, "[^1]: n\n\n" + ("[" * 100 + "\n\n") * 980),
+    ],
+    ids=["notes", "brackets", "images", "words", "labels", "pairs", "paragraphs"],
+)
+def test_no_text_has_more_looked_through_for_links(text: str) -> None:
+    """The thread that renders holds the interpreter: 5 s of it before this was bounded."""
+    environment: dict[str, Any] = {}
+    looked = 0
+
+    def count(state: StateInline) -> None:
+        nonlocal looked
+        looked += 1
+        skip(state)
+
+    parsing = make_parser()
+    skip, parsing.inline.skipToken = parsing.inline.skipToken, count  # type: ignore[method-assign]
+    parsing.parse(text, environment)
+    assert looked <= brackets.MAX_STEPS
+    assert environment["bracket_steps"] >= 0
+
+
+def test_a_long_text_full_of_brackets_is_within_the_bound() -> None:
+    """Far more than anybody writes: links to the last, and citations that are none."""
+    paragraph = "As [1], [2] and `a[0]` say [here](https://e.example), see x[i, j] or [0, 1). " * 60
+    html = render_markdown((paragraph + "\n\n") * 20)
+    assert html.count('<a href="https://e.example"') == 1200
 
 
 def test_code_that_is_slow_to_colour_stays_black(bounds: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,88 @@
+"""Markdown as models write it beyond CommonMark, on a terminal."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from app.terminal.growing import Growing
+from app.terminal.markdown import lines_of
+
+
+def drawn(text: str, *, color_system: str | None = None) -> list[str]:
+    console = Console(file=io.StringIO(), width=60, color_system=color_system)  # type: ignore[arg-type]
+    return lines_of(text, console)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("one<br>two<br/>three", ["one", "two", "three"]),
+        ("**注意：**请", ["注意：请"]),
+        ("**「強調」**です", ["「強調」です"]),
+        ("H<sub>2</sub>O and 10<sup>6</sup>", ["H₂O and 10⁶"]),
+        ("x<sup>n+1</sup>, 2<sup>k</sup>, 1<sup>st</sup>", ["xⁿ⁺¹, 2^k, 1st"]),
+        ("v<sub>max</sub>, a<sub>i, j</sub>", ["v_max, a_(i, j)"]),
+        ("Press <kbd>Ctrl</kbd>, not <mark>Alt</mark>", ["Press Ctrl, not Alt"]),
+        ("no partner <kbd> and <b>x</b>", ["no partner <kbd> and <b>x</b>"]),
+        ("See https://e.example/a.", ["See https://e.example/a."]),
+        ("See <https://e.example/a>.", ["See https://e.example/a."]),
+        ("See [it](https://e.example/a).", ["See it (https://e.example/a)."]),
+        ("![A fox](https://e.example/f.png)", ["A fox (https://e.example/f.png)"]),
+        ("so $x^2$ and \\(y\\)", ["so $x^2$ and \\(y\\)"]),
+        ("$$\nx^2\n$$", ["  $$", "  x^2", "  $$"]),
+        ("- [x] done\n- [ ] open", [" • ☑ done", " • ☐ open"]),
+        ("A claim.[^1]\n\n[^1]: Its *source*.", ["A claim.[1]", "", "[1] Its source."]),
+        ("Not yet known[^2]", ["Not yet known[2]"]),
+        ("A class [^a-z] of signs", ["A class [^a-z] of signs"]),
+        (
+            "<details>\n<summary>More <sub>1</sub></summary>\n\nInside.\n\n- a\n\n</details>",
+            ["More ₁", "", "Inside.", "", " • a"],
+        ),
+        ("<details>\n\nInside.\n\n</details>", ["Details", "", "Inside."]),
+    ],
+)
+def test_what_models_write_beyond_commonmark(text: str, lines: list[str]) -> None:
+    assert drawn(text) == lines
+
+
+def test_a_line_begins_in_a_cell() -> None:
+    lines = drawn("| a | b |\n|---|---|\n| one<br>two | $x$ |")
+    assert [line.split() for line in lines if "─" not in line] == [
+        ["a", "b"],
+        ["one", "$x$"],
+        ["two"],
+    ]
+
+
+def test_keys_and_marks_stand_out() -> None:
+    [line] = drawn("<kbd>A</kbd> <mark>b</mark>", color_system="standard")
+    assert "\x1b[1mA" in line
+    assert "\x1b[7mb" in line
+
+
+def test_a_long_note_stays_beside_its_number() -> None:
+    lines = drawn("[^12]: " + "word " * 20 + "\n\n    Second.")
+    assert lines[0].startswith("[12] word")
+    assert all(line.startswith("     ") for line in lines[1:] if line)
+
+
+@pytest.mark.parametrize("mark", ["> ", "- ", "<details>\n", "[^1]: "])
+def test_what_is_nested_deeply_is_drawn(mark: str) -> None:
+    assert any("x" in line for line in drawn(mark * 9 + "x"))
+    drawn(mark * 300 + "x")  # past the bound the parser gives up
+
+
+def test_an_answer_that_grows_shows_the_same_in_the_end() -> None:
+    text = (
+        "A[^1] **注：**b<br>c\n\n<details>\n<summary>S</summary>\n\nIn.\n\n</details>\n\n"
+        "[^1]: N\n\nEnd"
+    )
+    console = Console(file=io.StringIO(), width=60, height=40, color_system=None)
+    growing, final = Growing(console), list[str]()
+    for sign in text:
+        growing.feed(sign)
+        final += growing.frame().final
+    assert final + growing.end() == drawn(text)

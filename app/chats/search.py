@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from dataclasses import dataclass
 
+from app.chats.snippets import unmarked
 from app.store import search
 from app.store.db import Database
 from app.store.search import END, START, Hit, Wish
@@ -55,9 +56,9 @@ class Search:
 
 
 def marked(snippet: str) -> tuple[str, list[tuple[int, int]]]:
-    """A snippet without START and END, and the hits by their first character and their end."""
+    """A snippet as plain text, and the hits by their first character and their end."""
     text, marks = "", []
-    for index, part in enumerate(snippet.split(START)):
+    for index, part in enumerate(unmarked(snippet).split(START)):
         hit, _, rest = part.partition(END) if index else ("", "", part)
         if hit:
             marks.append((len(text), len(text) + len(hit)))

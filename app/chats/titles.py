@@ -7,6 +7,7 @@ import re
 from typing import Literal
 
 from app.chats.hub import Hub
+from app.chats.snippets import unmarked
 from app.chats.streams import Stream
 from app.errors import WickError
 from app.inference.pool import Pool
@@ -48,7 +49,8 @@ def title_of(text: str, longest: int = TITLE_CHARS) -> str:
 def made_title(said: str) -> str | None:
     """What a model said, as a title; None when it is none."""
     said = re.sub(r"^\W*title\s*:", "", said, flags=re.IGNORECASE)
-    title = said.strip().strip("\"'“”*#.").strip()
+    title = re.sub(r"\[\^\w+\]", "", said)
+    title = (title if "`" in title else unmarked(title)).strip().strip("\"'“”*#.").strip()
     if not title or title.endswith((",", ":", ";", "?!")) or _NO_TITLE.match(title):
         return None
     return title_of(title) if len(title.split()) <= _MOST_WORDS else None

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 100_000
 """Tokens that are looked through for the ends of labels, of all brackets of one text."""
+ADDRESS_STEPS: Final = 8
+"""For what follows a label: an address is not looked for far, but character by character."""
 _LEFT: Final = "bracket_steps"
 
 
@@ -43,6 +45,8 @@ def _label_end(state: StateInline, start: int, disableNested: bool = False) -> i
     before, state.pos = state.pos, start + 1
     end = _find_end(state, may_hold_links=not disableNested)
     state.pos = before
+    if end >= 0 and state.src.startswith("(", end + 1):
+        state.env[_LEFT] -= ADDRESS_STEPS
     return end
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from markupsafe import Markup, escape
 from quart import Blueprint, Response, request
 
+from app.chats.snippets import unmarked
 from app.store.search import END, START, Hit, Where, Wish, words_of
 from app.web.identity import current_user
 from app.web.sidebar import day_of
@@ -90,8 +91,9 @@ def _found(hit: Hit, words: Sequence[str]) -> Found:
 def marked(snippet: str) -> Markup:
     """Escaped, with each hit in a `mark`; a sign that stands alone came from the text itself.
 
-    The signs of bold Markdown and of code blocks are left out.
+    Without the signs of Markdown that would only be in the way.
     """
-    snippet = snippet.replace("**", "").replace("```", "")
-    html = re.sub(f"{START}([^{START}{END}]*){END}", r"<mark>\1</mark>", str(escape(snippet)))
+    html = re.sub(
+        f"{START}([^{START}{END}]*){END}", r"<mark>\1</mark>", str(escape(unmarked(snippet)))
+    )
     return Markup(html.replace(START, "").replace(END, ""))  # noqa: S704 - escaped above

@@ -201,7 +201,24 @@ def test_no_text_has_more_looked_through_for_links(text: str) -> None:
     skip, parsing.inline.skipToken = parsing.inline.skipToken, count  # type: ignore[method-assign]
     parsing.parse(text, environment)
     assert looked <= brackets.MAX_STEPS
-    assert environment["bracket_steps"] >= 0
+    assert environment["bracket_steps"] > -brackets.ADDRESS_STEPS
+
+
+def test_no_text_has_more_addresses_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = 0
+
+    def count(string: str, pos: int, maximum: int) -> Any:
+        nonlocal looked
+        looked += 1
+        return find(string, pos, maximum)
+
+    parsing = make_parser()
+    find = parsing.helpers.parseLinkDestination
+    monkeypatch.setattr(parsing.helpers, "parseLinkDestination", count)
+    parsing.parse("[a](" * 25_000)
+    assert looked <= brackets.MAX_STEPS / brackets.ADDRESS_STEPS
+    links = "[a](http://b) " * 7000
+    assert render_markdown(links).count('<a href="http://b"') == 7000
 
 
 def test_a_long_text_full_of_brackets_is_within_the_bound() -> None:

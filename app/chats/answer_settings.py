@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 import msgspec
@@ -63,11 +63,17 @@ def remembered(text: str | None) -> AnswerSettings | None:
         made_with = msgspec.convert(values, AnswerSettings)
     except msgspec.MsgspecError:
         made_with = None
-    if made_with is None or "sampling" not in values or not _is_possible(made_with):
+    if made_with is None or not _names_known(values) or not _is_possible(made_with):
         if text:
             log.warning("The settings of an answer cannot be read.")
         return None
     return made_with
+
+
+def _names_known(values: dict[str, Any]) -> bool:
+    """Whether the sampling is there and has no parameter that this version does not know."""
+    known = {one.name for one in fields(Sampling)}
+    return "sampling" in values and set(values["sampling"]) <= known
 
 
 def _is_possible(made_with: AnswerSettings) -> bool:

@@ -29,7 +29,8 @@ RETRY_SECONDS = 2.0
 class Answer:
     """Give `receive` to the worker as the request's listener. It never blocks and never raises.
 
-    earlier: of an answer that goes on, how it was when it had been cut.
+    earlier: of an answer that goes on, how it was when it had been cut. has_begun: the model reads
+    or writes. is_postponed: it is left to the next start of Wick, and nothing more happens to it.
     """
 
     stream: Stream
@@ -41,11 +42,19 @@ class Answer:
     earlier: Message | None = None
     first_token: float | None = None
     is_unwanted: bool = False
+    has_begun: bool = False
+    has_ended: bool = False
+    is_postponed: bool = False
     saved: float = 0.0
     _checkpoint: asyncio.Task[None] | None = None
 
     def receive(self, event: RequestEvent) -> None:
         stream, before = self.stream, self.stream.status
+        if self.is_postponed:
+            return
+        if isinstance(event, Prefill | Delta) and not self.has_begun:
+            self.has_begun = True
+            self._keep()
         match event:
             case Queued():
                 stream.status = "queued"
@@ -77,9 +86,13 @@ class Answer:
             self.first_token = now - self.submitted
         if now - self.saved >= CHECKPOINT_SECONDS and self._checkpoint is None:
             self.saved = now
-            self._checkpoint = self.tasks.start(
-                self._save_checkpoint(), f"checkpoint {self.stream.message_id}"
-            )
+            self._keep()
+
+    def _keep(self) -> None:
+        """Save the text so far; without any this says that the answer has begun."""
+        self._checkpoint = self.tasks.start(
+            self._save_checkpoint(), f"checkpoint {self.stream.message_id}"
+        )
 
     async def _save_checkpoint(self) -> None:
         try:
@@ -94,11 +107,22 @@ class Answer:
         finally:
             self._checkpoint = None
 
+    def postpone(self) -> bool:
+        """Leave it as it is on the disk, queued, if it has neither begun nor ended. Whether it
+        has been."""
+        if self.is_unwanted or self.has_begun or self.has_ended:
+            return False
+        self.is_postponed = True
+        return True
+
     def end_unasked(self, status: Status, message: str | None) -> None:
         """It never got into a queue."""
         self._end(status, message)
 
     def _end(self, status: Status, error: str | None, finished: Finished | None = None) -> None:
+        if self.is_postponed:
+            return
+        self.has_ended = True
         self.tasks.start(self._finish(status, error, finished), f"finish {self.stream.message_id}")
 
     def _counts(self, finished: Finished | None) -> dict[str, str | int | float | None]:

@@ -25,8 +25,9 @@ from app.models.catalogue import CATALOGUE
 from app.models.model import Sampling
 from app.models.pulls import Pulls
 from app.models.shelf import Shelf
-from app.store import branches, chat_settings, chats, messages
+from app.store import branches, chat_settings, chats, messages, unfinished
 from app.store.db import Database
+from app.store.messages import Message
 from app.store.reserve import Reserve
 from app.tasks import Tasks
 
@@ -110,12 +111,33 @@ class Asking:
         if instead:  # at once: a prompt that is submitted from now on is not meant
             self._stop_all(wish.user_id, chat_id)
         stream = Stream(saved.answer_id, chat_id, wish.user_id, model, text=saved.text)
-        stream.held = self._pending.active(chat_id) is not None
+        self._add(stream, saved.earlier)
+        return True
+
+    def _add(self, stream: Stream, earlier: Message | None) -> None:
+        """At the end of its chat's line."""
+        if self._is_closed:  # just now: it is on the disk, and waits there for the next start
+            return
+        stream.held = self._pending.is_taken(stream.chat_id)
         self._pending.add(
-            Answer(stream, self._db, self._hub, self.tasks, self._ended, earlier=saved.earlier)
+            Answer(stream, self._db, self._hub, self.tasks, self._ended, earlier=earlier)
         )
         self._hub.add(stream)
-        return True
+
+    async def requeue(self) -> None:
+        """At start: line up again what had not begun when Wick ended, in its old order.
+
+        It was accepted then, so neither limits nor full queues turn it away now."""
+        owed = await unfinished.queued(self._db)
+        for user_id, message in owed:
+            stream = Stream(
+                *(message.id, message.chat_id, user_id, message.model or ""), text=message.text
+            )
+            self._add(stream, message if message.text else None)
+        for chat_id in dict.fromkeys(message.chat_id for _, message in owed):
+            self.tasks.start(self._go_on(chat_id), f"go on in {chat_id}")
+        if owed:
+            log.info("%d questions that waited when Wick ended wait again.", len(owed))
 
     async def _go_on(self, chat_id: str) -> None:
         """Hand the chat's next request to its model, unless an earlier one is being answered."""
@@ -146,6 +168,8 @@ class Asking:
             opening=stream.text,
             context=made_with.context_length,
         )
+        if answer.is_postponed:
+            return
         if answer.is_unwanted:  # stopped while its conversation was being read
             answer.end_unasked("stopped", None)
             return
@@ -209,11 +233,13 @@ class Asking:
         self._hub.remove(answer.stream)
         return text
 
-    def close(self, message: str) -> None:
-        """Nothing is handed on any more; what waits in chats is interrupted with `message`."""
+    def close(self) -> None:
+        """Nothing is handed on any more; what has not begun waits for the next start."""
         self._is_closed = True
-        for answer in self._pending.clear_all():
-            answer.end_unasked("interrupted", message)
+        for answer in self._pending.all():
+            if answer.postpone():
+                self._hub.forget(answer.stream)
+        self.tasks.start(self._db.write(unfinished.forget_times), "forget deaths")
 
     async def _owns(self, user_id: int, chat_id: str) -> bool:
         return await chats.owner(self._db, chat_id) == user_id

@@ -70,6 +70,7 @@ class House:
         await self.chats.recover()
         if self.settings.auto_pull and not self.shelf.models():
             self.pulls.try_start(self.settings.default_model)
+        await self.asking.requeue()
         watches = [
             asyncio.create_task(_kept(name, watch), name=name)
             for name, watch in self.watches().items()
@@ -102,7 +103,7 @@ class House:
             return
         self.is_closing = True
         await asyncio.to_thread(self.reserve.look)  # what runs is to be saved
-        self.asking.close(STOPPED)
+        self.asking.close()
         self.pool.interrupt(STOPPED)
         await asyncio.gather(
             self.pool.close(STOPPED),

@@ -83,6 +83,10 @@ class Hub:
             del self._streams[stream.message_id]
         self.chat_changed(stream.user_id, stream.chat_id)
 
+    def forget(self, stream: Stream) -> None:
+        """Without a word to those who look at it: for them nothing has changed."""
+        self._streams.pop(stream.message_id, None)
+
     def streams(self) -> list[Stream]:
         """Those that have not ended, or are not saved yet."""
         return list(self._streams.values())

@@ -37,6 +37,10 @@ class Pending:
     def active(self, chat_id: str) -> Answer | None:
         return self._active.get(chat_id)
 
+    def is_taken(self, chat_id: str) -> bool:
+        """Whether the next one would have to wait."""
+        return chat_id in self._active or chat_id in self._held
+
     def remove(self, chat_id: str, answer_id: int) -> Answer | None:
         """Take one out that still waits."""
         held = self._held.get(chat_id, deque())
@@ -54,5 +58,7 @@ class Pending:
         """Take out all that wait in a chat."""
         return list(self._held.pop(chat_id, ()))
 
-    def clear_all(self) -> list[Answer]:
-        return [answer for chat_id in list(self._held) for answer in self.clear(chat_id)]
+    def all(self) -> list[Answer]:
+        """Those that are being made and those that wait."""
+        held = (answer for line in self._held.values() for answer in line)
+        return [*self._active.values(), *held]

@@ -13,7 +13,7 @@ from app.chats.hub import Hub
 from app.chats.siblings import Forks
 from app.chats.titles import NAME_CHARS, title_of
 from app.errors import ChatNotFound, InvalidMessage
-from app.store import branches, chat_settings, chats, lists, messages, people, tree
+from app.store import branches, chat_settings, chats, lists, messages, people, tree, unfinished
 from app.store.chats import Chat, Place
 from app.store.db import Database
 from app.store.lists import Cursor, ListName
@@ -147,14 +147,12 @@ class Chats:
             self._hub.chat_changed(user_id, chat_id)
 
     async def recover(self) -> None:
-        """At start: end what a crash left running; whoever is at this machine is somebody."""
+        """At start: end what a crash left running; whoever is at this machine is somebody.
+
+        `Asking.requeue` then takes up what had not begun."""
         now = time.time()
         await self._db.write(lambda c: people.add_local(c, now))
-        count = await self._db.write(
-            lambda c: messages.interrupt_unfinished(
-                c, "Wick ended before all of this was saved. Its end may be missing.", now
-            )
-        )
+        count = await self._db.write(lambda c: unfinished.interrupt_begun(c, now))
         if count:
             log.warning("%d answers were interrupted when Wick ended last time.", count)
         await self._db.write(lambda c: branches.forget_removed(c, now - UNDO_SECONDS))

@@ -253,21 +253,9 @@ async def finish(
             **given,
         },
     )
-    await connection.execute(
-        "DELETE FROM checkpoints WHERE message_id ="  # noqa: S608
-        f" (SELECT id FROM messages WHERE id = :id AND {OWNED})",
-        {"id": message_id, "user": user_id},
-    )
-
-
-async def interrupt_unfinished(connection: aiosqlite.Connection, reason: str, now: float) -> int:
-    """After a crash: end what was running, with the text its checkpoint kept. How many answers."""
-    cursor = await connection.execute(
-        "UPDATE messages SET status = 'interrupted', error = ?, finished_at = ?,"
-        " text = coalesce("
-        "(SELECT c.text FROM checkpoints c WHERE c.message_id = messages.id), text)"
-        " WHERE status = 'queued'",
-        (reason, now),
-    )
-    await connection.execute("DELETE FROM checkpoints")
-    return cursor.rowcount
+    for table in ("checkpoints", "requeued"):
+        await connection.execute(
+            f"DELETE FROM {table} WHERE message_id ="  # noqa: S608
+            f" (SELECT id FROM messages WHERE id = :id AND {OWNED})",
+            {"id": message_id, "user": user_id},
+        )

@@ -74,7 +74,7 @@ async def built(tmp_path: Path, shelf: Shelf, **settings: Any) -> AsyncIterator[
         wick = house.House(values, db)
         runner = ScriptedRunner(slots=values.slots)
         yield House(db, wick.hub, wick.pool, wick.chats, wick.asking, wick.branches, runner)
-        wick.asking.close("Wick was stopped.")
+        wick.asking.close()
         await wick.pool.close("Wick was stopped.")
         await asyncio.gather(wick.asking.tasks.drain(5), wick.limits.tasks.drain(5))
 

@@ -66,6 +66,7 @@ async def test_text_that_is_dropped_at_a_stop_is_said(
         asked = await messages.add_user(connection, 1, CHAT, None, "hello", "client01", 1.0)
         answer = await messages.add_answer(connection, 1, CHAT, asked, "tiny", 1.0)
         await chats.advance(connection, 1, CHAT, answer, "tiny", 2.0)
+        await messages.checkpoint(connection, 1, answer, "twelve", 2.0)
         return answer
 
     settings = settings_of(tmp_path)

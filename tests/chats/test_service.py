@@ -199,14 +199,16 @@ async def test_too_many_that_wait_are_refused_in_words(house: House) -> None:
     assert len(await house.path()) == 2 * HELD
 
 
-async def test_closing_interrupts_what_waits_in_chats(house: House) -> None:
+async def test_what_waits_at_a_stop_waits_for_the_next_start(house: House) -> None:
     first = await house.ask("one", "client01")
     await house.asking.submit(house.prompt("two", "client02"))
     second = (await house.path())[-1].id
-    house.asking.close("Wick was stopped.")
+    house.runner.say(Prefill(first, 0, 9, 0, 0))
+    await until(lambda: house.hub.streams()[0].status == "prefill")
+    house.asking.close()
     await house.pool.close("Wick was stopped.")
     assert (await house.ended(first)).status == "interrupted"
-    assert (await house.ended(second)).status == "interrupted"
+    assert (await house.ended(second)).status == "queued"
     assert len(house.runner.sent) == 1
     with pytest.raises(ShuttingDown):
         await house.asking.submit(house.prompt("too late", "client03", OTHER))
@@ -421,12 +423,6 @@ async def test_names_are_checked(house: House) -> None:
     assert (await house.chats.recent(1))[0].title == "Foxes of the world"
     with pytest.raises(InvalidMessage):
         await house.chats.rename(1, CHAT, "   ")
-
-
-async def test_recovery_ends_what_a_crash_left(house: House) -> None:
-    await house.asking.submit(house.prompt())
-    await house.chats.recover()
-    assert (await house.path())[-1].status == "interrupted"
 
 
 async def test_kv_states_go_with_their_chat_and_not_before(house: House, tmp_path: Path) -> None:

@@ -104,6 +104,34 @@ async def test_kill_9_of_the_server_loses_no_prompt_and_keeps_the_text(
     await goes_on(chat)
 
 
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_who_was_next_in_line_is_answered_after_the_next_start(
+    start: StartServer, tiny_shelf: Path, meet: Meet, end: str
+) -> None:
+    own = await start(tiny_shelf, slots=1, max_tokens=30000, context=32768)
+    person = await meet(own)
+    person.expects(CONNECTION_LOST)
+    writing, next_in_line = await person.open(), await person.open()
+    await writing.ask("Go on for ever")
+    await writing.writes()
+    await own.checkpointed()
+    await next_in_line.ask("And I?")
+    await expect(next_in_line.answer.locator(".line")).to_contain_text("Waiting")
+    await writing.message.fill("After that")
+    await writing.message.press("Enter")
+    await expect(writing.questions).to_have_count(2)
+    await (own.stop() if end == "stop" else own.kill())
+    await own.start()
+    await next_in_line.writes()
+    assert [row["status"] for row in own.messages(writing.chat_id)] == ["interrupted", "queued"]
+    await expect(writing.answer.locator(".line")).to_contain_text("Waiting")
+    await next_in_line.stop.click()
+    await next_in_line.ends("stopped")
+    await writing.writes()
+    await writing.stop.click()
+    await writing.ends("stopped")
+
+
 async def test_kill_9_of_the_runner_ends_the_answer_and_nothing_else(
     own: Server, chat: ChatPage
 ) -> None:

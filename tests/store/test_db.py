@@ -9,10 +9,11 @@ import aiosqlite
 import pytest
 
 from app.errors import DatabaseTooNew, DiskFull, SearchTooLong, StoreError
-from app.store import chats, holders, lists, messages
+from app.store import chats, holders, lists, messages, unfinished
 from app.store import db as db_module
 from app.store.db import Database, open_database
 from app.store.migrations import migrate, numbered
+from app.store.unfinished import REASON
 
 CHAT = "0123456789abcdef"
 
@@ -100,7 +101,7 @@ async def test_full_disk_is_a_sentence_and_keeps_what_was(db: Database) -> None:
         await messages.checkpoint(connection, 1, answer, "partial", 3.0)
 
     await db.write(make_room)
-    assert await db.write(lambda c: messages.interrupt_unfinished(c, "crash", 4.0)) == 1
+    assert await db.write(lambda c: unfinished.interrupt_begun(c, 4.0)) == 1
 
 
 async def test_the_same_client_id_is_saved_once(db: Database) -> None:
@@ -113,9 +114,9 @@ async def test_the_same_client_id_is_saved_once(db: Database) -> None:
 async def test_recovery_keeps_the_checkpointed_text(db: Database) -> None:
     answer = await db.write(lambda c: add_question(c, "hello", "c1"))
     await db.write(lambda c: messages.checkpoint(c, 1, answer, "Once upon", 2.0))
-    await db.write(lambda c: messages.interrupt_unfinished(c, "It crashed.", 3.0))
+    await db.write(lambda c: unfinished.interrupt_begun(c, 3.0))
     saved = (await messages.path(db, 1, CHAT, answer))[-1]
-    assert (saved.status, saved.text, saved.error) == ("interrupted", "Once upon", "It crashed.")
+    assert (saved.status, saved.text, saved.error) == ("interrupted", "Once upon", REASON)
     assert await db.fetch_all("SELECT * FROM checkpoints") == []
 
 

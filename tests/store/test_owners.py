@@ -24,7 +24,7 @@ QUESTION, ANSWER, SECOND, RUNNING, REMOVED = 1, 2, 3, 4, 5
 TABLES = ("chats", "messages", "checkpoints", "removed", "chat_settings")
 FOR_EVERYBODY = {
     # Upkeep of the whole server, the speed of a model, and the refusal of an id that is taken.
-    *("speed", "interrupt_unfinished", "forget_removed", "forget_unused", "expired", "owner"),
+    *("speed", "forget_removed", "forget_unused", "expired", "owner"),
     *("chat_of", "message_of", "words_of", "folded", "marked", "ids_of_everybody"),
 }
 C = aiosqlite.Connection

@@ -6,8 +6,12 @@ new wording or another answer stands beside the old one.
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
 
 import aiosqlite
 
@@ -15,7 +19,7 @@ from app.chats.asking import Asking
 from app.chats.hub import Hub
 from app.chats.prompts import Saved, Wish
 from app.errors import ChatBusy, ChatNotFound, MessageNotFound
-from app.store import branches, chats, messages
+from app.store import branches, chats, messages, removals
 from app.store.db import Database, Work
 from app.store.messages import Message
 
@@ -38,6 +42,8 @@ class Branches:
         self._db = db
         self._hub = hub
         self._asking = asking
+        self._locks = WeakValueDictionary[str, asyncio.Lock]()
+        """By chat: what is deleted and put back there comes one after another."""
 
     async def find(self, spot: Spot) -> Message:
         """The message as it is now. Raises ChatNotFound or MessageNotFound."""
@@ -143,15 +149,14 @@ class Branches:
         `put_back` undoes it for an hour. Raises MessageNotFound, or ChatBusy.
         """
 
-        async def remove(connection: aiosqlite.Connection) -> None:
+        async def hide(connection: aiosqlite.Connection) -> None:
             leaf = await chats.leaf_at_rest(connection, spot.user_id, spot.chat_id, is_idle=False)
             found = await _find(connection, spot)
-            if await branches.is_unfinished(connection, spot.user_id, found.id):
+            if await removals.is_unfinished(connection, spot.user_id, found.id):
                 raise ChatBusy("An answer is being written here. Wait for it, or stop it, please.")
-            is_shown = await branches.is_on_path(connection, spot.user_id, found.id, leaf)
+            is_shown = await removals.is_noted(connection, spot.user_id, found.id, leaf)
             beside = await branches.neighbour(connection, spot.user_id, found)
-            await branches.forget_removed(connection, time.time() - UNDO_SECONDS)
-            await branches.remove(
+            await removals.hide(
                 *(connection, spot.user_id, spot.chat_id, found.id), leaf, time.time()
             )
             if is_shown and beside is not None:
@@ -160,22 +165,42 @@ class Branches:
                 leaf = found.parent_id
             await chats.show(connection, spot.user_id, spot.chat_id, leaf)
 
-        await self._write(spot, remove)
+        async def remove() -> None:
+            async with self._locks.setdefault(spot.chat_id, asyncio.Lock()):
+                await self.find(spot)
+                await removals.prepare(self._db, spot.user_id, spot.chat_id, spot.message_id)
+                try:
+                    await self._db.write(hide)
+                except BaseException:
+                    await removals.clear(self._db, spot.message_id)
+                    raise
+
+        await self._run(spot, remove())
+        expired = removals.forget(self._db, time.time() - UNDO_SECONDS)
+        self._asking.tasks.start(expired, "deletion of what is not put back any more")
 
     async def put_back(self, spot: Spot) -> None:
         """Undo `remove`. Raises MessageNotFound when it is too late for that."""
 
         async def put_back(connection: aiosqlite.Connection) -> None:
             await chats.leaf_at_rest(connection, spot.user_id, spot.chat_id, is_idle=False)
-            leaf = await branches.restore(connection, spot.user_id, spot.chat_id, spot.message_id)
+            leaf = await removals.restore(connection, spot.user_id, spot.chat_id, spot.message_id)
             if leaf is None:
                 raise MessageNotFound("It is too late to undo this.")
             await chats.show(connection, spot.user_id, spot.chat_id, leaf)
 
-        await self._write(spot, put_back)
+        async def restore() -> None:
+            async with self._locks.setdefault(spot.chat_id, asyncio.Lock()):
+                await self._db.write(put_back)
+                await removals.clear(self._db, spot.message_id)
+
+        await self._run(spot, restore())
 
     async def _write(self, spot: Spot, work: Work[None]) -> None:
-        await self._asking.tasks.run(self._db.write(work), f"branches of {spot.chat_id}")
+        await self._run(spot, self._db.write(work))
+
+    async def _run(self, spot: Spot, work: Coroutine[Any, Any, None]) -> None:
+        await self._asking.tasks.run(work, f"branches of {spot.chat_id}")
         self._hub.chat_changed(spot.user_id, spot.chat_id)
 
     async def _model_of(self, spot: Spot) -> str:

@@ -13,7 +13,17 @@ from app.chats.hub import Hub
 from app.chats.siblings import Forks
 from app.chats.titles import NAME_CHARS, title_of
 from app.errors import ChatNotFound, InvalidMessage
-from app.store import branches, chat_settings, chats, lists, messages, people, tree, unfinished
+from app.store import (
+    branches,
+    chat_settings,
+    chats,
+    lists,
+    messages,
+    people,
+    removals,
+    tree,
+    unfinished,
+)
 from app.store.chats import Chat, Place
 from app.store.db import Database
 from app.store.lists import Cursor, ListName
@@ -155,5 +165,6 @@ class Chats:
         count = await self._db.write(lambda c: unfinished.interrupt_begun(c, now))
         if count:
             log.warning("%d answers were interrupted when Wick ended last time.", count)
-        await self._db.write(lambda c: branches.forget_removed(c, now - UNDO_SECONDS))
+        await removals.forget(self._db, now - UNDO_SECONDS)
+        await removals.clear_all(self._db)
         await self._db.write(lambda c: chat_settings.forget_unused(c, now - UNUSED_SECONDS))

@@ -6,7 +6,9 @@ time, so that no step keeps other writers waiting for long.
 from __future__ import annotations
 
 import secrets
+import sqlite3
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 import aiosqlite
@@ -105,6 +107,14 @@ async def _erase_some(connection: aiosqlite.Connection, user_id: int, chat_id: s
         " WHERE c.id = :chat AND c.user_id = :user ORDER BY m.id DESC LIMIT :step",
         values,
     )
+    if await erase_first(connection, rows):
+        return True
+    await connection.execute("DELETE FROM chats WHERE id = :chat AND user_id = :user", values)
+    return False
+
+
+async def erase_first(connection: aiosqlite.Connection, rows: Iterable[sqlite3.Row]) -> bool:
+    """Delete as many of these messages as one step may. Whether there were any."""
     chosen, room = list[tuple[int]](), STEP_CHARS
     for row in rows:
         if chosen and room < row["size"]:
@@ -112,10 +122,7 @@ async def _erase_some(connection: aiosqlite.Connection, user_id: int, chat_id: s
         room -= row["size"]
         chosen.append((row["id"],))
     await connection.executemany("DELETE FROM messages WHERE id = ?", chosen)
-    if chosen:
-        return True
-    await connection.execute("DELETE FROM chats WHERE id = :chat AND user_id = :user", values)
-    return False
+    return bool(chosen)
 
 
 async def unfinished(db: Database) -> list[tuple[int, bool]]:

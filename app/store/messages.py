@@ -56,10 +56,15 @@ def message_of(row: sqlite3.Row) -> Message:
     return Message(**{key: row[key] for key in row.keys()})  # noqa: SIM118 - a Row iterates its values
 
 
-OWNED = "EXISTS (SELECT 1 FROM chats WHERE chats.id = messages.chat_id AND chats.user_id = :user)"
-"""Of a row of messages: it is in a chat of this person."""
+OWNED = (
+    "EXISTS (SELECT 1 FROM chats WHERE chats.id = messages.chat_id AND chats.user_id = :user)"
+    " AND NOT EXISTS (SELECT 1 FROM hidden_messages WHERE message_id = messages.id)"
+)
+"""Of a row of messages: it is in a chat of this person, and was not deleted."""
+VISIBLE = "NOT EXISTS (SELECT 1 FROM hidden_messages WHERE message_id = m.id)"
+"""Of a message `m`: it was not deleted."""
 
-_PATH = """
+_PATH = f"""
 WITH RECURSIVE path (id, depth) AS (
     SELECT :leaf, 0
     UNION ALL
@@ -67,8 +72,8 @@ WITH RECURSIVE path (id, depth) AS (
     WHERE m.parent_id IS NOT NULL
 )
 SELECT m.* FROM path JOIN messages m ON m.id = path.id JOIN chats c ON c.id = m.chat_id
-WHERE c.id = :chat AND c.user_id = :user ORDER BY path.depth DESC
-"""
+WHERE c.id = :chat AND c.user_id = :user AND {VISIBLE} ORDER BY path.depth DESC
+"""  # noqa: S608
 
 
 async def path(db: Database, user_id: int, chat_id: str, leaf_id: int | None) -> list[Message]:
@@ -91,12 +96,8 @@ async def speed(db: Database, model: str) -> float | None:
     return None if row is None else row["speed"]
 
 
-# Ids never come again, not even those of messages that were removed: pages and restored branches
-# know messages by them.
-NEXT_ID = (
-    "(SELECT 1 + max((SELECT coalesce(max(id), 0) FROM messages),"
-    " (SELECT coalesce(max(newest_id), 0) FROM removed)))"
-)
+# No id of a deleted message comes again while that can be undone: its row is still there.
+NEXT_ID = "(SELECT coalesce(max(id), 0) + 1 FROM messages)"
 _ADD_USER = f"""
 INSERT INTO messages (id, chat_id, parent_id, role, text, status, client_id, created_at)
 SELECT {NEXT_ID}, id, :parent, 'user', :text, 'done', :client, :now FROM chats

@@ -18,6 +18,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from app.store.messages import VISIBLE
+
 if TYPE_CHECKING:
     from app.store.db import Database
 
@@ -132,8 +134,8 @@ async def messages(db: Database, user_id: int, wish: Wish, limit: int) -> list[H
     """Messages by their texts, the best first: few words far back weigh less than fresh ones."""
     values = _values(user_id, wish, limit)
     condition = (
-        f"{_chat_filter(wish)} AND m.created_at >= :since AND (:role = '' OR m.role = :role)"
-        " AND (:model = '' OR m.model = :model)"
+        f"{_chat_filter(wish)} AND {VISIBLE} AND m.created_at >= :since"
+        " AND (:role = '' OR m.role = :role) AND (:model = '' OR m.model = :model)"
     )
     chosen = (
         "SELECT c.id AS chat_id, c.title, m.id AS message_id, m.role, coalesce(m.model, '')"
@@ -171,7 +173,7 @@ async def models(db: Database, user_id: int) -> list[str]:
     """The models that have answered this person, by name."""
     rows = await db.fetch_all(
         "SELECT DISTINCT m.model FROM messages m JOIN chats c ON c.id = m.chat_id"
-        " WHERE c.user_id = ? AND m.model IS NOT NULL ORDER BY m.model",
+        f" WHERE c.user_id = ? AND m.model IS NOT NULL AND {VISIBLE} ORDER BY m.model",
         (user_id,),
     )
     return [row["model"] for row in rows]

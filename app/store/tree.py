@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from app.store.messages import OWNED, Message, message_of
+from app.store.messages import OWNED, VISIBLE, Message, message_of
 
 if TYPE_CHECKING:
     from app.store.db import Database
@@ -83,7 +83,7 @@ _LAST = f"""
 WITH RECURSIVE below (id) AS (
     SELECT id FROM messages WHERE id = :message AND chat_id = :chat AND {OWNED}
     UNION ALL
-    SELECT (SELECT max(m.id) FROM messages m WHERE m.parent_id = below.id) FROM below
+    SELECT (SELECT max(m.id) FROM messages m WHERE m.parent_id = below.id AND {VISIBLE}) FROM below
     WHERE below.id IS NOT NULL
 )
 SELECT max(id) AS id FROM below

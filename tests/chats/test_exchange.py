@@ -24,7 +24,7 @@ from app.chats.hub import Hub
 from app.chats.import_file import ReadingLimits
 from app.chats.imports import Imports
 from app.errors import InvalidMessage, LimitReached
-from app.store import branches, chat_settings, chats, lists, messages, tree
+from app.store import chat_settings, chats, lists, messages, removals, tree
 from app.store import imports as rows
 from app.store.chats import Chat
 from app.store.db import Database, open_database
@@ -317,12 +317,10 @@ async def test_a_number_larger_than_any_float_is_left_out(db: Database) -> None:
 async def test_imported_messages_spare_the_ids_of_deleted_ones(db: Database) -> None:
     await fill(db)
 
-    async def remove(c: aiosqlite.Connection) -> None:
-        await branches.remove(c, 1, CHAT, 3, 2, 9.0)
-
-    await db.write(remove)
+    await removals.prepare(db, 1, CHAT, 3)
+    await db.write(lambda c: removals.hide(c, 1, CHAT, 3, 2, 9.0))
     assert await take(db, packed(chatgpt())) == "1 chat imported."
-    assert await db.write(lambda c: branches.restore(c, 1, CHAT, 3)) == 3
+    assert await db.write(lambda c: removals.restore(c, 1, CHAT, 3)) == 3
 
 
 KEYS = (

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiosqlite
 import pytest
 
+from app.chats.branches import Branches, Spot
 from app.chats.exports import Exports
 from app.chats.hub import Hub
 from app.chats.import_file import ReadingLimits
 from app.chats.imports import Imports
 from app.errors import DiskFull, InvalidMessage
-from app.store import chats, holders, imports, lists, tree
+from app.store import chats, holders, imports, lists, messages, removals, tree
 from app.store.db import Database, Work, open_database
+from app.tasks import Tasks
 from tests.foreign_files import chatgpt
 
 COUNT, STEP = 400, 20
@@ -91,6 +95,79 @@ async def test_no_unit_of_the_writer_grows_with_what_comes_and_goes(
     assert await rows_left(db) == []
     assert sum(units) > 4 * COUNT
     assert max(units) <= 12 * STEP
+
+
+async def test_no_unit_grows_with_what_is_deleted_and_put_back(
+    db: Database, units: list[int]
+) -> None:
+    await Imports(db, Hub()).take(1, packed(many()))
+    tasks = Tasks()
+    verbs = Branches(db, Hub(), SimpleNamespace(tasks=tasks))  # type: ignore[arg-type]
+    chat_id = "0123456789abcdef"
+    chat = await chats.find(db, 1, chat_id)
+    assert chat is not None
+    path = [message.id for message in await messages.path(db, 1, chat_id, chat.leaf_id)]
+    units.clear()
+    await verbs.remove(Spot(1, chat_id, path[-3]))
+    await verbs.remove(Spot(1, chat_id, path[0]))
+    assert await messages.path(db, 1, chat_id, chat.leaf_id) == []
+    assert [page async for page in tree.pages(db, 1, chat_id)] == []
+    await verbs.put_back(Spot(1, chat_id, path[0]))
+    await verbs.put_back(Spot(1, chat_id, path[-3]))
+    back = await chats.find(db, 1, chat_id)
+    assert back == chat
+    assert [m.id for m in await messages.path(db, 1, chat_id, chat.leaf_id)] == path
+    assert await db.fetch_all("SELECT * FROM removed_messages") == []
+    await verbs.remove(Spot(1, chat_id, path[-3]))
+    await verbs.remove(Spot(1, chat_id, path[0]))
+    await removals.forget(db, time.time() + 1)
+    for table in (f"messages WHERE chat_id = '{chat_id}'", "removed_messages", "removals"):
+        assert await db.fetch_all(f"SELECT * FROM {table}") == []  # noqa: S608
+    assert sum(units) > 4 * COUNT
+    assert max(units) <= 12 * STEP
+
+
+@pytest.mark.parametrize("verb", ["remove", "put_back"])
+async def test_a_crash_while_messages_are_deleted_leaves_all_or_nothing(
+    db: Database, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    await Imports(db, Hub()).take(1, packed(many()))
+    verbs = Branches(db, Hub(), SimpleNamespace(tasks=Tasks()))  # type: ignore[arg-type]
+    chat_id = "0123456789abcdef"
+    chat = await chats.find(db, 1, chat_id)
+    assert chat is not None
+    path = [message.id for message in await messages.path(db, 1, chat_id, chat.leaf_id)]
+    if verb == "put_back":
+        await verbs.remove(Spot(1, chat_id, path[0]))
+
+    async def crash(*given: Any) -> None:
+        raise RuntimeError("on purpose")
+
+    with monkeypatch.context() as crashed:
+        crashed.setattr(removals, "clear", crash)
+        crashed.setattr(removals, "hide", crash)
+        with pytest.raises(RuntimeError):
+            await getattr(verbs, verb)(Spot(1, chat_id, path[0]))
+    assert len(await db.fetch_all("SELECT * FROM removed_messages")) == COUNT
+    assert [m.id for m in await messages.path(db, 1, chat_id, chat.leaf_id)] == path
+    await removals.clear_all(db)
+    assert await db.fetch_all("SELECT * FROM removed_messages") == []
+
+
+async def test_what_is_written_below_while_it_is_noted_goes_along(db: Database) -> None:
+    await Imports(db, Hub()).take(1, packed(many(4)))
+    chat_id = "0123456789abcdef"
+    chat = await chats.find(db, 1, chat_id)
+    assert chat is not None
+    top = (await messages.path(db, 1, chat_id, chat.leaf_id))[0].id
+    await removals.prepare(db, 1, chat_id, top)
+    late = await db.write(
+        lambda c: messages.add_user(c, 1, chat_id, chat.leaf_id, "late", "client50", 9.0)
+    )
+    await db.write(lambda c: removals.hide(c, 1, chat_id, top, late, 9.0))
+    assert await messages.path(db, 1, chat_id, late) == []
+    assert await db.write(lambda c: removals.restore(c, 1, chat_id, top)) == late
+    assert len(await messages.path(db, 1, chat_id, late)) == 5
 
 
 async def test_what_is_written_at_once_is_bounded_in_characters_too(

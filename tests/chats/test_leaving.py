@@ -97,8 +97,8 @@ async def leaver(house: House, tmp_path: Path) -> int:
 async def test_nothing_is_left_of_whoever_leaves(house: House, leaver: int, tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     gone, kept = [plant(settings, chat) for chat in (CHAT, OTHER)], plant(settings, BYSTANDER)
-    assert set(rows_that_hold(tmp_path / "wick.db", leaver, OTHER, *WORDS)) >= {
-        *("users", "chats", "messages", "checkpoints", "removed", "chat_settings"),
+    assert set(rows_that_hold(tmp_path / "wick.db", leaver, CHAT, OTHER, *WORDS)) >= {
+        *("users", "chats", "messages", "checkpoints", "removals", "chat_settings"),
         *("logins", "invites", "api_keys", "usage", "shares"),
     }
     here = People(house.db, Logins(house.db))

@@ -13,7 +13,7 @@ import aiosqlite
 import pytest
 
 from app.errors import ChatNotFound
-from app.store import branches, chat_settings, chats, lists, messages, search, tree
+from app.store import branches, chat_settings, chats, lists, messages, removals, search, tree
 from app.store.db import Database, open_database
 from app.store.lists import Cursor
 from app.store.search import Wish
@@ -21,10 +21,10 @@ from app.store.search import Wish
 CHAT = "0123456789abcdef"
 OWNER, STRANGER = 1, 2
 QUESTION, ANSWER, SECOND, RUNNING, REMOVED = 1, 2, 3, 4, 5
-TABLES = ("chats", "messages", "checkpoints", "removed", "chat_settings")
+TABLES = ("chats", "messages", "checkpoints", "removals", "removed_messages", "chat_settings")
 FOR_EVERYBODY = {
     # Upkeep of the whole server, the speed of a model, and the refusal of an id that is taken.
-    *("speed", "forget_removed", "forget_unused", "expired", "owner"),
+    *("speed", "forget_unused", "expired", "owner"),
     *("chat_of", "message_of", "words_of", "folded", "marked", "ids_of_everybody"),
 }
 C = aiosqlite.Connection
@@ -35,6 +35,8 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
     """The owner's chat: three answers beside each other, one of which runs, and a deleted one."""
     async with open_database(tmp_path / "wick.db") as database:
         await database.write(_furnish)
+        await removals.prepare(database, OWNER, CHAT, REMOVED)
+        await database.write(lambda c: removals.hide(c, OWNER, CHAT, REMOVED, REMOVED, 5.0))
         yield database
 
 
@@ -49,7 +51,6 @@ async def _furnish(c: C) -> None:
     running = await messages.add_answer(c, OWNER, CHAT, question, "tiny", 4.0)
     await messages.checkpoint(c, OWNER, running, "half", 4.0)
     gone = await messages.add_answer(c, OWNER, CHAT, question, "tiny", 5.0)
-    await branches.remove(c, OWNER, CHAT, gone, gone, 5.0)
     await chats.advance(c, OWNER, CHAT, running, "tiny", 6.0)
     await chat_settings.put(c, OWNER, CHAT, "{}", 6.0)
     assert [question, answer, second, running, gone] == [1, 2, 3, 4, 5]
@@ -77,8 +78,8 @@ WRITES: dict[str, Callable[[C, int], Awaitable[Any]]] = {
     "checkpoint": lambda c, who: messages.checkpoint(c, who, RUNNING, "x", 9.0),
     "checkpoint anew": lambda c, who: messages.checkpoint(c, who, SECOND, "x", 9.0),
     "finish": lambda c, who: messages.finish(c, who, RUNNING, "done", "x", 9.0),
-    "remove branch": lambda c, who: branches.remove(c, who, CHAT, ANSWER, ANSWER, 9.0),
-    "restore": lambda c, who: branches.restore(c, who, CHAT, REMOVED),
+    "hide": lambda c, who: removals.hide(c, who, CHAT, ANSWER, ANSWER, 9.0),
+    "restore": lambda c, who: removals.restore(c, who, CHAT, REMOVED),
     "show": lambda c, who: chats.show(c, who, CHAT, ANSWER),
     "step_back": lambda c, who: chats.step_back(c, who, CHAT, RUNNING, SECOND),
     "advance": lambda c, who: chats.advance(c, who, CHAT, ANSWER, "other", 9.0),
@@ -96,8 +97,8 @@ READS: dict[str, Callable[[C, int], Awaitable[Any]]] = {
     "newest_leaf": lambda c, who: branches.newest_leaf(c, who, CHAT, None),
     "newest_leaf below": lambda c, who: branches.newest_leaf(c, who, CHAT, QUESTION),
     "neighbour": _neighbour,
-    "is_unfinished": lambda c, who: branches.is_unfinished(c, who, QUESTION),
-    "is_on_path": lambda c, who: branches.is_on_path(c, who, QUESTION, RUNNING),
+    "is_unfinished": lambda c, who: removals.is_unfinished(c, who, REMOVED),
+    "is_noted": lambda c, who: removals.is_noted(c, who, REMOVED, REMOVED),
     "leaf_with_room": lambda c, who: chats.leaf_with_room(c, who, CHAT, 9),
     "leaf_at_rest": lambda c, who: chats.leaf_at_rest(c, who, CHAT, is_idle=False),
 }

@@ -280,7 +280,7 @@ class Street:
                 for sql in (
                     "SELECT * FROM chats WHERE id = ?",
                     "SELECT * FROM messages WHERE chat_id = ?",
-                    "SELECT * FROM removed WHERE chat_id = ?",
+                    "SELECT * FROM removals WHERE chat_id = ?",
                     "SELECT * FROM chat_settings WHERE chat_id = ?",
                     "SELECT * FROM shares WHERE chat_id = ?",
                 )

@@ -37,7 +37,8 @@ area.addEventListener("input", () => { // what was on its way for long is writte
   if (!sending || area.readOnly) return;
   sending = null;
   connection.queue.length = 0;
-  id.value = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const bytes = Array.from(crypto.getRandomValues(new Uint8Array(16)));
+  id.value = bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
 });
 document.addEventListener("htmx:ws:after:message:incoming", () => {
   const reply = document.getElementById("reply").dataset;

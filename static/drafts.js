@@ -15,7 +15,8 @@ function rename(from, to) {
   save(all);
 }
 if (isNew()) {
-  const found = [left, ...[...drafts().keys()].reverse()].find((one) => /^(left |\/$)/.test(one) && drafts().has(one));
+  const keys = [left, ...[...drafts().keys()].reverse()];
+  const found = keys.find((one) => /^(left |\/$)/.test(one) && drafts().has(one));
   if (!drafts().has(own) && found) rename(found, own);
   addEventListener("pagehide", () => rename(own, left));
   addEventListener("pageshow", ({ persisted }) => { if (persisted) rename(left, own); });

@@ -4,7 +4,8 @@
 const touch = matchMedia("(pointer: coarse)"); // there a field with the focus brings up the keyboard
 const byId = (id) => document.getElementById(id);
 const nameOf = (one) => one.ariaLabel ?? one.textContent.trim();
-const isUsable = (one) => Boolean(one?.isConnected && !one.disabled && one.checkVisibility({ visibilityProperty: true }));
+const isUsable = (one) =>
+  Boolean(one?.isConnected && !one.disabled && one.checkVisibility({ visibilityProperty: true }));
 const heading = document.querySelector("main.sheet h1");
 if (heading) heading.tabIndex = -1;
 let last = null; // what had the focus, how to find what stands for it, and what did before a dialog
@@ -26,7 +27,9 @@ new MutationObserver(() => {
   if (document.activeElement !== document.body && isUsable(document.activeElement)) return;
   const next = [...openers(last)].map((one) => one.successor()).find(isUsable) ?? home();
   next?.focus({ preventScroll: true });
-}).observe(document.body, { subtree: true, childList: true, attributeFilter: ["hidden", "disabled", "open"] });
+}).observe(document.body, {
+  subtree: true, childList: true, attributeFilter: ["hidden", "disabled", "open"],
+});
 
 function* openers(one) {
   for (; one; one = one.opener) yield one;
@@ -34,7 +37,8 @@ function* openers(one) {
 // The same again, which may be another element by then; else its counterpart in the next row of a list.
 function successorOf(target) {
   const { id, localName } = target;
-  const [around, row, pull] = [target.parentElement?.closest("[id]"), target.closest("li[id]"), target.closest(".pull[id]")];
+  const around = target.parentElement?.closest("[id]");
+  const [row, pull] = [target.closest("li[id]"), target.closest(".pull[id]")];
   const [name, number] = [nameOf(target), row ? inRow(row).indexOf(target) : -1];
   const beside = [row?.nextElementSibling?.id, row?.previousElementSibling?.id];
   return () => [

@@ -53,7 +53,9 @@ function pattern(word, isLast) {
   const plain = word.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
   const literal = plain.replace(/[^\p{L}\p{N}\s]/gu, (sign) => `\\u{${sign.codePointAt(0).toString(16)}}`);
   const runs = plain.match(/[\p{L}\p{N}]+/gu);
-  if (!runs || /[\u0e00-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7ff\uf900-\ufaff\u{20000}-\u{3ffff}]/u.test(plain)) {
+  const spaceless =
+    /[\u0e00-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7ff\uf900-\ufaff\u{20000}-\u{3ffff}]/u;
+  if (!runs || spaceless.test(plain)) {
     return new RegExp(literal, "gu");
   }
   const end = isLast ? "[\\p{L}\\p{N}]*" : "(?![\\p{L}\\p{N}])";

@@ -5,7 +5,9 @@ const [TICK, QUIET] = [3000, 3]; // milliseconds; ticks without a word
 let connection = null;
 let quiet = 0;
 for (const name of ["before:connection", "after:connection", "before:message:incoming"]) {
-  document.addEventListener(`htmx:ws:${name}`, ({ detail }) => { connection = detail.connection; quiet = 0; });
+  document.addEventListener(`htmx:ws:${name}`, ({ detail }) => {
+    [connection, quiet] = [detail.connection, 0];
+  });
 }
 setInterval(() => {
   quiet += 1;

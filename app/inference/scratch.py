@@ -15,6 +15,8 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
+from app.inference import older_scratch
+
 log = logging.getLogger(__name__)
 HELD: Final = ".held"
 """A file in the folder that its process holds locked. Its death, however it dies, lets go of it."""
@@ -42,10 +44,10 @@ def scratch(prefix: str) -> Iterator[Path]:
 def collect(prefix: str) -> None:
     """Remove the folders of processes that have ended without a word; only this user's."""
     root = Path(tempfile.gettempdir())
-    for folder in [*root.glob(f"{prefix}*"), *root.glob(f"{NEW}*")]:
-        if _is_abandoned(folder):
-            log.info("Removing %s, left by a crash.", folder)
-            shutil.rmtree(folder, ignore_errors=True)
+    held = [*root.glob(f"{prefix}*"), *root.glob(f"{NEW}*")]
+    for folder in [*filter(_is_abandoned, held), *older_scratch.abandoned(root)]:
+        log.info("Removing %s, left by a crash.", folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_abandoned(folder: Path) -> bool:

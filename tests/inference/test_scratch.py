@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -61,3 +62,41 @@ def test_folders_of_others_stay(temporary: Path) -> None:
         pass
     assert len(list(temporary.iterdir())) == 4
     assert (elsewhere / HELD).exists()
+
+
+LONG_AGO = 1_000_000_000
+
+
+def older(folder: Path, *names: str, text: str = "") -> Path:
+    """A folder as it was left before folders were held by a lock."""
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_text(text)
+    os.utime(folder, (LONG_AGO, LONG_AGO))
+    return folder
+
+
+def test_what_older_versions_left_is_collected(temporary: Path) -> None:
+    older(temporary / "wick-abcd_123", "gate", "permit-0", "permit-1")
+    older(temporary / "wick-chat-abcd1234", "wick.db", "wick.db-wal", text="x")
+    with scratch("wick-run-"):
+        pass
+    assert list(temporary.iterdir()) == []
+
+
+def test_of_older_folders_only_abandoned_ones_of_wicks_shape_go(temporary: Path) -> None:
+    older(temporary / "wick-abcd1234", "gate", "notes.txt")
+    older(temporary / "wick-efgh1234", "gate", text="something")
+    older(temporary / "wick-empty123")
+    older(temporary / "wick-chat-efgh1234", "letter.txt")
+    older(temporary / "wick-of-candles", "gate")
+    (temporary / "wick-new12345").mkdir()
+    (temporary / "wick-new12345" / "gate").touch()  # just now
+    used = older(temporary / "wick-used1234", "gate", "permit-0")
+    before = set(temporary.iterdir())
+    with (used / "gate").open(), scratch("wick-run-"):
+        pass
+    assert set(temporary.iterdir()) == before
+    with scratch("wick-run-"):
+        pass
+    assert set(temporary.iterdir()) == before - {used}

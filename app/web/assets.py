@@ -11,8 +11,8 @@ import hashlib
 from pathlib import Path
 
 SCRIPTS, STYLES = "all.js", "all.css"
-ALONE = frozenset({"early.js", "upload.js"})
-"""Not for the page of a chat, or, as the first is, not to wait until that page is there."""
+ALONE = frozenset({"arrivals.js", "early.js", "upload.js"})
+"""Not for the page of a chat, or, as `early.js` is, not to wait until that page is there."""
 
 
 class Assets:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import jinja2
@@ -128,8 +128,15 @@ class Fragments:
     def coming(self, pulls: Sequence[Pull], *, oob: bool = False) -> str:
         return self.render("_coming.html", pulls=pulls, oob=oob)
 
-    def offers(self, offers: Sequence[Source], *, oob: bool = False) -> str:
-        return self.render("_offers.html", offers=offers, oob=oob)
+    def offers(
+        self, offers: Sequence[Source], coming: Collection[str], *, oob: bool = False
+    ) -> str:
+        """Models of Wick's own list; `coming`: the names of those that are being downloaded."""
+        return self.render("_offers.html", offers=offers, coming=coming, oob=oob)
+
+    def download_started(self, title: str) -> str:
+        """Says so beside the button that asked for it; the list of downloads is far above."""
+        return self.render("_started.html", title=title)
 
     def lead(self, *, elsewhere: bool, oob: bool = False) -> str:
         """What the models page promises: `elsewhere` when some models are on other machines."""

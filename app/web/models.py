@@ -37,7 +37,7 @@ async def page() -> Response:
         version=version,
         cards=fragments.cards(view.cards),
         pulls=fragments.coming(view.pulls),
-        offers=fragments.offers(view.offers),
+        offers=fragments.offers(view.offers, view.coming),
         full=fragments.full(here.reserve.sentence),
         lead=fragments.lead(elsewhere=view.elsewhere),
         remote=fragments.remote_fields(),
@@ -156,8 +156,9 @@ async def pull_from() -> str:
     source, name = form.get("source", "").strip(), form.get("name", "").strip().lower()
     if source not in CATALOGUE and here.settings.has_accounts:
         _refuse_own(parse_spec(source, looks=False))
-    here.pulls.start(source, name or None)
-    return here.fragments.source_fields(takes_paths=not here.settings.has_accounts, oob=True)
+    started = here.pulls.start(source, name or None)
+    fields = here.fragments.source_fields(takes_paths=not here.settings.has_accounts, oob=True)
+    return fields + here.fragments.download_started(started.title)
 
 
 def _refuse_own(spec: Spec) -> None:

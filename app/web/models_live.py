@@ -53,7 +53,7 @@ class ModelsTab:
         parts = {
             "lead": fragments.lead(elsewhere=view.elsewhere, oob=True),
             "pulls": fragments.coming(view.pulls, oob=True),
-            "offers": fragments.offers(view.offers, oob=True),
+            "offers": fragments.offers(view.offers, view.coming, oob=True),
             "full": fragments.full(self.here.reserve.sentence, oob=True),
         }
         if tuple(cards) != self.names:

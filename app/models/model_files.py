@@ -44,7 +44,7 @@ def load_model(folder: Path) -> Model:
         raise ModelFileError(
             f"The model {folder.name} is damaged: one of its files cannot be read."
         ) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ModelFileError(
             f"The model {folder.name} is damaged: its {FILE} makes no sense."
         ) from error
@@ -61,6 +61,6 @@ def load_settings(folder: Path) -> ModelSettings:
         return ModelSettings(sampling=None if sampling is None else Sampling(**sampling), **values)
     except FileNotFoundError:
         return ModelSettings()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         log.warning("The settings of the model %s are damaged: %s.", folder.name, error)
         return ModelSettings()

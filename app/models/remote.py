@@ -56,7 +56,7 @@ def read_remote(folder: Path, settings: ModelSettings) -> Model:
         raise ModelFileError(
             f"The model {folder.name} is damaged: its {REMOTE} cannot be read."
         ) from error
-    except (ValueError, TypeError, KeyError, AttributeError, ModelError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ModelError) as error:
         if isinstance(error, ModelFileError):
             raise
         raise ModelFileError(

@@ -187,7 +187,8 @@ def _is_url(url: str) -> bool:
     import httpx
 
     try:
-        return bool(httpx.URL(url).raw_host.decode("ascii").encode("idna"))
+        parsed = httpx.URL(url)
+        return bool(parsed.host and parsed.raw_host.decode("ascii").encode("idna"))
     except (httpx.InvalidURL, UnicodeError):
         return False
 

@@ -8,7 +8,7 @@ from typing import Final, Self
 from tokenizers import Tokenizer as FastTokenizer
 
 from app.errors import ModelFileError, TooManyTokens
-from app.models import byte_alphabet
+from app.models import byte_alphabet, panics
 from app.models.gguf_header import Header
 from app.models.guard import SpecialNames
 from app.models.vocabulary import (
@@ -62,7 +62,8 @@ class Tokenizer:
     def load(cls, folder: Path) -> Self:
         """Read the tokenizer of an installed model. Raises ModelFileError if it is damaged."""
         try:
-            fast = FastTokenizer.from_file(str(folder / FILE))
+            with panics.caught():
+                fast = FastTokenizer.from_file(str(folder / FILE))
         except Exception as error:  # `tokenizers` raises bare exceptions
             raise ModelFileError(f"The tokenizer of {folder.name} cannot be read.") from error
         return cls(fast, Vocabulary.load(folder))

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.models import BPE
 
 from app.errors import ModelFileError
-from app.models import pretokenizers
+from app.models import panics, pretokenizers
 from app.models.fitness import MAX_MERGES, MAX_TOKEN_BYTES
 from app.models.gguf_header import Header
 
@@ -92,7 +92,7 @@ class Vocabulary:
         """Raises ModelFileError if the file is missing or damaged."""
         try:
             return cls(**json.loads((folder / FILE).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise ModelFileError(f"The vocabulary of {folder.name} cannot be read.") from error
 
 
@@ -171,10 +171,11 @@ def build_tokenizer(header: Header, vocabulary: Vocabulary) -> FastTokenizer:
         if index not in hidden:
             ids.setdefault(token, index)
     try:
-        if vocabulary.model == "gpt2":
-            fast = _byte_level(header, vocabulary.tokens, ids)
-        else:
-            fast = _sentencepiece(header, vocabulary, ids)
+        with panics.caught():
+            if vocabulary.model == "gpt2":
+                fast = _byte_level(header, vocabulary.tokens, ids)
+            else:
+                fast = _sentencepiece(header, vocabulary, ids)
     except Exception as error:  # `tokenizers` raises bare exceptions
         raise ModelFileError(f"{header.path.name} has a damaged vocabulary: {error}.") from error
     own = [

@@ -90,7 +90,7 @@ def owner_of(folder: Path) -> Owner | None:
     """What the last owner said of itself; it may be gone without having said so."""
     try:
         return Owner(**json.loads((folder / CARD).read_text()))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 

@@ -30,7 +30,7 @@ async def do(verb: str) -> Response:
     method = getattr(desk, verb)
     try:
         given = inspect.signature(method).bind(**msgspec.json.decode(await request.get_data()))
-    except (msgspec.DecodeError, TypeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, RecursionError):
         abort(400, UNKNOWN)
     content = msgspec.json.encode(await method(*given.args, **given.kwargs))
     return Response(content, content_type="application/json")

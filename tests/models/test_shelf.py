@@ -139,19 +139,20 @@ def test_broken_folders_are_logged_and_left_out(
     shelf: Shelf, tiny: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = shelf.install(tiny, "whole")
-    for name in ("empty", "short", "strange", "newer"):
+    for name in ("empty", "short", "strange", "newer", "deep"):
         shutil.copytree(whole.folder, shelf.root / name)
     (shelf.root / "empty/model.json").unlink()
     (shelf.root / "short/model.gguf").write_bytes(b"GGUF")
     (shelf.root / "strange/model.json").write_text("[]")
+    (shelf.root / "deep/model.json").write_text("[" * 100_000)
     (shelf.root / "newer/model.json").write_text(json.dumps({"format": 99}))
     (shelf.root / "a-file").write_text("")
     with caplog.at_level(logging.WARNING):
         assert shelf.models() == [whole]
         assert shelf.models() == [whole]
-    assert len(caplog.records) == 4  # once for each
+    assert len(caplog.records) == 5  # once for each
     damaged = shelf.damaged()
-    assert [name for name, _ in damaged] == ["empty", "newer", "short", "strange"]
+    assert [name for name, _ in damaged] == ["deep", "empty", "newer", "short", "strange"]
     assert all(sentence.endswith(".") for _, sentence in damaged)
     shelf.remove("empty")
     assert "empty" not in dict(shelf.damaged())
@@ -227,7 +228,14 @@ def test_settings_are_kept_beside_the_model(shelf: Shelf, tiny: Path) -> None:
 
 def test_damaged_settings_count_as_none(shelf: Shelf, tiny: Path) -> None:
     shelf.install(tiny, "tiny")
-    for text in ("", "[]", "{}", '{"sampling": {"heat": 1}}', '{"sampling": null, "x": 1}'):
+    for text in (
+        "",
+        "[]",
+        "[" * 100_000,
+        "{}",
+        '{"sampling": {"heat": 1}}',
+        '{"sampling": null, "x": 1}',
+    ):
         (shelf.root / "tiny" / "settings.json").write_text(text)
         assert shelf.get("tiny").settings == ModelSettings()
 

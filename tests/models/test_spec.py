@@ -58,6 +58,7 @@ def test_sources(text: str, spec: object) -> None:
         ("https:m.gguf", "not a web address"),
         ("https://[x/m.gguf", "not a web address"),
         ("https://a..b/m.gguf", "not a web address"),
+        ("https://xn--a/m.gguf", "not a web address"),
         ("https://x.org:99999/m.gguf", "not a web address"),
         ("https://x.org/m.zip", "must end in .gguf"),
         ("https://u:p@x.org/m.gguf", "password"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from app.errors import ModelFileError, ModelUnsupported
 from app.models import byte_alphabet, pretokenizers
 from app.models.gguf import read_header
 from app.models.tokenizer import FILE, Tokenizer, save_tokenizer
-from app.models.vocabulary import merges_from_scores
+from app.models.vocabulary import FILE as VOCABULARY
+from app.models.vocabulary import Vocabulary, merges_from_scores
 from tests.models.conftest import make_tokenizer
 from tests.tiny_gguf import bpe_vocabulary, write_tiny_gguf
 
@@ -151,6 +153,19 @@ def test_the_byte_alphabet_is_complete() -> None:
 
 def test_damaged_files_are_a_sentence(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text("{")
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        Tokenizer.load(tmp_path)
+    (tmp_path / VOCABULARY).write_text("[" * 100_000)
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        Vocabulary.load(tmp_path)
+
+
+def test_a_panic_of_the_library_is_a_sentence(tmp_path: Path) -> None:
+    model = {
+        **{"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]]},
+        "continuing_subword_prefix": "\u00e9",
+    }
+    (tmp_path / FILE).write_text(json.dumps({"version": "1.0", "model": model}))
     with pytest.raises(ModelFileError, match="cannot be read"):
         Tokenizer.load(tmp_path)
 

@@ -56,3 +56,9 @@ def test_a_card_that_cannot_be_read_is_none(tmp_path: Path) -> None:
     for text in ("", "[]", '{"pid": 1}', '{"pid": 1, "command": "x", "more": 1}'):
         (tmp_path / CARD).write_text(text)
         assert owner_of(tmp_path) is None
+
+
+def test_a_card_that_makes_no_sense_names_nobody(tmp_path: Path) -> None:
+    for text in (b"", b"[]", b"\xff", b"[" * 100_000):
+        (tmp_path / CARD).write_bytes(text)
+        assert owner_of(tmp_path) is None

@@ -505,10 +505,13 @@ async def test_the_terminal_shows_what_only_the_data_folder_says(street: Street)
         ("/terminal/__init__", {}, 404),
         ("/terminal/named", {"nobody": "x"}, 400),
         ("/terminal/named", [], 400),
+        ("/terminal/named", b"[" * 100_000, 400),
+        ("/terminal/named", b'{"name":"\xff"}', 400),
         ("/terminal/named", {"name": "nobody"}, 404),
         ("/terminal/add", {"name": "", "password": "", "role": "member"}, 422),
     ):
-        answer = await visitor.ask("POST", path, json=body, headers=own)
+        sent: dict[str, Any] = {"data": body} if isinstance(body, bytes) else {"json": body}
+        answer = await visitor.ask("POST", path, **sent, headers=own)
         assert answer.status_code == status, path
     assert (await visitor.ask("GET", "/status", headers=own)).status_code == 200
 

@@ -1,0 +1,21 @@
+"""Panics of libraries in Rust, which reach Python beside Exception and would pass its handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Panicked(Exception):
+    """A library met what its authors held to be impossible."""
+
+
+@contextmanager
+def caught() -> Iterator[None]:
+    """Raise a panic within as Panicked, everything else as it is."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__module__ != "pyo3_runtime":  # its class cannot be imported
+            raise
+        raise Panicked(str(error)) from error

@@ -11,10 +11,10 @@ if (heading) heading.tabIndex = -1;
 let last = null; // what had the focus, how to find what stands for it, and what did before a dialog
 
 document.addEventListener("focusin", ({ target }) => {
-  const isInside = (one) => Boolean(one?.element.closest("dialog, [popover]"));
-  const here = { element: target, successor: successorOf(target), opener: null };
-  if (isInside(here)) here.opener = isInside(last) ? last.opener : last;
-  last = here;
+  const box = target.closest("dialog, :popover-open"); // the list of chats is a popover only where it is narrow
+  const beside = [...openers(last)].find((one) => one.box === box);
+  const opener = box && (beside ? beside.opener : last);
+  last = { element: target, box, successor: successorOf(target), opener };
 });
 document.addEventListener("focusout", ({ target, relatedTarget }) => {
   if (relatedTarget) return;

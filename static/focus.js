@@ -11,10 +11,10 @@ if (heading) heading.tabIndex = -1;
 let last = null; // what had the focus, how to find what stands for it, and what did before a dialog
 
 document.addEventListener("focusin", ({ target }) => {
-  const box = target.closest("dialog, :popover-open"); // the list of chats is a popover only where it is narrow
-  const beside = [...openers(last)].find((one) => one.box === box);
-  const opener = box && (beside ? beside.opener : last);
-  last = { element: target, box, successor: successorOf(target), opener };
+  // The list of chats is a popover only where it is narrow.
+  const inside = Boolean(target.closest("dialog, :popover-open"));
+  const opener = !inside ? null : last?.inside ? last.opener : last;
+  last = { element: target, inside, successor: successorOf(target), opener };
 });
 document.addEventListener("focusout", ({ target, relatedTarget }) => {
   if (relatedTarget) return;
@@ -40,7 +40,8 @@ function successorOf(target) {
   const around = target.parentElement?.closest("[id]");
   const [row, pull] = [target.closest("li[id]"), target.closest(".pull[id]")];
   const [name, number] = [nameOf(target), row ? inRow(row).indexOf(target) : -1];
-  const beside = [row?.nextElementSibling?.id, row?.previousElementSibling?.id];
+  const rows = [...(row?.closest("nav, main") ?? document).querySelectorAll("li[id]")]; // of all groups
+  const beside = row ? [rows[rows.indexOf(row) + 1]?.id, rows[rows.indexOf(row) - 1]?.id] : [];
   return () => [
     target, byId(id),
     [...byId(around?.id)?.querySelectorAll(localName) ?? []].find((one) => nameOf(one) === name),

@@ -57,6 +57,7 @@ async def test_the_focus_stays_in_the_lists(person: Person, server: Server) -> N
         await expect(chat.chats.locator(".pinned li")).to_have_count(1 if verb == "Pin" else 0)
         await expect(chat.chats.locator(":focus")).to_have_count(1)
     await chat.page.get_by_role("button", name="Settings of this chat").press("Enter")
+    await expect(chat.page.get_by_role("dialog")).to_be_visible()
     await chat.page.keyboard.press("Escape")
     await expect(chat.page.get_by_role("button", name="Settings of this chat")).to_be_focused()
     await chat.page.goto(f"{server.origin}/archive")

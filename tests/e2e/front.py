@@ -24,8 +24,20 @@ class Front:
         self.origin = f"http://127.0.0.1:{self.port}"
         self.strays: list[str] = []
         self._server, self._base, self._strips = server, base, strips
+        self._connections: set[asyncio.Task[None]] = set()
 
-    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def close(self) -> None:
+        """Ends what is still open and waits for it."""
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(self._connected(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await self._pass_on(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
@@ -50,11 +62,12 @@ class Front:
             rest = re.sub(rb"(?i)connection: keep-alive", b"Connection: close", rest)
         told = b"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http"
         back.write(method + b" " + target + b" HTTP/1.1\r\n" + rest + b"\r\n" + told + b"\r\n\r\n")
+        upwards = asyncio.create_task(copy(reader, back))
         try:
-            upwards = asyncio.create_task(copy(reader, back))
             await copy(there, writer)
-            upwards.cancel()
         finally:
+            upwards.cancel()
+            await asyncio.gather(upwards, return_exceptions=True)
             back.transport.abort()
 
 
@@ -66,3 +79,4 @@ async def front_of(server: Server, base: str, *, strips: bool) -> AsyncIterator[
         yield front
     finally:
         listener.close()
+        await front.close()

@@ -132,7 +132,7 @@ def child(start: Start) -> Child:
 
 
 def ask(number: int, text: str = "Who is there?", tokens: int = 20) -> Generate:
-    return Generate(number, (Turn("user", text),), Sampling(temperature=0), tokens)
+    return Generate(number, (Turn("user", text),), Sampling(temperature=0), tokens, chat="one")
 
 
 ENDLESS = 10**6
@@ -168,7 +168,7 @@ def test_a_chat_goes_on_from_its_cache(child: Child) -> None:
     text, first = child.end_of(1)
     assert isinstance(first, Finished)
     turns = (*question.turns, Turn("assistant", text), Turn("user", "And then?"))
-    child.send(Generate(2, turns, Sampling(temperature=0), 5))
+    child.send(Generate(2, turns, Sampling(temperature=0), 5, chat="one"))
     _, second = child.end_of(2)
     assert isinstance(second, Finished)
     assert second.cached_tokens >= first.prompt_tokens + first.completion_tokens - 1

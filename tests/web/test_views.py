@@ -147,7 +147,11 @@ def test_status_figures_say_how_the_cache_did() -> None:
     worker = WorkerStatus("tiny", "ready", 7, 4, 1, 2, 9, 512, 41.7, hits)
     fragments = Fragments(asset_dir("templates"), asset_dir("static"))
     html = fragments.render(
-        "_figures.html", workers=[worker], memory={"tiny": 5_000_000}, threads="2 threads"
+        "_figures.html",
+        workers=[worker],
+        states={"tiny": "ready"},
+        memory={"tiny": 5_000_000},
+        threads="2 threads",
     )
     for piece in ("1 of 4 at once", "75 %", "42 tokens a second", "5 MB", "512 tokens"):
         assert piece in html

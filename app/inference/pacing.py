@@ -7,6 +7,7 @@ assumed, and a step that is far too slow counts at once.
 
 from __future__ import annotations
 
+import math
 import statistics
 import threading
 import time
@@ -27,7 +28,9 @@ _SLICE_SMALLEST, _SLICE_LARGEST = 8, 64
 BLOCK = 32
 """Tokens: where all slices end at multiples of it, the engine computes the same numbers. It adds up
 the attention's values in vectors of that many, and what is left over in another order."""
-_BLOCK_SECONDS = 1.0  # that a block may take at most; shorter slices matter more than same numbers
+_BLOCK_SECONDS = (
+    1.0  # where no block was ever as quick, shorter slices matter more than same numbers
+)
 
 
 @dataclass(slots=True)
@@ -57,6 +60,7 @@ class Pacer:
         self._clock = clock
         self._counts = _halvings(threads)
         self._paces: dict[tuple[Kind, int], _Pace] = {}
+        self._quickest = math.inf  # seconds for a token of a prompt, ever
         self._lock = threading.Lock()
 
     def threads(self, kind: Kind, limit: int) -> int:
@@ -76,6 +80,8 @@ class Pacer:
             # The number of permits need not be one of ours: it counts for the next smaller one.
             count = next(c for c in self._counts if c <= max(1, threads))
             each, now = seconds / max(1, tokens), self._clock()
+            if kind == "prefill":
+                self._quickest = min(self._quickest, each)
             pace = self._paces.setdefault((kind, count), _Pace(now + _PROBE_FIRST))
             pace.add(each)
             pace.doubt = max(0, pace.doubt - 1)
@@ -93,18 +99,16 @@ class Pacer:
         return min(_SLICE_LARGEST, max(_SLICE_SMALLEST, wanted))
 
     def slice_end(self, past: int, limit: int, *, exact: bool) -> int:
-        """Where a slice that begins at `past` ends. exact: at a multiple of BLOCK, unless that
-        takes too long."""
+        """Where a slice that begins at `past` ends. exact: at a multiple of BLOCK, unless this
+        machine is too slow for that; what slows it down only for a while changes no numbers."""
         wanted = self.slice_size(limit)
-        if not exact and wanted < BLOCK:
-            return past + wanted
-        if exact and self._seconds_of(BLOCK, limit) > _BLOCK_SECONDS:
+        if wanted < BLOCK and not (exact and self._reads_blocks()):
             return past + wanted
         return max(past + wanted, past + BLOCK) // BLOCK * BLOCK
 
-    def _seconds_of(self, tokens: int, limit: int) -> float:
+    def _reads_blocks(self) -> bool:
         with self._lock:
-            return tokens * min(self._known(limit), default=0.0)
+            return self._quickest == math.inf or BLOCK * self._quickest <= _BLOCK_SECONDS
 
     def _known(self, limit: int) -> list[float]:
         """Seconds for each token of a prompt, by numbers of threads up to `limit`."""

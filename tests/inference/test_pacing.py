@@ -113,7 +113,7 @@ def test_a_number_of_permits_between_two_counts_for_the_smaller() -> None:
     assert pacer.threads("decode", 2) == 1  # two are measured, one is not yet
 
 
-def test_slices_of_exact_requests_end_at_blocks_until_that_takes_too_long() -> None:
+def test_slices_of_exact_requests_end_at_blocks_also_while_the_machine_is_busy() -> None:
     pacer = Pacer(1)
     assert pacer.slice_end(0, 1, exact=False) == 8
     assert pacer.slice_end(40, 1, exact=True) == 64
@@ -123,6 +123,13 @@ def test_slices_of_exact_requests_end_at_blocks_until_that_takes_too_long() -> N
     for _ in range(5):
         pacer.record("prefill", 1, 1, 0.0025)
     assert pacer.slice_end(40, 1, exact=False) == 64  # at no cost, since a slice is as large
+    for _ in range(5):
+        pacer.record("prefill", 1, 1, 0.04)
+    assert pacer.slice_end(40, 1, exact=True) == 64
+
+
+def test_where_a_block_never_took_less_than_a_second_slices_of_exact_requests_are_shorter() -> None:
+    pacer = Pacer(1)
     for _ in range(5):
         pacer.record("prefill", 1, 1, 0.04)
     assert pacer.slice_end(40, 1, exact=True) == 48

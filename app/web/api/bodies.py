@@ -20,6 +20,12 @@ FORM: Final = "application/x-www-form-urlencoded"
 NOT_JSON: Final = (
     "Send this as JSON, please: with the header Content-Type: application/json, in UTF-8."
 )
+HALF_CHARACTER: Final = (
+    "A text in this request has half a character: \\ud800 to \\udfff stand in pairs only."
+)
+_HALF_CHARACTER = re.compile(
+    rb"(?i)\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2}"
+)
 _PLACE = re.compile(r" - at (?:key in )?`\$\.?([^`]*)`$")
 
 
@@ -35,6 +41,8 @@ async def read(kind: type[T]) -> T:
     except UnicodeDecodeError as error:
         raise ApiError("The body of this request is not UTF-8.") from error
     except (msgspec.DecodeError, RecursionError) as error:
+        if _HALF_CHARACTER.search(data):
+            raise ApiError(HALF_CHARACTER) from error
         raise ApiError(f"The body of this request is not JSON: {error}.") from error
 
 

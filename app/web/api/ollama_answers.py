@@ -28,7 +28,7 @@ class Options(msgspec.Struct):
     """What is left out is the model's default; options of Ollama that are not here are ignored."""
 
     num_predict: int | None = None
-    num_ctx: Annotated[int, Meta(ge=0)] | None = None
+    num_ctx: Annotated[int, Meta(ge=-1)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=5)] | None = None
     top_k: Annotated[int, Meta(ge=-1)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
@@ -159,7 +159,7 @@ def _wish(asked: Common) -> wishes.Wish:
         stop=wishes.stops(options.stop),
         may_drop=asked.truncate is not False,
         may_cut=asked.truncate is not False,
-        context=options.num_ctx,
+        context=max(0, options.num_ctx or 0) or None,
         top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
         schema=_schema(asked.format),
     )

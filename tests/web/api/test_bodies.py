@@ -178,6 +178,13 @@ async def test_bodies_that_are_no_json(app: Quart, path: str, body: bytes) -> No
     assert (await post(app, path, body)).status_code in {400, 404}
 
 
+@pytest.mark.parametrize("text", ["\\ud800", "\\udfff x", "\\ud800\\ud800", "x\\uDE00"])
+async def test_half_a_character_is_called_so(app: Quart, text: str) -> None:
+    answer = await post(app, CHAT, f'{{"model": "{text}"}}'.encode())
+    assert answer.status_code == 400
+    assert "half a character" in await problem(answer)
+
+
 @pytest.mark.parametrize("path", ["/chat/completions", "/completions", "/embeddings"])
 async def test_paths_without_v1_are_aliases(app: Quart, path: str) -> None:
     body = json.dumps(

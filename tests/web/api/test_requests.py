@@ -36,7 +36,7 @@ async def test_no_limit_as_others_write_it(http: httpx.AsyncClient) -> None:
     for wish in (CHAT, TEXT):
         path = CHATS if wish is CHAT else TEXTS
         assert await given(http, path, wish | stop | {"max_tokens": -1, "top_k": -1, "seed": -1})
-    options = {"num_ctx": 0, "num_predict": -2, "top_k": -1, "seed": -1, **stop}
+    options = {"num_ctx": -1, "num_predict": -2, "top_k": -1, "seed": -1, **stop}
     made = await given(http, "/api/chat", CHAT | {"stream": False, "options": options})
     assert made["done_reason"] == "stop"
 

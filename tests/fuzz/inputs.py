@@ -7,6 +7,7 @@ import json
 import random
 import zipfile
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
@@ -109,7 +110,7 @@ def _mutated(chance: random.Random, value: Any, times: int = 3) -> Any:
         if not spots:
             break
         where, key = chance.choice(spots)
-        where[key] = _odd(chance)
+        where[key] = deepcopy(_odd(chance))  # which later changes go into
     return copy
 
 

@@ -22,61 +22,66 @@ from typing import Final
 
 log = logging.getLogger("wick.audit")
 FILE: Final = "audit.log"
-LARGEST: Final = 2 << 20
+MAX_FILE_BYTES: Final = 2 << 20
 OLD_FILES: Final = 4
-ENDLESS: Final = frozenset({"refused", "key-refused", "login-failed", "limit-reached"})
-FROM_ONE: Final = 30
-FROM_ALL: Final = 300
+THROTTLED_EVENTS: Final = frozenset({"refused", "key-refused", "login-failed", "limit-reached"})
+MAX_PER_SOURCE: Final = 30
+MAX_TOTAL: Final = 300
 """Of each of those a minute, from one address and from all."""
-MINUTE: Final = 60.0
-LONGEST: Final = 200
+WINDOW_SECONDS: Final = 60.0
+MAX_VALUE_CHARS: Final = 200
 """Characters of one fact: a Host header is as long as its sender likes."""
 
 
 def audit(event: str, **facts: str | int | float | None) -> None:
     """`event` is a word or two joined by hyphens; `facts` that are None are left out."""
-    for ended, count in _flood.ended():
+    for ended, count in _throttle.flush():
         _write("left-out", {"of": ended, "count": count})
-    if event not in ENDLESS or _flood.may(event, str(facts.get("address") or facts.get("user"))):
+    if event not in THROTTLED_EVENTS or _throttle.allow(
+        event, str(facts.get("address") or facts.get("user"))
+    ):
         _write(event, facts)
 
 
-class Flood:
+class EventThrottle:
     """Counts what is told within one minute, and what is left out of it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._until = 0.0
-        self._told: Counter[tuple[str, str]] = Counter()
+        self._reported: Counter[tuple[str, str]] = Counter()
         self._left_out: Counter[str] = Counter()
 
-    def ended(self) -> list[tuple[str, int]]:
+    def flush(self) -> list[tuple[str, int]]:
         """What was left out of a minute that is over: kinds of events, and how many."""
         if self._clock() < self._until:
             return []
         found = list(self._left_out.items())
-        self._until = self._clock() + MINUTE
-        self._told.clear()
+        self._until = self._clock() + WINDOW_SECONDS
+        self._reported.clear()
         self._left_out.clear()
         return found
 
-    def may(self, event: str, source: str) -> bool:
+    def allow(self, event: str, source: str) -> bool:
         """Whether one more is told."""
-        if self._told[event, source] >= FROM_ONE or self._told[event, ""] >= FROM_ALL:
+        if (
+            self._reported[event, source] >= MAX_PER_SOURCE
+            or self._reported[event, ""] >= MAX_TOTAL
+        ):
             self._left_out[event] += 1
             return False
-        self._told[event, source] += 1
-        self._told[event, ""] += 1
+        self._reported[event, source] += 1
+        self._reported[event, ""] += 1
         return True
 
 
-_flood = Flood()
+_throttle = EventThrottle()
 
 
 def _write(event: str, facts: Mapping[str, str | int | float | None]) -> None:
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     known = {
-        name: fact[:LONGEST] if isinstance(fact, str) else fact
+        name: fact[:MAX_VALUE_CHARS] if isinstance(fact, str) else fact
         for name, fact in facts.items()
         if fact is not None
     }
@@ -90,19 +95,19 @@ class _PrivateFile(RotatingFileHandler):
         pass
 
     def _open(self) -> TextIOWrapper:
-        return open(self.baseFilename, self.mode, encoding=self.encoding, opener=_private)  # type: ignore[return-value]
+        return open(self.baseFilename, self.mode, encoding=self.encoding, opener=_open_private)  # type: ignore[return-value]
 
 
-def _private(path: str, flags: int) -> int:
+def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
 @contextmanager
-def kept_in(folder: Path) -> Iterator[None]:
+def write_audit_file(folder: Path) -> Iterator[None]:
     """While this lasts, the events are also written to `audit.log` there, and older ones kept."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / FILE
-    handler = _PrivateFile(path, maxBytes=LARGEST, backupCount=OLD_FILES, encoding="utf-8")
+    handler = _PrivateFile(path, maxBytes=MAX_FILE_BYTES, backupCount=OLD_FILES, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(message)s"))
     before = log.level
     log.setLevel(logging.INFO)

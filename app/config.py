@@ -23,7 +23,7 @@ KEY_PREFIX = "WICK_KEY_"
 """Of variables that hold keys for other servers: no settings, and never read into one."""
 
 
-def usable_cores() -> int:
+def available_cpus() -> int:
     """Cores this process may run on (containers and `taskset` allow fewer than the machine has)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -123,7 +123,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def is_among(address: str, networks: Iterable[Network]) -> bool:
+def in_networks(address: str, networks: Iterable[Network]) -> bool:
     """Whether an address belongs to one of them."""
     try:
         found = ipaddress.ip_address(address)
@@ -156,7 +156,7 @@ def load_settings(
         for name, parse in _PARSERS.items()
         if PREFIX + name.upper() in given
     }
-    values.setdefault("threads", usable_cores())
+    values.setdefault("threads", available_cpus())
     data_dir = values.setdefault("data_dir", Settings().data_dir)
     assert isinstance(data_dir, Path)  # noqa: S101 - told to the type checker only
     values.setdefault("models_dir", data_dir / "models")
@@ -174,7 +174,7 @@ def _in_file(path: Path) -> dict[str, str]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def secret(
+def read_secret(
     name: str, environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")
 ) -> str:
     """The key in the variable `name`, of the environment or else of `.env`; empty without one."""
@@ -223,7 +223,7 @@ def _choice(*allowed: str) -> Callable[[str, str], str]:
     return parse
 
 
-def _switch(name: str, text: str) -> bool:
+def _bool(name: str, text: str) -> bool:
     yes, no = ("1", "on", "true", "yes"), ("0", "off", "false", "no")
     return _choice(*yes, *no)(name, text) in yes
 
@@ -290,7 +290,7 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "data_dir": _path,
     "models_dir": _path,
     "default_model": _text,
-    "auto_pull": _switch,
+    "auto_pull": _bool,
     "threads": _number(1, 256),
     "slots": _number(1, 32),
     "context": _number(256, 1_048_576),

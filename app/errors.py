@@ -80,7 +80,7 @@ class ModelLoadError(ModelError):
     status = 503
 
 
-class ShelfUnreadable(ModelError):
+class ModelStoreUnreadable(ModelError):
     status = 503
 
 
@@ -237,11 +237,11 @@ class InviteNotFound(AccountError):
     status = 404
 
 
-class PersonNotFound(AccountError):
+class UserNotFound(AccountError):
     status = 404
 
 
-class LoginNotFound(AccountError):
+class SessionNotFound(AccountError):
     status = 404
 
 

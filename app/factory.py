@@ -62,7 +62,7 @@ from app.web.api import finding as api_finding
 from app.web.api import messages as api_messages
 from app.web.api import models as api_models
 from app.web.api.paths import Aliases
-from app.web.state import State
+from app.web.state import ServerContext
 
 BODY_SECONDS = 30
 """For a form to arrive. Uploads and imports have no end to hurry to, only pauses (uploads.py)."""
@@ -83,12 +83,12 @@ def create_app(settings: Settings) -> Quart:
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = BODY_SECONDS
     app.url_map.converters["int"] = row_ids.RowId
-    app.request_class = exchange.Request
-    app.asgi_http_class = uploads.PatientConnection
+    app.request_class = exchange.WickRequest
+    app.asgi_http_class = uploads.BackpressuredConnection
     app.asgi_websocket_class = sockets.BoundedConnection
     compression.compress(app)
-    security.protect(app, settings)
-    entrance.keep_entrance(app, settings)
+    security.install(app, settings)
+    entrance.install(app, settings)
     for screen in (
         *(bundles, pages, chats, chat_settings, messages, search, archive, trash, exchange),
         *(models, model_settings, models_live, models_report, uploads, live, status, health),
@@ -98,7 +98,7 @@ def create_app(settings: Settings) -> Quart:
         *(api_branching, api_finding, api_files),
     ):
         app.register_blueprint(screen.blueprint)
-    sentences.explain(app)
+    sentences.register(app)
 
     base_path.lead_below(app, settings)
     inside = base_path.BasePath(Aliases(app.asgi_app), settings.base_path)
@@ -107,20 +107,20 @@ def create_app(settings: Settings) -> Quart:
 
     @app.while_serving
     async def events() -> AsyncGenerator[None, None]:
-        with audit.kept_in(settings.data_dir):
+        with audit.write_audit_file(settings.data_dir):
             yield
 
     @app.while_serving
     async def lifespan() -> AsyncGenerator[None, None]:
         async with open_database(settings.database) as db:
-            here = app.extensions["wick"] = State(settings, db)
-            async with here.open():
+            context = app.extensions["wick"] = ServerContext(settings, db)
+            async with context.open():
                 yield
 
     return app
 
 
-async def close(app: Quart) -> None:
-    """See `State.close`."""
-    here: State = app.extensions["wick"]
-    await here.close()
+async def shutdown(app: Quart) -> None:
+    """See `ServerContext.close`."""
+    context: ServerContext = app.extensions["wick"]
+    await context.close()

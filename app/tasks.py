@@ -13,25 +13,25 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Tasks:
+class BackgroundTasks:
     """Named tasks. One that fails while nobody awaits it is logged; `drain` waits for all."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def start(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+    def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         """For work that nobody awaits."""
         task = self._begin(work, name)
-        task.add_done_callback(_tell)
+        task.add_done_callback(_log_failure)
         return task
 
-    async def run(self, work: Coroutine[Any, Any, T], name: str) -> T:
+    async def run_shielded(self, work: Coroutine[Any, Any, T], name: str) -> T:
         """Await `work`, which goes on to its end when the caller is cancelled."""
         task = self._begin(work, name)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.add_done_callback(_tell)
+            task.add_done_callback(_log_failure)
             raise
 
     async def drain(self, seconds: float) -> None:
@@ -51,7 +51,7 @@ class Tasks:
         return task
 
 
-def _tell(task: asyncio.Task[Any]) -> None:
+def _log_failure(task: asyncio.Task[Any]) -> None:
     error = None if task.cancelled() else task.exception()
     if isinstance(error, WickError):
         log.warning("The task %s failed: %s", task.get_name(), error)

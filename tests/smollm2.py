@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 
 NAME = "smollm2-135m"
 
@@ -19,7 +19,7 @@ def shelf_with_smollm2() -> Path:
     folder = Path(__file__).parents[1] / ".cache" / "models"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / "models.lock"):  # two processes may test side by side
-        if NAME not in [model.name for model in Shelf(folder).models()]:
+        if NAME not in [model.name for model in ModelStore(folder).models()]:
             environment = os.environ | {"WICK_MODELS_DIR": str(folder)}
             command = [sys.executable, "-m", "app", "models", "pull", NAME]
             subprocess.run(command, env=environment, check=True)

@@ -33,11 +33,11 @@ def events(folder: Path, name: str = "") -> list[dict[str, Any]]:
 
 
 def test_a_line_is_one_object_whatever_is_in_it(tmp_path: Path) -> None:
-    with audit.kept_in(tmp_path):
+    with audit.write_audit_file(tmp_path):
         audit.audit("refused", what="Host", value='evil"\r\n{"event": "login"}' + "x" * 9999)
         audit.audit("login", user=7, login=None)
     first, second = events(tmp_path)
-    assert len(first["value"]) == audit.LONGEST
+    assert len(first["value"]) == audit.MAX_VALUE_CHARS
     assert (second["event"], second["user"]) == ("login", 7)
     assert "login" not in second
     assert stat.S_IMODE((tmp_path / audit.FILE).stat().st_mode) == 0o600
@@ -45,14 +45,14 @@ def test_a_line_is_one_object_whatever_is_in_it(tmp_path: Path) -> None:
 
 def test_a_flood_pushes_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(audit, "_flood", audit.Flood(lambda: now[0]))
-    with audit.kept_in(tmp_path):
+    monkeypatch.setattr(audit, "_throttle", audit.EventThrottle(lambda: now[0]))
+    with audit.write_audit_file(tmp_path):
         for number in range(1000):
             audit.audit("refused", what="Host", address="192.0.2.1")
             audit.audit("login-failed", address=f"192.0.2.{number}")
         audit.audit("refused", what="Host", address="192.0.2.2")
         audit.audit("login", user=7)
-        now[0] = audit.MINUTE
+        now[0] = audit.WINDOW_SECONDS
         audit.audit("refused", what="Host", address="192.0.2.1")
     told = events(tmp_path)
     assert len([e for e in told if e.get("address") == "192.0.2.1" and "what" in e]) == 31
@@ -66,8 +66,8 @@ def test_a_flood_pushes_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_old_files_are_kept_for_their_owner_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit, "LARGEST", 500)
-    with audit.kept_in(tmp_path):
+    monkeypatch.setattr(audit, "MAX_FILE_BYTES", 500)
+    with audit.write_audit_file(tmp_path):
         for number in range(100):
             audit.audit("login", user=number)
     files = sorted(tmp_path.glob("audit.log*"))
@@ -100,8 +100,8 @@ async def test_what_was_refused(app: Quart, tmp_path: Path) -> None:
 
 async def test_guessing_and_people(app: Quart, tmp_path: Path) -> None:
     anna = await person(app, "Anna", "owner")
-    token = await house(app).people.invite("member", 1)
-    member = await house(app).people.add("Ben", PASSWORD, "member")
+    token = await house(app).users.invite("member", 1)
+    member = await house(app).users.add("Ben", PASSWORD, "member")
     await anna.ask("POST", f"/people/{member.id}/disable")
     await anna.ask("POST", f"/people/{member.id}/remove")
     for _ in range(6):

@@ -26,7 +26,7 @@ _SYSTEMS: Final = (
 )
 
 
-def device_of(user_agent: str) -> str:
+def describe_user_agent(user_agent: str) -> str:
     """Such as “Firefox on Linux”."""
     browser = next((name for sign, name in _BROWSERS if sign in user_agent), "")
     system = next((name for sign, name in _SYSTEMS if sign in user_agent), "")

@@ -12,17 +12,17 @@ import hmac
 import secrets
 from typing import Final
 
-SECONDS: Final = 400 * 86400
+DEVICE_SECONDS: Final = 400 * 86400
 """How long browsers keep it, which is as long as they keep anything."""
 
 
-def new_token(user_id: int, kept: str) -> str:
+def issue_device_token(user_id: int, kept: str) -> str:
     """For the cookie of a browser in which they have just shown who they are; `kept`: the hash."""
     nonce = secrets.token_urlsafe(16)
     return f"{nonce}.{_signature(nonce, user_id, kept)}"
 
 
-def device_in(token: str, user_id: int, kept: str) -> str:
+def verify_device_token(token: str, user_id: int, kept: str) -> str:
     """What to count this browser by; empty when it is not known."""
     nonce, _, signature = token.partition(".")
     wanted = _signature(nonce, user_id, kept)

@@ -12,29 +12,29 @@ from contextlib import contextmanager
 from typing import Final
 
 from app.audit import audit
-from app.errors import LoginNotFound, WickError
+from app.errors import SessionNotFound, WickError
 from app.store import logins
 from app.store.db import Database
-from app.store.logins import Limits, Login
+from app.store.logins import Session, SessionLimits
 
 log = logging.getLogger(__name__)
 DAY: Final = 86400.0
-LONGEST: Final = 90 * DAY
+MAX_AGE_SECONDS: Final = 90 * DAY
 """Seconds after which one has to log in again, and after which unused, ..."""
-IDLE: Final = 14 * DAY
-ROTATED_AFTER: Final = DAY
-GRACE: Final = 60.0
+MAX_IDLE_SECONDS: Final = 14 * DAY
+ROTATE_AFTER_SECONDS: Final = DAY
+GRACE_SECONDS: Final = 60.0
 """... a token is changed; requests on their way with the old one are let through meanwhile."""
-SEEN_EVERY: Final = 60.0
-LOOK_EVERY: Final = 10.0
+TOUCH_EVERY_SECONDS: Final = 60.0
+CHECK_EVERY_SECONDS: Final = 10.0
 """How often the logins of open sockets are looked at: they may have become too old."""
 
 
-def hash_of(token: str) -> bytes:
+def hash_token(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
-class Logins:
+class Sessions:
     """One server's logins. `changed` wakes whoever waits for one of them to end."""
 
     def __init__(self, db: Database, clock: Callable[[], float] = time.time) -> None:
@@ -42,67 +42,73 @@ class Logins:
         self._clock = clock
         self._watched: dict[int, list[asyncio.Event]] = {}
 
-    async def begin(self, user_id: int, device: str, address: str) -> tuple[str, Login]:
+    async def create(self, user_id: int, device: str, address: str) -> tuple[str, Session]:
         """The token for the cookie, which nobody can find out afterwards, and the login."""
         token, csrf, now = secrets.token_urlsafe(32), secrets.token_urlsafe(16), self._clock()
-        digest = hash_of(token)
+        digest = hash_token(token)
         await self._db.write(lambda c: logins.add(c, user_id, digest, csrf, device, address, now))
-        login = await logins.find(self._db, digest, self._limits())
-        if login is None:  # disabled or removed in this very moment
-            raise LoginNotFound("This account cannot be used any more.")
-        audit("login", user=user_id, login=login.id, address=address)
-        return token, login
+        session = await logins.get(self._db, digest, self._limits())
+        if session is None:  # disabled or removed in this very moment
+            raise SessionNotFound("This account cannot be used any more.")
+        audit("login", user=user_id, login=session.id, address=address)
+        return token, session
 
-    async def find(self, token: str) -> Login | None:
+    async def authenticate(self, token: str) -> Session | None:
         """The login of a token that holds; it counts as used now."""
-        digest = hash_of(token)
-        login = await logins.find(self._db, digest, self._limits())
-        if login is None:
+        digest = hash_token(token)
+        session = await logins.get(self._db, digest, self._limits())
+        if session is None:
             return None
         now = self._clock()
-        if login.is_current and not login.is_confirmed and now - login.rotated_at > GRACE:
-            await self._db.write(lambda c: logins.confirm(c, login.id, digest))
-        if now - login.seen_at > SEEN_EVERY:
-            await self._db.write(lambda c: logins.see(c, login.id, now))
-        return login
+        if (
+            session.is_current
+            and not session.is_confirmed
+            and now - session.rotated_at > GRACE_SECONDS
+        ):
+            await self._db.write(lambda c: logins.confirm(c, session.id, digest))
+        if now - session.seen_at > TOUCH_EVERY_SECONDS:
+            await self._db.write(lambda c: logins.touch(c, session.id, now))
+        return session
 
-    async def rotated(self, login: Login, token: str) -> str | None:
+    async def rotate_token(self, session: Session, token: str) -> str | None:
         """A new token in the place of `token` when it is time for one.
 
         A browser that never got the new one may still come with the old one, and gets another.
         """
-        age = self._clock() - login.rotated_at
-        if age <= (ROTATED_AFTER if login.is_current else GRACE):
+        age = self._clock() - session.rotated_at
+        if age <= (ROTATE_AFTER_SECONDS if session.is_current else GRACE_SECONDS):
             return None
-        new, shown, now = secrets.token_urlsafe(32), hash_of(token), self._clock()
-        done = await self._db.write(lambda c: logins.rotate(c, login, shown, hash_of(new), now))
+        new, shown, now = secrets.token_urlsafe(32), hash_token(token), self._clock()
+        done = await self._db.write(
+            lambda c: logins.rotate(c, session, shown, hash_token(new), now)
+        )
         return new if done else None
 
-    async def holds(self, login_id: int) -> bool:
-        return bool(await logins.live(self._db, [login_id], self._limits()))
+    async def is_active(self, login_id: int) -> bool:
+        return bool(await logins.active_ids(self._db, [login_id], self._limits()))
 
-    async def use(self, login_id: int) -> Login | None:
+    async def touch(self, login_id: int) -> Session | None:
         """The login of a socket that a message has come from, if it still holds."""
-        login = (await logins.live(self._db, [login_id], self._limits())).get(login_id)
+        session = (await logins.active_ids(self._db, [login_id], self._limits())).get(login_id)
         now = self._clock()
-        if login is not None and now - login.seen_at > SEEN_EVERY:
-            await self._db.write(lambda c: logins.see(c, login_id, now))
-        return login
+        if session is not None and now - session.seen_at > TOUCH_EVERY_SECONDS:
+            await self._db.write(lambda c: logins.touch(c, login_id, now))
+        return session
 
-    async def of(self, user_id: int) -> list[Login]:
-        return await logins.of(self._db, user_id, self._limits())
+    async def list_for_user(self, user_id: int) -> list[Session]:
+        return await logins.list_for_user(self._db, user_id, self._limits())
 
-    async def end(self, user_id: int, login_id: int) -> None:
+    async def revoke(self, user_id: int, login_id: int) -> None:
         """Raises LoginNotFound when it is none of this person's."""
-        if not await self._db.write(lambda c: logins.end(c, user_id, login_id)):
-            raise LoginNotFound("This login has ended already.")
+        if not await self._db.write(lambda c: logins.revoke(c, user_id, login_id)):
+            raise SessionNotFound("This login has ended already.")
         audit("login-ended", user=user_id, login=login_id)
-        await self.look()
+        await self.check_watched()
 
-    async def end_all(self, user_id: int, *, besides: int = 0) -> None:
-        await self._db.write(lambda c: logins.end_all(c, user_id, besides=besides))
+    async def revoke_all(self, user_id: int, *, besides: int = 0) -> None:
+        await self._db.write(lambda c: logins.revoke_all(c, user_id, besides=besides))
         audit("all-logins-ended", user=user_id, besides=besides or None)
-        await self.look()
+        await self.check_watched()
 
     @contextmanager
     def watch(self, login_id: int) -> Iterator[asyncio.Event]:
@@ -119,31 +125,31 @@ class Logins:
             if not self._watched[login_id]:
                 del self._watched[login_id]
 
-    async def look(self) -> None:
+    async def check_watched(self) -> None:
         """Tell those who watch a login that has ended."""
         watched = list(self._watched)
         if not watched:
             return
-        live = await logins.live(self._db, watched, self._limits())
+        live = await logins.active_ids(self._db, watched, self._limits())
         for login_id in watched:
             if login_id not in live:
                 for ended in self._watched.get(login_id, ()):
                     ended.set()
 
-    async def keep_watch(self) -> None:
+    async def run(self) -> None:
         """Look again and again, until cancelled; once an hour forget what has ended."""
         cleaned = -DAY
         while True:
             try:
-                await self.look()
+                await self.check_watched()
                 if time.monotonic() - cleaned > 3600:
                     cleaned = time.monotonic()
                     limits = self._limits()
-                    await self._db.write(lambda c: logins.forget_ended(c, limits))  # noqa: B023
+                    await self._db.write(lambda c: logins.purge_expired(c, limits))  # noqa: B023
             except WickError as error:
                 log.warning("The logins could not be looked at: %s", error)
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(CHECK_EVERY_SECONDS)
 
-    def _limits(self) -> Limits:
+    def _limits(self) -> SessionLimits:
         now = self._clock()
-        return Limits(made_after=now - LONGEST, seen_after=now - IDLE)
+        return SessionLimits(made_after=now - MAX_AGE_SECONDS, seen_after=now - MAX_IDLE_SECONDS)

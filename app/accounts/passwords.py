@@ -17,11 +17,11 @@ from app.errors import InvalidAccount
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
-SHORTEST: Final = 8
-LONGEST: Final = 256
-AT_ONCE: Final = 2
+MIN_PASSWORD_CHARS: Final = 8
+MAX_PASSWORD_BYTES: Final = 256
+MAX_CONCURRENT: Final = 2
 """Hashes that are computed at the same time."""
-_EVERYBODYS: Final = frozenset(
+COMMON_PASSWORDS: Final = frozenset(
     {
         "password",
         "passwort",
@@ -57,11 +57,11 @@ _EVERYBODYS: Final = frozenset(
 def check_password(password: str, name: str) -> None:
     """Raises InvalidAccount for one that will not do."""
     plain = password.casefold()
-    if len(password) < SHORTEST:
-        problem = f"A password has at least {SHORTEST} characters."
-    elif len(password) > LONGEST:
-        problem = f"A password has at most {LONGEST} characters."
-    elif plain == name.casefold() or plain in _EVERYBODYS or len(set(plain)) < 3:
+    if len(password) < MIN_PASSWORD_CHARS:
+        problem = f"A password has at least {MIN_PASSWORD_CHARS} characters."
+    elif len(password) > MAX_PASSWORD_BYTES:
+        problem = f"A password has at most {MAX_PASSWORD_BYTES} characters."
+    elif plain == name.casefold() or plain in COMMON_PASSWORDS or len(set(plain)) < 3:
         problem = "This password is too easy to guess. Choose another, please."
     else:
         return
@@ -73,7 +73,7 @@ class Passwords:
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._given = hasher
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._turns = asyncio.Semaphore(MAX_CONCURRENT)
         self._nobodys = ""
 
     @cached_property
@@ -87,7 +87,7 @@ class Passwords:
         async with self._turns:
             return await asyncio.to_thread(self._hasher.hash, _bytes(password))
 
-    async def is_right(self, password: str, kept: str | None) -> bool:
+    async def verify(self, password: str, kept: str | None) -> bool:
         """Whether this is the password of the hash `kept`.
 
         Where there is none, as much is computed as if there were, so that the time an answer takes
@@ -97,9 +97,9 @@ class Passwords:
             self._nobodys = await self.hash(secrets.token_urlsafe())
         async with self._turns:
             same = await asyncio.to_thread(self._is_same, _bytes(password), kept or self._nobodys)
-        return same and kept is not None and len(password) <= LONGEST
+        return same and kept is not None and len(password) <= MAX_PASSWORD_BYTES
 
-    def is_outdated(self, kept: str) -> bool:
+    def needs_rehash(self, kept: str) -> bool:
         """Whether it was made with parameters that are not recommended any more."""
         return self._hasher.check_needs_rehash(kept)
 
@@ -114,4 +114,6 @@ class Passwords:
 
 def _bytes(password: str) -> bytes:
     """The same for the same characters, however a keyboard composes them."""
-    return unicodedata.normalize("NFKC", password[:LONGEST]).encode("utf-8", "surrogatepass")
+    return unicodedata.normalize("NFKC", password[:MAX_PASSWORD_BYTES]).encode(
+        "utf-8", "surrogatepass"
+    )

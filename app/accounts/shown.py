@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
-LOGIN: Final = "login"
-FORM: Final = "form"
-DEVICE: Final = "device"
+SESSION_COOKIE: Final = "login"
+CSRF_COOKIE: Final = "form"
+DEVICE_COOKIE: Final = "device"
 CSRF_HEADER: Final = "X-CSRF-Token"
 
 

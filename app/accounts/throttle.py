@@ -17,25 +17,25 @@ from typing import Final
 
 from app.errors import TooManyAttempts
 
-FOR_A_NAME: Final = 5
-FROM_AN_ADDRESS: Final = 20
+MAX_FAILURES_PER_NAME: Final = 5
+MAX_FAILURES_PER_ADDRESS: Final = 20
 """Failures in a row after which one has to wait."""
-EVERYWHERE: Final = 10
+MAX_FAILURES_TOTAL: Final = 10
 """Times as many for a name from all addresses together."""
-FIRST_WAIT: Final = 30.0
-LONGEST_WAIT: Final = 900.0
-FORGOTTEN_AFTER: Final = 3600.0
-MOST_KEPT: Final = 10_000
+MIN_WAIT_SECONDS: Final = 30.0
+MAX_WAIT_SECONDS: Final = 900.0
+RESET_AFTER_SECONDS: Final = 3600.0
+MAX_TALLIES: Final = 10_000
 
 
 @dataclass(slots=True)
-class _Tally:
+class _FailureCount:
     failures: int = 0
     last: float = 0.0
     free_at: float = 0.0
 
 
-class Throttle:
+class LoginThrottle:
     """Every attempt counts as failed when it begins, so that many at once are no way around it.
 
     device: of a browser that is known to be the person's; empty for a stranger's.
@@ -43,34 +43,36 @@ class Throttle:
 
     def __init__(
         self,
-        for_a_name: int = FOR_A_NAME,
-        from_an_address: int = FROM_AN_ADDRESS,
+        for_a_name: int = MAX_FAILURES_PER_NAME,
+        from_an_address: int = MAX_FAILURES_PER_ADDRESS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._most = {
             "device": for_a_name,
             "name from there": for_a_name,
-            "name": for_a_name * EVERYWHERE,
+            "name": for_a_name * MAX_FAILURES_TOTAL,
             "address": from_an_address,
         }
         self._clock = clock
-        self._tallies: OrderedDict[tuple[str, str], _Tally] = OrderedDict()
+        self._tallies: OrderedDict[tuple[str, str], _FailureCount] = OrderedDict()
 
-    def begin(self, name_key: str, address: str, device: str = "") -> None:
+    def record_attempt(self, name_key: str, address: str, device: str = "") -> None:
         """Count an attempt. Raises TooManyAttempts, and then has counted nothing."""
         now, keys = self._clock(), _keys(name_key, address, device)
         wait = max(self._tally(key, now).free_at for key in keys) - now
         if wait > 0:
-            raise TooManyAttempts(_sentence(wait), math.ceil(wait))
+            raise TooManyAttempts(_wait_message(wait), math.ceil(wait))
         for key in keys:
             tally = self._tally(key, now)
             tally.failures += 1
             tally.last = now
             beyond = tally.failures - self._most[key[0]]
             if beyond >= 0:
-                tally.free_at = now + min(FIRST_WAIT * 2.0 ** min(beyond, 10), LONGEST_WAIT)
+                tally.free_at = now + min(
+                    MIN_WAIT_SECONDS * 2.0 ** min(beyond, 10), MAX_WAIT_SECONDS
+                )
 
-    def succeeded(self, name_key: str, address: str, device: str = "") -> None:
+    def record_success(self, name_key: str, address: str, device: str = "") -> None:
         """The attempt that has begun was none to guess. Those of others count as before."""
         own, *shared = _keys(name_key, address, device)
         self._tallies.pop(own, None)
@@ -78,12 +80,12 @@ class Throttle:
             tally.failures -= 1
             tally.free_at = 0.0
 
-    def _tally(self, key: tuple[str, str], now: float) -> _Tally:
+    def _tally(self, key: tuple[str, str], now: float) -> _FailureCount:
         tally = self._tallies.get(key)
-        if tally is None or now - tally.last > FORGOTTEN_AFTER:
-            tally = self._tallies[key] = _Tally(last=now)
+        if tally is None or now - tally.last > RESET_AFTER_SECONDS:
+            tally = self._tallies[key] = _FailureCount(last=now)
         self._tallies.move_to_end(key)
-        while len(self._tallies) > MOST_KEPT:
+        while len(self._tallies) > MAX_TALLIES:
             self._tallies.popitem(last=False)
         return tally
 
@@ -92,11 +94,11 @@ def _keys(name_key: str, address: str, device: str) -> list[tuple[str, str]]:
     """Under what an attempt is counted: first whose it alone is."""
     if device:
         return [("device", device)]
-    network = network_of(address)
+    network = subnet_of(address)
     return [("name from there", f"{network} {name_key}"), ("name", name_key), ("address", network)]
 
 
-def network_of(address: str) -> str:
+def subnet_of(address: str) -> str:
     """What one subscriber has: an IPv4 address, or the first half of an IPv6 address."""
     try:
         found = ipaddress.ip_address(address)
@@ -109,7 +111,7 @@ def network_of(address: str) -> str:
     return str(found)
 
 
-def _sentence(wait: float) -> str:
+def _wait_message(wait: float) -> str:
     seconds, minutes = math.ceil(wait), math.ceil(wait / 60)
     how_long = f"{seconds} seconds" if seconds < 90 else f"{minutes} minutes"
     return f"Too many attempts. Please try again in {how_long}."

@@ -19,7 +19,7 @@ while os.getppid() == parent:
 
 
 @asynccontextmanager
-async def spinning() -> AsyncIterator[None]:
+async def busy_process() -> AsyncIterator[None]:
     """One process that keeps one core busy until the end of the block."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", SPIN, stdout=asyncio.subprocess.PIPE

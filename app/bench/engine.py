@@ -12,11 +12,11 @@ from app.models.template import ChatTemplate
 from app.models.tokenizer import Tokenizer
 
 QUESTION = "Tell me a long story about a fox and a candle."
-SLICE = 64
+SLICE_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Throughput:
     """tokens a second while decoding, and characters a second of the text they make."""
 
     tokens: float
@@ -29,13 +29,13 @@ def prompt_of(model: Model) -> tuple[list[int], Tokenizer]:
     return template.encode([Turn("user", QUESTION)]), tokenizer
 
 
-def bare_loop(model: Model, count: int, threads: int, context: int) -> Pace:
+def measure_engine(model: Model, count: int, threads: int, context: int) -> Throughput:
     """Evaluate, sample, evaluate: nothing else. `count` tokens, end tokens ignored."""
     prompt, tokenizer = prompt_of(model)
-    engine = LlamaCppEngine(model.weights, context)
+    engine = LlamaCppEngine(model.weights_path, context)
     live = engine.new_context()
     ids = list(prompt)
-    logits = live.evaluate(prompt[:SLICE], 0, threads)
+    logits = live.evaluate(prompt[:SLICE_TOKENS], 0, threads)
     sampler = Sampler(model.sampling)
     started = time.perf_counter()
     for _ in range(count):
@@ -46,7 +46,7 @@ def bare_loop(model: Model, count: int, threads: int, context: int) -> Pace:
     live.close()
     engine.close()
     text = b"".join(tokenizer.token_bytes(i) for i in ids[len(prompt) :]).decode("utf-8", "replace")
-    return Pace(count / seconds, len(text) / seconds)
+    return Throughput(count / seconds, len(text) / seconds)
 
 
 def ctransformers_loop(model: Model, count: int, threads: int, context: int) -> float | None:
@@ -61,9 +61,9 @@ def ctransformers_loop(model: Model, count: int, threads: int, context: int) -> 
     prompt, _ = prompt_of(model)
     sampling = model.sampling
     llm = LLM(
-        str(model.weights),
+        str(model.weights_path),
         model_type="llama",
-        config=Config(context_length=context, threads=threads, batch_size=SLICE),
+        config=Config(context_length=context, threads=threads, batch_size=SLICE_TOKENS),
     )
     llm.eval(prompt)
     started = time.perf_counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from app.bench.plan import Plan
+from app.bench.plan import BenchConfig
 from app.bench.samples import Samples
 
 Unit = Literal["tokens/s", "s", "bytes"]
@@ -14,7 +14,7 @@ AIM_TOGETHER = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Metric:
     """One line. `over`: the key of the figure it is divided by, and `over_name` what that is.
 
     `at_least`, `at_most`: the aim for that ratio.
@@ -30,17 +30,17 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MetricResult:
     """A figure as it was measured; `theirs`: by the other server. None: not measured."""
 
-    figure: Figure
+    metric: Metric
     value: float | None
     ratio: float | None
     theirs: float | None
 
     @property
-    def reached(self) -> bool | None:
-        figure, ratio = self.figure, self.ratio
+    def meets_target(self) -> bool | None:
+        figure, ratio = self.metric, self.ratio
         if ratio is None or figure.at_least is figure.at_most is None:
             return None
         return (figure.at_least is None or ratio >= figure.at_least) and (
@@ -48,21 +48,21 @@ class Row:
         )
 
     @property
-    def ours_to_theirs(self) -> float | None:
+    def ratio_to_peer(self) -> float | None:
         return _divided(self.value, self.theirs)
 
 
-def figures(plan: Plan) -> list[Figure]:
+def list_metrics(plan: BenchConfig) -> list[Metric]:
     """All of them, in their order on the page."""
     long = f"{plan.prompt:,} tokens"
     return [
-        Figure("load", "loading the model", "s"),
-        Figure("ctransformers", "ctransformers.LLM, same threads", "tokens/s"),
+        Metric("load", "loading the model", "s"),
+        Metric("ctransformers", "ctransformers.LLM, same threads", "tokens/s"),
         _against_library("bare", "the engine alone, in a bare loop"),
         _against_library("streams_1", "one answer"),
         *(_together(count) for count in plan.concurrency if count > 1),
-        Figure("one_thread", "one answer, one thread", "tokens/s"),
-        Figure(
+        Metric("one_thread", "one answer, one thread", "tokens/s"),
+        Metric(
             "competitor",
             "one answer beside a program that keeps a core busy",
             "tokens/s",
@@ -70,13 +70,13 @@ def figures(plan: Plan) -> list[Figure]:
             "one thread undisturbed",
             at_least=0.6,
         ),
-        Figure("prefill", f"reading a prompt of {long}", "tokens/s"),
-        Figure("cold", f"first token, new chat of {long}", "s"),
+        Metric("prefill", f"reading a prompt of {long}", "tokens/s"),
+        Metric("cold", f"first token, new chat of {long}", "s"),
         _against_cold("second_turn", "first token, second turn of that chat", 0.05),
         _against_cold("revisit", f"first token, back after {plan.others} other chats", 0.05),
         _against_cold("restart", "first token, back after a restart", 0.08),
-        Figure("median_gap", f"between tokens while another reads {long}: median", "s"),
-        Figure(
+        Metric("median_gap", f"between tokens while another reads {long}: median", "s"),
+        Metric(
             "longest_pause",
             "the same: longest pause",
             "s",
@@ -84,8 +84,8 @@ def figures(plan: Plan) -> list[Figure]:
             "the median",
             at_most=12,
         ),
-        Figure("first_alone", f"first token of {long}, alone with one thread", "s"),
-        Figure(
+        Metric("first_alone", f"first token of {long}, alone with one thread", "s"),
+        Metric(
             "first_beside",
             f"first token of {long} beside a running answer",
             "s",
@@ -93,35 +93,35 @@ def figures(plan: Plan) -> list[Figure]:
             "alone with one thread",
             at_most=1.3,
         ),
-        Figure("memory_loaded", "memory after loading", "bytes"),
-        Figure("memory_chat", f"memory for each further chat of {long}", "bytes"),
+        Metric("memory_loaded", "memory after loading", "bytes"),
+        Metric("memory_chat", f"memory for each further chat of {long}", "bytes"),
     ]
 
 
-def rows(plan: Plan, ours: Samples, theirs: Samples | None) -> list[Row]:
+def build_results(plan: BenchConfig, ours: Samples, theirs: Samples | None) -> list[MetricResult]:
     return [
-        Row(
+        MetricResult(
             figure,
             ours.median(figure.key),
             _divided(ours.median(figure.key), ours.median(figure.over)),
             theirs.median(figure.key) if theirs else None,
         )
-        for figure in figures(plan)
+        for figure in list_metrics(plan)
     ]
 
 
-def _against_library(key: str, name: str) -> Figure:
-    return Figure(key, name, "tokens/s", "ctransformers", "ctransformers.LLM", at_least=1.12)
+def _against_library(key: str, name: str) -> Metric:
+    return Metric(key, name, "tokens/s", "ctransformers", "ctransformers.LLM", at_least=1.12)
 
 
-def _against_cold(key: str, name: str, at_most: float) -> Figure:
-    return Figure(key, name, "s", "cold", "the new chat", at_most=at_most)
+def _against_cold(key: str, name: str, at_most: float) -> Metric:
+    return Metric(key, name, "s", "cold", "the new chat", at_most=at_most)
 
 
-def _together(count: int) -> Figure:
+def _together(count: int) -> Metric:
     aim = 1.2 if count == AIM_TOGETHER else None
     name = f"{count} answers at once, together"
-    return Figure(f"streams_{count}", name, "tokens/s", "streams_1", "one answer", at_least=aim)
+    return Metric(f"streams_{count}", name, "tokens/s", "streams_1", "one answer", at_least=aim)
 
 
 def _divided(value: float | None, by: float | None) -> float | None:

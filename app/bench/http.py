@@ -9,12 +9,12 @@ from typing import Any
 
 import httpx
 
-from app.bench.target import Ask, Usage
+from app.bench.target import BenchRequest, TokenUsage
 from app.errors import PeerError
 
 TIMEOUT = httpx.Timeout(300.0, connect=5.0)
 """Seconds: a long prompt on a slow machine is silent for minutes."""
-LONGEST_COMPLAINT = 300
+MAX_ERROR_CHARS = 300
 
 
 class HttpTarget:
@@ -46,7 +46,7 @@ class HttpTarget:
     def name(self) -> str:
         return self._url
 
-    async def answer(self, ask: Ask) -> AsyncGenerator[str | Usage]:
+    async def answer(self, ask: BenchRequest) -> AsyncGenerator[str | TokenUsage]:
         body = {
             "model": self.model,
             "messages": [{"role": turn.role, "content": turn.content} for turn in ask.turns],
@@ -57,7 +57,7 @@ class HttpTarget:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        usage, finished = Usage(None, None), False
+        usage, finished = TokenUsage(None, None), False
         try:
             async with self._client.stream(
                 "POST", f"{self._url}/v1/chat/completions", json=body
@@ -79,7 +79,7 @@ class HttpTarget:
             raise PeerError(f"{self._url} said nothing for {TIMEOUT.read:.0f} seconds.") from error
         except httpx.HTTPError as error:
             raise PeerError(
-                f"{self._url} broke off in the middle of an answer: {_words(error)}."
+                f"{self._url} broke off in the middle of an answer: {_delta_text(error)}."
             ) from error
         except (TypeError, AttributeError, KeyError, IndexError, ValueError) as error:
             raise self._garbage() from error
@@ -108,7 +108,7 @@ class HttpTarget:
         try:
             response = await self._client.get(f"{self._url}/v1/models")
         except httpx.HTTPError as error:
-            raise PeerError(f"Nobody answers at {self._url}: {_words(error)}.") from error
+            raise PeerError(f"Nobody answers at {self._url}: {_delta_text(error)}.") from error
         if response.status_code == 404:
             return []
         await self._check(response)
@@ -120,23 +120,23 @@ class HttpTarget:
     async def _check(self, response: httpx.Response) -> None:
         if response.status_code == 200:
             return
-        complaint = _complaint(await response.aread())
+        complaint = _error_detail(await response.aread())
         raise PeerError(f"{self._url} answered with status {response.status_code}{complaint}.")
 
     def _parse(self, data: str) -> dict[str, Any]:
         chunk: dict[str, Any] = json.loads(data)
         if error := chunk.get("error"):
-            raise PeerError(f"{self._url} failed{_complaint(json.dumps(error).encode())}.")
+            raise PeerError(f"{self._url} failed{_error_detail(json.dumps(error).encode())}.")
         return chunk
 
     def _garbage(self) -> PeerError:
         return PeerError(f"What {self._url} answers is not the OpenAI protocol.")
 
 
-def _read_chunk(chunk: dict[str, Any], usage: Usage) -> tuple[str, bool, Usage]:
+def _read_chunk(chunk: dict[str, Any], usage: TokenUsage) -> tuple[str, bool, TokenUsage]:
     """The text of a chunk, whether it says that the answer is whole, and the usage so far."""
     if counts := chunk.get("usage"):
-        usage = Usage(int(counts["prompt_tokens"]), int(counts["completion_tokens"]))
+        usage = TokenUsage(int(counts["prompt_tokens"]), int(counts["completion_tokens"]))
     if not chunk.get("choices"):
         return "", False, usage
     choice = chunk["choices"][0]
@@ -146,7 +146,7 @@ def _read_chunk(chunk: dict[str, Any], usage: Usage) -> tuple[str, bool, Usage]:
     return str(text), bool(choice.get("finish_reason")), usage
 
 
-def _complaint(body: bytes) -> str:
+def _error_detail(body: bytes) -> str:
     """The server's own words, if it has any that can be shown."""
     text = body.decode("utf-8", "replace")
     try:
@@ -156,8 +156,8 @@ def _complaint(body: bytes) -> str:
     except (ValueError, TypeError, AttributeError, KeyError):
         pass
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return f": {text[:LONGEST_COMPLAINT].rstrip('.')}" if text else ""
+    return f": {text[:MAX_ERROR_CHARS].rstrip('.')}" if text else ""
 
 
-def _words(error: httpx.HTTPError) -> str:
+def _delta_text(error: httpx.HTTPError) -> str:
     return str(error).rstrip(".") or type(error).__name__

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from app.bench.machine import resident
-from app.bench.target import Ask, Usage
+from app.bench.machine import resident_memory
+from app.bench.target import BenchRequest, TokenUsage
 from app.config import Settings
 from app.errors import RequestError, RunnerDied
 from app.inference.pool import SAVE_SECONDS
@@ -25,13 +25,13 @@ def _options(settings: Settings, folder: Path, *, by_token: bool) -> RunnerOptio
     return replace(options, gather_ms=0) if by_token else options
 
 
-def _command(number: int, ask: Ask) -> Generate:
+def _command(number: int, ask: BenchRequest) -> Generate:
     return Generate(number, ask.turns, ask.sampling, ask.max_tokens, chat=ask.chat)
 
 
 async def _end(runner: RunnerProcess) -> None:
     """As Wick ends a runner when it stops: the only place of the bench that ends one."""
-    await runner.quit(SAVE_SECONDS)
+    await runner.shutdown(SAVE_SECONDS)
 
 
 class LocalTarget:
@@ -67,7 +67,7 @@ class LocalTarget:
     def load_seconds(self) -> float:
         return self._runner.loaded.seconds
 
-    async def answer(self, ask: Ask) -> AsyncGenerator[str | Usage]:
+    async def answer(self, ask: BenchRequest) -> AsyncGenerator[str | TokenUsage]:
         number = next(self._numbers)
         heard: asyncio.Queue[Event | None] = asyncio.Queue()
         self._heard[number] = heard
@@ -82,11 +82,11 @@ class LocalTarget:
                 if isinstance(event, Delta):
                     yield event.text
                 elif isinstance(event, Finished):
-                    yield Usage(event.prompt_tokens, event.completion_tokens)
+                    yield TokenUsage(event.prompt_tokens, event.completion_tokens)
                 elif isinstance(event, Failed):
                     raise RequestError(event.message)
                 elif event is None:
-                    how = await self._runner.how_it_ended()
+                    how = await self._runner.exit_reason()
                     raise RunnerDied(f"The model's process ended {how}.")
         finally:
             if not ended:
@@ -101,7 +101,7 @@ class LocalTarget:
         return True
 
     def memory(self) -> int | None:
-        return resident(self._runner.pid)
+        return resident_memory(self._runner.pid)
 
     def _attach(self, runner: RunnerProcess) -> None:
         self._runner = runner

@@ -8,10 +8,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from app.config import usable_cores
+from app.config import available_cpus
 
 
-def resident(pid: int) -> int | None:
+def resident_memory(pid: int) -> int | None:
     """Bytes of the process that are in memory, mapped weights included; None if unknown."""
     try:
         pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
@@ -27,9 +27,9 @@ def resident(pid: int) -> int | None:
     return int(text) << 10 if text.isdigit() else None
 
 
-def machine() -> str:
+def describe_machine() -> str:
     """The processor's name and the cores that may be used."""
-    return f"{_processor()}, {usable_cores()} cores"
+    return f"{_processor()}, {available_cpus()} cores"
 
 
 def _processor() -> str:

@@ -9,7 +9,7 @@ SHORT = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BenchConfig:
     """concurrency: answers at once, 1 included; prompt, tokens: length of a long prompt and of an
     answer, in tokens; others: chats between leaving a chat and coming back; turns: of the answers
     at once, within a round; rounds: of all of it.

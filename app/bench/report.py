@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from app.bench.figures import Figure, Row
+from app.bench.figures import Metric, MetricResult
 from app.bench.samples import Samples
 
 NONE = "—"
@@ -23,7 +23,7 @@ class Report:
     date: str
     seed: int
     against: str
-    rows: list[Row]
+    rows: list[MetricResult]
     ours: Samples
     theirs: Samples | None
 
@@ -44,14 +44,14 @@ def table(report: Report) -> Table:
         drawn.add_column("ours ÷ theirs", justify="right")
     for row in report.rows:
         cells = [
-            row.figure.name,
-            _amount(row.value, row.figure),
+            row.metric.name,
+            _amount(row.value, row.metric),
             _ratio(row),
-            _aim(row.figure),
-            {True: "yes", False: "no", None: ""}[row.reached],
+            _aim(row.metric),
+            {True: "yes", False: "no", None: ""}[row.meets_target],
         ]
         if report.against:
-            cells += [_amount(row.theirs, row.figure), _times(row.ours_to_theirs)]
+            cells += [_amount(row.theirs, row.metric), _times(row.ratio_to_peer)]
         drawn.add_row(*cells)
     return drawn
 
@@ -70,8 +70,8 @@ def as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _row_as_json(row: Row) -> dict[str, Any]:
-    figure = row.figure
+def _row_as_json(row: MetricResult) -> dict[str, Any]:
+    figure = row.metric
     return {
         "key": figure.key,
         "name": figure.name,
@@ -81,13 +81,13 @@ def _row_as_json(row: Row) -> dict[str, Any]:
         "ratio": row.ratio,
         "at_least": figure.at_least,
         "at_most": figure.at_most,
-        "reached": row.reached,
+        "reached": row.meets_target,
         "theirs": row.theirs,
-        "ours_to_theirs": row.ours_to_theirs,
+        "ours_to_theirs": row.ratio_to_peer,
     }
 
 
-def _amount(value: float | None, figure: Figure) -> str:
+def _amount(value: float | None, figure: Metric) -> str:
     if value is None:
         return NONE
     if figure.unit == "bytes":
@@ -97,15 +97,15 @@ def _amount(value: float | None, figure: Figure) -> str:
     return f"{value:,.1f} tokens/s"
 
 
-def _ratio(row: Row) -> str:
-    if not row.figure.over:
+def _ratio(row: MetricResult) -> str:
+    if not row.metric.over:
         return ""
     if row.ratio is None:
         return NONE
-    return f"{_quotient(row.ratio, row.figure)} {row.figure.over_name}"
+    return f"{_quotient(row.ratio, row.metric)} {row.metric.over_name}"
 
 
-def _aim(figure: Figure) -> str:
+def _aim(figure: Metric) -> str:
     if figure.at_least is not None:
         return f"≥ {figure.at_least:g} ×"
     if figure.at_most is not None:
@@ -113,7 +113,7 @@ def _aim(figure: Figure) -> str:
     return ""
 
 
-def _quotient(ratio: float, figure: Figure, *, exact: bool = False) -> str:
+def _quotient(ratio: float, figure: Metric, *, exact: bool = False) -> str:
     """Of small parts in percent, else times."""
     if figure.at_most is not None and figure.at_most < 1:
         return f"{ratio * 100:g} %" if exact else f"{ratio * 100:.1f} % of"

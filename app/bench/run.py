@@ -12,10 +12,10 @@ from pathlib import Path
 from app.bench import engine
 from app.bench.http import HttpTarget
 from app.bench.local import LocalTarget
-from app.bench.plan import Plan
+from app.bench.plan import BenchConfig
 from app.bench.samples import Samples
-from app.bench.texts import Texts
-from app.bench.workload import Tell, Workload
+from app.bench.texts import PromptGenerator
+from app.bench.workload import ProgressCallback, Workload
 from app.config import Settings
 from app.errors import ConfigError, ModelUnsupported
 from app.models.model import Model, Turn
@@ -32,15 +32,20 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class BenchResult:
     ours: Samples
     theirs: Samples | None
     their_model: str
 
 
-def bench(
-    model: Model, settings: Settings, plan: Plan, peer: Peer | None, seed: int, tell: Tell
-) -> Measured:
+def run_benchmark(
+    model: Model,
+    settings: Settings,
+    plan: BenchConfig,
+    peer: Peer | None,
+    seed: int,
+    notify: ProgressCallback,
+) -> BenchResult:
     """Everything of `plan`. `seed`: another seed, other texts (servers remember old ones).
 
     Raises WickError: the model, the settings or the other server do not allow it.
@@ -59,53 +64,60 @@ def bench(
         )
     # Nobody in the workload has to wait for a slot; what more answers cost is what it measures.
     settings = replace(settings, slots=max(settings.slots, *plan.concurrency))
-    return asyncio.run(_Bench(model, settings, plan, tell, seed).run(peer))
+    return asyncio.run(_Bench(model, settings, plan, notify, seed).run(peer))
 
 
 class _Bench:
-    def __init__(self, model: Model, settings: Settings, plan: Plan, tell: Tell, seed: int) -> None:
+    def __init__(
+        self,
+        model: Model,
+        settings: Settings,
+        plan: BenchConfig,
+        notify: ProgressCallback,
+        seed: int,
+    ) -> None:
         self._model = model
         self._settings = settings
         self._plan = plan
-        self._tell = tell
+        self._notify = notify
         self._seed = seed
         self._sampling = replace(model.sampling, seed=seed)
         template = ChatTemplate(model.chat_template, Tokenizer.load(model.folder))
         self._count = lambda text: len(template.encode([Turn("user", text)]))
 
-    async def run(self, peer: Peer | None) -> Measured:
+    async def run(self, peer: Peer | None) -> BenchResult:
         ours, theirs, other = Samples(), Samples() if peer else None, None
         # What cannot be done is better known now than in half an hour.
-        trial = Texts(self._count, self._seed - 1)
+        trial = PromptGenerator(self._count, self._seed - 1)
         trial.prompt(1, self._plan.prompt)
         async with AsyncExitStack() as stack:
             if peer:
                 other = await stack.enter_async_context(HttpTarget.open(peer.url, peer.model))
-                self._tell(f"{other.name}: a first answer")
+                self._notify(f"{other.name}: a first answer")
                 await self._workload(other, trial).warm_up()
             for number in range(self._plan.rounds):
-                texts = Texts(self._count, self._seed + number)
+                texts = PromptGenerator(self._count, self._seed + number)
                 await self._wick(texts, ours)
                 if other and theirs is not None:
                     workload = self._workload(other, texts)
-                    await workload.run(theirs, self._tell)
-                    await workload.beside(theirs, self._tell)
-        return Measured(ours, theirs, other.model if other else "")
+                    await workload.run(theirs, self._notify)
+                    await workload.measure_interference(theirs, self._notify)
+        return BenchResult(ours, theirs, other.model if other else "")
 
     def _engine(self, samples: Samples) -> None:
         """In this process, while Wick's own has nothing to do."""
         settings, plan = self._settings, self._plan
         context = min(settings.context, self._model.context_length)
-        self._tell("The engine alone")
-        pace = engine.bare_loop(self._model, plan.tokens, settings.threads, context)
+        self._notify("The engine alone")
+        pace = engine.measure_engine(self._model, plan.tokens, settings.threads, context)
         samples.add("bare", pace.tokens)
-        self._tell("ctransformers.LLM")
+        self._notify("ctransformers.LLM")
         samples.add(
             "ctransformers",
             engine.ctransformers_loop(self._model, plan.tokens, settings.threads, context),
         )
 
-    async def _wick(self, texts: Texts, samples: Samples) -> None:
+    async def _wick(self, texts: PromptGenerator, samples: Samples) -> None:
         """Runners of its own, in a folder of its own on the disk that Wick would use."""
         data = self._settings.data_dir
         try:
@@ -115,25 +127,25 @@ class _Bench:
             raise ConfigError(f"WICK_DATA_DIR={data} cannot be used: {error.strerror}.") from error
         with folder:
             private = replace(self._settings, data_dir=Path(folder.name) / "all")
-            self._tell("Wick: loading the model")
+            self._notify("Wick: loading the model")
             async with LocalTarget.open(self._model, private, private.data_dir) as target:
                 samples.add("load", target.load_seconds)
                 samples.add("memory_loaded", target.memory())
                 workload = self._workload(target, texts, self._engine)
-                await workload.run(samples, self._tell)
+                await workload.run(samples, self._notify)
             loose = replace(private, data_dir=Path(folder.name) / "beside")
             async with LocalTarget.open(
                 self._model, loose, loose.data_dir, by_token=True
             ) as target:
-                await self._workload(target, texts).beside(samples, self._tell)
+                await self._workload(target, texts).measure_interference(samples, self._notify)
             single = replace(private, threads=1, data_dir=Path(folder.name) / "one")
             async with LocalTarget.open(self._model, single, single.data_dir) as target:
-                await self._workload(target, texts).alone(samples, self._tell)
+                await self._workload(target, texts).measure_single(samples, self._notify)
 
     def _workload(
         self,
         target: LocalTarget | HttpTarget,
-        texts: Texts,
+        texts: PromptGenerator,
         compared: Callable[[Samples], None] = lambda samples: None,
     ) -> Workload:
         return Workload(target, self._plan, texts, self._sampling, compared)

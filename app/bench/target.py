@@ -12,7 +12,7 @@ from app.models.model import Sampling, Turn
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class BenchRequest:
     """One request. `chat` names the chat it belongs to, for those who keep state by chat."""
 
     chat: str
@@ -22,7 +22,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class TokenUsage:
     """The end of an answer, in tokens; None where a server does not tell."""
 
     prompt_tokens: int | None
@@ -33,7 +33,7 @@ class Target(Protocol):
     @property
     def name(self) -> str: ...
 
-    def answer(self, ask: Ask) -> AsyncGenerator[str | Usage]:
+    def answer(self, ask: BenchRequest) -> AsyncGenerator[str | TokenUsage]:
         """The pieces of the answer as they come, then its usage. Closing it cancels the request.
 
         Raises WickError when there is no whole answer.
@@ -47,16 +47,16 @@ class Target(Protocol):
 
 
 @dataclass(slots=True)
-class Answer:
+class ResponseTrace:
     """When what came. Times in seconds on one clock; `times` holds one for each piece of text,
     `sizes` its characters."""
 
-    asked: float
+    asked_at: float
     times: list[float] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     text: str = ""
     ended: float = 0.0
-    usage: Usage = Usage(None, None)
+    usage: TokenUsage = TokenUsage(None, None)
 
     @property
     def first(self) -> float:
@@ -65,7 +65,7 @@ class Answer:
 
     @property
     def first_after(self) -> float:
-        return self.first - self.asked
+        return self.first - self.asked_at
 
     @property
     def tokens(self) -> int:
@@ -79,17 +79,17 @@ class Answer:
         return self.tokens * came / max(1, len(self.text))
 
 
-async def listen(
+async def collect(
     target: Target,
-    ask: Ask,
-    enough: Callable[[Answer], bool] | None = None,
+    ask: BenchRequest,
+    enough: Callable[[ResponseTrace], bool] | None = None,
     clock: Callable[[], float] = time.perf_counter,
-) -> Answer:
+) -> ResponseTrace:
     """The answer to `ask`, cancelled when `enough`, called after each piece, says so."""
-    answer = Answer(asked=clock())
+    answer = ResponseTrace(asked_at=clock())
     async with aclosing(target.answer(ask)) as pieces:
         async for piece in pieces:
-            if isinstance(piece, Usage):
+            if isinstance(piece, TokenUsage):
                 answer.usage = piece
                 continue
             answer.times.append(clock())

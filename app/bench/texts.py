@@ -22,7 +22,7 @@ FILLERS = (" so", " a", " the", ".", "!", " 7", "\n", ",")
 FOLLOW_UP = "And what happened then?"
 
 
-class Texts:
+class PromptGenerator:
     """Texts by number: the same seed and number, the same text.
 
     `count`: how many tokens the prompt of a new chat has that begins with a text.

@@ -11,18 +11,18 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from app.bench.competitor import spinning
-from app.bench.plan import SHORT, Plan
+from app.bench.competitor import busy_process
+from app.bench.plan import SHORT, BenchConfig
 from app.bench.samples import Samples
-from app.bench.target import Answer, Ask, Target, listen
-from app.bench.texts import FOLLOW_UP, Texts
+from app.bench.target import BenchRequest, ResponseTrace, Target, collect
+from app.bench.texts import FOLLOW_UP, PromptGenerator
 from app.errors import RequestError
 from app.models.model import Sampling, Turn
 
 SETTLED = 4
 """Tokens a stream has made before somebody else comes with a long prompt."""
 
-Tell = Callable[[str], None]
+ProgressCallback = Callable[[str], None]
 
 
 class Workload:
@@ -35,8 +35,8 @@ class Workload:
     def __init__(
         self,
         target: Target,
-        plan: Plan,
-        texts: Texts,
+        plan: BenchConfig,
+        texts: PromptGenerator,
         sampling: Sampling,
         compared: Callable[[Samples], None] = lambda samples: None,
     ) -> None:
@@ -47,24 +47,25 @@ class Workload:
         self._sampling = sampling
         self._chats = 0
 
-    async def run(self, samples: Samples, tell: Tell) -> None:
-        """All but `beside`, in an order in which nothing spoils what comes after it."""
+    async def run(self, samples: Samples, notify: ProgressCallback) -> None:
+        """All but `measure_interference`, in an order in which nothing spoils what comes after
+        it."""
         name, plan = self._target.name, self._plan
         await self.warm_up()
         for turn in range(1, plan.turns + 1):
             self._compared(samples)
             for count in plan.concurrency:
-                tell(f"{name}: {count} answer{'s' if count > 1 else ''} at once, turn {turn}")
+                notify(f"{name}: {count} answer{'s' if count > 1 else ''} at once, turn {turn}")
                 samples.add(f"streams_{count}", await self.streams(count))
-        await self._chats_come_back(samples, tell)
-        tell(f"{name}: one answer beside a busy program")
+        await self.measure_revisits(samples, notify)
+        notify(f"{name}: one answer beside a busy program")
         await self.warm_up()
-        async with spinning():
+        async with busy_process():
             samples.add("competitor", await self.streams(1))
 
-    async def alone(self, samples: Samples, tell: Tell) -> None:
+    async def measure_single(self, samples: Samples, notify: ProgressCallback) -> None:
         """What one undisturbed thread gives; for a target that has only one."""
-        tell(f"{self._target.name}: alone with one thread")
+        notify(f"{self._target.name}: alone with one thread")
         await self.warm_up()
         samples.add("one_thread", await self.streams(1))
         samples.add("first_alone", (await self._begin(1))[1].first_after)
@@ -89,38 +90,38 @@ class Workload:
         made = sum(answer.made(start, end) for stream in streams for answer in stream)
         return made / (end - start)
 
-    async def _stream(self, tokens: int) -> list[Answer]:
+    async def _stream(self, tokens: int) -> list[ResponseTrace]:
         """One person who asks until `tokens` are made: a model may stop where it likes."""
-        question, answers = self._question(), list[Answer]()
+        question, answers = self._question(), list[ResponseTrace]()
         while (left := tokens - sum(answer.tokens for answer in answers)) > 0:
-            answers.append(await self._ask(question, left))
+            answers.append(await self._request(question, left))
         return answers
 
     def _question(self) -> str:
         self._chats += 1
         return self._texts.question(self._chats)
 
-    async def _ask(
-        self, question: str, tokens: int, enough: Callable[[Answer], bool] | None = None
-    ) -> Answer:
+    async def _request(
+        self, question: str, tokens: int, enough: Callable[[ResponseTrace], bool] | None = None
+    ) -> ResponseTrace:
         """A new chat of its own. Raises RequestError when its answer has no text."""
-        chat = Chat(self._target, question, self._sampling)
-        answer = await chat.say(question, tokens, enough)
+        chat = BenchChat(self._target, question, self._sampling)
+        answer = await chat.send(question, tokens, enough)
         if not answer.times:
             raise RequestError(f"{self._target.name} gave an empty answer to “{question}”")
         return answer
 
-    async def beside(self, samples: Samples, tell: Tell) -> None:
+    async def measure_interference(self, samples: Samples, notify: ProgressCallback) -> None:
         """Somebody brings a long prompt while another's answer is being written.
 
         Pauses between tokens are seen only where each comes by itself.
         """
-        tell(f"{self._target.name}: a long prompt beside a running answer")
+        notify(f"{self._target.name}: a long prompt beside a running answer")
         await self.warm_up()
-        question, streams = self._question(), list[Answer]()
-        reading: asyncio.Task[tuple[Chat, Answer]] | None = None
+        question, streams = self._question(), list[ResponseTrace]()
+        reading: asyncio.Task[tuple[BenchChat, ResponseTrace]] | None = None
 
-        def look(answer: Answer) -> bool:
+        def look(answer: ResponseTrace) -> bool:
             nonlocal reading
             if reading is None and sum(len(a.times) for a in (*streams, answer)) >= SETTLED:
                 reading = asyncio.create_task(self._begin(1))
@@ -128,7 +129,7 @@ class Workload:
 
         try:
             while reading is None or not reading.done():
-                streams.append(await self._ask(question, self._plan.prompt, look))
+                streams.append(await self._request(question, self._plan.prompt, look))
             _, read = await reading
         finally:
             if reading is not None:
@@ -137,47 +138,47 @@ class Workload:
             after - before
             for answer in streams
             for before, after in pairwise(answer.times)
-            if after > read.asked and before < read.first
+            if after > read.asked_at and before < read.first
         ]
         samples.add("first_beside", read.first_after)
         if gaps:
             samples.add("longest_pause", max(gaps))
             samples.add("median_gap", statistics.median(gaps))
 
-    async def _chats_come_back(self, samples: Samples, tell: Tell) -> None:
+    async def measure_revisits(self, samples: Samples, notify: ProgressCallback) -> None:
         name, plan = self._target.name, self._plan
-        tell(f"{name}: a new chat of {plan.prompt} tokens, and its second turn")
+        notify(f"{name}: a new chat of {plan.prompt} tokens, and its second turn")
         chat, begun = await self._begin()
         self._add_first(samples, begun)
-        samples.add("second_turn", (await chat.say(FOLLOW_UP)).first_after)
+        samples.add("second_turn", (await chat.send(FOLLOW_UP)).first_after)
         before = self._target.memory()
         for number in range(1, plan.others + 1):
-            tell(f"{name}: other chat {number} of {plan.others}")
+            notify(f"{name}: other chat {number} of {plan.others}")
             self._add_first(samples, (await self._begin())[1])
         after = self._target.memory()
         if before is not None and after is not None and plan.others:
             samples.add("memory_chat", (after - before) / plan.others)
-        tell(f"{name}: back to the first chat")
-        samples.add("revisit", (await chat.say(FOLLOW_UP)).first_after)
+        notify(f"{name}: back to the first chat")
+        samples.add("revisit", (await chat.send(FOLLOW_UP)).first_after)
         if await self._target.restart():
-            tell(f"{name}: back to it after a restart")
-            samples.add("restart", (await chat.say(FOLLOW_UP)).first_after)
+            notify(f"{name}: back to it after a restart")
+            samples.add("restart", (await chat.send(FOLLOW_UP)).first_after)
 
-    async def _begin(self, tokens: int = SHORT) -> tuple[Chat, Answer]:
+    async def _begin(self, tokens: int = SHORT) -> tuple[BenchChat, ResponseTrace]:
         """A chat that nobody has seen before, and its first answer."""
         self._chats += 1
-        chat = Chat(self._target, f"bench-{self._chats}", self._sampling)
+        chat = BenchChat(self._target, f"bench-{self._chats}", self._sampling)
         text = self._texts.prompt(self._chats, self._plan.prompt)
-        return chat, await chat.say(text, tokens)
+        return chat, await chat.send(text, tokens)
 
-    def _add_first(self, samples: Samples, answer: Answer) -> None:
+    def _add_first(self, samples: Samples, answer: ResponseTrace) -> None:
         samples.add("cold", answer.first_after)
         read = answer.usage.prompt_tokens or self._plan.prompt
         samples.add("prefill", read / answer.first_after)
 
 
-class Chat:
-    """One chat of the workload. `say` goes on with it."""
+class BenchChat:
+    """One chat of the workload. `send` goes on with it."""
 
     def __init__(self, target: Target, name: str, sampling: Sampling) -> None:
         self._target = target
@@ -185,11 +186,13 @@ class Chat:
         self._sampling = sampling
         self._turns: tuple[Turn, ...] = ()
 
-    async def say(
-        self, text: str, tokens: int = SHORT, enough: Callable[[Answer], bool] | None = None
-    ) -> Answer:
+    async def send(
+        self, text: str, tokens: int = SHORT, enough: Callable[[ResponseTrace], bool] | None = None
+    ) -> ResponseTrace:
         turns = (*self._turns, Turn("user", text))
-        answer = await listen(self._target, Ask(self._name, turns, tokens, self._sampling), enough)
+        answer = await collect(
+            self._target, BenchRequest(self._name, turns, tokens, self._sampling), enough
+        )
         self._turns = (*turns, Turn("assistant", answer.text))
         return answer
 

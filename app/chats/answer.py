@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 import aiosqlite
 
 from app.chats.hub import Hub
-from app.chats.streams import Stream
+from app.chats.streams import LiveAnswer
 from app.errors import StoreError
 from app.inference.protocol import Delta, Failed, Finished, Prefill
-from app.inference.requests import Interrupted, Loading, Queued, RequestEvent
+from app.inference.requests import Interrupted, ModelLoading, Queued, RequestEvent
 from app.store import chats, messages
 from app.store.db import Database
 from app.store.messages import Message, Status
-from app.tasks import Tasks
+from app.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 1.0
@@ -26,29 +26,29 @@ RETRY_SECONDS = 2.0
 
 
 @dataclass(slots=True)
-class Answer:
-    """Give `receive` to the worker as the request's listener. It never blocks and never raises.
+class AnswerRecorder:
+    """Give `on_event` to the worker as the request's listener. It never blocks and never raises.
 
     earlier: of an answer that goes on, how it was when it had been cut. has_begun: the model reads
     or writes. is_postponed: it is left to the next start of Wick, and nothing more happens to it.
     """
 
-    stream: Stream
+    stream: LiveAnswer
     db: Database
     hub: Hub
-    tasks: Tasks
-    on_end: Callable[[Answer], None]
+    tasks: BackgroundTasks
+    on_end: Callable[[AnswerRecorder], None]
     submitted: float = field(default_factory=time.monotonic)
-    earlier: Message | None = None
+    previous_run: Message | None = None
     first_token: float | None = None
-    is_unwanted: bool = False
+    is_cancelled: bool = False
     has_begun: bool = False
     has_ended: bool = False
     is_postponed: bool = False
     saved: float = 0.0
     _checkpoint: asyncio.Task[None] | None = None
 
-    def receive(self, event: RequestEvent) -> None:
+    def on_event(self, event: RequestEvent) -> None:
         stream, before = self.stream, self.stream.status
         if self.is_postponed:
             return
@@ -58,8 +58,8 @@ class Answer:
         match event:
             case Queued():
                 stream.status = "queued"
-                stream.place, stream.seconds = event.place, event.seconds
-            case Loading(detail=detail):
+                stream.position, stream.eta_seconds = event.position, event.eta_seconds
+            case ModelLoading(detail=detail):
                 stream.status, stream.detail = "loading", detail
             case Prefill():
                 stream.status, stream.dropped = "prefill", event.dropped
@@ -90,7 +90,7 @@ class Answer:
 
     def _keep(self) -> None:
         """Save the text so far; without any this says that the answer has begun."""
-        self._checkpoint = self.tasks.start(
+        self._checkpoint = self.tasks.spawn(
             self._save_checkpoint(), f"checkpoint {self.stream.message_id}"
         )
 
@@ -110,12 +110,12 @@ class Answer:
     def postpone(self) -> bool:
         """Leave it as it is on the disk, queued, if it has neither begun nor ended. Whether it
         has been."""
-        if self.is_unwanted or self.has_begun or self.has_ended:
+        if self.is_cancelled or self.has_begun or self.has_ended:
             return False
         self.is_postponed = True
         return True
 
-    def end_unasked(self, status: Status, message: str | None) -> None:
+    def end_without_run(self, status: Status, message: str | None) -> None:
         """It never got into a queue."""
         self._end(status, message)
 
@@ -123,7 +123,7 @@ class Answer:
         if self.is_postponed:
             return
         self.has_ended = True
-        self.tasks.start(self._finish(status, error, finished), f"finish {self.stream.message_id}")
+        self.tasks.spawn(self._finish(status, error, finished), f"finish {self.stream.message_id}")
 
     def _counts(self, finished: Finished | None) -> dict[str, str | int | float | None]:
         """What was measured. Of an answer that was to go on and never got its turn nothing was, and
@@ -143,10 +143,10 @@ class Answer:
                 "decode_seconds": finished.decode_seconds,
                 "context_length": finished.context_length or None,
             }
-        earlier = self.earlier
+        earlier = self.previous_run
         if earlier is not None and earlier.completion_tokens:
             counts["first_token_seconds"] = earlier.first_token_seconds
-            counts |= {} if finished is None else _in_all(earlier, finished)
+            counts |= {} if finished is None else _sum_runs(earlier, finished)
         return counts
 
     async def _finish(self, status: Status, error: str | None, finished: Finished | None) -> None:
@@ -161,7 +161,7 @@ class Answer:
                 counts=counts,
             )
             if not self.hub.is_open(stream.user_id, stream.chat_id):
-                await chats.mark(connection, stream.user_id, stream.chat_id, is_unread=True)
+                await chats.set_unread(connection, stream.user_id, stream.chat_id, is_unread=True)
 
         while True:
             try:
@@ -169,14 +169,14 @@ class Answer:
                 break
             except StoreError as trouble:
                 log.error("Answer %d is not saved yet: %s", stream.message_id, trouble)
-                stream.trouble = f"This answer is complete but not saved yet. {trouble}"
+                stream.warning = f"This answer is complete but not saved yet. {trouble}"
                 self.hub.stream_changed(stream, urgent=True)
                 await asyncio.sleep(RETRY_SECONDS)
         self.hub.remove(stream)
         self.on_end(self)
 
 
-def _in_all(earlier: Message, finished: Finished) -> dict[str, str | int | float | None]:
+def _sum_runs(earlier: Message, finished: Finished) -> dict[str, str | int | float | None]:
     """The figures of an answer that was cut and went on: of both runs together.
 
     The second was asked with what the first had written, which is no part of the prompt. From

@@ -20,7 +20,7 @@ MOST: Final = 2**53
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerSettings:
+class GenerationSettings:
     """The effective settings of one answer.
 
     max_tokens: its longest length; system_prompt: empty for none; context_length: tokens, as far
@@ -34,7 +34,7 @@ class AnswerSettings:
     stop: tuple[str, ...] = ()
 
     @property
-    def opening(self) -> tuple[Turn, ...]:
+    def system_turns(self) -> tuple[Turn, ...]:
         """The turns that stand before the conversation."""
         return (Turn("system", self.system_prompt),) if self.system_prompt else ()
 
@@ -42,9 +42,9 @@ class AnswerSettings:
         return json.dumps(asdict(self), ensure_ascii=False)
 
 
-def effective(settings: Settings, model: Model) -> AnswerSettings:
+def resolve(settings: Settings, model: Model) -> GenerationSettings:
     """What the next answer is made with: the person's choices for its model, else the defaults."""
-    return AnswerSettings(
+    return GenerationSettings(
         sampling=model.default_sampling,
         max_tokens=settings.max_tokens,
         system_prompt=model.settings.system_prompt.strip(),
@@ -53,14 +53,14 @@ def effective(settings: Settings, model: Model) -> AnswerSettings:
     )
 
 
-def remembered(text: str | None) -> AnswerSettings | None:
+def parse_generation_settings(text: str | None) -> GenerationSettings | None:
     """The settings that a stored answer has; None when it has none that can be read.
 
     An earlier version took whatever an import brought, so what is stored is checked as well.
     """
     try:
         values: dict[str, Any] = msgspec.json.decode(text or "")
-        made_with = msgspec.convert(values, AnswerSettings)
+        made_with = msgspec.convert(values, GenerationSettings)
     except msgspec.MsgspecError:
         made_with = None
     if made_with is None or not _names_known(values) or not _is_possible(made_with):
@@ -76,7 +76,7 @@ def _names_known(values: dict[str, Any]) -> bool:
     return "sampling" in values and set(values["sampling"]) <= known
 
 
-def _is_possible(made_with: AnswerSettings) -> bool:
+def _is_possible(made_with: GenerationSettings) -> bool:
     """Numbers that an answer may be made with: others would break what shows or uses them."""
     sampling = made_with.sampling
     numbers = (v for v in asdict(sampling).values() if isinstance(v, int | float))

@@ -6,60 +6,60 @@ import logging
 
 import aiosqlite
 
-from app.chats.answer import Answer
-from app.chats.answer_settings import AnswerSettings, effective, remembered
-from app.chats.chat_settings import stored
-from app.chats.context import turns_of
+from app.chats.answer import AnswerRecorder
+from app.chats.answer_settings import GenerationSettings, parse_generation_settings, resolve
+from app.chats.chat_settings import parse_stored
+from app.chats.context import to_turns
 from app.chats.hub import Hub
-from app.chats.limits import Limits
-from app.chats.pending import Pending
-from app.chats.prompts import Prompt, Save, Wish, checked, save_prompt
-from app.chats.streams import Stream
-from app.chats.titles import Titles
+from app.chats.limits import Quotas
+from app.chats.pending import ChatQueue
+from app.chats.prompts import AnswerRequest, Prompt, Save, save_prompt, validate_text
+from app.chats.streams import LiveAnswer
+from app.chats.titles import TitleGenerator
 from app.config import Settings
 from app.errors import ChatNotFound, ModelNotFound, RequestError, ShuttingDown, WickError
-from app.inference.pool import Pool
+from app.inference.pool import WorkerPool
 from app.inference.protocol import Generate
 from app.inference.requests import Request
 from app.models.catalogue import CATALOGUE
 from app.models.model import Sampling
-from app.models.pulls import Pulls
-from app.models.shelf import Shelf
+from app.models.pulls import PullManager
+from app.models.shelf import ModelStore
 from app.store import branches, chat_settings, chats, messages, unfinished
 from app.store.db import Database
 from app.store.messages import Message
 from app.store.reserve import Reserve
-from app.tasks import Tasks
+from app.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
 
 
-class Asking:
+class AnswerService:
     """The verbs submit, stop and take back. Every one reaches only its user's own chats."""
 
     def __init__(
         self,
         settings: Settings,
         db: Database,
-        shelf: Shelf,
-        pulls: Pulls,
-        pool: Pool,
+        store: ModelStore,
+        pulls: PullManager,
+        pool: WorkerPool,
         hub: Hub,
-        limits: Limits,
+        limits: Quotas,
         reserve: Reserve,
     ) -> None:
         self._settings = settings
         self._db = db
-        self._shelf = shelf
+        self._store = store
         self._pulls = pulls
         self._pool = pool
         self._hub = hub
-        self._limits = limits
+        self._quotas = limits
         self._reserve = reserve
-        self._pending = Pending()
+        self._pending = ChatQueue()
         self._is_closed = False
-        self._titles = Titles(settings.titles, db, shelf, pool, hub)
-        self.tasks = Tasks()
+        self._titles = TitleGenerator(settings.titles, db, store, pool, hub)
+        self.tasks = BackgroundTasks()
 
     async def submit(self, prompt: Prompt) -> None:
         """Save the prompt with its empty answer, then queue the request.
@@ -69,58 +69,64 @@ class Asking:
         changes nothing. Raises InvalidMessage, ChatNotFound, ChatBusy, ModelNotFound, QueueFull,
         LimitReached, ShuttingDown or StoreError, and then has saved nothing.
         """
-        await self.tasks.run(self._submit(prompt), f"submit to {prompt.chat_id}")
+        await self.tasks.run_shielded(self._submit(prompt), f"submit to {prompt.chat_id}")
 
     async def _submit(self, prompt: Prompt) -> None:
-        text = self.checked(prompt.text)
-        wish = Wish(prompt.user_id, prompt.chat_id, prompt.model, prompt.client_id)
+        text = self.validate_prompt(prompt.text)
+        request = AnswerRequest(prompt.user_id, prompt.chat_id, prompt.model, prompt.client_id)
 
-        await self._answer(wish, lambda c, made_with: save_prompt(c, prompt, text, made_with))
+        await self._answer(request, lambda c, made_with: save_prompt(c, prompt, text, made_with))
 
-    async def answer(self, wish: Wish, save: Save, *, instead: bool = False) -> None:
+    async def request_answer(
+        self, request: AnswerRequest, save: Save, *, instead: bool = False
+    ) -> None:
         """Let `save` write down what is to be answered, then queue the request.
 
         instead: what is on its way in this chat is stopped. Else everything that `submit` says
         holds here too.
         """
-        await self.tasks.run(self._answer(wish, save, instead=instead), f"answer in {wish.chat_id}")
+        await self.tasks.run_shielded(
+            self._answer(request, save, instead=instead), f"answer in {request.chat_id}"
+        )
 
-    async def _answer(self, wish: Wish, save: Save, *, instead: bool = False) -> None:
+    async def _answer(self, request: AnswerRequest, save: Save, *, instead: bool = False) -> None:
         if self._is_closed:
             raise ShuttingDown("Wick is being stopped. Please try again when it runs.")
         self._reserve.check()
-        chat_id, user_id, client_id = wish.chat_id, wish.user_id, wish.client_id
+        chat_id, user_id, client_id = request.chat_id, request.user_id, request.client_id
         if await chats.owner(self._db, chat_id) not in {None, user_id}:
             raise ChatNotFound("There is no such chat.")
         if client_id and await messages.has_client_id(self._db, user_id, chat_id, client_id):
             return
-        with self._limits.place(user_id):
-            is_new = await self._line_up(wish, save, instead=instead)
+        with self._quotas.reserve(user_id):
+            is_new = await self._enqueue(request, save, instead=instead)
         if is_new:
-            await self._go_on(chat_id)
+            await self._start_next(chat_id)
 
-    async def _line_up(self, wish: Wish, save: Save, *, instead: bool) -> bool:
+    async def _enqueue(self, request: AnswerRequest, save: Save, *, instead: bool) -> bool:
         """Whether there is one more answer to be made by now, and it is in its line."""
-        chat_id, model = wish.chat_id, wish.model
-        chosen = stored(await chat_settings.find(self._db, wish.user_id, chat_id))
-        made_with = chosen.over(self.settings_for(model)).to_json()
-        self._pool.worker(model).check_room(wish.user_id)
+        chat_id, model = request.chat_id, request.model
+        chosen = parse_stored(await chat_settings.get_settings(self._db, request.user_id, chat_id))
+        made_with = chosen.merged_with(self.resolve_settings(model)).to_json()
+        self._pool.worker(model).check_room(request.user_id)
         saved = await self._db.write(lambda c: save(c, made_with))
         if saved is None:
             return False
         if instead:  # at once: a prompt that is submitted from now on is not meant
-            self._stop_all(wish.user_id, chat_id)
-        stream = Stream(saved.answer_id, chat_id, wish.user_id, model, text=saved.text)
+            self._stop_all(request.user_id, chat_id)
+        stream = LiveAnswer(saved.answer_id, chat_id, request.user_id, model, text=saved.text)
         self._add(stream, saved.earlier)
         return True
 
-    def _add(self, stream: Stream, earlier: Message | None) -> None:
+    def _add(self, stream: LiveAnswer, earlier: Message | None) -> None:
         """At the end of its chat's line."""
         if self._is_closed:  # just now: it is on the disk, and waits there for the next start
             return
-        stream.held = self._pending.is_taken(stream.chat_id)
+        stream.is_pending = self._pending.is_taken(stream.chat_id)
         self._pending.add(
-            Answer(stream, self._db, self._hub, self.tasks, self._ended, earlier=earlier)
+            AnswerRecorder(
+                stream, self._db, self._hub, self.tasks, self._ended, previous_run=earlier
+            )
         )
         self._hub.add(stream)
 
@@ -128,39 +134,39 @@ class Asking:
         """At start: line up again what had not begun when Wick ended, in its old order.
 
         It was accepted then, so neither limits nor full queues turn it away now."""
-        owed = await unfinished.queued(self._db)
+        owed = await unfinished.list_queued(self._db)
         for user_id, message in owed:
-            stream = Stream(
+            stream = LiveAnswer(
                 *(message.id, message.chat_id, user_id, message.model or ""), text=message.text
             )
             self._add(stream, message if message.text else None)
         for chat_id in dict.fromkeys(message.chat_id for _, message in owed):
-            self.tasks.start(self._go_on(chat_id), f"go on in {chat_id}")
+            self.tasks.spawn(self._start_next(chat_id), f"go on in {chat_id}")
         if owed:
             log.info("%d questions that waited when Wick ended wait again.", len(owed))
 
-    async def _go_on(self, chat_id: str) -> None:
+    async def _start_next(self, chat_id: str) -> None:
         """Hand the chat's next request to its model, unless an earlier one is being answered."""
-        if self._is_closed or (answer := self._pending.begin(chat_id)) is None:
+        if self._is_closed or (answer := self._pending.activate_next(chat_id)) is None:
             return
         stream = answer.stream
-        stream.held = False
+        stream.is_pending = False
         self._hub.chat_changed(stream.user_id, chat_id)
         try:
-            usual = self.settings_for(stream.model)
-            path = await messages.path(self._db, stream.user_id, chat_id, stream.message_id)
+            default = self.resolve_settings(stream.model)
+            path = await messages.load_path(self._db, stream.user_id, chat_id, stream.message_id)
             if not path:
                 raise ChatNotFound("This chat is gone.")
         except WickError as error:
-            answer.end_unasked("failed", str(error))
+            answer.end_without_run("failed", str(error))
             return
         except BaseException:
-            answer.end_unasked("failed", "Something went wrong inside Wick.")
+            answer.end_without_run("failed", "Something went wrong inside Wick.")
             raise
-        made_with = remembered(path[-1].settings) or usual
+        made_with = parse_generation_settings(path[-1].settings) or default
         command = Generate(
             id=stream.message_id,
-            turns=made_with.opening + turns_of(path[:-1]),
+            turns=made_with.system_turns + to_turns(path[:-1]),
             sampling=made_with.sampling,
             max_tokens=made_with.max_tokens,
             stop=made_with.stop,
@@ -170,23 +176,23 @@ class Asking:
         )
         if answer.is_postponed:
             return
-        if answer.is_unwanted:  # stopped while its conversation was being read
-            answer.end_unasked("stopped", None)
+        if answer.is_cancelled:  # stopped while its conversation was being read
+            answer.end_without_run("stopped", None)
             return
         try:
-            request = Request(command, stream.user_id, answer.receive)
+            request = Request(command, stream.user_id, answer.on_event)
             self._pool.worker(stream.model).submit(request, is_promised=True)
         except RequestError as error:
-            answer.end_unasked("interrupted", str(error))
+            answer.end_without_run("interrupted", str(error))
 
-    def _ended(self, answer: Answer) -> None:
-        self._pending.end(answer)
+    def _ended(self, answer: AnswerRecorder) -> None:
+        self._pending.deactivate(answer)
         if not self._is_closed:
-            self.tasks.start(self._after(answer), f"after {answer.stream.message_id}")
+            self.tasks.spawn(self._after_answer(answer), f"after {answer.stream.message_id}")
 
-    async def _after(self, answer: Answer) -> None:
-        await self._go_on(answer.stream.chat_id)
-        await self._titles.consider(answer.stream, self.tasks)
+    async def _after_answer(self, answer: AnswerRecorder) -> None:
+        await self._start_next(answer.stream.chat_id)
+        await self._titles.maybe_generate(answer.stream, self.tasks)
 
     async def stop(self, user_id: int, chat_id: str) -> None:
         """End the answer that is being made in this chat; its text so far stays."""
@@ -195,7 +201,7 @@ class Asking:
     def _stop(self, user_id: int, chat_id: str) -> None:
         answer = self._pending.active(chat_id)
         if answer is not None and answer.stream.user_id == user_id:
-            answer.is_unwanted = True
+            answer.is_cancelled = True
             self._pool.cancel(answer.stream.model, answer.stream.message_id)
 
     async def stop_all(self, user_id: int, chat_id: str) -> None:
@@ -205,10 +211,10 @@ class Asking:
 
     def _stop_all(self, user_id: int, chat_id: str) -> None:
         for answer in self._pending.clear(chat_id):
-            answer.end_unasked("stopped", None)
+            answer.end_without_run("stopped", None)
         self._stop(user_id, chat_id)
 
-    async def take_back(self, user_id: int, chat_id: str, answer_id: int) -> str:
+    async def withdraw(self, user_id: int, chat_id: str, answer_id: int) -> str:
         """Remove a message that still waits for its turn in its chat. Its text.
 
         Raises ChatNotFound when nothing of that kind waits there.
@@ -219,16 +225,16 @@ class Asking:
             raise ChatNotFound("It is too late to take this message back: it is being answered.")
 
         async def remove(connection: aiosqlite.Connection) -> str:
-            text, before = await messages.take_back(connection, user_id, answer_id)
+            text, before = await messages.withdraw(connection, user_id, answer_id)
             leaf = await branches.newest_leaf(connection, user_id, chat_id, before)
-            await chats.step_back(connection, user_id, chat_id, answer_id, leaf)
+            await chats.rewind(connection, user_id, chat_id, answer_id, leaf)
             return text
 
         try:
-            text = await self.tasks.run(self._db.write(remove), f"take back {answer_id}")
+            text = await self.tasks.run_shielded(self._db.write(remove), f"take back {answer_id}")
         except Exception:
-            self._pending.put_back(answer)
-            await self._go_on(chat_id)  # its turn may have come meanwhile
+            self._pending.requeue(answer)
+            await self._start_next(chat_id)  # its turn may have come meanwhile
             raise
         self._hub.remove(answer.stream)
         return text
@@ -239,26 +245,26 @@ class Asking:
         for answer in self._pending.all():
             if answer.postpone():
                 self._hub.forget(answer.stream)
-        self.tasks.start(self._db.write(unfinished.forget_times), "forget deaths")
+        self.tasks.spawn(self._db.write(unfinished.reset_restart_counts), "forget deaths")
 
     async def _owns(self, user_id: int, chat_id: str) -> bool:
         return await chats.owner(self._db, chat_id) == user_id
 
-    def checked(self, text: str) -> str:
+    def validate_prompt(self, text: str) -> str:
         """A prompt, made fit for keeping. Raises InvalidMessage."""
-        return checked(text, self._settings.message_chars)
+        return validate_text(text, self._settings.message_chars)
 
-    def settings_for(self, name: str) -> AnswerSettings:
+    def resolve_settings(self, name: str) -> GenerationSettings:
         """What this model answers with now. Raises ModelNotFound, or another ModelError."""
         if any(pull.name == name and pull.is_running for pull in self._pulls.all()):
             known = CATALOGUE.get(name)
-            return AnswerSettings(
+            return GenerationSettings(
                 known.sampling if known else Sampling(), self._settings.max_tokens
             )
         if not name:
             raise ModelNotFound("There is no model to answer yet.")
         try:
-            return effective(self._settings, self._shelf.get(name))
+            return resolve(self._settings, self._store.get(name))
         except ModelNotFound as error:
             raise ModelNotFound(
                 f"“{name}” is not on this machine. Get it first, or choose another model."

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
 from app.chats import stop_strings
-from app.chats.answer_settings import AnswerSettings
-from app.chats.texts import number_in, number_text, storable
+from app.chats.answer_settings import GenerationSettings
+from app.chats.texts import number_text, parse_number, sanitize_text
 from app.errors import InvalidSettings
 
 log = logging.getLogger(__name__)
@@ -34,58 +34,62 @@ class ChatSettings:
     context_length: int | None = None
 
     @property
-    def chosen(self) -> dict[str, Any]:
+    def overrides(self) -> dict[str, Any]:
         """Only what differs from the defaults."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def to_json(self) -> str:
-        return json.dumps(self.chosen, ensure_ascii=False)
+        return json.dumps(self.overrides, ensure_ascii=False)
 
-    def over(self, usual: AnswerSettings) -> AnswerSettings:
+    def merged_with(self, default: GenerationSettings) -> GenerationSettings:
         """What the next answer of the chat is made with; `usual`: what its model says."""
-        chosen = self.chosen
+        chosen = self.overrides
         sampling = {name: chosen.pop(name) for name in SAMPLING if name in chosen}
-        if self.context_length and usual.context_length:
-            chosen["context_length"] = min(self.context_length, usual.context_length)
+        if self.context_length and default.context_length:
+            chosen["context_length"] = min(self.context_length, default.context_length)
         if self.stop:  # in addition: the model's own belong to its chat template
-            chosen["stop"] = usual.stop + self.stop
-        return replace(usual, sampling=replace(usual.sampling, **sampling), **chosen)
+            chosen["stop"] = default.stop + self.stop
+        return replace(default, sampling=replace(default.sampling, **sampling), **chosen)
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class NumberRange:
     """A number's limits, both allowed, and what it is called in a sentence."""
 
     name: str
-    least: float
-    most: float
+    minimum: float
+    maximum: float
     is_whole: bool = False
 
     def read(self, text: str) -> float | int:
         """Raises ValueError with a sentence."""
-        number = number_in(text, self.least, self.most, is_whole=self.is_whole)
+        number = parse_number(text, self.minimum, self.maximum, is_whole=self.is_whole)
         if number is None:
             kind = "a whole number" if self.is_whole else "a number"
-            raise ValueError(f"{self.name} must be {kind} from {self.least:,} to {self.most:,}.")
+            raise ValueError(
+                f"{self.name} must be {kind} from {self.minimum:,} to {self.maximum:,}."
+            )
         return number
 
 
 SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
 NUMBERS: Final = {
-    "temperature": Bounds("The temperature", 0, 5),
-    "top_p": Bounds("Top-p", 0.01, 1),
-    "top_k": Bounds("Top-k", 0, 1000, is_whole=True),
-    "min_p": Bounds("Min-p", 0, 1),
-    "repetition_penalty": Bounds("The repetition penalty", 0.5, 2),
-    "max_tokens": Bounds("The longest answer", 1, 32768, is_whole=True),
-    "seed": Bounds("The seed", 0, 2**32 - 1, is_whole=True),
-    "context_length": Bounds("The context size", 128, 1_048_576, is_whole=True),
+    "temperature": NumberRange("The temperature", 0, 5),
+    "top_p": NumberRange("Top-p", 0.01, 1),
+    "top_k": NumberRange("Top-k", 0, 1000, is_whole=True),
+    "min_p": NumberRange("Min-p", 0, 1),
+    "repetition_penalty": NumberRange("The repetition penalty", 0.5, 2),
+    "max_tokens": NumberRange("The longest answer", 1, 32768, is_whole=True),
+    "seed": NumberRange("The seed", 0, 2**32 - 1, is_whole=True),
+    "context_length": NumberRange("The context size", 128, 1_048_576, is_whole=True),
 }
 
 
 def written(chosen: ChatSettings) -> dict[str, str]:
     """The settings as a form shows them: empty where nothing was chosen."""
-    texts = {name: number_text(value) for name, value in chosen.chosen.items() if name in NUMBERS}
+    texts = {
+        name: number_text(value) for name, value in chosen.overrides.items() if name in NUMBERS
+    }
     texts["system_prompt"] = chosen.system_prompt or ""
     texts["stop"] = stop_strings.to_lines(chosen.stop or ())
     return texts
@@ -101,7 +105,7 @@ def parse(
 
     Raises InvalidSettings, which has a sentence for every field that is wrong.
     """
-    texts = {name: storable(text) for name, text in form.items()}
+    texts = {name: sanitize_text(text) for name, text in form.items()}
     kept = _unchanged(texts, before or ChatSettings())
     values: dict[str, Any] = {}
     problems: dict[str, str] = {}
@@ -132,11 +136,11 @@ def _unchanged(texts: Mapping[str, str], before: ChatSettings) -> dict[str, Any]
     return {
         field.name: getattr(before, field.name)
         for field in fields(before)
-        if texts.get(field.name, "") == storable(shown.get(field.name, ""))
+        if texts.get(field.name, "") == sanitize_text(shown.get(field.name, ""))
     }
 
 
-def sound(values: Mapping[str, Any]) -> ChatSettings:
+def sanitize(values: Mapping[str, Any]) -> ChatSettings:
     """Of settings that somebody else wrote down, those that might have been chosen here."""
     kept: dict[str, Any] = {}
     for name, bounds in NUMBERS.items():
@@ -144,14 +148,14 @@ def sound(values: Mapping[str, Any]) -> ChatSettings:
             kept[name] = bounds.read(str(values[name]))
     prompt, stop = values.get("system_prompt"), values.get("stop")
     if isinstance(prompt, str) and prompt.strip():
-        kept["system_prompt"] = storable(prompt)
+        kept["system_prompt"] = sanitize_text(prompt)
     if isinstance(stop, list):
-        texts = [storable(text) for text in stop if isinstance(text, str) and text]
+        texts = [sanitize_text(text) for text in stop if isinstance(text, str) and text]
         kept["stop"] = tuple(text for text in texts if len(text) <= STOP_CHARS)[:STOPS] or None
     return ChatSettings(**kept)
 
 
-def stored(text: str | None) -> ChatSettings:
+def parse_stored(text: str | None) -> ChatSettings:
     """What was saved; what cannot be read counts as nothing chosen."""
     try:
         values: dict[str, Any] = json.loads(text or "{}")

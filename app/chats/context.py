@@ -8,7 +8,7 @@ from app.models.model import Turn
 from app.store.messages import Message
 
 
-def turns_of(path: Sequence[Message]) -> tuple[Turn, ...]:
+def to_turns(path: Sequence[Message]) -> tuple[Turn, ...]:
     """Oldest first. An answer without text is left out, and questions that then follow each other
     become one, because many chat templates insist that roles alternate. A question whose answer
     failed goes too: what no model could read once must not spoil what comes after it."""
@@ -30,7 +30,7 @@ def without_failed(path: Sequence[Message]) -> list[Message]:
     return [m for m in path if m.id not in failed]
 
 
-def first_seen(path: Sequence[Message], dropped: int) -> int | None:
+def first_in_context(path: Sequence[Message], dropped: int) -> int | None:
     """The id of the first message that the model still sees, when it does not see all of them.
 
     `dropped` counts turns as `turns_of(path)` makes them.

@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import fields
 from typing import Any
 
-from app.chats.answer_settings import remembered
-from app.chats.chat_settings import stored
-from app.chats.texts import storable
+from app.chats.answer_settings import parse_generation_settings
+from app.chats.chat_settings import parse_stored
+from app.chats.texts import sanitize_text
 from app.store import chat_settings, chats, lists, tree
 from app.store.chats import Chat
 from app.store.db import Database
@@ -54,13 +54,13 @@ def _message_record(message: Message) -> dict[str, Any]:
     values = {field.name: getattr(message, field.name) for field in fields(message)}
     kept = {k: v for k, v in values.items() if k not in _HIDDEN and v is not None}
     # An earlier version kept whatever an import had brought.
-    is_sound = remembered(message.settings) is not None
+    is_sound = parse_generation_settings(message.settings) is not None
     settings = {"settings": json.loads(message.settings or "")} if is_sound else {}
     return {"parent": message.parent_id, **kept, **settings}
 
 
 def _encoded(values: dict[str, Any]) -> bytes:
-    return storable(json.dumps(values, ensure_ascii=False)).encode()
+    return sanitize_text(json.dumps(values, ensure_ascii=False)).encode()
 
 
 class Exports:
@@ -84,7 +84,7 @@ class Exports:
             yield piece
 
     async def all_json(self, user_id: int) -> AsyncIterator[bytes]:
-        async for piece in self._json(user_id, await lists.every_id(self._db, user_id)):
+        async for piece in self._json(user_id, await lists.all_ids(self._db, user_id)):
             yield piece
 
     async def _json(self, user_id: int, chat_ids: Sequence[str]) -> AsyncIterator[bytes]:
@@ -100,7 +100,9 @@ class Exports:
 
     async def _record(self, chat: Chat) -> AsyncIterator[bytes]:
         """A chat with its whole tree of messages and the settings chosen for it."""
-        chosen = stored(await chat_settings.find(self._db, chat.user_id, chat.id)).chosen
+        chosen = parse_stored(
+            await chat_settings.get_settings(self._db, chat.user_id, chat.id)
+        ).overrides
         yield _encoded(_head(chat, chosen)).removesuffix(b"}") + b', "messages": ['
         separator = b""
         async for page in tree.pages(self._db, chat.user_id, chat.id):
@@ -111,9 +113,9 @@ class Exports:
 
     async def all_markdown(self, user_id: int) -> AsyncIterator[bytes]:
         """A zip with a file for each chat, in pieces."""
-        sink, used = _Sink(), set[str]()
+        sink, used = _StreamBuffer(), set[str]()
         with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
-            async for chat in self._each(user_id, await lists.every_id(self._db, user_id)):
+            async for chat in self._each(user_id, await lists.all_ids(self._db, user_id)):
                 name = file_name(chat.title, "md")
                 if name.casefold() in used:
                     name = f"{name.removesuffix('.md')} {chat.id}.md"
@@ -126,12 +128,12 @@ class Exports:
 
     async def _each(self, user_id: int, chat_ids: Sequence[str]) -> AsyncIterator[Chat]:
         for chat_id in chat_ids:
-            chat = await chats.find(self._db, user_id, chat_id)
+            chat = await chats.get(self._db, user_id, chat_id)
             if chat is not None:  # it may have gone meanwhile
                 yield chat
 
 
-class _Sink(io.RawIOBase):
+class _StreamBuffer(io.RawIOBase):
     """What a zip is written to: bytes that are taken away as they come."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from app.chats import foreign_chatgpt, foreign_open_webui
 from app.chats.exports import FORMAT, VERSION
-from app.chats.foreign_chat import Ending, Foreign, LeftOut, Node
+from app.chats.foreign_chat import FinalStatus, ImportedConversation, ImportedMessage, SkippedChat
 from app.chats.foreign_values import (
     Json,
     dict_in,
@@ -46,7 +46,7 @@ UNKNOWN = (
 )
 
 
-def read(content: Any) -> Iterator[Foreign | LeftOut]:
+def parse_export(content: Any) -> Iterator[ImportedConversation | SkippedChat]:
     """The chats in the content of a JSON file. Raises InvalidMessage when it is none of these."""
     if isinstance(content, dict) and content.get("format") == FORMAT:
         if content.get("version") != VERSION:
@@ -61,25 +61,27 @@ def read(content: Any) -> Iterator[Foreign | LeftOut]:
     yield from (_entry(entry, place, _reader_of(entry)) for place, entry in enumerate(entries, 1))
 
 
-def _reader_of(entry: Any) -> Callable[[Json], Foreign] | None:
+def _reader_of(entry: Any) -> Callable[[Json], ImportedConversation] | None:
     if not isinstance(entry, dict):
         return None
     if "mapping" in entry:
-        return foreign_chatgpt.read
+        return foreign_chatgpt.parse
     is_chat = isinstance(entry.get("chat"), dict) or isinstance(entry.get("history"), dict)
-    return foreign_open_webui.read if is_chat else None
+    return foreign_open_webui.parse if is_chat else None
 
 
-def _entry(entry: Any, place: int, reader: Callable[[Json], Foreign] | None) -> Foreign | LeftOut:
+def _entry(
+    entry: Any, place: int, reader: Callable[[Json], ImportedConversation] | None
+) -> ImportedConversation | SkippedChat:
     if reader is None or not isinstance(entry, dict):
-        return LeftOut(_name(entry, place), "not a chat")
+        return SkippedChat(_name(entry, place), "not a chat")
     try:
-        return _sound(reader(entry))
+        return _normalize(reader(entry))
     except (MemoryError, RecursionError):
         raise
     except Exception:
         log.exception("An entry of a file was not read.")
-        return LeftOut(_name(entry, place), "damaged")
+        return SkippedChat(_name(entry, place), "damaged")
 
 
 def _name(entry: Any, place: int) -> str:
@@ -88,8 +90,8 @@ def _name(entry: Any, place: int) -> str:
     return " ".join(told.split())[:80] or f"entry {place:,}"
 
 
-def _wick(entry: Json) -> Foreign:
-    return Foreign(
+def _wick(entry: Json) -> ImportedConversation:
+    return ImportedConversation(
         key=f"wick:{text_in(entry.get('id'))}",
         title=text_in(entry.get("title")),
         model=text_in(entry.get("model")),
@@ -105,8 +107,8 @@ def _wick(entry: Json) -> Foreign:
     )
 
 
-def _wick_node(item: Json, place: int) -> Node:
-    return Node(
+def _wick_node(item: Json, place: int) -> ImportedMessage:
+    return ImportedMessage(
         key=key_in(item.get("id")) or f"place {place}",
         parent=key_in(item.get("parent")),
         role=text_in(item.get("role")),
@@ -122,7 +124,7 @@ def _wick_node(item: Json, place: int) -> Node:
     )
 
 
-def _ending(value: Any) -> Ending:
+def _ending(value: Any) -> FinalStatus:
     """An answer that was being written when the file was, or ended in a way unknown, was cut."""
     if value is None or value == "done":
         return "done"
@@ -140,7 +142,7 @@ def _measure(item: Json, name: str) -> float | None:
     return number if number is not None and 0 <= number <= MEASURES[name] else None
 
 
-def _sound(chat: Foreign) -> Foreign:
+def _normalize(chat: ImportedConversation) -> ImportedConversation:
     """Only what was said by person and model, hung to the nearest such message before it.
 
     Parents first; what hangs in a circle or nowhere is not reached, and so left out.
@@ -152,7 +154,7 @@ def _sound(chat: Foreign) -> Foreign:
         children.setdefault(parent, []).append(node.key)
     kept: dict[str, str | None] = {}
     """For each message, the nearest kept one from itself upwards."""
-    ordered: list[Node] = []
+    ordered: list[ImportedMessage] = []
     waiting: list[tuple[str, str | None]] = [(key, None) for key in children.get(None, [])]
     waiting.reverse()
     while waiting:
@@ -175,13 +177,13 @@ def _sound(chat: Foreign) -> Foreign:
     return chat
 
 
-def _loses(node: Node) -> bool:
+def _loses(node: ImportedMessage) -> bool:
     """Whether something of a message is not taken over."""
     is_strange = node.role not in {"user", "assistant", "system"} and bool(node.text.strip())
     return node.is_omitted or is_strange or len(node.text) > MAX_MESSAGE_CHARS
 
 
-def _bounded(node: Node) -> Node:
+def _bounded(node: ImportedMessage) -> ImportedMessage:
     node.text = node.text[:MAX_MESSAGE_CHARS]
     node.model = node.model and node.model[:MAX_NAME_CHARS]
     node.error = node.error and node.error[:MAX_ERROR_CHARS]

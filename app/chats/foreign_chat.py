@@ -7,11 +7,11 @@ from typing import Literal
 
 from app.chats.foreign_values import Json
 
-Ending = Literal["done", "stopped", "failed", "interrupted"]
+FinalStatus = Literal["done", "stopped", "failed", "interrupted"]
 
 
 @dataclass(slots=True)
-class Node:
+class ImportedMessage:
     """One message as a file has it. `parent`: the key of the one before it.
 
     is_omitted: it has something that cannot be taken over; is_work: a call of a tool or its result.
@@ -23,7 +23,7 @@ class Node:
     text: str
     at: float | None = None
     model: str | None = None
-    status: Ending = "done"
+    status: FinalStatus = "done"
     error: str | None = None
     finish_reason: str | None = None
     settings: Json = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Node:
 
 
 @dataclass(slots=True)
-class Foreign:
+class ImportedConversation:
     """One chat of a file: messages in an order in which parents come first. Times in seconds.
 
     omitted: how many messages could not be taken over, whole or in part.
@@ -45,7 +45,7 @@ class Foreign:
     model: str
     created_at: float | None
     updated_at: float | None
-    nodes: list[Node]
+    nodes: list[ImportedMessage]
     current: str | None
     is_archived: bool = False
     is_pinned: bool = False
@@ -55,7 +55,7 @@ class Foreign:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class SkippedChat:
     """Something of a file that was not imported: what it is called there, and why."""
 
     name: str

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from app.chats.foreign_chat import Foreign, Node
+from app.chats.foreign_chat import ImportedConversation, ImportedMessage
 from app.chats.foreign_values import (
     PICTURE,
     Json,
@@ -25,10 +25,10 @@ _CITATION = re.compile("\ue200[^\ue200\ue201]*\ue201")
 _LANGUAGE = re.compile(r"[\w+#.-]{1,20}")
 
 
-def read(entry: Json) -> Foreign:
+def parse(entry: Json) -> ImportedConversation:
     nodes = [_node(key, dict_in(item)) for key, item in dict_in(entry.get("mapping")).items()]
     slugs = [node.model for node in nodes if node.model]
-    return Foreign(
+    return ImportedConversation(
         key=f"chatgpt:{text_in(entry.get('conversation_id')) or text_in(entry.get('id'))}",
         title=text_in(entry.get("title")),
         model=text_in(entry.get("default_model_slug")) or (slugs[-1] if slugs else ""),
@@ -40,13 +40,13 @@ def read(entry: Json) -> Foreign:
     )
 
 
-def _node(key: str, item: Json) -> Node:
+def _node(key: str, item: Json) -> ImportedMessage:
     message = dict_in(item.get("message"))
     extra, author = dict_in(message.get("metadata")), dict_in(message.get("author"))
     role = text_in(author.get("role"))
     is_hidden = extra.get("is_visually_hidden_from_conversation") is True
-    text = "" if is_hidden or role not in {"user", "assistant", "tool"} else _said(message, role)
-    return Node(
+    text = "" if is_hidden or role not in {"user", "assistant", "tool"} else _text_of(message, role)
+    return ImportedMessage(
         key=key,
         parent=key_in(item.get("parent")),
         role="assistant" if role == "tool" else role,
@@ -68,7 +68,7 @@ def _recipient(message: Json) -> str:
     return text_in(message.get("recipient")) or "all"
 
 
-def _said(message: Json, role: str) -> str:
+def _text_of(message: Json, role: str) -> str:
     text = _text(dict_in(message.get("content")))
     if role == "tool" and text:
         name = text_in(dict_in(message.get("author")).get("name")) or "a tool"
@@ -135,13 +135,13 @@ def _language(name: str) -> str:
     return name if _LANGUAGE.fullmatch(name) and name != "unknown" else ""
 
 
-def _joined(nodes: list[Node]) -> list[Node]:
+def _joined(nodes: list[ImportedMessage]) -> list[ImportedMessage]:
     """With what an assistant did on the way as part of the message that follows it.
 
     That is how the page showed it: calls, results and the answer as one turn.
     """
     by_key = {node.key: node for node in nodes}
-    children: dict[str | None, list[Node]] = {}
+    children: dict[str | None, list[ImportedMessage]] = {}
     for node in nodes:
         children.setdefault(node.parent, []).append(node)
     for node in nodes:
@@ -156,14 +156,14 @@ def _joined(nodes: list[Node]) -> list[Node]:
     return nodes
 
 
-def _goes_on(node: Node, children: dict[str | None, list[Node]]) -> bool:
+def _goes_on(node: ImportedMessage, children: dict[str | None, list[ImportedMessage]]) -> bool:
     after = children.get(node.key, [])
     if len(after) != 1 or node.role != "assistant" or after[0].role != "assistant":
         return False
     return node.is_work or after[0].is_work
 
 
-def _merge(steps: list[Node]) -> None:
+def _merge(steps: list[ImportedMessage]) -> None:
     """The last step says all; the others say nothing, and so are passed over."""
     last = steps[-1]
     last.text = "\n\n".join(step.text for step in steps if step.text)

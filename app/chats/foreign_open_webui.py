@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from app.chats.foreign_chat import Foreign, Node
+from app.chats.foreign_chat import ImportedConversation, ImportedMessage
 from app.chats.foreign_values import (
     PICTURE,
     Json,
@@ -22,13 +22,13 @@ _FOLDED = re.compile(r'<details type="[^<>]*>\s*<summary>([^<]*)</summary>')
 _PARAMS = ("temperature", "top_p", "top_k", "min_p", "seed", "max_tokens")
 
 
-def read(entry: Json) -> Foreign:
+def parse(entry: Json) -> ImportedConversation:
     chat = dict_in(entry["chat"]) if isinstance(entry.get("chat"), dict) else entry
     history, extra = dict_in(chat.get("history")), dict_in(entry.get("meta"))
     models, params = list_in(chat.get("models")), dict_in(chat.get("params"))
     tree = dict_in(history.get("messages"))
     nodes = [_node(key, item) for key, item in tree.items() if isinstance(item, dict)]
-    return Foreign(
+    return ImportedConversation(
         key=f"openwebui:{text_in(entry.get('id')) or text_in(chat.get('id'))}",
         title=text_in(entry.get("title")) or text_in(chat.get("title")),
         model=text_in(models[0]) if models else "",
@@ -43,9 +43,9 @@ def read(entry: Json) -> Foreign:
     )
 
 
-def _node(key: str, item: Json) -> Node:
+def _node(key: str, item: Json) -> ImportedMessage:
     text, role = _text(item.get("content")), text_in(item.get("role"))
-    return Node(
+    return ImportedMessage(
         key=key,
         parent=key_in(item.get("parentId")),
         role=role,
@@ -56,9 +56,9 @@ def _node(key: str, item: Json) -> Node:
     )
 
 
-def _listed(messages: Any) -> list[Node]:
+def _listed(messages: Any) -> list[ImportedMessage]:
     """Messages without a tree follow each other as they stand."""
-    nodes: list[Node] = []
+    nodes: list[ImportedMessage] = []
     for place, item in enumerate(dicts_in(messages)):
         node = _node(f"{place}", item)
         node.parent = nodes[-1].key if nodes else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from app.chats.texts import storable
+from app.chats.texts import sanitize_text
 
 Json = dict[str, Any]
 PICTURE = "[not in the export: a picture or a file]"
@@ -25,7 +25,7 @@ def dicts_in(value: Any) -> Iterator[Json]:
 
 def text_in(value: Any) -> str:
     """Text that SQLite and UTF-8 can hold; anything else is nothing."""
-    return storable(value) if isinstance(value, str) else ""
+    return sanitize_text(value) if isinstance(value, str) else ""
 
 
 def key_in(value: Any) -> str | None:

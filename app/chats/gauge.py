@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.chats.context import first_seen, without_failed
+from app.chats.context import first_in_context, without_failed
 from app.store.messages import Message
 
 
 @dataclass(frozen=True, slots=True)
-class Gauge:
+class ContextUsage:
     """After the last answer of a path. used of `size` tokens; unseen: how many messages the model
     no longer sees; next_out: the question that leaves first when there is no room for more, with
     its answers, or None when only the newest is left.
@@ -18,15 +18,15 @@ class Gauge:
 
     used: int
     size: int
-    unseen: int
-    next_out: Message | None
+    dropped: int
+    next_to_drop: Message | None
 
     @property
     def percent(self) -> int:
         return min(100, round(100 * self.used / self.size))
 
 
-def gauge(path: Sequence[Message]) -> Gauge | None:
+def context_usage(path: Sequence[Message]) -> ContextUsage | None:
     """None until an answer on this path has ended and was measured."""
     for place in range(len(path) - 1, -1, -1):
         answer = path[place]
@@ -36,13 +36,13 @@ def gauge(path: Sequence[Message]) -> Gauge | None:
     return None
 
 
-def _measured(path: Sequence[Message], answer: Message, size: int) -> Gauge:
-    top = first_seen(path[:-1], answer.dropped)
+def _measured(path: Sequence[Message], answer: Message, size: int) -> ContextUsage:
+    top = first_in_context(path[:-1], answer.dropped)
     begin = next((i for i, message in enumerate(path) if message.id == top), 0)
     questions = [m for m in without_failed(path[begin:]) if m.role == "user"]
-    return Gauge(
+    return ContextUsage(
         used=(answer.prompt_tokens or 0) + (answer.completion_tokens or 0),
         size=size,
-        unseen=begin,
-        next_out=questions[0] if len(questions) > 1 else None,
+        dropped=begin,
+        next_to_drop=questions[0] if len(questions) > 1 else None,
     )

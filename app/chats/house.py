@@ -8,18 +8,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from app.chats.asking import Asking
+from app.chats.asking import AnswerService
 from app.chats.branches import Branches
 from app.chats.exports import Exports
 from app.chats.hub import Hub
-from app.chats.limits import Limits
-from app.chats.search import Search
-from app.chats.service import Chats
+from app.chats.limits import Quotas
+from app.chats.search import ChatSearch
+from app.chats.service import ChatService
 from app.chats.trash import Trash
 from app.config import Settings
-from app.inference.pool import Pool
-from app.models.pulls import Pulls
-from app.models.shelf import Shelf
+from app.inference.pool import WorkerPool
+from app.models.pulls import PullManager
+from app.models.shelf import ModelStore
 from app.store.db import Database, open_database
 from app.store.reserve import Reserve
 
@@ -31,12 +31,12 @@ UNSAVED: Final = (
     "The end of answer %d in chat %s could not be saved and is lost: of %d characters only those"
     " stay that had been saved on the way."
 )
-WATCH_AGAIN: Final = 5.0
+RESTART_SECONDS: Final = 5.0
 """Seconds after which one that broke off begins anew."""
-Watch = Callable[[], Awaitable[None]]
+Job = Callable[[], Awaitable[None]]
 
 
-class House:
+class Services:
     """All that people's chats need, on one database. The data folder is this process's own.
 
     is_closing: once it is being stopped.
@@ -46,19 +46,19 @@ class House:
         self.settings = settings
         self.is_closing = False
         self.reserve = Reserve(settings.data_dir)
-        self.shelf = Shelf(settings.models_dir)
+        self.store = ModelStore(settings.models_dir)
         self.hub = Hub()
-        self.pulls = Pulls(self.shelf, is_public=settings.has_accounts)
+        self.pulls = PullManager(self.store, is_public=settings.has_accounts)
         self.pulls.listeners.append(self.hub.models_changed)
-        self.pool = Pool(settings, self.shelf, self.pulls)
+        self.pool = WorkerPool(settings, self.store, self.pulls)
         self.pool.listeners.append(self.hub.models_changed)
-        self.limits = Limits(settings, db, self.pool, self.hub)
-        self.asking = Asking(
-            *(settings, db, self.shelf, self.pulls, self.pool, self.hub, self.limits, self.reserve)
+        self.quotas = Quotas(settings, db, self.pool, self.hub)
+        self.answers = AnswerService(
+            *(settings, db, self.store, self.pulls, self.pool, self.hub, self.quotas, self.reserve)
         )
-        self.chats = Chats(db, self.hub, self.asking)
-        self.branches = Branches(db, self.hub, self.asking)
-        self.search = Search(db)
+        self.chats = ChatService(db, self.hub, self.answers)
+        self.branches = Branches(db, self.hub, self.answers)
+        self.search = ChatSearch(db)
         self.trash = Trash(db, self.pool, self.hub)
         self.exports = Exports(db)
 
@@ -66,14 +66,14 @@ class House:
     async def open(self) -> AsyncIterator[None]:
         """Afterwards nothing runs any more, and answers have kept their text."""
         await self._look_at_disk()
-        await self.limits.load()
-        await self.chats.recover()
-        if self.settings.auto_pull and not self.shelf.models():
+        await self.quotas.load()
+        await self.chats.recover_interrupted()
+        if self.settings.auto_pull and not self.store.models():
             self.pulls.try_start(self.settings.default_model)
-        await self.asking.requeue()
+        await self.answers.requeue()
         watches = [
-            asyncio.create_task(_kept(name, watch), name=name)
-            for name, watch in self.watches().items()
+            asyncio.create_task(_supervise(name, watch), name=name)
+            for name, watch in self.background_jobs().items()
         ]
         try:
             yield
@@ -83,9 +83,9 @@ class House:
             await self.close()
             await asyncio.gather(*watches, return_exceptions=True)
 
-    def watches(self) -> dict[str, Watch]:
+    def background_jobs(self) -> dict[str, Job]:
         """What is looked after as long as the house is open, by name."""
-        return {"servers": self.pool.remotes.keep_watch, "the disk": self._watch_disk}
+        return {"servers": self.pool.remotes.run, "the disk": self._watch_disk}
 
     async def _watch_disk(self) -> None:
         while True:
@@ -103,32 +103,32 @@ class House:
             return
         self.is_closing = True
         await asyncio.to_thread(self.reserve.look)  # what runs is to be saved
-        self.asking.close()
+        self.answers.close()
         self.pool.interrupt(STOPPED)
         await asyncio.gather(
             self.pool.close(STOPPED),
-            self.asking.tasks.drain(SAVE_SECONDS),
-            self.limits.tasks.drain(SAVE_SECONDS),
+            self.answers.tasks.drain(SAVE_SECONDS),
+            self.quotas.tasks.drain(SAVE_SECONDS),
             self.pulls.close(),
         )
         for stream in self.hub.streams():
             log.error(UNSAVED, stream.message_id, stream.chat_id, len(stream.text))
 
 
-async def _kept(name: str, watch: Watch) -> None:
+async def _supervise(name: str, watch: Job) -> None:
     """A watch that breaks is told in the log, and begins anew."""
     while True:
         try:
             await watch()
         except Exception:
             log.exception("Watching over %s broke off; it begins anew.", name)
-        await asyncio.sleep(WATCH_AGAIN)
+        await asyncio.sleep(RESTART_SECONDS)
 
 
 @asynccontextmanager
-async def open_house(settings: Settings) -> AsyncIterator[House]:
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """A house without a server, from the opening of its database to the end."""
     async with open_database(settings.database) as db:
-        house = House(settings, db)
-        async with house.open():
-            yield house
+        services = Services(settings, db)
+        async with services.open():
+            yield services

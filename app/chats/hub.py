@@ -11,9 +11,9 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Final
 
-from app.chats.streams import Stream
+from app.chats.streams import LiveAnswer
 
-MANY: Final = 100
+MAX_CHANGED: Final = 100
 
 
 @dataclass(slots=True, eq=False)
@@ -41,10 +41,10 @@ class Subscription:
     replies: list[str] = field(default_factory=list)
     closing: int | None = None
 
-    def note(self, chat_id: str) -> None:
+    def mark_chat_changed(self, chat_id: str) -> None:
         """The sidebar's change is about this chat, too; of more than MANY it need not say which."""
         self.changed.add(chat_id)
-        if len(self.changed) > MANY:
+        if len(self.changed) > MAX_CHANGED:
             self.changed.clear()
             self.reordered = True
 
@@ -58,7 +58,7 @@ class Hub:
     """Live streams by message id, and subscriptions. Everything is called in the event loop."""
 
     def __init__(self) -> None:
-        self._streams: dict[int, Stream] = {}
+        self._streams: dict[int, LiveAnswer] = {}
         self._subscriptions: set[Subscription] = set()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -74,35 +74,35 @@ class Hub:
     def running(self) -> int:
         return len(self._streams)
 
-    def add(self, stream: Stream) -> None:
+    def add(self, stream: LiveAnswer) -> None:
         self._streams[stream.message_id] = stream
         self.chat_changed(stream.user_id, stream.chat_id)
 
-    def remove(self, stream: Stream) -> None:
+    def remove(self, stream: LiveAnswer) -> None:
         if self._streams.get(stream.message_id) is stream:  # not of the same answer that goes on
             del self._streams[stream.message_id]
         self.chat_changed(stream.user_id, stream.chat_id)
 
-    def forget(self, stream: Stream) -> None:
+    def forget(self, stream: LiveAnswer) -> None:
         """Without a word to those who look at it: for them nothing has changed."""
         self._streams.pop(stream.message_id, None)
 
-    def streams(self) -> list[Stream]:
+    def streams(self) -> list[LiveAnswer]:
         """Those that have not ended, or are not saved yet."""
         return list(self._streams.values())
 
-    def stream(self, message_id: int) -> Stream | None:
+    def stream(self, message_id: int) -> LiveAnswer | None:
         return self._streams.get(message_id)
 
-    def stream_of_chat(self, chat_id: str) -> Stream | None:
+    def stream_of_chat(self, chat_id: str) -> LiveAnswer | None:
         """The answer that runs in this chat, if one does."""
         return next((s for s in self._streams.values() if s.chat_id == chat_id), None)
 
-    def owed(self, user_id: int) -> int:
+    def unfinished_count(self, user_id: int) -> int:
         """Answers in this person's chats that have not ended."""
         return sum(stream.user_id == user_id for stream in self._streams.values())
 
-    def tabs(self, user_id: int) -> int:
+    def subscription_count(self, user_id: int) -> int:
         """Open pages of this person."""
         return sum(s.user_id == user_id for s in self._subscriptions)
 
@@ -120,7 +120,7 @@ class Hub:
         if not self._subscriptions:
             self._empty.set()
 
-    def stream_changed(self, stream: Stream, *, urgent: bool) -> None:
+    def stream_changed(self, stream: LiveAnswer, *, urgent: bool) -> None:
         """There is more text (not urgent) or another status."""
         for subscription in self._subscriptions:
             if subscription.chat_id == stream.chat_id and subscription.user_id == stream.user_id:
@@ -133,7 +133,7 @@ class Hub:
         for subscription in self._subscriptions:
             if subscription.user_id == user_id:
                 subscription.sidebar = True
-                subscription.note(chat_id)
+                subscription.mark_chat_changed(chat_id)
                 subscription.messages |= subscription.chat_id == chat_id
                 subscription.notify(urgent=subscription.messages)
 
@@ -171,6 +171,6 @@ class Hub:
                 subscription.closing = code
                 subscription.notify(urgent=True)
 
-    async def all_gone(self) -> None:
+    async def wait_until_empty(self) -> None:
         """Wait until no tab is left."""
         await self._empty.wait()

@@ -25,11 +25,11 @@ from typing import IO, Any
 
 import msgspec
 
-from app.chats.answer_settings import remembered
-from app.chats.chat_settings import sound
-from app.chats.foreign import UNKNOWN, read
-from app.chats.foreign_chat import Foreign, LeftOut, Node
-from app.chats.texts import storable
+from app.chats.answer_settings import parse_generation_settings
+from app.chats.chat_settings import sanitize
+from app.chats.foreign import UNKNOWN, parse_export
+from app.chats.foreign_chat import ImportedConversation, ImportedMessage, SkippedChat
+from app.chats.texts import sanitize_text
 from app.chats.titles import NAME_CHARS, title_of
 from app.errors import InvalidMessage
 from app.store import staged
@@ -99,7 +99,7 @@ def _take(rows: sqlite3.Connection, file: IO[bytes], limits: ReadingLimits) -> N
     is_known = False
     for place, found in enumerate(_found(file, limits)):
         is_known = True
-        if isinstance(found, LeftOut):
+        if isinstance(found, SkippedChat):
             staged.add_left_out(rows, found.name, found.reason)
             continue
         if found.omitted:
@@ -117,7 +117,7 @@ def _take(rows: sqlite3.Connection, file: IO[bytes], limits: ReadingLimits) -> N
         raise InvalidMessage(UNKNOWN)
 
 
-def _found(file: IO[bytes], limits: ReadingLimits) -> Iterator[Foreign | LeftOut]:
+def _found(file: IO[bytes], limits: ReadingLimits) -> Iterator[ImportedConversation | SkippedChat]:
     """What is in the file; a part of a zip that cannot be read keeps no other from being."""
     size = file.seek(0, 2)
     file.seek(0)
@@ -129,10 +129,12 @@ def _found(file: IO[bytes], limits: ReadingLimits) -> Iterator[Foreign | LeftOut
     if is_zip:
         yield from _in_zip(file, limits, signs)
         return
-    yield from read(_loaded(file.read(), signs))
+    yield from parse_export(_loaded(file.read(), signs))
 
 
-def _in_zip(file: IO[bytes], limits: ReadingLimits, signs: _Signs) -> Iterator[Foreign | LeftOut]:
+def _in_zip(
+    file: IO[bytes], limits: ReadingLimits, signs: _Signs
+) -> Iterator[ImportedConversation | SkippedChat]:
     with _opened(file) as archive:
         members = [m for m in archive.infolist() if _has_chats(m.filename)]
         if not members:
@@ -143,16 +145,16 @@ def _in_zip(file: IO[bytes], limits: ReadingLimits, signs: _Signs) -> Iterator[F
             )
         problems = list[tuple[str, InvalidMessage]]()
         for member in members:
-            name = storable(PurePosixPath(member.filename).name)
+            name = sanitize_text(PurePosixPath(member.filename).name)
             try:
-                yield from read(_loaded(_unpacked(archive, member), signs))
+                yield from parse_export(_loaded(_unpacked(archive, member), signs))
             except InvalidMessage as error:
                 if str(error) == TOO_MUCH:
                     raise
                 problems.append((name, error))
         if len(problems) == len(members):
             raise problems[0][1]
-        yield from (LeftOut(name, str(error).rstrip(".")) for name, error in problems)
+        yield from (SkippedChat(name, str(error).rstrip(".")) for name, error in problems)
 
 
 def _opened(file: IO[bytes]) -> zipfile.ZipFile:
@@ -201,13 +203,13 @@ def _has_chats(name: str) -> bool:
     return bool(re.fullmatch(r"conversations(-\d+)?\.json", PurePosixPath(name).name))
 
 
-def _prepared(chat: Foreign, now: float) -> dict[str, Any]:
+def _prepared(chat: ImportedConversation, now: float) -> dict[str, Any]:
     places = {node.key: place for place, node in enumerate(chat.nodes)}
     times = [node.at for node in chat.nodes if node.at is not None]
     created = min(now, chat.created_at or min(times, default=now))
     updated = min(now, chat.updated_at or max(times, default=created))
     own_id = chat.key.removeprefix("wick:")
-    spare_id, chosen = secrets.token_hex(8), sound(chat.settings)
+    spare_id, chosen = secrets.token_hex(8), sanitize(chat.settings)
     first = next((node.text for node in chat.nodes if node.text.strip()), "")
     return {
         "id": own_id if re.fullmatch(r"[0-9a-f]{16}", own_id) else spare_id,
@@ -220,18 +222,18 @@ def _prepared(chat: Foreign, now: float) -> dict[str, Any]:
         "updated_at": updated,
         "pinned_at": updated if chat.is_pinned else None,
         "archived_at": updated if chat.is_archived else None,
-        "settings": chosen.to_json() if chosen.chosen else None,
+        "settings": chosen.to_json() if chosen.overrides else None,
         "leaf": places[chat.current or chat.nodes[-1].key] if chat.nodes else None,
     }
 
 
-def _messages(chat: Foreign, now: float) -> Iterator[dict[str, Any]]:
+def _messages(chat: ImportedConversation, now: float) -> Iterator[dict[str, Any]]:
     places = {node.key: place for place, node in enumerate(chat.nodes)}
     started = min(now, chat.created_at or now)
     return (_columns(node, places, started) for node in chat.nodes)
 
 
-def _columns(node: Node, places: dict[str, int], started: float) -> dict[str, Any]:
+def _columns(node: ImportedMessage, places: dict[str, int], started: float) -> dict[str, Any]:
     numbers = {k: int(v) if k in _INTEGERS else float(v) for k, v in node.numbers.items()}
     is_answer, at = node.role == "assistant", node.at or started
     return {
@@ -249,9 +251,9 @@ def _columns(node: Node, places: dict[str, int], started: float) -> dict[str, An
     }
 
 
-def _settings(node: Node) -> str | None:
+def _settings(node: ImportedMessage) -> str | None:
     """Those of an answer that this version could have made."""
-    made_with = remembered(json.dumps(node.settings)) if node.settings else None
+    made_with = parse_generation_settings(json.dumps(node.settings)) if node.settings else None
     return None if made_with is None else made_with.to_json()
 
 

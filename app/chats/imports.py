@@ -23,8 +23,8 @@ from app.chats.limits import RETRY_SECONDS
 from app.errors import DiskFull, InvalidMessage, LimitReached, WickError
 from app.store import chats, holders, imports
 from app.store.db import Database
-from app.store.staged import Staged, opened
-from app.tasks import Tasks
+from app.store.staged import StagedImport, opened
+from app.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
 LOOK_EVERY: Final = 600.0
@@ -35,14 +35,14 @@ NO_ROOM: Final = "There is no room left for temporary files here, so nothing was
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ImportReport:
     """What became of the chats in a file. trashed: those that are there, but in the trash.
 
     left_out: names and reasons, of as many as are told by name; omitted: how many there are.
     """
 
     added: int
-    known: int
+    skipped: int
     empty: int
     trashed: int = 0
     left_out: list[tuple[str, str]] = field(default_factory=list)
@@ -51,8 +51,8 @@ class Report:
     @property
     def sentence(self) -> str:
         parts = [f"{_chats(self.added)} imported"]
-        if self.known:
-            parts.append(f"{self.known} {'was' if self.known == 1 else 'were'} there already")
+        if self.skipped:
+            parts.append(f"{self.skipped} {'was' if self.skipped == 1 else 'were'} there already")
         if self.trashed:
             parts.append(f"{self.trashed} {'is' if self.trashed == 1 else 'are'} in the trash")
         if self.empty:
@@ -80,10 +80,10 @@ class Imports:
         self._turn = asyncio.Lock()
         self._coming: set[int] = set()
         self._filling: set[int] = set()
-        self._tasks = Tasks()
+        self._tasks = BackgroundTasks()
 
     @contextmanager
-    def coming(self, user_id: int) -> Iterator[None]:
+    def reserve_slot(self, user_id: int) -> Iterator[None]:
         """While a file of theirs comes, which takes its room on the disk: one at a time.
 
         Raises LimitReached.
@@ -100,7 +100,7 @@ class Imports:
         finally:
             self._coming.discard(user_id)
 
-    async def take(self, user_id: int, file: IO[bytes]) -> Report:
+    async def import_file(self, user_id: int, file: IO[bytes]) -> ImportReport:
         """Add the chats of this file, all or none: also when the caller is cancelled, or Wick dies.
 
         Raises InvalidMessage, a sentence, when it is too large, damaged or of an unknown kind.
@@ -141,7 +141,7 @@ class Imports:
             raise InvalidMessage(sentence)
         raise _why(process.returncode, noise.decode("utf-8", "replace"))
 
-    async def _add(self, user_id: int, staged: Staged) -> Report:
+    async def _add(self, user_id: int, staged: StagedImport) -> ImportReport:
         """Write all of it for a holder, then hand that over."""
         holder = await self._db.write(lambda c: holders.add(c, user_id))
         self._filling.add(holder)
@@ -151,10 +151,10 @@ class Imports:
             empty = await staged.empty()
             await self._db.write(lambda c: holders.seal(c, holder))
         except BaseException:
-            self._tasks.start(self._undo(holder), "undoing an import")
+            self._tasks.spawn(self._undo(holder), "undoing an import")
             raise
-        await self._tasks.run(self._deliver(holder), "end of an import")
-        return Report(
+        await self._tasks.run_shielded(self._deliver(holder), "end of an import")
+        return ImportReport(
             fates.count("new"),
             fates.count("there"),
             empty,
@@ -163,7 +163,7 @@ class Imports:
             omitted,
         )
 
-    async def _fill(self, holder: int, user_id: int, staged: Staged) -> list[str]:
+    async def _fill(self, holder: int, user_id: int, staged: StagedImport) -> list[str]:
         fates, place = list[str](), -1
         while (chat := await staged.next_chat(place)) is not None:
             place = chat["place"]
@@ -174,14 +174,14 @@ class Imports:
         return fates
 
     async def _fill_chat(
-        self, holder: int, chat_id: str, place: int, leaf: int, staged: Staged
+        self, holder: int, chat_id: str, place: int, leaf: int, staged: StagedImport
     ) -> None:
         ids = list[int]()
         while rows := await staged.messages(place, len(ids), holders.STEP_ROWS, holders.STEP_CHARS):
             await self._db.write(
                 lambda c, r=rows: imports.add_messages(c, holder, chat_id, r, ids)  # type: ignore[misc]
             )
-        await self._db.write(lambda c: chats.show(c, holder, chat_id, ids[leaf]))
+        await self._db.write(lambda c: chats.set_leaf(c, holder, chat_id, ids[leaf]))
 
     async def _deliver(self, holder: int) -> None:
         try:

@@ -9,31 +9,31 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from app.chats.asking import Asking
+from app.chats.asking import AnswerService
 from app.chats.hub import Hub
 from app.config import Settings
 from app.errors import StoreError, WickError
 from app.inference import snapshots
-from app.inference.pool import Pool
+from app.inference.pool import WorkerPool
 from app.store import holders, people
 from app.store.db import Database
 
 log = logging.getLogger(__name__)
-LOOK_EVERY: Final = 60.0
+CHECK_SECONDS: Final = 60.0
 """Seconds between two looks for people whose removal has begun and was cut short."""
-PAUSE: Final = 0.05
+PAUSE_SECONDS: Final = 0.05
 
 
-class Leaving:
-    """Ends what `People.begin_to_leave` has begun, again after a crash if need be; and ends what is
-    answered for somebody who is kept out."""
+class AccountDeletion:
+    """Ends what `Users.mark_for_deletion` has begun, again after a crash if need be; and ends what
+    is answered for somebody who is kept out."""
 
     def __init__(
-        self, settings: Settings, db: Database, asking: Asking, pool: Pool, hub: Hub
+        self, settings: Settings, db: Database, asking: AnswerService, pool: WorkerPool, hub: Hub
     ) -> None:
         self._settings = settings
         self._db = db
-        self._asking = asking
+        self._answers = asking
         self._pool = pool
         self._hub = hub
         self._turn = asyncio.Lock()
@@ -41,53 +41,53 @@ class Leaving:
     async def stop(self, user_id: int) -> None:
         """End whatever is being answered for somebody, or waits; what is written so far stays."""
         for chat_id in self._hub.running_chats(user_id):
-            await self._asking.stop_all(user_id, chat_id)
+            await self._answers.stop_all(user_id, chat_id)
         self._pool.cancel_all(user_id)
 
-    async def finish(self, user_id: int) -> None:
+    async def complete(self, user_id: int) -> None:
         """Return when nothing is left. It goes on to its end when the caller is cancelled."""
-        await self._asking.tasks.run(self._finish(user_id), f"removal of {user_id}")
+        await self._answers.tasks.run_shielded(self._finish(user_id), f"removal of {user_id}")
 
     async def _finish(self, user_id: int) -> None:
         async with self._turn:
-            if user_id not in await people.leavers(self._db):
+            if user_id not in await people.pending_deletion(self._db):
                 return
             await self._stop_answers(user_id)
             chats = await people.chats_of(self._db, user_id)
             for chat_id in chats:
-                await self._pool.forget(chat_id)
-            self._pool.forget_person(user_id)
-            await erase(self._db, self._settings, user_id, chats)
+                await self._pool.delete_chat(chat_id)
+            self._pool.delete_user(user_id)
+            await erase_user(self._db, self._settings, user_id, chats)
             log.info("A person and everything of theirs was removed.")
 
     async def _stop_answers(self, user_id: int) -> None:
         """One that still ran would be written down, and its KV state kept once more."""
         await self.stop(user_id)
         while self._hub.running_chats(user_id) or self._pool.requests(user_id):
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(PAUSE_SECONDS)
             await self.stop(user_id)
 
-    async def keep_watch(self) -> None:
+    async def run(self) -> None:
         """Finish whoever leaves, until cancelled."""
         while True:
             try:
-                for user_id in await people.leavers(self._db):
-                    await self.finish(user_id)
+                for user_id in await people.pending_deletion(self._db):
+                    await self.complete(user_id)
             except WickError as error:
                 log.warning("A person could not be removed yet: %s", error)
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(CHECK_SECONDS)
 
 
-async def erase(
+async def erase_user(
     db: Database, settings: Settings, user_id: int, chats: Iterable[str] | None = None
 ) -> None:
     """What is on the disk of somebody, of whom nothing runs. Raises StoreError."""
     found = await people.chats_of(db, user_id) if chats is None else chats
     for chat_id in found:
-        await asyncio.to_thread(snapshots.forget, settings.kv_folder, chat_id)
+        await asyncio.to_thread(snapshots.delete, settings.kv_folder, chat_id)
     await holders.erase(db, user_id)
     try:
-        await db.forget_deleted()
+        await db.purge_deleted_text()
     except StoreError as error:
         log.warning("Deleted rows could not be overwritten in the database file: %s", error)
     paths = list(settings.database.parent.glob(f"{settings.database.name}.before-*"))

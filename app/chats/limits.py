@@ -15,12 +15,12 @@ from app.audit import audit
 from app.chats.hub import Hub
 from app.config import Settings
 from app.errors import LimitReached, WickError
-from app.inference.pool import Pool
+from app.inference.pool import WorkerPool
 from app.inference.protocol import Delta, Finished, Prefill
 from app.inference.requests import Request
 from app.store import usage
 from app.store.db import Database
-from app.tasks import Tasks
+from app.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 5
@@ -28,65 +28,65 @@ RETRY_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class DailyQuota:
     """A person's day in tokens; it begins anew at local midnight, in `seconds`."""
 
     used: int
-    most: int
+    limit: int
     seconds: int
 
     @property
     def sentence(self) -> str:
         return (
-            f"{self.used:,} of {self.most:,} tokens used today. "
+            f"{self.used:,} of {self.limit:,} tokens used today. "
             f"The count begins anew at midnight, in {_hours(self.seconds)}."
         )
 
     @property
-    def way_on(self) -> str:
+    def reset_hint(self) -> str:
         return f"You can go on at midnight, in {_hours(self.seconds)}."
 
 
-class Limits:
+class Quotas:
     """Counts in memory, and writes down what is used of a day. `load` comes first."""
 
     def __init__(
         self,
         settings: Settings,
         db: Database,
-        pool: Pool,
+        pool: WorkerPool,
         hub: Hub,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.tasks = Tasks()
+        self.tasks = BackgroundTasks()
         self._settings = settings
         self._db = db
         self._pool = pool
         self._hub = hub
         self._clock = clock
         self._days: dict[str, Counter[int]] = {}
-        self._coming: Counter[int] = Counter()
-        pool.admit, pool.meter = self.admit, self.count
+        self._reserved: Counter[int] = Counter()
+        pool.admit, pool.meter = self.admit, self.record_usage
 
     async def load(self) -> None:
         self._days = {day: Counter(used) for day, used in (await usage.by_day(self._db)).items()}
 
     @contextmanager
-    def place(self, user_id: int) -> Iterator[None]:
+    def reserve(self, user_id: int) -> Iterator[None]:
         """For one more answer, which counts as on its way from now on. Raises LimitReached."""
-        self.check(user_id)
-        self._coming[user_id] += 1
+        self.ensure_allowed(user_id)
+        self._reserved[user_id] += 1
         try:
             yield
         finally:
-            self._coming[user_id] -= 1
+            self._reserved[user_id] -= 1
 
-    def check(self, user_id: int) -> None:
+    def ensure_allowed(self, user_id: int) -> None:
         """Whether one more answer may be asked for now. Raises LimitReached.
 
         Who is alone on this machine takes nobody's turn: then only the queue is a limit.
         """
-        most, on_their_way = self._settings.requests_per_user, self._open(user_id)
+        most, on_their_way = self._settings.requests_per_user, self._active_count(user_id)
         if self._settings.has_accounts and on_their_way >= most:
             audit("limit-reached", limit="requests", user=user_id)
             raise LimitReached(
@@ -97,20 +97,20 @@ class Limits:
         day = self._used_up(user_id)
         if day is not None:
             raise LimitReached(
-                f"Your {day.most:,} tokens for today are used up. {day.way_on}", day.seconds
+                f"Your {day.limit:,} tokens for today are used up. {day.reset_hint}", day.seconds
             )
 
-    def allowance(self, user_id: int) -> Allowance | None:
+    def allowance(self, user_id: int) -> DailyQuota | None:
         """None where there is no limit. What is being read and written is counted too."""
         most = self._settings.daily_tokens
         if not most:
             return None
         running = sum(request.spent for request in self._pool.requests(user_id))
-        return Allowance(self._used()[user_id] + running, most, self._until_midnight())
+        return DailyQuota(self._used()[user_id] + running, most, self._until_midnight())
 
-    def _used_up(self, user_id: int) -> Allowance | None:
+    def _used_up(self, user_id: int) -> DailyQuota | None:
         day = self.allowance(user_id)
-        if day is None or day.used < day.most:
+        if day is None or day.used < day.limit:
             return None
         audit("limit-reached", limit="tokens of a day", user=user_id)
         return day
@@ -118,9 +118,9 @@ class Limits:
     def admit(self, request: Request) -> None:
         """A request that comes from no chat. Raises LimitReached."""
         if not request.is_background:
-            self.check(request.user_id)
+            self.ensure_allowed(request.user_id)
 
-    def count(self, request: Request, event: Prefill | Delta | Finished) -> str | None:
+    def record_usage(self, request: Request, event: Prefill | Delta | Finished) -> str | None:
         """The sentence that ends an answer with which its person's day is used up."""
         if request.is_background:
             return None
@@ -130,7 +130,7 @@ class Limits:
         day = self._used_up(request.user_id)
         if day is None:
             return None
-        return f"With this your {day.most:,} tokens for today are used up. {day.way_on}"
+        return f"With this your {day.limit:,} tokens for today are used up. {day.reset_hint}"
 
     def _write_down(self, request: Request, finished: Finished) -> None:
         """What was kept from before is not evaluated again, and not counted."""
@@ -140,18 +140,18 @@ class Limits:
             return
         self._used()[request.user_id] += tokens
         day = self._today().isoformat()
-        self.tasks.start(self._write(request.user_id, day, tokens), "usage")
+        self.tasks.spawn(self._write(request.user_id, day, tokens), "usage")
 
     async def _write(self, user_id: int, day: str, tokens: int) -> None:
         try:
-            await self._db.write(lambda c: usage.add(c, user_id, day, tokens))
+            await self._db.write(lambda c: usage.add_usage(c, user_id, day, tokens))
         except WickError as error:
             log.warning("Tokens that were used are not written down: %s", error)
 
-    def _open(self, user_id: int) -> int:
+    def _active_count(self, user_id: int) -> int:
         """Answers in chats, those included that wait for their turn there, and all others."""
         others = [r for r in self._pool.requests(user_id) if self._hub.stream(r.id) is None]
-        return self._hub.owed(user_id) + len(others) + self._coming[user_id]
+        return self._hub.unfinished_count(user_id) + len(others) + self._reserved[user_id]
 
     def _used(self) -> Counter[int]:
         """Of today, by person. A clock may go back to a day that seemed to be over."""

@@ -9,13 +9,13 @@ from typing import Final, NamedTuple
 
 import aiosqlite
 
-from app.chats.texts import storable
+from app.chats.texts import sanitize_text
 from app.chats.titles import title_of
 from app.errors import InvalidMessage
 from app.store import chats, messages
 from app.store.messages import Message
 
-HELD: Final = 10
+PENDING_NOTE: Final = 10
 """Messages of one chat that may be without an answer at the same time."""
 
 
@@ -31,7 +31,7 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class AnswerRequest:
     """For one more answer. `client_id` is empty when it comes with something that has one."""
 
     user_id: int
@@ -40,7 +40,7 @@ class Wish:
     client_id: str = ""
 
 
-class Saved(NamedTuple):
+class SavedAnswer(NamedTuple):
     """An answer that is on the disk, queued. text: its beginning; earlier: how it was when cut."""
 
     answer_id: int
@@ -48,14 +48,14 @@ class Saved(NamedTuple):
     earlier: Message | None = None
 
 
-Save = Callable[[aiosqlite.Connection, str], Awaitable[Saved | None]]
+Save = Callable[[aiosqlite.Connection, str], Awaitable[SavedAnswer | None]]
 """Writes down what is to be answered, in a transaction, with the answer's settings as JSON. None
 when that was done before."""
 
 
-def checked(text: str, most: int) -> str:
+def validate_text(text: str, most: int) -> str:
     """A prompt of up to `most` characters, made fit for keeping. Raises InvalidMessage."""
-    text = storable(text).strip("\n")
+    text = sanitize_text(text).strip("\n")
     if not text.strip():
         raise InvalidMessage("There is nothing to send yet.")
     if len(text) > most:
@@ -68,7 +68,7 @@ def checked(text: str, most: int) -> str:
 
 async def save_prompt(
     connection: aiosqlite.Connection, prompt: Prompt, text: str, made_with: str
-) -> Saved | None:
+) -> SavedAnswer | None:
     """The prompt and its empty answer, at the end of the chat.
 
     None when this submission is saved already: it came twice at the same time.
@@ -78,7 +78,7 @@ async def save_prompt(
     if await messages.is_saved(connection, user_id, chat_id, prompt.client_id):
         return None
     await chats.create(connection, chat_id, user_id, title_of(text), model, now)
-    leaf_id = await chats.leaf_with_room(connection, user_id, chat_id, HELD)
+    leaf_id = await chats.leaf_below_limit(connection, user_id, chat_id, PENDING_NOTE)
     question = await messages.add_user(
         connection, user_id, chat_id, leaf_id, text, prompt.client_id, now
     )
@@ -86,4 +86,4 @@ async def save_prompt(
         connection, user_id, chat_id, question, model, now, made_with
     )
     await chats.advance(connection, user_id, chat_id, answer, model, now)
-    return Saved(answer)
+    return SavedAnswer(answer)

@@ -6,11 +6,11 @@ import logging
 import re
 import time
 
-from app.chats.asking import Asking
+from app.chats.asking import AnswerService
 from app.chats.branches import UNDO_SECONDS
-from app.chats.chat_settings import ChatSettings, stored
+from app.chats.chat_settings import ChatSettings, parse_stored
 from app.chats.hub import Hub
-from app.chats.siblings import Forks
+from app.chats.siblings import SiblingIndex
 from app.chats.titles import NAME_CHARS, title_of
 from app.errors import ChatNotFound, InvalidMessage
 from app.store import (
@@ -24,7 +24,7 @@ from app.store import (
     tree,
     unfinished,
 )
-from app.store.chats import Chat, Place
+from app.store.chats import Chat, StateColumn
 from app.store.db import Database
 from app.store.lists import Cursor, ListName
 from app.store.messages import Message
@@ -35,35 +35,35 @@ PAGE_CHATS = 60
 _CHAT_ID = re.compile(r"[0-9a-f]{16}")
 
 
-class Chats:
+class ChatService:
     """The verbs rename, put, delete, restore, show and recover; and reading what is there."""
 
-    def __init__(self, db: Database, hub: Hub, asking: Asking) -> None:
+    def __init__(self, db: Database, hub: Hub, asking: AnswerService) -> None:
         self._db = db
         self._hub = hub
-        self._asking = asking
+        self._answers = asking
 
-    async def find(self, user_id: int, chat_id: str) -> Chat | None:
+    async def get(self, user_id: int, chat_id: str) -> Chat | None:
         """None for an id that is free: a chat begins to exist with its first message.
 
         Raises ChatNotFound for what is no chat id, or is somebody else's.
         """
         if not _CHAT_ID.fullmatch(chat_id):
             raise ChatNotFound("There is no such chat.")
-        chat = await chats.find(self._db, user_id, chat_id)
+        chat = await chats.get(self._db, user_id, chat_id)
         if chat is not None:
             return chat
         owner = await chats.owner(self._db, chat_id)
         if owner not in {None, user_id}:
             raise ChatNotFound("There is no such chat.")
         # It may have come into being between the two looks.
-        return await chats.find(self._db, user_id, chat_id) if owner else None
+        return await chats.get(self._db, user_id, chat_id) if owner else None
 
     async def messages(self, chat: Chat | None) -> list[Message]:
         """The path that is shown, oldest first."""
         if chat is None:
             return []
-        return await messages.path(self._db, chat.user_id, chat.id, chat.leaf_id)
+        return await messages.load_path(self._db, chat.user_id, chat.id, chat.leaf_id)
 
     async def recent(self, user_id: int) -> list[Chat]:
         """What the sidebar lists first; older ones are in pages after it."""
@@ -75,11 +75,11 @@ class Chats:
         """Part of a list, newest first, and where it goes on if there is more."""
         return await lists.page(self._db, user_id, name, PAGE_CHATS, after)
 
-    async def down_to(self, user_id: int, last: Cursor, limit: int) -> list[Chat]:
+    async def list_until(self, user_id: int, last: Cursor, limit: int) -> list[Chat]:
         """The listed chats from the newest to `last`."""
-        return await lists.down_to(self._db, user_id, last, limit)
+        return await lists.list_until(self._db, user_id, last, limit)
 
-    async def beside(
+    async def neighbours(
         self, user_id: int, place: Cursor, without: set[str]
     ) -> tuple[Chat | None, Chat | None]:
         """The listed chats right before a place in the list and, `without` some, after it."""
@@ -87,8 +87,8 @@ class Chats:
         others = (chat for chat in after if chat.id not in without)
         return await lists.newer(self._db, user_id, place), next(others, None)
 
-    async def those(self, user_id: int, chat_ids: set[str]) -> list[Chat]:
-        return await lists.those(self._db, user_id, chat_ids)
+    async def get_many(self, user_id: int, chat_ids: set[str]) -> list[Chat]:
+        return await lists.get_many(self._db, user_id, chat_ids)
 
     async def rename(self, user_id: int, chat_id: str, title: str) -> None:
         """Raises InvalidMessage for an empty title, ChatNotFound."""
@@ -101,70 +101,76 @@ class Chats:
 
     async def choose_model(self, user_id: int, chat_id: str, model: str) -> None:
         """Remember which model the person has chosen here; a chat that is yet to begin forgets."""
-        await self.find(user_id, chat_id)
+        await self.get(user_id, chat_id)
         await self._db.write(lambda c: chats.choose_model(c, user_id, chat_id, model))
 
     async def speed(self, model: str) -> float | None:
         """Tokens a second of this model's latest answers, whoever's they are."""
-        return await messages.speed(self._db, model)
+        return await messages.recent_tokens_per_second(self._db, model)
 
     async def settings(self, user_id: int, chat_id: str) -> ChatSettings:
         """What was chosen for this chat; it need not have begun."""
-        return stored(await chat_settings.find(self._db, user_id, chat_id))
+        return parse_stored(await chat_settings.get_settings(self._db, user_id, chat_id))
 
     async def choose_settings(self, user_id: int, chat_id: str, chosen: ChatSettings) -> None:
         """For the chat's answers from now on. Raises ChatNotFound."""
-        await self.find(user_id, chat_id)
+        await self.get(user_id, chat_id)
         text, now = chosen.to_json(), time.time()
-        await self._db.write(lambda c: chat_settings.put(c, user_id, chat_id, text, now))
+        await self._db.write(lambda c: chat_settings.put_settings(c, user_id, chat_id, text, now))
         self._hub.chat_changed(user_id, chat_id)
 
-    async def siblings(self, chat: Chat | None) -> Forks:
+    async def siblings(self, chat: Chat | None) -> SiblingIndex:
         """The messages of the chat that have others beside them."""
-        return Forks({} if chat is None else await branches.forks(self._db, chat.user_id, chat.id))
+        return SiblingIndex(
+            {} if chat is None else await branches.sibling_groups(self._db, chat.user_id, chat.id)
+        )
 
     async def delete(self, user_id: int, chat_id: str) -> None:
         """Into the trash, from where `restore` brings it back; its answers are stopped."""
-        await self._asking.stop_all(user_id, chat_id)
-        await self.put(user_id, chat_id, "deleted_at", time.time())
+        await self._answers.stop_all(user_id, chat_id)
+        await self.set_state(user_id, chat_id, "deleted_at", time.time())
 
     async def restore(self, user_id: int, chat_id: str) -> None:
-        await self.put(user_id, chat_id, "deleted_at", None)
+        await self.set_state(user_id, chat_id, "deleted_at", None)
 
-    async def put(self, user_id: int, chat_id: str, place: Place, when: float | None) -> None:
+    async def set_state(
+        self, user_id: int, chat_id: str, place: StateColumn, when: float | None
+    ) -> None:
         """Pin, archive or throw away, or the way back (None). Raises ChatNotFound."""
-        if not await self._db.write(lambda c: chats.put(c, user_id, chat_id, place, when)):
+        if not await self._db.write(
+            lambda c: chats.set_timestamp(c, user_id, chat_id, place, when)
+        ):
             raise ChatNotFound("There is no such chat.")
         self._hub.chat_changed(user_id, chat_id)
 
-    async def opened(self, user_id: int, chat_id: str) -> None:
+    async def mark_read(self, user_id: int, chat_id: str) -> None:
         """The person looks at this chat: what is in it counts as read."""
-        chat = await self.find(user_id, chat_id)
+        chat = await self.get(user_id, chat_id)
         if chat is not None and chat.is_unread:
-            await self._db.write(lambda c: chats.mark(c, user_id, chat_id, is_unread=False))
+            await self._db.write(lambda c: chats.set_unread(c, user_id, chat_id, is_unread=False))
             self._hub.chat_changed(user_id, chat_id)
 
-    async def show(self, user_id: int, chat_id: str, message_id: int) -> None:
+    async def show_path_to(self, user_id: int, chat_id: str, message_id: int) -> None:
         """Show a path that goes through this message, unless an answer runs or it does already."""
-        chat = await self.find(user_id, chat_id)
+        chat = await self.get(user_id, chat_id)
         if chat is None or self._hub.stream_of_chat(chat_id) is not None:
             return
         if any(message.id == message_id for message in await self.messages(chat)):
             return
-        leaf = await tree.last_below(self._db, user_id, chat_id, message_id)
+        leaf = await tree.deepest_descendant(self._db, user_id, chat_id, message_id)
         if leaf is not None:
-            await self._db.write(lambda c: chats.show(c, user_id, chat_id, leaf))
+            await self._db.write(lambda c: chats.set_leaf(c, user_id, chat_id, leaf))
             self._hub.chat_changed(user_id, chat_id)
 
-    async def recover(self) -> None:
+    async def recover_interrupted(self) -> None:
         """At start: end what a crash left running; whoever is at this machine is somebody.
 
-        `Asking.requeue` then takes up what had not begun."""
+        `AnswerService.requeue` then takes up what had not begun."""
         now = time.time()
         await self._db.write(lambda c: people.add_local(c, now))
         count = await self._db.write(lambda c: unfinished.interrupt_begun(c, now))
         if count:
             log.warning("%d answers were interrupted when Wick ended last time.", count)
-        await removals.forget(self._db, now - UNDO_SECONDS)
+        await removals.purge(self._db, now - UNDO_SECONDS)
         await removals.clear_all(self._db)
-        await self._db.write(lambda c: chat_settings.forget_unused(c, now - UNUSED_SECONDS))
+        await self._db.write(lambda c: chat_settings.purge_unused_settings(c, now - UNUSED_SECONDS))

@@ -41,7 +41,7 @@ class Shares:
 
     async def find(self, token: str) -> Chat:
         """Raises ChatNotFound, whatever the reason."""
-        chat = await shares.find(self._db, _hash(token))
+        chat = await shares.get(self._db, _hash(token))
         if chat is None:
             raise ChatNotFound("This link shows nothing any more, or never did.")
         return chat

@@ -23,7 +23,7 @@ class Siblings:
 
 
 @dataclass(frozen=True, slots=True)
-class Forks:
+class SiblingIndex:
     """By the id of their parent, the messages of a chat that have others beside them."""
 
     by_parent: Mapping[int | None, Sequence[int]]

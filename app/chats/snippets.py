@@ -12,7 +12,7 @@ _TAG: Final = re.compile(r"</?(?:kbd|mark|sub|sup|details|summary)>", re.IGNOREC
 _NOTE: Final = re.compile(r"\[\^(\d{1,3})\]")
 
 
-def unmarked(text: str) -> str:
+def strip_markup(text: str) -> str:
     """Without bold, fences and the few tags that are shown as something; `[^1]` is `[1]`."""
     text = _SIGNS.sub("", text)
     text = _TAG.sub("", _BREAK.sub(" ", text))

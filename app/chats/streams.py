@@ -10,10 +10,10 @@ LiveStatus = Literal["queued", "loading", "prefill", "streaming"]
 
 
 @dataclass(slots=True)
-class Stream:
+class LiveAnswer:
     """What everybody who looks at this answer may see. `text` only grows.
 
-    place: position in the queue, 1 is next, in about `seconds` if that is known, 0 is its turn;
+    place: position in the queue, 1 is next, in about `eta_seconds` if that is known, 0 is its turn;
     held: it waits for the answer before it in its chat and may be taken back; prompt_done of
     prompt_total tokens are read; dropped: how many of the oldest messages the model does not see;
     trouble: something the person should know while it goes on; epoch: tells it from every other
@@ -26,29 +26,29 @@ class Stream:
     model: str
     status: LiveStatus = "queued"
     text: str = ""
-    place: int = 0
-    seconds: float | None = None
-    held: bool = False
+    position: int = 0
+    eta_seconds: float | None = None
+    is_pending: bool = False
     detail: str = ""
     prompt_done: int = 0
     prompt_total: int = 0
     dropped: int = 0
-    trouble: str = ""
+    warning: str = ""
     epoch: str = field(default_factory=lambda: secrets.token_hex(4))
 
 
-def status_line(stream: Stream) -> str:
+def status_line(stream: LiveAnswer) -> str:
     """What is happening to an answer that runs, in words."""
-    if stream.trouble:
-        return stream.trouble
+    if stream.warning:
+        return stream.warning
     match stream.status:
-        case "queued" if stream.held:
+        case "queued" if stream.is_pending:
             return "Waiting for the answer above"
-        case "queued" if not stream.place:
+        case "queued" if not stream.position:
             return "Starting"
         case "queued":
-            place = "next" if stream.place == 1 else f"number {stream.place}"
-            return f"Waiting: {place} in line{_about(stream.seconds)}"
+            place = "next" if stream.position == 1 else f"number {stream.position}"
+            return f"Waiting: {place} in line{_format_eta(stream.eta_seconds)}"
         case "loading":
             return stream.detail
         case "prefill":
@@ -58,7 +58,7 @@ def status_line(stream: Stream) -> str:
             return "Writing"
 
 
-def _about(seconds: float | None) -> str:
+def _format_eta(seconds: float | None) -> str:
     """An estimate as people say it: no more exact than it is."""
     if seconds is None:
         return ""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 
-def storable(text: str) -> str:
+def sanitize_text(text: str) -> str:
     """Lines end in one way; what SQLite and UTF-8 cannot hold (lone surrogates, NUL) becomes a
     replacement character."""
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text.replace("\0", "\ufffd").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def number_in(text: str, least: float, most: float, *, is_whole: bool = False) -> float | None:
+def parse_number(text: str, least: float, most: float, *, is_whole: bool = False) -> float | None:
     """A number as a person writes it; None for what is none, or lies outside of these limits."""
     try:
         number: float = int(text) if is_whole else float(text.replace(",", "."))

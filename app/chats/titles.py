@@ -7,22 +7,22 @@ import re
 from typing import Literal
 
 from app.chats.hub import Hub
-from app.chats.snippets import unmarked
-from app.chats.streams import Stream
+from app.chats.snippets import strip_markup
+from app.chats.streams import LiveAnswer
 from app.errors import WickError
-from app.inference.pool import Pool
+from app.inference.pool import WorkerPool
 from app.inference.protocol import Delta, Finished, Generate, Prefill
 from app.inference.requests import Request, RequestEvent
 from app.models.model import Sampling, Turn
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.store import chats, messages
 from app.store.db import Database
-from app.tasks import Tasks
+from app.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
 TITLE_CHARS, NAME_CHARS = 60, 200
 """Of a title that was made, and of a name that a person has given."""
-ABLE = 1_000_000_000
+MIN_PARAMETERS = 1_000_000_000
 """Parameters from which on a model's titles are better than a chat's first words."""
 _EXCERPT_CHARS = 1500
 _MOST_WORDS = 10  # six were asked for
@@ -31,7 +31,7 @@ _NO_TITLE = re.compile(
     re.IGNORECASE,
 )
 """How answers begin, and letters."""
-_WISH = (
+_TITLE_PROMPT = (
     "Write a title of at most six words for a conversation that begins with the message below. "
     "Answer with the title alone, without quotation marks.\n\n"
 )
@@ -50,7 +50,7 @@ def made_title(said: str) -> str | None:
     """What a model said, as a title; None when it is none."""
     said = re.sub(r"^\W*title\s*:", "", said, flags=re.IGNORECASE)
     title = re.sub(r"\[\^\w+\]", "", said)
-    title = (title if "`" in title else unmarked(title)).strip().strip("\"'“”*#.").strip()
+    title = (title if "`" in title else strip_markup(title)).strip().strip("\"'“”*#.").strip()
     if not title or title.endswith((",", ":", ";", "?!")) or _NO_TITLE.match(title):
         return None
     return title_of(title) if len(title.split()) <= _MOST_WORDS else None
@@ -65,25 +65,36 @@ def is_about(title: str, text: str) -> bool:
     return any(len(part) > 3 or not part.isascii() for part in parts if part in text)
 
 
-class Titles:
+class TitleGenerator:
     """Asks the model of a chat's first answer for a title, in the background."""
 
     def __init__(
-        self, mode: Literal["auto", "on", "off"], db: Database, shelf: Shelf, pool: Pool, hub: Hub
+        self,
+        mode: Literal["auto", "on", "off"],
+        db: Database,
+        store: ModelStore,
+        pool: WorkerPool,
+        hub: Hub,
     ) -> None:
         self._mode = mode
         self._db = db
-        self._shelf = shelf
+        self._store = store
         self._pool = pool
         self._hub = hub
 
-    async def consider(self, stream: Stream, tasks: Tasks) -> None:
+    async def maybe_generate(self, stream: LiveAnswer, tasks: BackgroundTasks) -> None:
         """After an answer has ended: if it is the chat's first, and went well, ask for a title."""
         try:
-            path = await messages.path(self._db, stream.user_id, stream.chat_id, stream.message_id)
-            if len(path) != 2 or path[-1].status != "done" or not self._is_able(stream.model):
+            path = await messages.load_path(
+                self._db, stream.user_id, stream.chat_id, stream.message_id
+            )
+            if (
+                len(path) != 2
+                or path[-1].status != "done"
+                or not self._model_is_capable(stream.model)
+            ):
                 return
-            chat = await chats.find(self._db, stream.user_id, stream.chat_id)
+            chat = await chats.get(self._db, stream.user_id, stream.chat_id)
             if chat is None or chat.title_source != "words":
                 return
             is_doubtful = self._is_of_unknown_size(stream.model)
@@ -102,11 +113,11 @@ class Titles:
                 title = made_title("".join(said))
                 if title is None or (is_doubtful and not is_about(title, question)):
                     return  # the first words stay
-                tasks.start(self._save(stream, title), f"title of {stream.chat_id}")
+                tasks.spawn(self._save(stream, title), f"title of {stream.chat_id}")
 
         command = Generate(
             id=-stream.message_id,  # answers have the positive numbers
-            turns=(Turn("user", _WISH + question[:_EXCERPT_CHARS]),),
+            turns=(Turn("user", _TITLE_PROMPT + question[:_EXCERPT_CHARS]),),
             sampling=Sampling(temperature=0.2, seed=0),
             max_tokens=24,
             stop=("\n",),
@@ -114,20 +125,20 @@ class Titles:
         request = Request(command, stream.user_id, listen, is_background=True)
         self._pool.submit(stream.model, request)
 
-    def _is_able(self, model: str) -> bool:
+    def _model_is_capable(self, model: str) -> bool:
         if self._mode == "auto":
-            found = self._shelf.get(model)
-            return found.remote is not None or found.parameters >= ABLE
+            found = self._store.get(model)
+            return found.remote is not None or found.parameters >= MIN_PARAMETERS
         return self._mode == "on"
 
     def _is_of_unknown_size(self, model: str) -> bool:
         """Another server may have a model that is too small to write titles."""
-        return not self._shelf.get(model).parameters
+        return not self._store.get(model).parameters
 
-    async def _save(self, stream: Stream, title: str) -> None:
+    async def _save(self, stream: LiveAnswer, title: str) -> None:
         try:
             changed = await self._db.write(
-                lambda c: chats.give_title(c, stream.user_id, stream.chat_id, title)
+                lambda c: chats.set_generated_title(c, stream.user_id, stream.chat_id, title)
             )
         except WickError as error:
             log.warning("The title of %s was not saved: %s", stream.chat_id, error)

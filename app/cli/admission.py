@@ -8,24 +8,24 @@ from contextlib import contextmanager
 import httpx
 
 from app.config import Settings
-from app.store.owner import owner_of
-from app.terminal.entry import way_in
+from app.store.owner import read_owner
+from app.terminal.entry import client_options
 
 
 @contextmanager
-def admitted(settings: Settings, timeout: float) -> Iterator[httpx.Client]:
+def server_client(settings: Settings, timeout: float) -> Iterator[httpx.Client]:
     """A client for the server that owns the data folder, or else for `settings.local_url`.
 
     Whoever may read that folder is let in as an owner, also where people log in.
     """
-    owner = owner_of(settings.data_dir)
+    owner = read_owner(settings.data_dir)
     url = owner.url if owner is not None and owner.url else settings.local_url
     secret = "" if owner is None else owner.secret
-    with httpx.Client(**way_in(settings, url, secret), timeout=timeout) as client:
+    with httpx.Client(**client_options(settings, url, secret), timeout=timeout) as client:
         yield client
 
 
-def sentence_of(response: httpx.Response) -> str:
+def error_message(response: httpx.Response) -> str:
     """Why the server did not do it."""
     kind, text = response.headers.get("content-type", ""), response.text.strip()
     if kind.startswith("text/plain") and text:

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from rich.console import Console
 
 from app.config import Settings
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 
-NARROWEST = 130
+MIN_COLUMNS = 130
 """Columns of a table that is not shown on a terminal."""
-MOST_TOGETHER = 32
+MAX_CONCURRENCY = 32
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -59,12 +59,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     # Here and not above: the engine and a client for HTTP, which no other command needs.
     from app.bench import figures, report
-    from app.bench.machine import machine
-    from app.bench.plan import Plan
-    from app.bench.run import Peer, bench
+    from app.bench.machine import describe_machine
+    from app.bench.plan import BenchConfig
+    from app.bench.run import Peer, run_benchmark
 
-    model = Shelf(settings.models_dir).get(arguments.model)
-    plan = Plan(
+    model = ModelStore(settings.models_dir).get(arguments.model)
+    plan = BenchConfig(
         concurrency=tuple(sorted({1, *arguments.concurrency})),
         prompt=arguments.prompt,
         tokens=arguments.tokens,
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     peer = Peer(arguments.against, arguments.against_model) if arguments.against else None
     seed = random.randrange(2**31)  # noqa: S311 - not a secret
     progress = Console(stderr=True)
-    measured = bench(
+    measured = run_benchmark(
         model,
         settings,
         plan,
@@ -84,13 +84,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         lambda text: progress.print(text, style="dim", highlight=False, markup=False),
     )
     result = report.Report(
-        machine=machine(),
+        machine=describe_machine(),
         model=f"{model.title} {model.quantisation}",
         threads=settings.threads,
         date=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
         seed=seed,
         against=f"{measured.their_model} at {peer.url}" if peer else "",
-        rows=figures.rows(plan, measured.ours, measured.theirs),
+        rows=figures.build_results(plan, measured.ours, measured.theirs),
         ours=measured.ours,
         theirs=measured.theirs,
     )
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         return 0
     console = Console()
     if not console.is_terminal:
-        console = Console(width=NARROWEST)
+        console = Console(width=MIN_COLUMNS)
     console.print(report.table(result), highlight=False)
     return 0
 
@@ -116,8 +116,8 @@ def _number(low: int) -> Callable[[str], int]:
 
 def _counts(text: str) -> tuple[int, ...]:
     counts = [int(part) if part.isascii() and part.isdigit() else 0 for part in text.split(",")]
-    if not all(1 <= count <= MOST_TOGETHER for count in counts):
+    if not all(1 <= count <= MAX_CONCURRENCY for count in counts):
         raise argparse.ArgumentTypeError(
-            f"{text} is wrong: it takes numbers from 1 to {MOST_TOGETHER} with commas between"
+            f"{text} is wrong: it takes numbers from 1 to {MAX_CONCURRENCY} with commas between"
         )
     return tuple(counts)

@@ -15,12 +15,12 @@ NUMBERS = (
     *("temperature", "top_p", "top_k", "min_p", "repetition_penalty"),
     *("max_tokens", "seed", "context_length"),
 )
-ABOUT = """\
+DESCRIPTION = """\
 Chat in the terminal. The chats are those of the page. With a QUESTION, or text
 from a pipe, it answers that alone; with both, the text follows the question.
 """
-LISTED = 30
-CODES = """exit codes:
+LIST_FIELDS = 30
+EXIT_CODES = """exit codes:
   0    done
   1    it failed, and a line says why
   2    wrong usage, setting or data folder
@@ -41,8 +41,8 @@ examples:
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "chat",
-        description=ABOUT,
-        epilog=CODES,
+        description=DESCRIPTION,
+        epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("question", metavar="QUESTION", nargs="*", help="what to ask")
@@ -56,7 +56,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         const="last",
         help="go on with the last chat, or the one of this id or title",
     )
-    chats.add_argument("--list", action="store_true", help=f"show the last {LISTED} chats")
+    chats.add_argument("--list", action="store_true", help=f"show the last {LIST_FIELDS} chats")
     chats.add_argument("--no-save", action="store_true", help="keep nothing of this chat")
     how = parser.add_argument_group("settings of this chat (default: those of the model)")
     how.add_argument("--system", metavar="TEXT", help="the system prompt")
@@ -81,13 +81,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     # Here and not above: the engine, and libraries that no other command needs.
-    from app.terminal.start import Wish, start
+    from app.terminal.start import ChatOptions, start
 
     question = _question(arguments)
     is_alone = not question and _is_terminal(sys.stdin) and sys.stdout.isatty()
     if not question and not arguments.list and (not is_alone or arguments.json):
         raise ConfigError("Give a question, or use a terminal: wick chat --help says more.")
-    wish = Wish(
+    options = ChatOptions(
         question=question,
         model=arguments.model,
         resume=arguments.resume,
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         key=arguments.key or settings.key,
     )
     try:
-        return asyncio.run(start(wish, settings))
+        return asyncio.run(start(options, settings))
     except BrokenPipeError:
         sys.stdout = None  # nothing more is to be written at the end
         return 141

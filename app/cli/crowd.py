@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from app.accounts.throttle import network_of
+from app.accounts.throttle import subnet_of
 from app.audit import audit
-from app.config import Settings, is_among
+from app.config import Settings, in_networks
 
-MOST_FILES: Final = 65_536
+MAX_OPEN_FILES: Final = 65_536
 
 
-class Crowd:
+class ConnectionLimiter:
     """Counts them. `most`: of one address, 0 for any number; trusted proxies are not counted, since
     everybody comes through them."""
 
@@ -26,19 +26,19 @@ class Crowd:
         self._full: set[str] = set()
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Crowd:
+    def from_settings(cls, settings: Settings) -> ConnectionLimiter:
         """Where only this machine gets in, nobody is counted."""
         return cls(settings, settings.connections_per_address if settings.has_accounts else 0)
 
     @contextmanager
-    def place(self, address: str) -> Iterator[bool]:
+    def acquire(self, address: str) -> Iterator[bool]:
         """Whether there is room for one more, which lasts as long as this."""
-        if not self._most or is_among(address, self._proxies):
+        if not self._most or in_networks(address, self._proxies):
             yield True
             return
-        network = network_of(address)
+        network = subnet_of(address)
         if self._open[network] >= self._most:
-            self._say(network)
+            self._log_once(network)
             yield False
             return
         self._open[network] += 1
@@ -50,19 +50,19 @@ class Crowd:
                 del self._open[network]
                 self._full.discard(network)
 
-    def _say(self, network: str) -> None:
+    def _log_once(self, network: str) -> None:
         """Once, until all of theirs are closed: a flood is not to fill the log."""
         if network not in self._full:
             self._full.add(network)
             audit("limit-reached", limit="connections", address=network)
 
 
-def allow_many_files() -> None:
+def raise_file_limit() -> None:
     """Connections are open files, of which systems allow a program few until it asks for more."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+        most = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
         if soft != resource.RLIM_INFINITY and soft < most:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

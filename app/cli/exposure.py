@@ -11,7 +11,7 @@ from app.config import Settings, is_loopback
 from app.errors import ConfigError
 
 if TYPE_CHECKING:
-    from app.accounts.people import People
+    from app.accounts.people import Users
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +91,9 @@ def join_url(settings: Settings, token: str) -> str:
     return f"{settings.local_url}{settings.base_path}/join/{token}"
 
 
-async def welcome_owner(settings: Settings, people: People) -> None:
+async def print_setup_link(settings: Settings, users: Users) -> None:
     """As long as there is none: print the link by which one can come."""
-    token = await people.setup_token()
+    token = await users.setup_token()
     if token is None:
         return
     print(

@@ -18,7 +18,7 @@ from wsproto.events import Message
 from wsproto.extensions import Extension, PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
 
-FRAMES_AT_ONCE: Final = 2_000
+FRAME_BURST: Final = 2_000
 FRAMES_PER_SECOND: Final = 100
 """Pings, pieces of messages, messages: an honest page sends a handful."""
 MAX_UNFINISHED_BYTES: Final = 64 << 20
@@ -38,7 +38,7 @@ class FrameLimits(Extension):
         self._clock = clock
         self._announced = self._finished = 0  # bytes: of this frame, of this message's before it
         self._is_control = False
-        self._frames_left, self._counted_at = float(FRAMES_AT_ONCE), clock()
+        self._frames_left, self._counted_at = float(FRAME_BURST), clock()
 
     def enabled(self) -> bool:
         return True
@@ -75,7 +75,7 @@ class FrameLimits(Extension):
     def _has_allowance(self) -> bool:
         now = self._clock()
         earned = (now - self._counted_at) * FRAMES_PER_SECOND
-        self._frames_left = min(FRAMES_AT_ONCE, self._frames_left + earned) - 1
+        self._frames_left = min(FRAME_BURST, self._frames_left + earned) - 1
         self._counted_at = now
         return self._frames_left >= 0
 

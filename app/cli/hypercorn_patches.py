@@ -30,7 +30,7 @@ from wsproto.events import CloseConnection, Message, Ping
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError
 
-from app.cli.crowd import Crowd
+from app.cli.crowd import ConnectionLimiter
 from app.cli.frame_limits import BoundedDeflate, LimitedConnection, MessageBuffer, UnfinishedBytes
 from app.cli.request_heads import BadHead, checked
 
@@ -42,12 +42,12 @@ LINGER_SECONDS: Final = 1.0
 ABNORMAL: Final = 1006
 
 
-def install(longest_message: int, crowd: Crowd) -> None:
+def install(longest_message: int, limiter: ConnectionLimiter) -> None:
     """Have every connection from now on served by the classes below."""
-    hypercorn.asyncio.run.TCPServer = partial(Connection, crowd)  # type: ignore[assignment,attr-defined]
-    hypercorn.protocol.H11Protocol = OneProtocol  # type: ignore[attr-defined]
+    hypercorn.asyncio.run.TCPServer = partial(LimitedTCPServer, limiter)  # type: ignore[assignment,attr-defined]
+    hypercorn.protocol.H11Protocol = Http11Only  # type: ignore[attr-defined]
     protocol: Any = hypercorn.protocol.h11
-    protocol.WSStream = partial(Socket, UnfinishedBytes())
+    protocol.WSStream = partial(PatchedWSStream, UnfinishedBytes())
     streams: Any = hypercorn.protocol.ws_stream
     streams.PerMessageDeflate = partial(BoundedDeflate, longest_message)
     streams.Connection = partial(LimitedConnection, longest_message)
@@ -70,7 +70,7 @@ def refusal(status: str, sentence: str, *headers: bytes) -> bytes:
     )
 
 
-FULL: Final = refusal(
+TOO_MANY_CONNECTIONS: Final = refusal(
     "429 Too Many Requests",
     "Too many connections are open from this address. Close some pages, please.",
     b"Retry-After: 5",
@@ -78,37 +78,37 @@ FULL: Final = refusal(
 
 
 @dataclass(frozen=True)
-class Gone(Event):
+class PeerGone(Event):
     """What a stream says when its peer answers no more."""
 
 
 @dataclass(frozen=True)
-class Aborted(ConnectionEvent):
+class ConnectionAborted(ConnectionEvent):
     """What a connection hears then: nothing that still waits to be sent will arrive."""
 
 
-class Connection(TCPServer):
+class LimitedTCPServer(TCPServer):
     """One for which there is room, or that is told that there is none."""
 
     _has_ended = False
 
-    def __init__(self, crowd: Crowd, *parts: Any) -> None:
+    def __init__(self, limiter: ConnectionLimiter, *parts: Any) -> None:
         super().__init__(*parts)
-        self._crowd = crowd
+        self._crowd = limiter
 
     async def run(self) -> None:
         peer = self.writer.get_extra_info("peername")
-        with self._crowd.place(str(peer[0]) if peer else "") as has_place:
+        with self._crowd.acquire(str(peer[0]) if peer else "") as has_place:
             if has_place:
                 await super().run()
                 return
             with contextlib.suppress(OSError):
-                self.writer.write(FULL)
+                self.writer.write(TOO_MANY_CONNECTIONS)
                 await self.writer.drain()
             await self._close()
 
     async def protocol_send(self, event: ConnectionEvent) -> None:
-        if isinstance(event, Aborted):
+        if isinstance(event, ConnectionAborted):
             self.writer.transport.abort()
         elif not (isinstance(event, Updated) and self._has_ended):
             await super().protocol_send(event)
@@ -120,7 +120,7 @@ class Connection(TCPServer):
         await self.idle_task.stop()
 
 
-class OneProtocol(H11Protocol):
+class Http11Only(H11Protocol):
     """HTTP/1.1 only. No browser speaks HTTP/2 in clear text."""
 
     async def _check_protocol(self, event: h11.Request) -> None:
@@ -148,8 +148,8 @@ class OneProtocol(H11Protocol):
         """Hypercorn closes after an answer to a request whose rest has not come, and mistakes what
         follows a refused handshake for frames, but tells nobody: a client that sends its next
         request on the same connection loses it."""
-        if isinstance(event, Gone):
-            await self.send(Aborted())
+        if isinstance(event, PeerGone):
+            await self.send(ConnectionAborted())
             return
         if isinstance(event, Response) and event.status_code >= 200 and self._is_last(event):
             headers = [*event.headers, (b"connection", b"close")]
@@ -164,7 +164,7 @@ class OneProtocol(H11Protocol):
         return is_handshake or self.connection.their_state is h11.SEND_BODY
 
 
-class Socket(WSStream):
+class PatchedWSStream(WSStream):
     """A WebSocket that is bounded, that notices a peer who is gone, and is over when it is over.
 
     Hypercorn's hoards what comes after a message that is too long; it answers frames that come
@@ -279,4 +279,4 @@ class Socket(WSStream):
             missed = 0 if self._is_heard or self._waits_for_app else missed + 1
             if self._message.is_overdue and not self._is_refused:
                 await self._refuse(CloseReason.POLICY_VIOLATION)
-        await self.send(Gone(stream_id=self.stream_id))
+        await self.send(PeerGone(stream_id=self.stream_id))

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.accounts.keys import SCOPES
-from app.cli.desk import AnyDesk, open_desk
+from app.cli.desk import AnyAccountAdmin, open_account_admin
 from app.config import Settings
 
 
@@ -27,32 +27,32 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         choices=list(SCOPES),
         help="what it may be used for; again for more (default: chat)",
     )
-    _add_person(action)
+    _add_user_argument(action)
     action.set_defaults(func=add_key)
 
     action = actions.add_parser("list", help="show the keys there are")
-    _add_person(action)
+    _add_user_argument(action)
     action.set_defaults(func=list_keys)
 
     action = actions.add_parser("revoke", help="let a key open nothing any more")
     action.add_argument("id", metavar="ID", type=int, help="its number in the list")
-    _add_person(action)
+    _add_user_argument(action)
     action.set_defaults(func=revoke_key)
 
 
 def add_key(args: argparse.Namespace, settings: Settings) -> int:
-    async def add(desk: AnyDesk) -> None:
-        print(await desk.make_key(args.user, args.name, args.scope or ["chat"]))
+    async def add(admin: AnyAccountAdmin) -> None:
+        print(await admin.create_key(args.user, args.name, args.scope or ["chat"]))
 
     return _run(settings, add)
 
 
 def list_keys(args: argparse.Namespace, settings: Settings) -> int:
-    async def show(desk: AnyDesk) -> None:
+    async def show(admin: AnyAccountAdmin) -> None:
         table = Table(box=None)
         for heading in ("id", "name", "begins with", "may", "made", "last used"):
             table.add_column(heading, overflow="fold", no_wrap=heading not in {"name", "may"})
-        for key in await desk.keys_of(args.user):
+        for key in await admin.list_keys(args.user):
             used = _day(key.used_at) if key.used_at else "never"
             may = ", ".join(key.scopes)
             table.add_row(str(key.id), key.name, key.hint, may, _day(key.created_at), used)
@@ -65,21 +65,21 @@ def list_keys(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def revoke_key(args: argparse.Namespace, settings: Settings) -> int:
-    async def revoke(desk: AnyDesk) -> None:
-        await desk.revoke_key(args.user, args.id)
+    async def revoke(admin: AnyAccountAdmin) -> None:
+        await admin.revoke_key(args.user, args.id)
         print("The key is revoked.")
 
     return _run(settings, revoke)
 
 
-def _add_person(action: argparse.ArgumentParser) -> None:
+def _add_user_argument(action: argparse.ArgumentParser) -> None:
     action.add_argument("--user", metavar="NAME", help="whose key (default: the first owner's)")
 
 
-def _run(settings: Settings, work: Callable[[AnyDesk], Awaitable[None]]) -> int:
+def _run(settings: Settings, work: Callable[[AnyAccountAdmin], Awaitable[None]]) -> int:
     async def run() -> None:
-        async with open_desk(settings, "wick key") as desk:
-            await work(desk)
+        async with open_account_admin(settings, "wick key") as admin:
+            await work(admin)
 
     asyncio.run(run())
     return 0

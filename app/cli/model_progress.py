@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from app.models.progress import PullProgress
 
-Report = Callable[[PullProgress], None]
+ReportProgress = Callable[[PullProgress], None]
 ShowLoad = Callable[[str, float | None], None]
 """Hears what a load is doing, in words, and how far it is from 0 to 1 where that is known."""
 PLAIN_STEP = 10
@@ -18,7 +18,7 @@ PLAIN_STEP = 10
 
 
 @contextmanager
-def shown_progress() -> Iterator[Report]:
+def progress_reporter() -> Iterator[ReportProgress]:
     """A moving bar on a terminal; elsewhere a line now and then."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -32,7 +32,7 @@ def shown_progress() -> Iterator[Report]:
                 tasks[progress.stage] = bar.add_task("")
             bar.update(
                 tasks[progress.stage],
-                description=_capital(progress.sentence),
+                description=_capital(progress.description),
                 completed=progress.done,
                 total=progress.total or None,
             )
@@ -41,7 +41,7 @@ def shown_progress() -> Iterator[Report]:
 
 
 @contextmanager
-def shown_load() -> Iterator[ShowLoad]:
+def load_reporter() -> Iterator[ShowLoad]:
     """The same for the load of a model, whose steps the server tells."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -64,14 +64,14 @@ def shown_load() -> Iterator[ShowLoad]:
         yield show
 
 
-def _plain_lines(console: Console) -> Report:
+def _plain_lines(console: Console) -> ReportProgress:
     told: dict[str, int] = {}
 
     def report(progress: PullProgress) -> None:
         percent = 100 * progress.done // progress.total if progress.total else 0
         if progress.stage not in told or percent >= told[progress.stage] + PLAIN_STEP:
             told[progress.stage] = percent - percent % PLAIN_STEP
-            line = f"{percent:3} %  {_capital(progress.sentence)}"
+            line = f"{percent:3} %  {_capital(progress.description)}"
             console.print(line, highlight=False, soft_wrap=True)
 
     return report

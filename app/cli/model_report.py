@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import httpx
 
-PATIENCE = 5.0  # seconds; it is an answer from this very machine
+REPORT_TIMEOUT = 5.0  # seconds; it is an answer from this very machine
 
 
 @dataclass(frozen=True, slots=True)
-class Reported:
+class ModelStatus:
     """One model now. line: its state in words; progress: 0 to 1; speed: tokens a second;
     memory: bytes set aside for it."""
 
@@ -24,14 +24,14 @@ class Reported:
     memory: int
 
 
-def read_report(client: httpx.Client) -> dict[str, Reported] | None:
+def fetch_status(client: httpx.Client) -> dict[str, ModelStatus] | None:
     """By name; None when nothing that answers there can tell."""
     with contextlib.suppress(httpx.HTTPError, ValueError, TypeError, KeyError):
-        response = client.get("/models/report", timeout=PATIENCE)
+        response = client.get("/models/report", timeout=REPORT_TIMEOUT)
         if response.is_success:
-            known = Reported.__slots__
+            known = ModelStatus.__slots__
             return {
-                values["name"]: Reported(**{name: values[name] for name in known})
+                values["name"]: ModelStatus(**{name: values[name] for name in known})
                 for values in response.json()["models"]
             }
     return None

@@ -11,11 +11,11 @@ from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.model_report import Reported
+from app.cli.model_report import ModelStatus
 from app.config import Settings
 from app.models import memory
-from app.models.catalogue import Source
-from app.models.figures import count, size
+from app.models.catalogue import CatalogueEntry
+from app.models.figures import format_bytes, format_parameters
 from app.models.model import Model
 
 GAP: Final = 2
@@ -45,11 +45,11 @@ class Column:
         return max(map(len, (self.heading, *self.cells)))
 
 
-def shelf_table(
+def models_table(
     models: Iterable[Model],
     settings: Settings,
     default: str,
-    report: Mapping[str, Reported] | None = None,
+    report: Mapping[str, ModelStatus] | None = None,
     *,
     width: int = 80,
 ) -> Table:
@@ -59,11 +59,13 @@ def shelf_table(
         Column("Name", [_name(model, default) for model in models], width=NAME_WIDTH),
         Column("Title", [_plain(model.title) for model in models], 1),
         Column("Licence", [_plain(model.license or "") for model in models], 4),
-        _numbers("Weights", [count(model.parameters) for model in models], 3),
+        _numbers("Weights", [format_parameters(model.parameters) for model in models], 3),
         _numbers("Stored", [_plain(model.quantisation) for model in models], 2),
         _numbers("Context", [f"{model.context_length:,}" for model in models]),
-        _numbers("Size", [size(model.size) for model in models]),
-        _numbers("Memory", [size(memory.wanted(model, settings)) for model in models]),
+        _numbers("Size", [format_bytes(model.size) for model in models]),
+        _numbers(
+            "Memory", [format_bytes(memory.preferred_bytes(model, settings)) for model in models]
+        ),
     ]
     if report is not None:
         now = [_live(report.get(model.name)) for model in models]
@@ -74,7 +76,7 @@ def shelf_table(
     return _table(columns, width)
 
 
-def _live(now: Reported | None) -> tuple[str, str]:
+def _live(now: ModelStatus | None) -> tuple[str, str]:
     """Its state, and how many tokens a second its latest answers came with."""
     if now is None:
         return "", ""
@@ -84,7 +86,7 @@ def _live(now: Reported | None) -> tuple[str, str]:
 def remote_table(
     models: Iterable[Model],
     default: str,
-    report: Mapping[str, Reported] | None = None,
+    report: Mapping[str, ModelStatus] | None = None,
     *,
     width: int = 80,
 ) -> Table:
@@ -104,14 +106,14 @@ def remote_table(
     return _table(columns, width)
 
 
-def catalogue_table(entries: Iterable[Source], *, width: int = 80) -> Table:
+def catalogue_table(entries: Iterable[CatalogueEntry], *, width: int = 80) -> Table:
     entries = list(entries)
     columns = [
         Column("Name", [entry.name for entry in entries], width=NAME_WIDTH),
         Column("Good for", [_plain(f"{entry.title}. {entry.about}") for entry in entries]),
         Column("Licence", [_plain(entry.license) for entry in entries], 1),
         _numbers("Weights", [entry.parameters for entry in entries], 2),
-        _numbers("Download", [size(entry.size) for entry in entries]),
+        _numbers("Download", [format_bytes(entry.size) for entry in entries]),
     ]
     return _table(columns, width)
 

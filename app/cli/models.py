@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from rich.console import Console
 
 from app.cli import model_life, remote_models
-from app.cli.admission import admitted
-from app.cli.model_progress import shown_progress
-from app.cli.model_report import PATIENCE, Reported, read_report
-from app.cli.model_tables import catalogue_table, remote_table, shelf_table
+from app.cli.admission import server_client
+from app.cli.model_progress import progress_reporter
+from app.cli.model_report import REPORT_TIMEOUT, ModelStatus, fetch_status
+from app.cli.model_tables import catalogue_table, models_table, remote_table
 from app.config import Settings
 from app.errors import WickError
 from app.models import memory, sources
 from app.models.catalogue import CATALOGUE
-from app.models.figures import size
+from app.models.figures import format_bytes
 from app.models.model import Model
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.models.spec import FORMS, LocalSpec
 
 
@@ -53,16 +53,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def list_models(args: argparse.Namespace, settings: Settings) -> int:
     console = Console()
-    shelf = Shelf(settings.models_dir)
-    models, damaged = shelf.look()
+    store = ModelStore(settings.models_dir)
+    models, damaged = store.scan()
     for name, sentence in damaged:
         print(f"{sentence} To remove it: wick models remove {name}")
     if models:
-        default = shelf.default() or settings.default_model
+        default = store.default() or settings.default_model
         report = _report(settings)
         here = [model for model in models if model.remote is None]
         if here:
-            console.print(shelf_table(here, settings, default, report, width=console.width))
+            console.print(models_table(here, settings, default, report, width=console.width))
             print(_memory(settings, report))
         if len(here) < len(models):
             console.print(remote_table(models, default, report, width=console.width))
@@ -75,19 +75,21 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _report(settings: Settings) -> dict[str, Reported] | None:
+def _report(settings: Settings) -> dict[str, ModelStatus] | None:
     """None where no server runs, or this one does not let us in."""
-    with contextlib.suppress(WickError), admitted(settings, PATIENCE) as client:
-        return read_report(client)
+    with contextlib.suppress(WickError), server_client(settings, REPORT_TIMEOUT) as client:
+        return fetch_status(client)
     return None
 
 
-def _memory(settings: Settings, report: Mapping[str, Reported] | None) -> str:
-    there = f"{size(memory.budget(settings))} of the {size(memory.there())} here"
+def _memory(settings: Settings, report: Mapping[str, ModelStatus] | None) -> str:
+    there = (
+        f"{format_bytes(memory.budget(settings))} of the {format_bytes(memory.total_memory())} here"
+    )
     if report is None:
         return f"Models may use {there}. No Wick is running, so none is loaded."
     held = sum(model.memory for model in report.values())
-    return f"Models may use {there}; {size(held)} are set aside for those that are loaded."
+    return f"Models may use {there}; {format_bytes(held)} are set aside for those that are loaded."
 
 
 def list_catalogue(args: argparse.Namespace, settings: Settings) -> int:
@@ -98,23 +100,23 @@ def list_catalogue(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def pull_model(args: argparse.Namespace, settings: Settings) -> int:
-    shelf = Shelf(settings.models_dir)
-    order = sources.order(args.source, shelf, args.name)
+    store = ModelStore(settings.models_dir)
+    spec = sources.resolve(args.source, store, args.name)
     try:
-        with shown_progress() as report:
-            model = asyncio.run(sources.pull(order, shelf, report))
+        with progress_reporter() as report:
+            model = asyncio.run(sources.pull(spec, store, report))
     except KeyboardInterrupt:
-        if not isinstance(order.spec, LocalSpec):
+        if not isinstance(spec.spec, LocalSpec):
             print("Stopped. The same command goes on where this one was.", file=sys.stderr)
         raise
     return _installed(settings, model)
 
 
 def import_model(args: argparse.Namespace, settings: Settings) -> int:
-    shelf = Shelf(settings.models_dir)
-    order = sources.local_order(args.source, shelf, args.name)
-    with shown_progress() as report:
-        model = asyncio.run(sources.pull(order, shelf, report))
+    store = ModelStore(settings.models_dir)
+    spec = sources.resolve_local(args.source, store, args.name)
+    with progress_reporter() as report:
+        model = asyncio.run(sources.pull(spec, store, report))
     return _installed(settings, model)
 
 
@@ -123,6 +125,6 @@ def _add_name(action: argparse.ArgumentParser) -> None:
 
 
 def _installed(settings: Settings, model: Model) -> int:
-    model_life.tell_server(settings, model.name)
+    model_life.notify_server(settings, model.name)
     print(f"{model.title} is on the shelf as {model.name}.")
     return 0

@@ -8,7 +8,7 @@ import asyncio
 from app.config import Settings
 from app.models.model import Model
 from app.models.remote import ASSUMED_CONTEXT
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.models.upstream import PARALLEL, Upstream
 
 
@@ -49,15 +49,15 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def add_remote(args: argparse.Namespace, settings: Settings) -> int:
     upstreams = [Upstream(url, args.model, args.key_env, args.parallel) for url in args.url]
-    shelf = Shelf(settings.models_dir)
-    model = shelf.add_remote(args.name, upstreams, context=args.context, title=args.title)
+    store = ModelStore(settings.models_dir)
+    model = store.add_remote(args.name, upstreams, context=args.context, title=args.title)
     print(f"{model.title} is on the shelf as {model.name}.")
-    for line in asyncio.run(_look(model)):
+    for line in asyncio.run(_check_server(model)):
         print(line)
     return 0
 
 
-async def _look(model: Model) -> list[str]:
+async def _check_server(model: Model) -> list[str]:
     """How its servers are just now. They may as well be started later."""
     # Here and not above: a client for HTTP, which few commands need.
     from app.models.remote_check import check
@@ -68,14 +68,14 @@ async def _look(model: Model) -> list[str]:
     for upstream, found in zip(
         upstreams, await asyncio.gather(*map(check, upstreams)), strict=True
     ):
-        if found.trouble:
-            lines.append(f"Not ready yet: {found.trouble}")
+        if found.problem:
+            lines.append(f"Not ready yet: {found.problem}")
             continue
         context = model.remote.context or found.context
         room = f"{context:,} tokens" if context else f"{ASSUMED_CONTEXT:,} tokens assumed"
         lines.append(f"{upstream.host} is ready ({room}).")
         if found.others:
             lines.append(f"It lists no model “{upstream.model}”; it has {', '.join(found.others)}.")
-    if hosts := model.remote.hosts_elsewhere:
+    if hosts := model.remote.external_hosts:
         lines.append(f"What is written to this model is sent to {' and '.join(hosts)}.")
     return lines

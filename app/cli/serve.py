@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 from app.cli import exposure
 from app.config import Settings
 from app.errors import ConfigError, StoreError, StoreUnusable
-from app.store.owner import Ownership, owned
+from app.store.owner import FolderLock, lock_data_folder
 
 if TYPE_CHECKING:
     from quart import Quart
 
-    from app.models.pulls import Pulls
+    from app.models.pulls import PullManager
 
 log = logging.getLogger(__name__)
-LONGEST_SOCKET_MESSAGE = 2 << 20
+MAX_SOCKET_MESSAGE_BYTES = 2 << 20
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     _check_address(settings)
     _check_folders(settings)
     exposure.warn(settings)
-    with owned(settings.data_dir, "wick serve") as ownership:
+    with lock_data_folder(settings.data_dir, "wick serve") as ownership:
         asyncio.run(_serve(settings, ownership))
     return 0
 
@@ -88,22 +88,22 @@ def _check_folders(settings: Settings) -> None:
             ) from error
 
 
-async def _serve(settings: Settings, ownership: Ownership) -> None:
-    with _kept_for_good():
+async def _serve(settings: Settings, ownership: FolderLock) -> None:
+    with _frozen_gc():
         from hypercorn.asyncio import serve
         from hypercorn.config import Config
 
         from app.cli import wire
-        from app.cli.crowd import Crowd, allow_many_files
-        from app.factory import close, create_app
+        from app.cli.crowd import ConnectionLimiter, raise_file_limit
+        from app.factory import create_app, shutdown
 
         app = create_app(settings)
     config = Config()
     config.bind = [settings.url.partition("://")[2]]
     if settings.tls_cert and settings.tls_key:
         config.certfile, config.keyfile = str(settings.tls_cert), str(settings.tls_key)
-    wire.limit(config, LONGEST_SOCKET_MESSAGE, Crowd.from_settings(settings))
-    allow_many_files()
+    wire.configure(config, MAX_SOCKET_MESSAGE_BYTES, ConnectionLimiter.from_settings(settings))
+    raise_file_limit()
     logging.getLogger("hypercorn").setLevel(logging.WARNING)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -112,14 +112,14 @@ async def _serve(settings: Settings, ownership: Ownership) -> None:
         loop.add_signal_handler(number, stop.set)
 
     async def until_stopped() -> None:
-        pulls: Pulls = app.extensions["wick"].pulls
+        pulls: PullManager = app.extensions["wick"].pulls
         pulls.listeners.append(TerminalProgress(pulls).show)
-        ownership.announce(settings.local_url, app.extensions["wick"].secret)
+        ownership.publish(settings.local_url, app.extensions["wick"].secret)
         print(f"\n  Wick is at {settings.page_url}   (Ctrl-C stops it)\n", flush=True)
         if settings.has_accounts:
-            await exposure.welcome_owner(settings, app.extensions["wick"].people)
+            await exposure.print_setup_link(settings, app.extensions["wick"].users)
         await stop.wait()
-        await close(app)
+        await shutdown(app)
 
     await _start(app)
     try:
@@ -137,7 +137,7 @@ async def _start(app: Quart) -> None:
 
 
 @contextlib.contextmanager
-def _kept_for_good() -> Iterator[None]:
+def _frozen_gc() -> Iterator[None]:
     """What is made meanwhile lasts as long as the process, so nobody looks for garbage in it: not
     now, which the first page would wait for, and not later, which answers would."""
     gc.disable()
@@ -171,7 +171,7 @@ def _started(app: Quart) -> Any:
 class TerminalProgress:
     """How far pulls are, as one line that is written over; in a log file one line a tenth."""
 
-    def __init__(self, pulls: Pulls) -> None:
+    def __init__(self, pulls: PullManager) -> None:
         self._pulls = pulls
         self._last: dict[str, str] = {}
         self._is_terminal = sys.stderr.isatty()
@@ -187,4 +187,6 @@ class TerminalProgress:
             self._last[pull.name] = step
             end = "" if self._is_terminal and not pull.error else "\n"
             start = "\r\x1b[K" if self._is_terminal else ""
-            print(f"{start}  {pull.error or pull.sentence}", end=end, file=sys.stderr, flush=True)
+            print(
+                f"{start}  {pull.error or pull.description}", end=end, file=sys.stderr, flush=True
+            )

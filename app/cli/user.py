@@ -13,20 +13,20 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.desk import AnyDesk, open_desk
+from app.cli.desk import AnyAccountAdmin, open_account_admin
 from app.cli.exposure import join_url
 from app.config import Settings
 from app.errors import InvalidAccount
-from app.store.people import LOCAL_USER, Person, Role
+from app.store.people import LOCAL_USER, Role, User
 
-WITHIN: Final = {"member": "a week", "reset": "a day"}
-Action = Callable[[AnyDesk, argparse.Namespace, Settings], Awaitable[None]]
+LINK_LIFETIME: Final = {"member": "a week", "reset": "a day"}
+Action = Callable[[AnyAccountAdmin, argparse.Namespace, Settings], Awaitable[None]]
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("user")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    _add(actions, "list", "show who is there", list_people, named=False)
+    _add(actions, "list", "show who is there", list_users, named=False)
     action = _add(actions, "add", "let somebody in, with a password that is asked for", add)
     action.add_argument("--owner", action="store_true", help="as an owner, not a member")
     action = _add(actions, "invite", "make a link by which somebody may come", invite, named=False)
@@ -52,88 +52,92 @@ def _add(
         parser.add_argument("name", metavar="NAME")
 
     def run(arguments: argparse.Namespace, settings: Settings) -> int:
-        asyncio.run(_do(settings, action, arguments))
+        asyncio.run(_run(settings, action, arguments))
         return 0
 
     parser.set_defaults(func=run)
     return parser
 
 
-async def _do(settings: Settings, action: Action, arguments: argparse.Namespace) -> None:
-    async with open_desk(settings, "wick user") as desk:
-        await action(desk, arguments, settings)
+async def _run(settings: Settings, action: Action, arguments: argparse.Namespace) -> None:
+    async with open_account_admin(settings, "wick user") as admin:
+        await action(admin, arguments, settings)
 
 
-async def list_people(desk: AnyDesk, arguments: argparse.Namespace, settings: Settings) -> None:
+async def list_users(
+    admin: AnyAccountAdmin, arguments: argparse.Namespace, settings: Settings
+) -> None:
     lines = Table(box=None, pad_edge=False)
     lines.add_column("NAME", overflow="fold")
     for heading in ("ROLE", "STATE", "LAST SEEN"):
         lines.add_column(heading, no_wrap=True)
-    there = await desk.everybody()
-    for person in there:
-        lines.add_row(person.name, person.role, _state(person), _day(person.seen_at))
+    there = await admin.list_users()
+    for user in there:
+        lines.add_row(user.name, user.role, _state(user), _day(user.seen_at))
     if there:
         Console().print(lines)
     else:
         print("There are no accounts yet. To make the first, the owner's: wick user add NAME")
 
 
-def _state(person: Person) -> str:
-    if person.disabled_at is not None:
+def _state(user: User) -> str:
+    if user.disabled_at is not None:
         return "disabled"
-    return "active" if person.has_password else "no password yet"
+    return "active" if user.has_password else "no password yet"
 
 
 def _day(at: float | None) -> str:
     return "never" if at is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
 
 
-async def add(desk: AnyDesk, arguments: argparse.Namespace, settings: Settings) -> None:
+async def add(admin: AnyAccountAdmin, arguments: argparse.Namespace, settings: Settings) -> None:
     role: Role = "owner" if arguments.owner else "member"
-    person = await desk.add(arguments.name, await _new_password(), role)
-    print(f"{person.name} can log in, as {'an owner' if person.role == 'owner' else 'a member'}.")
-    if person.id == LOCAL_USER:
+    user = await admin.add(arguments.name, await _new_password(), role)
+    print(f"{user.name} can log in, as {'an owner' if user.role == 'owner' else 'a member'}.")
+    if user.id == LOCAL_USER:
         print("The chats that were made at this machine without a login are theirs.")
 
 
-async def invite(desk: AnyDesk, arguments: argparse.Namespace, settings: Settings) -> None:
-    token = await desk.invite("owner" if arguments.owner else "member")
-    _print_link(settings, token, WITHIN["member"])
+async def invite(admin: AnyAccountAdmin, arguments: argparse.Namespace, settings: Settings) -> None:
+    token = await admin.invite("owner" if arguments.owner else "member")
+    _print_link(settings, token, LINK_LIFETIME["member"])
 
 
-async def passwd(desk: AnyDesk, arguments: argparse.Namespace, settings: Settings) -> None:
-    await desk.named(arguments.name)  # before a password is asked for
+async def passwd(admin: AnyAccountAdmin, arguments: argparse.Namespace, settings: Settings) -> None:
+    await admin.get_by_name(arguments.name)  # before a password is asked for
     if arguments.link:
-        _print_link(settings, await desk.password_link(arguments.name), WITHIN["reset"])
+        _print_link(settings, await admin.password_link(arguments.name), LINK_LIFETIME["reset"])
         return
-    person = await desk.set_password(arguments.name, await _new_password())
-    print(f"The password of {person.name} is changed, and every login of theirs has ended.")
+    user = await admin.set_password(arguments.name, await _new_password())
+    print(f"The password of {user.name} is changed, and every login of theirs has ended.")
 
 
-async def disable(desk: AnyDesk, arguments: argparse.Namespace, settings: Settings) -> None:
-    person = await desk.disable(arguments.name)
-    print(f"{person.name} is kept out, and every login of theirs has ended.")
+async def disable(
+    admin: AnyAccountAdmin, arguments: argparse.Namespace, settings: Settings
+) -> None:
+    user = await admin.disable(arguments.name)
+    print(f"{user.name} is kept out, and every login of theirs has ended.")
 
 
-async def enable(desk: AnyDesk, arguments: argparse.Namespace, settings: Settings) -> None:
-    person = await desk.enable(arguments.name)
-    print(f"{person.name} can log in again.")
+async def enable(admin: AnyAccountAdmin, arguments: argparse.Namespace, settings: Settings) -> None:
+    user = await admin.enable(arguments.name)
+    print(f"{user.name} can log in again.")
 
 
-async def remove(desk: AnyDesk, arguments: argparse.Namespace, settings: Settings) -> None:
-    person = await desk.named(arguments.name)
-    if not arguments.yes and not await _is_meant(person):
+async def remove(admin: AnyAccountAdmin, arguments: argparse.Namespace, settings: Settings) -> None:
+    user = await admin.get_by_name(arguments.name)
+    if not arguments.yes and not await _confirm(user):
         raise InvalidAccount({"name": "Nothing was removed."})
-    await desk.remove(arguments.name)
-    print(f"{person.name} is removed, with everything of theirs.")
+    await admin.remove(arguments.name)
+    print(f"{user.name} is removed, with everything of theirs.")
 
 
-async def _is_meant(person: Person) -> bool:
+async def _confirm(user: User) -> bool:
     if not sys.stdin.isatty():
         raise InvalidAccount({"yes": "Nobody is there to say that this is meant: add --yes."})
-    question = f"Remove {person.name} with every chat of theirs, for good? Type the name: "
+    question = f"Remove {user.name} with every chat of theirs, for good? Type the name: "
     said = await asyncio.to_thread(input, question)
-    return said.strip().casefold() == person.name.casefold()
+    return said.strip().casefold() == user.name.casefold()
 
 
 async def _new_password() -> str:

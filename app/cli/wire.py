@@ -13,7 +13,7 @@ import logging
 from hypercorn.config import Config
 
 from app.cli import hypercorn_patches
-from app.cli.crowd import Crowd
+from app.cli.crowd import ConnectionLimiter
 
 KEEP_ALIVE = 5.0
 HEAD_BYTES = 16 << 10
@@ -21,7 +21,7 @@ PING_SECONDS = 3.0
 """Two that are not answered end a connection, so a dead one is noticed within 10 seconds."""
 
 
-def limit(config: Config, longest_message: int, crowd: Crowd) -> None:
+def configure(config: Config, longest_message: int, limiter: ConnectionLimiter) -> None:
     """`longest_message`: bytes of one message on a socket; crowd: who may connect."""
     config.errorlog = logging.getLogger("hypercorn")
     config.loglevel = "WARNING"
@@ -34,4 +34,4 @@ def limit(config: Config, longest_message: int, crowd: Crowd) -> None:
     config.websocket_max_message_size = longest_message
     config.websocket_ping_interval = PING_SECONDS
     config.include_server_header = False
-    hypercorn_patches.install(longest_message, crowd)
+    hypercorn_patches.install(longest_message, limiter)

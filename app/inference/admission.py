@@ -8,7 +8,7 @@ from collections.abc import Container
 from app.inference.requests import Request
 
 
-class Line:
+class FairQueue:
     """What waits for one model, and as much again in the background: about `limit` requests.
 
     Up to there whoever comes is let in. In a full queue everybody still has a share, `limit`
@@ -48,7 +48,7 @@ class Line:
             request.turn = self._last_turn[request.user_id] = max(self._turn, earlier + 1)
             self._waiting.append(request)
 
-    def put_back(self, request: Request) -> None:
+    def requeue(self, request: Request) -> None:
         """To the front: it has waited already."""
         (self._background if request.is_background else self._waiting).appendleft(request)
 
@@ -68,7 +68,7 @@ class Line:
         self._background.clear()
         return everything
 
-    def in_order(self) -> list[Request]:
+    def ordered(self) -> list[Request]:
         """First in, first out within a round; everybody's first request before anybody's second."""
         return sorted(self._waiting, key=lambda request: request.turn)
 
@@ -76,12 +76,12 @@ class Line:
         held = Counter(request.user_id for request in self._background)
         return max(self._background, key=lambda request: held[request.user_id])
 
-    def take(self, *, is_idle: bool, among: Container[int] | None = None) -> Request | None:
+    def pop_next(self, *, is_idle: bool, among: Container[int] | None = None) -> Request | None:
         """Remove and return who is next; background work only when the model is idle.
 
         among: the ids that may be taken, which are nobody's in the background; None for all.
         """
-        for request in self.in_order():
+        for request in self.ordered():
             if among is None or request.id in among:
                 self._waiting.remove(request)
                 self._turn = max(self._turn, request.turn)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-FIRST: Final = 1.0
-LONGEST: Final = 60.0
+MIN_SECONDS: Final = 1.0
+MAX_SECONDS: Final = 60.0
 
 
 class Backoff:
@@ -22,18 +22,18 @@ class Backoff:
     def failed(self, error: str, *, waits: bool) -> None:
         """waits: whether trying again is dear; else only the error is remembered."""
         self.error = error
-        self._pause = min(LONGEST, max(FIRST, 2 * self._pause)) if waits else 0.0
+        self._pause = min(MAX_SECONDS, max(MIN_SECONDS, 2 * self._pause)) if waits else 0.0
         self._until = self._clock() + self._pause
 
     def reset(self) -> None:
         """It worked, or a person wants a try now."""
         self.error, self._pause, self._until = None, 0.0, 0.0
 
-    def hurry(self) -> None:
+    def allow_now(self) -> None:
         """Try now; if that fails too, the pause grows all the same."""
         self._until = 0.0
 
-    def refusal(self) -> str | None:
+    def retry_message(self) -> str | None:
         """The sentence for who comes too early; None when a try may be made."""
         left = self._until - self._clock()
         if self.error is None or left <= 0:

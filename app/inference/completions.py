@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from app.errors import QueueFull, WickError
-from app.inference.pool import Pool
+from app.inference.pool import WorkerPool
 from app.inference.protocol import Delta, Failed, Finished, Generate, Prefill
-from app.inference.requests import Interrupted, Loading, Queued, Request, RequestEvent
+from app.inference.requests import Interrupted, ModelLoading, Queued, Request, RequestEvent
 
 _NUMBERS = itertools.count(1 << 40)
 """Ids of their own: answers in chats have the small positive numbers, titles the negative ones."""
 Ended = Finished | Failed | Interrupted
-_NEWS = Queued | Loading | Prefill
+_PROGRESS = Queued | ModelLoading | Prefill
 
 
 @dataclass(slots=True, eq=False)
-class _Heard:
+class _QueuedEvent:
     index: int
     event: RequestEvent
 
@@ -36,7 +36,7 @@ class Completions:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: WorkerPool,
         model: str,
         commands: Sequence[Generate],
         user_id: int,
@@ -48,11 +48,11 @@ class Completions:
         self._at_once = len(commands) if at_once is None else at_once
         self._later = deque(range(len(commands)))
         self._requests = [
-            Request(replace(command, id=next(_NUMBERS)), user_id, partial(self._hear, index))
+            Request(replace(command, id=next(_NUMBERS)), user_id, partial(self._on_event, index))
             for index, command in enumerate(commands)
         ]
-        self._heard: deque[_Heard] = deque()
-        self._newest: dict[int, _Heard] = {}
+        self._heard: deque[_QueuedEvent] = deque()
+        self._newest: dict[int, _QueuedEvent] = {}
         self._running = set[int]()
         self._news = asyncio.Event()
 
@@ -86,13 +86,13 @@ class Completions:
             del self._newest[heard.index]
         return heard.index, heard.event
 
-    async def opening(self, seconds: float) -> RequestEvent | None:
+    async def first_event(self, seconds: float) -> RequestEvent | None:
         """The first text of an answer, or how it ended, still to be taken. None: not yet."""
         try:
             async with asyncio.timeout(seconds):
                 while True:
                     for heard in self._heard:
-                        if not isinstance(heard.event, _NEWS):
+                        if not isinstance(heard.event, _PROGRESS):
                             return heard.event
                     self._news.clear()
                     await self._news.wait()
@@ -130,9 +130,9 @@ class Completions:
                 return
             index = self._later[0]
             self._later.clear()
-            self._hear(index, Failed(self._requests[index].id, str(error), error.status))
+            self._on_event(index, Failed(self._requests[index].id, str(error), error.status))
 
-    def _hear(self, index: int, event: RequestEvent) -> None:
+    def _on_event(self, index: int, event: RequestEvent) -> None:
         if isinstance(event, Interrupted) and event.finished and event.finished.completion_tokens:
             event = replace(event.finished, reason="length")  # to a program, the end of a budget
         if isinstance(event, Ended):
@@ -143,7 +143,7 @@ class Completions:
         if newest is not None and (merged := _merged(newest.event, event)) is not None:
             newest.event = merged
         else:
-            self._newest[index] = _Heard(index, event)
+            self._newest[index] = _QueuedEvent(index, event)
             self._heard.append(self._newest[index])
         self._news.set()
 
@@ -153,6 +153,6 @@ def _merged(old: RequestEvent, new: RequestEvent) -> RequestEvent | None:
     if isinstance(old, Delta) and isinstance(new, Delta):
         tokens, count = old.tokens + new.tokens, old.count + new.count
         return Delta(new.id, old.text + new.text, tokens, count)
-    if isinstance(old, _NEWS) and isinstance(new, _NEWS):
+    if isinstance(old, _PROGRESS) and isinstance(new, _PROGRESS):
         return new
     return None

@@ -16,7 +16,7 @@ _CHATS: Final = 256  # whose last prompts are remembered
 _CHARACTERS: Final = 4.0  # of a token, until it is measured
 
 
-class Rate:
+class WeightedRate:
     """So much for so much, the newest counting most; long measurements more than short ones."""
 
     def __init__(self, amount: float = 0.0, per: float = 0.0) -> None:
@@ -31,15 +31,15 @@ class Rate:
         return self._amount / self._per if self._amount > 0 and self._per > 0 else None
 
 
-class Speed:
+class ThroughputByConcurrency:
     """Tokens a second of one request, by how many run beside it and itself."""
 
     def __init__(self) -> None:
-        self._rates: dict[int, Rate] = {}
+        self._rates: dict[int, WeightedRate] = {}
 
     def record(self, running: int, tokens: int, seconds: float) -> None:
         if tokens > 0 and seconds > 0:
-            self._rates.setdefault(running, Rate()).record(tokens, seconds)
+            self._rates.setdefault(running, WeightedRate()).record(tokens, seconds)
 
     def at(self, running: int) -> float | None:
         """What was not measured follows from the nearest: they all share the same cores."""
@@ -50,18 +50,18 @@ class Speed:
         return (known[nearest] or 0.0) * nearest / running
 
 
-class Estimate:
+class EtaEstimator:
     """What is known of one model's requests; everything is None before an answer was measured."""
 
     def __init__(self) -> None:
-        self._reading = Speed()
-        self._writing = Speed()
-        self._characters = Rate(100 * _CHARACTERS, 100)
-        self._answer = Rate()
+        self._reading = ThroughputByConcurrency()
+        self._writing = ThroughputByConcurrency()
+        self._characters = WeightedRate(100 * _CHARACTERS, 100)
+        self._answer = WeightedRate()
         self._read: OrderedDict[str, list[int]] = OrderedDict()
         self.context_length = 0  # tokens; no prompt is longer. 0: not known
 
-    def hear(self, request: Request, event: Prefill | Delta) -> None:
+    def on_event(self, request: Request, event: Prefill | Delta) -> None:
         """Something of a running request is done."""
         if isinstance(event, Prefill):
             request.prompt_left = event.total - event.done
@@ -69,7 +69,7 @@ class Estimate:
             request.prompt_left = 0
             request.answered += len(event.text)
 
-    def measure(self, request: Request, event: Finished, running: int) -> None:
+    def on_finished(self, request: Request, event: Finished, running: int) -> None:
         """A request has ended, while `running` ran, itself included."""
         if not event.completion_tokens:
             return  # it was cancelled before its prompt was read
@@ -82,7 +82,7 @@ class Estimate:
             self._answer.record(event.completion_tokens, 1)
         self._remember(request.command)
 
-    def starts(
+    def start_times(
         self, running: Sequence[Request], waiting: Sequence[Request], slots: int
     ) -> list[float | None]:
         """For each of `waiting`, in order, the seconds until it has one of the `slots`."""
@@ -103,11 +103,11 @@ class Estimate:
 
     def _seconds(self, request: Request, together: int) -> float | None:
         """What is left of a request, be it running or not begun."""
-        usual, writing = self._answer.value, self._writing.at(together)
+        default, writing = self._answer.value, self._writing.at(together)
         characters = self._characters.value or _CHARACTERS
-        if usual is None or writing is None:
+        if default is None or writing is None:
             return None
-        to_write = max(usual - request.answered / characters, usual * _LATE_SHARE)
+        to_write = max(default - request.answered / characters, default * _LATE_SHARE)
         to_read = request.prompt_left
         if to_read is None:
             to_read = round(self.new_characters(request.command) / characters)

@@ -33,7 +33,7 @@ LONG_SCHEMA = 4096
 """Characters from which on a schema takes noticeable time."""
 
 
-class Vocabulary(Protocol):
+class GrammarVocabulary(Protocol):
     """What must be known of a tokenizer."""
 
     vocab_size: int
@@ -42,7 +42,7 @@ class Vocabulary(Protocol):
     special_ids: frozenset[int]
 
     def token_bytes(self, index: int, /) -> bytes: ...
-    def encode_after(self, text: str, /) -> list[int]: ...
+    def encode_continuation(self, text: str, /) -> list[int]: ...
 
 
 class Grammars:
@@ -53,7 +53,7 @@ class Grammars:
 
     def __init__(
         self,
-        vocabulary: Vocabulary,
+        vocabulary: GrammarVocabulary,
         permit: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self._vocabulary = vocabulary
@@ -63,10 +63,10 @@ class Grammars:
     def of_request(self, request: Generate) -> AnswerGrammar | None:
         """For its answer, which may be free. Raises SchemaRefused."""
         if request.schema is not None:
-            return self.of(request.schema)
+            return self.compile(request.schema)
         return None if request.grammar is None else self.of_rules(request.grammar)
 
-    def of(self, schema: str) -> AnswerGrammar:
+    def compile(self, schema: str) -> AnswerGrammar:
         """Of JSON by this schema. Raises SchemaRefused."""
         with self._permit() if len(schema) > LONG_SCHEMA else nullcontext():
             return self._compiled(schema)
@@ -77,7 +77,7 @@ class Grammars:
         try:
             grammar = LLMatcher.grammar_from_json_schema(schema, _STYLE)
         except ValueError as error:
-            raise SchemaRefused(_refusal("this JSON schema", str(error))) from error
+            raise SchemaRefused(_refusal_reason("this JSON schema", str(error))) from error
         return self._matched("this JSON schema", grammar)
 
     def of_rules(self, rules: str) -> AnswerGrammar:
@@ -91,7 +91,7 @@ class Grammars:
             except RecursionError as error:
                 raise SchemaRefused("This grammar is nested too deeply.") from error
             except Exception as error:  # the library raises bare exceptions
-                raise SchemaRefused(_refusal("this grammar", str(error))) from error
+                raise SchemaRefused(_refusal_reason("this grammar", str(error))) from error
             return self._matched("this grammar", LLMatcher.grammar_from_lark(lark))
 
     def _matched(self, what: str, grammar: str) -> AnswerGrammar:
@@ -101,7 +101,7 @@ class Grammars:
             tokenizer = self._tokenizer
         matcher = LLMatcher(tokenizer, grammar, log_level=0)
         if matcher.is_error():
-            raise SchemaRefused(_refusal(what, matcher.get_error()))
+            raise SchemaRefused(_refusal_reason(what, matcher.get_error()))
         return AnswerGrammar(matcher, what)
 
     @cached_property
@@ -109,7 +109,7 @@ class Grammars:
         """Built once, when it is first wanted: that takes a tenth of a second."""
         from llguidance import LLTokenizer, TokenizerWrapper
 
-        spelled = _Spelled(self._vocabulary)
+        spelled = _LlgTokenizer(self._vocabulary)
         return LLTokenizer(TokenizerWrapper(spelled), n_vocab=self._vocabulary.vocab_size)
 
 
@@ -125,23 +125,23 @@ class AnswerGrammar:
         """Whether the answer is complete, so that nothing but its end may follow."""
         return self._matcher.is_stopped()
 
-    def forbid(self, logits: Logits) -> None:
+    def mask(self, logits: Logits) -> None:
         mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         if self._matcher.is_error():
-            raise SchemaRefused(_refusal(self._what, self._matcher.get_error()))
+            raise SchemaRefused(_refusal_reason(self._what, self._matcher.get_error()))
         allowed = np.unpackbits(mask, count=logits.size, bitorder="little")
         logits[allowed == 0] = -np.inf
 
     def accept(self, token: int) -> None:
         if not self._matcher.consume_token(token):
-            raise SchemaRefused(_refusal(self._what, self._matcher.get_error()))
+            raise SchemaRefused(_refusal_reason(self._what, self._matcher.get_error()))
 
 
-class _Spelled:
+class _LlgTokenizer:
     """The tokenizer in the library's own words. Special tokens stand for no text."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._encode = vocabulary.encode_after
+    def __init__(self, vocabulary: GrammarVocabulary) -> None:
+        self._encode = vocabulary.encode_continuation
         self.bos_token_id = vocabulary.bos_id
         self.eos_token_id = min(vocabulary.end_ids, default=0)
         self.special_token_ids = sorted(vocabulary.special_ids)
@@ -151,5 +151,5 @@ class _Spelled:
         return self._encode(text if isinstance(text, str) else text.decode("utf-8", "replace"))
 
 
-def _refusal(what: str, reason: str) -> str:
+def _refusal_reason(what: str, reason: str) -> str:
     return f"Answers cannot be made to follow {what}: {reason_of(reason)}."

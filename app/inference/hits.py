@@ -9,7 +9,7 @@ from app.inference.protocol import Finished, Tier
 
 
 @dataclass(slots=True)
-class Hits:
+class CacheStats:
     """requests, tokens: by the tier that a prompt's beginning came from; evaluated: prompt tokens
     that had to be read all the same."""
 

@@ -12,7 +12,7 @@ class Timer(Protocol):
     def cancel(self) -> None: ...
 
 
-Later = Callable[[float, Callable[[], None]], Timer]
+CallLater = Callable[[float, Callable[[], None]], Timer]
 """Calls a function so many seconds later, unless it is cancelled."""
 
 
@@ -20,7 +20,7 @@ def call_later(seconds: float, function: Callable[[], None]) -> Timer:
     return asyncio.get_running_loop().call_later(seconds, function)
 
 
-class KeepAlive:
+class IdleTimer:
     """Calls `expire` after `seconds` of being idle without a break; infinite: never.
 
     since: when it became idle, by the clock in seconds; None while it is busy or not loaded.
@@ -31,9 +31,9 @@ class KeepAlive:
         seconds: float,
         expire: Callable[[], None],
         clock: Callable[[], float],
-        later: Later,
+        later: CallLater,
     ) -> None:
-        self._usual = self._seconds = seconds
+        self._default = self._seconds = seconds
         self._expire = expire
         self._clock = clock
         self._later = later
@@ -53,17 +53,17 @@ class KeepAlive:
             return None
         return max(0.0, self.since + self._seconds - self._clock())
 
-    def become(self, seconds: float) -> None:
-        """So long instead of the usual, from now on, until `over`."""
+    def set_timeout(self, seconds: float) -> None:
+        """So long instead of the usual, from now on, until `reset`."""
         self._seconds = seconds
         if self.since is not None:
             self.busy()
             self.idle()
 
-    def over(self) -> None:
+    def reset(self) -> None:
         """It is not there any more."""
         self.busy()
-        self._seconds = self._usual
+        self._seconds = self._default
 
     def busy(self) -> None:
         """In use, or not there: nothing expires."""

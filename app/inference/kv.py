@@ -18,20 +18,26 @@ from typing import NamedTuple
 import numpy as np
 
 from app.inference.engine import Engine, EngineError
-from app.inference.kv_choice import Asker, Holder, Source, is_worth_keeping, ranked
-from app.inference.kv_contexts import Contexts
+from app.inference.kv_choice import (
+    CacheEntry,
+    CacheRequester,
+    PrefixSource,
+    rank_sources,
+    should_keep,
+)
+from app.inference.kv_contexts import ContextSlots
 from app.inference.kv_disk import DiskSnapshots
-from app.inference.kv_kept import KeptSnapshots
-from app.inference.kv_writer import IDLE
+from app.inference.kv_kept import SnapshotTiers
+from app.inference.kv_writer import IDLE_SECONDS
 from app.inference.live import LiveContext
 from app.inference.protocol import MAX_CONTEXTS, Tier
-from app.inference.snapshot import Entry, Ids, Runs, Snapshot
+from app.inference.snapshot import Ids, Snapshot, SnapshotEntry, TokenRuns
 from app.inference.snapshots import chat_key
 
 log = logging.getLogger(__name__)
 
 
-class Taken(NamedTuple):
+class AcquiredContext(NamedTuple):
     """A context for a request, how many of its tokens it holds already, and from where."""
 
     live: LiveContext
@@ -45,7 +51,7 @@ def pool_size(kv_budget: int, context_length: int, kv_bytes_per_token: int) -> i
     return min(MAX_CONTEXTS, max(1, kv_budget // each))
 
 
-class ContextPool:
+class KvCache:
     """Up to `size` contexts, made when needed, and the snapshots behind them.
 
     ram_budget: bytes of snapshots in memory. permit: held while native code copies a state, so
@@ -62,15 +68,15 @@ class ContextPool:
         disk: DiskSnapshots | None = None,
         permit: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
         clock: Callable[[], float] = time.monotonic,
-        idle: float = IDLE,
+        idle: float = IDLE_SECONDS,
     ) -> None:
         self._permit = permit
         self._time = clock
-        self._wish = size, ram_budget
+        self._limits = size, ram_budget
         self._lock = threading.Lock()  # never held while states are copied
         self._acquiring = threading.Lock()
-        self._contexts = Contexts(engine, size)
-        self._kept = KeptSnapshots(ram_budget, disk, self.write_behind, idle)
+        self._contexts = ContextSlots(engine, size)
+        self._kept = SnapshotTiers(ram_budget, disk, self.write_behind, idle)
 
     # A request begins and ends.
 
@@ -82,7 +88,7 @@ class ContextPool:
         owner: str = "",
         shared: int = 0,
         exact: bool = False,
-    ) -> Taken:
+    ) -> AcquiredContext:
         """A context that holds as much of the beginning of `tokens` as can be had.
 
         owner: whose request it is; of what others have read at most `shared` tokens are taken.
@@ -92,53 +98,54 @@ class ContextPool:
         EngineError when every context is in use.
         """
         key, wanted = chat_key(chat), np.asarray(tokens[:-1], np.int32)
-        asker = Asker(key, owner, shared, exact)
+        asker = CacheRequester(key, owner, shared, exact)
         with self._acquiring:
             with self._lock:
-                sources = ranked(self._holders(), self._contexts.free, wanted, asker)
-                live = self._contexts.take(sources, key)
-                others = [o for o in self._holders() if o is not live]
-                keep = is_worth_keeping(live, others, wanted, asker)
-                if sources and isinstance(sources[0].held, Snapshot):
-                    self._kept.use(sources[0].held)  # now, lest what is kept pushes it out
+                sources = rank_sources(self._candidates(), self._contexts.free, wanted, asker)
+                live = self._contexts.acquire(sources, key)
+                others = [o for o in self._candidates() if o is not live]
+                keep = should_keep(live, others, wanted, asker)
+                if sources and isinstance(sources[0].entry, Snapshot):
+                    self._kept.touch(sources[0].entry)  # now, lest what is kept pushes it out
             try:
                 if keep:
-                    self._demote(live)
-                common, tier = self._fill(live, sources, wanted)
+                    self._move_to_ram(live)
+                common, tier = self._restore_prefix(live, sources, wanted)
                 live.cut(common)
             except BaseException:
                 live.cut(0)
                 live.chat, live.owner = "", ""
                 self.release(live)
                 raise
-            live.chat, live.owner, live.spelled = key, owner, ()
-        return Taken(live, common, tier)
+            live.chat, live.owner, live.token_runs = key, owner, ()
+        return AcquiredContext(live, common, tier)
 
-    def release(self, live: LiveContext, spelled: Runs = ()) -> None:
-        """Give it back; `spelled`: what must be kept to spell its chat in the same tokens again."""
+    def release(self, live: LiveContext, spelled: TokenRuns = ()) -> None:
+        """Give it back; `token_runs`: what must be kept to spell its chat in the same tokens
+        again."""
         with self._lock:
-            live.spelled = spelled
-            self._contexts.give_back(live)
-            if self._kept.is_forgotten(live):
+            live.token_runs = spelled
+            self._contexts.release(live)
+            if self._kept.is_deleted(live):
                 self._contexts.discard(live)
-        self._kept.stir()
+        self._kept.wake_writer()
 
-    def spelled(self, chat: str) -> Runs:
+    def token_runs(self, chat: str) -> TokenRuns:
         """What `release` was given for this chat, wherever it is kept now."""
         key = chat_key(chat)
         with self._lock:
-            holders = self._holders() if key else []
-        return next((h.spelled for h in holders if h.chat == key and h.spelled), ())
+            holders = self._candidates() if key else []
+        return next((h.token_runs for h in holders if h.chat == key and h.token_runs), ())
 
     # What becomes of states that nobody uses.
 
-    def forget(self, chat: str, owner: str = "") -> None:
+    def delete(self, chat: str, owner: str = "") -> None:
         """Drop everything that is kept of a chat, or what memory holds of an owner; for good, so
         neither must ever come again."""
         key = chat_key(chat)
-        self._kept.forget(key, owner)
+        self._kept.delete(key, owner)
         with self._lock:  # those in use go when they are released
-            for live in [live for live in self._contexts.free if self._kept.is_forgotten(live)]:
+            for live in [live for live in self._contexts.free if self._kept.is_deleted(live)]:
                 self._contexts.discard(live)
 
     def write_behind(self) -> int:
@@ -150,7 +157,7 @@ class ContextPool:
         if live is None:
             return 0
         with self._permit():
-            snapshot = _copied(live)
+            snapshot = _try_snapshot(live)
         if snapshot is None or not self._kept.save(snapshot):
             return 0
         return snapshot.size
@@ -161,7 +168,7 @@ class ContextPool:
             return 0
         end, saved = self._time() + seconds, 0
         self._kept.close()
-        waited = self._acquiring.acquire(timeout=max(0.0, seconds))  # for what `bound` lets go
+        waited = self._acquiring.acquire(timeout=max(0.0, seconds))  # for what `set_limits` lets go
         with self._lock:
             live = self._unwritten()
             kept = [s for s in reversed(self._kept.in_memory()) if not s.is_on_disk]
@@ -171,29 +178,29 @@ class ContextPool:
         for held in everything:
             if self._time() >= end:
                 break
-            snapshot = held if isinstance(held, Snapshot) else _copied(held)
+            snapshot = held if isinstance(held, Snapshot) else _try_snapshot(held)
             if snapshot is not None and self._kept.is_unwritten(snapshot.chat, snapshot.tokens):
                 saved += self._kept.save(snapshot)
         return saved
 
-    def bound(self, size: int, ram_budget: int) -> None:
+    def set_limits(self, size: int, ram_budget: int) -> None:
         """From now on at most so many contexts, of which those in use stay, and bytes in memory.
 
         What they held goes to the disk, if there is one and it is worth it. That takes a while; of
         several calls at once the latest counts.
         """
-        self._wish = size, ram_budget
+        self._limits = size, ram_budget
         with self._acquiring:
             with self._lock:
-                size, ram_budget = self._wish
-                surplus = self._contexts.bound(size)
-            self._kept.bound(ram_budget)
+                size, ram_budget = self._limits
+                surplus = self._contexts.set_limits(size)
+            self._kept.set_limits(ram_budget)
             for live in surplus:
                 if self._is_unwritten(live):
                     with self._permit():
-                        snapshot = _copied(live)
+                        snapshot = _try_snapshot(live)
                     if snapshot is not None:
-                        self._kept.spill(snapshot, whatever_waits=True)
+                        self._kept.enqueue_write(snapshot, whatever_waits=True)
                 with self._lock:
                     self._contexts.discard(live)
 
@@ -206,7 +213,7 @@ class ContextPool:
 
     # Looking. The caller holds the lock.
 
-    def _holders(self) -> list[Holder]:
+    def _candidates(self) -> list[CacheEntry]:
         """Everything that holds a chat's beginning."""
         return [*self._contexts.all, *self._kept.holders()]
 
@@ -220,23 +227,25 @@ class ContextPool:
 
     # Copying. The caller has taken the context, so nobody else steps it.
 
-    def _demote(self, live: LiveContext) -> None:
+    def _move_to_ram(self, live: LiveContext) -> None:
         with self._permit():
-            snapshot = _copied(live)
+            snapshot = _try_snapshot(live)
         if snapshot is not None:
             self._kept.keep(snapshot)
 
-    def _fill(self, live: LiveContext, sources: list[Source], wanted: Ids) -> tuple[int, Tier]:
+    def _restore_prefix(
+        self, live: LiveContext, sources: list[PrefixSource], wanted: Ids
+    ) -> tuple[int, Tier]:
         """Brings the best source that is good into the context. What it holds then, and whence."""
         for source in sources:
-            if source.held is live:
+            if source.entry is live:
                 if len(live.tokens) < source.common:
                     continue  # a better one that failed has spoiled it
                 return source.common, "live"
             try:
                 with self._loaded(source, wanted) as snapshot:
                     live.restore(snapshot)
-            except (_Gone, EngineError, MemoryError, ValueError) as error:
+            except (_SourceVanished, EngineError, MemoryError, ValueError) as error:
                 log.debug("A kept state could not be used: %s", error)
             else:
                 return source.common, source.tier
@@ -244,32 +253,32 @@ class ContextPool:
         return 0, "none"
 
     @contextlib.contextmanager
-    def _loaded(self, source: Source, wanted: Ids) -> Iterator[Snapshot]:
+    def _loaded(self, source: PrefixSource, wanted: Ids) -> Iterator[Snapshot]:
         """The source's state, with a permit to copy it."""
         snapshot: Snapshot | None
-        if isinstance(source.held, Entry):
-            snapshot = self._kept.load(source.held)
+        if isinstance(source.entry, SnapshotEntry):
+            snapshot = self._kept.load(source.entry)
             if snapshot is None:
-                raise _Gone
+                raise _SourceVanished
         with self._permit():
-            if isinstance(source.held, LiveContext):
+            if isinstance(source.entry, LiveContext):
                 tokens = wanted[: source.common]
-                state = source.held.copy(tokens)
+                state = source.entry.copy(tokens)
                 if state is None:
-                    raise _Gone
-                exact = min(source.held.exact, source.common)
+                    raise _SourceVanished
+                exact = min(source.entry.exact, source.common)
                 snapshot = Snapshot("", tokens, (), state, exact=exact)
-            elif isinstance(source.held, Snapshot):
-                snapshot = source.held
+            elif isinstance(source.entry, Snapshot):
+                snapshot = source.entry
             assert snapshot is not None  # noqa: S101 - for the type checker: one of the three
             yield snapshot
 
 
-class _Gone(Exception):
+class _SourceVanished(Exception):
     """What a source held is not there any more."""
 
 
-def _copied(live: LiveContext) -> Snapshot | None:
+def _try_snapshot(live: LiveContext) -> Snapshot | None:
     """What it holds, or None when that cannot be had."""
     try:
         return live.snapshot()

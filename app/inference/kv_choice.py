@@ -10,19 +10,19 @@ import numpy as np
 from app.inference.live import LiveContext
 from app.inference.pacing import BLOCK
 from app.inference.protocol import Tier
-from app.inference.snapshot import Entry, Ids, Snapshot, common_prefix
+from app.inference.snapshot import Ids, Snapshot, SnapshotEntry, common_prefix
 
-WORTH_KEEPING = 64
+MIN_KEPT_TOKENS = 64
 """Tokens that no other place holds: fewer are evaluated again sooner than copied."""
 
-Holder = LiveContext | Snapshot | Entry
+CacheEntry = LiveContext | Snapshot | SnapshotEntry
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PrefixSource:
     """Something that holds the first `common` tokens; `cost`: of using it, in tokens evaluated."""
 
-    held: Holder
+    entry: CacheEntry
     tier: Tier
     common: int
     cost: int
@@ -30,12 +30,12 @@ class Source:
     @property
     def value(self) -> tuple[int, int]:
         """Tokens it saves; of equal ones, the context that was used last."""
-        used = self.held.last_used if isinstance(self.held, LiveContext) else 0
+        used = self.entry.last_used if isinstance(self.entry, LiveContext) else 0
         return self.common - self.cost, used
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class CacheRequester:
     """Who wants a beginning. key: of the chat; owner: the person, empty where nobody minds.
 
     shared: tokens of the system prompt. Only those are taken of what is somebody else's: an answer
@@ -48,16 +48,16 @@ class Asker:
     shared: int = 0
     exact: bool = False
 
-    def owns(self, held: Holder) -> bool:
+    def owns(self, held: CacheEntry) -> bool:
         """Files do not tell whose they are, but a chat is always one person's."""
         if self.key and held.chat == self.key:
             return True
-        return self.owner == ("" if isinstance(held, Entry) else held.owner)
+        return self.owner == ("" if isinstance(held, SnapshotEntry) else held.owner)
 
 
-def ranked(
-    holders: Iterable[Holder], free: Collection[LiveContext], wanted: Ids, asker: Asker
-) -> list[Source]:
+def rank_sources(
+    holders: Iterable[CacheEntry], free: Collection[LiveContext], wanted: Ids, asker: CacheRequester
+) -> list[PrefixSource]:
     """What holds a beginning of `wanted` that is worth its cost, the best first.
 
     free: the contexts that are not in use.
@@ -67,8 +67,8 @@ def ranked(
     return sorted(worth, key=lambda source: source.value, reverse=True)
 
 
-def is_worth_keeping(
-    live: LiveContext, others: Iterable[Holder], wanted: Ids, asker: Asker
+def should_keep(
+    live: LiveContext, others: Iterable[CacheEntry], wanted: Ids, asker: CacheRequester
 ) -> bool:
     """Whether a context holds much that is neither `wanted` now nor in any of `others`."""
     if asker.key and live.chat == asker.key:
@@ -78,10 +78,12 @@ def is_worth_keeping(
     stays = common_prefix(wanted, held)
     if not asker.owns(live):  # what is wanted will not be its owner's
         stays = min(stays, asker.shared)
-    return held.size - max(kept, stays) >= WORTH_KEEPING
+    return held.size - max(kept, stays) >= MIN_KEPT_TOKENS
 
 
-def _source(held: Holder, free: Collection[LiveContext], wanted: Ids, asker: Asker) -> Source:
+def _source(
+    held: CacheEntry, free: Collection[LiveContext], wanted: Ids, asker: CacheRequester
+) -> PrefixSource:
     # The costs follow measured times: evaluating a token again takes some 4 ms, copying one 0.05,
     # reading one from the disk with its checksum 0.1. A snapshot is always restored whole.
     common, size = common_prefix(held.tokens, wanted), len(held.tokens)
@@ -90,16 +92,16 @@ def _source(held: Holder, free: Collection[LiveContext], wanted: Ids, asker: Ask
     if asker.exact:
         # The last slice ends with the prompt, so what belongs to it is evaluated anew.
         common = min(common, held.exact, wanted.size // BLOCK * BLOCK)
-    if isinstance(held, Entry):
-        return Source(held, "disk", common, 16 + size // 24)
+    if isinstance(held, SnapshotEntry):
+        return PrefixSource(held, "disk", common, 16 + size // 24)
     if isinstance(held, Snapshot):
-        return Source(held, "ram", common, 4 + size // 64)
-    if held in free and _may_be_cut(held, common, asker.key):
-        return Source(held, "live", common, 0)
-    return Source(held, "shared", common, 8 + common // 32)
+        return PrefixSource(held, "ram", common, 4 + size // 64)
+    if held in free and can_truncate(held, common, asker.key):
+        return PrefixSource(held, "live", common, 0)
+    return PrefixSource(held, "shared", common, 8 + common // 32)
 
 
-def _may_be_cut(live: LiveContext, common: int, key: str) -> bool:
+def can_truncate(live: LiveContext, common: int, key: str) -> bool:
     """Whether a context may be used in place, cutting away what it holds beyond `common`.
 
     A chat may cut its own; of others only if that saves more work than it loses: a system prompt
@@ -108,4 +110,4 @@ def _may_be_cut(live: LiveContext, common: int, key: str) -> bool:
     lost = len(live.tokens) - common
     if key and live.chat == key:
         return True
-    return 2 * common >= lost and (lost < WORTH_KEEPING or not (key or live.chat))
+    return 2 * common >= lost and (lost < MIN_KEPT_TOKENS or not (key or live.chat))

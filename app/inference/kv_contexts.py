@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.inference.engine import Engine, EngineError
-from app.inference.kv_choice import Source
+from app.inference.kv_choice import PrefixSource
 from app.inference.live import LiveContext
 from app.inference.protocol import MAX_CONTEXTS
 
 
-class Contexts:
+class ContextSlots:
     """Up to `size`, made when needed. Not safe for threads: the pool's lock is held around every
     call."""
 
@@ -21,7 +21,7 @@ class Contexts:
         self._size = size
         self._uses = 0
 
-    def take(self, sources: Sequence[Source], key: str) -> LiveContext:
+    def acquire(self, sources: Sequence[PrefixSource], key: str) -> LiveContext:
         """The one to use for the chat `key`, where `sources` hold its beginning, the best first.
 
         Raises EngineError when every context is in use.
@@ -32,7 +32,7 @@ class Contexts:
             self.free.remove(live)
         return live
 
-    def give_back(self, live: LiveContext) -> None:
+    def release(self, live: LiveContext) -> None:
         self._uses += 1
         live.last_used = self._uses
         self.free.append(live)
@@ -43,7 +43,7 @@ class Contexts:
         live.close()
         self.all.remove(live)
 
-    def bound(self, size: int) -> list[LiveContext]:
+    def set_limits(self, size: int) -> list[LiveContext]:
         """From now on at most so many. Taken out are those too many that nobody uses, the least
         recently used first; they are to be discarded."""
         self._size = max(1, min(size, MAX_CONTEXTS))
@@ -54,10 +54,10 @@ class Contexts:
             self.free.remove(live)
         return surplus
 
-    def _best(self, sources: Sequence[Source], key: str) -> LiveContext:
+    def _best(self, sources: Sequence[PrefixSource], key: str) -> LiveContext:
         if sources and sources[0].tier == "live":
-            assert isinstance(sources[0].held, LiveContext)  # noqa: S101 - by its tier
-            return sources[0].held
+            assert isinstance(sources[0].entry, LiveContext)  # noqa: S101 - by its tier
+            return sources[0].entry
         if own := next((live for live in self.free if key and live.chat == key), None):
             return own
         if fresh := self._empty_or_new():

@@ -15,9 +15,9 @@ from typing import Final
 from app.inference.engine import Engine
 from app.inference.snapshot import (
     DamagedSnapshot,
-    Entry,
-    Origin,
     Snapshot,
+    SnapshotEntry,
+    SnapshotKey,
     Write,
     header_of,
     read_header,
@@ -28,9 +28,9 @@ from app.inference.snapshots import SUFFIX, UNFINISHED, files
 
 log = logging.getLogger(__name__)
 
-SPARE: Final = 256 << 20
+RESERVED_BYTES: Final = 256 << 20
 """Bytes of the disk that are left to others: the chats themselves matter more."""
-PAUSE: Final = 60.0
+PAUSE_SECONDS: Final = 60.0
 """Seconds without a further try after the disk refused one."""
 
 
@@ -44,7 +44,7 @@ class DiskSnapshots:
     def __init__(
         self,
         root: Path,
-        origin: Origin,
+        key: SnapshotKey,
         engine: Engine,
         budget: int,
         *,
@@ -52,13 +52,13 @@ class DiskSnapshots:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._root = root
-        self._folder = root / origin.model
-        self._origin = origin
+        self._folder = root / key.model
+        self._key = key
         self._engine = engine
         self._budget = budget
         self._write = write
         self._clock = clock
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, SnapshotEntry] = {}
         self._forgotten: set[str] = set()
         self._paused_until = 0.0
         self._lock = threading.Lock()
@@ -70,15 +70,15 @@ class DiskSnapshots:
         """False for a while after the disk refused a snapshot."""
         return self._clock() >= self._paused_until
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[SnapshotEntry]:
         with self._lock:
             return list(self._entries.values())
 
-    def find(self, chat: str) -> Entry | None:
+    def find(self, chat: str) -> SnapshotEntry | None:
         with self._lock:
             return self._entries.get(chat)
 
-    def load(self, entry: Entry) -> Snapshot | None:
+    def load(self, entry: SnapshotEntry) -> Snapshot | None:
         """The whole snapshot, or None when it is gone or damaged (and then it is removed)."""
         try:
             state = read_state(entry, self._engine)
@@ -91,7 +91,7 @@ class DiskSnapshots:
             return Snapshot(
                 entry.chat,
                 entry.tokens,
-                entry.spelled,
+                entry.token_runs,
                 state,
                 entry.used,
                 is_on_disk=True,
@@ -115,34 +115,34 @@ class DiskSnapshots:
                 snapshot.is_on_disk = self._save(snapshot)
             except OSError as error:
                 log.warning("No snapshot of a chat was written: %s", error)
-                self._paused_until = self._clock() + PAUSE
+                self._paused_until = self._clock() + PAUSE_SECONDS
         return snapshot.is_on_disk
 
-    def forget(self, chat: str) -> None:
+    def delete(self, chat: str) -> None:
         """Delete what there is of a chat, and never again write anything of it."""
         with self._lock:
             self._forgotten.add(chat)
         self._remove(self._path(chat), "")
 
     def _save(self, snapshot: Snapshot) -> bool:
-        header, digest = header_of(snapshot, self._origin)
+        header, digest = header_of(snapshot, self._key)
         size = len(header) + snapshot.state.nbytes
         path = self._path(snapshot.chat)
         older = self.find(snapshot.chat)
         if size > self._budget or (older is not None and older.used > snapshot.used):
             return False
         self._prepare_folder()
-        self._make_room(size, path)
-        if shutil.disk_usage(self._folder).free < size + SPARE:
+        self._free_space(size, path)
+        if shutil.disk_usage(self._folder).free < size + RESERVED_BYTES:
             raise OSError("the disk is almost full")
         temporary = path.with_suffix(UNFINISHED)
         try:
             self._write_file(temporary, header, snapshot)
-            entry = Entry(
+            entry = SnapshotEntry(
                 path,
                 snapshot.chat,
                 snapshot.tokens,
-                snapshot.spelled,
+                snapshot.token_runs,
                 len(header),
                 digest,
                 snapshot.used,
@@ -173,7 +173,7 @@ class DiskSnapshots:
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder.mkdir(mode=0o700, exist_ok=True)
 
-    def _make_room(self, size: int, replaced: Path) -> None:
+    def _free_space(self, size: int, replaced: Path) -> None:
         """Delete the least recently used files, of any model, until `size` bytes more may stay."""
         found = []
         for path in files(self._root):
@@ -200,7 +200,7 @@ class DiskSnapshots:
             try:
                 if path.suffix != SUFFIX:
                     raise DamagedSnapshot("it was never finished")
-                entry = read_header(path, self._origin, self._engine)
+                entry = read_header(path, self._key, self._engine)
                 self._entries[entry.chat] = entry
             except (DamagedSnapshot, OSError) as error:
                 self._remove(path, str(error))

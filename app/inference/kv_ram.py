@@ -29,7 +29,7 @@ class RamSnapshots:
         self.size += snapshot.size
         return self._evict()
 
-    def bound(self, budget: int) -> list[Snapshot]:
+    def set_limits(self, budget: int) -> list[Snapshot]:
         """Keep no more bytes than that from now on. What had to leave for it."""
         self._budget = budget
         return self._evict()
@@ -41,7 +41,7 @@ class RamSnapshots:
             self.remove(left[-1])
         return left
 
-    def use(self, snapshot: Snapshot) -> None:
+    def touch(self, snapshot: Snapshot) -> None:
         if id(snapshot) in self._snapshots:
             self._snapshots.move_to_end(id(snapshot))
 
@@ -49,7 +49,7 @@ class RamSnapshots:
         if self._snapshots.pop(id(snapshot), None) is not None:
             self.size -= snapshot.size
 
-    def forget(self, chat: str, owner: str = "") -> None:
+    def delete(self, chat: str, owner: str = "") -> None:
         """What is of this chat, or this owner; of an empty name nothing is."""
         for snapshot in self.all():
             if (chat and snapshot.chat == chat) or (owner and snapshot.owner == owner):

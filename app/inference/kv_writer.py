@@ -16,13 +16,13 @@ from app.inference.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
-IDLE = 2.0
+IDLE_SECONDS = 2.0
 """Seconds of silence before live states are written behind."""
-RATE = 64 << 20
+BYTES_PER_SECOND = 64 << 20
 """Bytes a second that writing behind may come to, on average."""
 
 
-class KvWriter:
+class SnapshotWriter:
     """Writes what left memory, in its order; in between `write_behind`, when that is due.
 
     `write_behind` writes one live state and says how many bytes that were, 0 when there is
@@ -43,7 +43,7 @@ class KvWriter:
         self._thread = threading.Thread(target=self._run, name="kv writer", daemon=True)
         self._thread.start()
 
-    def spill(self, snapshot: Snapshot, *, whatever_waits: bool = False) -> None:
+    def enqueue(self, snapshot: Snapshot, *, whatever_waits: bool = False) -> None:
         """Write this soon; without waiting. `whatever_waits`: nothing is lost for it."""
         with self._changed:
             self._pending.append(snapshot)
@@ -55,7 +55,7 @@ class KvWriter:
                 self._pending.popleft()
             self._changed.notify_all()
 
-    def bound(self, limit: int) -> None:
+    def set_limits(self, limit: int) -> None:
         """Let no more bytes wait from now on."""
         with self._changed:
             self._limit = limit
@@ -65,12 +65,12 @@ class KvWriter:
         with self._changed:
             return list(self._pending)
 
-    def forget(self, chat: str) -> None:
+    def discard(self, chat: str) -> None:
         with self._changed:
             for snapshot in [s for s in self._pending if s.chat == chat]:
                 self._pending.remove(snapshot)
 
-    def stir(self) -> None:
+    def wake(self) -> None:
         """Something has ended: look again after a while of silence."""
         with self._changed:
             self._due = time.monotonic() + self._idle
@@ -83,7 +83,7 @@ class KvWriter:
             self._changed.notify_all()
 
     def _run(self) -> None:
-        _step_back()
+        _lower_priority()
         while self._wait():
             snapshot = next(iter(self.pending()), None)
             try:
@@ -102,7 +102,7 @@ class KvWriter:
             self._due = None
         if written := self._write_behind():
             with self._changed:
-                self._due = time.monotonic() + written / RATE
+                self._due = time.monotonic() + written / BYTES_PER_SECOND
 
     def _wait(self) -> bool:
         """Until there is something to do; False when it is over."""
@@ -115,7 +115,7 @@ class KvWriter:
             return not self._closed
 
 
-def _step_back() -> None:
+def _lower_priority() -> None:
     """Tokens come first. Not further back, since this thread may hold a context's lock."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):

@@ -10,7 +10,7 @@ import numpy as np
 
 from app.inference.engine import Context, Logits, State
 from app.inference.pacing import BLOCK
-from app.inference.snapshot import Ids, Runs, Snapshot
+from app.inference.snapshot import Ids, Snapshot, TokenRuns
 
 
 @dataclass(slots=True, eq=False)
@@ -30,7 +30,7 @@ class LiveContext:
     tokens: list[int] = field(default_factory=list)
     chat: str = ""
     owner: str = ""
-    spelled: Runs = ()
+    token_runs: TokenRuns = ()
     last_used: int = 0
     uses: int = 0
     exact: int = 0
@@ -69,7 +69,7 @@ class LiveContext:
 
     def snapshot(self) -> Snapshot | None:
         """All it holds, or None when somebody has taken it in the meantime."""
-        uses, spelled, chat, owner = self.uses, self.spelled, self.chat, self.owner
+        uses, spelled, chat, owner = self.uses, self.token_runs, self.chat, self.owner
         tokens = np.array(self.tokens, np.int32)
         state = self.copy(tokens)
         if state is None or self.uses != uses:

@@ -52,8 +52,8 @@ class LlamaCppEngine:
         self._params.f16_kv = True
         self._params.use_mmap = True
         self._params.embedding = True  # a copy of some numbers at each step
-        tell = ProgressCallback(lambda done, _: progress(done))  # must live as long as the load
-        self._params.progress_callback = cast(tell, c_void_p)
+        notify = ProgressCallback(lambda done, _: progress(done))  # must live as long as the load
+        self._params.progress_callback = cast(notify, c_void_p)
         self._model = self._lib.llama_load_model_from_file(bytes(weights), self._params)
         self._params.progress_callback = None
         if not self._model:

@@ -16,7 +16,7 @@ from typing import Protocol
 from app.inference.status import State
 
 
-class Tenant(Protocol):
+class MemoryHolder(Protocol):
     """What may hold memory; in earnest a Worker."""
 
     name: str
@@ -26,35 +26,35 @@ class Tenant(Protocol):
     def last_used(self) -> float: ...
     @property
     def is_busy(self) -> bool: ...
-    def give_way(self) -> None: ...
-    def stay(self) -> None: ...
+    def unload_after_current(self) -> None: ...
+    def cancel_unload(self) -> None: ...
 
 
-class MemoryRoom:
+class MemoryBudget:
     """`budget` in bytes; `tenants` gives those there are now."""
 
-    def __init__(self, budget: int, tenants: Callable[[], Iterable[Tenant]]) -> None:
+    def __init__(self, budget: int, tenants: Callable[[], Iterable[MemoryHolder]]) -> None:
         self.budget = budget
         self._tenants = tenants
-        self._held: dict[str, int] = {}
+        self._reserved: dict[str, int] = {}
         self._waiting: deque[str] = deque()
         self._asked: set[str] = set()
         self._news = asyncio.Event()
 
     def held(self, name: str) -> int:
         """Bytes set aside for a model; 0 for one that is not loaded."""
-        return self._held.get(name, 0)
+        return self._reserved.get(name, 0)
 
     @property
     def free(self) -> int:
-        return self.budget - sum(self._held.values())
+        return self.budget - sum(self._reserved.values())
 
     def release(self, name: str) -> None:
         """It is out of memory."""
-        self._held.pop(name, None)
-        self.look()
+        self._reserved.pop(name, None)
+        self.notify()
 
-    def look(self) -> None:
+    def notify(self) -> None:
         """Something has changed that may let somebody in."""
         self._news.set()
 
@@ -62,7 +62,7 @@ class MemoryRoom:
         self,
         name: str,
         choices: Sequence[int],
-        tell: Callable[[str], None],
+        notify: Callable[[str], None],
         is_wanted: Callable[[], bool],
     ) -> int | None:
         """Wait for room, and take it; the index of the choice there was room for.
@@ -71,62 +71,62 @@ class MemoryRoom:
         waits for. None when `is_wanted` says that there is no use any more.
         """
         self._waiting.append(name)
-        told = ""
+        reported = ""
         try:
             while is_wanted():
                 self._news.clear()
                 is_next = self._waiting[0] == name
-                if is_next and (choice := self._find(choices)) is not None:
-                    self._held[name] = choices[choice]
+                if is_next and (choice := self._try_reserve(choices)) is not None:
+                    self._reserved[name] = choices[choice]
                     return choice
-                if (sentence := self._sentence(name)) != told:
-                    told = sentence
-                    tell(sentence)
+                if (sentence := self._sentence(name)) != reported:
+                    reported = sentence
+                    notify(sentence)
                 await self._news.wait()
             return None
         finally:
             if self._waiting[0] == name:  # whoever was asked to leave was asked for this one
                 asked, self._asked = self._asked, set()
-                for tenant in self._tenants():
-                    if tenant.name in asked:
-                        tenant.stay()
+                for holder in self._tenants():
+                    if holder.name in asked:
+                        holder.cancel_unload()
             self._waiting.remove(name)
-            self.look()
+            self.notify()
 
-    def _find(self, choices: Sequence[int]) -> int | None:
+    def _try_reserve(self, choices: Sequence[int]) -> int | None:
         """The best choice that fits now; None after those who must leave have been asked to."""
         if choices[0] <= self.free:
             return 0
         tenants = sorted(
-            (t for t in self._tenants() if t.name in self._held), key=lambda t: t.last_used
+            (t for t in self._tenants() if t.name in self._reserved), key=lambda t: t.last_used
         )
         leaving = [t for t in tenants if t.state == "unloading"]
-        coming = self.free + sum(self._held[t.name] for t in leaving)
-        for tenant in tenants:
+        coming = self.free + sum(self._reserved[t.name] for t in leaving)
+        for holder in tenants:
             if coming >= choices[0]:
                 break
-            if tenant.state == "ready" and not tenant.is_busy:
-                tenant.give_way()
-                leaving.append(tenant)
-                coming += self._held[tenant.name]
+            if holder.state == "ready" and not holder.is_busy:
+                holder.unload_after_current()
+                leaving.append(holder)
+                coming += self._reserved[holder.name]
         if leaving:
             return None
         for index, choice in enumerate(choices):
             if choice <= self.free:
                 return index
         # Those that have been asked already come first, so that no more are asked than needed.
-        for tenant in sorted(tenants, key=lambda t: t.name not in self._asked):
+        for holder in sorted(tenants, key=lambda t: t.name not in self._asked):
             if coming >= choices[-1]:
                 break
-            self._asked.add(tenant.name)
-            tenant.give_way()
-            coming += self._held[tenant.name]
+            self._asked.add(holder.name)
+            holder.unload_after_current()
+            coming += self._reserved[holder.name]
         return None
 
     def _sentence(self, name: str) -> str:
         if self._waiting[0] != name:
             return f"Waiting for memory: {self._waiting[0]} comes first"
-        busy = sorted(self._asked & self._held.keys())
+        busy = sorted(self._asked & self._reserved.keys())
         if not busy:
             return "Waiting for memory: another model is being unloaded"
         verb = "are" if len(busy) > 1 else "is"

@@ -14,10 +14,10 @@ DAY_SECONDS: Final = 86400.0
 _RUN: Final = re.compile(r"wick-[a-z0-9_]{8}")
 _CHAT: Final = re.compile(r"wick-chat-[a-z0-9_]{8}")
 _PERMIT: Final = re.compile(r"gate|permit-\d+")
-DATABASE: Final = "wick.db"
+DATABASE_FILE: Final = "wick.db"
 
 
-def abandoned(root: Path) -> list[Path]:
+def find_abandoned(root: Path) -> list[Path]:
     """Folders there that are clearly Wick's own and this user's, old, and used by no process."""
     if not hasattr(os, "getuid"):  # Windows removes no folder that is in use, and tells no owner
         return []
@@ -37,7 +37,7 @@ def _is_candidate(folder: Path) -> bool:
 
 def _is_ours(folder: Path) -> bool:
     if _CHAT.fullmatch(folder.name):
-        return (folder / DATABASE).is_file()
+        return (folder / DATABASE_FILE).is_file()
     return bool(_RUN.fullmatch(folder.name)) and _are_permits(folder.iterdir())
 
 

@@ -19,7 +19,7 @@ from typing import Literal
 Kind = Literal["prefill", "decode"]
 
 _RECENT = 5  # steps whose median is the pace: single slow ones are accidents
-_LEAP = 3.0  # a step that much faster than expected counts alone
+_MAX_JUMP = 3.0  # a step that much faster than expected counts alone
 _COLLAPSE = 30.0  # and one that much slower
 _DOUBT = 2  # further steps before more threads are believed to be slower than fewer
 _PROBE_FIRST, _PROBE_LAST = 1.0, 60.0  # seconds between tries of another number of threads
@@ -34,7 +34,7 @@ _BLOCK_SECONDS = (
 
 
 @dataclass(slots=True)
-class _Pace:
+class _ThreadTiming:
     """recent: seconds that one token took; probe_at: when to try again; wait: until then, doubling;
     doubt: steps still wanted before it is given up as the slower one."""
 
@@ -48,18 +48,18 @@ class _Pace:
         return statistics.median(self.recent)
 
     def add(self, each: float) -> None:
-        if self.recent and not self.seconds / _LEAP <= each <= self.seconds * _COLLAPSE:
+        if self.recent and not self.seconds / _MAX_JUMP <= each <= self.seconds * _COLLAPSE:
             self.recent.clear()  # its barrier has begun to spin, or does so no more
         self.recent.append(each)
 
 
-class Pacer:
+class ThreadTuner:
     """The measured paces of one runner. `clock` counts seconds. Safe to share between threads."""
 
     def __init__(self, threads: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._counts = _halvings(threads)
-        self._paces: dict[tuple[Kind, int], _Pace] = {}
+        self._counts = _thread_counts(threads)
+        self._paces: dict[tuple[Kind, int], _ThreadTiming] = {}
         self._quickest = math.inf  # seconds for a token of a prompt, ever
         self._lock = threading.Lock()
 
@@ -72,7 +72,11 @@ class Pacer:
                 if pace is None:
                     return count
             best = min(allowed, key=lambda count: self._paces[kind, count].seconds)
-            return self._doubted(kind, best, allowed) or self._due(kind, best, allowed) or best
+            return (
+                self._retry_candidate(kind, best, allowed)
+                or self._probe_candidate(kind, best, allowed)
+                or best
+            )
 
     def record(self, kind: Kind, threads: int, tokens: int, seconds: float) -> None:
         """A step of `tokens` took that long with `threads`."""
@@ -82,7 +86,7 @@ class Pacer:
             each, now = seconds / max(1, tokens), self._clock()
             if kind == "prefill":
                 self._quickest = min(self._quickest, each)
-            pace = self._paces.setdefault((kind, count), _Pace(now + _PROBE_FIRST))
+            pace = self._paces.setdefault((kind, count), _ThreadTiming(now + _PROBE_FIRST))
             pace.add(each)
             pace.doubt = max(0, pace.doubt - 1)
             if now >= pace.probe_at:
@@ -118,17 +122,17 @@ class Pacer:
             if kind == "prefill" and count <= limit
         ]
 
-    def _doubted(self, kind: Kind, best: int, allowed: list[int]) -> int | None:
+    def _retry_candidate(self, kind: Kind, best: int, allowed: list[int]) -> int | None:
         """More threads than the best number that lost by one step: a new runner's first steps, and
         those that a browser's frame came into, are slow by accident."""
-        most = _LEAP * self._paces[kind, best].seconds
+        most = _MAX_JUMP * self._paces[kind, best].seconds
         for count in (count for count in allowed if count > best):
             pace = self._paces[kind, count]
             if pace.doubt and pace.recent[-1] <= most:
                 return count
         return None
 
-    def _due(self, kind: Kind, best: int, allowed: list[int]) -> int | None:
+    def _probe_candidate(self, kind: Kind, best: int, allowed: list[int]) -> int | None:
         """A neighbour of the best number whose measurement is old."""
         place, now = allowed.index(best), self._clock()
         for neighbour in allowed[max(0, place - 1) : place] + allowed[place + 1 : place + 2]:
@@ -136,14 +140,14 @@ class Pacer:
                 return neighbour
         return None
 
-    def _next_wait(self, kind: Kind, count: int, pace: _Pace) -> float:
+    def _next_wait(self, kind: Kind, count: int, pace: _ThreadTiming) -> float:
         """Tries that go badly become rare: where the barrier spins, one costs a second."""
         paces = [p.seconds for (k, _), p in self._paces.items() if k == kind]
         failed = pace.seconds > 1.5 * min(paces)
         return min(_PROBE_LAST, pace.wait * 2) if failed else _PROBE_FIRST
 
 
-def _halvings(threads: int) -> list[int]:
+def _thread_counts(threads: int) -> list[int]:
     """All threads, half of them, and so on down to one."""
     counts = [max(1, threads)]
     while counts[-1] > 1:

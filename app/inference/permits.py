@@ -25,7 +25,7 @@ _POLL = 0.0005  # seconds
 
 class Permits(Protocol):
     @contextmanager
-    def take(self, wanted: int) -> Iterator[int]:
+    def acquire(self, wanted: int) -> Iterator[int]:
         """Waits for one permit, takes up to `wanted` if they are free, yields how many."""
 
 
@@ -33,7 +33,7 @@ class FilePermits:
     """The permits of one directory, shared by every process that opens it with the same budget.
 
     Locks belong to open files, so each thread has files of its own; any number of threads may
-    call `take` of one object.
+    call `acquire` of one object.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class FilePermits:
         self._local = threading.local()
 
     @contextmanager
-    def take(self, wanted: int) -> Iterator[int]:
+    def acquire(self, wanted: int) -> Iterator[int]:
         files = self._files()
         held: list[int] = []
         try:
@@ -95,7 +95,7 @@ class LocalPermits:
         self._changed = threading.Condition()
 
     @contextmanager
-    def take(self, wanted: int) -> Iterator[int]:
+    def acquire(self, wanted: int) -> Iterator[int]:
         with self._changed:
             waited = self._free < 1
             self._changed.wait_for(lambda: self._free >= 1)

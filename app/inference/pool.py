@@ -12,28 +12,28 @@ from dataclasses import replace
 from app.config import Settings
 from app.errors import ModelError
 from app.inference import snapshots
-from app.inference.loading import NobodyWaits, Tell
-from app.inference.memory_room import MemoryRoom
-from app.inference.protocol import Bound, Delta, Finished, Prefill
-from app.inference.remote.watch import Remotes
+from app.inference.loading import LoadAbandoned, ProgressCallback
+from app.inference.memory_room import MemoryBudget
+from app.inference.protocol import Delta, Finished, Prefill, SetLimits
+from app.inference.remote.watch import HealthMonitor
 from app.inference.requests import Request
 from app.inference.runner_process import RunnerOptions, RunnerProcess
 from app.inference.scratch import scratch
-from app.inference.serving import Measured, Runner
-from app.inference.spare import Lodger, share_out
+from app.inference.serving import Runner, UsageCallback
+from app.inference.spare import LoadedModel, distribute
 from app.inference.status import WorkerStatus
 from app.inference.worker import Worker
 from app.models import memory
 from app.models.model import Model
-from app.models.pulls import Pulls
-from app.models.shelf import Shelf
+from app.models.pulls import PullManager
+from app.models.shelf import ModelStore
 
 log = logging.getLogger(__name__)
 SAVE_SECONDS = 1.0
 """For all runners together, which write side by side: Wick is to stop within two seconds."""
 
 
-class Pool:
+class WorkerPool:
     """Requests by model name. All runners share one folder of thread permits and one budget of
     memory. `listeners` are called on every change of a worker's state.
 
@@ -42,22 +42,22 @@ class Pool:
     remotes: the servers of models that are not here; to be watched by a task of its own.
     """
 
-    def __init__(self, settings: Settings, shelf: Shelf, pulls: Pulls) -> None:
+    def __init__(self, settings: Settings, store: ModelStore, pulls: PullManager) -> None:
         self.listeners: list[Callable[[], None]] = []
         self.admit: Callable[[Request], None] | None = None
-        self.meter: Measured | None = None
+        self.meter: UsageCallback | None = None
         self._settings = settings
-        self._shelf = shelf
+        self._store = store
         self._pulls = pulls
         self._workers: dict[str, Worker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._lodgers: dict[str, Lodger] = {}
-        self._bounds: dict[str, Bound] = {}
-        self._room = MemoryRoom(memory.budget(settings), self._workers.values)
+        self._lodgers: dict[str, LoadedModel] = {}
+        self._bounds: dict[str, SetLimits] = {}
+        self._memory = MemoryBudget(memory.budget(settings), self._workers.values)
         self._folder = contextlib.ExitStack()
         folder = self._folder.enter_context(scratch("wick-run-"))
         self._options = RunnerOptions.from_settings(settings, folder)
-        self.remotes = Remotes(shelf, self._tell_all)
+        self.remotes = HealthMonitor(store, self._notify)
 
     def worker(self, name: str) -> Worker:
         """The worker of a model, its task started."""
@@ -69,7 +69,7 @@ class Pool:
                 slots=self._settings.slots,
                 keep_alive=self._settings.keep_alive,
                 changed=functools.partial(self._changed, name),
-                eased=self._room.look,
+                on_capacity=self._memory.notify,
                 measured=self._measured,
             )
             self._start(name)
@@ -105,12 +105,12 @@ class Pool:
         later is in the status.
         """
         if not any(pull.name == name and pull.is_running for pull in self._pulls.all()):
-            memory.check_fits(self._shelf.get(name), self._settings, self._room.budget)
+            memory.check_fits(self._store.get(name), self._settings, self._memory.budget)
         self.worker(name).load()
 
-    def keep(self, name: str, seconds: float) -> None:
+    def set_keep_alive(self, name: str, seconds: float) -> None:
         """How long it stays when nobody uses it, until it is unloaded; infinite: for ever."""
-        self.worker(name).keep(seconds)
+        self.worker(name).set_keep_alive(seconds)
 
     async def unload(self, name: str) -> None:
         """Return when the model's memory is free and its chats' KV states are on the disk.
@@ -123,9 +123,9 @@ class Pool:
     def settings_changed(self, name: str) -> None:
         """What was chosen for a model applies from its next load on, which is to come soon."""
         if name in self._workers:
-            self._workers[name].renew()
+            self._workers[name].reload_when_idle()
 
-    async def forget_model(self, name: str) -> None:
+    async def delete_model(self, name: str) -> None:
         """Unload a model and drop all that is kept of it. To be called before Shelf.remove.
 
         Raises ModelBusy, and then has changed nothing.
@@ -137,38 +137,38 @@ class Pool:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         with contextlib.suppress(ModelError):  # it is gone, or damaged: nobody knows its key
-            model = await asyncio.to_thread(self._shelf.get, name)
+            model = await asyncio.to_thread(self._store.get, name)
             if model.remote is None:
                 key = snapshots.model_key(model.digest, model.size)
-                await asyncio.to_thread(snapshots.forget_model, self._settings.kv_folder, key)
-        self._tell_all()
+                await asyncio.to_thread(snapshots.delete_model, self._settings.kv_folder, key)
+        self._notify()
 
-    async def forget(self, chat: str) -> None:
+    async def delete_chat(self, chat: str) -> None:
         """Delete every KV state of a chat that is gone for good, in memory and on the disk."""
         for worker in self._workers.values():
-            worker.forget(chat)
-        await asyncio.to_thread(snapshots.forget, self._settings.kv_folder, chat)
+            worker.delete_chat(chat)
+        await asyncio.to_thread(snapshots.delete, self._settings.kv_folder, chat)
         # A runner that is just ending writes what it holds, and hears of nothing any more.
         if leaving := [w for w in self._workers.values() if w.state == "unloading"]:
-            await asyncio.gather(*(worker.left() for worker in leaving))
-            await asyncio.to_thread(snapshots.forget, self._settings.kv_folder, chat)
+            await asyncio.gather(*(worker.wait_unloaded() for worker in leaving))
+            await asyncio.to_thread(snapshots.delete, self._settings.kv_folder, chat)
 
-    def forget_person(self, user_id: int) -> None:
+    def delete_user(self, user_id: int) -> None:
         """Drop what memory holds of somebody's requests that belonged to no chat."""
         for worker in self._workers.values():
-            worker.forget(owner=str(user_id))
+            worker.delete_chat(owner=str(user_id))
 
-    async def tidy(self, chats: Iterable[str]) -> None:
+    async def purge(self, chats: Iterable[str]) -> None:
         """Delete KV states on the disk that no chat of these, or no model, could use any more: left
         by a crash, by a model that was removed meanwhile, or from before none were to be kept."""
-        here = (await asyncio.to_thread(self._shelf.look))[0]
+        here = (await asyncio.to_thread(self._store.scan))[0]
         models = {snapshots.model_key(m.digest, m.size) for m in here if m.remote is None}
         if not self._settings.kv_disk_mb:
             models.clear()
         elif not here:  # perhaps the shelf's disk is not there today
             return
         folder = self._settings.kv_folder
-        if count := await asyncio.to_thread(snapshots.tidy, folder, models, list(chats)):
+        if count := await asyncio.to_thread(snapshots.purge, folder, models, list(chats)):
             log.info("%d KV states of chats were of no more use and are deleted.", count)
 
     def status(self, name: str) -> WorkerStatus | None:
@@ -179,7 +179,7 @@ class Pool:
         bound = self._bounds.get(name)
         return replace(
             worker.status(),
-            memory=self._room.held(name),
+            memory=self._memory.held(name),
             spare=0 if bound is None else self._lodgers[name].size(bound),
         )
 
@@ -217,36 +217,36 @@ class Pool:
         worker = self._workers.get(name)
         if worker is None or worker.state in {"idle", "failed"}:
             self._lodgers.pop(name, None)
-            self._room.release(name)
-        self._share_out()
-        self._tell_all()
+            self._memory.release(name)
+        self._rebalance_memory()
+        self._notify()
 
     def _measured(self, request: Request, event: Prefill | Delta | Finished) -> str | None:
         return self.meter(request, event) if self.meter is not None else None
 
-    def _share_out(self) -> None:
+    def _rebalance_memory(self) -> None:
         """What the budget leaves keeps chats at hand; nobody's slots depend on it."""
         before = self._bounds
-        self._bounds = share_out(self._room.free, self._lodgers, self._settings)
+        self._bounds = distribute(self._memory.free, self._lodgers, self._settings)
         for name, bound in self._bounds.items():
             if bound != before.get(name):
-                self._workers[name].bound(bound)
+                self._workers[name].set_limits(bound)
 
-    def _tell_all(self) -> None:
+    def _notify(self) -> None:
         for listener in self.listeners:
             listener()
 
-    async def _load(self, name: str, tell: Tell) -> Runner:
-        await self._pulls.wait_for(name, tell)
-        tell("Loading the model")
-        model = await asyncio.to_thread(self._shelf.get, name)
+    async def _load(self, name: str, notify: ProgressCallback) -> Runner:
+        await self._pulls.wait_for(name, notify)
+        notify("Loading the model")
+        model = await asyncio.to_thread(self._store.get, name)
         if model.remote is not None:
             return self._remote(model)
-        options = await self._options_for(model, tell)
-        tell("Loading the model")
+        options = await self._options_for(model, notify)
+        notify("Loading the model")
 
         def progress(done: float) -> None:
-            tell(f"Loading the model, {done:.0%}".replace("%", " %"), done)
+            notify(f"Loading the model, {done:.0%}".replace("%", " %"), done)
 
         runner = await RunnerProcess.start(model, options, progress)
         log.info(
@@ -260,27 +260,27 @@ class Pool:
 
     def _remote(self, model: Model) -> Runner:
         # Here and not above: a client for HTTP, which most machines never need.
-        from app.inference.remote.faults import Patience
+        from app.inference.remote.faults import Timeouts
         from app.inference.remote.runner import RemoteRunner
 
-        return RemoteRunner(self.remotes.servers(model), Patience.from_settings(self._settings))
+        return RemoteRunner(self.remotes.servers(model), Timeouts.from_settings(self._settings))
 
-    async def _options_for(self, model: Model, tell: Tell) -> RunnerOptions:
+    async def _options_for(self, model: Model, notify: ProgressCallback) -> RunnerOptions:
         """Wait for memory. Fewer slots when there is not enough for all of them."""
-        memory.check_fits(model, self._settings, self._room.budget)
+        memory.check_fits(model, self._settings, self._memory.budget)
         context = memory.context_length(model, self._settings)
         most = memory.slots(model, self._settings)
         counts = range(most, 0, -1)
-        sizes = [memory.needed(model, context, count) for count in counts]
-        while sizes[0] > self._room.budget:  # never, so nobody need leave for it
+        sizes = [memory.required_bytes(model, context, count) for count in counts]
+        while sizes[0] > self._memory.budget:  # never, so nobody need leave for it
             counts, sizes = counts[1:], sizes[1:]
         worker = self._workers[model.name]
-        choice = await self._room.reserve(model.name, sizes, tell, lambda: worker.is_wanted)
+        choice = await self._memory.reserve(model.name, sizes, notify, lambda: worker.is_wanted)
         if choice is None:
-            raise NobodyWaits
-        lodger = Lodger(context * model.kv_bytes_per_token, counts[choice])
+            raise LoadAbandoned
+        lodger = LoadedModel(context * model.kv_bytes_per_token, counts[choice])
         self._lodgers[model.name] = lodger
-        self._share_out()  # the others give back what they can spare
+        self._rebalance_memory()  # the others give back what they can spare
         bound = self._bounds[model.name]
         return replace(
             self._options,

@@ -10,11 +10,18 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from app.errors import PromptRefused, PromptTooLong, TooManyTokens
-from app.inference.kv import ContextPool
+from app.inference.kv import KvCache
 from app.inference.protocol import Generate
-from app.inference.remembered import RememberingTokenizer
+from app.inference.remembered import StableTokenizer
 from app.inference.snapshot import common_prefix
-from app.inference.window import Fitted, fit, fit_cut, fit_opened, fit_whole, reserve
+from app.inference.window import (
+    FittedPrompt,
+    answer_reserve,
+    fit,
+    fit_continuation,
+    fit_cut,
+    fit_exact,
+)
 from app.models.model import Turn
 from app.models.template import ChatTemplate, merge_system
 from app.models.template_filters import RefusedByTemplate
@@ -26,7 +33,7 @@ KNOWN = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Prompts:
+class PromptBuilder:
     """What the prompts of one model are made with.
 
     context_length: of its contexts, in tokens; exact: makes the template for requests that must not
@@ -34,13 +41,13 @@ class Prompts:
     """
 
     template: ChatTemplate
-    tokenizer: RememberingTokenizer
-    contexts: ContextPool
+    tokenizer: StableTokenizer
+    contexts: KvCache
     context_length: int
     exact: Callable[[], ChatTemplate] | None = None
     _known: dict[tuple[Turn, ...], int] = field(default_factory=dict)
 
-    def make(self, request: Generate) -> Fitted:
+    def build(self, request: Generate) -> FittedPrompt:
         """Raises PromptTooLong, PromptRefused, or TemplateError."""
         self._check_ids(request)
         window = min(self.context_length, request.context or self.context_length)
@@ -50,10 +57,10 @@ class Prompts:
             error.context_length = window
             raise
         is_plain = request.text is not None or request.before
-        shared = 0 if is_plain else self._shared(request.turns)
+        shared = 0 if is_plain else self._system_prefix_length(request.turns)
         return replace(fitted, window=window, shared=shared)
 
-    def _fitted(self, request: Generate, window: int) -> Fitted:
+    def _fitted(self, request: Generate, window: int) -> FittedPrompt:
         try:
             return self._fitted_as_it_is(request, window)
         except RefusedByTemplate:
@@ -62,16 +69,16 @@ class Prompts:
                 raise
             return self._fitted_as_it_is(replace(request, turns=turns), window)
 
-    def _fitted_as_it_is(self, request: Generate, window: int) -> Fitted:
+    def _fitted_as_it_is(self, request: Generate, window: int) -> FittedPrompt:
         if request.text is not None:
             plain = functools.partial(self._plain, request, request.text, window - 1)
-            return fit_whole(plain, window - 1)
-        if request.may_drop:
+            return fit_exact(plain, window - 1)
+        if request.allow_truncation:
             fitted = self._fit(request, window)
         else:
             template = self._template(request)
             whole = functools.partial(template.encode, request.turns, request.opening)
-            fitted = fit_whole(whole, window - 1)
+            fitted = fit_exact(whole, window - 1)
         return self._behind(request, fitted, window - 1) if request.before else fitted
 
     def _template(self, request: Generate) -> ChatTemplate:
@@ -90,7 +97,7 @@ class Prompts:
         """A prompt without a template, cut where it may be."""
         if request.suffix:
             return self._infill(text, request.suffix, limit)
-        is_cut = request.embeds and request.may_drop
+        is_cut = request.wants_embedding and request.allow_truncation
         if request.before:
             return list(request.before[:limit] if is_cut else request.before)
         if request.may_cut:
@@ -118,19 +125,19 @@ class Prompts:
             raise PromptRefused("This model does not support insert: leave out the suffix.")
         before, behind, middle = tokenizer.infill_ids
         opening = [tokenizer.bos_id] if tokenizer.adds_bos and tokenizer.bos_id is not None else []
-        ids = [*opening, before, *tokenizer.encode_after(prefix)]
-        return [*ids, behind, *tokenizer.encode_after(suffix), middle]
+        ids = [*opening, before, *tokenizer.encode_continuation(prefix)]
+        return [*ids, behind, *tokenizer.encode_continuation(suffix), middle]
 
-    def _behind(self, request: Generate, fitted: Fitted, limit: int) -> Fitted:
+    def _behind(self, request: Generate, fitted: FittedPrompt, limit: int) -> FittedPrompt:
         """The same behind the ids that stand before it, the oldest of which may have to leave."""
         tokens, before = fitted.tokens, list(request.before)
         bos = self.tokenizer.bos_id
         tokens = tokens[1:] if bos is not None and tokens[:1] == [bos] else tokens
         if request.may_cut:
             before = before[max(0, len(before) + len(tokens) - limit) :]
-        return replace(fit_whole(lambda: [*before, *tokens], limit), dropped=fitted.dropped)
+        return replace(fit_exact(lambda: [*before, *tokens], limit), dropped=fitted.dropped)
 
-    def _shared(self, turns: Sequence[Turn]) -> int:
+    def _system_prefix_length(self, turns: Sequence[Turn]) -> int:
         """Tokens up to where the first words that are not the system prompt's begin."""
         system = tuple(itertools.takewhile(lambda turn: turn.role == "system", turns))
         if system not in self._known:
@@ -143,16 +150,16 @@ class Prompts:
             self._known[system] = common_prefix(one, other)
         return self._known[system]
 
-    def _fit(self, request: Generate, window: int) -> Fitted:
-        room = reserve(request.max_tokens, window)
-        spelled = self.tokenizer.learn(self.contexts.spelled(request.chat))
+    def _fit(self, request: Generate, window: int) -> FittedPrompt:
+        room = answer_reserve(request.max_tokens, window)
+        spelled = self.tokenizer.import_runs(self.contexts.token_runs(request.chat))
         encode = functools.partial(self._template(request).encode, spelled=spelled)
         try:
             if not request.opening:
                 return fit(request.turns, encode, window - room)
             opened = functools.partial(encode, opening=request.opening)
             some = max(1, room // 4)
-            return fit_opened(request.turns, encode, opened, window - room, window - some)
+            return fit_continuation(request.turns, encode, opened, window - room, window - some)
         except PromptTooLong:
             if not request.may_cut:
                 raise

@@ -54,11 +54,11 @@ class Generate:
     opening: str = ""
     context: int | None = None
     text: str | None = None
-    may_drop: bool = True
+    allow_truncation: bool = True
     bias: tuple[tuple[int, float], ...] = ()
     top_logprobs: int | None = None
     schema: str | None = None
-    embeds: bool = False
+    wants_embedding: bool = False
     owner: str = ""
     before: tuple[int, ...] = ()
     suffix: str = ""
@@ -74,7 +74,7 @@ class Generate:
         A chat goes on from what it holds instead, which is quicker.
         """
         is_greedy = self.sampling.temperature <= 0 or self.sampling.top_k == 1
-        return (is_greedy or self.embeds or self.tells_prompt) and not self.chat
+        return (is_greedy or self.wants_embedding or self.tells_prompt) and not self.chat
 
     @property
     def characters(self) -> int:
@@ -91,7 +91,7 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
-class Forget:
+class DeleteCache:
     """Drop whatever is kept of `chat`, on the disk too, or of `owner`, in memory; neither comes
     again."""
 
@@ -100,7 +100,7 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class SetLimits:
     """Keep at most so many contexts, and so many megabytes of snapshots in memory, from now on.
 
     What is too much goes to the disk, or is lost.
@@ -111,13 +111,13 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
-class Quit:
+class Shutdown:
     """End: nothing more is answered, states are written to the disk for at most `seconds`."""
 
     seconds: float
 
 
-Command = Generate | Cancel | Forget | Bound | Quit
+Command = Generate | Cancel | DeleteCache | SetLimits | Shutdown
 
 
 # Events, runner to parent. Those with an `id` belong to one request.
@@ -164,7 +164,7 @@ class Prefill:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Stalled:
     """The request waits for something else than its turn; `detail` says for what, in words."""
 
     id: int
@@ -172,7 +172,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Likely:
+class TokenLogprob:
     """A token that could have come: its bytes, and the logarithm of how likely it was, None for
     the first of a prompt."""
 
@@ -181,10 +181,10 @@ class Likely:
 
 
 @dataclass(frozen=True, slots=True)
-class Token(Likely):
+class SampledToken(TokenLogprob):
     """The token that came; `others`: the likeliest ones, itself perhaps among them."""
 
-    others: tuple[Likely, ...] = ()
+    others: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ class Delta:
 
     id: int
     text: str
-    tokens: tuple[Token, ...] = ()
+    tokens: tuple[SampledToken, ...] = ()
     count: int = 1
 
 
@@ -241,7 +241,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class Aborted:
     """The answer broke off for a reason that is not its own; its text so far stays, and can go on.
     `message` is a sentence for the person."""
 
@@ -249,24 +249,24 @@ class Cut:
     message: str
 
 
-Event = Loaded | LoadProgress | LoadFailed | Prefill | Waiting | Delta | Finished | Failed | Cut
+Event = Loaded | LoadProgress | LoadFailed | Prefill | Stalled | Delta | Finished | Failed | Aborted
 _NAMES: dict[str, type[Command | Event]] = {
     cls.__name__.lower(): cls
     for cls in (
         Generate,
         Cancel,
-        Forget,
-        Bound,
-        Quit,
+        DeleteCache,
+        SetLimits,
+        Shutdown,
         Loaded,
         LoadProgress,
         LoadFailed,
         Prefill,
-        Waiting,
+        Stalled,
         Delta,
         Finished,
         Failed,
-        Cut,
+        Aborted,
     )
 }
 
@@ -299,6 +299,6 @@ def from_line(line: bytes) -> Command | Event:
         raise ValueError(f"not a message of the runner protocol: {line[:200]!r}") from error
 
 
-def _token(values: dict[str, Any]) -> Token:
-    others = (Likely(tuple(o["data"]), o["logprob"]) for o in values["others"])
-    return Token(tuple(values["data"]), values["logprob"], tuple(others))
+def _token(values: dict[str, Any]) -> SampledToken:
+    others = (TokenLogprob(tuple(o["data"]), o["logprob"]) for o in values["others"])
+    return SampledToken(tuple(values["data"]), values["logprob"], tuple(others))

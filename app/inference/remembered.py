@@ -15,25 +15,25 @@ from typing import Final
 
 from tokenizers import Tokenizer as FastTokenizer
 
-from app.inference.snapshot import Runs
+from app.inference.snapshot import TokenRuns
 from app.models.tokenizer import Tokenizer
 from app.models.vocabulary import Vocabulary
 
-MOST_HELD: Final = 500_000
+MAX_STORED: Final = 500_000
 """Tokens of all answers that are remembered: about 25 MB of memory."""
-EACH: Final = 16
+BYTES_PER_ENTRY: Final = 16
 """Tokens that an answer counts for beside its own: it takes room, however short it is."""
 _LONGEST_OPENING = 4096  # tokens between the last special token and the answer
 
 
-class RememberingTokenizer(Tokenizer):
+class StableTokenizer(Tokenizer):
     """A tokenizer whose `encode` gives an answer's text the ids it was generated with."""
 
     def __init__(self, fast: FastTokenizer, vocabulary: Vocabulary) -> None:
         super().__init__(fast, vocabulary)
         self._answers: OrderedDict[str, tuple[int, ...]] = OrderedDict()
         self._texts: dict[tuple[int, ...], str] = {}
-        self._held = 0
+        self._stored_bytes = 0
         self._lock = threading.Lock()
 
     def remember(self, prompt: Sequence[int], answer: Sequence[int], text: str) -> None:
@@ -66,20 +66,21 @@ class RememberingTokenizer(Tokenizer):
         """The same without what it remembers."""
         return Tokenizer(self._fast, self._vocabulary)
 
-    def runs(self, ids: Sequence[int]) -> Runs:
+    def token_runs(self, ids: Sequence[int]) -> TokenRuns:
         """The remembered answers within a chat's `ids`, to be kept with its KV cache."""
         with self._lock:
             known = {run: self._texts.get(run) for run in self._between_specials(ids)}
         return tuple((text, run) for run, text in known.items() if text)
 
-    def learn(self, runs: Runs) -> dict[str, list[int]]:
-        """What `runs` gave, perhaps in another process: those that are right, by their text."""
-        right = {text: list(ids) for text, ids in runs if self._says(ids, text)}
+    def import_runs(self, runs: TokenRuns) -> dict[str, list[int]]:
+        """What `token_runs` gave, perhaps in another process: those that are right, by their
+        text."""
+        right = {text: list(ids) for text, ids in runs if self._is_valid_run(ids, text)}
         for text, ids in right.items():
             self._store(text, ids)
         return right
 
-    def _says(self, ids: Sequence[int], text: str) -> bool:
+    def _is_valid_run(self, ids: Sequence[int], text: str) -> bool:
         """Whether ids from a file stand for this text, and for nothing that text may not say."""
         if not all(0 <= token < self.vocab_size and token not in self.special_ids for token in ids):
             return False
@@ -92,15 +93,15 @@ class RememberingTokenizer(Tokenizer):
             self._drop(text)
             self._answers[text] = run
             self._texts[run] = text
-            self._held += len(run) + EACH
-            while self._held > MOST_HELD:
+            self._stored_bytes += len(run) + BYTES_PER_ENTRY
+            while self._stored_bytes > MAX_STORED:
                 self._drop(next(iter(self._answers)))
 
     def _drop(self, text: str) -> None:
         """The caller has the lock."""
         run = self._answers.pop(text, None)
         if run is not None:
-            self._held -= len(run) + EACH
+            self._stored_bytes -= len(run) + BYTES_PER_ENTRY
             if self._texts.get(run) == text:
                 del self._texts[run]
 

@@ -10,16 +10,16 @@ from app.inference.protocol import Delta, Failed, Finished, Generate, Prefill
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The request waits; `place` 1 is next, in about `seconds` when that can be known. 0: the
-    runner has it, and has not begun yet."""
+    """The request waits; `position` 1 is next, in about `eta_seconds` when that can be known. 0:
+    the runner has it, and has not begun yet."""
 
     id: int
-    place: int
-    seconds: float | None = None
+    position: int
+    eta_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Loading:
+class ModelLoading:
     """The request waits for its model; `detail` says what is being done, for the person."""
 
     id: int
@@ -38,7 +38,7 @@ class Interrupted:
     finished: Finished | None = None
 
 
-RequestEvent = Queued | Loading | Prefill | Delta | Finished | Failed | Interrupted
+RequestEvent = Queued | ModelLoading | Prefill | Delta | Finished | Failed | Interrupted
 
 
 @dataclass(slots=True, eq=False)
@@ -57,20 +57,20 @@ class Request:
     listener: Callable[[RequestEvent], None]
     is_background: bool = False
     was_begun: bool = False
-    was_sent_before: bool = False
-    gives_way: bool = False
+    is_retry: bool = False
+    is_preempted: bool = False
     is_cancelled: bool = False
     turn: int = 0
     prompt_left: int | None = None
     answered: int = 0
     spent: int = 0
-    too_much: str = ""
+    quota_message: str = ""
 
     @property
     def id(self) -> int:
         return self.command.id
 
-    def spend(self, event: Prefill | Delta) -> None:
+    def add_usage(self, event: Prefill | Delta) -> None:
         """Count what this tells of."""
         if isinstance(event, Prefill):
             self.spent = max(0, event.done - event.cached)

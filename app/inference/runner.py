@@ -21,16 +21,16 @@ from queue import SimpleQueue
 
 from app.errors import WickError
 from app.inference.protocol import (
-    Bound,
     Cancel,
     Command,
+    DeleteCache,
     Event,
     Failed,
-    Forget,
     Generate,
     Loaded,
     LoadFailed,
-    Quit,
+    SetLimits,
+    Shutdown,
     from_line,
     to_line,
 )
@@ -44,16 +44,16 @@ log = logging.getLogger("runner")
 def main(arguments: list[str] | None = None) -> None:
     started = time.monotonic()
     options = _parse(arguments)
-    _guard_process()
+    _harden_process()
     emit = EventWriter(options.events_fd)
     commands: SimpleQueue[Command] = SimpleQueue()
     # Reading comes first and never stops, so that the parent's death is seen while loading too.
     threading.Thread(target=_read_commands, args=(commands, emit), daemon=True).start()
     try:
         # Here and not above: these imports take most of the start, and may fail on odd machines.
-        from app.inference.assembly import assemble
+        from app.inference.assembly import build_runtime
 
-        assembly = assemble(options, emit)
+        assembly = build_runtime(options, emit)
     except WickError as error:
         emit(LoadFailed(str(error)))
         os._exit(LOAD_FAILED)
@@ -68,12 +68,12 @@ def main(arguments: list[str] | None = None) -> None:
         match command:
             case Cancel():
                 assembly.scheduler.cancel(command.id)
-            case Forget():
-                assembly.contexts.forget(command.chat, command.owner)
-            case Bound():
-                assembly.bound(command.contexts, command.ram_mb)
-            case Quit():
-                assembly.quit(command.seconds)
+            case DeleteCache():
+                assembly.contexts.delete(command.chat, command.owner)
+            case SetLimits():
+                assembly.set_limits(command.contexts, command.ram_mb)
+            case Shutdown():
+                assembly.shutdown(command.seconds)
                 os._exit(0)
             case Generate():
                 try:
@@ -123,14 +123,14 @@ def _fail_request(line: bytes, emit: EventWriter) -> None:
         emit(Failed(number, "The request was malformed, so the model could not answer it."))
 
 
-def _guard_process() -> None:
+def _harden_process() -> None:
     """Makes the process harmless around its work: its output, its signals, its end."""
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to decide
     # A thread that dies of a bug would leave requests waiting for ever; a process is replaced.
-    threading.excepthook = _end_broken
+    threading.excepthook = _abort
     if sys.platform == "linux":
         import ctypes
 
@@ -138,7 +138,7 @@ def _guard_process() -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
-def _end_broken(problem: threading.ExceptHookArgs) -> None:
+def _abort(problem: threading.ExceptHookArgs) -> None:
     sys.__excepthook__(problem.exc_type, problem.exc_value or SystemExit(), problem.exc_traceback)
     os._exit(BROKEN)
 

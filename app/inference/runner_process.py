@@ -21,16 +21,16 @@ from app.inference.protocol import (
     Loaded,
     LoadFailed,
     LoadProgress,
-    Quit,
+    Shutdown,
     from_line,
     to_line,
 )
 from app.models.model import Model
 
 log = logging.getLogger(__name__)
-LONGEST_EVENT = 1 << 20
+MAX_EVENT_BYTES = 1 << 20
 LOAD_TIMEOUT = 300.0
-GRACE = 0.2
+GRACE_SECONDS = 0.2
 """Seconds to finish the snapshot that a runner is at when its time to write is over."""
 
 
@@ -75,8 +75,8 @@ class RunnerProcess:
         self.model = model
         self._process = process
         self._events = events
-        self._noise: deque[str] = deque(maxlen=20)
-        self._listening = asyncio.create_task(self._listen(), name=f"noise of {model.name}")
+        self._stderr_tail: deque[str] = deque(maxlen=20)
+        self._listening = asyncio.create_task(self._read_stderr(), name=f"noise of {model.name}")
         self.loaded = Loaded(slots=0, context_length=0, seconds=0.0)
 
     @classmethod
@@ -129,8 +129,7 @@ class RunnerProcess:
             if isinstance(event, LoadFailed):
                 raise ModelLoadError(event.message)
         raise ModelLoadError(
-            f"{self.model.title} could not be loaded: "
-            f"its process ended {await self.how_it_ended()}."
+            f"{self.model.title} could not be loaded: its process ended {await self.exit_reason()}."
         )
 
     @property
@@ -161,13 +160,13 @@ class RunnerProcess:
             await self.kill()
             return b""
 
-    async def how_it_ended(self) -> str:
+    async def exit_reason(self) -> str:
         """In words, once it is dead: by itself, or by which signal."""
         code = await self._process.wait()
         await self._listening
-        if self._noise:
+        if self._stderr_tail:
             log.warning(
-                "Last words of the runner of %s: %s", self.model.name, " | ".join(self._noise)
+                "Last words of the runner of %s: %s", self.model.name, " | ".join(self._stderr_tail)
             )
         if code < 0:
             with contextlib.suppress(ValueError):
@@ -176,11 +175,11 @@ class RunnerProcess:
                 return f"unexpectedly ({name}{hint})"
         return f"unexpectedly (exit code {code})"
 
-    async def quit(self, seconds: float) -> None:
+    async def shutdown(self, seconds: float) -> None:
         """Let it write what it holds to the disk for that time, then wait until it is gone."""
-        self.send(Quit(seconds))
+        self.send(Shutdown(seconds))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds + GRACE):
+            async with asyncio.timeout(seconds + GRACE_SECONDS):
                 await self._process.wait()
         await self.kill()
 
@@ -201,11 +200,11 @@ class RunnerProcess:
         await self._process.wait()
         await self._listening
 
-    async def _listen(self) -> None:
+    async def _read_stderr(self) -> None:
         assert self._process.stderr is not None  # noqa: S101 - asked for a pipe
         while chunk := await self._process.stderr.read(4096):
             for line in chunk.decode("utf-8", "replace").splitlines():
-                self._noise.append(line[:500])
+                self._stderr_tail.append(line[:500])
                 log.debug("%s: %s", self.model.name, line)
 
 
@@ -228,7 +227,7 @@ def _command_line(model: Model, options: RunnerOptions, events_fd: int) -> list[
 
 
 async def _reader(descriptor: int) -> asyncio.StreamReader:
-    reader = asyncio.StreamReader(limit=LONGEST_EVENT)
+    reader = asyncio.StreamReader(limit=MAX_EVENT_BYTES)
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", buffering=0)
     )

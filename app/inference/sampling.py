@@ -19,7 +19,7 @@ _NEGLIGIBLE = float(np.log(1e12))
 class Grammar(Protocol):
     """What the answer may say, token by token."""
 
-    def forbid(self, logits: Logits) -> None:
+    def mask(self, logits: Logits) -> None:
         """Makes what may not come next impossible, in place."""
 
     def accept(self, token: int) -> None: ...
@@ -53,18 +53,18 @@ class Sampler:
 
     def choose(self, logits: Logits, history: Sequence[int]) -> int:
         """A token id. `logits`: shape (vocab,), changed in place; `history`: all ids so far."""
-        _repair(logits)
+        _sanitize(logits)
         self._penalise(logits, history)
         if not self._is_steered:
-            return self._pick(logits)
-        self._steer(logits)
-        token = self._pick(logits)
+            return self._sample(logits)
+        self._apply_biases(logits)
+        token = self._sample(logits)
         self._said[token] += 1
         if self._grammar is not None:
             self._grammar.accept(token)
         return token
 
-    def _steer(self, logits: Logits) -> None:
+    def _apply_biases(self, logits: Logits) -> None:
         """What only few requests ask for."""
         frequency, presence = self._sampling.frequency_penalty, self._sampling.presence_penalty
         for token, count in self._said.items() if frequency or presence else ():
@@ -74,9 +74,9 @@ class Sampler:
             if 0 <= token < logits.size:
                 logits[token] += bias
         if self._grammar is not None:
-            self._grammar.forbid(logits)
+            self._grammar.mask(logits)
 
-    def _pick(self, logits: Logits) -> int:
+    def _sample(self, logits: Logits) -> int:
         if self._sampling.temperature <= 0 or self._sampling.top_k == 1:
             return int(logits.argmax())
         # What is less than a trillionth as likely as the best would never be drawn; without it
@@ -99,7 +99,7 @@ class Sampler:
         """The ids that the filters leave, and their weights (that of the likeliest is 1)."""
         sampling = self._sampling
         if 0 < sampling.top_k < logits.size:
-            ids = largest(logits, sampling.top_k)
+            ids = top_k_indices(logits, sampling.top_k)
             weights = self._weights(logits[ids])
             total = float(weights.sum())
         else:
@@ -108,7 +108,7 @@ class Sampler:
             # Sorting the whole vocabulary takes milliseconds: only top-p asks for it, and the
             # head nearly always holds enough.
             if sampling.top_p < 1:
-                ids = largest(logits, _HEAD)
+                ids = top_k_indices(logits, _HEAD)
                 if weights[ids].sum() < sampling.top_p * total:
                     ids = np.argsort(-logits)
                 weights = weights[ids]
@@ -135,7 +135,7 @@ class Sampler:
         return min(int(place), weights.size - 1)
 
 
-def _repair(logits: Logits) -> None:
+def _sanitize(logits: Logits) -> None:
     """Makes every logit finite: a damaged model must not end in an exception or in id -1."""
     if not np.isfinite(logits.sum()):  # one pass; NaN and infinities survive a sum
         np.nan_to_num(logits, copy=False, nan=-1e30, posinf=1e30, neginf=-1e30)
@@ -149,7 +149,7 @@ def logprobs(logits: Logits) -> NDArray[np.float64]:
     return values
 
 
-def largest(logits: NDArray[np.floating], count: int) -> NDArray[np.int64]:
+def top_k_indices(logits: NDArray[np.floating], count: int) -> NDArray[np.int64]:
     """The ids of the `count` largest logits, largest first; ties go to the smaller id."""
     if count < logits.size:
         ids = np.sort(np.argpartition(logits, -count)[-count:])

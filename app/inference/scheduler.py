@@ -17,22 +17,22 @@ from typing import Final
 from app.errors import PromptTooLong, WickError
 from app.inference.permits import Permits
 from app.inference.protocol import Event, Failed, Finished, Generate
-from app.inference.sequence import Room, Sequence
-from app.inference.window import Fitted
+from app.inference.sequence import RunnerContext, Sequence
+from app.inference.window import FittedPrompt
 
 log = logging.getLogger(__name__)
 
-LONGEST_ERROR: Final = 600
+MAX_ERROR_CHARS: Final = 600
 """Characters of a failure: some of it may be a template's own words, and events have a limit."""
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """A request on its way. `held`: a thread works on it, and no other may touch it."""
+    """A request on its way. `context`: a thread works on it, and no other may touch it."""
 
     request: Generate
     sequence: Sequence | None = None
-    held: bool = False
+    context: bool = False
     cancelled: bool = False
 
 
@@ -45,15 +45,15 @@ class Scheduler:
 
     def __init__(
         self,
-        room: Room,
-        prepare: Callable[[Generate], Fitted],
+        room: RunnerContext,
+        prepare: Callable[[Generate], FittedPrompt],
         emit: Callable[[Event], None],
         permits: Permits,
         *,
         slots: int,
         threads: int,
     ) -> None:
-        self._room = room
+        self._context = room
         self._prepare = prepare
         self._emit = emit
         self._permits = permits
@@ -65,11 +65,15 @@ class Scheduler:
         self._stepping = 0
         self._closed = False
         self._changed = threading.Condition()
-        self._crew = [threading.Thread(target=self._prepare_all, name="prepare", daemon=True)]
+        self._step_threads = [
+            threading.Thread(target=self._prepare_all, name="prepare", daemon=True)
+        ]
         for number in range(min(self._threads, slots)):
             name = f"step {number}"
-            self._crew.append(threading.Thread(target=self._step_all, name=name, daemon=True))
-        for thread in self._crew:
+            self._step_threads.append(
+                threading.Thread(target=self._step_all, name=name, daemon=True)
+            )
+        for thread in self._step_threads:
             thread.start()
 
     def submit(self, request: Generate) -> None:
@@ -88,11 +92,11 @@ class Scheduler:
             if job is None:
                 return
             job.cancelled = True
-            if job.held:
+            if job.context:
                 return  # whoever holds it looks at `cancelled` next
             (self._waiting if job.sequence is None else self._runnable).remove(job)
-            self._forget(job)
-        self._tell(job, _cancelled(job))
+            self._discard(job)
+        self._emit_all(job, _cancelled(job))
 
     def close(self, seconds: float | None = None) -> None:
         """Waits for the steps being made; requests end without a word, contexts go back.
@@ -103,16 +107,16 @@ class Scheduler:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        for thread in self._crew:
+        for thread in self._step_threads:
             thread.join(None if end is None else max(0.0, end - time.monotonic()))
         with self._changed:  # a thread that took too long may be ending one right now
-            jobs = [job for job in self._jobs.values() if not (job.held and self._is_at_work())]
+            jobs = [job for job in self._jobs.values() if not (job.context and self._is_at_work())]
         for job in jobs:
             if job.sequence is not None:
                 job.sequence.close()
 
     def _is_at_work(self) -> bool:
-        return any(thread.is_alive() for thread in self._crew)
+        return any(thread.is_alive() for thread in self._step_threads)
 
     # The preparing thread.
 
@@ -120,15 +124,15 @@ class Scheduler:
         while (job := self._next_waiting()) is not None:
             try:
                 prompt = self._prepare(job.request)
-                job.sequence = Sequence(job.request, prompt, self._room)
+                job.sequence = Sequence(job.request, prompt, self._context)
                 events: list[Event] = [job.sequence.progress()]
             except Exception as error:
                 events = [_failed(job, error)]
-            self._tell(job, events)
+            self._emit_all(job, events)
             with self._changed:
-                job.held = False
+                job.context = False
                 if job.sequence is None:
-                    self._forget(job)
+                    self._discard(job)
                 else:
                     self._runnable.append(job)
                     self._changed.notify_all()
@@ -139,7 +143,7 @@ class Scheduler:
             if self._closed:
                 return None
             job = self._waiting.popleft()
-            job.held = True
+            job.context = True
             return job
 
     def _may_start(self) -> bool:
@@ -150,27 +154,27 @@ class Scheduler:
     def _step_all(self) -> None:
         done: _Job | None = None
         while (job := self._next_runnable(done)) is not None:
-            self._tell(job, self._step(job))
+            self._emit_all(job, self._step(job))
             done = job
 
     def _next_runnable(self, done: _Job | None) -> _Job | None:
         """Puts `done` at the back, or away when it has ended, and takes the first."""
         with self._changed:
             if done is not None:
-                self._put_back(done)
+                self._requeue(done)
             self._changed.wait_for(lambda: self._closed or self._runnable)
             if self._closed:
                 return None
             job = self._runnable.popleft()
-            job.held = True
+            job.context = True
             self._stepping += 1
             return job
 
-    def _put_back(self, job: _Job) -> None:
+    def _requeue(self, job: _Job) -> None:
         self._stepping -= 1
-        job.held = False
+        job.context = False
         if job.sequence is None or job.sequence.ended:
-            self._forget(job)
+            self._discard(job)
         else:
             # No notice is needed: who puts one back takes one, so nobody waits for it.
             self._runnable.append(job)
@@ -179,7 +183,7 @@ class Scheduler:
         sequence = job.sequence
         assert sequence is not None  # noqa: S101 - only jobs with a sequence become runnable
         try:
-            with self._permits.take(self._share(sequence)) as threads:
+            with self._permits.acquire(self._thread_share(sequence)) as threads:
                 # Events are written later, without a permit: a parent that is slow to read them
                 # must not keep other models from working.
                 events = [] if job.cancelled else sequence.step(threads)
@@ -189,24 +193,24 @@ class Scheduler:
         except Exception as error:
             return [*sequence.unsent(), _failed(job, error)]
 
-    def _share(self, sequence: Sequence) -> int:
+    def _thread_share(self, sequence: Sequence) -> int:
         """Threads for one step: all of them when alone, one each when there are many."""
         running = len(self._runnable) + self._stepping
-        return self._room.pacer.threads(sequence.kind, max(1, self._threads // max(1, running)))
+        return self._context.tuner.threads(sequence.kind, max(1, self._threads // max(1, running)))
 
     # Both.
 
-    def _forget(self, job: _Job) -> None:
+    def _discard(self, job: _Job) -> None:
         """Its slot is free. The caller has the lock."""
         if self._jobs.get(job.request.id) is job:
             del self._jobs[job.request.id]
             self._changed.notify_all()
 
-    def _tell(self, job: _Job, events: Iterable[Event]) -> None:
+    def _emit_all(self, job: _Job, events: Iterable[Event]) -> None:
         for event in events:
             if isinstance(event, Finished | Failed):
                 with self._changed:  # once the end is heard, the same id may come again
-                    self._forget(job)
+                    self._discard(job)
             self._emit(event)
 
 
@@ -222,8 +226,8 @@ def _failed(job: _Job, error: Exception) -> Failed:
         job.sequence.close()
     if isinstance(error, PromptTooLong):
         sizes = (error.prompt_tokens, error.context_length)
-        return Failed(job.request.id, str(error)[:LONGEST_ERROR], error.status, *sizes)
+        return Failed(job.request.id, str(error)[:MAX_ERROR_CHARS], error.status, *sizes)
     if isinstance(error, WickError):
-        return Failed(job.request.id, str(error)[:LONGEST_ERROR], error.status)
+        return Failed(job.request.id, str(error)[:MAX_ERROR_CHARS], error.status)
     log.error("Request %s failed", job.request.id, exc_info=error)
     return Failed(job.request.id, "The model failed while it worked on this answer.")

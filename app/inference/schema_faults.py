@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-LONGEST: Final = 200  # characters of a reason that is given in the library's words
+MAX_REASON_CHARS: Final = 200  # characters of a reason that is given in the library's words
 _ENDLESS: Final = "it refers to itself without an end"
 _SENTENCES: Final = (
     (r"NoExtensionBias|MaxTokensParser|NoExtension$", _ENDLESS),
@@ -48,4 +48,4 @@ def reason_of(text: str) -> str:
 
 def _short(text: str) -> str:
     line = text.strip().splitlines()[0] if text.strip() else ""
-    return line[:LONGEST].rstrip(" .")
+    return line[:MAX_REASON_CHARS].rstrip(" .")

@@ -11,30 +11,30 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference.decoding import AnswerText
+from app.inference.decoding import Detokenizer
 from app.inference.engine import Logits
 from app.inference.grammar import Grammars
-from app.inference.kv import ContextPool
-from app.inference.pacing import Kind, Pacer
+from app.inference.kv import KvCache
+from app.inference.pacing import Kind, ThreadTuner
 from app.inference.protocol import (
     Delta,
     Event,
     Finished,
     FinishReason,
     Generate,
-    Likely,
     Prefill,
-    Token,
+    SampledToken,
+    TokenLogprob,
 )
-from app.inference.sampling import Sampler, largest, logprobs
-from app.inference.snapshot import Runs
-from app.inference.window import Fitted
+from app.inference.sampling import Sampler, logprobs, top_k_indices
+from app.inference.snapshot import TokenRuns
+from app.inference.window import FittedPrompt
 
 TOLD_AT_ONCE = 64
 """Tokens of a prompt in one event."""
 
 
-class Vocabulary(Protocol):
+class RunnerVocabulary(Protocol):
     """What a running sequence must know of a tokenizer."""
 
     @property
@@ -43,23 +43,23 @@ class Vocabulary(Protocol):
     def remember(
         self, prompt: abc.Sequence[int], answer: abc.Sequence[int], text: str, /
     ) -> None: ...
-    def runs(self, ids: abc.Sequence[int], /) -> Runs: ...
+    def token_runs(self, ids: abc.Sequence[int], /) -> TokenRuns: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class RunnerContext:
     """What all sequences of a runner share. `clock` counts seconds.
 
     gather: seconds between two deltas of one answer, the first one aside.
     """
 
-    contexts: ContextPool
+    contexts: KvCache
     context_length: int
-    vocabulary: Vocabulary
-    pacer: Pacer
+    vocabulary: RunnerVocabulary
+    tuner: ThreadTuner
     grammars: Grammars | None = None
     clock: Callable[[], float] = time.monotonic
-    gather: float = 0.0
+    min_delta_interval: float = 0.0
 
 
 class Sequence:
@@ -69,21 +69,21 @@ class Sequence:
     cannot be followed.
     """
 
-    def __init__(self, request: Generate, prompt: Fitted, room: Room) -> None:
+    def __init__(self, request: Generate, prompt: FittedPrompt, room: RunnerContext) -> None:
         self._request = request
         self._prompt = prompt
-        self._room = room
+        self._context = room
         self._window = min(prompt.window or room.context_length, room.context_length)
         self._ids = list(prompt.tokens)  # the prompt, then the answer
         self._grammar = None if room.grammars is None else room.grammars.of_request(request)
         ends = room.vocabulary.end_ids
         self._sampler = Sampler(request.sampling, ends, request.bias, self._grammar)
-        self._text = AnswerText(request.stop)
+        self._text = Detokenizer(request.stop)
         self._started = room.clock()
         self._first_token: float | None = None
         self._embedding: tuple[float, ...] = ()
         self._unsent = ""
-        self._untold: list[Token] = []
+        self._pending_logprobs: list[SampledToken] = []
         self._sent = len(self._ids)
         self._sent_at = float("-inf")
         self._end_token: tuple[int, ...] = ()
@@ -98,7 +98,7 @@ class Sequence:
         )
         if request.tells_prompt:
             first = tuple(room.vocabulary.token_bytes(self._ids[0]))
-            self._untold.append(Token(first, None))
+            self._pending_logprobs.append(SampledToken(first, None))
         self.ended = False
 
     @property
@@ -122,10 +122,10 @@ class Sequence:
         logits = self._read(threads)
         if len(self._live.tokens) < len(self._prompt.tokens):
             return self._progress_of_reading()
-        self._first_token = self._room.clock()
+        self._first_token = self._context.clock()
         if self._request.max_tokens <= 0:
             return [self.progress(), *self.end("length")]
-        if self._request.embeds:
+        if self._request.wants_embedding:
             self._embedding = tuple(map(float, self._live.embedding()))
             return [self.progress(), *self.end("stop")]
         return [self.progress(), *self._next_token(logits)]
@@ -135,17 +135,17 @@ class Sequence:
         so a prompt of which that is to be told of each is read token by token."""
         if not self._request.tells_prompt:
             past, total = len(self._live.tokens), len(self._prompt.tokens)
-            end = self._room.pacer.slice_end(past, threads, exact=self._request.is_exact)
+            end = self._context.tuner.slice_end(past, threads, exact=self._request.is_exact)
             return self._evaluate(min(end, total) - past, threads)
         logits = self._evaluate(1, threads)
         if (place := len(self._live.tokens)) < len(self._prompt.tokens):
-            self._untold.append(self._told(self._ids[place], logprobs(logits)))
+            self._pending_logprobs.append(self._logprob_entry(self._ids[place], logprobs(logits)))
         return logits
 
     def _progress_of_reading(self) -> list[Event]:
         if not self._request.tells_prompt:
             return [self.progress()]
-        if len(self._untold) < TOLD_AT_ONCE:
+        if len(self._pending_logprobs) < TOLD_AT_ONCE:
             return []
         return [self.progress(), *self._delta("", at_once=True)]
 
@@ -153,9 +153,9 @@ class Sequence:
         """The last events. The context goes back, with all it holds, for the chat to go on."""
         rest = self._text.flush()
         answer = self._ids[len(self._prompt.tokens) :]
-        self._room.vocabulary.remember(self._prompt.tokens, answer, self._text.text)
+        self._context.vocabulary.remember(self._prompt.tokens, answer, self._text.text)
         self.close()
-        now = self._room.clock()
+        now = self._context.clock()
         first = now if self._first_token is None else self._first_token
         finished = Finished(
             id=self._request.id,
@@ -183,27 +183,29 @@ class Sequence:
             self.ended = True
             if self._request.tells_prompt:
                 self._live.cut(0)  # read in other slices than a chat would have been
-            self._room.contexts.release(self._live, self._room.vocabulary.runs(self._ids))
+            self._context.contexts.release(
+                self._live, self._context.vocabulary.token_runs(self._ids)
+            )
 
     def _evaluate(self, count: int, threads: int) -> Logits:
         kind, past = self.kind, len(self._live.tokens)
-        started = self._room.clock()
+        started = self._context.clock()
         logits = self._live.evaluate(self._ids[past : past + count], threads)
-        self._room.pacer.record(kind, threads, count, self._room.clock() - started)
+        self._context.tuner.record(kind, threads, count, self._context.clock() - started)
         return logits
 
     def _next_token(self, logits: Logits) -> list[Event]:
         likely = None if self._request.top_logprobs is None else logprobs(logits)
         token = self._sampler.choose(logits, self._ids)
-        if token in self._room.vocabulary.end_ids:
+        if token in self._context.vocabulary.end_ids:
             self._end_token = (token,)
             if likely is not None and self._request.tells_prompt:
-                self._untold.append(self._told(token, likely))
+                self._pending_logprobs.append(self._logprob_entry(token, likely))
             return self.end("stop")
         self._ids.append(token)
         if likely is not None:
-            self._untold.append(self._told(token, likely))
-        events = self._delta(self._text.feed(self._room.vocabulary.token_bytes(token)))
+            self._pending_logprobs.append(self._logprob_entry(token, likely))
+        events = self._delta(self._text.feed(self._context.vocabulary.token_bytes(token)))
         if self._text.stopped or (self._grammar is not None and self._grammar.is_over):
             return [*events, *self.end("stop")]
         made = len(self._ids) - len(self._prompt.tokens)
@@ -214,23 +216,23 @@ class Sequence:
     def _delta(self, text: str, *, at_once: bool = False) -> list[Event]:
         """Gathers text, since every event wakes the parent on a core that makes tokens."""
         self._unsent += text
-        now = self._room.clock()
-        if not self._unsent and not (at_once and self._untold):
+        now = self._context.clock()
+        if not self._unsent and not (at_once and self._pending_logprobs):
             return []
-        if not at_once and now - self._sent_at < self._room.gather:
+        if not at_once and now - self._sent_at < self._context.min_delta_interval:
             return []
         text, self._unsent, self._sent_at = self._unsent, "", now
-        tokens, self._untold = tuple(self._untold), []
+        tokens, self._pending_logprobs = tuple(self._pending_logprobs), []
         count, self._sent = len(self._ids) - self._sent, len(self._ids)
         return [Delta(self._request.id, text, tokens, count)]
 
-    def _told(self, token: int, likely: NDArray[np.float64]) -> Token:
+    def _logprob_entry(self, token: int, likely: NDArray[np.float64]) -> SampledToken:
         """How likely the token was, and what else was."""
-        data = self._room.vocabulary.token_bytes
+        data = self._context.vocabulary.token_bytes
         count = self._request.top_logprobs or 0
-        others = largest(likely, count) if count else ()
-        return Token(
+        others = top_k_indices(likely, count) if count else ()
+        return SampledToken(
             tuple(data(token)),
             float(likely[token]),
-            tuple(Likely(tuple(data(int(i))), float(likely[i])) for i in others),
+            tuple(TokenLogprob(tuple(data(int(i))), float(likely[i])) for i in others),
         )

@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Protocol
 
 from app.errors import QueueFull
-from app.inference.admission import Line
-from app.inference.estimate import Estimate, Rate
-from app.inference.hits import Hits
+from app.inference.admission import FairQueue
+from app.inference.estimate import EtaEstimator, WeightedRate
+from app.inference.hits import CacheStats
 from app.inference.protocol import (
+    Aborted,
     Cancel,
     Command,
-    Cut,
     Delta,
     Event,
     Failed,
@@ -24,12 +24,12 @@ from app.inference.protocol import (
     LoadFailed,
     LoadProgress,
     Prefill,
-    Waiting,
+    Stalled,
 )
-from app.inference.requests import Interrupted, Loading, Queued, Request, RequestEvent
+from app.inference.requests import Interrupted, ModelLoading, Queued, Request, RequestEvent
 
 log = logging.getLogger(__name__)
-Measured = Callable[[Request, Prefill | Delta | Finished], str | None]
+UsageCallback = Callable[[Request, Prefill | Delta | Finished], str | None]
 """Called with whatever tells what a request takes. A sentence ends it."""
 REFRESH_SECONDS = 2.0  # between new estimates for those who wait
 
@@ -46,12 +46,12 @@ class Runner(Protocol):
     def pid(self) -> int | None: ...
     def send(self, command: Command) -> None: ...
     def events(self) -> AsyncIterator[Event]: ...
-    async def how_it_ended(self) -> str: ...
-    async def quit(self, seconds: float) -> None: ...
+    async def exit_reason(self) -> str: ...
+    async def shutdown(self, seconds: float) -> None: ...
     async def kill(self) -> None: ...
 
 
-class Serving:
+class Dispatcher:
     """Knows nothing of loading: requests go to the `runner` while there is one.
 
     changed: called when a request came, began or ended. detail: what those hear who would run at
@@ -65,9 +65,9 @@ class Serving:
         queue_limit: int,
         slots: int,
         changed: Callable[[], None],
-        measured: Measured | None = None,
+        measured: UsageCallback | None = None,
     ) -> None:
-        self.hits = Hits()
+        self.hits = CacheStats()
         self.answered = 0
         self.slots = slots
         self.detail: str | None = None
@@ -75,9 +75,9 @@ class Serving:
         self._name = name
         self._changed = changed
         self._measured = measured
-        self._line = Line(queue_limit)
-        self._estimate = Estimate()
-        self._speed = Rate()
+        self._queue = FairQueue(queue_limit)
+        self._eta = EtaEstimator()
+        self._speed = WeightedRate()
         self._refresh: asyncio.TimerHandle | None = None
         self._running: dict[int, Request] = {}
         self._promised: set[int] | None = None
@@ -88,7 +88,7 @@ class Serving:
 
     @property
     def waiting(self) -> int:
-        return len(self._line)
+        return len(self._queue)
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -98,17 +98,17 @@ class Serving:
     @property
     def is_busy(self) -> bool:
         """Whether somebody waits, or is being answered."""
-        return bool(self._line) or any(not r.is_background for r in self._running.values())
+        return bool(self._queue) or any(not r.is_background for r in self._running.values())
 
     @property
-    def is_wanted(self) -> bool:
+    def has_waiting(self) -> bool:
         """Whether somebody waits; work in the background alone loads no model."""
-        return bool(self._line)
+        return bool(self._queue)
 
     @property
     def is_drained(self) -> bool:
-        """Whether nothing runs and, after `hold`, nothing more will."""
-        waiting = self._line.in_order()
+        """Whether nothing runs and, after `drain`, nothing more will."""
+        waiting = self._queue.ordered()
         return not self._running and not any(
             self._promised is None or request.id in self._promised for request in waiting
         )
@@ -116,138 +116,142 @@ class Serving:
     @property
     def requests(self) -> list[Request]:
         """Those that wait or run."""
-        return [*self._running.values(), *self._line.in_order()]
+        return [*self._running.values(), *self._queue.ordered()]
 
     def check_room(self, user_id: int) -> None:
         """Raises QueueFull, which knows when the first of those who wait will have begun."""
-        if not self._line.has_room(user_id):
+        if not self._queue.has_room(user_id):
             raise QueueFull(
-                f"{len(self._line)} requests are waiting for {self._name} already. "
+                f"{len(self._queue)} requests are waiting for {self._name} already. "
                 "Please try again in a moment.",
-                None if self.runner is None else self._starts(self._line.in_order())[0],
+                None if self.runner is None else self._starts(self._queue.ordered())[0],
             )
 
     def add(self, request: Request) -> None:
         """Whether there is room or not."""
         if not request.is_background:
             self._interrupt_background()
-        self._line.add(request)
-        self.advance()
+        self._queue.add(request)
+        self.dispatch()
 
     def cancel(self, request_id: int) -> None:
         """End a request, wherever it is. Its listener hears `Finished`; unknown ids are ignored."""
         if (running := self._running.get(request_id)) is not None and self.runner is not None:
             running.is_cancelled = True
             self.runner.send(Cancel(request_id))
-        if (request := self._line.remove(request_id)) is not None:
-            _tell(request, _cancelled(request))
-        self.advance()
+        if (request := self._queue.remove(request_id)) is not None:
+            _notify(request, _cancelled(request))
+        self.dispatch()
 
     def attach(self, runner: Runner) -> None:
         """From now on requests go there."""
         self.runner, self.slots, self.detail = runner, runner.loaded.slots, None
-        self._estimate.context_length = runner.loaded.context_length
-        self.advance()
+        self._eta.context_length = runner.loaded.context_length
+        self.dispatch()
 
-    def hold(self) -> None:
+    def drain(self) -> None:
         """Serve what runs and waits now, and no more; the background makes way at once."""
         if self._promised is None:
-            self._promised = {request.id for request in self._line.in_order()} | set(self._running)
+            self._promised = {request.id for request in self._queue.ordered()} | set(self._running)
             self._interrupt_background()
 
-    def release(self) -> None:
+    def resume(self) -> None:
         """Serve everything again."""
         self._promised = None
-        self.advance()
+        self.dispatch()
 
     def interrupt(self, message: str) -> None:
         """What waits or runs ends with `message`."""
-        ended = [*self._running.values(), *self._line.clear()]
+        ended = [*self._running.values(), *self._queue.clear()]
         self._running.clear()
         if self._refresh is not None:
             self._refresh.cancel()
         for request in ended:
-            _tell(request, Interrupted(request.id, message))
+            _notify(request, Interrupted(request.id, message))
 
     def fail_waiting(self, message: str) -> None:
-        for request in self._line.clear():
-            _tell(request, Failed(request.id, message))
+        for request in self._queue.clear():
+            _notify(request, Failed(request.id, message))
 
-    def bury(self, how: str) -> None:
+    def on_runner_died(self, how: str) -> None:
         """The runner ended `how`: what ran ends with its text; what it had not begun goes back."""
         self.runner = None
         ended, self._running = list(self._running.values()), {}
         for request in reversed(ended):
-            if request.was_begun or request.was_sent_before:
+            if request.was_begun or request.is_retry:
                 message = f"The model's process ended {how}. Please try again."
-                _tell(request, Interrupted(request.id, message))
+                _notify(request, Interrupted(request.id, message))
             elif request.is_cancelled:
-                _tell(request, _cancelled(request))
+                _notify(request, _cancelled(request))
             else:
-                request.was_sent_before, request.gives_way = True, False
-                self._line.put_back(request)
+                request.is_retry, request.is_preempted = True, False
+                self._queue.requeue(request)
 
-    def pass_on(self, event: Event) -> None:
+    def dispatch_event(self, event: Event) -> None:
         """What the runner says about a request, to its listener."""
         if isinstance(event, Loaded):
             self.slots = event.slots
-            self._estimate.context_length = event.context_length
-            self.advance()
+            self._eta.context_length = event.context_length
+            self.dispatch()
             return
         request = self._running.get(event.id) if hasattr(event, "id") else None
         if request is None or isinstance(event, LoadProgress | LoadFailed):
             return  # of no request, or a late word about one that has ended
         request.was_begun = True
-        if isinstance(event, Finished | Failed | Cut):
+        if isinstance(event, Finished | Failed | Aborted):
             self._end(request, event)
-        elif isinstance(event, Waiting):
-            _tell(request, Loading(request.id, event.detail))
+        elif isinstance(event, Stalled):
+            _notify(request, ModelLoading(request.id, event.detail))
         else:
-            self._estimate.hear(request, event)
-            _tell(request, event)
+            self._eta.on_event(request, event)
+            _notify(request, event)
             self._meter(request, event)
 
-    def tell(self, detail: str) -> None:
+    def notify(self, detail: str) -> None:
         """What those who would run at once wait for."""
         self.detail = detail
-        self._announce()
+        self._notify_positions()
 
-    def advance(self) -> None:
+    def dispatch(self) -> None:
         """Send what there are slots for, and tell the others their place."""
         while self.runner is not None and len(self._running) < self.slots:
-            request = self._line.take(is_idle=not self._running, among=self._promised)
+            request = self._queue.pop_next(is_idle=not self._running, among=self._promised)
             if request is None:
                 break
             self._running[request.id] = request
             self.runner.send(replace(request.command, owner=str(request.user_id)))
-            _tell(request, Queued(request.id, 0))
-        self._announce()
+            _notify(request, Queued(request.id, 0))
+        self._notify_positions()
         self._changed()
 
-    def _end(self, request: Request, event: Finished | Failed | Cut) -> None:
+    def _end(self, request: Request, event: Finished | Failed | Aborted) -> None:
         running = len(self._running)
         del self._running[request.id]
         was_stopped = isinstance(event, Finished) and event.reason == "cancelled"
-        if was_stopped and request.gives_way and not request.is_cancelled:
-            request.gives_way, request.prompt_left, request.answered = False, None, 0
-            self._line.put_back(request)
+        if was_stopped and request.is_preempted and not request.is_cancelled:
+            request.is_preempted, request.prompt_left, request.answered = False, None, 0
+            self._queue.requeue(request)
         else:
             if isinstance(event, Finished):
                 self._measure(request, event, running)
-            if isinstance(event, Cut):
-                _tell(request, Interrupted(request.id, event.message))
-            elif isinstance(event, Finished) and event.reason == "cancelled" and request.too_much:
-                _tell(request, Interrupted(request.id, request.too_much, event))
+            if isinstance(event, Aborted):
+                _notify(request, Interrupted(request.id, event.message))
+            elif (
+                isinstance(event, Finished)
+                and event.reason == "cancelled"
+                and request.quota_message
+            ):
+                _notify(request, Interrupted(request.id, request.quota_message, event))
             else:
-                _tell(request, event)
-        self.advance()
+                _notify(request, event)
+        self.dispatch()
 
     def _meter(self, request: Request, event: Prefill | Delta) -> None:
-        request.spend(event)
-        if self._measured is None or request.too_much or self.runner is None:
+        request.add_usage(event)
+        if self._measured is None or request.quota_message or self.runner is None:
             return
         if sentence := self._measured(request, event):
-            request.too_much = sentence
+            request.quota_message = sentence
             self.runner.send(Cancel(request.id))
 
     def _measure(self, request: Request, event: Finished, running: int) -> None:
@@ -255,7 +259,7 @@ class Serving:
         if self._measured is not None:
             self._measured(request, event)
         if not request.is_background:
-            self._estimate.measure(request, event, running)
+            self._eta.on_finished(request, event, running)
             self.answered += event.reason != "cancelled"
         if event.decode_seconds > 0 and event.reason != "cancelled":
             self._speed.record(event.completion_tokens, event.decode_seconds)
@@ -263,30 +267,30 @@ class Serving:
     def _interrupt_background(self) -> None:
         """Whoever waits goes before work that nobody waits for."""
         for request in self._running.values():
-            if request.is_background and not request.gives_way and self.runner is not None:
-                request.gives_way = True
+            if request.is_background and not request.is_preempted and self.runner is not None:
+                request.is_preempted = True
                 self.runner.send(Cancel(request.id))
 
-    def _announce(self) -> None:
+    def _notify_positions(self) -> None:
         """Tell everybody in line what they wait for; estimates change, so tell them again."""
-        order = self._line.in_order()
+        order = self._queue.ordered()
         starts = self._starts(order)
         for place, (request, start) in enumerate(zip(order, starts, strict=True), start=1):
             if self.detail is not None and place <= self.slots:
-                _tell(request, Loading(request.id, self.detail))
+                _notify(request, ModelLoading(request.id, self.detail))
             else:
-                _tell(request, Queued(request.id, place, start))
+                _notify(request, Queued(request.id, place, start))
         if order and self._refresh is None:
             loop = asyncio.get_running_loop()
             self._refresh = loop.call_later(REFRESH_SECONDS, self._announce_again)
 
     def _starts(self, order: list[Request]) -> list[float | None]:
         """When each of those who wait, in order, will have a slot: in so many seconds."""
-        return self._estimate.starts(list(self._running.values()), order, self.slots)
+        return self._eta.start_times(list(self._running.values()), order, self.slots)
 
     def _announce_again(self) -> None:
         self._refresh = None
-        self._announce()
+        self._notify_positions()
 
 
 def _cancelled(request: Request) -> Finished:
@@ -294,7 +298,7 @@ def _cancelled(request: Request) -> Finished:
     return Finished(request.id, "cancelled", 0, 0, 0, 0.0, 0.0, 0)
 
 
-def _tell(request: Request, event: RequestEvent) -> None:
+def _notify(request: Request, event: RequestEvent) -> None:
     """A listener that fails harms no other request, and its own keeps its place and its end."""
     try:
         request.listener(event)

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from app.inference.engine import Engine, State
 
 MAGIC: Final = b"WICKKV01"
-LONGEST_HEADER: Final = 64 << 20
+MAX_HEADER_BYTES: Final = 64 << 20
 _DIGEST: Final = 32
 _START: Final = struct.Struct(f"<8sQ{_DIGEST}s")
 
 Ids = NDArray[np.int32]
-Runs = tuple[tuple[str, tuple[int, ...]], ...]
+TokenRuns = tuple[tuple[str, tuple[int, ...]], ...]
 """Texts between special tokens with the ids that the model itself spelled them with."""
 Write = Callable[[int, memoryview], int]
 
@@ -39,7 +39,7 @@ class DamagedSnapshot(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class SnapshotKey:
     """What a state depends on; only an equal one may read it. `context` in tokens."""
 
     model: str
@@ -58,7 +58,7 @@ class Snapshot:
 
     chat: str
     tokens: Ids
-    spelled: Runs
+    token_runs: TokenRuns
     state: State
     used: int = 0
     is_on_disk: bool = False
@@ -68,17 +68,17 @@ class Snapshot:
     @property
     def size(self) -> int:
         """Bytes it takes in memory, roughly."""
-        return self.state.nbytes + self.tokens.nbytes + 16 * sum(len(i) for _, i in self.spelled)
+        return self.state.nbytes + self.tokens.nbytes + 16 * sum(len(i) for _, i in self.token_runs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Entry:
+class SnapshotEntry:
     """A snapshot on the disk of which only the header was read. `offset`: where its state is."""
 
     path: Path
     chat: str
     tokens: Ids
-    spelled: Runs
+    token_runs: TokenRuns
     offset: int
     digest: bytes
     used: int = 0
@@ -92,14 +92,14 @@ def common_prefix(held: Sequence[int] | Ids, wanted: Ids) -> int:
     return int(differ[0]) if differ.size else size
 
 
-def header_of(snapshot: Snapshot, origin: Origin) -> tuple[bytes, bytes]:
+def header_of(snapshot: Snapshot, key: SnapshotKey) -> tuple[bytes, bytes]:
     """All of the file that stands before the state, and the digest of the state."""
     digest = _hash(snapshot.state.data)
     values = {
-        "origin": asdict(origin),
+        "origin": asdict(key),
         "chat": snapshot.chat,
         "tokens": snapshot.tokens.tolist(),
-        "spelled": snapshot.spelled,
+        "spelled": snapshot.token_runs,
         "digest": digest.hex(),
         "exact": snapshot.exact,
     }
@@ -115,16 +115,16 @@ def write_all(descriptor: int, parts: Sequence[bytes | memoryview], write: Write
             rest = rest[write(descriptor, rest[: 1 << 24]) :]
 
 
-def read_header(path: Path, origin: Origin, engine: Engine) -> Entry:
+def read_header(path: Path, key: SnapshotKey, engine: Engine) -> SnapshotEntry:
     """Raises DamagedSnapshot for whatever is not a whole snapshot of this origin, and OSError."""
     descriptor = _open(path)
     try:
-        return _read_header(descriptor, path, origin, engine)
+        return _read_header(descriptor, path, key, engine)
     finally:
         os.close(descriptor)
 
 
-def read_state(entry: Entry, engine: Engine) -> State:
+def read_state(entry: SnapshotEntry, engine: Engine) -> State:
     """The state, checked. Raises DamagedSnapshot, OSError (also when it is gone), MemoryError."""
     state = np.empty(engine.state_size(len(entry.tokens)), np.uint8)
     descriptor = _open(entry.path)
@@ -138,17 +138,17 @@ def read_state(entry: Entry, engine: Engine) -> State:
     return state
 
 
-def _read_header(descriptor: int, path: Path, origin: Origin, engine: Engine) -> Entry:
+def _read_header(descriptor: int, path: Path, key: SnapshotKey, engine: Engine) -> SnapshotEntry:
     size = os.fstat(descriptor).st_size
     magic, length, digest = _START.unpack(_read(descriptor, _START.size))
     offset = _START.size + length
-    if magic != MAGIC or length > LONGEST_HEADER or offset > size:
+    if magic != MAGIC or length > MAX_HEADER_BYTES or offset > size:
         raise DamagedSnapshot("it is not a snapshot")
     header = _read(descriptor, length)
     if _hash(header) != digest:
         raise DamagedSnapshot("the checksum of its header is wrong")
     try:
-        entry = _parse(json.loads(header), path, offset, origin)
+        entry = _parse(json.loads(header), path, offset, key)
     except (
         ValueError,
         KeyError,
@@ -168,16 +168,16 @@ def _read_header(descriptor: int, path: Path, origin: Origin, engine: Engine) ->
     return entry
 
 
-def _parse(values: dict[str, Any], path: Path, offset: int, origin: Origin) -> Entry:
-    if values["origin"] != asdict(origin):
+def _parse(values: dict[str, Any], path: Path, offset: int, key: SnapshotKey) -> SnapshotEntry:
+    if values["origin"] != asdict(key):
         raise ValueError("it was made by another model, library or context size")
     tokens = np.array(values["tokens"], np.int32).reshape(-1)
     exact = int(values.get("exact", 0))  # earlier versions did not count them
-    return Entry(
+    return SnapshotEntry(
         path=path,
         chat=str(values["chat"]),
         tokens=tokens,
-        spelled=tuple((str(text), tuple(map(int, ids))) for text, ids in values["spelled"]),
+        token_runs=tuple((str(text), tuple(map(int, ids))) for text, ids in values["spelled"]),
         offset=offset,
         digest=bytes.fromhex(values["digest"]),
         exact=min(max(0, exact), tokens.size),

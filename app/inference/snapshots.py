@@ -38,7 +38,7 @@ def files(folder: Path) -> Iterator[Path]:
     return folder.glob(f"*/*{SUFFIX}")
 
 
-def forget(folder: Path, chat: str) -> None:
+def delete(folder: Path, chat: str) -> None:
     """Delete what any model keeps of a chat. Blocks; what cannot be deleted is logged."""
     if not chat:
         return
@@ -49,7 +49,7 @@ def forget(folder: Path, chat: str) -> None:
             log.warning("The snapshot %s could not be deleted: %s", path, error)
 
 
-def tidy(folder: Path, models: Container[str], chats: Iterable[str]) -> int:
+def purge(folder: Path, models: Container[str], chats: Iterable[str]) -> int:
     """Delete what belongs to no model of these `model_key`s or to no chat of these, and what was
     never finished. How many files that were. Blocks; what cannot be deleted is logged."""
     keys, count = {chat_key(chat) for chat in chats}, 0
@@ -64,7 +64,7 @@ def tidy(folder: Path, models: Container[str], chats: Iterable[str]) -> int:
     return count
 
 
-def forget_model(folder: Path, key: str) -> None:
+def delete_model(folder: Path, key: str) -> None:
     """Delete what is kept of all chats with the model of this `model_key`. Blocks."""
     path = folder / key
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from app.inference.hits import Hits
+from app.inference.hits import CacheStats
 
 State = Literal["idle", "loading", "ready", "unloading", "failed"]
 
@@ -32,7 +32,7 @@ class WorkerStatus:
     answered: int
     context_length: int
     tokens_per_second: float | None
-    hits: Hits
+    hits: CacheStats
     error: str | None = None
     memory: int = 0
     spare: int = 0

@@ -15,7 +15,7 @@ _CUT = 0.98  # of the characters that should fit stay when a message is cut
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class FittedPrompt:
     """tokens: the whole prompt; dropped: how many of the oldest turns it leaves out; window: how
     many tokens it and the answer may have together, None for as many as the context holds; shared:
     how many of the first tokens are the system prompt's."""
@@ -26,12 +26,12 @@ class Fitted:
     shared: int = 0
 
 
-def reserve(max_tokens: int, context_length: int) -> int:
+def answer_reserve(max_tokens: int, context_length: int) -> int:
     """Tokens kept free for the answer: never more than a quarter of the window."""
     return max(1, min(max_tokens, context_length // 4))
 
 
-def fit(turns: Sequence[Turn], encode: Encode, limit: int) -> Fitted:
+def fit(turns: Sequence[Turn], encode: Encode, limit: int) -> FittedPrompt:
     """The newest turns whose prompt has at most `limit` tokens. System turns always stay.
 
     A user's turn leaves together with its answers. When turns must leave, enough of them leave to
@@ -47,14 +47,14 @@ def fit(turns: Sequence[Turn], encode: Encode, limit: int) -> Fitted:
     turns = without_oldest(turns, early)
     tokens, size = _encoded(encode, turns)
     if size <= limit:
-        return Fitted(tokens, early)
+        return FittedPrompt(tokens, early)
     window = _Window(turns, encode)
     start = window.start(limit)
     while True:
         kept = window.from_exchange(start)
         tokens, size = _encoded(encode, kept)
         if size <= limit:
-            return Fitted(tokens, len(whole) - len(kept))
+            return FittedPrompt(tokens, len(whole) - len(kept))
         if start >= len(window.exchanges) - 1:
             raise PromptTooLong(
                 f"This message is about {size:,} tokens long; "
@@ -64,7 +64,7 @@ def fit(turns: Sequence[Turn], encode: Encode, limit: int) -> Fitted:
         start += 1  # a template whose parts do not simply add up
 
 
-def fit_whole(encode: Callable[[], list[int]], limit: int) -> Fitted:
+def fit_exact(encode: Callable[[], list[int]], limit: int) -> FittedPrompt:
     """All of a prompt from which nothing may leave. Raises PromptTooLong."""
     try:
         tokens = encode()
@@ -72,7 +72,7 @@ def fit_whole(encode: Callable[[], list[int]], limit: int) -> Fitted:
         raise _too_long("about ", error.about, limit) from None
     if len(tokens) > limit:
         raise _too_long("", len(tokens), limit)
-    return Fitted(tokens, 0)
+    return FittedPrompt(tokens, 0)
 
 
 def _too_long(about: str, tokens: int, limit: int) -> PromptTooLong:
@@ -113,7 +113,7 @@ def _surplus(turns: Sequence[Turn], limit: int) -> int:
     return next((i for i in range(min(least, last), last) if others[i].role == "user"), last)
 
 
-def fit_cut(turns: Sequence[Turn], encode: Encode, limit: int) -> Fitted:
+def fit_cut(turns: Sequence[Turn], encode: Encode, limit: int) -> FittedPrompt:
     """The end of the newest message, for one that does not fit, behind the system turns.
 
     Raises PromptTooLong when those leave no room for it.
@@ -125,13 +125,13 @@ def fit_cut(turns: Sequence[Turn], encode: Encode, limit: int) -> Fitted:
     while True:
         tokens, size = _encoded(encode, [*system, Turn(last.role, kept)])
         if size <= limit:
-            return Fitted(tokens, len(turns) - len(system) - 1)
+            return FittedPrompt(tokens, len(turns) - len(system) - 1)
         kept = kept[-max(1, int(len(kept) * limit / size * _CUT)) :]
 
 
-def fit_opened(
+def fit_continuation(
     turns: Sequence[Turn], encode: Encode, encode_opened: Encode, limit: int, most: int
-) -> Fitted:
+) -> FittedPrompt:
     """The same for an answer that has begun already. `encode_opened` writes its beginning too.
 
     It goes on behind the very prompt it began with, which the KV cache still holds, as long as
@@ -140,7 +140,7 @@ def fit_opened(
     dropped = fit(turns, encode, limit).dropped
     tokens, size = _encoded(encode_opened, without_oldest(turns, dropped))
     if size <= most:
-        return Fitted(tokens, dropped)
+        return FittedPrompt(tokens, dropped)
     try:
         return fit(turns, encode_opened, limit)
     except PromptTooLong:

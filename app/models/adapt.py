@@ -18,7 +18,7 @@ from typing import BinaryIO, Final
 
 from app.errors import ModelFileError
 from app.models import byte_alphabet
-from app.models.features import stretch
+from app.models.features import rope_scale
 from app.models.fitness import NORMAL
 from app.models.gguf import ALIGNMENT, MAGIC
 from app.models.gguf_header import Array, Header, TensorInfo, Value
@@ -26,10 +26,10 @@ from app.models.gguf_types import NUMBER_FORMATS, ValueType
 from app.models.split import ModelFile
 
 VERSION: Final = 3
-PIECE: Final = 1 << 20
+CHUNK_BYTES: Final = 1 << 20
 KEPT: Final = ("general.", "llama.", "tokenizer.ggml.")
 DROPPED: Final = ("general.alignment",)
-STRETCHED: Final = ("llama.rope.scaling.", "llama.rope.scale_linear")
+SCALED: Final = ("llama.rope.scaling.", "llama.rope.scale_linear")
 """Written anew, under the one name that the engine reads."""
 
 FRACTIONS: Final = ("llama.rope.freq_base",)
@@ -39,7 +39,7 @@ Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes there are to do."""
 
 
-def adapt(model: ModelFile, target: Path, progress: Progress | None = None) -> None:
+def convert(model: ModelFile, target: Path, progress: Progress | None = None) -> None:
     """Write the adapted copy of `model`, its parts merged, and sync it to the disk.
 
     Its header must have passed `fitness.check`. Raises ModelFileError if a file changed since.
@@ -86,7 +86,7 @@ def encode_header(header: Header, tensors: list[TensorInfo]) -> bytes:
 
 def _metadata(header: Header) -> Iterator[tuple[str, tuple[ValueType, Value]]]:
     for key, value in header.metadata.items():
-        if key.startswith(STRETCHED):
+        if key.startswith(SCALED):
             continue
         nested = isinstance(value, Array) and value.type is ValueType.ARRAY
         if not key.startswith(KEPT) or key in DROPPED or nested:
@@ -95,7 +95,7 @@ def _metadata(header: Header) -> Iterator[tuple[str, tuple[ValueType, Value]]]:
             yield key, (ValueType.ARRAY, _raw_tokens(header))
         else:
             yield key, (_engine_type(key, header.types[key], value), value)
-    if (factor := stretch(header)) != 1.0:
+    if (factor := rope_scale(header)) != 1.0:
         yield "llama.rope.scale_linear", (ValueType.FLOAT32, factor)
     if "tokenizer.ggml.scores" not in header.metadata:
         count = len(header.strings("tokenizer.ggml.tokens") or ())
@@ -141,7 +141,7 @@ def _value(kind: ValueType, value: Value) -> bytes:
 def _copy(source: BinaryIO, file: BinaryIO, tensor: TensorInfo, name: str) -> Iterator[int]:
     left = tensor.size
     while left:
-        piece = source.read(min(PIECE, left))
+        piece = source.read(min(CHUNK_BYTES, left))
         if not piece:
             raise ModelFileError(f"{name} became shorter while it was read.")
         file.write(piece)

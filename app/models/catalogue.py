@@ -15,7 +15,7 @@ FILE: Final = Path(__file__).with_name("catalogue.toml")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class CatalogueEntry:
     """One model to offer. about: what it is good for; size: bytes to download, perhaps rounded;
     source: `spec` as a person would write it; sampling: what its authors recommend."""
 
@@ -30,7 +30,7 @@ class Source:
     sampling: Sampling
 
 
-def read_catalogue(text: str) -> dict[str, Source]:
+def read_catalogue(text: str) -> dict[str, CatalogueEntry]:
     """The entries by name, in the file's order. Raises ValueError, KeyError or TypeError."""
     entries = [_entry(values) for values in tomllib.loads(text)["model"]]
     found = {entry.name: entry for entry in entries}
@@ -39,7 +39,7 @@ def read_catalogue(text: str) -> dict[str, Source]:
     return found
 
 
-def find(name: str) -> Source:
+def find(name: str) -> CatalogueEntry:
     """Raises PullError, naming what there is."""
     try:
         return CATALOGUE[name]
@@ -49,14 +49,14 @@ def find(name: str) -> Source:
         ) from None
 
 
-def _entry(values: dict[str, Any]) -> Source:
+def _entry(values: dict[str, Any]) -> CatalogueEntry:
     sampling = Sampling(**values.pop("sampling", {}))
     spec = parse_spec(values["source"])
     if isinstance(spec, PypiSpec):
         wheel = values.pop("wheel_sha256", None)
         spec = replace(spec, wheel_sha256=wheel, wheel_size=values["size"])
     values["source"] = values["source"].partition("#")[0]
-    return Source(spec=spec, sampling=sampling, **values)
+    return CatalogueEntry(spec=spec, sampling=sampling, **values)
 
 
-CATALOGUE: Final[dict[str, Source]] = read_catalogue(FILE.read_text(encoding="utf-8"))
+CATALOGUE: Final[dict[str, CatalogueEntry]] = read_catalogue(FILE.read_text(encoding="utf-8"))

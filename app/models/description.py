@@ -15,7 +15,7 @@ F16_BYTES: Final = 2
 """The engine keeps keys and values as 16-bit numbers."""
 
 
-def describe(header: Header, sizes: Dimensions, folder: Path) -> Model:
+def build_model(header: Header, sizes: Dimensions, folder: Path) -> Model:
     """What the file says of itself, its chat template tried out with the tokenizer in `folder`."""
     tokenizer = Tokenizer.load(folder)
     title = _one_line(header.text("general.name"))

@@ -19,24 +19,24 @@ import httpx
 from app import __version__
 from app.errors import PullError
 from app.models.reach import check_public, public_transport
-from app.models.room import check_room
+from app.models.room import ensure_space
 from app.models.stoppable import write
-from app.models.web_answers import explain, follow
+from app.models.web_answers import follow, raise_for_status
 
 log = logging.getLogger(__name__)
 
 TIMEOUT: Final = httpx.Timeout(30.0, connect=15.0)
-TRIES: Final = 20
+MAX_ATTEMPTS: Final = 20
 """How often it connects for one file, each time but the last having brought something."""
-PAUSE: Final = 1.0
+PAUSE_SECONDS: Final = 1.0
 """Seconds before it connects again."""
-PIECE: Final = 1 << 20
+CHUNK_BYTES: Final = 1 << 20
 LENGTH: Final = re.compile(r"[0-9]{1,18}")
 CONTENT_RANGE: Final = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
-class Remote:
+class RemoteFile:
     """One file to download. `size` in bytes and `sha256` where they are known before.
 
     trusted: the beginning of addresses that are allowed though they are not https.
@@ -50,7 +50,7 @@ class Remote:
     trusted: str = ""
 
 
-class Changed(Exception):
+class VersionChanged(Exception):
     """What lies here belongs to another version of the file."""
 
 
@@ -80,19 +80,19 @@ async def _check_redirect(response: httpx.Response) -> None:
         raise httpx.RemoteProtocolError("The redirect leads nowhere.") from error
 
 
-async def size_of(web: httpx.AsyncClient, remote: Remote) -> int:
+async def size_of(web: httpx.AsyncClient, remote: RemoteFile) -> int:
     """What the server says it would send; 0 if it does not say. Raises PullError."""
     try:
         async with follow(web, remote.url, remote.headers, remote.trusted) as response:
-            explain(response.status_code, remote.url)
+            raise_for_status(response.status_code, remote.url)
             return _length(response)
     except httpx.HTTPError as error:
-        raise broken(error) from error
+        raise connection_error(error) from error
 
 
 async def download(
     web: httpx.AsyncClient,
-    remote: Remote,
+    remote: RemoteFile,
     folder: Path,
     progress: Callable[[int, int], None],
     reserve: int | None = None,
@@ -104,20 +104,20 @@ async def download(
     itself as long as that brings something.
     """
     file = _Download(remote, folder, progress, reserve)
-    for attempt in range(1, TRIES + 1):
+    for attempt in range(1, MAX_ATTEMPTS + 1):
         before = file.done
         try:
             await file.run(web)
             return file.finish()
-        except Changed:
+        except VersionChanged:
             file.forget()
         except httpx.TransportError as error:
-            if attempt == TRIES or file.done <= before:
-                raise broken(error) from error
+            if attempt == MAX_ATTEMPTS or file.done <= before:
+                raise connection_error(error) from error
             log.info("Going on with %s at %d bytes: %r", remote.name, file.done, error)
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(PAUSE_SECONDS)
         except httpx.HTTPError as error:
-            raise broken(error) from error
+            raise connection_error(error) from error
     raise PullError(f"{httpx.URL(remote.url).host} sends another file each time it is asked.")
 
 
@@ -127,7 +127,7 @@ def _length(response: httpx.Response) -> int:
     return int(length) if LENGTH.fullmatch(length) else 0
 
 
-def broken(error: httpx.HTTPError) -> PullError:
+def connection_error(error: httpx.HTTPError) -> PullError:
     """A failure of the connection, as a sentence."""
     host = error.request.url.host  # perhaps not the one that was asked first
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
@@ -146,7 +146,7 @@ class _Download:
 
     def __init__(
         self,
-        remote: Remote,
+        remote: RemoteFile,
         folder: Path,
         progress: Callable[[int, int], None],
         reserve: int | None,
@@ -187,10 +187,10 @@ class _Download:
             if response.status_code == 416 and self.done:
                 self._check_whole(response)
                 return
-            explain(response.status_code, self._remote.url)
+            raise_for_status(response.status_code, self._remote.url)
             total = self._begin(response)
             rest = max(total - self.done, 0)
-            check_room(
+            ensure_space(
                 self._part.parent, rest + (total if self._reserve is None else self._reserve)
             )
             await self._write(response, total)
@@ -206,7 +206,7 @@ class _Download:
         """There is no rest to send: all of it is here, or it is another file."""
         match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if match is None or int(match[3]) != self.done:
-            raise Changed
+            raise VersionChanged
 
     def _begin(self, response: httpx.Response) -> int:
         """Check that what comes fits what is here; bytes of the whole file, 0 if unknown."""
@@ -221,7 +221,7 @@ class _Download:
         if response.status_code == 206:
             match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
             if match is None or match[1] is None or int(match[1]) != self.done:
-                raise Changed
+                raise VersionChanged
             total = int(match[3])
         else:
             self.forget()
@@ -249,8 +249,8 @@ class _Download:
                 async for piece in response.aiter_raw():
                     waiting += piece
                     self._progress(self.done + len(waiting), total)
-                    if len(waiting) >= PIECE:
-                        check_room(self._part.parent, 0)
+                    if len(waiting) >= CHUNK_BYTES:
+                        ensure_space(self._part.parent, 0)
                         full, waiting = bytes(waiting), bytearray()
                         await write(file, full)
                         self.done += len(full)

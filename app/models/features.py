@@ -8,7 +8,7 @@ from typing import Final
 from app.errors import ModelFileError, ModelUnsupported
 from app.models.gguf_header import Array, Header
 
-MAX_STRETCH: Final = 1_024.0
+MAX_ROPE_SCALE: Final = 1_024.0
 NEUTRAL: Final[dict[str, tuple[float, ...]]] = {
     "attention.causal": (1,),
     "attention.clamp_kqv": (0,),
@@ -49,10 +49,10 @@ def check_features(header: Header) -> None:
             f"{name} stretches its context by a table of factors (as Llama 3.1 and later do), "
             "which the engine does not know; Llama 3 and earlier will do."
         )
-    stretch(header)
+    rope_scale(header)
 
 
-def stretch(header: Header) -> float:
+def rope_scale(header: Header) -> float:
     """By how much positions are divided (“linear” scaling): 1.0 for most models."""
     name = header.path.name
     kind = header.text("llama.rope.scaling.type")
@@ -66,12 +66,12 @@ def stretch(header: Header) -> float:
     factor = header.number("llama.rope.scaling.factor") or header.number("llama.rope.scale_linear")
     if not factor:
         return 1.0
-    if not (math.isfinite(factor) and 1.0 / MAX_STRETCH <= factor <= MAX_STRETCH):
+    if not (math.isfinite(factor) and 1.0 / MAX_ROPE_SCALE <= factor <= MAX_ROPE_SCALE):
         raise ModelFileError(f"{name} is damaged: it stretches its context by {factor}.")
     return float(factor)
 
 
-def window(header: Header) -> int | None:
+def sliding_window(header: Header) -> int | None:
     """How far back the model looks (Mistral's sliding window), in tokens.
 
     The engine always looks back to the beginning. Within the window that is the same.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.errors import ModelFileError, ModelUnsupported
-from app.models.features import check_features, window
+from app.models.features import check_features, sliding_window
 from app.models.gguf_header import Array, Header, TensorInfo
 from app.models.gguf_types import ValueType
 
@@ -52,7 +52,7 @@ class Dimensions:
         return self.embedding // self.heads * self.kv_heads
 
 
-def check(header: Header) -> Dimensions:
+def check_compatible(header: Header) -> Dimensions:
     """Raises ModelUnsupported, with the reason, or ModelFileError if the file is not sound."""
     name = header.path.name
     architecture = header.text("general.architecture")
@@ -90,7 +90,9 @@ def _dimensions(header: Header) -> Dimensions:
     has_kv = "llama.attention.head_count_kv" in header.metadata
     found = Dimensions(
         vocabulary=header.count("tokenizer.ggml.tokens"),
-        context_length=min(size("context_length", MAX_CONTEXT), window(header) or MAX_CONTEXT),
+        context_length=min(
+            size("context_length", MAX_CONTEXT), sliding_window(header) or MAX_CONTEXT
+        ),
         embedding=size("embedding_length", 1 << 20),
         blocks=size("block_count", MAX_BLOCKS),
         feed_forward=size("feed_forward_length", 1 << 22),

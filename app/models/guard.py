@@ -3,7 +3,7 @@
 Inside contents the name of a special token is broken by a private-use character, the break, before
 a template sees it. What it renders then holds whole names only where it wrote them itself; those
 become tokens, and afterwards the break is taken out of the text between them. When a template looks
-for such a name in a content, it finds the broken one (`Guard.sought`).
+for such a name in a content, it finds the broken one (`ContentGuard.sought`).
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _any_of(texts: Sequence[str], depth: int) -> str:
     return "|".join([*found, *([""] if is_whole else [])])
 
 
-class Guard:
+class ContentGuard:
     """The break of one rendering, which occurs nowhere in `texts`. Raises TemplateError when every
     character that could be one does."""
 
@@ -143,7 +143,7 @@ class Guard:
         return self._spelled.sub("", rendered) if "\\u" in rendered else rendered
 
 
-GUARD: Final[ContextVar[Guard]] = ContextVar("GUARD")
+GUARD: Final[ContextVar[ContentGuard]] = ContextVar("GUARD")
 """The guard of the rendering under way; set by whoever renders."""
 
 

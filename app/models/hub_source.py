@@ -17,28 +17,28 @@ from typing import Final
 import httpx
 
 from app.errors import PullError
-from app.models.download import LENGTH, Remote, broken, client
-from app.models.progress import Tell
+from app.models.download import LENGTH, RemoteFile, client, connection_error
+from app.models.progress import ProgressCallback
 from app.models.spec import HubSpec, all_shards
-from app.models.web_answers import explain
+from app.models.web_answers import raise_for_status
 from app.models.web_source import fetch_all
 
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
-HOW_TO_GET_IN: Final = (
+ACCESS_HINT: Final = (
     "If it is private, or its terms must be accepted first, see to that on the hub, and give Wick "
     "a token by the environment variable HF_TOKEN."
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Hub:
+class HubEndpoint:
     """Where the hub is, and how to ask it."""
 
     endpoint: str
     headers: Mapping[str, str]
 
 
-async def fetch_hub(spec: HubSpec, folder: Path, tell: Tell) -> Path:
+async def fetch_hub(spec: HubSpec, folder: Path, notify: ProgressCallback) -> Path:
     """Bring the file, or all files of a split model, into `folder`; the first one's path.
 
     Every file is checked against the checksum that the hub names. Raises PullError or DiskFull.
@@ -46,12 +46,12 @@ async def fetch_hub(spec: HubSpec, folder: Path, tell: Tell) -> Path:
     hub = await asyncio.to_thread(_hub)
     place = spec.path.removesuffix(spec.file)
     async with await asyncio.to_thread(client) as web:
-        remotes = [await _look_up(web, hub, spec, place + file) for file in all_shards(spec.file)]
+        remotes = [await _find_file(web, hub, spec, place + file) for file in all_shards(spec.file)]
         sizes = [remote.size or 0 for remote in remotes]
-        return await fetch_all(web, remotes, sizes, folder, tell)
+        return await fetch_all(web, remotes, sizes, folder, notify)
 
 
-def _hub() -> Hub:
+def _hub() -> HubEndpoint:
     """In a thread: the library takes half a second to load, and reads the token from the disk."""
     from huggingface_hub import constants, get_token
 
@@ -59,10 +59,12 @@ def _hub() -> Hub:
         raise PullError("HF_HUB_OFFLINE is set, so Wick does not ask the hub for anything.")
     # The library's own headers would tell more of this machine, and ask the hub for more.
     token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
-    return Hub(constants.ENDPOINT, {"Authorization": f"Bearer {token}"} if token else {})
+    return HubEndpoint(constants.ENDPOINT, {"Authorization": f"Bearer {token}"} if token else {})
 
 
-async def _look_up(web: httpx.AsyncClient, hub: Hub, spec: HubSpec, path: str) -> Remote:
+async def _find_file(
+    web: httpx.AsyncClient, hub: HubEndpoint, spec: HubSpec, path: str
+) -> RemoteFile:
     """What the hub knows of a file: its size, its checksum, and the commit it belongs to."""
     from huggingface_hub import constants, hf_hub_url
 
@@ -82,10 +84,12 @@ async def _look_up(web: httpx.AsyncClient, hub: Hub, spec: HubSpec, path: str) -
     fixed = hf_hub_url(spec.repo, path, revision=commit or spec.revision, endpoint=hub.endpoint)
     name = path.rpartition("/")[2]
     length = int(size) if size and LENGTH.fullmatch(size) else None
-    return Remote(fixed, name, hub.headers, length, told or spec.sha256, trusted=hub.endpoint + "/")
+    return RemoteFile(
+        fixed, name, hub.headers, length, told or spec.sha256, trusted=hub.endpoint + "/"
+    )
 
 
-async def _head(web: httpx.AsyncClient, hub: Hub, url: str) -> httpx.Response:
+async def _head(web: httpx.AsyncClient, hub: HubEndpoint, url: str) -> httpx.Response:
     """The hub's own answer: the redirect to where the bytes lie is not followed, but a renamed
     repository is."""
     try:
@@ -98,7 +102,7 @@ async def _head(web: httpx.AsyncClient, hub: Hub, url: str) -> httpx.Response:
                 return response
             url = str(onwards.url)
     except httpx.HTTPError as error:
-        raise broken(error) from error
+        raise connection_error(error) from error
     return response
 
 
@@ -118,6 +122,6 @@ def _explain(response: httpx.Response, spec: HubSpec, path: str) -> None:
     if reason == "RepoNotFound" or response.status_code in (401, 403):
         # The hub does not tell strangers whether a repository exists.
         raise PullError(
-            f"The hub does not give {spec.repo} to Wick, or has none of that name. {HOW_TO_GET_IN}"
+            f"The hub does not give {spec.repo} to Wick, or has none of that name. {ACCESS_HINT}"
         )
-    explain(response.status_code, str(response.url))
+    raise_for_status(response.status_code, str(response.url))

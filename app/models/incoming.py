@@ -13,13 +13,13 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from app.models.room import check_room, disk_errors_in_words
+from app.models.room import ensure_space, translate_disk_errors
 
 log = logging.getLogger(__name__)
 
 INCOMING: Final = ".incoming-"
 REMOVED: Final = ".removed-"
-HELD: Final = ".held"
+STAGING_LOCK: Final = ".held"
 """A file in the folder that its user holds locked. The system lets go of it when a process dies."""
 SETTLED_AFTER: Final = 60.0
 """Seconds without a change after which a folder that nobody holds is not one that just begins."""
@@ -31,22 +31,22 @@ def incoming(root: Path, size: int) -> Iterator[Path]:
 
     Its user may rename it, once HELD is taken out. Raises DiskFull or ModelError.
     """
-    with disk_errors_in_words():
+    with translate_disk_errors():
         root.mkdir(parents=True, exist_ok=True)
-        clean(root)
-        check_room(root, size)
+        clean_staging(root)
+        ensure_space(root, size)
         folder = Path(tempfile.mkdtemp(prefix=INCOMING, dir=root))
-        held = FileLock(folder / HELD, timeout=0)
+        held = FileLock(folder / STAGING_LOCK, timeout=0)
         held.acquire()
     try:
-        with disk_errors_in_words():
+        with translate_disk_errors():
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         held.release()
 
 
-def clean(root: Path) -> None:
+def clean_staging(root: Path) -> None:
     """Remove what crashes left behind."""
     for folder in root.glob(f"{REMOVED}*"):
         shutil.rmtree(folder, ignore_errors=True)
@@ -60,7 +60,7 @@ def _is_abandoned(folder: Path) -> bool:
     try:
         if time.time() - folder.stat().st_mtime < SETTLED_AFTER:
             return False
-        with FileLock(folder / HELD, timeout=0):
+        with FileLock(folder / STAGING_LOCK, timeout=0):
             return True
     except (OSError, Timeout):  # it is just being renamed into place, or somebody fills it
         return False

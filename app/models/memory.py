@@ -11,10 +11,10 @@ from app.config import Settings
 from app.errors import ModelTooLarge
 from app.models.model import Model
 
-OVERHEAD: Final = 192 << 20
+OVERHEAD_BYTES: Final = 192 << 20
 """Bytes that a runner takes beside weights and contexts: Python, its tokenizer, work buffers.
 Measured: 185 MB with SmolLM2 135M and four answers at once."""
-SHARE: Final = 0.75
+MAX_MEMORY_SHARE: Final = 0.75
 """Of the machine's memory that all models together may take, unless WICK_MODEL_MEMORY_MB says."""
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_CGROUP: Final = Path("/proc/self/cgroup")
@@ -25,8 +25,8 @@ def context_length(model: Model, settings: Settings) -> int:
 
     The window of a model elsewhere costs nothing here, so WICK_CONTEXT does not bound it.
     """
-    usual = settings.context if model.remote is None else model.context_length
-    chosen = model.settings.context_length or usual
+    default = settings.context if model.remote is None else model.context_length
+    chosen = model.settings.context_length or default
     return max(1, min(chosen, model.context_length))
 
 
@@ -36,26 +36,28 @@ def slots(model: Model, settings: Settings) -> int:
     return max(1, min(settings.slots, (settings.kv_memory_mb << 20) // max(1, each)))
 
 
-def needed(model: Model, context: int, slots: int) -> int:
+def required_bytes(model: Model, context: int, slots: int) -> int:
     """Bytes of a loaded model with full contexts: `context` tokens for each of `slots` answers."""
     if model.remote is not None:
         return 0
-    return model.size + model.kv_bytes_per_token * context * slots + OVERHEAD
+    return model.size + model.kv_bytes_per_token * context * slots + OVERHEAD_BYTES
 
 
-def wanted(model: Model, settings: Settings) -> int:
+def preferred_bytes(model: Model, settings: Settings) -> int:
     """Bytes it takes with as many answers at once as fit the budget, or for one if none do."""
     context = context_length(model, settings)
-    sizes = [needed(model, context, count) for count in range(slots(model, settings), 0, -1)]
+    sizes = [
+        required_bytes(model, context, count) for count in range(slots(model, settings), 0, -1)
+    ]
     return next((size for size in sizes if size <= budget(settings)), sizes[-1])
 
 
 def budget(settings: Settings) -> int:
     """Bytes that all loaded models together may take."""
-    return settings.model_memory_mb << 20 or int(there() * SHARE)
+    return settings.model_memory_mb << 20 or int(total_memory() * MAX_MEMORY_SHARE)
 
 
-def there() -> int:
+def total_memory() -> int:
     """Bytes of memory this process may use: the machine's, or less in a container."""
     return min([_total(), *limits(_CGROUPS, _OWN_CGROUP)])
 
@@ -94,10 +96,10 @@ def limits(cgroups: Path, own: Path) -> Iterator[int]:
 def check_fits(model: Model, settings: Settings, budget: int) -> None:
     """Raises ModelTooLarge when it could not be loaded even alone, for one answer at a time."""
     context = context_length(model, settings)
-    least = needed(model, context, 1)
+    least = required_bytes(model, context, 1)
     if least > budget:
         raise ModelTooLarge(
             f"{model.title} is too large for this machine: with one chat of {context:,} tokens it "
             f"needs {least / 1e6:,.0f} MB of memory, and models may use {budget / 1e6:,.0f} MB of "
-            f"the {there() / 1e6:,.0f} MB there are."
+            f"the {total_memory() / 1e6:,.0f} MB there are."
         )

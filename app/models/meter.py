@@ -18,7 +18,7 @@ ITEM: Final = 8
 """What an item of a new list costs: it takes that many times the room of a character."""
 
 
-class Meter:
+class RenderBudget:
     """What one rendering may still spend."""
 
     def __init__(
@@ -28,39 +28,39 @@ class Meter:
         self._clock = clock
         self._deadline = clock() + seconds
 
-    def spend(self, amount: int) -> None:
+    def charge(self, amount: int) -> None:
         self.left -= amount + 1
         if self.left < 0:
             raise TemplateError("The model's chat template grew too large.")
         if self._clock() > self._deadline:
             raise TemplateError("The model's chat template took too long.")
 
-    def weigh(self, value: object, times: int = 1) -> None:
+    def charge_value(self, value: object, times: int = 1) -> None:
         """Spend for every item and character that `value` would take when written out."""
         before = self.left
         self._weigh(value)
-        self.spend((before - self.left) * (times - 1))
+        self.charge((before - self.left) * (times - 1))
 
     def _weigh(self, value: object) -> None:
         waiting = [value]
         while waiting:
             item = waiting.pop()
             if isinstance(item, str):
-                self.spend(len(item))
+                self.charge(len(item))
             elif isinstance(item, dict):
-                self.spend(2 * len(item))
+                self.charge(2 * len(item))
                 waiting += item.keys()
                 waiting += item.values()
             elif isinstance(item, list | tuple):
-                self.spend(len(item))
+                self.charge(len(item))
                 waiting += item
             elif isinstance(item, int | float | Undefined | type(None)):
-                self.spend(20)
+                self.charge(20)
             else:
                 raise TemplateError(
                     f"The model's chat template writes out a {type(item).__name__}."
                 )
 
 
-METER: Final[ContextVar[Meter]] = ContextVar("METER")
+METER: Final[ContextVar[RenderBudget]] = ContextVar("METER")
 """The meter of the rendering under way; set by whoever renders."""

@@ -8,7 +8,7 @@ from jinja2 import nodes
 from jinja2.visitor import NodeTransformer
 
 
-class Metering(NodeTransformer):
+class BudgetInstrumenter(NodeTransformer):
     """Puts a payment into every construct that handles text or lists, or only takes time.
 
     `metered_value` pays for all that a value holds, `metered_step` for the length of a result and

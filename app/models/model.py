@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from app.models.upstream import Remote
+from app.models.upstream import RemoteModel
 
 Role = Literal["system", "user", "assistant"]
 
@@ -80,7 +80,7 @@ class Model:
     license: str | None = None
     sampling: Sampling = field(default_factory=Sampling)
     settings: ModelSettings = field(default_factory=ModelSettings)
-    remote: Remote | None = None
+    remote: RemoteModel | None = None
 
     @property
     def default_sampling(self) -> Sampling:
@@ -88,10 +88,10 @@ class Model:
         return self.settings.sampling or self.sampling
 
     @property
-    def facts(self) -> Path:
+    def metadata_path(self) -> Path:
         """The file that says what is known of it, as old as its place on the shelf."""
         return self.folder / ("model.json" if self.remote is None else "remote.json")
 
     @property
-    def weights(self) -> Path:
+    def weights_path(self) -> Path:
         return self.folder / "model.gguf"

@@ -39,7 +39,7 @@ def load_model(folder: Path) -> Model:
         model = Model(
             name=folder.name, folder=folder, sampling=sampling, settings=settings, **values
         )
-        size = model.weights.stat().st_size
+        size = model.weights_path.stat().st_size
     except OSError as error:
         raise ModelFileError(
             f"The model {folder.name} is damaged: one of its files cannot be read."

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Panicked(Exception):
+class RustPanic(Exception):
     """A library met what its authors held to be impossible."""
 
 
 @contextmanager
-def caught() -> Iterator[None]:
+def catch_panics() -> Iterator[None]:
     """Raise a panic within as Panicked, everything else as it is."""
     try:
         yield
     except BaseException as error:
         if type(error).__module__ != "pyo3_runtime":  # its class cannot be imported
             raise
-        raise Panicked(str(error)) from error
+        raise RustPanic(str(error)) from error

@@ -14,13 +14,13 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from app.errors import PullError
-from app.models.room import disk_errors_in_words
+from app.models.room import translate_disk_errors
 
 log = logging.getLogger(__name__)
 
 PARTIAL: Final = ".partial-"
 LOCK: Final = ".lock"
-FORGOTTEN_AFTER: Final = 7 * 24 * 3600
+EXPIRE_SECONDS: Final = 7 * 24 * 3600
 """Seconds without a change after which nobody is expected to go on with a pull."""
 
 
@@ -31,9 +31,9 @@ def partial(root: Path, source: str) -> Iterator[Path]:
     It stays, for the next try, unless its user removes it. Raises PullError while another holds it.
     """
     folder = root / (PARTIAL + hashlib.sha256(source.encode()).hexdigest()[:16])
-    with disk_errors_in_words():
+    with translate_disk_errors():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        clean(root, but=folder)
+        clean_partial(root, but=folder)
         lock = FileLock(folder / LOCK, timeout=0)
         try:
             lock.acquire()
@@ -42,7 +42,7 @@ def partial(root: Path, source: str) -> Iterator[Path]:
                 "This model is being fetched already, perhaps by another Wick."
             ) from None
     try:
-        with disk_errors_in_words():
+        with translate_disk_errors():
             yield folder
     finally:
         lock.release()
@@ -50,14 +50,14 @@ def partial(root: Path, source: str) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def clean(root: Path, but: Path | None = None) -> None:
+def clean_partial(root: Path, but: Path | None = None) -> None:
     """Remove what has not been gone on with for days."""
     for folder in root.glob(f"{PARTIAL}*"):
         try:
             changed = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
         except OSError:  # it is just being finished
             continue
-        if folder != but and time.time() - changed > FORGOTTEN_AFTER:
+        if folder != but and time.time() - changed > EXPIRE_SECONDS:
             log.info("Removing %s: nobody went on with it.", folder.name)
             shutil.rmtree(folder, ignore_errors=True)
 

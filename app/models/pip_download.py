@@ -24,7 +24,7 @@ sys.argv[0] = "pip"
 runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
 LINES_KEPT: Final = 200
-LONGEST_LINE: Final = 10_000
+MAX_LINE_BYTES: Final = 10_000
 
 REASONS: Final = (
     ("DO NOT MATCH THE HASHES", "what was downloaded is not the file it should be."),
@@ -111,7 +111,7 @@ def _follow(
 ) -> None:
     if pip.stdout is None:
         return
-    while line := pip.stdout.readline(LONGEST_LINE):
+    while line := pip.stdout.readline(MAX_LINE_BYTES):
         if match := PROGRESS.match(line):
             progress(int(match[1]), int(match[2]))
         else:

@@ -43,7 +43,7 @@ HAN_AND_HANGUL: Final = "[一-龥ࠀ-一가-퟿]+"
 
 
 @dataclass(frozen=True, slots=True)
-class Style:
+class PretokenizerSpec:
     """How one family of models prepares text.
 
     digits: every digit is a word; patterns: cut out one after another, none: GPT-2's own rule;
@@ -76,20 +76,20 @@ class Style:
         return NFC() if self.composed else None
 
 
-_LLAMA3 = Style(patterns=(LLAMA3,), whole_words=True, bos=True)
-STYLES: Final[dict[str, Style]] = {
-    "gpt-2": Style(),
-    "mpt": Style(composed=True),
-    "smollm": Style(digits=True),
-    "starcoder": Style(digits=True),
-    "command-r": Style(digits=True, composed=True),
+_LLAMA3 = PretokenizerSpec(patterns=(LLAMA3,), whole_words=True, bos=True)
+STYLES: Final[dict[str, PretokenizerSpec]] = {
+    "gpt-2": PretokenizerSpec(),
+    "mpt": PretokenizerSpec(composed=True),
+    "smollm": PretokenizerSpec(digits=True),
+    "starcoder": PretokenizerSpec(digits=True),
+    "command-r": PretokenizerSpec(digits=True, composed=True),
     "llama-bpe": _LLAMA3,
     "llama3": _LLAMA3,  # the same under names of other years
     "llama-v3": _LLAMA3,
-    "qwen2": Style(patterns=(QWEN2,), composed=True),
-    "tekken": Style(patterns=(TEKKEN,), whole_words=True, bos=True),
-    "falcon": Style(runs=True),
-    "deepseek-llm": Style(
+    "qwen2": PretokenizerSpec(patterns=(QWEN2,), composed=True),
+    "tekken": PretokenizerSpec(patterns=(TEKKEN,), whole_words=True, bos=True),
+    "falcon": PretokenizerSpec(runs=True),
+    "deepseek-llm": PretokenizerSpec(
         patterns=(
             r"[\r\n]",
             rf"\s?[{CASED_LETTERS}]+",
@@ -100,13 +100,13 @@ STYLES: Final[dict[str, Style]] = {
         digits=True,
         bos=True,
     ),
-    "deepseek-coder": Style(
+    "deepseek-coder": PretokenizerSpec(
         patterns=(r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", HAN_AND_HANGUL), digits=True, bos=True
     ),
 }
 
 
-def style(name: str | None) -> Style:
+def style(name: str | None) -> PretokenizerSpec:
     """Raises ModelUnsupported for a name that is not known: guessing would garble every prompt."""
     if name in STYLES:
         return STYLES[name]

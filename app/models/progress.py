@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 Stage = Literal["downloading", "receiving", "checking", "installing"]
-Tell = Callable[[Stage, int, int], None]
+ProgressCallback = Callable[[Stage, int, int], None]
 """Hears the stage, and bytes done and to do; 0 to do means that nobody knows."""
 SECONDS: Final = 5.0
 """Speed is measured over this long: steady enough to read, soon true after a change."""
-ENOUGH: Final = 0.5
+MIN_SAMPLES: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class PullProgress:
         return max(self.total - self.done, 0) / self.speed
 
     @property
-    def sentence(self) -> str:
+    def description(self) -> str:
         """Say, `downloading, 41 of 98 MB, 5.2 MB/s, about 11 s left`."""
         if not self.total and not self.done:
             return f"{self.stage}…"
@@ -57,7 +57,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-class Pace:
+class ProgressTracker:
     """Measures one pull: turns bytes done into progress with a speed."""
 
     def __init__(
@@ -68,7 +68,7 @@ class Pace:
         self._stage: Stage | None = None
         self._seen: deque[tuple[float, int]] = deque()
 
-    def tell(self, stage: Stage, done: int, total: int) -> None:
+    def report(self, stage: Stage, done: int, total: int) -> None:
         now = self._clock()
         if stage != self._stage or (self._seen and done < self._seen[-1][1]):
             self._stage = stage
@@ -80,5 +80,5 @@ class Pace:
         while len(self._seen) > 2 and now - self._seen[1][0] > SECONDS:
             self._seen.popleft()
         since, before = self._seen[0]
-        speed = (done - before) / (now - since) if now - since >= ENOUGH else None
+        speed = (done - before) / (now - since) if now - since >= MIN_SAMPLES else None
         self._report(PullProgress(stage, done, total, speed))

@@ -15,10 +15,10 @@ from app.models.catalogue import find
 from app.models.model import Model
 from app.models.origins import Origins
 from app.models.progress import PullProgress
-from app.models.shelf import Shelf
-from app.models.sources import Order
+from app.models.shelf import ModelStore
+from app.models.sources import PullSpec
 from app.models.spec import LocalSpec
-from app.models.upload import Parcel, receive
+from app.models.upload import UploadManifest, receive
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Pull:
     error: str | None = None
     is_cancelled: bool = False
     task: asyncio.Task[Model] | None = field(default=None, repr=False)
-    told: float = 0.0
+    reported: float = 0.0
     due: asyncio.TimerHandle | None = field(default=None, repr=False)
 
     @property
@@ -50,22 +50,22 @@ class Pull:
         return self.task is not None and not self.task.done()
 
     @property
-    def sentence(self) -> str:
+    def description(self) -> str:
         """How far it is, for the person."""
-        return f"Getting the model {self.name}: {self.progress.sentence}"
+        return f"Getting the model {self.name}: {self.progress.description}"
 
 
-class Pulls:
+class PullManager:
     """One pull per name at a time, each a task. `listeners` hear of every step.
 
     is_public: the wishes may be those of people elsewhere, who are to reach nothing by this machine
     that they could not reach themselves.
     """
 
-    def __init__(self, shelf: Shelf, *, is_public: bool = False) -> None:
+    def __init__(self, store: ModelStore, *, is_public: bool = False) -> None:
         self._is_public = is_public
-        self._shelf = shelf
-        self.origins = Origins(shelf.root)
+        self._store = store
+        self.origins = Origins(store.root)
         self._pulls: dict[str, Pull] = {}
         self.listeners: list[Callable[[], None]] = []
 
@@ -82,14 +82,14 @@ class Pulls:
 
         Raises PullRefused for a source that is wrong and a name that is taken.
         """
-        order = replace(sources.order(text, self._shelf, name), is_public=self._is_public)
-        running = self._pulls.get(order.name)
+        spec = replace(sources.resolve(text, self._store, name), is_public=self._is_public)
+        running = self._pulls.get(spec.name)
         if running is not None and running.is_running:
-            if running.source == order.source and not running.is_cancelled:
+            if running.source == spec.source and not running.is_cancelled:
                 return running
-            raise _in_the_way(running)
-        pull = Pull(order.name, order.title, order.source, PullProgress("downloading", 0, 0), text)
-        self._begin(pull, sources.pull(order, self._shelf, self._reporter(pull)))
+            raise _conflict(running)
+        pull = Pull(spec.name, spec.title, spec.source, PullProgress("downloading", 0, 0), text)
+        self._begin(pull, sources.pull(spec, self._store, self._reporter(pull)))
         return pull
 
     def retry(self, name: str) -> Pull:
@@ -99,7 +99,7 @@ class Pulls:
             raise PullRefused(f"There is nothing named “{name}” to fetch again.")
         return self.start(pull.text, pull.name)
 
-    def bring(self, name: str) -> Pull:
+    def pull_again(self, name: str) -> Pull:
         """Get a model by the name it has or had: again what failed, or from where it came.
 
         Raises PullRefused or PullError when nothing is known of it.
@@ -107,12 +107,12 @@ class Pulls:
         pull = self.get(name)
         if pull is not None and not pull.is_running:
             return self.retry(name)
-        origin = self.origins.find(name)
-        if origin is None:
+        source = self.origins.find(name)
+        if source is None:
             return self.start(find(name).name)
-        if not origin.text:
-            raise PullRefused(f"{origin.title} came from a file that was sent. Send it again.")
-        return self.start(origin.text, name)
+        if not source.text:
+            raise PullRefused(f"{source.title} came from a file that was sent. Send it again.")
+        return self.start(source.text, name)
 
     def try_start(self, name: str) -> None:
         """As `start` for a name of the catalogue, but what is wrong shows as a failed pull."""
@@ -121,21 +121,21 @@ class Pulls:
         except PullError as error:
             failed = Pull(name, name, "", PullProgress("downloading", 0, 0), name, str(error))
             self._pulls[name] = failed
-            self._tell_all()
+            self._notify()
 
-    def check(self, parcel: Parcel) -> None:
+    def check(self, parcel: UploadManifest) -> None:
         """Whether what is about to be sent may come. Raises PullRefused."""
         running = self._pulls.get(parcel.name)
         if running is not None and running.is_running:
-            raise _in_the_way(running)
+            raise _conflict(running)
         parcel.check()
         try:
-            self._shelf.free_name(parcel.name)
-            self._shelf.check_room(2 * (parcel.total or 0))
+            self._store.ensure_name_free(parcel.name)
+            self._store.check_room(2 * (parcel.total or 0))
         except (ModelError, DiskFull) as error:
             raise PullRefused(str(error)) from error
 
-    async def receive(self, parcel: Parcel, pieces: AsyncIterator[bytes]) -> Model:
+    async def receive(self, parcel: UploadManifest, pieces: AsyncIterator[bytes]) -> Model:
         """Take GGUF files that are being sent, and install what they make.
 
         Raises PullError or another ModelError; then nothing of it stays. Nor when this is
@@ -143,9 +143,9 @@ class Pulls:
         """
         self.check(parcel)
         name, file = parcel.name, parcel.file
-        order = Order(name, name, file, LocalSpec(Path(file)))
+        spec = PullSpec(name, name, file, LocalSpec(Path(file)))
         pull = Pull(name, name, file, PullProgress("receiving", 0, parcel.total or 0))
-        task = self._begin(pull, receive(order, self._shelf, pieces, parcel, self._reporter(pull)))
+        task = self._begin(pull, receive(spec, self._store, pieces, parcel, self._reporter(pull)))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -177,9 +177,9 @@ class Pulls:
         pull = self._pulls.get(name)
         if pull is not None and not pull.is_running:
             del self._pulls[name]
-            self._tell_all()
+            self._notify()
 
-    async def wait_for(self, name: str, tell: Callable[[str], None]) -> None:
+    async def wait_for(self, name: str, notify: Callable[[str], None]) -> None:
         """Return at once when nothing of that name is on its way, else when it has arrived.
 
         `tell` hears how far it is. Raises PullError when it fails.
@@ -188,7 +188,7 @@ class Pulls:
         if pull is None or not pull.is_running or pull.task is None:
             return
         while not pull.task.done():
-            tell(pull.sentence)
+            notify(pull.description)
             await asyncio.wait([pull.task], timeout=0.5)
         if pull.is_cancelled:
             raise PullError(f"Getting the model {name} was cancelled.")
@@ -206,7 +206,7 @@ class Pulls:
         self._pulls[pull.name] = pull
         pull.task = asyncio.create_task(work, name=f"pull {pull.name}")
         pull.task.add_done_callback(lambda task: self._end(pull, task))
-        self._tell_all()
+        self._notify()
         return pull.task
 
     def _end(self, pull: Pull, task: asyncio.Task[Model]) -> None:
@@ -222,41 +222,41 @@ class Pulls:
             pull.error = f"Getting {pull.name} failed because of an error inside Wick."
         else:
             log.info("%s is on the shelf.", pull.name)
-        self._tell_all()
+        self._notify()
 
     def _reporter(self, pull: Pull) -> Callable[[PullProgress], None]:
         loop = asyncio.get_running_loop()
-        return lambda progress: _soon(loop, lambda: self._advance(pull, progress))
+        return lambda progress: _call_threadsafe(loop, lambda: self._advance(pull, progress))
 
     def _advance(self, pull: Pull, progress: PullProgress) -> None:
         """Listeners hear of it at once or, if they heard of a step just now, a little later."""
         is_new = progress.stage != pull.progress.stage
         pull.progress = progress
         now = asyncio.get_running_loop().time()
-        if is_new or now - pull.told >= INTERVAL:
-            self._tell_of(pull)
+        if is_new or now - pull.reported >= INTERVAL:
+            self._notify_pull(pull)
         elif pull.due is None and pull.is_running:
             later = asyncio.get_running_loop().call_at
-            pull.due = later(pull.told + INTERVAL, self._tell_of, pull)
+            pull.due = later(pull.reported + INTERVAL, self._notify_pull, pull)
 
-    def _tell_of(self, pull: Pull) -> None:
+    def _notify_pull(self, pull: Pull) -> None:
         if pull.due is not None:
             pull.due.cancel()
             pull.due = None
-        pull.told = asyncio.get_running_loop().time()
-        self._tell_all()
+        pull.reported = asyncio.get_running_loop().time()
+        self._notify()
 
-    def _tell_all(self) -> None:
+    def _notify(self) -> None:
         for listener in self.listeners:
             listener()
 
 
-def _in_the_way(pull: Pull) -> PullRefused:
+def _conflict(pull: Pull) -> PullRefused:
     if pull.is_cancelled:
         return PullRefused(f"“{pull.name}” is just being stopped. Try again in a moment.")
     return PullRefused(f"Another model is on its way already as “{pull.name}”.")
 
 
-def _soon(loop: asyncio.AbstractEventLoop, step: Callable[[], None]) -> None:
+def _call_threadsafe(loop: asyncio.AbstractEventLoop, step: Callable[[], None]) -> None:
     if not loop.is_closed():
         loop.call_soon_threadsafe(step)

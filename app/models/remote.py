@@ -9,34 +9,42 @@ from typing import Any, Final
 
 from app.errors import ModelError, ModelFileError
 from app.models.model import Model, ModelSettings, Sampling
-from app.models.upstream import MOST_UPSTREAMS, Remote, Upstream, checked, checked_context
+from app.models.upstream import (
+    MAX_UPSTREAMS,
+    RemoteModel,
+    Upstream,
+    validate_context,
+    validate_upstreams,
+)
 
 REMOTE: Final = "remote.json"
 FORMAT: Final = 1
 ASSUMED_CONTEXT: Final = 4096
 """Tokens of a window that neither the person nor the server has told."""
-PLAIN: Final = Sampling(
+DEFAULT_TEMPLATE_SETTINGS: Final = Sampling(
     temperature=0.7, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, repetition_window=64
 )
 """What is chosen unless a person chooses: the rest is left to the server, which knows its model."""
 
 
-def joined(before: Remote | None, upstreams: list[Upstream], context: int | None) -> Remote:
+def merge_upstreams(
+    before: RemoteModel | None, upstreams: list[Upstream], context: int | None
+) -> RemoteModel:
     """`before` with more servers; one at an address that it has already takes that one's place.
 
     Raises ModelError for what will not do.
     """
     by_url = {upstream.url: upstream for upstream in (before.upstreams if before else ())}
-    by_url |= {upstream.url: upstream for upstream in map(checked, upstreams)}
-    if not 1 <= len(by_url) <= MOST_UPSTREAMS:
-        raise ModelError(f"A model can have 1 to {MOST_UPSTREAMS} servers.")
-    context = checked_context(context)
+    by_url |= {upstream.url: upstream for upstream in map(validate_upstreams, upstreams)}
+    if not 1 <= len(by_url) <= MAX_UPSTREAMS:
+        raise ModelError(f"A model can have 1 to {MAX_UPSTREAMS} servers.")
+    context = validate_context(context)
     if before is None:
-        return Remote(tuple(by_url.values()), context)
+        return RemoteModel(tuple(by_url.values()), context)
     return replace(before, upstreams=tuple(by_url.values()), context=context or before.context)
 
 
-def to_text(title: str, remote: Remote) -> str:
+def serialize(title: str, remote: RemoteModel) -> str:
     """What `remote.json` holds."""
     values = {"format": FORMAT, "title": title} | asdict(remote)
     return json.dumps(values, ensure_ascii=False, indent=2)
@@ -49,9 +57,9 @@ def read_remote(folder: Path, settings: ModelSettings) -> Model:
         if values["format"] != FORMAT:
             raise ModelFileError(f"The model {folder.name} was added by another Wick version.")
         upstreams = [Upstream(**upstream) for upstream in values["upstreams"]]
-        remote = replace(joined(None, upstreams, values["context"]), found=values["found"])
+        remote = replace(merge_upstreams(None, upstreams, values["context"]), found=values["found"])
         title = str(values["title"])
-        checked_context(remote.found)
+        validate_context(remote.found)
     except OSError as error:
         raise ModelFileError(
             f"The model {folder.name} is damaged: its {REMOTE} cannot be read."
@@ -74,7 +82,7 @@ def read_remote(folder: Path, settings: ModelSettings) -> Model:
         digest="",
         kv_bytes_per_token=0,
         chat_template="",
-        sampling=PLAIN,
+        sampling=DEFAULT_TEMPLATE_SETTINGS,
         settings=settings,
         remote=remote,
     )

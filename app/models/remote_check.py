@@ -8,15 +8,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from app.config import secret
-from app.models.upstream import LEAST_CONTEXT, MOST_CONTEXT, Upstream
+from app.config import read_secret
+from app.models.upstream import MAX_CONTEXT, MIN_CONTEXT, Upstream
 
 if TYPE_CHECKING:
     import httpx
 
 SECONDS: Final = 5.0
-LONGEST_LIST: Final = 4 << 20
-LONGEST_COMPLAINT: Final = 200
+MAX_LIST_BYTES: Final = 4 << 20
+MAX_ERROR_BYTES: Final = 200
 _CONTEXT_NAMES: Final = (
     "max_model_len",  # vLLM, SGLang
     "context_length",  # Wick, OpenRouter
@@ -28,16 +28,16 @@ _CONTEXT_NAMES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class HealthResult:
     """trouble: why it cannot answer, a sentence, empty when it can. context: tokens of the model's
     window, None when it does not say; others: the models it names when ours is not among them."""
 
-    trouble: str = ""
+    problem: str = ""
     context: int | None = None
     others: tuple[str, ...] = ()
 
 
-class Clients:
+class HttpClients:
     """HTTP clients, made when they are needed, since that takes a while; to be closed.
 
     They follow no redirects, so that neither a key nor a chat ends up anywhere else. The proxies of
@@ -51,7 +51,7 @@ class Clients:
         """For that server."""
         import httpx  # here and not above: most machines never need it
 
-        is_here = upstream.is_here
+        is_here = upstream.is_local
         if is_here not in self._made:
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
             self._made[is_here] = httpx.AsyncClient(
@@ -67,55 +67,57 @@ class Clients:
 
 def headers_for(upstream: Upstream) -> dict[str, str]:
     """With the key, if it needs one. Compression would only delay a stream."""
-    key = secret(upstream.key_env) if upstream.key_env else ""
+    key = read_secret(upstream.key_env) if upstream.key_env else ""
     plain = {"Accept-Encoding": "identity", "User-Agent": "wick"}
     return plain | ({"Authorization": f"Bearer {key}"} if key else {})
 
 
 async def check(
-    upstream: Upstream, clients: Clients | None = None, seconds: float = SECONDS
-) -> Found:
+    upstream: Upstream, clients: HttpClients | None = None, seconds: float = SECONDS
+) -> HealthResult:
     """One look, that takes at most so many seconds. Never raises."""
     import httpx
 
-    if trouble := key_trouble(upstream):
-        return Found(trouble)
-    own = Clients()
+    if trouble := key_problem(upstream):
+        return HealthResult(trouble)
+    own = HttpClients()
     try:
         async with asyncio.timeout(seconds):
             return await _look(upstream, (clients or own).of(upstream), seconds)
     except (TimeoutError, httpx.TimeoutException):
-        return Found(f"{upstream.host} has not answered within {seconds:g} seconds.")
+        return HealthResult(f"{upstream.host} has not answered within {seconds:g} seconds.")
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        return Found(f"{upstream.host} cannot be reached{because(error)}.")
+        return HealthResult(f"{upstream.host} cannot be reached{error_suffix(error)}.")
     finally:
         await own.close()
 
 
-async def _look(upstream: Upstream, client: httpx.AsyncClient, seconds: float) -> Found:
+async def _look(upstream: Upstream, client: httpx.AsyncClient, seconds: float) -> HealthResult:
     headers = headers_for(upstream)
     url = f"{upstream.url}/models"
     async with client.stream("GET", url, headers=headers, timeout=seconds) as response:
-        body = await some_of(response, LONGEST_LIST)
+        body = await read_limited(response, MAX_LIST_BYTES)
         if response.status_code in {404, 405, 501}:
-            return Found()  # it has no such list, which says nothing about its chat
+            return HealthResult()  # it has no such list, which says nothing about its chat
         if response.status_code != 200:
-            return Found(refusal(upstream, response.status_code, complaint(body)))
+            return HealthResult(status_message(upstream, response.status_code, error_detail(body)))
     return _found(upstream, body)
 
 
-def _found(upstream: Upstream, body: bytes) -> Found:
+def _found(upstream: Upstream, body: bytes) -> HealthResult:
     try:
         listed = [model for model in json.loads(body)["data"] if isinstance(model, dict)]
     except (ValueError, TypeError, KeyError, RecursionError):
-        return Found(f"What answers at {upstream.url} is no server with OpenAI's protocol.")
+        return HealthResult(f"What answers at {upstream.url} is no server with OpenAI's protocol.")
     names = [str(model.get("id", "")) for model in listed]
     for name, model in zip(names, listed, strict=True):
         if _same(name, upstream.model):
-            return Found(context=context_in(model))
+            return HealthResult(context=context_in(model))
     if len(listed) == 1 and listed[0].get("owned_by") == "llamacpp":
-        return Found(context=context_in(listed[0]))  # it has one model and takes any name for it
-    return Found(others=tuple(name[:80] for name in names[:8]))
+        return HealthResult(
+            context=context_in(listed[0])
+        )  # it has one model and takes any name for it
+    return HealthResult(others=tuple(name[:80] for name in names[:8]))
 
 
 def _same(listed: str, wanted: str) -> bool:
@@ -128,12 +130,12 @@ def context_in(model: dict[str, Any]) -> int | None:
     for values in (model, meta if isinstance(meta, dict) else {}):
         for name in _CONTEXT_NAMES:
             value = values.get(name)
-            if isinstance(value, int) and LEAST_CONTEXT <= value <= MOST_CONTEXT:
+            if isinstance(value, int) and MIN_CONTEXT <= value <= MAX_CONTEXT:
                 return value
     return None
 
 
-async def some_of(response: httpx.Response, limit: int) -> bytes:
+async def read_limited(response: httpx.Response, limit: int) -> bytes:
     """The body of a response as far as `limit` bytes."""
     body = bytearray()
     async for piece in response.aiter_raw():
@@ -143,8 +145,8 @@ async def some_of(response: httpx.Response, limit: int) -> bytes:
     return bytes(body[:limit])
 
 
-def refusal(upstream: Upstream, status: int, said: str = "") -> str:
-    """What a status other than 200 means, in a sentence. said: a `complaint`."""
+def status_message(upstream: Upstream, status: int, said: str = "") -> str:
+    """What a status other than 200 means, in a sentence. said: a `error_detail`."""
     host = upstream.host
     if 300 <= status < 400:
         return (
@@ -166,11 +168,11 @@ def refusal(upstream: Upstream, status: int, said: str = "") -> str:
     return f"{host} refused the request with status {status}{said}."
 
 
-def key_trouble(upstream: Upstream) -> str:
+def key_problem(upstream: Upstream) -> str:
     """Why the key cannot be sent, a sentence; empty when all is well."""
     if not upstream.key_env:
         return ""
-    key, which = secret(upstream.key_env), f"The environment variable {upstream.key_env}"
+    key, which = read_secret(upstream.key_env), f"The environment variable {upstream.key_env}"
     if not key:
         return f"{which}, which should hold the key for {upstream.host}, is not set for Wick."
     if not key.isascii() or not key.isprintable():
@@ -178,7 +180,7 @@ def key_trouble(upstream: Upstream) -> str:
     return ""
 
 
-def complaint(body: bytes) -> str:
+def error_detail(body: bytes) -> str:
     """The server's own words, to stand behind a sentence; empty when there are none to show."""
     text = body[:65536].decode("utf-8", "replace")
     if text.lstrip().startswith("<"):
@@ -190,12 +192,12 @@ def complaint(body: bytes) -> str:
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         pass
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    if len(text) > LONGEST_COMPLAINT:
-        text = text[: LONGEST_COMPLAINT - 1] + "…"
+    if len(text) > MAX_ERROR_BYTES:
+        text = text[: MAX_ERROR_BYTES - 1] + "…"
     return f": {text.rstrip('.')}" if text else ""
 
 
-def because(error: Exception) -> str:
+def error_suffix(error: Exception) -> str:
     """What a library says of a failure, to stand behind a sentence."""
     text = re.sub(r"^\[Errno -?\d+\] ", "", " ".join(str(error).split())).rstrip(".")
-    return f": {text[:LONGEST_COMPLAINT]}" if text else ""
+    return f": {text[:MAX_ERROR_BYTES]}" if text else ""

@@ -12,17 +12,17 @@ from typing import Final
 
 from app.errors import DiskFull, ModelError
 
-SPARE: Final = 64 << 20
+RESERVED_BYTES: Final = 64 << 20
 """Bytes of the disk that a model on its way to the shelf leaves free."""
 
 
-def check_room(folder: Path, size: int) -> None:
+def ensure_space(folder: Path, size: int) -> None:
     """Raises DiskFull unless `size` more bytes fit on the disk of `folder`."""
     free = shutil.disk_usage(folder).free
-    if free >= size + SPARE:
+    if free >= size + RESERVED_BYTES:
         return
     left = f"{free // 10**6:,} MB are free"
-    needed = math.ceil((size + SPARE) / 1e6)
+    needed = math.ceil((size + RESERVED_BYTES) / 1e6)
     if not size:
         raise DiskFull(
             f"There is no room left on the disk for the model: {left}, and {needed:,} MB are to "
@@ -32,7 +32,7 @@ def check_room(folder: Path, size: int) -> None:
 
 
 @contextmanager
-def disk_errors_in_words() -> Iterator[None]:
+def translate_disk_errors() -> Iterator[None]:
     """What the disk refuses is raised as a sentence: DiskFull or ModelError."""
     try:
         yield

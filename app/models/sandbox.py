@@ -21,7 +21,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from app.errors import TemplateError
 from app.models.guard import GUARD
 from app.models.meter import ITEM, METER
-from app.models.metering import Metering
+from app.models.metering import BudgetInstrumenter
 from app.models.template_filters import (
     FUNCTIONS,
     OWN_FILTERS,
@@ -78,11 +78,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.globals = dict(FUNCTIONS)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        tree: nodes.Template = Metering().visit(super()._parse(source, name, filename))
+        tree: nodes.Template = BudgetInstrumenter().visit(super()._parse(source, name, filename))
         return tree
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        METER.get().spend(0)
+        METER.get().charge(0)
         _check_numbers(left, right)
         if operator == "**" and not (_small(left) and _small(right)):
             raise TemplateError("The model's chat template computes with huge numbers.")
@@ -94,7 +94,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return weighed(result)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
-        METER.get().spend(0)
+        METER.get().charge(0)
         name = getattr(__obj, "__name__", "")
         # Jinja2 hands out its own wrapper around `str.format`.
         owner = getattr(getattr(__obj, "__wrapped__", __obj), "__self__", None)
@@ -111,7 +111,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             if isinstance(owner, str) and name == "format":
                 _check_format(owner, "{", [*args, kwargs])
             elif isinstance(owner, str) and name in SPLITTING:
-                METER.get().spend(ITEM * len(owner))
+                METER.get().charge(ITEM * len(owner))
             elif name not in PURE_METHODS:
                 raise TemplateError(f"The model's chat template calls {name}, which is not safe.")
         elif not isinstance(__obj, Macro | LoopContext | type) and not _known(__self, __obj):
@@ -120,11 +120,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return weighed(result) if isinstance(result, str | list | tuple | dict) else result
 
     def call_filter(self, *args: Any, **kwargs: Any) -> Any:
-        METER.get().spend(0)
+        METER.get().charge(0)
         return super().call_filter(*args, **kwargs)
 
     def call_test(self, *args: Any, **kwargs: Any) -> Any:
-        METER.get().spend(0)
+        METER.get().charge(0)
         return super().call_test(*args, **kwargs)
 
 
@@ -154,14 +154,14 @@ def _check_product(left: object, right: object) -> None:
         return
     for value, times in ((left, right), (right, left)):
         if isinstance(value, str | list | tuple) and isinstance(times, int):
-            METER.get().spend(len(value) * max(times, 0))
+            METER.get().charge(len(value) * max(times, 0))
 
 
 def _check_format(text: str, mark: str, values: object) -> None:
     """Every field may write out every value: `'{0}{0}{0}…'.format(x)`."""
     if WIDE_FORMAT.search(text):
         raise TemplateError("The model's chat template pads text too far.")
-    METER.get().weigh(values, times=max(1, text.count(mark)))
+    METER.get().charge_value(values, times=max(1, text.count(mark)))
 
 
 def _known(environment: Sandbox, function: object) -> bool:

@@ -19,19 +19,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
-from app.errors import ModelError, ModelFileError, ModelNotFound, ShelfUnreadable
-from app.models.adapt import Progress, adapt
+from app.errors import ModelError, ModelFileError, ModelNotFound, ModelStoreUnreadable
+from app.models.adapt import Progress, convert
 from app.models.digests import files_digest
-from app.models.durable import sync, write_whole
-from app.models.fitness import check
-from app.models.incoming import HELD, REMOVED, incoming
+from app.models.durable import fsync_path, write_atomic
+from app.models.fitness import check_compatible
+from app.models.incoming import REMOVED, STAGING_LOCK, incoming
 from app.models.model import Model, ModelSettings, Sampling
 from app.models.model_files import SETTINGS, load_model, save_model
 from app.models.part_names import model_stem
-from app.models.remote import REMOTE, joined, to_text
-from app.models.room import check_room
+from app.models.remote import REMOTE, merge_upstreams, serialize
+from app.models.room import ensure_space
 from app.models.split import read_model_file
-from app.models.upstream import Remote, Upstream
+from app.models.upstream import RemoteModel, Upstream
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 DEFAULT: Final = ".default"
 
 
-class Shelf:
+class ModelStore:
     """The models in `root`. Any thread, and several processes, may use it."""
 
     def __init__(self, root: Path) -> None:
@@ -48,13 +48,13 @@ class Shelf:
 
     def models(self) -> list[Model]:
         """All of them, by name. A folder that cannot be read is logged once and left out."""
-        return self.look()[0]
+        return self.scan()[0]
 
     def damaged(self) -> list[tuple[str, str]]:
         """Folders that cannot be read: name and a sentence that says why. They can be removed."""
-        return self.look()[1]
+        return self.scan()[1]
 
-    def look(self) -> tuple[list[Model], list[tuple[str, str]]]:
+    def scan(self) -> tuple[list[Model], list[tuple[str, str]]]:
         """`models` and `damaged` in one look."""
         models: list[Model] = []
         damaged: list[tuple[str, str]] = []
@@ -79,7 +79,7 @@ class Shelf:
             return []
         except OSError as error:
             log.error("The models folder %s cannot be read: %s", self.root, error)
-            raise ShelfUnreadable(
+            raise ModelStoreUnreadable(
                 f"Wick can't read its models folder ({error.strerror or 'unknown error'})."
             ) from error
 
@@ -113,26 +113,26 @@ class Shelf:
         and ModelError for a name that is taken or not allowed.
         """
         # Here and not above: tokenizers and templates, which only runners need but for this.
-        from app.models.description import describe
+        from app.models.description import build_model
         from app.models.tokenizer import save_tokenizer
 
-        name = self.free_name(name or name_for(source))
+        name = self.ensure_name_free(name or name_for(source))
         file = read_model_file(source)
         header = file.header
-        sizes = check(header)
+        sizes = check_compatible(header)
         tied = next(t for t in header.tensors if t.name == "token_embd.weight")
         with self.incoming(header.size + tied.size) as folder:
-            tell = progress or (lambda done, total: None)
+            notify = progress or (lambda done, total: None)
             if digest is None or len(file.parts) > 1:
-                digest = files_digest(file.paths, lambda done: tell(done // 2, header.size))
+                digest = files_digest(file.paths, lambda done: notify(done // 2, header.size))
             half = header.size // 2
-            adapt(
+            convert(
                 file,
                 folder / "model.gguf",
-                lambda done, total: tell(half + done * half // total, header.size),
+                lambda done, total: notify(half + done * half // total, header.size),
             )
             save_tokenizer(header, folder)
-            model = describe(header, sizes, folder)
+            model = build_model(header, sizes, folder)
             model = replace(
                 model,
                 name=name,
@@ -142,8 +142,8 @@ class Shelf:
                 sampling=sampling or Sampling(),
             )
             save_model(model, folder)
-            tell(header.size, header.size)
-            self._put(folder, name)
+            notify(header.size, header.size)
+            self._publish(folder, name)
         return replace(model, folder=self.root / name)
 
     def add_remote(
@@ -161,21 +161,23 @@ class Shelf:
         folder = self.root / name
         if NAME.fullmatch(name) and (folder / REMOTE).is_file():
             before = load_model(folder)
-            text = to_text(title or before.title, joined(before.remote, upstreams, context))
-            write_whole(folder / REMOTE, text)
+            text = serialize(
+                title or before.title, merge_upstreams(before.remote, upstreams, context)
+            )
+            write_atomic(folder / REMOTE, text)
         else:
-            text = to_text(title or name, joined(None, upstreams, context))
-            self.free_name(name)
+            text = serialize(title or name, merge_upstreams(None, upstreams, context))
+            self.ensure_name_free(name)
             with self.incoming(len(text)) as incoming:
                 (incoming / REMOTE).write_text(text + "\n", encoding="utf-8")
-                self._put(incoming, name)
+                self._publish(incoming, name)
         return load_model(folder)
 
-    def save_found(self, name: str, remote: Remote) -> None:
+    def save_context(self, name: str, remote: RemoteModel) -> None:
         """Keep what the servers of a model said of it. Raises DiskFull or ModelError."""
         model = self.get(name)
         if model.remote is not None and model.remote.upstreams == remote.upstreams:
-            write_whole(model.folder / REMOTE, to_text(model.title, remote))
+            write_atomic(model.folder / REMOTE, serialize(model.title, remote))
 
     def remove(self, name: str) -> None:
         """Take a model off the shelf and delete its files. Raises ModelNotFound."""
@@ -188,7 +190,7 @@ class Shelf:
     def save_settings(self, name: str, settings: ModelSettings) -> None:
         """Keep what a person chose for a model. Raises ModelNotFound, DiskFull or ModelError."""
         text = json.dumps(asdict(settings), ensure_ascii=False, indent=2)
-        write_whole(self.get(name).folder / SETTINGS, text)
+        write_atomic(self.get(name).folder / SETTINGS, text)
 
     def default(self) -> str | None:
         """The model that a person chose for new chats, while it is on the shelf."""
@@ -200,9 +202,9 @@ class Shelf:
 
     def set_default(self, name: str) -> None:
         """Begin new chats with this model. Raises ModelNotFound, DiskFull or ModelError."""
-        write_whole(self.root / DEFAULT, self.get(name).name)
+        write_atomic(self.root / DEFAULT, self.get(name).name)
 
-    def free_name(self, name: str) -> str:
+    def ensure_name_free(self, name: str) -> str:
         """`name`, if a model may be installed under it; else raises ModelError."""
         if not NAME.fullmatch(name):
             raise ModelError(
@@ -219,7 +221,7 @@ class Shelf:
     def check_room(self, size: int) -> None:
         """Raises DiskFull unless `size` more bytes have room beside the models."""
         there = next(folder for folder in (self.root, *self.root.parents) if folder.is_dir())
-        check_room(there, size)
+        ensure_space(there, size)
 
     @contextmanager
     def incoming(self, size: int) -> Iterator[Path]:
@@ -227,18 +229,18 @@ class Shelf:
         with incoming(self.root, size) as folder:
             yield folder
 
-    def _put(self, folder: Path, name: str) -> None:
-        (folder / HELD).unlink(missing_ok=True)
+    def _publish(self, folder: Path, name: str) -> None:
+        (folder / STAGING_LOCK).unlink(missing_ok=True)
         for path in (*folder.iterdir(), folder):
-            sync(path)
+            fsync_path(path)
         folder.chmod(0o755)
-        self.free_name(name)
+        self.ensure_name_free(name)
         try:
             folder.rename(self.root / name)
         except OSError:
-            self.free_name(name)
+            self.ensure_name_free(name)
             raise
-        sync(self.root)
+        fsync_path(self.root)
 
 
 def name_for(source: Path) -> str:

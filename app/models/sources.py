@@ -20,11 +20,11 @@ from app.models import partial
 from app.models.catalogue import CATALOGUE
 from app.models.local_source import find_local
 from app.models.model import Model, Sampling
-from app.models.origins import Origin, Origins
+from app.models.origins import ModelSource, Origins
 from app.models.part_names import model_stem
-from app.models.progress import Pace, PullProgress, Tell
+from app.models.progress import ProgressCallback, ProgressTracker, PullProgress
 from app.models.pypi_source import fetch_pypi
-from app.models.shelf import Shelf, name_for
+from app.models.shelf import ModelStore, name_for
 from app.models.spec import (
     HubSpec,
     LocalSpec,
@@ -34,13 +34,13 @@ from app.models.spec import (
     local_path,
     parse_spec,
 )
-from app.models.stoppable import Stop, stoppable
+from app.models.stoppable import CancelToken, run_cancellable
 
-__all__ = ["Order", "PullProgress", "order", "pull"]
+__all__ = ["PullProgress", "PullSpec", "pull", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class PullSpec:
     """One model to get. name: what it is to be called on the shelf; source: where from, in the
     words of a person; title, sampling and license: where the catalogue knows better than the file;
     text: what asks for the same again, empty for what lies on this machine; is_public: whether the
@@ -57,7 +57,7 @@ class Order:
     license: str | None = None
 
 
-def order(text: str, shelf: Shelf, name: str | None = None) -> Order:
+def resolve(text: str, store: ModelStore, name: str | None = None) -> PullSpec:
     """What `text` asks for: a name of the catalogue, or a source as `parse_spec` takes it.
 
     Raises PullRefused for a source that is wrong, or a name that is taken or not allowed.
@@ -65,8 +65,8 @@ def order(text: str, shelf: Shelf, name: str | None = None) -> Order:
     try:
         entry = CATALOGUE.get(text.strip())
         if entry is not None:
-            name = shelf.free_name(name or entry.name)
-            return Order(
+            name = store.ensure_name_free(name or entry.name)
+            return PullSpec(
                 name,
                 entry.title,
                 entry.source,
@@ -78,48 +78,50 @@ def order(text: str, shelf: Shelf, name: str | None = None) -> Order:
             )
         spec = parse_spec(text)
         if isinstance(spec, LocalSpec):
-            return local_order(text.strip(), shelf, name)
-        name = shelf.free_name(name or name_for(Path(model_stem(spec.file))))
+            return resolve_local(text.strip(), store, name)
+        name = store.ensure_name_free(name or name_for(Path(model_stem(spec.file))))
     except PullRefused:
         raise
     except ModelError as error:
         raise PullRefused(str(error)) from error
-    return Order(name, name, shown(spec, text), spec, text=text.strip())
+    return PullSpec(name, name, redacted(spec, text), spec, text=text.strip())
 
 
-def local_order(path: str, shelf: Shelf, name: str | None = None) -> Order:
+def resolve_local(path: str, store: ModelStore, name: str | None = None) -> PullSpec:
     """The same for a file or folder of this machine, whatever it is called."""
     found = find_local(local_path(path))
     try:
-        name = shelf.free_name(name or name_for(Path(model_stem(found.name))))
+        name = store.ensure_name_free(name or name_for(Path(model_stem(found.name))))
     except ModelError as error:
         raise PullRefused(str(error)) from error
-    return Order(name, name, path, LocalSpec(found))
+    return PullSpec(name, name, path, LocalSpec(found))
 
 
-def shown(spec: Spec, text: str) -> str:
+def redacted(spec: Spec, text: str) -> str:
     """A source for others to see: without what may be a password in its address."""
     if isinstance(spec, WebSpec):
         return urlsplit(spec.url)._replace(query="").geturl()
     return text.strip().partition("#sha256=")[0]
 
 
-async def pull(order: Order, shelf: Shelf, report: Callable[[PullProgress], None]) -> Model:
+async def pull(spec: PullSpec, store: ModelStore, report: Callable[[PullProgress], None]) -> Model:
     """Fetch and install what is ordered. `report` hears how far it is, from any thread.
 
     Raises PullError with a plain sentence, or another ModelError if the file will not do. When it
     is cancelled or fails, the shelf is as it was, and what has come is kept for another try.
     """
-    tell = Pace(report).tell
+    notify = ProgressTracker(report).report
     try:
-        if isinstance(order.spec, LocalSpec):
-            path = order.spec.path
-            return await install(await stoppable(lambda _: find_local(path)), order, shelf, tell)
-        with partial.partial(shelf.root, repr(order.spec)) as folder:
-            tell("downloading", 0, 0)
-            path = await _fetch(order, folder, tell)
+        if isinstance(spec.spec, LocalSpec):
+            path = spec.spec.path
+            return await install(
+                await run_cancellable(lambda _: find_local(path)), spec, store, notify
+            )
+        with partial.partial(store.root, repr(spec.spec)) as folder:
+            notify("downloading", 0, 0)
+            path = await _fetch(spec, folder, notify)
             try:
-                model = await install(path, order, shelf, tell)
+                model = await install(path, spec, store, notify)
             except (ModelFileError, ModelUnsupported, TemplateError):
                 partial.empty(folder)  # it would do no better the next time
                 raise
@@ -129,41 +131,41 @@ async def pull(order: Order, shelf: Shelf, report: Callable[[PullProgress], None
         raise PullError(str(error)) from error
 
 
-async def install(path: Path, order: Order, shelf: Shelf, tell: Tell) -> Model:
+async def install(path: Path, spec: PullSpec, store: ModelStore, notify: ProgressCallback) -> Model:
     """Put a file that is here on the shelf, checked. Raises ModelError or DiskFull."""
 
-    def work(stop: Stop) -> Model:
+    def work(stop: CancelToken) -> Model:
         def step(done: int, total: int) -> None:
             stop.check()
-            tell("installing", done, total)
+            notify("installing", done, total)
 
-        model = shelf.install(
+        model = store.install(
             path,
-            order.name,
-            sampling=order.sampling,
-            title=order.title if order.is_listed else None,
-            license_name=order.license,
-            digest=_digest(order.spec),
+            spec.name,
+            sampling=spec.sampling,
+            title=spec.title if spec.is_listed else None,
+            license_name=spec.license,
+            digest=_digest(spec.spec),
             progress=step,
         )
-        Origins(shelf.root).keep(model.name, Origin(order.text, model.title, model.size))
+        Origins(store.root).keep(model.name, ModelSource(spec.text, model.title, model.size))
         return model
 
-    return await stoppable(work)
+    return await run_cancellable(work)
 
 
-async def _fetch(order: Order, folder: Path, tell: Tell) -> Path:
+async def _fetch(order: PullSpec, folder: Path, notify: ProgressCallback) -> Path:
     # Here and not above: a client for HTTP, which few days need.
     from app.models.hub_source import fetch_hub
     from app.models.web_source import fetch_web
 
     match order.spec:
         case PypiSpec() as spec:
-            return await fetch_pypi(spec, folder, tell)
+            return await fetch_pypi(spec, folder, notify)
         case HubSpec() as spec:
-            return await fetch_hub(spec, folder, tell)
+            return await fetch_hub(spec, folder, notify)
         case WebSpec() as spec:
-            return await fetch_web(spec, folder, tell, is_public=order.is_public)
+            return await fetch_web(spec, folder, notify, is_public=order.is_public)
     raise TypeError(order.spec)
 
 

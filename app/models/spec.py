@@ -12,8 +12,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from app.errors import PullRefused
 from app.models.part_names import is_part, part_names
 
-LONGEST: Final = 2000
-MOST_SHARDS: Final = 999
+MAX_SPEC_CHARS: Final = 2000
+MAX_SHARDS: Final = 999
 DIGEST: Final = re.compile(r"(.*)#sha256=(.*)", re.DOTALL)
 PYPI: Final = re.compile(
     r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9][A-Za-z0-9._+!-]*)/(.+\.gguf)", re.I
@@ -81,13 +81,13 @@ class LocalSpec:
 Spec = PypiSpec | HubSpec | WebSpec | LocalSpec
 
 
-def parse_spec(text: str, *, looks: bool = True) -> Spec:
+def parse_spec(text: str, *, check_disk: bool = True) -> Spec:
     """Raises PullRefused, a sentence that says what is wrong with `text`.
 
     looks: whether the disk may be looked at; else whatever is no other source is a LocalSpec.
     """
     text = text.strip()
-    if not text or len(text) > LONGEST or any(ord(c) < 32 for c in text):
+    if not text or len(text) > MAX_SPEC_CHARS or any(ord(c) < 32 for c in text):
         raise PullRefused(f"Say where the model is: {FORMS}.")
     kind, colon, rest = text.partition(":")
     kind = kind.lower()
@@ -101,7 +101,7 @@ def parse_spec(text: str, *, looks: bool = True) -> Spec:
         return spec
     if colon and "//" in rest[:2]:
         raise PullRefused(f"Wick cannot fetch from “{kind}:”. It takes {FORMS}.")
-    return _local(text) if looks else LocalSpec(Path(text))
+    return _local(text) if check_disk else LocalSpec(Path(text))
 
 
 def is_loopback(host: str | None) -> bool:
@@ -125,7 +125,7 @@ def all_shards(file: str) -> list[str]:
         names = part_names(file)
     except ValueError:
         names = []
-    if not 1 <= len(names) <= MOST_SHARDS:
+    if not 1 <= len(names) <= MAX_SHARDS:
         raise PullRefused(f"“{file}” is not the name of a part of a split model.")
     return names
 

@@ -77,7 +77,7 @@ def _check(parts: tuple[Header, ...]) -> None:
         if told != (index, len(parts)):
             raise ModelFileError(
                 f"{part.path.name} is not the part that its name says: "
-                f"it counts itself as {_place(*told)}."
+                f"it counts itself as {_part_label(*told)}."
             )
     for part in parts:
         different = [
@@ -92,7 +92,7 @@ def _check(parts: tuple[Header, ...]) -> None:
         raise ModelFileError(f"{first.path.name} and its other parts hold the same tensor twice.")
 
 
-def _place(number: int | None, count: int | None) -> str:
+def _part_label(number: int | None, count: int | None) -> str:
     return "no part at all" if number is None else f"part {number + 1} of {count}"
 
 

@@ -16,7 +16,7 @@ _THREADS: Final = ThreadPoolExecutor(32, thread_name_prefix="pull")
 moment, a small machine has half a dozen."""
 
 
-class Stop(threading.Event):
+class CancelToken(threading.Event):
     """Set when nobody wants the work any more."""
 
     def check(self) -> None:
@@ -25,9 +25,10 @@ class Stop(threading.Event):
             raise PullError("It was cancelled.")
 
 
-async def stoppable(work: Callable[[Stop], Result]) -> Result:
-    """What `work` returns. When cancelled, it is told by its `Stop`, and has ended on return."""
-    stop = Stop()
+async def run_cancellable(work: Callable[[CancelToken], Result]) -> Result:
+    """What `work` returns. When cancelled, it is told by its `CancelToken`, and has ended on
+    return."""
+    stop = CancelToken()
     working = asyncio.get_running_loop().run_in_executor(_THREADS, work, stop)
     try:
         return await asyncio.shield(working)
@@ -41,4 +42,4 @@ async def stoppable(work: Callable[[Stop], Result]) -> Result:
 
 async def write(file: BinaryIO, piece: bytes) -> None:
     """Append to a file while other tasks go on. When cancelled, it is written all the same."""
-    await stoppable(lambda _: file.write(piece))
+    await run_cancellable(lambda _: file.write(piece))

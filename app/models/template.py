@@ -18,12 +18,12 @@ from typing import Final
 from jinja2 import TemplateError as JinjaError
 
 from app.errors import TemplateError, TooManyTokens
-from app.models.guard import GUARD, Guard
-from app.models.meter import METER, SECONDS, Meter
+from app.models.guard import GUARD, ContentGuard
+from app.models.meter import METER, SECONDS, RenderBudget
 from app.models.model import Turn
 from app.models.sandbox import Sandbox
 from app.models.template_filters import RefusedByTemplate, shortened
-from app.models.template_names import guess, named_templates
+from app.models.template_names import guess_template, named_templates
 from app.models.tokenizer import PIECE, Tokenizer
 
 MAX_SOURCE: Final = 100_000
@@ -40,10 +40,10 @@ CERTAIN: Final = 24
 
 def fallback_template(tokenizer: Tokenizer, title: str = "") -> str:
     """The template for a file that brings none; `title`: what its model is called."""
-    return named_templates()[guess(tokenizer, title)].source
+    return named_templates()[guess_template(tokenizer, title)].source
 
 
-class _SystemLost(Exception):
+class SystemPromptDropped(Exception):
     """The template passed over the system prompt without a word."""
 
 
@@ -99,7 +99,7 @@ class ChatTemplate:
         guard, rendered = self._rendered(turns)
         ids: list[int] = []
         run, passed = "", 0
-        for part in self._tokenizer.split_marks(rendered):
+        for part in self._tokenizer.split_special_tokens(rendered):
             if isinstance(part, str):
                 run = guard.text(part)
                 passed += len(part)
@@ -180,24 +180,26 @@ class ChatTemplate:
                 self._cached -= len(self._runs.popitem(last=False)[0])
         return ids
 
-    def _rendered(self, turns: Sequence[Turn]) -> tuple[Guard, str]:
+    def _rendered(self, turns: Sequence[Turn]) -> tuple[ContentGuard, str]:
         """The prompt as text with the names in its contents broken, and by what."""
         try:
             return self._filled(turns)
-        except (RefusedByTemplate, _SystemLost):
+        except (RefusedByTemplate, SystemPromptDropped):
             merged = merge_system(turns)
             if merged == list(turns):
                 raise
             return self._filled(merged)
 
-    def _filled(self, turns: Sequence[Turn]) -> tuple[Guard, str]:
+    def _filled(self, turns: Sequence[Turn]) -> tuple[ContentGuard, str]:
         texts = [turn.content for turn in turns]
-        guard = Guard(self._tokenizer.names, [*texts, self._source, *self._tokenizer.names.names])
+        guard = ContentGuard(
+            self._tokenizer.names, [*texts, self._source, *self._tokenizer.names.names]
+        )
         contents = [guard.guard(text) for text in texts]
         rendered = self._render(guard, turns, contents)
         lost = self._lost(guard, turns, contents, rendered)
         if "system" in lost:
-            raise _SystemLost
+            raise SystemPromptDropped
         if "user" in lost:
             raise TemplateError(
                 "The model's chat template leaves out messages, which Wick cannot follow."
@@ -205,7 +207,7 @@ class ChatTemplate:
         return guard, rendered
 
     def _lost(
-        self, guard: Guard, turns: Sequence[Turn], contents: Sequence[str], rendered: str
+        self, guard: ContentGuard, turns: Sequence[Turn], contents: Sequence[str], rendered: str
     ) -> set[str]:
         """The roles whose contents the template passed over, and did not only change."""
         doubtful: dict[str, set[int]] = {}
@@ -226,7 +228,7 @@ class ChatTemplate:
 
     def _passes_over(
         self,
-        guard: Guard,
+        guard: ContentGuard,
         turns: Sequence[Turn],
         contents: Sequence[str],
         indexes: set[int],
@@ -239,12 +241,12 @@ class ChatTemplate:
         except TemplateError:
             return False
 
-    def _render(self, guard: Guard, turns: Sequence[Turn], contents: Sequence[str]) -> str:
+    def _render(self, guard: ContentGuard, turns: Sequence[Turn], contents: Sequence[str]) -> str:
         messages = [
             {"role": turn.role, "content": content}
             for turn, content in zip(turns, contents, strict=True)
         ]
-        meter, guarding = METER.set(Meter(self._seconds)), GUARD.set(guard)
+        meter, guarding = METER.set(RenderBudget(self._seconds)), GUARD.set(guard)
         try:
             rendered = self._template.render(
                 messages=messages,

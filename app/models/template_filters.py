@@ -30,19 +30,19 @@ class Items(list[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         for item in super().__iter__():
-            METER.get().spend(0)
+            METER.get().charge(0)
             yield item
 
 
 def _paid(value: Iterable[Any]) -> Iterator[Any]:
     """The items one by one, each paid for before there are many."""
     for item in value:
-        METER.get().spend(ITEM)
+        METER.get().charge(ITEM)
         yield item
 
 
 def weighed(value: Any) -> Any:
-    METER.get().weigh(value)
+    METER.get().charge_value(value)
     return value
 
 
@@ -63,7 +63,7 @@ def _list(context: Context, value: Iterable[Any]) -> list[Any]:
 
 @pass_context
 def _step(context: Context, value: Any) -> Any:
-    METER.get().spend(len(value) if isinstance(value, str | list | tuple | dict) else 0)
+    METER.get().charge(len(value) if isinstance(value, str | list | tuple | dict) else 0)
     return value
 
 
@@ -104,7 +104,7 @@ def join(
     if attribute is not None:
         items = [context.environment.getitem(item, attribute) for item in items]
     between = _string(context, d)
-    METER.get().spend(len(items) * (1 + len(between)))
+    METER.get().charge(len(items) * (1 + len(between)))
     return between.join(_string(context, item) for item in items)
 
 
@@ -113,7 +113,7 @@ def replace(context: Context, value: Any, old: str, new: str, count: int = -1) -
     text = _string(context, value)
     old = GUARD.get().sought(old, text)
     found = text.count(old)
-    METER.get().spend(len(text) + found * len(new))
+    METER.get().charge(len(text) + found * len(new))
     return text.replace(old, new, count)
 
 

@@ -101,7 +101,7 @@ def named_templates() -> dict[str, NamedTemplate]:
     return dict(_NAMED)
 
 
-def guess(tokenizer: Tokenizer, title: str = "") -> str:
+def guess_template(tokenizer: Tokenizer, title: str = "") -> str:
     """The name of the likeliest template for a model whose file brings none."""
     for token, name in _BY_TOKEN:
         if tokenizer.has_special(token):

@@ -62,7 +62,7 @@ class Tokenizer:
     def load(cls, folder: Path) -> Self:
         """Read the tokenizer of an installed model. Raises ModelFileError if it is damaged."""
         try:
-            with panics.caught():
+            with panics.catch_panics():
                 fast = FastTokenizer.from_file(str(folder / FILE))
         except Exception as error:  # `tokenizers` raises bare exceptions
             raise ModelFileError(f"The tokenizer of {folder.name} cannot be read.") from error
@@ -77,7 +77,7 @@ class Tokenizer:
             return  # what it can cost is in bounds already
         counted = 0
         for start in range(0, len(text), PIECE):
-            counted += max(0, len(self.encode_after(text[start : start + PIECE])) - SEAM)
+            counted += max(0, len(self.encode_continuation(text[start : start + PIECE])) - SEAM)
             if counted > most:
                 raise TooManyTokens(self._extrapolated(text, start + PIECE))
 
@@ -85,22 +85,22 @@ class Tokenizer:
         """As much of a text as has at least its first `count` tokens."""
         counted = 0
         for end in range(PIECE, len(text), PIECE):
-            counted += max(0, len(self.encode_after(text[end - PIECE : end])) - SEAM)
+            counted += max(0, len(self.encode_continuation(text[end - PIECE : end])) - SEAM)
             if counted > count:
                 return text[:end]
         return text
 
     def _extrapolated(self, text: str, known: int) -> int:
         sample = text[: min(known, PIECE)]
-        return len(self.encode_after(sample)) * len(text) // max(1, len(sample))
+        return len(self.encode_continuation(sample)) * len(text) // max(1, len(sample))
 
     def encode(self, text: str) -> list[int]:
         """The ids of plain text. Never a special token, whatever the text says."""
         if self._vocabulary.model == "llama" and self._vocabulary.space_prefix and text:
             text = " " + text
-        return self.encode_after(text)
+        return self.encode_continuation(text)
 
-    def encode_after(self, text: str) -> list[int]:
+    def encode_continuation(self, text: str) -> list[int]:
         """The ids of plain text that goes on behind other text."""
         if not text:
             return []
@@ -116,11 +116,11 @@ class Tokenizer:
     def encode_template(self, text: str) -> list[int]:
         """The ids of a template's own text: the names of special tokens become those tokens."""
         ids: list[int] = []
-        for part in self.split_marks(text):
+        for part in self.split_special_tokens(text):
             ids += [part] if isinstance(part, int) else self.encode(part)
         return ids
 
-    def split_marks(self, text: str) -> list[int | str]:
+    def split_special_tokens(self, text: str) -> list[int | str]:
         """`text` cut at the names of special tokens: their ids, and the text between them."""
         parts: list[int | str] = []
         position = 0

@@ -10,20 +10,20 @@ from typing import Final
 from app.errors import DiskFull, PullError, PullRefused
 from app.models.model import Model
 from app.models.part_names import model_stem
-from app.models.progress import Pace, PullProgress, Tell
-from app.models.room import check_room
-from app.models.shelf import Shelf, name_for
-from app.models.sources import Order, install
+from app.models.progress import ProgressCallback, ProgressTracker, PullProgress
+from app.models.room import ensure_space
+from app.models.shelf import ModelStore, name_for
+from app.models.sources import PullSpec, install
 from app.models.spec import all_shards
 from app.models.stoppable import write
 
-PIECE: Final = 1 << 20
+CHUNK_BYTES: Final = 1 << 20
 MAGIC: Final = b"GGUF"
 NAMED_MISSING: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class UploadManifest:
     """What comes in one body. sizes: bytes of each of its files, one after the other; None if
     nobody said, which is allowed for one file."""
 
@@ -48,19 +48,19 @@ class Parcel:
         return name_for(Path(model_stem(self.file)))
 
 
-def parcels(files: Sequence[tuple[str, int]]) -> list[tuple[Parcel, list[int]]]:
+def group_uploads(files: Sequence[tuple[str, int]]) -> list[tuple[UploadManifest, list[int]]]:
     """Names and sizes as one parcel for each model, with the places of its files in `files`.
 
     Raises PullRefused when a part of a split model is missing.
     """
     places = {file: place for place, (file, _) in enumerate(files)}
-    made: dict[str, tuple[Parcel, list[int]]] = {}
+    made: dict[str, tuple[UploadManifest, list[int]]] = {}
     for file in sorted(places):
         parts = all_shards(file)
         if missing := [part for part in parts if part not in places]:
             raise PullRefused(_incomplete(file, parts, missing))
-        order = [places[part] for part in parts]
-        made[parts[0]] = Parcel(parts[0], tuple(files[place][1] for place in order)), order
+        spec = [places[part] for part in parts]
+        made[parts[0]] = UploadManifest(parts[0], tuple(files[place][1] for place in spec)), spec
     return list(made.values())
 
 
@@ -74,48 +74,50 @@ def _incomplete(file: str, parts: Sequence[str], missing: Sequence[str]) -> str:
 
 
 async def receive(
-    order: Order,
-    shelf: Shelf,
+    spec: PullSpec,
+    store: ModelStore,
     pieces: AsyncIterator[bytes],
-    parcel: Parcel,
+    parcel: UploadManifest,
     report: Callable[[PullProgress], None],
 ) -> Model:
     """Write `pieces` beside the shelf, and install what they make. Nothing stays if it fails.
 
     Raises PullError, another ModelError if the file will not do, or what `pieces` raises.
     """
-    tell = Pace(report).tell
+    notify = ProgressTracker(report).report
     try:
-        with shelf.incoming(2 * (parcel.total or 0)) as folder:
-            tell("receiving", 0, parcel.total or 0)
-            paths = await _unpack(parcel, folder, pieces, tell)
-            return await install(paths[0], order, shelf, tell)
+        with store.incoming(2 * (parcel.total or 0)) as folder:
+            notify("receiving", 0, parcel.total or 0)
+            paths = await _unpack(parcel, folder, pieces, notify)
+            return await install(paths[0], spec, store, notify)
     except DiskFull as error:
         raise PullError(str(error)) from error
 
 
 async def _unpack(
-    parcel: Parcel, folder: Path, pieces: AsyncIterator[bytes], tell: Tell
+    parcel: UploadManifest, folder: Path, pieces: AsyncIterator[bytes], notify: ProgressCallback
 ) -> list[Path]:
     """Write the files of a parcel, in the order in which they come."""
     count, stem = len(parcel.sizes or (0,)), parcel.name
     names = [f"{stem}-{n:05d}-of-{count:05d}.gguf" for n in range(1, count + 1)]
     paths = [folder / name for name in (names if count > 1 else [f"{stem}.gguf"])]
     done = 0
-    async for place, piece in _cut(_gathered(pieces), parcel):
+    async for place, piece in _split_stream(_rechunk(pieces), parcel):
         if not paths[place].exists() and not piece.startswith(MAGIC):
             raise PullRefused(f"{all_shards(parcel.file)[place]} is not a GGUF file.")
-        check_room(folder, 0)
+        ensure_space(folder, 0)
         with paths[place].open("ab") as file:
             await write(file, piece)
         done += len(piece)
-        tell("receiving", done, parcel.total or 0)
+        notify("receiving", done, parcel.total or 0)
     if not paths[-1].exists() or (parcel.total is not None and done != parcel.total):
         raise PullError(f"Only a part of {parcel.file} arrived. Please send it again.")
     return paths
 
 
-async def _cut(pieces: AsyncIterator[bytes], parcel: Parcel) -> AsyncIterator[tuple[int, bytes]]:
+async def _split_stream(
+    pieces: AsyncIterator[bytes], parcel: UploadManifest
+) -> AsyncIterator[tuple[int, bytes]]:
     """The same bytes, each piece with the place of its file in the parcel."""
     place, left = 0, list(parcel.sizes or ())
     async for piece in pieces:
@@ -131,13 +133,13 @@ async def _cut(pieces: AsyncIterator[bytes], parcel: Parcel) -> AsyncIterator[tu
             yield 0, rest
 
 
-async def _gathered(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _rechunk(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The same bytes in pieces that are worth a write."""
     waiting = bytearray()
     try:
         async for piece in pieces:
             waiting += piece
-            if len(waiting) >= PIECE:
+            if len(waiting) >= CHUNK_BYTES:
                 yield bytes(waiting)
                 waiting = bytearray()
     except (OSError, EOFError) as error:

@@ -11,10 +11,10 @@ from app.errors import ModelError
 from app.models.spec import is_loopback
 
 PARALLEL: Final = 4
-MOST_PARALLEL: Final = 256
-MOST_UPSTREAMS: Final = 32
-LEAST_CONTEXT: Final = 256
-MOST_CONTEXT: Final = 16_777_216
+MAX_PARALLEL: Final = 256
+MAX_UPSTREAMS: Final = 32
+MIN_CONTEXT: Final = 256
+MAX_CONTEXT: Final = 16_777_216
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
@@ -38,13 +38,13 @@ class Upstream:
         return urlsplit(self.url).netloc
 
     @property
-    def is_here(self) -> bool:
+    def is_local(self) -> bool:
         """Whether it can only be this machine."""
         return is_loopback(urlsplit(self.url).hostname)
 
 
 @dataclass(frozen=True, slots=True)
-class Remote:
+class RemoteModel:
     """A model that other servers hold; all of `upstreams` answer alike.
 
     context: tokens of its window as the person said, found: as the servers say; None: not known.
@@ -55,13 +55,13 @@ class Remote:
     found: int | None = None
 
     @property
-    def hosts_elsewhere(self) -> tuple[str, ...]:
+    def external_hosts(self) -> tuple[str, ...]:
         """The other machines that are sent what is written to this model."""
-        hosts = (upstream.host for upstream in self.upstreams if not upstream.is_here)
+        hosts = (upstream.host for upstream in self.upstreams if not upstream.is_local)
         return tuple(dict.fromkeys(hosts))
 
 
-def checked(upstream: Upstream) -> Upstream:
+def validate_upstreams(upstream: Upstream) -> Upstream:
     """The same with its address in full. Raises ModelError for what will not do."""
     model = upstream.model.strip()
     if not 1 <= len(model) <= 200 or not model.isprintable():
@@ -70,8 +70,8 @@ def checked(upstream: Upstream) -> Upstream:
         raise ModelError(
             "Give the name of the environment variable that holds the key, not the key itself."
         )
-    if not 1 <= upstream.parallel <= MOST_PARALLEL:
-        raise ModelError(f"A server can be asked for 1 to {MOST_PARALLEL} answers at once.")
+    if not 1 <= upstream.parallel <= MAX_PARALLEL:
+        raise ModelError(f"A server can be asked for 1 to {MAX_PARALLEL} answers at once.")
     return Upstream(full_url(upstream.url), model, upstream.key_env, upstream.parallel)
 
 
@@ -95,11 +95,11 @@ def full_url(text: str) -> str:
     return f"{parts.scheme.lower()}://{parts.netloc.lower()}{path}"
 
 
-def checked_context(context: int | None) -> int | None:
+def validate_context(context: int | None) -> int | None:
     """Raises ModelError."""
-    if context is not None and not LEAST_CONTEXT <= context <= MOST_CONTEXT:
+    if context is not None and not MIN_CONTEXT <= context <= MAX_CONTEXT:
         raise ModelError(
-            f"The context size takes a whole number from {LEAST_CONTEXT:,} to {MOST_CONTEXT:,}."
+            f"The context size takes a whole number from {MIN_CONTEXT:,} to {MAX_CONTEXT:,}."
         )
     return context
 

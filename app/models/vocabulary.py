@@ -171,7 +171,7 @@ def build_tokenizer(header: Header, vocabulary: Vocabulary) -> FastTokenizer:
         if index not in hidden:
             ids.setdefault(token, index)
     try:
-        with panics.caught():
+        with panics.catch_panics():
             if vocabulary.model == "gpt2":
                 fast = _byte_level(header, vocabulary.tokens, ids)
             else:
@@ -192,10 +192,10 @@ def _stored(vocabulary: Vocabulary, index: int) -> str:
     return token.replace(" ", SPACE) if vocabulary.model == "llama" else token
 
 
-def _style(header: Header, tokens: Collection[str]) -> pretokenizers.Style:
+def _style(header: Header, tokens: Collection[str]) -> pretokenizers.PretokenizerSpec:
     """The first files of Llama 3 did not name it, but their vocabulary is like no other."""
-    usual = "llama-bpe" if BEGIN_OF_TEXT in tokens else None
-    return pretokenizers.style(header.text("tokenizer.ggml.pre") or usual)
+    default = "llama-bpe" if BEGIN_OF_TEXT in tokens else None
+    return pretokenizers.style(header.text("tokenizer.ggml.pre") or default)
 
 
 def _byte_level(header: Header, tokens: Collection[str], ids: dict[str, int]) -> FastTokenizer:

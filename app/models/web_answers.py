@@ -11,7 +11,7 @@ import httpx
 from app.errors import PullError
 from app.models.spec import is_loopback
 
-MOST_REDIRECTS: Final = 10
+MAX_REDIRECTS: Final = 10
 
 
 @asynccontextmanager
@@ -25,7 +25,7 @@ async def follow(
     """
     request = web.build_request("GET", url, headers=headers)
     was_here = is_loopback(request.url.host)
-    for _ in range(MOST_REDIRECTS):
+    for _ in range(MAX_REDIRECTS):
         response = await web.send(request, stream=True)
         try:
             if response.next_request is None:
@@ -47,7 +47,7 @@ async def follow(
     raise PullError(f"{httpx.URL(url).host} sends Wick from one address to the next without end.")
 
 
-def explain(status: int, url: str) -> None:
+def raise_for_status(status: int, url: str) -> None:
     """Raises PullError, a sentence, unless `status` says that the file comes."""
     if status in (200, 206):
         return

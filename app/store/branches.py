@@ -23,7 +23,7 @@ WITH RECURSIVE below (id) AS (
 """  # noqa: S608
 """A message of the person's and all that follows it."""
 _ONE = f"SELECT * FROM messages WHERE id = :id AND chat_id = :chat AND {OWNED}"  # noqa: S608
-_FORKS = f"""
+_SIBLINGS = f"""
 SELECT id, parent_id FROM messages
 WHERE chat_id = :chat AND {OWNED} AND coalesce(parent_id, 0) IN (
     SELECT coalesce(parent_id, 0) FROM messages m WHERE chat_id = :chat AND {VISIBLE}
@@ -32,23 +32,23 @@ ORDER BY id
 """  # noqa: S608
 
 
-async def forks(db: Database, user_id: int, chat_id: str) -> dict[int | None, list[int]]:
+async def sibling_groups(db: Database, user_id: int, chat_id: str) -> dict[int | None, list[int]]:
     """By the id of their parent, the messages that have others beside them, oldest first."""
     found: dict[int | None, list[int]] = {}
     values = {"chat": chat_id, "user": user_id}
-    for row in await db.fetch_all(_FORKS, values):  # type: ignore[arg-type]
+    for row in await db.fetch_all(_SIBLINGS, values):  # type: ignore[arg-type]
         found.setdefault(row["parent_id"], []).append(row["id"])
     return found
 
 
-async def read(db: Database, user_id: int, chat_id: str, message_id: int) -> Message | None:
+async def get_message(db: Database, user_id: int, chat_id: str, message_id: int) -> Message | None:
     """One message of a chat."""
     values = {"id": message_id, "chat": chat_id, "user": user_id}
     row = await db.fetch_one(_ONE, values)  # type: ignore[arg-type]
     return None if row is None else message_of(row)
 
 
-async def find(
+async def get(
     connection: aiosqlite.Connection, user_id: int, chat_id: str, message_id: int
 ) -> Message | None:
     """The same within a transaction, where no other can come in between."""
@@ -81,7 +81,9 @@ async def newest_leaf(
     return None if row is None else int(row["id"])
 
 
-async def neighbour(connection: aiosqlite.Connection, user_id: int, message: Message) -> int | None:
+async def sibling_to_show(
+    connection: aiosqlite.Connection, user_id: int, message: Message
+) -> int | None:
     """The message that is shown instead of this one when it goes: the one before it, or after."""
     async with connection.execute(
         f"SELECT id FROM messages WHERE chat_id = :chat AND {OWNED} AND parent_id IS :parent"  # noqa: S608

@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from app.store.db import Database
 
 
-async def find(db: Database, user_id: int, chat_id: str) -> str | None:
-    """The JSON that `put` was given."""
+async def get_settings(db: Database, user_id: int, chat_id: str) -> str | None:
+    """The JSON that `put_settings` was given."""
     row = await db.fetch_one(
         "SELECT settings FROM chat_settings WHERE chat_id = ? AND user_id = ?", (chat_id, user_id)
     )
     return None if row is None else str(row["settings"])
 
 
-async def put(
+async def put_settings(
     connection: aiosqlite.Connection, user_id: int, chat_id: str, settings: str, now: float
 ) -> None:
     await connection.execute(
@@ -29,7 +29,7 @@ async def put(
     )
 
 
-async def forget_unused(connection: aiosqlite.Connection, chosen_before: float) -> None:
+async def purge_unused_settings(connection: aiosqlite.Connection, chosen_before: float) -> None:
     """Drop what was chosen before then for chats that never began."""
     await connection.execute(
         "DELETE FROM chat_settings WHERE updated_at < ?"

@@ -40,7 +40,7 @@ def chat_of(row: sqlite3.Row) -> Chat:
     return Chat(**{name: row[name] for name in _NAMES})
 
 
-async def find(db: Database, user_id: int, chat_id: str) -> Chat | None:
+async def get(db: Database, user_id: int, chat_id: str) -> Chat | None:
     """The chat, also when it is in the trash."""
     row = await db.fetch_one("SELECT * FROM chats WHERE id = ? AND user_id = ?", (chat_id, user_id))
     return None if row is None else chat_of(row)
@@ -63,7 +63,7 @@ async def create(
     )
 
 
-async def leaf_with_room(
+async def leaf_below_limit(
     connection: aiosqlite.Connection, user_id: int, chat_id: str, limit: int
 ) -> int | None:
     """The message to go on from. Raises ChatBusy when `limit` answers are still to be written."""
@@ -82,7 +82,7 @@ async def leaf_with_room(
     return leaf_id
 
 
-async def leaf_at_rest(
+async def leaf_if_idle(
     connection: aiosqlite.Connection, user_id: int, chat_id: str, *, is_idle: bool = True
 ) -> int | None:
     """Where the chat's path ends, for a change of its branches.
@@ -106,7 +106,7 @@ async def leaf_at_rest(
     return leaf_id
 
 
-async def show(
+async def set_leaf(
     connection: aiosqlite.Connection, user_id: int, chat_id: str, leaf_id: int | None
 ) -> None:
     """The chat's path ends here now."""
@@ -115,7 +115,7 @@ async def show(
     )
 
 
-async def step_back(
+async def rewind(
     connection: aiosqlite.Connection, user_id: int, chat_id: str, from_id: int, to_id: int | None
 ) -> None:
     """The chat's last message was `from_id` and is gone: it ends with `to_id` now."""
@@ -159,7 +159,7 @@ async def rename(connection: aiosqlite.Connection, user_id: int, chat_id: str, t
     return cursor.rowcount > 0
 
 
-async def give_title(
+async def set_generated_title(
     connection: aiosqlite.Connection, user_id: int, chat_id: str, title: str
 ) -> bool:
     """A title by the model, unless a person has given one. Whether it is new."""
@@ -171,11 +171,15 @@ async def give_title(
     return cursor.rowcount > 0
 
 
-Place = Literal["pinned_at", "archived_at", "deleted_at"]
+StateColumn = Literal["pinned_at", "archived_at", "deleted_at"]
 
 
-async def put(
-    connection: aiosqlite.Connection, user_id: int, chat_id: str, place: Place, when: float | None
+async def set_timestamp(
+    connection: aiosqlite.Connection,
+    user_id: int,
+    chat_id: str,
+    place: StateColumn,
+    when: float | None,
 ) -> bool:
     """Pin, archive or throw away (a time), or back (None). Whether there was such a chat."""
     cursor = await connection.execute(
@@ -188,7 +192,7 @@ async def put(
     return cursor.rowcount > 0
 
 
-async def mark(
+async def set_unread(
     connection: aiosqlite.Connection, user_id: int, chat_id: str, *, is_unread: bool
 ) -> None:
     await connection.execute(
@@ -205,6 +209,6 @@ async def expired(db: Database, deleted_before: float) -> list[tuple[int, str]]:
     return [(row["user_id"], row["id"]) for row in rows]
 
 
-async def ids_of_everybody(db: Database) -> list[str]:
+async def all_chat_ids(db: Database) -> list[str]:
     """Of all chats of everybody."""
     return [row["id"] for row in await db.fetch_all("SELECT id FROM chats")]

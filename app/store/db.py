@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-Work = Callable[[aiosqlite.Connection], Awaitable[T]]
+WriteFn = Callable[[aiosqlite.Connection], Awaitable[T]]
 WAITING_WRITES = 1000
 SEARCH_SECONDS = 5.0
 NEEDED_TO_OPEN = 64 << 10
@@ -44,7 +44,7 @@ MERGED = 500
 
 @dataclass(slots=True)
 class _Write:
-    work: Work[Any]
+    work: WriteFn[Any]
     result: asyncio.Future[Any]
     is_transaction: bool = True
 
@@ -66,16 +66,16 @@ class Database:
         self._search_until = 0.0
         self._writes: asyncio.Queue[_Write | None] = asyncio.Queue(WAITING_WRITES)
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: WriteFn[T]) -> T:
         """Run `work` in a transaction and return its result, once that is on the disk.
 
         A caller that is cancelled while it waits does not undo or stop the write. Raises DiskFull
         or StoreError, with nothing of the transaction kept.
         """
-        result: T = await self._hand_over(work, is_transaction=True)
+        result: T = await self._enqueue(work, is_transaction=True)
         return result
 
-    async def forget_deleted(self) -> None:
+    async def purge_deleted_text(self) -> None:
         """Leave no word of what has been deleted in the indexes and in the log.
 
         Deleted rows themselves are overwritten at once (`secure_delete`). In steps, between which
@@ -85,9 +85,9 @@ class Database:
             step = -MERGED  # which begins anew
             while await self.write(lambda c, i=index, s=step: _merge(c, i, s)):  # type: ignore[misc]
                 step = MERGED
-        await self._hand_over(_empty_log, is_transaction=False)
+        await self._enqueue(_empty_log, is_transaction=False)
 
-    async def _hand_over(self, work: Work[T], *, is_transaction: bool) -> T:
+    async def _enqueue(self, work: WriteFn[T], *, is_transaction: bool) -> T:
         write = _Write(work, asyncio.get_running_loop().create_future(), is_transaction)
         await self._writes.put(write)
         result: T = await write.result
@@ -97,7 +97,7 @@ class Database:
         try:
             return list(await self._reader.execute_fetchall(sql, parameters))
         except sqlite3.Error as error:
-            raise _in_words(error) from error
+            raise _translate_error(error) from error
 
     async def fetch_one(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Row | None:
         return next(iter(await self.fetch_all(sql, parameters)), None)
@@ -114,9 +114,9 @@ class Database:
             except sqlite3.Error as error:
                 if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
                     raise SearchTooLong("This search took too long. Narrow it, please.") from error
-                raise _in_words(error) from error
+                raise _translate_error(error) from error
 
-    def _is_late(self) -> bool:
+    def _deadline_passed(self) -> bool:
         """Asked by SQLite now and then while it searches; it gives up when it is."""
         return time.monotonic() > self._search_until
 
@@ -129,9 +129,9 @@ class Database:
                 await self._writer.commit()
             except Exception as error:
                 await self._rollback()
-                _settle(write.result, error=_in_words(error))
+                _resolve(write.result, error=_translate_error(error))
             else:
-                _settle(write.result, value=value)
+                _resolve(write.result, value=value)
 
     async def _rollback(self) -> None:
         # SQLite itself rolls back on some errors (a full disk), and then there is nothing to undo.
@@ -147,7 +147,7 @@ class Database:
         await self._writes.put(None)
 
 
-def _settle(
+def _resolve(
     result: asyncio.Future[Any], *, value: object = None, error: Exception | None = None
 ) -> None:
     if result.done():
@@ -173,7 +173,7 @@ async def _empty_log(connection: aiosqlite.Connection) -> None:
     await connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _in_words(error: Exception) -> Exception:
+def _translate_error(error: Exception) -> Exception:
     if not isinstance(error, sqlite3.Error):
         return error
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
@@ -202,7 +202,7 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
             raise _unusable(path, error) from error
         async with _reader(path) as reader, _reader(path) as searcher:
             database = Database(writer, reader, searcher)
-            await searcher.set_progress_handler(database._is_late, STEPS)
+            await searcher.set_progress_handler(database._deadline_passed, STEPS)
             await searcher.create_function("folded", 1, folded, deterministic=True)
             task = asyncio.create_task(database._run(), name="database writer")
             try:

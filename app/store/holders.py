@@ -67,13 +67,13 @@ async def _deliver_some(connection: aiosqlite.Connection, holder: int) -> bool:
     """Whether there is more."""
     values = {"holder": holder, "step": STEP_CHATS}
     some = "(SELECT id FROM chats WHERE user_id = :holder LIMIT :step)"
-    person = "(SELECT holds_for FROM users WHERE id = :holder)"
+    user = "(SELECT holds_for FROM users WHERE id = :holder)"
     await connection.execute(
-        f"UPDATE chat_settings SET user_id = {person} WHERE chat_id IN {some}",  # noqa: S608
+        f"UPDATE chat_settings SET user_id = {user} WHERE chat_id IN {some}",  # noqa: S608
         values,
     )
     cursor = await connection.execute(
-        f"UPDATE chats SET user_id = {person} WHERE id IN {some}",  # noqa: S608
+        f"UPDATE chats SET user_id = {user} WHERE id IN {some}",  # noqa: S608
         values,
     )
     if cursor.rowcount == STEP_CHATS:

@@ -46,7 +46,9 @@ async def add_chat(connection: aiosqlite.Connection, user_id: int, chat: sqlite3
         (chat_id, user_id, *(chat[name] for name in names)),
     )
     if chat["settings"] is not None:
-        await chat_settings.put(connection, user_id, chat_id, chat["settings"], chat["updated_at"])
+        await chat_settings.put_settings(
+            connection, user_id, chat_id, chat["settings"], chat["updated_at"]
+        )
     return chat_id
 
 

@@ -53,14 +53,14 @@ async def add(
     )
 
 
-async def find(db: Database, token_hash: bytes, now: float) -> Invite | None:
+async def get(db: Database, token_hash: bytes, now: float) -> Invite | None:
     row = await db.fetch_one(
         "SELECT * FROM invites WHERE token_hash = ? AND expires_at > ?", (token_hash, now)
     )
     return None if row is None else _invite(row)
 
 
-async def take(connection: aiosqlite.Connection, token_hash: bytes, now: float) -> Invite | None:
+async def consume(connection: aiosqlite.Connection, token_hash: bytes, now: float) -> Invite | None:
     """Use it up. None when it is not there, or not any more."""
     async with connection.execute(
         "DELETE FROM invites WHERE token_hash = ? AND expires_at > ? RETURNING *",
@@ -70,7 +70,7 @@ async def take(connection: aiosqlite.Connection, token_hash: bytes, now: float) 
     return None if row is None else _invite(row)
 
 
-async def open_ones(db: Database, now: float) -> list[Invite]:
+async def list_open(db: Database, now: float) -> list[Invite]:
     """For people who are yet to come; the newest first."""
     rows = await db.fetch_all(
         "SELECT * FROM invites WHERE user_id IS NULL AND expires_at > ? ORDER BY id DESC", (now,)
@@ -78,7 +78,7 @@ async def open_ones(db: Database, now: float) -> list[Invite]:
     return [_invite(row) for row in rows]
 
 
-async def for_person(db: Database, user_id: int, now: float) -> list[Invite]:
+async def for_user(db: Database, user_id: int, now: float) -> list[Invite]:
     """By which this person's password can be changed."""
     rows = await db.fetch_all(
         "SELECT * FROM invites WHERE user_id = ? AND expires_at > ?", (user_id, now)
@@ -86,21 +86,21 @@ async def for_person(db: Database, user_id: int, now: float) -> list[Invite]:
     return [_invite(row) for row in rows]
 
 
-async def withdraw(connection: aiosqlite.Connection, invite_id: int) -> bool:
+async def revoke(connection: aiosqlite.Connection, invite_id: int) -> bool:
     """Whether it was there."""
     cursor = await connection.execute("DELETE FROM invites WHERE id = ?", (invite_id,))
     return cursor.rowcount > 0
 
 
-async def withdraw_for(connection: aiosqlite.Connection, user_id: int) -> None:
+async def revoke_for(connection: aiosqlite.Connection, user_id: int) -> None:
     """Every link by which this person could choose a password."""
     await connection.execute("DELETE FROM invites WHERE user_id = ?", (user_id,))
 
 
-async def withdraw_by(connection: aiosqlite.Connection, user_id: int) -> None:
+async def revoke_by(connection: aiosqlite.Connection, user_id: int) -> None:
     """Every link that this person has made."""
     await connection.execute("DELETE FROM invites WHERE made_by = ?", (user_id,))
 
 
-async def forget_expired(connection: aiosqlite.Connection, now: float) -> None:
+async def purge_expired(connection: aiosqlite.Connection, now: float) -> None:
     await connection.execute("DELETE FROM invites WHERE expires_at <= ?", (now,))

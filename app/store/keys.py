@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ApiKey:
     """Times in seconds since 1970. hint: how the key begins; the key itself is kept nowhere."""
 
     id: int
@@ -30,8 +30,8 @@ class Key:
 _COLUMNS = "id, user_id, name, hint, scopes, created_at, used_at"
 
 
-def _key(row: sqlite3.Row) -> Key:
-    return Key(
+def _api_key(row: sqlite3.Row) -> ApiKey:
+    return ApiKey(
         id=row["id"],
         user_id=row["user_id"],
         name=row["name"],
@@ -61,24 +61,24 @@ async def add(
     return cursor.lastrowid
 
 
-async def find(db: Database, digest: bytes) -> Key | None:
+async def get(db: Database, digest: bytes) -> ApiKey | None:
     row = await db.fetch_one(
         f"SELECT {_COLUMNS} FROM api_keys WHERE hash = ?",  # noqa: S608 - own words
         (digest,),
     )
-    return None if row is None else _key(row)
+    return None if row is None else _api_key(row)
 
 
-async def of(db: Database, user_id: int) -> list[Key]:
+async def list_for_user(db: Database, user_id: int) -> list[ApiKey]:
     """A person's, the newest first."""
     rows = await db.fetch_all(
         f"SELECT {_COLUMNS} FROM api_keys WHERE user_id = ? ORDER BY id DESC",  # noqa: S608
         (user_id,),
     )
-    return [_key(row) for row in rows]
+    return [_api_key(row) for row in rows]
 
 
-async def use(connection: aiosqlite.Connection, key_id: int, now: float) -> None:
+async def touch(connection: aiosqlite.Connection, key_id: int, now: float) -> None:
     await connection.execute("UPDATE api_keys SET used_at = ? WHERE id = ?", (now, key_id))
 
 

@@ -69,7 +69,7 @@ async def page(
     return chats, Cursor(rows[limit - 1][column], chats[-1].id)
 
 
-async def down_to(db: Database, user_id: int, last: Cursor, limit: int) -> list[Chat]:
+async def list_until(db: Database, user_id: int, last: Cursor, limit: int) -> list[Chat]:
     """The listed chats from the newest to `last`, which may have gone from there."""
     _, condition = _LISTS["listed"]
     rows = await db.fetch_all(
@@ -91,7 +91,7 @@ async def newer(db: Database, user_id: int, place: Cursor) -> Chat | None:
     return None if row is None else chat_of(row)
 
 
-async def those(db: Database, user_id: int, chat_ids: set[str]) -> list[Chat]:
+async def get_many(db: Database, user_id: int, chat_ids: set[str]) -> list[Chat]:
     """The chats of these ids, wherever they are."""
     marks = ", ".join("?" * len(chat_ids))
     rows = await db.fetch_all(
@@ -101,7 +101,7 @@ async def those(db: Database, user_id: int, chat_ids: set[str]) -> list[Chat]:
     return [chat_of(row) for row in rows]
 
 
-async def every_id(db: Database, user_id: int) -> list[str]:
+async def all_ids(db: Database, user_id: int) -> list[str]:
     """All chats but those in the trash, oldest first."""
     rows = await db.fetch_all(
         "SELECT id FROM chats WHERE user_id = ? AND deleted_at IS NULL ORDER BY created_at, id",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class Session:
     """A browser in which a person is logged in. `is_current`: found by its newest token."""
 
     id: int
@@ -34,7 +34,7 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SessionLimits:
     """Logins made or seen before these times have ended."""
 
     made_after: float
@@ -48,8 +48,8 @@ _LIVE = (
 )
 
 
-def _login(row: sqlite3.Row, token_hash: bytes = b"") -> Login:
-    return Login(
+def _session(row: sqlite3.Row, token_hash: bytes = b"") -> Session:
+    return Session(
         id=row["id"],
         user_id=row["user_id"],
         name=row["name"],
@@ -85,35 +85,35 @@ async def add(
     return cursor.lastrowid
 
 
-async def find(db: Database, token_hash: bytes, limits: Limits) -> Login | None:
+async def get(db: Database, token_hash: bytes, limits: SessionLimits) -> Session | None:
     """The login that this token is of, or was of before its last change."""
     row = await db.fetch_one(
         f"{_LIVE} AND (l.token_hash = ? OR l.previous_hash = ?)",
         (limits.made_after, limits.seen_after, token_hash, token_hash),
     )
-    return None if row is None else _login(row, token_hash)
+    return None if row is None else _session(row, token_hash)
 
 
-async def live(db: Database, ids: Iterable[int], limits: Limits) -> dict[int, Login]:
+async def active_ids(db: Database, ids: Iterable[int], limits: SessionLimits) -> dict[int, Session]:
     """Those of these logins that hold."""
     wanted = tuple(ids)
     marks = ", ".join("?" * len(wanted))
     rows = await db.fetch_all(
         f"{_LIVE} AND l.id IN ({marks})", (limits.made_after, limits.seen_after, *wanted)
     )
-    return {row["id"]: _login(row) for row in rows}
+    return {row["id"]: _session(row) for row in rows}
 
 
-async def of(db: Database, user_id: int, limits: Limits) -> list[Login]:
+async def list_for_user(db: Database, user_id: int, limits: SessionLimits) -> list[Session]:
     """This person's, the latest used first."""
     rows = await db.fetch_all(
         f"{_LIVE} AND l.user_id = ? ORDER BY l.seen_at DESC, l.id DESC",
         (limits.made_after, limits.seen_after, user_id),
     )
-    return [_login(row) for row in rows]
+    return [_session(row) for row in rows]
 
 
-async def see(connection: aiosqlite.Connection, login_id: int, now: float) -> None:
+async def touch(connection: aiosqlite.Connection, login_id: int, now: float) -> None:
     await connection.execute("UPDATE logins SET seen_at = ? WHERE id = ?", (now, login_id))
 
 
@@ -126,18 +126,18 @@ async def confirm(connection: aiosqlite.Connection, login_id: int, token_hash: b
 
 
 async def rotate(
-    connection: aiosqlite.Connection, login: Login, shown: bytes, new: bytes, now: float
+    connection: aiosqlite.Connection, session: Session, shown: bytes, new: bytes, now: float
 ) -> bool:
     """Put a new token in the place of the one shown. Whether nobody else has meanwhile."""
     cursor = await connection.execute(
         "UPDATE logins SET token_hash = ?, previous_hash = ?, rotated_at = ?"
         " WHERE id = ? AND rotated_at = ?",
-        (new, shown, now, login.id, login.rotated_at),
+        (new, shown, now, session.id, session.rotated_at),
     )
     return cursor.rowcount > 0
 
 
-async def end(connection: aiosqlite.Connection, user_id: int, login_id: int) -> bool:
+async def revoke(connection: aiosqlite.Connection, user_id: int, login_id: int) -> bool:
     """Whether there was such a login of this person."""
     cursor = await connection.execute(
         "DELETE FROM logins WHERE id = ? AND user_id = ?", (login_id, user_id)
@@ -145,11 +145,11 @@ async def end(connection: aiosqlite.Connection, user_id: int, login_id: int) -> 
     return cursor.rowcount > 0
 
 
-async def end_all(connection: aiosqlite.Connection, user_id: int, *, besides: int = 0) -> None:
+async def revoke_all(connection: aiosqlite.Connection, user_id: int, *, besides: int = 0) -> None:
     await connection.execute("DELETE FROM logins WHERE user_id = ? AND id != ?", (user_id, besides))
 
 
-async def forget_ended(connection: aiosqlite.Connection, limits: Limits) -> None:
+async def purge_expired(connection: aiosqlite.Connection, limits: SessionLimits) -> None:
     await connection.execute(
         "DELETE FROM logins WHERE created_at <= ? OR seen_at <= ?",
         (limits.made_after, limits.seen_after),

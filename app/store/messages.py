@@ -76,14 +76,14 @@ WHERE c.id = :chat AND c.user_id = :user AND {VISIBLE} ORDER BY path.depth DESC
 """  # noqa: S608
 
 
-async def path(db: Database, user_id: int, chat_id: str, leaf_id: int | None) -> list[Message]:
+async def load_path(db: Database, user_id: int, chat_id: str, leaf_id: int | None) -> list[Message]:
     """The messages from the first one down to `leaf_id`."""
     values = {"leaf": leaf_id, "chat": chat_id, "user": user_id}
     rows = await db.fetch_all(_PATH, values)  # type: ignore[arg-type]
     return [message_of(row) for row in rows]
 
 
-async def speed(db: Database, model: str) -> float | None:
+async def recent_tokens_per_second(db: Database, model: str) -> float | None:
     """Tokens a second that each of the latest answers of this model came with, all together.
 
     Of answers that were made here: what an import says of its own is no measurement."""
@@ -164,7 +164,7 @@ async def add_answer(
     return _new_id(cursor)
 
 
-async def resume(
+async def requeue(
     connection: aiosqlite.Connection, user_id: int, answer_id: int, text: str, settings: str
 ) -> None:
     """An answer that was cut at `text` is to go on: it is queued again, and keeps that."""
@@ -181,7 +181,7 @@ def _new_id(cursor: aiosqlite.Cursor) -> int:
     return cursor.lastrowid
 
 
-async def take_back(
+async def withdraw(
     connection: aiosqlite.Connection, user_id: int, answer_id: int
 ) -> tuple[str, int | None]:
     """Remove a queued answer with its question; what follows it then follows what was before.

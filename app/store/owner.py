@@ -22,11 +22,11 @@ from app.errors import DataFolderInUse, StoreUnusable
 from app.store.reserve import Reserve
 
 LOCK: Final = "wick.lock"
-CARD: Final = "owner.json"
+OWNER_FILE: Final = "owner.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class ServerInfo:
     """`command`: what it was started as; `url`: where it serves, empty while it does not.
 
     secret: to be shown to that server, which then takes orders as from its own terminal.
@@ -39,19 +39,21 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
-class Ownership:
-    """Of this process, until `owned` is left."""
+class FolderLock:
+    """Of this process, until `lock_data_folder` is left."""
 
     folder: Path
     command: str
 
-    def announce(self, url: str, secret: str = "") -> None:
+    def publish(self, url: str, secret: str = "") -> None:
         """From now on this process serves there, and obeys who shows the secret."""
-        card = self.folder / CARD
+        card = self.folder / OWNER_FILE
         beside = card.with_suffix(f".{os.getpid()}")
         try:
             beside.touch(mode=0o600)
-            beside.write_text(json.dumps(asdict(Owner(os.getpid(), self.command, url, secret))))
+            beside.write_text(
+                json.dumps(asdict(ServerInfo(os.getpid(), self.command, url, secret)))
+            )
             beside.replace(card)
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
@@ -62,7 +64,7 @@ class Ownership:
 
 
 @contextmanager
-def owned(folder: Path, command: str) -> Iterator[Ownership]:
+def lock_data_folder(folder: Path, command: str) -> Iterator[FolderLock]:
     """Own the data folder. Raises DataFolderInUse while another process does."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -72,29 +74,29 @@ def owned(folder: Path, command: str) -> Iterator[Ownership]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        raise DataFolderInUse(_sentence(folder, owner_of(folder))) from None
+        raise DataFolderInUse(_in_use_message(folder, read_owner(folder))) from None
     except OSError as error:
         raise StoreUnusable(f"{folder / LOCK} cannot be locked: {error.strerror}.") from error
     try:
         Reserve(folder).look()
-        ownership = Ownership(folder, command)
-        ownership.announce("")
+        ownership = FolderLock(folder, command)
+        ownership.publish("")
         yield ownership
     finally:
         with suppress(OSError):
-            (folder / CARD).unlink(missing_ok=True)
+            (folder / OWNER_FILE).unlink(missing_ok=True)
         lock.release()
 
 
-def owner_of(folder: Path) -> Owner | None:
+def read_owner(folder: Path) -> ServerInfo | None:
     """What the last owner said of itself; it may be gone without having said so."""
     try:
-        return Owner(**json.loads((folder / CARD).read_text()))
+        return ServerInfo(**json.loads((folder / OWNER_FILE).read_text()))
     except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 
-def _sentence(folder: Path, owner: Owner | None) -> str:
+def _in_use_message(folder: Path, owner: ServerInfo | None) -> str:
     who = f"“{owner.command}” (process {owner.pid})" if owner else "another process of Wick"
     where = f", which serves them at {owner.url}" if owner and owner.url else ""
     return (

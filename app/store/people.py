@@ -18,7 +18,7 @@ LOCAL_USER: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class User:
     """Times in seconds since 1970. `seen_at`: when one of their logins was last used."""
 
     id: int
@@ -34,11 +34,11 @@ _COLUMNS = (
     "id, name, role, password IS NOT NULL AS has_password, disabled_at, created_at,"
     " (SELECT max(seen_at) FROM logins WHERE user_id = users.id) AS seen_at"
 )
-_THERE = "id NOT IN (SELECT user_id FROM leavers) AND holds_for IS NULL"
+_NOT_DELETED = "id NOT IN (SELECT user_id FROM leavers) AND holds_for IS NULL"
 
 
-def _person(row: sqlite3.Row) -> Person:
-    return Person(
+def _user(row: sqlite3.Row) -> User:
+    return User(
         id=row["id"],
         name=row["name"],
         role=row["role"],
@@ -49,44 +49,44 @@ def _person(row: sqlite3.Row) -> Person:
     )
 
 
-async def find(db: Database, user_id: int) -> Person | None:
+async def get(db: Database, user_id: int) -> User | None:
     row = await db.fetch_one(
-        f"SELECT {_COLUMNS} FROM users WHERE id = ? AND {_THERE}",  # noqa: S608 - own words
+        f"SELECT {_COLUMNS} FROM users WHERE id = ? AND {_NOT_DELETED}",  # noqa: S608 - own words
         (user_id,),
     )
-    return None if row is None else _person(row)
+    return None if row is None else _user(row)
 
 
-async def named(db: Database, name_key: str) -> Person | None:
+async def get_by_name(db: Database, name_key: str) -> User | None:
     row = await db.fetch_one(
-        f"SELECT {_COLUMNS} FROM users WHERE name_key = ? AND {_THERE}",  # noqa: S608
+        f"SELECT {_COLUMNS} FROM users WHERE name_key = ? AND {_NOT_DELETED}",  # noqa: S608
         (name_key,),
     )
-    return None if row is None else _person(row)
+    return None if row is None else _user(row)
 
 
-async def everybody(db: Database) -> list[Person]:
+async def list_users(db: Database) -> list[User]:
     rows = await db.fetch_all(
-        f"SELECT {_COLUMNS} FROM users WHERE {_THERE} ORDER BY created_at, id"  # noqa: S608
+        f"SELECT {_COLUMNS} FROM users WHERE {_NOT_DELETED} ORDER BY created_at, id"  # noqa: S608
     )
-    return [_person(row) for row in rows]
+    return [_user(row) for row in rows]
 
 
-async def credentials(db: Database, name_key: str) -> tuple[Person, str] | None:
+async def credentials(db: Database, name_key: str) -> tuple[User, str] | None:
     """Who may log in under this name, and the hash of their password."""
     row = await db.fetch_one(
         f"SELECT {_COLUMNS}, password FROM users WHERE name_key = ?"  # noqa: S608
-        f" AND password IS NOT NULL AND disabled_at IS NULL AND {_THERE}",
+        f" AND password IS NOT NULL AND disabled_at IS NULL AND {_NOT_DELETED}",
         (name_key,),
     )
-    return None if row is None else (_person(row), row["password"])
+    return None if row is None else (_user(row), row["password"])
 
 
 async def count_owners(connection: aiosqlite.Connection, *, besides: int = 0) -> int:
     """Owners who can log in."""
     async with connection.execute(
         "SELECT count(*) FROM users WHERE role = 'owner' AND password IS NOT NULL"  # noqa: S608
-        f" AND disabled_at IS NULL AND id != ? AND {_THERE}",
+        f" AND disabled_at IS NULL AND id != ? AND {_NOT_DELETED}",
         (besides,),
     ) as cursor:
         row = await cursor.fetchone()
@@ -97,7 +97,7 @@ async def has_owner(db: Database) -> bool:
     """Whether there is an owner who can log in."""
     row = await db.fetch_one(
         "SELECT 1 FROM users WHERE role = 'owner' AND password IS NOT NULL"  # noqa: S608
-        f" AND disabled_at IS NULL AND {_THERE}"
+        f" AND disabled_at IS NULL AND {_NOT_DELETED}"
     )
     return row is not None
 
@@ -139,7 +139,9 @@ async def add_local(connection: aiosqlite.Connection, now: float) -> None:
     )
 
 
-async def name(connection: aiosqlite.Connection, user_id: int, name: str, name_key: str) -> None:
+async def name_user(
+    connection: aiosqlite.Connection, user_id: int, name: str, name_key: str
+) -> None:
     await connection.execute(
         "UPDATE users SET name = ?, name_key = ? WHERE id = ?", (name, name_key, user_id)
     )
@@ -149,7 +151,7 @@ async def set_password(connection: aiosqlite.Connection, user_id: int, password:
     await connection.execute("UPDATE users SET password = ? WHERE id = ?", (password, user_id))
 
 
-async def exchange_hash(connection: aiosqlite.Connection, user_id: int, old: str, new: str) -> None:
+async def replace_hash(connection: aiosqlite.Connection, user_id: int, old: str, new: str) -> None:
     """The same password in a newer hash, unless it has been changed meanwhile."""
     await connection.execute(
         "UPDATE users SET password = ? WHERE id = ? AND password = ?", (new, user_id, old)
@@ -165,7 +167,7 @@ async def disable(connection: aiosqlite.Connection, user_id: int, when: float | 
     await connection.execute("UPDATE users SET disabled_at = ? WHERE id = ?", (when, user_id))
 
 
-async def begin_to_leave(connection: aiosqlite.Connection, user_id: int, now: float) -> None:
+async def mark_for_deletion(connection: aiosqlite.Connection, user_id: int, now: float) -> None:
     """From now on nobody can be this person; the name is free, and nothing says who it was."""
     await connection.execute("DELETE FROM logins WHERE user_id = ?", (user_id,))
     await connection.execute(
@@ -180,7 +182,7 @@ async def begin_to_leave(connection: aiosqlite.Connection, user_id: int, now: fl
     )
 
 
-async def leavers(db: Database) -> list[int]:
+async def pending_deletion(db: Database) -> list[int]:
     """Those whose removal has begun and not ended."""
     return [row["user_id"] for row in await db.fetch_all("SELECT user_id FROM leavers")]
 

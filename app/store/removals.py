@@ -17,7 +17,7 @@ from app.store.messages import OWNED
 if TYPE_CHECKING:
     from app.store.db import Database
 
-_NOTED = """
+_IN_REMOVAL = """
 SELECT 1 FROM messages m CROSS JOIN removed_messages r ON r.message_id = m.id
 JOIN chats c ON c.id = m.chat_id WHERE c.user_id = :user AND r.top = :top
 """
@@ -54,7 +54,7 @@ async def is_noted(
 ) -> bool:
     """Whether this message is at or below `top`, after `prepare`."""
     async with connection.execute(
-        f"{_NOTED} AND m.id = :id",
+        f"{_IN_REMOVAL} AND m.id = :id",
         {"top": top, "user": user_id, "id": message_id},
     ) as cursor:
         return await cursor.fetchone() is not None
@@ -63,7 +63,7 @@ async def is_noted(
 async def is_unfinished(connection: aiosqlite.Connection, user_id: int, top: int) -> bool:
     """Whether an answer is still to be written at or below `top`, after `prepare`."""
     async with connection.execute(
-        f"{_NOTED} AND m.status = 'queued' LIMIT 1", {"top": top, "user": user_id}
+        f"{_IN_REMOVAL} AND m.status = 'queued' LIMIT 1", {"top": top, "user": user_id}
     ) as cursor:
         return await cursor.fetchone() is not None
 
@@ -138,7 +138,7 @@ async def _clear_some(connection: aiosqlite.Connection, which: str, *values: int
     return cursor.rowcount == holders.STEP_ROWS
 
 
-async def forget(db: Database, removed_before: float) -> None:
+async def purge(db: Database, removed_before: float) -> None:
     """What was deleted before then is deleted for good, a few messages at a time."""
     rows = await db.fetch_all(
         "SELECT message_id FROM removals WHERE removed_at < ? OR is_final = 1", (removed_before,)
@@ -148,7 +148,7 @@ async def forget(db: Database, removed_before: float) -> None:
 
 
 async def _erase(db: Database, top: int) -> None:
-    if not await db.write(lambda c: _is_doomed(c, top)):
+    if not await db.write(lambda c: _finalize(c, top)):
         return
     # What was deleted before, below this: it would go with what it follows, all in one step.
     for row in await db.fetch_all(
@@ -161,7 +161,7 @@ async def _erase(db: Database, top: int) -> None:
         pass
 
 
-async def _is_doomed(connection: aiosqlite.Connection, top: int) -> bool:
+async def _finalize(connection: aiosqlite.Connection, top: int) -> bool:
     """Nobody can take it back from now on. False when somebody did just before."""
     cursor = await connection.execute(
         "UPDATE removals SET is_final = 1 WHERE message_id = ?", (top,)

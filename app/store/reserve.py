@@ -18,9 +18,9 @@ from app.errors import DiskFull
 log = logging.getLogger(__name__)
 FILE: Final = "reserve"
 CACHES: Final = "kv"
-"""A folder of what can be made again (`Settings.kv_folder`)."""
+"""A folder of what can be made again (`SettingsObject.kv_folder`)."""
 RESERVE_BYTES: Final = 8 << 20
-LEAST_BYTES: Final = 4 << 20
+MIN_BYTES: Final = 4 << 20
 
 
 class Reserve:
@@ -53,13 +53,13 @@ class Reserve:
     def look(self) -> bool:
         """Whether `is_low` has changed. May write RESERVE_BYTES, or delete all caches."""
         before = self.is_low
-        self.is_low = self._left() < LEAST_BYTES
+        self.is_low = self._left() < MIN_BYTES
         if self.is_low and self._caches.exists():
             log.warning(
                 "The disk is full: what models have kept of chats in %s goes.", self._caches
             )
             shutil.rmtree(self._caches, ignore_errors=True)
-            self.is_low = self._left() < LEAST_BYTES
+            self.is_low = self._left() < MIN_BYTES
         if self.is_low:
             self._file.unlink(missing_ok=True)
         elif self._held() != RESERVE_BYTES:

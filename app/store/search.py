@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 START, END = "\x02", "\x03"
 """Stand around a hit in a snippet."""
 LONGEST_QUERY, MOST_WORDS = 200, 12
-WEIGHED = 1000
+MAX_RANKED = 1000
 _SPACELESS = re.compile(
     "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7ff\uf900-\ufaff"
     "\U00020000-\U0003ffff]"
@@ -37,7 +37,7 @@ Where = Literal["", "pinned", "archived", "trash"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class SearchQuery:
     """What is sought. `since`: seconds since 1970; empty strings: no limit of that kind."""
 
     words: tuple[str, ...]
@@ -106,54 +106,54 @@ class Hit:
     snippet: str
 
 
-async def titles(db: Database, user_id: int, wish: Wish, limit: int) -> list[Hit]:
+async def titles(db: Database, user_id: int, query: SearchQuery, limit: int) -> list[Hit]:
     """Chats by their titles, the best first."""
-    values = _values(user_id, wish, limit)
-    if wish.is_indexed:
+    values = _values(user_id, query, limit)
+    if query.is_indexed:
         sql = (
             "SELECT c.id AS chat_id, c.title, NULL AS message_id, '' AS role, c.model,"
             " c.updated_at AS at, highlight(titles_index, 0, :start, :end) AS snippet"
             " FROM titles_index JOIN chats c ON c.number = titles_index.rowid"
-            f" WHERE titles_index MATCH :match AND {_chat_filter(wish)}"
-            f"{_contains('c.title', wish, values)}"
+            f" WHERE titles_index MATCH :match AND {_chat_filter(query)}"
+            f"{_contains('c.title', query, values)}"
             " AND c.updated_at >= :since AND (:model = '' OR c.model = :model)"
-            f" ORDER BY {_worth('titles_index', 'c.title', 'c.updated_at')} DESC LIMIT :limit"
+            f" ORDER BY {_rank('titles_index', 'c.title', 'c.updated_at')} DESC LIMIT :limit"
         )
     else:
         sql = (
             "SELECT c.id AS chat_id, c.title, NULL AS message_id, '' AS role, c.model,"
             " c.updated_at AS at, c.title AS snippet FROM chats c"
-            f" WHERE {_chat_filter(wish)}{_contains('c.title', wish, values)}"
+            f" WHERE {_chat_filter(query)}{_contains('c.title', query, values)}"
             " AND c.updated_at >= :since AND (:model = '' OR c.model = :model)"
             " ORDER BY c.updated_at DESC LIMIT :limit"
         )
-    return [_hit(row, wish) for row in await db.search(sql, values)]
+    return [_hit(row, query) for row in await db.search(sql, values)]
 
 
-async def messages(db: Database, user_id: int, wish: Wish, limit: int) -> list[Hit]:
+async def messages(db: Database, user_id: int, query: SearchQuery, limit: int) -> list[Hit]:
     """Messages by their texts, the best first: few words far back weigh less than fresh ones."""
-    values = _values(user_id, wish, limit)
+    values = _values(user_id, query, limit)
     condition = (
-        f"{_chat_filter(wish)} AND {VISIBLE} AND m.created_at >= :since"
+        f"{_chat_filter(query)} AND {VISIBLE} AND m.created_at >= :since"
         " AND (:role = '' OR m.role = :role) AND (:model = '' OR m.model = :model)"
     )
     chosen = (
         "SELECT c.id AS chat_id, c.title, m.id AS message_id, m.role, coalesce(m.model, '')"
         " AS model, m.created_at AS at"
     )
-    if wish.is_indexed:
+    if query.is_indexed:
         # Of a word that is everywhere only the newest are weighed; and snippets are cut only for
         # what is shown. Hence the queries within.
         cut = "snippet(messages_index, 0, :start, :end, '…', 24)"
-        snippet = "m.text" if wish.literal else cut
+        snippet = "m.text" if query.literal else cut
         sql = (
             "WITH fresh AS (SELECT messages_index.rowid AS found,"
-            f" {_worth('messages_index', 'm.text', 'm.created_at')} AS score"
+            f" {_rank('messages_index', 'm.text', 'm.created_at')} AS score"
             " FROM messages_index JOIN messages m ON m.id = messages_index.rowid"
             " JOIN chats c ON c.id = m.chat_id"
             f" WHERE messages_index MATCH :match AND {condition}"
-            f"{_contains('m.text', wish, values)}"
-            f" ORDER BY messages_index.rowid DESC LIMIT {WEIGHED}),"
+            f"{_contains('m.text', query, values)}"
+            f" ORDER BY messages_index.rowid DESC LIMIT {MAX_RANKED}),"
             " best AS MATERIALIZED (SELECT * FROM fresh ORDER BY score DESC LIMIT :limit) "
             f"{chosen}, {snippet} AS snippet"
             " FROM best CROSS JOIN messages_index ON messages_index.rowid = best.found"
@@ -163,10 +163,10 @@ async def messages(db: Database, user_id: int, wish: Wish, limit: int) -> list[H
     else:
         sql = (
             f"{chosen}, m.text AS snippet FROM chats c JOIN messages m ON m.chat_id = c.id"
-            f" WHERE {condition}{_contains('m.text', wish, values)}"
+            f" WHERE {condition}{_contains('m.text', query, values)}"
             " ORDER BY m.created_at DESC LIMIT :limit"
         )
-    return [_hit(row, wish) for row in await db.search(sql, values)]
+    return [_hit(row, query) for row in await db.search(sql, values)]
 
 
 async def models(db: Database, user_id: int) -> list[str]:
@@ -179,7 +179,7 @@ async def models(db: Database, user_id: int) -> list[str]:
     return [row["model"] for row in rows]
 
 
-def _worth(index: str, text: str, time: str) -> str:
+def _rank(index: str, text: str, time: str) -> str:
     """How good a hit is, by its own text and age alone.
 
     SQLite's bm25 would weigh words by how rare they are in everybody's texts: from the order of
@@ -193,7 +193,7 @@ def _worth(index: str, text: str, time: str) -> str:
     )
 
 
-_PLACES: dict[Where, str] = {
+_FOLDER_FILTERS: dict[Where, str] = {
     "": "c.deleted_at IS NULL",
     "pinned": "c.deleted_at IS NULL AND c.pinned_at IS NOT NULL",
     "archived": "c.deleted_at IS NULL AND c.archived_at IS NOT NULL",
@@ -201,34 +201,34 @@ _PLACES: dict[Where, str] = {
 }
 
 
-def _chat_filter(wish: Wish) -> str:
-    return f"c.user_id = :user AND {_PLACES[wish.where]}"
+def _chat_filter(query: SearchQuery) -> str:
+    return f"c.user_id = :user AND {_FOLDER_FILTERS[query.where]}"
 
 
-def _values(user_id: int, wish: Wish, limit: int) -> dict[str, object]:
+def _values(user_id: int, query: SearchQuery, limit: int) -> dict[str, object]:
     return {
         "user": user_id,
-        "match": wish.match,
-        "role": wish.role,
-        "model": wish.model,
-        "since": wish.since,
+        "match": query.match,
+        "role": query.role,
+        "model": query.model,
+        "since": query.since,
         "limit": limit,
         "start": START,
         "end": END,
     }
 
 
-def _contains(column: str, wish: Wish, values: dict[str, object]) -> str:
+def _contains(column: str, query: SearchQuery, values: dict[str, object]) -> str:
     """Further conditions: these words stand in the text as they were typed, in any case."""
-    values |= {f"word{number}": folded(word) for number, word in enumerate(wish.literal)}
+    values |= {f"word{number}": folded(word) for number, word in enumerate(query.literal)}
     return "".join(
-        f" AND instr(folded({column}), :word{number}) > 0" for number in range(len(wish.literal))
+        f" AND instr(folded({column}), :word{number}) > 0" for number in range(len(query.literal))
     )
 
 
-def _hit(row: sqlite3.Row, wish: Wish) -> Hit:
+def _hit(row: sqlite3.Row, query: SearchQuery) -> Hit:
     hit = Hit(**{name: row[name] for name in row.keys()})  # noqa: SIM118 - a Row iterates its values
-    if not wish.literal or hit.snippet.find(START) >= 0:
+    if not query.literal or hit.snippet.find(START) >= 0:
         return hit
     return Hit(
         hit.chat_id,
@@ -237,11 +237,11 @@ def _hit(row: sqlite3.Row, wish: Wish) -> Hit:
         hit.role,
         hit.model,
         hit.at,
-        _cut(hit.snippet, wish.words),
+        _excerpt(hit.snippet, query.words),
     )
 
 
-def _cut(text: str, words: tuple[str, ...]) -> str:
+def _excerpt(text: str, words: tuple[str, ...]) -> str:
     """The text around the first hit, with the words marked."""
     pattern = re.compile("|".join(re.escape(word) for word in words), re.IGNORECASE)
     first = pattern.search(text)

@@ -45,7 +45,7 @@ async def since(db: Database, user_id: int, chat_id: str) -> float | None:
     return None if row is None else float(row["created_at"])
 
 
-async def find(db: Database, token_hash: bytes) -> Chat | None:
+async def get(db: Database, token_hash: bytes) -> Chat | None:
     """The chat that this link shows. None of somebody who is kept out, or leaves."""
     row = await db.fetch_one(
         "SELECT c.* FROM shares s JOIN chats c ON c.id = s.chat_id JOIN users u ON u.id = c.user_id"

@@ -79,7 +79,7 @@ def add_empty(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE counts SET empty = empty + 1")
 
 
-class Staged:
+class StagedImport:
     """One that has been written. Use `opened`."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
@@ -122,7 +122,7 @@ class Staged:
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[Staged]:
+async def opened(path: Path) -> AsyncIterator[StagedImport]:
     async with aiosqlite.connect(f"{path.as_uri()}?mode=ro", uri=True) as connection:
         connection.row_factory = sqlite3.Row
-        yield Staged(connection)
+        yield StagedImport(connection)

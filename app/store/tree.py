@@ -90,7 +90,9 @@ SELECT max(id) AS id FROM below
 """  # noqa: S608
 
 
-async def last_below(db: Database, user_id: int, chat_id: str, message_id: int) -> int | None:
+async def deepest_descendant(
+    db: Database, user_id: int, chat_id: str, message_id: int
+) -> int | None:
     """Where the path ends that goes through this message and then always to the newest.
 
     None when the chat has no such message.

@@ -15,7 +15,7 @@ from app.store.messages import Message
 if TYPE_CHECKING:
     from app.store.db import Database
 
-MAX_TIMES: Final = 3
+MAX_RESTARTS: Final = 3
 """How often in a row Wick may die before an answer that it owes has begun."""
 
 _END = """
@@ -38,11 +38,11 @@ _QUEUED = """
 SELECT m.*, c.user_id FROM messages m JOIN chats c ON c.id = m.chat_id
 WHERE m.status = 'queued' ORDER BY m.id
 """
-REASON: Final = "Wick ended before all of this was saved. Its end may be missing."
-UNANSWERED: Final = "Wick ended several times before it could begin. Please ask again."
+INTERRUPTED_REASON: Final = "Wick ended before all of this was saved. Its end may be missing."
+UNANSWERED_REASON: Final = "Wick ended several times before it could begin. Please ask again."
 
 
-class Owed(NamedTuple):
+class PendingAnswer(NamedTuple):
     """An answer that is still to be made."""
 
     user_id: int
@@ -55,11 +55,11 @@ async def interrupt_begun(connection: aiosqlite.Connection, now: float) -> int:
     in its chat. How many have ended."""
     count = 0
     for condition, reason in (
-        (_HAS_BEGUN, REASON),
-        (_IS_HOPELESS, UNANSWERED),
-        (_IS_UNWANTED, REASON),
+        (_HAS_BEGUN, INTERRUPTED_REASON),
+        (_IS_HOPELESS, UNANSWERED_REASON),
+        (_IS_UNWANTED, INTERRUPTED_REASON),
     ):
-        values = {"reason": reason, "now": now, "most": MAX_TIMES}
+        values = {"reason": reason, "now": now, "most": MAX_RESTARTS}
         count += (await connection.execute(_END + condition, values)).rowcount
     await connection.execute("DELETE FROM checkpoints")
     await connection.execute(
@@ -70,16 +70,16 @@ async def interrupt_begun(connection: aiosqlite.Connection, now: float) -> int:
     return count
 
 
-async def forget_times(connection: aiosqlite.Connection) -> None:
+async def reset_restart_counts(connection: aiosqlite.Connection) -> None:
     """At an orderly stop: Wick did not die of what waits."""
     await connection.execute("DELETE FROM requeued")
 
 
-async def queued(db: Database) -> list[Owed]:
+async def list_queued(db: Database) -> list[PendingAnswer]:
     """In the order in which they were asked for."""
     rows = await db.fetch_all(_QUEUED)
-    return [_owed(dict(row)) for row in rows]
+    return [_to_pending(dict(row)) for row in rows]
 
 
-def _owed(row: dict[str, Any]) -> Owed:
-    return Owed(row.pop("user_id"), Message(**row))
+def _to_pending(row: dict[str, Any]) -> PendingAnswer:
+    return PendingAnswer(row.pop("user_id"), Message(**row))

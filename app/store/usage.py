@@ -22,7 +22,7 @@ async def by_day(db: Database) -> dict[str, dict[int, int]]:
     return days
 
 
-async def add(connection: aiosqlite.Connection, user_id: int, day: str, tokens: int) -> None:
+async def add_usage(connection: aiosqlite.Connection, user_id: int, day: str, tokens: int) -> None:
     """Old days are forgotten with it. Nothing happens for somebody who has left meanwhile."""
     await connection.execute(
         "DELETE FROM usage WHERE day < ? AND day NOT IN"

@@ -8,11 +8,19 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 
 from app.errors import WickError
-from app.terminal.backend import Asked, Backend, Ended, Event, Said, Text, Waiting
+from app.terminal.backend import (
+    AnswerEnded,
+    AnswerRef,
+    Backend,
+    Event,
+    MessageRecord,
+    StatusUpdate,
+    TextDelta,
+)
 from app.terminal.screen import Screen
 
 
-async def show(backend: Backend, asked: Asked, screen: Screen, start: int = 0) -> Said:
+async def show(backend: Backend, asked: AnswerRef, screen: Screen, start: int = 0) -> MessageRecord:
     """The answer at its end. Ctrl-C stops it; pressed again, it is no longer waited for."""
     stopping: list[asyncio.Task[None]] = []
     events = backend.follow(asked, start)
@@ -25,7 +33,7 @@ async def show(backend: Backend, asked: Asked, screen: Screen, start: int = 0) -
             stopping.append(asyncio.create_task(_stop(backend, asked.chat_id), name="stop"))
 
     try:
-        with interruptible(stop):
+        with on_sigint(stop):
             return await task
     except asyncio.CancelledError:
         task.cancel()
@@ -46,15 +54,15 @@ async def _stop(backend: Backend, chat_id: str) -> None:
         await backend.stop(chat_id)
 
 
-async def _show(events: AsyncIterator[Event], screen: Screen) -> Said:
+async def _show(events: AsyncIterator[Event], screen: Screen) -> MessageRecord:
     try:
         while True:
             match await _next(events, screen):
-                case Waiting(sentence):
-                    screen.wait(sentence)
-                case Text(piece):
+                case StatusUpdate(sentence):
+                    screen.show_status(sentence)
+                case TextDelta(piece):
                     screen.text(piece)
-                case Ended(answer):
+                case AnswerEnded(answer):
                     return answer
     finally:
         screen.end()
@@ -73,7 +81,7 @@ async def _next(events: AsyncIterator[Event], screen: Screen) -> Event:
 
 
 @contextlib.contextmanager
-def interruptible(on_interrupt: Callable[[], None]) -> Iterator[None]:
+def on_sigint(on_interrupt: Callable[[], None]) -> Iterator[None]:
     """Within it, Ctrl-C calls this instead of ending the program."""
     loop = asyncio.get_running_loop()
     before = signal.getsignal(signal.SIGINT)

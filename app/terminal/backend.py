@@ -10,7 +10,7 @@ from app.chats.chat_settings import ChatSettings
 
 
 @dataclass(frozen=True, slots=True)
-class ModelLine:
+class ModelSummary:
     """A model to choose. `state`: what choosing it means, in a word or two; sent_to: the other
     machines that are sent what is written to it."""
 
@@ -21,7 +21,7 @@ class ModelLine:
 
 
 @dataclass(frozen=True, slots=True)
-class ChatLine:
+class ChatSummary:
     """A chat in a list. `updated_at`: seconds since 1970."""
 
     id: str
@@ -31,7 +31,7 @@ class ChatLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class MessageRecord:
     """One message. `status` is `queued` while the answer is on its way; counts as in the store.
 
     dropped: how many of the oldest messages the model did not see.
@@ -64,15 +64,15 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenChat:
     """A chat with the path that it shows, oldest first."""
 
-    chat: ChatLine
-    path: Sequence[Said]
+    chat: ChatSummary
+    path: Sequence[MessageRecord]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AnswerRef:
     """An answer that is queued, and the chat that it is in."""
 
     chat_id: str
@@ -80,7 +80,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchHit:
     """A hit of a search. `marks`: the words in the snippet, from the first character to the end."""
 
     chat_id: str
@@ -90,28 +90,28 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class StatusUpdate:
     """What is happening before there is text, or what the person should know, in words."""
 
     sentence: str
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextDelta:
     """More of the answer."""
 
     piece: str
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class AnswerEnded:
     """The answer as it is stored."""
 
-    answer: Said
+    answer: MessageRecord
 
 
-Event = Waiting | Text | Ended
-Form = Literal["md", "json"]
+Event = StatusUpdate | TextDelta | AnswerEnded
+ExportFormat = Literal["md", "json"]
 
 
 class Backend(Protocol):
@@ -120,30 +120,30 @@ class Backend(Protocol):
     `follow` says what becomes of an answer, from the character `start` on, and ends with Ended.
     """
 
-    place: str
+    location: str
     """Where it is, in words; empty for this process."""
 
-    async def models(self) -> Sequence[ModelLine]:
+    async def models(self) -> Sequence[ModelSummary]:
         """The one for new chats first."""
         ...
 
-    async def chats(self, limit: int) -> Sequence[ChatLine]: ...
+    async def chats(self, limit: int) -> Sequence[ChatSummary]: ...
 
-    async def open(self, chat_id: str) -> Opened: ...
+    async def open(self, chat_id: str) -> OpenChat: ...
 
-    async def begin(self, text: str, model: str, chosen: ChatSettings) -> Asked:
+    async def begin(self, text: str, model: str, chosen: ChatSettings) -> AnswerRef:
         """A chat begins to exist with its first message."""
         ...
 
-    async def ask(self, chat_id: str, text: str, model: str) -> Asked: ...
+    async def submit(self, chat_id: str, text: str, model: str) -> AnswerRef: ...
 
-    async def again(self, chat_id: str, message_id: int, model: str) -> Asked: ...
+    async def regenerate(self, chat_id: str, message_id: int, model: str) -> AnswerRef: ...
 
-    async def edit(self, chat_id: str, message_id: int, text: str, model: str) -> Asked: ...
+    async def edit(self, chat_id: str, message_id: int, text: str, model: str) -> AnswerRef: ...
 
-    async def go_on(self, chat_id: str, message_id: int) -> Asked: ...
+    async def continue_answer(self, chat_id: str, message_id: int) -> AnswerRef: ...
 
-    def follow(self, asked: Asked, start: int = 0) -> AsyncGenerator[Event]: ...
+    def follow(self, asked: AnswerRef, start: int = 0) -> AsyncGenerator[Event]: ...
 
     async def stop(self, chat_id: str) -> None: ...
 
@@ -161,10 +161,10 @@ class Backend(Protocol):
 
     async def restore(self, chat_id: str) -> None: ...
 
-    async def erase(self, chat_id: str) -> None:
+    async def delete_permanently(self, chat_id: str) -> None:
         """For good, and at once."""
         ...
 
-    async def search(self, words: str) -> Sequence[Found]: ...
+    async def search(self, words: str) -> Sequence[SearchHit]: ...
 
-    async def export(self, chat_id: str, form: Form) -> bytes: ...
+    async def export(self, chat_id: str, form: ExportFormat) -> bytes: ...

@@ -8,12 +8,14 @@ from typing import Final
 from app.chats.chat_settings import NUMBERS, ChatSettings, parse, written
 from app.chats.stop_strings import escaped
 from app.errors import ModelNotFound
-from app.terminal.backend import ModelLine
+from app.terminal.backend import ModelSummary
 
 SETTINGS: Final = ("system_prompt", *NUMBERS, "stop")
 
 
-def changed(settings: ChatSettings, new: Mapping[str, str], longest_prompt: int) -> ChatSettings:
+def apply_changes(
+    settings: ChatSettings, new: Mapping[str, str], longest_prompt: int
+) -> ChatSettings:
     """With these fields instead, as text; an empty one goes back to the model's default.
 
     Raises InvalidSettings.
@@ -21,16 +23,16 @@ def changed(settings: ChatSettings, new: Mapping[str, str], longest_prompt: int)
     return parse({**written(settings), **new}, longest_prompt, settings)
 
 
-def described(settings: ChatSettings) -> list[str]:
+def describe_settings(settings: ChatSettings) -> list[str]:
     """A line for each setting that was chosen."""
     lines = []
-    for name, value in settings.chosen.items():
+    for name, value in settings.overrides.items():
         shown = ", ".join(f"“{escaped(stop)}”" for stop in value) if name == "stop" else value
         lines.append(f"{name.replace('_', ' ')}: {shown}")
     return lines
 
 
-def choice_of(models: Sequence[ModelLine], wanted: str) -> str:
+def resolve_model(models: Sequence[ModelSummary], wanted: str) -> str:
     """The model of that name; without a name the first. Raises ModelNotFound."""
     if not models:
         raise ModelNotFound(

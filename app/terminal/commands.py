@@ -10,9 +10,9 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
-from app.chats.chat_settings import NUMBERS, Bounds
+from app.chats.chat_settings import NUMBERS, NumberRange
 from app.terminal import answer_commands, chat_commands
-from app.terminal.talk import Obey, Talk
+from app.terminal.talk import CommandRunner, Repl
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +22,10 @@ class Command:
     name: str
     argument: str
     about: str
-    run: Obey
+    run: CommandRunner
 
 
-async def _help(talk: Talk, _: str) -> None:
+async def _help(talk: Repl, _: str) -> None:
     for heading, commands in _SECTIONS.items():
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
         table.add_column(no_wrap=True, min_width=_USAGE)
@@ -35,16 +35,16 @@ async def _help(talk: Talk, _: str) -> None:
                 f" {command.argument}".rstrip(), style="dim"
             )
             table.add_row(usage, Text(command.about))
-        talk.say(Text(f"\n{heading}", style="bold"))
+        talk.print(Text(f"\n{heading}", style="bold"))
         talk.console.print(table)
     talk.console.print()
-    talk.note(
+    talk.info(
         'Enter sends. Alt-Enter, a backslash before Enter, or """ around all of it: several '
         "lines. Ctrl-C stops an answer; at the prompt, twice, it leaves, as Ctrl-D does."
     )
 
 
-async def _quit(talk: Talk, _: str) -> None:
+async def _quit(talk: Repl, _: str) -> None:
     talk.is_over = True
 
 
@@ -53,9 +53,13 @@ _USAGE: Final = 24
 _SECTIONS: Final = {
     "Answers": (
         Command("model", "[NAME]", "choose who answers", answer_commands.model),
-        Command("again", "[MODEL]", "another answer to the last question", answer_commands.again),
+        Command(
+            "again", "[MODEL]", "another answer to the last question", answer_commands.regenerate
+        ),
         Command("edit", "", "ask the last question in other words", answer_commands.edit),
-        Command("continue", "", "go on with an answer that was cut", answer_commands.go_on),
+        Command(
+            "continue", "", "go on with an answer that was cut", answer_commands.continue_answer
+        ),
         Command("copy", "", "the last answer to the clipboard", answer_commands.copy),
     ),
     "Settings of this chat": (
@@ -64,7 +68,10 @@ _SECTIONS: Final = {
             "system", "[TEXT | -]", "show, set or drop the system prompt", answer_commands.system
         ),
         Command(
-            "set", "NAME VALUE", "say, temperature 0.2; - for the default", answer_commands.put
+            "set",
+            "NAME VALUE",
+            "say, temperature 0.2; - for the default",
+            answer_commands.set_setting,
         ),
         Command(
             "stop", "[TEXT | -]", r"a text that ends answers; \n: line break", answer_commands.stop
@@ -88,32 +95,32 @@ _SECTIONS: Final = {
     ),
 }
 _SHOWN: Final = {command.name: command for part in _SECTIONS.values() for command in part}
-_RUN: Final[dict[str, Obey]] = {
+_RUN: Final[dict[str, CommandRunner]] = {
     **{name: command.run for name, command in _SHOWN.items()},
     "undelete": chat_commands.undelete,
-    "regenerate": answer_commands.again,
+    "regenerate": answer_commands.regenerate,
     "exit": _quit,
     "bye": _quit,
     "?": _help,
 }
 
 
-async def obey(talk: Talk, line: str) -> None:
+async def run_command(talk: Repl, line: str) -> None:
     """Do what the line says."""
     name, _, rest = line.strip().removeprefix("/").partition(" ")
     name = name.casefold()
     if name in NUMBERS:  # /temperature 0.2
-        await answer_commands.put(talk, f"{name} {rest.strip()}".strip())
+        await answer_commands.set_setting(talk, f"{name} {rest.strip()}".strip())
     elif name in _RUN:
         await _RUN[name](talk, rest.strip())
     else:
         near = difflib.get_close_matches(name, [*_RUN, *NUMBERS], 1)
         hint = f" Did you mean /{near[0]}?" if near else " /help lists them."
-        talk.complain(f"There is no command /{name}.{hint}")
-        talk.note("To send it as it is, begin it with two slashes.")
+        talk.error(f"There is no command /{name}.{hint}")
+        talk.info("To send it as it is, begin it with two slashes.")
 
 
-def words(models: Iterable[str], text: str) -> Iterable[tuple[str, str]]:
+def completions(models: Iterable[str], text: str) -> Iterable[tuple[str, str]]:
     """What may complete a line that begins with a slash, and what it means."""
     if " " not in text:
         yield from ((f"/{name}", command.about) for name, command in _SHOWN.items())
@@ -125,5 +132,5 @@ def words(models: Iterable[str], text: str) -> Iterable[tuple[str, str]]:
         yield from ((f"/set {name}", _range(bounds)) for name, bounds in NUMBERS.items())
 
 
-def _range(bounds: Bounds) -> str:
-    return f"{bounds.name}, from {bounds.least:,} to {bounds.most:,}"
+def _range(bounds: NumberRange) -> str:
+    return f"{bounds.name}, from {bounds.minimum:,} to {bounds.maximum:,}"

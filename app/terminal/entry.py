@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 
 from app.config import Settings
 from app.errors import DataFolderInUse
-from app.store.owner import Owner, owned, owner_of
+from app.store.owner import ServerInfo, lock_data_folder, read_owner
 
-CHAT: Final = "wick chat"
+CHAT_COMMAND: Final = "wick chat"
 STARTING_SECONDS: Final = 20.0
 POLL_SECONDS: Final = 0.1
 
 
-async def own_or_find(folder: Path, command: str, stack: ExitStack) -> Owner | None:
+async def acquire_or_discover(folder: Path, command: str, stack: ExitStack) -> ServerInfo | None:
     """Own the data folder (None), or else the server that does. One that is just starting, and a
     command that is soon done, are waited for.
 
@@ -26,19 +26,19 @@ async def own_or_find(folder: Path, command: str, stack: ExitStack) -> Owner | N
     """
     for _ in range(round(STARTING_SECONDS / POLL_SECONDS)):
         try:
-            stack.enter_context(owned(folder, command))
+            stack.enter_context(lock_data_folder(folder, command))
             return None
         except DataFolderInUse:
-            owner = owner_of(folder)
+            owner = read_owner(folder)
             if owner is not None and owner.url:
                 return owner
-            if owner is not None and owner.command == CHAT:
+            if owner is not None and owner.command == CHAT_COMMAND:
                 raise
         await asyncio.sleep(POLL_SECONDS)
     raise DataFolderInUse(f"The Wick that owns {folder} is not ready yet. Try again, please.")
 
 
-def way_in(settings: Settings, url: str, secret: str) -> dict[str, Any]:
+def client_options(settings: Settings, url: str, secret: str) -> dict[str, Any]:
     """What httpx needs to speak to the server of this machine: over there, and as an owner if
     `secret` is what its card says."""
     place = urlsplit(url)
@@ -47,11 +47,11 @@ def way_in(settings: Settings, url: str, secret: str) -> dict[str, Any]:
     if secret:
         headers["Authorization"] = f"Bearer {secret}"
     # No proxy is on the way to this very machine.
-    trust = trust_in(settings)
+    trust = tls_context(settings)
     return {"base_url": url, "headers": headers, "verify": trust, "trust_env": False}
 
 
-def trust_in(settings: Settings) -> ssl.SSLContext:
+def tls_context(settings: Settings) -> ssl.SSLContext:
     """The server's own certificate, whatever name it is for: this is this very machine."""
     context = ssl.create_default_context(cafile=settings.tls_cert)
     context.check_hostname = False

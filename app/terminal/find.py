@@ -9,20 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from app.chats.house import open_house
+from app.chats.house import open_services
 from app.config import Settings
 from app.errors import DataFolderInUse
 from app.inference.scratch import scratch
 from app.terminal.backend import Backend
-from app.terminal.entry import CHAT, own_or_find, trust_in
-from app.terminal.local import Local
-from app.terminal.remote import connected
+from app.terminal.entry import CHAT_COMMAND, acquire_or_discover, tls_context
+from app.terminal.local import LocalBackend
+from app.terminal.remote import connect
 
 LOG: Final = "chat.log"
 
 
 @asynccontextmanager
-async def found_backend(
+async def open_backend(
     settings: Settings, url: str, key: str, *, is_kept: bool
 ) -> AsyncIterator[Backend]:
     """`url`: of a server, empty to look for one; is_kept: chats are to stay.
@@ -33,16 +33,16 @@ async def found_backend(
         own = stack.enter_context(ExitStack())
         trust = None
         try:
-            owner = None if url else await own_or_find(settings.data_dir, CHAT, own)
+            owner = None if url else await acquire_or_discover(settings.data_dir, CHAT_COMMAND, own)
         except DataFolderInUse:
             if is_kept:
                 raise
         else:
             if owner is not None:
                 url, key = owner.url, key or owner.secret
-                trust = trust_in(settings) if settings.tls_cert else None
+                trust = tls_context(settings) if settings.tls_cert else None
         if url:
-            yield await stack.enter_async_context(connected(url, key, trust))
+            yield await stack.enter_async_context(connect(url, key, trust))
             return
         if is_kept:
             _log_to(settings.data_dir / LOG)
@@ -50,7 +50,7 @@ async def found_backend(
             own.close()
             folder = stack.enter_context(scratch("wick-chat-"))
             settings = replace(settings, data_dir=folder)
-        yield Local(await stack.enter_async_context(open_house(settings)))
+        yield LocalBackend(await stack.enter_async_context(open_services(settings)))
 
 
 def _log_to(path: Path) -> None:

@@ -11,96 +11,96 @@ from typing import Any, Final
 import httpx
 from httpx_sse import ServerSentEvent, SSEError, aconnect_sse
 
-from app.chats.streams import Stream
+from app.chats.streams import LiveAnswer
 from app.errors import ChatNotFound, PeerError
-from app.terminal.backend import Asked, Ended, Event, Text, Waiting
-from app.terminal.replies import refusal, said
-from app.terminal.words import waiting
+from app.terminal.backend import AnswerEnded, AnswerRef, Event, StatusUpdate, TextDelta
+from app.terminal.replies import error_of, parse_message
+from app.terminal.words import describe_wait
 
-TRIES: Final = 8
-PAUSE: Final = 0.5
+MAX_ATTEMPTS: Final = 8
+RETRY_SECONDS: Final = 0.5
 """Seconds between two tries to reach a server that has gone, say, for a restart."""
-SILENCE: Final = httpx.Timeout(30.0, connect=5.0)
+IDLE_TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
 """The server says a word every ten seconds."""
 
 
 @dataclass(slots=True)
-class _Place:
+class _Progress:
     """`text`: what has come of the answer; told: how much of it the person has."""
 
     text: str = ""
-    told: int = 0
+    shown_status: int = 0
     line: str = ""
     last_id: str = ""
 
 
-async def follow(client: httpx.AsyncClient, asked: Asked, start: int) -> AsyncGenerator[Event]:
+async def follow(client: httpx.AsyncClient, asked: AnswerRef, start: int) -> AsyncGenerator[Event]:
     """Ends with Ended. Raises PeerError when the server has gone and does not come back."""
     url = f"/api/v1/chats/{asked.chat_id}/messages/{asked.answer_id}"
-    place, tries = _Place(told=start), 0
+    progress, tries = _Progress(shown_status=start), 0
     while True:
-        headers = {"Last-Event-ID": place.last_id} if place.last_id else {}
+        headers = {"Last-Event-ID": progress.last_id} if progress.last_id else {}
         try:
             async with aconnect_sse(
-                client, "GET", f"{url}/events", headers=headers, timeout=SILENCE
+                client, "GET", f"{url}/events", headers=headers, timeout=IDLE_TIMEOUT
             ) as source:
                 if source.response.status_code not in {200, 204}:
                     await source.response.aread()
-                    raise refusal(source.response, str(client.base_url))
+                    raise error_of(source.response, str(client.base_url))
                 async for event in source.aiter_sse():
                     tries = 0
-                    for news in _news(event, asked, place):
+                    for news in _to_event(event, asked, progress):
                         yield news
-                        if isinstance(news, Ended):
+                        if isinstance(news, AnswerEnded):
                             return
         except (httpx.TransportError, SSEError):
             pass
         tries += 1
-        if tries > TRIES:
+        if tries > MAX_ATTEMPTS:
             raise PeerError(
                 f"Wick at {client.base_url} has ended or cannot be reached any more. What it has "
                 "written so far is kept there."
             )
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(RETRY_SECONDS)
 
 
-def _news(event: ServerSentEvent, asked: Asked, place: _Place) -> list[Event]:
+def _to_event(event: ServerSentEvent, asked: AnswerRef, progress: _Progress) -> list[Event]:
     """What an event means for the person."""
-    place.last_id = event.id or place.last_id
+    progress.last_id = event.id or progress.last_id
     data: dict[str, Any] = json.loads(event.data)
     match event.event:
         case "replace":
-            place.text = data["text"]
+            progress.text = data["text"]
         case "delta":
-            place.text += data["text"]
+            progress.text += data["text"]
         case "status":
-            line = _worth_saying(data, asked)
-            is_new, place.line = line != place.line, line
-            return [Waiting(line)] if is_new else []
+            line = _status_text(data, asked)
+            is_new, progress.line = line != progress.line, line
+            return [StatusUpdate(line)] if is_new else []
         case "gone":
             raise ChatNotFound("This answer was taken back or deleted elsewhere.")
         case "end":
-            return [Ended(said(data))]
+            return [AnswerEnded(parse_message(data))]
         case _:
             return []
-    piece = place.text[place.told :]
-    place.told = max(place.told, len(place.text))
-    return [Text(piece)] if piece else []
+    piece = progress.text[progress.shown_status :]
+    progress.shown_status = max(progress.shown_status, len(progress.text))
+    return [TextDelta(piece)] if piece else []
 
 
-def _worth_saying(data: dict[str, Any], asked: Asked) -> str:
-    stream = Stream(
+def _status_text(data: dict[str, Any], asked: AnswerRef) -> str:
+    stream = LiveAnswer(
         asked.answer_id,
         asked.chat_id,
         0,
         "",
         status=data["status"],
-        place=data["place"] or 0,
-        seconds=data["seconds"],
-        held=data["held"],
+        position=data["place"] or 0,
+        eta_seconds=data["seconds"],
+        is_pending=data["held"],
         detail=data["detail"],
         prompt_done=data["prompt_done"],
         prompt_total=data["prompt_total"],
-        trouble=data["trouble"],
+        warning=data["trouble"],
     )
-    return waiting(stream)
+    return describe_wait(stream)

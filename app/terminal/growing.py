@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from app.terminal.markdown import blocks_end, lines_of
+from app.terminal.markdown import blocks_end, render_lines
 
 
 class Frame(NamedTuple):
@@ -18,7 +18,7 @@ class Frame(NamedTuple):
 
 
 @dataclass(slots=True)
-class Growing:
+class MarkdownStream:
     """One answer. Blocks of the outermost level are final once another has begun behind them.
 
     A block taller than the screen cannot be drawn anew: its first lines become final as they leave.
@@ -62,5 +62,5 @@ class Growing:
         return max(self.console.height - 3, 2)
 
     def _lines(self, text: str) -> list[str]:
-        lines = lines_of(text, self.console)
+        lines = render_lines(text, self.console)
         return lines if self._is_first or not lines else ["", *lines]

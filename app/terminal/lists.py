@@ -12,19 +12,19 @@ from rich.table import Table
 from rich.text import Text
 
 from app.errors import ChatNotFound
-from app.terminal.backend import Backend, ChatLine, Found
-from app.terminal.markdown import plain
+from app.terminal.backend import Backend, ChatSummary, SearchHit
+from app.terminal.markdown import strip_control
 
-LOOKED_AT: Final = 1000
+MAX_SEARCHED: Final = 1000
 """Chats among which the beginning of an id is looked for."""
 _ID: Final = re.compile(r"[0-9a-f]{4,16}")
 
 
-async def find_chat(backend: Backend, wanted: str) -> ChatLine:
+async def find_chat(backend: Backend, wanted: str) -> ChatSummary:
     """By `last`, an id or the beginning of one, or a title. Raises ChatNotFound."""
     if re.fullmatch(r"[0-9a-f]{16}", wanted):
         return (await backend.open(wanted)).chat
-    chats = await backend.chats(1 if wanted == "last" else LOOKED_AT)
+    chats = await backend.chats(1 if wanted == "last" else MAX_SEARCHED)
     if wanted == "last":
         if not chats:
             raise ChatNotFound("There is no chat yet.")
@@ -38,31 +38,33 @@ async def find_chat(backend: Backend, wanted: str) -> ChatLine:
     raise ChatNotFound(f"There is no chat “{wanted}”; /chats and “wick chat --list” show them.")
 
 
-def when(at: float, now: dt.datetime | None = None) -> str:
+def format_time(at: float, now: dt.datetime | None = None) -> str:
     """Today's by the hour, others by the day."""
     moment = dt.datetime.fromtimestamp(at).astimezone()
     now = now or dt.datetime.now().astimezone()
     return f"{moment:%H:%M}" if moment.date() == now.date() else f"{moment:%Y-%m-%d}"
 
 
-def chats_table(chats: Sequence[ChatLine]) -> Table:
+def chats_table(chats: Sequence[ChatSummary]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
     table.add_column("Id", no_wrap=True)
     table.add_column("Last", no_wrap=True)
     table.add_column("Title", ratio=1, overflow="ellipsis", no_wrap=True)
     table.add_column("Model", overflow="ellipsis", no_wrap=True)
     for chat in chats:
-        table.add_row(chat.id, when(chat.updated_at), Text(one_line(chat.title)), Text(chat.model))
+        table.add_row(
+            chat.id, format_time(chat.updated_at), Text(one_line(chat.title)), Text(chat.model)
+        )
     return table
 
 
 def one_line(text: str) -> str:
-    return " ".join(plain(text).split())
+    return " ".join(strip_control(text).split())
 
 
-def snippet(found: Found) -> Text:
+def snippet(found: SearchHit) -> Text:
     """On one line, with the hits marked."""
-    text = Text(plain(found.snippet).replace("\n", " ").replace("\t", " "), overflow="fold")
+    text = Text(strip_control(found.snippet).replace("\n", " ").replace("\t", " "), overflow="fold")
     for first, end in found.marks:
         text.stylize("bold", first, end)
     return text

@@ -17,7 +17,7 @@ from rich.text import Text
 from rich.theme import Theme
 
 from app.markup.parser import make_parser
-from app.terminal.tokens import drawable
+from app.terminal.tokens import to_drawable
 
 MAX_DEPTH: Final = 20
 """Of quotes and lists in each other: each needs a few columns."""
@@ -37,14 +37,14 @@ _THEME: Final = Theme(
 )
 _PADDING: Final = re.compile(r"(?: |\x1b\[[0-9;]*m(?: *)\x1b\[0m)+\Z")
 """At the end of a line, with its colours: it would only be copied."""
-MOST_COLUMNS: Final = 100
+MAX_COLUMNS: Final = 100
 """Longer lines are hard to read."""
 _CONTROLS: Final = {
     code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"
 }
 
 
-def plain(text: str) -> str:
+def strip_control(text: str) -> str:
     """Without what a terminal would take for commands."""
     return text.replace("\r\n", "\n").translate(_CONTROLS)
 
@@ -65,19 +65,19 @@ def blocks_end(text: str) -> int:
     return end
 
 
-def lines_of(text: str, like: Console) -> list[str]:
+def render_lines(text: str, like: Console) -> list[str]:
     """`text` as lines with colours, no wider than the console `like`; none is blank at the ends."""
     sink = io.StringIO()
     console = Console(
         file=sink,
         force_terminal=True,
         color_system=like.color_system,  # type: ignore[arg-type]  # its own name for itself
-        width=min(like.width - 1, MOST_COLUMNS),
+        width=min(like.width - 1, MAX_COLUMNS),
         legacy_windows=False,
         highlight=False,
         theme=_THEME,
     )
-    console.print(_Markdown(plain(text)))
+    console.print(_Markdown(strip_control(text)))
     lines = [_PADDING.sub("", line) for line in sink.getvalue().split("\n")]
     while lines and not lines[0]:
         del lines[0]
@@ -150,7 +150,7 @@ class _Markdown(markdown.Markdown):
     def __init__(self, text: str) -> None:
         super().__init__("", code_theme=CODE_THEME, hyperlinks=False)
         self.inlines = self.inlines | {"kbd", "mark"}
-        self.parsed = list(drawable(_PARSER.parse(text, {"notes": _Notes()})))
+        self.parsed = list(to_drawable(_PARSER.parse(text, {"notes": _Notes()})))
 
 
 def cells(line: str) -> int:

@@ -10,21 +10,21 @@ from typing import Any
 from rich.console import Console
 
 from app.terminal.answering import show
-from app.terminal.backend import Asked, Backend, Said
-from app.terminal.markdown import plain
-from app.terminal.screen import Drawn, Plain, Screen
-from app.terminal.words import ending, figures, forgotten, record
+from app.terminal.backend import AnswerRef, Backend, MessageRecord
+from app.terminal.markdown import strip_control
+from app.terminal.screen import PlainScreen, Screen, TerminalScreen
+from app.terminal.words import answer_stats, describe_ending, dropped_note, to_dict
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class OneShot:
     """`form`: as text, as one JSON object at the end, or as a line of JSON for every step."""
 
     backend: Backend
     form: str
     is_kept: bool
 
-    async def show(self, asked: Asked) -> int:
+    async def show(self, asked: AnswerRef) -> int:
         """The exit code."""
         answer = await show(self.backend, asked, self._screen())
         self._tell(asked.chat_id, answer)
@@ -34,32 +34,34 @@ class Once:
 
     def _screen(self) -> Screen:
         if self.form == "json":
-            return Silent()
+            return NullScreen()
         if self.form == "lines":
-            return Lines()
+            return JsonLinesScreen()
         console = Console()
         notes = Console(stderr=True, style="dim")
         if console.is_terminal and not console.no_color and not console.is_dumb_terminal:
-            return Drawn(console)
-        return Plain(sys.stdout, notes if notes.is_terminal else None)
+            return TerminalScreen(console)
+        return PlainScreen(sys.stdout, notes if notes.is_terminal else None)
 
-    def _tell(self, chat_id: str, answer: Said) -> None:
+    def _tell(self, chat_id: str, answer: MessageRecord) -> None:
         if self.form != "text":
-            kept = record(chat_id if self.is_kept else None, answer)
+            kept = to_dict(chat_id if self.is_kept else None, answer)
             write_json({"type": "end", **kept} if self.form == "lines" else kept)
         notes = Console(stderr=True)
         if answer.status != "done":
-            notes.print(f"wick: {plain(ending(answer))}", markup=False, highlight=False)
+            notes.print(
+                f"wick: {strip_control(describe_ending(answer))}", markup=False, highlight=False
+            )
         elif self.form == "text" and notes.is_terminal and sys.stdout.isatty():
-            for line in (ending(answer), forgotten(answer), figures(answer)):
+            for line in (describe_ending(answer), dropped_note(answer), answer_stats(answer)):
                 if line:
-                    notes.print(plain(line), style="dim", markup=False, highlight=False)
+                    notes.print(strip_control(line), style="dim", markup=False, highlight=False)
 
 
-class Silent:
+class NullScreen:
     """Says nothing: the end has everything."""
 
-    def wait(self, sentence: str) -> None:
+    def show_status(self, sentence: str) -> None:
         pass
 
     def text(self, piece: str) -> None:
@@ -72,10 +74,10 @@ class Silent:
         pass
 
 
-class Lines(Silent):
+class JsonLinesScreen(NullScreen):
     """A line of JSON for every step."""
 
-    def wait(self, sentence: str) -> None:
+    def show_status(self, sentence: str) -> None:
         if sentence:
             write_json({"type": "waiting", "text": sentence})
 

@@ -33,20 +33,20 @@ _STYLE: Final = Style.from_dict(
         "selected-option": "bold",
     }
 )
-Words = Callable[[str], Iterable[tuple[str, str]]]
+CompletionSource = Callable[[str], Iterable[tuple[str, str]]]
 """What may follow the text before the cursor: whole texts, each with what it means."""
 
 
-class Prompt:
+class InputPrompt:
     """`history`: the file that keeps what was typed, None for none; `words`: for completion."""
 
-    def __init__(self, history: Path | None, words: Words) -> None:
+    def __init__(self, history: Path | None, words: CompletionSource) -> None:
         self._session: PromptSession[str] = PromptSession(
             [("class:mark", MARK)],
             multiline=True,
             prompt_continuation=" " * len(MARK),
             history=_kept(history),
-            completer=_Words(words),
+            completer=_CommandCompleter(words),
             complete_while_typing=Condition(self._is_command),
             key_bindings=_bindings(),
             placeholder=[("class:placeholder", "Ask anything, or /help")],
@@ -154,8 +154,8 @@ def _bindings() -> KeyBindings:
     return bindings
 
 
-class _Words(Completer):
-    def __init__(self, words: Words) -> None:
+class _CommandCompleter(Completer):
+    def __init__(self, words: CompletionSource) -> None:
         self._words = words
 
     def get_completions(

@@ -12,18 +12,26 @@ import httpx
 
 from app.chats.chat_settings import ChatSettings
 from app.errors import ConfigError, PeerError
-from app.terminal.backend import Asked, ChatLine, Event, Form, Found, ModelLine, Opened
+from app.terminal.backend import (
+    AnswerRef,
+    ChatSummary,
+    Event,
+    ExportFormat,
+    ModelSummary,
+    OpenChat,
+    SearchHit,
+)
 from app.terminal.following import follow
-from app.terminal.replies import found, line, refusal, said
+from app.terminal.replies import error_of, parse_chat, parse_hit, parse_message
 
-PATIENCE: Final = httpx.Timeout(30.0, connect=10.0)
+TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
 SAFE: Final = ("127.0.0.1", "::1", "localhost")
 
 
 @asynccontextmanager
-async def connected(
+async def connect(
     url: str, key: str, trust: ssl.SSLContext | None = None
-) -> AsyncIterator[Remote]:
+) -> AsyncIterator[HttpBackend]:
     """`key`: an API key, empty for none; trust: in which certificates, None: as is usual.
 
     Raises ConfigError for what is no address.
@@ -37,58 +45,58 @@ async def connected(
     async with httpx.AsyncClient(
         base_url=address,
         headers={"Authorization": f"Bearer {key}"} if key else {},
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         verify=trust or True,
         trust_env=address.host not in SAFE,  # a proxy is not on the way to this very machine
     ) as client:
-        yield Remote(client)
+        yield HttpBackend(client)
 
 
-class Remote:
+class HttpBackend:
     """Implements Backend with the resources under `/api/v1`."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
-        self.place = str(client.base_url).rstrip("/")
+        self.location = str(client.base_url).rstrip("/")
 
-    async def models(self) -> Sequence[ModelLine]:
+    async def models(self) -> Sequence[ModelSummary]:
         models = (await self._get("/models"))["data"]
-        return [ModelLine(m["name"], m["title"], m["note"], m["sent_to"]) for m in models]
+        return [ModelSummary(m["name"], m["title"], m["note"], m["sent_to"]) for m in models]
 
-    async def chats(self, limit: int) -> Sequence[ChatLine]:
-        chats: list[ChatLine] = []
+    async def chats(self, limit: int) -> Sequence[ChatSummary]:
+        chats: list[ChatSummary] = []
         for name in ("pinned", "listed"):
             after: str | None = ""
             while after is not None and len(chats) < limit:
                 wanted = {"list": name} | ({"after": after} if after else {})
                 page = await self._get("/chats", wanted)
-                chats += [line(chat) for chat in page["data"]]
+                chats += [parse_chat(chat) for chat in page["data"]]
                 after = page["next"]
         return sorted(chats, key=lambda chat: -chat.updated_at)[:limit]
 
-    async def open(self, chat_id: str) -> Opened:
+    async def open(self, chat_id: str) -> OpenChat:
         chat = await self._get(f"/chats/{chat_id}")
         path = await self._get(f"/chats/{chat_id}/messages")
-        return Opened(line(chat), [said(message) for message in path["data"]])
+        return OpenChat(parse_chat(chat), [parse_message(message) for message in path["data"]])
 
-    async def begin(self, text: str, model: str, chosen: ChatSettings) -> Asked:
-        body = {"text": text, "model": model, "settings": chosen.chosen}
+    async def begin(self, text: str, model: str, chosen: ChatSettings) -> AnswerRef:
+        body = {"text": text, "model": model, "settings": chosen.overrides}
         return await self._ask("/chats", body)
 
-    async def ask(self, chat_id: str, text: str, model: str) -> Asked:
+    async def submit(self, chat_id: str, text: str, model: str) -> AnswerRef:
         return await self._ask(f"/chats/{chat_id}/messages", {"text": text, "model": model})
 
-    async def again(self, chat_id: str, message_id: int, model: str) -> Asked:
+    async def regenerate(self, chat_id: str, message_id: int, model: str) -> AnswerRef:
         return await self._ask(f"{_message(chat_id, message_id)}/again", {"model": model})
 
-    async def edit(self, chat_id: str, message_id: int, text: str, model: str) -> Asked:
+    async def edit(self, chat_id: str, message_id: int, text: str, model: str) -> AnswerRef:
         body = {"text": text, "model": model}
         return await self._ask(f"{_message(chat_id, message_id)}/edit", body)
 
-    async def go_on(self, chat_id: str, message_id: int) -> Asked:
+    async def continue_answer(self, chat_id: str, message_id: int) -> AnswerRef:
         return await self._ask(f"{_message(chat_id, message_id)}/continue", {})
 
-    def follow(self, asked: Asked, start: int = 0) -> AsyncGenerator[Event]:
+    def follow(self, asked: AnswerRef, start: int = 0) -> AsyncGenerator[Event]:
         return follow(self._client, asked, start)
 
     async def stop(self, chat_id: str) -> None:
@@ -100,7 +108,7 @@ class Remote:
         return ChatSettings(stop=tuple(stop) if stop else None, **values)
 
     async def choose_settings(self, chat_id: str, chosen: ChatSettings) -> None:
-        await self._send("PATCH", f"/chats/{chat_id}", {"settings": chosen.chosen})
+        await self._send("PATCH", f"/chats/{chat_id}", {"settings": chosen.overrides})
 
     async def choose_model(self, chat_id: str, model: str) -> None:
         await self._send("PATCH", f"/chats/{chat_id}", {"model": model})
@@ -114,22 +122,22 @@ class Remote:
     async def restore(self, chat_id: str) -> None:
         await self._send("PATCH", f"/chats/{chat_id}", {"deleted": False})
 
-    async def erase(self, chat_id: str) -> None:
+    async def delete_permanently(self, chat_id: str) -> None:
         await self._send("DELETE", f"/chats/{chat_id}", wanted={"forever": "true"})
 
-    async def search(self, words: str) -> Sequence[Found]:
+    async def search(self, words: str) -> Sequence[SearchHit]:
         hits = await self._get("/search", {"q": words})
-        return [found(hit) for hit in hits["data"]]
+        return [parse_hit(hit) for hit in hits["data"]]
 
-    async def export(self, chat_id: str, form: Form) -> bytes:
+    async def export(self, chat_id: str, form: ExportFormat) -> bytes:
         response = await self._send("GET", f"/chats/{chat_id}/export.{form}")
         return response.content
 
-    async def _ask(self, path: str, body: dict[str, Any]) -> Asked:
+    async def _ask(self, path: str, body: dict[str, Any]) -> AnswerRef:
         """Once, even when its first sending went astray: the server knows it by its id."""
         body = body | {"client_id": secrets.token_hex(16)}
         answer = await self._send("POST", path, body)
-        return Asked(answer.json()["chat"]["id"], answer.json()["answer"]["id"])
+        return AnswerRef(answer.json()["chat"]["id"], answer.json()["answer"]["id"])
 
     async def _get(self, path: str, wanted: dict[str, str] | None = None) -> Any:
         return (await self._send("GET", path, wanted=wanted)).json()
@@ -147,9 +155,9 @@ class Remote:
                 method, f"/api/v1{path}", json=body, params=wanted
             )
         except httpx.TransportError as error:
-            raise PeerError(f"Wick at {self.place} cannot be reached: {_why(error)}.") from error
+            raise PeerError(f"Wick at {self.location} cannot be reached: {_why(error)}.") from error
         if not response.is_success:
-            raise refusal(response, self.place)
+            raise error_of(response, self.location)
         return response
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 
 from app.errors import ChatNotFound, ModelNotFound, NotLoggedIn, PeerError, WickError
-from app.terminal.backend import ChatLine, Found, Said
+from app.terminal.backend import ChatSummary, MessageRecord, SearchHit
 
 
-def refusal(response: httpx.Response, place: str) -> WickError:
+def error_of(response: httpx.Response, place: str) -> WickError:
     """What the server said, in its own words."""
     try:
         error = response.json()["error"]
@@ -29,14 +29,14 @@ def refusal(response: httpx.Response, place: str) -> WickError:
     return PeerError(sentence)
 
 
-def said(values: dict[str, Any]) -> Said:
-    return Said(**{field.name: values[field.name] for field in fields(Said)})
+def parse_message(values: dict[str, Any]) -> MessageRecord:
+    return MessageRecord(**{field.name: values[field.name] for field in fields(MessageRecord)})
 
 
-def line(chat: dict[str, Any]) -> ChatLine:
-    return ChatLine(chat["id"], chat["title"], chat["model"], chat["updated_at"])
+def parse_chat(chat: dict[str, Any]) -> ChatSummary:
+    return ChatSummary(chat["id"], chat["title"], chat["model"], chat["updated_at"])
 
 
-def found(hit: dict[str, Any]) -> Found:
+def parse_hit(hit: dict[str, Any]) -> SearchHit:
     marks = [(first, end) for first, end in hit["marks"]]
-    return Found(hit["chat_id"], hit["title"], hit["snippet"], marks)
+    return SearchHit(hit["chat_id"], hit["title"], hit["snippet"], marks)

@@ -8,11 +8,11 @@ from typing import Final, Protocol, TextIO
 
 from rich.console import Console
 
-from app.terminal.growing import Growing
-from app.terminal.markdown import cells, plain
+from app.terminal.growing import MarkdownStream
+from app.terminal.markdown import cells, strip_control
 
 FRAME_SECONDS: Final = 0.05
-SHARE: Final = 10
+MAX_CPU_SHARE: Final = 10
 """One part in so many of the time may go into drawing: the same cores make the tokens."""
 DIM, UNDIM = "\x1b[2m", "\x1b[22m"
 # Terminals that know it show all that stands between at once.
@@ -22,7 +22,7 @@ BEGIN_UPDATE, END_UPDATE = "\x1b[?2026h", "\x1b[?2026l"
 class Screen(Protocol):
     """For one answer."""
 
-    def wait(self, sentence: str) -> None:
+    def show_status(self, sentence: str) -> None:
         """What is happening; empty: nothing that need be said."""
         ...
 
@@ -37,19 +37,19 @@ class Screen(Protocol):
         ...
 
 
-class Drawn:
+class TerminalScreen:
     """On a terminal. Only lines that changed are written, from the first of them on."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._growing = Growing(console)
+        self._growing = MarkdownStream(console)
         self._live: list[str] = []
         self._sentence = ""
         self._next = 0.0
         self._is_stale = False
 
-    def wait(self, sentence: str) -> None:
-        self._sentence = plain(sentence)
+    def show_status(self, sentence: str) -> None:
+        self._sentence = strip_control(sentence)
         self._draw()
 
     def text(self, piece: str) -> None:
@@ -75,7 +75,7 @@ class Drawn:
         frame = self._growing.frame()
         self._show(frame.final, frame.live + self._status())
         now = time.monotonic()
-        self._next = now + max(FRAME_SECONDS, SHARE * (now - began))
+        self._next = now + max(FRAME_SECONDS, MAX_CPU_SHARE * (now - began))
 
     def _status(self) -> list[str]:
         if not self._sentence:
@@ -119,7 +119,7 @@ class Drawn:
         file.flush()
 
 
-class Plain:
+class PlainScreen:
     """Text as it comes, for files, pipes and terminals without colours. `notes` hears the rest."""
 
     def __init__(self, out: TextIO, notes: Console | None = None) -> None:
@@ -129,15 +129,15 @@ class Plain:
         self._last = "\n"
         self._noted = ""
 
-    def wait(self, sentence: str) -> None:
+    def show_status(self, sentence: str) -> None:
         """Only what is new but for its numbers: here nothing can be written over."""
         words = re.sub(r"[\d.,]+", "", sentence)
         if words and words != self._noted and self._notes is not None:
-            self._notes.print(plain(sentence), markup=False, highlight=False)
+            self._notes.print(strip_control(sentence), markup=False, highlight=False)
         self._noted = words
 
     def text(self, piece: str) -> None:
-        self._out.write(plain(piece) if self._is_terminal else piece)
+        self._out.write(strip_control(piece) if self._is_terminal else piece)
         self._out.flush()
         self._last = piece[-1:] or self._last
 

@@ -13,19 +13,19 @@ from rich.console import Console
 from app.chats.chat_settings import ChatSettings
 from app.config import Settings
 from app.errors import ConfigError, WickError
-from app.terminal.backend import Backend, Opened
-from app.terminal.choices import changed, choice_of
-from app.terminal.find import found_backend
+from app.terminal.backend import Backend, OpenChat
+from app.terminal.choices import apply_changes, resolve_model
+from app.terminal.find import open_backend
 from app.terminal.lists import chats_table, find_chat
-from app.terminal.once import Once, write_json
+from app.terminal.once import OneShot, write_json
 
-LISTED = 30
-NARROWEST = 100
+MAX_LISTED = 30
+MIN_COLUMNS = 100
 """Columns of a table that is not shown on a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ChatOptions:
     """`resume`: `last`, an id or a title, None for a new chat; settings: fields as text."""
 
     question: str = ""
@@ -39,28 +39,28 @@ class Wish:
     key: str = field(default="", repr=False)
 
 
-async def start(wish: Wish, settings: Settings) -> int:
+async def start(options: ChatOptions, settings: Settings) -> int:
     """The exit code. Raises WickError."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in one
     for number in (signal.SIGTERM, signal.SIGHUP):  # answers keep their text, runners end
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    async with found_backend(settings, wish.url, wish.key, is_kept=wish.is_kept) as backend:
-        if wish.is_list:
-            return await _list(backend, wish)
-        if wish.question:
-            return await _once(backend, wish, settings)
-        return await _talk(backend, wish, settings)
+    async with open_backend(settings, options.url, options.key, is_kept=options.is_kept) as backend:
+        if options.is_list:
+            return await _list(backend, options)
+        if options.question:
+            return await _once(backend, options, settings)
+        return await _talk(backend, options, settings)
 
 
-async def _list(backend: Backend, wish: Wish) -> int:
-    chats = await backend.chats(LISTED)
-    if wish.form != "text":
+async def _list(backend: Backend, options: ChatOptions) -> int:
+    chats = await backend.chats(MAX_LISTED)
+    if options.form != "text":
         write_json([asdict(chat) for chat in chats])
         return 0
     console = Console()
     if not console.is_terminal:
-        console = Console(width=NARROWEST)
+        console = Console(width=MIN_COLUMNS)
     if chats:
         console.print(chats_table(chats))
     else:
@@ -68,66 +68,68 @@ async def _list(backend: Backend, wish: Wish) -> int:
     return 0
 
 
-async def _once(backend: Backend, wish: Wish, settings: Settings) -> int:
-    opened = await _resumed(backend, wish)
+async def _once(backend: Backend, options: ChatOptions, settings: Settings) -> int:
+    opened = await _resumed(backend, options)
     models = await backend.models()
-    usual = opened.chat.model if opened else ""
-    usual = usual if any(model.name == usual for model in models) else ""
-    model = choice_of(models, wish.model or usual)
-    chosen = await _chosen(backend, opened, wish, settings)
+    default = opened.chat.model if opened else ""
+    default = default if any(model.name == default for model in models) else ""
+    model = resolve_model(models, options.model or default)
+    chosen = await _choose_chat(backend, opened, options, settings)
     if opened:
-        asked = await backend.ask(opened.chat.id, wish.question, model)
+        asked = await backend.submit(opened.chat.id, options.question, model)
     else:
-        asked = await backend.begin(wish.question, model, chosen)
+        asked = await backend.begin(options.question, model, chosen)
     try:
-        return await Once(backend, wish.form, wish.is_kept).show(asked)
+        return await OneShot(backend, options.form, options.is_kept).show(asked)
     finally:
-        if not wish.is_kept:
+        if not options.is_kept:
             await _erase(backend, asked.chat_id)
 
 
-async def _talk(backend: Backend, wish: Wish, settings: Settings) -> int:
-    from app.terminal.commands import obey, words
-    from app.terminal.prompt import Prompt
+async def _talk(backend: Backend, options: ChatOptions, settings: Settings) -> int:
+    from app.terminal.commands import completions, run_command
+    from app.terminal.prompt import InputPrompt
     from app.terminal.quiet import without_echo
-    from app.terminal.talk import Talk
+    from app.terminal.talk import Repl
 
-    opened = await _resumed(backend, wish)
-    history = settings.terminal_history if wish.is_kept else None
-    prompt = Prompt(history, lambda text: words([model.name for model in talk.models], text))
-    talk = Talk(backend, Console(), prompt, settings.message_chars, wish.is_kept)
-    chosen = await _chosen(backend, opened, wish, settings)
+    opened = await _resumed(backend, options)
+    history = settings.terminal_history if options.is_kept else None
+    prompt = InputPrompt(
+        history, lambda text: completions([model.name for model in talk.models], text)
+    )
+    talk = Repl(backend, Console(), prompt, settings.message_chars, options.is_kept)
+    chosen = await _choose_chat(backend, opened, options, settings)
     if opened:
-        await talk.enter(opened)
-        if wish.model:
-            talk.model = choice_of(talk.models, wish.model)
+        await talk.switch_to(opened)
+        if options.model:
+            talk.model = resolve_model(talk.models, options.model)
     else:
-        talk.usual = chosen
-        await talk.begin(wish.model)
+        talk.defaults = chosen
+        await talk.begin(options.model)
     try:
         with without_echo():
-            await talk.run(obey, opened.path if opened else ())
+            await talk.run(run_command, opened.path if opened else ())
     finally:
-        if not wish.is_kept:
-            for chat_id in talk.begun:
+        if not options.is_kept:
+            for chat_id in talk.created_chats:
                 await _erase(backend, chat_id)
     return 0
 
 
-async def _resumed(backend: Backend, wish: Wish) -> Opened | None:
-    if wish.resume is None:
+async def _resumed(backend: Backend, options: ChatOptions) -> OpenChat | None:
+    if options.resume is None:
         return None
-    if not wish.is_kept:
+    if not options.is_kept:
         raise ConfigError("--no-save is for new chats: leave out either that or --resume.")
-    return await backend.open((await find_chat(backend, wish.resume)).id)
+    return await backend.open((await find_chat(backend, options.resume)).id)
 
 
-async def _chosen(
-    backend: Backend, opened: Opened | None, wish: Wish, settings: Settings
+async def _choose_chat(
+    backend: Backend, opened: OpenChat | None, options: ChatOptions, settings: Settings
 ) -> ChatSettings:
     """The settings of the chat, with those of the command line; kept if the chat has begun."""
     now = await backend.settings(opened.chat.id) if opened else ChatSettings()
-    new = changed(now, wish.settings, settings.message_chars)
+    new = apply_changes(now, options.settings, settings.message_chars)
     if opened and new != now:
         await backend.choose_settings(opened.chat.id, new)
     return new
@@ -135,6 +137,6 @@ async def _chosen(
 
 async def _erase(backend: Backend, chat_id: str) -> None:
     try:
-        await backend.erase(chat_id)
+        await backend.delete_permanently(chat_id)
     except WickError as error:
         Console(stderr=True).print(f"wick: {error}", markup=False, highlight=False)

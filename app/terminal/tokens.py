@@ -8,14 +8,14 @@ from typing import Final
 
 from markdown_it.token import Token
 
-UNTITLED: Final = "Details"
+DEFAULT_SUMMARY: Final = "Details"
 """What browsers call details without a summary."""
 _RAISED: Final = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
 _LOWERED: Final = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
 _ORDINALS: Final = {"st", "nd", "rd", "th"}
 
 
-def drawable(tokens: Sequence[Token]) -> Iterator[Token]:
+def to_drawable(tokens: Sequence[Token]) -> Iterator[Token]:
     """Blocks. Formulas are their source, of details the summary is a heading."""
     for number, token in enumerate(tokens):
         if token.type == "inline":
@@ -25,7 +25,7 @@ def drawable(tokens: Sequence[Token]) -> Iterator[Token]:
             yield Token("fence", "code", 0, content=f"{token.markup}\n", info="latex")
         elif token.type == "details_open":
             if tokens[number + 1].type != "summary_open":
-                yield from _heading(UNTITLED)
+                yield from _heading(DEFAULT_SUMMARY)
         elif token.type in {"summary_open", "summary_close"}:
             yield Token(token.type.replace("summary", "heading"), "h3", token.nesting)
         elif token.type != "details_close":
@@ -54,7 +54,7 @@ def _inline(tokens: Sequence[Token]) -> Iterator[Token]:
             yield _text("☑" if "checked=" in token.content else "☐")
         elif token.type == "tag_open" and token.tag in {"sub", "sup"}:
             end = _end_of(tokens, number)
-            yield _text(shifted("".join(_words(tokens[number:end])), token.tag))
+            yield _text(to_small_text("".join(_words(tokens[number:end])), token.tag))
             number = end + 1
         elif token.type == "link_open" and token.markup in {"autolink", "linkify"}:
             end = _end_of(tokens, number)  # the address is its text already
@@ -83,7 +83,7 @@ def _words(tokens: Sequence[Token]) -> Iterator[str]:
         yield "\n" if token.type == "hardbreak" else token.content
 
 
-def shifted(text: str, tag: str) -> str:
+def to_small_text(text: str, tag: str) -> str:
     """Small text that is set above (`sup`) or below (`sub`), so that 10⁶ is not read as 106."""
     if not text.strip() or text in _ORDINALS:
         return text

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.chats.streams import Stream, status_line
-from app.terminal.backend import Said
+from app.chats.streams import LiveAnswer, status_line
+from app.terminal.backend import MessageRecord
 
 
-def waiting(stream: Stream) -> str:
+def describe_wait(stream: LiveAnswer) -> str:
     """What is happening; empty while the text that comes says enough."""
-    is_writing = stream.status == "streaming" and not stream.trouble
+    is_writing = stream.status == "streaming" and not stream.warning
     return "" if is_writing else status_line(stream)
 
 
-def ending(answer: Said) -> str:
+def describe_ending(answer: MessageRecord) -> str:
     """How it ended, when that needs a word."""
     match answer.status:
         case "stopped":
@@ -29,7 +29,7 @@ def ending(answer: Said) -> str:
             return ""
 
 
-def forgotten(answer: Said) -> str:
+def dropped_note(answer: MessageRecord) -> str:
     """What the model does not see any more."""
     if not answer.dropped:
         return ""
@@ -37,7 +37,7 @@ def forgotten(answer: Said) -> str:
     return f"The oldest {what} left the model's window."
 
 
-def figures(answer: Said) -> str:
+def answer_stats(answer: MessageRecord) -> str:
     """Say, `smollm2-135m · 42 tokens · 78.3 tok/s · first after 0.21 s`, and what was cached."""
     parts = [answer.model or ""]
     if answer.completion_tokens:
@@ -53,7 +53,7 @@ def figures(answer: Said) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def record(chat_id: str | None, answer: Said) -> dict[str, Any]:
+def to_dict(chat_id: str | None, answer: MessageRecord) -> dict[str, Any]:
     """An answer as values for JSON. `chat`: None when it was not kept."""
     return {
         "chat": chat_id,

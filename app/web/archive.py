@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from quart import Blueprint, Response
 
-from app.web.away import put_away
+from app.web.away import render_chat_list
 from app.web.sidebar import day_of
 
-blueprint = Blueprint("archive", __name__, url_prefix="/archive")
+archive_blueprint = Blueprint("archive", __name__, url_prefix="/archive")
 
 
-@blueprint.get("")
-async def page() -> Response:
-    return await put_away("archived", "archive.html", "_archived.html", day_of=day_of)
+@archive_blueprint.get("")
+async def archive_page() -> Response:
+    return await render_chat_list("archived", "archive.html", "_archived.html", day_of=day_of)

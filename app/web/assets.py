@@ -11,7 +11,7 @@ import hashlib
 from pathlib import Path
 
 SCRIPTS, STYLES = "all.js", "all.css"
-ALONE = frozenset({"arrivals.js", "early.js", "upload.js"})
+STANDALONE = frozenset({"arrivals.js", "early.js", "upload.js"})
 """Not for the page of a chat, or, as `early.js` is, not to wait until that page is there."""
 
 
@@ -39,6 +39,6 @@ class Assets:
 
     def _module(self, path: Path) -> bytes:
         """In a block of its own: its names stay its own, and its failure harms no other."""
-        if path.name in ALONE:
+        if path.name in STANDALONE:
             return b""
         return b"try {\n" + path.read_bytes() + b"} catch (error) { console.error(error); }\n"

@@ -38,7 +38,7 @@ _LAST_TAGS = re.compile(
 )
 
 
-class Place(NamedTuple):
+class RenderCursor(NamedTuple):
     """How much of an answer somebody has: finished blocks, which rendering of the open one, and how
     many characters of text after that."""
 
@@ -48,7 +48,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class OpenBlock:
     """The open block: `tail` is text that follows `head`, inside of the elements `foot` closes."""
 
     head: Markup
@@ -56,16 +56,16 @@ class Open:
     foot: Markup
 
 
-class News(NamedTuple):
+class BlockUpdate(NamedTuple):
     """What to do to be up to date: add `finished` before the open block, then replace that with
     `opened` or, where it is None, add `tail` to its text."""
 
     finished: Markup
-    opened: Open | None
+    opened: OpenBlock | None
     tail: str
 
 
-class Blocks:
+class StreamedMarkdown:
     """One answer, for everybody who reads it. Give `feed` the whole text whenever it has grown."""
 
     def __init__(self, message_id: int | None = None) -> None:
@@ -85,28 +85,28 @@ class Blocks:
         self._tail = slice(0, 0)
 
     @property
-    def place(self) -> Place:
-        return Place(len(self._finished), self._revision, self._tail.stop - self._tail.start)
+    def cursor(self) -> RenderCursor:
+        return RenderCursor(len(self._finished), self._revision, self._tail.stop - self._tail.start)
 
     @property
     def finished(self) -> Markup:
         return Markup("").join(self._finished)
 
     @property
-    def open(self) -> Open:
-        return Open(self._head, self._text[self._tail], self._foot)
+    def open(self) -> OpenBlock:
+        return OpenBlock(self._head, self._text[self._tail], self._foot)
 
-    def since(self, place: Place) -> News:
-        """What somebody at `place` does not have yet."""
-        finished = Markup("").join(self._finished[place.finished :])
-        if place.revision != self._revision:
-            return News(finished, self.open, "")
-        start = self._tail.start + place.tail
-        return News(finished, None, self._text[start : self._tail.stop])
+    def update_since(self, cursor: RenderCursor) -> BlockUpdate:
+        """What somebody at `cursor` does not have yet."""
+        finished = Markup("").join(self._finished[cursor.finished :])
+        if cursor.revision != self._revision:
+            return BlockUpdate(finished, self.open, "")
+        start = self._tail.start + cursor.tail
+        return BlockUpdate(finished, None, self._text[start : self._tail.stop])
 
     def feed(self, text: str) -> None:
         """`text`: the whole answer so far."""
-        grown = self._take(text, is_whole=False)
+        grown = self._consume(text, is_whole=False)
         if not grown:
             return
         if self._fence is not None and not self._close(self._fence):
@@ -118,14 +118,14 @@ class Blocks:
             return
         self._credit, began = 0.0, time.thread_time()
         try:
-            self._look()
+            self._reparse()
         except (RecursionError, ValueError, IndexError):
             self._show(Markup("<p></p>"), self._start)
         self._seconds_a_character = (time.thread_time() - began) / max(size, ALWAYS)
 
     def finish(self, text: str) -> bool:
         """The answer has ended. Whether its blocks are what the whole text renders to."""
-        self._take(text, is_whole=True)
+        self._consume(text, is_whole=True)
         self._fence = None
         try:
             self._finish_until(len(self._text))
@@ -134,7 +134,7 @@ class Blocks:
         self._show(Markup(""), len(self._text))
         return self.finished == render_markdown(text, self._message_id)
 
-    def _take(self, text: str, *, is_whole: bool) -> int:
+    def _consume(self, text: str, *, is_whole: bool) -> int:
         end = len(text)
         if not is_whole and text.endswith("\r"):
             end -= 1  # perhaps the first half of a line's end
@@ -143,7 +143,7 @@ class Blocks:
         self._text += re.sub(r"\r\n?", "\n", new).replace("\0", "\ufffd")
         return len(new)
 
-    def _look(self) -> None:
+    def _reparse(self) -> None:
         lines = self._text.rfind("\n") + 1
         if lines > max(self._looked, self._start):
             self._looked = lines
@@ -240,7 +240,7 @@ def _offset(text: str, start: int, lines: int) -> int:
     return start
 
 
-def open_element(message_id: int, block: Open) -> Markup:
+def open_element(message_id: int, block: OpenBlock) -> Markup:
     """The open block as it stands on the page, where it can be replaced, and its text can grow."""
     element = '<div class="open" id="m{0}-open">{1}<span id="m{0}-tail">{2}</span>{3}</div>'
     parts = (message_id, block.head, escape(block.tail), block.foot)

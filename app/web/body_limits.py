@@ -7,8 +7,8 @@ from typing import Final
 from app.chats.import_file import MAX_FILE_BYTES
 
 MIB: Final = 1 << 20
-USUAL: Final = MIB
-IMPORT: Final = "/exchange/import"
+DEFAULT_BYTES: Final = MIB
+IMPORT_PATH: Final = "/exchange/import"
 _BY_PATH: Final = {
     "/v1/chat/completions": 8 * MIB,
     "/v1/completions": 16 * MIB,
@@ -17,14 +17,14 @@ _BY_PATH: Final = {
     "/api/generate": 8 * MIB,
     "/api/embed": 16 * MIB,
     "/api/embeddings": 16 * MIB,
-    IMPORT: MAX_FILE_BYTES + MIB,
+    IMPORT_PATH: MAX_FILE_BYTES + MIB,
 }
 
 
 def max_body_bytes(path: str) -> int:
     """Also of a compressed one, when it is inflated."""
-    return _BY_PATH.get(path, USUAL)
+    return _BY_PATH.get(path, DEFAULT_BYTES)
 
 
-def in_words(size: int) -> str:
+def format_size(size: int) -> str:
     return f"{size >> 20} MiB"

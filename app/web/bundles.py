@@ -5,21 +5,21 @@ from __future__ import annotations
 from quart import Blueprint, Response
 
 from app.web.assets import SCRIPTS, STYLES
-from app.web.entrance import for_everybody
-from app.web.state import state
+from app.web.entrance import public
+from app.web.state import server_context
 
 blueprint = Blueprint("bundles", __name__, url_prefix="/static")
 
 
 @blueprint.get(f"/{SCRIPTS}")
-@for_everybody
+@public
 async def scripts() -> Response:
-    content = state().fragments.assets.content(SCRIPTS)
+    content = server_context().fragments.assets.content(SCRIPTS)
     return Response(content, content_type="text/javascript; charset=utf-8")
 
 
 @blueprint.get(f"/{STYLES}")
-@for_everybody
+@public
 async def styles() -> Response:
-    content = state().fragments.assets.content(STYLES)
+    content = server_context().fragments.assets.content(STYLES)
     return Response(content, content_type="text/css; charset=utf-8")

@@ -8,19 +8,19 @@ from typing import Final
 
 from quart import Blueprint, Response, request
 
-from app.chats.answer_settings import AnswerSettings
+from app.chats.answer_settings import GenerationSettings
 from app.chats.chat_settings import NUMBERS, ChatSettings, parse, written
 from app.errors import InvalidSettings, ModelError
 from app.web.chat_view import picker_options
 from app.web.identity import current_user
 from app.web.model_settings import SAMPLING
-from app.web.state import state
+from app.web.state import server_context
 
 blueprint = Blueprint("chat_settings", __name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class SettingField:
     """One field of the form; with `rows` it takes several lines."""
 
     name: str
@@ -34,20 +34,22 @@ class Field:
 
 
 FIELDS: Final = (
-    Field(
+    SettingField(
         "system_prompt",
         "System prompt",
         "What the model is told before this chat: who it is, how it should answer.",
         rows=4,
     ),
-    *(Field(number.name, number.label, number.help) for number in SAMPLING),
-    Field("max_tokens", "Longest answer", "Tokens after which an answer is cut. It can go on."),
-    Field(
+    *(SettingField(number.name, number.label, number.help) for number in SAMPLING),
+    SettingField(
+        "max_tokens", "Longest answer", "Tokens after which an answer is cut. It can go on."
+    ),
+    SettingField(
         "context_length",
         "Context size",
         "How many tokens of this chat the model sees at once. Fewer are quicker to read.",
     ),
-    Field(
+    SettingField(
         "stop",
         "Stop strings",
         r"An answer ends where one of these begins. One a line; \n is a line break, \s a space, "
@@ -59,60 +61,60 @@ FIELDS: Final = (
 
 @blueprint.get("/chats/<chat_id>/settings")
 async def form(chat_id: str) -> str:
-    await state().chats.find(current_user(), chat_id)
-    chosen = await state().chats.settings(current_user(), chat_id)
+    await server_context().chats.get(current_user(), chat_id)
+    chosen = await server_context().chats.settings(current_user(), chat_id)
     return await _form(chat_id, written(chosen), {})
 
 
 @blueprint.post("/chats/<chat_id>/settings")
 async def save(chat_id: str) -> Response:
     """Nothing is left of the dialog when they are saved; else it says what is wrong."""
-    here, user_id = state(), current_user()
-    await here.chats.find(user_id, chat_id)
+    context, user_id = server_context(), current_user()
+    await context.chats.get(user_id, chat_id)
     values = (await request.form).to_dict()
-    before = await here.chats.settings(user_id, chat_id)
+    before = await context.chats.settings(user_id, chat_id)
     try:
         chosen = (
             ChatSettings()
             if "reset" in values
-            else parse(values, here.settings.message_chars, before)
+            else parse(values, context.settings.message_chars, before)
         )
     except InvalidSettings as error:
         html = await _form(chat_id, values, error.problems)
         return Response(html, status=error.status, content_type="text/html")
-    await here.chats.choose_settings(user_id, chat_id, chosen)
-    return Response(here.fragments.closed_dialog() + here.fragments.notice(""))
+    await context.chats.choose_settings(user_id, chat_id, chosen)
+    return Response(context.fragments.closed_dialog() + context.fragments.notice(""))
 
 
-def usual_texts(usual: AnswerSettings) -> dict[str, str]:
+def default_texts(default: GenerationSettings) -> dict[str, str]:
     """What an empty field means, to stand in it."""
-    sampling = usual.sampling
+    sampling = default.sampling
     return {
-        "system_prompt": usual.system_prompt,
+        "system_prompt": default.system_prompt,
         "temperature": f"{sampling.temperature:g}",
         "top_p": f"{sampling.top_p:g}",
         "top_k": f"{sampling.top_k}",
         "min_p": f"{sampling.min_p:g}",
         "repetition_penalty": f"{sampling.repetition_penalty:g}",
         "seed": "any" if sampling.seed is None else f"{sampling.seed}",
-        "max_tokens": f"{usual.max_tokens}",
-        "context_length": f"{usual.context_length or ''}",
+        "max_tokens": f"{default.max_tokens}",
+        "context_length": f"{default.context_length or ''}",
     }
 
 
 async def _form(chat_id: str, values: Mapping[str, str], errors: Mapping[str, str]) -> str:
-    here = state()
-    _, model = await picker_options(here, await here.chats.find(current_user(), chat_id))
+    context = server_context()
+    _, model = await picker_options(context, await context.chats.get(current_user(), chat_id))
     try:
-        usual = usual_texts(here.asking.settings_for(model))
+        default = default_texts(context.answers.resolve_settings(model))
     except ModelError:  # there is none yet
-        usual = {}
-    return here.fragments.render(
+        default = {}
+    return context.fragments.render(
         "_chat_settings.html",
         chat_id=chat_id,
         model=model,
         values=values,
         errors={field.name: errors[field.name] for field in FIELDS if field.name in errors},
-        usual=usual,
+        usual=default,
         fields=FIELDS,
     )

@@ -9,8 +9,8 @@ import gzip
 from quart import Quart, Response, request
 from quart.wrappers.response import DataBody, FileBody
 
-SMALLEST = 500  # bytes; less fits into one packet anyway
-LARGEST = 16 << 20  # what is larger would only fill memory
+MIN_BYTES = 500  # bytes; less fits into one packet anyway
+MAX_BYTES = 16 << 20  # what is larger would only fill memory
 TEXT = frozenset(
     {
         "application/javascript",
@@ -32,7 +32,7 @@ def compress(app: Quart) -> None:
         if not _is_wanted():
             return response
         whole = await response.get_data(as_text=False)
-        if not SMALLEST <= len(whole) <= LARGEST:
+        if not MIN_BYTES <= len(whole) <= MAX_BYTES:
             return response
         if "immutable" in response.headers.get("Cache-Control", ""):
             packed = await asyncio.to_thread(_pack_once, whole)

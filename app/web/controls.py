@@ -5,33 +5,33 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
-from app.chats.answer_settings import remembered
-from app.chats.branches import is_cut
-from app.chats.siblings import Forks, Siblings
+from app.chats.answer_settings import parse_generation_settings
+from app.chats.branches import is_resumable
+from app.chats.siblings import SiblingIndex, Siblings
 from app.store.messages import Message
 
 
 @dataclass(frozen=True, slots=True)
-class Controls:
+class MessageActions:
     """parent: the same for all that stand beside each other; may_go_on: it was cut, and is the
     last; may_be_answered: a prompt that nothing follows."""
 
     parent: int
-    beside: Siblings
-    may_go_on: bool
-    may_be_answered: bool
+    siblings: Siblings
+    can_continue: bool
+    can_be_answered: bool
 
 
-def controls_of(message: Message, forks: Forks, *, is_last: bool) -> Controls:
-    return Controls(
+def message_actions(message: Message, forks: SiblingIndex, *, is_last: bool) -> MessageActions:
+    return MessageActions(
         parent=message.parent_id or 0,
-        beside=forks.of(message),
-        may_go_on=is_last and is_cut(message),
-        may_be_answered=is_last and message.role == "user",
+        siblings=forks.of(message),
+        can_continue=is_last and is_resumable(message),
+        can_be_answered=is_last and message.role == "user",
     )
 
 
-def short_figures(message: Message) -> str:
+def short_stats(message: Message) -> str:
     """The line that is always there."""
     tokens, seconds = message.completion_tokens, message.decode_seconds
     if not tokens:
@@ -40,7 +40,7 @@ def short_figures(message: Message) -> str:
     return f"{tokens:,} {'token' if tokens == 1 else 'tokens'}{speed}"
 
 
-def figures_of(message: Message) -> tuple[tuple[str, str], ...]:
+def answer_stats(message: Message) -> tuple[tuple[str, str], ...]:
     """All that was measured of an answer, in words, with what it was made."""
     tokens, seconds = message.completion_tokens, message.decode_seconds
     asked, cached = message.prompt_tokens, message.cached_tokens or 0
@@ -55,7 +55,7 @@ def figures_of(message: Message) -> tuple[tuple[str, str], ...]:
         rows.append(("Read before", f"{asked:,} tokens, {cached:,} of them from memory"))
     if message.context_length:
         rows.append(("Could see at most", f"{message.context_length:,} tokens"))
-    if (made_with := remembered(message.settings)) is not None:
+    if (made_with := parse_generation_settings(message.settings)) is not None:
         sampling = made_with.sampling
         rows.append(("Temperature", f"{sampling.temperature:g}"))
         if sampling.seed is not None:

@@ -7,12 +7,12 @@ from typing import Final
 
 from werkzeug.sansio.response import Response
 
-from app.accounts.known import SECONDS
-from app.accounts.logins import LONGEST
-from app.accounts.shown import DEVICE, LOGIN, cookie_name
-from app.web.state import state
+from app.accounts.known import DEVICE_SECONDS
+from app.accounts.logins import MAX_AGE_SECONDS
+from app.accounts.shown import DEVICE_COOKIE, SESSION_COOKIE, cookie_name
+from app.web.state import server_context
 
-_AGES: Final = {LOGIN: int(LONGEST), DEVICE: SECONDS}
+_AGES: Final = {SESSION_COOKIE: int(MAX_AGE_SECONDS), DEVICE_COOKIE: DEVICE_SECONDS}
 
 
 def read(cookies: Mapping[str, str], kind: str, *, is_secure: bool) -> str:
@@ -26,23 +26,23 @@ def put(response: Response, kind: str, value: str, *, is_secure: bool) -> None:
         _name(kind, is_secure=is_secure),
         value,
         max_age=_AGES.get(kind),
-        path=f"{state().settings.base_path}/",
+        path=f"{server_context().settings.base_path}/",
         secure=is_secure,
         httponly=True,
-        samesite="Lax" if kind == LOGIN else "Strict",
+        samesite="Lax" if kind == SESSION_COOKIE else "Strict",
     )
 
 
 def drop(response: Response, kind: str, *, is_secure: bool) -> None:
     response.delete_cookie(
         _name(kind, is_secure=is_secure),
-        path=f"{state().settings.base_path}/",
+        path=f"{server_context().settings.base_path}/",
         secure=is_secure,
         httponly=True,
-        samesite="Lax" if kind == LOGIN else "Strict",
+        samesite="Lax" if kind == SESSION_COOKIE else "Strict",
     )
 
 
 def _name(kind: str, *, is_secure: bool) -> str:
-    settings = state().settings
+    settings = server_context().settings
     return cookie_name(kind, settings.port, is_secure=is_secure, is_alone=not settings.base_path)

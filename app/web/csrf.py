@@ -12,14 +12,14 @@ import secrets
 
 from quart import Response, request
 
-from app.accounts.shown import CSRF_HEADER, FORM
+from app.accounts.shown import CSRF_COOKIE, CSRF_HEADER
 from app.audit import audit
 from app.errors import NotAllowed
 from app.web import cookies
 from app.web.identity import Identity
 
 FIELD = "csrf"
-STALE = "This page is out of date. Reload it and try again, please."
+FORM_EXPIRED = "This page is out of date. Reload it and try again, please."
 
 
 async def check(who: Identity) -> None:
@@ -29,22 +29,22 @@ async def check(who: Identity) -> None:
         given = (await request.form).get(FIELD, "")
     if not _same(given, who.csrf):
         audit("refused", what="CSRF token", user=who.user_id, address=request.remote_addr)
-        raise NotAllowed(STALE)
+        raise NotAllowed(FORM_EXPIRED)
 
 
 def new_token() -> str:
-    """For a form of somebody who is not logged in; `keep` puts it into their cookie."""
-    known = cookies.read(request.cookies, FORM, is_secure=request.is_secure)
+    """For a form of somebody who is not logged in; `store_token` puts it into their cookie."""
+    known = cookies.read(request.cookies, CSRF_COOKIE, is_secure=request.is_secure)
     return known or secrets.token_urlsafe(16)
 
 
-def keep(response: Response, token: str) -> None:
-    cookies.put(response, FORM, token, is_secure=request.is_secure)
+def store_token(response: Response, token: str) -> None:
+    cookies.put(response, CSRF_COOKIE, token, is_secure=request.is_secure)
 
 
 async def is_own_form() -> bool:
     """Whether a form of somebody who is not logged in comes from the page they were given."""
-    kept = cookies.read(request.cookies, FORM, is_secure=request.is_secure)
+    kept = cookies.read(request.cookies, CSRF_COOKIE, is_secure=request.is_secure)
     return _same((await request.form).get(FIELD, ""), kept)
 
 

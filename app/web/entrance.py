@@ -2,8 +2,8 @@
 
 Where nobody else reaches this machine, everybody is the owner. Else a login's cookie says who it
 is, or for programs an API key, or for commands at this machine what they read in the data folder. A
-route is for everybody who is logged in, unless it says `for_everybody`, `for_owners` or
-`for_terminal`.
+route is for everybody who is logged in, unless it says `public`, `owner_required` or
+`local_cli_only`.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from urllib.parse import quote, urlsplit
 from quart import Quart, Response, abort, current_app, g, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
 
-from app.accounts.shown import LOGIN
+from app.accounts.shown import SESSION_COOKIE
 from app.config import Settings
 from app.errors import NotAllowed, NotLoggedIn
 from app.web import cookies, csrf
 from app.web import identity as identities
-from app.web.api.access import by_key, by_secret
-from app.web.api.paths import is_for_programs
+from app.web.api.access import authenticate_key, authenticate_local_cli
+from app.web.api.paths import is_api_path
 from app.web.base_path import inside
 from app.web.identity import Identity
-from app.web.proxies import UNKNOWN
-from app.web.state import state
+from app.web.proxies import UNTRUSTED_PROXY
+from app.web.state import server_context
 
 View = TypeVar("View", bound=Callable[..., Any])
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -34,32 +34,32 @@ Audience = Literal["everybody", "people", "owners", "terminal"]
 _FOR: Final[dict[Any, Audience]] = {}
 
 
-def for_everybody(view: View) -> View:
+def public(view: View) -> View:
     """A route that needs no login."""
     _FOR[view] = "everybody"
     return view
 
 
-def for_owners(view: View) -> View:
+def owner_required(view: View) -> View:
     """A route that members may not use."""
     _FOR[view] = "owners"
     return view
 
 
-def for_terminal(view: View) -> View:
+def local_cli_only(view: View) -> View:
     """A route for commands of this machine alone, not even for its owner's browser."""
     _FOR[view] = "terminal"
     return view
 
 
-def audience(endpoint: str | None) -> Audience:
+def required_role(endpoint: str | None) -> Audience:
     """Who may use a route."""
     if endpoint == "static":
         return "everybody"
     return _FOR.get(current_app.view_functions.get(endpoint or ""), "people")
 
 
-def keep_entrance(app: Quart, settings: Settings) -> None:
+def install(app: Quart, settings: Settings) -> None:
     """To be called after `security.protect`, whose checks come first."""
 
     @app.before_request
@@ -68,11 +68,11 @@ def keep_entrance(app: Quart, settings: Settings) -> None:
             _refuse_foreign_proxies(request)
         if request.path.startswith("/static/"):
             return None  # the same for everybody, and kept by browsers: no cookie goes with it
-        g.identity = who = await _who(request, settings)
-        allowed = audience(request.endpoint)
+        g.identity = who = await _authenticate(request, settings)
+        allowed = required_role(request.endpoint)
         if who is None:
-            return None if allowed == "everybody" else _turn_away()
-        if who.login_id and request.method not in SAFE_METHODS:
+            return None if allowed == "everybody" else _redirect_to_login()
+        if who.session_id and request.method not in SAFE_METHODS:
             await csrf.check(who)
         if allowed == "owners" and not who.is_owner:
             raise NotAllowed("This is for the owner of this Wick.")
@@ -84,23 +84,23 @@ def keep_entrance(app: Quart, settings: Settings) -> None:
     async def enter_socket() -> None:
         if not settings.has_accounts:
             _refuse_foreign_proxies(websocket)
-        g.identity = who = await _who(websocket, settings)
+        g.identity = who = await _authenticate(websocket, settings)
         if who is None:
             abort(401)
-        if audience(websocket.endpoint) == "owners" and not who.is_owner:
+        if required_role(websocket.endpoint) == "owners" and not who.is_owner:
             abort(403)
 
     @app.after_request
     async def renew_cookie(response: Response) -> Response:
         if token := g.get("new_token"):
-            cookies.put(response, LOGIN, token, is_secure=request.is_secure)
+            cookies.put(response, SESSION_COOKIE, token, is_secure=request.is_secure)
         return response
 
 
-async def _who(asked: BaseRequestWebsocket, settings: Settings) -> Identity | None:
-    if (who := await by_secret(asked)) is not None:
+async def _authenticate(asked: BaseRequestWebsocket, settings: Settings) -> Identity | None:
+    if (who := await authenticate_local_cli(asked)) is not None:
         return who
-    if is_for_programs(asked.path) and (who := await by_key(asked)) is not None:
+    if is_api_path(asked.path) and (who := await authenticate_key(asked)) is not None:
         return who
     if not settings.has_accounts:
         return identities.LOCAL
@@ -108,26 +108,26 @@ async def _who(asked: BaseRequestWebsocket, settings: Settings) -> Identity | No
 
 
 async def _logged_in(asked: BaseRequestWebsocket) -> Identity | None:
-    token = cookies.read(asked.cookies, LOGIN, is_secure=asked.is_secure)
+    token = cookies.read(asked.cookies, SESSION_COOKIE, is_secure=asked.is_secure)
     if not token:
         return None
-    logins = state().logins
-    login = await logins.find(token)
-    if login is None:
+    sessions = server_context().sessions
+    session = await sessions.authenticate(token)
+    if session is None:
         return None
     if asked.method == "GET" and asked.scheme in {"http", "https"}:
-        g.new_token = await logins.rotated(login, token)
-    return Identity(login.user_id, login.role, "login", login.name, login.id, login.csrf)
+        g.new_token = await sessions.rotate_token(session, token)
+    return Identity(session.user_id, session.role, "login", session.name, session.id, session.csrf)
 
 
-def _turn_away() -> Response:
+def _redirect_to_login() -> Response:
     """Whoever is not logged in is led to where they can do so, and from there on."""
     sentence = "Please log in first."
-    if is_for_programs(request.path):
+    if is_api_path(request.path):
         raise NotLoggedIn("Give an API key as `Authorization: Bearer KEY`, please.")
     if request.headers.get("HX-Request"):
-        here = urlsplit(request.headers.get("HX-Current-URL", ""))
-        back = inside(here.path) + (f"?{here.query}" if here.query else "")
+        context = urlsplit(request.headers.get("HX-Current-URL", ""))
+        back = inside(context.path) + (f"?{context.query}" if context.query else "")
         response = Response(sentence, status=401, content_type="text/plain; charset=utf-8")
         response.headers["HX-Redirect"] = login_address(back)
         return response
@@ -153,7 +153,7 @@ def local_path(text: str) -> str:
 
 def _refuse_foreign_proxies(asked: BaseRequestWebsocket) -> None:
     """A proxy brings people from elsewhere, and without accounts everybody would be the owner."""
-    if asked.scope.get(UNKNOWN):
+    if asked.scope.get(UNTRUSTED_PROXY):
         raise NotAllowed(
             "This came through a proxy, and this Wick has no accounts, so everybody would see all"
             " chats. Name the proxy in WICK_TRUSTED_PROXIES, and people will log in."

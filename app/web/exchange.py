@@ -13,72 +13,72 @@ from app.chats.exports import file_name
 from app.chats.import_file import MAX_FILE_BYTES
 from app.chats.imports import NO_ROOM
 from app.errors import DiskFull, InvalidMessage
-from app.web.body_limits import IMPORT, max_body_bytes
-from app.web.chats import existing
+from app.web.body_limits import IMPORT_PATH, max_body_bytes
+from app.web.chats import get_chat_or_404
 from app.web.identity import current_user
 from app.web.spooled import spooled
-from app.web.state import state
+from app.web.state import server_context
 from app.web.uploads import UploadRequest
 
 blueprint = Blueprint("exchange", __name__)
 
 
-class Request(UploadRequest):
+class WickRequest(UploadRequest):
     """As large as its address takes. The file of an import goes to the disk as it comes."""
 
     def __init__(self, *args: Any, **given: Any) -> None:
         path = given.get("path", args[2] if len(args) > 2 else "")
         self.max_content_length = given["max_content_length"] = max_body_bytes(path)
-        if path == IMPORT:
+        if path == IMPORT_PATH:
             given["body_timeout"] = None  # it takes as long as it takes, while it comes
         super().__init__(*args, **given)
 
 
 @blueprint.get("/exchange")
 async def page() -> Response:
-    html = state().fragments.render("exchange.html", limit=MAX_FILE_BYTES >> 20)
+    html = server_context().fragments.render("exchange.html", limit=MAX_FILE_BYTES >> 20)
     return Response(html, content_type="text/html; charset=utf-8")
 
 
 @blueprint.get("/chats/<chat_id>/export.md")
 async def one_markdown(chat_id: str) -> Response:
-    chat = await existing(chat_id)
-    pieces = state().exports.markdown(chat)
+    chat = await get_chat_or_404(chat_id)
+    pieces = server_context().exports.markdown(chat)
     return await _file(pieces, file_name(chat.title, "md"), "text/markdown; charset=utf-8")
 
 
 @blueprint.get("/chats/<chat_id>/export.json")
 async def one_json(chat_id: str) -> Response:
-    chat = await existing(chat_id)
-    pieces = state().exports.json(chat)
+    chat = await get_chat_or_404(chat_id)
+    pieces = server_context().exports.json(chat)
     return await _file(pieces, file_name(chat.title, "json"), "application/json")
 
 
 @blueprint.get("/exchange/chats.json")
 async def all_json() -> Response:
-    pieces = state().exports.all_json(current_user())
+    pieces = server_context().exports.all_json(current_user())
     return await _file(pieces, "wick-chats.json", "application/json")
 
 
 @blueprint.get("/exchange/chats.zip")
 async def all_markdown() -> Response:
-    pieces = state().exports.all_markdown(current_user())
+    pieces = server_context().exports.all_markdown(current_user())
     return await _file(pieces, "wick-chats.zip", "application/zip")
 
 
-@blueprint.post(IMPORT)
-async def take() -> str:
+@blueprint.post(IMPORT_PATH)
+async def import_chats() -> str:
     """A file of chats. What became of it is a sentence."""
     if request.content_length is None:  # a body without an end that is known could fill the disk
         raise InvalidMessage("The browser did not say how large this file is.")
-    imports, user_id = state().imports, current_user()
-    state().reserve.check()
-    with imports.coming(user_id):
+    imports, user_id = server_context().imports, current_user()
+    server_context().reserve.check()
+    with imports.reserve_slot(user_id):
         file = await _sent_file()
         if file is None or not file.filename:
             raise InvalidMessage("Choose a file first, please.")
-        report = await imports.take(user_id, file.stream)
-    return state().fragments.notice(report.sentence, details=report.details)
+        report = await imports.import_file(user_id, file.stream)
+    return server_context().fragments.notice(report.sentence, details=report.details)
 
 
 async def _sent_file() -> FileStorage | None:

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import jinja2
 
-from app.chats.gauge import Gauge
-from app.chats.streams import Stream, status_line
+from app.chats.gauge import ContextUsage
+from app.chats.streams import LiveAnswer, status_line
 from app.config import KEY_PREFIX
-from app.models.catalogue import Source
-from app.models.figures import size
+from app.models.catalogue import CatalogueEntry
+from app.models.figures import format_bytes
 from app.models.pulls import Pull
 from app.web.assets import Assets
 from app.web.base_path import Addresses
-from app.web.blocks import News, open_element
-from app.web.identity import is_owner, visitor
+from app.web.blocks import BlockUpdate, open_element
+from app.web.identity import identity_or_none, is_owner
 from app.web.markdown import escape_text
 from app.web.reader_clock import utc_offset
 from app.web.shelf_facts import Card, element_key
-from app.web.views import MessageView, Missing, Option
+from app.web.views import MessageView, ModelOption, UnavailableModel
 
 
 class Fragments:
@@ -40,11 +40,11 @@ class Fragments:
         self._environment.globals |= {
             "base": base,
             "asset": self.assets.address,
-            "me": visitor,
+            "me": identity_or_none,
             "utc_offset": utc_offset,
             "is_owner": is_owner,
             "key": element_key,
-            "size": size,
+            "size": format_bytes,
             "capitalised": lambda text: text[:1].upper() + text[1:],
         }
 
@@ -74,7 +74,7 @@ class Fragments:
     def message(self, view: MessageView, *, oob: bool = False) -> str:
         return self.render("_message.html", message=view, oob="outerHTML" if oob else "")
 
-    def news(self, message_id: int, news: News) -> str:
+    def answer_update(self, message_id: int, news: BlockUpdate) -> str:
         """More of an answer that runs: the open block gives way, in one swap, or its text grows."""
         if news.opened is not None:
             opened = open_element(message_id, news.opened)
@@ -84,7 +84,7 @@ class Fragments:
         tail = escape_text(news.tail)
         return f'<div hx-swap-oob="beforeend:#m{message_id}-tail">{tail}</div>'
 
-    def ended(self, view: MessageView, news: News) -> str:
+    def answer_finished(self, view: MessageView, news: BlockUpdate) -> str:
         """The rest of an answer and everything around it; what is shown of it stays untouched."""
         frame = self._instead_of_open(view.id, news.finished)
         return frame + self.render("_message.html", message=view, oob="outerMorph")
@@ -93,25 +93,27 @@ class Fragments:
         swap = f"outerHTML target:#m{message_id}-open strip:true"
         return f'<div hx-swap-oob="{swap}">{html}</div>'
 
-    def line(self, stream: Stream) -> str:
+    def line(self, stream: LiveAnswer) -> str:
         text = escape_text(status_line(stream))
         return f'<div hx-swap-oob="innerHTML:#m{stream.message_id}-line">{text}</div>'
 
     def picker(
-        self, chat_id: str, options: Sequence[Option], chosen: str, *, oob: bool = False
+        self, chat_id: str, options: Sequence[ModelOption], chosen: str, *, oob: bool = False
     ) -> str:
         return self.render("_picker.html", chat_id=chat_id, options=options, chosen=chosen, oob=oob)
 
-    def option(self, option: Option) -> str:
+    def option(self, option: ModelOption) -> str:
         """Another label for a line of the picker, which leaves the choice as it is."""
         label = escape_text(option.label)
         return f'<div hx-swap-oob="innerHTML:#option-{element_key(option.name)}">{label}</div>'
 
-    def pulls(self, pulls: Sequence[Pull], offers: Sequence[Source], *, oob: bool = False) -> str:
+    def pulls(
+        self, pulls: Sequence[Pull], offers: Sequence[CatalogueEntry], *, oob: bool = False
+    ) -> str:
         """Models on their way; `offers`: some to get where there is none at all."""
         return self.render("_pulls.html", pulls=pulls, offers=offers, oob=oob)
 
-    def missing(self, missing: Missing | None, *, oob: bool = False) -> str:
+    def missing(self, missing: UnavailableModel | None, *, oob: bool = False) -> str:
         """The model that is chosen and not there, and what can be done about it."""
         return self.render("_missing.html", missing=missing, oob=oob)
 
@@ -125,20 +127,20 @@ class Fragments:
     def card(self, card: Card, *, oob: bool = False) -> str:
         return self.render("_card.html", card=card, oob=oob)
 
-    def coming(self, pulls: Sequence[Pull], *, oob: bool = False) -> str:
+    def pull_list(self, pulls: Sequence[Pull], *, oob: bool = False) -> str:
         return self.render("_coming.html", pulls=pulls, oob=oob)
 
     def offers(
-        self, offers: Sequence[Source], coming: Collection[str], *, oob: bool = False
+        self, offers: Sequence[CatalogueEntry], coming: Collection[str], *, oob: bool = False
     ) -> str:
-        """Models of Wick's own list; `coming`: the names of those that are being downloaded."""
+        """Models of Wick's own list; `pull_list`: the names of those that are being downloaded."""
         return self.render("_offers.html", offers=offers, coming=coming, oob=oob)
 
     def download_started(self, title: str) -> str:
         """Says so beside the button that asked for it; the list of downloads is far above."""
         return self.render("_started.html", title=title)
 
-    def lead(self, *, elsewhere: bool, oob: bool = False) -> str:
+    def intro(self, *, elsewhere: bool, oob: bool = False) -> str:
         """What the models page promises: `elsewhere` when some models are on other machines."""
         return self.render("_lead.html", elsewhere=elsewhere, oob=oob)
 
@@ -159,7 +161,7 @@ class Fragments:
             oob=oob,
         )
 
-    def gauge(self, gauge: Gauge | None) -> str:
+    def gauge(self, gauge: ContextUsage | None) -> str:
         """How full the window is. Its element stays, so that one who has opened it reads on."""
         line = self.render("_gauge_line.html", gauge=gauge)
         more = self.render("_gauge_more.html", gauge=gauge)
@@ -194,6 +196,6 @@ class Fragments:
         """A sentence for the person; `undo`: the address that takes it back."""
         return self.render("_notice.html", text=text, undo=undo, oob=oob, details=details)
 
-    def reply(self, client_id: str, *, accepted: bool, next_id: str) -> str:
+    def submission_result(self, client_id: str, *, accepted: bool, next_id: str) -> str:
         """Tells the composer what became of the submission `client_id`."""
         return self.render("_reply.html", client_id=client_id, accepted=accepted, next_id=next_id)

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from app.chats.hub import Hub
-from app.chats.streams import Stream
-from app.web.blocks import Blocks
+from app.chats.streams import LiveAnswer
+from app.web.blocks import StreamedMarkdown
 
 
-class Growing:
+class StreamRenderers:
     """Blocks by message id, for as long as the hub knows their streams."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._blocks: dict[int, tuple[Stream, Blocks]] = {}
+        self._blocks: dict[int, tuple[LiveAnswer, StreamedMarkdown]] = {}
 
-    def blocks(self, stream: Stream) -> Blocks:
+    def blocks(self, stream: LiveAnswer) -> StreamedMarkdown:
         """Fed with all the text that there is. An answer that goes on begins anew."""
-        known, blocks = self._blocks.get(stream.message_id, (None, Blocks(stream.message_id)))
+        known, blocks = self._blocks.get(
+            stream.message_id, (None, StreamedMarkdown(stream.message_id))
+        )
         if known is not stream:
             ended = [number for number in self._blocks if self._hub.stream(number) is None]
             for number in ended:
                 del self._blocks[number]
-            blocks = Blocks(stream.message_id)
+            blocks = StreamedMarkdown(stream.message_id)
             self._blocks[stream.message_id] = (stream, blocks)
         blocks.feed(stream.text)
         return blocks

@@ -5,16 +5,16 @@ from __future__ import annotations
 from quart import Blueprint
 
 import app
-from app.web.entrance import for_everybody
-from app.web.state import state
+from app.web.entrance import public
+from app.web.state import server_context
 
-blueprint = Blueprint("health", __name__)
+health_blueprint = Blueprint("health", __name__)
 
 
-@blueprint.get("/healthz")
-@blueprint.get("/health")
-@for_everybody
+@health_blueprint.get("/healthz")
+@health_blueprint.get("/health")
+@public
 async def healthz() -> tuple[dict[str, str], int]:
-    if state().is_closing:
+    if server_context().is_closing:
         return {"status": "closing", "version": app.__version__}, 503
     return {"status": "ok", "version": app.__version__}, 200

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from markupsafe import escape
 
-LONGEST: Final = 50_000
+MAX_CHARS: Final = 50_000
 """Characters of code that gets colours."""
-SECONDS = 0.5
+MAX_SECONDS = 0.5
 """Of computing, for the code of one text. Some lexers need minutes for what is made to be slow."""
 
 
@@ -25,15 +25,15 @@ class _Clock(threading.local):
 _clock = _Clock()
 
 
-def begin() -> None:
+def start_clock() -> None:
     """With another text."""
     _clock.spent = 0.0
 
 
 @functools.lru_cache(maxsize=64)
-def highlighted(code: str, language: str, _attributes: str) -> str:
+def highlight_code(code: str, language: str, _attributes: str) -> str:
     """Pygments classes for a known language, else nothing (then it is escaped as it is)."""
-    if not language or len(code) > LONGEST:
+    if not language or len(code) > MAX_CHARS:
         return ""
     import pygments  # here and not above: the first page should not wait for it
     from pygments.formatters import HtmlFormatter
@@ -53,7 +53,7 @@ def _in_time(tokens: Iterable[tuple[Any, str]]) -> Iterator[tuple[Any, str]]:
     started = time.thread_time()
     try:
         for token in tokens:
-            if _clock.spent + time.thread_time() - started > SECONDS:
+            if _clock.spent + time.thread_time() - started > MAX_SECONDS:
                 raise TimeoutError
             yield token
     finally:

@@ -6,7 +6,7 @@ from typing import Final
 
 from werkzeug.exceptions import HTTPException
 
-from app.web.body_limits import in_words, max_body_bytes
+from app.web.body_limits import format_size, max_body_bytes
 
 _SENTENCES: Final = {
     400: "Wick did not understand this request.",
@@ -18,11 +18,11 @@ _SENTENCES: Final = {
 }
 
 
-def sentence_of(error: HTTPException, path: str) -> str:
+def http_error_message(error: HTTPException, path: str) -> str:
     """What was written for this error, or else what is usual for its status."""
     if error.description and error.description != type(error).description:
         return error.description
     if error.code == 413:
-        limit = in_words(max_body_bytes(path))
+        limit = format_size(max_body_bytes(path))
         return f"This is too large: at most {limit} can be sent to this address at once."
     return _SENTENCES.get(error.code or 500) or error.description or error.name

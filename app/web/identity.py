@@ -23,7 +23,7 @@ class Identity:
     role: Role = "member"
     via: Literal["machine", "login", "key", "terminal"] = "login"
     name: str = ""
-    login_id: int = 0
+    session_id: int = 0
     csrf: str = ""
 
     @property
@@ -51,11 +51,11 @@ def is_owner() -> bool:
     """For templates: whether to offer what only the owner may do."""
     if not (has_request_context() or has_websocket_context()):
         return True
-    who = visitor()
+    who = identity_or_none()
     return who is not None and who.is_owner
 
 
-def visitor() -> Identity | None:
+def identity_or_none() -> Identity | None:
     """For templates: who looks at the page, if that is known."""
     if not (has_request_context() or has_websocket_context()):
         return None

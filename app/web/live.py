@@ -9,20 +9,26 @@ from dataclasses import dataclass, field
 
 from quart import Blueprint, websocket
 
-from app.chats.gauge import Gauge
+from app.chats.gauge import ContextUsage
 from app.chats.hub import Subscription
 from app.errors import ChatError, WickError
 from app.store.lists import Cursor
 from app.web import sidebar
-from app.web.blocks import Blocks, Place
-from app.web.chat_view import ChatView, look_at, missing_model, models_offered, picker_options
-from app.web.composer import parse, prompt_in
+from app.web.blocks import RenderCursor, StreamedMarkdown
+from app.web.chat_view import (
+    ChatView,
+    load_chat_view,
+    missing_model,
+    picker_options,
+    suggested_models,
+)
+from app.web.composer import parse, parse_prompt
 from app.web.identity import current_user
 from app.web.row_ids import row_id
-from app.web.sockets import serve_tab
-from app.web.state import State, state
-from app.web.views import Key, MessageView, Option, key_of, present_live
-from app.web.window import PART
+from app.web.sockets import serve
+from app.web.state import ServerContext, server_context
+from app.web.views import MessageView, ModelOption, RenderKey, key_of, present_live
+from app.web.window import PAGE_SIZE
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("live", __name__)
@@ -33,10 +39,10 @@ FRAME_SECONDS = 0.1
 
 
 @dataclass(slots=True)
-class Tab:
+class ChatConnection:
     """What one open page shows, and the ways to change it."""
 
-    here: State
+    context: ServerContext
     user_id: int
     chat_id: str
     subscription: Subscription
@@ -44,12 +50,12 @@ class Tab:
     wants_earlier: bool = False
     until: Cursor | None = None
     title: str = ""
-    keys: dict[int, Key] = field(default_factory=dict)
-    places: dict[int, tuple[Blocks, Place]] = field(default_factory=dict)
+    keys: dict[int, RenderKey] = field(default_factory=dict)
+    places: dict[int, tuple[StreamedMarkdown, RenderCursor]] = field(default_factory=dict)
     divider: int | None = None
     actions: tuple[bool, bool] = (False, False)
-    gauge: Gauge | None = None
-    options: list[Option] = field(default_factory=list)
+    gauge: ContextUsage | None = None
+    options: list[ModelOption] = field(default_factory=list)
     pulls: str = ""
     missing: str = ""
     full: str = ""
@@ -59,19 +65,19 @@ class Tab:
 
     @property
     def pause(self) -> float:
-        return FRAME_SECONDS * max(1, self.here.hub.running / 4)
+        return FRAME_SECONDS * max(1, self.context.hub.running / 4)
 
-    async def greeting(self, version: str) -> str:
-        await self.here.chats.opened(self.user_id, self.chat_id)
-        view = await look_at(self.here, self.user_id, self.chat_id, self.first)
-        if version != self.here.hub.version:
-            frame = self._whole(view) + await self._sidebar(whole=True) + await self._models()
+    async def initial_frame(self, version: str) -> str:
+        await self.context.chats.mark_read(self.user_id, self.chat_id)
+        view = await load_chat_view(self.context, self.user_id, self.chat_id, self.first)
+        if version != self.context.hub.version:
+            frame = self._full_frame(view) + await self._sidebar(whole=True) + await self._models()
         else:
             frame = self._running(view)
         self._remember(view)
         return frame
 
-    async def news(self) -> str:
+    async def next_frame(self) -> str:
         subscription = self.subscription
         parts = list(subscription.replies)
         subscription.replies.clear()
@@ -97,26 +103,28 @@ class Tab:
 
     def _progress(self, message_id: int) -> str:
         """More of an answer that runs."""
-        stream, fragments = self.here.hub.stream(message_id), self.here.fragments
+        stream, fragments = self.context.hub.stream(message_id), self.context.fragments
         if stream is None or message_id not in self.keys:
             return ""
-        blocks = self.here.growing.blocks(stream)
-        known, place = self.places.get(message_id, (None, None))
-        self.places[message_id] = (blocks, blocks.place)
+        blocks = self.context.renderers.blocks(stream)
+        known, sidebar = self.places.get(message_id, (None, None))
+        self.places[message_id] = (blocks, blocks.cursor)
         controls = self.keys[message_id][-1]
         key = key_of(stream, controls)
-        if place is None or known is not blocks or self.keys[message_id] != key:
+        if sidebar is None or known is not blocks or self.keys[message_id] != key:
             self.keys[message_id] = key
             return fragments.message(present_live(stream, blocks, controls), oob=True)
-        return fragments.news(message_id, blocks.since(place)) or fragments.line(stream)
+        return fragments.answer_update(message_id, blocks.update_since(sidebar)) or fragments.line(
+            stream
+        )
 
     async def _changes(self) -> str:
         """Messages that are new or have ended; everything, when another path is shown."""
-        view = await look_at(self.here, self.user_id, self.chat_id, self.first)
-        shown, fragments = list(self.keys), self.here.fragments
+        view = await load_chat_view(self.context, self.user_id, self.chat_id, self.first)
+        shown, fragments = list(self.keys), self.context.fragments
         is_same = [v.id for v in view.views[: len(shown)]] == shown
         if not is_same or view.divider != self.divider:
-            frame = self._whole(view)
+            frame = self._full_frame(view)
         else:
             old, new = view.views[: len(shown)], view.views[len(shown) :]
             changed = [v for v in old if v.key != self.keys[v.id]]
@@ -124,40 +132,42 @@ class Tab:
             frame += "".join(fragments.appended(v) for v in new)
             frame += self._frame_of(view)
             # What was not rendered now still shows its text only up to where it was.
-            for v in (v for v in old if v not in changed and v.id in view.places):
+            for v in (v for v in old if v not in changed and v.id in view.markers):
                 if v.id in self.places:
-                    view.places[v.id] = self.places[v.id]
+                    view.markers[v.id] = self.places[v.id]
         if view.is_running != self.actions[0]:
-            frame += fragments.announcement(view.said)
+            frame += fragments.announcement(view.announcement)
         self._remember(view)
         return frame
 
     def _changed(self, view: MessageView) -> str:
         """A message anew; of one that has just ended only what is not on the page yet."""
         if view.id in self.places and not view.is_live:
-            blocks, place = self.places[view.id]
+            blocks, sidebar = self.places[view.id]
             if blocks.finish(view.text):
-                return self.here.fragments.ended(view, blocks.since(place))
-        return self.here.fragments.message(view, oob=True)
+                return self.context.fragments.answer_finished(view, blocks.update_since(sidebar))
+        return self.context.fragments.message(view, oob=True)
 
-    def _whole(self, view: ChatView) -> str:
-        log = self.here.fragments.log(view.views, view.divider, view.earlier)
+    def _full_frame(self, view: ChatView) -> str:
+        log = self.context.fragments.log(view.views, view.divider, view.earlier)
         return log + self._frame_of(view, always=True)
 
     async def _earlier(self) -> str:
         """The messages before those that the page holds."""
-        view = await look_at(self.here, self.user_id, self.chat_id, self.first, more=PART)
+        view = await load_chat_view(
+            self.context, self.user_id, self.chat_id, self.first, more=PAGE_SIZE
+        )
         ids = [v.id for v in view.views]
         if self.first not in ids or self.first == view.first:
             return ""  # another path is shown by now, which is news of its own; or there are none
         older = view.views[: ids.index(self.first)]
         self.keys = {v.id: v.key for v in older} | self.keys
         self.first = view.first
-        return self.here.fragments.prepended(older, view.divider, view.earlier)
+        return self.context.fragments.prepended(older, view.divider, view.earlier)
 
     def _frame_of(self, view: ChatView, *, always: bool = False) -> str:
         """What stands around the messages and depends on them: title and buttons."""
-        fragments, frame = self.here.fragments, ""
+        fragments, frame = self.context.fragments, ""
         if always or view.title != self.title:
             frame += fragments.heading(view.title)
         if always or (view.is_running, view.is_deleted) != self.actions:
@@ -173,12 +183,12 @@ class Tab:
 
     def _running(self, view: ChatView) -> str:
         """Only the answers that run, as they are now."""
-        return "".join(self.here.fragments.message(v, oob=True) for v in view.views if v.is_live)
+        return "".join(self.context.fragments.message(v, oob=True) for v in view.views if v.is_live)
 
     def _remember(self, view: ChatView) -> None:
         self.title, self.divider, self.first = view.title, view.divider, view.first
         self.keys = {v.id: v.key for v in view.views}
-        self.places = dict(view.places)
+        self.places = dict(view.markers)
         self.actions = (view.is_running, view.is_deleted)
         self.gauge = view.gauge
 
@@ -191,50 +201,50 @@ class Tab:
             if frame is not None:
                 return frame
         subscription.reordered = False
-        inside, self.until = await sidebar.whole(self._list)
+        inside, self.until = await sidebar.render_all(self._list)
         return f'<div hx-swap-oob="innerHTML:#chats">{inside}</div>'
 
     @property
-    def _list(self) -> sidebar.Place:
-        return sidebar.Place(self.here, self.user_id, self.chat_id, self.until)
+    def _list(self) -> sidebar.SidebarContext:
+        return sidebar.SidebarContext(self.context, self.user_id, self.chat_id, self.until)
 
     async def _models(self) -> str:
         """How far pulls are; of the picker only what changed, to leave a choice alone."""
-        here, frame = self.here, ""
-        chat = await here.chats.find(self.user_id, self.chat_id)
+        context, frame = self.context, ""
+        chat = await context.chats.get(self.user_id, self.chat_id)
         is_usual = chat is None and any(option.state == "here" for option in self.options)
         picked = self.subscription.picked or (self.chosen if is_usual else "")
-        options, self.chosen = await picker_options(here, chat, picked)
-        lacking = await missing_model(here, options, self.chosen)
-        offers = [] if lacking else await models_offered(here)
-        pulls = here.fragments.pulls(here.pulls.all(), offers, oob=True)
+        options, self.chosen = await picker_options(context, chat, picked)
+        lacking = await missing_model(context, options, self.chosen)
+        offers = [] if lacking else await suggested_models(context)
+        pulls = context.fragments.pulls(context.pulls.all(), offers, oob=True)
         if pulls != self.pulls:
             frame, self.pulls = pulls, pulls
-        if (missing := here.fragments.missing(lacking, oob=True)) != self.missing:
+        if (missing := context.fragments.missing(lacking, oob=True)) != self.missing:
             frame, self.missing = frame + missing, missing
-        if (full := here.fragments.full(here.reserve.sentence, oob=True)) != self.full:
+        if (full := context.fragments.full(context.reserve.sentence, oob=True)) != self.full:
             frame, self.full = frame + full, full
         before = {option.name: option for option in self.options}
         if [(o.name, o.state) for o in options] != [(o.name, o.state) for o in self.options]:
-            frame += here.fragments.picker(self.chat_id, options, self.chosen, oob=True)
+            frame += context.fragments.picker(self.chat_id, options, self.chosen, oob=True)
         else:
             changed = [option for option in options if option != before[option.name]]
-            frame += "".join(here.fragments.option(option) for option in changed)
+            frame += "".join(context.fragments.option(option) for option in changed)
         self.options = options
         return frame
 
     # In.
 
-    async def take(self, data: str | bytes) -> None:
+    async def on_message(self, data: str | bytes) -> None:
         client_id = ""
         try:
             values = parse(data)
             if "earlier" in values:
-                self._look_back(values["earlier"])
+                self._on_load_earlier(values["earlier"])
                 return
-            prompt = prompt_in(values, self.user_id, self.chat_id)
+            prompt = parse_prompt(values, self.user_id, self.chat_id)
             client_id = prompt.client_id
-            await self.here.asking.submit(prompt)
+            await self.context.answers.submit(prompt)
         except WickError as error:
             self._reply(client_id, accepted=False, text=str(error))
         except Exception:
@@ -243,13 +253,13 @@ class Tab:
         else:
             self._reply(client_id, accepted=True, text="")
 
-    def refusal(self, data: str | bytes, sentence: str) -> str:
+    def rejection_frame(self, data: str | bytes, sentence: str) -> str:
         client_id = ""
         with contextlib.suppress(ChatError):
-            client_id = prompt_in(parse(data), self.user_id, self.chat_id).client_id
+            client_id = parse_prompt(parse(data), self.user_id, self.chat_id).client_id
         return self._reply_to(client_id, accepted=False, text=sentence)
 
-    def _look_back(self, before: object) -> None:
+    def _on_load_earlier(self, before: object) -> None:
         """The person scrolls to what stands before the messages that the page holds."""
         if before == str(self.first):  # it may be asked twice before the answer is there
             self.wants_earlier = True
@@ -261,16 +271,18 @@ class Tab:
         self.subscription.notify(urgent=True)
 
     def _reply_to(self, client_id: str, *, accepted: bool, text: str) -> str:
-        fragments = self.here.fragments
-        reply = fragments.reply(client_id, accepted=accepted, next_id=secrets.token_hex(16))
+        fragments = self.context.fragments
+        reply = fragments.submission_result(
+            client_id, accepted=accepted, next_id=secrets.token_hex(16)
+        )
         return reply + fragments.notice(text)
 
 
 @blueprint.websocket("/chats/<chat_id>/live")
 async def live(chat_id: str) -> None:
-    here, user_id = state(), current_user()
-    subscription = here.hub.subscribe(user_id, chat_id)
+    context, user_id = server_context(), current_user()
+    subscription = context.hub.subscribe(user_id, chat_id)
     first = websocket.args.get("first", type=row_id)
     until = Cursor.parse(websocket.args.get("until", ""))
-    tab = Tab(here, user_id, chat_id, subscription, first=first, until=until)
-    await serve_tab(here.hub, tab)
+    tab = ChatConnection(context, user_id, chat_id, subscription, first=first, until=until)
+    await serve(context.hub, tab)

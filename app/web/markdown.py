@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 # The libraries are imported where they are first used, which is not before an answer is shown: the
-# first page should not wait for them. `prepare` brings them before that.
+# first page should not wait for them. `warm_up` brings them before that.
 
-LONGEST_RENDERED = 100_000
+MAX_RENDERED_CHARS = 100_000
 """Characters; what is longer is shown as it was written. LARGE: what takes long enough to be
 rendered in a thread, while others are served."""
-LARGE = 20_000
+LARGE_CHARS = 20_000
 WIDE_FORMULA_CHARS = 30
 """Of its source, from which on a formula may be wider than a phone."""
 
@@ -147,7 +147,7 @@ def _cleaner() -> nh3.Cleaner:
 def _parser() -> MarkdownIt:
     from app.markup.parser import make_parser
 
-    parser = make_parser(highlight=highlight.highlighted)
+    parser = make_parser(highlight=highlight.highlight_code)
     for name, rule in (
         ("image", _image),
         ("html_inline", _checkbox),
@@ -162,7 +162,7 @@ def _parser() -> MarkdownIt:
     return parser
 
 
-def prepare() -> None:
+def warm_up() -> None:
     """Blocks for some tens of milliseconds, which the first answer is then shown sooner."""
     render_markdown("`It` is *ready*.")
 
@@ -181,7 +181,7 @@ def parse_blocks(text: str, env: dict[str, Any], message_id: int | None = None) 
     Raises what parsers raise.
     """
     parser, blocks = _parser(), []
-    highlight.begin()
+    highlight.start_clock()
     for group in _outermost(parser.parse(text, env)):
         group[0].attrSet("dir", "auto")
         html = parser.renderer.render(group, parser.options, env)
@@ -245,7 +245,7 @@ def render_markdown(text: str, message_id: int | None = None) -> Markup:
 
     `message_id`: the message on whose page it stands; the ids in it begin with that.
     """
-    return _large(text, message_id) if len(text) > LARGE else _small(text, message_id)
+    return _large(text, message_id) if len(text) > LARGE_CHARS else _small(text, message_id)
 
 
 @functools.lru_cache(maxsize=512)
@@ -258,22 +258,22 @@ def _large(text: str, message_id: int | None) -> Markup:
     return _rendered(text, message_id)
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Whatever was rendered is rendered anew the next time."""
-    for cached in (_small, _large, highlight.highlighted):
+    for cached in (_small, _large, highlight.highlight_code):
         cached.cache_clear()
 
 
 def _rendered(text: str, message_id: int | None) -> Markup:
-    if len(text) > LONGEST_RENDERED:
-        return _as_it_is(text)
+    if len(text) > MAX_RENDERED_CHARS:
+        return _plain_text(text)
     try:
         return Markup("").join(block.html for block in parse_blocks(text, {}, message_id))
     except (RecursionError, ValueError, IndexError):
-        return _as_it_is(text)
+        return _plain_text(text)
 
 
-def _as_it_is(text: str) -> Markup:
+def _plain_text(text: str) -> Markup:
     return Markup("<p>{}</p>").format(escape(text))
 
 

@@ -6,65 +6,67 @@ import secrets
 
 from quart import Blueprint, Response, request
 
-from app.chats.branches import Spot
+from app.chats.branches import MessageRef
 from app.errors import ChatError
 from app.web.chat_view import models_ready
 from app.web.identity import current_user
 from app.web.row_ids import row_id
-from app.web.state import state
+from app.web.state import server_context
 
 blueprint = Blueprint("messages", __name__, url_prefix="/chats/<chat_id>/messages/<int:message_id>")
 
 
-def _spot(chat_id: str, message_id: int) -> Spot:
-    return Spot(current_user(), chat_id, message_id)
+def _message_ref(chat_id: str, message_id: int) -> MessageRef:
+    return MessageRef(current_user(), chat_id, message_id)
 
 
 @blueprint.post("/again")
-async def again(chat_id: str, message_id: int) -> Response:
+async def regenerate(chat_id: str, message_id: int) -> Response:
     """Another answer; a page that shows the same newest one asks for it once."""
     newest = request.args.get("newest", type=row_id)
     if newest is None:
         raise ChatError("Wick did not understand this. Reload the page, please.")
     wish = f"beside{newest}" if newest else f"first{message_id}"
-    spot = _spot(chat_id, message_id)
-    model = request.args.get("model") or await _instead(spot, (await request.form).get("model", ""))
-    await state().branches.regenerate(spot, wish, model)
+    ref = _message_ref(chat_id, message_id)
+    model = request.args.get("model") or await _replace_model(
+        ref, (await request.form).get("model", "")
+    )
+    await server_context().branches.regenerate(ref, wish, model)
     return Response(status=204)
 
 
-async def _instead(spot: Spot, picked: str) -> str:
+async def _replace_model(ref: MessageRef, picked: str) -> str:
     """The model of the picker, unless the message has one that is there: then none."""
-    here = state()
-    message = await here.branches.find(spot)
-    there = {option.name for option in await models_ready(here)}
+    context = server_context()
+    message = await context.branches.get(ref)
+    there = {option.name for option in await models_ready(context)}
     return "" if message.model in there else picked
 
 
 @blueprint.get("/models")
 async def models(chat_id: str, message_id: int) -> str:
     """Which model is to answer this time."""
-    here = state()
-    message = await here.branches.find(_spot(chat_id, message_id))
-    return here.fragments.render(
+    context = server_context()
+    message = await context.branches.get(_message_ref(chat_id, message_id))
+    return context.fragments.render(
         "_other_model.html",
         chat_id=chat_id,
         message_id=message_id,
         newest=request.args.get("newest", 0, type=row_id),
-        options=await models_ready(here),
+        options=await models_ready(context),
         chosen=message.model,
     )
 
 
 @blueprint.get("/edit")
 async def edit_form(chat_id: str, message_id: int) -> str:
-    here = state()
-    return here.fragments.render(
+    context = server_context()
+    return context.fragments.render(
         "_edit.html",
         chat_id=chat_id,
-        message=await here.branches.find(_spot(chat_id, message_id)),
+        message=await context.branches.get(_message_ref(chat_id, message_id)),
         client_id=secrets.token_hex(16),
-        limit=here.settings.message_chars,
+        limit=context.settings.message_chars,
     )
 
 
@@ -74,34 +76,34 @@ async def edit(chat_id: str, message_id: int) -> Response:
     client_id = form.get("client_id", "")
     if not 8 <= len(client_id) <= 64 or not client_id.isalnum():
         raise ChatError("Wick did not understand this. Reload the page, please.")
-    await state().branches.edit(
-        _spot(chat_id, message_id), form.get("text", ""), client_id, form.get("model", "")
+    await server_context().branches.edit(
+        _message_ref(chat_id, message_id), form.get("text", ""), client_id, form.get("model", "")
     )
     return Response(status=204)
 
 
 @blueprint.post("/go-on")
-async def go_on(chat_id: str, message_id: int) -> Response:
-    await state().branches.go_on(_spot(chat_id, message_id))
+async def continue_answer(chat_id: str, message_id: int) -> Response:
+    await server_context().branches.continue_answer(_message_ref(chat_id, message_id))
     return Response(status=204)
 
 
 @blueprint.post("/show")
 async def show(chat_id: str, message_id: int) -> Response:
-    await state().branches.choose(_spot(chat_id, message_id))
+    await server_context().branches.select_branch(_message_ref(chat_id, message_id))
     return Response(status=204)
 
 
 @blueprint.delete("")
 async def remove(chat_id: str, message_id: int) -> str:
-    here = state()
-    await here.branches.remove(_spot(chat_id, message_id))
+    context = server_context()
+    await context.branches.remove(_message_ref(chat_id, message_id))
     undo = f"/chats/{chat_id}/messages/{message_id}/put-back"
-    return here.fragments.notice("Deleted, with what followed.", undo=undo)
+    return context.fragments.notice("Deleted, with what followed.", undo=undo)
 
 
 @blueprint.post("/put-back")
-async def put_back(chat_id: str, message_id: int) -> str:
-    here = state()
-    await here.branches.put_back(_spot(chat_id, message_id))
-    return here.fragments.notice("")
+async def restore(chat_id: str, message_id: int) -> str:
+    context = server_context()
+    await context.branches.restore(_message_ref(chat_id, message_id))
+    return context.fragments.notice("")

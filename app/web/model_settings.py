@@ -10,20 +10,20 @@ from typing import Any, Final
 from quart import Blueprint, Response, request
 
 from app.chats.chat_settings import NUMBERS
-from app.chats.texts import number_in, number_text, storable
+from app.chats.texts import number_text, parse_number, sanitize_text
 from app.models import memory
 from app.models.model import Model, ModelSettings, Sampling
 from app.models.template_names import named_templates
-from app.web.entrance import for_owners
-from app.web.state import state
+from app.web.entrance import owner_required
+from app.web.state import server_context
 
 blueprint = Blueprint("model_settings", __name__)
-PROMPT_CHARS: Final = 20_000
-LEAST_CONTEXT: Final = 128
+MAX_PROMPT_CHARS: Final = 20_000
+MIN_CONTEXT: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
+class NumberField:
     """A field for a number between `low` and `high`; without `is_whole` it may have a fraction."""
 
     name: str
@@ -35,16 +35,16 @@ class Number:
 
     def parse(self, text: str) -> float:
         """Raises ValueError with a sentence for the person."""
-        value = number_in(text, self.low, self.high, is_whole=self.is_whole)
+        value = parse_number(text, self.low, self.high, is_whole=self.is_whole)
         if value is None:
             kind = "whole number" if self.is_whole else "number"
             raise ValueError(f"This takes a {kind} from {self.low:,g} to {self.high:,.10g}.")
         return value
 
 
-def _as_in_chats(name: str, label: str, help_: str) -> Number:
+def _as_in_chats(name: str, label: str, help_: str) -> NumberField:
     bounds = NUMBERS[name]
-    return Number(name, label, help_, bounds.least, bounds.most, bounds.is_whole)
+    return NumberField(name, label, help_, bounds.minimum, bounds.maximum, bounds.is_whole)
 
 
 SAMPLING: Final = (
@@ -77,13 +77,13 @@ SAMPLING: Final = (
 )
 
 
-def context_field(model: Model) -> Number:
-    return Number(
+def context_field(model: Model) -> NumberField:
+    return NumberField(
         "context_length",
         "Context size",
         f"How many tokens of a chat it sees at once, at most {model.context_length:,}. "
         + ("" if model.remote else "More takes more memory. It is loaded anew for a change."),
-        min(LEAST_CONTEXT, model.context_length),
+        min(MIN_CONTEXT, model.context_length),
         model.context_length,
         is_whole=True,
     )
@@ -96,9 +96,9 @@ def parse_settings(model: Model, form: Mapping[str, str]) -> tuple[ModelSettings
     form was made stays as it was, byte for byte.
     """
     errors: dict[str, str] = {}
-    texts = {name: storable(text) for name, text in form.items()}
+    texts = {name: sanitize_text(text) for name, text in form.items()}
     before, shown_before = model.settings, shown(model)
-    same = {n for n, text in shown_before.items() if storable(text) == texts.get(n, "")}
+    same = {n for n, text in shown_before.items() if sanitize_text(text) == texts.get(n, "")}
     given: dict[str, Any] = {}
     for field in (*SAMPLING, context_field(model)):
         if field.name not in same and (text := texts.get(field.name, "").strip()):
@@ -110,9 +110,9 @@ def parse_settings(model: Model, form: Mapping[str, str]) -> tuple[ModelSettings
     prompt = prompt if prompt.strip() else ""
     if "system_prompt" in same:
         prompt = before.system_prompt
-    elif len(prompt) > PROMPT_CHARS:
+    elif len(prompt) > MAX_PROMPT_CHARS:
         errors["system_prompt"] = (
-            f"This is {len(prompt):,} characters long; the limit is {PROMPT_CHARS:,}."
+            f"This is {len(prompt):,} characters long; the limit is {MAX_PROMPT_CHARS:,}."
         )
     template = before.template if "template" in same else texts.get("template") or None
     if "template" not in same and template is not None and template not in named_templates():
@@ -147,57 +147,57 @@ def shown(model: Model) -> dict[str, str]:
 
 
 @blueprint.get("/models/<name>/settings")
-@for_owners
+@owner_required
 async def form(name: str) -> str:
-    model = await asyncio.to_thread(state().shelf.get, name)
+    model = await asyncio.to_thread(server_context().store.get, name)
     return _form(model, shown(model), {})
 
 
 @blueprint.post("/models/<name>/settings")
-@for_owners
+@owner_required
 async def save(name: str) -> Response:
     """Nothing is left of the dialog when they are saved; else it says what is wrong."""
-    here = state()
-    model = await asyncio.to_thread(here.shelf.get, name)
+    context = server_context()
+    model = await asyncio.to_thread(context.store.get, name)
     values = (await request.form).to_dict()
     settings, errors = ModelSettings(), dict[str, str]()
     if "reset" not in values:
         settings, errors = parse_settings(model, values)
     if errors:
         return Response(_form(model, values, errors), status=422, content_type="text/html")
-    await asyncio.to_thread(here.shelf.save_settings, name, settings)
+    await asyncio.to_thread(context.store.save_settings, name, settings)
     before = model.settings
     if (before.context_length, before.template) != (settings.context_length, settings.template):
-        here.pool.settings_changed(name)  # the others go with each request
-    here.hub.models_changed()
-    return Response(here.fragments.closed_dialog() + here.fragments.notice(""))
+        context.pool.settings_changed(name)  # the others go with each request
+    context.hub.models_changed()
+    return Response(context.fragments.closed_dialog() + context.fragments.notice(""))
 
 
 def _form(model: Model, values: Mapping[str, str], errors: Mapping[str, str]) -> str:
-    settings = state().settings
-    usual = {f.name: _usual(model.sampling, f.name) for f in SAMPLING}
+    settings = server_context().settings
+    default = {f.name: _default_value(model.sampling, f.name) for f in SAMPLING}
     unchosen = replace(model, settings=ModelSettings())
-    usual["context_length"] = str(memory.context_length(unchosen, settings))
-    return state().fragments.render(
+    default["context_length"] = str(memory.context_length(unchosen, settings))
+    return server_context().fragments.render(
         "_model_settings.html",
         model=model,
         values=values,
         errors=errors,
-        usual=usual,
+        usual=default,
         numbers=(*SAMPLING, context_field(model)),
         templates=named_templates(),
-        usual_template=_usual_template(model),
-        prompt_chars=PROMPT_CHARS,
+        usual_template=_default_template(model),
+        prompt_chars=MAX_PROMPT_CHARS,
     )
 
 
-def _usual_template(model: Model) -> str:
+def _default_template(model: Model) -> str:
     """What is taken without a choice: a file that brings no template gets one that Wick knows."""
     named = (n.title for n in named_templates().values() if n.source == model.chat_template)
     title = next(named, "")
     return f"The usual one: {title}" if title else "The file's own"
 
 
-def _usual(sampling: Sampling, name: str) -> str:
+def _default_value(sampling: Sampling, name: str) -> str:
     value = getattr(sampling, name)
     return "any" if value is None else f"{value:g}"

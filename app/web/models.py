@@ -17,10 +17,10 @@ from app.models.remote_check import check
 from app.models.shelf import NAME
 from app.models.spec import LocalSpec, Spec, WebSpec, is_loopback, parse_spec
 from app.models.upstream import PARALLEL, Upstream
-from app.web.entrance import for_owners
+from app.web.entrance import owner_required
 from app.web.identity import current_user
-from app.web.shelf_view import Speeds, look_at_shelf
-from app.web.state import state
+from app.web.shelf_view import Speeds, load_models_view
+from app.web.state import server_context
 
 blueprint = Blueprint("models", __name__)
 DONE = 204
@@ -28,94 +28,94 @@ DONE = 204
 
 @blueprint.get("/models")
 async def page() -> Response:
-    here = state()
-    version = here.hub.version
-    view = await look_at_shelf(here, Speeds())
-    fragments = here.fragments
+    context = server_context()
+    version = context.hub.version
+    view = await load_models_view(context, Speeds())
+    fragments = context.fragments
     html = fragments.render(
         "models.html",
         version=version,
         cards=fragments.cards(view.cards),
-        pulls=fragments.coming(view.pulls),
+        pulls=fragments.pull_list(view.pulls),
         offers=fragments.offers(view.offers, view.coming),
-        full=fragments.full(here.reserve.sentence),
-        lead=fragments.lead(elsewhere=view.elsewhere),
+        full=fragments.full(context.reserve.sentence),
+        lead=fragments.intro(elsewhere=view.elsewhere),
         remote=fragments.remote_fields(),
-        source=fragments.source_fields(takes_paths=not here.settings.has_accounts),
+        source=fragments.source_fields(takes_paths=not context.settings.has_accounts),
     )
     return Response(html, content_type="text/html; charset=utf-8")
 
 
 @blueprint.post("/models/<name>/load")
-@for_owners
+@owner_required
 async def load(name: str) -> Response:
     """Begin to load it; how far that is comes over the sockets."""
     await _existing(name)
-    state().pool.load(name)
+    server_context().pool.load(name)
     return Response(status=DONE)
 
 
 @blueprint.post("/models/<name>/unload")
-@for_owners
+@owner_required
 async def unload(name: str) -> Response:
     """Out of memory. Raises ModelBusy while it answers."""
     await _existing(name)
-    await state().pool.unload(name)
+    await server_context().pool.unload(name)
     return Response(status=DONE)
 
 
 @blueprint.post("/models/<name>/default")
-@for_owners
+@owner_required
 async def make_default(name: str) -> Response:
-    here = state()
-    await asyncio.to_thread(here.shelf.set_default, name)
-    here.hub.models_changed()
+    context = server_context()
+    await asyncio.to_thread(context.store.set_default, name)
+    context.hub.models_changed()
     return Response(status=DONE)
 
 
 @blueprint.post("/models/<name>/arrived")
-@for_owners
-async def arrived(name: str) -> Response:
+@owner_required
+async def pull_status(name: str) -> Response:
     """A command has put it on the shelf: whoever looks sees it."""
     await _existing(name)
-    state().hub.models_changed()
+    server_context().hub.models_changed()
     return Response(status=DONE)
 
 
 @blueprint.get("/models/<name>/remove")
-@for_owners
+@owner_required
 async def ask_to_remove(name: str) -> str:
     """Asks once more. A damaged model has no title and no size."""
     model: Model | None = None
     with contextlib.suppress(ModelFileError):
         model = await _existing(name)
-    return state().fragments.render("_remove_model.html", name=name, model=model)
+    return server_context().fragments.render("_remove_model.html", name=name, model=model)
 
 
 @blueprint.delete("/models/<name>")
-@for_owners
+@owner_required
 async def remove(name: str) -> Response:
     """Its chats stay as they are. Raises ModelBusy while it answers."""
-    here = state()
-    await asyncio.to_thread(here.shelf.folder, name)  # it may be damaged
-    await here.pool.forget_model(name)
-    await asyncio.to_thread(here.shelf.remove, name)
-    here.pool.settings_changed(name)  # somebody may have had it loaded once more in between
-    here.hub.models_changed()
+    context = server_context()
+    await asyncio.to_thread(context.store.folder, name)  # it may be damaged
+    await context.pool.delete_model(name)
+    await asyncio.to_thread(context.store.remove, name)
+    context.pool.settings_changed(name)  # somebody may have had it loaded once more in between
+    context.hub.models_changed()
     return Response(status=DONE)
 
 
 @blueprint.post("/models/remote")
-@for_owners
+@owner_required
 async def add_remote() -> str:
     """A model that another server holds, or one more server for one; the fields are empty then."""
-    here = state()
+    here = server_context()
     name, upstream, context = parse_remote(await request.form)
-    await asyncio.to_thread(here.shelf.add_remote, name, [upstream], context=context)
-    here.pool.remotes.look_now()
+    await asyncio.to_thread(here.store.add_remote, name, [upstream], context=context)
+    here.pool.remotes.check_now()
     here.hub.models_changed()
     found = await check(upstream)
-    notice = f"{name} is added, but not ready: {found.trouble}" if found.trouble else ""
+    notice = f"{name} is added, but not ready: {found.problem}" if found.problem else ""
     return here.fragments.remote_fields(oob=True) + here.fragments.notice(notice)
 
 
@@ -133,13 +133,13 @@ def parse_remote(form: Mapping[str, str]) -> tuple[str, Upstream, int | None]:
         values.get("url", ""),
         values.get("model", ""),
         key_env,
-        _whole(values.get("parallel", ""), "The answers at once") or PARALLEL,
+        _render_page(values.get("parallel", ""), "The answers at once") or PARALLEL,
     )
-    context = _whole(values.get("context", ""), "The context size")
+    context = _render_page(values.get("context", ""), "The context size")
     return values.get("name", "").lower(), upstream, context
 
 
-def _whole(text: str, what: str) -> int | None:
+def _render_page(text: str, what: str) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdecimal():
@@ -148,17 +148,19 @@ def _whole(text: str, what: str) -> int | None:
 
 
 @blueprint.post("/models/pull")
-@for_owners
+@owner_required
 async def pull_from() -> str:
     """Begin to bring a model from any source; the fields are empty again then."""
-    here = state()
+    context = server_context()
     form = await request.form
     source, name = form.get("source", "").strip(), form.get("name", "").strip().lower()
-    if source not in CATALOGUE and here.settings.has_accounts:
-        _refuse_own(parse_spec(source, looks=False))
-    started = here.pulls.start(source, name or None)
-    fields = here.fragments.source_fields(takes_paths=not here.settings.has_accounts, oob=True)
-    return fields + here.fragments.download_started(started.title)
+    if source not in CATALOGUE and context.settings.has_accounts:
+        _refuse_own(parse_spec(source, check_disk=False))
+    started = context.pulls.start(source, name or None)
+    fields = context.fragments.source_fields(
+        takes_paths=not context.settings.has_accounts, oob=True
+    )
+    return fields + context.fragments.download_started(started.title)
 
 
 def _refuse_own(spec: Spec) -> None:
@@ -170,24 +172,24 @@ def _refuse_own(spec: Spec) -> None:
 
 
 @blueprint.post("/models/<name>/pull")
-@for_owners
+@owner_required
 async def pull(name: str) -> Response:
     """Go on with a pull that broke off, or bring what is known by this name."""
-    state().pulls.bring(name)
+    server_context().pulls.pull_again(name)
     return Response(status=DONE)
 
 
 @blueprint.post("/models/<name>/cancel")
-@for_owners
+@owner_required
 async def cancel(name: str) -> Response:
-    state().pulls.cancel(name)
+    server_context().pulls.cancel(name)
     return Response(status=DONE)
 
 
 @blueprint.post("/models/<name>/dismiss")
-@for_owners
+@owner_required
 async def dismiss(name: str) -> Response:
-    state().pulls.dismiss(name)
+    server_context().pulls.dismiss(name)
     return Response(status=DONE)
 
 
@@ -197,11 +199,11 @@ async def choose(chat_id: str) -> Response:
     name = (await request.form).get("model", "")
     if not NAME.fullmatch(name):
         raise ModelNotFound(f"“{name[:80]}” is not the name of a model.")
-    here, user_id = state(), current_user()
-    await here.chats.choose_model(user_id, chat_id, name)
-    here.hub.model_chosen(user_id, chat_id, name)
+    context, user_id = server_context(), current_user()
+    await context.chats.choose_model(user_id, chat_id, name)
+    context.hub.model_chosen(user_id, chat_id, name)
     return Response(status=DONE)
 
 
 async def _existing(name: str) -> Model:
-    return await asyncio.to_thread(state().shelf.get, name)
+    return await asyncio.to_thread(server_context().store.get, name)

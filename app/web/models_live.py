@@ -9,19 +9,19 @@ from quart import Blueprint
 from app.chats.hub import Subscription
 from app.web.identity import current_user
 from app.web.shelf_facts import Card
-from app.web.shelf_view import ShelfView, Speeds, look_at_shelf
-from app.web.sockets import serve_tab
-from app.web.state import State, state
+from app.web.shelf_view import ModelsView, Speeds, load_models_view
+from app.web.sockets import serve
+from app.web.state import ServerContext, server_context
 
 blueprint = Blueprint("models_live", __name__)
 FRAME_SECONDS = 0.2
 
 
 @dataclass(slots=True)
-class ModelsTab:
+class ModelsConnection:
     """One open models page. `shown`: the HTML of each of its parts; `lines`: what was said last."""
 
-    here: State
+    context: ServerContext
     subscription: Subscription
     shown: dict[str, str] = field(default_factory=dict)
     names: tuple[str, ...] = ()
@@ -29,32 +29,32 @@ class ModelsTab:
     speeds: Speeds = field(default_factory=Speeds)
     pause: float = FRAME_SECONDS
 
-    async def greeting(self, version: str) -> str:
+    async def initial_frame(self, version: str) -> str:
         """Everything: the parts are small, and put in place without touching what is the same."""
-        return self._frame(await look_at_shelf(self.here, self.speeds))
+        return self._frame(await load_models_view(self.context, self.speeds))
 
-    async def news(self) -> str:
+    async def next_frame(self) -> str:
         subscription = self.subscription
         if subscription.sidebar:  # an answer may have ended
             self.speeds = Speeds()
         subscription.sidebar = subscription.models = subscription.messages = False
-        return self._frame(await look_at_shelf(self.here, self.speeds))
+        return self._frame(await load_models_view(self.context, self.speeds))
 
-    async def take(self, data: str | bytes) -> None:
+    async def on_message(self, data: str | bytes) -> None:
         """This page says nothing over its socket."""
 
-    def refusal(self, data: str | bytes, sentence: str) -> str:
-        return self.here.fragments.notice(sentence)
+    def rejection_frame(self, data: str | bytes, sentence: str) -> str:
+        return self.context.fragments.notice(sentence)
 
-    def _frame(self, view: ShelfView) -> str:
+    def _frame(self, view: ModelsView) -> str:
         """The parts that are not what they were."""
-        fragments = self.here.fragments
+        fragments = self.context.fragments
         cards = {card.key: fragments.card(card, oob=True) for card in view.cards}
         parts = {
-            "lead": fragments.lead(elsewhere=view.elsewhere, oob=True),
-            "pulls": fragments.coming(view.pulls, oob=True),
+            "lead": fragments.intro(elsewhere=view.elsewhere, oob=True),
+            "pulls": fragments.pull_list(view.pulls, oob=True),
             "offers": fragments.offers(view.offers, view.coming, oob=True),
-            "full": fragments.full(self.here.reserve.sentence, oob=True),
+            "full": fragments.full(self.context.reserve.sentence, oob=True),
         }
         if tuple(cards) != self.names:
             self.names = tuple(cards)
@@ -65,9 +65,9 @@ class ModelsTab:
         self.shown = cards | {f"#{key}": html for key, html in parts.items()}
         return frame + self._announcement(view)
 
-    def _announcement(self, view: ShelfView) -> str:
+    def _announcement(self, view: ModelsView) -> str:
         """For those who do not see the page: what came, went, got ready or failed."""
-        before, self.lines = self.lines, {card.name: said(card) for card in view.cards}
+        before, self.lines = self.lines, {card.name: announcement(card) for card in view.cards}
         self.lines |= {pull.name: f"{pull.name}: {pull.error}" for pull in view.pulls if pull.error}
         news = [line for name, line in self.lines.items() if before.get(name) != line]
         news += [
@@ -75,10 +75,10 @@ class ModelsTab:
             for name in before
             if name not in self.lines and not any(pull.name == name for pull in view.pulls)
         ]
-        return self.here.fragments.announcement(" ".join(news)) if before and news else ""
+        return self.context.fragments.announcement(" ".join(news)) if before and news else ""
 
 
-def said(card: Card) -> str:
+def announcement(card: Card) -> str:
     """Its state without figures that change all the time."""
     line = "Loading" if card.state == "loading" else card.line
     return f"{card.title}: {line}."
@@ -86,6 +86,6 @@ def said(card: Card) -> str:
 
 @blueprint.websocket("/models/live")
 async def live() -> None:
-    here = state()
-    subscription = here.hub.subscribe(current_user(), "")
-    await serve_tab(here.hub, ModelsTab(here, subscription))
+    context = server_context()
+    subscription = context.hub.subscribe(current_user(), "")
+    await serve(context.hub, ModelsConnection(context, subscription))

@@ -11,21 +11,21 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from app.config import Network, is_among
+from app.config import Network, in_networks
 
 Scope = dict[str, Any]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 Fields = Sequence[tuple[bytes, bytes]]
-_TOLD: Final = frozenset(
+_FORWARDED_HEADERS: Final = frozenset(
     {b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip"}
 )
-UNKNOWN: Final = "wick.came_through_an_unknown_proxy"
+UNTRUSTED_PROXY: Final = "wick.came_through_an_unknown_proxy"
 """In the scope of a request that has passed a proxy that the settings do not name, or says so."""
 _PAIR: Final = re.compile(r'\s*([\w!#$%&\'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^";,\s]*)\s*')
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ForwardedInfo:
     """What a proxy says: addresses from the client on, scheme and host; empty for nothing."""
 
     addresses: tuple[str, ...] = ()
@@ -42,18 +42,18 @@ class Proxies:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] in {"http", "websocket"}:
-            scope = self._seen_through(scope)
+            scope = self._apply(scope)
         await self._application(scope, receive, send)
 
-    def _seen_through(self, scope: Scope) -> Scope:
+    def _apply(self, scope: Scope) -> Scope:
         headers = cast("Fields", scope["headers"])
-        kept = [(name, value) for name, value in headers if name.lower() not in _TOLD]
-        if not is_among(_client(scope), self._trusted):
-            return scope | {"headers": kept, UNKNOWN: len(kept) < len(headers)}
-        told = what_is_told(headers)
+        kept = [(name, value) for name, value in headers if name.lower() not in _FORWARDED_HEADERS]
+        if not in_networks(_client(scope), self._trusted):
+            return scope | {"headers": kept, UNTRUSTED_PROXY: len(kept) < len(headers)}
+        told = parse_forwarded(headers)
         scope = scope | {"headers": kept}
         if told.addresses:
-            scope["client"] = (self._first_stranger(told.addresses), 0)
+            scope["client"] = (self._client_address(told.addresses), 0)
         if told.scheme in {"http", "https"}:
             scope["scheme"] = _scheme(scope["type"], told.scheme)
         if told.host:
@@ -61,11 +61,11 @@ class Proxies:
             scope["headers"].append((b"host", told.host.encode("latin-1")))
         return scope
 
-    def _first_stranger(self, addresses: Sequence[str]) -> str:
+    def _client_address(self, addresses: Sequence[str]) -> str:
         """From the near end on, the first that is none of our proxies: what it says is not
         believed any more."""
         for address in reversed(addresses):
-            if not is_among(address, self._trusted):
+            if not in_networks(address, self._trusted):
                 return address
         return addresses[0]
 
@@ -79,19 +79,21 @@ def _scheme(kind: str, scheme: str) -> str:
     return scheme if kind == "http" else {"http": "ws", "https": "wss"}[scheme]
 
 
-def what_is_told(headers: Fields) -> Told:
+def parse_forwarded(headers: Fields) -> ForwardedInfo:
     """By `X-Forwarded-*`, or by `Forwarded` where there is none of those.
 
     A proxy writes one kind and hands on the other as it came, from whomever: where both are there
     and say different things, nothing is believed but that somebody is lying.
     """
-    usual = _usual(headers)
-    standard = _standard(headers)
-    if usual == Told() or standard == Told():
-        return usual if usual != Told() else standard
-    if usual.addresses[-1:] != standard.addresses[-1:]:
-        return Told(addresses=("unknown",))
-    return Told(usual.addresses, usual.scheme or standard.scheme, usual.host or standard.host)
+    default = _parse_x_forwarded(headers)
+    standard = _parse_forwarded(headers)
+    if default == ForwardedInfo() or standard == ForwardedInfo():
+        return default if default != ForwardedInfo() else standard
+    if default.addresses[-1:] != standard.addresses[-1:]:
+        return ForwardedInfo(addresses=("unknown",))
+    return ForwardedInfo(
+        default.addresses, default.scheme or standard.scheme, default.host or standard.host
+    )
 
 
 def _values(headers: Fields, name: bytes) -> list[str]:
@@ -99,24 +101,24 @@ def _values(headers: Fields, name: bytes) -> list[str]:
     return [part.strip() for part in joined.decode("latin-1").split(",") if part.strip()]
 
 
-def _usual(headers: Fields) -> Told:
+def _parse_x_forwarded(headers: Fields) -> ForwardedInfo:
     schemes = _values(headers, b"x-forwarded-proto")
     hosts = _values(headers, b"x-forwarded-host")
-    return Told(
+    return ForwardedInfo(
         tuple(_address(text) for text in _values(headers, b"x-forwarded-for")),
         schemes[-1].lower() if schemes else "",
         hosts[-1] if hosts else "",
     )
 
 
-def _standard(headers: Fields) -> Told:
+def _parse_forwarded(headers: Fields) -> ForwardedInfo:
     addresses, scheme, host = [], "", ""
     for element in _values(headers, b"forwarded"):
         pairs = {name.lower(): value.strip('"') for name, value in _PAIR.findall(element)}
         if "for" in pairs:
             addresses.append(_address(pairs["for"]))
         scheme, host = pairs.get("proto", scheme).lower(), pairs.get("host", host)
-    return Told(tuple(addresses), scheme, host)
+    return ForwardedInfo(tuple(addresses), scheme, host)
 
 
 def _address(text: str) -> str:

@@ -16,31 +16,31 @@ from typing import Final
 from quart import has_request_context, has_websocket_context, request, websocket
 
 COOKIE: Final = "zone"
-_TOLD = re.compile(r"([A-Za-z0-9_+/-]{0,64})\.(-?\d{1,3})")
+_COOKIE_VALUE = re.compile(r"([A-Za-z0-9_+/-]{0,64})\.(-?\d{1,3})")
 MAX_MINUTES: Final = 16 * 60
 
 
-def local(at: float) -> dt.datetime:
+def to_local(at: float) -> dt.datetime:
     """A time as the reader's clock shows it; as this machine's does where nobody asks."""
     return dt.datetime.fromtimestamp(at, dt.UTC).astimezone(_zone())
 
 
 def utc_offset() -> int:
     """Minutes by which the clock that pages go by is ahead of UTC."""
-    offset = local(time.time()).utcoffset() or dt.timedelta()
+    offset = to_local(time.time()).utcoffset() or dt.timedelta()
     return int(offset.total_seconds() // 60)
 
 
 def _zone() -> dt.tzinfo | None:
     if has_request_context():
-        return zone_of(request.cookies.get(COOKIE, ""))
-    return zone_of(websocket.cookies.get(COOKIE, "")) if has_websocket_context() else None
+        return parse_zone(request.cookies.get(COOKIE, ""))
+    return parse_zone(websocket.cookies.get(COOKIE, "")) if has_websocket_context() else None
 
 
 @functools.lru_cache(maxsize=256)
-def zone_of(told: str) -> dt.tzinfo | None:
+def parse_zone(told: str) -> dt.tzinfo | None:
     """None for what names none: then this machine's own counts."""
-    found = _TOLD.fullmatch(told)
+    found = _COOKIE_VALUE.fullmatch(told)
     if found is None or abs(minutes := int(found[2])) > MAX_MINUTES:
         return None
     try:

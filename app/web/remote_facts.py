@@ -10,7 +10,7 @@ from app.inference.remote.servers import ServerStatus
 from app.inference.status import WorkerStatus
 from app.models import memory
 from app.models.model import Model
-from app.models.upstream import Remote
+from app.models.upstream import RemoteModel
 from app.web.shelf_facts import Card
 
 HEALTH: Final = {"ready": "ready", "down": "can't be reached", "unknown": "not checked yet"}
@@ -18,9 +18,9 @@ STATES: Final = {"ready": "ready", "down": "failed", "unknown": "idle"}
 """Of a model, as those of this machine have them."""
 
 
-def remote_card(
+def build_remote_card(
     model: Model,
-    remote: Remote,
+    remote: RemoteModel,
     servers: Sequence[ServerStatus],
     worker: WorkerStatus | None,
     settings: Settings,
@@ -33,29 +33,29 @@ def remote_card(
         context += " assumed, the server does not say"
     facts = [
         ("Servers" if len(remote.upstreams) > 1 else "Server", _hosts(remote)),
-        ("Model there", _joined(upstream.model for upstream in remote.upstreams)),
+        ("Model there", _join_words(upstream.model for upstream in remote.upstreams)),
         ("Context", context),
         ("Answers at once", f"{sum(upstream.parallel for upstream in remote.upstreams)}"),
         ("Speed", f"{speed:.0f} tokens a second" if speed else "not measured yet"),
     ]
-    if keys := _joined(upstream.key_env for upstream in remote.upstreams if upstream.key_env):
+    if keys := _join_words(upstream.key_env for upstream in remote.upstreams if upstream.key_env):
         facts.append(("Key in", keys))
     return Card(
         name=model.name,
         title=model.title,
         facts=tuple(facts),
-        state=STATES[health(servers)],
+        state=STATES[describe_health(servers)],
         line=line(servers, worker),
         error=" ".join(text for s in servers if (text := s.trouble or s.note)),
         progress=None,
         is_default=is_default,
         is_tight=False,
         is_remote=True,
-        promise=promise(remote),
+        privacy_note=privacy_note(remote),
     )
 
 
-def health(servers: Sequence[ServerStatus]) -> str:
+def describe_health(servers: Sequence[ServerStatus]) -> str:
     """Of all servers together: ready when one is, down when all are, else unknown."""
     each = {server.health for server in servers}
     if "ready" in each:
@@ -63,32 +63,32 @@ def health(servers: Sequence[ServerStatus]) -> str:
     return "down" if each == {"down"} else "unknown"
 
 
-def readiness(remote: Remote, servers: Sequence[ServerStatus]) -> str:
+def describe_remote_readiness(remote: RemoteModel, servers: Sequence[ServerStatus]) -> str:
     """For the picker: what choosing the model means."""
-    return HEALTH[health(servers)] + where(remote)
+    return HEALTH[describe_health(servers)] + describe_location(remote)
 
 
-def where(remote: Remote) -> str:
+def describe_location(remote: RemoteModel) -> str:
     """For lists of models: where what is written goes; empty when it stays here."""
-    hosts = remote.hosts_elsewhere
+    hosts = remote.external_hosts
     if not hosts:
         return ""
     more = f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""
     return f" · sent to {hosts[0]}{more}"
 
 
-def promise(remote: Remote) -> str:
+def privacy_note(remote: RemoteModel) -> str:
     """Whether what is written stays on this machine."""
-    hosts = remote.hosts_elsewhere
+    hosts = remote.external_hosts
     if not hosts:
         return "What you write to it stays on this machine, in a server beside Wick."
-    open_hosts = [u.host for u in remote.upstreams if not u.is_here and u.url.startswith("http:")]
+    open_hosts = [u.host for u in remote.upstreams if not u.is_local and u.url.startswith("http:")]
     unprotected = ", unencrypted" if open_hosts else ""
     return f"What you write to it is sent to {' and '.join(hosts)}{unprotected}."
 
 
 def line(servers: Sequence[ServerStatus], worker: WorkerStatus | None) -> str:
-    match health(servers):
+    match describe_health(servers):
         case "ready":
             away = sum(server.health == "down" for server in servers)
             missing = f", {away} of {len(servers)} servers away" if away else ""
@@ -102,9 +102,9 @@ def line(servers: Sequence[ServerStatus], worker: WorkerStatus | None) -> str:
             return "Not checked yet"
 
 
-def _hosts(remote: Remote) -> str:
+def _hosts(remote: RemoteModel) -> str:
     return ", ".join(upstream.host for upstream in remote.upstreams)
 
 
-def _joined(texts: Iterable[str]) -> str:
+def _join_words(texts: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(texts))

@@ -12,11 +12,11 @@ from urllib.parse import urlencode
 from markupsafe import Markup, escape
 from quart import Blueprint, Response, request
 
-from app.chats.snippets import unmarked
-from app.store.search import END, START, Hit, Where, Wish, words_of
+from app.chats.snippets import strip_markup
+from app.store.search import END, START, Hit, SearchQuery, Where, words_of
 from app.web.identity import current_user
 from app.web.sidebar import day_of
-from app.web.state import state
+from app.web.state import server_context
 
 blueprint = Blueprint("search", __name__, url_prefix="/search")
 DAY = 86400.0
@@ -26,7 +26,7 @@ PLACES = {"": "All but the trash", "pinned": "Pinned", "archived": "Archive", "t
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchHitView:
     """One line of results. `address` leads to the message itself."""
 
     address: str
@@ -39,35 +39,35 @@ class Found:
 @blueprint.get("")
 async def page() -> Response:
     """The page, or for its own script only the results in it."""
-    here, user_id = state(), current_user()
-    wish = _wish()
-    results = await here.search.find(user_id, wish)
+    context, user_id = server_context(), current_user()
+    query = _parse_query()
+    results = await context.search.find(user_id, query)
     values = {
         "query": request.args.get("q", ""),
-        "titles": [_found(hit, wish.words) for hit in results.titles],
-        "messages": [_found(hit, wish.words) for hit in results.messages],
+        "titles": [_hit_view(hit, query.words) for hit in results.titles],
+        "messages": [_hit_view(hit, query.words) for hit in results.messages],
         "is_more": results.is_more,
     }
     if request.headers.get("HX-Request"):
-        html = here.fragments.render("_results.html", **values)
+        html = context.fragments.render("_results.html", **values)
     else:
         chosen = {name: request.args.get(name, "") for name in ("role", "model", "in", "since")}
-        models = {"": "Any model"} | {name: name for name in await here.search.models(user_id)}
+        models = {"": "Any model"} | {name: name for name in await context.search.models(user_id)}
         filters = [
             ("role", "Written by", ROLES),
             ("model", "Model", models),
             ("in", "Where", PLACES),
             ("since", "When", TIMES),
         ]
-        html = here.fragments.render("search.html", filters=filters, chosen=chosen, **values)
+        html = context.fragments.render("search.html", filters=filters, chosen=chosen, **values)
     return Response(html, content_type="text/html; charset=utf-8")
 
 
-def _wish() -> Wish:
+def _parse_query() -> SearchQuery:
     """What the address asks for; a value that is none of those offered asks for nothing."""
     given = request.args
     role, where, days = given.get("role", ""), given.get("in", ""), given.get("since", "")
-    return Wish(
+    return SearchQuery(
         words=words_of(given.get("q", "")),
         role=role if role in {"user", "assistant"} else "",  # type: ignore[arg-type]
         model=given.get("model", ""),
@@ -76,24 +76,24 @@ def _wish() -> Wish:
     )
 
 
-def _found(hit: Hit, words: Sequence[str]) -> Found:
+def _hit_view(hit: Hit, words: Sequence[str]) -> SearchHitView:
     """The page it leads to shows where the words are."""
     if hit.message_id is None:
-        address, title, snippet = f"/chats/{hit.chat_id}", marked(hit.snippet), Markup("")
+        address, title, snippet = f"/chats/{hit.chat_id}", mark_snippet(hit.snippet), Markup("")
     else:
         sought = urlencode({"message": hit.message_id, "find": " ".join(words)})
         address = f"/chats/{hit.chat_id}?{sought}#m{hit.message_id}"
-        title, snippet = escape(hit.title), marked(hit.snippet)
+        title, snippet = escape(hit.title), mark_snippet(hit.snippet)
     who = "" if hit.message_id is None else ("You" if hit.role == "user" else hit.model)
-    return Found(address, title, who, day_of(hit.at), snippet)
+    return SearchHitView(address, title, who, day_of(hit.at), snippet)
 
 
-def marked(snippet: str) -> Markup:
+def mark_snippet(snippet: str) -> Markup:
     """Escaped, with each hit in a `mark`; a sign that stands alone came from the text itself.
 
     Without the signs of Markdown that would only be in the way.
     """
     html = re.sub(
-        f"{START}([^{START}{END}]*){END}", r"<mark>\1</mark>", str(escape(unmarked(snippet)))
+        f"{START}([^{START}{END}]*){END}", r"<mark>\1</mark>", str(escape(strip_markup(snippet)))
     )
     return Markup(html.replace(START, "").replace(END, ""))  # noqa: S704 - escaped above

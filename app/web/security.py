@@ -18,9 +18,9 @@ from werkzeug.exceptions import NotFound
 from app.audit import audit
 from app.config import Settings
 from app.web.api.bodies import FORM, NOT_JSON, is_json
-from app.web.api.paths import is_by_program, is_for_programs, speaks_ollama
-from app.web.proxies import UNKNOWN
-from app.web.state import state
+from app.web.api.paths import is_api_path, is_by_program, is_ollama_path
+from app.web.proxies import UNTRUSTED_PROXY
+from app.web.state import server_context
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_STATIC_PATH_BYTES = 250
@@ -46,12 +46,12 @@ def is_allowed_host(host: str, settings: Settings) -> bool:
     return True
 
 
-def is_own_origin(headers: Headers, scheme: str) -> bool:
+def is_same_origin(headers: Headers, scheme: str) -> bool:
     """Whether the request comes from a page of this very server."""
     return headers.getlist("Origin") == [f"{scheme}://{headers.get('Host', '')}"]
 
 
-def protect(app: Quart, settings: Settings) -> None:
+def install(app: Quart, settings: Settings) -> None:
     """Check every request and every upgrade, and give every response its headers."""
 
     @app.before_request
@@ -60,7 +60,7 @@ def protect(app: Quart, settings: Settings) -> None:
             _refuse("Host", request)
         if isinstance(request.routing_exception, NotFound) and is_by_program(request.headers):
             raise request.routing_exception
-        if request.method not in SAFE_METHODS and not _is_by_ourselves():
+        if request.method not in SAFE_METHODS and not _is_same_origin():
             _refuse("Origin", request)
         if request.endpoint == "static" and len(request.path.encode()) > MAX_STATIC_PATH_BYTES:
             abort(404)
@@ -70,9 +70,9 @@ def protect(app: Quart, settings: Settings) -> None:
         scheme = {"ws": "http", "wss": "https"}.get(websocket.scheme, websocket.scheme)
         if not is_allowed_host(websocket.headers.get("Host", ""), settings):
             _refuse("Host", websocket)
-        if not is_own_origin(websocket.headers, scheme):
+        if not is_same_origin(websocket.headers, scheme):
             _refuse("Origin", websocket)
-        if state().is_closing:
+        if server_context().is_closing:
             abort(503)
 
     @app.after_request
@@ -98,7 +98,7 @@ def protect(app: Quart, settings: Settings) -> None:
         return response
 
 
-def _is_by_ourselves() -> bool:
+def _is_same_origin() -> bool:
     """Whether a page of this server sends this, or no page at all: a program.
 
     Browsers name the origin of whatever changes something, and say when another site asks. Forms,
@@ -106,9 +106,9 @@ def _is_by_ourselves() -> bool:
     them.
     """
     headers = request.headers
-    if is_own_origin(headers, request.scheme):
+    if is_same_origin(headers, request.scheme):
         return True
-    if not is_for_programs(request.path) or "Origin" in headers:
+    if not is_api_path(request.path) or "Origin" in headers:
         return False
     if headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
         return False
@@ -121,7 +121,7 @@ def _is_by_ourselves() -> bool:
 def _is_curl(path: str) -> bool:
     """Everybody's examples for Ollama are `curl -d`, which calls its JSON a form. A browser's form
     of that kind has no brackets and quotes left in it, so it is never JSON."""
-    return speaks_ollama(path) and request.mimetype == FORM
+    return is_ollama_path(path) and request.mimetype == FORM
 
 
 def _refuse(header: str, asked: BaseRequestWebsocket) -> None:
@@ -130,7 +130,7 @@ def _refuse(header: str, asked: BaseRequestWebsocket) -> None:
     hint = ""
     if header == "Host":
         hint = " Open Wick by its address, or add this name to WICK_ALLOWED_HOSTS."
-    if asked.scope.get(UNKNOWN):
+    if asked.scope.get(UNTRUSTED_PROXY):
         hint = (
             " The request says that it came through a proxy. If that is yours, name its address in"
             " WICK_TRUSTED_PROXIES, and the page's name in WICK_ALLOWED_HOSTS."

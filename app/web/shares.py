@@ -8,59 +8,59 @@ from quart import Blueprint, Response, request
 
 from app.config import is_loopback
 from app.web.base_path import public_url
-from app.web.chat_view import look_at
-from app.web.chats import existing
-from app.web.entrance import for_everybody
+from app.web.chat_view import load_chat_view
+from app.web.chats import get_chat_or_404
+from app.web.entrance import public
 from app.web.identity import current_user
 from app.web.row_ids import row_id
 from app.web.security import host_name
 from app.web.sidebar import day_of
-from app.web.state import state
-from app.web.window import PART
+from app.web.state import server_context
+from app.web.window import PAGE_SIZE
 
 blueprint = Blueprint("shares", __name__)
 
 
 @blueprint.get("/chats/<chat_id>/share")
 async def dialog(chat_id: str) -> str:
-    await existing(chat_id)
+    await get_chat_or_404(chat_id)
     return await _dialog(chat_id)
 
 
 @blueprint.post("/chats/<chat_id>/share")
 async def share(chat_id: str) -> str:
     """The link is shown now and never again."""
-    token = await state().shares.share(current_user(), chat_id)
+    token = await server_context().shares.share(current_user(), chat_id)
     link = public_url(f"/shared/{token}")
-    return await _dialog(chat_id, link) + mark(chat_id, is_shared=True)
+    return await _dialog(chat_id, link) + view_mark(chat_id, is_shared=True)
 
 
 @blueprint.delete("/chats/<chat_id>/share")
 async def end(chat_id: str) -> str:
-    await existing(chat_id)
-    await state().shares.end(current_user(), chat_id)
-    return await _dialog(chat_id) + mark(chat_id, is_shared=False)
+    await get_chat_or_404(chat_id)
+    await server_context().shares.end(current_user(), chat_id)
+    return await _dialog(chat_id) + view_mark(chat_id, is_shared=False)
 
 
-def mark(chat_id: str, *, is_shared: bool) -> str:
+def view_mark(chat_id: str, *, is_shared: bool) -> str:
     """What the chat's page says of it, if it is the one that asks."""
     if f"/chats/{chat_id}" not in request.headers.get("HX-Current-URL", ""):
         return ""
-    inside = state().fragments.render("_shared.html", chat_id=chat_id, is_shared=is_shared)
+    inside = server_context().fragments.render("_shared.html", chat_id=chat_id, is_shared=is_shared)
     return f'<div hx-swap-oob="innerHTML:#shared">{inside}</div>'
 
 
 @blueprint.get("/shared/<token>")
-@for_everybody
+@public
 async def page(token: str) -> Response:
     """The path that its owner sees now. Whoever has the link may look, and do nothing else."""
-    here = state()
-    chat = await here.shares.find(token)
+    context = server_context()
+    chat = await context.shares.find(token)
     first = request.args.get("first", type=row_id)
-    more = PART if first is not None else 0
-    seen = await look_at(here, chat.user_id, chat.id, first, more=more)
-    views = [replace(view, controls=None, may_return=False) for view in seen.views]
-    html = here.fragments.render(
+    more = PAGE_SIZE if first is not None else 0
+    seen = await load_chat_view(context, chat.user_id, chat.id, first, more=more)
+    views = [replace(view, controls=None, can_withdraw=False) for view in seen.views]
+    html = context.fragments.render(
         "shared.html",
         title=seen.title,
         messages=views,
@@ -74,14 +74,14 @@ async def page(token: str) -> Response:
 
 
 async def _dialog(chat_id: str, link: str = "") -> str:
-    here = state()
-    since = await here.shares.since(current_user(), chat_id)
-    return here.fragments.render(
+    context = server_context()
+    since = await context.shares.since(current_user(), chat_id)
+    return context.fragments.render(
         "_share.html",
         chat_id=chat_id,
         link=link,
         since=since,
         day_of=day_of,
-        is_here_only=not here.settings.has_accounts,
+        is_here_only=not context.settings.has_accounts,
         is_by_here=is_loopback(host_name(request.host)),
     )

@@ -26,7 +26,7 @@ class Card:
     is_default: bool
     is_tight: bool
     is_remote: bool = False
-    promise: str = ""
+    privacy_note: str = ""
 
     @property
     def key(self) -> str:
@@ -34,7 +34,7 @@ class Card:
         return element_key(self.name)
 
 
-def state_line(worker: WorkerStatus | None) -> str:
+def describe_state(worker: WorkerStatus | None) -> str:
     """What a model is doing, in words."""
     match worker.state if worker is not None else "idle":
         case "loading":
@@ -55,7 +55,7 @@ def state_line(worker: WorkerStatus | None) -> str:
             return "Not loaded"
 
 
-def readiness(worker: WorkerStatus | None) -> str:
+def describe_readiness(worker: WorkerStatus | None) -> str:
     """What choosing a model means, in a word or two."""
     match worker.state if worker is not None else "idle":
         case "loading" if worker is not None and worker.load_progress is not None:
@@ -70,7 +70,7 @@ def readiness(worker: WorkerStatus | None) -> str:
             return "will load"
 
 
-def arrival(progress: PullProgress) -> str:
+def describe_progress(progress: PullProgress) -> str:
     """How far a model is on its way, in a word or two."""
     if not progress.total:
         return progress.stage

@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 
 from app.inference.status import WorkerStatus
 from app.models import memory
-from app.models.catalogue import CATALOGUE, Source
-from app.models.figures import count, size
+from app.models.catalogue import CATALOGUE, CatalogueEntry
+from app.models.figures import format_bytes, format_parameters
 from app.models.model import Model
 from app.models.pulls import Pull
-from app.web.remote_facts import remote_card
-from app.web.shelf_facts import Card, state_line
-from app.web.state import State
+from app.web.remote_facts import build_remote_card
+from app.web.shelf_facts import Card, describe_state
+from app.web.state import ServerContext
 
 
 @dataclass(frozen=True, slots=True)
-class ShelfView:
+class ModelsView:
     """cards: what is there; pulls: on their way, or failed to come; offers: what is to be had,
     and those of them that are on their way, whose names are `coming`.
 
@@ -27,7 +27,7 @@ class ShelfView:
 
     cards: tuple[Card, ...]
     pulls: tuple[Pull, ...]
-    offers: tuple[Source, ...]
+    offers: tuple[CatalogueEntry, ...]
     coming: frozenset[str]
     elsewhere: bool
 
@@ -38,41 +38,45 @@ class Speeds:
 
     by_name: dict[str, float | None] = field(default_factory=dict)
 
-    async def of(self, here: State, name: str) -> float | None:
+    async def of(self, context: ServerContext, name: str) -> float | None:
         if name not in self.by_name:
-            self.by_name[name] = await here.chats.speed(name)
+            self.by_name[name] = await context.chats.speed(name)
         return self.by_name[name]
 
 
-async def look_at_shelf(here: State, speeds: Speeds) -> ShelfView:
-    models, damaged = await asyncio.to_thread(here.shelf.look)
-    default = await default_model(here)
-    workers = {worker.name: worker for worker in here.pool.statuses()}
+async def load_models_view(context: ServerContext, speeds: Speeds) -> ModelsView:
+    models, damaged = await asyncio.to_thread(context.store.scan)
+    default = await default_model(context)
+    workers = {worker.name: worker for worker in context.pool.statuses()}
     cards = [
-        present_model(
-            here, model, workers.get(model.name), await speeds.of(here, model.name), default
+        build_card(
+            context, model, workers.get(model.name), await speeds.of(context, model.name), default
         )
         for model in models
     ]
-    cards += [damaged_card(name, sentence) for name, sentence in damaged]
+    cards += [build_damaged_card(name, sentence) for name, sentence in damaged]
     cards.sort(key=lambda card: card.name)
-    pulls = here.pulls.all()
+    pulls = context.pulls.all()
     coming = frozenset(pull.name for pull in pulls if not pull.error)
     taken = {card.name for card in cards} | {pull.name for pull in pulls if pull.error}
     offers = [source for source in CATALOGUE.values() if source.name not in taken]
-    return ShelfView(tuple(cards), tuple(pulls), tuple(offers), coming, leads_elsewhere(models))
+    return ModelsView(tuple(cards), tuple(pulls), tuple(offers), coming, has_external(models))
 
 
-def leads_elsewhere(models: Iterable[Model]) -> bool:
+def has_external(models: Iterable[Model]) -> bool:
     """Whether what is written to one of them leaves this machine."""
-    return any(model.remote and model.remote.hosts_elsewhere for model in models)
+    return any(model.remote and model.remote.external_hosts for model in models)
 
 
-def present_model(
-    here: State, model: Model, worker: WorkerStatus | None, speed: float | None, default: str
+def build_card(
+    here: ServerContext,
+    model: Model,
+    worker: WorkerStatus | None,
+    speed: float | None,
+    default: str,
 ) -> Card:
     if model.remote is not None:
-        return remote_card(
+        return build_remote_card(
             model,
             model.remote,
             here.pool.remotes.status(model.name),
@@ -82,13 +86,13 @@ def present_model(
             is_default=model.name == default,
         )
     context, budget = memory.context_length(model, here.settings), memory.budget(here.settings)
-    needed = memory.wanted(model, here.settings)
+    needed = memory.preferred_bytes(model, here.settings)
     facts = [
-        ("Parameters", count(model.parameters)),
+        ("Parameters", format_parameters(model.parameters)),
         ("Stored as", model.quantisation),
-        ("Size on disk", size(model.size)),
+        ("Size on disk", format_bytes(model.size)),
         ("Context", f"{context:,} of {model.context_length:,} tokens"),
-        ("Memory", f"needs {size(needed)} of {size(budget)}"),
+        ("Memory", f"needs {format_bytes(needed)} of {format_bytes(budget)}"),
         ("Speed", f"{speed:.0f} tokens a second" if speed else "not measured yet"),
     ]
     if model.license:
@@ -100,7 +104,7 @@ def present_model(
         title=model.title,
         facts=tuple(facts),
         state=worker.state if worker is not None else "idle",
-        line=state_line(worker),
+        line=describe_state(worker),
         error=(worker.error or "") if worker is not None and worker.state == "failed" else "",
         progress=percent,
         is_default=model.name == default,
@@ -108,7 +112,7 @@ def present_model(
     )
 
 
-def damaged_card(name: str, sentence: str) -> Card:
+def build_damaged_card(name: str, sentence: str) -> Card:
     """A folder of the shelf that cannot be read; nothing can be done with it but remove it."""
     return Card(
         name=name,
@@ -123,6 +127,6 @@ def damaged_card(name: str, sentence: str) -> Card:
     )
 
 
-async def default_model(here: State) -> str:
+async def default_model(context: ServerContext) -> str:
     """The model that new chats begin with: the person's choice, else the one of the settings."""
-    return await asyncio.to_thread(here.shelf.default) or here.settings.default_model
+    return await asyncio.to_thread(context.store.default) or context.settings.default_model

@@ -19,18 +19,18 @@ from hypercorn.typing import WebsocketScope
 from quart import Quart, websocket
 from quart.asgi import ASGIWebsocketConnection
 
-from app.accounts.logins import Logins
+from app.accounts.logins import Sessions
 from app.audit import audit
 from app.chats.hub import Hub, Subscription
 from app.errors import ChatError
 from app.web.identity import identity
-from app.web.state import state
+from app.web.state import server_context
 
 log = logging.getLogger(__name__)
 
 SEND_TIMEOUT = 10.0
-FAREWELL = 2.0
-AT_ONCE = 6
+CLOSE_SECONDS = 2.0
+BURST = 6
 """Seconds' worth of messages that may come in one burst."""
 WARNED = 5
 """Messages beyond that which are answered by a warning; after them it is a flood."""
@@ -47,7 +47,7 @@ TOO_FAST = (
 )
 
 
-class Gone(Exception):
+class CloseConnection(Exception):
     """The tab must be closed with this code."""
 
     def __init__(self, code: int) -> None:
@@ -62,7 +62,7 @@ class BoundedConnection(ASGIWebsocketConnection):
         self.queue = asyncio.Queue(maxsize=1)
 
 
-class Tab(Protocol):
+class Connection(Protocol):
     """What one open page shows. `pause`: seconds between two frames, unless it is urgent."""
 
     subscription: Subscription
@@ -70,62 +70,62 @@ class Tab(Protocol):
     @property
     def pause(self) -> float: ...
 
-    async def greeting(self, version: str) -> str:
+    async def initial_frame(self, version: str) -> str:
         """The first frame: whatever the page, made at `version`, cannot know yet."""
         ...
 
-    async def news(self) -> str:
+    async def next_frame(self) -> str:
         """A frame with what is stale, which the subscription tells; it may be empty."""
         ...
 
-    async def take(self, data: str | bytes) -> None:
+    async def on_message(self, data: str | bytes) -> None:
         """A message from the page."""
         ...
 
-    def refusal(self, data: str | bytes, sentence: str) -> str:
+    def rejection_frame(self, data: str | bytes, sentence: str) -> str:
         """The frame that says why a message from the page is not taken."""
         ...
 
 
 @dataclass(slots=True)
-class Allowance:
+class MessageRateLimiter:
     """How many messages a tab may still send: a burst, refilled steadily."""
 
     per_second: int
     clock: Callable[[], float] = time.monotonic
-    left: float = field(init=False)
+    remaining: float = field(init=False)
     at: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.left, self.at = self.per_second * AT_ONCE, self.clock()
+        self.remaining, self.at = self.per_second * BURST, self.clock()
 
     def spend(self) -> bool:
         """Whether the message may be taken; when not, the tab is told. Raises Gone for a flood."""
         now = self.clock()
-        full = self.per_second * AT_ONCE
-        self.left = min(full, self.left + (now - self.at) * self.per_second) - 1
+        full = self.per_second * BURST
+        self.remaining = min(full, self.remaining + (now - self.at) * self.per_second) - 1
         self.at = now
-        if self.left < -WARNED:
-            raise Gone(POLICY)
-        return self.left >= 0
+        if self.remaining < -WARNED:
+            raise CloseConnection(POLICY)
+        return self.remaining >= 0
 
 
-async def serve_tab(hub: Hub, tab: Tab) -> None:
+async def serve(hub: Hub, tab: Connection) -> None:
     """Every way out of here chooses its close code: htmx comes back after any but 1000 and 1008."""
     code, is_open = ERROR, False
-    logins, login_id = state().logins, identity().login_id
+    sessions, login_id = server_context().sessions, identity().session_id
     try:
         await _check_room(hub, tab)
-        with logins.watch(login_id) as ended:
-            await _send(await tab.greeting(websocket.args.get("seen", "")))
+        with sessions.watch(login_id) as ended:
+            await _send(await tab.initial_frame(websocket.args.get("seen", "")))
             is_open = True
             async with asyncio.TaskGroup() as group:
-                group.create_task(_show(tab), name="show a tab")
-                group.create_task(_listen(tab, logins, login_id), name="listen to a tab")
-                group.create_task(_guard(ended), name="guard a tab")
+                group.create_task(_send_loop(tab), name="show a tab")
+                group.create_task(_receive_loop(tab, sessions, login_id), name="listen to a tab")
+                group.create_task(_close_on_session_end(ended), name="guard a tab")
                 group.create_task(_beat(), name="tell a tab that it is connected")
-    except* Gone as gone:
-        code = next(e.code for e in gone.exceptions if isinstance(e, Gone))
+    except* CloseConnection as gone:
+        code = next(e.code for e in gone.exceptions if isinstance(e, CloseConnection))
     except* ChatError:
         code = POLICY
     except* Exception:
@@ -134,10 +134,10 @@ async def serve_tab(hub: Hub, tab: Tab) -> None:
         hub.unsubscribe(tab.subscription)
     await websocket.close(code)
     if is_open:
-        await _see_off()
+        await _drain()
 
 
-async def _show(tab: Tab) -> None:
+async def _send_loop(tab: Connection) -> None:
     """Send what is stale, as one frame at a time, until the tab must go."""
     subscription, sent = tab.subscription, 0.0
     while True:
@@ -150,8 +150,8 @@ async def _show(tab: Tab) -> None:
         subscription.wake.clear()
         subscription.urgent.clear()
         if subscription.closing is not None:
-            raise Gone(subscription.closing)
-        await _send(await tab.news())
+            raise CloseConnection(subscription.closing)
+        await _send(await tab.next_frame())
         sent = time.monotonic()
 
 
@@ -162,41 +162,44 @@ async def _send(frame: str) -> None:
         async with asyncio.timeout(SEND_TIMEOUT):
             await websocket.send(frame)
     except TimeoutError:
-        raise Gone(ERROR) from None  # a tab that does not read; it will come back
+        raise CloseConnection(ERROR) from None  # a tab that does not read; it will come back
 
 
-async def _listen(tab: Tab, logins: Logins, login_id: int) -> None:
+async def _receive_loop(tab: Connection, sessions: Sessions, login_id: int) -> None:
     """Take what the person sends, until the tab must go."""
-    allowance, user_id = Allowance(state().settings.messages_per_second), tab.subscription.user_id
+    allowance, user_id = (
+        MessageRateLimiter(server_context().settings.messages_per_second),
+        tab.subscription.user_id,
+    )
     while True:
         data = await websocket.receive()
         try:
             may_be_taken = allowance.spend()
-        except Gone:
+        except CloseConnection:
             audit("limit-reached", limit="messages a second", user=user_id)
             raise
         if not may_be_taken:
-            await _send(tab.refusal(data, TOO_FAST))
+            await _send(tab.rejection_frame(data, TOO_FAST))
             continue
-        if login_id and await logins.use(login_id) is None:
-            raise Gone(POLICY)
-        await tab.take(data)
+        if login_id and await sessions.touch(login_id) is None:
+            raise CloseConnection(POLICY)
+        await tab.on_message(data)
 
 
-async def _check_room(hub: Hub, tab: Tab) -> None:
+async def _check_room(hub: Hub, tab: Connection) -> None:
     """This tab is among those that are counted."""
-    most, user_id = state().settings.sockets_per_user, tab.subscription.user_id
-    if hub.tabs(user_id) <= most:
+    most, user_id = server_context().settings.sockets_per_user, tab.subscription.user_id
+    if hub.subscription_count(user_id) <= most:
         return
     audit("limit-reached", limit="sockets", user=user_id)
     await _send(
-        tab.refusal(
+        tab.rejection_frame(
             "",
             f"You have {most} pages of Wick open, and that is the limit. Close one and reload this "
             "one, please.",
         )
     )
-    raise Gone(POLICY)
+    raise CloseConnection(POLICY)
 
 
 async def _beat() -> None:
@@ -205,18 +208,18 @@ async def _beat() -> None:
         await _send(HEARTBEAT)
 
 
-async def _guard(ended: asyncio.Event) -> None:
+async def _close_on_session_end(ended: asyncio.Event) -> None:
     """Wait until the login ends, whatever the tab is doing then."""
     await ended.wait()
-    raise Gone(POLICY)
+    raise CloseConnection(POLICY)
 
 
-async def _see_off() -> None:
+async def _drain() -> None:
     """Read and drop what a closed tab still sends, until it has gone.
 
     A server that did not would hold on to a flood, and to the connection.
     """
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(FAREWELL):
+        async with asyncio.timeout(CLOSE_SECONDS):
             while True:
                 await websocket.receive()

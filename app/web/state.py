@@ -10,27 +10,27 @@ from typing import Final
 
 from quart import current_app
 
-from app.accounts.keys import Keys
-from app.accounts.logins import Logins
-from app.accounts.people import People
-from app.accounts.throttle import Throttle
-from app.chats.house import House, Watch
+from app.accounts.keys import ApiKeys
+from app.accounts.logins import Sessions
+from app.accounts.people import Users
+from app.accounts.throttle import LoginThrottle
+from app.chats.house import Job, Services
 from app.chats.imports import Imports
-from app.chats.leaving import Leaving
+from app.chats.leaving import AccountDeletion
 from app.chats.shares import Shares
 from app.config import Settings
 from app.paths import asset_dir
 from app.store.db import Database
 from app.web import markdown
 from app.web.fragments import Fragments
-from app.web.growing import Growing
+from app.web.growing import StreamRenderers
 
 SERVICE_RESTART: Final = 1012
-GOODBYE_SECONDS: Final = 0.3
-PREPARE_AFTER: Final = 0.5
+CLOSE_SECONDS: Final = 0.3
+WARM_UP_AFTER_SECONDS: Final = 0.5
 
 
-class State(House):
+class ServerContext(Services):
     """One server: the house, who may come into it, and how it is shown to them.
 
     secret: known to whoever may read the data folder, for as long as this process lives.
@@ -40,30 +40,30 @@ class State(House):
         super().__init__(settings, db)
         self.imports = Imports(db, self.hub)
         self.shares = Shares(db)
-        self.leaving = Leaving(settings, db, self.asking, self.pool, self.hub)
-        self.logins = Logins(db)
-        self.people = People(db, self.logins, throttle=Throttle(settings.login_attempts))
-        self.keys = Keys(db)
+        self.account_deletion = AccountDeletion(settings, db, self.answers, self.pool, self.hub)
+        self.sessions = Sessions(db)
+        self.users = Users(db, self.sessions, throttle=LoginThrottle(settings.login_attempts))
+        self.api_keys = ApiKeys(db)
         self.fragments = Fragments(asset_dir("templates"), asset_dir("static"), settings.base_path)
-        self.growing = Growing(self.hub)
+        self.renderers = StreamRenderers(self.hub)
         self.secret = secrets.token_urlsafe(32)
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         async with super().open():
-            preparing = asyncio.create_task(_prepare(), name="prepare")
+            preparing = asyncio.create_task(_warm_up(), name="prepare")
             try:
                 yield
             finally:
                 preparing.cancel()
                 await asyncio.gather(preparing, return_exceptions=True)
 
-    def watches(self) -> dict[str, Watch]:
-        return super().watches() | {
-            "trash": self.trash.keep_watch,
+    def background_jobs(self) -> dict[str, Job]:
+        return super().background_jobs() | {
+            "trash": self.trash.run,
             "imports": self.imports.keep_watch,
-            "logins": self.logins.keep_watch,
-            "leaving": self.leaving.keep_watch,
+            "logins": self.sessions.run,
+            "leaving": self.account_deletion.run,
         }
 
     async def close(self) -> None:
@@ -77,16 +77,16 @@ class State(House):
         # Tabs go last: one that is told to come back would do so while the server still listens.
         self.hub.close(SERVICE_RESTART)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GOODBYE_SECONDS):
-                await self.hub.all_gone()
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.hub.wait_until_empty()
 
 
-async def _prepare() -> None:
+async def _warm_up() -> None:
     """What the first answer needs and the first page does not, as soon as that is out."""
-    await asyncio.sleep(PREPARE_AFTER)
-    await asyncio.to_thread(markdown.prepare)
+    await asyncio.sleep(WARM_UP_AFTER_SECONDS)
+    await asyncio.to_thread(markdown.warm_up)
 
 
-def state() -> State:
-    found: State = current_app.extensions["wick"]
+def server_context() -> ServerContext:
+    found: ServerContext = current_app.extensions["wick"]
     return found

@@ -9,39 +9,39 @@ from quart import Blueprint, Response
 from app.config import Settings
 from app.inference.status import WorkerStatus
 from app.web import remote_facts
-from app.web.entrance import for_owners
-from app.web.state import state
+from app.web.entrance import owner_required
+from app.web.state import server_context
 
 blueprint = Blueprint("status", __name__, url_prefix="/status")
 
 
 @blueprint.get("")
-@for_owners
+@owner_required
 async def page() -> Response:
-    html = state().fragments.render("status.html", figures=await figures())
+    html = server_context().fragments.render("status.html", figures=await figures())
     return Response(html, content_type="text/html; charset=utf-8")
 
 
 @blueprint.get("/figures")
-@for_owners
+@owner_required
 async def figures() -> str:
     """The part that the page fetches again and again."""
-    here = state()
-    workers = here.pool.statuses()
+    context = server_context()
+    workers = context.pool.statuses()
     memory = await asyncio.to_thread(_memory, workers)
-    return here.fragments.render(
+    return context.fragments.render(
         "_figures.html",
         workers=workers,
         states={worker.name: _state(worker) for worker in workers},
         memory=memory,
-        threads=_threads(here.settings),
+        threads=_threads(context.settings),
     )
 
 
 def _state(worker: WorkerStatus) -> str:
     """Of a model that other servers hold, whether one can be reached; its worker always is."""
-    servers = state().pool.remotes.status(worker.name)
-    return remote_facts.HEALTH[remote_facts.health(servers)] if servers else worker.state
+    servers = server_context().pool.remotes.status(worker.name)
+    return remote_facts.HEALTH[remote_facts.describe_health(servers)] if servers else worker.state
 
 
 def _threads(settings: Settings) -> str:

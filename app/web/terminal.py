@@ -11,23 +11,28 @@ from typing import Final
 import msgspec
 from quart import Blueprint, Response, abort, request
 
-from app.accounts.desk import VERBS, Desk
-from app.web.entrance import for_terminal
-from app.web.state import state
+from app.accounts.desk import OPERATIONS, AccountAdmin
+from app.web.entrance import local_cli_only
+from app.web.state import server_context
 
-blueprint = Blueprint("terminal", __name__)
+admin_blueprint = Blueprint("terminal", __name__)
 UNKNOWN: Final = "This Wick does not know this command: is it another version?"
 
 
-@blueprint.post("/terminal/<verb>")
-@for_terminal
-async def do(verb: str) -> Response:
+@admin_blueprint.post("/terminal/<verb>")
+@local_cli_only
+async def call(verb: str) -> Response:
     """One of the desk's VERBS, with its arguments by name as JSON; what it gives, as JSON."""
-    here = state()
-    desk = Desk(here.people, here.keys, here.leaving.stop, here.leaving.finish)
-    if verb not in VERBS:
+    context = server_context()
+    admin = AccountAdmin(
+        context.users,
+        context.api_keys,
+        context.account_deletion.stop,
+        context.account_deletion.complete,
+    )
+    if verb not in OPERATIONS:
         abort(404, UNKNOWN)
-    method = getattr(desk, verb)
+    method = getattr(admin, verb)
     try:
         given = inspect.signature(method).bind(**msgspec.json.decode(await request.get_data()))
     except (msgspec.DecodeError, UnicodeDecodeError, TypeError, RecursionError):

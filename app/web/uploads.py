@@ -17,23 +17,23 @@ from werkzeug.exceptions import RequestTimeout
 
 from app.audit import audit
 from app.errors import PullError, PullRefused
-from app.models.upload import Parcel, parcels
+from app.models.upload import UploadManifest, group_uploads
 from app.web.base_path import public_path
-from app.web.entrance import for_owners
+from app.web.entrance import owner_required
 from app.web.identity import current_user
-from app.web.state import state
+from app.web.state import server_context
 
 blueprint = Blueprint("uploads", __name__)
 PREFIX: Final = "/models/upload/"
-MOST: Final = 2000
+MAX_FILES: Final = 2000
 """Files that are chosen at once."""
-HELD: Final = 4 << 20
+MAX_BUFFERED_BYTES: Final = 4 << 20
 """Bytes of a body that may wait to be taken; then the sender has to wait."""
-SILENCE: Final = 30.0
+IDLE_TIMEOUT: Final = 30.0
 """Seconds between two pieces of a body, after which the rest of it is given up."""
 
 
-class RoomyBody(Body):
+class BackpressuredBody(Body):
     """A body that says when it has been read, so that more of it may come."""
 
     def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
@@ -42,16 +42,16 @@ class RoomyBody(Body):
 
     async def __anext__(self) -> bytes:
         try:
-            async with asyncio.timeout(SILENCE):
+            async with asyncio.timeout(IDLE_TIMEOUT):
                 data = await super().__anext__()
         except TimeoutError:
             raise RequestTimeout("The rest of this file did not come.") from None
         self._was_read.set()
         return data
 
-    async def has_room(self) -> None:
+    async def wait_for_room(self) -> None:
         """Wait until less than HELD bytes wait to be read."""
-        while len(self._data) > HELD:
+        while len(self._data) > MAX_BUFFERED_BYTES:
             self._was_read.clear()
             await self._was_read.wait()
 
@@ -59,7 +59,7 @@ class RoomyBody(Body):
 class UploadRequest(Request):
     """A request whose body may be of any size where models are uploaded, and nowhere else."""
 
-    body_class = RoomyBody
+    body_class = BackpressuredBody
 
     def __init__(self, method: str, scheme: str, path: str, *rest: Any, **options: Any) -> None:
         if method == "PUT" and path.startswith(PREFIX):
@@ -67,20 +67,20 @@ class UploadRequest(Request):
         super().__init__(method, scheme, path, *rest, **options)
 
 
-class PatientConnection(ASGIHTTPConnection):
+class BackpressuredConnection(ASGIHTTPConnection):
     """Takes a body no faster than it is read. Quart alone would gather all of it in memory."""
 
     async def handle_messages(self, request: Request, receive: ASGIReceiveCallable) -> None:
         async def patiently() -> Any:
-            if isinstance(request.body, RoomyBody):
-                await request.body.has_room()
+            if isinstance(request.body, BackpressuredBody):
+                await request.body.wait_for_room()
             return await receive()
 
         await super().handle_messages(request, patiently)
 
 
 def _check_size(size: int) -> None:
-    most = state().settings.upload_mb
+    most = server_context().settings.upload_mb
     if size > most << 20:
         audit("limit-reached", limit="size of an upload", user=current_user())
         raise PullRefused(f"This file is too large: uploads may have {most:,} MB here.")
@@ -96,7 +96,7 @@ async def _checked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 @blueprint.post("/models/uploads")
-@for_owners
+@owner_required
 async def plan() -> Response:
     """What a person has chosen, told before gigabytes of it come: `[{name, size}]`.
 
@@ -104,9 +104,9 @@ async def plan() -> Response:
     do is a sentence now, since a browser that is sending hears no answer before it has finished.
     """
     found = []
-    for parcel, places in parcels(_chosen(await request.get_data(as_text=False))):
+    for parcel, places in group_uploads(_selected_files(await request.get_data(as_text=False))):
         _check_size(sum(parcel.sizes or ()))
-        await asyncio.to_thread(state().pulls.check, parcel)
+        await asyncio.to_thread(server_context().pulls.check, parcel)
         sizes = "&".join(f"part={size}" for size in parcel.sizes or ())
         address = public_path(f"{PREFIX}{quote(parcel.file, safe='')}?{sizes}")
         found.append({"address": address, "files": places})
@@ -114,22 +114,22 @@ async def plan() -> Response:
 
 
 @blueprint.put(f"{PREFIX}<filename>")
-@for_owners
+@owner_required
 async def upload(filename: str) -> Response:
     """The raw file as the body, or all parts of a model, of which `part` tells the sizes.
 
     How far it is comes over the sockets.
     """
     _check_size(request.content_length or 0)
-    await state().pulls.receive(_parcel(filename), _checked(request.body))
+    await server_context().pulls.receive(_manifest(filename), _checked(request.body))
     return Response(status=204)
 
 
 @blueprint.get(f"{PREFIX}<filename>")
-@for_owners
-async def ending(filename: str) -> Response:
+@owner_required
+async def upload_result(filename: str) -> Response:
     """Why what was being sent there broke off: browsers do not hear an answer that came early."""
-    pulls, name = state().pulls, _parcel(filename).name
+    pulls, name = server_context().pulls, _manifest(filename).name
     pull = pulls.get(name)
     if pull is not None and pull.error:
         raise PullRefused(pull.error)
@@ -138,10 +138,10 @@ async def ending(filename: str) -> Response:
     raise PullError("The upload broke off. Please send it again.")
 
 
-def _chosen(told: str | bytes) -> list[tuple[str, int]]:
+def _selected_files(told: str | bytes) -> list[tuple[str, int]]:
     """Names and sizes. Raises PullRefused for what a page of ours would not tell."""
     try:
-        files = list(json.loads(told))[:MOST]
+        files = list(json.loads(told))[:MAX_FILES]
         chosen = [(str(file["name"]), int(file["size"])) for file in files]
     except (TypeError, KeyError, ValueError, OverflowError, RecursionError):
         chosen = []
@@ -150,7 +150,7 @@ def _chosen(told: str | bytes) -> list[tuple[str, int]]:
     return chosen
 
 
-def _parcel(filename: str) -> Parcel:
+def _manifest(filename: str) -> UploadManifest:
     """Raises PullRefused for sizes that are none."""
     file = filename.replace("\\", "/").rpartition("/")[2]
     told = request.args.getlist("part")
@@ -160,4 +160,4 @@ def _parcel(filename: str) -> Parcel:
     announced = request.content_length
     if announced is not None and not sizes:
         sizes = (announced,)
-    return Parcel(file, sizes or None)
+    return UploadManifest(file, sizes or None)

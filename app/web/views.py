@@ -7,13 +7,13 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from app.chats.streams import Stream, status_line
+from app.chats.streams import LiveAnswer, status_line
 from app.store.messages import Message
-from app.web.blocks import Blocks, open_element
-from app.web.controls import Controls, figures_of, short_figures
+from app.web.blocks import StreamedMarkdown, open_element
+from app.web.controls import MessageActions, answer_stats, short_stats
 from app.web.markdown import escape_text, render_markdown
 
-Key = tuple[str, bool, bool, Controls | None]
+RenderKey = tuple[str, bool, bool, MessageActions | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +32,28 @@ class MessageView:
     is_live: bool
     text: str
     body: Markup
-    line: str
-    note: str
+    status_text: str
+    stats: str
     model: str
-    may_return: bool = False
-    controls: Controls | None = None
+    can_withdraw: bool = False
+    controls: MessageActions | None = None
     stored: Message | None = None
 
     @property
     def figures(self) -> tuple[tuple[str, str], ...]:
         """All that was measured of a finished answer, in words."""
-        return figures_of(self.stored) if self.stored and self.note else ()
+        return answer_stats(self.stored) if self.stored and self.stats else ()
 
     @property
-    def key(self) -> Key:
+    def key(self) -> RenderKey:
         """Two views of one message with the same key differ at most in the text that grew."""
-        return (self.status, self.is_live, self.may_return, self.controls)
+        return (self.status, self.is_live, self.can_withdraw, self.controls)
 
 
 def present(
-    message: Message, live: tuple[Stream, Blocks] | None, controls: Controls | None = None
+    message: Message,
+    live: tuple[LiveAnswer, StreamedMarkdown] | None,
+    controls: MessageActions | None = None,
 ) -> MessageView:
     """The stored message, or the live state of its answer where there is one."""
     if live is not None:
@@ -67,20 +69,22 @@ def present(
         body=(
             render_markdown(message.text, message.id) if is_answer else escape_text(message.text)
         ),
-        line=_ending(message),
-        note=short_figures(message) if is_answer else "",
+        status_text=_ending(message),
+        stats=short_stats(message) if is_answer else "",
         controls=controls,
         stored=message,
         model=message.model or "",
     )
 
 
-def key_of(stream: Stream, controls: Controls | None) -> Key:
+def key_of(stream: LiveAnswer, controls: MessageActions | None) -> RenderKey:
     """The key of the view of an answer that runs."""
-    return (stream.status, True, stream.held, controls)
+    return (stream.status, True, stream.is_pending, controls)
 
 
-def present_live(stream: Stream, blocks: Blocks, controls: Controls | None = None) -> MessageView:
+def present_live(
+    stream: LiveAnswer, blocks: StreamedMarkdown, controls: MessageActions | None = None
+) -> MessageView:
     """An answer that runs, as it is now, as far as its blocks were fed."""
     return MessageView(
         id=stream.message_id,
@@ -90,10 +94,10 @@ def present_live(stream: Stream, blocks: Blocks, controls: Controls | None = Non
         is_live=True,
         text=stream.text,
         body=blocks.finished + open_element(stream.message_id, blocks.open),
-        line=status_line(stream),
-        note="",
+        status_text=status_line(stream),
+        stats="",
         model=stream.model,
-        may_return=stream.held,
+        can_withdraw=stream.is_pending,
         controls=controls,
     )
 
@@ -117,22 +121,22 @@ def _ending(message: Message) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
+class ModelOption:
     """One line of the model picker. state: whether it can answer, after a load or a wait;
     leads_elsewhere: what is written to it leaves this machine."""
 
     name: str
     label: str
     state: Literal["here", "to get", "gone"] = "here"
-    leads_elsewhere: bool = False
+    is_external: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class UnavailableModel:
     """The model that is chosen and cannot answer. size: bytes to fetch, 0 if it cannot be had;
     instead: the one that would answer if none were chosen."""
 
     name: str
     title: str
     size: int
-    instead: Option | None
+    instead: ModelOption | None

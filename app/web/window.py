@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-PART = 30
+PAGE_SIZE = 30
 """Messages that are shown at first, and that each look further back adds."""
-BEFORE = 4
+CONTEXT_ROWS = 4
 """Messages that stand before one that somebody comes to look at."""
 
 
-def start_of_part(
+def page_start(
     ids: Sequence[int], first: int | None = None, *, sought: int | None = None, more: int = 0
 ) -> int:
     """Where in the path `ids` the shown part begins.
@@ -18,9 +18,9 @@ def start_of_part(
     It begins at `first` while that is on the path, `more` messages earlier when more are wanted,
     and early enough to hold `sought`.
     """
-    start = max(0, len(ids) - PART)
+    start = max(0, len(ids) - PAGE_SIZE)
     if first in ids:
         start = ids.index(first)
     if sought in ids:
-        start = min(start, ids.index(sought) - BEFORE)
+        start = min(start, ids.index(sought) - CONTEXT_ROWS)
     return max(0, start - more)

@@ -10,9 +10,9 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.errors import AccountError, InvalidAccount, TooManyAttempts
 from app.web.identity import identity
-from app.web.login import keep_known, outside
-from app.web.sidebar import ago, day_of
-from app.web.state import state
+from app.web.login import remember_device, sign_out
+from app.web.sidebar import day_of, time_ago
+from app.web.state import server_context
 
 blueprint = Blueprint("you", __name__, url_prefix="/you")
 DONE: Final = {
@@ -31,7 +31,9 @@ async def page() -> Response:
 @blueprint.post("/name")
 async def change_name() -> Response | WerkzeugResponse:
     try:
-        await state().people.rename(identity().user_id, (await request.form).get("name", ""))
+        await server_context().users.rename(
+            identity().user_id, (await request.form).get("name", "")
+        )
     except InvalidAccount as error:
         return await _page(error.problems, error.status)
     return redirect("/you?done=name", 303)
@@ -44,65 +46,67 @@ async def change_password() -> Response | WerkzeugResponse:
     if new != form.get("again", ""):
         return await _page({"again": "These two passwords are not the same."}, 422)
     try:
-        await state().people.change_password(
+        await server_context().users.change_password(
             who.user_id,
             form.get("old", ""),
             new,
             request.remote_addr or "",
-            login_id=who.login_id,
+            login_id=who.session_id,
         )
     except InvalidAccount as error:
         return await _page(error.problems, error.status)
     except AccountError as error:
         return await _page({"old": str(error)}, error.status, error)
     response = redirect("/you?done=password", 303)
-    await keep_known(response, who.user_id)
+    await remember_device(response, who.user_id)
     return response
 
 
 @blueprint.post("/password-links/withdraw")
-async def withdraw_password_links() -> WerkzeugResponse:
-    await state().people.withdraw_password_links(identity().user_id)
+async def revoke_password_links() -> WerkzeugResponse:
+    await server_context().users.revoke_password_links(identity().user_id)
     return redirect("/you?done=links", 303)
 
 
 @blueprint.post("/logins/<int:login_id>/end")
-async def end_login(login_id: int) -> WerkzeugResponse:
+async def end_session(login_id: int) -> WerkzeugResponse:
     who = identity()
-    await state().logins.end(who.user_id, login_id)
-    return outside() if login_id == who.login_id else redirect("/you?done=login", 303)
+    await server_context().sessions.revoke(who.user_id, login_id)
+    return sign_out() if login_id == who.session_id else redirect("/you?done=login", 303)
 
 
 @blueprint.post("/remove")
 async def remove() -> Response | WerkzeugResponse:
     """The person and everything of theirs, for good; their password shows that they mean it."""
-    here, who = state(), identity()
+    context, who = server_context(), identity()
     password = (await request.form).get("sure", "")
     try:
         address = request.remote_addr or ""
-        await here.people.confirm(who.user_id, password, address, login_id=who.login_id)
-        await here.people.begin_to_leave(who.user_id)
+        await context.users.confirm_password(
+            who.user_id, password, address, login_id=who.session_id
+        )
+        await context.users.mark_for_deletion(who.user_id)
     except AccountError as error:
         return await _page({"sure": str(error)}, error.status, error)
-    await here.leaving.finish(who.user_id)
-    return outside()
+    await context.account_deletion.complete(who.user_id)
+    return sign_out()
 
 
 async def _page(
     problems: dict[str, str] | None = None, status: int = 200, error: Exception | None = None
 ) -> Response:
-    here, who = state(), identity()
-    html = here.fragments.render(
+    context, who = server_context(), identity()
+    html = context.fragments.render(
         "you.html",
         who=who,
-        allowance=here.limits.allowance(who.user_id),
-        logins=await here.logins.of(who.user_id) if who.login_id else (),
-        links=await here.people.password_links(who.user_id) if who.login_id else (),
+        allowance=context.quotas.allowance(who.user_id),
+        logins=await context.sessions.list_for_user(who.user_id) if who.session_id else (),
+        links=await context.users.list_password_links(who.user_id) if who.session_id else (),
         problems=problems or {},
         given_name=(await request.form).get("name", "")[:80] if problems else "",
         done=DONE.get(request.args.get("done", ""), ""),
         day_of=day_of,
-        ago=lambda at: ago(at, time.time()),
+        ago=lambda at: time_ago(at, time.time()),
     )
     response = Response(html, status=status, content_type="text/html; charset=utf-8")
     if isinstance(error, TooManyAttempts):

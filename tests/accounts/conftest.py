@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from argon2 import PasswordHasher
 
-from app.accounts.logins import Logins
+from app.accounts.logins import Sessions
 from app.accounts.passwords import Passwords
-from app.accounts.people import People
-from app.accounts.throttle import Throttle
+from app.accounts.people import Users
+from app.accounts.throttle import LoginThrottle
 from app.store.db import Database, open_database
 
 PASSWORD = "correct horse battery"
@@ -27,8 +27,8 @@ class Clock:
 @dataclass
 class Office:
     db: Database
-    logins: Logins
-    people: People
+    logins: Sessions
+    people: Users
     passwords: Passwords
     clock: Clock
 
@@ -38,6 +38,6 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
     clock = Clock()
     passwords = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     async with open_database(tmp_path / "wick.db") as db:
-        logins = Logins(db, clock)
-        people = People(db, logins, passwords, Throttle(clock=clock), clock)
+        logins = Sessions(db, clock)
+        people = Users(db, logins, passwords, LoginThrottle(clock=clock), clock)
         yield Office(db, logins, people, passwords, clock)

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from argon2 import PasswordHasher
 
-from app.accounts.known import new_token
-from app.accounts.names import clean_name, name_key
+from app.accounts.known import issue_device_token
+from app.accounts.names import normalize_name, username_key
 from app.accounts.passwords import Passwords
 from app.accounts.people import RESET_SECONDS
 from app.errors import (
     InvalidAccount,
     InviteNotFound,
     LastOwner,
-    PersonNotFound,
     TooManyAttempts,
+    UserNotFound,
     WrongPassword,
 )
 from app.store import people as table
@@ -33,13 +33,13 @@ WRONG = "wrong"
     "name", ["anna", "Anna-Lena O'Neill", "a.b_c@d", "Zoë", "Мария", "王小明", "7", "x" * 40]
 )
 def test_names_of_people_will_do(name: str) -> None:
-    assert clean_name(f"  {name} ") == name
+    assert normalize_name(f"  {name} ") == name
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 41, "a\0b", "a\u202eb", "<b>", "a/b", "-", "🙂"])
 def test_what_is_no_name_is_said(name: str) -> None:
     with pytest.raises(InvalidAccount):
-        clean_name(name)
+        normalize_name(name)
 
 
 async def test_names_that_look_the_same_are_one(office: Office) -> None:
@@ -48,7 +48,7 @@ async def test_names_that_look_the_same_are_one(office: Office) -> None:
     for name in ("ANNA", " anna ", "Ａnna", "Zoe\u0308"):
         with pytest.raises(InvalidAccount, match="taken"):
             await office.people.add(name, PASSWORD, "member")
-    assert name_key("Straße") == name_key("STRASSE")
+    assert username_key("Straße") == username_key("STRASSE")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ async def test_weak_passwords_are_refused(office: Office, password: str) -> None
 
 
 async def test_the_first_person_is_the_owner_of_what_is_there(office: Office) -> None:
-    assert not await office.people.have_owner()
+    assert not await office.people.has_owner()
     anna = await office.people.add("Anna", PASSWORD, "member")
     assert (anna.id, anna.role) == (LOCAL_USER, "owner")
     berta = await office.people.add("Berta", PASSWORD, "member")
@@ -72,7 +72,7 @@ async def test_the_first_person_is_the_owner_of_what_is_there(office: Office) ->
 
 async def test_a_password_in_any_composition_is_the_same(office: Office) -> None:
     await office.people.add("Anna", "gr\u00fcn ist gut", "owner")
-    assert await office.people.show_themself("anna", "gru\u0308n ist gut", HOME)
+    assert await office.people.authenticate("anna", "gru\u0308n ist gut", HOME)
 
 
 async def test_passwords_are_kept_as_argon2id_with_the_recommended_cost(office: Office) -> None:
@@ -88,15 +88,15 @@ async def test_an_outdated_hash_is_made_anew_when_its_person_comes(office: Offic
     before = await table.credentials(office.db, "anna")
     office.people._passwords = Passwords(PasswordHasher(time_cost=2, memory_cost=8, parallelism=1))
     with pytest.raises(WrongPassword):
-        await office.people.show_themself("Anna", "wrong", HOME)
+        await office.people.authenticate("Anna", "wrong", HOME)
     assert await table.credentials(office.db, "anna") == before
-    await office.people.show_themself("Anna", PASSWORD, HOME)
+    await office.people.authenticate("Anna", PASSWORD, HOME)
     after = await table.credentials(office.db, "anna")
     assert before
     assert after
     assert "t=1" in before[1]
     assert "t=2" in after[1]
-    await office.people.show_themself("Anna", PASSWORD, HOME)
+    await office.people.authenticate("Anna", PASSWORD, HOME)
 
 
 async def test_as_much_is_computed_for_unknown_names(
@@ -125,7 +125,7 @@ async def test_as_much_is_computed_for_unknown_names(
         compared.clear()
         asked.clear()
         with pytest.raises(WrongPassword, match="do not belong together"):
-            await office.people.show_themself(name, "wrong password", HOME)
+            await office.people.authenticate(name, "wrong password", HOME)
         assert len(asked) == 1
         assert len(compared) == 1
         cost = compared[0].rpartition("$")[0].rpartition("$")[0]
@@ -141,7 +141,7 @@ def guess(office: Office) -> Guess:
 
     async def guess(name: str, address: str, password: str = WRONG, **given: Any) -> float:
         try:
-            await office.people.show_themself(name, password, address, **given)
+            await office.people.authenticate(name, password, address, **given)
         except WrongPassword:
             return 0
         except TooManyAttempts as error:
@@ -170,7 +170,7 @@ async def test_guessing_is_slowed_down_by_name_and_by_address(office: Office, gu
 async def test_many_machines_guess_slowly_and_lock_nobody_out(office: Office, guess: Guess) -> None:
     await office.people.add("Anna", PASSWORD, "owner")
     await office.people.add("Berta", PASSWORD, "member")
-    known = await office.people.known_here(LOCAL_USER)
+    known = await office.people.issue_device_token(LOCAL_USER)
     seen = [await guess("anna", f"192.0.2.{number}") for number in range(60)]
     assert seen.index(30) == 50  # for all of them together
     stranger = "203.0.113.7"
@@ -180,7 +180,7 @@ async def test_many_machines_guess_slowly_and_lock_nobody_out(office: Office, gu
     assert await guess("anna", stranger, PASSWORD) == 30  # which helps no stranger
     for forged in ("x", ".", known + "0", f"other{known}", "\udcff.\udcff", known.upper()):
         assert await guess("anna", stranger, PASSWORD, known=forged) == 30
-    theirs = await office.people.known_here((await office.people.named("berta")).id)
+    theirs = await office.people.issue_device_token((await office.people.get_by_name("berta")).id)
     assert await guess("anna", stranger, PASSWORD, known=theirs) == 30
     # Whoever has stolen it guesses no faster.
     assert [await guess("anna", f"192.0.2.{n}", known=known) for n in range(5)] == [0] * 5
@@ -191,14 +191,14 @@ async def test_many_machines_guess_slowly_and_lock_nobody_out(office: Office, gu
 
 
 async def test_a_browser_of_nobody_is_no_way_around_it(guess: Guess) -> None:
-    for forged in (new_token(0, ""), new_token(1, "")):
+    for forged in (issue_device_token(0, ""), issue_device_token(1, "")):
         seen = [await guess("nobody", "2001:db8::1", known=forged) for _ in range(6)]
         assert seen[-1] == 30
 
 
 async def test_many_guesses_at_once_are_no_way_around_it(office: Office) -> None:
     await office.people.add("Anna", PASSWORD, "owner")
-    guesses = [office.people.show_themself("anna", f"guess {n}", HOME) for n in range(30)]
+    guesses = [office.people.authenticate("anna", f"guess {n}", HOME) for n in range(30)]
     results = await asyncio.gather(*guesses, return_exceptions=True)
     assert sum(isinstance(r, WrongPassword) for r in results) == 5
     assert sum(isinstance(r, TooManyAttempts) for r in results) == 25
@@ -209,24 +209,24 @@ async def test_a_link_works_once_and_not_for_ever(office: Office) -> None:
     token = await office.people.invite("member", LOCAL_USER)
     other = await office.people.invite("owner", LOCAL_USER)
     results = await asyncio.gather(
-        *(office.people.join(token, f"Name {n}", PASSWORD) for n in range(5)),
+        *(office.people.accept_invite(token, f"Name {n}", PASSWORD) for n in range(5)),
         return_exceptions=True,
     )
     assert sum(isinstance(r, InviteNotFound) for r in results) == 4
     office.clock.now += 7 * 86400
     with pytest.raises(InviteNotFound):
-        await office.people.join(other, "Late", PASSWORD)
+        await office.people.accept_invite(other, "Late", PASSWORD)
     for wrong in ("", "x", token + "x"):
         with pytest.raises(InviteNotFound):
-            await office.people.invitation(wrong)
+            await office.people.get_invite(wrong)
 
 
 async def test_a_name_that_is_taken_leaves_the_link(office: Office) -> None:
     await office.people.add("Anna", PASSWORD, "owner")
     token = await office.people.invite("member", LOCAL_USER)
     with pytest.raises(InvalidAccount):
-        await office.people.join(token, "anna", PASSWORD)
-    assert (await office.people.join(token, "Berta", PASSWORD)).role == "member"
+        await office.people.accept_invite(token, "anna", PASSWORD)
+    assert (await office.people.accept_invite(token, "Berta", PASSWORD)).role == "member"
 
 
 async def test_links_of_a_person_for_a_password_replace_each_other_and_end(office: Office) -> None:
@@ -235,10 +235,10 @@ async def test_links_of_a_person_for_a_password_replace_each_other_and_end(offic
     first = await office.people.reset_token(berta.id, LOCAL_USER)
     second = await office.people.reset_token(berta.id, LOCAL_USER)
     with pytest.raises(InviteNotFound):
-        await office.people.invitation(first)
+        await office.people.get_invite(first)
     office.clock.now += RESET_SECONDS
     with pytest.raises(InviteNotFound):
-        await office.people.invitation(second)
+        await office.people.get_invite(second)
 
 
 async def test_no_link_leads_around_a_new_password(office: Office) -> None:
@@ -246,11 +246,11 @@ async def test_no_link_leads_around_a_new_password(office: Office) -> None:
     assert first
     await office.people.add("Anna", PASSWORD, "owner")  # by a command, not by the link
     with pytest.raises(InviteNotFound):
-        await office.people.invitation(first)
+        await office.people.get_invite(first)
     link = await office.people.reset_token(LOCAL_USER, None)
     await office.people.set_password(LOCAL_USER, "another password")
     with pytest.raises(InviteNotFound):
-        await office.people.invitation(link)
+        await office.people.get_invite(link)
 
 
 async def test_links_of_an_owner_who_is_none_any_more_are_worth_nothing(office: Office) -> None:
@@ -264,7 +264,7 @@ async def test_links_of_an_owner_who_is_none_any_more_are_worth_nothing(office: 
         else:
             await office.people.disable(berta.id)
         with pytest.raises(InviteNotFound):
-            await office.people.invitation(link)
+            await office.people.get_invite(link)
 
 
 async def test_there_is_always_an_owner(office: Office) -> None:
@@ -273,7 +273,7 @@ async def test_there_is_always_an_owner(office: Office) -> None:
     for attempt in (
         office.people.disable(anna.id),
         office.people.set_role(anna.id, "member"),
-        office.people.begin_to_leave(anna.id),
+        office.people.mark_for_deletion(anna.id),
     ):
         with pytest.raises(LastOwner):
             await attempt
@@ -282,8 +282,8 @@ async def test_there_is_always_an_owner(office: Office) -> None:
     with pytest.raises(LastOwner):  # one who is kept out is none
         await office.people.set_role(anna.id, "member")
     await office.people.enable(berta.id)
-    await office.people.begin_to_leave(anna.id)
-    assert await office.people.have_owner()
+    await office.people.mark_for_deletion(anna.id)
+    assert await office.people.has_owner()
 
 
 async def test_two_owners_who_go_at_once_do_not_both_go(office: Office) -> None:
@@ -298,31 +298,31 @@ async def test_two_owners_who_go_at_once_do_not_both_go(office: Office) -> None:
 async def test_whoever_leaves_is_nobody_at_once_and_the_name_is_free(office: Office) -> None:
     await office.people.add("Anna", PASSWORD, "owner")
     berta = await office.people.add("Berta", PASSWORD, "member")
-    token, _ = await office.logins.begin(berta.id, "", "")
+    token, _ = await office.logins.create(berta.id, "", "")
     link = await office.people.invite("member", berta.id)
-    await office.people.begin_to_leave(berta.id)
-    assert await office.logins.find(token) is None
+    await office.people.mark_for_deletion(berta.id)
+    assert await office.logins.authenticate(token) is None
     with pytest.raises(WrongPassword):
-        await office.people.show_themself("Berta", PASSWORD, HOME)
-    with pytest.raises(PersonNotFound):
-        await office.people.named("Berta")
+        await office.people.authenticate("Berta", PASSWORD, HOME)
+    with pytest.raises(UserNotFound):
+        await office.people.get_by_name("Berta")
     with pytest.raises(InviteNotFound):
-        await office.people.invitation(link)
-    assert [p.name for p in await office.people.everybody()] == ["Anna"]
+        await office.people.get_invite(link)
+    assert [p.name for p in await office.people.list_users()] == ["Anna"]
     again = await office.people.add("Berta", PASSWORD, "member")
     assert again.id != berta.id
 
 
 async def test_a_new_password_ends_the_other_logins(office: Office) -> None:
     await office.people.add("Anna", PASSWORD, "owner")
-    mine, login = await office.logins.begin(1, "", "")
-    other, _ = await office.logins.begin(1, "", "")
+    mine, login = await office.logins.create(1, "", "")
+    other, _ = await office.logins.create(1, "", "")
     with pytest.raises(WrongPassword, match="not your password"):
         await office.people.change_password(1, "wrong", "a new password", HOME, login_id=login.id)
     with pytest.raises(InvalidAccount):
         await office.people.change_password(1, PASSWORD, "short", HOME, login_id=login.id)
-    assert await office.logins.find(other)
+    assert await office.logins.authenticate(other)
     await office.people.change_password(1, PASSWORD, "a new password", HOME, login_id=login.id)
-    assert await office.logins.find(mine)
-    assert await office.logins.find(other) is None
-    await office.people.show_themself("Anna", "a new password", HOME)
+    assert await office.logins.authenticate(mine)
+    assert await office.logins.authenticate(other) is None
+    await office.people.authenticate("Anna", "a new password", HOME)

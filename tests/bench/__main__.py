@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from app.bench import engine
-from app.config import usable_cores
-from app.models.shelf import Shelf
+from app.config import available_cpus
+from app.models.shelf import ModelStore
 from tests.bench import served
 from tests.smollm2 import shelf_with_smollm2
 
@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--tokens", type=int, default=300, help="length of an answer")
     parser.add_argument("--rounds", type=int, default=3, help="how often; medians are shown")
-    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--threads", type=int, default=available_cpus())
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     figures = asyncio.run(measure(options.tokens, options.rounds, options.threads))
@@ -40,11 +40,11 @@ def main() -> None:
 async def measure(tokens: int, rounds: int, threads: int) -> dict[str, float]:
     """All figures, by name. The contestants take turns, so that a noisy minute hits them all."""
     models = shelf_with_smollm2()
-    model = Shelf(models).get("smollm2-135m")
+    model = ModelStore(models).get("smollm2-135m")
     bare, library, socket, cold, warm, pages = [], [], [], [], [], []
     page_starts = []
     for _ in range(rounds):
-        bare.append(engine.bare_loop(model, tokens, threads, CONTEXT))
+        bare.append(engine.measure_engine(model, tokens, threads, CONTEXT))
         theirs = engine.ctransformers_loop(model, tokens, threads, CONTEXT)
         assert theirs is not None, "ctransformers cannot be imported"
         library.append(theirs)

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from app.bench.engine import QUESTION, bare_loop
+from app.bench.engine import QUESTION, measure_engine
 from app.bench.http import HttpTarget
-from app.bench.target import Ask, Usage
-from app.config import usable_cores
+from app.bench.target import BenchRequest, TokenUsage
+from app.config import available_cpus
 from app.models.model import Turn
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from tests.bench.served import served
 from tests.smollm2 import NAME, shelf_with_smollm2
 
@@ -27,13 +27,13 @@ AIM = 0.95
 CONTEXT = 4096
 
 
-async def over_api(url: str, ask: Ask) -> float:
+async def over_api(url: str, ask: BenchRequest) -> float:
     """Tokens a second from the first piece of text to the last."""
     pieces: list[float] = []
-    usage = Usage(None, None)
+    usage = TokenUsage(None, None)
     async with HttpTarget.open(url, NAME) as target:
         async for event in target.answer(ask):
-            if isinstance(event, Usage):
+            if isinstance(event, TokenUsage):
                 usage = event
             else:
                 pieces.append(time.perf_counter())
@@ -45,14 +45,14 @@ async def over_api(url: str, ask: Ask) -> float:
 async def measure(tokens: int, rounds: int, threads: int) -> tuple[float, float]:
     """Medians: of the bare loop and of the API, in tokens a second."""
     models = shelf_with_smollm2()
-    model = Shelf(models).get(NAME)
+    model = ModelStore(models).get(NAME)
     bare, api = [], []
-    ask = Ask("", (Turn("user", QUESTION),), tokens, model.sampling)
+    ask = BenchRequest("", (Turn("user", QUESTION),), tokens, model.sampling)
     with tempfile.TemporaryDirectory() as folder:
         async with served(models, Path(folder), tokens) as server:
             await over_api(server.url, ask)  # loads the model
             for _ in range(rounds):
-                bare.append(bare_loop(model, tokens, threads, CONTEXT).tokens)
+                bare.append(measure_engine(model, tokens, threads, CONTEXT).tokens)
                 api.append(await over_api(server.url, ask))
     return statistics.median(bare), statistics.median(api)
 
@@ -61,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.api", description=__doc__)
     parser.add_argument("--tokens", type=int, default=300, help="length of an answer")
     parser.add_argument("--rounds", type=int, default=5, help="how often; medians are shown")
-    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--threads", type=int, default=available_cpus())
     options = parser.parse_args()
     bare, api = asyncio.run(measure(options.tokens, options.rounds, options.threads))
     Console().print(

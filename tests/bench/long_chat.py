@@ -30,7 +30,7 @@ async def measure(count: int) -> list[float]:
             chat_id = await asyncio.to_thread(plant, settings.database, count)
             headers = {"Host": "localhost", "Accept-Encoding": "gzip"}
             for _ in range(ROUNDS):
-                markdown.forget()
+                markdown.clear_cache()
                 begun = time.perf_counter()
                 answer = await served.test_client().get(f"/chats/{chat_id}", headers=headers)
                 assert answer.status_code == 200

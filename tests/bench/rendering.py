@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.paths import asset_dir
-from app.web.blocks import Blocks
+from app.web.blocks import StreamedMarkdown
 from app.web.fragments import Fragments
 
 TOKENS, CHARACTERS_A_TOKEN, CHARACTERS_A_FRAME = 10_000, 4, 24
@@ -56,14 +56,14 @@ def frames(name: str) -> list[float]:
     unit = ANSWERS[name]
     text = (STARTS.get(name, "") + unit * (length // len(unit) + 1))[:length]
     fragments = Fragments(asset_dir("templates"), asset_dir("static"))
-    blocks, costs = Blocks(), []
-    place = blocks.place
+    blocks, costs = StreamedMarkdown(), []
+    place = blocks.cursor
     for end in range(CHARACTERS_A_FRAME, length, CHARACTERS_A_FRAME):
         shown = text[:end]
         start = time.process_time()
         blocks.feed(shown)
-        fragments.news(1, blocks.since(place))
-        place = blocks.place
+        fragments.answer_update(1, blocks.update_since(place))
+        place = blocks.cursor
         costs.append(1000 * (time.process_time() - start))
     return costs
 

@@ -21,7 +21,7 @@ import httpx
 from playwright.async_api import async_playwright
 from websockets.asyncio.client import connect
 
-from app.bench.engine import QUESTION, Pace
+from app.bench.engine import QUESTION, Throughput
 
 GROWTH = """
 () => {
@@ -96,7 +96,7 @@ async def served(models: Path, data: Path, tokens: int) -> AsyncIterator[Server]
         await process.wait()
 
 
-async def over_websocket(server: Server) -> tuple[float, Pace]:
+async def over_websocket(server: Server) -> tuple[float, Throughput]:
     """Seconds to the first text, then the pace from the first frame with text to the last."""
     chat = secrets.token_hex(8)
     address = server.url.replace("http", "ws") + f"/chats/{chat}/live?seen="
@@ -120,7 +120,7 @@ async def over_websocket(server: Server) -> tuple[float, Pace]:
     characters = sum(length for _, length in growth[1:])
     # The first token came with the first frame; the last frame ends the count.
     tokens = server.tokens_of_last_answer()
-    return first - asked, Pace((tokens - 1) / (last - first), characters / (last - first))
+    return first - asked, Throughput((tokens - 1) / (last - first), characters / (last - first))
 
 
 # The first text comes with the whole message, whose status has changed; later blocks replace the

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from app.chats.streams import Stream
+from app.chats.streams import LiveAnswer
 from app.paths import asset_dir
-from app.web.blocks import Blocks
+from app.web.blocks import StreamedMarkdown
 from app.web.fragments import Fragments
 from app.web.views import present_live
 from tests.bench.served import Shown
@@ -15,15 +15,15 @@ READ = "Once upon a timethere was a fox.pythonCopyprint('fox')\nThe end"
 
 def test_the_bench_counts_what_the_frames_of_an_answer_show() -> None:
     fragments = Fragments(asset_dir("templates"), asset_dir("static"))
-    blocks, shown = Blocks(), Shown()
-    stream = Stream(1, "0123456789abcdef", 1, "tiny", "streaming", "Once")
+    blocks, shown = StreamedMarkdown(), Shown()
+    stream = LiveAnswer(1, "0123456789abcdef", 1, "tiny", "streaming", "Once")
     blocks.feed(stream.text)
     assert shown.read(fragments.message(present_live(stream, blocks), oob=True)) == len("Once")
-    total, place = len("Once"), blocks.place
+    total, place = len("Once"), blocks.cursor
     for end in range(len("Once") + 1, len(ANSWER) + 1):
         stream.text = ANSWER[:end]
         blocks.feed(stream.text)
-        frame, place = fragments.news(1, blocks.since(place)), blocks.place
+        frame, place = fragments.answer_update(1, blocks.update_since(place)), blocks.cursor
         total += shown.read(frame)
     assert total == shown.finished + shown.open
     assert total == len(READ)

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from app.bench.figures import Row, figures, rows
+from app.bench.figures import MetricResult, build_results, list_metrics
 from app.bench.local import LocalTarget
-from app.bench.machine import machine, resident
-from app.bench.plan import Plan
+from app.bench.machine import describe_machine, resident_memory
+from app.bench.plan import BenchConfig
 from app.bench.report import Report, table
 from app.bench.samples import Samples
-from app.bench.target import Answer, Ask, Usage, listen
-from app.bench.texts import Texts
+from app.bench.target import BenchRequest, ResponseTrace, TokenUsage, collect
+from app.bench.texts import PromptGenerator
 from app.bench.workload import Workload
 from app.config import Settings
 from app.errors import RequestError, RunnerDied
@@ -33,7 +33,7 @@ from tests.tiny_gguf import Flavour
 def test_prompts_have_the_length_asked_for_and_differ(flavour: Flavour) -> None:
     model = tiny_model(flavour)
     template = ChatTemplate(model.chat_template, Tokenizer.load(model.folder))
-    texts = Texts(lambda text: len(template.encode([Turn("user", text)])), seed=3)
+    texts = PromptGenerator(lambda text: len(template.encode([Turn("user", text)])), seed=3)
     seen = set()
     for number, length in enumerate([60, 61, 62, 63, 200, 777]):
         text = texts.prompt(number, length)
@@ -51,12 +51,12 @@ class Scripted:
     def __init__(self, answer_length: int = 1000) -> None:
         self._length = answer_length
 
-    async def answer(self, ask: Ask) -> AsyncGenerator[str | Usage]:
+    async def answer(self, ask: BenchRequest) -> AsyncGenerator[str | TokenUsage]:
         count = min(ask.max_tokens, self._length)
         for _ in range(count):
             await asyncio.sleep(0)
             yield "word "
-        yield Usage(7, count)
+        yield TokenUsage(7, count)
 
     async def restart(self) -> bool:
         return True
@@ -66,7 +66,9 @@ class Scripted:
 
 
 def workload(target: Scripted) -> Workload:
-    return Workload(target, Plan(prompt=50, tokens=8, turns=1), Texts(len, 1), Sampling())
+    return Workload(
+        target, BenchConfig(prompt=50, tokens=8, turns=1), PromptGenerator(len, 1), Sampling()
+    )
 
 
 async def test_answers_that_end_early_are_asked_for_again() -> None:
@@ -79,19 +81,19 @@ async def test_a_model_that_says_nothing_is_told() -> None:
 
 
 def test_a_piece_counts_as_many_tokens_as_it_is_long() -> None:
-    answer = Answer(asked=0, times=[1, 2, 3], sizes=[1, 4, 5], text="0123456789")
-    answer.usage = Usage(7, 20)
+    answer = ResponseTrace(asked_at=0, times=[1, 2, 3], sizes=[1, 4, 5], text="0123456789")
+    answer.usage = TokenUsage(7, 20)
     assert answer.made(1, 3) == pytest.approx(18)
     assert answer.made(1, 2) == pytest.approx(8)
-    assert Answer(asked=0).made(0, 1) == 0
+    assert ResponseTrace(asked_at=0).made(0, 1) == 0
 
 
 async def test_all_of_a_round_is_there() -> None:
     samples, before = Samples(), asyncio.all_tasks()
     one = workload(Scripted(answer_length=100))
     await one.run(samples, lambda _: None)
-    await one.beside(samples, lambda _: None)
-    wanted = {f.key for f in figures(Plan())} - {
+    await one.measure_interference(samples, lambda _: None)
+    wanted = {f.key for f in list_metrics(BenchConfig())} - {
         "load", "bare", "ctransformers", "one_thread", "first_alone", "memory_loaded"
     }  # fmt: skip
     assert set(samples.lists) == wanted
@@ -104,12 +106,14 @@ def test_aims() -> None:
         ours.add(key, value)
     ours.add("competitor", 30.0)
     theirs.add("cold", 5)
-    found: dict[str, Row] = {r.figure.key: r for r in rows(Plan(), ours, theirs)}
-    assert (found["revisit"].ratio, found["revisit"].reached) == (0.05, True)
-    assert (found["restart"].ratio, found["restart"].reached) == (0.09, False)
-    assert found["competitor"].reached is True
-    assert (found["cold"].reached, found["cold"].ours_to_theirs) == (None, 2)
-    assert (found["second_turn"].ratio, found["second_turn"].reached) == (None, None)
+    found: dict[str, MetricResult] = {
+        r.metric.key: r for r in build_results(BenchConfig(), ours, theirs)
+    }
+    assert (found["revisit"].ratio, found["revisit"].meets_target) == (0.05, True)
+    assert (found["restart"].ratio, found["restart"].meets_target) == (0.09, False)
+    assert found["competitor"].meets_target is True
+    assert (found["cold"].meets_target, found["cold"].ratio_to_peer) == (None, 2)
+    assert (found["second_turn"].ratio, found["second_turn"].meets_target) == (None, None)
 
 
 @pytest.mark.parametrize("against", ["", "stub at http://there"])
@@ -126,7 +130,7 @@ def test_a_table_for_people(against: str) -> None:
         "2026-01-02",
         7,
         against,
-        rows(Plan(), ours, theirs),
+        build_results(BenchConfig(), ours, theirs),
         ours,
         theirs,
     )
@@ -143,22 +147,22 @@ def test_a_table_for_people(against: str) -> None:
     assert found["8 answers at once, together"][:4] == ["—", "—", "≥ 1.2 ×", ""]
 
 
-def ask(tokens: int = 20, text: str = "Who is there?") -> Ask:
-    return Ask("a", (Turn("user", text),), tokens, Sampling(temperature=0))
+def ask(tokens: int = 20, text: str = "Who is there?") -> BenchRequest:
+    return BenchRequest("a", (Turn("user", text),), tokens, Sampling(temperature=0))
 
 
 async def test_wicks_runner_answers_cancels_and_restarts(tmp_path: Path) -> None:
     settings = Settings(threads=1, context=512)
     async with LocalTarget.open(tiny_model(), settings, tmp_path) as target:
-        whole = await listen(target, ask())
+        whole = await collect(target, ask())
         assert whole.usage.completion_tokens == 20
-        cut = await listen(target, ask(400), lambda answer: len(answer.times) == 3)
+        cut = await collect(target, ask(400), lambda answer: len(answer.times) == 3)
         assert len(cut.times) == 3
         assert (target.memory() or 0) > 1 << 20
         assert await target.restart()
-        assert (await listen(target, ask())).text == whole.text
+        assert (await collect(target, ask())).text == whole.text
         with pytest.raises(RequestError, match="Please shorten it"):
-            await listen(target, ask(text="the " * 2000))
+            await collect(target, ask(text="the " * 2000))
 
 
 async def test_a_runner_that_dies_is_told(tmp_path: Path) -> None:
@@ -166,9 +170,9 @@ async def test_a_runner_that_dies_is_told(tmp_path: Path) -> None:
         await target._runner.kill()
         for _ in range(2):
             with pytest.raises(RunnerDied, match="SIGKILL"):
-                await listen(target, ask())
+                await collect(target, ask())
 
 
 def test_this_machine_has_a_name_and_this_process_a_size() -> None:
-    assert "cores" in machine()
-    assert (resident(os.getpid()) or 0) > 1 << 20
+    assert "cores" in describe_machine()
+    assert (resident_memory(os.getpid()) or 0) > 1 << 20

@@ -6,23 +6,23 @@ from pathlib import Path
 import pytest
 
 from app.inference.runner_process import RunnerProcess
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from tests.chats.house import House, built
 from tests.inference.scripted import ScriptedRunner
 from tests.tiny_gguf import write_tiny_gguf
 
 
 @pytest.fixture(scope="session")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
     folder = tmp_path_factory.mktemp("shelf")
-    made = Shelf(folder / "models")
+    made = ModelStore(folder / "models")
     made.install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
     return made
 
 
 @pytest.fixture
 async def house(
-    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shelf: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[House]:
     async with built(tmp_path, shelf, titles="on") as house:
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from app.chats import house
-from app.chats.asking import Asking
+from app.chats.asking import AnswerService
 from app.chats.branches import Branches
 from app.chats.hub import Hub
 from app.chats.prompts import Prompt
-from app.chats.service import Chats
+from app.chats.service import ChatService
 from app.config import Settings
-from app.inference.pool import Pool
+from app.inference.pool import WorkerPool
 from app.inference.protocol import Finished
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.store.db import Database, open_database
 from app.store.messages import Message
 from tests.inference.scripted import ScriptedRunner
@@ -33,9 +33,9 @@ class House:
 
     db: Database
     hub: Hub
-    pool: Pool
-    chats: Chats
-    asking: Asking
+    pool: WorkerPool
+    chats: ChatService
+    asking: AnswerService
     branches: Branches
     runner: ScriptedRunner
 
@@ -43,7 +43,7 @@ class House:
         return Prompt(user_id=1, chat_id=chat, text=text, client_id=client_id, model="tiny")
 
     async def path(self, chat_id: str = CHAT) -> list[Message]:
-        return await self.chats.messages(await self.chats.find(1, chat_id))
+        return await self.chats.messages(await self.chats.get(1, chat_id))
 
     async def ask(self, text: str = "hello", client_id: str = "client01", chat: str = CHAT) -> int:
         """Submit, and wait until the runner has the request. The answer's id."""
@@ -68,15 +68,15 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def built(tmp_path: Path, shelf: Shelf, **settings: Any) -> AsyncIterator[House]:
+async def built(tmp_path: Path, shelf: ModelStore, **settings: Any) -> AsyncIterator[House]:
     values = Settings(data_dir=tmp_path, models_dir=shelf.root, threads=1, **settings)
     async with open_database(values.database) as db:
-        wick = house.House(values, db)
+        wick = house.Services(values, db)
         runner = ScriptedRunner(slots=values.slots)
-        yield House(db, wick.hub, wick.pool, wick.chats, wick.asking, wick.branches, runner)
-        wick.asking.close()
+        yield House(db, wick.hub, wick.pool, wick.chats, wick.answers, wick.branches, runner)
+        wick.answers.close()
         await wick.pool.close("Wick was stopped.")
-        await asyncio.gather(wick.asking.tasks.drain(5), wick.limits.tasks.drain(5))
+        await asyncio.gather(wick.answers.tasks.drain(5), wick.quotas.tasks.drain(5))
 
 
 def finished(number: int, reason: str = "stop") -> Finished:

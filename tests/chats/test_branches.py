@@ -7,17 +7,17 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from app.chats.branches import Spot
-from app.chats.streams import Stream
+from app.chats.branches import MessageRef
+from app.chats.streams import LiveAnswer
 from app.errors import ChatBusy, ChatNotFound, InvalidMessage, MessageNotFound, ModelNotFound
 from app.inference.protocol import Cancel, Delta, Finished, Generate, Prefill
 from app.models.model import Turn
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from tests.chats.house import CHAT, OTHER, House, finished, until
 
 
-def at(message_id: int, user_id: int = 1, chat_id: str = CHAT) -> Spot:
-    return Spot(user_id, chat_id, message_id)
+def at(message_id: int, user_id: int = 1, chat_id: str = CHAT) -> MessageRef:
+    return MessageRef(user_id, chat_id, message_id)
 
 
 async def begun(house: House) -> int:
@@ -58,7 +58,7 @@ async def test_another_answer_stands_beside_the_first(house: House) -> None:
     second = await answered(house, "eins")
     assert last_command(house).turns == (Turn("user", "one"),)
     assert await texts(house) == ["one", "eins"]
-    chat = await house.chats.find(1, CHAT)
+    chat = await house.chats.get(1, CHAT)
     forks = await house.chats.siblings(chat)
     path = await house.path()
     assert [(forks.of(m).number, forks.of(m).count) for m in path] == [(1, 1), (2, 2)]
@@ -74,7 +74,7 @@ async def test_what_was_written_later_stands_after_even_when_the_clock_was_set_b
     monkeypatch.setattr("app.chats.branches.time.time", lambda: 1.0)
     await house.branches.regenerate(at(first), "again001")
     second = await answered(house, "eins")
-    forks = await house.chats.siblings(await house.chats.find(1, CHAT))
+    forks = await house.chats.siblings(await house.chats.get(1, CHAT))
     assert forks.of((await house.path())[1]).before == first
     await house.branches.remove(at(second))
     assert await texts(house) == ["one", "uno"]
@@ -85,7 +85,7 @@ async def test_asking_again_five_times_at_once_makes_one_answer(house: House) ->
     await asyncio.gather(*(house.branches.regenerate(at(first), "again001") for _ in range(5)))
     await answered(house, "eins")
     await house.branches.regenerate(at(first), "again001")  # heard late
-    forks = await house.chats.siblings(await house.chats.find(1, CHAT))
+    forks = await house.chats.siblings(await house.chats.get(1, CHAT))
     assert [len(ids) for ids in forks.by_parent.values()] == [2]
 
 
@@ -94,7 +94,7 @@ async def test_an_answer_in_the_middle_may_be_asked_for_again(house: House) -> N
     await house.branches.regenerate(at(ids[1]), "again001")
     await answered(house, "eins")
     assert await texts(house) == ["one", "eins"]
-    await house.branches.choose(at(ids[1]))
+    await house.branches.select_branch(at(ids[1]))
     assert await texts(house) == ["one", "uno", "two", "due"]
 
 
@@ -107,7 +107,9 @@ async def test_a_prompt_without_an_answer_is_answered(house: House) -> None:
     assert await texts(house) == ["one", "eins"]
 
 
-async def test_another_model_answers_and_the_chat_keeps_its_own(house: House, shelf: Shelf) -> None:
+async def test_another_model_answers_and_the_chat_keeps_its_own(
+    house: House, shelf: ModelStore
+) -> None:
     other = shelf.root / "other"
     if not other.exists():
         other.symlink_to(shelf.root / "tiny")
@@ -116,7 +118,7 @@ async def test_another_model_answers_and_the_chat_keeps_its_own(house: House, sh
         await house.branches.regenerate(at(first), "again001", "other")
         second = await begun(house)
         assert (await house.path())[-1].model == "other"
-        chat = await house.chats.find(1, CHAT)
+        chat = await house.chats.get(1, CHAT)
         assert chat is not None
         assert chat.model == "tiny"
     finally:
@@ -132,9 +134,9 @@ async def test_an_edited_prompt_is_a_branch_of_its_own(house: House) -> None:
     assert await texts(house) == ["one", "uno", "two", "due"]
     assert [turn.content for turn in last_command(house).turns] == ["one", "uno", "two"]
     await house.branches.edit(at(ids[2]), "two", "client99")  # the same again
-    forks = await house.chats.siblings(await house.chats.find(1, CHAT))
+    forks = await house.chats.siblings(await house.chats.get(1, CHAT))
     assert forks.of((await house.path())[2]).count == 2
-    await house.branches.choose(at(ids[2]))
+    await house.branches.select_branch(at(ids[2]))
     assert await texts(house) == ["one", "uno", "tow", "?", "three", "tre"]
 
 
@@ -143,7 +145,7 @@ async def test_the_first_prompt_may_be_edited(house: House) -> None:
     await house.branches.edit(at(ids[0]), "two", "client99")
     await answered(house, "due")
     assert await texts(house) == ["two", "due"]
-    forks = await house.chats.siblings(await house.chats.find(1, CHAT))
+    forks = await house.chats.siblings(await house.chats.get(1, CHAT))
     assert forks.of((await house.path())[0]).before == ids[0]
 
 
@@ -156,7 +158,7 @@ async def test_editing_stops_what_is_being_answered(house: House) -> None:
     house.runner.say(finished(first, "cancelled"))
     await answered(house, "due")
     assert await texts(house) == ["two", "due"]
-    await house.branches.choose(at(path[0].id))
+    await house.branches.select_branch(at(path[0].id))
     assert [m.status for m in await house.path()] == ["done", "stopped", "done", "stopped"]
 
 
@@ -165,7 +167,7 @@ async def test_an_edit_that_waits_can_be_taken_back(house: House) -> None:
     running = await house.ask("more", "client50")
     await house.branches.edit(at(ids[0]), "two", "client99")
     new = (await house.path())[-1].id
-    assert await house.asking.take_back(1, CHAT, new) == "two"
+    assert await house.asking.withdraw(1, CHAT, new) == "two"
     assert [m.id for m in await house.path()][-1] == running
     house.runner.say(finished(running, "cancelled"))
     await until(lambda: house.hub.stream(running) is None)
@@ -183,7 +185,7 @@ async def test_an_edit_to_nothing_is_refused(house: House, text: str) -> None:
 async def test_a_cut_answer_goes_on_where_it_was(house: House) -> None:
     await house.ask("one", "client01")
     answer = await answered(house, "un", "length")
-    await house.branches.go_on(at(answer))
+    await house.branches.continue_answer(at(answer))
     again = await begun(house)
     assert again == answer
     assert (last_command(house).opening, last_command(house).turns) == (
@@ -197,14 +199,14 @@ async def test_a_cut_answer_goes_on_where_it_was(house: House) -> None:
     [_, message] = await house.path()
     assert (message.text, message.status, message.finish_reason) == ("uno due", "done", "stop")
     with pytest.raises(ChatBusy, match="complete"):
-        await house.branches.go_on(at(answer))
+        await house.branches.continue_answer(at(answer))
 
 
 async def test_going_on_twice_at_once_is_one(house: House) -> None:
     await house.ask("one", "client01")
     answer = await answered(house, "un", "length")
     results = await asyncio.gather(
-        *(house.branches.go_on(at(answer)) for _ in range(3)), return_exceptions=True
+        *(house.branches.continue_answer(at(answer)) for _ in range(3)), return_exceptions=True
     )
     assert [type(result) for result in results] == [type(None), ChatBusy, ChatBusy]
     await answered(house, "o")
@@ -214,7 +216,7 @@ async def test_going_on_twice_at_once_is_one(house: House) -> None:
 async def test_half_a_character_is_not_what_goes_on(house: House) -> None:
     await house.ask("one", "client01")
     answer = await answered(house, "u\ufffd", "cancelled")
-    await house.branches.go_on(at(answer))
+    await house.branches.continue_answer(at(answer))
     await answered(house, "n")
     assert await texts(house) == ["one", "un"]
 
@@ -222,7 +224,7 @@ async def test_half_a_character_is_not_what_goes_on(house: House) -> None:
 async def test_an_answer_that_goes_on_keeps_its_text_when_the_runner_dies(house: House) -> None:
     await house.ask("one", "client01")
     answer = await answered(house, "un", "length")
-    await house.branches.go_on(at(answer))
+    await house.branches.continue_answer(at(answer))
     await begun(house)
     house.runner.say(Delta(answer, "o"))
     await until(lambda: house.hub.stream(answer).text == "uno")  # type: ignore[union-attr]
@@ -234,12 +236,12 @@ async def test_an_answer_that_goes_on_keeps_its_text_when_the_runner_dies(house:
 async def test_an_answer_that_goes_on_keeps_its_text_when_wick_dies(house: House) -> None:
     await house.ask("one", "client01")
     answer = await answered(house, "un", "length")
-    await house.branches.go_on(at(answer))
+    await house.branches.continue_answer(at(answer))
     await begun(house)
     house.runner.say(Prefill(answer, 1, 9, 0, 0))
     await until(lambda: house.hub.streams()[0].status == "prefill")
     await house.asking.tasks.drain(5)
-    await house.chats.recover()
+    await house.chats.recover_interrupted()
     [_, message] = await house.path()
     assert (message.status, message.text) == ("interrupted", "un")
 
@@ -258,7 +260,7 @@ async def test_the_figures_of_an_answer_that_went_on_are_those_of_all_its_runs(
         house.runner.say(Delta(answer, "un "), run)
         before = await house.ended(answer)
         if run.reason == "length":
-            await house.branches.go_on(at(answer))
+            await house.branches.continue_answer(at(answer))
             await begun(house)
     assert before.text == "un un un "
     # 60 tokens had to be read at first, then 2 and 2 more: all the others came from memory.
@@ -289,7 +291,7 @@ async def test_an_edit_and_a_message_at_once_are_both_kept(house: House) -> None
 
 
 async def test_an_answer_that_goes_on_is_not_taken_for_the_one_that_was_cut(house: House) -> None:
-    old, new = Stream(7, CHAT, 1, "tiny"), Stream(7, CHAT, 1, "tiny")
+    old, new = LiveAnswer(7, CHAT, 1, "tiny"), LiveAnswer(7, CHAT, 1, "tiny")
     house.hub.add(old)
     house.hub.add(new)
     house.hub.remove(old)
@@ -301,7 +303,7 @@ async def test_an_answer_that_never_gets_to_go_on_keeps_its_figures(house: House
     await house.ask("one", "client01")
     answer = await answered(house, "un", "length")
     [_, before] = await house.path()
-    await house.branches.go_on(at(answer))
+    await house.branches.continue_answer(at(answer))
     await begun(house)
     house.runner.say(Finished(answer, "cancelled", 0, 0, 0, 0.0, 0.0, 0))
     after = await house.ended(answer)
@@ -316,13 +318,13 @@ async def test_only_what_was_cut_and_stands_last_goes_on(house: House) -> None:
     await house.ask("two", "client02")
     empty = await begun(house)
     with pytest.raises(ChatBusy):  # while an answer runs
-        await house.branches.go_on(at(cut))
+        await house.branches.continue_answer(at(cut))
     house.runner.say(finished(empty, "cancelled"))
     await house.ended(empty)
     with pytest.raises(ChatBusy, match="gone on behind"):
-        await house.branches.go_on(at(cut))
+        await house.branches.continue_answer(at(cut))
     with pytest.raises(ChatBusy, match="nothing to continue"):
-        await house.branches.go_on(at(empty))
+        await house.branches.continue_answer(at(empty))
 
 
 async def test_deleting_one_branch_shows_the_other(house: House) -> None:
@@ -331,10 +333,10 @@ async def test_deleting_one_branch_shows_the_other(house: House) -> None:
     second = await answered(house, "eins")
     await house.branches.remove(at(second))
     assert await texts(house) == ["one", "uno", "two", "due"]
-    await house.branches.put_back(at(second))
+    await house.branches.restore(at(second))
     assert await texts(house) == ["one", "eins"]
     with pytest.raises(MessageNotFound, match="too late"):
-        await house.branches.put_back(at(second))
+        await house.branches.restore(at(second))
 
 
 async def test_deleting_takes_what_follows_and_comes_back_whole(house: House) -> None:
@@ -344,7 +346,7 @@ async def test_deleting_takes_what_follows_and_comes_back_whole(house: House) ->
     await house.ask("four", "client50")
     four = await answered(house, "quattro")
     assert four not in ids  # an id never comes again
-    await house.branches.put_back(at(ids[2]))
+    await house.branches.restore(at(ids[2]))
     assert await texts(house) == ["one", "uno", "two", "due", "three", "tre"]
     assert [m.id for m in await house.path()] == ids
 
@@ -356,7 +358,7 @@ async def test_deleting_everything_leaves_an_empty_chat_that_goes_on(house: Hous
     await house.ask("two", "client50")
     await answered(house, "due")
     assert await texts(house) == ["two", "due"]
-    await house.branches.put_back(at(ids[0]))
+    await house.branches.restore(at(ids[0]))
     assert await texts(house) == ["one", "uno"]
 
 
@@ -365,9 +367,9 @@ async def test_what_followed_a_message_that_is_gone_cannot_come_back(house: Hous
     await house.branches.remove(at(ids[3]))
     await house.branches.remove(at(ids[0]))
     with pytest.raises(MessageNotFound):
-        await house.branches.put_back(at(ids[3]))
-    await house.branches.put_back(at(ids[0]))
-    await house.branches.put_back(at(ids[3]))
+        await house.branches.restore(at(ids[3]))
+    await house.branches.restore(at(ids[0]))
+    await house.branches.restore(at(ids[3]))
     assert await texts(house) == ["one", "uno", "two", "due"]
 
 
@@ -390,7 +392,7 @@ async def test_a_branch_shows_what_was_written_there_last(house: House) -> None:
     await answered(house, "tre")
     await house.branches.edit(at(ids[0]), "four", "client98")
     await answered(house, "quattro")
-    await house.branches.choose(at(ids[0]))
+    await house.branches.select_branch(at(ids[0]))
     assert await texts(house) == ["one", "uno", "three", "tre"]
 
 
@@ -398,20 +400,20 @@ async def test_the_next_prompt_follows_the_branch_that_is_shown(house: House) ->
     ids = await talk(house, ("one", "uno"))
     await house.branches.regenerate(at(ids[1]), "again001")
     await answered(house, "eins")
-    await house.branches.choose(at(ids[1]))
+    await house.branches.select_branch(at(ids[1]))
     await house.ask("two", "client50")
     assert [turn.content for turn in last_command(house).turns] == ["one", "uno", "two"]
     await answered(house, "due")
 
 
-Verb = Callable[[House, Spot], Awaitable[None]]
+Verb = Callable[[House, MessageRef], Awaitable[None]]
 VERBS: list[Verb] = [
     lambda house, spot: house.branches.regenerate(spot, "again001"),
     lambda house, spot: house.branches.edit(spot, "words", "client99"),
-    lambda house, spot: house.branches.go_on(spot),
-    lambda house, spot: house.branches.choose(spot),
+    lambda house, spot: house.branches.continue_answer(spot),
+    lambda house, spot: house.branches.select_branch(spot),
     lambda house, spot: house.branches.remove(spot),
-    lambda house, spot: house.branches.put_back(spot),
+    lambda house, spot: house.branches.restore(spot),
 ]
 
 
@@ -445,7 +447,7 @@ async def test_nothing_is_changed_in_the_trash(house: House, verb: Verb) -> None
 async def test_subscribers_hear_of_another_branch(house: House) -> None:
     ids = await talk(house, ("one", "uno"))
     mine, strange = house.hub.subscribe(1, CHAT), house.hub.subscribe(2, CHAT)
-    await house.branches.choose(at(ids[1]))
+    await house.branches.select_branch(at(ids[1]))
     assert mine.messages
     assert not strange.messages
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.chats.answer_settings import AnswerSettings, remembered
-from app.chats.chat_settings import NUMBERS, ChatSettings, parse, stored, written
+from app.chats.answer_settings import GenerationSettings, parse_generation_settings
+from app.chats.chat_settings import NUMBERS, ChatSettings, parse, parse_stored, written
 from app.errors import ChatNotFound, InvalidSettings
 from app.inference.protocol import Generate
 from app.models.model import Sampling, Turn
@@ -32,14 +32,14 @@ CHOSEN = ChatSettings(" Be brief. ", 0.5, 0.8, 12, 0.1, 1.2, 99, 7, ("END", "STO
 
 def test_a_form_and_back() -> None:
     assert parse(FORM, 1000) == CHOSEN
-    assert stored(CHOSEN.to_json()) == CHOSEN
+    assert parse_stored(CHOSEN.to_json()) == CHOSEN
     assert parse({}, 1000) == parse(dict.fromkeys(FORM, " "), 1000) == ChatSettings()
     assert ChatSettings().to_json() == "{}"
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{", '{"strange": 1}', "3"])
 def test_what_cannot_be_read_is_nothing_chosen(text: str | None) -> None:
-    assert stored(text) == ChatSettings()
+    assert parse_stored(text) == ChatSettings()
 
 
 def test_every_wrong_field_has_a_sentence_of_its_own() -> None:
@@ -62,7 +62,7 @@ def test_numbers_are_held_in_bounds(name: str, text: str) -> None:
 def test_any_form_is_settings_or_sentences(form: dict[str, str]) -> None:
     with contextlib.suppress(InvalidSettings):
         chosen = parse(form, 1000)
-        assert stored(chosen.to_json()) == chosen
+        assert parse_stored(chosen.to_json()) == chosen
 
 
 STOPS = ["\n\n", "###\nUser:", " ", "a\r\nb", "C:\\new\\\\", "\\end{x}", " x ", "\u2028"]
@@ -104,13 +104,13 @@ def test_a_form_that_is_saved_as_it_came_changes_nothing(chosen: ChatSettings) -
 
 
 def test_what_was_chosen_lies_over_what_the_model_says() -> None:
-    usual = AnswerSettings(Sampling(temperature=0.1, repetition_window=5), 10, "Hello", 200)
-    assert ChatSettings().over(usual) == usual
-    made = CHOSEN.over(usual)
+    usual = GenerationSettings(Sampling(temperature=0.1, repetition_window=5), 10, "Hello", 200)
+    assert ChatSettings().merged_with(usual) == usual
+    made = CHOSEN.merged_with(usual)
     assert made.sampling == Sampling(0.5, 12, 0.8, 0.1, 1.2, 5, 7)
     assert (made.max_tokens, made.system_prompt, made.stop) == (99, " Be brief. ", ("END", "STOP"))
     assert made.context_length == 200  # no larger than the model's
-    assert remembered(made.to_json()) == made
+    assert parse_generation_settings(made.to_json()) == made
 
 
 async def test_settings_may_come_before_the_chat(house: House) -> None:
@@ -121,7 +121,7 @@ async def test_settings_may_come_before_the_chat(house: House) -> None:
     assert command.turns == (Turn("system", " Be brief. "), Turn("user", "hello"))
     assert (command.sampling.temperature, command.sampling.seed) == (0.5, 7)
     assert (command.max_tokens, command.stop, command.context) == (99, ("END", "STOP"), 256)
-    made_with = remembered((await house.path())[-1].settings)
+    made_with = parse_generation_settings((await house.path())[-1].settings)
     assert made_with is not None
     assert made_with.stop == ("END", "STOP")
     await house.ask("elsewhere", "client02", OTHER)

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.chats.chat_settings import ChatSettings, stored
+from app.chats.chat_settings import ChatSettings, parse_stored
 from app.chats.exports import Exports, file_name
-from app.chats.foreign import read
-from app.chats.foreign_chat import Foreign
+from app.chats.foreign import parse_export
+from app.chats.foreign_chat import ImportedConversation
 from app.chats.hub import Hub
 from app.chats.import_file import ReadingLimits
 from app.chats.imports import Imports
@@ -58,7 +58,7 @@ def zipped(**files: Any) -> io.BytesIO:
 
 
 async def take(db: Database, file: io.BytesIO, user_id: int = 1) -> str:
-    return (await Imports(db, Hub()).take(user_id, file)).sentence
+    return (await Imports(db, Hub()).import_file(user_id, file)).sentence
 
 
 async def left_behind(db: Database) -> list[Any]:
@@ -73,19 +73,19 @@ async def left_behind(db: Database) -> list[Any]:
 async def everything(db: Database) -> list[Chat]:
     return [
         chat
-        for chat_id in await lists.every_id(db, 1)
-        if (chat := await chats.find(db, 1, chat_id)) is not None
+        for chat_id in await lists.all_ids(db, 1)
+        if (chat := await chats.get(db, 1, chat_id)) is not None
     ]
 
 
 async def shown(db: Database, chat: Chat) -> list[tuple[str, str]]:
-    return [(m.role, m.text) for m in await messages.path(db, 1, chat.id, chat.leaf_id)]
+    return [(m.role, m.text) for m in await messages.load_path(db, 1, chat.id, chat.leaf_id)]
 
 
 async def test_what_lies_in_the_trash_is_said(db: Database) -> None:
     await take(db, packed(chatgpt()))
     (chat,) = await everything(db)
-    await db.write(lambda c: chats.put(c, 1, chat.id, "deleted_at", 9.0))
+    await db.write(lambda c: chats.set_timestamp(c, 1, chat.id, "deleted_at", 9.0))
     assert await take(db, packed(chatgpt())) == "0 chats imported, 1 is in the trash."
 
 
@@ -145,7 +145,7 @@ async def test_only_what_a_person_read_comes_from_others(db: Database) -> None:
     assert (await shown(db, taken))[-1][1] == (
         "*Thought for 2 seconds*\n\n> Has it feathers?\n\nA bird."
     )
-    chosen = stored(await chat_settings.find(db, 1, taken.id)).chosen
+    chosen = parse_stored(await chat_settings.get_settings(db, 1, taken.id)).overrides
     assert chosen == {"system_prompt": "Be brief.", "temperature": 0.2}
 
 
@@ -165,8 +165,8 @@ async def fill(db: Database) -> None:
         await messages.finish(c, 1, second, "failed", "", 6.0, error="It broke.")
         await chats.advance(c, 1, CHAT, first, "tiny", 7.0)
         await chats.rename(c, 1, CHAT, "Füchse")
-        await chats.put(c, 1, CHAT, "pinned_at", 8.0)
-        await chat_settings.put(c, 1, CHAT, CHOSEN.to_json(), 8.0)
+        await chats.set_timestamp(c, 1, CHAT, "pinned_at", 8.0)
+        await chat_settings.put_settings(c, 1, CHAT, CHOSEN.to_json(), 8.0)
 
     await db.write(work)
 
@@ -184,13 +184,13 @@ async def test_what_wick_exports_comes_back_whole(db: Database, tmp_path: Path) 
     async with open_database(tmp_path / "other.db") as other:
         assert await take(other, io.BytesIO(file)) == "1 chat imported."
         (chat,) = await everything(other)
-        original = await chats.find(db, 1, CHAT)
+        original = await chats.get(db, 1, CHAT)
         assert original is not None
         assert replace(chat, pinned_at=8.0) == original
         before = await every_message(db, CHAT)
         after = await every_message(other, CHAT)
         assert [replace(m, client_id=None, is_imported=1) for m in before] == after
-        assert stored(await chat_settings.find(other, 1, CHAT)) == CHOSEN
+        assert parse_stored(await chat_settings.get_settings(other, 1, CHAT)) == CHOSEN
         again = json.loads(await exported(other))
         for part in ("messages", "settings"):
             assert again["chats"][0][part] == content["chats"][0][part]
@@ -246,7 +246,7 @@ async def test_a_file_is_imported_whole_or_not_at_all(
     both = [*chatgpt(), {**chatgpt()[0], "conversation_id": "second"}]
     here = Imports(db, Hub())
     with pytest.raises(Exception, match="on purpose"):
-        await here.take(1, packed(both))
+        await here.import_file(1, packed(both))
     await here.settled()
     assert await everything(db) == []
     assert await left_behind(db) == []
@@ -257,15 +257,15 @@ async def test_too_large_is_refused_packed_and_unpacked(db: Database) -> None:
     many = chatgpt(text="x" * 9000)
     for file in (packed(many), zipped(conversations=many)):
         with pytest.raises(InvalidMessage, match="too large"):
-            await here.take(1, file)
+            await here.import_file(1, file)
 
 
 async def test_everybody_imports_one_file_at_a_time(db: Database) -> None:
     here = Imports(db, Hub())
     refused = pytest.raises(LimitReached, match="Another file of yours")
-    with here.coming(1), here.coming(2), refused, here.coming(1):
+    with here.reserve_slot(1), here.reserve_slot(2), refused, here.reserve_slot(1):
         pass
-    with here.coming(1):
+    with here.reserve_slot(1):
         pass
 
 
@@ -275,8 +275,8 @@ async def test_a_file_that_would_fill_the_memory_is_refused(db: Database) -> Non
     hostile: dict[str, Any] = {f"conversations-{n}": [[]] * 40 for n in range(3)}
     for file in (packed([[]] * 101), packed([0] * 1002), zipped(**hostile)):
         with pytest.raises(InvalidMessage, match="too much in this file"):
-            await here.take(1, file)
-    assert (await here.take(1, packed(chatgpt()))).added == 1
+            await here.import_file(1, file)
+    assert (await here.import_file(1, packed(chatgpt()))).added == 1
 
 
 async def test_circles_and_loose_ends_are_left_out(db: Database) -> None:
@@ -303,8 +303,8 @@ def test_an_id_that_comes_twice_is_read_once() -> None:
         for n in range(40)
         for _ in range(2)
     ]
-    (chat,) = read({"format": "wick-chats", "version": 1, "chats": [{"messages": said}]})
-    assert isinstance(chat, Foreign)
+    (chat,) = parse_export({"format": "wick-chats", "version": 1, "chats": [{"messages": said}]})
+    assert isinstance(chat, ImportedConversation)
     assert [node.text for node in chat.nodes] == [str(n) for n in range(40)]
 
 
@@ -345,8 +345,8 @@ JSON = st.recursive(
 @given(st.sampled_from(["mapping", "chat"]), JSON, JSON)
 def test_no_content_breaks_the_reader(kind: str, inside: Any, other: Any) -> None:
     entry = {kind: inside if isinstance(inside, dict) else {"x": inside}, "title": other}
-    for chat in read([entry]):
-        assert isinstance(chat, Foreign)
+    for chat in parse_export([entry]):
+        assert isinstance(chat, ImportedConversation)
         json.dumps([chat.title, [node.text for node in chat.nodes]]).encode()
         assert chat.current is None or chat.current in {node.key for node in chat.nodes}
 
@@ -369,7 +369,7 @@ def test_file_names_are_safe(title: str, name: str) -> None:
 
 async def test_markdown_of_one_and_of_all(db: Database) -> None:
     await fill(db)
-    chat = await chats.find(db, 1, CHAT)
+    chat = await chats.get(db, 1, CHAT)
     assert chat is not None
     text = b"".join([piece async for piece in Exports(db).markdown(chat)]).decode()
     assert text.startswith("# Füchse\n")

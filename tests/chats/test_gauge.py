@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from app.chats.gauge import gauge
+from app.chats.gauge import context_usage
 from app.store.messages import Message
 
 ANSWER = Message(
@@ -41,34 +41,34 @@ def chat(count: int, **last: object) -> list[Message]:
 
 
 def test_nothing_is_known_before_the_first_answer() -> None:
-    assert gauge([]) is None
-    assert gauge(chat(1, status="queued")) is None
-    assert gauge(chat(1, context_length=None)) is None
-    assert gauge(chat(1, prompt_tokens=0)) is None
+    assert context_usage([]) is None
+    assert context_usage(chat(1, status="queued")) is None
+    assert context_usage(chat(1, context_length=None)) is None
+    assert context_usage(chat(1, prompt_tokens=0)) is None
 
 
 def test_how_full_the_window_is() -> None:
-    found = gauge(chat(1))
+    found = context_usage(chat(1))
     assert found is not None
-    assert (found.used, found.size, found.percent, found.unseen) == (80, 200, 40, 0)
-    assert found.next_out is None  # the newest never leaves
+    assert (found.used, found.size, found.percent, found.dropped) == (80, 200, 40, 0)
+    assert found.next_to_drop is None  # the newest never leaves
 
 
 def test_the_oldest_question_leaves_next() -> None:
     path = chat(3)
-    found = gauge(path)
+    found = context_usage(path)
     assert found is not None
-    assert found.next_out == path[0]
+    assert found.next_to_drop == path[0]
 
 
 def test_what_left_is_counted_and_does_not_leave_again() -> None:
     path = chat(3, dropped=2, completion_tokens=900)
-    found = gauge(path)
+    found = context_usage(path)
     assert found is not None
-    assert (found.unseen, found.next_out, found.percent) == (2, path[2], 100)
+    assert (found.dropped, found.next_to_drop, found.percent) == (2, path[2], 100)
 
 
 def test_an_answer_that_runs_leaves_the_gauge_where_it_was() -> None:
-    found = gauge(chat(2, status="queued"))
+    found = context_usage(chat(2, status="queued"))
     assert found is not None
     assert found.used == 80

@@ -9,9 +9,9 @@ import aiosqlite
 import pytest
 
 from app.chats import house
-from app.chats.house import House, Watch, open_house
-from app.chats.hub import MANY, Hub
-from app.chats.streams import Stream
+from app.chats.house import Job, Services, open_services
+from app.chats.hub import MAX_CHANGED, Hub
+from app.chats.streams import LiveAnswer
 from app.config import Settings
 from app.store import chats, messages
 from app.store.db import open_database
@@ -26,12 +26,12 @@ def settings_of(folder: Path) -> Settings:
 async def test_a_watch_that_breaks_is_logged_and_begins_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(house, "WATCH_AGAIN", 0)
+    monkeypatch.setattr(house, "RESTART_SECONDS", 0)
     is_second = asyncio.Event()
     begun = 0
 
-    class Watched(House):
-        def watches(self) -> dict[str, Watch]:
+    class Watched(Services):
+        def background_jobs(self) -> dict[str, Job]:
             return {"something": self._look}
 
         async def _look(self) -> None:
@@ -51,7 +51,7 @@ async def test_a_watch_that_breaks_is_logged_and_begins_anew(
 
 
 async def test_closing_twice_is_harmless(tmp_path: Path) -> None:
-    async with open_house(settings_of(tmp_path)) as wick:
+    async with open_services(settings_of(tmp_path)) as wick:
         await wick.close()
         assert wick.is_closing
 
@@ -71,14 +71,16 @@ async def test_text_that_is_dropped_at_a_stop_is_said(
 
     settings = settings_of(tmp_path)
     async with open_database(settings.database) as db:
-        wick = House(settings, db)
+        wick = Services(settings, db)
         async with wick.open():
             answer = await db.write(begin)
-            wick.hub.add(Stream(answer, CHAT, 1, "tiny", text="twelve chars"))  # nobody saves it
+            wick.hub.add(
+                LiveAnswer(answer, CHAT, 1, "tiny", text="twelve chars")
+            )  # nobody saves it
     assert f"The end of answer {answer} in chat {CHAT} could not be saved" in caplog.text
     assert "of 12 characters" in caplog.text
-    async with open_house(settings) as again:
-        message = (await again.chats.messages(await again.chats.find(1, CHAT)))[-1]
+    async with open_services(settings) as again:
+        message = (await again.chats.messages(await again.chats.get(1, CHAT)))[-1]
     assert message.status == "interrupted"
     assert message.error == "Wick ended before all of this was saved. Its end may be missing."
 
@@ -88,7 +90,7 @@ def test_a_tab_that_shows_no_list_does_not_gather_chats_without_end() -> None:
     subscription = hub.subscribe(1, CHAT)
     hub.chat_changed(1, OTHER)
     assert (subscription.changed, subscription.reordered) == ({OTHER}, False)
-    for number in range(3 * MANY):
+    for number in range(3 * MAX_CHANGED):
         hub.chat_changed(1, f"{number:016x}")
-        assert len(subscription.changed) <= MANY
+        assert len(subscription.changed) <= MAX_CHANGED
     assert subscription.reordered

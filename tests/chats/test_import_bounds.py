@@ -14,15 +14,15 @@ from typing import Any
 import aiosqlite
 import pytest
 
-from app.chats.branches import Branches, Spot
+from app.chats.branches import Branches, MessageRef
 from app.chats.exports import Exports
 from app.chats.hub import Hub
 from app.chats.import_file import ReadingLimits
 from app.chats.imports import Imports
 from app.errors import DiskFull, InvalidMessage
 from app.store import chats, holders, imports, lists, messages, removals, tree
-from app.store.db import Database, Work, open_database
-from app.tasks import Tasks
+from app.store.db import Database, WriteFn, open_database
+from app.tasks import BackgroundTasks
 from tests.foreign_files import chatgpt
 
 COUNT, STEP = 400, 20
@@ -40,9 +40,9 @@ async def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[D
 def units(db: Database, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows each unit of work of the writer has changed, those of the index included."""
     sizes = list[int]()
-    hand_over = db._hand_over
+    hand_over = db._enqueue
 
-    async def measured(work: Work[Any], *, is_transaction: bool) -> Any:
+    async def measured(work: WriteFn[Any], *, is_transaction: bool) -> Any:
         async def probe(connection: aiosqlite.Connection) -> Any:
             before = connection.total_changes
             result = await work(connection)
@@ -51,7 +51,7 @@ def units(db: Database, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
         return await hand_over(probe, is_transaction=is_transaction)
 
-    monkeypatch.setattr(db, "_hand_over", measured)
+    monkeypatch.setattr(db, "_enqueue", measured)
     return sizes
 
 
@@ -83,15 +83,15 @@ async def rows_left(db: Database) -> list[Any]:
 async def test_no_unit_of_the_writer_grows_with_what_comes_and_goes(
     db: Database, units: list[int]
 ) -> None:
-    report = await Imports(db, Hub()).take(1, packed(many()))
+    report = await Imports(db, Hub()).import_file(1, packed(many()))
     assert report.added == COUNT // 4 + 1
-    for chat_id in await lists.every_id(db, 1):
-        await db.write(lambda c, i=chat_id: chats.put(c, 1, i, "deleted_at", 1.0))  # type: ignore[misc]
+    for chat_id in await lists.all_ids(db, 1):
+        await db.write(lambda c, i=chat_id: chats.set_timestamp(c, 1, i, "deleted_at", 1.0))  # type: ignore[misc]
     holder = await db.write(lambda c: holders.take_over(c, 1, "0123456789abcdef"))
     assert holder is not None
     await holders.erase(db, holder)
     await holders.erase(db, 1)
-    await db.forget_deleted()
+    await db.purge_deleted_text()
     assert await rows_left(db) == []
     assert sum(units) > 4 * COUNT
     assert max(units) <= 12 * STEP
@@ -100,27 +100,27 @@ async def test_no_unit_of_the_writer_grows_with_what_comes_and_goes(
 async def test_no_unit_grows_with_what_is_deleted_and_put_back(
     db: Database, units: list[int]
 ) -> None:
-    await Imports(db, Hub()).take(1, packed(many()))
-    tasks = Tasks()
+    await Imports(db, Hub()).import_file(1, packed(many()))
+    tasks = BackgroundTasks()
     verbs = Branches(db, Hub(), SimpleNamespace(tasks=tasks))  # type: ignore[arg-type]
     chat_id = "0123456789abcdef"
-    chat = await chats.find(db, 1, chat_id)
+    chat = await chats.get(db, 1, chat_id)
     assert chat is not None
-    path = [message.id for message in await messages.path(db, 1, chat_id, chat.leaf_id)]
+    path = [message.id for message in await messages.load_path(db, 1, chat_id, chat.leaf_id)]
     units.clear()
-    await verbs.remove(Spot(1, chat_id, path[-3]))
-    await verbs.remove(Spot(1, chat_id, path[0]))
-    assert await messages.path(db, 1, chat_id, chat.leaf_id) == []
+    await verbs.remove(MessageRef(1, chat_id, path[-3]))
+    await verbs.remove(MessageRef(1, chat_id, path[0]))
+    assert await messages.load_path(db, 1, chat_id, chat.leaf_id) == []
     assert [page async for page in tree.pages(db, 1, chat_id)] == []
-    await verbs.put_back(Spot(1, chat_id, path[0]))
-    await verbs.put_back(Spot(1, chat_id, path[-3]))
-    back = await chats.find(db, 1, chat_id)
+    await verbs.restore(MessageRef(1, chat_id, path[0]))
+    await verbs.restore(MessageRef(1, chat_id, path[-3]))
+    back = await chats.get(db, 1, chat_id)
     assert back == chat
-    assert [m.id for m in await messages.path(db, 1, chat_id, chat.leaf_id)] == path
+    assert [m.id for m in await messages.load_path(db, 1, chat_id, chat.leaf_id)] == path
     assert await db.fetch_all("SELECT * FROM removed_messages") == []
-    await verbs.remove(Spot(1, chat_id, path[-3]))
-    await verbs.remove(Spot(1, chat_id, path[0]))
-    await removals.forget(db, time.time() + 1)
+    await verbs.remove(MessageRef(1, chat_id, path[-3]))
+    await verbs.remove(MessageRef(1, chat_id, path[0]))
+    await removals.purge(db, time.time() + 1)
     for table in (f"messages WHERE chat_id = '{chat_id}'", "removed_messages", "removals"):
         assert await db.fetch_all(f"SELECT * FROM {table}") == []  # noqa: S608
     assert sum(units) > 4 * COUNT
@@ -131,14 +131,14 @@ async def test_no_unit_grows_with_what_is_deleted_and_put_back(
 async def test_a_crash_while_messages_are_deleted_leaves_all_or_nothing(
     db: Database, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
-    await Imports(db, Hub()).take(1, packed(many()))
-    verbs = Branches(db, Hub(), SimpleNamespace(tasks=Tasks()))  # type: ignore[arg-type]
+    await Imports(db, Hub()).import_file(1, packed(many()))
+    verbs = Branches(db, Hub(), SimpleNamespace(tasks=BackgroundTasks()))  # type: ignore[arg-type]
     chat_id = "0123456789abcdef"
-    chat = await chats.find(db, 1, chat_id)
+    chat = await chats.get(db, 1, chat_id)
     assert chat is not None
-    path = [message.id for message in await messages.path(db, 1, chat_id, chat.leaf_id)]
+    path = [message.id for message in await messages.load_path(db, 1, chat_id, chat.leaf_id)]
     if verb == "put_back":
-        await verbs.remove(Spot(1, chat_id, path[0]))
+        await verbs.remove(MessageRef(1, chat_id, path[0]))
 
     async def crash(*given: Any) -> None:
         raise RuntimeError("on purpose")
@@ -147,43 +147,43 @@ async def test_a_crash_while_messages_are_deleted_leaves_all_or_nothing(
         crashed.setattr(removals, "clear", crash)
         crashed.setattr(removals, "hide", crash)
         with pytest.raises(RuntimeError):
-            await getattr(verbs, verb)(Spot(1, chat_id, path[0]))
+            await getattr(verbs, verb)(MessageRef(1, chat_id, path[0]))
     assert len(await db.fetch_all("SELECT * FROM removed_messages")) == COUNT
-    assert [m.id for m in await messages.path(db, 1, chat_id, chat.leaf_id)] == path
+    assert [m.id for m in await messages.load_path(db, 1, chat_id, chat.leaf_id)] == path
     await removals.clear_all(db)
     assert await db.fetch_all("SELECT * FROM removed_messages") == []
 
 
 async def test_what_is_written_below_while_it_is_noted_goes_along(db: Database) -> None:
-    await Imports(db, Hub()).take(1, packed(many(4)))
+    await Imports(db, Hub()).import_file(1, packed(many(4)))
     chat_id = "0123456789abcdef"
-    chat = await chats.find(db, 1, chat_id)
+    chat = await chats.get(db, 1, chat_id)
     assert chat is not None
-    top = (await messages.path(db, 1, chat_id, chat.leaf_id))[0].id
+    top = (await messages.load_path(db, 1, chat_id, chat.leaf_id))[0].id
     await removals.prepare(db, 1, chat_id, top)
     late = await db.write(
         lambda c: messages.add_user(c, 1, chat_id, chat.leaf_id, "late", "client50", 9.0)
     )
     await db.write(lambda c: removals.hide(c, 1, chat_id, top, late, 9.0))
-    assert await messages.path(db, 1, chat_id, late) == []
+    assert await messages.load_path(db, 1, chat_id, late) == []
     assert await db.write(lambda c: removals.restore(c, 1, chat_id, top)) == late
-    assert len(await messages.path(db, 1, chat_id, late)) == 5
+    assert len(await messages.load_path(db, 1, chat_id, late)) == 5
 
 
 async def test_what_is_written_at_once_is_bounded_in_characters_too(
     db: Database, units: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(holders, "STEP_CHARS", 3)
-    await Imports(db, Hub()).take(1, packed(many(20)))
+    await Imports(db, Hub()).import_file(1, packed(many(20)))
     assert max(units) <= 12 * 5
 
 
 async def test_an_export_is_read_a_few_messages_at_a_time(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await Imports(db, Hub()).take(1, packed(many()))
+    await Imports(db, Hub()).import_file(1, packed(many()))
     monkeypatch.setattr(tree, "PAGE_ROWS", STEP)
-    chat = await chats.find(db, 1, "0123456789abcdef")
+    chat = await chats.get(db, 1, "0123456789abcdef")
     assert chat is not None
     found = [page async for page in tree.pages(db, 1, chat.id)]
     assert {len(page) for page in found} == {STEP}
@@ -208,9 +208,9 @@ class Cut(Imports):
 async def cut_import(db: Database) -> Cut:
     here = Cut(db, Hub())
     here.reached = asyncio.Event()
-    taking = asyncio.create_task(here.take(1, packed(many())))
+    taking = asyncio.create_task(here.import_file(1, packed(many())))
     await here.reached.wait()
-    assert await lists.every_id(db, 1) == []  # nobody sees a part of it
+    assert await lists.all_ids(db, 1) == []  # nobody sees a part of it
     assert len(await db.fetch_all("SELECT id FROM messages")) == COUNT
     taking.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -246,17 +246,17 @@ async def test_a_crash_after_everything_was_written_leaves_all(
     with monkeypatch.context() as crashed:
         crashed.setattr(holders, "deliver", crash)
         with pytest.raises(RuntimeError):
-            await Imports(db, Hub()).take(1, packed(many()))
-    assert await lists.every_id(db, 1) == []
+            await Imports(db, Hub()).import_file(1, packed(many()))
+    assert await lists.all_ids(db, 1) == []
     await Imports(db, Hub()).finish()
-    assert len(await lists.every_id(db, 1)) == COUNT // 4 + 1
+    assert len(await lists.all_ids(db, 1)) == COUNT // 4 + 1
     assert await imports.fate(db, 1, {"id": "x", "import_key": "wick:0123456789abcdef"}) == "there"  # type: ignore[arg-type]
 
 
 async def test_somebody_who_leaves_takes_an_import_on_its_way_with_them(db: Database) -> None:
     here = Cut(db, Hub())
     here.reached = asyncio.Event()
-    taking = asyncio.create_task(here.take(1, packed(many())))
+    taking = asyncio.create_task(here.import_file(1, packed(many())))
     await here.reached.wait()
     await holders.erase(db, 1)
     taking.cancel()
@@ -278,8 +278,8 @@ HOSTILE = b'[{"mapping":{},"x":[' + b"[]," * 400_000 + b"[]]}]"
 )
 async def test_reading_ends_at_its_bounds(db: Database, limits: ReadingLimits) -> None:
     with pytest.raises(InvalidMessage, match="too much in this file"):
-        await Imports(db, Hub(), limits).take(1, io.BytesIO(HOSTILE))
-    assert (await Imports(db, Hub()).take(1, io.BytesIO(HOSTILE))).empty == 1
+        await Imports(db, Hub(), limits).import_file(1, io.BytesIO(HOSTILE))
+    assert (await Imports(db, Hub()).import_file(1, io.BytesIO(HOSTILE))).empty == 1
 
 
 async def test_the_server_itself_reads_no_foreign_json(
@@ -287,7 +287,7 @@ async def test_the_server_itself_reads_no_foreign_json(
 ) -> None:
     file = packed(chatgpt())
     monkeypatch.setattr(json, "loads", pytest.fail)
-    assert (await Imports(db, Hub()).take(1, file)).added == 1
+    assert (await Imports(db, Hub()).import_file(1, file)).added == 1
 
 
 async def test_no_room_for_temporary_files_is_a_sentence(
@@ -298,4 +298,4 @@ async def test_no_room_for_temporary_files_is_a_sentence(
 
     monkeypatch.setattr("tempfile.mkdtemp", full)
     with pytest.raises(DiskFull, match="no room left for temporary files"):
-        await Imports(db, Hub()).take(1, packed(chatgpt()))
+        await Imports(db, Hub()).import_file(1, packed(chatgpt()))

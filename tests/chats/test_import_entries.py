@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from app.chats.answer_settings import AnswerSettings, remembered
+from app.chats.answer_settings import GenerationSettings, parse_generation_settings
 from app.chats.exports import Exports
 from app.chats.hub import Hub
-from app.chats.imports import Imports, Report
+from app.chats.imports import ImportReport, Imports
 from app.errors import InvalidMessage
 from app.store import chats, lists, messages, tree
 from app.store.db import Database, open_database
@@ -28,9 +28,9 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
         yield database
 
 
-async def take(db: Database, content: Any) -> Report:
+async def take(db: Database, content: Any) -> ImportReport:
     data = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return await Imports(db, Hub()).take(1, io.BytesIO(data))
+    return await Imports(db, Hub()).import_file(1, io.BytesIO(data))
 
 
 async def every_message(db: Database, chat_id: str) -> list[Message]:
@@ -39,14 +39,14 @@ async def every_message(db: Database, chat_id: str) -> list[Message]:
 
 async def path(db: Database) -> list[tuple[str, str]]:
     """What the only chat shows."""
-    (chat_id,) = await lists.every_id(db, 1)
-    chat = await chats.find(db, 1, chat_id)
+    (chat_id,) = await lists.all_ids(db, 1)
+    chat = await chats.get(db, 1, chat_id)
     assert chat is not None
-    return [(m.role, m.text) for m in await messages.path(db, 1, chat.id, chat.leaf_id)]
+    return [(m.role, m.text) for m in await messages.load_path(db, 1, chat.id, chat.leaf_id)]
 
 
 async def every(db: Database) -> list[Message]:
-    (chat_id,) = await lists.every_id(db, 1)
+    (chat_id,) = await lists.all_ids(db, 1)
     return await every_message(db, chat_id)
 
 
@@ -149,7 +149,7 @@ async def test_open_webui_without_a_history(db: Database) -> None:
         chat["id"] = str(history)
         report = await take(db, [chat])
         assert report.added == 1
-    found = [await every_message(db, one) for one in await lists.every_id(db, 1)]
+    found = [await every_message(db, one) for one in await lists.all_ids(db, 1)]
     assert [[m.text for m in one] for one in found] == [["What is a heron?", "A bird."]] * 3
 
 
@@ -237,12 +237,12 @@ async def test_settings_of_an_answer_are_what_could_be_made_here(
 ) -> None:
     await take(db, wick(*answer(settings=settings)))
     assert [m.settings for m in await every(db)] == [None, None]
-    assert remembered(json.dumps(settings)) is None
+    assert parse_generation_settings(json.dumps(settings)) is None
 
 
 async def test_what_an_earlier_version_took_is_exported_whole(db: Database) -> None:
-    await take(db, wick(*answer(settings=json.loads(AnswerSettings().to_json()))))
-    assert [m.settings for m in await every(db)] == [None, AnswerSettings().to_json()]
+    await take(db, wick(*answer(settings=json.loads(GenerationSettings().to_json()))))
+    assert [m.settings for m in await every(db)] == [None, GenerationSettings().to_json()]
     for bad in ('{"x": "\\ud800"}', '{"sampling": {"temperature": "x"}}', "{", "[]", '{"a": NaN}'):
         await db.write(lambda c, b=bad: c.execute("UPDATE messages SET settings = ?", (b,)))  # type: ignore[misc]
         data = b"".join([piece async for piece in Exports(db).all_json(1)])
@@ -255,4 +255,4 @@ async def test_imported_figures_are_no_measurement(db: Database) -> None:
     (_, huge) = await every(db)
     assert (huge.completion_tokens, huge.decode_seconds) == (None, 1.0)
     await take(db, wick(*answer(completion_tokens=500, decode_seconds=1.0), id="f" * 16))
-    assert await messages.speed(db, "tiny") is None
+    assert await messages.recent_tokens_per_second(db, "tiny") is None

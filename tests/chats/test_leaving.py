@@ -12,15 +12,15 @@ from typing import Any
 import aiosqlite
 import pytest
 
-from app.accounts.keys import Keys
-from app.accounts.logins import Logins
-from app.accounts.people import People
-from app.chats.branches import Spot
+from app.accounts.keys import ApiKeys
+from app.accounts.logins import Sessions
+from app.accounts.people import Users
+from app.chats.branches import MessageRef
 from app.chats.chat_settings import ChatSettings
-from app.chats.leaving import Leaving, erase
+from app.chats.leaving import AccountDeletion, erase_user
 from app.chats.trash import Trash
 from app.config import Settings
-from app.inference.protocol import Delta, Finished, Forget, Generate
+from app.inference.protocol import DeleteCache, Delta, Finished, Generate
 from app.inference.requests import Request, RequestEvent
 from app.inference.snapshots import SUFFIX, chat_key
 from app.store import people, search, shares, usage
@@ -64,18 +64,18 @@ def settings_of(tmp_path: Path) -> Settings:
 @pytest.fixture
 async def leaver(house: House, tmp_path: Path) -> int:
     """With everything that one can have, an answer that is being written included."""
-    here = People(house.db, Logins(house.db))
+    here = Users(house.db, Sessions(house.db))
     await house.db.write(lambda c: people.set_password(c, 1, "x"))
     person = await here.add("Quentin", None, "member")
-    await Logins(house.db).begin(person.id, "Firefox on Marzipan", "192.0.2.77")
+    await Sessions(house.db).create(person.id, "Firefox on Marzipan", "192.0.2.77")
     await here.invite("member", person.id)
-    await Keys(house.db).add(person.id, "An editor", ["chat"])
+    await ApiKeys(house.db).add(person.id, "An editor", ["chat"])
     await house.chats.choose_settings(person.id, "1" * 16, ChatSettings(system_prompt=WORDS[0]))
 
     async def ask(text: str, number: int, chat: str) -> int:
         prompt = replace(house.prompt(text, f"client{number:02}", chat), user_id=person.id)
         await house.asking.submit(prompt)
-        chat_now = await house.chats.find(person.id, chat)
+        chat_now = await house.chats.get(person.id, chat)
         answer = (await house.chats.messages(chat_now))[-1].id
         await until(lambda: any(c.id == answer for c in house.runner.sent))
         return answer
@@ -83,12 +83,12 @@ async def leaver(house: House, tmp_path: Path) -> int:
     first = await ask(f"about {WORDS[1]}", 1, CHAT)
     house.runner.say(Delta(first, WORDS[2]), finished(first))
     await until(lambda: house.hub.stream(first) is None)
-    await house.branches.remove(Spot(person.id, CHAT, first))
+    await house.branches.remove(MessageRef(person.id, CHAT, first))
     running = await ask(f"and {WORDS[3]}", 2, OTHER)
     house.runner.say(Delta(running, WORDS[4]))
     await until(lambda: bool(rows_that_hold(tmp_path / "wick.db", WORDS[4])))
     await house.db.write(lambda c: shares.put(c, person.id, OTHER, b"hash", 1.0))
-    await house.db.write(lambda c: usage.add(c, person.id, "2026-11-25", 7))
+    await house.db.write(lambda c: usage.add_usage(c, person.id, "2026-11-25", 7))
     await house.asking.submit(house.prompt("hello", "client77", BYSTANDER))
     (tmp_path / "wick.db.before-6").write_bytes(WORDS[1].encode())
     return person.id
@@ -101,10 +101,10 @@ async def test_nothing_is_left_of_whoever_leaves(house: House, leaver: int, tmp_
         *("users", "chats", "messages", "checkpoints", "removals", "chat_settings"),
         *("logins", "invites", "api_keys", "usage", "shares"),
     }
-    here = People(house.db, Logins(house.db))
-    leaving = Leaving(settings, house.db, house.asking, house.pool, house.hub)
-    await here.begin_to_leave(leaver)
-    task = asyncio.create_task(leaving.finish(leaver))
+    here = Users(house.db, Sessions(house.db))
+    leaving = AccountDeletion(settings, house.db, house.asking, house.pool, house.hub)
+    await here.mark_for_deletion(leaver)
+    task = asyncio.create_task(leaving.complete(leaver))
     (running,) = [s.message_id for s in house.hub._streams.values() if s.user_id == leaver]
     await until(lambda: any(c.id == running for c in house.runner.sent if not is_generate(c)))
     assert not task.done()  # until the runner has stopped
@@ -118,12 +118,12 @@ async def test_nothing_is_left_of_whoever_leaves(house: House, leaver: int, tmp_
     assert b"192.0.2.77" not in raw
     assert not any(path.exists() for path in gone)
     assert kept.exists()
-    forgotten = {c.chat for c in house.runner.told if isinstance(c, Forget)}
+    forgotten = {c.chat for c in house.runner.told if isinstance(c, DeleteCache)}
     assert forgotten >= {CHAT, OTHER}
-    assert Forget(owner=str(leaver)) in house.runner.told
+    assert DeleteCache(owner=str(leaver)) in house.runner.told
     assert BYSTANDER not in forgotten
     assert not list(tmp_path.glob("*.before-*"))
-    assert await house.chats.find(1, BYSTANDER)
+    assert await house.chats.get(1, BYSTANDER)
     with closing(sqlite3.connect(tmp_path / "wick.db")) as db:
         for index in ("titles_index", "messages_index"):
             db.execute(f"INSERT INTO {index} ({index}) VALUES ('integrity-check')")  # noqa: S608
@@ -143,9 +143,9 @@ async def test_of_a_chat_that_leaves_the_trash_no_word_is_left(
     trash = Trash(house.db, house.pool, house.hub)
     await house.chats.delete(1, CHAT)
     await trash.remove(1, CHAT)
-    await trash.tidy()
+    await trash.purge()
     assert b"zyxquill" not in files_of(tmp_path)
-    found = await search.messages(house.db, 1, search.Wish(("zephyr",)), 9)
+    found = await search.messages(house.db, 1, search.SearchQuery(("zephyr",)), 9)
     assert [hit.chat_id for hit in found] == [OTHER]
 
 
@@ -156,14 +156,14 @@ def is_generate(command: Any) -> bool:
 async def test_for_whoever_is_kept_out_nothing_is_answered_any_more(
     house: House, leaver: int, tmp_path: Path
 ) -> None:
-    leaving = Leaving(settings_of(tmp_path), house.db, house.asking, house.pool, house.hub)
+    leaving = AccountDeletion(settings_of(tmp_path), house.db, house.asking, house.pool, house.hub)
     heard: list[RequestEvent] = []
     by_program = Request(Generate(1 << 40, ()), leaver, heard.append)
     house.pool.submit("tiny", by_program)
     waits = replace(house.prompt("and then", "client33", OTHER), user_id=leaver)
     await house.asking.submit(waits)
     await until(lambda: by_program.command.id in {c.id for c in house.runner.sent})
-    chat = await house.chats.find(leaver, OTHER)
+    chat = await house.chats.get(leaver, OTHER)
     *_, running, _, waiting = await house.chats.messages(chat)
     await leaving.stop(leaver)
     cancelled = {c.id for c in house.runner.sent if not is_generate(c)}
@@ -180,12 +180,12 @@ async def test_for_whoever_is_kept_out_nothing_is_answered_any_more(
 async def test_a_removal_that_a_crash_or_a_command_has_begun_is_finished(
     house: House, tmp_path: Path
 ) -> None:
-    here = People(house.db, Logins(house.db))
+    here = Users(house.db, Sessions(house.db))
     await house.db.write(lambda c: people.set_password(c, 1, "x"))
     person = await here.add("Quentin", None, "member")
-    await here.begin_to_leave(person.id)
-    leaving = Leaving(settings_of(tmp_path), house.db, house.asking, house.pool, house.hub)
-    watch = asyncio.create_task(leaving.keep_watch())
+    await here.mark_for_deletion(person.id)
+    leaving = AccountDeletion(settings_of(tmp_path), house.db, house.asking, house.pool, house.hub)
+    watch = asyncio.create_task(leaving.run())
     async with asyncio.timeout(PATIENCE):
         while rows_that_hold(tmp_path / "wick.db", person.id):
             await asyncio.sleep(0.01)
@@ -201,15 +201,15 @@ async def test_without_a_server_the_disk_is_all_there_is(
     (running,) = [s.message_id for s in house.hub._streams.values() if s.user_id == leaver]
     house.runner.say(finished(running, "cancelled"))
     await until(lambda: not house.hub.running_chats(leaver))
-    await People(house.db, Logins(house.db)).begin_to_leave(leaver)
-    await erase(house.db, settings, leaver)
+    await Users(house.db, Sessions(house.db)).mark_for_deletion(leaver)
+    await erase_user(house.db, settings, leaver)
     assert not gone.exists()
     assert [word for word in WORDS if word.encode() in files_of(tmp_path)] == []
 
 
 async def test_who_does_not_leave_is_not_removed(house: House, tmp_path: Path) -> None:
-    leaving = Leaving(settings_of(tmp_path), house.db, house.asking, house.pool, house.hub)
-    await leaving.finish(1)
+    leaving = AccountDeletion(settings_of(tmp_path), house.db, house.asking, house.pool, house.hub)
+    await leaving.complete(1)
 
     async def count(connection: aiosqlite.Connection) -> int:
         async with connection.execute("SELECT count(*) FROM users") as cursor:
@@ -221,19 +221,19 @@ async def test_who_does_not_leave_is_not_removed(house: House, tmp_path: Path) -
 
 
 async def test_at_this_machine_there_is_always_somebody(house: House, tmp_path: Path) -> None:
-    here = People(house.db, Logins(house.db))
+    here = Users(house.db, Sessions(house.db))
     settings = settings_of(tmp_path)
     await house.db.write(lambda c: people.set_password(c, 1, "x"))
     other = await here.add("Olga", "a long password", "owner")
     assert other.role == "owner"
     settings.terminal_history.write_text("a secret question")
-    await here.begin_to_leave(1)
+    await here.mark_for_deletion(1)
     await here.rename(other.id, "local")
-    await erase(house.db, settings, 1)
+    await erase_user(house.db, settings, 1)
     assert not settings.terminal_history.exists()
-    assert await people.find(house.db, 1) is None
-    await house.chats.recover()  # at the next start
-    local = await people.find(house.db, 1)
+    assert await people.get(house.db, 1) is None
+    await house.chats.recover_interrupted()  # at the next start
+    local = await people.get(house.db, 1)
     assert local
     assert (local.role, local.has_password) == ("owner", False)
     assert local.name != "local"

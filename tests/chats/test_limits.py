@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from app.chats.limits import Limits
+from app.chats.limits import Quotas
 from app.errors import LimitReached
 from app.inference.completions import Completions
 from app.inference.protocol import Cancel, Delta, Finished, Generate, Prefill
 from app.inference.requests import Interrupted, Request, RequestEvent
 from app.inference.runner_process import RunnerProcess
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.web.api import failures
 from tests.chats.house import House, built, until
 from tests.inference.scripted import ScriptedRunner
@@ -46,14 +46,14 @@ def patched(monkeypatch: pytest.MonkeyPatch) -> Callable[[House], None]:
     return patch
 
 
-def limits_of(house: House, clock: Clock) -> Limits:
-    limits = Limits(house.asking._settings, house.db, house.pool, house.hub, clock)
-    house.asking._limits = limits
+def limits_of(house: House, clock: Clock) -> Quotas:
+    limits = Quotas(house.asking._settings, house.db, house.pool, house.hub, clock)
+    house.asking._quotas = limits
     return limits
 
 
 async def test_a_person_has_so_many_answers_at_a_time(
-    tmp_path: Path, shelf: Shelf, patched: Callable[[House], None]
+    tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
     async with built(tmp_path, shelf, requests_per_user=2, host="0.0.0.0") as house:
         patched(house)
@@ -66,8 +66,8 @@ async def test_a_person_has_so_many_answers_at_a_time(
         assert (reached.value.status, reached.value.retry_after) == (429, 5)
         with pytest.raises(LimitReached):
             house.pool.submit("tiny", Request(Generate(1 << 41, ()), 1, lambda _: None))
-        assert await house.chats.find(1, "1" * 16) is None
-        limits.check(2)  # another person has theirs
+        assert await house.chats.get(1, "1" * 16) is None
+        limits.ensure_allowed(2)  # another person has theirs
         await until(lambda: len(house.runner.sent) == 2)
         house.runner.say(finished(first))
         await house.ended(first)
@@ -75,7 +75,7 @@ async def test_a_person_has_so_many_answers_at_a_time(
 
 
 async def test_who_is_alone_takes_nobodys_turn(
-    tmp_path: Path, shelf: Shelf, patched: Callable[[House], None]
+    tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
     async with built(tmp_path, shelf, requests_per_user=1) as house:
         patched(house)
@@ -85,7 +85,7 @@ async def test_who_is_alone_takes_nobodys_turn(
 
 
 async def test_the_tokens_of_a_day_are_counted_and_end(
-    tmp_path: Path, shelf: Shelf, patched: Callable[[House], None]
+    tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
     clock = Clock()
     async with built(tmp_path, shelf, daily_tokens=20) as house:
@@ -111,15 +111,15 @@ async def test_the_tokens_of_a_day_are_counted_and_end(
         again = limits_of(house, clock)  # after a restart
         await again.load()
         with pytest.raises(LimitReached):
-            again.check(1)
-        again.check(2)
+            again.ensure_allowed(1)
+        again.ensure_allowed(2)
         clock.now += 12 * 3600
-        again.check(1)
+        again.ensure_allowed(1)
         assert again.allowance(1).used == 0  # type: ignore[union-attr]
 
 
 async def test_a_clock_that_is_set_back_and_forth_forgets_no_tokens(
-    tmp_path: Path, shelf: Shelf, patched: Callable[[House], None]
+    tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
     clock = Clock()
     async with built(tmp_path, shelf, daily_tokens=20) as house:
@@ -143,7 +143,7 @@ async def test_a_clock_that_is_set_back_and_forth_forgets_no_tokens(
 
 
 async def test_an_answer_ends_with_the_tokens_of_its_day_and_keeps_its_text(
-    tmp_path: Path, shelf: Shelf, patched: Callable[[House], None]
+    tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
     async with built(tmp_path, shelf, daily_tokens=20) as house:
         patched(house)
@@ -171,7 +171,7 @@ async def test_an_answer_ends_with_the_tokens_of_its_day_and_keeps_its_text(
 
 
 async def test_to_a_program_the_end_of_a_day_is_the_end_of_its_budget(
-    tmp_path: Path, shelf: Shelf, patched: Callable[[House], None]
+    tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
     """What was written is not lost to who waits for the whole; without a word it is an error."""
     async with built(tmp_path, shelf, daily_tokens=20) as house:
@@ -199,7 +199,7 @@ async def test_to_a_program_the_end_of_a_day_is_the_end_of_its_budget(
 
 
 async def test_many_wishes_at_once_are_no_way_around_a_limit(
-    tmp_path: Path, shelf: Shelf, patched: Callable[[House], None]
+    tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
     async with built(tmp_path, shelf, requests_per_user=3, host="0.0.0.0") as house:
         patched(house)
@@ -207,17 +207,19 @@ async def test_many_wishes_at_once_are_no_way_around_a_limit(
         prompts = [house.prompt("x", f"client{n:02}", f"{n:016}") for n in range(10)]
         results = await asyncio.gather(*map(house.asking.submit, prompts), return_exceptions=True)
         assert sum(isinstance(r, LimitReached) for r in results) == 7
-        assert house.hub.owed(1) == 3
+        assert house.hub.unfinished_count(1) == 3
 
 
 async def test_without_a_quota_nobody_is_stopped(
-    tmp_path: Path, shelf: Shelf, patched: Callable[[House], None]
+    tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
     async with built(tmp_path, shelf) as house:
         patched(house)
         limits = limits_of(house, Clock())
         await limits.load()
-        limits.count(Request(Generate(1, ()), 1, lambda _: None), finished(1, completion=10**9))
-        limits.check(1)
+        limits.record_usage(
+            Request(Generate(1, ()), 1, lambda _: None), finished(1, completion=10**9)
+        )
+        limits.ensure_allowed(1)
         assert limits.allowance(1) is None
         await limits.tasks.drain(5)

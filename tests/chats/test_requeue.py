@@ -11,10 +11,10 @@ from app.chats.prompts import save_prompt
 from app.errors import ChatNotFound
 from app.inference.protocol import Delta, Generate, Prefill
 from app.inference.runner_process import RunnerProcess
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.store import chats, messages, unfinished
 from app.store.messages import Message
-from app.store.unfinished import MAX_TIMES, REASON, UNANSWERED
+from app.store.unfinished import INTERRUPTED_REASON, MAX_RESTARTS, UNANSWERED_REASON
 from tests.chats.house import CHAT, OTHER, House, built, finished, until
 from tests.inference.scripted import ScriptedRunner
 
@@ -37,7 +37,7 @@ async def rename(connection: aiosqlite.Connection, model: str) -> None:
 
 
 async def start(house: House) -> None:
-    await house.chats.recover()
+    await house.chats.recover_interrupted()
     await house.asking.requeue()
 
 
@@ -55,8 +55,8 @@ async def test_what_waited_is_answered_in_its_old_order(house: House) -> None:
     await start(house)
     streams = {stream.message_id: stream for stream in house.hub.streams()}
     assert list(streams) == [first, other, second]
-    await until(lambda: not streams[first].held and not streams[other].held)
-    assert streams[second].held
+    await until(lambda: not streams[first].is_pending and not streams[other].is_pending)
+    assert streams[second].is_pending
     await until(lambda: first in sent(house))
     assert second not in sent(house)
     house.runner.say(Delta(first, "uno"), finished(first))
@@ -75,8 +75,8 @@ async def test_what_waits_again_can_be_taken_back(house: House) -> None:
     await start(house)
     await until(lambda: first in sent(house))
     with pytest.raises(ChatNotFound):
-        await house.asking.take_back(2, CHAT, second)
-    assert await house.asking.take_back(1, CHAT, second) == "two"
+        await house.asking.withdraw(2, CHAT, second)
+    assert await house.asking.withdraw(1, CHAT, second) == "two"
     assert [m.text for m in await house.path()] == ["one", ""]
 
 
@@ -85,7 +85,7 @@ async def test_what_had_begun_ends_and_what_waited_for_it_does_not(house: House)
     await house.db.write(lambda c: messages.checkpoint(c, 1, first, "un", 1.0))
     await start(house)
     begun = await message(house, first)
-    assert (begun.status, begun.text, begun.error) == ("interrupted", "un", REASON)
+    assert (begun.status, begun.text, begun.error) == ("interrupted", "un", INTERRUPTED_REASON)
     await until(lambda: list(sent(house)) == [second])
     assert [turn.content for turn in sent(house)[second].turns] == ["one", "un", "two"]
 
@@ -97,7 +97,7 @@ async def test_reading_the_prompt_is_a_beginning(house: House) -> None:
     await house.asking.tasks.drain(5)
     rows = await house.db.fetch_all("SELECT message_id, text FROM checkpoints")
     assert [tuple(row) for row in rows] == [(answer, "")]
-    await house.chats.recover()
+    await house.chats.recover_interrupted()
     assert (await message(house, answer)).status == "interrupted"
 
 
@@ -109,7 +109,7 @@ async def test_an_answer_that_was_to_go_on_goes_on(house: House) -> None:
             counts={"completion_tokens": 2, "prompt_tokens": 5},
         )
     )
-    await house.db.write(lambda c: messages.resume(c, 1, answer, "Once upon", "{}"))
+    await house.db.write(lambda c: messages.requeue(c, 1, answer, "Once upon", "{}"))
     await start(house)
     await until(lambda: len(sent(house)) == 1)
     assert sent(house)[answer].opening == "Once upon"
@@ -129,35 +129,35 @@ async def test_a_model_that_has_gone_is_a_sentence(house: House) -> None:
 
 async def test_what_wick_dies_of_is_not_tried_without_end(house: House) -> None:
     deadly, behind, apart = await left(house, (CHAT, "one"), (CHAT, "two"), (OTHER, "apart"))
-    for _ in range(MAX_TIMES):
-        await house.chats.recover()
-        owed = [message.id for _, message in await unfinished.queued(house.db)]
+    for _ in range(MAX_RESTARTS):
+        await house.chats.recover_interrupted()
+        owed = [message.id for _, message in await unfinished.list_queued(house.db)]
         assert owed == [deadly, behind, apart]
     await house.db.write(lambda c: messages.finish(c, 1, apart, "done", "", 3.0))
-    await house.chats.recover()
+    await house.chats.recover_interrupted()
     ended = await message(house, deadly)
-    assert (ended.status, ended.error) == ("interrupted", UNANSWERED)
+    assert (ended.status, ended.error) == ("interrupted", UNANSWERED_REASON)
     assert (await message(house, behind)).status == "queued"
 
 
 async def test_an_orderly_stop_is_no_death(house: House) -> None:
     (answer,) = await left(house, (CHAT, "one"))
-    for _ in range(MAX_TIMES + 2):
-        await house.chats.recover()
-        await house.db.write(unfinished.forget_times)
+    for _ in range(MAX_RESTARTS + 2):
+        await house.chats.recover_interrupted()
+        await house.db.write(unfinished.reset_restart_counts)
     assert (await message(house, answer)).status == "queued"
 
 
 async def test_nobody_wants_an_answer_in_the_trash(house: House) -> None:
     (answer,) = await left(house, (CHAT, "one"))
-    await house.db.write(lambda c: chats.put(c, 1, CHAT, "deleted_at", 1.0))
+    await house.db.write(lambda c: chats.set_timestamp(c, 1, CHAT, "deleted_at", 1.0))
     await start(house)
     assert (await message(house, answer)).status == "interrupted"
     assert house.hub.streams() == []
 
 
 async def test_a_stop_and_a_start_keep_the_line(
-    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shelf: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the house itself, with all that its end and its beginning do."""
     runner = ScriptedRunner(slots=1)

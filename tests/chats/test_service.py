@@ -9,9 +9,9 @@ from pathlib import Path
 import aiosqlite
 import pytest
 
-from app.chats.answer_settings import remembered
-from app.chats.prompts import HELD, Prompt
-from app.chats.trash import KEPT_SECONDS, Trash
+from app.chats.answer_settings import parse_generation_settings
+from app.chats.prompts import PENDING_NOTE, Prompt
+from app.chats.trash import RETENTION_SECONDS, Trash
 from app.errors import (
     ChatBusy,
     ChatNotFound,
@@ -21,11 +21,11 @@ from app.errors import (
     QueueFull,
     ShuttingDown,
 )
-from app.inference.protocol import Cancel, Delta, Finished, Forget, Generate, Prefill
+from app.inference.protocol import Cancel, DeleteCache, Delta, Finished, Generate, Prefill
 from app.inference.runner_process import RunnerProcess
 from app.inference.snapshots import chat_key, model_key
 from app.models.model import ModelSettings, Sampling, Turn
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.store import chats as chat_rows
 from app.store import messages
 from app.store.db import Database
@@ -45,7 +45,7 @@ async def test_prompt_and_empty_answer_are_saved_before_submit_returns(house: Ho
 async def test_a_chat_that_begins_while_it_is_looked_for_is_no_strangers(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find, looks = chat_rows.find, list[str]()
+    find, looks = chat_rows.get, list[str]()
 
     async def look(db: Database, user_id: int, chat_id: str) -> chat_rows.Chat | None:
         looks.append(chat_id)
@@ -54,8 +54,8 @@ async def test_a_chat_that_begins_while_it_is_looked_for_is_no_strangers(
         await house.asking.submit(house.prompt("hello"))
         return None  # as it was before
 
-    monkeypatch.setattr(chat_rows, "find", look)
-    chat = await house.chats.find(1, CHAT)
+    monkeypatch.setattr(chat_rows, "get", look)
+    chat = await house.chats.get(1, CHAT)
     assert chat is not None
     assert chat.title == "hello"
 
@@ -80,7 +80,7 @@ async def test_the_next_request_carries_the_conversation(house: House) -> None:
     assert command.turns == (Turn("user", "one"), Turn("assistant", "uno"), Turn("user", "two"))
 
 
-async def test_an_answer_remembers_with_what_it_is_made(house: House, shelf: Shelf) -> None:
+async def test_an_answer_remembers_with_what_it_is_made(house: House, shelf: ModelStore) -> None:
     chosen = ModelSettings("Be brief.", Sampling(temperature=0.0, seed=5))
     shelf.save_settings("tiny", chosen)
     try:
@@ -89,7 +89,7 @@ async def test_an_answer_remembers_with_what_it_is_made(house: House, shelf: She
     finally:
         shelf.save_settings("tiny", ModelSettings())
     house.runner.say(Delta(first, "uno"), finished(first))
-    made_with = remembered((await house.ended(first)).settings)
+    made_with = parse_generation_settings((await house.ended(first)).settings)
     assert made_with is not None
     assert (made_with.sampling, made_with.system_prompt) == (chosen.sampling, "Be brief.")
     second = (await house.path())[-1].id
@@ -120,7 +120,7 @@ async def test_a_chosen_model_stays_with_its_chat(house: House) -> None:
     await house.chats.choose_model(1, CHAT, "other")  # not begun yet
     await house.ask()
     await house.chats.choose_model(1, CHAT, "other")
-    chat = await house.chats.find(1, CHAT)
+    chat = await house.chats.get(1, CHAT)
     assert chat is not None
     assert chat.model == "other"
     with pytest.raises(ChatNotFound):
@@ -146,14 +146,14 @@ async def test_a_second_prompt_while_an_answer_runs_waits_for_it(house: House) -
     assert [(m.text, m.status) for m in path[2:]] == [("two", "done"), ("", "queued")]
     held = house.hub.stream(path[-1].id)
     assert held is not None
-    assert held.held
+    assert held.is_pending
     house.runner.say(Delta(first, "uno"), finished(first))
     await until(lambda: len(house.runner.sent) == 2)
     command = house.runner.sent[-1]
     assert isinstance(command, Generate)
     assert command.id == path[-1].id
     assert command.turns == (Turn("user", "one"), Turn("assistant", "uno"), Turn("user", "two"))
-    assert not held.held
+    assert not held.is_pending
 
 
 async def test_what_waits_can_be_taken_back_from_the_middle(house: House) -> None:
@@ -163,8 +163,8 @@ async def test_what_waits_can_be_taken_back_from_the_middle(house: House) -> Non
     second, third = (await house.path())[3].id, (await house.path())[5].id
     for user, answer in ((2, second), (1, first), (1, 99)):
         with pytest.raises(ChatNotFound):
-            await house.asking.take_back(user, CHAT, answer)
-    assert await house.asking.take_back(1, CHAT, second) == "two"
+            await house.asking.withdraw(user, CHAT, answer)
+    assert await house.asking.withdraw(1, CHAT, second) == "two"
     assert [m.text for m in await house.path()] == ["one", "", "three", ""]
     house.runner.say(Delta(first, "uno"), finished(first))
     await until(lambda: [c.id for c in house.runner.sent] == [first, third])
@@ -173,7 +173,7 @@ async def test_what_waits_can_be_taken_back_from_the_middle(house: House) -> Non
 async def test_taking_back_the_last_ends_the_chat_before_it(house: House) -> None:
     first = await house.ask("one", "client01")
     await house.asking.submit(house.prompt("two", "client02"))
-    await house.asking.take_back(1, CHAT, (await house.path())[-1].id)
+    await house.asking.withdraw(1, CHAT, (await house.path())[-1].id)
     assert [m.id for m in await house.path()][-1] == first
     house.runner.say(finished(first))
     await house.ended(first)
@@ -192,11 +192,11 @@ async def test_stop_ends_one_answer_and_the_next_begins(house: House) -> None:
 
 async def test_too_many_that_wait_are_refused_in_words(house: House) -> None:
     await house.ask("one", "client00")
-    for number in range(1, HELD):
+    for number in range(1, PENDING_NOTE):
         await house.asking.submit(house.prompt("more", f"client{number:02}"))
     with pytest.raises(ChatBusy, match="wait for an answer in this chat"):
         await house.asking.submit(house.prompt("too many", "client99"))
-    assert len(await house.path()) == 2 * HELD
+    assert len(await house.path()) == 2 * PENDING_NOTE
 
 
 async def test_what_waits_at_a_stop_waits_for_the_next_start(house: House) -> None:
@@ -268,12 +268,12 @@ async def test_unknown_model_saves_nothing(house: House) -> None:
 async def test_strangers_find_nothing(house: House) -> None:
     await house.ask()
     for verb in (
-        house.chats.find(2, CHAT),
+        house.chats.get(2, CHAT),
         house.asking.submit(Prompt(2, CHAT, "hello", "client09", "tiny")),
         house.chats.rename(2, CHAT, "mine"),
         house.chats.delete(2, CHAT),
         house.chats.restore(2, CHAT),
-        house.chats.find(1, "../../etc/passwd"),
+        house.chats.get(1, "../../etc/passwd"),
     ):
         with pytest.raises(ChatNotFound):
             await verb
@@ -281,7 +281,7 @@ async def test_strangers_find_nothing(house: House) -> None:
 
 
 async def test_full_queue_saves_nothing(
-    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shelf: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     never = asyncio.Event()
 
@@ -320,7 +320,7 @@ async def test_what_cannot_be_taken_back_for_want_of_room_stays_in_line(
     with monkeypatch.context() as patched:
         patched.setattr(house.db, "write", fail)
         with pytest.raises(DiskFull, match="no room left"):
-            await house.asking.take_back(1, CHAT, second)
+            await house.asking.withdraw(1, CHAT, second)
     assert [m.text for m in await house.path()] == ["one", "", "two", ""]
     house.runner.say(finished(first))
     await until(lambda: house.runner.sent[-1].id == second)
@@ -348,7 +348,7 @@ async def test_full_disk_at_the_end_keeps_the_answer_until_there_is_room(
 def trouble_of(house: House, answer_id: int) -> str:
     stream = house.hub.stream(answer_id)
     assert stream is not None, "the stream is gone before its text was saved"
-    return stream.trouble
+    return stream.warning
 
 
 async def test_the_model_gives_a_title_when_nobody_waits(house: House) -> None:
@@ -394,7 +394,9 @@ async def test_a_persons_title_stays(house: House) -> None:
     await house.ended(answer)
     await house.asking.tasks.drain(5)
     assert len(house.runner.sent) == 1
-    assert not await house.db.write(lambda c: chat_rows.give_title(c, 1, CHAT, "the model's"))
+    assert not await house.db.write(
+        lambda c: chat_rows.set_generated_title(c, 1, CHAT, "the model's")
+    )
 
 
 async def test_deleted_chats_come_back_whole(house: House) -> None:
@@ -435,18 +437,18 @@ async def test_kv_states_go_with_their_chat_and_not_before(house: House, tmp_pat
     assert house.runner.sent[0].chat == CHAT  # type: ignore[union-attr]
     await house.chats.delete(1, CHAT)
     now = time.time()
-    assert await trash.remove_expired(now + KEPT_SECONDS - 60) == 0
+    assert await trash.remove_expired(now + RETENTION_SECONDS - 60) == 0
     assert state.exists()  # the trash keeps them
-    assert await trash.remove_expired(now + KEPT_SECONDS + 60) == 1
+    assert await trash.remove_expired(now + RETENTION_SECONDS + 60) == 1
     assert not state.exists()
     assert other.exists()
-    assert house.runner.told[-1] == Forget(CHAT)
-    assert await house.chats.find(1, CHAT) is None
+    assert house.runner.told[-1] == DeleteCache(CHAT)
+    assert await house.chats.get(1, CHAT) is None
 
 
 @pytest.mark.parametrize(("disk_mb", "stay"), [(100, {CHAT}), (0, set())])
 async def test_what_a_crash_left_of_kv_states_goes_at_the_start(
-    tmp_path: Path, shelf: Shelf, disk_mb: int, stay: set[str]
+    tmp_path: Path, shelf: ModelStore, disk_mb: int, stay: set[str]
 ) -> None:
     [model] = shelf.models()
     folder = tmp_path / "kv" / model_key(model.digest, model.size)
@@ -455,7 +457,7 @@ async def test_what_a_crash_left_of_kv_states_goes_at_the_start(
         (folder / f"{chat_key(chat)}.kv").touch()
     async with built(tmp_path, shelf, kv_disk_mb=disk_mb) as house:
         await house.db.write(lambda c: chat_rows.create(c, CHAT, 1, "Foxes", "tiny", 0.0))
-        watch = asyncio.create_task(Trash(house.db, house.pool, house.hub).keep_watch())
+        watch = asyncio.create_task(Trash(house.db, house.pool, house.hub).run())
         await until(lambda: len(list(folder.iterdir())) == len(stay))
         watch.cancel()
     assert {path.stem for path in folder.iterdir()} == {chat_key(chat) for chat in stay}
@@ -476,7 +478,7 @@ async def test_only_the_trash_is_emptied_and_only_ones_own(house: House) -> None
 
 async def test_an_answer_that_nobody_saw_is_unread_until_its_chat_is_opened(house: House) -> None:
     async def is_unread() -> bool:
-        chat = await house.chats.find(1, CHAT)
+        chat = await house.chats.get(1, CHAT)
         assert chat is not None
         return bool(chat.is_unread)
 
@@ -485,7 +487,7 @@ async def test_an_answer_that_nobody_saw_is_unread_until_its_chat_is_opened(hous
     house.runner.say(finished(answer))
     await house.ended(answer)
     assert await is_unread()
-    await house.chats.opened(1, CHAT)
+    await house.chats.mark_read(1, CHAT)
     assert not await is_unread()
     house.hub.subscribe(1, CHAT)
     answer = await house.ask("again", "client02")
@@ -510,10 +512,10 @@ async def test_a_path_through_a_message_on_another_branch_is_shown(house: House)
 
     left = await house.db.write(branch)
     with pytest.raises(ChatNotFound):
-        await house.chats.show(2, CHAT, left)
-    await house.chats.show(1, CHAT, 999_999)
+        await house.chats.show_path_to(2, CHAT, left)
+    await house.chats.show_path_to(1, CHAT, 999_999)
     assert (await house.path())[-1].text == "right"
-    await house.chats.show(1, CHAT, left)
+    await house.chats.show_path_to(1, CHAT, left)
     assert [m.text for m in await house.path()][-2:] == ["left", "left end"]
 
 

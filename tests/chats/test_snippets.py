@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.chats.search import marked
-from app.chats.snippets import unmarked
+from app.chats.search import split_highlights
+from app.chats.snippets import strip_markup
 from app.chats.titles import made_title
 from app.store.search import END, START
 
@@ -21,11 +21,11 @@ from app.store.search import END, START
     ],
 )
 def test_snippets_are_without_signs_of_markdown(text: str, plain: str) -> None:
-    assert unmarked(text) == plain
+    assert strip_markup(text) == plain
 
 
 def test_hits_are_counted_in_what_is_shown() -> None:
-    text, marks = marked(f"a<br>**b**[^1] {START}fox{END}")
+    text, marks = split_highlights(f"a<br>**b**[^1] {START}fox{END}")
     assert (text, [text[first:end] for first, end in marks]) == ("a b[1] fox", ["fox"])
 
 

@@ -17,7 +17,7 @@ from app.cli import model_life
 from app.cli.models import add_parser
 from app.config import Settings
 from app.errors import ModelLoadError, ModelNotFound, PeerError
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from tests.tiny_gguf import write_tiny_gguf
 
 
@@ -104,7 +104,7 @@ def reported(state: str, line: str, **more: object) -> dict[str, object]:
 def test_a_load_is_watched_to_its_end(
     server: Stub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_life, "LOOK_AGAIN", 0)
+    monkeypatch.setattr(model_life, "POLL_SECONDS", 0)
     settings = Settings(port=server.port)
     loading = [
         reported("loading", f"Loading {n} %", progress=n / 100) for n in (3, 7, 40, 44, 90, 100)
@@ -130,7 +130,7 @@ def test_the_list_tells_what_the_server_does(
     server: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = Settings(models_dir=tmp_path / "models", port=server.port, model_memory_mb=1000)
-    Shelf(settings.models_dir).install(write_tiny_gguf(tmp_path / "tiny.gguf"))
+    ModelStore(settings.models_dir).install(write_tiny_gguf(tmp_path / "tiny.gguf"))
     run(settings, "list")
     told = capsys.readouterr().out
     assert "No Wick is running, so none is loaded." in told
@@ -173,7 +173,7 @@ def test_without_a_server_a_sentence_says_so(server: Stub) -> None:
 
 def test_a_running_server_removes_and_chooses(server: Stub, tmp_path: Path) -> None:
     settings = Settings(models_dir=tmp_path / "models", port=server.port)
-    shelf = Shelf(settings.models_dir)
+    shelf = ModelStore(settings.models_dir)
     shelf.install(write_tiny_gguf(tmp_path / "tiny.gguf"))
     run(settings, "default", "tiny")
     run(settings, "remove", "tiny")
@@ -195,7 +195,7 @@ def test_default_is_written_to_the_shelf(
     assert run(settings, "default") == 0
     with pytest.raises(ModelNotFound):
         run(settings, "default", "tiny")
-    Shelf(settings.models_dir).install(write_tiny_gguf(tmp_path / "tiny.gguf"))
+    ModelStore(settings.models_dir).install(write_tiny_gguf(tmp_path / "tiny.gguf"))
     assert run(settings, "default", "tiny") == 0
     assert run(settings, "default") == 0
     assert capsys.readouterr().out == "smollm2-135m\nNew chats begin with tiny.\ntiny\n"

@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.model_report import Reported
-from app.cli.model_tables import catalogue_table, remote_table, shelf_table
+from app.cli.model_report import ModelStatus
+from app.cli.model_tables import catalogue_table, models_table, remote_table
 from app.config import Settings
 from app.models.catalogue import CATALOGUE
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.models.upstream import Upstream
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -21,8 +21,8 @@ LONG = "a-very-long-name-of-a-model-that-somebody-gave-it-in-q4-k-m-gguf"
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    shelf = Shelf(tmp_path / "models")
+def shelf(tmp_path: Path) -> ModelStore:
+    shelf = ModelStore(tmp_path / "models")
     source = write_tiny_gguf(tmp_path / "t.gguf")
     shelf.install(source, "tiny", title="SmolLM2 135M Instruct", license_name="apache-2.0")
     shelf.install(source, LONG, title="Qwen 2.5 Coder 1.5B Instruct", license_name="apache-2.0")
@@ -41,13 +41,15 @@ def drawn(table: Table, width: int) -> list[str]:
 
 @pytest.mark.parametrize("width", [72, 80, 100, 200])
 @pytest.mark.parametrize("is_live", [False, True])
-def test_a_long_name_folds_alone(shelf: Shelf, width: int, is_live: bool) -> None:
+def test_a_long_name_folds_alone(shelf: ModelStore, width: int, is_live: bool) -> None:
     here = [model for model in shelf.models() if model.remote is None]
     report = {
-        model.name: Reported(model.name, "ready", "Ready, writing 2 answers", None, None, 123.4, 5)
+        model.name: ModelStatus(
+            model.name, "ready", "Ready, writing 2 answers", None, None, 123.4, 5
+        )
         for model in here
     }
-    table = shelf_table(
+    table = models_table(
         here, Settings(models_dir=shelf.root), "tiny", report if is_live else None, width=width
     )
     lines = drawn(table, width)
@@ -61,7 +63,7 @@ def test_a_long_name_folds_alone(shelf: Shelf, width: int, is_live: bool) -> Non
         assert "SmolLM2" in "".join(lines)
 
 
-def test_other_tables_fit_too(shelf: Shelf) -> None:
+def test_other_tables_fit_too(shelf: ModelStore) -> None:
     lines = drawn(remote_table(shelf.models(), "tiny", width=80), 80)
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 2 + 4

@@ -12,8 +12,8 @@ from app.errors import ModelNotFound, PullRefused
 from app.models import sources
 from app.models.model import Model
 from app.models.progress import PullProgress
-from app.models.shelf import Shelf
-from app.models.sources import Order
+from app.models.shelf import ModelStore
+from app.models.sources import PullSpec
 from tests.tiny_gguf import write_tiny_gguf
 
 
@@ -48,7 +48,7 @@ def test_import_list_and_remove(
     assert run(settings, "list") == 0
     assert "tiny-one" in capsys.readouterr().out
     assert run(settings, "remove", "tiny-one") == 0
-    assert Shelf(settings.models_dir).models() == []
+    assert ModelStore(settings.models_dir).models() == []
     with pytest.raises(ModelNotFound):
         run(settings, "remove", "tiny-one")
 
@@ -58,7 +58,7 @@ def test_import_of_a_folder_and_of_what_is_not_there(settings: Settings, tmp_pat
     folder.mkdir()
     write_tiny_gguf(folder / "model.gguf")
     assert run(settings, "import", str(folder), "--name", "mine") == 0
-    assert [model.name for model in Shelf(settings.models_dir).models()] == ["mine"]
+    assert [model.name for model in ModelStore(settings.models_dir).models()] == ["mine"]
     with pytest.raises(PullRefused, match="There is no file"):
         run(settings, "import", str(tmp_path / "none"))
     with pytest.raises(PullRefused, match="already"):
@@ -68,7 +68,7 @@ def test_import_of_a_folder_and_of_what_is_not_there(settings: Settings, tmp_pat
 def test_the_list_marks_the_default_names_the_damaged_and_takes_no_markup(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shelf = Shelf(settings.models_dir)
+    shelf = ModelStore(settings.models_dir)
     source = write_tiny_gguf(tmp_path / "m.gguf", **{"general.name": "[b]T"})  # type: ignore[arg-type]
     shelf.install(source, "one")
     (shelf.install(source, "two").folder / "model.json").write_text("{")
@@ -96,7 +96,9 @@ def test_pull_shows_its_stages(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def pull(order: Order, shelf: Shelf, report: Callable[[PullProgress], None]) -> Model:
+    async def pull(
+        order: PullSpec, shelf: ModelStore, report: Callable[[PullProgress], None]
+    ) -> Model:
         assert order.source == "hf:a/b/c.gguf"
         for done in range(0, 101):
             report(PullProgress("downloading", done * 1_000_000, 100_000_000, 2e6))

@@ -9,7 +9,7 @@ import pytest
 
 from app.config import Settings
 from app.errors import ModelError
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from tests.cli.test_models import run
 from tests.inference.remote.stub import serving
 
@@ -36,7 +36,7 @@ async def test_add_list_and_remove(settings: Settings, capsys: pytest.CaptureFix
     assert "127.0.0.1:9" in out
     assert "Licence" not in out  # there is no other model
     assert run(settings, "remove", "far") == 0
-    assert Shelf(settings.models_dir).models() == []
+    assert ModelStore(settings.models_dir).models() == []
 
 
 def test_it_says_that_words_leave_the_machine(

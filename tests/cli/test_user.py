@@ -23,7 +23,7 @@ from websockets.typing import Origin
 from app.cli import exposure
 from app.config import Settings
 from app.errors import ConfigError
-from app.store.owner import CARD, Owner, owned
+from app.store.owner import OWNER_FILE, ServerInfo, lock_data_folder
 from tests.e2e.server import Server
 from tests.patience import PATIENCE
 from tests.web.doors import PASSWORD, csrf_in
@@ -199,12 +199,12 @@ async def test_without_a_server_a_command_owns_the_folder_meanwhile(tmp_path: Pa
     server = Server(tmp_path, tmp_path / "models", host="0.0.0.0")  # which is never started
     code, said = await wick(server, "user", "add", "Anna", typed=f"{PASSWORD}\n")
     assert (code, said.splitlines()[0]) == (0, "Anna can log in, as an owner.")
-    with owned(tmp_path, "wick chat"):
+    with lock_data_folder(tmp_path, "wick chat"):
         code, said = await wick(server, "user", "list")
     assert code == 1
     assert "in use by “wick chat”" in said
-    left = Owner(1, "wick serve", "http://x", "y")
-    (tmp_path / CARD).write_text(json.dumps(asdict(left)))
+    left = ServerInfo(1, "wick serve", "http://x", "y")
+    (tmp_path / OWNER_FILE).write_text(json.dumps(asdict(left)))
     code, said = await wick(server, "user", "list")  # whoever wrote that has died
     assert re.search(r"Anna +owner +active", said)
 

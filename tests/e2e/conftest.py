@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Browser, async_playwright, expect
 
 from app.models.model import Model, ModelSettings
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from tests.e2e.person import RECORDER, ChatPage, Person
 from tests.e2e.server import ROOT, Server
 from tests.long_chat import plant
@@ -82,7 +82,7 @@ def tiny_shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shelf with a model that talks nonsense, quickly, and does not stop by itself."""
     folder = tmp_path_factory.mktemp("tiny")
     source = write_tiny_gguf(folder / "tiny.gguf", context_length=32768)
-    shelf = Shelf(folder / "shelf")
+    shelf = ModelStore(folder / "shelf")
     shelf.save_settings(TINY, the_same_again(shelf.install(source, TINY)))
     return shelf.root
 
@@ -94,7 +94,7 @@ def both_shelf(smollm2: Path, tiny_shelf: Path, tmp_path_factory: pytest.TempPat
         (folder / model.name).mkdir()
         for file in model.iterdir():
             (folder / model.name / file.name).symlink_to(file)
-    shelf = Shelf(folder)
+    shelf = ModelStore(folder)
     shelf.save_settings(SMOLLM2, the_same_again(shelf.get(SMOLLM2)))
     return folder
 

@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterable
 
-from app.web.blocks import Blocks, open_element
+from app.web.blocks import StreamedMarkdown, open_element
 from app.web.markdown import render_markdown
 
 
@@ -15,7 +15,7 @@ def only_pieces_of(text: str, seen: Iterable[str]) -> bool:
 
     Spaces do not count: Markdown drops some at the end of what is still open.
     """
-    wanted, blocks = {_dense(one) for one in seen}, Blocks()
+    wanted, blocks = {_dense(one) for one in seen}, StreamedMarkdown()
     for end in range(len(text) + 1):
         blocks.feed(text[:end])
         shown = blocks.finished + open_element(0, blocks.open)

@@ -18,7 +18,7 @@ import pytest
 from playwright.async_api import Dialog, Page, expect
 
 from app.chats.service import PAGE_CHATS
-from app.chats.texts import storable
+from app.chats.texts import sanitize_text
 from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.e2e.person import ChatPage, Person
 from tests.e2e.server import Server
@@ -148,7 +148,7 @@ async def test_through_files_titles_models_and_the_search(
     await chat.awakes()
     await expect(chat.questions).to_have_count(len(VECTORS))
     shown = await chat.questions.locator(".body").all_text_contents()
-    assert shown == [storable(vector) for vector in VECTORS]
+    assert shown == [sanitize_text(vector) for vector in VECTORS]
     assert await chat.chats.locator(".pinned li").count() == len(VECTORS)
     assert await page.locator(".figures dd").filter(has_text="window.pwned").count() > 90
     await unharmed(page)
@@ -213,7 +213,7 @@ async def test_through_settings_names_and_what_a_template_says(
     await unharmed(page)
     await chat.reload()
     await page.get_by_role("button", name="Settings of this chat").click()
-    await expect(prompt).to_have_value(storable(everything))
+    await expect(prompt).to_have_value(sanitize_text(everything))
     await unharmed(page)
     await page.keyboard.press("Escape")
 

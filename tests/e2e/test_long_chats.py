@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 
-from app.web.window import BEFORE, PART
+from app.web.window import CONTEXT_ROWS, PAGE_SIZE
 from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.e2e.person import CONNECTION_LOST, ChatPage, Person
 from tests.e2e.server import Server
@@ -49,8 +49,8 @@ async def test_a_page_holds_the_end_and_the_rest_comes_in_order(
 ) -> None:
     chat_id, ids = planted
     chat = await person.open(f"/chats/{chat_id}")
-    assert await held(chat) == ids[-PART:]
-    count = PART
+    assert await held(chat) == ids[-PAGE_SIZE:]
+    count = PAGE_SIZE
     while count < len(ids):
         await chat.page.evaluate(UP)
         await chat.holds("count => document.querySelectorAll('#log article').length > count", count)
@@ -66,7 +66,7 @@ async def test_what_comes_above_moves_nothing(
     chat = await person.open(f"/chats/{planted[0]}")
     await chat.page.evaluate("document.getElementById('scroll').scrollTop = 300")
     before = await chat.page.evaluate(TOPMOST)
-    await expect(chat.log.locator("article")).to_have_count(2 * PART)
+    await expect(chat.log.locator("article")).to_have_count(2 * PAGE_SIZE)
     await stands(chat, before)
     await expect(chat.page.get_by_role("button", name="To the end")).to_be_visible()
 
@@ -77,12 +77,12 @@ async def test_an_answer_comes_below_what_has_been_loaded(
     chat_id, ids = planted
     chat = await person.open(f"/chats/{chat_id}")
     await chat.page.evaluate(UP)
-    await expect(chat.log.locator("article")).to_have_count(2 * PART)
+    await expect(chat.log.locator("article")).to_have_count(2 * PAGE_SIZE)
     await chat.ask("What comes next?", TINY)
     await chat.ends()
     shown = await held(chat)
-    assert shown[: 2 * PART] == ids[-2 * PART :]
-    assert len(shown) == 2 * PART + 2
+    assert shown[: 2 * PAGE_SIZE] == ids[-2 * PAGE_SIZE :]
+    assert len(shown) == 2 * PAGE_SIZE + 2
 
 
 async def test_a_message_that_was_found_is_on_the_page(
@@ -93,7 +93,7 @@ async def test_a_message_that_was_found_is_on_the_page(
     await expect(chat.page.locator(f"#m{ids[200]}")).to_be_in_viewport()
     shown = await held(chat)
     assert shown == ids[-len(shown) :]
-    assert shown.index(ids[200]) >= BEFORE
+    assert shown.index(ids[200]) >= CONTEXT_ROWS
 
 
 async def test_who_reads_far_above_stays_there_when_the_server_comes_back(
@@ -106,7 +106,7 @@ async def test_who_reads_far_above_stays_there_when_the_server_comes_back(
     chat = await person.open(f"/chats/{chat_id}")
     for count in (2, 3, 4):
         await chat.page.evaluate(UP)
-        await expect(chat.log.locator("article")).to_have_count(count * PART)
+        await expect(chat.log.locator("article")).to_have_count(count * PAGE_SIZE)
     await chat.page.evaluate("document.getElementById('scroll').scrollTop = 3000")
     before, shown = await chat.page.evaluate(TOPMOST), await held(chat)
     await own.kill()

@@ -8,9 +8,9 @@ from typing import Any
 
 from playwright.async_api import Page, WebSocketRoute
 
-from app.chats.streams import Stream
+from app.chats.streams import LiveAnswer
 from app.paths import asset_dir
-from app.web.blocks import Blocks
+from app.web.blocks import StreamedMarkdown
 from app.web.fragments import Fragments
 from app.web.markdown import escape_text, render_markdown
 from app.web.views import MessageView, present_live
@@ -56,18 +56,18 @@ class Played:
 
     async def answer(self, text: str, step: int) -> None:
         """All of it, `step` characters at a time; every frame shows what it should."""
-        blocks, stream = Blocks(2), Stream(2, "c", 1, "a model", status="streaming")
+        blocks, stream = StreamedMarkdown(2), LiveAnswer(2, "c", 1, "a model", status="streaming")
         await self.send(self._fragments.appended(present_live(stream, blocks)))
-        place = blocks.place
+        place = blocks.cursor
         for end in range(step, len(text), step):
             blocks.feed(text[:end])
-            await self.send(self._fragments.news(2, blocks.since(place)))
-            place = blocks.place
+            await self.send(self._fragments.answer_update(2, blocks.update_since(place)))
+            place = blocks.cursor
         whole = self._view(2, "assistant", text, render_markdown(text, 2))
         body = self.page.locator("#m2-body")
         await body.evaluate("body => { body.firstElementChild.wasHere = true; }")
         if blocks.finish(text):
-            await self.send(self._fragments.ended(whole, blocks.since(place)))
+            await self.send(self._fragments.answer_finished(whole, blocks.update_since(place)))
             assert await body.evaluate("body => body.firstElementChild.wasHere")
         else:
             await self.send(self._fragments.message(whole, oob=True))

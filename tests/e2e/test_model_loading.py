@@ -16,7 +16,7 @@ from playwright.async_api import expect
 
 from app.config import Settings
 from app.errors import ModelLoadError
-from app.factory import close, create_app
+from app.factory import create_app, shutdown
 from app.inference import backoff
 from app.inference.runner_process import RunnerOptions, RunnerProcess
 from app.models.model import Model
@@ -38,7 +38,7 @@ new MutationObserver(() => {
 def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     """What every load hears, one after the other: how far it is, or why it fails. 1: it is done."""
     told: Steps = asyncio.Queue()
-    monkeypatch.setattr(backoff, "FIRST", backoff.LONGEST)
+    monkeypatch.setattr(backoff, "MIN_SECONDS", backoff.MAX_SECONDS)
     usual = RunnerProcess.start
 
     async def start(
@@ -72,7 +72,7 @@ async def served(steps: Steps, tiny_shelf: Path, tmp_path: Path) -> AsyncIterato
 
     async def until_stopped() -> None:
         await stop.wait()
-        await close(app)
+        await shutdown(app)
 
     task = asyncio.create_task(serve(cast("Any", app), config, shutdown_trigger=until_stopped))
     async with httpx.AsyncClient() as client:

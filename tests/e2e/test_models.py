@@ -14,7 +14,7 @@ import pytest
 from playwright.async_api import expect
 
 from app.models.catalogue import find
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.models.spec import PypiSpec
 from tests.e2e.conftest import SMOLLM2, TINY, Meet, StartServer
 from tests.e2e.server import Server
@@ -48,7 +48,7 @@ def shelf(tiny_shelf: Path, tmp_path: Path) -> Path:
     shutil.copytree(tiny_shelf / TINY, tmp_path / "shelf" / TINY)
     source = write_tiny_gguf(tmp_path / "x.gguf", seed=1)
     for number in range(len(DAMAGES)):
-        Shelf(tmp_path / "shelf").install(source, f"weak{number}")
+        ModelStore(tmp_path / "shelf").install(source, f"weak{number}")
     return tmp_path / "shelf"
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, expect
 
-from app.chats.answer_settings import remembered
-from app.models.shelf import Shelf
+from app.chats.answer_settings import parse_generation_settings
+from app.models.shelf import ModelStore
 from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.e2e.person import ChatPage, Person
 from tests.e2e.server import Server
@@ -179,7 +179,7 @@ async def test_settings_are_kept_and_take_effect(
     await chat.ends()
     await chat.ask("Hello")
     await chat.ends()
-    made_with = remembered(server.messages(chat.chat_id)[-1]["settings"])
+    made_with = parse_generation_settings(server.messages(chat.chat_id)[-1]["settings"])
     assert made_with is not None
     assert (made_with.sampling.temperature, made_with.sampling.seed) == (0, 7)
     assert made_with.system_prompt == "Answer like a pirate."
@@ -194,7 +194,9 @@ async def test_settings_are_kept_and_take_effect(
 async def test_a_default_a_removal_and_the_chats_that_stay(
     start: StartServer, shelf: Path, tmp_path: Path, meet: Meet
 ) -> None:
-    Shelf(shelf).install(write_tiny_gguf(tmp_path / "x.gguf", seed=1), "second", title="Second")
+    ModelStore(shelf).install(
+        write_tiny_gguf(tmp_path / "x.gguf", seed=1), "second", title="Second"
+    )
     server = await start(shelf, max_tokens=20)
     person = await meet(server)
     page = await models_page(person)

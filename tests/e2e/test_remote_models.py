@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.async_api import expect
 
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.models.upstream import Upstream
 from tests.e2e.conftest import Meet, StartServer
 from tests.inference.remote.stub import Call, answer, serving
@@ -16,7 +16,7 @@ from tests.inference.remote.stub import Call, answer, serving
 async def test_a_server_is_added_used_and_seen_to_go(
     start: StartServer, tmp_path: Path, meet: Meet
 ) -> None:
-    shelf = Shelf(tmp_path / "shelf")
+    shelf = ModelStore(tmp_path / "shelf")
     shelf.add_remote("far", [Upstream("http://far.invalid/v1", "far")], title="Far")
     server = await start(shelf.root, titles="off")
     person = await meet(server)

@@ -11,7 +11,7 @@ from pathlib import Path
 from playwright.async_api import expect
 
 from app.models.model import ModelSettings, Sampling
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.long_chat import plant
 
@@ -54,7 +54,7 @@ async def test_model_settings(
     start: StartServer, tiny_shelf: Path, tmp_path: Path, meet: Meet
 ) -> None:
     shutil.copytree(tiny_shelf / TINY, tmp_path / "shelf" / TINY)
-    shelf = Shelf(tmp_path / "shelf")
+    shelf = ModelStore(tmp_path / "shelf")
     sampling = Sampling(temperature=0.1 + 0.2, top_k=7, min_p=1e-07, seed=0)
     shelf.save_settings(TINY, ModelSettings(PROMPT, sampling, 1000, "chatml"))
     before = files(shelf.root)

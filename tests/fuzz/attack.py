@@ -16,7 +16,7 @@ from websockets.exceptions import WebSocketException
 
 from app.config import Settings
 from app.factory import create_app
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from tests.e2e.server import Server
 from tests.fuzz.inputs import Input, make
 from tests.patience import PATIENCE
@@ -54,7 +54,7 @@ class Outcome:
 
 async def attack(folder: Path, seed: str, count: int) -> Outcome:
     """The inputs SEED/0 to SEED/COUNT-1, some at once; afterwards the server still answers."""
-    Shelf(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
+    ModelStore(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
     (folder / "data").mkdir()
     environ = {"HF_HUB_OFFLINE": "1", "NO_PROXY": "*"}
     server = Server(folder / "data", folder / "models", environ, max_tokens=4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from app.inference.protocol import Cancel, Command, Event, Generate, Loaded, Quit
+from app.inference.protocol import Cancel, Command, Event, Generate, Loaded, Shutdown
 
 
 class ScriptedRunner:
@@ -39,11 +39,11 @@ class ScriptedRunner:
         while (event := await self._says.get()) is not None:
             yield event
 
-    async def how_it_ended(self) -> str:
+    async def exit_reason(self) -> str:
         return "unexpectedly (SIGKILL)"
 
-    async def quit(self, seconds: float) -> None:
-        self.send(Quit(seconds))
+    async def shutdown(self, seconds: float) -> None:
+        self.send(Shutdown(seconds))
         if not self.is_slow_to_quit:
             self.die()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from app.inference.engine import EngineError, Logits, State
-from app.inference.snapshot import Runs
+from app.inference.snapshot import TokenRuns
 
 END = 0
 VOCAB = 256
@@ -104,5 +104,5 @@ class Bytes:
     def remember(self, prompt: Sequence[int], answer: Sequence[int], text: str, /) -> None:
         pass
 
-    def runs(self, ids: Sequence[int], /) -> Runs:
+    def token_runs(self, ids: Sequence[int], /) -> TokenRuns:
         return ()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from app.inference.loading import Tell
+from app.inference.loading import ProgressCallback
 from app.inference.protocol import Finished, Generate
 from app.inference.requests import Request, RequestEvent
 from app.inference.serving import Runner
@@ -75,7 +75,7 @@ class Stage:
     ) -> None:
         self.may_load = asyncio.Event()
         self.may_load.set()
-        self.tell: Tell | None = None
+        self.tell: ProgressCallback | None = None
         self.loads = 0
         self.now = 0.0
         self.timers: list[ScriptedTimer] = []
@@ -104,10 +104,10 @@ class Stage:
                 self._news.clear()
                 await self._news.wait()
 
-    async def _load(self, tell: Tell) -> Runner:
-        self.tell = tell
+    async def _load(self, notify: ProgressCallback) -> Runner:
+        self.tell = notify
         self.loads += 1
-        tell("Loading the model")
+        notify("Loading the model")
         await self.may_load.wait()
         runner = self._runners.pop(0)
         if isinstance(runner, Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from app.inference.admission import Line
+from app.inference.admission import FairQueue
 from app.inference.protocol import Generate
 from app.inference.requests import Request
 from app.models.model import Turn
@@ -17,7 +17,7 @@ def request(user: int, *, is_background: bool = False) -> Request:
     return Request(command, user, lambda _: None, is_background=is_background)
 
 
-def put(line: Line, user: int, count: int) -> int:
+def put(line: FairQueue, user: int, count: int) -> int:
     """How many of `count` requests are let in."""
     taken = 0
     for _ in range(count):
@@ -28,7 +28,7 @@ def put(line: Line, user: int, count: int) -> int:
 
 
 def test_two_who_fill_the_queue_keep_nobody_out() -> None:
-    line = Line(32)
+    line = FairQueue(32)
     assert put(line, 1, 24) == 24
     assert put(line, 2, 24) == 16  # the rest of the room, and then half of it
     assert put(line, 3, 24) == 10
@@ -36,24 +36,24 @@ def test_two_who_fill_the_queue_keep_nobody_out() -> None:
 
 
 def test_one_person_alone_has_all_the_room_and_no_more() -> None:
-    assert put(Line(32), 1, 40) == 32
+    assert put(FairQueue(32), 1, 40) == 32
 
 
 def test_everybody_has_a_place_however_many_there_are() -> None:
-    line = Line(4)
+    line = FairQueue(4)
     assert put(line, 0, 9) == 4
     assert [put(line, user, 9) for user in range(1, 20)] == [2, *[1] * 18]
 
 
 def test_the_shares_are_bounded_in_all() -> None:
-    line = Line(8)
+    line = FairQueue(8)
     for user in range(4):
         put(line, user, 99)
     assert len(line) <= 2 * 8
 
 
 def test_the_background_forgets_of_whoever_has_most_there() -> None:
-    line = Line(3)
+    line = FairQueue(3)
     kept = request(2, is_background=True)
     line.add(kept)
     for _ in range(5):

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from app.errors import PromptTooLong
-from app.inference.kv import ContextPool
-from app.inference.prompts import Prompts
+from app.inference.kv import KvCache
+from app.inference.prompts import PromptBuilder
 from app.inference.protocol import Generate
-from app.inference.remembered import RememberingTokenizer
+from app.inference.remembered import StableTokenizer
 from app.models.model import Turn
 from app.models.template import ChatTemplate
 from tests.inference.scripted_engine import ScriptedEngine
@@ -41,18 +41,18 @@ def counted() -> Counted:
 
 
 @pytest.fixture
-def prompts(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> Prompts:
+def prompts(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> PromptBuilder:
     model = tiny_model()
-    tokenizer = RememberingTokenizer.load(model.folder)
-    original = tokenizer.encode_after
+    tokenizer = StableTokenizer.load(model.folder)
+    original = tokenizer.encode_continuation
 
     def encode_after(text: str) -> list[int]:
         counted.characters += len(text)
         return original(text)
 
-    monkeypatch.setattr(tokenizer, "encode_after", encode_after)
+    monkeypatch.setattr(tokenizer, "encode_continuation", encode_after)
     template = ChatTemplate(model.chat_template, tokenizer, most=WINDOW, permit=counted.permit)
-    return Prompts(template, tokenizer, ContextPool(ScriptedEngine(), 1), WINDOW)
+    return PromptBuilder(template, tokenizer, KvCache(ScriptedEngine(), 1), WINDOW)
 
 
 def chat(*contents: str) -> tuple[Turn, ...]:
@@ -69,57 +69,57 @@ def chat(*contents: str) -> tuple[Turn, ...]:
     ids=["one", "three", "system"],
 )
 def test_a_million_characters_are_refused_at_once(
-    prompts: Prompts, counted: Counted, turns: tuple[Turn, ...], *, may_drop: bool
+    prompts: PromptBuilder, counted: Counted, turns: tuple[Turn, ...], *, may_drop: bool
 ) -> None:
     with pytest.raises(PromptTooLong, match=r"about \d+,\d{3}"):
-        prompts.make(Generate(id=1, turns=turns, may_drop=may_drop))
+        prompts.build(Generate(id=1, turns=turns, allow_truncation=may_drop))
     assert counted.characters < 70_000
     assert counted.permits
 
 
-def test_the_refusal_tells_about_how_long_it_is(prompts: Prompts) -> None:
+def test_the_refusal_tells_about_how_long_it_is(prompts: PromptBuilder) -> None:
     exact = len(prompts.tokenizer.encode(LONG))
     with pytest.raises(PromptTooLong) as refused:
-        prompts.make(Generate(id=1, turns=(), text=LONG, may_drop=False))
+        prompts.build(Generate(id=1, turns=(), text=LONG, allow_truncation=False))
     told = int(str(refused.value).split(" tokens")[0].split()[-1].replace(",", ""))
     assert told == pytest.approx(exact, rel=0.1)
 
 
 def test_an_old_message_that_never_fits_leaves_and_the_new_one_is_answered(
-    prompts: Prompts, counted: Counted
+    prompts: PromptBuilder, counted: Counted
 ) -> None:
-    fitted = prompts.make(Generate(id=1, turns=chat("Hi", "Yes", LONG, "Yes", "What is water?")))
+    fitted = prompts.build(Generate(id=1, turns=chat("Hi", "Yes", LONG, "Yes", "What is water?")))
     assert fitted.dropped == 4
     assert counted.characters < 400_000
 
 
 def test_many_messages_are_refused_before_they_are_rendered(
-    prompts: Prompts, monkeypatch: pytest.MonkeyPatch
+    prompts: PromptBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prompts.template, "_render", None)
     turns = chat(*["a"] * 20_001)
     with pytest.raises(PromptTooLong, match="20,001"):
-        prompts.make(Generate(id=1, turns=turns, may_drop=False))
+        prompts.build(Generate(id=1, turns=turns, allow_truncation=False))
     with pytest.raises(PromptTooLong, match="20,001"):
-        prompts.make(Generate(id=1, turns=(Turn("system", "a"),) * 20_001))
+        prompts.build(Generate(id=1, turns=(Turn("system", "a"),) * 20_001))
 
 
-def test_of_very_many_messages_the_newest_are_read(prompts: Prompts) -> None:
-    fitted = prompts.make(Generate(id=1, turns=chat(*["a"] * 20_001)))
+def test_of_very_many_messages_the_newest_are_read(prompts: PromptBuilder) -> None:
+    fitted = prompts.build(Generate(id=1, turns=chat(*["a"] * 20_001)))
     assert 0 < len(fitted.tokens) < WINDOW
     assert fitted.dropped > 19_000
 
 
 def test_of_a_long_text_to_embed_only_its_beginning_is_tokenised(
-    prompts: Prompts, counted: Counted
+    prompts: PromptBuilder, counted: Counted
 ) -> None:
     whole = prompts.tokenizer.encode(LONG)
     counted.characters = 0
-    request = Generate(id=1, turns=(), text=LONG, embeds=True, may_drop=True)
-    assert prompts.make(request).tokens[-100:] == whole[: WINDOW - 1][-100:]
+    request = Generate(id=1, turns=(), text=LONG, wants_embedding=True, allow_truncation=True)
+    assert prompts.build(request).tokens[-100:] == whole[: WINDOW - 1][-100:]
     assert counted.characters < 200_000
 
 
-def test_a_text_that_fits_is_tokenised_once(prompts: Prompts, counted: Counted) -> None:
-    prompts.make(Generate(id=1, turns=chat("What is water?")))
+def test_a_text_that_fits_is_tokenised_once(prompts: PromptBuilder, counted: Counted) -> None:
+    prompts.build(Generate(id=1, turns=chat("What is water?")))
     assert counted.characters < 200

@@ -6,13 +6,13 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.inference.decoding import AnswerText
+from app.inference.decoding import Detokenizer
 
 STOPS = st.lists(st.text("abc", min_size=1, max_size=4), max_size=3)
 
 
 def read(pieces: list[bytes], stops: list[str] | None = None) -> str:
-    text = AnswerText(stops or [])
+    text = Detokenizer(stops or [])
     parts = [text.feed(piece) for piece in pieces]
     passed = "".join([*parts, text.flush()])
     assert text.text == passed
@@ -44,7 +44,7 @@ def test_the_cut_plays_no_part_in_stopping(text: str, stops: list[str], places: 
 
 
 def test_what_may_begin_a_stop_is_held_back() -> None:
-    text = AnswerText(["</end>"])
+    text = Detokenizer(["</end>"])
     assert text.feed(b"so </en") == "so "
     assert text.feed(b"tity> </") == "</entity> "
     assert text.feed(b"end> never seen") == ""
@@ -53,7 +53,7 @@ def test_what_may_begin_a_stop_is_held_back() -> None:
 
 
 def test_held_text_comes_out_at_the_end() -> None:
-    text = AnswerText(["STOP"])
+    text = Detokenizer(["STOP"])
     assert text.feed(b"a STO") == "a "
     assert text.flush() == "STO"
     assert not text.stopped

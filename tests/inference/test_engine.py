@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from app.errors import ModelLoadError
-from app.inference.assembly import Steadily
+from app.inference.assembly import ThrottledCallback
 from app.inference.engine import Context, EngineError
-from app.inference.kv import ContextPool
+from app.inference.kv import KvCache
 from app.inference.llama_cpp_engine import MAX_SLICE, LlamaCppEngine
 from app.inference.native_library import variant
 from app.inference.protocol import MAX_CONTEXTS
@@ -24,7 +24,7 @@ CONTEXT = 256
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[LlamaCppEngine]:
-    engine = LlamaCppEngine(tiny_model().weights, CONTEXT)
+    engine = LlamaCppEngine(tiny_model().weights_path, CONTEXT)
     yield engine
     engine.close()
 
@@ -117,7 +117,7 @@ def test_the_last_position_of_the_window_can_be_used(context: Context) -> None:
 def test_reused_and_truncated_caches_say_the_same(engine: LlamaCppEngine, seed: int) -> None:
     """However a prompt is cut into slices, and whatever stood in the cache before."""
     chance = random.Random(seed)
-    pool = ContextPool(engine, 2)
+    pool = KvCache(engine, 2)
     history = ids(100, seed)
     for turn in range(5):
         prompt = history[: chance.randint(1, 100)] + ids(chance.randint(0, 20), seed + turn)
@@ -182,7 +182,7 @@ def test_the_build_fits_the_processor(
 
 def test_loading_tells_how_far_it_is() -> None:
     told: list[float] = []
-    LlamaCppEngine(tiny_model().weights, CONTEXT, told.append).close()
+    LlamaCppEngine(tiny_model().weights_path, CONTEXT, told.append).close()
     assert told == sorted(told)
     assert told[-1] == 1.0
     assert len(told) > 2
@@ -190,8 +190,8 @@ def test_loading_tells_how_far_it_is() -> None:
 
 def test_progress_is_told_a_few_times_a_second_at_most() -> None:
     now, told = 0.0, list[float]()
-    tell = Steadily(told.append, seconds=0.25, clock=lambda: now)
+    notify = ThrottledCallback(told.append, seconds=0.25, clock=lambda: now)
     for step in range(127):
         now = step / 128
-        tell(now)
+        notify(now)
     assert told == [0.25, 0.5, 0.75]

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.inference.kv import ContextPool
+from app.inference.kv import KvCache
 from app.inference.kv_disk import DiskSnapshots
 from app.inference.live import LiveContext
 from app.inference.llama_cpp_engine import LlamaCppEngine
-from app.inference.pacing import BLOCK, Pacer
+from app.inference.pacing import BLOCK, ThreadTuner
 from app.inference.protocol import Delta, Finished, Generate
-from app.inference.sequence import Room
+from app.inference.sequence import RunnerContext
 from app.inference.sequence import Sequence as Running
-from app.inference.snapshot import Origin
-from app.inference.window import Fitted
+from app.inference.snapshot import SnapshotKey
+from app.inference.window import FittedPrompt
 from app.models.model import Sampling
 from app.models.tokenizer import Tokenizer
 from tests.inference.tiny import tiny_model
@@ -30,11 +30,11 @@ CONTEXT = 512
 class Remembers(Tokenizer):
     def remember(self, *_: object) -> None: ...
 
-    def runs(self, _: object) -> tuple[()]:
+    def token_runs(self, _: object) -> tuple[()]:
         return ()
 
 
-class Hurried(Pacer):
+class Hurried(ThreadTuner):
     """Measures what the test says: slices of every size come up."""
 
     def __init__(self, seed: int) -> None:
@@ -48,7 +48,7 @@ class Hurried(Pacer):
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[LlamaCppEngine]:
-    made = LlamaCppEngine(tiny_model().weights, CONTEXT)
+    made = LlamaCppEngine(tiny_model().weights_path, CONTEXT)
     yield made
     made.close()
 
@@ -59,7 +59,7 @@ def tokenizer() -> Remembers:
 
 
 def answer(
-    pool: ContextPool,
+    pool: KvCache,
     tokenizer: Remembers,
     prompt: Sequence[int],
     sampling: Sampling = GREEDY,
@@ -78,8 +78,8 @@ def answer(
         chat=chat,
         top_logprobs=0,
     )
-    room = Room(pool, CONTEXT, tokenizer, Hurried(seed))
-    running = Running(request, Fitted(list(prompt), 0, shared=len(prompt)), room)
+    room = RunnerContext(pool, CONTEXT, tokenizer, Hurried(seed))
+    running = Running(request, FittedPrompt(list(prompt), 0, shared=len(prompt)), room)
     cached, said = 0, list[float]()
     while not running.ended:
         for event in running.step(1):
@@ -121,10 +121,10 @@ def test_slices_that_end_at_blocks_compute_the_same_numbers(engine: LlamaCppEngi
 def test_many_histories_lead_to_the_same_answers(
     engine: LlamaCppEngine, tokenizer: Remembers, tmp_path: Path, seed: int
 ) -> None:
-    fresh = [answer(ContextPool(engine, 1), tokenizer, prompt)[0] for prompt in PROMPTS]
+    fresh = [answer(KvCache(engine, 1), tokenizer, prompt)[0] for prompt in PROMPTS]
     draw = random.Random(seed)
-    disk = DiskSnapshots(tmp_path, Origin("m", "l", CONTEXT), engine, 64 << 20)
-    pool = ContextPool(engine, 2, ram_budget=8 << 20, disk=disk)
+    disk = DiskSnapshots(tmp_path, SnapshotKey("m", "l", CONTEXT), engine, 64 << 20)
+    pool = KvCache(engine, 2, ram_budget=8 << 20, disk=disk)
     reused = 0
     for step in range(24):
         number = draw.randrange(len(PROMPTS))
@@ -144,7 +144,7 @@ def test_many_histories_lead_to_the_same_answers(
 def test_a_second_request_reads_only_what_does_not_fill_a_block(
     engine: LlamaCppEngine, tokenizer: Remembers
 ) -> None:
-    pool = ContextPool(engine, 1)
+    pool = KvCache(engine, 1)
     first, nothing = answer(pool, tokenizer, PROMPTS[0])
     again, cached = answer(pool, tokenizer, PROMPTS[0])
     assert (first, nothing) == (again, 0)
@@ -153,7 +153,7 @@ def test_a_second_request_reads_only_what_does_not_fill_a_block(
 
 
 def test_a_chat_goes_on_from_all_it_holds(engine: LlamaCppEngine, tokenizer: Remembers) -> None:
-    pool = ContextPool(engine, 1)
+    pool = KvCache(engine, 1)
     answer(pool, tokenizer, PROMPTS[0], chat="c")
     _, cached = answer(pool, tokenizer, PROMPTS[0], chat="c")
     assert cached == len(PROMPTS[0]) - 1
@@ -168,8 +168,8 @@ def test_what_is_exact_is_kept_with_a_state(engine: LlamaCppEngine, tmp_path: Pa
     assert live.exact == BLOCK
     snapshot = live.snapshot()
     assert snapshot is not None
-    disk = DiskSnapshots(tmp_path, Origin("m", "l", CONTEXT), engine, 64 << 20)
+    disk = DiskSnapshots(tmp_path, SnapshotKey("m", "l", CONTEXT), engine, 64 << 20)
     assert disk.save(snapshot)
-    entries = DiskSnapshots(tmp_path, Origin("m", "l", CONTEXT), engine, 64 << 20).entries()
+    entries = DiskSnapshots(tmp_path, SnapshotKey("m", "l", CONTEXT), engine, 64 << 20).entries()
     assert [entry.exact for entry in entries] == [BLOCK]
     live.close()

@@ -49,7 +49,7 @@ def said(tokenizer: Tokenizer, grammar: AnswerGrammar, seed: int) -> str | None:
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: next(iter(schema.values())))
 def test_nothing_else_can_be_said(tokenizer: Tokenizer, schema: dict[str, Any]) -> None:
     grammars = Grammars(tokenizer)
-    texts = {said(tokenizer, grammars.of(json.dumps(schema)), seed) for seed in range(12)}
+    texts = {said(tokenizer, grammars.compile(json.dumps(schema)), seed) for seed in range(12)}
     values = [json.loads(text) for text in texts if text is not None]
     assert values
     for value in values:
@@ -71,10 +71,10 @@ def test_nothing_else_can_be_said(tokenizer: Tokenizer, schema: dict[str, Any]) 
 )
 def test_what_is_no_schema_is_refused_in_words(tokenizer: Tokenizer, schema: str) -> None:
     with pytest.raises(SchemaRefused, match="schema"):
-        Grammars(tokenizer).of(schema)
+        Grammars(tokenizer).compile(schema)
 
 
 def test_a_grammar_that_is_left_is_an_error(tokenizer: Tokenizer) -> None:
-    grammar = Grammars(tokenizer).of('{"type": "boolean"}')
+    grammar = Grammars(tokenizer).compile('{"type": "boolean"}')
     with pytest.raises(SchemaRefused):
         grammar.accept(tokenizer.encode("x")[-1])

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from app.inference.engine import EngineError
-from app.inference.kv import ContextPool, pool_size
+from app.inference.kv import KvCache, pool_size
 from tests.inference.scripted_engine import ScriptedEngine
 
 
-def filled(pool: ContextPool, *prompts: str) -> None:
+def filled(pool: KvCache, *prompts: str) -> None:
     """Each prompt goes through the pool, one after another."""
     for prompt in prompts:
         live, common, _ = pool.acquire(list(prompt.encode()))
@@ -15,14 +15,14 @@ def filled(pool: ContextPool, *prompts: str) -> None:
         pool.release(live)
 
 
-def cached(pool: ContextPool, prompt: str) -> int:
+def cached(pool: KvCache, prompt: str) -> int:
     live, common, _ = pool.acquire(list(prompt.encode()))
     pool.release(live)
     return common
 
 
 def test_a_chat_that_goes_on_finds_its_prefix() -> None:
-    pool = ContextPool(ScriptedEngine(), 3)
+    pool = KvCache(ScriptedEngine(), 3)
     filled(pool, "first chat", "second chat")
     live, common, _ = pool.acquire(list(b"first chat and more"))
     assert common == len("first chat")
@@ -30,14 +30,14 @@ def test_a_chat_that_goes_on_finds_its_prefix() -> None:
 
 
 def test_one_token_is_always_left_to_evaluate() -> None:
-    pool = ContextPool(ScriptedEngine(), 1)
+    pool = KvCache(ScriptedEngine(), 1)
     filled(pool, "again")
     assert cached(pool, "again") == 4
 
 
 def test_a_short_common_beginning_destroys_no_other_chat() -> None:
     engine = ScriptedEngine()
-    pool = ContextPool(engine, 2)
+    pool = KvCache(engine, 2)
     filled(pool, "system. " + "a long chat" * 9)
     cached(pool, "system. another")
     assert len(engine.contexts) == 2
@@ -45,14 +45,14 @@ def test_a_short_common_beginning_destroys_no_other_chat() -> None:
 
 
 def test_without_room_the_least_recently_used_gives_way() -> None:
-    pool = ContextPool(ScriptedEngine(), 2)
+    pool = KvCache(ScriptedEngine(), 2)
     filled(pool, "aaaaaaaa", "bbbbbbbb", "aaaaaaaa", "cccccccc")
     assert cached(pool, "aaaaaaaa+") == 8
     assert cached(pool, "bbbbbbbb+") == 0
 
 
 def test_contexts_in_use_are_never_handed_out_twice() -> None:
-    pool = ContextPool(ScriptedEngine(), 2)
+    pool = KvCache(ScriptedEngine(), 2)
     one, _, _ = pool.acquire(list(b"same"))
     two, _, _ = pool.acquire(list(b"same"))
     assert one is not two
@@ -64,7 +64,7 @@ def test_contexts_in_use_are_never_handed_out_twice() -> None:
 
 def test_after_a_failed_evaluation_nothing_is_held() -> None:
     engine = ScriptedEngine()
-    pool = ContextPool(engine, 1)
+    pool = KvCache(engine, 1)
     filled(pool, "good prompt")
 
     def fail(_: object) -> None:
@@ -79,19 +79,19 @@ def test_after_a_failed_evaluation_nothing_is_held() -> None:
 
 
 def test_when_memory_is_full_it_lives_with_fewer() -> None:
-    pool = ContextPool(ScriptedEngine(most_contexts=1), 5)
+    pool = KvCache(ScriptedEngine(most_contexts=1), 5)
     filled(pool, "aaaa", "bbbb")
     assert cached(pool, "bbbb+") == 4
 
 
 def test_when_not_even_one_fits_it_says_so() -> None:
     with pytest.raises(EngineError):
-        ContextPool(ScriptedEngine(most_contexts=0), 5).acquire(list(b"a"))
+        KvCache(ScriptedEngine(most_contexts=0), 5).acquire(list(b"a"))
 
 
 def test_close_closes_the_contexts() -> None:
     engine = ScriptedEngine()
-    pool = ContextPool(engine, 2)
+    pool = KvCache(engine, 2)
     filled(pool, "a", "b")
     pool.close()
     assert all(context.closed for context in engine.contexts)

@@ -9,7 +9,7 @@ from typing import TypeVar
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.inference.memory_room import MemoryRoom
+from app.inference.memory_room import MemoryBudget
 from app.inference.status import State
 from tests.patience import PATIENCE
 
@@ -28,12 +28,12 @@ class Guest:
         self.must_leave = False
         self.sentences: list[str] = []
 
-    def give_way(self) -> None:
+    def unload_after_current(self) -> None:
         self.must_leave = True
         if not self.is_busy and self.state == "ready":
             self.state = "unloading"
 
-    def stay(self) -> None:
+    def cancel_unload(self) -> None:
         self.must_leave = self.state == "unloading"
 
     async def enter(self, *choices: int, wanted: Callable[[], bool] = lambda: True) -> int | None:
@@ -47,7 +47,7 @@ class Guest:
         self.is_busy = False
         if self.must_leave:
             self.leave()
-        self.house.room.look()
+        self.house.room.notify()
 
     def leave(self) -> None:
         self.state = "idle"
@@ -58,7 +58,7 @@ class House:
     def __init__(self, budget: int, names: str) -> None:
         self.clock = 0.0
         self.guests = {name: Guest(self, name) for name in names}
-        self.room = MemoryRoom(budget, self.guests.values)
+        self.room = MemoryBudget(budget, self.guests.values)
 
     def __getitem__(self, name: str) -> Guest:
         return self.guests[name]
@@ -153,7 +153,7 @@ async def test_who_is_not_wanted_any_more_gives_up_its_place() -> None:
     await settled()
     assert house["c"].sentences == ["Waiting for memory: b comes first"]
     is_wanted = False
-    house.room.look()
+    house.room.notify()
     assert await within(given_up) is None
     assert await within(behind) == 0
     assert not house["a"].must_leave

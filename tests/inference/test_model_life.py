@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from app.errors import ModelBusy, ModelLoadError, ModelTooLarge, ShuttingDown
-from app.inference.loading import Tell
-from app.inference.protocol import Cancel, Delta, Failed, Finished, Prefill, Quit
-from app.inference.requests import Interrupted, Loading
+from app.inference.loading import ProgressCallback
+from app.inference.protocol import Cancel, Delta, Failed, Finished, Prefill, Shutdown
+from app.inference.requests import Interrupted, ModelLoading
 from app.inference.serving import Runner
 from app.inference.worker import Worker
 from tests.inference.scripted import ScriptedRunner
@@ -35,7 +35,7 @@ async def test_loading_on_request_of_a_person_and_unloading(staged: Staged) -> N
     await stage.becomes("ready")
     stage.worker.load()
     await stage.worker.unload()
-    assert runner.told == [Quit(5.0)]
+    assert runner.told == [Shutdown(5.0)]
     assert stage.changes == ["loading", "ready", "unloading", "idle"]
     assert stage.loads == 1
     await stage.worker.unload()  # again is harmless
@@ -46,7 +46,7 @@ async def test_nothing_is_unloaded_while_it_answers_or_somebody_waits(staged: St
     stage, ears = staged(runner), [Ear(), Ear()]
     stage.may_load.clear()
     stage.worker.submit(request(0, ears[0]))
-    await ears[0].hears(Loading)
+    await ears[0].hears(ModelLoading)
     with pytest.raises(ModelBusy, match="tiny is answering, or somebody waits"):
         await stage.worker.unload()
     stage.may_load.set()
@@ -108,7 +108,7 @@ async def test_stopping_while_it_loads_or_leaves(staged: Staged) -> None:
     loading.worker.submit(request(1, ear))
     leaving.worker.load()
     await leaving.becomes("ready")
-    leaving.worker.give_way()
+    leaving.worker.unload_after_current()
     for stage in (loading, leaving):
         await stage.worker.close("Wick was stopped.", 0.5)
         await stage.becomes("idle")
@@ -132,7 +132,7 @@ async def test_keep_alive_unloads_what_nobody_uses(staged: Staged) -> None:
     assert second is not None
     second.go_off()
     await stage.becomes("idle")
-    assert runner.told == [Quit(5.0)]
+    assert runner.told == [Shutdown(5.0)]
     assert stage.timer() is None
     assert stage.worker.status().unloads_in is None
 
@@ -140,15 +140,15 @@ async def test_keep_alive_unloads_what_nobody_uses(staged: Staged) -> None:
 async def test_how_long_it_stays_may_be_said_until_it_goes(staged: Staged) -> None:
     first, second = ScriptedRunner(), ScriptedRunner()
     stage = staged(first, second, keep_alive=60.0)
-    stage.worker.keep(5.0)
+    stage.worker.set_keep_alive(5.0)
     await has_answered(stage, first)
     timer = stage.timer()
     assert timer is not None
     assert timer.seconds == 5.0
-    stage.worker.keep(float("inf"))
+    stage.worker.set_keep_alive(float("inf"))
     assert timer.is_cancelled
     assert stage.worker.status().unloads_in is None
-    stage.worker.keep(0.0)
+    stage.worker.set_keep_alive(0.0)
     timer = stage.timer()
     assert timer is not None
     timer.go_off()
@@ -202,10 +202,10 @@ async def test_who_is_being_unloaded_does_not_stay_for_others(staged: Staged) ->
     stage.worker.submit(request(2, title, is_background=True))
     runner.say(Prefill(2, 1, 5, 0, 0))
     await title.hears(Prefill)
-    stage.worker.give_way()  # somebody waits for memory, then does not any more
+    stage.worker.unload_after_current()  # somebody waits for memory, then does not any more
     unloading = asyncio.create_task(stage.worker.unload())
     await asyncio.sleep(0)
-    stage.worker.stay()
+    stage.worker.cancel_unload()
     runner.say(Finished(2, "cancelled", 5, 0, 0, 0.1, 0.1, 0))
     await unloading
     assert runner.is_dead
@@ -262,11 +262,11 @@ async def test_progress_of_a_load_is_told(staged: Staged) -> None:
     stage, ear = staged(ScriptedRunner()), Ear()
     stage.may_load.clear()
     stage.worker.submit(request(1, ear))
-    await ear.hears(Loading)
+    await ear.hears(ModelLoading)
     while stage.tell is None:
         await asyncio.sleep(0)
     stage.tell("Loading the model, 40 %", 0.4)
-    assert ear.heard[-1] == Loading(1, "Loading the model, 40 %")
+    assert ear.heard[-1] == ModelLoading(1, "Loading the model, 40 %")
     assert stage.worker.status().load_progress == 0.4
     stage.may_load.set()
     await stage.becomes("ready")
@@ -283,7 +283,7 @@ async def test_giving_way_serves_what_is_in_line_and_then_comes_back_for_the_res
     stage.worker.submit(request(1, ears[1]))
     first.say(Prefill(0, 1, 5, 0, 0))
     await ears[0].hears(Prefill)
-    stage.worker.give_way()
+    stage.worker.unload_after_current()
     stage.worker.submit(request(2, ears[2], user=2))  # fair turns do not bring it before the end
     first.say(finished(0), Prefill(1, 1, 5, 0, 0))
     await ears[1].hears(Prefill)
@@ -301,9 +301,9 @@ async def test_who_need_not_give_way_any_more_goes_on(staged: Staged) -> None:
     stage.worker.submit(request(0, ears[0]))
     runner.say(Prefill(0, 1, 5, 0, 0))
     await ears[0].hears(Prefill)
-    stage.worker.give_way()
+    stage.worker.unload_after_current()
     stage.worker.submit(request(1, ears[1]))
-    stage.worker.stay()
+    stage.worker.cancel_unload()
     runner.say(finished(0), finished(1))
     await ears[1].hears(Finished)
     assert stage.loads == 1
@@ -315,18 +315,18 @@ async def test_changed_settings_apply_as_soon_as_that_disturbs_nobody(
 ) -> None:
     first, second = ScriptedRunner(), ScriptedRunner()
     stage, ear = staged(first, second), Ear()
-    stage.worker.renew()  # nothing is loaded
+    stage.worker.reload_when_idle()  # nothing is loaded
     if is_busy:
         stage.worker.submit(request(1, ear))
         first.say(Delta(1, "Once"))
         await ear.hears(Delta)
-        stage.worker.renew()
-        stage.worker.stay()  # about memory, which is another matter
+        stage.worker.reload_when_idle()
+        stage.worker.cancel_unload()  # about memory, which is another matter
         assert stage.worker.state == "ready"
         first.say(finished(1))
     else:
         await has_answered(stage, first)
-        stage.worker.renew()
+        stage.worker.reload_when_idle()
     await stage.becomes("idle")
     await has_answered(stage, second, 2)
     assert stage.worker.state == "ready"
@@ -335,7 +335,7 @@ async def test_changed_settings_apply_as_soon_as_that_disturbs_nobody(
 async def test_closing_waits_for_the_end_of_a_load_that_is_given_up() -> None:
     steps: list[str] = []
 
-    async def load(tell: Tell) -> Runner:
+    async def load(notify: ProgressCallback) -> Runner:
         steps.append("begun")
         try:
             await asyncio.Event().wait()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from app.inference.pacing import Kind, Pacer
+from app.inference.pacing import Kind, ThreadTuner
 
 
 class Machine:
@@ -9,7 +9,7 @@ class Machine:
     def __init__(self, threads: int, seconds: dict[int, float]) -> None:
         self.now = 0.0
         self.seconds = seconds
-        self.pacer = Pacer(threads, clock=lambda: self.now)
+        self.pacer = ThreadTuner(threads, clock=lambda: self.now)
 
     def step(self, kind: Kind = "decode", limit: int = 99) -> int:
         threads = self.pacer.threads(kind, limit)
@@ -93,7 +93,7 @@ def test_prefill_and_decode_have_their_own_pace() -> None:
 
 
 def test_slices_take_about_a_tenth_of_a_second() -> None:
-    pacer = Pacer(2, clock=lambda: 0.0)
+    pacer = ThreadTuner(2, clock=lambda: 0.0)
     assert pacer.slice_size(2) == 8
     pacer.record("prefill", 2, 8, 8 * 0.004)
     assert pacer.slice_size(2) == 25
@@ -102,19 +102,19 @@ def test_slices_take_about_a_tenth_of_a_second() -> None:
 
 def test_slices_stay_within_bounds() -> None:
     for seconds, size in ((1e-9, 64), (0.0, 64), (10.0, 8)):
-        pacer = Pacer(1, clock=lambda: 0.0)
+        pacer = ThreadTuner(1, clock=lambda: 0.0)
         pacer.record("prefill", 1, 1, seconds)
         assert pacer.slice_size(1) == size
 
 
 def test_a_number_of_permits_between_two_counts_for_the_smaller() -> None:
-    pacer = Pacer(4, clock=lambda: 0.0)
+    pacer = ThreadTuner(4, clock=lambda: 0.0)
     pacer.record("decode", 3, 1, 0.5)
     assert pacer.threads("decode", 2) == 1  # two are measured, one is not yet
 
 
 def test_slices_of_exact_requests_end_at_blocks_also_while_the_machine_is_busy() -> None:
-    pacer = Pacer(1)
+    pacer = ThreadTuner(1)
     assert pacer.slice_end(0, 1, exact=False) == 8
     assert pacer.slice_end(40, 1, exact=True) == 64
     pacer.record("prefill", 1, 1, 0.0045)
@@ -129,7 +129,7 @@ def test_slices_of_exact_requests_end_at_blocks_also_while_the_machine_is_busy()
 
 
 def test_where_a_block_never_took_less_than_a_second_slices_of_exact_requests_are_shorter() -> None:
-    pacer = Pacer(1)
+    pacer = ThreadTuner(1)
     for _ in range(5):
         pacer.record("prefill", 1, 1, 0.04)
     assert pacer.slice_end(40, 1, exact=True) == 48

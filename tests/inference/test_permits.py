@@ -44,16 +44,16 @@ def permits(request: pytest.FixtureRequest, tmp_path: Path) -> Permits:
 
 def test_takes_up_to_the_wanted_and_gives_back(permits: Permits) -> None:
     for _ in range(3):
-        with permits.take(2) as two:
+        with permits.acquire(2) as two:
             assert two == 2
-        with permits.take(10) as all_of_them:
+        with permits.acquire(10) as all_of_them:
             assert all_of_them == 3
 
 
 def test_gives_back_after_an_error(permits: Permits) -> None:
-    with pytest.raises(RuntimeError), permits.take(3):
+    with pytest.raises(RuntimeError), permits.acquire(3):
         raise RuntimeError
-    with permits.take(3) as count:
+    with permits.acquire(3) as count:
         assert count == 3
 
 
@@ -63,7 +63,7 @@ def test_never_more_in_flight_than_the_budget(permits: Permits) -> None:
     def work() -> None:
         nonlocal most, flying
         for turn in range(40):
-            with permits.take(1 + turn % 3) as count:
+            with permits.acquire(1 + turn % 3) as count:
                 with lock:
                     flying += count
                     most = max(most, flying)
@@ -89,10 +89,10 @@ def test_another_process_counts_and_its_death_gives_back(tmp_path: Path) -> None
         raise Waited
 
     impatient = FilePermits(tmp_path, 2, sleep=give_up)
-    with pytest.raises(Waited), impatient.take(1):
+    with pytest.raises(Waited), impatient.acquire(1):
         pass
     end(other)
-    with impatient.take(2) as count:
+    with impatient.acquire(2) as count:
         assert count == 2
 
 
@@ -106,6 +106,6 @@ def test_waiting_ends_when_the_holder_is_killed(tmp_path: Path) -> None:
         if waits == 1:
             end(other)
 
-    with FilePermits(tmp_path, 2, sleep=kill_first).take(2) as count:
+    with FilePermits(tmp_path, 2, sleep=kill_first).acquire(2) as count:
         assert count == 1  # having waited, it leaves the rest to others
     assert waits == 1

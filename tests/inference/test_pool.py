@@ -16,27 +16,27 @@ import pytest
 from app.config import Settings
 from app.errors import ModelBusy, ModelNotFound, ModelTooLarge
 from app.inference import backoff, runner_process, snapshots
-from app.inference.pool import Pool
+from app.inference.pool import WorkerPool
 from app.inference.protocol import Delta, Failed, Finished, Generate, LoadProgress, to_line
-from app.inference.requests import Loading, Request, RequestEvent
+from app.inference.requests import ModelLoading, Request, RequestEvent
 from app.inference.snapshots import chat_key
 from app.models import memory
 from app.models.model import ModelSettings, Sampling, Turn
-from app.models.pulls import Pulls
-from app.models.shelf import Shelf
+from app.models.pulls import PullManager
+from app.models.shelf import ModelStore
 from tests.inference.stage import Ear
 from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
 
 FIRST, SECOND = "first", "second"
 ENDLESS = 100_000
-Started = Callable[..., Pool]
+Started = Callable[..., WorkerPool]
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
     folder = tmp_path_factory.mktemp("two")
-    made = Shelf(folder / "models")
+    made = ModelStore(folder / "models")
     for number, name in enumerate((FIRST, SECOND)):
         source = write_tiny_gguf(folder / f"{name}.gguf", seed=number, context_length=32768)
         made.install(source, name)
@@ -44,13 +44,13 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
 
 
 @pytest.fixture
-async def started(tmp_path: Path, shelf: Shelf) -> AsyncIterator[Started]:
-    pools: list[Pool] = []
+async def started(tmp_path: Path, shelf: ModelStore) -> AsyncIterator[Started]:
+    pools: list[WorkerPool] = []
 
-    def make(**settings: Any) -> Pool:
+    def make(**settings: Any) -> WorkerPool:
         defaults = {"threads": 1, "slots": 2, "context": 2048}
         chosen = Settings(data_dir=tmp_path, models_dir=shelf.root, **(defaults | settings))
-        pools.append(Pool(chosen, shelf, Pulls(shelf)))
+        pools.append(WorkerPool(chosen, shelf, PullManager(shelf)))
         return pools[-1]
 
     yield make
@@ -63,7 +63,7 @@ class Asker(Ear):
 
     number = 0
 
-    def __init__(self, pool: Pool, model: str, max_tokens: int = 20, chat: str = "") -> None:
+    def __init__(self, pool: WorkerPool, model: str, max_tokens: int = 20, chat: str = "") -> None:
         super().__init__()
         Asker.number += 1
         self.number = Asker.number
@@ -78,7 +78,7 @@ class Asker(Ear):
         return any(isinstance(event, kind) for event in self.heard)
 
 
-async def reached(pool: Pool, is_true: Callable[[], bool]) -> None:
+async def reached(pool: WorkerPool, is_true: Callable[[], bool]) -> None:
     """Wait until something is true that can only become so with a change of state."""
     news = asyncio.Event()
     pool.listeners.append(news.set)
@@ -94,7 +94,7 @@ async def within(wish: Awaitable[object]) -> None:
         await wish
 
 
-def state(pool: Pool, name: str) -> str:
+def state(pool: WorkerPool, name: str) -> str:
     status = pool.status(name)
     return "none" if status is None else status.state
 
@@ -140,7 +140,7 @@ async def test_loading_unloading_and_coming_back_to_a_chat(started: Started) -> 
     before = children()
     pool.load(FIRST)
     await reached(pool, lambda: state(pool, FIRST) == "ready")
-    assert pool.status(FIRST).memory > memory.OVERHEAD  # type: ignore[union-attr]
+    assert pool.status(FIRST).memory > memory.OVERHEAD_BYTES  # type: ignore[union-attr]
     asker = Asker(pool, FIRST, 100, chat="chat")
     await asker.hears(Finished)
     await within(pool.unload(FIRST))
@@ -158,8 +158,8 @@ async def test_too_large_is_refused_with_figures(started: Started) -> None:
     assert state(pool, FIRST) == "failed"
 
 
-async def test_fewer_slots_where_memory_is_short(started: Started, shelf: Shelf) -> None:
-    least = memory.needed(shelf.get(FIRST), 32768, 1)
+async def test_fewer_slots_where_memory_is_short(started: Started, shelf: ModelStore) -> None:
+    least = memory.required_bytes(shelf.get(FIRST), 32768, 1)
     pool = started(model_memory_mb=(least >> 20) + 1, slots=4, context=32768)
     pool.load(FIRST)
     await reached(pool, lambda: state(pool, FIRST) == "ready")
@@ -169,9 +169,9 @@ async def test_fewer_slots_where_memory_is_short(started: Started, shelf: Shelf)
 
 
 async def test_what_keeps_chats_at_hand_fits_the_budget_and_makes_way(
-    started: Started, shelf: Shelf
+    started: Started, shelf: ModelStore
 ) -> None:
-    least = memory.needed(shelf.get(FIRST), 2048, 2)
+    least = memory.required_bytes(shelf.get(FIRST), 2048, 2)
     pool = started(model_memory_mb=2 * (least >> 20) + 30, slots=2, kv_ram_mb=4096)
     pool.load(FIRST)
     await reached(pool, lambda: state(pool, FIRST) == "ready")
@@ -195,13 +195,13 @@ async def test_what_keeps_chats_at_hand_fits_the_budget_and_makes_way(
 
 
 async def test_an_idle_model_makes_room_and_a_busy_one_is_waited_for(started: Started) -> None:
-    pool = started(model_memory_mb=memory.OVERHEAD * 3 // 2 >> 20, context=32768)
+    pool = started(model_memory_mb=memory.OVERHEAD_BYTES * 3 // 2 >> 20, context=32768)
     await Asker(pool, FIRST).hears(Finished)
     one = Asker(pool, SECOND, ENDLESS)  # the first is idle
     await one.hears(Delta)
     assert (state(pool, FIRST), state(pool, SECOND)) == ("idle", "ready")
     two = Asker(pool, FIRST)
-    while not two.heard or two.heard[-1] != Loading(
+    while not two.heard or two.heard[-1] != ModelLoading(
         two.number, f"Waiting for memory: {SECOND} is answering"
     ):
         await asyncio.sleep(0.01)
@@ -213,11 +213,11 @@ async def test_an_idle_model_makes_room_and_a_busy_one_is_waited_for(started: St
 
 
 async def test_who_gives_up_waiting_for_memory_leaves_the_others_alone(started: Started) -> None:
-    pool = started(model_memory_mb=memory.OVERHEAD * 3 // 2 >> 20, context=32768)
+    pool = started(model_memory_mb=memory.OVERHEAD_BYTES * 3 // 2 >> 20, context=32768)
     one = Asker(pool, SECOND, ENDLESS)
     await one.hears(Delta)
     two = Asker(pool, FIRST)
-    await two.hears(Loading)
+    await two.hears(ModelLoading)
     pool.cancel(FIRST, two.number)
     await reached(pool, lambda: state(pool, FIRST) == "idle")
     late = Asker(pool, SECOND, 5)
@@ -233,7 +233,7 @@ async def test_nobody_used_it_and_it_is_gone(started: Started) -> None:
 
 
 async def test_the_context_chosen_for_a_model_applies_from_the_next_load(
-    started: Started, shelf: Shelf
+    started: Started, shelf: ModelStore
 ) -> None:
     pool = started()
     pool.load(FIRST)
@@ -256,14 +256,14 @@ async def test_a_removed_model_leaves_no_trace(started: Started, tmp_path: Path)
     busy = Asker(pool, FIRST, ENDLESS)
     await busy.hears(Delta)
     with pytest.raises(ModelBusy):
-        await pool.forget_model(FIRST)
+        await pool.delete_model(FIRST)
     pool.cancel(FIRST, busy.number)
     await busy.hears(Finished)
     await within(pool.unload(SECOND))
-    await within(pool.forget_model(FIRST))
+    await within(pool.delete_model(FIRST))
     assert [status.name for status in pool.statuses()] == [SECOND]
     assert len(list((tmp_path / "kv").glob("*/*.kv"))) == 1
-    await pool.forget_model("nothing")
+    await pool.delete_model("nothing")
     await Asker(pool, FIRST, 2).hears(Finished)  # it is on the shelf still, and begins anew
 
 
@@ -293,7 +293,7 @@ async def test_a_chat_deleted_while_its_model_leaves_is_deleted_again(
     leaving = asyncio.create_task(pool.unload(FIRST))
     await reached(pool, lambda: state(pool, FIRST) == "unloading")
     late = tmp_path / "kv" / "model" / f"{chat_key('chat')}.kv"
-    forget = snapshots.forget
+    forget = snapshots.delete
 
     def forget_too_early(folder: Path, chat: str) -> None:
         forget(folder, chat)
@@ -301,8 +301,8 @@ async def test_a_chat_deleted_while_its_model_leaves_is_deleted_again(
         late.parent.mkdir()
         late.touch()  # as a runner that was just writing it
 
-    monkeypatch.setattr(snapshots, "forget", forget_too_early)
-    deleting = asyncio.create_task(pool.forget("chat"))
+    monkeypatch.setattr(snapshots, "delete", forget_too_early)
+    deleting = asyncio.create_task(pool.delete_chat("chat"))
     await asyncio.wait({deleting}, timeout=0)
     os.kill(status.pid, signal.SIGCONT)
     await within(asyncio.gather(leaving, deleting))
@@ -313,7 +313,7 @@ async def test_a_runner_killed_while_loading(started: Started, sticky: Callable[
     pool, before, files = started(), children(), psutil.Process().num_fds()
     asker = Asker(pool, FIRST)
     await reached(pool, lambda: bool((s := pool.status(FIRST)) and s.load_progress))
-    assert asker.heard[-1] == Loading(asker.number, "Loading the model, 40 %")
+    assert asker.heard[-1] == ModelLoading(asker.number, "Loading the model, 40 %")
     (runner,) = come(before)
     os.kill(runner, signal.SIGKILL)
     message = (await asker.hears(Failed)).message
@@ -332,7 +332,7 @@ async def test_a_runner_killed_while_loading(started: Started, sticky: Callable[
 async def test_a_real_runner_killed_as_soon_as_there_is_one(
     started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backoff, "FIRST", backoff.LONGEST)
+    monkeypatch.setattr(backoff, "MIN_SECONDS", backoff.MAX_SECONDS)
     pool, before = started(), children()
     asker = Asker(pool, FIRST)
     async with asyncio.timeout(PATIENCE):

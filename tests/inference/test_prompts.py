@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from app.errors import PromptRefused, PromptTooLong
-from app.inference.kv import ContextPool
-from app.inference.prompts import Prompts
+from app.inference.kv import KvCache
+from app.inference.prompts import PromptBuilder
 from app.inference.protocol import Generate
-from app.inference.remembered import RememberingTokenizer
+from app.inference.remembered import StableTokenizer
 from app.models.model import Turn
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.models.template import ChatTemplate
 from tests.inference.scripted_engine import ScriptedEngine
 from tests.inference.tiny import tiny_model
@@ -28,10 +28,12 @@ ALTERNATING = (
 SYSTEM, ASKED, SAID = Turn("system", "Be kind."), Turn("user", "Why?"), Turn("assistant", "So.")
 
 
-def prompts(folder: Path | None = None, source: str = CHATML, context_length: int = 60) -> Prompts:
-    tokenizer = RememberingTokenizer.load(folder or tiny_model().folder)
+def prompts(
+    folder: Path | None = None, source: str = CHATML, context_length: int = 60
+) -> PromptBuilder:
+    tokenizer = StableTokenizer.load(folder or tiny_model().folder)
     template = ChatTemplate(source, tokenizer)
-    return Prompts(template, tokenizer, ContextPool(ScriptedEngine(), 1), context_length)
+    return PromptBuilder(template, tokenizer, KvCache(ScriptedEngine(), 1), context_length)
 
 
 def test_templates_that_insist_on_alternation_get_it() -> None:
@@ -42,7 +44,7 @@ def test_templates_that_insist_on_alternation_get_it() -> None:
         ((SYSTEM, SAID, ASKED), (Turn("user", "Hello."), SAID, Turn("user", "Be kind.\n\nWhy?"))),
     ):
         for may_drop in (False, True):
-            tokens = made.make(Generate(1, turns, may_drop=may_drop)).tokens
+            tokens = made.build(Generate(1, turns, allow_truncation=may_drop)).tokens
             assert tokens == made.template.encode(same)
 
 
@@ -52,12 +54,12 @@ def test_a_gap_is_filled_where_the_file_names_the_tokens_for_it(tmp_path: Path) 
         f"tokenizer.ggml.{name}_token_id": index for name, index in named.items()
     }
     file = write_tiny_gguf(tmp_path / "filler.gguf", **metadata)
-    made = prompts(Shelf(tmp_path / "shelf").install(file, "filler").folder)
-    encode = made.tokenizer.encode_after
-    fitted = made.make(Generate(1, (), text="One ", suffix=" three"))
+    made = prompts(ModelStore(tmp_path / "shelf").install(file, "filler").folder)
+    encode = made.tokenizer.encode_continuation
+    fitted = made.build(Generate(1, (), text="One ", suffix=" three"))
     assert fitted.tokens == [10, *encode("One "), 11, *encode(" three"), 12]
     with pytest.raises(PromptTooLong):
-        made.make(Generate(1, (), text="One ", suffix=" three" * 60))
+        made.build(Generate(1, (), text="One ", suffix=" three" * 60))
 
 
 def test_a_gap_is_filled_where_the_vocabulary_has_the_tokens_for_it(tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_a_gap_is_filled_where_the_vocabulary_has_the_tokens_for_it(tmp_path: Pa
         "tokenizer.ggml.token_type": [*kinds[:first], 3, 3, 3],
     }
     file = write_tiny_gguf(tmp_path / "filler.gguf", **changed)
-    made = prompts(Shelf(tmp_path / "shelf").install(file, "filler").folder)
+    made = prompts(ModelStore(tmp_path / "shelf").install(file, "filler").folder)
     assert made.tokenizer.infill_ids == [first, first + 1, first + 2]
 
 
@@ -85,17 +87,17 @@ def test_what_cannot_be_read_is_told() -> None:
         Generate(1, (), text="One", suffix="three"),
     ):
         with pytest.raises(PromptRefused):
-            made.make(request)
+            made.build(request)
 
 
 def test_a_prompt_that_is_too_long_is_told_with_its_figures() -> None:
     for request in (
         Generate(1, (), text="word " * 90),
         Generate(1, (Turn("user", "word " * 90),)),
-        Generate(1, (Turn("user", "word " * 90),), may_drop=False),
+        Generate(1, (Turn("user", "word " * 90),), allow_truncation=False),
     ):
         with pytest.raises(PromptTooLong) as caught:
-            prompts().make(request)
+            prompts().build(request)
         assert caught.value.context_length == 60
         assert caught.value.prompt_tokens > 90
 
@@ -103,14 +105,14 @@ def test_a_prompt_that_is_too_long_is_told_with_its_figures() -> None:
 def test_of_what_may_be_cut_the_end_counts() -> None:
     made = prompts()
     long = Turn("user", "".join(f" {number}" for number in range(100)))
-    fitted = made.make(Generate(1, (SYSTEM, ASKED, SAID, long), may_cut=True, max_tokens=8))
+    fitted = made.build(Generate(1, (SYSTEM, ASKED, SAID, long), may_cut=True, max_tokens=8))
     text = b"".join(map(made.tokenizer.token_bytes, fitted.tokens)).decode()
     assert "Be kind." in text
     assert text.endswith("98 99\nassistant\n")
     assert (fitted.dropped, len(fitted.tokens) <= 52) == (2, True)
-    fitted = made.make(Generate(1, (), text=long.content, may_cut=True))
+    fitted = made.build(Generate(1, (), text=long.content, may_cut=True))
     assert len(fitted.tokens) == 59
-    fitted = made.make(Generate(1, (ASKED,), before=tuple(range(5, 105)), may_cut=True))
+    fitted = made.build(Generate(1, (ASKED,), before=tuple(range(5, 105)), may_cut=True))
     assert len(fitted.tokens) == 59
     with pytest.raises(PromptTooLong, match="system prompt"):
-        made.make(Generate(1, (Turn("system", "word " * 90), ASKED), may_cut=True))
+        made.build(Generate(1, (Turn("system", "word " * 90), ASKED), may_cut=True))

@@ -3,24 +3,24 @@ from __future__ import annotations
 import pytest
 
 from app.inference import remembered
-from app.inference.remembered import RememberingTokenizer
+from app.inference.remembered import StableTokenizer
 from app.models.model import Turn
 from app.models.template import ChatTemplate
 from tests.inference.tiny import tiny_model
 
 
 @pytest.fixture
-def tokenizer() -> RememberingTokenizer:
-    return RememberingTokenizer.load(tiny_model().folder)
+def tokenizer() -> StableTokenizer:
+    return StableTokenizer.load(tiny_model().folder)
 
 
-def letters(tokenizer: RememberingTokenizer, text: str) -> list[int]:
+def letters(tokenizer: StableTokenizer, text: str) -> list[int]:
     """The text spelled letter by letter, as the tokenizer itself never would."""
     return [index for letter in text for index in tokenizer.encode(letter)]
 
 
 def test_a_chat_goes_on_with_the_very_ids_that_were_generated(
-    tokenizer: RememberingTokenizer,
+    tokenizer: StableTokenizer,
 ) -> None:
     template = ChatTemplate(tiny_model().chat_template, tokenizer)
     question = [Turn("user", "Who?")]
@@ -35,7 +35,7 @@ def test_a_chat_goes_on_with_the_very_ids_that_were_generated(
 
 
 def test_a_person_who_writes_the_same_gets_the_usual_tokens(
-    tokenizer: RememberingTokenizer,
+    tokenizer: StableTokenizer,
 ) -> None:
     template = ChatTemplate(tiny_model().chat_template, tokenizer)
     said = [Turn("user", "the people")]
@@ -44,40 +44,40 @@ def test_a_person_who_writes_the_same_gets_the_usual_tokens(
     assert ChatTemplate(tiny_model().chat_template, tokenizer).encode(said) == before
 
 
-def test_special_tokens_never_come_back_through_text(tokenizer: RememberingTokenizer) -> None:
+def test_special_tokens_never_come_back_through_text(tokenizer: StableTokenizer) -> None:
     usual = tokenizer.encode("the")
     special = min(tokenizer.special_ids)
     tokenizer.remember([special], [*letters(tokenizer, "the"), special], "the")
     assert tokenizer.encode("the") == usual
 
 
-def test_text_cut_at_a_stop_string_is_not_remembered(tokenizer: RememberingTokenizer) -> None:
+def test_text_cut_at_a_stop_string_is_not_remembered(tokenizer: StableTokenizer) -> None:
     usual = tokenizer.encode("the")
     tokenizer.remember([min(tokenizer.special_ids)], letters(tokenizer, "the end"), "the")
     assert tokenizer.encode("the") == usual
 
 
 def test_what_is_kept_of_a_chat_is_learned_by_another_process(
-    tokenizer: RememberingTokenizer,
+    tokenizer: StableTokenizer,
 ) -> None:
     question = [Turn("user", "Who?")]
     template = ChatTemplate(tiny_model().chat_template, tokenizer)
     prompt, said = template.encode(question), "the people of the water"
     answer = letters(tokenizer, said)
     tokenizer.remember(prompt, answer, said)
-    runs = tokenizer.runs([*prompt, *answer])
+    runs = tokenizer.token_runs([*prompt, *answer])
     assert [ids[-len(answer) :] for _, ids in runs] == [tuple(answer)]
 
-    fresh = RememberingTokenizer.load(tiny_model().folder)
+    fresh = StableTokenizer.load(tiny_model().folder)
     template = ChatTemplate(tiny_model().chat_template, fresh)
     following = [*question, Turn("assistant", said), Turn("user", "And?")]
     usual = template.encode(following)  # the template has the usual ids in its own memory now
-    exact = template.encode(following, spelled=fresh.learn(runs))
+    exact = template.encode(following, spelled=fresh.import_runs(runs))
     assert exact[: len(prompt) + len(answer)] == [*prompt, *answer] != usual[: len(exact)]
-    assert fresh.runs(exact) == runs
+    assert fresh.token_runs(exact) == runs
 
 
-def test_what_is_wrong_is_not_learned(tokenizer: RememberingTokenizer) -> None:
+def test_what_is_wrong_is_not_learned(tokenizer: StableTokenizer) -> None:
     usual = tuple(tokenizer.encode("the"))
     special = min(tokenizer.special_ids)
     wrong = (
@@ -86,13 +86,13 @@ def test_what_is_wrong_is_not_learned(tokenizer: RememberingTokenizer) -> None:
         ("the", (*usual, -1)),
         ("the", (tokenizer.vocab_size,)),
     )
-    assert tokenizer.learn(wrong) == {}
+    assert tokenizer.import_runs(wrong) == {}
 
 
 def test_what_is_remembered_is_bounded_and_the_least_used_goes_first(
-    tokenizer: RememberingTokenizer, monkeypatch: pytest.MonkeyPatch
+    tokenizer: StableTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remembered, "MOST_HELD", 60)
+    monkeypatch.setattr(remembered, "MAX_STORED", 60)
     mark = min(tokenizer.special_ids)
     spelled = {text: letters(tokenizer, text) for text in ("the people", "the water", "the end")}
     for text in ("the people", "the water"):
@@ -101,11 +101,11 @@ def test_what_is_remembered_is_bounded_and_the_least_used_goes_first(
     tokenizer.remember([mark], spelled["the end"], "the end")
     kept = [text for text, ids in spelled.items() if tokenizer.encode(text) == ids]
     assert kept == ["the people", "the end"]
-    assert [text for text, _ in tokenizer.runs([*spelled["the water"]])] == []
+    assert [text for text, _ in tokenizer.token_runs([*spelled["the water"]])] == []
 
 
 def test_requests_that_must_not_depend_on_earlier_answers_get_the_usual_tokens(
-    tokenizer: RememberingTokenizer,
+    tokenizer: StableTokenizer,
 ) -> None:
     usual = ChatTemplate(tiny_model().chat_template, tokenizer.forgetful())
     template = ChatTemplate(tiny_model().chat_template, tokenizer)

@@ -18,16 +18,16 @@ import pytest
 from app.inference.protocol import (
     Cancel,
     Command,
+    DeleteCache,
     Delta,
     Event,
     Failed,
     Finished,
-    Forget,
     Generate,
     Loaded,
     LoadFailed,
     Prefill,
-    Quit,
+    Shutdown,
     from_line,
     to_line,
 )
@@ -418,7 +418,7 @@ def test_a_chat_goes_on_after_a_restart_as_if_nothing_had_happened(
             assert finished.cached_tokens == held
         # The last token of an answer that was cut is not evaluated, nor is the end of a turn.
         held = finished.prompt_tokens + finished.completion_tokens - (finished.reason == "length")
-        child.send(Quit(PATIENCE))
+        child.send(Shutdown(PATIENCE))
         assert child.process.wait(PATIENCE) == 0
         assert [path.stat().st_mode & 0o777 for path in snapshots_in(tmp_path)] == [0o600]
         turns.append(Turn("user", "And then?"))
@@ -431,7 +431,7 @@ def test_quitting_at_work_keeps_what_was_read(start: Start, tmp_path: Path) -> N
     child.send(Generate(1, turns, Sampling(temperature=0), ENDLESS, chat="chat"))
     while not isinstance(child.next(), Delta):
         pass
-    child.send(Quit(PATIENCE))
+    child.send(Shutdown(PATIENCE))
     assert child.process.wait(PATIENCE) == 0
     assert len(snapshots_in(tmp_path)) == 1
 
@@ -439,9 +439,9 @@ def test_quitting_at_work_keeps_what_was_read(start: Start, tmp_path: Path) -> N
 def test_a_forgotten_chat_leaves_nothing(child: Child, tmp_path: Path) -> None:
     turns = [Turn("user", STORY)]
     talk(child, 1, turns)
-    child.send(Forget("chat"), Forget("never seen"), Forget(""))
+    child.send(DeleteCache("chat"), DeleteCache("never seen"), DeleteCache(""))
     assert talk(child, 2, turns[:1]).cached_tokens == 0
-    child.send(Forget("chat"), Quit(PATIENCE))
+    child.send(DeleteCache("chat"), Shutdown(PATIENCE))
     assert child.process.wait(PATIENCE) == 0
     assert snapshots_in(tmp_path) == []
 
@@ -454,7 +454,7 @@ def test_a_runner_that_is_killed_leaves_snapshots_that_are_whole_or_gone(
         child = start()
         assert isinstance(child.next(), Loaded)
         talk(child, number, turns[:1])
-        child.send(Quit(PATIENCE))
+        child.send(Shutdown(PATIENCE))
         while number < 2 and child.process.poll() is None and not snapshots_in(tmp_path):
             pass  # the moment there is anything
         child.process.kill() if number < 2 else child.process.wait(PATIENCE)
@@ -472,7 +472,7 @@ def test_damaged_snapshots_are_read_again_from_the_text(start: Start, tmp_path: 
         assert isinstance(child.next(), Loaded)
         finished = talk(child, number, turns[:1])
         assert finished.cached_tokens == 0
-        child.send(Quit(PATIENCE))
+        child.send(Shutdown(PATIENCE))
         assert child.process.wait(PATIENCE) == 0
         [path] = snapshots_in(tmp_path)
         overwrite(path, path.stat().st_size - 5, b"damage"[:5])

@@ -50,8 +50,8 @@ def snapshots_in(folder: Path) -> list[Path]:
 async def test_quit_writes_and_ends(tmp_path: Path) -> None:
     async with asyncio.timeout(PATIENCE):
         runner = await has_talked(tmp_path)
-        await runner.quit(PATIENCE)
-    assert "code 0" in await runner.how_it_ended()
+        await runner.shutdown(PATIENCE)
+    assert "code 0" in await runner.exit_reason()
     assert [path.suffix for path in snapshots_in(tmp_path)] == [".kv"]
 
 
@@ -59,8 +59,8 @@ async def test_a_runner_that_does_not_quit_in_time_is_killed(tmp_path: Path) -> 
     async with asyncio.timeout(PATIENCE):
         runner = await has_talked(tmp_path)
         os.kill(runner.pid, signal.SIGSTOP)
-        await runner.quit(0.0)
-    assert "SIGKILL" in await runner.how_it_ended()
+        await runner.shutdown(0.0)
+    assert "SIGKILL" in await runner.exit_reason()
     assert not [path for path in snapshots_in(tmp_path) if path.suffix == ".kv"]
 
 
@@ -69,7 +69,7 @@ async def test_quitting_a_dead_runner_is_harmless(tmp_path: Path, seconds: float
     async with asyncio.timeout(PATIENCE):
         runner = await has_talked(tmp_path)
         await runner.kill()
-        await runner.quit(seconds)
+        await runner.shutdown(seconds)
 
 
 async def test_a_start_that_is_cancelled_twice_leaves_no_process(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.inference.engine import Logits
-from app.inference.sampling import Sampler, largest, logprobs
+from app.inference.sampling import Sampler, logprobs, top_k_indices
 from app.models.model import Sampling
 
 PLAIN = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, seed=1)
@@ -135,4 +135,4 @@ def test_logprobs_sum_to_one_and_leave_the_logits_alone() -> None:
     assert np.exp(told).sum() == pytest.approx(1)
     assert told.argmax() == 1
     np.testing.assert_array_equal(values, before)
-    assert list(largest(told, 2)) == [1, 0]
+    assert list(top_k_indices(told, 2)) == [1, 0]

@@ -9,13 +9,13 @@ import pytest
 
 from app.errors import TemplateError
 from app.inference.engine import EngineError
-from app.inference.kv import ContextPool
-from app.inference.pacing import BLOCK, Pacer
+from app.inference.kv import KvCache
+from app.inference.pacing import BLOCK, ThreadTuner
 from app.inference.permits import LocalPermits
 from app.inference.protocol import Delta, Event, Failed, Finished, Generate, Prefill
 from app.inference.scheduler import Scheduler
-from app.inference.sequence import Room
-from app.inference.window import Fitted
+from app.inference.sequence import RunnerContext
+from app.inference.window import FittedPrompt
 from app.models.model import Sampling, Turn
 from tests.inference.scripted_engine import END, Bytes, Evaluation, ScriptedEngine, alphabet
 from tests.patience import PATIENCE
@@ -70,8 +70,8 @@ class Pause:
         self._go.set()
 
 
-def prompt_of(request: Generate) -> Fitted:
-    return Fitted(list(request.turns[0].content.encode()), 0)
+def prompt_of(request: Generate) -> FittedPrompt:
+    return FittedPrompt(list(request.turns[0].content.encode()), 0)
 
 
 @contextmanager
@@ -80,14 +80,19 @@ def scheduling(
     *,
     slots: int = 4,
     threads: int = 1,
-    prepare: Callable[[Generate], Fitted] = prompt_of,
+    prepare: Callable[[Generate], FittedPrompt] = prompt_of,
     emit: Callable[[Event], None] | None = None,
     gather: float = 0.0,
-) -> Iterator[tuple[Scheduler, Heard, ContextPool]]:
+) -> Iterator[tuple[Scheduler, Heard, KvCache]]:
     heard = Heard()
-    pool = ContextPool(engine, slots)
-    room = Room(
-        pool, engine.context_length, Bytes(), Pacer(threads), clock=lambda: 0.0, gather=gather
+    pool = KvCache(engine, slots)
+    room = RunnerContext(
+        pool,
+        engine.context_length,
+        Bytes(),
+        ThreadTuner(threads),
+        clock=lambda: 0.0,
+        min_delta_interval=gather,
     )
     scheduler = Scheduler(
         room, prepare, emit or heard, LocalPermits(threads), slots=slots, threads=threads
@@ -106,7 +111,7 @@ def is_decode(evaluation: Evaluation) -> bool:
     return len(evaluation.tokens) == 1
 
 
-def all_contexts_free(pool: ContextPool, count: int) -> bool:
+def all_contexts_free(pool: KvCache, count: int) -> bool:
     return len({id(pool.acquire([1, 2])[0]) for _ in range(count)}) == count
 
 
@@ -226,7 +231,7 @@ def test_cancelled_within_one_step_in_prefill_and_decode(
 def test_cancelled_while_its_prompt_is_prepared() -> None:
     entered, leave = threading.Event(), threading.Event()
 
-    def slow(request: Generate) -> Fitted:
+    def slow(request: Generate) -> FittedPrompt:
         entered.set()
         assert leave.wait(PATIENCE)
         return prompt_of(request)
@@ -246,7 +251,7 @@ def test_cancelled_while_its_prompt_is_prepared() -> None:
 def test_a_slow_template_holds_up_no_running_answer() -> None:
     leave = threading.Event()
 
-    def prepare(request: Generate) -> Fitted:
+    def prepare(request: Generate) -> FittedPrompt:
         if request.id == 2:
             assert leave.wait(PATIENCE)
         return prompt_of(request)
@@ -287,7 +292,7 @@ def test_a_broken_sequence_fails_alone(error: Exception) -> None:
 
 
 def test_a_prompt_that_cannot_be_made_fails_in_words() -> None:
-    def refuse(request: Generate) -> Fitted:
+    def refuse(request: Generate) -> FittedPrompt:
         raise TemplateError("The template failed.")
 
     with scheduling(ScriptedEngine(), prepare=refuse) as (scheduler, heard, _):
@@ -296,7 +301,7 @@ def test_a_prompt_that_cannot_be_made_fails_in_words() -> None:
 
 
 def test_a_long_failure_is_cut() -> None:
-    def refuse(request: Generate) -> Fitted:
+    def refuse(request: Generate) -> FittedPrompt:
         raise TemplateError("x" * 2_000_000)
 
     with scheduling(ScriptedEngine(), prepare=refuse) as (scheduler, heard, _):
@@ -329,11 +334,11 @@ def test_events_are_written_without_a_permit() -> None:
     taken = threading.Event()
 
     def slow_reader(event: Event) -> None:
-        with permits.take(1):
+        with permits.acquire(1):
             taken.set()
 
     engine = ScriptedEngine()
-    room = Room(ContextPool(engine, 1), 100, Bytes(), Pacer(1))
+    room = RunnerContext(KvCache(engine, 1), 100, Bytes(), ThreadTuner(1))
     scheduler = Scheduler(room, prompt_of, slow_reader, permits, slots=1, threads=1)
     scheduler.submit(ask(1, tokens=1))
     assert taken.wait(PATIENCE)
@@ -370,8 +375,8 @@ class CopyPause:
 def test_cancelled_while_a_state_is_copied(what: str) -> None:
     """The request ends, its context is free again, and nobody's state was lost."""
     engine = ScriptedEngine()
-    pool = ContextPool(engine, 1, ram_budget=1 << 20)
-    room = Room(pool, engine.context_length, Bytes(), Pacer(1), clock=lambda: 0.0)
+    pool = KvCache(engine, 1, ram_budget=1 << 20)
+    room = RunnerContext(pool, engine.context_length, Bytes(), ThreadTuner(1), clock=lambda: 0.0)
     heard = Heard()
     scheduler = Scheduler(room, prompt_of, heard, LocalPermits(1), slots=1, threads=1)
     for number, text in enumerate(["a" * 100, "b" * 100]):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.inference.scratch import HELD, scratch
+from app.inference.scratch import LOCK_NAME, scratch
 
 HOLD = """
 import sys, time
@@ -56,12 +56,12 @@ def test_folders_of_others_stay(temporary: Path) -> None:
     (temporary / "wick-new-abc").mkdir()  # one that just begins
     elsewhere = temporary / "elsewhere"
     elsewhere.mkdir()
-    (elsewhere / HELD).touch()
+    (elsewhere / LOCK_NAME).touch()
     (temporary / "wick-run-link").symlink_to(elsewhere)
     with scratch("wick-run-"):
         pass
     assert len(list(temporary.iterdir())) == 4
-    assert (elsewhere / HELD).exists()
+    assert (elsewhere / LOCK_NAME).exists()
 
 
 LONG_AGO = 1_000_000_000

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from app.inference import snapshots
-from app.inference.kv_disk import PAUSE, DiskSnapshots
-from app.inference.snapshot import Origin, Snapshot
+from app.inference.kv_disk import PAUSE_SECONDS, DiskSnapshots
+from app.inference.snapshot import Snapshot, SnapshotKey
 from app.inference.snapshots import chat_key
 from tests.inference.scripted_engine import ScriptedEngine
 
-ORIGIN = Origin("m" * 32, "library", 1000)
+ORIGIN = SnapshotKey("m" * 32, "library", 1000)
 RUNS = (("assistant\nyes", (5, 6, 7)), ("é🦊", (1,)))
 
 
@@ -27,7 +27,7 @@ def snapshot(chat: str = "chat", size: int = 20, seed: int = 0) -> Snapshot:
     return Snapshot(chat_key(chat), tokens, RUNS, tokens.view(np.uint8).copy())
 
 
-def disk(folder: Path, budget: int = 1 << 20, origin: Origin = ORIGIN) -> DiskSnapshots:
+def disk(folder: Path, budget: int = 1 << 20, origin: SnapshotKey = ORIGIN) -> DiskSnapshots:
     return DiskSnapshots(folder, origin, ScriptedEngine(), budget)
 
 
@@ -45,7 +45,7 @@ def test_a_snapshot_comes_back_after_a_restart(tmp_path: Path) -> None:
     assert loaded is not None
     assert np.array_equal(loaded.tokens, saved.tokens)
     assert np.array_equal(loaded.state, saved.state)
-    assert (loaded.chat, loaded.spelled, loaded.is_on_disk) == (saved.chat, RUNS, True)
+    assert (loaded.chat, loaded.token_runs, loaded.is_on_disk) == (saved.chat, RUNS, True)
 
 
 def test_only_the_owner_may_read(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_deleted_behind_its_back(tmp_path: Path) -> None:
     kept = disk(tmp_path)
     kept.save(snapshot())
     [entry] = kept.entries()
-    snapshots.forget(tmp_path, "chat")
+    snapshots.delete(tmp_path, "chat")
     assert kept.load(entry) is None
     assert kept.entries() == []
 
@@ -203,7 +203,7 @@ def test_a_full_disk_costs_nothing_but_the_snapshot(tmp_path: Path, point: int) 
     assert not full.is_open
     assert not full.save(snapshot("other"))  # it does not try again at once
     assert calls == before
-    now = PAUSE + 1
+    now = PAUSE_SECONDS + 1
     assert full.is_open
 
 
@@ -216,7 +216,7 @@ def test_short_writes_are_continued(tmp_path: Path) -> None:
 
 
 def test_an_almost_full_disk_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.inference.kv_disk.SPARE", 1 << 62)
+    monkeypatch.setattr("app.inference.kv_disk.RESERVED_BYTES", 1 << 62)
     assert not disk(tmp_path).save(snapshot())
     assert list(snapshots.files(tmp_path)) == []
 
@@ -255,7 +255,7 @@ def test_forgotten_chats_are_never_written_again(tmp_path: Path) -> None:
     kept = disk(tmp_path)
     kept.save(snapshot("gone"))
     kept.save(snapshot("stays"))
-    kept.forget(chat_key("gone"))
+    kept.delete(chat_key("gone"))
     assert not kept.save(snapshot("gone"))
     assert list(snapshots.files(tmp_path)) == [file_of(tmp_path, "stays")]
 
@@ -266,16 +266,16 @@ def test_the_parent_deletes_without_a_runner(tmp_path: Path) -> None:
         kept.save(snapshot("gone"))
         kept.save(snapshot("stays"))
     (tmp_path / ("m" * 32) / f"{chat_key('gone')}.part").touch()  # of a runner that was killed
-    snapshots.forget(tmp_path, "gone")
-    snapshots.forget(tmp_path, "")
-    snapshots.forget(tmp_path / "nowhere", "gone")
+    snapshots.delete(tmp_path, "gone")
+    snapshots.delete(tmp_path, "")
+    snapshots.delete(tmp_path / "nowhere", "gone")
     assert {path.stem for path in tmp_path.glob("*/*")} == {chat_key("stays")}
     assert len(list(snapshots.files(tmp_path))) == 2
 
 
 def test_a_chat_deleted_while_it_is_written_leaves_nothing(tmp_path: Path) -> None:
     def write(descriptor: int, data: memoryview) -> int:
-        snapshots.forget(tmp_path, "gone")
+        snapshots.delete(tmp_path, "gone")
         return os.write(descriptor, data)
 
     kept = DiskSnapshots(tmp_path, ORIGIN, ScriptedEngine(), 1 << 20, write=write)
@@ -291,10 +291,10 @@ def test_what_is_of_no_more_use_is_tidied_away(tmp_path: Path) -> None:
         for chat in ("gone", "stays"):
             kept.save(snapshot(chat))
     (tmp_path / ("m" * 32) / f"{chat_key('stays')}.part").touch()
-    assert snapshots.tidy(tmp_path, {"m" * 32}, ["stays", "new"]) == 4
+    assert snapshots.purge(tmp_path, {"m" * 32}, ["stays", "new"]) == 4
     assert list(tmp_path.glob("*/*")) == [file_of(tmp_path, "stays")]
-    assert snapshots.tidy(tmp_path / "nowhere", {"m" * 32}, []) == 0
-    assert snapshots.tidy(tmp_path, set(), ["stays"]) == 1
+    assert snapshots.purge(tmp_path / "nowhere", {"m" * 32}, []) == 0
+    assert snapshots.purge(tmp_path, set(), ["stays"]) == 1
 
 
 def test_names_tell_nobodys_chats() -> None:

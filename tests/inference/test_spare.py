@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.config import Settings
-from app.inference.spare import MEGABYTE, Lodger, share_out
+from app.inference.spare import MEGABYTE, LoadedModel, distribute
 
 SETTINGS = Settings(kv_memory_mb=2048, kv_ram_mb=1024)
-LODGERS = st.builds(Lodger, context=st.integers(1, 600 * MEGABYTE), slots=st.integers(1, 8))
+LODGERS = st.builds(LoadedModel, context=st.integers(1, 600 * MEGABYTE), slots=st.integers(1, 8))
 
 
 @given(
@@ -17,9 +17,9 @@ LODGERS = st.builds(Lodger, context=st.integers(1, 600 * MEGABYTE), slots=st.int
     lodgers=st.dictionaries(st.sampled_from("abcde"), LODGERS),
 )
 def test_no_more_than_is_free_and_no_more_than_is_set(
-    free: int, lodgers: dict[str, Lodger]
+    free: int, lodgers: dict[str, LoadedModel]
 ) -> None:
-    bounds = share_out(free, lodgers, SETTINGS)
+    bounds = distribute(free, lodgers, SETTINGS)
     assert bounds.keys() == lodgers.keys()
     assert sum(lodgers[name].size(bound) for name, bound in bounds.items()) <= max(0, free)
     for name, bound in bounds.items():
@@ -31,15 +31,15 @@ def test_no_more_than_is_free_and_no_more_than_is_set(
 
 
 def test_where_there_is_plenty_everybody_gets_what_is_set() -> None:
-    lodgers = {"small": Lodger(100 * MEGABYTE, 4), "large": Lodger(512 * MEGABYTE, 2)}
-    bounds = share_out(1 << 40, lodgers, SETTINGS)
+    lodgers = {"small": LoadedModel(100 * MEGABYTE, 4), "large": LoadedModel(512 * MEGABYTE, 2)}
+    bounds = distribute(1 << 40, lodgers, SETTINGS)
     assert (bounds["small"].contexts, bounds["small"].ram_mb) == (20, 1024)
     assert (bounds["large"].contexts, bounds["large"].ram_mb) == (4, 1024)
 
 
 def test_where_there_is_little_all_get_the_same() -> None:
-    lodgers = {"a": Lodger(100 * MEGABYTE, 4), "b": Lodger(100 * MEGABYTE, 4)}
-    bounds = share_out(600 * MEGABYTE, lodgers, SETTINGS)
+    lodgers = {"a": LoadedModel(100 * MEGABYTE, 4), "b": LoadedModel(100 * MEGABYTE, 4)}
+    bounds = distribute(600 * MEGABYTE, lodgers, SETTINGS)
     assert bounds["a"] == bounds["b"]
     assert (bounds["a"].contexts, bounds["a"].ram_mb) == (5, 133)
-    assert set(share_out(0, lodgers, SETTINGS).values()) == {type(bounds["a"])(4, 0)}
+    assert set(distribute(0, lodgers, SETTINGS).values()) == {type(bounds["a"])(4, 0)}

@@ -14,10 +14,10 @@ import pytest
 
 from app.inference import snapshots
 from app.inference.engine import EngineError
-from app.inference.kv import ContextPool
+from app.inference.kv import KvCache
 from app.inference.kv_disk import DiskSnapshots
 from app.inference.llama_cpp_engine import LlamaCppEngine
-from app.inference.snapshot import Origin
+from app.inference.snapshot import SnapshotKey
 from app.inference.snapshots import chat_key
 from tests.inference.scripted_engine import Evaluation, ScriptedEngine
 from tests.inference.tiny import tiny_model
@@ -26,7 +26,7 @@ from tests.patience import PATIENCE
 CONTEXT = 256
 MEGABYTE = 1 << 20
 NEVER = 1e6  # seconds
-pools: list[ContextPool] = []
+pools: list[KvCache] = []
 
 
 @pytest.fixture(autouse=True)
@@ -52,10 +52,10 @@ class Store:
     ) -> None:
         self.folder = folder
         self.engine = engine or ScriptedEngine()
-        origin = Origin("m" * 32, self.engine.identity, self.engine.context_length)
+        origin = SnapshotKey("m" * 32, self.engine.identity, self.engine.context_length)
         self.disk = DiskSnapshots(folder, origin, self.engine, disk, write=write)
         kept = self.disk if disk else None
-        self.pool = ContextPool(self.engine, contexts, ram_budget=ram, disk=kept, idle=idle)
+        self.pool = KvCache(self.engine, contexts, ram_budget=ram, disk=kept, idle=idle)
         pools.append(self.pool)
 
     def turn(self, chat: str, text: str, *, owner: str = "", shared: int = 0) -> tuple[int, str]:
@@ -87,7 +87,7 @@ def test_of_whoever_leaves_memory_holds_nothing_that_belonged_to_no_chat(tmp_pat
     in_use, *_ = store.pool.acquire(list(b"in use"), "", owner="7")
     store.turn("", long("gone alive"), owner="7")
     assert {s.owner for s in store.pool._kept.in_memory()} >= {"7"}
-    store.pool.forget("", "7")
+    store.pool.delete("", "7")
     in_use.evaluate(list(b"in use"), 1)
     store.pool.release(in_use)
     held = {s.owner for s in store.pool._kept.in_memory()} | {
@@ -121,7 +121,7 @@ def test_what_is_bounded_gives_memory_back_and_loses_nothing(tmp_path: Path) -> 
     for chat in "abcdef":  # two of them gave way to memory
         store.turn(chat, long(chat))
     taken, _, _ = store.pool.acquire(list(long("g").encode()), "g")
-    store.pool.bound(2, 0)
+    store.pool.set_limits(2, 0)
     assert [len(store.pool._contexts.all), store.pool._kept._ram.size] == [2, 0]
     assert taken in store.pool._contexts.all  # what is in use stays
     store.pool.release(taken)
@@ -130,11 +130,11 @@ def test_what_is_bounded_gives_memory_back_and_loses_nothing(tmp_path: Path) -> 
         time.sleep(0.001)
     assert store.on_disk() == {chat_key(chat) for chat in "abcdef"} - store.live()
     assert store.turn("a", long("a") + "more") == (100, "disk")
-    store.pool.bound(3, MEGABYTE)
+    store.pool.set_limits(3, MEGABYTE)
     store.turn("h", long("h"))
     assert len(store.pool._contexts.all) == 3
     for size in (1, 0, -5):
-        store.pool.bound(size, 0)
+        store.pool.set_limits(size, 0)
     assert len(store.pool._contexts.all) == 1
 
 
@@ -144,9 +144,9 @@ def test_of_several_bounds_at_once_the_latest_counts(tmp_path: Path) -> None:
     threads = []
     with store.pool._acquiring:
         for wish in wishes:
-            threads.append(threading.Thread(target=store.pool.bound, args=wish))
+            threads.append(threading.Thread(target=store.pool.set_limits, args=wish))
             threads[-1].start()
-            while store.pool._wish != wish:
+            while store.pool._limits != wish:
                 time.sleep(0.001)
     for thread in threads:
         thread.join(PATIENCE)
@@ -164,7 +164,7 @@ def test_the_end_waits_for_what_is_just_being_let_go(tmp_path: Path) -> None:
         assert go_on.wait(PATIENCE)
 
     store.engine.copying = wait
-    letting_go = threading.Thread(target=store.pool.bound, args=(1, 0))
+    letting_go = threading.Thread(target=store.pool.set_limits, args=(1, 0))
     ending = threading.Thread(target=store.pool.save_all, args=(PATIENCE,))
     letting_go.start()
     assert begun.wait(PATIENCE)
@@ -294,9 +294,9 @@ def test_forgetting_leaves_nothing_of_a_chat_and_all_of_others(tmp_path: Path) -
         store.turn(chat, long(chat))
     store.pool.save_all(60)
     for chat in "ad":
-        store.pool.forget(chat)
-    store.pool.forget("")
-    store.pool.forget("never seen")
+        store.pool.delete(chat)
+    store.pool.delete("")
+    store.pool.delete("never seen")
     assert store.on_disk() == {chat_key("b"), chat_key("c")}
     assert store.turn("a", long("a") + "!")[0] == 0
     assert store.turn("d", long("d") + "!")[0] == 0
@@ -308,7 +308,7 @@ def test_a_chat_forgotten_while_it_runs_is_not_kept(tmp_path: Path) -> None:
     store = Store(tmp_path)
     live, *_ = store.pool.acquire(list(long("a").encode()), "a")
     live.evaluate(list(long("a").encode()), 1)
-    store.pool.forget("a")
+    store.pool.delete("a")
     store.pool.release(live)
     assert store.engine.contexts[0].closed
     assert store.turn("b", long("a") + "b")[0] == 0
@@ -324,7 +324,7 @@ def test_a_chat_forgotten_while_it_is_copied_is_not_kept(tmp_path: Path) -> None
         if what == "save":
             store.engine.copying = lambda what: None
             # From another thread: it waits for the copy, as the command loop does.
-            thread = threading.Thread(target=store.pool.forget, args=("a",))
+            thread = threading.Thread(target=store.pool.delete, args=("a",))
             thread.start()
             threads.append(thread)
 
@@ -429,7 +429,7 @@ def test_no_copy_is_made_while_a_step_has_the_context(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[LlamaCppEngine]:
-    engine = LlamaCppEngine(tiny_model().weights, CONTEXT)
+    engine = LlamaCppEngine(tiny_model().weights_path, CONTEXT)
     yield engine
     engine.close()
 
@@ -438,7 +438,7 @@ def ids(count: int, seed: int | str = 0) -> list[int]:
     return random.Random(seed).choices(range(3, 400), k=count)
 
 
-def answer(pool: ContextPool, prompt: list[int], chat: str, chance: random.Random) -> list[int]:
+def answer(pool: KvCache, prompt: list[int], chat: str, chance: random.Random) -> list[int]:
     """Twelve tokens, greedily, the prompt cut into slices of any size."""
     live, *_ = pool.acquire(prompt, chat)
     while (done := len(live.tokens)) < len(prompt):
@@ -452,17 +452,17 @@ def answer(pool: ContextPool, prompt: list[int], chat: str, chance: random.Rando
 
 
 def uncached(engine: LlamaCppEngine, prompt: list[int]) -> list[int]:
-    pool = ContextPool(engine, 1)
+    pool = KvCache(engine, 1)
     try:
         return answer(pool, prompt, "", random.Random(0))
     finally:
         pool.close()
 
 
-def real_store(engine: LlamaCppEngine, folder: Path, contexts: int, ram: int) -> ContextPool:
-    origin = Origin("m" * 32, engine.identity, engine.context_length)
+def real_store(engine: LlamaCppEngine, folder: Path, contexts: int, ram: int) -> KvCache:
+    origin = SnapshotKey("m" * 32, engine.identity, engine.context_length)
     disk = DiskSnapshots(folder, origin, engine, 2 * MEGABYTE)
-    pools.append(ContextPool(engine, contexts, ram_budget=ram, disk=disk, idle=NEVER))
+    pools.append(KvCache(engine, contexts, ram_budget=ram, disk=disk, idle=NEVER))
     return pools[-1]
 
 
@@ -578,10 +578,10 @@ def test_many_threads_at_once_never_mix_chats(engine: LlamaCppEngine, tmp_path: 
     def disturb() -> None:
         for number in range(10**6):
             pool.write_behind()
-            pool.forget(f"{number}")
-            pool.spelled("a")
+            pool.delete(f"{number}")
+            pool.token_runs("a")
             if number == 20:
-                pool.forget("h")
+                pool.delete("h")
             if over.wait(0.001):
                 return
 

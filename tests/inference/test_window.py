@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import PromptTooLong
-from app.inference.window import fit, fit_opened, reserve
+from app.inference.window import answer_reserve, fit, fit_continuation
 from app.models.model import Turn
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=40)
@@ -64,9 +64,9 @@ def test_only_system_turns_too_long() -> None:
 
 
 def test_reserve_is_at_most_a_quarter() -> None:
-    assert reserve(1024, 8192) == 1024
-    assert reserve(4000, 8192) == 2048
-    assert reserve(0, 512) == 1
+    assert answer_reserve(1024, 8192) == 1024
+    assert answer_reserve(4000, 8192) == 2048
+    assert answer_reserve(0, 512) == 1
 
 
 @given(LENGTHS, st.sampled_from(["", "be kind"]))
@@ -107,14 +107,14 @@ def opened(turns: Sequence[Turn]) -> list[int]:
 def test_an_answer_goes_on_behind_the_prompt_it_began_with() -> None:
     turns = chat([(5, 5), (5, 5), (5, 1)])
     began = fit(turns, encode, 30)
-    fitted = fit_opened(turns, encode, opened, 30, 80)
+    fitted = fit_continuation(turns, encode, opened, 30, 80)
     assert fitted.dropped == began.dropped > 0
     assert fitted.tokens == [*began.tokens, *[7] * 20]
 
 
 def test_further_turns_leave_when_it_has_no_room_to_go_on() -> None:
     turns = chat([(5, 5), (5, 5), (5, 1)])
-    fitted = fit_opened(turns, encode, opened, 45, len(opened(turns)) - 1)
+    fitted = fit_continuation(turns, encode, opened, 45, len(opened(turns)) - 1)
     assert fit(turns, encode, 45).dropped == 0
     assert fitted.dropped == 4
     assert fitted.tokens == opened(turns[4:])
@@ -122,4 +122,4 @@ def test_further_turns_leave_when_it_has_no_room_to_go_on() -> None:
 
 def test_an_answer_that_fills_the_window_cannot_go_on() -> None:
     with pytest.raises(PromptTooLong, match="cannot go on"):
-        fit_opened(chat([(20, 1)]), encode, opened, 40, 44)
+        fit_continuation(chat([(20, 1)]), encode, opened, 40, 44)

@@ -10,15 +10,15 @@ import pytest
 from app.errors import ModelLoadError, QueueFull, ShuttingDown
 from app.inference.protocol import (
     Cancel,
+    DeleteCache,
     Delta,
     Failed,
     Finished,
-    Forget,
     Generate,
     Prefill,
-    Quit,
+    Shutdown,
 )
-from app.inference.requests import Interrupted, Loading, Queued, RequestEvent
+from app.inference.requests import Interrupted, ModelLoading, Queued, RequestEvent
 from tests.inference.scripted import ScriptedRunner
 from tests.inference.stage import Ear, Stage, finished, request
 
@@ -34,7 +34,7 @@ async def test_first_in_first_out_within_the_slots(staged: Callable[..., Stage])
     assert [c.id for c in runner.sent] == [0, 1]
     told = ears[2].heard[-1]
     assert isinstance(told, Queued)
-    assert told.place == 1
+    assert told.position == 1
     # The runner may take its time to begin: nothing stands before this one any more.
     assert ears[1].heard[-1] == Queued(1, 0)
     runner.say(finished(1))
@@ -50,7 +50,7 @@ async def test_loading_is_told_to_those_who_will_run_and_places_to_the_others(
     first, second = Ear(), Ear()
     stage.worker.submit(request(1, first))
     stage.worker.submit(request(2, second))
-    assert await first.hears(Loading) == Loading(1, "Loading the model")
+    assert await first.hears(ModelLoading) == ModelLoading(1, "Loading the model")
     assert second.heard[-1] == Queued(2, 2)
     stage.may_load.set()
 
@@ -155,7 +155,7 @@ async def test_a_worker_that_dies_of_an_event_leaves_no_slot_taken(
     runner = stage.worker._runner
     assert isinstance(runner, ScriptedRunner)
     with monkeypatch.context() as broken:
-        broken.setattr(stage.worker._serving._estimate, "hear", None)
+        broken.setattr(stage.worker._dispatcher._eta, "on_event", None)
         runner.say(Prefill(1, 5, 5, 0, 0))
         assert "error inside Wick" in (await running.hears(Interrupted)).message
         with pytest.raises(TypeError):
@@ -247,7 +247,7 @@ async def test_estimates_come_from_measured_speeds(staged: Callable[..., Stage])
     first, second = ears[2].heard[-1], ears[3].heard[-1]
     assert first == Queued(2, 1, 8.0)  # three seconds to read, and five to write
     assert isinstance(second, Queued)
-    assert second.seconds == pytest.approx(13, abs=0.2)
+    assert second.eta_seconds == pytest.approx(13, abs=0.2)
 
 
 async def test_background_work_runs_when_nobody_waits_and_gives_way(
@@ -335,11 +335,11 @@ async def test_a_runner_is_asked_to_quit_after_all_were_interrupted(
     stage.worker.submit(request(1, ear))
     runner.say(Prefill(1, 5, 5, 0, 0))
     await ear.hears(Prefill)
-    stage.worker.forget("chat")
+    stage.worker.delete_chat("chat")
     stage.worker.interrupt("Wick was stopped.")
     assert ear.heard[-1] == Interrupted(1, "Wick was stopped.")
     await stage.worker.close("Wick was stopped.", 0.5)
-    assert runner.told == [Forget("chat"), Quit(0.5)]
+    assert runner.told == [DeleteCache("chat"), Shutdown(0.5)]
     assert [type(event) for event in ear.heard].count(Interrupted) == 1
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from app.models.model import Model
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from tests.tiny_gguf import Flavour, write_tiny_gguf
 
 
@@ -17,6 +17,6 @@ from tests.tiny_gguf import Flavour, write_tiny_gguf
 def tiny_model(flavour: Flavour = "bpe") -> Model:
     folder = Path(tempfile.mkdtemp(prefix="wick-tiny-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Shelf(folder / "shelf").install(
+    return ModelStore(folder / "shelf").install(
         write_tiny_gguf(folder / "tiny.gguf", flavour=flavour), "tiny"
     )

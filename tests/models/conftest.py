@@ -7,15 +7,15 @@ import pytest
 
 from app.models import download
 from app.models.gguf import read_header
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.models.tokenizer import Tokenizer, save_tokenizer
 from tests.models.stub_server import Stub, serve_stub
 from tests.tiny_gguf import Flavour, write_tiny_gguf
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "models")
+def shelf(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "models")
 
 
 @pytest.fixture
@@ -50,6 +50,6 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     """A web server of our own, reached without a proxy; a broken connection is tried at once."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(download, "PAUSE", 0.0)
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
     with serve_stub() as stub:
         yield stub

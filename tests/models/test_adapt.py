@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from app.inference.llama_cpp_engine import LlamaCppEngine
-from app.models.adapt import adapt
+from app.models.adapt import convert
 from app.models.gguf import read_header
 from app.models.gguf_header import Header
 from app.models.model import Turn
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.models.split import read_model_file
 from app.models.template import ChatTemplate
 from app.models.tokenizer import Tokenizer
@@ -22,7 +22,7 @@ from tests.tiny_gguf import Flavour, write_tiny_gguf
 def adapted(source: Path) -> tuple[Header, Header]:
     target = source.with_suffix(".adapted")
     model = read_model_file(source)
-    adapt(model, target)
+    convert(model, target)
     return model.header, read_header(target)
 
 
@@ -69,7 +69,7 @@ def test_numbers_of_another_kind_are_what_the_engine_reads(tmp_path: Path) -> No
 
 def test_progress_counts_up_to_the_end(tiny: Path) -> None:
     told: list[tuple[int, int]] = []
-    adapt(read_model_file(tiny), tiny.with_suffix(".adapted"), lambda *step: told.append(step))
+    convert(read_model_file(tiny), tiny.with_suffix(".adapted"), lambda *step: told.append(step))
     assert told == sorted(told)
     assert told[-1][0] == told[-1][1]
 
@@ -77,14 +77,14 @@ def test_progress_counts_up_to_the_end(tiny: Path) -> None:
 @pytest.mark.parametrize("flavour", ["bpe", "spm"])
 @pytest.mark.parametrize("version", [1, 3])
 def test_the_engine_loads_it_and_goes_on_writing(
-    tmp_path: Path, shelf: Shelf, flavour: Flavour, version: int
+    tmp_path: Path, shelf: ModelStore, flavour: Flavour, version: int
 ) -> None:
     model = shelf.install(
         write_tiny_gguf(tmp_path / "m.gguf", flavour=flavour, version=version), "m"
     )
     tokenizer = Tokenizer.load(model.folder)
     prompt = ChatTemplate(model.chat_template, tokenizer).encode([Turn("user", "What is it?")])
-    engine = LlamaCppEngine(model.weights, 256)
+    engine = LlamaCppEngine(model.weights_path, 256)
     context = engine.new_context()
     try:
         logits = context.evaluate(prompt, 0, 1)

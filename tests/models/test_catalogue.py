@@ -6,8 +6,8 @@ import pytest
 
 from app.errors import PullError, PullRefused
 from app.models.catalogue import CATALOGUE, FILE, find, read_catalogue
-from app.models.shelf import NAME, Shelf
-from app.models.sources import order
+from app.models.shelf import NAME, ModelStore
+from app.models.sources import resolve
 from app.models.spec import HubSpec, PypiSpec
 
 
@@ -44,8 +44,8 @@ def test_a_checksum_that_is_known_belongs_to_an_exact_size() -> None:
     assert all(source.size % 1000 for source in pinned if isinstance(source.spec, HubSpec))
 
 
-def test_what_the_files_do_not_tell_comes_from_the_catalogue(shelf: Shelf) -> None:
-    wish = order("llama-2-7b", shelf)
+def test_what_the_files_do_not_tell_comes_from_the_catalogue(shelf: ModelStore) -> None:
+    wish = resolve("llama-2-7b", shelf)
     assert (wish.title, wish.license) == ("Llama 2 7B Chat", "Llama 2 Community License")
 
 

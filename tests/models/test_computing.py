@@ -9,7 +9,7 @@ import pytest
 
 from app.inference.llama_cpp_engine import LlamaCppEngine
 from app.models.gguf_types import TENSOR_TYPES
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from tests import tiny_gguf
 from tests.models import reference_llama
 from tests.tiny_gguf import Floats
@@ -41,25 +41,25 @@ def computed(weights: Path) -> Floats:
     ],
 )
 def test_positions_turn_as_the_file_says(
-    shelf: Shelf, tmp_path: Path, told: dict[str, object], base: float, stretch: float
+    shelf: ModelStore, tmp_path: Path, told: dict[str, object], base: float, stretch: float
 ) -> None:
     assert isinstance(TOKENS, list)
     tensors = tiny_gguf.weights(TOKENS, 0, tied=True)
     path = tmp_path / "m.gguf"
     path.write_bytes(tiny_gguf.encode(tiny_gguf.sizes(512) | VOCABULARY | told, tensors))
-    found = computed(shelf.install(path, "m").weights)
+    found = computed(shelf.install(path, "m").weights_path)
     # The engine keeps keys and values as 16-bit numbers.
     expected = reference_llama.logits(tensors, IDS, base, stretch)
     assert float(np.abs(found - expected).max()) < 0.1
     assert found.argmax() == expected.argmax()
 
 
-def test_an_embedding_is_what_the_logits_are_made_of(shelf: Shelf, tmp_path: Path) -> None:
+def test_an_embedding_is_what_the_logits_are_made_of(shelf: ModelStore, tmp_path: Path) -> None:
     assert isinstance(TOKENS, list)
     tensors = tiny_gguf.weights(TOKENS, 0, tied=True)
     path = tmp_path / "m.gguf"
     path.write_bytes(tiny_gguf.encode(tiny_gguf.sizes(512) | VOCABULARY, tensors))
-    engine = LlamaCppEngine(shelf.install(path, "m").weights, 128)
+    engine = LlamaCppEngine(shelf.install(path, "m").weights_path, 128)
     context = engine.new_context()
     for part in (IDS[:60], IDS[60:]):  # whatever is evaluated last
         logits = np.array(context.evaluate(part, 0, 1))
@@ -72,10 +72,10 @@ def test_an_embedding_is_what_the_logits_are_made_of(shelf: Shelf, tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", [k for k, t in TENSOR_TYPES.items() if t.weight])
-def test_every_storage_type_is_computed(shelf: Shelf, tmp_path: Path, kind: int) -> None:
+def test_every_storage_type_is_computed(shelf: ModelStore, tmp_path: Path, kind: int) -> None:
     path = tiny_gguf.write_quantised(tmp_path / "m.gguf", kind)
     model = shelf.install(path, "m")
     assert model.quantisation == TENSOR_TYPES[kind].name
-    found = computed(model.weights)
+    found = computed(model.weights_path)
     assert np.isfinite(found).all()
     assert found.std() > 0

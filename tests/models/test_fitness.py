@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from app.errors import ModelFileError, ModelUnsupported
-from app.models.features import stretch
-from app.models.fitness import check, quantisation
+from app.models.features import rope_scale
+from app.models.fitness import check_compatible, quantisation
 from app.models.gguf import read_header
 from tests import tiny_gguf
 from tests.tiny_gguf import write_tiny_gguf
@@ -15,7 +15,7 @@ from tests.tiny_gguf import write_tiny_gguf
 
 def test_a_sound_file_passes(tiny: Path) -> None:
     header = read_header(tiny)
-    sizes = check(header)
+    sizes = check_compatible(header)
     assert (sizes.embedding, sizes.blocks, sizes.kv_width) == (64, 2, 32)
     assert quantisation(header) == "F32"
 
@@ -59,14 +59,14 @@ DAMAGED = {
 def test_unsupported(tmp_path: Path, match: str) -> None:
     path = write_tiny_gguf(tmp_path / "m.gguf", **UNSUPPORTED[match])  # type: ignore[arg-type]
     with pytest.raises(ModelUnsupported, match=match):
-        check(read_header(path))
+        check_compatible(read_header(path))
 
 
 @pytest.mark.parametrize("match", DAMAGED)
 def test_damaged(tmp_path: Path, match: str) -> None:
     path = write_tiny_gguf(tmp_path / "m.gguf", **DAMAGED[match])  # type: ignore[arg-type]
     with pytest.raises(ModelFileError, match=r"damaged|incomplete"):
-        check(read_header(path))
+        check_compatible(read_header(path))
 
 
 def test_tensors_of_other_designs(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_tensors_of_other_designs(tmp_path: Path) -> None:
         path = tmp_path / "m.gguf"
         path.write_bytes(tiny_gguf.encode(tiny_gguf.sizes(512) | vocabulary, extra))
         with pytest.raises(ModelUnsupported, match=match):
-            check(read_header(path))
+            check_compatible(read_header(path))
 
 
 def test_what_changes_nothing_is_let_through(tmp_path: Path) -> None:
@@ -95,18 +95,18 @@ def test_what_changes_nothing_is_let_through(tmp_path: Path) -> None:
         "llama.attention.sliding_window": 0,
     }
     header = read_header(write_tiny_gguf(tmp_path / "m.gguf", **neutral))  # type: ignore[arg-type]
-    assert check(header).context_length == 512
-    assert stretch(header) == 1.0
+    assert check_compatible(header).context_length == 512
+    assert rope_scale(header) == 1.0
 
 
 def test_a_sliding_window_bounds_the_context(tmp_path: Path) -> None:
     overrides: dict[str, object] = {"llama.attention.sliding_window": 128}
     header = read_header(write_tiny_gguf(tmp_path / "m.gguf", **overrides))  # type: ignore[arg-type]
-    assert check(header).context_length == 128
+    assert check_compatible(header).context_length == 128
 
 
 def test_a_vocabulary_alone_is_no_model(tmp_path: Path) -> None:
     path = tmp_path / "vocab.gguf"
     path.write_bytes(tiny_gguf.encode(tiny_gguf.sizes(512) | tiny_gguf.bpe_vocabulary(), {}))
     with pytest.raises(ModelUnsupported, match="a vocabulary only"):
-        check(read_header(path))
+        check_compatible(read_header(path))

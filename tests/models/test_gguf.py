@@ -13,7 +13,7 @@ from app.errors import ModelError, ModelFileError, ModelUnsupported
 from app.models.gguf import read_header
 from app.models.gguf_header import Array
 from app.models.gguf_types import LATER_TYPES, ValueType
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from tests.tiny_gguf import Floats, encode, write_tiny_gguf
 
 ONE_TENSOR: dict[str, Floats] = {"t": np.zeros((2, 3), np.float32)}
@@ -166,7 +166,7 @@ def test_any_damage_is_refused_or_harmless(
     tmp_path: Path, flavour: str, bytes_changed: list[tuple[int, int]], cut: int | None
 ) -> None:
     path = tmp_path / "fuzz.gguf"
-    shelf = Shelf(tmp_path / "models")
+    shelf = ModelStore(tmp_path / "models")
     data = bytearray(write_tiny_gguf(path, flavour=flavour).read_bytes())  # type: ignore[arg-type]
     for position, value in bytes_changed:
         data[position] = value

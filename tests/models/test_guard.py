@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import TemplateError
-from app.models.guard import Guard, SpecialNames
+from app.models.guard import ContentGuard, SpecialNames
 from app.models.model import Turn
 from app.models.template import ChatTemplate
 from app.models.tokenizer import Tokenizer
@@ -132,11 +132,11 @@ def test_break_characters_of_people_stay(rich: Tokenizer) -> None:
 def test_a_text_with_every_break_is_refused() -> None:
     text = "".join(chr(n) for r in (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE)) for n in r)
     with pytest.raises(TemplateError, match="private-use"):
-        Guard(SpecialNames(["<a>"]), [text])
+        ContentGuard(SpecialNames(["<a>"]), [text])
 
 
 def test_structures_are_guarded_to_their_last_text() -> None:
-    guard = Guard(SpecialNames(["<a>"]), [])
+    guard = ContentGuard(SpecialNames(["<a>"]), [])
     given_ = {"content": ["x<a>", {"text": "<a>", "n": 1}], "more": None}
     guarded = guard.guard(given_)
     assert "<a>" not in str(guarded)

@@ -12,9 +12,9 @@ import pytest
 
 from app.errors import ModelError, ModelFileError
 from app.models import fitness
-from app.models.fitness import check
+from app.models.fitness import check_compatible
 from app.models.gguf import read_header
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.models.split import read_model_file
 from tests.models.damage import damaged
 from tests.models.test_split import parts_of, write
@@ -36,7 +36,7 @@ FORMS: list[tuple[Flavour, int]] = [("bpe", 3), ("spm", 3), ("bpe", 1), ("spm", 
 def is_refused(path: Path) -> bool:
     """Reads a file as an installation does; whatever it raises must be a sentence."""
     try:
-        check(read_model_file(path).header)
+        check_compatible(read_model_file(path).header)
     except ModelError as error:
         text = str(error)
         assert text[0].isalnum()
@@ -207,13 +207,13 @@ def test_a_huge_token_is_refused(tmp_path: Path) -> None:
     tokens[-1] = "a" * 1_025
     path = write_tiny_gguf(tmp_path / "m.gguf", flavour="spm", **{"tokenizer.ggml.tokens": tokens})  # type: ignore[arg-type]
     with pytest.raises(ModelFileError, match="1,025 bytes long"):
-        check(read_header(path))
+        check_compatible(read_header(path))
 
 
 def test_many_special_tokens_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitness, "MAX_MARKS", 1)
     with pytest.raises(ModelFileError, match="special tokens"):
-        check(read_header(write_tiny_gguf(tmp_path / "m.gguf")))
+        check_compatible(read_header(write_tiny_gguf(tmp_path / "m.gguf")))
 
 
 def test_byte_tokens_name_a_byte(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_byte_tokens_name_a_byte(tmp_path: Path) -> None:
     tokens[tokens.index("<0x41>")] = "<0xZZ>"
     path = write_tiny_gguf(tmp_path / "m.gguf", flavour="spm", **{"tokenizer.ggml.tokens": tokens})  # type: ignore[arg-type]
     with pytest.raises(ModelFileError, match="names no byte"):
-        check(read_header(path))
+        check_compatible(read_header(path))
 
 
 ENGINE = """
@@ -243,7 +243,7 @@ for weights in sorted(Path(sys.argv[1]).glob("*/model.gguf")):
 
 
 def test_what_is_let_through_does_not_end_the_engine(tmp_path: Path) -> None:
-    path, shelf = tmp_path / "m.gguf", Shelf(tmp_path / "models")
+    path, shelf = tmp_path / "m.gguf", ModelStore(tmp_path / "models")
     installed = 0
     for flavour, version in FORMS[:2]:
         data, header = tiny_file(path, flavour, version)

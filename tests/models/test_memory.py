@@ -26,7 +26,10 @@ LLAMA = Model(
 
 
 def test_what_a_model_needs() -> None:
-    assert memory.needed(LLAMA, 1000, 2) == 4_000_000_000 + 2 * 524_288_000 + memory.OVERHEAD
+    assert (
+        memory.required_bytes(LLAMA, 1000, 2)
+        == 4_000_000_000 + 2 * 524_288_000 + memory.OVERHEAD_BYTES
+    )
 
 
 def test_the_context_is_what_was_chosen_and_never_more_than_the_models_own() -> None:
@@ -52,7 +55,7 @@ def test_what_cannot_fit_is_refused_with_the_figures() -> None:
 
 def test_the_budget_is_the_setting_or_a_share_of_what_is_there() -> None:
     assert memory.budget(Settings(model_memory_mb=3)) == 3 << 20
-    assert memory.budget(Settings()) == int(memory.there() * 0.75)
+    assert memory.budget(Settings()) == int(memory.total_memory() * 0.75)
 
 
 def test_limits_of_control_groups_count(tmp_path: Path) -> None:

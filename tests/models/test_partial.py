@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import PullError
-from app.models.partial import FORGOTTEN_AFTER, empty, partial
+from app.models.partial import EXPIRE_SECONDS, empty, partial
 
 
 def test_it_is_found_again_and_held_by_one_at_a_time(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_it_is_found_again_and_held_by_one_at_a_time(tmp_path: Path) -> None:
 
 def test_it_is_forgotten_after_days(tmp_path: Path) -> None:
     folders = {}
-    for name, age in (("old", FORGOTTEN_AFTER + 60), ("new", FORGOTTEN_AFTER - 60)):
+    for name, age in (("old", EXPIRE_SECONDS + 60), ("new", EXPIRE_SECONDS - 60)):
         with partial(tmp_path, name) as folders[name]:
             (folders[name] / "x.part").write_bytes(b"1")
         then = time.time() - age

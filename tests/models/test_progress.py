@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.models.progress import Pace, PullProgress, duration
+from app.models.progress import ProgressTracker, PullProgress, duration
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from app.models.progress import Pace, PullProgress, duration
     ],
 )
 def test_sentences(progress: PullProgress, sentence: str) -> None:
-    assert progress.sentence == sentence
+    assert progress.description == sentence
 
 
 def test_durations() -> None:
@@ -34,25 +34,25 @@ def test_durations() -> None:
 def test_speed_is_unknown_at_first_and_follows_changes() -> None:
     told: list[PullProgress] = []
     now = [0.0]
-    pace = Pace(told.append, lambda: now[0])
+    pace = ProgressTracker(told.append, lambda: now[0])
     for second in range(20):
         now[0] = float(second)
-        pace.tell("downloading", min(second, 10) * 1_000_000, 20_000_000)
+        pace.report("downloading", min(second, 10) * 1_000_000, 20_000_000)
     assert told[0].speed is None
     assert told[0].seconds_left is None
     assert told[5].speed == pytest.approx(1e6)
     assert told[5].seconds_left == pytest.approx(15)
     assert told[-1].speed == 0
-    pace.tell("checking", 0, 20_000_000)
+    pace.report("checking", 0, 20_000_000)
     assert told[-1].speed is None
 
 
 def test_what_is_here_already_is_no_speed() -> None:
     told: list[PullProgress] = []
     now = [0.0]
-    pace = Pace(told.append, lambda: now[0])
-    pace.tell("downloading", 0, 0)
+    pace = ProgressTracker(told.append, lambda: now[0])
+    pace.report("downloading", 0, 0)
     for second in range(1, 4):
         now[0] = float(second)
-        pace.tell("downloading", (50 + second) * 1_000_000, 99_000_000)
+        pace.report("downloading", (50 + second) * 1_000_000, 99_000_000)
     assert told[-1].speed == pytest.approx(1e6)

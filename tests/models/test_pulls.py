@@ -13,12 +13,12 @@ import pytest
 from app.errors import ModelError, PullError, PullRefused
 from app.models.model import Model
 from app.models.origins import FOLDER as ORIGINS
-from app.models.origins import Origin
+from app.models.origins import ModelSource
 from app.models.partial import PARTIAL
 from app.models.progress import PullProgress
-from app.models.pulls import Pull, Pulls
-from app.models.shelf import Shelf
-from app.models.upload import Parcel, parcels
+from app.models.pulls import Pull, PullManager
+from app.models.shelf import ModelStore
+from app.models.upload import UploadManifest, group_uploads
 from tests.models.stub_server import Stub
 from tests.models.test_split import parts_of
 from tests.patience import PATIENCE
@@ -39,8 +39,8 @@ def server(web: Stub, gguf: bytes) -> Stub:
 
 
 @pytest.fixture
-async def pulls(shelf: Shelf) -> AsyncIterator[Pulls]:
-    pulls = Pulls(shelf)
+async def pulls(shelf: ModelStore) -> AsyncIterator[PullManager]:
+    pulls = PullManager(shelf)
     yield pulls
     await pulls.close()
 
@@ -58,11 +58,11 @@ async def pieces(data: bytes, size: int = 10_000) -> AsyncIterator[bytes]:
         yield data[start : start + size]
 
 
-def names(shelf: Shelf) -> list[str]:
+def names(shelf: ModelStore) -> list[str]:
     return sorted(p.name for p in shelf.root.iterdir() if p.name != ORIGINS)
 
 
-async def half_way(pulls: Pulls, server: Stub, text: str) -> Pull:
+async def half_way(pulls: PullManager, server: Stub, text: str) -> Pull:
     """A pull that has half of the file and gets no more."""
     server.stall = PATH
     half = asyncio.Event()
@@ -77,7 +77,7 @@ async def half_way(pulls: Pulls, server: Stub, text: str) -> Pull:
     return pull
 
 
-async def test_a_pull_from_the_web(pulls: Pulls, shelf: Shelf, server: Stub) -> None:
+async def test_a_pull_from_the_web(pulls: PullManager, shelf: ModelStore, server: Stub) -> None:
     stages: list[str] = []
     pulls.listeners.append(lambda: stages.extend(p.progress.stage for p in pulls.all()))
     pull = pulls.start(f"{server.url}{PATH}?token=1", "my-tiny")
@@ -89,7 +89,7 @@ async def test_a_pull_from_the_web(pulls: Pulls, shelf: Shelf, server: Stub) -> 
     assert names(shelf) == ["my-tiny"]
     # What was removed comes back by its name alone, from where it was.
     shelf.remove("my-tiny")
-    assert (await ended(pulls.bring("my-tiny"))).text == f"{server.url}{PATH}?token=1"
+    assert (await ended(pulls.pull_again("my-tiny"))).text == f"{server.url}{PATH}?token=1"
     assert names(shelf) == ["my-tiny"]
     kept = shelf.root / ORIGINS / "my-tiny.json"
     assert kept.stat().st_mode & 0o077 == 0
@@ -97,15 +97,15 @@ async def test_a_pull_from_the_web(pulls: Pulls, shelf: Shelf, server: Stub) -> 
         kept.write_text(damage, errors="surrogateescape")
         assert pulls.origins.find("my-tiny") is None
     assert pulls.origins.find("../my-tiny") is None
-    pulls.origins.keep("sent", Origin("", "Sent", 1))
+    pulls.origins.keep("sent", ModelSource("", "Sent", 1))
     for name, sentence in (("sent", "Send it again"), ("my-tiny", "knows no source")):
         with pytest.raises(PullError, match=sentence):
-            pulls.bring(name)
+            pulls.pull_again(name)
     assert list(dict.fromkeys(stages)) == ["downloading", "installing"]
 
 
 async def test_a_cancelled_pull_goes_on_where_it_was_after_a_restart(
-    pulls: Pulls, shelf: Shelf, server: Stub, gguf: bytes
+    pulls: PullManager, shelf: ModelStore, server: Stub, gguf: bytes
 ) -> None:
     pull = await half_way(pulls, server, server.url + PATH)
     pulls.cancel("tiny")
@@ -115,13 +115,13 @@ async def test_a_cancelled_pull_goes_on_where_it_was_after_a_restart(
     assert names(shelf)[0].startswith(PARTIAL)
     assert shelf.models() == []
     server.stall = ""
-    again = Pulls(shelf)
+    again = PullManager(shelf)
     await ended(again.start(server.url + PATH))
     assert server.ranges_asked[-1] == f"bytes={len(gguf) // 2}-"
     assert names(shelf) == ["tiny"]
 
 
-async def test_closing_stops_all_at_once(pulls: Pulls, server: Stub) -> None:
+async def test_closing_stops_all_at_once(pulls: PullManager, server: Stub) -> None:
     pull = await half_way(pulls, server, server.url + PATH)
     waiting = asyncio.create_task(pulls.wait_for("tiny", lambda _: None))
     await asyncio.sleep(0)
@@ -131,7 +131,7 @@ async def test_closing_stops_all_at_once(pulls: Pulls, server: Stub) -> None:
         await waiting
 
 
-async def test_one_that_is_being_stopped_is_not_joined(pulls: Pulls, server: Stub) -> None:
+async def test_one_that_is_being_stopped_is_not_joined(pulls: PullManager, server: Stub) -> None:
     pull = await half_way(pulls, server, server.url + PATH)
     pulls.cancel("tiny")
     with pytest.raises(PullRefused, match="just being stopped"):
@@ -139,20 +139,20 @@ async def test_one_that_is_being_stopped_is_not_joined(pulls: Pulls, server: Stu
     await ended(pull)
 
 
-async def test_two_pulls_of_one_name(pulls: Pulls, server: Stub) -> None:
+async def test_two_pulls_of_one_name(pulls: PullManager, server: Stub) -> None:
     pull = await half_way(pulls, server, server.url + PATH)
     assert pulls.start(server.url + PATH) is pull
     with pytest.raises(PullRefused, match="on its way already as “tiny”"):
         pulls.start("hf:who/what/tiny.gguf")
     with pytest.raises(PullRefused, match="on its way already"):
-        await pulls.receive(Parcel("tiny.gguf", None), pieces(b"GGUF"))
+        await pulls.receive(UploadManifest("tiny.gguf", None), pieces(b"GGUF"))
     other = pulls.start(server.url + PATH, "other")
     await ended(other)
     assert "being fetched already" in (other.error or "")
 
 
 async def test_what_is_wrong_is_told_before_anything_begins(
-    pulls: Pulls, shelf: Shelf, tiny: Path
+    pulls: PullManager, shelf: ModelStore, tiny: Path
 ) -> None:
     shelf.install(tiny, "taken")
     for text, name, sentence in (
@@ -169,7 +169,7 @@ async def test_what_is_wrong_is_told_before_anything_begins(
 
 
 async def test_failures_are_kept_retried_and_dismissed(
-    pulls: Pulls, shelf: Shelf, server: Stub
+    pulls: PullManager, shelf: ModelStore, server: Stub
 ) -> None:
     server.statuses[PATH] = [404, 404]
     pull = await ended(pulls.start(server.url + PATH))
@@ -185,7 +185,7 @@ async def test_failures_are_kept_retried_and_dismissed(
 
 
 async def test_a_file_that_will_not_do_leaves_nothing(
-    pulls: Pulls, shelf: Shelf, server: Stub
+    pulls: PullManager, shelf: ModelStore, server: Stub
 ) -> None:
     server.files[PATH] = b"GGUF" + bytes(100)
     pull = await ended(pulls.start(server.url + PATH))
@@ -193,7 +193,9 @@ async def test_a_file_that_will_not_do_leaves_nothing(
     assert names(shelf) == []
 
 
-async def test_a_local_file_and_a_folder(pulls: Pulls, shelf: Shelf, tmp_path: Path) -> None:
+async def test_a_local_file_and_a_folder(
+    pulls: PullManager, shelf: ModelStore, tmp_path: Path
+) -> None:
     folder = tmp_path / "given"
     folder.mkdir()
     with pytest.raises(PullRefused, match="no GGUF file"):
@@ -209,7 +211,7 @@ async def test_a_local_file_and_a_folder(pulls: Pulls, shelf: Shelf, tmp_path: P
         pulls.start(str(folder / "a-00001-of-00002.gguf"))
 
 
-async def test_listeners_hear_of_a_step_now_and_then(pulls: Pulls) -> None:
+async def test_listeners_hear_of_a_step_now_and_then(pulls: PullManager) -> None:
     over, last = asyncio.Event(), asyncio.Event()
     task = asyncio.create_task(_never(over), name="pull x")
     pull = Pull("x", "X", "somewhere", PullProgress("downloading", 0, 1000), task=task)
@@ -238,32 +240,32 @@ async def _never(over: asyncio.Event) -> Model:
     raise AssertionError
 
 
-async def test_an_upload(pulls: Pulls, shelf: Shelf, gguf: bytes) -> None:
+async def test_an_upload(pulls: PullManager, shelf: ModelStore, gguf: bytes) -> None:
     heard: list[str] = []
     pulls.listeners.append(lambda: heard.extend(p.progress.stage for p in pulls.all()))
-    model = await pulls.receive(Parcel("Tiny One.gguf", (len(gguf),)), pieces(gguf))
+    model = await pulls.receive(UploadManifest("Tiny One.gguf", (len(gguf),)), pieces(gguf))
     assert (model.name, names(shelf)) == ("tiny-one", ["tiny-one"])
     assert list(dict.fromkeys(heard)) == ["receiving", "installing"]
-    assert (await pulls.receive(Parcel("unsaid.gguf", None), pieces(gguf))).name == "unsaid"
+    assert (await pulls.receive(UploadManifest("unsaid.gguf", None), pieces(gguf))).name == "unsaid"
     with pytest.raises(PullRefused, match="already"):
-        await pulls.receive(Parcel("tiny-one.gguf", None), pieces(gguf))
+        await pulls.receive(UploadManifest("tiny-one.gguf", None), pieces(gguf))
 
 
 @pytest.mark.parametrize("size", [1000, 3 << 20])
 async def test_the_parts_of_a_split_model_come_one_after_the_other(
-    pulls: Pulls, shelf: Shelf, size: int
+    pulls: PullManager, shelf: ModelStore, size: int
 ) -> None:
     """Pieces of any size: most are cut where no part ends."""
     parts = parts_of(3)
-    parcel = Parcel("Tiny-00001-of-00003.gguf", tuple(len(part) for part in parts))
+    parcel = UploadManifest("Tiny-00001-of-00003.gguf", tuple(len(part) for part in parts))
     model = await pulls.receive(parcel, pieces(b"".join(parts), size))
     assert (model.name, names(shelf)) == ("tiny", ["tiny"])
     assert model.title == "Tiny"
     # In another order than their names say, they are told apart.
-    mixed = Parcel("mixed-00001-of-00003.gguf", tuple(len(part) for part in parts[::-1]))
+    mixed = UploadManifest("mixed-00001-of-00003.gguf", tuple(len(part) for part in parts[::-1]))
     with pytest.raises(ModelError, match="is not the part that its name says"):
         await pulls.receive(mixed, pieces(b"".join(parts[::-1])))
-    wrong = Parcel("wrong-00001-of-00003.gguf", (len(parts[0]), len(parts[1]) - 8, 99))
+    wrong = UploadManifest("wrong-00001-of-00003.gguf", (len(parts[0]), len(parts[1]) - 8, 99))
     with pytest.raises(ModelError, match=r"wrong-00003-of-00003\.gguf is not a GGUF file"):
         await pulls.receive(wrong, pieces(b"".join(parts)))
     assert names(shelf) == ["tiny"]
@@ -271,23 +273,23 @@ async def test_the_parts_of_a_split_model_come_one_after_the_other(
 
 def test_what_is_chosen_becomes_a_parcel_for_each_model() -> None:
     chosen = [("b-00002-of-00002.gguf", 2), ("a.gguf", 9), ("b-00001-of-00002.gguf", 1)]
-    assert parcels(chosen) == [
-        (Parcel("a.gguf", (9,)), [1]),
-        (Parcel("b-00001-of-00002.gguf", (1, 2)), [2, 0]),
+    assert group_uploads(chosen) == [
+        (UploadManifest("a.gguf", (9,)), [1]),
+        (UploadManifest("b-00001-of-00002.gguf", (1, 2)), [2, 0]),
     ]
     with pytest.raises(
         PullRefused, match=r"2 parts .* and b-00002-of-00002\.gguf is missing: choose"
     ):
-        parcels(chosen[1:])
+        group_uploads(chosen[1:])
     many = [(f"c-{n:05d}-of-00009.gguf", 1) for n in (1, 2, 3)]
     with pytest.raises(PullRefused, match=r"c-00006-of-00009\.gguf and 3 more are missing"):
-        parcels(many)
+        group_uploads(many)
     with pytest.raises(PullRefused, match="are missing"):
-        Parcel("c-00001-of-00009.gguf", (1,)).check()
+        UploadManifest("c-00001-of-00009.gguf", (1,)).check()
 
 
 async def test_uploads_that_will_not_do_leave_nothing(
-    pulls: Pulls, shelf: Shelf, gguf: bytes
+    pulls: PullManager, shelf: ModelStore, gguf: bytes
 ) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield gguf[:100_000]
@@ -304,7 +306,9 @@ async def test_uploads_that_will_not_do_leave_nothing(
         (pieces(gguf), 1 << 60, "no room"),
     ):
         with pytest.raises(ModelError, match=sentence):
-            await pulls.receive(Parcel("tiny.gguf", None if size is None else (size,)), given)
+            await pulls.receive(
+                UploadManifest("tiny.gguf", None if size is None else (size,)), given
+            )
         assert names(shelf) == []
         # What is refused before anything comes was never on its way.
         assert [pull.name for pull in pulls.all()] == ["tiny"]
@@ -312,7 +316,7 @@ async def test_uploads_that_will_not_do_leave_nothing(
 
 @pytest.mark.parametrize("by_the_sender", [True, False])
 async def test_an_upload_that_is_broken_off(
-    pulls: Pulls, shelf: Shelf, gguf: bytes, by_the_sender: bool
+    pulls: PullManager, shelf: ModelStore, gguf: bytes, by_the_sender: bool
 ) -> None:
     begun = asyncio.Event()
 
@@ -321,7 +325,7 @@ async def test_an_upload_that_is_broken_off(
         begun.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(pulls.receive(Parcel("tiny.gguf", (len(gguf),)), endless()))
+    task = asyncio.create_task(pulls.receive(UploadManifest("tiny.gguf", (len(gguf),)), endless()))
     await begun.wait()
     if by_the_sender:
         task.cancel()
@@ -337,7 +341,7 @@ async def test_an_upload_that_is_broken_off(
 
 
 async def test_a_sender_who_leaves_when_all_has_come_need_not_send_again(
-    pulls: Pulls, shelf: Shelf, gguf: bytes
+    pulls: PullManager, shelf: ModelStore, gguf: bytes
 ) -> None:
     installing = asyncio.Event()
 
@@ -346,7 +350,9 @@ async def test_a_sender_who_leaves_when_all_has_come_need_not_send_again(
             installing.set()
 
     pulls.listeners.append(look)
-    task = asyncio.create_task(pulls.receive(Parcel("tiny.gguf", (len(gguf),)), pieces(gguf)))
+    task = asyncio.create_task(
+        pulls.receive(UploadManifest("tiny.gguf", (len(gguf),)), pieces(gguf))
+    )
     await installing.wait()
     pull = pulls.get("tiny")
     task.cancel()
@@ -374,11 +380,11 @@ async def test_a_disk_that_fills_while_pulling(
     small_disk: Path, server: Stub, gguf: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First room is short before, then the length is not told and the disk runs full."""
-    shelf = Shelf(small_disk / "models")
+    shelf = ModelStore(small_disk / "models")
     shelf.root.mkdir()
     write_tiny_gguf(small_disk / "own.gguf")
     shelf.install(small_disk / "own.gguf", "own")
-    pulls = Pulls(shelf)
+    pulls = PullManager(shelf)
     server.files[PATH] = bytes(30 << 20)
     pull = await ended(pulls.start(server.url + PATH))
     assert pull.error is not None
@@ -387,13 +393,15 @@ async def test_a_disk_that_fills_while_pulling(
     pull = await ended(pulls.start(server.url + PATH, "untold"))
     assert pull.error is not None
     assert "no room" in pull.error
-    monkeypatch.setattr("app.models.room.SPARE", 0)
+    monkeypatch.setattr("app.models.room.RESERVED_BYTES", 0)
     server.files[PATH] = bytes(90 << 20)
     pull = await ended(pulls.start(server.url + PATH, "overfull"))
     assert pull.error is not None
     assert "no room" in pull.error
     with pytest.raises(PullError, match="no room"):
-        await pulls.receive(Parcel("sent.gguf", None), pieces(b"GGUF" + bytes(90 << 20), 1 << 20))
+        await pulls.receive(
+            UploadManifest("sent.gguf", None), pieces(b"GGUF" + bytes(90 << 20), 1 << 20)
+        )
     assert [model.name for model in shelf.models()] == ["own"]
     assert {name for name in names(shelf) if not name.startswith(PARTIAL)} == {"own"}
     await pulls.close()

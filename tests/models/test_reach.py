@@ -13,8 +13,8 @@ import pytest
 from app.errors import PullError
 from app.models import reach
 from app.models.download import client
-from app.models.pulls import Pulls
-from app.models.shelf import Shelf
+from app.models.pulls import PullManager
+from app.models.shelf import ModelStore
 from tests.models.stub_server import Stub, serve_stub
 
 NAMES = {
@@ -67,7 +67,7 @@ def test_what_is_public(address: str, expected: bool) -> None:
 async def test_a_name_that_leads_inside_is_refused_before_anything_is_sent(
     tmp_path: Path, host: str
 ) -> None:
-    pulls = Pulls(Shelf(tmp_path), is_public=True)
+    pulls = PullManager(ModelStore(tmp_path), is_public=True)
     pull = pulls.start(f"https://{host}/x.gguf")
     assert pull.task is not None
     await asyncio.wait([pull.task])

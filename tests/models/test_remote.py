@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from app.config import Settings, load_settings, secret
+from app.config import Settings, load_settings, read_secret
 from app.errors import ModelError, ModelFileError
 from app.models import memory
 from app.models.model import ModelSettings
-from app.models.remote_check import Found, check, complaint
-from app.models.shelf import Shelf
-from app.models.upstream import Remote, Upstream, full_url
+from app.models.remote_check import HealthResult, check, error_detail
+from app.models.shelf import ModelStore
+from app.models.upstream import RemoteModel, Upstream, full_url
 from tests.inference.remote.stub import MODEL, Call, serving
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -23,8 +23,8 @@ GPU = Upstream("http://gpu:8000", "qwen")
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "models")
+def shelf(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "models")
 
 
 @pytest.mark.parametrize(
@@ -63,12 +63,12 @@ def test_what_is_no_address_is_a_sentence(text: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_a_model_of_a_server_is_kept_and_read(shelf: Shelf) -> None:
+def test_a_model_of_a_server_is_kept_and_read(shelf: ModelStore) -> None:
     made = shelf.add_remote("qwen", [replace(GPU, key_env="GPU_KEY", parallel=8)], title="Qwen")
     assert shelf.get("qwen") == made == shelf.models()[0]
-    assert made.remote == Remote((Upstream("http://gpu:8000/v1", "qwen", "GPU_KEY", 8),))
+    assert made.remote == RemoteModel((Upstream("http://gpu:8000/v1", "qwen", "GPU_KEY", 8),))
     assert (made.title, made.size, made.context_length) == ("Qwen", 0, 4096)
-    assert made.remote.hosts_elsewhere == ("gpu:8000",)
+    assert made.remote.external_hosts == ("gpu:8000",)
     assert [path.name for path in (shelf.root / "qwen").iterdir()] == ["remote.json"]
     shelf.save_settings("qwen", ModelSettings(system_prompt="Be brief."))
     shelf.set_default("qwen")
@@ -77,20 +77,20 @@ def test_a_model_of_a_server_is_kept_and_read(shelf: Shelf) -> None:
     assert shelf.models() == []
 
 
-def test_the_same_name_again_adds_a_server(shelf: Shelf) -> None:
+def test_the_same_name_again_adds_a_server(shelf: ModelStore) -> None:
     shelf.add_remote("qwen", [GPU], context=9000, title="Qwen")
     other = Upstream("http://localhost:8080", "qwen.gguf")
     model = shelf.add_remote("qwen", [other])
     assert model.remote is not None
     assert [upstream.host for upstream in model.remote.upstreams] == ["gpu:8000", "localhost:8080"]
-    assert model.remote.hosts_elsewhere == ("gpu:8000",)
+    assert model.remote.external_hosts == ("gpu:8000",)
     assert (model.title, model.context_length) == ("Qwen", 9000)
     model = shelf.add_remote("qwen", [replace(GPU, parallel=2)])
     assert model.remote is not None
     assert [upstream.parallel for upstream in model.remote.upstreams] == [2, 4]
 
 
-def test_what_will_not_do_leaves_the_shelf_as_it_was(shelf: Shelf, tmp_path: Path) -> None:
+def test_what_will_not_do_leaves_the_shelf_as_it_was(shelf: ModelStore, tmp_path: Path) -> None:
     shelf.install(write_tiny_gguf(tmp_path / "tiny.gguf"), "tiny")
     wrong: list[tuple[str, Upstream, int | None]] = [
         ("tiny", GPU, None),
@@ -122,7 +122,7 @@ def test_what_will_not_do_leaves_the_shelf_as_it_was(shelf: Shelf, tmp_path: Pat
         '"upstreams": [{"url": "http://gpu", "model": "m"}]}',
     ],
 )
-def test_a_damaged_entry_is_a_sentence_and_can_go(shelf: Shelf, text: str) -> None:
+def test_a_damaged_entry_is_a_sentence_and_can_go(shelf: ModelStore, text: str) -> None:
     shelf.add_remote("qwen", [GPU])
     (shelf.root / "qwen/remote.json").write_text(text)
     with pytest.raises(ModelFileError, match="The model qwen "):
@@ -131,22 +131,22 @@ def test_a_damaged_entry_is_a_sentence_and_can_go(shelf: Shelf, text: str) -> No
     shelf.remove("qwen")
 
 
-def test_it_takes_no_memory_here_and_no_window_from_here(shelf: Shelf) -> None:
+def test_it_takes_no_memory_here_and_no_window_from_here(shelf: ModelStore) -> None:
     model = shelf.add_remote("qwen", [GPU], context=100_000)
     settings = Settings(context=512, model_memory_mb=1)
     memory.check_fits(model, settings, 0)
-    assert memory.wanted(model, settings) == 0
+    assert memory.preferred_bytes(model, settings) == 0
     assert memory.context_length(model, settings) == 100_000
     chosen = replace(model, settings=ModelSettings(context_length=2000))
     assert memory.context_length(chosen, settings) == 2000
 
 
-def test_what_its_servers_say_is_kept(shelf: Shelf) -> None:
+def test_what_its_servers_say_is_kept(shelf: ModelStore) -> None:
     model = shelf.add_remote("qwen", [GPU])
     assert model.remote is not None
-    shelf.save_found("qwen", replace(model.remote, found=32768))
+    shelf.save_context("qwen", replace(model.remote, found=32768))
     assert shelf.get("qwen").context_length == 32768
-    shelf.save_found("qwen", Remote((), found=1000))  # of other servers, by now
+    shelf.save_context("qwen", RemoteModel((), found=1000))  # of other servers, by now
     assert shelf.add_remote("qwen", [GPU], context=8000).context_length == 8000
 
 
@@ -154,15 +154,16 @@ def test_keys_are_read_when_they_are_needed_and_are_no_settings(tmp_path: Path) 
     dotenv = tmp_path / ".env"
     dotenv.write_text("WICK_KEY_GPU= from-file \nWICK_PORT=8001\n")
     assert load_settings({"WICK_KEY_GPU": "x"}, dotenv).port == 8001
-    assert secret("WICK_KEY_GPU", {}, dotenv) == "from-file"
+    assert read_secret("WICK_KEY_GPU", {}, dotenv) == "from-file"
     assert (
-        secret("WICK_KEY_GPU", {"WICK_KEY_GPU": "from-environment"}, dotenv) == "from-environment"
+        read_secret("WICK_KEY_GPU", {"WICK_KEY_GPU": "from-environment"}, dotenv)
+        == "from-environment"
     )
-    assert secret("WICK_KEY_NONE", {}, dotenv) == secret("X", {}, None) == ""
+    assert read_secret("WICK_KEY_NONE", {}, dotenv) == read_secret("X", {}, None) == ""
 
 
-LISTS: dict[str, tuple[object, Found]] = {
-    "vllm": ({"data": [MODEL]}, Found(context=8192)),
+LISTS: dict[str, tuple[object, HealthResult]] = {
+    "vllm": ({"data": [MODEL]}, HealthResult(context=8192)),
     "llama-server": (
         {
             "data": [
@@ -173,11 +174,11 @@ LISTS: dict[str, tuple[object, Found]] = {
                 }
             ]
         },
-        Found(context=4096),
+        HealthResult(context=4096),
     ),
-    "ollama": ({"data": [{"id": "stub:latest", "owned_by": "library"}]}, Found()),
-    "others": ({"data": [{"id": "a"}, {"id": "b"}]}, Found(others=("a", "b"))),
-    "nonsense in it": ({"data": [{"id": "stub", "max_model_len": "many"}, 7]}, Found()),
+    "ollama": ({"data": [{"id": "stub:latest", "owned_by": "library"}]}, HealthResult()),
+    "others": ({"data": [{"id": "a"}, {"id": "b"}]}, HealthResult(others=("a", "b"))),
+    "nonsense in it": ({"data": [{"id": "stub", "max_model_len": "many"}, 7]}, HealthResult()),
 }
 
 
@@ -205,20 +206,20 @@ async def test_what_is_wrong_with_a_server_is_a_sentence(
     async with serving() as stub:
         stub.models, stub.models_status = body, status
         found = await check(Upstream(stub.url, "stub"))
-        assert words in found.trouble
+        assert words in found.problem
         assert len(stub.looks) == 1  # nothing was followed
 
 
 async def test_a_server_without_a_list_counts_as_ready() -> None:
     async with serving() as stub:
         stub.models_status = 404
-        assert await check(Upstream(stub.url, "stub")) == Found()
+        assert await check(Upstream(stub.url, "stub")) == HealthResult()
 
 
 async def test_a_look_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "cannot be reached" in (await check(Upstream("http://127.0.0.1:9/v1", "m"))).trouble
+    assert "cannot be reached" in (await check(Upstream("http://127.0.0.1:9/v1", "m"))).problem
     missing = Upstream("http://127.0.0.1:9/v1", "m", "WICK_KEY_NOWHERE")
-    assert "WICK_KEY_NOWHERE" in (await check(missing)).trouble
+    assert "WICK_KEY_NOWHERE" in (await check(missing)).problem
 
     async def endless(call: Call) -> None:
         await call.head(200, {"Content-Type": "application/json"})
@@ -230,10 +231,10 @@ async def test_a_look_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async with serving() as stub:
         monkeypatch.setattr(Call, "json", lambda call, *_: endless(call))
-        assert "no server" in (await check(Upstream(stub.url, "m"))).trouble
+        assert "no server" in (await check(Upstream(stub.url, "m"))).problem
         monkeypatch.setattr(Call, "json", lambda call, *_: silent(call))
         found = await check(Upstream(stub.url, "m"), seconds=0.1)
-        assert "has not answered within 0.1 seconds" in found.trouble
+        assert "has not answered within 0.1 seconds" in found.problem
 
 
 @pytest.mark.parametrize(
@@ -249,10 +250,10 @@ async def test_a_look_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_complaints_of_servers_are_quoted_safely(body: bytes, words: str) -> None:
-    assert complaint(body) == words
+    assert error_detail(body) == words
 
 
-def test_the_file_holds_no_key(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_holds_no_key(shelf: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPU_KEY", "s3cret")
     shelf.add_remote("qwen", [replace(GPU, key_env="GPU_KEY")])
     text = (shelf.root / "qwen/remote.json").read_text()

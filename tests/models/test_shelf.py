@@ -22,7 +22,7 @@ from app.errors import (
 from app.models import shelf as shelf_module
 from app.models.digests import file_digest
 from app.models.model import ModelSettings, Sampling
-from app.models.shelf import Shelf, name_for
+from app.models.shelf import ModelStore, name_for
 from tests.tiny_gguf import write_tiny_gguf
 
 
@@ -32,7 +32,7 @@ class Usage(NamedTuple):
     free: int
 
 
-def test_installing_listing_and_removing(shelf: Shelf, tiny: Path) -> None:
+def test_installing_listing_and_removing(shelf: ModelStore, tiny: Path) -> None:
     told: list[tuple[int, int]] = []
     model = shelf.install(
         tiny, "b", sampling=Sampling(temperature=0.2), progress=lambda *step: told.append(step)
@@ -43,7 +43,7 @@ def test_installing_listing_and_removing(shelf: Shelf, tiny: Path) -> None:
     assert shelf.get("b") == model
     assert model.sampling.temperature == 0.2
     assert model.digest == file_digest(tiny)
-    assert model.size == model.weights.stat().st_size
+    assert model.size == model.weights_path.stat().st_size
     assert (model.context_length, model.license) == (512, "cc0-1.0")
     assert model.kv_bytes_per_token == 2 * 2 * 32 * 2
     assert told == sorted(told)
@@ -53,26 +53,26 @@ def test_installing_listing_and_removing(shelf: Shelf, tiny: Path) -> None:
     assert [path.name for path in shelf.root.iterdir()] == ["a"]
 
 
-def test_an_absent_shelf_is_empty(shelf: Shelf) -> None:
+def test_an_absent_shelf_is_empty(shelf: ModelStore) -> None:
     assert shelf.models() == []
 
 
-def test_listing_does_not_open_the_weights(shelf: Shelf, tiny: Path) -> None:
+def test_listing_does_not_open_the_weights(shelf: ModelStore, tiny: Path) -> None:
     model = shelf.install(tiny, "a")
-    model.weights.write_bytes(bytes(model.size))
+    model.weights_path.write_bytes(bytes(model.size))
     assert shelf.models() == [model]
 
 
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "../a", "a/b", "a\\b", ".hidden", "A", "ä", "a\n", "a" * 65, "-a", "\0"]
 )
-def test_names_cannot_leave_the_shelf(shelf: Shelf, tiny: Path, name: str) -> None:
+def test_names_cannot_leave_the_shelf(shelf: ModelStore, tiny: Path, name: str) -> None:
     shelf.root.mkdir()
     for action in (shelf.get, shelf.remove):
         with pytest.raises(ModelNotFound, match="no model named"):
             action(name)
     with pytest.raises(ModelError, match="cannot be a model's name"):
-        shelf.free_name(name)
+        shelf.ensure_name_free(name)
     assert tiny.exists()
 
 
@@ -82,14 +82,14 @@ def test_a_name_is_made_from_the_file_s() -> None:
     assert name_for(Path("日本.gguf")) == "model"
 
 
-def test_a_taken_name_is_refused_and_stays_whole(shelf: Shelf, tiny: Path) -> None:
+def test_a_taken_name_is_refused_and_stays_whole(shelf: ModelStore, tiny: Path) -> None:
     model = shelf.install(tiny, "a")
     with pytest.raises(ModelError, match="already"):
         shelf.install(tiny, "a")
     assert shelf.get("a") == model
 
 
-def test_two_installations_of_one_name_give_one_model(shelf: Shelf, tiny: Path) -> None:
+def test_two_installations_of_one_name_give_one_model(shelf: ModelStore, tiny: Path) -> None:
     errors: list[ModelError] = []
 
     def install() -> None:
@@ -108,7 +108,7 @@ def test_two_installations_of_one_name_give_one_model(shelf: Shelf, tiny: Path) 
     assert [path.name for path in shelf.root.iterdir()] == ["a"]
 
 
-def test_bad_files_leave_no_trace(shelf: Shelf, tmp_path: Path, tiny: Path) -> None:
+def test_bad_files_leave_no_trace(shelf: ModelStore, tmp_path: Path, tiny: Path) -> None:
     text = tmp_path / "letter.gguf"
     text.write_text("Dear model, how are you?")
     cut = tmp_path / "cut.gguf"
@@ -130,13 +130,13 @@ def test_bad_files_leave_no_trace(shelf: Shelf, tmp_path: Path, tiny: Path) -> N
     assert not shelf.root.exists() or list(shelf.root.iterdir()) == []
 
 
-def test_a_file_without_a_template_gets_one(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_file_without_a_template_gets_one(shelf: ModelStore, tmp_path: Path) -> None:
     source = write_tiny_gguf(tmp_path / "m.gguf", **{"tokenizer.chat_template": None})  # type: ignore[arg-type]
     assert "<|im_start|>" in shelf.install(source).chat_template
 
 
 def test_broken_folders_are_logged_and_left_out(
-    shelf: Shelf, tiny: Path, caplog: pytest.LogCaptureFixture
+    shelf: ModelStore, tiny: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = shelf.install(tiny, "whole")
     for name in ("empty", "short", "strange", "newer", "deep"):
@@ -161,7 +161,7 @@ def test_broken_folders_are_logged_and_left_out(
 
 
 def test_what_a_crash_left_is_cleaned_and_what_is_under_way_is_not(
-    shelf: Shelf, tiny: Path
+    shelf: ModelStore, tiny: Path
 ) -> None:
     for name in (".incoming-old", ".incoming-live", ".removed-half"):
         (shelf.root / name).mkdir(parents=True)
@@ -179,7 +179,7 @@ def test_what_a_crash_left_is_cleaned_and_what_is_under_way_is_not(
 
 
 def test_a_full_disk_is_told_before_anything_is_written(
-    shelf: Shelf, tiny: Path, monkeypatch: pytest.MonkeyPatch
+    shelf: ModelStore, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 1000))
     with pytest.raises(DiskFull, match="no room"):
@@ -188,7 +188,7 @@ def test_a_full_disk_is_told_before_anything_is_written(
 
 
 def test_a_disk_that_fills_up_halfway_leaves_no_trace(
-    shelf: Shelf, tiny: Path, monkeypatch: pytest.MonkeyPatch
+    shelf: ModelStore, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -199,12 +199,12 @@ def test_a_disk_that_fills_up_halfway_leaves_no_trace(
     assert list(shelf.root.iterdir()) == []
 
 
-def test_a_title_says_nothing_to_a_terminal(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_title_says_nothing_to_a_terminal(shelf: ModelStore, tmp_path: Path) -> None:
     source = write_tiny_gguf(tmp_path / "m.gguf", **{"general.name": "A\x1b[31m\n[red]B"})  # type: ignore[arg-type]
     assert shelf.install(source).title == "A[31m [red]B"
 
 
-def test_two_may_save_at_once(shelf: Shelf, tiny: Path) -> None:
+def test_two_may_save_at_once(shelf: ModelStore, tiny: Path) -> None:
     shelf.install(tiny, "tiny")
     threads = [threading.Thread(target=shelf.set_default, args=("tiny",)) for _ in range(8)]
     for thread in threads:
@@ -215,7 +215,7 @@ def test_two_may_save_at_once(shelf: Shelf, tiny: Path) -> None:
     assert sorted(path.name for path in shelf.root.iterdir()) == [".default", "tiny"]
 
 
-def test_settings_are_kept_beside_the_model(shelf: Shelf, tiny: Path) -> None:
+def test_settings_are_kept_beside_the_model(shelf: ModelStore, tiny: Path) -> None:
     shelf.install(tiny, "tiny")
     chosen = ModelSettings("Be brief.", Sampling(temperature=0.0, seed=3), 512, "chatml")
     shelf.save_settings("tiny", chosen)
@@ -226,7 +226,7 @@ def test_settings_are_kept_beside_the_model(shelf: Shelf, tiny: Path) -> None:
         shelf.save_settings("other", chosen)
 
 
-def test_damaged_settings_count_as_none(shelf: Shelf, tiny: Path) -> None:
+def test_damaged_settings_count_as_none(shelf: ModelStore, tiny: Path) -> None:
     shelf.install(tiny, "tiny")
     for text in (
         "",
@@ -240,7 +240,7 @@ def test_damaged_settings_count_as_none(shelf: Shelf, tiny: Path) -> None:
         assert shelf.get("tiny").settings == ModelSettings()
 
 
-def test_the_default_is_a_model_of_the_shelf(shelf: Shelf, tiny: Path) -> None:
+def test_the_default_is_a_model_of_the_shelf(shelf: ModelStore, tiny: Path) -> None:
     assert shelf.default() is None
     shelf.install(tiny, "tiny")
     shelf.set_default("tiny")

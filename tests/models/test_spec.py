@@ -8,8 +8,8 @@ import pytest
 
 from app.errors import PullRefused
 from app.models.part_names import model_stem
-from app.models.shelf import Shelf
-from app.models.sources import local_order
+from app.models.shelf import ModelStore
+from app.models.sources import resolve_local
 from app.models.spec import (
     HubSpec,
     LocalSpec,
@@ -97,7 +97,7 @@ def test_paths_that_cannot_be_are_refused_when_they_are_looked_for(
     path: str, tmp_path: Path
 ) -> None:
     with pytest.raises(PullRefused):
-        local_order(path, Shelf(tmp_path))
+        resolve_local(path, ModelStore(tmp_path))
 
 
 def test_an_existing_folder_is_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from app.errors import ModelFileError
 from app.models.gguf import read_header
-from app.models.shelf import Shelf, name_for
+from app.models.shelf import ModelStore, name_for
 from app.models.split import part_paths
 from tests import tiny_gguf
 from tests.tiny_gguf import Floats, encode
@@ -46,20 +46,20 @@ def write(folder: Path, parts: list[bytes]) -> list[Path]:
     return paths
 
 
-def test_any_part_brings_the_whole_model(shelf: Shelf, tmp_path: Path, tiny: Path) -> None:
+def test_any_part_brings_the_whole_model(shelf: ModelStore, tmp_path: Path, tiny: Path) -> None:
     whole = shelf.install(tiny, "whole")
     paths = write(tmp_path, parts_of())
     told: list[tuple[int, int]] = []
     merged = shelf.install(paths[0], "merged", progress=lambda *step: told.append(step))
     assert told == sorted(told)
     assert told[-1] == (sum(path.stat().st_size for path in paths),) * 2
-    assert merged.weights.read_bytes() == whole.weights.read_bytes()
+    assert merged.weights_path.read_bytes() == whole.weights_path.read_bytes()
     assert merged.digest == hashlib.sha256(b"".join(p.read_bytes() for p in paths)).hexdigest()
     for index, path in enumerate(paths):
         again = shelf.install(path, f"from-{index}", digest="of one part only")
         assert again.digest == merged.digest
-        assert again.weights.read_bytes() == whole.weights.read_bytes()
-    assert not [key for key in read_header(merged.weights).metadata if key.startswith("split")]
+        assert again.weights_path.read_bytes() == whole.weights_path.read_bytes()
+    assert not [key for key in read_header(merged.weights_path).metadata if key.startswith("split")]
 
 
 def test_a_model_is_not_named_after_its_part() -> None:
@@ -67,14 +67,14 @@ def test_a_model_is_not_named_after_its_part() -> None:
 
 
 @pytest.mark.parametrize("given", [0, 2])
-def test_missing_parts_are_named(shelf: Shelf, tmp_path: Path, given: int) -> None:
+def test_missing_parts_are_named(shelf: ModelStore, tmp_path: Path, given: int) -> None:
     paths = write(tmp_path, parts_of())
     paths[1].unlink()
     with pytest.raises(ModelFileError, match=r"Tiny-00002-of-00003\.gguf is missing"):
         shelf.install(paths[given], "m")
 
 
-def test_many_missing_parts_are_counted(shelf: Shelf, tmp_path: Path) -> None:
+def test_many_missing_parts_are_counted(shelf: ModelStore, tmp_path: Path) -> None:
     paths = write(tmp_path, parts_of(8))
     for path in paths[1:]:
         path.unlink()
@@ -82,14 +82,14 @@ def test_many_missing_parts_are_counted(shelf: Shelf, tmp_path: Path) -> None:
         shelf.install(paths[0], "m")
 
 
-def test_a_renamed_part_is_told_how_it_must_be_named(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_renamed_part_is_told_how_it_must_be_named(shelf: ModelStore, tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(parts_of()[0])
     with pytest.raises(ModelFileError, match=r"NAME-00001-of-00003\.gguf"):
         shelf.install(path, "m")
 
 
-def test_parts_that_do_not_belong_together(shelf: Shelf, tmp_path: Path) -> None:
+def test_parts_that_do_not_belong_together(shelf: ModelStore, tmp_path: Path) -> None:
     good, other = parts_of(), parts_of(3, **{"general.name": "Other"})
     fewer = parts_of(3, **{"split.tensors.count": 4})
     last: dict[str, object] = {"split.no": 2, "split.count": 3}

@@ -8,11 +8,11 @@ import threading
 import pytest
 
 from app.errors import PullError
-from app.models.stoppable import Stop, stoppable
+from app.models.stoppable import CancelToken, run_cancellable
 from tests.patience import PATIENCE
 
 
-def until_stopped(stop: Stop) -> None:
+def until_stopped(stop: CancelToken) -> None:
     stop.wait()
     stop.check()
 
@@ -20,7 +20,7 @@ def until_stopped(stop: Stop) -> None:
 async def test_cancelled_work_has_ended_on_return() -> None:
     begun, has_ended = threading.Event(), False
 
-    def work(stop: Stop) -> None:
+    def work(stop: CancelToken) -> None:
         nonlocal has_ended
         begun.set()
         try:
@@ -29,7 +29,7 @@ async def test_cancelled_work_has_ended_on_return() -> None:
             has_ended = True
             raise
 
-    task = asyncio.create_task(stoppable(work))
+    task = asyncio.create_task(run_cancellable(work))
     await asyncio.to_thread(begun.wait)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -38,7 +38,7 @@ async def test_cancelled_work_has_ended_on_return() -> None:
 
 
 async def test_many_long_works_keep_no_page_waiting() -> None:
-    tasks = [asyncio.create_task(stoppable(until_stopped)) for _ in range(24)]
+    tasks = [asyncio.create_task(run_cancellable(until_stopped)) for _ in range(24)]
     await asyncio.sleep(0)
     async with asyncio.timeout(PATIENCE):
         assert await asyncio.to_thread(lambda: "a page") == "a page"

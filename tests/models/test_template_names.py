@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from app.models.model import ModelSettings, Turn
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.models.template import ChatTemplate
-from app.models.template_names import guess, named_templates, stops_of, template_of
+from app.models.template_names import guess_template, named_templates, stops_of, template_of
 from app.models.tokenizer import Tokenizer
 from tests import tiny_gguf
 from tests.models.conftest import make_tokenizer
@@ -64,7 +64,7 @@ def test_each_renders_as_its_models_were_trained(spm: Tokenizer, name: str) -> N
     ],
 )
 def test_a_name_is_a_hint(spm: Tokenizer, title: str, expected: str) -> None:
-    assert guess(spm, title) == expected
+    assert guess_template(spm, title) == expected
 
 
 @pytest.mark.parametrize(
@@ -74,10 +74,10 @@ def test_a_vocabulary_says_more_than_a_name(tmp_path: Path, token: str, expected
     tokens = list(tiny_gguf.bpe_vocabulary()["tokenizer.ggml.tokens"])  # type: ignore[call-overload]
     tokens[1] = token
     tokenizer = make_tokenizer(tmp_path, "bpe", **{"tokenizer.ggml.tokens": tokens})
-    assert guess(tokenizer, "vicuna") == expected
+    assert guess_template(tokenizer, "vicuna") == expected
 
 
-def test_the_person_s_choice_goes_before_the_file_s(shelf: Shelf, tiny: Path) -> None:
+def test_the_person_s_choice_goes_before_the_file_s(shelf: ModelStore, tiny: Path) -> None:
     model = shelf.install(tiny, "tiny")
     assert template_of(model) == model.chat_template
     assert stops_of(model) == ()
@@ -88,14 +88,16 @@ def test_the_person_s_choice_goes_before_the_file_s(shelf: Shelf, tiny: Path) ->
     assert template_of(unknown) == model.chat_template
 
 
-def test_an_alpaca_like_file_gets_its_stops(shelf: Shelf, tmp_path: Path) -> None:
+def test_an_alpaca_like_file_gets_its_stops(shelf: ModelStore, tmp_path: Path) -> None:
     template = "{% for m in messages %}### Instruction:\n{{ m.content }}{% endfor %}"
     told = {"tokenizer.chat_template": template}
     model = shelf.install(write_tiny_gguf(tmp_path / "m.gguf", **told))  # type: ignore[arg-type]
     assert stops_of(model) == ("### Instruction:",)
 
 
-def test_a_file_without_a_template_is_guessed_by_its_name(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_file_without_a_template_is_guessed_by_its_name(
+    shelf: ModelStore, tmp_path: Path
+) -> None:
     told: dict[str, object] = {"tokenizer.chat_template": None, "general.name": "Vicuna 7B"}
     path = write_tiny_gguf(tmp_path / "m.gguf", flavour="spm", **told)  # type: ignore[arg-type]
     model = shelf.install(path)

@@ -190,7 +190,7 @@ async def test_a_stalled_server_is_given_up(
     server: Stub, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "TIMEOUT", httpx.Timeout(PATIENCE, read=0.5))
-    monkeypatch.setattr(download, "TRIES", 1)
+    monkeypatch.setattr(download, "MAX_ATTEMPTS", 1)
     server.stall = PATH
     with pytest.raises(PullError, match="sent nothing for a while"):
         await fetch(server, folder)
@@ -201,11 +201,11 @@ async def test_cancelling_is_at_once_and_keeps_what_came(server: Stub, folder: P
     server.stall = PATH
     half = asyncio.Event()
 
-    def tell(_: str, done: int, __: int) -> None:
+    def notify(_: str, done: int, __: int) -> None:
         if done >= len(DATA) // 2:
             half.set()
 
-    task = asyncio.create_task(fetch_web(WebSpec(server.url + PATH), folder, tell))
+    task = asyncio.create_task(fetch_web(WebSpec(server.url + PATH), folder, notify))
     await asyncio.wait_for(half.wait(), PATIENCE)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -235,7 +235,9 @@ async def test_all_parts_of_a_split_model_in_one_progress(server: Stub, folder: 
 async def test_no_room_is_told_before_anything_is_fetched(
     server: Stub, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda _: type("U", (), {"free": room.SPARE + 9})())
+    monkeypatch.setattr(
+        "shutil.disk_usage", lambda _: type("U", (), {"free": room.RESERVED_BYTES + 9})()
+    )
     with pytest.raises(DiskFull, match="no room"):
         await fetch(server, folder)
     assert not (folder / "m.gguf.part").exists()

@@ -13,7 +13,7 @@ from app.store import chats, holders, lists, messages, unfinished
 from app.store import db as db_module
 from app.store.db import Database, open_database
 from app.store.migrations import migrate, numbered
-from app.store.unfinished import REASON
+from app.store.unfinished import INTERRUPTED_REASON
 
 CHAT = "0123456789abcdef"
 
@@ -115,8 +115,12 @@ async def test_recovery_keeps_the_checkpointed_text(db: Database) -> None:
     answer = await db.write(lambda c: add_question(c, "hello", "c1"))
     await db.write(lambda c: messages.checkpoint(c, 1, answer, "Once upon", 2.0))
     await db.write(lambda c: unfinished.interrupt_begun(c, 3.0))
-    saved = (await messages.path(db, 1, CHAT, answer))[-1]
-    assert (saved.status, saved.text, saved.error) == ("interrupted", "Once upon", REASON)
+    saved = (await messages.load_path(db, 1, CHAT, answer))[-1]
+    assert (saved.status, saved.text, saved.error) == (
+        "interrupted",
+        "Once upon",
+        INTERRUPTED_REASON,
+    )
     assert await db.fetch_all("SELECT * FROM checkpoints") == []
 
 
@@ -124,7 +128,7 @@ async def test_an_answer_ends_once(db: Database) -> None:
     answer = await db.write(lambda c: add_question(c, "hello", "c1"))
     await db.write(lambda c: messages.finish(c, 1, answer, "stopped", "one", 2.0))
     await db.write(lambda c: messages.finish(c, 1, answer, "done", "two", 3.0))
-    saved = (await messages.path(db, 1, CHAT, answer))[-1]
+    saved = (await messages.load_path(db, 1, CHAT, answer))[-1]
     assert (saved.status, saved.text) == ("stopped", "one")
 
 
@@ -136,27 +140,27 @@ async def test_path_follows_parents_not_ids(db: Database) -> None:
         return left, right
 
     left, right = await db.write(branch)
-    assert [m.text for m in await messages.path(db, 1, CHAT, left)] == ["one", "", "left"]
-    assert [m.text for m in await messages.path(db, 1, CHAT, right)] == ["one", "", "right"]
-    assert await messages.path(db, 1, CHAT, None) == []
+    assert [m.text for m in await messages.load_path(db, 1, CHAT, left)] == ["one", "", "left"]
+    assert [m.text for m in await messages.load_path(db, 1, CHAT, right)] == ["one", "", "right"]
+    assert await messages.load_path(db, 1, CHAT, None) == []
 
 
 async def test_a_chat_belongs_to_one_user(db: Database) -> None:
     await db.write(lambda c: add_question(c, "hello", "c1"))
-    assert await chats.find(db, 2, CHAT) is None
+    assert await chats.get(db, 2, CHAT) is None
     assert not await db.write(lambda c: chats.rename(c, 2, CHAT, "mine"))
-    assert not await db.write(lambda c: chats.put(c, 2, CHAT, "deleted_at", 1.0))
+    assert not await db.write(lambda c: chats.set_timestamp(c, 2, CHAT, "deleted_at", 1.0))
 
 
 async def test_trash_is_emptied_with_all_that_was_in_it(db: Database) -> None:
     await db.write(lambda c: add_question(c, "hello", "c1"))
-    await db.write(lambda c: chats.put(c, 1, CHAT, "deleted_at", 5.0))
+    await db.write(lambda c: chats.set_timestamp(c, 1, CHAT, "deleted_at", 5.0))
     assert await listed(db) == []
     assert await chats.expired(db, 5.0) == []
     assert await chats.expired(db, 6.0) == [(1, CHAT)]
     assert await db.write(lambda c: holders.take_over(c, 2, CHAT)) is None
     holder = await db.write(lambda c: holders.take_over(c, 1, CHAT))
-    assert await chats.find(db, 1, CHAT) is None
+    assert await chats.get(db, 1, CHAT) is None
     assert holder is not None
     await holders.erase(db, holder)
     for table in ("messages", "chats", "users WHERE id != 1"):

@@ -39,11 +39,11 @@ async def test_pages_follow_each_other_without_gap_or_double(db: Database) -> No
 async def test_a_page_does_not_shift_when_the_list_changes_before_it(db: Database) -> None:
     _, after = await lists.page(db, 1, "listed", 7)
     await db.write(lambda c: chats.create(c, "f" * 16, 1, "new", "m", 99))
-    await db.write(lambda c: chats.put(c, 1, f"{49:016x}", "deleted_at", 1.0))
+    await db.write(lambda c: chats.set_timestamp(c, 1, f"{49:016x}", "deleted_at", 1.0))
     page, _ = await lists.page(db, 1, "listed", 7, after)
     assert page[0].id == f"{42:016x}"
     assert after is not None
-    beginning = await lists.down_to(db, 1, after, 100)
+    beginning = await lists.list_until(db, 1, after, 100)
     assert [chat.title for chat in beginning] == ["new", *(f"c{n}" for n in range(48, 42, -1))]
 
 
@@ -52,10 +52,10 @@ async def test_each_chat_is_in_one_list(db: Database) -> None:
 
     async def put_away(connection: aiosqlite.Connection) -> None:
         for chat_id in (pinned, archived, trashed):
-            await chats.put(connection, 1, chat_id, "pinned_at", 1.0)
+            await chats.set_timestamp(connection, 1, chat_id, "pinned_at", 1.0)
         for chat_id in (archived, trashed):
-            await chats.put(connection, 1, chat_id, "archived_at", 1.0)
-        await chats.put(connection, 1, trashed, "deleted_at", 1.0)
+            await chats.set_timestamp(connection, 1, chat_id, "archived_at", 1.0)
+        await chats.set_timestamp(connection, 1, trashed, "deleted_at", 1.0)
 
     await db.write(put_away)
     for name, ids in (("pinned", [pinned]), ("archived", [archived]), ("trashed", [trashed])):

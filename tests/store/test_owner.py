@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import DataFolderInUse
-from app.store.owner import CARD, Owner, owned, owner_of
+from app.store.owner import OWNER_FILE, ServerInfo, lock_data_folder, read_owner
 
 HOLDING = """
 import sys
@@ -25,15 +25,15 @@ with owned(Path(sys.argv[1]), "wick serve") as ownership:
 
 def test_the_owner_says_who_it_is_while_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    with owned(folder, "wick serve") as ownership:
-        assert owner_of(folder) == Owner(os.getpid(), "wick serve", "")
-        ownership.announce("http://127.0.0.1:8000", "a secret")
-        told = Owner(os.getpid(), "wick serve", "http://127.0.0.1:8000", "a secret")
-        assert owner_of(folder) == told
+    with lock_data_folder(folder, "wick serve") as ownership:
+        assert read_owner(folder) == ServerInfo(os.getpid(), "wick serve", "")
+        ownership.publish("http://127.0.0.1:8000", "a secret")
+        told = ServerInfo(os.getpid(), "wick serve", "http://127.0.0.1:8000", "a secret")
+        assert read_owner(folder) == told
         assert "a secret" not in repr(told)
-        assert (folder / CARD).stat().st_mode & 0o777 == 0o600
-    assert owner_of(folder) is None
-    with owned(folder, "wick chat"):
+        assert (folder / OWNER_FILE).stat().st_mode & 0o777 == 0o600
+    assert read_owner(folder) is None
+    with lock_data_folder(folder, "wick chat"):
         pass
 
 
@@ -43,22 +43,22 @@ def test_another_process_is_refused_in_words_until_the_owner_dies(tmp_path: Path
     with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"owned\n"
-        with pytest.raises(DataFolderInUse) as caught, owned(tmp_path, "wick chat"):
+        with pytest.raises(DataFolderInUse) as caught, lock_data_folder(tmp_path, "wick chat"):
             pass
         assert f"“wick serve” (process {process.pid}), which serves them at" in str(caught.value)
-        assert owner_of(tmp_path) == Owner(process.pid, "wick serve", "http://127.0.0.1:1")
+        assert read_owner(tmp_path) == ServerInfo(process.pid, "wick serve", "http://127.0.0.1:1")
         process.kill()
-    with owned(tmp_path, "wick chat"):  # what it left behind means nothing
-        assert owner_of(tmp_path) == Owner(os.getpid(), "wick chat", "")
+    with lock_data_folder(tmp_path, "wick chat"):  # what it left behind means nothing
+        assert read_owner(tmp_path) == ServerInfo(os.getpid(), "wick chat", "")
 
 
 def test_a_card_that_cannot_be_read_is_none(tmp_path: Path) -> None:
     for text in ("", "[]", '{"pid": 1}', '{"pid": 1, "command": "x", "more": 1}'):
-        (tmp_path / CARD).write_text(text)
-        assert owner_of(tmp_path) is None
+        (tmp_path / OWNER_FILE).write_text(text)
+        assert read_owner(tmp_path) is None
 
 
 def test_a_card_that_makes_no_sense_names_nobody(tmp_path: Path) -> None:
     for text in (b"", b"[]", b"\xff", b"[" * 100_000):
-        (tmp_path / CARD).write_bytes(text)
-        assert owner_of(tmp_path) is None
+        (tmp_path / OWNER_FILE).write_bytes(text)
+        assert read_owner(tmp_path) is None

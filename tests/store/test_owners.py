@@ -16,7 +16,7 @@ from app.errors import ChatNotFound
 from app.store import branches, chat_settings, chats, lists, messages, removals, search, tree
 from app.store.db import Database, open_database
 from app.store.lists import Cursor
-from app.store.search import Wish
+from app.store.search import SearchQuery
 
 CHAT = "0123456789abcdef"
 OWNER, STRANGER = 1, 2
@@ -52,14 +52,14 @@ async def _furnish(c: C) -> None:
     await messages.checkpoint(c, OWNER, running, "half", 4.0)
     gone = await messages.add_answer(c, OWNER, CHAT, question, "tiny", 5.0)
     await chats.advance(c, OWNER, CHAT, running, "tiny", 6.0)
-    await chat_settings.put(c, OWNER, CHAT, "{}", 6.0)
+    await chat_settings.put_settings(c, OWNER, CHAT, "{}", 6.0)
     assert [question, answer, second, running, gone] == [1, 2, 3, 4, 5]
 
 
 async def _neighbour(c: C, who: int) -> int | None:
-    found = await branches.find(c, OWNER, CHAT, ANSWER)
+    found = await branches.get(c, OWNER, CHAT, ANSWER)
     assert found is not None
-    return await branches.neighbour(c, who, found)
+    return await branches.sibling_to_show(c, who, found)
 
 
 async def _gathered(pages: AsyncIterator[list[messages.Message]]) -> list[messages.Message]:
@@ -73,52 +73,52 @@ async def _listed(db: Database, who: int) -> list[chats.Chat]:
 WRITES: dict[str, Callable[[C, int], Awaitable[Any]]] = {
     "add_user": lambda c, who: messages.add_user(c, who, CHAT, None, "x", "c9", 9.0),
     "add_answer": lambda c, who: messages.add_answer(c, who, CHAT, QUESTION, "tiny", 9.0),
-    "resume": lambda c, who: messages.resume(c, who, ANSWER, "x", "{}"),
-    "take_back": lambda c, who: messages.take_back(c, who, RUNNING),
+    "resume": lambda c, who: messages.requeue(c, who, ANSWER, "x", "{}"),
+    "take_back": lambda c, who: messages.withdraw(c, who, RUNNING),
     "checkpoint": lambda c, who: messages.checkpoint(c, who, RUNNING, "x", 9.0),
     "checkpoint anew": lambda c, who: messages.checkpoint(c, who, SECOND, "x", 9.0),
     "finish": lambda c, who: messages.finish(c, who, RUNNING, "done", "x", 9.0),
     "hide": lambda c, who: removals.hide(c, who, CHAT, ANSWER, ANSWER, 9.0),
     "restore": lambda c, who: removals.restore(c, who, CHAT, REMOVED),
-    "show": lambda c, who: chats.show(c, who, CHAT, ANSWER),
-    "step_back": lambda c, who: chats.step_back(c, who, CHAT, RUNNING, SECOND),
+    "show": lambda c, who: chats.set_leaf(c, who, CHAT, ANSWER),
+    "step_back": lambda c, who: chats.rewind(c, who, CHAT, RUNNING, SECOND),
     "advance": lambda c, who: chats.advance(c, who, CHAT, ANSWER, "other", 9.0),
     "choose_model": lambda c, who: chats.choose_model(c, who, CHAT, "other"),
     "rename": lambda c, who: chats.rename(c, who, CHAT, "Mine"),
-    "give_title": lambda c, who: chats.give_title(c, who, CHAT, "Mine"),
-    "pin": lambda c, who: chats.put(c, who, CHAT, "pinned_at", 9.0),
-    "mark": lambda c, who: chats.mark(c, who, CHAT, is_unread=True),
-    "settings": lambda c, who: chat_settings.put(c, who, CHAT, '{"seed": 1}', 9.0),
+    "give_title": lambda c, who: chats.set_generated_title(c, who, CHAT, "Mine"),
+    "pin": lambda c, who: chats.set_timestamp(c, who, CHAT, "pinned_at", 9.0),
+    "mark": lambda c, who: chats.set_unread(c, who, CHAT, is_unread=True),
+    "settings": lambda c, who: chat_settings.put_settings(c, who, CHAT, '{"seed": 1}', 9.0),
 }
 READS: dict[str, Callable[[C, int], Awaitable[Any]]] = {
     "is_saved": lambda c, who: messages.is_saved(c, who, CHAT, "c1"),
-    "find": lambda c, who: branches.find(c, who, CHAT, ANSWER),
+    "find": lambda c, who: branches.get(c, who, CHAT, ANSWER),
     "has_children": lambda c, who: branches.has_children(c, who, QUESTION),
     "newest_leaf": lambda c, who: branches.newest_leaf(c, who, CHAT, None),
     "newest_leaf below": lambda c, who: branches.newest_leaf(c, who, CHAT, QUESTION),
     "neighbour": _neighbour,
     "is_unfinished": lambda c, who: removals.is_unfinished(c, who, REMOVED),
     "is_noted": lambda c, who: removals.is_noted(c, who, REMOVED, REMOVED),
-    "leaf_with_room": lambda c, who: chats.leaf_with_room(c, who, CHAT, 9),
-    "leaf_at_rest": lambda c, who: chats.leaf_at_rest(c, who, CHAT, is_idle=False),
+    "leaf_with_room": lambda c, who: chats.leaf_below_limit(c, who, CHAT, 9),
+    "leaf_at_rest": lambda c, who: chats.leaf_if_idle(c, who, CHAT, is_idle=False),
 }
 FETCHES: dict[str, Callable[[Database, int], Awaitable[Any]]] = {
-    "path": lambda db, who: messages.path(db, who, CHAT, RUNNING),
+    "path": lambda db, who: messages.load_path(db, who, CHAT, RUNNING),
     "has_client_id": lambda db, who: messages.has_client_id(db, who, CHAT, "c1"),
-    "read": lambda db, who: branches.read(db, who, CHAT, ANSWER),
-    "forks": lambda db, who: branches.forks(db, who, CHAT),
+    "read": lambda db, who: branches.get_message(db, who, CHAT, ANSWER),
+    "forks": lambda db, who: branches.sibling_groups(db, who, CHAT),
     "pages": lambda db, who: _gathered(tree.pages(db, who, CHAT)),
     "path_pages": lambda db, who: _gathered(tree.path_pages(db, who, CHAT, RUNNING)),
-    "last_below": lambda db, who: tree.last_below(db, who, CHAT, QUESTION),
-    "chat": lambda db, who: chats.find(db, who, CHAT),
-    "settings": lambda db, who: chat_settings.find(db, who, CHAT),
+    "last_below": lambda db, who: tree.deepest_descendant(db, who, CHAT, QUESTION),
+    "chat": lambda db, who: chats.get(db, who, CHAT),
+    "settings": lambda db, who: chat_settings.get_settings(db, who, CHAT),
     "listed": _listed,
-    "those": lambda db, who: lists.those(db, who, {CHAT}),
+    "those": lambda db, who: lists.get_many(db, who, {CHAT}),
     "newer": lambda db, who: lists.newer(db, who, Cursor(0.0, "")),
-    "every_id": lists.every_id,
-    "titles": lambda db, who: search.titles(db, who, Wish(("foxes",)), 9),
-    "messages": lambda db, who: search.messages(db, who, Wish(("fox",)), 9),
-    "signs": lambda db, who: search.messages(db, who, Wish(("狐",)), 9),
+    "every_id": lists.all_ids,
+    "titles": lambda db, who: search.titles(db, who, SearchQuery(("foxes",)), 9),
+    "messages": lambda db, who: search.messages(db, who, SearchQuery(("fox",)), 9),
+    "signs": lambda db, who: search.messages(db, who, SearchQuery(("狐",)), 9),
     "models": search.models,
 }
 

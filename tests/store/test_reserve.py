@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from app.errors import DiskFull
-from app.store.reserve import CACHES, FILE, LEAST_BYTES, RESERVE_BYTES, Reserve
+from app.store.reserve import CACHES, FILE, MIN_BYTES, RESERVE_BYTES, Reserve
 
 
 class Disk:
@@ -37,7 +37,7 @@ def test_room_is_kept_while_there_is_some_and_given_when_there_is_none(
     assert not reserve.look()
     assert (tmp_path / FILE).stat().st_size == RESERVE_BYTES
     reserve.check()
-    disk.free = RESERVE_BYTES + LEAST_BYTES - 1
+    disk.free = RESERVE_BYTES + MIN_BYTES - 1
     assert reserve.look()
     assert not (tmp_path / FILE).exists()
     with pytest.raises(DiskFull, match="read-only"):
@@ -54,7 +54,7 @@ def test_room_is_kept_while_there_is_some_and_given_when_there_is_none(
 def test_caches_go_first(disk: Disk, tmp_path: Path) -> None:
     (tmp_path / CACHES).mkdir()
     (tmp_path / CACHES / "one").write_bytes(bytes(1000))
-    disk.free = RESERVE_BYTES + LEAST_BYTES + 999
+    disk.free = RESERVE_BYTES + MIN_BYTES + 999
     reserve = Reserve(tmp_path)
     reserve.look()
     assert not reserve.is_low

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from app.paths import asset_dir
 from app.store import chats, messages, search
 from app.store.db import Database, open_database
-from app.store.search import END, START, Wish, words_of
+from app.store.search import END, START, SearchQuery, words_of
 
 CHAT = "0123456789abcdef"
 TEXTS = st.text(st.sampled_from("ab é狐\0'\"*\x02"), max_size=12)
@@ -100,7 +100,7 @@ async def say(db: Database, text: str, chat_id: str = CHAT, user_id: int = 1) ->
 
 
 async def found(db: Database, query: str, user_id: int = 1) -> list[str]:
-    hits = await search.messages(db, user_id, Wish(words_of(query)), 10)
+    hits = await search.messages(db, user_id, SearchQuery(words_of(query)), 10)
     return [hit.snippet.replace(START, "[").replace(END, "]") for hit in hits]
 
 
@@ -180,7 +180,7 @@ async def test_names_with_signs_are_found_as_typed(
     ]
     plain = [one.replace("[don]'[t]", "[don't]") for one in plain]
     assert sorted(plain) == sorted(snippets)
-    titles = await search.titles(db, 1, Wish(words_of(query)), 20)
+    titles = await search.titles(db, 1, SearchQuery(words_of(query)), 20)
     assert (titles != []) == any(text.startswith("I like") for text in snippets)
 
 
@@ -212,18 +212,18 @@ async def test_nobody_finds_what_is_another_persons(db: Database) -> None:
     for query in ("fox", "狐"):
         assert await found(db, query)
         assert await found(db, query, user_id=2) == []
-        assert await search.titles(db, 2, Wish(words_of(query)), 10) == []
+        assert await search.titles(db, 2, SearchQuery(words_of(query)), 10) == []
     assert await search.models(db, 2) == []
 
 
 async def test_filters(db: Database) -> None:
     await say(db, "fox one", CHAT)
     await say(db, "fox two", "f" * 16)
-    await db.write(lambda c: chats.put(c, 1, CHAT, "archived_at", 5.0))
-    await db.write(lambda c: chats.put(c, 1, "f" * 16, "deleted_at", 5.0))
+    await db.write(lambda c: chats.set_timestamp(c, 1, CHAT, "archived_at", 5.0))
+    await db.write(lambda c: chats.set_timestamp(c, 1, "f" * 16, "deleted_at", 5.0))
 
     async def ids(**given: object) -> list[str]:
-        wish = Wish(("fox",), **given)  # type: ignore[arg-type]
+        wish = SearchQuery(("fox",), **given)  # type: ignore[arg-type]
         return [hit.chat_id for hit in await search.messages(db, 1, wish, 10)]
 
     assert await ids() == [CHAT]
@@ -234,7 +234,7 @@ async def test_filters(db: Database) -> None:
     assert await ids(role="user") == [CHAT]
     assert await ids(since=2.0) == []
     assert await ids(model="tiny") == []
-    titles = await search.titles(db, 1, Wish(("fox",), model="tiny"), 10)
+    titles = await search.titles(db, 1, SearchQuery(("fox",), model="tiny"), 10)
     assert [hit.chat_id for hit in titles] == [CHAT]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from tests.terminal.terminal import Terminal, wick_environment
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -18,7 +18,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shelf")
     for name, seed in (("tiny", 0), ("other", 1)):
         source = write_tiny_gguf(folder / f"{name}.gguf", context_length=32768, seed=seed)
-        Shelf(folder / "models").install(source, name)
+        ModelStore(folder / "models").install(source, name)
     return folder / "models"
 
 

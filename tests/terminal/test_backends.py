@@ -11,15 +11,22 @@ from pathlib import Path
 import pytest
 
 from app.chats.chat_settings import ChatSettings
-from app.chats.house import open_house
+from app.chats.house import open_services
 from app.config import Settings
 from app.errors import ChatNotFound, ConfigError, InvalidMessage, ModelNotFound, PeerError
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.models.upstream import Upstream
-from app.terminal.backend import Asked, Backend, Ended, Said, Text, Waiting
+from app.terminal.backend import (
+    AnswerEnded,
+    AnswerRef,
+    Backend,
+    MessageRecord,
+    StatusUpdate,
+    TextDelta,
+)
 from app.terminal.lists import find_chat, snippet
-from app.terminal.local import Local
-from app.terminal.remote import connected
+from app.terminal.local import LocalBackend
+from app.terminal.remote import connect
 from tests.e2e.server import Server
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -37,7 +44,7 @@ async def backend(
             server = Server(folder, shelf, default_model="tiny", context=32768, threads=1)
             await server.start()
             stack.push_async_callback(server.close)
-            yield await stack.enter_async_context(connected(server.origin, ""))
+            yield await stack.enter_async_context(connect(server.origin, ""))
         else:
             settings = Settings(
                 data_dir=folder,
@@ -47,19 +54,19 @@ async def backend(
                 context=32768,
                 threads=1,
             )
-            yield Local(await stack.enter_async_context(open_house(settings)))
+            yield LocalBackend(await stack.enter_async_context(open_services(settings)))
 
 
-async def heard(backend: Backend, asked: Asked, start: int = 0) -> tuple[str, Said]:
+async def heard(backend: Backend, asked: AnswerRef, start: int = 0) -> tuple[str, MessageRecord]:
     """All the text that came, and the answer at its end."""
     text = ""
     async for event in backend.follow(asked, start):
         match event:
-            case Text(piece):
+            case TextDelta(piece):
                 text += piece
-            case Ended(answer):
+            case AnswerEnded(answer):
                 return text, answer
-            case Waiting():
+            case StatusUpdate():
                 pass
     raise AssertionError("it ended without an end")
 
@@ -82,10 +89,10 @@ async def test_an_answer_comes_whole_and_is_stored(backend: Backend) -> None:
 async def test_branches_of_a_chat(backend: Backend) -> None:
     asked = await backend.begin("one", "tiny", SHORT)
     _, first = await heard(backend, asked)
-    again = await backend.again(asked.chat_id, first.id, "other")
+    again = await backend.regenerate(asked.chat_id, first.id, "other")
     _, second = await heard(backend, again)
     assert second.model == "other"
-    more = await backend.go_on(asked.chat_id, second.id)
+    more = await backend.continue_answer(asked.chat_id, second.id)
     text, longer = await heard(backend, more, len(second.text))
     assert longer.text == second.text + text
     question = (await backend.open(asked.chat_id)).path[0]
@@ -93,7 +100,7 @@ async def test_branches_of_a_chat(backend: Backend) -> None:
     await heard(backend, edited)
     opened = await backend.open(asked.chat_id)
     assert opened.path[0].text == "uno"
-    then = await backend.ask(asked.chat_id, "two", "tiny")
+    then = await backend.submit(asked.chat_id, "two", "tiny")
     await heard(backend, then)
     assert len((await backend.open(asked.chat_id)).path) == 4
 
@@ -103,11 +110,11 @@ async def test_stop_keeps_what_was_said(backend: Backend) -> None:
     text = ""
     async for event in backend.follow(asked):
         match event:
-            case Text(piece):
+            case TextDelta(piece):
                 if not text:
                     await backend.stop(asked.chat_id)
                 text += piece
-            case Ended(answer):
+            case AnswerEnded(answer):
                 assert answer.status == "stopped"
                 assert answer.text == text
                 assert answer.is_cut
@@ -149,7 +156,7 @@ async def test_lists_names_and_the_trash(backend: Backend) -> None:
     assert asked.chat_id not in {chat.id for chat in await backend.chats(1000)}
     await backend.restore(asked.chat_id)
     assert asked.chat_id in {chat.id for chat in await backend.chats(1000)}
-    await backend.erase(asked.chat_id)
+    await backend.delete_permanently(asked.chat_id)
     with pytest.raises(ChatNotFound):
         await backend.open(asked.chat_id)
 
@@ -177,12 +184,12 @@ async def test_many_at_once_are_not_mixed(backend: Backend) -> None:
 @pytest.mark.parametrize("url", ["box:8000", "ftp://box", "http://", "http://[::", ""])
 async def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(ConfigError, match="--url"):
-        async with connected(url, ""):
+        async with connect(url, ""):
             pass
 
 
 async def test_nothing_answers() -> None:
-    async with connected("http://127.0.0.1:9", "") as backend:
+    async with connect("http://127.0.0.1:9", "") as backend:
         with pytest.raises(PeerError, match="cannot be reached: nothing answers"):
             await backend.models()
 
@@ -192,8 +199,8 @@ async def test_a_model_that_is_still_coming_is_waited_for(tmp_path: Path) -> Non
     settings = Settings(
         data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False, threads=1
     )
-    async with open_house(settings) as house:
-        backend = Local(house)
+    async with open_services(settings) as house:
+        backend = LocalBackend(house)
         assert await backend.models() == []
         house.pulls.start(str(source), "late")
         assert [model.name for model in await backend.models()] == ["late"]
@@ -204,26 +211,26 @@ async def test_a_model_that_is_still_coming_is_waited_for(tmp_path: Path) -> Non
 
 async def test_why_there_is_no_model(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, models_dir=tmp_path / "models", default_model="nobody")
-    async with open_house(settings) as house:
+    async with open_services(settings) as house:
         with pytest.raises(ModelNotFound, match="nobody"):
-            await Local(house).models()
+            await LocalBackend(house).models()
 
 
 async def test_a_model_elsewhere_says_where_words_go(tmp_path: Path, shelf: Path) -> None:
     there = Upstream(url="https://models.example/v1", model="large")
     here = Upstream(url="http://127.0.0.1:9/v1", model="large")
-    Shelf(tmp_path / "models").add_remote("away", [there])
-    Shelf(tmp_path / "models").add_remote("beside", [here])
+    ModelStore(tmp_path / "models").add_remote("away", [there])
+    ModelStore(tmp_path / "models").add_remote("beside", [here])
     async with AsyncExitStack() as stack:
         server = Server(tmp_path, tmp_path / "models")
         await server.start()
         stack.push_async_callback(server.close)
-        remote = await stack.enter_async_context(connected(server.origin, ""))
+        remote = await stack.enter_async_context(connect(server.origin, ""))
         found = {model.name: list(model.sent_to) for model in await remote.models()}
         assert found == {"away": ["models.example"], "beside": []}
     settings = Settings(data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False)
-    async with open_house(settings) as house:
-        lines = {model.name: model for model in await Local(house).models()}
+    async with open_services(settings) as house:
+        lines = {model.name: model for model in await LocalBackend(house).models()}
     assert list(lines["away"].sent_to) == ["models.example"]
     assert lines["away"].state == "sent to models.example"
     assert not lines["beside"].sent_to

@@ -7,13 +7,13 @@ import io
 import pytest
 from rich.console import Console
 
-from app.terminal.growing import Growing
-from app.terminal.markdown import lines_of
+from app.terminal.growing import MarkdownStream
+from app.terminal.markdown import render_lines
 
 
 def drawn(text: str, *, color_system: str | None = None) -> list[str]:
     console = Console(file=io.StringIO(), width=60, color_system=color_system)  # type: ignore[arg-type]
-    return lines_of(text, console)
+    return render_lines(text, console)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_an_answer_that_grows_shows_the_same_in_the_end() -> None:
         "[^1]: N\n\nEnd"
     )
     console = Console(file=io.StringIO(), width=60, height=40, color_system=None)
-    growing, final = Growing(console), list[str]()
+    growing, final = MarkdownStream(console), list[str]()
     for sign in text:
         growing.feed(sign)
         final += growing.frame().final

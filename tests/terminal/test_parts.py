@@ -10,13 +10,13 @@ import pytest
 
 from app.chats.chat_settings import ChatSettings
 from app.errors import InvalidSettings, ModelNotFound
-from app.terminal.backend import ModelLine, Said
-from app.terminal.choices import changed, choice_of, described
-from app.terminal.commands import words
-from app.terminal.lists import when
-from app.terminal.prompt import Prompt, is_open, unwrapped
+from app.terminal.backend import MessageRecord, ModelSummary
+from app.terminal.choices import apply_changes, describe_settings, resolve_model
+from app.terminal.commands import completions
+from app.terminal.lists import format_time
+from app.terminal.prompt import InputPrompt, is_open, unwrapped
 from app.terminal.talk import is_command
-from app.terminal.words import ending, figures, forgotten
+from app.terminal.words import answer_stats, describe_ending, dropped_note
 
 
 @pytest.mark.parametrize(
@@ -46,41 +46,41 @@ def test_what_is_a_command(text: str, is_one: bool) -> None:
 
 
 def test_settings_change_one_by_one() -> None:
-    first = changed(ChatSettings(), {"temperature": "0.5", "stop": "END\nx y"}, 1000)
-    second = changed(first, {"seed": "7", "temperature": ""}, 1000)
+    first = apply_changes(ChatSettings(), {"temperature": "0.5", "stop": "END\nx y"}, 1000)
+    second = apply_changes(first, {"seed": "7", "temperature": ""}, 1000)
     assert second == ChatSettings(seed=7, stop=("END", "x y"))
-    assert described(second) == ["seed: 7", "stop: “END”, “x y”"]
+    assert describe_settings(second) == ["seed: 7", "stop: “END”, “x y”"]
     odd = ChatSettings(temperature=0.30000000000000004, system_prompt=" a\r\n", stop=("\n\n", " "))
-    assert changed(odd, {"seed": "7"}, 1000) == replace(odd, seed=7)
-    assert described(odd)[-1] == r"stop: “\n\n”, “\s”"
+    assert apply_changes(odd, {"seed": "7"}, 1000) == replace(odd, seed=7)
+    assert describe_settings(odd)[-1] == r"stop: “\n\n”, “\s”"
     with pytest.raises(InvalidSettings):
-        changed(first, {"top_p": "2"}, 1000)
+        apply_changes(first, {"top_p": "2"}, 1000)
     with pytest.raises(InvalidSettings):
-        changed(first, {"system_prompt": "a" * 1001}, 1000)
+        apply_changes(first, {"system_prompt": "a" * 1001}, 1000)
 
 
 def test_the_model_that_is_meant() -> None:
-    models = [ModelLine("a", "A"), ModelLine("b", "B")]
-    assert choice_of(models, "") == "a"
-    assert choice_of(models, "b") == "b"
+    models = [ModelSummary("a", "A"), ModelSummary("b", "B")]
+    assert resolve_model(models, "") == "a"
+    assert resolve_model(models, "b") == "b"
     with pytest.raises(ModelNotFound, match="There are: a, b"):
-        choice_of(models, "c")
+        resolve_model(models, "c")
 
 
 def test_completion_says_what_is_possible() -> None:
-    assert ("/temperature", "The temperature, from 0 to 5") in list(words(["a"], "/te"))
-    assert list(words(["a", "b"], "/model ")) == [("/model a", ""), ("/model b", "")]
-    assert list(words(["a"], "/rename ")) == []
+    assert ("/temperature", "The temperature, from 0 to 5") in list(completions(["a"], "/te"))
+    assert list(completions(["a", "b"], "/model ")) == [("/model a", ""), ("/model b", "")]
+    assert list(completions(["a"], "/rename ")) == []
 
 
 def test_times_are_as_short_as_they_can_be() -> None:
     now = dt.datetime(2026, 3, 4, 12, 30).astimezone()
-    assert when((now - dt.timedelta(minutes=5)).timestamp(), now) == "12:25"
-    assert when((now - dt.timedelta(days=1)).timestamp(), now) == "2026-03-03"
+    assert format_time((now - dt.timedelta(minutes=5)).timestamp(), now) == "12:25"
+    assert format_time((now - dt.timedelta(days=1)).timestamp(), now) == "2026-03-03"
 
 
 def test_what_stands_under_an_answer() -> None:
-    answer = Said(
+    answer = MessageRecord(
         2,
         "assistant",
         "text",
@@ -92,12 +92,15 @@ def test_what_stands_under_an_answer() -> None:
         first_token_seconds=0.211,
         dropped=2,
     )
-    assert figures(answer) == "tiny · 42 tokens · 84.0 tok/s · first after 0.21 s · 30 of 41 cached"
-    assert ending(answer) == ""
-    assert forgotten(answer) == "The oldest 2 messages have left the model's window."
-    assert ending(Said(2, "assistant", "", "failed", error="No.")) == "No."
+    assert (
+        answer_stats(answer)
+        == "tiny · 42 tokens · 84.0 tok/s · first after 0.21 s · 30 of 41 cached"
+    )
+    assert describe_ending(answer) == ""
+    assert dropped_note(answer) == "The oldest 2 messages have left the model's window."
+    assert describe_ending(MessageRecord(2, "assistant", "", "failed", error="No.")) == "No."
 
 
 def test_a_folder_that_cannot_be_written_costs_only_the_history(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    Prompt(tmp_path / "file" / "history", lambda _: ())
+    InputPrompt(tmp_path / "file" / "history", lambda _: ())

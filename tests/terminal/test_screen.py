@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from app.terminal import screen
-from app.terminal.markdown import blocks_end, lines_of, plain
-from app.terminal.screen import Drawn, Plain
+from app.terminal.markdown import blocks_end, render_lines, strip_control
+from app.terminal.screen import PlainScreen, TerminalScreen
 
 ANSWER = """# A title
 
@@ -84,7 +84,7 @@ class Emulator:
 
 def expected(text: str, emulator: Emulator) -> list[str]:
     plain_console = Console(file=io.StringIO(), width=emulator.console.width, color_system=None)
-    return [line.rstrip() for line in lines_of(text, plain_console)]
+    return [line.rstrip() for line in render_lines(text, plain_console)]
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 50), (80, 12), (40, 24), (20, 8)])
@@ -92,18 +92,18 @@ def test_however_it_comes_the_answer_stands_there_once(
     width: int, height: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(screen, "FRAME_SECONDS", 0.0)
-    monkeypatch.setattr(screen, "SHARE", 0)
+    monkeypatch.setattr(screen, "MAX_CPU_SHARE", 0)
     for seed in range(3):
         emulator, chance = Emulator(width, height), random.Random(seed)
-        drawn = Drawn(emulator.console)
-        drawn.wait("Reading")
+        drawn = TerminalScreen(emulator.console)
+        drawn.show_status("Reading")
         rest = ANSWER
         while rest:
             size = chance.randint(1, 9)
             drawn.text(rest[:size])
             rest = rest[size:]
             if chance.random() < 0.1:
-                drawn.wait(chance.choice(["", "Writing to a disk that is full", "x" * 200]))
+                drawn.show_status(chance.choice(["", "Writing to a disk that is full", "x" * 200]))
         drawn.end()
         emulator.write("next\r\n")
         lines = emulator.lines
@@ -116,7 +116,7 @@ def test_however_it_comes_the_answer_stands_there_once(
 
 def test_lines_that_are_complete_are_not_written_again() -> None:
     emulator = Emulator(80, 24)
-    drawn = Drawn(emulator.console)
+    drawn = TerminalScreen(emulator.console)
     drawn.text("One paragraph.\n\nAnother")
     written: list[str] = []
     emulator.write = written.append  # type: ignore[assignment, method-assign]
@@ -129,7 +129,7 @@ def test_lines_that_are_complete_are_not_written_again() -> None:
 
 def test_drawing_leaves_time_for_the_model() -> None:
     emulator = Emulator(80, 24)
-    drawn = Drawn(emulator.console)
+    drawn = TerminalScreen(emulator.console)
     drawn.text("a")
     drawn.text("b")
     wait = drawn.tick()
@@ -142,10 +142,10 @@ def test_drawing_leaves_time_for_the_model() -> None:
 
 def test_a_waiting_line_goes_without_a_trace() -> None:
     emulator = Emulator(80, 24)
-    drawn = Drawn(emulator.console)
-    drawn.wait("Waiting: number 3 in line")
+    drawn = TerminalScreen(emulator.console)
+    drawn.show_status("Waiting: number 3 in line")
     assert emulator.lines == ["Waiting: number 3 in line"]
-    drawn.wait("Waiting: next in line")
+    drawn.show_status("Waiting: next in line")
     assert emulator.lines == ["Waiting: next in line"]
     drawn.end()
     assert emulator.lines == [""]
@@ -153,11 +153,11 @@ def test_a_waiting_line_goes_without_a_trace() -> None:
 
 def test_text_of_a_model_commands_no_terminal() -> None:
     emulator = Emulator(80, 24)
-    drawn = Drawn(emulator.console)
+    drawn = TerminalScreen(emulator.console)
     drawn.text("safe \x1b[2Jand \x1b]0;sound\x07 \x9b31m")
     drawn.end()
     assert emulator.lines == ["safe \ufffd[2Jand \ufffd]0;sound\ufffd \ufffd31m"]
-    assert plain("a\tb\r\nc") == "a\tb\nc"
+    assert strip_control("a\tb\r\nc") == "a\tb\nc"
 
 
 def test_blocks_end_where_another_has_begun() -> None:
@@ -169,8 +169,8 @@ def test_blocks_end_where_another_has_begun() -> None:
 
 def test_plain_text_is_what_the_model_said() -> None:
     out = io.StringIO()
-    shown = Plain(out)
-    shown.wait("Loading")
+    shown = PlainScreen(out)
+    shown.show_status("Loading")
     shown.text("**a** \x1b")
     shown.text("b")
     shown.end()

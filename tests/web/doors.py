@@ -10,7 +10,7 @@ from quart import Quart
 from quart.testing import QuartClient
 
 from app.accounts.passwords import Passwords
-from app.web.state import State
+from app.web.state import ServerContext
 
 OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
 PAGE = OWN | {"HX-Request": "true", "HX-Current-URL": "http://localhost:8000/"}
@@ -18,10 +18,10 @@ PASSWORD = "correct horse battery"
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
-def house(app: Quart) -> State:
+def house(app: Quart) -> ServerContext:
     """Its state, with passwords that are hashed quickly."""
-    here: State = app.extensions["wick"]
-    here.people._passwords = Passwords(QUICK)
+    here: ServerContext = app.extensions["wick"]
+    here.users._passwords = Passwords(QUICK)
     return here
 
 
@@ -63,7 +63,7 @@ class Visitor:
 
 async def person(app: Quart, name: str, role: str = "member") -> Visitor:
     """Somebody with an account, logged in. The first of all is the owner."""
-    await house(app).people.add(name, PASSWORD, role)  # type: ignore[arg-type]
+    await house(app).users.add(name, PASSWORD, role)  # type: ignore[arg-type]
     visitor = Visitor(app)
     assert (await visitor.log_in(name)).status_code == 303
     return visitor

@@ -27,9 +27,9 @@ from quart.testing.connections import WebsocketDisconnectError, WebsocketRespons
 from app.config import Settings
 from app.factory import create_app
 from app.inference.runner_process import RunnerProcess
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.store import chats, messages
-from app.web.api.paths import is_for_programs
+from app.web.api.paths import is_api_path
 from tests.inference.scripted import ScriptedRunner
 from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
@@ -213,7 +213,7 @@ def expected(row: Row) -> dict[str, int]:
         return {NOBODY: nobody, OWNER: known, STRANGER: known, MEMBER: known}
     if row == TERMINAL:
         return {NOBODY: 401, OWNER: 403, STRANGER: 403, MEMBER: 403}
-    nobody = 401 if row[0] != "GET" or is_for_programs(row[1]) else 303
+    nobody = 401 if row[0] != "GET" or is_api_path(row[1]) else 303
     if row in CHATS:
         return {NOBODY: nobody, OWNER: 404, STRANGER: 404, MEMBER: CHATS[row]}
     if row in OWNERS:
@@ -234,12 +234,12 @@ class Street:
         here, people = house(self.app), {NOBODY: Visitor(self.app)}
         for name in (OWNER, MEMBER, STRANGER):
             role: Any = OWNER if name == OWNER else MEMBER
-            added = await here.people.add(f"{name} {number}", PASSWORD, role)
+            added = await here.users.add(f"{name} {number}", PASSWORD, role)
             people[name] = await self.enter(added.id)
         return people
 
     async def enter(self, user_id: int) -> Visitor:
-        token, login = await house(self.app).logins.begin(user_id, "Test", "192.0.2.1")
+        token, login = await house(self.app).sessions.create(user_id, "Test", "192.0.2.1")
         visitor = Visitor(self.app)
         visitor.user_id = user_id
         visitor.headers["X-CSRF-Token"] = login.csrf
@@ -290,7 +290,7 @@ class Street:
 @pytest.fixture(scope="module")
 async def street(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Street]:
     folder = tmp_path_factory.mktemp("street")
-    Shelf(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
+    ModelStore(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
     settings = Settings(
         host="0.0.0.0",
         data_dir=folder,
@@ -368,9 +368,9 @@ async def test_who_may_use_a_route(street: Street, row: Row) -> None:
     before = street.rows_of(chat[0])
     seen: dict[str, int] = {}
     for who, wanted in expected(row).items():  # those who must change nothing come first
-        other = await house(street.app).people.add(f"other {next(street.numbers)}", None, "member")
+        other = await house(street.app).users.add(f"other {next(street.numbers)}", None, "member")
         given: dict[str, Any] = {}
-        if row[0] in {"POST", "PATCH"} and is_for_programs(row[1]):
+        if row[0] in {"POST", "PATCH"} and is_api_path(row[1]):
             given = {"json": BODIES.get(row, BODY)}
         elif row[0] == "POST":
             given["form"] = FORMS.get(row, {})
@@ -547,5 +547,5 @@ async def test_sockets_need_our_origin_and_a_cookie_that_holds(street: Street) -
         assert await opens(member, path) == 403
     member.headers["Origin"] = OWN["Origin"]
     assert await opens(member, path) == 101
-    await house(street.app).people.disable(member.user_id)
+    await house(street.app).users.disable(member.user_id)
     assert await opens(member, path) == 401

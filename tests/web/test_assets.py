@@ -13,7 +13,7 @@ from quart import Quart
 from app.config import Settings
 from app.factory import create_app
 from app.paths import asset_dir
-from app.web.assets import ALONE, SCRIPTS, STYLES, Assets
+from app.web.assets import SCRIPTS, STANDALONE, STYLES, Assets
 
 OWN = {"Host": "localhost:8000", "Accept-Encoding": "gzip, br"}
 STATIC = asset_dir("static")
@@ -29,7 +29,7 @@ async def test_our_own_scripts_weigh_little(app: Quart) -> None:
     """As they come over the wire, compressed; the vendored ones count only for the whole page."""
     async with app.test_app() as served:
         client, sizes = served.test_client(), dict[str, int]()
-        for name in (SCRIPTS, *ALONE):
+        for name in (SCRIPTS, *STANDALONE):
             answer = await client.get(Assets(STATIC).address(name), headers=OWN)
             assert answer.status_code == 200
             sizes[name] = len(await answer.get_data(as_text=False))
@@ -47,7 +47,7 @@ def test_all_scripts_are_one_in_which_names_stay_apart() -> None:
     content = Assets(STATIC).content(SCRIPTS).decode()
     for path in STATIC.glob("*.js"):
         block = f"try {{\n{path.read_text()}}} catch (error) {{ console.error(error); }}\n"
-        assert (block in content) == (path.name not in ALONE)
+        assert (block in content) == (path.name not in STANDALONE)
         assert not re.search(r"^(import|export)\b", path.read_text(), re.MULTILINE)
 
 

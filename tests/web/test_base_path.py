@@ -101,7 +101,7 @@ async def test_the_bare_path_leads_to_the_page(anna: Visitor) -> None:
 
 
 async def test_redirects_and_cookies_stay_below(app: Quart) -> None:
-    await house(app).people.add("Anna", "correct horse battery", "owner")
+    await house(app).users.add("Anna", "correct horse battery", "owner")
     visitor = Visitor(app)
     turned = await visitor.ask("GET", f"{BASE}/archive?after=x")
     assert turned.headers["Location"] == f"{BASE}/login?next=/archive%3Fafter%3Dx"

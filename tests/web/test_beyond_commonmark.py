@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from app.web.blocks import Blocks
+from app.web.blocks import StreamedMarkdown
 from app.web.markdown import render_markdown
 
 
@@ -125,7 +125,7 @@ def test_a_reference_leads_to_its_note() -> None:
 
 
 def test_a_note_stays_where_it_was_written_while_the_answer_grows() -> None:
-    blocks, text = Blocks(5), "[^1]: Note\n\nSee[^1].\n\nSee[^1] again.\n\n"
+    blocks, text = StreamedMarkdown(5), "[^1]: Note\n\nSee[^1].\n\nSee[^1] again.\n\n"
     for end in range(len(text) + 1):
         blocks.feed(text[:end])
     assert blocks.finish(text)

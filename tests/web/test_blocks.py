@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup, escape
 
-from app.web.blocks import Blocks, Open, Place
+from app.web.blocks import OpenBlock, RenderCursor, StreamedMarkdown
 from app.web.markdown import render_markdown
 
 WORDS = st.sampled_from(
@@ -167,18 +167,18 @@ class Page:
     """What a browser makes of the news."""
 
     def __init__(self) -> None:
-        self.place = Place()
+        self.place = RenderCursor()
         self.finished: list[str] = []
-        self.open = Open(Markup(""), "", Markup(""))
+        self.open = OpenBlock(Markup(""), "", Markup(""))
 
-    def read(self, blocks: Blocks) -> None:
-        news = blocks.since(self.place)
+    def read(self, blocks: StreamedMarkdown) -> None:
+        news = blocks.update_since(self.place)
         self.finished.append(news.finished)
         if news.opened is not None:
             self.open = news.opened
         else:
-            self.open = Open(self.open.head, self.open.tail + news.tail, self.open.foot)
-        self.place = blocks.place
+            self.open = OpenBlock(self.open.head, self.open.tail + news.tail, self.open.foot)
+        self.place = blocks.cursor
         assert self.open == blocks.open
         assert "".join(self.finished) == blocks.finished
 
@@ -188,9 +188,9 @@ class Page:
         return "".join([*self.finished, self.open.head, tail, self.open.foot])
 
 
-def stream(text: str, cuts: list[float]) -> tuple[Blocks, Page, bool]:
+def stream(text: str, cuts: list[float]) -> tuple[StreamedMarkdown, Page, bool]:
     """Two readers: one looks after every cut, the other now and then."""
-    blocks, page, slow = Blocks(7), Page(), Page()
+    blocks, page, slow = StreamedMarkdown(7), Page(), Page()
     for number, cut in enumerate(sorted(int(cut * len(text)) for cut in cuts)):
         blocks.feed(text[:cut])
         page.read(blocks)
@@ -221,7 +221,7 @@ def test_a_definition_further_below_is_noticed_at_the_end(text: str, cuts: list[
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents(LINES))
 def test_character_by_character(text: str) -> None:
-    blocks, page = Blocks(7), Page()
+    blocks, page = StreamedMarkdown(7), Page()
     for end in range(len(text) + 1):
         blocks.feed(text[:end])
         page.read(blocks)

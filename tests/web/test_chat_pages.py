@@ -24,8 +24,8 @@ from app.web import chat_view, sidebar
 from app.web import identity as web_identity
 from app.web import search as search_page
 from app.web.identity import Identity
-from app.web.markdown import LARGE, render_markdown
-from app.web.state import State
+from app.web.markdown import LARGE_CHARS, render_markdown
+from app.web.state import ServerContext
 from tests.foreign_files import chatgpt
 
 OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
@@ -48,7 +48,7 @@ async def app(tmp_path: Path) -> AsyncIterator[Quart]:
         await chats.rename(connection, 1, CHAT, HOSTILE)
 
     async with made.test_app():
-        here: State = made.extensions["wick"]
+        here: ServerContext = made.extensions["wick"]
         await here.chats._db.write(fill)
         yield made
 
@@ -86,7 +86,7 @@ async def test_a_long_answer_is_rendered_while_others_are_served(
         return render(text, message_id)
 
     monkeypatch.setattr(chat_view, "render_markdown", noted)
-    words = "Some *long* answer. " * (LARGE // 20 + 1)
+    words = "Some *long* answer. " * (LARGE_CHARS // 20 + 1)
 
     async def answer(connection: aiosqlite.Connection) -> None:
         number = await messages.add_answer(connection, 1, CHAT, 1, "tiny", 2.0)
@@ -111,7 +111,7 @@ async def test_the_list_comes_in_pages_that_fit_together(client: QuartClient) ->
 
 
 async def test_rename_pin_archive_and_their_ways_back(app: Quart, client: QuartClient) -> None:
-    here: State = app.extensions["wick"]
+    here: ServerContext = app.extensions["wick"]
     until = re.search(r'name="until" value="([^"]+)"', await text(client, "/", headers=OWN))
     assert until
     form = {"title": "A name longer than any that is made " * 5, "until": until[1]}
@@ -174,7 +174,9 @@ async def test_search(client: QuartClient) -> None:
 
 
 def test_hits_are_marked_and_all_else_is_escaped() -> None:
-    assert search_page.marked("a \x02<b>\x03 & \x03c\x02") == "a <mark>&lt;b&gt;</mark> &amp; c"
+    assert (
+        search_page.mark_snippet("a \x02<b>\x03 & \x03c\x02") == "a <mark>&lt;b&gt;</mark> &amp; c"
+    )
 
 
 @pytest.mark.parametrize(
@@ -266,15 +268,15 @@ async def test_a_stranger_sees_nothing_and_changes_nothing(
     answer = await stranger.post(f"/chats/{CHAT}/name", headers=HTMX, form=form)
     assert answer.status_code == 404
     assert (await stranger.delete(f"/trash/{CHAT}", headers=HTMX)).status_code == 404
-    here: State = app.extensions["wick"]
-    chat = await here.chats.find(1, CHAT)
+    here: ServerContext = app.extensions["wick"]
+    chat = await here.chats.get(1, CHAT)
     assert chat is not None
     assert (chat.title, chat.deleted_at, chat.pinned_at) == (HOSTILE, None, None)
 
 
 async def test_a_chat_that_comes_back_goes_to_its_place_far_down(app: Quart) -> None:
     """The rest of the list is left alone: the page may have been scrolled through all of it."""
-    here: State = app.extensions["wick"]
+    here: ServerContext = app.extensions["wick"]
     older = {0: 9.8e8, 1: 9.9e8, 2: 9.91e8}  # in January and May, all others in September
 
     async def age(connection: aiosqlite.Connection) -> None:
@@ -285,7 +287,10 @@ async def test_a_chat_that_comes_back_goes_to_its_place_far_down(app: Quart) -> 
 
     async def put_in(number: int) -> tuple[str, str, str, str]:
         """Where a chat goes that is not on the page, under which heading, before which other."""
-        frame = await sidebar.update(sidebar.Place(here, 1, CHAT, until), {CHATS[number]}) or ""
+        frame = (
+            await sidebar.update(sidebar.SidebarContext(here, 1, CHAT, until), {CHATS[number]})
+            or ""
+        )
         found = re.findall(r'hx-target="([^"]+)" hx-swap="([^"]+)">(.*?)</hx-partial>', frame, re.S)
         target, swap, inside = found[-1]
         assert f"#chats-more:not(:has(#c-{CHATS[number]}))" in target
@@ -305,7 +310,7 @@ async def test_a_chat_that_comes_back_goes_to_its_place_far_down(app: Quart) -> 
     assert await put_in(1) == ("beforebegin", "section", "May 2001", CHATS[0])
 
     # Two at once stand in their order before one that was there: targets are found first.
-    place = sidebar.Place(here, 1, CHAT, until)
+    place = sidebar.SidebarContext(here, 1, CHAT, until)
     frame = await sidebar.update(place, {CHATS[7], CHATS[8]}) or ""
     places = re.findall(r'not\(:has\(#c-(\w+)\)\) #c-(\w+)"', frame)
     assert places == [(CHATS[8], CHATS[6]), (CHATS[7], CHATS[6])]

@@ -22,11 +22,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from quart import Quart
 
-from app.accounts.throttle import Throttle
+from app.accounts.throttle import LoginThrottle
 from app.config import Settings
 from app.factory import create_app
 from app.inference.runner_process import RunnerProcess
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.paths import asset_dir
 from app.store import chats, messages
 from tests.inference.scripted import ScriptedRunner
@@ -149,7 +149,7 @@ def broken() -> Iterator[Broken]:
 @pytest.fixture(scope="module")
 async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Quart]:
     folder = tmp_path_factory.mktemp("fuzz")
-    Shelf(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
+    ModelStore(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
     shutil.copytree(folder / "models" / "tiny", folder / "kept")
     made = create_app(
         Settings(host="0.0.0.0", data_dir=folder, models_dir=folder / "models", auto_pull=False)
@@ -162,7 +162,7 @@ async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Quart]:
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setattr(RunnerProcess, "start", start)
         async with made.test_app():
-            owner = await house(made).people.add("Olga", PASSWORD, "owner")
+            owner = await house(made).users.add("Olga", PASSWORD, "owner")
             made.extensions["owner"] = owner.id
             yield made
 
@@ -171,7 +171,7 @@ async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Quart]:
 async def visitor(app: Quart) -> Visitor:
     """Somebody who has a chat with an answer, whatever was done to it before."""
     here = house(app)
-    here.people._throttle = Throttle()
+    here.users._throttle = LoginThrottle()
     visitor = Visitor(app)
     assert (await visitor.log_in("Olga")).status_code == 303
     with contextlib.suppress(FileExistsError):

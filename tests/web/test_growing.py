@@ -1,20 +1,20 @@
 from __future__ import annotations
 
 from app.chats.hub import Hub
-from app.chats.streams import Stream
-from app.web.growing import Growing
+from app.chats.streams import LiveAnswer
+from app.web.growing import StreamRenderers
 
 
 def test_an_answer_that_goes_on_begins_its_blocks_anew() -> None:
     hub = Hub()
-    growing = Growing(hub)
-    cut = Stream(5, "0123456789abcdef", 1, "tiny", text="one\n\ntwo")
+    growing = StreamRenderers(hub)
+    cut = LiveAnswer(5, "0123456789abcdef", 1, "tiny", text="one\n\ntwo")
     hub.add(cut)
     blocks = growing.blocks(cut)
     assert growing.blocks(cut) is blocks
     blocks.finish(cut.text)
     hub.remove(cut)
-    again = Stream(5, "0123456789abcdef", 1, "tiny", text="one\n\ntwo")
+    again = LiveAnswer(5, "0123456789abcdef", 1, "tiny", text="one\n\ntwo")
     hub.add(again)
     anew = growing.blocks(again)
     assert anew is not blocks

@@ -13,7 +13,7 @@ from quart.testing import QuartClient
 
 from app.config import Settings
 from app.factory import create_app
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.store import chats, messages
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -27,7 +27,7 @@ async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Quart]:
     folder = tmp_path_factory.mktemp("names")
     (folder / "secret.txt").write_text(SECRET)
     (folder / "data" / "models").mkdir(parents=True)
-    Shelf(folder / "data" / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
+    ModelStore(folder / "data" / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
     made = create_app(
         Settings(data_dir=folder / "data", models_dir=folder / "data" / "models", auto_pull=False)
     )

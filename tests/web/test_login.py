@@ -42,7 +42,7 @@ async def join(visitor: Visitor, token: str, **fields: str) -> Any:
 
 
 async def test_the_first_link_makes_the_owner_once(app: Quart) -> None:
-    token = await house(app).people.setup_token()
+    token = await house(app).users.setup_token()
     assert token
     visitor = Visitor(app)
     assert "no owner yet" in await text_of(await visitor.ask("GET", "/login"))
@@ -54,7 +54,7 @@ async def test_the_first_link_makes_the_owner_once(app: Quart) -> None:
     answer = await Visitor(app).ask("GET", f"/join/{token}")
     assert answer.status_code == 404
     assert "Ask for a new one" in await text_of(answer)
-    assert await house(app).people.setup_token() is None
+    assert await house(app).users.setup_token() is None
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ async def test_what_will_not_do_is_said_and_the_link_still_works(
     app: Quart, fields: dict[str, str], sentence: str
 ) -> None:
     await person(app, "anna")
-    token = await house(app).people.invite("member", 1)
+    token = await house(app).users.invite("member", 1)
     visitor = Visitor(app)
     answer = await join(visitor, token, **fields)
     assert answer.status_code == 422
@@ -84,8 +84,8 @@ async def test_what_will_not_do_is_said_and_the_link_still_works(
 async def test_a_link_for_a_new_password_ends_every_login(app: Quart) -> None:
     await person(app, "anna")
     berta = await person(app, "berta")
-    her_id = (await house(app).people.named("berta")).id
-    token = await house(app).people.reset_token(her_id, 1)
+    her_id = (await house(app).users.get_by_name("berta")).id
+    token = await house(app).users.reset_token(her_id, 1)
     visitor = Visitor(app)
     assert 'value="berta" readonly' in await text_of(await visitor.ask("GET", f"/join/{token}"))
     new = "another fine password"
@@ -212,10 +212,10 @@ async def test_a_planted_cookie_never_becomes_a_login(app: Quart) -> None:
 
 async def test_logging_in_again_ends_the_login_before(app: Quart) -> None:
     anna = await person(app, "anna")
-    assert len(await house(app).logins.of(1)) == 1
+    assert len(await house(app).sessions.list_for_user(1)) == 1
     form = {"csrf": anna.headers["X-CSRF-Token"], "name": "anna", "password": PASSWORD}
     assert (await anna.ask("POST", "/login", form=form)).status_code == 303
-    assert len(await house(app).logins.of(1)) == 1
+    assert len(await house(app).sessions.list_for_user(1)) == 1
 
 
 async def test_under_tls_cookies_are_secure_and_this_host_s_own(app: Quart) -> None:

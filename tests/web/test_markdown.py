@@ -160,9 +160,9 @@ def test_escaped_text_keeps_carriage_returns() -> None:
 @pytest.fixture
 def bounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """To be set; nothing that was rendered within others is found again."""
-    markdown.forget()
+    markdown.clear_cache()
     yield monkeypatch
-    markdown.forget()
+    markdown.clear_cache()
 
 
 def test_brackets_that_are_no_links_cost_so_much_and_no_more(bounds: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def test_brackets_that_are_no_links_cost_so_much_and_no_more(bounds: pytest.Monk
     text = "[x ![y " * 50 + "\n\n" + link
     assert "<a href=" in render_markdown(text)
     bounds.setattr(brackets, "MAX_STEPS", 1000)
-    markdown.forget()
+    markdown.clear_cache()
     html = render_markdown(text)
     assert html.count("[x ![y") == 50
     assert "[a](" in html
@@ -231,23 +231,23 @@ def test_a_long_text_full_of_brackets_is_within_the_bound() -> None:
 def test_code_that_is_slow_to_colour_stays_black(bounds: pytest.MonkeyPatch) -> None:
     code = "```python\nif a < b: pass\n```\n"
     assert "<span" in render_markdown(code).partition("<pre")[2]
-    bounds.setattr(highlight, "SECONDS", -1)
-    markdown.forget()
+    bounds.setattr(highlight, "MAX_SECONDS", -1)
+    markdown.clear_cache()
     html = render_markdown(code)
     assert "if a &lt; b: pass" in html
     assert "<span" not in html.partition("<pre")[2]
 
 
 def test_what_is_very_long_is_shown_as_it_was_written(bounds: pytest.MonkeyPatch) -> None:
-    bounds.setattr(markdown, "LONGEST_RENDERED", 30_000)
+    bounds.setattr(markdown, "MAX_RENDERED_CHARS", 30_000)
     text = "*words* & more\n" * 2000
     assert "<em>words</em> &amp; more" in render_markdown(text)
     assert "*words* &amp; more" in render_markdown(text + "*words* & more\n" * 1)
 
 
 async def test_what_a_thread_has_prepared_serves_the_event_loop() -> None:
-    markdown.forget()
+    markdown.clear_cache()
     for cached in (markdown._parser, markdown._cleaner):
         cached.cache_clear()
-    await asyncio.to_thread(markdown.prepare)
+    await asyncio.to_thread(markdown.warm_up)
     assert "<em>ready</em>" in render_markdown("It is *ready* **again**.")

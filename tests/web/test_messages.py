@@ -13,12 +13,12 @@ from quart.testing import QuartClient
 
 from app.config import Settings
 from app.factory import create_app
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from app.store import chats, messages
 from app.web import identity as web_identity
-from app.web.chat_view import look_at
+from app.web.chat_view import load_chat_view
 from app.web.identity import Identity
-from app.web.state import State
+from app.web.state import ServerContext
 from tests.tiny_gguf import write_tiny_gguf
 
 OWN = {
@@ -45,7 +45,7 @@ VERBS = [
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shelf")
-    Shelf(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
+    ModelStore(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
     return folder / "models"
 
 
@@ -69,7 +69,7 @@ async def app(tmp_path: Path, models: Path) -> AsyncIterator[Quart]:
             await chats.advance(connection, 1, chat_id, question, "tiny", 3.0)
 
     async with made.test_app():
-        here: State = made.extensions["wick"]
+        here: ServerContext = made.extensions["wick"]
         await here.chats._db.write(fill)
         yield made
 
@@ -91,7 +91,7 @@ def address(message_id: int, verb: str, chat_id: str = CHAT) -> str:
 
 
 async def state_of(app: Quart) -> list[tuple[object, ...]]:
-    here: State = app.extensions["wick"]
+    here: ServerContext = app.extensions["wick"]
     rows = await here.chats._db.fetch_all("SELECT id, text, status FROM messages ORDER BY id")
     leaves = await here.chats._db.fetch_all("SELECT id, leaf_id FROM chats ORDER BY id")
     return [tuple(row) for row in (*rows, *leaves)]
@@ -156,7 +156,7 @@ async def test_the_page_offers_what_makes_sense(client: QuartClient) -> None:
 async def test_a_message_without_a_model_that_is_there_is_answered_by_the_pickers(
     app: Quart, client: QuartClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here: State = app.extensions["wick"]
+    here: ServerContext = app.extensions["wick"]
     asked: list[str] = []
 
     async def regenerate(spot: object, wish: str, model: str) -> None:
@@ -179,12 +179,12 @@ async def test_a_message_without_a_model_that_is_there_is_answered_by_the_picker
 
 
 async def test_all_pinned_chats_are_listed(app: Quart, client: QuartClient) -> None:
-    here: State = app.extensions["wick"]
+    here: ServerContext = app.extensions["wick"]
 
     async def pin(connection: aiosqlite.Connection) -> None:
         for number in range(70):
             await chats.create(connection, f"{number:016x}", 1, f"c{number}", "tiny", 1.0)
-            await chats.put(connection, 1, f"{number:016x}", "pinned_at", 2.0)
+            await chats.set_timestamp(connection, 1, f"{number:016x}", "pinned_at", 2.0)
 
     await here.chats._db.write(pin)
     _, html = await ask(client, "GET", f"/chats/{CHAT}")
@@ -192,16 +192,16 @@ async def test_all_pinned_chats_are_listed(app: Quart, client: QuartClient) -> N
 
 
 async def test_what_went_wrong_is_said_aloud(app: Quart) -> None:
-    here: State = app.extensions["wick"]
-    assert (await look_at(here, 1, CHAT)).said == "The answer has ended."
+    here: ServerContext = app.extensions["wick"]
+    assert (await load_chat_view(here, 1, CHAT)).announcement == "The answer has ended."
 
     async def fail(connection: aiosqlite.Connection) -> None:
         answer = await messages.add_answer(connection, 1, CHAT, QUESTION, "tiny", 4.0)
         await messages.finish(connection, 1, answer, "failed", "", 5.0, error="It broke.")
-        await chats.show(connection, 1, CHAT, answer)
+        await chats.set_leaf(connection, 1, CHAT, answer)
 
     await here.chats._db.write(fail)
-    assert (await look_at(here, 1, CHAT)).said == "It broke."
+    assert (await load_chat_view(here, 1, CHAT)).announcement == "It broke."
 
 
 async def test_forms_show_text_as_text(client: QuartClient) -> None:

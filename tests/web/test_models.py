@@ -21,11 +21,11 @@ from app.errors import ModelNotFound
 from app.factory import create_app
 from app.models import memory
 from app.models.model import ModelSettings, Sampling
-from app.models.origins import Origin, Origins
-from app.models.shelf import Shelf
-from app.models.upload import Parcel
+from app.models.origins import ModelSource, Origins
+from app.models.shelf import ModelStore
+from app.models.upload import UploadManifest
 from app.web.model_settings import shown
-from app.web.state import State
+from app.web.state import ServerContext
 from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
 from tests.web.doors import person
@@ -38,7 +38,7 @@ TERMINAL = OWN | {"Accept": "text/plain"}
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
-    Shelf(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
+    ModelStore(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
     return folder
 
 
@@ -67,8 +67,8 @@ def client(app: Quart) -> Client:
     return app.test_client()
 
 
-def here(app: Quart) -> State:
-    found: State = app.extensions["wick"]
+def here(app: Quart) -> ServerContext:
+    found: ServerContext = app.extensions["wick"]
     return found
 
 
@@ -133,7 +133,7 @@ async def test_load_and_unload(app: Quart, client: Client) -> None:
     report = await (await client.get("/models/report", headers=OWN)).get_json()
     told = report["models"][0]
     assert (told["name"], told["state"], told["line"]) == ("tiny", "ready", "Ready")
-    assert told["memory"] > memory.OVERHEAD
+    assert told["memory"] > memory.OVERHEAD_BYTES
     assert report["budget"] == memory.budget(here(app).settings)
     answer = await client.post("/models/tiny/unload", headers=TERMINAL)
     assert answer.status_code == 204
@@ -143,9 +143,9 @@ async def test_load_and_unload(app: Quart, client: Client) -> None:
 async def test_a_default_is_remembered_and_begins_new_chats(
     app: Quart, client: Client, tiny: Path
 ) -> None:
-    here(app).shelf.install(tiny / "tiny.gguf", "another")
+    here(app).store.install(tiny / "tiny.gguf", "another")
     assert (await client.post("/models/tiny/default", headers=PAGE)).status_code == 204
-    assert here(app).shelf.default() == "tiny"
+    assert here(app).store.default() == "tiny"
     html = await text_of(await client.get("/", headers=OWN))
     assert 'value="tiny" selected' in html
     assert "Tiny (tiny) · will load" in html  # two of one title are told apart
@@ -156,12 +156,12 @@ async def test_a_model_is_removed(app: Quart, client: Client) -> None:
     html = await text_of(await client.get("/models/tiny/remove", headers=PAGE))
     assert "Remove Tiny?" in html
     assert (await client.delete("/models/tiny", headers=PAGE)).status_code == 204
-    assert here(app).shelf.models() == []
+    assert here(app).store.models() == []
     assert "no model on the shelf yet" in await text_of(await client.get("/models", headers=OWN))
 
 
 async def test_a_damaged_model_can_only_be_removed(app: Quart, client: Client) -> None:
-    (here(app).shelf.root / "tiny" / "model.gguf").write_bytes(b"GGUF")
+    (here(app).store.root / "tiny" / "model.gguf").write_bytes(b"GGUF")
     html = await text_of(await client.get("/models", headers=OWN))
     assert "its weights are cut short" in html
     assert "/models/tiny/remove" in html
@@ -169,7 +169,7 @@ async def test_a_damaged_model_can_only_be_removed(app: Quart, client: Client) -
     html = await text_of(await client.get("/models/tiny/remove", headers=PAGE))
     assert "Remove tiny?" in html
     assert (await client.delete("/models/tiny", headers=PAGE)).status_code == 204
-    assert not (here(app).shelf.root / "tiny").exists()
+    assert not (here(app).store.root / "tiny").exists()
 
 
 async def test_settings_are_saved_and_reset(app: Quart, client: Client) -> None:
@@ -182,7 +182,7 @@ async def test_settings_are_saved_and_reset(app: Quart, client: Client) -> None:
     }
     answer = await client.post("/models/tiny/settings", headers=PAGE, form=form)
     assert answer.status_code == 200
-    saved = here(app).shelf.get("tiny").settings
+    saved = here(app).store.get("tiny").settings
     assert saved.system_prompt == " Be brief.\nBe kind. "
     assert saved.sampling is not None
     assert (saved.sampling.temperature, saved.sampling.top_k) == (0.25, 5)
@@ -192,7 +192,7 @@ async def test_settings_are_saved_and_reset(app: Quart, client: Client) -> None:
         assert words in html
     form["reset"] = "yes"
     await client.post("/models/tiny/settings", headers=PAGE, form=form)
-    assert here(app).shelf.get("tiny").settings == type(saved)()
+    assert here(app).store.get("tiny").settings == type(saved)()
 
 
 ODD_SAMPLING = Sampling(temperature=0.30000000000000004, seed=4294967295, repetition_window=9)
@@ -209,7 +209,7 @@ ODD_SAMPLING = Sampling(temperature=0.30000000000000004, seed=4294967295, repeti
 async def test_settings_that_are_saved_as_they_came_do_not_change(
     app: Quart, client: Client, chosen: ModelSettings
 ) -> None:
-    shelf = here(app).shelf
+    shelf = here(app).store
     shelf.save_settings("tiny", chosen)
     kept = shelf.get("tiny").settings
     file = shelf.root / "tiny" / "settings.json"
@@ -237,7 +237,7 @@ async def test_a_template_that_was_guessed_is_named(
     app: Quart, client: Client, tmp_path: Path
 ) -> None:
     source = write_tiny_gguf(tmp_path / "bare.gguf", **{"tokenizer.chat_template": None})  # type: ignore[arg-type]
-    here(app).shelf.install(source, "bare")
+    here(app).store.install(source, "bare")
     usual = {"tiny": "The file&#39;s own", "bare": "The usual one: ChatML"}
     for name, words in usual.items():
         assert words in await text_of(await client.get(f"/models/{name}/settings", headers=PAGE))
@@ -266,7 +266,7 @@ async def test_wrong_settings_are_said_and_nothing_is_lost(
     assert sentence.replace("'", "&#39;") in html
     assert 'value="0.05"' in html
     assert "Keep &lt;me&gt;." in html or field == "system_prompt"
-    assert here(app).shelf.get("tiny").settings.sampling is None
+    assert here(app).store.get("tiny").settings.sampling is None
 
 
 async def test_a_pull_that_cannot_be_is_a_sentence(client: Client) -> None:
@@ -284,7 +284,7 @@ async def test_a_file_of_this_machine_is_imported(app: Quart, client: Client, ti
     answer = await client.post("/models/pull", headers=PAGE, form=form)
     assert answer.status_code == 200
     assert 'id="source-fields"' in await text_of(answer)  # empty again
-    await until(lambda: "mine" in [model.name for model in here(app).shelf.models()])
+    await until(lambda: "mine" in [model.name for model in here(app).store.models()])
 
 
 async def test_files_are_imported_only_at_this_machine(settings: Settings, tiny: Path) -> None:
@@ -316,7 +316,7 @@ async def test_an_upload_larger_than_other_bodies_gets_on_the_shelf(
     data = (tiny / "tiny.gguf").read_bytes() + bytes(2 << 20)  # room behind the tensors
     answer = await client.put("/models/upload/Sent%20one.gguf", headers=TERMINAL, data=data)
     assert answer.status_code == 204, await text_of(answer)
-    await until(lambda: "sent-one" in [model.name for model in here(app).shelf.models()])
+    await until(lambda: "sent-one" in [model.name for model in here(app).store.models()])
     answer = await client.post(
         "/models/tiny/settings", headers=PAGE, form={"system_prompt": "x" * (2 << 20)}
     )
@@ -328,7 +328,7 @@ async def test_an_upload_that_is_no_model_is_a_sentence(app: Quart, client: Clie
         answer = await client.put(f"/models/upload/{name}", headers=TERMINAL, data=data)
         assert answer.status_code in {422, 502}
         assert (await text_of(answer)).endswith(".")
-    assert [model.name for model in here(app).shelf.models()] == ["tiny"]
+    assert [model.name for model in here(app).store.models()] == ["tiny"]
 
 
 async def test_the_choice_of_a_model_stays_with_a_chat(client: Client) -> None:
@@ -353,7 +353,7 @@ async def test_everybody_who_looks_hears_of_a_change(
                 assert 'id="card-tiny"' in frame
                 assert "source-fields" not in frame  # nobody's typing is touched
             # What a command of the terminal brings, too.
-            Shelf(here(app).shelf.root).install(tiny / "tiny.gguf", "brought")
+            ModelStore(here(app).store.root).install(tiny / "tiny.gguf", "brought")
             answer = await client.post("/models/brought/arrived", headers=TERMINAL)
             assert answer.status_code == 204
             for tab in (one, two):
@@ -394,9 +394,9 @@ async def test_a_chat_keeps_a_model_that_has_gone_and_says_how_to_go_on(
     app: Quart, client: Client, tiny: Path
 ) -> None:
     state, chat_id = here(app), "c" * 16
-    state.shelf.install(tiny / "tiny.gguf", "another", title="Another")
-    Origins(state.shelf.root).keep("lost", Origin("hf:a/b/lost.gguf", "Lost & found", 9 << 20))
-    await state.asking.submit(Prompt(1, chat_id, "Hello", "c1" * 8, "another"))
+    state.store.install(tiny / "tiny.gguf", "another", title="Another")
+    Origins(state.store.root).keep("lost", ModelSource("hf:a/b/lost.gguf", "Lost & found", 9 << 20))
+    await state.answers.submit(Prompt(1, chat_id, "Hello", "c1" * 8, "another"))
     await until(lambda: state.hub.stream_of_chat(chat_id) is None)
     for name, label, button in (
         ("lost", "Lost &amp; found · needs download", "/models/lost/pull"),
@@ -411,7 +411,7 @@ async def test_a_chat_keeps_a_model_that_has_gone_and_says_how_to_go_on(
         assert button in missing
         assert 'data-chooses="tiny">Go on with Tiny<' in missing or "another" in missing
         with pytest.raises(ModelNotFound, match="is not on this machine"):
-            await state.asking.submit(Prompt(1, chat_id, "Hello", "c2" * 8, name))
+            await state.answers.submit(Prompt(1, chat_id, "Hello", "c2" * 8, name))
 
 
 async def test_only_what_fits_the_memory_is_to_be_had(settings: Settings) -> None:
@@ -454,7 +454,7 @@ async def test_what_cannot_be_uploaded_is_said_before_it_comes(
     assert one["files"] == [0]
     answer = await client.put(one["address"], headers=TERMINAL, data=data)
     assert answer.status_code == 204, await text_of(answer)
-    assert here(app).shelf.get("an-own")
+    assert here(app).store.get("an-own")
 
 
 async def silence() -> AsyncIterator[bytes]:
@@ -471,7 +471,9 @@ async def test_why_an_upload_broke_off_can_be_asked(app: Quart, client: Client) 
     assert (answer.status_code, await text_of(answer)) == (422, sentence)
     answer = await client.get("/models/upload/unheard-of.gguf", headers=TERMINAL)
     assert await text_of(answer) == "The upload broke off. Please send it again."
-    sending = asyncio.create_task(here(app).pulls.receive(Parcel("Mine.gguf", (9,)), silence()))
+    sending = asyncio.create_task(
+        here(app).pulls.receive(UploadManifest("Mine.gguf", (9,)), silence())
+    )
     await until(lambda: here(app).pulls.get("mine") is not None)
     here(app).pulls.cancel("mine")
     await asyncio.wait([sending])

@@ -12,7 +12,7 @@ from quart import Quart
 
 from app.config import Settings
 from app.factory import create_app
-from app.web.proxies import UNKNOWN, Proxies, Told, what_is_told
+from app.web.proxies import UNTRUSTED_PROXY, ForwardedInfo, Proxies, parse_forwarded
 from tests.web.doors import PASSWORD, Visitor, csrf_in, house, text_of
 
 PROXY, STRANGER = "10.0.0.2", "203.0.113.9"
@@ -73,9 +73,9 @@ async def test_nobody_else_is_believed() -> None:
         assert scope["client"][0] == client
         assert scope["scheme"] == "http"
         assert scope["headers"] == [(b"host", b"127.0.0.1:8000")]
-        assert scope[UNKNOWN]
-    assert not (await seen(STRANGER))[UNKNOWN]
-    assert not (await seen(PROXY, ("X-Forwarded-For", STRANGER))).get(UNKNOWN)
+        assert scope[UNTRUSTED_PROXY]
+    assert not (await seen(STRANGER))[UNTRUSTED_PROXY]
+    assert not (await seen(PROXY, ("X-Forwarded-For", STRANGER))).get(UNTRUSTED_PROXY)
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ async def test_a_header_that_the_proxy_only_handed_on_proves_nothing() -> None:
 
 def test_odd_headers_are_read_without_harm() -> None:
     for text in ("", ";;;,=,", 'for="', "for=;proto=", "for=_hidden, for=unknown", "\xff" * 100):
-        what_is_told([(b"forwarded", text.encode("latin-1"))])
-    assert what_is_told([]) == Told()
+        parse_forwarded([(b"forwarded", text.encode("latin-1"))])
+    assert parse_forwarded([]) == ForwardedInfo()
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ async def app(tmp_path: Path) -> AsyncIterator[Quart]:
         )
     )
     async with made.test_app():
-        await house(made).people.add("anna", PASSWORD, "owner")
+        await house(made).users.add("anna", PASSWORD, "owner")
         yield made
 
 
@@ -144,7 +144,7 @@ async def test_through_a_proxy_the_login_is_as_secure_as_the_outside(app: Quart)
         c.startswith("__Host-wick-login-8000=") and "Secure" in c
         for c in answer.headers.getlist("Set-Cookie")
     )
-    (login,) = await house(app).logins.of(1)
+    (login,) = await house(app).sessions.list_for_user(1)
     assert login.address == STRANGER
     outside["Origin"] = "http://chat.example"
     answer = await visitor.ask("POST", "/login", form=form, **via)

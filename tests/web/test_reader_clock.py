@@ -14,7 +14,7 @@ from quart.testing import QuartClient
 from app.config import Settings
 from app.factory import create_app
 from app.store import chats
-from app.web.reader_clock import zone_of
+from app.web.reader_clock import parse_zone
 
 OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
 NOON = dt.datetime(2026, 3, 10, 12, 0, tzinfo=dt.UTC).timestamp()
@@ -59,7 +59,7 @@ async def test_yesterday_ends_at_the_readers_midnight(
 
 async def test_days_are_the_readers(app: Quart) -> None:
     db = app.extensions["wick"].chats._db
-    await db.write(lambda c: chats.put(c, 1, CHAT, "archived_at", NOON))
+    await db.write(lambda c: chats.set_timestamp(c, 1, CHAT, "archived_at", NOON))
     assert "10 March 2026" in await page(app, "/archive", "Europe/Berlin.60")
     assert "11 March 2026" in await page(app, "/archive", "Pacific/Kiritimati.840")
 
@@ -68,8 +68,8 @@ async def test_days_are_the_readers(app: Quart) -> None:
     "told", ["", "x", "America.x", "../../etc/passwd.0", "A" * 99 + ".0", "A.9999", "A.1;", "\0.1"]
 )
 def test_what_is_no_zone_is_this_machines(told: str) -> None:
-    assert zone_of(told) is None or told == "../../etc/passwd.0"
+    assert parse_zone(told) is None or told == "../../etc/passwd.0"
 
 
 def test_the_name_of_a_folder_is_no_zone() -> None:
-    assert zone_of("America.-300") == dt.timezone(dt.timedelta(minutes=-300))
+    assert parse_zone("America.-300") == dt.timezone(dt.timedelta(minutes=-300))

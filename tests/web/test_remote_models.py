@@ -62,7 +62,7 @@ async def test_a_server_is_added_and_its_health_is_seen(
     assert 'id="remote-fields"' in await text_of(answer)  # empty again
     remotes = here(app).pool.remotes
     await until(lambda: [s.health for s in remotes.status("near")] == ["ready"])
-    await until(lambda: here(app).shelf.get("near").context_length == 8192)
+    await until(lambda: here(app).store.get("near").context_length == 8192)
     html = await text_of(await client.get("/models", headers=OWN))
     for words in ("Ready", "8,192 tokens", ">6<", "stays on this machine, in a server beside"):
         assert words in html
@@ -71,7 +71,7 @@ async def test_a_server_is_added_and_its_health_is_seen(
     html = await text_of(await client.get("/", headers=OWN))
     assert '<option id="option-near" value="near" selected>near · ready</option>' in html
     stub.models_status = 500
-    remotes.look_now()
+    remotes.check_now()
     await until(lambda: [s.health for s in remotes.status("near")] == ["down"])
     html = await text_of(await client.get("/models", headers=OWN))
     assert "Can&#39;t be reached since" in html
@@ -136,7 +136,7 @@ async def test_what_will_not_do_is_a_sentence(
     answer = await client.post("/models/remote", headers=PAGE, form=FAR | values)
     assert answer.status_code == 422
     assert words in await text_of(answer)
-    assert here(app).shelf.models() == []
+    assert here(app).store.models() == []
 
 
 async def test_only_an_owner_adds_servers(
@@ -144,7 +144,7 @@ async def test_only_an_owner_adds_servers(
 ) -> None:
     monkeypatch.setattr(web_identity, "LOCAL", Identity(2, "member"))
     assert await add(client, **FAR) == 403
-    assert here(app).shelf.models() == []
+    assert here(app).store.models() == []
 
 
 async def test_settings_and_removal_know_that_it_is_elsewhere(app: Quart, client: Client) -> None:
@@ -157,18 +157,18 @@ async def test_settings_and_removal_know_that_it_is_elsewhere(app: Quart, client
         "/models/far/settings", headers=PAGE, form={"temperature": "0.1", "context_length": "5000"}
     )
     assert answer.status_code == 200
-    assert here(app).asking.settings_for("far").context_length == 5000
+    assert here(app).answers.resolve_settings("far").context_length == 5000
     html = await text_of(await client.get("/models/far/remove", headers=PAGE))
     assert "Wick forgets its server" in html
     assert "are deleted" not in html
     assert (await client.delete("/models/far", headers=PAGE)).status_code == 204
-    assert here(app).shelf.models() == []
+    assert here(app).store.models() == []
 
 
 async def ended(app: Quart, answer_id: int) -> Message:
     state = here(app)
     await until(lambda: state.hub.stream(answer_id) is None)
-    path = await state.chats.messages(await state.chats.find(1, CHAT))
+    path = await state.chats.messages(await state.chats.get(1, CHAT))
     return next(message for message in path if message.id == answer_id)
 
 
@@ -177,8 +177,8 @@ async def test_a_chat_with_it_is_a_chat_like_any_other(
 ) -> None:
     await add(client, url=stub.url, model="stub", name="near")
     state = here(app)
-    await state.asking.submit(Prompt(1, CHAT, "Hello?", "client01", "near"))
-    path = await state.chats.messages(await state.chats.find(1, CHAT))
+    await state.answers.submit(Prompt(1, CHAT, "Hello?", "client01", "near"))
+    path = await state.chats.messages(await state.chats.get(1, CHAT))
     message = await ended(app, path[-1].id)
     assert (message.status, message.text) == ("done", "Hello there")
     assert (message.prompt_tokens, message.completion_tokens) == (11, 2)
@@ -188,7 +188,7 @@ async def test_a_chat_with_it_is_a_chat_like_any_other(
     assert "near" in html
     assert (await client.post("/models/near/load", headers=PAGE)).status_code == 204
     assert (await client.post("/models/near/unload", headers=PAGE)).status_code == 204
-    await asyncio.wait_for(state.pool.forget(CHAT), PATIENCE)
+    await asyncio.wait_for(state.pool.delete_chat(CHAT), PATIENCE)
 
 
 async def test_programs_see_it_among_the_others(app: Quart, client: Client, stub: Stub) -> None:

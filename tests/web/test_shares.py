@@ -111,7 +111,7 @@ async def test_its_owner_sees_that_it_is_shared_and_ends_it(app: Quart) -> None:
 @pytest.mark.parametrize("end", ["trash", "disable", "leave"])
 async def test_it_goes_with_the_chat_and_with_the_person(app: Quart, end: str) -> None:
     owner = await person(app, "Anna", "owner")
-    added = await house(app).people.add("Ben", PASSWORD, "member")
+    added = await house(app).users.add("Ben", PASSWORD, "member")
     ben = Visitor(app)
     await ben.log_in("Ben")
     await say(app, "question", user_id=added.id)
@@ -124,7 +124,7 @@ async def test_it_goes_with_the_chat_and_with_the_person(app: Quart, end: str) -
     elif end == "disable":
         await owner.ask("POST", f"/people/{added.id}/disable")
     else:
-        await house(app).people.begin_to_leave(added.id)
+        await house(app).users.mark_for_deletion(added.id)
     assert (await Visitor(app).ask("GET", link)).status_code == 404
 
 

@@ -15,7 +15,7 @@ from quart.testing.connections import WebsocketDisconnectError
 
 from app.config import Settings
 from app.factory import create_app
-from app.web.sockets import AT_ONCE, POLICY, WARNED, Allowance, Gone
+from app.web.sockets import BURST, POLICY, WARNED, CloseConnection, MessageRateLimiter
 from tests.patience import PATIENCE
 
 OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
@@ -31,23 +31,23 @@ class Clock:
 
 def test_a_burst_then_warnings_then_the_end() -> None:
     clock = Clock()
-    allowance = Allowance(2, clock)
-    assert [allowance.spend() for _ in range(2 * AT_ONCE)] == [True] * 2 * AT_ONCE
+    allowance = MessageRateLimiter(2, clock)
+    assert [allowance.spend() for _ in range(2 * BURST)] == [True] * 2 * BURST
     assert [allowance.spend() for _ in range(WARNED)] == [False] * WARNED
-    with pytest.raises(Gone) as gone:
+    with pytest.raises(CloseConnection) as gone:
         allowance.spend()
     assert gone.value.code == POLICY
 
 
 def test_who_waits_may_go_on() -> None:
     clock = Clock()
-    allowance = Allowance(2, clock)
-    for _ in range(2 * AT_ONCE + 1):
+    allowance = MessageRateLimiter(2, clock)
+    for _ in range(2 * BURST + 1):
         allowance.spend()
     clock.now += 1.0
     assert allowance.spend()
     clock.now += 1000
-    assert all(allowance.spend() for _ in range(2 * AT_ONCE))
+    assert all(allowance.spend() for _ in range(2 * BURST))
     assert not allowance.spend()
 
 
@@ -70,7 +70,7 @@ async def test_a_flood_is_warned_before_it_is_closed(app: Quart) -> None:
     prompt = json.dumps({"text": "hello", "client_id": "c" * 32})
     said = []
     async with QuartClient(app).websocket(LIVE, headers=OWN) as socket:
-        for _ in range(AT_ONCE):
+        for _ in range(BURST):
             await socket.send("{}")
         for _ in range(20):
             await socket.send(prompt)

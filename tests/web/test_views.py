@@ -5,17 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from app.chats.context import first_seen, turns_of
-from app.chats.streams import Stream, status_line
+from app.chats.context import first_in_context, to_turns
+from app.chats.streams import LiveAnswer, status_line
 from app.chats.titles import title_of
-from app.inference.hits import Hits
+from app.inference.hits import CacheStats
 from app.inference.protocol import Finished
 from app.inference.status import WorkerStatus
 from app.models.model import Turn
 from app.paths import asset_dir
 from app.store.chats import Chat
 from app.store.messages import Message
-from app.web.blocks import Blocks
+from app.web.blocks import StreamedMarkdown
 from app.web.fragments import Fragments
 from app.web.sidebar import group_by_day
 from app.web.views import present
@@ -54,37 +54,49 @@ MESSAGE = Message(
     ],
 )
 def test_every_ending_has_its_words(changes: dict[str, str], line: str) -> None:
-    assert present(replace(MESSAGE, **changes), None).line == line  # type: ignore[arg-type]
+    assert present(replace(MESSAGE, **changes), None).status_text == line  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("stream", "line"),
     [
-        (Stream(1, "c", 1, "m"), "Starting"),
-        (Stream(1, "c", 1, "m", place=1), "Waiting: next in line"),
-        (Stream(1, "c", 1, "m", place=3), "Waiting: number 3 in line"),
-        (Stream(1, "c", 1, "m", place=2, seconds=4.2), "Waiting: number 2 in line, about 4 s"),
-        (Stream(1, "c", 1, "m", place=1, seconds=0.0), "Waiting: next in line, about 1 s"),
-        (Stream(1, "c", 1, "m", place=1, seconds=42), "Waiting: next in line, about 40 s"),
-        (Stream(1, "c", 1, "m", place=1, seconds=130), "Waiting: next in line, about 2 min"),
-        (Stream(1, "c", 1, "m", held=True), "Waiting for the answer above"),
-        (Stream(1, "c", 1, "m", status="loading", detail="Loading"), "Loading"),
+        (LiveAnswer(1, "c", 1, "m"), "Starting"),
+        (LiveAnswer(1, "c", 1, "m", position=1), "Waiting: next in line"),
+        (LiveAnswer(1, "c", 1, "m", position=3), "Waiting: number 3 in line"),
         (
-            Stream(1, "c", 1, "m", status="prefill", prompt_done=30, prompt_total=120),
+            LiveAnswer(1, "c", 1, "m", position=2, eta_seconds=4.2),
+            "Waiting: number 2 in line, about 4 s",
+        ),
+        (
+            LiveAnswer(1, "c", 1, "m", position=1, eta_seconds=0.0),
+            "Waiting: next in line, about 1 s",
+        ),
+        (
+            LiveAnswer(1, "c", 1, "m", position=1, eta_seconds=42),
+            "Waiting: next in line, about 40 s",
+        ),
+        (
+            LiveAnswer(1, "c", 1, "m", position=1, eta_seconds=130),
+            "Waiting: next in line, about 2 min",
+        ),
+        (LiveAnswer(1, "c", 1, "m", is_pending=True), "Waiting for the answer above"),
+        (LiveAnswer(1, "c", 1, "m", status="loading", detail="Loading"), "Loading"),
+        (
+            LiveAnswer(1, "c", 1, "m", status="prefill", prompt_done=30, prompt_total=120),
             "Reading the conversation: 25 %",
         ),
-        (Stream(1, "c", 1, "m", status="prefill"), "Reading the conversation: 0 %"),
-        (Stream(1, "c", 1, "m", status="streaming"), "Writing"),
-        (Stream(1, "c", 1, "m", status="streaming", trouble="Not saved."), "Not saved."),
+        (LiveAnswer(1, "c", 1, "m", status="prefill"), "Reading the conversation: 0 %"),
+        (LiveAnswer(1, "c", 1, "m", status="streaming"), "Writing"),
+        (LiveAnswer(1, "c", 1, "m", status="streaming", warning="Not saved."), "Not saved."),
     ],
 )
-def test_every_live_status_has_its_words(stream: Stream, line: str) -> None:
+def test_every_live_status_has_its_words(stream: LiveAnswer, line: str) -> None:
     assert status_line(stream) == line
-    assert present(MESSAGE, (stream, Blocks())).is_live
+    assert present(MESSAGE, (stream, StreamedMarkdown())).is_live
 
 
 def test_figures_say_how_fast_it_was() -> None:
-    assert present(MESSAGE, None).note == "10 tokens · 20/s"
+    assert present(MESSAGE, None).stats == "10 tokens · 20/s"
 
 
 def test_chats_are_grouped_as_people_speak() -> None:
@@ -109,7 +121,7 @@ def said(number: int, role: str, text: str) -> Message:
 
 def test_unanswered_questions_are_asked_together() -> None:
     path = [said(1, "user", "a"), said(2, "assistant", ""), said(3, "user", "b")]
-    assert turns_of(path) == (Turn("user", "a\n\nb"),)
+    assert to_turns(path) == (Turn("user", "a\n\nb"),)
 
 
 def test_what_no_model_could_read_does_not_spoil_what_follows() -> None:
@@ -118,7 +130,7 @@ def test_what_no_model_could_read_does_not_spoil_what_follows() -> None:
         replace(said(2, "assistant", ""), status="failed", parent_id=1),
         said(3, "user", "short"),
     ]
-    assert turns_of(path) == (Turn("user", "short"),)
+    assert to_turns(path) == (Turn("user", "short"),)
 
 
 def test_divider_stands_before_the_first_message_that_is_seen() -> None:
@@ -130,9 +142,9 @@ def test_divider_stands_before_the_first_message_that_is_seen() -> None:
         said(5, "user", "d"),
         said(6, "assistant", "e"),
     ]
-    assert first_seen(path, 0) is None
-    assert first_seen(path, 2) == 3
-    assert first_seen(path, 3) == 6
+    assert first_in_context(path, 0) is None
+    assert first_in_context(path, 2) == 3
+    assert first_in_context(path, 3) == 6
 
 
 def test_titles_are_short_and_on_one_line() -> None:
@@ -142,7 +154,7 @@ def test_titles_are_short_and_on_one_line() -> None:
 
 
 def test_status_figures_say_how_the_cache_did() -> None:
-    hits = Hits()
+    hits = CacheStats()
     hits.count(Finished(1, "stop", 100, 75, 3, 0.1, 0.1, 0, "disk"))
     worker = WorkerStatus("tiny", "ready", 7, 4, 1, 2, 9, 512, 41.7, hits)
     fragments = Fragments(asset_dir("templates"), asset_dir("static"))

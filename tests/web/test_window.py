@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.web.window import BEFORE, PART, start_of_part
+from app.web.window import CONTEXT_ROWS, PAGE_SIZE, page_start
 
 PATH = list(range(1000, 1500))
 
@@ -11,19 +11,19 @@ PATH = list(range(1000, 1500))
     ("ids", "options", "start"),
     [
         ([], {}, 0),
-        (PATH[:PART], {}, 0),
-        (PATH, {}, 500 - PART),
+        (PATH[:PAGE_SIZE], {}, 0),
+        (PATH, {}, 500 - PAGE_SIZE),
         (PATH, {"first": 1100}, 100),
-        (PATH, {"first": 1100, "more": PART}, 100 - PART),
-        (PATH, {"first": 1003, "more": PART}, 0),
-        (PATH, {"first": 7}, 500 - PART),  # on another path
-        (PATH, {"sought": 1200}, 200 - BEFORE),
-        (PATH, {"sought": 1499}, 500 - PART),
+        (PATH, {"first": 1100, "more": PAGE_SIZE}, 100 - PAGE_SIZE),
+        (PATH, {"first": 1003, "more": PAGE_SIZE}, 0),
+        (PATH, {"first": 7}, 500 - PAGE_SIZE),  # on another path
+        (PATH, {"sought": 1200}, 200 - CONTEXT_ROWS),
+        (PATH, {"sought": 1499}, 500 - PAGE_SIZE),
         (PATH, {"sought": 1001}, 0),
-        (PATH, {"sought": 7}, 500 - PART),
+        (PATH, {"sought": 7}, 500 - PAGE_SIZE),
         (PATH, {"first": 1100, "sought": 1200}, 100),
     ],
 )
 def test_where_the_shown_part_begins(ids: list[int], options: dict[str, int], start: int) -> None:
     first = options.pop("first", None)
-    assert start_of_part(ids, first, **options) == start
+    assert page_start(ids, first, **options) == start

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import html5lib
 import pytest
 
-from app.web.blocks import Blocks, open_element
+from app.web.blocks import StreamedMarkdown, open_element
 from app.web.markdown import escape_text, render_markdown
 
 VECTORS: list[str] = json.loads(Path(__file__).with_name("xss_vectors.json").read_text())
@@ -83,7 +83,7 @@ def test_an_answer_holds_nothing_that_runs(vector: str) -> None:
 
 @pytest.mark.parametrize("vector", VECTORS)
 def test_nor_does_it_while_it_is_written(vector: str) -> None:
-    blocks = Blocks(1)
+    blocks = StreamedMarkdown(1)
     for end in range(0, len(vector) + 10, 10):
         blocks.feed(vector[:end])
         assert_harmless(blocks.finished + open_element(1, blocks.open))

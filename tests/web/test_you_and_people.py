@@ -11,7 +11,7 @@ from quart import Quart
 
 from app.config import Settings
 from app.factory import create_app
-from app.web.sidebar import ago, day_of
+from app.web.sidebar import day_of, time_ago
 from tests.web.doors import PASSWORD, Visitor, csrf_in, house, person, text_of
 
 
@@ -40,7 +40,7 @@ async def test_a_person_sees_and_ends_logins(app: Quart) -> None:
 
 async def test_a_link_for_a_new_password_is_shown_to_whom_it_would_change(app: Quart) -> None:
     anna, berta = await person(app, "anna"), await person(app, "berta")
-    her_id = (await house(app).people.named("berta")).id
+    her_id = (await house(app).users.get_by_name("berta")).id
     assert "made a link" not in await text_of(await berta.ask("GET", "/you"))
     page = await text_of(await anna.ask("POST", f"/people/{her_id}/new-password"))
     (link,) = re.findall(r"/join/[\w-]+", page)
@@ -110,7 +110,7 @@ async def test_an_owner_invites_and_withdraws(app: Quart) -> None:
 
 async def test_an_owner_decides_about_people_but_not_about_the_last_owner(app: Quart) -> None:
     anna, berta = await person(app, "anna"), await person(app, "berta")
-    her = (await house(app).people.named("berta")).id
+    her = (await house(app).users.get_by_name("berta")).id
     for verb in ("disable", "enable", "make-owner", "make-member"):
         assert (await anna.ask("POST", f"/people/{her}/{verb}")).status_code == 303
     assert (await berta.ask("GET", "/")).status_code == 303
@@ -147,8 +147,8 @@ async def test_at_this_machine_the_pages_say_how_to_let_others_in(tmp_path: Path
 
 def test_times_are_as_exact_as_one_cares() -> None:
     now = 1_700_000_000.0
-    assert [ago(now - s, now) for s in (-5, 100, 130, 7100, 7300, 80000)] == [
+    assert [time_ago(now - s, now) for s in (-5, 100, 130, 7100, 7300, 80000)] == [
         *("just now", "just now", "2 minutes ago", "118 minutes ago"),
         *("2 hours ago", "22 hours ago"),
     ]
-    assert ago(now - 90000, now) == day_of(now - 90000)
+    assert time_ago(now - 90000, now) == day_of(now - 90000)

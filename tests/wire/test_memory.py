@@ -12,7 +12,7 @@ from wsproto.events import TextMessage
 from wsproto.frame_protocol import CloseReason, FrameDecoder, Opcode, RsvBits
 
 from app.cli.frame_limits import (
-    FRAMES_AT_ONCE,
+    FRAME_BURST,
     FRAMES_PER_SECOND,
     MESSAGE_SECONDS,
     BoundedDeflate,
@@ -141,7 +141,7 @@ def test_frames_are_counted_by_time() -> None:
         limits.frame_inbound_header(DECODER, Opcode.PING, PLAIN, 0)
         return limits.frame_inbound_complete(DECODER, fin=True) is None
 
-    assert all(takes() for _ in range(FRAMES_AT_ONCE))
+    assert all(takes() for _ in range(FRAME_BURST))
     assert not takes()
     clock.now += 2 / FRAMES_PER_SECOND
     assert takes()

@@ -14,7 +14,7 @@ from hypercorn.config import Config
 
 from app import factory
 from app.cli import wire as wire_of_server
-from app.cli.crowd import Crowd
+from app.cli.crowd import ConnectionLimiter
 from app.config import Settings
 from app.web import uploads
 from tests.e2e.server import free_port
@@ -48,7 +48,7 @@ async def served(folder: Path, most_connections: int = 0) -> AsyncIterator[Wick]
     app = factory.create_app(settings)
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
-    wire_of_server.limit(config, 1 << 20, Crowd(settings, most_connections))
+    wire_of_server.configure(config, 1 << 20, ConnectionLimiter(settings, most_connections))
     serving = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))
     async with asyncio.timeout(PATIENCE):
         while not await _listens(port):
@@ -69,7 +69,7 @@ async def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     """Its patience is short, so that nobody waits for it to end."""
     monkeypatch.setattr(wire_of_server, "KEEP_ALIVE", HASTE)
     monkeypatch.setattr(factory, "BODY_SECONDS", HASTE)
-    monkeypatch.setattr(uploads, "SILENCE", HASTE)
+    monkeypatch.setattr(uploads, "IDLE_TIMEOUT", HASTE)
     async with served(tmp_path) as wick:
         yield wick
 

@@ -11,7 +11,7 @@ from app.models.model import Turn
 from app.models.upstream import Upstream
 
 
-def path_of(command: Generate) -> str:
+def endpoint_path(command: Generate) -> str:
     """Behind the address of a server."""
     return "/chat/completions" if command.text is None else "/completions"
 

@@ -12,15 +12,15 @@ from typing import Any, Final, Literal
 import httpx
 
 from app.config import Settings
-from app.inference.remote.pieces import Complaint
-from app.models.remote_check import because, complaint, refusal
+from app.inference.remote.pieces import ErrorChunk
+from app.models.remote_check import error_detail, error_suffix, status_message
 from app.models.upstream import Upstream
 
 Kind = Literal["down", "busy", "too_long", "wrong"]
 """down: another server may do it; busy: this one may do it later; too_long: a shorter prompt may
 do; wrong: it will have nothing of this request as it is."""
 _STATUS: Final[dict[Kind, int]] = {"down": 502, "busy": 503, "too_long": 413, "wrong": 400}
-LONGEST_PAUSE: Final = 3600.0
+MAX_RETRY_AFTER_SECONDS: Final = 3600.0
 _TOO_LONG: Final = re.compile(
     r"context[ _](length|size|window)|maximum (context|prompt|input) length|exceed_context"
     r"|too many tokens|(prompt|input|request|message).{0,40} too long|longer than the model"
@@ -38,7 +38,7 @@ _ASKED: Final = re.compile(
 )
 
 
-class Fault(Exception):
+class UpstreamError(Exception):
     """A try that failed before its first word; the text is a sentence for the person.
 
     public: the same without the server's own words, which may repeat somebody's. pause: seconds
@@ -70,7 +70,7 @@ class Fault(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """Seconds. connect: for a connection; first: for the first word of an answer; between: for
     the next one; busy: to try again, in all, at servers that have too much to do, the first time
     after `pause` at least; end: for what comes behind the last word."""
@@ -83,53 +83,57 @@ class Patience:
     end: float = 5.0
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Patience:
+    def from_settings(cls, settings: Settings) -> Timeouts:
         first = max(1.0, settings.remote_timeout)
         return cls(first=first, between=min(60.0, first))
 
 
-def of_response(upstream: Upstream, response: httpx.Response, body: bytes) -> Fault:
+def from_response(upstream: Upstream, response: httpx.Response, body: bytes) -> UpstreamError:
     """What a status other than 200 means."""
     status = response.status_code
-    sentence = refusal(upstream, status, complaint(body))
+    sentence = status_message(upstream, status, error_detail(body))
     return _fault(
         status,
         body,
         sentence,
-        public=refusal(upstream, status),
+        public=status_message(upstream, status),
         pause=retry_after(response.headers.get("retry-after")),
     )
 
 
-def of_complaint(upstream: Upstream, told: Complaint) -> Fault:
+def from_error_chunk(upstream: Upstream, told: ErrorChunk) -> UpstreamError:
     """What an error in the stream means: some servers tell everything there."""
     value = told.value if isinstance(told.value, dict) else {}
     code = value.get("code")
     status = code if isinstance(code, int) and 400 <= code < 600 else 500
-    sentence = f"{upstream.host} broke off with an error{complaint(told.body)}."
+    sentence = f"{upstream.host} broke off with an error{error_detail(told.body)}."
     return _fault(status, told.body, sentence, public=f"{upstream.host} broke off with an error.")
 
 
 def _fault(
     status: int, body: bytes, sentence: str, *, public: str, pause: float | None = None
-) -> Fault:
+) -> UpstreamError:
     text = body[:65536].decode("utf-8", "replace")
     if status in {400, 413, 422, 500} and _TOO_LONG.search(text):
         limit, asked = _number(_LIMIT, text), _number(_ASKED, text)
-        return Fault("too_long", sentence, public=public, limit=limit, asked=asked)
+        return UpstreamError("too_long", sentence, public=public, limit=limit, asked=asked)
     if status in {429, 503}:
-        return Fault("busy", sentence, public=public, pause=pause)
-    return Fault("wrong" if status in {400, 422} else "down", sentence, public=public)
+        return UpstreamError("busy", sentence, public=public, pause=pause)
+    return UpstreamError("wrong" if status in {400, 422} else "down", sentence, public=public)
 
 
-def of_error(upstream: Upstream, error: httpx.HTTPError, patience: Patience) -> Fault:
+def from_transport_error(
+    upstream: Upstream, error: httpx.HTTPError, patience: Timeouts
+) -> UpstreamError:
     """What the lack of a response means."""
     host = upstream.host
     if isinstance(error, httpx.ConnectTimeout):
-        return Fault("down", f"{host} has not taken a call within {patience.connect:g} seconds.")
+        return UpstreamError(
+            "down", f"{host} has not taken a call within {patience.connect:g} seconds."
+        )
     if isinstance(error, httpx.ConnectError):
-        return Fault("down", f"{host} cannot be reached{because(error)}.")
-    return Fault("down", f"{host} broke off{because(error)}.")
+        return UpstreamError("down", f"{host} cannot be reached{error_suffix(error)}.")
+    return UpstreamError("down", f"{host} broke off{error_suffix(error)}.")
 
 
 def retry_after(text: str | None) -> float | None:
@@ -144,7 +148,7 @@ def retry_after(text: str | None) -> float | None:
             seconds = (then - dt.datetime.now(dt.UTC)).total_seconds()
         except (ValueError, TypeError):
             return None
-    return min(max(seconds, 0.0), LONGEST_PAUSE) if seconds == seconds else None  # noqa: PLR0124
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS) if seconds == seconds else None  # noqa: PLR0124
 
 
 def _number(pattern: re.Pattern[str], text: str) -> int | None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-LONGEST_EVENT: Final = 1 << 20
-LONGEST_STREAM: Final = 256 << 20
+MAX_EVENT_BYTES: Final = 1 << 20
+MAX_STREAM_BYTES: Final = 256 << 20
 
 
-class Garbage(Exception):
+class ProtocolViolation(Exception):
     """What came makes no sense. The text goes on after “What the server sends …”."""
 
 
-class Events:
+class SseParser:
     """Give `feed` the bytes as they come. An event that is cut off at the end is none.
 
     llama-server used to tell an error in a field of that name: it counts as data, too.
@@ -28,8 +28,8 @@ class Events:
     def feed(self, piece: bytes) -> Iterator[str]:
         """The data of each event that is whole now. Raises Garbage."""
         self._total += len(piece)
-        if self._total > LONGEST_STREAM:
-            raise Garbage("does not end")
+        if self._total > MAX_STREAM_BYTES:
+            raise ProtocolViolation("does not end")
         *whole, rest = piece.split(b"\n")
         for end in whole:
             self._rest += end
@@ -40,8 +40,8 @@ class Events:
             elif self._data:
                 yield self._event()
         self._rest += rest
-        if len(self._rest) + self._size > LONGEST_EVENT:
-            raise Garbage("has events without end")
+        if len(self._rest) + self._size > MAX_EVENT_BYTES:
+            raise ProtocolViolation("has events without end")
 
     def _take(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
@@ -54,4 +54,4 @@ class Events:
         try:
             return data.decode()
         except UnicodeDecodeError as error:
-            raise Garbage("is not text") from error
+            raise ProtocolViolation("is not text") from error

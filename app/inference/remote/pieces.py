@@ -7,35 +7,35 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.inference.protocol import Likely, Token
-from app.inference.remote.lines import Garbage
+from app.inference.protocol import SampledToken, TokenLogprob
+from app.inference.remote.lines import ProtocolViolation
 
 DONE: Final = "[DONE]"
-LONGEST_COUNT: Final = 1 << 40
+MAX_COUNT: Final = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class ChunkUsage:
     prompt: int
     completion: int
     cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Chunk:
     """What one event says. thinks: the model is at work and says nothing yet; finish: the server's
     word for how the answer ended; reading: prompt tokens done and in all; tokens: how likely those
     of the text were, where that was asked for."""
 
     text: str = ""
-    thinks: bool = False
+    is_reasoning: bool = False
     finish: str = ""
-    usage: Usage | None = None
-    reading: tuple[int, int] | None = None
-    tokens: tuple[Token, ...] = ()
+    usage: ChunkUsage | None = None
+    prompt_progress: tuple[int, int] | None = None
+    tokens: tuple[SampledToken, ...] = ()
 
 
-class Complaint(Exception):
+class ErrorChunk(Exception):
     """The server tells of an error in the middle of its stream, as `value`."""
 
     def __init__(self, value: object) -> None:
@@ -47,47 +47,47 @@ class Complaint(Exception):
         return json.dumps({"error": self.value}).encode()
 
 
-def read_piece(data: str) -> Piece:
+def parse_chunk(data: str) -> Chunk:
     """What the data of one event says. Raises Garbage or Complaint."""
     try:
         chunk = json.loads(data)
         if not isinstance(chunk, dict):
-            raise Garbage("is not OpenAI's protocol")
+            raise ProtocolViolation("is not OpenAI's protocol")
         if (error := chunk.get("error")) is not None:
-            raise Complaint(error)
+            raise ErrorChunk(error)
         if "choices" not in chunk and "message" in chunk and "code" in chunk:
-            raise Complaint(chunk)
+            raise ErrorChunk(chunk)
         return _piece(chunk)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise Garbage("is not OpenAI's protocol") from error
+        raise ProtocolViolation("is not OpenAI's protocol") from error
 
 
-def _piece(chunk: dict[str, Any]) -> Piece:
+def _piece(chunk: dict[str, Any]) -> Chunk:
     usage = _usage(chunk.get("usage"))
     reading = _reading(chunk.get("prompt_progress"))
     choices = chunk.get("choices") or ()
     if not choices:
-        return Piece(usage=usage, reading=reading)
+        return Chunk(usage=usage, prompt_progress=reading)
     choice = choices[0]
     delta = choice.get("delta") or {}
     thought = delta.get("reasoning_content") or delta.get("reasoning")
-    return Piece(
+    return Chunk(
         text=_storable(delta.get("content") or choice.get("text") or ""),
-        thinks=bool(thought),
+        is_reasoning=bool(thought),
         finish=str(choice.get("finish_reason") or ""),
         usage=usage,
-        reading=reading,
+        prompt_progress=reading,
         tokens=_tokens(choice.get("logprobs")),
     )
 
 
-def _usage(values: Any) -> Usage | None:
+def _usage(values: Any) -> ChunkUsage | None:
     if not values:
         return None
     details = values.get("prompt_tokens_details") or {}
     prompt = _count(values.get("prompt_tokens"))
     cached = min(prompt, _count(details.get("cached_tokens")))
-    return Usage(prompt, _count(values.get("completion_tokens")), cached)
+    return ChunkUsage(prompt, _count(values.get("completion_tokens")), cached)
 
 
 def _reading(values: Any) -> tuple[int, int] | None:
@@ -97,32 +97,35 @@ def _reading(values: Any) -> tuple[int, int] | None:
     return min(total, _count(values.get("processed"))), total
 
 
-def _tokens(values: Any) -> tuple[Token, ...]:
+def _tokens(values: Any) -> tuple[SampledToken, ...]:
     """As chats tell them, or as texts without a template do."""
     if not isinstance(values, dict):
         return ()
     if values.get("tokens"):
         return _tokens_of_text(values)
     return tuple(
-        Token(
+        SampledToken(
             _bytes(token),
             _logprob(token["logprob"]),
             tuple(
-                Likely(_bytes(o), _logprob(o["logprob"])) for o in token.get("top_logprobs") or ()
+                TokenLogprob(_bytes(o), _logprob(o["logprob"]))
+                for o in token.get("top_logprobs") or ()
             ),
         )
         for token in values.get("content") or ()
     )
 
 
-def _tokens_of_text(values: dict[str, Any]) -> tuple[Token, ...]:
+def _tokens_of_text(values: dict[str, Any]) -> tuple[SampledToken, ...]:
     texts = values["tokens"]
     others = values.get("top_logprobs") or [None] * len(texts)
     return tuple(
-        Token(
+        SampledToken(
             _encoded(text),
             _logprob(logprob),
-            tuple(Likely(_encoded(o), _logprob(value)) for o, value in (likely or {}).items()),
+            tuple(
+                TokenLogprob(_encoded(o), _logprob(value)) for o, value in (likely or {}).items()
+            ),
         )
         for text, logprob, likely in zip(texts, values["token_logprobs"], others, strict=True)
     )
@@ -147,14 +150,14 @@ def _logprob(given: Any) -> float:
 def _count(value: Any) -> int:
     if value is None:
         return 0
-    if not isinstance(value, int) or not 0 <= value < LONGEST_COUNT:
-        raise Garbage("counts wrongly")
+    if not isinstance(value, int) or not 0 <= value < MAX_COUNT:
+        raise ProtocolViolation("counts wrongly")
     return value
 
 
 def _storable(text: Any) -> str:
     """Text that can be kept: JSON can name halves of characters, and NUL."""
     if not isinstance(text, str):
-        raise Garbage("is not OpenAI's protocol")
+        raise ProtocolViolation("is not OpenAI's protocol")
     whole: str = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return whole.replace("\0", "\ufffd")

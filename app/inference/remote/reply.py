@@ -10,7 +10,7 @@ from typing import Final
 import httpx
 
 from app.inference.protocol import (
-    Cut,
+    Aborted,
     Delta,
     Event,
     Failed,
@@ -18,34 +18,34 @@ from app.inference.protocol import (
     FinishReason,
     Generate,
     Prefill,
-    Waiting,
+    Stalled,
 )
 from app.inference.remote import faults
-from app.inference.remote.faults import Fault, Patience
-from app.inference.remote.lines import Events, Garbage
-from app.inference.remote.pieces import DONE, Complaint, Piece, Usage, read_piece
-from app.inference.remote.sizes import Fitting
-from app.models.remote_check import headers_for, some_of
+from app.inference.remote.faults import Timeouts, UpstreamError
+from app.inference.remote.lines import ProtocolViolation, SseParser
+from app.inference.remote.pieces import DONE, Chunk, ChunkUsage, ErrorChunk, parse_chunk
+from app.inference.remote.sizes import EstimatedPrompt
+from app.models.remote_check import headers_for, read_limited
 from app.models.upstream import Upstream
 
-LONGEST_COMPLAINT: Final = 65536
-LONGEST_ANSWER: Final = 4 << 20
+MAX_ERROR_BYTES: Final = 65536
+MAX_ANSWER_CHARS: Final = 4 << 20
 SOON: Final = 0.5
 """Seconds until a server that has said everything has its connection closed."""
 CUTS: Final = frozenset({"abort", "aborted", "cancelled", "content_filter", "error"})
 
 
-class Reply:
+class ResponseStream:
     """To `command`, over as many tries as it takes. `emit` hears the events, the last one once.
 
     fitting: of the prompt that was sent; usage: as the server counted, None while it has not.
     """
 
     def __init__(
-        self, command: Generate, emit: Callable[[Event], None], patience: Patience
+        self, command: Generate, emit: Callable[[Event], None], patience: Timeouts
     ) -> None:
-        self.fitting = Fitting([], 0, 0, 0)
-        self.usage: Usage | None = None
+        self.fitting = EstimatedPrompt([], 0, 0, 0)
+        self.usage: ChunkUsage | None = None
         self._command = command
         self._emit = emit
         self._patience = patience
@@ -63,7 +63,7 @@ class Reply:
         """Whether there was a word: then nothing may be tried again."""
         return self._first is not None
 
-    def expect(self, fitting: Fitting, window: int) -> None:
+    def begin_attempt(self, fitting: EstimatedPrompt, window: int) -> None:
         """A try begins, whose prompt and window these are."""
         self.fitting, self._window = fitting, window
         self._began = time.monotonic()
@@ -83,7 +83,7 @@ class Reply:
         try:
             async with asyncio.timeout(self._patience.first) as limit:
                 await self._stream(upstream, client, url, body, limit)
-        except (TimeoutError, Garbage, httpx.HTTPError) as error:
+        except (TimeoutError, ProtocolViolation, httpx.HTTPError) as error:
             if not self._finish:
                 raise self._fault(upstream, error) from error
         self._close(upstream)
@@ -104,20 +104,20 @@ class Reply:
             timeout=httpx.Timeout(None, connect=self._patience.connect),
         ) as response:
             if response.status_code != 200:
-                complaint = await some_of(response, LONGEST_COMPLAINT)
-                raise faults.of_response(upstream, response, complaint)
+                complaint = await read_limited(response, MAX_ERROR_BYTES)
+                raise faults.from_response(upstream, response, complaint)
             kind = response.headers.get("content-type", "").partition(";")[0].strip()
             if kind.lower() != "text/event-stream":
                 what = kind[:40] or "something without a kind"
-                raise Garbage(f"is {what} and no stream, so its address may be wrong")
-            events = Events()
+                raise ProtocolViolation(f"is {what} and no stream, so its address may be wrong")
+            events = SseParser()
             async for piece in response.aiter_raw():
                 for data in events.feed(piece):
-                    self._hear(upstream, data, limit)
+                    self._on_line(upstream, data, limit)
         if not self._finish:
-            raise Garbage("ends in the middle of an answer")
+            raise ProtocolViolation("ends in the middle of an answer")
 
-    def _hear(self, upstream: Upstream, data: str, limit: asyncio.Timeout) -> None:
+    def _on_line(self, upstream: Upstream, data: str, limit: asyncio.Timeout) -> None:
         """One event. What comes behind the end is waited for a moment only: counts."""
         now = asyncio.get_running_loop().time()
         if data.strip() == DONE:
@@ -125,31 +125,31 @@ class Reply:
             limit.reschedule(now + SOON)
             return
         try:
-            piece = read_piece(data)
-        except Complaint as told:
-            raise faults.of_complaint(upstream, told) from told
+            piece = parse_chunk(data)
+        except ErrorChunk as told:
+            raise faults.from_error_chunk(upstream, told) from told
         self.usage = piece.usage or self.usage
         if self._finish:
             return
-        if (patience := self._take(piece)) is not None:
+        if (patience := self._on_chunk(piece)) is not None:
             limit.reschedule(now + patience)
         if piece.finish:
             self._finish = piece.finish
             limit.reschedule(now + self._patience.end)
 
-    def _take(self, piece: Piece) -> float | None:
+    def _on_chunk(self, piece: Chunk) -> float | None:
         """How long the next one may take; None when this one was no progress."""
         patience = None
-        if piece.reading is not None and self._first is None:
-            done, total = piece.reading
+        if piece.prompt_progress is not None and self._first is None:
+            done, total = piece.prompt_progress
             self._emit(Prefill(self._command.id, done, total, 0, self.fitting.dropped))
             patience = self._patience.first
-        if piece.thinks:
+        if piece.is_reasoning:
             self._pieces += 1
             patience = self._patience.between
             if not self._thinks and self._first is None:
                 self._thinks = True
-                self._emit(Waiting(self._command.id, "The model is thinking"))
+                self._emit(Stalled(self._command.id, "The model is thinking"))
         if piece.text:
             self._first = self._first or time.monotonic()
             self._pieces += 1
@@ -157,14 +157,16 @@ class Reply:
             patience = self._patience.between
             count = max(1, len(piece.tokens))  # most servers send each by itself, and tell none
             self._emit(Delta(self._command.id, piece.text, piece.tokens, count))
-            if self._written > LONGEST_ANSWER:
-                raise Garbage("does not end")
+            if self._written > MAX_ANSWER_CHARS:
+                raise ProtocolViolation("does not end")
         return patience
 
     def _close(self, upstream: Upstream) -> None:
         if self._finish in CUTS:
             said = self._finish.replace("_", " ")
-            self.end(Cut(self._command.id, f"{upstream.host} ended this answer early ({said})."))
+            self.end(
+                Aborted(self._command.id, f"{upstream.host} ended this answer early ({said}).")
+            )
         elif self._thinks and self._first is None:
             self.end(
                 Failed(
@@ -176,19 +178,21 @@ class Reply:
         else:
             self.end(self.finished("length" if self._finish == "length" else "stop"))
 
-    def _fault(self, upstream: Upstream, error: TimeoutError | Garbage | httpx.HTTPError) -> Fault:
-        if isinstance(error, Garbage):
-            return Fault("down", f"What {upstream.host} sends {error}.")
+    def _fault(
+        self, upstream: Upstream, error: TimeoutError | ProtocolViolation | httpx.HTTPError
+    ) -> UpstreamError:
+        if isinstance(error, ProtocolViolation):
+            return UpstreamError("down", f"What {upstream.host} sends {error}.")
         if isinstance(error, httpx.HTTPError):
-            return faults.of_error(upstream, error, self._patience)
+            return faults.from_transport_error(upstream, error, self._patience)
         seconds = self._patience.between if self.has_begun else self._patience.first
-        return Fault("down", f"{upstream.host} has said nothing for {seconds:g} seconds.")
+        return UpstreamError("down", f"{upstream.host} has said nothing for {seconds:g} seconds.")
 
     def finished(self, reason: FinishReason) -> Finished:
         """The end with its figures: the server's, or an estimate and the pieces that came."""
         now = time.monotonic()
         first = self._first or now
-        usage = self.usage or Usage(self.fitting.prompt if self._first else 0, self._pieces)
+        usage = self.usage or ChunkUsage(self.fitting.prompt if self._first else 0, self._pieces)
         return Finished(
             id=self._command.id,
             reason=reason,
@@ -202,7 +206,7 @@ class Reply:
             context_length=self._window,
         )
 
-    def end(self, event: Finished | Failed | Cut) -> None:
+    def end(self, event: Finished | Failed | Aborted) -> None:
         """The last event, unless there was one."""
         if not self._has_ended:
             self._has_ended = True

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from app.inference.protocol import Cancel, Command, Event, Generate, Loaded, Quit
+from app.inference.protocol import Cancel, Command, Event, Generate, Loaded, Shutdown
 from app.inference.remote.answer import RemoteAnswer
-from app.inference.remote.faults import Patience
-from app.inference.remote.servers import Servers
-from app.models.remote_check import Clients
+from app.inference.remote.faults import Timeouts
+from app.inference.remote.servers import ServerPool
+from app.models.remote_check import HttpClients
 
 
 class RemoteRunner:
@@ -18,15 +18,15 @@ class RemoteRunner:
 
     pid = None
 
-    def __init__(self, servers: Servers, patience: Patience) -> None:
+    def __init__(self, servers: ServerPool, patience: Timeouts) -> None:
         self._servers = servers
         self._patience = patience
-        self._says: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._clients = Clients()
+        self._clients = HttpClients()
         self._is_dead = False
-        self.loaded = self._can_do()
-        servers.listeners.append(self._look)
+        self.loaded = self._capabilities()
+        servers.listeners.append(self._watch)
 
     def send(self, command: Command) -> None:
         match command:
@@ -35,19 +35,19 @@ class RemoteRunner:
             case Cancel():
                 if (task := self._tasks.get(command.id)) is not None:
                     task.cancel()
-            case Quit():
+            case Shutdown():
                 self._die()
             case _:  # a server elsewhere keeps nothing that Wick could make it forget
                 pass
 
     async def events(self) -> AsyncIterator[Event]:
-        while (event := await self._says.get()) is not None:
+        while (event := await self._events.get()) is not None:
             yield event
 
-    async def how_it_ended(self) -> str:
+    async def exit_reason(self) -> str:
         return "unexpectedly"
 
-    async def quit(self, seconds: float) -> None:
+    async def shutdown(self, seconds: float) -> None:
         """There is nothing to write to the disk."""
         await self.kill()
 
@@ -59,7 +59,7 @@ class RemoteRunner:
 
     def _begin(self, command: Generate) -> None:
         answer = RemoteAnswer(
-            command, self._servers, self._clients.of, self._says.put_nowait, self._patience
+            command, self._servers, self._clients.of, self._events.put_nowait, self._patience
         )
         task = asyncio.create_task(answer.run(), name=f"remote answer {command.id}")
         self._tasks[command.id] = task
@@ -74,16 +74,16 @@ class RemoteRunner:
         if not self._is_dead:
             self._is_dead = True
             with contextlib.suppress(ValueError):
-                self._servers.listeners.remove(self._look)
+                self._servers.listeners.remove(self._watch)
             for task in self._tasks.values():
                 task.cancel()
-            self._says.put_nowait(None)
+            self._events.put_nowait(None)
 
-    def _can_do(self) -> Loaded:
+    def _capabilities(self) -> Loaded:
         return Loaded(self._servers.slots, self._servers.window, 0.0)
 
-    def _look(self) -> None:
+    def _watch(self) -> None:
         """A server has come or gone."""
-        if (now := self._can_do()) != self.loaded:
+        if (now := self._capabilities()) != self.loaded:
             self.loaded = now
-            self._says.put_nowait(now)
+            self._events.put_nowait(now)

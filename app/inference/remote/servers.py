@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from app.inference.remote.sizes import Sizes
+from app.inference.remote.sizes import TokenEstimator
 from app.models.remote import ASSUMED_CONTEXT
-from app.models.upstream import Remote, Upstream
+from app.models.upstream import RemoteModel, Upstream
 
 CHATS: Final = 4096  # of which is remembered who answered last
 Health = Literal["unknown", "ready", "down"]
@@ -38,7 +38,7 @@ class Server:
 
     def __init__(self, upstream: Upstream, clock: Callable[[], float] = time.monotonic) -> None:
         self.upstream = upstream
-        self.sizes = Sizes()
+        self.sizes = TokenEstimator()
         self.health: Health = "unknown"
         self.since: dt.datetime | None = None
         self.trouble = ""
@@ -60,7 +60,7 @@ class Server:
     def has_room(self) -> bool:
         return self.outstanding < self.upstream.parallel
 
-    def rest(self, seconds: float) -> None:
+    def back_off(self, seconds: float) -> None:
         """It said that it has too much to do."""
         self.busy_until = self._clock() + seconds
 
@@ -70,10 +70,10 @@ class Server:
         )
 
 
-class Servers:
+class ServerPool:
     """All servers of one model. `listeners` hear of changed health and of other servers."""
 
-    def __init__(self, remote: Remote, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, remote: RemoteModel, clock: Callable[[], float] = time.monotonic) -> None:
         self.listeners: list[Callable[[], None]] = []
         self.remote = remote
         self._clock = clock
@@ -99,14 +99,14 @@ class Servers:
         limits = [server.limit for server in self._servers if server.limit]
         return min([self.remote.context or found or ASSUMED_CONTEXT, *limits])
 
-    def become(self, remote: Remote) -> None:
+    def update(self, remote: RemoteModel) -> None:
         """The person has changed something; servers that stay keep what is known of them."""
         if remote == self.remote:
             return
         known = {server.upstream: server for server in self._servers}
         self.remote = remote
         self._servers = [known.get(up) or Server(up, self._clock) for up in remote.upstreams]
-        self._tell()
+        self._notify()
 
     def is_up(self, server: Server, *, context: int | None = None, note: str = "") -> None:
         """It has answered. context: what it said of its window, None: nothing."""
@@ -116,7 +116,7 @@ class Servers:
     def is_down(self, server: Server, trouble: str) -> None:
         self._set(server, "down", trouble, "")
 
-    async def take(self, tried: Collection[Server], chat: str = "") -> Server | None:
+    async def acquire(self, tried: Collection[Server], chat: str = "") -> Server | None:
         """The one with the least to do for us, when it has room; None when all were tried.
 
         Those that are known to be down are asked only when no other is left. Among equals it is
@@ -134,7 +134,7 @@ class Servers:
                 return None
             await self._news.wait()
 
-    def give_back(self, server: Server) -> None:
+    def release(self, server: Server) -> None:
         server.outstanding -= 1
         self._news.set()
 
@@ -164,9 +164,9 @@ class Servers:
             server.since = dt.datetime.now().astimezone()
         server.health, server.trouble, server.note = health, trouble, note
         if before != (health, trouble, note):
-            self._tell()
+            self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._news.set()
         for listener in tuple(self.listeners):
             listener()

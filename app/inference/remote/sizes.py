@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from app.inference.estimate import Rate
-from app.inference.window import fit, reserve, without_oldest
+from app.inference.estimate import WeightedRate
+from app.inference.window import answer_reserve, fit, without_oldest
 from app.models.model import Turn
 
 _LATIN: Final = 3.5  # characters of a token, a little fewer than usual: rather too short a prompt
 _OTHER: Final = 1.3
 _TURN: Final = 8  # tokens that a template puts around each turn
 _LEAST, _MOST = 0.5, 2.5
-SPARE: Final = 64
+MARGIN: Final = 64
 """Tokens between the estimated prompt with its answer and the end of the window."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fitting:
+class EstimatedPrompt:
     """turns: those that fit; dropped: how many older ones do not; prompt, max_tokens: tokens."""
 
     turns: list[Turn]
@@ -29,11 +29,11 @@ class Fitting:
     max_tokens: int
 
 
-class Sizes:
+class TokenEstimator:
     """Of one server's model."""
 
     def __init__(self) -> None:
-        self._rate = Rate(1000, 1000)
+        self._rate = WeightedRate(1000, 1000)
 
     def tokens(self, turns: Sequence[Turn]) -> int:
         return math.ceil(_guess(turns) * self._factor)
@@ -43,27 +43,31 @@ class Sizes:
         if tokens > 0 and turns:
             self._rate.record(tokens, _guess(turns))
 
-    def was(self, turns: Sequence[Turn], tokens: int) -> None:
+    def reset_to(self, turns: Sequence[Turn], tokens: int) -> None:
         """The same, when the estimate was so wrong that nothing of it is to stay."""
-        self._rate = Rate(float(tokens), _guess(turns))
+        self._rate = WeightedRate(float(tokens), _guess(turns))
 
-    def cut(self, turns: Sequence[Turn], opening: str, max_tokens: int, window: int) -> Fitting:
+    def fit(
+        self, turns: Sequence[Turn], opening: str, max_tokens: int, window: int
+    ) -> EstimatedPrompt:
         """The newest turns that leave room for the answer. Raises PromptTooLong."""
         begun = [Turn("assistant", opening)] if opening else []
-        room = reserve(max_tokens, window)
-        limit = max(1, window - room - min(SPARE, window // 8))
+        room = answer_reserve(max_tokens, window)
+        limit = max(1, window - room - min(MARGIN, window // 8))
         fitted = fit(turns, lambda some: [0] * self.tokens([*some, *begun]), limit)
         prompt = len(fitted.tokens)
         kept = without_oldest(turns, fitted.dropped)
-        left = window - prompt - min(SPARE, window // 8)
-        return Fitting(kept, fitted.dropped, prompt, max(1, min(max_tokens, left)))
+        left = window - prompt - min(MARGIN, window // 8)
+        return EstimatedPrompt(kept, fitted.dropped, prompt, max(1, min(max_tokens, left)))
 
-    def whole(self, turns: Sequence[Turn], opening: str, max_tokens: int, window: int) -> Fitting:
+    def fit_all(
+        self, turns: Sequence[Turn], opening: str, max_tokens: int, window: int
+    ) -> EstimatedPrompt:
         """All of it: whether it fits is only estimated here, and the server knows."""
         begun = [Turn("assistant", opening)] if opening else []
         prompt = self.tokens([*turns, *begun])
-        left = max(window - prompt - min(SPARE, window // 8), reserve(max_tokens, window))
-        return Fitting(list(turns), 0, prompt, min(max_tokens, left))
+        left = max(window - prompt - min(MARGIN, window // 8), answer_reserve(max_tokens, window))
+        return EstimatedPrompt(list(turns), 0, prompt, min(max_tokens, left))
 
     @property
     def _factor(self) -> float:

@@ -10,40 +10,40 @@ from dataclasses import replace
 from typing import Final
 
 from app.errors import WickError
-from app.inference.remote.servers import Server, Servers, ServerStatus
+from app.inference.remote.servers import Server, ServerPool, ServerStatus
 from app.models.model import Model
-from app.models.remote_check import Clients, check
-from app.models.shelf import Shelf
+from app.models.remote_check import HttpClients, check
+from app.models.shelf import ModelStore
 
 log = logging.getLogger(__name__)
 CHECK_SECONDS: Final = 15.0
-AT_ONCE: Final = 8
+MAX_CONCURRENT: Final = 8
 
 
-class Remotes:
+class HealthMonitor:
     """The servers of every model that has some, by the model's name.
 
     changed: called when one of them is seen to be another than before.
     """
 
     def __init__(
-        self, shelf: Shelf, changed: Callable[[], None], seconds: float = CHECK_SECONDS
+        self, store: ModelStore, changed: Callable[[], None], seconds: float = CHECK_SECONDS
     ) -> None:
-        self._shelf = shelf
+        self._store = store
         self._changed = changed
         self._seconds = seconds
-        self._by_name: dict[str, Servers] = {}
+        self._by_name: dict[str, ServerPool] = {}
         self._poked = asyncio.Event()
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._turns = asyncio.Semaphore(MAX_CONCURRENT)
 
-    def servers(self, model: Model) -> Servers:
+    def servers(self, model: Model) -> ServerPool:
         """Of a remote model, as its folder has them."""
         assert model.remote is not None  # noqa: S101 - the caller has looked
         servers = self._by_name.get(model.name)
         if servers is None:
-            servers = self._by_name[model.name] = Servers(model.remote)
+            servers = self._by_name[model.name] = ServerPool(model.remote)
             servers.listeners.append(self._changed)
-        servers.become(model.remote)
+        servers.update(model.remote)
         return servers
 
     def status(self, name: str) -> list[ServerStatus]:
@@ -51,18 +51,18 @@ class Remotes:
         servers = self._by_name.get(name)
         return [server.status() for server in servers.all] if servers else []
 
-    def look_now(self) -> None:
+    def check_now(self) -> None:
         """Something was added or changed: look before it is time."""
         self._poked.set()
 
-    async def keep_watch(self) -> None:
+    async def run(self) -> None:
         """Looks at all of them again and again until it is cancelled."""
-        clients = Clients()
+        clients = HttpClients()
         try:
             while True:
                 self._poked.clear()
                 try:
-                    await self.look(clients)
+                    await self.check(clients)
                 except WickError as error:
                     log.warning("The servers of models could not be looked at: %s", error)
                 with contextlib.suppress(TimeoutError):
@@ -71,13 +71,13 @@ class Remotes:
         finally:
             await clients.close()
 
-    async def look(self, clients: Clients) -> None:
+    async def check(self, clients: HttpClients) -> None:
         """One look at each server, some of them at the same time."""
-        models = [m for m in await asyncio.to_thread(self._shelf.models) if m.remote is not None]
+        models = [m for m in await asyncio.to_thread(self._store.models) if m.remote is not None]
         for name in self._by_name.keys() - {model.name for model in models}:
             del self._by_name[name]
         looks = [
-            self._look_at(servers, server, clients)
+            self._check_server(servers, server, clients)
             for servers in map(self.servers, models)
             for server in servers.all
         ]
@@ -85,11 +85,13 @@ class Remotes:
         for model in models:
             await self._remember(model)
 
-    async def _look_at(self, servers: Servers, server: Server, clients: Clients) -> None:
+    async def _check_server(
+        self, servers: ServerPool, server: Server, clients: HttpClients
+    ) -> None:
         async with self._turns:
             found = await check(server.upstream, clients)
-        if found.trouble:
-            servers.is_down(server, found.trouble)
+        if found.problem:
+            servers.is_down(server, found.problem)
             return
         note = ""
         if found.others:
@@ -107,5 +109,5 @@ class Remotes:
             return
         with contextlib.suppress(WickError):  # it may have been removed meanwhile
             remote = replace(model.remote, found=min(known))
-            await asyncio.to_thread(self._shelf.save_found, model.name, remote)
+            await asyncio.to_thread(self._store.save_context, model.name, remote)
             self._changed()

@@ -15,54 +15,54 @@ from app.errors import NotAllowed, NotLoggedIn
 from app.store.people import LOCAL_USER
 from app.web.api.paths import OWN
 from app.web.identity import Identity, identity
-from app.web.state import state
+from app.web.state import server_context
 
 FOR_ANY_KEY = frozenset({"/api/show"})
 
 
-async def by_key(asked: BaseRequestWebsocket) -> Identity | None:
+async def authenticate_key(asked: BaseRequestWebsocket) -> Identity | None:
     """The person of the key that comes with this; None when none of ours comes with it.
 
     Programs insist on having a key and send whatever they are given, so what is none of ours counts
     as none. Raises NotLoggedIn for one that does not hold, NotAllowed for one that may not do this.
     """
-    secret = sent(asked.headers)
+    secret = bearer_token(asked.headers)
     if not secret.startswith(PREFIX):
         return None
-    holder = await state().keys.find(secret)
+    holder = await server_context().api_keys.authenticate(secret)
     if holder is None:
         audit("key-refused", path=asked.path, address=asked.remote_addr)
         raise NotLoggedIn("This API key does not hold: it was revoked, or it was mistyped.")
-    person, key = holder
+    user, key = holder
     scope = scope_of(asked.method, asked.path)
     if scope and scope not in key.scopes:
         raise NotAllowed(f"The API key “{key.name}” may not be used to {SCOPES[scope]}.")
-    return Identity(person.id, person.role, "key", person.name)
+    return Identity(user.id, user.role, "key", user.name)
 
 
-async def by_secret(asked: BaseRequestWebsocket) -> Identity | None:
+async def authenticate_local_cli(asked: BaseRequestWebsocket) -> Identity | None:
     """The terminal of this machine, as the first owner, when it shows what the data folder says."""
-    here, given = state(), sent(asked.headers)
-    if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), here.secret.encode()):
+    context, given = server_context(), bearer_token(asked.headers)
+    if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), context.secret.encode()):
         return None
-    is_shared = here.settings.has_accounts
-    user_id = await here.people.first_owner() if is_shared else LOCAL_USER
+    is_shared = context.settings.has_accounts
+    user_id = await context.users.first_owner() if is_shared else LOCAL_USER
     return Identity(user_id, "owner", "terminal")
 
 
-def of_this_request() -> Callable[[], Awaitable[bool]]:
+def authorization_check() -> Callable[[], Awaitable[bool]]:
     """Asks later, when the request is handled no more, whether its key or login still holds."""
-    here, who, secret = state(), identity(), sent(request.headers)
+    context, who, secret = server_context(), identity(), bearer_token(request.headers)
 
     async def holds() -> bool:
         if who.via == "key":
-            return await here.keys.find(secret) is not None
-        return who.via != "login" or await here.logins.holds(who.login_id)
+            return await context.api_keys.authenticate(secret) is not None
+        return who.via != "login" or await context.sessions.is_active(who.session_id)
 
     return holds
 
 
-def sent(headers: Headers) -> str:
+def bearer_token(headers: Headers) -> str:
     """The key in a request, empty if there is none."""
     kind, _, secret = headers.get("Authorization", "").partition(" ")
     if kind.lower() == "bearer":

@@ -18,31 +18,31 @@ from typing import Any
 
 import msgspec
 
-from app.chats.branches import Spot
+from app.chats.branches import MessageRef
 from app.chats.hub import Subscription
-from app.chats.streams import Stream
+from app.chats.streams import LiveAnswer
 from app.errors import ChatError
 from app.store.messages import Message
 from app.web.api.shapes import message_object
 from app.web.api.streaming import COMMENT, KEEP_ALIVE_SECONDS
-from app.web.state import State
+from app.web.state import ServerContext
 
-PAUSE = 0.05
+FRAME_SECONDS = 0.05
 """Seconds between two events about text: tokens that come faster are gathered."""
-STORED = "00000000"
+STORED_EPOCH = "00000000"
 """The epoch of a text that is told from the disk."""
 _ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,9})")
 
 
 @dataclass(slots=True)
-class Place:
+class StreamCursor:
     """How much of which stream has been told."""
 
     epoch: str = ""
     count: int = 0
 
     @classmethod
-    def parse(cls, text: str) -> Place:
+    def parse(cls, text: str) -> StreamCursor:
         found = _ID.fullmatch(text)
         return cls(found[1], int(found[2])) if found else cls()
 
@@ -56,25 +56,27 @@ def end_id(message: Message) -> str:
     return f"end-{len(message.text)}-{message.finished_at}"
 
 
-async def follow(here: State, spot: Spot, last: str) -> AsyncGenerator[bytes, None]:
+async def follow(
+    context: ServerContext, spot: MessageRef, last: str
+) -> AsyncGenerator[bytes, None]:
     """Events until the answer has ended, or the server ends; `last`: the id that was seen last."""
-    subscription = here.hub.subscribe(spot.user_id, spot.chat_id)
-    place, said, followed = Place.parse(last), b"", None
+    subscription = context.hub.subscribe(spot.user_id, spot.chat_id)
+    cursor, said, followed = StreamCursor.parse(last), b"", None
     try:
-        while subscription.closing is None and not here.is_closing:
+        while subscription.closing is None and not context.is_closing:
             subscription.wake.clear()
             subscription.urgent.clear()
-            stream = here.hub.stream(spot.message_id)
+            stream = context.hub.stream(spot.message_id)
             if stream is None:
-                message = await here.branches.find(spot)
+                message = await context.branches.get(spot)
                 if message.status != "queued":
-                    yield _rest(place, message, followed) + _end(message)
+                    yield _rest(cursor, message, followed) + _end(message)
                     return
             else:
-                followed, frame = stream, _text(place, stream)
+                followed, frame = stream, _text(cursor, stream)
                 # Behind the text: its id says that the text before it has been told.
                 if (status := _status(stream)) != said:
-                    said, frame = status, frame + _event("status", place.id, status)
+                    said, frame = status, frame + _event("status", cursor.id, status)
                 if frame:
                     yield frame
             if not await _news(subscription):
@@ -82,14 +84,14 @@ async def follow(here: State, spot: Spot, last: str) -> AsyncGenerator[bytes, No
     except ChatError:  # it was taken back or deleted meanwhile
         yield b"event: gone\ndata: {}\n\n"
     finally:
-        here.hub.unsubscribe(subscription)
+        context.hub.unsubscribe(subscription)
 
 
 async def _news(subscription: Subscription) -> bool:
     """Wait until there may be some; soon after the last only for what is urgent."""
     started = time.monotonic()
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(PAUSE):
+        async with asyncio.timeout(FRAME_SECONDS):
             await subscription.urgent.wait()
             return True
     with contextlib.suppress(TimeoutError):
@@ -99,24 +101,24 @@ async def _news(subscription: Subscription) -> bool:
     return False
 
 
-def _text(place: Place, stream: Stream) -> bytes:
+def _text(cursor: StreamCursor, stream: LiveAnswer) -> bytes:
     """What is new of a text that grows."""
     text = stream.text
-    if place.epoch != stream.epoch or place.count > len(text):
-        place.epoch, place.count = stream.epoch, len(text)
-        return _event("replace", place.id, _encoded({"text": text}))
-    if place.count == len(text):
+    if cursor.epoch != stream.epoch or cursor.count > len(text):
+        cursor.epoch, cursor.count = stream.epoch, len(text)
+        return _event("replace", cursor.id, _encoded({"text": text}))
+    if cursor.count == len(text):
         return b""
-    more, place.count = text[place.count :], len(text)
-    return _event("delta", place.id, _encoded({"text": more}))
+    more, cursor.count = text[cursor.count :], len(text)
+    return _event("delta", cursor.id, _encoded({"text": more}))
 
 
-def _rest(place: Place, message: Message, followed: Stream | None) -> bytes:
+def _rest(cursor: StreamCursor, message: Message, followed: LiveAnswer | None) -> bytes:
     """What is still to be told of a text that has ended; `followed`: the stream it came from."""
     if followed is not None and followed.text == message.text:
-        return _text(place, followed)
-    place.epoch, place.count = STORED, len(message.text)
-    return _event("replace", place.id, _encoded({"text": message.text}))
+        return _text(cursor, followed)
+    cursor.epoch, cursor.count = STORED_EPOCH, len(message.text)
+    return _event("replace", cursor.id, _encoded({"text": message.text}))
 
 
 def _end(message: Message) -> bytes:
@@ -124,19 +126,19 @@ def _end(message: Message) -> bytes:
     return _event("end", end_id(message), content)
 
 
-def _status(stream: Stream) -> bytes:
+def _status(stream: LiveAnswer) -> bytes:
     """Everything about an answer that is not its text."""
     return _encoded(
         {
             "status": stream.status,
-            "held": stream.held,
-            "place": stream.place or None,
-            "seconds": stream.seconds,
+            "held": stream.is_pending,
+            "place": stream.position or None,
+            "seconds": stream.eta_seconds,
             "detail": stream.detail,
             "prompt_done": stream.prompt_done,
             "prompt_total": stream.prompt_total,
             "dropped": stream.dropped,
-            "trouble": stream.trouble,
+            "trouble": stream.warning,
         }
     )
 

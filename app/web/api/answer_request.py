@@ -12,15 +12,15 @@ from app.errors import ApiError
 
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Temperature = Annotated[float, Meta(ge=0, le=5)]
-Share = Annotated[float, Meta(ge=0, le=1)]
+Probability = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=-1)]
 UNLIMITED: Final = 1 << 20
 """Tokens of an answer that only its window ends."""
-Biases = Annotated[
+LogitBias = Annotated[
     dict[str, Annotated[float, Meta(ge=-100, le=100)]],
     Meta(extra_json_schema={"propertyNames": {"pattern": "^[0-9]{1,9}$"}}),
 ]
-MOST_ANSWERS: Final = 8
+MAX_ANSWERS: Final = 8
 _SAMPLING: Final = (
     *("temperature", "top_p", "min_p"),
     *("repetition_penalty", "frequency_penalty", "presence_penalty"),
@@ -43,7 +43,7 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-class AnswerRequest(msgspec.Struct, kw_only=True):
+class OpenAIRequest(msgspec.Struct, kw_only=True):
     """What is left out, or null, is the model's default. Fields that are not here are ignored."""
 
     model: str
@@ -51,16 +51,16 @@ class AnswerRequest(msgspec.Struct, kw_only=True):
     stream_options: StreamOptions | None = None
     max_tokens: Count | None = None
     temperature: Temperature | None = None
-    top_p: Share | None = None
+    top_p: Probability | None = None
     top_k: Annotated[int, Meta(ge=-1)] | None = None
-    min_p: Share | None = None
+    min_p: Probability | None = None
     repetition_penalty: Annotated[float, Meta(gt=0, le=5)] | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     seed: int | None = None
     stop: str | Annotated[list[str], Meta(max_length=16)] | None = None
-    n: Annotated[int, Meta(ge=1, le=MOST_ANSWERS)] | None = None
-    logit_bias: Biases | None = None
+    n: Annotated[int, Meta(ge=1, le=MAX_ANSWERS)] | None = None
+    logit_bias: LogitBias | None = None
     response_format: ResponseFormat | None = None
     json_schema: dict[str, Any] | None = None
     grammar: str | None = None

@@ -29,7 +29,7 @@ _HALF_CHARACTER = re.compile(
 _PLACE = re.compile(r" - at (?:key in )?`\$\.?([^`]*)`$")
 
 
-async def read(kind: type[T]) -> T:
+async def parse_body(kind: type[T]) -> T:
     """The body of this request, where none is one without fields. Fields that are not known are
     passed over. Raises ApiError."""
     data = await _body() or b"{}"
@@ -85,7 +85,7 @@ def _explained(text: str) -> ApiError:
     return ApiError(f"{sentence}{f' for {param}' if place else ''}.", param=param or None)
 
 
-def answer(content: Any, status: int = 200) -> Response:
+def json_response(content: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(content), status=status, content_type="application/json")
 
 

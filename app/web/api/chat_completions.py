@@ -10,33 +10,33 @@ from msgspec import Meta
 from quart import Blueprint, Response, request
 
 from app.errors import ApiError
-from app.inference.protocol import Finished, Likely, Token
+from app.inference.protocol import Finished, SampledToken, TokenLogprob
 from app.models.model import Turn
 from app.web.api import bodies, streaming, wishes
-from app.web.api.answer_request import AnswerRequest, Count, unlimited
+from app.web.api.answer_request import Count, OpenAIRequest, unlimited
 from app.web.api.conversation import RoleName, ToolCall, turn
-from app.web.api.replies import Reply, reason_of
+from app.web.api.replies import CompletionResponse, reason_of
 
 blueprint = Blueprint("api_chat_completions", __name__)
 
 
-class Part(msgspec.Struct):
+class MessagePart(msgspec.Struct):
     """A piece of a message. Only text is understood."""
 
     type: Annotated[str, Meta(extra_json_schema={"enum": ["text"]})]
     text: str | None = None
 
 
-class Message(msgspec.Struct):
+class ChatMessage(msgspec.Struct):
     role: RoleName
-    content: str | list[Part] | None = None
+    content: str | list[MessagePart] | None = None
     tool_calls: list[ToolCall] | None = None
 
 
-class ChatRequest(AnswerRequest, kw_only=True):
+class ChatRequest(OpenAIRequest, kw_only=True):
     """What is left out, or null, is the model's default. Fields that are not here are ignored."""
 
-    messages: Annotated[list[Message], Meta(min_length=1)]
+    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
@@ -55,20 +55,20 @@ class ChatRequest(AnswerRequest, kw_only=True):
 
 @blueprint.post("/v1/chat/completions")
 async def create() -> Response:
-    asked = await bodies.read(ChatRequest)
-    command = wishes.command(_wish(asked))
+    asked = await bodies.parse_body(ChatRequest)
+    command = wishes.to_command(_to_generation(asked))
     name, count = wishes.model_name(asked.model), asked.n or 1
-    completions = wishes.completions(name, wishes.several(command, count))
-    streaming.begin(completions)
-    words = ChatWords()
-    reply = Reply(completions, words, name, count, request.path, asked.wants_usage)
+    completions = wishes.open_completions(name, wishes.with_distinct_seeds(command, count))
+    streaming.start_with_connection(completions)
+    words = ChatFormatter()
+    reply = CompletionResponse(completions, words, name, count, request.path, asked.wants_usage)
     if not asked.stream:
-        return bodies.answer(await streaming.while_allowed(reply.whole()))
-    await streaming.opened(completions, words.param)
+        return bodies.json_response(await streaming.while_allowed(reply.whole()))
+    await streaming.wait_first_event(completions, words.param)
     return streaming.sse(reply.chunks())
 
 
-def _wish(asked: ChatRequest) -> wishes.Wish:
+def _to_generation(asked: ChatRequest) -> wishes.GenerationRequest:
     asked.check()
     if param := asked.wanted_tools:
         raise ApiError(
@@ -78,12 +78,12 @@ def _wish(asked: ChatRequest) -> wishes.Wish:
         )
     if asked.top_logprobs and not asked.logprobs:
         raise ApiError("top_logprobs need logprobs to be true.", param="top_logprobs")
-    return wishes.Wish(
+    return wishes.GenerationRequest(
         model=wishes.model_name(asked.model),
         turns=tuple(_turn(number, message) for number, message in enumerate(asked.messages)),
         sampling=asked.sampling,
         max_tokens=_max_tokens(asked),
-        stop=wishes.stops(asked.stop),
+        stop=wishes.parse_stop(asked.stop),
         bias=asked.bias,
         top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
         schema=asked.schema,
@@ -100,12 +100,12 @@ def _max_tokens(asked: ChatRequest) -> int | None:
     return unlimited(tokens)
 
 
-def _turn(number: int, message: Message) -> Turn:
+def _turn(number: int, message: ChatMessage) -> Turn:
     calls = message.tool_calls or ()
     return turn(message.role, _text(number, message), calls, param=f"messages[{number}].role")
 
 
-def _text(number: int, message: Message) -> str:
+def _text(number: int, message: ChatMessage) -> str:
     if message.content is None or isinstance(message.content, str):
         return message.content or ""
     for place, part in enumerate(message.content):
@@ -118,7 +118,7 @@ def _text(number: int, message: Message) -> str:
     return "\n".join(part.text or "" for part in message.content)
 
 
-class ChatWords:
+class ChatFormatter:
     """How an answer is called in this protocol."""
 
     param = "messages"
@@ -128,14 +128,14 @@ class ChatWords:
     def begin(self, index: int) -> dict[str, Any]:
         return self._chunk(index, {"role": "assistant", "content": ""})
 
-    def more(self, index: int, text: str, tokens: Sequence[Token]) -> dict[str, Any]:
+    def delta(self, index: int, text: str, tokens: Sequence[SampledToken]) -> dict[str, Any]:
         return self._chunk(index, {"content": text}) | {"logprobs": logprobs_of(tokens)}
 
     def end(self, index: int, finished: Finished) -> dict[str, Any]:
         return self._chunk(index, {}) | {"finish_reason": reason_of(finished)}
 
     def choice(
-        self, index: int, text: str, tokens: Sequence[Token], finished: Finished
+        self, index: int, text: str, tokens: Sequence[SampledToken], finished: Finished
     ) -> dict[str, Any]:
         return {
             "index": index,
@@ -148,14 +148,14 @@ class ChatWords:
         return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
 
 
-def logprobs_of(tokens: Sequence[Token]) -> dict[str, Any] | None:
+def logprobs_of(tokens: Sequence[SampledToken]) -> dict[str, Any] | None:
     if not tokens:
         return None
     content = [_likely(t) | {"top_logprobs": [_likely(o) for o in t.others]} for t in tokens]
     return {"content": content, "refusal": None}
 
 
-def _likely(token: Likely) -> dict[str, Any]:
+def _likely(token: TokenLogprob) -> dict[str, Any]:
     return {
         "token": bytes(token.data).decode("utf-8", "replace"),
         "logprob": token.logprob,

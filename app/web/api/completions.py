@@ -10,19 +10,19 @@ from msgspec import Meta
 from quart import Blueprint, Response, request
 
 from app.errors import ApiError
-from app.inference.protocol import Finished, Generate, Likely, Token
+from app.inference.protocol import Finished, Generate, SampledToken, TokenLogprob
 from app.web.api import bodies, streaming, wishes
-from app.web.api.answer_request import AnswerRequest, unlimited
+from app.web.api.answer_request import OpenAIRequest, unlimited
 from app.web.api.prompt_input import Prompt, Several, prompts
-from app.web.api.replies import Reply, reason_of
+from app.web.api.replies import CompletionResponse, reason_of
 
 blueprint = Blueprint("api_completions", __name__)
 MOST_TRIES: Final = 20
-USUAL_TOKENS: Final = 16
+DEFAULT_TOKENS: Final = 16
 """Of an answer for which no length is given, as this protocol has it."""
 
 
-class CompletionRequest(AnswerRequest, kw_only=True):
+class CompletionRequest(OpenAIRequest, kw_only=True):
     """What is left out, or null, is the model's default. Fields that are not here are ignored."""
 
     prompt: str | Several
@@ -34,22 +34,24 @@ class CompletionRequest(AnswerRequest, kw_only=True):
 
 @blueprint.post("/v1/completions")
 async def create() -> Response:
-    asked = await bodies.read(CompletionRequest)
+    asked = await bodies.parse_body(CompletionRequest)
     given = prompts(asked.prompt, "prompt")
     _check(asked, given)
     name, each = wishes.model_name(asked.model), asked.n or 1
     tries = max(each, asked.best_of or each)
-    usual = wishes.command(_wish(asked, ""))
+    default = wishes.to_command(_to_generation(asked, ""))
     commands = [
         command
         for prompt in given
-        for command in wishes.several(_with(usual, prompt, echo=bool(asked.echo)), tries)
+        for command in wishes.with_distinct_seeds(
+            _with(default, prompt, echo=bool(asked.echo)), tries
+        )
     ]
-    completions = wishes.completions(name, commands)
-    streaming.begin(completions)
+    completions = wishes.open_completions(name, commands)
+    streaming.start_with_connection(completions)
     echoed = [prompt for prompt in given for _ in range(each)] if asked.echo else None
-    words = TextWords(echoed, tells=asked.logprobs is not None)
-    reply = Reply(
+    words = TextFormatter(echoed, tells=asked.logprobs is not None)
+    reply = CompletionResponse(
         completions,
         words,
         name,
@@ -60,8 +62,8 @@ async def create() -> Response:
         best=each if tries > each else None,
     )
     if not asked.stream:
-        return bodies.answer(await streaming.while_allowed(reply.whole()))
-    await streaming.opened(completions, words.param)
+        return bodies.json_response(await streaming.while_allowed(reply.whole()))
+    await streaming.wait_first_event(completions, words.param)
     return streaming.sse(reply.chunks())
 
 
@@ -82,25 +84,25 @@ def _check(asked: CompletionRequest, given: Sequence[Prompt]) -> None:
         raise ApiError("The echo of token ids cannot be streamed.", param="echo")
 
 
-def _with(usual: Generate, prompt: Prompt, *, echo: bool) -> Generate:
+def _with(default: Generate, prompt: Prompt, *, echo: bool) -> Generate:
     """The same request for another prompt. What ids say is only told with how likely they were."""
     if isinstance(prompt, str):
-        return replace(usual, text=prompt)
-    made = replace(usual, before=prompt)
+        return replace(default, text=prompt)
+    made = replace(default, before=prompt)
     if not echo:
         return made
-    return replace(made, tells_prompt=True, top_logprobs=usual.top_logprobs or 0)
+    return replace(made, tells_prompt=True, top_logprobs=default.top_logprobs or 0)
 
 
-def _wish(asked: CompletionRequest, prompt: str) -> wishes.Wish:
+def _to_generation(asked: CompletionRequest, prompt: str) -> wishes.GenerationRequest:
     is_chosen = (asked.best_of or 1) > (asked.n or 1)
-    return wishes.Wish(
+    return wishes.GenerationRequest(
         model=wishes.model_name(asked.model),
         prompt=prompt,
         suffix=asked.suffix or "",
         sampling=asked.sampling,
-        max_tokens=USUAL_TOKENS if asked.max_tokens is None else unlimited(asked.max_tokens),
-        stop=wishes.stops(asked.stop),
+        max_tokens=DEFAULT_TOKENS if asked.max_tokens is None else unlimited(asked.max_tokens),
+        stop=wishes.parse_stop(asked.stop),
         bias=asked.bias,
         top_logprobs=0 if asked.logprobs is None and is_chosen else asked.logprobs,
         schema=asked.schema,
@@ -109,7 +111,7 @@ def _wish(asked: CompletionRequest, prompt: str) -> wishes.Wish:
     )
 
 
-class TextWords:
+class TextFormatter:
     """How an answer is called in this protocol. `echoed`: what stands before each of them; `tells`:
     how likely its tokens were."""
 
@@ -125,14 +127,14 @@ class TextWords:
     def begin(self, index: int) -> dict[str, Any]:
         return self._choice(index, self._echo(index, (), 0)) if self._echoed else {}
 
-    def more(self, index: int, text: str, tokens: Sequence[Token]) -> dict[str, Any]:
+    def delta(self, index: int, text: str, tokens: Sequence[SampledToken]) -> dict[str, Any]:
         return self._choice(index, text) | {"logprobs": self._logprobs(index, tokens)}
 
     def end(self, index: int, finished: Finished) -> dict[str, Any]:
         return self._choice(index, "") | {"finish_reason": reason_of(finished)}
 
     def choice(
-        self, index: int, text: str, tokens: Sequence[Token], finished: Finished
+        self, index: int, text: str, tokens: Sequence[SampledToken], finished: Finished
     ) -> dict[str, Any]:
         whole = self._echo(index, tokens, finished.prompt_tokens) + text
         made = self._choice(index, whole) | {"logprobs": self._logprobs(index, tokens)}
@@ -141,7 +143,7 @@ class TextWords:
     def _choice(self, index: int, text: str) -> dict[str, Any]:
         return {"index": index, "text": text, "logprobs": None, "finish_reason": None}
 
-    def _echo(self, index: int, tokens: Sequence[Token], prompt_tokens: int) -> str:
+    def _echo(self, index: int, tokens: Sequence[SampledToken], prompt_tokens: int) -> str:
         """The prompt, of which only the tokens that were told have the text where it was ids."""
         echoed = self._echoed[index] if self._echoed else ""
         if isinstance(echoed, str):
@@ -149,7 +151,7 @@ class TextWords:
         data = b"".join(bytes(token.data) for token in tokens[:prompt_tokens])
         return data.decode("utf-8", "replace")
 
-    def _logprobs(self, index: int, tokens: Sequence[Token]) -> dict[str, Any] | None:
+    def _logprobs(self, index: int, tokens: Sequence[SampledToken]) -> dict[str, Any] | None:
         """Of tokens that come behind those told before."""
         if not tokens or not self._tells:
             return None
@@ -166,12 +168,12 @@ class TextWords:
         }
 
 
-def _top(token: Token) -> dict[str, float | None] | None:
+def _top(token: SampledToken) -> dict[str, float | None] | None:
     """By their texts, of which the likeliest token counts; None for the first of a prompt."""
     if token.logprob is None:
         return None
     return {_text(other): other.logprob for other in reversed(token.others)}
 
 
-def _text(token: Likely) -> str:
+def _text(token: TokenLogprob) -> str:
     return bytes(token.data).decode("utf-8", "replace")

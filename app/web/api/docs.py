@@ -10,23 +10,23 @@ from quart import Blueprint, Response
 
 from app.web.api.openapi import openapi
 from app.web.base_path import public_url
-from app.web.state import state
+from app.web.state import server_context
 
-blueprint = Blueprint("api_docs", __name__)
+page_blueprint = Blueprint("api_docs", __name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class DocField:
     name: str
     kind: str
-    about: str
+    description: str
     is_required: bool
 
 
-@blueprint.get("/docs/api")
+@page_blueprint.get("/docs/api")
 async def page() -> Response:
     document = openapi()
-    html = state().fragments.render(
+    html = server_context().fragments.render(
         "docs_api.html",
         document=document,
         operations=_operations(document),
@@ -54,10 +54,10 @@ def shape_of(content: dict[str, Any] | None) -> str:
     return str(schema.get("$ref", "")).rpartition("/")[2]
 
 
-def fields_of(schema: dict[str, Any]) -> list[Field]:
+def fields_of(schema: dict[str, Any]) -> list[DocField]:
     required = set(schema.get("required", ()))
     return [
-        Field(name, kind_of(given), given.get("description", ""), name in required)
+        DocField(name, kind_of(given), given.get("description", ""), name in required)
         for name, given in schema.get("properties", {}).items()
     ]
 

@@ -10,18 +10,18 @@ from app.web.api.chat_completions import ChatRequest
 from app.web.api.chats import LISTS
 from app.web.api.completions import CompletionRequest
 from app.web.api.embeddings import EmbeddingList, EmbeddingRequest
-from app.web.api.finding import Hits, ModelChoices
+from app.web.api.finding import ModelChoices, SearchResultList
 from app.web.api.models import ModelList, ModelObject
 from app.web.api.ollama_answers import OllamaChatRequest, OllamaGenerateRequest
 from app.web.api.ollama_embeddings import (
     EmbedRequest,
-    OldEmbedded,
-    OldEmbedRequest,
-    OllamaEmbedded,
+    LegacyEmbedRequest,
+    LegacyEmbedResponse,
+    OllamaEmbedResponse,
 )
 from app.web.api.ollama_shapes import (
-    OllamaChat,
-    OllamaGenerated,
+    OllamaChatResponse,
+    OllamaGenerateResponse,
     OllamaProcesses,
     OllamaShow,
     OllamaTags,
@@ -29,8 +29,6 @@ from app.web.api.ollama_shapes import (
 )
 from app.web.api.openai_shapes import ChatCompletion, TextCompletion
 from app.web.api.shapes import (
-    Again,
-    Asked,
     ChatChange,
     ChatList,
     ChatObject,
@@ -38,6 +36,8 @@ from app.web.api.shapes import (
     MessageObject,
     NewChat,
     NewMessage,
+    RegenerateRequest,
+    SubmittedAnswer,
 )
 
 Tag = Literal["Chats", "OpenAI", "Ollama"]
@@ -52,7 +52,7 @@ TAGS: Final[dict[Tag, str]] = {
 }
 
 
-ABOUT: Final = {
+INTRODUCTION: Final = {
     "model": "A name from the list of models.",
     "stream": "Send the answer while it is made.",
     "include_usage": "Tell the usage in a last chunk.",
@@ -112,11 +112,11 @@ class Endpoint:
     path: str
     tag: Tag
     summary: str
-    takes: Any = None
+    request: Any = None
     status: int = 200
-    gives: Any = None
+    response: Any = None
     streams: str = ""
-    about: str = ""
+    notes: str = ""
     query: tuple[tuple[str, tuple[str, ...] | None, str], ...] = ()
 
 
@@ -131,7 +131,7 @@ _EVENTS = (
 ENDPOINTS: Final = (
     Endpoint(
         *("get", "/api/v1/chats", "Chats", "List chats, the newest first"),
-        gives=ChatList,
+        response=ChatList,
         query=(
             ("list", LISTS, "which of the lists; `listed` has what the others have not"),
             ("after", None, "`next` of the page before"),
@@ -139,61 +139,61 @@ ENDPOINTS: Final = (
     ),
     Endpoint(
         *("post", "/api/v1/chats", "Chats", "Begin a chat with its first message"),
-        takes=NewChat,
+        request=NewChat,
         status=201,
-        gives=Asked,
+        response=SubmittedAnswer,
     ),
-    Endpoint(*("get", _CHAT, "Chats", "One chat, with its settings"), gives=ChatObject),
+    Endpoint(*("get", _CHAT, "Chats", "One chat, with its settings"), response=ChatObject),
     Endpoint(
         *("patch", _CHAT, "Chats", "Rename, pin, archive, restore or set up a chat"),
-        takes=ChatChange,
-        gives=ChatObject,
+        request=ChatChange,
+        response=ChatObject,
     ),
     Endpoint(
         *("delete", _CHAT, "Chats", "Put a chat into the trash"),
         status=204,
-        about="It stays there for 30 days.",
+        notes="It stays there for 30 days.",
         query=(("forever", ("true", "false"), "remove it for good instead"),),
     ),
     Endpoint(
         *("post", f"{_CHAT}/stop", "Chats", "Stop the answer that is being written"),
         status=204,
-        about="Its text so far stays.",
+        notes="Its text so far stays.",
     ),
     Endpoint(
         *("get", f"{_CHAT}/messages", "Chats", "The messages of a chat, the oldest first"),
-        gives=MessageList,
-        about="Of several branches those of the one that is shown.",
+        response=MessageList,
+        notes="Of several branches those of the one that is shown.",
     ),
     Endpoint(
         *("post", f"{_CHAT}/messages", "Chats", "Write a message; its answer comes by itself"),
-        takes=NewMessage,
+        request=NewMessage,
         status=202,
-        gives=Asked,
+        response=SubmittedAnswer,
     ),
-    Endpoint(*("get", _MESSAGE, "Chats", "One message as it is now"), gives=MessageObject),
+    Endpoint(*("get", _MESSAGE, "Chats", "One message as it is now"), response=MessageObject),
     Endpoint(
         *("post", f"{_MESSAGE}/again", "Chats", "Another answer, on a branch of its own"),
-        takes=Again,
+        request=RegenerateRequest,
         status=202,
-        gives=Asked,
+        response=SubmittedAnswer,
     ),
     Endpoint(
         *("get", f"{_MESSAGE}/events", "Chats", "Follow an answer while it is written"),
         streams=SSE,
-        about=_EVENTS,
+        notes=_EVENTS,
     ),
     Endpoint(
         *("post", f"{_MESSAGE}/edit", "Chats", "The same prompt in other words, and an answer"),
-        takes=NewMessage,
+        request=NewMessage,
         status=202,
-        gives=Asked,
-        about="On a branch of its own. What is being written in the chat is stopped.",
+        response=SubmittedAnswer,
+        notes="On a branch of its own. What is being written in the chat is stopped.",
     ),
     Endpoint(
         *("post", f"{_MESSAGE}/continue", "Chats", "Go on with an answer that was cut"),
         status=202,
-        gives=Asked,
+        response=SubmittedAnswer,
     ),
     Endpoint(
         *("get", f"{_CHAT}/export.md", "Chats", "The chat as Markdown, to be read"),
@@ -202,71 +202,71 @@ ENDPOINTS: Final = (
     Endpoint(
         *("get", f"{_CHAT}/export.json", "Chats", "The chat as a file that an import takes"),
         streams=FILE,
-        about="With all its branches.",
+        notes="With all its branches.",
     ),
     Endpoint(
         *("get", "/api/v1/search", "Chats", "Find words in titles and messages"),
-        gives=Hits,
+        response=SearchResultList,
         query=(("q", None, "the words, all of which are to be there"),),
     ),
     Endpoint(
         *("get", "/api/v1/models", "Chats", "Who can answer, the model of new chats first"),
-        gives=ModelChoices,
+        response=ModelChoices,
     ),
-    Endpoint(*("get", "/v1/models", "OpenAI", "List the models"), gives=ModelList),
-    Endpoint(*("get", "/v1/models/{name}", "OpenAI", "One model"), gives=ModelObject),
+    Endpoint(*("get", "/v1/models", "OpenAI", "List the models"), response=ModelList),
+    Endpoint(*("get", "/v1/models/{name}", "OpenAI", "One model"), response=ModelObject),
     Endpoint(
         *("post", "/v1/chat/completions", "OpenAI", "The next answer of a conversation"),
-        takes=ChatRequest,
-        gives=ChatCompletion,
+        request=ChatRequest,
+        response=ChatCompletion,
         streams=SSE,
-        about="A message of the assistant that stands last is continued. Images, tools and audio"
+        notes="A message of the assistant that stands last is continued. Images, tools and audio"
         " are refused. Messages of the same role in a row count as one. Whoever hangs up ends the"
         " answer.",
     ),
     Endpoint(
         *("post", "/v1/completions", "OpenAI", "How a text goes on, without a chat template"),
-        takes=CompletionRequest,
-        gives=TextCompletion,
+        request=CompletionRequest,
+        response=TextCompletion,
         streams=SSE,
     ),
     Endpoint(
         *("post", "/v1/embeddings", "OpenAI", "Texts as vectors"),
-        takes=EmbeddingRequest,
-        gives=EmbeddingList,
-        about="By a model that was made for chat: one made for embeddings compares better.",
+        request=EmbeddingRequest,
+        response=EmbeddingList,
+        notes="By a model that was made for chat: one made for embeddings compares better.",
     ),
     Endpoint(
         *("post", "/api/chat", "Ollama", "The next answer of a conversation"),
-        takes=OllamaChatRequest,
-        gives=OllamaChat,
+        request=OllamaChatRequest,
+        response=OllamaChatResponse,
         streams=NDJSON,
-        about="Streams unless `stream` is false. Without messages the model is only loaded, or"
+        notes="Streams unless `stream` is false. Without messages the model is only loaded, or"
         " with a keep_alive of 0 unloaded.",
     ),
     Endpoint(
         *("post", "/api/generate", "Ollama", "An answer to one prompt"),
-        takes=OllamaGenerateRequest,
-        gives=OllamaGenerated,
+        request=OllamaGenerateRequest,
+        response=OllamaGenerateResponse,
         streams=NDJSON,
-        about="Streams unless `stream` is false. With `raw` no chat template is used.",
+        notes="Streams unless `stream` is false. With `raw` no chat template is used.",
     ),
-    Endpoint(*("get", "/api/tags", "Ollama", "List the models"), gives=OllamaTags),
+    Endpoint(*("get", "/api/tags", "Ollama", "List the models"), response=OllamaTags),
     Endpoint(
         *("post", "/api/show", "Ollama", "About a model"),
-        takes=ollama_models.ShowRequest,
-        gives=OllamaShow,
+        request=ollama_models.ShowRequest,
+        response=OllamaShow,
     ),
-    Endpoint(*("get", "/api/ps", "Ollama", "The models in memory"), gives=OllamaProcesses),
-    Endpoint(*("get", "/api/version", "Ollama", "Versions"), gives=OllamaVersion),
+    Endpoint(*("get", "/api/ps", "Ollama", "The models in memory"), response=OllamaProcesses),
+    Endpoint(*("get", "/api/version", "Ollama", "Versions"), response=OllamaVersion),
     Endpoint(
         *("post", "/api/embed", "Ollama", "Texts as vectors"),
-        takes=EmbedRequest,
-        gives=OllamaEmbedded,
+        request=EmbedRequest,
+        response=OllamaEmbedResponse,
     ),
     Endpoint(
         *("post", "/api/embeddings", "Ollama", "A text as a vector, the older way"),
-        takes=OldEmbedRequest,
-        gives=OldEmbedded,
+        request=LegacyEmbedRequest,
+        response=LegacyEmbedResponse,
     ),
 )

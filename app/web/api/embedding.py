@@ -15,7 +15,7 @@ from app.inference.protocol import Failed, Finished
 from app.inference.requests import Interrupted
 from app.web.api import failures, streaming, wishes
 from app.web.api.prompt_input import Prompt
-from app.web.state import state
+from app.web.state import server_context
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class EmbeddingResult:
     """vectors: one of length 1 for each text; tokens: of all texts."""
 
     vectors: list[NDArray[np.float32]]
@@ -36,10 +36,10 @@ async def embed(
     *,
     may_cut: bool = False,
     dimensions: int | None = None,
-) -> Embedded:
+) -> EmbeddingResult:
     """may_cut: of a text that is too long only the beginning counts; dimensions: only so many, the
     first ones. Raises ApiError, or what asking for an answer raises."""
-    if (await asyncio.to_thread(state().shelf.get, model)).remote is not None:
+    if (await asyncio.to_thread(server_context().store.get, model)).remote is not None:
         raise ApiError(
             "This model runs elsewhere, and Wick asks there for answers only.",
             status=501,
@@ -54,18 +54,20 @@ async def embed(
         raise ApiError(
             f"The vectors of this model have {size} dimensions, and not more.", param="dimensions"
         )
-    vectors = [_unit(end.embedding[:dimensions]) for end in ends]
-    return Embedded(vectors, sum(end.prompt_tokens for end in ends))
+    vectors = [_normalize(end.embedding[:dimensions]) for end in ends]
+    return EmbeddingResult(vectors, sum(end.prompt_tokens for end in ends))
 
 
 async def _all(model: str, texts: Sequence[Prompt], *, may_cut: bool) -> list[Finished]:
-    usual = wishes.command(wishes.Wish(model=model, prompt="", may_drop=may_cut, embeds=True))
+    default = wishes.to_command(
+        wishes.GenerationRequest(model=model, prompt="", may_drop=may_cut, embeds=True)
+    )
     commands = [
-        replace(usual, text=text) if isinstance(text, str) else replace(usual, before=text)
+        replace(default, text=text) if isinstance(text, str) else replace(default, before=text)
         for text in texts
     ]
-    completions = wishes.completions(model, commands)
-    streaming.begin(completions)
+    completions = wishes.open_completions(model, commands)
+    streaming.start_with_connection(completions)
     ends: dict[int, Finished] = {}
     try:
         while not completions.is_over:
@@ -79,7 +81,7 @@ async def _all(model: str, texts: Sequence[Prompt], *, may_cut: bool) -> list[Fi
     return [ends[index] for index in range(len(texts))]
 
 
-def _unit(values: Sequence[float]) -> NDArray[np.float32]:
+def _normalize(values: Sequence[float]) -> NDArray[np.float32]:
     import numpy as np  # here and not above: only programs ask for vectors
 
     vector = np.array(values, np.float32)

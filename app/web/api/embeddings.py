@@ -15,13 +15,13 @@ from app.web.api.embedding import embed
 from app.web.api.prompt_input import SeveralFilled, prompts
 
 blueprint = Blueprint("api_embeddings", __name__)
-Text = Annotated[str, Meta(extra_json_schema={"minLength": 1})]
+TextInput = Annotated[str, Meta(extra_json_schema={"minLength": 1})]
 Dimensions = Annotated[int, Meta(ge=1)]
 
 
 class EmbeddingRequest(msgspec.Struct, kw_only=True):
     model: str
-    input: Text | SeveralFilled
+    input: TextInput | SeveralFilled
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Dimensions | None = None
 
@@ -48,7 +48,7 @@ class EmbeddingList(msgspec.Struct):
 
 @blueprint.post("/v1/embeddings")
 async def create() -> Response:
-    asked = await bodies.read(EmbeddingRequest)
+    asked = await bodies.parse_body(EmbeddingRequest)
     texts = prompts(asked.input, "input")
     if not texts:
         raise ApiError("input must not be an empty list.", param="input")
@@ -64,4 +64,4 @@ async def create() -> Response:
         )
         for index, vector in enumerate(made.vectors)
     ]
-    return bodies.answer(EmbeddingList(data, name, EmbeddingUsage(made.tokens, made.tokens)))
+    return bodies.json_response(EmbeddingList(data, name, EmbeddingUsage(made.tokens, made.tokens)))

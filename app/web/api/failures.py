@@ -21,12 +21,12 @@ from app.errors import (
 )
 from app.inference.protocol import Failed
 from app.inference.requests import Interrupted
-from app.web.api.paths import speaks_ollama
-from app.web.http_sentences import sentence_of
+from app.web.api.paths import is_ollama_path
+from app.web.http_sentences import http_error_message
 
 RETRY_SECONDS = 5
 """After which a program may try again, where nobody knows better."""
-_MANAGING = {f"/api/{verb}" for verb in ("pull", "push", "create", "copy", "delete")}
+_ADMIN_PATHS = {f"/api/{verb}" for verb in ("pull", "push", "create", "copy", "delete")}
 """What Ollama has, and Wick leaves to its page."""
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _CODES: dict[type[WickError], str] = {
@@ -65,10 +65,10 @@ def _too_long(sentence: str, asked: int, limit: int, param: str) -> ApiError:
 
 def of_http(error: HTTPException, path: str) -> ApiError:
     """What was wrong with a request before anything of ours saw it."""
-    text = sentence_of(error, path)
+    text = http_error_message(error, path)
     if error.description == NotFound.description:
         text = "There is nothing at this address. What there is: /docs/api"
-        if path in _MANAGING:
+        if path in _ADMIN_PATHS:
             text = "Models are brought, made and removed on Wick's own page, or by “wick models”."
     return ApiError(text, status=error.code or 500)
 
@@ -85,7 +85,7 @@ def as_api_error(error: WickError) -> ApiError:
 
 
 def body(error: ApiError, path: str) -> dict[str, Any]:
-    if speaks_ollama(path):
+    if is_ollama_path(path):
         return {"error": str(error)}
     kind = _TYPES.get(error.status, "server_error" if error.status >= 500 else None)
     return {

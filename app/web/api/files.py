@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from quart import Blueprint, Response
 
-from app.web.chats import existing
+from app.web.chats import get_chat_or_404
 from app.web.spooled import spooled
-from app.web.state import state
+from app.web.state import server_context
 
-blueprint = Blueprint("api_files", __name__, url_prefix="/api/v1/chats/<chat_id>")
+export_blueprint = Blueprint("api_files", __name__, url_prefix="/api/v1/chats/<chat_id>")
 
 
-@blueprint.get("/export.md")
+@export_blueprint.get("/export.md")
 async def markdown(chat_id: str) -> Response:
     """The path that the chat shows, to be read."""
-    pieces = state().exports.markdown(await existing(chat_id))
+    pieces = server_context().exports.markdown(await get_chat_or_404(chat_id))
     return await spooled(pieces, "text/markdown; charset=utf-8")
 
 
-@blueprint.get("/export.json")
-async def whole(chat_id: str) -> Response:
+@export_blueprint.get("/export.json")
+async def json(chat_id: str) -> Response:
     """The chat with its whole tree of messages, as an import takes it."""
-    pieces = state().exports.json(await existing(chat_id))
+    pieces = server_context().exports.json(await get_chat_or_404(chat_id))
     return await spooled(pieces, "application/json")

@@ -8,16 +8,16 @@ from typing import Literal
 import msgspec
 from quart import Blueprint, Response, request
 
-from app.chats.search import marked
+from app.chats.search import split_highlights
 from app.models.model import Model
-from app.store.search import Wish, words_of
+from app.store.search import SearchQuery, words_of
 from app.web import remote_facts
 from app.web.api import bodies
 from app.web.api.shapes import ChatId
 from app.web.identity import current_user
-from app.web.shelf_facts import arrival, readiness
+from app.web.shelf_facts import describe_progress, describe_readiness
 from app.web.shelf_view import default_model
-from app.web.state import State, state
+from app.web.state import ServerContext, server_context
 
 blueprint = Blueprint("api_finding", __name__, url_prefix="/api/v1")
 
@@ -43,7 +43,7 @@ class ModelChoices(msgspec.Struct):
     object: Literal["list"] = "list"
 
 
-class HitObject(msgspec.Struct):
+class SearchHitObject(msgspec.Struct):
     """message_id, role: null where the title has the words. marks: the hits in the snippet, each
     from its first character to the one after it; at: seconds since 1970."""
 
@@ -57,10 +57,10 @@ class HitObject(msgspec.Struct):
     object: Literal["hit"] = "hit"
 
 
-class Hits(msgspec.Struct):
+class SearchResultList(msgspec.Struct):
     """more: there are others than these, the best."""
 
-    data: list[HitObject]
+    data: list[SearchHitObject]
     more: bool
     object: Literal["list"] = "list"
 
@@ -68,28 +68,32 @@ class Hits(msgspec.Struct):
 @blueprint.get("/models")
 async def models() -> Response:
     """Those on the shelf and those on their way, the one for new chats first."""
-    here = state()
-    first = await default_model(here)
-    shelf = await asyncio.to_thread(here.shelf.models)
-    names = {model.name for model in shelf}
-    found = [_choice(here, model, first) for model in shelf]
+    context = server_context()
+    first = await default_model(context)
+    store = await asyncio.to_thread(context.store.models)
+    names = {model.name for model in store}
+    found = [_choice(context, model, first) for model in store]
     found += [
-        ModelChoice(p.name, p.title, arrival(p.progress), p.name == first, ready=False, sent_to=[])
-        for p in here.pulls.all()
+        ModelChoice(
+            p.name, p.title, describe_progress(p.progress), p.name == first, ready=False, sent_to=[]
+        )
+        for p in context.pulls.all()
         if p.is_running and p.name not in names
     ]
-    return bodies.answer(ModelChoices(sorted(found, key=lambda choice: not choice.default)))
+    return bodies.json_response(ModelChoices(sorted(found, key=lambda choice: not choice.default)))
 
 
 @blueprint.get("/search")
 async def search() -> Response:
     """`?q=`: words that titles or messages have, all of them."""
-    found = await state().search.find(current_user(), Wish(words_of(request.args.get("q", ""))))
+    found = await server_context().search.find(
+        current_user(), SearchQuery(words_of(request.args.get("q", "")))
+    )
     hits = []
     for hit in [*found.titles, *found.messages]:
-        snippet, marks = marked(hit.snippet)
+        snippet, marks = split_highlights(hit.snippet)
         hits.append(
-            HitObject(
+            SearchHitObject(
                 chat_id=hit.chat_id,
                 title=hit.title,
                 message_id=hit.message_id,
@@ -99,7 +103,7 @@ async def search() -> Response:
                 at=hit.at,
             )
         )
-    return bodies.answer(Hits(hits, found.is_more))
+    return bodies.json_response(SearchResultList(hits, found.is_more))
 
 
 def _role(text: str) -> Literal["user", "assistant"] | None:
@@ -111,10 +115,12 @@ def _role(text: str) -> Literal["user", "assistant"] | None:
             return None
 
 
-def _choice(here: State, model: Model, first: str) -> ModelChoice:
-    note, sent_to = readiness(here.pool.status(model.name)), list[str]()
+def _choice(context: ServerContext, model: Model, first: str) -> ModelChoice:
+    note, sent_to = describe_readiness(context.pool.status(model.name)), list[str]()
     if model.remote is not None:
-        note = remote_facts.readiness(model.remote, here.pool.remotes.status(model.name))
-        sent_to = list(model.remote.hosts_elsewhere)
+        note = remote_facts.describe_remote_readiness(
+            model.remote, context.pool.remotes.status(model.name)
+        )
+        sent_to = list(model.remote.external_hosts)
     is_first = model.name == first
     return ModelChoice(model.name, model.title, note, is_first, ready=True, sent_to=sent_to)

@@ -8,12 +8,12 @@ from typing import Literal
 import msgspec
 from quart import Blueprint, Response
 
-from app.chats.answer_settings import effective
+from app.chats.answer_settings import resolve
 from app.errors import ModelNotFound
 from app.models.model import Model
 from app.web.api import bodies
 from app.web.api.wishes import model_name
-from app.web.state import State, state
+from app.web.state import ServerContext, server_context
 
 blueprint = Blueprint("api_models", __name__, url_prefix="/v1/models")
 
@@ -37,27 +37,27 @@ class ModelList(msgspec.Struct):
 
 
 @blueprint.get("")
-async def every() -> Response:
-    here = state()
-    models = await asyncio.to_thread(here.shelf.models)
-    return bodies.answer(ModelList([_object(here, model) for model in models]))
+async def list_models() -> Response:
+    context = server_context()
+    models = await asyncio.to_thread(context.store.models)
+    return bodies.json_response(ModelList([_object(context, model) for model in models]))
 
 
 @blueprint.get("/<path:name>")
-async def one(name: str) -> Response:
-    here = state()
-    models = await asyncio.to_thread(here.shelf.models)
+async def get_model(name: str) -> Response:
+    context = server_context()
+    models = await asyncio.to_thread(context.store.models)
     for model in models:
         if model.name == model_name(name):
-            return bodies.answer(_object(here, model))
+            return bodies.json_response(_object(context, model))
     raise ModelNotFound(f"There is no model named “{name}”.")
 
 
-def _object(here: State, model: Model) -> ModelObject:
-    status = here.pool.status(model.name)
-    settings = effective(here.settings, model)
+def _object(context: ServerContext, model: Model) -> ModelObject:
+    status = context.pool.status(model.name)
+    settings = resolve(context.settings, model)
     try:
-        created = int(model.facts.stat().st_mtime)
+        created = int(model.metadata_path.stat().st_mtime)
     except OSError:  # it is just being removed
         created = 0
     return ModelObject(

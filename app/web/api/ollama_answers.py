@@ -16,7 +16,7 @@ from app.models.model import Turn
 from app.web.api import bodies, streaming, wishes
 from app.web.api.answer_request import all_tokens, random_seed, unlimited
 from app.web.api.conversation import RoleName, ToolCall, turn
-from app.web.api.ollama_loading import KeepAlive, keep, load_or_unload, seconds_of
+from app.web.api.ollama_loading import KeepAlive, load_or_unload, seconds_of, set_keep_alive
 from app.web.api.ollama_replies import PARAM, OllamaReply, now
 
 blueprint = Blueprint("api_ollama_answers", __name__, url_prefix="/api")
@@ -24,7 +24,7 @@ blueprint = Blueprint("api_ollama_answers", __name__, url_prefix="/api")
 TokenId = Annotated[int, Meta(ge=0, lt=2**31)]
 
 
-class Options(msgspec.Struct):
+class OllamaOptions(msgspec.Struct):
     """What is left out is the model's default; options of Ollama that are not here are ignored."""
 
     num_predict: int | None = None
@@ -45,14 +45,14 @@ class OllamaMessage(msgspec.Struct):
     role: RoleName
     content: str | None = None
     tool_calls: list[ToolCall] | None = None
-    images: wishes.Refused | None = None
+    images: wishes.Unsupported | None = None
 
 
-class Common(msgspec.Struct, kw_only=True):
+class OllamaRequest(msgspec.Struct, kw_only=True):
     model: str
     stream: bool | None = None
     format: Literal["", "json"] | dict[str, Any] | None = None
-    options: Options | None = None
+    options: OllamaOptions | None = None
     keep_alive: KeepAlive | None = None
     think: bool | str | None = None
     logprobs: bool | None = None
@@ -60,7 +60,7 @@ class Common(msgspec.Struct, kw_only=True):
     truncate: bool | None = None
 
 
-class OllamaChatRequest(Common, kw_only=True):
+class OllamaChatRequest(OllamaRequest, kw_only=True):
     """No messages: the model is loaded, or with a keep_alive of 0 unloaded."""
 
     messages: list[OllamaMessage] | None = None
@@ -68,7 +68,7 @@ class OllamaChatRequest(Common, kw_only=True):
     tool_choice: Any = None
 
 
-class OllamaGenerateRequest(Common, kw_only=True):
+class OllamaGenerateRequest(OllamaRequest, kw_only=True):
     """No prompt: the model is loaded, or with a keep_alive of 0 unloaded."""
 
     prompt: str | None = None
@@ -77,34 +77,34 @@ class OllamaGenerateRequest(Common, kw_only=True):
     context: list[TokenId] | None = None
     suffix: str | None = None
     template: str | None = None
-    images: wishes.Refused | None = None
+    images: wishes.Unsupported | None = None
 
 
 @blueprint.post("/chat")
 async def chat() -> Response:
-    asked = await bodies.read(OllamaChatRequest)
+    asked = await bodies.parse_body(OllamaChatRequest)
     if asked.tools and asked.tool_choice != "none":
         raise ApiError(f"{asked.model} does not support tools.", param="tools")
     if not asked.messages:
-        return await _asked_nothing(asked, _chat_words)
+        return await _load_or_unload(asked, _chat_words)
     turns = tuple(_turn(message) for message in asked.messages)
-    return await _answer(asked, replace(_wish(asked), turns=turns), _chat_words)
+    return await _answer(asked, replace(_to_generation(asked), turns=turns), _chat_words)
 
 
 @blueprint.post("/generate")
 async def generate() -> Response:
-    asked = await bodies.read(OllamaGenerateRequest)
+    asked = await bodies.parse_body(OllamaGenerateRequest)
     _check_generate(asked)
     if not asked.prompt:
-        return await _asked_nothing(asked, _generate_words)
+        return await _load_or_unload(asked, _generate_words)
     if asked.raw or asked.suffix:
-        wish = replace(_wish(asked), prompt=asked.prompt, suffix=asked.suffix or "")
+        generation = replace(_to_generation(asked), prompt=asked.prompt, suffix=asked.suffix or "")
     else:
         system = (Turn("system", asked.system),) if asked.system else ()
         turns = (*system, Turn("user", asked.prompt))
         before = tuple(asked.context or ())
-        wish = replace(_wish(asked), turns=turns, before=before, tells_ids=True)
-    return await _answer(asked, wish, _generate_words)
+        generation = replace(_to_generation(asked), turns=turns, before=before, tells_ids=True)
+    return await _answer(asked, generation, _generate_words)
 
 
 def _check_generate(asked: OllamaGenerateRequest) -> None:
@@ -137,12 +137,12 @@ def _turn(message: OllamaMessage) -> Turn:
     return turn(message.role, message.content or "", message.tool_calls or ())
 
 
-def _wish(asked: Common) -> wishes.Wish:
-    options = asked.options or Options()
+def _to_generation(asked: OllamaRequest) -> wishes.GenerationRequest:
+    options = asked.options or OllamaOptions()
     if asked.think:
         raise ApiError(f"{asked.model} does not support thinking.", param="think")
     predict = options.num_predict
-    return wishes.Wish(
+    return wishes.GenerationRequest(
         model=wishes.model_name(asked.model),
         sampling={
             "temperature": options.temperature,
@@ -156,7 +156,7 @@ def _wish(asked: Common) -> wishes.Wish:
             "frequency_penalty": options.frequency_penalty,
         },
         max_tokens=unlimited(predict or None),
-        stop=wishes.stops(options.stop),
+        stop=wishes.parse_stop(options.stop),
         may_drop=asked.truncate is not False,
         may_cut=asked.truncate is not False,
         context=max(0, options.num_ctx or 0) or None,
@@ -176,22 +176,24 @@ def _schema(wanted: str | dict[str, Any] | None) -> str | None:
     return json.dumps({"type": "object"} if wanted == "json" else wanted)
 
 
-async def _asked_nothing(asked: Common, words: Callable[[str], dict[str, Any]]) -> Response:
+async def _load_or_unload(asked: OllamaRequest, words: Callable[[str], dict[str, Any]]) -> Response:
     name = wishes.model_name(asked.model)
     reason = await streaming.while_allowed(load_or_unload(name, asked.keep_alive))
     content = {"model": asked.model, "created_at": now(), **words(""), "done": True}
-    return bodies.answer(content | {"done_reason": reason})
+    return bodies.json_response(content | {"done_reason": reason})
 
 
 async def _answer(
-    asked: Common, wish: wishes.Wish, words: Callable[[str], dict[str, Any]]
+    asked: OllamaRequest,
+    generation: wishes.GenerationRequest,
+    words: Callable[[str], dict[str, Any]],
 ) -> Response:
     stays = seconds_of(asked.keep_alive)
-    completions = wishes.completions(wish.model, [wishes.command(wish)])
+    completions = wishes.open_completions(generation.model, [wishes.to_command(generation)])
     reply = OllamaReply(completions, words, asked.model, request.path)
-    streaming.begin(completions)
-    keep(wish.model, stays)
+    streaming.start_with_connection(completions)
+    set_keep_alive(generation.model, stays)
     if asked.stream is False:
-        return bodies.answer(await streaming.while_allowed(reply.whole()))
-    await streaming.opened(completions, PARAM)
+        return bodies.json_response(await streaming.while_allowed(reply.whole()))
+    await streaming.wait_first_event(completions, PARAM)
     return streaming.ndjson(reply.lines())

@@ -11,11 +11,11 @@ from quart import Blueprint, Response
 
 from app.web.api import bodies, wishes
 from app.web.api.embedding import embed
-from app.web.api.embeddings import Text
+from app.web.api.embeddings import TextInput
 from app.web.api.prompt_input import MAX_PROMPTS
 
 blueprint = Blueprint("api_ollama_embeddings", __name__, url_prefix="/api")
-Texts = Annotated[list[Text], Meta(max_length=MAX_PROMPTS)]
+Texts = Annotated[list[TextInput], Meta(max_length=MAX_PROMPTS)]
 
 
 class EmbedRequest(msgspec.Struct, kw_only=True):
@@ -25,7 +25,7 @@ class EmbedRequest(msgspec.Struct, kw_only=True):
     dimensions: Annotated[int, Meta(ge=0)] | None = None
 
 
-class OllamaEmbedded(msgspec.Struct):
+class OllamaEmbedResponse(msgspec.Struct):
     """Vectors of length 1; durations in nanoseconds."""
 
     model: str
@@ -35,18 +35,18 @@ class OllamaEmbedded(msgspec.Struct):
     prompt_eval_count: int
 
 
-class OldEmbedRequest(msgspec.Struct, kw_only=True):
+class LegacyEmbedRequest(msgspec.Struct, kw_only=True):
     model: str
     prompt: str = ""
 
 
-class OldEmbedded(msgspec.Struct):
+class LegacyEmbedResponse(msgspec.Struct):
     embedding: list[float]
 
 
 @blueprint.post("/embed")
-async def several() -> Response:
-    asked, begun = await bodies.read(EmbedRequest), time.monotonic()
+async def create() -> Response:
+    asked, begun = await bodies.parse_body(EmbedRequest), time.monotonic()
     texts = [asked.input] if isinstance(asked.input, str) else asked.input
     if texts == [""]:
         texts = []
@@ -54,12 +54,14 @@ async def several() -> Response:
     made = await embed(name, texts, may_cut=may_cut, dimensions=asked.dimensions or None)
     vectors = [vector.tolist() for vector in made.vectors]
     took = round((time.monotonic() - begun) * 1e9)
-    return bodies.answer(OllamaEmbedded(asked.model, vectors, took, 0, made.tokens))
+    return bodies.json_response(OllamaEmbedResponse(asked.model, vectors, took, 0, made.tokens))
 
 
 @blueprint.post("/embeddings")
-async def one() -> Response:
-    asked = await bodies.read(OldEmbedRequest)
+async def embed_legacy() -> Response:
+    asked = await bodies.parse_body(LegacyEmbedRequest)
     texts = [asked.prompt] if asked.prompt else []
     made = await embed(wishes.model_name(asked.model), texts, may_cut=True)
-    return bodies.answer(OldEmbedded(made.vectors[0].tolist() if made.vectors else []))
+    return bodies.json_response(
+        LegacyEmbedResponse(made.vectors[0].tolist() if made.vectors else [])
+    )

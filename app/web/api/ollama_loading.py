@@ -9,32 +9,32 @@ from typing import Final
 
 from app.errors import ApiError, ModelBusy
 from app.web.identity import identity
-from app.web.state import state
+from app.web.state import server_context
 
 KeepAlive = float | str
-LONGEST: Final = 365 * 86400.0
+MAX_SECONDS: Final = 365 * 86400.0
 """Seconds; what is longer is for ever."""
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART: Final = r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)"
 
 
-def keep(name: str, seconds: float | None) -> None:
+def set_keep_alive(name: str, seconds: float | None) -> None:
     """How long the model is to stay, from the owner: others may need its memory, or the model."""
     if seconds is not None and identity().is_owner:
-        state().pool.keep(name, seconds)
+        server_context().pool.set_keep_alive(name, seconds)
 
 
 async def load_or_unload(name: str, keep_alive: KeepAlive | None) -> str:
     """Return what was done, when it is done. Raises ApiError, or why the model cannot be loaded."""
-    here = state()
-    here.asking.settings_for(name)
+    context = server_context()
+    context.answers.resolve_settings(name)
     seconds = seconds_of(keep_alive)
     if seconds == 0:
         if identity().is_owner:
             await _unload(name)
         return "unload"
     await _load(name)
-    keep(name, seconds)
+    set_keep_alive(name, seconds)
     return "load"
 
 
@@ -54,20 +54,20 @@ def seconds_of(keep_alive: KeepAlive | None) -> float | None:
             ) from None
         seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, amount))
         seconds = -seconds if amount != text else seconds
-    return seconds if 0 <= seconds <= LONGEST else math.inf
+    return seconds if 0 <= seconds <= MAX_SECONDS else math.inf
 
 
 async def _unload(name: str) -> None:
     """At once, or when what runs and waits has ended."""
     try:
-        await state().pool.unload(name)
+        await server_context().pool.unload(name)
     except ModelBusy:
-        state().pool.keep(name, 0)
+        server_context().pool.set_keep_alive(name, 0)
 
 
 async def _load(name: str) -> None:
     """Raises ApiError when it fails. What is loaded already is no news to wait for."""
-    pool, states = state().pool, asyncio.Queue[str]()
+    pool, states = server_context().pool, asyncio.Queue[str]()
 
     def hear() -> None:
         if (status := pool.status(name)) is not None:

@@ -11,15 +11,15 @@ from quart import Blueprint, Response
 
 import app
 from app.errors import ApiError
-from app.models.memory import needed
+from app.models.memory import required_bytes
 from app.models.model import Model
 from app.web.api import bodies
 from app.web.api.ollama_replies import rfc3339
 from app.web.api.wishes import LATEST, model_name
-from app.web.state import state
+from app.web.state import server_context
 
 blueprint = Blueprint("api_ollama_models", __name__, url_prefix="/api")
-SPOKEN: Final = "0.9.0"
+OLLAMA_VERSION: Final = "0.9.0"
 """The version of Ollama whose API this is: programs look at it to learn what they may ask."""
 NEVER = 100 * 365 * 86400.0
 
@@ -31,22 +31,22 @@ class ShowRequest(msgspec.Struct):
 
 @blueprint.get("/version")
 async def version() -> Response:
-    return bodies.answer({"version": SPOKEN, "wick": app.__version__})
+    return bodies.json_response({"version": OLLAMA_VERSION, "wick": app.__version__})
 
 
 @blueprint.get("/tags")
 async def tags() -> Response:
-    models = await asyncio.to_thread(state().shelf.models)
-    return bodies.answer({"models": [_tag(model) for model in models]})
+    models = await asyncio.to_thread(server_context().store.models)
+    return bodies.json_response({"models": [_tag(model) for model in models]})
 
 
 @blueprint.post("/show")
 async def show() -> Response:
-    asked = await bodies.read(ShowRequest)
+    asked = await bodies.parse_body(ShowRequest)
     name = model_name(asked.model or asked.name or "")
     if not name:
         raise ApiError("The name of the model is missing.", param="model")
-    model = await asyncio.to_thread(state().shelf.get, name)
+    model = await asyncio.to_thread(server_context().store.get, name)
     sampling = model.default_sampling
     parameters = {
         "temperature": sampling.temperature,
@@ -71,20 +71,20 @@ async def show() -> Response:
         "capabilities": ["completion"],
         "modified_at": rfc3339(_modified(model)),
     }
-    return bodies.answer(content)
+    return bodies.json_response(content)
 
 
 @blueprint.get("/ps")
 async def ps() -> Response:
-    here = state()
-    models = {model.name: model for model in await asyncio.to_thread(here.shelf.models)}
+    context = server_context()
+    models = {model.name: model for model in await asyncio.to_thread(context.store.models)}
     running = []
-    for status in here.pool.statuses():
+    for status in context.pool.statuses():
         model = models.get(status.name)
         if model is None or status.state != "ready":
             continue
         left = NEVER if status.unloads_in is None else status.unloads_in
-        size = status.memory or needed(model, status.context_length, status.slots)
+        size = status.memory or required_bytes(model, status.context_length, status.slots)
         running.append(
             _tag(model)
             | {
@@ -94,7 +94,7 @@ async def ps() -> Response:
                 "context_length": status.context_length,
             }
         )
-    return bodies.answer({"models": running})
+    return bodies.json_response({"models": running})
 
 
 def _tag(model: Model) -> dict[str, Any]:
@@ -129,6 +129,6 @@ def _count(parameters: int) -> str:
 
 def _modified(model: Model) -> float:
     try:
-        return model.facts.stat().st_mtime
+        return model.metadata_path.stat().st_mtime
     except OSError:  # it is just being removed
         return 0.0

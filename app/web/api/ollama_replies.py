@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.inference.completions import Completions
-from app.inference.protocol import Delta, Failed, Finished, Likely, Token
+from app.inference.protocol import Delta, Failed, Finished, SampledToken, TokenLogprob
 from app.inference.requests import Interrupted
 from app.web.api import failures, streaming
 from app.web.api.replies import reason_of
@@ -28,7 +28,7 @@ class OllamaReply:
 
     async def whole(self) -> dict[str, Any]:
         """Raises ApiError."""
-        text, tokens = "", list[Token]()
+        text, tokens = "", list[SampledToken]()
         while True:
             match await self._next():
                 case Delta() as delta:
@@ -60,11 +60,11 @@ class OllamaReply:
         heard = await self.completions.next()
         return heard[1] if heard else None
 
-    def _part(self, text: str, tokens: Sequence[Token]) -> dict[str, Any]:
+    def _part(self, text: str, tokens: Sequence[SampledToken]) -> dict[str, Any]:
         part = {"model": self.model, "created_at": now(), **self.words(text)}
         return part | ({"logprobs": _logprobs(tokens)} if tokens else {})
 
-    def _end(self, text: str, tokens: Sequence[Token], finished: Finished) -> dict[str, Any]:
+    def _end(self, text: str, tokens: Sequence[SampledToken], finished: Finished) -> dict[str, Any]:
         total = time.monotonic() - self.begun
         waited = max(0.0, total - finished.prefill_seconds - finished.decode_seconds)
         ids = {"context": list(finished.ids)} if finished.ids else {}
@@ -81,11 +81,11 @@ class OllamaReply:
         }
 
 
-def _logprobs(tokens: Sequence[Token]) -> list[dict[str, Any]]:
+def _logprobs(tokens: Sequence[SampledToken]) -> list[dict[str, Any]]:
     return [_likely(t) | {"top_logprobs": [_likely(o) for o in t.others]} for t in tokens]
 
 
-def _likely(token: Likely) -> dict[str, Any]:
+def _likely(token: TokenLogprob) -> dict[str, Any]:
     text = bytes(token.data).decode("utf-8", "replace")
     return {"token": text, "logprob": token.logprob, "bytes": list(token.data)}
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 
-class OllamaFailure(msgspec.Struct):
+class OllamaErrorResponse(msgspec.Struct):
     error: str
 
 
@@ -62,7 +62,7 @@ class OllamaShow(msgspec.Struct):
     modified_at: str
 
 
-class OllamaSaid(msgspec.Struct):
+class OllamaReplyMessage(msgspec.Struct):
     role: Literal["assistant"]
     content: str
 
@@ -83,11 +83,11 @@ class OllamaEnd(msgspec.Struct, kw_only=True):
     logprobs: list[Any] = []
 
 
-class OllamaChat(OllamaEnd, kw_only=True):
-    message: OllamaSaid
+class OllamaChatResponse(OllamaEnd, kw_only=True):
+    message: OllamaReplyMessage
 
 
-class OllamaGenerated(OllamaEnd, kw_only=True):
+class OllamaGenerateResponse(OllamaEnd, kw_only=True):
     """context: to be sent with the next prompt, which then goes on from here."""
 
     response: str

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from app.web.api.usage import Usage
+from app.web.api.usage import UsageObject
 
 
 class ErrorObject(msgspec.Struct):
@@ -18,18 +18,18 @@ class ErrorObject(msgspec.Struct):
     code: str | None
 
 
-class Failure(msgspec.Struct):
+class ErrorResponse(msgspec.Struct):
     error: ErrorObject
 
 
-class LikelyObject(msgspec.Struct):
+class TokenLogprobObject(msgspec.Struct):
     token: str
     logprob: float
     bytes: list[int]
 
 
-class TokenObject(LikelyObject):
-    top_logprobs: list[LikelyObject]
+class TokenObject(TokenLogprobObject):
+    top_logprobs: list[TokenLogprobObject]
 
 
 class ChatLogprobs(msgspec.Struct):
@@ -58,7 +58,7 @@ class ChatCompletion(msgspec.Struct):
     created: int
     model: str
     choices: list[ChatChoice]
-    usage: Usage
+    usage: UsageObject
 
 
 class TextLogprobs(msgspec.Struct):
@@ -81,4 +81,4 @@ class TextCompletion(msgspec.Struct):
     created: int
     model: str
     choices: list[TextChoice]
-    usage: Usage
+    usage: UsageObject

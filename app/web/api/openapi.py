@@ -11,10 +11,10 @@ from quart import Blueprint, Response
 
 import app
 from app.web.api import bodies
-from app.web.api.documented import ABOUT, ENDPOINTS, FILE, SSE, TAGS, Endpoint
-from app.web.api.ollama_shapes import OllamaFailure
-from app.web.api.openai_shapes import Failure
-from app.web.api.paths import speaks_ollama
+from app.web.api.documented import ENDPOINTS, FILE, INTRODUCTION, SSE, TAGS, Endpoint
+from app.web.api.ollama_shapes import OllamaErrorResponse
+from app.web.api.openai_shapes import ErrorResponse
+from app.web.api.paths import is_ollama_path
 from app.web.base_path import public_path
 
 blueprint = Blueprint("api_openapi", __name__)
@@ -35,17 +35,17 @@ _STREAMED: dict[str, dict[str, Any]] = {FILE: {"type": "object"}, SSE: _EVENT}
 
 @blueprint.get("/openapi.json")
 async def document() -> Response:
-    return bodies.answer(openapi() | {"servers": [{"url": public_path("") or "/"}]})
+    return bodies.json_response(openapi() | {"servers": [{"url": public_path("") or "/"}]})
 
 
 @functools.cache
 def openapi() -> dict[str, Any]:
     """The whole document, which is the same for everybody."""
-    shapes = [e.takes for e in ENDPOINTS] + [e.gives for e in ENDPOINTS]
-    shapes = [shape for shape in [*shapes, Failure, OllamaFailure] if shape is not None]
+    shapes = [e.request for e in ENDPOINTS] + [e.response for e in ENDPOINTS]
+    shapes = [shape for shape in [*shapes, ErrorResponse, OllamaErrorResponse] if shape is not None]
     _, schemas = msgspec.json.schema_components(shapes, ref_template=_REF)
     for schema in schemas.values():
-        _explain(schema)
+        _register_errors(schema)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(endpoint.path, {})[endpoint.method] = _operation(endpoint)
@@ -73,11 +73,11 @@ def openapi() -> dict[str, Any]:
     }
 
 
-def _explain(schema: dict[str, Any]) -> None:
+def _register_errors(schema: dict[str, Any]) -> None:
     """What its fields mean, those first that must be there."""
     fields, needed = schema.get("properties", {}), schema.get("required", ())
-    for name in fields.keys() & ABOUT.keys():
-        fields[name]["description"] = ABOUT[name]
+    for name in fields.keys() & INTRODUCTION.keys():
+        fields[name]["description"] = INTRODUCTION[name]
     if fields:
         schema["properties"] = dict(
             sorted(fields.items(), key=lambda field: field[0] not in needed)
@@ -93,7 +93,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     for name, allowed, about in endpoint.query:
         schema = {"type": "string"} | ({"enum": list(allowed)} if allowed else {})
         parameters.append({"name": name, "in": "query", "description": about, "schema": schema})
-    if endpoint.streams == SSE and endpoint.gives is None:
+    if endpoint.streams == SSE and endpoint.response is None:
         header = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}
         parameters.append(header | {"description": "the id of the last event that was seen"})
     made: dict[str, Any] = {
@@ -102,13 +102,13 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "summary": endpoint.summary,
         "responses": _responses(endpoint),
     }
-    if endpoint.about:
-        made["description"] = endpoint.about
+    if endpoint.notes:
+        made["description"] = endpoint.notes
     if parameters:
         made["parameters"] = parameters
-    if endpoint.takes is not None:
-        content = {"application/json": {"schema": ref(endpoint.takes)}}
-        must_come = any(field.required for field in msgspec.structs.fields(endpoint.takes))
+    if endpoint.request is not None:
+        content = {"application/json": {"schema": ref(endpoint.request)}}
+        must_come = any(field.required for field in msgspec.structs.fields(endpoint.request))
         made["requestBody"] = {"required": must_come, "content": content}
     return made
 
@@ -120,11 +120,11 @@ def _operation_id(endpoint: Endpoint) -> str:
 
 def _responses(endpoint: Endpoint) -> dict[str, Any]:
     content: dict[str, Any] = {}
-    if endpoint.gives is not None:
-        content["application/json"] = {"schema": ref(endpoint.gives)}
+    if endpoint.response is not None:
+        content["application/json"] = {"schema": ref(endpoint.response)}
     if endpoint.streams:
         content[endpoint.streams] = {"schema": _STREAMED.get(endpoint.streams, {"type": "string"})}
-    refused = OllamaFailure if speaks_ollama(endpoint.path) else Failure
+    refused = OllamaErrorResponse if is_ollama_path(endpoint.path) else ErrorResponse
     refusal = {
         "description": "What is wrong, in a sentence.",
         "content": {"application/json": {"schema": ref(refused)}},
@@ -133,7 +133,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.status < 400:
         done = {"description": "Done."} | ({"content": content} if content else {})
         responses[str(endpoint.status)] = done
-    if endpoint.streams == SSE and endpoint.gives is None:
+    if endpoint.streams == SSE and endpoint.response is None:
         responses["204"] = {"description": "There is nothing more to come."}
     return responses
 

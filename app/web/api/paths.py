@@ -21,11 +21,11 @@ MODELS: Final = "/models"
 """Here people see a page, and programs ask for the list."""
 
 
-def is_for_programs(path: str) -> bool:
+def is_api_path(path: str) -> bool:
     return path.startswith((OPENAI, OLLAMA))
 
 
-def speaks_ollama(path: str) -> bool:
+def is_ollama_path(path: str) -> bool:
     return path.startswith(OLLAMA) and not path.startswith(OWN)
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from app.inference.completions import Completions
-from app.inference.protocol import Delta, Failed, Finished, Token
+from app.inference.protocol import Delta, Failed, Finished, SampledToken
 from app.inference.requests import Interrupted
 from app.web.api import failures, streaming
-from app.web.api.usage import Usage, usage_of
+from app.web.api.usage import UsageObject, usage_of
 
 
-class Words(Protocol):
+class ChunkFormatter(Protocol):
     """How the parts of an answer are called. `begin` is empty where nothing stands first; `param`:
     the field of the request that has the prompt."""
 
@@ -29,20 +29,20 @@ class Words(Protocol):
     @property
     def part(self) -> str: ...
     def begin(self, index: int) -> dict[str, Any]: ...
-    def more(self, index: int, text: str, tokens: Sequence[Token]) -> dict[str, Any]: ...
+    def delta(self, index: int, text: str, tokens: Sequence[SampledToken]) -> dict[str, Any]: ...
     def end(self, index: int, finished: Finished) -> dict[str, Any]: ...
     def choice(
-        self, index: int, text: str, tokens: Sequence[Token], finished: Finished
+        self, index: int, text: str, tokens: Sequence[SampledToken], finished: Finished
     ) -> dict[str, Any]: ...
 
 
 @dataclass(slots=True)
-class Reply:
+class CompletionResponse:
     """`count` answers of `model` to `prompts` prompts; `path`: where they were asked for; `best`:
     how many of the answers to each prompt are given, None for all."""
 
     completions: Completions
-    words: Words
+    words: ChunkFormatter
     model: str
     count: int
     path: str
@@ -52,7 +52,7 @@ class Reply:
 
     async def whole(self) -> dict[str, Any]:
         """Raises ApiError."""
-        texts, tokens = [""] * self.count, [list[Token]() for _ in range(self.count)]
+        texts, tokens = [""] * self.count, [list[SampledToken]() for _ in range(self.count)]
         ends: dict[int, Finished] = {}
         while not self.completions.is_over:
             match await self.completions.next():
@@ -82,7 +82,7 @@ class Reply:
             while not self.completions.is_over:
                 match await self.completions.next(due - time.monotonic()):
                     case (index, Delta() as delta):
-                        more = self.words.more(index, delta.text, delta.tokens)
+                        more = self.words.delta(index, delta.text, delta.tokens)
                         yield streaming.event(frame | {"choices": [more]})
                     case (index, Finished() as finished):
                         ends[index] = finished
@@ -103,7 +103,7 @@ class Reply:
         finally:
             self.completions.cancel()
 
-    def _best(self, tokens: Sequence[Sequence[Token]]) -> list[int]:
+    def _best(self, tokens: Sequence[Sequence[SampledToken]]) -> list[int]:
         """The numbers of the answers that are given: of each prompt's the likeliest by token."""
         if self.best is None:
             return list(range(self.count))
@@ -114,7 +114,7 @@ class Reply:
             chosen += sorted(answers, key=lambda i: -_likelihood(tokens[i]))[: self.best]
         return chosen
 
-    def _usage(self, ends: Mapping[int, Finished]) -> Usage:
+    def _usage(self, ends: Mapping[int, Finished]) -> UsageObject:
         return usage_of([ends[index] for index in range(self.count)], self.prompts)
 
     def _frame(self, kind: str) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class Reply:
         }
 
 
-def _likelihood(tokens: Sequence[Token]) -> float:
+def _likelihood(tokens: Sequence[SampledToken]) -> float:
     """The mean logarithm of how likely the tokens were."""
     known = [token.logprob for token in tokens if token.logprob is not None]
     return sum(known) / len(known) if known else -math.inf

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from app.chats.chat_settings import STOP_CHARS, STOPS, ChatSettings
-from app.chats.streams import Stream
+from app.chats.streams import LiveAnswer
 from app.store.chats import Chat
 from app.store.messages import Message
 
@@ -23,7 +23,7 @@ Status = Literal[
 ]
 
 
-class Settings(msgspec.Struct, kw_only=True):
+class SettingsObject(msgspec.Struct, kw_only=True):
     """With what a chat's next answers are made; null is the model's default."""
 
     system_prompt: str | None = None
@@ -42,7 +42,7 @@ class Settings(msgspec.Struct, kw_only=True):
     ) = None
     context_length: Annotated[int, Meta(ge=128, le=1_048_576)] | None = None
 
-    def chosen(self) -> ChatSettings:
+    def overrides(self) -> ChatSettings:
         values = msgspec.structs.asdict(self)
         stop = values.pop("stop")
         return ChatSettings(stop=tuple(stop) if stop else None, **values)
@@ -61,7 +61,7 @@ class ChatObject(msgspec.Struct, kw_only=True):
     deleted_at: float | None
     unread: bool
     answering: bool
-    settings: Settings | UnsetType = UNSET
+    settings: SettingsObject | UnsetType = UNSET
     object: Literal["chat"] = "chat"
 
 
@@ -114,7 +114,7 @@ class NewChat(msgspec.Struct, kw_only=True):
     text: Text
     model: str | None = None
     title: Title | None = None
-    settings: Settings | None = None
+    settings: SettingsObject | None = None
     client_id: ClientId | None = None
 
 
@@ -126,7 +126,7 @@ class ChatChange(msgspec.Struct, kw_only=True):
     pinned: bool | UnsetType = UNSET
     archived: bool | UnsetType = UNSET
     deleted: bool | UnsetType = UNSET
-    settings: Settings | UnsetType = UNSET
+    settings: SettingsObject | UnsetType = UNSET
 
 
 class NewMessage(msgspec.Struct, kw_only=True):
@@ -137,14 +137,14 @@ class NewMessage(msgspec.Struct, kw_only=True):
     client_id: ClientId | None = None
 
 
-class Again(msgspec.Struct, kw_only=True):
+class RegenerateRequest(msgspec.Struct, kw_only=True):
     """model: null takes that of the answer there is."""
 
     model: str | None = None
     client_id: ClientId | None = None
 
 
-class Asked(msgspec.Struct, kw_only=True):
+class SubmittedAnswer(msgspec.Struct, kw_only=True):
     """A prompt and the answer that is to come; `events`: where it can be followed."""
 
     chat: ChatObject
@@ -168,9 +168,9 @@ def chat_object(chat: Chat, running: Set[str]) -> ChatObject:
     )
 
 
-def settings_object(chosen: ChatSettings) -> Settings:
-    values: dict[str, Any] = chosen.chosen
-    return Settings(**values | {"stop": list(chosen.stop) if chosen.stop else None})
+def settings_object(chosen: ChatSettings) -> SettingsObject:
+    values: dict[str, Any] = chosen.overrides
+    return SettingsObject(**values | {"stop": list(chosen.stop) if chosen.stop else None})
 
 
 _COPIED = tuple(
@@ -180,7 +180,7 @@ _COPIED = tuple(
 )
 
 
-def message_object(message: Message, stream: Stream | None) -> MessageObject:
+def message_object(message: Message, stream: LiveAnswer | None) -> MessageObject:
     """`stream`: its live state, while it has one."""
     values = asdict(message)
     copied = {name: values[name] for name in _COPIED}
@@ -189,7 +189,7 @@ def message_object(message: Message, stream: Stream | None) -> MessageObject:
     return MessageObject(
         text=stream.text,
         status=stream.status,
-        place=stream.place or None,
-        seconds=stream.seconds,
+        place=stream.position or None,
+        seconds=stream.eta_seconds,
         **copied,
     )

@@ -19,7 +19,7 @@ from app.web.api import access, failures
 
 KEEP_ALIVE_SECONDS = 10.0
 """Without a word from us for that long, a proxy or a client might think that we are gone."""
-CHECKED_EVERY = 1.0
+RECHECK_SECONDS = 1.0
 """Seconds after which a stream that goes on asks again whether it may."""
 COMMENT = b": waiting\n\n"
 T = TypeVar("T")
@@ -35,7 +35,7 @@ def line(content: Any) -> bytes:
     return msgspec.json.encode(content) + b"\n"
 
 
-def begin(completions: Completions) -> None:
+def start_with_connection(completions: Completions) -> None:
     """Start what a program asked for. It ends with its connection, whatever becomes of that."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a request is handled by one
@@ -46,10 +46,10 @@ def begin(completions: Completions) -> None:
 async def while_allowed(work: Coroutine[Any, Any, T]) -> T:
     """What it gives; it is cancelled when the key is revoked, or the login ends, or the person is
     kept out. Raises NotLoggedIn then."""
-    is_allowed = access.of_this_request()
+    is_allowed = access.authorization_check()
     task = asyncio.create_task(work)
     try:
-        while not (await asyncio.wait({task}, timeout=CHECKED_EVERY))[0]:
+        while not (await asyncio.wait({task}, timeout=RECHECK_SECONDS))[0]:
             if not await is_allowed():
                 raise NotLoggedIn("This API key or login does not hold any more.")
         return await task
@@ -58,31 +58,33 @@ async def while_allowed(work: Coroutine[Any, Any, T]) -> T:
         await asyncio.wait({task})
 
 
-async def opened(completions: Completions, param: str) -> None:
+async def wait_first_event(completions: Completions, param: str) -> None:
     """Wait a while for the first text, so that what fails before can fail with a status of its own.
 
     Raises ApiError.
     """
-    first = await completions.opening(KEEP_ALIVE_SECONDS)
+    first = await completions.first_event(KEEP_ALIVE_SECONDS)
     if isinstance(first, Failed | Interrupted):
         raise failures.of_event(first, param)
 
 
 def response(content: AsyncGenerator[bytes, None], content_type: str) -> Response:
-    made = Response(_while_allowed(content, access.of_this_request()), content_type=content_type)
+    made = Response(
+        _until_revoked(content, access.authorization_check()), content_type=content_type
+    )
     made.timeout = None
     made.headers["X-Accel-Buffering"] = "no"  # a proxy is not to gather it
     return made
 
 
-async def _while_allowed(
+async def _until_revoked(
     content: AsyncGenerator[bytes, None], is_allowed: Callable[[], Awaitable[bool]]
 ) -> AsyncGenerator[bytes, None]:
     """Until the key is revoked, or the login ends, or the person is kept out."""
     checked = time.monotonic()
     async with contextlib.aclosing(content) as parts:
         async for part in parts:
-            if time.monotonic() - checked >= CHECKED_EVERY:
+            if time.monotonic() - checked >= RECHECK_SECONDS:
                 if not await is_allowed():
                     return
                 checked = time.monotonic()

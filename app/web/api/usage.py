@@ -15,14 +15,14 @@ class PromptDetails(msgspec.Struct):
     cached_tokens: int
 
 
-class Usage(msgspec.Struct):
+class UsageObject(msgspec.Struct):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptDetails
 
 
-def usage_of(ends: Sequence[Finished], prompts: int = 1) -> Usage:
+def usage_of(ends: Sequence[Finished], prompts: int = 1) -> UsageObject:
     """Of the same number of answers to each of so many prompts, in order. A prompt counts once.
 
     The answers to a prompt were read from the same memory: the least that one of them found there
@@ -33,4 +33,4 @@ def usage_of(ends: Sequence[Finished], prompts: int = 1) -> Usage:
     read = sum(answers[0].prompt_tokens for answers in alike)
     cached = sum(min(answer.cached_tokens for answer in answers) for answers in alike)
     written = sum(end.completion_tokens for end in ends)
-    return Usage(read, written, read + written, PromptDetails(cached))
+    return UsageObject(read, written, read + written, PromptDetails(cached))

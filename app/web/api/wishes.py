@@ -15,9 +15,9 @@ from app.models.model import Turn
 from app.web.api.conversation import split_opening
 from app.web.api.prompt_input import Prompt
 from app.web.identity import current_user
-from app.web.state import state
+from app.web.state import server_context
 
-Refused = Annotated[list[Any], Meta(extra_json_schema={"maxItems": 0})]
+Unsupported = Annotated[list[Any], Meta(extra_json_schema={"maxItems": 0})]
 """Documented, but not checked with the shape: what is wrong gets a sentence of its own."""
 LATEST = ":latest"
 MAX_ANSWERS: Final = 2048
@@ -32,7 +32,7 @@ MAX_GRAMMAR_CHARS = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class GenerationRequest:
     """`sampling`: only what was chosen; all else is the model's default.
 
     prompt: without a template, instead of turns; context: a smaller window, in tokens; the rest as
@@ -64,62 +64,62 @@ def model_name(given: str) -> str:
     return given.removesuffix(LATEST)
 
 
-def command(wish: Wish) -> Generate:
+def to_command(generation: GenerationRequest) -> Generate:
     """Raises ModelNotFound, another ModelError, or ApiError."""
-    _check_bounds(wish)
-    usual = state().asking.settings_for(wish.model)
-    turns, opening = split_opening(wish.turns)
-    if wish.prompt is None and not turns:
+    _check_bounds(generation)
+    default = server_context().answers.resolve_settings(generation.model)
+    turns, opening = split_opening(generation.turns)
+    if generation.prompt is None and not turns:
         raise ApiError("There must be a message for the model to answer.", param="messages")
-    has_system = wish.before or any(turn.role == "system" for turn in turns)
-    if wish.prompt is None and not has_system:
-        turns = usual.opening + turns
-    text, before = _plain(wish)
-    chosen = {name: value for name, value in wish.sampling.items() if value is not None}
+    has_system = generation.before or any(turn.role == "system" for turn in turns)
+    if generation.prompt is None and not has_system:
+        turns = default.system_turns + turns
+    text, before = _plain(generation)
+    chosen = {name: value for name, value in generation.sampling.items() if value is not None}
     return Generate(
         id=0,
         turns=turns,
-        sampling=replace(usual.sampling, **chosen),
-        max_tokens=usual.max_tokens if wish.max_tokens is None else wish.max_tokens,
-        stop=wish.stop if text is not None else usual.stop + wish.stop,
+        sampling=replace(default.sampling, **chosen),
+        max_tokens=default.max_tokens if generation.max_tokens is None else generation.max_tokens,
+        stop=generation.stop if text is not None else default.stop + generation.stop,
         opening=opening,
-        context=_context(wish.context, usual.context_length),
+        context=_context(generation.context, default.context_length),
         text=text,
-        may_drop=wish.may_drop,
-        bias=wish.bias,
-        top_logprobs=wish.top_logprobs,
-        schema=wish.schema,
-        embeds=wish.embeds,
+        allow_truncation=generation.may_drop,
+        bias=generation.bias,
+        top_logprobs=generation.top_logprobs,
+        schema=generation.schema,
+        wants_embedding=generation.embeds,
         before=before,
-        suffix=wish.suffix,
-        may_cut=wish.may_cut,
-        grammar=wish.grammar,
-        tells_prompt=wish.tells_prompt,
-        tells_ids=wish.tells_ids,
+        suffix=generation.suffix,
+        may_cut=generation.may_cut,
+        grammar=generation.grammar,
+        tells_prompt=generation.tells_prompt,
+        tells_ids=generation.tells_ids,
     )
 
 
-def _plain(wish: Wish) -> tuple[str | None, tuple[int, ...]]:
+def _plain(generation: GenerationRequest) -> tuple[str | None, tuple[int, ...]]:
     """The text of a prompt without a template, and the ids before it."""
-    if wish.prompt is None or isinstance(wish.prompt, str):
-        return wish.prompt, wish.before
-    return "", wish.prompt
+    if generation.prompt is None or isinstance(generation.prompt, str):
+        return generation.prompt, generation.before
+    return "", generation.prompt
 
 
-def completions(model: str, commands: Sequence[Generate]) -> Completions:
+def open_completions(model: str, commands: Sequence[Generate]) -> Completions:
     """For the person who asks. Raises ApiError for too many."""
-    here = state()
+    context = server_context()
     if len(commands) > MAX_ANSWERS:
         raise ApiError(
             f"These are {len(commands):,} answers; at most {MAX_ANSWERS:,} can be asked for at"
             " once.",
             param="n",
         )
-    at_once = min(AT_ONCE, here.settings.queue_limit)
-    return Completions(here.pool, model, commands, current_user(), at_once=at_once)
+    at_once = min(AT_ONCE, context.settings.queue_limit)
+    return Completions(context.pool, model, commands, current_user(), at_once=at_once)
 
 
-def several(command: Generate, count: int) -> list[Generate]:
+def with_distinct_seeds(command: Generate, count: int) -> list[Generate]:
     """Answers that differ: each draws with a seed of its own."""
     seed = command.sampling.seed
     if seed is None or count == 1:
@@ -128,33 +128,35 @@ def several(command: Generate, count: int) -> list[Generate]:
     return [replace(command, sampling=one) for one in sampling]
 
 
-def stops(given: str | Sequence[str] | None) -> tuple[str, ...]:
+def parse_stop(given: str | Sequence[str] | None) -> tuple[str, ...]:
     if isinstance(given, str):
         return (given,) if given else ()
     return tuple(stop for stop in given or () if stop)
 
 
-def _check_bounds(wish: Wish) -> None:
-    if len(wish.stop) > MAX_STOPS or any(len(stop) > MAX_STOP_CHARS for stop in wish.stop):
+def _check_bounds(generation: GenerationRequest) -> None:
+    if len(generation.stop) > MAX_STOPS or any(
+        len(stop) > MAX_STOP_CHARS for stop in generation.stop
+    ):
         raise ApiError(
             f"Give at most {MAX_STOPS} stop strings of up to {MAX_STOP_CHARS} characters.",
             param="stop",
         )
-    if len(wish.bias) > MAX_BIASES:
+    if len(generation.bias) > MAX_BIASES:
         raise ApiError(f"Give a bias to at most {MAX_BIASES:,} tokens.", param="logit_bias")
-    if wish.schema is not None and len(wish.schema) > MAX_SCHEMA_CHARS:
+    if generation.schema is not None and len(generation.schema) > MAX_SCHEMA_CHARS:
         raise ApiError(
-            f"The JSON schema is too long: {len(wish.schema):,} characters; "
+            f"The JSON schema is too long: {len(generation.schema):,} characters; "
             f"at most {MAX_SCHEMA_CHARS:,} are read.",
             param="response_format",
         )
-    if wish.grammar is not None and len(wish.grammar) > MAX_GRAMMAR_CHARS:
+    if generation.grammar is not None and len(generation.grammar) > MAX_GRAMMAR_CHARS:
         raise ApiError(
-            f"The grammar is too long: {len(wish.grammar):,} characters; "
+            f"The grammar is too long: {len(generation.grammar):,} characters; "
             f"at most {MAX_GRAMMAR_CHARS:,} are read.",
             param="grammar",
         )
 
 
-def _context(wanted: int | None, usual: int | None) -> int | None:
-    return min(wanted, usual) if wanted and usual else wanted or usual
+def _context(wanted: int | None, default: int | None) -> int | None:
+    return min(wanted, default) if wanted and default else wanted or default

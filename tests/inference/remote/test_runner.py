@@ -10,22 +10,30 @@ from typing import Any
 
 import pytest
 
-from app.inference.loading import Tell
-from app.inference.protocol import Delta, Failed, Finished, Generate, Likely, Prefill, Token
-from app.inference.remote.faults import Patience
+from app.inference.loading import ProgressCallback
+from app.inference.protocol import (
+    Delta,
+    Failed,
+    Finished,
+    Generate,
+    Prefill,
+    SampledToken,
+    TokenLogprob,
+)
+from app.inference.remote.faults import Timeouts
 from app.inference.remote.runner import RemoteRunner
-from app.inference.remote.servers import Servers
-from app.inference.requests import Interrupted, Loading, Queued, Request, RequestEvent
+from app.inference.remote.servers import ServerPool
+from app.inference.requests import Interrupted, ModelLoading, Queued, Request, RequestEvent
 from app.inference.serving import Runner
 from app.inference.worker import Worker
 from app.models.model import Turn
-from app.models.remote import PLAIN
-from app.models.upstream import Remote, Upstream
+from app.models.remote import DEFAULT_TEMPLATE_SETTINGS
+from app.models.upstream import RemoteModel, Upstream
 from tests.inference.remote.stub import Call, Script, Stub, answer, chunk, serving
 from tests.inference.stage import Ear
 from tests.patience import PATIENCE
 
-QUICK = Patience(connect=5, first=20, between=20, busy=20, pause=0.01, end=5)
+QUICK = Timeouts(connect=5, first=20, between=20, busy=20, pause=0.01, end=5)
 ENDS = (Finished, Failed, Interrupted)
 
 
@@ -51,20 +59,23 @@ class Asker(Ear):
 class House:
     """A worker with its servers. `ask` hands it a request."""
 
-    def __init__(self, urls: list[str], patience: Patience, parallel: int, **more: Any) -> None:
+    def __init__(self, urls: list[str], patience: Timeouts, parallel: int, **more: Any) -> None:
         upstreams = tuple(Upstream(url, "stub", parallel=parallel) for url in urls)
         upstreams = tuple(replace(upstream, **more) for upstream in upstreams)
-        self.servers = Servers(Remote(upstreams, context=4096))
+        self.servers = ServerPool(RemoteModel(upstreams, context=4096))
         self._patience = patience
         self.worker = Worker("stub", self._load, queue_limit=8, slots=1)
         self._task = asyncio.create_task(self.worker.run())
         self._numbers = iter(range(1, 1000))
 
-    async def _load(self, tell: Tell) -> Runner:
+    async def _load(self, notify: ProgressCallback) -> Runner:
         return RemoteRunner(self.servers, self._patience)
 
     def ask(self, said: str = "hello", **more: Any) -> Asker:
-        given: dict[str, Any] = {"turns": (Turn("user", said),), "sampling": PLAIN}
+        given: dict[str, Any] = {
+            "turns": (Turn("user", said),),
+            "sampling": DEFAULT_TEMPLATE_SETTINGS,
+        }
         given |= {"max_tokens": 100} | more
         asker = Asker()
         command = Generate(next(self._numbers), **given)
@@ -88,7 +99,7 @@ async def housed() -> AsyncIterator[Housed]:
     houses: list[House] = []
 
     def make(
-        *stubs: Stub | str, patience: Patience = QUICK, parallel: int = 4, **more: Any
+        *stubs: Stub | str, patience: Timeouts = QUICK, parallel: int = 4, **more: Any
     ) -> House:
         urls = [stub if isinstance(stub, str) else stub.url for stub in stubs]
         houses.append(House(urls, patience, parallel, **more))
@@ -123,7 +134,9 @@ async def test_an_answer_streams_with_its_figures(housed: Housed, stub: Stub) ->
         Turn("assistant", "b"),
         Turn("user", "c"),
     )
-    sampling = replace(PLAIN, temperature=0.5, top_p=0.8, top_k=7, min_p=0.1, seed=3)
+    sampling = replace(
+        DEFAULT_TEMPLATE_SETTINGS, temperature=0.5, top_p=0.8, top_k=7, min_p=0.1, seed=3
+    )
     sampling = replace(sampling, repetition_penalty=1.2)
     asker = house.ask(turns=turns, sampling=sampling, stop=("END",))
     end = await asker.end()
@@ -131,7 +144,7 @@ async def test_an_answer_streams_with_its_figures(housed: Housed, stub: Stub) ->
     assert isinstance(end, Finished)
     assert (end.reason, end.prompt_tokens, end.completion_tokens) == ("stop", 11, 2)
     assert (end.context_length, end.dropped) == (4096, 0)
-    assert isinstance(asker.heard[0], Prefill | Loading | Queued)
+    assert isinstance(asker.heard[0], Prefill | ModelLoading | Queued)
     assert await asker.hears(Prefill)
     call = stub.calls[0]
     assert call.path == "/v1/chat/completions"
@@ -266,7 +279,7 @@ async def test_thinking_is_told_and_no_part_of_the_answer(housed: Housed, stub: 
     asker = housed(stub).ask()
     assert isinstance(await asker.end(), Finished)
     assert asker.text == "Hello there"
-    assert Loading(1, "The model is thinking") in asker.heard
+    assert ModelLoading(1, "The model is thinking") in asker.heard
 
 
 async def test_only_thinking_is_no_answer(housed: Housed, stub: Stub) -> None:
@@ -547,7 +560,7 @@ async def test_a_busy_server_is_asked_again(housed: Housed, stub: Stub, status: 
     asker = house.ask()
     assert isinstance(await asker.end(), Finished)
     assert len(stub.calls) == 4
-    assert Loading(1, "The server has too much to do; trying again in 1 s") in asker.heard
+    assert ModelLoading(1, "The server has too much to do; trying again in 1 s") in asker.heard
     assert house.servers.all[0].health == "ready"
 
 
@@ -586,7 +599,7 @@ async def test_fields_that_a_server_refuses_are_left_out_from_then_on(
     stub.script = strict
     house = housed(stub)
     for _ in range(2):
-        asker = house.ask(sampling=replace(PLAIN, top_k=5))
+        asker = house.ask(sampling=replace(DEFAULT_TEMPLATE_SETTINGS, top_k=5))
         assert isinstance(await asker.end(), Finished)
     assert len(stub.calls) == 3
     assert stub.calls[1].body.keys() == {"model", "messages", "stream", "max_tokens", "temperature"}
@@ -705,7 +718,7 @@ async def test_what_programs_wish_is_passed_on(housed: Housed, stub: Stub) -> No
         await call.finish()
 
     stub.script = script
-    sampling = replace(PLAIN, frequency_penalty=0.5, presence_penalty=-0.5)
+    sampling = replace(DEFAULT_TEMPLATE_SETTINGS, frequency_penalty=0.5, presence_penalty=-0.5)
     asker = housed(stub).ask(
         sampling=sampling, bias=((7, -1.5),), top_logprobs=1, schema='{"type": "object"}'
     )
@@ -715,7 +728,7 @@ async def test_what_programs_wish_is_passed_on(housed: Housed, stub: Stub) -> No
     assert body["logit_bias"] == {"7": -1.5}
     assert (body["logprobs"], body["top_logprobs"]) == (True, 1)
     assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
-    token = Token((97,), -0.5, (Likely((98,), -2.0),))
+    token = SampledToken((97,), -0.5, (TokenLogprob((98,), -2.0),))
     assert (await asker.hears(Delta)).tokens == (token,)
 
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from app.inference.remote.servers import Server, Servers
-from app.models.upstream import Remote, Upstream
+from app.inference.remote.servers import Server, ServerPool
+from app.models.upstream import RemoteModel, Upstream
 from tests.patience import PATIENCE
 
 A, B, C = (Upstream(f"http://{name}/v1", "m", parallel=2) for name in "abc")
@@ -27,32 +27,32 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def servers(clock: Clock) -> Servers:
-    return Servers(Remote((A, B)), clock)
+def servers(clock: Clock) -> ServerPool:
+    return ServerPool(RemoteModel((A, B)), clock)
 
 
-async def taken(servers: Servers, *tried: Server) -> str:
+async def taken(servers: ServerPool, *tried: Server) -> str:
     async with asyncio.timeout(PATIENCE):
-        server = await servers.take(tried)
+        server = await servers.acquire(tried)
     return server.upstream.host if server else ""
 
 
-async def test_the_one_with_the_least_to_do_is_next(servers: Servers, clock: Clock) -> None:
+async def test_the_one_with_the_least_to_do_is_next(servers: ServerPool, clock: Clock) -> None:
     order = []
     for _ in range(4):
         clock.now += 1
         order.append(await taken(servers))
     assert order == ["a", "b", "a", "b"]
-    servers.give_back(servers.all[1])
+    servers.release(servers.all[1])
     assert await taken(servers) == "b"
 
 
-async def test_among_equals_a_chat_stays_where_it_was(servers: Servers, clock: Clock) -> None:
+async def test_among_equals_a_chat_stays_where_it_was(servers: ServerPool, clock: Clock) -> None:
     async def turn(chat: str) -> str:
         clock.now += 1
-        server = await servers.take((), chat)
+        server = await servers.acquire((), chat)
         assert server is not None
-        servers.give_back(server)
+        servers.release(server)
         return server.upstream.host
 
     assert [await turn(chat) for chat in ("x", "y", "x", "x", "y", "z")] == [*"abaab", "a"]
@@ -62,21 +62,21 @@ async def test_among_equals_a_chat_stays_where_it_was(servers: Servers, clock: C
     assert await turn("x") == "b"
 
 
-async def test_when_all_are_full_the_next_one_waits(servers: Servers) -> None:
+async def test_when_all_are_full_the_next_one_waits(servers: ServerPool) -> None:
     for _ in range(4):
         await taken(servers)
-    waiting = asyncio.create_task(servers.take(()))
+    waiting = asyncio.create_task(servers.acquire(()))
     await asyncio.sleep(0)
     assert not waiting.done()
-    servers.give_back(servers.all[1])
+    servers.release(servers.all[1])
     assert await waiting is servers.all[1]
 
 
-async def test_one_that_is_down_comes_last_and_never_first(servers: Servers) -> None:
+async def test_one_that_is_down_comes_last_and_never_first(servers: ServerPool) -> None:
     a, b = servers.all
     servers.is_down(a, "It is away.")
     assert (await taken(servers), await taken(servers)) == ("b", "b")
-    waiting = asyncio.create_task(servers.take(()))
+    waiting = asyncio.create_task(servers.acquire(()))
     await asyncio.sleep(0)
     assert not waiting.done()  # rather than to ask where nobody is
     waiting.cancel()
@@ -88,10 +88,10 @@ async def test_one_that_is_down_comes_last_and_never_first(servers: Servers) -> 
 
 
 async def test_one_that_rests_is_asked_when_no_other_is_left(
-    servers: Servers, clock: Clock
+    servers: ServerPool, clock: Clock
 ) -> None:
     a, b = servers.all
-    a.rest(30)
+    a.back_off(30)
     assert await taken(servers) == "b"
     assert await taken(servers, b) == "a"
     assert a.busy_for == 30
@@ -99,7 +99,7 @@ async def test_one_that_rests_is_asked_when_no_other_is_left(
     assert a.busy_for == 0
 
 
-async def test_listeners_hear_of_changes_alone(servers: Servers) -> None:
+async def test_listeners_hear_of_changes_alone(servers: ServerPool) -> None:
     heard: list[int] = []
     servers.listeners.append(lambda: heard.append(1))
     a, _ = servers.all
@@ -116,25 +116,25 @@ async def test_listeners_hear_of_changes_alone(servers: Servers) -> None:
     assert a.status().trouble == "It is away."
 
 
-async def test_changed_servers_keep_what_is_known(servers: Servers) -> None:
+async def test_changed_servers_keep_what_is_known(servers: ServerPool) -> None:
     a, b = servers.all
     servers.is_up(b, context=2000)
     b.is_plain = True
-    servers.become(Remote((B, C), found=9000))
+    servers.update(RemoteModel((B, C), found=9000))
     assert servers.all[0] is b
     assert [server.upstream for server in servers.all] == [B, C]
     assert servers.window == 2000
-    assert await servers.take((b,)) is servers.all[1]
-    servers.give_back(a)  # its last answer ends
+    assert await servers.acquire((b,)) is servers.all[1]
+    servers.release(a)  # its last answer ends
 
 
 def test_the_window_is_the_smallest_or_as_the_person_says() -> None:
-    servers = Servers(Remote((A, B)))
+    servers = ServerPool(RemoteModel((A, B)))
     assert servers.window == 4096
     servers.is_up(servers.all[0], context=8000)
     servers.is_up(servers.all[1], context=6000)
     assert servers.window == 6000
-    servers.become(Remote((A, B), context=7000))
+    servers.update(RemoteModel((A, B), context=7000))
     assert servers.window == 7000
     servers.all[0].limit = 5000
     assert servers.window == 5000

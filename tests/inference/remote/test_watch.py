@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.inference.remote.watch import Remotes
-from app.models.shelf import Shelf
+from app.inference.remote.watch import HealthMonitor
+from app.models.shelf import ModelStore
 from app.models.upstream import Upstream
 from tests.inference.remote.stub import MODEL, serving
 from tests.patience import PATIENCE
@@ -19,9 +19,9 @@ class Watched:
     """A shelf whose servers are looked at all the time."""
 
     def __init__(self, folder: Path) -> None:
-        self.shelf = Shelf(folder)
+        self.shelf = ModelStore(folder)
         self._news = asyncio.Event()
-        self.remotes = Remotes(self.shelf, self._news.set, seconds=0.01)
+        self.remotes = HealthMonitor(self.shelf, self._news.set, seconds=0.01)
 
     async def sees(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -36,7 +36,7 @@ class Watched:
 @pytest.fixture
 async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
     made = Watched(tmp_path)
-    task = asyncio.create_task(made.remotes.keep_watch())
+    task = asyncio.create_task(made.remotes.run())
     yield made
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -45,7 +45,7 @@ async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
 async def test_health_flips_are_seen(watched: Watched) -> None:
     async with serving() as stub:
         watched.shelf.add_remote("far", [Upstream(stub.url, "stub")])
-        watched.remotes.look_now()
+        watched.remotes.check_now()
         await watched.sees(lambda: watched.health() == ["ready"])
         await watched.sees(lambda: watched.shelf.get("far").context_length == 8192)
         ready = watched.remotes.status("far")[0]

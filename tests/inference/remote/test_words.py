@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.inference.remote.faults import Patience, of_error, of_response, retry_after
-from app.inference.remote.lines import LONGEST_EVENT, Events, Garbage
-from app.inference.remote.pieces import Complaint, Piece, read_piece
-from app.inference.remote.sizes import Sizes
+from app.inference.remote.faults import Timeouts, from_response, from_transport_error, retry_after
+from app.inference.remote.lines import MAX_EVENT_BYTES, ProtocolViolation, SseParser
+from app.inference.remote.pieces import Chunk, ErrorChunk, parse_chunk
+from app.inference.remote.sizes import TokenEstimator
 from app.models.model import Turn
 from app.models.upstream import Upstream
 
@@ -32,7 +32,7 @@ FIELDS = st.sampled_from(
 
 
 def read(data: bytes, cuts: list[int]) -> list[str]:
-    events, found, start = Events(), list[str](), 0
+    events, found, start = SseParser(), list[str](), 0
     for cut in [*sorted(cut % (len(data) + 1) for cut in cuts), len(data)]:
         found += events.feed(data[start:cut])
         start = cut
@@ -58,8 +58,8 @@ def test_lines_of_an_event_are_joined_and_half_an_event_is_none() -> None:
 
 @pytest.mark.parametrize("piece", [b"x" * 65536, b"data: " + b"x" * 60000 + b"\n"])
 def test_an_event_without_end_is_garbage(piece: bytes) -> None:
-    endless = piece * (LONGEST_EVENT // len(piece) + 2)
-    with pytest.raises(Garbage):
+    endless = piece * (MAX_EVENT_BYTES // len(piece) + 2)
+    with pytest.raises(ProtocolViolation):
         read(endless, list(range(0, len(endless), 65536)))
 
 
@@ -68,10 +68,10 @@ def test_an_event_without_end_is_garbage(piece: bytes) -> None:
 )
 def test_any_json_is_a_piece_or_garbage(chunk: dict[str, object]) -> None:
     try:
-        piece = read_piece(json.dumps(chunk))
-    except (Garbage, Complaint):
+        piece = parse_chunk(json.dumps(chunk))
+    except (ProtocolViolation, ErrorChunk):
         return
-    assert isinstance(piece, Piece)
+    assert isinstance(piece, Chunk)
     piece.text.encode()
 
 
@@ -112,26 +112,26 @@ def test_what_is_no_pause_is_none(text: str | None) -> None:
     ],
 )
 def test_a_failed_call_is_a_sentence(error: httpx.HTTPError, words: str) -> None:
-    fault = of_error(GPU, error, Patience())
+    fault = from_transport_error(GPU, error, Timeouts())
     assert fault.kind == "down"
     assert words in str(fault)
 
 
 def test_a_servers_words_are_not_for_everybody() -> None:
     body = b'{"error": {"message": "invalid input: my secret"}}'
-    fault = of_response(GPU, httpx.Response(500), body)
+    fault = from_response(GPU, httpx.Response(500), body)
     assert "my secret" in str(fault)
     assert fault.public == "gpu:8000 failed with status 500."
 
 
 def test_sizes_learn_from_real_counts() -> None:
-    sizes = Sizes()
+    sizes = TokenEstimator()
     turns = [Turn("user", "word " * 400)]
     first = sizes.tokens(turns)
     assert 400 <= first <= 800
     for _ in range(20):
         sizes.learn(turns, 401)
     assert 395 <= sizes.tokens(turns) < first
-    sizes.was(turns, 1200)
+    sizes.reset_to(turns, 1200)
     assert 1195 <= sizes.tokens(turns) <= 1205
     assert sizes.tokens([Turn("user", "\u4f60\u597d" * 100)]) > 200

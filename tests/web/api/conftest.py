@@ -11,7 +11,7 @@ import pytest
 
 from app.config import Settings
 from app.factory import create_app
-from app.models.shelf import Shelf
+from app.models.shelf import ModelStore
 from tests.e2e.server import Server
 from tests.tiny_gguf import write_tiny_gguf
 from tests.web.api.front import Behind, Front
@@ -20,7 +20,7 @@ from tests.web.api.front import Behind, Front
 @pytest.fixture(scope="session")
 def tiny_shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("api-shelf")
-    Shelf(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
+    ModelStore(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
     return folder / "models"
 
 

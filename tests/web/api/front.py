@@ -12,7 +12,7 @@ from app.chats.prompts import Prompt
 from app.models.model import ModelSettings, Sampling
 from app.models.upstream import Upstream
 from app.store.messages import Message
-from app.web.state import State
+from app.web.state import ServerContext
 from tests.patience import PATIENCE
 
 CHAT = "0123456789abcdef"
@@ -30,23 +30,23 @@ class Front:
 
     def __init__(self, app: Quart, upstream: Behind) -> None:
         self.app = app
-        self.here: State = app.extensions["wick"]
-        self.here.shelf.add_remote("far", [Upstream(upstream.origin + "/v1", "tiny")])
-        self.here.pool.remotes.look_now()
-        self.here.shelf.save_settings("far", ModelSettings(sampling=GREEDY))
+        self.here: ServerContext = app.extensions["wick"]
+        self.here.store.add_remote("far", [Upstream(upstream.origin + "/v1", "tiny")])
+        self.here.pool.remotes.check_now()
+        self.here.store.save_settings("far", ModelSettings(sampling=GREEDY))
 
     @property
     def window(self) -> int | None:
         """Tokens, as the other server has told."""
-        remote = self.here.shelf.get("far").remote
+        remote = self.here.store.get("far").remote
         return remote.found if remote else None
 
     async def ask(self, text: str, client_id: str = "client01") -> int:
-        await self.here.asking.submit(Prompt(1, CHAT, text, client_id, "far"))
+        await self.here.answers.submit(Prompt(1, CHAT, text, client_id, "far"))
         return (await self.path())[-1].id
 
     async def path(self) -> list[Message]:
-        return await self.here.chats.messages(await self.here.chats.find(1, CHAT))
+        return await self.here.chats.messages(await self.here.chats.get(1, CHAT))
 
     async def writes(self, answer: int) -> None:
         await until(lambda: bool((s := self.here.hub.stream(answer)) and s.text))

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.chats.branches import Spot
+from app.chats.branches import MessageRef
 from tests.e2e.server import Server
 from tests.patience import PATIENCE
 from tests.web.api.conftest import Fronted
@@ -48,13 +48,13 @@ async def test_stop_reaches_through_both_and_the_answer_goes_on(
     front = await fronted(server, 400)
     answer = await front.ask("Tell me everything")
     await front.writes(answer)
-    await front.here.asking.stop(1, CHAT)
+    await front.here.answers.stop(1, CHAT)
     stopped = await front.ended(answer)
     assert stopped.status == "stopped"
     async with asyncio.timeout(PATIENCE):
         while "0 of" not in (await http.get("/status/figures")).text:
             await asyncio.sleep(0.01)
-    await front.here.branches.go_on(Spot(1, CHAT, answer))
+    await front.here.branches.continue_answer(MessageRef(1, CHAT, answer))
     await until(lambda: front.here.hub.stream(answer) is not None)
     went_on = await front.ended(answer)
     assert went_on.status == "done"

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import pytest
 from quart import Quart
 
-from app.accounts.keys import MOST, SCOPES, Keys
+from app.accounts.keys import MAX_KEYS, SCOPES, ApiKeys
 from app.cli import main
 from app.config import Settings
 from app.errors import InvalidAccount, KeyNotFound
@@ -89,16 +89,16 @@ async def test_a_key_acts_for_its_person(app: Quart) -> None:
 async def test_keys_are_their_persons_alone(app: Quart) -> None:
     await person(app, "Ada", "owner")
     member, here = await person(app, "Ben"), house(app)
-    ben = await people.named(here.chats._db, "ben")
+    ben = await people.get_by_name(here.chats._db, "ben")
     assert ben
-    theirs, key = await here.keys.add(ben.id, "mine", SCOPES)
+    theirs, key = await here.api_keys.add(ben.id, "mine", SCOPES)
     stranger = await person(app, "Cleo")
     page = await text_of(await stranger.ask("GET", "/keys"))
     assert key.hint not in page
     form = {"csrf": csrf_in(page)}
     assert (await stranger.ask("POST", f"/keys/{key.id}/revoke", form=form)).status_code == 404
     assert (await ask(app, theirs, "/api/v1/chats")).status_code == 200
-    await here.people.disable(ben.id)
+    await here.users.disable(ben.id)
     assert (await ask(app, theirs, "/api/v1/chats")).status_code == 401
     assert (await member.ask("GET", "/keys")).status_code == 303
 
@@ -123,18 +123,18 @@ async def test_only_the_hash_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "wick.db"
     now = 1000.0
     async with open_database(path) as db:
-        keys = Keys(db, lambda: now)
+        keys = ApiKeys(db, lambda: now)
         secret, key = await keys.add(1, " my \n key ", ["read", "chat", "nonsense"])
         assert (key.name, key.scopes) == ("my key", ("chat", "read"))
         for _ in range(2):
-            holder = await keys.find(secret)
+            holder = await keys.authenticate(secret)
             assert holder is not None
-            assert holder.person.id == 1
-        assert (await keys.of(1))[0].used_at == now
+            assert holder.user.id == 1
+        assert (await keys.list_for_user(1))[0].used_at == now
         for name, scopes in (("", ["chat"]), ("x" * 61, ["chat"]), ("x", []), ("x", ["nonsense"])):
             with pytest.raises(InvalidAccount):
                 await keys.add(1, name, scopes)
-        for number in range(MOST - 1):
+        for number in range(MAX_KEYS - 1):
             await keys.add(1, f"key {number}", ["chat"])
         with pytest.raises(InvalidAccount, match="already"):
             await keys.add(1, "one more", ["chat"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.chats.branches import Spot
+from app.chats.branches import MessageRef
 from tests.e2e.server import POLL, free_port
 from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
@@ -129,11 +129,11 @@ async def test_stop_and_death(fronted: Fronted, llama: LlamaServer) -> None:
     front = await fronted(llama, 30000)
     answer = await front.ask("Tell me everything")
     await front.writes(answer)
-    await front.here.asking.stop(1, CHAT)
+    await front.here.answers.stop(1, CHAT)
     stopped = await front.ended(answer)
     assert stopped.status == "stopped"
     await llama.is_idle()
-    await front.here.branches.go_on(Spot(1, CHAT, answer))
+    await front.here.branches.continue_answer(MessageRef(1, CHAT, answer))
     await until(lambda: len(getattr(front.here.hub.stream(answer), "text", "")) > len(stopped.text))
     await llama.kill()
     ended = await front.ended(answer)

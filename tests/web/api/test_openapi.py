@@ -15,7 +15,7 @@ from quart import Quart
 from app.config import Settings
 from app.factory import create_app
 from app.web.api.openapi import openapi
-from app.web.api.paths import is_for_programs
+from app.web.api.paths import is_api_path
 from tests.e2e.server import Server, environment
 from tests.patience import PATIENCE
 
@@ -29,7 +29,7 @@ def test_every_route_is_documented_and_every_document_is_a_route(app: Quart) -> 
     routes = {
         (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
-        if is_for_programs(rule.rule)
+        if is_api_path(rule.rule)
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     documented = {

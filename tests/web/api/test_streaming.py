@@ -18,10 +18,10 @@ from quart.testing.connections import TestHTTPConnection as Connection
 from app.config import Settings
 from app.errors import ModelLoadError
 from app.factory import create_app
-from app.inference.protocol import Cancel, Delta, Failed, Finished, Generate, Prefill, Token
+from app.inference.protocol import Cancel, Delta, Failed, Finished, Generate, Prefill, SampledToken
 from app.inference.runner_process import RunnerProcess
 from app.web.api import answer_events, ollama_loading, streaming
-from app.web.state import State
+from app.web.state import ServerContext
 from tests.chats.house import until
 from tests.inference.scripted import ScriptedRunner
 from tests.patience import PATIENCE
@@ -36,7 +36,7 @@ class Stage:
     def __init__(self, app: Quart, runner: ScriptedRunner) -> None:
         self.app = app
         self.runner = runner
-        self.here: State = app.extensions["wick"]
+        self.here: ServerContext = app.extensions["wick"]
 
     @asynccontextmanager
     async def asked(
@@ -195,7 +195,7 @@ async def test_a_full_queue_says_when_to_come_again(stage: Stage) -> None:
 
 async def test_one_persons_share_is_limited_for_programs_too(stage: Stage) -> None:
     here = stage.here
-    here.limits._settings = replace(here.settings, host="0.0.0.0", requests_per_user=1)
+    here.quotas._settings = replace(here.settings, host="0.0.0.0", requests_per_user=1)
     async with stage.asked("/v1/chat/completions", CHAT):
         await stage.command()
         for path in ("/v1/chat/completions", "/api/chat", "/api/v1/chats"):
@@ -336,7 +336,7 @@ async def test_an_answer_is_taken_up_where_it_broke_off(stage: Stage) -> None:
 async def test_followers_hear_of_the_queue_and_of_the_end_of_wick(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answer_events, "KEEP_ALIVE_SECONDS", answer_events.PAUSE + 0.02)
+    monkeypatch.setattr(answer_events, "KEEP_ALIVE_SECONDS", answer_events.FRAME_SECONDS + 0.02)
     made = await (await stage.post("/api/v1/chats", {"text": "hello", "model": "tiny"})).get_json()
     async with stage.asked(made["events"], method="GET") as reading:
         assert b"event: status" in await hear(reading, streaming.COMMENT)
@@ -390,15 +390,15 @@ async def test_a_slow_reader_gets_what_has_gathered(stage: Stage) -> None:
 async def test_a_stream_ends_with_the_key_that_it_was_asked_for_with(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streaming, "CHECKED_EVERY", 0.0)
-    secret, key = await stage.here.keys.add(1, "An editor", ["chat"])
+    monkeypatch.setattr(streaming, "RECHECK_SECONDS", 0.0)
+    secret, key = await stage.here.api_keys.add(1, "An editor", ["chat"])
     async with stage.asked(
         "/v1/chat/completions", CHAT, Authorization=f"Bearer {secret}"
     ) as connection:
         number = (await stage.command()).id
         stage.runner.say(Delta(number, "before"))
         await hear(connection, b"before")
-        await stage.here.keys.revoke(1, key.id)
+        await stage.here.api_keys.revoke(1, key.id)
         stage.runner.say(Delta(number, "after"))
         await until(lambda: number in stage.cancelled)
 
@@ -407,12 +407,12 @@ async def test_a_stream_ends_with_the_key_that_it_was_asked_for_with(
 async def test_a_plain_answer_ends_with_its_key_too(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr(streaming, "CHECKED_EVERY", 0.01)
-    secret, key = await stage.here.keys.add(1, "An editor", ["chat"])
+    monkeypatch.setattr(streaming, "RECHECK_SECONDS", 0.01)
+    secret, key = await stage.here.api_keys.add(1, "An editor", ["chat"])
     asked = CHAT | {"stream": False, "input": "hi"}
     answer = asyncio.create_task(stage.post(path, asked, Authorization=f"Bearer {secret}"))
     number = (await stage.command()).id
-    await stage.here.keys.revoke(1, key.id)
+    await stage.here.api_keys.revoke(1, key.id)
     assert (await answer).status_code == 401
     await until(lambda: number in stage.cancelled)
 
@@ -423,7 +423,7 @@ async def test_the_best_answers_are_those_of_the_likeliest_tokens(stage: Stage) 
     for number, logprob in enumerate((-2.0, -0.5)):
         command = await stage.command(number)
         assert command.top_logprobs == 0
-        token = Token((65,), logprob)
+        token = SampledToken((65,), logprob)
         stage.runner.say(Delta(command.id, f"{logprob}", (token, token)), finished(command.id))
     answer = await (await asked).get_json()
     assert [choice["text"] for choice in answer["choices"]] == ["-0.5"]

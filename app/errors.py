@@ -7,7 +7,7 @@ WickError
 │   ├── ModelFileError     the file is damaged, truncated or not a GGUF file at all
 │   ├── ModelUnsupported   a sound file that the engine cannot run
 │   ├── ModelLoadError     the engine refused to load it
-│   ├── ShelfUnreadable    the folder with the models cannot be read
+│   ├── ModelStoreUnreadable  the folder with the models cannot be read
 │   ├── ModelTooLarge      it does not fit the memory that models may use
 │   ├── ModelBusy          it answers, or somebody waits for it
 │   ├── TemplateError      its chat template failed, looped or grew too large
@@ -35,8 +35,8 @@ WickError
 │   ├── TooManyAttempts    they have to wait before they may try again
 │   ├── InvalidAccount     a name or a password that will not do
 │   ├── InviteNotFound     a link that does not work (any more)
-│   ├── PersonNotFound     no such person
-│   ├── LoginNotFound      no such login
+│   ├── UserNotFound       no such user
+│   ├── SessionNotFound    no such session
 │   ├── KeyNotFound        no such API key
 │   └── LastOwner          without this person there would be no owner
 ├── StoreError             the database

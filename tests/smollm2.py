@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from app.models.shelf import ModelStore
+from app.models.store import ModelStore
 
 NAME = "smollm2-135m"
 

@@ -15,33 +15,47 @@ APP = ROOT / "app"
 ALLOWED = {
     "errors": set[str](),
     "paths": set[str](),
-    "tasks": {"errors"},
+    "markup": set[str](),
+    "temp_folders": set[str](),
+    "background": {"errors"},
     "audit": set[str](),
     "config": {"errors"},
-    "markup": set[str](),
+    "disk_reserve": {"errors"},
+    "datadir": {"errors", "disk_reserve"},
+    "local_server": {"errors", "config", "datadir"},
     "models": {"errors", "config"},
-    "store": {"errors", "config", "paths"},
-    "inference": {"errors", "config", "models"},
+    "db": {"errors", "config", "paths"},
+    "inference": {"errors", "config", "models", "temp_folders"},
     "bench": {"errors", "config", "inference", "models"},
-    "chats": {"audit", "errors", "config", "tasks", "inference", "store", "models"},
-    "accounts": {"audit", "errors", "config", "store"},
+    "accounts": {"audit", "errors", "config", "db"},
+    "conversations": {
+        *("audit", "errors", "config", "background", "disk_reserve"),
+        *("inference", "db", "models"),
+    },
+    "services": {"config", "disk_reserve", "conversations", "inference", "db", "models"},
     "web": {
-        *("audit", "errors", "config", "paths", "accounts", "chats", "inference", "store"),
-        *("markup", "models"),
+        *("audit", "errors", "config", "paths", "accounts", "conversations", "inference", "db"),
+        *("markup", "models", "services"),
     },
-    "factory": {
-        *("audit", "errors", "config", "paths", "web", "accounts", "chats", "inference", "store"),
-        "models",
-    },
+    "api": {"errors", "web", "conversations", "inference", "db", "models"},
+    "server": {"audit", "errors", "config", "paths", "api", "web", "db"},
     "cli": {
-        *("audit", "errors", "config", "factory", "accounts", "chats", "store", "models", "bench"),
-        "terminal",
+        *("audit", "errors", "config", "datadir", "local_server", "server", "accounts"),
+        *("conversations", "inference", "db", "models", "bench", "terminal"),
     },
     "terminal": {
-        *("errors", "config", "accounts", "chats", "inference", "store", "markup", "models")
+        *("errors", "config", "local_server", "services", "conversations", "db", "markup"),
+        *("models", "temp_folders"),
     },
     "__main__": {"cli"},
 }
+
+# What the child process may import, so that it starts fast and knows nothing of people.
+RUNNER_MAY_IMPORT = (
+    *("app.errors", "app.inference.protocol", "app.inference.context_window"),
+    *("app.inference.kv_files", "app.inference.runner"),
+    *("app.models.model", "app.models.gguf", "app.models.text"),
+)
 
 
 def imports_of(path: Path) -> set[str]:
@@ -72,23 +86,32 @@ def test_imports_follow_the_arrows() -> None:
     assert wrong == []
 
 
-def test_inference_and_store_know_nothing_of_the_web() -> None:
-    for room in ("inference", "store", "models"):
+def test_the_runner_imports_only_the_protocol_and_what_models_are() -> None:
+    wrong = []
+    for path in (APP / "inference/runner").rglob("*.py"):
+        for name in imports_of(path):
+            if name.startswith("app.") and not name.startswith(RUNNER_MAY_IMPORT):
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert [w for w in wrong if not w.endswith(("app.models", "app.inference"))] == []
+
+
+def test_inference_and_db_know_nothing_of_the_web() -> None:
+    for room in ("inference", "db", "models"):
         for path in (APP / room).rglob("*.py"):
             assert not any(n.startswith(("quart", "hypercorn")) for n in imports_of(path)), path
 
 
-def test_the_runner_loads_nothing_of_the_web_or_the_store() -> None:
-    code = "import sys, app.inference.runner, app.inference.assembly; print(*sys.modules)"
+def test_the_runner_loads_nothing_of_the_web_or_the_database() -> None:
+    code = "import sys, app.inference.runner.main, app.inference.runner.setup; print(*sys.modules)"
     command = [sys.executable, "-c", code]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     wrong = {"quart", "hypercorn", "aiosqlite", "ctransformers", "huggingface_hub", "app.config"}
     assert wrong.isdisjoint(loaded)
-    assert not any(name.startswith(("app.web", "app.store", "app.chats")) for name in loaded)
+    assert not any(name.startswith(("app.web", "app.db", "app.conversations")) for name in loaded)
 
 
 def test_the_first_page_waits_for_nothing_that_it_does_not_need() -> None:
-    code = "import sys, app.cli.serve, app.factory; print(*sys.modules)"
+    code = "import sys, app.cli.serve, app.server; print(*sys.modules)"
     command = [sys.executable, "-c", code]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     later = {"httpx", "huggingface_hub", "llguidance", "numpy", "rich", "tokenizers"}
@@ -103,12 +126,12 @@ def test_help_needs_no_command() -> None:
     assert [name for name in loaded if name.startswith("app.cli.")] == []
 
 
-def test_sql_lives_in_the_store() -> None:
+def test_sql_lives_in_db() -> None:
     statement = re.compile(
         r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM)\b .*\b(FROM|SET|WHERE|VALUES)\b"
     )
     for path in APP.rglob("*.py"):
-        if room_of(path) != "store":
+        if room_of(path) != "db":
             assert not statement.search(path.read_text()), path
 
 

@@ -13,7 +13,7 @@ from quart import Quart
 
 from app import audit
 from app.config import Settings
-from app.factory import create_app
+from app.server import create_app
 from tests.web.doors import OWN, PASSWORD, Visitor, house, person
 
 

@@ -15,8 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from app.models.byte_alphabet import CHARACTER, from_bytes
-from app.models.gguf_types import TENSOR_TYPES
+from app.models.gguf.header import TENSOR_TYPES
+from app.models.text.byte_level import CHARACTER, from_bytes
 
 Flavour = Literal["bpe", "spm"]
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]

@@ -1,8 +1,8 @@
 """Slows down who guesses passwords: of one name from one address, of one name from anywhere, and
 of any names from one address.
 
-A browser in which that person has logged in before is counted by itself (app/accounts/known.py). So
-nobody can lock somebody else out, however many machines they have to guess with.
+A browser in which that person has logged in before is counted by itself (app/accounts/sessions.py).
+So nobody can lock somebody else out, however many machines they have to guess with.
 """
 
 from __future__ import annotations

@@ -1,23 +1,100 @@
-"""The workload: what people do at once and one after another, and how long they wait for it.
-
-All times are taken here, outside of what is measured, by the same clock for every target.
-"""
+"""Workload of the benchmark: its size, what it sends, its samples, and another busy process."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import statistics
-from collections.abc import Callable
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from app.bench.competitor import busy_process
-from app.bench.plan import SHORT, BenchConfig
-from app.bench.samples import Samples
-from app.bench.target import BenchRequest, ResponseTrace, Target, collect
-from app.bench.texts import FOLLOW_UP, PromptGenerator
+from app.bench.prompt_generator import FOLLOW_UP, PromptGenerator
+from app.bench.targets import BenchRequest, ResponseTrace, Target, collect
 from app.errors import RequestError
 from app.models.model import Sampling, Turn
+
+# What was measured: numbers by the name of the figure, one for each time it was measured.
+
+
+class Samples:
+    def __init__(self) -> None:
+        self.lists: defaultdict[str, list[float]] = defaultdict(list)
+
+    def add(self, key: str, value: float | None) -> None:
+        """`value`: in seconds, bytes or tokens a second; None is nothing measured."""
+        if value is not None:
+            self.lists[key].append(value)
+
+    def median(self, key: str) -> float | None:
+        return statistics.median(self.lists[key]) if key in self.lists else None
+
+
+# Another program that is busy: it spins on one core, as a build or a video call would.
+
+
+# It says that it spins before it does, and ends by itself when its parent is gone.
+SPIN = """
+import os
+parent = os.getppid()
+os.write(1, b"spinning")
+while os.getppid() == parent:
+    pass
+"""
+
+
+@asynccontextmanager
+async def busy_process() -> AsyncIterator[None]:
+    """One process that keeps one core busy until the end of the block."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SPIN, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None  # noqa: S101 - asked for a pipe
+        await process.stdout.read(1)
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+
+
+# How much is measured.
+
+
+SHORT = 16
+"""Tokens of an answer of which only the beginning counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchConfig:
+    """concurrency: answers at once, 1 included; prompt, tokens: length of a long prompt and of an
+    answer, in tokens; others: chats between leaving a chat and coming back; turns: of the answers
+    at once, within a round; rounds: of all of it.
+    """
+
+    concurrency: tuple[int, ...] = (1, 2, 4, 8)
+    prompt: int = 1536
+    tokens: int = 128
+    others: int = 12
+    turns: int = 3
+    rounds: int = 1
+
+    @property
+    def longest_chat(self) -> int:
+        """Tokens that the longest chat may come to: four turns and room for one more answer."""
+        turns = 4
+        return self.prompt + turns * (SHORT + 32) + self.tokens
+
+
+# The workload: what people do at once and one after another, and how long they wait for it.
+#
+# All times are taken here, outside of what is measured, by the same clock for every target.
+
 
 SETTLED = 4
 """Tokens a stream has made before somebody else comes with a long prompt."""

@@ -16,8 +16,8 @@ COMMANDS: Final = {
     "serve": ("app.cli.serve", "serve the page until Ctrl-C"),
     "chat": ("app.cli.chat", "chat in the terminal"),
     "models": ("app.cli.models", "list, import, pull and remove models"),
-    "user": ("app.cli.user", "the people who may log in"),
-    "key": ("app.cli.keys", "make, list and revoke API keys for programs"),
+    "user": ("app.cli.users", "the people who may log in"),
+    "key": ("app.cli.api_keys", "make, list and revoke API keys for programs"),
     "bench": ("app.cli.bench", "measure a model on this machine"),
 }
 """Where each is, and what it is for. Only the one that is wanted is imported."""

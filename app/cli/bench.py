@@ -11,7 +11,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from app.config import Settings
-from app.models.shelf import ModelStore
+from app.models.store import ModelStore
 
 MIN_COLUMNS = 130
 """Columns of a table that is not shown on a terminal."""
@@ -58,10 +58,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     # Here and not above: the engine and a client for HTTP, which no other command needs.
-    from app.bench import figures, report
-    from app.bench.machine import describe_machine
-    from app.bench.plan import BenchConfig
+    from app.bench import report
+    from app.bench import report as bench_report
     from app.bench.run import Peer, run_benchmark
+    from app.bench.targets import describe_machine
+    from app.bench.workload import BenchConfig
 
     model = ModelStore(settings.models_dir).get(arguments.model)
     plan = BenchConfig(
@@ -90,7 +91,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         date=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
         seed=seed,
         against=f"{measured.their_model} at {peer.url}" if peer else "",
-        rows=figures.build_results(plan, measured.ours, measured.theirs),
+        rows=bench_report.build_results(plan, measured.ours, measured.theirs),
         ours=measured.ours,
         theirs=measured.theirs,
     )

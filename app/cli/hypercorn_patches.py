@@ -30,7 +30,7 @@ from wsproto.events import CloseConnection, Message, Ping
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError
 
-from app.cli.crowd import ConnectionLimiter
+from app.cli.connection_limiter import ConnectionLimiter
 from app.cli.frame_limits import BoundedDeflate, LimitedConnection, MessageBuffer, UnfinishedBytes
 from app.cli.request_heads import BadHead, checked
 

@@ -1,4 +1,4 @@
-"""`wick models`: list, import, pull, add and remove models."""
+"""`wick models`: list, import, pull, add, add-remote and remove models."""
 
 from __future__ import annotations
 
@@ -10,19 +10,101 @@ from collections.abc import Mapping
 
 from rich.console import Console
 
-from app.cli import model_life, remote_models
-from app.cli.admission import server_client
-from app.cli.model_progress import progress_reporter
-from app.cli.model_report import REPORT_TIMEOUT, ModelStatus, fetch_status
-from app.cli.model_tables import catalogue_table, models_table, remote_table
+from app.cli import model_actions
+from app.cli.model_output import (
+    REPORT_TIMEOUT,
+    ModelStatus,
+    catalogue_table,
+    fetch_status,
+    models_table,
+    progress_reporter,
+    remote_table,
+)
 from app.config import Settings
 from app.errors import WickError
-from app.models import memory, sources
+from app.local_server import server_client
+from app.models import memory
 from app.models.catalogue import CATALOGUE
-from app.models.figures import format_bytes
-from app.models.model import Model
-from app.models.shelf import ModelStore
-from app.models.spec import FORMS, LocalSpec
+from app.models.install import install
+from app.models.model import Model, format_bytes
+from app.models.model_files import ASSUMED_CONTEXT
+from app.models.sources import FORMS, LocalSpec
+from app.models.store import ModelStore
+from app.models.upstream import PARALLEL, Upstream
+
+# `wick models add-remote`: a model that another server holds.
+
+
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    action = actions.add_parser(
+        "add-remote",
+        help="add a model of another server that speaks OpenAI's protocol",
+        description="Add a model that another server holds: vLLM, llama-server, SGLang, Ollama, "
+        "LM Studio, another Wick. The same NAME again, or several --url, share the work.",
+    )
+    action.add_argument("name", metavar="NAME", help="what Wick calls it")
+    action.add_argument(
+        "--url",
+        action="append",
+        required=True,
+        help="the server's address, such as http://gpu:8000/v1; may be given more than once",
+    )
+    action.add_argument("--model", required=True, help="what the server calls it")
+    action.add_argument(
+        "--key-env",
+        default="",
+        metavar="VAR",
+        help="the environment variable with the server's key; only its name is kept",
+    )
+    action.add_argument(
+        "--context", type=int, metavar="N", help="tokens of its window (the server is asked)"
+    )
+    action.add_argument(
+        "--parallel",
+        type=int,
+        default=PARALLEL,
+        metavar="N",
+        help=f"answers that each server makes at once (default {PARALLEL})",
+    )
+    action.add_argument("--title", help="what people see")
+    action.set_defaults(func=add_remote)
+
+
+def add_remote(args: argparse.Namespace, settings: Settings) -> int:
+    upstreams = [Upstream(url, args.model, args.key_env, args.parallel) for url in args.url]
+    store = ModelStore(settings.models_dir)
+    model = store.add_remote(args.name, upstreams, context=args.context, title=args.title)
+    print(f"{model.title} is on the shelf as {model.name}.")
+    for line in asyncio.run(_check_server(model)):
+        print(line)
+    return 0
+
+
+async def _check_server(model: Model) -> list[str]:
+    """How its servers are just now. They may as well be started later."""
+    # Here and not above: a client for HTTP, which few commands need.
+    from app.inference.remote.health import check
+
+    assert model.remote is not None  # noqa: S101 - it was just added
+    upstreams = model.remote.upstreams
+    lines = []
+    for upstream, found in zip(
+        upstreams, await asyncio.gather(*map(check, upstreams)), strict=True
+    ):
+        if found.problem:
+            lines.append(f"Not ready yet: {found.problem}")
+            continue
+        context = model.remote.context or found.context
+        room = f"{context:,} tokens" if context else f"{ASSUMED_CONTEXT:,} tokens assumed"
+        lines.append(f"{upstream.host} is ready ({room}).")
+        if found.others:
+            lines.append(f"It lists no model “{upstream.model}”; it has {', '.join(found.others)}.")
+    if hosts := model.remote.external_hosts:
+        lines.append(f"What is written to this model is sent to {' and '.join(hosts)}.")
+    return lines
+
+
+# `wick models`: list, import, pull, add and remove models.
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -47,8 +129,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_name(action)
     action.set_defaults(func=import_model)
 
-    remote_models.add_actions(actions)
-    model_life.add_actions(actions)
+    add_actions(actions)
+    model_actions.add_actions(actions)
 
 
 def list_models(args: argparse.Namespace, settings: Settings) -> int:
@@ -101,10 +183,10 @@ def list_catalogue(args: argparse.Namespace, settings: Settings) -> int:
 
 def pull_model(args: argparse.Namespace, settings: Settings) -> int:
     store = ModelStore(settings.models_dir)
-    spec = sources.resolve(args.source, store, args.name)
+    spec = install.resolve(args.source, store, args.name)
     try:
         with progress_reporter() as report:
-            model = asyncio.run(sources.pull(spec, store, report))
+            model = asyncio.run(install.pull(spec, store, report))
     except KeyboardInterrupt:
         if not isinstance(spec.spec, LocalSpec):
             print("Stopped. The same command goes on where this one was.", file=sys.stderr)
@@ -114,9 +196,9 @@ def pull_model(args: argparse.Namespace, settings: Settings) -> int:
 
 def import_model(args: argparse.Namespace, settings: Settings) -> int:
     store = ModelStore(settings.models_dir)
-    spec = sources.resolve_local(args.source, store, args.name)
+    spec = install.resolve_local(args.source, store, args.name)
     with progress_reporter() as report:
-        model = asyncio.run(sources.pull(spec, store, report))
+        model = asyncio.run(install.pull(spec, store, report))
     return _installed(settings, model)
 
 
@@ -125,6 +207,6 @@ def _add_name(action: argparse.ArgumentParser) -> None:
 
 
 def _installed(settings: Settings, model: Model) -> int:
-    model_life.notify_server(settings, model.name)
+    model_actions.notify_server(settings, model.name)
     print(f"{model.title} is on the shelf as {model.name}.")
     return 0

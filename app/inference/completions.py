@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from app.errors import QueueFull, WickError
-from app.inference.pool import WorkerPool
 from app.inference.protocol import Delta, Failed, Finished, Generate, Prefill
-from app.inference.requests import Interrupted, ModelLoading, Queued, Request, RequestEvent
+from app.inference.queue import Interrupted, ModelLoading, Queued, Request, RequestEvent
+from app.inference.worker_pool import WorkerPool
 
 _NUMBERS = itertools.count(1 << 40)
 """Ids of their own: answers in chats have the small positive numbers, titles the negative ones."""

@@ -9,13 +9,19 @@ import time
 from collections.abc import Callable
 
 from app.errors import ModelBusy, ModelError, ModelLoadError, ShuttingDown
-from app.inference.backoff import Backoff
-from app.inference.keep_alive import CallLater, IdleTimer, call_later
-from app.inference.leave import Unloading
-from app.inference.loading import LoadAbandoned, Loader, Loading
+from app.inference.dispatcher import Dispatcher, Runner, UsageCallback
+from app.inference.lifecycle import (
+    Backoff,
+    CallLater,
+    IdleTimer,
+    LoadAbandoned,
+    Loader,
+    Loading,
+    Unloading,
+    call_later,
+)
 from app.inference.protocol import DeleteCache, Failed, SetLimits
-from app.inference.requests import Request
-from app.inference.serving import Dispatcher, Runner, UsageCallback
+from app.inference.queue import Request
 from app.inference.status import State, WorkerStatus
 
 log = logging.getLogger(__name__)

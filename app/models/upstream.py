@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from app.errors import ModelError
-from app.models.spec import is_loopback
+from app.models.sources import is_loopback
 
 PARALLEL: Final = 4
 MAX_PARALLEL: Final = 256

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 
-from app.chats.stop_strings import to_lines
+from app.conversations.stop_strings import to_lines
 from app.errors import ChatNotFound, InvalidMessage
 from app.terminal.backend import MessageRecord
-from app.terminal.choices import SETTINGS, apply_changes, describe_settings, resolve_model
+from app.terminal.format import SETTINGS, apply_changes, describe_settings, resolve_model
 from app.terminal.markdown import strip_control
-from app.terminal.talk import Repl
+from app.terminal.repl import Repl
 
 
 async def model(talk: Repl, name: str) -> None:

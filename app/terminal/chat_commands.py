@@ -9,11 +9,11 @@ from typing import Final
 from rich.padding import Padding
 from rich.text import Text
 
-from app.chats.exports import file_name
+from app.conversations.exports import file_name
 from app.errors import ChatNotFound, InvalidMessage
 from app.terminal.backend import ChatSummary, ExportFormat, SearchHit
-from app.terminal.lists import find_chat, format_time, one_line, snippet
-from app.terminal.talk import Repl
+from app.terminal.format import find_chat, format_time, one_line, snippet
+from app.terminal.repl import Repl
 
 MAX_CHOICES: Final = 15
 HITS: Final = 20

@@ -10,9 +10,9 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
-from app.chats.chat_settings import NUMBERS, NumberRange
+from app.conversations.settings import NUMBERS, NumberRange
 from app.terminal import answer_commands, chat_commands
-from app.terminal.talk import CommandRunner, Repl
+from app.terminal.repl import CommandRunner, Repl
 
 
 @dataclass(frozen=True, slots=True)

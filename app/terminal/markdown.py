@@ -17,7 +17,7 @@ from rich.text import Text
 from rich.theme import Theme
 
 from app.markup.parser import make_parser
-from app.terminal.tokens import to_drawable
+from app.terminal.markdown_tokens import to_drawable
 
 MAX_DEPTH: Final = 20
 """Of quotes and lists in each other: each needs a few columns."""

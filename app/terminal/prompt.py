@@ -1,8 +1,10 @@
-"""Where a person types: one line or many, with a history and completion."""
+"""Input at the terminal: lines with history and completion, and nothing echoed between prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -16,6 +18,35 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.shortcuts.choice_input import ChoiceInput
 from prompt_toolkit.styles import Style
+
+# The terminal while nothing is asked for: what is typed is kept for the next prompt, unseen.
+
+
+try:
+    import termios
+except ImportError:  # Windows, where the console does not echo by itself
+    termios = None  # type: ignore[assignment]
+
+
+@contextlib.contextmanager
+def without_echo() -> Iterator[None]:
+    """Keys that are pressed between two prompts do not appear in the middle of an answer."""
+    if termios is None or not sys.stdin.isatty():
+        yield
+        return
+    number = sys.stdin.fileno()
+    before = termios.tcgetattr(number)
+    changed = termios.tcgetattr(number)
+    changed[3] &= ~termios.ECHO
+    termios.tcsetattr(number, termios.TCSADRAIN, changed)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(number, termios.TCSADRAIN, before)
+
+
+# Where a person types: one line or many, with a history and completion.
+
 
 T = TypeVar("T")
 MARK: Final = "› "

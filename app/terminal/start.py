@@ -1,23 +1,78 @@
-"""From what was written on the command line to the conversation, the answer or the list."""
+"""From the command line to a backend, and to the conversation, the answer or the list."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Final, Literal
 
 from rich.console import Console
 
-from app.chats.chat_settings import ChatSettings
 from app.config import Settings
-from app.errors import ConfigError, WickError
+from app.conversations.settings import ChatSettings
+from app.errors import ConfigError, DataFolderInUse, WickError
+from app.local_server import CHAT_COMMAND, acquire_or_discover, tls_context
+from app.services import open_services
+from app.temp_folders import scratch
 from app.terminal.backend import Backend, OpenChat
-from app.terminal.choices import apply_changes, resolve_model
-from app.terminal.find import open_backend
-from app.terminal.lists import chats_table, find_chat
-from app.terminal.once import OneShot, write_json
+from app.terminal.format import apply_changes, chats_table, find_chat, resolve_model
+from app.terminal.http_backend import connect
+from app.terminal.local_backend import LocalBackend
+from app.terminal.one_shot import OneShot, write_json
+
+# Which Wick the terminal talks to: a server that was named, one that runs here, or none.
+
+
+LOG: Final = "chat.log"
+
+
+@asynccontextmanager
+async def open_backend(
+    settings: Settings, url: str, key: str, *, is_kept: bool
+) -> AsyncIterator[Backend]:
+    """`url`: of a server, empty to look for one; is_kept: chats are to stay.
+
+    Raises DataFolderInUse while another `wick chat` works alone on the same data folder.
+    """
+    async with AsyncExitStack() as stack:
+        own = stack.enter_context(ExitStack())
+        trust = None
+        try:
+            owner = None if url else await acquire_or_discover(settings.data_dir, CHAT_COMMAND, own)
+        except DataFolderInUse:
+            if is_kept:
+                raise
+        else:
+            if owner is not None:
+                url, key = owner.url, key or owner.secret
+                trust = tls_context(settings) if settings.tls_cert else None
+        if url:
+            yield await stack.enter_async_context(connect(url, key, trust))
+            return
+        if is_kept:
+            _log_to(settings.data_dir / LOG)
+        else:
+            own.close()
+            folder = stack.enter_context(scratch("wick-chat-"))
+            settings = replace(settings, data_dir=folder)
+        yield LocalBackend(await stack.enter_async_context(open_services(settings)))
+
+
+def _log_to(path: Path) -> None:
+    """What goes wrong inside is for a file and not for the screen."""
+    path.touch(mode=0o600)
+    logging.basicConfig(
+        filename=path, level="WARNING", format="%(asctime)s %(levelname)-7s %(message)s"
+    )
+
+
+# From what was written on the command line to the conversation, the answer or the list.
+
 
 MAX_LISTED = 30
 MIN_COLUMNS = 100
@@ -88,9 +143,8 @@ async def _once(backend: Backend, options: ChatOptions, settings: Settings) -> i
 
 async def _talk(backend: Backend, options: ChatOptions, settings: Settings) -> int:
     from app.terminal.commands import completions, run_command
-    from app.terminal.prompt import InputPrompt
-    from app.terminal.quiet import without_echo
-    from app.terminal.talk import Repl
+    from app.terminal.prompt import InputPrompt, without_echo
+    from app.terminal.repl import Repl
 
     opened = await _resumed(backend, options)
     history = settings.terminal_history if options.is_kept else None

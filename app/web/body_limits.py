@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.chats.import_file import MAX_FILE_BYTES
+from app.conversations.imports.reader import MAX_FILE_BYTES
 
 MIB: Final = 1 << 20
 DEFAULT_BYTES: Final = MIB

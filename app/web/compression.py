@@ -1,4 +1,4 @@
-"""Text goes out compressed: it is what a page consists of, and gzip makes a quarter of it."""
+"""Compression of text, and our own scripts and styles as one file each."""
 
 from __future__ import annotations
 
@@ -6,8 +6,35 @@ import asyncio
 import functools
 import gzip
 
-from quart import Quart, Response, request
+from quart import Blueprint, Quart, Response, request
 from quart.wrappers.response import DataBody, FileBody
+
+from app.web.assets import SCRIPTS, STYLES
+from app.web.context import server_context
+from app.web.security.auth import public
+
+# Our own scripts and our own styles, each as one file.
+
+
+blueprint = Blueprint("bundles", __name__, url_prefix="/static")
+
+
+@blueprint.get(f"/{SCRIPTS}")
+@public
+async def scripts() -> Response:
+    content = server_context().fragments.assets.content(SCRIPTS)
+    return Response(content, content_type="text/javascript; charset=utf-8")
+
+
+@blueprint.get(f"/{STYLES}")
+@public
+async def styles() -> Response:
+    content = server_context().fragments.assets.content(STYLES)
+    return Response(content, content_type="text/css; charset=utf-8")
+
+
+# Text goes out compressed: it is what a page consists of, and gzip makes a quarter of it.
+
 
 MIN_BYTES = 500  # bytes; less fits into one packet anyway
 MAX_BYTES = 16 << 20  # what is larger would only fill memory

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from argon2 import PasswordHasher
 
-from app.accounts.logins import Sessions
 from app.accounts.passwords import Passwords
-from app.accounts.people import Users
+from app.accounts.sessions import Sessions
 from app.accounts.throttle import LoginThrottle
-from app.store.db import Database, open_database
+from app.accounts.users import Users
+from app.db.connection import Database, open_database
 
 PASSWORD = "correct horse battery"
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from app.bench import engine
+from app.bench import run
 from app.config import available_cpus
-from app.models.shelf import ModelStore
+from app.models.store import ModelStore
 from tests.bench import served
 from tests.smollm2 import shelf_with_smollm2
 
@@ -44,8 +44,8 @@ async def measure(tokens: int, rounds: int, threads: int) -> dict[str, float]:
     bare, library, socket, cold, warm, pages = [], [], [], [], [], []
     page_starts = []
     for _ in range(rounds):
-        bare.append(engine.measure_engine(model, tokens, threads, CONTEXT))
-        theirs = engine.ctransformers_loop(model, tokens, threads, CONTEXT)
+        bare.append(run.measure_engine(model, tokens, threads, CONTEXT))
+        theirs = run.ctransformers_loop(model, tokens, threads, CONTEXT)
         assert theirs is not None, "ctransformers cannot be imported"
         library.append(theirs)
         with tempfile.TemporaryDirectory() as folder:

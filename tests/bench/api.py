@@ -14,12 +14,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from app.bench.engine import QUESTION, measure_engine
-from app.bench.http import HttpTarget
-from app.bench.target import BenchRequest, TokenUsage
+from app.bench.http_target import HttpTarget
+from app.bench.run import QUESTION, measure_engine
+from app.bench.targets import BenchRequest, TokenUsage
 from app.config import available_cpus
 from app.models.model import Turn
-from app.models.shelf import ModelStore
+from app.models.store import ModelStore
 from tests.bench.served import served
 from tests.smollm2 import NAME, shelf_with_smollm2
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from rich.console import Console
 
 from app.config import Settings
-from app.factory import create_app
-from app.web import markdown
+from app.server import create_app
+from app.web.render import markdown
 from tests.long_chat import plant
 
 LIMIT = 0.3

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from app.paths import asset_dir
-from app.web.blocks import StreamedMarkdown
-from app.web.fragments import Fragments
+from app.web.render.fragments import Fragments
+from app.web.render.streaming import StreamedMarkdown
 
 TOKENS, CHARACTERS_A_TOKEN, CHARACTERS_A_FRAME = 10_000, 4, 24
 LIMIT, GROWTH = 1.5, 2.0

@@ -21,7 +21,7 @@ import httpx
 from playwright.async_api import async_playwright
 from websockets.asyncio.client import connect
 
-from app.bench.engine import QUESTION, Throughput
+from app.bench.run import QUESTION, Throughput
 
 GROWTH = """
 () => {

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from app.chats.streams import LiveAnswer
+from app.conversations.hub import LiveAnswer
 from app.paths import asset_dir
-from app.web.blocks import StreamedMarkdown
-from app.web.fragments import Fragments
-from app.web.views import present_live
+from app.web.render.fragments import Fragments
+from app.web.render.messages import present_live
+from app.web.render.streaming import StreamedMarkdown
 from tests.bench.served import Shown
 
 ANSWER = "Once *upon* a time\n\nthere was a fox.\n\n```python\nprint('fox')\n```\n\nThe end"

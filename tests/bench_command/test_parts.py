@@ -11,20 +11,23 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from app.bench.figures import MetricResult, build_results, list_metrics
-from app.bench.local import LocalTarget
-from app.bench.machine import describe_machine, resident_memory
-from app.bench.plan import BenchConfig
-from app.bench.report import Report, table
-from app.bench.samples import Samples
-from app.bench.target import BenchRequest, ResponseTrace, TokenUsage, collect
-from app.bench.texts import PromptGenerator
-from app.bench.workload import Workload
+from app.bench.local_target import LocalTarget
+from app.bench.prompt_generator import PromptGenerator
+from app.bench.report import MetricResult, Report, build_results, list_metrics, table
+from app.bench.targets import (
+    BenchRequest,
+    ResponseTrace,
+    TokenUsage,
+    collect,
+    describe_machine,
+    resident_memory,
+)
+from app.bench.workload import BenchConfig, Samples, Workload
 from app.config import Settings
 from app.errors import RequestError, RunnerDied
 from app.models.model import Sampling, Turn
-from app.models.template import ChatTemplate
-from app.models.tokenizer import Tokenizer
+from app.models.text.chat_template import ChatTemplate
+from app.models.text.tokenizer import Tokenizer
 from tests.inference.tiny import tiny_model
 from tests.tiny_gguf import Flavour
 

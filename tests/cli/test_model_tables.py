@@ -9,11 +9,10 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.model_report import ModelStatus
-from app.cli.model_tables import catalogue_table, models_table, remote_table
+from app.cli.model_output import ModelStatus, catalogue_table, models_table, remote_table
 from app.config import Settings
 from app.models.catalogue import CATALOGUE
-from app.models.shelf import ModelStore
+from app.models.store import ModelStore
 from app.models.upstream import Upstream
 from tests.tiny_gguf import write_tiny_gguf
 

@@ -9,11 +9,11 @@ import pytest
 from app.cli.models import add_parser
 from app.config import Settings
 from app.errors import ModelNotFound, PullRefused
-from app.models import sources
+from app.models.install import install
+from app.models.install.install import PullSpec
+from app.models.install.progress import PullProgress
 from app.models.model import Model
-from app.models.progress import PullProgress
-from app.models.shelf import ModelStore
-from app.models.sources import PullSpec
+from app.models.store import ModelStore
 from tests.tiny_gguf import write_tiny_gguf
 
 
@@ -104,7 +104,7 @@ def test_pull_shows_its_stages(
             report(PullProgress("downloading", done * 1_000_000, 100_000_000, 2e6))
         return shelf.install(write_tiny_gguf(tmp_path / "m.gguf"), order.name)
 
-    monkeypatch.setattr(sources, "pull", pull)
+    monkeypatch.setattr(install, "pull", pull)
     assert run(settings, "pull", "hf:a/b/c.gguf", "--name", "tiny") == 0
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
@@ -119,7 +119,7 @@ def test_ctrl_c_says_that_it_can_go_on(
     async def pull(*_: object) -> Model:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sources, "pull", pull)
+    monkeypatch.setattr(install, "pull", pull)
     with pytest.raises(KeyboardInterrupt):
         run(settings, "pull", "smollm2-135m")
     assert "goes on where this one was" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import pytest
 
 from app.config import Settings
 from app.errors import ModelError
-from app.models.shelf import ModelStore
+from app.models.store import ModelStore
 from tests.cli.test_models import run
 from tests.inference.remote.stub import serving
 

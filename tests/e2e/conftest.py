@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Browser, async_playwright, expect
 
 from app.models.model import Model, ModelSettings
-from app.models.shelf import ModelStore
+from app.models.store import ModelStore
 from tests.e2e.person import RECORDER, ChatPage, Person
 from tests.e2e.server import ROOT, Server
 from tests.long_chat import plant

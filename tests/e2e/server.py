@@ -110,7 +110,9 @@ class Server:
 
     def runners(self) -> list[int]:
         """The process ids of its runners."""
-        return [pid for pid in children(self.pid) if "app.inference.runner" in command_line(pid)]
+        return [
+            pid for pid in children(self.pid) if "app.inference.runner.main" in command_line(pid)
+        ]
 
     def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
         database = sqlite3.connect(f"file:{self.folder / 'wick.db'}?mode=ro", uri=True)

@@ -6,8 +6,8 @@ import html
 import re
 from collections.abc import Iterable
 
-from app.web.blocks import StreamedMarkdown, open_element
-from app.web.markdown import render_markdown
+from app.web.render.markdown import render_markdown
+from app.web.render.streaming import StreamedMarkdown, open_element
 
 
 def only_pieces_of(text: str, seen: Iterable[str]) -> bool:

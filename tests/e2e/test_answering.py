@@ -7,7 +7,7 @@ import re
 
 from playwright.async_api import Route, expect
 
-from app.web.markdown import render_markdown
+from app.web.render.markdown import render_markdown
 from tests.e2e.conftest import SMOLLM2, TINY, Meet
 from tests.e2e.person import ChatPage
 from tests.e2e.server import Server

@@ -17,8 +17,8 @@ from urllib.parse import urlencode
 import pytest
 from playwright.async_api import Dialog, Page, expect
 
-from app.chats.service import PAGE_CHATS
-from app.chats.texts import sanitize_text
+from app.conversations.chats import PAGE_CHATS
+from app.conversations.settings import sanitize_text
 from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.e2e.person import ChatPage, Person
 from tests.e2e.server import Server

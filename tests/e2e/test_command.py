@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.store.db import open_database
+from app.db.connection import open_database
 from tests.e2e.server import Server, environment, free_port
 from tests.patience import PATIENCE
 

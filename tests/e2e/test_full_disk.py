@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
-from app.store.reserve import FILE
+from app.disk_reserve import FILE
 from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.e2e.server import Server
 from tests.e2e.test_command import is_one_line

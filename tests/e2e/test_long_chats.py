@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 
-from app.web.window import CONTEXT_ROWS, PAGE_SIZE
+from app.web.render.messages import CONTEXT_ROWS, PAGE_SIZE
 from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.e2e.person import CONNECTION_LOST, ChatPage, Person
 from tests.e2e.server import Server

@@ -8,12 +8,12 @@ from typing import Any
 
 from playwright.async_api import Page, WebSocketRoute
 
-from app.chats.streams import LiveAnswer
+from app.conversations.hub import LiveAnswer
 from app.paths import asset_dir
-from app.web.blocks import StreamedMarkdown
-from app.web.fragments import Fragments
-from app.web.markdown import escape_text, render_markdown
-from app.web.views import MessageView, present_live
+from app.web.render.fragments import Fragments
+from app.web.render.markdown import escape_text, render_markdown
+from app.web.render.messages import MessageView, present_live
+from app.web.render.streaming import StreamedMarkdown
 from tests.e2e.conftest import TINY, Meet
 from tests.e2e.server import Server
 

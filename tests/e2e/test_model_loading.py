@@ -16,10 +16,10 @@ from playwright.async_api import expect
 
 from app.config import Settings
 from app.errors import ModelLoadError
-from app.factory import create_app, shutdown
-from app.inference import backoff
-from app.inference.runner_process import RunnerOptions, RunnerProcess
+from app.inference import lifecycle
+from app.inference.process import RunnerOptions, RunnerProcess
 from app.models.model import Model
+from app.server import create_app, shutdown
 from tests.e2e.conftest import TINY, Meet
 from tests.e2e.server import Server
 
@@ -38,7 +38,7 @@ new MutationObserver(() => {
 def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     """What every load hears, one after the other: how far it is, or why it fails. 1: it is done."""
     told: Steps = asyncio.Queue()
-    monkeypatch.setattr(backoff, "MIN_SECONDS", backoff.MAX_SECONDS)
+    monkeypatch.setattr(lifecycle, "MIN_SECONDS", lifecycle.MAX_SECONDS)
     usual = RunnerProcess.start
 
     async def start(

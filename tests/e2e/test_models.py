@@ -14,8 +14,8 @@ import pytest
 from playwright.async_api import expect
 
 from app.models.catalogue import find
-from app.models.shelf import ModelStore
-from app.models.spec import PypiSpec
+from app.models.sources import PypiSpec
+from app.models.store import ModelStore
 from tests.e2e.conftest import SMOLLM2, TINY, Meet, StartServer
 from tests.e2e.server import Server
 from tests.tiny_gguf import write_tiny_gguf

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, expect
 
-from app.chats.answer_settings import parse_generation_settings
-from app.models.shelf import ModelStore
+from app.conversations.settings import parse_generation_settings
+from app.models.store import ModelStore
 from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.e2e.person import ChatPage, Person
 from tests.e2e.server import Server
+from tests.models.gguf.test_split import parts_of
 from tests.models.stub_server import Stub, serve_stub
-from tests.models.test_split import parts_of
 from tests.tiny_gguf import write_tiny_gguf
 
 PHONE: dict[str, Any] = {"viewport": {"width": 320, "height": 700}, "has_touch": True}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.async_api import expect
 
-from app.models.shelf import ModelStore
+from app.models.store import ModelStore
 from app.models.upstream import Upstream
 from tests.e2e.conftest import Meet, StartServer
 from tests.inference.remote.stub import Call, answer, serving

@@ -11,7 +11,7 @@ from pathlib import Path
 from playwright.async_api import expect
 
 from app.models.model import ModelSettings, Sampling
-from app.models.shelf import ModelStore
+from app.models.store import ModelStore
 from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.long_chat import plant
 

@@ -15,8 +15,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from app.config import Settings
-from app.factory import create_app
-from app.models.shelf import ModelStore
+from app.models.store import ModelStore
+from app.server import create_app
 from tests.e2e.server import Server
 from tests.fuzz.inputs import Input, make
 from tests.patience import PATIENCE

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from app.inference.engine import EngineError, Logits, State
-from app.inference.snapshot import TokenRuns
+from app.inference.runner.engines.engine import EngineError, Logits, State
+from app.inference.runner.kv.snapshot import TokenRuns
 
 END = 0
 VOCAB = 256

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from app.inference.loading import ProgressCallback
+from app.inference.dispatcher import Runner
+from app.inference.lifecycle import ProgressCallback
 from app.inference.protocol import Finished, Generate
-from app.inference.requests import Request, RequestEvent
-from app.inference.serving import Runner
+from app.inference.queue import Request, RequestEvent
 from app.inference.worker import Worker
 from app.models.model import Turn
 from tests.inference.scripted import ScriptedRunner

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.inference.kv import KvCache
-from app.inference.kv_disk import DiskSnapshots
-from app.inference.live import LiveContext
-from app.inference.llama_cpp_engine import LlamaCppEngine
-from app.inference.pacing import BLOCK, ThreadTuner
+from app.inference.context_window import FittedPrompt
 from app.inference.protocol import Delta, Finished, Generate
-from app.inference.sequence import RunnerContext
-from app.inference.sequence import Sequence as Running
-from app.inference.snapshot import SnapshotKey
-from app.inference.window import FittedPrompt
+from app.inference.runner.engines.llama_cpp import LlamaCppEngine
+from app.inference.runner.kv.cache import KvCache
+from app.inference.runner.kv.disk import DiskSnapshots
+from app.inference.runner.kv.live import LiveContext
+from app.inference.runner.kv.snapshot import SnapshotKey
+from app.inference.runner.sequence import RunnerContext
+from app.inference.runner.sequence import Sequence as Running
+from app.inference.runner.threads import BLOCK, ThreadTuner
 from app.models.model import Sampling
-from app.models.tokenizer import Tokenizer
+from app.models.text.tokenizer import Tokenizer
 from tests.inference.tiny import tiny_model
 
 GREEDY, DRAWN = Sampling(temperature=0, repetition_penalty=1), Sampling(temperature=1, seed=3)

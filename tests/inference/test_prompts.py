@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from app.errors import PromptRefused, PromptTooLong
-from app.inference.kv import KvCache
-from app.inference.prompts import PromptBuilder
 from app.inference.protocol import Generate
-from app.inference.remembered import StableTokenizer
+from app.inference.runner.kv.cache import KvCache
+from app.inference.runner.prompt import PromptBuilder
+from app.inference.runner.token_memory import StableTokenizer
 from app.models.model import Turn
-from app.models.shelf import ModelStore
-from app.models.template import ChatTemplate
+from app.models.store import ModelStore
+from app.models.text.chat_template import ChatTemplate
 from tests.inference.scripted_engine import ScriptedEngine
 from tests.inference.tiny import tiny_model
 from tests.tiny_gguf import CHATML, bpe_vocabulary, write_tiny_gguf

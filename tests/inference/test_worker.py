@@ -18,7 +18,7 @@ from app.inference.protocol import (
     Prefill,
     Shutdown,
 )
-from app.inference.requests import Interrupted, ModelLoading, Queued, RequestEvent
+from app.inference.queue import Interrupted, ModelLoading, Queued, RequestEvent
 from tests.inference.scripted import ScriptedRunner
 from tests.inference.stage import Ear, Stage, finished, request
 

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from app.models.model import Model
-from app.models.shelf import ModelStore
+from app.models.store import ModelStore
 from tests.tiny_gguf import Flavour, write_tiny_gguf
 
 

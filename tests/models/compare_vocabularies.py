@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 
 from app.errors import ModelError
-from app.models.gguf import read_header
-from app.models.tokenizer import Tokenizer, save_tokenizer
+from app.models.gguf.reader import read_header
+from app.models.text.tokenizer import Tokenizer, save_tokenizer
 
 BETWEEN = "\n__ggml_vocab_test__\n"
 

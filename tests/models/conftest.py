@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from app.models import download
-from app.models.gguf import read_header
-from app.models.shelf import ModelStore
-from app.models.tokenizer import Tokenizer, save_tokenizer
+from app.models.gguf.reader import read_header
+from app.models.install import download
+from app.models.store import ModelStore
+from app.models.text.tokenizer import Tokenizer, save_tokenizer
 from tests.models.stub_server import Stub, serve_stub
 from tests.tiny_gguf import Flavour, write_tiny_gguf
 

@@ -6,9 +6,9 @@ import pytest
 
 from app.errors import PullError, PullRefused
 from app.models.catalogue import CATALOGUE, FILE, find, read_catalogue
-from app.models.shelf import NAME, ModelStore
-from app.models.sources import resolve
-from app.models.spec import HubSpec, PypiSpec
+from app.models.install.install import resolve
+from app.models.sources import HubSpec, PypiSpec
+from app.models.store import NAME, ModelStore
 
 
 def test_every_entry() -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from app.errors import TemplateError
-from app.models import template_filters
 from app.models.model import Turn
-from app.models.template import ChatTemplate
-from app.models.tokenizer import Tokenizer
+from app.models.text import template_filters
+from app.models.text.chat_template import ChatTemplate
+from app.models.text.tokenizer import Tokenizer
 from tests import tiny_gguf
 from tests.models.conftest import make_tokenizer
 

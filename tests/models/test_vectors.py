@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from app.errors import ModelUnsupported
-from app.models import pretokenizers
-from app.models.tokenizer import Tokenizer
+from app.models.text import pretokenizers
+from app.models.text.tokenizer import Tokenizer
 from tests.models.conftest import make_tokenizer
 
 FOLDER = Path(__file__).parent / "vectors"

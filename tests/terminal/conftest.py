@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.models.shelf import ModelStore
+from app.models.store import ModelStore
 from tests.terminal.terminal import Terminal, wick_environment
 from tests.tiny_gguf import write_tiny_gguf
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from app.chats.chat_settings import ChatSettings
-from app.chats.house import open_services
 from app.config import Settings
+from app.conversations.settings import ChatSettings
 from app.errors import ChatNotFound, ConfigError, InvalidMessage, ModelNotFound, PeerError
-from app.models.shelf import ModelStore
+from app.models.store import ModelStore
 from app.models.upstream import Upstream
+from app.services import open_services
 from app.terminal.backend import (
     AnswerEnded,
     AnswerRef,
@@ -24,9 +24,9 @@ from app.terminal.backend import (
     StatusUpdate,
     TextDelta,
 )
-from app.terminal.lists import find_chat, snippet
-from app.terminal.local import LocalBackend
-from app.terminal.remote import connect
+from app.terminal.format import find_chat, snippet
+from app.terminal.http_backend import connect
+from app.terminal.local_backend import LocalBackend
 from tests.e2e.server import Server
 from tests.tiny_gguf import write_tiny_gguf
 

@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from app.terminal.growing import MarkdownStream
 from app.terminal.markdown import render_lines
+from app.terminal.screen import MarkdownStream
 
 
 def drawn(text: str, *, color_system: str | None = None) -> list[str]:

@@ -8,15 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from app.chats.chat_settings import ChatSettings
+from app.conversations.settings import ChatSettings
 from app.errors import InvalidSettings, ModelNotFound
-from app.terminal.backend import MessageRecord, ModelSummary
-from app.terminal.choices import apply_changes, describe_settings, resolve_model
+from app.terminal.backend import (
+    MessageRecord,
+    ModelSummary,
+    answer_stats,
+    describe_ending,
+    dropped_note,
+)
 from app.terminal.commands import completions
-from app.terminal.lists import format_time
+from app.terminal.format import apply_changes, describe_settings, format_time, resolve_model
 from app.terminal.prompt import InputPrompt, is_open, unwrapped
-from app.terminal.talk import is_command
-from app.terminal.words import answer_stats, describe_ending, dropped_note
+from app.terminal.repl import is_command
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from quart import Quart
 from quart.testing import QuartClient
 
 from app.accounts.passwords import Passwords
-from app.web.state import ServerContext
+from app.web.context import ServerContext
 
 OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
 PAGE = OWN | {"HX-Request": "true", "HX-Current-URL": "http://localhost:8000/"}

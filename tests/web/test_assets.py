@@ -11,8 +11,8 @@ import pytest
 from quart import Quart
 
 from app.config import Settings
-from app.factory import create_app
 from app.paths import asset_dir
+from app.server import create_app
 from app.web.assets import SCRIPTS, STANDALONE, STYLES, Assets
 
 OWN = {"Host": "localhost:8000", "Accept-Encoding": "gzip, br"}

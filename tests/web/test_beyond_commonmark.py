@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from app.web.blocks import StreamedMarkdown
-from app.web.markdown import render_markdown
+from app.web.render.markdown import render_markdown
+from app.web.render.streaming import StreamedMarkdown
 
 
 def inside(text: str) -> str:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from app.markup.tex import MAX_MATHML_CHARS, to_mathml
-from app.web.markdown import render_markdown
+from app.web.render.markdown import render_markdown
 
 # What a reader sees, element by element: tables are in [[ ]], rows end with ;, cells with &,
 # fractions, roots and scripts in ( ).

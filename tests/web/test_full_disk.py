@@ -10,7 +10,7 @@ import pytest
 from quart.testing import QuartClient
 
 from app.config import Settings
-from app.factory import create_app
+from app.server import create_app
 
 OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000", "HX-Request": "true"}
 

@@ -24,11 +24,11 @@ from quart import Quart
 
 from app.accounts.throttle import LoginThrottle
 from app.config import Settings
-from app.factory import create_app
-from app.inference.runner_process import RunnerProcess
-from app.models.shelf import ModelStore
+from app.db import chats, messages
+from app.inference.process import RunnerProcess
+from app.models.store import ModelStore
 from app.paths import asset_dir
-from app.store import chats, messages
+from app.server import create_app
 from tests.inference.scripted import ScriptedRunner
 from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf

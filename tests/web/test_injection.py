@@ -12,9 +12,9 @@ from quart import Quart
 from quart.testing import QuartClient
 
 from app.config import Settings
-from app.factory import create_app
-from app.models.shelf import ModelStore
-from app.store import chats, messages
+from app.db import chats, messages
+from app.models.store import ModelStore
+from app.server import create_app
 from tests.tiny_gguf import write_tiny_gguf
 
 OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}

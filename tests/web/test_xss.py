@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import html5lib
 import pytest
 
-from app.web.blocks import StreamedMarkdown, open_element
-from app.web.markdown import escape_text, render_markdown
+from app.web.render.markdown import escape_text, render_markdown
+from app.web.render.streaming import StreamedMarkdown, open_element
 
 VECTORS: list[str] = json.loads(Path(__file__).with_name("xss_vectors.json").read_text())
 PROSE = {

@@ -12,11 +12,11 @@ import pytest
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-from app import factory
-from app.cli import wire as wire_of_server
-from app.cli.crowd import ConnectionLimiter
+from app import server
+from app.cli import hypercorn_config as wire_of_server
+from app.cli.connection_limiter import ConnectionLimiter
 from app.config import Settings
-from app.web import uploads
+from app.web.pages import uploads
 from tests.e2e.server import free_port
 from tests.patience import PATIENCE
 from tests.wire.raw import TEXT, frame, socket, wire
@@ -45,7 +45,7 @@ async def served(folder: Path, most_connections: int = 0) -> AsyncIterator[Wick]
     settings = Settings(
         data_dir=folder, models_dir=folder / "models", auto_pull=False, port=port, upload_mb=1
     )
-    app = factory.create_app(settings)
+    app = server.create_app(settings)
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
     wire_of_server.configure(config, 1 << 20, ConnectionLimiter(settings, most_connections))
@@ -68,7 +68,7 @@ async def wick(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wick]:
 async def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wick]:
     """Its patience is short, so that nobody waits for it to end."""
     monkeypatch.setattr(wire_of_server, "KEEP_ALIVE", HASTE)
-    monkeypatch.setattr(factory, "BODY_SECONDS", HASTE)
+    monkeypatch.setattr(server, "BODY_SECONDS", HASTE)
     monkeypatch.setattr(uploads, "IDLE_TIMEOUT", HASTE)
     async with served(tmp_path) as wick:
         yield wick

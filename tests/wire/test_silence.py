@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import wire as wire_of_server
+from app.cli import hypercorn_config as wire_of_server
 from tests.wire.raw import PING, PONG, TEXT, frame, socket
 from tests.wire.test_requests import Wick, served
 

@@ -1,16 +1,216 @@
-"""The runner of a model that other servers hold: commands and events as of any other."""
+"""The runner of a remote model: the same commands and events, answered by other servers."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Final
 
-from app.inference.protocol import Cancel, Command, Event, Generate, Loaded, Shutdown
-from app.inference.remote.answer import RemoteAnswer
-from app.inference.remote.faults import Timeouts
-from app.inference.remote.servers import ServerPool
-from app.models.remote_check import HttpClients
+import httpx
+
+from app.errors import PromptTooLong
+from app.inference.protocol import (
+    Aborted,
+    Cancel,
+    Command,
+    Event,
+    Failed,
+    Generate,
+    Loaded,
+    Prefill,
+    Shutdown,
+    Stalled,
+)
+from app.inference.remote.errors import Timeouts, UpstreamError
+from app.inference.remote.health import HttpClients, key_problem
+from app.inference.remote.request import endpoint_path, request_body
+from app.inference.remote.servers import Server, ServerPool
+from app.inference.remote.stream import ResponseStream
+from app.inference.remote.token_estimate import EstimatedPrompt
+from app.models.model import Turn
+from app.models.upstream import Upstream
+
+# One answer of another server: tries until its first word, then what comes, to exactly one end.
+
+
+log = logging.getLogger(__name__)
+MAX_PAUSE_SECONDS: Final = 15.0
+SHRINK_FACTOR: Final = 0.6
+"""Of a request that was too long, when the server does not say how long it may be."""
+Client = Callable[[Upstream], httpx.AsyncClient]
+
+
+class RemoteAnswer:
+    """`run` is the task; cancelling it closes the connection at once. `emit` hears the events.
+
+    The last one is a Finished, Failed or Cut, and is the only one of its kind: `end` makes sure of
+    that when the task has ended, be it cancelled before its first step.
+    """
+
+    def __init__(
+        self,
+        command: Generate,
+        servers: ServerPool,
+        client: Client,
+        emit: Callable[[Event], None],
+        patience: Timeouts,
+    ) -> None:
+        self._command = command
+        self._servers = servers
+        self._client = client
+        self._patience = patience
+        self._reply = ResponseStream(command, emit, patience)
+        self._emit = emit
+        # A program's chat has no name, but begins in the same way each time.
+        self._chat = command.chat or f"{hash(command.turns[:2])}"
+        self._tried: set[Server] = set()
+        self._busy: set[Server] = set()
+        self._waited = 0.0
+        self._pause = patience.pause
+        self._window: int | None = None
+
+    async def run(self) -> None:
+        try:
+            await self._answer()
+        except PromptTooLong as error:
+            self._fail(str(error), error.status, error.prompt_tokens, error.context_length)
+        except Exception:
+            log.exception("An answer of another server failed.")
+            self._fail("Something went wrong inside Wick.")
+
+    def end(self) -> None:
+        """It was cancelled, if it has not ended otherwise."""
+        self._reply.end(self._reply.finished("cancelled"))
+
+    def _fail(self, message: str, status: int = 500, asked: int = 0, limit: int = 0) -> None:
+        self._reply.end(Failed(self._command.id, message, status, asked, limit))
+
+    async def _answer(self) -> None:
+        last: UpstreamError | None = None
+        while True:
+            server = await self._servers.acquire(self._tried, self._chat)
+            if server is None:
+                if not await self._retry_busy():
+                    message = str(last or "This model has no server any more.")
+                    self._fail(message, last.status if last else 503)
+                    return
+                continue
+            try:
+                await self._request(server)
+                return
+            except UpstreamError as fault:
+                last = fault
+                if self._reply.has_begun:
+                    if fault.kind == "down":
+                        self._servers.is_down(server, fault.public)
+                    self._reply.end(Aborted(self._command.id, str(fault)))
+                    return
+                if fault.kind in {"wrong", "too_long"}:
+                    self._fail(str(fault), fault.status, fault.asked or 0, fault.limit or 0)
+                    return
+                self._mark_failed(server, fault)
+            finally:
+                self._servers.release(server)
+
+    def _mark_failed(self, server: Server, fault: UpstreamError) -> None:
+        """Another server is next; this one again only when it just had too much to do."""
+        log.info("%s did not answer: %s.", server.upstream.host, fault.kind)
+        self._tried.add(server)
+        if fault.kind == "busy":
+            self._busy.add(server)
+            server.back_off(max(fault.pause or 0.0, self._pause))
+        else:
+            self._servers.is_down(server, fault.public)
+
+    async def _retry_busy(self) -> bool:
+        """After a pause, at servers that had too much to do, as long as patience lasts."""
+        seconds = min((server.busy_for for server in self._busy), default=self._patience.busy)
+        if not self._busy or self._waited + seconds > self._patience.busy:
+            return False
+        self._waited += seconds
+        self._pause = min(MAX_PAUSE_SECONDS, 2 * self._pause)
+        again = max(1, round(seconds))
+        detail = f"The server has too much to do; trying again in {again} s"
+        self._emit(Stalled(self._command.id, detail))
+        await asyncio.sleep(seconds)
+        self._tried -= self._busy
+        self._busy.clear()
+        return True
+
+    async def _request(self, server: Server) -> None:
+        """Raises Fault. What is refused before the first word is tried again once with fewer
+        turns, and once without the fields that not every server knows; what helps is remembered.
+        """
+        is_plain, may_shorten = (
+            server.is_plain,
+            self._command.allow_truncation and not self._command.text,
+        )
+        while True:
+            try:
+                await self._try(server, is_plain=is_plain)
+                server.is_plain = is_plain
+                return
+            except UpstreamError as fault:
+                if fault.kind == "too_long" and may_shorten and not self._reply.has_begun:
+                    may_shorten = False
+                    self._learn_limit(server, fault)
+                elif fault.kind == "wrong" and not is_plain and not self._reply.has_begun:
+                    is_plain = True
+                elif fault.kind == "wrong" and self._command.opening:
+                    raise _cannot_go_on(server.upstream, fault) from fault
+                else:
+                    raise
+
+    def _learn_limit(self, server: Server, fault: UpstreamError) -> None:
+        """Learn from the figures in a refusal; without them this request alone gets shorter."""
+        fitting = self._reply.fitting
+        if fault.asked:
+            server.sizes.reset_to(fitting.turns, fault.asked)
+        if fault.limit:
+            server.limit = min(fault.limit, server.limit or fault.limit)
+        else:
+            self._window = int(
+                ((fault.asked or fitting.prompt) + fitting.max_tokens) * SHRINK_FACTOR
+            )
+
+    async def _try(self, server: Server, *, is_plain: bool) -> None:
+        """Raises Fault or PromptTooLong."""
+        upstream, command = server.upstream, self._command
+        if trouble := key_problem(upstream):
+            raise UpstreamError("down", trouble)
+        windows = (command.context, self._window, self._servers.window)
+        window = min(window for window in windows if window)
+        fitting = self._fit(server, window)
+        self._emit(Prefill(command.id, 0, fitting.prompt, 0, fitting.dropped))
+        body = request_body(upstream, command, fitting.turns, fitting.max_tokens, is_plain=is_plain)
+        self._reply.begin_attempt(fitting, window)
+        client, url = self._client(upstream), upstream.url + endpoint_path(command)
+        await self._reply.read(upstream, client, url, body)
+        self._servers.is_up(server, note=server.note)
+        if self._reply.usage is not None and not command.opening and command.text is None:
+            server.sizes.learn(fitting.turns, self._reply.usage.prompt)
+
+    def _fit(self, server: Server, window: int) -> EstimatedPrompt:
+        command = self._command
+        if command.text is not None:
+            return server.sizes.fit_all(
+                [Turn("user", command.text)], "", command.max_tokens, window
+            )
+        fit = server.sizes.fit if command.allow_truncation else server.sizes.fit_all
+        return fit(command.turns, command.opening, command.max_tokens, window)
+
+
+def _cannot_go_on(upstream: Upstream, fault: UpstreamError) -> UpstreamError:
+    return UpstreamError(
+        "wrong",
+        f"{upstream.host} cannot go on with an answer that was cut: ask for the rest in a new "
+        f"message. It said: {fault}",
+    )
+
+
+# The runner of a model that other servers hold: commands and events as of any other.
 
 
 class RemoteRunner:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from app.inference.loading import ProgressCallback
+from app.inference.dispatcher import Runner
+from app.inference.lifecycle import ProgressCallback
 from app.inference.protocol import (
     Delta,
     Failed,
@@ -20,14 +21,13 @@ from app.inference.protocol import (
     SampledToken,
     TokenLogprob,
 )
-from app.inference.remote.faults import Timeouts
+from app.inference.queue import Interrupted, ModelLoading, Queued, Request, RequestEvent
+from app.inference.remote.errors import Timeouts
 from app.inference.remote.runner import RemoteRunner
 from app.inference.remote.servers import ServerPool
-from app.inference.requests import Interrupted, ModelLoading, Queued, Request, RequestEvent
-from app.inference.serving import Runner
 from app.inference.worker import Worker
 from app.models.model import Turn
-from app.models.remote import DEFAULT_TEMPLATE_SETTINGS
+from app.models.model_files import DEFAULT_TEMPLATE_SETTINGS
 from app.models.upstream import RemoteModel, Upstream
 from tests.inference.remote.stub import Call, Script, Stub, answer, chunk, serving
 from tests.inference.stage import Ear
@@ -748,10 +748,10 @@ async def test_a_text_without_turns_goes_on(housed: Housed, stub: Stub) -> None:
 
 async def test_a_prompt_that_must_stay_whole_is_sent_whole(housed: Housed, stub: Stub) -> None:
     house = housed(stub)
-    assert isinstance(await house.ask(turns=long_chat(60), may_drop=False).end(), Finished)
+    assert isinstance(await house.ask(turns=long_chat(60), allow_truncation=False).end(), Finished)
     assert len(stub.calls[0].body["messages"]) == 62
     stub.script = refuses_with(REFUSALS["vllm"])
-    end = await house.ask(turns=long_chat(60), may_drop=False).end()
+    end = await house.ask(turns=long_chat(60), allow_truncation=False).end()
     assert isinstance(end, Failed)
     assert end.status == 413
     assert len(stub.calls) == 2

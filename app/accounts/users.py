@@ -1,0 +1,325 @@
+"""People: how they come, how they show who they are, and what an owner may decide about them."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import aiosqlite
+
+from app.accounts import validation
+from app.accounts.passwords import Passwords
+from app.accounts.sessions import Sessions, hash_token, issue_device_token, verify_device_token
+from app.accounts.throttle import LoginThrottle
+from app.accounts.validation import normalize_name, username_key
+from app.audit import audit
+from app.db import invites, users
+from app.db.connection import Database
+from app.db.invites import Invite
+from app.db.users import LOCAL_USER, Role, User
+from app.errors import (
+    InviteNotFound,
+    TooManyAttempts,
+    UserNotFound,
+    WrongPassword,
+)
+
+T = TypeVar("T")
+INVITE_SECONDS: Final = 7 * 86400.0
+RESET_SECONDS: Final = 86400.0
+WRONG_CREDENTIALS: Final = "This name and this password do not belong together."
+
+
+class Users:
+    """Everything that is done about accounts but their removal."""
+
+    def __init__(
+        self,
+        db: Database,
+        sessions: Sessions,
+        passwords: Passwords | None = None,
+        throttle: LoginThrottle | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._db = db
+        self._sessions = sessions
+        self._passwords = passwords or Passwords()
+        self._throttle = throttle or LoginThrottle()
+        self._clock = clock
+
+    async def authenticate(
+        self, name: str, password: str, address: str, *, known: str = "", login_id: int = 0
+    ) -> User:
+        """Who logs in; `known`: what shows that they have done so in this browser before, or
+        login_id: that they are logged in.
+
+        Raises WrongPassword or TooManyAttempts; neither tells whether the name is somebody's.
+        """
+        key = username_key(name)
+        found = await users.credentials(self._db, key)
+        device = f"login {login_id}" if login_id else _device(known, found)
+        try:
+            self._throttle.record_attempt(key, address, device)
+        except TooManyAttempts:
+            audit("limit-reached", limit="login attempts", address=address)
+            raise
+        is_right = await self._passwords.verify(password, found[1] if found else None)
+        if found is None or not is_right:
+            # Not the name: people type their password there, too.
+            audit("login-failed", user=found[0].id if found else None, address=address)
+            raise WrongPassword(WRONG_CREDENTIALS)
+        user, kept = found
+        self._throttle.record_success(key, address, device)
+        if self._passwords.needs_rehash(kept):
+            new = await self._passwords.hash(password)
+            await self._db.write(lambda c: users.replace_hash(c, user.id, kept, new))
+        return user
+
+    async def issue_device_token(self, user_id: int) -> str:
+        """What a browser in which they have logged in may show from now on."""
+        key = username_key((await self.get(user_id)).name)
+        found = await users.credentials(self._db, key)
+        return issue_device_token(user_id, found[1]) if found is not None else ""
+
+    async def get(self, user_id: int) -> User:
+        """Raises UserNotFound."""
+        user = await users.get(self._db, user_id)
+        if user is None:
+            raise UserNotFound("There is no such person.")
+        return user
+
+    async def get_by_name(self, name: str) -> User:
+        """Raises UserNotFound."""
+        user = await users.get_by_name(self._db, username_key(name))
+        if user is None:
+            shown = name[:80].encode("utf-8", "replace").decode()
+            raise UserNotFound(f"There is nobody called “{shown}”.")
+        return user
+
+    async def list_users(self) -> list[User]:
+        return await users.list_users(self._db)
+
+    async def first_owner(self) -> int:
+        """Whose the machine's terminal is: the first who can log in, or whoever is at it."""
+        for user in await self.list_users():
+            if user.role == "owner" and user.has_password and user.disabled_at is None:
+                return user.id
+        return LOCAL_USER
+
+    async def has_owner(self) -> bool:
+        """Whether there is an owner who can log in."""
+        return await users.has_owner(self._db)
+
+    # Getting in.
+
+    async def add(self, name: str, password: str | None, role: Role) -> User:
+        """Somebody new. The first of all becomes the owner of what is there already."""
+        if not await self.has_owner():
+            return await self._claim_owner(LOCAL_USER, name, password)
+        name, kept = await validation.validate_credentials(self._passwords, name, password)
+        user_id = await self._db.write(
+            lambda c: validation.insert_user(c, name, kept, role, self._clock())
+        )
+        audit("person-added", user=user_id, role=role)
+        return await self.get(user_id)
+
+    async def _claim_owner(self, user_id: int, name: str, password: str | None) -> User:
+        """The local owner gets a name and a password."""
+        name, kept = await validation.validate_credentials(self._passwords, name, password)
+
+        async def settle(connection: aiosqlite.Connection) -> None:
+            await users.add_local(connection, self._clock())
+            await validation.rename_user(connection, user_id, name)
+            await users.set_role(connection, user_id, "owner")
+            if kept is not None:
+                await validation.store_password(connection, user_id, kept)
+
+        await self._db.write(settle)
+        return await self.get(user_id)
+
+    async def setup_token(self) -> str | None:
+        """For the link by which the first owner comes; None when there is an owner."""
+        if await self.has_owner():
+            return None
+
+        async def renew(connection: aiosqlite.Connection) -> None:
+            await users.add_local(connection, self._clock())
+            await users.set_role(connection, LOCAL_USER, "owner")
+            await invites.revoke_for(connection, LOCAL_USER)
+
+        await self._db.write(renew)
+        return await self._new_invite("owner", LOCAL_USER, None, RESET_SECONDS)
+
+    async def invite(self, role: Role, made_by: int | None) -> str:
+        """The token of a link by which somebody new may come."""
+        audit("invitation-made", role=role, by=made_by)
+        return await self._new_invite(role, None, made_by, INVITE_SECONDS)
+
+    async def reset_token(self, user_id: int, made_by: int | None) -> str:
+        """The token of a link by which this person may choose a new password."""
+        user = await self.get(user_id)
+        audit("password-link-made", user=user_id, by=made_by)
+        await self._db.write(lambda c: invites.revoke_for(c, user_id))
+        return await self._new_invite(user.role, user_id, made_by, RESET_SECONDS)
+
+    async def _new_invite(
+        self, role: Role, user_id: int | None, made_by: int | None, seconds: float
+    ) -> str:
+        token, now = secrets.token_urlsafe(32), self._clock()
+
+        async def add(connection: aiosqlite.Connection) -> None:
+            await invites.purge_expired(connection, now)
+            await invites.add(
+                connection, hash_token(token), role, user_id, made_by, now, now + seconds
+            )
+
+        await self._db.write(add)
+        return token
+
+    async def get_invite(self, token: str) -> Invite:
+        """Raises InviteNotFound when the link has been used, withdrawn or has expired."""
+        invite = await invites.get(self._db, hash_token(token), self._clock())
+        if invite is None:
+            raise _invite_gone()
+        return invite
+
+    async def list_invites(self) -> list[Invite]:
+        return await invites.list_open(self._db, self._clock())
+
+    async def list_password_links(self, user_id: int) -> list[Invite]:
+        """Whoever holds one of them can become this person, so they are to know of it."""
+        return await invites.for_user(self._db, user_id, self._clock())
+
+    async def revoke_password_links(self, user_id: int) -> None:
+        await self._db.write(lambda c: invites.revoke_for(c, user_id))
+        audit("password-link-withdrawn", user=user_id)
+
+    async def revoke_invite(self, invite_id: int) -> None:
+        if not await self._db.write(lambda c: invites.revoke(c, invite_id)):
+            raise _invite_gone()
+
+    async def accept_invite(self, token: str, name: str, password: str) -> User:
+        """Use a link up. Raises InvalidAccount, which leaves it as it was, or InviteNotFound."""
+        found = await self.get_invite(token)
+        is_first = found.user_id == LOCAL_USER and not await self.has_owner()
+        if found.user_id is not None and not is_first:
+            name = (await self.get(found.user_id)).name
+        name, kept = await validation.validate_credentials(self._passwords, name, password)
+
+        async def take(connection: aiosqlite.Connection) -> int:
+            invite = await invites.consume(connection, hash_token(token), self._clock())
+            if invite is None:
+                raise _invite_gone()
+            if invite.user_id is None:
+                return await validation.insert_user(
+                    connection, name, kept, invite.role, self._clock()
+                )
+            if is_first:
+                await validation.rename_user(connection, invite.user_id, name)
+            await validation.store_password(connection, invite.user_id, kept or "")
+            return invite.user_id
+
+        user_id = await self._db.write(take)
+        audit("invitation-used", user=user_id, made_by=found.made_by, is_new=found.user_id is None)
+        await self._sessions.revoke_all(user_id)
+        return await self.get(user_id)
+
+    async def rename(self, user_id: int, name: str) -> None:
+        """Raises InvalidAccount."""
+        name = normalize_name(name)
+        await self._db.write(lambda c: validation.rename_user(c, user_id, name))
+
+    # Passwords, and what an owner decides.
+
+    async def change_password(
+        self, user_id: int, old: str, new: str, address: str, *, login_id: int
+    ) -> None:
+        """Every other login of the person ends. Raises WrongPassword, TooManyAttempts,
+        InvalidAccount."""
+        user = await self.get(user_id)
+        await self.confirm_password(user_id, old, address, login_id=login_id)
+        _, kept = await validation.validate_credentials(self._passwords, user.name, new)
+        await self._db.write(lambda c: validation.store_password(c, user_id, kept or ""))
+        audit("password-changed", user=user_id, address=address)
+        await self._sessions.revoke_all(user_id, besides=login_id)
+
+    async def confirm_password(
+        self, user_id: int, password: str, address: str, *, login_id: int
+    ) -> None:
+        """Whoever sits there is this person still. Raises WrongPassword or TooManyAttempts."""
+        user = await self.get(user_id)
+        try:
+            await self.authenticate(user.name, password, address, login_id=login_id)
+        except WrongPassword:
+            raise WrongPassword("This is not your password.") from None
+
+    async def set_password(self, user_id: int, new: str) -> None:
+        """Without asking for the old one; every login of the person ends."""
+        user = await self.get(user_id)
+        _, kept = await validation.validate_credentials(self._passwords, user.name, new)
+        await self._db.write(lambda c: validation.store_password(c, user_id, kept or ""))
+        audit("password-changed", user=user_id)
+        await self._sessions.revoke_all(user_id)
+
+    async def set_role(self, user_id: int, role: Role) -> None:
+        """Raises LastOwner."""
+
+        async def change(connection: aiosqlite.Connection) -> None:
+            if role != "owner":
+                await validation.ensure_not_last_owner(connection, user_id)
+                await invites.revoke_by(connection, user_id)
+            await users.set_role(connection, user_id, role)
+
+        await self._update_user(user_id, change)
+        audit("role-changed", user=user_id, role=role)
+
+    async def disable(self, user_id: int) -> None:
+        """Their logins end at once; what is theirs stays. Raises LastOwner."""
+
+        async def change(connection: aiosqlite.Connection) -> None:
+            await validation.ensure_not_last_owner(connection, user_id)
+            await invites.revoke_by(connection, user_id)
+            await users.disable(connection, user_id, self._clock())
+
+        await self._update_user(user_id, change)
+        audit("person-disabled", user=user_id)
+        await self._sessions.revoke_all(user_id)
+
+    async def enable(self, user_id: int) -> None:
+        await self._update_user(user_id, lambda c: users.disable(c, user_id, None))
+        audit("person-enabled", user=user_id)
+
+    async def mark_for_deletion(self, user_id: int) -> None:
+        """The first step of removing somebody: nobody is this person any more. Raises LastOwner."""
+
+        async def change(connection: aiosqlite.Connection) -> None:
+            await validation.ensure_not_last_owner(connection, user_id)
+            await users.mark_for_deletion(connection, user_id, self._clock())
+
+        await self._update_user(user_id, change)
+        audit("person-removed", user=user_id)
+        await self._sessions.check_watched()
+
+    async def _update_user(
+        self, user_id: int, change: Callable[[aiosqlite.Connection], object]
+    ) -> None:
+        await self.get(user_id)
+        await self._db.write(change)  # type: ignore[arg-type]
+
+
+def _device(known: str, found: tuple[User, str] | None) -> str:
+    """The browser, if it is one of theirs. For names of nobody as much is computed."""
+    device = (
+        verify_device_token(known, found[0].id, found[1])
+        if found
+        else verify_device_token(known, 0, known)
+    )
+    return device if found else ""
+
+
+def _invite_gone() -> InviteNotFound:
+    return InviteNotFound(
+        "This link has been used, withdrawn or has expired. Ask for a new one, please."
+    )

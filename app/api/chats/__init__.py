@@ -1,0 +1,1 @@
+"""`/api/v1`: chats, messages, search and live events."""

@@ -1,0 +1,166 @@
+"""`/api/v1/chats/ID/messages`: submit, read, edit, regenerate and continue messages."""
+
+from __future__ import annotations
+
+import secrets
+
+from quart import Blueprint, Response, request
+
+from app.api import http
+from app.api.chats import events as chats_events
+from app.api.chats.schemas import (
+    MessageList,
+    MessageObject,
+    NewMessage,
+    RegenerateRequest,
+    SubmittedAnswer,
+    chat_object,
+    message_object,
+)
+from app.conversations.branches import MessageRef
+from app.conversations.submission import Prompt
+from app.db.chats import Chat
+from app.db.messages import Message
+from app.errors import LimitReached, MessageNotFound
+from app.web import errors
+from app.web.base_path import public_path
+from app.web.context import server_context
+from app.web.pages.chat import get_chat_or_404
+from app.web.render.chat import picker_options
+from app.web.security.identity import current_user
+
+# Asking in a chat over the API, and finding what has been saved of it.
+
+
+async def submit_prompt(
+    chat_id: str, text: str, model: str, client_id: str | None
+) -> SubmittedAnswer:
+    """Save the prompt and queue its answer. Raises what `AnswerService.submit` does."""
+    context, user_id = server_context(), current_user()
+    client_id = client_id or secrets.token_hex(16)
+    await context.answers.submit(Prompt(user_id, chat_id, text, client_id, model))
+    path = await context.chats.messages(await get_chat_or_404(chat_id))
+    place = next((n for n, message in enumerate(path) if message.client_id == client_id), None)
+    if place is None or place + 1 >= len(path):
+        raise MessageNotFound("This message was sent before, and is not in the chat any more.")
+    return await submitted(path[place], path[place + 1])
+
+
+async def submitted(prompt: Message, answer: Message) -> SubmittedAnswer:
+    context, user_id = server_context(), current_user()
+    chat = await get_chat_or_404(answer.chat_id)
+    return SubmittedAnswer(
+        chat=chat_object(chat, context.hub.running_chats(user_id)),
+        prompt=message_schema(prompt),
+        answer=message_schema(answer),
+        events=public_path(f"/api/v1/chats/{chat.id}/messages/{answer.id}/events"),
+    )
+
+
+async def model_for(chat: Chat | None) -> str:
+    """The model that the page would choose; empty when there is none at all."""
+    return (await picker_options(server_context(), chat))[1]
+
+
+def message_schema(message: Message) -> MessageObject:
+    return message_object(message, server_context().hub.stream(message.id))
+
+
+# `/api/v1/chats/ID/messages/ID/edit` and `/continue`: a prompt in other words, an answer that goes
+# on.
+
+
+branch_blueprint = Blueprint(
+    "api_branching", __name__, url_prefix="/api/v1/chats/<chat_id>/messages/<int:message_id>"
+)
+
+
+@branch_blueprint.post("/edit")
+async def edit(chat_id: str, message_id: int) -> Response:
+    """The prompt asked again, on a branch of its own; what is being written is stopped."""
+    asked = await http.parse_body(NewMessage)
+    ref = await _message_ref_of(chat_id, message_id)
+    request = asked.client_id or secrets.token_hex(16)
+    await server_context().branches.edit(ref, asked.text, request, asked.model or "")
+    return await _last_of_path(chat_id)
+
+
+@branch_blueprint.post("/continue")
+async def continue_answer(chat_id: str, message_id: int) -> Response:
+    """An answer that was cut, from its last character."""
+    await server_context().branches.continue_answer(await _message_ref_of(chat_id, message_id))
+    return await _last_of_path(chat_id)
+
+
+async def _message_ref_of(chat_id: str, message_id: int) -> MessageRef:
+    return MessageRef(current_user(), (await get_chat_or_404(chat_id)).id, message_id)
+
+
+async def _last_of_path(chat_id: str) -> Response:
+    path = await server_context().chats.messages(await get_chat_or_404(chat_id))
+    if len(path) < 2:
+        raise MessageNotFound("The chat was changed elsewhere at the same moment.")
+    return http.json_response(await submitted(path[-2], path[-1]), status=202)
+
+
+# `/api/v1/chats/ID/messages`: what was said in a chat, and what is being said.
+
+
+blueprint = Blueprint("api_messages", __name__, url_prefix="/api/v1/chats/<chat_id>/messages")
+
+
+@blueprint.get("")
+async def list_messages(chat_id: str) -> Response:
+    """The path that the chat shows, oldest first."""
+    path = await server_context().chats.messages(await get_chat_or_404(chat_id))
+    return http.json_response(MessageList([message_schema(message) for message in path]))
+
+
+@blueprint.post("")
+async def create(chat_id: str) -> Response:
+    """Returns at once; the answer is made meanwhile, and can be followed."""
+    chat = await get_chat_or_404(chat_id)
+    asked = await http.parse_body(NewMessage)
+    model = asked.model or await model_for(chat)
+    return http.json_response(
+        await submit_prompt(chat.id, asked.text, model, asked.client_id), status=202
+    )
+
+
+@blueprint.get("/<int:message_id>")
+async def get(chat_id: str, message_id: int) -> Response:
+    message = await server_context().branches.get(await _message_ref(chat_id, message_id))
+    return http.json_response(message_schema(message))
+
+
+@blueprint.post("/<int:message_id>/again")
+async def regenerate(chat_id: str, message_id: int) -> Response:
+    """Another answer beside this one, or to this prompt."""
+    context, ref = server_context(), await _message_ref(chat_id, message_id)
+    asked = await http.parse_body(RegenerateRequest)
+    request = asked.client_id or secrets.token_hex(16)
+    await context.branches.regenerate(ref, request, asked.model or "")
+    path = await context.chats.messages(await get_chat_or_404(chat_id))
+    return http.json_response(await submitted(path[-2], path[-1]), status=202)
+
+
+@blueprint.get("/<int:message_id>/events")
+async def events(chat_id: str, message_id: int) -> Response:
+    """The answer as it grows, as server-sent events."""
+    ref = await _message_ref(chat_id, message_id)
+    message = await server_context().branches.get(ref)
+    last = request.headers.get("Last-Event-ID", "")
+    if last == chats_events.end_id(message):
+        return Response(status=204)  # it has all been told, and nobody need come back
+    most = server_context().settings.sockets_per_user
+    if server_context().hub.subscription_count(ref.user_id) >= most:
+        raise LimitReached(
+            f"{most} pages and programs of yours follow answers already, and that is the limit.",
+            errors.RETRY_SECONDS,
+        )
+    return http.sse(chats_events.follow(server_context(), ref, last))
+
+
+async def _message_ref(chat_id: str, message_id: int) -> MessageRef:
+    chat = await get_chat_or_404(chat_id)
+    return MessageRef(current_user(), chat.id, message_id)

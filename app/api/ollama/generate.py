@@ -1,0 +1,303 @@
+"""`/api/chat` and `/api/generate`: Ollama's requests and replies, whole or streamed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+from quart import Blueprint, Response, request
+
+from app.api import generation as api_generation
+from app.api import http
+from app.api.ollama.loading import KeepAlive, load_or_unload, seconds_of, set_keep_alive
+from app.api.openai.replies import reason_of
+from app.api.openai.request import all_tokens, random_seed, unlimited
+from app.api.turns import RoleName, ToolCall, turn
+from app.errors import ApiError
+from app.inference.completions import Completions
+from app.inference.protocol import Delta, Failed, Finished, SampledToken, TokenLogprob
+from app.inference.queue import Interrupted
+from app.models.model import Turn
+from app.web import errors
+
+# Answers as Ollama's clients read them: whole, or a line for each piece while they are made.
+
+
+PARAM = "messages"
+
+
+@dataclass(slots=True)
+class OllamaReply:
+    """One answer; `words`: what a text is called. It is to be made before the answer begins."""
+
+    completions: Completions
+    words: Callable[[str], dict[str, Any]]
+    model: str
+    path: str
+    begun: float = field(default_factory=time.monotonic)
+
+    async def whole(self) -> dict[str, Any]:
+        """Raises ApiError."""
+        text, tokens = "", list[SampledToken]()
+        while True:
+            match await self._next():
+                case Delta() as delta:
+                    text += delta.text
+                    tokens += delta.tokens
+                case Finished() as finished:
+                    return self._end(text, tokens, finished)
+                case Failed() | Interrupted() as failed:
+                    raise errors.of_event(failed, PARAM)
+
+    async def lines(self) -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                match await self._next():
+                    case Delta() as delta:
+                        part = self._part(delta.text, delta.tokens)
+                        yield http.line(part | {"done": False})
+                    case Finished() as finished:
+                        yield http.line(self._end("", (), finished))
+                        return
+                    case Failed() | Interrupted() as failed:
+                        error = errors.of_event(failed, PARAM)
+                        yield http.line(errors.body(error, self.path))
+                        return
+        finally:
+            self.completions.cancel()
+
+    async def _next(self) -> object:
+        heard = await self.completions.next()
+        return heard[1] if heard else None
+
+    def _part(self, text: str, tokens: Sequence[SampledToken]) -> dict[str, Any]:
+        part = {"model": self.model, "created_at": now(), **self.words(text)}
+        return part | ({"logprobs": _logprobs(tokens)} if tokens else {})
+
+    def _end(self, text: str, tokens: Sequence[SampledToken], finished: Finished) -> dict[str, Any]:
+        total = time.monotonic() - self.begun
+        waited = max(0.0, total - finished.prefill_seconds - finished.decode_seconds)
+        ids = {"context": list(finished.ids)} if finished.ids else {}
+        return self._part(text, tokens) | {
+            **ids,
+            "done": True,
+            "done_reason": reason_of(finished),
+            "total_duration": _nanoseconds(total),
+            "load_duration": _nanoseconds(waited),  # in the queue, too
+            "prompt_eval_count": finished.prompt_tokens,
+            "prompt_eval_duration": _nanoseconds(finished.prefill_seconds),
+            "eval_count": finished.completion_tokens,
+            "eval_duration": _nanoseconds(finished.decode_seconds),
+        }
+
+
+def _logprobs(tokens: Sequence[SampledToken]) -> list[dict[str, Any]]:
+    return [_likely(t) | {"top_logprobs": [_likely(o) for o in t.others]} for t in tokens]
+
+
+def _likely(token: TokenLogprob) -> dict[str, Any]:
+    text = bytes(token.data).decode("utf-8", "replace")
+    return {"token": text, "logprob": token.logprob, "bytes": list(token.data)}
+
+
+def _nanoseconds(seconds: float) -> int:
+    return round(seconds * 1e9)
+
+
+def now() -> str:
+    return rfc3339(time.time())
+
+
+def rfc3339(seconds: float) -> str:
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{whole}.{int(seconds % 1 * 1e6):06d}Z"
+
+
+# `/api/chat` and `/api/generate`, as programs made for Ollama know them.
+
+
+blueprint = Blueprint("api_ollama_answers", __name__, url_prefix="/api")
+
+TokenId = Annotated[int, Meta(ge=0, lt=2**31)]
+
+
+class OllamaOptions(msgspec.Struct):
+    """What is left out is the model's default; options of Ollama that are not here are ignored."""
+
+    num_predict: int | None = None
+    num_ctx: Annotated[int, Meta(ge=-1)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=5)] | None = None
+    top_k: Annotated[int, Meta(ge=-1)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    repeat_penalty: Annotated[float, Meta(gt=0, le=5)] | None = None
+    repeat_last_n: int | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+
+
+class OllamaMessage(msgspec.Struct):
+    role: RoleName
+    content: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    images: api_generation.Unsupported | None = None
+
+
+class OllamaRequest(msgspec.Struct, kw_only=True):
+    model: str
+    stream: bool | None = None
+    format: Literal["", "json"] | dict[str, Any] | None = None
+    options: OllamaOptions | None = None
+    keep_alive: KeepAlive | None = None
+    think: bool | str | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    truncate: bool | None = None
+
+
+class OllamaChatRequest(OllamaRequest, kw_only=True):
+    """No messages: the model is loaded, or with a keep_alive of 0 unloaded."""
+
+    messages: list[OllamaMessage] | None = None
+    tools: list[Any] | None = None
+    tool_choice: Any = None
+
+
+class OllamaGenerateRequest(OllamaRequest, kw_only=True):
+    """No prompt: the model is loaded, or with a keep_alive of 0 unloaded."""
+
+    prompt: str | None = None
+    system: str | None = None
+    raw: bool | None = None
+    context: list[TokenId] | None = None
+    suffix: str | None = None
+    template: str | None = None
+    images: api_generation.Unsupported | None = None
+
+
+@blueprint.post("/chat")
+async def chat() -> Response:
+    asked = await http.parse_body(OllamaChatRequest)
+    if asked.tools and asked.tool_choice != "none":
+        raise ApiError(f"{asked.model} does not support tools.", param="tools")
+    if not asked.messages:
+        return await _load_or_unload(asked, _chat_words)
+    turns = tuple(_turn(message) for message in asked.messages)
+    return await _answer(asked, replace(_to_generation(asked), turns=turns), _chat_words)
+
+
+@blueprint.post("/generate")
+async def generate() -> Response:
+    asked = await http.parse_body(OllamaGenerateRequest)
+    _check_generate(asked)
+    if not asked.prompt:
+        return await _load_or_unload(asked, _generate_words)
+    if asked.raw or asked.suffix:
+        generation = replace(_to_generation(asked), prompt=asked.prompt, suffix=asked.suffix or "")
+    else:
+        system = (Turn("system", asked.system),) if asked.system else ()
+        turns = (*system, Turn("user", asked.prompt))
+        before = tuple(asked.context or ())
+        generation = replace(_to_generation(asked), turns=turns, before=before, tells_ids=True)
+    return await _answer(asked, generation, _generate_words)
+
+
+def _check_generate(asked: OllamaGenerateRequest) -> None:
+    """Raises ApiError."""
+    if asked.images:
+        raise ApiError("The models that run here read text only, and no images.", param="images")
+    if asked.template:
+        raise ApiError(
+            "The model's own template is used. Leave out “template”, or send the finished prompt"
+            " with “raw”.",
+            param="template",
+        )
+    if asked.raw and (asked.system or asked.context):
+        raise ApiError("raw takes neither system nor context.", param="raw")
+    if asked.suffix and asked.context:
+        raise ApiError("suffix does not go with context.", param="suffix")
+
+
+def _chat_words(text: str) -> dict[str, Any]:
+    return {"message": {"role": "assistant", "content": text}}
+
+
+def _generate_words(text: str) -> dict[str, Any]:
+    return {"response": text}
+
+
+def _turn(message: OllamaMessage) -> Turn:
+    if message.images:
+        raise ApiError("The models that run here read text only, and no images.", param="images")
+    return turn(message.role, message.content or "", message.tool_calls or ())
+
+
+def _to_generation(asked: OllamaRequest) -> api_generation.GenerationRequest:
+    options = asked.options or OllamaOptions()
+    if asked.think:
+        raise ApiError(f"{asked.model} does not support thinking.", param="think")
+    predict = options.num_predict
+    return api_generation.GenerationRequest(
+        model=api_generation.model_name(asked.model),
+        sampling={
+            "temperature": options.temperature,
+            "top_k": all_tokens(options.top_k),
+            "top_p": options.top_p,
+            "min_p": options.min_p,
+            "seed": random_seed(options.seed),
+            "repetition_penalty": options.repeat_penalty,
+            "repetition_window": _window(options.repeat_last_n),
+            "presence_penalty": options.presence_penalty,
+            "frequency_penalty": options.frequency_penalty,
+        },
+        max_tokens=unlimited(predict or None),
+        stop=api_generation.parse_stop(options.stop),
+        may_drop=asked.truncate is not False,
+        may_cut=asked.truncate is not False,
+        context=max(0, options.num_ctx or 0) or None,
+        top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
+        schema=_schema(asked.format),
+    )
+
+
+def _window(last: int | None) -> int | None:
+    """-1 is the whole context."""
+    return unlimited(last)
+
+
+def _schema(wanted: str | dict[str, Any] | None) -> str | None:
+    if not wanted:
+        return None
+    return json.dumps({"type": "object"} if wanted == "json" else wanted)
+
+
+async def _load_or_unload(asked: OllamaRequest, words: Callable[[str], dict[str, Any]]) -> Response:
+    name = api_generation.model_name(asked.model)
+    reason = await http.while_allowed(load_or_unload(name, asked.keep_alive))
+    content = {"model": asked.model, "created_at": now(), **words(""), "done": True}
+    return http.json_response(content | {"done_reason": reason})
+
+
+async def _answer(
+    asked: OllamaRequest,
+    generation: api_generation.GenerationRequest,
+    words: Callable[[str], dict[str, Any]],
+) -> Response:
+    stays = seconds_of(asked.keep_alive)
+    completions = api_generation.open_completions(
+        generation.model, [api_generation.to_command(generation)]
+    )
+    reply = OllamaReply(completions, words, asked.model, request.path)
+    http.start_with_connection(completions)
+    set_keep_alive(generation.model, stays)
+    if asked.stream is False:
+        return http.json_response(await http.while_allowed(reply.whole()))
+    await http.wait_first_event(completions, PARAM)
+    return http.ndjson(reply.lines())

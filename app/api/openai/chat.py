@@ -1,0 +1,163 @@
+"""`/v1/chat/completions`: the next answer of a conversation that the program keeps itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+from quart import Blueprint, Response, request
+
+from app.api import generation, http
+from app.api.openai.replies import CompletionResponse, reason_of
+from app.api.openai.request import Count, OpenAIRequest, unlimited
+from app.api.turns import RoleName, ToolCall, turn
+from app.errors import ApiError
+from app.inference.protocol import Finished, SampledToken, TokenLogprob
+from app.models.model import Turn
+
+blueprint = Blueprint("api_chat_completions", __name__)
+
+
+class MessagePart(msgspec.Struct):
+    """A piece of a message. Only text is understood."""
+
+    type: Annotated[str, Meta(extra_json_schema={"enum": ["text"]})]
+    text: str | None = None
+
+
+class ChatMessage(msgspec.Struct):
+    role: RoleName
+    content: str | list[MessagePart] | None = None
+    tool_calls: list[ToolCall] | None = None
+
+
+class ChatRequest(OpenAIRequest, kw_only=True):
+    """What is left out, or null, is the model's default. Fields that are not here are ignored."""
+
+    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
+    max_completion_tokens: Count | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    tools: list[Any] | None = None
+    tool_choice: Any = None
+    functions: list[Any] | None = None
+    function_call: Any = None
+
+    @property
+    def wanted_tools(self) -> str:
+        """The field with those that may be called; empty when none may."""
+        if self.tools and self.tool_choice != "none":
+            return "tools"
+        return "functions" if self.functions and self.function_call != "none" else ""
+
+
+@blueprint.post("/v1/chat/completions")
+async def create() -> Response:
+    asked = await http.parse_body(ChatRequest)
+    command = generation.to_command(_to_generation(asked))
+    name, count = generation.model_name(asked.model), asked.n or 1
+    completions = generation.open_completions(name, generation.with_distinct_seeds(command, count))
+    http.start_with_connection(completions)
+    words = ChatFormatter()
+    reply = CompletionResponse(completions, words, name, count, request.path, asked.wants_usage)
+    if not asked.stream:
+        return http.json_response(await http.while_allowed(reply.whole()))
+    await http.wait_first_event(completions, words.param)
+    return http.sse(reply.chunks())
+
+
+def _to_generation(asked: ChatRequest) -> generation.GenerationRequest:
+    asked.check()
+    if param := asked.wanted_tools:
+        raise ApiError(
+            "The models that run here cannot call tools. Leave the tools out, please.",
+            param=param,
+            code="unsupported_parameter",
+        )
+    if asked.top_logprobs and not asked.logprobs:
+        raise ApiError("top_logprobs need logprobs to be true.", param="top_logprobs")
+    return generation.GenerationRequest(
+        model=generation.model_name(asked.model),
+        turns=tuple(_turn(number, message) for number, message in enumerate(asked.messages)),
+        sampling=asked.sampling,
+        max_tokens=_max_tokens(asked),
+        stop=generation.parse_stop(asked.stop),
+        bias=asked.bias,
+        top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
+        schema=asked.schema,
+        grammar=asked.grammar or None,
+    )
+
+
+def _max_tokens(asked: ChatRequest) -> int | None:
+    """Raises ApiError."""
+    name = "max_tokens" if asked.max_completion_tokens is None else "max_completion_tokens"
+    tokens: int | None = getattr(asked, name)
+    if tokens == 0:
+        raise ApiError(f"{name} must be at least 1, or -1 for no limit.", param=name)
+    return unlimited(tokens)
+
+
+def _turn(number: int, message: ChatMessage) -> Turn:
+    calls = message.tool_calls or ()
+    return turn(message.role, _text(number, message), calls, param=f"messages[{number}].role")
+
+
+def _text(number: int, message: ChatMessage) -> str:
+    if message.content is None or isinstance(message.content, str):
+        return message.content or ""
+    for place, part in enumerate(message.content):
+        if part.type != "text":
+            raise ApiError(
+                f"The models that run here read text only, and no “{part.type}”.",
+                param=f"messages[{number}].content[{place}]",
+                code="unsupported_content",
+            )
+    return "\n".join(part.text or "" for part in message.content)
+
+
+class ChatFormatter:
+    """How an answer is called in this protocol."""
+
+    param = "messages"
+    id_prefix = "chatcmpl-"
+    whole, part = "chat.completion", "chat.completion.chunk"
+
+    def begin(self, index: int) -> dict[str, Any]:
+        return self._chunk(index, {"role": "assistant", "content": ""})
+
+    def delta(self, index: int, text: str, tokens: Sequence[SampledToken]) -> dict[str, Any]:
+        return self._chunk(index, {"content": text}) | {"logprobs": logprobs_of(tokens)}
+
+    def end(self, index: int, finished: Finished) -> dict[str, Any]:
+        return self._chunk(index, {}) | {"finish_reason": reason_of(finished)}
+
+    def choice(
+        self, index: int, text: str, tokens: Sequence[SampledToken], finished: Finished
+    ) -> dict[str, Any]:
+        return {
+            "index": index,
+            "message": {"role": "assistant", "content": text, "refusal": None},
+            "logprobs": logprobs_of(tokens),
+            "finish_reason": reason_of(finished),
+        }
+
+    def _chunk(self, index: int, delta: dict[str, Any]) -> dict[str, Any]:
+        return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+
+
+def logprobs_of(tokens: Sequence[SampledToken]) -> dict[str, Any] | None:
+    if not tokens:
+        return None
+    content = [_likely(t) | {"top_logprobs": [_likely(o) for o in t.others]} for t in tokens]
+    return {"content": content, "refusal": None}
+
+
+def _likely(token: TokenLogprob) -> dict[str, Any]:
+    return {
+        "token": bytes(token.data).decode("utf-8", "replace"),
+        "logprob": token.logprob,
+        "bytes": list(token.data),
+    }

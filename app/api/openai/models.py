@@ -1,0 +1,69 @@
+"""`/v1/models`: which models there are."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+import msgspec
+from quart import Blueprint, Response
+
+from app.api import http
+from app.api.generation import model_name
+from app.conversations.settings import resolve
+from app.errors import ModelNotFound
+from app.models.model import Model
+from app.web.context import ServerContext, server_context
+
+blueprint = Blueprint("api_models", __name__, url_prefix="/v1/models")
+
+
+class ModelObject(msgspec.Struct):
+    """context_length: tokens that a prompt and its answer may have together; created: when it was
+    put on the shelf, in seconds since 1970."""
+
+    id: str
+    created: int
+    context_length: int
+    title: str
+    state: Literal["idle", "loading", "ready", "unloading", "failed"]
+    object: Literal["model"] = "model"
+    owned_by: str = "wick"
+
+
+class ModelList(msgspec.Struct):
+    data: list[ModelObject]
+    object: Literal["list"] = "list"
+
+
+@blueprint.get("")
+async def list_models() -> Response:
+    context = server_context()
+    models = await asyncio.to_thread(context.store.models)
+    return http.json_response(ModelList([_object(context, model) for model in models]))
+
+
+@blueprint.get("/<path:name>")
+async def get_model(name: str) -> Response:
+    context = server_context()
+    models = await asyncio.to_thread(context.store.models)
+    for model in models:
+        if model.name == model_name(name):
+            return http.json_response(_object(context, model))
+    raise ModelNotFound(f"There is no model named “{name}”.")
+
+
+def _object(context: ServerContext, model: Model) -> ModelObject:
+    status = context.pool.status(model.name)
+    settings = resolve(context.settings, model)
+    try:
+        created = int(model.metadata_path.stat().st_mtime)
+    except OSError:  # it is just being removed
+        created = 0
+    return ModelObject(
+        id=model.name,
+        created=created,
+        context_length=settings.context_length or model.context_length,
+        title=model.title,
+        state=status.state if status else "idle",
+    )

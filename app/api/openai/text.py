@@ -1,0 +1,179 @@
+"""`/v1/completions`: how a text goes on, without a chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Final
+
+from msgspec import Meta
+from quart import Blueprint, Response, request
+
+from app.api import generation, http
+from app.api.openai.replies import CompletionResponse, reason_of
+from app.api.openai.request import OpenAIRequest, unlimited
+from app.api.prompt_input import Prompt, Several, prompts
+from app.errors import ApiError
+from app.inference.protocol import Finished, Generate, SampledToken, TokenLogprob
+
+blueprint = Blueprint("api_completions", __name__)
+MOST_TRIES: Final = 20
+DEFAULT_TOKENS: Final = 16
+"""Of an answer for which no length is given, as this protocol has it."""
+
+
+class CompletionRequest(OpenAIRequest, kw_only=True):
+    """What is left out, or null, is the model's default. Fields that are not here are ignored."""
+
+    prompt: str | Several
+    best_of: Annotated[int, Meta(ge=1, le=MOST_TRIES)] | None = None
+    echo: bool | None = None
+    suffix: str | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
+
+
+@blueprint.post("/v1/completions")
+async def create() -> Response:
+    asked = await http.parse_body(CompletionRequest)
+    given = prompts(asked.prompt, "prompt")
+    _check(asked, given)
+    name, each = generation.model_name(asked.model), asked.n or 1
+    tries = max(each, asked.best_of or each)
+    default = generation.to_command(_to_generation(asked, ""))
+    commands = [
+        command
+        for prompt in given
+        for command in generation.with_distinct_seeds(
+            _with(default, prompt, echo=bool(asked.echo)), tries
+        )
+    ]
+    completions = generation.open_completions(name, commands)
+    http.start_with_connection(completions)
+    echoed = [prompt for prompt in given for _ in range(each)] if asked.echo else None
+    words = TextFormatter(echoed, tells=asked.logprobs is not None)
+    reply = CompletionResponse(
+        completions,
+        words,
+        name,
+        len(commands),
+        request.path,
+        asked.wants_usage,
+        prompts=len(given),
+        best=each if tries > each else None,
+    )
+    if not asked.stream:
+        return http.json_response(await http.while_allowed(reply.whole()))
+    await http.wait_first_event(completions, words.param)
+    return http.sse(reply.chunks())
+
+
+def _check(asked: CompletionRequest, given: Sequence[Prompt]) -> None:
+    """Raises ApiError for what cannot be done."""
+    asked.check()
+    if not given:
+        raise ApiError("prompt must not be an empty list.", param="prompt")
+    if asked.max_tokens == 0 and not asked.echo:
+        raise ApiError("max_tokens can be 0 only with echo; -1 is no limit.", param="max_tokens")
+    if asked.suffix and (asked.echo or not all(isinstance(prompt, str) for prompt in given)):
+        raise ApiError("A suffix goes with texts, and without echo.", param="suffix")
+    if asked.best_of is not None and asked.best_of < (asked.n or 1):
+        raise ApiError("best_of must not be less than n.", param="best_of")
+    if asked.stream and (asked.best_of or 1) > (asked.n or 1):
+        raise ApiError("The best of several answers cannot be streamed.", param="best_of")
+    if asked.stream and asked.echo and not all(isinstance(prompt, str) for prompt in given):
+        raise ApiError("The echo of token ids cannot be streamed.", param="echo")
+
+
+def _with(default: Generate, prompt: Prompt, *, echo: bool) -> Generate:
+    """The same request for another prompt. What ids say is only told with how likely they were."""
+    if isinstance(prompt, str):
+        return replace(default, text=prompt)
+    made = replace(default, before=prompt)
+    if not echo:
+        return made
+    return replace(made, tells_prompt=True, top_logprobs=default.top_logprobs or 0)
+
+
+def _to_generation(asked: CompletionRequest, prompt: str) -> generation.GenerationRequest:
+    is_chosen = (asked.best_of or 1) > (asked.n or 1)
+    return generation.GenerationRequest(
+        model=generation.model_name(asked.model),
+        prompt=prompt,
+        suffix=asked.suffix or "",
+        sampling=asked.sampling,
+        max_tokens=DEFAULT_TOKENS if asked.max_tokens is None else unlimited(asked.max_tokens),
+        stop=generation.parse_stop(asked.stop),
+        bias=asked.bias,
+        top_logprobs=0 if asked.logprobs is None and is_chosen else asked.logprobs,
+        schema=asked.schema,
+        grammar=asked.grammar or None,
+        tells_prompt=bool(asked.echo) and asked.logprobs is not None,
+    )
+
+
+class TextFormatter:
+    """How an answer is called in this protocol. `echoed`: what stands before each of them; `tells`:
+    how likely its tokens were."""
+
+    param = "prompt"
+    id_prefix = "cmpl-"
+    whole = part = "text_completion"
+
+    def __init__(self, echoed: Sequence[Prompt] | None, *, tells: bool) -> None:
+        self._echoed = echoed
+        self._tells = tells
+        self._offsets: dict[int, int] = {}
+
+    def begin(self, index: int) -> dict[str, Any]:
+        return self._choice(index, self._echo(index, (), 0)) if self._echoed else {}
+
+    def delta(self, index: int, text: str, tokens: Sequence[SampledToken]) -> dict[str, Any]:
+        return self._choice(index, text) | {"logprobs": self._logprobs(index, tokens)}
+
+    def end(self, index: int, finished: Finished) -> dict[str, Any]:
+        return self._choice(index, "") | {"finish_reason": reason_of(finished)}
+
+    def choice(
+        self, index: int, text: str, tokens: Sequence[SampledToken], finished: Finished
+    ) -> dict[str, Any]:
+        whole = self._echo(index, tokens, finished.prompt_tokens) + text
+        made = self._choice(index, whole) | {"logprobs": self._logprobs(index, tokens)}
+        return made | {"finish_reason": reason_of(finished)}
+
+    def _choice(self, index: int, text: str) -> dict[str, Any]:
+        return {"index": index, "text": text, "logprobs": None, "finish_reason": None}
+
+    def _echo(self, index: int, tokens: Sequence[SampledToken], prompt_tokens: int) -> str:
+        """The prompt, of which only the tokens that were told have the text where it was ids."""
+        echoed = self._echoed[index] if self._echoed else ""
+        if isinstance(echoed, str):
+            return echoed
+        data = b"".join(bytes(token.data) for token in tokens[:prompt_tokens])
+        return data.decode("utf-8", "replace")
+
+    def _logprobs(self, index: int, tokens: Sequence[SampledToken]) -> dict[str, Any] | None:
+        """Of tokens that come behind those told before."""
+        if not tokens or not self._tells:
+            return None
+        offsets, offset = [], self._offsets.get(index, 0)
+        for token in tokens:
+            offsets.append(offset)
+            offset += len(_text(token))
+        self._offsets[index] = offset
+        return {
+            "tokens": [_text(token) for token in tokens],
+            "token_logprobs": [token.logprob for token in tokens],
+            "top_logprobs": [_top(token) for token in tokens],
+            "text_offset": offsets,
+        }
+
+
+def _top(token: SampledToken) -> dict[str, float | None] | None:
+    """By their texts, of which the likeliest token counts; None for the first of a prompt."""
+    if token.logprob is None:
+        return None
+    return {_text(other): other.logprob for other in reversed(token.others)}
+
+
+def _text(token: TokenLogprob) -> str:
+    return bytes(token.data).decode("utf-8", "replace")

@@ -1,0 +1,144 @@
+"""`wick models load`, `unload`, `default` and `remove`: what a running server has a part in."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+
+import httpx
+
+from app.cli.model_output import ModelStatus, ShowLoad, fetch_status, load_reporter
+from app.config import Settings
+from app.errors import ModelLoadError, ModelNotFound, PeerError
+from app.local_server import error_message, server_client
+from app.models.model import format_bytes
+from app.models.store import NAME, ModelStore
+
+POLL_SECONDS = 0.2  # seconds
+TIMEOUT = 60.0  # seconds; unloading writes the KV states of chats first
+
+
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    action = actions.add_parser("load", help="have the running server load a model now")
+    action.add_argument("name", metavar="NAME")
+    action.set_defaults(func=load_model)
+
+    action = actions.add_parser("unload", help="have the running server free a model's memory")
+    action.add_argument("name", metavar="NAME")
+    action.set_defaults(func=unload_model)
+
+    action = actions.add_parser(
+        "default", help="show or choose the model that new chats begin with"
+    )
+    action.add_argument("name", metavar="NAME", nargs="?")
+    action.set_defaults(func=default_model)
+
+    action = actions.add_parser("remove", help="take a model off the shelf and delete its files")
+    action.add_argument("name", metavar="NAME")
+    action.set_defaults(func=remove_model)
+
+
+def load_model(args: argparse.Namespace, settings: Settings) -> int:
+    """Begins to load it, and shows how far that is until it is ready; Ctrl-C only looks away."""
+    _ask(settings, args.name, "load")
+    try:
+        with load_reporter() as show, server_client(settings, TIMEOUT) as client:
+            ended = _until_loaded(client, args.name, show)
+    except KeyboardInterrupt:
+        print(f"{args.name} goes on being loaded by the server.", file=sys.stderr)
+        raise
+    if ended is None:
+        print(f"{args.name} is being loaded.")
+    elif ended.state == "ready":
+        print(f"{args.name} is ready, with {format_bytes(ended.memory)} of memory set aside.")
+    else:
+        raise ModelLoadError(ended.error or f"{args.name} was unloaded before it was ready.")
+    return 0
+
+
+def _until_loaded(client: httpx.Client, name: str, show: ShowLoad) -> ModelStatus | None:
+    """How it is once the load has ended; None if the server cannot tell."""
+    while True:
+        report = fetch_status(client)
+        if report is None or name not in report:
+            return None
+        now = report[name]
+        if now.state not in {"loading", "unloading"}:
+            return now
+        show(now.line, now.progress)
+        time.sleep(POLL_SECONDS)
+
+
+def unload_model(args: argparse.Namespace, settings: Settings) -> int:
+    _ask(settings, args.name, "unload")
+    print(f"{args.name} is not loaded any more.")
+    return 0
+
+
+def default_model(args: argparse.Namespace, settings: Settings) -> int:
+    store = ModelStore(settings.models_dir)
+    if args.name is not None:
+        store.get(args.name)
+        if not _is_done_by_server(settings, "POST", args.name, "/default"):
+            store.set_default(args.name)
+        print(f"New chats begin with {args.name}.")
+    else:
+        print(store.default() or settings.default_model)
+    return 0
+
+
+def remove_model(args: argparse.Namespace, settings: Settings) -> int:
+    """The running server removes it, so that nothing of it stays loaded or shown."""
+    store = ModelStore(settings.models_dir)
+    store.folder(args.name)
+    if not _is_done_by_server(settings, "DELETE", args.name):
+        store.remove(args.name)
+    print(f"{args.name} is removed.")
+    return 0
+
+
+def notify_server(settings: Settings, name: str) -> None:
+    """That a model has come; a server that cannot be told sees it with its next look."""
+    with contextlib.suppress(PeerError):
+        _send(settings, "POST", name, "/arrived")
+
+
+class ServerNotRunning(PeerError):
+    """Nothing answers, or what answers knows no such model: it has another shelf, or is no Wick."""
+
+
+def _is_done_by_server(settings: Settings, method: str, name: str, rest: str = "") -> bool:
+    """Raises PeerError when the server refuses."""
+    try:
+        _send(settings, method, name, rest)
+    except ServerNotRunning:
+        return False
+    return True
+
+
+def _ask(settings: Settings, name: str, verb: str) -> None:
+    """Raises ModelNotFound, or PeerError with the server's own sentence."""
+    _send(settings, "POST", name, f"/{verb}")
+
+
+def _send(settings: Settings, method: str, name: str, rest: str) -> None:
+    if not NAME.fullmatch(name):
+        raise ModelNotFound(f"There is no model named “{name}” on the shelf.")
+    url = settings.local_url
+    try:
+        with server_client(settings, TIMEOUT) as client:
+            url = str(client.base_url).rstrip("/")
+            response = client.request(method, f"/models/{name}{rest}")
+    except httpx.TimeoutException as error:
+        raise PeerError(f"Wick at {url} has not answered after {TIMEOUT:.0f} seconds.") from error
+    except httpx.TransportError as error:
+        raise ServerNotRunning(
+            f"No Wick is running at {url}. Start it with “wick serve”, or set WICK_HOST and "
+            "WICK_PORT to where it runs."
+        ) from error
+    if response.status_code == 404:
+        raise ServerNotRunning(error_message(response))
+    if not response.is_success:
+        raise PeerError(error_message(response))

@@ -1,0 +1,193 @@
+"""One answer on its way: from the worker's events to the stream, its checkpoints and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import aiosqlite
+
+from app.background import BackgroundTasks
+from app.conversations.hub import Hub, LiveAnswer
+from app.db import chats, messages
+from app.db.connection import Database
+from app.db.messages import Message, Status
+from app.errors import StoreError
+from app.inference.protocol import Delta, Failed, Finished, Prefill
+from app.inference.queue import Interrupted, ModelLoading, Queued, RequestEvent
+
+log = logging.getLogger(__name__)
+CHECKPOINT_SECONDS = 1.0
+RETRY_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class AnswerRecorder:
+    """Give `on_event` to the worker as the request's listener. It never blocks and never raises.
+
+    earlier: of an answer that goes on, how it was when it had been cut. has_begun: the model reads
+    or writes. is_postponed: it is left to the next start of Wick, and nothing more happens to it.
+    """
+
+    stream: LiveAnswer
+    db: Database
+    hub: Hub
+    tasks: BackgroundTasks
+    on_end: Callable[[AnswerRecorder], None]
+    submitted: float = field(default_factory=time.monotonic)
+    previous_run: Message | None = None
+    first_token: float | None = None
+    is_cancelled: bool = False
+    has_begun: bool = False
+    has_ended: bool = False
+    is_postponed: bool = False
+    saved: float = 0.0
+    _checkpoint: asyncio.Task[None] | None = None
+
+    def on_event(self, event: RequestEvent) -> None:
+        stream, before = self.stream, self.stream.status
+        if self.is_postponed:
+            return
+        if isinstance(event, Prefill | Delta) and not self.has_begun:
+            self.has_begun = True
+            self._keep()
+        match event:
+            case Queued():
+                stream.status = "queued"
+                stream.position, stream.eta_seconds = event.position, event.eta_seconds
+            case ModelLoading(detail=detail):
+                stream.status, stream.detail = "loading", detail
+            case Prefill():
+                stream.status, stream.dropped = "prefill", event.dropped
+                stream.prompt_done, stream.prompt_total = event.done, event.total
+            case Delta(text=text):
+                self._append(text)
+            case Finished():
+                status: Status = "stopped" if event.reason == "cancelled" else "done"
+                self._end(status, None, event)
+                return
+            case Failed(message=message):
+                self._end("failed", message)
+                return
+            case Interrupted(message=message, finished=finished):
+                self._end("interrupted", message, finished)
+                return
+        self.hub.stream_changed(stream, urgent=stream.status != before)
+
+    def _append(self, text: str) -> None:
+        self.stream.status = "streaming"
+        self.stream.text += text
+        now = time.monotonic()
+        if self.first_token is None:
+            self.first_token = now - self.submitted
+        if now - self.saved >= CHECKPOINT_SECONDS and self._checkpoint is None:
+            self.saved = now
+            self._keep()
+
+    def _keep(self) -> None:
+        """Save the text so far; without any this says that the answer has begun."""
+        self._checkpoint = self.tasks.spawn(
+            self._save_checkpoint(), f"checkpoint {self.stream.message_id}"
+        )
+
+    async def _save_checkpoint(self) -> None:
+        try:
+            stream, now = self.stream, time.time()
+            await self.db.write(
+                lambda connection: messages.checkpoint(
+                    connection, stream.user_id, stream.message_id, stream.text, now
+                )
+            )
+        except StoreError as error:
+            log.warning("A checkpoint was not saved: %s", error)
+        finally:
+            self._checkpoint = None
+
+    def postpone(self) -> bool:
+        """Leave it as it is on the disk, queued, if it has neither begun nor ended. Whether it
+        has been."""
+        if self.is_cancelled or self.has_begun or self.has_ended:
+            return False
+        self.is_postponed = True
+        return True
+
+    def end_without_run(self, status: Status, message: str | None) -> None:
+        """It never got into a queue."""
+        self._end(status, message)
+
+    def _end(self, status: Status, error: str | None, finished: Finished | None = None) -> None:
+        if self.is_postponed:
+            return
+        self.has_ended = True
+        self.tasks.spawn(self._finish(status, error, finished), f"finish {self.stream.message_id}")
+
+    def _counts(self, finished: Finished | None) -> dict[str, str | int | float | None]:
+        """What was measured. Of an answer that was to go on and never got its turn nothing was, and
+        the figures of its beginning stay."""
+        counts: dict[str, str | int | float | None] = {}
+        if finished is not None:
+            counts["finish_reason"] = finished.reason
+        if not self.stream.prompt_total and not (finished and finished.prompt_tokens):
+            return counts
+        counts |= {"first_token_seconds": self.first_token, "dropped": self.stream.dropped}
+        if finished is not None:
+            counts |= {
+                "prompt_tokens": finished.prompt_tokens,
+                "cached_tokens": finished.cached_tokens,
+                "completion_tokens": finished.completion_tokens,
+                "prefill_seconds": finished.prefill_seconds,
+                "decode_seconds": finished.decode_seconds,
+                "context_length": finished.context_length or None,
+            }
+        earlier = self.previous_run
+        if earlier is not None and earlier.completion_tokens:
+            counts["first_token_seconds"] = earlier.first_token_seconds
+            counts |= {} if finished is None else _sum_runs(earlier, finished)
+        return counts
+
+    async def _finish(self, status: Status, error: str | None, finished: Finished | None) -> None:
+        """Save the end, however long that takes; until then the text stays in the stream."""
+        stream, now = self.stream, time.time()
+        counts = self._counts(finished)
+
+        async def save(connection: aiosqlite.Connection) -> None:
+            await messages.finish(
+                *(connection, stream.user_id, stream.message_id, status, stream.text, now),
+                error=error,
+                counts=counts,
+            )
+            if not self.hub.is_open(stream.user_id, stream.chat_id):
+                await chats.set_unread(connection, stream.user_id, stream.chat_id, is_unread=True)
+
+        while True:
+            try:
+                await self.db.write(save)
+                break
+            except StoreError as trouble:
+                log.error("Answer %d is not saved yet: %s", stream.message_id, trouble)
+                stream.warning = f"This answer is complete but not saved yet. {trouble}"
+                self.hub.stream_changed(stream, urgent=True)
+                await asyncio.sleep(RETRY_SECONDS)
+        self.hub.remove(stream)
+        self.on_end(self)
+
+
+def _sum_runs(earlier: Message, finished: Finished) -> dict[str, str | int | float | None]:
+    """The figures of an answer that was cut and went on: of both runs together.
+
+    The second was asked with what the first had written, which is no part of the prompt. From
+    memory came what neither of them had to read.
+    """
+    written, asked = earlier.completion_tokens or 0, earlier.prompt_tokens or 0
+    prompt = max(0, finished.prompt_tokens - written)
+    read = asked - (earlier.cached_tokens or 0) + finished.prompt_tokens - finished.cached_tokens
+    return {
+        "prompt_tokens": prompt,
+        "cached_tokens": max(0, prompt - read),
+        "completion_tokens": written + finished.completion_tokens,
+        "prefill_seconds": (earlier.prefill_seconds or 0.0) + finished.prefill_seconds,
+        "decode_seconds": (earlier.decode_seconds or 0.0) + finished.decode_seconds,
+    }

@@ -1,0 +1,338 @@
+"""Answers of a chat: submitted, queued per chat and in the model's queue, stopped, withdrawn."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+
+import aiosqlite
+
+from app.background import BackgroundTasks
+from app.config import Settings
+from app.conversations.answer_recorder import AnswerRecorder
+from app.conversations.history import to_turns
+from app.conversations.hub import Hub, LiveAnswer
+from app.conversations.quotas import Quotas
+from app.conversations.settings import (
+    GenerationSettings,
+    parse_generation_settings,
+    parse_stored,
+    resolve,
+)
+from app.conversations.submission import AnswerRequest, Prompt, Save, save_prompt, validate_text
+from app.conversations.titles import TitleGenerator
+from app.db import branches, messages, unfinished
+from app.db import chats as db_chats
+from app.db.connection import Database
+from app.db.messages import Message
+from app.disk_reserve import Reserve
+from app.errors import ChatNotFound, ModelNotFound, RequestError, ShuttingDown, WickError
+from app.inference.protocol import Generate
+from app.inference.queue import Request
+from app.inference.worker_pool import WorkerPool
+from app.models.catalogue import CATALOGUE
+from app.models.install.pulls import PullManager
+from app.models.model import Sampling
+from app.models.store import ModelStore
+
+# The answers a chat still owes, in order: one is being made, further ones wait for it.
+
+
+class ChatQueue:
+    """By chat. A message that is sent while an answer runs waits here, and may be taken back."""
+
+    def __init__(self) -> None:
+        self._active: dict[str, AnswerRecorder] = {}
+        self._pending: dict[str, deque[AnswerRecorder]] = {}
+
+    def add(self, answer: AnswerRecorder) -> None:
+        """At the end of its chat's line."""
+        self._pending.setdefault(answer.stream.chat_id, deque()).append(answer)
+
+    def activate_next(self, chat_id: str) -> AnswerRecorder | None:
+        """The next answer, if the chat has one and none is being made; it is the active one now."""
+        held = self._pending.get(chat_id)
+        if not held or chat_id in self._active:
+            return None
+        answer = self._active[chat_id] = held.popleft()
+        if not held:
+            del self._pending[chat_id]
+        return answer
+
+    def deactivate(self, answer: AnswerRecorder) -> None:
+        """It has ended, whether it was active or not."""
+        chat_id = answer.stream.chat_id
+        if self._active.get(chat_id) is answer:
+            del self._active[chat_id]
+
+    def active(self, chat_id: str) -> AnswerRecorder | None:
+        return self._active.get(chat_id)
+
+    def is_taken(self, chat_id: str) -> bool:
+        """Whether the next one would have to wait."""
+        return chat_id in self._active or chat_id in self._pending
+
+    def remove(self, chat_id: str, answer_id: int) -> AnswerRecorder | None:
+        """Take one out that still waits."""
+        held = self._pending.get(chat_id, deque())
+        for answer in held:
+            if answer.stream.message_id == answer_id:
+                held.remove(answer)
+                return answer
+        return None
+
+    def requeue(self, answer: AnswerRecorder) -> None:
+        """To the front of those that wait."""
+        self._pending.setdefault(answer.stream.chat_id, deque()).appendleft(answer)
+
+    def clear(self, chat_id: str) -> list[AnswerRecorder]:
+        """Take out all that wait in a chat."""
+        return list(self._pending.pop(chat_id, ()))
+
+    def all(self) -> list[AnswerRecorder]:
+        """Those that are being made and those that wait."""
+        held = (answer for line in self._pending.values() for answer in line)
+        return [*self._active.values(), *held]
+
+
+# Asking for answers: a prompt is saved, waits its turn in its chat, then in the model's queue.
+
+
+log = logging.getLogger(__name__)
+
+
+class AnswerService:
+    """The verbs submit, stop and take back. Every one reaches only its user's own chats."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        db: Database,
+        store: ModelStore,
+        pulls: PullManager,
+        pool: WorkerPool,
+        hub: Hub,
+        limits: Quotas,
+        reserve: Reserve,
+    ) -> None:
+        self._settings = settings
+        self._db = db
+        self._store = store
+        self._pulls = pulls
+        self._pool = pool
+        self._hub = hub
+        self._quotas = limits
+        self._reserve = reserve
+        self._pending = ChatQueue()
+        self._is_closed = False
+        self._titles = TitleGenerator(settings.titles, db, store, pool, hub)
+        self.tasks = BackgroundTasks()
+
+    async def submit(self, prompt: Prompt) -> None:
+        """Save the prompt with its empty answer, then queue the request.
+
+        Both are on the disk when this returns, and it goes on when its caller is cancelled. While
+        the chat owes an earlier answer, the request waits for that. The same `client_id` again
+        changes nothing. Raises InvalidMessage, ChatNotFound, ChatBusy, ModelNotFound, QueueFull,
+        LimitReached, ShuttingDown or StoreError, and then has saved nothing.
+        """
+        await self.tasks.run_shielded(self._submit(prompt), f"submit to {prompt.chat_id}")
+
+    async def _submit(self, prompt: Prompt) -> None:
+        text = self.validate_prompt(prompt.text)
+        request = AnswerRequest(prompt.user_id, prompt.chat_id, prompt.model, prompt.client_id)
+
+        await self._answer(request, lambda c, made_with: save_prompt(c, prompt, text, made_with))
+
+    async def request_answer(
+        self, request: AnswerRequest, save: Save, *, instead: bool = False
+    ) -> None:
+        """Let `save` write down what is to be answered, then queue the request.
+
+        instead: what is on its way in this chat is stopped. Else everything that `submit` says
+        holds here too.
+        """
+        await self.tasks.run_shielded(
+            self._answer(request, save, instead=instead), f"answer in {request.chat_id}"
+        )
+
+    async def _answer(self, request: AnswerRequest, save: Save, *, instead: bool = False) -> None:
+        if self._is_closed:
+            raise ShuttingDown("Wick is being stopped. Please try again when it runs.")
+        self._reserve.check()
+        chat_id, user_id, client_id = request.chat_id, request.user_id, request.client_id
+        if await db_chats.owner(self._db, chat_id) not in {None, user_id}:
+            raise ChatNotFound("There is no such chat.")
+        if client_id and await messages.has_client_id(self._db, user_id, chat_id, client_id):
+            return
+        with self._quotas.reserve(user_id):
+            is_new = await self._enqueue(request, save, instead=instead)
+        if is_new:
+            await self._start_next(chat_id)
+
+    async def _enqueue(self, request: AnswerRequest, save: Save, *, instead: bool) -> bool:
+        """Whether there is one more answer to be made by now, and it is in its line."""
+        chat_id, model = request.chat_id, request.model
+        chosen = parse_stored(await db_chats.get_settings(self._db, request.user_id, chat_id))
+        made_with = chosen.merged_with(self.resolve_settings(model)).to_json()
+        self._pool.worker(model).check_room(request.user_id)
+        saved = await self._db.write(lambda c: save(c, made_with))
+        if saved is None:
+            return False
+        if instead:  # at once: a prompt that is submitted from now on is not meant
+            self._stop_all(request.user_id, chat_id)
+        stream = LiveAnswer(saved.answer_id, chat_id, request.user_id, model, text=saved.text)
+        self._add(stream, saved.earlier)
+        return True
+
+    def _add(self, stream: LiveAnswer, earlier: Message | None) -> None:
+        """At the end of its chat's line."""
+        if self._is_closed:  # just now: it is on the disk, and waits there for the next start
+            return
+        stream.is_pending = self._pending.is_taken(stream.chat_id)
+        self._pending.add(
+            AnswerRecorder(
+                stream, self._db, self._hub, self.tasks, self._ended, previous_run=earlier
+            )
+        )
+        self._hub.add(stream)
+
+    async def requeue(self) -> None:
+        """At start: line up again what had not begun when Wick ended, in its old order.
+
+        It was accepted then, so neither limits nor full queues turn it away now."""
+        owed = await unfinished.list_queued(self._db)
+        for user_id, message in owed:
+            stream = LiveAnswer(
+                *(message.id, message.chat_id, user_id, message.model or ""), text=message.text
+            )
+            self._add(stream, message if message.text else None)
+        for chat_id in dict.fromkeys(message.chat_id for _, message in owed):
+            self.tasks.spawn(self._start_next(chat_id), f"go on in {chat_id}")
+        if owed:
+            log.info("%d questions that waited when Wick ended wait again.", len(owed))
+
+    async def _start_next(self, chat_id: str) -> None:
+        """Hand the chat's next request to its model, unless an earlier one is being answered."""
+        if self._is_closed or (answer := self._pending.activate_next(chat_id)) is None:
+            return
+        stream = answer.stream
+        stream.is_pending = False
+        self._hub.chat_changed(stream.user_id, chat_id)
+        try:
+            default = self.resolve_settings(stream.model)
+            path = await messages.load_path(self._db, stream.user_id, chat_id, stream.message_id)
+            if not path:
+                raise ChatNotFound("This chat is gone.")
+        except WickError as error:
+            answer.end_without_run("failed", str(error))
+            return
+        except BaseException:
+            answer.end_without_run("failed", "Something went wrong inside Wick.")
+            raise
+        made_with = parse_generation_settings(path[-1].settings) or default
+        command = Generate(
+            id=stream.message_id,
+            turns=made_with.system_turns + to_turns(path[:-1]),
+            sampling=made_with.sampling,
+            max_tokens=made_with.max_tokens,
+            stop=made_with.stop,
+            chat=chat_id,
+            opening=stream.text,
+            context=made_with.context_length,
+        )
+        if answer.is_postponed:
+            return
+        if answer.is_cancelled:  # stopped while its conversation was being read
+            answer.end_without_run("stopped", None)
+            return
+        try:
+            request = Request(command, stream.user_id, answer.on_event)
+            self._pool.worker(stream.model).submit(request, is_promised=True)
+        except RequestError as error:
+            answer.end_without_run("interrupted", str(error))
+
+    def _ended(self, answer: AnswerRecorder) -> None:
+        self._pending.deactivate(answer)
+        if not self._is_closed:
+            self.tasks.spawn(self._after_answer(answer), f"after {answer.stream.message_id}")
+
+    async def _after_answer(self, answer: AnswerRecorder) -> None:
+        await self._start_next(answer.stream.chat_id)
+        await self._titles.maybe_generate(answer.stream, self.tasks)
+
+    async def stop(self, user_id: int, chat_id: str) -> None:
+        """End the answer that is being made in this chat; its text so far stays."""
+        self._stop(user_id, chat_id)
+
+    def _stop(self, user_id: int, chat_id: str) -> None:
+        answer = self._pending.active(chat_id)
+        if answer is not None and answer.stream.user_id == user_id:
+            answer.is_cancelled = True
+            self._pool.cancel(answer.stream.model, answer.stream.message_id)
+
+    async def stop_all(self, user_id: int, chat_id: str) -> None:
+        """The same, and what waits in this chat ends without an answer."""
+        if await self._owns(user_id, chat_id):
+            self._stop_all(user_id, chat_id)
+
+    def _stop_all(self, user_id: int, chat_id: str) -> None:
+        for answer in self._pending.clear(chat_id):
+            answer.end_without_run("stopped", None)
+        self._stop(user_id, chat_id)
+
+    async def withdraw(self, user_id: int, chat_id: str, answer_id: int) -> str:
+        """Remove a message that still waits for its turn in its chat. Its text.
+
+        Raises ChatNotFound when nothing of that kind waits there.
+        """
+        owned = await self._owns(user_id, chat_id)
+        answer = self._pending.remove(chat_id, answer_id) if owned else None
+        if answer is None:
+            raise ChatNotFound("It is too late to take this message back: it is being answered.")
+
+        async def remove(connection: aiosqlite.Connection) -> str:
+            text, before = await messages.withdraw(connection, user_id, answer_id)
+            leaf = await branches.newest_leaf(connection, user_id, chat_id, before)
+            await db_chats.rewind(connection, user_id, chat_id, answer_id, leaf)
+            return text
+
+        try:
+            text = await self.tasks.run_shielded(self._db.write(remove), f"take back {answer_id}")
+        except Exception:
+            self._pending.requeue(answer)
+            await self._start_next(chat_id)  # its turn may have come meanwhile
+            raise
+        self._hub.remove(answer.stream)
+        return text
+
+    def close(self) -> None:
+        """Nothing is handed on any more; what has not begun waits for the next start."""
+        self._is_closed = True
+        for answer in self._pending.all():
+            if answer.postpone():
+                self._hub.forget(answer.stream)
+        self.tasks.spawn(self._db.write(unfinished.reset_restart_counts), "forget deaths")
+
+    async def _owns(self, user_id: int, chat_id: str) -> bool:
+        return await db_chats.owner(self._db, chat_id) == user_id
+
+    def validate_prompt(self, text: str) -> str:
+        """A prompt, made fit for keeping. Raises InvalidMessage."""
+        return validate_text(text, self._settings.message_chars)
+
+    def resolve_settings(self, name: str) -> GenerationSettings:
+        """What this model answers with now. Raises ModelNotFound, or another ModelError."""
+        if any(pull.name == name and pull.is_running for pull in self._pulls.all()):
+            known = CATALOGUE.get(name)
+            return GenerationSettings(
+                known.sampling if known else Sampling(), self._settings.max_tokens
+            )
+        if not name:
+            raise ModelNotFound("There is no model to answer yet.")
+        try:
+            return resolve(self._settings, self._store.get(name))
+        except ModelNotFound as error:
+            raise ModelNotFound(
+                f"“{name}” is not on this machine. Get it first, or choose another model."
+            ) from error

@@ -1,0 +1,228 @@
+"""What a person does with the branches of a chat. Every verb reaches only its user's own chats.
+
+Messages form a tree, and a chat shows one path through it. Nothing here changes what was said: a
+new wording or another answer stands beside the old one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+import aiosqlite
+
+from app.conversations.answers import AnswerService
+from app.conversations.hub import Hub
+from app.conversations.submission import AnswerRequest, SavedAnswer
+from app.db import branches, chats, messages, removals
+from app.db.connection import Database, WriteFn
+from app.db.messages import Message
+from app.errors import ChatBusy, ChatNotFound, MessageNotFound
+
+UNDO_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRef:
+    """A message of one of the person's chats."""
+
+    user_id: int
+    chat_id: str
+    message_id: int
+
+
+class Branches:
+    """The verbs regenerate, edit, go on, choose, remove and put back."""
+
+    def __init__(self, db: Database, hub: Hub, asking: AnswerService) -> None:
+        self._db = db
+        self._hub = hub
+        self._answers = asking
+        self._locks = WeakValueDictionary[str, asyncio.Lock]()
+        """By chat: what is deleted and put back there comes one after another."""
+
+    async def get(self, ref: MessageRef) -> Message:
+        """The message as it is now. Raises ChatNotFound or MessageNotFound."""
+        if await chats.get(self._db, ref.user_id, ref.chat_id) is None:
+            raise ChatNotFound("There is no such chat.")
+        message = await branches.get_message(self._db, ref.user_id, ref.chat_id, ref.message_id)
+        if message is None:
+            raise MessageNotFound("There is no such message in this chat.")
+        return message
+
+    async def regenerate(self, ref: MessageRef, client_id: str, model: str = "") -> None:
+        """Another answer beside this one, or to this prompt; by its own model or by another.
+
+        The same `client_id` again changes nothing. Raises MessageNotFound, ChatBusy, and what
+        `AnswerService.submit` raises.
+        """
+        message = await self.get(ref)
+        by = model or message.model or await self._model_of(ref)
+
+        async def save(connection: aiosqlite.Connection, made_with: str) -> SavedAnswer | None:
+            if await messages.is_saved(connection, ref.user_id, ref.chat_id, client_id):
+                return None
+            await chats.leaf_if_idle(connection, ref.user_id, ref.chat_id)
+            found = await _find(connection, ref)
+            prompt = found.id if found.role == "user" else found.parent_id
+            if prompt is None:
+                raise MessageNotFound("This answer has no prompt, so it cannot be asked for again.")
+            answer = await messages.add_answer(
+                *(connection, ref.user_id, ref.chat_id, prompt, by, time.time()),
+                made_with,
+                client_id,
+            )
+            await chats.set_leaf(connection, ref.user_id, ref.chat_id, answer)
+            return SavedAnswer(answer)
+
+        await self._answers.request_answer(
+            AnswerRequest(ref.user_id, ref.chat_id, by, client_id), save
+        )
+
+    async def edit(self, ref: MessageRef, text: str, client_id: str, model: str = "") -> None:
+        """Ask the prompt again in other words, on a branch of its own; the old one is kept.
+
+        What is being written in the chat is stopped: it answers what was not meant. Raises
+        MessageNotFound, InvalidMessage, and what `AnswerService.submit` raises.
+        """
+        text = self._answers.validate_prompt(text)
+        message = await self.get(ref)
+        if message.role != "user":
+            raise MessageNotFound("Only your own messages can be edited.")
+        by = model or await self._model_of(ref)
+
+        async def save(connection: aiosqlite.Connection, made_with: str) -> SavedAnswer | None:
+            if await messages.is_saved(connection, ref.user_id, ref.chat_id, client_id):
+                return None
+            await chats.leaf_if_idle(connection, ref.user_id, ref.chat_id, is_idle=False)
+            old, now = await _find(connection, ref), time.time()
+            whose = (connection, ref.user_id, ref.chat_id)
+            prompt = await messages.add_user(*whose, old.parent_id, text, client_id, now)
+            answer = await messages.add_answer(*whose, prompt, by, now, made_with)
+            await chats.advance(*whose, answer, by, now)
+            return SavedAnswer(answer)
+
+        await self._answers.request_answer(
+            AnswerRequest(ref.user_id, ref.chat_id, by, client_id), save, instead=True
+        )
+
+    async def continue_answer(self, ref: MessageRef) -> None:
+        """Let the model continue an answer that was cut, from its last character.
+
+        Raises MessageNotFound, ChatBusy, and what `AnswerService.submit` raises.
+        """
+        message = await self.get(ref)
+
+        async def save(connection: aiosqlite.Connection, made_with: str) -> SavedAnswer | None:
+            await chats.leaf_if_idle(connection, ref.user_id, ref.chat_id)
+            found = await _find(connection, ref)
+            if not is_resumable(found):
+                raise ChatBusy("This answer is complete, so there is nothing to continue.")
+            if await branches.has_children(connection, ref.user_id, found.id):
+                raise ChatBusy(
+                    "The chat has gone on behind this answer. Ask again instead, please."
+                )
+            # Half a character that was cut off is not what the model said.
+            text = found.text.rstrip("\ufffd")
+            await messages.requeue(connection, ref.user_id, found.id, text, made_with)
+            await chats.set_leaf(connection, ref.user_id, ref.chat_id, found.id)
+            return SavedAnswer(found.id, text, found)
+
+        await self._answers.request_answer(
+            AnswerRequest(ref.user_id, ref.chat_id, message.model or ""), save
+        )
+
+    async def select_branch(self, ref: MessageRef) -> None:
+        """Show the branch of this message, down to what was written there last."""
+
+        async def choose(connection: aiosqlite.Connection) -> None:
+            await chats.leaf_if_idle(connection, ref.user_id, ref.chat_id, is_idle=False)
+            found = await _find(connection, ref)
+            leaf = await branches.newest_leaf(connection, ref.user_id, ref.chat_id, found.id)
+            await chats.set_leaf(connection, ref.user_id, ref.chat_id, leaf)
+
+        await self._write(ref, choose)
+
+    async def remove(self, ref: MessageRef) -> None:
+        """Delete this message and what follows it; what stands beside it stays, and is shown.
+
+        `restore` undoes it for an hour. Raises MessageNotFound, or ChatBusy.
+        """
+
+        async def hide(connection: aiosqlite.Connection) -> None:
+            leaf = await chats.leaf_if_idle(connection, ref.user_id, ref.chat_id, is_idle=False)
+            found = await _find(connection, ref)
+            if await removals.is_unfinished(connection, ref.user_id, found.id):
+                raise ChatBusy("An answer is being written here. Wait for it, or stop it, please.")
+            is_shown = await removals.is_noted(connection, ref.user_id, found.id, leaf)
+            beside = await branches.sibling_to_show(connection, ref.user_id, found)
+            await removals.hide(
+                *(connection, ref.user_id, ref.chat_id, found.id), leaf, time.time()
+            )
+            if is_shown and beside is not None:
+                leaf = await branches.newest_leaf(connection, ref.user_id, ref.chat_id, beside)
+            elif is_shown:
+                leaf = found.parent_id
+            await chats.set_leaf(connection, ref.user_id, ref.chat_id, leaf)
+
+        async def remove() -> None:
+            async with self._locks.setdefault(ref.chat_id, asyncio.Lock()):
+                await self.get(ref)
+                await removals.prepare(self._db, ref.user_id, ref.chat_id, ref.message_id)
+                try:
+                    await self._db.write(hide)
+                except BaseException:
+                    await removals.clear(self._db, ref.message_id)
+                    raise
+
+        await self._run(ref, remove())
+        expired = removals.purge(self._db, time.time() - UNDO_SECONDS)
+        self._answers.tasks.spawn(expired, "deletion of what is not put back any more")
+
+    async def restore(self, ref: MessageRef) -> None:
+        """Undo `remove`. Raises MessageNotFound when it is too late for that."""
+
+        async def put_back(connection: aiosqlite.Connection) -> None:
+            await chats.leaf_if_idle(connection, ref.user_id, ref.chat_id, is_idle=False)
+            leaf = await removals.restore(connection, ref.user_id, ref.chat_id, ref.message_id)
+            if leaf is None:
+                raise MessageNotFound("It is too late to undo this.")
+            await chats.set_leaf(connection, ref.user_id, ref.chat_id, leaf)
+
+        async def restore() -> None:
+            async with self._locks.setdefault(ref.chat_id, asyncio.Lock()):
+                await self._db.write(put_back)
+                await removals.clear(self._db, ref.message_id)
+
+        await self._run(ref, restore())
+
+    async def _write(self, ref: MessageRef, work: WriteFn[None]) -> None:
+        await self._run(ref, self._db.write(work))
+
+    async def _run(self, ref: MessageRef, work: Coroutine[Any, Any, None]) -> None:
+        await self._answers.tasks.run_shielded(work, f"branches of {ref.chat_id}")
+        self._hub.chat_changed(ref.user_id, ref.chat_id)
+
+    async def _model_of(self, ref: MessageRef) -> str:
+        chat = await chats.get(self._db, ref.user_id, ref.chat_id)
+        return chat.model if chat else ""
+
+
+def is_resumable(message: Message) -> bool:
+    """Whether an answer ended before its end, so that it may go on."""
+    if message.role != "assistant" or not message.text.rstrip("\ufffd"):
+        return False
+    return message.status in {"stopped", "interrupted", "failed"} or (
+        message.status == "done" and message.finish_reason == "length"
+    )
+
+
+async def _find(connection: aiosqlite.Connection, ref: MessageRef) -> Message:
+    found = await branches.get(connection, ref.user_id, ref.chat_id, ref.message_id)
+    if found is None:
+        raise MessageNotFound("There is no such message in this chat.")
+    return found

@@ -1,0 +1,169 @@
+"""What a person does with chats besides asking. Every verb reaches only its user's own chats."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+
+from app.conversations.answers import AnswerService
+from app.conversations.branches import UNDO_SECONDS
+from app.conversations.history import SiblingIndex
+from app.conversations.hub import Hub
+from app.conversations.settings import ChatSettings, parse_stored
+from app.conversations.titles import NAME_CHARS, title_of
+from app.db import branches, chat_lists, messages, removals, unfinished, users
+from app.db import chats as db_chats
+from app.db.chat_lists import Cursor, ListName
+from app.db.chats import Chat, StateColumn
+from app.db.connection import Database
+from app.db.messages import Message
+from app.errors import ChatNotFound, InvalidMessage
+
+log = logging.getLogger(__name__)
+UNUSED_SECONDS = 86400.0
+PAGE_CHATS = 60
+_CHAT_ID = re.compile(r"[0-9a-f]{16}")
+
+
+class ChatService:
+    """The verbs rename, put, delete, restore, show and recover; and reading what is there."""
+
+    def __init__(self, db: Database, hub: Hub, asking: AnswerService) -> None:
+        self._db = db
+        self._hub = hub
+        self._answers = asking
+
+    async def get(self, user_id: int, chat_id: str) -> Chat | None:
+        """None for an id that is free: a chat begins to exist with its first message.
+
+        Raises ChatNotFound for what is no chat id, or is somebody else's.
+        """
+        if not _CHAT_ID.fullmatch(chat_id):
+            raise ChatNotFound("There is no such chat.")
+        chat = await db_chats.get(self._db, user_id, chat_id)
+        if chat is not None:
+            return chat
+        owner = await db_chats.owner(self._db, chat_id)
+        if owner not in {None, user_id}:
+            raise ChatNotFound("There is no such chat.")
+        # It may have come into being between the two looks.
+        return await db_chats.get(self._db, user_id, chat_id) if owner else None
+
+    async def messages(self, chat: Chat | None) -> list[Message]:
+        """The path that is shown, oldest first."""
+        if chat is None:
+            return []
+        return await messages.load_path(self._db, chat.user_id, chat.id, chat.leaf_id)
+
+    async def recent(self, user_id: int) -> list[Chat]:
+        """What the sidebar lists first; older ones are in pages after it."""
+        return (await self.page(user_id, "listed"))[0]
+
+    async def page(
+        self, user_id: int, name: ListName, after: Cursor | None = None
+    ) -> tuple[list[Chat], Cursor | None]:
+        """Part of a list, newest first, and where it goes on if there is more."""
+        return await chat_lists.page(self._db, user_id, name, PAGE_CHATS, after)
+
+    async def list_until(self, user_id: int, last: Cursor, limit: int) -> list[Chat]:
+        """The listed chats from the newest to `last`."""
+        return await chat_lists.list_until(self._db, user_id, last, limit)
+
+    async def neighbours(
+        self, user_id: int, place: Cursor, without: set[str]
+    ) -> tuple[Chat | None, Chat | None]:
+        """The listed chats right before a place in the list and, `without` some, after it."""
+        after, _ = await chat_lists.page(self._db, user_id, "listed", len(without) + 1, place)
+        others = (chat for chat in after if chat.id not in without)
+        return await chat_lists.newer(self._db, user_id, place), next(others, None)
+
+    async def get_many(self, user_id: int, chat_ids: set[str]) -> list[Chat]:
+        return await chat_lists.get_many(self._db, user_id, chat_ids)
+
+    async def rename(self, user_id: int, chat_id: str, title: str) -> None:
+        """Raises InvalidMessage for an empty title, ChatNotFound."""
+        title = title_of(title, NAME_CHARS)
+        if not title:
+            raise InvalidMessage("A chat needs a name.")
+        if not await self._db.write(lambda c: db_chats.rename(c, user_id, chat_id, title)):
+            raise ChatNotFound("There is no such chat.")
+        self._hub.chat_changed(user_id, chat_id)
+
+    async def choose_model(self, user_id: int, chat_id: str, model: str) -> None:
+        """Remember which model the person has chosen here; a chat that is yet to begin forgets."""
+        await self.get(user_id, chat_id)
+        await self._db.write(lambda c: db_chats.choose_model(c, user_id, chat_id, model))
+
+    async def speed(self, model: str) -> float | None:
+        """Tokens a second of this model's latest answers, whoever's they are."""
+        return await messages.recent_tokens_per_second(self._db, model)
+
+    async def settings(self, user_id: int, chat_id: str) -> ChatSettings:
+        """What was chosen for this chat; it need not have begun."""
+        return parse_stored(await db_chats.get_settings(self._db, user_id, chat_id))
+
+    async def choose_settings(self, user_id: int, chat_id: str, chosen: ChatSettings) -> None:
+        """For the chat's answers from now on. Raises ChatNotFound."""
+        await self.get(user_id, chat_id)
+        text, now = chosen.to_json(), time.time()
+        await self._db.write(lambda c: db_chats.put_settings(c, user_id, chat_id, text, now))
+        self._hub.chat_changed(user_id, chat_id)
+
+    async def siblings(self, chat: Chat | None) -> SiblingIndex:
+        """The messages of the chat that have others beside them."""
+        return SiblingIndex(
+            {} if chat is None else await branches.sibling_groups(self._db, chat.user_id, chat.id)
+        )
+
+    async def delete(self, user_id: int, chat_id: str) -> None:
+        """Into the trash, from where `restore` brings it back; its answers are stopped."""
+        await self._answers.stop_all(user_id, chat_id)
+        await self.set_state(user_id, chat_id, "deleted_at", time.time())
+
+    async def restore(self, user_id: int, chat_id: str) -> None:
+        await self.set_state(user_id, chat_id, "deleted_at", None)
+
+    async def set_state(
+        self, user_id: int, chat_id: str, place: StateColumn, when: float | None
+    ) -> None:
+        """Pin, archive or throw away, or the way back (None). Raises ChatNotFound."""
+        if not await self._db.write(
+            lambda c: db_chats.set_timestamp(c, user_id, chat_id, place, when)
+        ):
+            raise ChatNotFound("There is no such chat.")
+        self._hub.chat_changed(user_id, chat_id)
+
+    async def mark_read(self, user_id: int, chat_id: str) -> None:
+        """The person looks at this chat: what is in it counts as read."""
+        chat = await self.get(user_id, chat_id)
+        if chat is not None and chat.is_unread:
+            await self._db.write(
+                lambda c: db_chats.set_unread(c, user_id, chat_id, is_unread=False)
+            )
+            self._hub.chat_changed(user_id, chat_id)
+
+    async def show_path_to(self, user_id: int, chat_id: str, message_id: int) -> None:
+        """Show a path that goes through this message, unless an answer runs or it does already."""
+        chat = await self.get(user_id, chat_id)
+        if chat is None or self._hub.stream_of_chat(chat_id) is not None:
+            return
+        if any(message.id == message_id for message in await self.messages(chat)):
+            return
+        leaf = await branches.deepest_descendant(self._db, user_id, chat_id, message_id)
+        if leaf is not None:
+            await self._db.write(lambda c: db_chats.set_leaf(c, user_id, chat_id, leaf))
+            self._hub.chat_changed(user_id, chat_id)
+
+    async def recover_interrupted(self) -> None:
+        """At start: end what a crash left running; whoever is at this machine is somebody.
+
+        `AnswerService.requeue` then takes up what had not begun."""
+        now = time.time()
+        await self._db.write(lambda c: users.add_local(c, now))
+        count = await self._db.write(lambda c: unfinished.interrupt_begun(c, now))
+        if count:
+            log.warning("%d answers were interrupted when Wick ended last time.", count)
+        await removals.purge(self._db, now - UNDO_SECONDS)
+        await removals.clear_all(self._db)
+        await self._db.write(lambda c: db_chats.purge_unused_settings(c, now - UNUSED_SECONDS))

@@ -1,0 +1,151 @@
+"""Chats as files: Markdown to read, JSON to keep. docs/export.md describes the latter."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import io
+import json
+import re
+import time
+import unicodedata
+import zipfile
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import fields
+from typing import Any
+
+from app.conversations.settings import parse_generation_settings, parse_stored, sanitize_text
+from app.db import branches, chat_lists
+from app.db import chats as db_chats
+from app.db.chats import Chat
+from app.db.connection import Database
+from app.db.messages import Message
+
+FORMAT, VERSION = "wick-chats", 1
+_HIDDEN = {"chat_id", "client_id", "parent_id", "dropped", "settings", "is_imported"}
+
+
+def file_name(title: str, ending: str) -> str:
+    """A name that every system takes, whatever the title."""
+    plain = unicodedata.normalize("NFC", title)
+    plain = re.sub(r"[^\w .,()+-]", " ", plain)
+    plain = " ".join(plain.split()).strip(". ")[:80].strip(". ")
+    return f"{plain or 'Chat'}.{ending}"
+
+
+def _day(at: float) -> str:
+    return f"{dt.datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M}"
+
+
+def _head(chat: Chat, chosen: dict[str, Any]) -> dict[str, Any]:
+    """A chat without its messages, as values for JSON."""
+    kept = ("id", "title", "title_source", "model", "created_at", "updated_at")
+    return {
+        **{name: getattr(chat, name) for name in kept},
+        "pinned_at": chat.pinned_at,
+        "archived_at": chat.archived_at,
+        **({"settings": chosen} if chosen else {}),
+        "current": chat.leaf_id,
+    }
+
+
+def _message_record(message: Message) -> dict[str, Any]:
+    values = {field.name: getattr(message, field.name) for field in fields(message)}
+    kept = {k: v for k, v in values.items() if k not in _HIDDEN and v is not None}
+    # An earlier version kept whatever an import had brought.
+    is_sound = parse_generation_settings(message.settings) is not None
+    settings = {"settings": json.loads(message.settings or "")} if is_sound else {}
+    return {"parent": message.parent_id, **kept, **settings}
+
+
+def _encoded(values: dict[str, Any]) -> bytes:
+    return sanitize_text(json.dumps(values, ensure_ascii=False)).encode()
+
+
+class Exports:
+    """Writes one chat or all of a person's, the trash left out, a few messages at a time."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def markdown(self, chat: Chat) -> AsyncIterator[bytes]:
+        """The path that is shown, to be read, in pieces."""
+        yield f"# {chat.title}\n\n_{_day(chat.created_at)}_\n".encode()
+        async for page in branches.path_pages(self._db, chat.user_id, chat.id, chat.leaf_id):
+            for message in page:
+                who = "You" if message.role == "user" else (message.model or "Model")
+                text = message.text.strip("\n") or "_(no text)_"
+                yield f"\n## {who}\n\n{text}\n".encode()
+
+    async def json(self, chat: Chat) -> AsyncIterator[bytes]:
+        """The file with this chat alone, in pieces."""
+        async for piece in self._json(chat.user_id, [chat.id]):
+            yield piece
+
+    async def all_json(self, user_id: int) -> AsyncIterator[bytes]:
+        async for piece in self._json(user_id, await chat_lists.all_ids(self._db, user_id)):
+            yield piece
+
+    async def _json(self, user_id: int, chat_ids: Sequence[str]) -> AsyncIterator[bytes]:
+        head = {"format": FORMAT, "version": VERSION, "exported_at": time.time()}
+        yield json.dumps(head).removesuffix("}").encode() + b', "chats": [\n'
+        separator = b""
+        async for chat in self._each(user_id, chat_ids):
+            yield separator
+            async for piece in self._record(chat):
+                yield piece
+            separator = b",\n"
+        yield b"\n]}\n"
+
+    async def _record(self, chat: Chat) -> AsyncIterator[bytes]:
+        """A chat with its whole tree of messages and the settings chosen for it."""
+        chosen = parse_stored(
+            await db_chats.get_settings(self._db, chat.user_id, chat.id)
+        ).overrides
+        yield _encoded(_head(chat, chosen)).removesuffix(b"}") + b', "messages": ['
+        separator = b""
+        async for page in branches.pages(self._db, chat.user_id, chat.id):
+            for message in page:
+                yield separator + _encoded(_message_record(message))
+                separator = b", "
+        yield b"]}"
+
+    async def all_markdown(self, user_id: int) -> AsyncIterator[bytes]:
+        """A zip with a file for each chat, in pieces."""
+        sink, used = _StreamBuffer(), set[str]()
+        with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+            async for chat in self._each(user_id, await chat_lists.all_ids(self._db, user_id)):
+                name = file_name(chat.title, "md")
+                if name.casefold() in used:
+                    name = f"{name.removesuffix('.md')} {chat.id}.md"
+                used.add(name.casefold())
+                with archive.open(name, "w", force_zip64=True) as file:
+                    async for piece in self.markdown(chat):
+                        await asyncio.to_thread(file.write, piece)
+                        yield sink.take()
+        yield sink.take()
+
+    async def _each(self, user_id: int, chat_ids: Sequence[str]) -> AsyncIterator[Chat]:
+        for chat_id in chat_ids:
+            chat = await db_chats.get(self._db, user_id, chat_id)
+            if chat is not None:  # it may have gone meanwhile
+                yield chat
+
+
+class _StreamBuffer(io.RawIOBase):
+    """What a zip is written to: bytes that are taken away as they come."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._data += data
+        return len(data)
+
+    def take(self) -> bytes:
+        data = bytes(self._data)
+        self._data.clear()
+        return data

@@ -1,0 +1,128 @@
+"""A chat's history as a model sees it: turns, siblings, and how full the context is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from app.db.messages import Message
+from app.models.model import Turn
+
+# What stands beside a message: other wordings of a prompt, other answers to one.
+
+
+@dataclass(frozen=True, slots=True)
+class Siblings:
+    """A message's place among those beside it, itself included, oldest first.
+
+    number: from 1 to `count`; before, after: the ids of its neighbours; newest: the id of the last.
+    """
+
+    number: int
+    count: int
+    before: int | None
+    after: int | None
+    newest: int
+
+
+@dataclass(frozen=True, slots=True)
+class SiblingIndex:
+    """By the id of their parent, the messages of a chat that have others beside them."""
+
+    by_parent: Mapping[int | None, Sequence[int]]
+
+    def of(self, message: Message) -> Siblings:
+        ids = self.by_parent.get(message.parent_id, ())
+        if message.id not in ids:
+            return Siblings(1, 1, None, None, message.id)
+        at = ids.index(message.id)
+        return Siblings(
+            number=at + 1,
+            count=len(ids),
+            before=ids[at - 1] if at else None,
+            after=ids[at + 1] if at + 1 < len(ids) else None,
+            newest=ids[-1],
+        )
+
+
+# From stored messages to the turns that a model is to see.
+
+
+def to_turns(path: Sequence[Message]) -> tuple[Turn, ...]:
+    """Oldest first. An answer without text is left out, and questions that then follow each other
+    become one, because many chat templates insist that roles alternate. A question whose answer
+    failed goes too: what no model could read once must not spoil what comes after it."""
+    turns: list[Turn] = []
+    for message in without_failed(path):
+        if not message.text:
+            continue
+        if turns and turns[-1].role == message.role:
+            merged = f"{turns.pop().content}\n\n{message.text}"
+            turns.append(Turn(message.role, merged))
+        else:
+            turns.append(Turn(message.role, message.text))
+    return tuple(turns)
+
+
+def without_failed(path: Sequence[Message]) -> list[Message]:
+    """The path without questions whose answers failed before they had any text."""
+    failed = {m.parent_id for m in path if m.status == "failed" and not m.text}
+    return [m for m in path if m.id not in failed]
+
+
+def first_in_context(path: Sequence[Message], dropped: int) -> int | None:
+    """The id of the first message that the model still sees, when it does not see all of them.
+
+    `dropped` counts turns as `turns_of(path)` makes them.
+    """
+    if not dropped:
+        return None
+    turn, role = 0, None
+    for message in without_failed(path):
+        if message.text and message.role != role:
+            turn, role = turn + 1, message.role
+        if turn > dropped:
+            return message.id
+    return None
+
+
+# How full the model's window is, and what leaves it first.
+
+
+@dataclass(frozen=True, slots=True)
+class ContextUsage:
+    """After the last answer of a path. used of `size` tokens; unseen: how many messages the model
+    no longer sees; next_out: the question that leaves first when there is no room for more, with
+    its answers, or None when only the newest is left.
+    """
+
+    used: int
+    size: int
+    dropped: int
+    next_to_drop: Message | None
+
+    @property
+    def percent(self) -> int:
+        return min(100, round(100 * self.used / self.size))
+
+
+def context_usage(path: Sequence[Message]) -> ContextUsage | None:
+    """None until an answer on this path has ended and was measured."""
+    for place in range(len(path) - 1, -1, -1):
+        answer = path[place]
+        is_answer = answer.role == "assistant" and answer.status != "queued"
+        if is_answer and answer.context_length and answer.prompt_tokens:
+            return _measured(path[: place + 1], answer, answer.context_length)
+    return None
+
+
+def _measured(path: Sequence[Message], answer: Message, size: int) -> ContextUsage:
+    top = first_in_context(path[:-1], answer.dropped)
+    begin = next((i for i, message in enumerate(path) if message.id == top), 0)
+    questions = [m for m in without_failed(path[begin:]) if m.role == "user"]
+    return ContextUsage(
+        used=(answer.prompt_tokens or 0) + (answer.completion_tokens or 0),
+        size=size,
+        dropped=begin,
+        next_to_drop=questions[0] if len(questions) > 1 else None,
+    )

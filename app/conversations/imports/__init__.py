@@ -1,0 +1,1 @@
+"""Chats from files of Wick, ChatGPT and Open WebUI."""

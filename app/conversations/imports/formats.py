@@ -1,0 +1,195 @@
+"""The export files of Wick, ChatGPT and Open WebUI, read into one shape, entry by entry.
+
+Nothing of a file is trusted: what is not as it should be is left out and told, and never keeps the
+rest from being read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from app.conversations.exports import FORMAT, VERSION
+from app.conversations.imports import chatgpt, open_webui
+from app.conversations.imports.chat import (
+    FinalStatus,
+    ImportedConversation,
+    ImportedMessage,
+    SkippedChat,
+)
+from app.conversations.imports.values import (
+    Json,
+    dict_in,
+    dicts_in,
+    key_in,
+    list_in,
+    number_of,
+    text_in,
+    time_in,
+)
+from app.errors import InvalidMessage
+
+log = logging.getLogger(__name__)
+MEASURES = {
+    "prompt_tokens": 1e9,
+    "cached_tokens": 1e9,
+    "completion_tokens": 1e9,
+    "prefill_seconds": 1e8,
+    "decode_seconds": 1e8,
+    "first_token_seconds": 1e8,
+    "context_length": 1e9,
+}
+"""What was measured of an answer, and more than which none can have been."""
+MAX_MESSAGE_CHARS = 2_000_000
+MAX_NAME_CHARS, MAX_ERROR_CHARS = 200, 2000
+UNKNOWN = (
+    "Wick does not know this file. It reads its own exports (JSON), those of ChatGPT (the zip, or "
+    "conversations.json) and those of Open WebUI."
+)
+
+
+def parse_export(content: Any) -> Iterator[ImportedConversation | SkippedChat]:
+    """The chats in the content of a JSON file. Raises InvalidMessage when it is none of these."""
+    if isinstance(content, dict) and content.get("format") == FORMAT:
+        if content.get("version") != VERSION:
+            raise InvalidMessage("This file was written by a later version of Wick. Update Wick.")
+        if not isinstance(content.get("chats"), list):
+            raise InvalidMessage("This file is damaged: it has no list of chats.")
+        yield from (_entry(entry, place, _wick) for place, entry in enumerate(content["chats"], 1))
+        return
+    entries = content if isinstance(content, list) else [content]
+    if entries and not any(_reader_of(entry) for entry in entries):
+        raise InvalidMessage(UNKNOWN)
+    yield from (_entry(entry, place, _reader_of(entry)) for place, entry in enumerate(entries, 1))
+
+
+def _reader_of(entry: Any) -> Callable[[Json], ImportedConversation] | None:
+    if not isinstance(entry, dict):
+        return None
+    if "mapping" in entry:
+        return chatgpt.parse
+    is_chat = isinstance(entry.get("chat"), dict) or isinstance(entry.get("history"), dict)
+    return open_webui.parse if is_chat else None
+
+
+def _entry(
+    entry: Any, place: int, reader: Callable[[Json], ImportedConversation] | None
+) -> ImportedConversation | SkippedChat:
+    if reader is None or not isinstance(entry, dict):
+        return SkippedChat(_name(entry, place), "not a chat")
+    try:
+        return _normalize(reader(entry))
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:
+        log.exception("An entry of a file was not read.")
+        return SkippedChat(_name(entry, place), "damaged")
+
+
+def _name(entry: Any, place: int) -> str:
+    values = dict_in(entry)
+    told = text_in(values.get("title")) or text_in(values.get("name"))
+    return " ".join(told.split())[:80] or f"entry {place:,}"
+
+
+def _wick(entry: Json) -> ImportedConversation:
+    return ImportedConversation(
+        key=f"wick:{text_in(entry.get('id'))}",
+        title=text_in(entry.get("title")),
+        model=text_in(entry.get("model")),
+        created_at=time_in(entry.get("created_at")),
+        updated_at=time_in(entry.get("updated_at")),
+        nodes=[_wick_node(item, n) for n, item in enumerate(dicts_in(entry.get("messages")))],
+        current=key_in(entry.get("current")),
+        is_archived=time_in(entry.get("archived_at")) is not None,
+        is_pinned=time_in(entry.get("pinned_at")) is not None,
+        is_named=entry.get("title_source") == "person",
+        settings=dict_in(entry.get("settings")),
+        omitted=sum(not isinstance(item, dict) for item in list_in(entry.get("messages"))),
+    )
+
+
+def _wick_node(item: Json, place: int) -> ImportedMessage:
+    return ImportedMessage(
+        key=key_in(item.get("id")) or f"place {place}",
+        parent=key_in(item.get("parent")),
+        role=text_in(item.get("role")),
+        text=text_in(item.get("text")),
+        at=time_in(item.get("created_at")),
+        model=text_in(item.get("model")) or None,
+        status=_ending(item.get("status")),
+        error=text_in(item.get("error")) or None,
+        finish_reason=_finish_reason(item.get("finish_reason")),
+        settings=dict_in(item.get("settings")),
+        numbers={name: value for name in MEASURES if (value := _measure(item, name)) is not None},
+        finished_at=time_in(item.get("finished_at")),
+    )
+
+
+def _ending(value: Any) -> FinalStatus:
+    """An answer that was being written when the file was, or ended in a way unknown, was cut."""
+    if value is None or value == "done":
+        return "done"
+    if value == "stopped":
+        return "stopped"
+    return "failed" if value == "failed" else "interrupted"
+
+
+def _finish_reason(value: Any) -> str | None:
+    return value if isinstance(value, str) and value in {"stop", "length"} else None
+
+
+def _measure(item: Json, name: str) -> float | None:
+    number = number_of(item.get(name))
+    return number if number is not None and 0 <= number <= MEASURES[name] else None
+
+
+def _normalize(chat: ImportedConversation) -> ImportedConversation:
+    """Only what was said by person and model, hung to the nearest such message before it.
+
+    Parents first; what hangs in a circle or nowhere is not reached, and so left out.
+    """
+    by_key = {node.key: node for node in chat.nodes}
+    children: dict[str | None, list[str]] = {}
+    for node in by_key.values():  # an id that comes twice would be walked twice, at every level
+        parent = node.parent if node.parent in by_key else None
+        children.setdefault(parent, []).append(node.key)
+    kept: dict[str, str | None] = {}
+    """For each message, the nearest kept one from itself upwards."""
+    ordered: list[ImportedMessage] = []
+    waiting: list[tuple[str, str | None]] = [(key, None) for key in children.get(None, [])]
+    waiting.reverse()
+    while waiting:
+        key, above = waiting.pop()
+        node = by_key[key]
+        chat.omitted += _loses(node)
+        if node.role in {"user", "assistant"} and (node.text.strip() or node.error):
+            node.parent, above = above, key
+            ordered.append(_bounded(node))
+        kept[key] = above
+        waiting += [(child, above) for child in reversed(children.get(key, []))]
+    chat.omitted += len(chat.nodes) - len(kept)
+    chat.nodes = ordered
+    chat.title, chat.model = chat.title[:1000], chat.model[:MAX_NAME_CHARS]
+    if chat.key.endswith(":"):  # a file without ids: the same words are the same chat
+        said = json.dumps([chat.title, *(node.text for node in ordered)])
+        chat.key += hashlib.sha256(said.encode()).hexdigest()[:32]
+    chat.key = chat.key[:MAX_NAME_CHARS]
+    chat.current = kept.get(chat.current or "") or (ordered[-1].key if ordered else None)
+    return chat
+
+
+def _loses(node: ImportedMessage) -> bool:
+    """Whether something of a message is not taken over."""
+    is_strange = node.role not in {"user", "assistant", "system"} and bool(node.text.strip())
+    return node.is_omitted or is_strange or len(node.text) > MAX_MESSAGE_CHARS
+
+
+def _bounded(node: ImportedMessage) -> ImportedMessage:
+    node.text = node.text[:MAX_MESSAGE_CHARS]
+    node.model = node.model and node.model[:MAX_NAME_CHARS]
+    node.error = node.error and node.error[:MAX_ERROR_CHARS]
+    return node

@@ -1,0 +1,253 @@
+"""Taking in chats from a file that Wick, ChatGPT or Open WebUI has written."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Final
+
+import msgspec
+
+from app.audit import audit
+from app.background import BackgroundTasks
+from app.conversations.hub import Hub
+from app.conversations.imports.reader import DAMAGED, REFUSED, TOO_MUCH, ReadingLimits
+from app.conversations.quotas import RETRY_SECONDS
+from app.db import chats, import_holders, imports
+from app.db.connection import Database
+from app.db.staged_imports import StagedImport, opened
+from app.errors import DiskFull, InvalidMessage, LimitReached, WickError
+
+log = logging.getLogger(__name__)
+LOOK_EVERY: Final = 600.0
+"""Seconds between two looks for what was cut short."""
+UNDO_SECONDS: Final = 60.0
+COPIED_BYTES: Final = 1 << 20
+NO_ROOM: Final = "There is no room left for temporary files here, so nothing was imported."
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What became of the chats in a file. trashed: those that are there, but in the trash.
+
+    left_out: names and reasons, of as many as are told by name; omitted: how many there are.
+    """
+
+    added: int
+    skipped: int
+    empty: int
+    trashed: int = 0
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    omitted: int = 0
+
+    @property
+    def sentence(self) -> str:
+        parts = [f"{_chats(self.added)} imported"]
+        if self.skipped:
+            parts.append(f"{self.skipped} {'was' if self.skipped == 1 else 'were'} there already")
+        if self.trashed:
+            parts.append(f"{self.trashed} {'is' if self.trashed == 1 else 'are'} in the trash")
+        if self.empty:
+            parts.append(f"{self.empty} {'was' if self.empty == 1 else 'were'} empty")
+        return ", ".join(parts) + "."
+
+    @property
+    def details(self) -> list[str]:
+        """A line for each thing that was left out."""
+        lines = [f"Left out of the import: {name} ({reason})" for name, reason in self.left_out]
+        if more := self.omitted - len(self.left_out):
+            lines.append(f"Left out as well: {more:,} more")
+        return lines
+
+
+def _chats(count: int) -> str:
+    return "1 chat" if count == 1 else f"{count:,} chats"
+
+
+class Imports:
+    def __init__(self, db: Database, hub: Hub, limits: ReadingLimits | None = None) -> None:
+        self._db = db
+        self._hub = hub
+        self._limits = limits or ReadingLimits()
+        self._turn = asyncio.Lock()
+        self._coming: set[int] = set()
+        self._filling: set[int] = set()
+        self._tasks = BackgroundTasks()
+
+    @contextmanager
+    def reserve_slot(self, user_id: int) -> Iterator[None]:
+        """While a file of theirs comes, which takes its room on the disk: one at a time.
+
+        Raises LimitReached.
+        """
+        if user_id in self._coming:
+            audit("limit-reached", limit="imports", user=user_id)
+            raise LimitReached(
+                "Another file of yours is being imported. Please wait until that is done.",
+                RETRY_SECONDS,
+            )
+        self._coming.add(user_id)
+        try:
+            yield
+        finally:
+            self._coming.discard(user_id)
+
+    async def import_file(self, user_id: int, file: IO[bytes]) -> ImportReport:
+        """Add the chats of this file, all or none: also when the caller is cancelled, or Wick dies.
+
+        Raises InvalidMessage, a sentence, when it is too large, damaged or of an unknown kind.
+        """
+        with _folder() as folder:
+            rows = Path(folder) / "rows.db"
+            async with self._turn:  # one at a time is in memory
+                await self._read(file, rows)
+            async with opened(rows) as staged:
+                report = await self._add(user_id, staged)
+        if report.added:
+            self._hub.chats_changed(user_id)
+        return report
+
+    async def _read(self, file: IO[bytes], rows: Path) -> None:
+        """Read the file into rows, in a process of its own
+        (`app/conversations/imports/reader.py`)."""
+        with await asyncio.to_thread(_on_disk, file, rows.parent) as source:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "app.conversations.imports.reader", str(rows)),
+                msgspec.json.encode(self._limits).decode(),
+                stdin=source,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            try:
+                async with asyncio.timeout(self._limits.wall_seconds):
+                    said, noise = await process.communicate()
+            except TimeoutError as error:
+                raise InvalidMessage(TOO_MUCH) from error
+            finally:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        if process.returncode == 0:
+            return
+        sentence = said.decode("utf-8", "replace").strip()
+        if process.returncode == REFUSED and sentence:
+            raise InvalidMessage(sentence)
+        raise _why(process.returncode, noise.decode("utf-8", "replace"))
+
+    async def _add(self, user_id: int, staged: StagedImport) -> ImportReport:
+        """Write all of it for a holder, then hand that over."""
+        holder = await self._db.write(lambda c: import_holders.add(c, user_id))
+        self._filling.add(holder)
+        try:
+            fates = await self._fill(holder, user_id, staged)
+            named, omitted = await staged.left_out()
+            empty = await staged.empty()
+            await self._db.write(lambda c: import_holders.seal(c, holder))
+        except BaseException:
+            self._tasks.spawn(self._undo(holder), "undoing an import")
+            raise
+        await self._tasks.run_shielded(self._deliver(holder), "end of an import")
+        return ImportReport(
+            fates.count("new"),
+            fates.count("there"),
+            empty,
+            fates.count("in the trash"),
+            named,
+            omitted,
+        )
+
+    async def _fill(self, holder: int, user_id: int, staged: StagedImport) -> list[str]:
+        fates, place = list[str](), -1
+        while (chat := await staged.next_chat(place)) is not None:
+            place = chat["place"]
+            fates.append(await imports.fate(self._db, user_id, chat))
+            if fates[-1] == "new":
+                chat_id = await self._db.write(lambda c, r=chat: imports.add_chat(c, holder, r))  # type: ignore[misc]
+                await self._fill_chat(holder, chat_id, place, chat["leaf"], staged)
+        return fates
+
+    async def _fill_chat(
+        self, holder: int, chat_id: str, place: int, leaf: int, staged: StagedImport
+    ) -> None:
+        ids = list[int]()
+        while rows := await staged.messages(
+            place, len(ids), import_holders.STEP_ROWS, import_holders.STEP_CHARS
+        ):
+            await self._db.write(
+                lambda c, r=rows: imports.add_messages(c, holder, chat_id, r, ids)  # type: ignore[misc]
+            )
+        await self._db.write(lambda c: chats.set_leaf(c, holder, chat_id, ids[leaf]))
+
+    async def _deliver(self, holder: int) -> None:
+        try:
+            await import_holders.deliver(self._db, holder)
+        finally:
+            self._filling.discard(holder)
+
+    async def _undo(self, holder: int) -> None:
+        try:
+            await import_holders.erase(self._db, holder)
+        finally:
+            self._filling.discard(holder)
+
+    async def settled(self) -> None:
+        """Wait until what broke off has been undone."""
+        await self._tasks.drain(UNDO_SECONDS)
+
+    async def finish(self) -> None:
+        """Bring to its end what a crash or a full disk has cut short, one way or the other."""
+        for holder, is_whole in await import_holders.unfinished(self._db):
+            if holder in self._filling:
+                continue
+            await (self._deliver(holder) if is_whole else self._undo(holder))
+
+    async def keep_watch(self) -> None:
+        """Finish at once and then every while, until cancelled."""
+        while True:
+            try:
+                await self.finish()
+            except WickError as error:
+                log.warning("An import could not be cleared away yet: %s", error)
+            await asyncio.sleep(LOOK_EVERY)
+
+
+@contextmanager
+def _folder() -> Iterator[str]:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="wick-import-")
+    except OSError as error:
+        raise DiskFull(NO_ROOM) from error
+    with folder as path:
+        yield path
+
+
+def _on_disk(file: IO[bytes], folder: Path) -> IO[bytes]:
+    """The file as one that another process can read. Raises DiskFull."""
+    try:
+        file.seek(0)
+        with suppress(io.UnsupportedOperation, AttributeError):
+            number = file.fileno()
+            file.flush()
+            return open(number, "rb", closefd=False)
+        copy = (folder / "file").open("w+b")
+        shutil.copyfileobj(file, copy, COPIED_BYTES)
+        copy.seek(0)
+    except OSError as error:
+        raise DiskFull(NO_ROOM) from error
+    return copy
+
+
+def _why(code: int | None, noise: str) -> WickError:
+    """What ended the process that read a file, in words."""
+    log.info("A file was not imported; its reader ended with %s:\n%s", code, noise[-4000:])
+    if "disk is full" in noise or "disk I/O error" in noise:
+        return DiskFull(NO_ROOM)
+    return InvalidMessage(DAMAGED if code == 1 else TOO_MUCH)

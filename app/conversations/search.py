@@ -1,0 +1,68 @@
+"""What a person finds among their chats."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass
+
+from app.background import BackgroundTasks
+from app.conversations.plain_text import strip_markup
+from app.db import search
+from app.db.connection import Database
+from app.db.search import END, START, Hit, SearchQuery
+
+MOST_TITLES, MOST_MESSAGES = 8, 40
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResults:
+    """Chats by title, then messages; `is_more`: there are more messages than these."""
+
+    titles: list[Hit]
+    messages: list[Hit]
+    is_more: bool = False
+
+
+class ChatSearch:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._tasks = BackgroundTasks()
+        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def find(self, user_id: int, query: SearchQuery) -> SearchResults:
+        """The best hits. Without words there are none. Raises SearchTooLong.
+
+        Everybody searches once at a time, so that nobody waits for all that another wants to find.
+        """
+        if not query.words:
+            return SearchResults([], [])
+        turn = self._turns[user_id]
+        await turn.acquire()
+        return await self._tasks.run_shielded(self._find(user_id, query, turn), "search")
+
+    async def _find(self, user_id: int, query: SearchQuery, turn: asyncio.Lock) -> SearchResults:
+        """The turn lasts until the database has done with it, whoever has gone meanwhile."""
+        try:
+            titles = (
+                [] if query.role else await search.titles(self._db, user_id, query, MOST_TITLES)
+            )
+            found = await search.messages(self._db, user_id, query, MOST_MESSAGES + 1)
+        finally:
+            turn.release()
+        return SearchResults(titles, found[:MOST_MESSAGES], len(found) > MOST_MESSAGES)
+
+    async def models(self, user_id: int) -> list[str]:
+        """Whose answers can be searched."""
+        return await search.models(self._db, user_id)
+
+
+def split_highlights(snippet: str) -> tuple[str, list[tuple[int, int]]]:
+    """A snippet as plain text, and the hits by their first character and their end."""
+    text, marks = "", []
+    for index, part in enumerate(strip_markup(snippet).split(START)):
+        hit, _, rest = part.partition(END) if index else ("", "", part)
+        if hit:
+            marks.append((len(text), len(text) + len(hit)))
+        text += hit + rest
+    return text, marks

@@ -1,0 +1,51 @@
+"""Letting others read a chat: by a link that shows it as it is whenever they look."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+
+from app.audit import audit
+from app.db import shares
+from app.db.chats import Chat
+from app.db.connection import Database
+from app.errors import ChatNotFound
+
+
+class Shares:
+    """A chat has one link at most. What is kept of it finds the chat, but cannot make the link."""
+
+    def __init__(self, db: Database, clock: Callable[[], float] = time.time) -> None:
+        self._db = db
+        self._clock = clock
+
+    async def share(self, user_id: int, chat_id: str) -> str:
+        """The token of a new link; an earlier one ends. Raises ChatNotFound, also in the trash."""
+        token, now = secrets.token_urlsafe(32), self._clock()
+        digest = _hash(token)
+        if not await self._db.write(lambda c: shares.put(c, user_id, chat_id, digest, now)):
+            raise ChatNotFound("There is no such chat.")
+        audit("share-made", user=user_id, chat=chat_id)
+        return token
+
+    async def end(self, user_id: int, chat_id: str) -> None:
+        """Nobody sees it from now on; again is harmless."""
+        if await self._db.write(lambda c: shares.end(c, user_id, chat_id)):
+            audit("share-ended", user=user_id, chat=chat_id)
+
+    async def since(self, user_id: int, chat_id: str) -> float | None:
+        """When its link was made; None when the chat is not shared."""
+        return await shares.since(self._db, user_id, chat_id)
+
+    async def find(self, token: str) -> Chat:
+        """Raises ChatNotFound, whatever the reason."""
+        chat = await shares.get(self._db, _hash(token))
+        if chat is None:
+            raise ChatNotFound("This link shows nothing any more, or never did.")
+        return chat
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

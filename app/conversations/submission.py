@@ -1,0 +1,89 @@
+"""A prompt on its way to the disk: what a person sends, and how it is written down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import aiosqlite
+
+from app.conversations.settings import sanitize_text
+from app.conversations.titles import title_of
+from app.db import chats, messages
+from app.db.messages import Message
+from app.errors import InvalidMessage
+
+PENDING_NOTE: Final = 10
+"""Messages of one chat that may be without an answer at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a person sends. `client_id` was made by the server for this one submission."""
+
+    user_id: int
+    chat_id: str
+    text: str
+    client_id: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRequest:
+    """For one more answer. `client_id` is empty when it comes with something that has one."""
+
+    user_id: int
+    chat_id: str
+    model: str
+    client_id: str = ""
+
+
+class SavedAnswer(NamedTuple):
+    """An answer that is on the disk, queued. text: its beginning; earlier: how it was when cut."""
+
+    answer_id: int
+    text: str = ""
+    earlier: Message | None = None
+
+
+Save = Callable[[aiosqlite.Connection, str], Awaitable[SavedAnswer | None]]
+"""Writes down what is to be answered, in a transaction, with the answer's settings as JSON. None
+when that was done before."""
+
+
+def validate_text(text: str, most: int) -> str:
+    """A prompt of up to `most` characters, made fit for keeping. Raises InvalidMessage."""
+    text = sanitize_text(text).strip("\n")
+    if not text.strip():
+        raise InvalidMessage("There is nothing to send yet.")
+    if len(text) > most:
+        raise InvalidMessage(
+            f"This message is {len(text):,} characters long; the limit is {most:,}. "
+            "Please shorten it."
+        )
+    return text
+
+
+async def save_prompt(
+    connection: aiosqlite.Connection, prompt: Prompt, text: str, made_with: str
+) -> SavedAnswer | None:
+    """The prompt and its empty answer, at the end of the chat.
+
+    None when this submission is saved already: it came twice at the same time.
+    """
+    now = time.time()
+    chat_id, user_id, model = prompt.chat_id, prompt.user_id, prompt.model
+    if await messages.is_saved(connection, user_id, chat_id, prompt.client_id):
+        return None
+    await chats.create(connection, chat_id, user_id, title_of(text), model, now)
+    leaf_id = await chats.leaf_below_limit(connection, user_id, chat_id, PENDING_NOTE)
+    question = await messages.add_user(
+        connection, user_id, chat_id, leaf_id, text, prompt.client_id, now
+    )
+    answer = await messages.add_answer(
+        connection, user_id, chat_id, question, model, now, made_with
+    )
+    await chats.advance(connection, user_id, chat_id, answer, model, now)
+    return SavedAnswer(answer)

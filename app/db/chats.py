@@ -1,0 +1,248 @@
+"""Tables of chats and of their settings. Every statement names the user."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal
+
+import aiosqlite
+
+from app.errors import ChatBusy, ChatNotFound
+
+if TYPE_CHECKING:
+    from app.db.connection import Database
+
+
+# The table of what people chose for single chats; a chat need not exist yet.
+
+
+async def get_settings(db: Database, user_id: int, chat_id: str) -> str | None:
+    """The JSON that `put_settings` was given."""
+    row = await db.fetch_one(
+        "SELECT settings FROM chat_settings WHERE chat_id = ? AND user_id = ?", (chat_id, user_id)
+    )
+    return None if row is None else str(row["settings"])
+
+
+async def put_settings(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, settings: str, now: float
+) -> None:
+    await connection.execute(
+        "INSERT INTO chat_settings (chat_id, user_id, settings, updated_at) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (chat_id) DO UPDATE SET settings = excluded.settings,"
+        " updated_at = excluded.updated_at WHERE user_id = excluded.user_id",
+        (chat_id, user_id, settings, now),
+    )
+
+
+async def purge_unused_settings(connection: aiosqlite.Connection, chosen_before: float) -> None:
+    """Drop what was chosen before then for chats that never began."""
+    await connection.execute(
+        "DELETE FROM chat_settings WHERE updated_at < ?"
+        " AND NOT EXISTS (SELECT 1 FROM chats WHERE chats.id = chat_settings.chat_id)",
+        (chosen_before,),
+    )
+
+
+# The table of chats. Every statement names the user, so nobody reaches another's.
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """One conversation. Times in seconds since 1970; `leaf_id` is the last message of its path."""
+
+    id: str
+    user_id: int
+    title: str
+    model: str
+    leaf_id: int | None
+    created_at: float
+    updated_at: float
+    deleted_at: float | None
+    title_source: Literal["words", "model", "person"] = "words"
+    pinned_at: float | None = None
+    archived_at: float | None = None
+    is_unread: int = 0
+
+
+_NAMES = tuple(field.name for field in fields(Chat))
+
+
+def chat_of(row: sqlite3.Row) -> Chat:
+    """The chat in a whole row of the table."""
+    return Chat(**{name: row[name] for name in _NAMES})
+
+
+async def get(db: Database, user_id: int, chat_id: str) -> Chat | None:
+    """The chat, also when it is in the trash."""
+    row = await db.fetch_one("SELECT * FROM chats WHERE id = ? AND user_id = ?", (chat_id, user_id))
+    return None if row is None else chat_of(row)
+
+
+async def owner(db: Database, chat_id: str) -> int | None:
+    """Whose chat has this id, if any has. Only for refusing ids that are taken."""
+    row = await db.fetch_one("SELECT user_id FROM chats WHERE id = ?", (chat_id,))
+    return None if row is None else int(row["user_id"])
+
+
+async def create(
+    connection: aiosqlite.Connection, chat_id: str, user_id: int, title: str, model: str, now: float
+) -> None:
+    """Does nothing when the chat is there already."""
+    await connection.execute(
+        "INSERT INTO chats (id, user_id, title, model, created_at, updated_at)"
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        (chat_id, user_id, title, model, now, now),
+    )
+
+
+async def leaf_below_limit(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, limit: int
+) -> int | None:
+    """The message to go on from. Raises ChatBusy when `limit` answers are still to be written."""
+    async with connection.execute(
+        "SELECT leaf_id, (SELECT count(*) FROM messages m"
+        " WHERE m.chat_id = chats.id AND m.status = 'queued') AS running"
+        " FROM chats WHERE id = ? AND user_id = ?",
+        (chat_id, user_id),
+    ) as cursor:
+        row = await cursor.fetchone()
+    if row is None:
+        raise ChatNotFound("There is no such chat.")
+    if row["running"] >= limit:
+        raise ChatBusy(f"{limit} messages wait for an answer in this chat. Wait for one, please.")
+    leaf_id: int | None = row["leaf_id"]
+    return leaf_id
+
+
+async def leaf_if_idle(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, *, is_idle: bool = True
+) -> int | None:
+    """Where the chat's path ends, for a change of its branches.
+
+    is_idle: nothing of it may be on its way to an answer. Raises ChatNotFound or ChatBusy.
+    """
+    async with connection.execute(
+        "SELECT leaf_id, deleted_at, EXISTS (SELECT 1 FROM messages m"
+        " WHERE m.chat_id = chats.id AND m.status = 'queued') AS is_running"
+        " FROM chats WHERE id = ? AND user_id = ?",
+        (chat_id, user_id),
+    ) as cursor:
+        row = await cursor.fetchone()
+    if row is None:
+        raise ChatNotFound("There is no such chat.")
+    if row["deleted_at"] is not None:
+        raise ChatBusy("This chat is in the trash. Restore it first, please.")
+    if is_idle and row["is_running"]:
+        raise ChatBusy("An answer is being written in this chat. Wait for it, or stop it, please.")
+    leaf_id: int | None = row["leaf_id"]
+    return leaf_id
+
+
+async def set_leaf(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, leaf_id: int | None
+) -> None:
+    """The chat's path ends here now."""
+    await connection.execute(
+        "UPDATE chats SET leaf_id = ? WHERE id = ? AND user_id = ?", (leaf_id, chat_id, user_id)
+    )
+
+
+async def rewind(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, from_id: int, to_id: int | None
+) -> None:
+    """The chat's last message was `from_id` and is gone: it ends with `to_id` now."""
+    await connection.execute(
+        "UPDATE chats SET leaf_id = ? WHERE id = ? AND user_id = ? AND leaf_id = ?",
+        (to_id, chat_id, user_id, from_id),
+    )
+
+
+async def advance(
+    connection: aiosqlite.Connection,
+    user_id: int,
+    chat_id: str,
+    leaf_id: int,
+    model: str,
+    now: float,
+) -> None:
+    """A new last message: the chat moves to the top, out of the archive and the trash."""
+    await connection.execute(
+        "UPDATE chats SET leaf_id = ?, model = ?, updated_at = ?, archived_at = NULL,"
+        " deleted_at = NULL WHERE id = ? AND user_id = ?",
+        (leaf_id, model, now, chat_id, user_id),
+    )
+
+
+async def choose_model(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, model: str
+) -> None:
+    """The chat's next answer is to be by this model, until another is chosen."""
+    await connection.execute(
+        "UPDATE chats SET model = ? WHERE id = ? AND user_id = ?", (model, chat_id, user_id)
+    )
+
+
+async def rename(connection: aiosqlite.Connection, user_id: int, chat_id: str, title: str) -> bool:
+    """Whether there was such a chat."""
+    cursor = await connection.execute(
+        "UPDATE chats SET title = ?, title_source = 'person' WHERE id = ? AND user_id = ?",
+        (title, chat_id, user_id),
+    )
+    return cursor.rowcount > 0
+
+
+async def set_generated_title(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, title: str
+) -> bool:
+    """A title by the model, unless a person has given one. Whether it is new."""
+    cursor = await connection.execute(
+        "UPDATE chats SET title = ?, title_source = 'model'"
+        " WHERE id = ? AND user_id = ? AND title_source = 'words'",
+        (title, chat_id, user_id),
+    )
+    return cursor.rowcount > 0
+
+
+StateColumn = Literal["pinned_at", "archived_at", "deleted_at"]
+
+
+async def set_timestamp(
+    connection: aiosqlite.Connection,
+    user_id: int,
+    chat_id: str,
+    place: StateColumn,
+    when: float | None,
+) -> bool:
+    """Pin, archive or throw away (a time), or back (None). Whether there was such a chat."""
+    cursor = await connection.execute(
+        f"UPDATE chats SET {place} = ? WHERE id = ? AND user_id = ?",  # noqa: S608 - three words
+        (when, chat_id, user_id),
+    )
+    if place == "deleted_at" and when is not None and cursor.rowcount:
+        # Whoever brings it back shares it anew, if that is meant.
+        await connection.execute("DELETE FROM shares WHERE chat_id = ?", (chat_id,))
+    return cursor.rowcount > 0
+
+
+async def set_unread(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, *, is_unread: bool
+) -> None:
+    await connection.execute(
+        "UPDATE chats SET is_unread = ? WHERE id = ? AND user_id = ?",
+        (int(is_unread), chat_id, user_id),
+    )
+
+
+async def expired(db: Database, deleted_before: float) -> list[tuple[int, str]]:
+    """User and id of the chats that went into the trash before then."""
+    rows = await db.fetch_all(
+        "SELECT user_id, id FROM chats WHERE deleted_at < ?", (deleted_before,)
+    )
+    return [(row["user_id"], row["id"]) for row in rows]
+
+
+async def all_chat_ids(db: Database) -> list[str]:
+    """Of all chats of everybody."""
+    return [row["id"] for row in await db.fetch_all("SELECT id FROM chats")]

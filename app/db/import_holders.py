@@ -1,0 +1,136 @@
+"""Rows of people whom nobody can be: they hold the chats of an import that is not whole yet, and
+chats that are being removed. What they hold nobody sees; it comes in, or goes, a few rows at a
+time, so that no step keeps other writers waiting for long.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+import aiosqlite
+
+from app.db import users
+
+if TYPE_CHECKING:
+    from app.db.connection import Database
+
+STEP_ROWS: Final = 200
+STEP_CHARS: Final = 1_000_000
+"""Of the texts that are written or deleted in one transaction."""
+STEP_CHATS: Final = 200
+
+
+async def add(connection: aiosqlite.Connection, user_id: int) -> int:
+    """A new holder of something of this person's."""
+    name = f"holder {secrets.token_hex(8)}"
+    holder = await users.add(connection, name, name, None, "member", time.time())
+    await connection.execute("UPDATE users SET holds_for = ? WHERE id = ?", (user_id, holder))
+    return holder
+
+
+async def take_over(connection: aiosqlite.Connection, user_id: int, chat_id: str) -> int | None:
+    """Take a chat out of the person's trash, for `erase`. The holder, None if it is not there."""
+    async with connection.execute(
+        "SELECT 1 FROM chats WHERE id = ? AND user_id = ? AND deleted_at IS NOT NULL",
+        (chat_id, user_id),
+    ) as cursor:
+        if await cursor.fetchone() is None:
+            return None
+    holder = await add(connection, user_id)
+    values = {"holder": holder, "chat": chat_id, "user": user_id}
+    await connection.execute(
+        "UPDATE chats SET user_id = :holder WHERE id = :chat AND user_id = :user", values
+    )
+    await connection.execute(
+        "UPDATE chat_settings SET user_id = :holder WHERE chat_id = :chat AND user_id = :user",
+        values,
+    )
+    return holder
+
+
+async def seal(connection: aiosqlite.Connection, holder: int) -> None:
+    """Everything is written: from now on it is the person's, whatever happens."""
+    await connection.execute("UPDATE users SET is_whole = 1 WHERE id = ?", (holder,))
+
+
+async def deliver(db: Database, holder: int) -> None:
+    """What a sealed holder has goes to its person."""
+    while await db.write(lambda c: _deliver_some(c, holder)):
+        pass
+
+
+async def _deliver_some(connection: aiosqlite.Connection, holder: int) -> bool:
+    """Whether there is more."""
+    values = {"holder": holder, "step": STEP_CHATS}
+    some = "(SELECT id FROM chats WHERE user_id = :holder LIMIT :step)"
+    user = "(SELECT holds_for FROM users WHERE id = :holder)"
+    await connection.execute(
+        f"UPDATE chat_settings SET user_id = {user} WHERE chat_id IN {some}",  # noqa: S608
+        values,
+    )
+    cursor = await connection.execute(
+        f"UPDATE chats SET user_id = {user} WHERE id IN {some}",  # noqa: S608
+        values,
+    )
+    if cursor.rowcount == STEP_CHATS:
+        return True
+    await users.remove(connection, holder)
+    return False
+
+
+async def erase(db: Database, user_id: int) -> None:
+    """Everything of a holder, or of a person who leaves, and the row itself, for good."""
+    for holder in await _of(db, user_id):
+        await erase(db, holder)
+    while rows := await db.fetch_all(
+        "SELECT id FROM chats WHERE user_id = ? LIMIT 100", (user_id,)
+    ):
+        for row in rows:
+            await erase_chat(db, user_id, row["id"])
+    await db.write(lambda c: users.remove(c, user_id))
+
+
+async def erase_chat(db: Database, user_id: int, chat_id: str) -> None:
+    while await db.write(lambda c: _erase_some(c, user_id, chat_id)):
+        pass
+
+
+async def _erase_some(connection: aiosqlite.Connection, user_id: int, chat_id: str) -> bool:
+    """Whether there is more. The newest first, on which none depends."""
+    values = {"user": user_id, "chat": chat_id, "step": STEP_ROWS}
+    rows = await connection.execute_fetchall(
+        "SELECT m.id, length(m.text) AS size FROM messages m JOIN chats c ON c.id = m.chat_id"
+        " WHERE c.id = :chat AND c.user_id = :user ORDER BY m.id DESC LIMIT :step",
+        values,
+    )
+    if await erase_first(connection, rows):
+        return True
+    await connection.execute("DELETE FROM chats WHERE id = :chat AND user_id = :user", values)
+    return False
+
+
+async def erase_first(connection: aiosqlite.Connection, rows: Iterable[sqlite3.Row]) -> bool:
+    """Delete as many of these messages as one step may. Whether there were any."""
+    chosen, room = list[tuple[int]](), STEP_CHARS
+    for row in rows:
+        if chosen and room < row["size"]:
+            break
+        room -= row["size"]
+        chosen.append((row["id"],))
+    await connection.executemany("DELETE FROM messages WHERE id = ?", chosen)
+    return bool(chosen)
+
+
+async def unfinished(db: Database) -> list[tuple[int, bool]]:
+    """Every holder there is, and whether it has been sealed."""
+    rows = await db.fetch_all("SELECT id, is_whole FROM users WHERE holds_for IS NOT NULL")
+    return [(row["id"], bool(row["is_whole"])) for row in rows]
+
+
+async def _of(db: Database, user_id: int) -> list[int]:
+    rows = await db.fetch_all("SELECT id FROM users WHERE holds_for = ?", (user_id,))
+    return [row["id"] for row in rows]

@@ -1,0 +1,262 @@
+"""The table of messages (a tree in each chat) and the checkpoints of running answers.
+
+Every statement names the user whose chat it is, so nobody reaches another's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import aiosqlite
+
+from app.errors import ChatNotFound
+
+if TYPE_CHECKING:
+    from app.db.connection import Database
+
+Status = Literal["queued", "done", "stopped", "failed", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat. `status` is `queued` from its submission to its end, whatever happens.
+
+    settings: with what an answer is made, as JSON; context_length: tokens its window could hold.
+    """
+
+    id: int
+    chat_id: str
+    parent_id: int | None
+    role: Literal["user", "assistant"]
+    text: str
+    status: Status
+    client_id: str | None
+    model: str | None
+    error: str | None
+    finish_reason: str | None
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    completion_tokens: int | None
+    prefill_seconds: float | None
+    decode_seconds: float | None
+    first_token_seconds: float | None
+    dropped: int
+    created_at: float
+    finished_at: float | None
+    settings: str | None = None
+    context_length: int | None = None
+    is_imported: int = 0
+
+
+def message_of(row: sqlite3.Row) -> Message:
+    """The message of a whole row."""
+    return Message(**{key: row[key] for key in row.keys()})  # noqa: SIM118 - a Row iterates its values
+
+
+OWNED = (
+    "EXISTS (SELECT 1 FROM chats WHERE chats.id = messages.chat_id AND chats.user_id = :user)"
+    " AND NOT EXISTS (SELECT 1 FROM hidden_messages WHERE message_id = messages.id)"
+)
+"""Of a row of messages: it is in a chat of this person, and was not deleted."""
+VISIBLE = "NOT EXISTS (SELECT 1 FROM hidden_messages WHERE message_id = m.id)"
+"""Of a message `m`: it was not deleted."""
+
+_PATH = f"""
+WITH RECURSIVE path (id, depth) AS (
+    SELECT :leaf, 0
+    UNION ALL
+    SELECT m.parent_id, path.depth + 1 FROM messages m JOIN path ON m.id = path.id
+    WHERE m.parent_id IS NOT NULL
+)
+SELECT m.* FROM path JOIN messages m ON m.id = path.id JOIN chats c ON c.id = m.chat_id
+WHERE c.id = :chat AND c.user_id = :user AND {VISIBLE} ORDER BY path.depth DESC
+"""  # noqa: S608
+
+
+async def load_path(db: Database, user_id: int, chat_id: str, leaf_id: int | None) -> list[Message]:
+    """The messages from the first one down to `leaf_id`."""
+    values = {"leaf": leaf_id, "chat": chat_id, "user": user_id}
+    rows = await db.fetch_all(_PATH, values)  # type: ignore[arg-type]
+    return [message_of(row) for row in rows]
+
+
+async def recent_tokens_per_second(db: Database, model: str) -> float | None:
+    """Tokens a second that each of the latest answers of this model came with, all together.
+
+    Of answers that were made here: what an import says of its own is no measurement."""
+    row = await db.fetch_one(
+        "SELECT sum(completion_tokens) / sum(decode_seconds) AS speed FROM"
+        " (SELECT completion_tokens, decode_seconds FROM messages"
+        " WHERE model = ? AND decode_seconds > 0 AND is_imported = 0 ORDER BY id DESC LIMIT 5)",
+        (model,),
+    )
+    return None if row is None else row["speed"]
+
+
+# No id of a deleted message comes again while that can be undone: its row is still there.
+NEXT_ID = "(SELECT coalesce(max(id), 0) + 1 FROM messages)"
+_ADD_USER = f"""
+INSERT INTO messages (id, chat_id, parent_id, role, text, status, client_id, created_at)
+SELECT {NEXT_ID}, id, :parent, 'user', :text, 'done', :client, :now FROM chats
+WHERE id = :chat AND user_id = :user
+"""  # noqa: S608
+_ADD_ANSWER = f"""
+INSERT INTO messages
+    (id, chat_id, parent_id, role, text, status, model, created_at, settings, client_id)
+SELECT {NEXT_ID}, id, :parent, 'assistant', '', 'queued', :model, :now, :settings, :client
+FROM chats WHERE id = :chat AND user_id = :user
+"""  # noqa: S608
+_BY_CLIENT_ID = (
+    "SELECT 1 FROM messages m JOIN chats c ON c.id = m.chat_id"
+    " WHERE c.id = ? AND c.user_id = ? AND m.client_id = ?"
+)
+
+
+async def has_client_id(db: Database, user_id: int, chat_id: str, client_id: str) -> bool:
+    """Whether this submission has been saved before."""
+    return await db.fetch_one(_BY_CLIENT_ID, (chat_id, user_id, client_id)) is not None
+
+
+async def is_saved(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, client_id: str
+) -> bool:
+    """The same within a transaction, where no other can come in between."""
+    async with connection.execute(_BY_CLIENT_ID, (chat_id, user_id, client_id)) as cursor:
+        return await cursor.fetchone() is not None
+
+
+async def add_user(
+    connection: aiosqlite.Connection,
+    user_id: int,
+    chat_id: str,
+    parent_id: int | None,
+    text: str,
+    client_id: str,
+    now: float,
+) -> int:
+    """The new message's id. Raises ChatNotFound."""
+    values = {"user": user_id, "chat": chat_id, "parent": parent_id, "text": text}
+    cursor = await connection.execute(_ADD_USER, values | {"client": client_id, "now": now})
+    return _new_id(cursor)
+
+
+async def add_answer(
+    connection: aiosqlite.Connection,
+    user_id: int,
+    chat_id: str,
+    parent_id: int,
+    model: str,
+    now: float,
+    settings: str | None = None,
+    client_id: str | None = None,
+) -> int:
+    """The id of a new, empty, queued answer. `client_id`: of a wish that brought no prompt.
+
+    Raises ChatNotFound.
+    """
+    values = {"user": user_id, "chat": chat_id, "parent": parent_id, "model": model, "now": now}
+    cursor = await connection.execute(
+        _ADD_ANSWER, values | {"settings": settings, "client": client_id}
+    )
+    return _new_id(cursor)
+
+
+async def requeue(
+    connection: aiosqlite.Connection, user_id: int, answer_id: int, text: str, settings: str
+) -> None:
+    """An answer that was cut at `text` is to go on: it is queued again, and keeps that."""
+    await connection.execute(
+        "UPDATE messages SET status = 'queued', text = :text, settings = :settings, error = NULL,"  # noqa: S608
+        f" finish_reason = NULL, finished_at = NULL WHERE id = :id AND {OWNED}",
+        {"text": text, "settings": settings, "id": answer_id, "user": user_id},
+    )
+
+
+def _new_id(cursor: aiosqlite.Cursor) -> int:
+    if cursor.rowcount < 1 or cursor.lastrowid is None:
+        raise ChatNotFound("There is no such chat.")
+    return cursor.lastrowid
+
+
+async def withdraw(
+    connection: aiosqlite.Connection, user_id: int, answer_id: int
+) -> tuple[str, int | None]:
+    """Remove a queued answer with its question; what follows it then follows what was before.
+
+    The question's text, and the id of the message before it. Raises ChatNotFound.
+    """
+    async with connection.execute(
+        "SELECT q.id, q.text, q.parent_id FROM messages a JOIN messages q ON q.id = a.parent_id"
+        " JOIN chats c ON c.id = q.chat_id WHERE a.id = ? AND c.user_id = ?",
+        (answer_id, user_id),
+    ) as cursor:
+        row = await cursor.fetchone()
+    if row is None:
+        raise ChatNotFound("There is no such message.")
+    values = {"answer": answer_id, "before": row["parent_id"], "id": row["id"], "user": user_id}
+    await connection.execute(
+        f"UPDATE messages SET parent_id = :before WHERE parent_id = :answer AND {OWNED}",  # noqa: S608
+        values,
+    )
+    await connection.execute(f"DELETE FROM messages WHERE id = :id AND {OWNED}", values)  # noqa: S608
+    return row["text"], row["parent_id"]
+
+
+async def checkpoint(
+    connection: aiosqlite.Connection, user_id: int, message_id: int, text: str, now: float
+) -> None:
+    """Keep the text so far of an answer that runs."""
+    await connection.execute(
+        "INSERT INTO checkpoints (message_id, text, saved_at)"  # noqa: S608
+        f" SELECT id, :text, :now FROM messages WHERE id = :id AND {OWNED}"
+        " ON CONFLICT (message_id) DO UPDATE"
+        " SET text = excluded.text, saved_at = excluded.saved_at",
+        {"text": text, "now": now, "id": message_id, "user": user_id},
+    )
+
+
+_COUNTS = (
+    "finish_reason",
+    "prompt_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "prefill_seconds",
+    "decode_seconds",
+    "first_token_seconds",
+    "dropped",
+    "context_length",
+)
+
+
+async def finish(
+    connection: aiosqlite.Connection,
+    user_id: int,
+    message_id: int,
+    status: Status,
+    text: str,
+    now: float,
+    *,
+    error: str | None = None,
+    counts: Mapping[str, str | int | float | None] | None = None,
+) -> None:
+    """End an answer, once: one that has ended already is left as it is. Its checkpoint goes."""
+    given = {name: value for name, value in (counts or {}).items() if name in _COUNTS}
+    assignments = "".join(f", {name} = :{name}" for name in given)
+    await connection.execute(
+        f"UPDATE messages SET status = :status, text = :text, error = :error,"  # noqa: S608
+        f" finished_at = :now{assignments} WHERE id = :id AND status = 'queued' AND {OWNED}",
+        {
+            **{"status": status, "text": text, "error": error, "now": now},
+            **{"id": message_id, "user": user_id},
+            **given,
+        },
+    )
+    for table in ("checkpoints", "requeued"):
+        await connection.execute(
+            f"DELETE FROM {table} WHERE message_id ="  # noqa: S608
+            f" (SELECT id FROM messages WHERE id = :id AND {OWNED})",
+            {"id": message_id, "user": user_id},
+        )

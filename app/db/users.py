@@ -1,0 +1,236 @@
+"""Tables of users and of the tokens evaluated for each, by day."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import aiosqlite
+
+if TYPE_CHECKING:
+    from app.db.connection import Database
+
+
+# The table of tokens that were evaluated for each person, by day.
+
+
+KEPT_DAYS: Final = 8
+"""Days of which the newest are kept: a clock that was wrong comes back to one of them."""
+
+
+async def by_day(db: Database) -> dict[str, dict[int, int]]:
+    """For each day that is kept, by user id."""
+    days: dict[str, dict[int, int]] = {}
+    for row in await db.fetch_all("SELECT user_id, day, tokens FROM usage"):
+        days.setdefault(str(row["day"]), {})[int(row["user_id"])] = int(row["tokens"])
+    return days
+
+
+async def add_usage(connection: aiosqlite.Connection, user_id: int, day: str, tokens: int) -> None:
+    """Old days are forgotten with it. Nothing happens for somebody who has left meanwhile."""
+    await connection.execute(
+        "DELETE FROM usage WHERE day < ? AND day NOT IN"
+        " (SELECT DISTINCT day FROM usage ORDER BY day DESC LIMIT ?)",
+        (day, KEPT_DAYS),
+    )
+    await connection.execute(
+        "INSERT INTO usage (user_id, day, tokens)"
+        " SELECT id, ?, ? FROM users WHERE id = ?"
+        " ON CONFLICT (user_id, day) DO UPDATE SET tokens = tokens + excluded.tokens",
+        (day, tokens, user_id),
+    )
+
+
+# The table of people: names, roles and the hashes of their passwords.
+
+
+Role = Literal["owner", "member"]
+LOCAL_USER: Final = 1
+"""Whose everything is that is made where no login is needed; the first owner takes it over."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Times in seconds since 1970. `seen_at`: when one of their logins was last used."""
+
+    id: int
+    name: str
+    role: Role
+    has_password: bool
+    disabled_at: float | None
+    created_at: float
+    seen_at: float | None = None
+
+
+_COLUMNS = (
+    "id, name, role, password IS NOT NULL AS has_password, disabled_at, created_at,"
+    " (SELECT max(seen_at) FROM logins WHERE user_id = users.id) AS seen_at"
+)
+_NOT_DELETED = "id NOT IN (SELECT user_id FROM leavers) AND holds_for IS NULL"
+
+
+def _user(row: sqlite3.Row) -> User:
+    return User(
+        id=row["id"],
+        name=row["name"],
+        role=row["role"],
+        has_password=bool(row["has_password"]),
+        disabled_at=row["disabled_at"],
+        created_at=row["created_at"],
+        seen_at=row["seen_at"],
+    )
+
+
+async def get(db: Database, user_id: int) -> User | None:
+    row = await db.fetch_one(
+        f"SELECT {_COLUMNS} FROM users WHERE id = ? AND {_NOT_DELETED}",  # noqa: S608 - own words
+        (user_id,),
+    )
+    return None if row is None else _user(row)
+
+
+async def get_by_name(db: Database, name_key: str) -> User | None:
+    row = await db.fetch_one(
+        f"SELECT {_COLUMNS} FROM users WHERE name_key = ? AND {_NOT_DELETED}",  # noqa: S608
+        (name_key,),
+    )
+    return None if row is None else _user(row)
+
+
+async def list_users(db: Database) -> list[User]:
+    rows = await db.fetch_all(
+        f"SELECT {_COLUMNS} FROM users WHERE {_NOT_DELETED} ORDER BY created_at, id"  # noqa: S608
+    )
+    return [_user(row) for row in rows]
+
+
+async def credentials(db: Database, name_key: str) -> tuple[User, str] | None:
+    """Who may log in under this name, and the hash of their password."""
+    row = await db.fetch_one(
+        f"SELECT {_COLUMNS}, password FROM users WHERE name_key = ?"  # noqa: S608
+        f" AND password IS NOT NULL AND disabled_at IS NULL AND {_NOT_DELETED}",
+        (name_key,),
+    )
+    return None if row is None else (_user(row), row["password"])
+
+
+async def count_owners(connection: aiosqlite.Connection, *, besides: int = 0) -> int:
+    """Owners who can log in."""
+    async with connection.execute(
+        "SELECT count(*) FROM users WHERE role = 'owner' AND password IS NOT NULL"  # noqa: S608
+        f" AND disabled_at IS NULL AND id != ? AND {_NOT_DELETED}",
+        (besides,),
+    ) as cursor:
+        row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])
+
+
+async def has_owner(db: Database) -> bool:
+    """Whether there is an owner who can log in."""
+    row = await db.fetch_one(
+        "SELECT 1 FROM users WHERE role = 'owner' AND password IS NOT NULL"  # noqa: S608
+        f" AND disabled_at IS NULL AND {_NOT_DELETED}"
+    )
+    return row is not None
+
+
+async def is_taken(connection: aiosqlite.Connection, name_key: str, *, besides: int = 0) -> bool:
+    async with connection.execute(
+        "SELECT 1 FROM users WHERE name_key = ? AND id != ?", (name_key, besides)
+    ) as cursor:
+        return await cursor.fetchone() is not None
+
+
+async def add(
+    connection: aiosqlite.Connection,
+    name: str,
+    name_key: str,
+    password: str | None,
+    role: Role,
+    now: float,
+) -> int:
+    """The new id, which nobody had before: what still speaks of somebody who left finds nobody."""
+    user_id = 2 + secrets.randbelow(2**31 - 2)
+    await connection.execute(
+        "INSERT INTO users (id, name, name_key, password, role, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (user_id, name, name_key, password, role, now),
+    )
+    return user_id
+
+
+async def add_local(connection: aiosqlite.Connection, now: float) -> None:
+    """The one who is at this machine, should they have left."""
+    name = "local"
+    if await is_taken(connection, name):
+        name = f"local {secrets.token_hex(4)}"
+    await connection.execute(
+        "INSERT INTO users (id, name, name_key, role, created_at) VALUES (?, ?, ?, 'owner', ?)"
+        " ON CONFLICT (id) DO NOTHING",
+        (LOCAL_USER, name, name, now),
+    )
+
+
+async def name_user(
+    connection: aiosqlite.Connection, user_id: int, name: str, name_key: str
+) -> None:
+    await connection.execute(
+        "UPDATE users SET name = ?, name_key = ? WHERE id = ?", (name, name_key, user_id)
+    )
+
+
+async def set_password(connection: aiosqlite.Connection, user_id: int, password: str) -> None:
+    await connection.execute("UPDATE users SET password = ? WHERE id = ?", (password, user_id))
+
+
+async def replace_hash(connection: aiosqlite.Connection, user_id: int, old: str, new: str) -> None:
+    """The same password in a newer hash, unless it has been changed meanwhile."""
+    await connection.execute(
+        "UPDATE users SET password = ? WHERE id = ? AND password = ?", (new, user_id, old)
+    )
+
+
+async def set_role(connection: aiosqlite.Connection, user_id: int, role: Role) -> None:
+    await connection.execute("UPDATE users SET role = ? WHERE id = ?", (role, user_id))
+
+
+async def disable(connection: aiosqlite.Connection, user_id: int, when: float | None) -> None:
+    """Or enable (None)."""
+    await connection.execute("UPDATE users SET disabled_at = ? WHERE id = ?", (when, user_id))
+
+
+async def mark_for_deletion(connection: aiosqlite.Connection, user_id: int, now: float) -> None:
+    """From now on nobody can be this person; the name is free, and nothing says who it was."""
+    await connection.execute("DELETE FROM logins WHERE user_id = ?", (user_id,))
+    await connection.execute(
+        "DELETE FROM invites WHERE user_id = :id OR made_by = :id", {"id": user_id}
+    )
+    await connection.execute(
+        "UPDATE users SET name = :gone, name_key = :gone, password = NULL WHERE id = :id",
+        {"gone": f"left {secrets.token_hex(8)}", "id": user_id},
+    )
+    await connection.execute(
+        "INSERT INTO leavers (user_id, at) VALUES (?, ?) ON CONFLICT DO NOTHING", (user_id, now)
+    )
+
+
+async def pending_deletion(db: Database) -> list[int]:
+    """Those whose removal has begun and not ended."""
+    return [row["user_id"] for row in await db.fetch_all("SELECT user_id FROM leavers")]
+
+
+async def chats_of(db: Database, user_id: int) -> list[str]:
+    """Every chat of this person's, wherever it lies, and those that are yet to begin."""
+    rows = await db.fetch_all(
+        "SELECT id FROM chats WHERE user_id = :id"
+        " UNION SELECT chat_id FROM chat_settings WHERE user_id = :id",
+        {"id": user_id},  # type: ignore[arg-type]
+    )
+    return [row["id"] for row in rows]
+
+
+async def remove(connection: aiosqlite.Connection, user_id: int) -> None:
+    """With everything that belongs to them."""
+    await connection.execute("DELETE FROM users WHERE id = ?", (user_id,))

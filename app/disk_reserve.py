@@ -1,0 +1,90 @@
+"""Room on the disk that is kept for when it is full, so that something can still be deleted then.
+
+Deleting takes room: SQLite writes what changes into a log first. So a file of RESERVE_BYTES lies
+beside the database. When less than MIN_BYTES are left besides, caches go, then that file, and
+Wick takes nothing new in until there is room for all of it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+from app.errors import DiskFull
+
+log = logging.getLogger(__name__)
+FILE: Final = "reserve"
+CACHES: Final = "kv"
+"""A folder of what can be made again (`SettingsObject.kv_folder`)."""
+RESERVE_BYTES: Final = 8 << 20
+MIN_BYTES: Final = 4 << 20
+
+
+class Reserve:
+    """That file in the data folder.
+
+    is_low: there is no room for anything new.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file = folder / FILE
+        self._caches = folder / CACHES
+        self.is_low = False
+
+    @property
+    def sentence(self) -> str:
+        """For people, while there is no room; else empty."""
+        if not self.is_low:
+            return ""
+        return (
+            "The disk is full, so this Wick is read-only: nothing new can be saved. Delete models, "
+            "or chats for good, or make room on the disk."
+        )
+
+    def check(self) -> None:
+        """Raises DiskFull while there is no room for anything new."""
+        if self.is_low:
+            raise DiskFull(self.sentence)
+
+    def look(self) -> bool:
+        """Whether `is_low` has changed. May write RESERVE_BYTES, or delete all caches."""
+        before = self.is_low
+        self.is_low = self._left() < MIN_BYTES
+        if self.is_low and self._caches.exists():
+            log.warning(
+                "The disk is full: what models have kept of chats in %s goes.", self._caches
+            )
+            shutil.rmtree(self._caches, ignore_errors=True)
+            self.is_low = self._left() < MIN_BYTES
+        if self.is_low:
+            self._file.unlink(missing_ok=True)
+        elif self._held() != RESERVE_BYTES:
+            self._take()
+        return self.is_low != before
+
+    def _left(self) -> int:
+        """Bytes that are free beside a whole reserve."""
+        return shutil.disk_usage(self._folder).free + self._held() - RESERVE_BYTES
+
+    def _held(self) -> int:
+        try:
+            return self._file.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def _take(self) -> None:
+        """Keep the room; that it cannot be kept harms nobody yet."""
+        try:
+            with self._file.open("wb") as file:
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+                else:  # what is written must not be something that a file system leaves out
+                    file.write(os.urandom(RESERVE_BYTES))
+        except OSError as error:
+            log.warning("No room could be kept in %s: %s.", self._file, error.strerror)
+            if self._file.is_file():
+                self._file.unlink(missing_ok=True)

@@ -1,0 +1,194 @@
+"""Memory budget of all models: who may load, who unloads for it, and how the rest is shared out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from app.config import Settings
+from app.inference.protocol import MAX_CONTEXTS, SetLimits
+from app.inference.status import State
+
+# Shares out the memory that loaded models leave: it keeps more chats at hand.
+#
+# Beside weights and the contexts of their slots, runners may hold spare contexts and snapshots in
+# memory. Nobody needs them, so they get what is left of the budget, and give it back as soon as
+# another model is to be loaded.
+
+
+MEGABYTE: Final = 1 << 20
+RESERVED_BYTES: Final = 1.5
+"""Snapshots on their way to the disk may come to half as much as those that stay in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A loaded model. context: bytes of one that is full; slots: how many it needs."""
+
+    context: int
+    slots: int
+
+    def max_useful_bytes(self, settings: Settings) -> int:
+        """Bytes that it could do something with."""
+        return self._spare(settings) * self.context + int(
+            settings.kv_ram_mb * MEGABYTE * RESERVED_BYTES
+        )
+
+    def set_limits(self, part: int, settings: Settings) -> SetLimits:
+        """What it may hold, with `part` bytes for what is spare: half of them for contexts."""
+        snapshots = int(settings.kv_ram_mb * MEGABYTE * RESERVED_BYTES)
+        contexts = max(part // 2, part - snapshots)
+        spare = min(self._spare(settings), contexts // max(1, self.context))
+        rest = part - spare * self.context
+        ram_mb = min(settings.kv_ram_mb, int(rest / RESERVED_BYTES) // MEGABYTE)
+        return SetLimits(self.slots + spare, ram_mb)
+
+    def size(self, bound: SetLimits) -> int:
+        """Bytes that `set_limits` grants beyond the slots."""
+        spare = (bound.contexts - self.slots) * self.context
+        return spare + int(bound.ram_mb * MEGABYTE * RESERVED_BYTES)
+
+    def _spare(self, settings: Settings) -> int:
+        most = settings.kv_memory_mb * MEGABYTE // max(1, self.context)
+        return max(0, min(MAX_CONTEXTS, most) - self.slots)
+
+
+def distribute(
+    free: int, lodgers: Mapping[str, LoadedModel], settings: Settings
+) -> dict[str, SetLimits]:
+    """What each may hold of `free` bytes: as much as the others, or its wish if that is less."""
+    bounds = {}
+    by_wish = sorted(lodgers.items(), key=lambda item: item[1].max_useful_bytes(settings))
+    for place, (name, model) in enumerate(by_wish):
+        part = min(model.max_useful_bytes(settings), max(0, free) // (len(by_wish) - place))
+        bounds[name] = model.set_limits(part, settings)
+        free -= part
+    return bounds
+
+
+# Room in memory for all models: who may be loaded, who leaves for it, and who waits.
+#
+# Those who wait are served in their order, and hold nothing while they wait, so no two of them can
+# wait for each other. Idle models leave at once, the least recently used first. When that is not
+# enough, busy ones are asked to leave after what they have in line by then: nobody is kept out for
+# ever.
+
+
+class MemoryHolder(Protocol):
+    """What may hold memory; in earnest a Worker."""
+
+    name: str
+    state: State
+
+    @property
+    def last_used(self) -> float: ...
+    @property
+    def is_busy(self) -> bool: ...
+    def unload_after_current(self) -> None: ...
+    def cancel_unload(self) -> None: ...
+
+
+class MemoryBudget:
+    """`budget` in bytes; `tenants` gives those there are now."""
+
+    def __init__(self, budget: int, tenants: Callable[[], Iterable[MemoryHolder]]) -> None:
+        self.budget = budget
+        self._tenants = tenants
+        self._reserved: dict[str, int] = {}
+        self._waiting: deque[str] = deque()
+        self._asked: set[str] = set()
+        self._news = asyncio.Event()
+
+    def held(self, name: str) -> int:
+        """Bytes set aside for a model; 0 for one that is not loaded."""
+        return self._reserved.get(name, 0)
+
+    @property
+    def free(self) -> int:
+        return self.budget - sum(self._reserved.values())
+
+    def release(self, name: str) -> None:
+        """It is out of memory."""
+        self._reserved.pop(name, None)
+        self.notify()
+
+    def notify(self) -> None:
+        """Something has changed that may let somebody in."""
+        self._news.set()
+
+    async def reserve(
+        self,
+        name: str,
+        choices: Sequence[int],
+        notify: Callable[[str], None],
+        is_wanted: Callable[[], bool],
+    ) -> int | None:
+        """Wait for room, and take it; the index of the choice there was room for.
+
+        choices: bytes, the best first, of which the last fits the budget. tell: hears whom it
+        waits for. None when `is_wanted` says that there is no use any more.
+        """
+        self._waiting.append(name)
+        reported = ""
+        try:
+            while is_wanted():
+                self._news.clear()
+                is_next = self._waiting[0] == name
+                if is_next and (choice := self._try_reserve(choices)) is not None:
+                    self._reserved[name] = choices[choice]
+                    return choice
+                if (sentence := self._sentence(name)) != reported:
+                    reported = sentence
+                    notify(sentence)
+                await self._news.wait()
+            return None
+        finally:
+            if self._waiting[0] == name:  # whoever was asked to leave was asked for this one
+                asked, self._asked = self._asked, set()
+                for holder in self._tenants():
+                    if holder.name in asked:
+                        holder.cancel_unload()
+            self._waiting.remove(name)
+            self.notify()
+
+    def _try_reserve(self, choices: Sequence[int]) -> int | None:
+        """The best choice that fits now; None after those who must leave have been asked to."""
+        if choices[0] <= self.free:
+            return 0
+        tenants = sorted(
+            (t for t in self._tenants() if t.name in self._reserved), key=lambda t: t.last_used
+        )
+        leaving = [t for t in tenants if t.state == "unloading"]
+        coming = self.free + sum(self._reserved[t.name] for t in leaving)
+        for holder in tenants:
+            if coming >= choices[0]:
+                break
+            if holder.state == "ready" and not holder.is_busy:
+                holder.unload_after_current()
+                leaving.append(holder)
+                coming += self._reserved[holder.name]
+        if leaving:
+            return None
+        for index, choice in enumerate(choices):
+            if choice <= self.free:
+                return index
+        # Those that have been asked already come first, so that no more are asked than needed.
+        for holder in sorted(tenants, key=lambda t: t.name not in self._asked):
+            if coming >= choices[-1]:
+                break
+            self._asked.add(holder.name)
+            holder.unload_after_current()
+            coming += self._reserved[holder.name]
+        return None
+
+    def _sentence(self, name: str) -> str:
+        if self._waiting[0] != name:
+            return f"Waiting for memory: {self._waiting[0]} comes first"
+        busy = sorted(self._asked & self._reserved.keys())
+        if not busy:
+            return "Waiting for memory: another model is being unloaded"
+        verb = "are" if len(busy) > 1 else "is"
+        return f"Waiting for memory: {' and '.join(busy)} {verb} answering"

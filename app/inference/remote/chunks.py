@@ -1,0 +1,221 @@
+"""Streams of other servers: server-sent events from bytes, and chunks of an answer from those."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from app.inference.protocol import SampledToken, TokenLogprob
+
+# Server-sent events from bytes that nobody vouches for: lines and the whole are bounded.
+
+
+MAX_EVENT_BYTES: Final = 1 << 20
+MAX_STREAM_BYTES: Final = 256 << 20
+
+
+class ProtocolViolation(Exception):
+    """What came makes no sense. The text goes on after “What the server sends …”."""
+
+
+class SseParser:
+    """Give `feed` the bytes as they come. An event that is cut off at the end is none.
+
+    llama-server used to tell an error in a field of that name: it counts as data, too.
+    """
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._data: list[bytes] = []
+        self._size = 0
+        self._total = 0
+
+    def feed(self, piece: bytes) -> Iterator[str]:
+        """The data of each event that is whole now. Raises Garbage."""
+        self._total += len(piece)
+        if self._total > MAX_STREAM_BYTES:
+            raise ProtocolViolation("does not end")
+        *whole, rest = piece.split(b"\n")
+        for end in whole:
+            self._rest += end
+            line = bytes(self._rest).removesuffix(b"\r")
+            self._rest.clear()
+            if line:
+                self._take(line)
+            elif self._data:
+                yield self._event()
+        self._rest += rest
+        if len(self._rest) + self._size > MAX_EVENT_BYTES:
+            raise ProtocolViolation("has events without end")
+
+    def _take(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        if name in {b"data", b"error"}:
+            self._data.append(value.removeprefix(b" "))
+            self._size += len(value) + 1
+
+    def _event(self) -> str:
+        data, self._data, self._size = b"\n".join(self._data), [], 0
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            raise ProtocolViolation("is not text") from error
+
+
+# What a chunk of an answer means, in OpenAI's protocol.
+
+
+DONE: Final = "[DONE]"
+MAX_COUNT: Final = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkUsage:
+    prompt: int
+    completion: int
+    cached: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one event says. thinks: the model is at work and says nothing yet; finish: the server's
+    word for how the answer ended; reading: prompt tokens done and in all; tokens: how likely those
+    of the text were, where that was asked for."""
+
+    text: str = ""
+    is_reasoning: bool = False
+    finish: str = ""
+    usage: ChunkUsage | None = None
+    prompt_progress: tuple[int, int] | None = None
+    tokens: tuple[SampledToken, ...] = ()
+
+
+class ErrorChunk(Exception):
+    """The server tells of an error in the middle of its stream, as `value`."""
+
+    def __init__(self, value: object) -> None:
+        super().__init__()
+        self.value = value
+
+    @property
+    def body(self) -> bytes:
+        return json.dumps({"error": self.value}).encode()
+
+
+def parse_chunk(data: str) -> Chunk:
+    """What the data of one event says. Raises Garbage or Complaint."""
+    try:
+        chunk = json.loads(data)
+        if not isinstance(chunk, dict):
+            raise ProtocolViolation("is not OpenAI's protocol")
+        if (error := chunk.get("error")) is not None:
+            raise ErrorChunk(error)
+        if "choices" not in chunk and "message" in chunk and "code" in chunk:
+            raise ErrorChunk(chunk)
+        return _piece(chunk)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ProtocolViolation("is not OpenAI's protocol") from error
+
+
+def _piece(chunk: dict[str, Any]) -> Chunk:
+    usage = _usage(chunk.get("usage"))
+    reading = _reading(chunk.get("prompt_progress"))
+    choices = chunk.get("choices") or ()
+    if not choices:
+        return Chunk(usage=usage, prompt_progress=reading)
+    choice = choices[0]
+    delta = choice.get("delta") or {}
+    thought = delta.get("reasoning_content") or delta.get("reasoning")
+    return Chunk(
+        text=_storable(delta.get("content") or choice.get("text") or ""),
+        is_reasoning=bool(thought),
+        finish=str(choice.get("finish_reason") or ""),
+        usage=usage,
+        prompt_progress=reading,
+        tokens=_tokens(choice.get("logprobs")),
+    )
+
+
+def _usage(values: Any) -> ChunkUsage | None:
+    if not values:
+        return None
+    details = values.get("prompt_tokens_details") or {}
+    prompt = _count(values.get("prompt_tokens"))
+    cached = min(prompt, _count(details.get("cached_tokens")))
+    return ChunkUsage(prompt, _count(values.get("completion_tokens")), cached)
+
+
+def _reading(values: Any) -> tuple[int, int] | None:
+    if not values:
+        return None
+    total = _count(values.get("total"))
+    return min(total, _count(values.get("processed"))), total
+
+
+def _tokens(values: Any) -> tuple[SampledToken, ...]:
+    """As chats tell them, or as texts without a template do."""
+    if not isinstance(values, dict):
+        return ()
+    if values.get("tokens"):
+        return _tokens_of_text(values)
+    return tuple(
+        SampledToken(
+            _bytes(token),
+            _logprob(token["logprob"]),
+            tuple(
+                TokenLogprob(_bytes(o), _logprob(o["logprob"]))
+                for o in token.get("top_logprobs") or ()
+            ),
+        )
+        for token in values.get("content") or ()
+    )
+
+
+def _tokens_of_text(values: dict[str, Any]) -> tuple[SampledToken, ...]:
+    texts = values["tokens"]
+    others = values.get("top_logprobs") or [None] * len(texts)
+    return tuple(
+        SampledToken(
+            _encoded(text),
+            _logprob(logprob),
+            tuple(
+                TokenLogprob(_encoded(o), _logprob(value)) for o, value in (likely or {}).items()
+            ),
+        )
+        for text, logprob, likely in zip(texts, values["token_logprobs"], others, strict=True)
+    )
+
+
+def _bytes(token: dict[str, Any]) -> tuple[int, ...]:
+    given = token.get("bytes")
+    if isinstance(given, list) and given:  # of a number bytes() would make so many
+        return tuple(bytes(given))
+    return _encoded(token["token"])
+
+
+def _encoded(text: Any) -> tuple[int, ...]:
+    return tuple(_storable(text).encode())
+
+
+def _logprob(given: Any) -> float:
+    value = float(given)
+    return value if math.isfinite(value) else -9999.0
+
+
+def _count(value: Any) -> int:
+    if value is None:
+        return 0
+    if not isinstance(value, int) or not 0 <= value < MAX_COUNT:
+        raise ProtocolViolation("counts wrongly")
+    return value
+
+
+def _storable(text: Any) -> str:
+    """Text that can be kept: JSON can name halves of characters, and NUL."""
+    if not isinstance(text, str):
+        raise ProtocolViolation("is not OpenAI's protocol")
+    whole: str = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return whole.replace("\0", "\ufffd")

@@ -1,0 +1,220 @@
+"""What one server says to one request, from its status to the end of its stream."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import httpx
+
+from app.inference.protocol import (
+    Aborted,
+    Delta,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Generate,
+    Prefill,
+    Stalled,
+)
+from app.inference.remote import errors
+from app.inference.remote.chunks import (
+    DONE,
+    Chunk,
+    ChunkUsage,
+    ErrorChunk,
+    ProtocolViolation,
+    SseParser,
+    parse_chunk,
+)
+from app.inference.remote.errors import Timeouts, UpstreamError
+from app.inference.remote.health import headers_for, read_limited
+from app.inference.remote.token_estimate import EstimatedPrompt
+from app.models.upstream import Upstream
+
+MAX_ERROR_BYTES: Final = 65536
+MAX_ANSWER_CHARS: Final = 4 << 20
+SOON: Final = 0.5
+"""Seconds until a server that has said everything has its connection closed."""
+CUTS: Final = frozenset({"abort", "aborted", "cancelled", "content_filter", "error"})
+
+
+class ResponseStream:
+    """To `command`, over as many tries as it takes. `emit` hears the events, the last one once.
+
+    fitting: of the prompt that was sent; usage: as the server counted, None while it has not.
+    """
+
+    def __init__(
+        self, command: Generate, emit: Callable[[Event], None], patience: Timeouts
+    ) -> None:
+        self.fitting = EstimatedPrompt([], 0, 0, 0)
+        self.usage: ChunkUsage | None = None
+        self._command = command
+        self._emit = emit
+        self._patience = patience
+        self._window = 0
+        self._began = time.monotonic()
+        self._first: float | None = None
+        self._pieces = 0
+        self._written = 0
+        self._thinks = False
+        self._finish = ""
+        self._has_ended = False
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there was a word: then nothing may be tried again."""
+        return self._first is not None
+
+    def begin_attempt(self, fitting: EstimatedPrompt, window: int) -> None:
+        """A try begins, whose prompt and window these are."""
+        self.fitting, self._window = fitting, window
+        self._began = time.monotonic()
+        self._pieces, self._thinks, self._finish, self.usage = 0, False, "", None
+
+    async def read(
+        self,
+        upstream: Upstream,
+        client: httpx.AsyncClient,
+        url: str,
+        body: Mapping[str, object],
+    ) -> None:
+        """Send the request and pass on what comes. It has ended well when this returns.
+
+        Raises Fault.
+        """
+        try:
+            async with asyncio.timeout(self._patience.first) as limit:
+                await self._stream(upstream, client, url, body, limit)
+        except (TimeoutError, ProtocolViolation, httpx.HTTPError) as error:
+            if not self._finish:
+                raise self._fault(upstream, error) from error
+        self._close(upstream)
+
+    async def _stream(
+        self,
+        upstream: Upstream,
+        client: httpx.AsyncClient,
+        url: str,
+        body: Mapping[str, object],
+        limit: asyncio.Timeout,
+    ) -> None:
+        async with client.stream(
+            "POST",
+            url,
+            json=body,
+            headers=headers_for(upstream) | {"Accept": "text/event-stream"},
+            timeout=httpx.Timeout(None, connect=self._patience.connect),
+        ) as response:
+            if response.status_code != 200:
+                complaint = await read_limited(response, MAX_ERROR_BYTES)
+                raise errors.from_response(upstream, response, complaint)
+            kind = response.headers.get("content-type", "").partition(";")[0].strip()
+            if kind.lower() != "text/event-stream":
+                what = kind[:40] or "something without a kind"
+                raise ProtocolViolation(f"is {what} and no stream, so its address may be wrong")
+            events = SseParser()
+            async for piece in response.aiter_raw():
+                for data in events.feed(piece):
+                    self._on_line(upstream, data, limit)
+        if not self._finish:
+            raise ProtocolViolation("ends in the middle of an answer")
+
+    def _on_line(self, upstream: Upstream, data: str, limit: asyncio.Timeout) -> None:
+        """One event. What comes behind the end is waited for a moment only: counts."""
+        now = asyncio.get_running_loop().time()
+        if data.strip() == DONE:
+            self._finish = self._finish or "stop"
+            limit.reschedule(now + SOON)
+            return
+        try:
+            piece = parse_chunk(data)
+        except ErrorChunk as told:
+            raise errors.from_error_chunk(upstream, told) from told
+        self.usage = piece.usage or self.usage
+        if self._finish:
+            return
+        if (patience := self._on_chunk(piece)) is not None:
+            limit.reschedule(now + patience)
+        if piece.finish:
+            self._finish = piece.finish
+            limit.reschedule(now + self._patience.end)
+
+    def _on_chunk(self, piece: Chunk) -> float | None:
+        """How long the next one may take; None when this one was no progress."""
+        patience = None
+        if piece.prompt_progress is not None and self._first is None:
+            done, total = piece.prompt_progress
+            self._emit(Prefill(self._command.id, done, total, 0, self.fitting.dropped))
+            patience = self._patience.first
+        if piece.is_reasoning:
+            self._pieces += 1
+            patience = self._patience.between
+            if not self._thinks and self._first is None:
+                self._thinks = True
+                self._emit(Stalled(self._command.id, "The model is thinking"))
+        if piece.text:
+            self._first = self._first or time.monotonic()
+            self._pieces += 1
+            self._written += len(piece.text)
+            patience = self._patience.between
+            count = max(1, len(piece.tokens))  # most servers send each by itself, and tell none
+            self._emit(Delta(self._command.id, piece.text, piece.tokens, count))
+            if self._written > MAX_ANSWER_CHARS:
+                raise ProtocolViolation("does not end")
+        return patience
+
+    def _close(self, upstream: Upstream) -> None:
+        if self._finish in CUTS:
+            said = self._finish.replace("_", " ")
+            self.end(
+                Aborted(self._command.id, f"{upstream.host} ended this answer early ({said}).")
+            )
+        elif self._thinks and self._first is None:
+            self.end(
+                Failed(
+                    self._command.id,
+                    "The model was still thinking when its answer was as long as it may be. "
+                    "Allow longer answers in the settings of this chat.",
+                )
+            )
+        else:
+            self.end(self.finished("length" if self._finish == "length" else "stop"))
+
+    def _fault(
+        self, upstream: Upstream, error: TimeoutError | ProtocolViolation | httpx.HTTPError
+    ) -> UpstreamError:
+        if isinstance(error, ProtocolViolation):
+            return UpstreamError("down", f"What {upstream.host} sends {error}.")
+        if isinstance(error, httpx.HTTPError):
+            return errors.from_transport_error(upstream, error, self._patience)
+        seconds = self._patience.between if self.has_begun else self._patience.first
+        return UpstreamError("down", f"{upstream.host} has said nothing for {seconds:g} seconds.")
+
+    def finished(self, reason: FinishReason) -> Finished:
+        """The end with its figures: the server's, or an estimate and the pieces that came."""
+        now = time.monotonic()
+        first = self._first or now
+        usage = self.usage or ChunkUsage(self.fitting.prompt if self._first else 0, self._pieces)
+        return Finished(
+            id=self._command.id,
+            reason=reason,
+            prompt_tokens=usage.prompt,
+            cached_tokens=usage.cached,
+            completion_tokens=usage.completion,
+            prefill_seconds=first - self._began,
+            decode_seconds=now - first,
+            dropped=self.fitting.dropped,
+            tier="live" if usage.cached else "none",
+            context_length=self._window,
+        )
+
+    def end(self, event: Finished | Failed | Aborted) -> None:
+        """The last event, unless there was one."""
+        if not self._has_ended:
+            self._has_ended = True
+            self._emit(event)

@@ -1,0 +1,1 @@
+"""The child process: loads one model, schedules sequences, makes tokens."""

@@ -1,0 +1,212 @@
+"""The embedded engine: llama.cpp's C API, from the library that ctransformers ships."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from ctypes import CDLL, c_float, c_int32, c_void_p, cast
+from pathlib import Path
+
+import numpy as np
+
+from app.errors import ModelLoadError
+from app.inference.protocol import MAX_CONTEXTS
+from app.inference.runner.engines.engine import EngineError, Logits, State
+from app.inference.runner.engines.native_library import (
+    LogCallback,
+    ProgressCallback,
+    library_identity,
+    load_library,
+)
+
+MAX_SLICE = 128
+# A state begins with the library's RNG and logits; its last fields are the bytes of the whole KV
+# cache (0: none follow) and the count of positions that follow.
+_TAIL = struct.Struct("<Qi")
+
+
+class LlamaCppEngine:
+    """One GGUF file in memory. Raises ModelLoadError with the library's own reason.
+
+    progress: hears, while it is loaded, how much of it is, from 0 to 1.
+    """
+
+    max_slice = MAX_SLICE
+
+    def __init__(
+        self,
+        weights: Path,
+        context_length: int,
+        progress: Callable[[float], None] = lambda done: None,
+    ) -> None:
+        self.context_length = context_length
+        self._log = _Log()
+        self._lib = load_library()
+        self._lib.llama_log_set(self._log.callback, None)
+        self._lib.llama_backend_init(0)  # no NUMA
+        self._params = self._lib.llama_context_default_params()
+        self._params.n_ctx = context_length
+        self._params.n_batch = MAX_SLICE
+        self._params.f16_kv = True
+        self._params.use_mmap = True
+        self._params.embedding = True  # a copy of some numbers at each step
+        notify = ProgressCallback(lambda done, _: progress(done))  # must live as long as the load
+        self._params.progress_callback = cast(notify, c_void_p)
+        self._model = self._lib.llama_load_model_from_file(bytes(weights), self._params)
+        self._params.progress_callback = None
+        if not self._model:
+            raise ModelLoadError(f"The engine cannot load this model: {self._log.reason()}")
+        self.vocab_size: int = self._lib.llama_model_n_vocab(self._model)
+        self._open = 0
+        self._lock = threading.Lock()
+        self.embedding_size: int = self._lib.llama_model_n_embd(self._model)
+        self.identity = f"{library_identity()} embedding"
+        self._head, self._kv_size, self._per_token = self._measure_state()
+
+    def new_context(self) -> LlamaCppContext:
+        with self._lock:
+            if self._open >= MAX_CONTEXTS:
+                raise EngineError("no further context: the engine holds all it can")
+            handle = self._lib.llama_new_context_with_model(self._model, self._params)
+            if not handle:
+                raise EngineError(f"no further context: {self._log.reason()}")
+            self._open += 1
+        return LlamaCppContext(self, handle)
+
+    def state_size(self, count: int) -> int:
+        return self._head.size + count * self._per_token
+
+    def head(self, count: int, *, with_positions: bool) -> State:
+        """How a state of `count` positions begins, free of anything a chat left there.
+
+        Given to the library without the positions, it only sets how many are held.
+        """
+        head = self._head.copy()
+        tail = _TAIL.pack(self._kv_size if with_positions else 0, count)
+        head[-_TAIL.size :] = np.frombuffer(tail, np.uint8)
+        return head
+
+    def _measure_state(self) -> tuple[State, int, int]:
+        """The head of a state, the bytes of a whole cache, and those of one position."""
+        context = self.new_context()
+        try:
+            room = np.empty(self._lib.llama_get_state_size(context.handle), np.uint8)
+            # A new context holds no position, so its state is a head and nothing else.
+            head = room[: self._lib.llama_copy_state_data(context.handle, room.ctypes.data)].copy()
+            kv_size, count = _TAIL.unpack(head[-_TAIL.size :].tobytes())
+            head[-_TAIL.size :] = np.frombuffer(_TAIL.pack(0, 1), np.uint8)
+            self._lib.llama_set_state_data(context.handle, head.ctypes.data)
+            one = self._lib.llama_copy_state_data(context.handle, room.ctypes.data)
+            per_token = one - head.size
+            if count or not 0 < per_token <= kv_size // self.context_length:
+                raise ModelLoadError("The engine's library keeps its states in an unknown form.")
+        finally:
+            context.close()
+        return head, kv_size, per_token
+
+    def close(self) -> None:
+        """Frees the weights. Every context must be closed before."""
+        if self._model:
+            self._lib.llama_free_model(self._model)
+            self._model = None
+
+    def _free(self, handle: int) -> None:
+        with self._lock:
+            self._lib.llama_free(handle)
+            self._open -= 1
+
+    @property
+    def lib(self) -> CDLL:
+        return self._lib
+
+
+class LlamaCppContext:
+    def __init__(self, engine: LlamaCppEngine, handle: int) -> None:
+        self._engine = engine
+        self._handle: int | None = handle
+
+    @property
+    def handle(self) -> int:
+        if self._handle is None:
+            raise ValueError("this context is closed")
+        return self._handle
+
+    def evaluate(self, tokens: Sequence[int], past: int, threads: int) -> Logits:
+        engine, count = self._engine, len(tokens)
+        # The library checks none of this: it would read or write outside its arrays.
+        handle = self.handle
+        if not 1 <= count <= MAX_SLICE or past < 0 or past + count > engine.context_length:
+            raise ValueError(f"{count} tokens after {past} do not fit")
+        if min(tokens) < 0 or max(tokens) >= engine.vocab_size:
+            raise ValueError("a token id lies outside the vocabulary")
+        ids = (c_int32 * count)(*tokens)
+        if engine.lib.llama_eval(handle, ids, count, past, max(1, threads)):
+            raise EngineError("the engine failed to evaluate a step")
+        address = engine.lib.llama_get_logits(handle)
+        buffer = (c_float * engine.vocab_size).from_address(address)
+        return np.frombuffer(memoryview(buffer), np.float32)
+
+    def embedding(self) -> Logits:
+        return self._embedding().copy()
+
+    def _embedding(self) -> Logits:
+        address = self._engine.lib.llama_get_embeddings(self.handle)
+        if not address:
+            raise EngineError("the engine kept no embedding")
+        buffer = (c_float * self._engine.embedding_size).from_address(address)
+        return np.frombuffer(memoryview(buffer), np.float32)
+
+    def save(self, count: int) -> State:
+        engine, handle = self._engine, self.handle
+        if not 1 <= count <= engine.context_length:
+            raise ValueError(f"{count} positions cannot be saved")
+        state = np.empty(engine.state_size(count), np.uint8)
+        # The library copies as many positions as it believes to hold: tell it how many we want.
+        shorter = engine.head(count, with_positions=False)
+        last = self._embedding()
+        kept = last.copy()  # somebody may still want it, and the head brings one of its own
+        engine.lib.llama_set_state_data(handle, shorter.ctypes.data)
+        last[:] = kept
+        if engine.lib.llama_get_kv_cache_token_count(handle) != count:
+            raise EngineError("the engine's cache cannot be cut")
+        if engine.lib.llama_copy_state_data(handle, state.ctypes.data) != state.size:
+            raise EngineError("the engine saved a state of another size")
+        # The logits may tell of what was evaluated after these positions, in another chat.
+        _write_head(state, engine.head(count, with_positions=True))
+        return state
+
+    def restore(self, state: State, count: int) -> None:
+        engine, handle = self._engine, self.handle
+        right = 1 <= count <= engine.context_length and state.shape == (engine.state_size(count),)
+        if not right or state.dtype != np.uint8 or not state.flags.c_contiguous:
+            raise ValueError(f"this is no state of {count} positions")
+        # Everything that the library reads as a size or a number to believe is written by us.
+        _write_head(state, engine.head(count, with_positions=True))
+        engine.lib.llama_set_state_data(handle, state.ctypes.data)
+
+    def close(self) -> None:
+        if self._handle is not None:
+            self._engine._free(self._handle)
+            self._handle = None
+
+
+def _write_head(state: State, head: State) -> None:
+    state[: head.size] = head
+
+
+class _Log:
+    """The last lines of the library's log: the only place that says why a load failed."""
+
+    def __init__(self) -> None:
+        self._text: deque[str] = deque(maxlen=64)
+        self.callback = LogCallback(self._write)
+
+    def _write(self, _level: int, text: bytes | None, _user: object) -> None:
+        self._text.append((text or b"").decode("utf-8", "replace"))
+
+    def reason(self) -> str:
+        lines = [line.strip() for line in "".join(self._text).splitlines() if line.strip()]
+        errors = [line for line in lines if "error" in line.lower()]
+        return (errors or lines or ["it gave no reason"])[0][:300].rstrip(".") + "."

@@ -1,0 +1,155 @@
+"""Answers that follow a JSON schema or a grammar: tokens that would leave it are impossible.
+
+The library reads it and knows, after each token, which may come next. It sees the very
+bytes of which the answer is made, so nothing of its view differs from the reader's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from app.errors import SchemaRefused
+from app.inference.protocol import Generate
+from app.inference.runner.engines.engine import Logits
+from app.inference.runner.schema_errors import reason_of
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+    from llguidance._lib import JsonCompileOptions
+
+# Small models lose themselves in white space where a grammar lets them.
+_STYLE: JsonCompileOptions = {
+    "whitespace_flexible": False,
+    "item_separator": ", ",
+    "key_separator": ": ",
+}
+LONG_SCHEMA = 4096
+"""Characters from which on a schema takes noticeable time."""
+
+
+class GrammarVocabulary(Protocol):
+    """What must be known of a tokenizer."""
+
+    vocab_size: int
+    bos_id: int | None
+    end_ids: frozenset[int]
+    special_ids: frozenset[int]
+
+    def token_bytes(self, index: int, /) -> bytes: ...
+    def encode_continuation(self, text: str, /) -> list[int]: ...
+
+
+class Grammars:
+    """The grammars of one model. Any thread may use it.
+
+    permit: held while a long schema is compiled, so that this takes its turn with other work.
+    """
+
+    def __init__(
+        self,
+        vocabulary: GrammarVocabulary,
+        permit: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._permit = permit
+        self._lock = threading.Lock()
+
+    def of_request(self, request: Generate) -> AnswerGrammar | None:
+        """For its answer, which may be free. Raises SchemaRefused."""
+        if request.schema is not None:
+            return self.compile(request.schema)
+        return None if request.grammar is None else self.of_rules(request.grammar)
+
+    def compile(self, schema: str) -> AnswerGrammar:
+        """Of JSON by this schema. Raises SchemaRefused."""
+        with self._permit() if len(schema) > LONG_SCHEMA else nullcontext():
+            return self._compiled(schema)
+
+    def _compiled(self, schema: str) -> AnswerGrammar:
+        from llguidance import LLMatcher
+
+        try:
+            grammar = LLMatcher.grammar_from_json_schema(schema, _STYLE)
+        except ValueError as error:
+            raise SchemaRefused(_refusal_reason("this JSON schema", str(error))) from error
+        return self._matched("this JSON schema", grammar)
+
+    def of_rules(self, rules: str) -> AnswerGrammar:
+        """Of text by the rules of a grammar, in Lark's or GBNF's notation. Raises SchemaRefused."""
+        from llguidance import LLMatcher
+        from llguidance.gbnf_to_lark import any_to_lark
+
+        with self._permit() if len(rules) > LONG_SCHEMA else nullcontext():
+            try:
+                lark = any_to_lark(rules)
+            except RecursionError as error:
+                raise SchemaRefused("This grammar is nested too deeply.") from error
+            except Exception as error:  # the library raises bare exceptions
+                raise SchemaRefused(_refusal_reason("this grammar", str(error))) from error
+            return self._matched("this grammar", LLMatcher.grammar_from_lark(lark))
+
+    def _matched(self, what: str, grammar: str) -> AnswerGrammar:
+        from llguidance import LLMatcher
+
+        with self._lock:
+            tokenizer = self._tokenizer
+        matcher = LLMatcher(tokenizer, grammar, log_level=0)
+        if matcher.is_error():
+            raise SchemaRefused(_refusal_reason(what, matcher.get_error()))
+        return AnswerGrammar(matcher, what)
+
+    @cached_property
+    def _tokenizer(self) -> LLTokenizer:
+        """Built once, when it is first wanted: that takes a tenth of a second."""
+        from llguidance import LLTokenizer, TokenizerWrapper
+
+        spelled = _LlgTokenizer(self._vocabulary)
+        return LLTokenizer(TokenizerWrapper(spelled), n_vocab=self._vocabulary.vocab_size)
+
+
+class AnswerGrammar:
+    """Where one answer is in its grammar; `what` that is, in words."""
+
+    def __init__(self, matcher: LLMatcher, what: str) -> None:
+        self._matcher = matcher
+        self._what = what
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the answer is complete, so that nothing but its end may follow."""
+        return self._matcher.is_stopped()
+
+    def mask(self, logits: Logits) -> None:
+        mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        if self._matcher.is_error():
+            raise SchemaRefused(_refusal_reason(self._what, self._matcher.get_error()))
+        allowed = np.unpackbits(mask, count=logits.size, bitorder="little")
+        logits[allowed == 0] = -np.inf
+
+    def accept(self, token: int) -> None:
+        if not self._matcher.consume_token(token):
+            raise SchemaRefused(_refusal_reason(self._what, self._matcher.get_error()))
+
+
+class _LlgTokenizer:
+    """The tokenizer in the library's own words. Special tokens stand for no text."""
+
+    def __init__(self, vocabulary: GrammarVocabulary) -> None:
+        self._encode = vocabulary.encode_continuation
+        self.bos_token_id = vocabulary.bos_id
+        self.eos_token_id = min(vocabulary.end_ids, default=0)
+        self.special_token_ids = sorted(vocabulary.special_ids)
+        self.tokens = [vocabulary.token_bytes(index) for index in range(vocabulary.vocab_size)]
+
+    def __call__(self, text: str | bytes) -> Sequence[int]:
+        return self._encode(text if isinstance(text, str) else text.decode("utf-8", "replace"))
+
+
+def _refusal_reason(what: str, reason: str) -> str:
+    return f"Answers cannot be made to follow {what}: {reason_of(reason)}."

@@ -1,0 +1,1 @@
+"""The KV cache: live contexts, snapshots in RAM and on disk."""

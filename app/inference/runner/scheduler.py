@@ -1,0 +1,233 @@
+"""Runs many sequences on few threads: each takes its turn for one step, then goes to the back.
+
+A preparing thread turns requests into sequences (template, tokens, window, context), so that a
+slow template holds up no running answer. The step threads do everything else.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from app.errors import PromptTooLong, WickError
+from app.inference.context_window import FittedPrompt
+from app.inference.protocol import Event, Failed, Finished, Generate
+from app.inference.runner.sequence import RunnerContext, Sequence
+from app.inference.runner.threads import Permits
+
+log = logging.getLogger(__name__)
+
+MAX_ERROR_CHARS: Final = 600
+"""Characters of a failure: some of it may be a template's own words, and events have a limit."""
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """A request on its way. `context`: a thread works on it, and no other may touch it."""
+
+    request: Generate
+    sequence: Sequence | None = None
+    context: bool = False
+    cancelled: bool = False
+
+
+class Scheduler:
+    """Up to `slots` requests run at once, further ones wait in their order.
+
+    prepare: makes the prompt of a request; emit: takes the events, from any thread, those of one
+    request in order; threads: native threads that one step may use, and step threads there are.
+    """
+
+    def __init__(
+        self,
+        room: RunnerContext,
+        prepare: Callable[[Generate], FittedPrompt],
+        emit: Callable[[Event], None],
+        permits: Permits,
+        *,
+        slots: int,
+        threads: int,
+    ) -> None:
+        self._context = room
+        self._prepare = prepare
+        self._emit = emit
+        self._permits = permits
+        self._slots = slots
+        self._threads = max(1, threads)
+        self._jobs: dict[int, _Job] = {}
+        self._waiting: deque[_Job] = deque()
+        self._runnable: deque[_Job] = deque()
+        self._stepping = 0
+        self._closed = False
+        self._changed = threading.Condition()
+        self._step_threads = [
+            threading.Thread(target=self._prepare_all, name="prepare", daemon=True)
+        ]
+        for number in range(min(self._threads, slots)):
+            name = f"step {number}"
+            self._step_threads.append(
+                threading.Thread(target=self._step_all, name=name, daemon=True)
+            )
+        for thread in self._step_threads:
+            thread.start()
+
+    def submit(self, request: Generate) -> None:
+        """Never waits. Raises ValueError when a request of that id is still running."""
+        with self._changed:
+            if request.id in self._jobs:
+                raise ValueError(f"request {request.id} is running already")
+            job = self._jobs[request.id] = _Job(request)
+            self._waiting.append(job)
+            self._changed.notify_all()
+
+    def cancel(self, request_id: int) -> None:
+        """Ends a request at once, or after the step that is being made for it."""
+        with self._changed:
+            job = self._jobs.get(request_id)
+            if job is None:
+                return
+            job.cancelled = True
+            if job.context:
+                return  # whoever holds it looks at `cancelled` next
+            (self._waiting if job.sequence is None else self._runnable).remove(job)
+            self._discard(job)
+        self._emit_all(job, _cancelled(job))
+
+    def close(self, seconds: float | None = None) -> None:
+        """Waits for the steps being made; requests end without a word, contexts go back.
+
+        seconds: wait no longer than that in all; what is then still at work keeps its context.
+        """
+        end = None if seconds is None else time.monotonic() + seconds
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._step_threads:
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
+        with self._changed:  # a thread that took too long may be ending one right now
+            jobs = [job for job in self._jobs.values() if not (job.context and self._is_at_work())]
+        for job in jobs:
+            if job.sequence is not None:
+                job.sequence.close()
+
+    def _is_at_work(self) -> bool:
+        return any(thread.is_alive() for thread in self._step_threads)
+
+    # The preparing thread.
+
+    def _prepare_all(self) -> None:
+        while (job := self._next_waiting()) is not None:
+            try:
+                prompt = self._prepare(job.request)
+                job.sequence = Sequence(job.request, prompt, self._context)
+                events: list[Event] = [job.sequence.progress()]
+            except Exception as error:
+                events = [_failed(job, error)]
+            self._emit_all(job, events)
+            with self._changed:
+                job.context = False
+                if job.sequence is None:
+                    self._discard(job)
+                else:
+                    self._runnable.append(job)
+                    self._changed.notify_all()
+
+    def _next_waiting(self) -> _Job | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._may_start())
+            if self._closed:
+                return None
+            job = self._waiting.popleft()
+            job.context = True
+            return job
+
+    def _may_start(self) -> bool:
+        return bool(self._waiting) and len(self._jobs) - len(self._waiting) < self._slots
+
+    # The step threads.
+
+    def _step_all(self) -> None:
+        done: _Job | None = None
+        while (job := self._next_runnable(done)) is not None:
+            self._emit_all(job, self._step(job))
+            done = job
+
+    def _next_runnable(self, done: _Job | None) -> _Job | None:
+        """Puts `done` at the back, or away when it has ended, and takes the first."""
+        with self._changed:
+            if done is not None:
+                self._requeue(done)
+            self._changed.wait_for(lambda: self._closed or self._runnable)
+            if self._closed:
+                return None
+            job = self._runnable.popleft()
+            job.context = True
+            self._stepping += 1
+            return job
+
+    def _requeue(self, job: _Job) -> None:
+        self._stepping -= 1
+        job.context = False
+        if job.sequence is None or job.sequence.ended:
+            self._discard(job)
+        else:
+            # No notice is needed: who puts one back takes one, so nobody waits for it.
+            self._runnable.append(job)
+
+    def _step(self, job: _Job) -> list[Event]:
+        sequence = job.sequence
+        assert sequence is not None  # noqa: S101 - only jobs with a sequence become runnable
+        try:
+            with self._permits.acquire(self._thread_share(sequence)) as threads:
+                # Events are written later, without a permit: a parent that is slow to read them
+                # must not keep other models from working.
+                events = [] if job.cancelled else sequence.step(threads)
+            if job.cancelled and not sequence.ended:
+                events += _cancelled(job)
+            return events
+        except Exception as error:
+            return [*sequence.unsent(), _failed(job, error)]
+
+    def _thread_share(self, sequence: Sequence) -> int:
+        """Threads for one step: all of them when alone, one each when there are many."""
+        running = len(self._runnable) + self._stepping
+        return self._context.tuner.threads(sequence.kind, max(1, self._threads // max(1, running)))
+
+    # Both.
+
+    def _discard(self, job: _Job) -> None:
+        """Its slot is free. The caller has the lock."""
+        if self._jobs.get(job.request.id) is job:
+            del self._jobs[job.request.id]
+            self._changed.notify_all()
+
+    def _emit_all(self, job: _Job, events: Iterable[Event]) -> None:
+        for event in events:
+            if isinstance(event, Finished | Failed):
+                with self._changed:  # once the end is heard, the same id may come again
+                    self._discard(job)
+            self._emit(event)
+
+
+def _cancelled(job: _Job) -> list[Event]:
+    if job.sequence is not None:
+        return job.sequence.end("cancelled")
+    return [Finished(job.request.id, "cancelled", 0, 0, 0, 0.0, 0.0, 0)]
+
+
+def _failed(job: _Job, error: Exception) -> Failed:
+    """The error as the person reads it; what Wick did not foresee is logged in full."""
+    if job.sequence is not None:
+        job.sequence.close()
+    if isinstance(error, PromptTooLong):
+        sizes = (error.prompt_tokens, error.context_length)
+        return Failed(job.request.id, str(error)[:MAX_ERROR_CHARS], error.status, *sizes)
+    if isinstance(error, WickError):
+        return Failed(job.request.id, str(error)[:MAX_ERROR_CHARS], error.status)
+    log.error("Request %s failed", job.request.id, exc_info=error)
+    return Failed(job.request.id, "The model failed while it worked on this answer.")

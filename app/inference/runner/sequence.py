@@ -1,0 +1,238 @@
+"""One running request: its prompt is read in slices, then each step makes one token."""
+
+from __future__ import annotations
+
+import time
+from collections import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.inference.context_window import FittedPrompt
+from app.inference.protocol import (
+    Delta,
+    Event,
+    Finished,
+    FinishReason,
+    Generate,
+    Prefill,
+    SampledToken,
+    TokenLogprob,
+)
+from app.inference.runner.detokenizer import Detokenizer
+from app.inference.runner.engines.engine import Logits
+from app.inference.runner.grammar import Grammars
+from app.inference.runner.kv.cache import KvCache
+from app.inference.runner.kv.snapshot import TokenRuns
+from app.inference.runner.sampling import Sampler, logprobs, top_k_indices
+from app.inference.runner.threads import Kind, ThreadTuner
+
+TOLD_AT_ONCE = 64
+"""Tokens of a prompt in one event."""
+
+
+class RunnerVocabulary(Protocol):
+    """What a running sequence must know of a tokenizer."""
+
+    @property
+    def end_ids(self) -> frozenset[int]: ...
+    def token_bytes(self, index: int, /) -> bytes: ...
+    def remember(
+        self, prompt: abc.Sequence[int], answer: abc.Sequence[int], text: str, /
+    ) -> None: ...
+    def token_runs(self, ids: abc.Sequence[int], /) -> TokenRuns: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerContext:
+    """What all sequences of a runner share. `clock` counts seconds.
+
+    gather: seconds between two deltas of one answer, the first one aside.
+    """
+
+    contexts: KvCache
+    context_length: int
+    vocabulary: RunnerVocabulary
+    tuner: ThreadTuner
+    grammars: Grammars | None = None
+    clock: Callable[[], float] = time.monotonic
+    min_delta_interval: float = 0.0
+
+
+class Sequence:
+    """Holds a context from its making until it ended or is closed. Stepped by one thread at once.
+
+    Making one raises EngineError when there is no context for it, SchemaRefused when its schema
+    cannot be followed.
+    """
+
+    def __init__(self, request: Generate, prompt: FittedPrompt, room: RunnerContext) -> None:
+        self._request = request
+        self._prompt = prompt
+        self._context = room
+        self._window = min(prompt.window or room.context_length, room.context_length)
+        self._ids = list(prompt.tokens)  # the prompt, then the answer
+        self._grammar = None if room.grammars is None else room.grammars.of_request(request)
+        ends = room.vocabulary.end_ids
+        self._sampler = Sampler(request.sampling, ends, request.bias, self._grammar)
+        self._text = Detokenizer(request.stop)
+        self._started = room.clock()
+        self._first_token: float | None = None
+        self._embedding: tuple[float, ...] = ()
+        self._unsent = ""
+        self._pending_logprobs: list[SampledToken] = []
+        self._sent = len(self._ids)
+        self._sent_at = float("-inf")
+        self._end_token: tuple[int, ...] = ()
+        # How likely the tokens of a prompt are is only known of those that are read now.
+        kept = [] if request.tells_prompt else prompt.tokens
+        self._live, self._cached, self._tier = room.contexts.acquire(
+            kept,
+            request.chat,
+            owner=request.owner,
+            shared=prompt.shared,
+            exact=request.is_exact,
+        )
+        if request.tells_prompt:
+            first = tuple(room.vocabulary.token_bytes(self._ids[0]))
+            self._pending_logprobs.append(SampledToken(first, None))
+        self.ended = False
+
+    @property
+    def kind(self) -> Kind:
+        is_reading = self._first_token is None and not self._request.tells_prompt
+        return "prefill" if is_reading else "decode"
+
+    def progress(self) -> Prefill:
+        return Prefill(
+            id=self._request.id,
+            done=len(self._live.tokens),
+            total=len(self._prompt.tokens),
+            cached=self._cached,
+            dropped=self._prompt.dropped,
+        )
+
+    def step(self, threads: int) -> list[Event]:
+        """One slice of the prompt or one token of the answer, and what there is to tell of it."""
+        if self._first_token is not None:
+            return self._next_token(self._evaluate(1, threads))
+        logits = self._read(threads)
+        if len(self._live.tokens) < len(self._prompt.tokens):
+            return self._progress_of_reading()
+        self._first_token = self._context.clock()
+        if self._request.max_tokens <= 0:
+            return [self.progress(), *self.end("length")]
+        if self._request.wants_embedding:
+            self._embedding = tuple(map(float, self._live.embedding()))
+            return [self.progress(), *self.end("stop")]
+        return [self.progress(), *self._next_token(logits)]
+
+    def _read(self, threads: int) -> Logits:
+        """The next slice of the prompt. The engine gives only what follows the last of its tokens,
+        so a prompt of which that is to be told of each is read token by token."""
+        if not self._request.tells_prompt:
+            past, total = len(self._live.tokens), len(self._prompt.tokens)
+            end = self._context.tuner.slice_end(past, threads, exact=self._request.is_exact)
+            return self._evaluate(min(end, total) - past, threads)
+        logits = self._evaluate(1, threads)
+        if (place := len(self._live.tokens)) < len(self._prompt.tokens):
+            self._pending_logprobs.append(self._logprob_entry(self._ids[place], logprobs(logits)))
+        return logits
+
+    def _progress_of_reading(self) -> list[Event]:
+        if not self._request.tells_prompt:
+            return [self.progress()]
+        if len(self._pending_logprobs) < TOLD_AT_ONCE:
+            return []
+        return [self.progress(), *self._delta("", at_once=True)]
+
+    def end(self, reason: FinishReason) -> list[Event]:
+        """The last events. The context goes back, with all it holds, for the chat to go on."""
+        rest = self._text.flush()
+        answer = self._ids[len(self._prompt.tokens) :]
+        self._context.vocabulary.remember(self._prompt.tokens, answer, self._text.text)
+        self.close()
+        now = self._context.clock()
+        first = now if self._first_token is None else self._first_token
+        finished = Finished(
+            id=self._request.id,
+            reason=reason,
+            prompt_tokens=len(self._prompt.tokens),
+            cached_tokens=self._cached,
+            completion_tokens=len(answer),
+            prefill_seconds=first - self._started,
+            decode_seconds=now - first,
+            dropped=self._prompt.dropped,
+            tier=self._tier,
+            context_length=self._window,
+            embedding=self._embedding,
+            ids=(*self._ids, *self._end_token) if self._request.tells_ids else (),
+        )
+        return [*self._delta(rest, at_once=True), finished]
+
+    def unsent(self) -> list[Event]:
+        """Text that was still being gathered."""
+        return self._delta("", at_once=True)
+
+    def close(self) -> None:
+        """Gives the context back; without effect when that has happened."""
+        if not self.ended:
+            self.ended = True
+            if self._request.tells_prompt:
+                self._live.cut(0)  # read in other slices than a chat would have been
+            self._context.contexts.release(
+                self._live, self._context.vocabulary.token_runs(self._ids)
+            )
+
+    def _evaluate(self, count: int, threads: int) -> Logits:
+        kind, past = self.kind, len(self._live.tokens)
+        started = self._context.clock()
+        logits = self._live.evaluate(self._ids[past : past + count], threads)
+        self._context.tuner.record(kind, threads, count, self._context.clock() - started)
+        return logits
+
+    def _next_token(self, logits: Logits) -> list[Event]:
+        likely = None if self._request.top_logprobs is None else logprobs(logits)
+        token = self._sampler.choose(logits, self._ids)
+        if token in self._context.vocabulary.end_ids:
+            self._end_token = (token,)
+            if likely is not None and self._request.tells_prompt:
+                self._pending_logprobs.append(self._logprob_entry(token, likely))
+            return self.end("stop")
+        self._ids.append(token)
+        if likely is not None:
+            self._pending_logprobs.append(self._logprob_entry(token, likely))
+        events = self._delta(self._text.feed(self._context.vocabulary.token_bytes(token)))
+        if self._text.stopped or (self._grammar is not None and self._grammar.is_over):
+            return [*events, *self.end("stop")]
+        made = len(self._ids) - len(self._prompt.tokens)
+        if made >= self._request.max_tokens or len(self._ids) >= self._window:
+            return [*events, *self.end("length")]
+        return events
+
+    def _delta(self, text: str, *, at_once: bool = False) -> list[Event]:
+        """Gathers text, since every event wakes the parent on a core that makes tokens."""
+        self._unsent += text
+        now = self._context.clock()
+        if not self._unsent and not (at_once and self._pending_logprobs):
+            return []
+        if not at_once and now - self._sent_at < self._context.min_delta_interval:
+            return []
+        text, self._unsent, self._sent_at = self._unsent, "", now
+        tokens, self._pending_logprobs = tuple(self._pending_logprobs), []
+        count, self._sent = len(self._ids) - self._sent, len(self._ids)
+        return [Delta(self._request.id, text, tokens, count)]
+
+    def _logprob_entry(self, token: int, likely: NDArray[np.float64]) -> SampledToken:
+        """How likely the token was, and what else was."""
+        data = self._context.vocabulary.token_bytes
+        count = self._request.top_logprobs or 0
+        others = top_k_indices(likely, count) if count else ()
+        return SampledToken(
+            tuple(data(token)),
+            float(likely[token]),
+            tuple(TokenLogprob(tuple(data(int(i))), float(likely[i])) for i in others),
+        )

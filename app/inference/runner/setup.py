@@ -1,0 +1,125 @@
+"""Puts the parts of a runner together: one model, one engine, one scheduler."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.errors import ModelLoadError
+from app.inference.kv_files import model_key
+from app.inference.protocol import Event, LoadProgress
+from app.inference.runner.engines.llama_cpp import LlamaCppEngine
+from app.inference.runner.grammar import Grammars
+from app.inference.runner.kv.cache import KvCache, pool_size
+from app.inference.runner.kv.disk import DiskSnapshots
+from app.inference.runner.kv.snapshot import SnapshotKey
+from app.inference.runner.prompt import PromptBuilder
+from app.inference.runner.scheduler import Scheduler
+from app.inference.runner.sequence import RunnerContext
+from app.inference.runner.threads import ThreadTuner, open_permits
+from app.inference.runner.token_memory import StableTokenizer
+from app.models.model import Model
+from app.models.model_files import load_model
+from app.models.text.builtin_templates import template_of
+from app.models.text.chat_template import ChatTemplate
+from app.models.text.tokenizer import Tokenizer
+
+PROGRESS_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRuntime:
+    """A model at work. `slots`: requests at once; `context_length` in tokens."""
+
+    scheduler: Scheduler
+    contexts: KvCache
+    slots: int
+    context_length: int
+
+    def set_limits(self, contexts: int, ram_mb: int) -> None:
+        """Keep no more than that. Without waiting: the next command may be somebody's Stop."""
+        memory = (contexts, ram_mb << 20)
+        threading.Thread(
+            target=self.contexts.set_limits, args=memory, name="bound", daemon=True
+        ).start()
+
+    def shutdown(self, seconds: float) -> None:
+        """Stop all work and write states to the disk, for about that time."""
+        end = time.monotonic() + seconds
+        self.scheduler.close(seconds / 2)
+        self.contexts.save_all(end - time.monotonic())
+
+
+def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRuntime:
+    """The parts of a runner, by its command line.
+
+    Raises ModelError when the model cannot be loaded.
+    """
+    model = load_model(options.model)
+    context_length = max(1, min(options.context, model.context_length))
+    tokenizer = StableTokenizer.load(model.folder)
+    progress = ThrottledCallback(lambda done: emit(LoadProgress(round(done, 3))))
+    engine = LlamaCppEngine(model.weights_path, context_length, progress)
+    if engine.vocab_size != tokenizer.vocab_size:
+        raise ModelLoadError("The model's weights and its tokenizer do not belong together.")
+    size = pool_size(options.kv_mb << 20, context_length, model.kv_bytes_per_token)
+    permits = open_permits(options.permits, options.threads)
+    permit = functools.partial(permits.acquire, 1)
+
+    def template(spelling: Tokenizer) -> ChatTemplate:
+        return ChatTemplate(template_of(model), spelling, most=context_length, permit=permit)
+
+    contexts = KvCache(
+        engine,
+        size,
+        ram_budget=options.kv_ram_mb << 20,
+        disk=_disk(options, model, engine),
+        permit=permit,
+    )
+    room = RunnerContext(
+        contexts,
+        context_length,
+        tokenizer,
+        ThreadTuner(options.threads),
+        Grammars(tokenizer, permit),
+        min_delta_interval=options.gather_ms / 1000,
+    )
+
+    exact = functools.cache(lambda: template(tokenizer.forgetful()))
+    prompts = PromptBuilder(template(tokenizer), tokenizer, contexts, context_length, exact)
+    slots = max(1, min(options.slots, size))
+    scheduler = Scheduler(room, prompts.build, emit, permits, slots=slots, threads=options.threads)
+    return ModelRuntime(scheduler, contexts, slots, context_length)
+
+
+class ThrottledCallback:
+    """Passes figures on, one in `seconds` at most and none in the first: quick loads are silent."""
+
+    def __init__(
+        self,
+        notify: Callable[[float], None],
+        *,
+        seconds: float = PROGRESS_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._callback = notify
+        self._seconds = seconds
+        self._clock = clock
+        self._called_at = clock()
+
+    def __call__(self, done: float) -> None:
+        if (now := self._clock()) - self._called_at >= self._seconds:
+            self._called_at = now
+            self._callback(done)
+
+
+def _disk(options: Namespace, model: Model, engine: LlamaCppEngine) -> DiskSnapshots | None:
+    if not options.kv_disk_mb or options.kv_folder is None:
+        return None
+    key = model_key(model.digest, model.size)
+    origin = SnapshotKey(key, engine.identity, engine.context_length)
+    return DiskSnapshots(options.kv_folder, origin, engine, options.kv_disk_mb << 20)

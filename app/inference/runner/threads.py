@@ -1,0 +1,273 @@
+"""Native threads: how many a step gets, and permits that bound them over all runners."""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+# Thread permits: native threads in flight never exceed the budget, over ALL runners of a server.
+#
+# GGML's threads spin at a barrier, so one thread too many on the machine costs a factor of a
+# hundred. A permit is an exclusive `flock` on one small file; the kernel gives it back when its
+# holder dies, however it dies.
+
+
+try:
+    import fcntl
+except ImportError:  # Windows: runners keep to the budget each for itself
+    fcntl = None  # type: ignore[assignment,unused-ignore]
+
+_POLL = 0.0005  # seconds
+
+
+class Permits(Protocol):
+    @contextmanager
+    def acquire(self, wanted: int) -> Iterator[int]:
+        """Waits for one permit, takes up to `wanted` if they are free, yields how many."""
+
+
+class FilePermits:
+    """The permits of one directory, shared by every process that opens it with the same budget.
+
+    Locks belong to open files, so each thread has files of its own; any number of threads may
+    call `acquire` of one object.
+    """
+
+    def __init__(
+        self, directory: Path, budget: int, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._gate = directory / "gate"
+        self._permits = [directory / f"permit-{number}" for number in range(max(1, budget))]
+        self._sleep = sleep
+        self._local = threading.local()
+
+    @contextmanager
+    def acquire(self, wanted: int) -> Iterator[int]:
+        files = self._files()
+        held: list[int] = []
+        try:
+            self._take_into(held, files, wanted)
+            yield len(held)
+        finally:
+            for file in held:
+                fcntl.flock(file, fcntl.LOCK_UN)
+
+    def _take_into(self, held: list[int], files: list[int], wanted: int) -> None:
+        gate, *permits = files
+        # Who waits, waits inside the gate: a thread that lets go of a permit and wants it again
+        # at once would otherwise win every time.
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        try:
+            waited = False
+            while not held:
+                free = (file for file in permits if _try_lock(file))
+                # Others are at work when we had to wait: then one thread is our share.
+                for file in free:
+                    held.append(file)
+                    if waited or len(held) >= wanted:
+                        break
+                if not held:
+                    # flock waits for one given file; we want whichever comes free first.
+                    waited = True
+                    self._sleep(_POLL)
+        finally:
+            fcntl.flock(gate, fcntl.LOCK_UN)
+
+    def _files(self) -> list[int]:
+        """This thread's own descriptors: the gate, then the permits."""
+        files: list[int] | None = getattr(self._local, "files", None)
+        if files is None:
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            files = [os.open(path, flags, 0o600) for path in (self._gate, *self._permits)]
+            self._local.files = files
+        return files
+
+
+class LocalPermits:
+    """The same within one process, for tests, the bench and systems without `flock`."""
+
+    def __init__(self, budget: int) -> None:
+        self._free = max(1, budget)
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def acquire(self, wanted: int) -> Iterator[int]:
+        with self._changed:
+            waited = self._free < 1
+            self._changed.wait_for(lambda: self._free >= 1)
+            count = 1 if waited else max(1, min(wanted, self._free))
+            self._free -= count
+        try:
+            yield count
+        finally:
+            with self._changed:
+                self._free += count
+                self._changed.notify()
+
+
+def open_permits(directory: Path, budget: int) -> Permits:
+    return FilePermits(directory, budget) if fcntl else LocalPermits(budget)
+
+
+def _try_lock(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+# How many threads a step gets and how long a prefill slice is, learned from measured steps.
+#
+# More threads are not always faster: as soon as another program keeps a core busy, GGML's barrier
+# spins and a step with all threads takes a hundred times as long. So the pace is measured, never
+# assumed, and a step that is far too slow counts at once.
+
+
+Kind = Literal["prefill", "decode"]
+
+_RECENT = 5  # steps whose median is the pace: single slow ones are accidents
+_MAX_JUMP = 3.0  # a step that much faster than expected counts alone
+_COLLAPSE = 30.0  # and one that much slower
+_DOUBT = 2  # further steps before more threads are believed to be slower than fewer
+_PROBE_FIRST, _PROBE_LAST = 1.0, 60.0  # seconds between tries of another number of threads
+_SLICE_SECONDS = 0.1
+_SLICE_SMALLEST, _SLICE_LARGEST = 8, 64
+BLOCK = 32
+"""Tokens: where all slices end at multiples of it, the engine computes the same numbers. It adds up
+the attention's values in vectors of that many, and what is left over in another order."""
+_BLOCK_SECONDS = (
+    1.0  # where no block was ever as quick, shorter slices matter more than same numbers
+)
+
+
+@dataclass(slots=True)
+class _ThreadTiming:
+    """recent: seconds that one token took; probe_at: when to try again; wait: until then, doubling;
+    doubt: steps still wanted before it is given up as the slower one."""
+
+    probe_at: float
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    wait: float = _PROBE_FIRST
+    doubt: int = _DOUBT + 1
+
+    @property
+    def seconds(self) -> float:
+        return statistics.median(self.recent)
+
+    def add(self, each: float) -> None:
+        if self.recent and not self.seconds / _MAX_JUMP <= each <= self.seconds * _COLLAPSE:
+            self.recent.clear()  # its barrier has begun to spin, or does so no more
+        self.recent.append(each)
+
+
+class ThreadTuner:
+    """The measured paces of one runner. `clock` counts seconds. Safe to share between threads."""
+
+    def __init__(self, threads: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._counts = _thread_counts(threads)
+        self._paces: dict[tuple[Kind, int], _ThreadTiming] = {}
+        self._quickest = math.inf  # seconds for a token of a prompt, ever
+        self._lock = threading.Lock()
+
+    def threads(self, kind: Kind, limit: int) -> int:
+        """The number of threads to ask for, at most `limit`."""
+        allowed = [count for count in self._counts if count <= limit] or [1]
+        with self._lock:
+            for count in allowed:
+                pace = self._paces.get((kind, count))
+                if pace is None:
+                    return count
+            best = min(allowed, key=lambda count: self._paces[kind, count].seconds)
+            return (
+                self._retry_candidate(kind, best, allowed)
+                or self._probe_candidate(kind, best, allowed)
+                or best
+            )
+
+    def record(self, kind: Kind, threads: int, tokens: int, seconds: float) -> None:
+        """A step of `tokens` took that long with `threads`."""
+        with self._lock:
+            # The number of permits need not be one of ours: it counts for the next smaller one.
+            count = next(c for c in self._counts if c <= max(1, threads))
+            each, now = seconds / max(1, tokens), self._clock()
+            if kind == "prefill":
+                self._quickest = min(self._quickest, each)
+            pace = self._paces.setdefault((kind, count), _ThreadTiming(now + _PROBE_FIRST))
+            pace.add(each)
+            pace.doubt = max(0, pace.doubt - 1)
+            if now >= pace.probe_at:
+                pace.wait = self._next_wait(kind, count, pace)
+                pace.probe_at, pace.doubt = now + pace.wait, _DOUBT
+
+    def slice_size(self, limit: int) -> int:
+        """Prompt tokens that take about a tenth of a second with the threads chosen for `limit`."""
+        with self._lock:
+            known = self._known(limit)
+        if not known:
+            return _SLICE_SMALLEST
+        wanted = int(_SLICE_SECONDS / max(min(known), 1e-9))
+        return min(_SLICE_LARGEST, max(_SLICE_SMALLEST, wanted))
+
+    def slice_end(self, past: int, limit: int, *, exact: bool) -> int:
+        """Where a slice that begins at `past` ends. exact: at a multiple of BLOCK, unless this
+        machine is too slow for that; what slows it down only for a while changes no numbers."""
+        wanted = self.slice_size(limit)
+        if wanted < BLOCK and not (exact and self._reads_blocks()):
+            return past + wanted
+        return max(past + wanted, past + BLOCK) // BLOCK * BLOCK
+
+    def _reads_blocks(self) -> bool:
+        with self._lock:
+            return self._quickest == math.inf or BLOCK * self._quickest <= _BLOCK_SECONDS
+
+    def _known(self, limit: int) -> list[float]:
+        """Seconds for each token of a prompt, by numbers of threads up to `limit`."""
+        return [
+            pace.seconds
+            for (kind, count), pace in self._paces.items()
+            if kind == "prefill" and count <= limit
+        ]
+
+    def _retry_candidate(self, kind: Kind, best: int, allowed: list[int]) -> int | None:
+        """More threads than the best number that lost by one step: a new runner's first steps, and
+        those that a browser's frame came into, are slow by accident."""
+        most = _MAX_JUMP * self._paces[kind, best].seconds
+        for count in (count for count in allowed if count > best):
+            pace = self._paces[kind, count]
+            if pace.doubt and pace.recent[-1] <= most:
+                return count
+        return None
+
+    def _probe_candidate(self, kind: Kind, best: int, allowed: list[int]) -> int | None:
+        """A neighbour of the best number whose measurement is old."""
+        place, now = allowed.index(best), self._clock()
+        for neighbour in allowed[max(0, place - 1) : place] + allowed[place + 1 : place + 2]:
+            if now >= self._paces[kind, neighbour].probe_at:
+                return neighbour
+        return None
+
+    def _next_wait(self, kind: Kind, count: int, pace: _ThreadTiming) -> float:
+        """Tries that go badly become rare: where the barrier spins, one costs a second."""
+        paces = [p.seconds for (k, _), p in self._paces.items() if k == kind]
+        failed = pace.seconds > 1.5 * min(paces)
+        return min(_PROBE_LAST, pace.wait * 2) if failed else _PROBE_FIRST
+
+
+def _thread_counts(threads: int) -> list[int]:
+    """All threads, half of them, and so on down to one."""
+    counts = [max(1, threads)]
+    while counts[-1] > 1:
+        counts.append(counts[-1] // 2)
+    return counts

@@ -1,0 +1,290 @@
+"""The pool: the workers of all models, each made when its model is first wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from app.config import Settings
+from app.errors import ModelError
+from app.inference import kv_files
+from app.inference.dispatcher import Runner, UsageCallback
+from app.inference.lifecycle import LoadAbandoned, ProgressCallback
+from app.inference.memory_budget import LoadedModel, MemoryBudget, distribute
+from app.inference.process import RunnerOptions, RunnerProcess
+from app.inference.protocol import Delta, Finished, Prefill, SetLimits
+from app.inference.queue import Request
+from app.inference.remote.servers import HealthMonitor
+from app.inference.status import WorkerStatus
+from app.inference.worker import Worker
+from app.models import memory
+from app.models.install.pulls import PullManager
+from app.models.model import Model
+from app.models.store import ModelStore
+from app.temp_folders import scratch
+
+log = logging.getLogger(__name__)
+SAVE_SECONDS = 1.0
+"""For all runners together, which write side by side: Wick is to stop within two seconds."""
+
+
+class WorkerPool:
+    """Requests by model name. All runners share one folder of thread permits and one budget of
+    memory. `listeners` are called on every change of a worker's state.
+
+    admit: called before `submit` takes a request; it may raise. meter: called with every request
+    that is evaluated, while it is and when it has ended; a sentence from it ends the request.
+    remotes: the servers of models that are not here; to be watched by a task of its own.
+    """
+
+    def __init__(self, settings: Settings, store: ModelStore, pulls: PullManager) -> None:
+        self.listeners: list[Callable[[], None]] = []
+        self.admit: Callable[[Request], None] | None = None
+        self.meter: UsageCallback | None = None
+        self._settings = settings
+        self._store = store
+        self._pulls = pulls
+        self._workers: dict[str, Worker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._lodgers: dict[str, LoadedModel] = {}
+        self._bounds: dict[str, SetLimits] = {}
+        self._memory = MemoryBudget(memory.budget(settings), self._workers.values)
+        self._folder = contextlib.ExitStack()
+        folder = self._folder.enter_context(scratch("wick-run-"))
+        self._options = RunnerOptions.from_settings(settings, folder)
+        self.remotes = HealthMonitor(store, self._notify)
+
+    def worker(self, name: str) -> Worker:
+        """The worker of a model, its task started."""
+        if name not in self._workers:
+            self._workers[name] = Worker(
+                name,
+                functools.partial(self._load, name),
+                queue_limit=self._settings.queue_limit,
+                slots=self._settings.slots,
+                keep_alive=self._settings.keep_alive,
+                changed=functools.partial(self._changed, name),
+                on_capacity=self._memory.notify,
+                measured=self._measured,
+            )
+            self._start(name)
+        return self._workers[name]
+
+    def submit(self, name: str, request: Request) -> None:
+        """Raises QueueFull, ShuttingDown, or what `admit` does."""
+        if self.admit is not None:
+            self.admit(request)
+        self.worker(name).submit(request)
+
+    def requests(self, user_id: int) -> list[Request]:
+        """Those of this person that wait or run, without work in the background."""
+        return [r for _, r in self._of(user_id) if not r.is_background]
+
+    def cancel_all(self, user_id: int) -> None:
+        """End everything of this person's, work in the background included."""
+        for worker, request in self._of(user_id):
+            worker.cancel(request.id)
+
+    def _of(self, user_id: int) -> list[tuple[Worker, Request]]:
+        workers = self._workers.values()
+        return [(w, r) for w in workers for r in w.requests if r.user_id == user_id]
+
+    def cancel(self, name: str, request_id: int) -> None:
+        if name in self._workers:
+            self._workers[name].cancel(request_id)
+
+    def load(self, name: str) -> None:
+        """Begin to load a model that nobody has asked anything; again is harmless.
+
+        Raises ModelNotFound, ModelFileError, ModelTooLarge or ShuttingDown at once. What fails
+        later is in the status.
+        """
+        if not any(pull.name == name and pull.is_running for pull in self._pulls.all()):
+            memory.check_fits(self._store.get(name), self._settings, self._memory.budget)
+        self.worker(name).load()
+
+    def set_keep_alive(self, name: str, seconds: float) -> None:
+        """How long it stays when nobody uses it, until it is unloaded; infinite: for ever."""
+        self.worker(name).set_keep_alive(seconds)
+
+    async def unload(self, name: str) -> None:
+        """Return when the model's memory is free and its chats' KV states are on the disk.
+
+        Raises ModelBusy while it answers or somebody waits for it.
+        """
+        if name in self._workers:
+            await self._workers[name].unload()
+
+    def settings_changed(self, name: str) -> None:
+        """What was chosen for a model applies from its next load on, which is to come soon."""
+        if name in self._workers:
+            self._workers[name].reload_when_idle()
+
+    async def delete_model(self, name: str) -> None:
+        """Unload a model and drop all that is kept of it. To be called before Shelf.remove.
+
+        Raises ModelBusy, and then has changed nothing.
+        """
+        await self.unload(name)
+        if name in self._workers:
+            worker, task = self._workers.pop(name), self._tasks.pop(name)
+            await worker.close(f"The model {name} is being removed.")
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        with contextlib.suppress(ModelError):  # it is gone, or damaged: nobody knows its key
+            model = await asyncio.to_thread(self._store.get, name)
+            if model.remote is None:
+                key = kv_files.model_key(model.digest, model.size)
+                await asyncio.to_thread(kv_files.delete_model, self._settings.kv_folder, key)
+        self._notify()
+
+    async def delete_chat(self, chat: str) -> None:
+        """Delete every KV state of a chat that is gone for good, in memory and on the disk."""
+        for worker in self._workers.values():
+            worker.delete_chat(chat)
+        await asyncio.to_thread(kv_files.delete, self._settings.kv_folder, chat)
+        # A runner that is just ending writes what it holds, and hears of nothing any more.
+        if leaving := [w for w in self._workers.values() if w.state == "unloading"]:
+            await asyncio.gather(*(worker.wait_unloaded() for worker in leaving))
+            await asyncio.to_thread(kv_files.delete, self._settings.kv_folder, chat)
+
+    def delete_user(self, user_id: int) -> None:
+        """Drop what memory holds of somebody's requests that belonged to no chat."""
+        for worker in self._workers.values():
+            worker.delete_chat(owner=str(user_id))
+
+    async def purge(self, chats: Iterable[str]) -> None:
+        """Delete KV states on the disk that no chat of these, or no model, could use any more: left
+        by a crash, by a model that was removed meanwhile, or from before none were to be kept."""
+        here = (await asyncio.to_thread(self._store.scan))[0]
+        models = {kv_files.model_key(m.digest, m.size) for m in here if m.remote is None}
+        if not self._settings.kv_disk_mb:
+            models.clear()
+        elif not here:  # perhaps the shelf's disk is not there today
+            return
+        folder = self._settings.kv_folder
+        if count := await asyncio.to_thread(kv_files.purge, folder, models, list(chats)):
+            log.info("%d KV states of chats were of no more use and are deleted.", count)
+
+    def status(self, name: str) -> WorkerStatus | None:
+        """None for a model that was never wanted."""
+        worker = self._workers.get(name)
+        if worker is None:
+            return None
+        bound = self._bounds.get(name)
+        return replace(
+            worker.status(),
+            memory=self._memory.held(name),
+            spare=0 if bound is None else self._lodgers[name].size(bound),
+        )
+
+    def statuses(self) -> list[WorkerStatus]:
+        """Every worker that was ever wanted, by name."""
+        return [status for name in sorted(self._workers) if (status := self.status(name))]
+
+    def interrupt(self, message: str) -> None:
+        """End every request with `message`, and take no more."""
+        for worker in self._workers.values():
+            worker.interrupt(message)
+
+    async def close(self, message: str) -> None:
+        """Interrupt every request with `message`; afterwards no runner is alive.
+
+        Before they end, the runners write what they hold to the disk, within SAVE_SECONDS.
+        """
+        await asyncio.gather(*(w.close(message, SAVE_SECONDS) for w in self._workers.values()))
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._folder.close()
+
+    def _start(self, name: str) -> None:
+        task = asyncio.create_task(self._workers[name].run(), name=f"worker {name}")
+        self._tasks[name] = task
+        task.add_done_callback(functools.partial(self._restart, name))
+
+    def _restart(self, name: str, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and name in self._workers:
+            log.error("The worker of %s died and is restarted.", name, exc_info=task.exception())
+            self._start(name)
+
+    def _changed(self, name: str) -> None:
+        worker = self._workers.get(name)
+        if worker is None or worker.state in {"idle", "failed"}:
+            self._lodgers.pop(name, None)
+            self._memory.release(name)
+        self._rebalance_memory()
+        self._notify()
+
+    def _measured(self, request: Request, event: Prefill | Delta | Finished) -> str | None:
+        return self.meter(request, event) if self.meter is not None else None
+
+    def _rebalance_memory(self) -> None:
+        """What the budget leaves keeps chats at hand; nobody's slots depend on it."""
+        before = self._bounds
+        self._bounds = distribute(self._memory.free, self._lodgers, self._settings)
+        for name, bound in self._bounds.items():
+            if bound != before.get(name):
+                self._workers[name].set_limits(bound)
+
+    def _notify(self) -> None:
+        for listener in self.listeners:
+            listener()
+
+    async def _load(self, name: str, notify: ProgressCallback) -> Runner:
+        await self._pulls.wait_for(name, notify)
+        notify("Loading the model")
+        model = await asyncio.to_thread(self._store.get, name)
+        if model.remote is not None:
+            return self._remote(model)
+        options = await self._options_for(model, notify)
+        notify("Loading the model")
+
+        def progress(done: float) -> None:
+            notify(f"Loading the model, {done:.0%}".replace("%", " %"), done)
+
+        runner = await RunnerProcess.start(model, options, progress)
+        log.info(
+            "%s is loaded after %.2f s: %d answers at once, %d tokens of context each.",
+            name,
+            runner.loaded.seconds,
+            runner.loaded.slots,
+            runner.loaded.context_length,
+        )
+        return runner
+
+    def _remote(self, model: Model) -> Runner:
+        # Here and not above: a client for HTTP, which most machines never need.
+        from app.inference.remote.errors import Timeouts
+        from app.inference.remote.runner import RemoteRunner
+
+        return RemoteRunner(self.remotes.servers(model), Timeouts.from_settings(self._settings))
+
+    async def _options_for(self, model: Model, notify: ProgressCallback) -> RunnerOptions:
+        """Wait for memory. Fewer slots when there is not enough for all of them."""
+        memory.check_fits(model, self._settings, self._memory.budget)
+        context = memory.context_length(model, self._settings)
+        most = memory.slots(model, self._settings)
+        counts = range(most, 0, -1)
+        sizes = [memory.required_bytes(model, context, count) for count in counts]
+        while sizes[0] > self._memory.budget:  # never, so nobody need leave for it
+            counts, sizes = counts[1:], sizes[1:]
+        worker = self._workers[model.name]
+        choice = await self._memory.reserve(model.name, sizes, notify, lambda: worker.is_wanted)
+        if choice is None:
+            raise LoadAbandoned
+        lodger = LoadedModel(context * model.kv_bytes_per_token, counts[choice])
+        self._lodgers[model.name] = lodger
+        self._rebalance_memory()  # the others give back what they can spare
+        bound = self._bounds[model.name]
+        return replace(
+            self._options,
+            context=context,
+            slots=lodger.slots,
+            kv_memory_mb=(bound.contexts * lodger.context >> 20) + 1,
+            kv_ram_mb=bound.ram_mb,
+        )

@@ -1,0 +1,91 @@
+"""Find, start and reach this machine's server: the data folder says where it is and lets its reader
+in."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from app.config import Settings
+from app.datadir import ServerInfo, lock_data_folder, read_owner
+from app.errors import DataFolderInUse
+
+# Into the server of this machine: whoever may read its data folder is let in.
+
+
+CHAT_COMMAND: Final = "wick chat"
+STARTING_SECONDS: Final = 20.0
+POLL_SECONDS: Final = 0.1
+
+
+async def acquire_or_discover(folder: Path, command: str, stack: ExitStack) -> ServerInfo | None:
+    """Own the data folder (None), or else the server that does. One that is just starting, and a
+    command that is soon done, are waited for.
+
+    Raises DataFolderInUse while a `wick chat` works alone on it.
+    """
+    for _ in range(round(STARTING_SECONDS / POLL_SECONDS)):
+        try:
+            stack.enter_context(lock_data_folder(folder, command))
+            return None
+        except DataFolderInUse:
+            owner = read_owner(folder)
+            if owner is not None and owner.url:
+                return owner
+            if owner is not None and owner.command == CHAT_COMMAND:
+                raise
+        await asyncio.sleep(POLL_SECONDS)
+    raise DataFolderInUse(f"The Wick that owns {folder} is not ready yet. Try again, please.")
+
+
+def client_options(settings: Settings, url: str, secret: str) -> dict[str, Any]:
+    """What httpx needs to speak to the server of this machine: over there, and as an owner if
+    `secret` is what its card says."""
+    place = urlsplit(url)
+    origin = f"{place.scheme}://{place.netloc}"
+    headers = {"Origin": origin, "Accept": "application/json, text/plain"}
+    if secret:
+        headers["Authorization"] = f"Bearer {secret}"
+    # No proxy is on the way to this very machine.
+    trust = tls_context(settings)
+    return {"base_url": url, "headers": headers, "verify": trust, "trust_env": False}
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """The server's own certificate, whatever name it is for: this is this very machine."""
+    context = ssl.create_default_context(cafile=settings.tls_cert)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
+
+# How a command speaks to the server of this machine: over HTTP, with what the data folder says.
+
+
+@contextmanager
+def server_client(settings: Settings, timeout: float) -> Iterator[httpx.Client]:
+    """A client for the server that owns the data folder, or else for `settings.local_url`.
+
+    Whoever may read that folder is let in as an owner, also where people log in.
+    """
+    owner = read_owner(settings.data_dir)
+    url = owner.url if owner is not None and owner.url else settings.local_url
+    secret = "" if owner is None else owner.secret
+    with httpx.Client(**client_options(settings, url, secret), timeout=timeout) as client:
+        yield client
+
+
+def error_message(response: httpx.Response) -> str:
+    """Why the server did not do it."""
+    kind, text = response.headers.get("content-type", ""), response.text.strip()
+    if kind.startswith("text/plain") and text:
+        return text
+    where, status = str(response.url.copy_with(path="")), response.status_code
+    return f"What answers at {where} did not do it (status {status}): is it Wick?"

@@ -1,0 +1,1 @@
+"""Models on their way into the store: downloads, uploads, imports."""

@@ -1,0 +1,141 @@
+"""HTTP for downloads: public addresses only, safe redirects, refusals put in words."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+from urllib.request import getproxies
+
+import httpx
+
+from app.errors import PullError
+from app.models.sources import is_loopback
+
+# What web servers answer to a download: safe redirects are followed, refusals put in words.
+
+
+MAX_REDIRECTS: Final = 10
+
+
+@asynccontextmanager
+async def follow(
+    web: httpx.AsyncClient, url: str, headers: Mapping[str, str], trusted: str = ""
+) -> AsyncIterator[httpx.Response]:
+    """The answer to GET `url`, its body still to be read.
+
+    Redirects may lead to https, to this machine if the first address was there too, and to what
+    begins with `trusted`. Raises PullError or an httpx error.
+    """
+    request = web.build_request("GET", url, headers=headers)
+    was_here = is_loopback(request.url.host)
+    for _ in range(MAX_REDIRECTS):
+        response = await web.send(request, stream=True)
+        try:
+            if response.next_request is None:
+                yield response
+                return
+            request = response.next_request
+        finally:
+            await response.aclose()
+        here = is_loopback(request.url.host)
+        if trusted and str(request.url).startswith(trusted):
+            continue
+        if here and not was_here:
+            raise PullError("The server sends Wick back to this machine; that cannot be meant.")
+        if request.url.scheme != "https" and not here:
+            raise PullError(
+                "The server sends Wick on to an address that is not https: "
+                f"{request.url.scheme}://{request.url.host}."
+            )
+    raise PullError(f"{httpx.URL(url).host} sends Wick from one address to the next without end.")
+
+
+def raise_for_status(status: int, url: str) -> None:
+    """Raises PullError, a sentence, unless `status` says that the file comes."""
+    if status in (200, 206):
+        return
+    host = httpx.URL(url).host
+    if status in (401, 403):
+        raise PullError(f"{host} does not give this file to everybody ({status}).")
+    if status in (404, 410):
+        raise PullError(f"{host} does not have this file.")
+    if status == 429 or status >= 500:
+        raise PullError(f"{host} cannot answer now ({status}). Try again in a while.")
+    raise PullError(f"{host} answered with {status} instead of the file.")
+
+
+# Keeps pulls of people elsewhere out of this machine's own network.
+#
+# A name says nothing: whoever owns it may let it lead to 127.0.0.1 or 192.168.1.1. So what counts
+# is the address that is connected to.
+
+
+IPV4_OVER_IPV6: Final = ipaddress.ip_network("64:ff9b::/96")
+
+
+def public_transport() -> httpx.AsyncHTTPTransport | None:
+    """None where a proxy stands between: that decides for itself what may be reached."""
+    return None if getproxies().keys() & {"http", "https", "all"} else PublicTransport()
+
+
+class PublicTransport(httpx.AsyncHTTPTransport):
+    """Connects to public addresses alone. Raises PullError for a name that leads elsewhere."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        failure: httpx.TransportError | None = None
+        for address in await public_addresses(request.url):
+            # The connection is to the address that was looked at; the name is for the certificate.
+            here = httpx.Request(
+                request.method,
+                request.url.copy_with(host=address),
+                headers=request.headers,
+                stream=request.stream,
+                extensions={**request.extensions, "sni_hostname": request.url.host},
+            )
+            try:
+                return await super().handle_async_request(here)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                failure = error  # perhaps there is no way to addresses of this kind
+        raise failure or httpx.ConnectError("The name has no address.")
+
+
+async def check_public(request: httpx.Request) -> None:
+    """For a client with a proxy, which may leave it out for some names: those known here."""
+    with contextlib.suppress(httpx.ConnectError):
+        await public_addresses(request.url)
+
+
+async def public_addresses(url: httpx.URL) -> list[str]:
+    """Where the host of `url` is. Raises PullError unless all of it is public; an httpx error
+    when nobody knows."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(url.host, url.port or 443, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:  # UnicodeError: an empty or too long part of it
+        raise httpx.ConnectError(str(error)) from error
+    addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    if not all(is_public(address) for address in addresses):
+        raise PullError(
+            f"{url.host} is in the network of this machine; only at the machine itself may Wick be "
+            "told to fetch something from there."
+        )
+    return addresses
+
+
+def is_public(text: str) -> bool:
+    """Whether an address is one of the internet, not of this machine or its network."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if address in IPV4_OVER_IPV6:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(str(inner))
+        if address.teredo is not None:
+            return False
+    return address.is_global and not address.is_multicast

@@ -1,0 +1,127 @@
+"""Fetches models from the model hub, with the hub's own library for all that a person can set.
+
+The library says where the hub is (HF_ENDPOINT), with which token (HF_TOKEN, or that of a login) and
+whether it may be asked at all (HF_HUB_OFFLINE). The bytes come by plain HTTP like any others, so
+that a pull can be cancelled at once, goes on after a cut, and never fills the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from app.errors import PullError
+from app.models.install.download import LENGTH, RemoteFile, client, connection_error
+from app.models.install.http_client import raise_for_status
+from app.models.install.progress import ProgressCallback
+from app.models.install.web import fetch_all
+from app.models.sources import HubSpec, all_shards
+
+SHA256: Final = re.compile(r"[0-9a-f]{64}")
+ACCESS_HINT: Final = (
+    "If it is private, or its terms must be accepted first, see to that on the hub, and give Wick "
+    "a token by the environment variable HF_TOKEN."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HubEndpoint:
+    """Where the hub is, and how to ask it."""
+
+    endpoint: str
+    headers: Mapping[str, str]
+
+
+async def fetch_hub(spec: HubSpec, folder: Path, notify: ProgressCallback) -> Path:
+    """Bring the file, or all files of a split model, into `folder`; the first one's path.
+
+    Every file is checked against the checksum that the hub names. Raises PullError or DiskFull.
+    """
+    hub = await asyncio.to_thread(_hub)
+    place = spec.path.removesuffix(spec.file)
+    async with await asyncio.to_thread(client) as web:
+        remotes = [await _find_file(web, hub, spec, place + file) for file in all_shards(spec.file)]
+        sizes = [remote.size or 0 for remote in remotes]
+        return await fetch_all(web, remotes, sizes, folder, notify)
+
+
+def _hub() -> HubEndpoint:
+    """In a thread: the library takes half a second to load, and reads the token from the disk."""
+    from huggingface_hub import constants, get_token
+
+    if constants.is_offline_mode():
+        raise PullError("HF_HUB_OFFLINE is set, so Wick does not ask the hub for anything.")
+    # The library's own headers would tell more of this machine, and ask the hub for more.
+    token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+    return HubEndpoint(constants.ENDPOINT, {"Authorization": f"Bearer {token}"} if token else {})
+
+
+async def _find_file(
+    web: httpx.AsyncClient, hub: HubEndpoint, spec: HubSpec, path: str
+) -> RemoteFile:
+    """What the hub knows of a file: its size, its checksum, and the commit it belongs to."""
+    from huggingface_hub import constants, hf_hub_url
+
+    url = hf_hub_url(spec.repo, path, revision=spec.revision, endpoint=hub.endpoint)
+    response = await _head(web, hub, url)
+    _explain(response, spec, path)
+    headers = response.headers
+    etag = headers.get(constants.HUGGINGFACE_HEADER_X_LINKED_ETAG) or headers.get("ETag", "")
+    etag = etag.removeprefix("W/").strip('"')
+    size = headers.get(constants.HUGGINGFACE_HEADER_X_LINKED_SIZE)
+    if size is None and not response.is_redirect:
+        size = headers.get("Content-Length")
+    told = etag if SHA256.fullmatch(etag) else None
+    if told and spec.sha256 and told != spec.sha256:
+        raise PullError(f"{path} is another file on the hub now than the one you want.")
+    commit = headers.get(constants.HUGGINGFACE_HEADER_X_REPO_COMMIT)
+    fixed = hf_hub_url(spec.repo, path, revision=commit or spec.revision, endpoint=hub.endpoint)
+    name = path.rpartition("/")[2]
+    length = int(size) if size and LENGTH.fullmatch(size) else None
+    return RemoteFile(
+        fixed, name, hub.headers, length, told or spec.sha256, trusted=hub.endpoint + "/"
+    )
+
+
+async def _head(web: httpx.AsyncClient, hub: HubEndpoint, url: str) -> httpx.Response:
+    """The hub's own answer: the redirect to where the bytes lie is not followed, but a renamed
+    repository is."""
+    try:
+        for _ in range(5):
+            response = await web.head(url, headers=dict(hub.headers))
+            onwards = response.next_request
+            if onwards is None or "X-Linked-Etag" in response.headers:
+                return response
+            if not str(onwards.url).startswith(hub.endpoint + "/"):
+                return response
+            url = str(onwards.url)
+    except httpx.HTTPError as error:
+        raise connection_error(error) from error
+    return response
+
+
+def _explain(response: httpx.Response, spec: HubSpec, path: str) -> None:
+    if response.status_code < 400:
+        return
+    reason = response.headers.get("X-Error-Code", "")
+    if reason == "GatedRepo":
+        raise PullError(
+            f"{spec.repo} is only for those who have accepted its terms: do that on the hub, and "
+            "give Wick a token by the environment variable HF_TOKEN."
+        )
+    if reason == "RevisionNotFound":
+        raise PullError(f"{spec.repo} has no revision “{spec.revision or 'main'}”.")
+    if reason == "EntryNotFound":
+        raise PullError(f"{spec.repo} on the hub has no file {path}.")
+    if reason == "RepoNotFound" or response.status_code in (401, 403):
+        # The hub does not tell strangers whether a repository exists.
+        raise PullError(
+            f"The hub does not give {spec.repo} to Wick, or has none of that name. {ACCESS_HINT}"
+        )
+    raise_for_status(response.status_code, str(response.url))

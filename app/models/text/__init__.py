@@ -1,0 +1,1 @@
+"""Vocabulary, tokenizer and chat templates of a model."""

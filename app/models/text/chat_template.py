@@ -1,0 +1,283 @@
+"""Turns a conversation into token ids by the model's own chat template, so that none can be forged.
+
+A template sees the contents as they are, but for the names of special tokens in them, which are
+broken (`app/models/text/content_guard.py`). So whole names in what it renders are its own. Between
+two special tokens, text and contents are tokenised as one piece, exactly as if the whole prompt had
+been rendered and tokenised at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
+from typing import Final
+
+from jinja2 import TemplateError as JinjaError
+
+from app.errors import TemplateError, TooManyTokens
+from app.models.model import Turn
+from app.models.text.builtin_templates import guess_template, named_templates
+from app.models.text.content_guard import GUARD, ContentGuard
+from app.models.text.render_budget import METER, SECONDS, RenderBudget
+from app.models.text.template_filters import RefusedByTemplate, shortened
+from app.models.text.template_sandbox import Sandbox
+from app.models.text.tokenizer import PIECE, Tokenizer
+
+MAX_SOURCE: Final = 100_000
+MAX_OUTPUT: Final = 4_000_000
+CACHED_CHARACTERS: Final = 2_000_000
+
+PROBE: Final = "\ufdd0\ufdd1"
+"""A content in place of another, to see whether a template looks at that at all."""
+FAR: Final = 4
+"""Times the tokens that a prompt may have: one with more is not tokenised to its end."""
+CERTAIN: Final = 24
+"""Characters of a content that stand in a prompt by no accident."""
+
+
+def fallback_template(tokenizer: Tokenizer, title: str = "") -> str:
+    """The template for a file that brings none; `title`: what its model is called."""
+    return named_templates()[guess_template(tokenizer, title)].source
+
+
+class SystemPromptDropped(Exception):
+    """The template passed over the system prompt without a word."""
+
+
+class ChatTemplate:
+    """The chat template of one model. Any thread may use it."""
+
+    def __init__(
+        self,
+        source: str,
+        tokenizer: Tokenizer,
+        *,
+        seconds: float = SECONDS,
+        most: int | None = None,
+        permit: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        """most: tokens that a prompt may have at all; `encode` and `encode_plain` raise
+        TooManyTokens when it certainly has more, before it is rendered or tokenised to its end.
+        permit: held while a long text is tokenised, so that this takes its turn with other work.
+
+        Raises TemplateError if `source` is too long or is not a template.
+        """
+        if len(source) > MAX_SOURCE:
+            raise TemplateError("The model's chat template is too long.")
+        self._tokenizer = tokenizer
+        self._source = source
+        self._seconds = seconds
+        self._most = most
+        self._permit = permit
+        self._refused = ("", 0)
+        self._runs: OrderedDict[str, list[int]] = OrderedDict()
+        self._cached = 0
+        self._lock = threading.Lock()
+        try:
+            self._template = Sandbox().from_string(source or fallback_template(tokenizer))
+        except (JinjaError, RecursionError, SyntaxError, MemoryError, ValueError) as error:
+            raise TemplateError(
+                f"The model's chat template is not valid: {shortened(error)}."
+            ) from error
+
+    def encode(
+        self,
+        turns: Sequence[Turn],
+        opening: str = "",
+        spelled: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    ) -> list[int]:
+        """The prompt that asks for the next answer; `opening`: how that answer already begins.
+
+        spelled: the ids that stand for certain texts between special tokens in this chat.
+
+        Raises TemplateError if the template fails or cannot be followed, TooManyTokens.
+        """
+        self._check(turns, opening)
+        guard, rendered = self._rendered(turns)
+        ids: list[int] = []
+        run, passed = "", 0
+        for part in self._tokenizer.split_special_tokens(rendered):
+            if isinstance(part, str):
+                run = guard.text(part)
+                passed += len(part)
+                continue
+            ids += spelled.get(run) or self._encode_run(run)
+            ids.append(part)
+            run = ""
+            if self._most is not None and len(ids) > FAR * self._most:
+                raise TooManyTokens(len(ids) * len(rendered) // max(1, passed))
+        run += opening
+        ids += spelled.get(run) or self._encode_run(run)
+        return self._with_bos(ids)
+
+    def encode_plain(self, text: str, first: int | None = None) -> list[int]:
+        """A prompt without a template. What the text says is never a special token.
+
+        first: only so many of its tokens are wanted. Raises TooManyTokens.
+        """
+        if first is not None:
+            text = self._tokenizer.beginning(text, first)
+            ids = self._with_bos(self._tokenizer.encode(text))[:first]
+        else:
+            ids = self._with_bos(self._encode_run(text))
+        # A model cannot go on from nothing.
+        return ids or [self._tokenizer.bos_id or self._tokenizer.eos_id or 0]
+
+    def text(self, turns: Sequence[Turn]) -> str:
+        """The same prompt as text, before its special tokens are found."""
+        guard, rendered = self._rendered(turns)
+        return guard.text(rendered)
+
+    def _check(self, turns: Sequence[Turn], opening: str) -> None:
+        """What cannot fit costs neither a rendering nor a search for names."""
+        if self._most is None:
+            return
+        longest = max([opening, *(turn.content for turn in turns)], key=len)
+        if len(longest) > 4 * self._most:
+            self._check_longest(longest, self._most)
+        if len(turns) > self._most:
+            raise TooManyTokens(len(turns))
+
+    def _check_longest(self, text: str, most: int) -> None:
+        """Several looks are taken at the same prompt: the text that was refused last is known."""
+        refused, about = self._refused
+        if text == refused:
+            raise TooManyTokens(about)
+        try:
+            with self._permit():
+                self._tokenizer.check_length(text, most)
+        except TooManyTokens as error:
+            self._refused = text, error.about
+            raise
+
+    def _with_bos(self, ids: list[int]) -> list[int]:
+        bos = self._tokenizer.bos_id
+        if bos is None or not self._tokenizer.adds_bos:
+            return ids
+        start = next((index for index, token in enumerate(ids) if token != bos), len(ids))
+        return [bos, *ids[start:]]
+
+    def _encode_run(self, text: str) -> list[int]:
+        """The ids of text between special tokens; the same turns come again with every prompt."""
+        if not text:
+            return []
+        with self._lock:
+            if (known := self._runs.get(text)) is not None:
+                self._runs.move_to_end(text)
+                return known
+        with self._permit() if len(text) > PIECE else nullcontext():
+            if self._most is not None:
+                self._tokenizer.check_length(text, self._most)
+            ids = self._tokenizer.encode(text)
+        with self._lock:
+            if text not in self._runs:
+                self._runs[text] = ids
+                self._cached += len(text)
+            while self._cached > CACHED_CHARACTERS:
+                self._cached -= len(self._runs.popitem(last=False)[0])
+        return ids
+
+    def _rendered(self, turns: Sequence[Turn]) -> tuple[ContentGuard, str]:
+        """The prompt as text with the names in its contents broken, and by what."""
+        try:
+            return self._filled(turns)
+        except (RefusedByTemplate, SystemPromptDropped):
+            merged = merge_system(turns)
+            if merged == list(turns):
+                raise
+            return self._filled(merged)
+
+    def _filled(self, turns: Sequence[Turn]) -> tuple[ContentGuard, str]:
+        texts = [turn.content for turn in turns]
+        guard = ContentGuard(
+            self._tokenizer.names, [*texts, self._source, *self._tokenizer.names.names]
+        )
+        contents = [guard.guard(text) for text in texts]
+        rendered = self._render(guard, turns, contents)
+        lost = self._lost(guard, turns, contents, rendered)
+        if "system" in lost:
+            raise SystemPromptDropped
+        if "user" in lost:
+            raise TemplateError(
+                "The model's chat template leaves out messages, which Wick cannot follow."
+            )
+        return guard, rendered
+
+    def _lost(
+        self, guard: ContentGuard, turns: Sequence[Turn], contents: Sequence[str], rendered: str
+    ) -> set[str]:
+        """The roles whose contents the template passed over, and did not only change."""
+        doubtful: dict[str, set[int]] = {}
+        position = 0
+        for index, (turn, content) in enumerate(zip(turns, contents, strict=True)):
+            if turn.role == "assistant" or not (text := content.strip()):
+                continue
+            place = rendered.find(text, position)
+            found = place >= 0 or text in rendered
+            position = max(position, place)
+            if not found or (turn.role == "system" and len(text) < CERTAIN):
+                doubtful.setdefault(turn.role, set()).add(index)
+        return {
+            role
+            for role, indexes in doubtful.items()
+            if self._passes_over(guard, turns, contents, indexes, rendered)
+        }
+
+    def _passes_over(
+        self,
+        guard: ContentGuard,
+        turns: Sequence[Turn],
+        contents: Sequence[str],
+        indexes: set[int],
+        rendered: str,
+    ) -> bool:
+        """Whether other contents there make no difference."""
+        others = [PROBE if index in indexes else text for index, text in enumerate(contents)]
+        try:
+            return self._render(guard, turns, others) == rendered
+        except TemplateError:
+            return False
+
+    def _render(self, guard: ContentGuard, turns: Sequence[Turn], contents: Sequence[str]) -> str:
+        messages = [
+            {"role": turn.role, "content": content}
+            for turn, content in zip(turns, contents, strict=True)
+        ]
+        meter, guarding = METER.set(RenderBudget(self._seconds)), GUARD.set(guard)
+        try:
+            rendered = self._template.render(
+                messages=messages,
+                add_generation_prompt=True,
+                tools=None,
+                documents=None,
+                bos_token=self._tokenizer.special_text(self._tokenizer.bos_id),
+                eos_token=self._tokenizer.special_text(self._tokenizer.eos_id),
+                pad_token="",
+                unk_token="",
+            )
+        except TemplateError:
+            raise
+        except Exception as error:  # whatever a template's code can raise
+            raise TemplateError(f"The model's chat template failed: {shortened(error)}.") from error
+        finally:
+            METER.reset(meter)
+            GUARD.reset(guarding)
+        if len(rendered) > MAX_OUTPUT:
+            raise TemplateError("The model's chat template grew too large.")
+        return rendered
+
+
+def merge_system(turns: Sequence[Turn]) -> list[Turn]:
+    """The same for a model without a system role: its text opens the first question."""
+    system = "\n\n".join(turn.content for turn in turns if turn.role == "system")
+    merged = [turn for turn in turns if turn.role != "system"]
+    if not system:
+        return merged
+    for index, turn in enumerate(merged):
+        if turn.role == "user":
+            merged[index] = Turn("user", "\n\n".join(filter(None, (system, turn.content))))
+            return merged
+    return [Turn("user", system), *merged]

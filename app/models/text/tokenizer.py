@@ -1,0 +1,153 @@
+"""Text to token ids and back, with a person's text and the template's own kept apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Self
+
+from tokenizers import Tokenizer as FastTokenizer
+
+from app.errors import ModelFileError, TooManyTokens
+from app.models.gguf.header import Header
+from app.models.text import byte_level, rust_panics
+from app.models.text.content_guard import SpecialNames
+from app.models.text.vocabulary import (
+    SPACE,
+    TokenKind,
+    Vocabulary,
+    build_tokenizer,
+    infill_by_name,
+    read_vocabulary,
+)
+
+FILE: Final = "tokenizer.json"
+PIECE: Final = 16_384
+"""Characters of a long text that are tokenised at a time, to see how many tokens there are."""
+SEAM: Final = 8
+"""Tokens by which a cut in a text may raise their number."""
+
+
+def save_tokenizer(header: Header, folder: Path) -> None:
+    """Write `tokenizer.json` and `vocabulary.json` for the GGUF file that `header` describes."""
+    vocabulary = read_vocabulary(header)
+    build_tokenizer(header, vocabulary).save(str(folder / FILE), pretty=False)
+    vocabulary.save(folder)
+
+
+class Tokenizer:
+    """The tokenizer of one model on the shelf. Any thread may use it."""
+
+    def __init__(self, fast: FastTokenizer, vocabulary: Vocabulary) -> None:
+        self._fast = fast
+        self._vocabulary = vocabulary
+        self.bos_id = vocabulary.bos_id
+        self.eos_id = vocabulary.eos_id
+        self.adds_bos = vocabulary.add_bos
+        self.end_ids = frozenset(vocabulary.end_ids)
+        self.special_ids = frozenset(vocabulary.specials)
+        self.vocab_size = len(vocabulary.tokens)
+        # Unused and unknown tokens are hidden from people's text but mark nothing in a template.
+        # A single character marks nothing either.
+        self._marks = {
+            vocabulary.tokens[index]: index
+            for index in reversed(vocabulary.specials)
+            if vocabulary.kinds[index] != TokenKind.UNUSED and len(vocabulary.tokens[index]) > 1
+        }
+        self.names = SpecialNames(self._marks)
+        self._longest = max((len(token.encode()) for token in vocabulary.tokens), default=1)
+        # Models that were installed before files were asked for it are known by their tokens.
+        self.infill_ids = vocabulary.infill or infill_by_name(self._marks)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read the tokenizer of an installed model. Raises ModelFileError if it is damaged."""
+        try:
+            with rust_panics.catch_panics():
+                fast = FastTokenizer.from_file(str(folder / FILE))
+        except Exception as error:  # `tokenizers` raises bare exceptions
+            raise ModelFileError(f"The tokenizer of {folder.name} cannot be read.") from error
+        return cls(fast, Vocabulary.load(folder))
+
+    def check_length(self, text: str, most: int) -> None:
+        """Raises TooManyTokens if the text has more than `most` tokens for certain. That takes no
+        longer than tokenising as much as would fit."""
+        if len(text) > most * self._longest:
+            raise TooManyTokens(self._extrapolated(text, PIECE))
+        if len(text) <= 4 * most:
+            return  # what it can cost is in bounds already
+        counted = 0
+        for start in range(0, len(text), PIECE):
+            counted += max(0, len(self.encode_continuation(text[start : start + PIECE])) - SEAM)
+            if counted > most:
+                raise TooManyTokens(self._extrapolated(text, start + PIECE))
+
+    def beginning(self, text: str, count: int) -> str:
+        """As much of a text as has at least its first `count` tokens."""
+        counted = 0
+        for end in range(PIECE, len(text), PIECE):
+            counted += max(0, len(self.encode_continuation(text[end - PIECE : end])) - SEAM)
+            if counted > count:
+                return text[:end]
+        return text
+
+    def _extrapolated(self, text: str, known: int) -> int:
+        sample = text[: min(known, PIECE)]
+        return len(self.encode_continuation(sample)) * len(text) // max(1, len(sample))
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of plain text. Never a special token, whatever the text says."""
+        if self._vocabulary.model == "llama" and self._vocabulary.space_prefix and text:
+            text = " " + text
+        return self.encode_continuation(text)
+
+    def encode_continuation(self, text: str) -> list[int]:
+        """The ids of plain text that goes on behind other text."""
+        if not text:
+            return []
+        if self._vocabulary.model == "llama":
+            text = text.replace(" ", SPACE)
+        try:
+            ids: list[int] = self._fast.encode(text, add_special_tokens=False).ids
+        except TypeError:  # half of a surrogate pair
+            clean = text.encode("utf-8", "replace").decode()
+            ids = self._fast.encode(clean, add_special_tokens=False).ids
+        return ids
+
+    def encode_template(self, text: str) -> list[int]:
+        """The ids of a template's own text: the names of special tokens become those tokens."""
+        ids: list[int] = []
+        for part in self.split_special_tokens(text):
+            ids += [part] if isinstance(part, int) else self.encode(part)
+        return ids
+
+    def split_special_tokens(self, text: str) -> list[int | str]:
+        """`text` cut at the names of special tokens: their ids, and the text between them."""
+        parts: list[int | str] = []
+        position = 0
+        for match in self.names.whole.finditer(text):
+            if match.start() > position:
+                parts.append(text[position : match.start()])
+            parts.append(self._marks[match.group()])
+            position = match.end()
+        if position < len(text):
+            parts.append(text[position:])
+        return parts
+
+    def special_text(self, index: int | None) -> str:
+        """The name of a special token, as templates write it; empty for None."""
+        return "" if index is None else self._vocabulary.tokens[index]
+
+    def has_special(self, name: str) -> bool:
+        return name in self._marks
+
+    def token_bytes(self, index: int) -> bytes:
+        """What the token adds to an answer; nothing for special tokens and unknown ids."""
+        if index in self.special_ids or not 0 <= index < self.vocab_size:
+            return b""
+        token, kind = self._vocabulary.tokens[index], self._vocabulary.kinds[index]
+        if self._vocabulary.model == "llama":
+            if kind == TokenKind.BYTE:
+                return bytes([int(token[3:5], 16)])
+            return token.replace(SPACE, " ").encode()
+        raw = byte_level.to_bytes(token) if kind == TokenKind.NORMAL else None
+        return token.encode() if raw is None else raw

@@ -1,0 +1,142 @@
+"""The application: its screens, what guards them, and how it starts and ends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from quart import Quart, has_request_context
+
+from app import audit
+from app.api import docs
+from app.api.chats import chats as api_chats
+from app.api.chats import messages as api_branching
+from app.api.chats import search as api_finding
+from app.api.ollama import embeddings as ollama_embeddings
+from app.api.ollama import generate
+from app.api.ollama import models as ollama_models
+from app.api.openai import chat as openai_chat
+from app.api.openai import embeddings, text
+from app.api.openai import models as api_models
+from app.config import Settings
+from app.db.connection import open_database
+from app.errors import WickError
+from app.paths import asset_dir
+from app.web import base_path, errors, row_ids, socket
+from app.web import compression as web_compression
+from app.web.context import ServerContext
+from app.web.live import chat as live_chat
+from app.web.live import models as live_models
+from app.web.pages import (
+    account,
+    chat,
+    chat_settings,
+    import_export,
+    lists,
+    login,
+    messages,
+    model_settings,
+    models,
+    search,
+    shares,
+    uploads,
+    users,
+)
+from app.web.pages import status as pages_status
+from app.web.security import auth, hosts, proxies
+from app.web.security.api_paths import Aliases
+
+BODY_SECONDS = 30
+"""For a form to arrive. Uploads and imports have no end to hurry to, only pauses (uploads.py)."""
+
+
+class Application(Quart):
+    """What hinders its start is told by whoever starts it, in a sentence."""
+
+    def log_exception(self, exception_info: Any) -> None:
+        if has_request_context() or not isinstance(exception_info[1], WickError | OSError):
+            super().log_exception(exception_info)
+
+
+def create_app(settings: Settings) -> Quart:
+    """The whole of Wick as one ASGI application; everything starts and ends with its lifespan."""
+    app = Application(__name__, static_folder=str(asset_dir("static")), template_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = 1 << 20
+    app.config["RESPONSE_TIMEOUT"] = None
+    app.config["BODY_TIMEOUT"] = BODY_SECONDS
+    app.url_map.converters["int"] = row_ids.RowId
+    app.request_class = import_export.WickRequest
+    app.asgi_http_class = uploads.BackpressuredConnection
+    app.asgi_websocket_class = socket.BoundedConnection
+    web_compression.compress(app)
+    hosts.install(app, settings)
+    auth.install(app, settings)
+    for blueprint in (
+        *(
+            web_compression.blueprint,
+            chat.blueprint,
+            chat.chats_blueprint,
+            chat_settings.blueprint,
+            messages.blueprint,
+            search.blueprint,
+            lists.archive_blueprint,
+            lists.blueprint,
+            import_export.blueprint,
+        ),
+        *(
+            models.blueprint,
+            model_settings.blueprint,
+            live_models.blueprint,
+            models.report_blueprint,
+            uploads.blueprint,
+            live_chat.blueprint,
+            pages_status.blueprint,
+            pages_status.health_blueprint,
+        ),
+        *(api_models.blueprint, openai_chat.blueprint, text.blueprint, embeddings.blueprint),
+        *(
+            generate.blueprint,
+            ollama_models.blueprint,
+            ollama_embeddings.blueprint,
+            api_chats.blueprint,
+            api_branching.blueprint,
+            docs.blueprint,
+            docs.page_blueprint,
+        ),
+        *(
+            login.blueprint,
+            account.blueprint,
+            users.blueprint,
+            account.keys_blueprint,
+            shares.blueprint,
+            users.admin_blueprint,
+        ),
+        *(api_branching.branch_blueprint, api_finding.blueprint, api_chats.export_blueprint),
+    ):
+        app.register_blueprint(blueprint)
+    errors.register(app)
+
+    base_path.lead_below(app, settings)
+    inside = base_path.BasePath(Aliases(app.asgi_app), settings.base_path)
+    behind = proxies.Proxies(inside, settings.trusted_proxies)
+    app.asgi_app = behind  # type: ignore[method-assign]
+
+    @app.while_serving
+    async def events() -> AsyncGenerator[None, None]:
+        with audit.write_audit_file(settings.data_dir):
+            yield
+
+    @app.while_serving
+    async def lifespan() -> AsyncGenerator[None, None]:
+        async with open_database(settings.database) as db:
+            context = app.extensions["wick"] = ServerContext(settings, db)
+            async with context.open():
+                yield
+
+    return app
+
+
+async def shutdown(app: Quart) -> None:
+    """See `ServerContext.close`."""
+    context: ServerContext = app.extensions["wick"]
+    await context.close()

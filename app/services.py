@@ -1,0 +1,134 @@
+"""The house: Wick's parts and how they are wired, whether a server or a terminal works in it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from app.config import Settings
+from app.conversations.answers import AnswerService
+from app.conversations.branches import Branches
+from app.conversations.chats import ChatService
+from app.conversations.exports import Exports
+from app.conversations.hub import Hub
+from app.conversations.quotas import Quotas
+from app.conversations.search import ChatSearch
+from app.conversations.trash import Trash
+from app.db.connection import Database, open_database
+from app.disk_reserve import Reserve
+from app.inference.worker_pool import WorkerPool
+from app.models.install.pulls import PullManager
+from app.models.store import ModelStore
+
+log = logging.getLogger(__name__)
+STOPPED: Final = "Wick was stopped."
+SAVE_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 3.0
+UNSAVED: Final = (
+    "The end of answer %d in chat %s could not be saved and is lost: of %d characters only those"
+    " stay that had been saved on the way."
+)
+RESTART_SECONDS: Final = 5.0
+"""Seconds after which one that broke off begins anew."""
+Job = Callable[[], Awaitable[None]]
+
+
+class Services:
+    """All that people's chats need, on one database. The data folder is this process's own.
+
+    is_closing: once it is being stopped.
+    """
+
+    def __init__(self, settings: Settings, db: Database) -> None:
+        self.settings = settings
+        self.is_closing = False
+        self.reserve = Reserve(settings.data_dir)
+        self.store = ModelStore(settings.models_dir)
+        self.hub = Hub()
+        self.pulls = PullManager(self.store, is_public=settings.has_accounts)
+        self.pulls.listeners.append(self.hub.models_changed)
+        self.pool = WorkerPool(settings, self.store, self.pulls)
+        self.pool.listeners.append(self.hub.models_changed)
+        self.quotas = Quotas(settings, db, self.pool, self.hub)
+        self.answers = AnswerService(
+            *(settings, db, self.store, self.pulls, self.pool, self.hub, self.quotas, self.reserve)
+        )
+        self.chats = ChatService(db, self.hub, self.answers)
+        self.branches = Branches(db, self.hub, self.answers)
+        self.search = ChatSearch(db)
+        self.trash = Trash(db, self.pool, self.hub)
+        self.exports = Exports(db)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Afterwards nothing runs any more, and answers have kept their text."""
+        await self._look_at_disk()
+        await self.quotas.load()
+        await self.chats.recover_interrupted()
+        if self.settings.auto_pull and not self.store.models():
+            self.pulls.try_start(self.settings.default_model)
+        await self.answers.requeue()
+        watches = [
+            asyncio.create_task(_supervise(name, watch), name=name)
+            for name, watch in self.background_jobs().items()
+        ]
+        try:
+            yield
+        finally:
+            for watch in watches:
+                watch.cancel()
+            await self.close()
+            await asyncio.gather(*watches, return_exceptions=True)
+
+    def background_jobs(self) -> dict[str, Job]:
+        """What is looked after as long as the house is open, by name."""
+        return {"servers": self.pool.remotes.run, "the disk": self._watch_disk}
+
+    async def _watch_disk(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._look_at_disk()
+
+    async def _look_at_disk(self) -> None:
+        if await asyncio.to_thread(self.reserve.look):
+            log.warning("%s", self.reserve.sentence or "There is room on the disk again.")
+            self.hub.models_changed()
+
+    async def close(self) -> None:
+        """Stop everything that runs; answers keep their text. Again is harmless."""
+        if self.is_closing:
+            return
+        self.is_closing = True
+        await asyncio.to_thread(self.reserve.look)  # what runs is to be saved
+        self.answers.close()
+        self.pool.interrupt(STOPPED)
+        await asyncio.gather(
+            self.pool.close(STOPPED),
+            self.answers.tasks.drain(SAVE_SECONDS),
+            self.quotas.tasks.drain(SAVE_SECONDS),
+            self.pulls.close(),
+        )
+        for stream in self.hub.streams():
+            log.error(UNSAVED, stream.message_id, stream.chat_id, len(stream.text))
+
+
+async def _supervise(name: str, watch: Job) -> None:
+    """A watch that breaks is told in the log, and begins anew."""
+    while True:
+        try:
+            await watch()
+        except Exception:
+            log.exception("Watching over %s broke off; it begins anew.", name)
+        await asyncio.sleep(RESTART_SECONDS)
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """A house without a server, from the opening of its database to the end."""
+    async with open_database(settings.database) as db:
+        services = Services(settings, db)
+        async with services.open():
+            yield services

@@ -1,0 +1,92 @@
+"""What the screens work with, found on the running application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from typing import Final
+
+from quart import current_app
+
+from app.accounts.api_keys import ApiKeys
+from app.accounts.sessions import Sessions
+from app.accounts.throttle import LoginThrottle
+from app.accounts.users import Users
+from app.config import Settings
+from app.conversations.account_deletion import AccountDeletion
+from app.conversations.imports.imports import Imports
+from app.conversations.shares import Shares
+from app.db.connection import Database
+from app.paths import asset_dir
+from app.services import Job, Services
+from app.web.render import markdown
+from app.web.render.fragments import Fragments
+from app.web.render.streaming import StreamRenderers
+
+SERVICE_RESTART: Final = 1012
+CLOSE_SECONDS: Final = 0.3
+WARM_UP_AFTER_SECONDS: Final = 0.5
+
+
+class ServerContext(Services):
+    """One server: the house, who may come into it, and how it is shown to them.
+
+    secret: known to whoever may read the data folder, for as long as this process lives.
+    """
+
+    def __init__(self, settings: Settings, db: Database) -> None:
+        super().__init__(settings, db)
+        self.imports = Imports(db, self.hub)
+        self.shares = Shares(db)
+        self.account_deletion = AccountDeletion(settings, db, self.answers, self.pool, self.hub)
+        self.sessions = Sessions(db)
+        self.users = Users(db, self.sessions, throttle=LoginThrottle(settings.login_attempts))
+        self.api_keys = ApiKeys(db)
+        self.fragments = Fragments(asset_dir("templates"), asset_dir("static"), settings.base_path)
+        self.renderers = StreamRenderers(self.hub)
+        self.secret = secrets.token_urlsafe(32)
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        async with super().open():
+            preparing = asyncio.create_task(_warm_up(), name="prepare")
+            try:
+                yield
+            finally:
+                preparing.cancel()
+                await asyncio.gather(preparing, return_exceptions=True)
+
+    def background_jobs(self) -> dict[str, Job]:
+        return super().background_jobs() | {
+            "trash": self.trash.run,
+            "imports": self.imports.keep_watch,
+            "logins": self.sessions.run,
+            "leaving": self.account_deletion.run,
+        }
+
+    async def close(self) -> None:
+        """The same, and tabs are told that Wick restarts.
+
+        Called before the server stops serving, so that sockets get a proper goodbye.
+        """
+        if self.is_closing:
+            return
+        await super().close()
+        # Tabs go last: one that is told to come back would do so while the server still listens.
+        self.hub.close(SERVICE_RESTART)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.hub.wait_until_empty()
+
+
+async def _warm_up() -> None:
+    """What the first answer needs and the first page does not, as soon as that is out."""
+    await asyncio.sleep(WARM_UP_AFTER_SECONDS)
+    await asyncio.to_thread(markdown.warm_up)
+
+
+def server_context() -> ServerContext:
+    found: ServerContext = current_app.extensions["wick"]
+    return found

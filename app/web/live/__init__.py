@@ -1,0 +1,1 @@
+"""WebSockets of the chat page and the models page."""

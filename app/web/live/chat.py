@@ -1,0 +1,330 @@
+"""The WebSocket of a chat page: prompts come in, updates go out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from quart import Blueprint, websocket
+
+from app.conversations.history import ContextUsage
+from app.conversations.hub import Subscription
+from app.conversations.submission import Prompt
+from app.db.chat_lists import Cursor
+from app.errors import ChatError, WickError
+from app.web.context import ServerContext, server_context
+from app.web.render import sidebar
+from app.web.render.chat import (
+    ChatView,
+    load_chat_view,
+    missing_model,
+    picker_options,
+    suggested_models,
+)
+from app.web.render.messages import (
+    PAGE_SIZE,
+    MessageView,
+    ModelOption,
+    RenderKey,
+    key_of,
+    present_live,
+)
+from app.web.render.streaming import RenderCursor, StreamedMarkdown
+from app.web.row_ids import row_id
+from app.web.security.identity import current_user
+from app.web.socket import serve
+
+# What the composer sends over the socket, of which nothing is trusted.
+
+
+INVALID_MESSAGE = "Wick did not understand this message. Reload the page, please."
+
+
+def parse(data: str | bytes) -> dict[str, object]:
+    """What a form sent. Raises ChatError when it is not that."""
+    try:
+        values = json.loads(data)
+    except (ValueError, TypeError, RecursionError) as error:  # TypeError: of an empty binary frame
+        raise ChatError(INVALID_MESSAGE) from error
+    if not isinstance(values, dict):
+        raise ChatError(INVALID_MESSAGE)
+    return values
+
+
+def parse_prompt(values: Mapping[str, object], user_id: int, chat_id: str) -> Prompt:
+    """The prompt in what the composer sent. Raises ChatError when there is none."""
+    text, client_id, model = (values.get(name) for name in ("text", "client_id", "model"))
+    if not isinstance(text, str) or not isinstance(client_id, str):
+        raise ChatError(INVALID_MESSAGE)
+    if not isinstance(model, str | None) or not 8 <= len(client_id) <= 64:
+        raise ChatError(INVALID_MESSAGE)
+    if not client_id.isalnum():
+        raise ChatError(INVALID_MESSAGE)
+    return Prompt(
+        user_id=user_id, chat_id=chat_id, text=text, client_id=client_id, model=model or ""
+    )
+
+
+# The socket of a chat's page: prompts come in, and whatever changed goes out.
+
+
+log = logging.getLogger(__name__)
+blueprint = Blueprint("live", __name__)
+
+# Each frame is work for a browser on the same cores that make the tokens, so tokens are gathered:
+# about 10 frames a second, fewer when many answers run.
+FRAME_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class ChatConnection:
+    """What one open page shows, and the ways to change it."""
+
+    context: ServerContext
+    user_id: int
+    chat_id: str
+    subscription: Subscription
+    first: int | None = None
+    wants_earlier: bool = False
+    until: Cursor | None = None
+    title: str = ""
+    keys: dict[int, RenderKey] = field(default_factory=dict)
+    places: dict[int, tuple[StreamedMarkdown, RenderCursor]] = field(default_factory=dict)
+    divider: int | None = None
+    actions: tuple[bool, bool] = (False, False)
+    gauge: ContextUsage | None = None
+    options: list[ModelOption] = field(default_factory=list)
+    pulls: str = ""
+    missing: str = ""
+    full: str = ""
+    chosen: str = ""
+
+    # Out.
+
+    @property
+    def pause(self) -> float:
+        return FRAME_SECONDS * max(1, self.context.hub.running / 4)
+
+    async def initial_frame(self, version: str) -> str:
+        await self.context.chats.mark_read(self.user_id, self.chat_id)
+        view = await load_chat_view(self.context, self.user_id, self.chat_id, self.first)
+        if version != self.context.hub.version:
+            frame = self._full_frame(view) + await self._sidebar(whole=True) + await self._models()
+        else:
+            frame = self._running(view)
+        self._remember(view)
+        return frame
+
+    async def next_frame(self) -> str:
+        subscription = self.subscription
+        parts = list(subscription.replies)
+        subscription.replies.clear()
+        has_changes, subscription.messages = subscription.messages, False
+        if has_changes:
+            parts.append(await self._changes())
+        elif self.wants_earlier:
+            self.wants_earlier = False
+            parts.append(await self._earlier())
+        if subscription.sidebar:
+            subscription.sidebar = False
+            parts.append(await self._sidebar())
+        if subscription.models:
+            subscription.models = False
+            parts.append(await self._models())
+        if not has_changes:
+            streams, subscription.streams = subscription.streams, set()
+            parts += [self._progress(message_id) for message_id in streams]
+        elif subscription.streams or self.wants_earlier:
+            # In a frame of their own, so that no frame replaces one message twice.
+            subscription.notify(urgent=True)
+        return "".join(parts)
+
+    def _progress(self, message_id: int) -> str:
+        """More of an answer that runs."""
+        stream, fragments = self.context.hub.stream(message_id), self.context.fragments
+        if stream is None or message_id not in self.keys:
+            return ""
+        blocks = self.context.renderers.blocks(stream)
+        known, sidebar = self.places.get(message_id, (None, None))
+        self.places[message_id] = (blocks, blocks.cursor)
+        controls = self.keys[message_id][-1]
+        key = key_of(stream, controls)
+        if sidebar is None or known is not blocks or self.keys[message_id] != key:
+            self.keys[message_id] = key
+            return fragments.message(present_live(stream, blocks, controls), oob=True)
+        return fragments.answer_update(message_id, blocks.update_since(sidebar)) or fragments.line(
+            stream
+        )
+
+    async def _changes(self) -> str:
+        """Messages that are new or have ended; everything, when another path is shown."""
+        view = await load_chat_view(self.context, self.user_id, self.chat_id, self.first)
+        shown, fragments = list(self.keys), self.context.fragments
+        is_same = [v.id for v in view.views[: len(shown)]] == shown
+        if not is_same or view.divider != self.divider:
+            frame = self._full_frame(view)
+        else:
+            old, new = view.views[: len(shown)], view.views[len(shown) :]
+            changed = [v for v in old if v.key != self.keys[v.id]]
+            frame = "".join(self._changed(v) for v in changed)
+            frame += "".join(fragments.appended(v) for v in new)
+            frame += self._frame_of(view)
+            # What was not rendered now still shows its text only up to where it was.
+            for v in (v for v in old if v not in changed and v.id in view.markers):
+                if v.id in self.places:
+                    view.markers[v.id] = self.places[v.id]
+        if view.is_running != self.actions[0]:
+            frame += fragments.announcement(view.announcement)
+        self._remember(view)
+        return frame
+
+    def _changed(self, view: MessageView) -> str:
+        """A message anew; of one that has just ended only what is not on the page yet."""
+        if view.id in self.places and not view.is_live:
+            blocks, sidebar = self.places[view.id]
+            if blocks.finish(view.text):
+                return self.context.fragments.answer_finished(view, blocks.update_since(sidebar))
+        return self.context.fragments.message(view, oob=True)
+
+    def _full_frame(self, view: ChatView) -> str:
+        log = self.context.fragments.log(view.views, view.divider, view.earlier)
+        return log + self._frame_of(view, always=True)
+
+    async def _earlier(self) -> str:
+        """The messages before those that the page holds."""
+        view = await load_chat_view(
+            self.context, self.user_id, self.chat_id, self.first, more=PAGE_SIZE
+        )
+        ids = [v.id for v in view.views]
+        if self.first not in ids or self.first == view.first:
+            return ""  # another path is shown by now, which is news of its own; or there are none
+        older = view.views[: ids.index(self.first)]
+        self.keys = {v.id: v.key for v in older} | self.keys
+        self.first = view.first
+        return self.context.fragments.prepended(older, view.divider, view.earlier)
+
+    def _frame_of(self, view: ChatView, *, always: bool = False) -> str:
+        """What stands around the messages and depends on them: title and buttons."""
+        fragments, frame = self.context.fragments, ""
+        if always or view.title != self.title:
+            frame += fragments.heading(view.title)
+        if always or (view.is_running, view.is_deleted) != self.actions:
+            frame += fragments.actions(
+                chat_id=self.chat_id,
+                is_running=view.is_running,
+                is_deleted=view.is_deleted,
+                oob=True,
+            )
+        if always or view.gauge != self.gauge:
+            frame += fragments.gauge(view.gauge)
+        return frame
+
+    def _running(self, view: ChatView) -> str:
+        """Only the answers that run, as they are now."""
+        return "".join(self.context.fragments.message(v, oob=True) for v in view.views if v.is_live)
+
+    def _remember(self, view: ChatView) -> None:
+        self.title, self.divider, self.first = view.title, view.divider, view.first
+        self.keys = {v.id: v.key for v in view.views}
+        self.places = dict(view.markers)
+        self.actions = (view.is_running, view.is_deleted)
+        self.gauge = view.gauge
+
+    async def _sidebar(self, *, whole: bool = False) -> str:
+        """The list of chats: its beginning and the chats that changed, or all of it anew."""
+        subscription = self.subscription
+        changed, subscription.changed = subscription.changed, set()
+        if not whole and not subscription.reordered:
+            frame = await sidebar.update(self._list, changed)
+            if frame is not None:
+                return frame
+        subscription.reordered = False
+        inside, self.until = await sidebar.render_all(self._list)
+        return f'<div hx-swap-oob="innerHTML:#chats">{inside}</div>'
+
+    @property
+    def _list(self) -> sidebar.SidebarContext:
+        return sidebar.SidebarContext(self.context, self.user_id, self.chat_id, self.until)
+
+    async def _models(self) -> str:
+        """How far pulls are; of the picker only what changed, to leave a choice alone."""
+        context, frame = self.context, ""
+        chat = await context.chats.get(self.user_id, self.chat_id)
+        is_usual = chat is None and any(option.state == "here" for option in self.options)
+        picked = self.subscription.picked or (self.chosen if is_usual else "")
+        options, self.chosen = await picker_options(context, chat, picked)
+        lacking = await missing_model(context, options, self.chosen)
+        offers = [] if lacking else await suggested_models(context)
+        pulls = context.fragments.pulls(context.pulls.all(), offers, oob=True)
+        if pulls != self.pulls:
+            frame, self.pulls = pulls, pulls
+        if (missing := context.fragments.missing(lacking, oob=True)) != self.missing:
+            frame, self.missing = frame + missing, missing
+        if (full := context.fragments.full(context.reserve.sentence, oob=True)) != self.full:
+            frame, self.full = frame + full, full
+        before = {option.name: option for option in self.options}
+        if [(o.name, o.state) for o in options] != [(o.name, o.state) for o in self.options]:
+            frame += context.fragments.picker(self.chat_id, options, self.chosen, oob=True)
+        else:
+            changed = [option for option in options if option != before[option.name]]
+            frame += "".join(context.fragments.option(option) for option in changed)
+        self.options = options
+        return frame
+
+    # In.
+
+    async def on_message(self, data: str | bytes) -> None:
+        client_id = ""
+        try:
+            values = parse(data)
+            if "earlier" in values:
+                self._on_load_earlier(values["earlier"])
+                return
+            prompt = parse_prompt(values, self.user_id, self.chat_id)
+            client_id = prompt.client_id
+            await self.context.answers.submit(prompt)
+        except WickError as error:
+            self._reply(client_id, accepted=False, text=str(error))
+        except Exception:
+            log.exception("A message could not be handled.")
+            self._reply(client_id, accepted=False, text="Something went wrong inside Wick.")
+        else:
+            self._reply(client_id, accepted=True, text="")
+
+    def rejection_frame(self, data: str | bytes, sentence: str) -> str:
+        client_id = ""
+        with contextlib.suppress(ChatError):
+            client_id = parse_prompt(parse(data), self.user_id, self.chat_id).client_id
+        return self._reply_to(client_id, accepted=False, text=sentence)
+
+    def _on_load_earlier(self, before: object) -> None:
+        """The person scrolls to what stands before the messages that the page holds."""
+        if before == str(self.first):  # it may be asked twice before the answer is there
+            self.wants_earlier = True
+            self.subscription.notify(urgent=True)
+
+    def _reply(self, client_id: str, *, accepted: bool, text: str) -> None:
+        reply = self._reply_to(client_id, accepted=accepted, text=text)
+        self.subscription.replies.append(reply)
+        self.subscription.notify(urgent=True)
+
+    def _reply_to(self, client_id: str, *, accepted: bool, text: str) -> str:
+        fragments = self.context.fragments
+        reply = fragments.submission_result(
+            client_id, accepted=accepted, next_id=secrets.token_hex(16)
+        )
+        return reply + fragments.notice(text)
+
+
+@blueprint.websocket("/chats/<chat_id>/live")
+async def live(chat_id: str) -> None:
+    context, user_id = server_context(), current_user()
+    subscription = context.hub.subscribe(user_id, chat_id)
+    first = websocket.args.get("first", type=row_id)
+    until = Cursor.parse(websocket.args.get("until", ""))
+    tab = ChatConnection(context, user_id, chat_id, subscription, first=first, until=until)
+    await serve(context.hub, tab)

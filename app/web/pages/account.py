@@ -1,0 +1,171 @@
+"""A user's own page: password, sessions, API keys, account deletion."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from quart import Blueprint, Response, redirect, request
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from app.accounts.api_keys import MAX_NAME_CHARS, SCOPES
+from app.errors import AccountError, InvalidAccount, TooManyAttempts
+from app.web.context import server_context
+from app.web.pages.login import remember_device, sign_out
+from app.web.render.sidebar import day_of, time_ago
+from app.web.security.identity import current_user, identity
+
+# The page of a person's API keys. A new one is shown once, in the answer to its making.
+
+
+keys_blueprint = Blueprint("keys", __name__, url_prefix="/keys")
+
+
+@keys_blueprint.get("")
+async def keys_page() -> Response:
+    return await _keys_page()
+
+
+@keys_blueprint.post("")
+async def add_key() -> Response:
+    form = await request.form
+    name, scopes = form.get("name", ""), form.getlist("scope")
+    try:
+        secret, _ = await server_context().api_keys.add(current_user(), name, scopes)
+    except InvalidAccount as error:
+        return await _keys_page(
+            name=name, scopes=scopes, problems=error.problems, status=error.status
+        )
+    return await _keys_page(secret=secret)
+
+
+@keys_blueprint.post("/<int:key_id>/revoke")
+async def revoke_key(key_id: int) -> WerkzeugResponse:
+    await server_context().api_keys.revoke(current_user(), key_id)
+    return redirect("/keys", 303)
+
+
+async def _keys_page(
+    *,
+    secret: str = "",
+    name: str = "",
+    scopes: list[str] | None = None,
+    problems: dict[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    context = server_context()
+    html = context.fragments.render(
+        "keys.html",
+        keys=await context.api_keys.list_for_user(current_user()),
+        offered=SCOPES,
+        secret=secret,
+        name=name,
+        scopes=["chat"] if scopes is None else scopes,
+        problems=problems or {},
+        longest=MAX_NAME_CHARS,
+        day_of=day_of,
+    )
+    return Response(html, status=status, content_type="text/html; charset=utf-8")
+
+
+# A person's own page: password, logins, and the way out for good.
+
+
+blueprint = Blueprint("you", __name__, url_prefix="/you")
+DONE: Final = {
+    "password": "Your password is changed, and every other login of yours has ended.",
+    "name": "From now on you log in with this name.",
+    "login": "That login has ended.",
+    "links": "That link does not work any more.",
+}
+
+
+@blueprint.get("")
+async def page() -> Response:
+    return await _page()
+
+
+@blueprint.post("/name")
+async def change_name() -> Response | WerkzeugResponse:
+    try:
+        await server_context().users.rename(
+            identity().user_id, (await request.form).get("name", "")
+        )
+    except InvalidAccount as error:
+        return await _page(error.problems, error.status)
+    return redirect("/you?done=name", 303)
+
+
+@blueprint.post("/password")
+async def change_password() -> Response | WerkzeugResponse:
+    who, form = identity(), await request.form
+    new = form.get("password", "")
+    if new != form.get("again", ""):
+        return await _page({"again": "These two passwords are not the same."}, 422)
+    try:
+        await server_context().users.change_password(
+            who.user_id,
+            form.get("old", ""),
+            new,
+            request.remote_addr or "",
+            login_id=who.session_id,
+        )
+    except InvalidAccount as error:
+        return await _page(error.problems, error.status)
+    except AccountError as error:
+        return await _page({"old": str(error)}, error.status, error)
+    response = redirect("/you?done=password", 303)
+    await remember_device(response, who.user_id)
+    return response
+
+
+@blueprint.post("/password-links/withdraw")
+async def revoke_password_links() -> WerkzeugResponse:
+    await server_context().users.revoke_password_links(identity().user_id)
+    return redirect("/you?done=links", 303)
+
+
+@blueprint.post("/logins/<int:login_id>/end")
+async def end_session(login_id: int) -> WerkzeugResponse:
+    who = identity()
+    await server_context().sessions.revoke(who.user_id, login_id)
+    return sign_out() if login_id == who.session_id else redirect("/you?done=login", 303)
+
+
+@blueprint.post("/remove")
+async def remove() -> Response | WerkzeugResponse:
+    """The person and everything of theirs, for good; their password shows that they mean it."""
+    context, who = server_context(), identity()
+    password = (await request.form).get("sure", "")
+    try:
+        address = request.remote_addr or ""
+        await context.users.confirm_password(
+            who.user_id, password, address, login_id=who.session_id
+        )
+        await context.users.mark_for_deletion(who.user_id)
+    except AccountError as error:
+        return await _page({"sure": str(error)}, error.status, error)
+    await context.account_deletion.complete(who.user_id)
+    return sign_out()
+
+
+async def _page(
+    problems: dict[str, str] | None = None, status: int = 200, error: Exception | None = None
+) -> Response:
+    context, who = server_context(), identity()
+    html = context.fragments.render(
+        "you.html",
+        who=who,
+        allowance=context.quotas.allowance(who.user_id),
+        logins=await context.sessions.list_for_user(who.user_id) if who.session_id else (),
+        links=await context.users.list_password_links(who.user_id) if who.session_id else (),
+        problems=problems or {},
+        given_name=(await request.form).get("name", "")[:80] if problems else "",
+        done=DONE.get(request.args.get("done", ""), ""),
+        day_of=day_of,
+        ago=lambda at: time_ago(at, time.time()),
+    )
+    response = Response(html, status=status, content_type="text/html; charset=utf-8")
+    if isinstance(error, TooManyAttempts):
+        response.headers["Retry-After"] = str(error.seconds)
+    return response

@@ -1,0 +1,203 @@
+"""The page of a chat, and what its menu and its line in the list do."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+
+from quart import Blueprint, Response, request
+
+from app.db.chat_lists import Cursor
+from app.db.chats import Chat
+from app.errors import ChatNotFound
+from app.web.context import server_context
+from app.web.render import sidebar
+from app.web.render.chat import load_chat_view, missing_model, picker_options, suggested_models
+from app.web.render.markdown import escape_text
+from app.web.render.sidebar import SidebarContext
+from app.web.row_ids import row_id
+from app.web.security.identity import current_user
+
+# What a person does with a chat besides writing in it; the list beside it follows by itself.
+
+
+chats_blueprint = Blueprint("chats", __name__, url_prefix="/chats")
+
+
+@chats_blueprint.post("/<chat_id>/stop")
+async def stop(chat_id: str) -> Response:
+    await get_chat_or_404(chat_id)
+    await server_context().answers.stop(current_user(), chat_id)
+    return Response(status=204)
+
+
+@chats_blueprint.post("/<chat_id>/messages/<int:answer_id>/take-back")
+async def withdraw(chat_id: str, answer_id: int) -> str:
+    """The text goes back into the composer of the tab that asked."""
+    text = await server_context().answers.withdraw(current_user(), chat_id, answer_id)
+    return escape_text(text)
+
+
+@chats_blueprint.get("/<chat_id>/messages/<int:message_id>/text")
+async def text(chat_id: str, message_id: int) -> Response:
+    """A message as it was written, in Markdown where it is an answer."""
+    context = server_context()
+    path = await context.chats.messages(await get_chat_or_404(chat_id))
+    found = next((message for message in path if message.id == message_id), None)
+    if found is None:
+        raise ChatNotFound("There is no such message.")
+    stream = context.hub.stream(message_id)
+    return Response(stream.text if stream else found.text, content_type="text/plain; charset=utf-8")
+
+
+@chats_blueprint.get("/more")
+async def more() -> str:
+    """The next page of the list beside the chats."""
+    after = Cursor.parse(request.args.get("after", ""))
+    if after is None:
+        raise ChatNotFound("This part of the list is not there. Reload the page, please.")
+    return await sidebar.more(_sidebar_context(), after)
+
+
+@chats_blueprint.get("/<chat_id>/menu")
+async def menu(chat_id: str) -> str:
+    return server_context().fragments.render("_menu.html", chat=await get_chat_or_404(chat_id))
+
+
+@chats_blueprint.get("/<chat_id>/name")
+async def name_form(chat_id: str) -> str:
+    return server_context().fragments.render("_rename.html", chat=await get_chat_or_404(chat_id))
+
+
+@chats_blueprint.get("/<chat_id>/row")
+async def row(chat_id: str) -> str:
+    """The name is not edited after all."""
+    return await sidebar.row(_sidebar_context(), (await get_chat_or_404(chat_id)).id)
+
+
+@chats_blueprint.post("/<chat_id>/name")
+async def rename(chat_id: str) -> str:
+    form = await request.form
+    await server_context().chats.rename(current_user(), chat_id, form.get("title", ""))
+    return await sidebar.row(_sidebar_context(form.get("until", "")), chat_id)
+
+
+@chats_blueprint.post("/<chat_id>/pin")
+async def pin(chat_id: str) -> Response:
+    await server_context().chats.set_state(current_user(), chat_id, "pinned_at", time.time())
+    return Response(status=204)
+
+
+@chats_blueprint.post("/<chat_id>/unpin")
+async def unpin(chat_id: str) -> Response:
+    await server_context().chats.set_state(current_user(), chat_id, "pinned_at", None)
+    return Response(status=204)
+
+
+@chats_blueprint.post("/<chat_id>/archive")
+async def archive(chat_id: str) -> str:
+    chat = await get_chat_or_404(chat_id)
+    await server_context().chats.set_state(current_user(), chat_id, "archived_at", time.time())
+    return _move_chat(chat, "in the archive", "unarchive")
+
+
+@chats_blueprint.post("/<chat_id>/unarchive")
+async def unarchive(chat_id: str) -> str:
+    await server_context().chats.set_state(current_user(), chat_id, "archived_at", None)
+    return server_context().fragments.notice("") + _notify_removed(chat_id)
+
+
+@chats_blueprint.delete("/<chat_id>")
+async def delete(chat_id: str) -> str:
+    chat = await get_chat_or_404(chat_id)
+    await server_context().chats.delete(current_user(), chat_id)
+    return _move_chat(chat, "in the trash", "restore") + _notify_removed(chat_id)
+
+
+@chats_blueprint.post("/<chat_id>/restore")
+async def restore(chat_id: str) -> str:
+    await server_context().chats.restore(current_user(), chat_id)
+    return server_context().fragments.notice("") + _notify_removed(chat_id)
+
+
+async def get_chat_or_404(chat_id: str) -> Chat:
+    """The chat of the person who asks. Raises ChatNotFound."""
+    chat = await server_context().chats.get(current_user(), chat_id)
+    if chat is None:
+        raise ChatNotFound("There is no such chat.")
+    return chat
+
+
+def _move_chat(chat: Chat, where: str, back: str) -> str:
+    text = f"“{chat.title}” is {where}."
+    return server_context().fragments.notice(text, undo=f"/chats/{chat.id}/{back}")
+
+
+def _notify_removed(chat_id: str) -> str:
+    """Takes the chat out of a page that lists the archive or the trash."""
+    return f'<div hx-swap-oob="delete:#away-{chat_id}"></div>'
+
+
+def _sidebar_context(until: str | None = None) -> SidebarContext:
+    """The list in the page that asks."""
+    found = re.search(r"/chats/([0-9a-f]{16})\b", request.headers.get("HX-Current-URL", ""))
+    cursor = Cursor.parse(request.args.get("until", "") if until is None else until)
+    return SidebarContext(server_context(), current_user(), found[1] if found else "", cursor)
+
+
+# The page itself: a new chat at `/`, any other at its own address.
+
+
+blueprint = Blueprint("pages", __name__)
+
+
+@blueprint.get("/")
+async def new_chat() -> Response:
+    """A chat that begins to exist with its first message; until then no address leads to it."""
+    return await _page(secrets.token_hex(8))
+
+
+@blueprint.get("/chats/<chat_id>")
+async def chat(chat_id: str) -> Response:
+    """`?message=ID` shows a path through that message, as far up as it."""
+    context, user_id = server_context(), current_user()
+    await get_chat_or_404(chat_id)
+    await context.chats.mark_read(user_id, chat_id)
+    if (message_id := request.args.get("message", type=row_id)) is not None:
+        await context.chats.show_path_to(user_id, chat_id, message_id)
+    return await _page(chat_id, message_id)
+
+
+async def _page(chat_id: str, sought: int | None = None) -> Response:
+    """`sought`: a message that the shown part must hold."""
+    context = server_context()
+    user_id = current_user()
+    version = context.hub.version  # before anything is read, so that a change meanwhile is noticed
+    seen = await load_chat_view(context, user_id, chat_id, sought=sought)
+    listed, until = await sidebar.render_all(SidebarContext(context, user_id, chat_id))
+    options, chosen = await picker_options(context, seen.chat)
+    lacking = await missing_model(context, options, chosen)
+    offers = [] if lacking else await suggested_models(context)
+    fragments = context.fragments
+    html = fragments.render(
+        "page.html",
+        chat_id=chat_id,
+        title=seen.title,
+        version=version,
+        client_id=secrets.token_hex(16),
+        sidebar=listed,
+        until=until or "",
+        first=seen.first or "",
+        messages=fragments.messages(seen.views, seen.divider, seen.earlier),
+        picker=fragments.picker(chat_id, options, chosen),
+        pulls=fragments.pulls(context.pulls.all(), offers),
+        missing=fragments.missing(lacking),
+        full=fragments.full(context.reserve.sentence),
+        gauge=seen.gauge,
+        is_shared=await context.shares.since(user_id, chat_id) is not None,
+        actions=fragments.actions(
+            chat_id=chat_id, is_running=seen.is_running, is_deleted=seen.is_deleted
+        ),
+    )
+    return Response(html, content_type="text/html; charset=utf-8")

@@ -1,0 +1,98 @@
+"""Chats as files: out of Wick, and into it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+from quart import Blueprint, Response, request
+from quart.datastructures import FileStorage
+
+from app.conversations.exports import file_name
+from app.conversations.imports.imports import NO_ROOM
+from app.conversations.imports.reader import MAX_FILE_BYTES
+from app.errors import DiskFull, InvalidMessage
+from app.web.body_limits import IMPORT_PATH, max_body_bytes
+from app.web.context import server_context
+from app.web.pages.chat import get_chat_or_404
+from app.web.pages.uploads import UploadRequest
+from app.web.security.identity import current_user
+from app.web.spooled_response import spooled
+
+blueprint = Blueprint("exchange", __name__)
+
+
+class WickRequest(UploadRequest):
+    """As large as its address takes. The file of an import goes to the disk as it comes."""
+
+    def __init__(self, *args: Any, **given: Any) -> None:
+        path = given.get("path", args[2] if len(args) > 2 else "")
+        self.max_content_length = given["max_content_length"] = max_body_bytes(path)
+        if path == IMPORT_PATH:
+            given["body_timeout"] = None  # it takes as long as it takes, while it comes
+        super().__init__(*args, **given)
+
+
+@blueprint.get("/exchange")
+async def page() -> Response:
+    html = server_context().fragments.render("exchange.html", limit=MAX_FILE_BYTES >> 20)
+    return Response(html, content_type="text/html; charset=utf-8")
+
+
+@blueprint.get("/chats/<chat_id>/export.md")
+async def one_markdown(chat_id: str) -> Response:
+    chat = await get_chat_or_404(chat_id)
+    pieces = server_context().exports.markdown(chat)
+    return await _file(pieces, file_name(chat.title, "md"), "text/markdown; charset=utf-8")
+
+
+@blueprint.get("/chats/<chat_id>/export.json")
+async def one_json(chat_id: str) -> Response:
+    chat = await get_chat_or_404(chat_id)
+    pieces = server_context().exports.json(chat)
+    return await _file(pieces, file_name(chat.title, "json"), "application/json")
+
+
+@blueprint.get("/exchange/chats.json")
+async def all_json() -> Response:
+    pieces = server_context().exports.all_json(current_user())
+    return await _file(pieces, "wick-chats.json", "application/json")
+
+
+@blueprint.get("/exchange/chats.zip")
+async def all_markdown() -> Response:
+    pieces = server_context().exports.all_markdown(current_user())
+    return await _file(pieces, "wick-chats.zip", "application/zip")
+
+
+@blueprint.post(IMPORT_PATH)
+async def import_chats() -> str:
+    """A file of chats. What became of it is a sentence."""
+    if request.content_length is None:  # a body without an end that is known could fill the disk
+        raise InvalidMessage("The browser did not say how large this file is.")
+    imports, user_id = server_context().imports, current_user()
+    server_context().reserve.check()
+    with imports.reserve_slot(user_id):
+        file = await _sent_file()
+        if file is None or not file.filename:
+            raise InvalidMessage("Choose a file first, please.")
+        report = await imports.import_file(user_id, file.stream)
+    return server_context().fragments.notice(report.sentence, details=report.details)
+
+
+async def _sent_file() -> FileStorage | None:
+    """The file in the form. Raises DiskFull: what is large lies on the disk while it comes."""
+    try:
+        return (await request.files).get("file")
+    except OSError as error:
+        raise DiskFull(NO_ROOM) from error
+
+
+async def _file(pieces: AsyncIterator[bytes], name: str, content_type: str) -> Response:
+    """A download. Its name in plain ASCII for old browsers, and as it is for the others."""
+    plain = name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_")
+    disposition = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
+    response = await spooled(pieces, content_type)
+    response.headers["Content-Disposition"] = disposition
+    return response

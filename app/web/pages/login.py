@@ -1,0 +1,168 @@
+"""Logging in and out, and the pages that need no login for it."""
+
+from __future__ import annotations
+
+from quart import Blueprint, Response, g, redirect, request
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from app.accounts.sessions import DEVICE_COOKIE, SESSION_COOKIE, describe_user_agent
+from app.db.users import User
+from app.errors import AccountError, InvalidAccount, TooManyAttempts
+from app.web.context import server_context
+from app.web.security import auth, cookies
+from app.web.security.auth import local_path, public
+from app.web.security.identity import identity, identity_or_none
+
+blueprint = Blueprint("login", __name__)
+FORM_EXPIRED = "This form was open for too long. Please try again."
+
+
+@blueprint.get("/login")
+@public
+async def page() -> Response | WerkzeugResponse:
+    back = local_path(request.args.get("next", "/"))
+    if identity_or_none() is not None:
+        return redirect(back, 303)
+    return await _form(back)
+
+
+@blueprint.post("/login")
+@public
+async def log_in() -> Response | WerkzeugResponse:
+    """Never says whether it is the name or the password that is wrong."""
+    form = await request.form
+    back, name = local_path(form.get("next", "/")), form.get("name", "")[:200]
+    if not server_context().settings.has_accounts:
+        return redirect(back, 303)
+    if identity_or_none() is None and not await auth.is_own_form():
+        return await _form(back, name, FORM_EXPIRED, 403)
+    address = request.remote_addr or ""
+    known = cookies.read(request.cookies, DEVICE_COOKIE, is_secure=request.is_secure)
+    password, users = form.get("password", ""), server_context().users
+    try:
+        user = await users.authenticate(name, password, address, known=known)
+    except AccountError as error:
+        return await _form(back, name, str(error), error.status, error)
+    return await sign_in(user, back)
+
+
+async def sign_in(user: User, back: str) -> Response | WerkzeugResponse:
+    """A login of its own for this browser, whatever it had before."""
+    context, response = server_context(), redirect(back, 303)
+    who = identity_or_none()
+    if who is not None and who.via == "login":
+        await context.sessions.revoke(who.user_id, who.session_id)
+    device = describe_user_agent(request.headers.get("User-Agent", ""))
+    token, _ = await context.sessions.create(user.id, device, request.remote_addr or "")
+    g.new_token = token
+    await remember_device(response, user.id)
+    return response
+
+
+async def remember_device(response: WerkzeugResponse, user_id: int) -> None:
+    """From now on this browser is one of theirs."""
+    known = await server_context().users.issue_device_token(user_id)
+    cookies.put(response, DEVICE_COOKIE, known, is_secure=request.is_secure)
+
+
+@blueprint.post("/logout")
+async def log_out() -> WerkzeugResponse:
+    who = identity()
+    if who.via == "login":
+        await server_context().sessions.revoke(who.user_id, who.session_id)
+    return sign_out()
+
+
+@blueprint.post("/logout/everywhere")
+async def log_out_everywhere() -> WerkzeugResponse:
+    await server_context().sessions.revoke_all(identity().user_id)
+    return sign_out()
+
+
+@blueprint.get("/login/alive")
+@public
+async def session_status() -> Response:
+    """For pages whose socket was closed: whether their login still holds."""
+    return Response(status=204 if identity_or_none() is not None else 401)
+
+
+@blueprint.get("/join/<token>")
+@public
+async def invitation(token: str) -> Response | WerkzeugResponse:
+    """Where the link of an invitation leads."""
+    return await _join_form(token)
+
+
+@blueprint.post("/join/<token>")
+@public
+async def join(token: str) -> Response | WerkzeugResponse:
+    form = await request.form
+    name, password = form.get("name", "")[:200], form.get("password", "")
+    if identity_or_none() is None and not await auth.is_own_form():
+        return await _join_form(token, name, {"form": FORM_EXPIRED}, 403)
+    if password != form.get("again", ""):
+        problem = {"again": "These two passwords are not the same."}
+        return await _join_form(token, name, problem, 422)
+    try:
+        user = await server_context().users.accept_invite(token, name, password)
+    except InvalidAccount as error:
+        return await _join_form(token, name, error.problems, error.status)
+    return await sign_in(user, "/")
+
+
+def sign_out() -> WerkzeugResponse:
+    response = redirect("/login?out=yes", 303)
+    g.new_token = None
+    cookies.drop(response, SESSION_COOKIE, is_secure=request.is_secure)
+    return response
+
+
+async def _form(
+    back: str, name: str = "", problem: str = "", status: int = 200, error: Exception | None = None
+) -> Response:
+    has_owner = await server_context().users.has_owner()
+    response = _page(
+        "login.html",
+        status,
+        back=back,
+        name=name,
+        problem=problem,
+        has_owner=has_owner,
+        is_out="out" in request.args,
+    )
+    if isinstance(error, TooManyAttempts):
+        response.headers["Retry-After"] = str(error.seconds)
+    return response
+
+
+async def _join_form(
+    token: str, name: str = "", problems: dict[str, str] | None = None, status: int = 200
+) -> Response | WerkzeugResponse:
+    """Raises InviteNotFound."""
+    context = server_context()
+    if not context.settings.has_accounts:
+        return redirect("/", 303)
+    invite = await context.users.get_invite(token)
+    is_first = not await context.users.has_owner()
+    known = ""
+    if invite.user_id is not None and not is_first:
+        known = (await context.users.get(invite.user_id)).name
+    return _page(
+        "join.html",
+        status,
+        token=token,
+        name=name,
+        known=known,
+        is_first=is_first,
+        problems=problems or {},
+    )
+
+
+def _page(template: str, status: int, **values: object) -> Response:
+    who = identity_or_none()
+    token = who.csrf if who is not None else auth.new_token()
+    html = server_context().fragments.render(template, csrf=token, **values)
+    response = Response(html, status=status, content_type="text/html; charset=utf-8")
+    if who is None:
+        auth.store_token(response, token)
+    return response

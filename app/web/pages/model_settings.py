@@ -1,0 +1,202 @@
+"""A model's settings: the dialog, and what a person puts into it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from quart import Blueprint, Response, request
+
+from app.conversations.settings import NUMBERS, number_text, parse_number, sanitize_text
+from app.models import memory
+from app.models.model import Model, ModelSettings, Sampling
+from app.models.text.builtin_templates import named_templates
+from app.web.context import server_context
+from app.web.security.auth import owner_required
+
+blueprint = Blueprint("model_settings", __name__)
+MAX_PROMPT_CHARS: Final = 20_000
+MIN_CONTEXT: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class NumberField:
+    """A field for a number between `low` and `high`; without `is_whole` it may have a fraction."""
+
+    name: str
+    label: str
+    help: str
+    low: float
+    high: float
+    is_whole: bool = False
+
+    def parse(self, text: str) -> float:
+        """Raises ValueError with a sentence for the person."""
+        value = parse_number(text, self.low, self.high, is_whole=self.is_whole)
+        if value is None:
+            kind = "whole number" if self.is_whole else "number"
+            raise ValueError(f"This takes a {kind} from {self.low:,g} to {self.high:,.10g}.")
+        return value
+
+
+def _as_in_chats(name: str, label: str, help_: str) -> NumberField:
+    bounds = NUMBERS[name]
+    return NumberField(name, label, help_, bounds.minimum, bounds.maximum, bounds.is_whole)
+
+
+SAMPLING: Final = (
+    _as_in_chats(
+        "temperature",
+        "Temperature",
+        "How daring the choice of words is: 0 always takes the likeliest one.",
+    ),
+    _as_in_chats(
+        "top_p",
+        "Top-p",
+        "Only the likeliest words count that together have this share; 1 is all of them.",
+    ),
+    _as_in_chats("top_k", "Top-k", "Only so many of the likeliest words count; 0 is all."),
+    _as_in_chats(
+        "min_p",
+        "Min-p",
+        "Words that are less likely than this share of the likeliest one do not count.",
+    ),
+    _as_in_chats(
+        "repetition_penalty",
+        "Repetition penalty",
+        "Above 1, words that have just been used become less likely; 1 is no penalty.",
+    ),
+    _as_in_chats(
+        "seed",
+        "Seed",
+        "With the same number the same question gets the same answer. Empty: another every time.",
+    ),
+)
+
+
+def context_field(model: Model) -> NumberField:
+    return NumberField(
+        "context_length",
+        "Context size",
+        f"How many tokens of a chat it sees at once, at most {model.context_length:,}. "
+        + ("" if model.remote else "More takes more memory. It is loaded anew for a change."),
+        min(MIN_CONTEXT, model.context_length),
+        model.context_length,
+        is_whole=True,
+    )
+
+
+def parse_settings(model: Model, form: Mapping[str, str]) -> tuple[ModelSettings, dict[str, str]]:
+    """What the form says, and a sentence for every field that is wrong, by its name.
+
+    An empty field takes what the model's authors recommend; one that says what it said when the
+    form was made stays as it was, byte for byte.
+    """
+    errors: dict[str, str] = {}
+    texts = {name: sanitize_text(text) for name, text in form.items()}
+    before, shown_before = model.settings, shown(model)
+    same = {n for n, text in shown_before.items() if sanitize_text(text) == texts.get(n, "")}
+    given: dict[str, Any] = {}
+    for field in (*SAMPLING, context_field(model)):
+        if field.name not in same and (text := texts.get(field.name, "").strip()):
+            try:
+                given[field.name] = field.parse(text)
+            except ValueError as error:
+                errors[field.name] = str(error)
+    prompt = texts.get("system_prompt", "")
+    prompt = prompt if prompt.strip() else ""
+    if "system_prompt" in same:
+        prompt = before.system_prompt
+    elif len(prompt) > MAX_PROMPT_CHARS:
+        errors["system_prompt"] = (
+            f"This is {len(prompt):,} characters long; the limit is {MAX_PROMPT_CHARS:,}."
+        )
+    template = before.template if "template" in same else texts.get("template") or None
+    if "template" not in same and template is not None and template not in named_templates():
+        errors["template"] = "Wick knows no chat template of that name."
+    context = given.pop("context_length", None)
+    context = before.context_length if "context_length" in same else context
+    sampling = _sampling(model, given, same)
+    return ModelSettings(prompt, sampling, context, template), errors
+
+
+def _sampling(model: Model, given: Mapping[str, Any], same: Set[str]) -> Sampling | None:
+    """With the numbers given; what no field shows stays, too."""
+    names = {field.name for field in SAMPLING}
+    before = model.default_sampling
+    if names <= same:
+        return model.settings.sampling
+    emptied = {name: getattr(model.sampling, name) for name in names - same}
+    sampling = replace(before, **emptied | dict(given))
+    return None if sampling == model.sampling else sampling
+
+
+def shown(model: Model) -> dict[str, str]:
+    """The texts of the form's fields: empty where nothing was chosen."""
+    settings = model.settings
+    texts = {"system_prompt": settings.system_prompt, "template": settings.template or ""}
+    texts["context_length"] = str(settings.context_length or "")
+    for field in SAMPLING:
+        chosen = getattr(model.default_sampling, field.name)
+        is_usual = chosen is None or chosen == getattr(model.sampling, field.name)
+        texts[field.name] = "" if is_usual else number_text(chosen)
+    return texts
+
+
+@blueprint.get("/models/<name>/settings")
+@owner_required
+async def form(name: str) -> str:
+    model = await asyncio.to_thread(server_context().store.get, name)
+    return _form(model, shown(model), {})
+
+
+@blueprint.post("/models/<name>/settings")
+@owner_required
+async def save(name: str) -> Response:
+    """Nothing is left of the dialog when they are saved; else it says what is wrong."""
+    context = server_context()
+    model = await asyncio.to_thread(context.store.get, name)
+    values = (await request.form).to_dict()
+    settings, errors = ModelSettings(), dict[str, str]()
+    if "reset" not in values:
+        settings, errors = parse_settings(model, values)
+    if errors:
+        return Response(_form(model, values, errors), status=422, content_type="text/html")
+    await asyncio.to_thread(context.store.save_settings, name, settings)
+    before = model.settings
+    if (before.context_length, before.template) != (settings.context_length, settings.template):
+        context.pool.settings_changed(name)  # the others go with each request
+    context.hub.models_changed()
+    return Response(context.fragments.closed_dialog() + context.fragments.notice(""))
+
+
+def _form(model: Model, values: Mapping[str, str], errors: Mapping[str, str]) -> str:
+    settings = server_context().settings
+    default = {f.name: _default_value(model.sampling, f.name) for f in SAMPLING}
+    unchosen = replace(model, settings=ModelSettings())
+    default["context_length"] = str(memory.context_length(unchosen, settings))
+    return server_context().fragments.render(
+        "_model_settings.html",
+        model=model,
+        values=values,
+        errors=errors,
+        usual=default,
+        numbers=(*SAMPLING, context_field(model)),
+        templates=named_templates(),
+        usual_template=_default_template(model),
+        prompt_chars=MAX_PROMPT_CHARS,
+    )
+
+
+def _default_template(model: Model) -> str:
+    """What is taken without a choice: a file that brings no template gets one that Wick knows."""
+    named = (n.title for n in named_templates().values() if n.source == model.chat_template)
+    title = next(named, "")
+    return f"The usual one: {title}" if title else "The file's own"
+
+
+def _default_value(sampling: Sampling, name: str) -> str:
+    value = getattr(sampling, name)
+    return "any" if value is None else f"{value:g}"

@@ -1,0 +1,81 @@
+"""Status of the machine for its owner, and `/healthz`."""
+
+from __future__ import annotations
+
+import asyncio
+
+from quart import Blueprint, Response
+
+import app
+from app.config import Settings
+from app.inference.status import WorkerStatus
+from app.web.context import server_context
+from app.web.render import cards
+from app.web.security.auth import owner_required, public
+
+# For programs that want to know whether Wick serves.
+
+
+health_blueprint = Blueprint("health", __name__)
+
+
+@health_blueprint.get("/healthz")
+@health_blueprint.get("/health")
+@public
+async def healthz() -> tuple[dict[str, str], int]:
+    if server_context().is_closing:
+        return {"status": "closing", "version": app.__version__}, 503
+    return {"status": "ok", "version": app.__version__}, 200
+
+
+# What the machine is doing, for its owner: models, runners, queues. Nobody's words.
+
+
+blueprint = Blueprint("status", __name__, url_prefix="/status")
+
+
+@blueprint.get("")
+@owner_required
+async def page() -> Response:
+    html = server_context().fragments.render("status.html", figures=await figures())
+    return Response(html, content_type="text/html; charset=utf-8")
+
+
+@blueprint.get("/figures")
+@owner_required
+async def figures() -> str:
+    """The part that the page fetches again and again."""
+    context = server_context()
+    workers = context.pool.statuses()
+    memory = await asyncio.to_thread(_memory, workers)
+    return context.fragments.render(
+        "_figures.html",
+        workers=workers,
+        states={worker.name: _state(worker) for worker in workers},
+        memory=memory,
+        threads=_threads(context.settings),
+    )
+
+
+def _state(worker: WorkerStatus) -> str:
+    """Of a model that other servers hold, whether one can be reached; its worker always is."""
+    servers = server_context().pool.remotes.status(worker.name)
+    return cards.HEALTH[cards.describe_health(servers)] if servers else worker.state
+
+
+def _threads(settings: Settings) -> str:
+    return f"{settings.threads} thread{'s' if settings.threads != 1 else ''}"
+
+
+def _memory(workers: list[WorkerStatus]) -> dict[str, int]:
+    """Resident memory of each runner, in bytes, by model name."""
+    import psutil  # here and not above: few look at this page, and it takes a while to load
+
+    sizes = {}
+    for worker in workers:
+        if worker.pid is not None:
+            try:
+                sizes[worker.name] = psutil.Process(worker.pid).memory_info().rss
+            except psutil.Error:  # it ended meanwhile
+                continue
+    return sizes

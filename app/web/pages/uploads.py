@@ -1,0 +1,163 @@
+"""Uploading a model from the page: a file of any size, held in memory nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Any, Final
+from urllib.parse import quote
+
+from hypercorn.typing import ASGIReceiveCallable
+from quart import Blueprint, Request, Response, jsonify, request
+from quart.asgi import ASGIHTTPConnection
+from quart.wrappers.request import Body
+from werkzeug.exceptions import RequestTimeout
+
+from app.audit import audit
+from app.errors import PullError, PullRefused
+from app.models.install.upload import UploadManifest, group_uploads
+from app.web.base_path import public_path
+from app.web.context import server_context
+from app.web.security.auth import owner_required
+from app.web.security.identity import current_user
+
+blueprint = Blueprint("uploads", __name__)
+PREFIX: Final = "/models/upload/"
+MAX_FILES: Final = 2000
+"""Files that are chosen at once."""
+MAX_BUFFERED_BYTES: Final = 4 << 20
+"""Bytes of a body that may wait to be taken; then the sender has to wait."""
+IDLE_TIMEOUT: Final = 30.0
+"""Seconds between two pieces of a body, after which the rest of it is given up."""
+
+
+class BackpressuredBody(Body):
+    """A body that says when it has been read, so that more of it may come."""
+
+    def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
+        super().__init__(expected_content_length, max_content_length)
+        self._was_read = asyncio.Event()
+
+    async def __anext__(self) -> bytes:
+        try:
+            async with asyncio.timeout(IDLE_TIMEOUT):
+                data = await super().__anext__()
+        except TimeoutError:
+            raise RequestTimeout("The rest of this file did not come.") from None
+        self._was_read.set()
+        return data
+
+    async def wait_for_room(self) -> None:
+        """Wait until less than HELD bytes wait to be read."""
+        while len(self._data) > MAX_BUFFERED_BYTES:
+            self._was_read.clear()
+            await self._was_read.wait()
+
+
+class UploadRequest(Request):
+    """A request whose body may be of any size where models are uploaded, and nowhere else."""
+
+    body_class = BackpressuredBody
+
+    def __init__(self, method: str, scheme: str, path: str, *rest: Any, **options: Any) -> None:
+        if method == "PUT" and path.startswith(PREFIX):
+            options["max_content_length"] = None
+        super().__init__(method, scheme, path, *rest, **options)
+
+
+class BackpressuredConnection(ASGIHTTPConnection):
+    """Takes a body no faster than it is read. Quart alone would gather all of it in memory."""
+
+    async def handle_messages(self, request: Request, receive: ASGIReceiveCallable) -> None:
+        async def patiently() -> Any:
+            if isinstance(request.body, BackpressuredBody):
+                await request.body.wait_for_room()
+            return await receive()
+
+        await super().handle_messages(request, patiently)
+
+
+def _check_size(size: int) -> None:
+    most = server_context().settings.upload_mb
+    if size > most << 20:
+        audit("limit-reached", limit="size of an upload", user=current_user())
+        raise PullRefused(f"This file is too large: uploads may have {most:,} MB here.")
+
+
+async def _checked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Whatever the sender said of their size."""
+    size = 0
+    async for piece in pieces:
+        size += len(piece)
+        _check_size(size)
+        yield piece
+
+
+@blueprint.post("/models/uploads")
+@owner_required
+async def plan() -> Response:
+    """What a person has chosen, told before gigabytes of it come: `[{name, size}]`.
+
+    Answers how to send it: for each model an address, and which files are its body. What will not
+    do is a sentence now, since a browser that is sending hears no answer before it has finished.
+    """
+    found = []
+    for parcel, places in group_uploads(_selected_files(await request.get_data(as_text=False))):
+        _check_size(sum(parcel.sizes or ()))
+        await asyncio.to_thread(server_context().pulls.check, parcel)
+        sizes = "&".join(f"part={size}" for size in parcel.sizes or ())
+        address = public_path(f"{PREFIX}{quote(parcel.file, safe='')}?{sizes}")
+        found.append({"address": address, "files": places})
+    return jsonify(found)
+
+
+@blueprint.put(f"{PREFIX}<filename>")
+@owner_required
+async def upload(filename: str) -> Response:
+    """The raw file as the body, or all parts of a model, of which `part` tells the sizes.
+
+    How far it is comes over the sockets.
+    """
+    _check_size(request.content_length or 0)
+    await server_context().pulls.receive(_manifest(filename), _checked(request.body))
+    return Response(status=204)
+
+
+@blueprint.get(f"{PREFIX}<filename>")
+@owner_required
+async def upload_result(filename: str) -> Response:
+    """Why what was being sent there broke off: browsers do not hear an answer that came early."""
+    pulls, name = server_context().pulls, _manifest(filename).name
+    pull = pulls.get(name)
+    if pull is not None and pull.error:
+        raise PullRefused(pull.error)
+    if pulls.was_cancelled(name):
+        raise PullRefused("The upload was cancelled.")
+    raise PullError("The upload broke off. Please send it again.")
+
+
+def _selected_files(told: str | bytes) -> list[tuple[str, int]]:
+    """Names and sizes. Raises PullRefused for what a page of ours would not tell."""
+    try:
+        files = list(json.loads(told))[:MAX_FILES]
+        chosen = [(str(file["name"]), int(file["size"])) for file in files]
+    except (TypeError, KeyError, ValueError, OverflowError, RecursionError):
+        chosen = []
+    if not chosen:
+        raise PullRefused("Choose the file of a model.")
+    return chosen
+
+
+def _manifest(filename: str) -> UploadManifest:
+    """Raises PullRefused for sizes that are none."""
+    file = filename.replace("\\", "/").rpartition("/")[2]
+    told = request.args.getlist("part")
+    if not all(re.fullmatch("[0-9]{1,18}", size) for size in told):
+        raise PullRefused("The sizes of the parts make no sense.")
+    sizes = tuple(int(size) for size in told)
+    announced = request.content_length
+    if announced is not None and not sizes:
+        sizes = (announced,)
+    return UploadManifest(file, sizes or None)

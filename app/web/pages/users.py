@@ -1,0 +1,172 @@
+"""The owners' page of users and invites, and the same actions for `wick user` and `wick key`."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+from quart import Blueprint, Response, abort, redirect, request
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from app.accounts.admin import OPERATIONS, AccountAdmin
+from app.accounts.users import Users
+from app.config import is_loopback
+from app.db.users import Role
+from app.errors import NotAllowed
+from app.web.base_path import public_url
+from app.web.context import server_context
+from app.web.render.sidebar import day_of, time_ago
+from app.web.security.auth import local_cli_only, owner_required
+from app.web.security.hosts import host_name
+from app.web.security.identity import identity
+from app.web.socket import RELOAD
+
+# Administration over HTTP: the running server does what `wick user` and `wick key` want.
+#
+# So the database has one writer, and what ends with somebody's login ends at once.
+
+
+admin_blueprint = Blueprint("terminal", __name__)
+UNKNOWN: Final = "This Wick does not know this command: is it another version?"
+
+
+@admin_blueprint.post("/terminal/<verb>")
+@local_cli_only
+async def call(verb: str) -> Response:
+    """Run one of OPERATIONS: its arguments by name as JSON, what it returns as JSON."""
+    context = server_context()
+    admin = AccountAdmin(
+        context.users,
+        context.api_keys,
+        context.account_deletion.stop,
+        context.account_deletion.complete,
+    )
+    if verb not in OPERATIONS:
+        abort(404, UNKNOWN)
+    method = getattr(admin, OPERATIONS[verb])
+    try:
+        given = inspect.signature(method).bind(**msgspec.json.decode(await request.get_data()))
+    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, RecursionError):
+        abort(400, UNKNOWN)
+    content = msgspec.json.encode(await method(*given.args, **given.kwargs))
+    return Response(content, content_type="application/json")
+
+
+# The owner's page about people: who is there, who is invited, and who may come in.
+#
+# It shows names and times, and nothing of what anybody has written.
+
+
+blueprint = Blueprint("people", __name__, url_prefix="/people")
+Decision = Callable[[Users, int], Awaitable[None]]
+DECISIONS: Final[dict[str, Decision]] = {
+    "disable": lambda people, user_id: people.disable(user_id),
+    "enable": lambda people, user_id: people.enable(user_id),
+    "make-owner": lambda people, user_id: people.set_role(user_id, "owner"),
+    "make-member": lambda people, user_id: people.set_role(user_id, "member"),
+}
+DONE: Final = {"remove": "This person is gone, with everything of theirs."}
+
+
+@blueprint.get("")
+@owner_required
+async def page() -> Response:
+    return await _page()
+
+
+@blueprint.post("/invite")
+@owner_required
+async def invite() -> Response:
+    """The link is shown now and never again."""
+    role: Role = "owner" if (await request.form).get("role") == "owner" else "member"
+    token = await server_context().users.invite(role, identity().user_id)
+    return await _page(
+        link=_link(token), purpose=f"For somebody new, who becomes {_indefinite(role)}."
+    )
+
+
+@blueprint.post("/invites/<int:invite_id>/withdraw")
+@owner_required
+async def withdraw(invite_id: int) -> WerkzeugResponse:
+    await server_context().users.revoke_invite(invite_id)
+    return redirect("/people", 303)
+
+
+@blueprint.post("/<int:user_id>/new-password")
+@owner_required
+async def new_password(user_id: int) -> Response:
+    """A link by which the person chooses one; until then the old one holds."""
+    users = server_context().users
+    user = await users.get(user_id)
+    token = await users.reset_token(user_id, identity().user_id)
+    return await _page(link=_link(token), purpose=f"For {user.name}, to choose a new password.")
+
+
+@blueprint.post("/<int:user_id>/<any('disable', 'enable', 'make-owner', 'make-member'):verb>")
+@owner_required
+async def change_user(user_id: int, verb: str) -> WerkzeugResponse:
+    context = server_context()
+    if verb == "disable":
+        _check_other(user_id)
+    await DECISIONS[verb](context.users, user_id)
+    if verb == "disable":
+        await context.account_deletion.stop(user_id)
+    elif verb != "enable":  # what their open pages offer is another than before
+        context.hub.close(RELOAD, user_id)
+    return redirect("/people", 303)
+
+
+@blueprint.get("/<int:user_id>/remove")
+@owner_required
+async def ask_to_remove(user_id: int) -> Response:
+    context = server_context()
+    user = await context.users.get(user_id)
+    return _html(context.fragments.render("remove_person.html", person=user))
+
+
+@blueprint.post("/<int:user_id>/remove")
+@owner_required
+async def remove(user_id: int) -> WerkzeugResponse:
+    """The person and everything of theirs, for good."""
+    context = server_context()
+    _check_other(user_id)
+    await context.users.mark_for_deletion(user_id)
+    await context.account_deletion.complete(user_id)
+    return redirect("/people?done=remove", 303)
+
+
+def _check_other(user_id: int) -> None:
+    if user_id == identity().user_id:
+        raise NotAllowed("This is you. To leave, go to your own page, please.")
+
+
+async def _page(link: str = "", purpose: str = "") -> Response:
+    context = server_context()
+    html = context.fragments.render(
+        "people.html",
+        has_accounts=context.settings.has_accounts,
+        people=[p for p in await context.users.list_users() if p.has_password or p.id != 1],
+        invitations=await context.users.list_invites(),
+        link=link,
+        purpose=purpose,
+        is_here_only=bool(link) and is_loopback(host_name(request.host)),
+        done=DONE.get(request.args.get("done", ""), ""),
+        day_of=day_of,
+        ago=lambda at: time_ago(at, time.time()),
+    )
+    return _html(html)
+
+
+def _link(token: str) -> str:
+    return public_url(f"/join/{token}")
+
+
+def _indefinite(role: Role) -> str:
+    return "an owner" if role == "owner" else "a member"
+
+
+def _html(html: str) -> Response:
+    return Response(html, content_type="text/html; charset=utf-8")

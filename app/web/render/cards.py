@@ -1,0 +1,191 @@
+"""Model cards: local and remote models in words and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from app.config import Settings
+from app.inference.remote.servers import ServerStatus
+from app.inference.status import WorkerStatus
+from app.models import memory
+from app.models.install.progress import PullProgress
+from app.models.model import Model
+from app.models.upstream import RemoteModel
+
+# What is shown of a model, in the words and numbers of people.
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One model of the shelf. `facts`: names and values; `line`: its state in words.
+
+    progress: percent while it is being loaded, if that is known; tight: it needs more memory than
+    models may use; promise: whether what is written to it stays here, of a remote model.
+    """
+
+    name: str
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    state: str
+    line: str
+    error: str
+    progress: int | None
+    is_default: bool
+    is_tight: bool
+    is_remote: bool = False
+    privacy_note: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its name, as part of an element's id."""
+        return element_key(self.name)
+
+
+def describe_state(worker: WorkerStatus | None) -> str:
+    """What a model is doing, in words."""
+    match worker.state if worker is not None else "idle":
+        case "loading":
+            done = worker.load_progress if worker is not None else None
+            detail = (worker.detail or "") if worker is not None else ""
+            if done is not None:
+                return f"Loading {100 * done:.0f} %"
+            return "Loading" if detail.startswith("Loading") else detail or "Loading"
+        case "ready" if worker is not None and worker.running:
+            return f"Ready, writing {worker.running} answer{'s' if worker.running > 1 else ''}"
+        case "ready":
+            return "Ready"
+        case "unloading":
+            return "Leaving the memory"
+        case "failed":
+            return "Could not be loaded"
+        case _:
+            return "Not loaded"
+
+
+def describe_readiness(worker: WorkerStatus | None) -> str:
+    """What choosing a model means, in a word or two."""
+    match worker.state if worker is not None else "idle":
+        case "loading" if worker is not None and worker.load_progress is not None:
+            return f"loading {100 * worker.load_progress:.0f} %"
+        case "loading":
+            return "loading"
+        case "ready":
+            return "ready"
+        case "failed":
+            return "could not be loaded"
+        case _:
+            return "will load"
+
+
+def describe_progress(progress: PullProgress) -> str:
+    """How far a model is on its way, in a word or two."""
+    if not progress.total:
+        return progress.stage
+    return f"{progress.stage} {100 * progress.done // progress.total} %"
+
+
+def element_key(name: str) -> str:
+    """A model's name as part of an element's id: names have no capital letters, ids no dots."""
+    return name.replace(".", "D")
+
+
+# What is shown of a model that other servers hold, in the words and numbers of people.
+
+
+HEALTH: Final = {"ready": "ready", "down": "can't be reached", "unknown": "not checked yet"}
+STATES: Final = {"ready": "ready", "down": "failed", "unknown": "idle"}
+"""Of a model, as those of this machine have them."""
+
+
+def build_remote_card(
+    model: Model,
+    remote: RemoteModel,
+    servers: Sequence[ServerStatus],
+    worker: WorkerStatus | None,
+    settings: Settings,
+    *,
+    speed: float | None,
+    is_default: bool,
+) -> Card:
+    context = f"{memory.context_length(model, settings):,} tokens"
+    if not (remote.context or remote.found):
+        context += " assumed, the server does not say"
+    facts = [
+        ("Servers" if len(remote.upstreams) > 1 else "Server", _hosts(remote)),
+        ("Model there", _join_words(upstream.model for upstream in remote.upstreams)),
+        ("Context", context),
+        ("Answers at once", f"{sum(upstream.parallel for upstream in remote.upstreams)}"),
+        ("Speed", f"{speed:.0f} tokens a second" if speed else "not measured yet"),
+    ]
+    if keys := _join_words(upstream.key_env for upstream in remote.upstreams if upstream.key_env):
+        facts.append(("Key in", keys))
+    return Card(
+        name=model.name,
+        title=model.title,
+        facts=tuple(facts),
+        state=STATES[describe_health(servers)],
+        line=line(servers, worker),
+        error=" ".join(text for s in servers if (text := s.trouble or s.note)),
+        progress=None,
+        is_default=is_default,
+        is_tight=False,
+        is_remote=True,
+        privacy_note=privacy_note(remote),
+    )
+
+
+def describe_health(servers: Sequence[ServerStatus]) -> str:
+    """Of all servers together: ready when one is, down when all are, else unknown."""
+    each = {server.health for server in servers}
+    if "ready" in each:
+        return "ready"
+    return "down" if each == {"down"} else "unknown"
+
+
+def describe_remote_readiness(remote: RemoteModel, servers: Sequence[ServerStatus]) -> str:
+    """For the picker: what choosing the model means."""
+    return HEALTH[describe_health(servers)] + describe_location(remote)
+
+
+def describe_location(remote: RemoteModel) -> str:
+    """For lists of models: where what is written goes; empty when it stays here."""
+    hosts = remote.external_hosts
+    if not hosts:
+        return ""
+    more = f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""
+    return f" · sent to {hosts[0]}{more}"
+
+
+def privacy_note(remote: RemoteModel) -> str:
+    """Whether what is written stays on this machine."""
+    hosts = remote.external_hosts
+    if not hosts:
+        return "What you write to it stays on this machine, in a server beside Wick."
+    open_hosts = [u.host for u in remote.upstreams if not u.is_local and u.url.startswith("http:")]
+    unprotected = ", unencrypted" if open_hosts else ""
+    return f"What you write to it is sent to {' and '.join(hosts)}{unprotected}."
+
+
+def line(servers: Sequence[ServerStatus], worker: WorkerStatus | None) -> str:
+    match describe_health(servers):
+        case "ready":
+            away = sum(server.health == "down" for server in servers)
+            missing = f", {away} of {len(servers)} servers away" if away else ""
+            running = worker.running if worker else 0
+            writing = f", writing {running} answer{'s' if running > 1 else ''}" if running else ""
+            return f"Ready{missing}{writing}"
+        case "down":
+            since = min(server.since for server in servers if server.since)
+            return f"Can't be reached since {since:%H:%M}"
+        case _:
+            return "Not checked yet"
+
+
+def _hosts(remote: RemoteModel) -> str:
+    return ", ".join(upstream.host for upstream in remote.upstreams)
+
+
+def _join_words(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(texts))

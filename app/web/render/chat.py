@@ -1,0 +1,256 @@
+"""One look at a chat for page and socket alike, with the models it can use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from app.conversations.history import ContextUsage, SiblingIndex, context_usage, first_in_context
+from app.conversations.hub import LiveAnswer
+from app.db.chats import Chat
+from app.db.messages import Message
+from app.models import memory
+from app.models.catalogue import CATALOGUE, CatalogueEntry
+from app.models.model import Model
+from app.web.context import ServerContext
+from app.web.render import cards
+from app.web.render.cards import describe_progress, describe_readiness
+from app.web.render.markdown import LARGE_CHARS, render_markdown
+from app.web.render.messages import (
+    MessageView,
+    ModelOption,
+    UnavailableModel,
+    message_actions,
+    page_start,
+    present,
+)
+from app.web.render.models import default_model
+from app.web.render.streaming import RenderCursor, StreamedMarkdown
+from app.web.security.identity import is_owner
+
+# Models that are not on this machine: those to be had, and one that a chat was with.
+
+
+def downloadable(context: ServerContext, there: Collection[str], wanted: str) -> list[ModelOption]:
+    """What the person could fetch and would fit the memory; and `wanted`, whatever it is.
+
+    there: names that are on the shelf or on their way; when none is, the page offers some itself.
+    """
+    room = memory.budget(context.settings) - memory.OVERHEAD_BYTES
+    options = [
+        ModelOption(source.name, f"{source.title} · needs download", "to get")
+        for source in CATALOGUE.values()
+        if there and is_owner() and source.name not in there and source.size <= room
+    ]
+    if not wanted or wanted in {*there, *(option.name for option in options)}:
+        return options
+    origin = context.pulls.origins.find(wanted)
+    title = wanted if origin is None else origin.title
+    if origin is not None and origin.text:
+        return [*options, ModelOption(wanted, f"{title} · needs download", "to get")]
+    return [*options, ModelOption(wanted, f"{title} · not on this machine", "gone")]
+
+
+def find_unavailable(
+    context: ServerContext, name: str, ready: Sequence[ModelOption], default: str
+) -> UnavailableModel | None:
+    """None when it is on its way, or failed to come, which is said already."""
+    if context.pulls.get(name) is not None:
+        return None
+    source = context.pulls.origins.find(name)
+    usual = next((option for option in ready if option.name == default), None)
+    return UnavailableModel(
+        name,
+        title=name if source is None else source.title,
+        size=source.size if source is not None and source.text else 0,
+        instead=usual or next(iter(ready), None),
+    )
+
+
+# One look at a chat: what is stored and what is live, as the page and the socket both show it.
+
+
+SMALL_MODEL_BYTES: Final = 1_500_000_000
+"""Bytes up to which a model is offered to a person who has none yet, and how many of them."""
+MAX_SUGGESTIONS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ChatView:
+    """A chat at one moment, its shown part. `earlier`: how many messages stand before that.
+
+    places: how much of each running answer is in its view.
+    """
+
+    chat: Chat | None
+    title: str
+    views: list[MessageView]
+    earlier: int
+    markers: dict[int, tuple[StreamedMarkdown, RenderCursor]]
+    divider: int | None
+    is_running: bool
+    is_deleted: bool
+    gauge: ContextUsage | None
+
+    @property
+    def first(self) -> int | None:
+        """The first message of the shown part."""
+        return self.views[0].id if self.views else None
+
+    @property
+    def announcement(self) -> str:
+        """What those hear who do not see the page, when answering has begun or ended."""
+        if self.is_running:
+            return "The model is answering."
+        last = self.views[-1] if self.views else None
+        went_wrong = last is not None and last.status in {"failed", "interrupted"}
+        return last.status_text if last is not None and went_wrong else "The answer has ended."
+
+
+async def load_chat_view(
+    context: ServerContext,
+    user_id: int,
+    chat_id: str,
+    first: int | None = None,
+    *,
+    sought: int | None = None,
+    more: int = 0,
+) -> ChatView:
+    """Reads the stored path, then joins the live streams to it without waiting in between.
+
+    `first`, `sought` and `more` say which part of it is shown, see `start_of_part`.
+    """
+    chat, path, streams, forks = await _read(context, user_id, chat_id)
+    start = page_start([m.id for m in path], first, sought=sought, more=more)
+    if large := [m for m in path[start:] if len(m.text) > LARGE_CHARS and m.role == "assistant"]:
+        await asyncio.to_thread(_render, large)
+        chat, path, streams, forks = await _read(context, user_id, chat_id)
+        start = page_start([m.id for m in path], first, sought=sought, more=more)
+    asked, dropped = _last_read(path, streams)
+    live = {number: (s, context.renderers.blocks(s)) for number, s in streams.items()}
+    return ChatView(
+        chat=chat,
+        title=chat.title if chat else "New chat",
+        views=[
+            present(m, live.get(m.id), message_actions(m, forks, is_last=m is path[-1]))
+            for m in path[start:]
+        ],
+        earlier=start,
+        markers={number: (blocks, blocks.cursor) for number, (_, blocks) in live.items()},
+        divider=first_in_context(asked, dropped),
+        is_running=context.hub.stream_of_chat(chat_id) is not None,
+        is_deleted=chat is not None and chat.deleted_at is not None,
+        gauge=context_usage(path),
+    )
+
+
+def _render(answers: list[Message]) -> None:
+    """So that they are known when they are wanted."""
+    for message in answers:
+        render_markdown(message.text, message.id)
+
+
+def _last_read(path: list[Message], streams: dict[int, LiveAnswer]) -> tuple[list[Message], int]:
+    """What the model was asked last, as far as it has read it, and how many turns it left out.
+
+    Answers that still wait have not been read, and say nothing about the window yet.
+    """
+    for place in range(len(path) - 1, -1, -1):
+        message, stream = path[place], streams.get(path[place].id)
+        if stream is not None and stream.prompt_total:
+            return path[:place], stream.dropped
+        if stream is None and message.role == "assistant" and message.prompt_tokens:
+            return path[:place], message.dropped
+    return [], 0
+
+
+async def _read(
+    context: ServerContext, user_id: int, chat_id: str
+) -> tuple[Chat | None, list[Message], dict[int, LiveAnswer], SiblingIndex]:
+    for _ in range(2):  # an answer may end just between its reading and the look for its stream
+        chat = await context.chats.get(user_id, chat_id)
+        path, forks = await context.chats.messages(chat), await context.chats.siblings(chat)
+        streams = {m.id: s for m in path if (s := context.hub.stream(m.id)) is not None}
+        if not any(m.status == "queued" and m.id not in streams for m in path):
+            break
+    return chat, path, streams, forks
+
+
+async def picker_options(
+    context: ServerContext, chat: Chat | None, picked: str = ""
+) -> tuple[list[ModelOption], str]:
+    """The models to choose from, those on their way and to be had included, and the chosen one.
+
+    picked: by the person just now, for a chat that may be yet to begin. A chosen model that has
+    gone stays chosen.
+    """
+    models = await asyncio.to_thread(context.store.models)
+    workers = {worker.name: worker for worker in context.pool.statuses()}
+    options = []
+    for model, title in unique_titles(models):
+        if model.remote is None:
+            options.append(
+                ModelOption(model.name, f"{title} · {describe_readiness(workers.get(model.name))}")
+            )
+        else:
+            servers = context.pool.remotes.status(model.name)
+            label = f"{title} · {cards.describe_remote_readiness(model.remote, servers)}"
+            leads_elsewhere = bool(model.remote.external_hosts)
+            options.append(ModelOption(model.name, label, is_external=leads_elsewhere))
+    names = {model.name for model in models}
+    coming = [pull for pull in context.pulls.all() if pull.is_running and pull.name not in names]
+    options += [
+        ModelOption(pull.name, f"{pull.title} · {describe_progress(pull.progress)}")
+        for pull in coming
+    ]
+    there = {option.name: option for option in options}
+    wanted = picked or (chat.model if chat else "")
+    options += downloadable(context, there, wanted)
+    default = [await default_model(context), context.settings.default_model, *there]
+    return options, wanted or next((name for name in default if name in there), "")
+
+
+async def missing_model(
+    context: ServerContext, options: list[ModelOption], chosen: str
+) -> UnavailableModel | None:
+    """The chosen model, if it cannot answer and nothing is being done about it."""
+    if all(option.state == "here" or option.name != chosen for option in options):
+        return None
+    return find_unavailable(
+        context, chosen, await models_ready(context), await default_model(context)
+    )
+
+
+def unique_titles(models: list[Model]) -> list[tuple[Model, str]]:
+    """Models and their titles; two of one title are told apart by their names."""
+    count = Counter(model.title for model in models)
+    return [
+        (model, model.title if count[model.title] == 1 else f"{model.title} ({model.name})")
+        for model in models
+    ]
+
+
+async def models_ready(context: ServerContext) -> list[ModelOption]:
+    """The models that can answer now."""
+    models = await asyncio.to_thread(context.store.models)
+    return [
+        ModelOption(
+            model.name,
+            f"{title}{cards.describe_location(model.remote)}" if model.remote else title,
+            is_external=bool(model.remote and model.remote.external_hosts),
+        )
+        for model, title in unique_titles(models)
+    ]
+
+
+async def suggested_models(context: ServerContext) -> list[CatalogueEntry]:
+    """The models to offer to a person who has none and gets none: small ones, Wick's own first."""
+    models = await asyncio.to_thread(context.store.models)
+    if models or context.pulls.all():
+        return []
+    small = [source for source in CATALOGUE.values() if source.size < SMALL_MODEL_BYTES]
+    own = context.settings.default_model
+    return sorted(small, key=lambda source: (source.name != own, source.size))[:MAX_SUGGESTIONS]

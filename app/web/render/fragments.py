@@ -1,0 +1,201 @@
+"""Events to HTML: every piece of the page and of its updates is rendered here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import jinja2
+
+from app.config import KEY_PREFIX
+from app.conversations.history import ContextUsage
+from app.conversations.hub import LiveAnswer, status_line
+from app.models.catalogue import CatalogueEntry
+from app.models.install.pulls import Pull
+from app.models.model import format_bytes
+from app.web.assets import Assets
+from app.web.base_path import Addresses
+from app.web.render.cards import Card, element_key
+from app.web.render.markdown import escape_text
+from app.web.render.messages import MessageView, ModelOption, UnavailableModel
+from app.web.render.streaming import BlockUpdate, open_element
+from app.web.security.identity import identity_or_none, is_owner
+from app.web.timezone import utc_offset
+
+
+class Fragments:
+    """Renders templates, for a site below `base`. With `oob` a piece replaces its namesake on the
+    page."""
+
+    def __init__(self, templates: Path, static: Path, base: str = "") -> None:
+        self.assets = Assets(static)
+        self._environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(templates),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=[Addresses],
+        )
+        self._environment.globals |= {
+            "base": base,
+            "asset": self.assets.address,
+            "me": identity_or_none,
+            "utc_offset": utc_offset,
+            "is_owner": is_owner,
+            "key": element_key,
+            "size": format_bytes,
+            "capitalised": lambda text: text[:1].upper() + text[1:],
+        }
+
+    def render(self, template: str, **values: object) -> str:
+        return self._environment.get_template(template).render(**values)
+
+    def messages(self, views: Sequence[MessageView], divider: int | None, earlier: int) -> str:
+        """The inside of the log. The model does not see what stands above message `divider`.
+
+        earlier: how many messages stand before these.
+        """
+        return self.render("_messages.html", messages=views, divider=divider, earlier=earlier)
+
+    def log(self, views: Sequence[MessageView], divider: int | None, earlier: int) -> str:
+        inside = self.messages(views, divider, earlier)
+        return f'<div hx-swap-oob="innerHTML:#log">{inside}</div>'
+
+    def prepended(self, views: Sequence[MessageView], divider: int | None, earlier: int) -> str:
+        """Messages that stand before those on the page, in the place of the way to them."""
+        inside = self.messages(views, divider, earlier)
+        gone = '<div hx-swap-oob="delete:#earlier"></div>'
+        return f'{gone}<div hx-swap-oob="afterbegin:#log">{inside}</div>'
+
+    def appended(self, view: MessageView) -> str:
+        return f'<div hx-swap-oob="beforeend:#log">{self.message(view)}</div>'
+
+    def message(self, view: MessageView, *, oob: bool = False) -> str:
+        return self.render("_message.html", message=view, oob="outerHTML" if oob else "")
+
+    def answer_update(self, message_id: int, news: BlockUpdate) -> str:
+        """More of an answer that runs: the open block gives way, in one swap, or its text grows."""
+        if news.opened is not None:
+            opened = open_element(message_id, news.opened)
+            return self._instead_of_open(message_id, news.finished + opened)
+        if not news.tail:
+            return ""
+        tail = escape_text(news.tail)
+        return f'<div hx-swap-oob="beforeend:#m{message_id}-tail">{tail}</div>'
+
+    def answer_finished(self, view: MessageView, news: BlockUpdate) -> str:
+        """The rest of an answer and everything around it; what is shown of it stays untouched."""
+        frame = self._instead_of_open(view.id, news.finished)
+        return frame + self.render("_message.html", message=view, oob="outerMorph")
+
+    def _instead_of_open(self, message_id: int, html: str) -> str:
+        swap = f"outerHTML target:#m{message_id}-open strip:true"
+        return f'<div hx-swap-oob="{swap}">{html}</div>'
+
+    def line(self, stream: LiveAnswer) -> str:
+        text = escape_text(status_line(stream))
+        return f'<div hx-swap-oob="innerHTML:#m{stream.message_id}-line">{text}</div>'
+
+    def picker(
+        self, chat_id: str, options: Sequence[ModelOption], chosen: str, *, oob: bool = False
+    ) -> str:
+        return self.render("_picker.html", chat_id=chat_id, options=options, chosen=chosen, oob=oob)
+
+    def option(self, option: ModelOption) -> str:
+        """Another label for a line of the picker, which leaves the choice as it is."""
+        label = escape_text(option.label)
+        return f'<div hx-swap-oob="innerHTML:#option-{element_key(option.name)}">{label}</div>'
+
+    def pulls(
+        self, pulls: Sequence[Pull], offers: Sequence[CatalogueEntry], *, oob: bool = False
+    ) -> str:
+        """Models on their way; `offers`: some to get where there is none at all."""
+        return self.render("_pulls.html", pulls=pulls, offers=offers, oob=oob)
+
+    def missing(self, missing: UnavailableModel | None, *, oob: bool = False) -> str:
+        """The model that is chosen and not there, and what can be done about it."""
+        return self.render("_missing.html", missing=missing, oob=oob)
+
+    def full(self, sentence: str, *, oob: bool = False) -> str:
+        """That the disk is, while it is."""
+        return self.render("_full.html", sentence=sentence, oob=oob)
+
+    def cards(self, cards: Sequence[Card], *, oob: bool = False) -> str:
+        return self.render("_cards.html", cards=cards, render_card=self.card, oob=oob)
+
+    def card(self, card: Card, *, oob: bool = False) -> str:
+        return self.render("_card.html", card=card, oob=oob)
+
+    def pull_list(self, pulls: Sequence[Pull], *, oob: bool = False) -> str:
+        return self.render("_coming.html", pulls=pulls, oob=oob)
+
+    def offers(
+        self, offers: Sequence[CatalogueEntry], coming: Collection[str], *, oob: bool = False
+    ) -> str:
+        """Models of Wick's own list; `pull_list`: the names of those that are being downloaded."""
+        return self.render("_offers.html", offers=offers, coming=coming, oob=oob)
+
+    def download_started(self, title: str) -> str:
+        """Says so beside the button that asked for it; the list of downloads is far above."""
+        return self.render("_started.html", title=title)
+
+    def intro(self, *, elsewhere: bool, oob: bool = False) -> str:
+        """What the models page promises: `elsewhere` when some models are on other machines."""
+        return self.render("_lead.html", elsewhere=elsewhere, oob=oob)
+
+    def remote_fields(self, *, oob: bool = False) -> str:
+        return self.render("_remote_fields.html", key_prefix=KEY_PREFIX, oob=oob)
+
+    def source_fields(self, *, takes_paths: bool, oob: bool = False) -> str:
+        return self.render("_source_fields.html", takes_paths=takes_paths, oob=oob)
+
+    def actions(
+        self, *, chat_id: str, is_running: bool, is_deleted: bool, oob: bool = False
+    ) -> str:
+        return self.render(
+            "_actions.html",
+            chat_id=chat_id,
+            is_running=is_running,
+            is_deleted=is_deleted,
+            oob=oob,
+        )
+
+    def gauge(self, gauge: ContextUsage | None) -> str:
+        """How full the window is. Its element stays, so that one who has opened it reads on."""
+        line = self.render("_gauge_line.html", gauge=gauge)
+        more = self.render("_gauge_more.html", gauge=gauge)
+        return (
+            f'<div hx-swap-oob="innerHTML:#gauge-line">{line}</div>'
+            f'<div hx-swap-oob="innerHTML:#gauge-more">{more}</div>'
+        )
+
+    def heading(self, title: str) -> str:
+        """At the top of the page, and in the browser's list of tabs."""
+        text = escape_text(title)
+        return (
+            f'<div hx-swap-oob="innerHTML:#title">{text}</div>'
+            f'<div hx-swap-oob="innerHTML:title">{text} · Wick</div>'
+        )
+
+    def announcement(self, text: str) -> str:
+        return f'<div hx-swap-oob="innerHTML:#announcer">{escape_text(text)}</div>'
+
+    def closed_dialog(self) -> str:
+        """The page closes a dialog in which nothing is left."""
+        return '<div hx-swap-oob="innerHTML:#dialog"></div>'
+
+    def notice(
+        self,
+        text: str,
+        *,
+        undo: str | None = None,
+        oob: bool = True,
+        details: Sequence[str] = (),
+    ) -> str:
+        """A sentence for the person; `undo`: the address that takes it back."""
+        return self.render("_notice.html", text=text, undo=undo, oob=oob, details=details)
+
+    def submission_result(self, client_id: str, *, accepted: bool, next_id: str) -> str:
+        """Tells the composer what became of the submission `client_id`."""
+        return self.render("_reply.html", client_id=client_id, accepted=accepted, next_id=next_id)

@@ -1,0 +1,282 @@
+"""Markdown of an answer to HTML that cannot do anything but be read."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup, escape
+
+from app.markup import tex
+from app.web.render import highlight
+
+if TYPE_CHECKING:
+    import nh3
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+
+# The libraries are imported where they are first used, which is not before an answer is shown: the
+# first page should not wait for them. `warm_up` brings them before that.
+
+MAX_RENDERED_CHARS = 100_000
+"""Characters; what is longer is shown as it was written. LARGE: what takes long enough to be
+rendered in a thread, while others are served."""
+LARGE_CHARS = 20_000
+WIDE_FORMULA_CHARS = 30
+"""Of its source, from which on a formula may be wider than a phone."""
+
+# Around code that has been cleaned. In clean HTML these signs are elements, never text.
+_CODE = re.compile(r'<pre><code(?: class="(?:language-([\w+#.-]{1,30})|[^"]*)")?>')
+_CODE_HEAD = (
+    '<div class="code" dir="ltr"><div class="bar"><span>{language}</span>'
+    '<button type="button" class="copy">Copy</button></div>'
+    '<pre tabindex="0"><code>'
+)
+_CODE_FOOT = "</code></pre></div>"
+# Notes and the references to them, which lead there where it is known in which message they stand.
+_REFERENCE = re.compile(r'<sup class="reference">([^<]*)</sup>')
+_NOTE = re.compile(r'<div class="footnote"( dir="auto")?><span class="label">([^<]*)</span>')
+
+
+def _image(_renderer: Any, tokens: Sequence[Token], index: int, *_: Any) -> str:
+    """A link: fetching an image would tell its server what was said."""
+    token = tokens[index]
+    address = str(token.attrs.get("src", ""))
+    return f'<a href="{escape(address)}">{escape(token.content.strip() or address)}</a>'
+
+
+def _checkbox(_renderer: Any, tokens: Sequence[Token], index: int, *_: Any) -> str:
+    """The parser takes no HTML, so this is a mark of a task list; an input would want a label."""
+    return "☑" if "checked" in tokens[index].content else "☐"
+
+
+def _formula(_renderer: Any, tokens: Sequence[Token], index: int, *_: Any) -> str:
+    """MathML, or the source as it was written."""
+    token = tokens[index]
+    html = tex.to_mathml(token.content, display=token.meta["display"])
+    is_wide = len(token.content) > WIDE_FORMULA_CHARS
+    if html is None:
+        return _source(token)
+    if token.block:
+        attributes = ' role="group" aria-label="Formula" tabindex="0"' if is_wide else ""
+        return f'<div class="formula"{attributes}>{html}</div>'
+    return f'<span class="formula">{html}</span>' if is_wide else html
+
+
+def _source(token: Token) -> str:
+    if not token.block:
+        return f"<code>{escape(token.markup)}</code>"
+    if "\n" not in token.markup:
+        return f"<p><code>{escape(token.markup)}</code></p>"
+    return f'<pre><code class="language-latex">{escape(token.markup)}\n</code></pre>'
+
+
+def _table_open(renderer: Any, tokens: Sequence[Token], index: int, options: Any, _: Any) -> str:
+    table = renderer.renderToken(tokens, index, options, {})
+    return f'<div class="scroll" role="group" aria-label="Table" tabindex="0">{table}'
+
+
+def _table_close(renderer: Any, tokens: Sequence[Token], index: int, options: Any, _: Any) -> str:
+    return f"{renderer.renderToken(tokens, index, options, {})}</div>"
+
+
+def _note_reference(_renderer: Any, tokens: Sequence[Token], index: int, *_: Any) -> str:
+    return f'<sup class="reference">{escape(tokens[index].meta["label"])}</sup>'
+
+
+def _note_open(_renderer: Any, tokens: Sequence[Token], index: int, *_: Any) -> str:
+    meta = tokens[index].meta
+    kind = "label" if meta["is_first"] else ""
+    label = f'<span class="{kind}">{escape(meta["label"])}</span>'
+    return f'<div class="footnote" dir="auto">{label}'
+
+
+def _note_close(*_: Any) -> str:
+    return "</div>"
+
+
+@functools.cache
+def _cleaner() -> nh3.Cleaner:
+    """No id, style or data: nothing that a script of ours or htmx would act on."""
+    import nh3
+
+    return nh3.Cleaner(
+        tags={
+            "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr",
+            "li", "ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead",
+            "tr", "ul", "details", "div", "kbd", "mark", "sub", "summary", "sup",
+        } | tex.TAGS,
+        attributes={
+            "*": set(),
+            "a": {"href"},
+            "span": {"class"},
+            "code": {"class"},
+            "ol": {"start", "dir"},
+            "th": {"align"},
+            "td": {"align"},
+            "li": {"class"},
+            "ul": {"class", "dir"},
+            "p": {"dir"},
+            "blockquote": {"dir"},
+            "table": {"dir"},
+            **{f"h{level}": {"dir"} for level in range(1, 7)},
+            "details": {"dir", "open"},
+            **tex.ATTRIBUTES,
+        },
+        tag_attribute_values={
+            "div": {
+                "class": {"scroll", "formula", "footnote"},
+                "role": {"group"},
+                "tabindex": {"0"},
+                "aria-label": {"Table", "Formula"},
+                "dir": {"auto"},
+            },
+            "sup": {"class": {"reference"}},
+        },
+        url_schemes={"http", "https", "mailto"},
+        url_relative="deny",
+        link_rel="noopener noreferrer nofollow",
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+    )  # fmt: skip
+
+
+@functools.cache
+def _parser() -> MarkdownIt:
+    from app.markup.parser import make_parser
+
+    parser = make_parser(highlight=highlight.highlight_code)
+    for name, rule in (
+        ("image", _image),
+        ("html_inline", _checkbox),
+        ("formula", _formula),
+        ("table_open", _table_open),
+        ("table_close", _table_close),
+        ("footnote_ref", _note_reference),
+        ("footnote_reference_open", _note_open),
+        ("footnote_reference_close", _note_close),
+    ):
+        parser.add_render_rule(name, rule)
+    return parser
+
+
+def warm_up() -> None:
+    """Blocks for some tens of milliseconds, which the first answer is then shown sooner."""
+    render_markdown("`It` is *ready*.")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block of the outermost level. It ends before line `end` of the text it came from."""
+
+    end: int
+    html: Markup
+
+
+def parse_blocks(text: str, env: dict[str, Any], message_id: int | None = None) -> list[Block]:
+    """`env["references"]` and `env["notes"]` hold, and get, what links and footnotes lead to.
+
+    Raises what parsers raise.
+    """
+    parser, blocks = _parser(), []
+    highlight.start_clock()
+    for group in _outermost(parser.parse(text, env)):
+        group[0].attrSet("dir", "auto")
+        html = parser.renderer.render(group, parser.options, env)
+        blocks.append(Block((group[0].map or [0, 0])[1], _clean(html, message_id)))
+    return blocks
+
+
+def count_blocks(text: str) -> int:
+    """How many blocks of the outermost level: a fraction of the work of rendering them."""
+    return sum(1 for _ in _outermost(_parser().block.parse(text, _parser(), {}, []) or []))
+
+
+def _outermost(tokens: Sequence[Token]) -> Iterator[list[Token]]:
+    group: list[Token] = []
+    for token in tokens:
+        group.append(token)
+        if token.level == 0 and token.nesting <= 0:
+            yield group
+            group = []
+
+
+def _clean(html: str, message_id: int | None) -> Markup:
+    # Column alignment comes as a style attribute, which the page's policy forbids.
+    for side in ("left", "center", "right"):
+        html = html.replace(f'style="text-align:{side}"', f'align="{side}"')
+    clean = _CODE.sub(lambda found: code_head(found[1] or ""), _cleaner().clean(html).rstrip("\n"))
+    clean = clean.replace("</code></pre>", _CODE_FOOT)
+    if message_id is not None:
+        clean = _REFERENCE.sub(lambda found: _link_to_note(found[1], message_id), clean)
+        clean = _NOTE.sub(lambda found: _note_of(found, message_id), clean)
+    return Markup(clean)  # noqa: S704 - cleaned by explicit lists
+
+
+def _link_to_note(label: str, message_id: int) -> str:
+    address = f"#{_note_id(label, message_id)}"
+    return f'<sup class="reference"><a href="{address}">{label}</a></sup>'
+
+
+def _note_of(found: re.Match[str], message_id: int) -> str:
+    note_id, direction = _note_id(found[2], message_id), found[1] or ""
+    return f'<div class="footnote"{direction} id="{note_id}"><span class="label">{found[2]}</span>'
+
+
+def _note_id(label: str, message_id: int) -> str:
+    """Of an element; nothing of the label but letters and digits stands in it as it is."""
+    safe = label if re.fullmatch(r"[0-9A-Za-z]+", label) else f"-{label.encode().hex()}"
+    return f"m{message_id}-note-{safe}"
+
+
+def code_head(language: str) -> Markup:
+    """What stands before the code of one block."""
+    return Markup(_CODE_HEAD).format(language=language)  # noqa: S704 - a constant
+
+
+def code_foot() -> Markup:
+    return Markup(_CODE_FOOT)  # noqa: S704 - a constant
+
+
+def render_markdown(text: str, message_id: int | None = None) -> Markup:
+    """Safe HTML. Whatever goes wrong inside, the text itself is shown, and of a very long one.
+
+    `message_id`: the message on whose page it stands; the ids in it begin with that.
+    """
+    return _large(text, message_id) if len(text) > LARGE_CHARS else _small(text, message_id)
+
+
+@functools.lru_cache(maxsize=512)
+def _small(text: str, message_id: int | None) -> Markup:
+    return _rendered(text, message_id)
+
+
+@functools.lru_cache(maxsize=16)
+def _large(text: str, message_id: int | None) -> Markup:
+    return _rendered(text, message_id)
+
+
+def clear_cache() -> None:
+    """Whatever was rendered is rendered anew the next time."""
+    for cached in (_small, _large, highlight.highlight_code):
+        cached.cache_clear()
+
+
+def _rendered(text: str, message_id: int | None) -> Markup:
+    if len(text) > MAX_RENDERED_CHARS:
+        return _plain_text(text)
+    try:
+        return Markup("").join(block.html for block in parse_blocks(text, {}, message_id))
+    except (RecursionError, ValueError, IndexError):
+        return _plain_text(text)
+
+
+def _plain_text(text: str) -> Markup:
+    return Markup("<p>{}</p>").format(escape(text))
+
+
+def escape_text(text: str) -> Markup:
+    """Text that is shown exactly as it is; a bare carriage return would become a line feed."""
+    return Markup(str(escape(text)).replace("\r", "&#13;"))  # noqa: S704 - escaped

@@ -1,0 +1,234 @@
+"""Messages for templates: views of rows and live answers, their actions, and pages of long
+chats."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from markupsafe import Markup
+
+from app.conversations.branches import is_resumable
+from app.conversations.history import SiblingIndex, Siblings
+from app.conversations.hub import LiveAnswer, status_line
+from app.conversations.settings import parse_generation_settings
+from app.db.messages import Message
+from app.web.render.markdown import escape_text, render_markdown
+from app.web.render.streaming import StreamedMarkdown, open_element
+
+# What may be done with a message of a chat, and what is known of an answer, for its foot.
+
+
+@dataclass(frozen=True, slots=True)
+class MessageActions:
+    """parent: the same for all that stand beside each other; may_go_on: it was cut, and is the
+    last; may_be_answered: a prompt that nothing follows."""
+
+    parent: int
+    siblings: Siblings
+    can_continue: bool
+    can_be_answered: bool
+
+
+def message_actions(message: Message, forks: SiblingIndex, *, is_last: bool) -> MessageActions:
+    return MessageActions(
+        parent=message.parent_id or 0,
+        siblings=forks.of(message),
+        can_continue=is_last and is_resumable(message),
+        can_be_answered=is_last and message.role == "user",
+    )
+
+
+def short_stats(message: Message) -> str:
+    """The line that is always there."""
+    tokens, seconds = message.completion_tokens, message.decode_seconds
+    if not tokens:
+        return ""
+    speed = f" · {tokens / seconds:.0f}/s" if seconds else ""
+    return f"{tokens:,} {'token' if tokens == 1 else 'tokens'}{speed}"
+
+
+def answer_stats(message: Message) -> tuple[tuple[str, str], ...]:
+    """All that was measured of an answer, in words, with what it was made."""
+    tokens, seconds = message.completion_tokens, message.decode_seconds
+    asked, cached = message.prompt_tokens, message.cached_tokens or 0
+    if not tokens:
+        return ()
+    rows = [("Model", message.model or "")]
+    speed = f", {tokens / seconds:.1f} a second" if seconds else ""
+    rows.append(("Written", f"{tokens:,} tokens{speed}"))
+    if message.first_token_seconds is not None:
+        rows.append(("First word after", f"{message.first_token_seconds:.1f} s"))
+    if asked:
+        rows.append(("Read before", f"{asked:,} tokens, {cached:,} of them from memory"))
+    if message.context_length:
+        rows.append(("Could see at most", f"{message.context_length:,} tokens"))
+    if (made_with := parse_generation_settings(message.settings)) is not None:
+        sampling = made_with.sampling
+        rows.append(("Temperature", f"{sampling.temperature:g}"))
+        if sampling.seed is not None:
+            rows.append(("Seed", f"{sampling.seed}"))
+        if made_with.system_prompt:
+            rows.append(
+                ("System prompt", textwrap.shorten(made_with.system_prompt, 100, placeholder=" …"))
+            )
+    return tuple(rows)
+
+
+# The part of a long chat that a page holds: its end, and as much before it as was asked for.
+
+
+PAGE_SIZE = 30
+"""Messages that are shown at first, and that each look further back adds."""
+CONTEXT_ROWS = 4
+"""Messages that stand before one that somebody comes to look at."""
+
+
+def page_start(
+    ids: Sequence[int], first: int | None = None, *, sought: int | None = None, more: int = 0
+) -> int:
+    """Where in the path `ids` the shown part begins.
+
+    It begins at `first` while that is on the path, `more` messages earlier when more are wanted,
+    and early enough to hold `sought`.
+    """
+    start = max(0, len(ids) - PAGE_SIZE)
+    if first in ids:
+        start = ids.index(first)
+    if sought in ids:
+        start = min(start, ids.index(sought) - CONTEXT_ROWS)
+    return max(0, start - more)
+
+
+# What the templates show: plain values, made from stored rows and live streams.
+
+
+RenderKey = tuple[str, bool, bool, MessageActions | None]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageView:
+    """One message as shown. `is_live`: its text still grows, and `body` ends with what is open.
+
+    text: as it was written; line: what is happening or how it ended, a few words; note: figures
+    about a finished answer; may_return: its question can still be taken back; controls: what may
+    be done with it, while it is written only the way to others; stored: as the database has it.
+    """
+
+    id: int
+    chat_id: str
+    role: str
+    status: str
+    is_live: bool
+    text: str
+    body: Markup
+    status_text: str
+    stats: str
+    model: str
+    can_withdraw: bool = False
+    controls: MessageActions | None = None
+    stored: Message | None = None
+
+    @property
+    def figures(self) -> tuple[tuple[str, str], ...]:
+        """All that was measured of a finished answer, in words."""
+        return answer_stats(self.stored) if self.stored and self.stats else ()
+
+    @property
+    def key(self) -> RenderKey:
+        """Two views of one message with the same key differ at most in the text that grew."""
+        return (self.status, self.is_live, self.can_withdraw, self.controls)
+
+
+def present(
+    message: Message,
+    live: tuple[LiveAnswer, StreamedMarkdown] | None,
+    controls: MessageActions | None = None,
+) -> MessageView:
+    """The stored message, or the live state of its answer where there is one."""
+    if live is not None:
+        return present_live(*live, controls)
+    is_answer = message.role == "assistant"
+    return MessageView(
+        id=message.id,
+        chat_id=message.chat_id,
+        role=message.role,
+        status=message.status,
+        is_live=message.status == "queued",
+        text=message.text,
+        body=(
+            render_markdown(message.text, message.id) if is_answer else escape_text(message.text)
+        ),
+        status_text=_ending(message),
+        stats=short_stats(message) if is_answer else "",
+        controls=controls,
+        stored=message,
+        model=message.model or "",
+    )
+
+
+def key_of(stream: LiveAnswer, controls: MessageActions | None) -> RenderKey:
+    """The key of the view of an answer that runs."""
+    return (stream.status, True, stream.is_pending, controls)
+
+
+def present_live(
+    stream: LiveAnswer, blocks: StreamedMarkdown, controls: MessageActions | None = None
+) -> MessageView:
+    """An answer that runs, as it is now, as far as its blocks were fed."""
+    return MessageView(
+        id=stream.message_id,
+        chat_id=stream.chat_id,
+        role="assistant",
+        status=stream.status,
+        is_live=True,
+        text=stream.text,
+        body=blocks.finished + open_element(stream.message_id, blocks.open),
+        status_text=status_line(stream),
+        stats="",
+        model=stream.model,
+        can_withdraw=stream.is_pending,
+        controls=controls,
+    )
+
+
+def _ending(message: Message) -> str:
+    if message.role == "user":
+        return ""
+    match message.status:
+        case "stopped":
+            return "Stopped"
+        case "failed":
+            return message.error or "This answer failed."
+        case "interrupted":
+            return f"Interrupted: {message.error or 'Wick was stopped.'}"
+        case "queued":
+            return "Waiting"
+        case "done" if message.finish_reason == "length":
+            return "Ended at the length limit"
+        case _:
+            return ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOption:
+    """One line of the model picker. state: whether it can answer, after a load or a wait;
+    leads_elsewhere: what is written to it leaves this machine."""
+
+    name: str
+    label: str
+    state: Literal["here", "to get", "gone"] = "here"
+    is_external: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnavailableModel:
+    """The model that is chosen and cannot answer. size: bytes to fetch, 0 if it cannot be had;
+    instead: the one that would answer if none were chosen."""
+
+    name: str
+    title: str
+    size: int
+    instead: ModelOption | None

@@ -1,0 +1,130 @@
+"""One look at the shelf, as the models page and its socket show it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from app.inference.status import WorkerStatus
+from app.models import memory
+from app.models.catalogue import CATALOGUE, CatalogueEntry
+from app.models.install.pulls import Pull
+from app.models.model import Model, format_bytes, format_parameters
+from app.web.context import ServerContext
+from app.web.render.cards import Card, build_remote_card, describe_state
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsView:
+    """cards: what is there; pulls: on their way, or failed to come; offers: what is to be had,
+    and those of them that are on their way, whose names are `coming`.
+
+    elsewhere: whether there are models to which what is written leaves this machine.
+    """
+
+    cards: tuple[Card, ...]
+    pulls: tuple[Pull, ...]
+    offers: tuple[CatalogueEntry, ...]
+    coming: frozenset[str]
+    elsewhere: bool
+
+
+@dataclass(slots=True)
+class Speeds:
+    """Tokens a second of each model, read again only when an answer may have ended."""
+
+    by_name: dict[str, float | None] = field(default_factory=dict)
+
+    async def of(self, context: ServerContext, name: str) -> float | None:
+        if name not in self.by_name:
+            self.by_name[name] = await context.chats.speed(name)
+        return self.by_name[name]
+
+
+async def load_models_view(context: ServerContext, speeds: Speeds) -> ModelsView:
+    models, damaged = await asyncio.to_thread(context.store.scan)
+    default = await default_model(context)
+    workers = {worker.name: worker for worker in context.pool.statuses()}
+    cards = [
+        build_card(
+            context, model, workers.get(model.name), await speeds.of(context, model.name), default
+        )
+        for model in models
+    ]
+    cards += [build_damaged_card(name, sentence) for name, sentence in damaged]
+    cards.sort(key=lambda card: card.name)
+    pulls = context.pulls.all()
+    coming = frozenset(pull.name for pull in pulls if not pull.error)
+    taken = {card.name for card in cards} | {pull.name for pull in pulls if pull.error}
+    offers = [source for source in CATALOGUE.values() if source.name not in taken]
+    return ModelsView(tuple(cards), tuple(pulls), tuple(offers), coming, has_external(models))
+
+
+def has_external(models: Iterable[Model]) -> bool:
+    """Whether what is written to one of them leaves this machine."""
+    return any(model.remote and model.remote.external_hosts for model in models)
+
+
+def build_card(
+    here: ServerContext,
+    model: Model,
+    worker: WorkerStatus | None,
+    speed: float | None,
+    default: str,
+) -> Card:
+    if model.remote is not None:
+        return build_remote_card(
+            model,
+            model.remote,
+            here.pool.remotes.status(model.name),
+            worker,
+            here.settings,
+            speed=speed,
+            is_default=model.name == default,
+        )
+    context, budget = memory.context_length(model, here.settings), memory.budget(here.settings)
+    needed = memory.preferred_bytes(model, here.settings)
+    facts = [
+        ("Parameters", format_parameters(model.parameters)),
+        ("Stored as", model.quantisation),
+        ("Size on disk", format_bytes(model.size)),
+        ("Context", f"{context:,} of {model.context_length:,} tokens"),
+        ("Memory", f"needs {format_bytes(needed)} of {format_bytes(budget)}"),
+        ("Speed", f"{speed:.0f} tokens a second" if speed else "not measured yet"),
+    ]
+    if model.license:
+        facts.append(("Licence", model.license))
+    progress = worker.load_progress if worker is not None else None
+    percent = None if progress is None else int(100 * progress)
+    return Card(
+        name=model.name,
+        title=model.title,
+        facts=tuple(facts),
+        state=worker.state if worker is not None else "idle",
+        line=describe_state(worker),
+        error=(worker.error or "") if worker is not None and worker.state == "failed" else "",
+        progress=percent,
+        is_default=model.name == default,
+        is_tight=needed > budget,
+    )
+
+
+def build_damaged_card(name: str, sentence: str) -> Card:
+    """A folder of the shelf that cannot be read; nothing can be done with it but remove it."""
+    return Card(
+        name=name,
+        title=name,
+        facts=(),
+        state="damaged",
+        line="Damaged",
+        error=sentence,
+        progress=None,
+        is_default=False,
+        is_tight=False,
+    )
+
+
+async def default_model(context: ServerContext) -> str:
+    """The model that new chats begin with: the person's choice, else the one of the settings."""
+    return await asyncio.to_thread(context.store.default) or context.settings.default_model

@@ -1,0 +1,193 @@
+"""The list of chats beside every chat.
+
+It has two parts. The beginning (pinned chats, then the newest down to a row called `until`) is
+rendered anew whenever something changes. What follows `until` came in pages as the person scrolled;
+there only the chats that changed are replaced, taken out or put in, so a long way down is never
+lost.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from app.conversations.chats import PAGE_CHATS
+from app.db.chat_lists import Cursor
+from app.db.chats import Chat
+from app.web.context import ServerContext
+from app.web.timezone import to_local
+
+MAX_FIRST_ROWS = 4 * PAGE_CHATS
+
+
+@dataclass(frozen=True, slots=True)
+class ChatGroup:
+    """The chats of one day or month."""
+
+    heading: str
+    chats: list[Chat]
+
+
+@dataclass(frozen=True, slots=True)
+class SidebarContext:
+    """Whose list is shown beside which chat, and where its beginning ends."""
+
+    context: ServerContext
+    user_id: int
+    chat_id: str
+    until: Cursor | None = None
+
+
+async def render_all(sidebar: SidebarContext) -> tuple[str, Cursor | None]:
+    """The list anew with its first page only, and where its beginning ends."""
+    chats, until = await sidebar.context.chats.page(sidebar.user_id, "listed")
+    inside = _render(
+        sidebar, "_sidebar.html", beginning=await _render_top(sidebar, chats), until=until or ""
+    )
+    return inside, until
+
+
+async def update(sidebar: SidebarContext, changed: set[str]) -> str | None:
+    """What brings the list up to date as to these chats; None when it is to be made anew.
+
+    While a name is being edited in it the beginning is left alone; it comes when that ends.
+    """
+    chats = await _first(sidebar)
+    if chats is None:
+        return None
+    beginning = await _render_top(sidebar, chats)
+    frame = _partial("#chats-first:not(:has(form))", "innerHTML", beginning)
+    return frame + await _render_changes(sidebar, changed, {chat.id for chat in chats})
+
+
+async def row(sidebar: SidebarContext, chat_id: str) -> str:
+    """After a name was edited in place: the row as it is, and focus back where it came from."""
+    chats = await _first(sidebar)
+    if chats is None:
+        inside, _ = await render_all(sidebar)
+        return f'<div hx-swap-oob="innerHTML:#chats">{inside}</div>'
+    beginning = await _render_top(sidebar, chats, focus=chat_id)
+    frame = f'<div hx-swap-oob="innerHTML:#chats-first">{beginning}</div>'
+    shown = {chat.id for chat in chats}
+    return frame + await _render_changes(sidebar, {chat_id}, shown, focus=chat_id)
+
+
+async def more(sidebar: SidebarContext, after: Cursor) -> str:
+    """The page that follows a row."""
+    chats, cursor = await sidebar.context.chats.page(sidebar.user_id, "listed", after)
+    groups = group_by_day(chats, _today())
+    if groups and groups[0].heading == heading_of(after.at, _today()):
+        groups[0] = ChatGroup("", groups[0].chats)
+    return _render(sidebar, "_sidebar_page.html", groups=groups, after=cursor or "", focus="")
+
+
+async def _first(sidebar: SidebarContext) -> list[Chat] | None:
+    """The listed chats of the beginning; None when they have become too many for one."""
+    if sidebar.until is None:
+        chats, cursor = await sidebar.context.chats.page(sidebar.user_id, "listed")
+        return None if cursor else chats
+    chats = await sidebar.context.chats.list_until(sidebar.user_id, sidebar.until, MAX_FIRST_ROWS)
+    return None if len(chats) == MAX_FIRST_ROWS else chats
+
+
+async def _render_top(sidebar: SidebarContext, chats: Sequence[Chat], focus: str = "") -> str:
+    pinned, after = await sidebar.context.chats.page(sidebar.user_id, "pinned")
+    while after is not None:  # whoever pins so many wants to see them all
+        page, after = await sidebar.context.chats.page(sidebar.user_id, "pinned", after)
+        pinned += page
+    groups = [ChatGroup("Pinned", pinned)] if pinned else []
+    groups += group_by_day(chats, _today())
+    return _render(sidebar, "_groups.html", groups=groups, focus=focus)
+
+
+async def _render_changes(
+    sidebar: SidebarContext, changed: set[str], shown: set[str], focus: str = ""
+) -> str:
+    """The changed chats among those that follow the beginning."""
+    if sidebar.until is None or not changed:
+        return ""
+    listed = [
+        chat
+        for chat in await sidebar.context.chats.get_many(sidebar.user_id, changed - shown)
+        if chat.deleted_at is None and chat.archived_at is None and chat.pinned_at is None
+    ]
+    frame = ""
+    for chat_id in changed - {chat.id for chat in listed}:
+        frame += f'<div hx-swap-oob="delete:#chats-more #c-{chat_id}"></div>'
+    for chat in sorted(listed, key=lambda one: (one.updated_at, one.id), reverse=True):
+        inside = _render(sidebar, "_row.html", chat=chat, focus=focus)
+        frame += _partial(f"#chats-more #c-{chat.id}", "outerHTML", inside)
+        frame += await _insert_row(sidebar, chat, inside, changed)
+    return frame
+
+
+async def _insert_row(sidebar: SidebarContext, chat: Chat, row: str, changed: set[str]) -> str:
+    """Puts a chat that has come back before the next one that was there all the time.
+
+    Nothing happens where it is on the page, and where the page does not reach as far down.
+    """
+    context, today = Cursor(chat.updated_at, chat.id), _today()
+    before, after = await sidebar.context.chats.neighbours(sidebar.user_id, context, changed)
+    heading = heading_of(chat.updated_at, today)
+    lacking = f"#chats-more:not(:has(#c-{chat.id}))"
+    if after is not None and heading_of(after.updated_at, today) == heading:
+        return _partial(f"{lacking} #c-{after.id}", "beforebegin", row)
+    goes_on = before is not None and heading_of(before.updated_at, today) == heading
+    group = ChatGroup("" if goes_on else heading, [chat])
+    section = _render(sidebar, "_sidebar_page.html", groups=[group], after="", focus="")
+    if after is not None:
+        return _partial(f"{lacking} section:has(#c-{after.id})", "beforebegin", section)
+    return _partial(f"{lacking}:not(:has(.more))", "beforeend", section)
+
+
+def _partial(target: str, swap: str, inside: str) -> str:
+    return f'<hx-partial hx-target="{target}" hx-swap="{swap}">{inside}</hx-partial>'
+
+
+def _render(sidebar: SidebarContext, template: str, **values: object) -> str:
+    running = sidebar.context.hub.running_chats(sidebar.user_id)
+    return sidebar.context.fragments.render(
+        template, current=sidebar.chat_id, running=running, **values
+    )
+
+
+def _today() -> dt.date:
+    return to_local(time.time()).date()
+
+
+def heading_of(at: float, today: dt.date) -> str:
+    """What a person would call the time of a chat."""
+    day = to_local(at).date()
+    age = (today - day).days
+    if age <= 0:
+        return "Today"
+    if age == 1:
+        return "Yesterday"
+    if age <= 7:
+        return "Previous 7 days"
+    return f"{day:%B} {day.year}"
+
+
+def day_of(at: float) -> str:
+    """A date as a person writes it."""
+    day = to_local(at).date()
+    return f"{day.day} {day:%B %Y}"
+
+
+def time_ago(at: float, now: float) -> str:
+    """How long it is since then; of what is more than a day ago, the day."""
+    minutes = int(now - at) // 60
+    if minutes < 2:
+        return "just now"
+    if minutes < 120:
+        return f"{minutes} minutes ago"
+    return f"{minutes // 60} hours ago" if minutes < 1440 else day_of(at)
+
+
+def group_by_day(chats: Sequence[Chat], today: dt.date) -> list[ChatGroup]:
+    """Chats that come newest first, under headings."""
+    groups = groupby(chats, lambda chat: heading_of(chat.updated_at, today))
+    return [ChatGroup(heading, list(group)) for heading, group in groups]

@@ -1,0 +1,226 @@
+"""The life of one tab's socket, whatever the page: it is read, it is shown news, and it is closed.
+
+One task reads what the tab sends, one shows what is new. The latter looks at the present state
+whenever it may send a frame, so what a slow tab has missed costs nothing to catch up with. A third
+closes the tab at once when the login ends with which it was opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hypercorn.typing import WebsocketScope
+from quart import Quart, websocket
+from quart.asgi import ASGIWebsocketConnection
+
+from app.accounts.sessions import Sessions
+from app.audit import audit
+from app.conversations.hub import Hub, Subscription
+from app.errors import ChatError
+from app.web.context import server_context
+from app.web.security.identity import identity
+
+log = logging.getLogger(__name__)
+
+SEND_TIMEOUT = 10.0
+CLOSE_SECONDS = 2.0
+BURST = 6
+"""Seconds' worth of messages that may come in one burst."""
+WARNED = 5
+"""Messages beyond that which are answered by a warning; after them it is a flood."""
+BEAT_SECONDS = 3.0
+HEARTBEAT = "{}"
+"""What htmx hears and shows nowhere: a page that hears nothing makes another connection
+(static/heartbeat.js). Whether the page is there, the server asks by pings
+(app/cli/hypercorn_config.py)."""
+ERROR, POLICY = 1011, 1008
+RELOAD = 4001
+"""Closes the socket of a page that is to be loaded anew (static/early.js)."""
+TOO_FAST = (
+    "You send faster than Wick takes it, so this was not taken. Wait a moment, please: of a page "
+    "that goes on like this the connection is closed."
+)
+
+
+class CloseConnection(Exception):
+    """The tab must be closed with this code."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+class BoundedConnection(ASGIWebsocketConnection):
+    """A socket that is read no faster than its messages are taken, each of which may be large."""
+
+    def __init__(self, app: Quart, scope: WebsocketScope) -> None:
+        super().__init__(app, scope)
+        self.queue = asyncio.Queue(maxsize=1)
+
+
+class Connection(Protocol):
+    """What one open page shows. `pause`: seconds between two frames, unless it is urgent."""
+
+    subscription: Subscription
+
+    @property
+    def pause(self) -> float: ...
+
+    async def initial_frame(self, version: str) -> str:
+        """The first frame: whatever the page, made at `version`, cannot know yet."""
+        ...
+
+    async def next_frame(self) -> str:
+        """A frame with what is stale, which the subscription tells; it may be empty."""
+        ...
+
+    async def on_message(self, data: str | bytes) -> None:
+        """A message from the page."""
+        ...
+
+    def rejection_frame(self, data: str | bytes, sentence: str) -> str:
+        """The frame that says why a message from the page is not taken."""
+        ...
+
+
+@dataclass(slots=True)
+class MessageRateLimiter:
+    """How many messages a tab may still send: a burst, refilled steadily."""
+
+    per_second: int
+    clock: Callable[[], float] = time.monotonic
+    remaining: float = field(init=False)
+    at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.remaining, self.at = self.per_second * BURST, self.clock()
+
+    def spend(self) -> bool:
+        """Whether the message may be taken; when not, the tab is told. Raises Gone for a flood."""
+        now = self.clock()
+        full = self.per_second * BURST
+        self.remaining = min(full, self.remaining + (now - self.at) * self.per_second) - 1
+        self.at = now
+        if self.remaining < -WARNED:
+            raise CloseConnection(POLICY)
+        return self.remaining >= 0
+
+
+async def serve(hub: Hub, tab: Connection) -> None:
+    """Every way out of here chooses its close code: htmx comes back after any but 1000 and 1008."""
+    code, is_open = ERROR, False
+    sessions, login_id = server_context().sessions, identity().session_id
+    try:
+        await _check_room(hub, tab)
+        with sessions.watch(login_id) as ended:
+            await _send(await tab.initial_frame(websocket.args.get("seen", "")))
+            is_open = True
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_send_loop(tab), name="show a tab")
+                group.create_task(_receive_loop(tab, sessions, login_id), name="listen to a tab")
+                group.create_task(_close_on_session_end(ended), name="guard a tab")
+                group.create_task(_beat(), name="tell a tab that it is connected")
+    except* CloseConnection as gone:
+        code = next(e.code for e in gone.exceptions if isinstance(e, CloseConnection))
+    except* ChatError:
+        code = POLICY
+    except* Exception:
+        log.exception("The socket of a tab broke.")
+    finally:
+        hub.unsubscribe(tab.subscription)
+    await websocket.close(code)
+    if is_open:
+        await _drain()
+
+
+async def _send_loop(tab: Connection) -> None:
+    """Send what is stale, as one frame at a time, until the tab must go."""
+    subscription, sent = tab.subscription, 0.0
+    while True:
+        await subscription.wake.wait()
+        pause = sent + tab.pause - time.monotonic()
+        if pause > 0 and not subscription.urgent.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await subscription.urgent.wait()
+        subscription.wake.clear()
+        subscription.urgent.clear()
+        if subscription.closing is not None:
+            raise CloseConnection(subscription.closing)
+        await _send(await tab.next_frame())
+        sent = time.monotonic()
+
+
+async def _send(frame: str) -> None:
+    if not frame:
+        return
+    try:
+        async with asyncio.timeout(SEND_TIMEOUT):
+            await websocket.send(frame)
+    except TimeoutError:
+        raise CloseConnection(ERROR) from None  # a tab that does not read; it will come back
+
+
+async def _receive_loop(tab: Connection, sessions: Sessions, login_id: int) -> None:
+    """Take what the person sends, until the tab must go."""
+    allowance, user_id = (
+        MessageRateLimiter(server_context().settings.messages_per_second),
+        tab.subscription.user_id,
+    )
+    while True:
+        data = await websocket.receive()
+        try:
+            may_be_taken = allowance.spend()
+        except CloseConnection:
+            audit("limit-reached", limit="messages a second", user=user_id)
+            raise
+        if not may_be_taken:
+            await _send(tab.rejection_frame(data, TOO_FAST))
+            continue
+        if login_id and await sessions.touch(login_id) is None:
+            raise CloseConnection(POLICY)
+        await tab.on_message(data)
+
+
+async def _check_room(hub: Hub, tab: Connection) -> None:
+    """This tab is among those that are counted."""
+    most, user_id = server_context().settings.sockets_per_user, tab.subscription.user_id
+    if hub.subscription_count(user_id) <= most:
+        return
+    audit("limit-reached", limit="sockets", user=user_id)
+    await _send(
+        tab.rejection_frame(
+            "",
+            f"You have {most} pages of Wick open, and that is the limit. Close one and reload this "
+            "one, please.",
+        )
+    )
+    raise CloseConnection(POLICY)
+
+
+async def _beat() -> None:
+    while True:
+        await asyncio.sleep(BEAT_SECONDS)
+        await _send(HEARTBEAT)
+
+
+async def _close_on_session_end(ended: asyncio.Event) -> None:
+    """Wait until the login ends, whatever the tab is doing then."""
+    await ended.wait()
+    raise CloseConnection(POLICY)
+
+
+async def _drain() -> None:
+    """Read and drop what a closed tab still sends, until it has gone.
+
+    A server that did not would hold on to a flood, and to the connection.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            while True:
+                await websocket.receive()

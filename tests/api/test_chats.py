@@ -1,0 +1,172 @@
+"""Wick's own resources against the real server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+
+from tests.api.events import Follower
+from tests.e2e.server import Server
+
+CHATS = "/api/v1/chats"
+
+
+async def begin(http: httpx.AsyncClient, text: str = "hello", **given: Any) -> dict[str, Any]:
+    answer = await http.post(CHATS, json={"text": text, **given})
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+async def chats_of(http: httpx.AsyncClient) -> list[str]:
+    return [chat["id"] for chat in (await http.get(CHATS)).json()["data"]]
+
+
+async def ended(http: httpx.AsyncClient, asked: dict[str, Any]) -> dict[str, Any]:
+    follower = Follower(http, asked["events"])
+    await follower.read()
+    assert follower.end is not None
+    assert follower.text == follower.end["text"]
+    return follower.end
+
+
+async def test_a_chat_from_its_first_message_to_the_trash(http: httpx.AsyncClient) -> None:
+    settings = {"system_prompt": "Be brief.", "max_tokens": 5, "temperature": 0, "stop": ["zzz"]}
+    made = await begin(http, "Tell me of foxes", title="Foxes", settings=settings)
+    chat = made["chat"]["id"]
+    assert made["chat"]["title"] == "Foxes"
+    answer = await ended(http, made)
+    assert (answer["status"], answer["completion_tokens"]) == ("done", 5)
+    again = await http.post(f"{CHATS}/{chat}/messages", json={"text": "And of hens?"})
+    assert again.status_code == 202
+    await ended(http, again.json())
+    messages = (await http.get(f"{CHATS}/{chat}/messages")).json()["data"]
+    assert [m["role"] for m in messages] == ["user", "assistant"] * 2
+    other = await http.post(f"{CHATS}/{chat}/messages/{messages[-1]['id']}/again")
+    assert other.json()["prompt"]["id"] == messages[2]["id"]
+    assert (await ended(http, other.json()))["parent_id"] == messages[2]["id"]
+    shown = (await http.get(f"{CHATS}/{chat}")).json()
+    assert shown["settings"]["system_prompt"] == "Be brief."
+    assert shown["settings"]["stop"] == ["zzz"]
+    changed = await http.patch(f"{CHATS}/{chat}", json={"title": "Hens", "pinned": True})
+    assert changed.json()["title"] == "Hens"
+    pinned = (await http.get(CHATS, params={"list": "pinned"})).json()
+    assert [c["id"] for c in pinned["data"]] == [chat]
+    assert (await http.delete(f"{CHATS}/{chat}")).status_code == 204
+    trashed = (await http.get(CHATS, params={"list": "trashed"})).json()
+    assert chat in [c["id"] for c in trashed["data"]]
+    back = await http.patch(f"{CHATS}/{chat}", json={"deleted": False, "pinned": False})
+    assert back.json()["deleted_at"] is None
+
+
+async def test_the_same_wish_is_fulfilled_once(http: httpx.AsyncClient) -> None:
+    made = await begin(http, settings={"max_tokens": 3})
+    address = f"{CHATS}/{made['chat']['id']}/messages"
+    wish: dict[str, Any] = {"text": "twice", "client_id": "abcdefgh12345678"}
+    one, two = [(await http.post(address, json=wish)).json() for _ in range(2)]
+    assert one["answer"]["id"] == two["answer"]["id"]
+    wish |= {"title": "A name", "settings": {"max_tokens": 3}}
+    first = await begin(http, **wish)
+    address = f"{CHATS}/{first['chat']['id']}"
+    await http.patch(address, json={"title": "Another name"})
+    second = await begin(http, **wish)
+    assert second["answer"]["id"] == first["answer"]["id"]
+    assert second["chat"]["title"] == "Another name"
+    assert (await chats_of(http)).count(first["chat"]["id"]) == 1
+
+
+async def test_an_answer_can_be_stopped(http: httpx.AsyncClient) -> None:
+    made = await begin(http, "go on and on")
+    assert (await http.post(f"{CHATS}/{made['chat']['id']}/stop")).status_code == 204
+    assert (await ended(http, made))["status"] in {"stopped", "done"}
+
+
+async def test_what_is_cut_again_and_again_is_told_once(http: httpx.AsyncClient) -> None:
+    made = await begin(http, "a long answer, please")
+    follower = Follower(http, made["events"])
+    while follower.end is None:
+        await follower.read(most=2)
+    message = (await http.get(f"{CHATS}/{made['chat']['id']}/messages")).json()["data"][-1]
+    assert follower.text == message["text"]
+    assert message["text"]
+    assert follower.replaced <= 2  # at the beginning, and at most once when it had ended meanwhile
+    await follower.read()  # there is nothing more to come, which is told by the status
+    late = Follower(http, made["events"])
+    late.last = "abcdef01-12"
+    await late.read()
+    assert late.text == message["text"]
+    assert late.replaced == 1
+
+
+async def test_a_restarted_server_tells_it_whole(server: Server, http: httpx.AsyncClient) -> None:
+    made = await begin(http, "a long answer, please")
+    follower = Follower(http, made["events"])
+    await follower.read(most=3)
+    await server.stop()
+    await server.start()
+    await follower.read()
+    message = (await http.get(f"{CHATS}/{made['chat']['id']}/messages")).json()["data"][-1]
+    assert follower.end is not None
+    assert follower.end["status"] in {"interrupted", "done"}
+    assert follower.text == message["text"]
+
+
+async def test_the_list_comes_in_pages(http: httpx.AsyncClient, server: Server) -> None:
+    import sqlite3
+
+    with sqlite3.connect(server.folder / "wick.db") as database:
+        database.executemany(
+            "INSERT INTO chats (id, user_id, title, model, created_at, updated_at, archived_at)"
+            " VALUES (?, 1, 'old', 'tiny', 1, 1, ?)",
+            [(f"{number:016x}", number) for number in range(130)],
+        )
+    seen, after = [], None
+    while True:
+        given = {"list": "archived"} | ({"after": after} if after else {})
+        page = (await http.get(CHATS, params=given)).json()
+        seen += [chat["id"] for chat in page["data"]]
+        after = page["next"]
+        if after is None:
+            break
+    assert seen == [f"{number:016x}" for number in reversed(range(130))]
+
+
+async def test_what_is_wrong_is_said_and_keeps_nothing(http: httpx.AsyncClient) -> None:
+    before = await chats_of(http)
+    for body, status, word in (
+        ({}, 400, "text"),
+        ({"text": ""}, 400, "text"),
+        ({"text": " \n"}, 400, "nothing to send"),
+        ({"text": 5}, 400, "text"),
+        ({"text": "x" * 200_000}, 400, "shorten"),
+        ({"text": "x", "model": "unheard-of"}, 404, "unheard-of"),
+        ({"text": "x", "settings": {"temperature": 99}}, 400, "settings.temperature"),
+    ):
+        answer = await http.post(CHATS, json=body)
+        assert answer.status_code == status, answer.text
+        assert word in answer.json()["error"]["message"] + str(answer.json()["error"]["param"])
+    assert await chats_of(http) == before
+    unknown = "0" * 15 + "z"
+    for method, path in (
+        ("GET", f"{CHATS}/{unknown}"),
+        ("GET", f"{CHATS}/{'f' * 16}"),
+        ("PATCH", f"{CHATS}/{'f' * 16}"),
+        ("DELETE", f"{CHATS}/{'f' * 16}"),
+        ("POST", f"{CHATS}/{'f' * 16}/messages"),
+        ("GET", f"{CHATS}/{'f' * 16}/messages/1/events"),
+        ("GET", "/api/v1/nothing"),
+    ):
+        answer = await http.request(method, path, json={"text": "x"})
+        assert answer.status_code == 404, path
+        assert answer.json()["error"]["message"]
+
+
+async def test_many_follow_one_answer(http: httpx.AsyncClient) -> None:
+    made = await begin(http, "for many readers")
+    followers = [Follower(http, made["events"]) for _ in range(20)]
+    await asyncio.gather(*(follower.read() for follower in followers))
+    texts = {follower.text for follower in followers}
+    assert len(texts) == 1
+    assert texts.pop()

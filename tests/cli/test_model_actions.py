@@ -1,0 +1,201 @@
+"""`wick models load, unload and default`, against a server that answers what the test tells it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.cli import model_actions
+from app.cli.models import add_parser
+from app.config import Settings
+from app.errors import ModelLoadError, ModelNotFound, PeerError
+from app.models.store import ModelStore
+from tests.tiny_gguf import write_tiny_gguf
+
+
+def run(settings: Settings, *words: str) -> int:
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    args = parser.parse_args(["models", *words])
+    code: int = args.func(args, settings)
+    return code
+
+
+@dataclass
+class Stub:
+    """Answers POST and DELETE with `status` and `text`, and remembers path, Origin and Host."""
+
+    port: int = 0
+    status: int = 204
+    text: str = ""
+    kind: str = "text/plain; charset=utf-8"
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+    reports: list[dict[str, Any]] = field(default_factory=list)
+    """What it says of the model tiny, the last for ever."""
+
+
+@pytest.fixture
+def server() -> Iterator[Stub]:
+    stub = Stub()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            stub.asked.append((self.path, self.headers["Origin"], self.headers["Host"]))
+            body = stub.text.encode()
+            self.send_response(stub.status)
+            self.send_header("Content-Type", stub.kind)
+            if stub.status != 204:
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_GET(self) -> None:
+            if self.path != "/models/report" or not stub.reports:
+                self.send_error(404)
+                return
+            now = stub.reports.pop(0) if len(stub.reports) > 1 else stub.reports[0]
+            body = json.dumps({"models": [now], "budget": 1}).encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_DELETE(self) -> None:
+            self.do_POST()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        stub.port = http.server_port
+        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
+        thread.start()
+        yield stub
+        http.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_load_and_unload_ask_the_running_server(
+    server: Stub, host: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(host=host, port=server.port, data_dir=tmp_path)
+    assert run(settings, "load", "tiny") == 0
+    assert run(settings, "unload", "tiny") == 0
+    assert capsys.readouterr().out == "tiny is being loaded.\ntiny is not loaded any more.\n"
+    here = f"127.0.0.1:{server.port}"
+    assert server.asked == [
+        (f"/models/tiny/{verb}", f"http://{here}", here) for verb in ("load", "unload")
+    ]
+
+
+def reported(state: str, line: str, **more: object) -> dict[str, object]:
+    nothing = {"progress": None, "error": None, "speed": None, "memory": 0}
+    return {"name": "tiny", "title": "Tiny", "state": state, "line": line, **nothing, **more}
+
+
+def test_a_load_is_watched_to_its_end(
+    server: Stub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_actions, "POLL_SECONDS", 0)
+    settings = Settings(port=server.port)
+    loading = [
+        reported("loading", f"Loading {n} %", progress=n / 100) for n in (3, 7, 40, 44, 90, 100)
+    ]
+    waiting = reported("loading", "Waiting for memory: large is answering")
+    server.reports = [waiting, *loading, reported("ready", "Ready", memory=400_000_000)]
+    assert run(settings, "load", "tiny") == 0
+    told = capsys.readouterr()
+    assert told.out == "tiny is ready, with 400 MB of memory set aside.\n"
+    assert told.err.splitlines() == [
+        "Waiting for memory: large is answering",
+        *("Loading 3 %", "Loading 40 %", "Loading 90 %", "Loading 100 %"),
+    ]
+    server.reports = [loading[0], reported("failed", "Could not be loaded", error="No, sorry.")]
+    with pytest.raises(ModelLoadError, match=r"^No, sorry\.$"):
+        run(settings, "load", "tiny")
+    server.reports = [loading[0], reported("idle", "Not loaded")]
+    with pytest.raises(ModelLoadError, match="was unloaded before it was ready"):
+        run(settings, "load", "tiny")
+
+
+def test_the_list_tells_what_the_server_does(
+    server: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(models_dir=tmp_path / "models", port=server.port, model_memory_mb=1000)
+    ModelStore(settings.models_dir).install(write_tiny_gguf(tmp_path / "tiny.gguf"))
+    run(settings, "list")
+    told = capsys.readouterr().out
+    assert "No Wick is running, so none is loaded." in told
+    assert "Speed" not in told
+    server.reports = [reported("ready", "Ready", speed=87.6, memory=400_000_000)]
+    run(settings, "list")
+    told = capsys.readouterr().out
+    for words in ("Now", "Ready", "88 tok/s", "Models may use 1.0 GB of the", "400 MB are set"):
+        assert words in told
+
+
+def test_a_server_hears_of_what_a_command_has_brought(server: Stub, tmp_path: Path) -> None:
+    settings = Settings(models_dir=tmp_path / "models", port=server.port)
+    source = str(write_tiny_gguf(tmp_path / "tiny.gguf"))
+    assert run(settings, "import", source) == 0
+    assert [path for path, *_ in server.asked] == ["/models/tiny/arrived"]
+    server.status = 404  # it has another shelf
+    assert run(settings, "import", source, "--name", "other") == 0
+
+
+def test_the_servers_sentence_is_told(server: Stub) -> None:
+    server.status, server.text = 409, "tiny is answering, so it stays loaded."
+    with pytest.raises(PeerError, match=r"^tiny is answering, so it stays loaded\.$"):
+        run(Settings(port=server.port), "unload", "tiny")
+
+
+def test_something_else_at_this_port_is_not_quoted(server: Stub) -> None:
+    server.status, server.text, server.kind = 404, "<h1>Apache</h1>", "text/html"
+    with pytest.raises(PeerError, match=r"did not do it \(status 404\): is it Wick\?"):
+        run(Settings(port=server.port), "load", "tiny")
+
+
+def test_without_a_server_a_sentence_says_so(server: Stub) -> None:
+    with pytest.raises(PeerError, match="No Wick is running at http:"):
+        run(Settings(port=9), "load", "tiny")
+    with pytest.raises(ModelNotFound):
+        run(Settings(port=server.port), "load", "../chats")
+    assert server.asked == []
+
+
+def test_a_running_server_removes_and_chooses(server: Stub, tmp_path: Path) -> None:
+    settings = Settings(models_dir=tmp_path / "models", port=server.port)
+    shelf = ModelStore(settings.models_dir)
+    shelf.install(write_tiny_gguf(tmp_path / "tiny.gguf"))
+    run(settings, "default", "tiny")
+    run(settings, "remove", "tiny")
+    assert [path for path, *_ in server.asked] == ["/models/tiny/default", "/models/tiny"]
+    assert shelf.default() is None  # that was the server's to do
+    server.status, server.text = 409, "tiny is answering."
+    with pytest.raises(PeerError, match="is answering"):
+        run(settings, "remove", "tiny")
+    assert shelf.get("tiny")
+    server.status = 404  # it has another shelf
+    run(settings, "remove", "tiny")
+    assert shelf.models() == []
+
+
+def test_default_is_written_to_the_shelf(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(models_dir=tmp_path / "models", port=9)  # where no server runs
+    assert run(settings, "default") == 0
+    with pytest.raises(ModelNotFound):
+        run(settings, "default", "tiny")
+    ModelStore(settings.models_dir).install(write_tiny_gguf(tmp_path / "tiny.gguf"))
+    assert run(settings, "default", "tiny") == 0
+    assert run(settings, "default") == 0
+    assert capsys.readouterr().out == "smollm2-135m\nNew chats begin with tiny.\ntiny\n"

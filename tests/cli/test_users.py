@@ -1,0 +1,336 @@
+"""A real server with accounts: from its first link on, and what commands do to it while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trustme
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Origin
+
+from app.cli import serve
+from app.config import Settings
+from app.datadir import OWNER_FILE, ServerInfo, lock_data_folder
+from app.errors import ConfigError
+from tests.e2e.server import Server
+from tests.patience import PATIENCE
+from tests.web.doors import PASSWORD, csrf_in
+
+CHAT = "0123456789abcdef"
+LINK = r"http\S+/join/\S+"
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[Server]:
+    server = Server(folder, folder / "models", host="0.0.0.0")
+    yield await server.start()
+    assert await server.stop() == 0
+    assert "Traceback" not in server.log
+
+
+@pytest.fixture(scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    async with serving(tmp_path_factory.mktemp("people")) as server:
+        await wick(server, "user", "add", "Anna", typed=f"{PASSWORD}\n")
+        yield server
+
+
+@pytest.fixture
+async def fresh(tmp_path: Path) -> AsyncIterator[Server]:
+    """One that nobody has an account of yet."""
+    async with serving(tmp_path) as server:
+        yield server
+
+
+async def wick(server: Server, *arguments: str, typed: str = "") -> tuple[int, str]:
+    """A command at the same machine; its exit code, and what it said."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app", *arguments),
+        env=server.environ,
+        cwd=server.folder,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(PATIENCE):
+        said, _ = await process.communicate(typed.encode())
+    return process.returncode or 0, said.decode()
+
+
+@asynccontextmanager
+async def browser(server: Server, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(
+        base_url=server.origin, headers={"Origin": server.origin}, trust_env=False, **options
+    ) as client:
+        yield client
+
+
+async def join(client: httpx.AsyncClient, link: str, name: str) -> None:
+    path = "/join/" + link.rpartition("/")[2]
+    form = {"csrf": csrf_in((await client.get(path)).text), "name": name}
+    form |= {"password": PASSWORD, "again": PASSWORD}
+    answer = await client.post(path, data=form)
+    assert answer.status_code == 303, answer.text
+    client.headers["X-CSRF-Token"] = csrf_in((await client.get("/archive")).text)
+
+
+async def log_in(client: httpx.AsyncClient, name: str) -> int:
+    form = {"csrf": csrf_in((await client.get("/login")).text), "name": name, "password": PASSWORD}
+    return (await client.post("/login", data=form)).status_code
+
+
+@asynccontextmanager
+async def socket(
+    server: Server, client: httpx.AsyncClient, chat_id: str = CHAT, **options: Any
+) -> AsyncIterator[ClientConnection]:
+    cookie = "; ".join(f"{c.name}={c.value}" for c in client.cookies.jar)
+    async with (
+        asyncio.timeout(PATIENCE),
+        connect(
+            server.origin.replace("http", "ws", 1) + f"/chats/{chat_id}/live",
+            origin=Origin(server.origin),
+            additional_headers={"Cookie": cookie},
+            proxy=None,
+            close_timeout=1,
+            **options,
+        ) as connection,
+    ):
+        yield connection
+
+
+async def closed(connection: ClientConnection) -> int | None:
+    """The code with which it is closed, without having been asked."""
+    try:
+        while True:
+            await connection.recv()
+    except ConnectionClosed as error:
+        return error.rcvd.code if error.rcvd else None
+
+
+async def test_from_the_first_link_to_the_last_removal(fresh: Server) -> None:
+    server = fresh
+    first = await server.said(LINK)
+    async with (
+        browser(server) as anna,
+        browser(server) as berta,
+        browser(server) as elsewhere,
+    ):
+        await join(anna, first, "Anna")
+        assert (await elsewhere.get("/join/" + first.rpartition("/")[2])).status_code == 404
+        code, said = await wick(server, "user", "invite")
+        assert code == 0
+        await join(berta, re.findall(LINK, said)[0], "Berta")
+        assert await log_in(elsewhere, "berta") == 303
+        code, said = await wick(server, "user", "list")
+        assert re.search(r"Anna +owner +active", said)
+        assert re.search(r"Berta +member +active", said)
+
+        # A login that ends in one place closes what is open there at once, and nothing else.
+        async with (
+            socket(server, anna) as hers,
+            socket(server, berta, "1" * 16) as one,
+            socket(server, elsewhere, "1" * 16) as other,
+        ):
+            token = csrf_in((await elsewhere.get("/archive")).text)
+            await elsewhere.post("/logout", data={"csrf": token})
+            assert await closed(other) == 1008
+            pong = await one.ping()
+            await pong
+
+            # A command keeps her out, whatever server runs.
+            code, said = await wick(server, "user", "disable", "berta")
+            assert (code, said) == (0, "Berta is kept out, and every login of theirs has ended.\n")
+            assert await closed(one) == 1008
+            assert (await berta.get("/")).status_code == 303
+            assert await log_in(elsewhere, "berta") == 403
+            with pytest.raises(InvalidStatus, match="401"):
+                async with socket(server, berta, "1" * 16):
+                    pass
+            pong = await hers.ping()
+            await pong
+
+        assert (await wick(server, "user", "enable", "Berta"))[0] == 0
+        assert await log_in(berta, "berta") == 303
+        text = json.dumps({"text": "x", "client_id": "0" * 16, "model": "none"})
+        async with socket(server, berta, "1" * 16) as connection:
+            await connection.send(text)
+            code, said = await wick(server, "user", "passwd", "berta", typed=f"{PASSWORD} two\n")
+            assert code == 0
+            assert await closed(connection) == 1008
+
+        # A key that is revoked opens nothing, and is known to the running server alone.
+        code, key = await wick(server, "key", "add", "An editor", "--user", "berta")
+        assert code == 0
+        bearer = {"Authorization": f"Bearer {key.strip()}"}
+        assert (await elsewhere.get("/v1/models", headers=bearer)).status_code == 200
+        code, said = await wick(server, "key", "list", "--user", "berta")
+        number = re.findall(r"(\d+) +An edi", said)[0]
+        assert (await wick(server, "key", "revoke", number, "--user", "berta"))[0] == 0
+        assert (await elsewhere.get("/v1/models", headers=bearer)).status_code == 401
+
+        code, said = await wick(server, "user", "remove", "berta", "--yes")
+        assert (code, said) == (0, "Berta is removed, with everything of theirs.\n")
+        assert len(server.rows("SELECT 1 FROM users")) == 1
+        assert (await wick(server, "user", "remove", "anna", "--yes"))[0] == 1
+        assert (await anna.get("/")).status_code == 200
+
+
+async def test_commands_about_models_come_in_as_the_owner(server: Server) -> None:
+    before = server.rows("SELECT id FROM logins")
+    for action in ("load", "unload"):
+        code, said = await wick(server, "models", action, "unheard-of")
+        assert (code, said) == (1, "wick: There is no model named “unheard-of” on the shelf.\n")
+    assert server.rows("SELECT id FROM logins") == before
+
+
+async def test_without_a_server_a_command_owns_the_folder_meanwhile(tmp_path: Path) -> None:
+    server = Server(tmp_path, tmp_path / "models", host="0.0.0.0")  # which is never started
+    code, said = await wick(server, "user", "add", "Anna", typed=f"{PASSWORD}\n")
+    assert (code, said.splitlines()[0]) == (0, "Anna can log in, as an owner.")
+    with lock_data_folder(tmp_path, "wick chat"):
+        code, said = await wick(server, "user", "list")
+    assert code == 1
+    assert "in use by “wick chat”" in said
+    left = ServerInfo(1, "wick serve", "http://x", "y")
+    (tmp_path / OWNER_FILE).write_text(json.dumps(asdict(left)))
+    code, said = await wick(server, "user", "list")  # whoever wrote that has died
+    assert re.search(r"Anna +owner +active", said)
+
+
+async def test_from_one_address_come_so_many_connections(tmp_path: Path) -> None:
+    server = Server(tmp_path, tmp_path / "models", host="0.0.0.0", connections_per_address=8)
+    await server.start()
+    try:
+        async with asyncio.timeout(PATIENCE), AsyncExitStack() as held:
+            said = b""
+            while not said:
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                held.callback(writer.close)
+                writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                head = await reader.readuntil(b"\r\n\r\n")
+                if b" 429 " in head:
+                    said = await reader.read()
+            assert b"Too many connections" in said
+        async with asyncio.timeout(PATIENCE), browser(server) as anna:
+            while (await anna.get("/healthz")).status_code == 429:
+                pass
+        (told,) = re.findall(r'"limit": "connections".*', server.log)
+        assert '"address": "127.0.0.1"' in told
+    finally:
+        assert await server.stop() == 0
+    assert "Traceback" not in server.log
+
+
+async def test_what_cannot_be_is_said_in_a_line(server: Server) -> None:
+    for arguments, typed, sentence in (
+        (("passwd", "nobody"), "", "There is nobody called “nobody”."),
+        (("add", "Clara"), "short\n", "at least 8 characters"),
+        (("add", "a/b"), f"{PASSWORD}\n", "letters, digits"),
+        (("remove", "nobody", "--yes"), "", "There is nobody called"),
+    ):
+        code, said = await wick(server, "user", *arguments, typed=typed)
+        assert code == 1
+        assert sentence in said
+        assert said.count("\n") == 1
+
+
+async def test_with_a_certificate_everything_is_under_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1", "localhost")
+    chain, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    chain.write_bytes(b"".join(b.bytes() for b in certificate.cert_chain_pems))
+    certificate.private_key_pem.write_to_path(key)
+    root = tmp_path / "root.pem"
+    authority.cert_pem.write_to_path(root)
+    server = Server(tmp_path, tmp_path / "models", host="0.0.0.0", tls_cert=chain, tls_key=key)
+    server.trusted = root
+    await server.start()
+    context = ssl.create_default_context(cafile=root)
+    try:
+        assert f"Wick is at https://0.0.0.0:{server.port}" in server.log
+        assert "unencrypted" not in server.log
+        async with browser(server, verify=context) as anna:
+            await join(anna, await server.said(LINK), "Anna")
+            (cookie,) = [c for c in anna.cookies.jar if "login" in c.name]
+            assert cookie.name == f"__Host-wick-login-{server.port}"
+            assert cookie.secure
+            assert cookie.has_nonstandard_attr("HttpOnly")
+            async with socket(server, anna, ssl=context) as connection:
+                await anna.post("/logout")
+                assert await closed(connection) == 1008
+        code, said = await wick(server, "models", "unload", "unheard-of")
+        assert (code, said) == (1, "wick: There is no model named “unheard-of” on the shelf.\n")
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"http://127.0.0.1:{server.port}/", trust_env=False)
+    finally:
+        assert await server.stop() == 0
+    assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"accounts": "off", "host": "0.0.0.0"}, "WICK_ACCOUNTS=off with WICK_HOST=0.0.0.0"),
+        ({"accounts": "off", "host": "::"}, "WICK_ACCOUNTS=off"),
+        ({"accounts": "off", "host": "192.168.1.2"}, "WICK_ACCOUNTS=off"),
+        ({"accounts": "off", "host": "my-machine"}, "WICK_ACCOUNTS=off"),
+        ({"accounts": "off", "trusted_proxies": ("proxy",)}, "WICK_TRUSTED_PROXIES"),
+        ({"tls_cert": Path("/nothing")}, "WICK_TLS_KEY"),
+        ({"tls_key": Path("/nothing")}, "WICK_TLS_CERT"),
+        ({"tls_cert": Path("/nothing"), "tls_key": Path("/nothing")}, "cannot be read"),
+        ({"tls_cert": Path(__file__), "tls_key": Path(__file__)}, "are no certificate"),
+    ],
+)
+def test_what_would_be_open_or_could_not_work_is_refused(
+    given: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        serve.check(Settings(**given))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "has_accounts"),
+    [
+        ({}, False),
+        ({"host": "localhost"}, False),
+        ({"host": "127.0.0.2"}, False),
+        ({"host": "::1"}, False),
+        ({"accounts": "on"}, True),
+        ({"host": "0.0.0.0"}, True),
+        ({"host": "::"}, True),
+        ({"host": "0"}, True),
+        ({"host": "127.1"}, True),
+        ({"host": "fe80::1%eth0"}, True),
+        ({"host": "my-machine"}, True),
+        ({"trusted_proxies": ("proxy",)}, True),
+        ({"allowed_hosts": ("chat.example",)}, True),
+        ({"allowed_hosts": ("localhost", "127.0.0.1")}, False),
+        ({"allowed_hosts": ("wick.test",), "accounts": "off"}, False),
+    ],
+)
+def test_people_log_in_wherever_others_get_in(given: dict[str, Any], has_accounts: bool) -> None:
+    settings = Settings(**given)
+    serve.check(settings)
+    assert settings.has_accounts is has_accounts
+
+
+def test_a_name_of_this_machine_that_is_another_s_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = [(2, 1, 6, "", ("192.0.2.1", 8000))]
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: found)
+    with pytest.raises(ConfigError, match=r"WICK_HOST=localhost is 192\.0\.2\.1 here"):
+        serve.check(Settings(host="localhost"))

@@ -1,0 +1,239 @@
+"""Whoever leaves leaves nothing: no row, no byte of the database file, no KV state, no copy."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import pytest
+
+from app.accounts.api_keys import ApiKeys
+from app.accounts.sessions import Sessions
+from app.accounts.users import Users
+from app.config import Settings
+from app.conversations.account_deletion import AccountDeletion, erase_user
+from app.conversations.branches import MessageRef
+from app.conversations.settings import ChatSettings
+from app.conversations.trash import Trash
+from app.db import search, shares, users
+from app.inference.kv_files import SUFFIX, chat_key
+from app.inference.protocol import DeleteCache, Delta, Finished, Generate
+from app.inference.queue import Request, RequestEvent
+from tests.conversations.services import CHAT, OTHER, House, finished, until
+from tests.patience import PATIENCE
+
+WORDS = ("quicksilver", "marzipan", "heliotrope", "tamarind", "bergamot")
+BYSTANDER = "00000000000000aa"
+
+
+def files_of(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.glob("wick.db*")))
+
+
+def rows_that_hold(database: Path, *values: object) -> list[str]:
+    """Tables in which any of these values is left, wherever it stands."""
+    with closing(sqlite3.connect(database)) as db:
+        tables = [r[0] for r in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = []
+        for table in tables:
+            for row in db.execute(f'SELECT * FROM "{table}"'):  # noqa: S608
+                if any(value in row for value in values) or any(
+                    str(value) in cell for value in values for cell in row if isinstance(cell, str)
+                ):
+                    found.append(table)
+    return found
+
+
+def plant(settings: Settings, chat_id: str) -> Path:
+    """A snapshot of a chat's KV state, as a runner leaves it."""
+    path = settings.kv_folder / "somemodel" / f"{chat_key(chat_id)}{SUFFIX}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"state")
+    return path
+
+
+def settings_of(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path, models_dir=tmp_path, threads=1)
+
+
+@pytest.fixture
+async def leaver(house: House, tmp_path: Path) -> int:
+    """With everything that one can have, an answer that is being written included."""
+    here = Users(house.db, Sessions(house.db))
+    await house.db.write(lambda c: users.set_password(c, 1, "x"))
+    person = await here.add("Quentin", None, "member")
+    await Sessions(house.db).create(person.id, "Firefox on Marzipan", "192.0.2.77")
+    await here.invite("member", person.id)
+    await ApiKeys(house.db).add(person.id, "An editor", ["chat"])
+    await house.chats.choose_settings(person.id, "1" * 16, ChatSettings(system_prompt=WORDS[0]))
+
+    async def ask(text: str, number: int, chat: str) -> int:
+        prompt = replace(house.prompt(text, f"client{number:02}", chat), user_id=person.id)
+        await house.asking.submit(prompt)
+        chat_now = await house.chats.get(person.id, chat)
+        answer = (await house.chats.messages(chat_now))[-1].id
+        await until(lambda: any(c.id == answer for c in house.runner.sent))
+        return answer
+
+    first = await ask(f"about {WORDS[1]}", 1, CHAT)
+    house.runner.say(Delta(first, WORDS[2]), finished(first))
+    await until(lambda: house.hub.stream(first) is None)
+    await house.branches.remove(MessageRef(person.id, CHAT, first))
+    running = await ask(f"and {WORDS[3]}", 2, OTHER)
+    house.runner.say(Delta(running, WORDS[4]))
+    await until(lambda: bool(rows_that_hold(tmp_path / "wick.db", WORDS[4])))
+    await house.db.write(lambda c: shares.put(c, person.id, OTHER, b"hash", 1.0))
+    await house.db.write(lambda c: users.add_usage(c, person.id, "2026-11-25", 7))
+    await house.asking.submit(house.prompt("hello", "client77", BYSTANDER))
+    (tmp_path / "wick.db.before-6").write_bytes(WORDS[1].encode())
+    return person.id
+
+
+async def test_nothing_is_left_of_whoever_leaves(house: House, leaver: int, tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    gone, kept = [plant(settings, chat) for chat in (CHAT, OTHER)], plant(settings, BYSTANDER)
+    assert set(rows_that_hold(tmp_path / "wick.db", leaver, CHAT, OTHER, *WORDS)) >= {
+        *("users", "chats", "messages", "checkpoints", "removals", "chat_settings"),
+        *("logins", "invites", "api_keys", "usage", "shares"),
+    }
+    here = Users(house.db, Sessions(house.db))
+    leaving = AccountDeletion(settings, house.db, house.asking, house.pool, house.hub)
+    await here.mark_for_deletion(leaver)
+    task = asyncio.create_task(leaving.complete(leaver))
+    (running,) = [s.message_id for s in house.hub._streams.values() if s.user_id == leaver]
+    await until(lambda: any(c.id == running for c in house.runner.sent if not is_generate(c)))
+    assert not task.done()  # until the runner has stopped
+    house.runner.say(finished(running, "cancelled"))
+    await task
+    traces = (leaver, CHAT, OTHER, "1" * 16, "Quentin", "192.0.2.77", *WORDS)
+    assert rows_that_hold(tmp_path / "wick.db", *traces) == []
+    raw = files_of(tmp_path)
+    assert [word for word in WORDS if word.encode() in raw] == []
+    assert b"Quentin" not in raw
+    assert b"192.0.2.77" not in raw
+    assert not any(path.exists() for path in gone)
+    assert kept.exists()
+    forgotten = {c.chat for c in house.runner.told if isinstance(c, DeleteCache)}
+    assert forgotten >= {CHAT, OTHER}
+    assert DeleteCache(owner=str(leaver)) in house.runner.told
+    assert BYSTANDER not in forgotten
+    assert not list(tmp_path.glob("*.before-*"))
+    assert await house.chats.get(1, BYSTANDER)
+    with closing(sqlite3.connect(tmp_path / "wick.db")) as db:
+        for index in ("titles_index", "messages_index"):
+            db.execute(f"INSERT INTO {index} ({index}) VALUES ('integrity-check')")  # noqa: S608
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+async def test_of_a_chat_that_leaves_the_trash_no_word_is_left(
+    house: House, tmp_path: Path
+) -> None:
+    answer = await house.ask("about zyxquill", chat=CHAT)
+    house.runner.say(finished(answer))
+    await house.ended(answer)
+    other = await house.ask("about zephyr", chat=OTHER)
+    house.runner.say(finished(other))
+    await house.ended(other)
+    trash = Trash(house.db, house.pool, house.hub)
+    await house.chats.delete(1, CHAT)
+    await trash.remove(1, CHAT)
+    await trash.purge()
+    assert b"zyxquill" not in files_of(tmp_path)
+    found = await search.messages(house.db, 1, search.SearchQuery(("zephyr",)), 9)
+    assert [hit.chat_id for hit in found] == [OTHER]
+
+
+def is_generate(command: Any) -> bool:
+    return hasattr(command, "turns")
+
+
+async def test_for_whoever_is_kept_out_nothing_is_answered_any_more(
+    house: House, leaver: int, tmp_path: Path
+) -> None:
+    leaving = AccountDeletion(settings_of(tmp_path), house.db, house.asking, house.pool, house.hub)
+    heard: list[RequestEvent] = []
+    by_program = Request(Generate(1 << 40, ()), leaver, heard.append)
+    house.pool.submit("tiny", by_program)
+    waits = replace(house.prompt("and then", "client33", OTHER), user_id=leaver)
+    await house.asking.submit(waits)
+    await until(lambda: by_program.command.id in {c.id for c in house.runner.sent})
+    chat = await house.chats.get(leaver, OTHER)
+    *_, running, _, waiting = await house.chats.messages(chat)
+    await leaving.stop(leaver)
+    cancelled = {c.id for c in house.runner.sent if not is_generate(c)}
+    assert cancelled >= {running.id, by_program.id}
+    house.runner.say(finished(running.id, "cancelled"), finished(by_program.id, "cancelled"))
+    await until(lambda: not house.hub.running_chats(leaver) and len(heard) > 0)
+    assert isinstance(heard[-1], Finished)
+    path = {message.id: message for message in await house.chats.messages(chat)}
+    assert (path[running.id].status, path[running.id].text) == ("stopped", WORDS[4])
+    assert path[waiting.id].status == "stopped"
+    assert house.hub.running_chats(1) == {BYSTANDER}
+
+
+async def test_a_removal_that_a_crash_or_a_command_has_begun_is_finished(
+    house: House, tmp_path: Path
+) -> None:
+    here = Users(house.db, Sessions(house.db))
+    await house.db.write(lambda c: users.set_password(c, 1, "x"))
+    person = await here.add("Quentin", None, "member")
+    await here.mark_for_deletion(person.id)
+    leaving = AccountDeletion(settings_of(tmp_path), house.db, house.asking, house.pool, house.hub)
+    watch = asyncio.create_task(leaving.run())
+    async with asyncio.timeout(PATIENCE):
+        while rows_that_hold(tmp_path / "wick.db", person.id):
+            await asyncio.sleep(0.01)
+    watch.cancel()
+
+
+async def test_without_a_server_the_disk_is_all_there_is(
+    house: House, leaver: int, tmp_path: Path
+) -> None:
+    settings = settings_of(tmp_path)
+    gone = plant(settings, CHAT)
+    await house.asking.stop_all(leaver, OTHER)
+    (running,) = [s.message_id for s in house.hub._streams.values() if s.user_id == leaver]
+    house.runner.say(finished(running, "cancelled"))
+    await until(lambda: not house.hub.running_chats(leaver))
+    await Users(house.db, Sessions(house.db)).mark_for_deletion(leaver)
+    await erase_user(house.db, settings, leaver)
+    assert not gone.exists()
+    assert [word for word in WORDS if word.encode() in files_of(tmp_path)] == []
+
+
+async def test_who_does_not_leave_is_not_removed(house: House, tmp_path: Path) -> None:
+    leaving = AccountDeletion(settings_of(tmp_path), house.db, house.asking, house.pool, house.hub)
+    await leaving.complete(1)
+
+    async def count(connection: aiosqlite.Connection) -> int:
+        async with connection.execute("SELECT count(*) FROM users") as cursor:
+            row = await cursor.fetchone()
+        assert row
+        return int(row[0])
+
+    assert await house.db.write(count) == 1
+
+
+async def test_at_this_machine_there_is_always_somebody(house: House, tmp_path: Path) -> None:
+    here = Users(house.db, Sessions(house.db))
+    settings = settings_of(tmp_path)
+    await house.db.write(lambda c: users.set_password(c, 1, "x"))
+    other = await here.add("Olga", "a long password", "owner")
+    assert other.role == "owner"
+    settings.terminal_history.write_text("a secret question")
+    await here.mark_for_deletion(1)
+    await here.rename(other.id, "local")
+    await erase_user(house.db, settings, 1)
+    assert not settings.terminal_history.exists()
+    assert await users.get(house.db, 1) is None
+    await house.chats.recover_interrupted()  # at the next start
+    local = await users.get(house.db, 1)
+    assert local
+    assert (local.role, local.has_password) == ("owner", False)
+    assert local.name != "local"

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from app.config import Settings
+from app.conversations.settings import (
+    ChatSettings,
+    GenerationSettings,
+    parse_generation_settings,
+    resolve,
+)
+from app.models.model import ModelSettings, Sampling, Turn
+from app.models.store import ModelStore
+from tests.tiny_gguf import write_tiny_gguf
+
+
+def test_a_persons_choices_win_over_what_the_authors_recommend(tmp_path: Path) -> None:
+    shelf, settings = ModelStore(tmp_path / "models"), Settings(context=4096, max_tokens=77)
+    advice = Sampling(temperature=0.3)
+    model = shelf.install(write_tiny_gguf(tmp_path / "x.gguf"), "tiny", sampling=advice)
+    usual = resolve(settings, model)
+    assert usual == GenerationSettings(advice, 77, "", model.context_length)
+    assert usual.system_turns == ()
+    chosen = Sampling(temperature=0.0, seed=4)
+    shelf.save_settings("tiny", ModelSettings(" Be brief. ", chosen, 256))
+    made_with = resolve(settings, shelf.get("tiny"))
+    assert made_with == GenerationSettings(chosen, 77, "Be brief.", 256)
+    assert made_with.system_turns == (Turn("system", "Be brief."),)
+
+
+def test_what_ends_an_answer_follows_from_the_template(tmp_path: Path) -> None:
+    shelf = ModelStore(tmp_path / "models")
+    shelf.install(write_tiny_gguf(tmp_path / "x.gguf"), "tiny")
+    shelf.save_settings("tiny", ModelSettings(template="alpaca"))
+    usual = resolve(Settings(), shelf.get("tiny"))
+    assert "### Instruction:" in usual.stop
+    assert ChatSettings(stop=("END",)).merged_with(usual).stop == (*usual.stop, "END")
+    assert ChatSettings().merged_with(usual).stop == usual.stop
+
+
+def test_what_an_answer_remembers_is_read_again() -> None:
+    made_with = GenerationSettings(Sampling(seed=3), 12, "Ünïcode \n“quoted”", 512)
+    assert parse_generation_settings(made_with.to_json()) == made_with
+    other = replace(made_with, context_length=None)
+    assert parse_generation_settings(other.to_json()) == other
+
+
+def test_settings_that_cannot_be_read_are_none() -> None:
+    for text in (None, "", "nonsense", "[]", "{}", '{"sampling": {"speed": 1}}', '{"sampling": 3}'):
+        assert parse_generation_settings(text) is None

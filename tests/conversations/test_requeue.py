@@ -1,0 +1,181 @@
+"""A question that had not begun when Wick ended is answered after its next start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aiosqlite
+import pytest
+
+from app.conversations.submission import save_prompt
+from app.db import chats, messages, unfinished
+from app.db.messages import Message
+from app.db.unfinished import INTERRUPTED_REASON, MAX_RESTARTS, UNANSWERED_REASON
+from app.errors import ChatNotFound
+from app.inference.process import RunnerProcess
+from app.inference.protocol import Delta, Generate, Prefill
+from app.models.store import ModelStore
+from tests.conversations.services import CHAT, OTHER, House, built, finished, until
+from tests.inference.scripted import ScriptedRunner
+
+
+async def left(house: House, *asked: tuple[str, str], model: str = "tiny") -> list[int]:
+    """What a Wick that was killed leaves on the disk of these questions. The answers' ids."""
+    ids = []
+    for number, (chat, text) in enumerate(asked):
+        prompt = house.prompt(text, f"left{number:04}", chat)
+        saved = await house.db.write(lambda c, p=prompt: save_prompt(c, p, p.text, "{}"))  # type: ignore[misc]
+        assert saved is not None
+        ids.append(saved.answer_id)
+    if model != "tiny":
+        await house.db.write(lambda c: rename(c, model))
+    return ids
+
+
+async def rename(connection: aiosqlite.Connection, model: str) -> None:
+    await connection.execute("UPDATE messages SET model = ? WHERE model IS NOT NULL", (model,))
+
+
+async def start(house: House) -> None:
+    await house.chats.recover_interrupted()
+    await house.asking.requeue()
+
+
+async def message(house: House, answer: int) -> Message:
+    rows = await house.db.fetch_all("SELECT * FROM messages WHERE id = ?", (answer,))
+    return messages.message_of(rows[0])
+
+
+def sent(house: House) -> dict[int, Generate]:
+    return {command.id: command for command in house.runner.sent if isinstance(command, Generate)}
+
+
+async def test_what_waited_is_answered_in_its_old_order(house: House) -> None:
+    first, other, second = await left(house, (CHAT, "one"), (OTHER, "apart"), (CHAT, "two"))
+    await start(house)
+    streams = {stream.message_id: stream for stream in house.hub.streams()}
+    assert list(streams) == [first, other, second]
+    await until(lambda: not streams[first].is_pending and not streams[other].is_pending)
+    assert streams[second].is_pending
+    await until(lambda: first in sent(house))
+    assert second not in sent(house)
+    house.runner.say(Delta(first, "uno"), finished(first))
+    assert (await house.ended(first)).text == "uno"
+    await until(lambda: other in sent(house))
+    house.runner.say(finished(other))
+    await until(lambda: second in sent(house))
+    house.runner.say(Delta(second, "dos"), finished(second))
+    assert (await house.ended(second)).status == "done"
+    turns = sent(house)[second].turns
+    assert [turn.content for turn in turns] == ["one", "uno", "two"]
+
+
+async def test_what_waits_again_can_be_taken_back(house: House) -> None:
+    first, second = await left(house, (CHAT, "one"), (CHAT, "two"))
+    await start(house)
+    await until(lambda: first in sent(house))
+    with pytest.raises(ChatNotFound):
+        await house.asking.withdraw(2, CHAT, second)
+    assert await house.asking.withdraw(1, CHAT, second) == "two"
+    assert [m.text for m in await house.path()] == ["one", ""]
+
+
+async def test_what_had_begun_ends_and_what_waited_for_it_does_not(house: House) -> None:
+    first, second = await left(house, (CHAT, "one"), (CHAT, "two"))
+    await house.db.write(lambda c: messages.checkpoint(c, 1, first, "un", 1.0))
+    await start(house)
+    begun = await message(house, first)
+    assert (begun.status, begun.text, begun.error) == ("interrupted", "un", INTERRUPTED_REASON)
+    await until(lambda: list(sent(house)) == [second])
+    assert [turn.content for turn in sent(house)[second].turns] == ["one", "un", "two"]
+
+
+async def test_reading_the_prompt_is_a_beginning(house: House) -> None:
+    answer = await house.ask()
+    house.runner.say(Prefill(answer, 1, 9, 0, 0))
+    await until(lambda: house.hub.streams()[0].status == "prefill")
+    await house.asking.tasks.drain(5)
+    rows = await house.db.fetch_all("SELECT message_id, text FROM checkpoints")
+    assert [tuple(row) for row in rows] == [(answer, "")]
+    await house.chats.recover_interrupted()
+    assert (await message(house, answer)).status == "interrupted"
+
+
+async def test_an_answer_that_was_to_go_on_goes_on(house: House) -> None:
+    (answer,) = await left(house, (CHAT, "one"))
+    await house.db.write(
+        lambda c: messages.finish(
+            *(c, 1, answer, "stopped", "Once upon", 2.0),
+            counts={"completion_tokens": 2, "prompt_tokens": 5},
+        )
+    )
+    await house.db.write(lambda c: messages.requeue(c, 1, answer, "Once upon", "{}"))
+    await start(house)
+    await until(lambda: len(sent(house)) == 1)
+    assert sent(house)[answer].opening == "Once upon"
+    house.runner.say(Prefill(answer, 9, 9, 0, 0), Delta(answer, " a time"), finished(answer))
+    saved = await house.ended(answer)
+    assert (saved.text, saved.completion_tokens) == ("Once upon a time", 2 + 2)
+
+
+async def test_a_model_that_has_gone_is_a_sentence(house: House) -> None:
+    (answer,) = await left(house, (CHAT, "one"), model="gone")
+    await start(house)
+    saved = await house.ended(answer)
+    assert saved.status == "failed"
+    assert saved.error is not None
+    assert "“gone” is not on this machine" in saved.error
+
+
+async def test_what_wick_dies_of_is_not_tried_without_end(house: House) -> None:
+    deadly, behind, apart = await left(house, (CHAT, "one"), (CHAT, "two"), (OTHER, "apart"))
+    for _ in range(MAX_RESTARTS):
+        await house.chats.recover_interrupted()
+        owed = [message.id for _, message in await unfinished.list_queued(house.db)]
+        assert owed == [deadly, behind, apart]
+    await house.db.write(lambda c: messages.finish(c, 1, apart, "done", "", 3.0))
+    await house.chats.recover_interrupted()
+    ended = await message(house, deadly)
+    assert (ended.status, ended.error) == ("interrupted", UNANSWERED_REASON)
+    assert (await message(house, behind)).status == "queued"
+
+
+async def test_an_orderly_stop_is_no_death(house: House) -> None:
+    (answer,) = await left(house, (CHAT, "one"))
+    for _ in range(MAX_RESTARTS + 2):
+        await house.chats.recover_interrupted()
+        await house.db.write(unfinished.reset_restart_counts)
+    assert (await message(house, answer)).status == "queued"
+
+
+async def test_nobody_wants_an_answer_in_the_trash(house: House) -> None:
+    (answer,) = await left(house, (CHAT, "one"))
+    await house.db.write(lambda c: chats.set_timestamp(c, 1, CHAT, "deleted_at", 1.0))
+    await start(house)
+    assert (await message(house, answer)).status == "interrupted"
+    assert house.hub.streams() == []
+
+
+async def test_a_stop_and_a_start_keep_the_line(
+    tmp_path: Path, shelf: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the house itself, with all that its end and its beginning do."""
+    runner = ScriptedRunner(slots=1)
+
+    async def load(*_: object) -> ScriptedRunner:
+        return runner
+
+    monkeypatch.setattr(RunnerProcess, "start", load)
+    async with built(tmp_path, shelf, slots=1) as before:
+        before.runner = runner
+        first = await before.ask("one", "client01")
+        before.runner.say(Prefill(first, 0, 9, 0, 0))
+        await until(lambda: before.hub.streams()[0].status == "prefill")
+        await before.asking.submit(before.prompt("two", "client02"))
+        await before.asking.submit(before.prompt("apart", "client03", OTHER))
+    async with built(tmp_path, shelf, slots=1) as after:
+        await start(after)
+        texts = {m.id: m.status for m in [*await after.path(), *await after.path(OTHER)]}
+        assert list(texts.values()) == ["done", "interrupted", "done", "queued", "done", "queued"]
+        assert await after.db.fetch_all("SELECT * FROM requeued WHERE times > 1") == []
+        assert len(after.hub.streams()) == 2

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.conversations.settings import (
+    NUMBERS,
+    ChatSettings,
+    GenerationSettings,
+    parse,
+    parse_generation_settings,
+    parse_stored,
+    written,
+)
+from app.errors import ChatNotFound, InvalidSettings
+from app.inference.protocol import Generate
+from app.models.model import Sampling, Turn
+from tests.conversations.services import CHAT, OTHER, House
+
+FORM = {
+    "system_prompt": " Be brief. ",
+    "temperature": "0,5",
+    "top_p": "0.8",
+    "top_k": "12",
+    "min_p": "0.1",
+    "repetition_penalty": "1.2",
+    "max_tokens": "99",
+    "seed": "7",
+    "stop": "END\n\n\nSTOP",
+    "context_length": "256",
+}
+CHOSEN = ChatSettings(" Be brief. ", 0.5, 0.8, 12, 0.1, 1.2, 99, 7, ("END", "STOP"), 256)
+
+
+def test_a_form_and_back() -> None:
+    assert parse(FORM, 1000) == CHOSEN
+    assert parse_stored(CHOSEN.to_json()) == CHOSEN
+    assert parse({}, 1000) == parse(dict.fromkeys(FORM, " "), 1000) == ChatSettings()
+    assert ChatSettings().to_json() == "{}"
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{", '{"strange": 1}', "3"])
+def test_what_cannot_be_read_is_nothing_chosen(text: str | None) -> None:
+    assert parse_stored(text) == ChatSettings()
+
+
+def test_every_wrong_field_has_a_sentence_of_its_own() -> None:
+    wrong = dict.fromkeys(FORM, "a lot") | {"stop": "x\n" * 9, "system_prompt": "x" * 11}
+    with pytest.raises(InvalidSettings) as caught:
+        parse(wrong, 10)
+    assert set(caught.value.problems) == set(FORM)
+    assert caught.value.problems["top_k"] == "Top-k must be a whole number from 0 to 1,000."
+    assert caught.value.problems["top_p"] == "Top-p must be a number from 0.01 to 1."
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("text", ["-1", "nan", "inf", "1e999", "99999999999", "0x1", "1 2"])
+def test_numbers_are_held_in_bounds(name: str, text: str) -> None:
+    with pytest.raises(InvalidSettings):
+        parse({name: text}, 10)
+
+
+@given(st.dictionaries(st.sampled_from([*FORM]), st.text()))
+def test_any_form_is_settings_or_sentences(form: dict[str, str]) -> None:
+    with contextlib.suppress(InvalidSettings):
+        chosen = parse(form, 1000)
+        assert parse_stored(chosen.to_json()) == chosen
+
+
+STOPS = ["\n\n", "###\nUser:", " ", "a\r\nb", "C:\\new\\\\", "\\end{x}", " x ", "\u2028"]
+
+
+def test_stop_strings_survive_the_dialog() -> None:
+    chosen = ChatSettings(stop=tuple(STOPS))
+    text = written(chosen)["stop"].replace("\n", "\r\n")  # as browsers send it
+    assert parse({"stop": text}, 1000) == chosen
+    typed = "\\n\\n\n\n  \n###\\nUser:\n\\end{code}"
+    assert parse({"stop": typed}, 1000).stop == ("\n\n", "###\nUser:", "\\end{code}")
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+
+
+@given(st.lists(st.one_of(st.sampled_from(STOPS), TEXT), min_size=1, max_size=8))
+def test_any_stop_strings_survive_the_dialog(stops: list[str]) -> None:
+    chosen = ChatSettings(stop=tuple(stops))
+    assert parse({"stop": written(chosen)["stop"].replace("\n", "\r\n")}, 1000) == chosen
+
+
+ODD = [
+    ChatSettings(),
+    ChatSettings(system_prompt="", stop=()),
+    ChatSettings(system_prompt="  two\r\nlines\r \n"),
+    ChatSettings(temperature=0.1, top_p=0.30000000000000004, min_p=1e-7, seed=4294967295),
+    ChatSettings(temperature=1, top_k=100, repetition_penalty=1.0, max_tokens=32768),
+    ChatSettings(temperature=7.5, max_tokens=100_000, context_length=3_000_000),  # older bounds
+    ChatSettings(stop=("\n\n", "x" * 300)),
+]
+
+
+@pytest.mark.parametrize("chosen", ODD)
+def test_a_form_that_is_saved_as_it_came_changes_nothing(chosen: ChatSettings) -> None:
+    form = {name: re.sub("\r\n?|\n", "\r\n", text) for name, text in written(chosen).items()}
+    assert parse(form, 1000, chosen).to_json() == chosen.to_json()
+    assert parse(form | {"seed": "5"}, 1000, chosen) == replace(chosen, seed=5)
+
+
+def test_what_was_chosen_lies_over_what_the_model_says() -> None:
+    usual = GenerationSettings(Sampling(temperature=0.1, repetition_window=5), 10, "Hello", 200)
+    assert ChatSettings().merged_with(usual) == usual
+    made = CHOSEN.merged_with(usual)
+    assert made.sampling == Sampling(0.5, 12, 0.8, 0.1, 1.2, 5, 7)
+    assert (made.max_tokens, made.system_prompt, made.stop) == (99, " Be brief. ", ("END", "STOP"))
+    assert made.context_length == 200  # no larger than the model's
+    assert parse_generation_settings(made.to_json()) == made
+
+
+async def test_settings_may_come_before_the_chat(house: House) -> None:
+    await house.chats.choose_settings(1, CHAT, CHOSEN)
+    await house.ask()
+    command = house.runner.sent[-1]
+    assert isinstance(command, Generate)
+    assert command.turns == (Turn("system", " Be brief. "), Turn("user", "hello"))
+    assert (command.sampling.temperature, command.sampling.seed) == (0.5, 7)
+    assert (command.max_tokens, command.stop, command.context) == (99, ("END", "STOP"), 256)
+    made_with = parse_generation_settings((await house.path())[-1].settings)
+    assert made_with is not None
+    assert made_with.stop == ("END", "STOP")
+    await house.ask("elsewhere", "client02", OTHER)
+    command = house.runner.sent[-1]
+    assert isinstance(command, Generate)
+    assert command.turns == (Turn("user", "elsewhere"),)
+
+
+async def test_settings_are_nobody_elses(house: House) -> None:
+    await house.ask()
+    await house.chats.choose_settings(1, CHAT, CHOSEN)
+    assert await house.chats.settings(2, CHAT) == ChatSettings()
+    with pytest.raises(ChatNotFound):
+        await house.chats.choose_settings(2, CHAT, ChatSettings())
+    await house.chats.choose_settings(1, OTHER, CHOSEN)
+    await house.chats.choose_settings(2, OTHER, ChatSettings(seed=1))  # nobody's chat yet
+    assert await house.chats.settings(1, OTHER) == CHOSEN
+    assert await house.chats.settings(1, CHAT) == CHOSEN

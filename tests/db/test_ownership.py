@@ -1,0 +1,164 @@
+"""Whoever gives another's ids to the store reads nothing and changes nothing."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import aiosqlite
+import pytest
+
+from app.db import branches, chat_lists, messages, removals, search
+from app.db import chats as db_chats
+from app.db.chat_lists import Cursor
+from app.db.connection import Database, open_database
+from app.db.search import SearchQuery
+from app.errors import ChatNotFound
+
+CHAT = "0123456789abcdef"
+OWNER, STRANGER = 1, 2
+QUESTION, ANSWER, SECOND, RUNNING, REMOVED = 1, 2, 3, 4, 5
+TABLES = ("chats", "messages", "checkpoints", "removals", "removed_messages", "chat_settings")
+FOR_EVERYBODY = {
+    # Upkeep of the whole server, the speed of a model, and the refusal of an id that is taken.
+    *("recent_tokens_per_second", "purge_unused_settings", "expired", "owner"),
+    *("chat_of", "message_of", "words_of", "folded", "marked", "all_chat_ids"),
+}
+C = aiosqlite.Connection
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[Database]:
+    """The owner's chat: three answers beside each other, one of which runs, and a deleted one."""
+    async with open_database(tmp_path / "wick.db") as database:
+        await database.write(_furnish)
+        await removals.prepare(database, OWNER, CHAT, REMOVED)
+        await database.write(lambda c: removals.hide(c, OWNER, CHAT, REMOVED, REMOVED, 5.0))
+        yield database
+
+
+async def _furnish(c: C) -> None:
+    await c.execute("INSERT INTO users (id, name, created_at) VALUES (2, 'stranger', 1)")
+    await db_chats.create(c, CHAT, OWNER, "Foxes", "tiny", 1.0)
+    question = await messages.add_user(c, OWNER, CHAT, None, "a fox 狐", "c1", 1.0)
+    answer = await messages.add_answer(c, OWNER, CHAT, question, "tiny", 1.0)
+    await messages.finish(c, OWNER, answer, "stopped", "Once upon", 2.0)
+    second = await messages.add_answer(c, OWNER, CHAT, question, "tiny", 2.0)
+    await messages.finish(c, OWNER, second, "done", "A fox is", 3.0)
+    running = await messages.add_answer(c, OWNER, CHAT, question, "tiny", 4.0)
+    await messages.checkpoint(c, OWNER, running, "half", 4.0)
+    gone = await messages.add_answer(c, OWNER, CHAT, question, "tiny", 5.0)
+    await db_chats.advance(c, OWNER, CHAT, running, "tiny", 6.0)
+    await db_chats.put_settings(c, OWNER, CHAT, "{}", 6.0)
+    assert [question, answer, second, running, gone] == [1, 2, 3, 4, 5]
+
+
+async def _neighbour(c: C, who: int) -> int | None:
+    found = await branches.get(c, OWNER, CHAT, ANSWER)
+    assert found is not None
+    return await branches.sibling_to_show(c, who, found)
+
+
+async def _gathered(pages: AsyncIterator[list[messages.Message]]) -> list[messages.Message]:
+    return [message async for page in pages for message in page]
+
+
+async def _listed(db: Database, who: int) -> list[db_chats.Chat]:
+    return (await chat_lists.page(db, who, "listed", 9))[0]
+
+
+WRITES: dict[str, Callable[[C, int], Awaitable[Any]]] = {
+    "add_user": lambda c, who: messages.add_user(c, who, CHAT, None, "x", "c9", 9.0),
+    "add_answer": lambda c, who: messages.add_answer(c, who, CHAT, QUESTION, "tiny", 9.0),
+    "resume": lambda c, who: messages.requeue(c, who, ANSWER, "x", "{}"),
+    "take_back": lambda c, who: messages.withdraw(c, who, RUNNING),
+    "checkpoint": lambda c, who: messages.checkpoint(c, who, RUNNING, "x", 9.0),
+    "checkpoint anew": lambda c, who: messages.checkpoint(c, who, SECOND, "x", 9.0),
+    "finish": lambda c, who: messages.finish(c, who, RUNNING, "done", "x", 9.0),
+    "hide": lambda c, who: removals.hide(c, who, CHAT, ANSWER, ANSWER, 9.0),
+    "restore": lambda c, who: removals.restore(c, who, CHAT, REMOVED),
+    "show": lambda c, who: db_chats.set_leaf(c, who, CHAT, ANSWER),
+    "step_back": lambda c, who: db_chats.rewind(c, who, CHAT, RUNNING, SECOND),
+    "advance": lambda c, who: db_chats.advance(c, who, CHAT, ANSWER, "other", 9.0),
+    "choose_model": lambda c, who: db_chats.choose_model(c, who, CHAT, "other"),
+    "rename": lambda c, who: db_chats.rename(c, who, CHAT, "Mine"),
+    "give_title": lambda c, who: db_chats.set_generated_title(c, who, CHAT, "Mine"),
+    "pin": lambda c, who: db_chats.set_timestamp(c, who, CHAT, "pinned_at", 9.0),
+    "mark": lambda c, who: db_chats.set_unread(c, who, CHAT, is_unread=True),
+    "settings": lambda c, who: db_chats.put_settings(c, who, CHAT, '{"seed": 1}', 9.0),
+}
+READS: dict[str, Callable[[C, int], Awaitable[Any]]] = {
+    "is_saved": lambda c, who: messages.is_saved(c, who, CHAT, "c1"),
+    "find": lambda c, who: branches.get(c, who, CHAT, ANSWER),
+    "has_children": lambda c, who: branches.has_children(c, who, QUESTION),
+    "newest_leaf": lambda c, who: branches.newest_leaf(c, who, CHAT, None),
+    "newest_leaf below": lambda c, who: branches.newest_leaf(c, who, CHAT, QUESTION),
+    "neighbour": _neighbour,
+    "is_unfinished": lambda c, who: removals.is_unfinished(c, who, REMOVED),
+    "is_noted": lambda c, who: removals.is_noted(c, who, REMOVED, REMOVED),
+    "leaf_with_room": lambda c, who: db_chats.leaf_below_limit(c, who, CHAT, 9),
+    "leaf_at_rest": lambda c, who: db_chats.leaf_if_idle(c, who, CHAT, is_idle=False),
+}
+FETCHES: dict[str, Callable[[Database, int], Awaitable[Any]]] = {
+    "path": lambda db, who: messages.load_path(db, who, CHAT, RUNNING),
+    "has_client_id": lambda db, who: messages.has_client_id(db, who, CHAT, "c1"),
+    "read": lambda db, who: branches.get_message(db, who, CHAT, ANSWER),
+    "forks": lambda db, who: branches.sibling_groups(db, who, CHAT),
+    "pages": lambda db, who: _gathered(branches.pages(db, who, CHAT)),
+    "path_pages": lambda db, who: _gathered(branches.path_pages(db, who, CHAT, RUNNING)),
+    "last_below": lambda db, who: branches.deepest_descendant(db, who, CHAT, QUESTION),
+    "chat": lambda db, who: db_chats.get(db, who, CHAT),
+    "settings": lambda db, who: db_chats.get_settings(db, who, CHAT),
+    "listed": _listed,
+    "those": lambda db, who: chat_lists.get_many(db, who, {CHAT}),
+    "newer": lambda db, who: chat_lists.newer(db, who, Cursor(0.0, "")),
+    "every_id": chat_lists.all_ids,
+    "titles": lambda db, who: search.titles(db, who, SearchQuery(("foxes",)), 9),
+    "messages": lambda db, who: search.messages(db, who, SearchQuery(("fox",)), 9),
+    "signs": lambda db, who: search.messages(db, who, SearchQuery(("狐",)), 9),
+    "models": search.models,
+}
+
+
+async def contents(db: Database) -> list[list[tuple[Any, ...]]]:
+    return [
+        [tuple(row) for row in await db.fetch_all(f"SELECT * FROM {name} ORDER BY 1")]  # noqa: S608
+        for name in TABLES
+    ]
+
+
+@pytest.mark.parametrize("name", WRITES)
+async def test_a_stranger_changes_nothing(db: Database, name: str) -> None:
+    before = await contents(db)
+    with suppress(ChatNotFound):
+        await db.write(lambda c: WRITES[name](c, STRANGER))
+    assert await contents(db) == before
+    await db.write(lambda c: WRITES[name](c, OWNER))
+    assert await contents(db) != before
+
+
+@pytest.mark.parametrize("name", READS)
+async def test_a_stranger_learns_nothing_within_a_transaction(db: Database, name: str) -> None:
+    found: Any = None
+    with suppress(ChatNotFound):
+        found = await db.write(lambda c: READS[name](c, STRANGER))
+    assert not found
+    assert await db.write(lambda c: READS[name](c, OWNER))
+
+
+@pytest.mark.parametrize("name", FETCHES)
+async def test_a_stranger_reads_nothing(db: Database, name: str) -> None:
+    assert not await FETCHES[name](db, STRANGER)
+    assert await FETCHES[name](db, OWNER)
+
+
+@pytest.mark.parametrize("module", [branches, db_chats, chat_lists, messages, search])
+def test_every_function_of_peoples_rows_takes_a_user(module: ModuleType) -> None:
+    for name, function in inspect.getmembers(module, inspect.isfunction):
+        is_own = function.__module__ == module.__name__ and not name.startswith("_")
+        if is_own and name not in FOR_EVERYBODY:
+            assert "user_id" in inspect.signature(function).parameters, name

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import PromptTooLong
+from app.inference.context_window import answer_reserve, fit, fit_continuation
+from app.models.model import Turn
+
+LENGTHS = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=40)
+
+
+def encode(turns: Sequence[Turn]) -> list[int]:
+    """Two tokens around every turn, one for each character, three for the whole."""
+    ids = [1]
+    for turn in turns:
+        ids += [2, *map(ord, turn.content), 3]
+    return [*ids, 4, 5]
+
+
+def chat(lengths: Sequence[tuple[int, int]], system: str = "") -> list[Turn]:
+    turns = [Turn("system", system)] if system else []
+    for asked, answered in lengths:
+        turns += [Turn("user", "q" * asked), Turn("assistant", "a" * answered)]
+    return turns[:-1]
+
+
+def test_a_short_chat_stays_whole() -> None:
+    turns = chat([(3, 3), (3, 3)])
+    fitted = fit(turns, encode, 100)
+    assert (fitted.tokens, fitted.dropped) == (encode(turns), 0)
+
+
+def test_questions_leave_with_their_answers_and_system_turns_stay() -> None:
+    turns = chat([(20, 20), (20, 20), (5, 1)], system="be kind")
+    fitted = fit(turns, encode, 70)
+    assert fitted.dropped % 2 == 0
+    assert fitted.tokens == encode([turns[0], *turns[1 + fitted.dropped :]])
+    assert fitted.dropped > 0
+
+
+def test_a_message_too_long_is_told_with_figures() -> None:
+    turns = [*chat([(2, 2), (2, 2)]), Turn("assistant", "a"), Turn("user", "q" * 5195)]
+    with pytest.raises(PromptTooLong) as caught:
+        fit(turns, encode, 3000)
+    assert str(caught.value) == (
+        "This message is about 5,200 tokens long; the model can read 3,000 at once. "
+        "Please shorten it."
+    )
+
+
+def test_no_turns_are_refused() -> None:
+    with pytest.raises(ValueError):
+        fit([], encode, 10)
+
+
+def test_only_system_turns_too_long() -> None:
+    with pytest.raises(PromptTooLong):
+        fit([Turn("system", "s" * 99)], encode, 50)
+
+
+def test_reserve_is_at_most_a_quarter() -> None:
+    assert answer_reserve(1024, 8192) == 1024
+    assert answer_reserve(4000, 8192) == 2048
+    assert answer_reserve(0, 512) == 1
+
+
+@given(LENGTHS, st.sampled_from(["", "be kind"]))
+def test_fits_and_keeps_the_newest(lengths: list[tuple[int, int]], system: str) -> None:
+    turns = chat(lengths, system)
+    fitted = fit(turns, encode, 80)
+    head = 1 if system else 0
+    assert len(fitted.tokens) <= 80
+    assert fitted.tokens == encode([*turns[:head], *turns[head + fitted.dropped :]])
+
+
+@given(LENGTHS)
+def test_a_growing_chat_seldom_loses_its_beginning(lengths: list[tuple[int, int]]) -> None:
+    """From one question to the next either nothing more leaves, or enough for a while."""
+    limit = 200
+    sizes = [fit(chat(lengths[: n + 1]), encode, limit) for n in range(len(lengths))]
+    for before, after in pairwise(sizes):
+        assert after.dropped >= before.dropped
+        if after.dropped > before.dropped:
+            assert len(after.tokens) <= limit * 0.6
+
+
+class Odd:
+    """A template whose first turn is long: the parts do not add up."""
+
+    def __call__(self, turns: Sequence[Turn]) -> list[int]:
+        return [0] * (10 * len(turns) ** 2)
+
+
+def test_fits_even_when_parts_do_not_add_up() -> None:
+    assert len(fit(chat([(1, 1)] * 30), Odd(), 300).tokens) <= 300
+
+
+def opened(turns: Sequence[Turn]) -> list[int]:
+    return [*encode(turns), *[7] * 20]
+
+
+def test_an_answer_goes_on_behind_the_prompt_it_began_with() -> None:
+    turns = chat([(5, 5), (5, 5), (5, 1)])
+    began = fit(turns, encode, 30)
+    fitted = fit_continuation(turns, encode, opened, 30, 80)
+    assert fitted.dropped == began.dropped > 0
+    assert fitted.tokens == [*began.tokens, *[7] * 20]
+
+
+def test_further_turns_leave_when_it_has_no_room_to_go_on() -> None:
+    turns = chat([(5, 5), (5, 5), (5, 1)])
+    fitted = fit_continuation(turns, encode, opened, 45, len(opened(turns)) - 1)
+    assert fit(turns, encode, 45).dropped == 0
+    assert fitted.dropped == 4
+    assert fitted.tokens == opened(turns[4:])
+
+
+def test_an_answer_that_fills_the_window_cannot_go_on() -> None:
+    with pytest.raises(PromptTooLong, match="cannot go on"):
+        fit_continuation(chat([(20, 1)]), encode, opened, 40, 44)

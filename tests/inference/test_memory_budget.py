@@ -1,0 +1,211 @@
+"""Who gets memory, who leaves for it and who waits, with sizes that a test can add up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.inference.memory_budget import MemoryBudget
+from app.inference.status import State
+from tests.patience import PATIENCE
+
+T = TypeVar("T")
+
+
+class Guest:
+    """A tenant that leaves at once when it is idle, else when the test ends its work."""
+
+    def __init__(self, house: House, name: str) -> None:
+        self.house = house
+        self.name = name
+        self.state: State = "idle"
+        self.last_used = 0.0
+        self.is_busy = False
+        self.must_leave = False
+        self.sentences: list[str] = []
+
+    def unload_after_current(self) -> None:
+        self.must_leave = True
+        if not self.is_busy and self.state == "ready":
+            self.state = "unloading"
+
+    def cancel_unload(self) -> None:
+        self.must_leave = self.state == "unloading"
+
+    async def enter(self, *choices: int, wanted: Callable[[], bool] = lambda: True) -> int | None:
+        choice = await self.house.room.reserve(self.name, choices, self.sentences.append, wanted)
+        if choice is not None:
+            self.house.clock += 1
+            self.state, self.last_used, self.must_leave = "ready", self.house.clock, False
+        return choice
+
+    def finish(self) -> None:
+        self.is_busy = False
+        if self.must_leave:
+            self.leave()
+        self.house.room.notify()
+
+    def leave(self) -> None:
+        self.state = "idle"
+        self.house.room.release(self.name)
+
+
+class House:
+    def __init__(self, budget: int, names: str) -> None:
+        self.clock = 0.0
+        self.guests = {name: Guest(self, name) for name in names}
+        self.room = MemoryBudget(budget, self.guests.values)
+
+    def __getitem__(self, name: str) -> Guest:
+        return self.guests[name]
+
+    def leaving(self) -> list[str]:
+        return [g.name for g in self.guests.values() if g.state == "unloading"]
+
+
+async def settled() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def within(wish: Awaitable[T]) -> T:
+    async with asyncio.timeout(PATIENCE):
+        return await wish
+
+
+async def test_the_least_recently_used_leave_and_no_more_than_needed() -> None:
+    house = House(10, "abcd")
+    for name in "abc":
+        assert await house[name].enter(3) == 0
+    house["a"].last_used = 9
+    coming = asyncio.create_task(house["d"].enter(4, 2))
+    await settled()
+    assert house.leaving() == ["b"]
+    assert house["d"].sentences == ["Waiting for memory: another model is being unloaded"]
+    house["b"].leave()
+    assert await within(coming) == 0
+    assert (house.room.free, house.room.held("b"), house.room.held("d")) == (0, 0, 4)
+
+
+async def test_fewer_slots_before_waiting_for_those_who_answer() -> None:
+    house = House(10, "ab")
+    await house["a"].enter(6)
+    house["a"].is_busy = True
+    assert await within(house["b"].enter(8, 6, 4, 2)) == 2
+    assert not house["a"].must_leave
+
+
+async def test_one_who_waits_says_for_whom_and_busy_ones_give_way_in_the_end() -> None:
+    house = House(10, "abc")
+    await house["a"].enter(5)
+    await house["b"].enter(5)
+    house["a"].is_busy = house["b"].is_busy = True
+    coming = asyncio.create_task(house["c"].enter(6, 4))
+    await settled()
+    assert house["c"].sentences == ["Waiting for memory: a is answering"]
+    assert (house["a"].must_leave, house["b"].must_leave) == (True, False)
+    house["a"].finish()
+    assert await within(coming) == 1
+    assert house["b"].state == "ready"
+
+
+async def test_one_that_becomes_idle_first_leaves_and_the_other_stays() -> None:
+    house = House(10, "abc")
+    await house["a"].enter(5)
+    await house["b"].enter(5)
+    house["a"].is_busy = house["b"].is_busy = True
+    coming = asyncio.create_task(house["c"].enter(4))
+    await settled()
+    house["b"].finish()
+    await settled()
+    assert house.leaving() == ["b"]
+    house["b"].leave()
+    assert await within(coming) == 0
+    assert not house["a"].must_leave  # asked first, it need not any more
+
+
+async def test_two_that_wait_for_each_other_take_turns() -> None:
+    house = House(10, "ab")
+    await house["a"].enter(8)
+    house["a"].is_busy = house["b"].is_busy = True
+    second = asyncio.create_task(house["b"].enter(8))
+    await settled()
+    house["a"].finish()  # and has more to do, so it comes again at once
+    third = asyncio.create_task(house["a"].enter(8))
+    assert await within(second) == 0
+    await settled()
+    assert house["a"].sentences[-1] == "Waiting for memory: b is answering"
+    house["b"].finish()
+    assert await within(third) == 0
+
+
+async def test_who_is_not_wanted_any_more_gives_up_its_place() -> None:
+    house = House(10, "abc")
+    await house["a"].enter(8)
+    house["a"].is_busy = True
+    is_wanted = True
+    given_up = asyncio.create_task(house["b"].enter(8, wanted=lambda: is_wanted))
+    behind = asyncio.create_task(house["c"].enter(2))
+    await settled()
+    assert house["c"].sentences == ["Waiting for memory: b comes first"]
+    is_wanted = False
+    house.room.notify()
+    assert await within(given_up) is None
+    assert await within(behind) == 0
+    assert not house["a"].must_leave
+
+
+async def test_who_gives_up_behind_another_takes_nothing_back() -> None:
+    house = House(10, "abc")
+    await house["a"].enter(8)
+    house["a"].is_busy = True
+    first = asyncio.create_task(house["b"].enter(8))
+    behind = asyncio.create_task(house["c"].enter(2))
+    await settled()
+    behind.cancel()
+    await settled()
+    assert house["a"].must_leave
+    house["a"].finish()
+    assert await within(first) == 0
+
+
+async def test_a_cancelled_wait_lets_the_next_one_in() -> None:
+    house = House(10, "abc")
+    await house["a"].enter(8)
+    house["a"].is_busy = True
+    first = asyncio.create_task(house["b"].enter(8))
+    behind = asyncio.create_task(house["c"].enter(2))
+    await settled()
+    first.cancel()
+    assert await within(behind) == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 10)), max_size=25))
+def test_the_budget_holds_and_everybody_gets_in_whatever_the_order(
+    wishes: list[tuple[str, int]],
+) -> None:
+    async def live() -> None:
+        house = House(10, "abcd")
+        tasks: dict[str, asyncio.Task[int | None]] = {}
+        for name, size in wishes:
+            guest = house[name]
+            if guest.state == "idle" and (name not in tasks or tasks[name].done()):
+                guest.is_busy = True
+                tasks[name] = asyncio.create_task(guest.enter(size, (size + 1) // 2))
+            await settled()
+            assert house.room.free >= 0
+        for _ in range(20):
+            for guest in house.guests.values():
+                if guest.state == "ready":
+                    guest.finish()
+                if guest.state == "unloading":
+                    guest.leave()
+            await settled()
+            assert house.room.free >= 0
+        assert all(task.done() for task in tasks.values())
+
+    asyncio.run(live())

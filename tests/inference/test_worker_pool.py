@@ -1,0 +1,361 @@
+"""Several models on real runners: answering at once, making room, leaving, being removed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from app.config import Settings
+from app.errors import ModelBusy, ModelNotFound, ModelTooLarge
+from app.inference import kv_files, lifecycle, process
+from app.inference.kv_files import chat_key
+from app.inference.protocol import Delta, Failed, Finished, Generate, LoadProgress, to_line
+from app.inference.queue import ModelLoading, Request, RequestEvent
+from app.inference.worker_pool import WorkerPool
+from app.models import memory
+from app.models.install.pulls import PullManager
+from app.models.model import ModelSettings, Sampling, Turn
+from app.models.store import ModelStore
+from tests.inference.stage import Ear
+from tests.patience import PATIENCE
+from tests.tiny_gguf import write_tiny_gguf
+
+FIRST, SECOND = "first", "second"
+ENDLESS = 100_000
+Started = Callable[..., WorkerPool]
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
+    folder = tmp_path_factory.mktemp("two")
+    made = ModelStore(folder / "models")
+    for number, name in enumerate((FIRST, SECOND)):
+        source = write_tiny_gguf(folder / f"{name}.gguf", seed=number, context_length=32768)
+        made.install(source, name)
+    return made
+
+
+@pytest.fixture
+async def started(tmp_path: Path, shelf: ModelStore) -> AsyncIterator[Started]:
+    pools: list[WorkerPool] = []
+
+    def make(**settings: Any) -> WorkerPool:
+        defaults = {"threads": 1, "slots": 2, "context": 2048}
+        chosen = Settings(data_dir=tmp_path, models_dir=shelf.root, **(defaults | settings))
+        pools.append(WorkerPool(chosen, shelf, PullManager(shelf)))
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        await pool.close("Wick was stopped.")
+
+
+class Asker(Ear):
+    """Asks a model and hears it. Every request has a number of its own."""
+
+    number = 0
+
+    def __init__(self, pool: WorkerPool, model: str, max_tokens: int = 20, chat: str = "") -> None:
+        super().__init__()
+        Asker.number += 1
+        self.number = Asker.number
+        turns = (Turn("user", "the people of the water"),)
+        command = Generate(self.number, turns, Sampling(temperature=0), max_tokens, chat=chat)
+        pool.submit(model, Request(command, 1, self))
+
+    def words(self) -> str:
+        return "".join(event.text for event in self.heard if isinstance(event, Delta))
+
+    def is_told(self, kind: type[RequestEvent]) -> bool:
+        return any(isinstance(event, kind) for event in self.heard)
+
+
+async def reached(pool: WorkerPool, is_true: Callable[[], bool]) -> None:
+    """Wait until something is true that can only become so with a change of state."""
+    news = asyncio.Event()
+    pool.listeners.append(news.set)
+    async with asyncio.timeout(PATIENCE):
+        while not is_true():
+            news.clear()
+            await news.wait()
+    pool.listeners.remove(news.set)
+
+
+async def within(wish: Awaitable[object]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        await wish
+
+
+def state(pool: WorkerPool, name: str) -> str:
+    status = pool.status(name)
+    return "none" if status is None else status.state
+
+
+def children() -> set[int]:
+    return {child.pid for child in psutil.Process().children()}
+
+
+def come(before: set[int]) -> set[int]:
+    """The processes that came since. Of those that other tests left, one may end meanwhile."""
+    return children() - before
+
+
+async def test_two_answer_at_once_and_one_leaves_while_the_other_answers(started: Started) -> None:
+    pool = started(context=32768, threads=2)
+    one = Asker(pool, FIRST, ENDLESS)
+    two = Asker(pool, SECOND, ENDLESS)
+    await one.hears(Delta)
+    await two.hears(Delta)
+    said = len(one.words()), len(two.words())
+    both = [pool.status(name) for name in (FIRST, SECOND)]
+    assert [status and (status.state, status.running) for status in both] == [("ready", 1)] * 2
+    while len(one.words()) == said[0] or len(two.words()) == said[1]:
+        await asyncio.sleep(0.01)
+    with pytest.raises(ModelBusy):
+        await pool.unload(SECOND)
+    pool.cancel(SECOND, two.number)
+    await two.hears(Finished)
+    said = len(one.words()), 0
+    await within(pool.unload(SECOND))
+    assert state(pool, SECOND) == "idle"
+    assert state(pool, FIRST) == "ready"
+    assert pool.status(SECOND).memory == 0  # type: ignore[union-attr]
+    while len(one.words()) == said[0]:
+        await asyncio.sleep(0.01)
+    assert not one.is_told(Finished)
+
+
+async def test_loading_unloading_and_coming_back_to_a_chat(started: Started) -> None:
+    pool = started()
+    with pytest.raises(ModelNotFound):
+        pool.load("nothing")
+    before = children()
+    pool.load(FIRST)
+    await reached(pool, lambda: state(pool, FIRST) == "ready")
+    assert pool.status(FIRST).memory > memory.OVERHEAD_BYTES  # type: ignore[union-attr]
+    asker = Asker(pool, FIRST, 100, chat="chat")
+    await asker.hears(Finished)
+    await within(pool.unload(FIRST))
+    assert not come(before)
+    again = Asker(pool, FIRST, 1, chat="chat")
+    assert (await again.hears(Finished)).tier == "disk"
+
+
+async def test_too_large_is_refused_with_figures(started: Started) -> None:
+    pool = started(model_memory_mb=50)
+    with pytest.raises(ModelTooLarge, match="models may use 52 MB"):
+        pool.load(FIRST)
+    asker = Asker(pool, FIRST)
+    assert "is too large for this machine" in (await asker.hears(Failed)).message
+    assert state(pool, FIRST) == "failed"
+
+
+async def test_fewer_slots_where_memory_is_short(started: Started, shelf: ModelStore) -> None:
+    least = memory.required_bytes(shelf.get(FIRST), 32768, 1)
+    pool = started(model_memory_mb=(least >> 20) + 1, slots=4, context=32768)
+    pool.load(FIRST)
+    await reached(pool, lambda: state(pool, FIRST) == "ready")
+    status = pool.status(FIRST)
+    assert status is not None
+    assert (status.slots, status.context_length, status.memory) == (1, 32768, least)
+
+
+async def test_what_keeps_chats_at_hand_fits_the_budget_and_makes_way(
+    started: Started, shelf: ModelStore
+) -> None:
+    least = memory.required_bytes(shelf.get(FIRST), 2048, 2)
+    pool = started(model_memory_mb=2 * (least >> 20) + 30, slots=2, kv_ram_mb=4096)
+    pool.load(FIRST)
+    await reached(pool, lambda: state(pool, FIRST) == "ready")
+    alone = pool.status(FIRST)
+    assert alone is not None
+    budget = memory.budget(pool._settings)
+    assert alone.memory == least
+    assert 30 << 20 < alone.spare <= budget - least
+    one = Asker(pool, FIRST, ENDLESS)
+    await one.hears(Delta)
+    await Asker(pool, SECOND).hears(Finished)  # though the first is busy
+    assert state(pool, FIRST) == state(pool, SECOND) == "ready"
+    together = pool.statuses()
+    assert [status.memory for status in together] == [least, least]
+    assert sum(status.memory + status.spare for status in together) <= budget
+    assert pool.status(FIRST).spare < alone.spare  # type: ignore[union-attr]
+    pool.cancel(FIRST, one.number)
+    await one.hears(Finished)
+    await within(pool.unload(SECOND))
+    assert pool.status(FIRST).spare == alone.spare  # type: ignore[union-attr]
+
+
+async def test_an_idle_model_makes_room_and_a_busy_one_is_waited_for(started: Started) -> None:
+    pool = started(model_memory_mb=memory.OVERHEAD_BYTES * 3 // 2 >> 20, context=32768)
+    await Asker(pool, FIRST).hears(Finished)
+    one = Asker(pool, SECOND, ENDLESS)  # the first is idle
+    await one.hears(Delta)
+    assert (state(pool, FIRST), state(pool, SECOND)) == ("idle", "ready")
+    two = Asker(pool, FIRST)
+    while not two.heard or two.heard[-1] != ModelLoading(
+        two.number, f"Waiting for memory: {SECOND} is answering"
+    ):
+        await asyncio.sleep(0.01)
+    late = Asker(pool, SECOND)  # after somebody waits for memory: it waits for its next load
+    pool.cancel(SECOND, one.number)
+    await two.hears(Finished)
+    assert not late.is_told(Finished)
+    await late.hears(Finished)
+
+
+async def test_who_gives_up_waiting_for_memory_leaves_the_others_alone(started: Started) -> None:
+    pool = started(model_memory_mb=memory.OVERHEAD_BYTES * 3 // 2 >> 20, context=32768)
+    one = Asker(pool, SECOND, ENDLESS)
+    await one.hears(Delta)
+    two = Asker(pool, FIRST)
+    await two.hears(ModelLoading)
+    pool.cancel(FIRST, two.number)
+    await reached(pool, lambda: state(pool, FIRST) == "idle")
+    late = Asker(pool, SECOND, 5)
+    await late.hears(Finished)  # beside the endless one
+    assert state(pool, SECOND) == "ready"
+
+
+async def test_nobody_used_it_and_it_is_gone(started: Started) -> None:
+    pool = started(keep_alive=0.0)
+    asker = Asker(pool, FIRST, 2)
+    await asker.hears(Finished)
+    await reached(pool, lambda: state(pool, FIRST) == "idle")
+
+
+async def test_the_context_chosen_for_a_model_applies_from_the_next_load(
+    started: Started, shelf: ModelStore
+) -> None:
+    pool = started()
+    pool.load(FIRST)
+    await reached(pool, lambda: state(pool, FIRST) == "ready")
+    assert pool.status(FIRST).context_length == 2048  # type: ignore[union-attr]
+    shelf.save_settings(FIRST, ModelSettings(context_length=1000))
+    try:
+        pool.settings_changed(FIRST)
+        await reached(pool, lambda: state(pool, FIRST) == "idle")
+        await Asker(pool, FIRST).hears(Finished)
+        assert pool.status(FIRST).context_length == 1000  # type: ignore[union-attr]
+    finally:
+        shelf.save_settings(FIRST, ModelSettings())
+
+
+async def test_a_removed_model_leaves_no_trace(started: Started, tmp_path: Path) -> None:
+    pool = started(context=32768)
+    await Asker(pool, FIRST, 100, chat="chat").hears(Finished)
+    await Asker(pool, SECOND, 100, chat="chat").hears(Finished)
+    busy = Asker(pool, FIRST, ENDLESS)
+    await busy.hears(Delta)
+    with pytest.raises(ModelBusy):
+        await pool.delete_model(FIRST)
+    pool.cancel(FIRST, busy.number)
+    await busy.hears(Finished)
+    await within(pool.unload(SECOND))
+    await within(pool.delete_model(FIRST))
+    assert [status.name for status in pool.statuses()] == [SECOND]
+    assert len(list((tmp_path / "kv").glob("*/*.kv"))) == 1
+    await pool.delete_model("nothing")
+    await Asker(pool, FIRST, 2).hears(Finished)  # it is on the shelf still, and begins anew
+
+
+@pytest.fixture
+def sticky(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Makes runners that are for ever loading at 40 %, until the function it returns is called."""
+    real = process._command_line
+    line = to_line(LoadProgress(0.4))
+
+    def stuck(model: Any, options: Any, descriptor: int) -> list[str]:
+        code = f"import os, time; os.write({descriptor}, {line!r}); time.sleep(100)"
+        return [sys.executable, "-c", code]
+
+    monkeypatch.setattr(process, "_command_line", stuck)
+    return lambda: monkeypatch.setattr(process, "_command_line", real)
+
+
+async def test_a_chat_deleted_while_its_model_leaves_is_deleted_again(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = started(context=32768)
+    await Asker(pool, FIRST, 100, chat="chat").hears(Finished)
+    status = pool.status(FIRST)
+    assert status is not None
+    assert status.pid is not None
+    os.kill(status.pid, signal.SIGSTOP)
+    leaving = asyncio.create_task(pool.unload(FIRST))
+    await reached(pool, lambda: state(pool, FIRST) == "unloading")
+    late = tmp_path / "kv" / "model" / f"{chat_key('chat')}.kv"
+    forget = kv_files.delete
+
+    def forget_too_early(folder: Path, chat: str) -> None:
+        forget(folder, chat)
+        monkeypatch.undo()
+        late.parent.mkdir()
+        late.touch()  # as a runner that was just writing it
+
+    monkeypatch.setattr(kv_files, "delete", forget_too_early)
+    deleting = asyncio.create_task(pool.delete_chat("chat"))
+    await asyncio.wait({deleting}, timeout=0)
+    os.kill(status.pid, signal.SIGCONT)
+    await within(asyncio.gather(leaving, deleting))
+    assert list((tmp_path / "kv").glob("*/*.*")) == []
+
+
+async def test_a_runner_killed_while_loading(started: Started, sticky: Callable[[], None]) -> None:
+    pool, before, files = started(), children(), psutil.Process().num_fds()
+    asker = Asker(pool, FIRST)
+    await reached(pool, lambda: bool((s := pool.status(FIRST)) and s.load_progress))
+    assert asker.heard[-1] == ModelLoading(asker.number, "Loading the model, 40 %")
+    (runner,) = come(before)
+    os.kill(runner, signal.SIGKILL)
+    message = (await asker.hears(Failed)).message
+    assert "could not be loaded: its process ended unexpectedly (SIGKILL, as when" in message
+    assert (state(pool, FIRST), come(before)) == ("failed", set())
+    assert pool.status(FIRST).memory == 0  # type: ignore[union-attr]
+    async with asyncio.timeout(PATIENCE):
+        while psutil.Process().num_fds() > files:
+            await asyncio.sleep(0.01)
+    sticky()
+    pool.load(FIRST)
+    await reached(pool, lambda: state(pool, FIRST) == "ready")
+    await Asker(pool, FIRST, 2).hears(Finished)
+
+
+async def test_a_real_runner_killed_as_soon_as_there_is_one(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "MIN_SECONDS", lifecycle.MAX_SECONDS)
+    pool, before = started(), children()
+    asker = Asker(pool, FIRST)
+    async with asyncio.timeout(PATIENCE):
+        while not (runners := come(before)):
+            await asyncio.sleep(0)
+    os.kill(runners.pop(), signal.SIGKILL)
+    assert "could not be loaded" in (await asker.hears(Failed)).message
+    again = Asker(pool, FIRST, 2)
+    assert "It can be tried again in" in (await again.hears(Failed)).message
+    pool.load(FIRST)
+    await reached(pool, lambda: state(pool, FIRST) == "ready")
+    await Asker(pool, FIRST, 2).hears(Finished)
+
+
+@pytest.mark.usefixtures("sticky")
+async def test_a_load_given_up_leaves_no_process(started: Started) -> None:
+    pool, before = started(), children()
+    pool.load(FIRST)
+    await reached(pool, lambda: bool((s := pool.status(FIRST)) and s.load_progress))
+    assert len(come(before)) == 1
+    await within(pool.unload(FIRST))
+    assert (state(pool, FIRST), come(before)) == ("idle", set())
+    pool.load(FIRST)
+    await reached(pool, lambda: bool((s := pool.status(FIRST)) and s.load_progress))
+    await within(pool.close("Wick was stopped."))
+    assert not come(before)

@@ -1,0 +1,113 @@
+"""What a person writes as the source of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import PullRefused
+from app.models.gguf.split import model_stem
+from app.models.install.install import resolve_local
+from app.models.sources import (
+    HubSpec,
+    LocalSpec,
+    PypiSpec,
+    WebSpec,
+    all_shards,
+    is_loopback,
+    parse_spec,
+)
+from app.models.store import ModelStore
+
+DIGEST = "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("pypi:a-b==1.0.1/c/d.gguf", PypiSpec("a-b", "1.0.1", "c/d.gguf")),
+        (f"pypi:a==1/d.gguf#sha256={DIGEST}", PypiSpec("a", "1", "d.gguf", DIGEST)),
+        ("hf:who/what-GGUF/m.Q4_K_M.gguf", HubSpec("who/what-GGUF", "m.Q4_K_M.gguf")),
+        ("HF:who/what/sub/m.gguf@v1.0", HubSpec("who/what", "sub/m.gguf", "v1.0")),
+        ("hf://who/what/m.gguf@refs/pr/1", HubSpec("who/what", "m.gguf", "refs/pr/1")),
+        (" https://x.org/a/m.gguf?k=1 ", WebSpec("https://x.org/a/m.gguf?k=1")),
+        (f"https://x.org/m.GGUF#sha256={DIGEST.upper()}", WebSpec("https://x.org/m.GGUF", DIGEST)),
+        ("http://127.0.0.1:80/m.gguf", WebSpec("http://127.0.0.1:80/m.gguf")),
+        ("http://[::1]/m.gguf", WebSpec("http://[::1]/m.gguf")),
+        ("/no/such/m.gguf", LocalSpec(Path("/no/such/m.gguf"))),
+    ],
+)
+def test_sources(text: str, spec: object) -> None:
+    assert parse_spec(text) == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "Say where"),
+        ("gpt-7", "no source for"),
+        ("ftp://x.org/m.gguf", "cannot fetch from"),
+        ("pypi:a/d.gguf", "not complete"),
+        ("pypi:a==1 --index-url=evil/d.gguf", "not complete"),
+        ("pypi:a==1/../d.gguf", "not the path"),
+        ("hf:what/m.gguf", "not complete"),
+        ("hf:a/b/../m.gguf", "not the path"),
+        ("hf:../../m.gguf", "not the name"),
+        ("hf:a/b/m.bin", "not complete"),
+        ("https:m.gguf", "not a web address"),
+        ("https://[x/m.gguf", "not a web address"),
+        ("https://a..b/m.gguf", "not a web address"),
+        ("https://xn--a/m.gguf", "not a web address"),
+        ("https://x.org:99999/m.gguf", "not a web address"),
+        ("https://x.org/m.zip", "must end in .gguf"),
+        ("https://u:p@x.org/m.gguf", "password"),
+        ("http://x.org/m.gguf", "https only"),
+        ("https://x.org/a%2f..%2f..%5cm.gguf", "not the path"),
+        ("https://x.org/m.gguf#sha256=12", "64 hexadecimal"),
+        (f"https://x.org/m-00001-of-00002.gguf#sha256={DIGEST}", "split into several"),
+        ("https://x.org/m-00003-of-00002.gguf", "not the name of a part"),
+        ("hf:a/b/m-00001-of-99999.gguf", "not the name of a part"),
+        ("https://x.org/m.gguf\r\nX: y", "Say where"),
+        ("https://x.org/a%00b.gguf", "control characters"),
+        ("hf:a/b/m\x7f.gguf", "control characters"),
+        ("~nosuchperson/x.gguf", "not the path of a file here"),
+        ("x" * 1_900, "no source for"),
+    ],
+)
+def test_wrong_ones_are_refused_in_words(text: str, sentence: str) -> None:
+    with pytest.raises(PullRefused, match=sentence):
+        parse_spec(text)
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost.", "::ffff:127.0.0.1", "0.0.0.0", "::", "::1", "127.9.9.9", "LOCALHOST"]
+)
+def test_names_of_this_machine(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", [None, "", "example.org", "10.0.0.1", "::ffff:10.0.0.1"])
+def test_names_of_others(host: str | None) -> None:
+    assert not is_loopback(host)
+
+
+@pytest.mark.parametrize("path", ["~nosuchperson/x.gguf", "/" + "x" * 1_900 + ".gguf"])
+def test_paths_that_cannot_be_are_refused_when_they_are_looked_for(
+    path: str, tmp_path: Path
+) -> None:
+    with pytest.raises(PullRefused):
+        resolve_local(path, ModelStore(tmp_path))
+
+
+def test_an_existing_folder_is_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    assert parse_spec("models") == LocalSpec(tmp_path / "models")
+
+
+def test_parts_of_a_split_model() -> None:
+    files = ["m-00001-of-00003.gguf", "m-00002-of-00003.gguf", "m-00003-of-00003.gguf"]
+    assert all_shards("m-00002-of-00003.gguf") == files
+    assert all_shards("m.gguf") == ["m.gguf"]
+    assert [model_stem(name) for name in ("m-00002-of-00003.gguf", "m.Q4.gguf")] == ["m", "m.Q4"]

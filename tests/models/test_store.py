@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from app.errors import (
+    DiskFull,
+    ModelError,
+    ModelFileError,
+    ModelNotFound,
+    ModelUnsupported,
+    TemplateError,
+)
+from app.models import store as shelf_module
+from app.models.disk import file_digest
+from app.models.model import ModelSettings, Sampling
+from app.models.store import ModelStore, name_for
+from tests.tiny_gguf import write_tiny_gguf
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def test_installing_listing_and_removing(shelf: ModelStore, tiny: Path) -> None:
+    told: list[tuple[int, int]] = []
+    model = shelf.install(
+        tiny, "b", sampling=Sampling(temperature=0.2), progress=lambda *step: told.append(step)
+    )
+    other = shelf.install(tiny, "a", title="Another", license_name="MIT")
+    assert other.license == "MIT"
+    assert [(m.name, m.title) for m in shelf.models()] == [("a", "Another"), ("b", "Tiny")]
+    assert shelf.get("b") == model
+    assert model.sampling.temperature == 0.2
+    assert model.digest == file_digest(tiny)
+    assert model.size == model.weights_path.stat().st_size
+    assert (model.context_length, model.license) == (512, "cc0-1.0")
+    assert model.kv_bytes_per_token == 2 * 2 * 32 * 2
+    assert told == sorted(told)
+    assert told[-1] == (tiny.stat().st_size, tiny.stat().st_size)
+    shelf.remove("b")
+    assert [m.name for m in shelf.models()] == ["a"]
+    assert [path.name for path in shelf.root.iterdir()] == ["a"]
+
+
+def test_an_absent_shelf_is_empty(shelf: ModelStore) -> None:
+    assert shelf.models() == []
+
+
+def test_listing_does_not_open_the_weights(shelf: ModelStore, tiny: Path) -> None:
+    model = shelf.install(tiny, "a")
+    model.weights_path.write_bytes(bytes(model.size))
+    assert shelf.models() == [model]
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../a", "a/b", "a\\b", ".hidden", "A", "ä", "a\n", "a" * 65, "-a", "\0"]
+)
+def test_names_cannot_leave_the_shelf(shelf: ModelStore, tiny: Path, name: str) -> None:
+    shelf.root.mkdir()
+    for action in (shelf.get, shelf.remove):
+        with pytest.raises(ModelNotFound, match="no model named"):
+            action(name)
+    with pytest.raises(ModelError, match="cannot be a model's name"):
+        shelf.ensure_name_free(name)
+    assert tiny.exists()
+
+
+def test_a_name_is_made_from_the_file_s() -> None:
+    assert name_for(Path("/x/SmolLM2 135M (new).Q4_1.gguf")) == "smollm2-135m-new-.q4_1"
+    assert name_for(Path("..x.gguf")) == "x"
+    assert name_for(Path("日本.gguf")) == "model"
+
+
+def test_a_taken_name_is_refused_and_stays_whole(shelf: ModelStore, tiny: Path) -> None:
+    model = shelf.install(tiny, "a")
+    with pytest.raises(ModelError, match="already"):
+        shelf.install(tiny, "a")
+    assert shelf.get("a") == model
+
+
+def test_two_installations_of_one_name_give_one_model(shelf: ModelStore, tiny: Path) -> None:
+    errors: list[ModelError] = []
+
+    def install() -> None:
+        try:
+            shelf.install(tiny, "a")
+        except ModelError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=install) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(errors) == 3
+    assert all("already" in str(error) for error in errors)
+    assert [path.name for path in shelf.root.iterdir()] == ["a"]
+
+
+def test_bad_files_leave_no_trace(shelf: ModelStore, tmp_path: Path, tiny: Path) -> None:
+    text = tmp_path / "letter.gguf"
+    text.write_text("Dear model, how are you?")
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(tiny.read_bytes()[:-100])
+    other = write_tiny_gguf(tmp_path / "other.gguf", **{"general.architecture": "gemma"})  # type: ignore[arg-type]
+    bomb = write_tiny_gguf(
+        tmp_path / "bomb.gguf",
+        **{"tokenizer.chat_template": "{{ 'a' * 10**9 }}"},  # type: ignore[arg-type]
+    )
+    for path, error in (
+        (text, ModelFileError),
+        (cut, ModelFileError),
+        (tmp_path, ModelFileError),
+        (other, ModelUnsupported),
+        (bomb, TemplateError),
+    ):
+        with pytest.raises(error):
+            shelf.install(path, "bad")
+    assert not shelf.root.exists() or list(shelf.root.iterdir()) == []
+
+
+def test_a_file_without_a_template_gets_one(shelf: ModelStore, tmp_path: Path) -> None:
+    source = write_tiny_gguf(tmp_path / "m.gguf", **{"tokenizer.chat_template": None})  # type: ignore[arg-type]
+    assert "<|im_start|>" in shelf.install(source).chat_template
+
+
+def test_broken_folders_are_logged_and_left_out(
+    shelf: ModelStore, tiny: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = shelf.install(tiny, "whole")
+    for name in ("empty", "short", "strange", "newer", "deep"):
+        shutil.copytree(whole.folder, shelf.root / name)
+    (shelf.root / "empty/model.json").unlink()
+    (shelf.root / "short/model.gguf").write_bytes(b"GGUF")
+    (shelf.root / "strange/model.json").write_text("[]")
+    (shelf.root / "deep/model.json").write_text("[" * 100_000)
+    (shelf.root / "newer/model.json").write_text(json.dumps({"format": 99}))
+    (shelf.root / "a-file").write_text("")
+    with caplog.at_level(logging.WARNING):
+        assert shelf.models() == [whole]
+        assert shelf.models() == [whole]
+    assert len(caplog.records) == 5  # once for each
+    damaged = shelf.damaged()
+    assert [name for name, _ in damaged] == ["deep", "empty", "newer", "short", "strange"]
+    assert all(sentence.endswith(".") for _, sentence in damaged)
+    shelf.remove("empty")
+    assert "empty" not in dict(shelf.damaged())
+    with pytest.raises(ModelFileError, match="cut short"):
+        shelf.get("short")
+
+
+def test_what_a_crash_left_is_cleaned_and_what_is_under_way_is_not(
+    shelf: ModelStore, tiny: Path
+) -> None:
+    for name in (".incoming-old", ".incoming-live", ".removed-half"):
+        (shelf.root / name).mkdir(parents=True)
+        (shelf.root / name / "model.gguf").write_text("GGUF")
+    with shelf.incoming(0) as silent:
+        # Not for days has anything changed in it, but it is held.
+        for folder in (shelf.root / ".incoming-old", silent):
+            os.utime(folder, (1e9, 1e9))
+        shelf.install(tiny, "a")
+        assert {path.name for path in shelf.root.iterdir()} == {".incoming-live", silent.name, "a"}
+    assert sorted(path.name for path in shelf.get("a").folder.iterdir()) == [
+        *("model.gguf", "model.json", "tokenizer.json", "vocabulary.json")
+    ]
+    assert [model.name for model in shelf.models()] == ["a"]
+
+
+def test_a_full_disk_is_told_before_anything_is_written(
+    shelf: ModelStore, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 1000))
+    with pytest.raises(DiskFull, match="no room"):
+        shelf.install(tiny, "a")
+    assert list(shelf.root.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_halfway_leaves_no_trace(
+    shelf: ModelStore, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shelf_module, "adapt", fail)
+    with pytest.raises(DiskFull):
+        shelf.install(tiny, "a")
+    assert list(shelf.root.iterdir()) == []
+
+
+def test_a_title_says_nothing_to_a_terminal(shelf: ModelStore, tmp_path: Path) -> None:
+    source = write_tiny_gguf(tmp_path / "m.gguf", **{"general.name": "A\x1b[31m\n[red]B"})  # type: ignore[arg-type]
+    assert shelf.install(source).title == "A[31m [red]B"
+
+
+def test_two_may_save_at_once(shelf: ModelStore, tiny: Path) -> None:
+    shelf.install(tiny, "tiny")
+    threads = [threading.Thread(target=shelf.set_default, args=("tiny",)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert shelf.default() == "tiny"
+    assert sorted(path.name for path in shelf.root.iterdir()) == [".default", "tiny"]
+
+
+def test_settings_are_kept_beside_the_model(shelf: ModelStore, tiny: Path) -> None:
+    shelf.install(tiny, "tiny")
+    chosen = ModelSettings("Be brief.", Sampling(temperature=0.0, seed=3), 512, "chatml")
+    shelf.save_settings("tiny", chosen)
+    model = shelf.get("tiny")
+    assert model.settings == chosen
+    assert model.default_sampling == chosen.sampling
+    with pytest.raises(ModelNotFound):
+        shelf.save_settings("other", chosen)
+
+
+def test_damaged_settings_count_as_none(shelf: ModelStore, tiny: Path) -> None:
+    shelf.install(tiny, "tiny")
+    for text in (
+        "",
+        "[]",
+        "[" * 100_000,
+        "{}",
+        '{"sampling": {"heat": 1}}',
+        '{"sampling": null, "x": 1}',
+    ):
+        (shelf.root / "tiny" / "settings.json").write_text(text)
+        assert shelf.get("tiny").settings == ModelSettings()
+
+
+def test_the_default_is_a_model_of_the_shelf(shelf: ModelStore, tiny: Path) -> None:
+    assert shelf.default() is None
+    shelf.install(tiny, "tiny")
+    shelf.set_default("tiny")
+    assert shelf.default() == "tiny"
+    with pytest.raises(ModelNotFound):
+        shelf.set_default("other")
+    shelf.remove("tiny")
+    assert shelf.default() is None

@@ -1,0 +1,61 @@
+"""Room that is kept for a full disk; how full it is, the test says."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from app.disk_reserve import CACHES, FILE, MIN_BYTES, RESERVE_BYTES, Reserve
+from app.errors import DiskFull
+
+
+class Disk:
+    """What `shutil.disk_usage` is told. The reserve itself takes room from it."""
+
+    def __init__(self, folder: Path, free: int) -> None:
+        self.folder, self.free = folder, free
+
+    def usage(self, _: object) -> SimpleNamespace:
+        taken = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        return SimpleNamespace(free=self.free - taken)
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    disk = Disk(tmp_path, 100 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", disk.usage)
+    return disk
+
+
+def test_room_is_kept_while_there_is_some_and_given_when_there_is_none(
+    disk: Disk, tmp_path: Path
+) -> None:
+    reserve = Reserve(tmp_path)
+    assert not reserve.look()
+    assert (tmp_path / FILE).stat().st_size == RESERVE_BYTES
+    reserve.check()
+    disk.free = RESERVE_BYTES + MIN_BYTES - 1
+    assert reserve.look()
+    assert not (tmp_path / FILE).exists()
+    with pytest.raises(DiskFull, match="read-only"):
+        reserve.check()
+    for _ in range(3):  # the room that was given is no reason to take it again
+        assert not reserve.look()
+        assert reserve.is_low
+    disk.free += 1
+    assert reserve.look()
+    assert not reserve.sentence
+    assert (tmp_path / FILE).stat().st_size == RESERVE_BYTES
+
+
+def test_caches_go_first(disk: Disk, tmp_path: Path) -> None:
+    (tmp_path / CACHES).mkdir()
+    (tmp_path / CACHES / "one").write_bytes(bytes(1000))
+    disk.free = RESERVE_BYTES + MIN_BYTES + 999
+    reserve = Reserve(tmp_path)
+    reserve.look()
+    assert not reserve.is_low
+    assert not (tmp_path / CACHES).exists()

@@ -1,0 +1,154 @@
+"""What people see and do on their own page, and owners on the page about people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from quart import Quart
+
+from app.config import Settings
+from app.server import create_app
+from app.web.render.sidebar import day_of, time_ago
+from tests.web.doors import PASSWORD, Visitor, csrf_in, house, person, text_of
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[Quart]:
+    made = create_app(
+        Settings(host="0.0.0.0", data_dir=tmp_path, models_dir=tmp_path / "m", auto_pull=False)
+    )
+    async with made.test_app():
+        house(made)
+        yield made
+
+
+async def test_a_person_sees_and_ends_logins(app: Quart) -> None:
+    anna, phone = await person(app, "anna"), Visitor(app)
+    phone.headers["User-Agent"] = "Mozilla/5.0 (iPhone; <b>) AppleWebKit Version/19 Safari/605"
+    await phone.log_in("anna")
+    html = await text_of(await anna.ask("GET", "/you"))
+    assert "Safari on iPhone" in html
+    assert html.count("this browser") == 1
+    (other,) = re.findall(r'action="(/you/logins/\d+/end)"', html)
+    assert (await anna.ask("POST", other)).headers["Location"] == "/you?done=login"
+    assert (await phone.ask("GET", "/you")).status_code == 303
+    assert "Safari" not in await text_of(await anna.ask("GET", "/you"))
+
+
+async def test_a_link_for_a_new_password_is_shown_to_whom_it_would_change(app: Quart) -> None:
+    anna, berta = await person(app, "anna"), await person(app, "berta")
+    her_id = (await house(app).users.get_by_name("berta")).id
+    assert "made a link" not in await text_of(await berta.ask("GET", "/you"))
+    page = await text_of(await anna.ask("POST", f"/people/{her_id}/new-password"))
+    (link,) = re.findall(r"/join/[\w-]+", page)
+    assert "An owner made a link" in await text_of(await berta.ask("GET", "/you"))
+    assert "made a link" not in await text_of(await anna.ask("GET", "/you"))
+    answer = await berta.ask("POST", "/you/password-links/withdraw")
+    html = await text_of(await berta.ask("GET", answer.headers["Location"]))
+    assert "That link does not work any more." in html
+    assert "made a link" not in html
+    assert (await Visitor(app).ask("GET", link)).status_code == 404
+
+
+async def test_name_and_password_are_changed_and_nothing_typed_is_lost(app: Quart) -> None:
+    anna = await person(app, "anna")
+    await person(app, "berta")
+    answer = await anna.ask("POST", "/you/name", form={"name": "BERTA"})
+    assert answer.status_code == 422
+    html = await text_of(answer)
+    assert "This name is taken" in html
+    assert 'value="BERTA"' in html
+    answer = await anna.ask("POST", "/you/name", form={"name": "Anna Lena"})
+    assert "log in with this name" in await text_of(
+        await anna.ask("GET", answer.headers["Location"])
+    )
+    new = "a new password"
+    for form, status, sentence in (
+        ({"old": PASSWORD, "password": new, "again": "x"}, 422, "not the same"),
+        ({"old": "wrong", "password": new, "again": new}, 403, "not your password"),
+        ({"old": PASSWORD, "password": "short", "again": "short"}, 422, "at least 8"),
+    ):
+        answer = await anna.ask("POST", "/you/password", form=form)
+        assert answer.status_code == status
+        assert sentence in await text_of(answer)
+    form = {"old": PASSWORD, "password": new, "again": new}
+    assert (await anna.ask("POST", "/you/password", form=form)).status_code == 303
+    assert (await anna.ask("GET", "/you")).status_code == 200
+    assert (await Visitor(app).log_in("anna lena", new)).status_code == 303
+    assert (await Visitor(app).log_in("anna")).status_code == 403
+
+
+async def test_whoever_leaves_shows_that_they_mean_it(app: Quart) -> None:
+    anna, berta = await person(app, "anna"), await person(app, "berta")
+    answer = await anna.ask("POST", "/you/remove", form={"sure": PASSWORD})
+    assert answer.status_code == 409
+    assert "the only owner" in await text_of(answer)
+    answer = await berta.ask("POST", "/you/remove", form={"sure": "wrong"})
+    assert "not your password" in await text_of(answer)
+    answer = await berta.ask("POST", "/you/remove", form={"sure": PASSWORD})
+    assert answer.headers["Location"] == "/login?out=yes"
+    assert (await berta.ask("GET", "/")).status_code == 303
+    assert "berta" not in await text_of(await anna.ask("GET", "/people"))
+
+
+async def test_an_owner_invites_and_withdraws(app: Quart) -> None:
+    anna = await person(app, "anna")
+    html = await text_of(await anna.ask("POST", "/people/invite", form={"role": "member"}))
+    found = re.search(r'value="http://localhost:8000(/join/[\w-]+)"', html)
+    assert found
+    assert "Others reach this machine under another address" in html
+    assert found[1] not in await text_of(await anna.ask("GET", "/people"))  # only once
+    (withdraw,) = re.findall(r'action="(/people/invites/\d+/withdraw)"', html)
+    assert (await Visitor(app).ask("GET", found[1])).status_code == 200
+    await anna.ask("POST", withdraw)
+    assert (await Visitor(app).ask("GET", found[1])).status_code == 404
+    assert (await anna.ask("POST", withdraw)).status_code == 404
+
+
+async def test_an_owner_decides_about_people_but_not_about_the_last_owner(app: Quart) -> None:
+    anna, berta = await person(app, "anna"), await person(app, "berta")
+    her = (await house(app).users.get_by_name("berta")).id
+    for verb in ("disable", "enable", "make-owner", "make-member"):
+        assert (await anna.ask("POST", f"/people/{her}/{verb}")).status_code == 303
+    assert (await berta.ask("GET", "/")).status_code == 303
+    assert (await berta.log_in("berta")).status_code == 303
+    for path, status in (
+        ("/people/1/disable", 403),
+        ("/people/1/remove", 403),
+        ("/people/1/make-member", 409),
+        ("/people/999/disable", 404),
+        ("/people/999/remove", 404),
+        ("/people/999/new-password", 404),
+        (f"/people/{her}/delete", 405),
+    ):
+        answer = await anna.ask("POST", path)
+        assert answer.status_code in {status, 404}, path
+    html = await text_of(await anna.ask("POST", f"/people/{her}/new-password"))
+    assert "For berta, to choose a new password." in html
+    assert "Remove berta?" in await text_of(await anna.ask("GET", f"/people/{her}/remove"))
+    answer = await anna.ask("POST", f"/people/{her}/remove")
+    assert "gone, with everything" in await text_of(
+        await anna.ask("GET", answer.headers["Location"])
+    )
+
+
+async def test_at_this_machine_the_pages_say_how_to_let_others_in(tmp_path: Path) -> None:
+    made = create_app(Settings(data_dir=tmp_path, models_dir=tmp_path, auto_pull=False))
+    async with made.test_app():
+        visitor = Visitor(made)
+        assert "nobody has to log in" in await text_of(await visitor.ask("GET", "/you"))
+        assert "WICK_HOST=0.0.0.0" in await text_of(await visitor.ask("GET", "/people"))
+        with pytest.raises(AssertionError):
+            csrf_in(await text_of(await visitor.ask("GET", "/")))
+
+
+def test_times_are_as_exact_as_one_cares() -> None:
+    now = 1_700_000_000.0
+    assert [time_ago(now - s, now) for s in (-5, 100, 130, 7100, 7300, 80000)] == [
+        *("just now", "just now", "2 minutes ago", "118 minutes ago"),
+        *("2 hours ago", "22 hours ago"),
+    ]
+    assert time_ago(now - 90000, now) == day_of(now - 90000)

@@ -1,0 +1,483 @@
+"""The models page and its routes, on a real application with a tiny model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from quart import Quart
+from quart.typing import TestClientProtocol as Client
+
+from app.config import Settings
+from app.conversations.submission import Prompt
+from app.errors import ModelNotFound
+from app.models import memory
+from app.models.install.origins import ModelSource, Origins
+from app.models.install.upload import UploadManifest
+from app.models.model import ModelSettings, Sampling
+from app.models.store import ModelStore
+from app.server import create_app
+from app.web.context import ServerContext
+from app.web.pages.model_settings import shown
+from tests.patience import PATIENCE
+from tests.tiny_gguf import write_tiny_gguf
+from tests.web.doors import person
+
+OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
+PAGE = OWN | {"HX-Request": "true"}
+TERMINAL = OWN | {"Accept": "text/plain"}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    ModelStore(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
+    return folder
+
+
+@pytest.fixture
+def settings(tiny: Path, tmp_path: Path) -> Settings:
+    shutil.copytree(tiny / "models", tmp_path / "models")
+    return Settings(
+        data_dir=tmp_path,
+        models_dir=tmp_path / "models",
+        auto_pull=False,
+        threads=1,
+        context=512,
+        upload_mb=16_777_216,
+    )
+
+
+@pytest.fixture
+async def app(settings: Settings) -> AsyncIterator[Quart]:
+    app = create_app(settings)
+    async with app.test_app():
+        yield app
+
+
+@pytest.fixture
+def client(app: Quart) -> Client:
+    return app.test_client()
+
+
+def here(app: Quart) -> ServerContext:
+    found: ServerContext = app.extensions["wick"]
+    return found
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def text_of(answer: Any) -> str:
+    text: str = await answer.get_data(as_text=True)
+    return text
+
+
+def worker_state(app: Quart, name: str = "tiny") -> str:
+    return next((w.state for w in here(app).pool.statuses() if w.name == name), "idle")
+
+
+async def test_the_page_shows_what_is_known_of_a_model(client: Client) -> None:
+    html = await text_of(await client.get("/models", headers=OWN))
+    for words in ("Tiny", "512 of 512 tokens", "F32", "cc0-1.0", "Not loaded", "needs "):
+        assert words in html
+    assert "SmolLM2 135M Instruct" in html  # to be had
+    assert "<script>" not in html
+    assert " style=" not in html
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("post", "/models/unheard-of/load"),
+        ("post", "/models/unheard-of/unload"),
+        ("post", "/models/unheard-of/default"),
+        ("get", "/models/unheard-of/settings"),
+        ("post", "/models/unheard-of/settings"),
+        ("get", "/models/unheard-of/remove"),
+        ("delete", "/models/unheard-of"),
+        ("delete", "/models/..%2fmodels"),
+        ("delete", "/models/.default"),
+    ],
+)
+async def test_an_unknown_model_is_a_sentence(client: Client, method: str, path: str) -> None:
+    answer = await getattr(client, method)(path, headers=PAGE)
+    assert answer.status_code == 404
+    if "%2f" not in path:
+        html = await text_of(answer)
+        assert 'id="notice"' in html
+        assert "There is no model named" in html
+
+
+async def test_a_terminal_gets_the_sentence_alone(client: Client) -> None:
+    answer = await client.post("/models/unheard-of/load", headers=TERMINAL)
+    assert (answer.status_code, answer.mimetype) == (404, "text/plain")
+    assert await text_of(answer) == "There is no model named “unheard-of” on the shelf."
+
+
+async def test_load_and_unload(app: Quart, client: Client) -> None:
+    answer = await client.post("/models/tiny/load", headers=TERMINAL)
+    assert answer.status_code == 204
+    await until(lambda: worker_state(app) == "ready")
+    assert "Ready" in await text_of(await client.get("/models", headers=OWN))
+    report = await (await client.get("/models/report", headers=OWN)).get_json()
+    told = report["models"][0]
+    assert (told["name"], told["state"], told["line"]) == ("tiny", "ready", "Ready")
+    assert told["memory"] > memory.OVERHEAD_BYTES
+    assert report["budget"] == memory.budget(here(app).settings)
+    answer = await client.post("/models/tiny/unload", headers=TERMINAL)
+    assert answer.status_code == 204
+    await until(lambda: worker_state(app) == "idle")
+
+
+async def test_a_default_is_remembered_and_begins_new_chats(
+    app: Quart, client: Client, tiny: Path
+) -> None:
+    here(app).store.install(tiny / "tiny.gguf", "another")
+    assert (await client.post("/models/tiny/default", headers=PAGE)).status_code == 204
+    assert here(app).store.default() == "tiny"
+    html = await text_of(await client.get("/", headers=OWN))
+    assert 'value="tiny" selected' in html
+    assert "Tiny (tiny) · will load" in html  # two of one title are told apart
+    assert "Tiny (another) · will load" in html
+
+
+async def test_a_model_is_removed(app: Quart, client: Client) -> None:
+    html = await text_of(await client.get("/models/tiny/remove", headers=PAGE))
+    assert "Remove Tiny?" in html
+    assert (await client.delete("/models/tiny", headers=PAGE)).status_code == 204
+    assert here(app).store.models() == []
+    assert "no model on the shelf yet" in await text_of(await client.get("/models", headers=OWN))
+
+
+async def test_a_damaged_model_can_only_be_removed(app: Quart, client: Client) -> None:
+    (here(app).store.root / "tiny" / "model.gguf").write_bytes(b"GGUF")
+    html = await text_of(await client.get("/models", headers=OWN))
+    assert "its weights are cut short" in html
+    assert "/models/tiny/remove" in html
+    assert "/models/tiny/load" not in html
+    html = await text_of(await client.get("/models/tiny/remove", headers=PAGE))
+    assert "Remove tiny?" in html
+    assert (await client.delete("/models/tiny", headers=PAGE)).status_code == 204
+    assert not (here(app).store.root / "tiny").exists()
+
+
+async def test_settings_are_saved_and_reset(app: Quart, client: Client) -> None:
+    form = {
+        "system_prompt": " Be brief.\r\nBe kind. ",
+        "temperature": "0,25",
+        "top_k": "5",
+        "context_length": "256",
+        "template": "chatml",
+    }
+    answer = await client.post("/models/tiny/settings", headers=PAGE, form=form)
+    assert answer.status_code == 200
+    saved = here(app).store.get("tiny").settings
+    assert saved.system_prompt == " Be brief.\nBe kind. "
+    assert saved.sampling is not None
+    assert (saved.sampling.temperature, saved.sampling.top_k) == (0.25, 5)
+    assert (saved.context_length, saved.template) == (256, "chatml")
+    html = await text_of(await client.get("/models/tiny/settings", headers=PAGE))
+    for words in ("Be brief.", 'value="0.25"', 'value="256"', 'value="chatml" selected'):
+        assert words in html
+    form["reset"] = "yes"
+    await client.post("/models/tiny/settings", headers=PAGE, form=form)
+    assert here(app).store.get("tiny").settings == type(saved)()
+
+
+ODD_SAMPLING = Sampling(temperature=0.30000000000000004, seed=4294967295, repetition_window=9)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        ModelSettings(),
+        ModelSettings("  two\r\nlines\r \n", Sampling(), 256, "gone"),
+        ModelSettings(" ", ODD_SAMPLING, 100_000, "chatml"),
+    ],
+)
+async def test_settings_that_are_saved_as_they_came_do_not_change(
+    app: Quart, client: Client, chosen: ModelSettings
+) -> None:
+    shelf = here(app).store
+    shelf.save_settings("tiny", chosen)
+    kept = shelf.get("tiny").settings
+    file = shelf.root / "tiny" / "settings.json"
+    before = file.read_bytes()
+    form = {
+        name: re.sub("\r\n?|\n", "\r\n", text) for name, text in shown(shelf.get("tiny")).items()
+    }
+    await client.post("/models/tiny/settings", headers=PAGE, form=form)
+    assert file.read_bytes() == before
+    await client.post("/models/tiny/settings", headers=PAGE, form=form | {"top_k": "7"})
+    changed = shelf.get("tiny").settings
+    assert changed.sampling == replace(kept.sampling or shelf.get("tiny").sampling, top_k=7)
+
+
+async def test_of_failed_downloads_a_chat_shows_the_newest(app: Quart, client: Client) -> None:
+    for name in ("unheard-of-1", "unheard-of-2", "unheard-of-3"):
+        here(app).pulls.try_start(name)
+    html = await text_of(await client.get("/", headers=OWN))
+    assert html.count('class="pull broken"') == 1
+    assert "<strong>unheard-of-3</strong>" in html
+    assert "2 more failed" in html
+
+
+async def test_a_template_that_was_guessed_is_named(
+    app: Quart, client: Client, tmp_path: Path
+) -> None:
+    source = write_tiny_gguf(tmp_path / "bare.gguf", **{"tokenizer.chat_template": None})  # type: ignore[arg-type]
+    here(app).store.install(source, "bare")
+    usual = {"tiny": "The file&#39;s own", "bare": "The usual one: ChatML"}
+    for name, words in usual.items():
+        assert words in await text_of(await client.get(f"/models/{name}/settings", headers=PAGE))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("temperature", "hot", "This takes a number from 0 to 5."),
+        ("temperature", "nan", "This takes a number from 0 to 5."),
+        ("top_p", "0", "This takes a number from 0.01 to 1."),
+        ("top_k", "1.5", "This takes a whole number from 0 to 1,000."),
+        ("seed", "-1", "This takes a whole number from 0 to 4,294,967,295."),
+        ("context_length", "513", "This takes a whole number from 128 to 512."),
+        ("system_prompt", "x" * 20_001, "This is 20,001 characters long; the limit is 20,000."),
+        ("template", "nonsense", "Wick knows no chat template of that name."),
+    ],
+)
+async def test_wrong_settings_are_said_and_nothing_is_lost(
+    app: Quart, client: Client, field: str, value: str, sentence: str
+) -> None:
+    form = {"system_prompt": "Keep <me>.", "min_p": "0.05"} | {field: value}
+    answer = await client.post("/models/tiny/settings", headers=PAGE, form=form)
+    assert answer.status_code == 422
+    html = await text_of(answer)
+    assert sentence.replace("'", "&#39;") in html
+    assert 'value="0.05"' in html
+    assert "Keep &lt;me&gt;." in html or field == "system_prompt"
+    assert here(app).store.get("tiny").settings.sampling is None
+
+
+async def test_a_pull_that_cannot_be_is_a_sentence(client: Client) -> None:
+    for source in ("", "ftp://example.org/x.gguf", "hf:nothing", "unheard-of"):
+        answer = await client.post("/models/pull", headers=PAGE, form={"source": source})
+        assert answer.status_code in {404, 422, 502}, source
+        assert 'id="notice"' in await text_of(answer)
+    for action in ("cancel", "dismiss"):
+        answer = await client.post(f"/models/unheard-of/{action}", headers=PAGE)
+        assert answer.status_code in {204, 404, 422}
+
+
+async def test_a_file_of_this_machine_is_imported(app: Quart, client: Client, tiny: Path) -> None:
+    form = {"source": str(tiny / "tiny.gguf"), "name": "Mine"}
+    answer = await client.post("/models/pull", headers=PAGE, form=form)
+    assert answer.status_code == 200
+    assert 'id="source-fields"' in await text_of(answer)  # empty again
+    await until(lambda: "mine" in [model.name for model in here(app).store.models()])
+
+
+async def test_files_are_imported_only_at_this_machine(settings: Settings, tiny: Path) -> None:
+    app = create_app(replace(settings, host="0.0.0.0"))
+    async with app.test_app():
+        owner = await person(app, "anna")
+        for source in (str(tiny / "tiny.gguf"), "tiny.gguf", "~/tiny.gguf", "./tiny.gguf"):
+            answer = await owner.ask("POST", "/models/pull", form={"source": source})
+            assert answer.status_code == 422, source
+            assert "only at this machine" in await text_of(answer)
+
+
+async def test_a_remote_person_reaches_nothing_that_this_machine_serves_to_itself(
+    settings: Settings,
+) -> None:
+    app = create_app(replace(settings, host="0.0.0.0"))
+    async with app.test_app():
+        owner = await person(app, "anna")
+        for host in ("127.0.0.1:9", "localhost.:9", "[::ffff:127.0.0.1]:9", "0.0.0.0:9", "[::]:9"):
+            source = f"http://{host}/m.gguf"
+            answer = await owner.ask("POST", "/models/pull", form={"source": source})
+            assert answer.status_code == 422, source
+            assert "only at this machine" in await text_of(answer)
+
+
+async def test_an_upload_larger_than_other_bodies_gets_on_the_shelf(
+    app: Quart, client: Client, tiny: Path
+) -> None:
+    data = (tiny / "tiny.gguf").read_bytes() + bytes(2 << 20)  # room behind the tensors
+    answer = await client.put("/models/upload/Sent%20one.gguf", headers=TERMINAL, data=data)
+    assert answer.status_code == 204, await text_of(answer)
+    await until(lambda: "sent-one" in [model.name for model in here(app).store.models()])
+    answer = await client.post(
+        "/models/tiny/settings", headers=PAGE, form={"system_prompt": "x" * (2 << 20)}
+    )
+    assert answer.status_code == 413
+
+
+async def test_an_upload_that_is_no_model_is_a_sentence(app: Quart, client: Client) -> None:
+    for name, data in (("x.gguf", b"not a model"), ("x.gguf", b""), ("x.exe", b"GGUF")):
+        answer = await client.put(f"/models/upload/{name}", headers=TERMINAL, data=data)
+        assert answer.status_code in {422, 502}
+        assert (await text_of(answer)).endswith(".")
+    assert [model.name for model in here(app).store.models()] == ["tiny"]
+
+
+async def test_the_choice_of_a_model_stays_with_a_chat(client: Client) -> None:
+    form = {"model": "tiny"}
+    answer = await client.post("/chats/0123456789abcdef/model", headers=PAGE, form=form)
+    assert answer.status_code == 204
+    for path, name in (("zzz", "tiny"), ("0123456789abcdef", "../x")):
+        answer = await client.post(f"/chats/{path}/model", headers=PAGE, form={"model": name})
+        assert answer.status_code == 404
+
+
+async def test_everybody_who_looks_hears_of_a_change(
+    app: Quart, client: Client, tiny: Path
+) -> None:
+    async with client.websocket("/models/live", headers=OWN) as one:
+        await next_with(one, 'id="card-tiny"')
+        async with client.websocket("/models/live", headers=OWN) as two:
+            await next_with(two, 'id="card-tiny"')
+            await client.post("/models/tiny/default", headers=PAGE)
+            for tab in (one, two):
+                frame = await next_with(tab, "Default")
+                assert 'id="card-tiny"' in frame
+                assert "source-fields" not in frame  # nobody's typing is touched
+            # What a command of the terminal brings, too.
+            ModelStore(here(app).store.root).install(tiny / "tiny.gguf", "brought")
+            answer = await client.post("/models/brought/arrived", headers=TERMINAL)
+            assert answer.status_code == 204
+            for tab in (one, two):
+                await next_with(tab, 'id="card-brought"')
+
+
+async def next_with(tab: Any, words: str) -> str:
+    """The next frame that has these words, whatever comes before it."""
+    async with asyncio.timeout(PATIENCE):
+        while words not in (frame := str(await tab.receive())):
+            pass
+    return frame
+
+
+async def next_missing(tab: Any) -> str:
+    """What the next frame that says anything of a missing model says of it."""
+    frame = await next_with(tab, 'id="missing"')
+    return frame[frame.index('id="missing"') :].partition("<select")[0]
+
+
+async def test_what_is_chosen_for_a_chat_that_is_yet_to_begin_is_known(client: Client) -> None:
+    path = f"/chats/{'d' * 16}"
+    async with client.websocket(f"{path}/live", headers=OWN) as tab, asyncio.timeout(PATIENCE):
+        for name, words in (
+            ("smollm2-360m", "SmolLM2 360M Instruct</strong> is not"),
+            ("tiny", ""),
+        ):
+            await client.post(f"{path}/model", headers=PAGE, form={"model": name})
+            # What the page shows at first may still be under way.
+            shown = await next_missing(tab)
+            while ("is not" in shown) != bool(words):
+                shown = await next_missing(tab)
+            assert words in shown
+            assert ("Get it (271 MB)" in shown) == bool(words)
+
+
+async def test_a_chat_keeps_a_model_that_has_gone_and_says_how_to_go_on(
+    app: Quart, client: Client, tiny: Path
+) -> None:
+    state, chat_id = here(app), "c" * 16
+    state.store.install(tiny / "tiny.gguf", "another", title="Another")
+    Origins(state.store.root).keep("lost", ModelSource("hf:a/b/lost.gguf", "Lost & found", 9 << 20))
+    await state.answers.submit(Prompt(1, chat_id, "Hello", "c1" * 8, "another"))
+    await until(lambda: state.hub.stream_of_chat(chat_id) is None)
+    for name, label, button in (
+        ("lost", "Lost &amp; found · needs download", "/models/lost/pull"),
+        ("smollm2-360m", "SmolLM2 360M Instruct · needs download", "/models/smollm2-360m/pull"),
+        ("gpt-of-others", "gpt-of-others · not on this machine", 'href="/models"'),
+    ):
+        path = f"/chats/{chat_id}/model"
+        assert (await client.post(path, headers=PAGE, form={"model": name})).status_code == 204
+        html = await text_of(await client.get(f"/chats/{chat_id}", headers=OWN))
+        assert f'value="{name}" selected>{label}<' in html
+        missing = html[html.index('id="missing"') :].partition("<form")[0]
+        assert button in missing
+        assert 'data-chooses="tiny">Go on with Tiny<' in missing or "another" in missing
+        with pytest.raises(ModelNotFound, match="is not on this machine"):
+            await state.answers.submit(Prompt(1, chat_id, "Hello", "c2" * 8, name))
+
+
+async def test_only_what_fits_the_memory_is_to_be_had(settings: Settings) -> None:
+    app = create_app(replace(settings, model_memory_mb=1000))
+    async with app.test_app():
+        html = await text_of(await app.test_client().get("/", headers=OWN))
+    picker = html[html.index('<select id="model"') :].partition("</select>")[0]
+    assert 'value="tiny" selected' in picker
+    assert picker.count("needs download") == 3
+    assert 'label="To be had"' in picker
+    assert "llama-3-8b" not in picker
+
+
+async def test_what_cannot_be_uploaded_is_said_before_it_comes(
+    app: Quart, client: Client, tiny: Path
+) -> None:
+    async def plan(*files: tuple[str, int]) -> tuple[int, str]:
+        told = [{"name": name, "size": size} for name, size in files]
+        answer = await client.post("/models/uploads", headers=TERMINAL, json=told)
+        return answer.status_code, await text_of(answer)
+
+    data = (tiny / "tiny.gguf").read_bytes()
+    for files, sentence in (
+        ([("tiny.gguf", 9)], "on the shelf already"),
+        ([("x.gguf", 0)], "x.gguf is empty."),
+        ([("x.gguf", 1 << 60)], "too large: uploads may have 16,777,216 MB here"),
+        ([("x.gguf", 8 << 40)], "There is no room for the model"),
+        ([("x-00001-of-00002.gguf", 9)], "x-00002-of-00002.gguf is missing"),
+        ([], "Choose the file of a model."),
+    ):
+        status, text = await plan(*files)
+        assert status == 422
+        assert sentence in text
+    for nonsense in ("7", "[7]", '[{"name": 1}]', "{"):
+        answer = await client.post("/models/uploads", headers=TERMINAL, data=nonsense)
+        assert answer.status_code == 422
+    status, text = await plan(("An own.gguf", len(data)))
+    assert status == 200
+    (one,) = json.loads(text)
+    assert one["files"] == [0]
+    answer = await client.put(one["address"], headers=TERMINAL, data=data)
+    assert answer.status_code == 204, await text_of(answer)
+    assert here(app).store.get("an-own")
+
+
+async def silence() -> AsyncIterator[bytes]:
+    await asyncio.Event().wait()
+    yield b""
+
+
+async def test_why_an_upload_broke_off_can_be_asked(app: Quart, client: Client) -> None:
+    address = "/models/upload/Broken.gguf"
+    answer = await client.put(address, headers=TERMINAL, data=b"GGUF but not really")
+    sentence = await text_of(answer)
+    assert answer.status_code == 422
+    answer = await client.get(address, headers=TERMINAL)
+    assert (answer.status_code, await text_of(answer)) == (422, sentence)
+    answer = await client.get("/models/upload/unheard-of.gguf", headers=TERMINAL)
+    assert await text_of(answer) == "The upload broke off. Please send it again."
+    sending = asyncio.create_task(
+        here(app).pulls.receive(UploadManifest("Mine.gguf", (9,)), silence())
+    )
+    await until(lambda: here(app).pulls.get("mine") is not None)
+    here(app).pulls.cancel("mine")
+    await asyncio.wait([sending])
+    answer = await client.get("/models/upload/Mine.gguf", headers=TERMINAL)
+    assert await text_of(answer) == "The upload was cancelled."
+    answer = await client.put(f"{address}?part=x", headers=TERMINAL, data=b"GGUF")
+    assert "make no sense" in await text_of(answer)

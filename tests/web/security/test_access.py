@@ -1,0 +1,551 @@
+"""Who may use which route and socket: the owner, a member, a stranger with an account, nobody.
+
+The rows are compared with the routes of the application, so a route without a row fails. Chats are
+the member's: to the owner they are as foreign as to anybody else. What one may do is shown by the
+status that the application itself answers with; what is refused must change nothing and show none
+of the member's words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import pytest
+from quart import Quart
+from quart.testing.connections import WebsocketDisconnectError, WebsocketResponseError
+
+from app.config import Settings
+from app.db import chats, messages
+from app.inference.process import RunnerProcess
+from app.models.store import ModelStore
+from app.server import create_app
+from app.web.security.api_paths import is_api_path
+from tests.inference.scripted import ScriptedRunner
+from tests.patience import PATIENCE
+from tests.tiny_gguf import write_tiny_gguf
+from tests.web.doors import OWN, PASSWORD, Visitor, house, person
+
+WORDS = "walnut-and-thyme"
+Row = tuple[str, str]
+REACHED = 0  # whatever the application says to it
+OWNER, MEMBER, STRANGER, NOBODY = "owner", "member", "stranger", "nobody"
+
+CHAT = "/chats/<chat_id>"
+MESSAGE = f"{CHAT}/messages/<int:message_id>"
+MODEL = "/models/<name>"
+PERSON = "/people/<int:user_id>"
+DECISIONS = f"{PERSON}/<any('disable', 'enable', 'make-owner', 'make-member'):verb>"
+
+# The member's own; to everybody else they do not exist. What the member gets.
+CHATS: dict[Row, int] = {
+    ("GET", CHAT): 200,
+    ("GET", f"{CHAT}/export.json"): 200,
+    ("GET", f"{CHAT}/export.md"): 200,
+    ("GET", f"{CHAT}/menu"): 200,
+    ("GET", f"{CHAT}/name"): 200,
+    ("GET", f"{CHAT}/row"): 200,
+    ("GET", f"{CHAT}/settings"): 200,
+    ("GET", f"{CHAT}/share"): 200,
+    ("POST", f"{CHAT}/share"): 200,
+    ("DELETE", f"{CHAT}/share"): 200,
+    ("POST", f"{CHAT}/settings"): 200,
+    ("POST", f"{CHAT}/name"): 200,
+    ("POST", f"{CHAT}/model"): 204,
+    ("POST", f"{CHAT}/pin"): 204,
+    ("POST", f"{CHAT}/unpin"): 204,
+    ("POST", f"{CHAT}/stop"): 204,
+    ("POST", f"{CHAT}/archive"): 200,
+    ("POST", f"{CHAT}/unarchive"): 200,
+    ("POST", f"{CHAT}/restore"): 200,
+    ("POST", f"{CHAT}/messages/<int:answer_id>/take-back"): 404,  # nothing waits there
+    ("GET", f"{MESSAGE}/text"): 200,
+    ("GET", f"{MESSAGE}/edit"): 200,
+    ("GET", f"{MESSAGE}/models"): 200,
+    ("POST", f"{MESSAGE}/again"): 204,
+    ("POST", f"{MESSAGE}/edit"): 204,
+    ("POST", f"{MESSAGE}/go-on"): 204,
+    ("POST", f"{MESSAGE}/show"): 204,
+    ("POST", f"{MESSAGE}/put-back"): 404,  # nothing was removed
+    ("DELETE", MESSAGE): 200,
+    ("DELETE", CHAT): 200,
+    ("DELETE", "/trash/<chat_id>"): 404,  # it is not in the trash
+}
+
+# What everybody has who is logged in, each their own.
+PEOPLE: dict[Row, int] = {
+    ("GET", "/"): 200,
+    ("GET", "/archive"): 200,
+    ("GET", "/chats/more"): 404,  # no such part of the list
+    ("GET", "/exchange"): 200,
+    ("GET", "/exchange/chats.json"): 200,
+    ("GET", "/exchange/chats.zip"): 200,
+    ("POST", "/exchange/import"): 400,  # no file
+    ("GET", "/search"): 200,
+    ("GET", "/trash"): 200,
+    ("DELETE", "/trash"): 200,
+    ("GET", "/models"): 200,
+    ("GET", "/models/report"): 200,
+    ("GET", "/you"): 200,
+    ("POST", "/you/logins/<int:login_id>/end"): 404,  # of another person
+    ("POST", "/you/password-links/withdraw"): 303,
+    ("POST", "/you/password"): 303,
+    ("POST", "/you/name"): 422,  # no name
+    ("POST", "/you/remove"): 303,
+    ("POST", "/logout"): 303,
+    ("POST", "/logout/everywhere"): 303,
+}
+
+# The owner's; members are refused.
+OWNERS: dict[Row, int] = {
+    ("GET", "/status"): 200,
+    ("GET", "/status/figures"): 200,
+    ("GET", f"{MODEL}/settings"): 200,
+    ("POST", f"{MODEL}/settings"): 200,
+    ("POST", f"{MODEL}/load"): 204,
+    ("POST", f"{MODEL}/unload"): 204,
+    ("POST", f"{MODEL}/default"): 204,
+    ("POST", f"{MODEL}/pull"): REACHED,
+    ("POST", f"{MODEL}/cancel"): 204,
+    ("POST", f"{MODEL}/dismiss"): 204,
+    ("GET", f"{MODEL}/remove"): 200,
+    ("POST", "/models/pull"): 422,
+    ("POST", "/models/remote"): 422,
+    ("POST", f"{MODEL}/arrived"): 204,
+    ("POST", "/models/uploads"): 422,  # nothing is chosen
+    ("PUT", "/models/upload/<filename>"): REACHED,
+    ("GET", "/models/upload/<filename>"): REACHED,
+    ("GET", "/people"): 200,
+    ("POST", "/people/invite"): 200,
+    ("POST", "/people/invites/<int:invite_id>/withdraw"): 404,
+    ("POST", f"{PERSON}/new-password"): 200,
+    ("POST", DECISIONS): 303,
+    ("GET", f"{PERSON}/remove"): 200,
+    ("POST", f"{PERSON}/remove"): 303,
+    ("DELETE", MODEL): 204,
+}
+
+# Without a login; what nobody gets, and whoever is logged in.
+PUBLIC: dict[Row, tuple[int, int]] = {
+    ("GET", "/healthz"): (200, 200),
+    ("GET", "/health"): (200, 200),
+    ("GET", "/join/<token>"): (404, 404),
+    ("POST", "/join/<token>"): (404, 404),
+    ("GET", "/login"): (200, 303),
+    ("POST", "/login"): (403, 403),
+    ("GET", "/login/alive"): (401, 204),
+    ("GET", "/shared/<token>"): (404, 404),
+    ("GET", "/static/<path:filename>"): (200, 200),
+    ("GET", "/static/all.css"): (200, 200),
+    ("GET", "/static/all.js"): (200, 200),
+}
+
+# The same for programs. Who has no login and no key is told so, and led nowhere.
+API_CHAT = f"/api/v1{CHAT}"
+API_MESSAGE = f"/api/v1{MESSAGE}"
+CHATS |= {
+    ("GET", API_CHAT): 200,
+    ("PATCH", API_CHAT): 200,
+    ("POST", f"{API_CHAT}/stop"): 204,
+    ("GET", f"{API_CHAT}/messages"): 200,
+    ("POST", f"{API_CHAT}/messages"): 202,
+    ("GET", API_MESSAGE): 200,
+    ("GET", f"{API_MESSAGE}/events"): 200,
+    ("POST", f"{API_MESSAGE}/again"): 202,
+    ("POST", f"{API_MESSAGE}/edit"): 202,
+    ("POST", f"{API_MESSAGE}/continue"): 202,
+    ("GET", f"{API_CHAT}/export.md"): 200,
+    ("GET", f"{API_CHAT}/export.json"): 200,
+    ("DELETE", API_CHAT): 204,
+}
+PEOPLE |= {
+    ("GET", "/keys"): 200,
+    ("POST", "/keys"): 422,  # it has no name
+    ("POST", "/keys/<int:key_id>/revoke"): 404,
+    ("GET", "/docs/api"): 200,
+    ("GET", "/openapi.json"): 200,
+    ("GET", "/api/v1/chats"): 200,
+    ("POST", "/api/v1/chats"): 201,
+    ("GET", "/api/v1/search"): 200,
+    ("GET", "/api/v1/models"): 200,
+    ("GET", "/v1/models"): 200,
+    ("GET", "/v1/models/<path:name>"): 200,
+    ("POST", "/v1/chat/completions"): 404,  # no such model
+    ("POST", "/v1/completions"): 404,
+    ("POST", "/v1/embeddings"): 404,
+    ("POST", "/api/chat"): 404,
+    ("POST", "/api/generate"): 404,
+    ("GET", "/api/tags"): 200,
+    ("POST", "/api/show"): 404,
+    ("GET", "/api/ps"): 200,
+    ("GET", "/api/version"): 200,
+    ("POST", "/api/embed"): 404,
+    ("POST", "/api/embeddings"): 404,
+}
+BODY = {"text": "hello", "model": "unheard-of", "messages": [{"role": "user"}], "prompt": "hello"}
+BODY |= {"input": "hello"}
+BODIES: dict[Row, dict[str, Any]] = {
+    ("PATCH", API_CHAT): {"title": "Another"},
+    ("POST", f"{API_CHAT}/messages"): {"text": "hello", "model": "tiny"},
+    ("POST", f"{API_MESSAGE}/again"): {},
+    ("POST", f"{API_MESSAGE}/edit"): {"text": "hello", "model": "tiny"},
+    ("POST", f"{API_MESSAGE}/continue"): {},
+    ("POST", "/api/v1/chats"): {"text": "hello", "model": "tiny"},
+}
+
+# For commands of this machine, which show what the data folder says; for nobody's browser.
+TERMINAL: Row = ("POST", "/terminal/<verb>")
+SOCKETS = {f"{CHAT}/live", "/models/live"}
+
+
+def expected(row: Row) -> dict[str, int]:
+    if row in PUBLIC:
+        nobody, known = PUBLIC[row]
+        return {NOBODY: nobody, OWNER: known, STRANGER: known, MEMBER: known}
+    if row == TERMINAL:
+        return {NOBODY: 401, OWNER: 403, STRANGER: 403, MEMBER: 403}
+    nobody = 401 if row[0] != "GET" or is_api_path(row[1]) else 303
+    if row in CHATS:
+        return {NOBODY: nobody, OWNER: 404, STRANGER: 404, MEMBER: CHATS[row]}
+    if row in OWNERS:
+        return {NOBODY: nobody, STRANGER: 403, MEMBER: 403, OWNER: OWNERS[row]}
+    return {NOBODY: nobody, OWNER: PEOPLE[row], STRANGER: PEOPLE[row], MEMBER: PEOPLE[row]}
+
+
+@dataclass
+class Street:
+    """The application, and everybody of one row: fresh people and a chat of the member's."""
+
+    app: Quart
+    folder: Path
+    numbers: Any
+
+    async def people(self) -> dict[str, Visitor]:
+        number = next(self.numbers)
+        here, people = house(self.app), {NOBODY: Visitor(self.app)}
+        for name in (OWNER, MEMBER, STRANGER):
+            role: Any = OWNER if name == OWNER else MEMBER
+            added = await here.users.add(f"{name} {number}", PASSWORD, role)
+            people[name] = await self.enter(added.id)
+        return people
+
+    async def enter(self, user_id: int) -> Visitor:
+        token, login = await house(self.app).sessions.create(user_id, "Test", "192.0.2.1")
+        visitor = Visitor(self.app)
+        visitor.user_id = user_id
+        visitor.headers["X-CSRF-Token"] = login.csrf
+        visitor.client.set_cookie("localhost", "wick-login-8000", token)
+        return visitor
+
+    async def chat_of(self, user_id: int) -> tuple[str, int, int]:
+        chat_id = f"{next(self.numbers):016x}"
+        counts: dict[str, str | int | float | None] = {"finish_reason": "length"}
+
+        async def add(connection: aiosqlite.Connection) -> tuple[int, int]:
+            await chats.create(connection, chat_id, user_id, WORDS, "tiny", 1.0)
+            question = await messages.add_user(
+                connection, user_id, chat_id, None, WORDS, "client01", 1.0
+            )
+            answer = await messages.add_answer(
+                connection, user_id, chat_id, question, "tiny", 1.0, None
+            )
+            await messages.finish(
+                connection, user_id, answer, "done", WORDS, 2.0, error=None, counts=counts
+            )
+            await chats.advance(connection, user_id, chat_id, answer, "tiny", 2.0)
+            return question, answer
+
+        question, answer = await house(self.app).chats._db.write(add)
+        return chat_id, question, answer
+
+    def put_spare(self) -> None:
+        """The model that owners may do everything to; one of the rows removes it."""
+        models = self.folder / "models"
+        shutil.copytree(models / "tiny", models / "spare", dirs_exist_ok=True)
+
+    def rows_of(self, chat_id: str) -> list[Any]:
+        """All that is stored of a chat."""
+        with closing(sqlite3.connect(f"file:{self.folder / 'wick.db'}?mode=ro", uri=True)) as db:
+            return [
+                db.execute(sql, (chat_id,)).fetchall()
+                for sql in (
+                    "SELECT * FROM chats WHERE id = ?",
+                    "SELECT * FROM messages WHERE chat_id = ?",
+                    "SELECT * FROM removals WHERE chat_id = ?",
+                    "SELECT * FROM chat_settings WHERE chat_id = ?",
+                    "SELECT * FROM shares WHERE chat_id = ?",
+                )
+            ]
+
+
+@pytest.fixture(scope="module")
+async def street(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Street]:
+    folder = tmp_path_factory.mktemp("street")
+    ModelStore(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
+    settings = Settings(
+        host="0.0.0.0",
+        data_dir=folder,
+        models_dir=folder / "models",
+        auto_pull=False,
+        threads=1,
+        titles="off",
+    )
+    app = create_app(settings)
+
+    async def start(*_: object) -> ScriptedRunner:
+        return ScriptedRunner(slots=settings.slots)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunnerProcess, "start", start)
+        async with app.test_app():
+            await person(app, "first")
+            yield Street(app, folder, itertools.count(1))
+
+
+def test_every_route_has_a_row(street: Street) -> None:
+    rules = list(street.app.url_map.iter_rules())
+    routes = {(m, r.rule) for r in rules if not r.websocket for m in r.methods or ()}
+    routes = {row for row in routes if row[0] not in {"HEAD", "OPTIONS"}}
+    assert routes == {TERMINAL, *CHATS, *PEOPLE, *OWNERS, *PUBLIC}
+    assert {r.rule for r in rules if r.websocket} == SOCKETS
+
+
+FORMS: dict[Row, dict[str, str]] = {
+    ("POST", f"{CHAT}/name"): {"title": "Another"},
+    ("POST", f"{CHAT}/model"): {"model": "tiny"},
+    ("POST", f"{MESSAGE}/edit"): {"text": "hello", "client_id": "client02", "model": "tiny"},
+    ("POST", f"{MESSAGE}/again"): {"model": "tiny"},
+    ("POST", "/you/password"): {"old": PASSWORD, "password": "x" * 4 + "yz12", "again": "xxxxyz12"},
+    ("POST", "/you/remove"): {"sure": PASSWORD},
+    ("POST", "/models/pull"): {"source": "/etc/passwd"},
+}
+
+
+def address(row: Row, chat: tuple[str, int, int], other: int) -> str:
+    chat_id, question, answer = chat
+    is_question = row[1].endswith("/edit")
+    values = {
+        "<chat_id>": chat_id,
+        "<int:message_id>": str(question if is_question else answer),
+        "<int:answer_id>": str(answer),
+        "<name>": "spare",
+        "<int:user_id>": str(other),
+        "<int:login_id>": "1",
+        "<int:invite_id>": "999999",
+        "<int:key_id>": "999999",
+        "<path:name>": "spare",
+        "<token>": "guessed",
+        "<filename>": "x.exe",
+        "<verb>": "everybody",
+        "<path:filename>": "icon.svg",
+        DECISIONS.rpartition("/")[2]: "disable",
+    }
+    path = row[1]
+    for name, value in values.items():
+        path = path.replace(name, value)
+    return path + (f"?newest={answer}" if path.endswith("/again") else "")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [*PUBLIC, *PEOPLE, *CHATS, *OWNERS, TERMINAL],
+    ids=lambda row: " ".join(row).replace("::", ":"),
+)
+async def test_who_may_use_a_route(street: Street, row: Row) -> None:
+    street.put_spare()
+    people = await street.people()
+    member = people[MEMBER]
+    chat = await street.chat_of(member.user_id)
+    before = street.rows_of(chat[0])
+    seen: dict[str, int] = {}
+    for who, wanted in expected(row).items():  # those who must change nothing come first
+        other = await house(street.app).users.add(f"other {next(street.numbers)}", None, "member")
+        given: dict[str, Any] = {}
+        if row[0] in {"POST", "PATCH"} and is_api_path(row[1]):
+            given = {"json": BODIES.get(row, BODY)}
+        elif row[0] == "POST":
+            given["form"] = FORMS.get(row, {})
+        answer = await people[who].ask(row[0], address(row, chat, other.id), **given)
+        body = await answer.get_data(as_text=False)
+        is_reached = wanted == REACHED and answer.status_code not in {303, 401, 403}
+        seen[who] = REACHED if is_reached else answer.status_code
+        if who != MEMBER:
+            assert WORDS.encode() not in body, who
+            assert street.rows_of(chat[0]) == before, who
+        if wanted == 303 and who == NOBODY:
+            assert answer.headers["Location"].startswith("/login")
+    assert seen == expected(row)
+
+
+async def test_pages_show_everybody_their_own(street: Street) -> None:
+    """The member finds the chat wherever chats are listed, and nobody else does."""
+    people = await street.people()
+    chat_id, *_ = await street.chat_of(people[MEMBER].user_id)
+    for page in ("/", f"/search?q={WORDS}", "/exchange/chats.json"):
+        for who in (OWNER, STRANGER, MEMBER):
+            answer = await people[who].ask("GET", page)
+            body = await answer.get_data(as_text=False)
+            assert (chat_id.encode() in body) is (who == MEMBER), (page, who)
+
+
+async def heard(connection: Any, words: str) -> str:
+    said = ""
+    async with asyncio.timeout(PATIENCE):
+        while words not in said:
+            said += await connection.receive()
+    return said
+
+
+async def opens(visitor: Visitor, path: str) -> int:
+    """The status with which a socket is opened (101) or refused."""
+    try:
+        async with visitor.client.websocket(path, headers=visitor.headers) as connection:
+            async with asyncio.timeout(PATIENCE):
+                await connection.receive()
+            return 101
+    except WebsocketResponseError as error:
+        return int(error.response.status_code)
+    except WebsocketDisconnectError:
+        return 1008
+
+
+def prompt() -> str:
+    values = {"text": "hello", "client_id": f"{next(CLIENTS):016x}", "model": "tiny"}
+    return json.dumps(values)
+
+
+CLIENTS = itertools.count(1000)
+
+
+async def test_who_may_open_a_socket(street: Street) -> None:
+    people = await street.people()
+    chat_id, *_ = await street.chat_of(people[MEMBER].user_id)
+    for path, allowed in (
+        (f"/chats/{chat_id}/live", {MEMBER}),
+        (f"/chats/{next(street.numbers):016x}/live", {OWNER, MEMBER, STRANGER}),  # free for all
+        ("/models/live", {OWNER, MEMBER, STRANGER}),
+    ):
+        for who, visitor in people.items():
+            status = await opens(visitor, path)
+            assert (status == 101) is (who in allowed), (path, who, status)
+            if who == NOBODY:
+                assert status == 401
+
+
+MESSAGES: dict[str, Callable[[], str]] = {
+    "a prompt": prompt,
+    "a look back": lambda: json.dumps({"earlier": "1"}),
+    "nonsense": lambda: "nonsense",
+}
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+async def test_every_message_of_a_socket_is_checked_anew(street: Street, name: str) -> None:
+    """A chat that was free when a stranger opened its page belongs to the member by now."""
+    people = await street.people()
+    for who in (OWNER, STRANGER):
+        visitor = people[who]
+        chat_id = f"{next(street.numbers):016x}"
+        async with visitor.client.websocket(
+            f"/chats/{chat_id}/live", headers=visitor.headers
+        ) as connection:
+            await connection.receive()
+            street.numbers = itertools.chain([int(chat_id, 16)], street.numbers)
+            assert (await street.chat_of(people[MEMBER].user_id))[0] == chat_id
+            before = street.rows_of(chat_id)
+            await connection.send(MESSAGES[name]())
+            if name == "a look back":
+                await connection.send("nonsense")
+            said = await heard(connection, 'id="notice"')
+            assert WORDS not in said
+            assert street.rows_of(chat_id) == before
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+async def test_a_message_after_the_login_has_ended_does_nothing(street: Street, name: str) -> None:
+    people = await street.people()
+    member = people[MEMBER]
+    chat_id, *_ = await street.chat_of(member.user_id)
+    async with member.client.websocket(
+        f"/chats/{chat_id}/live", headers=member.headers
+    ) as connection:
+        await connection.receive()
+        before = street.rows_of(chat_id)
+        with closing(sqlite3.connect(street.folder / "wick.db")) as db, db:  # as a command does it
+            db.execute("DELETE FROM logins WHERE user_id = ?", (member.user_id,))
+        await connection.send(MESSAGES[name]())
+        with pytest.raises(WebsocketDisconnectError, match="1008"):
+            await heard(connection, "what is never said")
+    assert street.rows_of(chat_id) == before
+
+
+async def test_the_terminal_shows_what_only_the_data_folder_says(street: Street) -> None:
+    here, visitor = house(street.app), Visitor(street.app)
+    own = {"Authorization": f"Bearer {here.secret}", "Accept": "text/plain"}
+    everybody = "/terminal/everybody"
+    for secret in ("", here.secret[:-1], here.secret + "x", here.secret.swapcase(), "ü"):
+        answer = await visitor.ask("POST", everybody, headers={"Authorization": f"Bearer {secret}"})
+        assert answer.status_code in {401, 403}
+    for foreign in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}):
+        answer = await visitor.ask("POST", everybody, json={}, headers=own | foreign)
+        assert answer.status_code == 403
+    answer = await visitor.ask("POST", everybody, json={}, headers=own)
+    assert "first" in [person["name"] for person in await answer.get_json()]
+    for path, body, status in (
+        ("/terminal/_id_of", {"name": None}, 404),
+        ("/terminal/__init__", {}, 404),
+        ("/terminal/named", {"nobody": "x"}, 400),
+        ("/terminal/named", [], 400),
+        ("/terminal/named", b"[" * 100_000, 400),
+        ("/terminal/named", b'{"name":"\xff"}', 400),
+        ("/terminal/named", {"name": "nobody"}, 404),
+        ("/terminal/add", {"name": "", "password": "", "role": "member"}, 422),
+    ):
+        sent: dict[str, Any] = {"data": body} if isinstance(body, bytes) else {"json": body}
+        answer = await visitor.ask("POST", path, **sent, headers=own)
+        assert answer.status_code == status, path
+    assert (await visitor.ask("GET", "/status", headers=own)).status_code == 200
+
+
+async def test_a_role_is_another_at_once(street: Street) -> None:
+    """The pages of whoever was an owner are loaded anew, and offer what a member may do."""
+    people = await street.people()
+    owner, other = people[OWNER], await street.people()
+    path = f"/chats/{next(street.numbers):016x}/live"
+    async with (
+        owner.client.websocket(path, headers=owner.headers) as hers,
+        other[OWNER].client.websocket(path, headers=other[OWNER].headers) as bystander,
+    ):
+        await hers.receive()
+        await bystander.receive()
+        verb = f"/people/{owner.user_id}/make-member"
+        assert (await other[OWNER].ask("POST", verb)).status_code == 303
+        with pytest.raises(WebsocketDisconnectError, match="4001"):
+            await heard(hers, "what is never said")
+        await bystander.send("nonsense")
+        await heard(bystander, 'id="notice"')
+    assert (await owner.ask("GET", "/status")).status_code == 403
+    html = await (await owner.ask("GET", "/")).get_data(as_text=True)
+    assert 'href="/people"' not in html
+
+
+async def test_sockets_need_our_origin_and_a_cookie_that_holds(street: Street) -> None:
+    people = await street.people()
+    member = people[MEMBER]
+    path = f"/chats/{next(street.numbers):016x}/live"
+    for origin in ("http://evil.example", "null", "http://localhost:9999"):
+        member.headers["Origin"] = origin
+        assert await opens(member, path) == 403
+    member.headers["Origin"] = OWN["Origin"]
+    assert await opens(member, path) == 101
+    await house(street.app).users.disable(member.user_id)
+    assert await opens(member, path) == 401

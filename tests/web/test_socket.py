@@ -1,0 +1,111 @@
+"""How much a socket may ask, and how many of them one person may have."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from quart import Quart
+from quart.testing import QuartClient
+from quart.testing.connections import WebsocketDisconnectError
+
+from app.config import Settings
+from app.server import create_app
+from app.web.socket import BURST, POLICY, WARNED, CloseConnection, MessageRateLimiter
+from tests.patience import PATIENCE
+
+OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
+LIVE = "/chats/0123456789abcdef/live"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_burst_then_warnings_then_the_end() -> None:
+    clock = Clock()
+    allowance = MessageRateLimiter(2, clock)
+    assert [allowance.spend() for _ in range(2 * BURST)] == [True] * 2 * BURST
+    assert [allowance.spend() for _ in range(WARNED)] == [False] * WARNED
+    with pytest.raises(CloseConnection) as gone:
+        allowance.spend()
+    assert gone.value.code == POLICY
+
+
+def test_who_waits_may_go_on() -> None:
+    clock = Clock()
+    allowance = MessageRateLimiter(2, clock)
+    for _ in range(2 * BURST + 1):
+        allowance.spend()
+    clock.now += 1.0
+    assert allowance.spend()
+    clock.now += 1000
+    assert all(allowance.spend() for _ in range(2 * BURST))
+    assert not allowance.spend()
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[Quart]:
+    made = create_app(
+        Settings(
+            data_dir=tmp_path,
+            models_dir=tmp_path / "models",
+            auto_pull=False,
+            messages_per_second=1,
+            sockets_per_user=2,
+        )
+    )
+    async with made.test_app():
+        yield made
+
+
+async def test_a_flood_is_warned_before_it_is_closed(app: Quart) -> None:
+    prompt = json.dumps({"text": "hello", "client_id": "c" * 32})
+    said = []
+    async with QuartClient(app).websocket(LIVE, headers=OWN) as socket:
+        for _ in range(BURST):
+            await socket.send("{}")
+        for _ in range(20):
+            await socket.send(prompt)
+        try:
+            while True:
+                said.append(str(await socket.receive()))
+        except WebsocketDisconnectError as error:
+            closed = error
+    assert closed.args[0] == POLICY
+    warnings = [frame for frame in said if "You send faster" in frame]
+    assert warnings
+    # The composer keeps its text.
+    assert f'data-for="{"c" * 32}" data-accepted="no"' in warnings[0]
+
+
+async def heard(socket: Any, words: str) -> None:
+    """Returns when a frame has these words, whatever came before it."""
+    async with asyncio.timeout(PATIENCE):
+        while words not in str(await socket.receive()):
+            pass
+
+
+async def test_one_page_too_many_is_told_so(app: Quart) -> None:
+    client = QuartClient(app)
+    async with (
+        client.websocket(LIVE, headers=OWN) as first,
+        client.websocket("/models/live", headers=OWN) as second,
+    ):
+        await first.receive()
+        await second.receive()
+        async with client.websocket(LIVE, headers=OWN) as third:
+            await heard(third, "You have 2 pages of Wick open")
+            with pytest.raises(WebsocketDisconnectError):
+                await third.receive()
+        await first.send("{}")
+        await heard(first, "did not understand")
+    async with client.websocket(LIVE, headers=OWN) as again:
+        assert "pages of Wick open" not in str(await again.receive())

@@ -160,19 +160,20 @@ async def test_a_stop_and_a_start_keep_the_line(
     tmp_path: Path, shelf: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the house itself, with all that its end and its beginning do."""
-    runner = ScriptedRunner(slots=1)
+    runners = [ScriptedRunner(slots=1)]
 
     async def load(*_: object) -> ScriptedRunner:
-        return runner
+        return runners[-1]
 
     monkeypatch.setattr(RunnerProcess, "start", load)
     async with built(tmp_path, shelf, slots=1) as before:
-        before.runner = runner
+        before.runner = runners[-1]
         first = await before.ask("one", "client01")
         before.runner.say(Prefill(first, 0, 9, 0, 0))
         await until(lambda: before.hub.streams()[0].status == "prefill")
         await before.asking.submit(before.prompt("two", "client02"))
         await before.asking.submit(before.prompt("apart", "client03", OTHER))
+    runners.append(ScriptedRunner(slots=1))  # the first one has ended, and would end what it gets
     async with built(tmp_path, shelf, slots=1) as after:
         await start(after)
         texts = {m.id: m.status for m in [*await after.path(), *await after.path(OTHER)]}

@@ -193,7 +193,7 @@ def test_a_disk_that_fills_up_halfway_leaves_no_trace(
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shelf_module, "adapt", fail)
+    monkeypatch.setattr(shelf_module, "convert", fail)
     with pytest.raises(DiskFull):
         shelf.install(tiny, "a")
     assert list(shelf.root.iterdir()) == []

@@ -141,8 +141,18 @@ def test_only_config_reads_the_environment() -> None:
             assert not re.search(r"os\.(environ|getenv)", path.read_text()), path
 
 
-def test_architecture_page_names_only_what_exists() -> None:
-    text = (ROOT / "docs/architecture.md").read_text()
-    named = set(re.findall(r"`((?:app|templates|static|migrations|tests)/[\w./-]*\w)`", text))
-    assert len(named) > 15
+def test_the_pages_about_the_code_name_only_what_exists() -> None:
+    pages = [ROOT / "docs/architecture.md", ROOT / "CONTRIBUTING.md", ROOT / "tests/README.md"]
+    pages += [*APP.rglob("README.md"), *(ROOT / "docs").glob("*.md")]
+    named = set[str]()
+    for page in pages:
+        text = page.read_text()
+        named |= set(re.findall(r"`((?:app|templates|static|migrations|tests)/[\w./-]*\w)`", text))
+    assert len(named) > 100
     assert sorted(n for n in named if not (ROOT / n).exists()) == []
+
+
+def test_every_room_of_several_modules_says_what_is_in_it() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    rooms = {path.name for path in APP.iterdir() if (path / "__init__.py").exists()}
+    assert sorted(room for room in rooms if f"app/{room}" not in text) == []

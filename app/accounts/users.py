@@ -29,7 +29,7 @@ from app.errors import (
 T = TypeVar("T")
 INVITE_SECONDS: Final = 7 * 86400.0
 RESET_SECONDS: Final = 86400.0
-WRONG_CREDENTIALS: Final = "This name and this password do not belong together."
+WRONG_CREDENTIALS: Final = "Wrong name or password."
 
 
 class Users:

@@ -57,7 +57,7 @@ def status_line(stream: LiveAnswer) -> str:
             return stream.detail
         case "prefill":
             percent = 100 * stream.prompt_done // max(stream.prompt_total, 1)
-            return f"Reading the conversation: {percent} %"
+            return f"Processing prompt: {percent} %"
         case "streaming":
             return "Writing"
 

@@ -17,7 +17,7 @@ async def model(talk: Repl, name: str) -> None:
     if not name:
         options = [(line.name, _label(line.title, line.name, line.state)) for line in talk.models]
         default = resolve_model(talk.models, talk.model)
-        name = await talk.prompt.choose("Who is to answer?", options, default) or ""
+        name = await talk.prompt.choose("Choose a model", options, default) or ""
         if not name:
             return
     name = resolve_model(talk.models, name)

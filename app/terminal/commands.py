@@ -62,7 +62,7 @@ _SECTIONS: Final = {
         ),
         Command("copy", "", "the last answer to the clipboard", answer_commands.copy),
     ),
-    "Settings of this chat": (
+    "Chat settings": (
         Command("settings", "", "what was chosen", answer_commands.settings),
         Command(
             "system", "[TEXT | -]", "show, set or drop the system prompt", answer_commands.system

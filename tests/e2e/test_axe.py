@@ -36,7 +36,7 @@ async def look_around(chat: ChatPage, server: Server) -> None:
     """A chat and everything that opens over it, then every other page."""
     page = chat.page
     await is_clean(page, "a chat")
-    for name in ("Settings of this chat", "Answer with another model"):
+    for name in ("Chat settings", "Answer with another model"):
         await page.get_by_role("button", name=name).last.click()
         await expect(page.get_by_role("dialog")).to_be_visible()
         await is_clean(page, name)
@@ -103,7 +103,7 @@ async def test_while_an_answer_runs_and_another_waits(endless: Server, meet: Mee
         try:
             await chat.writes()
             await chat.ask("And then?")
-            await expect(chat.page.get_by_role("button", name="Take back")).to_be_visible()
+            await expect(chat.page.get_by_role("button", name="Cancel and edit")).to_be_visible()
             await is_clean(chat.page, "an answer that runs")
         finally:
             await chat.silence()

@@ -50,19 +50,19 @@ async def test_another_answer_and_the_way_between_them(server: Server, meet: Mee
     first_id = await chat.answer.get_attribute("data-message-id") or ""
     other = await person.open(f"/chats/{chat.chat_id}")
     await chat.choose(temperature=1.5, seed=2)  # so that it answers in other words
-    await button(chat.answer, "Answer again").dblclick()
+    await button(chat.answer, "Regenerate").dblclick()
     await expect(chat.answer).not_to_have_attribute("data-message-id", first_id)
     await chat.ends()
     await number_of(chat.answer, "2/2")  # asked twice, answered once
     await number_of(other.answer, "2/2")
     second = await bodies(chat)
     assert second != first
-    await button(chat.answer, "The one before").click()
+    await button(chat.answer, "Previous version").click()
     await number_of(other.answer, "1/2")
     assert await bodies(other) == first
-    await expect(button(chat.answer, "The one before")).to_have_attribute("aria-disabled", "true")
+    await expect(button(chat.answer, "Previous version")).to_have_attribute("aria-disabled", "true")
     await agree(chat, other)
-    await button(other.answer, "The one after").press("Enter")
+    await button(other.answer, "Next version").press("Enter")
     await number_of(chat.answer, "2/2")
     assert await bodies(chat) == second
     rows = server.messages(chat.chat_id)
@@ -106,7 +106,7 @@ async def test_a_prompt_in_other_words(server: Server, meet: Meet) -> None:
     await expect(words).to_have_count(0)
     assert (await bodies(chat))[0] == "What is two and two?"
     await number_of(other.questions.last, "2/2")
-    await button(other.questions.last, "The one before").click()
+    await button(other.questions.last, "Previous version").click()
     await number_of(chat.questions.last, "1/2")
     assert await bodies(chat) == old
     await agree(chat, other)
@@ -123,7 +123,7 @@ async def test_an_edit_under_way_survives_what_else_happens(endless: Server, mee
     await button(chat.questions.first, "Edit").click()
     words = chat.page.get_by_role("textbox", name="Your message in other words")
     await words.fill("half a thou")
-    await button(other.answer, "Answer again").click()  # the other tab shows another path
+    await button(other.answer, "Regenerate").click()  # the other tab shows another path
     await number_of(chat.answer, "2/2")
     await expect(words).to_have_value("half a thou")
     await words.fill("a whole thought")
@@ -184,7 +184,7 @@ async def test_deleting_and_taking_that_back(server: Server, meet: Meet) -> None
     assert await bodies(chat) == before
     await button(chat.answer, "Delete").click()
     await expect(chat.answers).to_have_count(1)
-    await button(chat.questions.last, "Answer this").click()
+    await button(chat.questions.last, "Get an answer").click()
     await expect(chat.answers).to_have_count(2)
     await chat.ends()
     await agree(chat, other)
@@ -224,13 +224,13 @@ async def test_settings_of_one_chat(server: Server, meet: Meet) -> None:
     person = await meet(server)
     person.expects("422")
     chat = await person.open()
-    await chat.page.get_by_role("button", name="Settings of this chat").click()
+    await chat.page.get_by_role("button", name="Chat settings").click()
     dialog = chat.page.get_by_role("dialog")
     prompt = dialog.get_by_role("textbox", name="System prompt")
     await expect(prompt).to_be_focused()
     await prompt.fill("You are a pirate.")
     await dialog.get_by_role("textbox", name="Temperature").fill("hot")
-    await dialog.get_by_role("textbox", name="Longest answer").fill("7")
+    await dialog.get_by_role("textbox", name="Maximum length").fill("7")
     await dialog.get_by_role("button", name="Save").click()
     wrong = dialog.get_by_role("textbox", name="Temperature")
     await expect(wrong).to_have_attribute("aria-invalid", "true")
@@ -248,13 +248,13 @@ async def test_settings_of_one_chat(server: Server, meet: Meet) -> None:
     await chat.answer.locator(".figures summary").click()
     await expect(chat.answer.locator(".figures dl")).to_contain_text("You are a pirate.")
     await chat.reload()
-    await chat.page.get_by_role("button", name="Settings of this chat").click()
-    await expect(dialog.get_by_role("textbox", name="Longest answer")).to_have_value("7")
+    await chat.page.get_by_role("button", name="Chat settings").click()
+    await expect(dialog.get_by_role("textbox", name="Maximum length")).to_have_value("7")
     await dialog.get_by_role("button", name="Reset").click()
     await expect(dialog).to_be_hidden()
-    await chat.page.get_by_role("button", name="Settings of this chat").click()
+    await chat.page.get_by_role("button", name="Chat settings").click()
     await expect(prompt).to_have_value("")
-    await expect(dialog.get_by_role("textbox", name="Longest answer")).to_have_attribute(
+    await expect(dialog.get_by_role("textbox", name="Maximum length")).to_have_attribute(
         "placeholder", str(SHORT)
     )
 
@@ -262,10 +262,10 @@ async def test_settings_of_one_chat(server: Server, meet: Meet) -> None:
 async def test_the_gauge_fills_and_says_what_leaves(server: Server, meet: Meet) -> None:
     person = await meet(server)
     chat = await person.open()
-    await chat.page.get_by_role("button", name="Settings of this chat").click()
+    await chat.page.get_by_role("button", name="Chat settings").click()
     dialog = chat.page.get_by_role("dialog")
     await dialog.get_by_role("textbox", name="Context size").fill("128")
-    await dialog.get_by_role("textbox", name="Longest answer").fill("20")
+    await dialog.get_by_role("textbox", name="Maximum length").fill("20")
     await dialog.get_by_role("button", name="Save").click()
     await expect(dialog).to_be_hidden()
     gauge = chat.page.locator("#gauge")

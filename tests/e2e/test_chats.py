@@ -47,8 +47,8 @@ async def test_search_finds_while_typing_and_jumps_to_the_message(
         f"{person.server.origin}/search?q=number0+zeb&role=&model=&in=&since="
     )
     await page.get_by_label("Written by").select_option("By a model")
-    await expect(page.get_by_text("Nothing was found.")).to_be_visible()
-    await page.get_by_label("Written by").select_option("By me")
+    await expect(page.get_by_text("No results.")).to_be_visible()
+    await page.get_by_label("Written by").select_option("You")
     await expect(page.locator(".snippet mark").first).to_be_visible()
     await field.press("Tab")
     for _ in range(4):
@@ -99,7 +99,7 @@ async def test_pin_and_archive_in_every_tab(
         await expect(link(tab, title)).to_have_count(0)
     await other.page.get_by_role("link", name="Archive").click()
     row = other.page.get_by_role("listitem").filter(has_text=title)
-    await row.get_by_role("button", name="Back to the list").click()
+    await row.get_by_role("button", name="Unarchive").click()
     await expect(row).to_have_count(0)
     await expect(link(chat, title)).to_be_visible()
 
@@ -128,7 +128,7 @@ async def test_out_of_the_trash_and_gone_for_good(
         await chat.use("Delete", request.node.name)
         await expect(link(chat, request.node.name)).to_have_count(0)
         await page.goto(f"{person.server.origin}/trash")
-        await expect(row).to_contain_text("Gone for good on")
+        await expect(row).to_contain_text("Deleted permanently on")
         if verb == "Delete for good":
             page.once("dialog", lambda dialog: dialog.accept())
         await row.get_by_text(verb, exact=True).click()

@@ -45,13 +45,13 @@ async def test_a_download_from_an_address_says_so_at_its_button_and_is_scrolled_
     page = (await person.open("/models")).page
     started = page.locator("#source-form").get_by_role("status")
     await expect(page.locator("#source-form")).not_to_be_in_viewport()
-    await page.get_by_label("Where it is").fill(f"{stub.url}/second.gguf")
+    await page.get_by_label("Source").fill(f"{stub.url}/second.gguf")
     await page.get_by_role("button", name="Get", exact=True).click()
     await expect(started).to_contain_text("Started to download second")
     await expect(page.locator("#pull-second")).to_be_in_viewport(ratio=1)
     # What is refused takes back what was said of the one before.
-    await page.get_by_label("Where it is").fill("ftp://example.org/x.gguf")
-    await page.get_by_label("Where it is").press("Enter")
+    await page.get_by_label("Source").fill("ftp://example.org/x.gguf")
+    await page.get_by_label("Source").press("Enter")
     await expect(page.locator("#notice")).to_be_in_viewport()
     await expect(started).to_be_empty()
 

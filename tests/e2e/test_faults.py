@@ -56,7 +56,7 @@ async def test_a_restart_under_an_open_page_interrupts_and_repairs(
     assert stored["text"]
     await chat.ends("interrupted")
     await expect(chat.answer.locator(".line")).to_contain_text("Interrupted: Wick was stopped.")
-    offline = chat.page.get_by_text("The connection is gone.")
+    offline = chat.page.get_by_text("Connection lost.")
     await expect(offline).to_be_visible()
     assert only_pieces_of(stored["text"], await chat.texts_seen(stored["id"]))
 
@@ -71,7 +71,7 @@ async def test_what_is_sent_while_the_server_is_away_arrives_once(
 ) -> None:
     assert await own.stop() == 0
     await chat.ends("interrupted")
-    await expect(chat.page.get_by_text("The connection is gone.")).to_be_visible()
+    await expect(chat.page.get_by_text("Connection lost.")).to_be_visible()
     await chat.message.fill("Sent into the void")
     await chat.message.press("Enter")
     await own.start()

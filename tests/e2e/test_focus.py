@@ -18,7 +18,7 @@ async def test_the_focus_stays_after_what_is_done_with_messages(
     person: Person, server: Server
 ) -> None:
     chat = await person.open(f"/chats/{plant(server.folder / 'wick.db', 4, 'Focus')}")
-    await button(chat.answer, "Answer again").press("Enter")
+    await button(chat.answer, "Regenerate").press("Enter")
     await expect(chat.answer.locator(".beside > span")).to_have_text("2/2")
     await expect(chat.message).to_be_focused()
     await chat.ends()
@@ -56,12 +56,12 @@ async def test_the_focus_stays_in_the_lists(person: Person, server: Server) -> N
         await chat.page.locator("#chat-menu").get_by_text(verb, exact=True).press("Enter")
         await expect(chat.chats.locator(".pinned li")).to_have_count(1 if verb == "Pin" else 0)
         await expect(chat.chats.locator(":focus")).to_have_count(1)
-    await chat.page.get_by_role("button", name="Settings of this chat").press("Enter")
+    await chat.page.get_by_role("button", name="Chat settings").press("Enter")
     await expect(chat.page.get_by_role("dialog")).to_be_visible()
     await chat.page.keyboard.press("Escape")
-    await expect(chat.page.get_by_role("button", name="Settings of this chat")).to_be_focused()
+    await expect(chat.page.get_by_role("button", name="Chat settings")).to_be_focused()
     await chat.page.goto(f"{server.origin}/archive")
-    await chat.page.get_by_role("button", name="Back to the list").first.press("Enter")
+    await chat.page.get_by_role("button", name="Unarchive").first.press("Enter")
     await chat.holds("() => !document.activeElement.matches('body')")
 
 

@@ -82,7 +82,7 @@ async def test_the_sheet_names_every_key_and_switches_letters_off(among_chats: C
         "all => all.map(a => a.dataset.key)"
     )
     assert named >= {*carried, "j", "k"}
-    await sheet(chat).get_by_label("Use single letters").uncheck()
+    await sheet(chat).get_by_label("Enable single-letter shortcuts").uncheck()
     await sheet(chat).get_by_role("button", name="Close").click()
     for _ in range(2):
         await chat.page.keyboard.press("?")
@@ -90,7 +90,7 @@ async def test_the_sheet_names_every_key_and_switches_letters_off(among_chats: C
         await chat.reload()
         await chat.message.press("Escape")
     await chat.page.get_by_role("button", name="Keys").click()
-    await sheet(chat).get_by_label("Use single letters").check()
+    await sheet(chat).get_by_label("Enable single-letter shortcuts").check()
     await chat.page.keyboard.press("Escape")
     await expect(chat.page.get_by_role("button", name="Keys")).to_be_focused()
     await chat.page.keyboard.press("?")
@@ -127,7 +127,7 @@ async def test_the_theme_is_chosen_and_remembered(server: Server, meet: Meet) ->
     await chat.page.emulate_media(media="print", color_scheme="dark")
     assert await chat.page.evaluate("getComputedStyle(document.body).colorScheme") == "light"
     await chat.page.emulate_media(media="screen", color_scheme="light")
-    await chat.page.get_by_role("combobox", name="Theme").select_option("As the system")
+    await chat.page.get_by_role("combobox", name="Theme").select_option("System theme")
     assert not await chat.page.evaluate(scheme)
     await chat.page.emulate_media(color_scheme="dark")
     assert await chat.page.evaluate(scheme)
@@ -179,7 +179,7 @@ async def test_a_draft_is_kept_until_the_server_has_it(
     person.expects(CONNECTION_LOST)
     chat = await person.open()
     await own.stop()
-    await expect(chat.page.get_by_text("The connection is gone.")).to_be_visible()
+    await expect(chat.page.get_by_text("Connection lost.")).to_be_visible()
     await chat.message.fill("Sent into the void")
     await chat.message.press("Enter")
     assert "Sent into the void" in await chat.page.evaluate("localStorage.drafts")
@@ -248,7 +248,7 @@ async def test_what_is_said_aloud_is_little(streaming: ChatPage) -> None:
 
 async def test_the_first_tab_stop_leads_to_the_message(person: Person) -> None:
     chat = await person.open()
-    skip = chat.page.get_by_role("link", name="To the message field")
+    skip = chat.page.get_by_role("link", name="Skip to message box")
     await skip.focus()
     await expect(skip).to_be_in_viewport()
     first = "document.querySelector('a, button, input, select, textarea').className"

@@ -110,7 +110,7 @@ async def test_who_reads_far_above_stays_there_when_the_server_comes_back(
     await chat.page.evaluate("document.getElementById('scroll').scrollTop = 3000")
     before, shown = await chat.page.evaluate(TOPMOST), await held(chat)
     await own.kill()
-    offline = chat.page.get_by_text("The connection is gone.")
+    offline = chat.page.get_by_text("Connection lost.")
     await expect(offline).to_be_visible()
     await chat.log.locator("article").first.evaluate("one => one.dataset.old = 'yes'")
     await own.start()

@@ -137,7 +137,7 @@ async def test_a_message_sent_while_an_answer_runs_waits_and_can_be_taken_back(
         await expect(streaming.message).to_have_value("")
     await expect(streaming.questions).to_have_count(3)
     await expect(streaming.answer.locator(".line")).to_have_text("Waiting for the answer above")
-    back = streaming.page.get_by_role("button", name="Take back")
+    back = streaming.page.get_by_role("button", name="Cancel and edit")
     await expect(back).to_have_count(2)
     await streaming.message.fill("Not sent yet")
     await back.first.press("Enter")  # a pointer would have to hit what the answer above moves

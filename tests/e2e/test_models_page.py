@@ -78,10 +78,10 @@ async def test_a_model_is_pulled_seen_by_all_and_used(
     one, two = await meet(server), await meet(server)
     await one.context.add_init_script(BARS)
     page, other = await models_page(one), await models_page(two)
-    await page.page.get_by_label("Where it is").fill(f"{stub.url}/second.gguf")
-    await page.page.get_by_label("What to call it").fill("second")
+    await page.page.get_by_label("Source").fill(f"{stub.url}/second.gguf")
+    await page.page.get_by_label("Name (optional)").fill("second")
     await page.button(re.compile("^Get$")).click()
-    await expect(page.page.get_by_label("Where it is")).to_have_value("")
+    await expect(page.page.get_by_label("Source")).to_have_value("")
     for tab in (page, other):
         await tab.holds("() => document.querySelector('#coming progress')?.value > 1e6")
         await expect(tab.page.locator("#coming .sentence")).to_contain_text(" MB")
@@ -135,24 +135,24 @@ async def test_a_pull_is_cancelled_and_a_broken_one_tried_again(
     person = await meet(server)
     person.expects("422")
     page = await models_page(person)
-    await page.page.get_by_label("Where it is").fill(f"{stub.url}/second.gguf")
-    await page.page.get_by_label("Where it is").press("Enter")
+    await page.page.get_by_label("Source").fill(f"{stub.url}/second.gguf")
+    await page.page.get_by_label("Source").press("Enter")
     await page.holds("() => document.querySelector('#coming progress')?.value > 1e6")
     await page.button("Cancel getting second").click()
     await expect(page.bar).to_have_count(0)
     stub.go_on.set()
     stub.files["/missing.gguf"] = stub.files["/second.gguf"]
     stub.statuses["/missing.gguf"] = [404] * 2
-    await page.page.get_by_label("Where it is").fill(f"{stub.url}/missing.gguf")
-    await page.page.get_by_label("Where it is").press("Enter")
+    await page.page.get_by_label("Source").fill(f"{stub.url}/missing.gguf")
+    await page.page.get_by_label("Source").press("Enter")
     await expect(page.button("Try again to get missing")).to_be_visible()
     stub.statuses["/missing.gguf"] = []
     await page.button("Try again to get missing").click()
     await expect(page.card("missing")).to_be_visible()
-    await page.page.get_by_label("Where it is").fill("ftp://example.org/x.gguf")
-    await page.page.get_by_label("Where it is").press("Enter")
+    await page.page.get_by_label("Source").fill("ftp://example.org/x.gguf")
+    await page.page.get_by_label("Source").press("Enter")
     await expect(page.notice).to_contain_text("Wick cannot fetch from")
-    await expect(page.page.get_by_label("Where it is")).to_have_value("ftp://example.org/x.gguf")
+    await expect(page.page.get_by_label("Source")).to_have_value("ftp://example.org/x.gguf")
 
 
 async def test_settings_are_kept_and_take_effect(

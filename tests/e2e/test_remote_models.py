@@ -1,4 +1,4 @@
-"""A model of another server in a real browser: added, used, and seen when it goes away."""
+"""Remote model in a real browser: added, used, and seen when it goes away."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ async def test_a_server_is_added_used_and_seen_to_go(
         models = (await person.open("/models")).page
         chat = await person.open()
         await models.get_by_label("Address of the server").fill(stub.url)
-        await models.get_by_label("What it calls the model").fill("stub")
-        await models.get_by_label("Its name in Wick").fill("near")
+        await models.get_by_label("Model ID on the server").fill("stub")
+        await models.get_by_label("Display name").fill("near")
         await models.get_by_role("button", name="Add", exact=True).click()
         card = models.locator("#card-near")
         await expect(card.locator(".state")).to_have_text("Ready")

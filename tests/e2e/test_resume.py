@@ -39,7 +39,7 @@ async def test_a_phone_that_slept_shows_what_the_laptop_shows(server: Server, me
         phone = await owner.open(f"/chats/{laptop.chat_id}")
         await phone.writes()
         relay.cut()
-        offline = phone.page.get_by_text("The connection is gone.")
+        offline = phone.page.get_by_text("Connection lost.")
         await expect(offline).to_be_visible()
         await grows(laptop, 80)
         relay.mend()
@@ -71,7 +71,7 @@ async def test_after_kill_9_every_screen_shows_what_is_stored(
     await own.start()
     for chat in screens:
         await chat.ends("interrupted")
-        await expect(chat.page.get_by_text("The connection is gone.")).to_be_hidden()
+        await expect(chat.page.get_by_text("Connection lost.")).to_be_hidden()
     first, second = [await chat.articles() for chat in screens]
     assert first == second
     await screens[0].reload()

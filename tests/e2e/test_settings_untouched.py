@@ -39,7 +39,7 @@ async def test_chat_settings(start: StartServer, tiny_shelf: Path, meet: Meet) -
     with closing(sqlite3.connect(database, timeout=30)) as db, db:
         db.execute("INSERT INTO chat_settings VALUES (?, 1, ?, 1.0)", [chat_id, text])
     page = (await (await meet(server)).open(f"/chats/{chat_id}")).page
-    await page.get_by_role("button", name="Settings of this chat").click()
+    await page.get_by_role("button", name="Chat settings").click()
     dialog = page.get_by_role("dialog")
     await expect(dialog.get_by_label("Context size")).to_have_value("1000")
     await dialog.get_by_role("button", name="Save").click()

@@ -61,7 +61,7 @@ def test_a_conversation_with_commands(
     answered(person, 4)
     assert rows(tmp_path, "SELECT model FROM messages ORDER BY id DESC LIMIT 1") == [("other",)]
     person.enter("/model")
-    person.sees("Who is to answer?")
+    person.sees("Choose a model")
     person.type("\x1b[B\r")
     person.sees("other answers from now on.")
     person.enter("/model nobody")

@@ -41,7 +41,7 @@ FIELDS: Final = (
     ),
     *(SettingField(number.name, number.label, number.help) for number in SAMPLING),
     SettingField(
-        "max_tokens", "Longest answer", "Tokens after which an answer is cut. It can go on."
+        "max_tokens", "Maximum length", "Answer stops after this many tokens; you can continue it."
     ),
     SettingField(
         "context_length",
@@ -51,7 +51,7 @@ FIELDS: Final = (
     SettingField(
         "stop",
         "Stop strings",
-        r"An answer ends where one of these begins. One a line; \n is a line break, \s a space, "
+        r"Stop when the model writes any of these. One per line; \n is a line break, \s a space, "
         r"\\ a backslash.",
         rows=2,
     ),

@@ -99,7 +99,7 @@ async def remove(chat_id: str, message_id: int) -> str:
     context = server_context()
     await context.branches.remove(_message_ref(chat_id, message_id))
     undo = f"/chats/{chat_id}/messages/{message_id}/put-back"
-    return context.fragments.notice("Deleted, with what followed.", undo=undo)
+    return context.fragments.notice("Message and replies deleted.", undo=undo)
 
 
 @blueprint.post("/put-back")

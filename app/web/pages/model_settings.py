@@ -50,18 +50,18 @@ SAMPLING: Final = (
     _as_in_chats(
         "temperature",
         "Temperature",
-        "How daring the choice of words is: 0 always takes the likeliest one.",
+        "Higher is more varied; 0 always picks the most likely word.",
     ),
     _as_in_chats(
         "top_p",
         "Top-p",
-        "Only the likeliest words count that together have this share; 1 is all of them.",
+        "Consider only the top words whose probabilities add up to this; 1 = no limit.",
     ),
-    _as_in_chats("top_k", "Top-k", "Only so many of the likeliest words count; 0 is all."),
+    _as_in_chats("top_k", "Top-k", "Consider only this many top words; 0 = no limit."),
     _as_in_chats(
         "min_p",
         "Min-p",
-        "Words that are less likely than this share of the likeliest one do not count.",
+        "Ignore words below this fraction of the top word's probability.",
     ),
     _as_in_chats(
         "repetition_penalty",
@@ -71,7 +71,7 @@ SAMPLING: Final = (
     _as_in_chats(
         "seed",
         "Seed",
-        "With the same number the same question gets the same answer. Empty: another every time.",
+        "Same seed, same answer. Leave empty for random.",
     ),
 )
 

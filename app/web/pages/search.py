@@ -21,8 +21,13 @@ from app.web.security.identity import current_user
 blueprint = Blueprint("search", __name__, url_prefix="/search")
 DAY = 86400.0
 TIMES = {"": "Any time", "7": "Last 7 days", "30": "Last 30 days", "365": "Last 12 months"}
-ROLES = {"": "By anybody", "user": "By me", "assistant": "By a model"}
-PLACES = {"": "All but the trash", "pinned": "Pinned", "archived": "Archive", "trash": "Trash"}
+ROLES = {"": "Anyone", "user": "You", "assistant": "Models"}
+PLACES = {
+    "": "Everywhere except trash",
+    "pinned": "Pinned",
+    "archived": "Archive",
+    "trash": "Trash",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,11 +60,11 @@ def answer_stats(message: Message) -> tuple[tuple[str, str], ...]:
     speed = f", {tokens / seconds:.1f} a second" if seconds else ""
     rows.append(("Written", f"{tokens:,} tokens{speed}"))
     if message.first_token_seconds is not None:
-        rows.append(("First word after", f"{message.first_token_seconds:.1f} s"))
+        rows.append(("Time to first token", f"{message.first_token_seconds:.1f} s"))
     if asked:
-        rows.append(("Read before", f"{asked:,} tokens, {cached:,} of them from memory"))
+        rows.append(("Prompt", f"{asked:,} tokens ({cached:,} cached)"))
     if message.context_length:
-        rows.append(("Could see at most", f"{message.context_length:,} tokens"))
+        rows.append(("Context window", f"{message.context_length:,} tokens"))
     if (made_with := parse_generation_settings(message.settings)) is not None:
         sampling = made_with.sampling
         rows.append(("Temperature", f"{sampling.temperature:g}"))

@@ -87,7 +87,7 @@ def build_card(
     needed = memory.preferred_bytes(model, here.settings)
     facts = [
         ("Parameters", format_parameters(model.parameters)),
-        ("Stored as", model.quantisation),
+        ("Quantization", model.quantisation),
         ("Size on disk", format_bytes(model.size)),
         ("Context", f"{context:,} of {model.context_length:,} tokens"),
         ("Memory", f"needs {format_bytes(needed)} of {format_bytes(budget)}"),

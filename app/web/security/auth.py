@@ -121,7 +121,7 @@ def install(app: Quart, settings: Settings) -> None:
         if who.session_id and request.method not in SAFE_METHODS:
             await check(who)
         if allowed == "owners" and not who.is_owner:
-            raise NotAllowed("This is for the owner of this Wick.")
+            raise NotAllowed("Only owners can open this page.")
         if allowed == "terminal" and who.via != "terminal":
             raise NotAllowed("This is for commands of the machine on which Wick runs.")
         return None

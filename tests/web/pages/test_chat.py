@@ -158,9 +158,9 @@ async def test_search(client: QuartClient) -> None:
     assert "<mark>fox</mark>" in part
     assert "<title>" not in part
     assert f"/chats/{CHAT}?message=1&amp;find=fo#m1" in part
-    assert "Nothing was found" in await text(client, "/search?q=heron")
-    assert "Nothing was found" in await text(client, "/search?q=fox&role=assistant")
-    assert "Nothing was found" in await text(client, "/search?q=fox&in=trash")
+    assert "No results" in await text(client, "/search?q=heron")
+    assert "No results" in await text(client, "/search?q=fox&role=assistant")
+    assert "No results" in await text(client, "/search?q=fox&in=trash")
     for wrong in (
         "role=x",
         "in=x",

@@ -46,7 +46,7 @@ async def test_the_first_link_makes_the_owner_once(app: Quart) -> None:
     assert token
     visitor = Visitor(app)
     assert "no owner yet" in await text_of(await visitor.ask("GET", "/login"))
-    assert "Make this Wick yours" in await text_of(await visitor.ask("GET", f"/join/{token}"))
+    assert "Create the owner account" in await text_of(await visitor.ask("GET", f"/join/{token}"))
     answer = await join(visitor, token, name="Anna")
     assert answer.status_code == 303
     assert "Anna" in await text_of(await visitor.ask("GET", "/"))
@@ -146,7 +146,7 @@ async def test_a_wrong_name_and_a_wrong_password_look_the_same(app: Quart) -> No
         seen.add((answer.status_code, html))
         assert not login_cookie(answer)
     assert len(seen) == 1
-    assert "do not belong together" in html
+    assert "Wrong name or password" in html
 
 
 async def test_too_many_attempts_have_to_wait_whoever_they_name(app: Quart) -> None:

@@ -149,7 +149,7 @@ async def test_the_page_offers_what_makes_sense(client: QuartClient) -> None:
     assert "20 tokens · 40/s" in answer
     assert "Context 80 % full" in html
     _, html = await ask(client, "GET", f"/chats/{OTHER}")
-    assert "Answer this" in html
+    assert "Get an answer" in html
     assert "/again?newest=0" in html
 
 

@@ -421,7 +421,7 @@ async def test_only_what_fits_the_memory_is_to_be_had(settings: Settings) -> Non
     picker = html[html.index('<select id="model"') :].partition("</select>")[0]
     assert 'value="tiny" selected' in picker
     assert picker.count("needs download") == 3
-    assert 'label="To be had"' in picker
+    assert 'label="Available to download"' in picker
     assert "llama-3-8b" not in picker
 
 

@@ -82,9 +82,9 @@ def test_every_ending_has_its_words(changes: dict[str, str], line: str) -> None:
         (LiveAnswer(1, "c", 1, "m", status="loading", detail="Loading"), "Loading"),
         (
             LiveAnswer(1, "c", 1, "m", status="prefill", prompt_done=30, prompt_total=120),
-            "Reading the conversation: 25 %",
+            "Processing prompt: 25 %",
         ),
-        (LiveAnswer(1, "c", 1, "m", status="prefill"), "Reading the conversation: 0 %"),
+        (LiveAnswer(1, "c", 1, "m", status="prefill"), "Processing prompt: 0 %"),
         (LiveAnswer(1, "c", 1, "m", status="streaming"), "Writing"),
         (LiveAnswer(1, "c", 1, "m", status="streaming", warning="Not saved."), "Not saved."),
     ],

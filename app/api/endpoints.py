@@ -105,8 +105,9 @@ INTRODUCTION: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """gives: status and type, None for no content; streams: what comes instead with `stream`, or
-    always where there is no other type; query: name, allowed values or None, what it is for."""
+    """status, response: what it gives, None for no content; streams: what comes instead with
+    `stream`, or always where there is no other type; query: name, allowed values or None, what it
+    is for."""
 
     method: str
     path: str

@@ -22,7 +22,7 @@ PING_SECONDS = 3.0
 
 
 def configure(config: Config, longest_message: int, limiter: ConnectionLimiter) -> None:
-    """`longest_message`: bytes of one message on a socket; crowd: who may connect."""
+    """`longest_message`: bytes of one message on a socket; `limiter`: who may connect."""
     config.errorlog = logging.getLogger("hypercorn")
     config.loglevel = "WARNING"
     config.graceful_timeout = 0.3

@@ -28,8 +28,9 @@ RETRY_SECONDS = 2.0
 class AnswerRecorder:
     """Give `on_event` to the worker as the request's listener. It never blocks and never raises.
 
-    earlier: of an answer that goes on, how it was when it had been cut. has_begun: the model reads
-    or writes. is_postponed: it is left to the next start of Wick, and nothing more happens to it.
+    previous_run: of an answer that goes on, how it was when it had been cut. has_begun: the model
+    reads or writes. is_postponed: it is left to the next start of Wick, and nothing more happens to
+    it.
     """
 
     stream: LiveAnswer

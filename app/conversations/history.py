@@ -73,7 +73,7 @@ def without_failed(path: Sequence[Message]) -> list[Message]:
 def first_in_context(path: Sequence[Message], dropped: int) -> int | None:
     """The id of the first message that the model still sees, when it does not see all of them.
 
-    `dropped` counts turns as `turns_of(path)` makes them.
+    `dropped` counts turns as `to_turns(path)` makes them.
     """
     if not dropped:
         return None
@@ -91,9 +91,9 @@ def first_in_context(path: Sequence[Message], dropped: int) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class ContextUsage:
-    """After the last answer of a path. used of `size` tokens; unseen: how many messages the model
-    no longer sees; next_out: the question that leaves first when there is no room for more, with
-    its answers, or None when only the newest is left.
+    """After the last answer of a path. used of `size` tokens; dropped: how many messages the model
+    no longer sees; next_to_drop: the question that leaves first when there is no room for more,
+    with its answers, or None when only the newest is left.
     """
 
     used: int

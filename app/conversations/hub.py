@@ -17,10 +17,10 @@ LiveStatus = Literal["queued", "loading", "prefill", "streaming"]
 class LiveAnswer:
     """What everybody who looks at this answer may see. `text` only grows.
 
-    place: position in the queue, 1 is next, in about `eta_seconds` if that is known, 0 is its turn;
-    held: it waits for the answer before it in its chat and may be taken back; prompt_done of
+    position: place in the queue, 1 is next, in about `eta_seconds` if that is known, 0 is its turn;
+    is_pending: it waits for the answer before it in its chat and may be taken back; prompt_done of
     prompt_total tokens are read; dropped: how many of the oldest messages the model does not see;
-    trouble: something the person should know while it goes on; epoch: tells it from every other
+    warning: something the person should know while it goes on; epoch: tells it from every other
     stream, also of the same answer.
     """
 
@@ -108,7 +108,8 @@ class Subscription:
     closing: int | None = None
 
     def mark_chat_changed(self, chat_id: str) -> None:
-        """The sidebar's change is about this chat, too; of more than MANY it need not say which."""
+        """The sidebar's change is about this chat, too; of more than MAX_CHANGED it need
+        not say which."""
         self.changed.add(chat_id)
         if len(self.changed) > MAX_CHANGED:
             self.changed.clear()

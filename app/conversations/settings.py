@@ -147,7 +147,7 @@ class ChatSettings:
         return json.dumps(self.overrides, ensure_ascii=False)
 
     def merged_with(self, default: GenerationSettings) -> GenerationSettings:
-        """What the next answer of the chat is made with; `usual`: what its model says."""
+        """What the next answer of the chat is made with; `default`: what its model says."""
         chosen = self.overrides
         sampling = {name: chosen.pop(name) for name in SAMPLING if name in chosen}
         if self.context_length and default.context_length:

@@ -1,4 +1,4 @@
-"""Chats that come from a file: written for a holder, a few rows at a time (see holders.py)."""
+"""Chats from a file: written for a holder, a few rows at a time (see import_holders.py)."""
 
 from __future__ import annotations
 

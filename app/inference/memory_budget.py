@@ -128,7 +128,7 @@ class MemoryBudget:
     ) -> int | None:
         """Wait for room, and take it; the index of the choice there was room for.
 
-        choices: bytes, the best first, of which the last fits the budget. tell: hears whom it
+        choices: bytes, the best first, of which the last fits the budget. notify: hears whom it
         waits for. None when `is_wanted` says that there is no use any more.
         """
         self._waiting.append(name)

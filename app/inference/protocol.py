@@ -33,16 +33,16 @@ class Generate:
     also keeps it off the disk. Side work about a chat (a title) belongs to none.
     opening: how the answer begins already; it is not told again. context: a window smaller than
     the runner's, in tokens. text: the prompt as it is, without a template; then there are no
-    turns. may_drop: whether the oldest turns may leave when not all fit the window.
+    turns. allow_truncation: whether the oldest turns may leave when not all fit the window.
     bias: what is added to the logits of some ids. top_logprobs: tell how likely each token was,
     and that many likely ones beside it; None tells nothing. schema: the answer is JSON that
-    follows this JSON schema (itself as text). embeds: no answer, but what the model makes of the
-    prompt, as numbers. owner: whose request it is, in any words: of what others have read only the
-    system prompt is taken. before: token ids that stand before the prompt. suffix: what is to
-    follow the answer, which fills the gap between `text` and it. may_cut: of a last message, or a
-    text, that is too long only the end counts. grammar: the answer follows this grammar, in Lark's
-    or GBNF's notation. tells_prompt: tell how likely the tokens of the prompt were, and that of
-    the answer's end. tells_ids: `Finished` has the token ids of the prompt and the answer.
+    follows this JSON schema (itself as text). wants_embedding: no answer, but what the model makes
+    of the prompt, as numbers. owner: whose request it is, in any words: of what others have read
+    only the system prompt is taken. before: token ids that stand before the prompt. suffix: what is
+    to follow the answer, which fills the gap between `text` and it. may_cut: of a last message, or
+    a text, that is too long only the end counts. grammar: the answer follows this grammar, in
+    Lark's or GBNF's notation. tells_prompt: tell how likely the tokens of the prompt were, and that
+    of the answer's end. tells_ids: `Finished` has the token ids of the prompt and the answer.
     """
 
     id: int

@@ -52,7 +52,8 @@ class Request:
     is_cancelled: its person wants no more of it, so that it is never begun again.
     turn: the round of the queue in which it is served, where everybody is served once a round.
     prompt_left: tokens still to be read, None while that is unknown; answered: characters written.
-    spent: tokens read and written so far; too_much: the sentence with which it was ended for them.
+    spent: tokens read and written so far; quota_message: the sentence with which it was ended for
+    them.
     """
 
     command: Generate

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class Worker:
     """Requests in, events out. `run` is the task; everything else may be called beside it.
 
-    changed: called on every change of state and progress; eased: when it may be less busy;
+    changed: called on every change of state and progress; on_capacity: when it may be less busy;
     measured: with what a request took.
     """
 

@@ -125,7 +125,8 @@ class WorkerPool:
             self._workers[name].reload_when_idle()
 
     async def delete_model(self, name: str) -> None:
-        """Unload a model and drop all that is kept of it. To be called before Shelf.remove.
+        """Unload a model and drop all that is kept of it. To be called before
+        ModelStore.remove.
 
         Raises ModelBusy, and then has changed nothing.
         """

@@ -84,7 +84,7 @@ Spec = PypiSpec | HubSpec | WebSpec | LocalSpec
 def parse_spec(text: str, *, check_disk: bool = True) -> Spec:
     """Raises PullRefused, a sentence that says what is wrong with `text`.
 
-    looks: whether the disk may be looked at; else whatever is no other source is a LocalSpec.
+    check_disk: whether the disk may be looked at; else whatever is no other source is a LocalSpec.
     """
     text = text.strip()
     if not text or len(text) > MAX_SPEC_CHARS or any(ord(c) < 32 for c in text):

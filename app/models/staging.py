@@ -92,7 +92,7 @@ SETTLED_AFTER: Final = 60.0
 def incoming(root: Path, size: int) -> Iterator[Path]:
     """A folder on the disk of `root`, with room for `size` bytes, gone afterwards.
 
-    Its user may rename it, once HELD is taken out. Raises DiskFull or ModelError.
+    Its user may rename it, once STAGING_LOCK is taken out. Raises DiskFull or ModelError.
     """
     with translate_disk_errors():
         root.mkdir(parents=True, exist_ok=True)

@@ -120,7 +120,8 @@ ExportFormat = Literal["md", "json"]
 class Backend(Protocol):
     """One person's chats and models. Every method may raise a WickError, a sentence.
 
-    `follow` says what becomes of an answer, from the character `start` on, and ends with Ended.
+    `follow` says what becomes of an answer, from the character `start` on, and ends with
+    AnswerEnded.
     """
 
     location: str

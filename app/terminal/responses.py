@@ -71,18 +71,19 @@ IDLE_TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
 
 @dataclass(slots=True)
 class _Progress:
-    """`text`: what has come of the answer; told: how much of it the person has."""
+    """`text`: what has come of the answer; sent: how many characters of it the person
+    has; line: the last status, as a sentence."""
 
     text: str = ""
-    shown_status: int = 0
+    sent: int = 0
     line: str = ""
     last_id: str = ""
 
 
 async def follow(client: httpx.AsyncClient, asked: AnswerRef, start: int) -> AsyncGenerator[Event]:
-    """Ends with Ended. Raises PeerError when the server has gone and does not come back."""
+    """Ends with AnswerEnded. Raises PeerError when the server has gone and does not come back."""
     url = f"/api/v1/chats/{asked.chat_id}/messages/{asked.answer_id}"
-    progress, tries = _Progress(shown_status=start), 0
+    progress, tries = _Progress(sent=start), 0
     while True:
         headers = {"Last-Event-ID": progress.last_id} if progress.last_id else {}
         try:
@@ -128,8 +129,8 @@ def _to_event(event: ServerSentEvent, asked: AnswerRef, progress: _Progress) -> 
             return [AnswerEnded(parse_message(data))]
         case _:
             return []
-    piece = progress.text[progress.shown_status :]
-    progress.shown_status = max(progress.shown_status, len(progress.text))
+    piece = progress.text[progress.sent :]
+    progress.sent = max(progress.sent, len(progress.text))
     return [TextDelta(piece)] if piece else []
 
 

@@ -31,7 +31,7 @@ WARM_UP_AFTER_SECONDS: Final = 0.5
 
 
 class ServerContext(Services):
-    """One server: the house, who may come into it, and how it is shown to them.
+    """One server: its services, who may come into it, and how it is shown to them.
 
     secret: known to whoever may read the data folder, for as long as this process lives.
     """

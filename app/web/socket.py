@@ -101,7 +101,8 @@ class MessageRateLimiter:
         self.remaining, self.at = self.per_second * BURST, self.clock()
 
     def spend(self) -> bool:
-        """Whether the message may be taken; when not, the tab is told. Raises Gone for a flood."""
+        """Whether the message may be taken; when not, the tab is told. Raises CloseConnection
+        for a flood."""
         now = self.clock()
         full = self.per_second * BURST
         self.remaining = min(full, self.remaining + (now - self.at) * self.per_second) - 1

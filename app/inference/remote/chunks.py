@@ -34,7 +34,7 @@ class SseParser:
         self._total = 0
 
     def feed(self, piece: bytes) -> Iterator[str]:
-        """The data of each event that is whole now. Raises Garbage."""
+        """The data of each event that is whole now. Raises ProtocolViolation."""
         self._total += len(piece)
         if self._total > MAX_STREAM_BYTES:
             raise ProtocolViolation("does not end")
@@ -81,9 +81,9 @@ class ChunkUsage:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What one event says. thinks: the model is at work and says nothing yet; finish: the server's
-    word for how the answer ended; reading: prompt tokens done and in all; tokens: how likely those
-    of the text were, where that was asked for."""
+    """What one event says. is_reasoning: the model is at work and says nothing yet; finish: the
+    server's word for how the answer ended; prompt_progress: prompt tokens done and in all; tokens:
+    how likely those of the text were, where that was asked for."""
 
     text: str = ""
     is_reasoning: bool = False
@@ -106,7 +106,7 @@ class ErrorChunk(Exception):
 
 
 def parse_chunk(data: str) -> Chunk:
-    """What the data of one event says. Raises Garbage or Complaint."""
+    """What the data of one event says. Raises ProtocolViolation or ErrorChunk."""
     try:
         chunk = json.loads(data)
         if not isinstance(chunk, dict):

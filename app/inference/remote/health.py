@@ -29,7 +29,7 @@ _CONTEXT_NAMES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class HealthResult:
-    """trouble: why it cannot answer, a sentence, empty when it can. context: tokens of the model's
+    """problem: why it cannot answer, a sentence, empty when it can. context: tokens of the model's
     window, None when it does not say; others: the models it names when ours is not among them."""
 
     problem: str = ""

@@ -45,8 +45,8 @@ Client = Callable[[Upstream], httpx.AsyncClient]
 class RemoteAnswer:
     """`run` is the task; cancelling it closes the connection at once. `emit` hears the events.
 
-    The last one is a Finished, Failed or Cut, and is the only one of its kind: `end` makes sure of
-    that when the task has ended, be it cancelled before its first step.
+    The last one is a Finished, Failed or Aborted, and is the only one of its kind: `end` makes sure
+    of that when the task has ended, be it cancelled before its first step.
     """
 
     def __init__(
@@ -140,8 +140,9 @@ class RemoteAnswer:
         return True
 
     async def _request(self, server: Server) -> None:
-        """Raises Fault. What is refused before the first word is tried again once with fewer
-        turns, and once without the fields that not every server knows; what helps is remembered.
+        """Raises UpstreamError. What is refused before the first word is tried again once with
+        fewer turns, and once without the fields that not every server knows; what helps is
+        remembered.
         """
         is_plain, may_shorten = (
             server.is_plain,
@@ -176,7 +177,7 @@ class RemoteAnswer:
             )
 
     async def _try(self, server: Server, *, is_plain: bool) -> None:
-        """Raises Fault or PromptTooLong."""
+        """Raises UpstreamError or PromptTooLong."""
         upstream, command = server.upstream, self._command
         if trouble := key_problem(upstream):
             raise UpstreamError("down", trouble)

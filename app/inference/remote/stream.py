@@ -85,7 +85,7 @@ class ResponseStream:
     ) -> None:
         """Send the request and pass on what comes. It has ended well when this returns.
 
-        Raises Fault.
+        Raises UpstreamError.
         """
         try:
             async with asyncio.timeout(self._patience.first) as limit:

@@ -50,7 +50,7 @@ class RunnerVocabulary(Protocol):
 class RunnerContext:
     """What all sequences of a runner share. `clock` counts seconds.
 
-    gather: seconds between two deltas of one answer, the first one aside.
+    min_delta_interval: seconds between two deltas of one answer, the first one aside.
     """
 
     contexts: KvCache

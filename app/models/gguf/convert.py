@@ -41,7 +41,7 @@ Progress = Callable[[int, int], None]
 def convert(model: ModelFile, target: Path, progress: Progress | None = None) -> None:
     """Write the adapted copy of `model`, its parts merged, and sync it to the disk.
 
-    Its header must have passed `fitness.check`. Raises ModelFileError if a file changed since.
+    Its header must have passed `check_compatible`. Raises ModelFileError if a file changed since.
     """
     sources = [(part, tensor, tensor.name) for part in model.parts for tensor in part.tensors]
     if not any(tensor.name == "output.weight" for _, tensor, _ in sources):

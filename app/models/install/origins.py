@@ -19,7 +19,7 @@ FOLDER: Final = ".origins"
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """text: as `sources.order` takes it, empty for what came by hand; size: about so many bytes."""
+    """text: as `parse_spec` takes it, empty for what came by hand; size: about so many bytes."""
 
     text: str
     title: str

@@ -78,7 +78,7 @@ class PullManager:
         return next((pull for pull in self.all() if pull.name == name), None)
 
     def start(self, text: str, name: str | None = None) -> Pull:
-        """Begin to bring what `text` names (see `sources.order`), or join the pull that does.
+        """Begin to bring what `text` names (see `sources.parse_spec`), or join the pull that does.
 
         Raises PullRefused for a source that is wrong and a name that is taken.
         """
@@ -182,7 +182,7 @@ class PullManager:
     async def wait_for(self, name: str, notify: Callable[[str], None]) -> None:
         """Return at once when nothing of that name is on its way, else when it has arrived.
 
-        `tell` hears how far it is. Raises PullError when it fails.
+        `notify` hears how far it is. Raises PullError when it fails.
         """
         pull = self._pulls.get(name)
         if pull is None or not pull.is_running or pull.task is None:

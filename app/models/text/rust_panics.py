@@ -12,7 +12,7 @@ class RustPanic(Exception):
 
 @contextmanager
 def catch_panics() -> Iterator[None]:
-    """Raise a panic within as Panicked, everything else as it is."""
+    """Raise a panic within as RustPanic, everything else as it is."""
     try:
         yield
     except BaseException as error:

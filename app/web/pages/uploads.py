@@ -50,7 +50,7 @@ class BackpressuredBody(Body):
         return data
 
     async def wait_for_room(self) -> None:
-        """Wait until less than HELD bytes wait to be read."""
+        """Wait until less than MAX_BUFFERED_BYTES wait to be read."""
         while len(self._data) > MAX_BUFFERED_BYTES:
             self._was_read.clear()
             await self._was_read.wait()

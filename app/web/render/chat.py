@@ -82,7 +82,7 @@ MAX_SUGGESTIONS: Final = 3
 class ChatView:
     """A chat at one moment, its shown part. `earlier`: how many messages stand before that.
 
-    places: how much of each running answer is in its view.
+    markers: how much of each running answer is in its view.
     """
 
     chat: Chat | None
@@ -121,7 +121,7 @@ async def load_chat_view(
 ) -> ChatView:
     """Reads the stored path, then joins the live streams to it without waiting in between.
 
-    `first`, `sought` and `more` say which part of it is shown, see `start_of_part`.
+    `first`, `sought` and `more` say which part of it is shown, see `page_start`.
     """
     chat, path, streams, forks = await _read(context, user_id, chat_id)
     start = page_start([m.id for m in path], first, sought=sought, more=more)

@@ -133,7 +133,7 @@ class Fragments:
     def offers(
         self, offers: Sequence[CatalogueEntry], coming: Collection[str], *, oob: bool = False
     ) -> str:
-        """Models of Wick's own list; `pull_list`: the names of those that are being downloaded."""
+        """Models of Wick's own list; `coming`: the names of those that are being downloaded."""
         return self.render("_offers.html", offers=offers, coming=coming, oob=oob)
 
     def download_started(self, title: str) -> str:

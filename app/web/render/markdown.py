@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 # first page should not wait for them. `warm_up` brings them before that.
 
 MAX_RENDERED_CHARS = 100_000
-"""Characters; what is longer is shown as it was written. LARGE: what takes long enough to be
-rendered in a thread, while others are served."""
+"""What is longer is shown as it was written."""
 LARGE_CHARS = 20_000
+"""What is longer takes long enough to be rendered in a thread, while others are served."""
 WIDE_FORMULA_CHARS = 30
 """Of its source, from which on a formula may be wider than a phone."""
 

@@ -23,8 +23,8 @@ from app.web.render.streaming import StreamedMarkdown, open_element
 
 @dataclass(frozen=True, slots=True)
 class MessageActions:
-    """parent: the same for all that stand beside each other; may_go_on: it was cut, and is the
-    last; may_be_answered: a prompt that nothing follows."""
+    """parent: the same for all that stand beside each other; can_continue: it was cut, and is
+    the last; can_be_answered: a prompt that nothing follows."""
 
     parent: int
     siblings: Siblings
@@ -112,9 +112,10 @@ RenderKey = tuple[str, bool, bool, MessageActions | None]
 class MessageView:
     """One message as shown. `is_live`: its text still grows, and `body` ends with what is open.
 
-    text: as it was written; line: what is happening or how it ended, a few words; note: figures
-    about a finished answer; may_return: its question can still be taken back; controls: what may
-    be done with it, while it is written only the way to others; stored: as the database has it.
+    text: as it was written; status_text: what is happening or how it ended, a few words; stats:
+    figures about a finished answer; can_withdraw: its question can still be taken back; controls:
+    what may be done with it, while it is written only the way to others; stored: as the database
+    has it.
     """
 
     id: int
@@ -215,7 +216,7 @@ def _ending(message: Message) -> str:
 @dataclass(frozen=True, slots=True)
 class ModelOption:
     """One line of the model picker. state: whether it can answer, after a load or a wait;
-    leads_elsewhere: what is written to it leaves this machine."""
+    is_external: what is written to it leaves this machine."""
 
     name: str
     label: str

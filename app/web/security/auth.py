@@ -28,7 +28,7 @@ from app.web.security.proxies import UNTRUSTED_PROXY
 # What a form must carry to show that one of our own pages has sent it.
 #
 # Behind the check of the Origin, which browsers send, this is a second door: a token of the login,
-# in a header that htmx adds to everything it sends (`templates/_body.html`), or in a field of a
+# in a header that htmx adds to everything it sends (`templates/_csrf.html`), or in a field of a
 # plain form. Forms of people who are not logged in yet carry what a cookie of theirs says.
 
 
@@ -106,7 +106,7 @@ def required_role(endpoint: str | None) -> Audience:
 
 
 def install(app: Quart, settings: Settings) -> None:
-    """To be called after `security.protect`, whose checks come first."""
+    """To be called after `hosts.install`, whose checks come first."""
 
     @app.before_request
     async def enter() -> Response | None:

@@ -25,7 +25,8 @@ def read(cookies: Mapping[str, str], kind: str, *, is_secure: bool) -> str:
 
 
 def put(response: Response, kind: str, value: str, *, is_secure: bool) -> None:
-    """LOGIN: as long as a login may last. FORM: until the browser is closed. DEVICE: for long."""
+    """A login's as long as it may last, a form's until the browser is closed, a device's for
+    long."""
     response.set_cookie(
         _name(kind, is_secure=is_secure),
         value,

@@ -16,7 +16,7 @@ class Identity:
     """`via`: how the person is known: by being at this machine, a login's cookie, an API key, or
     as the terminal of the machine, which reads the data folder.
 
-    name: what they are called, where accounts have names; login_id, csrf: of the login.
+    name: what they are called, where accounts have names; session_id, csrf: of the login.
     """
 
     user_id: int

@@ -121,7 +121,7 @@ class KvCache:
         return AcquiredContext(live, common, tier)
 
     def release(self, live: LiveContext, spelled: TokenRuns = ()) -> None:
-        """Give it back; `token_runs`: what must be kept to spell its chat in the same tokens
+        """Give it back; `spelled`: what must be kept to spell its chat in the same tokens
         again."""
         with self._lock:
             live.token_runs = spelled

@@ -1,9 +1,9 @@
-"""Every error a person can meet, each worded as a sentence for that person.
+"""Every error that a user can meet, each worded as a sentence for people.
 
 WickError
 ├── ConfigError            a setting has a wrong value (exit code 2)
 ├── ModelError             something about a model
-│   ├── ModelNotFound      no model of that name is on the shelf
+│   ├── ModelNotFound      no model of that name is in the model store
 │   ├── ModelFileError     the file is damaged, truncated or not a GGUF file at all
 │   ├── ModelUnsupported   a sound file that the engine cannot run
 │   ├── ModelLoadError     the engine refused to load it
@@ -19,8 +19,8 @@ WickError
 │   ├── SchemaRefused      an answer cannot be made to follow this JSON schema
 │   ├── PromptRefused      the model cannot read this prompt as it is meant
 │   ├── QueueFull          too many requests are waiting
-│   ├── LimitReached       this person has had what one person may have, for now
-│   ├── RunnerDied         the model's process ended unexpectedly
+│   ├── LimitReached       this user's quota is used up, for now
+│   ├── RunnerDied         the model's process ended unexpectedly (`wick bench` only)
 │   └── ShuttingDown       Wick is stopping
 ├── ChatError              something about a chat
 │   ├── ChatNotFound       no such chat, or not this user's

@@ -46,7 +46,7 @@ async def test_search_finds_while_typing_and_jumps_to_the_message(
     await expect(page).to_have_url(
         f"{person.server.origin}/search?q=number0+zeb&role=&model=&in=&since="
     )
-    await page.get_by_label("Written by").select_option("By a model")
+    await page.get_by_label("Written by").select_option("Models")
     await expect(page.get_by_text("No results.")).to_be_visible()
     await page.get_by_label("Written by").select_option("You")
     await expect(page.locator(".snippet mark").first).to_be_visible()

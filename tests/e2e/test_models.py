@@ -108,7 +108,7 @@ async def test_a_chat_that_outgrows_the_window_says_so_and_goes_on(
         await chat.ends()
     divider = chat.log.get_by_role("note")
     await expect(divider).to_have_count(1)
-    await expect(divider).to_contain_text("The model no longer sees what stands above")
+    await expect(divider).to_contain_text("Messages above this line no longer fit")
     dropped = server.messages(chat.chat_id)[-1]["dropped"]
     assert dropped > 0
     above = await chat.log.evaluate(

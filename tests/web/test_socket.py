@@ -93,6 +93,17 @@ async def heard(socket: Any, words: str) -> None:
             pass
 
 
+async def test_half_a_character_in_a_name_breaks_no_frame(app: Quart) -> None:
+    prompt = '{"text": "hello", "client_id": "%s", "model": "\\ud800"}' % ("c" * 32)
+    async with QuartClient(app).websocket(LIVE, headers=OWN) as socket:
+        await socket.send(prompt)
+        async with asyncio.timeout(PATIENCE):
+            while 'data-accepted="no"' not in (frame := str(await socket.receive())):
+                pass
+    assert "\ufffd" in frame
+    frame.encode()  # as the connection does
+
+
 async def test_one_page_too_many_is_told_so(app: Quart) -> None:
     client = QuartClient(app)
     async with (

@@ -13,6 +13,7 @@ from quart import Blueprint, websocket
 
 from app.conversations.history import ContextUsage
 from app.conversations.hub import Subscription
+from app.conversations.settings import sanitize_text
 from app.conversations.submission import Prompt
 from app.db.chat_lists import Cursor
 from app.errors import ChatError, WickError
@@ -65,7 +66,11 @@ def parse_prompt(values: Mapping[str, object], user_id: int, chat_id: str) -> Pr
     if not client_id.isalnum():
         raise ChatError(INVALID_MESSAGE)
     return Prompt(
-        user_id=user_id, chat_id=chat_id, text=text, client_id=client_id, model=model or ""
+        user_id=user_id,
+        chat_id=chat_id,
+        text=text,
+        client_id=client_id,
+        model=sanitize_text(model or ""),
     )
 
 

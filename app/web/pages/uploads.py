@@ -16,6 +16,7 @@ from quart.wrappers.request import Body
 from werkzeug.exceptions import RequestTimeout
 
 from app.audit import audit
+from app.conversations.settings import sanitize_text
 from app.errors import PullError, PullRefused
 from app.models.install.upload import UploadManifest, group_uploads
 from app.web.base_path import public_path
@@ -142,7 +143,7 @@ def _selected_files(told: str | bytes) -> list[tuple[str, int]]:
     """Names and sizes. Raises PullRefused for what a page of ours would not tell."""
     try:
         files = list(json.loads(told))[:MAX_FILES]
-        chosen = [(str(file["name"]), int(file["size"])) for file in files]
+        chosen = [(sanitize_text(str(file["name"])), int(file["size"])) for file in files]
     except (TypeError, KeyError, ValueError, OverflowError, RecursionError):
         chosen = []
     if not chosen:

@@ -1,8 +1,9 @@
 """KV that stays with the chat: three tiers, and the choice of what a request starts from.
 
 Live contexts are at hand at once; snapshots in RAM take a copy (a hundredth of evaluating the
-tokens again); snapshots on the disk also a read and a checksum. A request takes the longest
-beginning that any of them holds, whoever's it is, and evaluates only the rest.
+tokens again); snapshots on the disk also a read and a checksum. A request starts from the longest
+prefix that any of them holds, of another user's at most the system prompt, and evaluates only the
+rest.
 """
 
 from __future__ import annotations

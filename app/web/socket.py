@@ -23,7 +23,7 @@ from app.accounts.sessions import Sessions
 from app.audit import audit
 from app.conversations.hub import Hub, Subscription
 from app.errors import ChatError
-from app.web.context import server_context
+from app.web.context import SERVICE_RESTART, server_context
 from app.web.security.identity import identity
 
 log = logging.getLogger(__name__)
@@ -151,10 +151,12 @@ async def _send_loop(tab: Connection) -> None:
                     await subscription.urgent.wait()
         subscription.wake.clear()
         subscription.urgent.clear()
-        if subscription.closing is not None:
-            raise CloseConnection(subscription.closing)
-        await _send(await tab.next_frame())
-        sent = time.monotonic()
+        closing = subscription.closing
+        if closing is None or closing == SERVICE_RESTART:  # how its answers ended is still shown
+            await _send(await tab.next_frame())
+            sent = time.monotonic()
+        if closing is not None:
+            raise CloseConnection(closing)
 
 
 async def _send(frame: str) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from quart import Quart
@@ -14,7 +15,10 @@ from quart.testing import QuartClient
 from quart.testing.connections import WebsocketDisconnectError
 
 from app.config import Settings
+from app.conversations.hub import Hub, Subscription
 from app.server import create_app
+from app.web import socket
+from app.web.context import SERVICE_RESTART
 from app.web.socket import BURST, POLICY, WARNED, CloseConnection, MessageRateLimiter
 from tests.patience import PATIENCE
 
@@ -102,6 +106,36 @@ async def test_half_a_character_in_a_name_breaks_no_frame(app: Quart) -> None:
                 pass
     assert "\ufffd" in frame
     frame.encode()  # as the connection does
+
+
+@dataclass
+class StaleTab:
+    """A tab with something left to show."""
+
+    subscription: Subscription
+    pause: float = 0.0
+
+    async def next_frame(self) -> str:
+        return "how it ended"
+
+
+@pytest.mark.parametrize(("code", "frames"), [(SERVICE_RESTART, ["how it ended"]), (POLICY, [])])
+async def test_a_tab_is_shown_how_its_answer_ended_before_a_restart_and_nothing_after_a_session(
+    monkeypatch: pytest.MonkeyPatch, code: int, frames: list[str]
+) -> None:
+    sent: list[str] = []
+
+    async def send(frame: str) -> None:
+        sent.append(frame)
+
+    monkeypatch.setattr(socket, "_send", send)
+    hub = Hub()
+    tab = StaleTab(hub.subscribe(1, "chat"))
+    tab.subscription.notify(urgent=True)
+    hub.close(code)
+    with pytest.raises(CloseConnection) as closed:
+        await socket._send_loop(cast("socket.Connection", tab))
+    assert (closed.value.code, sent) == (code, frames)
 
 
 async def test_one_page_too_many_is_told_so(app: Quart) -> None:

@@ -41,6 +41,10 @@ new MutationObserver(() => {
 """
 
 
+LEFT_WHILE_CONNECTING = "WebSocket is closed before the connection is established"
+"""What Chromium warns of when a page is left or closed while a socket of it connects."""
+
+
 class Person:
     """One browser profile. `problems`: what no page of ours may do, as it happened."""
 
@@ -48,7 +52,7 @@ class Person:
         self.context = context
         self.server = server
         self.problems: list[str] = []
-        self._expected: list[str] = []
+        self._expected: list[str] = [LEFT_WHILE_CONNECTING]
         context.on("console", self._console)
         context.on("weberror", self._error)
         context.on("request", self._request)

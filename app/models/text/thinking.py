@@ -1,0 +1,310 @@
+"""Reasoning of models that think before they answer: how it is marked, and how it is switched.
+
+One table of formats and one parser serve the embedded engines and remote servers alike. The facts
+are those of the families' own chat templates.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+Part = Literal["thought", "answer"]
+_State = Literal["before", "thought", "answer", "header"]
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingFormat:
+    """The markers around a thought.
+
+    recurs: the markers are special tokens that may come again behind the answer's beginning. Those
+    of other formats are plain text too, so that they count at the beginning of an answer only.
+    wrappers: tags around the answer itself, which are no part of it. has_channels: markers open
+    named channels, as in gpt-oss' harmony format. `start` and `end` are then what a thought is
+    written back with.
+    """
+
+    name: str
+    start: str
+    end: str
+    recurs: bool = False
+    wrappers: tuple[str, ...] = ()
+    has_channels: bool = False
+
+    @property
+    def markers(self) -> tuple[str, ...]:
+        """All texts that a parser must see, even where a tokenizer holds them to be special."""
+        if self.has_channels:
+            return _CHANNEL_MARKERS
+        return (self.start.strip(), self.end.strip(), *self.wrappers)
+
+    def is_opened_by(self, prompt: str) -> bool:
+        """True if the prompt ends inside a thought, so that the model begins with it."""
+        start = "<|channel|>analysis<|message|>" if self.has_channels else self.start
+        return prompt.rstrip().endswith(start.strip())
+
+
+_CHANNEL_MARKERS: Final = ("<|channel|>", "<|message|>", "<|start|>", "<|end|>")
+
+THINK: Final = ThinkingFormat("think", "<think>\n", "\n</think>\n\n")
+FORMATS: Final = (
+    ThinkingFormat(
+        "harmony",
+        "<|channel|>analysis<|message|>",
+        "<|end|><|start|>assistant<|channel|>final<|message|>",
+        recurs=True,
+        has_channels=True,
+    ),
+    ThinkingFormat("gemma", "<|channel>thought\n", "<channel|>", recurs=True),
+    ThinkingFormat("cohere", "<|START_THINKING|>", "<|END_THINKING|>", recurs=True),
+    ThinkingFormat("mistral", "[THINK]", "[/THINK]", recurs=True),
+    ThinkingFormat("seed", "<seed:think>", "</seed:think>"),
+    ThinkingFormat("granite", "<think>", "</think>", wrappers=("<response>", "</response>")),
+    ThinkingFormat("hunyuan", "<think>\n", "\n</think>\n", wrappers=("<answer>", "</answer>")),
+    THINK,
+)
+"""Those that are told apart by more come first."""
+
+
+def find_format(template: str, special: Iterable[str] = ()) -> ThinkingFormat | None:
+    """The format of a model by its chat template and the names of its special tokens, or None for
+    a model that does not think."""
+    names = set(special)
+    for candidate in FORMATS:
+        first, last = candidate.markers[0], candidate.markers[-1]
+        if candidate.wrappers:
+            found = candidate.start.strip() in template and candidate.wrappers[0] in template
+        elif candidate.has_channels:
+            found = first in template and "analysis" in template
+        elif candidate.name == "gemma":
+            found = candidate.start.strip() in template
+        else:
+            found = last in template or {first, last} <= names
+        if found:
+            return candidate
+    return None
+
+
+# How a thought is switched.
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+EFFORTS: Final[tuple[Effort, ...]] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+_SWITCHES: Final = ("enable_thinking", "thinking")
+_LEVELS: Final = ("reasoning_effort", "reasoning_strength")
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingControls:
+    """The variables by which a template is told how to think.
+
+    switch: takes True or False; level: takes a word; efforts: the words it knows, from little to
+    much, without "none".
+    """
+
+    switch: str = ""
+    level: str = ""
+    efforts: tuple[Effort, ...] = ()
+
+    @property
+    def can_switch(self) -> bool:
+        """True if thinking can be turned off."""
+        return bool(self.switch) or "none" in self.efforts
+
+    def variables(self, *, think: bool | None, effort: Effort | None) -> dict[str, object]:
+        """What the template is rendered with.
+
+        think: None leaves it to the model; effort: one that the template does not know becomes the
+        nearest that it knows.
+        """
+        values: dict[str, object] = {}
+        wanted = False if effort == "none" else think
+        if self.switch and wanted is not None:
+            values[self.switch] = wanted
+        if self.level:
+            if wanted is False and "none" in self.efforts:
+                values[self.level] = "none"
+            elif effort is not None and effort != "none" and (near := self._nearest(effort)):
+                values[self.level] = near
+        return values
+
+    def _nearest(self, effort: Effort) -> Effort | None:
+        known = [level for level in self.efforts if level != "none"]
+        place = EFFORTS.index(effort)
+        return min(known, key=lambda level: abs(EFFORTS.index(level) - place), default=None)
+
+
+def find_controls(template: str) -> ThinkingControls:
+    """The controls that a chat template reads, by its source."""
+    switch = next((name for name in _SWITCHES if _is_variable(name, template)), "")
+    level = next((name for name in _LEVELS if _is_variable(name, template)), "")
+    if not level:
+        return ThinkingControls(switch)
+    quoted = set(re.findall(r"""["']([a-z]+)["']""", template))
+    named = tuple(effort for effort in EFFORTS if effort in quoted)
+    # gpt-oss writes the word itself into its system turn, so its template names only the usual one.
+    efforts = named if len(named) > 1 else ("low", "medium", "high")
+    return ThinkingControls(switch, level, efforts)
+
+
+def _is_variable(name: str, template: str) -> bool:
+    """True if the template reads a variable of that name: no field, no part of another name, and
+    no key in quotes."""
+    return re.search(rf"""(?<![\w.'"]){name}(?![\w'"])""", template) is not None
+
+
+# From what a model writes to its thought and its answer.
+
+
+@dataclass(slots=True)
+class ThinkingParser:
+    """Splits streamed text. Whatever the pieces are, the concatenated parts are the same.
+
+    is_open: the prompt ended inside a thought. is_answering: the answer has begun before, and what
+    is fed goes on with it.
+    """
+
+    format: ThinkingFormat
+    is_open: bool = False
+    is_answering: bool = False
+    has_thought: bool = False
+    _state: _State = "before"
+    _pending: str = ""
+    _header: str = ""
+    _skips_space: bool = True
+    _held_space: str = ""
+    _markers: tuple[str, ...] = field(default=(), init=False)
+
+    def __post_init__(self) -> None:
+        self._markers = self.format.markers
+        if self.is_open:
+            self._state = "thought"
+        elif self.is_answering:
+            self._state, self._skips_space = "answer", False
+            if not self.format.recurs:
+                self._markers = self.format.wrappers[1:]
+
+    @property
+    def is_thinking(self) -> bool:
+        """True inside a thought."""
+        return self._state == "thought"
+
+    def feed(self, text: str) -> list[tuple[Part, str]]:
+        """The parts that are certain now, in their order."""
+        self._pending += text
+        return _joined(self._take(is_last=False))
+
+    def flush(self) -> list[tuple[Part, str]]:
+        """What was held back and turned out to be no marker."""
+        return _joined(self._take(is_last=True))
+
+    def _take(self, *, is_last: bool) -> Iterator[tuple[Part, str]]:
+        while self._pending:
+            if self._state == "before" and not self._begins(is_last=is_last):
+                return
+            place, marker = self._next_marker()
+            if marker:
+                yield from self._say(self._pending[:place])
+                self._pending = self._pending[place + len(marker) :]
+                self._enter(marker)
+                continue
+            kept = 0 if is_last else self._partial_marker()
+            certain = self._pending[: len(self._pending) - kept]
+            self._pending = self._pending[len(certain) :]
+            yield from self._say(certain)
+            return
+
+    def _begins(self, *, is_last: bool) -> bool:
+        """Decides how the text begins; False as long as that is not certain."""
+        text = self._pending.lstrip()
+        if not text and not is_last:
+            return False
+        start = self._markers[0]
+        if self.format.recurs or text.startswith(start):
+            self._state = "answer"
+            self._skips_space = text.startswith(start)
+            return True
+        if start.startswith(text) and not is_last:
+            return False
+        if any(text.startswith(wrapper) for wrapper in self.format.wrappers):
+            self._state, self._skips_space = "answer", True
+            return True
+        if any(w.startswith(text) for w in self.format.wrappers) and not is_last:
+            return False
+        self._state, self._skips_space = "answer", False
+        self._markers = self.format.wrappers[1:]
+        return True
+
+    def _next_marker(self) -> tuple[int, str]:
+        found = [(at, m) for m in self._expected() if (at := self._pending.find(m)) >= 0]
+        return min(found, default=(0, ""))
+
+    def _expected(self) -> tuple[str, ...]:
+        """The markers that mean something now."""
+        if self._state == "thought" and not self.format.has_channels:
+            return (self.format.end.strip(),)
+        return self._markers
+
+    def _partial_marker(self) -> int:
+        """How many characters at the end may be the beginning of a marker."""
+        expected = self._expected()
+        longest = max(map(len, expected), default=1) - 1
+        for size in range(min(longest, len(self._pending)), 0, -1):
+            if any(marker.startswith(self._pending[-size:]) for marker in expected):
+                return size
+        return 0
+
+    def _enter(self, marker: str) -> None:
+        if self.format.has_channels:
+            self._enter_channel(marker)
+            return
+        self._held_space = ""
+        if marker == self.format.start.strip():
+            self._state, self._skips_space = "thought", True
+        elif marker == self.format.end.strip():
+            self._state, self._skips_space = "answer", True
+            if not self.format.recurs:
+                self._markers = self.format.wrappers
+        else:
+            self._skips_space = marker == self.format.wrappers[0]
+
+    def _enter_channel(self, marker: str) -> None:
+        self._held_space = ""
+        if marker == "<|message|>":
+            is_analysis = self._header.strip().startswith("analysis")
+            self._state = "thought" if is_analysis else "answer"
+            self._header, self._skips_space = "", True
+        else:
+            self._state, self._header = "header", ""
+
+    def _say(self, text: str) -> Iterator[tuple[Part, str]]:
+        """One part, without the white space around a thought and before an answer."""
+        if self._state == "header":
+            self._header += text
+            return
+        if self._skips_space:
+            text = text.lstrip()
+            if not text:
+                return
+            self._skips_space = False
+        if self._state != "thought":
+            if text:
+                yield "answer", text
+            return
+        text = self._held_space + text
+        said = text.rstrip()
+        self._held_space = text[len(said) :]
+        if said:
+            self.has_thought = True
+            yield "thought", said
+
+
+def _joined(parts: Iterable[tuple[Part, str]]) -> list[tuple[Part, str]]:
+    joined: list[tuple[Part, str]] = []
+    for part, text in parts:
+        if joined and joined[-1][0] == part:
+            joined[-1] = part, joined[-1][1] + text
+        else:
+            joined.append((part, text))
+    return joined

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal
 
 from app.models.model import Sampling, Turn
+from app.models.text.thinking import Effort
 
 MAX_CONTEXTS: Final = 56
 """Of one runner: a graph of the library lives in each, and around 60 of them abort it."""
@@ -66,6 +67,10 @@ class Generate:
     grammar: str | None = None
     tells_prompt: bool = False
     tells_ids: bool = False
+    think: bool | None = None
+    effort: Effort | None = None
+    thought: str = ""
+    max_thought_tokens: int | None = None
 
     @property
     def is_exact(self) -> bool:
@@ -189,17 +194,19 @@ class SampledToken(TokenLogprob):
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """More text of the answer. The concatenation of all deltas is the answer.
+    """More text of the answer, or of the thought before it. The concatenation of all deltas is the
+    answer.
 
     tokens: those made since the delta before, if they were asked for. Their bytes may run ahead
     of the text, of which half a character or the beginning of a stop is held back. count: how many
-    were made since then, told or not.
+    were made since then, told or not. thought: more of what the model reasons before it answers.
     """
 
     id: int
     text: str
     tokens: tuple[SampledToken, ...] = ()
     count: int = 1
+    thought: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +215,7 @@ class Finished:
 
     The opening of an answer that went on counts as prompt. context_length: tokens that the window
     of this request could hold; 0 when it never got one. embedding: of the prompt's last token, if
-    it was asked for; so are ids.
+    it was asked for; so are ids. thought_tokens: those of completion_tokens that were no answer.
     """
 
     id: int
@@ -223,6 +230,7 @@ class Finished:
     context_length: int = 0
     embedding: tuple[float, ...] = ()
     ids: tuple[int, ...] = ()
+    thought_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,10 +33,15 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of the conversation, as the model is to see it."""
+    """One message of the conversation, as the model is to see it.
+
+    thought: what the model reasoned before an answer; its template decides whether it sees that
+    again.
+    """
 
     role: Role
     content: str
+    thought: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -97,6 +97,9 @@ class Bytes:
     """A tokenizer: every byte is a token, zero ends an answer."""
 
     end_ids = frozenset({END})
+
+    def marked_text(self, ids: Iterable[int]) -> str:
+        return bytes(ids).decode("latin-1")
 
     def token_bytes(self, index: int, /) -> bytes:
         return bytes([index])

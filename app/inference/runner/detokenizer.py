@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable
+from dataclasses import dataclass
+
+from app.models.text.thinking import Part, ThinkingParser
 
 
 class TextDecoder:
@@ -60,12 +63,31 @@ class StopFilter:
         return 0
 
 
-class Detokenizer:
-    """Token bytes in, certain text out. `text` is all that was passed on so far."""
+@dataclass(frozen=True, slots=True)
+class TextPiece:
+    """More of the thought, of the answer, or of both."""
 
-    def __init__(self, stops: Iterable[str]) -> None:
+    thought: str = ""
+    answer: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.thought or self.answer)
+
+    def __add__(self, other: TextPiece) -> TextPiece:
+        return TextPiece(self.thought + other.thought, self.answer + other.answer)
+
+
+class Detokenizer:
+    """Token bytes in, certain text out. `text` is all of the answer that was passed on so far.
+
+    thinking: tells the thought from the answer; None for models that only answer. Stops count in
+    the answer only.
+    """
+
+    def __init__(self, stops: Iterable[str], thinking: ThinkingParser | None = None) -> None:
         self._decoder = TextDecoder()
         self._filter = StopFilter(stops)
+        self._thinking = thinking
         self._parts: list[str] = []
 
     @property
@@ -73,16 +95,37 @@ class Detokenizer:
         return self._filter.stopped
 
     @property
+    def is_thinking(self) -> bool:
+        return self._thinking is not None and self._thinking.is_thinking
+
+    @property
+    def has_thought(self) -> bool:
+        return self._thinking is not None and self._thinking.has_thought
+
+    @property
     def text(self) -> str:
         return "".join(self._parts)
 
-    def feed(self, data: bytes) -> str:
-        return self._release(self._filter.feed(self._decoder.feed(data)))
+    def feed(self, data: bytes) -> TextPiece:
+        text = self._decoder.feed(data)
+        if self._thinking is None:
+            return TextPiece(answer=self._release(self._filter.feed(text)))
+        return self._divided(self._thinking.feed(text))
 
-    def flush(self) -> str:
+    def flush(self) -> TextPiece:
         """The end of the answer: held-back text comes out. Of a character that was cut nothing
         does."""
-        return self._release(self._filter.flush())
+        rest = TextPiece() if self._thinking is None else self._divided(self._thinking.flush())
+        return rest + TextPiece(answer=self._release(self._filter.flush()))
+
+    def _divided(self, parts: Iterable[tuple[Part, str]]) -> TextPiece:
+        piece = TextPiece()
+        for part, text in parts:
+            if part == "thought":
+                piece += TextPiece(thought=text)
+            else:
+                piece += TextPiece(answer=self._release(self._filter.feed(text)))
+        return piece
 
     def _release(self, text: str) -> str:
         if text:

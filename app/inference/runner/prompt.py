@@ -45,7 +45,7 @@ class PromptBuilder:
     contexts: KvCache
     context_length: int
     exact: Callable[[], ChatTemplate] | None = None
-    _known: dict[tuple[Turn, ...], int] = field(default_factory=dict)
+    _known: dict[tuple[object, ...], int] = field(default_factory=dict)
 
     def build(self, request: Generate) -> FittedPrompt:
         """Raises PromptTooLong, PromptRefused, or TemplateError."""
@@ -57,7 +57,7 @@ class PromptBuilder:
             error.context_length = window
             raise
         is_plain = request.text is not None or request.before
-        shared = 0 if is_plain else self._system_prefix_length(request.turns)
+        shared = 0 if is_plain else self._system_prefix_length(request)
         return replace(fitted, window=window, shared=shared)
 
     def _fitted(self, request: Generate, window: int) -> FittedPrompt:
@@ -77,7 +77,13 @@ class PromptBuilder:
             fitted = self._fit(request, window)
         else:
             template = self._template(request)
-            whole = functools.partial(template.encode, request.turns, request.opening)
+            whole = functools.partial(
+                template.encode,
+                request.turns,
+                request.opening,
+                thought=request.thought,
+                variables=self._variables(request),
+            )
             fitted = fit_exact(whole, window - 1)
         return self._behind(request, fitted, window - 1) if request.before else fitted
 
@@ -137,34 +143,49 @@ class PromptBuilder:
             before = before[max(0, len(before) + len(tokens) - limit) :]
         return replace(fit_exact(lambda: [*before, *tokens], limit), dropped=fitted.dropped)
 
-    def _system_prefix_length(self, turns: Sequence[Turn]) -> int:
+    def _variables(self, request: Generate) -> dict[str, object]:
+        """What the template is told of thinking."""
+        think = None if request.thought else request.think
+        has_rules = request.schema is not None or request.grammar is not None
+        if has_rules and think is None and not request.thought:
+            think = False  # a thought would have to follow the rules of the answer
+        return self.template.thinking_controls.variables(think=think, effort=request.effort)
+
+    def _system_prefix_length(self, request: Generate) -> int:
         """Tokens up to where the first words that are not the system prompt's begin."""
-        system = tuple(itertools.takewhile(lambda turn: turn.role == "system", turns))
-        if system not in self._known:
+        system = tuple(itertools.takewhile(lambda turn: turn.role == "system", request.turns))
+        variables = self._variables(request)
+        key = system, tuple(variables.items())
+        if key not in self._known:
             one, other = (
-                np.array(self.template.encode([*system, Turn("user", text)]), np.int32)
+                np.array(
+                    self.template.encode([*system, Turn("user", text)], variables=variables),
+                    np.int32,
+                )
                 for text in "ab"
             )
             if len(self._known) >= KNOWN:
                 self._known.clear()
-            self._known[system] = common_prefix(one, other)
-        return self._known[system]
+            self._known[key] = common_prefix(one, other)
+        return self._known[key]
 
     def _fit(self, request: Generate, window: int) -> FittedPrompt:
         room = answer_reserve(request.max_tokens, window)
         spelled = self.tokenizer.import_runs(self.contexts.token_runs(request.chat))
-        encode = functools.partial(self._template(request).encode, spelled=spelled)
+        variables = self._variables(request)
+        encode = functools.partial(
+            self._template(request).encode, spelled=spelled, variables=variables
+        )
+        opened = functools.partial(encode, opening=request.opening, thought=request.thought)
         try:
-            if not request.opening:
+            if not request.opening and not request.thought:
                 return fit(request.turns, encode, window - room)
-            opened = functools.partial(encode, opening=request.opening)
             some = max(1, room // 4)
             return fit_continuation(request.turns, encode, opened, window - room, window - some)
         except PromptTooLong:
             if not request.may_cut:
                 raise
-            cut = functools.partial(self._template(request).encode, opening=request.opening)
-            return fit_cut(request.turns, cut, window - room)
+            return fit_cut(request.turns, opened, window - room)
 
 
 def alternating(turns: Sequence[Turn]) -> tuple[Turn, ...]:

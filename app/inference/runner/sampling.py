@@ -51,6 +51,11 @@ class Sampler:
         # Any integer is a seed for the person, NumPy takes only those from zero up.
         self._rng = np.random.default_rng(None if seed is None else seed % 2**64)
 
+    def follow(self, grammar: Grammar | None) -> None:
+        """Hold what comes from now on to a grammar."""
+        self._grammar = grammar
+        self._is_steered = self._is_steered or grammar is not None
+
     def choose(self, logits: Logits, history: Sequence[int]) -> int:
         """A token id. `logits`: shape (vocab,), changed in place; `history`: all ids so far."""
         _sanitize(logits)

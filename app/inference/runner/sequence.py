@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import abc
+from collections import abc, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,16 +22,19 @@ from app.inference.protocol import (
     SampledToken,
     TokenLogprob,
 )
-from app.inference.runner.detokenizer import Detokenizer
+from app.inference.runner.detokenizer import Detokenizer, TextPiece
 from app.inference.runner.engines.engine import Logits
 from app.inference.runner.grammar import Grammars
 from app.inference.runner.kv.cache import KvCache
 from app.inference.runner.kv.snapshot import TokenRuns
 from app.inference.runner.sampling import Sampler, logprobs, top_k_indices
 from app.inference.runner.threads import Kind, ThreadTuner
+from app.models.text.thinking import ThinkingFormat, ThinkingParser
 
 TOLD_AT_ONCE = 64
 """Tokens of a prompt in one event."""
+TAIL_TOKENS = 32
+"""Of a prompt, in which it shows whether a thought is open at its end."""
 
 
 class RunnerVocabulary(Protocol):
@@ -40,6 +43,7 @@ class RunnerVocabulary(Protocol):
     @property
     def end_ids(self) -> frozenset[int]: ...
     def token_bytes(self, index: int, /) -> bytes: ...
+    def marked_text(self, ids: abc.Iterable[int], /) -> str: ...
     def remember(
         self, prompt: abc.Sequence[int], answer: abc.Sequence[int], text: str, /
     ) -> None: ...
@@ -47,10 +51,24 @@ class RunnerVocabulary(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Thinking:
+    """How a model's thoughts are marked in its tokens.
+
+    markers: the special tokens of which markers are made, as bytes; closing: the tokens that end a
+    thought and begin the answer.
+    """
+
+    format: ThinkingFormat
+    markers: abc.Mapping[int, bytes]
+    closing: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunnerContext:
     """What all sequences of a runner share. `clock` counts seconds.
 
-    min_delta_interval: seconds between two deltas of one answer, the first one aside.
+    min_delta_interval: seconds between two deltas of one answer, the first one aside. thinking:
+    how thoughts are told from answers, for models that think.
     """
 
     contexts: KvCache
@@ -60,6 +78,7 @@ class RunnerContext:
     grammars: Grammars | None = None
     clock: Callable[[], float] = time.monotonic
     min_delta_interval: float = 0.0
+    thinking: Thinking | None = None
 
 
 class Sequence:
@@ -76,13 +95,18 @@ class Sequence:
         self._window = min(prompt.window or room.context_length, room.context_length)
         self._ids = list(prompt.tokens)  # the prompt, then the answer
         self._grammar = None if room.grammars is None else room.grammars.of_request(request)
+        self._thinking = room.thinking if request.text is None else None
+        self._text = Detokenizer(request.stop, self._parser())
+        self._thought_tokens = 0
+        self._forced: deque[int] = deque()
         ends = room.vocabulary.end_ids
-        self._sampler = Sampler(request.sampling, ends, request.bias, self._grammar)
-        self._text = Detokenizer(request.stop)
+        # What a model thinks follows no grammar; its answer does.
+        grammar = None if self._text.is_thinking else self._grammar
+        self._sampler = Sampler(request.sampling, ends, request.bias, grammar)
         self._started = room.clock()
         self._first_token: float | None = None
         self._embedding: tuple[float, ...] = ()
-        self._unsent = ""
+        self._unsent = TextPiece()
         self._pending_logprobs: list[SampledToken] = []
         self._sent = len(self._ids)
         self._sent_at = float("-inf")
@@ -100,6 +124,18 @@ class Sequence:
             first = tuple(room.vocabulary.token_bytes(self._ids[0]))
             self._pending_logprobs.append(SampledToken(first, None))
         self.ended = False
+
+    def _parser(self) -> ThinkingParser | None:
+        if self._thinking is None:
+            return None
+        known, request = self._thinking.format, self._request
+        end = self._context.vocabulary.marked_text(self._ids[-TAIL_TOKENS:])
+        return ThinkingParser(
+            known,
+            is_open=not request.opening and (bool(request.thought) or known.is_opened_by(end)),
+            is_answering=bool(request.opening),
+            resumes=bool(request.opening or request.thought),
+        )
 
     @property
     def kind(self) -> Kind:
@@ -147,13 +183,14 @@ class Sequence:
             return [self.progress()]
         if len(self._pending_logprobs) < TOLD_AT_ONCE:
             return []
-        return [self.progress(), *self._delta("", at_once=True)]
+        return [self.progress(), *self._delta(TextPiece(), at_once=True)]
 
     def end(self, reason: FinishReason) -> list[Event]:
         """The last events. The context goes back, with all it holds, for the chat to go on."""
         rest = self._text.flush()
         answer = self._ids[len(self._prompt.tokens) :]
-        self._context.vocabulary.remember(self._prompt.tokens, answer, self._text.text)
+        if not self._text.has_thought:  # else the tokens say more than the text
+            self._context.vocabulary.remember(self._prompt.tokens, answer, self._text.text)
         self.close()
         now = self._context.clock()
         first = now if self._first_token is None else self._first_token
@@ -170,12 +207,13 @@ class Sequence:
             context_length=self._window,
             embedding=self._embedding,
             ids=(*self._ids, *self._end_token) if self._request.tells_ids else (),
+            thought_tokens=self._thought_tokens,
         )
         return [*self._delta(rest, at_once=True), finished]
 
     def unsent(self) -> list[Event]:
         """Text that was still being gathered."""
-        return self._delta("", at_once=True)
+        return self._delta(TextPiece(), at_once=True)
 
     def close(self) -> None:
         """Gives the context back; without effect when that has happened."""
@@ -196,16 +234,20 @@ class Sequence:
 
     def _next_token(self, logits: Logits) -> list[Event]:
         likely = None if self._request.top_logprobs is None else logprobs(logits)
-        token = self._sampler.choose(logits, self._ids)
+        token = self._forced.popleft() if self._forced else self._sampler.choose(logits, self._ids)
         if token in self._context.vocabulary.end_ids:
             self._end_token = (token,)
             if likely is not None and self._request.tells_prompt:
                 self._pending_logprobs.append(self._logprob_entry(token, likely))
             return self.end("stop")
         self._ids.append(token)
-        if likely is not None:
+        was_thinking = self._text.is_thinking
+        piece = self._text.feed(self._bytes(token))
+        if was_thinking or self._text.is_thinking:
+            self._think_on(was_thinking=was_thinking)
+        elif likely is not None:
             self._pending_logprobs.append(self._logprob_entry(token, likely))
-        events = self._delta(self._text.feed(self._context.vocabulary.token_bytes(token)))
+        events = self._delta(piece)
         if self._text.stopped or (self._grammar is not None and self._grammar.is_over):
             return [*events, *self.end("stop")]
         made = len(self._ids) - len(self._prompt.tokens)
@@ -213,18 +255,35 @@ class Sequence:
             return [*events, *self.end("length")]
         return events
 
-    def _delta(self, text: str, *, at_once: bool = False) -> list[Event]:
+    def _bytes(self, token: int) -> bytes:
+        """What a token says, the markers of a thought included."""
+        marker = None if self._thinking is None else self._thinking.markers.get(token)
+        return self._context.vocabulary.token_bytes(token) if marker is None else marker
+
+    def _think_on(self, *, was_thinking: bool) -> None:
+        """Count a token of the thought, end one that is as long as it may be, and hold the answer
+        behind it to its grammar."""
+        self._thought_tokens += 1
+        if was_thinking and not self._text.is_thinking:
+            self._sampler.follow(self._grammar)
+            return
+        limit = self._request.max_thought_tokens
+        if limit is not None and self._thought_tokens >= limit and not self._forced:
+            assert self._thinking is not None  # noqa: S101 - else nothing would think
+            self._forced.extend(self._thinking.closing)
+
+    def _delta(self, piece: TextPiece, *, at_once: bool = False) -> list[Event]:
         """Gathers text, since every event wakes the parent on a core that makes tokens."""
-        self._unsent += text
+        self._unsent += piece
         now = self._context.clock()
         if not self._unsent and not (at_once and self._pending_logprobs):
             return []
         if not at_once and now - self._sent_at < self._context.min_delta_interval:
             return []
-        text, self._unsent, self._sent_at = self._unsent, "", now
+        piece, self._unsent, self._sent_at = self._unsent, TextPiece(), now
         tokens, self._pending_logprobs = tuple(self._pending_logprobs), []
         count, self._sent = len(self._ids) - self._sent, len(self._ids)
-        return [Delta(self._request.id, text, tokens, count)]
+        return [Delta(self._request.id, piece.answer, tokens, count, piece.thought)]
 
     def _logprob_entry(self, token: int, likely: NDArray[np.float64]) -> SampledToken:
         """How likely the token was, and what else was."""

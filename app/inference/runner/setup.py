@@ -19,7 +19,7 @@ from app.inference.runner.kv.disk import DiskSnapshots
 from app.inference.runner.kv.snapshot import SnapshotKey
 from app.inference.runner.prompt import PromptBuilder
 from app.inference.runner.scheduler import Scheduler
-from app.inference.runner.sequence import RunnerContext
+from app.inference.runner.sequence import RunnerContext, Thinking
 from app.inference.runner.threads import ThreadTuner, open_permits
 from app.inference.runner.token_memory import StableTokenizer
 from app.models.model import Model
@@ -80,6 +80,7 @@ def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRun
         disk=_disk(options, model, engine),
         permit=permit,
     )
+    chat_template = template(tokenizer)
     room = RunnerContext(
         contexts,
         context_length,
@@ -87,13 +88,25 @@ def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRun
         ThreadTuner(options.threads),
         Grammars(tokenizer, permit),
         min_delta_interval=options.gather_ms / 1000,
+        thinking=_thinking(chat_template, tokenizer),
     )
 
     exact = functools.cache(lambda: template(tokenizer.forgetful()))
-    prompts = PromptBuilder(template(tokenizer), tokenizer, contexts, context_length, exact)
+    prompts = PromptBuilder(chat_template, tokenizer, contexts, context_length, exact)
     slots = max(1, min(options.slots, size))
     scheduler = Scheduler(room, prompts.build, emit, permits, slots=slots, threads=options.threads)
     return ModelRuntime(scheduler, contexts, slots, context_length)
+
+
+def _thinking(template: ChatTemplate, tokenizer: Tokenizer) -> Thinking | None:
+    known = template.thinking
+    if known is None:
+        return None
+    parts = [part for marker in known.markers for part in tokenizer.split_special_tokens(marker)]
+    special = {
+        part: tokenizer.special_text(part).encode() for part in parts if isinstance(part, int)
+    }
+    return Thinking(known, special, tuple(template.closing_ids()))
 
 
 class ThrottledCallback:

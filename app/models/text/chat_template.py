@@ -8,6 +8,7 @@ been rendered and tokenised at once.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ from app.models.text.content_guard import GUARD, ContentGuard
 from app.models.text.render_budget import METER, SECONDS, RenderBudget
 from app.models.text.template_filters import RefusedByTemplate, shortened
 from app.models.text.template_sandbox import Sandbox
+from app.models.text.thinking import find_controls, find_format
 from app.models.text.tokenizer import PIECE, Tokenizer
 
 MAX_SOURCE: Final = 100_000
@@ -36,6 +38,8 @@ FAR: Final = 4
 """Times the tokens that a prompt may have: one with more is not tokenised to its end."""
 CERTAIN: Final = 24
 """Characters of a content that stand in a prompt by no accident."""
+_Render = Callable[[Sequence[str]], str]
+"""Renders the conversation with other contents."""
 
 
 def fallback_template(tokenizer: Tokenizer, title: str = "") -> str:
@@ -76,8 +80,11 @@ class ChatTemplate:
         self._runs: OrderedDict[str, list[int]] = OrderedDict()
         self._cached = 0
         self._lock = threading.Lock()
+        source = source or fallback_template(tokenizer)
+        self.thinking = find_format(source, tokenizer.names.names)
+        self.thinking_controls = find_controls(source)
         try:
-            self._template = Sandbox().from_string(source or fallback_template(tokenizer))
+            self._template = Sandbox().from_string(source)
         except (JinjaError, RecursionError, SyntaxError, MemoryError, ValueError) as error:
             raise TemplateError(
                 f"The model's chat template is not valid: {shortened(error)}."
@@ -88,15 +95,20 @@ class ChatTemplate:
         turns: Sequence[Turn],
         opening: str = "",
         spelled: Mapping[str, Sequence[int]] = MappingProxyType({}),
+        *,
+        thought: str = "",
+        variables: Mapping[str, object] = MappingProxyType({}),
     ) -> list[int]:
-        """The prompt that asks for the next answer; `opening`: how that answer already begins.
+        """The prompt that asks for the next answer; `opening`: how that answer already begins,
+        `thought`: how the thought before it does.
 
         spelled: the ids that stand for certain texts between special tokens in this chat.
+        variables: what the template is told beside the conversation.
 
         Raises TemplateError if the template fails or cannot be followed, TooManyTokens.
         """
-        self._check(turns, opening)
-        guard, rendered = self._rendered(turns)
+        self._check(turns, opening + thought)
+        guard, rendered = self._rendered(turns, variables)
         ids: list[int] = []
         run, passed = "", 0
         for part in self._tokenizer.split_special_tokens(rendered):
@@ -109,9 +121,37 @@ class ChatTemplate:
             run = ""
             if self._most is not None and len(ids) > FAR * self._most:
                 raise TooManyTokens(len(ids) * len(rendered) // max(1, passed))
-        run += opening
+        for part in self._continuation(rendered, thought, opening):
+            if isinstance(part, str):
+                run += part
+                continue
+            ids += [*(spelled.get(run) or self._encode_run(run)), part]
+            run = ""
         ids += spelled.get(run) or self._encode_run(run)
         return self._with_bos(ids)
+
+    def closing_ids(self) -> list[int]:
+        """The tokens that end a thought and begin the answer; none for a model without thoughts."""
+        if self.thinking is None:
+            return []
+        parts = self._tokenizer.split_special_tokens(self.thinking.closing)
+        return [
+            token
+            for part in parts
+            for token in (
+                [part] if isinstance(part, int) else self._tokenizer.encode_continuation(part)
+            )
+        ]
+
+    def _continuation(self, rendered: str, thought: str, opening: str) -> list[int | str]:
+        """How the answer begins already: special tokens, and text between them."""
+        known = self.thinking
+        is_open = known is not None and known.is_opened_by(rendered)
+        if known is None or not (thought or (opening and is_open)):
+            return [opening]
+        split = self._tokenizer.split_special_tokens
+        parts = [*([] if is_open else split(known.opening)), thought]
+        return [*parts, *split(known.closing), opening] if opening else parts
 
     def encode_plain(self, text: str, first: int | None = None) -> list[int]:
         """A prompt without a template. What the text says is never a special token.
@@ -126,9 +166,11 @@ class ChatTemplate:
         # A model cannot go on from nothing.
         return ids or [self._tokenizer.bos_id or self._tokenizer.eos_id or 0]
 
-    def text(self, turns: Sequence[Turn]) -> str:
+    def text(
+        self, turns: Sequence[Turn], variables: Mapping[str, object] = MappingProxyType({})
+    ) -> str:
         """The same prompt as text, before its special tokens are found."""
-        guard, rendered = self._rendered(turns)
+        guard, rendered = self._rendered(turns, variables)
         return guard.text(rendered)
 
     def _check(self, turns: Sequence[Turn], opening: str) -> None:
@@ -180,24 +222,29 @@ class ChatTemplate:
                 self._cached -= len(self._runs.popitem(last=False)[0])
         return ids
 
-    def _rendered(self, turns: Sequence[Turn]) -> tuple[ContentGuard, str]:
+    def _rendered(
+        self, turns: Sequence[Turn], variables: Mapping[str, object]
+    ) -> tuple[ContentGuard, str]:
         """The prompt as text with the names in its contents broken, and by what."""
         try:
-            return self._filled(turns)
+            return self._filled(turns, variables)
         except (RefusedByTemplate, SystemPromptDropped):
             merged = merge_system(turns)
             if merged == list(turns):
                 raise
-            return self._filled(merged)
+            return self._filled(merged, variables)
 
-    def _filled(self, turns: Sequence[Turn]) -> tuple[ContentGuard, str]:
-        texts = [turn.content for turn in turns]
+    def _filled(
+        self, turns: Sequence[Turn], variables: Mapping[str, object]
+    ) -> tuple[ContentGuard, str]:
+        texts = [text for turn in turns for text in (turn.content, turn.thought)]
         guard = ContentGuard(
             self._tokenizer.names, [*texts, self._source, *self._tokenizer.names.names]
         )
-        contents = [guard.guard(text) for text in texts]
-        rendered = self._render(guard, turns, contents)
-        lost = self._lost(guard, turns, contents, rendered)
+        contents = [guard.guard(turn.content) for turn in turns]
+        render = functools.partial(self._render, guard, turns, variables)
+        rendered = render(contents)
+        lost = self._lost(render, turns, contents, rendered)
         if "system" in lost:
             raise SystemPromptDropped
         if "user" in lost:
@@ -207,7 +254,7 @@ class ChatTemplate:
         return guard, rendered
 
     def _lost(
-        self, guard: ContentGuard, turns: Sequence[Turn], contents: Sequence[str], rendered: str
+        self, render: _Render, turns: Sequence[Turn], contents: Sequence[str], rendered: str
     ) -> set[str]:
         """The roles whose contents the template passed over, and did not only change."""
         doubtful: dict[str, set[int]] = {}
@@ -223,27 +270,28 @@ class ChatTemplate:
         return {
             role
             for role, indexes in doubtful.items()
-            if self._passes_over(guard, turns, contents, indexes, rendered)
+            if self._passes_over(render, contents, indexes, rendered)
         }
 
     def _passes_over(
-        self,
-        guard: ContentGuard,
-        turns: Sequence[Turn],
-        contents: Sequence[str],
-        indexes: set[int],
-        rendered: str,
+        self, render: _Render, contents: Sequence[str], indexes: set[int], rendered: str
     ) -> bool:
         """Whether other contents there make no difference."""
         others = [PROBE if index in indexes else text for index, text in enumerate(contents)]
         try:
-            return self._render(guard, turns, others) == rendered
+            return render(others) == rendered
         except TemplateError:
             return False
 
-    def _render(self, guard: ContentGuard, turns: Sequence[Turn], contents: Sequence[str]) -> str:
+    def _render(
+        self,
+        guard: ContentGuard,
+        turns: Sequence[Turn],
+        variables: Mapping[str, object],
+        contents: Sequence[str],
+    ) -> str:
         messages = [
-            {"role": turn.role, "content": content}
+            {"role": turn.role, "content": content} | _thought(guard.guard(turn.thought))
             for turn, content in zip(turns, contents, strict=True)
         ]
         meter, guarding = METER.set(RenderBudget(self._seconds)), GUARD.set(guard)
@@ -257,6 +305,7 @@ class ChatTemplate:
                 eos_token=self._tokenizer.special_text(self._tokenizer.eos_id),
                 pad_token="",
                 unk_token="",
+                **variables,
             )
         except TemplateError:
             raise
@@ -268,6 +317,11 @@ class ChatTemplate:
         if len(rendered) > MAX_OUTPUT:
             raise TemplateError("The model's chat template grew too large.")
         return rendered
+
+
+def _thought(text: str) -> dict[str, str]:
+    """The fields under which templates look for what a model reasoned."""
+    return {"reasoning_content": text, "thinking": text} if text else {}
 
 
 def merge_system(turns: Sequence[Turn]) -> list[Turn]:

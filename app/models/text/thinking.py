@@ -19,16 +19,18 @@ _State = Literal["before", "thought", "answer", "header"]
 class ThinkingFormat:
     """The markers around a thought.
 
-    recurs: the markers are special tokens that may come again behind the answer's beginning. Those
-    of other formats are plain text too, so that they count at the beginning of an answer only.
-    wrappers: tags around the answer itself, which are no part of it. has_channels: markers open
-    named channels, as in gpt-oss' harmony format. `start` and `end` are then what a thought is
-    written back with.
+    opening, closing: what a thought that is written back stands between. recurs: the markers are
+    special tokens that may come again behind the answer's beginning; those of other formats are
+    plain text too, so that they count at the beginning only. wrappers: tags around the answer
+    itself, which are no part of it. has_channels: markers open named channels, as in gpt-oss'
+    harmony format.
     """
 
     name: str
     start: str
     end: str
+    opening: str
+    closing: str
     recurs: bool = False
     wrappers: tuple[str, ...] = ()
     has_channels: bool = False
@@ -37,32 +39,69 @@ class ThinkingFormat:
     def markers(self) -> tuple[str, ...]:
         """All texts that a parser must see, even where a tokenizer holds them to be special."""
         if self.has_channels:
-            return _CHANNEL_MARKERS
-        return (self.start.strip(), self.end.strip(), *self.wrappers)
+            return ("<|channel|>", "<|message|>", "<|start|>", "<|end|>")
+        return (self.start, self.end, *self.wrappers)
 
     def is_opened_by(self, prompt: str) -> bool:
         """True if the prompt ends inside a thought, so that the model begins with it."""
-        start = "<|channel|>analysis<|message|>" if self.has_channels else self.start
-        return prompt.rstrip().endswith(start.strip())
+        return prompt.rstrip().endswith(self.opening.strip())
 
 
-_CHANNEL_MARKERS: Final = ("<|channel|>", "<|message|>", "<|start|>", "<|end|>")
-
-THINK: Final = ThinkingFormat("think", "<think>\n", "\n</think>\n\n")
+THINK: Final = ThinkingFormat(
+    "think", "<think>", "</think>", opening="<think>\n", closing="\n</think>\n\n"
+)
 FORMATS: Final = (
     ThinkingFormat(
         "harmony",
-        "<|channel|>analysis<|message|>",
-        "<|end|><|start|>assistant<|channel|>final<|message|>",
+        "<|channel|>",
+        "<|end|>",
+        opening="<|channel|>analysis<|message|>",
+        closing="<|end|><|start|>assistant<|channel|>final<|message|>",
         recurs=True,
         has_channels=True,
     ),
-    ThinkingFormat("gemma", "<|channel>thought\n", "<channel|>", recurs=True),
-    ThinkingFormat("cohere", "<|START_THINKING|>", "<|END_THINKING|>", recurs=True),
-    ThinkingFormat("mistral", "[THINK]", "[/THINK]", recurs=True),
-    ThinkingFormat("seed", "<seed:think>", "</seed:think>"),
-    ThinkingFormat("granite", "<think>", "</think>", wrappers=("<response>", "</response>")),
-    ThinkingFormat("hunyuan", "<think>\n", "\n</think>\n", wrappers=("<answer>", "</answer>")),
+    ThinkingFormat(
+        "gemma",
+        "<|channel>thought",
+        "<channel|>",
+        opening="<|channel>thought\n",
+        closing="<channel|>",
+        recurs=True,
+    ),
+    ThinkingFormat(
+        "cohere",
+        "<|START_THINKING|>",
+        "<|END_THINKING|>",
+        opening="<|START_THINKING|>",
+        closing="<|END_THINKING|>",
+        recurs=True,
+    ),
+    ThinkingFormat(
+        "mistral", "[THINK]", "[/THINK]", opening="[THINK]", closing="[/THINK]", recurs=True
+    ),
+    ThinkingFormat(
+        "seed",
+        "<seed:think>",
+        "</seed:think>",
+        opening="<seed:think>",
+        closing="</seed:think>",
+    ),
+    ThinkingFormat(
+        "granite",
+        "<think>",
+        "</think>",
+        opening="<think>",
+        closing="</think>\n<response>",
+        wrappers=("<response>", "</response>"),
+    ),
+    ThinkingFormat(
+        "hunyuan",
+        "<think>",
+        "</think>",
+        opening="<think>\n",
+        closing="\n</think>\n<answer>\n",
+        wrappers=("<answer>", "</answer>"),
+    ),
     THINK,
 )
 """Those that are told apart by more come first."""
@@ -73,13 +112,11 @@ def find_format(template: str, special: Iterable[str] = ()) -> ThinkingFormat | 
     a model that does not think."""
     names = set(special)
     for candidate in FORMATS:
-        first, last = candidate.markers[0], candidate.markers[-1]
+        first, last = candidate.start, candidate.end
         if candidate.wrappers:
-            found = candidate.start.strip() in template and candidate.wrappers[0] in template
+            found = first in template and candidate.wrappers[0] in template
         elif candidate.has_channels:
             found = first in template and "analysis" in template
-        elif candidate.name == "gemma":
-            found = candidate.start.strip() in template
         else:
             found = last in template or {first, last} <= names
         if found:
@@ -161,13 +198,14 @@ def _is_variable(name: str, template: str) -> bool:
 class ThinkingParser:
     """Splits streamed text. Whatever the pieces are, the concatenated parts are the same.
 
-    is_open: the prompt ended inside a thought. is_answering: the answer has begun before, and what
-    is fed goes on with it.
+    is_open: the prompt ended inside a thought. is_answering: it ended inside an answer. resumes:
+    the thought or the answer that it ended in has begun before, and white space goes on with it.
     """
 
     format: ThinkingFormat
     is_open: bool = False
     is_answering: bool = False
+    resumes: bool = False
     has_thought: bool = False
     _state: _State = "before"
     _pending: str = ""
@@ -181,9 +219,10 @@ class ThinkingParser:
         if self.is_open:
             self._state = "thought"
         elif self.is_answering:
-            self._state, self._skips_space = "answer", False
+            self._state = "answer"
             if not self.format.recurs:
                 self._markers = self.format.wrappers[1:]
+        self._skips_space = not self.resumes
 
     @property
     def is_thinking(self) -> bool:
@@ -220,7 +259,7 @@ class ThinkingParser:
         text = self._pending.lstrip()
         if not text and not is_last:
             return False
-        start = self._markers[0]
+        start = self.format.start
         if self.format.recurs or text.startswith(start):
             self._state = "answer"
             self._skips_space = text.startswith(start)
@@ -243,7 +282,7 @@ class ThinkingParser:
     def _expected(self) -> tuple[str, ...]:
         """The markers that mean something now."""
         if self._state == "thought" and not self.format.has_channels:
-            return (self.format.end.strip(),)
+            return (self.format.end,)
         return self._markers
 
     def _partial_marker(self) -> int:
@@ -260,9 +299,9 @@ class ThinkingParser:
             self._enter_channel(marker)
             return
         self._held_space = ""
-        if marker == self.format.start.strip():
+        if marker == self.format.start:
             self._state, self._skips_space = "thought", True
-        elif marker == self.format.end.strip():
+        elif marker == self.format.end:
             self._state, self._skips_space = "answer", True
             if not self.format.recurs:
                 self._markers = self.format.wrappers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Self
 
@@ -136,6 +137,16 @@ class Tokenizer:
     def special_text(self, index: int | None) -> str:
         """The name of a special token, as templates write it; empty for None."""
         return "" if index is None else self._vocabulary.tokens[index]
+
+    def marked_text(self, ids: Iterable[int]) -> str:
+        """What the tokens say, special ones by their names."""
+        said = (
+            self._vocabulary.tokens[index].encode()
+            if index in self.special_ids
+            else self.token_bytes(index)
+            for index in ids
+        )
+        return b"".join(said).decode("utf-8", "replace")
 
     def has_special(self, name: str) -> bool:
         return name in self._marks

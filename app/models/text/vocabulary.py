@@ -38,6 +38,12 @@ END_NAMES: Final = frozenset(
         "<|end_of_turn|>",
         "<|eot|>",
         "<EOT>",
+        "[EOT]",
+        "<turn|>",
+        "<|return|>",
+        "<|call|>",
+        "<end_of_utterance>",
+        "<|END_OF_TURN_TOKEN|>",
     )
 )
 
@@ -136,6 +142,9 @@ def _specials(tokens: list[str], kinds: list[int], named: set[int | None]) -> li
 
 def _end_ids(header: Header, tokens: list[str], specials: list[int]) -> list[int]:
     ends = {index for index in specials if tokens[index] in END_NAMES}
+    if {"<|return|>", "<|call|>"} <= {tokens[index] for index in ends}:
+        # In gpt-oss' format <|end|> closes one channel, and the answer follows in the next.
+        ends = {index for index in ends if tokens[index] != "<|end|>"}
     for name in ("eos", "eot", "eom"):
         index = header.integer(f"tokenizer.ggml.{name}_token_id")
         if index is not None:

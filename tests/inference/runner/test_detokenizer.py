@@ -6,15 +6,16 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.inference.runner.detokenizer import Detokenizer
+from app.inference.runner.detokenizer import Detokenizer, TextPiece
+from app.models.text.thinking import THINK, ThinkingParser
 
 STOPS = st.lists(st.text("abc", min_size=1, max_size=4), max_size=3)
 
 
 def read(pieces: list[bytes], stops: list[str] | None = None) -> str:
     text = Detokenizer(stops or [])
-    parts = [text.feed(piece) for piece in pieces]
-    passed = "".join([*parts, text.flush()])
+    parts = [text.feed(piece).answer for piece in pieces]
+    passed = "".join([*parts, text.flush().answer])
     assert text.text == passed
     return passed
 
@@ -45,17 +46,18 @@ def test_the_cut_plays_no_part_in_stopping(text: str, stops: list[str], places: 
 
 def test_what_may_begin_a_stop_is_held_back() -> None:
     text = Detokenizer(["</end>"])
-    assert text.feed(b"so </en") == "so "
-    assert text.feed(b"tity> </") == "</entity> "
-    assert text.feed(b"end> never seen") == ""
+    assert text.feed(b"so </en").answer == "so "
+    assert text.feed(b"tity> </").answer == "</entity> "
+    assert text.feed(b"end> never seen").answer == ""
     assert text.stopped
-    assert text.feed(b"nor this") == text.flush() == ""
+    assert not text.feed(b"nor this")
+    assert not text.flush()
 
 
 def test_held_text_comes_out_at_the_end() -> None:
     text = Detokenizer(["STOP"])
-    assert text.feed(b"a STO") == "a "
-    assert text.flush() == "STO"
+    assert text.feed(b"a STO").answer == "a "
+    assert text.flush().answer == "STO"
     assert not text.stopped
 
 
@@ -71,3 +73,12 @@ def test_nul_is_replaced() -> None:
 
 def test_an_empty_stop_stops_nothing() -> None:
     assert read([b"text"], [""]) == "text"
+
+
+def test_stops_count_in_the_answer_only() -> None:
+    text = Detokenizer(["STOP"], ThinkingParser(THINK))
+    assert text.feed(b"<think>STOP") == TextPiece(thought="STOP")
+    assert text.is_thinking
+    assert text.feed(b"</think>\n\nfour STOP five") == TextPiece(answer="four ")
+    assert text.stopped
+    assert (text.has_thought, text.text) == (True, "four ")

@@ -104,7 +104,7 @@ def test_a_prompt_that_opens_the_thought_makes_the_model_begin_inside_it() -> No
 
 
 def test_an_answer_that_goes_on_keeps_its_white_space_and_thinks_no_more() -> None:
-    parser = ThinkingParser(THINK, is_answering=True)
+    parser = ThinkingParser(THINK, is_answering=True, resumes=True)
     assert parsed(parser, [" and <think> five."]) == ("", " and <think> five.")
 
 
@@ -112,7 +112,7 @@ def test_an_answer_that_goes_on_keeps_its_white_space_and_thinks_no_more() -> No
     ("template", "special", "name"),
     [
         ("{{ '<|channel|>analysis<|message|>' }}", (), "harmony"),
-        ("{{ '<|channel>thought\\n' }}{{ '<|channel>thought' }}", (), "gemma"),
+        ("{{ '<|channel>thought\\n' }}{{ '<channel|>' }}", (), "gemma"),
         ("{{ content.split('</think>')[-1] }}", (), "think"),
         ("{{ '[THINK]' + '[/THINK]' }}", (), "mistral"),
         ("plain", ("<think>", "</think>"), "think"),

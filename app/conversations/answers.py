@@ -19,7 +19,16 @@ from app.conversations.settings import (
     parse_stored,
     resolve,
 )
-from app.conversations.submission import AnswerRequest, Prompt, Save, save_prompt, validate_text
+from app.conversations.submission import (
+    AnswerRef,
+    AnswerRequest,
+    Prompt,
+    Save,
+    SavedAnswer,
+    save_prompt,
+    to_ref,
+    validate_text,
+)
 from app.conversations.titles import TitleGenerator
 from app.db import branches, messages, unfinished
 from app.db import chats as db_chats
@@ -128,62 +137,70 @@ class AnswerService:
         self._titles = TitleGenerator(settings.titles, db, store, pool, hub)
         self.tasks = BackgroundTasks()
 
-    async def submit(self, prompt: Prompt) -> None:
+    async def submit(self, prompt: Prompt) -> AnswerRef:
         """Save the prompt with its empty answer, then queue the request.
 
         Both are on the disk when this returns, and it goes on when its caller is cancelled. While
         the chat owes an earlier answer, the request waits for that. The same `client_id` again
-        changes nothing. Raises InvalidMessage, ChatNotFound, ChatBusy, ModelNotFound, QueueFull,
-        LimitReached, ShuttingDown or StoreError, and then has saved nothing.
+        changes nothing, and returns the answer that there is. Raises InvalidMessage, ChatNotFound,
+        ChatBusy, ModelNotFound, QueueFull, LimitReached, MessageNotFound, ShuttingDown or
+        StoreError, and then has saved nothing.
         """
-        await self.tasks.run_shielded(self._submit(prompt), f"submit to {prompt.chat_id}")
+        return await self.tasks.run_shielded(self._submit(prompt), f"submit to {prompt.chat_id}")
 
-    async def _submit(self, prompt: Prompt) -> None:
+    async def _submit(self, prompt: Prompt) -> AnswerRef:
         text = self.validate_prompt(prompt.text)
         request = AnswerRequest(prompt.user_id, prompt.chat_id, prompt.model, prompt.client_id)
 
-        await self._answer(request, lambda c, made_with: save_prompt(c, prompt, text, made_with))
+        return await self._answer(
+            request, lambda c, made_with: save_prompt(c, prompt, text, made_with)
+        )
 
     async def request_answer(
         self, request: AnswerRequest, save: Save, *, instead: bool = False
-    ) -> None:
+    ) -> AnswerRef:
         """Let `save` write down what is to be answered, then queue the request.
 
         instead: what is on its way in this chat is stopped. Else everything that `submit` says
         holds here too.
         """
-        await self.tasks.run_shielded(
+        return await self.tasks.run_shielded(
             self._answer(request, save, instead=instead), f"answer in {request.chat_id}"
         )
 
-    async def _answer(self, request: AnswerRequest, save: Save, *, instead: bool = False) -> None:
+    async def _answer(
+        self, request: AnswerRequest, save: Save, *, instead: bool = False
+    ) -> AnswerRef:
         if self._is_closed:
             raise ShuttingDown("Wick is being stopped. Please try again when it runs.")
         self._reserve.check()
         chat_id, user_id, client_id = request.chat_id, request.user_id, request.client_id
         if await db_chats.owner(self._db, chat_id) not in {None, user_id}:
             raise ChatNotFound("There is no such chat.")
-        if client_id and await messages.has_client_id(self._db, user_id, chat_id, client_id):
-            return
+        if client_id and (
+            row := await messages.find_submission(self._db, user_id, chat_id, client_id)
+        ):
+            return to_ref(chat_id, row)
         with self._quotas.reserve(user_id):
-            is_new = await self._enqueue(request, save, instead=instead)
-        if is_new:
+            saved = await self._enqueue(request, save, instead=instead)
+        if saved.is_new:
             await self._start_next(chat_id)
+        return saved.ref
 
-    async def _enqueue(self, request: AnswerRequest, save: Save, *, instead: bool) -> bool:
-        """Whether there is one more answer to be made by now, and it is in its line."""
+    async def _enqueue(self, request: AnswerRequest, save: Save, *, instead: bool) -> SavedAnswer:
+        """Save the answer and put it into its chat's queue, when it is new."""
         chat_id, model = request.chat_id, request.model
         chosen = parse_stored(await db_chats.get_settings(self._db, request.user_id, chat_id))
         made_with = chosen.merged_with(self.resolve_settings(model)).to_json()
         self._pool.worker(model).check_room(request.user_id)
         saved = await self._db.write(lambda c: save(c, made_with))
-        if saved is None:
-            return False
+        if not saved.is_new:
+            return saved
         if instead:  # at once: a prompt that is submitted from now on is not meant
             self._stop_all(request.user_id, chat_id)
-        stream = LiveAnswer(saved.answer_id, chat_id, request.user_id, model, text=saved.text)
+        stream = LiveAnswer(saved.ref.answer_id, chat_id, request.user_id, model, text=saved.text)
         self._add(stream, saved.earlier)
-        return True
+        return saved
 
     def _add(self, stream: LiveAnswer, earlier: Message | None) -> None:
         """At the end of its chat's line."""

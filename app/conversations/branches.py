@@ -17,7 +17,7 @@ import aiosqlite
 
 from app.conversations.answers import AnswerService
 from app.conversations.hub import Hub
-from app.conversations.submission import AnswerRequest, SavedAnswer
+from app.conversations.submission import AnswerRef, AnswerRequest, SavedAnswer, get_saved
 from app.db import branches, chats, messages, removals
 from app.db.connection import Database, WriteFn
 from app.db.messages import Message
@@ -54,7 +54,7 @@ class Branches:
             raise MessageNotFound("There is no such message in this chat.")
         return message
 
-    async def regenerate(self, ref: MessageRef, client_id: str, model: str = "") -> None:
+    async def regenerate(self, ref: MessageRef, client_id: str, model: str = "") -> AnswerRef:
         """Another answer beside this one, or to this prompt; by its own model or by another.
 
         The same `client_id` again changes nothing. Raises MessageNotFound, ChatBusy, and what
@@ -63,9 +63,9 @@ class Branches:
         message = await self.get(ref)
         by = model or message.model or await self._model_of(ref)
 
-        async def save(connection: aiosqlite.Connection, made_with: str) -> SavedAnswer | None:
-            if await messages.is_saved(connection, ref.user_id, ref.chat_id, client_id):
-                return None
+        async def save(connection: aiosqlite.Connection, made_with: str) -> SavedAnswer:
+            if saved := await get_saved(connection, ref.user_id, ref.chat_id, client_id):
+                return saved
             await chats.leaf_if_idle(connection, ref.user_id, ref.chat_id)
             found = await _find(connection, ref)
             prompt = found.id if found.role == "user" else found.parent_id
@@ -77,13 +77,13 @@ class Branches:
                 client_id,
             )
             await chats.set_leaf(connection, ref.user_id, ref.chat_id, answer)
-            return SavedAnswer(answer)
+            return SavedAnswer(AnswerRef(ref.chat_id, prompt, answer))
 
-        await self._answers.request_answer(
+        return await self._answers.request_answer(
             AnswerRequest(ref.user_id, ref.chat_id, by, client_id), save
         )
 
-    async def edit(self, ref: MessageRef, text: str, client_id: str, model: str = "") -> None:
+    async def edit(self, ref: MessageRef, text: str, client_id: str, model: str = "") -> AnswerRef:
         """Ask the prompt again in other words, on a branch of its own; the old one is kept.
 
         What is being written in the chat is stopped: it answers what was not meant. Raises
@@ -95,29 +95,29 @@ class Branches:
             raise MessageNotFound("Only your own messages can be edited.")
         by = model or await self._model_of(ref)
 
-        async def save(connection: aiosqlite.Connection, made_with: str) -> SavedAnswer | None:
-            if await messages.is_saved(connection, ref.user_id, ref.chat_id, client_id):
-                return None
+        async def save(connection: aiosqlite.Connection, made_with: str) -> SavedAnswer:
+            if saved := await get_saved(connection, ref.user_id, ref.chat_id, client_id):
+                return saved
             await chats.leaf_if_idle(connection, ref.user_id, ref.chat_id, is_idle=False)
             old, now = await _find(connection, ref), time.time()
             whose = (connection, ref.user_id, ref.chat_id)
             prompt = await messages.add_user(*whose, old.parent_id, text, client_id, now)
             answer = await messages.add_answer(*whose, prompt, by, now, made_with)
             await chats.advance(*whose, answer, by, now)
-            return SavedAnswer(answer)
+            return SavedAnswer(AnswerRef(ref.chat_id, prompt, answer))
 
-        await self._answers.request_answer(
+        return await self._answers.request_answer(
             AnswerRequest(ref.user_id, ref.chat_id, by, client_id), save, instead=True
         )
 
-    async def continue_answer(self, ref: MessageRef) -> None:
+    async def continue_answer(self, ref: MessageRef) -> AnswerRef:
         """Let the model continue an answer that was cut, from its last character.
 
         Raises MessageNotFound, ChatBusy, and what `AnswerService.submit` raises.
         """
         message = await self.get(ref)
 
-        async def save(connection: aiosqlite.Connection, made_with: str) -> SavedAnswer | None:
+        async def save(connection: aiosqlite.Connection, made_with: str) -> SavedAnswer:
             await chats.leaf_if_idle(connection, ref.user_id, ref.chat_id)
             found = await _find(connection, ref)
             if not is_resumable(found):
@@ -130,9 +130,9 @@ class Branches:
             text = found.text.rstrip("\ufffd")
             await messages.requeue(connection, ref.user_id, found.id, text, made_with)
             await chats.set_leaf(connection, ref.user_id, ref.chat_id, found.id)
-            return SavedAnswer(found.id, text, found)
+            return SavedAnswer(AnswerRef(ref.chat_id, found.parent_id, found.id), text, found)
 
-        await self._answers.request_answer(
+        return await self._answers.request_answer(
             AnswerRequest(ref.user_id, ref.chat_id, message.model or ""), save
         )
 

@@ -12,8 +12,8 @@ import aiosqlite
 from app.conversations.settings import sanitize_text
 from app.conversations.titles import title_of
 from app.db import chats, messages
-from app.db.messages import Message
-from app.errors import InvalidMessage
+from app.db.messages import Message, SubmissionRow
+from app.errors import InvalidMessage, MessageNotFound
 
 PENDING_NOTE: Final = 10
 """Messages of one chat that may be without an answer at the same time."""
@@ -40,17 +40,27 @@ class AnswerRequest:
     client_id: str = ""
 
 
-class SavedAnswer(NamedTuple):
-    """An answer that is on the disk, queued. text: its beginning; earlier: how it was when cut."""
+@dataclass(frozen=True, slots=True)
+class AnswerRef:
+    """An answer and its prompt, None for an answer that came without one in an import."""
 
+    chat_id: str
+    prompt_id: int | None
     answer_id: int
+
+
+class SavedAnswer(NamedTuple):
+    """An answer that is on the disk, queued. text: its beginning; earlier: how it was when cut;
+    is_new: False when its submission was saved before, which changes nothing."""
+
+    ref: AnswerRef
     text: str = ""
     earlier: Message | None = None
+    is_new: bool = True
 
 
-Save = Callable[[aiosqlite.Connection, str], Awaitable[SavedAnswer | None]]
-"""Writes down what is to be answered, in a transaction, with the answer's settings as JSON. None
-when that was done before."""
+Save = Callable[[aiosqlite.Connection, str], Awaitable[SavedAnswer]]
+"""Writes down what is to be answered, in a transaction, with the answer's settings as JSON."""
 
 
 def validate_text(text: str, most: int) -> str:
@@ -68,15 +78,12 @@ def validate_text(text: str, most: int) -> str:
 
 async def save_prompt(
     connection: aiosqlite.Connection, prompt: Prompt, text: str, made_with: str
-) -> SavedAnswer | None:
-    """The prompt and its empty answer, at the end of the chat.
-
-    None when this submission is saved already: it came twice at the same time.
-    """
+) -> SavedAnswer:
+    """Add the prompt and its empty answer to the end of the chat, once for each submission."""
     now = time.time()
     chat_id, user_id, model = prompt.chat_id, prompt.user_id, prompt.model
-    if await messages.is_saved(connection, user_id, chat_id, prompt.client_id):
-        return None
+    if saved := await get_saved(connection, user_id, chat_id, prompt.client_id):
+        return saved
     await chats.create(connection, chat_id, user_id, title_of(text), model, now)
     leaf_id = await chats.leaf_below_limit(connection, user_id, chat_id, PENDING_NOTE)
     question = await messages.add_user(
@@ -86,4 +93,19 @@ async def save_prompt(
         connection, user_id, chat_id, question, model, now, made_with
     )
     await chats.advance(connection, user_id, chat_id, answer, model, now)
-    return SavedAnswer(answer)
+    return SavedAnswer(AnswerRef(chat_id, question, answer))
+
+
+async def get_saved(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, client_id: str
+) -> SavedAnswer | None:
+    """The answer of a submission that is saved already: it came twice at the same time."""
+    row = await messages.get_submission(connection, user_id, chat_id, client_id)
+    return None if row is None else SavedAnswer(to_ref(chat_id, row), is_new=False)
+
+
+def to_ref(chat_id: str, row: SubmissionRow) -> AnswerRef:
+    """The answer that a submission has got. Raises MessageNotFound when it is deleted for good."""
+    if row.answer_id is None:
+        raise MessageNotFound("This message was sent before, and its answer was deleted.")
+    return AnswerRef(chat_id, row.prompt_id, row.answer_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import aiosqlite
 
@@ -109,23 +109,40 @@ INSERT INTO messages
 SELECT {NEXT_ID}, id, :parent, 'assistant', '', 'queued', :model, :now, :settings, :client
 FROM chats WHERE id = :chat AND user_id = :user
 """  # noqa: S608
-_BY_CLIENT_ID = (
-    "SELECT 1 FROM messages m JOIN chats c ON c.id = m.chat_id"
-    " WHERE c.id = ? AND c.user_id = ? AND m.client_id = ?"
-)
+# The id of a submission stands in its prompt, or in its answer when it brought no prompt.
+_BY_CLIENT_ID = f"""
+SELECT CASE m.role WHEN 'user' THEN m.id ELSE m.parent_id END AS prompt_id,
+    CASE m.role WHEN 'assistant' THEN m.id ELSE (
+        SELECT a.id FROM messages a WHERE a.parent_id = m.id
+        ORDER BY {VISIBLE.replace("m.id", "a.id")} DESC, a.id LIMIT 1
+    ) END AS answer_id
+FROM messages m JOIN chats c ON c.id = m.chat_id
+WHERE c.id = ? AND c.user_id = ? AND m.client_id = ?
+"""  # noqa: S608
 
 
-async def has_client_id(db: Database, user_id: int, chat_id: str, client_id: str) -> bool:
-    """Whether this submission has been saved before."""
-    return await db.fetch_one(_BY_CLIENT_ID, (chat_id, user_id, client_id)) is not None
+class SubmissionRow(NamedTuple):
+    """What a submission has become. answer_id: None once all its answers are deleted for good."""
+
+    prompt_id: int | None
+    answer_id: int | None
 
 
-async def is_saved(
+async def find_submission(
+    db: Database, user_id: int, chat_id: str, client_id: str
+) -> SubmissionRow | None:
+    """What this submission has become; None when it was not saved before."""
+    row = await db.fetch_one(_BY_CLIENT_ID, (chat_id, user_id, client_id))
+    return None if row is None else SubmissionRow(*row)
+
+
+async def get_submission(
     connection: aiosqlite.Connection, user_id: int, chat_id: str, client_id: str
-) -> bool:
+) -> SubmissionRow | None:
     """The same within a transaction, where no other can come in between."""
     async with connection.execute(_BY_CLIENT_ID, (chat_id, user_id, client_id)) as cursor:
-        return await cursor.fetchone() is not None
+        row = await cursor.fetchone()
+    return None if row is None else SubmissionRow(*row)
 
 
 async def add_user(

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import fields
 from typing import Final
 
+from app.conversations import submission
 from app.conversations.branches import MessageRef
 from app.conversations.search import split_highlights
 from app.conversations.settings import ChatSettings
@@ -91,26 +92,20 @@ class LocalBackend:
         return await self.submit(chat_id, text, model)
 
     async def submit(self, chat_id: str, text: str, model: str) -> AnswerRef:
-        client_id = secrets.token_hex(8)
-        await self._services.answers.submit(Prompt(OWNER, chat_id, text, client_id, model))
-        return await self._answer_of(chat_id, client_id)
+        prompt = Prompt(OWNER, chat_id, text, secrets.token_hex(8), model)
+        return _ref(await self._services.answers.submit(prompt))
 
     async def regenerate(self, chat_id: str, message_id: int, model: str) -> AnswerRef:
-        client_id = secrets.token_hex(8)
         ref = MessageRef(OWNER, chat_id, message_id)
-        await self._services.branches.regenerate(ref, client_id, model)
-        return await self._answer_of(chat_id, client_id)
+        return _ref(await self._services.branches.regenerate(ref, secrets.token_hex(8), model))
 
     async def edit(self, chat_id: str, message_id: int, text: str, model: str) -> AnswerRef:
-        client_id = secrets.token_hex(8)
-        await self._services.branches.edit(
-            MessageRef(OWNER, chat_id, message_id), text, client_id, model
-        )
-        return await self._answer_of(chat_id, client_id)
+        ref = MessageRef(OWNER, chat_id, message_id)
+        return _ref(await self._services.branches.edit(ref, text, secrets.token_hex(8), model))
 
     async def continue_answer(self, chat_id: str, message_id: int) -> AnswerRef:
-        await self._services.branches.continue_answer(MessageRef(OWNER, chat_id, message_id))
-        return AnswerRef(chat_id, message_id)
+        ref = MessageRef(OWNER, chat_id, message_id)
+        return _ref(await self._services.branches.continue_answer(ref))
 
     async def follow(self, asked: AnswerRef, start: int = 0) -> AsyncGenerator[Event]:
         chat_id, answer_id = asked.chat_id, asked.answer_id
@@ -173,15 +168,6 @@ class LocalBackend:
         pieces = exports.markdown(chat) if form == "md" else exports.json(chat)
         return b"".join([piece async for piece in pieces])
 
-    async def _answer_of(self, chat_id: str, client_id: str) -> AnswerRef:
-        """What a submission got: the answer carries the submission's id, or its question does."""
-        path = await self._services.chats.messages(await self._services.chats.get(OWNER, chat_id))
-        for place, message in enumerate(path):
-            if message.client_id == client_id:
-                answer = path[place + 1] if message.role == "user" else message
-                return AnswerRef(chat_id, answer.id)
-        raise ChatNotFound("The chat was changed elsewhere at the same moment.")
-
     def _explain(self) -> None:
         """Why there is no model, when that is known."""
         for pull in self._services.pulls.all():
@@ -191,6 +177,10 @@ class LocalBackend:
         """With the text so far, when the answer is running."""
         stream = self._services.hub.stream(message.id)
         return _message_record(message, stream.text if stream is not None else None)
+
+
+def _ref(answer: submission.AnswerRef) -> AnswerRef:
+    return AnswerRef(answer.chat_id, answer.answer_id)
 
 
 def _chat_summary(chat: Chat) -> ChatSummary:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from app.config import Settings
+from app.server import create_app
+from app.web.context import ServerContext
 from tests.api.events import Follower
 from tests.e2e.server import Server
 
@@ -75,6 +81,42 @@ async def test_the_same_wish_is_fulfilled_once(http: httpx.AsyncClient) -> None:
     assert second["answer"]["id"] == first["answer"]["id"]
     assert second["chat"]["title"] == "Another name"
     assert (await chats_of(http)).count(first["chat"]["id"]) == 1
+
+
+async def test_two_programs_at_once_each_get_their_own_answer(
+    tmp_path: Path, tiny_shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have written before either looks at the chat again."""
+    given: dict[str, Any] = {"threads": 1, "titles": "off", "max_tokens": 3, "auto_pull": False}
+    app = create_app(Settings(data_dir=tmp_path, models_dir=tiny_shelf, **given))
+    async with app.test_app():
+        context: ServerContext = app.extensions["wick"]
+        program, barrier = app.test_client(), asyncio.Barrier(2)
+        headers = {"Host": "127.0.0.1:8000"}
+        made = await (await program.post(CHATS, json={"text": "hello"}, headers=headers)).get_json()
+        address = f"{CHATS}/{made['chat']['id']}/messages"
+
+        def together(verb: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+            async def run(*given: Any) -> Any:
+                result = await verb(*given)
+                await barrier.wait()
+                return result
+
+            return run
+
+        monkeypatch.setattr(context.branches, "edit", together(context.branches.edit))
+        monkeypatch.setattr(context.answers, "submit", together(context.answers.submit))
+        edit = f"{address}/{made['prompt']['id']}/edit"
+        for first, second in ((edit, edit), (edit, address), (address, address)):
+            answers = await asyncio.gather(
+                program.post(first, json={"text": "foxes"}, headers=headers),
+                program.post(second, json={"text": "hens"}, headers=headers),
+            )
+            for text, answer in zip(("foxes", "hens"), answers, strict=True):
+                asked = await answer.get_json()
+                assert (answer.status_code, asked["prompt"]["text"]) == (202, text)
+                assert asked["answer"]["parent_id"] == asked["prompt"]["id"]
+                assert f"/messages/{asked['answer']['id']}/" in asked["events"]
 
 
 async def test_an_answer_can_be_stopped(http: httpx.AsyncClient) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from app.conversations.branches import MessageRef
 from app.conversations.hub import LiveAnswer
+from app.conversations.submission import AnswerRef
+from app.db import removals
 from app.errors import ChatBusy, ChatNotFound, InvalidMessage, MessageNotFound, ModelNotFound
 from app.inference.protocol import Cancel, Delta, Finished, Generate, Prefill
 from app.models.model import Turn
@@ -208,7 +211,7 @@ async def test_going_on_twice_at_once_is_one(house: House) -> None:
     results = await asyncio.gather(
         *(house.branches.continue_answer(at(answer)) for _ in range(3)), return_exceptions=True
     )
-    assert [type(result) for result in results] == [type(None), ChatBusy, ChatBusy]
+    assert [type(result) for result in results] == [AnswerRef, ChatBusy, ChatBusy]
     await answered(house, "o")
     assert await texts(house) == ["one", "uno"]
 
@@ -288,6 +291,51 @@ async def test_an_edit_and_a_message_at_once_are_both_kept(house: House) -> None
         await answered(house, "due")
     rows = await house.db.fetch_all("SELECT status FROM messages WHERE role = 'assistant'")
     assert "queued" not in {row["status"] for row in rows}
+
+
+async def test_each_verb_returns_its_own_answer_whatever_else_is_asked_meanwhile(
+    house: House,
+) -> None:
+    ids = await talk(house, ("one", "uno"))
+    asked = {f"text {number}": f"client{number:02}" for number in range(50, 58)}
+    edits = [house.branches.edit(at(ids[0]), text, client) for text, client in asked.items()]
+    said = house.asking.submit(house.prompt("more", "client60"))
+    *edited, more = await asyncio.gather(*edits, said)
+    for text, ref in [*zip(asked, edited, strict=True), ("more", more)]:
+        assert ref.prompt_id is not None
+        prompt = await house.branches.get(at(ref.prompt_id))
+        answer = await house.branches.get(at(ref.answer_id))
+        assert (prompt.text, answer.parent_id) == (text, prompt.id)
+    again = await house.branches.edit(at(ids[0]), "text 50", asked["text 50"])
+    assert again == edited[0]  # although the chat shows another branch
+    await house.asking.stop_all(1, CHAT)
+    house.runner.say(*(finished(c.id) for c in house.runner.sent if isinstance(c, Generate)))
+    await until(lambda: not house.hub.running)
+
+
+async def test_regenerating_and_going_on_return_their_answers(house: House) -> None:
+    prompt, first = await talk(house, ("one", "uno"))
+    second = await house.branches.regenerate(at(first), "again001")
+    assert await house.branches.regenerate(at(first), "again001") == second
+    assert second == AnswerRef(CHAT, prompt, await answered(house, "eins", "length"))
+    assert await house.branches.continue_answer(at(second.answer_id)) == second
+    await answered(house, "zwei")
+    assert await house.asking.submit(house.prompt("one", "client00")) == AnswerRef(
+        CHAT, prompt, first
+    )
+
+
+async def test_a_submission_whose_answer_was_deleted_is_not_found(house: House) -> None:
+    prompt, first = await talk(house, ("one", "uno"))
+    await house.branches.regenerate(at(first), "again001")
+    second = await answered(house, "eins")
+    await house.branches.remove(at(first))
+    assert (await house.asking.submit(house.prompt("one", "client00"))).answer_id == second
+    await house.branches.remove(at(second))
+    await removals.purge(house.db, time.time() + 1)
+    with pytest.raises(MessageNotFound):
+        await house.asking.submit(house.prompt("one", "client00"))
+    assert [message.id for message in await house.path()] == [prompt]
 
 
 async def test_an_answer_that_goes_on_is_not_taken_for_the_one_that_was_cut(house: House) -> None:
@@ -406,7 +454,7 @@ async def test_the_next_prompt_follows_the_branch_that_is_shown(house: House) ->
     await answered(house, "due")
 
 
-Verb = Callable[[House, MessageRef], Awaitable[None]]
+Verb = Callable[[House, MessageRef], Awaitable[object]]
 VERBS: list[Verb] = [
     lambda house, spot: house.branches.regenerate(spot, "again001"),
     lambda house, spot: house.branches.edit(spot, "words", "client99"),

@@ -25,8 +25,7 @@ async def left(house: House, *asked: tuple[str, str], model: str = "tiny") -> li
     for number, (chat, text) in enumerate(asked):
         prompt = house.prompt(text, f"left{number:04}", chat)
         saved = await house.db.write(lambda c, p=prompt: save_prompt(c, p, p.text, "{}"))  # type: ignore[misc]
-        assert saved is not None
-        ids.append(saved.answer_id)
+        ids.append(saved.ref.answer_id)
     if model != "tiny":
         await house.db.write(lambda c: rename(c, model))
     return ids

@@ -106,7 +106,7 @@ async def test_full_disk_is_a_sentence_and_keeps_what_was(db: Database) -> None:
 
 async def test_the_same_client_id_is_saved_once(db: Database) -> None:
     await db.write(lambda c: add_question(c, "hello", "c1"))
-    assert await messages.has_client_id(db, 1, CHAT, "c1")
+    assert await messages.find_submission(db, 1, CHAT, "c1")
     with pytest.raises(StoreError):
         await db.write(lambda c: add_question(c, "again", "c1"))
 

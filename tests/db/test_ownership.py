@@ -92,7 +92,7 @@ WRITES: dict[str, Callable[[C, int], Awaitable[Any]]] = {
     "settings": lambda c, who: db_chats.put_settings(c, who, CHAT, '{"seed": 1}', 9.0),
 }
 READS: dict[str, Callable[[C, int], Awaitable[Any]]] = {
-    "is_saved": lambda c, who: messages.is_saved(c, who, CHAT, "c1"),
+    "get_submission": lambda c, who: messages.get_submission(c, who, CHAT, "c1"),
     "find": lambda c, who: branches.get(c, who, CHAT, ANSWER),
     "has_children": lambda c, who: branches.has_children(c, who, QUESTION),
     "newest_leaf": lambda c, who: branches.newest_leaf(c, who, CHAT, None),
@@ -105,7 +105,7 @@ READS: dict[str, Callable[[C, int], Awaitable[Any]]] = {
 }
 FETCHES: dict[str, Callable[[Database, int], Awaitable[Any]]] = {
     "path": lambda db, who: messages.load_path(db, who, CHAT, RUNNING),
-    "has_client_id": lambda db, who: messages.has_client_id(db, who, CHAT, "c1"),
+    "find_submission": lambda db, who: messages.find_submission(db, who, CHAT, "c1"),
     "read": lambda db, who: branches.get_message(db, who, CHAT, ANSWER),
     "forks": lambda db, who: branches.sibling_groups(db, who, CHAT),
     "pages": lambda db, who: _gathered(branches.pages(db, who, CHAT)),

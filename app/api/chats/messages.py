@@ -18,7 +18,7 @@ from app.api.chats.schemas import (
     message_object,
 )
 from app.conversations.branches import MessageRef
-from app.conversations.submission import Prompt
+from app.conversations.submission import AnswerRef, Prompt
 from app.db.chats import Chat
 from app.db.messages import Message
 from app.errors import LimitReached, MessageNotFound
@@ -38,23 +38,30 @@ async def submit_prompt(
     """Save the prompt and queue its answer. Raises what `AnswerService.submit` does."""
     context, user_id = server_context(), current_user()
     client_id = client_id or secrets.token_hex(16)
-    await context.answers.submit(Prompt(user_id, chat_id, text, client_id, model))
-    path = await context.chats.messages(await get_chat_or_404(chat_id))
-    place = next((n for n, message in enumerate(path) if message.client_id == client_id), None)
-    if place is None or place + 1 >= len(path):
-        raise MessageNotFound("This message was sent before, and is not in the chat any more.")
-    return await submitted(path[place], path[place + 1])
+    ref = await context.answers.submit(Prompt(user_id, chat_id, text, client_id, model))
+    return await submitted(ref)
 
 
-async def submitted(prompt: Message, answer: Message) -> SubmittedAnswer:
+async def submitted(ref: AnswerRef) -> SubmittedAnswer:
+    """The answer as it is now, with its prompt and its chat. Raises MessageNotFound."""
     context, user_id = server_context(), current_user()
-    chat = await get_chat_or_404(answer.chat_id)
+    chat = await get_chat_or_404(ref.chat_id)
+    prompt = None if ref.prompt_id is None else await _message(chat.id, ref.prompt_id)
     return SubmittedAnswer(
         chat=chat_object(chat, context.hub.running_chats(user_id)),
-        prompt=message_schema(prompt),
-        answer=message_schema(answer),
-        events=public_path(f"/api/v1/chats/{chat.id}/messages/{answer.id}/events"),
+        prompt=None if prompt is None else message_schema(prompt),
+        answer=message_schema(await _message(chat.id, ref.answer_id)),
+        events=public_path(f"/api/v1/chats/{chat.id}/messages/{ref.answer_id}/events"),
     )
+
+
+async def _message(chat_id: str, message_id: int) -> Message:
+    try:
+        return await server_context().branches.get(MessageRef(current_user(), chat_id, message_id))
+    except MessageNotFound:
+        raise MessageNotFound(
+            "This message was sent before, and is not in the chat any more."
+        ) from None
 
 
 async def model_for(chat: Chat | None) -> str:
@@ -79,28 +86,18 @@ branch_blueprint = Blueprint(
 async def edit(chat_id: str, message_id: int) -> Response:
     """The prompt asked again, on a branch of its own; what is being written is stopped."""
     asked = await http.parse_body(NewMessage)
-    ref = await _message_ref_of(chat_id, message_id)
-    request = asked.client_id or secrets.token_hex(16)
-    await server_context().branches.edit(ref, asked.text, request, asked.model or "")
-    return await _last_of_path(chat_id)
+    ref = await _message_ref(chat_id, message_id)
+    client_id = asked.client_id or secrets.token_hex(16)
+    answer = await server_context().branches.edit(ref, asked.text, client_id, asked.model or "")
+    return http.json_response(await submitted(answer), status=202)
 
 
 @branch_blueprint.post("/continue")
 async def continue_answer(chat_id: str, message_id: int) -> Response:
     """An answer that was cut, from its last character."""
-    await server_context().branches.continue_answer(await _message_ref_of(chat_id, message_id))
-    return await _last_of_path(chat_id)
-
-
-async def _message_ref_of(chat_id: str, message_id: int) -> MessageRef:
-    return MessageRef(current_user(), (await get_chat_or_404(chat_id)).id, message_id)
-
-
-async def _last_of_path(chat_id: str) -> Response:
-    path = await server_context().chats.messages(await get_chat_or_404(chat_id))
-    if len(path) < 2:
-        raise MessageNotFound("The chat was changed elsewhere at the same moment.")
-    return http.json_response(await submitted(path[-2], path[-1]), status=202)
+    ref = await _message_ref(chat_id, message_id)
+    answer = await server_context().branches.continue_answer(ref)
+    return http.json_response(await submitted(answer), status=202)
 
 
 # `/api/v1/chats/ID/messages`: what was said in a chat, and what is being said.
@@ -138,10 +135,9 @@ async def regenerate(chat_id: str, message_id: int) -> Response:
     """Another answer beside this one, or to this prompt."""
     context, ref = server_context(), await _message_ref(chat_id, message_id)
     asked = await http.parse_body(RegenerateRequest)
-    request = asked.client_id or secrets.token_hex(16)
-    await context.branches.regenerate(ref, request, asked.model or "")
-    path = await context.chats.messages(await get_chat_or_404(chat_id))
-    return http.json_response(await submitted(path[-2], path[-1]), status=202)
+    client_id = asked.client_id or secrets.token_hex(16)
+    answer = await context.branches.regenerate(ref, client_id, asked.model or "")
+    return http.json_response(await submitted(answer), status=202)
 
 
 @blueprint.get("/<int:message_id>/events")

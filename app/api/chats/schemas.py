@@ -145,10 +145,13 @@ class RegenerateRequest(msgspec.Struct, kw_only=True):
 
 
 class SubmittedAnswer(msgspec.Struct, kw_only=True):
-    """A prompt and the answer that is to come; `events`: where it can be followed."""
+    """A prompt and the answer that is to come; `events`: where it can be followed.
+
+    prompt: null for an answer that came without one in an import.
+    """
 
     chat: ChatObject
-    prompt: MessageObject
+    prompt: MessageObject | None
     answer: MessageObject
     events: str
 

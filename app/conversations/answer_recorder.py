@@ -46,6 +46,7 @@ class AnswerRecorder:
     has_ended: bool = False
     is_postponed: bool = False
     saved: float = 0.0
+    thinking_since: float | None = None
     _checkpoint: asyncio.Task[None] | None = None
 
     def on_event(self, event: RequestEvent) -> None:
@@ -64,8 +65,8 @@ class AnswerRecorder:
             case Prefill():
                 stream.status, stream.dropped = "prefill", event.dropped
                 stream.prompt_done, stream.prompt_total = event.done, event.total
-            case Delta(text=text):
-                self._append(text)
+            case Delta():
+                self._append(event)
             case Finished():
                 status: Status = "stopped" if event.reason == "cancelled" else "done"
                 self._end(status, None, event)
@@ -78,15 +79,26 @@ class AnswerRecorder:
                 return
         self.hub.stream_changed(stream, urgent=stream.status != before)
 
-    def _append(self, text: str) -> None:
+    def _append(self, delta: Delta) -> None:
         self.stream.status = "streaming"
-        self.stream.text += text
+        self.stream.text += delta.text
         now = time.monotonic()
+        self._think(delta, now)
         if self.first_token is None:
             self.first_token = now - self.submitted
         if now - self.saved >= CHECKPOINT_SECONDS and self._checkpoint is None:
             self.saved = now
             self._keep()
+
+    def _think(self, delta: Delta, now: float) -> None:
+        """Add to the thought, and to how long it takes: until the answer begins."""
+        stream = self.stream
+        if self.thinking_since is not None:
+            stream.thought_seconds += now - self.thinking_since
+        stream.thought += delta.thought
+        if delta.thought or delta.text:
+            stream.is_thinking = not delta.text
+        self.thinking_since = now if stream.is_thinking else None
 
     def _keep(self) -> None:
         """Save the text so far; without any this says that the answer has begun."""
@@ -99,7 +111,8 @@ class AnswerRecorder:
             stream, now = self.stream, time.time()
             await self.db.write(
                 lambda connection: messages.checkpoint(
-                    connection, stream.user_id, stream.message_id, stream.text, now
+                    *(connection, stream.user_id, stream.message_id, stream.text, now),
+                    stream.thought or None,
                 )
             )
         except StoreError as error:
@@ -131,6 +144,11 @@ class AnswerRecorder:
         counts: dict[str, str | int | float | None] = {}
         if finished is not None:
             counts["finish_reason"] = finished.reason
+        if self.stream.thought:
+            counts |= {
+                "thought": self.stream.thought.rstrip(),
+                "thought_seconds": self.stream.thought_seconds,
+            }
         if not self.stream.prompt_total and not (finished and finished.prompt_tokens):
             return counts
         counts |= {"first_token_seconds": self.first_token, "dropped": self.stream.dropped}

@@ -207,6 +207,9 @@ class AnswerService:
         if self._is_closed:  # just now: it is on the disk, and waits there for the next start
             return
         stream.is_pending = self._pending.is_taken(stream.chat_id)
+        if earlier is not None:
+            stream.thought = earlier.thought or ""
+            stream.thought_seconds = earlier.thought_seconds or 0.0
         self._pending.add(
             AnswerRecorder(
                 stream, self._db, self._hub, self.tasks, self._ended, previous_run=earlier
@@ -223,7 +226,7 @@ class AnswerService:
             stream = LiveAnswer(
                 *(message.id, message.chat_id, user_id, message.model or ""), text=message.text
             )
-            self._add(stream, message if message.text else None)
+            self._add(stream, message if message.text or message.thought else None)
         for chat_id in dict.fromkeys(message.chat_id for _, message in owed):
             self.tasks.spawn(self._start_next(chat_id), f"go on in {chat_id}")
         if owed:
@@ -256,6 +259,7 @@ class AnswerService:
             stop=made_with.stop,
             chat=chat_id,
             opening=stream.text,
+            thought=stream.thought,
             context=made_with.context_length,
         )
         if answer.is_postponed:

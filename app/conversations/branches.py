@@ -214,7 +214,8 @@ class Branches:
 
 def is_resumable(message: Message) -> bool:
     """Whether an answer ended before its end, so that it may go on."""
-    if message.role != "assistant" or not message.text.rstrip("\ufffd"):
+    begun = message.text or message.thought or ""
+    if message.role != "assistant" or not begun.rstrip("\ufffd"):
         return False
     return message.status in {"stopped", "interrupted", "failed"} or (
         message.status == "done" and message.finish_reason == "length"

@@ -56,11 +56,12 @@ def to_turns(path: Sequence[Message]) -> tuple[Turn, ...]:
     for message in without_failed(path):
         if not message.text:
             continue
+        thought = message.thought or ""
         if turns and turns[-1].role == message.role:
             merged = f"{turns.pop().content}\n\n{message.text}"
-            turns.append(Turn(message.role, merged))
+            turns.append(Turn(message.role, merged, thought))
         else:
-            turns.append(Turn(message.role, message.text))
+            turns.append(Turn(message.role, message.text, thought))
     return tuple(turns)
 
 

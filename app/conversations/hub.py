@@ -20,8 +20,9 @@ class LiveAnswer:
     position: place in the queue, 1 is next, in about `eta_seconds` if that is known, 0 is its turn;
     is_pending: it waits for the answer before it in its chat and may be taken back; prompt_done of
     prompt_total tokens are read; dropped: how many of the oldest messages the model does not see;
-    warning: something the person should know while it goes on; epoch: tells it from every other
-    stream, also of the same answer.
+    warning: something the person should know while it goes on; thought: what the model reasons
+    before it answers, for `thought_seconds` so far; epoch: tells it from every other stream, also
+    of the same answer.
     """
 
     message_id: int
@@ -38,6 +39,9 @@ class LiveAnswer:
     prompt_total: int = 0
     dropped: int = 0
     warning: str = ""
+    thought: str = ""
+    thought_seconds: float = 0.0
+    is_thinking: bool = False
     epoch: str = field(default_factory=lambda: secrets.token_hex(4))
 
 
@@ -59,7 +63,7 @@ def status_line(stream: LiveAnswer) -> str:
             percent = 100 * stream.prompt_done // max(stream.prompt_total, 1)
             return f"Processing prompt: {percent} %"
         case "streaming":
-            return "Writing"
+            return "Thinking" if stream.is_thinking else "Writing"
 
 
 def _format_eta(seconds: float | None) -> str:

@@ -120,6 +120,8 @@ class TitleGenerator:
             sampling=Sampling(temperature=0.2, seed=0),
             max_tokens=24,
             stop=("\n",),
+            think=False,
+            max_thought_tokens=0,
         )
         request = Request(command, stream.user_id, listen, is_background=True)
         self._pool.submit(stream.model, request)

@@ -25,7 +25,7 @@ async def pages(db: Database, user_id: int, chat_id: str) -> AsyncIterator[list[
     after: int | None = 0
     while after is not None:
         rows = await db.fetch_all(
-            "SELECT id, length(text) AS size FROM messages"  # noqa: S608
+            "SELECT id, length(text) + coalesce(length(thought), 0) AS size FROM messages"  # noqa: S608
             f" WHERE chat_id = :chat AND id > :after AND {OWNED} ORDER BY id LIMIT {PAGE_ROWS}",
             {"chat": chat_id, "user": user_id, "after": after},  # type: ignore[arg-type]
         )
@@ -55,7 +55,7 @@ WITH RECURSIVE path (id, depth) AS (
     SELECT m.parent_id, path.depth + 1 FROM messages m JOIN path ON m.id = path.id
     WHERE m.parent_id IS NOT NULL
 )
-SELECT m.id, length(m.text) AS size
+SELECT m.id, length(m.text) + coalesce(length(m.thought), 0) AS size
 FROM path JOIN messages m ON m.id = path.id JOIN chats c ON c.id = m.chat_id
 WHERE c.id = :chat AND c.user_id = :user ORDER BY path.depth DESC
 """

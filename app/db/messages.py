@@ -24,7 +24,8 @@ Status = Literal["queued", "done", "stopped", "failed", "interrupted"]
 class Message:
     """One turn of a chat. `status` is `queued` from its submission to its end, whatever happens.
 
-    settings: with what an answer is made, as JSON; context_length: tokens its window could hold.
+    settings: with what an answer is made, as JSON; context_length: tokens its window could hold;
+    thought: what the model reasoned before it, for `thought_seconds`.
     """
 
     id: int
@@ -49,6 +50,8 @@ class Message:
     settings: str | None = None
     context_length: int | None = None
     is_imported: int = 0
+    thought: str | None = None
+    thought_seconds: float | None = None
 
 
 def message_of(row: sqlite3.Row) -> Message:
@@ -223,15 +226,20 @@ async def withdraw(
 
 
 async def checkpoint(
-    connection: aiosqlite.Connection, user_id: int, message_id: int, text: str, now: float
+    connection: aiosqlite.Connection,
+    user_id: int,
+    message_id: int,
+    text: str,
+    now: float,
+    thought: str | None = None,
 ) -> None:
-    """Keep the text so far of an answer that runs."""
+    """Keep the text so far of an answer that runs, and of the thought before it."""
     await connection.execute(
-        "INSERT INTO checkpoints (message_id, text, saved_at)"  # noqa: S608
-        f" SELECT id, :text, :now FROM messages WHERE id = :id AND {OWNED}"
-        " ON CONFLICT (message_id) DO UPDATE"
-        " SET text = excluded.text, saved_at = excluded.saved_at",
-        {"text": text, "now": now, "id": message_id, "user": user_id},
+        "INSERT INTO checkpoints (message_id, text, thought, saved_at)"  # noqa: S608
+        f" SELECT id, :text, :thought, :now FROM messages WHERE id = :id AND {OWNED}"
+        " ON CONFLICT (message_id) DO UPDATE SET text = excluded.text,"
+        " thought = excluded.thought, saved_at = excluded.saved_at",
+        {"text": text, "thought": thought, "now": now, "id": message_id, "user": user_id},
     )
 
 
@@ -245,6 +253,8 @@ _COUNTS = (
     "first_token_seconds",
     "dropped",
     "context_length",
+    "thought",
+    "thought_seconds",
 )
 
 

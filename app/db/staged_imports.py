@@ -19,6 +19,7 @@ MESSAGE_COLUMNS: Final = (
     *("parent", "role", "text", "status", "model", "error", "finish_reason", "prompt_tokens"),
     *("cached_tokens", "completion_tokens", "prefill_seconds", "decode_seconds"),
     *("first_token_seconds", "context_length", "settings", "created_at", "finished_at"),
+    *("thought", "thought_seconds"),
 )
 NAMED_LEFT_OUT: Final = 50
 """Entries that were left out and are told by name; of the others only the number is."""

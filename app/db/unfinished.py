@@ -20,7 +20,10 @@ MAX_RESTARTS: Final = 3
 
 _END = """
 UPDATE messages SET status = 'interrupted', error = :reason, finished_at = :now,
-    text = coalesce((SELECT c.text FROM checkpoints c WHERE c.message_id = messages.id), text)
+    text = coalesce((SELECT c.text FROM checkpoints c WHERE c.message_id = messages.id), text),
+    thought = coalesce(
+        (SELECT c.thought FROM checkpoints c WHERE c.message_id = messages.id), thought
+    )
 WHERE status = 'queued'
 """
 _HAS_BEGUN = " AND id IN (SELECT message_id FROM checkpoints)"

@@ -85,7 +85,7 @@ class Generate:
     def characters(self) -> int:
         """Of the prompt, without what a template writes; about, where it has token ids."""
         text = len(self.text or "") + len(self.suffix) + 4 * len(self.before)
-        return sum(len(turn.content) for turn in self.turns) + text
+        return sum(len(turn.content) + len(turn.thought) for turn in self.turns) + text
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ MEASURES = {
     "decode_seconds": 1e8,
     "first_token_seconds": 1e8,
     "context_length": 1e9,
+    "thought_seconds": 1e8,
 }
 """What was measured of an answer, and more than which none can have been."""
 MAX_MESSAGE_CHARS = 2_000_000
@@ -126,6 +127,7 @@ def _wick_node(item: Json, place: int) -> ImportedMessage:
         settings=dict_in(item.get("settings")),
         numbers={name: value for name in MEASURES if (value := _measure(item, name)) is not None},
         finished_at=time_in(item.get("finished_at")),
+        thought=text_in(item.get("thought"))[:MAX_MESSAGE_CHARS] or None,
     )
 
 

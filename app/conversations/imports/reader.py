@@ -245,6 +245,7 @@ def _columns(node: ImportedMessage, places: dict[str, int], started: float) -> d
         "settings": _settings(node) if is_answer else None,
         "created_at": at,
         "finished_at": (node.finished_at or at) if is_answer else None,
+        "thought": node.thought if is_answer else None,
         **(numbers if is_answer else {}),
     }
 

@@ -81,12 +81,12 @@ class ChunkUsage:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What one event says. is_reasoning: the model is at work and says nothing yet; finish: the
+    """What one event says. thought: what the model reasons before it answers; finish: the
     server's word for how the answer ended; prompt_progress: prompt tokens done and in all; tokens:
     how likely those of the text were, where that was asked for."""
 
     text: str = ""
-    is_reasoning: bool = False
+    thought: str = ""
     finish: str = ""
     usage: ChunkUsage | None = None
     prompt_progress: tuple[int, int] | None = None
@@ -131,7 +131,7 @@ def _piece(chunk: dict[str, Any]) -> Chunk:
     thought = delta.get("reasoning_content") or delta.get("reasoning")
     return Chunk(
         text=_storable(delta.get("content") or choice.get("text") or ""),
-        is_reasoning=bool(thought),
+        thought=_storable(thought or ""),
         finish=str(choice.get("finish_reason") or ""),
         usage=usage,
         prompt_progress=reading,

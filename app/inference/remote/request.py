@@ -75,6 +75,11 @@ def _sampling(command: Generate) -> dict[str, Any]:
 def _extras(command: Generate) -> dict[str, Any]:
     sampling = command.sampling
     extras: dict[str, Any] = {"stream_options": {"include_usage": True}, "return_progress": True}
+    think = False if command.effort == "none" else command.think
+    if think is not None:
+        extras["chat_template_kwargs"] = {"enable_thinking": think}  # llama-server, vLLM, SGLang
+    if command.effort is not None or think is False:
+        extras["reasoning_effort"] = command.effort or "none"
     if sampling.top_k > 0:
         extras["top_k"] = sampling.top_k
     if sampling.min_p > 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import httpx
@@ -18,7 +18,7 @@ from app.inference.protocol import (
     FinishReason,
     Generate,
     Prefill,
-    Stalled,
+    SampledToken,
 )
 from app.inference.remote import errors
 from app.inference.remote.chunks import (
@@ -33,6 +33,7 @@ from app.inference.remote.chunks import (
 from app.inference.remote.errors import Timeouts, UpstreamError
 from app.inference.remote.health import headers_for, read_limited
 from app.inference.remote.token_estimate import EstimatedPrompt
+from app.models.text.thinking import THINK, Part, ThinkingParser
 from app.models.upstream import Upstream
 
 MAX_ERROR_BYTES: Final = 65536
@@ -61,7 +62,7 @@ class ResponseStream:
         self._first: float | None = None
         self._pieces = 0
         self._written = 0
-        self._thinks = False
+        self._parser = ThinkingParser(THINK)
         self._finish = ""
         self._has_ended = False
 
@@ -74,7 +75,10 @@ class ResponseStream:
         """A try begins, whose prompt and window these are."""
         self.fitting, self._window = fitting, window
         self._began = time.monotonic()
-        self._pieces, self._thinks, self._finish, self.usage = 0, False, "", None
+        self._pieces, self._finish, self.usage = 0, "", None
+        # Servers that do not tell thoughts apart send them in front of the answer.
+        begun = bool(self._command.opening) or self._command.text is not None
+        self._parser = ThinkingParser(THINK, is_answering=begun, resumes=begun)
 
     async def read(
         self,
@@ -151,36 +155,49 @@ class ResponseStream:
             done, total = piece.prompt_progress
             self._emit(Prefill(self._command.id, done, total, 0, self.fitting.dropped))
             patience = self._patience.first
-        if piece.is_reasoning:
-            self._pieces += 1
+        if piece.thought:
+            self._say(Delta(self._command.id, "", (), 1, self._resumed() + piece.thought))
             patience = self._patience.between
-            if not self._thinks and self._first is None:
-                self._thinks = True
-                self._emit(Stalled(self._command.id, "The model is thinking"))
         if piece.text:
-            self._first = self._first or time.monotonic()
-            self._pieces += 1
-            self._written += len(piece.text)
-            patience = self._patience.between
             count = max(1, len(piece.tokens))  # most servers send each by itself, and tell none
-            self._emit(Delta(self._command.id, piece.text, piece.tokens, count))
-            if self._written > MAX_ANSWER_CHARS:
-                raise ProtocolViolation("does not end")
+            self._divide(self._parser.feed(piece.text), piece.tokens, count)
+            patience = self._patience.between
         return patience
 
+    def _divide(
+        self,
+        parts: Sequence[tuple[Part, str]],
+        tokens: tuple[SampledToken, ...] = (),
+        count: int = 0,
+    ) -> None:
+        """Tell what the parts of a text are; held back it may all be, but it has come."""
+        said = {"thought": "", "answer": ""}
+        for part, text in parts:
+            said[part] += text
+        thought = self._resumed() + said["thought"] if said["thought"] else ""
+        self._say(Delta(self._command.id, said["answer"], tokens, count, thought))
+
+    def _resumed(self) -> str:
+        """What parts a thought that was cut from the one that comes now: no server goes on with
+        it."""
+        return "\n\n" if self._command.thought and self._first is None else ""
+
+    def _say(self, delta: Delta) -> None:
+        self._pieces += delta.count
+        if not (delta.text or delta.thought or delta.tokens):
+            return
+        self._first = self._first or time.monotonic()
+        self._written += len(delta.text) + len(delta.thought)
+        self._emit(delta)
+        if self._written > MAX_ANSWER_CHARS:
+            raise ProtocolViolation("does not end")
+
     def _close(self, upstream: Upstream) -> None:
+        self._divide(self._parser.flush())
         if self._finish in CUTS:
             said = self._finish.replace("_", " ")
             self.end(
                 Aborted(self._command.id, f"{upstream.host} ended this answer early ({said}).")
-            )
-        elif self._thinks and self._first is None:
-            self.end(
-                Failed(
-                    self._command.id,
-                    "The model was still thinking when its answer was as long as it may be. "
-                    "Allow longer answers in the settings of this chat.",
-                )
             )
         else:
             self.end(self.finished("length" if self._finish == "length" else "stop"))

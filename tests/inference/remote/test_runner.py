@@ -45,6 +45,10 @@ class Asker(Ear):
         return "".join(event.text for event in self.heard if isinstance(event, Delta))
 
     @property
+    def thought(self) -> str:
+        return "".join(event.thought for event in self.heard if isinstance(event, Delta))
+
+    @property
     def ends(self) -> list[RequestEvent]:
         return [event for event in self.heard if isinstance(event, ENDS)]
 
@@ -268,30 +272,66 @@ async def answer_body(call: Call) -> None:
     await call.finish()
 
 
-async def test_thinking_is_told_and_no_part_of_the_answer(housed: Housed, stub: Stub) -> None:
+async def test_thinking_is_told_apart_from_the_answer(housed: Housed, stub: Stub) -> None:
     async def script(call: Call) -> None:
         await call.head()
         for name in ("reasoning_content", "reasoning"):
-            await call.event({"choices": [{"delta": {name: "hmm", "content": None}}]})
+            await call.event({"choices": [{"delta": {name: "hmm ", "content": None}}]})
         await answer_body(call)
 
     stub.script = script
     asker = housed(stub).ask()
     assert isinstance(await asker.end(), Finished)
-    assert asker.text == "Hello there"
-    assert ModelLoading(1, "The model is thinking") in asker.heard
+    assert (asker.thought, asker.text) == ("hmm hmm ", "Hello there")
 
 
-async def test_only_thinking_is_no_answer(housed: Housed, stub: Stub) -> None:
+async def test_a_thought_in_front_of_the_answer_is_told_apart(housed: Housed, stub: Stub) -> None:
+    async def script(call: Call) -> None:
+        await call.head()
+        await call.say("<thi", "nk>\nTwo", " and two.</th", "ink>\n\n", "Four")
+        await call.finish()
+
+    stub.script = script
+    asker = housed(stub).ask()
+    assert isinstance(await asker.end(), Finished)
+    assert (asker.thought, asker.text) == ("Two and two.", "Four")
+
+
+async def test_an_answer_that_is_cut_while_thinking_has_its_thought(
+    housed: Housed, stub: Stub
+) -> None:
     async def script(call: Call) -> None:
         await call.head()
         await call.event({"choices": [{"delta": {"reasoning_content": "hmm"}}]})
         await call.finish("length")
 
     stub.script = script
-    end = await housed(stub).ask().end()
-    assert isinstance(end, Failed)
-    assert "still thinking" in end.message
+    asker = housed(stub).ask()
+    end = await asker.end()
+    assert isinstance(end, Finished)
+    assert (end.reason, asker.thought, asker.text) == ("length", "hmm", "")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "sent"),
+    [
+        ({}, {}),
+        (
+            {"think": False},
+            {"chat_template_kwargs": {"enable_thinking": False}, "reasoning_effort": "none"},
+        ),
+        ({"think": True}, {"chat_template_kwargs": {"enable_thinking": True}}),
+        ({"effort": "low"}, {"reasoning_effort": "low"}),
+    ],
+)
+async def test_servers_are_told_how_to_think(
+    housed: Housed, stub: Stub, chosen: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    asker = housed(stub).ask(**chosen)
+    await asker.end()
+    body = stub.calls[-1].body
+    names = ("chat_template_kwargs", "reasoning_effort")
+    assert {name: body[name] for name in names if name in body} == sent
 
 
 async def dies(call: Call) -> None:

@@ -16,7 +16,7 @@ from app.bench.prompt_generator import PromptGenerator
 from app.bench.workload import BenchConfig, ProgressCallback, Samples, Workload
 from app.config import Settings
 from app.errors import ConfigError, ModelUnsupported
-from app.inference.runner.engines.llama_cpp import LlamaCppEngine
+from app.inference.runner.engines.ctransformers import CtransformersEngine
 from app.inference.runner.sampling import Sampler
 from app.models.model import Model, Turn
 from app.models.text.chat_template import ChatTemplate
@@ -46,7 +46,7 @@ def prompt_of(model: Model) -> tuple[list[int], Tokenizer]:
 def measure_engine(model: Model, count: int, threads: int, context: int) -> Throughput:
     """Evaluate, sample, evaluate: nothing else. `count` tokens, end tokens ignored."""
     prompt, tokenizer = prompt_of(model)
-    engine = LlamaCppEngine(model.weights_path, context)
+    engine = CtransformersEngine(model.weights_path, context)
     live = engine.new_context()
     ids = list(prompt)
     logits = live.evaluate(prompt[:SLICE_TOKENS], 0, threads)

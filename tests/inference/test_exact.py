@@ -11,7 +11,7 @@ import pytest
 
 from app.inference.context_window import FittedPrompt
 from app.inference.protocol import Delta, Finished, Generate
-from app.inference.runner.engines.llama_cpp import LlamaCppEngine
+from app.inference.runner.engines.ctransformers import CtransformersEngine
 from app.inference.runner.kv.cache import KvCache
 from app.inference.runner.kv.disk import DiskSnapshots
 from app.inference.runner.kv.live import LiveContext
@@ -47,8 +47,8 @@ class Hurried(ThreadTuner):
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[LlamaCppEngine]:
-    made = LlamaCppEngine(tiny_model().weights_path, CONTEXT)
+def engine() -> Iterator[CtransformersEngine]:
+    made = CtransformersEngine(tiny_model().weights_path, CONTEXT)
     yield made
     made.close()
 
@@ -98,7 +98,7 @@ SYSTEM = ids(0, 150)
 PROMPTS = [SYSTEM + ids(number, 20 + 17 * number) for number in range(1, 6)]
 
 
-def test_slices_that_end_at_blocks_compute_the_same_numbers(engine: LlamaCppEngine) -> None:
+def test_slices_that_end_at_blocks_compute_the_same_numbers(engine: CtransformersEngine) -> None:
     prompt = PROMPTS[3]
 
     def logits(*ends: int, cut: int | None = None) -> bytes:
@@ -119,7 +119,7 @@ def test_slices_that_end_at_blocks_compute_the_same_numbers(engine: LlamaCppEngi
 
 @pytest.mark.parametrize("seed", range(6))
 def test_many_histories_lead_to_the_same_answers(
-    engine: LlamaCppEngine, tokenizer: Remembers, tmp_path: Path, seed: int
+    engine: CtransformersEngine, tokenizer: Remembers, tmp_path: Path, seed: int
 ) -> None:
     fresh = [answer(KvCache(engine, 1), tokenizer, prompt)[0] for prompt in PROMPTS]
     draw = random.Random(seed)
@@ -142,7 +142,7 @@ def test_many_histories_lead_to_the_same_answers(
 
 
 def test_a_second_request_reads_only_what_does_not_fill_a_block(
-    engine: LlamaCppEngine, tokenizer: Remembers
+    engine: CtransformersEngine, tokenizer: Remembers
 ) -> None:
     pool = KvCache(engine, 1)
     first, nothing = answer(pool, tokenizer, PROMPTS[0])
@@ -152,7 +152,9 @@ def test_a_second_request_reads_only_what_does_not_fill_a_block(
     pool.close()
 
 
-def test_a_chat_goes_on_from_all_it_holds(engine: LlamaCppEngine, tokenizer: Remembers) -> None:
+def test_a_chat_goes_on_from_all_it_holds(
+    engine: CtransformersEngine, tokenizer: Remembers
+) -> None:
     pool = KvCache(engine, 1)
     answer(pool, tokenizer, PROMPTS[0], chat="c")
     _, cached = answer(pool, tokenizer, PROMPTS[0], chat="c")
@@ -160,7 +162,7 @@ def test_a_chat_goes_on_from_all_it_holds(engine: LlamaCppEngine, tokenizer: Rem
     pool.close()
 
 
-def test_what_is_exact_is_kept_with_a_state(engine: LlamaCppEngine, tmp_path: Path) -> None:
+def test_what_is_exact_is_kept_with_a_state(engine: CtransformersEngine, tmp_path: Path) -> None:
     live = LiveContext(engine.new_context(), chat="c")
     live.evaluate(SYSTEM[:BLOCK], 1)
     live.evaluate(SYSTEM[BLOCK : BLOCK + 5], 1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from app.errors import ModelLoadError
 from app.inference.kv_files import model_key
 from app.inference.protocol import Event, LoadProgress
-from app.inference.runner.engines.llama_cpp import LlamaCppEngine
+from app.inference.runner.engines.ctransformers import CtransformersEngine
 from app.inference.runner.grammar import Grammars
 from app.inference.runner.kv.cache import KvCache, pool_size
 from app.inference.runner.kv.disk import DiskSnapshots
@@ -63,7 +63,7 @@ def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRun
     context_length = max(1, min(options.context, model.context_length))
     tokenizer = StableTokenizer.load(model.folder)
     progress = ThrottledCallback(lambda done: emit(LoadProgress(round(done, 3))))
-    engine = LlamaCppEngine(model.weights_path, context_length, progress)
+    engine = CtransformersEngine(model.weights_path, context_length, progress)
     if engine.vocab_size != tokenizer.vocab_size:
         raise ModelLoadError("The model's weights and its tokenizer do not belong together.")
     size = pool_size(options.kv_mb << 20, context_length, model.kv_bytes_per_token)
@@ -130,7 +130,7 @@ class ThrottledCallback:
             self._callback(done)
 
 
-def _disk(options: Namespace, model: Model, engine: LlamaCppEngine) -> DiskSnapshots | None:
+def _disk(options: Namespace, model: Model, engine: CtransformersEngine) -> DiskSnapshots | None:
     if not options.kv_disk_mb or options.kv_folder is None:
         return None
     key = model_key(model.digest, model.size)

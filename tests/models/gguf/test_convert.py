@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.inference.runner.engines.llama_cpp import LlamaCppEngine
+from app.inference.runner.engines.ctransformers import CtransformersEngine
 from app.models.gguf.convert import convert
 from app.models.gguf.header import Header
 from app.models.gguf.reader import read_header
@@ -58,7 +58,7 @@ def test_sentencepiece_files_keep_their_tokens(tmp_path: Path) -> None:
 def test_numbers_of_another_kind_are_what_the_engine_reads(tmp_path: Path) -> None:
     source = tmp_path / "n.gguf"
     write_tiny_gguf(source, **{"llama.rope.freq_base": 10000})  # type: ignore[arg-type]
-    engine = LlamaCppEngine(adapted(source)[1].path, 64)
+    engine = CtransformersEngine(adapted(source)[1].path, 64)
     context = engine.new_context()
     try:
         assert np.isfinite(context.evaluate([5, 6], 0, 1)).all()
@@ -84,7 +84,7 @@ def test_the_engine_loads_it_and_goes_on_writing(
     )
     tokenizer = Tokenizer.load(model.folder)
     prompt = ChatTemplate(model.chat_template, tokenizer).encode([Turn("user", "What is it?")])
-    engine = LlamaCppEngine(model.weights_path, 256)
+    engine = CtransformersEngine(model.weights_path, 256)
     context = engine.new_context()
     try:
         logits = context.evaluate(prompt, 0, 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.inference.runner.engines.llama_cpp import LlamaCppEngine
+from app.inference.runner.engines.ctransformers import CtransformersEngine
 from app.models.gguf.header import TENSOR_TYPES
 from app.models.store import ModelStore
 from tests import tiny_gguf
@@ -20,7 +20,7 @@ TOKENS = VOCABULARY["tokenizer.ggml.tokens"]
 
 
 def computed(weights: Path) -> Floats:
-    engine = LlamaCppEngine(weights, 128)
+    engine = CtransformersEngine(weights, 128)
     context = engine.new_context()
     try:
         return np.array(context.evaluate(IDS, 0, 1))
@@ -59,7 +59,7 @@ def test_an_embedding_is_what_the_logits_are_made_of(shelf: ModelStore, tmp_path
     tensors = tiny_gguf.weights(TOKENS, 0, tied=True)
     path = tmp_path / "m.gguf"
     path.write_bytes(tiny_gguf.encode(tiny_gguf.sizes(512) | VOCABULARY, tensors))
-    engine = LlamaCppEngine(shelf.install(path, "m").weights_path, 128)
+    engine = CtransformersEngine(shelf.install(path, "m").weights_path, 128)
     context = engine.new_context()
     for part in (IDS[:60], IDS[60:]):  # whatever is evaluated last
         logits = np.array(context.evaluate(part, 0, 1))

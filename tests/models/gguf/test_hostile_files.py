@@ -229,10 +229,10 @@ ENGINE = """
 import sys
 from pathlib import Path
 from app.errors import ModelLoadError
-from app.inference.runner.engines.llama_cpp import LlamaCppEngine
+from app.inference.runner.engines.ctransformers import CtransformersEngine
 for weights in sorted(Path(sys.argv[1]).glob("*/model.gguf")):
     try:
-        engine = LlamaCppEngine(weights, 64)
+        engine = CtransformersEngine(weights, 64)
     except ModelLoadError:
         continue
     context = engine.new_context()

@@ -14,8 +14,8 @@ import pytest
 
 from app.inference import kv_files
 from app.inference.kv_files import chat_key
+from app.inference.runner.engines.ctransformers import CtransformersEngine
 from app.inference.runner.engines.engine import EngineError
-from app.inference.runner.engines.llama_cpp import LlamaCppEngine
 from app.inference.runner.kv.cache import KvCache
 from app.inference.runner.kv.disk import DiskSnapshots
 from app.inference.runner.kv.snapshot import SnapshotKey
@@ -428,8 +428,8 @@ def test_no_copy_is_made_while_a_step_has_the_context(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[LlamaCppEngine]:
-    engine = LlamaCppEngine(tiny_model().weights_path, CONTEXT)
+def engine() -> Iterator[CtransformersEngine]:
+    engine = CtransformersEngine(tiny_model().weights_path, CONTEXT)
     yield engine
     engine.close()
 
@@ -451,7 +451,7 @@ def answer(pool: KvCache, prompt: list[int], chat: str, chance: random.Random) -
     return said
 
 
-def uncached(engine: LlamaCppEngine, prompt: list[int]) -> list[int]:
+def uncached(engine: CtransformersEngine, prompt: list[int]) -> list[int]:
     pool = KvCache(engine, 1)
     try:
         return answer(pool, prompt, "", random.Random(0))
@@ -459,7 +459,7 @@ def uncached(engine: LlamaCppEngine, prompt: list[int]) -> list[int]:
         pool.close()
 
 
-def real_store(engine: LlamaCppEngine, folder: Path, contexts: int, ram: int) -> KvCache:
+def real_store(engine: CtransformersEngine, folder: Path, contexts: int, ram: int) -> KvCache:
     origin = SnapshotKey("m" * 32, engine.identity, engine.context_length)
     disk = DiskSnapshots(folder, origin, engine, 2 * MEGABYTE)
     pools.append(KvCache(engine, contexts, ram_budget=ram, disk=disk, idle=NEVER))
@@ -468,7 +468,7 @@ def real_store(engine: LlamaCppEngine, folder: Path, contexts: int, ram: int) ->
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_storm_of_chats_says_what_an_empty_cache_says(
-    engine: LlamaCppEngine, tmp_path: Path, seed: int
+    engine: CtransformersEngine, tmp_path: Path, seed: int
 ) -> None:
     """Chats with common beginnings, in one or two contexts and little memory, with restarts.
 
@@ -503,7 +503,7 @@ def test_a_storm_of_chats_says_what_an_empty_cache_says(
 
 @pytest.mark.parametrize("split", [1, 2, 63, 64, 65, 128, 199, 200])
 def test_restored_shared_and_truncated_states_say_the_same(
-    engine: LlamaCppEngine, split: int
+    engine: CtransformersEngine, split: int
 ) -> None:
     history = ids(200)
     prompt = [*history[:split], *ids(10, split)]
@@ -523,7 +523,7 @@ def test_restored_shared_and_truncated_states_say_the_same(
     other.close()
 
 
-def test_a_saved_state_tells_nothing_of_what_came_after(engine: LlamaCppEngine) -> None:
+def test_a_saved_state_tells_nothing_of_what_came_after(engine: CtransformersEngine) -> None:
     context = engine.new_context()
     context.evaluate(ids(50), 0, 1)
     before = context.save(50)
@@ -532,7 +532,7 @@ def test_a_saved_state_tells_nothing_of_what_came_after(engine: LlamaCppEngine) 
     context.close()
 
 
-def test_no_bytes_can_crash_a_restore(engine: LlamaCppEngine) -> None:
+def test_no_bytes_can_crash_a_restore(engine: CtransformersEngine) -> None:
     context = engine.new_context()
     context.evaluate(ids(50), 0, 1)
     good = context.save(50)
@@ -555,7 +555,7 @@ def test_no_bytes_can_crash_a_restore(engine: LlamaCppEngine) -> None:
         context.restore(good, 50)
 
 
-def test_many_threads_at_once_never_mix_chats(engine: LlamaCppEngine, tmp_path: Path) -> None:
+def test_many_threads_at_once_never_mix_chats(engine: CtransformersEngine, tmp_path: Path) -> None:
     """More chats than contexts, side by side, while states are written and forgotten."""
     pool = real_store(engine, tmp_path, 4, 300_000)
     system = ids(40, "system")

@@ -12,9 +12,9 @@ import pytest
 
 from app.errors import ModelLoadError
 from app.inference.protocol import MAX_CONTEXTS
+from app.inference.runner.engines.ctransformers import MAX_SLICE, CtransformersEngine
+from app.inference.runner.engines.ctransformers_library import variant
 from app.inference.runner.engines.engine import Context, EngineError
-from app.inference.runner.engines.llama_cpp import MAX_SLICE, LlamaCppEngine
-from app.inference.runner.engines.native_library import variant
 from app.inference.runner.kv.cache import KvCache
 from app.inference.runner.setup import ThrottledCallback
 from tests.inference.tiny import tiny_model
@@ -23,14 +23,14 @@ CONTEXT = 256
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[LlamaCppEngine]:
-    engine = LlamaCppEngine(tiny_model().weights_path, CONTEXT)
+def engine() -> Iterator[CtransformersEngine]:
+    engine = CtransformersEngine(tiny_model().weights_path, CONTEXT)
     yield engine
     engine.close()
 
 
 @pytest.fixture
-def context(engine: LlamaCppEngine) -> Iterator[Context]:
+def context(engine: CtransformersEngine) -> Iterator[Context]:
     context = engine.new_context()
     yield context
     context.close()
@@ -40,7 +40,7 @@ def ids(count: int, seed: int = 0) -> list[int]:
     return random.Random(seed).choices(range(3, 400), k=count)
 
 
-def greedy(engine: LlamaCppEngine, prompt: list[int], count: int = 12) -> list[int]:
+def greedy(engine: CtransformersEngine, prompt: list[int], count: int = 12) -> list[int]:
     """From an empty cache, the whole prompt at once."""
     context, tokens = engine.new_context(), list(prompt)
     logits = context.evaluate(prompt, 0, 1)
@@ -52,7 +52,7 @@ def greedy(engine: LlamaCppEngine, prompt: list[int], count: int = 12) -> list[i
 
 
 def test_logits_may_be_changed_and_cover_the_vocabulary(
-    context: Context, engine: LlamaCppEngine
+    context: Context, engine: CtransformersEngine
 ) -> None:
     logits = context.evaluate([5], 0, 1)
     assert logits.shape == (engine.vocab_size,)
@@ -81,7 +81,7 @@ def test_what_would_crash_the_library_is_refused(
         context.evaluate(tokens, past, 1)
 
 
-def test_a_closed_context_is_refused(engine: LlamaCppEngine) -> None:
+def test_a_closed_context_is_refused(engine: CtransformersEngine) -> None:
     context = engine.new_context()
     context.close()
     context.close()
@@ -98,7 +98,7 @@ def test_saving_leaves_what_was_evaluated_last_to_be_read(context: Context) -> N
     assert meaning.any()
 
 
-def test_contexts_stop_before_the_library_aborts(engine: LlamaCppEngine) -> None:
+def test_contexts_stop_before_the_library_aborts(engine: CtransformersEngine) -> None:
     contexts = [engine.new_context() for _ in range(MAX_CONTEXTS)]
     with pytest.raises(EngineError):
         engine.new_context()
@@ -114,7 +114,7 @@ def test_the_last_position_of_the_window_can_be_used(context: Context) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_reused_and_truncated_caches_say_the_same(engine: LlamaCppEngine, seed: int) -> None:
+def test_reused_and_truncated_caches_say_the_same(engine: CtransformersEngine, seed: int) -> None:
     """However a prompt is cut into slices, and whatever stood in the cache before."""
     chance = random.Random(seed)
     pool = KvCache(engine, 2)
@@ -134,7 +134,7 @@ def test_reused_and_truncated_caches_say_the_same(engine: LlamaCppEngine, seed: 
     pool.close()
 
 
-def test_contexts_side_by_side_say_the_same_as_alone(engine: LlamaCppEngine) -> None:
+def test_contexts_side_by_side_say_the_same_as_alone(engine: CtransformersEngine) -> None:
     prompts = [ids(20, seed) for seed in range(6)]
     alone = [greedy(engine, prompt) for prompt in prompts]
     together: dict[int, list[int]] = {}
@@ -155,12 +155,12 @@ def test_a_file_that_is_no_model_is_refused_with_a_reason(tmp_path: Path, conten
     file = tmp_path / "bad.gguf"
     file.write_bytes(content)
     with pytest.raises(ModelLoadError, match=r"cannot load this model: .+\.$"):
-        LlamaCppEngine(file, CONTEXT)
+        CtransformersEngine(file, CONTEXT)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError):
-        LlamaCppEngine(tmp_path / "missing.gguf", CONTEXT)
+        CtransformersEngine(tmp_path / "missing.gguf", CONTEXT)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_the_build_fits_the_processor(
 
 def test_loading_tells_how_far_it_is() -> None:
     told: list[float] = []
-    LlamaCppEngine(tiny_model().weights_path, CONTEXT, told.append).close()
+    CtransformersEngine(tiny_model().weights_path, CONTEXT, told.append).close()
     assert told == sorted(told)
     assert told[-1] == 1.0
     assert len(told) > 2

@@ -1,4 +1,4 @@
-"""The embedded engine: llama.cpp's C API, from the library that ctransformers ships."""
+"""The engine of 2023: llama.cpp's C API of that day, from the library that ctransformers ships."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 
 from app.errors import ModelLoadError
 from app.inference.protocol import MAX_CONTEXTS
-from app.inference.runner.engines.engine import EngineError, Logits, State
-from app.inference.runner.engines.native_library import (
+from app.inference.runner.engines.ctransformers_library import (
     LogCallback,
     ProgressCallback,
     library_identity,
     load_library,
 )
+from app.inference.runner.engines.engine import EngineError, Logits, State
 
 MAX_SLICE = 128
 # A state begins with the library's RNG and logits; its last fields are the bytes of the whole KV
@@ -27,7 +27,7 @@ MAX_SLICE = 128
 _TAIL = struct.Struct("<Qi")
 
 
-class LlamaCppEngine:
+class CtransformersEngine:
     """One GGUF file in memory. Raises ModelLoadError with the library's own reason.
 
     progress: hears, while it is loaded, how much of it is, from 0 to 1.
@@ -65,7 +65,7 @@ class LlamaCppEngine:
         self.identity = f"{library_identity()} embedding"
         self._head, self._kv_size, self._per_token = self._measure_state()
 
-    def new_context(self) -> LlamaCppContext:
+    def new_context(self) -> CtransformersContext:
         with self._lock:
             if self._open >= MAX_CONTEXTS:
                 raise EngineError("no further context: the engine holds all it can")
@@ -73,7 +73,7 @@ class LlamaCppEngine:
             if not handle:
                 raise EngineError(f"no further context: {self._log.reason()}")
             self._open += 1
-        return LlamaCppContext(self, handle)
+        return CtransformersContext(self, handle)
 
     def state_size(self, count: int) -> int:
         return self._head.size + count * self._per_token
@@ -122,8 +122,8 @@ class LlamaCppEngine:
         return self._lib
 
 
-class LlamaCppContext:
-    def __init__(self, engine: LlamaCppEngine, handle: int) -> None:
+class CtransformersContext:
+    def __init__(self, engine: CtransformersEngine, handle: int) -> None:
         self._engine = engine
         self._handle: int | None = handle
 

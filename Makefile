@@ -30,7 +30,7 @@ audit: .venv/dev.done
 
 bench: .venv/dev.done browser
 	@$(BIN)/python -m compileall -q app
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.page_bench
 
 browser: .venv/dev.done
 	@sh tests/install-browser.sh $(BIN)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 APP = ROOT / "app"
+TESTS = ROOT / "tests"
 
 # Which rooms each room may import. Single files of `app/` are rooms of their own.
 ALLOWED = {
@@ -56,6 +57,10 @@ RUNNER_MAY_IMPORT = (
     *("app.inference.kv_files", "app.inference.runner"),
     *("app.models.model", "app.models.gguf", "app.models.text"),
 )
+
+# Tests that belong to no module of `app/`: of behaviours across modules, and of the repository.
+ACROSS_MODULES = {"clients", "e2e", "fuzz", "page_bench", "security", "upstream", "wire"}
+OF_THE_REPOSITORY = {"test_architecture.py", "test_compose.py", "test_glossary.py"}
 
 
 def imports_of(path: Path) -> set[str]:
@@ -150,6 +155,25 @@ def test_the_pages_about_the_code_name_only_what_exists() -> None:
         named |= set(re.findall(r"`((?:app|templates|static|migrations|tests)/[\w./-]*\w)`", text))
     assert len(named) > 100
     assert sorted(n for n in named if not (ROOT / n).exists()) == []
+
+
+def modules_beside(test_file: Path) -> set[str]:
+    """The modules of `app/` that the folder of this test file mirrors, and its room as a whole."""
+    room = APP / test_file.parent.relative_to(TESTS)
+    return {path.stem for path in room.glob("*.py")} | {room.name}
+
+
+def test_every_test_file_is_named_after_the_module_it_tests() -> None:
+    """`app/x/y.py`: `tests/x/test_y.py`, and `tests/x/test_y_topic.py` for one topic of it."""
+    wrong = []
+    for path in TESTS.rglob("test_*.py"):
+        inside = path.relative_to(TESTS)
+        if inside.parts[0] in ACROSS_MODULES | OF_THE_REPOSITORY:
+            continue
+        topic = path.stem.removeprefix("test_") + "_"
+        if not any(topic.startswith(f"{module}_") for module in modules_beside(path)):
+            wrong.append(str(inside))
+    assert sorted(wrong) == []
 
 
 def test_every_room_of_several_modules_says_what_is_in_it() -> None:

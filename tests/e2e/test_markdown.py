@@ -17,7 +17,9 @@ from app.web.render.streaming import StreamedMarkdown
 from tests.e2e.conftest import TINY, Meet
 from tests.e2e.server import Server
 
-VECTORS: list[str] = json.loads((Path(__file__).parents[1] / "web/xss_vectors.json").read_text())
+VECTORS: list[str] = json.loads(
+    (Path(__file__).parents[1] / "web/render/xss_vectors.json").read_text()
+)
 ANSWER = (Path(__file__).parent / "answer.md").read_text()
 WATCH = """
 window.reports = [];

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.bench.oversized import AT_ONCE, TEXTS, oversized, refusals, streamed
 from tests.e2e.conftest import TINY, StartServer
+from tests.page_bench.oversized import AT_ONCE, TEXTS, oversized, refusals, streamed
 from tests.patience import PATIENCE
 
 

@@ -2,7 +2,7 @@
 
 The names are those of llama.cpp (`llama-vocab.cpp`); the patterns and the normalisation are those
 of the models' own `tokenizer.json`, which differ from llama.cpp's in small ways. Names of which
-there is nothing to compare with (see `tests/models/make_vectors.py`) are left out.
+there is nothing to compare with (see `tests/models/text/make_vectors.py`) are left out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.long_chat`: how long the server works on the page of a long chat."""
+"""`python -m tests.page_bench.long_chat`: how long the server works on the page of a long chat."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from app.bench import run
 from app.config import available_cpus
 from app.models.store import ModelStore
-from tests.bench import served
+from tests.page_bench import served
 from tests.smollm2 import shelf_with_smollm2
 
 CONTEXT = 4096

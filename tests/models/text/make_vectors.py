@@ -3,7 +3,7 @@
 Run by hand, from the root of the repository, with `tokenizers` and `sentencepiece` installed:
 
     python -m venv somewhere && somewhere/bin/pip install tokenizers==0.23.3 sentencepiece==0.2.3
-    somewhere/bin/python tests/models/make_vectors.py
+    somewhere/bin/python tests/models/text/make_vectors.py
 
 It knows nothing of Wick. Each reference is the `normalizer` and `pre_tokenizer` that the model's
 own `tokenizer.json` has, over a small vocabulary trained here on the same texts; SmolLM2's is the

@@ -1,6 +1,6 @@
 """Compares Wick's tokenizer with whole vocabularies of real models. Run by hand:
 
-    python -m tests.models.compare_vocabularies FOLDER
+    python -m tests.models.text.compare_vocabularies FOLDER
 
 FOLDER is `models/` of a llama.cpp source tree: `ggml-vocab-NAME.gguf` holds a vocabulary, `.inp`
 texts, and `.out` the ids that transformers gives them.

@@ -11,11 +11,11 @@ import httpx
 import pytest
 
 from app.conversations.branches import MessageRef
-from tests.api.conftest import Fronted
-from tests.api.front import CHAT, until
 from tests.e2e.server import POLL, free_port
 from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
+from tests.upstream.conftest import Fronted
+from tests.upstream.front import CHAT, until
 
 pytest.importorskip("xllamacpp")
 PROGRAM = """

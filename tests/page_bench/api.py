@@ -1,4 +1,4 @@
-"""`python -m tests.bench.api`: how much of the engine's speed one stream of the API gives.
+"""`python -m tests.page_bench.api`: how much of the engine's speed one stream of the API gives.
 
 The bare loop and the API take turns, so that a noisy minute hits both. Run nothing else meanwhile.
 """
@@ -20,7 +20,7 @@ from app.bench.targets import BenchRequest, TokenUsage
 from app.config import available_cpus
 from app.models.model import Turn
 from app.models.store import ModelStore
-from tests.bench.served import served
+from tests.page_bench.served import served
 from tests.smollm2 import NAME, shelf_with_smollm2
 
 AIM = 0.95
@@ -58,7 +58,7 @@ async def measure(tokens: int, rounds: int, threads: int) -> tuple[float, float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.api", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.page_bench.api", description=__doc__)
     parser.add_argument("--tokens", type=int, default=300, help="length of an answer")
     parser.add_argument("--rounds", type=int, default=5, help="how often; medians are shown")
     parser.add_argument("--threads", type=int, default=available_cpus())

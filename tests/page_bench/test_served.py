@@ -7,7 +7,7 @@ from app.paths import asset_dir
 from app.web.render.fragments import Fragments
 from app.web.render.messages import present_live
 from app.web.render.streaming import StreamedMarkdown
-from tests.bench.served import Shown
+from tests.page_bench.served import Shown
 
 ANSWER = "Once *upon* a time\n\nthere was a fox.\n\n```python\nprint('fox')\n```\n\nThe end"
 READ = "Once upon a timethere was a fox.pythonCopyprint('fox')\nThe end"

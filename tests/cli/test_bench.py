@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.cli import main
-from tests.bench_command import stub
+from tests.bench import stub
 from tests.inference.tiny import tiny_model
 
 SMALL = ["--concurrency", "2", "--prompt", "100", "--tokens", "8", "--others", "2", "--turns", "1"]

@@ -11,7 +11,7 @@ from app.inference.runner.engines.ctransformers import CtransformersEngine
 from app.models.gguf.header import TENSOR_TYPES
 from app.models.store import ModelStore
 from tests import tiny_gguf
-from tests.models import reference_llama
+from tests.models.gguf import reference_llama
 from tests.tiny_gguf import Floats
 
 IDS = list(range(10, 110))

@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from app.conversations.branches import MessageRef
-from tests.api.conftest import Fronted
-from tests.api.front import CHAT, until
 from tests.e2e.server import Server
 from tests.patience import PATIENCE
+from tests.upstream.conftest import Fronted
+from tests.upstream.front import CHAT, until
 
 OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
 

@@ -1,7 +1,7 @@
 """Renders `golden/*.jinja` by transformers itself, into `golden/rendered.json`. Run by hand:
 
     python -m venv somewhere && somewhere/bin/pip install transformers jinja2
-    somewhere/bin/python tests/models/make_golden.py
+    somewhere/bin/python tests/models/text/make_golden.py
 
 The templates are those that the models' authors publish in their `tokenizer_config.json`; ORIGINS
 says where. Made with transformers 5.23.

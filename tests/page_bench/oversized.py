@@ -1,4 +1,4 @@
-"""`python -m tests.bench.oversized`: what messages far too long cost somebody else's answer.
+"""`python -m tests.page_bench.oversized`: what messages far too long cost somebody else's answer.
 
 One answer is streamed; meanwhile four requests with a message of a million characters each come at
 once, of every kind of text. Run nothing else meanwhile.

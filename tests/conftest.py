@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from app.models.store import ModelStore
+from tests.tiny_gguf import write_tiny_gguf
 
 # Tests start more than a hundred processes: none of them is to compile all of Wick anew.
 sys.dont_write_bytecode = False
@@ -29,3 +34,11 @@ settings.register_profile(
     "search", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("same")
+
+
+@pytest.fixture(scope="session")
+def tiny_shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with the tiny model."""
+    folder = tmp_path_factory.mktemp("tiny-shelf")
+    ModelStore(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
+    return folder / "models"

@@ -8,16 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.models.store import ModelStore
 from tests.e2e.server import Server
-from tests.tiny_gguf import write_tiny_gguf
-
-
-@pytest.fixture(scope="session")
-def tiny_shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("api-shelf")
-    ModelStore(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
-    return folder / "models"
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,3 @@
-from tests.api.conftest import http, server, tiny_shelf
+from tests.api.conftest import http, server
 
-__all__ = ["http", "server", "tiny_shelf"]
+__all__ = ["http", "server"]

@@ -10,10 +10,10 @@ import pytest
 
 from app.config import Settings
 from app.server import create_app
-from tests.api.conftest import server, tiny_shelf
+from tests.api.conftest import http, server
 from tests.upstream.front import Behind, Front
 
-__all__ = ["fronted", "server", "tiny_shelf"]
+__all__ = ["fronted", "http", "server"]
 
 Fronted = Callable[..., Awaitable[Front]]
 

@@ -51,6 +51,13 @@ ALLOWED = {
     "__main__": {"cli"},
 }
 
+# Modules that write or read HTML because that is what they are for, and the tokens of models.
+MARKUP_IS_THE_MATTER = (
+    *("markup/", "web/render/markdown.py", "web/render/highlight.py", "web/base_path.py"),
+    *("conversations/plain_text.py", "conversations/imports/open_webui.py"),
+    *("models/text/", "terminal/markdown_tokens.py"),
+)
+
 # What the child process may import, so that it starts fast and knows nothing of people.
 RUNNER_MAY_IMPORT = (
     *("app.errors", "app.inference.protocol", "app.inference.context_window"),
@@ -75,6 +82,21 @@ def imports_of(path: Path) -> set[str]:
 
 def room_of(path: Path) -> str:
     return path.relative_to(APP).parts[0].removesuffix(".py")
+
+
+def strings_of(path: Path) -> list[str]:
+    """The string literals of a module without docstrings and without the addresses of routes."""
+    tree, left_out = ast.parse(path.read_text()), set[ast.AST]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            left_out.add(node.value)
+        for route in getattr(node, "decorator_list", []):
+            left_out |= set(ast.walk(route))
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in left_out
+    ]
 
 
 def test_imports_follow_the_arrows() -> None:
@@ -138,6 +160,19 @@ def test_sql_lives_in_db() -> None:
     for path in APP.rglob("*.py"):
         if room_of(path) != "db":
             assert not statement.search(path.read_text()), path
+
+
+def test_markup_lives_in_templates() -> None:
+    """Strings of `app/` hold no HTML tag and no attribute of htmx, but where HTML is the matter."""
+    markup = re.compile(r"(?<!\?P)</?[a-z][a-z0-9-]*[ />]|\bhx-[a-z(]")
+    found = {
+        f"{path.relative_to(APP)}: {text}"
+        for path in sorted(APP.rglob("*.py"))
+        if not str(path.relative_to(APP)).startswith(MARKUP_IS_THE_MATTER)
+        for text in strings_of(path)
+        if markup.search(text)
+    }
+    assert found == set()
 
 
 def test_only_config_reads_the_environment() -> None:

@@ -58,11 +58,14 @@ class ChatSearch:
 
 
 def split_highlights(snippet: str) -> tuple[str, list[tuple[int, int]]]:
-    """A snippet as plain text, and the hits by their first character and their end."""
+    """A snippet as plain text, and the hits by their first character and their end.
+
+    A sign that stands alone came from the text itself.
+    """
     text, marks = "", []
     for index, part in enumerate(strip_markup(snippet).split(START)):
-        hit, _, rest = part.partition(END) if index else ("", "", part)
-        if hit:
+        hit, end, rest = part.partition(END)
+        if index and end and hit:
             marks.append((len(text), len(text) + len(hit)))
-        text += hit + rest
+        text += hit + rest.replace(END, "")
     return text, marks

@@ -6,8 +6,10 @@ import html
 import re
 from collections.abc import Iterable
 
+from app.paths import asset_dir
+from app.web.render.fragments import Fragments
 from app.web.render.markdown import render_markdown
-from app.web.render.streaming import StreamedMarkdown, open_element
+from app.web.render.streaming import StreamedMarkdown
 
 
 def only_pieces_of(text: str, seen: Iterable[str]) -> bool:
@@ -15,10 +17,11 @@ def only_pieces_of(text: str, seen: Iterable[str]) -> bool:
 
     Spaces do not count: Markdown drops some at the end of what is still open.
     """
+    fragments = Fragments(asset_dir("templates"), asset_dir("static"))
     wanted, blocks = {_dense(one) for one in seen}, StreamedMarkdown()
     for end in range(len(text) + 1):
         blocks.feed(text[:end])
-        shown = blocks.finished + open_element(0, blocks.open)
+        shown = blocks.finished + fragments.open_block(0, blocks.open)
         wanted.discard(_dense(html.unescape(re.sub(r"<[^>]*>", "", shown))))
     assert not wanted, sorted(wanted, key=len)[:3]
     return True

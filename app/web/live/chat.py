@@ -249,7 +249,7 @@ class ChatConnection:
                 return frame
         subscription.reordered = False
         inside, self.until = await sidebar.render_all(self._list)
-        return f'<div hx-swap-oob="innerHTML:#chats">{inside}</div>'
+        return self.context.fragments.inside("#chats", inside)
 
     @property
     def _list(self) -> sidebar.SidebarContext:

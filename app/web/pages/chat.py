@@ -136,7 +136,7 @@ def _move_chat(chat: Chat, where: str, back: str) -> str:
 
 def _notify_removed(chat_id: str) -> str:
     """Takes the chat out of a page that lists the archive or the trash."""
-    return f'<div hx-swap-oob="delete:#away-{chat_id}"></div>'
+    return server_context().fragments.removed(f"#away-{chat_id}")
 
 
 def _sidebar_context(until: str | None = None) -> SidebarContext:

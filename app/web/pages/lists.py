@@ -60,7 +60,7 @@ async def remove(chat_id: str) -> str:
     context = server_context()
     await context.trash.remove(current_user(), chat_id)
     notice = context.fragments.notice("The chat is gone for good.")
-    return f'{notice}<div hx-swap-oob="delete:#away-{chat_id}"></div>'
+    return notice + context.fragments.removed(f"#away-{chat_id}")
 
 
 @blueprint.delete("")
@@ -70,4 +70,4 @@ async def empty() -> str:
     count = await context.trash.empty(current_user())
     what = "1 chat is" if count == 1 else f"{count:,} chats are"
     notice = context.fragments.notice(f"{what} gone for good.")
-    return f'{notice}<div hx-swap-oob="innerHTML:#away"></div>'
+    return notice + context.fragments.inside("#away", "")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlencode
 
-from markupsafe import Markup, escape
 from quart import Blueprint, Response, request
 
-from app.conversations.plain_text import strip_markup
-from app.db.search import END, START, Hit, SearchQuery, Where, words_of
+from app.conversations.search import split_highlights
+from app.db.search import Hit, SearchQuery, Where, words_of
 from app.web.context import server_context
 from app.web.render.sidebar import day_of
 from app.web.security.identity import current_user
@@ -32,13 +30,14 @@ PLACES = {
 
 @dataclass(frozen=True, slots=True)
 class SearchHitView:
-    """One line of results. `address` leads to the message itself."""
+    """One line of results. `address` leads to the message itself; texts come in parts, each with
+    whether it is a hit."""
 
     address: str
-    title: Markup
+    title: list[tuple[str, bool]]
     who: str
     day: str
-    snippet: Markup
+    snippet: list[tuple[str, bool]]
 
 
 @blueprint.get("")
@@ -84,21 +83,20 @@ def _parse_query() -> SearchQuery:
 def _hit_view(hit: Hit, words: Sequence[str]) -> SearchHitView:
     """The page it leads to shows where the words are."""
     if hit.message_id is None:
-        address, title, snippet = f"/chats/{hit.chat_id}", mark_snippet(hit.snippet), Markup("")
+        address, title, snippet = f"/chats/{hit.chat_id}", highlights(hit.snippet), []
     else:
         sought = urlencode({"message": hit.message_id, "find": " ".join(words)})
         address = f"/chats/{hit.chat_id}?{sought}#m{hit.message_id}"
-        title, snippet = escape(hit.title), mark_snippet(hit.snippet)
+        title, snippet = [(hit.title, False)], highlights(hit.snippet)
     who = "" if hit.message_id is None else ("You" if hit.role == "user" else hit.model)
     return SearchHitView(address, title, who, day_of(hit.at), snippet)
 
 
-def mark_snippet(snippet: str) -> Markup:
-    """Escaped, with each hit in a `mark`; a sign that stands alone came from the text itself.
-
-    Without the signs of Markdown that would only be in the way.
-    """
-    html = re.sub(
-        f"{START}([^{START}{END}]*){END}", r"<mark>\1</mark>", str(escape(strip_markup(snippet)))
-    )
-    return Markup(html.replace(START, "").replace(END, ""))  # noqa: S704 - escaped above
+def highlights(snippet: str) -> list[tuple[str, bool]]:
+    """A snippet in parts, each with whether it is a hit, without the signs of Markdown."""
+    text, marks = split_highlights(snippet)
+    parts, shown = [], 0
+    for start, end in marks:
+        parts += [(text[shown:start], False), (text[start:end], True)]
+        shown = end
+    return [part for part in [*parts, (text[shown:], False)] if part[0]]

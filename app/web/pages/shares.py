@@ -46,8 +46,9 @@ def view_mark(chat_id: str, *, is_shared: bool) -> str:
     """What the chat's page says of it, if it is the one that asks."""
     if f"/chats/{chat_id}" not in request.headers.get("HX-Current-URL", ""):
         return ""
-    inside = server_context().fragments.render("_shared.html", chat_id=chat_id, is_shared=is_shared)
-    return f'<div hx-swap-oob="innerHTML:#shared">{inside}</div>'
+    fragments = server_context().fragments
+    mark = fragments.render("_shared.html", chat_id=chat_id, is_shared=is_shared)
+    return fragments.inside("#shared", mark)
 
 
 @blueprint.get("/shared/<token>")

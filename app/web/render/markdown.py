@@ -266,14 +266,15 @@ def clear_cache() -> None:
 
 def _rendered(text: str, message_id: int | None) -> Markup:
     if len(text) > MAX_RENDERED_CHARS:
-        return _plain_text(text)
+        return plain_text(text)
     try:
         return Markup("").join(block.html for block in parse_blocks(text, {}, message_id))
     except (RecursionError, ValueError, IndexError):
-        return _plain_text(text)
+        return plain_text(text)
 
 
-def _plain_text(text: str) -> Markup:
+def plain_text(text: str) -> Markup:
+    """A paragraph that shows the text as it was written."""
     return Markup("<p>{}</p>").format(escape(text))
 
 

@@ -16,7 +16,7 @@ from app.conversations.hub import LiveAnswer, status_line
 from app.conversations.settings import parse_generation_settings
 from app.db.messages import Message
 from app.web.render.markdown import escape_text, render_markdown
-from app.web.render.streaming import StreamedMarkdown, open_element
+from app.web.render.streaming import OpenBlock, StreamedMarkdown
 
 # What may be done with a message of a chat, and what is known of an answer, for its foot.
 
@@ -110,7 +110,7 @@ RenderKey = tuple[str, bool, bool, MessageActions | None]
 
 @dataclass(frozen=True, slots=True)
 class MessageView:
-    """One message as shown. `is_live`: its text still grows, and `body` ends with what is open.
+    """One message as shown. `is_live`: its text still grows, and `open` follows `body`.
 
     text: as it was written; status_text: what is happening or how it ended, a few words; stats:
     figures about a finished answer; can_withdraw: its question can still be taken back; controls:
@@ -131,6 +131,7 @@ class MessageView:
     can_withdraw: bool = False
     controls: MessageActions | None = None
     stored: Message | None = None
+    open: OpenBlock | None = None
 
     @property
     def figures(self) -> tuple[tuple[str, str], ...]:
@@ -186,7 +187,8 @@ def present_live(
         status=stream.status,
         is_live=True,
         text=stream.text,
-        body=blocks.finished + open_element(stream.message_id, blocks.open),
+        body=blocks.finished,
+        open=blocks.open,
         status_text=status_line(stream),
         stats="",
         model=stream.model,

@@ -59,7 +59,9 @@ async def update(sidebar: SidebarContext, changed: set[str]) -> str | None:
     if chats is None:
         return None
     beginning = await _render_top(sidebar, chats)
-    frame = _partial("#chats-first:not(:has(form))", "innerHTML", beginning)
+    frame = sidebar.context.fragments.partial(
+        "#chats-first:not(:has(form))", "innerHTML", beginning
+    )
     return frame + await _render_changes(sidebar, changed, {chat.id for chat in chats})
 
 
@@ -68,9 +70,9 @@ async def row(sidebar: SidebarContext, chat_id: str) -> str:
     chats = await _first(sidebar)
     if chats is None:
         inside, _ = await render_all(sidebar)
-        return f'<div hx-swap-oob="innerHTML:#chats">{inside}</div>'
+        return sidebar.context.fragments.inside("#chats", inside)
     beginning = await _render_top(sidebar, chats, focus=chat_id)
-    frame = f'<div hx-swap-oob="innerHTML:#chats-first">{beginning}</div>'
+    frame = sidebar.context.fragments.inside("#chats-first", beginning)
     shown = {chat.id for chat in chats}
     return frame + await _render_changes(sidebar, {chat_id}, shown, focus=chat_id)
 
@@ -114,12 +116,12 @@ async def _render_changes(
         for chat in await sidebar.context.chats.get_many(sidebar.user_id, changed - shown)
         if chat.deleted_at is None and chat.archived_at is None and chat.pinned_at is None
     ]
-    frame = ""
+    fragments, frame = sidebar.context.fragments, ""
     for chat_id in changed - {chat.id for chat in listed}:
-        frame += f'<div hx-swap-oob="delete:#chats-more #c-{chat_id}"></div>'
+        frame += fragments.removed(f"#chats-more #c-{chat_id}")
     for chat in sorted(listed, key=lambda one: (one.updated_at, one.id), reverse=True):
         inside = _render(sidebar, "_row.html", chat=chat, focus=focus)
-        frame += _partial(f"#chats-more #c-{chat.id}", "outerHTML", inside)
+        frame += fragments.partial(f"#chats-more #c-{chat.id}", "outerHTML", inside)
         frame += await _insert_row(sidebar, chat, inside, changed)
     return frame
 
@@ -129,22 +131,19 @@ async def _insert_row(sidebar: SidebarContext, chat: Chat, row: str, changed: se
 
     Nothing happens where it is on the page, and where the page does not reach as far down.
     """
-    context, today = Cursor(chat.updated_at, chat.id), _today()
-    before, after = await sidebar.context.chats.neighbours(sidebar.user_id, context, changed)
+    cursor, today = Cursor(chat.updated_at, chat.id), _today()
+    partial = sidebar.context.fragments.partial
+    before, after = await sidebar.context.chats.neighbours(sidebar.user_id, cursor, changed)
     heading = heading_of(chat.updated_at, today)
     lacking = f"#chats-more:not(:has(#c-{chat.id}))"
     if after is not None and heading_of(after.updated_at, today) == heading:
-        return _partial(f"{lacking} #c-{after.id}", "beforebegin", row)
+        return partial(f"{lacking} #c-{after.id}", "beforebegin", row)
     goes_on = before is not None and heading_of(before.updated_at, today) == heading
     group = ChatGroup("" if goes_on else heading, [chat])
     section = _render(sidebar, "_sidebar_page.html", groups=[group], after="", focus="")
     if after is not None:
-        return _partial(f"{lacking} section:has(#c-{after.id})", "beforebegin", section)
-    return _partial(f"{lacking}:not(:has(.more))", "beforeend", section)
-
-
-def _partial(target: str, swap: str, inside: str) -> str:
-    return f'<hx-partial hx-target="{target}" hx-swap="{swap}">{inside}</hx-partial>'
+        return partial(f"{lacking} section:has(#c-{after.id})", "beforebegin", section)
+    return partial(f"{lacking}:not(:has(.more))", "beforeend", section)
 
 
 def _render(sidebar: SidebarContext, template: str, **values: object) -> str:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from app.conversations.hub import Hub, LiveAnswer
 from app.web.render.markdown import (
@@ -15,6 +15,7 @@ from app.web.render.markdown import (
     code_head,
     count_blocks,
     parse_blocks,
+    plain_text,
     render_markdown,
 )
 
@@ -123,7 +124,7 @@ class StreamedMarkdown:
         try:
             self._reparse()
         except (RecursionError, ValueError, IndexError):
-            self._show(Markup("<p></p>"), self._start)
+            self._show(plain_text(""), self._start)
         self._seconds_a_character = (time.thread_time() - began) / max(size, ALWAYS)
 
     def finish(self, text: str) -> bool:
@@ -241,13 +242,6 @@ def _offset(text: str, start: int, lines: int) -> int:
     for _ in range(lines):
         start = text.find("\n", start) + 1
     return start
-
-
-def open_element(message_id: int, block: OpenBlock) -> Markup:
-    """The open block as it stands on the page, where it can be replaced, and its text can grow."""
-    element = '<div class="open" id="m{0}-open">{1}<span id="m{0}-tail">{2}</span>{3}</div>'
-    parts = (message_id, block.head, escape(block.tail), block.foot)
-    return Markup(element).format(*parts)  # noqa: S704 - a constant
 
 
 # The answers that run, as blocks: each is parsed once, however many tabs look at it.

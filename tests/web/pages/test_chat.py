@@ -19,10 +19,12 @@ from quart.testing import QuartClient
 
 from app.config import Settings
 from app.db import chats, messages
+from app.paths import asset_dir
 from app.server import create_app
 from app.web.context import ServerContext
 from app.web.pages import search as search_page
 from app.web.render import chat, sidebar
+from app.web.render.fragments import Fragments
 from app.web.render.markdown import LARGE_CHARS, render_markdown
 from app.web.security import identity as web_identity
 from app.web.security.identity import Identity
@@ -174,9 +176,12 @@ async def test_search(client: QuartClient) -> None:
 
 
 def test_hits_are_marked_and_all_else_is_escaped() -> None:
-    assert (
-        search_page.mark_snippet("a \x02<b>\x03 & \x03c\x02") == "a <mark>&lt;b&gt;</mark> &amp; c"
+    hit = search_page.SearchHitView(
+        "/", search_page.highlights("a \x02<b>\x03 & \x03c\x02"), "", "", []
     )
+    fragments = Fragments(asset_dir("templates"), asset_dir("static"))
+    html = fragments.render("_results.html", titles=[hit], messages=[], query="b", is_more=False)
+    assert "a <mark>&lt;b&gt;</mark> &amp; c</span>" in html
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from app.config import KEY_PREFIX
 from app.conversations.history import ContextUsage
@@ -49,8 +49,9 @@ class Fragments:
             "size": format_bytes,
             "capitalised": lambda text: text[:1].upper() + text[1:],
         }
-        # Macros, called directly: a frame of an answer takes microseconds this way.
         self._swaps: Any = self._environment.get_template("_swaps.html").module
+        # The frame sent most often, so its macro is rendered once, as a pattern.
+        self._tail = str(self._swaps.tail("{}", "{}"))
 
     def render(self, template: str, **values: object) -> str:
         return self._environment.get_template(template).render(**values)
@@ -96,7 +97,7 @@ class Fragments:
             return str(self._swaps.instead_of_open(message_id, news.finished, news.opened))
         if not news.tail:
             return ""
-        return str(self._swaps.tail(message_id, news.tail))
+        return self._tail.format(message_id, escape(news.tail))
 
     def answer_finished(self, view: MessageView, news: BlockUpdate) -> str:
         """The rest of an answer and everything around it; what is shown of it stays untouched."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 from markupsafe import Markup, escape
@@ -49,7 +49,7 @@ class Fragments:
             "size": format_bytes,
             "capitalised": lambda text: text[:1].upper() + text[1:],
         }
-        self._swaps: Any = self._environment.get_template("_swaps.html").module
+        self._swaps = cast("Any", self._environment.get_template("_swaps.html").module)
         # The frame sent most often, so its macro is rendered once, as a pattern.
         self._tail = str(self._swaps.tail("{}", "{}"))
 

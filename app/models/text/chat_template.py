@@ -297,15 +297,17 @@ class ChatTemplate:
         meter, guarding = METER.set(RenderBudget(self._seconds)), GUARD.set(guard)
         try:
             rendered = self._template.render(
-                messages=messages,
-                add_generation_prompt=True,
-                tools=None,
-                documents=None,
-                bos_token=self._tokenizer.special_text(self._tokenizer.bos_id),
-                eos_token=self._tokenizer.special_text(self._tokenizer.eos_id),
-                pad_token="",
-                unk_token="",
-                **variables,
+                {
+                    "messages": messages,
+                    "add_generation_prompt": True,
+                    "tools": None,
+                    "documents": None,
+                    "bos_token": self._tokenizer.special_text(self._tokenizer.bos_id),
+                    "eos_token": self._tokenizer.special_text(self._tokenizer.eos_id),
+                    "pad_token": "",
+                    "unk_token": "",
+                    **variables,
+                }
             )
         except TemplateError:
             raise

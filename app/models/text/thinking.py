@@ -22,7 +22,8 @@ class ThinkingFormat:
     opening, closing: what a thought that is written back stands between. recurs: the markers are
     special tokens that may come again behind the answer's beginning; those of other formats are
     plain text too, so that they count at the beginning only. wrappers: tags around the answer
-    itself, which are no part of it. has_channels: markers open named channels, as in gpt-oss'
+    itself, which are no part of it; hint: what only a template of such a model says.
+    has_channels: markers open named channels, as in gpt-oss'
     harmony format.
     """
 
@@ -33,6 +34,7 @@ class ThinkingFormat:
     closing: str
     recurs: bool = False
     wrappers: tuple[str, ...] = ()
+    hint: str = ""
     has_channels: bool = False
 
     @property
@@ -93,6 +95,7 @@ FORMATS: Final = (
         opening="<think>",
         closing="</think>\n<response>",
         wrappers=("<response>", "</response>"),
+        hint="<response></response>",
     ),
     ThinkingFormat(
         "hunyuan",
@@ -101,6 +104,7 @@ FORMATS: Final = (
         opening="<think>\n",
         closing="\n</think>\n<answer>\n",
         wrappers=("<answer>", "</answer>"),
+        hint="<answer>",
     ),
     THINK,
 )
@@ -114,7 +118,7 @@ def find_format(template: str, special: Iterable[str] = ()) -> ThinkingFormat | 
     for candidate in FORMATS:
         first, last = candidate.start, candidate.end
         if candidate.wrappers:
-            found = first in template and candidate.wrappers[0] in template
+            found = first in template and candidate.hint in template
         elif candidate.has_channels:
             found = first in template and "analysis" in template
         else:
@@ -172,23 +176,24 @@ class ThinkingControls:
         return min(known, key=lambda level: abs(EFFORTS.index(level) - place), default=None)
 
 
+_COMMENT: Final = re.compile(r"\{#.*?#\}", re.DOTALL)
+_CODE: Final = re.compile(r"\{[{%](.*?)[%}]\}", re.DOTALL)
+_STRING: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+
+
 def find_controls(template: str) -> ThinkingControls:
     """The controls that a chat template reads, by its source."""
-    switch = next((name for name in _SWITCHES if _is_variable(name, template)), "")
-    level = next((name for name in _LEVELS if _is_variable(name, template)), "")
+    code = " ".join(_CODE.findall(_COMMENT.sub("", template)))
+    names = set(re.findall(r"(?<![\w.])[a-z_]+\b(?!\s*=[^=])", _STRING.sub("''", code)))
+    switch = next((name for name in _SWITCHES if name in names), "")
+    level = next((name for name in _LEVELS if name in names), "")
     if not level:
         return ThinkingControls(switch)
-    quoted = set(re.findall(r"""["']([a-z]+)["']""", template))
+    quoted = {text[1:-1] for text in _STRING.findall(code)}
     named = tuple(effort for effort in EFFORTS if effort in quoted)
     # gpt-oss writes the word itself into its system turn, so its template names only the usual one.
     efforts = named if len(named) > 1 else ("low", "medium", "high")
     return ThinkingControls(switch, level, efforts)
-
-
-def _is_variable(name: str, template: str) -> bool:
-    """True if the template reads a variable of that name: no field, no part of another name, and
-    no key in quotes."""
-    return re.search(rf"""(?<![\w.'"]){name}(?![\w'"])""", template) is not None
 
 
 # From what a model writes to its thought and its answer.

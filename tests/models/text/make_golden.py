@@ -10,9 +10,13 @@ says where. Made with transformers 5.23.
 from __future__ import annotations
 
 import json
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[3]))
+from app.models.text.thinking import find_controls
 
 FOLDER = Path(__file__).parent / "golden"
 ORIGINS = {
@@ -24,12 +28,21 @@ ORIGINS = {
         "<|begin_of_sentence|>",
         "<|EOT|>",
     ),
+    "deepseek-v3.1": (
+        "deepseek-ai/DeepSeek-V3.1",
+        "<｜begin▁of▁sentence｜>",
+        "<｜end▁of▁sentence｜>",
+    ),
     "deepseek-r1-distill-llama": (
         "deepseek-ai/DeepSeek-R1-Distill-Llama-8B",
         "<｜begin▁of▁sentence｜>",
         "<｜end▁of▁sentence｜>",
     ),
     "gemma-7b-it": ("google/gemma-7b-it", "<bos>", "<eos>"),
+    "gemma-4-it": ("google/gemma-4-31B-it", "<bos>", "<eos>"),
+    "glm-4.7-flash": ("zai-org/GLM-4.7-Flash", "[gMASK]", "<|endoftext|>"),
+    "gpt-oss": ("openai/gpt-oss-120b", "<|startoftext|>", "<|return|>"),
+    "granite-4.1": ("ibm-granite/granite-4.1-8b", "<|end_of_text|>", "<|end_of_text|>"),
     "granite-3.3-instruct": (
         "ibm-granite/granite-3.3-2b-instruct",
         "<|end_of_text|>",
@@ -43,12 +56,19 @@ ORIGINS = {
     ),
     "llama-3.2-instruct": ("meta-llama/Llama-3.2-3B-Instruct", "<|begin_of_text|>", "<|eot_id|>"),
     "made-up-everything": ("made for this test", "<s>", "</s>"),
+    "minicpm5": ("openbmb/MiniCPM5-1B", "<s>", "<|im_end|>"),
+    "ministral-3-reasoning": ("mistralai/Ministral-3-14B-Reasoning-2512", "<s>", "</s>"),
+    "mistral-small-3.2": ("mistralai/Mistral-Small-3.2-24B-Instruct-2506", "<s>", "</s>"),
     "mistral-7b-instruct-v0.1": ("mistralai/Mistral-7B-Instruct-v0.1", "<s>", "</s>"),
     "mistral-7b-instruct-v0.2": ("mistralai/Mistral-7B-Instruct-v0.2", "<s>", "</s>"),
     "mistral-nemo-instruct": ("mistralai/Mistral-Nemo-Instruct-2407", "<s>", "</s>"),
     "openchat-3.5": ("openchat/openchat-3.5-0106", "<s>", "<|end_of_turn|>"),
     "openhermes-2.5": ("teknium/OpenHermes-2.5-Mistral-7B", "<s>", "<|im_end|>"),
     "phi-3-mini": ("microsoft/Phi-3-mini-4k-instruct", "<s>", "<|endoftext|>"),
+    "qwen3": ("Qwen/Qwen3-0.6B", "<|endoftext|>", "<|im_end|>"),
+    "qwen3.5": ("Qwen/Qwen3.5-4B", "<|endoftext|>", "<|im_end|>"),
+    "qwen3-coder": ("Qwen/Qwen3-Coder-30B-A3B-Instruct", "<|endoftext|>", "<|im_end|>"),
+    "seed-oss": ("ByteDance-Seed/Seed-OSS-36B-Instruct", "<seed:bos>", "<seed:eos>"),
     "smollm2-instruct": ("HuggingFaceTB/SmolLM2-135M-Instruct", "<|im_start|>", "<|im_end|>"),
     "smollm3": ("HuggingFaceTB/SmolLM3-3B", "<|im_start|>", "<|im_end|>"),
     "tinyllama-1.1b-chat": ("TinyLlama/TinyLlama-1.1B-Chat-v1.0", "<s>", "</s>"),
@@ -91,6 +111,27 @@ CONVERSATIONS = {
     "an answer first": [HI, WHY],
     "only a system prompt and an answer": [SYSTEM, HI, WHY],
 }
+THOUGHTS: list[list[str]] = [
+    ["system", "You are terse."],
+    ["user", "Why is the sky blue?"],
+    ["assistant", "Scattering.", "Rayleigh, surely."],
+    ["user", "And at dusk?"],
+]
+"""A conversation of which an answer has a thought."""
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "weather",
+            "description": "The weather somewhere.",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"type": "string", "description": "Where."}},
+                "required": ["city"],
+            },
+        },
+    }
+]
 NOW = datetime(2024, 7, 26, 12, 0, 0)
 
 
@@ -102,7 +143,7 @@ class Stopped:
 
 def merged(turns: list[list[str]]) -> list[list[str]]:
     """The same without a system role: its text opens the first question."""
-    system = "\n\n".join(content for role, content in turns if role == "system")
+    system = "\n\n".join(turn[1] for turn in turns if turn[0] == "system")
     rest = [list(turn) for turn in turns if turn[0] != "system"]
     first = next(turn for turn in rest if turn[0] == "user")
     first[1] = f"{system}\n\n{first[1]}"
@@ -116,14 +157,18 @@ def main() -> None:
 
     chat_template_utils.datetime = Stopped
 
-    def render(source: str, turns: list[list[str]], tokens: dict[str, str]) -> str | None:
-        messages = [{"role": role, "content": content} for role, content in turns]
+    def render(source: str, turns: list[list[str]], values: dict[str, Any]) -> str | None:
+        messages = [
+            {"role": role, "content": content}
+            | {name: text for text in thought for name in ("reasoning_content", "thinking")}
+            for role, content, *thought in turns
+        ]
         try:
             rendered, _ = chat_template_utils.render_jinja_template(
                 conversations=[messages],
                 chat_template=source,
                 add_generation_prompt=True,
-                **tokens,
+                **values,
             )
         except Exception as error:
             print("   refused:", error)
@@ -131,20 +176,49 @@ def main() -> None:
         text: str = rendered[0]
         return text
 
+    def render_whole(source: str, turns: list[list[str]], values: dict[str, Any]) -> str | None:
+        text = render(source, turns, values)
+        system = [turn[1].strip() for turn in turns if turn[0] == "system"]
+        if system and (text is None or system[0] not in text):
+            text = render(source, merged(turns), values)
+        return text
+
     found: dict[str, Any] = {}
     for name, (origin, bos, eos) in ORIGINS.items():
         source = (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
-        tokens = {"bos_token": bos, "eos_token": eos, "pad_token": "", "unk_token": ""}
+        tokens: dict[str, Any] = {
+            "bos_token": bos,
+            "eos_token": eos,
+            "pad_token": "",
+            "unk_token": "",
+        }
         print(name)
-        texts: dict[str, str | None] = {}
-        for label, turns in CONVERSATIONS.items():
-            text = render(source, turns, tokens)
-            system = [content.strip() for role, content in turns if role == "system"]
-            if system and (text is None or system[0] not in text):
-                text = render(source, merged(turns), tokens)
-            texts[label] = text
-        found[name] = {"origin": origin, "bos": bos, "eos": eos, "texts": texts}
-    values = {"now": NOW.isoformat(), "conversations": CONVERSATIONS, "templates": found}
+        texts = {
+            label: render_whole(source, turns, tokens) for label, turns in CONVERSATIONS.items()
+        }
+        controls = find_controls(source)
+        variants: dict[str, dict[str, Any]] = {
+            "as it is": {},
+            "on": controls.variables(think=True, effort=None),
+            "off": controls.variables(think=False, effort=None),
+            "much": controls.variables(think=None, effort="high"),
+            "with tools": {"tools": TOOLS},
+        }
+        thoughts = {
+            label: {
+                "variables": variables,
+                "text": render_whole(source, THOUGHTS, tokens | variables),
+            }
+            for label, variables in variants.items()
+        }
+        found[name] = {
+            **{"origin": origin, "bos": bos, "eos": eos, "texts": texts},
+            "thoughts": thoughts,
+        }
+    values = {
+        **{"now": NOW.isoformat(), "conversations": CONVERSATIONS, "thoughts": THOUGHTS},
+        "templates": found,
+    }
     text = json.dumps(values, ensure_ascii=False, indent=1)
     (FOLDER / "rendered.json").write_text(text + "\n", encoding="utf-8")
 

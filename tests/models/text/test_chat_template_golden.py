@@ -13,6 +13,7 @@ from app.errors import TemplateError
 from app.models.model import Turn
 from app.models.text import template_filters
 from app.models.text.chat_template import ChatTemplate
+from app.models.text.thinking import find_format
 from app.models.text.tokenizer import Tokenizer
 from tests import tiny_gguf
 from tests.models.conftest import make_tokenizer
@@ -64,6 +65,53 @@ def test_it_renders_as_transformers_does(
         assert template.text(turns) == expected, label
         if label != FORGED:
             assert template.encode(turns) == tokenizer.encode_template(expected), label
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_thoughts_and_tools_render_as_transformers_does(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(template_filters, "datetime", Stopped)
+    golden = TEMPLATES[name]
+    tokenizer = tokenizer_with(folder, golden["bos"], golden["eos"])
+    source = (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
+    template = ChatTemplate(source, tokenizer)
+    turns = [Turn(role, content, *thought) for role, content, *thought in GOLDEN["thoughts"]]
+    for label, case in golden["thoughts"].items():
+        assert template.text(turns, case["variables"]) == case["text"], label
+
+
+OPENS = {
+    "qwen3": (False, False),
+    "qwen3.5": (True, False),
+    "gpt-oss": (False, False),
+    "gemma-4-it": (False, False),
+    "glm-4.7-flash": (True, False),
+    "deepseek-v3.1": (True, False),
+    "ministral-3-reasoning": (False, False),
+    "seed-oss": (False, False),
+    "minicpm5": (True, False),
+    "smollm3": (False, False),
+    "granite-3.3-instruct": (False, False),
+    "deepseek-r1-distill-llama": (True, True),
+}
+"""Whether the prompt of a model ends inside a thought: with thinking on, and with it off."""
+
+
+@pytest.mark.parametrize(("name", "opens"), OPENS.items())
+def test_models_that_think_are_known_by_their_templates(
+    name: str, opens: tuple[bool, bool]
+) -> None:
+    source = (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
+    known = find_format(source)
+    assert known is not None
+    texts = [TEMPLATES[name]["thoughts"][label]["text"] for label in ("on", "off")]
+    assert tuple(map(known.is_opened_by, texts)) == opens
+
+
+@pytest.mark.parametrize("name", sorted(TEMPLATES.keys() - OPENS.keys()))
+def test_models_that_do_not_think_are_known_by_their_templates(name: str) -> None:
+    assert find_format((FOLDER / f"{name}.jinja").read_text(encoding="utf-8")) is None
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

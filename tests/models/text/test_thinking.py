@@ -117,7 +117,8 @@ def test_an_answer_that_goes_on_keeps_its_white_space_and_thinks_no_more() -> No
         ("{{ '[THINK]' + '[/THINK]' }}", (), "mistral"),
         ("plain", ("<think>", "</think>"), "think"),
         ("plain", ("<think>",), None),
-        ("{{ '<think>' }}{{ '<response>' }}", (), "granite"),
+        ("Write between <think></think> and <response></response>.", (), "granite"),
+        ("{{ '<think>' }}{{ '</think>' }}{{ '<response>' }}", (), "think"),
         ("{{ '<think>' }}{{ '<answer>' }}", (), "hunyuan"),
         ("{{ message.content }}", (), None),
     ],
@@ -135,6 +136,8 @@ def test_a_format_is_found_by_template_and_special_tokens(
         ("{% if enable_thinking is defined and not enable_thinking %}", "enable_thinking", "", ()),
         ("{% if not thinking is defined %}{% set thinking = false %}", "thinking", "", ()),
         ("{{ message.thinking }}{{ message['thinking'] }}", "", "", ()),
+        ("{{ raise('no thinking here') }}{# thinking #} thinking", "", "", ()),
+        ("{% set ns = namespace(thinking=1) %}{{ ns.thinking }}", "", "", ()),
         (
             "{%- if reasoning_effort is not defined %}{% set reasoning_effort = 'medium' %}",
             "",

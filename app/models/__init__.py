@@ -1,1 +1,1 @@
-"""The shelf of installed models: files, tokenizers, chat templates, sources."""
+"""Models: the store of installed ones, GGUF files, tokenizers, chat templates, sources."""

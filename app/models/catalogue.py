@@ -1,4 +1,4 @@
-"""The models that Wick can fetch by name: the data of `catalogue.toml`."""
+"""The catalogue: models that Wick can pull by name, from `catalogue.toml`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ FILE: Final = Path(__file__).with_name("catalogue.toml")
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """One model to offer. about: what it is good for; size: bytes to download, perhaps rounded;
-    source: `spec` as a person would write it; sampling: what its authors recommend."""
+    """Model to offer. about: what it is good for; size: bytes to download, perhaps rounded; source:
+    `spec` as a user would write it; sampling: what its authors recommend.
+    """
 
     name: str
     title: str
@@ -31,7 +32,7 @@ class CatalogueEntry:
 
 
 def read_catalogue(text: str) -> dict[str, CatalogueEntry]:
-    """The entries by name, in the file's order. Raises ValueError, KeyError or TypeError."""
+    """Read the entries by name, in the file's order. Raises ValueError, KeyError or TypeError."""
     entries = [_entry(values) for values in tomllib.loads(text)["model"]]
     found = {entry.name: entry for entry in entries}
     if len(found) != len(entries):
@@ -40,7 +41,7 @@ def read_catalogue(text: str) -> dict[str, CatalogueEntry]:
 
 
 def find(name: str) -> CatalogueEntry:
-    """Raises PullError, naming what there is."""
+    """Look up a catalogue entry. Raises PullError, which lists the names there are."""
     try:
         return CATALOGUE[name]
     except KeyError:

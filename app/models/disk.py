@@ -19,12 +19,12 @@ from app.errors import DiskFull, ModelError
 
 
 def file_digest(path: Path, progress: Callable[[int], None] | None = None) -> str:
-    """The SHA-256 of a file, in hex. `progress` hears the bytes done."""
+    """Compute the SHA-256 of a file, in hex. `progress` is called with the bytes done."""
     return files_digest([path], progress)
 
 
 def files_digest(paths: Sequence[Path], progress: Callable[[int], None] | None = None) -> str:
-    """The SHA-256 of files one after another, in hex."""
+    """Compute the SHA-256 of several files as if they were one, in hex."""
     digest, done = hashlib.sha256(), 0
     for path in paths:
         with path.open("rb") as file:
@@ -60,7 +60,7 @@ def ensure_space(folder: Path, size: int) -> None:
 
 @contextmanager
 def translate_disk_errors() -> Iterator[None]:
-    """What the disk refuses is raised as a sentence: DiskFull or ModelError."""
+    """Turn an OSError of the disk into a sentence: DiskFull or ModelError."""
     try:
         yield
     except OSError as error:
@@ -74,7 +74,7 @@ def translate_disk_errors() -> Iterator[None]:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """A small file, whole or not at all. Raises DiskFull or ModelError."""
+    """Write a small file, whole or not at all. Raises DiskFull or ModelError."""
     with translate_disk_errors():
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         beside = Path(name)

@@ -1,4 +1,4 @@
-"""How much memory a model takes, and how much there is: the one place for this arithmetic."""
+"""Memory that a model needs and memory there is: the one place for this arithmetic."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _OWN_CGROUP: Final = Path("/proc/self/cgroup")
 
 
 def context_length(model: Model, settings: Settings) -> int:
-    """Tokens of one context: what was chosen for the model, else for Wick, at most its own.
+    """Return the tokens of one context: the model's setting, else Wick's, at most its own maximum.
 
-    The window of a model elsewhere costs nothing here, so WICK_CONTEXT does not bound it.
+    The window of a remote model costs no memory here, so WICK_CONTEXT does not limit it.
     """
     default = settings.context if model.remote is None else model.context_length
     chosen = model.settings.context_length or default
@@ -31,20 +31,20 @@ def context_length(model: Model, settings: Settings) -> int:
 
 
 def slots(model: Model, settings: Settings) -> int:
-    """Answers at once that WICK_SLOTS and WICK_KV_MEMORY_MB allow; at least one."""
+    """Count the concurrent answers that WICK_SLOTS and WICK_KV_MEMORY_MB allow; at least one."""
     each = context_length(model, settings) * model.kv_bytes_per_token
     return max(1, min(settings.slots, (settings.kv_memory_mb << 20) // max(1, each)))
 
 
 def required_bytes(model: Model, context: int, slots: int) -> int:
-    """Bytes of a loaded model with full contexts: `context` tokens for each of `slots` answers."""
+    """Compute the bytes of a loaded model with `slots` full contexts of `context` tokens."""
     if model.remote is not None:
         return 0
     return model.size + model.kv_bytes_per_token * context * slots + OVERHEAD_BYTES
 
 
 def preferred_bytes(model: Model, settings: Settings) -> int:
-    """Bytes it takes with as many answers at once as fit the budget, or for one if none do."""
+    """Compute its bytes with as many slots as fit the budget, or with one if none do."""
     context = context_length(model, settings)
     sizes = [
         required_bytes(model, context, count) for count in range(slots(model, settings), 0, -1)
@@ -72,7 +72,7 @@ def _total() -> int:
 
 
 def limits(cgroups: Path, own: Path) -> Iterator[int]:
-    """What the control groups of the process named in `own` allow, in bytes."""
+    """Read the memory limits of the control groups of the process named in `own`, in bytes."""
     try:
         lines = own.read_text().splitlines()
     except OSError:  # not Linux
@@ -94,7 +94,7 @@ def limits(cgroups: Path, own: Path) -> Iterator[int]:
 
 
 def check_fits(model: Model, settings: Settings, budget: int) -> None:
-    """Raises ModelTooLarge when it could not be loaded even alone, for one answer at a time."""
+    """Raises ModelTooLarge when the model does not fit even alone with one slot."""
     context = context_length(model, settings)
     least = required_bytes(model, context, 1)
     if least > budget:

@@ -1,4 +1,4 @@
-"""What a model file says of itself, once it is known to be sound."""
+"""Metadata of a model, read from a file that is known to be sound."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ F16_BYTES: Final = 2
 
 
 def build_model(header: Header, sizes: Dimensions, folder: Path) -> Model:
-    """What the file says of itself, its chat template tried out with the tokenizer in `folder`."""
+    """Build a model from its file's metadata; try its chat template with the tokenizer there."""
     tokenizer = Tokenizer.load(folder)
     title = _one_line(header.text("general.name"))
     called = f"{title} {header.path.name}"
@@ -40,6 +40,6 @@ def build_model(header: Header, sizes: Dimensions, folder: Path) -> Model:
 
 
 def _one_line(text: str | None) -> str:
-    """Without what a terminal would take for a command."""
+    """Strip a text of characters that a terminal would take for a command."""
     shown = "".join(c for c in text or "" if c.isprintable() or c.isspace())
     return " ".join(shown.split())[:200]

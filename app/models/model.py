@@ -1,4 +1,4 @@
-"""Models: what is known of one, its turns and sampling, and its numbers as people write them."""
+"""Models: their metadata, turns, sampling, and numbers for display."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from app.models.upstream import RemoteModel
 
 
 def format_parameters(number: int) -> str:
-    """A number of weights as people write it: 135 M, 7.2 B."""
+    """Format a number of weights for display: 135 M, 7.2 B."""
     if number >= 1_000_000_000:
         return f"{number / 1e9:.1f} B"
     return f"{number / 1e6:.0f} M" if number >= 1_000_000 else f"{number:,}"
 
 
 def format_bytes(number: int) -> str:
-    """Bytes as people write them: 98 MB, 4.1 GB."""
+    """Format bytes for display: 98 MB, 4.1 GB."""
     if number >= 10_000_000_000:
         return f"{number / 1e9:.0f} GB"
     return f"{number / 1e9:.1f} GB" if number >= 1_000_000_000 else f"{number / 1e6:,.0f} MB"
@@ -33,7 +33,7 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of the conversation, as the model is to see it.
+    """Message of the conversation, as the model sees it.
 
     thought: what the model reasoned before an answer; its template decides whether it sees that
     again.
@@ -46,12 +46,12 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen.
+    """Parameters that choose the next token.
 
-    temperature: 0 takes the likeliest token always; top_k: 0 means all tokens;
-    top_p: 1.0 and min_p: 0.0 switch that filter off; repetition_penalty: 1.0 is none, applied to
-    tokens among the last `repetition_window`; seed: None draws a fresh one; frequency_penalty is
-    taken from a token's logit each time it is in the answer already, presence_penalty once.
+    temperature: 0 always takes the likeliest token; top_k: 0 means all tokens; top_p: 1.0 and
+    min_p: 0.0 switch that filter off; repetition_penalty: 1.0 is none, applied to tokens among the
+    last `repetition_window`; seed: None draws a fresh one; frequency_penalty is taken from a
+    token's logit each time it is in the answer already, presence_penalty once.
     """
 
     temperature: float = 0.7
@@ -67,11 +67,11 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """What a person has chosen for a model, kept beside it as `settings.json`.
+    """Settings that a user has chosen for a model, kept beside it as `settings.json`.
 
     system_prompt: begins every chat with it; sampling: None takes what the authors recommend;
-    context_length: tokens, None takes WICK_CONTEXT; template: the name of a chat template that
-    Wick knows, None takes the file's own.
+    context_length: tokens, None takes WICK_CONTEXT; template: the name of a chat template that Wick
+    knows, None takes the file's own.
     """
 
     system_prompt: str = ""
@@ -82,13 +82,13 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One folder of the shelf: `model.gguf`, `tokenizer.json`, `model.json`; or `remote.json` for
-    a model that other servers hold. Of such a one facts about weights are 0 or empty.
+    """Model in the store: a folder with `model.gguf`, `tokenizer.json`, `model.json`; or
+    `remote.json` for a remote model, whose facts about weights are 0 or empty.
 
     parameters: number of weights; context_length: tokens it was trained for; size: bytes of
     `model.gguf`; digest: SHA-256 of the file that was imported, in hex; kv_bytes_per_token: memory
     that one token of context takes, in bytes; sampling: what its authors recommend; settings: what
-    the person has chosen instead.
+    the user has chosen instead.
     """
 
     name: str
@@ -109,12 +109,12 @@ class Model:
 
     @property
     def default_sampling(self) -> Sampling:
-        """How answers are sampled unless a chat says otherwise."""
+        """Return the sampling of answers unless a chat has its own."""
         return self.settings.sampling or self.sampling
 
     @property
     def metadata_path(self) -> Path:
-        """The file that says what is known of it, as old as its place on the shelf."""
+        """File with its metadata, as old as its installation."""
         return self.folder / ("model.json" if self.remote is None else "remote.json")
 
     @property

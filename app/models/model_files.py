@@ -18,7 +18,7 @@ from app.models.upstream import (
     validate_upstreams,
 )
 
-# Models of other servers on the shelf: `NAME/remote.json` and nothing else.
+# Remote models: `NAME/remote.json` and nothing else.
 
 
 REMOTE: Final = "remote.json"
@@ -34,9 +34,9 @@ DEFAULT_TEMPLATE_SETTINGS: Final = Sampling(
 def merge_upstreams(
     before: RemoteModel | None, upstreams: list[Upstream], context: int | None
 ) -> RemoteModel:
-    """`before` with more servers; one at an address that it has already takes that one's place.
+    """Add servers to `before`; one with an address that is there already replaces the old one.
 
-    Raises ModelError for what will not do.
+    Raises ModelError for invalid servers.
     """
     by_url = {upstream.url: upstream for upstream in (before.upstreams if before else ())}
     by_url |= {upstream.url: upstream for upstream in map(validate_upstreams, upstreams)}
@@ -49,13 +49,13 @@ def merge_upstreams(
 
 
 def serialize(title: str, remote: RemoteModel) -> str:
-    """What `remote.json` holds."""
+    """Write the text of `remote.json`."""
     values = {"format": FORMAT, "title": title} | asdict(remote)
     return json.dumps(values, ensure_ascii=False, indent=2)
 
 
 def read_remote(folder: Path, settings: ModelSettings) -> Model:
-    """Raises ModelFileError."""
+    """Read `remote.json`. Raises ModelFileError."""
     try:
         values: dict[str, Any] = json.loads((folder / REMOTE).read_text(encoding="utf-8"))
         if values["format"] != FORMAT:
@@ -136,7 +136,7 @@ def load_model(folder: Path) -> Model:
 
 
 def load_settings(folder: Path) -> ModelSettings:
-    """What a person chose for the model in `folder`; a damaged file counts as nothing chosen."""
+    """Load the settings of the model in `folder`; a damaged file counts as none."""
     try:
         values: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         sampling = values.pop("sampling")

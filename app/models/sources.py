@@ -1,4 +1,4 @@
-"""Where a model comes from, as a person writes it: `hf:owner/repo/file.gguf` and the like."""
+"""Sources of models, as users write them: `hf:owner/repo/file.gguf` and the like."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def parse_spec(text: str, *, check_disk: bool = True) -> Spec:
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether a host name or address can only be this machine."""
+    """Tell whether a host name or address can only be this computer."""
     if host is None:
         return False
     name = host.lower().removesuffix(".")
@@ -183,7 +183,7 @@ def _web(kind: str, text: str, sha256: str | None) -> Spec:
 
 
 def _is_url(url: str) -> bool:
-    """Whether the library that will fetch it takes it for an address, too."""
+    """Tell whether httpx, which will fetch it, accepts the address too."""
     import httpx
 
     try:
@@ -206,7 +206,7 @@ def _local(text: str) -> Spec:
 
 
 def local_path(text: str) -> Path:
-    """A path of this machine as a person writes it. Raises PullRefused."""
+    """Parse a local path as users write it. Raises PullRefused."""
     try:
         return Path(text).expanduser().absolute()
     except (RuntimeError, OSError, ValueError):  # `~name` of nobody, or no working folder
@@ -214,7 +214,7 @@ def local_path(text: str) -> Path:
 
 
 def _safe(path: str) -> str:
-    """A path that stays below where it begins, in letters that can be shown."""
+    """Check that a path stays below its beginning and has only printable characters."""
     if not path.isprintable():
         raise PullRefused("The name of the file has control characters in it.")
     if path.startswith("/") or "\\" in path or any(p in ("", ".", "..") for p in path.split("/")):

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from app.errors import PullError
 from app.models.disk import ensure_space, translate_disk_errors
 
-# Half-fetched files: hidden folders of the shelf that survive a cut and are found again.
+# Half-downloaded files: hidden folders of the store that survive a cut and are found again.
 
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def empty(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-# Half-made models: hidden folders of the shelf, each held by whoever fills it.
+# Half-made models: hidden folders of the store, each held by whoever fills it.
 
 
 INCOMING: Final = ".incoming-"

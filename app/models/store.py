@@ -1,9 +1,9 @@
-"""The shelf: the folder that holds every installed model, one folder each.
+"""Model store: the folder that holds every installed model, one folder each.
 
 `NAME/model.gguf` is the adapted file, `tokenizer.json` and `vocabulary.json` its tokenizer,
-`model.json` what is known of it; of a model that other servers hold there is `remote.json` alone.
-A model is put together in a hidden folder and renamed into place at the end, so whatever is on the
-shelf is whole. All functions block: call them from a thread.
+`model.json` its metadata; a remote model has `remote.json` alone. A model is put together in a
+hidden folder and renamed into place at the end, so whatever is in the store is whole. All functions
+block: call them from a thread.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ DEFAULT: Final = ".default"
 
 
 class ModelStore:
-    """The models in `root`. Any thread, and several processes, may use it."""
+    """Store of models in `root`. Any thread, and several processes, may use it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._logged: set[str] = set()
 
     def models(self) -> list[Model]:
-        """All of them, by name. A folder that cannot be read is logged once and left out."""
+        """List all models by name. A folder that cannot be read is logged once and left out."""
         return self.scan()[0]
 
     def damaged(self) -> list[tuple[str, str]]:
@@ -58,7 +58,7 @@ class ModelStore:
         return self.scan()[1]
 
     def scan(self) -> tuple[list[Model], list[tuple[str, str]]]:
-        """`models` and `damaged` in one look."""
+        """Read `models` and `damaged` in one pass."""
         models: list[Model] = []
         damaged: list[tuple[str, str]] = []
         for folder in self._folders():
@@ -91,7 +91,7 @@ class ModelStore:
         return load_model(self.folder(name))
 
     def folder(self, name: str) -> Path:
-        """Where a model lies, whole or damaged. Raises ModelNotFound."""
+        """Return the folder of a model, whole or damaged. Raises ModelNotFound."""
         folder = self.root / name
         if not NAME.fullmatch(name) or not folder.is_dir():
             raise ModelNotFound(f"There is no model named “{name}” on the shelf.")
@@ -183,7 +183,7 @@ class ModelStore:
             write_atomic(model.folder / REMOTE, serialize(model.title, remote))
 
     def remove(self, name: str) -> None:
-        """Take a model off the shelf and delete its files. Raises ModelNotFound."""
+        """Remove a model and delete its files. Raises ModelNotFound."""
         folder = self.folder(name)
         # Renamed first: a crash halfway must not leave half a model under its name.
         doomed = Path(tempfile.mkdtemp(prefix=REMOVED, dir=self.root))
@@ -191,12 +191,12 @@ class ModelStore:
         shutil.rmtree(doomed, ignore_errors=True)
 
     def save_settings(self, name: str, settings: ModelSettings) -> None:
-        """Keep what a person chose for a model. Raises ModelNotFound, DiskFull or ModelError."""
+        """Save the settings of a model. Raises ModelNotFound, DiskFull or ModelError."""
         text = json.dumps(asdict(settings), ensure_ascii=False, indent=2)
         write_atomic(self.get(name).folder / SETTINGS, text)
 
     def default(self) -> str | None:
-        """The model that a person chose for new chats, while it is on the shelf."""
+        """Return the model chosen for new chats, while it is in the store."""
         try:
             name = (self.root / DEFAULT).read_text(encoding="utf-8").strip()
         except (OSError, ValueError):
@@ -208,7 +208,7 @@ class ModelStore:
         write_atomic(self.root / DEFAULT, self.get(name).name)
 
     def ensure_name_free(self, name: str) -> str:
-        """`name`, if a model may be installed under it; else raises ModelError."""
+        """Return `name` if a model may be installed under it. Raises ModelError."""
         if not NAME.fullmatch(name):
             raise ModelError(
                 f"“{name}” cannot be a model's name: use up to 64 small letters, digits, dots, "
@@ -228,7 +228,9 @@ class ModelStore:
 
     @contextmanager
     def incoming(self, size: int) -> Iterator[Path]:
-        """A hidden folder on the shelf's own disk, with room for `size` bytes, gone afterwards."""
+        """Make a hidden folder on the store's disk with space for `size` bytes; remove it
+        afterwards.
+        """
         with incoming(self.root, size) as folder:
             yield folder
 
@@ -247,6 +249,6 @@ class ModelStore:
 
 
 def name_for(source: Path) -> str:
-    """A name made from a file's: `SmolLM2 135M.Q4_1.gguf` becomes `smollm2-135m.q4_1`."""
+    """Make a model name of a file name: `SmolLM2 135M.Q4_1.gguf` becomes `smollm2-135m.q4_1`."""
     stem = model_stem(source.name).lower()
     return re.sub(r"[^a-z0-9._-]+", "-", stem).strip("._-")[:64] or "model"

@@ -1,4 +1,4 @@
-"""Other servers that answer for a model, as a person names them."""
+"""Upstreams: other servers that answer for a model, as users name them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One server with OpenAI's protocol.
+    """Server with OpenAI's protocol.
 
-    url: what comes before `/chat/completions`; model: what that server calls it; key_env: the
-    environment variable that holds the server's key, empty for none (the key itself is kept
-    nowhere); parallel: answers it is asked for at once.
+    url: what comes before `/chat/completions`; model: its name on that server; key_env: the
+    environment variable that holds the server's key, empty for none (the key itself is not stored);
+    parallel: requests it gets at a time.
     """
 
     url: str
@@ -34,20 +34,21 @@ class Upstream:
 
     @property
     def host(self) -> str:
-        """Name and port, as people say it."""
+        """Host name and port, for display."""
         return urlsplit(self.url).netloc
 
     @property
     def is_local(self) -> bool:
-        """Whether it can only be this machine."""
+        """Tell whether it can only be this computer."""
         return is_loopback(urlsplit(self.url).hostname)
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteModel:
-    """A model that other servers hold; all of `upstreams` answer alike.
+    """Model that other servers hold; all of `upstreams` give the same answers.
 
-    context: tokens of its window as the person said, found: as the servers say; None: not known.
+    context: window in tokens as set by the user, found: as reported by the servers; None: not
+    known.
     """
 
     upstreams: tuple[Upstream, ...]
@@ -56,13 +57,13 @@ class RemoteModel:
 
     @property
     def external_hosts(self) -> tuple[str, ...]:
-        """The other machines that are sent what is written to this model."""
+        """Return the other computers that receive what is written to this model."""
         hosts = (upstream.host for upstream in self.upstreams if not upstream.is_local)
         return tuple(dict.fromkeys(hosts))
 
 
 def validate_upstreams(upstream: Upstream) -> Upstream:
-    """The same with its address in full. Raises ModelError for what will not do."""
+    """Complete the address of a server and check all fields. Raises ModelError."""
     model = upstream.model.strip()
     if not 1 <= len(model) <= 200 or not model.isprintable():
         raise ModelError("Say what the server calls the model, in at most 200 characters.")
@@ -76,7 +77,7 @@ def validate_upstreams(upstream: Upstream) -> Upstream:
 
 
 def full_url(text: str) -> str:
-    """`http://gpu:8000/` becomes `http://gpu:8000/v1`. Raises ModelError when it is no address."""
+    """Turn `http://gpu:8000/` into `http://gpu:8000/v1`. Raises ModelError for an invalid one."""
     text = text.strip()
     if not _is_url(text):
         raise ModelError(
@@ -105,7 +106,7 @@ def validate_context(context: int | None) -> int | None:
 
 
 def _is_url(text: str) -> bool:
-    """Whether the library that will ask there takes it for an address, too."""
+    """Tell whether httpx, which will send the requests, accepts the address too."""
     import httpx
 
     if not 1 <= len(text) <= 500 or not text.isascii() or any(c <= " " for c in text):

@@ -1,4 +1,4 @@
-"""Decides whether the engine can run a GGUF file, before its native loader sees a byte of it."""
+"""Checks that the engine can run a GGUF file, before its native loader sees a byte of it."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _check_heads(header: Header, width: int) -> None:
 
 
 def _check_counts(header: Header) -> None:
-    """Before anything is built of the lists: a token takes many times its room in the file."""
+    """Check the lengths of lists before they are built: a token takes far more memory than file."""
     for what, least, most in (("tokens", 1, MAX_VOCABULARY), ("merges", 0, MAX_MERGES)):
         count = header.count(f"tokenizer.ggml.{what}")
         if not least <= count <= most:
@@ -234,7 +234,7 @@ def _check_type(name: str, tensor: TensorInfo) -> None:
 
 
 def expected_shapes(sizes: Dimensions) -> dict[str, tuple[int, ...]]:
-    """Every tensor of a llama model and its shape, fastest dimension first."""
+    """List every tensor of a llama model with its shape, fastest dimension first."""
     width, kv, inner = sizes.embedding, sizes.kv_width, sizes.feed_forward
     block = {
         "attn_norm": (width,),

@@ -103,7 +103,7 @@ def _metadata(header: Header) -> Iterator[tuple[str, tuple[ValueType, Value]]]:
 
 
 def _engine_type(key: str, kind: ValueType, value: Value) -> ValueType:
-    """Numbers in the one width that the engine insists on, where they fit."""
+    """Convert numbers to the only width that the engine accepts, where they fit."""
     if key in FRACTIONS and type(value) is int:
         return ValueType.FLOAT32
     if type(value) is int and 0 <= value < 1 << 32:
@@ -112,7 +112,7 @@ def _engine_type(key: str, kind: ValueType, value: Value) -> ValueType:
 
 
 def _raw_tokens(header: Header) -> Array:
-    """Ordinary tokens as the bytes they stand for; control tokens stay text."""
+    """Turn ordinary tokens into the bytes they stand for; control tokens stay text."""
     tokens = header.strings("tokenizer.ggml.tokens") or []
     types = header.numbers("tokenizer.ggml.token_type") or ()
     raw = [

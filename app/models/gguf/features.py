@@ -1,4 +1,4 @@
-"""What a llama model may compute beyond the plain design, and which of it the engine can do."""
+"""Features of a llama model beyond the plain design, and which of them the engine computes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def check_features(header: Header) -> None:
 
 
 def rope_scale(header: Header) -> float:
-    """By how much positions are divided (“linear” scaling): 1.0 for most models."""
+    """Return the divisor of positions (“linear” scaling): 1.0 for most models."""
     name = header.path.name
     kind = header.text("llama.rope.scaling.type")
     if kind == "none":
@@ -72,7 +72,7 @@ def rope_scale(header: Header) -> float:
 
 
 def sliding_window(header: Header) -> int | None:
-    """How far back the model looks (Mistral's sliding window), in tokens.
+    """Return how far back the model looks (Mistral's sliding window), in tokens.
 
     The engine always looks back to the beginning. Within the window that is the same.
     """

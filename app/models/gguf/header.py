@@ -16,7 +16,7 @@ from app.errors import ModelFileError
 
 
 class ValueType(IntEnum):
-    """How one metadata value is stored."""
+    """Type of a metadata value: how it is stored."""
 
     UINT8 = 0
     INT8 = 1
@@ -167,7 +167,7 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a GGUF file says of itself; its accessors raise ModelFileError on a wrong type."""
+    """Metadata and tensors of a GGUF file; accessors raise ModelFileError on a wrong type."""
 
     path: Path
     version: int
@@ -219,7 +219,7 @@ class Header:
         raise self._wrong(key, "a list of numbers")
 
     def count(self, key: str) -> int:
-        """How many items the list `key` has, without building them; 0 if there is none."""
+        """Count the items of the list `key` without building them; 0 if there is none."""
         value = self.metadata.get(key)
         if value is None or isinstance(value, Array):
             return value.count if value else 0

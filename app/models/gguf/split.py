@@ -19,12 +19,13 @@ _ENDING: Final = re.compile(r"\.gguf$", re.IGNORECASE)
 
 
 def is_part(file: str) -> bool:
-    """Whether `file` is the name of one part of several."""
+    """Tell whether `file` is the name of one part of a split model."""
     return _PART.fullmatch(file) is not None
 
 
 def part_names(file: str) -> list[str]:
-    """The names of all files of the model of which `file` is one; of a whole one just that.
+    """Return the names of all files of the model that `file` belongs to; just `file` if it is
+    whole.
 
     Raises ValueError for a number that no part has.
     """
@@ -38,7 +39,7 @@ def part_names(file: str) -> list[str]:
 
 
 def model_stem(file: str) -> str:
-    """A file's name without its ending and, for a part of a split model, without its number."""
+    """Return a file's name without its suffix and, for a part of a split model, its number."""
     match = _PART.fullmatch(file)
     return match[1] if match else _ENDING.sub("", file)
 
@@ -56,7 +57,7 @@ SHARED: Final = ("general.architecture", "general.name")
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model as it lies on the disk: `header` tells of all `parts` together."""
+    """GGUF file on the disk: `header` covers all `parts` together."""
 
     header: Header
     parts: tuple[Header, ...]
@@ -67,10 +68,10 @@ class ModelFile:
 
 
 def read_model_file(path: Path) -> ModelFile:
-    """Read the header of the GGUF file at `path`, and of every other part if it is one of several.
+    """Read the header of the GGUF file at `path`, and of its other parts if it is split.
 
-    Raises ModelFileError, in words, if parts are missing or do not belong together, and whatever
-    `read_header` raises.
+    Raises ModelFileError if parts are missing or do not belong together, and whatever `read_header`
+    raises.
     """
     header = read_header(path)
     count = header.integer("split.count") or 1
@@ -96,7 +97,9 @@ def read_model_file(path: Path) -> ModelFile:
 
 
 def part_paths(path: Path) -> list[Path]:
-    """All parts of the model that the file at `path` is named to be a part of; else it alone."""
+    """Return the paths of all parts of the model at `path`, by their names; just `path` if it is
+    whole.
+    """
     try:
         return [path.with_name(name) for name in part_names(path.name)]
     except ValueError:

@@ -1,4 +1,4 @@
-"""Work in a thread that ends when the task that waits for it is cancelled."""
+"""Runs work in a thread that ends when the task that waits for it is cancelled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ moment, a small machine has half a dozen."""
 
 
 class CancelToken(threading.Event):
-    """Set when nobody wants the work any more."""
+    """Flag that is set when nobody needs the work any more."""
 
     def check(self) -> None:
         """Raises PullError once it is set."""
@@ -26,8 +26,10 @@ class CancelToken(threading.Event):
 
 
 async def run_cancellable(work: Callable[[CancelToken], Result]) -> Result:
-    """What `work` returns. When cancelled, it is told by its `CancelToken`, and has ended on
-    return."""
+    """Run `work` in a thread and return its result.
+
+    When cancelled, sets the `CancelToken` of `work` and waits until it has ended.
+    """
     stop = CancelToken()
     working = asyncio.get_running_loop().run_in_executor(_THREADS, work, stop)
     try:
@@ -41,5 +43,5 @@ async def run_cancellable(work: Callable[[CancelToken], Result]) -> Result:
 
 
 async def write(file: BinaryIO, piece: bytes) -> None:
-    """Append to a file while other tasks go on. When cancelled, it is written all the same."""
+    """Append to a file in a thread. A cancelled write is still completed."""
     await run_cancellable(lambda _: file.write(piece))

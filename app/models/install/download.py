@@ -1,6 +1,6 @@
-"""Downloads files over HTTP so that a cut one goes on where it was.
+"""Downloads files over HTTP and resumes interrupted downloads.
 
-Of each file, `NAME.part` holds what has come so far and `NAME.json` which version of it that is.
+`NAME.part` holds the bytes received so far, `NAME.json` the version of the file they belong to.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ CONTENT_RANGE: Final = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """One file to download. `size` in bytes and `sha256` where they are known before.
+    """File to download. `size` in bytes and `sha256` where they are known in advance.
 
-    trusted: the beginning of addresses that are allowed though they are not https.
+    trusted: URL prefixes that are allowed without https.
     """
 
     url: str
@@ -50,13 +50,13 @@ class RemoteFile:
 
 
 class VersionChanged(Exception):
-    """What lies here belongs to another version of the file."""
+    """Error: the bytes on the disk belong to another version of the file."""
 
 
 def client(*, is_public: bool = False) -> httpx.AsyncClient:
-    """To be made in a thread: reading all certificates takes a tenth of a second.
+    """Make an HTTP client. Call it in a thread: loading all certificates takes a tenth of a second.
 
-    is_public: nothing but the internet may be reached.
+    is_public: refuse every address that is not on the internet.
     """
     # It would log every address, and with some of them a password of an hour's worth.
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -72,7 +72,7 @@ def client(*, is_public: bool = False) -> httpx.AsyncClient:
 
 
 async def _check_redirect(response: httpx.Response) -> None:
-    """httpx raises no error of its own where a redirect leads to what is no name of a host."""
+    """Refuse a redirect to an invalid host name, for which httpx raises no error of its own."""
     try:
         _ = httpx.URL(response.headers.get("Location", "")).host
     except (httpx.InvalidURL, UnicodeError) as error:
@@ -80,7 +80,7 @@ async def _check_redirect(response: httpx.Response) -> None:
 
 
 async def size_of(web: httpx.AsyncClient, remote: RemoteFile) -> int:
-    """What the server says it would send; 0 if it does not say. Raises PullError."""
+    """Ask the server for the size in bytes; 0 if it does not say. Raises PullError."""
     try:
         async with follow(web, remote.url, remote.headers, remote.trusted) as response:
             raise_for_status(response.status_code, remote.url)
@@ -96,11 +96,11 @@ async def download(
     progress: Callable[[int, int], None],
     reserve: int | None = None,
 ) -> Path:
-    """Fetch `remote` into `folder`, going on with what lies there; its path.
+    """Download `remote` into `folder`, resuming what is there, and return the path.
 
-    `progress` hears bytes done and to do of this file. `reserve`: bytes of the disk that are needed
-    afterwards, as many as the file's own if None. Raises PullError, or DiskFull. Connects again by
-    itself as long as that brings something.
+    `progress` is called with bytes done and total of this file. `reserve`: bytes of disk space
+    needed afterwards, the file's own size if None. Reconnects as long as that brings new bytes.
+    Raises PullError or DiskFull.
     """
     file = _Download(remote, folder, progress, reserve)
     for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -109,7 +109,7 @@ async def download(
             await file.run(web)
             return file.finish()
         except VersionChanged:
-            file.forget()
+            file.reset()
         except httpx.TransportError as error:
             if attempt == MAX_ATTEMPTS or file.done <= before:
                 raise connection_error(error) from error
@@ -121,13 +121,13 @@ async def download(
 
 
 def _length(response: httpx.Response) -> int:
-    """Bytes that are to come; 0 if that is not said, or makes no sense."""
+    """Return the Content-Length in bytes; 0 if it is missing or invalid."""
     length = response.headers.get("Content-Length", "")
     return int(length) if LENGTH.fullmatch(length) else 0
 
 
 def connection_error(error: httpx.HTTPError) -> PullError:
-    """A failure of the connection, as a sentence."""
+    """Describe a failed connection in a sentence."""
     host = error.request.url.host  # perhaps not the one that was asked first
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -141,7 +141,7 @@ def connection_error(error: httpx.HTTPError) -> PullError:
 
 
 class _Download:
-    """The state of one file on the disk, and one try to bring the rest of it."""
+    """State of one file on the disk, and single attempts to fetch the rest of it."""
 
     def __init__(
         self,
@@ -160,10 +160,10 @@ class _Download:
         if self._path.exists():
             self._path.rename(self._part)
         if self._version.get("sha256") != remote.sha256:
-            self.forget()
+            self.reset()
         self.done = self._part.stat().st_size if self._part.exists() else 0
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Begin anew."""
         self._part.unlink(missing_ok=True)
         self._note.unlink(missing_ok=True)
@@ -176,7 +176,7 @@ class _Download:
     async def run(self, web: httpx.AsyncClient) -> None:
         headers = dict(self._remote.headers)
         if not self._version:  # what is here could not be told from another version
-            self.forget()
+            self.reset()
         if self.done:
             headers["Range"] = f"bytes={self.done}-"
             # A file that its checksum names is the same on whichever server it lies.
@@ -202,13 +202,13 @@ class _Download:
             return {}
 
     def _check_whole(self, response: httpx.Response) -> None:
-        """There is no rest to send: all of it is here, or it is another file."""
+        """Check that the file is complete when the server has no more bytes; else start over."""
         match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if match is None or int(match[3]) != self.done:
             raise VersionChanged
 
     def _begin(self, response: httpx.Response) -> int:
-        """Check that what comes fits what is here; bytes of the whole file, 0 if unknown."""
+        """Check that the response continues the bytes on disk; return the total, 0 if unknown."""
         kind = response.headers.get("Content-Type", "")
         if kind.startswith("text/html"):
             raise PullError(
@@ -223,10 +223,10 @@ class _Download:
                 raise VersionChanged
             total = int(match[3])
         else:
-            self.forget()
+            self.reset()
             total = _length(response)
         if self._remote.size and total and total != self._remote.size:
-            self.forget()
+            self.reset()
             raise PullError(f"{self._remote.name} has another size than it should have.")
         total = total or self._remote.size or 0
         self._keep_version(response)
@@ -240,7 +240,7 @@ class _Download:
         self._note.write_text(json.dumps(self._version) + "\n", encoding="utf-8")
 
     async def _write(self, response: httpx.Response, total: int) -> None:
-        """Append what comes. What has come when the connection breaks is kept."""
+        """Append the body. Bytes received before the connection breaks are kept."""
         waiting = bytearray()
         self._progress(self.done, total)  # speed is of what comes from now on
         with self._part.open("ab") as file:
@@ -260,5 +260,5 @@ class _Download:
             file.write(waiting)
             self.done += len(waiting)
         if total and self.done != total:
-            self.forget()
+            self.reset()
             raise PullError(f"{self._remote.name} has another size than it should have.")

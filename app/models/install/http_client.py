@@ -1,4 +1,4 @@
-"""HTTP for downloads: public addresses only, safe redirects, refusals put in words."""
+"""HTTP for downloads: public addresses only, safe redirects, refusals as sentences."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ MAX_REDIRECTS: Final = 10
 async def follow(
     web: httpx.AsyncClient, url: str, headers: Mapping[str, str], trusted: str = ""
 ) -> AsyncIterator[httpx.Response]:
-    """The answer to GET `url`, its body still to be read.
+    """Send GET `url`, follow redirects, and return the response with its body unread.
 
-    Redirects may lead to https, to this machine if the first address was there too, and to what
-    begins with `trusted`. Raises PullError or an httpx error.
+    Redirects may lead to https, to this computer if the first address was on it too, and to URLs
+    that begin with `trusted`. Raises PullError or an httpx error.
     """
     request = web.build_request("GET", url, headers=headers)
     was_here = is_loopback(request.url.host)
@@ -56,7 +56,7 @@ async def follow(
 
 
 def raise_for_status(status: int, url: str) -> None:
-    """Raises PullError, a sentence, unless `status` says that the file comes."""
+    """Raises PullError, a sentence, unless `status` means that the file follows."""
     if status in (200, 206):
         return
     host = httpx.URL(url).host
@@ -79,12 +79,12 @@ IPV4_OVER_IPV6: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
 def public_transport() -> httpx.AsyncHTTPTransport | None:
-    """None where a proxy stands between: that decides for itself what may be reached."""
+    """Make the transport for public addresses; None behind a proxy, which decides for itself."""
     return None if getproxies().keys() & {"http", "https", "all"} else PublicTransport()
 
 
 class PublicTransport(httpx.AsyncHTTPTransport):
-    """Connects to public addresses alone. Raises PullError for a name that leads elsewhere."""
+    """Transport to public addresses only. Raises PullError for a name that leads elsewhere."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         failure: httpx.TransportError | None = None
@@ -105,14 +105,15 @@ class PublicTransport(httpx.AsyncHTTPTransport):
 
 
 async def check_public(request: httpx.Request) -> None:
-    """For a client with a proxy, which may leave it out for some names: those known here."""
+    """Check the address of a request that a client with a proxy may send directly."""
     with contextlib.suppress(httpx.ConnectError):
         await public_addresses(request.url)
 
 
 async def public_addresses(url: httpx.URL) -> list[str]:
-    """Where the host of `url` is. Raises PullError unless all of it is public; an httpx error
-    when nobody knows."""
+    """Resolve the host of `url`. Raises PullError unless all its addresses are public, an httpx
+    error if the name is unknown.
+    """
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(url.host, url.port or 443, type=socket.SOCK_STREAM)
@@ -128,7 +129,7 @@ async def public_addresses(url: httpx.URL) -> list[str]:
 
 
 def is_public(text: str) -> bool:
-    """Whether an address is one of the internet, not of this machine or its network."""
+    """Tell whether an address belongs to the internet, not to this computer or its network."""
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour

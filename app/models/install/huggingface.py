@@ -1,8 +1,9 @@
-"""Fetches models from the model hub, with the hub's own library for all that a person can set.
+"""Downloads models from the Hugging Face hub, configured by the hub's own library.
 
-The library says where the hub is (HF_ENDPOINT), with which token (HF_TOKEN, or that of a login) and
-whether it may be asked at all (HF_HUB_OFFLINE). The bytes come by plain HTTP like any others, so
-that a pull can be cancelled at once, goes on after a cut, and never fills the disk.
+The library reads where the hub is (HF_ENDPOINT), the token (HF_TOKEN, or the one the user signed in
+with) and whether the hub may be contacted at all (HF_HUB_OFFLINE). The bytes come by plain HTTP
+like any others, so that a pull can be cancelled at once, resumes after a break, and never fills the
+disk.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ ACCESS_HINT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class HubEndpoint:
-    """Where the hub is, and how to ask it."""
+    """Address of the hub and the headers for it."""
 
     endpoint: str
     headers: Mapping[str, str]
 
 
 async def fetch_hub(spec: HubSpec, folder: Path, notify: ProgressCallback) -> Path:
-    """Bring the file, or all files of a split model, into `folder`; the first one's path.
+    """Download the file, or all files of a split model, into `folder`; return the first one's path.
 
-    Every file is checked against the checksum that the hub names. Raises PullError or DiskFull.
+    Every file is checked against the hub's checksum. Raises PullError or DiskFull.
     """
     hub = await asyncio.to_thread(_hub)
     place = spec.path.removesuffix(spec.file)
@@ -52,7 +53,7 @@ async def fetch_hub(spec: HubSpec, folder: Path, notify: ProgressCallback) -> Pa
 
 
 def _hub() -> HubEndpoint:
-    """In a thread: the library takes half a second to load, and reads the token from the disk."""
+    """Load the hub's settings. Run it in a thread: the library takes half a second to import."""
     from huggingface_hub import constants, get_token
 
     if constants.is_offline_mode():
@@ -65,7 +66,7 @@ def _hub() -> HubEndpoint:
 async def _find_file(
     web: httpx.AsyncClient, hub: HubEndpoint, spec: HubSpec, path: str
 ) -> RemoteFile:
-    """What the hub knows of a file: its size, its checksum, and the commit it belongs to."""
+    """Ask the hub for a file's size, checksum and commit."""
     from huggingface_hub import constants, hf_hub_url
 
     url = hf_hub_url(spec.repo, path, revision=spec.revision, endpoint=hub.endpoint)
@@ -90,8 +91,7 @@ async def _find_file(
 
 
 async def _head(web: httpx.AsyncClient, hub: HubEndpoint, url: str) -> httpx.Response:
-    """The hub's own answer: the redirect to where the bytes lie is not followed, but a renamed
-    repository is."""
+    """Send HEAD to the hub: follow a renamed repository, but not the redirect to the bytes."""
     try:
         for _ in range(5):
             response = await web.head(url, headers=dict(hub.headers))

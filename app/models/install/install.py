@@ -1,5 +1,4 @@
-"""Installs of models: a spec resolved, fetched or found on this machine, checked, put into the
-store."""
+"""Installs models: resolves a source, fetches or finds the files, checks and stores them."""
 
 from __future__ import annotations
 
@@ -41,7 +40,7 @@ from app.models.store import ModelStore, name_for
 
 
 def find_local(path: Path) -> Path:
-    """The model's file, or the first of a split one. Raises PullRefused."""
+    """Find the model's file, or the first of a split one. Raises PullRefused."""
     try:
         if path.is_dir():
             path = _only_model(path)
@@ -70,7 +69,7 @@ def _only_model(folder: Path) -> Path:
     return folder / first.pop()
 
 
-# Brings a model onto the shelf: from where an order says, checked, and installed.
+# Installs a model: fetched from its source, checked, put into the store.
 
 
 __all__ = ["PullProgress", "PullSpec", "pull", "resolve"]
@@ -78,10 +77,13 @@ __all__ = ["PullProgress", "PullSpec", "pull", "resolve"]
 
 @dataclass(frozen=True, slots=True)
 class PullSpec:
-    """One model to get. name: what it is to be called on the shelf; source: where from, in the
-    words of a person; title, sampling and license: where the catalogue knows better than the file;
-    text: what asks for the same again, empty for what lies on this machine; is_public: whether the
-    web is asked only beyond the network of this machine."""
+    """Model to install.
+
+    name: its name in the store; source: where it comes from, for display; title, sampling and
+    license: where the catalogue knows better than the file; text: what resolves to the same model
+    again, empty for local files; is_public: only download from the internet, not from this
+    computer's network.
+    """
 
     name: str
     title: str
@@ -95,9 +97,9 @@ class PullSpec:
 
 
 def resolve(text: str, store: ModelStore, name: str | None = None) -> PullSpec:
-    """What `text` asks for: a name of the catalogue, or a source as `parse_spec` takes it.
+    """Resolve `text`: a name of the catalogue, or a source as `parse_spec` takes it.
 
-    Raises PullRefused for a source that is wrong, or a name that is taken or not allowed.
+    Raises PullRefused for an invalid source, or a name that is taken or not allowed.
     """
     try:
         entry = CATALOGUE.get(text.strip())
@@ -125,7 +127,7 @@ def resolve(text: str, store: ModelStore, name: str | None = None) -> PullSpec:
 
 
 def resolve_local(path: str, store: ModelStore, name: str | None = None) -> PullSpec:
-    """The same for a file or folder of this machine, whatever it is called."""
+    """Resolve the path of a local file or folder, even one that looks like a source."""
     found = find_local(local_path(path))
     try:
         name = store.ensure_name_free(name or name_for(Path(model_stem(found.name))))
@@ -135,17 +137,18 @@ def resolve_local(path: str, store: ModelStore, name: str | None = None) -> Pull
 
 
 def redacted(spec: Spec, text: str) -> str:
-    """A source for others to see: without what may be a password in its address."""
+    """Return a source without the password that its URL may contain, to show to others."""
     if isinstance(spec, WebSpec):
         return urlsplit(spec.url)._replace(query="").geturl()
     return text.strip().partition("#sha256=")[0]
 
 
 async def pull(spec: PullSpec, store: ModelStore, report: Callable[[PullProgress], None]) -> Model:
-    """Fetch and install what is ordered. `report` hears how far it is, from any thread.
+    """Fetch and install the model of a spec. `report` gets the progress, from any thread.
 
-    Raises PullError with a plain sentence, or another ModelError if the file will not do. When it
-    is cancelled or fails, the shelf is as it was, and what has come is kept for another try.
+    Raises PullError with a sentence, or another ModelError if the file is unsuitable. After a
+    failure or a cancellation the store is unchanged, and downloaded bytes are kept for the next
+    attempt.
     """
     notify = ProgressTracker(report).report
     try:
@@ -169,7 +172,7 @@ async def pull(spec: PullSpec, store: ModelStore, report: Callable[[PullProgress
 
 
 async def install(path: Path, spec: PullSpec, store: ModelStore, notify: ProgressCallback) -> Model:
-    """Put a file that is here on the shelf, checked. Raises ModelError or DiskFull."""
+    """Check a local file and add it to the store. Raises ModelError or DiskFull."""
 
     def work(stop: CancelToken) -> Model:
         def step(done: int, total: int) -> None:
@@ -207,5 +210,5 @@ async def _fetch(order: PullSpec, folder: Path, notify: ProgressCallback) -> Pat
 
 
 def _digest(spec: Spec) -> str | None:
-    """What was verified need not be computed again."""
+    """Return the checksum that was verified, so that it need not be computed again."""
     return None if isinstance(spec, LocalSpec) else spec.sha256

@@ -1,4 +1,4 @@
-"""Where models came from, kept beside the shelf also when they are gone: to get them back."""
+"""Origins of models, kept in the store even after a model is removed, so that it can come back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ FOLDER: Final = ".origins"
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """text: as `parse_spec` takes it, empty for what came by hand; size: about so many bytes."""
+    """Source of one model: `text` as `parse_spec` takes it, empty for local files; `size` about in
+    bytes.
+    """
 
     text: str
     title: str
@@ -27,13 +29,13 @@ class ModelSource:
 
 
 class Origins:
-    """One small file for each name that a model of the shelf `root` ever had."""
+    """Store of origins: a small file for each name that a model in the store `root` ever had."""
 
     def __init__(self, root: Path) -> None:
         self._folder = root / FOLDER
 
     def find(self, name: str) -> ModelSource | None:
-        """The model last installed as `name`, else the one that the catalogue has."""
+        """Find the source of the model last installed as `name`, else the catalogue's."""
         if not NAME.fullmatch(name):
             return None
         try:
@@ -47,7 +49,7 @@ class Origins:
         return None if known is None else ModelSource(known.name, known.title, known.size)
 
     def keep(self, name: str, source: ModelSource) -> None:
-        """That it cannot be kept harms nothing but a later wish, so it is only logged."""
+        """Save a source. A failure is only logged: it costs no more than a download by name."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             # Not for everybody's eyes: an address may hold a password.

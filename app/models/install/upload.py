@@ -1,4 +1,4 @@
-"""Takes a model that a person sends from the page: one file, or all parts of a split one."""
+"""Receives a model that a user uploads from the page: one file, or all parts of a split one."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ NAMED_MISSING: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class UploadManifest:
-    """What comes in one body. sizes: bytes of each of its files, one after the other; None if
-    nobody said, which is allowed for one file."""
+    """Contents of one upload. `sizes`: bytes of each file, in order; None if unknown, which is
+    allowed for a single file.
+    """
 
     file: str
     sizes: tuple[int, ...] | None
@@ -35,7 +36,7 @@ class UploadManifest:
         return None if self.sizes is None else sum(self.sizes)
 
     def check(self) -> None:
-        """Raises PullRefused for what cannot become a model."""
+        """Raises PullRefused for files that cannot become a model."""
         if self.sizes is not None and (not self.sizes or min(self.sizes) <= 0):
             raise PullRefused(f"{self.file} is empty.")
         parts = all_shards(self.file)
@@ -44,12 +45,12 @@ class UploadManifest:
 
     @property
     def name(self) -> str:
-        """On the shelf."""
+        """Name of the model in the store."""
         return name_for(Path(model_stem(self.file)))
 
 
 def group_uploads(files: Sequence[tuple[str, int]]) -> list[tuple[UploadManifest, list[int]]]:
-    """Names and sizes as one parcel for each model, with the places of its files in `files`.
+    """Group names and sizes into one manifest per model, with the indexes of its files in `files`.
 
     Raises PullRefused when a part of a split model is missing.
     """
@@ -76,55 +77,55 @@ def _incomplete(file: str, parts: Sequence[str], missing: Sequence[str]) -> str:
 async def receive(
     spec: PullSpec,
     store: ModelStore,
-    pieces: AsyncIterator[bytes],
-    parcel: UploadManifest,
+    chunks: AsyncIterator[bytes],
+    manifest: UploadManifest,
     report: Callable[[PullProgress], None],
 ) -> Model:
-    """Write `pieces` beside the shelf, and install what they make. Nothing stays if it fails.
+    """Write `chunks` to a staging folder and install the model. Nothing stays if it fails.
 
-    Raises PullError, another ModelError if the file will not do, or what `pieces` raises.
+    Raises PullError, another ModelError if the file is unsuitable, or what `chunks` raises.
     """
     notify = ProgressTracker(report).report
     try:
-        with store.incoming(2 * (parcel.total or 0)) as folder:
-            notify("receiving", 0, parcel.total or 0)
-            paths = await _unpack(parcel, folder, pieces, notify)
+        with store.incoming(2 * (manifest.total or 0)) as folder:
+            notify("receiving", 0, manifest.total or 0)
+            paths = await _unpack(manifest, folder, chunks, notify)
             return await install(paths[0], spec, store, notify)
     except DiskFull as error:
         raise PullError(str(error)) from error
 
 
 async def _unpack(
-    parcel: UploadManifest, folder: Path, pieces: AsyncIterator[bytes], notify: ProgressCallback
+    manifest: UploadManifest, folder: Path, chunks: AsyncIterator[bytes], notify: ProgressCallback
 ) -> list[Path]:
-    """Write the files of a parcel, in the order in which they come."""
-    count, stem = len(parcel.sizes or (0,)), parcel.name
+    """Write the files of a manifest, in the order in which they come."""
+    count, stem = len(manifest.sizes or (0,)), manifest.name
     names = [f"{stem}-{n:05d}-of-{count:05d}.gguf" for n in range(1, count + 1)]
     paths = [folder / name for name in (names if count > 1 else [f"{stem}.gguf"])]
     done = 0
-    async for place, piece in _split_stream(_rechunk(pieces), parcel):
-        if not paths[place].exists() and not piece.startswith(MAGIC):
-            raise PullRefused(f"{all_shards(parcel.file)[place]} is not a GGUF file.")
+    async for place, chunk in _split_stream(_rechunk(chunks), manifest):
+        if not paths[place].exists() and not chunk.startswith(MAGIC):
+            raise PullRefused(f"{all_shards(manifest.file)[place]} is not a GGUF file.")
         ensure_space(folder, 0)
         with paths[place].open("ab") as file:
-            await write(file, piece)
-        done += len(piece)
-        notify("receiving", done, parcel.total or 0)
-    if not paths[-1].exists() or (parcel.total is not None and done != parcel.total):
-        raise PullError(f"Only a part of {parcel.file} arrived. Please send it again.")
+            await write(file, chunk)
+        done += len(chunk)
+        notify("receiving", done, manifest.total or 0)
+    if not paths[-1].exists() or (manifest.total is not None and done != manifest.total):
+        raise PullError(f"Only a part of {manifest.file} arrived. Please send it again.")
     return paths
 
 
 async def _split_stream(
-    pieces: AsyncIterator[bytes], parcel: UploadManifest
+    chunks: AsyncIterator[bytes], manifest: UploadManifest
 ) -> AsyncIterator[tuple[int, bytes]]:
-    """The same bytes, each piece with the place of its file in the parcel."""
-    place, left = 0, list(parcel.sizes or ())
-    async for piece in pieces:
-        rest = piece
+    """Split the body into files: yield each chunk with the index of its file."""
+    place, left = 0, list(manifest.sizes or ())
+    async for chunk in chunks:
+        rest = chunk
         while left and rest:
             if place == len(left):
-                raise PullError(f"More of {parcel.file} came than was announced.")
+                raise PullError(f"More of {manifest.file} came than was announced.")
             now, rest = rest[: left[place]], rest[left[place] :]
             yield place, now
             left[place] -= len(now)
@@ -133,12 +134,12 @@ async def _split_stream(
             yield 0, rest
 
 
-async def _rechunk(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in pieces that are worth a write."""
+async def _rechunk(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Merge small chunks into ones worth a write."""
     waiting = bytearray()
     try:
-        async for piece in pieces:
-            waiting += piece
+        async for chunk in chunks:
+            waiting += chunk
             if len(waiting) >= CHUNK_BYTES:
                 yield bytes(waiting)
                 waiting = bytearray()

@@ -1,4 +1,4 @@
-"""Fetches models from web servers: one file, or all parts of a split one, in one progress."""
+"""Downloads models from web servers: one file, or all parts of a split one, with one progress."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from app.models.sources import WebSpec, all_shards
 async def fetch_web(
     spec: WebSpec, folder: Path, notify: ProgressCallback, *, is_public: bool = False
 ) -> Path:
-    """Bring the file, or all files of a split model, into `folder`; the first one's path.
+    """Download the file, or all files of a split model, into `folder`; return the first one's path.
 
-    is_public: only from the internet, not from the network of this machine. Raises PullError, or
+    is_public: only from the internet, not from this computer's network. Raises PullError or
     DiskFull.
     """
     parts = urlsplit(spec.url)
@@ -47,7 +47,7 @@ async def fetch_all(
     folder: Path,
     notify: ProgressCallback,
 ) -> Path:
-    """Download and verify every file, one after the other; the first one's path."""
+    """Download and verify all files, one after the other; return the first one's path."""
     total = sum(sizes) if sizes and all(sizes) else 0
     if total:
         here = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -68,7 +68,7 @@ async def fetch_all(
 
 
 async def verify(path: Path, sha256: str, notify: ProgressCallback) -> None:
-    """Raises PullError, and removes the file, if its checksum is another."""
+    """Verify a checksum. Raises PullError, and removes the file, if it is wrong."""
     size = path.stat().st_size
 
     def work(stop: CancelToken) -> str:

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class NamedTemplate:
-    """`title` for people; `source` in Jinja; `stop`: texts that end an answer, where the model
-    has no special token for that and would go on with the person's next question."""
+    """Chat template with a `title` for display. `source` is Jinja; `stop`: texts that end an
+    answer, where the model has no special token for that and would go on with the user's next
+    question.
+    """
 
     title: str
     source: str
@@ -97,7 +99,7 @@ _BY_NAME: Final = (
 
 
 def named_templates() -> dict[str, NamedTemplate]:
-    """Every template a person can choose, by its name."""
+    """List the templates that a user can choose, by name."""
     return dict(_NAMED)
 
 
@@ -111,13 +113,13 @@ def guess_template(tokenizer: Tokenizer, title: str = "") -> str:
 
 
 def template_of(model: Model) -> str:
-    """The source of the template to speak to `model` with: the person's choice or the file's."""
+    """Return the source of a model's chat template: the one the user chose or the file's."""
     chosen = _NAMED.get(model.settings.template or "")
     return chosen.source if chosen else model.chat_template
 
 
 def stops_of(model: Model) -> tuple[str, ...]:
-    """Texts that end an answer of `model`, besides its special tokens."""
+    """List the texts that end an answer of `model`, besides its special tokens."""
     source = template_of(model)
     for named in _NAMED.values():
         if named.source == source:

@@ -1,4 +1,4 @@
-"""The byte-level alphabet of GPT-2: each byte has a printable character that stands for it."""
+"""Byte-level alphabet of GPT-2: each byte has a printable character that stands for it."""
 
 from __future__ import annotations
 

@@ -63,11 +63,11 @@ class ChatTemplate:
         most: int | None = None,
         permit: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        """most: tokens that a prompt may have at all; `encode` and `encode_plain` raise
-        TooManyTokens when it certainly has more, before it is rendered or tokenised to its end.
-        permit: held while a long text is tokenised, so that this takes its turn with other work.
+        """Compile `source`. Raises TemplateError if it is too long or no template.
 
-        Raises TemplateError if `source` is too long or is not a template.
+        most: tokens that a prompt may have at all; `encode` and `encode_plain` raise TooManyTokens
+        when it certainly has more, before it is rendered or tokenised to its end. permit: held
+        while a long text is tokenised, so that this takes its turn with other work.
         """
         if len(source) > MAX_SOURCE:
             raise TemplateError("The model's chat template is too long.")
@@ -99,11 +99,11 @@ class ChatTemplate:
         thought: str = "",
         variables: Mapping[str, object] = MappingProxyType({}),
     ) -> list[int]:
-        """The prompt that asks for the next answer; `opening`: how that answer already begins,
+        """Encode the prompt for the next answer; `opening`: how that answer already begins,
         `thought`: how the thought before it does.
 
         spelled: the ids that stand for certain texts between special tokens in this chat.
-        variables: what the template is told beside the conversation.
+        variables: what the template gets beside the conversation.
 
         Raises TemplateError if the template fails or cannot be followed, TooManyTokens.
         """
@@ -144,7 +144,7 @@ class ChatTemplate:
         ]
 
     def _continuation(self, rendered: str, thought: str, opening: str) -> list[int | str]:
-        """How the answer begins already: special tokens, and text between them."""
+        """Encode how the answer begins already: special tokens, and text between them."""
         known = self.thinking
         is_open = known is not None and known.is_opened_by(rendered)
         if known is None or not (thought or (opening and is_open)):
@@ -169,12 +169,12 @@ class ChatTemplate:
     def text(
         self, turns: Sequence[Turn], variables: Mapping[str, object] = MappingProxyType({})
     ) -> str:
-        """The same prompt as text, before its special tokens are found."""
+        """Render the prompt as text, before its special tokens are found."""
         guard, rendered = self._rendered(turns, variables)
         return guard.text(rendered)
 
     def _check(self, turns: Sequence[Turn], opening: str) -> None:
-        """What cannot fit costs neither a rendering nor a search for names."""
+        """Reject a prompt that cannot fit, before it costs a rendering or a search for names."""
         if self._most is None:
             return
         longest = max([opening, *(turn.content for turn in turns)], key=len)
@@ -276,7 +276,7 @@ class ChatTemplate:
     def _passes_over(
         self, render: _Render, contents: Sequence[str], indexes: set[int], rendered: str
     ) -> bool:
-        """Whether other contents there make no difference."""
+        """Tell whether other contents there make no difference."""
         others = [PROBE if index in indexes else text for index, text in enumerate(contents)]
         try:
             return render(others) == rendered
@@ -327,7 +327,7 @@ def _thought(text: str) -> dict[str, str]:
 
 
 def merge_system(turns: Sequence[Turn]) -> list[Turn]:
-    """The same for a model without a system role: its text opens the first question."""
+    """Merge system turns into the first question, for a model without a system role."""
     system = "\n\n".join(turn.content for turn in turns if turn.role == "system")
     merged = [turn for turn in turns if turn.role != "system"]
     if not system:

@@ -35,11 +35,13 @@ class SpecialNames:
         self._start = re.compile(_starts(self.names), re.IGNORECASE)
 
     def broken(self, text: str, by: str) -> str:
-        """`text` without any name, in capitals or not, and none that its neighbours complete."""
+        """Return `text` without any name, in capitals or not, and none that its neighbours
+        complete.
+        """
         return self._edges(self.broken_inside(text, by), by)
 
     def broken_inside(self, text: str, by: str) -> str:
-        """`text` without any name."""
+        """Return `text` without any name."""
         return self._start.sub(lambda match: match.group() + by, text)
 
     @functools.cached_property
@@ -116,7 +118,7 @@ class ContentGuard:
         self._spelled = re.compile(re.escape(json.dumps(self._break)[1:-1]), re.IGNORECASE)
 
     def guard(self, value: Any) -> Any:
-        """The same with every text in it broken."""
+        """Return `value` with every text in it broken."""
         if isinstance(value, str):
             return self._names.broken(value, self._break)
         if isinstance(value, Mapping):
@@ -126,19 +128,19 @@ class ContentGuard:
         return value
 
     def sought(self, text: Any, where: str) -> Any:
-        """What a template that looks for `text` must look for there."""
+        """Return what a template that looks for `text` must look for in `where`."""
         if not isinstance(text, str) or len(text) > MAX_SOUGHT or text in where:
             return text
         return self._names.broken_inside(text, self._break)
 
     def plain(self, value: Any) -> Any:
-        """A text as it was written, for a template that only asks something about it."""
+        """Return a text as it was written, for a template that only tests something about it."""
         if isinstance(value, tuple):  # str.startswith takes several
             return tuple(map(self.plain, value))
         return value.replace(self._break, "") if isinstance(value, str) else value
 
     def text(self, rendered: str) -> str:
-        """What was rendered, without breaks."""
+        """Remove the breaks from a rendered text."""
         rendered = rendered.replace(self._break, "")
         return self._spelled.sub("", rendered) if "\\u" in rendered else rendered
 

@@ -1,4 +1,4 @@
-"""How a byte-level vocabulary wants text cut into words, by the name its GGUF file gives.
+"""Pretokenizers: how a byte-level vocabulary cuts text into words, by the name in its GGUF file.
 
 The names are those of llama.cpp (`llama-vocab.cpp`); the patterns and the normalisation are those
 of the models' own `tokenizer.json`, which differ from llama.cpp's in small ways. Names of which
@@ -44,7 +44,7 @@ HAN_AND_HANGUL: Final = "[一-龥ࠀ-一가-퟿]+"
 
 @dataclass(frozen=True, slots=True)
 class PretokenizerSpec:
-    """How one family of models prepares text.
+    """Rules by which one family of models prepares text.
 
     digits: every digit is a word; patterns: cut out one after another, none: GPT-2's own rule;
     whole_words: a word found in the vocabulary is taken as it is; bos: a prompt begins with BOS;

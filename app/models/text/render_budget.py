@@ -56,7 +56,7 @@ class BudgetInstrumenter(NodeTransformer):
     visit_Filter = visit_Test = _step  # noqa: N815
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
-        """What people wrote is compared as they wrote it."""
+        """Unbreak both sides, so that users' text is compared as they wrote it."""
         first = node.ops[0]
         if len(node.ops) == 1 and first.op in ("in", "notin"):
             self.generic_visit(node)
@@ -90,7 +90,7 @@ ITEM: Final = 8
 
 
 class RenderBudget:
-    """What one rendering may still spend."""
+    """Budget of one rendering: what it may still spend."""
 
     def __init__(
         self, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic

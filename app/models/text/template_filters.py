@@ -26,7 +26,7 @@ WIDE_FORMAT: Final = re.compile(r"\d{3}|\*|\{[^{}]*\{")
 
 
 class Items(list[Any]):
-    """What a loop goes through: every round looks at the clock."""
+    """Sequence that a loop goes through, with a look at the clock in every round."""
 
     def __iter__(self) -> Iterator[Any]:
         for item in super().__iter__():
@@ -69,7 +69,7 @@ def _step(context: Context, value: Any) -> Any:
 
 @pass_context
 def _holds(context: Context, value: Any, sought: Any) -> bool:
-    """`sought in value`, whatever breaks there are."""
+    """Compute `sought in value`, whatever breaks there are."""
     if isinstance(value, str) and isinstance(sought, str):
         plain = GUARD.get().plain
         return plain(sought) in plain(value)
@@ -126,7 +126,7 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,  # noqa: FBT001, FBT002
 ) -> str:
-    """As transformers has it: unlike Jinja2's own, it leaves HTML characters alone."""
+    """Write JSON like transformers: unlike Jinja2's own filter, it leaves HTML characters alone."""
     weighed(value)
     if indent is not None and not 0 <= indent <= 8:
         raise TemplateError("The model's chat template pads text too far.")
@@ -169,8 +169,9 @@ def _range(*bounds: int) -> range:
 
 
 def shortened(reason: object) -> str:
-    """What a template says of itself, cut: its author decides how long it is. Without the last
-    full stop, since it becomes part of a sentence."""
+    """Shorten a message that a template raises: its author decides how long it is. The last full
+    stop is dropped, since it becomes part of a sentence.
+    """
     text = str(reason).removesuffix(".")
     return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}…"
 

@@ -128,7 +128,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
 
 class Generation(Extension):
-    """`{% generation %}`: marks what the model writes, for training; here only its contents."""
+    """Extension for `{% generation %}`, which marks what the model writes, for training. Only its
+    contents matter here.
+    """
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -157,7 +159,9 @@ def _check_product(left: object, right: object) -> None:
 
 
 def _check_format(text: str, mark: str, values: object) -> None:
-    """Every field may write out every value: `'{0}{0}{0}…'.format(x)`."""
+    """Limit format strings, in which every field may write out every value:
+    `'{0}{0}{0}…'.format(x)`.
+    """
     if WIDE_FORMAT.search(text):
         raise TemplateError("The model's chat template pads text too far.")
     METER.get().charge_value(values, times=max(1, text.count(mark)))

@@ -39,7 +39,7 @@ class ThinkingFormat:
 
     @property
     def markers(self) -> tuple[str, ...]:
-        """All texts that a parser must see, even where a tokenizer holds them to be special."""
+        """List all texts that a parser must see, even where a tokenizer treats them as special."""
         if self.has_channels:
             return ("<|channel|>", "<|message|>", "<|start|>", "<|end|>")
         return (self.start, self.end, *self.wrappers)
@@ -138,7 +138,7 @@ _LEVELS: Final = ("reasoning_effort", "reasoning_strength")
 
 @dataclass(frozen=True, slots=True)
 class ThinkingControls:
-    """The variables by which a template is told how to think.
+    """Variables that switch and limit thinking in a template.
 
     switch: takes True or False; level: takes a word; efforts: the words it knows, from little to
     much, without "none".
@@ -154,10 +154,10 @@ class ThinkingControls:
         return bool(self.switch) or "none" in self.efforts
 
     def variables(self, *, think: bool | None, effort: Effort | None) -> dict[str, object]:
-        """What the template is rendered with.
+        """Return the variables to render the template with.
 
-        think: None leaves it to the model; effort: one that the template does not know becomes the
-        nearest that it knows.
+        think: None leaves it to the model; effort: a level that the template does not know becomes
+        the nearest that it knows.
         """
         values: dict[str, object] = {}
         wanted = False if effort == "none" else think
@@ -235,12 +235,12 @@ class ThinkingParser:
         return self._state == "thought"
 
     def feed(self, text: str) -> list[tuple[Part, str]]:
-        """The parts that are certain now, in their order."""
+        """Add text and return the parts that are certain now, in order."""
         self._pending += text
         return _joined(self._take(is_last=False))
 
     def flush(self) -> list[tuple[Part, str]]:
-        """What was held back and turned out to be no marker."""
+        """Return the text that was held back and turned out to be no marker."""
         return _joined(self._take(is_last=True))
 
     def _take(self, *, is_last: bool) -> Iterator[tuple[Part, str]]:
@@ -285,13 +285,13 @@ class ThinkingParser:
         return min(found, default=(0, ""))
 
     def _expected(self) -> tuple[str, ...]:
-        """The markers that mean something now."""
+        """List the markers that mean something now."""
         if self._state == "thought" and not self.format.has_channels:
             return (self.format.end,)
         return self._markers
 
     def _partial_marker(self) -> int:
-        """How many characters at the end may be the beginning of a marker."""
+        """Count the characters at the end that may begin a marker."""
         expected = self._expected()
         longest = max(map(len, expected), default=1) - 1
         for size in range(min(longest, len(self._pending)), 0, -1):
@@ -323,7 +323,7 @@ class ThinkingParser:
             self._state, self._header = "header", ""
 
     def _say(self, text: str) -> Iterator[tuple[Part, str]]:
-        """One part, without the white space around a thought and before an answer."""
+        """Return one part without the white space around a thought and before an answer."""
         if self._state == "header":
             self._header += text
             return

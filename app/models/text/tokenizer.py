@@ -1,4 +1,4 @@
-"""Text to token ids and back, with a person's text and the template's own kept apart."""
+"""Tokenizers: text to token ids and back, with the user's text and the template's kept apart."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def save_tokenizer(header: Header, folder: Path) -> None:
 
 
 class Tokenizer:
-    """The tokenizer of one model on the shelf. Any thread may use it."""
+    """Tokenizer of an installed model. Any thread may use it."""
 
     def __init__(self, fast: FastTokenizer, vocabulary: Vocabulary) -> None:
         self._fast = fast
@@ -83,7 +83,7 @@ class Tokenizer:
                 raise TooManyTokens(self._extrapolated(text, start + PIECE))
 
     def beginning(self, text: str, count: int) -> str:
-        """As much of a text as has at least its first `count` tokens."""
+        """Return a beginning of `text` that has at least its first `count` tokens."""
         counted = 0
         for end in range(PIECE, len(text), PIECE):
             counted += max(0, len(self.encode_continuation(text[end - PIECE : end])) - SEAM)
@@ -122,7 +122,7 @@ class Tokenizer:
         return ids
 
     def split_special_tokens(self, text: str) -> list[int | str]:
-        """`text` cut at the names of special tokens: their ids, and the text between them."""
+        """Split `text` at the names of special tokens: their ids, and the text between them."""
         parts: list[int | str] = []
         position = 0
         for match in self.names.whole.finditer(text):
@@ -139,7 +139,7 @@ class Tokenizer:
         return "" if index is None else self._vocabulary.tokens[index]
 
     def marked_text(self, ids: Iterable[int]) -> str:
-        """What the tokens say, special ones by their names."""
+        """Decode tokens, special ones to their names."""
         said = (
             self._vocabulary.tokens[index].encode()
             if index in self.special_ids
@@ -152,7 +152,7 @@ class Tokenizer:
         return name in self._marks
 
     def token_bytes(self, index: int) -> bytes:
-        """What the token adds to an answer; nothing for special tokens and unknown ids."""
+        """Return the bytes a token adds to an answer: none for special tokens and unknown ids."""
         if index in self.special_ids or not 0 <= index < self.vocab_size:
             return b""
         token, kind = self._vocabulary.tokens[index], self._vocabulary.kinds[index]

@@ -1,4 +1,4 @@
-"""The vocabulary of a GGUF file, read once when a model is put on the shelf, and kept as JSON."""
+"""Vocabulary of a GGUF file, read once when a model is installed, and kept as JSON."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ INFILL_NAMES: Final = (
 
 
 class TokenKind(IntEnum):
-    """The numbers of `tokenizer.ggml.token_type`."""
+    """Kinds of tokens, as numbered by `tokenizer.ggml.token_type`."""
 
     NORMAL = 1
     UNKNOWN = 2
@@ -72,7 +72,7 @@ class TokenKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Every token and how it is meant; `specials` never come out of a person's text.
+    """Tokens of a model, with their kinds; `specials` never come out of a user's text.
 
     infill: the ids of the three tokens before a text, before what follows its gap, and before what
     fills that; None where the model was not made for it.
@@ -103,7 +103,7 @@ class Vocabulary:
 
 
 def read_vocabulary(header: Header) -> Vocabulary:
-    """The vocabulary of a file that passed `fitness.check`."""
+    """Read the vocabulary of a file that passed `check_compatible`."""
     model: Literal["gpt2", "llama"] = (
         "gpt2" if header.text("tokenizer.ggml.model") == "gpt2" else "llama"
     )
@@ -153,7 +153,7 @@ def _end_ids(header: Header, tokens: list[str], specials: list[int]) -> list[int
 
 
 def _infill(header: Header, tokens: list[str]) -> list[int] | None:
-    """By the names that the file gives the tokens, the older ones too, or by their texts."""
+    """Find the infill tokens by the file's keys for them, old ones included, or by their texts."""
     for names in (("fim_pre", "fim_suf", "fim_mid"), ("prefix", "suffix", "middle")):
         found = [header.integer(f"tokenizer.ggml.{name}_token_id") for name in names]
         ids = [index for index in found if index is not None and 0 <= index < len(tokens)]
@@ -170,7 +170,7 @@ def infill_by_name(ids: Mapping[str, int]) -> list[int] | None:
 
 
 def build_tokenizer(header: Header, vocabulary: Vocabulary) -> FastTokenizer:
-    """A tokenizer of plain text: special tokens are not in it, so no text can become one.
+    """Build a tokenizer of plain text: special tokens are not in it, so no text can become one.
 
     Raises ModelFileError if vocabulary and merges do not belong together.
     """
@@ -236,11 +236,11 @@ def _sentencepiece(header: Header, vocabulary: Vocabulary, ids: dict[str, int]) 
 
 
 def merges_from_scores(ids: dict[str, int], scores: tuple[float, ...]) -> list[tuple[str, str]]:
-    """The merges that SentencePiece's greedy choice by score amounts to, best first.
+    """Derive the merges that SentencePiece's greedy choice by score amounts to, best first.
 
-    As transformers derives them (`generate_merges`): every way to put a token together from two
-    others, by the score of the whole, then by the lengths of the parts. Raises ValueError for a
-    vocabulary that is made to have too many.
+    Works like `generate_merges` of transformers: every way to put a token together from two others,
+    by the score of the whole, then by the lengths of the parts. Raises ValueError for a vocabulary
+    that is made to have too many.
     """
     kept = {token: token for token in ids}  # its parts are the very strings, and not copies
     room = MAX_TOKEN_BYTES

@@ -1,4 +1,4 @@
-"""`python -m app` is the `wick` command."""
+"""Entry point of `python -m app`: the `wick` command."""
 
 import sys
 

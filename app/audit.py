@@ -1,8 +1,8 @@
-"""What happens that matters for security, one JSON object a line: in the log and in a file.
+"""Audit log: security events, one JSON object a line, in the log and in a file.
 
-Never a password, a token, a key or anything that somebody wrote: people are told by their ids.
-What anybody can cause without end is told so many times a minute and then only counted, or a flood
-of it would push everything else out of the file.
+Events never hold a password, a token, a key or anything a user wrote; they name users by id. Events
+that anyone can cause without end are only counted after the first few in a minute, or a flood of
+them would push everything else out of the file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_VALUE_CHARS: Final = 200
 
 
 def audit(event: str, **facts: str | int | float | None) -> None:
-    """`event` is a word or two joined by hyphens; `facts` that are None are left out."""
+    """Log an event: a word or two joined by hyphens. `facts` that are None are left out."""
     for ended, count in _throttle.flush():
         _write("left-out", {"of": ended, "count": count})
     if event not in THROTTLED_EVENTS or _throttle.allow(
@@ -44,7 +44,7 @@ def audit(event: str, **facts: str | int | float | None) -> None:
 
 
 class EventThrottle:
-    """Counts what is told within one minute, and what is left out of it."""
+    """Counter of the events logged within one minute, and of those left out."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -53,7 +53,7 @@ class EventThrottle:
         self._left_out: Counter[str] = Counter()
 
     def flush(self) -> list[tuple[str, int]]:
-        """What was left out of a minute that is over: kinds of events, and how many."""
+        """Return what was left out of a minute that is over: kinds of events, and how many."""
         if self._clock() < self._until:
             return []
         found = list(self._left_out.items())
@@ -63,7 +63,7 @@ class EventThrottle:
         return found
 
     def allow(self, event: str, source: str) -> bool:
-        """Whether one more is told."""
+        """Tell whether one more event may be logged."""
         if (
             self._reported[event, source] >= MAX_PER_SOURCE
             or self._reported[event, ""] >= MAX_TOTAL
@@ -89,7 +89,7 @@ def _write(event: str, facts: Mapping[str, str | int | float | None]) -> None:
 
 
 class _PrivateFile(RotatingFileHandler):
-    """One that only its owner may read. When the disk is full, the log has the events still."""
+    """Log file that only its owner may read. When the disk is full, events still go to the log."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         pass
@@ -104,7 +104,9 @@ def _open_private(path: str, flags: int) -> int:
 
 @contextmanager
 def write_audit_file(folder: Path) -> Iterator[None]:
-    """While this lasts, the events are also written to `audit.log` there, and older ones kept."""
+    """Write events to `audit.log` in `folder` as well, for as long as this is open; keep older
+    ones.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / FILE
     handler = _PrivateFile(path, maxBytes=MAX_FILE_BYTES, backupCount=OLD_FILES, encoding="utf-8")

@@ -20,7 +20,7 @@ class BackgroundTasks:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-        """For work that nobody awaits."""
+        """Start work that nobody awaits."""
         task = self._begin(work, name)
         task.add_done_callback(_log_failure)
         return task

@@ -32,7 +32,7 @@ def available_cpus() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Every setting with its default. `.env.example` says what each one means and its unit."""
+    """Settings with their defaults. `.env.example` says what each one means and its unit."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -75,12 +75,12 @@ class Settings:
 
     @property
     def terminal_history(self) -> Path:
-        """What was written in `wick chat`, to be called back there."""
+        """File with the inputs of `wick chat`, to be recalled there."""
         return self.data_dir / "chat_history"
 
     @property
     def kv_folder(self) -> Path:
-        """Snapshots of KV caches, of all models."""
+        """Folder with KV snapshots of all models."""
         return self.data_dir / "kv"
 
     @property
@@ -89,7 +89,7 @@ class Settings:
 
     @property
     def has_accounts(self) -> bool:
-        """Whether people must log in: not where only this very machine gets in."""
+        """Tell whether users must sign in: yes, unless only this computer can connect."""
         if self.accounts == "auto":
             others = any(not is_loopback(host) for host in self.allowed_hosts)
             return not self.is_loopback or bool(self.trusted_proxies) or others
@@ -103,18 +103,20 @@ class Settings:
 
     @property
     def page_url(self) -> str:
-        """Where the page is, for a person at this machine."""
+        """Return the URL of the page for a browser on this computer."""
         return f"{self.url}{self.base_path}/" if self.base_path else self.url
 
     @property
     def local_url(self) -> str:
-        """Where this machine reaches the server; one that listens everywhere is here, too."""
+        """Return the URL at which this computer reaches the server, also one that listens
+        everywhere.
+        """
         everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it binds nothing
         return replace(self, host=everywhere.get(self.host, self.host)).url
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this address, without brackets, or name can only be this machine itself."""
+    """Tell whether this address (without brackets) or name can only be this computer."""
     if host.lower() == "localhost":
         return True
     try:
@@ -124,7 +126,7 @@ def is_loopback(host: str) -> bool:
 
 
 def in_networks(address: str, networks: Iterable[Network]) -> bool:
-    """Whether an address belongs to one of them."""
+    """Tell whether an address belongs to one of the networks."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -137,7 +139,7 @@ def in_networks(address: str, networks: Iterable[Network]) -> bool:
 def load_settings(
     environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")
 ) -> Settings:
-    """Settings from `environ` (default: the process's), which wins over the `dotenv` file.
+    """Load the settings from `environ` (default: the process's), then from the `dotenv` file.
 
     Raises ConfigError with one line that names the variable, its value and what is allowed.
     """
@@ -164,7 +166,7 @@ def load_settings(
 
 
 def _in_file(path: Path) -> dict[str, str]:
-    """What a file of settings says. There need not be one. Raises ConfigError."""
+    """Read a file of settings, which may be missing. Raises ConfigError."""
     try:
         text = path.read_text("utf-8") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
@@ -177,7 +179,7 @@ def _in_file(path: Path) -> dict[str, str]:
 def read_secret(
     name: str, environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")
 ) -> str:
-    """The key in the variable `name`, of the environment or else of `.env`; empty without one."""
+    """Read the key in the variable `name` of the environment, else of `.env`; empty without one."""
     given = (os.environ if environ is None else environ).get(name)
     if given is None and dotenv is not None:
         given = _in_file(dotenv).get(name)
@@ -203,7 +205,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def _duration(name: str, text: str) -> float:
-    """Seconds; infinite for `never`."""
+    """Parse a duration into seconds; infinite for `never`."""
     if text.lower() == "never":
         return math.inf
     number, unit = (text[:-1], text[-1:].lower()) if text[-1:].isalpha() else (text, "s")
@@ -244,7 +246,7 @@ def _host(name: str, text: str) -> str:
 
 
 def _base_path(name: str, text: str) -> str:
-    """Begins with `/` and does not end with one; empty for the root."""
+    """Check a path that begins with `/` and does not end with one; empty for the root."""
     parts = text.strip("/").split("/")
     if parts == [""]:
         return ""

@@ -1,8 +1,8 @@
-"""Who owns a data folder: one process at a time, which is known to the others of this machine.
+"""Ownership of a data folder: one process at a time, which the others on this computer can find.
 
-The owner holds a lock that its death frees. Beside it lies `owner.json`, which says who that is,
-where it can be asked, and what shows it that whoever asks may read this folder. It means nothing
-while nobody holds the lock.
+The owner holds a lock that is released when it dies. Beside it, `owner.json` holds its command, its
+URL, and a secret that proves that a client may read this folder. The file means nothing while
+nobody holds the lock.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ OWNER_FILE: Final = "owner.json"
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """`command`: what it was started as; `url`: where it serves, empty while it does not.
+    """Owner of a data folder. `command`: as it was started; `url`: its address, empty without a
+    server.
 
-    secret: to be shown to that server, which then takes orders as from its own terminal.
+    secret: whoever shows it to that server may give orders like its own terminal.
     """
 
     pid: int
@@ -40,13 +41,13 @@ class ServerInfo:
 
 @dataclass(frozen=True, slots=True)
 class FolderLock:
-    """Of this process, until `lock_data_folder` is left."""
+    """Lock of this process on its data folder, held until `lock_data_folder` exits."""
 
     folder: Path
     command: str
 
     def publish(self, url: str, secret: str = "") -> None:
-        """From now on this process serves there, and obeys who shows the secret."""
+        """Publish the URL of this process and the secret that it obeys."""
         card = self.folder / OWNER_FILE
         beside = card.with_suffix(f".{os.getpid()}")
         try:
@@ -89,7 +90,7 @@ def lock_data_folder(folder: Path, command: str) -> Iterator[FolderLock]:
 
 
 def read_owner(folder: Path) -> ServerInfo | None:
-    """What the last owner said of itself; it may be gone without having said so."""
+    """Read what the last owner published; it may have died since."""
     try:
         return ServerInfo(**json.loads((folder / OWNER_FILE).read_text()))
     except (OSError, ValueError, TypeError, RecursionError):

@@ -1,8 +1,8 @@
-"""Room on the disk that is kept for when it is full, so that something can still be deleted then.
+"""Disk space kept in reserve, so that chats can still be deleted when the disk is full.
 
-Deleting takes room: SQLite writes what changes into a log first. So a file of RESERVE_BYTES lies
-beside the database. When less than MIN_BYTES are left besides, caches go, then that file, and
-Wick takes nothing new in until there is room for all of it again.
+Deleting takes space: SQLite first writes changes to a log. So a file of RESERVE_BYTES lies beside
+the database. When less than MIN_BYTES are free besides, caches are deleted, then that file, and
+Wick accepts nothing new until there is space for all of it again.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ MIN_BYTES: Final = 4 << 20
 
 
 class Reserve:
-    """That file in the data folder.
+    """Reserve file in the data folder.
 
-    is_low: there is no room for anything new.
+    is_low: there is no space for anything new.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +37,7 @@ class Reserve:
 
     @property
     def sentence(self) -> str:
-        """For people, while there is no room; else empty."""
+        """Return the message for users while space is low; else empty."""
         if not self.is_low:
             return ""
         return (
@@ -46,12 +46,14 @@ class Reserve:
         )
 
     def check(self) -> None:
-        """Raises DiskFull while there is no room for anything new."""
+        """Raises DiskFull while there is no space for anything new."""
         if self.is_low:
             raise DiskFull(self.sentence)
 
     def look(self) -> bool:
-        """Whether `is_low` has changed. May write RESERVE_BYTES, or delete all caches."""
+        """Update `is_low` and tell whether it changed. May write RESERVE_BYTES or delete all
+        caches.
+        """
         before = self.is_low
         self.is_low = self._left() < MIN_BYTES
         if self.is_low and self._caches.exists():
@@ -67,7 +69,7 @@ class Reserve:
         return self.is_low != before
 
     def _left(self) -> int:
-        """Bytes that are free beside a whole reserve."""
+        """Return the bytes that are free beside a whole reserve."""
         return shutil.disk_usage(self._folder).free + self._held() - RESERVE_BYTES
 
     def _held(self) -> int:
@@ -77,7 +79,7 @@ class Reserve:
             return 0
 
     def _take(self) -> None:
-        """Keep the room; that it cannot be kept harms nobody yet."""
+        """Write the reserve file; a failure does no harm yet."""
         try:
             with self._file.open("wb") as file:
                 if hasattr(os, "posix_fallocate"):

@@ -1,4 +1,4 @@
-"""Every error that a user can meet, each worded as a sentence for people.
+"""Errors that users can meet, each a plain sentence.
 
 WickError
 ├── ConfigError            a setting has a wrong value (exit code 2)
@@ -9,15 +9,15 @@ WickError
 │   ├── ModelLoadError     the engine refused to load it
 │   ├── ModelStoreUnreadable  the folder with the models cannot be read
 │   ├── ModelTooLarge      it does not fit the memory that models may use
-│   ├── ModelBusy          it answers, or somebody waits for it
+│   ├── ModelBusy          it is answering, or a request waits for it
 │   ├── TemplateError      its chat template failed, looped or grew too large
-│   └── PullError          getting it from its source did not work
-│       └── PullRefused    a source or a name that will not do, told before anything is fetched
+│   └── PullError          the download or installation failed
+│       └── PullRefused    an invalid source or name, refused before anything is downloaded
 ├── RequestError           one request cannot be answered
 │   ├── PromptTooLong      the newest message alone does not fit the context window
 │   │   └── TooManyTokens  a text is certainly too long, so it was not tokenised to its end
-│   ├── SchemaRefused      an answer cannot be made to follow this JSON schema
-│   ├── PromptRefused      the model cannot read this prompt as it is meant
+│   ├── SchemaRefused      this JSON schema or grammar cannot be followed
+│   ├── PromptRefused      the model cannot take a prompt of this form
 │   ├── QueueFull          too many requests are waiting
 │   ├── LimitReached       this user's quota is used up, for now
 │   ├── RunnerDied         the model's process ended unexpectedly (`wick bench` only)
@@ -28,30 +28,30 @@ WickError
 │   ├── MessageNotFound    no such message in this chat
 │   ├── InvalidMessage     empty, too large or malformed
 │   └── InvalidSettings    a field of a chat's settings is out of its bounds
-├── AccountError           something about a person's account
-│   ├── NotLoggedIn        whoever asks has to log in first
-│   ├── NotAllowed         it is for the owner
-│   ├── WrongPassword      name and password do not belong together
-│   ├── TooManyAttempts    they have to wait before they may try again
-│   ├── InvalidAccount     a name or a password that will not do
+├── AccountError           something about an account
+│   ├── NotLoggedIn        the user must sign in first
+│   ├── NotAllowed         only an owner may do this
+│   ├── WrongPassword      wrong name or password
+│   ├── TooManyAttempts    the user must wait before the next attempt
+│   ├── InvalidAccount     an invalid name or password
 │   ├── InviteNotFound     a link that does not work (any more)
 │   ├── UserNotFound       no such user
 │   ├── SessionNotFound    no such session
 │   ├── KeyNotFound        no such API key
-│   └── LastOwner          without this person there would be no owner
+│   └── LastOwner          without this user there would be no owner
 ├── StoreError             the database
 │   ├── StoreUnusable      its file or its folder is not what it should be (exit code 2)
 │   │   └── DatabaseTooNew written by a later version of Wick
 │   ├── DataFolderInUse    another process owns the folder with the chats
-│   ├── SearchTooLong      finding it took longer than one search may
+│   ├── SearchTooLong      the search exceeded its time limit
 │   └── DiskFull           there is no room left to write
-├── ApiError               a program's request cannot be done as it stands
-└── PeerError              a server that the terminal asked does not answer as it should
+├── ApiError               an invalid API request
+└── PeerError              the server gave the terminal an unexpected answer
 """
 
 
 class WickError(Exception):
-    """An error whose text is a sentence for the person. `status` is its HTTP status code."""
+    """Error whose text is a sentence for the user. `status` is its HTTP status code."""
 
     status = 500
 
@@ -109,7 +109,9 @@ class RequestError(WickError):
 
 
 class PromptTooLong(RequestError):
-    """`prompt_tokens`, `context_length`: 0 when they are not known."""
+    """Error of a prompt too long for the window. `prompt_tokens`, `context_length`: 0 if
+    unknown.
+    """
 
     status = 413
 
@@ -120,7 +122,7 @@ class PromptTooLong(RequestError):
 
 
 class TooManyTokens(PromptTooLong):
-    """`about`: how many tokens it has."""
+    """Error of a text that is certainly too long: `about` how many tokens it has."""
 
     def __init__(self, about: int) -> None:
         super().__init__(
@@ -140,7 +142,7 @@ class PromptRefused(RequestError):
 
 
 class QueueFull(RequestError):
-    """`retry_after`: seconds after which there should be room; None when that is not known."""
+    """Error of a full queue. `retry_after`: seconds until there should be space, or None."""
 
     status = 503
 
@@ -150,7 +152,7 @@ class QueueFull(RequestError):
 
 
 class LimitReached(RequestError):
-    """`retry_after`: seconds after which it may be tried again."""
+    """Error of a used-up quota. `retry_after`: seconds until the next attempt is allowed."""
 
     status = 429
 
@@ -188,7 +190,7 @@ class InvalidMessage(ChatError):
 
 
 class InvalidSettings(ChatError):
-    """`problems`: a sentence for each field that is wrong, by its name."""
+    """Error in a form of settings. `problems`: a sentence for each invalid field, by its name."""
 
     status = 422
 
@@ -214,7 +216,7 @@ class WrongPassword(AccountError):
 
 
 class TooManyAttempts(AccountError):
-    """`seconds`: how long to wait."""
+    """Error after too many wrong passwords. `seconds`: how long to wait."""
 
     status = 429
 
@@ -224,7 +226,7 @@ class TooManyAttempts(AccountError):
 
 
 class InvalidAccount(AccountError):
-    """`problems`: a sentence for each field that is wrong, by its name."""
+    """Error in a form of an account. `problems`: a sentence for each invalid field, by its name."""
 
     status = 422
 
@@ -278,9 +280,10 @@ class DiskFull(StoreError):
 
 
 class ApiError(WickError):
-    """`param`: the field that is wrong; `code`: a word for programs; both may be unknown.
+    """Error in an API request. `param`: the invalid field; `code`: a word for programs; both may be
+    unknown.
 
-    retry_after: seconds after which it may be tried again.
+    retry_after: seconds until the next attempt is allowed.
     """
 
     def __init__(

@@ -1,5 +1,4 @@
-"""Find, start and reach this machine's server: the data folder says where it is and lets its reader
-in."""
+"""Finds this computer's server and connects to it, by what the data folder says."""
 
 from __future__ import annotations
 
@@ -26,10 +25,10 @@ POLL_SECONDS: Final = 0.1
 
 
 async def acquire_or_discover(folder: Path, command: str, stack: ExitStack) -> ServerInfo | None:
-    """Own the data folder (None), or else the server that does. One that is just starting, and a
-    command that is soon done, are waited for.
+    """Own the data folder (returns None), or find the server that does. Waits for a server that is
+    just starting and for a short command.
 
-    Raises DataFolderInUse while a `wick chat` works alone on it.
+    Raises DataFolderInUse while a `wick chat` owns it.
     """
     for _ in range(round(STARTING_SECONDS / POLL_SECONDS)):
         try:
@@ -46,8 +45,7 @@ async def acquire_or_discover(folder: Path, command: str, stack: ExitStack) -> S
 
 
 def client_options(settings: Settings, url: str, secret: str) -> dict[str, Any]:
-    """What httpx needs to speak to the server of this machine: over there, and as an owner if
-    `secret` is what its card says."""
+    """Return httpx options for the server at `url`, as an owner if `secret` is the right one."""
     place = urlsplit(url)
     origin = f"{place.scheme}://{place.netloc}"
     headers = {"Origin": origin, "Accept": "application/json, text/plain"}
@@ -59,7 +57,7 @@ def client_options(settings: Settings, url: str, secret: str) -> dict[str, Any]:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:
-    """The server's own certificate, whatever name it is for: this is this very machine."""
+    """Trust the server's own certificate under any name: it is on this computer."""
     context = ssl.create_default_context(cafile=settings.tls_cert)
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -71,9 +69,9 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
 
 @contextmanager
 def server_client(settings: Settings, timeout: float) -> Iterator[httpx.Client]:
-    """A client for the server that owns the data folder, or else for `settings.local_url`.
+    """Open a client for the server that owns the data folder, else for `settings.local_url`.
 
-    Whoever may read that folder is let in as an owner, also where people log in.
+    Whoever may read that folder acts as an owner, even where users must sign in.
     """
     owner = read_owner(settings.data_dir)
     url = owner.url if owner is not None and owner.url else settings.local_url
@@ -83,7 +81,7 @@ def server_client(settings: Settings, timeout: float) -> Iterator[httpx.Client]:
 
 
 def error_message(response: httpx.Response) -> str:
-    """Why the server did not do it."""
+    """Extract the sentence that says why the server refused."""
     kind, text = response.headers.get("content-type", ""), response.text.strip()
     if kind.startswith("text/plain") and text:
         return text

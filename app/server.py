@@ -1,4 +1,4 @@
-"""The application: its screens, what guards them, and how it starts and ends."""
+"""The application: its routes, what guards them, how it starts and ends."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ BODY_SECONDS = 30
 
 
 class Application(Quart):
-    """What hinders its start is told by whoever starts it, in a sentence."""
+    """Quart application whose caller reports a failed start in a sentence."""
 
     def log_exception(self, exception_info: Any) -> None:
         if has_request_context() or not isinstance(exception_info[1], WickError | OSError):
@@ -59,7 +59,7 @@ class Application(Quart):
 
 
 def create_app(settings: Settings) -> Quart:
-    """The whole of Wick as one ASGI application; everything starts and ends with its lifespan."""
+    """Build Wick as one ASGI application; everything starts and ends with its lifespan."""
     app = Application(__name__, static_folder=str(asset_dir("static")), template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 1 << 20
     app.config["RESPONSE_TIMEOUT"] = None
@@ -137,6 +137,6 @@ def create_app(settings: Settings) -> Quart:
 
 
 async def shutdown(app: Quart) -> None:
-    """See `ServerContext.close`."""
+    """Shut down; see `ServerContext.close`."""
     context: ServerContext = app.extensions["wick"]
     await context.close()

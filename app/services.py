@@ -1,4 +1,4 @@
-"""The house: Wick's parts and how they are wired, whether a server or a terminal works in it."""
+"""Services: all parts of Wick and how they are wired, for a server or a terminal."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ Job = Callable[[], Awaitable[None]]
 
 
 class Services:
-    """All that people's chats need, on one database. The data folder is this process's own.
+    """Parts that chats need, on one database, in a data folder that this process owns.
 
-    is_closing: once it is being stopped.
+    is_closing: set once it is being stopped.
     """
 
     def __init__(self, settings: Settings, db: Database) -> None:
@@ -64,7 +64,7 @@ class Services:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Afterwards nothing runs any more, and answers have kept their text."""
+        """Open all services; afterwards nothing runs any more, and answers have kept their text."""
         await self._look_at_disk()
         await self.quotas.load()
         await self.chats.recover_interrupted()
@@ -84,7 +84,7 @@ class Services:
             await asyncio.gather(*watches, return_exceptions=True)
 
     def background_jobs(self) -> dict[str, Job]:
-        """What is looked after as long as the house is open, by name."""
+        """List the jobs that run while the services are open, by name."""
         return {"servers": self.pool.remotes.run, "the disk": self._watch_disk}
 
     async def _watch_disk(self) -> None:
@@ -98,7 +98,7 @@ class Services:
             self.hub.models_changed()
 
     async def close(self) -> None:
-        """Stop everything that runs; answers keep their text. Again is harmless."""
+        """Stop everything; answers keep their text. Safe to call again."""
         if self.is_closing:
             return
         self.is_closing = True
@@ -116,7 +116,7 @@ class Services:
 
 
 async def _supervise(name: str, watch: Job) -> None:
-    """A watch that breaks is told in the log, and begins anew."""
+    """Run a job; log a failure and start it again."""
     while True:
         try:
             await watch()
@@ -127,7 +127,7 @@ async def _supervise(name: str, watch: Job) -> None:
 
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """A house without a server, from the opening of its database to the end."""
+    """Open services without a server, database included, and close them at the end."""
     async with open_database(settings.database) as db:
         services = Services(settings, db)
         async with services.open():

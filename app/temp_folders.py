@@ -27,7 +27,7 @@ DATABASE_FILE: Final = "wick.db"
 
 
 def find_abandoned(root: Path) -> list[Path]:
-    """Folders there that are clearly Wick's own and this user's, old, and used by no process."""
+    """List the folders in `root` that are clearly Wick's and this user's, old, and unused."""
     if not hasattr(os, "getuid"):  # Windows removes no folder that is in use, and tells no owner
         return []
     found = [folder for folder in root.glob("wick-*") if _is_candidate(folder)]
@@ -51,7 +51,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _are_permits(paths: Iterable[Path]) -> bool:
-    """Some, and nothing else: locks are files without a content."""
+    """Tell whether there are files and all are permits: locks without content."""
     found = list(paths)
     return bool(found) and all(
         _PERMIT.fullmatch(path.name) and path.is_file() and not path.lstat().st_size
@@ -66,7 +66,7 @@ def _is_old(changed: float) -> bool:
 
 
 def _is_in_use(folder: Path) -> bool:
-    """Whether a process has a file in it open. What other users run cannot."""
+    """Tell whether a process has a file in it open. Other users' processes cannot."""
     import psutil
 
     for process in psutil.process_iter():
@@ -86,7 +86,7 @@ NEW_SECONDS: Final = 3600.0
 
 @contextmanager
 def scratch(prefix: str) -> Iterator[Path]:
-    """A folder of this process, gone afterwards, whose name begins with `prefix`."""
+    """Make a folder whose name begins with `prefix`; remove it afterwards."""
     collect(prefix)
     folder = Path(tempfile.mkdtemp(prefix=NEW))
     held = FileLock(folder / LOCK_NAME, timeout=0)
@@ -101,7 +101,7 @@ def scratch(prefix: str) -> Iterator[Path]:
 
 
 def collect(prefix: str) -> None:
-    """Remove the folders of processes that have ended without a word; only this user's."""
+    """Remove this user's folders of processes that crashed."""
     root = Path(tempfile.gettempdir())
     held = [*root.glob(f"{prefix}*"), *root.glob(f"{NEW}*")]
     for folder in [*filter(_is_abandoned, held), *find_abandoned(root)]:

@@ -1,4 +1,4 @@
-"""From token bytes to the text a person sees: whole characters only, and nothing past a stop."""
+"""Turns token bytes into text for users: whole characters only, and nothing past a stop."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from app.models.text.thinking import Part, ThinkingParser
 
 
 class TextDecoder:
-    """UTF-8 in pieces. What is not UTF-8, and NUL, becomes U+FFFD; however the bytes are cut,
-    the concatenated text is the same."""
+    """Decoder of UTF-8 in chunks. Invalid bytes and NUL become U+FFFD; however the bytes are cut,
+    the concatenated text is the same.
+    """
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -21,7 +22,7 @@ class TextDecoder:
 
 
 class StopFilter:
-    """Passes text on up to the first stop string, holding back what might begin one."""
+    """Filter that passes text on up to the first stop string, holding back what might begin one."""
 
     def __init__(self, stops: Iterable[str]) -> None:
         self._stops = tuple(stop for stop in stops if stop)
@@ -29,7 +30,7 @@ class StopFilter:
         self.stopped = False
 
     def feed(self, text: str) -> str:
-        """The text that is certain now. Once `stopped`, always empty."""
+        """Add text and return what is certain now; nothing once `stopped`."""
         if self.stopped:
             return ""
         self._pending += text
@@ -49,12 +50,12 @@ class StopFilter:
         return passed
 
     def flush(self) -> str:
-        """What was held back and turned out not to be a stop."""
+        """Return the text held back that turned out not to be a stop."""
         passed, self._pending = self._pending, ""
         return passed
 
     def _partial_stop(self) -> int:
-        """How many characters at the end may be the beginning of a stop."""
+        """Count the characters at the end that may begin a stop."""
         longest = max((len(stop) for stop in self._stops), default=1) - 1
         for size in range(min(longest, len(self._pending)), 0, -1):
             tail = self._pending[-size:]
@@ -64,8 +65,8 @@ class StopFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class TextPiece:
-    """More of the thought, of the answer, or of both."""
+class TextChunk:
+    """Chunk of new text: of the thought, of the answer, or of both."""
 
     thought: str = ""
     answer: str = ""
@@ -73,12 +74,12 @@ class TextPiece:
     def __bool__(self) -> bool:
         return bool(self.thought or self.answer)
 
-    def __add__(self, other: TextPiece) -> TextPiece:
-        return TextPiece(self.thought + other.thought, self.answer + other.answer)
+    def __add__(self, other: TextChunk) -> TextChunk:
+        return TextChunk(self.thought + other.thought, self.answer + other.answer)
 
 
 class Detokenizer:
-    """Token bytes in, certain text out. `text` is all of the answer that was passed on so far.
+    """Turns token bytes into certain text. `text` is the answer passed on so far.
 
     thinking: tells the thought from the answer; None for models that only answer. Stops count in
     the answer only.
@@ -106,25 +107,24 @@ class Detokenizer:
     def text(self) -> str:
         return "".join(self._parts)
 
-    def feed(self, data: bytes) -> TextPiece:
+    def feed(self, data: bytes) -> TextChunk:
         text = self._decoder.feed(data)
         if self._thinking is None:
-            return TextPiece(answer=self._release(self._filter.feed(text)))
+            return TextChunk(answer=self._release(self._filter.feed(text)))
         return self._divided(self._thinking.feed(text))
 
-    def flush(self) -> TextPiece:
-        """The end of the answer: held-back text comes out. Of a character that was cut nothing
-        does."""
-        rest = TextPiece() if self._thinking is None else self._divided(self._thinking.flush())
-        return rest + TextPiece(answer=self._release(self._filter.flush()))
+    def flush(self) -> TextChunk:
+        """End the answer: return the text held back, but nothing of a character that was cut."""
+        rest = TextChunk() if self._thinking is None else self._divided(self._thinking.flush())
+        return rest + TextChunk(answer=self._release(self._filter.flush()))
 
-    def _divided(self, parts: Iterable[tuple[Part, str]]) -> TextPiece:
-        piece = TextPiece()
+    def _divided(self, parts: Iterable[tuple[Part, str]]) -> TextChunk:
+        piece = TextChunk()
         for part, text in parts:
             if part == "thought":
-                piece += TextPiece(thought=text)
+                piece += TextChunk(thought=text)
             else:
-                piece += TextPiece(answer=self._release(self._filter.feed(text)))
+                piece += TextChunk(answer=self._release(self._filter.feed(text)))
         return piece
 
     def _release(self, text: str) -> str:

@@ -1,7 +1,7 @@
-"""Answers that follow a JSON schema or a grammar: tokens that would leave it are impossible.
+"""Constrains answers to a JSON schema or a grammar: tokens that would leave it are impossible.
 
-The library reads it and knows, after each token, which may come next. It sees the very
-bytes of which the answer is made, so nothing of its view differs from the reader's.
+The library parses it and knows, after each token, which may come next. It sees the very bytes of
+which the answer is made, so nothing of its view differs from the reader's.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LONG_SCHEMA = 4096
 
 
 class GrammarVocabulary(Protocol):
-    """What must be known of a tokenizer."""
+    """Protocol of the tokenizer that grammars need."""
 
     vocab_size: int
     bos_id: int | None
@@ -46,7 +46,7 @@ class GrammarVocabulary(Protocol):
 
 
 class Grammars:
-    """The grammars of one model. Any thread may use it.
+    """Grammars of one model. Any thread may use it.
 
     permit: held while a long schema is compiled, so that this takes its turn with other work.
     """
@@ -61,13 +61,13 @@ class Grammars:
         self._lock = threading.Lock()
 
     def of_request(self, request: Generate) -> AnswerGrammar | None:
-        """For its answer, which may be free. Raises SchemaRefused."""
+        """Build the grammar of a request's answer; None without one. Raises SchemaRefused."""
         if request.schema is not None:
             return self.compile(request.schema)
         return None if request.grammar is None else self.of_rules(request.grammar)
 
     def compile(self, schema: str) -> AnswerGrammar:
-        """Of JSON by this schema. Raises SchemaRefused."""
+        """Compile the grammar of JSON by this schema. Raises SchemaRefused."""
         with self._permit() if len(schema) > LONG_SCHEMA else nullcontext():
             return self._compiled(schema)
 
@@ -81,7 +81,7 @@ class Grammars:
         return self._matched("this JSON schema", grammar)
 
     def of_rules(self, rules: str) -> AnswerGrammar:
-        """Of text by the rules of a grammar, in Lark's or GBNF's notation. Raises SchemaRefused."""
+        """Compile rules in Lark's or GBNF's notation. Raises SchemaRefused."""
         from llguidance import LLMatcher
         from llguidance.gbnf_to_lark import any_to_lark
 
@@ -106,7 +106,7 @@ class Grammars:
 
     @cached_property
     def _tokenizer(self) -> LLTokenizer:
-        """Built once, when it is first wanted: that takes a tenth of a second."""
+        """Build the library's tokenizer on first use: that takes a tenth of a second."""
         from llguidance import LLTokenizer, TokenizerWrapper
 
         spelled = _LlgTokenizer(self._vocabulary)
@@ -114,7 +114,7 @@ class Grammars:
 
 
 class AnswerGrammar:
-    """Where one answer is in its grammar; `what` that is, in words."""
+    """State of one answer in its grammar; `what` describes the grammar in words."""
 
     def __init__(self, matcher: LLMatcher, what: str) -> None:
         self._matcher = matcher
@@ -122,7 +122,7 @@ class AnswerGrammar:
 
     @property
     def is_over(self) -> bool:
-        """Whether the answer is complete, so that nothing but its end may follow."""
+        """Tell whether the answer is complete, so that only its end may follow."""
         return self._matcher.is_stopped()
 
     def mask(self, logits: Logits) -> None:
@@ -138,7 +138,7 @@ class AnswerGrammar:
 
 
 class _LlgTokenizer:
-    """The tokenizer in the library's own words. Special tokens stand for no text."""
+    """Adapter of the tokenizer to the library. Special tokens stand for no text."""
 
     def __init__(self, vocabulary: GrammarVocabulary) -> None:
         self._encode = vocabulary.encode_continuation

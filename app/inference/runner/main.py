@@ -1,8 +1,8 @@
 """The child process: `python -m app.inference.runner.main`. Loads one model, answers requests.
 
 Commands come as lines on standard input, events leave as lines on a private descriptor; standard
-output belongs to nobody, since native code prints there. The end of standard input ends the
-process at once, whatever native code is doing: no runner outlives its parent.
+output is not used, since native code prints there. The end of standard input ends the process at
+once, whatever native code is doing: no runner outlives its parent.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 class EventWriter:
-    """Writes events as whole lines, from any thread. Ends the process when nobody reads them."""
+    """Writer of events as whole lines, from any thread. Ends the process without a reader."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -113,7 +113,7 @@ def _read_commands(commands: SimpleQueue[Command], emit: EventWriter) -> None:
 
 
 def _fail_request(line: bytes, emit: EventWriter) -> None:
-    """Whoever waits for the answer to a malformed request must hear of it."""
+    """Report a malformed request to whoever waits for its answer."""
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):
@@ -124,7 +124,7 @@ def _fail_request(line: bytes, emit: EventWriter) -> None:
 
 
 def _harden_process() -> None:
-    """Makes the process harmless around its work: its output, its signals, its end."""
+    """Set up the process around its work: its output, its signals, its end."""
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     faulthandler.enable()

@@ -1,4 +1,4 @@
-"""From a request to the token ids of its prompt, fitted to its window."""
+"""Builds the token ids of a prompt from a request, fitted to its window."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KNOWN = 64
 
 @dataclass(frozen=True, slots=True)
 class PromptBuilder:
-    """What the prompts of one model are made with.
+    """Builder of the prompts of one model.
 
     context_length: of its contexts, in tokens; exact: makes the template for requests that must not
     depend on how earlier answers were spelled.
@@ -48,7 +48,7 @@ class PromptBuilder:
     _known: dict[tuple[object, ...], int] = field(default_factory=dict)
 
     def build(self, request: Generate) -> FittedPrompt:
-        """Raises PromptTooLong, PromptRefused, or TemplateError."""
+        """Build the prompt of a request. Raises PromptTooLong, PromptRefused, or TemplateError."""
         self._check_ids(request)
         window = min(self.context_length, request.context or self.context_length)
         try:
@@ -100,7 +100,7 @@ class PromptBuilder:
                 raise PromptRefused(f"{what} {wrong}; those of this model are 0 to {size - 1}.")
 
     def _plain(self, request: Generate, text: str, limit: int) -> list[int]:
-        """A prompt without a template, cut where it may be."""
+        """Encode a prompt without a template, cut where it may be."""
         if request.suffix:
             return self._infill(text, request.suffix, limit)
         is_cut = request.wants_embedding and request.allow_truncation
@@ -111,7 +111,7 @@ class PromptBuilder:
         return self._template(request).encode_plain(text, first=limit if is_cut else None)
 
     def _end_of(self, request: Generate, text: str, limit: int) -> list[int]:
-        """The last tokens of a text, as many as fit."""
+        """Encode the last tokens of a text, as many as fit."""
         while True:
             try:
                 tokens = self._template(request).encode_plain(text)
@@ -123,7 +123,7 @@ class PromptBuilder:
             return [*opening, *tokens[len(opening) - limit :]] if cut else tokens
 
     def _infill(self, prefix: str, suffix: str, limit: int) -> list[int]:
-        """The prompt that asks for what stands between the two."""
+        """Build the prompt that asks for the text between the two."""
         tokenizer = self.tokenizer
         for text in (prefix, suffix):
             tokenizer.check_length(text, limit)
@@ -135,7 +135,7 @@ class PromptBuilder:
         return [*ids, behind, *tokenizer.encode_continuation(suffix), middle]
 
     def _behind(self, request: Generate, fitted: FittedPrompt, limit: int) -> FittedPrompt:
-        """The same behind the ids that stand before it, the oldest of which may have to leave."""
+        """Put the prompt behind the ids before it, the oldest of which may have to go."""
         tokens, before = fitted.tokens, list(request.before)
         bos = self.tokenizer.bos_id
         tokens = tokens[1:] if bos is not None and tokens[:1] == [bos] else tokens
@@ -144,7 +144,7 @@ class PromptBuilder:
         return replace(fit_exact(lambda: [*before, *tokens], limit), dropped=fitted.dropped)
 
     def _variables(self, request: Generate) -> dict[str, object]:
-        """What the template is told of thinking."""
+        """Return the template's variables for thinking."""
         think = None if request.thought else request.think
         has_rules = request.schema is not None or request.grammar is not None
         if has_rules and think is None and not request.thought:
@@ -152,7 +152,7 @@ class PromptBuilder:
         return self.template.thinking_controls.variables(think=think, effort=request.effort)
 
     def _system_prefix_length(self, request: Generate) -> int:
-        """Tokens up to where the first words that are not the system prompt's begin."""
+        """Count the tokens before the first words that are not the system prompt's."""
         system = tuple(itertools.takewhile(lambda turn: turn.role == "system", request.turns))
         variables = self._variables(request)
         key = system, tuple(variables.items())
@@ -189,7 +189,7 @@ class PromptBuilder:
 
 
 def alternating(turns: Sequence[Turn]) -> tuple[Turn, ...]:
-    """The same without a system role, begun by a user, and by each in turn."""
+    """Rearrange turns: no system role, begun by the user, and by each in turn."""
     made: list[Turn] = []
     for turn in merge_system(turns):
         if made and made[-1].role == turn.role:

@@ -17,16 +17,16 @@ _NEGLIGIBLE = float(np.log(1e12))
 
 
 class Grammar(Protocol):
-    """What the answer may say, token by token."""
+    """Protocol of what limits an answer, token by token."""
 
     def mask(self, logits: Logits) -> None:
-        """Makes what may not come next impossible, in place."""
+        """Make tokens that may not come next impossible, in place."""
 
     def accept(self, token: int) -> None: ...
 
 
 class Sampler:
-    """The choices of one request. It owns its random numbers: same seed and logits, same tokens.
+    """Sampler of one request. It owns its random numbers: same seed and logits, same tokens.
 
     `exempt`: ids that the repetition penalty spares. A model whose end-of-turn token is punished
     for standing in the prompt rambles on for ever. `bias`: is added to the logits of these ids.
@@ -52,12 +52,12 @@ class Sampler:
         self._rng = np.random.default_rng(None if seed is None else seed % 2**64)
 
     def follow(self, grammar: Grammar | None) -> None:
-        """Hold what comes from now on to a grammar."""
+        """Constrain the tokens from now on to a grammar."""
         self._grammar = grammar
         self._is_steered = self._is_steered or grammar is not None
 
     def choose(self, logits: Logits, history: Sequence[int]) -> int:
-        """A token id. `logits`: shape (vocab,), changed in place; `history`: all ids so far."""
+        """Choose a token id. `logits`: shape (vocab,), changed in place; `history`: ids so far."""
         _sanitize(logits)
         self._penalise(logits, history)
         if not self._is_steered:
@@ -70,7 +70,7 @@ class Sampler:
         return token
 
     def _apply_biases(self, logits: Logits) -> None:
-        """What only few requests ask for."""
+        """Apply the biases and penalties that only few requests use."""
         frequency, presence = self._sampling.frequency_penalty, self._sampling.presence_penalty
         for token, count in self._said.items() if frequency or presence else ():
             if token not in self._exempt:
@@ -101,7 +101,7 @@ class Sampler:
         logits[ids] = np.where(values > 0, values / penalty, values * penalty)
 
     def _candidates(self, logits: Logits) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The ids that the filters leave, and their weights (that of the likeliest is 1)."""
+        """Return the ids that the filters leave, and their weights (that of the likeliest is 1)."""
         sampling = self._sampling
         if 0 < sampling.top_k < logits.size:
             ids = top_k_indices(logits, sampling.top_k)
@@ -141,13 +141,13 @@ class Sampler:
 
 
 def _sanitize(logits: Logits) -> None:
-    """Makes every logit finite: a damaged model must not end in an exception or in id -1."""
+    """Make every logit finite: a damaged model must not end in an exception or in id -1."""
     if not np.isfinite(logits.sum()):  # one pass; NaN and infinities survive a sum
         np.nan_to_num(logits, copy=False, nan=-1e30, posinf=1e30, neginf=-1e30)
 
 
 def logprobs(logits: Logits) -> NDArray[np.float64]:
-    """The logarithm of each token's likelihood, as the model sees it. `logits` stays as it is."""
+    """Return the logarithm of each token's probability. `logits` are not changed."""
     values: NDArray[np.float64] = np.nan_to_num(logits, nan=-1e30).astype(np.float64)
     values -= values.max()
     values -= np.log(np.exp(values).sum())
@@ -155,7 +155,7 @@ def logprobs(logits: Logits) -> NDArray[np.float64]:
 
 
 def top_k_indices(logits: NDArray[np.floating], count: int) -> NDArray[np.int64]:
-    """The ids of the `count` largest logits, largest first; ties go to the smaller id."""
+    """Return the ids of the `count` largest logits, largest first; ties go to the smaller id."""
     if count < logits.size:
         ids = np.sort(np.argpartition(logits, -count)[-count:])
     else:

@@ -1,4 +1,4 @@
-"""What the grammar library has against a schema or a grammar, as sentences for people."""
+"""Errors of the grammar library about a schema or a grammar, as sentences."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SENTENCES: Final = (
 
 
 def reason_of(text: str) -> str:
-    """Why it cannot be followed, as the end of a sentence, without its full stop."""
+    """Explain why it cannot be followed, as the end of a sentence without its full stop."""
     for pattern, sentence in _SENTENCES:
         if (match := re.search(pattern, text)) is not None:
             groups = [group for group in match.groups() if group is not None]

@@ -22,7 +22,7 @@ from app.inference.protocol import (
     SampledToken,
     TokenLogprob,
 )
-from app.inference.runner.detokenizer import Detokenizer, TextPiece
+from app.inference.runner.detokenizer import Detokenizer, TextChunk
 from app.inference.runner.engines.engine import Logits
 from app.inference.runner.grammar import Grammars
 from app.inference.runner.kv.cache import KvCache
@@ -106,7 +106,7 @@ class Sequence:
         self._started = room.clock()
         self._first_token: float | None = None
         self._embedding: tuple[float, ...] = ()
-        self._unsent = TextPiece()
+        self._unsent = TextChunk()
         self._pending_logprobs: list[SampledToken] = []
         self._sent = len(self._ids)
         self._sent_at = float("-inf")
@@ -183,7 +183,7 @@ class Sequence:
             return [self.progress()]
         if len(self._pending_logprobs) < TOLD_AT_ONCE:
             return []
-        return [self.progress(), *self._delta(TextPiece(), at_once=True)]
+        return [self.progress(), *self._delta(TextChunk(), at_once=True)]
 
     def end(self, reason: FinishReason) -> list[Event]:
         """The last events. The context goes back, with all it holds, for the chat to go on."""
@@ -213,7 +213,7 @@ class Sequence:
 
     def unsent(self) -> list[Event]:
         """Text that was still being gathered."""
-        return self._delta(TextPiece(), at_once=True)
+        return self._delta(TextChunk(), at_once=True)
 
     def close(self) -> None:
         """Gives the context back; without effect when that has happened."""
@@ -272,7 +272,7 @@ class Sequence:
             assert self._thinking is not None  # noqa: S101 - else nothing would think
             self._forced.extend(self._thinking.closing)
 
-    def _delta(self, piece: TextPiece, *, at_once: bool = False) -> list[Event]:
+    def _delta(self, piece: TextChunk, *, at_once: bool = False) -> list[Event]:
         """Gathers text, since every event wakes the parent on a core that makes tokens."""
         self._unsent += piece
         now = self._context.clock()
@@ -280,7 +280,7 @@ class Sequence:
             return []
         if not at_once and now - self._sent_at < self._context.min_delta_interval:
             return []
-        piece, self._unsent, self._sent_at = self._unsent, TextPiece(), now
+        piece, self._unsent, self._sent_at = self._unsent, TextChunk(), now
         tokens, self._pending_logprobs = tuple(self._pending_logprobs), []
         count, self._sent = len(self._ids) - self._sent, len(self._ids)
         return [Delta(self._request.id, piece.answer, tokens, count, piece.thought)]

@@ -1,4 +1,4 @@
-"""Puts the parts of a runner together: one model, one engine, one scheduler."""
+"""Builds the parts of a runner: one model, one engine, one scheduler."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PROGRESS_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class ModelRuntime:
-    """A model at work. `slots`: requests at once; `context_length` in tokens."""
+    """Loaded model with its scheduler. `slots`: requests at a time; `context_length` in tokens."""
 
     scheduler: Scheduler
     contexts: KvCache
@@ -41,21 +41,21 @@ class ModelRuntime:
     context_length: int
 
     def set_limits(self, contexts: int, ram_mb: int) -> None:
-        """Keep no more than that. Without waiting: the next command may be somebody's Stop."""
+        """Limit contexts and RAM without waiting: the next command may be a user's Stop."""
         memory = (contexts, ram_mb << 20)
         threading.Thread(
             target=self.contexts.set_limits, args=memory, name="bound", daemon=True
         ).start()
 
     def shutdown(self, seconds: float) -> None:
-        """Stop all work and write states to the disk, for about that time."""
+        """Stop all work and write states to the disk, for about `seconds`."""
         end = time.monotonic() + seconds
         self.scheduler.close(seconds / 2)
         self.contexts.save_all(end - time.monotonic())
 
 
 def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRuntime:
-    """The parts of a runner, by its command line.
+    """Build the parts of a runner from its command line.
 
     Raises ModelError when the model cannot be loaded.
     """
@@ -110,7 +110,7 @@ def _thinking(template: ChatTemplate, tokenizer: Tokenizer) -> Thinking | None:
 
 
 class ThrottledCallback:
-    """Passes figures on, one in `seconds` at most and none in the first: quick loads are silent."""
+    """Callback at most once in `seconds` and not in the first: quick loads are silent."""
 
     def __init__(
         self,

@@ -32,14 +32,14 @@ _POLL = 0.0005  # seconds
 class Permits(Protocol):
     @contextmanager
     def acquire(self, wanted: int) -> Iterator[int]:
-        """Waits for one permit, takes up to `wanted` if they are free, yields how many."""
+        """Wait for one permit, take up to `wanted` if they are free, and yield how many."""
 
 
 class FilePermits:
-    """The permits of one directory, shared by every process that opens it with the same budget.
+    """Permits of one directory, shared by every process that opens it with the same budget.
 
-    Locks belong to open files, so each thread has files of its own; any number of threads may
-    call `acquire` of one object.
+    Locks belong to open files, so each thread has files of its own; any number of threads may call
+    `acquire` of one object.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class FilePermits:
             fcntl.flock(gate, fcntl.LOCK_UN)
 
     def _files(self) -> list[int]:
-        """This thread's own descriptors: the gate, then the permits."""
+        """Return this thread's own descriptors: the gate, then the permits."""
         files: list[int] | None = getattr(self._local, "files", None)
         if files is None:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
@@ -94,7 +94,7 @@ class FilePermits:
 
 
 class LocalPermits:
-    """The same within one process, for tests, the bench and systems without `flock`."""
+    """Permits within one process, for tests, the bench and systems without `flock`."""
 
     def __init__(self, budget: int) -> None:
         self._free = max(1, budget)
@@ -153,8 +153,11 @@ _BLOCK_SECONDS = (
 
 @dataclass(slots=True)
 class _ThreadTiming:
-    """recent: seconds that one token took; probe_at: when to try again; wait: until then, doubling;
-    doubt: steps still wanted before it is given up as the slower one."""
+    """Timing of one number of threads.
+
+    recent: seconds that one token took; probe_at: when to try again; wait: until then, doubling;
+    doubt: steps still wanted before it is given up as the slower one.
+    """
 
     probe_at: float
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
@@ -172,7 +175,7 @@ class _ThreadTiming:
 
 
 class ThreadTuner:
-    """The measured paces of one runner. `clock` counts seconds. Safe to share between threads."""
+    """Measured paces of one runner. `clock` counts seconds. Safe to share between threads."""
 
     def __init__(self, threads: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -182,7 +185,7 @@ class ThreadTuner:
         self._lock = threading.Lock()
 
     def threads(self, kind: Kind, limit: int) -> int:
-        """The number of threads to ask for, at most `limit`."""
+        """Choose the number of threads to ask for, at most `limit`."""
         allowed = [count for count in self._counts if count <= limit] or [1]
         with self._lock:
             for count in allowed:
@@ -197,7 +200,7 @@ class ThreadTuner:
             )
 
     def record(self, kind: Kind, threads: int, tokens: int, seconds: float) -> None:
-        """A step of `tokens` took that long with `threads`."""
+        """Record that a step of `tokens` took `seconds` with `threads`."""
         with self._lock:
             # The number of permits need not be one of ours: it counts for the next smaller one.
             count = next(c for c in self._counts if c <= max(1, threads))
@@ -212,7 +215,7 @@ class ThreadTuner:
                 pace.probe_at, pace.doubt = now + pace.wait, _DOUBT
 
     def slice_size(self, limit: int) -> int:
-        """Prompt tokens that take about a tenth of a second with the threads chosen for `limit`."""
+        """Count the prompt tokens that take about 0.1 s with the threads chosen for `limit`."""
         with self._lock:
             known = self._known(limit)
         if not known:
@@ -221,8 +224,9 @@ class ThreadTuner:
         return min(_SLICE_LARGEST, max(_SLICE_SMALLEST, wanted))
 
     def slice_end(self, past: int, limit: int, *, exact: bool) -> int:
-        """Where a slice that begins at `past` ends. exact: at a multiple of BLOCK, unless this
-        machine is too slow for that; what slows it down only for a while changes no numbers."""
+        """Return the end of a slice that begins at `past`. exact: at a multiple of BLOCK, unless
+        this machine is too slow for that; what slows it down only for a while changes no numbers.
+        """
         wanted = self.slice_size(limit)
         if wanted < BLOCK and not (exact and self._reads_blocks()):
             return past + wanted
@@ -233,7 +237,7 @@ class ThreadTuner:
             return self._quickest == math.inf or BLOCK * self._quickest <= _BLOCK_SECONDS
 
     def _known(self, limit: int) -> list[float]:
-        """Seconds for each token of a prompt, by numbers of threads up to `limit`."""
+        """Return the seconds per prompt token, by numbers of threads up to `limit`."""
         return [
             pace.seconds
             for (kind, count), pace in self._paces.items()
@@ -241,8 +245,9 @@ class ThreadTuner:
         ]
 
     def _retry_candidate(self, kind: Kind, best: int, allowed: list[int]) -> int | None:
-        """More threads than the best number that lost by one step: a new runner's first steps, and
-        those that a browser's frame came into, are slow by accident."""
+        """Choose more threads than the best number that lost by one step: a new runner's first
+        steps, and those that a browser's frame came into, are slow by accident.
+        """
         most = _MAX_JUMP * self._paces[kind, best].seconds
         for count in (count for count in allowed if count > best):
             pace = self._paces[kind, count]
@@ -251,7 +256,7 @@ class ThreadTuner:
         return None
 
     def _probe_candidate(self, kind: Kind, best: int, allowed: list[int]) -> int | None:
-        """A neighbour of the best number whose measurement is old."""
+        """Choose a neighbour of the best number whose measurement is old."""
         place, now = allowed.index(best), self._clock()
         for neighbour in allowed[max(0, place - 1) : place] + allowed[place + 1 : place + 2]:
             if now >= self._paces[kind, neighbour].probe_at:
@@ -259,14 +264,16 @@ class ThreadTuner:
         return None
 
     def _next_wait(self, kind: Kind, count: int, pace: _ThreadTiming) -> float:
-        """Tries that go badly become rare: where the barrier spins, one costs a second."""
+        """Return the seconds until the next probe: bad ones become rare, as a spinning barrier
+        costs a second.
+        """
         paces = [p.seconds for (k, _), p in self._paces.items() if k == kind]
         failed = pace.seconds > 1.5 * min(paces)
         return min(_PROBE_LAST, pace.wait * 2) if failed else _PROBE_FIRST
 
 
 def _thread_counts(threads: int) -> list[int]:
-    """All threads, half of them, and so on down to one."""
+    """List all threads, half of them, and so on down to one."""
     counts = [max(1, threads)]
     while counts[-1] > 1:
         counts.append(counts[-1] // 2)

@@ -27,7 +27,7 @@ _LONGEST_OPENING = 4096  # tokens between the last special token and the answer
 
 
 class StableTokenizer(Tokenizer):
-    """A tokenizer whose `encode` gives an answer's text the ids it was generated with."""
+    """Tokenizer whose `encode` gives an answer's text the ids it was generated with."""
 
     def __init__(self, fast: FastTokenizer, vocabulary: Vocabulary) -> None:
         super().__init__(fast, vocabulary)
@@ -37,10 +37,10 @@ class StableTokenizer(Tokenizer):
         self._lock = threading.Lock()
 
     def remember(self, prompt: Sequence[int], answer: Sequence[int], text: str) -> None:
-        """`answer`: the ids that followed `prompt`, `text`: what they say, as it was sent out.
+        """Remember that `answer`, the ids that followed `prompt`, was sent out as `text`.
 
-        The next prompt of the chat holds the answer in one run with what the template wrote
-        before it, such as "assistant\\n", back to the nearest special token.
+        The next prompt of the chat holds the answer in one run with what the template wrote before
+        it, such as "assistant\n", back to the nearest special token.
         """
         spelled = b"".join(map(self.token_bytes, answer)).decode("utf-8", "replace")
         # Part of a stop string or of a character may be missing, and special ids never return:
@@ -63,25 +63,26 @@ class StableTokenizer(Tokenizer):
         return super().encode(text)
 
     def forgetful(self) -> Tokenizer:
-        """The same without what it remembers."""
+        """Return the tokenizer without what it remembers."""
         return Tokenizer(self._fast, self._vocabulary)
 
     def token_runs(self, ids: Sequence[int]) -> TokenRuns:
-        """The remembered answers within a chat's `ids`, to be kept with its KV cache."""
+        """Return the remembered answers within a chat's `ids`, to be kept with its KV cache."""
         with self._lock:
             known = {run: self._texts.get(run) for run in self._between_specials(ids)}
         return tuple((text, run) for run, text in known.items() if text)
 
     def import_runs(self, runs: TokenRuns) -> dict[str, list[int]]:
-        """What `token_runs` gave, perhaps in another process: those that are right, by their
-        text."""
+        """Import the result of `token_runs`, perhaps of another process; return the valid ones by
+        text.
+        """
         right = {text: list(ids) for text, ids in runs if self._is_valid_run(ids, text)}
         for text, ids in right.items():
             self._store(text, ids)
         return right
 
     def _is_valid_run(self, ids: Sequence[int], text: str) -> bool:
-        """Whether ids from a file stand for this text, and for nothing that text may not say."""
+        """Tell whether ids from a file stand for this text, and for nothing it may not contain."""
         if not all(0 <= token < self.vocab_size and token not in self.special_ids for token in ids):
             return False
         said = b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
@@ -98,7 +99,7 @@ class StableTokenizer(Tokenizer):
                 self._drop(next(iter(self._answers)))
 
     def _drop(self, text: str) -> None:
-        """The caller has the lock."""
+        """Drop a run; the caller has the lock."""
         run = self._answers.pop(text, None)
         if run is not None:
             self._stored_bytes -= len(run) + BYTES_PER_ENTRY
@@ -118,6 +119,6 @@ class StableTokenizer(Tokenizer):
         return None
 
     def _text_of(self, ids: Sequence[int]) -> str | None:
-        """The text that is tokenised to `ids`; some tokenizers put a space of their own first."""
+        """Find the text that is tokenised to `ids`; some tokenizers add a space before it."""
         text = b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
         return next((t for t in (text, text[1:]) if self.encode(t) == list(ids)), None)

@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.inference.runner.detokenizer import Detokenizer, TextPiece
+from app.inference.runner.detokenizer import Detokenizer, TextChunk
 from app.models.text.thinking import THINK, ThinkingParser
 
 STOPS = st.lists(st.text("abc", min_size=1, max_size=4), max_size=3)
@@ -77,8 +77,8 @@ def test_an_empty_stop_stops_nothing() -> None:
 
 def test_stops_count_in_the_answer_only() -> None:
     text = Detokenizer(["STOP"], ThinkingParser(THINK))
-    assert text.feed(b"<think>STOP") == TextPiece(thought="STOP")
+    assert text.feed(b"<think>STOP") == TextChunk(thought="STOP")
     assert text.is_thinking
-    assert text.feed(b"</think>\n\nfour STOP five") == TextPiece(answer="four ")
+    assert text.feed(b"</think>\n\nfour STOP five") == TextChunk(answer="four ")
     assert text.stopped
     assert (text.has_thought, text.text) == (True, "four ")

@@ -31,10 +31,11 @@ from app.web.render.messages import (
     MessageView,
     ModelOption,
     RenderKey,
+    ShownAnswer,
     key_of,
     present_live,
+    shown,
 )
-from app.web.render.streaming import RenderCursor, StreamedMarkdown
 from app.web.row_ids import row_id
 from app.web.security.identity import current_user
 from app.web.socket import serve
@@ -98,7 +99,7 @@ class ChatConnection:
     until: Cursor | None = None
     title: str = ""
     keys: dict[int, RenderKey] = field(default_factory=dict)
-    places: dict[int, tuple[StreamedMarkdown, RenderCursor]] = field(default_factory=dict)
+    places: dict[int, ShownAnswer] = field(default_factory=dict)
     divider: int | None = None
     actions: tuple[bool, bool] = (False, False)
     gauge: ContextUsage | None = None
@@ -154,16 +155,18 @@ class ChatConnection:
         if stream is None or message_id not in self.keys:
             return ""
         blocks = self.context.renderers.blocks(stream)
-        known, sidebar = self.places.get(message_id, (None, None))
-        self.places[message_id] = (blocks, blocks.cursor)
+        before = self.places.get(message_id)
+        self.places[message_id] = now = shown(stream, blocks)
         controls = self.keys[message_id][-1]
         key = key_of(stream, controls)
-        if sidebar is None or known is not blocks or self.keys[message_id] != key:
+        if before is None or before.blocks is not blocks or self.keys[message_id] != key:
             self.keys[message_id] = key
             return fragments.message(present_live(stream, blocks, controls), oob=True)
-        return fragments.answer_update(message_id, blocks.update_since(sidebar)) or fragments.line(
-            stream
-        )
+        frame = fragments.thought_update(message_id, stream.thought[before.thought :], now.label)
+        if now.label == before.label and now.thought == before.thought:
+            frame = ""
+        frame += fragments.answer_update(message_id, blocks.update_since(before.cursor))
+        return frame or fragments.line(stream)
 
     async def _changes(self) -> str:
         """Messages that are new or have ended; everything, when another path is shown."""
@@ -190,9 +193,13 @@ class ChatConnection:
     def _changed(self, view: MessageView) -> str:
         """A message anew; of one that has just ended only what is not on the page yet."""
         if view.id in self.places and not view.is_live:
-            blocks, sidebar = self.places[view.id]
-            if blocks.finish(view.text):
-                return self.context.fragments.answer_finished(view, blocks.update_since(sidebar))
+            fragments, before = self.context.fragments, self.places[view.id]
+            if before.blocks.finish(view.text) and bool(view.thought) == bool(before.thought):
+                rest = view.thought[before.thought :]
+                thought = fragments.thought_update(view.id, rest, view.thought_label)
+                return (thought if view.thought else "") + fragments.answer_finished(
+                    view, before.blocks.update_since(before.cursor)
+                )
         return self.context.fragments.message(view, oob=True)
 
     def _full_frame(self, view: ChatView) -> str:

@@ -22,13 +22,14 @@ from app.web.render.markdown import LARGE_CHARS, render_markdown
 from app.web.render.messages import (
     MessageView,
     ModelOption,
+    ShownAnswer,
     UnavailableModel,
     message_actions,
     page_start,
     present,
+    shown,
 )
 from app.web.render.models import default_model
-from app.web.render.streaming import RenderCursor, StreamedMarkdown
 from app.web.security.identity import is_owner
 
 # Models that are not on this machine: those to be had, and one that a chat was with.
@@ -89,7 +90,7 @@ class ChatView:
     title: str
     views: list[MessageView]
     earlier: int
-    markers: dict[int, tuple[StreamedMarkdown, RenderCursor]]
+    markers: dict[int, ShownAnswer]
     divider: int | None
     is_running: bool
     is_deleted: bool
@@ -139,7 +140,7 @@ async def load_chat_view(
             for m in path[start:]
         ],
         earlier=start,
-        markers={number: (blocks, blocks.cursor) for number, (_, blocks) in live.items()},
+        markers={number: shown(*answer) for number, answer in live.items()},
         divider=first_in_context(asked, dropped),
         is_running=context.hub.stream_of_chat(chat_id) is not None,
         is_deleted=chat is not None and chat.deleted_at is not None,

@@ -99,6 +99,10 @@ class Fragments:
             return ""
         return self._tail.format(message_id, escape(news.tail))
 
+    def thought_update(self, message_id: int, more: str, label: str) -> str:
+        """More of the thought before an answer, and how long it takes by now."""
+        return str(self._swaps.thought_update(message_id, more, label))
+
     def answer_finished(self, view: MessageView, news: BlockUpdate) -> str:
         """The rest of an answer and everything around it; what is shown of it stays untouched."""
         frame = str(self._swaps.instead_of_open(view.id, news.finished, None))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from markupsafe import Markup
 
@@ -16,7 +16,7 @@ from app.conversations.hub import LiveAnswer, status_line
 from app.conversations.settings import parse_generation_settings
 from app.db.messages import Message
 from app.web.render.markdown import escape_text, render_markdown
-from app.web.render.streaming import OpenBlock, StreamedMarkdown
+from app.web.render.streaming import OpenBlock, RenderCursor, StreamedMarkdown
 
 # What may be done with a message of a chat, and what is known of an answer, for its foot.
 
@@ -105,7 +105,7 @@ def page_start(
 # What the templates show: plain values, made from stored rows and live streams.
 
 
-RenderKey = tuple[str, bool, bool, MessageActions | None]
+RenderKey = tuple[str, bool, bool, bool, MessageActions | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,8 @@ class MessageView:
 
     text: as it was written; status_text: what is happening or how it ended, a few words; stats:
     figures about a finished answer; can_withdraw: its question can still be taken back; controls:
-    what may be done with it, while it is written only the way to others; stored: as the database
-    has it.
+    what may be done with it, while it is written only the way to others; thought: what the model
+    reasoned before, and `thought_label` for how long; stored: as the database has it.
     """
 
     id: int
@@ -130,6 +130,8 @@ class MessageView:
     model: str
     can_withdraw: bool = False
     controls: MessageActions | None = None
+    thought: str = ""
+    thought_label: str = ""
     stored: Message | None = None
     open: OpenBlock | None = None
 
@@ -141,7 +143,8 @@ class MessageView:
     @property
     def key(self) -> RenderKey:
         """Two views of one message with the same key differ at most in the text that grew."""
-        return (self.status, self.is_live, self.can_withdraw, self.controls)
+        has_thought = bool(self.thought)
+        return (self.status, self.is_live, self.can_withdraw, has_thought, self.controls)
 
 
 def present(
@@ -166,6 +169,8 @@ def present(
         status_text=_ending(message),
         stats=short_stats(message) if is_answer else "",
         controls=controls,
+        thought=message.thought or "",
+        thought_label=thought_label(message.thought_seconds),
         stored=message,
         model=message.model or "",
     )
@@ -173,7 +178,7 @@ def present(
 
 def key_of(stream: LiveAnswer, controls: MessageActions | None) -> RenderKey:
     """The key of the view of an answer that runs."""
-    return (stream.status, True, stream.is_pending, controls)
+    return (stream.status, True, stream.is_pending, bool(stream.thought), controls)
 
 
 def present_live(
@@ -194,13 +199,50 @@ def present_live(
         model=stream.model,
         can_withdraw=stream.is_pending,
         controls=controls,
+        thought=stream.thought,
+        thought_label=live_thought_label(stream),
     )
+
+
+class ShownAnswer(NamedTuple):
+    """How much of an answer that runs somebody sees: of its text, and of its thought so many
+    characters under that label."""
+
+    blocks: StreamedMarkdown
+    cursor: RenderCursor
+    thought: int
+    label: str
+
+
+def shown(stream: LiveAnswer, blocks: StreamedMarkdown) -> ShownAnswer:
+    """All of an answer that there is now, as far as its blocks were fed."""
+    return ShownAnswer(blocks, blocks.cursor, len(stream.thought), live_thought_label(stream))
+
+
+def live_thought_label(stream: LiveAnswer) -> str:
+    """What stands over the thought of an answer that runs."""
+    return thought_label(stream.thought_seconds, is_thinking=stream.is_thinking)
+
+
+def thought_label(seconds: float | None, *, is_thinking: bool = False) -> str:
+    """What stands over a thought that takes, or took, so many seconds."""
+    whole = round(seconds or 0)
+    minutes, rest = divmod(whole, 60)
+    took = f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    if is_thinking:
+        return f"Thinking… {took}" if whole else "Thinking…"
+    return f"Thought for {took}" if whole else "Thought"
 
 
 def _ending(message: Message) -> str:
     if message.role == "user":
         return ""
+    only_thought = bool(message.thought) and not message.text
     match message.status:
+        case "stopped" if only_thought:
+            return "Stopped while thinking"
+        case "done" if only_thought and message.finish_reason == "length":
+            return "Ended at the length limit while thinking"
         case "stopped":
             return "Stopped"
         case "failed":

@@ -45,7 +45,7 @@ Send = Callable[[Server, str, str, str], Awaitable[bool]]
 
 @dataclass
 class Trial:
-    """What was killed in one server's life, and what had been acknowledged by then."""
+    """Record of one server's life: what was killed, and what had been acknowledged by then."""
 
     server: Server
     temporary: Path
@@ -137,7 +137,7 @@ class Trial:
         assert not self.server.rows("SELECT 1 FROM checkpoints"), "text of an answer that has ended"
 
     async def _check_nothing_left(self, *, runs: bool) -> None:
-        """Of those that were killed."""
+        """Check that killed processes left nothing."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 own = {self.server.pid, *self.server.runners()} if runs else set()
@@ -149,7 +149,7 @@ class Trial:
 
 
 async def by_socket(server: Server, chat_id: str, client_id: str, text: str) -> bool:
-    """As the page does it. Whether it was acknowledged."""
+    """Submit a message like the page and tell whether it was acknowledged."""
     address = f"{server.origin.replace('http', 'ws')}/chats/{chat_id}/live"
     async with connect(
         address, origin=Origin(server.origin), proxy=None, max_size=None, close_timeout=0.1
@@ -162,7 +162,7 @@ async def by_socket(server: Server, chat_id: str, client_id: str, text: str) -> 
 
 
 async def by_api(server: Server, _chat_id: str, client_id: str, text: str) -> bool:
-    """As a program does it, in a chat of its own."""
+    """Submit a message like a program, in a chat of its own."""
     body = {"text": text, "client_id": client_id, "model": NAME}
     async with httpx.AsyncClient(base_url=server.origin, timeout=PATIENCE) as client:
         answer = await client.post("/api/v1/chats", json=body)
@@ -170,7 +170,7 @@ async def by_api(server: Server, _chat_id: str, client_id: str, text: str) -> bo
 
 
 def processes_with(folder: Path) -> list[int]:
-    """Those that were told to keep temporary files there."""
+    """Find the processes whose temporary files are in `folder`."""
     wanted, found = f"TMPDIR={folder}".encode(), []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -180,7 +180,7 @@ def processes_with(folder: Path) -> list[int]:
 
 
 async def trial(folder: Path, models: Path, seed: int, rounds: int) -> Trial:
-    """`folder`: an empty one for the data. Raises AssertionError for what was lost or left."""
+    """Run a trial with its data in `folder`. Raises AssertionError for what was lost or left."""
     temporary = folder / "temporary"
     temporary.mkdir()
     server = Server(

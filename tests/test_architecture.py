@@ -199,7 +199,7 @@ def modules_beside(test_file: Path) -> set[str]:
 
 
 def test_every_test_file_is_named_after_the_module_it_tests() -> None:
-    """`app/x/y.py`: `tests/x/test_y.py`, and `tests/x/test_y_topic.py` for one topic of it."""
+    """Check the names: `app/x/y.py` has `tests/x/test_y.py`, or `test_y_topic.py` for one topic."""
     wrong = []
     for path in TESTS.rglob("test_*.py"):
         inside = path.relative_to(TESTS)

@@ -13,7 +13,7 @@ from app.errors import DiskFull
 
 
 class Disk:
-    """What `shutil.disk_usage` is told. The reserve itself takes room from it."""
+    """Stand-in for `shutil.disk_usage`. The reserve itself takes space from it."""
 
     def __init__(self, folder: Path, free: int) -> None:
         self.folder, self.free = folder, free

@@ -9,6 +9,16 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 APP = ROOT / "app"
 
+# How no docstring begins: it begins with a verb or a noun.
+FORBIDDEN_OPENING = re.compile(
+    r"(Of|The same|Whether|What|Whatever|Which|Who|Whom|Whose|Whoever|Where|When|How|Why|As|For|In"
+    r"|On|At|By|To|From|With|Without|After|Before|Until|While|If|It|Its|They|Their|This|That|Those|All"
+    r"|Every|Everything|Nothing|Nobody|Somebody|Only|Like|Again|Here|There|Now|Then|Never)\b"
+)
+# Rooms whose docstrings keep to that.
+WITH_PLAIN_DOCSTRINGS = ("app/*.py", "app/models/**/*.py", "app/inference/runner/*.py")
+NOT_YET = {"app/inference/runner/scheduler.py", "app/inference/runner/sequence.py"}
+
 
 def forbidden_words() -> set[str]:
     """The first column of the table below "Forbidden words"."""
@@ -23,7 +33,7 @@ def words_in(name: str) -> set[str]:
 
 
 def names_in_app() -> list[tuple[str, str]]:
-    """Every module and class of `app/`: where it stands, and its name."""
+    """List every module and class of `app/`: its file, and its name."""
     names = []
     for path in sorted(APP.rglob("*.py")):
         where = str(path.relative_to(ROOT))
@@ -31,6 +41,35 @@ def names_in_app() -> list[tuple[str, str]]:
         tree = ast.parse(path.read_text())
         names += [(where, node.name) for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     return names
+
+
+def docstrings_of(path: Path) -> list[tuple[str, str]]:
+    """The docstrings of a module and of all in it, with the line of each."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return [
+        (f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}", docstring)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, kinds) and (docstring := ast.get_docstring(node))
+    ]
+
+
+def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
+    paths = {path for pattern in WITH_PLAIN_DOCSTRINGS for path in ROOT.glob(pattern)}
+    paths -= {ROOT / name for name in NOT_YET}
+    found = [pair for path in sorted(paths) for pair in docstrings_of(path)]
+    assert len(found) > 400
+    assert [f"{where}: {text}" for where, text in found if FORBIDDEN_OPENING.match(text)] == []
+
+
+def test_forbidden_openings() -> None:
+    matches = [
+        bool(FORBIDDEN_OPENING.match(text)) for text in ("What it is.", "Of it.", "The same.")
+    ]
+    assert matches == [True, True, True]
+    matches = [
+        bool(FORBIDDEN_OPENING.match(text)) for text in ("Whole text.", "The text.", "Add it.")
+    ]
+    assert matches == [False, False, False]
 
 
 def test_the_glossary_forbids_words() -> None:

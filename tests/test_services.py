@@ -58,7 +58,7 @@ async def test_closing_twice_is_harmless(tmp_path: Path) -> None:
 async def test_text_that_is_dropped_at_a_stop_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In the log, and from the next start on with the message."""
+    """Look for it in the log, and with the message after the next start."""
 
     async def begin(connection: aiosqlite.Connection) -> int:
         await chats.create(connection, CHAT, 1, "Foxes", "tiny", 1.0)

@@ -1,4 +1,4 @@
-"""What a crash leaves in the temporary directory is collected, and nothing else."""
+"""Tests of temporary folders: what a crash leaves is collected, and nothing else."""
 
 from __future__ import annotations
 

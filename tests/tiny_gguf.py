@@ -123,7 +123,7 @@ def spm_vocabulary() -> dict[str, object]:
 
 
 def weights(tokens: list[str], seed: int, *, tied: bool) -> dict[str, Floats]:
-    """Every tensor, as rows of its fastest dimension."""
+    """Make every tensor, as rows of its fastest dimension."""
     random = np.random.default_rng(seed)
 
     def matrix(rows: int, columns: int, scale: float) -> Floats:
@@ -155,7 +155,7 @@ def weights(tokens: list[str], seed: int, *, tied: bool) -> dict[str, Floats]:
 
 
 def is_printable(token: str) -> bool:
-    """Whether the engine may like to say it: words and printable ASCII, no control tokens."""
+    """Tell whether the engine may choose it: words and printable ASCII, no control tokens."""
     text = token.removeprefix("Ġ").removeprefix("▁")
     return text.isascii() and not token.startswith("<") and token not in ("Ġ", "▁")
 

@@ -14,7 +14,7 @@ Reply = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
 
 @contextmanager
 def serving(reply: Reply, models: bytes = b'{"data": [{"id": "stub-1"}]}') -> Iterator[str]:
-    """Its address. `reply` answers each chat completion; its body is handed over."""
+    """Serve at the address it yields. `reply` answers each chat completion and gets its body."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

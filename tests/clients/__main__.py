@@ -1,4 +1,4 @@
-"""`python -m tests.clients [NAME ...]`: run the scripts of these clients, or of all."""
+"""Runs the scripts of these clients, or of all: `python -m tests.clients [NAME ...]`."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def both_shelf(smollm2: Path, tiny_shelf: Path, tmp_path_factory: pytest.TempPat
 
 
 def the_same_again(model: Model) -> ModelSettings:
-    """To the same prompt it gives the same answer."""
+    """Make settings with which the same prompt gets the same answer."""
     return ModelSettings(sampling=replace(model.sampling, seed=1))
 
 
@@ -108,7 +108,7 @@ def the_same_again(model: Model) -> ModelSettings:
 async def server(
     both_shelf: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Server]:
-    """Both models, short answers unless a test asks for more, for all that do nothing bad to it."""
+    """Start a server with both models and short answers, for tests that do nothing bad to it."""
     server = Server(tmp_path_factory.mktemp("server"), both_shelf, max_tokens=SHORT)
     _servers.append(server)
     yield await server.start()
@@ -156,7 +156,7 @@ async def start(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Start
 
 @pytest.fixture(autouse=True)
 def logs() -> Iterator[None]:
-    """What servers said during a test is printed beside its failure; a traceback is one."""
+    """Print what servers logged beside a test's failure; a traceback is one."""
     before = {server: len(server.log) for server in _servers}
     yield
     said = {server: server.log[before.get(server, 0) :] for server in _servers}

@@ -16,8 +16,9 @@ _NOT_FOUND: Final = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection:
 
 
 class Front:
-    """`strips`: what is handed on begins behind the path. `strays`: what was asked for beside it,
-    where other sites of the same name would be."""
+    """Proxy on a sub-path. `strips`: forward the path without its prefix. `strays`: requests beside
+    it, where other sites of the same name would be.
+    """
 
     def __init__(self, server: Server, base: str, *, strips: bool) -> None:
         self.port = free_port()

@@ -151,11 +151,11 @@ class ChatPage:
         await expect(self.page).to_have_url(CHAT)
 
     async def lengthen(self, tokens: int = ENDLESS) -> None:
-        """From now on the answers of this chat may be long enough to do something meanwhile."""
+        """Let answers of this chat become long enough to do something meanwhile."""
         await self.choose(max_tokens=tokens)
 
     async def choose(self, **settings: object) -> None:
-        """From now on the answers of this chat are made with these, and no other ones."""
+        """Set the settings of this chat to exactly these."""
         status = await self.page.evaluate(
             "async given => (await fetch(`${document.getElementById('composer').dataset.address}"
             "/settings`, {method: 'POST', body: new URLSearchParams(given)})).status",
@@ -164,7 +164,7 @@ class ChatPage:
         assert status == 200, status
 
     async def silence(self) -> None:
-        """Whatever is said in this chat, or waits to be, ends."""
+        """End all answers of this chat, running or queued."""
         while await self.stop.count():
             await self.page.evaluate("document.querySelector('[aria-label=Stop]')?.click()")
             await self.page.evaluate("new Promise(requestAnimationFrame)")
@@ -186,11 +186,11 @@ class ChatPage:
         await self.page.locator("#chat-menu").get_by_text(verb, exact=True).click()
 
     async def body(self) -> str:
-        """What the newest answer says, as text."""
+        """Return the text of the newest answer."""
         return await self.answer.locator(".body").inner_text()
 
     async def articles(self) -> list[str]:
-        """Every message as it stands in the document."""
+        """Return the HTML of every message in the document."""
         found: list[str] = await self.log.locator("article").evaluate_all(
             "all => all.map(one => one.outerHTML)"
         )

@@ -21,7 +21,7 @@ class Relay:
         self._flows: set[asyncio.Event] = set()
 
     def cut(self) -> None:
-        """Nothing gets through, and what was connected is so no longer."""
+        """Cut all connections and refuse new ones."""
         self._is_cut = True
         for writer in self._writers:
             writer.transport.abort()
@@ -29,13 +29,13 @@ class Relay:
             flow.set()
 
     def swallow(self) -> None:
-        """Nothing gets through, and nobody is told: what is connected looks open."""
+        """Let nothing through silently: connections look open."""
         self._is_silent = True
         for flow in self._flows:
             flow.clear()
 
     def mend(self) -> None:
-        """For who connects from now on: what was cut or swallowed stays so."""
+        """Serve new connections again; those that were cut or swallowed stay so."""
         self._is_cut = self._is_silent = False
 
     async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -60,7 +60,7 @@ class Relay:
 async def copy(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flow: asyncio.Event | None = None
 ) -> None:
-    """All that comes, while `flow` is set."""
+    """Copy everything that comes, while `flow` is set."""
     with suppress(OSError):
         while data := await reader.read(65536):
             if flow is not None:

@@ -26,10 +26,11 @@ _PORTS = iter(random.sample(range(10_000, 32_000), 22_000))
 
 
 class Server:
-    """`python -m app serve` with its data in `folder`. Settings are given without their prefix.
+    """Process `python -m app serve` with its data in `folder`. Settings are given without their
+    prefix.
 
-    before: words of a command that runs it.
-    One thread thinks: two wait for each other, for long where other tests are at work.
+    before: words of a command that runs it. One thread thinks: two wait for each other, for long
+    where other tests are at work.
     """
 
     def __init__(
@@ -88,11 +89,11 @@ class Server:
 
     @property
     def environ(self) -> dict[str, str]:
-        """With which a command finds it."""
+        """Return the environment in which a command finds this server."""
         return self._environ
 
     async def stop(self) -> int:
-        """As Ctrl-C or a service manager does it; the exit code."""
+        """Stop it like Ctrl-C or a service manager; return the exit code."""
         return await self._end(signal.SIGTERM)
 
     async def kill(self) -> None:
@@ -140,7 +141,7 @@ class Server:
 
 
 def environment(settings: Mapping[str, object]) -> dict[str, str]:
-    """This process's, without settings of Wick and pip that may be in it, with these instead."""
+    """Return this process's environment with these settings, and no others of Wick or pip."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("WICK_")}
     given = {f"WICK_{name.upper()}": str(value) for name, value in settings.items()}
     return kept | given | {"PYTHONPATH": str(ROOT)}

@@ -1,4 +1,4 @@
-"""What a page may show of an answer while it is written."""
+"""Checks what a page may show of an answer while it is written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from app.web.render.streaming import StreamedMarkdown
 
 
 def only_pieces_of(text: str, seen: Iterable[str]) -> bool:
-    """Whether each seen text is what some beginning of `text` looks like: nothing twice or missing.
+    """Tell whether each seen text is what some beginning of `text` looks like: nothing twice or
+    missing.
 
     Spaces do not count: Markdown drops some at the end of what is still open.
     """

@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz --inputs 20000 [--seed SEED]`: more than the test run sends."""
+"""Sends more inputs than the test does: `python -m tests.fuzz --inputs 20000 [--seed SEED]`."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ SOCKETS = sorted(rule.rule for rule in RULES if rule.websocket)
 
 @dataclass(slots=True)
 class Outcome:
-    """What was wrong, and how many inputs got which status."""
+    """Errors found, and how many inputs got which status."""
 
     wrong: list[str] = field(default_factory=list)
     statuses: dict[str, int] = field(default_factory=dict)

@@ -29,7 +29,7 @@ HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What is sent: a request, a file to import, the frames of one socket, or raw bytes."""
+    """Input to send: a request, a file to import, the frames of one socket, or raw bytes."""
 
     kind: Kind
     method: str = "GET"
@@ -40,7 +40,7 @@ class Input:
 
 
 def make(seed: str, routes: list[tuple[str, str]], sockets: list[str]) -> Input:
-    """The same input for the same seed."""
+    """Make an input; the same one for the same seed."""
     chance = random.Random(seed)
     kind = chance.choices(["request", "import", "frames", "raw"], [68, 12, 14, 6])[0]
     if kind == "import":

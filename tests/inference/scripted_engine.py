@@ -15,7 +15,7 @@ VOCAB = 256
 
 
 def alphabet(tokens: Sequence[int]) -> int:
-    """After n tokens comes the nth letter: any loss in the cache would show in the text."""
+    """Return the nth letter after n tokens: any loss in the cache would show in the text."""
     return ord("a") + len(tokens) % 26
 
 
@@ -29,7 +29,7 @@ class Evaluation:
 
 @dataclass
 class ScriptedEngine:
-    """`rule` says which token follows; `before` is called before each evaluation."""
+    """Engine whose `rule` says which token follows; `before` is called before each evaluation."""
 
     rule: Callable[[Sequence[int]], int] = alphabet
     before: Callable[[Evaluation], None] = lambda evaluation: None

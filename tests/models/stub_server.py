@@ -13,12 +13,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Stub:
-    """files: what is there, by path; headers: more of them, by path. How it misbehaves:
+    """Server of files, with faults. files: contents by path; headers: more of them, by path.
 
     etag: whether it sends one; statuses: a path is answered with these first, one each time, 0
-    meaning as usual; cut_at: the next answers break off after so many bytes of the body; stall:
-    of this path, send half, then nothing; redirects: a path leads to another address.
-    asked: method, path and range of every request so far.
+    meaning as usual; cut_at: the next answers break off after so many bytes of the body; stall: of
+    this path, send half, then nothing; redirects: a path leads to another address. asked: method,
+    path and range of every request so far.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)

@@ -1,4 +1,6 @@
-"""`make bench`: how much of the engine's speed reaches the person. Run nothing else meanwhile."""
+"""Measures how much of the engine's speed reaches the user: `make bench`. Run nothing else
+meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def main() -> None:
 
 
 async def measure(tokens: int, rounds: int, threads: int) -> dict[str, float]:
-    """All figures, by name. The contestants take turns, so that a noisy minute hits them all."""
+    """Measure all figures, by name. The contestants take turns, so that a noisy minute hits them
+    all.
+    """
     models = shelf_with_smollm2()
     model = ModelStore(models).get("smollm2-135m")
     bare, library, socket, cold, warm, pages = [], [], [], [], [], []

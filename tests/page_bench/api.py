@@ -1,4 +1,4 @@
-"""`python -m tests.page_bench.api`: how much of the engine's speed one stream of the API gives.
+"""Measures the speed of one API stream: `python -m tests.page_bench.api`.
 
 The bare loop and the API take turns, so that a noisy minute hits both. Run nothing else meanwhile.
 """

@@ -1,4 +1,6 @@
-"""`python -m tests.page_bench.long_chat`: how long the server works on the page of a long chat."""
+"""Measures the server's time for the page of a long chat: `python -m
+tests.page_bench.long_chat`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m tests.page_bench.oversized`: what messages far too long cost somebody else's answer.
+"""Measures what oversized messages cost another answer: `python -m tests.page_bench.oversized`.
 
 One answer is streamed; meanwhile four requests with a message of a million characters each come at
 once, of every kind of text. Run nothing else meanwhile.
@@ -40,7 +40,7 @@ def oversized(piece: str) -> str:
 
 
 async def refusals(client: httpx.AsyncClient, model: str, text: str) -> list[tuple[int, Any]]:
-    """What as many requests at once get: status and error code."""
+    """Send requests at once and return the status and error code of each."""
     body = {"model": model, "messages": [{"role": "user", "content": text}]}
     replies = await asyncio.gather(
         *(client.post("/v1/chat/completions", json=body) for _ in range(AT_ONCE))
@@ -49,7 +49,7 @@ async def refusals(client: httpx.AsyncClient, model: str, text: str) -> list[tup
 
 
 async def streamed(client: httpx.AsyncClient, model: str, tokens: int) -> AsyncIterator[float]:
-    """When each piece of an answer came."""
+    """Stream an answer and yield the time of each chunk."""
     body = {
         **{"model": model, "stream": True, "max_tokens": tokens},
         "messages": [

@@ -1,4 +1,4 @@
-"""`python -m tests.page_bench.rendering`: what a long answer costs the server, frame by frame.
+"""Measures what a long answer costs the server: `python -m tests.page_bench.rendering`.
 
 An answer of 10,000 tokens comes 24 characters at a time, as from a small model at ten frames a
 second. Measured is the processor's time for parsing, rendering and writing each frame for one tab.

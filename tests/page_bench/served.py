@@ -1,4 +1,4 @@
-"""What is left of the engine's speed behind the server: at a WebSocket, and on a page."""
+"""Measures the engine's speed behind the server: at a WebSocket, and on a page."""
 
 from __future__ import annotations
 
@@ -134,13 +134,13 @@ _OPENED = r'-open strip:true">(.*?)<div class="open"[^>]*>(.*?)</div></div>'
 
 @dataclass(slots=True)
 class Shown:
-    """How many characters of an answer the frames of its socket have shown."""
+    """Counter of the characters of an answer that the frames of its socket have shown."""
 
     finished: int = 0
     open: int = 0
 
     def read(self, frame: str) -> int:
-        """By how many characters this frame has lengthened what is shown."""
+        """Count the characters that this frame adds to what is shown."""
         before = self.finished + self.open
         for finished, opened in re.findall(_WHOLE, frame, re.DOTALL):
             self.finished, self.open = _letters(finished), _letters(opened)
@@ -165,7 +165,9 @@ class Seen:
 
 
 async def on_page(server: Server, rounds: int) -> list[Seen]:
-    """`rounds` new chats, after one that is not counted: a browser is busy while it starts."""
+    """Measure `rounds` new chats, after one that is not counted: a browser is busy while it
+    starts.
+    """
     results = []
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(

@@ -19,7 +19,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
 
 @pytest.fixture(autouse=True)
 async def still_serves(server: Server) -> AsyncIterator[None]:
-    """Whatever was done to it, the server serves those who behave, and nothing broke in it."""
+    """Check afterwards that the server serves well-behaved clients, and nothing broke in it."""
     yield
     async with socket(server.port) as good:
         await good.send(frame(b"hello"))

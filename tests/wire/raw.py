@@ -54,7 +54,7 @@ class Heard:
 
     @property
     def code(self) -> int:
-        """Of a close frame; 1005 when it says none."""
+        """Return the code of a close frame; 1005 when it has none."""
         return int.from_bytes(self.payload[:2], "big") if len(self.payload) >= 2 else 1005
 
 
@@ -64,14 +64,14 @@ class Raw:
     writer: asyncio.StreamWriter
 
     async def send(self, *parts: bytes) -> None:
-        """What the server does not take any more is nobody's fault here."""
+        """Send bytes; a server that does not take them any more is no error here."""
         with suppress(ConnectionError):
             for part in parts:
                 self.writer.write(part)
                 await self.writer.drain()
 
     async def rest(self) -> bytes:
-        """All that comes until the connection ends."""
+        """Read until the connection ends."""
         with suppress(ConnectionError):
             return await self.reader.read()
         return b""
@@ -97,7 +97,7 @@ class Raw:
             return None
 
     async def hear_until(self, opcode: int, words: bytes = b"") -> bool:
-        """Whether such a frame comes before the connection ends."""
+        """Tell whether such a frame comes before the connection ends."""
         while (heard := await self.hear()) is not None:
             if heard.opcode == opcode and words in heard.payload:
                 return True

@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""instructor, which has answers follow a class."""
+"""Runs instructor, whose answers follow a class."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""lm-eval's harness: how likely the right ends of sentences are, over a task of its own."""
+"""Runs lm-eval's harness: the likelihood of the right ends of sentences, over a task of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SENTENCES = [
 
 
 class Local(LocalCompletionsAPI):
-    """With the tokenizer of the model's folder, so that nothing is fetched."""
+    """Model with the tokenizer of the model's folder, so that nothing is fetched."""
 
     words = Tokenizer.from_file(str(Path(FOLDER) / "tokenizer.json"))
     eot_token_id = 0

@@ -72,7 +72,7 @@ async def answer(call: Call) -> None:
 
 @dataclass
 class Stub:
-    """`script` answers the next request for an answer, `models` those for the list."""
+    """Server whose `script` answers the next chat completion, and `models` the list of models."""
 
     url: str = ""
     script: Script = answer

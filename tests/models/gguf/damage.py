@@ -11,7 +11,7 @@ GREATEST = (1 << 64) - 1
 
 
 def damaged(data: bytes, header: int, count: int, seed: int) -> Iterator[bytes]:
-    """`count` different ways to damage the first `header` bytes of `data`, or to cut it."""
+    """Yield `count` copies of `data` whose first `header` bytes are damaged, or that are cut."""
     chance = random.Random(seed)
     for _ in range(count):
         changed = bytearray(data)

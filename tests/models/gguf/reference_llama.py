@@ -52,7 +52,7 @@ def _attention(block: Mapping[str, Floats], x: Floats, base: float, stretch: flo
 
 
 def _rotate(x: Floats, base: float, stretch: float) -> Floats:
-    """Each pair of neighbours by its own angle for every position."""
+    """Rotate each pair of neighbours by its own angle for every position."""
     angles = base ** (-np.arange(0, WIDTH, 2) / WIDTH)
     turn = (np.arange(len(x)) / stretch)[:, None, None] * angles
     even, odd = x[..., 0::2], x[..., 1::2]

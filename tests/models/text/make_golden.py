@@ -142,7 +142,7 @@ class Stopped:
 
 
 def merged(turns: list[list[str]]) -> list[list[str]]:
-    """The same without a system role: its text opens the first question."""
+    """Merge the system role into the first question."""
     system = "\n\n".join(turn[1] for turn in turns if turn[0] == "system")
     rest = [list(turn) for turn in turns if turn[0] != "system"]
     first = next(turn for turn in rest if turn[0] == "user")

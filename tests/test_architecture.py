@@ -62,7 +62,8 @@ MARKUP_IS_THE_MATTER = (
 RUNNER_MAY_IMPORT = (
     *("app.errors", "app.inference.protocol", "app.inference.context_window"),
     *("app.inference.kv_files", "app.inference.runner"),
-    *("app.models.model", "app.models.gguf", "app.models.text"),
+    *("app.models.adapted", "app.models.engines", "app.models.model"),
+    *("app.models.gguf", "app.models.text"),
 )
 
 # Tests that belong to no module of `app/`: of behaviours across modules, and of the repository.

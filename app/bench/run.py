@@ -18,6 +18,7 @@ from app.config import Settings
 from app.errors import ConfigError, ModelUnsupported
 from app.inference.runner.engines.ctransformers import CtransformersEngine
 from app.inference.runner.sampling import Sampler
+from app.models.adapted import ensure_adapted
 from app.models.model import Model, Turn
 from app.models.text.chat_template import ChatTemplate
 from app.models.text.tokenizer import Tokenizer
@@ -46,7 +47,7 @@ def prompt_of(model: Model) -> tuple[list[int], Tokenizer]:
 def measure_engine(model: Model, count: int, threads: int, context: int) -> Throughput:
     """Evaluate, sample, evaluate: nothing else. `count` tokens, end tokens ignored."""
     prompt, tokenizer = prompt_of(model)
-    engine = CtransformersEngine(model.weights_path, context)
+    engine = CtransformersEngine(ensure_adapted(model), context)
     live = engine.new_context()
     ids = list(prompt)
     logits = live.evaluate(prompt[:SLICE_TOKENS], 0, threads)
@@ -75,7 +76,7 @@ def ctransformers_loop(model: Model, count: int, threads: int, context: int) -> 
     prompt, _ = prompt_of(model)
     sampling = model.sampling
     llm = LLM(
-        str(model.weights_path),
+        str(ensure_adapted(model)),
         model_type="llama",
         config=Config(context_length=context, threads=threads, batch_size=SLICE_TOKENS),
     )

@@ -40,7 +40,8 @@ def required_bytes(model: Model, context: int, slots: int) -> int:
     """Compute the bytes of a loaded model with `slots` full contexts of `context` tokens."""
     if model.remote is not None:
         return 0
-    return model.size + model.kv_bytes_per_token * context * slots + OVERHEAD_BYTES
+    kv = model.kv_bytes_per_token * context + (model.kv.state_bytes if model.kv else 0)
+    return model.loaded_size + kv * slots + OVERHEAD_BYTES
 
 
 def preferred_bytes(model: Model, settings: Settings) -> int:

@@ -3,40 +3,61 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
-from app.models.gguf.compatibility import Dimensions, quantisation
+from app.errors import ModelFileError
+from app.models.gguf.compatibility import quantisation
+from app.models.gguf.engine_support import FileSupport
 from app.models.gguf.header import Header
 from app.models.model import Model, Turn
 from app.models.text.chat_template import ChatTemplate, fallback_template
-from app.models.text.tokenizer import Tokenizer
-
-F16_BYTES: Final = 2
-"""The engine keeps keys and values as 16-bit numbers."""
+from app.models.text.tokenizer import Tokenizer, TokenizerSource
 
 
-def build_model(header: Header, sizes: Dimensions, folder: Path) -> Model:
-    """Build a model from its file's metadata; try its chat template with the tokenizer there."""
-    tokenizer = Tokenizer.load(folder)
+def build_model(
+    header: Header, support: FileSupport, folder: Path, tokenizer: TokenizerSource
+) -> Model:
+    """Build a model from its file's metadata; try its template with the vocabulary there."""
     title = _one_line(header.text("general.name"))
-    called = f"{title} {header.path.name}"
-    template = header.text("tokenizer.chat_template") or fallback_template(tokenizer, called)
-    turns = [Turn("user", "Hello"), Turn("assistant", "Hello!"), Turn("user", "How are you?")]
-    ChatTemplate(template, tokenizer).encode(turns)
     return Model(
         name="",
         folder=folder,
         title=title,
-        architecture="llama",
+        architecture=_one_line(header.text("general.architecture")),
         parameters=sum(tensor.elements for tensor in header.tensors),
         quantisation=quantisation(header),
-        context_length=sizes.context_length,
-        size=(folder / "model.gguf").stat().st_size,
+        context_length=support.context_length,
+        size=header.size,
         digest="",
-        kv_bytes_per_token=2 * sizes.blocks * sizes.kv_width * F16_BYTES,
-        chat_template=template,
+        kv_bytes_per_token=support.kv.bytes_per_token,
+        chat_template=_template(header, support, folder, title),
         license=_one_line(header.text("general.license")) or None,
+        engines=support.engines,
+        kind=support.kind,
+        tokenizer=tokenizer,
+        kv=support.kv,
     )
+
+
+class _UnusedTokenizer:
+    """Stands where a template is only rendered, and not tokenised."""
+
+    def encode(self, text: str) -> list[int]:
+        raise ModelFileError("This text can be tokenised only by the engine.")
+
+    def token_bytes(self, index: int) -> bytes:
+        raise ModelFileError("This token can be read only by the engine.")
+
+
+def _template(header: Header, support: FileSupport, folder: Path, title: str) -> str:
+    """The chat template of the file, or the likeliest one; empty for what is no chat model."""
+    if support.kind != "text":
+        return ""
+    tokenizer = Tokenizer.load(folder, _UnusedTokenizer())
+    called = f"{title} {header.path.name}"
+    template = header.text("tokenizer.chat_template") or fallback_template(tokenizer, called)
+    turns = [Turn("user", "Hello"), Turn("assistant", "Hello!"), Turn("user", "How are you?")]
+    ChatTemplate(template, tokenizer).text(turns)
+    return template
 
 
 def _one_line(text: str | None) -> str:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from app.models.engines import (
+    CTRANSFORMERS,
+    Engine,
+    EngineChoice,
+    EngineSetting,
+    EngineSpeed,
+    available_engines,
+    choose_engine,
+)
+from app.models.gguf.kv_layout import KvLayout
 from app.models.upstream import RemoteModel
 
 # Numbers of weights and bytes, as people write them.
@@ -29,6 +40,7 @@ def format_bytes(number: int) -> str:
 
 
 Role = Literal["system", "user", "assistant"]
+ModelKind = Literal["text", "embedding", "reranker"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +82,33 @@ class ModelSettings:
     """Settings that a user has chosen for a model, kept beside it as `settings.json`.
 
     system_prompt: begins every chat with it; sampling: None takes what the authors recommend;
-    context_length: tokens, None takes WICK_CONTEXT; template: the name of a chat template that Wick
-    knows, None takes the file's own.
+    context_length: tokens, None takes WICK_CONTEXT; template: the name of a chat template that
+    Wick knows, None takes the file's own; engine: which one runs it.
     """
 
     system_prompt: str = ""
     sampling: Sampling | None = None
     context_length: int | None = None
     template: str | None = None
+    engine: EngineSetting = "auto"
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Model in the store: a folder with `model.gguf`, `tokenizer.json`, `model.json`; or
-    `remote.json` for a remote model, whose facts about weights are 0 or empty.
+    """Model in the store, a folder: the files as they came, `vocabulary.json` and `tokenizer.json`,
+    `model.json`; or `remote.json` for a model that other servers hold. Of such a one facts about
+    weights are 0 or empty.
 
-    parameters: number of weights; context_length: tokens it was trained for; size: bytes of
-    `model.gguf`; digest: SHA-256 of the file that was imported, in hex; kv_bytes_per_token: memory
-    that one token of context takes, in bytes; sampling: what its authors recommend; settings: what
-    the user has chosen instead.
+    parameters: number of weights; context_length: tokens it was trained for; size: bytes of its
+    files; digest: SHA-256 of the file that was imported, in hex; kv_bytes_per_token: memory that
+    one token of context takes, in bytes; sampling: what its authors recommend; settings: what the
+    user has chosen instead.
+
+    engines: those that can run it; files: the names of its files as they came, none where an
+    earlier version of Wick kept only `model.gguf`, the copy that ctransformers loads; adapted_size:
+    bytes of that copy, which is made when it is needed; tokenizer: whose reads its texts; kv: what
+    its contexts take in detail; linked_from: the program whose files these are, empty for Wick's
+    own; speeds: what was measured here.
     """
 
     name: str
@@ -106,6 +126,30 @@ class Model:
     sampling: Sampling = field(default_factory=Sampling)
     settings: ModelSettings = field(default_factory=ModelSettings)
     remote: RemoteModel | None = None
+    engines: tuple[Engine, ...] = (CTRANSFORMERS,)
+    files: tuple[str, ...] = ()
+    adapted_size: int = 0
+    kind: ModelKind = "text"
+    tokenizer: Literal["wick", "llama.cpp"] = "wick"
+    kv: KvLayout | None = None
+    linked_from: str = ""
+    speeds: Mapping[Engine, EngineSpeed] = field(default_factory=dict)
+
+    def runs_on(self) -> tuple[Engine, ...]:
+        """The engines that can run it, installed here or not; none of a model elsewhere."""
+        return () if self.remote is not None else self.engines
+
+    @property
+    def engine_choice(self) -> EngineChoice:
+        """The engine that runs it, and why. Not of a model elsewhere."""
+        return choose_engine(
+            self.settings.engine, self.engines, self.parameters, self.speeds, available_engines()
+        )
+
+    @property
+    def engine(self) -> str:
+        """For people and programs: `ctransformers`, `llama.cpp` or `remote`."""
+        return "remote" if self.remote is not None else self.engine_choice.engine
 
     @property
     def default_sampling(self) -> Sampling:
@@ -119,4 +163,15 @@ class Model:
 
     @property
     def weights_path(self) -> Path:
+        """The copy for ctransformers, which need not be there: see `adapted.ensure_adapted`."""
         return self.folder / "model.gguf"
+
+    @property
+    def original_paths(self) -> list[Path]:
+        """The files as they came, the first of which llama.cpp is given."""
+        return [self.folder / name for name in self.files]
+
+    @property
+    def loaded_size(self) -> int:
+        """Bytes of the weights that its engine loads."""
+        return self.adapted_size if self.engine == CTRANSFORMERS and self.files else self.size

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.errors import ModelError, ModelFileError
+from app.models.engines import CTRANSFORMERS, ENGINE_SETTINGS, ENGINES, Engine, EngineSpeed
+from app.models.gguf.kv_layout import KvLayout
 from app.models.model import Model, ModelSettings, Sampling
 from app.models.upstream import (
     MAX_UPSTREAMS,
@@ -22,7 +24,7 @@ from app.models.upstream import (
 
 
 REMOTE: Final = "remote.json"
-FORMAT: Final = 1
+REMOTE_FORMAT: Final = 1
 ASSUMED_CONTEXT: Final = 4096
 """Tokens of a window that neither the person nor the server has told."""
 DEFAULT_TEMPLATE_SETTINGS: Final = Sampling(
@@ -50,7 +52,7 @@ def merge_upstreams(
 
 def serialize(title: str, remote: RemoteModel) -> str:
     """Write the text of `remote.json`."""
-    values = {"format": FORMAT, "title": title} | asdict(remote)
+    values = {"format": REMOTE_FORMAT, "title": title} | asdict(remote)
     return json.dumps(values, ensure_ascii=False, indent=2)
 
 
@@ -58,7 +60,7 @@ def read_remote(folder: Path, settings: ModelSettings) -> Model:
     """Read `remote.json`. Raises ModelFileError."""
     try:
         values: dict[str, Any] = json.loads((folder / REMOTE).read_text(encoding="utf-8"))
-        if values["format"] != FORMAT:
+        if values["format"] != REMOTE_FORMAT:
             raise ModelFileError(f"The model {folder.name} was added by another Wick version.")
         upstreams = [Upstream(**upstream) for upstream in values["upstreams"]]
         remote = replace(merge_upstreams(None, upstreams, values["context"]), found=values["found"])
@@ -99,11 +101,16 @@ log = logging.getLogger(__name__)
 
 FILE: Final = "model.json"
 SETTINGS: Final = "settings.json"
+SPEEDS: Final = "engine.json"
+ADAPTED_FORMAT: Final = 1
+"""Of models that were installed before original files were kept."""
+FORMAT: Final = 2
 
 
 def save_model(model: Model, folder: Path) -> None:
     values = asdict(model)
-    del values["folder"], values["name"], values["settings"], values["remote"]
+    for name in ("folder", "name", "settings", "remote", "speeds"):
+        del values[name]
     text = json.dumps({"format": FORMAT} | values, ensure_ascii=False, indent=2)
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -114,14 +121,23 @@ def load_model(folder: Path) -> Model:
         return read_remote(folder, load_settings(folder))
     try:
         values: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        if values.pop("format") != FORMAT:
+        if values.pop("format") not in (ADAPTED_FORMAT, FORMAT):
             raise ModelFileError(f"The model {folder.name} was installed by another Wick version.")
         sampling = Sampling(**values.pop("sampling"))
-        settings = load_settings(folder)
+        kv = values.pop("kv", None)
+        for name in {"engines", "files"} & values.keys():
+            values[name] = tuple(values[name])
+        if not {*values.get("engines", [CTRANSFORMERS])} <= {*ENGINES}:
+            raise ValueError("it names an engine that there is not")
         model = Model(
-            name=folder.name, folder=folder, sampling=sampling, settings=settings, **values
+            name=folder.name,
+            folder=folder,
+            sampling=sampling,
+            settings=load_settings(folder),
+            kv=KvLayout(**kv) if kv else None,
+            speeds=load_speeds(folder),
+            **values,
         )
-        size = model.weights_path.stat().st_size
     except OSError as error:
         raise ModelFileError(
             f"The model {folder.name} is damaged: one of its files cannot be read."
@@ -130,9 +146,60 @@ def load_model(folder: Path) -> Model:
         raise ModelFileError(
             f"The model {folder.name} is damaged: its {FILE} makes no sense."
         ) from error
-    if size != model.size:
-        raise ModelFileError(f"The model {folder.name} is damaged: its weights are cut short.")
+    return _check_weights(model)
+
+
+def _check_weights(model: Model) -> Model:
+    """The model, if its weights are there: the files as they came, or the copy made of them.
+
+    Raises ModelFileError.
+    """
+    try:
+        sizes = [path.stat().st_size for path in model.original_paths or [model.weights_path]]
+    except OSError as error:
+        if adapted := _without_originals(model):
+            return adapted
+        raise ModelFileError(_missing(model)) from error
+    if sum(sizes) != model.size:
+        raise ModelFileError(f"The model {model.name} is damaged: its weights are cut short.")
     return model
+
+
+def _without_originals(model: Model) -> Model | None:
+    """The same as an earlier version would have installed it, if the copy is there."""
+    try:
+        size = model.weights_path.stat().st_size
+    except OSError:
+        return None
+    if not model.files or size != model.adapted_size:
+        return None
+    return replace(model, files=(), size=size, engines=(CTRANSFORMERS,))
+
+
+def _missing(model: Model) -> str:
+    if model.linked_from:
+        return (
+            f"The file of {model.title} is gone: it belonged to {model.linked_from}, which seems "
+            "to have deleted it."
+        )
+    return f"The model {model.name} is damaged: one of its files cannot be read."
+
+
+def load_speeds(folder: Path) -> dict[Engine, EngineSpeed]:
+    """What was measured of the model in `folder`; a damaged file counts as nothing measured."""
+    try:
+        values: dict[str, Any] = json.loads((folder / SPEEDS).read_text(encoding="utf-8"))
+        speeds = {
+            engine: EngineSpeed(float(values[engine]["decode"]), float(values[engine]["prompt"]))
+            for engine in ENGINES
+            if engine in values
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        log.warning("What was measured of the model %s is damaged: %s.", folder.name, error)
+        return {}
+    return {engine: speed for engine, speed in speeds.items() if speed.is_sound}
 
 
 def load_settings(folder: Path) -> ModelSettings:
@@ -140,6 +207,8 @@ def load_settings(folder: Path) -> ModelSettings:
     try:
         values: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         sampling = values.pop("sampling")
+        if values.get("engine", "auto") not in ENGINE_SETTINGS:
+            raise ValueError("it names an engine that there is not")
         return ModelSettings(sampling=None if sampling is None else Sampling(**sampling), **values)
     except FileNotFoundError:
         return ModelSettings()

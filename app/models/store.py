@@ -1,38 +1,44 @@
 """Model store: the folder that holds every installed model, one folder each.
 
-`NAME/model.gguf` is the adapted file, `tokenizer.json` and `vocabulary.json` its tokenizer,
-`model.json` its metadata; a remote model has `remote.json` alone. A model is put together in a
-hidden folder and renamed into place at the end, so whatever is in the store is whole. All functions
-block: call them from a thread.
+`NAME/original.gguf` (or all parts of a split one) is the file as it came, `model.gguf` the copy
+that ctransformers loads, `tokenizer.json` and `vocabulary.json` the tokenizer, `model.json` its
+metadata; a remote model has `remote.json` alone. A model is put together in a hidden folder and
+renamed into place at the end, so whatever is in the store is whole. All functions block: call them
+from a thread.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
 from app.errors import ModelError, ModelFileError, ModelNotFound, ModelStoreUnreadable
-from app.models.disk import ensure_space, files_digest, fsync_path, write_atomic
-from app.models.gguf.compatibility import check_compatible
-from app.models.gguf.convert import Progress, convert
+from app.models.adapted import ensure_adapted, space_for_copy
+from app.models.disk import ensure_space, fsync_path, write_atomic
+from app.models.engines import CTRANSFORMERS, LLAMA_CPP, Engine, EngineSpeed, available_engines
+from app.models.gguf.convert import Progress, adapted_size
+from app.models.gguf.engine_support import check_support
 from app.models.gguf.split import model_stem, read_model_file
 from app.models.model import Model, ModelSettings, Sampling
 from app.models.model_files import (
     REMOTE,
     SETTINGS,
+    SPEEDS,
     load_model,
     merge_upstreams,
     save_model,
     serialize,
 )
+from app.models.originals import Keep, place_originals
 from app.models.staging import REMOVED, STAGING_LOCK, incoming
 from app.models.upstream import RemoteModel, Upstream
 
@@ -107,47 +113,82 @@ class ModelStore:
         license_name: str | None = None,
         digest: str | None = None,
         progress: Progress | None = None,
+        keep: Keep = "copy",
+        linked_from: str = "",
+        renews: bool = False,
     ) -> Model:
-        """Check, adapt and add the GGUF file `source`, which stays as it is.
+        """Check and add the GGUF file `source`, which stays as it is.
 
         `source` may be any part of a split model whose other parts lie beside it. `digest`: its
-        SHA-256 if known already. `progress` hears of bytes done and to do. Raises
-        ModelFileError, ModelUnsupported or TemplateError for a file that will not do, DiskFull,
-        and ModelError for a name that is taken or not allowed.
+        SHA-256 if known already. keep: how the store comes to have its files; linked_from: the
+        program that they belong to, where they are only linked. renews: take the place of a model
+        of that name whose original is not there; the same file may always. `progress` hears of
+        bytes done and to do. Raises ModelFileError, ModelUnsupported or TemplateError for a file
+        that will not do, DiskFull, and ModelError for a name that is taken or not allowed.
         """
         # Here and not above: tokenizers and templates, which only runners need but for this.
         from app.models.metadata import build_model
         from app.models.text.tokenizer import save_tokenizer
 
-        name = self.ensure_name_free(name or name_for(source))
+        name = self._ensure_installable(name or name_for(source), digest, renews=renews)
         file = read_model_file(source)
-        header = file.header
-        sizes = check_compatible(header)
-        tied = next(t for t in header.tensors if t.name == "token_embd.weight")
-        with self.incoming(header.size + tied.size) as folder:
-            notify = progress or (lambda done, total: None)
-            if digest is None or len(file.parts) > 1:
-                digest = files_digest(file.paths, lambda done: notify(done // 2, header.size))
-            half = header.size // 2
-            convert(
-                file,
-                folder / "model.gguf",
-                lambda done, total: notify(half + done * half // total, header.size),
-            )
-            save_tokenizer(header, folder)
-            model = build_model(header, sizes, folder)
+        support = check_support(file.header, available_engines())
+        adapted = adapted_size(file) if CTRANSFORMERS in support.engines else 0
+        header, notify = file.header, progress or (lambda done, total: None)
+        needed = (header.size if keep == "copy" else 0) + space_for_copy(adapted)
+        with self.incoming(needed) as folder:
+
+            def half(done: int) -> None:
+                notify(done // 2, header.size)
+
+            is_known = digest is not None and len(file.parts) == 1
+            check = None if is_known else hashlib.sha256()
+            files = place_originals(file.paths, folder, keep, check, half)
+            digest = check.hexdigest() if check is not None else str(digest)
+            tokenizer = save_tokenizer(header, folder, may_be_native=LLAMA_CPP in support.engines)
+            found = build_model(header, support, folder, tokenizer)
             model = replace(
-                model,
+                found,
                 name=name,
                 digest=digest,
-                title=title or model.title or name,
-                license=license_name or model.license,
+                title=title or found.title or name,
+                license=license_name or found.license,
                 sampling=sampling or Sampling(),
+                files=files,
+                adapted_size=adapted,
+                linked_from=linked_from if keep == "link" else "",
             )
+            if model.engine == CTRANSFORMERS:
+                middle = header.size // 2
+                ensure_adapted(
+                    model,
+                    lambda done, total: notify(middle + done * middle // total, header.size),
+                )
             save_model(model, folder)
             notify(header.size, header.size)
-            self._publish(folder, name)
+            self._publish(folder, name, digest, renews=renews)
         return replace(model, folder=self.root / name)
+
+    def _ensure_installable(self, name: str, digest: str | None, *, renews: bool) -> str:
+        """`name`, if a file of that digest may become the model of that name. Raises ModelError.
+
+        digest: None while it is not known.
+        """
+        if self.lacks_original(name) and (
+            renews or digest in (None, load_model(self.root / name).digest)
+        ):
+            return name
+        return self.ensure_name_free(name)
+
+    def lacks_original(self, name: str) -> bool:
+        """Whether an earlier version of Wick kept only what ctransformers loads of this model."""
+        if not NAME.fullmatch(name) or not (self.root / name).is_dir():
+            return False
+        try:
+            model = load_model(self.root / name)
+        except ModelFileError:
+            return False
+        return model.remote is None and not model.files
 
     def add_remote(
         self,
@@ -192,8 +233,14 @@ class ModelStore:
 
     def save_settings(self, name: str, settings: ModelSettings) -> None:
         """Save the settings of a model. Raises ModelNotFound, DiskFull or ModelError."""
+        model = self.get(name)
         text = json.dumps(asdict(settings), ensure_ascii=False, indent=2)
-        write_atomic(self.get(name).folder / SETTINGS, text)
+        write_atomic(model.folder / SETTINGS, text)
+
+    def save_speeds(self, name: str, speeds: Mapping[Engine, EngineSpeed]) -> None:
+        """Keep what was measured of a model. Raises ModelNotFound, DiskFull or ModelError."""
+        text = json.dumps({engine: asdict(speed) for engine, speed in speeds.items()}, indent=2)
+        write_atomic(self.get(name).folder / SPEEDS, text)
 
     def default(self) -> str | None:
         """Return the model chosen for new chats, while it is in the store."""
@@ -234,18 +281,27 @@ class ModelStore:
         with incoming(self.root, size) as folder:
             yield folder
 
-    def _publish(self, folder: Path, name: str) -> None:
+    def _publish(self, folder: Path, name: str, digest: str = "", *, renews: bool = False) -> None:
         (folder / STAGING_LOCK).unlink(missing_ok=True)
         for path in (*folder.iterdir(), folder):
             fsync_path(path)
         folder.chmod(0o755)
-        self.ensure_name_free(name)
+        self._ensure_installable(name, digest, renews=renews)
+        self._make_way(name, folder)
         try:
             folder.rename(self.root / name)
         except OSError:
             self.ensure_name_free(name)
             raise
         fsync_path(self.root)
+
+    def _make_way(self, name: str, folder: Path) -> None:
+        """Of a model that is renewed only what a person chose stays."""
+        before = self.root / name
+        if before.exists():
+            if (before / SETTINGS).is_file():
+                shutil.copyfile(before / SETTINGS, folder / SETTINGS)
+            self.remove(name)
 
 
 def name_for(source: Path) -> str:

@@ -53,18 +53,18 @@ def shelf(tiny_shelf: Path, tmp_path: Path) -> Path:
 
 
 def harm(folder: Path, damage: str) -> None:
-    weights = folder / "model.gguf"
-    data = bytearray(weights.read_bytes())
-    match damage:
-        case "no header":
-            data[:4] = b"FUGG"
-        case "counts":
-            data[8:24] = b"\xff" * 16
-        case "bits":
-            data[len(data) // 2 :: 97] = bytes(b ^ 0x5A for b in data[len(data) // 2 :: 97])
-        case "cut off":
-            del data[len(data) // 2 :]
-    weights.write_bytes(data)
+    for weights in folder.glob("*.gguf"):
+        data = bytearray(weights.read_bytes())
+        match damage:
+            case "no header":
+                data[:4] = b"FUGG"
+            case "counts":
+                data[8:24] = b"\xff" * 16
+            case "bits":
+                data[len(data) // 2 :: 97] = bytes(b ^ 0x5A for b in data[len(data) // 2 :: 97])
+            case "cut off":
+                del data[len(data) // 2 :]
+        weights.write_bytes(data)
     if damage == "gone":
         shutil.rmtree(folder)
 

@@ -5,12 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from app.models import engines
 from app.models.gguf.reader import read_header
 from app.models.install import download
 from app.models.store import ModelStore
 from app.models.text.tokenizer import Tokenizer, save_tokenizer
 from tests.models.stub_server import Stub, serve_stub
 from tests.tiny_gguf import Flavour, write_tiny_gguf
+
+
+@pytest.fixture
+def both_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the libraries of both engines are installed."""
+    monkeypatch.setattr(engines, "installed_engines", lambda: engines.ENGINES)
 
 
 @pytest.fixture

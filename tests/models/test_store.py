@@ -19,7 +19,7 @@ from app.errors import (
     ModelUnsupported,
     TemplateError,
 )
-from app.models import store as shelf_module
+from app.models import adapted
 from app.models.disk import file_digest
 from app.models.model import ModelSettings, Sampling
 from app.models.store import ModelStore, name_for
@@ -43,7 +43,9 @@ def test_installing_listing_and_removing(shelf: ModelStore, tiny: Path) -> None:
     assert shelf.get("b") == model
     assert model.sampling.temperature == 0.2
     assert model.digest == file_digest(tiny)
-    assert model.size == model.weights_path.stat().st_size
+    assert model.size == tiny.stat().st_size == (model.folder / "original.gguf").stat().st_size
+    assert model.adapted_size == model.weights_path.stat().st_size
+    assert (model.runs_on(), model.engine) == (("ctransformers", "llama.cpp"), "ctransformers")
     assert (model.context_length, model.license) == (512, "cc0-1.0")
     assert model.kv_bytes_per_token == 2 * 2 * 32 * 2
     assert told == sorted(told)
@@ -59,7 +61,8 @@ def test_an_absent_shelf_is_empty(shelf: ModelStore) -> None:
 
 def test_listing_does_not_open_the_weights(shelf: ModelStore, tiny: Path) -> None:
     model = shelf.install(tiny, "a")
-    model.weights_path.write_bytes(bytes(model.size))
+    model.weights_path.write_bytes(bytes(model.adapted_size))
+    model.original_paths[0].write_bytes(bytes(model.size))
     assert shelf.models() == [model]
 
 
@@ -113,7 +116,7 @@ def test_bad_files_leave_no_trace(shelf: ModelStore, tmp_path: Path, tiny: Path)
     text.write_text("Dear model, how are you?")
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(tiny.read_bytes()[:-100])
-    other = write_tiny_gguf(tmp_path / "other.gguf", **{"general.architecture": "gemma"})  # type: ignore[arg-type]
+    other = write_tiny_gguf(tmp_path / "other.gguf", **{"general.architecture": "nonsense"})  # type: ignore[arg-type]
     bomb = write_tiny_gguf(
         tmp_path / "bomb.gguf",
         **{"tokenizer.chat_template": "{{ 'a' * 10**9 }}"},  # type: ignore[arg-type]
@@ -142,7 +145,7 @@ def test_broken_folders_are_logged_and_left_out(
     for name in ("empty", "short", "strange", "newer", "deep"):
         shutil.copytree(whole.folder, shelf.root / name)
     (shelf.root / "empty/model.json").unlink()
-    (shelf.root / "short/model.gguf").write_bytes(b"GGUF")
+    (shelf.root / "short/original.gguf").write_bytes(b"GGUF")
     (shelf.root / "strange/model.json").write_text("[]")
     (shelf.root / "deep/model.json").write_text("[" * 100_000)
     (shelf.root / "newer/model.json").write_text(json.dumps({"format": 99}))
@@ -173,7 +176,7 @@ def test_what_a_crash_left_is_cleaned_and_what_is_under_way_is_not(
         shelf.install(tiny, "a")
         assert {path.name for path in shelf.root.iterdir()} == {".incoming-live", silent.name, "a"}
     assert sorted(path.name for path in shelf.get("a").folder.iterdir()) == [
-        *("model.gguf", "model.json", "tokenizer.json", "vocabulary.json")
+        *("model.gguf", "model.json", "original.gguf", "tokenizer.json", "vocabulary.json")
     ]
     assert [model.name for model in shelf.models()] == ["a"]
 
@@ -193,7 +196,7 @@ def test_a_disk_that_fills_up_halfway_leaves_no_trace(
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shelf_module, "convert", fail)
+    monkeypatch.setattr(adapted, "convert", fail)
     with pytest.raises(DiskFull):
         shelf.install(tiny, "a")
     assert list(shelf.root.iterdir()) == []

@@ -22,6 +22,7 @@ from app.inference.runner.scheduler import Scheduler
 from app.inference.runner.sequence import RunnerContext, Thinking
 from app.inference.runner.threads import ThreadTuner, open_permits
 from app.inference.runner.token_memory import StableTokenizer
+from app.models.adapted import ensure_adapted
 from app.models.model import Model
 from app.models.model_files import load_model
 from app.models.text.builtin_templates import template_of
@@ -63,7 +64,8 @@ def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRun
     context_length = max(1, min(options.context, model.context_length))
     tokenizer = StableTokenizer.load(model.folder)
     progress = ThrottledCallback(lambda done: emit(LoadProgress(round(done, 3))))
-    engine = CtransformersEngine(model.weights_path, context_length, progress)
+    weights = ensure_adapted(model)
+    engine = CtransformersEngine(weights, context_length, progress)
     if engine.vocab_size != tokenizer.vocab_size:
         raise ModelLoadError("The model's weights and its tokenizer do not belong together.")
     size = pool_size(options.kv_mb << 20, context_length, model.kv_bytes_per_token)

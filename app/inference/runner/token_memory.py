@@ -16,7 +16,7 @@ from typing import Final
 from tokenizers import Tokenizer as FastTokenizer
 
 from app.inference.runner.kv.snapshot import TokenRuns
-from app.models.text.tokenizer import Tokenizer
+from app.models.text.tokenizer import NativeTokenizer, Tokenizer
 from app.models.text.vocabulary import Vocabulary
 
 MAX_STORED: Final = 500_000
@@ -29,7 +29,7 @@ _LONGEST_OPENING = 4096  # tokens between the last special token and the answer
 class StableTokenizer(Tokenizer):
     """Tokenizer whose `encode` gives an answer's text the ids it was generated with."""
 
-    def __init__(self, fast: FastTokenizer, vocabulary: Vocabulary) -> None:
+    def __init__(self, fast: FastTokenizer | NativeTokenizer, vocabulary: Vocabulary) -> None:
         super().__init__(fast, vocabulary)
         self._answers: OrderedDict[str, tuple[int, ...]] = OrderedDict()
         self._texts: dict[tuple[int, ...], str] = {}

@@ -1,4 +1,4 @@
-"""Checks that the engine can run a GGUF file, before its native loader sees a byte of it."""
+"""Checks that ctransformers can run a GGUF file, before its native loader sees a byte of it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def check_compatible(header: Header) -> Dimensions:
         raise ModelFileError(f"{name} is damaged: it does not name its architecture.")
     if architecture != "llama":
         raise ModelUnsupported(
-            f"{name} holds a model of the architecture “{architecture}”; the engine runs only "
+            f"{name} holds a model of the architecture “{architecture}”; ctransformers runs only "
             "llama models (Llama 2, Mistral 7B, TinyLlama, SmolLM2 and their relatives)."
         )
     if (header.integer("split.count") or 1) > 1:
@@ -83,7 +83,7 @@ def _dimensions(header: Header) -> Dimensions:
     for key in ("attention.head_count", "attention.head_count_kv", "feed_forward_length"):
         if f"llama.{key}" in header.metadata and header.types[f"llama.{key}"].name == "ARRAY":
             raise ModelUnsupported(
-                f"{header.path.name} has blocks of different sizes, which the engine cannot run."
+                f"{header.path.name} has blocks of different sizes, which ctransformers cannot run."
             )
     heads = size("attention.head_count", 1 << 16)
     has_kv = "llama.attention.head_count_kv" in header.metadata
@@ -116,7 +116,7 @@ def _check_heads(header: Header, width: int) -> None:
         if value is not None and value != width:
             raise ModelUnsupported(
                 f"{header.path.name} has attention heads of an unusual width "
-                f"(“llama.{key}” is {value}, not {width}), which the engine cannot run."
+                f"(“llama.{key}” is {value}, not {width}), which ctransformers cannot run."
             )
     if width % 2:
         raise ModelFileError(f"{header.path.name} is damaged: its heads have an odd width.")
@@ -137,7 +137,8 @@ def _check_vocabulary(header: Header) -> None:
     model = header.text("tokenizer.ggml.model")
     if model not in ("gpt2", "llama"):
         raise ModelUnsupported(
-            f"{name} has a vocabulary of the kind “{model}”; the engine reads “llama” and “gpt2”."
+            f"{name} has a vocabulary of the kind “{model}”; ctransformers reads “llama” and "
+            "“gpt2”."
         )
     _check_counts(header)
     tokens = header.strings("tokenizer.ggml.tokens") or []
@@ -170,11 +171,29 @@ def _check_vocabulary(header: Header) -> None:
         for token, kind in zip(tokens, types, strict=True)
     ):
         raise ModelUnsupported(f"{name} has a vocabulary without a line break.")
+    _check_named_ids(header, len(tokens))
+
+
+def check_vocabulary_bounds(header: Header) -> None:
+    """What must hold of any vocabulary, whichever engine reads it. Raises ModelFileError."""
+    _check_counts(header)
+    name, tokens = header.path.name, header.strings("tokenizer.ggml.tokens") or []
+    _check_lengths(name, tokens)
+    types = header.numbers("tokenizer.ggml.token_type")
+    if types is not None and len(types) != len(tokens):
+        raise ModelFileError(f"{name} is damaged: its tokens and their types differ.")
+    _check_kinds(name, tokens, types or [NORMAL] * len(tokens), has_bytes=False)
+    _check_named_ids(header, len(tokens))
+
+
+def _check_named_ids(header: Header, count: int) -> None:
     for key in header.metadata:
         if key.startswith("tokenizer.ggml.") and key.endswith("_token_id"):
             value = header.integer(key)
-            if value is None or not 0 <= value < len(tokens):
-                raise ModelFileError(f"{name} is damaged: its “{key}” is not in its vocabulary.")
+            if value is None or not 0 <= value < count:
+                raise ModelFileError(
+                    f"{header.path.name} is damaged: its “{key}” is not in its vocabulary."
+                )
 
 
 def _check_lengths(name: str, tokens: Sequence[bytes]) -> None:
@@ -220,16 +239,17 @@ def _check_tensors(header: Header, sizes: Dimensions) -> None:
         _check_type(name, tensor)
     if unknown := sorted(present.keys() - expected.keys()):
         raise ModelUnsupported(
-            f"{name} holds tensors that the engine does not know, such as {unknown[0]}; "
+            f"{name} holds tensors that ctransformers does not know, such as {unknown[0]}; "
             "it is not a plain llama model."
         )
 
 
 def _check_type(name: str, tensor: TensorInfo) -> None:
-    vector = len(tensor.shape) == 1
-    if (vector and tensor.type.name != "F32") or not tensor.type.weight:
+    kind = tensor.type
+    is_vector = len(tensor.shape) == 1
+    if (is_vector and kind.name != "F32") or not (kind.is_weight and kind.is_early):
         raise ModelUnsupported(
-            f"{name} stores {tensor.name} as {tensor.type.name}, which the engine cannot compute."
+            f"{name} stores {tensor.name} as {kind.name}, which ctransformers cannot compute."
         )
 
 
@@ -260,8 +280,11 @@ def expected_shapes(sizes: Dimensions) -> dict[str, tuple[int, ...]]:
 
 def quantisation(header: Header) -> str:
     """The storage type that most weights have, such as “Q4_K”."""
-    weights: dict[str, int] = {}
+    blocks: dict[str, int] = {}
+    others: dict[str, int] = {}
     for tensor in header.tensors:
-        if re.match(r"blk\.\d+\.(attn|ffn)_", tensor.name) and len(tensor.shape) == 2:
+        weights = blocks if tensor.name.startswith("blk.") else others
+        if len(tensor.shape) > 1:
             weights[tensor.type.name] = weights.get(tensor.type.name, 0) + tensor.elements
-    return max(weights, key=lambda kind: weights[kind])
+    weights = blocks or others
+    return max(weights, key=lambda kind: weights[kind], default="")

@@ -43,18 +43,15 @@ def convert(model: ModelFile, target: Path, progress: Progress | None = None) ->
 
     Its header must have passed `check_compatible`. Raises ModelFileError if a file changed since.
     """
-    sources = [(part, tensor, tensor.name) for part in model.parts for tensor in part.tensors]
-    if not any(tensor.name == "output.weight" for _, tensor, _ in sources):
-        part, tied = next((p, t) for p, t, name in sources if name == "token_embd.weight")
-        sources.append((part, tied, "output.weight"))
-    tensors = [replace(tensor, name=name) for _, tensor, name in sources]
+    sources = _sources(model)
+    tensors = [tensor for _, tensor in sources]
     total = sum(tensor.size for tensor in tensors)
     with ExitStack() as stack, target.open("wb") as file:
         files = {part.path: stack.enter_context(part.path.open("rb")) for part in model.parts}
         file.write(encode_header(model.header, tensors))
         _pad(file)
         done = 0
-        for part, tensor, _ in sources:
+        for part, tensor in sources:
             source = files[part.path]
             source.seek(part.data_offset + tensor.offset)
             for count in _copy(source, file, tensor, part.path.name):
@@ -64,6 +61,26 @@ def convert(model: ModelFile, target: Path, progress: Progress | None = None) ->
             _pad(file)
         file.flush()
         os.fsync(file.fileno())
+
+
+def adapted_size(model: ModelFile) -> int:
+    """Bytes of what `convert` writes."""
+    tensors = [tensor for _, tensor in _sources(model)]
+    head = len(encode_header(model.header, tensors))
+    return _aligned(head) + sum(_aligned(tensor.size) for tensor in tensors)
+
+
+def _sources(model: ModelFile) -> list[tuple[Header, TensorInfo]]:
+    """Every tensor to write, and the part it lies in; tied embeddings once more as the output."""
+    sources = [(part, tensor) for part in model.parts for tensor in part.tensors]
+    if not any(tensor.name == "output.weight" for _, tensor in sources):
+        part, tied = next((p, t) for p, t in sources if t.name == "token_embd.weight")
+        sources.append((part, replace(tied, name="output.weight")))
+    return sources
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def encode_header(header: Header, tensors: list[TensorInfo]) -> bytes:
@@ -79,7 +96,7 @@ def encode_header(header: Header, tensors: list[TensorInfo]) -> bytes:
         parts.append(
             struct.pack(f"<I{count}QIQ", count, *tensor.shape, tensor.type_id, offset),
         )
-        offset += -(-tensor.size // ALIGNMENT) * ALIGNMENT
+        offset += _aligned(tensor.size)
     return b"".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Features of a llama model beyond the plain design, and which of them the engine computes."""
+"""Features of a llama model beyond the plain design, and which of them ctransformers computes."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ The engine reads none of them: it would load such a model and write nonsense.
 
 
 def check_features(header: Header) -> None:
-    """Raises ModelUnsupported for a model that the engine would compute wrongly."""
+    """Raises ModelUnsupported for a model that ctransformers would compute wrongly."""
     name = header.path.name
     if header.integer("llama.expert_count"):
         raise ModelUnsupported(
-            f"{name} is a mixture of experts (as Mixtral is), which the engine does not know."
+            f"{name} is a mixture of experts (as Mixtral is), which ctransformers does not know."
         )
     for key, values in NEUTRAL.items():
         value = header.metadata.get(f"llama.{key}")
         if value is not None and value not in values:
             raise ModelUnsupported(
                 f"{name} is not a plain llama model (its “llama.{key}” is {_shown(value)}), "
-                "and the engine would compute it wrongly."
+                "and ctransformers would compute it wrongly."
             )
     if any(tensor.name.startswith("rope_f") for tensor in header.tensors):
         raise ModelUnsupported(
             f"{name} stretches its context by a table of factors (as Llama 3.1 and later do), "
-            "which the engine does not know; Llama 3 and earlier will do."
+            "which ctransformers does not know; Llama 3 and earlier will do."
         )
     rope_scale(header)
 
@@ -61,7 +61,7 @@ def rope_scale(header: Header) -> float:
     if kind not in (None, "linear"):
         raise ModelUnsupported(
             f"{name} stretches its context by “{kind}” scaling of positions; "
-            "the engine knows only “linear”."
+            "ctransformers knows only “linear”."
         )
     factor = header.number("llama.rope.scaling.factor") or header.number("llama.rope.scale_linear")
     if not factor:
@@ -80,7 +80,7 @@ def sliding_window(header: Header) -> int | None:
     if isinstance(header.metadata.get(key), Array):
         raise ModelUnsupported(
             f"{header.path.name} has blocks that look back differently far, "
-            "which the engine cannot do."
+            "which ctransformers cannot do."
         )
     width = header.integer(key)
     return width if width is not None and width > 0 else None

@@ -51,12 +51,21 @@ NUMBER_FORMATS: Final[dict[int, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class TensorType:
-    """One storage type: `block` weights take `size` bytes. `weight`: a matrix may be stored so."""
+    """One storage type: `block` weights take `size` bytes.
+
+    is_weight: a matrix may be stored so; is_early: the library of September 2023 that ctransformers
+    ships reads it, too.
+    """
 
     name: str
     block: int
     size: int
-    weight: bool = True
+    is_weight: bool = True
+    is_early: bool = True
+
+
+def _later(name: str, block: int, size: int) -> TensorType:
+    return TensorType(name, block, size, is_early=False)
 
 
 TENSOR_TYPES: Final[dict[int, TensorType]] = {
@@ -67,51 +76,50 @@ TENSOR_TYPES: Final[dict[int, TensorType]] = {
     6: TensorType("Q5_0", 32, 22),
     7: TensorType("Q5_1", 32, 24),
     8: TensorType("Q8_0", 32, 34),
-    9: TensorType("Q8_1", 32, 40, weight=False),
+    9: TensorType("Q8_1", 32, 40, is_weight=False),
     10: TensorType("Q2_K", 256, 84),
     11: TensorType("Q3_K", 256, 110),
     12: TensorType("Q4_K", 256, 144),
     13: TensorType("Q5_K", 256, 176),
     14: TensorType("Q6_K", 256, 210),
-    15: TensorType("Q8_K", 256, 292, weight=False),
-    24: TensorType("I8", 1, 1, weight=False),
-    25: TensorType("I16", 1, 2, weight=False),
-    26: TensorType("I32", 1, 4, weight=False),
+    15: TensorType("Q8_K", 256, 292, is_weight=False),
+    16: _later("IQ2_XXS", 256, 66),
+    17: _later("IQ2_XS", 256, 74),
+    18: _later("IQ3_XXS", 256, 98),
+    19: _later("IQ1_S", 256, 50),
+    20: _later("IQ4_NL", 32, 18),
+    21: _later("IQ3_S", 256, 110),
+    22: _later("IQ2_S", 256, 82),
+    23: _later("IQ4_XS", 256, 136),
+    24: TensorType("I8", 1, 1, is_weight=False),
+    25: TensorType("I16", 1, 2, is_weight=False),
+    26: TensorType("I32", 1, 4, is_weight=False),
+    27: TensorType("I64", 1, 8, is_weight=False, is_early=False),
+    28: TensorType("F64", 1, 8, is_weight=False, is_early=False),
+    29: _later("IQ1_M", 256, 56),
+    30: _later("BF16", 1, 2),
+    34: _later("TQ1_0", 256, 54),
+    35: _later("TQ2_0", 256, 66),
+    39: _later("MXFP4", 32, 17),
+    40: _later("NVFP4", 64, 36),
 }
-"""What the engine's library of September 2023 knows, with its sizes of that day.
+"""What today's llama.cpp reads, with its sizes.
 
-The file's numbers for I8, I16 and I32 changed since (they were 16 to 18): no language model stores
-weights in them, so they are only named here.
+The numbers of I8, I16 and I32 have changed since 2023 (they were 16 to 18): no language model
+stores weights in them, so they are only named here.
 """
 
-LATER_TYPES: Final[dict[int, str]] = {
+REMOVED_TYPES: Final[dict[int, str]] = {
     4: "Q4_2",
     5: "Q4_3",
-    16: "IQ2_XXS",
-    17: "IQ2_XS",
-    18: "IQ3_XXS",
-    19: "IQ1_S",
-    20: "IQ4_NL",
-    21: "IQ3_S",
-    22: "IQ2_S",
-    23: "IQ4_XS",
-    27: "I64",
-    28: "F64",
-    29: "IQ1_M",
-    30: "BF16",
     31: "Q4_0_4_4",
     32: "Q4_0_4_8",
     33: "Q4_0_8_8",
-    34: "TQ1_0",
-    35: "TQ2_0",
     36: "IQ4_NL_4_4",
     37: "IQ4_NL_4_8",
     38: "IQ4_NL_8_8",
-    39: "MXFP4",
-    40: "NVFP4",
-    41: "Q1_0",
 }
-"""Storage types that exist, or once did, and that the engine cannot read."""
+"""Storage types that existed once, and that no engine reads any more."""
 
 
 # What the header of a GGUF file says, once it has been read and checked by

@@ -14,8 +14,8 @@ from typing import Final
 
 from app.errors import ModelFileError, ModelUnsupported
 from app.models.gguf.header import (
-    LATER_TYPES,
     NUMBER_FORMATS,
+    REMOVED_TYPES,
     TENSOR_TYPES,
     Array,
     Header,
@@ -43,7 +43,7 @@ def read_header(path: Path) -> Header:
     """Read and check the header of the GGUF file at `path`.
 
     Raises ModelFileError for a file that is damaged, cut short or no GGUF file, ModelUnsupported
-    for a sound file with a storage type that the engine does not know.
+    for a sound file with a storage type that no engine reads any more.
     """
     try:
         with path.open("rb") as file:
@@ -223,10 +223,10 @@ class _Parser:
     def _tensor_type(self, name: str, type_id: int) -> TensorType:
         if kind := TENSOR_TYPES.get(type_id):
             return kind
-        if later := LATER_TYPES.get(type_id):
+        if removed := REMOVED_TYPES.get(type_id):
             raise ModelUnsupported(
-                f"{self.path.name} stores its weights as {later}, which the engine cannot read; "
-                "look for a Q4_K_M, Q5_K_M or Q8_0 file of the same model."
+                f"{self.path.name} stores its weights as {removed}, which no engine reads any "
+                "more; look for a Q4_K_M or Q8_0 file of the same model."
             )
         raise self._damaged(f"{name} has the unknown storage type {type_id}")
 

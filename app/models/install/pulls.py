@@ -130,8 +130,9 @@ class PullManager:
             raise _conflict(running)
         manifest.check()
         try:
-            self._store.ensure_name_free(manifest.name)
-            self._store.check_room(2 * (manifest.total or 0))
+            if not self._store.lacks_original(manifest.name):
+                self._store.ensure_name_free(manifest.name)
+            self._store.check_room(manifest.needed)
         except (ModelError, DiskFull) as error:
             raise PullRefused(str(error)) from error
 

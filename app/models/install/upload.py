@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from app.errors import DiskFull, PullError, PullRefused
+from app.models.adapted import space_for_copy
 from app.models.disk import ensure_space
 from app.models.gguf.split import model_stem
 from app.models.install.cancellable import write
@@ -30,6 +31,12 @@ class UploadManifest:
 
     file: str
     sizes: tuple[int, ...] | None
+
+    @property
+    def needed(self) -> int:
+        """Bytes of the disk that it and what is made of it take."""
+        total = self.total or 0
+        return total + space_for_copy(total)
 
     @property
     def total(self) -> int | None:
@@ -87,10 +94,10 @@ async def receive(
     """
     notify = ProgressTracker(report).report
     try:
-        with store.incoming(2 * (manifest.total or 0)) as folder:
+        with store.incoming(manifest.needed) as folder:
             notify("receiving", 0, manifest.total or 0)
             paths = await _unpack(manifest, folder, chunks, notify)
-            return await install(paths[0], spec, store, notify)
+            return await install(paths[0], spec, store, notify, keep="share")
     except DiskFull as error:
         raise PullError(str(error)) from error
 

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import httpx
 
 from app.errors import PullError
+from app.models.adapted import space_for_copy
 from app.models.disk import ensure_space, file_digest
 from app.models.install.cancellable import CancelToken, run_cancellable
 from app.models.install.download import RemoteFile, client, download, size_of
@@ -51,7 +52,7 @@ async def fetch_all(
     total = sum(sizes) if sizes and all(sizes) else 0
     if total:
         here = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        ensure_space(folder, max(total - here, 0) + total)
+        ensure_space(folder, max(total - here, 0) + space_for_copy(total))
     before, paths = 0, []
     for remote in remotes:
 

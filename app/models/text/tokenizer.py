@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Literal, Protocol, Self
 
 from tokenizers import Tokenizer as FastTokenizer
 
-from app.errors import ModelFileError, TooManyTokens
+from app.errors import ModelFileError, ModelUnsupported, TooManyTokens
 from app.models.gguf.header import Header
 from app.models.text import byte_level, rust_panics
 from app.models.text.content_guard import SpecialNames
@@ -28,17 +28,42 @@ SEAM: Final = 8
 """Tokens by which a cut in a text may raise their number."""
 
 
-def save_tokenizer(header: Header, folder: Path) -> None:
-    """Write `tokenizer.json` and `vocabulary.json` for the GGUF file that `header` describes."""
+TokenizerSource = Literal["wick", "llama.cpp"]
+"""Whose tokenizer reads a model's texts: Wick's own, or that of llama.cpp's library."""
+
+
+class NativeTokenizer(Protocol):
+    """The tokenizer of an engine's library, for vocabularies that Wick's own does not know."""
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of plain text. Never a special token, whatever the text says."""
+
+    def token_bytes(self, index: int) -> bytes:
+        """What an ordinary token adds to an answer."""
+
+
+def save_tokenizer(header: Header, folder: Path, *, may_be_native: bool = False) -> TokenizerSource:
+    """Write `vocabulary.json`, and `tokenizer.json` where Wick's own tokenizer can do it.
+
+    may_be_native: whether it need not, since llama.cpp runs the model. Raises ModelUnsupported or
+    ModelFileError.
+    """
     vocabulary = read_vocabulary(header)
-    build_tokenizer(header, vocabulary).save(str(folder / FILE), pretty=False)
+    source: TokenizerSource = "wick"
+    try:
+        build_tokenizer(header, vocabulary).save(str(folder / FILE), pretty=False)
+    except (ModelUnsupported, ModelFileError):
+        if not may_be_native:
+            raise
+        source = "llama.cpp"
     vocabulary.save(folder)
+    return source
 
 
 class Tokenizer:
     """Tokenizer of an installed model. Any thread may use it."""
 
-    def __init__(self, fast: FastTokenizer, vocabulary: Vocabulary) -> None:
+    def __init__(self, fast: FastTokenizer | NativeTokenizer, vocabulary: Vocabulary) -> None:
         self._fast = fast
         self._vocabulary = vocabulary
         self.bos_id = vocabulary.bos_id
@@ -60,8 +85,13 @@ class Tokenizer:
         self.infill_ids = vocabulary.infill or infill_by_name(self._marks)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read the tokenizer of an installed model. Raises ModelFileError if it is damaged."""
+    def load(cls, folder: Path, native: NativeTokenizer | None = None) -> Self:
+        """Read the tokenizer of an installed model; `native` is taken where Wick has none for it.
+
+        Raises ModelFileError if it is damaged, or needs a native one and there is none.
+        """
+        if native is not None and not (folder / FILE).exists():
+            return cls(native, Vocabulary.load(folder))
         try:
             with rust_panics.catch_panics():
                 fast = FastTokenizer.from_file(str(folder / FILE))
@@ -97,14 +127,17 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The ids of plain text. Never a special token, whatever the text says."""
+        is_native = not isinstance(self._fast, FastTokenizer)  # then the library sees to it
         if self._vocabulary.model == "llama" and self._vocabulary.space_prefix and text:
-            text = " " + text
+            text = text if is_native else " " + text
         return self.encode_continuation(text)
 
     def encode_continuation(self, text: str) -> list[int]:
         """The ids of plain text that goes on behind other text."""
         if not text:
             return []
+        if not isinstance(self._fast, FastTokenizer):
+            return self._fast.encode(text.encode("utf-8", "replace").decode())
         if self._vocabulary.model == "llama":
             text = text.replace(" ", SPACE)
         try:
@@ -155,6 +188,8 @@ class Tokenizer:
         """Return the bytes a token adds to an answer: none for special tokens and unknown ids."""
         if index in self.special_ids or not 0 <= index < self.vocab_size:
             return b""
+        if not isinstance(self._fast, FastTokenizer):
+            return self._fast.token_bytes(index)
         token, kind = self._vocabulary.tokens[index], self._vocabulary.kinds[index]
         if self._vocabulary.model == "llama":
             if kind == TokenKind.BYTE:

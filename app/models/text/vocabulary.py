@@ -8,13 +8,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.models import BPE
 
-from app.errors import ModelFileError
+from app.errors import ModelFileError, ModelUnsupported
 from app.models.gguf.compatibility import MAX_MERGES, MAX_TOKEN_BYTES
 from app.models.gguf.header import Header
 from app.models.text import pretokenizers, rust_panics
@@ -74,11 +74,13 @@ class TokenKind(IntEnum):
 class Vocabulary:
     """Tokens of a model, with their kinds; `specials` never come out of a user's text.
 
+    model: the kind of vocabulary as the file names it, such as gpt2 (byte-level) or llama
+    (SentencePiece);
     infill: the ids of the three tokens before a text, before what follows its gap, and before what
     fills that; None where the model was not made for it.
     """
 
-    model: Literal["gpt2", "llama"]
+    model: str
     tokens: list[str]
     kinds: list[int]
     specials: list[int]
@@ -103,16 +105,14 @@ class Vocabulary:
 
 
 def read_vocabulary(header: Header) -> Vocabulary:
-    """Read the vocabulary of a file that passed `check_compatible`."""
-    model: Literal["gpt2", "llama"] = (
-        "gpt2" if header.text("tokenizer.ggml.model") == "gpt2" else "llama"
-    )
-    tokens = [token.decode() for token in header.strings("tokenizer.ggml.tokens") or ()]
-    kinds = [int(kind) for kind in header.numbers("tokenizer.ggml.token_type") or ()]
+    """Read the vocabulary of a file that passed `check_support`."""
+    model = header.text("tokenizer.ggml.model") or ""
+    raw = header.strings("tokenizer.ggml.tokens") or ()
+    tokens = [token.decode("utf-8", "replace") for token in raw]
+    types = header.numbers("tokenizer.ggml.token_type")
+    kinds = [int(kind) for kind in types] if types else [int(TokenKind.NORMAL)] * len(tokens)
     bos, eos = (header.integer(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos"))
     specials = _specials(tokens, kinds, {bos, eos} - {None})
-    byte_level = _style(header, tokens) if model == "gpt2" else None
-    default_bos = byte_level.bos if byte_level else True
     return Vocabulary(
         model=model,
         tokens=tokens,
@@ -122,11 +122,19 @@ def read_vocabulary(header: Header) -> Vocabulary:
         eos_id=eos,
         end_ids=_end_ids(header, tokens, specials),
         add_bos=bos is not None
-        and header.flag("tokenizer.ggml.add_bos_token", default=default_bos),
+        and header.flag("tokenizer.ggml.add_bos_token", default=_default_bos(header, tokens)),
         space_prefix=model == "llama"
         and header.flag("tokenizer.ggml.add_space_prefix", default=True),
         infill=_infill(header, tokens),
     )
+
+
+def _default_bos(header: Header, tokens: list[str]) -> bool:
+    """Whether a prompt begins with BOS where the file does not say."""
+    if header.text("tokenizer.ggml.model") != "gpt2":
+        return True
+    known = pretokenizers.STYLES.get(_style_name(header, tokens) or "")
+    return known is not None and known.bos
 
 
 def _specials(tokens: list[str], kinds: list[int], named: set[int | None]) -> list[int]:
@@ -172,8 +180,14 @@ def infill_by_name(ids: Mapping[str, int]) -> list[int] | None:
 def build_tokenizer(header: Header, vocabulary: Vocabulary) -> FastTokenizer:
     """Build a tokenizer of plain text: special tokens are not in it, so no text can become one.
 
-    Raises ModelFileError if vocabulary and merges do not belong together.
+    Raises ModelUnsupported for a kind of vocabulary that is not known, and ModelFileError if
+    vocabulary and merges do not belong together.
     """
+    if vocabulary.model not in ("gpt2", "llama"):
+        raise ModelUnsupported(
+            f"{header.path.name} has a vocabulary of the kind “{vocabulary.model}”, which Wick "
+            "does not know."
+        )
     hidden = set(vocabulary.specials)
     ids: dict[str, int] = {}
     for index, token in enumerate(vocabulary.tokens):
@@ -185,6 +199,8 @@ def build_tokenizer(header: Header, vocabulary: Vocabulary) -> FastTokenizer:
                 fast = _byte_level(header, vocabulary.tokens, ids)
             else:
                 fast = _sentencepiece(header, vocabulary, ids)
+    except ModelUnsupported:
+        raise
     except Exception as error:  # `tokenizers` raises bare exceptions
         raise ModelFileError(f"{header.path.name} has a damaged vocabulary: {error}.") from error
     own = [
@@ -201,14 +217,14 @@ def _stored(vocabulary: Vocabulary, index: int) -> str:
     return token.replace(" ", SPACE) if vocabulary.model == "llama" else token
 
 
-def _style(header: Header, tokens: Collection[str]) -> pretokenizers.PretokenizerSpec:
+def _style_name(header: Header, tokens: Collection[str]) -> str | None:
     """The first files of Llama 3 did not name it, but their vocabulary is like no other."""
     default = "llama-bpe" if BEGIN_OF_TEXT in tokens else None
-    return pretokenizers.style(header.text("tokenizer.ggml.pre") or default)
+    return header.text("tokenizer.ggml.pre") or default
 
 
 def _byte_level(header: Header, tokens: Collection[str], ids: dict[str, int]) -> FastTokenizer:
-    style = _style(header, tokens)
+    style = pretokenizers.style(_style_name(header, tokens))
     merges: list[tuple[str, str]] = []
     for merge in header.strings("tokenizer.ggml.merges") or ():
         text = merge.decode()

@@ -316,9 +316,9 @@ def overwrite(path: Path, place: int, data: bytes) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda folder: (folder / "model.gguf").unlink(),
+        lambda folder: [path.unlink() for path in folder.glob("*.gguf")],
         lambda folder: overwrite(folder / "model.gguf", 0, b"\xff" * 4096),
-        lambda folder: os.truncate(folder / "model.gguf", 5000),
+        lambda folder: os.truncate(folder / "original.gguf", 5000),
         lambda folder: (folder / "tokenizer.json").write_text("{"),
         lambda folder: (folder / "model.json").write_text("[]"),
         shutil.rmtree,

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.errors import ModelError, ModelFileError, ModelUnsupported
-from app.models.gguf.header import LATER_TYPES, Array, ValueType
+from app.models.gguf.header import REMOVED_TYPES, TENSOR_TYPES, Array, ValueType
 from app.models.gguf.reader import read_header
 from app.models.store import ModelStore
 from tests.tiny_gguf import Floats, encode, write_tiny_gguf
@@ -131,9 +131,16 @@ def test_a_cut_file_says_how_much_is_missing(tmp_path: Path, tiny: Path) -> None
         read_header(write(tmp_path / "cut.gguf", whole[:300_000]))
 
 
-def test_what_the_engine_cannot_read_is_named(tmp_path: Path) -> None:
-    assert {"BF16", "MXFP4", "IQ2_XXS", "TQ1_0"} <= set(LATER_TYPES.values())
-    for kind, name in LATER_TYPES.items():
+def test_storage_types_of_today_are_read(tmp_path: Path) -> None:
+    names = {storage.name for storage in TENSOR_TYPES.values()}
+    assert {"BF16", "MXFP4", "IQ2_XXS", "IQ4_NL", "TQ1_0", "Q4_K"} <= names
+    path = write(tmp_path / "new.gguf", with_tensor(b"t", (256,), 39, 0))
+    (tensor,) = read_header(path).tensors
+    assert (tensor.type.name, tensor.size) == ("MXFP4", 136)
+
+
+def test_what_no_engine_reads_any_more_is_named(tmp_path: Path) -> None:
+    for kind, name in REMOVED_TYPES.items():
         with pytest.raises(ModelUnsupported, match=f"as {name}, .* look for a Q4_K_M"):
             read_header(write(tmp_path / "new.gguf", with_tensor(b"t", (256,), kind, 0)))
     for data in (b"GGUF" + struct.pack("<I", 4), b"GGUF" + struct.pack(">I", 3)):

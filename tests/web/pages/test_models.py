@@ -161,7 +161,7 @@ async def test_a_model_is_removed(app: Quart, client: Client) -> None:
 
 
 async def test_a_damaged_model_can_only_be_removed(app: Quart, client: Client) -> None:
-    (here(app).store.root / "tiny" / "model.gguf").write_bytes(b"GGUF")
+    (here(app).store.root / "tiny" / "original.gguf").write_bytes(b"GGUF")
     html = await text_of(await client.get("/models", headers=OWN))
     assert "its weights are cut short" in html
     assert "/models/tiny/remove" in html

@@ -1,0 +1,221 @@
+"""The files of a model stay as they came; what ctransformers loads is made of them when needed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.errors import DiskFull, ModelError, ModelFileError, PullRefused
+from app.models import adapted
+from app.models.adapted import ensure_adapted, remove_adapted
+from app.models.engines import EngineSpeed
+from app.models.install import install
+from app.models.install.origins import ModelSource, Origins
+from app.models.model import Model, ModelSettings
+from app.models.store import ModelStore
+from app.models.text.tokenizer import Tokenizer
+from tests.models.gguf.test_engine_support import header_of
+from tests.models.gguf.test_split import parts_of, write
+
+
+def make_old(model: Model) -> None:
+    """As a version of Wick left it that kept only what ctransformers loads."""
+    for path in model.original_paths:
+        path.unlink()
+    path = model.folder / "model.json"
+    values = json.loads(path.read_text())
+    new = {"engines", "files", "adapted_size", "kind", "tokenizer", "kv", "linked_from"}
+    old = {key: value for key, value in values.items() if key not in new}
+    old |= {"format": 1, "size": model.weights_path.stat().st_size}
+    path.write_text(json.dumps(old))
+
+
+def test_the_file_stays_as_it_came(shelf: ModelStore, tiny: Path) -> None:
+    model = shelf.install(tiny, "m")
+    assert model.original_paths == [shelf.root / "m/original.gguf"]
+    assert model.original_paths[0].read_bytes() == tiny.read_bytes()
+    assert not model.original_paths[0].samefile(tiny)
+
+
+def test_what_was_brought_for_the_store_is_not_copied(shelf: ModelStore, tiny: Path) -> None:
+    model = shelf.install(tiny, "m", keep="share")
+    assert model.original_paths[0].samefile(tiny)
+    assert model.linked_from == ""
+
+
+def test_split_files_stay_split(shelf: ModelStore, tmp_path: Path) -> None:
+    paths = write(tmp_path, parts_of())
+    model = shelf.install(paths[1], "m")
+    assert model.files == tuple(f"original-0000{n}-of-00003.gguf" for n in (1, 2, 3))
+    kept = [path.read_bytes() for path in model.original_paths]
+    assert kept == [path.read_bytes() for path in paths]
+    assert model.size == sum(map(len, kept))
+    model.weights_path.unlink()
+    assert ensure_adapted(shelf.get("m")).stat().st_size == model.adapted_size
+
+
+def test_the_copy_for_ctransformers_is_made_again(shelf: ModelStore, tiny: Path) -> None:
+    model = shelf.install(tiny, "m")
+    before = model.weights_path.read_bytes()
+    remove_adapted(model)
+    assert shelf.get("m") == model
+    told: list[tuple[int, int]] = []
+    assert ensure_adapted(model, lambda *step: told.append(step)).read_bytes() == before
+    assert told
+    model.weights_path.write_bytes(before[:1000])  # as a crash may leave it
+    assert ensure_adapted(model).read_bytes() == before
+    mode = model.weights_path.stat().st_mode & 0o777
+    assert (mode, sorted(path.name for path in model.folder.iterdir())) == (
+        0o644,
+        ["model.gguf", "model.json", "original.gguf", "tokenizer.json", "vocabulary.json"],
+    )
+
+
+def test_a_full_disk_is_told_before_the_copy_is_made(
+    shelf: ModelStore, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = shelf.install(tiny, "m")
+    remove_adapted(model)
+
+    def full(*_: object) -> None:
+        raise DiskFull("There is no room.")
+
+    monkeypatch.setattr(adapted, "ensure_space", full)
+    with pytest.raises(DiskFull):
+        ensure_adapted(model)
+    assert not model.weights_path.exists()
+
+
+def test_half_a_copy_of_a_crash_is_removed(shelf: ModelStore, tiny: Path) -> None:
+    model = shelf.install(tiny, "m")
+    remove_adapted(model)
+    old, new = model.folder / ".adapted-old", model.folder / ".adapted-new"
+    for path in (old, new):
+        path.write_bytes(b"GGUF")
+    os.utime(old, (1e9, 1e9))
+    ensure_adapted(model)
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_a_store_of_an_earlier_version_goes_on_with_ctransformers(
+    shelf: ModelStore, tiny: Path
+) -> None:
+    made = shelf.install(tiny, "m")
+    make_old(made)
+    (old,) = shelf.models()
+    assert (old.runs_on(), old.engine, old.files) == (("ctransformers",), "ctransformers", ())
+    assert ensure_adapted(old) == old.weights_path
+    assert shelf.lacks_original("m")
+    remove_adapted(old)  # there is nothing to make it of
+    assert old.weights_path.exists()
+
+
+@pytest.mark.parametrize("gone", ["original.gguf", "model.gguf"])
+def test_one_of_both_files_is_enough(shelf: ModelStore, tiny: Path, gone: str) -> None:
+    shelf.install(tiny, "m")
+    (shelf.root / "m" / gone).unlink()
+    model = shelf.get("m")
+    assert model.runs_on() == (
+        ("ctransformers",) if gone == "original.gguf" else ("ctransformers", "llama.cpp")
+    )
+    assert ensure_adapted(model).is_file()
+    for path in (*model.original_paths, model.weights_path):
+        path.unlink()
+    with pytest.raises(ModelFileError, match="damaged"):
+        shelf.get("m")
+
+
+def test_a_new_pull_brings_the_original(shelf: ModelStore, tiny: Path) -> None:
+    make_old(shelf.install(tiny, "smollm2-135m"))
+    shelf.save_settings("smollm2-135m", ModelSettings(system_prompt="Be brief."))
+    spec = install.resolve("smollm2-135m", shelf)
+    assert spec.renews
+    model = shelf.install(tiny, spec.name, renews=True)
+    assert model.files == ("original.gguf",)
+    renewed = shelf.get("smollm2-135m")
+    assert (renewed.settings.system_prompt, renewed.files) == ("Be brief.", model.files)
+    assert [path.name for path in shelf.root.iterdir()] == ["smollm2-135m"]
+    with pytest.raises(PullRefused, match="already"):
+        install.resolve("smollm2-135m", shelf)
+
+
+def test_another_model_does_not_take_its_place(shelf: ModelStore, tiny: Path) -> None:
+    make_old(shelf.install(tiny, "m"))
+    Origins(shelf.root).keep("m", ModelSource("hf:who/what/m.gguf", "M", 1))
+    with pytest.raises(PullRefused, match="already"):
+        install.resolve("hf:who/else/m.gguf", shelf, "m")
+    assert install.resolve("hf:who/what/m.gguf", shelf, "m").renews
+    with pytest.raises(ModelError, match="already"):
+        shelf.install(tiny, "m", digest="of another file")
+    assert shelf.lacks_original("m")
+    assert install.resolve_local(str(tiny), shelf, "m").name == "m"
+    assert shelf.install(tiny, "m").files  # the same file by its checksum
+
+
+@pytest.mark.usefixtures("both_engines")
+def test_a_vocabulary_that_wick_does_not_know_is_left_to_llama_cpp(
+    shelf: ModelStore, tmp_path: Path
+) -> None:
+    path = header_of(tmp_path / "m.gguf", "qwen35")
+    model = shelf.install(change(path, "smollm", "qwen35"), "m")
+    assert (model.tokenizer, model.engine) == ("llama.cpp", "llama.cpp")
+    assert "<|im_start|>" in model.chat_template
+    assert not model.weights_path.exists()
+    assert {path.name for path in model.folder.iterdir()} == {
+        *("original.gguf", "model.json", "vocabulary.json")
+    }
+    with pytest.raises(ModelFileError):
+        Tokenizer.load(model.folder)
+    tokenizer = Tokenizer.load(model.folder, Native())
+    assert tokenizer.encode_template("<|im_start|>user") == [1, 117, 115, 101, 114]
+    assert tokenizer.token_bytes(200) == b"200"
+    assert tokenizer.token_bytes(1) == b""
+
+
+@pytest.mark.usefixtures("both_engines")
+def test_a_known_vocabulary_of_another_architecture_is_wick_s_own(
+    shelf: ModelStore, tmp_path: Path
+) -> None:
+    model = shelf.install(header_of(tmp_path / "m.gguf", "qwen3"), "m")
+    assert (model.tokenizer, model.architecture, model.adapted_size) == ("wick", "qwen3", 0)
+    assert Tokenizer.load(model.folder).encode(" the")
+    assert shelf.get("m") == model
+
+
+@pytest.mark.usefixtures("both_engines")
+def test_an_embedding_model_has_no_template(shelf: ModelStore, tmp_path: Path) -> None:
+    path = header_of(tmp_path / "m.gguf", "nomic-bert")
+    model = shelf.install(path, "m")
+    assert (model.kind, model.chat_template) == ("embedding", "")
+    assert shelf.get("m").kind == "embedding"
+
+
+class Native:
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def token_bytes(self, index: int) -> bytes:
+        return str(index).encode()
+
+
+def change(path: Path, before: str, after: str) -> Path:
+    """Another text of the same length in a file's header."""
+    assert len(before) == len(after)
+    data = path.read_bytes()
+    assert data.count(before.encode()) == 1
+    path.write_bytes(data.replace(before.encode(), after.encode()))
+    return path
+
+
+def test_speeds_are_kept_with_the_model(shelf: ModelStore, tiny: Path) -> None:
+    shelf.install(tiny, "m")
+    speeds: dict[Any, EngineSpeed] = {"ctransformers": EngineSpeed(100.0, 200.0)}
+    shelf.save_speeds("m", speeds)
+    assert shelf.get("m").speeds == speeds
+    for text in ("", "[]", '{"ctransformers": 3}', '{"llama.cpp": {"decode": 0, "prompt": 1}}'):
+        (shelf.root / "m/engine.json").write_text(text)
+        assert shelf.get("m").speeds == {}

@@ -212,6 +212,27 @@ def test_every_test_file_is_named_after_the_module_it_tests() -> None:
     assert sorted(wrong) == []
 
 
+ASSERTING = re.compile(r"raises|warns|expect|(assert|check|expect)_\w+")
+Test = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def asserts_something(test: Test) -> bool:
+    called = [node.func for node in ast.walk(test) if isinstance(node, ast.Call)]
+    names = [f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", "") for f in called]
+    has_assert = any(isinstance(node, ast.Assert) for node in ast.walk(test))
+    return has_assert or any(ASSERTING.fullmatch(name) for name in names)
+
+
+def test_every_test_says_what_it_asserts() -> None:
+    """By itself, or by calling what has `assert_`, `check_` or `expect_` in front of its name."""
+    silent = []
+    for path in TESTS.rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, Test) and node.name.startswith("test_"):
+                silent += [] if asserts_something(node) else [f"{path.name}: {node.name}"]
+    assert sorted(silent) == []
+
+
 def test_every_room_of_several_modules_says_what_is_in_it() -> None:
     text = (ROOT / "docs/architecture.md").read_text()
     rooms = {path.name for path in APP.iterdir() if (path / "__init__.py").exists()}

@@ -128,6 +128,7 @@ async def test_whoever_leaves_ends_the_answer(stage: Stage, path: str, is_stream
     await until(lambda: stage.cancelled == {number})
     stage.runner.say(finished(number, "cancelled"))
     await until(lambda: stage.here.pool.statuses()[0].running == 0)
+    assert stage.cancelled == {number}
 
 
 async def test_whoever_leaves_the_queue_is_not_answered(stage: Stage) -> None:
@@ -168,7 +169,7 @@ async def test_news_that_are_not_told_do_not_pass_for_a_word(
 
         reads = asyncio.create_task(read_on())
         try:
-            await hear(reading, http.COMMENT)
+            assert http.COMMENT in await hear(reading, http.COMMENT)
         finally:
             reads.cancel()
 
@@ -302,7 +303,7 @@ async def test_a_runner_that_dies_ends_the_stream_in_words(stage: Stage, path: s
         stage.runner.say(Prefill(number, 2, 2, 0, 0), Delta(number, "one"))
         await hear(reading, b"one")
         stage.runner.die()
-        await hear(reading, b"ended unexpectedly")
+        assert b"ended unexpectedly" in await hear(reading, b"ended unexpectedly")
 
 
 async def test_an_answer_is_taken_up_where_it_broke_off(stage: Stage) -> None:
@@ -403,6 +404,7 @@ async def test_a_stream_ends_with_the_key_that_it_was_asked_for_with(
         await stage.here.api_keys.revoke(1, key.id)
         stage.runner.say(Delta(number, "after"))
         await until(lambda: number in stage.cancelled)
+        assert await stage.here.api_keys.authenticate(secret) is None
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat", "/v1/embeddings"])

@@ -190,6 +190,7 @@ async def test_a_removal_that_a_crash_or_a_command_has_begun_is_finished(
         while rows_that_hold(tmp_path / "wick.db", person.id):
             await asyncio.sleep(0.01)
     watch.cancel()
+    assert rows_that_hold(tmp_path / "wick.db", person.id) == []
 
 
 async def test_without_a_server_the_disk_is_all_there_is(

@@ -80,8 +80,9 @@ async def test_who_is_alone_takes_nobodys_turn(
     async with built(tmp_path, shelf, requests_per_user=1) as house:
         patched(house)
         await limits_of(house, Clock()).load()
-        await house.ask("one", "client01", "0" * 16)
-        await house.ask("two", "client02", "1" * 16)
+        first = await house.ask("one", "client01", "0" * 16)
+        second = await house.ask("two", "client02", "1" * 16)
+        assert first != second
 
 
 async def test_the_tokens_of_a_day_are_counted_and_end(

@@ -54,9 +54,13 @@ def test_the_index_is_what_rebuilding_it_would_give(steps: list[tuple[str, int, 
     for step, number, text in steps:
         connection.execute(statements[step], {"n": str(number), "text": text})
     for index in ("titles_index", "messages_index"):
-        check = f"INSERT INTO {index} ({index}, rank) VALUES ('integrity-check', 1)"  # noqa: S608
-        connection.execute(check)
+        check_integrity(connection, index)
     connection.close()
+
+
+def check_integrity(connection: sqlite3.Connection, index: str) -> None:
+    """Raises sqlite3.DatabaseError where the index is not that of the rows."""
+    connection.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('integrity-check', 1)")  # noqa: S608
 
 
 def test_what_was_there_before_is_indexed() -> None:

@@ -180,3 +180,4 @@ async def test_a_page_whose_scripts_come_slowly_connects_all_the_same(
     await chat.awakes()
     await chat.ask("Hello", TINY)
     await chat.ends()
+    assert await chat.body()

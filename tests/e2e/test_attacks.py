@@ -115,7 +115,7 @@ async def victim(server: Server, meet: Meet) -> Person:
     return person
 
 
-async def unharmed(page: Page) -> None:
+async def assert_unharmed(page: Page) -> None:
     await page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
     assert await page.evaluate(STOLEN) == [None, None, []]
     assert await page.evaluate(INTRUDERS, HOLDERS) == []
@@ -138,7 +138,7 @@ async def test_through_files_titles_models_and_the_search(
         await page.get_by_role("button", name="Import", exact=True).click()
         count = len(VECTORS) + (name == "wick")
         await expect(page.locator("#notice")).to_contain_text(f"{count} chats imported")
-    await unharmed(page)
+    await assert_unharmed(page)
 
     # Every vector as title in the list, as prompt, answer, model, error and system prompt.
     [row] = server.rows("SELECT min(id) AS first FROM messages WHERE chat_id = ?", f"{0:016x}")
@@ -151,7 +151,7 @@ async def test_through_files_titles_models_and_the_search(
     assert shown == [sanitize_text(vector) for vector in VECTORS]
     assert await chat.chats.locator(".pinned li").count() == len(VECTORS)
     assert await page.locator(".figures dd").filter(has_text="window.pwned").count() > 90
-    await unharmed(page)
+    await assert_unharmed(page)
     assert await chat.model.locator("option").count() > len(VECTORS)
 
     # A title that is edited, and one that is told in a notice with its way back.
@@ -164,30 +164,30 @@ async def test_through_files_titles_models_and_the_search(
             await expect(chat.chats.get_by_role("textbox")).to_have_value(title)
             await chat.chats.get_by_role("textbox").press("Escape")
     await expect(chat.notice).to_contain_text("is in the trash.")
-    await unharmed(page)
+    await assert_unharmed(page)
 
     # The archive (Open WebUI's chats came archived), and what a search finds and how it was asked.
     await page.goto(f"{server.origin}/archive")
     for count in (2 * PAGE_CHATS, len(VECTORS)):
         await page.evaluate("scrollTo(0, 1e6)")
         await expect(page.locator(".away li:not(.more)")).to_have_count(count)
-    await unharmed(page)
+    await assert_unharmed(page)
     for word in (*WORDS, *(VECTORS[at][:200] for at in range(0, len(VECTORS), 12))):
         await page.goto(f"{server.origin}/search?{urlencode({'q': word})}")
         await expect(page.locator("#results .count")).to_be_visible()
-        await unharmed(page)
+        await assert_unharmed(page)
     await page.get_by_role("searchbox").fill(VECTORS[6])
     await expect(page.locator(".found mark").first).to_be_visible()
-    await unharmed(page)
+    await assert_unharmed(page)
 
     # Titles and licences of models, and a system prompt in the settings of one.
     await page.goto(f"{server.origin}/models")
     await expect(page.locator(".card")).to_have_count(len(VECTORS) + 2)
-    await unharmed(page)
+    await assert_unharmed(page)
     for name in ("Settings", "Remove"):
         await page.locator("#card-model6").get_by_role("button", name=name).click()
         await expect(page.get_by_role("dialog")).to_contain_text(VECTORS[6])
-        await unharmed(page)
+        await assert_unharmed(page)
         await page.keyboard.press("Escape")
 
 
@@ -203,18 +203,18 @@ async def test_through_settings_names_and_what_a_template_says(
     await page.get_by_role("textbox", name="Temperature").fill(VECTORS[0][:20])
     await page.get_by_role("button", name="Save").click()  # refused, and shown again
     await expect(page.locator("[aria-invalid]")).to_have_count(1)
-    await unharmed(page)
+    await assert_unharmed(page)
     await page.get_by_role("textbox", name="Temperature").fill("")
     await page.get_by_role("button", name="Save").click()
     await expect(page.get_by_role("dialog")).to_be_hidden()
     await chat.ask("Complain, please.", f"model{len(VECTORS)}")
     await chat.ends("failed")
     await expect(chat.answer.locator(".line")).to_contain_text("window.pwned=1")
-    await unharmed(page)
+    await assert_unharmed(page)
     await chat.reload()
     await page.get_by_role("button", name="Chat settings").click()
     await expect(prompt).to_have_value(sanitize_text(everything))
-    await unharmed(page)
+    await assert_unharmed(page)
     await page.keyboard.press("Escape")
 
     # The name of the chat that is open, over the socket: heading, window title, list.
@@ -228,4 +228,4 @@ async def test_through_settings_names_and_what_a_template_says(
         shown = server.rows("SELECT title FROM chats WHERE id = ?", chat.chat_id)[0]["title"]
         await expect(page.locator("#title")).to_have_text(shown)
         assert (await page.title()).startswith(shown.split()[0])
-    await unharmed(page)
+    await assert_unharmed(page)

@@ -21,7 +21,7 @@ ALL: dict[str, Any] = {"resultTypes": ["violations"]}
 COLOURS = ALL | {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
 
 
-async def is_clean(page: Page, what: str) -> None:
+async def assert_no_violations(page: Page, what: str) -> None:
     """In the theme that is there, by all rules; in the other, by those about colours."""
     is_dark = await page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     here, there = ("dark", "light") if is_dark else ("light", "dark")
@@ -32,27 +32,27 @@ async def is_clean(page: Page, what: str) -> None:
     await page.emulate_media(color_scheme=here)  # type: ignore[arg-type]
 
 
-async def look_around(chat: ChatPage, server: Server) -> None:
+async def assert_clean_everywhere(chat: ChatPage, server: Server) -> None:
     """A chat and everything that opens over it, then every other page."""
     page = chat.page
-    await is_clean(page, "a chat")
+    await assert_no_violations(page, "a chat")
     for name in ("Chat settings", "Answer with another model"):
         await page.get_by_role("button", name=name).last.click()
         await expect(page.get_by_role("dialog")).to_be_visible()
-        await is_clean(page, name)
+        await assert_no_violations(page, name)
         await page.keyboard.press("Escape")
     await page.get_by_role("button", name="Edit", exact=True).last.click()
     await expect(page.locator("form.edit")).to_be_visible()
-    await is_clean(page, "a message that is written anew")
+    await assert_no_violations(page, "a message that is written anew")
     await page.keyboard.press("Escape")
     await page.locator(".figures summary").last.click()
     await page.locator("#gauge summary").click()
-    await is_clean(page, "the gauge and the figures")
+    await assert_no_violations(page, "the gauge and the figures")
     await page.locator("#gauge summary").click()
     if is_narrow := await chat.chats.is_hidden():
         await page.get_by_role("button", name="List of chats").click()
         await expect(chat.chats).to_be_visible()
-        await is_clean(page, "the list of chats")
+        await assert_no_violations(page, "the list of chats")
     for verb in ("the menu of a chat", "Rename", "Delete"):
         await chat.chats.locator("li").first.hover()
         await page.get_by_role("button", name="Menu of").first.click()
@@ -63,17 +63,17 @@ async def look_around(chat: ChatPage, server: Server) -> None:
             await expect(chat.chats.get_by_role("textbox")).to_be_focused()
         if verb == "Delete":
             await expect(page.get_by_text("This chat is in the trash.")).to_be_attached()
-        await is_clean(page, verb)
+        await assert_no_violations(page, verb)
         if verb != "Delete":
             await page.keyboard.press("Escape")
     if is_narrow and await chat.chats.is_visible():
         await page.get_by_role("button", name="Close the list of chats").click()
     await chat.page.keyboard.press("Control+/")
     await expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
-    await is_clean(page, "the keys")
+    await assert_no_violations(page, "the keys")
     for path in ("/", *PAGES):
         await page.goto(server.origin + path)
-        await is_clean(page, path)
+        await assert_no_violations(page, path)
 
 
 async def answered(server: Server, meet: Meet, title: str, **options: Any) -> ChatPage:
@@ -88,12 +88,12 @@ async def answered(server: Server, meet: Meet, title: str, **options: Any) -> Ch
 
 
 async def test_all_pages(server: Server, meet: Meet) -> None:
-    await look_around(await answered(server, meet, "Wide"), server)
+    await assert_clean_everywhere(await answered(server, meet, "Wide"), server)
 
 
 async def test_all_pages_on_a_phone_in_the_dark(server: Server, meet: Meet) -> None:
     options = {**PHONE, "color_scheme": "dark"}
-    await look_around(await answered(server, meet, "Narrow", **options), server)
+    await assert_clean_everywhere(await answered(server, meet, "Narrow", **options), server)
 
 
 async def test_while_an_answer_runs_and_another_waits(endless: Server, meet: Meet) -> None:
@@ -104,6 +104,6 @@ async def test_while_an_answer_runs_and_another_waits(endless: Server, meet: Mee
             await chat.writes()
             await chat.ask("And then?")
             await expect(chat.page.get_by_role("button", name="Cancel and edit")).to_be_visible()
-            await is_clean(chat.page, "an answer that runs")
+            await assert_no_violations(chat.page, "an answer that runs")
         finally:
             await chat.silence()

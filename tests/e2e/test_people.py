@@ -12,7 +12,7 @@ from playwright.async_api import Page, expect
 from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.e2e.person import ChatPage, Person
 from tests.e2e.server import Server
-from tests.e2e.test_axe import PHONE, is_clean
+from tests.e2e.test_axe import PHONE, assert_no_violations
 
 PASSWORD = "correct horse battery"
 
@@ -135,7 +135,7 @@ async def test_axe_finds_nothing(household: Server, meet: Meet) -> None:
     anna = await meet(household, bypass_csp=True)
     chat = await join(anna, await first_link(household), "Anna")
     await invite(chat.page, household)
-    await is_clean(chat.page, "a fresh link")
+    await assert_no_violations(chat.page, "a fresh link")
     state = await anna.context.storage_state()
     looks: dict[str, dict[str, Any]] = {"wide": {}, "phone": {**PHONE, "color_scheme": "dark"}}
     for name, look in looks.items():
@@ -144,14 +144,14 @@ async def test_axe_finds_nothing(household: Server, meet: Meet) -> None:
         page = await person.window()
         for path in ("/people", "/you", "/you?done=password"):
             await page.goto(household.origin + path)
-            await is_clean(page, f"{path}, {name}")
+            await assert_no_violations(page, f"{path}, {name}")
         await page.locator("summary").click()
         await page.get_by_label("Current password").fill("wrong password")
         await page.get_by_label("New password").fill("one password")
         await page.get_by_label("The new one again").fill("another one")
         await page.get_by_role("button", name="Change password").click()
-        await is_clean(page, f"a form that is wrong, {name}")
+        await assert_no_violations(page, f"a form that is wrong, {name}")
         await person.context.clear_cookies()
         for path in ("/login", "/join/nothing"):
             await page.goto(household.origin + path)
-            await is_clean(page, f"{path}, {name}")
+            await assert_no_violations(page, f"{path}, {name}")

@@ -70,6 +70,7 @@ async def test_quitting_a_dead_runner_is_harmless(tmp_path: Path, seconds: float
         runner = await has_talked(tmp_path)
         await runner.kill()
         await runner.shutdown(seconds)
+    assert "SIGKILL" in await runner.exit_reason()
 
 
 async def test_a_start_that_is_cancelled_twice_leaves_no_process(

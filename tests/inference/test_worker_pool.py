@@ -226,10 +226,11 @@ async def test_who_gives_up_waiting_for_memory_leaves_the_others_alone(started: 
 
 
 async def test_nobody_used_it_and_it_is_gone(started: Started) -> None:
-    pool = started(keep_alive=0.0)
+    pool, before = started(keep_alive=0.0), children()
     asker = Asker(pool, FIRST, 2)
     await asker.hears(Finished)
     await reached(pool, lambda: state(pool, FIRST) == "idle")
+    assert not come(before)
 
 
 async def test_the_context_chosen_for_a_model_applies_from_the_next_load(

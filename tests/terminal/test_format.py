@@ -107,4 +107,4 @@ def test_what_stands_under_an_answer() -> None:
 
 def test_a_folder_that_cannot_be_written_costs_only_the_history(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    InputPrompt(tmp_path / "file" / "history", lambda _: ())
+    assert InputPrompt(tmp_path / "file" / "history", lambda _: ())

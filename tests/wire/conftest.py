@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.e2e.server import Server
-from tests.wire.raw import TEXT, frame, socket
+from tests.wire.raw import assert_serves
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,5 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
 async def still_serves(server: Server) -> AsyncIterator[None]:
     """Check afterwards that the server serves well-behaved clients, and nothing broke in it."""
     yield
-    async with socket(server.port) as good:
-        await good.send(frame(b"hello"))
-        assert await good.hear_until(TEXT, b"did not understand")
+    await assert_serves(server.port)
     assert "Traceback" not in server.log

@@ -113,6 +113,11 @@ class Raw:
                 code = heard.code
         return code
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more can come."""
+        return self.reader.at_eof() or self.reader.exception() is not None
+
     def vanish(self) -> None:
         self.writer.transport.abort()
 
@@ -163,3 +168,10 @@ async def socket(port: int, headers: Mapping[str, str | None] | None = None) -> 
         assert status == 101
         assert await raw.hear_until(TEXT)
         yield raw
+
+
+async def assert_serves(port: int) -> None:
+    """Whoever behaves is served, whatever others do."""
+    async with socket(port) as good:
+        await good.send(frame(b"hello"))
+        assert await good.hear_until(TEXT, b"did not understand")

@@ -9,7 +9,18 @@ from typing import Literal
 import pytest
 
 from tests.e2e.server import Server
-from tests.wire.raw import BINARY, CLOSE, MORE, PING, PONG, TEXT, frame, goodbye, socket
+from tests.wire.raw import (
+    BINARY,
+    CLOSE,
+    MORE,
+    PING,
+    PONG,
+    TEXT,
+    assert_serves,
+    frame,
+    goodbye,
+    socket,
+)
 
 Outcome = Literal["taken", "pong", "refused", "parted"]
 """taken: the message arrived whole; pong: a ping was answered; refused: the connection ended and
@@ -145,3 +156,4 @@ async def test_a_length_that_is_never_reached(server: Server, length: int) -> No
     """Nothing can be said against it; it costs what has come, until its sender goes."""
     async with socket(server.port) as raw:
         await raw.send(frame(b"abc", length=length))
+        await assert_serves(server.port)

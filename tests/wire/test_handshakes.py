@@ -9,7 +9,20 @@ from typing import Any
 import pytest
 
 from tests.e2e.server import Server
-from tests.wire.raw import CLOSE, MORE, PING, PONG, TEXT, Raw, frame, goodbye, socket, upgrade, wire
+from tests.wire.raw import (
+    CLOSE,
+    MORE,
+    PING,
+    PONG,
+    TEXT,
+    Raw,
+    assert_serves,
+    frame,
+    goodbye,
+    socket,
+    upgrade,
+    wire,
+)
 
 KEY = base64.b64encode(bytes(16)).decode()
 REFUSED: dict[str, tuple[set[int], dict[str, Any]]] = {
@@ -132,6 +145,7 @@ async def test_somebody_leaves(server: Server, stage: str, politely: bool) -> No
     else:
         async with socket(server.port) as raw:
             await leave(raw)
+    await assert_serves(server.port)
 
 
 async def test_somebody_asks_and_never_reads(server: Server) -> None:
@@ -139,6 +153,7 @@ async def test_somebody_asks_and_never_reads(server: Server) -> None:
     async with socket(server.port) as raw:
         raw.writer.transport.set_write_buffer_limits(high=1 << 20)
         raw.writer.write(frame(b"x" * 125, PING) * 20_000)
+        await assert_serves(server.port)
 
 
 async def test_a_flood_is_closed_as_against_the_rules(server: Server) -> None:

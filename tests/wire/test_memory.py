@@ -63,6 +63,7 @@ async def test_who_sends_on_after_a_refusal_is_not_kept(server: Server) -> None:
     async with socket(server.port) as raw:
         await raw.send(long_head(), *[SPACES] * 200)
         await raw.rest()
+        assert raw.is_over
 
 
 @pytest.mark.usefixtures("bounded")

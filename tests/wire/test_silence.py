@@ -23,6 +23,7 @@ async def eager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 async def test_a_peer_who_answers_no_ping_is_gone(eager: Wick) -> None:
     async with socket(eager.port) as raw:
         await raw.ended()
+        assert raw.is_over
 
 
 async def test_a_peer_who_reads_nothing_is_gone(eager: Wick) -> None:
@@ -31,6 +32,7 @@ async def test_a_peer_who_reads_nothing_is_gone(eager: Wick) -> None:
         raw.writer.transport.set_write_buffer_limits(high=1 << 20)
         raw.writer.write(frame(b"x" * 125, PING) * 1000)
         await raw.rest()
+        assert raw.is_over
 
 
 async def test_a_peer_who_answers_pings_may_be_silent(eager: Wick) -> None:

@@ -75,3 +75,4 @@ async def test_servers_that_are_added_are_looked_at(watched: Watched) -> None:
         watched.shelf.add_remote("far", [Upstream(two.url, "stub")])
         await watched.sees(lambda: watched.health() == ["ready", "ready"])
         await watched.sees(lambda: watched.shelf.get("far").context_length == 2048)
+        assert watched.health() == ["ready", "ready"]

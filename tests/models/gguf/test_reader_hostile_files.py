@@ -33,8 +33,8 @@ CONSTANT = 16 << 20
 FORMS: list[tuple[Flavour, int]] = [("bpe", 3), ("spm", 3), ("bpe", 1), ("spm", 2)]
 
 
-def is_refused(path: Path) -> bool:
-    """Reads a file as an installation does; whatever it raises must be a sentence."""
+def assert_refused_or_sound(path: Path) -> bool:
+    """Whether it was refused: a file is read as when it is installed, and errors are sentences."""
     try:
         check_compatible(read_model_file(path).header)
     except ModelError as error:
@@ -59,7 +59,7 @@ def test_damaged_headers(tmp_path: Path, flavour: Flavour, version: int) -> None
     refused = 0
     for changed in damaged(data, header, count=600, seed=version):
         path.write_bytes(changed)
-        refused += is_refused(path)
+        refused += assert_refused_or_sound(path)
     assert refused > 300
 
 
@@ -68,7 +68,7 @@ def test_every_cut(tmp_path: Path) -> None:
     data, header = tiny_file(path, "bpe", 3)
     for length in [*range(64), *range(64, header, 17), *range(header, len(data), 4_001)]:
         path.write_bytes(data[:length])
-        assert is_refused(path)
+        assert assert_refused_or_sound(path)
 
 
 def test_damaged_parts(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_damaged_parts(tmp_path: Path) -> None:
         for changed in damaged(part, min(len(part), 2_000), count=120, seed=index):
             paths = write(tmp_path, parts)
             paths[index].write_bytes(changed)
-            is_refused(paths[0])
+            assert_refused_or_sound(paths[0])
 
 
 def test_reading_takes_the_file_s_size_and_a_constant(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_reading_takes_the_file_s_size_and_a_constant(tmp_path: Path) -> None:
             path.write_bytes(changed)
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
-            is_refused(path)
+            assert_refused_or_sound(path)
             assert tracemalloc.get_traced_memory()[1] - before < len(changed) + CONSTANT
     finally:
         tracemalloc.stop()
@@ -123,7 +123,7 @@ def test_long_lists_are_counted_before_they_are_built(
     size = path.stat().st_size
     tracemalloc.start()
     try:
-        is_refused(path)
+        assert_refused_or_sound(path)
         # The file is read, and its list kept once as bytes.
         assert tracemalloc.get_traced_memory()[1] < 2 * size + (1 << 20)
     finally:
@@ -249,7 +249,7 @@ def test_what_is_let_through_does_not_end_the_engine(tmp_path: Path) -> None:
         data, header = tiny_file(path, flavour, version)
         for changed in damaged(data, header, count=100, seed=11):
             path.write_bytes(changed)
-            if is_refused(path):
+            if assert_refused_or_sound(path):
                 continue
             try:
                 shelf.install(path, f"m{installed}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from msgspec import Meta
@@ -12,11 +12,11 @@ from msgspec import Meta
 from app.api import http
 from app.api.prompt_input import Prompt
 from app.api.turns import split_opening
+from app.conversations.settings import system_turns
 from app.errors import ApiError
 from app.inference.completions import Completions
 from app.inference.protocol import Failed, Finished, Generate
 from app.inference.queue import Interrupted
-from app.models.model import Turn
 from app.web import errors
 from app.web.context import server_context
 from app.web.security.identity import current_user
@@ -43,79 +43,35 @@ MAX_GRAMMAR_CHARS = 16_384
 """What is looked at for every token of an answer, or compiled before it, is bounded."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationRequest:
-    """`sampling`: only what was chosen; all else is the model's default.
-
-    prompt: without a template, instead of turns; context: a smaller window, in tokens; the rest as
-    in Generate.
-    """
-
-    model: str
-    turns: tuple[Turn, ...] = ()
-    prompt: Prompt | None = None
-    sampling: Mapping[str, Any] = field(default_factory=dict)
-    max_tokens: int | None = None
-    stop: tuple[str, ...] = ()
-    may_drop: bool = False
-    context: int | None = None
-    bias: tuple[tuple[int, float], ...] = ()
-    top_logprobs: int | None = None
-    schema: str | None = None
-    embeds: bool = False
-    before: tuple[int, ...] = ()
-    suffix: str = ""
-    may_cut: bool = False
-    grammar: str | None = None
-    tells_prompt: bool = False
-    tells_ids: bool = False
-
-
 def model_name(given: str) -> str:
     """As it is called on the shelf: some clients add a tag to every name."""
     return given.removesuffix(LATEST)
 
 
-def to_command(generation: GenerationRequest) -> Generate:
-    """Raises ModelNotFound, another ModelError, or ApiError."""
-    _check_bounds(generation)
-    default = server_context().answers.resolve_settings(generation.model)
-    turns, opening = split_opening(generation.turns)
-    if generation.prompt is None and not turns:
+def to_command(model: str, chosen: Mapping[str, Any], command: Generate) -> Generate:
+    """The command with what the model answers with by default, and with the parameters chosen.
+
+    Raises ModelNotFound, another ModelError, or ApiError.
+    """
+    _check_bounds(command, chosen.get("stop", ()))
+    default = server_context().answers.resolve_settings(model)
+    made_with = default.override(chosen)
+    turns, opening = split_opening(command.turns)
+    if command.text is None and not turns:
         raise ApiError("There must be a message for the model to answer.", param="messages")
-    has_system = generation.before or any(turn.role == "system" for turn in turns)
-    if generation.prompt is None and not has_system:
-        turns = default.system_turns + turns
-    text, before = _plain(generation)
-    chosen = {name: value for name, value in generation.sampling.items() if value is not None}
-    return Generate(
-        id=0,
+    has_system = command.before or any(turn.role == "system" for turn in turns)
+    if command.text is None and not has_system:
+        turns = system_turns(default) + turns
+    return replace(
+        command,
         turns=turns,
-        sampling=replace(default.sampling, **chosen),
-        max_tokens=default.max_tokens if generation.max_tokens is None else generation.max_tokens,
-        stop=generation.stop if text is not None else default.stop + generation.stop,
         opening=opening,
-        context=_context(generation.context, default.context_length),
-        text=text,
-        allow_truncation=generation.may_drop,
-        bias=generation.bias,
-        top_logprobs=generation.top_logprobs,
-        schema=generation.schema,
-        wants_embedding=generation.embeds,
-        before=before,
-        suffix=generation.suffix,
-        may_cut=generation.may_cut,
-        grammar=generation.grammar,
-        tells_prompt=generation.tells_prompt,
-        tells_ids=generation.tells_ids,
+        sampling=made_with.sampling,
+        max_tokens=made_with.max_tokens,
+        # The model's own stop strings belong to its template.
+        stop=made_with.stop if command.text is None else tuple(chosen.get("stop", ())),
+        context=made_with.context_length,
     )
-
-
-def _plain(generation: GenerationRequest) -> tuple[str | None, tuple[int, ...]]:
-    """The text of a prompt without a template, and the ids before it."""
-    if generation.prompt is None or isinstance(generation.prompt, str):
-        return generation.prompt, generation.before
-    return "", generation.prompt
 
 
 def open_completions(model: str, commands: Sequence[Generate]) -> Completions:
@@ -140,38 +96,27 @@ def with_distinct_seeds(command: Generate, count: int) -> list[Generate]:
     return [replace(command, sampling=one) for one in sampling]
 
 
-def parse_stop(given: str | Sequence[str] | None) -> tuple[str, ...]:
-    if isinstance(given, str):
-        return (given,) if given else ()
-    return tuple(stop for stop in given or () if stop)
-
-
-def _check_bounds(generation: GenerationRequest) -> None:
-    if len(generation.stop) > MAX_STOPS or any(
-        len(stop) > MAX_STOP_CHARS for stop in generation.stop
-    ):
+def _check_bounds(command: Generate, stop: Sequence[str]) -> None:
+    """Raises ApiError."""
+    if len(stop) > MAX_STOPS or any(len(text) > MAX_STOP_CHARS for text in stop):
         raise ApiError(
             f"Give at most {MAX_STOPS} stop strings of up to {MAX_STOP_CHARS} characters.",
             param="stop",
         )
-    if len(generation.bias) > MAX_BIASES:
+    if len(command.bias) > MAX_BIASES:
         raise ApiError(f"Give a bias to at most {MAX_BIASES:,} tokens.", param="logit_bias")
-    if generation.schema is not None and len(generation.schema) > MAX_SCHEMA_CHARS:
+    if command.schema is not None and len(command.schema) > MAX_SCHEMA_CHARS:
         raise ApiError(
-            f"The JSON schema is too long: {len(generation.schema):,} characters; "
+            f"The JSON schema is too long: {len(command.schema):,} characters; "
             f"at most {MAX_SCHEMA_CHARS:,} are read.",
             param="response_format",
         )
-    if generation.grammar is not None and len(generation.grammar) > MAX_GRAMMAR_CHARS:
+    if command.grammar is not None and len(command.grammar) > MAX_GRAMMAR_CHARS:
         raise ApiError(
-            f"The grammar is too long: {len(generation.grammar):,} characters; "
+            f"The grammar is too long: {len(command.grammar):,} characters; "
             f"at most {MAX_GRAMMAR_CHARS:,} are read.",
             param="grammar",
         )
-
-
-def _context(wanted: int | None, default: int | None) -> int | None:
-    return min(wanted, default) if wanted and default else wanted or default
 
 
 # Texts as vectors, of which those of like meaning lie near each other.
@@ -216,7 +161,11 @@ async def embed(
 
 
 async def _all(model: str, texts: Sequence[Prompt], *, may_cut: bool) -> list[Finished]:
-    default = to_command(GenerationRequest(model=model, prompt="", may_drop=may_cut, embeds=True))
+    default = to_command(
+        model,
+        {},
+        Generate(0, (), text="", allow_truncation=may_cut, wants_embedding=True),
+    )
     commands = [
         replace(default, text=text) if isinstance(text, str) else replace(default, before=text)
         for text in texts

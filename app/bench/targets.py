@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from app.config import available_cpus
-from app.models.model import Sampling, Turn
+from app.models.model import Turn
+from app.models.parameters import Sampling
 
 # How much memory a process has, and what machine this is.
 

@@ -16,7 +16,8 @@ from typing import Any
 from app.bench.prompt_generator import FOLLOW_UP, PromptGenerator
 from app.bench.targets import BenchRequest, ResponseTrace, Target, collect
 from app.errors import RequestError
-from app.models.model import Sampling, Turn
+from app.models.model import Turn
+from app.models.parameters import Sampling
 
 # What was measured: numbers by the name of the figure, one for each time it was measured.
 

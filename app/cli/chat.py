@@ -10,11 +10,10 @@ from typing import TextIO
 
 from app.config import Settings
 from app.errors import ConfigError, InvalidSettings, ModelNotFound, WickError
+from app.models.parameters import SETTINGS
 
-NUMBERS = (
-    *("temperature", "top_p", "top_k", "min_p", "repetition_penalty"),
-    *("max_tokens", "seed", "context_length"),
-)
+NUMBERS = tuple(name for name, row in SETTINGS.items() if row.is_number)
+OPTIONS = {name: row for name, row in SETTINGS.items() if row.options}
 DESCRIPTION = """\
 Chat in the terminal. The chats are those of the page. With a QUESTION, or text
 from a pipe, it answers that alone; with both, the text follows the question.
@@ -61,14 +60,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     how = parser.add_argument_group("settings of this chat (default: those of the model)")
     how.add_argument("--system", metavar="TEXT", help="the system prompt")
     for name in NUMBERS:
-        how.add_argument(f"--{name.replace('_', '-')}", metavar="N", help=argparse.SUPPRESS)
+        how.add_argument(_flag(name), metavar="N", help=argparse.SUPPRESS)
+    for name, row in OPTIONS.items():
+        how.add_argument(_flag(name), choices=row.options, help=row.help.replace("%", "%%"))
     how.add_argument(
         "--stop",
         metavar="TEXT",
         action="append",
         help=r"a text that ends the answer (\n: line break, \\: backslash)",
     )
-    numbers = [f"--{name.replace('_', '-')}" for name in NUMBERS]
+    numbers = [_flag(name) for name in NUMBERS]
     how.description = f"numbers: {', '.join(numbers[:4])},\n  {', '.join(numbers[4:])}"
     out = parser.add_argument_group("output")
     out.add_argument("--json", action="store_true", help="one JSON object")
@@ -77,6 +78,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     where.add_argument("--url", metavar="URL", default="", help="of a server of Wick")
     where.add_argument("--key", metavar="KEY", default="", help="its API key (default: WICK_KEY)")
     parser.set_defaults(func=run)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -130,7 +135,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, str]:
-    given = {name: getattr(arguments, name) for name in NUMBERS}
+    given = {name: getattr(arguments, name) for name in (*NUMBERS, *OPTIONS)}
     given["system_prompt"] = arguments.system
     # A line break that the shell made is one of the text: a line of the form is one stop string.
     stops = [text.replace("\n", r"\n") for text in arguments.stop or ()]

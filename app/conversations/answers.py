@@ -13,14 +13,14 @@ from app.conversations.answer_recorder import AnswerRecorder
 from app.conversations.history import to_turns
 from app.conversations.hub import Hub, LiveAnswer
 from app.conversations.quotas import Quotas
+from app.conversations.refs import AnswerRef
 from app.conversations.settings import (
-    GenerationSettings,
     parse_generation_settings,
     parse_stored,
     resolve,
+    system_turns,
 )
 from app.conversations.submission import (
-    AnswerRef,
     AnswerRequest,
     Prompt,
     Save,
@@ -41,7 +41,7 @@ from app.inference.queue import Request
 from app.inference.worker_pool import WorkerPool
 from app.models.catalogue import CATALOGUE
 from app.models.install.pulls import PullManager
-from app.models.model import Sampling
+from app.models.parameters import GenerationSettings, Sampling
 from app.models.store import ModelStore
 
 # The answers a chat still owes, in order: one is being made, further ones wait for it.
@@ -253,7 +253,7 @@ class AnswerService:
         made_with = parse_generation_settings(path[-1].settings) or default
         command = Generate(
             id=stream.message_id,
-            turns=made_with.system_turns + to_turns(path[:-1]),
+            turns=system_turns(made_with) + to_turns(path[:-1]),
             sampling=made_with.sampling,
             max_tokens=made_with.max_tokens,
             stop=made_with.stop,
@@ -347,7 +347,8 @@ class AnswerService:
         if any(pull.name == name and pull.is_running for pull in self._pulls.all()):
             known = CATALOGUE.get(name)
             return GenerationSettings(
-                known.sampling if known else Sampling(), self._settings.max_tokens
+                sampling=known.sampling if known else Sampling(),
+                max_tokens=self._settings.max_tokens,
             )
         if not name:
             raise ModelNotFound("There is no model to answer yet.")

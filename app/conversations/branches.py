@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -17,22 +16,14 @@ import aiosqlite
 
 from app.conversations.answers import AnswerService
 from app.conversations.hub import Hub
-from app.conversations.submission import AnswerRef, AnswerRequest, SavedAnswer, get_saved
+from app.conversations.refs import AnswerRef, MessageRef
+from app.conversations.submission import AnswerRequest, SavedAnswer, get_saved
 from app.db import branches, chats, messages, removals
 from app.db.connection import Database, WriteFn
 from app.db.messages import Message
 from app.errors import ChatBusy, ChatNotFound, MessageNotFound
 
 UNDO_SECONDS = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class MessageRef:
-    """A message of one of the person's chats."""
-
-    user_id: int
-    chat_id: str
-    message_id: int
 
 
 class Branches:

@@ -10,7 +10,7 @@ import re
 import time
 import unicodedata
 import zipfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -37,7 +37,7 @@ def _day(at: float) -> str:
     return f"{dt.datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M}"
 
 
-def _head(chat: Chat, chosen: dict[str, Any]) -> dict[str, Any]:
+def _head(chat: Chat, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """A chat without its messages, as values for JSON."""
     kept = ("id", "title", "title_source", "model", "created_at", "updated_at")
     return {

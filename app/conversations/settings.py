@@ -1,13 +1,15 @@
-"""Settings of chats and answers: parsed, merged with a model's, stored with what they made."""
+"""Settings of chats and answers: parsed, merged with a model's, stored with what they made.
+
+What can be chosen stands in one table, `app/models/parameters.py`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import logging
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +18,8 @@ from app.config import Settings
 from app.conversations import stop_strings
 from app.errors import InvalidSettings
 from app.models import memory
-from app.models.model import Model, Sampling, Turn
+from app.models.model import Model, Turn
+from app.models.parameters import SAMPLING, SETTINGS, GenerationSettings, Parameter, Sampling
 from app.models.text.builtin_templates import stops_of
 
 # With what an answer is made: resolved when it is asked for, and remembered with it.
@@ -27,31 +30,13 @@ MOST: Final = 2**53
 """More than any number that can be chosen."""
 
 
-@dataclass(frozen=True, slots=True)
-class GenerationSettings:
-    """The effective settings of one answer.
-
-    max_tokens: its longest length; system_prompt: empty for none; context_length: tokens, as far
-    as they were asked for (None: the model was still on its way); stop: texts that end it.
-    """
-
-    sampling: Sampling = field(default_factory=Sampling)
-    max_tokens: int = 1024
-    system_prompt: str = ""
-    context_length: int | None = None
-    stop: tuple[str, ...] = ()
-
-    @property
-    def system_turns(self) -> tuple[Turn, ...]:
-        """The turns that stand before the conversation."""
-        return (Turn("system", self.system_prompt),) if self.system_prompt else ()
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False)
+def system_turns(made_with: GenerationSettings) -> tuple[Turn, ...]:
+    """The turns that stand before the conversation."""
+    return (Turn("system", made_with.system_prompt),) if made_with.system_prompt else ()
 
 
 def resolve(settings: Settings, model: Model) -> GenerationSettings:
-    """What the next answer is made with: the person's choices for its model, else the defaults."""
+    """What the next answer is made with: the user's choices for its model, else the defaults."""
     return GenerationSettings(
         sampling=model.default_sampling,
         max_tokens=settings.max_tokens,
@@ -85,10 +70,16 @@ def _names_known(values: dict[str, Any]) -> bool:
 
 
 def _is_possible(made_with: GenerationSettings) -> bool:
-    """Numbers that an answer may be made with: others would break what shows or uses them."""
-    sampling = made_with.sampling
-    numbers = (v for v in asdict(sampling).values() if isinstance(v, int | float))
-    return all(abs(number) < MOST for number in numbers) and 0 < made_with.max_tokens < MOST
+    """Whether an answer may be made with these values: others would break what shows or uses
+    them."""
+    values = asdict(made_with.sampling)
+    numbers = (value for value in values.values() if isinstance(value, int | float))
+    choices = (row for row in SAMPLING.values() if row.choices)
+    return (
+        all(abs(number) < MOST for number in numbers)
+        and 0 < made_with.max_tokens < MOST
+        and all(values[row.name] in {None, *row.choices} for row in choices)
+    )
 
 
 # Text as people send it, made fit for keeping.
@@ -101,103 +92,51 @@ def sanitize_text(text: str) -> str:
     return text.replace("\0", "\ufffd").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def parse_number(text: str, least: float, most: float, *, is_whole: bool = False) -> float | None:
-    """A number as a person writes it; None for what is none, or lies outside of these limits."""
-    try:
-        number: float = int(text) if is_whole else float(text.replace(",", "."))
-    except ValueError:
-        number = math.nan
-    return number if least <= number <= most else None
-
-
-def number_text(number: float) -> str:
-    """A number in as few digits as give it back exactly."""
-    if isinstance(number, int):
-        return str(number)
-    return f"{number:g}" if float(f"{number:g}") == number else repr(number)
-
-
-# What a person may choose for one chat, checked, and laid over what its model answers with.
+# What a user may choose for one chat, checked, and laid over what its model answers with.
 
 
 STOPS, STOP_CHARS = 8, 100
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class ChatSettings:
-    """None is the model's default. context_length: a window smaller than the model's, in tokens."""
+    """What was chosen for a chat, by the parameters' names; all else is the model's default."""
 
-    system_prompt: str | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    max_tokens: int | None = None
-    seed: int | None = None
-    stop: tuple[str, ...] | None = None
-    context_length: int | None = None
+    overrides: Mapping[str, Any]
 
-    @property
-    def overrides(self) -> dict[str, Any]:
-        """Only what differs from the defaults."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+    def __init__(self, **values: Any) -> None:
+        if unknown := values.keys() - SETTINGS.keys():
+            raise TypeError(f"There are no settings {', '.join(sorted(unknown))}.")
+        chosen = {name: values[name] for name in SETTINGS if values.get(name) is not None}
+        object.__setattr__(self, "overrides", chosen)
+
+    def get(self, name: str) -> Any:
+        """What was chosen; None for the model's default."""
+        return self.overrides.get(name)
 
     def to_json(self) -> str:
         return json.dumps(self.overrides, ensure_ascii=False)
 
     def merged_with(self, default: GenerationSettings) -> GenerationSettings:
         """What the next answer of the chat is made with; `default`: what its model says."""
-        chosen = self.overrides
-        sampling = {name: chosen.pop(name) for name in SAMPLING if name in chosen}
-        if self.context_length and default.context_length:
-            chosen["context_length"] = min(self.context_length, default.context_length)
-        if self.stop:  # in addition: the model's own belong to its chat template
-            chosen["stop"] = default.stop + self.stop
-        return replace(default, sampling=replace(default.sampling, **sampling), **chosen)
-
-
-@dataclass(frozen=True, slots=True)
-class NumberRange:
-    """A number's limits, both allowed, and what it is called in a sentence."""
-
-    name: str
-    minimum: float
-    maximum: float
-    is_whole: bool = False
-
-    def read(self, text: str) -> float | int:
-        """Raises ValueError with a sentence."""
-        number = parse_number(text, self.minimum, self.maximum, is_whole=self.is_whole)
-        if number is None:
-            kind = "a whole number" if self.is_whole else "a number"
-            raise ValueError(
-                f"{self.name} must be {kind} from {self.minimum:,} to {self.maximum:,}."
-            )
-        return number
-
-
-SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
-NUMBERS: Final = {
-    "temperature": NumberRange("The temperature", 0, 5),
-    "top_p": NumberRange("Top-p", 0.01, 1),
-    "top_k": NumberRange("Top-k", 0, 1000, is_whole=True),
-    "min_p": NumberRange("Min-p", 0, 1),
-    "repetition_penalty": NumberRange("The repetition penalty", 0.5, 2),
-    "max_tokens": NumberRange("The longest answer", 1, 32768, is_whole=True),
-    "seed": NumberRange("The seed", 0, 2**32 - 1, is_whole=True),
-    "context_length": NumberRange("The context size", 128, 1_048_576, is_whole=True),
-}
+        return default.override(self.overrides)
 
 
 def written(chosen: ChatSettings) -> dict[str, str]:
     """The settings as a form shows them: empty where nothing was chosen."""
     texts = {
-        name: number_text(value) for name, value in chosen.overrides.items() if name in NUMBERS
+        name: SETTINGS[name].to_text(value)
+        for name, value in chosen.overrides.items()
+        if _is_parsed(SETTINGS[name])
     }
-    texts["system_prompt"] = chosen.system_prompt or ""
-    texts["stop"] = stop_strings.to_lines(chosen.stop or ())
+    texts["system_prompt"] = chosen.get("system_prompt") or ""
+    texts["stop"] = stop_strings.to_lines(chosen.get("stop") or ())
     return texts
+
+
+def _is_parsed(row: Parameter) -> bool:
+    """Whether the table knows how its text is read; prompts and stop strings are read here."""
+    return row.is_number or bool(row.options)
 
 
 def parse(
@@ -214,10 +153,10 @@ def parse(
     kept = _unchanged(texts, before or ChatSettings())
     values: dict[str, Any] = {}
     problems: dict[str, str] = {}
-    for name, bounds in NUMBERS.items():
-        if name not in kept and (text := texts.get(name, "").strip()):
+    for name, row in SETTINGS.items():
+        if _is_parsed(row) and name not in kept and (text := texts.get(name, "").strip()):
             try:
-                values[name] = bounds.read(text)
+                values[name] = row.parse(text)
             except ValueError as error:
                 problems[name] = str(error)
     prompt = texts.get("system_prompt", "")
@@ -239,18 +178,19 @@ def parse(
 def _unchanged(texts: Mapping[str, str], before: ChatSettings) -> dict[str, Any]:
     shown = written(before)
     return {
-        field.name: getattr(before, field.name)
-        for field in fields(before)
-        if texts.get(field.name, "") == sanitize_text(shown.get(field.name, ""))
+        name: before.get(name)
+        for name in SETTINGS
+        if texts.get(name, "") == sanitize_text(shown.get(name, ""))
     }
 
 
 def sanitize(values: Mapping[str, Any]) -> ChatSettings:
     """Of settings that somebody else wrote down, those that might have been chosen here."""
     kept: dict[str, Any] = {}
-    for name, bounds in NUMBERS.items():
-        with contextlib.suppress(KeyError, ValueError):
-            kept[name] = bounds.read(str(values[name]))
+    for name, row in SETTINGS.items():
+        if _is_parsed(row) and name in values:
+            with contextlib.suppress(ValueError):
+                kept[name] = row.parse(_as_text(values[name]))
     prompt, stop = values.get("system_prompt"), values.get("stop")
     if isinstance(prompt, str) and prompt.strip():
         kept["system_prompt"] = sanitize_text(prompt)
@@ -258,6 +198,11 @@ def sanitize(values: Mapping[str, Any]) -> ChatSettings:
         texts = [sanitize_text(text) for text in stop if isinstance(text, str) and text]
         kept["stop"] = tuple(text for text in texts if len(text) <= STOP_CHARS)[:STOPS] or None
     return ChatSettings(**kept)
+
+
+def _as_text(value: Any) -> str:
+    """A value of JSON as a user would write it."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 
 def parse_stored(text: str | None) -> ChatSettings:

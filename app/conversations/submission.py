@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 import aiosqlite
 
+from app.conversations.refs import AnswerRef
 from app.conversations.settings import sanitize_text
 from app.conversations.titles import title_of
 from app.db import chats, messages
@@ -38,15 +39,6 @@ class AnswerRequest:
     chat_id: str
     model: str
     client_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerRef:
-    """An answer and its prompt, None for an answer that came without one in an import."""
-
-    chat_id: str
-    prompt_id: int | None
-    answer_id: int
 
 
 class SavedAnswer(NamedTuple):

@@ -15,7 +15,8 @@ from app.errors import WickError
 from app.inference.protocol import Delta, Finished, Generate, Prefill
 from app.inference.queue import Request, RequestEvent
 from app.inference.worker_pool import WorkerPool
-from app.models.model import Sampling, Turn
+from app.models.model import Turn
+from app.models.parameters import Sampling
 from app.models.store import ModelStore
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal
 
-from app.models.model import Sampling, Turn
+from app.models.model import Turn
+from app.models.parameters import Sampling
 from app.models.text.thinking import Effort
 
 MAX_CONTEXTS: Final = 56

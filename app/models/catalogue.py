@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.errors import PullError
-from app.models.model import Sampling
+from app.models.parameters import Sampling
 from app.models.sources import PypiSpec, Spec, parse_spec
 
 FILE: Final = Path(__file__).with_name("catalogue.toml")

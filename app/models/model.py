@@ -1,4 +1,4 @@
-"""Models: their metadata, turns, sampling, and numbers for display."""
+"""Models: their metadata, turns, and numbers for display."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from app.models.engines import (
     choose_engine,
 )
 from app.models.gguf.kv_layout import KvLayout
+from app.models.parameters import Sampling
 from app.models.upstream import RemoteModel
 
 # Numbers of weights and bytes, as people write them.
@@ -36,7 +37,7 @@ def format_bytes(number: int) -> str:
     return f"{number / 1e9:.1f} GB" if number >= 1_000_000_000 else f"{number / 1e6:,.0f} MB"
 
 
-# What is known of a model, and the words in which it is spoken to: turns and sampling.
+# What is known of a model, and the words in which it is spoken to.
 
 
 Role = Literal["system", "user", "assistant"]
@@ -54,27 +55,6 @@ class Turn:
     role: Role
     content: str
     thought: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """Parameters that choose the next token.
-
-    temperature: 0 always takes the likeliest token; top_k: 0 means all tokens; top_p: 1.0 and
-    min_p: 0.0 switch that filter off; repetition_penalty: 1.0 is none, applied to tokens among the
-    last `repetition_window`; seed: None draws a fresh one; frequency_penalty is taken from a
-    token's logit each time it is in the answer already, presence_penalty once.
-    """
-
-    temperature: float = 0.7
-    top_k: int = 40
-    top_p: float = 0.9
-    min_p: float = 0.0
-    repetition_penalty: float = 1.1
-    repetition_window: int = 256
-    seed: int | None = None
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

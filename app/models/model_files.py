@@ -11,7 +11,8 @@ from typing import Any, Final
 from app.errors import ModelError, ModelFileError
 from app.models.engines import CTRANSFORMERS, ENGINE_SETTINGS, ENGINES, Engine, EngineSpeed
 from app.models.gguf.kv_layout import KvLayout
-from app.models.model import Model, ModelSettings, Sampling
+from app.models.model import Model, ModelSettings
+from app.models.parameters import SAMPLING, Sampling
 from app.models.upstream import (
     MAX_UPSTREAMS,
     RemoteModel,
@@ -28,7 +29,8 @@ REMOTE_FORMAT: Final = 1
 ASSUMED_CONTEXT: Final = 4096
 """Tokens of a window that neither the person nor the server has told."""
 DEFAULT_TEMPLATE_SETTINGS: Final = Sampling(
-    temperature=0.7, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, repetition_window=64
+    **{name: row.neutral for name, row in SAMPLING.items() if row.neutral is not None},
+    repetition_window=64,
 )
 """What is chosen unless a person chooses: the rest is left to the server, which knows its model."""
 

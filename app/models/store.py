@@ -28,7 +28,7 @@ from app.models.engines import CTRANSFORMERS, LLAMA_CPP, Engine, EngineSpeed, av
 from app.models.gguf.convert import Progress, adapted_size
 from app.models.gguf.engine_support import check_support
 from app.models.gguf.split import model_stem, read_model_file
-from app.models.model import Model, ModelSettings, Sampling
+from app.models.model import Model, ModelSettings
 from app.models.model_files import (
     REMOTE,
     SETTINGS,
@@ -39,6 +39,7 @@ from app.models.model_files import (
     serialize,
 )
 from app.models.originals import Keep, place_originals
+from app.models.parameters import Sampling
 from app.models.staging import REMOVED, STAGING_LOCK, incoming
 from app.models.upstream import RemoteModel, Upstream
 

@@ -6,8 +6,9 @@ import base64
 
 from app.conversations.stop_strings import to_lines
 from app.errors import ChatNotFound, InvalidMessage
+from app.models.parameters import SETTINGS
 from app.terminal.backend import MessageRecord
-from app.terminal.format import SETTINGS, apply_changes, describe_settings, resolve_model
+from app.terminal.format import apply_changes, describe_settings, resolve_model
 from app.terminal.markdown import strip_control
 from app.terminal.repl import Repl
 
@@ -117,7 +118,7 @@ async def stop(talk: Repl, text: str) -> None:
     if not text or text == "-":
         await set_setting(talk, f"stop {text}".strip())
         return
-    now = to_lines((await talk.settings()).stop or ())
+    now = to_lines((await talk.settings()).get("stop") or ())
     await _choose(talk, "stop", f"{now}\n{text}")
 
 

@@ -7,10 +7,10 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 
+from app.conversations.refs import AnswerRef
 from app.errors import WickError
 from app.terminal.backend import (
     AnswerEnded,
-    AnswerRef,
     Backend,
     Event,
     MessageRecord,

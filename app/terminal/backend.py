@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from app.conversations.hub import LiveAnswer, status_line
+from app.conversations.refs import AnswerRef
 from app.conversations.settings import ChatSettings
 
 # What the terminal asks of Wick, whether that runs in this process or answers over HTTP.
@@ -72,14 +73,6 @@ class OpenChat:
 
     chat: ChatSummary
     path: Sequence[MessageRecord]
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerRef:
-    """An answer that is queued, and the chat that it is in."""
-
-    chat_id: str
-    answer_id: int
 
 
 @dataclass(frozen=True, slots=True)

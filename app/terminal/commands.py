@@ -10,7 +10,7 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
-from app.conversations.settings import NUMBERS, NumberRange
+from app.models.parameters import SETTINGS, Parameter
 from app.terminal import answer_commands, chat_commands
 from app.terminal.repl import CommandRunner, Repl
 
@@ -95,6 +95,8 @@ _SECTIONS: Final = {
     ),
 }
 _SHOWN: Final = {command.name: command for part in _SECTIONS.values() for command in part}
+_VALUES: Final = {name: row for name, row in SETTINGS.items() if row.is_number or row.options}
+"""Settings that a command of their name sets."""
 _RUN: Final[dict[str, CommandRunner]] = {
     **{name: command.run for name, command in _SHOWN.items()},
     "undelete": chat_commands.undelete,
@@ -109,12 +111,12 @@ async def run_command(talk: Repl, line: str) -> None:
     """Do what the line says."""
     name, _, rest = line.strip().removeprefix("/").partition(" ")
     name = name.casefold()
-    if name in NUMBERS:  # /temperature 0.2
+    if name in _VALUES:  # /temperature 0.2
         await answer_commands.set_setting(talk, f"{name} {rest.strip()}".strip())
     elif name in _RUN:
         await _RUN[name](talk, rest.strip())
     else:
-        near = difflib.get_close_matches(name, [*_RUN, *NUMBERS], 1)
+        near = difflib.get_close_matches(name, [*_RUN, *_VALUES], 1)
         hint = f" Did you mean /{near[0]}?" if near else " /help lists them."
         talk.error(f"There is no command /{name}.{hint}")
         talk.info("To send it as it is, begin it with two slashes.")
@@ -124,13 +126,13 @@ def completions(models: Iterable[str], text: str) -> Iterable[tuple[str, str]]:
     """What may complete a line that begins with a slash, and what it means."""
     if " " not in text:
         yield from ((f"/{name}", command.about) for name, command in _SHOWN.items())
-        yield from ((f"/{name}", _range(bounds)) for name, bounds in NUMBERS.items())
+        yield from ((f"/{name}", _range(row)) for name, row in _VALUES.items())
     elif text.startswith(("/model ", "/again ")):
         command = text.partition(" ")[0]
         yield from ((f"{command} {name}", "") for name in models)
     elif text.startswith("/set "):
-        yield from ((f"/set {name}", _range(bounds)) for name, bounds in NUMBERS.items())
+        yield from ((f"/set {name}", _range(row)) for name, row in _VALUES.items())
 
 
-def _range(bounds: NumberRange) -> str:
-    return f"{bounds.name}, from {bounds.minimum:,} to {bounds.maximum:,}"
+def _range(row: Parameter) -> str:
+    return f"{row.subject}, {row.range}"

@@ -11,16 +11,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from app.conversations.settings import NUMBERS, ChatSettings, parse, written
+from app.conversations.settings import ChatSettings, parse, written
 from app.conversations.stop_strings import escaped
 from app.errors import ChatNotFound, ModelNotFound
 from app.terminal.backend import Backend, ChatSummary, ModelSummary, SearchHit
 from app.terminal.markdown import strip_control
 
 # What a chat is answered with: its settings, changed one by one, and the choice of its model.
-
-
-SETTINGS: Final = ("system_prompt", *NUMBERS, "stop")
 
 
 def apply_changes(

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import httpx
 
+from app.conversations.refs import AnswerRef
 from app.conversations.settings import ChatSettings
 from app.errors import ConfigError, PeerError
 from app.terminal.backend import (
-    AnswerRef,
     ChatSummary,
     Event,
     ExportFormat,
@@ -136,7 +136,9 @@ class HttpBackend:
         """Once, even when its first sending went astray: the server knows it by its id."""
         body = body | {"client_id": secrets.token_hex(16)}
         answer = await self._send("POST", path, body)
-        return AnswerRef(answer.json()["chat"]["id"], answer.json()["answer"]["id"])
+        made = answer.json()
+        prompt_id = made["prompt"]["id"] if made["prompt"] else None
+        return AnswerRef(made["chat"]["id"], prompt_id, made["answer"]["id"])
 
     async def _get(self, path: str, wanted: dict[str, str] | None = None) -> Any:
         return (await self._send("GET", path, wanted=wanted)).json()

@@ -9,8 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import fields
 from typing import Final
 
-from app.conversations import submission
-from app.conversations.branches import MessageRef
+from app.conversations.refs import AnswerRef, MessageRef
 from app.conversations.search import split_highlights
 from app.conversations.settings import ChatSettings
 from app.conversations.submission import Prompt
@@ -22,7 +21,6 @@ from app.models.model import Model
 from app.services import Services
 from app.terminal.backend import (
     AnswerEnded,
-    AnswerRef,
     ChatSummary,
     Event,
     ExportFormat,
@@ -93,19 +91,19 @@ class LocalBackend:
 
     async def submit(self, chat_id: str, text: str, model: str) -> AnswerRef:
         prompt = Prompt(OWNER, chat_id, text, secrets.token_hex(8), model)
-        return _ref(await self._services.answers.submit(prompt))
+        return await self._services.answers.submit(prompt)
 
     async def regenerate(self, chat_id: str, message_id: int, model: str) -> AnswerRef:
         ref = MessageRef(OWNER, chat_id, message_id)
-        return _ref(await self._services.branches.regenerate(ref, secrets.token_hex(8), model))
+        return await self._services.branches.regenerate(ref, secrets.token_hex(8), model)
 
     async def edit(self, chat_id: str, message_id: int, text: str, model: str) -> AnswerRef:
         ref = MessageRef(OWNER, chat_id, message_id)
-        return _ref(await self._services.branches.edit(ref, text, secrets.token_hex(8), model))
+        return await self._services.branches.edit(ref, text, secrets.token_hex(8), model)
 
     async def continue_answer(self, chat_id: str, message_id: int) -> AnswerRef:
         ref = MessageRef(OWNER, chat_id, message_id)
-        return _ref(await self._services.branches.continue_answer(ref))
+        return await self._services.branches.continue_answer(ref)
 
     async def follow(self, asked: AnswerRef, start: int = 0) -> AsyncGenerator[Event]:
         chat_id, answer_id = asked.chat_id, asked.answer_id
@@ -177,10 +175,6 @@ class LocalBackend:
         """With the text so far, when the answer is running."""
         stream = self._services.hub.stream(message.id)
         return _message_record(message, stream.text if stream is not None else None)
-
-
-def _ref(answer: submission.AnswerRef) -> AnswerRef:
-    return AnswerRef(answer.chat_id, answer.answer_id)
 
 
 def _chat_summary(chat: Chat) -> ChatSummary:

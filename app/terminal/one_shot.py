@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
+from app.conversations.refs import AnswerRef
 from app.terminal.answer_display import show
 from app.terminal.backend import (
-    AnswerRef,
     Backend,
     MessageRecord,
     answer_stats,

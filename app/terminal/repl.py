@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.text import Text
 
 import app
+from app.conversations.refs import AnswerRef
 from app.conversations.settings import ChatSettings
 from app.errors import ChatNotFound, WickError
 from app.terminal.answer_display import show
 from app.terminal.backend import (
-    AnswerRef,
     Backend,
     ChatSummary,
     MessageRecord,
@@ -154,7 +154,7 @@ class Repl:
             if message.role == "user":
                 self._question(message.text)
             elif message.is_running:
-                await self.answer(AnswerRef(self.chat_id, message.id))
+                await self.answer(AnswerRef(self.chat_id, None, message.id))
             else:
                 self.console.print()
                 self._show(message.text)

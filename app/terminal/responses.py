@@ -12,10 +12,10 @@ import httpx
 from httpx_sse import ServerSentEvent, SSEError, aconnect_sse
 
 from app.conversations.hub import LiveAnswer
+from app.conversations.refs import AnswerRef
 from app.errors import ChatNotFound, ModelNotFound, NotLoggedIn, PeerError, WickError
 from app.terminal.backend import (
     AnswerEnded,
-    AnswerRef,
     ChatSummary,
     Event,
     MessageRecord,

@@ -25,7 +25,8 @@ from app.bench.targets import (
 from app.bench.workload import BenchConfig, Samples, Workload
 from app.config import Settings
 from app.errors import RequestError, RunnerDied
-from app.models.model import Sampling, Turn
+from app.models.model import Turn
+from app.models.parameters import Sampling
 from app.models.text.chat_template import ChatTemplate
 from app.models.text.tokenizer import Tokenizer
 from tests.inference.tiny import tiny_model

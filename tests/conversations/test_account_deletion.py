@@ -17,7 +17,7 @@ from app.accounts.sessions import Sessions
 from app.accounts.users import Users
 from app.config import Settings
 from app.conversations.account_deletion import AccountDeletion, erase_user
-from app.conversations.branches import MessageRef
+from app.conversations.refs import MessageRef
 from app.conversations.settings import ChatSettings
 from app.conversations.trash import Trash
 from app.db import search, shares, users

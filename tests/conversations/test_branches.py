@@ -8,9 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from app.conversations.branches import MessageRef
 from app.conversations.hub import LiveAnswer
-from app.conversations.submission import AnswerRef
+from app.conversations.refs import AnswerRef, MessageRef
 from app.db import removals
 from app.errors import ChatBusy, ChatNotFound, InvalidMessage, MessageNotFound, ModelNotFound
 from app.inference.protocol import Cancel, Delta, Finished, Generate, Prefill

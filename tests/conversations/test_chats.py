@@ -27,7 +27,8 @@ from app.errors import (
 from app.inference.kv_files import chat_key, model_key
 from app.inference.process import RunnerProcess
 from app.inference.protocol import Cancel, DeleteCache, Delta, Finished, Generate, Prefill
-from app.models.model import ModelSettings, Sampling, Turn
+from app.models.model import ModelSettings, Turn
+from app.models.parameters import Sampling
 from app.models.store import ModelStore
 from tests.conversations.services import CHAT, OTHER, House, built, finished, until
 from tests.inference.scripted import ScriptedRunner

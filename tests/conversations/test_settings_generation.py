@@ -6,11 +6,12 @@ from pathlib import Path
 from app.config import Settings
 from app.conversations.settings import (
     ChatSettings,
-    GenerationSettings,
     parse_generation_settings,
     resolve,
+    system_turns,
 )
-from app.models.model import ModelSettings, Sampling, Turn
+from app.models.model import ModelSettings, Turn
+from app.models.parameters import GenerationSettings, Sampling
 from app.models.store import ModelStore
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -20,13 +21,13 @@ def test_a_persons_choices_win_over_what_the_authors_recommend(tmp_path: Path) -
     advice = Sampling(temperature=0.3)
     model = shelf.install(write_tiny_gguf(tmp_path / "x.gguf"), "tiny", sampling=advice)
     usual = resolve(settings, model)
-    assert usual == GenerationSettings(advice, 77, "", model.context_length)
-    assert usual.system_turns == ()
+    assert usual == GenerationSettings("", advice, 77, model.context_length)
+    assert system_turns(usual) == ()
     chosen = Sampling(temperature=0.0, seed=4)
     shelf.save_settings("tiny", ModelSettings(" Be brief. ", chosen, 256))
     made_with = resolve(settings, shelf.get("tiny"))
-    assert made_with == GenerationSettings(chosen, 77, "Be brief.", 256)
-    assert made_with.system_turns == (Turn("system", "Be brief."),)
+    assert made_with == GenerationSettings("Be brief.", chosen, 77, 256)
+    assert system_turns(made_with) == (Turn("system", "Be brief."),)
 
 
 def test_what_ends_an_answer_follows_from_the_template(tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_what_ends_an_answer_follows_from_the_template(tmp_path: Path) -> None:
 
 
 def test_what_an_answer_remembers_is_read_again() -> None:
-    made_with = GenerationSettings(Sampling(seed=3), 12, "Ünïcode \n“quoted”", 512)
+    made_with = GenerationSettings("Ünïcode \n“quoted”", Sampling(seed=3), 12, 512)
     assert parse_generation_settings(made_with.to_json()) == made_with
     other = replace(made_with, context_length=None)
     assert parse_generation_settings(other.to_json()) == other

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from playwright.async_api import expect
 
-from app.models.model import ModelSettings, Sampling
+from app.models.model import ModelSettings
+from app.models.parameters import Sampling
 from app.models.store import ModelStore
 from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.long_chat import plant

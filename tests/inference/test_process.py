@@ -15,7 +15,8 @@ import pytest
 from app.inference import process
 from app.inference.process import RunnerOptions, RunnerProcess
 from app.inference.protocol import Finished, Generate, LoadProgress, to_line
-from app.models.model import Sampling, Turn
+from app.models.model import Turn
+from app.models.parameters import Sampling
 from tests.inference.tiny import tiny_model
 from tests.patience import PATIENCE
 

@@ -22,7 +22,8 @@ from app.inference.queue import ModelLoading, Request, RequestEvent
 from app.inference.worker_pool import WorkerPool
 from app.models import memory
 from app.models.install.pulls import PullManager
-from app.models.model import ModelSettings, Sampling, Turn
+from app.models.model import ModelSettings, Turn
+from app.models.parameters import Sampling
 from app.models.store import ModelStore
 from tests.inference.stage import Ear
 from tests.patience import PATIENCE

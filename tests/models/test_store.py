@@ -21,7 +21,8 @@ from app.errors import (
 )
 from app.models import adapted
 from app.models.disk import file_digest
-from app.models.model import ModelSettings, Sampling
+from app.models.model import ModelSettings
+from app.models.parameters import Sampling
 from app.models.store import ModelStore, name_for
 from tests.tiny_gguf import write_tiny_gguf
 

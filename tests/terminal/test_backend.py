@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.config import Settings
+from app.conversations.refs import AnswerRef
 from app.conversations.settings import ChatSettings
 from app.errors import ChatNotFound, ConfigError, InvalidMessage, ModelNotFound, PeerError
 from app.models.store import ModelStore
@@ -18,7 +19,6 @@ from app.models.upstream import Upstream
 from app.services import open_services
 from app.terminal.backend import (
     AnswerEnded,
-    AnswerRef,
     Backend,
     MessageRecord,
     StatusUpdate,

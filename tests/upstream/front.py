@@ -10,7 +10,8 @@ from quart import Quart
 
 from app.conversations.submission import Prompt
 from app.db.messages import Message
-from app.models.model import ModelSettings, Sampling
+from app.models.model import ModelSettings
+from app.models.parameters import Sampling
 from app.models.upstream import Upstream
 from app.web.context import ServerContext
 from tests.patience import PATIENCE

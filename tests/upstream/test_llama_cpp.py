@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.conversations.branches import MessageRef
+from app.conversations.refs import MessageRef
 from tests.e2e.server import POLL, free_port
 from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.conversations.branches import MessageRef
+from app.conversations.refs import MessageRef
 from tests.e2e.server import Server
 from tests.patience import PATIENCE
 from tests.upstream.conftest import Fronted

@@ -17,8 +17,8 @@ from app.api.chats.schemas import (
     chat_object,
     message_object,
 )
-from app.conversations.branches import MessageRef
-from app.conversations.submission import AnswerRef, Prompt
+from app.conversations.refs import AnswerRef, MessageRef
+from app.conversations.submission import Prompt
 from app.db.chats import Chat
 from app.db.messages import Message
 from app.errors import LimitReached, MessageNotFound

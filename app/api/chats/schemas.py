@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from app.api.parameters import SettingsParameters
 from app.conversations.hub import LiveAnswer
-from app.conversations.settings import STOP_CHARS, STOPS, ChatSettings
+from app.conversations.settings import ChatSettings
 from app.db.chats import Chat
 from app.db.messages import Message
 
@@ -23,24 +24,8 @@ Status = Literal[
 ]
 
 
-class SettingsObject(msgspec.Struct, kw_only=True):
+class SettingsObject(SettingsParameters, kw_only=True):
     """With what a chat's next answers are made; null is the model's default."""
-
-    system_prompt: str | None = None
-    temperature: Annotated[float, Meta(ge=0, le=5)] | None = None
-    top_p: Annotated[float, Meta(ge=0.01, le=1)] | None = None
-    top_k: Annotated[int, Meta(ge=0, le=1000)] | None = None
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Meta(ge=0.5, le=2)] | None = None
-    max_tokens: Annotated[int, Meta(ge=1, le=32768)] | None = None
-    seed: Annotated[int, Meta(ge=0, lt=2**32)] | None = None
-    stop: (
-        Annotated[
-            list[Annotated[str, Meta(min_length=1, max_length=STOP_CHARS)]], Meta(max_length=STOPS)
-        ]
-        | None
-    ) = None
-    context_length: Annotated[int, Meta(ge=128, le=1_048_576)] | None = None
 
     def overrides(self) -> ChatSettings:
         values = msgspec.structs.asdict(self)
@@ -172,8 +157,8 @@ def chat_object(chat: Chat, running: Set[str]) -> ChatObject:
 
 
 def settings_object(chosen: ChatSettings) -> SettingsObject:
-    values: dict[str, Any] = chosen.overrides
-    return SettingsObject(**values | {"stop": list(chosen.stop) if chosen.stop else None})
+    values: dict[str, Any] = {**chosen.overrides}
+    return SettingsObject(**values | {"stop": list(values.get("stop") or ()) or None})
 
 
 _COPIED = tuple(

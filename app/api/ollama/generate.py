@@ -12,15 +12,14 @@ import msgspec
 from msgspec import Meta
 from quart import Blueprint, Response, request
 
-from app.api import generation as api_generation
-from app.api import http
+from app.api import generation, http
 from app.api.ollama.loading import KeepAlive, load_or_unload, seconds_of, set_keep_alive
 from app.api.openai.replies import reason_of
-from app.api.openai.request import all_tokens, random_seed, unlimited
+from app.api.parameters import OllamaParameters, chosen_in
 from app.api.turns import RoleName, ToolCall, turn
 from app.errors import ApiError
 from app.inference.completions import Completions
-from app.inference.protocol import Delta, Failed, Finished, SampledToken, TokenLogprob
+from app.inference.protocol import Delta, Failed, Finished, Generate, SampledToken, TokenLogprob
 from app.inference.queue import Interrupted
 from app.models.model import Turn
 from app.web import errors
@@ -126,28 +125,15 @@ blueprint = Blueprint("api_ollama_answers", __name__, url_prefix="/api")
 TokenId = Annotated[int, Meta(ge=0, lt=2**31)]
 
 
-class OllamaOptions(msgspec.Struct):
+class OllamaOptions(OllamaParameters):
     """What is left out is the model's default; options of Ollama that are not here are ignored."""
-
-    num_predict: int | None = None
-    num_ctx: Annotated[int, Meta(ge=-1)] | None = None
-    temperature: Annotated[float, Meta(ge=0, le=5)] | None = None
-    top_k: Annotated[int, Meta(ge=-1)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    repeat_penalty: Annotated[float, Meta(gt=0, le=5)] | None = None
-    repeat_last_n: int | None = None
-    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
 
 
 class OllamaMessage(msgspec.Struct):
     role: RoleName
     content: str | None = None
     tool_calls: list[ToolCall] | None = None
-    images: api_generation.Unsupported | None = None
+    images: generation.Unsupported | None = None
 
 
 class OllamaRequest(msgspec.Struct, kw_only=True):
@@ -179,7 +165,7 @@ class OllamaGenerateRequest(OllamaRequest, kw_only=True):
     context: list[TokenId] | None = None
     suffix: str | None = None
     template: str | None = None
-    images: api_generation.Unsupported | None = None
+    images: generation.Unsupported | None = None
 
 
 @blueprint.post("/chat")
@@ -190,7 +176,7 @@ async def chat() -> Response:
     if not asked.messages:
         return await _load_or_unload(asked, _chat_words)
     turns = tuple(_turn(message) for message in asked.messages)
-    return await _answer(asked, replace(_to_generation(asked), turns=turns), _chat_words)
+    return await _answer(asked, Generate(0, turns), _chat_words)
 
 
 @blueprint.post("/generate")
@@ -200,13 +186,12 @@ async def generate() -> Response:
     if not asked.prompt:
         return await _load_or_unload(asked, _generate_words)
     if asked.raw or asked.suffix:
-        generation = replace(_to_generation(asked), prompt=asked.prompt, suffix=asked.suffix or "")
+        command = Generate(0, (), text=asked.prompt, suffix=asked.suffix or "")
     else:
         system = (Turn("system", asked.system),) if asked.system else ()
         turns = (*system, Turn("user", asked.prompt))
-        before = tuple(asked.context or ())
-        generation = replace(_to_generation(asked), turns=turns, before=before, tells_ids=True)
-    return await _answer(asked, generation, _generate_words)
+        command = Generate(0, turns, before=tuple(asked.context or ()), tells_ids=True)
+    return await _answer(asked, command, _generate_words)
 
 
 def _check_generate(asked: OllamaGenerateRequest) -> None:
@@ -239,37 +224,22 @@ def _turn(message: OllamaMessage) -> Turn:
     return turn(message.role, message.content or "", message.tool_calls or ())
 
 
-def _to_generation(asked: OllamaRequest) -> api_generation.GenerationRequest:
-    options = asked.options or OllamaOptions()
+def _to_command(asked: OllamaRequest, command: Generate) -> Generate:
+    """The command as the request wants it. Raises ApiError."""
     if asked.think:
         raise ApiError(f"{asked.model} does not support thinking.", param="think")
-    predict = options.num_predict
-    return api_generation.GenerationRequest(
-        model=api_generation.model_name(asked.model),
-        sampling={
-            "temperature": options.temperature,
-            "top_k": all_tokens(options.top_k),
-            "top_p": options.top_p,
-            "min_p": options.min_p,
-            "seed": random_seed(options.seed),
-            "repetition_penalty": options.repeat_penalty,
-            "repetition_window": _window(options.repeat_last_n),
-            "presence_penalty": options.presence_penalty,
-            "frequency_penalty": options.frequency_penalty,
-        },
-        max_tokens=unlimited(predict or None),
-        stop=api_generation.parse_stop(options.stop),
-        may_drop=asked.truncate is not False,
-        may_cut=asked.truncate is not False,
-        context=max(0, options.num_ctx or 0) or None,
-        top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
-        schema=_schema(asked.format),
+    may_cut = asked.truncate is not False
+    return generation.to_command(
+        generation.model_name(asked.model),
+        chosen_in(asked.options or OllamaOptions(), "ollama"),
+        replace(
+            command,
+            allow_truncation=may_cut,
+            may_cut=may_cut,
+            top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
+            schema=_schema(asked.format),
+        ),
     )
-
-
-def _window(last: int | None) -> int | None:
-    """-1 is the whole context."""
-    return unlimited(last)
 
 
 def _schema(wanted: str | dict[str, Any] | None) -> str | None:
@@ -279,24 +249,20 @@ def _schema(wanted: str | dict[str, Any] | None) -> str | None:
 
 
 async def _load_or_unload(asked: OllamaRequest, words: Callable[[str], dict[str, Any]]) -> Response:
-    name = api_generation.model_name(asked.model)
+    name = generation.model_name(asked.model)
     reason = await http.while_allowed(load_or_unload(name, asked.keep_alive))
     content = {"model": asked.model, "created_at": now(), **words(""), "done": True}
     return http.json_response(content | {"done_reason": reason})
 
 
 async def _answer(
-    asked: OllamaRequest,
-    generation: api_generation.GenerationRequest,
-    words: Callable[[str], dict[str, Any]],
+    asked: OllamaRequest, command: Generate, words: Callable[[str], dict[str, Any]]
 ) -> Response:
-    stays = seconds_of(asked.keep_alive)
-    completions = api_generation.open_completions(
-        generation.model, [api_generation.to_command(generation)]
-    )
+    stays, name = seconds_of(asked.keep_alive), generation.model_name(asked.model)
+    completions = generation.open_completions(name, [_to_command(asked, command)])
     reply = OllamaReply(completions, words, asked.model, request.path)
     http.start_with_connection(completions)
-    set_keep_alive(generation.model, stays)
+    set_keep_alive(name, stays)
     if asked.stream is False:
         return http.json_response(await http.while_allowed(reply.whole()))
     await http.wait_first_event(completions, PARAM)

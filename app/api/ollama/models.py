@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,7 @@ from app.api.ollama.generate import rfc3339
 from app.errors import ApiError
 from app.models.memory import required_bytes
 from app.models.model import Model
+from app.models.parameters import SAMPLING, Sampling
 from app.web.context import server_context
 
 blueprint = Blueprint("api_ollama_models", __name__, url_prefix="/api")
@@ -47,17 +49,9 @@ async def show() -> Response:
     if not name:
         raise ApiError("The name of the model is missing.", param="model")
     model = await asyncio.to_thread(server_context().store.get, name)
-    sampling = model.default_sampling
-    parameters = {
-        "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
-        "top_p": sampling.top_p,
-        "min_p": sampling.min_p,
-        "repeat_penalty": sampling.repetition_penalty,
-    }
     content = {
         "modelfile": f"FROM {model.name}\n",
-        "parameters": "\n".join(f"{name} {value:g}" for name, value in parameters.items()),
+        "parameters": "\n".join(_parameters(model.default_sampling)),
         "template": model.chat_template,
         "system": model.settings.system_prompt,
         "license": model.license or "",
@@ -95,6 +89,14 @@ async def ps() -> Response:
             }
         )
     return http.json_response({"models": running})
+
+
+def _parameters(sampling: Sampling) -> Iterator[str]:
+    """A line for each parameter that has a value and can be chosen."""
+    for name, row in SAMPLING.items():
+        value, wire = getattr(sampling, name), row.wire("ollama")
+        if row.is_setting and wire is not None and value is not None:
+            yield f"{wire.name} {row.to_text(value)}"
 
 
 def _tag(model: Model) -> dict[str, Any]:

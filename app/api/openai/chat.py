@@ -11,11 +11,12 @@ from quart import Blueprint, Response, request
 
 from app.api import generation, http
 from app.api.openai.replies import CompletionResponse, reason_of
-from app.api.openai.request import Count, OpenAIRequest, unlimited
+from app.api.openai.request import Count, OpenAIRequest
 from app.api.turns import RoleName, ToolCall, turn
 from app.errors import ApiError
-from app.inference.protocol import Finished, SampledToken, TokenLogprob
+from app.inference.protocol import Finished, Generate, SampledToken, TokenLogprob
 from app.models.model import Turn
+from app.models.parameters import unlimited
 
 blueprint = Blueprint("api_chat_completions", __name__)
 
@@ -56,7 +57,7 @@ class ChatRequest(OpenAIRequest, kw_only=True):
 @blueprint.post("/v1/chat/completions")
 async def create() -> Response:
     asked = await http.parse_body(ChatRequest)
-    command = generation.to_command(_to_generation(asked))
+    command = _to_command(asked)
     name, count = generation.model_name(asked.model), asked.n or 1
     completions = generation.open_completions(name, generation.with_distinct_seeds(command, count))
     http.start_with_connection(completions)
@@ -68,7 +69,7 @@ async def create() -> Response:
     return http.sse(reply.chunks())
 
 
-def _to_generation(asked: ChatRequest) -> generation.GenerationRequest:
+def _to_command(asked: ChatRequest) -> Generate:
     asked.check()
     if param := asked.wanted_tools:
         raise ApiError(
@@ -78,26 +79,28 @@ def _to_generation(asked: ChatRequest) -> generation.GenerationRequest:
         )
     if asked.top_logprobs and not asked.logprobs:
         raise ApiError("top_logprobs need logprobs to be true.", param="top_logprobs")
-    return generation.GenerationRequest(
-        model=generation.model_name(asked.model),
-        turns=tuple(_turn(number, message) for number, message in enumerate(asked.messages)),
-        sampling=asked.sampling,
-        max_tokens=_max_tokens(asked),
-        stop=generation.parse_stop(asked.stop),
-        bias=asked.bias,
-        top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
-        schema=asked.schema,
-        grammar=asked.grammar or None,
+    return generation.to_command(
+        generation.model_name(asked.model),
+        asked.chosen | _max_tokens(asked),
+        Generate(
+            id=0,
+            turns=tuple(_turn(number, message) for number, message in enumerate(asked.messages)),
+            allow_truncation=False,
+            bias=asked.bias,
+            top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
+            schema=asked.schema,
+            grammar=asked.grammar or None,
+        ),
     )
 
 
-def _max_tokens(asked: ChatRequest) -> int | None:
-    """Raises ApiError."""
+def _max_tokens(asked: ChatRequest) -> dict[str, int]:
+    """The newer name goes before the older. Raises ApiError."""
     name = "max_tokens" if asked.max_completion_tokens is None else "max_completion_tokens"
     tokens: int | None = getattr(asked, name)
     if tokens == 0:
         raise ApiError(f"{name} must be at least 1, or -1 for no limit.", param=name)
-    return unlimited(tokens)
+    return {} if tokens is None else {"max_tokens": unlimited(tokens)}
 
 
 def _turn(number: int, message: ChatMessage) -> Turn:

@@ -8,23 +8,15 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from app.api.parameters import OpenAIParameters, chosen_in
 from app.errors import ApiError
 
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Temperature = Annotated[float, Meta(ge=0, le=5)]
-Probability = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=-1)]
-UNLIMITED: Final = 1 << 20
-"""Tokens of an answer that only its window ends."""
 LogitBias = Annotated[
     dict[str, Annotated[float, Meta(ge=-100, le=100)]],
     Meta(extra_json_schema={"propertyNames": {"pattern": "^[0-9]{1,9}$"}}),
 ]
 MAX_ANSWERS: Final = 8
-_SAMPLING: Final = (
-    *("temperature", "top_p", "min_p"),
-    *("repetition_penalty", "frequency_penalty", "presence_penalty"),
-)
 _JSON: Final = json.dumps({"type": "object"})
 
 
@@ -43,22 +35,12 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-class OpenAIRequest(msgspec.Struct, kw_only=True):
+class OpenAIRequest(OpenAIParameters, kw_only=True):
     """What is left out, or null, is the model's default. Fields that are not here are ignored."""
 
     model: str
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Count | None = None
-    temperature: Temperature | None = None
-    top_p: Probability | None = None
-    top_k: Annotated[int, Meta(ge=-1)] | None = None
-    min_p: Probability | None = None
-    repetition_penalty: Annotated[float, Meta(gt=0, le=5)] | None = None
-    frequency_penalty: Penalty | None = None
-    presence_penalty: Penalty | None = None
-    seed: int | None = None
-    stop: str | Annotated[list[str], Meta(max_length=16)] | None = None
     n: Annotated[int, Meta(ge=1, le=MAX_ANSWERS)] | None = None
     logit_bias: LogitBias | None = None
     response_format: ResponseFormat | None = None
@@ -82,10 +64,9 @@ class OpenAIRequest(msgspec.Struct, kw_only=True):
         return bool(self.stream_options and self.stream_options.include_usage)
 
     @property
-    def sampling(self) -> dict[str, Any]:
-        """None for what was not chosen."""
-        chosen = {name: getattr(self, name) for name in _SAMPLING}
-        return chosen | {"top_k": all_tokens(self.top_k), "seed": random_seed(self.seed)}
+    def chosen(self) -> dict[str, Any]:
+        """The generation parameters that the request has."""
+        return chosen_in(self, "openai")
 
     @property
     def bias(self) -> tuple[tuple[int, float], ...]:
@@ -114,18 +95,3 @@ class OpenAIRequest(msgspec.Struct, kw_only=True):
         if schema is None and wanted.type == "json_schema":
             raise ApiError("The schema is missing.", param="response_format.json_schema.schema")
         return _JSON if schema is None else json.dumps(schema)
-
-
-def unlimited(tokens: int | None) -> int | None:
-    """-1, as other servers have it, is no limit."""
-    return UNLIMITED if tokens is not None and tokens < 0 else tokens
-
-
-def all_tokens(top_k: int | None) -> int | None:
-    """-1 is all of them, which 0 is here."""
-    return 0 if top_k is not None and top_k < 0 else top_k
-
-
-def random_seed(seed: int | None) -> int | None:
-    """-1 is another one every time."""
-    return None if seed == -1 else seed

@@ -11,7 +11,7 @@ from quart import Blueprint, Response, request
 
 from app.api import generation, http
 from app.api.openai.replies import CompletionResponse, reason_of
-from app.api.openai.request import OpenAIRequest, unlimited
+from app.api.openai.request import OpenAIRequest
 from app.api.prompt_input import Prompt, Several, prompts
 from app.errors import ApiError
 from app.inference.protocol import Finished, Generate, SampledToken, TokenLogprob
@@ -39,7 +39,7 @@ async def create() -> Response:
     _check(asked, given)
     name, each = generation.model_name(asked.model), asked.n or 1
     tries = max(each, asked.best_of or each)
-    default = generation.to_command(_to_generation(asked, ""))
+    default = _to_command(asked)
     commands = [
         command
         for prompt in given
@@ -94,20 +94,23 @@ def _with(default: Generate, prompt: Prompt, *, echo: bool) -> Generate:
     return replace(made, tells_prompt=True, top_logprobs=default.top_logprobs or 0)
 
 
-def _to_generation(asked: CompletionRequest, prompt: str) -> generation.GenerationRequest:
+def _to_command(asked: CompletionRequest) -> Generate:
     is_chosen = (asked.best_of or 1) > (asked.n or 1)
-    return generation.GenerationRequest(
-        model=generation.model_name(asked.model),
-        prompt=prompt,
-        suffix=asked.suffix or "",
-        sampling=asked.sampling,
-        max_tokens=DEFAULT_TOKENS if asked.max_tokens is None else unlimited(asked.max_tokens),
-        stop=generation.parse_stop(asked.stop),
-        bias=asked.bias,
-        top_logprobs=0 if asked.logprobs is None and is_chosen else asked.logprobs,
-        schema=asked.schema,
-        grammar=asked.grammar or None,
-        tells_prompt=bool(asked.echo) and asked.logprobs is not None,
+    return generation.to_command(
+        generation.model_name(asked.model),
+        {"max_tokens": DEFAULT_TOKENS} | asked.chosen,
+        Generate(
+            id=0,
+            turns=(),
+            text="",
+            suffix=asked.suffix or "",
+            allow_truncation=False,
+            bias=asked.bias,
+            top_logprobs=0 if asked.logprobs is None and is_chosen else asked.logprobs,
+            schema=asked.schema,
+            grammar=asked.grammar or None,
+            tells_prompt=bool(asked.echo) and asked.logprobs is not None,
+        ),
     )
 
 

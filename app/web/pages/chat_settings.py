@@ -1,61 +1,24 @@
-"""The settings of one chat: the dialog, and what a person puts into it."""
+"""The settings of one chat: the dialog, and what a user puts into it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from quart import Blueprint, Response, request
 
-from app.conversations.settings import NUMBERS, ChatSettings, GenerationSettings, parse, written
+from app.conversations.settings import ChatSettings, parse, written
 from app.errors import InvalidSettings, ModelError
+from app.models.parameters import SETTINGS, GenerationSettings
 from app.web.context import server_context
-from app.web.pages.model_settings import SAMPLING
+from app.web.pages.model_settings import default_text
 from app.web.render.chat import picker_options
 from app.web.security.identity import current_user
 
 blueprint = Blueprint("chat_settings", __name__)
 
 
-@dataclass(frozen=True, slots=True)
-class SettingField:
-    """One field of the form; with `rows` it takes several lines."""
-
-    name: str
-    label: str
-    help: str
-    rows: int = 0
-
-    @property
-    def is_whole(self) -> bool:
-        return self.name in NUMBERS and NUMBERS[self.name].is_whole
-
-
-FIELDS: Final = (
-    SettingField(
-        "system_prompt",
-        "System prompt",
-        "What the model is told before this chat: who it is, how it should answer.",
-        rows=4,
-    ),
-    *(SettingField(number.name, number.label, number.help) for number in SAMPLING),
-    SettingField(
-        "max_tokens", "Maximum length", "Answer stops after this many tokens; you can continue it."
-    ),
-    SettingField(
-        "context_length",
-        "Context size",
-        "How many tokens of this chat the model sees at once. Fewer are quicker to read.",
-    ),
-    SettingField(
-        "stop",
-        "Stop strings",
-        r"Stop when the model writes any of these. One per line; \n is a line break, \s a space, "
-        r"\\ a backslash.",
-        rows=2,
-    ),
-)
+FIELDS: Final = tuple(SETTINGS.values())
 
 
 @blueprint.get("/chats/<chat_id>/settings")
@@ -86,18 +49,12 @@ async def save(chat_id: str) -> Response:
 
 
 def default_texts(default: GenerationSettings) -> dict[str, str]:
-    """What an empty field means, to stand in it."""
-    sampling = default.sampling
+    """What empty fields mean, to stand in them. The model's own stop strings are added to those of
+    the chat, so they are no default."""
     return {
-        "system_prompt": default.system_prompt,
-        "temperature": f"{sampling.temperature:g}",
-        "top_p": f"{sampling.top_p:g}",
-        "top_k": f"{sampling.top_k}",
-        "min_p": f"{sampling.min_p:g}",
-        "repetition_penalty": f"{sampling.repetition_penalty:g}",
-        "seed": "any" if sampling.seed is None else f"{sampling.seed}",
-        "max_tokens": f"{default.max_tokens}",
-        "context_length": f"{default.context_length or ''}",
+        field.name: default_text(field, default.value(field.name))
+        for field in FIELDS
+        if field.kind != "texts"
     }
 
 

@@ -6,7 +6,7 @@ import secrets
 
 from quart import Blueprint, Response, request
 
-from app.conversations.branches import MessageRef
+from app.conversations.refs import MessageRef
 from app.errors import ChatError
 from app.web.context import server_context
 from app.web.render.chat import models_ready

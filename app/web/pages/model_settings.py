@@ -1,17 +1,18 @@
-"""A model's settings: the dialog, and what a person puts into it."""
+"""A model's settings: the dialog, and what a user puts into it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from quart import Blueprint, Response, request
 
-from app.conversations.settings import NUMBERS, number_text, parse_number, sanitize_text
-from app.models import memory
-from app.models.model import Model, ModelSettings, Sampling
+from app.conversations.settings import sanitize_text
+from app.models import memory, parameters
+from app.models.model import Model, ModelSettings
+from app.models.parameters import PARAMETERS, Parameter, Sampling
 from app.models.text.builtin_templates import named_templates
 from app.web.context import server_context
 from app.web.security.auth import owner_required
@@ -21,70 +22,17 @@ MAX_PROMPT_CHARS: Final = 20_000
 MIN_CONTEXT: Final = 128
 
 
-@dataclass(frozen=True, slots=True)
-class NumberField:
-    """A field for a number between `low` and `high`; without `is_whole` it may have a fraction."""
-
-    name: str
-    label: str
-    help: str
-    low: float
-    high: float
-    is_whole: bool = False
-
-    def parse(self, text: str) -> float:
-        """Raises ValueError with a sentence for the person."""
-        value = parse_number(text, self.low, self.high, is_whole=self.is_whole)
-        if value is None:
-            kind = "whole number" if self.is_whole else "number"
-            raise ValueError(f"This takes a {kind} from {self.low:,g} to {self.high:,.10g}.")
-        return value
+SAMPLING: Final = tuple(row for row in parameters.SAMPLING.values() if row.is_setting)
 
 
-def _as_in_chats(name: str, label: str, help_: str) -> NumberField:
-    bounds = NUMBERS[name]
-    return NumberField(name, label, help_, bounds.minimum, bounds.maximum, bounds.is_whole)
-
-
-SAMPLING: Final = (
-    _as_in_chats(
-        "temperature",
-        "Temperature",
-        "Higher is more varied; 0 always picks the most likely word.",
-    ),
-    _as_in_chats(
-        "top_p",
-        "Top-p",
-        "Consider only the top words whose probabilities add up to this; 1 = no limit.",
-    ),
-    _as_in_chats("top_k", "Top-k", "Consider only this many top words; 0 = no limit."),
-    _as_in_chats(
-        "min_p",
-        "Min-p",
-        "Ignore words below this fraction of the top word's probability.",
-    ),
-    _as_in_chats(
-        "repetition_penalty",
-        "Repetition penalty",
-        "Above 1, words that have just been used become less likely; 1 is no penalty.",
-    ),
-    _as_in_chats(
-        "seed",
-        "Seed",
-        "Same seed, same answer. Leave empty for random.",
-    ),
-)
-
-
-def context_field(model: Model) -> NumberField:
-    return NumberField(
-        "context_length",
-        "Context size",
-        f"How many tokens of a chat it sees at once, at most {model.context_length:,}. "
+def context_field(model: Model) -> Parameter:
+    """The context size, within what the model was trained for."""
+    return replace(
+        PARAMETERS["context_length"],
+        help=f"How many tokens of a chat it sees at once, at most {model.context_length:,}. "
         + ("" if model.remote else "More takes more memory. It is loaded anew for a change."),
-        min(MIN_CONTEXT, model.context_length),
-        model.context_length,
-        is_whole=True,
+        minimum=min(MIN_CONTEXT, model.context_length),
+        maximum=model.context_length,
     )
 
 
@@ -141,7 +89,7 @@ def shown(model: Model) -> dict[str, str]:
     for field in SAMPLING:
         chosen = getattr(model.default_sampling, field.name)
         is_usual = chosen is None or chosen == getattr(model.sampling, field.name)
-        texts[field.name] = "" if is_usual else number_text(chosen)
+        texts[field.name] = "" if is_usual else field.to_text(chosen)
     return texts
 
 
@@ -174,7 +122,7 @@ async def save(name: str) -> Response:
 
 def _form(model: Model, values: Mapping[str, str], errors: Mapping[str, str]) -> str:
     settings = server_context().settings
-    default = {f.name: _default_value(model.sampling, f.name) for f in SAMPLING}
+    default = {f.name: default_text(f, getattr(model.sampling, f.name)) for f in SAMPLING}
     unchosen = replace(model, settings=ModelSettings())
     default["context_length"] = str(memory.context_length(unchosen, settings))
     return server_context().fragments.render(
@@ -197,6 +145,8 @@ def _default_template(model: Model) -> str:
     return f"The usual one: {title}" if title else "The file's own"
 
 
-def _default_value(sampling: Sampling, name: str) -> str:
-    value = getattr(sampling, name)
-    return "any" if value is None else f"{value:g}"
+def default_text(field: Parameter, value: Any) -> str:
+    """What an empty field means, to stand in it."""
+    if value is None:
+        return "any" if field.name == "seed" else ""
+    return f"{value:g}" if field.kind == "number" else field.to_text(value)

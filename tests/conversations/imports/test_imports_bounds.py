@@ -15,11 +15,12 @@ import aiosqlite
 import pytest
 
 from app.background import BackgroundTasks
-from app.conversations.branches import Branches, MessageRef
+from app.conversations.branches import Branches
 from app.conversations.exports import Exports
 from app.conversations.hub import Hub
 from app.conversations.imports.imports import Imports
 from app.conversations.imports.reader import ReadingLimits
+from app.conversations.refs import MessageRef
 from app.db import branches, chat_lists, chats, import_holders, imports, messages, removals
 from app.db.connection import Database, WriteFn, open_database
 from app.errors import DiskFull, InvalidMessage

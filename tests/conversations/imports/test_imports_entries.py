@@ -14,11 +14,12 @@ import pytest
 from app.conversations.exports import Exports
 from app.conversations.hub import Hub
 from app.conversations.imports.imports import ImportReport, Imports
-from app.conversations.settings import GenerationSettings, parse_generation_settings
+from app.conversations.settings import parse_generation_settings
 from app.db import branches, chat_lists, chats, messages
 from app.db.connection import Database, open_database
 from app.db.messages import Message
 from app.errors import InvalidMessage
+from app.models.parameters import GenerationSettings
 from tests.foreign_files import chatgpt, open_webui
 
 

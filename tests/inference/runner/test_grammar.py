@@ -11,7 +11,7 @@ import pytest
 from app.errors import SchemaRefused
 from app.inference.runner.grammar import AnswerGrammar, Grammars
 from app.inference.runner.sampling import Sampler
-from app.models.model import Sampling
+from app.models.parameters import Sampling
 from app.models.text.tokenizer import Tokenizer
 from tests.inference.tiny import tiny_model
 from tests.tiny_gguf import Flavour

@@ -31,7 +31,8 @@ from app.inference.protocol import (
     from_line,
     to_line,
 )
-from app.models.model import Sampling, Turn
+from app.models.model import Turn
+from app.models.parameters import Sampling
 from tests.inference.tiny import tiny_model
 from tests.patience import PATIENCE
 

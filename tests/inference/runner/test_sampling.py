@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from app.inference.runner.engines.engine import Logits
 from app.inference.runner.sampling import Sampler, logprobs, top_k_indices
-from app.models.model import Sampling
+from app.models.parameters import Sampling
 
 PLAIN = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, seed=1)
 
@@ -105,7 +105,7 @@ def test_every_setting_chooses_an_allowed_token(
     seed: int, temperature: float, top_k: int, top_p: float, min_p: float, penalty: float
 ) -> None:
     values = random_logits(seed, 50)
-    sampling = Sampling(temperature, top_k, top_p, min_p, penalty, seed=seed)
+    sampling = Sampling(temperature, top_p, top_k, min_p, penalty, seed=seed)
     token = Sampler(sampling).choose(values.copy(), [])
     rank = int((values > values[token]).sum())
     assert rank < (top_k or 50)

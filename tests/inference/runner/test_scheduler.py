@@ -15,7 +15,8 @@ from app.inference.runner.kv.cache import KvCache
 from app.inference.runner.scheduler import Scheduler
 from app.inference.runner.sequence import RunnerContext
 from app.inference.runner.threads import BLOCK, LocalPermits, ThreadTuner
-from app.models.model import Sampling, Turn
+from app.models.model import Turn
+from app.models.parameters import Sampling
 from tests.inference.scripted_engine import END, Bytes, Evaluation, ScriptedEngine, alphabet
 from tests.patience import PATIENCE
 

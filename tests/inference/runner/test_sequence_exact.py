@@ -19,7 +19,7 @@ from app.inference.runner.kv.snapshot import SnapshotKey
 from app.inference.runner.sequence import RunnerContext
 from app.inference.runner.sequence import Sequence as Running
 from app.inference.runner.threads import BLOCK, ThreadTuner
-from app.models.model import Sampling
+from app.models.parameters import Sampling
 from app.models.text.tokenizer import Tokenizer
 from tests.inference.tiny import tiny_model
 

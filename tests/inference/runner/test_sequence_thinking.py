@@ -13,7 +13,8 @@ from app.inference.runner.kv.cache import KvCache
 from app.inference.runner.sequence import RunnerContext, Thinking
 from app.inference.runner.sequence import Sequence as RunningSequence
 from app.inference.runner.threads import ThreadTuner
-from app.models.model import Sampling, Turn
+from app.models.model import Turn
+from app.models.parameters import Sampling
 from app.models.text.thinking import THINK
 from tests.inference.scripted_engine import END, Bytes, ScriptedEngine
 

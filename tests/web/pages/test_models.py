@@ -21,7 +21,8 @@ from app.errors import ModelNotFound
 from app.models import memory
 from app.models.install.origins import ModelSource, Origins
 from app.models.install.upload import UploadManifest
-from app.models.model import ModelSettings, Sampling
+from app.models.model import ModelSettings
+from app.models.parameters import Sampling
 from app.models.store import ModelStore
 from app.server import create_app
 from app.web.context import ServerContext
@@ -246,12 +247,12 @@ async def test_a_template_that_was_guessed_is_named(
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
-        ("temperature", "hot", "This takes a number from 0 to 5."),
-        ("temperature", "nan", "This takes a number from 0 to 5."),
-        ("top_p", "0", "This takes a number from 0.01 to 1."),
-        ("top_k", "1.5", "This takes a whole number from 0 to 1,000."),
-        ("seed", "-1", "This takes a whole number from 0 to 4,294,967,295."),
-        ("context_length", "513", "This takes a whole number from 128 to 512."),
+        ("temperature", "hot", "The temperature must be a number from 0 to 5."),
+        ("temperature", "nan", "The temperature must be a number from 0 to 5."),
+        ("top_p", "0", "Top-p must be a number from 0.01 to 1."),
+        ("top_k", "1.5", "Top-k must be a whole number from 0 to 1,000."),
+        ("seed", "-1", "The seed must be a whole number from 0 to 4,294,967,295."),
+        ("context_length", "513", "The context size must be a whole number from 128 to 512."),
         ("system_prompt", "x" * 20_001, "This is 20,001 characters long; the limit is 20,000."),
         ("template", "nonsense", "Wick knows no chat template of that name."),
     ],

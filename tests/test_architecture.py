@@ -45,8 +45,7 @@ ALLOWED = {
         *("conversations", "inference", "db", "models", "bench", "terminal"),
     },
     "terminal": {
-        *("errors", "config", "local_server", "services", "conversations", "db", "markup"),
-        *("models", "temp_folders"),
+        *("errors", "config", "local_server", "conversations", "markup", "temp_folders"),
     },
     "__main__": {"cli"},
 }

@@ -86,6 +86,7 @@ def _flag(name: str) -> str:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     # Here and not above: the engine, and libraries that no other command needs.
+    from app.cli.private_server import open_private_server
     from app.terminal.start import ChatOptions, start
 
     question = _question(arguments)
@@ -104,7 +105,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         key=arguments.key or settings.key,
     )
     try:
-        return asyncio.run(start(options, settings))
+        return asyncio.run(start(options, settings, open_private_server))
     except BrokenPipeError:
         sys.stdout = None  # nothing more is to be written at the end
         return 141

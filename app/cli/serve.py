@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import errno
-import gc
 import logging
 import signal
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from app.cli.http_server import create_server
 from app.config import Settings, is_loopback
 from app.datadir import FolderLock, lock_data_folder
-from app.errors import ConfigError, StoreError, StoreUnusable
+from app.errors import ConfigError
 
 if TYPE_CHECKING:
-    from quart import Quart
-
     from app.accounts.users import Users
     from app.models.install.pulls import PullManager
+    from app.web.context import ServerContext
 
 
 # Who can reach the server that is about to start, and what that takes: accounts, TLS, an owner.
@@ -124,9 +121,6 @@ async def print_setup_link(settings: Settings, users: Users) -> None:
 # `wick serve`: the page, until Ctrl-C.
 
 
-MAX_SOCKET_MESSAGE_BYTES = 2 << 20
-
-
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("serve")
     parser.add_argument("--host", help="address to listen on (default: WICK_HOST)")
@@ -187,85 +181,20 @@ def _check_folders(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings, ownership: FolderLock) -> None:
-    with _frozen_gc():
-        from hypercorn.asyncio import serve
-        from hypercorn.config import Config
-
-        from app.cli import hypercorn_config
-        from app.cli.connection_limiter import ConnectionLimiter, raise_file_limit
-        from app.server import create_app, shutdown
-
-        app = create_app(settings)
-    config = Config()
-    config.bind = [settings.url.partition("://")[2]]
-    if settings.tls_cert and settings.tls_key:
-        config.certfile, config.keyfile = str(settings.tls_cert), str(settings.tls_key)
-    hypercorn_config.configure(
-        config, MAX_SOCKET_MESSAGE_BYTES, ConnectionLimiter.from_settings(settings)
-    )
-    raise_file_limit()
-    logging.getLogger("hypercorn").setLevel(logging.WARNING)
+    server = create_server(settings, settings.url.partition("://")[2])
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(_ignore_cancelled)
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
-    async def until_stopped() -> None:
-        pulls: PullManager = app.extensions["wick"].pulls
-        pulls.listeners.append(TerminalProgress(pulls).show)
-        ownership.publish(settings.local_url, app.extensions["wick"].secret)
+    async def until_stopped(context: ServerContext) -> None:
+        context.pulls.listeners.append(TerminalProgress(context.pulls).show)
+        ownership.publish(settings.local_url, context.secret)
         print(f"\n  Wick is at {settings.page_url}   (Ctrl-C stops it)\n", flush=True)
         if settings.has_accounts:
-            await print_setup_link(settings, app.extensions["wick"].users)
+            await print_setup_link(settings, context.users)
         await stop.wait()
-        await shutdown(app)
 
-    await _start(app)
-    try:
-        await serve(_started(app), config, shutdown_trigger=until_stopped)
-    finally:
-        await app.shutdown()
-
-
-async def _start(app: Quart) -> None:
-    """Not left to Hypercorn, which would print a traceback for what is one sentence."""
-    try:
-        await app.startup()
-    except StoreError as error:
-        raise StoreUnusable(str(error)) from error
-
-
-@contextlib.contextmanager
-def _frozen_gc() -> Iterator[None]:
-    """What is made meanwhile lasts as long as the process, so nobody looks for garbage in it: not
-    now, which the first page would wait for, and not later, which answers would."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
-def _ignore_cancelled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Python 3.11 reports each connection that is cancelled at the end as an error. It is none."""
-    if not isinstance(context.get("exception"), asyncio.CancelledError):
-        loop.default_exception_handler(context)
-
-
-def _started(app: Quart) -> Any:
-    """`app` for Hypercorn, which neither starts nor ends it."""
-
-    async def serve(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "lifespan":
-            await app(scope, receive, send)
-            return
-        for step in ("startup", "shutdown"):
-            await receive()
-            await send({"type": f"lifespan.{step}.complete"})
-
-    return serve
+    await server.run(until_stopped)
 
 
 class TerminalProgress:

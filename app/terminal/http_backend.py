@@ -12,7 +12,7 @@ import httpx
 
 from app.conversations.refs import AnswerRef
 from app.conversations.settings import ChatSettings
-from app.errors import ConfigError, PeerError
+from app.errors import ConfigError, ModelNotFound, PeerError
 from app.terminal.backend import (
     ChatSummary,
     Event,
@@ -31,7 +31,8 @@ SAFE: Final = ("127.0.0.1", "::1", "localhost")
 async def connect(
     url: str, key: str, trust: ssl.SSLContext | None = None
 ) -> AsyncIterator[HttpBackend]:
-    """`key`: an API key, empty for none; trust: in which certificates, None: as is usual.
+    """Reach a server. `key`: an API key, empty for none; trust: in which certificates, None: as is
+    usual.
 
     Raises ConfigError for what is no address.
     """
@@ -41,26 +42,43 @@ async def connect(
         address = httpx.URL("")
     if address.scheme not in ("http", "https") or not address.host:
         raise ConfigError(f"--url {url} is wrong: it takes an address such as http://box:8000.")
-    async with httpx.AsyncClient(
+    async with _client(address, key, trust or httpx.create_ssl_context()) as client:
+        yield HttpBackend(client, str(address))
+
+
+@asynccontextmanager
+async def connect_private(url: str, secret: str) -> AsyncIterator[HttpBackend]:
+    """Reach the server of this very process, of whose place nobody needs to know."""
+    no_certificates = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # those of the system take a while
+    async with _client(httpx.URL(url), secret, no_certificates) as client:
+        yield HttpBackend(client, "")
+
+
+def _client(address: httpx.URL, key: str, trust: ssl.SSLContext) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
         base_url=address,
         headers={"Authorization": f"Bearer {key}"} if key else {},
         timeout=TIMEOUT,
-        verify=trust or True,
+        verify=trust,
         trust_env=address.host not in SAFE,  # a proxy is not on the way to this very machine
-    ) as client:
-        yield HttpBackend(client)
+    )
 
 
 class HttpBackend:
     """Implements Backend with the resources under `/api/v1`."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, location: str) -> None:
         self._client = client
-        self.location = str(client.base_url).rstrip("/")
+        self.location = location
 
     async def models(self) -> Sequence[ModelSummary]:
-        models = (await self._get("/models"))["data"]
-        return [ModelSummary(m["name"], m["title"], m["note"], m["sent_to"]) for m in models]
+        models = await self._get("/models")
+        if not models["data"] and (error := models.get("error")):
+            raise ModelNotFound(f"There is no model on the shelf yet. {error}")
+        return [
+            ModelSummary(model["name"], model["title"], model["note"], model["sent_to"])
+            for model in models["data"]
+        ]
 
     async def chats(self, limit: int) -> Sequence[ChatSummary]:
         chats: list[ChatSummary] = []
@@ -132,6 +150,10 @@ class HttpBackend:
         response = await self._send("GET", f"/chats/{chat_id}/export.{form}")
         return response.content
 
+    @property
+    def _address(self) -> str:
+        return str(self._client.base_url).rstrip("/")
+
     async def _ask(self, path: str, body: dict[str, Any]) -> AnswerRef:
         """Once, even when its first sending went astray: the server knows it by its id."""
         body = body | {"client_id": secrets.token_hex(16)}
@@ -156,9 +178,9 @@ class HttpBackend:
                 method, f"/api/v1{path}", json=body, params=wanted
             )
         except httpx.TransportError as error:
-            raise PeerError(f"Wick at {self.location} cannot be reached: {_why(error)}.") from error
+            raise PeerError(f"Wick at {self._address} cannot be reached: {_why(error)}.") from error
         if not response.is_success:
-            raise error_of(response, self.location)
+            raise error_of(response, self._address)
         return response
 
 

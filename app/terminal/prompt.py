@@ -91,7 +91,8 @@ class InputPrompt:
 
         Raises EOFError for Ctrl-D, KeyboardInterrupt for Ctrl-C on an empty line.
         """
-        return unwrapped(await self._session.prompt_async(default=text))
+        typed = await self._session.prompt_async(default=text, set_exception_handler=False)
+        return unwrapped(typed)
 
     async def choose(
         self, message: str, options: Sequence[tuple[T, AnyFormattedText]], default: T

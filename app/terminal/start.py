@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+)
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from rich.console import Console
 
@@ -17,12 +22,10 @@ from app.config import Settings
 from app.conversations.settings import ChatSettings
 from app.errors import ConfigError, DataFolderInUse, WickError
 from app.local_server import CHAT_COMMAND, acquire_or_discover, tls_context
-from app.services import open_services
 from app.temp_folders import scratch
 from app.terminal.backend import Backend, OpenChat
 from app.terminal.format import apply_changes, chats_table, find_chat, resolve_model
-from app.terminal.http_backend import connect
-from app.terminal.local_backend import LocalBackend
+from app.terminal.http_backend import connect, connect_private
 from app.terminal.one_shot import OneShot, write_json
 
 # Which Wick the terminal talks to: a server that was named, one that runs here, or none.
@@ -31,21 +34,31 @@ from app.terminal.one_shot import OneShot, write_json
 LOG: Final = "chat.log"
 
 
+class PrivateServer(NamedTuple):
+    """A server of this process alone. `secret`: without it nobody is let in."""
+
+    url: str
+    secret: str
+
+
+ServerOpener = Callable[[Settings], AbstractAsyncContextManager[PrivateServer]]
+
+
 @asynccontextmanager
 async def open_backend(
-    settings: Settings, url: str, key: str, *, is_kept: bool
+    settings: Settings, options: ChatOptions, open_server: ServerOpener
 ) -> AsyncIterator[Backend]:
-    """`url`: of a server, empty to look for one; is_kept: chats are to stay.
+    """The server that was named, else the one that owns the data folder, else a private one.
 
     Raises DataFolderInUse while another `wick chat` works alone on the same data folder.
     """
+    url, key, trust = options.url, options.key, None
     async with AsyncExitStack() as stack:
         own = stack.enter_context(ExitStack())
-        trust = None
         try:
             owner = None if url else await acquire_or_discover(settings.data_dir, CHAT_COMMAND, own)
         except DataFolderInUse:
-            if is_kept:
+            if options.is_kept:
                 raise
         else:
             if owner is not None:
@@ -54,17 +67,19 @@ async def open_backend(
         if url:
             yield await stack.enter_async_context(connect(url, key, trust))
             return
-        if is_kept:
+        if options.is_kept:
             _log_to(settings.data_dir / LOG)
         else:
             own.close()
             folder = stack.enter_context(scratch("wick-chat-"))
             settings = replace(settings, data_dir=folder)
-        yield LocalBackend(await stack.enter_async_context(open_services(settings)))
+            logging.getLogger().addHandler(logging.NullHandler())
+        server = await stack.enter_async_context(open_server(settings))
+        yield await stack.enter_async_context(connect_private(server.url, server.secret))
 
 
 def _log_to(path: Path) -> None:
-    """What goes wrong inside is for a file and not for the screen."""
+    """Send what goes wrong inside to a file and not to the screen."""
     path.touch(mode=0o600)
     logging.basicConfig(
         filename=path, level="WARNING", format="%(asctime)s %(levelname)-7s %(message)s"
@@ -94,18 +109,31 @@ class ChatOptions:
     key: str = field(default="", repr=False)
 
 
-async def start(options: ChatOptions, settings: Settings) -> int:
-    """The exit code. Raises WickError."""
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - a coroutine runs in one
-    for number in (signal.SIGTERM, signal.SIGHUP):  # answers keep their text, runners end
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    async with open_backend(settings, options.url, options.key, is_kept=options.is_kept) as backend:
+async def start(options: ChatOptions, settings: Settings, open_server: ServerOpener) -> int:
+    """Return the exit code. Raises WickError."""
+    _leave_at_signals()
+    async with open_backend(settings, options, open_server) as backend:
         if options.is_list:
             return await _list(backend, options)
         if options.question:
             return await _once(backend, options, settings)
         return await _talk(backend, options, settings)
+
+
+def _leave_at_signals() -> None:
+    """Have the first of them cancel this task: answers keep their text, runners end.
+
+    A terminal that is closed may send two, and the second must not cut the end short.
+    """
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine runs in one
+
+    def leave() -> None:
+        if not task.cancelling():
+            task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, leave)
 
 
 async def _list(backend: Backend, options: ChatOptions) -> int:

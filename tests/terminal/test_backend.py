@@ -1,22 +1,25 @@
-"""What the terminal asks, of Wick in the same process and of a real server: the answers agree."""
+"""What the terminal asks, of its own server and of one that runs already: the answers agree."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
+from websockets.asyncio import client as websockets
+from websockets.exceptions import InvalidStatus
 
+from app.cli.private_server import open_private_server
 from app.config import Settings
 from app.conversations.refs import AnswerRef
 from app.conversations.settings import ChatSettings
-from app.errors import ChatNotFound, ConfigError, InvalidMessage, ModelNotFound, PeerError
+from app.errors import ChatNotFound, ConfigError, ModelNotFound, PeerError, StoreUnusable
 from app.models.store import ModelStore
 from app.models.upstream import Upstream
-from app.services import open_services
 from app.terminal.backend import (
     AnswerEnded,
     Backend,
@@ -25,8 +28,8 @@ from app.terminal.backend import (
     TextDelta,
 )
 from app.terminal.format import find_chat, snippet
-from app.terminal.http_backend import connect
-from app.terminal.local_backend import LocalBackend
+from app.terminal.http_backend import connect, connect_private
+from app.terminal.start import PrivateServer
 from tests.e2e.server import Server
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -34,7 +37,17 @@ SHORT = ChatSettings(max_tokens=12, seed=3)
 ENDLESS = ChatSettings(max_tokens=30000)
 
 
-@pytest.fixture(scope="module", params=["in this process", "a server"])
+@asynccontextmanager
+async def alone(settings: Settings) -> AsyncIterator[Backend]:
+    """A terminal that finds no server."""
+    async with (
+        open_private_server(settings) as server,
+        connect_private(server.url, server.secret) as backend,
+    ):
+        yield backend
+
+
+@pytest.fixture(scope="module", params=["its own server", "a server"])
 async def backend(
     request: pytest.FixtureRequest, shelf: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Backend]:
@@ -54,7 +67,7 @@ async def backend(
                 context=32768,
                 threads=1,
             )
-            yield LocalBackend(await stack.enter_async_context(open_services(settings)))
+            yield await stack.enter_async_context(alone(settings))
 
 
 async def heard(backend: Backend, asked: AnswerRef, start: int = 0) -> tuple[str, MessageRecord]:
@@ -165,7 +178,7 @@ async def test_what_will_not_do_is_a_sentence(backend: Backend) -> None:
     for nothing in ("0" * 16, "no-chat-id"):
         with pytest.raises(ChatNotFound):
             await backend.open(nothing)
-    with pytest.raises((InvalidMessage, PeerError), match=r"\."):
+    with pytest.raises(PeerError, match=r"\."):
         await backend.begin(" \n", "tiny", SHORT)
 
 
@@ -194,15 +207,22 @@ async def test_nothing_answers() -> None:
             await backend.models()
 
 
+async def begin_pull(server: PrivateServer, source: str, name: str) -> None:
+    """As the models page does it."""
+    headers = {"Authorization": f"Bearer {server.secret}", "Origin": server.url}
+    async with httpx.AsyncClient(base_url=server.url, headers=headers) as client:
+        response = await client.post("/models/pull", data={"source": source, "name": name})
+        assert response.is_success, response.text
+
+
 async def test_a_model_that_is_still_coming_is_waited_for(tmp_path: Path) -> None:
     source = write_tiny_gguf(tmp_path / "late.gguf")
     settings = Settings(
         data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False, threads=1
     )
-    async with open_services(settings) as house:
-        backend = LocalBackend(house)
+    async with open_private_server(settings) as server, connect_private(*server) as backend:
         assert await backend.models() == []
-        house.pulls.start(str(source), "late")
+        await begin_pull(server, str(source), "late")
         assert [model.name for model in await backend.models()] == ["late"]
         asked = await backend.begin("first", "late", SHORT)
         _, answer = await heard(backend, asked)
@@ -211,9 +231,9 @@ async def test_a_model_that_is_still_coming_is_waited_for(tmp_path: Path) -> Non
 
 async def test_why_there_is_no_model(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, models_dir=tmp_path / "models", default_model="nobody")
-    async with open_services(settings) as house:
+    async with alone(settings) as backend:
         with pytest.raises(ModelNotFound, match="nobody"):
-            await LocalBackend(house).models()
+            await backend.models()
 
 
 async def test_a_model_elsewhere_says_where_words_go(tmp_path: Path, shelf: Path) -> None:
@@ -229,8 +249,33 @@ async def test_a_model_elsewhere_says_where_words_go(tmp_path: Path, shelf: Path
         found = {model.name: list(model.sent_to) for model in await remote.models()}
         assert found == {"away": ["models.example"], "beside": []}
     settings = Settings(data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False)
-    async with open_services(settings) as house:
-        lines = {model.name: model for model in await LocalBackend(house).models()}
+    async with alone(settings) as backend:
+        lines = {model.name: model for model in await backend.models()}
     assert list(lines["away"].sent_to) == ["models.example"]
-    assert lines["away"].state == "sent to models.example"
+    assert lines["away"].state.endswith("sent to models.example")
     assert not lines["beside"].sent_to
+
+
+async def test_only_its_own_terminal_reaches_a_private_server(tmp_path: Path, shelf: Path) -> None:
+    settings = Settings(data_dir=tmp_path, models_dir=shelf, auto_pull=False, accounts="on")
+    async with (
+        open_private_server(settings) as server,
+        httpx.AsyncClient(base_url=server.url) as stranger,
+        connect_private(*server) as backend,
+    ):
+        for path in ("/", "/healthz", "/static/wick.css", "/api/v1/chats", "/nothing"):
+            for given in ({}, {"Authorization": "Bearer guess"}):
+                response = await stranger.get(path, headers=given)
+                assert response.status_code == 401, path
+                assert "only the terminal" in response.text
+        with pytest.raises(InvalidStatus):
+            async with websockets.connect(f"ws{server.url.removeprefix('http')}/models/live"):
+                pass
+        assert await backend.chats(1) == []
+
+
+async def test_a_database_that_cannot_be_opened_is_a_sentence(tmp_path: Path, shelf: Path) -> None:
+    (tmp_path / "wick.db").write_text("no database")
+    with pytest.raises(StoreUnusable):
+        async with alone(Settings(data_dir=tmp_path, models_dir=shelf, auto_pull=False)):
+            pass

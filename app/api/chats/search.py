@@ -39,7 +39,10 @@ class ModelChoice(msgspec.Struct):
 
 
 class ModelChoices(msgspec.Struct):
+    """error: why there is none, where a download of one failed."""
+
     data: list[ModelChoice]
+    error: str | None = None
     object: Literal["list"] = "list"
 
 
@@ -80,7 +83,9 @@ async def models() -> Response:
         for p in context.pulls.all()
         if p.is_running and p.name not in names
     ]
-    return http.json_response(ModelChoices(sorted(found, key=lambda choice: not choice.default)))
+    found.sort(key=lambda choice: not choice.default)
+    failures = [] if found else [pull.error for pull in context.pulls.all() if pull.error]
+    return http.json_response(ModelChoices(found, failures[0] if failures else None))
 
 
 @blueprint.get("/search")

@@ -1,0 +1,112 @@
+"""HTTP server of the application: Hypercorn with our limits, on an address or an open socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from app.config import Settings
+from app.errors import StoreError, StoreUnusable
+
+if TYPE_CHECKING:
+    from hypercorn.config import Config
+    from quart import Quart
+
+    from app.web.context import ServerContext
+
+MAX_SOCKET_MESSAGE_BYTES: Final = 2 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class HttpServer:
+    """An application, and how it is to be served."""
+
+    app: Quart
+    config: Config
+
+    async def run(self, until_stopped: Callable[[ServerContext], Awaitable[None]]) -> None:
+        """Start the application, serve it until `until_stopped` returns, and end it.
+
+        Raises StoreUnusable for a database that cannot be opened.
+        """
+        from hypercorn.asyncio import serve
+
+        asyncio.get_running_loop().set_exception_handler(_ignore_cancelled)
+        await _start(self.app)
+
+        async def shut_down() -> None:
+            context: ServerContext = self.app.extensions["wick"]
+            await until_stopped(context)
+            await context.close()
+
+        try:
+            await serve(_started(self.app), self.config, shutdown_trigger=shut_down)
+        finally:
+            await self.app.shutdown()
+
+
+def create_server(settings: Settings, bind: str) -> HttpServer:
+    """`bind`: where to listen, as Hypercorn takes it: `host:port`, or `fd://N` of a socket."""
+    with _frozen_gc():
+        from hypercorn.config import Config
+
+        from app.cli import hypercorn_config
+        from app.cli.connection_limiter import ConnectionLimiter, raise_file_limit
+        from app.server import create_app
+
+        app = create_app(settings)
+    config = Config()
+    config.bind = [bind]
+    if settings.tls_cert and settings.tls_key:
+        config.certfile, config.keyfile = str(settings.tls_cert), str(settings.tls_key)
+    hypercorn_config.configure(
+        config, MAX_SOCKET_MESSAGE_BYTES, ConnectionLimiter.from_settings(settings)
+    )
+    raise_file_limit()
+    logging.getLogger("hypercorn").setLevel(logging.WARNING)
+    return HttpServer(app, config)
+
+
+async def _start(app: Quart) -> None:
+    """Start it here: Hypercorn would print a traceback for what is one sentence."""
+    try:
+        await app.startup()
+    except StoreError as error:
+        raise StoreUnusable(str(error)) from error
+
+
+@contextlib.contextmanager
+def _frozen_gc() -> Iterator[None]:
+    """Keep the collector away from what is made meanwhile, which lasts as long as the process: now
+    the first page would wait for it, and later answers would."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _ignore_cancelled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Pass over connections cancelled at the end, which Python 3.11 reports as errors."""
+    if not isinstance(context.get("exception"), asyncio.CancelledError):
+        loop.default_exception_handler(context)
+
+
+def _started(app: Quart) -> Any:
+    """Wrap `app` for Hypercorn, which neither starts nor ends it."""
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+        for step in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{step}.complete"})
+
+    return serve

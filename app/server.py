@@ -46,6 +46,7 @@ from app.web.pages import status as pages_status
 from app.web.security import auth, hosts, proxies
 from app.web.security.api_paths import Aliases
 
+__all__ = ["ServerContext", "create_app", "shutdown"]
 BODY_SECONDS = 30
 """For a form to arrive. Uploads and imports have no end to hurry to, only pauses (uploads.py)."""
 

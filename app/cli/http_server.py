@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hypercorn.config import Config
     from quart import Quart
 
-    from app.web.context import ServerContext
+    from app.server import ServerContext
 
 MAX_SOCKET_MESSAGE_BYTES: Final = 2 << 20
 

@@ -20,7 +20,7 @@ from app.terminal.answer_display import on_sigint
 from app.terminal.start import PrivateServer
 
 if TYPE_CHECKING:
-    from app.web.context import ServerContext
+    from app.server import ServerContext
 
 HOST: Final = "127.0.0.1"
 REFUSAL: Final = b"This Wick serves only the terminal that started it.\n"

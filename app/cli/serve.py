@@ -21,7 +21,7 @@ from app.errors import ConfigError
 if TYPE_CHECKING:
     from app.accounts.users import Users
     from app.models.install.pulls import PullManager
-    from app.web.context import ServerContext
+    from app.server import ServerContext
 
 
 # Who can reach the server that is about to start, and what that takes: accounts, TLS, an owner.

@@ -45,7 +45,8 @@ ALLOWED = {
         *("conversations", "inference", "db", "models", "bench", "terminal"),
     },
     "terminal": {
-        *("errors", "config", "local_server", "conversations", "markup", "temp_folders"),
+        *("errors", "config", "local_server", "conversations", "markup", "models"),
+        "temp_folders",
     },
     "__main__": {"cli"},
 }

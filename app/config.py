@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import platformdirs
 from dotenv import dotenv_values
@@ -21,6 +21,15 @@ PREFIX = "WICK_"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 KEY_PREFIX = "WICK_KEY_"
 """Of variables that hold keys for other servers: no settings, and never read into one."""
+
+
+NATIVE_DEFAULTS: Final = {
+    # Threads of OpenMP wait by spinning. Beside a busy program an unbounded spin makes 1 token/s,
+    # and one that is too short costs half of the speed on a quiet machine.
+    "GOMP_SPINCOUNT": "20000",
+    # A failed assertion would start a debugger, if there is one, and wait for it.
+    "GGML_NO_BACKTRACE": "1",
+}
 
 
 def available_cpus() -> int:
@@ -184,6 +193,11 @@ def read_secret(
     if given is None and dotenv is not None:
         given = _in_file(dotenv).get(name)
     return (given or "").strip()
+
+
+def runner_environment() -> dict[str, str]:
+    """The environment of a runner's process, with what its native library is to find there."""
+    return NATIVE_DEFAULTS | os.environ
 
 
 def _number(low: int, high: int) -> Callable[[str, str], int]:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.config import Settings
+from app.config import Settings, runner_environment
 from app.errors import ModelLoadError
 from app.inference.protocol import (
     Command,
@@ -115,6 +115,7 @@ class RunnerProcess:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
                 pass_fds=(write_end,),
+                env=runner_environment(),
             )
         finally:
             os.close(write_end)  # the reader sees the end of the pipe, and closes its own side

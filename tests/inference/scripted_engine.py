@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from app.inference.runner.engines.engine import EngineError, Logits, State
+from app.inference.runner.engines.engine import Context, EngineError, Logits, Slice, State
 from app.inference.runner.kv.snapshot import TokenRuns
 
 END = 0
@@ -36,6 +36,11 @@ class ScriptedEngine:
     context_length: int = 1000
     vocab_size: int = VOCAB
     max_slice: int = 128
+    max_outputs: int = 1
+    max_slices: int = 1
+    max_contexts: int = 56
+    is_reproducible: bool = True
+    can_cut: bool = True
     most_contexts: int = 100
     contexts: list[ScriptedContext] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
@@ -43,8 +48,15 @@ class ScriptedEngine:
     identity: str = "scripted"
     copying: Callable[[str], None] = lambda what: None
 
-    def state_size(self, count: int) -> int:
-        return 4 * count
+    def evaluate(self, step: Sequence[Slice], threads: int) -> list[Logits]:
+        return [self._own(s).evaluate(s.tokens, s.past, threads).reshape(1, -1) for s in step]
+
+    def _own(self, part: Slice) -> ScriptedContext:
+        assert isinstance(part.context, ScriptedContext)
+        return part.context
+
+    def is_state_size(self, size: int, count: int) -> bool:
+        return size == 4 * count
 
     def new_context(self) -> ScriptedContext:
         if len(self.contexts) >= self.most_contexts:
@@ -73,6 +85,18 @@ class ScriptedContext:
         logits[self.engine.rule(self.tokens)] = 10
         return logits
 
+    def reach(self, count: int) -> int:
+        return count
+
+    def cut(self, count: int) -> int:
+        return count
+
+    def checkpoint(self) -> None:
+        pass
+
+    def copy(self, source: Context, count: int) -> None:
+        self.restore(source.save(count), count)
+
     def embedding(self) -> Logits:
         return np.array(self.tokens[-1:], np.float32)
 
@@ -85,7 +109,7 @@ class ScriptedContext:
     def restore(self, state: State, count: int) -> None:
         assert not self.closed
         self.engine.copying("restore")
-        if state.size != self.engine.state_size(count):
+        if not self.engine.is_state_size(state.size, count):
             raise ValueError("wrong size")
         self.tokens = state.view(np.int32).tolist()
 

@@ -56,6 +56,15 @@ async def test_quit_writes_and_ends(tmp_path: Path) -> None:
     assert [path.suffix for path in snapshots_in(tmp_path)] == [".kv"]
 
 
+async def test_the_native_librarys_threads_spin_for_a_bounded_time(tmp_path: Path) -> None:
+    async with asyncio.timeout(PATIENCE):
+        runner = await RunnerProcess.start(tiny_model(), options(tmp_path))
+        environment = psutil.Process(runner.pid).environ()
+        await runner.kill()
+    assert environment["GOMP_SPINCOUNT"] == "20000"
+    assert environment["GGML_NO_BACKTRACE"] == "1"
+
+
 async def test_a_runner_that_does_not_quit_in_time_is_killed(tmp_path: Path) -> None:
     async with asyncio.timeout(PATIENCE):
         runner = await has_talked(tmp_path)

@@ -102,7 +102,7 @@ def test_slices_that_end_at_blocks_compute_the_same_numbers(engine: Ctransformer
     prompt = PROMPTS[3]
 
     def logits(*ends: int, cut: int | None = None) -> bytes:
-        live = LiveContext(engine.new_context())
+        live = LiveContext(engine, engine.new_context())
         for end in [*ends, len(prompt)]:
             if cut is not None and len(live.tokens) > cut:
                 live.cut(cut)
@@ -163,7 +163,7 @@ def test_a_chat_goes_on_from_all_it_holds(
 
 
 def test_what_is_exact_is_kept_with_a_state(engine: CtransformersEngine, tmp_path: Path) -> None:
-    live = LiveContext(engine.new_context(), chat="c")
+    live = LiveContext(engine, engine.new_context(), chat="c")
     live.evaluate(SYSTEM[:BLOCK], 1)
     live.evaluate(SYSTEM[BLOCK : BLOCK + 5], 1)
     live.evaluate(SYSTEM[BLOCK + 5 : 2 * BLOCK], 1)  # its beginning was computed otherwise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from ctypes import CDLL, c_float, c_int32, c_void_p, cast
 from pathlib import Path
@@ -14,12 +13,12 @@ import numpy as np
 from app.errors import ModelLoadError
 from app.inference.protocol import MAX_CONTEXTS
 from app.inference.runner.engines.ctransformers_library import (
-    LogCallback,
     ProgressCallback,
     library_identity,
     load_library,
 )
-from app.inference.runner.engines.engine import EngineError, Logits, State
+from app.inference.runner.engines.engine import Context, EngineError, Logits, Slice, State
+from app.inference.runner.engines.native_log import NativeLog
 
 MAX_SLICE = 128
 # A state begins with the library's RNG and logits; its last fields are the bytes of the whole KV
@@ -34,6 +33,9 @@ class CtransformersEngine:
     """
 
     max_slice = MAX_SLICE
+    max_contexts = MAX_CONTEXTS
+    max_slices = max_outputs = 1
+    is_reproducible = can_cut = True
 
     def __init__(
         self,
@@ -42,7 +44,7 @@ class CtransformersEngine:
         progress: Callable[[float], None] = lambda done: None,
     ) -> None:
         self.context_length = context_length
-        self._log = _Log()
+        self._log = NativeLog()
         self._lib = load_library()
         self._lib.llama_log_set(self._log.callback, None)
         self._lib.llama_backend_init(0)  # no NUMA
@@ -75,7 +77,27 @@ class CtransformersEngine:
             self._open += 1
         return CtransformersContext(self, handle)
 
+    def evaluate(self, step: Sequence[Slice], threads: int) -> list[Logits]:
+        """Each slice by itself; what two threads evaluate for two contexts runs side by side."""
+        if any(not 0 <= part.outputs <= self.max_outputs for part in step):
+            raise ValueError("the library gives the logits of the last token only")
+        return [
+            self._own(part.context)
+            .evaluate(part.tokens, part.past, threads)
+            .reshape(1, -1)[: part.outputs]
+            for part in step
+        ]
+
+    def _own(self, context: Context) -> CtransformersContext:
+        if not isinstance(context, CtransformersContext) or context.engine is not self:
+            raise ValueError("this context is another engine's")
+        return context
+
+    def is_state_size(self, size: int, count: int) -> bool:
+        return size == self.state_size(count)
+
     def state_size(self, count: int) -> int:
+        """Bytes of a saved state of `count` positions."""
         return self._head.size + count * self._per_token
 
     def head(self, count: int, *, with_positions: bool) -> State:
@@ -124,7 +146,7 @@ class CtransformersEngine:
 
 class CtransformersContext:
     def __init__(self, engine: CtransformersEngine, handle: int) -> None:
-        self._engine = engine
+        self.engine = engine
         self._handle: int | None = handle
 
     @property
@@ -133,8 +155,22 @@ class CtransformersContext:
             raise ValueError("this context is closed")
         return self._handle
 
+    def reach(self, count: int) -> int:
+        return count
+
+    def cut(self, count: int) -> int:
+        """Without effect: what lies beyond is overwritten by the next step."""
+        return count
+
+    def checkpoint(self) -> None:
+        pass
+
+    def copy(self, source: Context, count: int) -> None:
+        self.restore(source.save(count), count)
+
     def evaluate(self, tokens: Sequence[int], past: int, threads: int) -> Logits:
-        engine, count = self._engine, len(tokens)
+        """The logits after `tokens`, shape (vocab_size,)."""
+        engine, count = self.engine, len(tokens)
         # The library checks none of this: it would read or write outside its arrays.
         handle = self.handle
         if not 1 <= count <= MAX_SLICE or past < 0 or past + count > engine.context_length:
@@ -152,14 +188,14 @@ class CtransformersContext:
         return self._embedding().copy()
 
     def _embedding(self) -> Logits:
-        address = self._engine.lib.llama_get_embeddings(self.handle)
+        address = self.engine.lib.llama_get_embeddings(self.handle)
         if not address:
             raise EngineError("the engine kept no embedding")
-        buffer = (c_float * self._engine.embedding_size).from_address(address)
+        buffer = (c_float * self.engine.embedding_size).from_address(address)
         return np.frombuffer(memoryview(buffer), np.float32)
 
     def save(self, count: int) -> State:
-        engine, handle = self._engine, self.handle
+        engine, handle = self.engine, self.handle
         if not 1 <= count <= engine.context_length:
             raise ValueError(f"{count} positions cannot be saved")
         state = np.empty(engine.state_size(count), np.uint8)
@@ -178,7 +214,7 @@ class CtransformersContext:
         return state
 
     def restore(self, state: State, count: int) -> None:
-        engine, handle = self._engine, self.handle
+        engine, handle = self.engine, self.handle
         right = 1 <= count <= engine.context_length and state.shape == (engine.state_size(count),)
         if not right or state.dtype != np.uint8 or not state.flags.c_contiguous:
             raise ValueError(f"this is no state of {count} positions")
@@ -188,25 +224,9 @@ class CtransformersContext:
 
     def close(self) -> None:
         if self._handle is not None:
-            self._engine._free(self._handle)
+            self.engine._free(self._handle)
             self._handle = None
 
 
 def _write_head(state: State, head: State) -> None:
     state[: head.size] = head
-
-
-class _Log:
-    """The last lines of the library's log: the only place that says why a load failed."""
-
-    def __init__(self) -> None:
-        self._text: deque[str] = deque(maxlen=64)
-        self.callback = LogCallback(self._write)
-
-    def _write(self, _level: int, text: bytes | None, _user: object) -> None:
-        self._text.append((text or b"").decode("utf-8", "replace"))
-
-    def reason(self) -> str:
-        lines = [line.strip() for line in "".join(self._text).splitlines() if line.strip()]
-        errors = [line for line in lines if "error" in line.lower()]
-        return (errors or lines or ["it gave no reason"])[0][:300].rstrip(".") + "."

@@ -26,8 +26,8 @@ from ctypes import (
 from pathlib import Path
 
 from app.errors import ModelLoadError
+from app.inference.runner.engines.native_log import LogCallback
 
-LogCallback = CFUNCTYPE(None, c_int, c_char_p, c_void_p)
 ProgressCallback = CFUNCTYPE(None, c_float, c_void_p)
 _NAMES = {
     "Linux": "libctransformers.so",

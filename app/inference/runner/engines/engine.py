@@ -1,4 +1,4 @@
-"""What the runner asks of an engine: weights that make contexts, contexts that evaluate tokens.
+"""What the runner asks of an engine: weights that make contexts, and steps over some of them.
 
 An engine knows nothing of text, chats or sampling; above this line nobody knows which one runs.
 """
@@ -6,6 +6,7 @@ An engine knows nothing of text, chats or sampling; above this line nobody knows
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -20,42 +21,72 @@ class EngineError(RuntimeError):
     """The engine refused one evaluation or one context; the weights are still good."""
 
 
+class CacheFull(EngineError):
+    """No cell is free for more positions. Nothing has changed: free some, then try again."""
+
+
 class Context(Protocol):
-    """One KV cache. Used by one thread at a time; different contexts may run side by side."""
+    """One KV cache. Used by one thread at a time; different contexts may be used side by side."""
 
-    def evaluate(self, tokens: Sequence[int], past: int, threads: int) -> Logits:
-        """The logits after `tokens`, shape (vocab_size,), float32.
+    def reach(self, count: int) -> int:
+        """How many positions `cut(count)` would leave."""
 
-        The array is the engine's own: the caller may change it, and must have done with it before
-        the next evaluation of this context.
+    def cut(self, count: int) -> int:
+        """Drops what lies beyond the first `count` positions. How many are held then: fewer where
+        the model's state cannot be cut there."""
 
-        `past`: how many positions of the cache stay; what lies beyond is overwritten, so that
-        truncating is only a smaller `past`. At most `Engine.max_slice` tokens a call. Raises
-        ValueError for ids or positions out of range, EngineError when the engine fails.
-        """
+    def checkpoint(self) -> None:
+        """Makes a later cut to what is held now possible, where it would not be."""
+
+    def copy(self, source: Context, count: int) -> None:
+        """Replaces all that is held by the first `count` positions of another context of the same
+        engine. Raises ValueError for a count out of its reach, EngineError when it fails."""
 
     def embedding(self) -> Logits:
         """What the model makes of the token that was evaluated last, shape (embedding_size,),
         float32; a copy. Raises EngineError where nothing was."""
 
     def save(self, count: int) -> State:
-        """A copy of the first `count` positions, shape (Engine.state_size(count),).
+        """A copy of the first `count` positions.
 
-        Nothing of what stood behind them is in it. Raises ValueError for a count out of range,
+        Nothing of what stood behind them is in it. Raises ValueError for a count out of reach,
         EngineError when the engine fails, MemoryError.
         """
 
     def restore(self, state: State, count: int) -> None:
         """Replaces all that is held by the `count` positions of `state`.
 
-        Whatever the bytes are, it cannot crash. Raises ValueError when their number is not right.
+        Raises ValueError when it is none of so many, CacheFull. A forged one may end the process.
         """
 
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What a step does for one context: evaluate `tokens` behind its first `past` positions, so
+    that truncating is only a smaller `past`.
+
+    outputs: of how many of the last tokens the logits are wanted; embedding: instead of them
+    `Context.embedding` will be wanted afterwards.
+    """
+
+    context: Context
+    tokens: Sequence[int]
+    past: int
+    outputs: int = 1
+    embedding: bool = False
+
+
 class Engine(Protocol):
-    """The weights of one model in memory. All attributes are counted in tokens."""
+    """The weights of one model in memory.
+
+    context_length, max_slice (of one context in a step) and max_outputs (of one slice) count
+    tokens; max_contexts: there may be at once; max_slices: of one step. Where that is one, steps
+    of different contexts may be evaluated side by side, else only one after another.
+    is_reproducible: where all slices end at multiples of BLOCK tokens, the same tokens give the
+    same numbers, whatever else is evaluated; can_cut: a context can be cut anywhere.
+    """
 
     @property
     def vocab_size(self) -> int: ...
@@ -63,13 +94,32 @@ class Engine(Protocol):
     def context_length(self) -> int: ...
     @property
     def max_slice(self) -> int: ...
+    @property
+    def max_outputs(self) -> int: ...
+    @property
+    def max_contexts(self) -> int: ...
+    @property
+    def max_slices(self) -> int: ...
+
+    @property
+    def is_reproducible(self) -> bool: ...
+    @property
+    def can_cut(self) -> bool: ...
 
     @property
     def identity(self) -> str:
         """What must be equal (beside the weights) for a saved state to be good again."""
 
-    def state_size(self, count: int) -> int:
-        """Bytes of a saved state of `count` positions."""
+    def evaluate(self, step: Sequence[Slice], threads: int) -> list[Logits]:
+        """The logits that each slice wants, shape (outputs, vocab_size), float32.
+
+        The arrays are the engine's own: the caller may change them, and must have done with them
+        before the next step of these contexts. Raises ValueError for ids, positions or counts out
+        of range, CacheFull, EngineError when the engine fails.
+        """
+
+    def is_state_size(self, size: int, count: int) -> bool:
+        """Whether a saved state of `count` positions may have so many bytes."""
 
     def new_context(self) -> Context:
         """An empty context. Raises EngineError when there is no memory for it."""

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
@@ -71,6 +71,7 @@ class KvCache:
         clock: Callable[[], float] = time.monotonic,
         idle: float = IDLE_SECONDS,
     ) -> None:
+        self._engine = engine
         self._permit = permit
         self._time = clock
         self._limits = size, ram_budget
@@ -99,7 +100,7 @@ class KvCache:
         EngineError when every context is in use.
         """
         key, wanted = chat_key(chat), np.asarray(tokens[:-1], np.int32)
-        asker = CacheRequester(key, owner, shared, exact)
+        asker = CacheRequester(key, owner, shared, exact and self._engine.is_reproducible)
         with self._acquiring:
             with self._lock:
                 sources = rank_sources(self._candidates(), self._contexts.free, wanted, asker)
@@ -113,6 +114,7 @@ class KvCache:
                     self._move_to_ram(live)
                 common, tier = self._restore_prefix(live, sources, wanted)
                 live.cut(common)
+                common = len(live.tokens)
             except BaseException:
                 live.cut(0)
                 live.chat, live.owner = "", ""
@@ -244,8 +246,10 @@ class KvCache:
                     continue  # a better one that failed has spoiled it
                 return source.common, "live"
             try:
-                with self._loaded(source, wanted) as snapshot:
-                    live.restore(snapshot)
+                if isinstance(source.entry, LiveContext):
+                    self._copy(live, source.entry, wanted[: source.common])
+                else:
+                    self._restore(live, source.entry)
             except (_SourceVanished, EngineError, MemoryError, ValueError) as error:
                 log.debug("A kept state could not be used: %s", error)
             else:
@@ -253,26 +257,17 @@ class KvCache:
         live.cut(0)
         return 0, "none"
 
-    @contextlib.contextmanager
-    def _loaded(self, source: PrefixSource, wanted: Ids) -> Iterator[Snapshot]:
-        """The source's state, with a permit to copy it."""
-        snapshot: Snapshot | None
-        if isinstance(source.entry, SnapshotEntry):
-            snapshot = self._kept.load(source.entry)
-            if snapshot is None:
-                raise _SourceVanished
+    def _copy(self, live: LiveContext, source: LiveContext, tokens: Ids) -> None:
         with self._permit():
-            if isinstance(source.entry, LiveContext):
-                tokens = wanted[: source.common]
-                state = source.entry.copy(tokens)
-                if state is None:
-                    raise _SourceVanished
-                exact = min(source.entry.exact, source.common)
-                snapshot = Snapshot("", tokens, (), state, exact=exact)
-            elif isinstance(source.entry, Snapshot):
-                snapshot = source.entry
-            assert snapshot is not None  # noqa: S101 - for the type checker: one of the three
-            yield snapshot
+            if not live.copy_from(source, tokens):
+                raise _SourceVanished
+
+    def _restore(self, live: LiveContext, entry: Snapshot | SnapshotEntry) -> None:
+        snapshot = self._kept.load(entry) if isinstance(entry, SnapshotEntry) else entry
+        if snapshot is None:
+            raise _SourceVanished
+        with self._permit():
+            live.restore(snapshot)
 
 
 class _SourceVanished(Exception):

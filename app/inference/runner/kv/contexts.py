@@ -72,7 +72,7 @@ class ContextSlots:
         if len(self.all) >= self._size:
             return None
         try:
-            self.all.append(LiveContext(self._engine.new_context()))
+            self.all.append(LiveContext(self._engine, self._engine.new_context()))
         except EngineError:
             if not self.all:
                 raise

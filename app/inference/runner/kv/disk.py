@@ -81,7 +81,7 @@ class DiskSnapshots:
     def load(self, entry: SnapshotEntry) -> Snapshot | None:
         """The whole snapshot, or None when it is gone or damaged (and then it is removed)."""
         try:
-            state = read_state(entry, self._engine)
+            state = read_state(entry)
             os.utime(entry.path)  # the least recently used file is the one not touched longest
         except DamagedSnapshot as error:
             self._remove(entry.path, str(error))
@@ -144,6 +144,7 @@ class DiskSnapshots:
                 snapshot.tokens,
                 snapshot.token_runs,
                 len(header),
+                snapshot.state.nbytes,
                 digest,
                 snapshot.used,
             )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from app.inference.runner.engines.engine import Context, Logits, State
+from app.inference.runner.engines.engine import (
+    CacheFull,
+    Context,
+    Engine,
+    Logits,
+    Slice,
+    State,
+)
 from app.inference.runner.kv.snapshot import Ids, Snapshot, TokenRuns
 from app.inference.runner.threads import BLOCK
 
@@ -26,6 +34,7 @@ class LiveContext:
     it between two steps.
     """
 
+    engine: Engine
     context: Context
     tokens: list[int] = field(default_factory=list)
     chat: str = ""
@@ -34,36 +43,42 @@ class LiveContext:
     last_used: int = 0
     uses: int = 0
     exact: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.RLock = field(default_factory=threading.RLock)
 
     def evaluate(self, tokens: Sequence[int], threads: int) -> Logits:
         """Append `tokens` and return the logits after them. When it raises, nothing is held."""
-        with self._lock:
-            past = len(self.tokens)
-            try:
-                logits = self.context.evaluate(tokens, past, threads)
-            except BaseException:
-                self.cut(0)
-                raise
-            self.tokens.extend(tokens)
-            if self.exact == past and len(self.tokens) % BLOCK == 0:
-                self.exact = len(self.tokens)
-            return logits
+        (logits,) = evaluate(self.engine, [LiveSlice(self, tokens)], threads)
+        return logits[-1, :]
+
+    def append(self, tokens: Sequence[int]) -> None:
+        """Its context has evaluated these."""
+        past = len(self.tokens)
+        self.tokens.extend(tokens)
+        if self.engine.is_reproducible and self.exact == past and len(self.tokens) % BLOCK == 0:
+            self.exact = len(self.tokens)
 
     def cut(self, count: int) -> None:
-        """Hold the first `count` tokens only."""
-        del self.tokens[count:]
-        self.exact = min(self.exact, count)
+        """Hold the first `count` tokens only, or fewer, where the model cannot be cut there."""
+        with self.lock:
+            if count < len(self.tokens):
+                del self.tokens[self.context.cut(count) :]
+            self.exact = min(self.exact, len(self.tokens))
+
+    def reach(self, count: int) -> int:
+        """How many of the first `count` tokens `cut` would leave."""
+        return self.context.reach(count) if count < len(self.tokens) else count
 
     def embedding(self) -> Logits:
         """Of the token that was evaluated last."""
-        with self._lock:
+        with self.lock:
             return self.context.embedding()
 
     def copy(self, tokens: Ids) -> State | None:
         """The state of these first tokens, or None if there are none or it holds others now."""
-        with self._lock:
+        with self.lock:
             if not tokens.size or self.tokens[: tokens.size] != tokens.tolist():
+                return None
+            if self.reach(tokens.size) != tokens.size:
                 return None
             return self.context.save(tokens.size)
 
@@ -77,16 +92,74 @@ class LiveContext:
         exact = min(self.exact, tokens.size)
         return Snapshot(chat, tokens, spelled, state, self.last_used, owner=owner, exact=exact)
 
+    def copy_from(self, other: LiveContext, tokens: Ids) -> bool:
+        """Hold these first tokens of another one; whether it did hold them. When it raises, or
+        does not, nothing is held. Only one thread may do this at a time."""
+        with other.lock, self.lock:
+            self.cut(0)
+            if not tokens.size or other.tokens[: tokens.size] != tokens.tolist():
+                return False
+            if other.reach(tokens.size) != tokens.size:
+                return False
+            self.context.copy(other.context, tokens.size)
+            self.tokens = tokens.tolist()
+            self.exact = min(other.exact, tokens.size)
+            return True
+
+    def checkpoint(self) -> None:
+        """Make a later cut to what is held now possible."""
+        with self.lock:
+            self.context.checkpoint()
+
     def close(self) -> None:
         """Waits for who copies from it; afterwards nothing is held."""
-        with self._lock:
+        with self.lock:
             self.cut(0)
             self.context.close()
 
     def restore(self, snapshot: Snapshot) -> None:
         """Holds its tokens afterwards; when it raises, nothing is held."""
-        with self._lock:
+        with self.lock:
             self.cut(0)
             self.context.restore(snapshot.state, snapshot.tokens.size)
             self.tokens = snapshot.tokens.tolist()
             self.exact = snapshot.exact
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSlice:
+    """What a step appends to one context; see `Slice`."""
+
+    live: LiveContext
+    tokens: Sequence[int]
+    outputs: int = 1
+    embedding: bool = False
+
+    def as_slice(self) -> Slice:
+        past = len(self.live.tokens)
+        return Slice(self.live.context, self.tokens, past, self.outputs, self.embedding)
+
+
+def evaluate(engine: Engine, step: Sequence[LiveSlice], threads: int) -> list[Logits]:
+    """What `Engine.evaluate` gives. When it raises anything but CacheFull, these contexts hold
+    nothing; threads whose steps have contexts in common must not run at once."""
+    with contextlib.ExitStack() as locks:
+        for part in step:
+            locks.enter_context(part.live.lock)
+        slices = [
+            Slice(
+                part.live.context, part.tokens, len(part.live.tokens), part.outputs, part.embedding
+            )
+            for part in step
+        ]
+        try:
+            logits = engine.evaluate(slices, threads)
+        except CacheFull:
+            raise
+        except BaseException:
+            for part in step:
+                part.live.cut(0)
+            raise
+        for part in step:
+            part.live.append(part.tokens)
+        return logits

@@ -73,13 +73,15 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SnapshotEntry:
-    """A snapshot on the disk of which only the header was read. `offset`: where its state is."""
+    """A snapshot on the disk of which only the header was read. `offset`: where its state is, and
+    `size`: how many bytes that has."""
 
     path: Path
     chat: str
     tokens: Ids
     token_runs: TokenRuns
     offset: int
+    size: int
     digest: bytes
     used: int = 0
     exact: int = 0
@@ -124,9 +126,9 @@ def read_header(path: Path, key: SnapshotKey, engine: Engine) -> SnapshotEntry:
         os.close(descriptor)
 
 
-def read_state(entry: SnapshotEntry, engine: Engine) -> State:
+def read_state(entry: SnapshotEntry) -> State:
     """The state, checked. Raises DamagedSnapshot, OSError (also when it is gone), MemoryError."""
-    state = np.empty(engine.state_size(len(entry.tokens)), np.uint8)
+    state = np.empty(entry.size, np.uint8)
     descriptor = _open(entry.path)
     try:
         os.lseek(descriptor, entry.offset, os.SEEK_SET)
@@ -148,7 +150,7 @@ def _read_header(descriptor: int, path: Path, key: SnapshotKey, engine: Engine) 
     if _hash(header) != digest:
         raise DamagedSnapshot("the checksum of its header is wrong")
     try:
-        entry = _parse(json.loads(header), path, offset, key)
+        entry = _parse(json.loads(header), path, offset, size - offset, key)
     except (
         ValueError,
         KeyError,
@@ -161,14 +163,16 @@ def _read_header(descriptor: int, path: Path, key: SnapshotKey, engine: Engine) 
     ids, count = entry.tokens, entry.tokens.size
     if not 1 <= count <= engine.context_length or ids.min() < 0 or ids.max() >= engine.vocab_size:
         raise DamagedSnapshot("its tokens are wrong")
-    if size != offset + engine.state_size(count):
+    if not engine.is_state_size(entry.size, count):
         raise DamagedSnapshot("its length is wrong")
     if path.stem != entry.chat:
         raise DamagedSnapshot("it belongs to another chat")
     return entry
 
 
-def _parse(values: dict[str, Any], path: Path, offset: int, key: SnapshotKey) -> SnapshotEntry:
+def _parse(
+    values: dict[str, Any], path: Path, offset: int, size: int, key: SnapshotKey
+) -> SnapshotEntry:
     if values["origin"] != asdict(key):
         raise ValueError("it was made by another model, library or context size")
     tokens = np.array(values["tokens"], np.int32).reshape(-1)
@@ -179,6 +183,7 @@ def _parse(values: dict[str, Any], path: Path, offset: int, key: SnapshotKey) ->
         tokens=tokens,
         token_runs=tuple((str(text), tuple(map(int, ids))) for text, ids in values["spelled"]),
         offset=offset,
+        size=size,
         digest=bytes.fromhex(values["digest"]),
         exact=min(max(0, exact), tokens.size),
     )

@@ -12,9 +12,13 @@ import pytest
 
 from app.errors import ModelLoadError
 from app.inference.protocol import MAX_CONTEXTS
-from app.inference.runner.engines.ctransformers import MAX_SLICE, CtransformersEngine
+from app.inference.runner.engines.ctransformers import (
+    MAX_SLICE,
+    CtransformersContext,
+    CtransformersEngine,
+)
 from app.inference.runner.engines.ctransformers_library import variant
-from app.inference.runner.engines.engine import Context, EngineError
+from app.inference.runner.engines.engine import EngineError
 from app.inference.runner.kv.cache import KvCache
 from app.inference.runner.setup import ThrottledCallback
 from tests.inference.tiny import tiny_model
@@ -30,7 +34,7 @@ def engine() -> Iterator[CtransformersEngine]:
 
 
 @pytest.fixture
-def context(engine: CtransformersEngine) -> Iterator[Context]:
+def context(engine: CtransformersEngine) -> Iterator[CtransformersContext]:
     context = engine.new_context()
     yield context
     context.close()
@@ -52,7 +56,7 @@ def greedy(engine: CtransformersEngine, prompt: list[int], count: int = 12) -> l
 
 
 def test_logits_may_be_changed_and_cover_the_vocabulary(
-    context: Context, engine: CtransformersEngine
+    context: CtransformersContext, engine: CtransformersEngine
 ) -> None:
     logits = context.evaluate([5], 0, 1)
     assert logits.shape == (engine.vocab_size,)
@@ -75,7 +79,7 @@ def test_logits_may_be_changed_and_cover_the_vocabulary(
     ],
 )
 def test_what_would_crash_the_library_is_refused(
-    context: Context, tokens: list[int], past: int
+    context: CtransformersContext, tokens: list[int], past: int
 ) -> None:
     with pytest.raises(ValueError):
         context.evaluate(tokens, past, 1)
@@ -89,7 +93,7 @@ def test_a_closed_context_is_refused(engine: CtransformersEngine) -> None:
         context.evaluate([1], 0, 1)
 
 
-def test_saving_leaves_what_was_evaluated_last_to_be_read(context: Context) -> None:
+def test_saving_leaves_what_was_evaluated_last_to_be_read(context: CtransformersContext) -> None:
     logits = context.evaluate(ids(20), 0, 1)
     told, meaning = logits.copy(), context.embedding()
     context.save(10)
@@ -107,7 +111,7 @@ def test_contexts_stop_before_the_library_aborts(engine: CtransformersEngine) ->
     engine.new_context().close()
 
 
-def test_the_last_position_of_the_window_can_be_used(context: Context) -> None:
+def test_the_last_position_of_the_window_can_be_used(context: CtransformersContext) -> None:
     for start in range(0, CONTEXT, 64):
         logits = context.evaluate(ids(64), start, 1)
     assert np.isfinite(logits).all()

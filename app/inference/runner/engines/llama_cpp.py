@@ -1,0 +1,318 @@
+"""The engine of today's models: llama.cpp, one native context with many sequences.
+
+All sequences share one pool of cells, so a beginning that several have in common is held once, and
+one step evaluates tokens of many sequences together.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from app.inference.runner.engines.checkpoints import Checkpoints
+from app.inference.runner.engines.engine import (
+    CacheFull,
+    Context,
+    EngineError,
+    Logits,
+    Slice,
+    State,
+)
+from app.inference.runner.engines.llama_batch import BatchItem
+from app.inference.runner.engines.llama_native import ContextSize, NativeLlama
+
+MAX_BATCH: Final = 512
+"""Tokens of one step."""
+MAX_OUTPUTS: Final = 32
+"""Tokens of one slice whose logits may be wanted."""
+MAX_CHECKPOINT_BYTES: Final = 256 << 20
+MAX_STATE_BYTES: Final = 1 << 36
+"""Of a saved state, whatever a file says."""
+
+
+class LlamaCppEngine:
+    """One GGUF file in memory. Raises ModelLoadError with the library's own reason.
+
+    cells: positions that all contexts together may hold, at least `context_length`; contexts: there
+    may be at once; kv_type: `f16` or `q8_0`; progress: hears, while it is loaded, how much of it
+    is, from 0 to 1.
+    """
+
+    max_outputs = MAX_OUTPUTS
+    is_reproducible = False  # its numbers depend on the shape of batches
+
+    def __init__(
+        self,
+        weights: Path,
+        context_length: int,
+        progress: Callable[[float], None] = lambda done: None,
+        *,
+        contexts: int = 8,
+        cells: int = 0,
+        kv_type: str = "f16",
+    ) -> None:
+        self.context_length = context_length
+        self.cells = max(cells, context_length)
+        self.max_contexts = self.max_slices = contexts
+        self.native = NativeLlama(weights, progress)
+        try:
+            self._open(kv_type)
+        except BaseException:
+            self.native.close()
+            raise
+        self.vocab_size = self.native.vocab_size
+        self.embedding_size = self.native.embedding_size
+        self.identity = self.native.identity
+        self.can_cut = self.native.can_cut
+        self.checkpoints = Checkpoints(MAX_CHECKPOINT_BYTES)
+        self.scratch = LlamaCppContext(self, 0)
+        """For copies in the making."""
+        self._contexts = {0: self.scratch}
+        self.lock = threading.RLock()
+        """Held around every use of `native` and of what is known of it."""
+
+    def _open(self, kv_type: str) -> None:
+        sequences = self.max_contexts + 1
+        self.max_slice = MAX_BATCH
+        outputs = MAX_OUTPUTS + self.max_contexts
+        size = ContextSize(self.cells, sequences, MAX_BATCH, outputs, MAX_OUTPUTS)
+        self.native.open(size, kv_type)
+        self.is_encoder = self.native.is_encoder
+        if self.is_encoder:
+            self.max_slice = self.context_length
+            size = ContextSize(self.cells, sequences, *[self.context_length] * 3)
+            self.native.open(size, kv_type)
+
+    # Steps.
+
+    def evaluate(self, step: Sequence[Slice], threads: int) -> list[Logits]:
+        with self.lock:
+            contexts = self._checked(step)
+            pairs = list(zip(contexts, step, strict=True))
+            for context, part in pairs:
+                if context.cut(part.past) != part.past:
+                    raise EngineError("the model's state cannot be cut there")
+            together = [(context, part) for context, part in pairs if not part.embedding]
+            logits = self._evaluate_together(together, threads)
+            if len(together) < len(pairs):
+                logits = [found.copy() for found in logits]  # the next batch writes over them
+            waiting, made = iter(logits), []
+            for context, part in pairs:
+                if part.embedding:
+                    self._evaluate_embedding(context, part, threads)
+                made.append(self.native.logits(range(0)) if part.embedding else next(waiting))
+            return made
+
+    def _checked(self, step: Sequence[Slice]) -> list[LlamaCppContext]:
+        """The contexts of a step that is whole and within bounds, else ValueError."""
+        found = [self.own(part.context) for part in step]
+        if len(set(found)) != len(found):
+            raise ValueError("a step works on each context once")
+        if not 1 <= sum(len(part.tokens) for part in step) <= self.max_slice:
+            raise ValueError("a step has too few tokens, or too many")
+        for part in step:
+            count = len(part.tokens)
+            if count < 1 or part.past < 0 or part.past + count > self.context_length:
+                raise ValueError(f"{count} tokens after {part.past} do not fit")
+            if not 0 <= part.outputs <= min(count, MAX_OUTPUTS):
+                raise ValueError(f"{part.outputs} outputs of {count} tokens are not to be had")
+            if min(part.tokens) < 0 or max(part.tokens) >= self.vocab_size:
+                raise ValueError("a token id lies outside the vocabulary")
+        return found
+
+    def _evaluate_together(
+        self, pairs: Sequence[tuple[LlamaCppContext, Slice]], threads: int
+    ) -> list[Logits]:
+        if not pairs:
+            return []
+        items = [
+            BatchItem(context.sequence, part.past, part.tokens, part.outputs)
+            for context, part in pairs
+        ]
+        self._decode(items, threads)
+        end, found = 0, []
+        for context, part in pairs:
+            context.advance(part.past + len(part.tokens))
+            end += len(part.tokens)
+            found.append(self.native.logits(range(end - part.outputs, end)))
+        return found
+
+    def _decode(self, items: Sequence[BatchItem], threads: int) -> None:
+        try:
+            self.native.decode(items, threads)
+        except CacheFull:
+            raise
+        except EngineError:
+            for item in items:
+                self._contexts[item.sequence].clear()
+            raise
+
+    def _evaluate_embedding(self, context: LlamaCppContext, part: Slice, threads: int) -> None:
+        """With embeddings on, the library gives something for each token of a batch: so the last
+        one has a batch of its own, where they are not pooled."""
+        tokens, past = part.tokens, part.past
+        if not self.native.is_pooled and len(tokens) > 1:
+            early = Slice(context, tokens[:-1], past, outputs=0)
+            self._evaluate_together([(context, early)], threads)
+            tokens, past = tokens[-1:], past + len(tokens) - 1
+        with self.native.embeddings():
+            self._decode([BatchItem(context.sequence, past, tokens, len(tokens))], threads)
+            context.advance(0 if self.is_encoder else past + len(tokens))
+            context.kept_embedding = self.native.embedding(context.sequence, len(tokens) - 1)
+
+    # Contexts.
+
+    def new_context(self) -> LlamaCppContext:
+        with self.lock:
+            free = set(range(self.max_contexts + 1)) - set(self._contexts)
+            if not free:
+                raise EngineError("no further context: the engine holds all it can")
+            sequence = min(free)
+            self._contexts[sequence] = LlamaCppContext(self, sequence)
+            return self._contexts[sequence]
+
+    def own(self, context: Context) -> LlamaCppContext:
+        """The same, if it is open and one of ours; else ValueError."""
+        if not isinstance(context, LlamaCppContext) or not self.is_open(context):
+            raise ValueError("this context is closed, or another engine's")
+        return context
+
+    def is_open(self, context: LlamaCppContext) -> bool:
+        return self._contexts.get(context.sequence) is context
+
+    def forget(self, context: LlamaCppContext) -> None:
+        del self._contexts[context.sequence]
+
+    def has_cells(self, count: int) -> bool:
+        """Whether so many are free for certain: shared ones are counted more than once."""
+        return sum(context.held for context in self._contexts.values()) + count <= self.cells
+
+    def is_state_size(self, size: int, count: int) -> bool:
+        return 0 < size <= MAX_STATE_BYTES
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """The ids of a text; `special`: whether control tokens in it are known as such."""
+        with self.lock:
+            return self.native.tokenize(text, special=special)
+
+    def close(self) -> None:
+        """Frees everything. No context may be in use."""
+        with self.lock:
+            self.native.close()
+
+
+class LlamaCppContext:
+    """One sequence. `held`: how many positions it holds."""
+
+    def __init__(self, engine: LlamaCppEngine, sequence: int) -> None:
+        self._engine = engine
+        self._native = engine.native
+        self.sequence = sequence
+        self.held = 0
+        self.kept_embedding: Logits | None = None
+
+    def advance(self, held: int) -> None:
+        """Tokens were evaluated for it."""
+        self.held = held
+        self.kept_embedding = None
+
+    def reach(self, count: int) -> int:
+        if self._engine.can_cut or count >= self.held:
+            return min(count, self.held)
+        with self._engine.lock:
+            return self._engine.checkpoints.best(self.sequence, count)
+
+    def cut(self, count: int) -> int:
+        with self._engine.lock:
+            left = self.reach(max(0, count))
+            if left == self.held:
+                return left
+            if left == 0 or not self._rewind(left):
+                self.clear()
+                return 0
+            self.held = left
+            self._engine.checkpoints.cut(self.sequence, left)
+            return left
+
+    def _rewind(self, count: int) -> bool:
+        """Whether it holds the first `count` positions now, and nothing else."""
+        if not self._engine.can_cut:
+            state = self._engine.checkpoints.get(self.sequence, count)
+            if not self._native.write_state(self.sequence, state, partial=True):
+                return False
+        return self._native.cut(self.sequence, count)
+
+    def clear(self) -> None:
+        """Hold nothing."""
+        self._native.cut(self.sequence, -1)
+        self.held = 0
+        self._engine.checkpoints.cut(self.sequence, 0)
+
+    def checkpoint(self) -> None:
+        checkpoints = self._engine.checkpoints
+        with self._engine.lock:
+            if self._engine.can_cut or not self.held or checkpoints.has(self.sequence, self.held):
+                return
+            state = self._native.read_state(self.sequence, partial=True)
+            checkpoints.put(self.sequence, self.held, state)
+
+    def copy(self, source: Context, count: int) -> None:
+        engine = self._engine
+        with engine.lock:
+            other = engine.own(source)
+            if other is self or count < 1 or other.reach(count) != count:
+                raise ValueError(f"{count} positions cannot be copied")
+            self.clear()
+            # Where a state cannot be cut, all of it is shared and then taken back.
+            self._native.share(other.sequence, self.sequence, count if engine.can_cut else -1)
+            self.held = count if engine.can_cut else other.held
+            engine.checkpoints.copy(other.sequence, self.sequence, count)
+            if self.cut(count) != count:
+                self.clear()
+                raise EngineError("the engine could not copy a state")
+
+    def embedding(self) -> Logits:
+        if self.kept_embedding is None:
+            raise EngineError("the engine kept no embedding")
+        return self.kept_embedding.copy()
+
+    def save(self, count: int) -> State:
+        with self._engine.lock:
+            self._engine.own(self)
+            if count < 1 or self.reach(count) != count:
+                raise ValueError(f"{count} positions cannot be saved")
+            if count == self.held:
+                return self._native.read_state(self.sequence)
+            scratch = self._engine.scratch
+            try:
+                scratch.copy(self, count)
+                return self._native.read_state(scratch.sequence)
+            finally:
+                scratch.clear()
+
+    def restore(self, state: State, count: int) -> None:
+        engine = self._engine
+        with engine.lock:
+            engine.own(self)
+            self.clear()
+            is_state = 1 <= count <= engine.context_length and state.dtype == np.uint8
+            if not is_state or state.ndim != 1 or not state.flags.c_contiguous:
+                raise ValueError(f"this is no state of {count} positions")
+            if self._native.write_state(self.sequence, state):
+                self.held = self._native.length(self.sequence)
+            if self.held != count:
+                self.clear()
+                if not engine.has_cells(count):
+                    raise CacheFull("the cache has no cells for a state")
+                raise ValueError(f"this is no state of {count} positions")
+
+    def close(self) -> None:
+        engine = self._engine
+        with engine.lock:
+            if engine.is_open(self):
+                self.clear()
+                engine.forget(self)

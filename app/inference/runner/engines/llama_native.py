@@ -1,0 +1,228 @@
+"""One model and its native context in llama.cpp's library: the calls, without any policy.
+
+Nothing here is safe for threads, and little of it checks what it is given: its one caller is
+`app/inference/runner/engines/llama_cpp.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from ctypes import c_float, c_int32, c_void_p, cast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from app.errors import ModelLoadError
+from app.inference.runner.engines.engine import CacheFull, EngineError, Logits, State
+from app.inference.runner.engines.llama_batch import BatchArrays, BatchItem
+from app.inference.runner.engines.llama_library import (
+    FLASH_AUTO,
+    FLASH_ON,
+    KV_TYPES,
+    LOG_LEVELS,
+    PARTIAL_STATE,
+    POOLING_NONE,
+    ContextParams,
+    ProgressCallback,
+    library_identity,
+    load_library,
+)
+from app.inference.runner.engines.native_log import NativeLog
+
+log = logging.getLogger(__name__)
+
+NO_CELLS: Final = 1
+"""What llama_decode answers when the pool is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSize:
+    """cells: positions of all sequences together; batch: tokens of one evaluation; outputs: of
+    which logits are given, in all and for one sequence."""
+
+    cells: int
+    sequences: int
+    batch: int
+    outputs: int
+    outputs_of_one: int
+
+
+class NativeLlama:
+    """A loaded GGUF file. Raises ModelLoadError with the library's own reason."""
+
+    def __init__(self, weights: Path, progress: Callable[[float], None]) -> None:
+        self._log = NativeLog(LOG_LEVELS)
+        self._lib = load_library()
+        self._lib.llama_log_set(self._log.callback, None)
+        self._lib.llama_backend_init()
+        self._handle: int | None = None
+        self._memory: int | None = None
+        self._threads = 0
+        self._model: int | None = self._load(weights, progress)
+        self._vocabulary: int = self._lib.llama_model_get_vocab(self._model)
+        self.vocab_size: int = self._lib.llama_vocab_n_tokens(self._vocabulary)
+        self.embedding_size: int = self._lib.llama_model_n_embd_out(self._model)
+        self.can_cut = not (
+            self._lib.llama_model_is_recurrent(self._model)
+            or self._lib.llama_model_is_hybrid(self._model)
+        )
+
+    def _load(self, weights: Path, progress: Callable[[float], None]) -> int:
+        params = self._lib.llama_model_default_params()
+        params.n_gpu_layers = 0
+
+        def on_progress(done: float, _: object) -> bool:
+            progress(done)
+            return True
+
+        notify = ProgressCallback(on_progress)  # must live as long as the load
+        params.progress_callback = cast(notify, c_void_p)
+        model: int | None = self._lib.llama_model_load_from_file(bytes(weights), params)
+        if not model:
+            raise ModelLoadError(f"The engine cannot load this model: {self._log.reason()}")
+        return model
+
+    # The native context.
+
+    def open(self, size: ContextSize, kv_type: str) -> None:
+        """Makes the native context, in place of an earlier one; with f16 where the model's heads
+        do not fit `kv_type`. Raises ModelLoadError."""
+        self._free_context()
+        for name in dict.fromkeys((kv_type, "f16")):
+            self._log.clear()
+            params = self._params(size, name)
+            self._handle = self._lib.llama_init_from_model(self._model, params)
+            if self._handle:
+                break
+            log.warning("There is no context with %s: %s", name, self._log.reason())
+        else:
+            raise ModelLoadError(f"The engine cannot make a context: {self._log.reason()}")
+        self.identity = f"{library_identity()} {name}"
+        self._memory = self._lib.llama_get_memory(self._handle)
+        self.is_pooled = self._lib.llama_pooling_type(self._handle) != POOLING_NONE
+        self._arrays = BatchArrays(size.batch, size.sequences)
+        self._threads = 0
+
+    def _params(self, size: ContextSize, kv_type: str) -> ContextParams:
+        params: ContextParams = self._lib.llama_context_default_params()
+        params.n_ctx = size.cells
+        params.n_batch = params.n_ubatch = size.batch
+        params.n_seq_max = size.sequences
+        params.n_outputs_max = size.outputs
+        params.n_outputs_max_per_seq = size.outputs_of_one
+        params.kv_unified = True
+        params.swa_full = True  # a sliding window that has forgotten cannot be cut
+        params.type_k = params.type_v = KV_TYPES[kv_type]
+        params.flash_attn_type = FLASH_AUTO if kv_type == "f16" else FLASH_ON
+        return params
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether it keeps nothing of a text, and must see it whole."""
+        return not self._memory
+
+    # Evaluation.
+
+    def decode(self, items: Sequence[BatchItem], threads: int) -> None:
+        """Raises CacheFull when there are no cells, and then nothing has changed; EngineError when
+        what these sequences hold is unknown."""
+        if max(1, threads) != self._threads:
+            self._threads = max(1, threads)
+            self._lib.llama_set_n_threads(self._handle, self._threads, self._threads)
+        self._log.clear()
+        code = self._lib.llama_decode(self._handle, self._arrays.fill(items))
+        if code == NO_CELLS:
+            raise CacheFull("the cache has no cells for a step")
+        if code:
+            raise EngineError(f"the engine failed to evaluate a step: {self._log.reason()}")
+
+    def logits(self, places: range) -> Logits:
+        """Of these tokens of the last batch, which stand in a row in the library's memory."""
+        if not places:
+            return np.empty((0, self.vocab_size), np.float32)
+        address = self._lib.llama_get_logits_ith(self._handle, places[0])
+        return _floats(address, len(places) * self.vocab_size).reshape(len(places), -1)
+
+    @contextlib.contextmanager
+    def embeddings(self) -> Iterator[None]:
+        """Batches within give an embedding for each of their tokens, or one that is pooled."""
+        self._lib.llama_set_embeddings(self._handle, 1)
+        try:
+            yield
+        finally:
+            self._lib.llama_set_embeddings(self._handle, 0)
+
+    def embedding(self, sequence: int, place: int) -> Logits:
+        if self.is_pooled:
+            address = self._lib.llama_get_embeddings_seq(self._handle, sequence)
+        else:
+            address = self._lib.llama_get_embeddings_ith(self._handle, place)
+        if not address:
+            raise EngineError("the engine gave no embedding")
+        return _floats(address, self.embedding_size).copy()
+
+    # What sequences hold.
+
+    def cut(self, sequence: int, start: int) -> bool:
+        """Drops the positions from `start` on; whether that could be done."""
+        if not self._memory:
+            return True
+        return bool(self._lib.llama_memory_seq_rm(self._memory, sequence, start, -1))
+
+    def share(self, source: int, target: int, end: int) -> None:
+        """The positions up to `end` (-1: all) are held by `target`, too."""
+        self._lib.llama_memory_seq_cp(self._memory, source, target, 0, end)
+
+    def length(self, sequence: int) -> int:
+        last: int = self._lib.llama_memory_seq_pos_max(self._memory, sequence)
+        return last + 1
+
+    def read_state(self, sequence: int, *, partial: bool = False) -> State:
+        """The library's own bytes for a sequence. Raises EngineError or MemoryError."""
+        flags = PARTIAL_STATE if partial else 0
+        size = self._lib.llama_state_seq_get_size_ext(self._handle, sequence, flags)
+        state = np.empty(size, np.uint8)
+        args = (self._handle, state.ctypes.data, size, sequence, flags)
+        if not size or self._lib.llama_state_seq_get_data_ext(*args) != size:
+            raise EngineError("the engine could not save a state")
+        return state
+
+    def write_state(self, sequence: int, state: State, *, partial: bool = False) -> bool:
+        """Whether the library took these bytes for a sequence; it checks what it reads."""
+        flags = PARTIAL_STATE if partial else 0
+        args = (self._handle, state.ctypes.data, state.size, sequence, flags)
+        taken: int = self._lib.llama_state_seq_set_data_ext(*args)
+        return 0 < taken == state.size
+
+    # The rest.
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """The ids of a text, without those that begin or end a prompt; `special`: whether control
+        tokens in it are known as such."""
+        data = text.encode("utf-8", "replace")
+        ids = (c_int32 * (len(data) + 8))()
+        args = (self._vocabulary, data, len(data), ids, len(ids), 0, special)
+        count = self._lib.llama_tokenize(*args)
+        if count < 0:
+            raise EngineError("the engine could not tokenize a text")
+        return ids[:count]
+
+    def close(self) -> None:
+        self._free_context()
+        if self._model:
+            self._lib.llama_model_free(self._model)
+            self._model = None
+
+    def _free_context(self) -> None:
+        if self._handle:
+            self._lib.llama_free(self._handle)
+            self._handle = self._memory = None
+
+
+def _floats(address: int, count: int) -> Logits:
+    buffer = (c_float * count).from_address(address)
+    return np.frombuffer(memoryview(buffer), np.float32)

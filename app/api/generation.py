@@ -54,7 +54,8 @@ def to_command(model: str, chosen: Mapping[str, Any], command: Generate) -> Gene
     Raises ModelNotFound, another ModelError, or ApiError.
     """
     _check_bounds(command, chosen.get("stop", ()))
-    default = server_context().answers.resolve_settings(model)
+    answers = server_context().answers
+    default = answers.resolve_settings(model, chats=command.text is None)
     made_with = default.override(chosen)
     turns, opening = split_opening(command.turns)
     if command.text is None and not turns:

@@ -1,4 +1,4 @@
-"""`wick models load`, `unload`, `default` and `remove`: what a running server has a part in."""
+"""Actions of `wick models` that a running server has a part in: load, engine, remove ..."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from app.cli.model_output import ModelStatus, ShowLoad, fetch_status, load_repor
 from app.config import Settings
 from app.errors import ModelLoadError, ModelNotFound, PeerError
 from app.local_server import error_message, server_client
+from app.models.engines import ENGINE_SETTINGS
 from app.models.model import format_bytes
 from app.models.store import NAME, ModelStore
 
@@ -34,6 +35,16 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     action.add_argument("name", metavar="NAME", nargs="?")
     action.set_defaults(func=default_model)
+
+    action = actions.add_parser(
+        "engine",
+        help="show or choose the engine that a model runs on",
+        description="Show or choose the engine that a model runs on. With auto, Wick takes the "
+        "one that can run it, and the faster one where both can.",
+    )
+    action.add_argument("name", metavar="NAME")
+    action.add_argument("engine", nargs="?", choices=ENGINE_SETTINGS)
+    action.set_defaults(func=engine_of_model)
 
     action = actions.add_parser("remove", help="take a model off the shelf and delete its files")
     action.add_argument("name", metavar="NAME")
@@ -86,6 +97,20 @@ def default_model(args: argparse.Namespace, settings: Settings) -> int:
         print(f"New chats begin with {args.name}.")
     else:
         print(store.default() or settings.default_model)
+    return 0
+
+
+def engine_of_model(args: argparse.Namespace, settings: Settings) -> int:
+    store = ModelStore(settings.models_dir)
+    model = store.get(args.name)
+    if args.engine is not None:
+        if not _is_done_by_server(settings, "POST", args.name, f"/engine/{args.engine}"):
+            store.set_engine(args.name, args.engine)
+        model = store.get(args.name)
+    if model.remote is not None:
+        print(f"{model.engine} (another server runs it)")
+    else:
+        print(f"{model.engine} ({model.engine_choice.reason})")
     return 0
 
 

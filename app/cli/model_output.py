@@ -174,6 +174,7 @@ def models_table(
         Column("Licence", [_plain(model.license or "") for model in models], 4),
         _numbers("Weights", [format_parameters(model.parameters) for model in models], 3),
         _numbers("Stored", [_plain(model.quantisation) for model in models], 2),
+        Column("Engine", [model.engine for model in models], 2, width=13),
         _numbers("Context", [f"{model.context_length:,}" for model in models]),
         _numbers("Size", [format_bytes(model.size) for model in models]),
         _numbers(

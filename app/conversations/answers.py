@@ -35,7 +35,14 @@ from app.db import chats as db_chats
 from app.db.connection import Database
 from app.db.messages import Message
 from app.disk_reserve import Reserve
-from app.errors import ChatNotFound, ModelNotFound, RequestError, ShuttingDown, WickError
+from app.errors import (
+    ChatNotFound,
+    ModelNotFound,
+    ModelUnsupported,
+    RequestError,
+    ShuttingDown,
+    WickError,
+)
 from app.inference.protocol import Generate
 from app.inference.queue import Request
 from app.inference.worker_pool import WorkerPool
@@ -342,8 +349,11 @@ class AnswerService:
         """A prompt, made fit for keeping. Raises InvalidMessage."""
         return validate_text(text, self._settings.message_chars)
 
-    def resolve_settings(self, name: str) -> GenerationSettings:
-        """What this model answers with now. Raises ModelNotFound, or another ModelError."""
+    def resolve_settings(self, name: str, *, chats: bool = True) -> GenerationSettings:
+        """What this model answers with now. Raises ModelNotFound, or another ModelError.
+
+        chats: whether it is to answer in a chat, which not every model can.
+        """
         if any(pull.name == name and pull.is_running for pull in self._pulls.all()):
             known = CATALOGUE.get(name)
             return GenerationSettings(
@@ -353,8 +363,13 @@ class AnswerService:
         if not name:
             raise ModelNotFound("There is no model to answer yet.")
         try:
-            return resolve(self._settings, self._store.get(name))
+            model = self._store.get(name)
         except ModelNotFound as error:
             raise ModelNotFound(
                 f"“{name}” is not on this machine. Get it first, or choose another model."
             ) from error
+        if chats and model.kind != "text":
+            raise ModelUnsupported(
+                f"{model.title} is an embedding model, made for search: it can't chat."
+            )
+        return resolve(self._settings, model)

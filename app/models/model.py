@@ -127,7 +127,7 @@ class Model:
         )
 
     @property
-    def engine(self) -> str:
+    def engine(self) -> Engine | Literal["remote"]:
         """For people and programs: `ctransformers`, `llama.cpp` or `remote`."""
         return "remote" if self.remote is not None else self.engine_choice.engine
 

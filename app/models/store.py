@@ -22,9 +22,17 @@ from pathlib import Path
 from typing import Final
 
 from app.errors import ModelError, ModelFileError, ModelNotFound, ModelStoreUnreadable
-from app.models.adapted import ensure_adapted, space_for_copy
+from app.models.adapted import ensure_adapted, remove_adapted, space_for_copy
 from app.models.disk import ensure_space, fsync_path, write_atomic
-from app.models.engines import CTRANSFORMERS, LLAMA_CPP, Engine, EngineSpeed, available_engines
+from app.models.engines import (
+    CTRANSFORMERS,
+    ENGINE_SETTINGS,
+    LLAMA_CPP,
+    PACKAGES,
+    Engine,
+    EngineSpeed,
+    available_engines,
+)
 from app.models.gguf.convert import Progress, adapted_size
 from app.models.gguf.engine_support import check_support
 from app.models.gguf.split import model_stem, read_model_file
@@ -237,6 +245,26 @@ class ModelStore:
         model = self.get(name)
         text = json.dumps(asdict(settings), ensure_ascii=False, indent=2)
         write_atomic(model.folder / SETTINGS, text)
+        if replace(model, settings=settings).engine == LLAMA_CPP:
+            remove_adapted(model)
+
+    def set_engine(self, name: str, setting: str) -> Model:
+        """Choose the engine of a model, or leave it to Wick; the model with that choice.
+
+        Raises ModelNotFound, ModelError for an engine that can't run it, or DiskFull.
+        """
+        model = self.get(name)
+        if setting not in ENGINE_SETTINGS:
+            raise ModelError(f"Choose one of {', '.join(ENGINE_SETTINGS)}.")
+        engine = setting
+        if model.remote is not None:
+            raise ModelError(f"{model.title} runs on another server, so Wick chooses no engine.")
+        if engine != "auto" and engine not in model.runs_on():
+            raise ModelError(_cannot_run(model, engine))
+        if engine != "auto" and engine not in available_engines():
+            raise ModelError(f"{engine} is not installed here (pip install {PACKAGES[engine]}).")
+        self.save_settings(name, replace(model.settings, engine=engine))
+        return self.get(name)
 
     def save_speeds(self, name: str, speeds: Mapping[Engine, EngineSpeed]) -> None:
         """Keep what was measured of a model. Raises ModelNotFound, DiskFull or ModelError."""
@@ -303,6 +331,15 @@ class ModelStore:
             if (before / SETTINGS).is_file():
                 shutil.copyfile(before / SETTINGS, folder / SETTINGS)
             self.remove(name)
+
+
+def _cannot_run(model: Model, engine: Engine) -> str:
+    if not model.files and model.remote is None:
+        return (
+            f"Only the copy of {model.title} for ctransformers is here. Pull it again to run it on "
+            f"{engine}: wick models pull {model.name}"
+        )
+    return f"{engine} can't run {model.title}; {' and '.join(model.runs_on())} can."
 
 
 def name_for(source: Path) -> str:

@@ -6,7 +6,7 @@ import argparse
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from app.cli import model_actions
 from app.cli.models import add_parser
 from app.config import Settings
 from app.errors import ModelLoadError, ModelNotFound, PeerError
+from app.models import engines
 from app.models.store import ModelStore
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -186,6 +187,31 @@ def test_a_running_server_removes_and_chooses(server: Stub, tmp_path: Path) -> N
     server.status = 404  # it has another shelf
     run(settings, "remove", "tiny")
     assert shelf.models() == []
+
+
+def test_the_engine_is_shown_and_chosen(
+    server: Stub,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engines, "installed_engines", lambda: engines.ENGINES)
+    settings = Settings(models_dir=tmp_path / "models", port=9)
+    ModelStore(settings.models_dir).install(write_tiny_gguf(tmp_path / "tiny.gguf"))
+    run(settings, "engine", "tiny")
+    run(settings, "engine", "tiny", "llama.cpp")
+    run(settings, "engine", "tiny", "auto")
+    assert capsys.readouterr().out.splitlines() == [
+        "ctransformers (usually faster with models this small)",
+        "llama.cpp (you chose it)",
+        "ctransformers (usually faster with models this small)",
+    ]
+    with pytest.raises(SystemExit):
+        run(settings, "engine", "tiny", "vllm")
+    with pytest.raises(ModelNotFound):
+        run(settings, "engine", "other")
+    run(replace(settings, port=server.port), "engine", "tiny", "llama.cpp")
+    assert [path for path, *_ in server.asked] == ["/models/tiny/engine/llama.cpp"]
 
 
 def test_default_is_written_to_the_shelf(

@@ -20,6 +20,7 @@ from tests.models.gguf.test_split import parts_of
 from tests.models.stub_server import Stub, serve_stub
 from tests.tiny_gguf import write_tiny_gguf
 
+SECOND = "Tiny (second) · {} · ctransformers"
 PHONE: dict[str, Any] = {"viewport": {"width": 320, "height": 700}, "has_touch": True}
 SIDEWAYS = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 # Every value that the bar of a pull ever has on this page, after the number of its stage: each one
@@ -103,13 +104,17 @@ async def test_a_model_is_pulled_seen_by_all_and_used(
     assert bars
     assert bars == sorted(bars)
     # Both are called Tiny: the picker tells them apart.
-    await expect(chat.model.locator("[value=second]")).to_have_text("Tiny (second) · will load")
+    await expect(chat.model.locator("[value=second]")).to_have_text(
+        "Tiny (second) · will load · ctransformers"
+    )
     await expect(chat.model).to_have_value("second")  # the choice outlived the new list
     await chat.ask("Hello")
     await chat.ends()
     await expect(page.card("second").locator(".state")).to_have_text("Ready")
     await expect(page.card("second")).to_contain_text("tokens a second")
-    await expect(chat.model.locator("option:checked")).to_have_text("Tiny (second) · ready")
+    await expect(chat.model.locator("option:checked")).to_have_text(
+        "Tiny (second) · ready · ctransformers"
+    )
     # In mid-chat to another, which is remembered even without a message.
     await chat.ask("And you?", TINY)
     await chat.ends()
@@ -130,7 +135,9 @@ async def test_a_model_is_pulled_seen_by_all_and_used(
     await chat.page.get_by_role("button", name="Get it").click()
     await expect(page.card("second")).to_be_visible()
     await expect(chat.page.locator("#missing")).to_be_empty()
-    await expect(chat.model.locator("option:checked")).to_have_text("Tiny (second) · will load")
+    await expect(chat.model.locator("option:checked")).to_have_text(
+        "Tiny (second) · will load · ctransformers"
+    )
 
 
 async def test_a_pull_is_cancelled_and_a_broken_one_tried_again(

@@ -26,7 +26,8 @@ class ModelChoice(msgspec.Struct):
     """A model for chats; note: what choosing it means, in a word or two.
 
     default: new chats begin with it; ready: it is on the shelf, else on its way there; sent_to: the
-    other machines that are sent what is written to it.
+    other machines that are sent what is written to it; engine: what runs it, `remote` for another
+    server, null while it is on its way.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ModelChoice(msgspec.Struct):
     default: bool
     ready: bool
     sent_to: list[str]
+    engine: Literal["ctransformers", "llama.cpp", "remote"] | None = None
     object: Literal["model"] = "model"
 
 
@@ -75,7 +77,7 @@ async def models() -> Response:
     first = await default_model(context)
     store = await asyncio.to_thread(context.store.models)
     names = {model.name for model in store}
-    found = [_choice(context, model, first) for model in store]
+    found = [_choice(context, model, first) for model in store if model.kind == "text"]
     found += [
         ModelChoice(
             p.name, p.title, describe_progress(p.progress), p.name == first, ready=False, sent_to=[]
@@ -128,4 +130,12 @@ def _choice(context: ServerContext, model: Model, first: str) -> ModelChoice:
         )
         sent_to = list(model.remote.external_hosts)
     is_first = model.name == first
-    return ModelChoice(model.name, model.title, note, is_first, ready=True, sent_to=sent_to)
+    return ModelChoice(
+        model.name,
+        model.title,
+        note,
+        is_first,
+        ready=True,
+        sent_to=sent_to,
+        engine=model.engine,
+    )

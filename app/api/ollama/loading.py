@@ -27,7 +27,7 @@ def set_keep_alive(name: str, seconds: float | None) -> None:
 async def load_or_unload(name: str, keep_alive: KeepAlive | None) -> str:
     """Return what was done, when it is done. Raises ApiError, or why the model cannot be loaded."""
     context = server_context()
-    context.answers.resolve_settings(name)
+    context.answers.resolve_settings(name, chats=False)
     seconds = seconds_of(keep_alive)
     if seconds == 0:
         if identity().is_owner:

@@ -119,6 +119,7 @@ def _details(model: Model) -> dict[str, Any]:
         "families": [model.architecture],
         "parameter_size": _count(model.parameters),
         "quantization_level": model.quantisation,
+        "engine": model.engine,
     }
 
 

@@ -20,13 +20,14 @@ blueprint = Blueprint("api_models", __name__, url_prefix="/v1/models")
 
 class ModelObject(msgspec.Struct):
     """context_length: tokens that a prompt and its answer may have together; created: when it was
-    put on the shelf, in seconds since 1970."""
+    put on the shelf, in seconds since 1970; engine: what runs it, `remote` for another server."""
 
     id: str
     created: int
     context_length: int
     title: str
     state: Literal["idle", "loading", "ready", "unloading", "failed"]
+    engine: Literal["ctransformers", "llama.cpp", "remote"]
     object: Literal["model"] = "model"
     owned_by: str = "wick"
 
@@ -66,4 +67,5 @@ def _object(context: ServerContext, model: Model) -> ModelObject:
         context_length=settings.context_length or model.context_length,
         title=model.title,
         state=status.state if status else "idle",
+        engine=model.engine,
     )

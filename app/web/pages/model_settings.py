@@ -11,6 +11,7 @@ from quart import Blueprint, Response, request
 
 from app.conversations.settings import sanitize_text
 from app.models import memory, parameters
+from app.models.engines import ENGINE_SETTINGS, EngineSetting, available_engines
 from app.models.model import Model, ModelSettings
 from app.models.parameters import PARAMETERS, Parameter, Sampling
 from app.models.text.builtin_templates import named_templates
@@ -66,8 +67,13 @@ def parse_settings(model: Model, form: Mapping[str, str]) -> tuple[ModelSettings
         errors["template"] = "Wick knows no chat template of that name."
     context = given.pop("context_length", None)
     context = before.context_length if "context_length" in same else context
+    engine = texts.get("engine") or before.engine
+    if engine not in ENGINE_SETTINGS:
+        errors["engine"] = "Wick has no engine of that name."
+        engine = before.engine
     sampling = _sampling(model, given, same)
-    return ModelSettings(prompt, sampling, context, template), errors
+    chosen = ModelSettings(prompt, sampling, context, template, engine)
+    return chosen, errors
 
 
 def _sampling(model: Model, given: Mapping[str, Any], same: Set[str]) -> Sampling | None:
@@ -85,6 +91,7 @@ def shown(model: Model) -> dict[str, str]:
     """The texts of the form's fields: empty where nothing was chosen."""
     settings = model.settings
     texts = {"system_prompt": settings.system_prompt, "template": settings.template or ""}
+    texts["engine"] = settings.engine
     texts["context_length"] = str(settings.context_length or "")
     for field in SAMPLING:
         chosen = getattr(model.default_sampling, field.name)
@@ -113,11 +120,26 @@ async def save(name: str) -> Response:
     if errors:
         return Response(_form(model, values, errors), status=422, content_type="text/html")
     await asyncio.to_thread(context.store.save_settings, name, settings)
-    before = model.settings
-    if (before.context_length, before.template) != (settings.context_length, settings.template):
-        context.pool.settings_changed(name)  # the others go with each request
+    if _of_runner(model.settings) != _of_runner(settings):
+        context.pool.settings_changed(name)
     context.hub.models_changed()
     return Response(context.fragments.closed_dialog() + context.fragments.notice(""))
+
+
+@blueprint.post("/models/<name>/engine/<setting>")
+@owner_required
+async def choose_engine(name: str, setting: str) -> Response:
+    """Change the engine that a model runs on. Raises ModelError for one that can't run it."""
+    context = server_context()
+    await asyncio.to_thread(context.store.set_engine, name, setting)
+    context.pool.settings_changed(name)
+    context.hub.models_changed()
+    return Response(status=204)
+
+
+def _of_runner(settings: ModelSettings) -> tuple[object, ...]:
+    """What a runner was started with; the other settings go with each request."""
+    return settings.context_length, settings.template, settings.engine
 
 
 def _form(model: Model, values: Mapping[str, str], errors: Mapping[str, str]) -> str:
@@ -134,8 +156,24 @@ def _form(model: Model, values: Mapping[str, str], errors: Mapping[str, str]) ->
         numbers=(*SAMPLING, context_field(model)),
         templates=named_templates(),
         usual_template=_default_template(model),
+        engines=engine_options(model),
         prompt_chars=MAX_PROMPT_CHARS,
     )
+
+
+def engine_options(model: Model) -> list[tuple[EngineSetting, str]]:
+    """The engines to choose from, with what is said of them; none where there is no choice."""
+    usable = [engine for engine in model.runs_on() if engine in available_engines()]
+    if len(usable) < 2 and model.settings.engine in {"auto", *usable}:
+        return []
+    automatic = replace(model, settings=ModelSettings()).engine_choice
+    options: list[tuple[EngineSetting, str]] = [
+        ("auto", f"Automatic: {automatic.engine}, {automatic.reason}")
+    ]
+    options += [(engine, engine) for engine in usable]
+    if model.settings.engine not in {"auto", *usable}:
+        options.append((model.settings.engine, f"{model.settings.engine} (not available)"))
+    return options
 
 
 def _default_template(model: Model) -> str:

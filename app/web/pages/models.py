@@ -34,8 +34,9 @@ report_blueprint = Blueprint("models_report", __name__)
 
 @report_blueprint.get("/models/report")
 async def report() -> dict[str, Any]:
-    """Of each model on the shelf: its state, also in words; `progress` of a load from 0 to 1;
-    `speed` in tokens a second; `memory` set aside for it now, in bytes, as is `budget`."""
+    """Of each model in the store: its state, also in words; `progress` of a load from 0 to 1; the
+    `engine` that runs it; `speed` in tokens a second; `memory` set aside for it now, in bytes, as
+    is `budget`."""
     context = server_context()
     models = await asyncio.to_thread(context.store.models)
     workers = {worker.name: worker for worker in context.pool.statuses()}
@@ -58,6 +59,7 @@ async def report() -> dict[str, Any]:
                 "error": None if worker is None else worker.error,
                 "speed": await speeds.of(context, model.name),
                 "memory": 0 if worker is None else worker.memory,
+                "engine": model.engine,
             }
         )
     return {"models": found, "budget": memory.budget(context.settings)}

@@ -22,7 +22,8 @@ class Card:
     """One model of the shelf. `facts`: names and values; `line`: its state in words.
 
     progress: percent while it is being loaded, if that is known; is_tight: it needs more memory
-    than models may use; privacy_note: whether what is written to it stays here, of a remote model.
+    than models may use; privacy_note: whether what is written to it stays here, of a remote model;
+    lacks_original: only the copy for ctransformers is here, and a pull would bring the file itself.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Card:
     is_tight: bool
     is_remote: bool = False
     privacy_note: str = ""
+    lacks_original: bool = False
 
     @property
     def key(self) -> str:

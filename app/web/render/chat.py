@@ -188,13 +188,16 @@ async def picker_options(
     picked: by the person just now, for a chat that may be yet to begin. A chosen model that has
     gone stays chosen.
     """
-    models = await asyncio.to_thread(context.store.models)
+    models = await _chat_models(context)
     workers = {worker.name: worker for worker in context.pool.statuses()}
     options = []
     for model, title in unique_titles(models):
         if model.remote is None:
             options.append(
-                ModelOption(model.name, f"{title} · {describe_readiness(workers.get(model.name))}")
+                ModelOption(
+                    model.name,
+                    f"{title} · {describe_readiness(workers.get(model.name))} · {model.engine}",
+                )
             )
         else:
             servers = context.pool.remotes.status(model.name)
@@ -225,6 +228,12 @@ async def missing_model(
     )
 
 
+async def _chat_models(context: ServerContext) -> list[Model]:
+    """Those of the store that can chat; embedding models can't."""
+    models = await asyncio.to_thread(context.store.models)
+    return [model for model in models if model.kind == "text"]
+
+
 def unique_titles(models: list[Model]) -> list[tuple[Model, str]]:
     """Models and their titles; two of one title are told apart by their names."""
     count = Counter(model.title for model in models)
@@ -236,7 +245,7 @@ def unique_titles(models: list[Model]) -> list[tuple[Model, str]]:
 
 async def models_ready(context: ServerContext) -> list[ModelOption]:
     """The models that can answer now."""
-    models = await asyncio.to_thread(context.store.models)
+    models = await _chat_models(context)
     return [
         ModelOption(
             model.name,

@@ -89,10 +89,13 @@ def build_card(
         ("Parameters", format_parameters(model.parameters)),
         ("Quantization", model.quantisation),
         ("Size on disk", format_bytes(model.size)),
+        ("Engine", f"{model.engine}: {model.engine_choice.reason}"),
         ("Context", f"{context:,} of {model.context_length:,} tokens"),
         ("Memory", f"needs {format_bytes(needed)} of {format_bytes(budget)}"),
         ("Speed", f"{speed:.0f} tokens a second" if speed else "not measured yet"),
     ]
+    if model.kind != "text":
+        facts.insert(0, ("Kind", f"{model.kind} model, for search and not for chats"))
     if model.license:
         facts.append(("Licence", model.license))
     progress = worker.load_progress if worker is not None else None
@@ -107,6 +110,7 @@ def build_card(
         progress=percent,
         is_default=model.name == default,
         is_tight=needed > budget,
+        lacks_original=not model.files,
     )
 
 

@@ -18,7 +18,7 @@ from quart.typing import TestClientProtocol as Client
 from app.config import Settings
 from app.conversations.submission import Prompt
 from app.errors import ModelNotFound
-from app.models import memory
+from app.models import engines, memory
 from app.models.install.origins import ModelSource, Origins
 from app.models.install.upload import UploadManifest
 from app.models.model import ModelSettings
@@ -27,6 +27,8 @@ from app.models.store import ModelStore
 from app.server import create_app
 from app.web.context import ServerContext
 from app.web.pages.model_settings import shown
+from tests.models.gguf.test_engine_support import header_of
+from tests.models.test_originals import make_old
 from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
 from tests.web.doors import person
@@ -149,7 +151,7 @@ async def test_a_default_is_remembered_and_begins_new_chats(
     assert here(app).store.default() == "tiny"
     html = await text_of(await client.get("/", headers=OWN))
     assert 'value="tiny" selected' in html
-    assert "Tiny (tiny) · will load" in html  # two of one title are told apart
+    assert "Tiny (tiny) · will load · ctransformers" in html  # two of one title are told apart
     assert "Tiny (another) · will load" in html
 
 
@@ -171,6 +173,80 @@ async def test_a_damaged_model_can_only_be_removed(app: Quart, client: Client) -
     assert "Remove tiny?" in html
     assert (await client.delete("/models/tiny", headers=PAGE)).status_code == 204
     assert not (here(app).store.root / "tiny").exists()
+
+
+@pytest.fixture
+def both_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the libraries of both engines are installed."""
+    monkeypatch.setattr(engines, "installed_engines", lambda: engines.ENGINES)
+
+
+@pytest.mark.usefixtures("both_engines")
+async def test_the_engine_is_named_with_the_reason_and_can_be_chosen(
+    app: Quart, client: Client
+) -> None:
+    html = await text_of(await client.get("/models", headers=OWN))
+    assert "ctransformers: usually faster with models this small" in html
+    dialog = await text_of(await client.get("/models/tiny/settings", headers=PAGE))
+    assert "Automatic: ctransformers, usually faster with models this small" in dialog
+    form = shown(here(app).store.get("tiny")) | {"engine": "llama.cpp"}
+    assert (await client.post("/models/tiny/settings", headers=PAGE, form=form)).status_code == 200
+    assert here(app).store.get("tiny").engine == "llama.cpp"
+    assert "llama.cpp: you chose it" in await text_of(await client.get("/models", headers=OWN))
+    await client.post("/models/tiny/engine/auto", headers=PAGE)
+    assert here(app).store.get("tiny").settings.engine == "auto"
+    wrong = await client.post("/models/tiny/engine/vllm", headers=PAGE)
+    assert (wrong.status_code, "Choose one of auto" in await text_of(wrong)) == (422, True)
+    form |= {"engine": "vllm"}
+    wrong = await client.post("/models/tiny/settings", headers=PAGE, form=form)
+    assert (wrong.status_code, "no engine of that name" in await text_of(wrong)) == (422, True)
+
+
+@pytest.mark.usefixtures("both_engines")
+async def test_an_embedding_model_is_not_offered_for_chats(
+    app: Quart, client: Client, tmp_path: Path
+) -> None:
+    here(app).store.install(header_of(tmp_path / "e.gguf", "nomic-bert"), "words")
+    for path in ("/", "/api/v1/models"):
+        assert "words" not in await text_of(await client.get(path, headers=OWN))
+    assert "embedding model" in await text_of(await client.get("/models", headers=OWN))
+    body = {"model": "words", "messages": [{"role": "user", "content": "hello"}]}
+    answer = await client.post("/v1/chat/completions", headers=OWN, json=body)
+    assert (answer.status_code, "it can't chat" in await text_of(answer)) == (422, True)
+
+
+async def test_one_engine_is_no_choice(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "installed_engines", lambda: ("ctransformers",))
+    dialog = await text_of(await client.get("/models/tiny/settings", headers=PAGE))
+    assert 'name="engine"' not in dialog
+    assert "llama.cpp is not installed here" in await text_of(
+        await client.get("/models", headers=OWN)
+    )
+
+
+async def test_the_picker_and_the_apis_name_the_engine(client: Client) -> None:
+    chat = await text_of(await client.get("/", headers=OWN))
+    assert "Tiny · will load · ctransformers" in chat
+    for path, values in (
+        ("/v1/models", {"data": [{"id": "tiny", "engine": "ctransformers"}]}),
+        ("/v1/models/tiny", {"id": "tiny", "engine": "ctransformers"}),
+        ("/api/v1/models", {"data": [{"name": "tiny", "engine": "ctransformers"}]}),
+        ("/models/report", {"models": [{"name": "tiny", "engine": "ctransformers"}]}),
+    ):
+        content = json.loads(await text_of(await client.get(path, headers=OWN)))
+        for key, value in values.items():
+            expected, found = (
+                (value[0], content[key][0]) if isinstance(value, list) else ({key: value}, content)
+            )
+            assert expected.items() <= found.items()
+
+
+async def test_a_model_without_its_original_says_so(app: Quart, client: Client) -> None:
+    assert "Download original" not in await text_of(await client.get("/models", headers=OWN))
+    make_old(here(app).store.get("tiny"))
+    html = await text_of(await client.get("/models", headers=OWN))
+    assert "kept only a copy for ctransformers" in html
+    assert 'hx-post="/models/tiny/pull"' in html
 
 
 async def test_settings_are_saved_and_reset(app: Quart, client: Client) -> None:

@@ -1,0 +1,125 @@
+"""Which engine runs a model: what was chosen, what can run it, and what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.errors import ModelError, ModelLoadError
+from app.models import engines
+from app.models.engine_measurement import measure_engines
+from app.models.engines import ENGINES, Engine, EngineSpeed, choose_engine
+from app.models.model import Model
+from app.models.store import ModelStore
+from tests.models.gguf.test_engine_support import header_of
+from tests.models.test_originals import make_old
+
+OLD, NEW = ENGINES
+SMALL, LARGE = 135_000_000, 1_200_000_000
+QUICK_PROMPT = {OLD: EngineSpeed(44, 56), NEW: EngineSpeed(51, 118)}
+QUICK_ANSWER = {OLD: EngineSpeed(240, 350), NEW: EngineSpeed(150, 450)}
+
+
+@pytest.mark.parametrize(
+    ("setting", "runs_on", "parameters", "speeds", "available", "expected", "why"),
+    [
+        ("auto", ENGINES, SMALL, {}, ENGINES, OLD, "this small"),
+        ("auto", ENGINES, LARGE, {}, ENGINES, NEW, "of this size"),
+        ("auto", ENGINES, SMALL, QUICK_PROMPT, ENGINES, NEW, "51 tokens a second against 44"),
+        ("auto", ENGINES, LARGE, QUICK_ANSWER, ENGINES, OLD, "faster here"),
+        ("auto", ENGINES, SMALL, {NEW: EngineSpeed(999, 999)}, ENGINES, OLD, "this small"),
+        ("auto", (NEW,), SMALL, QUICK_ANSWER, ENGINES, NEW, "ctransformers can't run it"),
+        ("auto", (OLD,), LARGE, {}, ENGINES, OLD, "llama.cpp can't run it"),
+        ("auto", ENGINES, LARGE, {}, (OLD,), OLD, "llama.cpp is not installed here"),
+        ("auto", (NEW,), LARGE, {}, (OLD,), NEW, "it is not installed here"),
+        (OLD, ENGINES, LARGE, QUICK_PROMPT, ENGINES, OLD, "you chose it"),
+        (NEW, ENGINES, SMALL, {}, ENGINES, NEW, "you chose it"),
+        (NEW, ENGINES, SMALL, {}, (OLD,), OLD, "llama.cpp is not installed here"),
+        (OLD, (NEW,), SMALL, {}, ENGINES, NEW, "which you chose, can't run it"),
+    ],
+)
+def test_the_engine_of_a_model(
+    setting: Any,
+    runs_on: Any,
+    parameters: int,
+    speeds: Any,
+    available: Any,
+    expected: str,
+    why: str,
+) -> None:
+    choice = choose_engine(setting, runs_on, parameters, speeds, available)
+    assert choice.engine == expected
+    assert why in choice.reason
+
+
+def test_ctransformers_is_here() -> None:
+    assert engines.available_engines()[0] == "ctransformers"
+
+
+@pytest.mark.usefixtures("both_engines")
+def test_an_engine_is_chosen_and_kept(shelf: ModelStore, tiny: Path) -> None:
+    shelf.install(tiny, "m")
+    model = shelf.set_engine("m", "llama.cpp")
+    assert (model.engine, model.settings.engine) == ("llama.cpp", "llama.cpp")
+    assert not model.weights_path.exists()  # it is made again when it is needed
+    assert shelf.set_engine("m", "auto").engine == "ctransformers"
+    with pytest.raises(ModelError, match="Choose one of auto, ctransformers, llama"):
+        shelf.set_engine("m", "vllm")
+
+
+def test_an_engine_that_cannot_run_it_is_refused(
+    shelf: ModelStore, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "installed_engines", lambda: ENGINES)
+    shelf.install(header_of(tmp_path / "q.gguf", "qwen3"), "q")
+    with pytest.raises(ModelError, match=r"ctransformers can't run q; llama\.cpp can"):
+        shelf.set_engine("q", "ctransformers")
+    make_old(shelf.install(tiny, "old"))
+    with pytest.raises(ModelError, match=r"Only the copy .* wick models pull old"):
+        shelf.set_engine("old", "llama.cpp")
+    shelf.install(tiny, "m")
+    monkeypatch.setattr(engines, "installed_engines", lambda: (OLD,))
+    with pytest.raises(ModelError, match=r"not installed here .pip install xllamacpp"):
+        shelf.set_engine("m", "llama.cpp")
+
+
+@pytest.mark.usefixtures("both_engines")
+def test_the_faster_engine_is_found_by_a_measurement(shelf: ModelStore, tiny: Path) -> None:
+    shelf.install(tiny, "m")
+    asked: list[Engine] = []
+
+    def probe(model: Model, engine: Engine) -> EngineSpeed:
+        assert model.weights_path.exists()
+        asked.append(engine)
+        return QUICK_PROMPT[engine]
+
+    model = measure_engines(shelf, "m", probe)
+    assert asked == [OLD, NEW]
+    assert (model.engine, model.speeds) == ("llama.cpp", QUICK_PROMPT)
+    assert "faster here" in shelf.get("m").engine_choice.reason
+
+
+@pytest.mark.usefixtures("both_engines")
+def test_an_engine_that_fails_leaves_no_speed(shelf: ModelStore, tiny: Path) -> None:
+    shelf.install(tiny, "m")
+
+    def probe(model: Model, engine: Engine) -> EngineSpeed:
+        if engine == NEW:
+            raise ModelLoadError("libgomp.so.1 is missing.")
+        return QUICK_ANSWER[engine]
+
+    assert measure_engines(shelf, "m", probe).speeds == {OLD: QUICK_ANSWER[OLD]}
+
+
+def test_nothing_is_measured_where_there_is_no_choice(
+    shelf: ModelStore, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "installed_engines", lambda: (OLD,))
+    shelf.install(tiny, "m")
+
+    def probe(model: Model, engine: Engine) -> EngineSpeed:
+        raise AssertionError
+
+    assert measure_engines(shelf, "m", probe).speeds == {}

@@ -16,6 +16,7 @@ import platformdirs
 from dotenv import dotenv_values
 
 from app.errors import ConfigError
+from app.net import is_loopback
 
 PREFIX = "WICK_"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -122,16 +123,6 @@ class Settings:
         """
         everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it binds nothing
         return replace(self, host=everywhere.get(self.host, self.host)).url
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether this address (without brackets) or name can only be this computer."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def in_networks(address: str, networks: Iterable[Network]) -> bool:

@@ -176,6 +176,9 @@ class ChatError(WickError):
 class ChatNotFound(ChatError):
     status = 404
 
+    def __init__(self, sentence: str = "There is no such chat.") -> None:
+        super().__init__(sentence)
+
 
 class ChatBusy(ChatError):
     status = 409

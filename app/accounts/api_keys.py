@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
-from app.accounts.sessions import hash_token
 from app.audit import audit
 from app.db import api_keys, users
 from app.db.api_keys import ApiKey
 from app.db.connection import Database
 from app.db.users import User
 from app.errors import InvalidAccount, KeyNotFound
+from app.token_hash import hash_token
 
 PREFIX: Final = "wick_"
 """By which a key is known as one of ours, by us and by programs that look for leaked ones."""

@@ -19,6 +19,7 @@ from app.db import sessions
 from app.db.connection import Database
 from app.db.sessions import Session, SessionLimits
 from app.errors import SessionNotFound, WickError
+from app.token_hash import hash_token
 
 # Browsers in which somebody has logged in before.
 #
@@ -117,10 +118,6 @@ GRACE_SECONDS: Final = 60.0
 TOUCH_EVERY_SECONDS: Final = 60.0
 CHECK_EVERY_SECONDS: Final = 10.0
 """How often the logins of open sockets are looked at: they may have become too old."""
-
-
-def hash_token(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 class Sessions:

@@ -11,7 +11,7 @@ import aiosqlite
 
 from app.accounts import validation
 from app.accounts.passwords import Passwords
-from app.accounts.sessions import Sessions, hash_token, issue_device_token, verify_device_token
+from app.accounts.sessions import Sessions, issue_device_token, verify_device_token
 from app.accounts.throttle import LoginThrottle
 from app.accounts.validation import normalize_name, username_key
 from app.audit import audit
@@ -25,6 +25,7 @@ from app.errors import (
     UserNotFound,
     WrongPassword,
 )
+from app.token_hash import hash_token
 
 T = TypeVar("T")
 INVITE_SECONDS: Final = 7 * 86400.0

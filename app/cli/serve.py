@@ -14,9 +14,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.cli.http_server import create_server
-from app.config import Settings, is_loopback
+from app.config import Settings
 from app.datadir import FolderLock, lock_data_folder
 from app.errors import ConfigError
+from app.net import is_loopback
 
 if TYPE_CHECKING:
     from app.accounts.users import Users

@@ -183,7 +183,7 @@ class AnswerService:
         self._reserve.check()
         chat_id, user_id, client_id = request.chat_id, request.user_id, request.client_id
         if await db_chats.owner(self._db, chat_id) not in {None, user_id}:
-            raise ChatNotFound("There is no such chat.")
+            raise ChatNotFound
         if client_id and (
             row := await messages.find_submission(self._db, user_id, chat_id, client_id)
         ):

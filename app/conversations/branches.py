@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import aiosqlite
 
 from app.conversations.answers import AnswerService
+from app.conversations.endings import is_resumable
 from app.conversations.hub import Hub
 from app.conversations.refs import AnswerRef, MessageRef
 from app.conversations.submission import AnswerRequest, SavedAnswer, get_saved
@@ -39,7 +40,7 @@ class Branches:
     async def get(self, ref: MessageRef) -> Message:
         """The message as it is now. Raises ChatNotFound or MessageNotFound."""
         if await chats.get(self._db, ref.user_id, ref.chat_id) is None:
-            raise ChatNotFound("There is no such chat.")
+            raise ChatNotFound
         message = await branches.get_message(self._db, ref.user_id, ref.chat_id, ref.message_id)
         if message is None:
             raise MessageNotFound("There is no such message in this chat.")
@@ -111,7 +112,7 @@ class Branches:
         async def save(connection: aiosqlite.Connection, made_with: str) -> SavedAnswer:
             await chats.leaf_if_idle(connection, ref.user_id, ref.chat_id)
             found = await _find(connection, ref)
-            if not is_resumable(found):
+            if not can_continue(found):
                 raise ChatBusy("This answer is complete, so there is nothing to continue.")
             if await branches.has_children(connection, ref.user_id, found.id):
                 raise ChatBusy(
@@ -203,13 +204,11 @@ class Branches:
         return chat.model if chat else ""
 
 
-def is_resumable(message: Message) -> bool:
-    """Whether an answer ended before its end, so that it may go on."""
-    begun = message.text or message.thought or ""
-    if message.role != "assistant" or not begun.rstrip("\ufffd"):
-        return False
-    return message.status in {"stopped", "interrupted", "failed"} or (
-        message.status == "done" and message.finish_reason == "length"
+def can_continue(message: Message) -> bool:
+    """Whether this is an answer that ended before its end."""
+    begun = message.text or message.thought
+    return message.role == "assistant" and is_resumable(
+        message.status, message.finish_reason, begun
     )
 
 

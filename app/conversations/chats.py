@@ -40,13 +40,13 @@ class ChatService:
         Raises ChatNotFound for what is no chat id, or is somebody else's.
         """
         if not _CHAT_ID.fullmatch(chat_id):
-            raise ChatNotFound("There is no such chat.")
+            raise ChatNotFound
         chat = await db_chats.get(self._db, user_id, chat_id)
         if chat is not None:
             return chat
         owner = await db_chats.owner(self._db, chat_id)
         if owner not in {None, user_id}:
-            raise ChatNotFound("There is no such chat.")
+            raise ChatNotFound
         # It may have come into being between the two looks.
         return await db_chats.get(self._db, user_id, chat_id) if owner else None
 
@@ -87,7 +87,7 @@ class ChatService:
         if not title:
             raise InvalidMessage("A chat needs a name.")
         if not await self._db.write(lambda c: db_chats.rename(c, user_id, chat_id, title)):
-            raise ChatNotFound("There is no such chat.")
+            raise ChatNotFound
         self._hub.chat_changed(user_id, chat_id)
 
     async def choose_model(self, user_id: int, chat_id: str, model: str) -> None:
@@ -131,7 +131,7 @@ class ChatService:
         if not await self._db.write(
             lambda c: db_chats.set_timestamp(c, user_id, chat_id, place, when)
         ):
-            raise ChatNotFound("There is no such chat.")
+            raise ChatNotFound
         self._hub.chat_changed(user_id, chat_id)
 
     async def mark_read(self, user_id: int, chat_id: str) -> None:

@@ -21,6 +21,7 @@ from app.models import memory
 from app.models.model import Model, Turn
 from app.models.parameters import SAMPLING, SETTINGS, GenerationSettings, Parameter, Sampling
 from app.models.text.builtin_templates import stops_of
+from app.storable_text import to_storable
 
 # With what an answer is made: resolved when it is asked for, and remembered with it.
 
@@ -86,10 +87,8 @@ def _is_possible(made_with: GenerationSettings) -> bool:
 
 
 def sanitize_text(text: str) -> str:
-    """Lines end in one way; what SQLite and UTF-8 cannot hold (lone surrogates, NUL) becomes a
-    replacement character."""
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text.replace("\0", "\ufffd").replace("\r\n", "\n").replace("\r", "\n")
+    """Make text fit for keeping, with line breaks of one kind."""
+    return to_storable(text).replace("\r\n", "\n").replace("\r", "\n")
 
 
 # What a user may choose for one chat, checked, and laid over what its model answers with.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from app.db import shares
 from app.db.chats import Chat
 from app.db.connection import Database
 from app.errors import ChatNotFound
+from app.token_hash import hash_token
 
 
 class Shares:
@@ -24,9 +24,9 @@ class Shares:
     async def share(self, user_id: int, chat_id: str) -> str:
         """The token of a new link; an earlier one ends. Raises ChatNotFound, also in the trash."""
         token, now = secrets.token_urlsafe(32), self._clock()
-        digest = _hash(token)
+        digest = hash_token(token)
         if not await self._db.write(lambda c: shares.put(c, user_id, chat_id, digest, now)):
-            raise ChatNotFound("There is no such chat.")
+            raise ChatNotFound
         audit("share-made", user=user_id, chat=chat_id)
         return token
 
@@ -41,11 +41,7 @@ class Shares:
 
     async def find(self, token: str) -> Chat:
         """Raises ChatNotFound, whatever the reason."""
-        chat = await shares.get(self._db, _hash(token))
+        chat = await shares.get(self._db, hash_token(token))
         if chat is None:
             raise ChatNotFound("This link shows nothing any more, or never did.")
         return chat
-
-
-def _hash(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

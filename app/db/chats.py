@@ -109,7 +109,7 @@ async def leaf_below_limit(
     ) as cursor:
         row = await cursor.fetchone()
     if row is None:
-        raise ChatNotFound("There is no such chat.")
+        raise ChatNotFound
     if row["running"] >= limit:
         raise ChatBusy(f"{limit} messages wait for an answer in this chat. Wait for one, please.")
     leaf_id: int | None = row["leaf_id"]
@@ -131,7 +131,7 @@ async def leaf_if_idle(
     ) as cursor:
         row = await cursor.fetchone()
     if row is None:
-        raise ChatNotFound("There is no such chat.")
+        raise ChatNotFound
     if row["deleted_at"] is not None:
         raise ChatBusy("This chat is in the trash. Restore it first, please.")
     if is_idle and row["is_running"]:

@@ -197,7 +197,7 @@ async def requeue(
 
 def _new_id(cursor: aiosqlite.Cursor) -> int:
     if cursor.rowcount < 1 or cursor.lastrowid is None:
-        raise ChatNotFound("There is no such chat.")
+        raise ChatNotFound
     return cursor.lastrowid
 
 

@@ -72,14 +72,14 @@ class Parameter:
 
     @property
     def range(self) -> str:
-        """Its possible values in words."""
+        """Possible values in words."""
         if self.options:
             return " or ".join(self.options)
         return f"from {self.minimum:,} to {self.maximum:,}"
 
     @property
     def subject(self) -> str:
-        """Its label as the first words of a sentence."""
+        """Label as the first words of a sentence."""
         return self.label if "-" in self.label else f"The {self.label.lower()}"
 
     def parse(self, text: str) -> Any:
@@ -101,7 +101,7 @@ class Parameter:
         return number_text(value) if self.is_number else str(value)
 
     def wire(self, protocol: Protocol) -> WireField | None:
-        """How a protocol has it, with its name there; None when it has not."""
+        """Return the parameter in a protocol, with its name there; None when it has none."""
         found = self.openai if protocol == "openai" else self.ollama
         return None if found is None else replace(found, name=found.name or self.name)
 
@@ -126,32 +126,32 @@ def number_text(number: float) -> str:
 
 
 def unlimited(tokens: int) -> int:
-    """Negative, as other servers have it, is no limit."""
+    """Take what is negative for no limit, as other servers do."""
     return UNLIMITED if tokens < 0 else tokens
 
 
 def all_tokens(top_k: int) -> int:
-    """-1 is all of them, which 0 is here."""
+    """Take -1 for all tokens, as 0 is here."""
     return max(0, top_k)
 
 
 def random_seed(seed: int) -> int | None:
-    """-1 is another one every time."""
+    """Take -1 for another seed every time."""
     return None if seed == -1 else seed
 
 
 def positive(number: int) -> int | None:
-    """0 and -1 stand for the default."""
+    """Take 0 and -1 for the default."""
     return number if number > 0 else None
 
 
 def limit_or_default(tokens: int) -> int | None:
-    """0 is the default, and negative no limit."""
+    """Take 0 for the default, and what is negative for no limit."""
     return unlimited(tokens) or None
 
 
 def to_texts(given: str | list[str]) -> tuple[str, ...]:
-    """One text or several; empty ones are none."""
+    """List one text or several, without empty ones."""
     texts = (given,) if isinstance(given, str) else given
     return tuple(text for text in texts if text)
 
@@ -198,8 +198,8 @@ _SEED: Final = WireField(limits={}, decode=random_seed, note="-1 is random.")
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen: what a model's authors recommend, and a request brings to the
-    engine. A seed of None draws a fresh one."""
+    """Parameters that choose the next token: what a model's authors recommend, and a request brings
+    to the engine. A seed of None draws a fresh one."""
 
     temperature: float = _number(
         0.7,
@@ -336,8 +336,8 @@ class GenerationSettings:
         return json.dumps(asdict(self), ensure_ascii=False)
 
     def override(self, chosen: Mapping[str, Any]) -> GenerationSettings:
-        """These settings with others by name. A window can only be made smaller, and stop strings
-        are added: the model's own belong to its chat template."""
+        """Return these settings with others by name. A window can only be made smaller, and stop
+        strings are added: the model's own belong to its chat template."""
         values = dict(chosen)
         sampling = {name: values.pop(name) for name in SAMPLING if name in values}
         if "context_length" in values and self.context_length:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from app.errors import PullRefused
 from app.models.gguf.split import is_part, part_names
+from app.net import leads_here
 
 MAX_SPEC_CHARS: Final = 2000
 MAX_SHARDS: Final = 999
@@ -104,21 +104,6 @@ def parse_spec(text: str, *, check_disk: bool = True) -> Spec:
     return _local(text) if check_disk else LocalSpec(Path(text))
 
 
-def is_loopback(host: str | None) -> bool:
-    """Tell whether a host name or address can only be this computer."""
-    if host is None:
-        return False
-    name = host.lower().removesuffix(".")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    address = getattr(address, "ipv4_mapped", None) or address
-    return address.is_loopback or address.is_unspecified  # to connect to 0.0.0.0 leads here, too
-
-
 def all_shards(file: str) -> list[str]:
     """The names of all files of a split model, of which `file` is one; else just `file`."""
     try:
@@ -172,7 +157,7 @@ def _web(kind: str, text: str, sha256: str | None) -> Spec:
         raise PullRefused(f"“{url}” is not a web address.")
     if parts.username is not None:
         raise PullRefused("A web address with a password in it would be shown to others.")
-    if kind == "http" and not is_loopback(host):
+    if kind == "http" and not leads_here(host):
         raise PullRefused("Wick fetches models over https only; this address begins with http.")
     spec = WebSpec(url, sha256)
     if not spec.file.lower().endswith(".gguf"):

@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from app.errors import ModelError
-from app.models.sources import is_loopback
+from app.net import leads_here
 
 PARALLEL: Final = 4
 MAX_PARALLEL: Final = 256
@@ -40,7 +40,7 @@ class Upstream:
     @property
     def is_local(self) -> bool:
         """Tell whether it can only be this computer."""
-        return is_loopback(urlsplit(self.url).hostname)
+        return leads_here(urlsplit(self.url).hostname)
 
 
 @dataclass(frozen=True, slots=True)

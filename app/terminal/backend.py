@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from app.conversations.endings import describe_ending, is_resumable
 from app.conversations.hub import LiveAnswer, status_line
 from app.conversations.refs import AnswerRef
 from app.conversations.settings import ChatSettings
@@ -62,9 +63,7 @@ class MessageRecord:
     @property
     def is_cut(self) -> bool:
         """Whether the answer ended before its end, so that it may go on."""
-        return bool(self.text) and (
-            self.status in {"stopped", "interrupted", "failed"} or self.finish_reason == "length"
-        )
+        return is_resumable(self.status, self.finish_reason, self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,19 +175,11 @@ def describe_wait(stream: LiveAnswer) -> str:
     return "" if is_writing else status_line(stream)
 
 
-def describe_ending(answer: MessageRecord) -> str:
-    """How it ended, when that needs a word."""
-    match answer.status:
-        case "stopped":
-            return "Stopped"
-        case "failed":
-            return answer.error or "This answer failed."
-        case "interrupted":
-            return f"Interrupted: {answer.error or 'Wick was stopped.'}"
-        case "done" if answer.finish_reason == "length":
-            return "Ended at the length limit, /continue goes on"
-        case _:
-            return ""
+def ending_note(answer: MessageRecord) -> str:
+    """How it ended, when that needs a word, and the command that goes on."""
+    ending = describe_ending(answer.status, answer.finish_reason, answer.error)
+    is_long = answer.status == "done" and bool(ending)
+    return f"{ending}, /continue goes on" if is_long else ending
 
 
 def dropped_note(answer: MessageRecord) -> str:

@@ -15,8 +15,8 @@ from app.terminal.backend import (
     Backend,
     MessageRecord,
     answer_stats,
-    describe_ending,
     dropped_note,
+    ending_note,
     to_dict,
 )
 from app.terminal.markdown import strip_control
@@ -57,10 +57,10 @@ class OneShot:
         notes = Console(stderr=True)
         if answer.status != "done":
             notes.print(
-                f"wick: {strip_control(describe_ending(answer))}", markup=False, highlight=False
+                f"wick: {strip_control(ending_note(answer))}", markup=False, highlight=False
             )
         elif self.form == "text" and notes.is_terminal and sys.stdout.isatty():
-            for line in (describe_ending(answer), dropped_note(answer), answer_stats(answer)):
+            for line in (ending_note(answer), dropped_note(answer), answer_stats(answer)):
                 if line:
                     notes.print(strip_control(line), style="dim", markup=False, highlight=False)
 

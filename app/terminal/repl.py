@@ -23,8 +23,8 @@ from app.terminal.backend import (
     ModelSummary,
     OpenChat,
     answer_stats,
-    describe_ending,
     dropped_note,
+    ending_note,
 )
 from app.terminal.format import one_line, resolve_model
 from app.terminal.markdown import render_lines, strip_control
@@ -101,7 +101,7 @@ class Repl:
 
     def close(self, answer: MessageRecord) -> None:
         """How an answer ended."""
-        end = describe_ending(answer)
+        end = ending_note(answer)
         if answer.status == "failed":
             self.error(end)
         elif end:

@@ -14,9 +14,9 @@ from app.accounts.sessions import (
     MAX_AGE_SECONDS,
     MAX_IDLE_SECONDS,
     ROTATE_AFTER_SECONDS,
-    hash_token,
 )
 from app.errors import SessionNotFound
+from app.token_hash import hash_token
 from tests.accounts.conftest import PASSWORD, Office
 from tests.patience import PATIENCE
 

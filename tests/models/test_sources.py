@@ -15,10 +15,10 @@ from app.models.sources import (
     PypiSpec,
     WebSpec,
     all_shards,
-    is_loopback,
     parse_spec,
 )
 from app.models.store import ModelStore
+from app.net import leads_here
 
 DIGEST = "ab" * 32
 
@@ -84,12 +84,12 @@ def test_wrong_ones_are_refused_in_words(text: str, sentence: str) -> None:
     "host", ["localhost.", "::ffff:127.0.0.1", "0.0.0.0", "::", "::1", "127.9.9.9", "LOCALHOST"]
 )
 def test_names_of_this_machine(host: str) -> None:
-    assert is_loopback(host)
+    assert leads_here(host)
 
 
 @pytest.mark.parametrize("host", [None, "", "example.org", "10.0.0.1", "::ffff:10.0.0.1"])
 def test_names_of_others(host: str | None) -> None:
-    assert not is_loopback(host)
+    assert not leads_here(host)
 
 
 @pytest.mark.parametrize("path", ["~nosuchperson/x.gguf", "/" + "x" * 1_900 + ".gguf"])

@@ -13,8 +13,8 @@ from app.terminal.backend import (
     MessageRecord,
     ModelSummary,
     answer_stats,
-    describe_ending,
     dropped_note,
+    ending_note,
 )
 from app.terminal.commands import completions
 from app.terminal.format import apply_changes, describe_settings, format_time, resolve_model
@@ -99,9 +99,9 @@ def test_what_stands_under_an_answer() -> None:
         answer_stats(answer)
         == "tiny · 42 tokens · 84.0 tok/s · first after 0.21 s · 30 of 41 cached"
     )
-    assert describe_ending(answer) == ""
+    assert ending_note(answer) == ""
     assert dropped_note(answer) == "The oldest 2 messages have left the model's window."
-    assert describe_ending(MessageRecord(2, "assistant", "", "failed", error="No.")) == "No."
+    assert ending_note(MessageRecord(2, "assistant", "", "failed", error="No.")) == "No."
 
 
 def test_a_folder_that_cannot_be_written_costs_only_the_history(tmp_path: Path) -> None:

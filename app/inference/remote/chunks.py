@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.inference.protocol import SampledToken, TokenLogprob
+from app.storable_text import to_storable
 
 # Server-sent events from bytes that nobody vouches for: lines and the whole are bounded.
 
@@ -217,5 +218,4 @@ def _storable(text: Any) -> str:
     """Text that can be kept: JSON can name halves of characters, and NUL."""
     if not isinstance(text, str):
         raise ProtocolViolation("is not OpenAI's protocol")
-    whole: str = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return whole.replace("\0", "\ufffd")
+    return to_storable(text)

@@ -14,7 +14,7 @@ from urllib.request import getproxies
 import httpx
 
 from app.errors import PullError
-from app.models.sources import is_loopback
+from app.net import leads_here
 
 # What web servers answer to a download: safe redirects are followed, refusals put in words.
 
@@ -32,7 +32,7 @@ async def follow(
     that begin with `trusted`. Raises PullError or an httpx error.
     """
     request = web.build_request("GET", url, headers=headers)
-    was_here = is_loopback(request.url.host)
+    was_here = leads_here(request.url.host)
     for _ in range(MAX_REDIRECTS):
         response = await web.send(request, stream=True)
         try:
@@ -42,7 +42,7 @@ async def follow(
             request = response.next_request
         finally:
             await response.aclose()
-        here = is_loopback(request.url.host)
+        here = leads_here(request.url.host)
         if trusted and str(request.url).startswith(trusted):
             continue
         if here and not was_here:

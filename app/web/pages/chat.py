@@ -125,7 +125,7 @@ async def get_chat_or_404(chat_id: str) -> Chat:
     """The chat of the person who asks. Raises ChatNotFound."""
     chat = await server_context().chats.get(current_user(), chat_id)
     if chat is None:
-        raise ChatNotFound("There is no such chat.")
+        raise ChatNotFound
     return chat
 
 

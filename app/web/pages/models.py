@@ -16,9 +16,10 @@ from app.inference.remote.health import check
 from app.models import memory
 from app.models.catalogue import CATALOGUE
 from app.models.model import Model
-from app.models.sources import LocalSpec, Spec, WebSpec, is_loopback, parse_spec
+from app.models.sources import LocalSpec, Spec, WebSpec, parse_spec
 from app.models.store import NAME
 from app.models.upstream import PARALLEL, Upstream
+from app.net import leads_here
 from app.web.context import server_context
 from app.web.render import cards
 from app.web.render.cards import describe_state
@@ -213,7 +214,7 @@ def _refuse_own(spec: Spec) -> None:
     """A person at another machine reaches neither this one's files nor what it serves to itself."""
     if isinstance(spec, LocalSpec):
         raise PullRefused("Files of this machine can be imported only at this machine.")
-    if isinstance(spec, WebSpec) and is_loopback(urlsplit(spec.url).hostname):
+    if isinstance(spec, WebSpec) and leads_here(urlsplit(spec.url).hostname):
         raise PullRefused("Addresses of this machine can be fetched only at this machine.")
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from quart import Blueprint, Response, request
 
-from app.config import is_loopback
+from app.net import is_loopback
 from app.web.base_path import public_url
 from app.web.context import server_context
 from app.web.pages.chat import get_chat_or_404

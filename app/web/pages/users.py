@@ -13,9 +13,9 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.accounts.admin import OPERATIONS, AccountAdmin
 from app.accounts.users import Users
-from app.config import is_loopback
 from app.db.users import Role
 from app.errors import NotAllowed
+from app.net import is_loopback
 from app.web.base_path import public_url
 from app.web.context import server_context
 from app.web.render.sidebar import day_of, time_ago

@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple
 
 from markupsafe import Markup
 
-from app.conversations.branches import is_resumable
+from app.conversations.branches import can_continue
+from app.conversations.endings import describe_ending
 from app.conversations.history import SiblingIndex, Siblings
 from app.conversations.hub import LiveAnswer, status_line
 from app.conversations.settings import parse_generation_settings
@@ -36,7 +37,7 @@ def message_actions(message: Message, forks: SiblingIndex, *, is_last: bool) -> 
     return MessageActions(
         parent=message.parent_id or 0,
         siblings=forks.of(message),
-        can_continue=is_last and is_resumable(message),
+        can_continue=is_last and can_continue(message),
         can_be_answered=is_last and message.role == "user",
     )
 
@@ -237,24 +238,12 @@ def thought_label(seconds: float | None, *, is_thinking: bool = False) -> str:
 def _ending(message: Message) -> str:
     if message.role == "user":
         return ""
+    if message.status == "queued":
+        return "Waiting"
     only_thought = bool(message.thought) and not message.text
-    match message.status:
-        case "stopped" if only_thought:
-            return "Stopped while thinking"
-        case "done" if only_thought and message.finish_reason == "length":
-            return "Ended at the length limit while thinking"
-        case "stopped":
-            return "Stopped"
-        case "failed":
-            return message.error or "This answer failed."
-        case "interrupted":
-            return f"Interrupted: {message.error or 'Wick was stopped.'}"
-        case "queued":
-            return "Waiting"
-        case "done" if message.finish_reason == "length":
-            return "Ended at the length limit"
-        case _:
-            return ""
+    return describe_ending(
+        message.status, message.finish_reason, message.error, only_thought=only_thought
+    )
 
 
 @dataclass(frozen=True, slots=True)

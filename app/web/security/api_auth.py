@@ -15,6 +15,7 @@ from app.db.users import LOCAL_USER
 from app.errors import NotAllowed, NotLoggedIn
 from app.web.context import server_context
 from app.web.security.api_paths import OWN
+from app.web.security.hosts import SAFE_METHODS
 from app.web.security.identity import Identity, identity
 
 FOR_ANY_KEY = frozenset({"/api/show"})
@@ -72,7 +73,7 @@ def bearer_token(headers: Headers) -> str:
 
 def scope_of(method: str, path: str) -> str:
     """What a key must be good for; empty where any key will do."""
-    is_reading = method in {"GET", "HEAD", "OPTIONS"}
+    is_reading = method in SAFE_METHODS
     if path.startswith(OWN):
         return "read" if is_reading else "write"
     return "" if is_reading or path in FOR_ANY_KEY else "chat"

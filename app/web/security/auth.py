@@ -22,6 +22,7 @@ from app.web.security import cookies
 from app.web.security import identity as identities
 from app.web.security.api_auth import authenticate_key, authenticate_local_cli
 from app.web.security.api_paths import is_api_path
+from app.web.security.hosts import SAFE_METHODS
 from app.web.security.identity import Identity
 from app.web.security.proxies import UNTRUSTED_PROXY
 
@@ -75,7 +76,6 @@ def _same(given: str, wanted: str) -> bool:
 
 
 View = TypeVar("View", bound=Callable[..., Any])
-SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 Audience = Literal["everybody", "people", "owners", "terminal"]
 _FOR: Final[dict[Any, Audience]] = {}
 

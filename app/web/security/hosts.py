@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import Final
 
 from quart import Quart, Response, abort, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
@@ -22,7 +23,8 @@ from app.web.media_types import FORM, NOT_JSON, is_json
 from app.web.security.api_paths import is_api_path, is_by_program, is_ollama_path
 from app.web.security.proxies import UNTRUSTED_PROXY
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""They change nothing, so any page may make a browser send them."""
 MAX_STATIC_PATH_BYTES = 250
 """Of a file's address; systems fail to look for names that are longer."""
 

@@ -51,10 +51,9 @@ class Runner(Protocol):
 
 
 class Dispatcher:
-    """Knows nothing of loading: requests go to the `runner` while there is one.
+    """Knows nothing of loading: requests go to the attached runner while there is one.
 
-    changed: called when a request came, began or ended. detail: what those hear who would run at
-    once; None when they wait for nothing but a slot.
+    changed: called when a request came, began or ended.
     """
 
     def __init__(
@@ -69,8 +68,8 @@ class Dispatcher:
         self.hits = CacheStats()
         self.answered = 0
         self.slots = slots
-        self.detail: str | None = None
-        self.runner: Runner | None = None
+        self._detail: str | None = None
+        self._runner: Runner | None = None
         self._name = name
         self._changed = changed
         self._measured = measured
@@ -88,6 +87,11 @@ class Dispatcher:
     @property
     def waiting(self) -> int:
         return len(self._queue)
+
+    @property
+    def detail(self) -> str | None:
+        """What a request that would run at once waits for; None when that is only a slot."""
+        return self._detail
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -123,7 +127,7 @@ class Dispatcher:
             raise QueueFull(
                 f"{len(self._queue)} requests are waiting for {self._name} already. "
                 "Please try again in a moment.",
-                None if self.runner is None else self._starts(self._queue.ordered())[0],
+                None if self._runner is None else self._starts(self._queue.ordered())[0],
             )
 
     def add(self, request: Request) -> None:
@@ -135,18 +139,28 @@ class Dispatcher:
 
     def cancel(self, request_id: int) -> None:
         """End a request, wherever it is. Its listener hears `Finished`; unknown ids are ignored."""
-        if (running := self._running.get(request_id)) is not None and self.runner is not None:
+        if (running := self._running.get(request_id)) is not None and self._runner is not None:
             running.is_cancelled = True
-            self.runner.send(Cancel(request_id))
+            self._runner.send(Cancel(request_id))
         if (request := self._queue.remove(request_id)) is not None:
             _notify(request, _cancelled(request))
         self.dispatch()
 
     def attach(self, runner: Runner) -> None:
         """From now on requests go there."""
-        self.runner, self.slots, self.detail = runner, runner.loaded.slots, None
+        self._runner, self.slots, self._detail = runner, runner.loaded.slots, None
         self._eta.context_length = runner.loaded.context_length
         self.dispatch()
+
+    def detach(self, detail: str | None = None) -> None:
+        """Send nothing to the runner any more. `detail`: what new requests wait for from now on."""
+        self._runner = None
+        if detail is not None:
+            self._detail = detail
+
+    def clear_detail(self) -> None:
+        """Forget what was waited for: that is over."""
+        self._detail = None
 
     def drain(self) -> None:
         """Serve what runs and waits now, and no more; the background makes way at once."""
@@ -174,7 +188,7 @@ class Dispatcher:
 
     def on_runner_died(self, how: str) -> None:
         """The runner ended `how`: what ran ends with its text; what it had not begun goes back."""
-        self.runner = None
+        self._runner = None
         ended, self._running = list(self._running.values()), {}
         for request in reversed(ended):
             if request.was_begun or request.is_retry:
@@ -208,17 +222,17 @@ class Dispatcher:
 
     def notify(self, detail: str) -> None:
         """What those who would run at once wait for."""
-        self.detail = detail
+        self._detail = detail
         self._notify_positions()
 
     def dispatch(self) -> None:
         """Send what there are slots for, and tell the others their place."""
-        while self.runner is not None and len(self._running) < self.slots:
+        while self._runner is not None and len(self._running) < self.slots:
             request = self._queue.pop_next(is_idle=not self._running, among=self._promised)
             if request is None:
                 break
             self._running[request.id] = request
-            self.runner.send(replace(request.command, owner=str(request.user_id)))
+            self._runner.send(replace(request.command, owner=str(request.user_id)))
             _notify(request, Queued(request.id, 0))
         self._notify_positions()
         self._changed()
@@ -247,11 +261,11 @@ class Dispatcher:
 
     def _meter(self, request: Request, event: Prefill | Delta) -> None:
         request.add_usage(event)
-        if self._measured is None or request.quota_message or self.runner is None:
+        if self._measured is None or request.quota_message or self._runner is None:
             return
         if sentence := self._measured(request, event):
             request.quota_message = sentence
-            self.runner.send(Cancel(request.id))
+            self._runner.send(Cancel(request.id))
 
     def _measure(self, request: Request, event: Finished, running: int) -> None:
         self.hits.count(event)
@@ -266,17 +280,17 @@ class Dispatcher:
     def _interrupt_background(self) -> None:
         """Whoever waits goes before work that nobody waits for."""
         for request in self._running.values():
-            if request.is_background and not request.is_preempted and self.runner is not None:
+            if request.is_background and not request.is_preempted and self._runner is not None:
                 request.is_preempted = True
-                self.runner.send(Cancel(request.id))
+                self._runner.send(Cancel(request.id))
 
     def _notify_positions(self) -> None:
         """Tell everybody in line what they wait for; estimates change, so tell them again."""
         order = self._queue.ordered()
         starts = self._starts(order)
         for place, (request, start) in enumerate(zip(order, starts, strict=True), start=1):
-            if self.detail is not None and place <= self.slots:
-                _notify(request, ModelLoading(request.id, self.detail))
+            if self._detail is not None and place <= self.slots:
+                _notify(request, ModelLoading(request.id, self._detail))
             else:
                 _notify(request, Queued(request.id, place, start))
         if order and self._refresh is None:

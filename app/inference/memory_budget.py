@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from app.config import Settings
+from app.inference.model_state import ModelState
 from app.inference.protocol import MAX_CONTEXTS, SetLimits
-from app.inference.status import State
 
 # Shares out the memory that loaded models leave: it keeps more chats at hand.
 #
@@ -81,7 +81,9 @@ class MemoryHolder(Protocol):
     """What may hold memory; in earnest a Worker."""
 
     name: str
-    state: State
+
+    @property
+    def state(self) -> ModelState: ...
 
     @property
     def last_used(self) -> float: ...
@@ -92,11 +94,11 @@ class MemoryHolder(Protocol):
 
 
 class MemoryBudget:
-    """`budget` in bytes; `tenants` gives those there are now."""
+    """`budget` in bytes; `holders` gives those there are now."""
 
-    def __init__(self, budget: int, tenants: Callable[[], Iterable[MemoryHolder]]) -> None:
+    def __init__(self, budget: int, holders: Callable[[], Iterable[MemoryHolder]]) -> None:
         self.budget = budget
-        self._tenants = tenants
+        self._holders = holders
         self._reserved: dict[str, int] = {}
         self._waiting: deque[str] = deque()
         self._asked: set[str] = set()
@@ -148,7 +150,7 @@ class MemoryBudget:
         finally:
             if self._waiting[0] == name:  # whoever was asked to leave was asked for this one
                 asked, self._asked = self._asked, set()
-                for holder in self._tenants():
+                for holder in self._holders():
                     if holder.name in asked:
                         holder.cancel_unload()
             self._waiting.remove(name)
@@ -158,15 +160,15 @@ class MemoryBudget:
         """The best choice that fits now; None after those who must leave have been asked to."""
         if choices[0] <= self.free:
             return 0
-        tenants = sorted(
-            (t for t in self._tenants() if t.name in self._reserved), key=lambda t: t.last_used
+        holders = sorted(
+            (t for t in self._holders() if t.name in self._reserved), key=lambda t: t.last_used
         )
-        leaving = [t for t in tenants if t.state == "unloading"]
+        leaving = [t for t in holders if t.state is ModelState.UNLOADING]
         coming = self.free + sum(self._reserved[t.name] for t in leaving)
-        for holder in tenants:
+        for holder in holders:
             if coming >= choices[0]:
                 break
-            if holder.state == "ready" and not holder.is_busy:
+            if holder.state is ModelState.READY and not holder.is_busy:
                 holder.unload_after_current()
                 leaving.append(holder)
                 coming += self._reserved[holder.name]
@@ -176,7 +178,7 @@ class MemoryBudget:
             if choice <= self.free:
                 return index
         # Those that have been asked already come first, so that no more are asked than needed.
-        for holder in sorted(tenants, key=lambda t: t.name not in self._asked):
+        for holder in sorted(holders, key=lambda t: t.name not in self._asked):
             if coming >= choices[-1]:
                 break
             self._asked.add(holder.name)

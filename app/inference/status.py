@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
 
+from app.inference.model_state import ModelState
 from app.inference.protocol import Finished, Tier
 
 # How often the KV cache spared work, by tier: counts for a status page, without anybody's text.
@@ -31,9 +31,6 @@ class CacheStats:
 # A worker at one moment, for the pages about models and about the machine.
 
 
-State = Literal["idle", "loading", "ready", "unloading", "failed"]
-
-
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
     """Figures only, nobody's words.
@@ -48,7 +45,7 @@ class WorkerStatus:
     """
 
     name: str
-    state: State
+    state: ModelState
     pid: int | None
     slots: int
     running: int

@@ -20,9 +20,10 @@ from app.inference.lifecycle import (
     Unloading,
     call_later,
 )
+from app.inference.model_state import ModelState, next_state
 from app.inference.protocol import DeleteCache, Failed, SetLimits
 from app.inference.queue import Request
-from app.inference.status import State, WorkerStatus
+from app.inference.status import WorkerStatus
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +50,10 @@ class Worker:
         measured: UsageCallback | None = None,
     ) -> None:
         self.name = name
-        self.state: State = "idle"
+        self._state = ModelState.IDLE
         self._changed = changed
         self._notified_running = 0  # answers being written, when that was told last
-        self._eased = on_capacity
+        self._on_capacity = on_capacity
         self._dispatcher = Dispatcher(
             name, queue_limit=queue_limit, slots=slots, changed=self._refresh, measured=measured
         )
@@ -61,7 +62,7 @@ class Worker:
         self._alive = IdleTimer(keep_alive, self._expire, clock, later)
         self._unloading = Unloading(name, self._dispatcher)
         self._runner: Runner | None = None
-        self._bound: SetLimits | None = None
+        self._limits: SetLimits | None = None
         self._is_asked_for = False  # by a person, without a request
         self._wanted = asyncio.Event()
         self._gone = asyncio.Event()
@@ -69,7 +70,12 @@ class Worker:
         self._is_closed = False
 
     @property
+    def state(self) -> ModelState:
+        return self._state
+
+    @property
     def last_used(self) -> float:
+        """When it was busy the last time, by the clock."""
         return self._alive.last_used
 
     @property
@@ -80,7 +86,7 @@ class Worker:
     @property
     def is_busy(self) -> bool:
         """Whether it loads, answers, or somebody waits."""
-        return self.state == "loading" or self._dispatcher.is_busy
+        return self._state is ModelState.LOADING or self._dispatcher.is_busy
 
     @property
     def requests(self) -> list[Request]:
@@ -91,7 +97,7 @@ class Worker:
         dispatcher, runner = self._dispatcher, self._runner
         return WorkerStatus(
             name=self.name,
-            state=self.state,
+            state=self._state,
             pid=None if runner is None else runner.pid,
             slots=dispatcher.slots,
             running=dispatcher.running,
@@ -125,7 +131,8 @@ class Worker:
             return
         if self._is_closed or not is_promised:
             self.check_room(request.user_id)
-        if self.state == "failed" and (refusal := self._backoff.retry_message()) is not None:
+        refusal = self._backoff.retry_message() if self._state is ModelState.FAILED else None
+        if refusal is not None:
             request.listener(Failed(request.id, refusal))
             return
         self._dispatcher.add(request)
@@ -140,16 +147,16 @@ class Worker:
         if self._runner is not None:
             self._runner.send(DeleteCache(chat, owner))
 
-    def set_limits(self, bound: SetLimits) -> None:
+    def set_limits(self, limits: SetLimits) -> None:
         """What its runner, now or once it is loaded, may keep of chats."""
-        self._bound = bound
+        self._limits = limits
         if self._runner is not None:
-            self._runner.send(bound)
+            self._runner.send(limits)
 
     def load(self) -> None:
         """Load without a request, whatever failed before. Again is harmless. ShuttingDown."""
         self._check_open()
-        if self.state in {"idle", "failed", "unloading"}:
+        if self._state not in {ModelState.LOADING, ModelState.READY}:
             self._is_asked_for = True
             self._backoff.allow_now()
             self._wanted.set()
@@ -171,12 +178,14 @@ class Worker:
 
     async def wait_unloaded(self) -> None:
         """Return when a runner that is ending has ended; at once if none is."""
-        if self.state == "unloading":
+        if self._state is ModelState.UNLOADING:
             await self._gone.wait()
 
     def unload_after_current(self, *, for_good: bool = False) -> None:
         """Unload after what runs and waits now; who comes later waits for the next load."""
-        if self.state in {"loading", "ready"} and self._unloading.request(for_good=for_good):
+        if self._state not in {ModelState.LOADING, ModelState.READY}:
+            return
+        if self._unloading.request(for_good=for_good):
             self._refresh()
 
     def cancel_unload(self) -> None:
@@ -211,7 +220,7 @@ class Worker:
         if self._loading.cancel():
             await self._gone.wait()
         if self._runner is not None:
-            self._dispatcher.runner = None
+            self._dispatcher.detach()
             await self._unloading.force(self._runner, seconds)
 
     async def _serve(self) -> None:
@@ -221,9 +230,9 @@ class Worker:
         self._runner = runner
         self._backoff.reset()
         try:
-            self._set_state("ready")
-            if self._bound is not None:
-                runner.send(self._bound)
+            self._set_state(ModelState.READY)
+            if self._limits is not None:
+                runner.send(self._limits)
             self._dispatcher.attach(runner)
             async for event in runner.events():
                 self._dispatcher.dispatch_event(event)
@@ -237,24 +246,24 @@ class Worker:
             self._dispatcher.on_runner_died("because of an error inside Wick")
             raise
         finally:
-            self._dispatcher.runner = None
+            self._dispatcher.detach()
             await runner.kill()
             self._runner = None
-            self._is_idle_again("idle")
+            self._settle(ModelState.IDLE)
 
     async def _loaded(self) -> Runner | None:
         """None when it failed, or nobody wants it any more; who waits has been told."""
-        self._set_state("loading")
-        self._notify("Loading the model")
         try:
+            self._set_state(ModelState.LOADING)
+            self._notify("Loading the model")
             runner = await self._loading.runner()
         except LoadAbandoned:
-            self._not_loaded("idle")
+            self._not_loaded(ModelState.IDLE)
         except ModelError as error:
             log.warning("%s could not be loaded: %s", self.name, error)
             self._fail(str(error), waits=isinstance(error, ModelLoadError))
         except asyncio.CancelledError:
-            self._not_loaded("idle")
+            self._not_loaded(ModelState.IDLE)
             raise
         except BaseException:
             self._fail("The model could not be loaded because of an error inside Wick.")
@@ -267,17 +276,17 @@ class Worker:
     def _fail(self, message: str, *, waits: bool = True) -> None:
         self._backoff.failed(message, waits=waits)
         self._dispatcher.fail_waiting(message)
-        self._not_loaded("failed")
+        self._not_loaded(ModelState.FAILED)
 
-    def _not_loaded(self, state: State) -> None:
+    def _not_loaded(self, state: ModelState) -> None:
         self._is_asked_for = False
-        self._is_idle_again(state)
+        self._settle(state)
 
-    def _is_idle_again(self, state: State) -> None:
+    def _settle(self, state: ModelState) -> None:
         """Nothing is loaded any more; whoever came meanwhile begins the next load."""
         self._unloading.reset()
         self._alive.reset()
-        self._dispatcher.detail = None
+        self._dispatcher.clear_detail()
         self._set_state(state)
         self._dispatcher.resume()
         if self.is_wanted:
@@ -287,12 +296,12 @@ class Worker:
         self._dispatcher.notify(detail)
         self._changed()
 
-    def _set_state(self, state: State) -> None:
-        self.state = state
-        if state in {"idle", "failed"}:
-            self._gone.set()
-        else:
+    def _set_state(self, state: ModelState) -> None:
+        self._state = next_state(self._state, state)
+        if state.is_loaded:
             self._gone.clear()
+        else:
+            self._gone.set()
         self._changed()
 
     def _refresh(self) -> None:
@@ -300,14 +309,14 @@ class Worker:
         if self._notified_running != self._dispatcher.running:
             self._notified_running = self._dispatcher.running
             self._changed()
-        if self.state == "ready" and not self._is_closed:
+        if self._state is ModelState.READY and not self._is_closed:
             if self._unloading.is_due and self._dispatcher.is_drained:
                 self._begin_unload()
             elif self._dispatcher.running or self._dispatcher.has_waiting:
                 self._alive.busy()
             else:
                 self._alive.idle()
-        self._eased()
+        self._on_capacity()
 
     def _expire(self) -> None:
         log.info("%s has not been used for a while and is unloaded.", self.name)
@@ -316,11 +325,11 @@ class Worker:
     def _begin_unload(self) -> None:
         """Let the runner write its states and end; `_serve` sees its pipe end."""
         assert self._runner is not None  # noqa: S101 - it is ready
-        runner, self._dispatcher.runner = self._runner, None
-        self._dispatcher.detail = "Loading the model"
+        runner = self._runner
+        self._dispatcher.detach("Loading the model")
         self._alive.busy()
         self._unloading.start(runner)
-        self._set_state("unloading")
+        self._set_state(ModelState.UNLOADING)
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -15,6 +15,7 @@ from app.inference import kv_files
 from app.inference.dispatcher import Runner, UsageCallback
 from app.inference.lifecycle import LoadAbandoned, ProgressCallback
 from app.inference.memory_budget import LoadedModel, MemoryBudget, distribute
+from app.inference.model_state import ModelState
 from app.inference.process import RunnerOptions, RunnerProcess
 from app.inference.protocol import Delta, Finished, Prefill, SetLimits
 from app.inference.queue import Request
@@ -50,8 +51,8 @@ class WorkerPool:
         self._pulls = pulls
         self._workers: dict[str, Worker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._lodgers: dict[str, LoadedModel] = {}
-        self._bounds: dict[str, SetLimits] = {}
+        self._loaded_models: dict[str, LoadedModel] = {}
+        self._limits: dict[str, SetLimits] = {}
         self._memory = MemoryBudget(memory.budget(settings), self._workers.values)
         self._folder = contextlib.ExitStack()
         folder = self._folder.enter_context(scratch("wick-run-"))
@@ -149,7 +150,7 @@ class WorkerPool:
             worker.delete_chat(chat)
         await asyncio.to_thread(kv_files.delete, self._settings.kv_folder, chat)
         # A runner that is just ending writes what it holds, and hears of nothing any more.
-        if leaving := [w for w in self._workers.values() if w.state == "unloading"]:
+        if leaving := [w for w in self._workers.values() if w.state is ModelState.UNLOADING]:
             await asyncio.gather(*(worker.wait_unloaded() for worker in leaving))
             await asyncio.to_thread(kv_files.delete, self._settings.kv_folder, chat)
 
@@ -176,11 +177,11 @@ class WorkerPool:
         worker = self._workers.get(name)
         if worker is None:
             return None
-        bound = self._bounds.get(name)
+        limits = self._limits.get(name)
         return replace(
             worker.status(),
             memory=self._memory.held(name),
-            spare=0 if bound is None else self._lodgers[name].size(bound),
+            spare=0 if limits is None else self._loaded_models[name].size(limits),
         )
 
     def statuses(self) -> list[WorkerStatus]:
@@ -215,8 +216,8 @@ class WorkerPool:
 
     def _changed(self, name: str) -> None:
         worker = self._workers.get(name)
-        if worker is None or worker.state in {"idle", "failed"}:
-            self._lodgers.pop(name, None)
+        if worker is None or not worker.state.is_loaded:
+            self._loaded_models.pop(name, None)
             self._memory.release(name)
         self._rebalance_memory()
         self._notify()
@@ -226,11 +227,11 @@ class WorkerPool:
 
     def _rebalance_memory(self) -> None:
         """What the budget leaves keeps chats at hand; nobody's slots depend on it."""
-        before = self._bounds
-        self._bounds = distribute(self._memory.free, self._lodgers, self._settings)
-        for name, bound in self._bounds.items():
-            if bound != before.get(name):
-                self._workers[name].set_limits(bound)
+        before = self._limits
+        self._limits = distribute(self._memory.free, self._loaded_models, self._settings)
+        for name, limits in self._limits.items():
+            if limits != before.get(name):
+                self._workers[name].set_limits(limits)
 
     def _notify(self) -> None:
         for listener in self.listeners:
@@ -278,14 +279,14 @@ class WorkerPool:
         choice = await self._memory.reserve(model.name, sizes, notify, lambda: worker.is_wanted)
         if choice is None:
             raise LoadAbandoned
-        lodger = LoadedModel(context * model.kv_bytes_per_token, counts[choice])
-        self._lodgers[model.name] = lodger
+        loaded = LoadedModel(context * model.kv_bytes_per_token, counts[choice])
+        self._loaded_models[model.name] = loaded
         self._rebalance_memory()  # the others give back what they can spare
-        bound = self._bounds[model.name]
+        limits = self._limits[model.name]
         return replace(
             self._options,
             context=context,
-            slots=lodger.slots,
-            kv_memory_mb=(bound.contexts * lodger.context >> 20) + 1,
-            kv_ram_mb=bound.ram_mb,
+            slots=loaded.slots,
+            kv_memory_mb=(limits.contexts * loaded.context >> 20) + 1,
+            kv_ram_mb=limits.ram_mb,
         )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.inference.memory_budget import MemoryBudget
-from app.inference.status import State
+from app.inference.model_state import ModelState
 from tests.patience import PATIENCE
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ class Guest:
     def __init__(self, house: House, name: str) -> None:
         self.house = house
         self.name = name
-        self.state: State = "idle"
+        self.state = ModelState.IDLE
         self.last_used = 0.0
         self.is_busy = False
         self.must_leave = False
@@ -30,17 +30,18 @@ class Guest:
 
     def unload_after_current(self) -> None:
         self.must_leave = True
-        if not self.is_busy and self.state == "ready":
-            self.state = "unloading"
+        if not self.is_busy and self.state is ModelState.READY:
+            self.state = ModelState.UNLOADING
 
     def cancel_unload(self) -> None:
-        self.must_leave = self.state == "unloading"
+        self.must_leave = self.state is ModelState.UNLOADING
 
     async def enter(self, *choices: int, wanted: Callable[[], bool] = lambda: True) -> int | None:
         choice = await self.house.room.reserve(self.name, choices, self.sentences.append, wanted)
         if choice is not None:
             self.house.clock += 1
-            self.state, self.last_used, self.must_leave = "ready", self.house.clock, False
+            self.state, self.must_leave = ModelState.READY, False
+            self.last_used = self.house.clock
         return choice
 
     def finish(self) -> None:
@@ -50,7 +51,7 @@ class Guest:
         self.house.room.notify()
 
     def leave(self) -> None:
-        self.state = "idle"
+        self.state = ModelState.IDLE
         self.house.room.release(self.name)
 
 

@@ -12,6 +12,7 @@ from app.api import http
 from app.api.generation import model_name
 from app.conversations.settings import resolve
 from app.errors import ModelNotFound
+from app.inference.model_state import ModelState
 from app.models.model import Model
 from app.web.context import ServerContext, server_context
 
@@ -26,7 +27,7 @@ class ModelObject(msgspec.Struct):
     created: int
     context_length: int
     title: str
-    state: Literal["idle", "loading", "ready", "unloading", "failed"]
+    state: ModelState
     engine: Literal["ctransformers", "llama.cpp", "remote"]
     object: Literal["model"] = "model"
     owned_by: str = "wick"
@@ -66,6 +67,6 @@ def _object(context: ServerContext, model: Model) -> ModelObject:
         created=created,
         context_length=settings.context_length or model.context_length,
         title=model.title,
-        state=status.state if status else "idle",
+        state=status.state if status else ModelState.IDLE,
         engine=model.engine,
     )

@@ -10,6 +10,7 @@ from app.conversations.hub import LiveAnswer, status_line
 from app.conversations.titles import title_of
 from app.db.chats import Chat
 from app.db.messages import Message
+from app.inference.model_state import ModelState
 from app.inference.protocol import Finished
 from app.inference.status import CacheStats, WorkerStatus
 from app.models.model import Turn
@@ -155,7 +156,7 @@ def test_titles_are_short_and_on_one_line() -> None:
 def test_status_figures_say_how_the_cache_did() -> None:
     hits = CacheStats()
     hits.count(Finished(1, "stop", 100, 75, 3, 0.1, 0.1, 0, "disk"))
-    worker = WorkerStatus("tiny", "ready", 7, 4, 1, 2, 9, 512, 41.7, hits)
+    worker = WorkerStatus("tiny", ModelState.READY, 7, 4, 1, 2, 9, 512, 41.7, hits)
     fragments = Fragments(asset_dir("templates"), asset_dir("static"))
     html = fragments.render(
         "_figures.html",

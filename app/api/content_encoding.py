@@ -46,7 +46,7 @@ class Inflater:
         self._stream: Any = None
 
     def feed(self, piece: bytes, most: int) -> bytes:
-        """What comes of it, and never more than `most` bytes. Raises ApiError."""
+        """Decode the body, to never more than `most` bytes. Raises ApiError."""
         inflated = bytearray()
         try:
             while piece and len(inflated) < most:

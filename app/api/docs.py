@@ -80,7 +80,7 @@ def openapi() -> dict[str, Any]:
 
 
 def _register_errors(schema: dict[str, Any]) -> None:
-    """What its fields mean, those first that must be there."""
+    """Describe the schema's fields, and put those first that are required."""
     fields, needed = schema.get("properties", {}), schema.get("required", ())
     for name in fields.keys() & INTRODUCTION.keys():
         fields[name]["description"] = INTRODUCTION[name]
@@ -202,7 +202,7 @@ def fields_of(schema: dict[str, Any]) -> list[DocField]:
 
 
 def kind_of(schema: dict[str, Any]) -> str:
-    """What may stand there, in words."""
+    """Describe the allowed values in words."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     if "anyOf" in schema:

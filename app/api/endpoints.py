@@ -1,4 +1,4 @@
-"""Every address of the API, what it takes and what it gives: the source of the documentation."""
+"""Endpoints of the API, what each takes and gives: the source of the documentation."""
 
 from __future__ import annotations
 

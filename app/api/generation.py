@@ -44,7 +44,7 @@ MAX_GRAMMAR_CHARS = 16_384
 
 
 def model_name(given: str) -> str:
-    """As it is called on the shelf: some clients add a tag to every name."""
+    """Return the installed model's name: some clients add a tag to every name."""
     return given.removesuffix(LATEST)
 
 
@@ -76,7 +76,7 @@ def to_command(model: str, chosen: Mapping[str, Any], command: Generate) -> Gene
 
 
 def open_completions(model: str, commands: Sequence[Generate]) -> Completions:
-    """For the person who asks. Raises ApiError for too many."""
+    """Prepare completions for the user who asks. Raises ApiError for too many."""
     context = server_context()
     if len(commands) > MAX_ANSWERS:
         raise ApiError(

@@ -53,7 +53,7 @@ def start_with_connection(completions: Completions) -> None:
 
 
 async def while_allowed(work: Coroutine[Any, Any, T]) -> T:
-    """What it gives; it is cancelled when the key is revoked, or the login ends, or the person is
+    """Await `work`; it is cancelled when the key is revoked, or the login ends, or the user is
     kept out. Raises NotLoggedIn then."""
     is_allowed = api_auth.authorization_check()
     task = asyncio.create_task(work)
@@ -89,7 +89,7 @@ def response(content: AsyncGenerator[bytes, None], content_type: str) -> Respons
 async def _until_revoked(
     content: AsyncGenerator[bytes, None], is_allowed: Callable[[], Awaitable[bool]]
 ) -> AsyncGenerator[bytes, None]:
-    """Until the key is revoked, or the login ends, or the person is kept out."""
+    """Pass the content on until the key is revoked, the login ends, or the user is kept out."""
     checked = time.monotonic()
     async with contextlib.aclosing(content) as parts:
         async for part in parts:
@@ -142,7 +142,7 @@ async def parse_body(kind: type[T]) -> T:
 
 
 async def _body() -> bytes:
-    """All of it, inflated. Raises ApiError and HTTPException."""
+    """Read the whole body, inflated. Raises ApiError and HTTPException."""
     charset = request.mimetype_params.get("charset", "utf-8").lower().replace("_", "-")
     # Who shows a key may leave out the type, and curl then calls it a form.
     if not (is_json(request.mimetype) or request.mimetype == FORM):
@@ -160,12 +160,12 @@ async def _body() -> bytes:
 
 
 def _seconds(most: int) -> float | None:
-    """In which a body has to come: the usual time for each MiB of what it may have."""
+    """Seconds in which a body has to come: the usual time for each MiB of what it may have."""
     return request.body_timeout and request.body_timeout * max(1, most // MIB)
 
 
 def _explained(text: str) -> ApiError:
-    """What is wrong with a field, and its name."""
+    """Turn a validation error into a sentence with the name of the field."""
     place = _PLACE.search(text)
     sentence = text.removesuffix(place[0]) if place else text
     missing = re.fullmatch(r"Object missing required field `(\w+)`", sentence)

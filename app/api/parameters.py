@@ -29,7 +29,7 @@ def struct_of(name: str, protocol: Protocol | None) -> type[msgspec.Struct]:
 
 
 def chosen_in(values: Any, protocol: Protocol) -> dict[str, Any]:
-    """What a request chose, by the names of the table. `values`: a struct of this protocol."""
+    """Collect what a request chose, by the names of the table. `values`: this protocol's struct."""
     chosen = {}
     for name, row in PARAMETERS.items():
         wire = row.wire(protocol)

@@ -1,4 +1,4 @@
-"""What stands before an answer or a vector: a text or token ids, or several of them."""
+"""Prompts of programs: a text or token ids, or several of them."""
 
 from __future__ import annotations
 

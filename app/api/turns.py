@@ -35,7 +35,7 @@ class ToolCall(msgspec.Struct):
 
 
 def turn(role: str, text: str, calls: Sequence[ToolCall] = (), param: str = "messages") -> Turn:
-    """What a tool was asked and said stands in the text, in the form that most models were trained
+    """Make a turn, with calls and results of tools in its text as most models were trained
     on. Raises ApiError."""
     if role not in ROLES:
         known = ", ".join(ROLES)

@@ -1,1 +1,1 @@
-"""What a person does with chats: submit, stop, recover; live streams and the hub."""
+"""Chats of users: submit, stop, recover; live streams and the hub."""

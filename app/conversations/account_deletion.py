@@ -1,4 +1,4 @@
-"""Somebody leaves for good, and everything of theirs with them: rows, KV states, files."""
+"""Deletion of an account with everything of its user: rows, KV states, files."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class AccountDeletion:
 async def erase_user(
     db: Database, settings: Settings, user_id: int, chats: Iterable[str] | None = None
 ) -> None:
-    """What is on the disk of somebody, of whom nothing runs. Raises StoreError."""
+    """Delete what is on the disk of a user of whom nothing runs. Raises StoreError."""
     found = await users.chats_of(db, user_id) if chats is None else chats
     for chat_id in found:
         await asyncio.to_thread(kv_files.delete, settings.kv_folder, chat_id)

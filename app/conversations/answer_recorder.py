@@ -129,7 +129,7 @@ class AnswerRecorder:
         return True
 
     def end_without_run(self, status: Status, message: str | None) -> None:
-        """It never got into a queue."""
+        """End an answer that never got into a queue."""
         self._end(status, message)
 
     def _end(self, status: Status, error: str | None, finished: Finished | None = None) -> None:
@@ -139,8 +139,8 @@ class AnswerRecorder:
         self.tasks.spawn(self._finish(status, error, finished), f"finish {self.stream.message_id}")
 
     def _counts(self, finished: Finished | None) -> dict[str, str | int | float | None]:
-        """What was measured. Of an answer that was to go on and never got its turn nothing was, and
-        the figures of its beginning stay."""
+        """Return what was measured. An answer that was to go on and never got its turn keeps the
+        figures of its beginning."""
         counts: dict[str, str | int | float | None] = {}
         if finished is not None:
             counts["finish_reason"] = finished.reason

@@ -55,14 +55,14 @@ from app.models.store import ModelStore
 
 
 class ChatQueue:
-    """By chat. A message that is sent while an answer runs waits here, and may be taken back."""
+    """Answers by chat. A message that is sent while one runs waits here; it can be withdrawn."""
 
     def __init__(self) -> None:
         self._active: dict[str, AnswerRecorder] = {}
         self._pending: dict[str, deque[AnswerRecorder]] = {}
 
     def add(self, answer: AnswerRecorder) -> None:
-        """At the end of its chat's line."""
+        """Add an answer to the end of its chat's queue."""
         self._pending.setdefault(answer.stream.chat_id, deque()).append(answer)
 
     def activate_next(self, chat_id: str) -> AnswerRecorder | None:
@@ -76,7 +76,7 @@ class ChatQueue:
         return answer
 
     def deactivate(self, answer: AnswerRecorder) -> None:
-        """It has ended, whether it was active or not."""
+        """Forget an answer that has ended, whether it was active or not."""
         chat_id = answer.stream.chat_id
         if self._active.get(chat_id) is answer:
             del self._active[chat_id]
@@ -85,7 +85,7 @@ class ChatQueue:
         return self._active.get(chat_id)
 
     def is_taken(self, chat_id: str) -> bool:
-        """Whether the next one would have to wait."""
+        """Tell whether the next answer would have to wait."""
         return chat_id in self._active or chat_id in self._pending
 
     def remove(self, chat_id: str, answer_id: int) -> AnswerRecorder | None:
@@ -98,7 +98,7 @@ class ChatQueue:
         return None
 
     def requeue(self, answer: AnswerRecorder) -> None:
-        """To the front of those that wait."""
+        """Put an answer back to the front of its chat's queue."""
         self._pending.setdefault(answer.stream.chat_id, deque()).appendleft(answer)
 
     def clear(self, chat_id: str) -> list[AnswerRecorder]:
@@ -106,7 +106,7 @@ class ChatQueue:
         return list(self._pending.pop(chat_id, ()))
 
     def all(self) -> list[AnswerRecorder]:
-        """Those that are being made and those that wait."""
+        """List active and pending answers."""
         held = (answer for line in self._pending.values() for answer in line)
         return [*self._active.values(), *held]
 
@@ -210,7 +210,7 @@ class AnswerService:
         return saved
 
     def _add(self, stream: LiveAnswer, earlier: Message | None) -> None:
-        """At the end of its chat's line."""
+        """Add an answer to the end of its chat's queue."""
         if self._is_closed:  # just now: it is on the disk, and waits there for the next start
             return
         stream.is_pending = self._pending.is_taken(stream.chat_id)
@@ -225,7 +225,7 @@ class AnswerService:
         self._hub.add(stream)
 
     async def requeue(self) -> None:
-        """At start: line up again what had not begun when Wick ended, in its old order.
+        """Queue again, at start, what had not begun when Wick ended, in its old order.
 
         It was accepted then, so neither limits nor full queues turn it away now."""
         owed = await unfinished.list_queued(self._db)
@@ -300,7 +300,7 @@ class AnswerService:
             self._pool.cancel(answer.stream.model, answer.stream.message_id)
 
     async def stop_all(self, user_id: int, chat_id: str) -> None:
-        """The same, and what waits in this chat ends without an answer."""
+        """Stop the running answer, and end what waits in this chat without one."""
         if await self._owns(user_id, chat_id):
             self._stop_all(user_id, chat_id)
 
@@ -335,7 +335,7 @@ class AnswerService:
         return text
 
     def close(self) -> None:
-        """Nothing is handed on any more; what has not begun waits for the next start."""
+        """Hand nothing on any more; what has not begun waits for the next start."""
         self._is_closed = True
         for answer in self._pending.all():
             if answer.postpone():
@@ -350,7 +350,7 @@ class AnswerService:
         return validate_text(text, self._settings.message_chars)
 
     def resolve_settings(self, name: str, *, chats: bool = True) -> GenerationSettings:
-        """What this model answers with now. Raises ModelNotFound, or another ModelError.
+        """Resolve what this model answers with now. Raises ModelNotFound, or another ModelError.
 
         chats: whether it is to answer in a chat, which not every model can.
         """

@@ -1,4 +1,4 @@
-"""What a person does with the branches of a chat. Every verb reaches only its user's own chats.
+"""Branches of a chat, made and changed. Every verb reaches only its user's own chats.
 
 Messages form a tree, and a chat shows one path through it. Nothing here changes what was said: a
 new wording or another answer stands beside the old one.
@@ -205,7 +205,7 @@ class Branches:
 
 
 def can_continue(message: Message) -> bool:
-    """Whether this is an answer that ended before its end."""
+    """Tell whether this is an answer that ended before its end."""
     begun = message.text or message.thought
     return message.role == "assistant" and is_resumable(
         message.status, message.finish_reason, begun

@@ -1,4 +1,4 @@
-"""What a person does with chats besides asking. Every verb reaches only its user's own chats."""
+"""Chats listed, renamed, moved and set up. Every verb reaches only its user's own chats."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ChatService:
         return await messages.load_path(self._db, chat.user_id, chat.id, chat.leaf_id)
 
     async def recent(self, user_id: int) -> list[Chat]:
-        """What the sidebar lists first; older ones are in pages after it."""
+        """List what the sidebar shows first; older ones are in pages after it."""
         return (await self.page(user_id, "listed"))[0]
 
     async def page(
@@ -100,11 +100,11 @@ class ChatService:
         return await messages.recent_tokens_per_second(self._db, model)
 
     async def settings(self, user_id: int, chat_id: str) -> ChatSettings:
-        """What was chosen for this chat; it need not have begun."""
+        """Return what was chosen for this chat; it need not have begun."""
         return parse_stored(await db_chats.get_settings(self._db, user_id, chat_id))
 
     async def choose_settings(self, user_id: int, chat_id: str, chosen: ChatSettings) -> None:
-        """For the chat's answers from now on. Raises ChatNotFound."""
+        """Set up the chat's answers from now on. Raises ChatNotFound."""
         await self.get(user_id, chat_id)
         text, now = chosen.to_json(), time.time()
         await self._db.write(lambda c: db_chats.put_settings(c, user_id, chat_id, text, now))
@@ -156,7 +156,7 @@ class ChatService:
             self._hub.chat_changed(user_id, chat_id)
 
     async def recover_interrupted(self) -> None:
-        """At start: end what a crash left running; whoever is at this machine is somebody.
+        """End, at start, what a crash left running; make sure that the local user is there.
 
         `AnswerService.requeue` then takes up what had not begun."""
         now = time.time()

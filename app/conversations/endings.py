@@ -1,4 +1,4 @@
-"""How answers end: whether one may go on, and in which words people are told."""
+"""Endings of answers: whether one may go on, and its description."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def is_resumable(status: str, finish_reason: str | None, begun: str | None) -> b
 def describe_ending(
     status: str, finish_reason: str | None, error: str | None, *, only_thought: bool = False
 ) -> str:
-    """How an answer ended, when that needs a word. only_thought: it never came to its text."""
+    """Describe how an answer ended, when that needs a word. only_thought: it has no text."""
     while_thinking = " while thinking" if only_thought else ""
     match status:
         case "stopped":

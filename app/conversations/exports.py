@@ -133,7 +133,7 @@ class Exports:
 
 
 class _StreamBuffer(io.RawIOBase):
-    """What a zip is written to: bytes that are taken away as they come."""
+    """Buffer that a zip is written to: its bytes are taken away as they come."""
 
     def __init__(self) -> None:
         self._data = bytearray()

@@ -27,7 +27,7 @@ class Siblings:
 
 @dataclass(frozen=True, slots=True)
 class SiblingIndex:
-    """By the id of their parent, the messages of a chat that have others beside them."""
+    """Messages of a chat that have siblings, by the id of their parent."""
 
     by_parent: Mapping[int | None, Sequence[int]]
 
@@ -92,7 +92,7 @@ def first_in_context(path: Sequence[Message], dropped: int) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class ContextUsage:
-    """After the last answer of a path. used of `size` tokens; dropped: how many messages the model
+    """Usage after the last answer of a path. used of `size` tokens; dropped: messages the model
     no longer sees; next_to_drop: the question that leaves first when there is no room for more,
     with its answers, or None when only the newest is left.
     """

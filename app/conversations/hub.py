@@ -15,7 +15,7 @@ LiveStatus = Literal["queued", "loading", "prefill", "streaming"]
 
 @dataclass(slots=True)
 class LiveAnswer:
-    """What everybody who looks at this answer may see. `text` only grows.
+    """Answer that is being made, as all who watch it may see it. `text` only grows.
 
     position: place in the queue, 1 is next, in about `eta_seconds` if that is known, 0 is its turn;
     is_pending: it waits for the answer before it in its chat and may be taken back; prompt_done of
@@ -46,7 +46,7 @@ class LiveAnswer:
 
 
 def status_line(stream: LiveAnswer) -> str:
-    """What is happening to an answer that runs, in words."""
+    """Describe what is happening to an answer that runs."""
     if stream.warning:
         return stream.warning
     match stream.status:
@@ -155,11 +155,11 @@ class Hub:
         self.chat_changed(stream.user_id, stream.chat_id)
 
     def forget(self, stream: LiveAnswer) -> None:
-        """Without a word to those who look at it: for them nothing has changed."""
+        """Remove the stream without notifying those who watch it: nothing has changed for them."""
         self._streams.pop(stream.message_id, None)
 
     def streams(self) -> list[LiveAnswer]:
-        """Those that have not ended, or are not saved yet."""
+        """List answers that have not ended, or are not saved yet."""
         return list(self._streams.values())
 
     def stream(self, message_id: int) -> LiveAnswer | None:
@@ -192,7 +192,7 @@ class Hub:
             self._empty.set()
 
     def stream_changed(self, stream: LiveAnswer, *, urgent: bool) -> None:
-        """There is more text (not urgent) or another status."""
+        """Notify of more text (not urgent) or another status."""
         for subscription in self._subscriptions:
             if subscription.chat_id == stream.chat_id and subscription.user_id == stream.user_id:
                 subscription.streams.add(stream.message_id)
@@ -218,7 +218,7 @@ class Hub:
                 subscription.notify()
 
     def is_open(self, user_id: int, chat_id: str) -> bool:
-        """Whether any tab of this person shows this chat."""
+        """Tell whether any tab of this user shows this chat."""
         return any(s.user_id == user_id and s.chat_id == chat_id for s in self._subscriptions)
 
     def model_chosen(self, user_id: int, chat_id: str, name: str) -> None:
@@ -236,7 +236,7 @@ class Hub:
             subscription.notify()
 
     def close(self, code: int, user_id: int | None = None) -> None:
-        """Every tab, or those of one person, are to be closed with this code."""
+        """Close every tab, or those of one user, with this code."""
         for subscription in self._subscriptions:
             if user_id in {None, subscription.user_id}:
                 subscription.closing = code

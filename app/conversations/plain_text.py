@@ -13,7 +13,7 @@ _NOTE: Final = re.compile(r"\[\^(\d{1,3})\]")
 
 
 def strip_markup(text: str) -> str:
-    """Without bold, fences and the few tags that are shown as something; `[^1]` is `[1]`."""
+    """Remove bold, fences and the few tags that are shown as something; `[^1]` is `[1]`."""
     text = _SIGNS.sub("", text)
     text = _TAG.sub("", _BREAK.sub(" ", text))
     return _NOTE.sub(r"[\1]", text)

@@ -1,4 +1,4 @@
-"""What one person may have of this Wick at a time, and in a day. Pages and programs share it."""
+"""Quotas of one user, at a time and in a day. Pages and programs share them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Quotas:
 
     @contextmanager
     def reserve(self, user_id: int) -> Iterator[None]:
-        """For one more answer, which counts as on its way from now on. Raises LimitReached."""
+        """Reserve a place for one more answer, which counts from now on. Raises LimitReached."""
         self.ensure_allowed(user_id)
         self._reserved[user_id] += 1
         try:
@@ -82,7 +82,7 @@ class Quotas:
             self._reserved[user_id] -= 1
 
     def ensure_allowed(self, user_id: int) -> None:
-        """Whether one more answer may be asked for now. Raises LimitReached.
+        """Check that one more answer may be asked for now. Raises LimitReached.
 
         Who is alone on this machine takes nobody's turn: then only the queue is a limit.
         """
@@ -133,7 +133,7 @@ class Quotas:
         return f"With this your {day.limit:,} tokens for today are used up. {day.reset_hint}"
 
     def _write_down(self, request: Request, finished: Finished) -> None:
-        """What was kept from before is not evaluated again, and not counted."""
+        """Count evaluated tokens: what was kept from before is not evaluated again."""
         tokens = max(0, finished.prompt_tokens - finished.cached_tokens)
         tokens += finished.completion_tokens
         if not tokens:
@@ -154,7 +154,7 @@ class Quotas:
         return self._hub.unfinished_count(user_id) + len(others) + self._reserved[user_id]
 
     def _used(self) -> Counter[int]:
-        """Of today, by person. A clock may go back to a day that seemed to be over."""
+        """Usage of today, by user. A clock may go back to a day that seemed to be over."""
         today = self._today().isoformat()
         if today not in self._days:
             self._days[today] = Counter()

@@ -1,4 +1,4 @@
-"""What a person finds among their chats."""
+"""Search among a user's chats."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ChatSearch:
         return SearchResults(titles, found[:MOST_MESSAGES], len(found) > MOST_MESSAGES)
 
     async def models(self, user_id: int) -> list[str]:
-        """Whose answers can be searched."""
+        """List the models whose answers can be searched."""
         return await search.models(self._db, user_id)
 
 

@@ -37,7 +37,7 @@ def system_turns(made_with: GenerationSettings) -> tuple[Turn, ...]:
 
 
 def resolve(settings: Settings, model: Model) -> GenerationSettings:
-    """What the next answer is made with: the user's choices for its model, else the defaults."""
+    """Resolve what the next answer is made with: choices for its model, else defaults."""
     return GenerationSettings(
         sampling=model.default_sampling,
         max_tokens=settings.max_tokens,
@@ -65,13 +65,13 @@ def parse_generation_settings(text: str | None) -> GenerationSettings | None:
 
 
 def _names_known(values: dict[str, Any]) -> bool:
-    """Whether the sampling is there and has no parameter that this version does not know."""
+    """Tell whether the sampling is there, with no parameter that this version does not know."""
     known = {one.name for one in fields(Sampling)}
     return "sampling" in values and set(values["sampling"]) <= known
 
 
 def _is_possible(made_with: GenerationSettings) -> bool:
-    """Whether an answer may be made with these values: others would break what shows or uses
+    """Tell whether an answer may be made with these values: others would break what uses
     them."""
     values = asdict(made_with.sampling)
     numbers = (value for value in values.values() if isinstance(value, int | float))
@@ -99,7 +99,7 @@ STOPS, STOP_CHARS = 8, 100
 
 @dataclass(frozen=True, slots=True, init=False)
 class ChatSettings:
-    """What was chosen for a chat, by the parameters' names; all else is the model's default."""
+    """Choices for a chat, by the parameters' names; all else is the model's default."""
 
     overrides: Mapping[str, Any]
 
@@ -110,14 +110,14 @@ class ChatSettings:
         object.__setattr__(self, "overrides", chosen)
 
     def get(self, name: str) -> Any:
-        """What was chosen; None for the model's default."""
+        """Return what was chosen; None for the model's default."""
         return self.overrides.get(name)
 
     def to_json(self) -> str:
         return json.dumps(self.overrides, ensure_ascii=False)
 
     def merged_with(self, default: GenerationSettings) -> GenerationSettings:
-        """What the next answer of the chat is made with; `default`: what its model says."""
+        """Lay the choices over `default`, what the chat's model says."""
         return default.override(self.overrides)
 
 
@@ -134,7 +134,7 @@ def written(chosen: ChatSettings) -> dict[str, str]:
 
 
 def _is_parsed(row: Parameter) -> bool:
-    """Whether the table knows how its text is read; prompts and stop strings are read here."""
+    """Tell whether the table reads its text; prompts and stop strings are read here."""
     return row.is_number or bool(row.options)
 
 
@@ -184,7 +184,7 @@ def _unchanged(texts: Mapping[str, str], before: ChatSettings) -> dict[str, Any]
 
 
 def sanitize(values: Mapping[str, Any]) -> ChatSettings:
-    """Of settings that somebody else wrote down, those that might have been chosen here."""
+    """Keep those of somebody else's settings that might have been chosen here."""
     kept: dict[str, Any] = {}
     for name, row in SETTINGS.items():
         if _is_parsed(row) and name in values:
@@ -205,7 +205,7 @@ def _as_text(value: Any) -> str:
 
 
 def parse_stored(text: str | None) -> ChatSettings:
-    """What was saved; what cannot be read counts as nothing chosen."""
+    """Read what was saved; what cannot be read counts as nothing chosen."""
     try:
         values: dict[str, Any] = json.loads(text or "{}")
         stop = values.pop("stop", None)

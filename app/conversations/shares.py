@@ -31,12 +31,12 @@ class Shares:
         return token
 
     async def end(self, user_id: int, chat_id: str) -> None:
-        """Nobody sees it from now on; again is harmless."""
+        """End the link, so that nobody sees the chat; again is harmless."""
         if await self._db.write(lambda c: shares.end(c, user_id, chat_id)):
             audit("share-ended", user=user_id, chat=chat_id)
 
     async def since(self, user_id: int, chat_id: str) -> float | None:
-        """When its link was made; None when the chat is not shared."""
+        """Return when its link was made; None when the chat is not shared."""
         return await shares.since(self._db, user_id, chat_id)
 
     async def find(self, token: str) -> Chat:

@@ -18,12 +18,12 @@ _ANY: Final = re.compile(r".", re.DOTALL)
 
 
 def to_lines(stops: Iterable[str]) -> str:
-    """As `from_lines` takes them back, unchanged."""
+    """Write the stop strings as `from_lines` takes them back, unchanged."""
     return "\n".join(map(escaped, stops))
 
 
 def from_lines(text: str) -> tuple[str, ...]:
-    """Without blank lines: a blank that is meant is written as an escape."""
+    """Read stop strings without blank lines: a blank that is meant is written as an escape."""
     lines = text.replace("\r\n", "\n").split("\n")
     return tuple(_ESCAPE.sub(_character, line) for line in lines if line.strip())
 

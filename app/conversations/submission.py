@@ -22,7 +22,7 @@ PENDING_NOTE: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a person sends. `client_id` was made by the server for this one submission."""
+    """Message that a user sends. `client_id` was made by the server for this one submission."""
 
     user_id: int
     chat_id: str
@@ -33,7 +33,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRequest:
-    """For one more answer. `client_id` is empty when it comes with something that has one."""
+    """Request for one more answer. `client_id` is empty when a prompt with one comes with it."""
 
     user_id: int
     chat_id: str

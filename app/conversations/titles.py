@@ -1,4 +1,4 @@
-"""What a chat is called: its first words at once, a title by the model when nobody waits."""
+"""Titles of chats: the first words at once, one by the model when nobody waits."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def title_of(text: str, longest: int = TITLE_CHARS) -> str:
 
 
 def made_title(said: str) -> str | None:
-    """What a model said, as a title; None when it is none."""
+    """Make a title of what a model said; None when it is none."""
     said = re.sub(r"^\W*title\s*:", "", said, flags=re.IGNORECASE)
     title = re.sub(r"\[\^\w+\]", "", said)
     title = (title if "`" in title else strip_markup(title)).strip().strip("\"'“”*#.").strip()
@@ -57,7 +57,7 @@ def made_title(said: str) -> str | None:
 
 
 def is_about(title: str, text: str) -> bool:
-    """Whether a title has any part of a word in common with a text."""
+    """Tell whether a title has any part of a word in common with a text."""
     text = text.casefold()
     words = re.findall(r"\w+", title.casefold())
     # Four letters tell a word from others in most scripts; where words have no spaces, two.
@@ -83,7 +83,7 @@ class TitleGenerator:
         self._hub = hub
 
     async def maybe_generate(self, stream: LiveAnswer, tasks: BackgroundTasks) -> None:
-        """After an answer has ended: if it is the chat's first, and went well, ask for a title."""
+        """Ask for a title when the answer that ended was the chat's first, and went well."""
         try:
             path = await messages.load_path(
                 self._db, stream.user_id, stream.chat_id, stream.message_id

@@ -46,18 +46,18 @@ class Trash:
             )
 
     async def empty(self, user_id: int) -> int:
-        """All of this person's. How many chats that were."""
+        """Remove all of this user's chats in the trash; return their number."""
         count = 0
         while found := (await chat_lists.page(self._db, user_id, "trashed", 100))[0]:
             count += await self._remove_all((user_id, chat.id) for chat in found)
         return count
 
     async def remove_expired(self, now: float) -> int:
-        """What has lain there long enough, everybody's. How many chats that were."""
+        """Remove what has lain there long enough, of all users; return their number."""
         return await self._remove_all(await chats.expired(self._db, now - RETENTION_SECONDS))
 
     async def _remove_all(self, found: Iterable[tuple[int, str]]) -> int:
-        """How many it were; those that are restored meanwhile stay."""
+        """Remove these and return their number; those that are restored meanwhile stay."""
         count = 0
         for user_id, chat_id in found:
             with contextlib.suppress(ChatNotFound):

@@ -88,7 +88,7 @@ async def create() -> Response:
 
 
 def _chat_id(user_id: int, client_id: str | None) -> str:
-    """The same for the same wish, so that it makes one chat however often it is sent."""
+    """Return one id for one `client_id`, so that it makes one chat however often it is sent."""
     if client_id is None:
         return secrets.token_hex(8)
     return hashlib.sha256(f"{user_id} {client_id}".encode()).hexdigest()[:16]

@@ -35,7 +35,7 @@ _ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,9})")
 
 @dataclass(slots=True)
 class StreamCursor:
-    """How much of which stream has been told."""
+    """Position of a reader: which stream, and how many characters of it have been sent."""
 
     epoch: str = ""
     count: int = 0
@@ -101,7 +101,7 @@ async def _news(subscription: Subscription) -> bool:
 
 
 def _text(cursor: StreamCursor, stream: LiveAnswer) -> bytes:
-    """What is new of a text that grows."""
+    """Encode what is new of a text that grows."""
     text = stream.text
     if cursor.epoch != stream.epoch or cursor.count > len(text):
         cursor.epoch, cursor.count = stream.epoch, len(text)
@@ -113,7 +113,7 @@ def _text(cursor: StreamCursor, stream: LiveAnswer) -> bytes:
 
 
 def _rest(cursor: StreamCursor, message: Message, followed: LiveAnswer | None) -> bytes:
-    """What is still to be told of a text that has ended; `followed`: the stream it came from."""
+    """Encode the rest of a text that has ended; `followed`: the stream it came from."""
     if followed is not None and followed.text == message.text:
         return _text(cursor, followed)
     cursor.epoch, cursor.count = STORED_EPOCH, len(message.text)
@@ -126,7 +126,7 @@ def _end(message: Message) -> bytes:
 
 
 def _status(stream: LiveAnswer) -> bytes:
-    """Everything about an answer that is not its text."""
+    """Encode everything about an answer that is not its text."""
     return _encoded(
         {
             "status": stream.status,

@@ -25,7 +25,7 @@ Status = Literal[
 
 
 class SettingsObject(SettingsParameters, kw_only=True):
-    """With what a chat's next answers are made; null is the model's default."""
+    """Settings of a chat's next answers; null is the model's default."""
 
     def overrides(self) -> ChatSettings:
         values = msgspec.structs.asdict(self)
@@ -104,7 +104,7 @@ class NewChat(msgspec.Struct, kw_only=True):
 
 
 class ChatChange(msgspec.Struct, kw_only=True):
-    """What is left out stays as it is. deleted: into the trash, or back out of it."""
+    """Changes to a chat; what is left out stays as it is. deleted: into the trash, or out of it."""
 
     title: Title | UnsetType = UNSET
     model: str | UnsetType = UNSET

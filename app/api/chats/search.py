@@ -72,7 +72,7 @@ class SearchResultList(msgspec.Struct):
 
 @blueprint.get("/models")
 async def models() -> Response:
-    """Those on the shelf and those on their way, the one for new chats first."""
+    """List installed models and running pulls, the model of new chats first."""
     context = server_context()
     first = await default_model(context)
     store = await asyncio.to_thread(context.store.models)

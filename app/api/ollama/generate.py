@@ -126,7 +126,7 @@ TokenId = Annotated[int, Meta(ge=0, lt=2**31)]
 
 
 class OllamaOptions(OllamaParameters):
-    """What is left out is the model's default; options of Ollama that are not here are ignored."""
+    """Options; what is left out is the model's default, and Ollama's others are ignored."""
 
 
 class OllamaMessage(msgspec.Struct):

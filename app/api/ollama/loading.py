@@ -1,4 +1,4 @@
-"""How Ollama's protocol has a model loaded, kept in memory, and unloaded."""
+"""Loading, keep-alive and unloading of models by Ollama's protocol."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PART: Final = r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)"
 
 
 def set_keep_alive(name: str, seconds: float | None) -> None:
-    """How long the model is to stay, from the owner: others may need its memory, or the model."""
+    """Set how long the model stays, for the owner only: others may need its memory, or it."""
     if seconds is not None and identity().is_owner:
         server_context().pool.set_keep_alive(name, seconds)
 
@@ -58,7 +58,7 @@ def seconds_of(keep_alive: KeepAlive | None) -> float | None:
 
 
 async def _unload(name: str) -> None:
-    """At once, or when what runs and waits has ended."""
+    """Unload at once, or when what runs and waits has ended."""
     try:
         await server_context().pool.unload(name)
     except ModelBusy:

@@ -35,7 +35,7 @@ class ChatMessage(msgspec.Struct):
 
 
 class ChatRequest(OpenAIRequest, kw_only=True):
-    """What is left out, or null, is the model's default. Fields that are not here are ignored."""
+    """Request whose missing or null fields take the model's default. Other fields are ignored."""
 
     messages: Annotated[list[ChatMessage], Meta(min_length=1)]
     max_completion_tokens: Count | None = None
@@ -122,7 +122,7 @@ def _text(number: int, message: ChatMessage) -> str:
 
 
 class ChatFormatter:
-    """How an answer is called in this protocol."""
+    """Formatter of this protocol's answers."""
 
     param = "messages"
     id_prefix = "chatcmpl-"

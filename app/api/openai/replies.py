@@ -34,7 +34,7 @@ class UsageObject(msgspec.Struct):
 
 
 def usage_of(ends: Sequence[Finished], prompts: int = 1) -> UsageObject:
-    """Of the same number of answers to each of so many prompts, in order. A prompt counts once.
+    """Add up the usage of answers, the same number to each prompt. A prompt counts once.
 
     The answers to a prompt were read from the same memory: the least that one of them found there
     is what had been kept.
@@ -51,7 +51,7 @@ def usage_of(ends: Sequence[Finished], prompts: int = 1) -> UsageObject:
 
 
 class ChunkFormatter(Protocol):
-    """How the parts of an answer are called. `begin` is empty where nothing stands first; `param`:
+    """Formatter of the parts of an answer. `begin` is empty where nothing stands first; `param`:
     the field of the request that has the prompt."""
 
     @property

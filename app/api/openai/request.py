@@ -1,4 +1,4 @@
-"""What both of OpenAI's ways to ask for an answer have in common: how it is to be made."""
+"""Fields that both of OpenAI's requests for an answer share."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class StreamOptions(msgspec.Struct):
 
 
 class OpenAIRequest(OpenAIParameters, kw_only=True):
-    """What is left out, or null, is the model's default. Fields that are not here are ignored."""
+    """Request whose missing or null fields take the model's default. Other fields are ignored."""
 
     model: str
     stream: bool | None = None
@@ -60,7 +60,7 @@ class OpenAIRequest(OpenAIParameters, kw_only=True):
 
     @property
     def wants_usage(self) -> bool:
-        """In the last chunk of a stream."""
+        """Tell whether the last chunk of a stream has the usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
     @property
@@ -80,7 +80,7 @@ class OpenAIRequest(OpenAIParameters, kw_only=True):
 
     @property
     def schema(self) -> str | None:
-        """That the answer has to follow, as text. Raises ApiError."""
+        """Schema that the answer has to follow, as text. Raises ApiError."""
         if self.json_schema is not None:
             return json.dumps(self.json_schema)
         return self._format_schema

@@ -1,4 +1,4 @@
-"""What `/v1` answers with: the documentation of what is written by hand while tokens come."""
+"""Responses of `/v1`, documented: while tokens come they are written by hand."""
 
 from __future__ import annotations
 

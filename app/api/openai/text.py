@@ -23,7 +23,7 @@ DEFAULT_TOKENS: Final = 16
 
 
 class CompletionRequest(OpenAIRequest, kw_only=True):
-    """What is left out, or null, is the model's default. Fields that are not here are ignored."""
+    """Request whose missing or null fields take the model's default. Other fields are ignored."""
 
     prompt: str | Several
     best_of: Annotated[int, Meta(ge=1, le=MOST_TRIES)] | None = None
@@ -85,7 +85,7 @@ def _check(asked: CompletionRequest, given: Sequence[Prompt]) -> None:
 
 
 def _with(default: Generate, prompt: Prompt, *, echo: bool) -> Generate:
-    """The same request for another prompt. What ids say is only told with how likely they were."""
+    """Copy the request for a prompt. The text of ids is only sent with their likelihoods."""
     if isinstance(prompt, str):
         return replace(default, text=prompt)
     made = replace(default, before=prompt)
@@ -115,7 +115,7 @@ def _to_command(asked: CompletionRequest) -> Generate:
 
 
 class TextFormatter:
-    """How an answer is called in this protocol. `echoed`: what stands before each of them; `tells`:
+    """Formatter of this protocol's answers. `echoed`: what stands before each of them; `tells`:
     how likely its tokens were."""
 
     param = "prompt"
@@ -155,7 +155,7 @@ class TextFormatter:
         return data.decode("utf-8", "replace")
 
     def _logprobs(self, index: int, tokens: Sequence[SampledToken]) -> dict[str, Any] | None:
-        """Of tokens that come behind those told before."""
+        """Format the likelihoods of tokens that follow those sent before."""
         if not tokens or not self._tells:
             return None
         offsets, offset = [], self._offsets.get(index, 0)
@@ -172,7 +172,7 @@ class TextFormatter:
 
 
 def _top(token: SampledToken) -> dict[str, float | None] | None:
-    """By their texts, of which the likeliest token counts; None for the first of a prompt."""
+    """Map texts to log probabilities, of the likeliest token each; None for a prompt's first."""
     if token.logprob is None:
         return None
     return {_text(other): other.logprob for other in reversed(token.others)}

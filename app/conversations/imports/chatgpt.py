@@ -80,7 +80,7 @@ def _text_of(message: Json, role: str) -> str:
 
 
 def _call(recipient: str, text: str) -> str:
-    """What an assistant wrote to a tool; a document on the canvas as it is."""
+    """Read what an assistant wrote to a tool; a document on the canvas as it is."""
     if recipient.startswith("canmore"):
         try:
             document = dict_in(json.loads(text))
@@ -94,7 +94,7 @@ def _call(recipient: str, text: str) -> str:
 
 
 def _text(content: Json) -> str:
-    """What a person reads; pictures and files are not in the export."""
+    """Read what a user sees; pictures and files are not in the export."""
     kind = text_in(content.get("content_type"))
     if kind == "code":
         code = text_in(content.get("text"))
@@ -136,7 +136,7 @@ def _language(name: str) -> str:
 
 
 def _joined(nodes: list[ImportedMessage]) -> list[ImportedMessage]:
-    """With what an assistant did on the way as part of the message that follows it.
+    """Merge what an assistant did on the way into the message that follows it.
 
     That is how the page showed it: calls, results and the answer as one turn.
     """

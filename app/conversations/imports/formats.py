@@ -150,7 +150,7 @@ def _measure(item: Json, name: str) -> float | None:
 
 
 def _normalize(chat: ImportedConversation) -> ImportedConversation:
-    """Only what was said by person and model, hung to the nearest such message before it.
+    """Keep what user and model said, each hung to the nearest such message before it.
 
     Parents first; what hangs in a circle or nowhere is not reached, and so left out.
     """
@@ -185,7 +185,7 @@ def _normalize(chat: ImportedConversation) -> ImportedConversation:
 
 
 def _loses(node: ImportedMessage) -> bool:
-    """Whether something of a message is not taken over."""
+    """Tell whether something of a message is not taken over."""
     is_strange = node.role not in {"user", "assistant", "system"} and bool(node.text.strip())
     return node.is_omitted or is_strange or len(node.text) > MAX_MESSAGE_CHARS
 

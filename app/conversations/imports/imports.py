@@ -36,7 +36,7 @@ NO_ROOM: Final = "There is no room left for temporary files here, so nothing was
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What became of the chats in a file. trashed: those that are there, but in the trash.
+    """Result of importing a file. trashed: chats that are there, but in the trash.
 
     left_out: names and reasons, of as many as are told by name; omitted: how many there are.
     """
@@ -84,7 +84,7 @@ class Imports:
 
     @contextmanager
     def reserve_slot(self, user_id: int) -> Iterator[None]:
-        """While a file of theirs comes, which takes its room on the disk: one at a time.
+        """Hold the user's one place for a file that comes, and its space on the disk.
 
         Raises LimitReached.
         """
@@ -246,7 +246,7 @@ def _on_disk(file: IO[bytes], folder: Path) -> IO[bytes]:
 
 
 def _why(code: int | None, noise: str) -> WickError:
-    """What ended the process that read a file, in words."""
+    """Describe what ended the process that read a file."""
     log.info("A file was not imported; its reader ended with %s:\n%s", code, noise[-4000:])
     if "disk is full" in noise or "disk I/O error" in noise:
         return DiskFull(NO_ROOM)

@@ -43,7 +43,7 @@ def parse(entry: Json) -> ImportedConversation:
 
 
 def _settings(params: Json) -> Json:
-    """By the names of this version: Open WebUI calls some as OpenAI does, and some as Ollama."""
+    """Read settings: Open WebUI calls some as OpenAI does, and some as Ollama."""
     found: Json = {}
     for name, row in SETTINGS.items():
         wires = (row.wire("ollama"), row.wire("openai"))

@@ -43,7 +43,7 @@ _INTEGERS = ("prompt_tokens", "cached_tokens", "completion_tokens", "context_len
 
 
 class ReadingLimits(msgspec.Struct, frozen=True):
-    """What reading one file may take.
+    """Limits of reading one file.
 
     size: bytes, packed and unpacked; parts, commas: signs of JSON, since each object, list and
     entry costs many times its size in memory; wall_seconds: by the clock, after which it is ended.
@@ -116,7 +116,7 @@ def _take(rows: sqlite3.Connection, file: IO[bytes], limits: ReadingLimits) -> N
 
 
 def _found(file: IO[bytes], limits: ReadingLimits) -> Iterator[ImportedConversation | SkippedChat]:
-    """What is in the file; a part of a zip that cannot be read keeps no other from being."""
+    """Read the file; a part of a zip that cannot be read keeps no other from being read."""
     size = file.seek(0, 2)
     file.seek(0)
     if size > limits.size:
@@ -251,7 +251,7 @@ def _columns(node: ImportedMessage, places: dict[str, int], started: float) -> d
 
 
 def _settings(node: ImportedMessage) -> str | None:
-    """Those of an answer that this version could have made."""
+    """Keep the settings of an answer that this version could have made."""
     made_with = parse_generation_settings(json.dumps(node.settings)) if node.settings else None
     return None if made_with is None else made_with.to_json()
 

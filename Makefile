@@ -1,8 +1,8 @@
-# make run    set everything up and serve the page
-# make test   set everything up, the browser included, and run all checks and tests
+# make run    install everything and serve the page
+# make test   install everything, a browser included, and run all checks and tests
 # make lint   ruff, mypy and pip check only
 # make audit  compare the pinned versions with published advisories
-# make bench  measure; run nothing else on the machine meanwhile
+# make bench  measure the speed; run nothing else meanwhile
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,13 +16,13 @@ test: lint browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev.done
-	@$(BIN)/python -m compileall -q app # once, and not in each process that a test starts
+	@$(BIN)/python -m compileall -q app # once, not in every process that a test starts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m pip check
 
-# In an environment of its own, and only with what the public package index tells: mirrors have no advisories.
+# Uses an environment of its own and the public package index: mirrors have no advisories.
 audit: .venv/dev.done
 	@test -d .venv/audit || $(PYTHON) -m venv .venv/audit
 	@.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
@@ -41,7 +41,7 @@ browser: .venv/dev.done
 	@echo "Installing what Wick needs into .venv (once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
-	@$(BIN)/python -m compileall -q app # the first start would do it, if it may write there
+	@$(BIN)/python -m compileall -q app # else the first start does it, if it may write there
 	@touch $@
 
 .venv/dev.done: .venv/run.done

@@ -33,7 +33,7 @@ def space_for_copy(size: int) -> int:
 
 
 def is_adapted(model: Model) -> bool:
-    """Whether the copy is there, and whole."""
+    """Tell whether the copy exists and is whole."""
     if not model.files:
         return True  # there is nothing else
     try:

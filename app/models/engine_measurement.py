@@ -25,7 +25,7 @@ class EngineProbe(Protocol):
 
 
 def can_choose(model: Model) -> bool:
-    """Whether there is anything to measure: both engines are here and can run the model."""
+    """Tell whether there is anything to measure: both engines are installed and run the model."""
     return len(set(model.runs_on()) & set(available_engines())) > 1
 
 

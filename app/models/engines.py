@@ -30,8 +30,9 @@ ANSWER_TOKENS: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class EngineSpeed:
-    """What was measured of a model on this machine: tokens a second of one answer (`decode`), and
-    of a prompt while it is read (`prompt`)."""
+    """Speed of a model on this computer, in tokens per second: of one answer (`decode`), and of a
+    prompt while it is read (`prompt`).
+    """
 
     decode: float
     prompt: float
@@ -60,7 +61,7 @@ def available_engines() -> tuple[Engine, ...]:
 
 @functools.cache
 def installed_engines() -> tuple[Engine, ...]:
-    """The same as it was when it was first asked for."""
+    """Find the installed engines once, and keep the result."""
     found: list[Engine] = []
     if _has_ctransformers():
         found.append(CTRANSFORMERS)
@@ -70,7 +71,9 @@ def installed_engines() -> tuple[Engine, ...]:
 
 
 def _has_ctransformers() -> bool:
-    """It ships libraries for x86-64, and for Macs of both kinds."""
+    """Tell whether ctransformers brings a library: it has those for x86-64, and for Macs of both
+    kinds.
+    """
     spec = importlib.util.find_spec(PACKAGES[CTRANSFORMERS])
     if spec is None or spec.origin is None or not (Path(spec.origin).parent / "lib").is_dir():
         return False

@@ -128,7 +128,7 @@ class Model:
 
     @property
     def engine(self) -> Engine | Literal["remote"]:
-        """For people and programs: `ctransformers`, `llama.cpp` or `remote`."""
+        """Name of the engine for display and APIs: `ctransformers`, `llama.cpp` or `remote`."""
         return "remote" if self.remote is not None else self.engine_choice.engine
 
     @property

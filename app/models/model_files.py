@@ -168,7 +168,7 @@ def _check_weights(model: Model) -> Model:
 
 
 def _without_originals(model: Model) -> Model | None:
-    """The same as an earlier version would have installed it, if the copy is there."""
+    """Return the model as an earlier version would have installed it, if the copy is there."""
     try:
         size = model.weights_path.stat().st_size
     except OSError:
@@ -188,7 +188,7 @@ def _missing(model: Model) -> str:
 
 
 def load_speeds(folder: Path) -> dict[Engine, EngineSpeed]:
-    """What was measured of the model in `folder`; a damaged file counts as nothing measured."""
+    """Load the speeds measured of the model in `folder`; a damaged file counts as none."""
     try:
         values: dict[str, Any] = json.loads((folder / SPEEDS).read_text(encoding="utf-8"))
         speeds = {

@@ -55,14 +55,14 @@ def place_originals(
 
 
 def original_names(count: int) -> tuple[str, ...]:
-    """As llama.cpp wants the parts of a split model to be called."""
+    """Name the parts of a split model as llama.cpp expects them."""
     if count == 1:
         return ("original.gguf",)
     return tuple(f"original-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1))
 
 
 def _linked(source: Path, target: Path, keep: Keep) -> bool:
-    """Whether `target` is the same file now, without a copy of its bytes.
+    """Link `target` to the same file, without a copy of its bytes; False where that is impossible.
 
     A hard link also stays when the other program deletes its own; not every disk has them, and
     nobody may link to another user's files.

@@ -190,7 +190,9 @@ class ModelStore:
         return self.ensure_name_free(name)
 
     def lacks_original(self, name: str) -> bool:
-        """Whether an earlier version of Wick kept only what ctransformers loads of this model."""
+        """Tell whether an earlier version of Wick kept only the copy of this model for
+        ctransformers.
+        """
         if not NAME.fullmatch(name) or not (self.root / name).is_dir():
             return False
         try:
@@ -325,7 +327,7 @@ class ModelStore:
         fsync_path(self.root)
 
     def _make_way(self, name: str, folder: Path) -> None:
-        """Of a model that is renewed only what a person chose stays."""
+        """Remove a model that is renewed, and keep only what its user chose."""
         before = self.root / name
         if before.exists():
             if (before / SETTINGS).is_file():

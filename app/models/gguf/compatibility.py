@@ -175,7 +175,7 @@ def _check_vocabulary(header: Header) -> None:
 
 
 def check_vocabulary_bounds(header: Header) -> None:
-    """What must hold of any vocabulary, whichever engine reads it. Raises ModelFileError."""
+    """Check the bounds of a vocabulary, whichever engine reads it. Raises ModelFileError."""
     _check_counts(header)
     name, tokens = header.path.name, header.strings("tokenizer.ggml.tokens") or []
     _check_lengths(name, tokens)

@@ -71,7 +71,9 @@ def adapted_size(model: ModelFile) -> int:
 
 
 def _sources(model: ModelFile) -> list[tuple[Header, TensorInfo]]:
-    """Every tensor to write, and the part it lies in; tied embeddings once more as the output."""
+    """List every tensor to write, and the part it lies in; tied embeddings once more as the
+    output.
+    """
     sources = [(part, tensor) for part in model.parts for tensor in part.tensors]
     if not any(tensor.name == "output.weight" for _, tensor in sources):
         part, tied = next((p, t) for p, t in sources if t.name == "token_embd.weight")

@@ -1,4 +1,4 @@
-"""Which engines run a GGUF file, by its header alone; a file that none runs is refused."""
+"""Engines that run a GGUF file, by its header alone; a file that none runs is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory a model's context takes, read from the header of its file."""
+"""Memory of a model's context, computed from the header of its file."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class KvLayout:
 
     @property
     def bytes_per_token(self) -> int:
-        """Of all layers, as engines keep them that can go back to any token."""
+        """Bytes per token of all layers, in engines that can return to any token."""
         return self.full_bytes + self.windowed_bytes
 
     @property
     def is_recurrent(self) -> bool:
-        """Whether what was read cannot be cut at any token."""
+        """Tell whether the context has states, so that it cannot be cut at any token."""
         return self.state_bytes > 0
 
 
@@ -103,7 +103,7 @@ class _LayoutReader:
         return min(OWN_KV_LAYERS.get(self.architecture, self.layers), self.layers - shared)
 
     def _windowed(self) -> list[bool]:
-        """Which layers see only a window."""
+        """Tell for each layer whether it sees only a window."""
         if not self._size("attention.sliding_window", MAX_WINDOW, 0):
             return [False] * self.layers
         key = "attention.sliding_window_pattern"
@@ -113,7 +113,7 @@ class _LayoutReader:
         return [period == 0 or layer % period < period - 1 for layer in range(self.layers)]
 
     def _recurrent(self) -> list[bool]:
-        """Which layers keep a state of fixed size."""
+        """Tell for each layer whether it keeps a state of fixed size."""
         if self.architecture in RECURRENT_ARCHITECTURES or self._is_parallel():
             return [True] * self.layers
         if not self._state_numbers():
@@ -134,7 +134,7 @@ class _LayoutReader:
         ]
 
     def _is_parallel(self) -> bool:
-        """Whether every layer has both attention and a state."""
+        """Tell whether every layer has both attention and a state."""
         return self.architecture == "falcon-h1"
 
     def _state_numbers(self) -> int:

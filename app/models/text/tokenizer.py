@@ -39,7 +39,7 @@ class NativeTokenizer(Protocol):
         """The ids of plain text. Never a special token, whatever the text says."""
 
     def token_bytes(self, index: int) -> bytes:
-        """What an ordinary token adds to an answer."""
+        """Return the bytes that an ordinary token adds to an answer."""
 
 
 def save_tokenizer(header: Header, folder: Path, *, may_be_native: bool = False) -> TokenizerSource:

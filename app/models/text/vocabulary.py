@@ -130,7 +130,7 @@ def read_vocabulary(header: Header) -> Vocabulary:
 
 
 def _default_bos(header: Header, tokens: list[str]) -> bool:
-    """Whether a prompt begins with BOS where the file does not say."""
+    """Tell whether a prompt begins with BOS where the file does not say."""
     if header.text("tokenizer.ggml.model") != "gpt2":
         return True
     known = pretokenizers.STYLES.get(_style_name(header, tokens) or "")

@@ -23,7 +23,7 @@ from tests.tiny_gguf import write_tiny_gguf
 SMOLLM2, TINY = "smollm2-135m", "tiny"
 SHORT = 60
 """Tokens of the longest answer that tests usually wait for."""
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

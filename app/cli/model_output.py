@@ -220,14 +220,20 @@ def remote_table(
     return _table(columns, width)
 
 
-def catalogue_table(entries: Iterable[CatalogueEntry], *, width: int = 80) -> Table:
-    entries = list(entries)
+def catalogue_table(
+    entries: Iterable[CatalogueEntry], settings: Settings, *, width: int = 80
+) -> Table:
+    """What can be downloaded, and whether it fits this machine."""
+    entries, budget = list(entries), memory.budget(settings)
+    needed = [memory.entry_bytes(entry, settings) for entry in entries]
     columns = [
         Column("Name", [entry.name for entry in entries], width=NAME_WIDTH),
         Column("Good for", [_plain(f"{entry.title}. {entry.about}") for entry in entries]),
         Column("Licence", [_plain(entry.license) for entry in entries], 1),
         _numbers("Weights", [entry.parameters for entry in entries], 2),
         _numbers("Download", [format_bytes(entry.size) for entry in entries]),
+        _numbers("Memory", [format_bytes(size) for size in needed]),
+        Column("Fits", ["yes" if size <= budget else "no" for size in needed]),
     ]
     return _table(columns, width)
 

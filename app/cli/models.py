@@ -24,7 +24,7 @@ from app.config import Settings
 from app.errors import WickError
 from app.local_server import server_client
 from app.models import memory
-from app.models.catalogue import CATALOGUE
+from app.models.catalogue import offers
 from app.models.install import install
 from app.models.model import Model, format_bytes
 from app.models.model_files import ASSUMED_CONTEXT
@@ -153,7 +153,7 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
         print("More models: wick models catalogue")
     else:
         print("There are no models on the shelf yet. These can be had by wick models pull NAME:")
-        console.print(catalogue_table(CATALOGUE.values(), width=console.width))
+        console.print(catalogue_table(offers(), settings, width=console.width))
     return 0
 
 
@@ -176,7 +176,7 @@ def _memory(settings: Settings, report: Mapping[str, ModelStatus] | None) -> str
 
 def list_catalogue(args: argparse.Namespace, settings: Settings) -> int:
     console = Console()
-    console.print(catalogue_table(CATALOGUE.values(), width=console.width))
+    console.print(catalogue_table(offers(), settings, width=console.width))
     print("To get one: wick models pull NAME")
     return 0
 

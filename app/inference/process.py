@@ -25,6 +25,7 @@ from app.inference.protocol import (
     from_line,
     to_line,
 )
+from app.models.memory import AUTO_CONTEXTS
 from app.models.model import Model
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class RunnerOptions:
             permits=permits,
             threads=settings.threads,
             slots=settings.slots,
-            context=settings.context,
+            context=settings.context or AUTO_CONTEXTS[-1],
             kv_memory_mb=settings.kv_memory_mb,
             kv_ram_mb=settings.kv_ram_mb,
             kv_disk_mb=settings.kv_disk_mb,

@@ -9,6 +9,7 @@ from typing import Final
 
 from app.config import Settings
 from app.errors import ModelTooLarge
+from app.models.catalogue import CatalogueEntry
 from app.models.model import Model
 
 OVERHEAD_BYTES: Final = 192 << 20
@@ -20,14 +21,34 @@ _CGROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_CGROUP: Final = Path("/proc/self/cgroup")
 
 
+AUTO_CONTEXTS: Final = (32_768, 16_384, 8_192, 4_096)
+"""Tokens of a context that Wick chooses among, where nobody has chosen."""
+AUTO_ANSWERS: Final = 2
+"""Answers at once that must have room for a context to be chosen."""
+
+
 def context_length(model: Model, settings: Settings) -> int:
     """Return the tokens of one context: the model's setting, else Wick's, at most its own maximum.
 
     The window of a remote model costs no memory here, so WICK_CONTEXT does not limit it.
     """
-    default = settings.context if model.remote is None else model.context_length
-    chosen = model.settings.context_length or default
+    if model.remote is not None:
+        chosen = model.settings.context_length or model.context_length
+        return max(1, min(chosen, model.context_length))
+    chosen = model.settings.context_length or settings.context
+    if not chosen:
+        chosen = auto_context(model.loaded_size, model.kv_bytes_per_token, settings)
     return max(1, min(chosen, model.context_length))
+
+
+def auto_context(size: int, kv_bytes_per_token: int, settings: Settings) -> int:
+    """The longest context of which two fit the memory beside weights of `size` bytes, in tokens.
+
+    It takes no more of it than WICK_KV_MEMORY_MB, and is no shorter than 4,096 tokens.
+    """
+    room = min(settings.kv_memory_mb << 20, budget(settings) - size - OVERHEAD_BYTES)
+    fitting = (n for n in AUTO_CONTEXTS if AUTO_ANSWERS * n * kv_bytes_per_token <= room)
+    return next(fitting, AUTO_CONTEXTS[-1])
 
 
 def slots(model: Model, settings: Settings) -> int:
@@ -51,6 +72,17 @@ def preferred_bytes(model: Model, settings: Settings) -> int:
         required_bytes(model, context, count) for count in range(slots(model, settings), 0, -1)
     ]
     return next((size for size in sizes if size <= budget(settings)), sizes[-1])
+
+
+def entry_context(entry: CatalogueEntry, settings: Settings) -> int:
+    """Tokens of one context that a model to download would have."""
+    chosen = settings.context or auto_context(entry.size, entry.kv_bytes, settings)
+    return min(chosen, entry.context)
+
+
+def entry_bytes(entry: CatalogueEntry, settings: Settings) -> int:
+    """Bytes of memory that a model to download would take, for one answer at a time."""
+    return entry.size + entry.kv_bytes * entry_context(entry, settings) + OVERHEAD_BYTES
 
 
 def budget(settings: Settings) -> int:

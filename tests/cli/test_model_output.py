@@ -66,6 +66,6 @@ def test_other_tables_fit_too(shelf: ModelStore) -> None:
     lines = drawn(remote_table(shelf.models(), "tiny", width=80), 80)
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 2 + 4
-    lines = drawn(catalogue_table(CATALOGUE.values(), width=80), 80)
+    lines = drawn(catalogue_table(CATALOGUE.values(), Settings(), width=80), 80)
     assert max(map(len, lines)) <= 80
     assert any(line.split()[0] == "smollm2-135m" for line in lines)

@@ -86,7 +86,8 @@ def test_the_list_marks_the_default_names_the_damaged_and_takes_no_markup(
 def test_the_catalogue(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(settings, "catalogue") == 0
     out = capsys.readouterr().out
-    assert "llama-3-8b" in out
+    assert "smollm2-1.7b" in out
+    assert "Fits" in out
     assert "Apache-2.0" in out
 
 

@@ -40,6 +40,31 @@ def test_the_context_is_what_was_chosen_and_never_more_than_the_models_own() -> 
     assert memory.context_length(too_long, Settings(context=2048)) == 4096
 
 
+QWEN = replace(LLAMA, context_length=262_144, size=2_900_000_000, kv_bytes_per_token=32_768)
+
+
+@pytest.mark.parametrize(
+    ("kv_memory_mb", "model_memory_mb", "tokens"),
+    [
+        (2048, 16_000, 32_768),  # two of them fit
+        (2047, 16_000, 16_384),
+        (2048, 5_100, 32_768),
+        (2048, 3_700, 8_192),  # beside the weights there is less than for two longer ones
+        (2048, 1_000, 4_096),  # it does not fit at all, which is said elsewhere
+    ],
+)
+def test_a_context_that_nobody_chose_follows_the_model_and_the_memory(
+    kv_memory_mb: int, model_memory_mb: int, tokens: int
+) -> None:
+    settings = Settings(kv_memory_mb=kv_memory_mb, model_memory_mb=model_memory_mb)
+    assert memory.context_length(QWEN, settings) == tokens
+    short = replace(QWEN, context_length=2048)
+    assert memory.context_length(short, settings) == 2048
+    chosen = replace(QWEN, settings=ModelSettings(context_length=65_536))
+    assert memory.context_length(chosen, settings) == 65_536
+    assert memory.context_length(QWEN, replace(settings, context=1024)) == 1024
+
+
 def test_slots_follow_from_the_memory_for_contexts() -> None:
     assert memory.slots(LLAMA, Settings(context=4096, slots=4, kv_memory_mb=2048)) == 1
     assert memory.slots(LLAMA, Settings(context=1024, slots=4, kv_memory_mb=1536)) == 3

@@ -21,6 +21,7 @@ from app.web.context import ServerContext, server_context
 from app.web.render import sidebar
 from app.web.render.chat import (
     ChatView,
+    better_model,
     load_chat_view,
     missing_model,
     picker_options,
@@ -106,6 +107,7 @@ class ChatConnection:
     options: list[ModelOption] = field(default_factory=list)
     pulls: str = ""
     missing: str = ""
+    better: str = ""
     full: str = ""
     chosen: str = ""
 
@@ -276,6 +278,9 @@ class ChatConnection:
             frame, self.pulls = pulls, pulls
         if (missing := context.fragments.missing(lacking, oob=True)) != self.missing:
             frame, self.missing = frame + missing, missing
+        better = context.fragments.better(await better_model(context), oob=True)
+        if better != self.better:
+            frame, self.better = frame + better, better
         if (full := context.fragments.full(context.reserve.sentence, oob=True)) != self.full:
             frame, self.full = frame + full, full
         before = {option.name: option for option in self.options}

@@ -13,7 +13,13 @@ from app.db.chats import Chat
 from app.errors import ChatNotFound
 from app.web.context import server_context
 from app.web.render import sidebar
-from app.web.render.chat import load_chat_view, missing_model, picker_options, suggested_models
+from app.web.render.chat import (
+    better_model,
+    load_chat_view,
+    missing_model,
+    picker_options,
+    suggested_models,
+)
 from app.web.render.markdown import escape_text
 from app.web.render.sidebar import SidebarContext
 from app.web.row_ids import row_id
@@ -193,6 +199,7 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
         picker=fragments.picker(chat_id, options, chosen),
         pulls=fragments.pulls(context.pulls.all(), offers),
         missing=fragments.missing(lacking),
+        better=fragments.better(await better_model(context)),
         full=fragments.full(context.reserve.sentence),
         gauge=seen.gauge,
         is_shared=await context.shares.since(user_id, chat_id) is not None,

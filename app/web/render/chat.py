@@ -12,8 +12,7 @@ from app.conversations.history import ContextUsage, SiblingIndex, context_usage,
 from app.conversations.hub import LiveAnswer
 from app.db.chats import Chat
 from app.db.messages import Message
-from app.models import memory
-from app.models.catalogue import CATALOGUE, CatalogueEntry
+from app.models.catalogue import CatalogueEntry, offers
 from app.models.model import Model
 from app.web.context import ServerContext
 from app.web.render import cards
@@ -30,6 +29,7 @@ from app.web.render.messages import (
     shown,
 )
 from app.web.render.models import default_model
+from app.web.render.offers import find_better, fits
 from app.web.security.identity import is_owner
 
 # Models that are not on this machine: those to be had, and one that a chat was with.
@@ -40,11 +40,14 @@ def downloadable(context: ServerContext, there: Collection[str], wanted: str) ->
 
     there: names that are on the shelf or on their way; when none is, the page offers some itself.
     """
-    room = memory.budget(context.settings) - memory.OVERHEAD_BYTES
     options = [
-        ModelOption(source.name, f"{source.title} · needs download", "to get")
-        for source in CATALOGUE.values()
-        if there and is_owner() and source.name not in there and source.size <= room
+        ModelOption(entry.name, f"{entry.title} · needs download", "to get")
+        for entry in offers()
+        if there
+        and is_owner()
+        and entry.kind == "text"
+        and entry.name not in there
+        and fits(entry, context.settings)
     ]
     if not wanted or wanted in {*there, *(option.name for option in options)}:
         return options
@@ -261,6 +264,14 @@ async def suggested_models(context: ServerContext) -> list[CatalogueEntry]:
     models = await asyncio.to_thread(context.store.models)
     if models or context.pulls.all():
         return []
-    small = [source for source in CATALOGUE.values() if source.size < SMALL_MODEL_BYTES]
+    small = [e for e in offers() if e.kind == "text" and e.size < SMALL_MODEL_BYTES]
     own = context.settings.default_model
-    return sorted(small, key=lambda source: (source.name != own, source.size))[:MAX_SUGGESTIONS]
+    return sorted(small, key=lambda entry: (entry.name != own, entry.size))[:MAX_SUGGESTIONS]
+
+
+async def better_model(context: ServerContext) -> CatalogueEntry | None:
+    """A model that is worth a download; none for whoever cannot download it."""
+    if not is_owner():
+        return None
+    models = await asyncio.to_thread(context.store.models)
+    return find_better(models, {pull.name for pull in context.pulls.all()}, context.settings)

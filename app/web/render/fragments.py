@@ -20,6 +20,7 @@ from app.web.base_path import Addresses
 from app.web.render.cards import Card, element_key
 from app.web.render.markdown import escape_text
 from app.web.render.messages import MessageView, ModelOption, UnavailableModel
+from app.web.render.offers import Offer
 from app.web.render.streaming import BlockUpdate, OpenBlock
 from app.web.security.identity import identity_or_none, is_owner
 from app.web.timezone import utc_offset
@@ -147,9 +148,11 @@ class Fragments:
     def pull_list(self, pulls: Sequence[Pull], *, oob: bool = False) -> str:
         return self.render("_coming.html", pulls=pulls, oob=oob)
 
-    def offers(
-        self, offers: Sequence[CatalogueEntry], coming: Collection[str], *, oob: bool = False
-    ) -> str:
+    def better(self, entry: CatalogueEntry | None, *, oob: bool = False) -> str:
+        """A model that is worth a download, if there is one."""
+        return self.render("_better.html", better=entry, oob=oob)
+
+    def offers(self, offers: Sequence[Offer], coming: Collection[str], *, oob: bool = False) -> str:
         """Models of Wick's own list; `coming`: the names of those that are being downloaded."""
         return self.render("_offers.html", offers=offers, coming=coming, oob=oob)
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from app.inference.status import WorkerStatus
 from app.models import memory
-from app.models.catalogue import CATALOGUE, CatalogueEntry
 from app.models.install.pulls import Pull
 from app.models.model import Model, format_bytes, format_parameters
 from app.web.context import ServerContext
 from app.web.render.cards import Card, build_remote_card, describe_state
+from app.web.render.offers import Offer, list_offers
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class ModelsView:
 
     cards: tuple[Card, ...]
     pulls: tuple[Pull, ...]
-    offers: tuple[CatalogueEntry, ...]
+    offers: tuple[Offer, ...]
     coming: frozenset[str]
     elsewhere: bool
 
@@ -57,7 +57,7 @@ async def load_models_view(context: ServerContext, speeds: Speeds) -> ModelsView
     pulls = context.pulls.all()
     coming = frozenset(pull.name for pull in pulls if not pull.error)
     taken = {card.name for card in cards} | {pull.name for pull in pulls if pull.error}
-    offers = [source for source in CATALOGUE.values() if source.name not in taken]
+    offers = list_offers(taken, context.settings)
     return ModelsView(tuple(cards), tuple(pulls), tuple(offers), coming, has_external(models))
 
 

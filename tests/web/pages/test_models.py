@@ -22,6 +22,7 @@ from app.models import engines, memory
 from app.models.install.origins import ModelSource, Origins
 from app.models.install.upload import UploadManifest
 from app.models.model import ModelSettings
+from app.models.model_files import save_model
 from app.models.parameters import Sampling
 from app.models.store import ModelStore
 from app.server import create_app
@@ -247,6 +248,34 @@ async def test_a_model_without_its_original_says_so(app: Quart, client: Client) 
     html = await text_of(await client.get("/models", headers=OWN))
     assert "kept only a copy for ctransformers" in html
     assert 'hx-post="/models/tiny/pull"' in html
+
+
+@pytest.mark.usefixtures("both_engines")
+async def test_every_offer_says_what_it_takes_and_whether_it_fits(settings: Settings) -> None:
+    app = create_app(replace(settings, model_memory_mb=6000, context=0))
+    async with app.test_app():
+        html = await text_of(await app.test_client().get("/models", headers=OWN))
+    offers = {text.partition('"')[0]: text for text in html.split('id="offer-')[1:]}
+    assert len(offers) >= 15
+    small, large = offers["qwen3D5-4b"], offers["gpt-oss-20b"]
+    assert "4 B parameters · 2.9 GB to download · 4.2 GB of memory for a chat of 32,768" in small
+    assert "Fits this machine" in small
+    assert "Needs 13 GB of memory; models may use 6.3 GB here" in large
+    names = list(offers)
+    assert names.index("qwen3D5-4b") < names.index("granite-4D1-8b")  # what fits comes first
+
+
+@pytest.mark.usefixtures("both_engines")
+async def test_the_first_page_names_a_better_model(app: Quart, client: Client) -> None:
+    async def better() -> str:
+        html = await text_of(await client.get("/", headers=OWN))
+        return html[html.index('id="better"') :].partition("</main>")[0].partition('id="foot"')[0]
+
+    assert 'hx-post="/models/' in await better()
+    assert "This computer can run a better model" in await better()
+    large = replace(here(app).store.get("tiny"), parameters=3_000_000_000)
+    save_model(large, large.folder)  # as after the download of one
+    assert "better model" not in await better()
 
 
 async def test_settings_are_saved_and_reset(app: Quart, client: Client) -> None:
@@ -497,7 +526,7 @@ async def test_only_what_fits_the_memory_is_to_be_had(settings: Settings) -> Non
         html = await text_of(await app.test_client().get("/", headers=OWN))
     picker = html[html.index('<select id="model"') :].partition("</select>")[0]
     assert 'value="tiny" selected' in picker
-    assert picker.count("needs download") == 3
+    assert picker.count("needs download") == 2
     assert 'label="Available to download"' in picker
     assert "llama-3-8b" not in picker
 

@@ -104,7 +104,7 @@ async def test_all_of_a_round_is_there() -> None:
     assert asyncio.all_tasks() <= before
 
 
-def test_aims() -> None:
+def test_the_report_says_which_aims_are_reached() -> None:
     ours, theirs = Samples(), Samples()
     for key, value in {"cold": 10, "revisit": 0.5, "restart": 0.9, "one_thread": 50.0}.items():
         ours.add(key, value)

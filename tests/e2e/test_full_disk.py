@@ -63,7 +63,7 @@ def on_full_disk(seed: Path, tiny_shelf: Path, tmp_path: Path) -> Callable[[], S
     return make
 
 
-async def test_it_starts_read_only_says_so_and_lets_delete(
+async def test_wick_starts_read_only_on_a_full_disk_and_lets_delete(
     on_full_disk: Callable[[], Server], meet: Meet, tmp_path: Path
 ) -> None:
     server = await on_full_disk().start()

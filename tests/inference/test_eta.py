@@ -41,7 +41,7 @@ def test_a_long_prompt_ahead_raises_the_estimate_accordingly() -> None:
     assert slow == [0.0, pytest.approx(5.1), pytest.approx(5.1 + 15 + 5)]
 
 
-def test_it_falls_as_the_work_is_done() -> None:
+def test_the_estimate_falls_as_the_work_is_done() -> None:
     estimate, running = measured(), request("x" * 6000)
 
     def left() -> float | None:

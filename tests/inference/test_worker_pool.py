@@ -226,7 +226,7 @@ async def test_who_gives_up_waiting_for_memory_leaves_the_others_alone(started: 
     assert state(pool, SECOND) == "ready"
 
 
-async def test_nobody_used_it_and_it_is_gone(started: Started) -> None:
+async def test_a_model_that_nobody_uses_is_unloaded(started: Started) -> None:
     pool, before = started(keep_alive=0.0), children()
     asker = Asker(pool, FIRST, 2)
     await asker.hears(Finished)

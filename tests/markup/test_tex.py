@@ -161,7 +161,7 @@ def cleaned(text: str) -> str:
 
 
 @pytest.mark.parametrize("source", AS_SOURCE)
-def test_or_its_source_is_shown(source: str) -> None:
+def test_the_source_of_a_formula_that_cannot_be_shown_is_shown(source: str) -> None:
     assert to_mathml(source, display=True) is None
     if source.strip():
         for text in (f"a \\({source}\\) b", f"$$\n{source}\n$$", f"$$ {source} $$"):
@@ -213,7 +213,7 @@ def test_no_formula_holds_anybody_up(source: str) -> None:
     assert shown is None or len(shown) <= MAX_MATHML_CHARS
 
 
-def test_there_are_enough_of_them() -> None:
+def test_there_are_enough_formulas() -> None:
     assert len(RIGHT) + len(AS_SOURCE) > 110
 
 

@@ -12,7 +12,7 @@ from app.errors import PullError
 from app.models.staging import EXPIRE_SECONDS, empty, partial
 
 
-def test_it_is_found_again_and_held_by_one_at_a_time(tmp_path: Path) -> None:
+def test_a_staging_folder_is_found_again_and_held_by_one_at_a_time(tmp_path: Path) -> None:
     with partial(tmp_path, "a") as folder:
         (folder / "x.part").write_bytes(b"1")
         with pytest.raises(PullError, match="already"), partial(tmp_path, "a"):
@@ -25,7 +25,7 @@ def test_it_is_found_again_and_held_by_one_at_a_time(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_is_forgotten_after_days(tmp_path: Path) -> None:
+def test_a_staging_folder_is_forgotten_after_days(tmp_path: Path) -> None:
     folders = {}
     for name, age in (("old", EXPIRE_SECONDS + 60), ("new", EXPIRE_SECONDS - 60)):
         with partial(tmp_path, name) as folders[name]:

@@ -131,7 +131,7 @@ def test_a_damaged_entry_is_a_sentence_and_can_go(shelf: ModelStore, text: str) 
     shelf.remove("qwen")
 
 
-def test_it_takes_no_memory_here_and_no_window_from_here(shelf: ModelStore) -> None:
+def test_a_remote_model_takes_no_memory_here_and_no_window_from_here(shelf: ModelStore) -> None:
     model = shelf.add_remote("qwen", [GPU], context=100_000)
     settings = Settings(context=512, model_memory_mb=1)
     memory.check_fits(model, settings, 0)

@@ -285,7 +285,7 @@ sys.stdin.read()
 """
 
 
-def test_it_dies_with_its_parent(tmp_path: Path) -> None:
+def test_a_runner_dies_with_its_parent(tmp_path: Path) -> None:
     read_end, write_end = os.pipe()
     line = command_line(tiny_model().folder, tmp_path, write_end)
     parent = subprocess.Popen(

@@ -63,7 +63,7 @@ async def test_a_file_arrives_with_progress(server: Stub, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("etag", [True, False])
-async def test_it_goes_on_after_a_cut(server: Stub, folder: Path, etag: bool) -> None:
+async def test_a_download_goes_on_after_a_cut(server: Stub, folder: Path, etag: bool) -> None:
     server.etag = etag
     server.headers[PATH] = {} if etag else {"Last-Modified": "Mon, 02 Nov 2026 10:00:00 GMT"}
     server.cut_at = [1_000_000, 500_000]

@@ -71,7 +71,7 @@ async def test_the_token_goes_to_the_hub_and_nowhere_else(hub: Stub, tmp_path: P
     assert given == ["Bearer hf_secret", "Bearer hf_secret", None]
 
 
-async def test_it_goes_on_after_a_cut(hub: Stub, tmp_path: Path) -> None:
+async def test_a_download_goes_on_after_a_cut(hub: Stub, tmp_path: Path) -> None:
     hub.cut_at = [500_000, 0]
     with pytest.raises(PullError, match="broke"):
         await fetch(tmp_path)

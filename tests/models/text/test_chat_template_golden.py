@@ -48,7 +48,7 @@ def test_every_template_is_there() -> None:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_it_renders_as_transformers_does(
+def test_a_template_renders_as_transformers_does(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(template_filters, "datetime", Stopped)

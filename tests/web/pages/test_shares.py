@@ -109,7 +109,7 @@ async def test_its_owner_sees_that_it_is_shared_and_ends_it(app: Quart) -> None:
 
 
 @pytest.mark.parametrize("end", ["trash", "disable", "leave"])
-async def test_it_goes_with_the_chat_and_with_the_person(app: Quart, end: str) -> None:
+async def test_a_share_goes_with_its_chat_and_with_its_person(app: Quart, end: str) -> None:
     owner = await person(app, "Anna", "owner")
     added = await house(app).users.add("Ben", PASSWORD, "member")
     ben = Visitor(app)

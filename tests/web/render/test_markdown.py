@@ -77,7 +77,7 @@ def test_nothing_written_becomes_markup(text: str) -> None:
         st.sampled_from([*HOSTILE, "\n", "\n\n", "> ", "- ", "```", "`", "*", "<", '"']), max_size=8
     )
 )
-def test_no_combination_of_it_does(parts: list[str]) -> None:
+def test_no_combination_of_what_is_written_becomes_markup(parts: list[str]) -> None:
     assert not FORBIDDEN.search(render_markdown("".join(parts)))
 
 

@@ -63,7 +63,7 @@ def inside(text: str) -> str:
         ("not a note [^1] or [^a-z]", "not a note [^1] or [^a-z]"),
     ],
 )
-def test_in_a_line(text: str, shown: str | None) -> None:
+def test_extensions_in_a_line(text: str, shown: str | None) -> None:
     if shown is None:
         assert "<sub>" not in render_markdown(text)
     else:
@@ -147,5 +147,5 @@ def test_a_note_stays_where_it_was_written_while_the_answer_grows() -> None:
         "> " * 90 + "<details>\n" * 5000, "<details><summary>" * 5000,
     ],
 )  # fmt: skip
-def test_nothing_of_it_holds_anybody_up(text: str) -> None:
+def test_no_extension_takes_long(text: str) -> None:
     assert render_markdown(text[:100_000])

@@ -74,7 +74,7 @@ def assert_harmless(html: str) -> None:
                 assert attribute in HARMLESS, html
 
 
-def test_there_are_enough_of_them() -> None:
+def test_there_are_enough_attacks() -> None:
     assert len(set(VECTORS)) >= 100
 
 
@@ -85,20 +85,20 @@ def test_an_answer_holds_nothing_that_runs(vector: str) -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS)
-def test_nor_does_it_while_it_is_written(vector: str) -> None:
+def test_an_answer_that_grows_holds_nothing_that_runs(vector: str) -> None:
     blocks = StreamedMarkdown(1)
     for end in range(0, len(vector) + 10, 10):
         blocks.feed(vector[:end])
         assert_harmless(blocks.finished + FRAGMENTS.open_block(1, blocks.open))
 
 
-def test_nor_do_all_of_them_together() -> None:
+def test_all_attacks_in_one_answer_hold_nothing_that_runs() -> None:
     for joint in ("", "\n", "\n\n"):
         assert_harmless(render_markdown(joint.join(VECTORS), 1))
 
 
 @pytest.mark.parametrize("vector", VECTORS)
-def test_nor_does_it_inside_of_what_is_let_through(vector: str) -> None:
+def test_attacks_inside_allowed_markup_hold_nothing_that_runs(vector: str) -> None:
     for text in (
         f"<details>\n<summary>{vector}</summary>\n\n{vector}\n\n</details>",
         f"<sup>{vector}</sup><kbd>{vector}<mark>",
@@ -112,5 +112,5 @@ def test_nor_does_it_inside_of_what_is_let_through(vector: str) -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS)
-def test_a_prompt_is_text(vector: str) -> None:
+def test_an_attack_in_a_prompt_is_text(vector: str) -> None:
     assert list(elements(escape_text(vector))) == []

@@ -20,6 +20,10 @@ from app.net import is_loopback
 
 PREFIX = "WICK_"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+OTHER_PROGRAMS = (
+    *("OLLAMA_MODELS", "LLAMA_CACHE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME"),
+    *("XDG_CACHE_HOME", "LOCALAPPDATA"),
+)
 KEY_PREFIX = "WICK_KEY_"
 """Of variables that hold keys for other servers: no settings, and never read into one."""
 
@@ -174,6 +178,12 @@ def _in_file(path: Path) -> dict[str, str]:
         raise ConfigError(f"{path} cannot be read: {why}.") from error
     found = dotenv_values(stream=io.StringIO(text))
     return {name: value for name, value in found.items() if value is not None}
+
+
+def other_programs_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Read the variables that say where other programs keep their models."""
+    given = os.environ if environ is None else environ
+    return {name: given[name] for name in OTHER_PROGRAMS if given.get(name)}
 
 
 def read_secret(

@@ -21,6 +21,7 @@ from app.db.connection import Database, open_database
 from app.disk_reserve import Reserve
 from app.inference.worker_pool import WorkerPool
 from app.models import memory
+from app.models.found import FoundModels
 from app.models.install.pulls import PullManager
 from app.models.store import ModelStore
 
@@ -53,6 +54,7 @@ class Services:
             self.store, is_public=settings.has_accounts, budget=memory.budget(settings)
         )
         self.pulls.listeners.append(self.hub.models_changed)
+        self.found = FoundModels()
         self.pool = WorkerPool(settings, self.store, self.pulls)
         self.pool.listeners.append(self.hub.models_changed)
         self.quotas = Quotas(settings, db, self.pool, self.hub)

@@ -18,6 +18,7 @@ from rich.text import Text
 from app.config import Settings
 from app.models import memory
 from app.models.catalogue import CatalogueEntry
+from app.models.found import FoundModel
 from app.models.install.progress import PullProgress
 from app.models.model import Model, format_bytes, format_parameters
 
@@ -234,6 +235,18 @@ def catalogue_table(
         _numbers("Download", [format_bytes(entry.size) for entry in entries]),
         _numbers("Memory", [format_bytes(size) for size in needed]),
         Column("Fits", ["yes" if size <= budget else "no" for size in needed]),
+    ]
+    return _table(columns, width)
+
+
+def found_table(found: Iterable[FoundModel], *, width: int = 80) -> Table:
+    """Models of other programs."""
+    found = list(found)
+    columns = [
+        Column("Name", [model.name for model in found], width=NAME_WIDTH),
+        Column("Title", [_plain(model.title) for model in found], 1),
+        Column("Program", [model.program for model in found]),
+        _numbers("Size", [format_bytes(model.size) for model in found]),
     ]
     return _table(columns, width)
 

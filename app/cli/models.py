@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 
@@ -16,15 +16,17 @@ from app.cli.model_output import (
     ModelStatus,
     catalogue_table,
     fetch_status,
+    found_table,
     models_table,
     progress_reporter,
     remote_table,
 )
 from app.config import Settings
-from app.errors import WickError
+from app.errors import ModelNotFound, WickError
 from app.local_server import server_client
 from app.models import memory
 from app.models.catalogue import offers
+from app.models.found import FoundModel, FoundModels
 from app.models.install import install
 from app.models.model import Model, format_bytes
 from app.models.model_files import ASSUMED_CONTEXT
@@ -114,6 +116,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     action = actions.add_parser("list", help="show the models on the shelf")
     action.set_defaults(func=list_models)
 
+    action.add_argument(
+        "--found",
+        action="store_true",
+        help="show the models of Ollama, LM Studio, llama.cpp and Hugging Face on this computer",
+    )
+
     action = actions.add_parser("catalogue", help="show the models that can be pulled by name")
     action.set_defaults(func=list_catalogue)
 
@@ -121,6 +129,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     action.add_argument("source", metavar="SPEC", help=f"a name of the catalogue, or {FORMS}")
     _add_name(action)
     action.set_defaults(func=pull_model)
+
+    action = actions.add_parser("link", help="use a model of another program without a copy")
+    action.add_argument("found", metavar="NAME", help="as wick models list --found names it")
+    _add_name(action)
+    action.set_defaults(func=link_model)
 
     action = actions.add_parser("import", help="put a GGUF file of this machine on the shelf")
     action.add_argument(
@@ -137,6 +150,8 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
     console = Console()
     store = ModelStore(settings.models_dir)
     models, damaged = store.scan()
+    if args.found:
+        return _list_found(console, FoundModels().available(models))
     for name, sentence in damaged:
         print(f"{sentence} To remove it: wick models remove {name}")
     if models:
@@ -191,6 +206,27 @@ def pull_model(args: argparse.Namespace, settings: Settings) -> int:
         if not isinstance(spec.spec, LocalSpec):
             print("Stopped. The same command goes on where this one was.", file=sys.stderr)
         raise
+    return _installed(settings, model)
+
+
+def _list_found(console: Console, found: Sequence[FoundModel]) -> int:
+    if not found:
+        print("No other program on this computer has a model that isn't in Wick yet.")
+        return 0
+    console.print(found_table(found, width=console.width))
+    print("To use one: wick models link NAME")
+    return 0
+
+
+def link_model(args: argparse.Namespace, settings: Settings) -> int:
+    """Link by the name or the title that the list shows."""
+    store = ModelStore(settings.models_dir)
+    named = [m for m in FoundModels().all() if args.found in (m.name, m.title, str(m.path))]
+    if not named:
+        raise ModelNotFound(f"No other program has a model “{args.found}” on this computer.")
+    spec = install.resolve_found(named[0], store, args.name)
+    with progress_reporter() as report:
+        model = asyncio.run(install.pull(spec, store, report))
     return _installed(settings, model)
 
 

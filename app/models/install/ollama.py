@@ -3,55 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from pathlib import Path
 from typing import Final
 
 import httpx
-import msgspec
 
 from app.errors import PullError
 from app.models.install.download import RemoteFile, client, connection_error
 from app.models.install.http_client import follow, raise_for_status, read_body
 from app.models.install.progress import ProgressCallback
 from app.models.install.web import fetch_all
+from app.models.ollama_manifest import MAX_MANIFEST_BYTES, Manifest, read_manifest
 from app.models.sources import OllamaSpec
 
 REGISTRY: Final = "https://registry.ollama.ai"
 MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
-MODEL: Final = "application/vnd.ollama.image.model"
-MAX_MANIFEST_BYTES: Final = 1 << 20
-DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
-
-
-class Layer(msgspec.Struct):
-    """One blob of a model. digest: `sha256:` and 64 hex digits; size: in bytes."""
-
-    digest: str
-    size: int = 0
-    mediaType: str = ""  # noqa: N815 - as the registry writes it
-
-
-class Manifest(msgspec.Struct):
-    """The blobs of a model."""
-
-    layers: list[Layer]
-
-    def weights(self) -> tuple[str, int]:
-        """SHA-256 and bytes of the GGUF file. Raises PullError unless there is exactly one."""
-        found = [layer for layer in self.layers if layer.mediaType == MODEL]
-        match = DIGEST.fullmatch(found[0].digest) if len(found) == 1 else None
-        if match is None:
-            raise PullError("This model of Ollama's library is not one GGUF file.")
-        return match[1], max(0, found[0].size)
-
-
-def read_manifest(content: bytes) -> Manifest:
-    """Raises PullError."""
-    try:
-        return msgspec.json.decode(content, type=Manifest)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise PullError("This manifest of Ollama makes no sense.") from error
 
 
 async def fetch_ollama(spec: OllamaSpec, folder: Path, notify: ProgressCallback) -> Path:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from app.errors import DiskFull, ModelError, PullError, PullRefused, WickError
 from app.models.catalogue import find
+from app.models.found import FoundModel
 from app.models.install import install
 from app.models.install.install import PullSpec
 from app.models.install.origins import Origins
@@ -91,6 +92,16 @@ class PullManager:
                 return running
             raise _conflict(running)
         pull = Pull(spec.name, spec.title, spec.source, PullProgress("downloading", 0, 0), text)
+        self._begin(pull, install.pull(spec, self._store, self._reporter(pull)))
+        return pull
+
+    def link(self, found: FoundModel) -> Pull:
+        """Begin to use a model of another program. Raises PullRefused."""
+        spec = install.resolve_found(found, self._store)
+        running = self._pulls.get(spec.name)
+        if running is not None and running.is_running:
+            raise _conflict(running)
+        pull = Pull(spec.name, spec.title, spec.source, PullProgress("installing", 0, 0))
         self._begin(pull, install.pull(spec, self._store, self._reporter(pull)))
         return pull
 

@@ -54,6 +54,7 @@ class ModelsConnection:
             "lead": fragments.intro(elsewhere=view.elsewhere, oob=True),
             "pulls": fragments.pull_list(view.pulls, oob=True),
             "offers": fragments.offers(view.offers, view.coming, oob=True),
+            "found": fragments.found(view.found, view.coming, oob=True),
             "full": fragments.full(self.context.reserve.sentence, oob=True),
         }
         if tuple(cards) != self.names:

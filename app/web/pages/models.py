@@ -85,6 +85,7 @@ async def page() -> Response:
         cards=fragments.cards(view.cards),
         pulls=fragments.pull_list(view.pulls),
         offers=fragments.offers(view.offers, view.coming),
+        found=fragments.found(view.found, view.coming),
         full=fragments.full(context.reserve.sentence),
         lead=fragments.intro(elsewhere=view.elsewhere),
         remote=fragments.remote_fields(),
@@ -216,6 +217,15 @@ def _refuse_own(spec: Spec) -> None:
         raise PullRefused("Files of this machine can be imported only at this machine.")
     if isinstance(spec, WebSpec) and leads_here(urlsplit(spec.url).hostname):
         raise PullRefused("Addresses of this machine can be fetched only at this machine.")
+
+
+@blueprint.post("/models/found/<key>")
+@owner_required
+async def use_found(key: str) -> Response:
+    """Begin to use a model that another program has on this computer."""
+    context = server_context()
+    context.pulls.link(await asyncio.to_thread(context.found.get, key))
+    return Response(status=DONE)
 
 
 @blueprint.post("/models/<name>/pull")

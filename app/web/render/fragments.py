@@ -13,6 +13,7 @@ from app.config import KEY_PREFIX
 from app.conversations.history import ContextUsage
 from app.conversations.hub import LiveAnswer, status_line
 from app.models.catalogue import CatalogueEntry
+from app.models.found import FoundModel
 from app.models.install.pulls import Pull
 from app.models.model import format_bytes
 from app.web.assets import Assets
@@ -155,6 +156,12 @@ class Fragments:
     def offers(self, offers: Sequence[Offer], coming: Collection[str], *, oob: bool = False) -> str:
         """Models of Wick's own list; `coming`: the names of those that are being downloaded."""
         return self.render("_offers.html", offers=offers, coming=coming, oob=oob)
+
+    def found(
+        self, found: Sequence[FoundModel], coming: Collection[str], *, oob: bool = False
+    ) -> str:
+        """Models of other programs on this computer."""
+        return self.render("_found.html", found=found, coming=coming, oob=oob)
 
     def download_started(self, title: str) -> str:
         """Says so beside the button that asked for it; the list of downloads is far above."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from app.inference.status import WorkerStatus
 from app.models import memory
+from app.models.found import FoundModel
 from app.models.install.pulls import Pull
 from app.models.model import Model, format_bytes, format_parameters
 from app.web.context import ServerContext
@@ -18,7 +19,8 @@ from app.web.render.offers import Offer, list_offers
 @dataclass(frozen=True, slots=True)
 class ModelsView:
     """cards: what is there; pulls: on their way, or failed to come; offers: what is to be had,
-    and those of them that are on their way, whose names are `coming`.
+    and those of them that are on their way, whose names are `coming`; found: models of other
+    programs on this computer.
 
     elsewhere: whether there are models to which what is written leaves this machine.
     """
@@ -26,6 +28,7 @@ class ModelsView:
     cards: tuple[Card, ...]
     pulls: tuple[Pull, ...]
     offers: tuple[Offer, ...]
+    found: tuple[FoundModel, ...]
     coming: frozenset[str]
     elsewhere: bool
 
@@ -58,7 +61,10 @@ async def load_models_view(context: ServerContext, speeds: Speeds) -> ModelsView
     coming = frozenset(pull.name for pull in pulls if not pull.error)
     taken = {card.name for card in cards} | {pull.name for pull in pulls if pull.error}
     offers = list_offers(taken, context.settings)
-    return ModelsView(tuple(cards), tuple(pulls), tuple(offers), coming, has_external(models))
+    found = await asyncio.to_thread(context.found.available, models)
+    return ModelsView(
+        *(tuple(cards), tuple(pulls), tuple(offers), tuple(found), coming, has_external(models))
+    )
 
 
 def has_external(models: Iterable[Model]) -> bool:

@@ -19,6 +19,7 @@ from app.config import Settings
 from app.conversations.submission import Prompt
 from app.errors import ModelNotFound
 from app.models import engines, memory
+from app.models.found import FoundModels
 from app.models.install.origins import ModelSource, Origins
 from app.models.install.upload import UploadManifest
 from app.models.model import ModelSettings
@@ -29,6 +30,7 @@ from app.server import create_app
 from app.web.context import ServerContext
 from app.web.pages.model_settings import shown
 from tests.models.gguf.test_engine_support import header_of
+from tests.models.test_found import into_ollama
 from tests.models.test_originals import make_old
 from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
@@ -276,6 +278,25 @@ async def test_the_first_page_names_a_better_model(app: Quart, client: Client) -
     large = replace(here(app).store.get("tiny"), parameters=3_000_000_000)
     save_model(large, large.folder)  # as after the download of one
     assert "better model" not in await better()
+
+
+async def test_a_model_of_another_program_is_used_with_one_click(
+    app: Quart, client: Client, tmp_path: Path
+) -> None:
+    assert 'id="found"' in await text_of(await client.get("/models", headers=OWN))
+    into_ollama(tmp_path / ".ollama/models", write_tiny_gguf(tmp_path / "x.gguf", seed=9))
+    here(app).found = FoundModels({}, tmp_path)
+    html = await text_of(await client.get("/models", headers=OWN))
+    assert "tiny:1b" in html
+    (found,) = here(app).found.all()
+    answer = await client.post(f"/models/found/{found.key}", headers=PAGE)
+    assert answer.status_code == 204
+    await until(lambda: not any(pull.is_running for pull in here(app).pulls.all()))
+    assert here(app).store.get("tiny-1b").linked_from == "Ollama"
+    html = await text_of(await client.get("/models", headers=OWN))
+    assert f"found-{found.key}" not in html
+    answer = await client.post("/models/found/0123456789abcdef", headers=PAGE)
+    assert answer.status_code == 404
 
 
 async def test_settings_are_saved_and_reset(app: Quart, client: Client) -> None:

@@ -1,4 +1,4 @@
-"""Runs many sequences on few threads: each takes its turn for one step, then goes to the back.
+"""Runs many sequences on few threads: who has had a part in a step goes to the back.
 
 A preparing thread turns requests into sequences (template, tokens, window, context), so that a
 slow template holds up no running answer. The step threads do everything else.
@@ -10,14 +10,15 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from app.errors import PromptTooLong, WickError
 from app.inference.context_window import FittedPrompt
 from app.inference.protocol import Event, Failed, Finished, Generate
-from app.inference.runner.sequence import RunnerContext, Sequence
+from app.inference.runner.sequence import RunnerContext, RunningSequence
+from app.inference.runner.steps import StepMaker, StepResult, StepThreads
 from app.inference.runner.threads import Permits
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class _Job:
     """A request on its way. `context`: a thread works on it, and no other may touch it."""
 
     request: Generate
-    sequence: Sequence | None = None
+    sequence: RunningSequence | None = None
     context: bool = False
     cancelled: bool = False
 
@@ -57,6 +58,7 @@ class Scheduler:
         self._prepare = prepare
         self._emit = emit
         self._permits = permits
+        self._steps = StepMaker(room, room.contexts.engine)
         self._slots = slots
         self._threads = max(1, threads)
         self._jobs: dict[int, _Job] = {}
@@ -68,7 +70,7 @@ class Scheduler:
         self._step_threads = [
             threading.Thread(target=self._prepare_all, name="prepare", daemon=True)
         ]
-        for number in range(min(self._threads, slots)):
+        for number in range(1 if self._steps.is_batched else min(self._threads, slots)):
             name = f"step {number}"
             self._step_threads.append(
                 threading.Thread(target=self._step_all, name=name, daemon=True)
@@ -124,7 +126,7 @@ class Scheduler:
         while (job := self._next_waiting()) is not None:
             try:
                 prompt = self._prepare(job.request)
-                job.sequence = Sequence(job.request, prompt, self._context)
+                job.sequence = RunningSequence(job.request, prompt, self._context)
                 events: list[Event] = [job.sequence.progress()]
             except Exception as error:
                 events = [_failed(job, error)]
@@ -152,23 +154,28 @@ class Scheduler:
     # The step threads.
 
     def _step_all(self) -> None:
-        done: _Job | None = None
-        while (job := self._next_runnable(done)) is not None:
-            self._emit_all(job, self._step(job))
-            done = job
+        done: list[_Job] = []
+        while jobs := self._next_step(done):
+            for job, events in zip(jobs, self._step(jobs), strict=True):
+                self._emit_all(job, events)
+            done = jobs
 
-    def _next_runnable(self, done: _Job | None) -> _Job | None:
-        """Puts `done` at the back, or away when it has ended, and takes the first."""
+    def _next_step(self, done: Iterable[_Job]) -> list[_Job]:
+        """Puts `done` at the back, or away when they have ended, and takes who is next; nobody when
+        it is over."""
         with self._changed:
-            if done is not None:
-                self._requeue(done)
+            for job in done:
+                self._requeue(job)
             self._changed.wait_for(lambda: self._closed or self._runnable)
             if self._closed:
-                return None
-            job = self._runnable.popleft()
-            job.context = True
-            self._stepping += 1
-            return job
+                return []
+            chosen = self._steps.choose([_sequence(job) for job in self._runnable])
+            jobs = [job for job in self._runnable if job.sequence in chosen]
+            for job in jobs:
+                self._runnable.remove(job)
+                job.context = True
+            self._stepping += len(jobs)
+            return jobs
 
     def _requeue(self, job: _Job) -> None:
         self._stepping -= 1
@@ -179,24 +186,35 @@ class Scheduler:
             # No notice is needed: who puts one back takes one, so nobody waits for it.
             self._runnable.append(job)
 
-    def _step(self, job: _Job) -> list[Event]:
-        sequence = job.sequence
-        assert sequence is not None  # noqa: S101 - only jobs with a sequence become runnable
+    def _step(self, jobs: Sequence[_Job]) -> list[list[Event]]:
+        """What there is to tell of each of them."""
+        wanted = self._thread_share(jobs)
+        with self._permits.acquire(wanted) as threads:
+            # Events are written later, without a permit: a parent that is slow to read them must
+            # not keep other models from working.
+            going_on = [job for job in jobs if not job.cancelled]
+            step = [_sequence(job) for job in going_on]
+            given = StepThreads(threads, is_contended=threads < wanted)
+            results = self._steps.make(step, given) if step else []
+        made = dict(zip(map(id, going_on), results, strict=True))
+        return [self._events(job, made.get(id(job), [])) for job in jobs]
+
+    def _events(self, job: _Job, result: StepResult) -> list[Event]:
+        sequence = _sequence(job)
         try:
-            with self._permits.acquire(self._thread_share(sequence)) as threads:
-                # Events are written later, without a permit: a parent that is slow to read them
-                # must not keep other models from working.
-                events = [] if job.cancelled else sequence.step(threads)
+            if isinstance(result, Exception):
+                raise result
             if job.cancelled and not sequence.ended:
-                events += _cancelled(job)
-            return events
+                return [*result, *_cancelled(job)]
+            return result
         except Exception as error:
             return [*sequence.unsent(), _failed(job, error)]
 
-    def _thread_share(self, sequence: Sequence) -> int:
-        """Threads for one step: all of them when alone, one each when there are many."""
-        running = len(self._runnable) + self._stepping
-        return self._context.tuner.threads(sequence.kind, max(1, self._threads // max(1, running)))
+    def _thread_share(self, jobs: Sequence[_Job]) -> int:
+        """Threads for one step: all of them when it is the only one, else one each."""
+        steps = 1 if self._steps.is_batched else len(self._runnable) + self._stepping
+        limit = max(1, self._threads // max(1, steps))
+        return self._steps.threads([_sequence(job) for job in jobs], limit)
 
     # Both.
 
@@ -212,6 +230,11 @@ class Scheduler:
                 with self._changed:  # once the end is heard, the same id may come again
                     self._discard(job)
             self._emit(event)
+
+
+def _sequence(job: _Job) -> RunningSequence:
+    assert job.sequence is not None  # noqa: S101 - only jobs with a sequence become runnable
+    return job.sequence
 
 
 def _cancelled(job: _Job) -> list[Event]:

@@ -26,6 +26,7 @@ from app.inference.runner.detokenizer import Detokenizer, TextChunk
 from app.inference.runner.engines.engine import Logits
 from app.inference.runner.grammar import Grammars
 from app.inference.runner.kv.cache import KvCache
+from app.inference.runner.kv.live import LiveSlice
 from app.inference.runner.kv.snapshot import TokenRuns
 from app.inference.runner.sampling import Sampler, logprobs, top_k_indices
 from app.inference.runner.threads import Kind, ThreadTuner
@@ -33,6 +34,9 @@ from app.models.text.thinking import ThinkingFormat, ThinkingParser
 
 TOLD_AT_ONCE = 64
 """Tokens of a prompt in one event."""
+MARK_TOKENS = 16
+"""Of a prompt's end, in front of which a state is kept that cannot be cut: there the answer's
+opening begins, which the next prompt of the chat may write in another way."""
 TAIL_TOKENS = 32
 """Of a prompt, in which it shows whether a thought is open at its end."""
 
@@ -81,8 +85,8 @@ class RunnerContext:
     thinking: Thinking | None = None
 
 
-class Sequence:
-    """Holds a context from its making until it ended or is closed. Stepped by one thread at once.
+class RunningSequence:
+    """Holds a context from its making until it ended or is closed. In one step at a time.
 
     Making one raises EngineError when there is no context for it, SchemaRefused when its schema
     cannot be followed.
@@ -124,6 +128,8 @@ class Sequence:
             first = tuple(room.vocabulary.token_bytes(self._ids[0]))
             self._pending_logprobs.append(SampledToken(first, None))
         self.ended = False
+        self.has_failed = False
+        """Whether a step failed that it had a part in."""
 
     def _parser(self) -> ThinkingParser | None:
         if self._thinking is None:
@@ -139,44 +145,85 @@ class Sequence:
 
     @property
     def kind(self) -> Kind:
-        is_reading = self._first_token is None and not self._request.tells_prompt
-        return "prefill" if is_reading else "decode"
+        """Of its next step; a prompt may have to be read token by token."""
+        is_single = self._is_telling and self._live.engine.max_outputs == 1
+        return "prefill" if self.is_reading and not is_single else "decode"
 
     def progress(self) -> Prefill:
         return Prefill(
             id=self._request.id,
-            done=len(self._live.tokens),
+            done=min(self.past, len(self._prompt.tokens)),
             total=len(self._prompt.tokens),
             cached=self._cached,
             dropped=self._prompt.dropped,
         )
 
-    def step(self, threads: int) -> list[Event]:
-        """One slice of the prompt or one token of the answer, and what there is to tell of it."""
+    @property
+    def is_reading(self) -> bool:
+        """Whether its prompt is not read to its end, or has to be read again."""
+        return self._first_token is None or self.pending > 1
+
+    @property
+    def is_exact(self) -> bool:
+        return self._request.is_exact
+
+    @property
+    def past(self) -> int:
+        return len(self._live.tokens)
+
+    @property
+    def pending(self) -> int:
+        """Tokens that are not evaluated yet: many of a prompt, one of an answer."""
+        return len(self._ids) - self.past
+
+    def next_slice(self, size: int) -> LiveSlice:
+        """At most `size` tokens for the next step to evaluate."""
+        past, engine = self.past, self._live.engine
+        end = min(past + max(1, size), past + engine.max_slice, len(self._ids))
+        if self._is_telling:
+            end = min(end, past + engine.max_outputs)
+        if not engine.can_cut:
+            end = min((mark for mark in self._marks() if past < mark < end), default=end)
+        is_last = end == len(self._ids)
+        embedding = is_last and self._request.wants_embedding
+        outputs = end - past if self._is_telling else int(is_last and not embedding)
+        return LiveSlice(self._live, self._ids[past:end], outputs, embedding)
+
+    @property
+    def _is_telling(self) -> bool:
+        """Whether it tells how likely the tokens of its prompt are, while it reads them."""
+        return self._request.tells_prompt and self._first_token is None
+
+    def _marks(self) -> tuple[int, ...]:
+        """Where a later prompt may part from this one: behind the system prompt, and before the
+        opening of the answer."""
+        total = len(self._prompt.tokens)
+        return (self._prompt.shared, total - MARK_TOKENS) if total > MARK_TOKENS else ()
+
+    def advance(self, logits: Logits) -> list[Event]:
+        """What there is to tell after the slice was evaluated; `logits`: those that it wanted."""
+        if self.past in self._marks():
+            self._live.checkpoint()
+        if self._is_telling:
+            self._tell_prompt(logits)
+        if self.pending:
+            return self._progress_of_reading() if self._first_token is None else []
         if self._first_token is not None:
-            return self._next_token(self._evaluate(1, threads))
-        logits = self._read(threads)
-        if len(self._live.tokens) < len(self._prompt.tokens):
-            return self._progress_of_reading()
+            return self._next_token(logits[-1, :])
         self._first_token = self._context.clock()
         if self._request.max_tokens <= 0:
             return [self.progress(), *self.end("length")]
         if self._request.wants_embedding:
             self._embedding = tuple(map(float, self._live.embedding()))
             return [self.progress(), *self.end("stop")]
-        return [self.progress(), *self._next_token(logits)]
+        return [self.progress(), *self._next_token(logits[-1, :])]
 
-    def _read(self, threads: int) -> Logits:
-        """The next slice of the prompt. The engine gives only what follows the last of its tokens,
-        so a prompt of which that is to be told of each is read token by token."""
-        if not self._request.tells_prompt:
-            past, total = len(self._live.tokens), len(self._prompt.tokens)
-            end = self._context.tuner.slice_end(past, threads, exact=self._request.is_exact)
-            return self._evaluate(min(end, total) - past, threads)
-        logits = self._evaluate(1, threads)
-        if (place := len(self._live.tokens)) < len(self._prompt.tokens):
-            self._pending_logprobs.append(self._logprob_entry(self._ids[place], logprobs(logits)))
-        return logits
+    def _tell_prompt(self, logits: Logits) -> None:
+        """Of the tokens that follow those of the slice, as far as they are the prompt's."""
+        first = self.past - len(logits) + 1
+        for place, row in enumerate(logits, start=first):
+            if place < len(self._prompt.tokens):
+                self._pending_logprobs.append(self._logprob_entry(self._ids[place], logprobs(row)))
 
     def _progress_of_reading(self) -> list[Event]:
         if not self._request.tells_prompt:
@@ -224,13 +271,6 @@ class Sequence:
             self._context.contexts.release(
                 self._live, self._context.vocabulary.token_runs(self._ids)
             )
-
-    def _evaluate(self, count: int, threads: int) -> Logits:
-        kind, past = self.kind, len(self._live.tokens)
-        started = self._context.clock()
-        logits = self._live.evaluate(self._ids[past : past + count], threads)
-        self._context.tuner.record(kind, threads, count, self._context.clock() - started)
-        return logits
 
     def _next_token(self, logits: Logits) -> list[Event]:
         likely = None if self._request.top_logprobs is None else logprobs(logits)

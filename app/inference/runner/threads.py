@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 # Thread permits: native threads in flight never exceed the budget, over ALL runners of a server.
 #
@@ -134,7 +134,8 @@ def _try_lock(file: int) -> bool:
 # assumed, and a step that is far too slow counts at once.
 
 
-Kind = Literal["prefill", "decode"]
+Kind = str
+"""Steps whose times can be compared: `prefill`, `decode`, or some finer kind of these."""
 
 _RECENT = 5  # steps whose median is the pace: single slow ones are accidents
 _MAX_JUMP = 3.0  # a step that much faster than expected counts alone

@@ -16,11 +16,11 @@ from app.inference.runner.kv.cache import KvCache
 from app.inference.runner.kv.disk import DiskSnapshots
 from app.inference.runner.kv.live import LiveContext
 from app.inference.runner.kv.snapshot import SnapshotKey
-from app.inference.runner.sequence import RunnerContext
-from app.inference.runner.sequence import Sequence as Running
+from app.inference.runner.sequence import RunnerContext, RunningSequence
 from app.inference.runner.threads import BLOCK, ThreadTuner
 from app.models.parameters import Sampling
 from app.models.text.tokenizer import Tokenizer
+from tests.inference.stepping import run_alone
 from tests.inference.tiny import tiny_model
 
 GREEDY, DRAWN = Sampling(temperature=0, repetition_penalty=1), Sampling(temperature=1, seed=3)
@@ -79,14 +79,13 @@ def answer(
         top_logprobs=0,
     )
     room = RunnerContext(pool, CONTEXT, tokenizer, Hurried(seed))
-    running = Running(request, FittedPrompt(list(prompt), 0, shared=len(prompt)), room)
+    running = RunningSequence(request, FittedPrompt(list(prompt), 0, shared=len(prompt)), room)
     cached, said = 0, list[float]()
-    while not running.ended:
-        for event in running.step(1):
-            if isinstance(event, Finished):
-                cached = event.cached_tokens
-            elif isinstance(event, Delta):
-                said += [token.logprob or 0.0 for token in event.tokens]
+    for event in run_alone(running, room):
+        if isinstance(event, Finished):
+            cached = event.cached_tokens
+        elif isinstance(event, Delta):
+            said += [token.logprob or 0.0 for token in event.tokens]
     return said, cached
 
 

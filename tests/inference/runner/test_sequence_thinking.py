@@ -10,13 +10,13 @@ import pytest
 from app.inference.context_window import FittedPrompt
 from app.inference.protocol import Delta, Event, Finished, Generate
 from app.inference.runner.kv.cache import KvCache
-from app.inference.runner.sequence import RunnerContext, Thinking
-from app.inference.runner.sequence import Sequence as RunningSequence
+from app.inference.runner.sequence import RunnerContext, RunningSequence, Thinking
 from app.inference.runner.threads import ThreadTuner
 from app.models.model import Turn
 from app.models.parameters import Sampling
 from app.models.text.thinking import THINK
 from tests.inference.scripted_engine import END, Bytes, ScriptedEngine
+from tests.inference.stepping import run_alone
 
 PROMPT = b"ask:"
 START = 1
@@ -56,9 +56,8 @@ def answer(script: bytes, prompt: bytes = PROMPT, **options: object) -> Said:
     request = Generate(1, (Turn("user", "x"),), Sampling(temperature=0), **options)  # type: ignore[arg-type]
     sequence = RunningSequence(request, FittedPrompt(list(prompt), 0), context)
     said = Said()
-    while not sequence.ended:
-        for event in sequence.step(1):
-            said.take(event)
+    for event in run_alone(sequence, context):
+        said.take(event)
     return said
 
 

@@ -14,16 +14,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from app.inference.kv_files import chat_key
 from app.inference.protocol import MAX_CONTEXTS, Tier
-from app.inference.runner.engines.engine import Engine, EngineError
+from app.inference.runner.engines.engine import CacheFull, Engine, EngineError, Logits
 from app.inference.runner.kv.contexts import ContextSlots
 from app.inference.runner.kv.disk import DiskSnapshots
-from app.inference.runner.kv.live import LiveContext
+from app.inference.runner.kv.live import LiveContext, LiveSlice, evaluate
 from app.inference.runner.kv.matching import (
     CacheEntry,
     CacheRequester,
@@ -36,6 +36,7 @@ from app.inference.runner.kv.tiers import SnapshotTiers
 from app.inference.runner.kv.writer import IDLE_SECONDS
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class AcquiredContext(NamedTuple):
@@ -71,7 +72,7 @@ class KvCache:
         clock: Callable[[], float] = time.monotonic,
         idle: float = IDLE_SECONDS,
     ) -> None:
-        self._engine = engine
+        self.engine = engine
         self._permit = permit
         self._time = clock
         self._limits = size, ram_budget
@@ -100,7 +101,7 @@ class KvCache:
         EngineError when every context is in use.
         """
         key, wanted = chat_key(chat), np.asarray(tokens[:-1], np.int32)
-        asker = CacheRequester(key, owner, shared, exact and self._engine.is_reproducible)
+        asker = CacheRequester(key, owner, shared, exact and self.engine.is_reproducible)
         with self._acquiring:
             with self._lock:
                 sources = rank_sources(self._candidates(), self._contexts.free, wanted, asker)
@@ -122,6 +123,11 @@ class KvCache:
                 raise
             live.chat, live.owner, live.token_runs = key, owner, ()
         return AcquiredContext(live, common, tier)
+
+    def evaluate(self, step: Sequence[LiveSlice], threads: int) -> list[Logits]:
+        """What `Engine.evaluate` gives for these contexts, which are in use; idle ones make room
+        for it. The caller holds a permit. Raises as `live.evaluate` does."""
+        return self._making_room(lambda: evaluate(self.engine, step, threads))
 
     def release(self, live: LiveContext, spelled: TokenRuns = ()) -> None:
         """Give it back; `spelled`: what must be kept to spell its chat in the same tokens
@@ -259,7 +265,7 @@ class KvCache:
 
     def _copy(self, live: LiveContext, source: LiveContext, tokens: Ids) -> None:
         with self._permit():
-            if not live.copy_from(source, tokens):
+            if not self._making_room(lambda: live.copy_from(source, tokens)):
                 raise _SourceVanished
 
     def _restore(self, live: LiveContext, entry: Snapshot | SnapshotEntry) -> None:
@@ -267,7 +273,34 @@ class KvCache:
         if snapshot is None:
             raise _SourceVanished
         with self._permit():
-            live.restore(snapshot)
+            self._making_room(lambda: live.restore(snapshot))
+
+    def _making_room(self, action: Callable[[], T]) -> T:
+        """Does it as soon as there are cells for it."""
+        while True:
+            try:
+                return action()
+            except CacheFull:
+                if not self._evict():
+                    raise
+
+    def _evict(self) -> bool:
+        """Frees the cells of the context that was not used for longest, if any is idle; what is
+        worth it moves to RAM. The caller holds a permit."""
+        with self._lock:
+            live = self._contexts.take_oldest()
+            if live is None:
+                return False
+            others = [other for other in self._candidates() if other is not live]
+            keep = should_keep(live, others, np.empty(0, np.int32), CacheRequester(""))
+        snapshot = _try_snapshot(live) if keep else None
+        if snapshot is not None:
+            self._kept.keep(snapshot)
+        live.cut(0)
+        live.chat, live.owner, live.token_runs = "", "", ()
+        with self._lock:
+            self._contexts.put_back(live)
+        return True
 
 
 class _SourceVanished(Exception):

@@ -37,6 +37,20 @@ class ContextSlots:
         live.last_used = self._uses
         self.free.append(live)
 
+    def take_oldest(self) -> LiveContext | None:
+        """The idle one that holds something and was not used for longest; the caller's until it is
+        put back."""
+        idle = [live for live in self.free if live.tokens]
+        if not idle:
+            return None
+        live = min(idle, key=lambda live: live.last_used)
+        live.uses += 1
+        self.free.remove(live)
+        return live
+
+    def put_back(self, live: LiveContext) -> None:
+        self.free.append(live)
+
     def discard(self, live: LiveContext) -> None:
         if live in self.free:
             self.free.remove(live)

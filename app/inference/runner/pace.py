@@ -1,0 +1,68 @@
+"""How much of a prompt one step reads beside answers that go on, by the times that steps took."""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+from typing import Final
+
+RECENT: Final = 9
+"""Steps whose median is the gap between two tokens of an answer."""
+PAUSE_GAPS: Final = 8
+"""Gaps that a step with a slice may take: a pause that is hardly seen in running text."""
+PAUSE_SECONDS: Final = 0.2
+"""Seconds that it may take at most, where a gap is not half as long already."""
+UNKNOWN_PAUSE: Final = 0.08
+ALONE_SECONDS: Final = 0.5
+"""Seconds of a slice when nobody waits for a token; a Stop waits so long at most."""
+CONTENDED_SECONDS: Final = 0.1
+"""The same while another model's runner waits for a thread."""
+FIRST_SLICE: Final = 16
+SMALLEST_SLICE: Final = 8
+GROWTH: Final = 2
+"""Times by which a slice may be larger than the one before."""
+
+
+class SlicePacer:
+    """Measured steps of one runner. Not safe for threads: only one makes steps.
+
+    Late positions of a prompt cost more than early ones, and a busy machine more than a quiet one,
+    so only the last slices say what the next one will cost.
+    """
+
+    def __init__(self) -> None:
+        self._gaps: dict[int, deque[float]] = {}
+        self._costs: deque[float] = deque(maxlen=2)
+        self._last_size = 0
+
+    def record(self, answers: int, read: int, seconds: float) -> None:
+        """A step took that long for a token of each of `answers` and `read` tokens of a prompt."""
+        if not read:
+            self._gaps.setdefault(answers, deque(maxlen=RECENT)).append(seconds)
+            return
+        self._last_size = read
+        rest = max(seconds - self.gap(answers), seconds / 4)
+        self._costs.append(rest / read)
+
+    def gap(self, answers: int) -> float:
+        """Seconds of a step without a slice; 0 where that is not known."""
+        if not answers or not self._gaps:
+            return 0.0
+        nearest = min(self._gaps, key=lambda known: abs(known - answers))
+        return statistics.median(self._gaps[nearest])
+
+    def slice_size(self, answers: int, *, is_contended: bool) -> int:
+        """Tokens of a prompt for a step in which so many answers go on."""
+        if not self._costs:
+            return FIRST_SLICE
+        rest = self._seconds(answers, is_contended=is_contended) - self.gap(answers)
+        wanted = int(rest / max(*self._costs, 1e-9))
+        return max(SMALLEST_SLICE, min(wanted, GROWTH * max(self._last_size, SMALLEST_SLICE)))
+
+    def _seconds(self, answers: int, *, is_contended: bool) -> float:
+        if not answers:
+            return CONTENDED_SECONDS if is_contended else ALONE_SECONDS
+        gap = self.gap(answers)
+        if not gap:
+            return UNKNOWN_PAUSE
+        return min(PAUSE_GAPS * gap, max(PAUSE_SECONDS, 2 * gap))

@@ -1,0 +1,112 @@
+"""Composes steps: which sequences one evaluation works on, and how much of a prompt it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.inference.protocol import Event
+from app.inference.runner.engines.engine import CacheFull, Engine
+from app.inference.runner.kv.live import LiveSlice
+from app.inference.runner.pace import SlicePacer
+from app.inference.runner.sequence import RunnerContext, RunningSequence
+
+StepResult = list[Event] | Exception
+"""What came of a step for one sequence."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepThreads:
+    """Threads that a step has, and whether it got fewer than it asked for."""
+
+    count: int
+    is_contended: bool = False
+
+
+class StepMaker:
+    """Makes the steps of one runner.
+
+    An engine that evaluates one slice at a time gets them from several threads side by side; of one
+    that evaluates many together, each step has all answers that go on and a slice of one prompt.
+    """
+
+    def __init__(self, room: RunnerContext, engine: Engine) -> None:
+        self._context = room
+        self._engine = engine
+        self._pacer = SlicePacer()
+
+    @property
+    def is_batched(self) -> bool:
+        return self._engine.max_slices > 1
+
+    def choose(self, runnable: Sequence[RunningSequence]) -> list[RunningSequence]:
+        """Those of the next step: the first reader, and everyone who writes. One whose last step
+        failed is alone, so that it takes no others with it."""
+        if not self.is_batched:
+            return list(runnable[:1])
+        if suspect := next((one for one in runnable if one.has_failed), None):
+            return [suspect]
+        reader = next((one for one in runnable if one.is_reading), None)
+        return [one for one in runnable if one is reader or not one.is_reading][
+            : self._engine.max_slices
+        ]
+
+    def threads(self, step: Sequence[RunningSequence], limit: int) -> int:
+        """How many threads to ask for."""
+        return self._context.tuner.threads(self._kind(step), limit)
+
+    def make(self, step: Sequence[RunningSequence], threads: StepThreads) -> list[StepResult]:
+        """Evaluate one slice for each of these sequences, and let them go on."""
+        room = self._context
+        slices = self._slices(step, threads)
+        kind, count = self._kind(step), sum(len(part.tokens) for part in slices)
+        started = room.clock()
+        try:
+            logits = room.contexts.evaluate(slices, threads.count)
+        except Exception as error:
+            return self._failed(step, error)
+        seconds = room.clock() - started
+        room.tuner.record(kind, threads.count, count, seconds)
+        self._pacer.record(*self._loads(step, slices), seconds)
+        results: list[StepResult] = []
+        for sequence, found in zip(step, logits, strict=True):
+            sequence.has_failed = False
+            try:
+                results.append(sequence.advance(found))
+            except Exception as error:
+                results.append(error)
+        return results
+
+    def _slices(self, step: Sequence[RunningSequence], threads: StepThreads) -> list[LiveSlice]:
+        if not self.is_batched:
+            (sequence,) = step
+            past, tuner = sequence.past, self._context.tuner
+            end = tuner.slice_end(past, threads.count, exact=sequence.is_exact)
+            return [sequence.next_slice(end - past)]
+        answers = sum(not sequence.is_reading for sequence in step)
+        size = self._pacer.slice_size(answers, is_contended=threads.is_contended)
+        size = min(size, self._engine.max_slice - answers)
+        return [sequence.next_slice(size if sequence.is_reading else 1) for sequence in step]
+
+    def _kind(self, step: Sequence[RunningSequence]) -> str:
+        """Steps that can be compared: more answers take longer, but less for each."""
+        if not self.is_batched:
+            return step[0].kind
+        if any(sequence.is_reading for sequence in step):
+            return "prefill"
+        return f"decode {len(step).bit_length()}"
+
+    @staticmethod
+    def _loads(step: Sequence[RunningSequence], slices: Sequence[LiveSlice]) -> tuple[int, int]:
+        """Tokens of answers and of a prompt. A slice of one token is as quick as an answer's."""
+        sizes = [len(part.tokens) for part in slices]
+        return sum(size == 1 for size in sizes), sum(size for size in sizes if size > 1)
+
+    @staticmethod
+    def _failed(step: Sequence[RunningSequence], error: Exception) -> list[StepResult]:
+        """Of several sequences each is tried once more, alone; what it held it reads again."""
+        results: list[StepResult] = []
+        for sequence in step:
+            results.append(error if len(step) == 1 or isinstance(error, CacheFull) else [])
+            sequence.has_failed = True
+        return results

@@ -45,11 +45,26 @@ class ScriptedEngine:
     contexts: list[ScriptedContext] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
 
+    steps: list[list[int]] = field(default_factory=list)
+    """Of each step, the tokens of its slices."""
+    before_step: Callable[[Sequence[Slice]], None] = lambda step: None
+
     identity: str = "scripted"
     copying: Callable[[str], None] = lambda what: None
 
     def evaluate(self, step: Sequence[Slice], threads: int) -> list[Logits]:
-        return [self._own(s).evaluate(s.tokens, s.past, threads).reshape(1, -1) for s in step]
+        assert len(step) <= self.max_slices
+        assert len(step) == 1 or sum(len(part.tokens) for part in step) <= self.max_slice
+        self.before_step(step)
+        self.steps.append([len(part.tokens) for part in step])
+        return [self._evaluate(part, threads) for part in step]
+
+    def _evaluate(self, part: Slice, threads: int) -> Logits:
+        context = self._own(part)
+        rows = [context.evaluate(part.tokens, part.past, threads)]
+        ends = range(len(context.tokens) - part.outputs + 1, len(context.tokens))
+        rows = [*(context.logits(end) for end in ends), *rows]
+        return np.array(rows)[: part.outputs]
 
     def _own(self, part: Slice) -> ScriptedContext:
         assert isinstance(part.context, ScriptedContext)
@@ -81,15 +96,20 @@ class ScriptedContext:
         self.engine.before(evaluation)
         self.engine.evaluations.append(evaluation)
         self.tokens = [*self.tokens[:past], *tokens]
+        return self.logits(len(self.tokens))
+
+    def logits(self, count: int) -> Logits:
+        """After the first `count` tokens."""
         logits = np.zeros(VOCAB, np.float32)
-        logits[self.engine.rule(self.tokens)] = 10
+        logits[self.engine.rule(self.tokens[:count])] = 10
         return logits
 
     def reach(self, count: int) -> int:
         return count
 
     def cut(self, count: int) -> int:
-        return count
+        del self.tokens[count:]
+        return len(self.tokens)
 
     def checkpoint(self) -> None:
         pass

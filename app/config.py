@@ -66,6 +66,7 @@ class Settings:
     kv_memory_mb: int = 2048
     kv_ram_mb: int = 1024
     kv_disk_mb: int = 4096
+    kv_type: Literal["f16", "q8_0"] = "f16"
     keep_alive: float = 1800.0
     model_memory_mb: int = 0
     queue_limit: int = 32
@@ -319,6 +320,7 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "kv_memory_mb": _number(16, 1_048_576),
     "kv_ram_mb": _number(0, 1_048_576),
     "kv_disk_mb": _number(0, 1_048_576),
+    "kv_type": _choice("f16", "q8_0"),
     "keep_alive": _duration,
     "model_memory_mb": _number(0, 16_777_216),
     "queue_limit": _number(1, 10_000),

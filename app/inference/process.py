@@ -51,6 +51,7 @@ class RunnerOptions:
     kv_ram_mb: int
     kv_disk_mb: int
     kv_folder: Path
+    kv_type: str = "f16"
     gather_ms: int = 30
 
     @classmethod
@@ -64,6 +65,7 @@ class RunnerOptions:
             kv_ram_mb=settings.kv_ram_mb,
             kv_disk_mb=settings.kv_disk_mb,
             kv_folder=settings.kv_folder,
+            kv_type=settings.kv_type,
         )
 
 
@@ -223,6 +225,8 @@ def _command_line(model: Model, options: RunnerOptions, events_fd: int) -> list[
         "kv-disk-mb": options.kv_disk_mb,
         "kv-folder": options.kv_folder,
         "gather-ms": options.gather_ms,
+        "kv-type": options.kv_type,
+        "engine": model.engine,
     }
     flags = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
     return [sys.executable, "-m", "app.inference.runner.main", *flags]

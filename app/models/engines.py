@@ -19,8 +19,6 @@ ENGINES: Final[tuple[Engine, ...]] = (CTRANSFORMERS, LLAMA_CPP)
 ENGINE_SETTINGS: Final[tuple[EngineSetting, ...]] = ("auto", *ENGINES)
 PACKAGES: Final[dict[Engine, str]] = {CTRANSFORMERS: "ctransformers", LLAMA_CPP: "xllamacpp"}
 """The Python packages that bring their libraries."""
-LLAMA_CPP_IS_WIRED: Final[bool] = False
-"""Whether runners know this engine yet: until then its files are refused."""
 SMALL_PARAMETERS: Final = 500_000_000
 """Up to so many weights ctransformers is usually the faster one, beyond them llama.cpp."""
 PROMPT_TOKENS: Final = 256
@@ -65,7 +63,7 @@ def installed_engines() -> tuple[Engine, ...]:
     found: list[Engine] = []
     if _has_ctransformers():
         found.append(CTRANSFORMERS)
-    if LLAMA_CPP_IS_WIRED and importlib.util.find_spec(PACKAGES[LLAMA_CPP]) is not None:
+    if importlib.util.find_spec(PACKAGES[LLAMA_CPP]) is not None:
         found.append(LLAMA_CPP)
     return tuple(found)
 

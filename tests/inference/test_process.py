@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pytest
 from app.inference import process
 from app.inference.process import RunnerOptions, RunnerProcess
 from app.inference.protocol import Finished, Generate, LoadProgress, to_line
-from app.models.model import Turn
+from app.models.engines import ENGINES, Engine
+from app.models.model import Model, ModelSettings, Turn
 from app.models.parameters import Sampling
 from tests.inference.tiny import tiny_model
 from tests.patience import PATIENCE
@@ -34,8 +36,12 @@ def options(folder: Path) -> RunnerOptions:
     )
 
 
-async def has_talked(folder: Path) -> RunnerProcess:
-    runner = await RunnerProcess.start(tiny_model(), options(folder))
+def on(engine: Engine) -> Model:
+    return replace(tiny_model(), settings=ModelSettings(engine=engine))
+
+
+async def has_talked(folder: Path, model: Model | None = None) -> RunnerProcess:
+    runner = await RunnerProcess.start(model or tiny_model(), options(folder))
     turns = (Turn("user", "the people of the water " * 8),)
     runner.send(Generate(1, turns, Sampling(temperature=0), 20, chat="chat"))
     async for event in runner.events():
@@ -44,13 +50,35 @@ async def has_talked(folder: Path) -> RunnerProcess:
     return runner
 
 
+async def tier_of(runner: RunnerProcess, number: int) -> str:
+    """Where the beginning of the chat's next prompt came from."""
+    turns = (Turn("user", "the people of the water " * 8 + "again"),)
+    runner.send(Generate(number, turns, Sampling(temperature=0), 20, chat="chat"))
+    async for event in runner.events():
+        if isinstance(event, Finished):
+            return event.tier
+    raise AssertionError("it ended")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_chat_goes_on_in_another_process(tmp_path: Path, engine: Engine) -> None:
+    async with asyncio.timeout(PATIENCE):
+        runner = await has_talked(tmp_path, on(engine))
+        assert await tier_of(runner, 2) == "live"
+        await runner.shutdown(PATIENCE)
+        runner = await RunnerProcess.start(on(engine), options(tmp_path))
+        assert await tier_of(runner, 2) == "disk"
+        await runner.kill()
+
+
 def snapshots_in(folder: Path) -> list[Path]:
     return list((folder / "kv").glob("*/*"))
 
 
-async def test_quit_writes_and_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_quit_writes_and_ends(tmp_path: Path, engine: Engine) -> None:
     async with asyncio.timeout(PATIENCE):
-        runner = await has_talked(tmp_path)
+        runner = await has_talked(tmp_path, on(engine))
         await runner.shutdown(PATIENCE)
     assert "code 0" in await runner.exit_reason()
     assert [path.suffix for path in snapshots_in(tmp_path)] == [".kv"]

@@ -153,6 +153,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--slots", type=int, required=True, help="requests that run at once")
     parser.add_argument("--kv-mb", type=int, required=True, help="memory for KV caches, in MB")
     parser.add_argument("--gather-ms", type=int, default=0, help="of text that make one event")
+    parser.add_argument("--engine", default="auto", choices=["auto", "ctransformers", "llama.cpp"])
+    parser.add_argument("--kv-type", default="f16", choices=["f16", "q8_0"], help="of llama.cpp")
     parser.add_argument("--kv-ram-mb", type=int, default=0, help="for snapshots of them, in MB")
     parser.add_argument("--kv-disk-mb", type=int, default=0, help="on the disk, in MB; 0: none")
     parser.add_argument("--kv-folder", type=Path, help="where those lie, for all models")

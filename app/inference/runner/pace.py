@@ -1,4 +1,4 @@
-"""How much of a prompt one step reads beside answers that go on, by the times that steps took."""
+"""Size of the slice of a prompt that a step reads beside answers, by the times of earlier steps."""
 
 from __future__ import annotations
 

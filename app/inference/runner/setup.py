@@ -13,6 +13,9 @@ from app.errors import ModelLoadError
 from app.inference.kv_files import model_key
 from app.inference.protocol import Event, LoadProgress
 from app.inference.runner.engines.ctransformers import CtransformersEngine
+from app.inference.runner.engines.engine import Engine
+from app.inference.runner.engines.llama_cpp import LlamaCppEngine
+from app.inference.runner.engines.llama_tokenizer import LlamaTokenizer
 from app.inference.runner.grammar import Grammars
 from app.inference.runner.kv.cache import KvCache, pool_size
 from app.inference.runner.kv.disk import DiskSnapshots
@@ -23,6 +26,7 @@ from app.inference.runner.sequence import RunnerContext, Thinking
 from app.inference.runner.threads import ThreadTuner, open_permits
 from app.inference.runner.token_memory import StableTokenizer
 from app.models.adapted import ensure_adapted
+from app.models.engines import CTRANSFORMERS
 from app.models.model import Model
 from app.models.model_files import load_model
 from app.models.text.builtin_templates import template_of
@@ -30,6 +34,10 @@ from app.models.text.chat_template import ChatTemplate
 from app.models.text.tokenizer import Tokenizer
 
 PROGRESS_SECONDS = 0.2
+SHARED_CONTEXTS = 32
+"""Contexts that share one pool of cells: an idle one takes no more than what it holds,"""
+RECURRENT_SPARE = 2
+"""but each has a whole state of its own in a recurrent model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,8 @@ class ModelRuntime:
 
     def set_limits(self, contexts: int, ram_mb: int) -> None:
         """Limit contexts and RAM without waiting: the next command may be a user's Stop."""
+        if self.contexts.engine.max_slices > 1:
+            contexts = self.contexts.engine.max_contexts  # their memory was taken at the start
         memory = (contexts, ram_mb << 20)
         threading.Thread(
             target=self.contexts.set_limits, args=memory, name="bound", daemon=True
@@ -62,13 +72,14 @@ def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRun
     """
     model = load_model(options.model)
     context_length = max(1, min(options.context, model.context_length))
-    tokenizer = StableTokenizer.load(model.folder)
     progress = ThrottledCallback(lambda done: emit(LoadProgress(round(done, 3))))
-    weights = ensure_adapted(model)
-    engine = CtransformersEngine(weights, context_length, progress)
+    size = pool_size(options.kv_mb << 20, context_length, model.kv_bytes_per_token)
+    slots = max(1, min(options.slots, size))
+    engine = _open_engine(options, model, context_length, slots, progress)
+    native = LlamaTokenizer(engine) if isinstance(engine, LlamaCppEngine) else None
+    tokenizer = StableTokenizer.load(model.folder, native)
     if engine.vocab_size != tokenizer.vocab_size:
         raise ModelLoadError("The model's weights and its tokenizer do not belong together.")
-    size = pool_size(options.kv_mb << 20, context_length, model.kv_bytes_per_token)
     permits = open_permits(options.permits, options.threads)
     permit = functools.partial(permits.acquire, 1)
 
@@ -77,7 +88,7 @@ def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRun
 
     contexts = KvCache(
         engine,
-        size,
+        engine.max_contexts if engine.max_slices > 1 else size,
         ram_budget=options.kv_ram_mb << 20,
         disk=_disk(options, model, engine),
         permit=permit,
@@ -95,9 +106,29 @@ def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRun
 
     exact = functools.cache(lambda: template(tokenizer.forgetful()))
     prompts = PromptBuilder(chat_template, tokenizer, contexts, context_length, exact)
-    slots = max(1, min(options.slots, size))
     scheduler = Scheduler(room, prompts.build, emit, permits, slots=slots, threads=options.threads)
     return ModelRuntime(scheduler, contexts, slots, context_length)
+
+
+def _open_engine(
+    options: Namespace,
+    model: Model,
+    context_length: int,
+    slots: int,
+    progress: Callable[[float], None],
+) -> Engine:
+    name = model.engine_choice.engine if options.engine == "auto" else options.engine
+    if name == CTRANSFORMERS:
+        return CtransformersEngine(ensure_adapted(model), context_length, progress)
+    is_recurrent = model.kv is not None and model.kv.is_recurrent
+    return LlamaCppEngine(
+        next(iter(model.original_paths), model.weights_path),
+        context_length,
+        progress,
+        contexts=slots + RECURRENT_SPARE if is_recurrent else max(slots, SHARED_CONTEXTS),
+        cells=slots * context_length,
+        kv_type=options.kv_type,
+    )
 
 
 def _thinking(template: ChatTemplate, tokenizer: Tokenizer) -> Thinking | None:
@@ -132,7 +163,7 @@ class ThrottledCallback:
             self._callback(done)
 
 
-def _disk(options: Namespace, model: Model, engine: CtransformersEngine) -> DiskSnapshots | None:
+def _disk(options: Namespace, model: Model, engine: Engine) -> DiskSnapshots | None:
     if not options.kv_disk_mb or options.kv_folder is None:
         return None
     key = model_key(model.digest, model.size)

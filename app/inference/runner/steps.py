@@ -40,8 +40,8 @@ class StepMaker:
         return self._engine.max_slices > 1
 
     def choose(self, runnable: Sequence[RunningSequence]) -> list[RunningSequence]:
-        """Those of the next step: the first reader, and everyone who writes. One whose last step
-        failed is alone, so that it takes no others with it."""
+        """Choose who has a part in the next step: the first reader, and all who write. One whose
+        last step failed is alone, so that it takes no others with it."""
         if not self.is_batched:
             return list(runnable[:1])
         if suspect := next((one for one in runnable if one.has_failed), None):
@@ -52,7 +52,7 @@ class StepMaker:
         ]
 
     def threads(self, step: Sequence[RunningSequence], limit: int) -> int:
-        """How many threads to ask for."""
+        """Count the threads to ask for."""
         return self._context.tuner.threads(self._kind(step), limit)
 
     def make(self, step: Sequence[RunningSequence], threads: StepThreads) -> list[StepResult]:
@@ -104,7 +104,7 @@ class StepMaker:
 
     @staticmethod
     def _failed(step: Sequence[RunningSequence], error: Exception) -> list[StepResult]:
-        """Of several sequences each is tried once more, alone; what it held it reads again."""
+        """Try each of several sequences once more, alone; what it held it reads again."""
         results: list[StepResult] = []
         for sequence in step:
             results.append(error if len(step) == 1 or isinstance(error, CacheFull) else [])

@@ -37,7 +37,7 @@ _NAMES = {
 _X86 = {"x86_64", "amd64", "i386", "i686"}
 
 
-class ContextParams(Structure):
+class OldContextParams(Structure):
     """`llama_context_params` of that day; it configures the weights as well as the contexts."""
 
     _fields_ = (
@@ -102,12 +102,12 @@ def load_library() -> CDLL:
         lib = CDLL(str(path))
     except OSError as error:
         raise ModelLoadError(f"The engine's library {path.name} cannot start: {error}.") from error
-    lib.llama_context_default_params.restype = ContextParams
+    lib.llama_context_default_params.restype = OldContextParams
     lib.llama_backend_init.argtypes = [c_int]
     lib.llama_log_set.argtypes = [LogCallback, c_void_p]
-    lib.llama_load_model_from_file.argtypes = [c_char_p, ContextParams]
+    lib.llama_load_model_from_file.argtypes = [c_char_p, OldContextParams]
     lib.llama_load_model_from_file.restype = c_void_p
-    lib.llama_new_context_with_model.argtypes = [c_void_p, ContextParams]
+    lib.llama_new_context_with_model.argtypes = [c_void_p, OldContextParams]
     lib.llama_new_context_with_model.restype = c_void_p
     lib.llama_model_n_vocab.argtypes = [c_void_p]
     lib.llama_eval.argtypes = [c_void_p, POINTER(c_int32), c_int, c_int, c_int]

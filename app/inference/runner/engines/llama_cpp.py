@@ -195,9 +195,13 @@ class LlamaCppEngine:
         return 0 < size <= MAX_STATE_BYTES
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """The ids of a text; `special`: whether control tokens in it are known as such."""
-        with self.lock:
-            return self.native.tokenize(text, special=special)
+        """The ids of a text; `special`: whether control tokens in it are known as such. Any thread
+        may call this and `token_bytes`."""
+        return self.native.tokenize(text, special=special)
+
+    def token_bytes(self, token: int) -> bytes:
+        """What an ordinary token says; nothing outside the vocabulary."""
+        return self.native.token_bytes(token) if 0 <= token < self.vocab_size else b""
 
     def close(self) -> None:
         """Frees everything. No context may be in use."""

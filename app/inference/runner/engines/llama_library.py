@@ -188,6 +188,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, ...]]] = {
         c_bool,
         c_bool,
     ),
+    "llama_token_to_piece": (c_int32, c_void_p, c_int32, c_char_p, c_int32, c_int32, c_bool),
     "llama_init_from_model": (_CONTEXT, _MODEL, ContextParams),
     "llama_free": (None, _CONTEXT),
     "llama_get_memory": (c_void_p, _CONTEXT),

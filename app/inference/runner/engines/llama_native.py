@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from ctypes import c_float, c_int32, c_void_p, cast
+from ctypes import c_float, c_int32, c_void_p, cast, create_string_buffer
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -210,6 +210,16 @@ class NativeLlama:
         if count < 0:
             raise EngineError("the engine could not tokenize a text")
         return ids[:count]
+
+    def token_bytes(self, token: int) -> bytes:
+        """What an ordinary token says."""
+        for size in (64, 4096):
+            buffer = create_string_buffer(size)
+            args = (self._vocabulary, token, buffer, size, 0, 0)
+            length: int = self._lib.llama_token_to_piece(*args)
+            if length >= 0:
+                return buffer.raw[:length]
+        return b""
 
     def close(self) -> None:
         self._free_context()

@@ -13,12 +13,12 @@ import numpy as np
 from app.errors import ModelLoadError
 from app.inference.protocol import MAX_CONTEXTS
 from app.inference.runner.engines.ctransformers_library import (
+    LOG,
     ProgressCallback,
     library_identity,
     load_library,
 )
 from app.inference.runner.engines.engine import Context, EngineError, Logits, Slice, State
-from app.inference.runner.engines.native_log import NativeLog
 
 MAX_SLICE = 128
 # A state begins with the library's RNG and logits; its last fields are the bytes of the whole KV
@@ -44,9 +44,9 @@ class CtransformersEngine:
         progress: Callable[[float], None] = lambda done: None,
     ) -> None:
         self.context_length = context_length
-        self._log = NativeLog()
+        self._log = LOG
+        self._log.clear()
         self._lib = load_library()
-        self._lib.llama_log_set(self._log.callback, None)
         self._lib.llama_backend_init(0)  # no NUMA
         self._params = self._lib.llama_context_default_params()
         self._params.n_ctx = context_length

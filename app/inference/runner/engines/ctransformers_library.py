@@ -24,11 +24,13 @@ from ctypes import (
     c_void_p,
 )
 from pathlib import Path
+from typing import Final
 
 from app.errors import ModelLoadError
-from app.inference.runner.engines.native_log import LogCallback
+from app.inference.runner.engines.native_log import LogCallback, NativeLog
 
 ProgressCallback = CFUNCTYPE(None, c_float, c_void_p)
+LOG: Final = NativeLog()
 _NAMES = {
     "Linux": "libctransformers.so",
     "Darwin": "libctransformers.dylib",
@@ -105,6 +107,7 @@ def load_library() -> CDLL:
     lib.llama_context_default_params.restype = OldContextParams
     lib.llama_backend_init.argtypes = [c_int]
     lib.llama_log_set.argtypes = [LogCallback, c_void_p]
+    lib.llama_log_set(LOG.callback, None)
     lib.llama_load_model_from_file.argtypes = [c_char_p, OldContextParams]
     lib.llama_load_model_from_file.restype = c_void_p
     lib.llama_new_context_with_model.argtypes = [c_void_p, OldContextParams]

@@ -28,14 +28,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.errors import ModelLoadError
-from app.inference.runner.engines.native_log import LogCallback
+from app.inference.runner.engines.native_log import LogCallback, NativeLog
 
 PACKAGE: Final = "xllamacpp"
 ProgressCallback = CFUNCTYPE(c_bool, c_float, c_void_p)
 
+LOG: Final = NativeLog(levels={3, 4, 5})  # warnings, errors, and lines that go on
 # Values of the library's enumerations.
-LOG_LEVELS: Final = frozenset({3, 4, 5})  # warnings, errors, and lines that go on
-POOLING_UNSPECIFIED: Final = -1
 POOLING_NONE: Final = 0
 FLASH_AUTO: Final = -1
 FLASH_ON: Final = 1
@@ -251,6 +250,7 @@ def load_library() -> CDLL:
             function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError) as error:
         raise ModelLoadError(_reason(str(error))) from error
+    lib.llama_log_set(LOG.callback, None)
     check_layout(lib.llama_model_default_params(), _KNOWN_MODEL)
     check_layout(lib.llama_context_default_params(), _KNOWN_CONTEXT)
     return lib

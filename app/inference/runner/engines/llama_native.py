@@ -23,7 +23,7 @@ from app.inference.runner.engines.llama_library import (
     FLASH_AUTO,
     FLASH_ON,
     KV_TYPES,
-    LOG_LEVELS,
+    LOG,
     PARTIAL_STATE,
     POOLING_NONE,
     ContextParams,
@@ -31,7 +31,6 @@ from app.inference.runner.engines.llama_library import (
     library_identity,
     load_library,
 )
-from app.inference.runner.engines.native_log import NativeLog
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +54,9 @@ class NativeLlama:
     """A loaded GGUF file. Raises ModelLoadError with the library's own reason."""
 
     def __init__(self, weights: Path, progress: Callable[[float], None]) -> None:
-        self._log = NativeLog(LOG_LEVELS)
+        self._log = LOG
+        self._log.clear()
         self._lib = load_library()
-        self._lib.llama_log_set(self._log.callback, None)
         self._lib.llama_backend_init()
         self._handle: int | None = None
         self._memory: int | None = None

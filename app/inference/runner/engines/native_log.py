@@ -12,8 +12,8 @@ MAX_REASON_CHARS: Final = 300
 
 
 class NativeLog:
-    """levels: those whose lines are kept, None keeps all. `callback` must live as long as the
-    library may write."""
+    """One of a library, for as long as the process: it may write whenever it is called, also for
+    an engine that is closed. levels: those whose lines are kept, None keeps all."""
 
     def __init__(self, levels: Container[int] | None = None) -> None:
         self._levels = levels

@@ -56,7 +56,8 @@ class Context(Protocol):
     def restore(self, state: State, count: int) -> None:
         """Replaces all that is held by the `count` positions of `state`.
 
-        Raises ValueError when it is none of so many, CacheFull. A forged one may end the process.
+        Whatever the bytes are, it cannot crash. Raises ValueError when they are not right,
+        CacheFull.
         """
 
     def close(self) -> None: ...

@@ -277,6 +277,24 @@ def test_what_is_no_state_is_refused(engine: LlamaCppEngine, context: LlamaCppCo
     assert context.held == 30
 
 
+def test_no_bytes_can_crash_a_restore(engine: LlamaCppEngine, context: LlamaCppContext) -> None:
+    chance = random.Random(1)
+    evaluate(engine, context, ids(30))
+    good = context.save(30)
+    for number in range(60):
+        state = good.copy()
+        for _ in range(chance.randint(1, 8)):
+            place = chance.randrange(min(64, state.size) if number % 2 else state.size)
+            state[place] = chance.randrange(256)
+        state = state[: chance.randint(1, state.size)].copy() if number % 5 == 0 else state
+        try:
+            context.restore(state, 30)
+        except (ValueError, CacheFull):
+            assert context.held == 0
+        else:
+            engine.evaluate([Slice(context, [5], 30)], 1)
+
+
 def test_an_encoder_gives_one_embedding_for_a_text() -> None:
     engine = LlamaCppEngine(weights("bert"), CONTEXT)
     assert engine.is_encoder
@@ -351,7 +369,7 @@ def test_the_package_is_never_imported() -> None:
 
 
 CHILD = """
-import random, sys
+import sys
 from pathlib import Path
 from app.errors import ModelLoadError
 from app.inference.runner.engines.engine import EngineError, Slice
@@ -363,22 +381,13 @@ try:
         engine.evaluate([Slice(context, [1, 2], 0)], 1)
 except (ModelLoadError, EngineError, ValueError) as error:
     sys.exit(f"refused: {error}")
-for seed in map(int, sys.argv[2:]):
-    chance = random.Random(seed)
-    state = context.save(2)
-    for _ in range(4):
-        state[chance.randrange(min(64, state.size))] = chance.randrange(256)
-    try:
-        context.restore(state, 2)
-    except (EngineError, ValueError):
-        engine.evaluate([Slice(context, [1, 2], 0)], 1)
 """
 ENDS = {0: "sound", 1: "refused", -6: "aborted", -8: "crashed", -11: "crashed"}
 
 
-def end_of_child(path: Path, *seeds: int) -> str:
+def end_of_child(path: Path) -> str:
     ended = subprocess.run(
-        [sys.executable, "-c", CHILD, str(path), *map(str, seeds)],
+        [sys.executable, "-c", CHILD, str(path)],
         capture_output=True,
         text=True,
         timeout=60,
@@ -401,10 +410,3 @@ def test_hostile_headers_end_in_a_sentence_or_end_the_child_alone(tmp_path: Path
         path.write_bytes(data)
         ends.append(end_of_child(path))
     assert ends.count("refused") + ends.count("sound") >= len(ends) // 2
-
-
-@pytest.mark.parametrize("name", ["qwen3", "lfm2"])
-def test_a_forged_state_ends_no_more_than_the_child(name: str) -> None:
-    """Checksums keep damaged ones out; a forged one may make the library fail."""
-    assert end_of_child(weights(name)) == "sound"
-    end_of_child(weights(name), *range(30))

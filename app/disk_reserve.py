@@ -41,8 +41,8 @@ class Reserve:
         if not self.is_low:
             return ""
         return (
-            "The disk is full, so this Wick is read-only: nothing new can be saved. Delete models, "
-            "or chats for good, or make room on the disk."
+            "The disk is full, so this Wick is read-only: nothing can be saved. Delete models, or "
+            "chats permanently, or free up disk space."
         )
 
     def check(self) -> None:

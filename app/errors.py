@@ -127,7 +127,7 @@ class TooManyTokens(PromptTooLong):
     def __init__(self, about: int) -> None:
         super().__init__(
             f"This prompt is about {about:,} tokens long, more than the model can read at once. "
-            "Please shorten it.",
+            "Shorten it.",
             about,
         )
         self.about = about

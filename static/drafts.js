@@ -1,8 +1,8 @@
 // What is written but not sent survives a reload, for everybody who logs in here their own.
 
-const shelf = `drafts${document.body.dataset.person ?? ""}`;
-const drafts = () => new Map(JSON.parse(localStorage[shelf] ?? "[]"));
-const save = (all) => { localStorage[shelf] = JSON.stringify([...all].slice(-20)); }; // written last
+const store = `drafts${document.body.dataset.user ?? ""}`;
+const drafts = () => new Map(JSON.parse(localStorage[store] ?? "[]"));
+const save = (all) => { localStorage[store] = JSON.stringify([...all].slice(-20)); }; // written last
 // Each tab has a new chat of its own. One that is left leaves its draft to whichever comes next.
 const isNew = () => location.pathname.endsWith("/"); // and not below a chat's own address
 const tab = sessionStorage.tab ??= Math.random().toString(36).slice(2);

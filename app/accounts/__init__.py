@@ -1,1 +1,1 @@
-"""Who may come in: people, their passwords and logins, invitations and keys."""
+"""Accounts: users, passwords, sessions, invites and API keys."""

@@ -1,4 +1,4 @@
-"""What the administrator of the machine decides about users and their API keys.
+"""Administration of users and their API keys at this machine.
 
 `wick user` and `wick key` come here. Whether a server does it or the command itself, when none
 runs, is the same to them.
@@ -49,7 +49,7 @@ class AccountAdmin:
         self._erase = erase
 
     async def list_users(self) -> list[User]:
-        """Without whoever is at this machine, where nobody has logged in yet."""
+        """List users, without the local one while nobody has logged in yet."""
         there = await self._users.list_users()
         return [person for person in there if person.has_password or person.id != LOCAL_USER]
 

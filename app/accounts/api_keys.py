@@ -1,4 +1,4 @@
-"""API keys: programs that act for a person."""
+"""API keys: programs that act for a user."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from app.token_hash import hash_token
 PREFIX: Final = "wick_"
 """By which a key is known as one of ours, by us and by programs that look for leaked ones."""
 SCOPES: Final = {
-    "chat": "ask the models",
+    "chat": "use models",
     "read": "read your chats",
-    "write": "write in your chats and change them",
+    "write": "write in and change your chats",
 }
 MAX_NAME_CHARS: Final = 60
 MAX_KEYS: Final = 50
@@ -30,7 +30,7 @@ HINT: Final = len(PREFIX) + 4
 
 
 class ApiKeyOwner(NamedTuple):
-    """Whose key it is."""
+    """The user of a key."""
 
     user: User
     key: ApiKey
@@ -60,7 +60,7 @@ class ApiKeys:
         return await api_keys.list_for_user(self._db, user_id)
 
     async def authenticate(self, secret: str) -> ApiKeyOwner | None:
-        """Whose key this is, if it is one that holds; it counts as used now."""
+        """Return whose key this is, if it is one that holds; it counts as used now."""
         key = await api_keys.get(self._db, hash_token(secret))
         user = None if key is None else await users.get(self._db, key.user_id)
         if key is None or user is None or user.disabled_at is not None:
@@ -71,21 +71,21 @@ class ApiKeys:
         return ApiKeyOwner(user, key)
 
     async def revoke(self, user_id: int, key_id: int) -> None:
-        """From now on it opens nothing. Raises KeyNotFound when it is none of this person's."""
+        """Revoke a key. Raises KeyNotFound when this user has no such key."""
         if not await self._db.write(lambda c: api_keys.revoke(c, user_id, key_id)):
-            raise KeyNotFound("There is no such key (any more).")
+            raise KeyNotFound("No such API key.")
         audit("key-revoked", user=user_id, key=key_id)
 
 
 def _check(name: str, scopes: Collection[str], count: int) -> None:
     problems = {}
     if not name:
-        problems["name"] = "Say what the key is for, please: you will want to know one day."
+        problems["name"] = "Give the key a name."
     elif len(name) > MAX_NAME_CHARS:
-        problems["name"] = f"A name has at most {MAX_NAME_CHARS} characters."
+        problems["name"] = f"Use at most {MAX_NAME_CHARS} characters."
     elif count >= MAX_KEYS:
-        problems["name"] = f"You have {MAX_KEYS} keys already. Revoke one of them first, please."
+        problems["name"] = f"You have {MAX_KEYS} keys, the limit. Revoke one first."
     if not scopes:
-        problems["scopes"] = "Choose what the key may be used for, please."
+        problems["scopes"] = "Choose at least one permission."
     if problems:
         raise InvalidAccount(problems)

@@ -58,11 +58,11 @@ def check_password(password: str, name: str) -> None:
     """Raises InvalidAccount for one that will not do."""
     plain = password.casefold()
     if len(password) < MIN_PASSWORD_CHARS:
-        problem = f"A password has at least {MIN_PASSWORD_CHARS} characters."
+        problem = f"Use at least {MIN_PASSWORD_CHARS} characters."
     elif len(password) > MAX_PASSWORD_BYTES:
-        problem = f"A password has at most {MAX_PASSWORD_BYTES} characters."
+        problem = f"Use at most {MAX_PASSWORD_BYTES} characters."
     elif plain == name.casefold() or plain in COMMON_PASSWORDS or len(set(plain)) < 3:
-        problem = "This password is too easy to guess. Choose another, please."
+        problem = "This password is too easy to guess. Choose another."
     else:
         return
     raise InvalidAccount({"password": problem})
@@ -88,7 +88,7 @@ class Passwords:
             return await asyncio.to_thread(self._hasher.hash, _bytes(password))
 
     async def verify(self, password: str, kept: str | None) -> bool:
-        """Whether this is the password of the hash `kept`.
+        """Return whether this is the password of the hash `kept`.
 
         Where there is none, as much is computed as if there were, so that the time an answer takes
         does not tell who has an account; not even the first answer of all.
@@ -100,7 +100,7 @@ class Passwords:
         return same and kept is not None and len(password) <= MAX_PASSWORD_BYTES
 
     def needs_rehash(self, kept: str) -> bool:
-        """Whether it was made with parameters that are not recommended any more."""
+        """Return whether it was made with parameters that are not recommended any more."""
         return self._hasher.check_needs_rehash(kept)
 
     def _is_same(self, password: bytes, kept: str) -> bool:

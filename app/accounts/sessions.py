@@ -23,7 +23,7 @@ from app.token_hash import hash_token
 
 # Browsers in which somebody has logged in before.
 #
-# A cookie tells them, which nobody else can have made: it is signed with the hash of the person's
+# A cookie tells them, which nobody else can have made: it is signed with the hash of the user's
 # password, so it is worth nothing once that is changed. It opens nothing. Who shows it is only
 # counted apart from strangers, and so can log in while those guess (app/accounts/throttle.py).
 
@@ -33,13 +33,13 @@ DEVICE_SECONDS: Final = 400 * 86400
 
 
 def issue_device_token(user_id: int, kept: str) -> str:
-    """For the cookie of a browser in which they have just shown who they are; `kept`: the hash."""
+    """Make a token for the browser in which a user has just logged in; `kept`: the hash."""
     nonce = secrets.token_urlsafe(16)
     return f"{nonce}.{_signature(nonce, user_id, kept)}"
 
 
 def verify_device_token(token: str, user_id: int, kept: str) -> str:
-    """What to count this browser by; empty when it is not known."""
+    """Return what to count this browser by; empty when it is not known."""
     nonce, _, signature = token.partition(".")
     wanted = _signature(nonce, user_id, kept)
     is_known = hmac.compare_digest(signature.encode("utf-8", "surrogatepass"), wanted.encode())
@@ -51,7 +51,7 @@ def _signature(nonce: str, user_id: int, kept: str) -> str:
     return hmac.new(kept.encode(), text, hashlib.sha256).hexdigest()
 
 
-# How a request shows the login that it belongs to: by a cookie, and what changes by a header too.
+# How a request shows the session that it belongs to: by a cookie, and what changes by a header too.
 #
 # Ports share cookies and Wick has many neighbours, so the names of ours carry the port. Under TLS
 # they begin with `__Host-`: then no other host, not even a subdomain, can have set them. Below a
@@ -70,7 +70,7 @@ def cookie_name(kind: str, port: int, *, is_secure: bool, is_alone: bool = True)
     return f"{secure if is_secure else ''}wick-{kind}-{port}"
 
 
-# What to call a browser in a list of logins: enough for its person to recognise it.
+# What to call a browser in a list of logins: enough for its user to recognise it.
 
 
 _BROWSERS: Final = (
@@ -95,7 +95,7 @@ _SYSTEMS: Final = (
 
 
 def describe_user_agent(user_agent: str) -> str:
-    """Such as “Firefox on Linux”."""
+    """Return words such as “Firefox on Linux”."""
     browser = next((name for sign, name in _BROWSERS if sign in user_agent), "")
     system = next((name for sign, name in _SYSTEMS if sign in user_agent), "")
     if browser and system:
@@ -104,7 +104,7 @@ def describe_user_agent(user_agent: str) -> str:
     return browser or system or plain or "Unknown browser"
 
 
-# Logins: made, found again by a cookie's token, renewed, ended, and watched while they last.
+# Sessions: made, found again by a cookie's token, renewed, ended, and watched while they last.
 
 
 log = logging.getLogger(__name__)
@@ -117,11 +117,11 @@ GRACE_SECONDS: Final = 60.0
 """... a token is changed; requests on their way with the old one are let through meanwhile."""
 TOUCH_EVERY_SECONDS: Final = 60.0
 CHECK_EVERY_SECONDS: Final = 10.0
-"""How often the logins of open sockets are looked at: they may have become too old."""
+"""How often the sessions of open sockets are looked at: they may have become too old."""
 
 
 class Sessions:
-    """One server's logins. `changed` wakes whoever waits for one of them to end."""
+    """One server's sessions. `changed` wakes whoever waits for one of them to end."""
 
     def __init__(self, db: Database, clock: Callable[[], float] = time.time) -> None:
         self._db = db
@@ -129,18 +129,18 @@ class Sessions:
         self._watched: dict[int, list[asyncio.Event]] = {}
 
     async def create(self, user_id: int, device: str, address: str) -> tuple[str, Session]:
-        """The token for the cookie, which nobody can find out afterwards, and the login."""
+        """The token for the cookie, which nobody can find out afterwards, and the session."""
         token, csrf, now = secrets.token_urlsafe(32), secrets.token_urlsafe(16), self._clock()
         digest = hash_token(token)
         await self._db.write(lambda c: sessions.add(c, user_id, digest, csrf, device, address, now))
         session = await sessions.get(self._db, digest, self._limits())
         if session is None:  # disabled or removed in this very moment
-            raise SessionNotFound("This account cannot be used any more.")
+            raise SessionNotFound("This account is no longer available.")
         audit("login", user=user_id, login=session.id, address=address)
         return token, session
 
     async def authenticate(self, token: str) -> Session | None:
-        """The login of a token that holds; it counts as used now."""
+        """The session of a token that holds; it counts as used now."""
         digest = hash_token(token)
         session = await sessions.get(self._db, digest, self._limits())
         if session is None:
@@ -170,25 +170,27 @@ class Sessions:
         )
         return new if done else None
 
-    async def is_active(self, login_id: int) -> bool:
-        return bool(await sessions.active_ids(self._db, [login_id], self._limits()))
+    async def is_active(self, session_id: int) -> bool:
+        return bool(await sessions.active_ids(self._db, [session_id], self._limits()))
 
-    async def touch(self, login_id: int) -> Session | None:
-        """The login of a socket that a message has come from, if it still holds."""
-        session = (await sessions.active_ids(self._db, [login_id], self._limits())).get(login_id)
+    async def touch(self, session_id: int) -> Session | None:
+        """The session of a socket that a message has come from, if it still holds."""
+        session = (await sessions.active_ids(self._db, [session_id], self._limits())).get(
+            session_id
+        )
         now = self._clock()
         if session is not None and now - session.seen_at > TOUCH_EVERY_SECONDS:
-            await self._db.write(lambda c: sessions.touch(c, login_id, now))
+            await self._db.write(lambda c: sessions.touch(c, session_id, now))
         return session
 
     async def list_for_user(self, user_id: int) -> list[Session]:
         return await sessions.list_for_user(self._db, user_id, self._limits())
 
-    async def revoke(self, user_id: int, login_id: int) -> None:
-        """Raises SessionNotFound when it is none of this person's."""
-        if not await self._db.write(lambda c: sessions.revoke(c, user_id, login_id)):
-            raise SessionNotFound("This login has ended already.")
-        audit("login-ended", user=user_id, login=login_id)
+    async def revoke(self, user_id: int, session_id: int) -> None:
+        """Raises SessionNotFound when it is none of this user's."""
+        if not await self._db.write(lambda c: sessions.revoke(c, user_id, session_id)):
+            raise SessionNotFound("This session has already ended.")
+        audit("login-ended", user=user_id, login=session_id)
         await self.check_watched()
 
     async def revoke_all(self, user_id: int, *, besides: int = 0) -> None:
@@ -197,29 +199,29 @@ class Sessions:
         await self.check_watched()
 
     @contextmanager
-    def watch(self, login_id: int) -> Iterator[asyncio.Event]:
-        """An event that is set once the login has ended; that of no login (0) never."""
+    def watch(self, session_id: int) -> Iterator[asyncio.Event]:
+        """An event that is set once the session has ended; that of no session (0) never."""
         ended = asyncio.Event()
-        if not login_id:
+        if not session_id:
             yield ended
             return
-        self._watched.setdefault(login_id, []).append(ended)
+        self._watched.setdefault(session_id, []).append(ended)
         try:
             yield ended
         finally:
-            self._watched[login_id].remove(ended)
-            if not self._watched[login_id]:
-                del self._watched[login_id]
+            self._watched[session_id].remove(ended)
+            if not self._watched[session_id]:
+                del self._watched[session_id]
 
     async def check_watched(self) -> None:
-        """Tell those who watch a login that has ended."""
+        """Tell those who watch a session that has ended."""
         watched = list(self._watched)
         if not watched:
             return
         live = await sessions.active_ids(self._db, watched, self._limits())
-        for login_id in watched:
-            if login_id not in live:
-                for ended in self._watched.get(login_id, ()):
+        for session_id in watched:
+            if session_id not in live:
+                for ended in self._watched.get(session_id, ()):
                     ended.set()
 
     async def run(self) -> None:
@@ -233,7 +235,7 @@ class Sessions:
                     limits = self._limits()
                     await self._db.write(lambda c: sessions.purge_expired(c, limits))  # noqa: B023
             except WickError as error:
-                log.warning("The logins could not be looked at: %s", error)
+                log.warning("The sessions could not be looked at: %s", error)
             await asyncio.sleep(CHECK_EVERY_SECONDS)
 
     def _limits(self) -> SessionLimits:

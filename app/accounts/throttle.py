@@ -1,7 +1,7 @@
 """Slows down who guesses passwords: of one name from one address, of one name from anywhere, and
 of any names from one address.
 
-A browser in which that person has logged in before is counted by itself (app/accounts/sessions.py).
+A browser in which that user has logged in before is counted by itself (app/accounts/sessions.py).
 So nobody can lock somebody else out, however many machines they have to guess with.
 """
 
@@ -38,7 +38,7 @@ class _FailureCount:
 class LoginThrottle:
     """Every attempt counts as failed when it begins, so that many at once are no way around it.
 
-    device: of a browser that is known to be the person's; empty for a stranger's.
+    device: of a browser that is known to be the user's; empty for a stranger's.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ def _keys(name_key: str, address: str, device: str) -> list[tuple[str, str]]:
 
 
 def subnet_of(address: str) -> str:
-    """What one subscriber has: an IPv4 address, or the first half of an IPv6 address."""
+    """Return what one subscriber has: an IPv4 address, or the first half of an IPv6 address."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -114,4 +114,4 @@ def subnet_of(address: str) -> str:
 def _wait_message(wait: float) -> str:
     seconds, minutes = math.ceil(wait), math.ceil(wait / 60)
     how_long = f"{seconds} seconds" if seconds < 90 else f"{minutes} minutes"
-    return f"Too many attempts. Please try again in {how_long}."
+    return f"Too many attempts. Try again in {how_long}."

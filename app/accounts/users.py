@@ -1,4 +1,4 @@
-"""People: how they come, how they show who they are, and what an owner may decide about them."""
+"""Users: how they get accounts, log in, and what owners decide about them."""
 
 from __future__ import annotations
 
@@ -51,16 +51,18 @@ class Users:
         self._clock = clock
 
     async def authenticate(
-        self, name: str, password: str, address: str, *, known: str = "", login_id: int = 0
+        self, name: str, password: str, address: str, *, device_token: str = "", session_id: int = 0
     ) -> User:
-        """Who logs in; `known`: what shows that they have done so in this browser before, or
-        login_id: that they are logged in.
+        """Return the user who logs in.
+
+        device_token: shows that they have logged in in this browser before; session_id: that they
+        are logged in.
 
         Raises WrongPassword or TooManyAttempts; neither tells whether the name is somebody's.
         """
         key = username_key(name)
         found = await users.credentials(self._db, key)
-        device = f"login {login_id}" if login_id else _device(known, found)
+        device = f"session {session_id}" if session_id else _device(device_token, found)
         try:
             self._throttle.record_attempt(key, address, device)
         except TooManyAttempts:
@@ -79,7 +81,7 @@ class Users:
         return user
 
     async def issue_device_token(self, user_id: int) -> str:
-        """What a browser in which they have logged in may show from now on."""
+        """Return a token that this browser shows at the next login."""
         key = username_key((await self.get(user_id)).name)
         found = await users.credentials(self._db, key)
         return issue_device_token(user_id, found[1]) if found is not None else ""
@@ -88,7 +90,7 @@ class Users:
         """Raises UserNotFound."""
         user = await users.get(self._db, user_id)
         if user is None:
-            raise UserNotFound("There is no such person.")
+            raise UserNotFound("No such user.")
         return user
 
     async def get_by_name(self, name: str) -> User:
@@ -96,27 +98,27 @@ class Users:
         user = await users.get_by_name(self._db, username_key(name))
         if user is None:
             shown = name[:80].encode("utf-8", "replace").decode()
-            raise UserNotFound(f"There is nobody called “{shown}”.")
+            raise UserNotFound(f"There is no user “{shown}”.")
         return user
 
     async def list_users(self) -> list[User]:
         return await users.list_users(self._db)
 
     async def first_owner(self) -> int:
-        """Whose the machine's terminal is: the first who can log in, or whoever is at it."""
+        """Return the terminal's user: the first owner who can log in, else the local user."""
         for user in await self.list_users():
             if user.role == "owner" and user.has_password and user.disabled_at is None:
                 return user.id
         return LOCAL_USER
 
     async def has_owner(self) -> bool:
-        """Whether there is an owner who can log in."""
+        """Return whether there is an owner who can log in."""
         return await users.has_owner(self._db)
 
     # Getting in.
 
     async def add(self, name: str, password: str | None, role: Role) -> User:
-        """Somebody new. The first of all becomes the owner of what is there already."""
+        """Add a user. The first of all becomes the owner of what is there already."""
         if not await self.has_owner():
             return await self._claim_owner(LOCAL_USER, name, password)
         name, kept = await validation.validate_credentials(self._passwords, name, password)
@@ -141,7 +143,7 @@ class Users:
         return await self.get(user_id)
 
     async def setup_token(self) -> str | None:
-        """For the link by which the first owner comes; None when there is an owner."""
+        """Make the token of the setup link; None when there is an owner."""
         if await self.has_owner():
             return None
 
@@ -159,7 +161,7 @@ class Users:
         return await self._new_invite(role, None, made_by, INVITE_SECONDS)
 
     async def reset_token(self, user_id: int, made_by: int | None) -> str:
-        """The token of a link by which this person may choose a new password."""
+        """The token of a link by which this user may choose a new password."""
         user = await self.get(user_id)
         audit("password-link-made", user=user_id, by=made_by)
         await self._db.write(lambda c: invites.revoke_for(c, user_id))
@@ -190,7 +192,7 @@ class Users:
         return await invites.list_open(self._db, self._clock())
 
     async def list_password_links(self, user_id: int) -> list[Invite]:
-        """Whoever holds one of them can become this person, so they are to know of it."""
+        """List open reset links: who holds one can take over the account, so its user sees them."""
         return await invites.for_user(self._db, user_id, self._clock())
 
     async def revoke_password_links(self, user_id: int) -> None:
@@ -235,29 +237,29 @@ class Users:
     # Passwords, and what an owner decides.
 
     async def change_password(
-        self, user_id: int, old: str, new: str, address: str, *, login_id: int
+        self, user_id: int, old: str, new: str, address: str, *, session_id: int
     ) -> None:
-        """Every other login of the person ends. Raises WrongPassword, TooManyAttempts,
+        """End every other session of the user. Raises WrongPassword, TooManyAttempts,
         InvalidAccount."""
         user = await self.get(user_id)
-        await self.confirm_password(user_id, old, address, login_id=login_id)
+        await self.confirm_password(user_id, old, address, session_id=session_id)
         _, kept = await validation.validate_credentials(self._passwords, user.name, new)
         await self._db.write(lambda c: validation.store_password(c, user_id, kept or ""))
         audit("password-changed", user=user_id, address=address)
-        await self._sessions.revoke_all(user_id, besides=login_id)
+        await self._sessions.revoke_all(user_id, besides=session_id)
 
     async def confirm_password(
-        self, user_id: int, password: str, address: str, *, login_id: int
+        self, user_id: int, password: str, address: str, *, session_id: int
     ) -> None:
-        """Whoever sits there is this person still. Raises WrongPassword or TooManyAttempts."""
+        """Check the password of a logged-in user. Raises WrongPassword or TooManyAttempts."""
         user = await self.get(user_id)
         try:
-            await self.authenticate(user.name, password, address, login_id=login_id)
+            await self.authenticate(user.name, password, address, session_id=session_id)
         except WrongPassword:
-            raise WrongPassword("This is not your password.") from None
+            raise WrongPassword("Wrong password.") from None
 
     async def set_password(self, user_id: int, new: str) -> None:
-        """Without asking for the old one; every login of the person ends."""
+        """Set a password without asking for the old one; every session of the user ends."""
         user = await self.get(user_id)
         _, kept = await validation.validate_credentials(self._passwords, user.name, new)
         await self._db.write(lambda c: validation.store_password(c, user_id, kept or ""))
@@ -277,7 +279,7 @@ class Users:
         audit("role-changed", user=user_id, role=role)
 
     async def disable(self, user_id: int) -> None:
-        """Their logins end at once; what is theirs stays. Raises LastOwner."""
+        """End all sessions of a user and refuse new ones; data stays. Raises LastOwner."""
 
         async def change(connection: aiosqlite.Connection) -> None:
             await validation.ensure_not_last_owner(connection, user_id)
@@ -293,7 +295,7 @@ class Users:
         audit("person-enabled", user=user_id)
 
     async def mark_for_deletion(self, user_id: int) -> None:
-        """The first step of removing somebody: nobody is this person any more. Raises LastOwner."""
+        """Begin to remove a user: nobody can log in as them any more. Raises LastOwner."""
 
         async def change(connection: aiosqlite.Connection) -> None:
             await validation.ensure_not_last_owner(connection, user_id)
@@ -310,17 +312,17 @@ class Users:
         await self._db.write(change)  # type: ignore[arg-type]
 
 
-def _device(known: str, found: tuple[User, str] | None) -> str:
+def _device(token: str, found: tuple[User, str] | None) -> str:
     """The browser, if it is one of theirs. For names of nobody as much is computed."""
     device = (
-        verify_device_token(known, found[0].id, found[1])
+        verify_device_token(token, found[0].id, found[1])
         if found
-        else verify_device_token(known, 0, known)
+        else verify_device_token(token, 0, token)
     )
     return device if found else ""
 
 
 def _invite_gone() -> InviteNotFound:
     return InviteNotFound(
-        "This link has been used, withdrawn or has expired. Ask for a new one, please."
+        "This link has been used or withdrawn, or has expired. Ask for a new one."
     )

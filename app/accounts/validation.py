@@ -24,13 +24,13 @@ def normalize_name(text: str) -> str:
     """The name as it is shown. Raises InvalidAccount."""
     name = " ".join(unicodedata.normalize("NFC", text).split())
     if not name:
-        raise InvalidAccount({"name": "Choose a name, please."})
+        raise InvalidAccount({"name": "Choose a name."})
     if len(name) > MAX_NAME_CHARS:
-        raise InvalidAccount({"name": f"A name has at most {MAX_NAME_CHARS} characters."})
+        raise InvalidAccount({"name": f"Use at most {MAX_NAME_CHARS} characters."})
     if any(unicodedata.category(c)[0] not in _LETTERS and c not in _SIGNS for c in name):
-        raise InvalidAccount({"name": "A name has letters, digits, spaces and . _ - @ ' only."})
+        raise InvalidAccount({"name": "Use only letters, digits, spaces and . _ - @ '."})
     if not any(c.isalnum() for c in name):
-        raise InvalidAccount({"name": "A name has at least one letter or digit."})
+        raise InvalidAccount({"name": "Use at least one letter or digit."})
     return name
 
 
@@ -65,7 +65,7 @@ async def validate_credentials(
 async def insert_user(
     connection: aiosqlite.Connection, name: str, kept: str | None, role: Role, now: float
 ) -> int:
-    """Somebody new. Raises InvalidAccount for a name that is taken."""
+    """Insert a user. Raises InvalidAccount for a name that is taken."""
     await ensure_name_free(connection, name)
     return await users.add(connection, name, username_key(name), kept, role, now)
 
@@ -77,7 +77,7 @@ async def rename_user(connection: aiosqlite.Connection, user_id: int, name: str)
 
 
 async def store_password(connection: aiosqlite.Connection, user_id: int, kept: str) -> None:
-    """No link from before opens a way around the new one."""
+    """Store a password; no link from before opens a way around it."""
     await invites.revoke_for(connection, user_id)
     await users.set_password(connection, user_id, kept)
 
@@ -87,11 +87,11 @@ async def ensure_not_last_owner(connection: aiosqlite.Connection, user_id: int) 
     if await users.count_owners(connection, besides=user_id) == 0 and (
         await users.count_owners(connection)
     ):
-        raise LastOwner("This is the only owner. Make somebody else an owner first, please.")
+        raise LastOwner("This is the only owner. Make another user an owner first.")
 
 
 async def ensure_name_free(
     connection: aiosqlite.Connection, name: str, *, besides: int = 0
 ) -> None:
     if await users.is_taken(connection, username_key(name), besides=besides):
-        raise InvalidAccount({"name": "This name is taken. Choose another, please."})
+        raise InvalidAccount({"name": "This name is taken. Choose another."})

@@ -60,7 +60,7 @@ async def while_allowed(work: Coroutine[Any, Any, T]) -> T:
     try:
         while not (await asyncio.wait({task}, timeout=RECHECK_SECONDS))[0]:
             if not await is_allowed():
-                raise NotLoggedIn("This API key or login does not hold any more.")
+                raise NotLoggedIn("This API key or session is no longer valid.")
         return await task
     finally:
         task.cancel()

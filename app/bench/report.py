@@ -182,7 +182,7 @@ def table(report: Report) -> Table:
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """Seconds, bytes and tokens a second; ratios as plain quotients; null: not measured."""
+    """Seconds, bytes and tokens per second; ratios as plain quotients; null: not measured."""
     return {
         "machine": report.machine,
         "model": report.model,

@@ -33,7 +33,7 @@ SLICE_TOKENS = 64
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """tokens a second while decoding, and characters a second of the text they make."""
+    """tokens per second while decoding, and characters a second of the text they make."""
 
     tokens: float
     characters: float

@@ -27,7 +27,7 @@ class Samples:
         self.lists: defaultdict[str, list[float]] = defaultdict(list)
 
     def add(self, key: str, value: float | None) -> None:
-        """`value`: in seconds, bytes or tokens a second; None is nothing measured."""
+        """`value`: in seconds, bytes or tokens per second; None is nothing measured."""
         if value is not None:
             self.lists[key].append(value)
 

@@ -24,7 +24,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Measure a model on this machine, through Wick's own runner. Let nothing else "
         "run meanwhile. With the defaults every round reads about 17 prompts of 1,536 tokens.",
     )
-    parser.add_argument("model", metavar="MODEL", help="its name on the shelf")
+    parser.add_argument("model", metavar="MODEL", help="name of an installed model")
     parser.add_argument(
         "--concurrency",
         type=_counts,

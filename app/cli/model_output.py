@@ -104,7 +104,7 @@ REPORT_TIMEOUT = 5.0  # seconds; it is an answer from this very machine
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """One model now. line: its state in words; progress: 0 to 1; speed: tokens a second;
+    """One model now. line: its state in words; progress: 0 to 1; speed: tokens per second;
     memory: bytes set aside for it."""
 
     name: str
@@ -192,7 +192,7 @@ def models_table(
 
 
 def _live(now: ModelStatus | None) -> tuple[str, str]:
-    """Its state, and how many tokens a second its latest answers came with."""
+    """Its state, and how many tokens per second its latest answers came with."""
     if now is None:
         return "", ""
     return _plain(now.line), f"{now.speed:,.0f} tok/s" if now.speed else ""
@@ -211,7 +211,7 @@ def remote_table(
         Column("Name", [_name(model, default) for model, _ in held], width=NAME_WIDTH),
         Column("Title", [_plain(model.title) for model, _ in held], 2),
         Column("Server", [_plain(upstream.url) for _, upstream in held], width=NAME_WIDTH),
-        Column("Model there", [_plain(up.model) for _, up in held], width=NAME_WIDTH),
+        Column("Model ID", [_plain(up.model) for _, up in held], width=NAME_WIDTH),
         Column("Key in", [upstream.key_env for _, upstream in held], 1),
         _numbers("Context", [f"{model.context_length:,}" for model, _ in held]),
         _numbers("At once", [f"{upstream.parallel}" for _, upstream in held], 3),

@@ -147,7 +147,7 @@ async def _new_password() -> str:
         return line.rstrip("\n")
     first = await asyncio.to_thread(getpass.getpass, "New password: ")
     if first != await asyncio.to_thread(getpass.getpass, "The same again: "):
-        raise InvalidAccount({"again": "These two passwords are not the same."})
+        raise InvalidAccount({"again": "The passwords do not match."})
     return first
 
 

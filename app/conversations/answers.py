@@ -179,7 +179,7 @@ class AnswerService:
         self, request: AnswerRequest, save: Save, *, instead: bool = False
     ) -> AnswerRef:
         if self._is_closed:
-            raise ShuttingDown("Wick is being stopped. Please try again when it runs.")
+            raise ShuttingDown("Wick is shutting down. Try again later.")
         self._reserve.check()
         chat_id, user_id, client_id = request.chat_id, request.user_id, request.client_id
         if await db_chats.owner(self._db, chat_id) not in {None, user_id}:
@@ -317,7 +317,7 @@ class AnswerService:
         owned = await self._owns(user_id, chat_id)
         answer = self._pending.remove(chat_id, answer_id) if owned else None
         if answer is None:
-            raise ChatNotFound("It is too late to take this message back: it is being answered.")
+            raise ChatNotFound("Can't withdraw: the model is already answering.")
 
         async def remove(connection: aiosqlite.Connection) -> str:
             text, before = await messages.withdraw(connection, user_id, answer_id)
@@ -361,12 +361,12 @@ class AnswerService:
                 max_tokens=self._settings.max_tokens,
             )
         if not name:
-            raise ModelNotFound("There is no model to answer yet.")
+            raise ModelNotFound("No model installed yet.")
         try:
             model = self._store.get(name)
         except ModelNotFound as error:
             raise ModelNotFound(
-                f"“{name}” is not on this machine. Get it first, or choose another model."
+                f"“{name}” is not installed. Download it, or choose another model."
             ) from error
         if chats and model.kind != "text":
             raise ModelUnsupported(

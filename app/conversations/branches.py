@@ -62,7 +62,7 @@ class Branches:
             found = await _find(connection, ref)
             prompt = found.id if found.role == "user" else found.parent_id
             if prompt is None:
-                raise MessageNotFound("This answer has no prompt, so it cannot be asked for again.")
+                raise MessageNotFound("This answer has no prompt, so it cannot be regenerated.")
             answer = await messages.add_answer(
                 *(connection, ref.user_id, ref.chat_id, prompt, by, time.time()),
                 made_with,
@@ -115,9 +115,7 @@ class Branches:
             if not can_continue(found):
                 raise ChatBusy("This answer is complete, so there is nothing to continue.")
             if await branches.has_children(connection, ref.user_id, found.id):
-                raise ChatBusy(
-                    "The chat has gone on behind this answer. Ask again instead, please."
-                )
+                raise ChatBusy("This is not the last answer. Regenerate it instead.")
             # Half a character that was cut off is not what the model said.
             text = found.text.rstrip("\ufffd")
             await messages.requeue(connection, ref.user_id, found.id, text, made_with)
@@ -149,7 +147,7 @@ class Branches:
             leaf = await chats.leaf_if_idle(connection, ref.user_id, ref.chat_id, is_idle=False)
             found = await _find(connection, ref)
             if await removals.is_unfinished(connection, ref.user_id, found.id):
-                raise ChatBusy("An answer is being written here. Wait for it, or stop it, please.")
+                raise ChatBusy("An answer is being written here. Wait for it or stop it.")
             is_shown = await removals.is_noted(connection, ref.user_id, found.id, leaf)
             beside = await branches.sibling_to_show(connection, ref.user_id, found)
             await removals.hide(

@@ -39,12 +39,12 @@ class DailyQuota:
     def sentence(self) -> str:
         return (
             f"{self.used:,} of {self.limit:,} tokens used today. "
-            f"The count begins anew at midnight, in {_hours(self.seconds)}."
+            f"The count resets at midnight, in {_hours(self.seconds)}."
         )
 
     @property
     def reset_hint(self) -> str:
-        return f"You can go on at midnight, in {_hours(self.seconds)}."
+        return f"You can continue at midnight, in {_hours(self.seconds)}."
 
 
 class Quotas:
@@ -90,8 +90,8 @@ class Quotas:
         if self._settings.has_accounts and on_their_way >= most:
             audit("limit-reached", limit="requests", user=user_id)
             raise LimitReached(
-                f"{on_their_way} of your answers are on their way or waiting, and {most} is the "
-                "limit. Please wait until one has ended.",
+                f"{on_their_way} of your answers are running or waiting; the limit is {most}. "
+                "Wait until one has ended.",
                 RETRY_SECONDS,
             )
         day = self._used_up(user_id)

@@ -162,7 +162,7 @@ def parse(
     if len(prompt) > longest_prompt and "system_prompt" not in kept:
         problems["system_prompt"] = (
             f"The system prompt is {len(prompt):,} characters long; "
-            f"the limit is {longest_prompt:,}. Please shorten it."
+            f"the limit is {longest_prompt:,}. Shorten it."
         )
     stops = stop_strings.from_lines(texts.get("stop", ""))
     too_long = any(len(stop) > STOP_CHARS for stop in stops)

@@ -43,5 +43,5 @@ class Shares:
         """Raises ChatNotFound, whatever the reason."""
         chat = await shares.get(self._db, hash_token(token))
         if chat is None:
-            raise ChatNotFound("This link shows nothing any more, or never did.")
+            raise ChatNotFound("This link is invalid or has been revoked.")
         return chat

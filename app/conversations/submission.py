@@ -59,11 +59,10 @@ def validate_text(text: str, most: int) -> str:
     """A prompt of up to `most` characters, made fit for keeping. Raises InvalidMessage."""
     text = sanitize_text(text).strip("\n")
     if not text.strip():
-        raise InvalidMessage("There is nothing to send yet.")
+        raise InvalidMessage("Write a message first.")
     if len(text) > most:
         raise InvalidMessage(
-            f"This message is {len(text):,} characters long; the limit is {most:,}. "
-            "Please shorten it."
+            f"This message is {len(text):,} characters long; the limit is {most:,}. Shorten it."
         )
     return text
 

@@ -83,7 +83,7 @@ async def touch(connection: aiosqlite.Connection, key_id: int, now: float) -> No
 
 
 async def revoke(connection: aiosqlite.Connection, user_id: int, key_id: int) -> bool:
-    """Whether this person had such a key."""
+    """Return whether this user had such a key."""
     cursor = await connection.execute(
         "DELETE FROM api_keys WHERE id = ? AND user_id = ?", (key_id, user_id)
     )

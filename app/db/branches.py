@@ -21,7 +21,7 @@ PAGE_ROWS, PAGE_CHARS = 200, 1_000_000
 
 
 async def pages(db: Database, user_id: int, chat_id: str) -> AsyncIterator[list[Message]]:
-    """All branches, some messages at a time; parents come before their children."""
+    """Yield all branches, some messages at a time; parents come before their children."""
     after: int | None = 0
     while after is not None:
         rows = await db.fetch_all(
@@ -98,7 +98,7 @@ SELECT max(id) AS id FROM below
 async def deepest_descendant(
     db: Database, user_id: int, chat_id: str, message_id: int
 ) -> int | None:
-    """Where the path ends that goes through this message and then always to the newest.
+    """Return where the path ends that goes through this message and then always to the newest.
 
     None when the chat has no such message.
     """
@@ -119,7 +119,7 @@ WITH RECURSIVE below (id) AS (
     SELECT m.id FROM messages m JOIN below ON m.parent_id = below.id WHERE {VISIBLE}
 )
 """  # noqa: S608
-"""A message of the person's and all that follows it."""
+"""A message of the user's and all that follows it."""
 _ONE = f"SELECT * FROM messages WHERE id = :id AND chat_id = :chat AND {OWNED}"  # noqa: S608
 _SIBLINGS = f"""
 SELECT id, parent_id FROM messages
@@ -131,7 +131,7 @@ ORDER BY id
 
 
 async def sibling_groups(db: Database, user_id: int, chat_id: str) -> dict[int | None, list[int]]:
-    """By the id of their parent, the messages that have others beside them, oldest first."""
+    """Map parents to their messages where there are several, oldest first."""
     found: dict[int | None, list[int]] = {}
     values = {"chat": chat_id, "user": user_id}
     for row in await db.fetch_all(_SIBLINGS, values):  # type: ignore[arg-type]

@@ -39,7 +39,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> Cursor | None:
-        """None for what is no cursor."""
+        """Return None for what is no cursor."""
         at, _, chat_id = text.partition("_")
         try:
             time = float(at)
@@ -51,7 +51,7 @@ class Cursor:
 async def page(
     db: Database, user_id: int, name: ListName, limit: int, after: Cursor | None = None
 ) -> tuple[list[Chat], Cursor | None]:
-    """At most `limit` chats, newest first, and where to go on, if there is more."""
+    """Return at most `limit` chats, newest first, and where to go on, if there is more."""
     column, condition = _LISTS[name]
     values: list[object] = [user_id]
     beyond = ""
@@ -102,7 +102,7 @@ async def get_many(db: Database, user_id: int, chat_ids: set[str]) -> list[Chat]
 
 
 async def all_ids(db: Database, user_id: int) -> list[str]:
-    """All chats but those in the trash, oldest first."""
+    """Return all chats but those in the trash, oldest first."""
     rows = await db.fetch_all(
         "SELECT id FROM chats WHERE user_id = ? AND deleted_at IS NULL ORDER BY created_at, id",
         (user_id,),

@@ -81,7 +81,7 @@ async def get(db: Database, user_id: int, chat_id: str) -> Chat | None:
 
 
 async def owner(db: Database, chat_id: str) -> int | None:
-    """Whose chat has this id, if any has. Only for refusing ids that are taken."""
+    """Return whose chat has this id, if any has. Only for refusing ids that are taken."""
     row = await db.fetch_one("SELECT user_id FROM chats WHERE id = ?", (chat_id,))
     return None if row is None else int(row["user_id"])
 
@@ -111,7 +111,7 @@ async def leaf_below_limit(
     if row is None:
         raise ChatNotFound
     if row["running"] >= limit:
-        raise ChatBusy(f"{limit} messages wait for an answer in this chat. Wait for one, please.")
+        raise ChatBusy(f"{limit} messages in this chat are waiting for answers. Wait for one.")
     leaf_id: int | None = row["leaf_id"]
     return leaf_id
 
@@ -119,7 +119,7 @@ async def leaf_below_limit(
 async def leaf_if_idle(
     connection: aiosqlite.Connection, user_id: int, chat_id: str, *, is_idle: bool = True
 ) -> int | None:
-    """Where the chat's path ends, for a change of its branches.
+    """Return where the chat's path ends, for a change of its branches.
 
     is_idle: nothing of it may be on its way to an answer. Raises ChatNotFound or ChatBusy.
     """
@@ -133,9 +133,9 @@ async def leaf_if_idle(
     if row is None:
         raise ChatNotFound
     if row["deleted_at"] is not None:
-        raise ChatBusy("This chat is in the trash. Restore it first, please.")
+        raise ChatBusy("This chat is in the trash. Restore it first.")
     if is_idle and row["is_running"]:
-        raise ChatBusy("An answer is being written in this chat. Wait for it, or stop it, please.")
+        raise ChatBusy("An answer is being written in this chat. Wait for it or stop it.")
     leaf_id: int | None = row["leaf_id"]
     return leaf_id
 
@@ -185,7 +185,7 @@ async def choose_model(
 
 
 async def rename(connection: aiosqlite.Connection, user_id: int, chat_id: str, title: str) -> bool:
-    """Whether there was such a chat."""
+    """Return whether there was such a chat."""
     cursor = await connection.execute(
         "UPDATE chats SET title = ?, title_source = 'person' WHERE id = ? AND user_id = ?",
         (title, chat_id, user_id),
@@ -196,7 +196,7 @@ async def rename(connection: aiosqlite.Connection, user_id: int, chat_id: str, t
 async def set_generated_title(
     connection: aiosqlite.Connection, user_id: int, chat_id: str, title: str
 ) -> bool:
-    """A title by the model, unless a person has given one. Whether it is new."""
+    """A title by the model, unless a user has given one. Whether it is new."""
     cursor = await connection.execute(
         "UPDATE chats SET title = ?, title_source = 'model'"
         " WHERE id = ? AND user_id = ? AND title_source = 'words'",
@@ -244,5 +244,5 @@ async def expired(db: Database, deleted_before: float) -> list[tuple[int, str]]:
 
 
 async def all_chat_ids(db: Database) -> list[str]:
-    """Of all chats of everybody."""
+    """Return the ids of all chats of all users."""
     return [row["id"] for row in await db.fetch_all("SELECT id FROM chats")]

@@ -113,7 +113,7 @@ class Database:
                 return list(await self._searcher.execute_fetchall(sql, parameters))
             except sqlite3.Error as error:
                 if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
-                    raise SearchTooLong("This search took too long. Narrow it, please.") from error
+                    raise SearchTooLong("The search took too long. Narrow it down.") from error
                 raise _translate_error(error) from error
 
     def _deadline_passed(self) -> bool:
@@ -160,7 +160,7 @@ def _resolve(
 
 
 async def _merge(connection: aiosqlite.Connection, index: str, pages: int) -> bool:
-    """Whether there is more to merge."""
+    """Return whether there is more to merge."""
     before = connection.total_changes
     await connection.execute(
         f"INSERT INTO {index} ({index}, rank) VALUES ('merge', ?)",  # noqa: S608 - one of ours
@@ -247,7 +247,7 @@ _UNUSABLE = {
 
 
 def _unusable(path: Path, error: Exception) -> StoreUnusable:
-    """Why the database cannot be opened, by SQLite's primary result code."""
+    """Return why the database cannot be opened, by SQLite's primary result code."""
     code = getattr(error, "sqlite_errorcode", None) or 0
     why = error.strerror if isinstance(error, OSError) else error
     if shutil.disk_usage(path.parent).free < NEEDED_TO_OPEN:

@@ -25,7 +25,7 @@ STEP_CHATS: Final = 200
 
 
 async def add(connection: aiosqlite.Connection, user_id: int) -> int:
-    """A new holder of something of this person's."""
+    """A new holder of something of this user's."""
     name = f"holder {secrets.token_hex(8)}"
     holder = await users.add(connection, name, name, None, "member", time.time())
     await connection.execute("UPDATE users SET holds_for = ? WHERE id = ?", (user_id, holder))
@@ -33,7 +33,7 @@ async def add(connection: aiosqlite.Connection, user_id: int) -> int:
 
 
 async def take_over(connection: aiosqlite.Connection, user_id: int, chat_id: str) -> int | None:
-    """Take a chat out of the person's trash, for `erase`. The holder, None if it is not there."""
+    """Take a chat out of the user's trash, for `erase`. The holder, None if it is not there."""
     async with connection.execute(
         "SELECT 1 FROM chats WHERE id = ? AND user_id = ? AND deleted_at IS NOT NULL",
         (chat_id, user_id),
@@ -53,18 +53,18 @@ async def take_over(connection: aiosqlite.Connection, user_id: int, chat_id: str
 
 
 async def seal(connection: aiosqlite.Connection, holder: int) -> None:
-    """Everything is written: from now on it is the person's, whatever happens."""
+    """Everything is written: from now on it is the user's, whatever happens."""
     await connection.execute("UPDATE users SET is_whole = 1 WHERE id = ?", (holder,))
 
 
 async def deliver(db: Database, holder: int) -> None:
-    """What a sealed holder has goes to its person."""
+    """Hand what a sealed holder has to its user."""
     while await db.write(lambda c: _deliver_some(c, holder)):
         pass
 
 
 async def _deliver_some(connection: aiosqlite.Connection, holder: int) -> bool:
-    """Whether there is more."""
+    """Return whether there is more."""
     values = {"holder": holder, "step": STEP_CHATS}
     some = "(SELECT id FROM chats WHERE user_id = :holder LIMIT :step)"
     user = "(SELECT holds_for FROM users WHERE id = :holder)"
@@ -83,7 +83,7 @@ async def _deliver_some(connection: aiosqlite.Connection, holder: int) -> bool:
 
 
 async def erase(db: Database, user_id: int) -> None:
-    """Everything of a holder, or of a person who leaves, and the row itself, for good."""
+    """Everything of a holder, or of a user who leaves, and the row itself, for good."""
     for holder in await _of(db, user_id):
         await erase(db, holder)
     while rows := await db.fetch_all(
@@ -100,7 +100,7 @@ async def erase_chat(db: Database, user_id: int, chat_id: str) -> None:
 
 
 async def _erase_some(connection: aiosqlite.Connection, user_id: int, chat_id: str) -> bool:
-    """Whether there is more. The newest first, on which none depends."""
+    """Return whether there is more. The newest first, on which none depends."""
     values = {"user": user_id, "chat": chat_id, "step": STEP_ROWS}
     rows = await connection.execute_fetchall(
         "SELECT m.id, length(m.text) AS size FROM messages m JOIN chats c ON c.id = m.chat_id"

@@ -21,7 +21,9 @@ _COPIED = tuple(name for name in MESSAGE_COLUMNS if name != "parent")
 async def fate(
     db: Database, user_id: int, chat: sqlite3.Row
 ) -> Literal["new", "there", "in the trash"]:
-    """What is to become of a chat: it may have been imported before, or be this person's own."""
+    """Return what is to become of a chat: it may have been imported before, or be this
+    person's own.
+    """
     rows = await db.fetch_all(
         "SELECT deleted_at FROM chats WHERE user_id = :user AND (id = :id OR import_key = :key)",
         {"user": user_id, "id": chat["id"], "key": chat["import_key"]},  # type: ignore[arg-type]

@@ -71,7 +71,7 @@ async def consume(connection: aiosqlite.Connection, token_hash: bytes, now: floa
 
 
 async def list_open(db: Database, now: float) -> list[Invite]:
-    """For people who are yet to come; the newest first."""
+    """List invites for new users, the newest first."""
     rows = await db.fetch_all(
         "SELECT * FROM invites WHERE user_id IS NULL AND expires_at > ? ORDER BY id DESC", (now,)
     )
@@ -79,7 +79,7 @@ async def list_open(db: Database, now: float) -> list[Invite]:
 
 
 async def for_user(db: Database, user_id: int, now: float) -> list[Invite]:
-    """By which this person's password can be changed."""
+    """List links by which this user's password can be changed."""
     rows = await db.fetch_all(
         "SELECT * FROM invites WHERE user_id = ? AND expires_at > ?", (user_id, now)
     )
@@ -87,18 +87,18 @@ async def for_user(db: Database, user_id: int, now: float) -> list[Invite]:
 
 
 async def revoke(connection: aiosqlite.Connection, invite_id: int) -> bool:
-    """Whether it was there."""
+    """Return whether it was there."""
     cursor = await connection.execute("DELETE FROM invites WHERE id = ?", (invite_id,))
     return cursor.rowcount > 0
 
 
 async def revoke_for(connection: aiosqlite.Connection, user_id: int) -> None:
-    """Every link by which this person could choose a password."""
+    """Every link by which this user could choose a password."""
     await connection.execute("DELETE FROM invites WHERE user_id = ?", (user_id,))
 
 
 async def revoke_by(connection: aiosqlite.Connection, user_id: int) -> None:
-    """Every link that this person has made."""
+    """Every link that this user has made."""
     await connection.execute("DELETE FROM invites WHERE made_by = ?", (user_id,))
 
 

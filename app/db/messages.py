@@ -63,7 +63,7 @@ OWNED = (
     "EXISTS (SELECT 1 FROM chats WHERE chats.id = messages.chat_id AND chats.user_id = :user)"
     " AND NOT EXISTS (SELECT 1 FROM hidden_messages WHERE message_id = messages.id)"
 )
-"""Of a row of messages: it is in a chat of this person, and was not deleted."""
+"""Of a row of messages: it is in a chat of this user, and was not deleted."""
 VISIBLE = "NOT EXISTS (SELECT 1 FROM hidden_messages WHERE message_id = m.id)"
 """Of a message `m`: it was not deleted."""
 
@@ -125,7 +125,7 @@ WHERE c.id = ? AND c.user_id = ? AND m.client_id = ?
 
 
 class SubmissionRow(NamedTuple):
-    """What a submission has become. answer_id: None once all its answers are deleted for good."""
+    """A submission and its answer. answer_id: None once all its answers are deleted for good."""
 
     prompt_id: int | None
     answer_id: int | None
@@ -134,7 +134,7 @@ class SubmissionRow(NamedTuple):
 async def find_submission(
     db: Database, user_id: int, chat_id: str, client_id: str
 ) -> SubmissionRow | None:
-    """What this submission has become; None when it was not saved before."""
+    """Return what this submission has become; None when it was not saved before."""
     row = await db.fetch_one(_BY_CLIENT_ID, (chat_id, user_id, client_id))
     return None if row is None else SubmissionRow(*row)
 

@@ -33,7 +33,7 @@ async def migrate(connection: aiosqlite.Connection, path: Path, folder: Path | N
     newest = max(steps)
     if version > newest:
         raise DatabaseTooNew(
-            f"The database {path} was written by a later version of Wick "
+            f"The database {path} was written by a newer version of Wick "
             f"(its version is {version}, this Wick knows {newest}). Please update Wick."
         )
     if 0 < version < newest:

@@ -52,7 +52,7 @@ async def _note(connection: aiosqlite.Connection, found: list[tuple[int, int]]) 
 async def is_noted(
     connection: aiosqlite.Connection, user_id: int, top: int, message_id: int | None
 ) -> bool:
-    """Whether this message is at or below `top`, after `prepare`."""
+    """Return whether this message is at or below `top`, after `prepare`."""
     async with connection.execute(
         f"{_IN_REMOVAL} AND m.id = :id",
         {"top": top, "user": user_id, "id": message_id},
@@ -61,7 +61,7 @@ async def is_noted(
 
 
 async def is_unfinished(connection: aiosqlite.Connection, user_id: int, top: int) -> bool:
-    """Whether an answer is still to be written at or below `top`, after `prepare`."""
+    """Return whether an answer is still to be written at or below `top`, after `prepare`."""
     async with connection.execute(
         f"{_IN_REMOVAL} AND m.status = 'queued' LIMIT 1", {"top": top, "user": user_id}
     ) as cursor:
@@ -129,7 +129,7 @@ async def clear_all(db: Database) -> None:
 
 
 async def _clear_some(connection: aiosqlite.Connection, which: str, *values: int) -> bool:
-    """Whether there is more."""
+    """Return whether there is more."""
     cursor = await connection.execute(
         "DELETE FROM removed_messages WHERE message_id IN"  # noqa: S608 - one of the two above
         f" (SELECT message_id FROM removed_messages WHERE {which} LIMIT ?)",
@@ -139,7 +139,7 @@ async def _clear_some(connection: aiosqlite.Connection, which: str, *values: int
 
 
 async def purge(db: Database, removed_before: float) -> None:
-    """What was deleted before then is deleted for good, a few messages at a time."""
+    """Delete for good what was deleted before then, a few messages at a time."""
     rows = await db.fetch_all(
         "SELECT message_id FROM removals WHERE removed_at < ? OR is_final = 1", (removed_before,)
     )
@@ -170,7 +170,7 @@ async def _finalize(connection: aiosqlite.Connection, top: int) -> bool:
 
 
 async def _erase_some(connection: aiosqlite.Connection, top: int) -> bool:
-    """Whether there is more. The newest first, on which none depends."""
+    """Return whether there is more. The newest first, on which none depends."""
     rows = await connection.execute_fetchall(
         "SELECT m.id, length(m.text) AS size FROM removed_messages r"
         " JOIN messages m ON m.id = r.message_id"

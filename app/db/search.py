@@ -3,7 +3,7 @@
 Words are looked up in the index. Signs are nothing to it, so of a word that has some (`C++`,
 `.NET`) it finds where the letters are, and the texts there are looked at. Text that is written
 without spaces (Chinese, Japanese, Thai and others) is one long word to it; a query that has such,
-or nothing but signs, is sought in the texts themselves. That reads every text of the person once. A
+or nothing but signs, is sought in the texts themselves. That reads every text of the user once. A
 second index of three-letter pieces would cost thrice the space and could not find words of two
 signs, which most Chinese ones are.
 """
@@ -38,7 +38,7 @@ Where = Literal["", "pinned", "archived", "trash"]
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """What is sought. `since`: seconds since 1970; empty strings: no limit of that kind."""
+    """A search. `since`: seconds since 1970; empty strings: no limit of that kind."""
 
     words: tuple[str, ...]
     role: Literal["", "user", "assistant"] = ""
@@ -59,7 +59,7 @@ class SearchQuery:
 
     @property
     def match(self) -> str:
-        """All words, the last also as a beginning. Quoted, so that no sign means anything."""
+        """Match all words, the last also as a prefix. Quoted, so that no sign means anything."""
         is_begun = bool(self.words) and not _is_sign(self.words[-1][-1])
         quoted = ('"' + word.replace('"', '""') + '"' for word in self.words)
         return " ".join(quoted) + ("*" if is_begun else "")
@@ -72,12 +72,12 @@ def words_of(text: str) -> tuple[str, ...]:
 
 
 def _bare(word: str) -> str:
-    """Without the signs that stand around words; those of `C++`, `#1` and `.NET` belong to them."""
+    """Strip the signs around words; those of `C++`, `#1` and `.NET` belong to them."""
     return word.lstrip(_AROUND).rstrip(_AROUND + ".")
 
 
 def _is_sign(character: str) -> bool:
-    """Whether it has to stand in the text. Apostrophes and hyphens are written in many ways."""
+    """Return whether it must stand in the text; apostrophes and hyphens vary too much."""
     return unicodedata.category(character)[0] in "PS" and character not in _LOOSE
 
 
@@ -170,7 +170,7 @@ async def messages(db: Database, user_id: int, query: SearchQuery, limit: int) -
 
 
 async def models(db: Database, user_id: int) -> list[str]:
-    """The models that have answered this person, by name."""
+    """The models that have answered this user, by name."""
     rows = await db.fetch_all(
         "SELECT DISTINCT m.model FROM messages m JOIN chats c ON c.id = m.chat_id"
         f" WHERE c.user_id = ? AND m.model IS NOT NULL AND {VISIBLE} ORDER BY m.model",
@@ -180,7 +180,7 @@ async def models(db: Database, user_id: int) -> list[str]:
 
 
 def _rank(index: str, text: str, time: str) -> str:
-    """How good a hit is, by its own text and age alone.
+    """Return how good a hit is, by its own text and age alone.
 
     SQLite's bm25 would weigh words by how rare they are in everybody's texts: from the order of
     their own messages people could read what others have written. This is its other half, for

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A browser in which a person is logged in. `is_current`: found by its newest token."""
+    """A browser in which a user is logged in. `is_current`: found by its newest token."""
 
     id: int
     user_id: int
@@ -105,7 +105,7 @@ async def active_ids(db: Database, ids: Iterable[int], limits: SessionLimits) ->
 
 
 async def list_for_user(db: Database, user_id: int, limits: SessionLimits) -> list[Session]:
-    """This person's, the latest used first."""
+    """This user's, the latest used first."""
     rows = await db.fetch_all(
         f"{_LIVE} AND l.user_id = ? ORDER BY l.seen_at DESC, l.id DESC",
         (limits.made_after, limits.seen_after, user_id),
@@ -113,15 +113,15 @@ async def list_for_user(db: Database, user_id: int, limits: SessionLimits) -> li
     return [_session(row) for row in rows]
 
 
-async def touch(connection: aiosqlite.Connection, login_id: int, now: float) -> None:
-    await connection.execute("UPDATE logins SET seen_at = ? WHERE id = ?", (now, login_id))
+async def touch(connection: aiosqlite.Connection, session_id: int, now: float) -> None:
+    await connection.execute("UPDATE logins SET seen_at = ? WHERE id = ?", (now, session_id))
 
 
-async def confirm(connection: aiosqlite.Connection, login_id: int, token_hash: bytes) -> None:
+async def confirm(connection: aiosqlite.Connection, session_id: int, token_hash: bytes) -> None:
     """The browser has shown its new token: the one before it is worth nothing any more."""
     await connection.execute(
         "UPDATE logins SET previous_hash = NULL WHERE id = ? AND token_hash = ?",
-        (login_id, token_hash),
+        (session_id, token_hash),
     )
 
 
@@ -137,10 +137,10 @@ async def rotate(
     return cursor.rowcount > 0
 
 
-async def revoke(connection: aiosqlite.Connection, user_id: int, login_id: int) -> bool:
-    """Whether there was such a login of this person."""
+async def revoke(connection: aiosqlite.Connection, user_id: int, session_id: int) -> bool:
+    """Return whether this user had such a session."""
     cursor = await connection.execute(
-        "DELETE FROM logins WHERE id = ? AND user_id = ?", (login_id, user_id)
+        "DELETE FROM logins WHERE id = ? AND user_id = ?", (session_id, user_id)
     )
     return cursor.rowcount > 0
 

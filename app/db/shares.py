@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 async def put(
     connection: aiosqlite.Connection, user_id: int, chat_id: str, token_hash: bytes, now: float
 ) -> bool:
-    """In the place of an earlier one. Whether this person has such a chat outside the trash."""
+    """Replace the link. Return whether this user has such a chat outside the trash."""
     cursor = await connection.execute(
         "INSERT INTO shares (chat_id, token_hash, created_at)"
         " SELECT id, ?, ? FROM chats WHERE id = ? AND user_id = ? AND deleted_at IS NULL"
@@ -27,7 +27,7 @@ async def put(
 
 
 async def end(connection: aiosqlite.Connection, user_id: int, chat_id: str) -> bool:
-    """Whether there was one."""
+    """Return whether there was one."""
     cursor = await connection.execute(
         "DELETE FROM shares WHERE chat_id = (SELECT id FROM chats WHERE id = ? AND user_id = ?)",
         (chat_id, user_id),
@@ -36,7 +36,7 @@ async def end(connection: aiosqlite.Connection, user_id: int, chat_id: str) -> b
 
 
 async def since(db: Database, user_id: int, chat_id: str) -> float | None:
-    """When this person's chat was shared; None when it is not."""
+    """Return when this chat was shared; None when it is not."""
     row = await db.fetch_one(
         "SELECT s.created_at FROM shares s JOIN chats c ON c.id = s.chat_id"
         " WHERE s.chat_id = ? AND c.user_id = ?",

@@ -101,7 +101,7 @@ class StagedImport:
         return rows[0] if rows else None
 
     async def messages(self, chat: int, start: int, rows: int, size: int) -> list[sqlite3.Row]:
-        """From a place on, at most so many, and at least one, of about `size` characters."""
+        """Return messages from a place on, at most so many, of about `size` characters."""
         sizes = await self._rows(
             "SELECT place, length(text) AS size FROM messages WHERE chat = ? AND place >= ?"
             " ORDER BY place LIMIT ?",

@@ -53,7 +53,7 @@ class PendingAnswer(NamedTuple):
 
 
 async def interrupt_begun(connection: aiosqlite.Connection, now: float) -> int:
-    """At start: end what was being written, with the text its checkpoint kept, and what nobody
+    """End, at start, what was being written, with the text its checkpoint kept, and what nobody
     wants or Wick cannot answer. The rest is to be queued again, and counted where it comes first
     in its chat. How many have ended."""
     count = 0
@@ -74,12 +74,12 @@ async def interrupt_begun(connection: aiosqlite.Connection, now: float) -> int:
 
 
 async def reset_restart_counts(connection: aiosqlite.Connection) -> None:
-    """At an orderly stop: Wick did not die of what waits."""
+    """Reset at an orderly stop: Wick did not die of what waits."""
     await connection.execute("DELETE FROM requeued")
 
 
 async def list_queued(db: Database) -> list[PendingAnswer]:
-    """In the order in which they were asked for."""
+    """List queued answers in the order of their prompts."""
     rows = await db.fetch_all(_QUEUED)
     return [_to_pending(dict(row)) for row in rows]
 

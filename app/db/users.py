@@ -21,7 +21,7 @@ KEPT_DAYS: Final = 8
 
 
 async def by_day(db: Database) -> dict[str, dict[int, int]]:
-    """For each day that is kept, by user id."""
+    """Map each kept day to tokens by user id."""
     days: dict[str, dict[int, int]] = {}
     for row in await db.fetch_all("SELECT user_id, day, tokens FROM usage"):
         days.setdefault(str(row["day"]), {})[int(row["user_id"])] = int(row["tokens"])
@@ -107,7 +107,7 @@ async def list_users(db: Database) -> list[User]:
 
 
 async def credentials(db: Database, name_key: str) -> tuple[User, str] | None:
-    """Who may log in under this name, and the hash of their password."""
+    """Return who may log in under this name, and the hash of their password."""
     row = await db.fetch_one(
         f"SELECT {_COLUMNS}, password FROM users WHERE name_key = ?"  # noqa: S608
         f" AND password IS NOT NULL AND disabled_at IS NULL AND {_NOT_DELETED}",
@@ -128,7 +128,7 @@ async def count_owners(connection: aiosqlite.Connection, *, besides: int = 0) ->
 
 
 async def has_owner(db: Database) -> bool:
-    """Whether there is an owner who can log in."""
+    """Return whether there is an owner who can log in."""
     row = await db.fetch_one(
         "SELECT 1 FROM users WHERE role = 'owner' AND password IS NOT NULL"  # noqa: S608
         f" AND disabled_at IS NULL AND {_NOT_DELETED}"
@@ -202,7 +202,7 @@ async def disable(connection: aiosqlite.Connection, user_id: int, when: float | 
 
 
 async def mark_for_deletion(connection: aiosqlite.Connection, user_id: int, now: float) -> None:
-    """From now on nobody can be this person; the name is free, and nothing says who it was."""
+    """Close the account: the name is free, and nothing says who it was."""
     await connection.execute("DELETE FROM logins WHERE user_id = ?", (user_id,))
     await connection.execute(
         "DELETE FROM invites WHERE user_id = :id OR made_by = :id", {"id": user_id}
@@ -222,7 +222,7 @@ async def pending_deletion(db: Database) -> list[int]:
 
 
 async def chats_of(db: Database, user_id: int) -> list[str]:
-    """Every chat of this person's, wherever it lies, and those that are yet to begin."""
+    """Every chat of this user's, wherever it lies, and those that are yet to begin."""
     rows = await db.fetch_all(
         "SELECT id FROM chats WHERE user_id = :id"
         " UNION SELECT chat_id FROM chat_settings WHERE user_id = :id",
@@ -232,5 +232,5 @@ async def chats_of(db: Database, user_id: int) -> list[str]:
 
 
 async def remove(connection: aiosqlite.Connection, user_id: int) -> None:
-    """With everything that belongs to them."""
+    """Remove a user with everything that belongs to them."""
     await connection.execute("DELETE FROM users WHERE id = ?", (user_id,))

@@ -58,7 +58,7 @@ def fit(turns: Sequence[Turn], encode: Encode, limit: int) -> FittedPrompt:
         if start >= len(window.exchanges) - 1:
             raise PromptTooLong(
                 f"This message is about {size:,} tokens long; "
-                f"the model can read {limit:,} at once. Please shorten it.",
+                f"the model can read {limit:,} at once. Shorten it.",
                 size,
             )
         start += 1  # a template whose parts do not simply add up
@@ -78,7 +78,7 @@ def fit_exact(encode: Callable[[], list[int]], limit: int) -> FittedPrompt:
 def _too_long(about: str, tokens: int, limit: int) -> PromptTooLong:
     return PromptTooLong(
         f"This prompt is {about}{tokens:,} tokens long; the model can read {limit:,} at once. "
-        "Please shorten it.",
+        "Shorten it.",
         tokens,
     )
 

@@ -333,4 +333,4 @@ class Worker:
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise ShuttingDown("Wick is being stopped. Please try again when it runs.")
+            raise ShuttingDown("Wick is shutting down. Try again later.")

@@ -41,7 +41,7 @@ def _bounded(rule: Callable[[StateInline, bool], bool]) -> Callable[[StateInline
 
 
 def _label_end(state: StateInline, start: int, disableNested: bool = False) -> int:  # noqa: FBT001, FBT002, N803
-    """Where the label that begins at `start` ends, or -1: markdown-it's own, but counted."""
+    """Return where the label that begins at `start` ends, or -1: markdown-it's own, but counted."""
     before, state.pos = state.pos, start + 1
     end = _find_end(state, may_hold_links=not disableNested)
     state.pos = before

@@ -107,7 +107,7 @@ def _summary(state: StateBlock, start: int, last: int, skipped: int) -> int:
 
 
 def _cut(state: StateBlock, line: int, chars: int) -> None:
-    """Without so many characters at its beginning."""
+    """Cut so many characters off the beginning."""
     state.bMarks[line] += state.tShift[line] + chars
     state.tShift[line] = 0
     state.sCount[line] = state.blkIndent

@@ -51,7 +51,7 @@ def _emphasis(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - calle
 
 
 def _scan(state: StateInline, *, can_split_word: bool) -> Scanned:
-    """What the run of marks at this place may do."""
+    """Return what the run of marks at this place may do."""
     scanned = state.scanDelims(state.pos, can_split_word)
     end = state.pos + scanned.length
     before = state.src[state.pos - 1] if state.pos > 0 else " "

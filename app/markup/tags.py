@@ -42,7 +42,7 @@ def _tag(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - called by 
 
 
 def _pair(state: StateInline) -> None:
-    """Which of the tags have partners is known once all of the block has been read."""
+    """Pair the tags, once all of the block has been read."""
     waiting: list[list[Token]] = [[]]  # for each element that is open, the innermost last
     for token in state.tokens:
         if token.type != "tag":

@@ -165,7 +165,7 @@ def to_mathml(source: str, *, display: bool) -> str | None:
 
 
 def _rewritten(tex: str, *, display: bool) -> str:
-    """What the library takes for what TeX would."""
+    """Rewrite TeX as the library takes it."""
     if any(_ends_nothing(tex, gap) for gap in _EMPTY_LINES.finditer(tex)):
         raise _UnknownError
     tex = _EMPTY_LINES.sub("\n", tex)
@@ -183,14 +183,14 @@ def _rewritten(tex: str, *, display: bool) -> str:
 
 
 def _ends_nothing(tex: str, gap: re.Match[str]) -> bool:
-    """Whether the lines around an empty one would run into each other."""
+    """Return whether the lines around an empty one would run into each other."""
     before, after = tex[: gap.start()].rstrip(), tex[gap.end() :].lstrip()
     is_row = before.endswith("\\\\") or re.search(r"\\begin\{[a-z]+\*?\}(?:\{[^{}]*\})?\Z", before)
     return not is_row and not after.startswith("\\end")
 
 
 def _has_rows(tex: str) -> bool:
-    """Whether a row ends outside of all groups."""
+    """Return whether a row ends outside of all groups."""
     depth = 0
     for sign in _SIGN.findall(tex):
         depth += {"{": 1, "}": -1}.get(sign, 0)
@@ -221,7 +221,7 @@ def _apart(found: re.Match[str]) -> str:
 
 
 def _is_bounded(tex: str) -> bool:
-    """Whether the library comes through it in time, and at all."""
+    """Return whether the library comes through it in time, and at all."""
     depth, lines, opened = 0, 0, list[str]()
     for sign in _SIGN.findall(tex):
         if sign in {"{", r"\left", r"\begin"}:
@@ -240,7 +240,7 @@ def _is_bounded(tex: str) -> bool:
 
 
 def _opens(sign: str) -> bool:
-    """Whether it may be an opening bracket; rather too many than too few."""
+    """Return whether it may be an opening bracket; rather too many than too few."""
     if sign.startswith("\\l"):
         return not _NO_BRACKETS.fullmatch(sign)
     return sign in _CLOSES.values() or unicodedata.category(sign[0]) in {"Ps", "Pi"}
@@ -255,7 +255,7 @@ def _closes(sign: str, opening: str) -> bool:
 
 
 def _restyled(html: str) -> str:
-    """With classes in place of styles."""
+    """Replace styles by classes."""
     html = _STROKES.sub("", html)
     html = _ENCLOSED.sub(_enclosure, html).replace("</menclose>", "</mrow>")
     html = _WORDS.sub(_words, html)

@@ -240,7 +240,7 @@ class Sampling:
         1.1,
         (0.5, 2),
         "Repetition penalty",
-        "Above 1, words that have just been used become less likely; 1 is no penalty.",
+        "Above 1, recently used words become less likely; 1 = no penalty.",
         neutral=1.0,
         openai=WireField(limits=_PENALTY, is_extension=True),
         ollama=WireField("repeat_penalty", limits=_PENALTY),
@@ -293,7 +293,7 @@ class GenerationSettings:
         "text",
         "",
         "System prompt",
-        "What the model is told before this chat: who it is, how it should answer.",
+        "Instructions the model follows in this chat.",
     )
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int = _integer(
@@ -317,7 +317,7 @@ class GenerationSettings:
         None,
         (128, 1_048_576),
         "Context size",
-        "How many tokens of this chat the model sees at once. Fewer are quicker to read.",
+        "How many tokens of this chat the model can see. Fewer are processed faster.",
         ollama=WireField("num_ctx", limits={"ge": -1}, decode=positive, note="0 is the default."),
     )
     stop: tuple[str, ...] = _row(

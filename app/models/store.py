@@ -109,7 +109,7 @@ class ModelStore:
         """Return the folder of a model, whole or damaged. Raises ModelNotFound."""
         folder = self.root / name
         if not NAME.fullmatch(name) or not folder.is_dir():
-            raise ModelNotFound(f"There is no model named “{name}” on the shelf.")
+            raise ModelNotFound(f"No model named “{name}” is installed.")
         return folder
 
     def install(
@@ -294,7 +294,7 @@ class ModelStore:
             )
         if (self.root / name).exists():
             raise ModelError(
-                f"There is a model named “{name}” on the shelf already; "
+                f"A model named “{name}” is already installed; "
                 "remove it first or choose another name."
             )
         return name

@@ -72,7 +72,7 @@ def validate_upstreams(upstream: Upstream) -> Upstream:
             "Give the name of the environment variable that holds the key, not the key itself."
         )
     if not 1 <= upstream.parallel <= MAX_PARALLEL:
-        raise ModelError(f"A server can be asked for 1 to {MAX_PARALLEL} answers at once.")
+        raise ModelError(f"A server can take 1 to {MAX_PARALLEL} concurrent requests.")
     return Upstream(full_url(upstream.url), model, upstream.key_env, upstream.parallel)
 
 

@@ -42,14 +42,12 @@ def describe_settings(settings: ChatSettings) -> list[str]:
 def resolve_model(models: Sequence[ModelSummary], wanted: str) -> str:
     """The model of that name; without a name the first. Raises ModelNotFound."""
     if not models:
-        raise ModelNotFound(
-            "There is no model on the shelf yet. Get one: wick models pull smollm2-135m"
-        )
+        raise ModelNotFound("No model installed yet. Get one: wick models pull smollm2-135m")
     if not wanted:
         return models[0].name
     if all(model.name != wanted for model in models):
         names = ", ".join(model.name for model in models)
-        raise ModelNotFound(f"There is no model named “{wanted}” on the shelf. There are: {names}.")
+        raise ModelNotFound(f"No model named “{wanted}” is installed. Installed: {names}.")
     return wanted
 
 

@@ -74,7 +74,7 @@ class HttpBackend:
     async def models(self) -> Sequence[ModelSummary]:
         models = await self._get("/models")
         if not models["data"] and (error := models.get("error")):
-            raise ModelNotFound(f"There is no model on the shelf yet. {error}")
+            raise ModelNotFound(f"No model installed yet. {error}")
         return [
             ModelSummary(model["name"], model["title"], model["note"], model["sent_to"])
             for model in models["data"]

@@ -23,7 +23,7 @@ class Assets:
 
     @functools.cache  # noqa: B019 - one instance per server, few names
     def address(self, name: str) -> str:
-        """With the hash of its content, so that a browser may keep it for good."""
+        """Return an address with the hash of its content: browsers may keep it for good."""
         return f"/static/{name}?v={hashlib.sha256(self.content(name)).hexdigest()[:12]}"
 
     @functools.cache  # noqa: B019
@@ -38,7 +38,7 @@ class Assets:
         return (self._folder / name).read_bytes()
 
     def _module(self, path: Path) -> bytes:
-        """In a block of its own: its names stay its own, and its failure harms no other."""
+        """Wrap a module in a block: its names stay its own, and its failure harms no other."""
         if path.name in STANDALONE:
             return b""
         return b"try {\n" + path.read_bytes() + b"} catch (error) { console.error(error); }\n"

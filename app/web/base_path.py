@@ -68,7 +68,7 @@ def lead_below(app: Quart, settings: Settings) -> None:
     base = settings.base_path
     if base.split("/")[1:2] and base.split("/")[1] in _beginnings(app):
         raise ConfigError(
-            f"WICK_BASE_PATH={base} is wrong: Wick's own addresses begin like that. Take another."
+            f"WICK_BASE_PATH={base} is taken: Wick's own addresses begin like that. Choose another."
         )
 
     @app.after_request
@@ -85,7 +85,7 @@ def _beginnings(app: Quart) -> set[str]:
 
 
 def public_path(path: str) -> str:
-    """How a browser or a program asks for `path` of this site."""
+    """Return how a browser or a program asks for `path` of this site."""
     settings: Settings = current_app.extensions["wick"].settings
     return settings.base_path + path
 

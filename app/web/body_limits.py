@@ -1,4 +1,4 @@
-"""How large a request may be, by where it goes."""
+"""Limits of request bodies, by address."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BY_PATH: Final = {
 
 
 def max_body_bytes(path: str) -> int:
-    """Also of a compressed one, when it is inflated."""
+    """Return the limit, which holds for an inflated body too."""
     return _BY_PATH.get(path, DEFAULT_BYTES)
 
 

@@ -83,7 +83,7 @@ def _is_text(response: Response) -> bool:
 
 
 def _is_wanted() -> bool:
-    """Whether this request may have its answer compressed.
+    """Return whether this request may have its answer compressed.
 
     A foreign website that makes a browser ask for our pages, again and again with other words in
     the address, could learn from the sizes of the encrypted answers what else they say (BREACH).

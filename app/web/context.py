@@ -1,4 +1,4 @@
-"""What the screens work with, found on the running application."""
+"""The server context: what pages work with, found on the running application."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class ServerContext(Services):
 
 
 async def _warm_up() -> None:
-    """What the first answer needs and the first page does not, as soon as that is out."""
+    """Load what the first answer needs and the first page does not, once that page is out."""
     await asyncio.sleep(WARM_UP_AFTER_SECONDS)
     await asyncio.to_thread(markdown.warm_up)
 

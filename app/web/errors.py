@@ -32,20 +32,20 @@ from app.web.security.api_paths import is_api_path, is_by_program, is_ollama_pat
 _SENTENCES: Final = {
     400: "Wick did not understand this request.",
     404: "There is nothing at this address.",
-    405: "This address does not take requests of this kind.",
-    408: "The rest of this request did not come in time. Please send it again.",
-    415: "Wick does not take content of this kind here.",
+    405: "This address does not support this method.",
+    408: "The request timed out. Try again.",
+    415: "This content type is not supported here.",
     416: "This part of the file does not exist.",
 }
 
 
 def http_error_message(error: HTTPException, path: str) -> str:
-    """What was written for this error, or else what is usual for its status."""
+    """Return what was written for this error, or else what is usual for its status."""
     if error.description and error.description != type(error).description:
         return error.description
     if error.code == 413:
         limit = format_size(max_body_bytes(path))
-        return f"This is too large: at most {limit} can be sent to this address at once."
+        return f"Too large: the limit is {limit}."
     return _SENTENCES.get(error.code or 500) or error.description or error.name
 
 
@@ -68,7 +68,7 @@ _CODES: dict[type[WickError], str] = {
 
 
 def of_event(event: Failed | Interrupted, param: str) -> ApiError:
-    """What an answer ended with instead of a text."""
+    """Return what an answer ended with instead of a text."""
     if isinstance(event, Interrupted) and event.finished is not None:
         return ApiError(event.message, status=429, code=_CODES[LimitReached])
     if isinstance(event, Interrupted):
@@ -80,7 +80,7 @@ def of_event(event: Failed | Interrupted, param: str) -> ApiError:
 
 
 def _too_long(sentence: str, asked: int, limit: int, param: str) -> ApiError:
-    """In the words that programs look for, when they shorten a conversation by themselves."""
+    """Use the words that programs look for when they shorten a conversation by themselves."""
     if limit and asked:
         sentence = (
             f"This model's maximum context length is {limit} tokens. However, your {param} resulted"
@@ -92,12 +92,12 @@ def _too_long(sentence: str, asked: int, limit: int, param: str) -> ApiError:
 
 
 def of_http(error: HTTPException, path: str) -> ApiError:
-    """What was wrong with a request before anything of ours saw it."""
+    """Return what was wrong with a request before anything of ours saw it."""
     text = http_error_message(error, path)
     if error.description == NotFound.description:
-        text = "There is nothing at this address. What there is: /docs/api"
+        text = "There is nothing at this address. See /docs/api."
         if path in _ADMIN_PATHS:
-            text = "Models are brought, made and removed on Wick's own page, or by “wick models”."
+            text = "Manage models on the models page or with “wick models”."
     return ApiError(text, status=error.code or 500)
 
 
@@ -172,7 +172,7 @@ async def _handle_unexpected(error: Exception) -> Response:
 
 
 def _is_for_program() -> bool:
-    """Also at an address where nothing is, which a program has mistaken for one of its own."""
+    """Return whether a program asks, also at an address that it mistakes for one of its own."""
     if not has_request_context():
         return False
     is_lost = request.endpoint is None and is_by_program(request.headers)

@@ -7,13 +7,11 @@ from typing import Final
 FORM: Final = "application/x-www-form-urlencoded"
 
 
-NOT_JSON: Final = (
-    "Send this as JSON, please: with the header Content-Type: application/json, in UTF-8."
-)
+NOT_JSON: Final = "Send JSON in UTF-8 with the header Content-Type: application/json."
 
 
 def is_json(mimetype: str) -> bool:
-    """Whether a body of this type is JSON. Without a type it is taken for that."""
+    """Return whether a body of this type is JSON. Without a type it is taken for that."""
     return mimetype in {"", "application/json"} or (
         mimetype.startswith("application/") and mimetype.endswith("+json")
     )

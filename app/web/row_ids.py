@@ -10,7 +10,7 @@ MAX_ROW_ID: Final = (1 << 63) - 1
 
 
 class RowId(IntegerConverter):
-    """For `<int:…>` in routes: what is larger is an address that nothing has."""
+    """Converter `<int:…>` of routes: what is larger is an address that nothing has."""
 
     def __init__(self, url_map: Map) -> None:
         super().__init__(url_map, max=MAX_ROW_ID)

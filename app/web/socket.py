@@ -2,7 +2,7 @@
 
 One task reads what the tab sends, one shows what is new. The latter looks at the present state
 whenever it may send a frame, so what a slow tab has missed costs nothing to catch up with. A third
-closes the tab at once when the login ends with which it was opened.
+closes the tab at once when the session ends with which it was opened.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class BoundedConnection(ASGIWebsocketConnection):
 
 
 class Connection(Protocol):
-    """What one open page shows. `pause`: seconds between two frames, unless it is urgent."""
+    """One open page. `pause`: seconds between two frames, unless it is urgent."""
 
     subscription: Subscription
 
@@ -90,7 +90,7 @@ class Connection(Protocol):
 
 @dataclass(slots=True)
 class MessageRateLimiter:
-    """How many messages a tab may still send: a burst, refilled steadily."""
+    """Token bucket of the messages that a tab may still send."""
 
     per_second: int
     clock: Callable[[], float] = time.monotonic
@@ -101,7 +101,7 @@ class MessageRateLimiter:
         self.remaining, self.at = self.per_second * BURST, self.clock()
 
     def spend(self) -> bool:
-        """Whether the message may be taken; when not, the tab is told. Raises CloseConnection
+        """Return whether the message may be taken; else the tab is told. Raises CloseConnection
         for a flood."""
         now = self.clock()
         full = self.per_second * BURST
@@ -115,15 +115,15 @@ class MessageRateLimiter:
 async def serve(hub: Hub, tab: Connection) -> None:
     """Every way out of here chooses its close code: htmx comes back after any but 1000 and 1008."""
     code, is_open = ERROR, False
-    sessions, login_id = server_context().sessions, identity().session_id
+    sessions, session_id = server_context().sessions, identity().session_id
     try:
         await _check_room(hub, tab)
-        with sessions.watch(login_id) as ended:
+        with sessions.watch(session_id) as ended:
             await _send(await tab.initial_frame(websocket.args.get("seen", "")))
             is_open = True
             async with asyncio.TaskGroup() as group:
                 group.create_task(_send_loop(tab), name="show a tab")
-                group.create_task(_receive_loop(tab, sessions, login_id), name="listen to a tab")
+                group.create_task(_receive_loop(tab, sessions, session_id), name="listen to a tab")
                 group.create_task(_close_on_session_end(ended), name="guard a tab")
                 group.create_task(_beat(), name="tell a tab that it is connected")
     except* CloseConnection as gone:
@@ -169,8 +169,8 @@ async def _send(frame: str) -> None:
         raise CloseConnection(ERROR) from None  # a tab that does not read; it will come back
 
 
-async def _receive_loop(tab: Connection, sessions: Sessions, login_id: int) -> None:
-    """Take what the person sends, until the tab must go."""
+async def _receive_loop(tab: Connection, sessions: Sessions, session_id: int) -> None:
+    """Take what the user sends, until the tab must go."""
     allowance, user_id = (
         MessageRateLimiter(server_context().settings.messages_per_second),
         tab.subscription.user_id,
@@ -185,7 +185,7 @@ async def _receive_loop(tab: Connection, sessions: Sessions, login_id: int) -> N
         if not may_be_taken:
             await _send(tab.rejection_frame(data, TOO_FAST))
             continue
-        if login_id and await sessions.touch(login_id) is None:
+        if session_id and await sessions.touch(session_id) is None:
             raise CloseConnection(POLICY)
         await tab.on_message(data)
 
@@ -213,7 +213,7 @@ async def _beat() -> None:
 
 
 async def _close_on_session_end(ended: asyncio.Event) -> None:
-    """Wait until the login ends, whatever the tab is doing then."""
+    """Wait until the session ends, whatever the tab is doing then."""
     await ended.wait()
     raise CloseConnection(POLICY)
 

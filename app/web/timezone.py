@@ -39,7 +39,7 @@ def _zone() -> dt.tzinfo | None:
 
 @functools.lru_cache(maxsize=256)
 def parse_zone(told: str) -> dt.tzinfo | None:
-    """None for what names none: then this machine's own counts."""
+    """Return None for what names none: then this machine's own counts."""
     found = _COOKIE_VALUE.fullmatch(told)
     if found is None or abs(minutes := int(found[2])) > MAX_MINUTES:
         return None

@@ -175,24 +175,24 @@ async def test_many_machines_guess_slowly_and_lock_nobody_out(office: Office, gu
     assert seen.index(30) == 50  # for all of them together
     stranger = "203.0.113.7"
     assert await guess("anna", stranger, PASSWORD) == 30
-    assert await guess("anna", stranger, PASSWORD, known=known) == -1
-    assert await guess("anna", stranger, PASSWORD, login_id=7) == -1
+    assert await guess("anna", stranger, PASSWORD, device_token=known) == -1
+    assert await guess("anna", stranger, PASSWORD, session_id=7) == -1
     assert await guess("anna", stranger, PASSWORD) == 30  # which helps no stranger
     for forged in ("x", ".", known + "0", f"other{known}", "\udcff.\udcff", known.upper()):
-        assert await guess("anna", stranger, PASSWORD, known=forged) == 30
+        assert await guess("anna", stranger, PASSWORD, device_token=forged) == 30
     theirs = await office.people.issue_device_token((await office.people.get_by_name("berta")).id)
-    assert await guess("anna", stranger, PASSWORD, known=theirs) == 30
+    assert await guess("anna", stranger, PASSWORD, device_token=theirs) == 30
     # Whoever has stolen it guesses no faster.
-    assert [await guess("anna", f"192.0.2.{n}", known=known) for n in range(5)] == [0] * 5
-    assert await guess("anna", stranger, PASSWORD, known=known) == 30
+    assert [await guess("anna", f"192.0.2.{n}", device_token=known) for n in range(5)] == [0] * 5
+    assert await guess("anna", stranger, PASSWORD, device_token=known) == 30
     office.clock.now += 31
     await office.people.set_password(LOCAL_USER, "another password")
-    assert await guess("anna", HOME, "another password", known=known) == -1  # as a stranger's
+    assert await guess("anna", HOME, "another password", device_token=known) == -1
 
 
 async def test_a_browser_of_nobody_is_no_way_around_it(guess: Guess) -> None:
     for forged in (issue_device_token(0, ""), issue_device_token(1, "")):
-        seen = [await guess("nobody", "2001:db8::1", known=forged) for _ in range(6)]
+        seen = [await guess("nobody", "2001:db8::1", device_token=forged) for _ in range(6)]
         assert seen[-1] == 30
 
 
@@ -317,12 +317,12 @@ async def test_a_new_password_ends_the_other_logins(office: Office) -> None:
     await office.people.add("Anna", PASSWORD, "owner")
     mine, login = await office.logins.create(1, "", "")
     other, _ = await office.logins.create(1, "", "")
-    with pytest.raises(WrongPassword, match="not your password"):
-        await office.people.change_password(1, "wrong", "a new password", HOME, login_id=login.id)
+    with pytest.raises(WrongPassword, match="Wrong password"):
+        await office.people.change_password(1, "wrong", "a new password", HOME, session_id=login.id)
     with pytest.raises(InvalidAccount):
-        await office.people.change_password(1, PASSWORD, "short", HOME, login_id=login.id)
+        await office.people.change_password(1, PASSWORD, "short", HOME, session_id=login.id)
     assert await office.logins.authenticate(other)
-    await office.people.change_password(1, PASSWORD, "a new password", HOME, login_id=login.id)
+    await office.people.change_password(1, PASSWORD, "a new password", HOME, session_id=login.id)
     assert await office.logins.authenticate(mine)
     assert await office.logins.authenticate(other) is None
     await office.people.authenticate("Anna", "a new password", HOME)

@@ -128,7 +128,7 @@ def test_no_address(url: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_unknown_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "nobody", *SMALL]) == 1
-    assert "There is no model named “nobody” on the shelf." in capsys.readouterr().err
+    assert "No model named “nobody” is installed." in capsys.readouterr().err
 
 
 def test_a_prompt_that_fits_no_window_and_one_that_is_none(

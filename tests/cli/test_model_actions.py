@@ -119,7 +119,7 @@ def test_a_load_is_watched_to_its_end(
         "Waiting for memory: large is answering",
         *("Loading 3 %", "Loading 40 %", "Loading 90 %", "Loading 100 %"),
     ]
-    server.reports = [loading[0], reported("failed", "Could not be loaded", error="No, sorry.")]
+    server.reports = [loading[0], reported("failed", "Failed to load", error="No, sorry.")]
     with pytest.raises(ModelLoadError, match=r"^No, sorry\.$"):
         run(settings, "load", "tiny")
     server.reports = [loading[0], reported("idle", "Not loaded")]

@@ -36,14 +36,14 @@ def test_import_list_and_remove(
 ) -> None:
     assert run(settings, "list") == 0
     out = capsys.readouterr().out
-    assert "no models" in out
+    assert "No model installed yet" in out
     assert "wick models pull" in out
     assert "smollm2-135m" in out
 
     source = write_tiny_gguf(tmp_path / "Tiny One.gguf")
     assert run(settings, "import", str(source)) == 0
     captured = capsys.readouterr()
-    assert captured.out == "Tiny is on the shelf as tiny-one.\n"
+    assert captured.out == "Tiny is installed as tiny-one.\n"
     assert captured.err.splitlines()[-1].startswith("100 %  Installing")
 
     assert run(settings, "list") == 0
@@ -133,7 +133,7 @@ def test_pull_shows_its_stages(
     lines = captured.err.splitlines()
     assert len(lines) == 11
     assert lines[5] == " 50 %  Downloading, 50 of 100 MB, 2.0 MB/s, about 25 s left"
-    assert captured.out == "Tiny is on the shelf as tiny.\n"
+    assert captured.out == "Tiny is installed as tiny.\n"
 
 
 def test_ctrl_c_says_that_it_can_go_on(

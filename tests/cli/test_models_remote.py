@@ -25,7 +25,7 @@ async def test_add_list_and_remove(settings: Settings, capsys: pytest.CaptureFix
         more = ("--model", "stub", "--parallel", "7", "--title", "Far Away")
         assert await asyncio.to_thread(run, settings, *words, *more) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "Far Away is on the shelf as far."
+    assert lines[0] == "Far Away is installed as far."
     assert lines[1].endswith(" is ready (8,192 tokens).")
     assert lines[2].startswith("Not ready yet: 127.0.0.1:9 cannot be reached")
     assert len(lines) == 3  # nothing leaves this machine

@@ -191,7 +191,7 @@ async def test_commands_about_models_come_in_as_the_owner(server: Server) -> Non
     before = server.rows("SELECT id FROM logins")
     for action in ("load", "unload"):
         code, said = await wick(server, "models", action, "unheard-of")
-        assert (code, said) == (1, "wick: There is no model named “unheard-of” on the shelf.\n")
+        assert (code, said) == (1, "wick: No model named “unheard-of” is installed.\n")
     assert server.rows("SELECT id FROM logins") == before
 
 
@@ -235,10 +235,10 @@ async def test_from_one_address_come_so_many_connections(tmp_path: Path) -> None
 
 async def test_what_cannot_be_is_said_in_a_line(server: Server) -> None:
     for arguments, typed, sentence in (
-        (("passwd", "nobody"), "", "There is nobody called “nobody”."),
+        (("passwd", "nobody"), "", "There is no user “nobody”."),
         (("add", "Clara"), "short\n", "at least 8 characters"),
         (("add", "a/b"), f"{PASSWORD}\n", "letters, digits"),
-        (("remove", "nobody", "--yes"), "", "There is nobody called"),
+        (("remove", "nobody", "--yes"), "", "There is no user"),
     ):
         code, said = await wick(server, "user", *arguments, typed=typed)
         assert code == 1
@@ -271,7 +271,7 @@ async def test_with_a_certificate_everything_is_under_tls(tmp_path: Path) -> Non
                 await anna.post("/logout")
                 assert await closed(connection) == 1008
         code, said = await wick(server, "models", "unload", "unheard-of")
-        assert (code, said) == (1, "wick: There is no model named “unheard-of” on the shelf.\n")
+        assert (code, said) == (1, "wick: No model named “unheard-of” is installed.\n")
         with pytest.raises(httpx.TransportError):
             httpx.get(f"http://127.0.0.1:{server.port}/", trust_env=False)
     finally:

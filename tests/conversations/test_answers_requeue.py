@@ -123,7 +123,7 @@ async def test_a_model_that_has_gone_is_a_sentence(house: House) -> None:
     saved = await house.ended(answer)
     assert saved.status == "failed"
     assert saved.error is not None
-    assert "“gone” is not on this machine" in saved.error
+    assert "“gone” is not installed" in saved.error
 
 
 async def test_what_wick_dies_of_is_not_tried_without_end(house: House) -> None:

@@ -368,7 +368,7 @@ async def test_only_what_was_cut_and_stands_last_goes_on(house: House) -> None:
         await house.branches.continue_answer(at(cut))
     house.runner.say(finished(empty, "cancelled"))
     await house.ended(empty)
-    with pytest.raises(ChatBusy, match="gone on behind"):
+    with pytest.raises(ChatBusy, match="not the last answer"):
         await house.branches.continue_answer(at(cut))
     with pytest.raises(ChatBusy, match="nothing to continue"):
         await house.branches.continue_answer(at(empty))

@@ -263,7 +263,7 @@ async def test_too_large_is_refused_packed_and_unpacked(db: Database) -> None:
 
 async def test_everybody_imports_one_file_at_a_time(db: Database) -> None:
     here = Imports(db, Hub())
-    refused = pytest.raises(LimitReached, match="Another file of yours")
+    refused = pytest.raises(LimitReached, match="Another import of yours")
     with here.reserve_slot(1), here.reserve_slot(2), refused, here.reserve_slot(1):
         pass
     with here.reserve_slot(1):
@@ -275,7 +275,7 @@ async def test_a_file_that_would_fill_the_memory_is_refused(db: Database) -> Non
     here = Imports(db, Hub(), ReadingLimits(parts=100, commas=1000))
     hostile: dict[str, Any] = {f"conversations-{n}": [[]] * 40 for n in range(3)}
     for file in (packed([[]] * 101), packed([0] * 1002), zipped(**hostile)):
-        with pytest.raises(InvalidMessage, match="too much in this file"):
+        with pytest.raises(InvalidMessage, match="too large for one import"):
             await here.import_file(1, file)
     assert (await here.import_file(1, packed(chatgpt()))).added == 1
 

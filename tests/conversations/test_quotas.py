@@ -61,7 +61,7 @@ async def test_a_person_has_so_many_answers_at_a_time(
         await limits.load()
         first = await house.ask("one", "client01", "0" * 16)
         house.pool.submit("tiny", Request(Generate(1 << 40, ()), 1, lambda _: None))
-        with pytest.raises(LimitReached, match="2 of your answers are on their way") as reached:
+        with pytest.raises(LimitReached, match="2 of your answers are running") as reached:
             await house.asking.submit(house.prompt("two", "client02", "1" * 16))
         assert (reached.value.status, reached.value.retry_after) == (429, 5)
         with pytest.raises(LimitReached):
@@ -99,7 +99,7 @@ async def test_the_tokens_of_a_day_are_counted_and_end(
         day = limits.allowance(1)
         assert day is not None
         assert day.sentence == (
-            "15 of 20 tokens used today. The count begins anew at midnight, in 11 h 30 min."
+            "15 of 20 tokens used today. The count resets at midnight, in 11 h 30 min."
         )
         second = await house.ask("two", "client02")
         house.runner.say(finished(second))
@@ -164,7 +164,7 @@ async def test_an_answer_ends_with_the_tokens_of_its_day_and_keeps_its_text(
         assert ended.status == "interrupted"
         assert ended.text == "word " * 7 + "more and "
         assert ended.error == (
-            "With this your 20 tokens for today are used up. You can go on at midnight, in "
+            "With this your 20 tokens for today are used up. You can continue at midnight, in "
             "11 h 30 min."
         )
         assert ended.completion_tokens == 9

@@ -182,7 +182,7 @@ class ChatPage:
     async def use(self, verb: str, title: str) -> None:
         """Choose something from the menu of a chat in the list."""
         await self.chats.get_by_role("link", name=title, exact=True).hover()
-        await self.chats.get_by_role("button", name=f"Menu of {title}", exact=True).click()
+        await self.chats.get_by_role("button", name=f"Menu for {title}", exact=True).click()
         await self.page.locator("#chat-menu").get_by_text(verb, exact=True).click()
 
     async def body(self) -> str:

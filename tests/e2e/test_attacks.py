@@ -134,7 +134,7 @@ async def test_through_files_titles_models_and_the_search(
     for name, content in files.items():
         await page.goto(f"{server.origin}/exchange")  # without the notice of the file before
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
-        await page.get_by_label("File with chats").set_input_files(tmp_path / f"{name}.json")
+        await page.get_by_label("File to import").set_input_files(tmp_path / f"{name}.json")
         await page.get_by_role("button", name="Import", exact=True).click()
         count = len(VECTORS) + (name == "wick")
         await expect(page.locator("#notice")).to_contain_text(f"{count} chats imported")

@@ -36,7 +36,7 @@ async def assert_clean_everywhere(chat: ChatPage, server: Server) -> None:
     """A chat and everything that opens over it, then every other page."""
     page = chat.page
     await assert_no_violations(page, "a chat")
-    for name in ("Chat settings", "Answer with another model"):
+    for name in ("Chat settings", "Regenerate with another model"):
         await page.get_by_role("button", name=name).last.click()
         await expect(page.get_by_role("dialog")).to_be_visible()
         await assert_no_violations(page, name)
@@ -50,12 +50,12 @@ async def assert_clean_everywhere(chat: ChatPage, server: Server) -> None:
     await assert_no_violations(page, "the gauge and the figures")
     await page.locator("#gauge summary").click()
     if is_narrow := await chat.chats.is_hidden():
-        await page.get_by_role("button", name="List of chats").click()
+        await page.get_by_role("button", name="Show or hide the sidebar").click()
         await expect(chat.chats).to_be_visible()
         await assert_no_violations(page, "the list of chats")
     for verb in ("the menu of a chat", "Rename", "Delete"):
         await chat.chats.locator("li").first.hover()
-        await page.get_by_role("button", name="Menu of").first.click()
+        await page.get_by_role("button", name="Menu for").first.click()
         await expect(page.locator("#chat-menu").get_by_text("Rename")).to_be_focused()
         if verb in {"Rename", "Delete"}:
             await page.locator("#chat-menu").get_by_text(verb, exact=True).click()
@@ -67,9 +67,9 @@ async def assert_clean_everywhere(chat: ChatPage, server: Server) -> None:
         if verb != "Delete":
             await page.keyboard.press("Escape")
     if is_narrow and await chat.chats.is_visible():
-        await page.get_by_role("button", name="Close the list of chats").click()
+        await page.get_by_role("button", name="Close sidebar").click()
     await chat.page.keyboard.press("Control+/")
-    await expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    await expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     await assert_no_violations(page, "the keys")
     for path in ("/", *PAGES):
         await page.goto(server.origin + path)

@@ -23,7 +23,7 @@ NARROW: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch"
 async def take(page: Page, origin: str, *files: Path) -> None:
     await page.goto(f"{origin}/exchange")
     for file in files:
-        await page.get_by_label("File with chats").set_input_files(file)
+        await page.get_by_label("File to import").set_input_files(file)
         await page.get_by_role("button", name="Import", exact=True).click()
 
 
@@ -105,7 +105,7 @@ async def test_pin_and_archive_in_every_tab(
 
 
 async def test_the_menu_by_keyboard(chat: ChatPage, request: pytest.FixtureRequest) -> None:
-    button = chat.chats.get_by_role("button", name=f"Menu of {request.node.name}", exact=True)
+    button = chat.chats.get_by_role("button", name=f"Menu for {request.node.name}", exact=True)
     menu = chat.page.locator("#chat-menu")
     await button.focus()
     await chat.page.keyboard.press("Enter")
@@ -124,12 +124,12 @@ async def test_out_of_the_trash_and_gone_for_good(
 ) -> None:
     page = (await person.open("/")).page
     row = page.get_by_role("listitem").filter(has_text=request.node.name)
-    for verb in ("Restore", "Delete for good"):
+    for verb in ("Restore", "Delete permanently"):
         await chat.use("Delete", request.node.name)
         await expect(link(chat, request.node.name)).to_have_count(0)
         await page.goto(f"{person.server.origin}/trash")
         await expect(row).to_contain_text("Deleted permanently on")
-        if verb == "Delete for good":
+        if verb == "Delete permanently":
             page.once("dialog", lambda dialog: dialog.accept())
         await row.get_by_text(verb, exact=True).click()
         await expect(row).to_have_count(0)
@@ -253,7 +253,7 @@ async def test_thousands_of_chats_load_as_one_scrolls_and_live_news_drop_none(
     await other.use("Rename", "Chat 100")
     await other.chats.get_by_role("textbox").fill("Hundred")
     await other.chats.get_by_role("textbox").press("Enter")
-    await expect(other.chats.get_by_role("button", name="Menu of Hundred")).to_be_focused()
+    await expect(other.chats.get_by_role("button", name="Menu for Hundred")).to_be_focused()
     await expect(link(chat, "Hundred")).to_have_count(1)
     await other.use("Pin", "Hundred")
     await expect(chat.chats.locator(".pinned").get_by_text("Hundred")).to_be_visible()
@@ -299,12 +299,12 @@ async def test_on_a_phone_the_menu_fits_and_works_by_touch(
     await chat.ask(request.node.name, TINY)
     await chat.ends()
     await chat.page.locator("#opener").tap()
-    await chat.chats.get_by_role("button", name=f"Menu of {request.node.name}").tap()
+    await chat.chats.get_by_role("button", name=f"Menu for {request.node.name}").tap()
     menu = chat.page.locator("#chat-menu")
     await expect(menu.get_by_role("button", name="Delete")).to_be_in_viewport(ratio=1)
     await menu.get_by_role("button", name="Pin").tap()
     await expect(chat.chats.locator(".pinned").get_by_text(request.node.name)).to_be_visible()
-    await chat.chats.get_by_role("button", name=f"Menu of {request.node.name}").tap()
+    await chat.chats.get_by_role("button", name=f"Menu for {request.node.name}").tap()
     await menu.get_by_role("button", name="Unpin").tap()
     await expect(chat.chats.locator(".pinned").get_by_text(request.node.name)).to_have_count(0)
 

@@ -130,7 +130,7 @@ DATABASES: dict[Callable[[Path], None], str] = {
     overwritten: "is damaged",
     of_another_application: "belongs to another application",
     numbered_by_another_application: "belongs to another application",
-    of_a_later_version: "written by a later version of Wick",
+    of_a_later_version: "written by a newer version of Wick",
     a_folder: "cannot be opened",
 }
 

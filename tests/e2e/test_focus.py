@@ -22,7 +22,7 @@ async def test_the_focus_stays_after_what_is_done_with_messages(
     await expect(chat.answer.locator(".beside > span")).to_have_text("2/2")
     await expect(chat.message).to_be_focused()
     await chat.ends()
-    await button(chat.answer, "Answer with another model").press("Enter")
+    await button(chat.answer, "Regenerate with another model").press("Enter")
     dialog = chat.page.get_by_role("dialog")
     await dialog.get_by_role("button", name=TINY).first.press("Enter")
     await expect(chat.answer.locator(".beside > span")).to_have_text("3/3")
@@ -35,12 +35,12 @@ async def test_the_focus_stays_after_what_is_done_with_messages(
     await expect(chat.answer.locator(".beside > span")).to_have_text("3/3")
     await expect(chat.message).to_be_focused()
     await button(chat.questions.last, "Edit").press("Enter")
-    words = chat.page.get_by_role("textbox", name="Your message in other words")
+    words = chat.page.get_by_role("textbox", name="Edit message")
     await words.press("Escape")
     await expect(button(chat.questions.last, "Edit")).to_be_focused()
     await button(chat.questions.last, "Edit").press("Enter")
     await words.fill("In other words")
-    await button(chat.questions.last, "Save & ask").press("Enter")
+    await button(chat.questions.last, "Save & submit").press("Enter")
     await expect(chat.questions.last.locator(".body")).to_have_text("In other words")
     await expect(chat.message).to_be_focused()
     await chat.ends()
@@ -50,7 +50,7 @@ async def test_the_focus_stays_in_the_lists(person: Person, server: Server) -> N
     titles = [f"Focus in the list {n}" for n in range(3)]
     ids = [plant(server.folder / "wick.db", 2, title) for title in titles]
     chat = await person.open(f"/chats/{ids[0]}")
-    menu = [button(chat.chats, f"Menu of {title}") for title in titles]
+    menu = [button(chat.chats, f"Menu for {title}") for title in titles]
     for verb in ("Pin", "Archive"):
         await menu[1].press("Enter")
         await chat.page.locator("#chat-menu").get_by_text(verb, exact=True).press("Enter")

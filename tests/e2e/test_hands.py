@@ -40,7 +40,7 @@ async def among_chats(person: Person, server: Server, titles: list[str]) -> Chat
 
 
 def sheet(chat: ChatPage) -> Locator:
-    return chat.page.get_by_role("dialog", name="Keys")
+    return chat.page.get_by_role("dialog", name="Keyboard shortcuts")
 
 
 async def test_letters_go_from_chat_to_chat(among_chats: ChatPage, titles: list[str]) -> None:
@@ -89,17 +89,17 @@ async def test_the_sheet_names_every_key_and_switches_letters_off(among_chats: C
         await expect(sheet(chat)).to_be_hidden()
         await chat.reload()
         await chat.message.press("Escape")
-    await chat.page.get_by_role("button", name="Keys").click()
+    await chat.page.get_by_role("button", name="Keyboard shortcuts").click()
     await sheet(chat).get_by_label("Enable single-letter shortcuts").check()
     await chat.page.keyboard.press("Escape")
-    await expect(chat.page.get_by_role("button", name="Keys")).to_be_focused()
+    await expect(chat.page.get_by_role("button", name="Keyboard shortcuts")).to_be_focused()
     await chat.page.keyboard.press("?")
     await expect(sheet(chat)).to_be_visible()
 
 
 async def test_the_list_of_chats_stays_away(among_chats: ChatPage) -> None:
     chat = among_chats
-    opener = chat.page.get_by_role("button", name="List of chats")
+    opener = chat.page.get_by_role("button", name="Show or hide the sidebar")
     await expect(opener).to_have_attribute("aria-expanded", "true")
     await chat.page.keyboard.press("b")
     await expect(chat.chats).to_be_hidden()
@@ -223,7 +223,7 @@ async def streaming(endless: Server, meet: Meet) -> AsyncIterator[ChatPage]:
 
 
 async def test_a_button_leads_to_the_end(streaming: ChatPage) -> None:
-    button = streaming.page.get_by_role("button", name="To the end")
+    button = streaming.page.get_by_role("button", name="Go to end")
     await expect(button).to_be_hidden()
     await streaming.log.hover(position={"x": 5, "y": 5}, force=True)
     await streaming.page.mouse.wheel(0, -400)
@@ -264,12 +264,12 @@ async def test_fingers_find_everything_on_the_smallest_phone(server: Server, mee
     wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
     assert not await chat.page.evaluate(wide)
     assert await chat.page.evaluate(SMALL_TARGETS) == []
-    await chat.page.get_by_role("button", name="List of chats").click()
-    await expect(chat.page.get_by_role("button", name="Close the list of chats")).to_be_focused()
+    await chat.page.get_by_role("button", name="Show or hide the sidebar").click()
+    await expect(chat.page.get_by_role("button", name="Close sidebar")).to_be_focused()
     assert await chat.page.evaluate(SMALL_TARGETS) == []
     await chat.page.keyboard.press("Escape")
     await expect(chat.chats).to_be_hidden()
-    await expect(chat.page.get_by_role("button", name="List of chats")).to_be_focused()
+    await expect(chat.page.get_by_role("button", name="Show or hide the sidebar")).to_be_focused()
 
 
 async def test_each_line_is_written_in_its_own_direction(person: Person, server: Server) -> None:
@@ -288,7 +288,7 @@ async def test_a_message_being_written_anew_survives_a_reload(
     person: Person, server: Server, titles: list[str]
 ) -> None:
     chat = await person.open(f"/chats/{plant(server.folder / 'wick.db', 4, titles[0])}")
-    words = chat.page.get_by_role("textbox", name="Your message in other words")
+    words = chat.page.get_by_role("textbox", name="Edit message")
     edit = chat.questions.first.get_by_role("button", name="Edit", exact=True)
     await edit.click()
     await expect(words).to_have_value("Question 1?")
@@ -343,7 +343,7 @@ async def test_what_is_sent_before_the_page_is_connected_is_sent_once(
 async def test_nothing_moves_for_those_who_want_no_motion(server: Server, meet: Meet) -> None:
     phone = {**PHONE, "reduced_motion": "reduce"}
     chat = await (await meet(server, **phone)).open()
-    await chat.page.get_by_role("button", name="List of chats").click()
+    await chat.page.get_by_role("button", name="Show or hide the sidebar").click()
     await expect(chat.chats).to_be_visible()
     moving = (
         "[...document.querySelectorAll('*')].filter(one => getComputedStyle(one).transitionDuration"

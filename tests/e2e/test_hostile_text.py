@@ -67,7 +67,7 @@ async def test_two_thousand_emoji(server: Server, endless: Server, meet: Meet) -
     chat = await (await meet(server)).open()
     await chat.ask(text, TINY)
     await chat.ends("failed")
-    sentence = f"the model can read {4096 - SHORT:,} at once. Please shorten it."
+    sentence = f"the model can read {4096 - SHORT:,} at once. Shorten it."
     await expect(chat.answer.locator(".line")).to_contain_text(sentence)
     await chat.ask("Shorter", TINY)
     await chat.ends()
@@ -103,7 +103,7 @@ async def test_a_message_over_the_limit_stays_in_the_composer(server: Server, me
     await chat.message.fill(text)
     await chat.message.press("Enter")
     await expect(chat.notice).to_have_text(
-        "This message is 150,000 characters long; the limit is 100,000. Please shorten it."
+        "This message is 150,000 characters long; the limit is 100,000. Shorten it."
     )
     await expect(chat.message).to_have_value(text)
     await chat.ask("Shorter", TINY)

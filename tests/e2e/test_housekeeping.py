@@ -20,13 +20,13 @@ async def test_rename(
     chat: ChatPage, other: ChatPage, server: Server, request: pytest.FixtureRequest
 ) -> None:
     await chat.use("Rename", request.node.name)
-    name = chat.chats.get_by_role("textbox", name="Name of this chat")
+    name = chat.chats.get_by_role("textbox", name="Chat name")
     await expect(name).to_be_focused()
     await expect(name).to_have_value(request.node.name)
     await name.fill("<b>Foxes</b> & geese")
     await name.press("Enter")
     await expect(name).to_have_count(0)
-    menu = chat.chats.get_by_role("button", name="Menu of <b>Foxes</b> & geese", exact=True)
+    menu = chat.chats.get_by_role("button", name="Menu for <b>Foxes</b> & geese", exact=True)
     await expect(menu).to_be_focused()
     await expect(chat.page.get_by_role("heading", level=1)).to_have_text("<b>Foxes</b> & geese")
     await expect(chat.page).to_have_title("<b>Foxes</b> & geese · Wick")

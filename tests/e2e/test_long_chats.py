@@ -68,7 +68,7 @@ async def test_what_comes_above_moves_nothing(
     before = await chat.page.evaluate(TOPMOST)
     await expect(chat.log.locator("article")).to_have_count(2 * PAGE_SIZE)
     await stands(chat, before)
-    await expect(chat.page.get_by_role("button", name="To the end")).to_be_visible()
+    await expect(chat.page.get_by_role("button", name="Go to end")).to_be_visible()
 
 
 async def test_an_answer_comes_below_what_has_been_loaded(

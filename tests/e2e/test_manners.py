@@ -45,7 +45,7 @@ async def test_a_new_name_replaces_the_old_one(
     chat: ChatPage, request: pytest.FixtureRequest
 ) -> None:
     await chat.use("Rename", request.node.name)
-    await expect(chat.page.get_by_role("textbox", name="Name of this chat")).to_be_focused()
+    await expect(chat.page.get_by_role("textbox", name="Chat name")).to_be_focused()
     await chat.page.keyboard.type("Rivers")
     await chat.page.keyboard.press("Enter")
     await expect(chat.page.get_by_role("heading", level=1)).to_have_text("Rivers")
@@ -82,7 +82,7 @@ async def test_nothing_is_wider_than_the_smallest_phone_or_than_it_needs(
     await expect(dialog).to_be_visible()
     assert not await dialog.evaluate(WIDER)
     await chat.page.goto(f"{server.origin}/models")
-    await chat.page.get_by_role("button", name="Settings of").first.click()
+    await chat.page.get_by_role("button", name="Settings for").first.click()
     await expect(dialog).to_be_visible()
     assert not await dialog.evaluate(WIDER)
 
@@ -98,7 +98,7 @@ async def test_a_server_that_is_down_is_said_where_somebody_asks_it(
     await own.stop()
     await chat.page.get_by_role("button", name="Chat settings").click()
     await expect(chat.notice).to_contain_text("Can't reach Wick. Nothing was changed.")
-    await models.page.get_by_role("button", name="Settings of").first.click()
+    await models.page.get_by_role("button", name="Settings for").first.click()
     await expect(models.notice).to_contain_text("Can't reach Wick. Nothing was changed.")
     await own.start()
     await expect(chat.notice).to_be_empty()
@@ -111,5 +111,5 @@ async def test_without_a_model_nothing_is_promised(
 ) -> None:
     chat = await (await meet(await start(tmp_path / "none"))).open()
     welcome = chat.page.locator(".welcome")
-    await expect(welcome).to_contain_text("No model is installed yet", use_inner_text=True)
+    await expect(welcome).to_contain_text("No model installed yet", use_inner_text=True)
     await expect(welcome).not_to_contain_text("answers", use_inner_text=True)

@@ -125,7 +125,7 @@ async def test_an_answer_is_copied_as_it_was_written(server: Server, meet: Meet)
     chat = await person.open()
     await chat.ask("Hello", TINY)
     await chat.ends()
-    await chat.page.get_by_role("button", name="Copy the answer").click()
+    await chat.page.get_by_role("button", name="Copy answer").click()
     await chat.page.locator("#announcer").get_by_text("Copied").wait_for(state="attached")
     stored = server.messages(chat.chat_id)[0]
     assert await chat.page.evaluate("navigator.clipboard.readText()") == stored["text"]

@@ -97,9 +97,9 @@ async def test_a_load_is_watched_fails_backs_off_and_is_tried_again(
         await expect(state).to_have_text(f"Loading {percent} %")
         await expect(option).to_have_text(f"Tiny · loading {percent} %")
     await steps.put(ModelLoadError("Its tensors are upside down."))
-    await expect(state).to_have_text("Could not be loaded")
+    await expect(state).to_have_text("Failed to load")
     await expect(card.locator(".bad")).to_have_text("Its tensors are upside down.")
-    await expect(option).to_have_text("Tiny · could not be loaded")
+    await expect(option).to_have_text("Tiny · failed to load")
     assert await page.evaluate("window.bars") == [10, 40, 80]
     # Who comes too early hears the same at once, and nothing is loaded for it.
     await chat.ask("Hello")

@@ -129,9 +129,9 @@ async def test_an_empty_shelf_offers_a_model(
     await expect(chat.model).to_be_disabled()
     await chat.message.fill("Hello?")
     await chat.message.press("Enter")
-    await expect(chat.notice).to_contain_text("There is no model to answer yet.")
+    await expect(chat.notice).to_contain_text("No model installed yet.")
     await expect(chat.message).to_have_value("Hello?")
-    await chat.page.get_by_role("button", name=f"Get {find(SMOLLM2).title}").click()
+    await chat.page.get_by_role("button", name=f"Download {find(SMOLLM2).title}").click()
     await expect(chat.page.get_by_text("the package index cannot be reached")).to_be_visible()
     for width, height in ((1280, 800), (390, 844), (320, 560)):
         await chat.page.set_viewport_size({"width": width, "height": height})

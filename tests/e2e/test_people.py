@@ -41,7 +41,7 @@ async def join(person: Person, link: str, name: str) -> ChatPage:
 
 async def invite(page: Page, server: Server) -> str:
     await page.goto(f"{server.origin}/people")
-    await page.get_by_role("button", name="Make a link").click()
+    await page.get_by_role("button", name="Create link").click()
     return await page.get_by_label("Link", exact=True).input_value()
 
 
@@ -58,23 +58,23 @@ async def test_from_the_first_link_to_a_login_that_ends(household: Server, meet:
     await expect(other.chats.get_by_role("link")).to_have_count(1)
     await expect(hers.chats.get_by_role("link")).to_have_count(1)
     await expect(hers.chats).not_to_contain_text("Berta")
-    for what in ("Status", "People"):
+    for what in ("Status", "Users"):
         await expect(other.page.get_by_role("link", name=what)).to_have_count(0)
 
     # What she may do is on her page as soon as it is decided, and what she writes stays there.
     await other.message.fill("half a thought")
     for decision, count in (("Make an owner", 1), ("Make a member", 0)):
         await office.goto(f"{household.origin}/people")
-        await office.get_by_label("What to do with Berta").click()
+        await office.get_by_label("Change Berta").click()
         await office.get_by_role("button", name=decision).click()
-        await expect(other.page.get_by_role("link", name="People")).to_have_count(count)
+        await expect(other.page.get_by_role("link", name="Users")).to_have_count(count)
         await expect(other.message).to_have_value("half a thought")
     await other.message.fill("")
 
     # What is on Berta's screen goes, wherever she is, as soon as the owner keeps her out.
     berta.expects("401|WebSocket")
     await office.goto(f"{household.origin}/people")
-    await office.get_by_label("What to do with Berta").click()
+    await office.get_by_label("Change Berta").click()
     await office.get_by_role("button", name="Disable").click()
     await expect(office.get_by_text("disabled")).to_be_visible()
     await expect(other.page).to_have_title(re.compile("Log in"))
@@ -82,7 +82,7 @@ async def test_from_the_first_link_to_a_login_that_ends(household: Server, meet:
     await expect(hers.page.locator("#offline")).to_be_hidden()
 
     # Let in again, she comes back to where she was.
-    await office.get_by_label("What to do with Berta").click()
+    await office.get_by_label("Change Berta").click()
     await office.get_by_role("button", name="Enable").click()
     await expect(office.get_by_text("disabled")).to_have_count(0)
     await other.page.get_by_label("Name").fill("berta")
@@ -108,7 +108,7 @@ async def test_from_the_first_link_to_a_login_that_ends(household: Server, meet:
     await office.goto(f"{household.origin}/models")
     files = {"name": "x.gguf", "mimeType": "application/octet-stream", "buffer": b"no model"}
     anna.expects("502|422")
-    await office.get_by_label("A GGUF file on").set_input_files(files)  # type: ignore[arg-type]
+    await office.get_by_label("GGUF files on this device").set_input_files(files)  # type: ignore[arg-type]
     await office.get_by_role("button", name="Upload").click()
     await expect(office.get_by_role("alert")).to_contain_text(re.compile("GGUF"))
 
@@ -120,7 +120,7 @@ async def test_the_login_needs_no_script(household: Server, meet: Meet) -> None:
     await page.get_by_label("Name").fill("Anna")
     await page.get_by_label("Password", exact=True).fill(PASSWORD)
     await page.get_by_label("Confirm password").fill(PASSWORD)
-    await page.get_by_role("button", name="Begin").click()
+    await page.get_by_role("button", name="Create account").click()
     await page.goto(f"{household.origin}/you")
     await page.get_by_role("button", name="Log out", exact=True).click()
     await page.goto(f"{household.origin}/search?q=fox")
@@ -148,7 +148,7 @@ async def test_axe_finds_nothing(household: Server, meet: Meet) -> None:
         await page.locator("summary").click()
         await page.get_by_label("Current password").fill("wrong password")
         await page.get_by_label("New password").fill("one password")
-        await page.get_by_label("The new one again").fill("another one")
+        await page.get_by_label("Confirm password").fill("another one")
         await page.get_by_role("button", name="Change password").click()
         await assert_no_violations(page, f"a form that is wrong, {name}")
         await person.context.clear_cookies()

@@ -23,7 +23,7 @@ async def test_a_server_is_added_used_and_seen_to_go(
     async with serving() as stub:
         models = (await person.open("/models")).page
         chat = await person.open()
-        await models.get_by_label("Address of the server").fill(stub.url)
+        await models.get_by_label("Server URL").fill(stub.url)
         await models.get_by_label("Model ID on the server").fill("stub")
         await models.get_by_label("Display name").fill("near")
         await models.get_by_role("button", name="Add", exact=True).click()
@@ -31,7 +31,7 @@ async def test_a_server_is_added_used_and_seen_to_go(
         await expect(card.locator(".state")).to_have_text("Ready")
         await expect(card).to_contain_text("stays on this machine")
         await expect(models.locator("#card-far .where")).to_contain_text("sent to far.invalid")
-        await expect(models.get_by_label("Address of the server")).to_have_value("")
+        await expect(models.get_by_label("Server URL")).to_have_value("")
 
         picked = chat.model.locator("[value=near]")
         await expect(picked).to_have_text("near · ready")

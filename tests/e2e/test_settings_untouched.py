@@ -60,7 +60,7 @@ async def test_model_settings(
     shelf.save_settings(TINY, ModelSettings(PROMPT, sampling, 1000, "chatml"))
     before = files(shelf.root)
     page = (await (await meet(await start(shelf.root))).open("/models")).page
-    await page.get_by_role("button", name="Settings of Tiny").click()
+    await page.get_by_role("button", name="Settings for Tiny").click()
     dialog = page.get_by_role("dialog")
     await expect(dialog.get_by_label("Context size")).to_have_value("1000")
     await dialog.get_by_role("button", name="Save").click()

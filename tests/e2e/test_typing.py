@@ -31,13 +31,13 @@ async def test_a_word_that_is_being_composed_is_not_sent(person: Person, server:
     await chat.message.evaluate(COMPOSED, "Escape")
     await expect(chat.message).to_be_focused()
     await chat.questions.first.get_by_role("button", name="Edit", exact=True).click()
-    words = chat.page.get_by_role("textbox", name="Your message in other words")
+    words = chat.page.get_by_role("textbox", name="Edit message")
     for key in ("Enter", "Escape"):
         assert await is_left_alone(words, key)
     await expect(words).to_be_visible()
     await words.press("Escape")
     await chat.use("Rename", "Composed")
-    name = chat.page.get_by_role("textbox", name="Name of this chat")
+    name = chat.page.get_by_role("textbox", name="Chat name")
     for key in ("Enter", "Escape"):
         assert await is_left_alone(name, key)
     await expect(name).to_be_visible()
@@ -56,7 +56,7 @@ async def test_on_a_phone_enter_breaks_the_line(server: Server, meet: Meet) -> N
     await expect(chat.questions).to_have_count(1)
     await chat.ends()
     await chat.questions.get_by_role("button", name="Edit", exact=True).click()
-    words = chat.page.get_by_role("textbox", name="Your message in other words")
+    words = chat.page.get_by_role("textbox", name="Edit message")
     await words.fill("")
     await write_two_lines(chat, words)
     await chat.page.keyboard.press("Control+Enter")
@@ -80,7 +80,7 @@ async def write_two_lines(chat: ChatPage, field: Locator) -> None:
 
 async def test_the_hint_says_which_enter_sends(server: Server, meet: Meet) -> None:
     wide: dict[str, Any] = {"viewport": {"width": 1100, "height": 800}}
-    for options, hint in ((wide, "Enter sends"), (wide | {"has_touch": True}, "Ctrl+Enter sends")):
+    for options, hint in ((wide, "Enter to send"), (wide | {"has_touch": True}, "Ctrl+Enter to send")):
         chat = await (await meet(server, **options)).open()
         await expect(chat.page.locator(".hint")).to_contain_text(hint, use_inner_text=True)
         wanted = "enter" if "has_touch" in options else "send"

@@ -60,7 +60,7 @@ async def test_with_no_network_but_the_server_everything_works(server: Server, m
     await chat.ask(text, TINY)
     await chat.ends()
     await chat.reload()
-    await chat.page.get_by_role("button", name="Keys").click()
+    await chat.page.get_by_role("button", name="Keyboard shortcuts").click()
     await chat.page.keyboard.press("Escape")
     await chat.page.goto(f"{server.origin}/status")
     await expect(chat.page.get_by_role("heading", name=TINY)).to_be_visible()

@@ -238,7 +238,7 @@ async def test_a_socket(
     async with asyncio.timeout(PATIENCE), visitor.client.websocket(path, headers=OWN) as socket:
         await socket.send(sent)
         await socket.send(json.dumps({"text": "", "client_id": "b" * 32}))
-        while "nothing to send" not in str(await socket.receive()) and "chats" in rule:
+        while "Write a message first" not in str(await socket.receive()) and "chats" in rule:
             pass
     assert broken.said == []
 

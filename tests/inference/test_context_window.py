@@ -48,8 +48,7 @@ def test_a_message_too_long_is_told_with_figures() -> None:
     with pytest.raises(PromptTooLong) as caught:
         fit(turns, encode, 3000)
     assert str(caught.value) == (
-        "This message is about 5,200 tokens long; the model can read 3,000 at once. "
-        "Please shorten it."
+        "This message is about 5,200 tokens long; the model can read 3,000 at once. Shorten it."
     )
 
 

@@ -19,7 +19,7 @@ def request(*texts: str, chat: str = "", number: int = 1) -> Request:
 
 
 def measured(running: int = 1) -> EtaEstimator:
-    """Four characters a token; 100 tokens a second are read and 10 written; answers have 50."""
+    """Four characters a token; 100 tokens per second are read and 10 written; answers have 50."""
     estimate = EtaEstimator()
     ended = Finished(1, "stop", 100, 0, 50, 1.0, 5.0, 0)
     estimate.on_finished(request("x" * 400), ended, running)

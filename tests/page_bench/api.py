@@ -43,7 +43,7 @@ async def over_api(url: str, ask: BenchRequest) -> float:
 
 
 async def measure(tokens: int, rounds: int, threads: int) -> tuple[float, float]:
-    """Medians: of the bare loop and of the API, in tokens a second."""
+    """Medians: of the bare loop and of the API, in tokens per second."""
     models = shelf_with_smollm2()
     model = ModelStore(models).get(NAME)
     bare, api = [], []

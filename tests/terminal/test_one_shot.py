@@ -40,7 +40,7 @@ def test_a_question_on_the_line_and_through_a_pipe(environ: dict[str, str], tmp_
 
 def test_exit_codes(environ: dict[str, str], tmp_path: Path) -> None:
     for code, words, sentence in (
-        (3, ("-m", "nobody", "a"), "There is no model named “nobody”"),
+        (3, ("-m", "nobody", "a"), "No model named “nobody”"),
         (2, ("--temperature", "hot", "a"), "The temperature must be a number from 0 to 5."),
         (2, (), "Give a question"),
         (1, ("--resume", "nothing", "a"), "There is no chat “nothing”"),

@@ -65,7 +65,7 @@ def test_a_conversation_with_commands(
     person.type("\x1b[B\r")
     person.sees("other answers from now on.")
     person.enter("/model nobody")
-    person.sees("There is no model named “nobody”")
+    person.sees("No model named “nobody”")
     for leave in ("\x03\x03", "\x03\x04"):  # it is emptied first
         person.enter("/edit")
         person.until(lambda text: text.endswith("quoted two"), "the last question")

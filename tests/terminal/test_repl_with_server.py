@@ -169,7 +169,7 @@ async def test_where_people_log_in_its_own_terminal_comes_in(
         assert "from here" in done.stdout
         done = await ask(environ | key, "--url", strict.origin, *limit, "x", folder=tmp_path)
         assert done.returncode == 1
-        assert "may not be used to write in your chats" in done.stderr
+        assert "is not allowed to write in" in done.stderr
     finally:
         await strict.close()
 

@@ -56,9 +56,9 @@ def parse_export(content: Any) -> Iterator[ImportedConversation | SkippedChat]:
     """The chats in the content of a JSON file. Raises InvalidMessage when it is none of these."""
     if isinstance(content, dict) and content.get("format") == FORMAT:
         if content.get("version") != VERSION:
-            raise InvalidMessage("This file was written by a later version of Wick. Update Wick.")
+            raise InvalidMessage("This file was written by a newer version of Wick. Update Wick.")
         if not isinstance(content.get("chats"), list):
-            raise InvalidMessage("This file is damaged: it has no list of chats.")
+            raise InvalidMessage("Can't read this file: it has no list of chats.")
         yield from (_entry(entry, place, _wick) for place, entry in enumerate(content["chats"], 1))
         return
     entries = content if isinstance(content, list) else [content]

@@ -91,7 +91,7 @@ class Imports:
         if user_id in self._coming:
             audit("limit-reached", limit="imports", user=user_id)
             raise LimitReached(
-                "Another file of yours is being imported. Please wait until that is done.",
+                "Another import of yours is running. Wait until it is done.",
                 RETRY_SECONDS,
             )
         self._coming.add(user_id)

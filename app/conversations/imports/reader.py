@@ -37,8 +37,8 @@ MAX_FILE_BYTES = 200 << 20
 """Packed and unpacked."""
 REFUSED = 3
 DAMAGED = "This file is damaged or is no export: it cannot be read."
-LOCKED = "This zip cannot be opened here. Unpack it first, please."
-TOO_MUCH = "There is too much in this file for one import. Split it, please."
+LOCKED = "Cannot open this zip. Unpack it first."
+TOO_MUCH = "This file is too large for one import. Split it."
 _INTEGERS = ("prompt_tokens", "cached_tokens", "completion_tokens", "context_length")
 
 
@@ -120,7 +120,7 @@ def _found(file: IO[bytes], limits: ReadingLimits) -> Iterator[ImportedConversat
     size = file.seek(0, 2)
     file.seek(0)
     if size > limits.size:
-        raise InvalidMessage(f"This file is too large: at most {limits.size >> 20} MB, please.")
+        raise InvalidMessage(f"This file is too large: the limit is {limits.size >> 20} MB.")
     signs = _Signs(limits)
     is_zip = file.read(2) == b"PK"
     file.seek(0)
@@ -139,7 +139,7 @@ def _in_zip(
             raise InvalidMessage("There is no conversations.json in this zip.")
         if sum(member.file_size for member in members) > limits.size:
             raise InvalidMessage(
-                f"What is in this zip is too large: at most {limits.size >> 20} MB, please."
+                f"The content of this zip is too large: the limit is {limits.size >> 20} MB."
             )
         problems = list[tuple[str, InvalidMessage]]()
         for member in members:

@@ -145,7 +145,7 @@ def _abort(problem: threading.ExceptHookArgs) -> None:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="runner", description="Holds one model for Wick.")
-    parser.add_argument("--model", type=Path, required=True, help="its folder on the shelf")
+    parser.add_argument("--model", type=Path, required=True, help="its folder in the model store")
     parser.add_argument("--events-fd", type=int, required=True, help="where events are written")
     parser.add_argument("--permits", type=Path, required=True, help="folder of thread permits")
     parser.add_argument("--threads", type=int, required=True, help="thread budget of the machine")

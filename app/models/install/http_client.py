@@ -46,7 +46,7 @@ async def follow(
         if trusted and str(request.url).startswith(trusted):
             continue
         if here and not was_here:
-            raise PullError("The server sends Wick back to this machine; that cannot be meant.")
+            raise PullError("The download redirects to this machine; refused.")
         if request.url.scheme != "https" and not here:
             raise PullError(
                 "The server sends Wick on to an address that is not https: "
@@ -71,7 +71,7 @@ def raise_for_status(status: int, url: str) -> None:
         return
     host = httpx.URL(url).host
     if status in (401, 403):
-        raise PullError(f"{host} does not give this file to everybody ({status}).")
+        raise PullError(f"{host} does not give public access to this file ({status}).")
     if status in (404, 410):
         raise PullError(f"{host} does not have this file.")
     if status == 429 or status >= 500:

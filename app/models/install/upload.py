@@ -119,7 +119,7 @@ async def _unpack(
         done += len(chunk)
         notify("receiving", done, manifest.total or 0)
     if not paths[-1].exists() or (manifest.total is not None and done != manifest.total):
-        raise PullError(f"Only a part of {manifest.file} arrived. Please send it again.")
+        raise PullError(f"Only part of {manifest.file} arrived. Try again.")
     return paths
 
 
@@ -151,6 +151,6 @@ async def _rechunk(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                 yield bytes(waiting)
                 waiting = bytearray()
     except (OSError, EOFError) as error:
-        raise PullError("The file broke off on its way. Please send it again.") from error
+        raise PullError("The upload was interrupted. Try again.") from error
     if waiting:
         yield bytes(waiting)

@@ -44,11 +44,11 @@ from app.web.socket import serve
 # What the composer sends over the socket, of which nothing is trusted.
 
 
-INVALID_MESSAGE = "Wick did not understand this message. Reload the page, please."
+INVALID_MESSAGE = "Wick did not understand this message. Reload the page."
 
 
 def parse(data: str | bytes) -> dict[str, object]:
-    """What a form sent. Raises ChatError when it is not that."""
+    """Return what a form sent. Raises ChatError when it is not that."""
     try:
         values = json.loads(data)
     except (ValueError, TypeError, RecursionError) as error:  # TypeError: of an empty binary frame
@@ -89,7 +89,7 @@ FRAME_SECONDS = 0.1
 
 @dataclass(slots=True)
 class ChatConnection:
-    """What one open page shows, and the ways to change it."""
+    """One open page: what it shows, and the ways to change it."""
 
     context: ServerContext
     user_id: int
@@ -222,7 +222,7 @@ class ChatConnection:
         return self.context.fragments.prepended(older, view.divider, view.earlier)
 
     def _frame_of(self, view: ChatView, *, always: bool = False) -> str:
-        """What stands around the messages and depends on them: title and buttons."""
+        """Render what stands around the messages and depends on them: title and buttons."""
         fragments, frame = self.context.fragments, ""
         if always or view.title != self.title:
             frame += fragments.heading(view.title)
@@ -238,7 +238,7 @@ class ChatConnection:
         return frame
 
     def _running(self, view: ChatView) -> str:
-        """Only the answers that run, as they are now."""
+        """Render only the answers that run, as they are now."""
         return "".join(self.context.fragments.message(v, oob=True) for v in view.views if v.is_live)
 
     def _remember(self, view: ChatView) -> None:
@@ -265,7 +265,7 @@ class ChatConnection:
         return sidebar.SidebarContext(self.context, self.user_id, self.chat_id, self.until)
 
     async def _models(self) -> str:
-        """How far pulls are; of the picker only what changed, to leave a choice alone."""
+        """Render how far pulls are; of the picker only what changed, to leave a choice alone."""
         context, frame = self.context, ""
         chat = await context.chats.get(self.user_id, self.chat_id)
         is_usual = chat is None and any(option.state == "here" for option in self.options)
@@ -319,7 +319,7 @@ class ChatConnection:
         return self._reply_to(client_id, accepted=False, text=sentence)
 
     def _on_load_earlier(self, before: object) -> None:
-        """The person scrolls to what stands before the messages that the page holds."""
+        """The user scrolls to what stands before the messages that the page holds."""
         if before == str(self.first):  # it may be asked twice before the answer is there
             self.wants_earlier = True
             self.subscription.notify(urgent=True)

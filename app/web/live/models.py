@@ -67,12 +67,12 @@ class ModelsConnection:
         return frame + self._announcement(view)
 
     def _announcement(self, view: ModelsView) -> str:
-        """For those who do not see the page: what came, went, got ready or failed."""
+        """Say for screen readers what came, went, got ready or failed."""
         before, self.lines = self.lines, {card.name: announcement(card) for card in view.cards}
         self.lines |= {pull.name: f"{pull.name}: {pull.error}" for pull in view.pulls if pull.error}
         news = [line for name, line in self.lines.items() if before.get(name) != line]
         news += [
-            f"{name} is no longer on the shelf."
+            f"{name} has been removed."
             for name in before
             if name not in self.lines and not any(pull.name == name for pull in view.pulls)
         ]

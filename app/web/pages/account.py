@@ -15,7 +15,7 @@ from app.web.pages.login import remember_device, sign_out
 from app.web.render.sidebar import day_of, time_ago
 from app.web.security.identity import current_user, identity
 
-# The page of a person's API keys. A new one is shown once, in the answer to its making.
+# The page of a user's API keys. A new one is shown once, in the answer to its making.
 
 
 keys_blueprint = Blueprint("keys", __name__, url_prefix="/keys")
@@ -73,10 +73,10 @@ async def _keys_page(
 
 blueprint = Blueprint("you", __name__, url_prefix="/you")
 DONE: Final = {
-    "password": "Your password is changed, and every other login of yours has ended.",
-    "name": "From now on you log in with this name.",
-    "login": "That login has ended.",
-    "links": "That link does not work any more.",
+    "password": "Password changed. All your other sessions have ended.",
+    "name": "Name changed. Use it to log in from now on.",
+    "login": "Session ended.",
+    "links": "Link withdrawn.",
 }
 
 
@@ -101,14 +101,14 @@ async def change_password() -> Response | WerkzeugResponse:
     who, form = identity(), await request.form
     new = form.get("password", "")
     if new != form.get("again", ""):
-        return await _page({"again": "These two passwords are not the same."}, 422)
+        return await _page({"again": "The passwords do not match."}, 422)
     try:
         await server_context().users.change_password(
             who.user_id,
             form.get("old", ""),
             new,
             request.remote_addr or "",
-            login_id=who.session_id,
+            session_id=who.session_id,
         )
     except InvalidAccount as error:
         return await _page(error.problems, error.status)
@@ -125,22 +125,22 @@ async def revoke_password_links() -> WerkzeugResponse:
     return redirect("/you?done=links", 303)
 
 
-@blueprint.post("/logins/<int:login_id>/end")
-async def end_session(login_id: int) -> WerkzeugResponse:
+@blueprint.post("/logins/<int:session_id>/end")
+async def end_session(session_id: int) -> WerkzeugResponse:
     who = identity()
-    await server_context().sessions.revoke(who.user_id, login_id)
-    return sign_out() if login_id == who.session_id else redirect("/you?done=login", 303)
+    await server_context().sessions.revoke(who.user_id, session_id)
+    return sign_out() if session_id == who.session_id else redirect("/you?done=login", 303)
 
 
 @blueprint.post("/remove")
 async def remove() -> Response | WerkzeugResponse:
-    """The person and everything of theirs, for good; their password shows that they mean it."""
+    """The user and everything of theirs, for good; their password shows that they mean it."""
     context, who = server_context(), identity()
     password = (await request.form).get("sure", "")
     try:
         address = request.remote_addr or ""
         await context.users.confirm_password(
-            who.user_id, password, address, login_id=who.session_id
+            who.user_id, password, address, session_id=who.session_id
         )
         await context.users.mark_for_deletion(who.user_id)
     except AccountError as error:

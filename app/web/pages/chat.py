@@ -25,7 +25,7 @@ from app.web.render.sidebar import SidebarContext
 from app.web.row_ids import row_id
 from app.web.security.identity import current_user
 
-# What a person does with a chat besides writing in it; the list beside it follows by itself.
+# What a user does with a chat besides writing in it; the list beside it follows by itself.
 
 
 chats_blueprint = Blueprint("chats", __name__, url_prefix="/chats")
@@ -62,7 +62,7 @@ async def more() -> str:
     """The next page of the list beside the chats."""
     after = Cursor.parse(request.args.get("after", ""))
     if after is None:
-        raise ChatNotFound("This part of the list is not there. Reload the page, please.")
+        raise ChatNotFound("This part of the list no longer exists. Reload the page.")
     return await sidebar.more(_sidebar_context(), after)
 
 
@@ -128,7 +128,7 @@ async def restore(chat_id: str) -> str:
 
 
 async def get_chat_or_404(chat_id: str) -> Chat:
-    """The chat of the person who asks. Raises ChatNotFound."""
+    """The chat of the user who asks. Raises ChatNotFound."""
     chat = await server_context().chats.get(current_user(), chat_id)
     if chat is None:
         raise ChatNotFound

@@ -24,7 +24,7 @@ blueprint = Blueprint("exchange", __name__)
 
 
 class WickRequest(UploadRequest):
-    """As large as its address takes. The file of an import goes to the disk as it comes."""
+    """A request as large as its address takes; imports go to the disk as they come."""
 
     def __init__(self, *args: Any, **given: Any) -> None:
         path = given.get("path", args[2] if len(args) > 2 else "")
@@ -70,13 +70,13 @@ async def all_markdown() -> Response:
 async def import_chats() -> str:
     """A file of chats. What became of it is a sentence."""
     if request.content_length is None:  # a body without an end that is known could fill the disk
-        raise InvalidMessage("The browser did not say how large this file is.")
+        raise InvalidMessage("The browser did not send the size of this file.")
     imports, user_id = server_context().imports, current_user()
     server_context().reserve.check()
     with imports.reserve_slot(user_id):
         file = await _sent_file()
         if file is None or not file.filename:
-            raise InvalidMessage("Choose a file first, please.")
+            raise InvalidMessage("Choose a file first.")
         report = await imports.import_file(user_id, file.stream)
     return server_context().fragments.notice(report.sentence, details=report.details)
 

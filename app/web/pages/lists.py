@@ -56,18 +56,18 @@ async def page() -> Response:
 
 @blueprint.delete("/<chat_id>")
 async def remove(chat_id: str) -> str:
-    """One chat, for good."""
+    """Delete one chat for good."""
     context = server_context()
     await context.trash.remove(current_user(), chat_id)
-    notice = context.fragments.notice("The chat is gone for good.")
+    notice = context.fragments.notice("Chat deleted permanently.")
     return notice + context.fragments.removed(f"#away-{chat_id}")
 
 
 @blueprint.delete("")
 async def empty() -> str:
-    """All of it, for good."""
+    """Delete all chats in the trash for good."""
     context = server_context()
     count = await context.trash.empty(current_user())
-    what = "1 chat is" if count == 1 else f"{count:,} chats are"
-    notice = context.fragments.notice(f"{what} gone for good.")
+    what = "1 chat" if count == 1 else f"{count:,} chats"
+    notice = context.fragments.notice(f"{what} deleted permanently.")
     return notice + context.fragments.inside("#away", "")

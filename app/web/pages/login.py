@@ -14,7 +14,7 @@ from app.web.security.auth import local_path, public
 from app.web.security.identity import identity, identity_or_none
 
 blueprint = Blueprint("login", __name__)
-FORM_EXPIRED = "This form was open for too long. Please try again."
+FORM_EXPIRED = "This form has expired. Try again."
 
 
 @blueprint.get("/login")
@@ -29,7 +29,7 @@ async def page() -> Response | WerkzeugResponse:
 @blueprint.post("/login")
 @public
 async def log_in() -> Response | WerkzeugResponse:
-    """Never says whether it is the name or the password that is wrong."""
+    """Log in; an error never says whether the name or the password is wrong."""
     form = await request.form
     back, name = local_path(form.get("next", "/")), form.get("name", "")[:200]
     if not server_context().settings.has_accounts:
@@ -40,7 +40,7 @@ async def log_in() -> Response | WerkzeugResponse:
     known = cookies.read(request.cookies, DEVICE_COOKIE, is_secure=request.is_secure)
     password, users = form.get("password", ""), server_context().users
     try:
-        user = await users.authenticate(name, password, address, known=known)
+        user = await users.authenticate(name, password, address, device_token=known)
     except AccountError as error:
         return await _form(back, name, str(error), error.status, error)
     return await sign_in(user, back)
@@ -60,7 +60,7 @@ async def sign_in(user: User, back: str) -> Response | WerkzeugResponse:
 
 
 async def remember_device(response: WerkzeugResponse, user_id: int) -> None:
-    """From now on this browser is one of theirs."""
+    """Mark this browser as one in which the user has logged in."""
     known = await server_context().users.issue_device_token(user_id)
     cookies.put(response, DEVICE_COOKIE, known, is_secure=request.is_secure)
 
@@ -82,14 +82,14 @@ async def log_out_everywhere() -> WerkzeugResponse:
 @blueprint.get("/login/alive")
 @public
 async def session_status() -> Response:
-    """For pages whose socket was closed: whether their login still holds."""
+    """Say whether the session holds, for pages whose socket was closed."""
     return Response(status=204 if identity_or_none() is not None else 401)
 
 
 @blueprint.get("/join/<token>")
 @public
 async def invitation(token: str) -> Response | WerkzeugResponse:
-    """Where the link of an invitation leads."""
+    """Show the form that the link of an invite leads to."""
     return await _join_form(token)
 
 
@@ -101,7 +101,7 @@ async def join(token: str) -> Response | WerkzeugResponse:
     if identity_or_none() is None and not await auth.is_own_form():
         return await _join_form(token, name, {"form": FORM_EXPIRED}, 403)
     if password != form.get("again", ""):
-        problem = {"again": "These two passwords are not the same."}
+        problem = {"again": "The passwords do not match."}
         return await _join_form(token, name, problem, 422)
     try:
         user = await server_context().users.accept_invite(token, name, password)

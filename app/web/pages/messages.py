@@ -1,4 +1,4 @@
-"""What a person does with one message; what comes of it reaches every tab over its socket."""
+"""Actions on one message; what comes of them reaches every tab over its socket."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def regenerate(chat_id: str, message_id: int) -> Response:
     """Another answer; a page that shows the same newest one asks for it once."""
     newest = request.args.get("newest", type=row_id)
     if newest is None:
-        raise ChatError("Wick did not understand this. Reload the page, please.")
+        raise ChatError("Wick did not understand this request. Reload the page.")
     wish = f"beside{newest}" if newest else f"first{message_id}"
     ref = _message_ref(chat_id, message_id)
     model = request.args.get("model") or await _replace_model(
@@ -45,7 +45,7 @@ async def _replace_model(ref: MessageRef, picked: str) -> str:
 
 @blueprint.get("/models")
 async def models(chat_id: str, message_id: int) -> str:
-    """Which model is to answer this time."""
+    """Ask which model is to answer this time."""
     context = server_context()
     message = await context.branches.get(_message_ref(chat_id, message_id))
     return context.fragments.render(
@@ -75,7 +75,7 @@ async def edit(chat_id: str, message_id: int) -> Response:
     form = await request.form
     client_id = form.get("client_id", "")
     if not 8 <= len(client_id) <= 64 or not client_id.isalnum():
-        raise ChatError("Wick did not understand this. Reload the page, please.")
+        raise ChatError("Wick did not understand this request. Reload the page.")
     await server_context().branches.edit(
         _message_ref(chat_id, message_id), form.get("text", ""), client_id, form.get("model", "")
     )

@@ -30,8 +30,8 @@ def context_field(model: Model) -> Parameter:
     """The context size, within what the model was trained for."""
     return replace(
         PARAMETERS["context_length"],
-        help=f"How many tokens of a chat it sees at once, at most {model.context_length:,}. "
-        + ("" if model.remote else "More takes more memory. It is loaded anew for a change."),
+        help=f"How many tokens of a chat the model can see, at most {model.context_length:,}. "
+        + ("" if model.remote else "More needs more memory. Changing this reloads the model."),
         minimum=min(MIN_CONTEXT, model.context_length),
         maximum=model.context_length,
     )
@@ -60,11 +60,11 @@ def parse_settings(model: Model, form: Mapping[str, str]) -> tuple[ModelSettings
         prompt = before.system_prompt
     elif len(prompt) > MAX_PROMPT_CHARS:
         errors["system_prompt"] = (
-            f"This is {len(prompt):,} characters long; the limit is {MAX_PROMPT_CHARS:,}."
+            f"Too long: {len(prompt):,} characters; the limit is {MAX_PROMPT_CHARS:,}."
         )
     template = before.template if "template" in same else texts.get("template") or None
     if "template" not in same and template is not None and template not in named_templates():
-        errors["template"] = "Wick knows no chat template of that name."
+        errors["template"] = "No such chat template."
     context = given.pop("context_length", None)
     context = before.context_length if "context_length" in same else context
     engine = texts.get("engine") or before.engine
@@ -180,7 +180,7 @@ def _default_template(model: Model) -> str:
     """What is taken without a choice: a file that brings no template gets one that Wick knows."""
     named = (n.title for n in named_templates().values() if n.source == model.chat_template)
     title = next(named, "")
-    return f"The usual one: {title}" if title else "The file's own"
+    return f"Default: {title}" if title else "From the model file"
 
 
 def default_text(field: Parameter, value: Any) -> str:

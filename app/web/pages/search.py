@@ -68,7 +68,7 @@ async def page() -> Response:
 
 
 def _parse_query() -> SearchQuery:
-    """What the address asks for; a value that is none of those offered asks for nothing."""
+    """Return what the address asks for; a value that is none of those offered asks for nothing."""
     given = request.args
     role, where, days = given.get("role", ""), given.get("in", ""), given.get("since", "")
     return SearchQuery(

@@ -43,7 +43,7 @@ async def end(chat_id: str) -> str:
 
 
 def view_mark(chat_id: str, *, is_shared: bool) -> str:
-    """What the chat's page says of it, if it is the one that asks."""
+    """Return what the chat's page says of it, if it is the one that asks."""
     if f"/chats/{chat_id}" not in request.headers.get("HX-Current-URL", ""):
         return ""
     fragments = server_context().fragments

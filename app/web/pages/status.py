@@ -58,13 +58,13 @@ async def figures() -> str:
 
 
 def _state(worker: WorkerStatus) -> str:
-    """Of a model that other servers hold, whether one can be reached; its worker always is."""
+    """Return the state: of a remote model that of its servers, since its worker always runs."""
     servers = server_context().pool.remotes.status(worker.name)
     return cards.HEALTH[cards.describe_health(servers)] if servers else worker.state
 
 
 def _threads(settings: Settings) -> str:
-    return f"{settings.threads} thread{'s' if settings.threads != 1 else ''}"
+    return f"{settings.threads} CPU thread{'s' if settings.threads != 1 else ''}"
 
 
 def _memory(workers: list[WorkerStatus]) -> dict[str, int]:

@@ -46,7 +46,7 @@ class BackpressuredBody(Body):
             async with asyncio.timeout(IDLE_TIMEOUT):
                 data = await super().__anext__()
         except TimeoutError:
-            raise RequestTimeout("The rest of this file did not come.") from None
+            raise RequestTimeout("The upload timed out.") from None
         self._was_read.set()
         return data
 
@@ -84,11 +84,11 @@ def _check_size(size: int) -> None:
     most = server_context().settings.upload_mb
     if size > most << 20:
         audit("limit-reached", limit="size of an upload", user=current_user())
-        raise PullRefused(f"This file is too large: uploads may have {most:,} MB here.")
+        raise PullRefused(f"This file is too large: the limit is {most:,} MB.")
 
 
 async def _checked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Whatever the sender said of their size."""
+    """Check sizes while chunks come, whatever the sender said of them."""
     size = 0
     async for piece in pieces:
         size += len(piece)
@@ -99,7 +99,7 @@ async def _checked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 @blueprint.post("/models/uploads")
 @owner_required
 async def plan() -> Response:
-    """What a person has chosen, told before gigabytes of it come: `[{name, size}]`.
+    """Take the list of chosen files before gigabytes of them come: `[{name, size}]`.
 
     Answers how to send it: for each model an address, and which files are its body. What will not
     do is a sentence now, since a browser that is sending hears no answer before it has finished.
@@ -129,14 +129,16 @@ async def upload(filename: str) -> Response:
 @blueprint.get(f"{PREFIX}<filename>")
 @owner_required
 async def upload_result(filename: str) -> Response:
-    """Why what was being sent there broke off: browsers do not hear an answer that came early."""
+    """Return why what was being sent there broke off: browsers do not hear an answer that
+    came early.
+    """
     pulls, name = server_context().pulls, _manifest(filename).name
     pull = pulls.get(name)
     if pull is not None and pull.error:
         raise PullRefused(pull.error)
     if pulls.was_cancelled(name):
         raise PullRefused("The upload was cancelled.")
-    raise PullError("The upload broke off. Please send it again.")
+    raise PullError("The upload was interrupted. Try again.")
 
 
 def _selected_files(told: str | bytes) -> list[tuple[str, int]]:
@@ -147,7 +149,7 @@ def _selected_files(told: str | bytes) -> list[tuple[str, int]]:
     except (TypeError, KeyError, ValueError, OverflowError, RecursionError):
         chosen = []
     if not chosen:
-        raise PullRefused("Choose the file of a model.")
+        raise PullRefused("Choose a GGUF file.")
     return chosen
 
 
@@ -156,7 +158,7 @@ def _manifest(filename: str) -> UploadManifest:
     file = filename.replace("\\", "/").rpartition("/")[2]
     told = request.args.getlist("part")
     if not all(re.fullmatch("[0-9]{1,18}", size) for size in told):
-        raise PullRefused("The sizes of the parts make no sense.")
+        raise PullRefused("The sizes of the parts are invalid.")
     sizes = tuple(int(size) for size in told)
     announced = request.content_length
     if announced is not None and not sizes:

@@ -68,7 +68,7 @@ DECISIONS: Final[dict[str, Decision]] = {
     "make-owner": lambda people, user_id: people.set_role(user_id, "owner"),
     "make-member": lambda people, user_id: people.set_role(user_id, "member"),
 }
-DONE: Final = {"remove": "This person is gone, with everything of theirs."}
+DONE: Final = {"remove": "User removed."}
 
 
 @blueprint.get("")
@@ -83,9 +83,7 @@ async def invite() -> Response:
     """The link is shown now and never again."""
     role: Role = "owner" if (await request.form).get("role") == "owner" else "member"
     token = await server_context().users.invite(role, identity().user_id)
-    return await _page(
-        link=_link(token), purpose=f"For somebody new, who becomes {_indefinite(role)}."
-    )
+    return await _page(link=_link(token), purpose=f"Invite for {_indefinite(role)}.")
 
 
 @blueprint.post("/invites/<int:invite_id>/withdraw")
@@ -98,11 +96,11 @@ async def withdraw(invite_id: int) -> WerkzeugResponse:
 @blueprint.post("/<int:user_id>/new-password")
 @owner_required
 async def new_password(user_id: int) -> Response:
-    """A link by which the person chooses one; until then the old one holds."""
+    """A link by which the user chooses one; until then the old one holds."""
     users = server_context().users
     user = await users.get(user_id)
     token = await users.reset_token(user_id, identity().user_id)
-    return await _page(link=_link(token), purpose=f"For {user.name}, to choose a new password.")
+    return await _page(link=_link(token), purpose=f"Password reset link for {user.name}.")
 
 
 @blueprint.post("/<int:user_id>/<any('disable', 'enable', 'make-owner', 'make-member'):verb>")
@@ -124,13 +122,13 @@ async def change_user(user_id: int, verb: str) -> WerkzeugResponse:
 async def ask_to_remove(user_id: int) -> Response:
     context = server_context()
     user = await context.users.get(user_id)
-    return _html(context.fragments.render("remove_person.html", person=user))
+    return _html(context.fragments.render("remove_user.html", user=user))
 
 
 @blueprint.post("/<int:user_id>/remove")
 @owner_required
 async def remove(user_id: int) -> WerkzeugResponse:
-    """The person and everything of theirs, for good."""
+    """The user and everything of theirs, for good."""
     context = server_context()
     _check_other(user_id)
     await context.users.mark_for_deletion(user_id)
@@ -140,15 +138,15 @@ async def remove(user_id: int) -> WerkzeugResponse:
 
 def _check_other(user_id: int) -> None:
     if user_id == identity().user_id:
-        raise NotAllowed("This is you. To leave, go to your own page, please.")
+        raise NotAllowed("You cannot do this to your own account here. Use your account page.")
 
 
 async def _page(link: str = "", purpose: str = "") -> Response:
     context = server_context()
     html = context.fragments.render(
-        "people.html",
+        "users.html",
         has_accounts=context.settings.has_accounts,
-        people=[p for p in await context.users.list_users() if p.has_password or p.id != 1],
+        users=[p for p in await context.users.list_users() if p.has_password or p.id != 1],
         invitations=await context.users.list_invites(),
         link=link,
         purpose=purpose,

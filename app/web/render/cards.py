@@ -46,7 +46,7 @@ class Card:
 
 
 def describe_state(worker: WorkerStatus | None) -> str:
-    """What a model is doing, in words."""
+    """Return what a model is doing, in words."""
     match worker.state if worker is not None else "idle":
         case "loading":
             done = worker.load_progress if worker is not None else None
@@ -59,15 +59,15 @@ def describe_state(worker: WorkerStatus | None) -> str:
         case "ready":
             return "Ready"
         case "unloading":
-            return "Leaving the memory"
+            return "Unloading"
         case "failed":
-            return "Could not be loaded"
+            return "Failed to load"
         case _:
             return "Not loaded"
 
 
 def describe_readiness(worker: WorkerStatus | None) -> str:
-    """What choosing a model means, in a word or two."""
+    """Return what choosing a model means, in a word or two."""
     match worker.state if worker is not None else "idle":
         case "loading" if worker is not None and worker.load_progress is not None:
             return f"loading {100 * worker.load_progress:.0f} %"
@@ -76,13 +76,13 @@ def describe_readiness(worker: WorkerStatus | None) -> str:
         case "ready":
             return "ready"
         case "failed":
-            return "could not be loaded"
+            return "failed to load"
         case _:
-            return "will load"
+            return "not loaded"
 
 
 def describe_progress(progress: PullProgress) -> str:
-    """How far a model is on its way, in a word or two."""
+    """Return how far a model is on its way, in a word or two."""
     if not progress.total:
         return progress.stage
     return f"{progress.stage} {100 * progress.done // progress.total} %"
@@ -113,16 +113,16 @@ def build_remote_card(
 ) -> Card:
     context = f"{memory.context_length(model, settings):,} tokens"
     if not (remote.context or remote.found):
-        context += " assumed, the server does not say"
+        context += " (assumed; the server does not say)"
     facts = [
         ("Servers" if len(remote.upstreams) > 1 else "Server", _hosts(remote)),
-        ("Model there", _join_words(upstream.model for upstream in remote.upstreams)),
+        ("Model ID", _join_words(upstream.model for upstream in remote.upstreams)),
         ("Context", context),
-        ("Answers at once", f"{sum(upstream.parallel for upstream in remote.upstreams)}"),
-        ("Speed", f"{speed:.0f} tokens a second" if speed else "not measured yet"),
+        ("Concurrent requests", f"{sum(upstream.parallel for upstream in remote.upstreams)}"),
+        ("Speed", f"{speed:.0f} tokens per second" if speed else "not measured yet"),
     ]
     if keys := _join_words(upstream.key_env for upstream in remote.upstreams if upstream.key_env):
-        facts.append(("Key in", keys))
+        facts.append(("API key in", keys))
     return Card(
         name=model.name,
         title=model.title,
@@ -139,7 +139,7 @@ def build_remote_card(
 
 
 def describe_health(servers: Sequence[ServerStatus]) -> str:
-    """Of all servers together: ready when one is, down when all are, else unknown."""
+    """Sum up all servers: ready when one is, down when all are, else unknown."""
     each = {server.health for server in servers}
     if "ready" in each:
         return "ready"
@@ -147,12 +147,12 @@ def describe_health(servers: Sequence[ServerStatus]) -> str:
 
 
 def describe_remote_readiness(remote: RemoteModel, servers: Sequence[ServerStatus]) -> str:
-    """For the picker: what choosing the model means."""
+    """Say for the picker what choosing the model means."""
     return HEALTH[describe_health(servers)] + describe_location(remote)
 
 
 def describe_location(remote: RemoteModel) -> str:
-    """For lists of models: where what is written goes; empty when it stays here."""
+    """Say for lists of models where text is sent; empty when it stays here."""
     hosts = remote.external_hosts
     if not hosts:
         return ""
@@ -161,20 +161,20 @@ def describe_location(remote: RemoteModel) -> str:
 
 
 def privacy_note(remote: RemoteModel) -> str:
-    """Whether what is written stays on this machine."""
+    """Return whether what is written stays on this machine."""
     hosts = remote.external_hosts
     if not hosts:
-        return "What you write to it stays on this machine, in a server beside Wick."
+        return "What you write stays on this machine, on another server."
     open_hosts = [u.host for u in remote.upstreams if not u.is_local and u.url.startswith("http:")]
     unprotected = ", unencrypted" if open_hosts else ""
-    return f"What you write to it is sent to {' and '.join(hosts)}{unprotected}."
+    return f"What you write is sent to {' and '.join(hosts)}{unprotected}."
 
 
 def line(servers: Sequence[ServerStatus], worker: WorkerStatus | None) -> str:
     match describe_health(servers):
         case "ready":
             away = sum(server.health == "down" for server in servers)
-            missing = f", {away} of {len(servers)} servers away" if away else ""
+            missing = f", {away} of {len(servers)} servers unreachable" if away else ""
             running = worker.running if worker else 0
             writing = f", writing {running} answer{'s' if running > 1 else ''}" if running else ""
             return f"Ready{missing}{writing}"

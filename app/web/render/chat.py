@@ -36,7 +36,7 @@ from app.web.security.identity import is_owner
 
 
 def downloadable(context: ServerContext, there: Collection[str], wanted: str) -> list[ModelOption]:
-    """What the person could fetch and would fit the memory; and `wanted`, whatever it is.
+    """Return what the user could download and would fit the memory; and `wanted`, whatever it is.
 
     there: names that are on the shelf or on their way; when none is, the page offers some itself.
     """
@@ -55,13 +55,13 @@ def downloadable(context: ServerContext, there: Collection[str], wanted: str) ->
     title = wanted if origin is None else origin.title
     if origin is not None and origin.text:
         return [*options, ModelOption(wanted, f"{title} · needs download", "to get")]
-    return [*options, ModelOption(wanted, f"{title} · not on this machine", "gone")]
+    return [*options, ModelOption(wanted, f"{title} · not installed", "gone")]
 
 
 def find_unavailable(
     context: ServerContext, name: str, ready: Sequence[ModelOption], default: str
 ) -> UnavailableModel | None:
-    """None when it is on its way, or failed to come, which is said already."""
+    """Return None when it is being downloaded, or failed to, which is shown already."""
     if context.pulls.get(name) is not None:
         return None
     source = context.pulls.origins.find(name)
@@ -78,7 +78,7 @@ def find_unavailable(
 
 
 SMALL_MODEL_BYTES: Final = 1_500_000_000
-"""Bytes up to which a model is offered to a person who has none yet, and how many of them."""
+"""Bytes up to which a model is offered to a user who has none yet, and how many of them."""
 MAX_SUGGESTIONS: Final = 3
 
 
@@ -106,7 +106,7 @@ class ChatView:
 
     @property
     def announcement(self) -> str:
-        """What those hear who do not see the page, when answering has begun or ended."""
+        """Text for screen readers when answering has begun or ended."""
         if self.is_running:
             return "The model is answering."
         last = self.views[-1] if self.views else None
@@ -152,13 +152,13 @@ async def load_chat_view(
 
 
 def _render(answers: list[Message]) -> None:
-    """So that they are known when they are wanted."""
+    """Render large answers into the cache."""
     for message in answers:
         render_markdown(message.text, message.id)
 
 
 def _last_read(path: list[Message], streams: dict[int, LiveAnswer]) -> tuple[list[Message], int]:
-    """What the model was asked last, as far as it has read it, and how many turns it left out.
+    """Return the last prompt, as far as the model has read it, and how many turns it left out.
 
     Answers that still wait have not been read, and say nothing about the window yet.
     """
@@ -188,7 +188,7 @@ async def picker_options(
 ) -> tuple[list[ModelOption], str]:
     """The models to choose from, those on their way and to be had included, and the chosen one.
 
-    picked: by the person just now, for a chat that may be yet to begin. A chosen model that has
+    picked: by the user just now, for a chat that may be yet to begin. A chosen model that has
     gone stays chosen.
     """
     models = await _chat_models(context)
@@ -260,7 +260,7 @@ async def models_ready(context: ServerContext) -> list[ModelOption]:
 
 
 async def suggested_models(context: ServerContext) -> list[CatalogueEntry]:
-    """The models to offer to a person who has none and gets none: small ones, Wick's own first."""
+    """The models to offer to a user who has none and gets none: small ones, Wick's own first."""
     models = await asyncio.to_thread(context.store.models)
     if models or context.pulls.all():
         return []

@@ -137,7 +137,7 @@ class Fragments:
         return self.render("_missing.html", missing=missing, oob=oob)
 
     def full(self, sentence: str, *, oob: bool = False) -> str:
-        """That the disk is, while it is."""
+        """Render the warning that the disk is full, while it is."""
         return self.render("_full.html", sentence=sentence, oob=oob)
 
     def cards(self, cards: Sequence[Card], *, oob: bool = False) -> str:
@@ -168,7 +168,7 @@ class Fragments:
         return self.render("_started.html", title=title)
 
     def intro(self, *, elsewhere: bool, oob: bool = False) -> str:
-        """What the models page promises: `elsewhere` when some models are on other machines."""
+        """Render the promise of the models page; `elsewhere`: some are on other machines."""
         return self.render("_lead.html", elsewhere=elsewhere, oob=oob)
 
     def remote_fields(self, *, oob: bool = False) -> str:
@@ -189,13 +189,13 @@ class Fragments:
         )
 
     def gauge(self, gauge: ContextUsage | None) -> str:
-        """How full the window is. Its element stays, so that one who has opened it reads on."""
+        """Show how full the window is. Its element stays, so that a user can read on."""
         line = self.render("_gauge_line.html", gauge=gauge)
         more = self.render("_gauge_more.html", gauge=gauge)
         return self.inside("#gauge-line", line) + self.inside("#gauge-more", more)
 
     def heading(self, title: str) -> str:
-        """At the top of the page, and in the browser's list of tabs."""
+        """Render the title of the page, and of the browser's tab."""
         text = escape_text(title)
         return self.inside("#title", text) + self.inside("title", f"{text} · Wick")
 
@@ -214,7 +214,7 @@ class Fragments:
         oob: bool = True,
         details: Sequence[str] = (),
     ) -> str:
-        """A sentence for the person; `undo`: the address that takes it back."""
+        """A sentence for the user; `undo`: the address that takes it back."""
         return self.render("_notice.html", text=text, undo=undo, oob=oob, details=details)
 
     def submission_result(self, client_id: str, *, accepted: bool, next_id: str) -> str:

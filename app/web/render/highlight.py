@@ -17,7 +17,7 @@ MAX_SECONDS = 0.5
 
 
 class _Clock(threading.local):
-    """How long it took in the text that is being rendered."""
+    """Time that colours have taken in the text being rendered, per thread."""
 
     spent = 0.0
 
@@ -26,7 +26,7 @@ _clock = _Clock()
 
 
 def start_clock() -> None:
-    """With another text."""
+    """Begin another text."""
     _clock.spent = 0.0
 
 

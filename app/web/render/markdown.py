@@ -190,7 +190,7 @@ def parse_blocks(text: str, env: dict[str, Any], message_id: int | None = None) 
 
 
 def count_blocks(text: str) -> int:
-    """How many blocks of the outermost level: a fraction of the work of rendering them."""
+    """Return how many blocks of the outermost level: a fraction of the work of rendering them."""
     return sum(1 for _ in _outermost(_parser().block.parse(text, _parser(), {}, []) or []))
 
 
@@ -226,13 +226,13 @@ def _note_of(found: re.Match[str], message_id: int) -> str:
 
 
 def _note_id(label: str, message_id: int) -> str:
-    """Of an element; nothing of the label but letters and digits stands in it as it is."""
+    """Return the id of a note; of its label only letters and digits stand in it as they are."""
     safe = label if re.fullmatch(r"[0-9A-Za-z]+", label) else f"-{label.encode().hex()}"
     return f"m{message_id}-note-{safe}"
 
 
 def code_head(language: str) -> Markup:
-    """What stands before the code of one block."""
+    """Return what stands before the code of one block."""
     return Markup(_CODE_HEAD).format(language=language)  # noqa: S704 - a constant
 
 
@@ -259,7 +259,7 @@ def _large(text: str, message_id: int | None) -> Markup:
 
 
 def clear_cache() -> None:
-    """Whatever was rendered is rendered anew the next time."""
+    """Drop all rendered texts."""
     for cached in (_small, _large, highlight.highlight_code):
         cached.cache_clear()
 

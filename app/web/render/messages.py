@@ -52,14 +52,14 @@ def short_stats(message: Message) -> str:
 
 
 def answer_stats(message: Message) -> tuple[tuple[str, str], ...]:
-    """All that was measured of an answer, in words, with what it was made."""
+    """Return what was measured of an answer, in words, and its settings."""
     tokens, seconds = message.completion_tokens, message.decode_seconds
     asked, cached = message.prompt_tokens, message.cached_tokens or 0
     if not tokens:
         return ()
     rows = [("Model", message.model or "")]
-    speed = f", {tokens / seconds:.1f} a second" if seconds else ""
-    rows.append(("Written", f"{tokens:,} tokens{speed}"))
+    speed = f", {tokens / seconds:.1f} per second" if seconds else ""
+    rows.append(("Generated", f"{tokens:,} tokens{speed}"))
     if message.first_token_seconds is not None:
         rows.append(("Time to first token", f"{message.first_token_seconds:.1f} s"))
     if asked:
@@ -90,7 +90,7 @@ CONTEXT_ROWS = 4
 def page_start(
     ids: Sequence[int], first: int | None = None, *, sought: int | None = None, more: int = 0
 ) -> int:
-    """Where in the path `ids` the shown part begins.
+    """Return where in the path `ids` the shown part begins.
 
     It begins at `first` while that is on the path, `more` messages earlier when more are wanted,
     and early enough to hold `sought`.
@@ -138,7 +138,7 @@ class MessageView:
 
     @property
     def figures(self) -> tuple[tuple[str, str], ...]:
-        """All that was measured of a finished answer, in words."""
+        """Measurements of a finished answer, in words."""
         return answer_stats(self.stored) if self.stored and self.stats else ()
 
     @property
@@ -216,17 +216,17 @@ class ShownAnswer(NamedTuple):
 
 
 def shown(stream: LiveAnswer, blocks: StreamedMarkdown) -> ShownAnswer:
-    """All of an answer that there is now, as far as its blocks were fed."""
+    """Return all of an answer that there is now, as far as its blocks were fed."""
     return ShownAnswer(blocks, blocks.cursor, len(stream.thought), live_thought_label(stream))
 
 
 def live_thought_label(stream: LiveAnswer) -> str:
-    """What stands over the thought of an answer that runs."""
+    """Return what stands over the thought of an answer that runs."""
     return thought_label(stream.thought_seconds, is_thinking=stream.is_thinking)
 
 
 def thought_label(seconds: float | None, *, is_thinking: bool = False) -> str:
-    """What stands over a thought that takes, or took, so many seconds."""
+    """Return what stands over a thought that takes, or took, so many seconds."""
     whole = round(seconds or 0)
     minutes, rest = divmod(whole, 60)
     took = f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -68,7 +68,7 @@ async def load_models_view(context: ServerContext, speeds: Speeds) -> ModelsView
 
 
 def has_external(models: Iterable[Model]) -> bool:
-    """Whether what is written to one of them leaves this machine."""
+    """Return whether what is written to one of them leaves this machine."""
     return any(model.remote and model.remote.external_hosts for model in models)
 
 
@@ -98,7 +98,7 @@ def build_card(
         ("Engine", f"{model.engine}: {model.engine_choice.reason}"),
         ("Context", f"{context:,} of {model.context_length:,} tokens"),
         ("Memory", f"needs {format_bytes(needed)} of {format_bytes(budget)}"),
-        ("Speed", f"{speed:.0f} tokens a second" if speed else "not measured yet"),
+        ("Speed", f"{speed:.0f} tokens per second" if speed else "not measured yet"),
     ]
     if model.kind != "text":
         facts.insert(0, ("Kind", f"{model.kind} model, for search and not for chats"))
@@ -136,5 +136,5 @@ def build_damaged_card(name: str, sentence: str) -> Card:
 
 
 async def default_model(context: ServerContext) -> str:
-    """The model that new chats begin with: the person's choice, else the one of the settings."""
+    """The model that new chats begin with: the user's choice, else the one of the settings."""
     return await asyncio.to_thread(context.store.default) or context.settings.default_model

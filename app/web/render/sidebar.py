@@ -1,7 +1,7 @@
 """The list of chats beside every chat.
 
 It has two parts. The beginning (pinned chats, then the newest down to a row called `until`) is
-rendered anew whenever something changes. What follows `until` came in pages as the person scrolled;
+rendered anew whenever something changes. What follows `until` came in pages as the user scrolled;
 there only the chats that changed are replaced, taken out or put in, so a long way down is never
 lost.
 """
@@ -33,7 +33,7 @@ class ChatGroup:
 
 @dataclass(frozen=True, slots=True)
 class SidebarContext:
-    """Whose list is shown beside which chat, and where its beginning ends."""
+    """A list of chats: its user, the chat beside it, and where its beginning ends."""
 
     context: ServerContext
     user_id: int
@@ -51,7 +51,7 @@ async def render_all(sidebar: SidebarContext) -> tuple[str, Cursor | None]:
 
 
 async def update(sidebar: SidebarContext, changed: set[str]) -> str | None:
-    """What brings the list up to date as to these chats; None when it is to be made anew.
+    """Return what brings the list up to date as to these chats; None when it is to be made anew.
 
     While a name is being edited in it the beginning is left alone; it comes when that ends.
     """
@@ -66,7 +66,7 @@ async def update(sidebar: SidebarContext, changed: set[str]) -> str | None:
 
 
 async def row(sidebar: SidebarContext, chat_id: str) -> str:
-    """After a name was edited in place: the row as it is, and focus back where it came from."""
+    """Render the row after its name was edited in place, with focus back where it came from."""
     chats = await _first(sidebar)
     if chats is None:
         inside, _ = await render_all(sidebar)
@@ -158,7 +158,7 @@ def _today() -> dt.date:
 
 
 def heading_of(at: float, today: dt.date) -> str:
-    """What a person would call the time of a chat."""
+    """Return what a user would call the time of a chat."""
     day = to_local(at).date()
     age = (today - day).days
     if age <= 0:
@@ -171,13 +171,13 @@ def heading_of(at: float, today: dt.date) -> str:
 
 
 def day_of(at: float) -> str:
-    """A date as a person writes it."""
+    """A date as a user writes it."""
     day = to_local(at).date()
     return f"{day.day} {day:%B %Y}"
 
 
 def time_ago(at: float, now: float) -> str:
-    """How long it is since then; of what is more than a day ago, the day."""
+    """Return how long it is since then; of what is more than a day ago, the day."""
     minutes = int(now - at) // 60
     if minutes < 2:
         return "just now"

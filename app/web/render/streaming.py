@@ -101,7 +101,7 @@ class StreamedMarkdown:
         return OpenBlock(self._head, self._text[self._tail], self._foot)
 
     def update_since(self, cursor: RenderCursor) -> BlockUpdate:
-        """What somebody at `cursor` does not have yet."""
+        """Return what somebody at `cursor` does not have yet."""
         finished = Markup("").join(self._finished[cursor.finished :])
         if cursor.revision != self._revision:
             return BlockUpdate(finished, self.open, "")
@@ -160,7 +160,7 @@ class StreamedMarkdown:
         self._show(Markup("").join(block.html for block in blocks), len(self._text))
 
     def _finish_until(self, end: int, *, but: int = 0) -> None:
-        """What stands before `end` is final, except for the last `but` blocks of it."""
+        """Finish all blocks before `end`, except for the last `but`."""
         text = self._text[self._start : end]
         env = self._env()
         blocks = parse_blocks(text, env, self._message_id)
@@ -179,7 +179,7 @@ class StreamedMarkdown:
         self._show(Markup(""), self._start)
 
     def _env(self) -> dict[str, Any]:
-        """What is known of what stands above."""
+        """Return what is known of what stands above."""
         return {"references": dict(self._references), "notes": dict(self._notes)}
 
     # Code in a fence.
@@ -193,7 +193,7 @@ class StreamedMarkdown:
         return self._fence
 
     def _close(self, fence: _Fence) -> bool:
-        """Whether the fence is closed by now; then its code is final."""
+        """Return whether the fence is closed by now; then its code is final."""
         end = fence.find_end(self._text)
         if end is None:
             self._show_code(fence)
@@ -203,7 +203,7 @@ class StreamedMarkdown:
         return True
 
     def _show_code(self, fence: _Fence) -> None:
-        """Without a last line that may yet turn out to be the closing one."""
+        """Show code, but for a last line that may yet turn out to be the closing one."""
         last = self._text.rfind("\n") + 1
         is_held = _MAYBE_CLOSING.match(self._text, max(last, fence.start))
         end = max(last, fence.start) if is_held else len(self._text)

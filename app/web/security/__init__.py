@@ -1,1 +1,1 @@
-"""Who may send a request: hosts, proxies, sessions, CSRF, API keys."""
+"""Guards of requests: hosts, proxies, sessions, CSRF, API keys."""

@@ -1,4 +1,4 @@
-"""Which addresses belong to programs, and in whose words they are answered."""
+"""Addresses of APIs, and the protocol in which each is answered."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def is_ollama_path(path: str) -> bool:
 
 
 def is_by_program(headers: Headers) -> bool:
-    """Whether no browser sends this: those say where it comes from, or that they navigate."""
+    """Return whether no browser sent this: they say where it comes from, or navigate."""
     says_page = any(name in headers for name in ("Origin", "Sec-Fetch-Site", "HX-Request"))
     return not says_page and "text/html" not in headers.get("Accept", "")
 

@@ -28,13 +28,13 @@ from app.web.security.proxies import UNTRUSTED_PROXY
 
 # What a form must carry to show that one of our own pages has sent it.
 #
-# Behind the check of the Origin, which browsers send, this is a second door: a token of the login,
-# in a header that htmx adds to everything it sends (`templates/_csrf.html`), or in a field of a
-# plain form. Forms of people who are not logged in yet carry what a cookie of theirs says.
+# Behind the check of the Origin, which browsers send, this is a second door: a token of the
+# session, in a header that htmx adds to everything it sends (`templates/_csrf.html`), or in a field
+# of a plain form. Forms of people who are not logged in yet carry what a cookie of theirs says.
 
 
 FIELD = "csrf"
-FORM_EXPIRED = "This page is out of date. Reload it and try again, please."
+FORM_EXPIRED = "This page is out of date. Reload it and try again."
 
 
 async def check(who: Identity) -> None:
@@ -48,7 +48,7 @@ async def check(who: Identity) -> None:
 
 
 def new_token() -> str:
-    """For a form of somebody who is not logged in; `store_token` puts it into their cookie."""
+    """Return the token of a form sent without a session; `store_token` sets the cookie."""
     known = cookies.read(request.cookies, CSRF_COOKIE, is_secure=request.is_secure)
     return known or secrets.token_urlsafe(16)
 
@@ -58,7 +58,7 @@ def store_token(response: Response, token: str) -> None:
 
 
 async def is_own_form() -> bool:
-    """Whether a form of somebody who is not logged in comes from the page they were given."""
+    """Return whether a form sent without a session comes from the page they were given."""
     kept = cookies.read(request.cookies, CSRF_COOKIE, is_secure=request.is_secure)
     return _same((await request.form).get(FIELD, ""), kept)
 
@@ -69,9 +69,9 @@ def _same(given: str, wanted: str) -> bool:
 
 # The entrance: finds out who every request and every socket comes from, and lets in who may.
 #
-# Where nobody else reaches this machine, everybody is the owner. Else a login's cookie says who it
-# is, or for programs an API key, or for commands at this machine what they read in the data folder.
-# A route is for everybody who is logged in, unless it says `public`, `owner_required` or
+# Where nobody else reaches this machine, everybody is the owner. Else a session's cookie says who
+# it is, or for programs an API key, or for commands at this machine what they read in the data
+# folder. A route is for everybody who is logged in, unless it says `public`, `owner_required` or
 # `local_cli_only`.
 
 
@@ -81,7 +81,7 @@ _FOR: Final[dict[Any, Audience]] = {}
 
 
 def public(view: View) -> View:
-    """A route that needs no login."""
+    """A route that needs no session."""
     _FOR[view] = "everybody"
     return view
 
@@ -99,14 +99,14 @@ def local_cli_only(view: View) -> View:
 
 
 def required_role(endpoint: str | None) -> Audience:
-    """Who may use a route."""
+    """Return who may use a route."""
     if endpoint == "static":
         return "everybody"
     return _FOR.get(current_app.view_functions.get(endpoint or ""), "people")
 
 
 def install(app: Quart, settings: Settings) -> None:
-    """To be called after `hosts.install`, whose checks come first."""
+    """Install the checks. Call it after `hosts.install`, whose checks come first."""
 
     @app.before_request
     async def enter() -> Response | None:
@@ -123,7 +123,7 @@ def install(app: Quart, settings: Settings) -> None:
         if allowed == "owners" and not who.is_owner:
             raise NotAllowed("Only owners can open this page.")
         if allowed == "terminal" and who.via != "terminal":
-            raise NotAllowed("This is for commands of the machine on which Wick runs.")
+            raise NotAllowed("Only commands on the machine running Wick can do this.")
         return None
 
     @app.before_websocket
@@ -167,10 +167,10 @@ async def _logged_in(asked: BaseRequestWebsocket) -> Identity | None:
 
 
 def _redirect_to_login() -> Response:
-    """Whoever is not logged in is led to where they can do so, and from there on."""
-    sentence = "Please log in first."
+    """Redirect to the session page, and from there back to the address asked for."""
+    sentence = "Log in first."
     if is_api_path(request.path):
-        raise NotLoggedIn("Give an API key as `Authorization: Bearer KEY`, please.")
+        raise NotLoggedIn("Send an API key: `Authorization: Bearer KEY`.")
     if request.headers.get("HX-Request"):
         context = urlsplit(request.headers.get("HX-Current-URL", ""))
         back = inside(context.path) + (f"?{context.query}" if context.query else "")
@@ -185,7 +185,7 @@ def _redirect_to_login() -> Response:
 
 
 def login_address(back: str) -> str:
-    """`back`: where the person wants to be afterwards."""
+    """`back`: where the user wants to be afterwards."""
     back = local_path(back)
     return "/login" if back == "/" else f"/login?next={quote(back, safe='/')}"
 
@@ -201,6 +201,6 @@ def _refuse_foreign_proxies(asked: BaseRequestWebsocket) -> None:
     """A proxy brings people from elsewhere, and without accounts everybody would be the owner."""
     if asked.scope.get(UNTRUSTED_PROXY):
         raise NotAllowed(
-            "This came through a proxy, and this Wick has no accounts, so everybody would see all"
-            " chats. Name the proxy in WICK_TRUSTED_PROXIES, and people will log in."
+            "This request came through a proxy, but Wick has no accounts: anyone could read"
+            " all chats. Set WICK_TRUSTED_PROXIES to the proxy, and users will have to log in."
         )

@@ -20,12 +20,12 @@ _AGES: Final = {SESSION_COOKIE: int(MAX_AGE_SECONDS), DEVICE_COOKIE: DEVICE_SECO
 
 
 def read(cookies: Mapping[str, str], kind: str, *, is_secure: bool) -> str:
-    """What the browser has kept; empty for nothing."""
+    """Return what the browser has kept; empty for nothing."""
     return cookies.get(_name(kind, is_secure=is_secure), "")
 
 
 def put(response: Response, kind: str, value: str, *, is_secure: bool) -> None:
-    """A login's as long as it may last, a form's until the browser is closed, a device's for
+    """A session's as long as it may last, a form's until the browser is closed, a device's for
     long."""
     response.set_cookie(
         _name(kind, is_secure=is_secure),

@@ -49,7 +49,7 @@ def is_allowed_host(host: str, settings: Settings) -> bool:
 
 
 def is_same_origin(headers: Headers, scheme: str) -> bool:
-    """Whether the request comes from a page of this very server."""
+    """Return whether the request comes from a page of this very server."""
     return headers.getlist("Origin") == [f"{scheme}://{headers.get('Host', '')}"]
 
 
@@ -101,7 +101,7 @@ def install(app: Quart, settings: Settings) -> None:
 
 
 def _is_same_origin() -> bool:
-    """Whether a page of this server sends this, or no page at all: a program.
+    """Return whether a page of this server sends this, or no page at all: a program.
 
     Browsers name the origin of whatever changes something, and say when another site asks. Forms,
     which old browsers sent without a word about that, are refused besides, unless a key comes with

@@ -1,4 +1,4 @@
-"""Who is asking: the person behind a request or a socket, and what that person may do."""
+"""Identity: the user behind a request or a socket, and what they may do."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from app.errors import NotLoggedIn
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """`via`: how the person is known: by being at this machine, a login's cookie, an API key, or
+    """`via`: how the user is known: by being at this machine, a session's cookie, an API key, or
     as the terminal of the machine, which reads the data folder.
 
-    name: what they are called, where accounts have names; session_id, csrf: of the login.
+    name: what they are called, where accounts have names; session_id, csrf: of the session.
     """
 
     user_id: int
@@ -35,20 +35,20 @@ LOCAL = Identity(LOCAL_USER, "owner", "machine")
 
 
 def identity() -> Identity:
-    """Of the request or socket that is being handled. Raises NotLoggedIn when it is nobody's."""
+    """Return the identity behind this request or socket. Raises NotLoggedIn without one."""
     found: Identity | None = g.get("identity")
     if found is None:
-        raise NotLoggedIn("Please log in first.")
+        raise NotLoggedIn("Log in first.")
     return found
 
 
 def current_user() -> int:
-    """The person's id."""
+    """Return the id of the user who asks."""
     return identity().user_id
 
 
 def is_owner() -> bool:
-    """For templates: whether to offer what only the owner may do."""
+    """Return whether to offer what only owners may do, for templates."""
     if not (has_request_context() or has_websocket_context()):
         return True
     who = identity_or_none()
@@ -56,7 +56,7 @@ def is_owner() -> bool:
 
 
 def identity_or_none() -> Identity | None:
-    """For templates: who looks at the page, if that is known."""
+    """Return who looks at the page, if that is known, for templates."""
     if not (has_request_context() or has_websocket_context()):
         return None
     found: Identity | None = g.get("identity")

@@ -62,7 +62,7 @@ class Proxies:
         return scope
 
     def _client_address(self, addresses: Sequence[str]) -> str:
-        """From the near end on, the first that is none of our proxies: what it says is not
+        """Return, from the near end on, the first that is none of our proxies: what it says is not
         believed any more."""
         for address in reversed(addresses):
             if not in_networks(address, self._trusted):
@@ -122,7 +122,7 @@ def _parse_forwarded(headers: Fields) -> ForwardedInfo:
 
 
 def _address(text: str) -> str:
-    """Without brackets and port."""
+    """Strip brackets and port."""
     if match := re.fullmatch(r"\[(.*)\](:\w+)?", text):
         return match[1]
     if text.count(":") == 1:

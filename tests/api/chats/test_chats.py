@@ -180,7 +180,7 @@ async def test_what_is_wrong_is_said_and_keeps_nothing(http: httpx.AsyncClient) 
     for body, status, word in (
         ({}, 400, "text"),
         ({"text": ""}, 400, "text"),
-        ({"text": " \n"}, 400, "nothing to send"),
+        ({"text": " \n"}, 400, "Write a message first"),
         ({"text": 5}, 400, "text"),
         ({"text": "x" * 200_000}, 400, "shorten"),
         ({"text": "x", "model": "unheard-of"}, 404, "unheard-of"),

@@ -278,7 +278,7 @@ HOSTILE = b'[{"mapping":{},"x":[' + b"[]," * 400_000 + b"[]]}]"
     ],
 )
 async def test_reading_ends_at_its_bounds(db: Database, limits: ReadingLimits) -> None:
-    with pytest.raises(InvalidMessage, match="too much in this file"):
+    with pytest.raises(InvalidMessage, match="too large for one import"):
         await Imports(db, Hub(), limits).import_file(1, io.BytesIO(HOSTILE))
     assert (await Imports(db, Hub()).import_file(1, io.BytesIO(HOSTILE))).empty == 1
 

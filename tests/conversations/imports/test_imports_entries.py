@@ -119,7 +119,7 @@ async def test_a_damaged_zip_is_a_sentence(db: Database, place: int) -> None:
     try:
         await take(db, bytes(data))
     except InvalidMessage as error:
-        assert str(error).endswith((".", ". Unpack it first, please."))  # noqa: PT017
+        assert str(error).endswith((".", ". Unpack it first."))  # noqa: PT017
 
 
 async def test_null_is_missing(db: Database) -> None:

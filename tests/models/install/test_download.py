@@ -143,7 +143,7 @@ async def test_a_server_that_says_no_length(server: Stub, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
-        (401, "does not give this file to everybody"),
+        (401, "does not give public access to this file"),
         (403, "does not give"),
         (404, "does not have"),
         (429, "cannot answer now"),

@@ -169,6 +169,6 @@ def test_the_command_with_the_environment_of_the_library(web: Stub, tmp_path: Pa
     assert said.endswith("Stopped. The same command goes on where this one was.\n")
     web.stall = ""
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
-    assert done.stdout == "Tiny is on the shelf as tiny.\n", done.stderr
+    assert done.stdout == "Tiny is installed as tiny.\n", done.stderr
     assert web.sent_headers[0]["Authorization"] == "Bearer hf_other"
     assert sorted(path.name for path in part.iterdir()) == [".origins", "tiny"]

@@ -297,9 +297,9 @@ async def test_uploads_that_will_not_do_leave_nothing(
 
     for given, size, sentence in (
         (pieces(b"PK" + gguf), None, "is not a GGUF file"),
-        (pieces(gguf), len(gguf) + 1, "Only a part"),
+        (pieces(gguf), len(gguf) + 1, "Only part"),
         (pieces(gguf), len(gguf) - 1, "More of"),
-        (pieces(b""), None, "Only a part"),
+        (pieces(b""), None, "Only part"),
         (pieces(b""), 0, "is empty"),
         (pieces(gguf[:-1000]), None, "."),
         (broken(), len(gguf), "broke off"),

@@ -148,7 +148,7 @@ async def test_trash_restore_and_gone_for_good(client: QuartClient) -> None:
     await text(client, f"/chats/{CHATS[0]}/restore", "POST")
     await text(client, f"/trash/{CHATS[1]}", "DELETE")
     assert (await client.delete(f"/trash/{CHATS[0]}", headers=HTMX)).status_code == 404
-    assert "68 chats are gone for good." in await text(client, "/trash", "DELETE")
+    assert "68 chats deleted permanently." in await text(client, "/trash", "DELETE")
     assert CHATS[2] not in await text(client, "/trash", headers=OWN)
 
 

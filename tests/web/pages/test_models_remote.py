@@ -64,9 +64,9 @@ async def test_a_server_is_added_and_its_health_is_seen(
     await until(lambda: [s.health for s in remotes.status("near")] == ["ready"])
     await until(lambda: here(app).store.get("near").context_length == 8192)
     html = await text_of(await client.get("/models", headers=OWN))
-    for words in ("Ready", "8,192 tokens", ">6<", "stays on this machine, in a server beside"):
+    for words in ("Ready", "8,192 tokens", ">6<", "stays on this machine, on another server"):
         assert words in html
-    assert "They run on this machine, and nothing you write leaves it." in html
+    assert "Models run on this machine. Nothing you write leaves it." in html
     assert "Load near" not in html
     html = await text_of(await client.get("/", headers=OWN))
     assert '<option id="option-near" value="near" selected>near · ready</option>' in html
@@ -104,9 +104,9 @@ async def test_one_that_cannot_be_reached_is_added_and_never_called_ready(
 async def test_the_page_says_that_words_leave_the_machine(app: Quart, client: Client) -> None:
     assert await add(client, **FAR, key_env="WICK_KEY_FAR", context="32000") == 200
     html = await text_of(await client.get("/models", headers=OWN))
-    assert "What you write to it is sent to far.invalid:8000, unencrypted." in html
-    assert "Models of other servers say where it is sent." in html
-    assert "They run on this machine" not in html
+    assert "What you write is sent to far.invalid:8000, unencrypted." in html
+    assert "Models on other servers say where it is sent." in html
+    assert "Models run on this machine" not in html
     assert "32,000 tokens" in html
     assert "WICK_KEY_FAR" in html
     html = await text_of(await client.get("/", headers=OWN))
@@ -123,11 +123,11 @@ async def test_the_page_says_that_words_leave_the_machine(app: Quart, client: Cl
         ({"model": ""}, "Say what the server calls the model"),
         ({"name": "../far"}, "cannot be a model&#39;s name"),
         ({"name": ""}, "cannot be a model&#39;s name"),
-        ({"key_env": "AWS_SECRET_ACCESS_KEY"}, "names begin with WICK_KEY_"),
+        ({"key_env": "AWS_SECRET_ACCESS_KEY"}, "must begin with WICK_KEY_"),
         ({"context": "many"}, "The context size must be a whole number."),
         ({"context": "3"}, "takes a whole number from 256"),
-        ({"parallel": "0x3"}, "The answers at once must be a whole number."),
-        ({"parallel": "999"}, "1 to 256 answers at once"),
+        ({"parallel": "0x3"}, "The number of concurrent requests must be a whole number."),
+        ({"parallel": "999"}, "1 to 256 concurrent requests"),
     ],
 )
 async def test_what_will_not_do_is_a_sentence(
@@ -159,7 +159,7 @@ async def test_settings_and_removal_know_that_it_is_elsewhere(app: Quart, client
     assert answer.status_code == 200
     assert here(app).answers.resolve_settings("far").context_length == 5000
     html = await text_of(await client.get("/models/far/remove", headers=PAGE))
-    assert "Wick forgets its server" in html
+    assert "It is removed from Wick" in html
     assert "are deleted" not in html
     assert (await client.delete("/models/far", headers=PAGE)).status_code == 204
     assert here(app).store.models() == []

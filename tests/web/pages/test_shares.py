@@ -161,5 +161,5 @@ async def test_on_one_machine_it_opens_there(tmp_path: Path) -> None:
         visitor = Visitor(made)
         link = await share(visitor)
         dialog = await text_of(await visitor.ask("GET", f"/chats/{CHAT}/share"))
-        assert "Only this machine reaches this Wick" in dialog
+        assert "only reachable from this machine" in dialog
         assert "question" in await text_of(await visitor.ask("GET", link))

@@ -165,5 +165,5 @@ def test_status_figures_say_how_the_cache_did() -> None:
         memory={"tiny": 5_000_000},
         threads="2 threads",
     )
-    for piece in ("1 of 4 at once", "75 %", "42 tokens a second", "5 MB", "512 tokens"):
+    for piece in ("1 of 4 slots", "75 %", "42 tokens per second", "5 MB", "512 tokens"):
         assert piece in html

@@ -136,7 +136,7 @@ async def test_only_the_hash_is_kept(tmp_path: Path) -> None:
                 await keys.add(1, name, scopes)
         for number in range(MAX_KEYS - 1):
             await keys.add(1, f"key {number}", ["chat"])
-        with pytest.raises(InvalidAccount, match="already"):
+        with pytest.raises(InvalidAccount, match="the limit"):
             await keys.add(1, "one more", ["chat"])
         with pytest.raises(KeyNotFound):
             await keys.revoke(2, key.id)

@@ -96,7 +96,7 @@ PEOPLE: dict[Row, int] = {
     ("GET", "/models"): 200,
     ("GET", "/models/report"): 200,
     ("GET", "/you"): 200,
-    ("POST", "/you/logins/<int:login_id>/end"): 404,  # of another person
+    ("POST", "/you/logins/<int:session_id>/end"): 404,  # of another person
     ("POST", "/you/password-links/withdraw"): 303,
     ("POST", "/you/password"): 303,
     ("POST", "/you/name"): 422,  # no name
@@ -343,7 +343,7 @@ def address(row: Row, chat: tuple[str, int, int], other: int) -> str:
         "<setting>": "auto",
         "<key>": "0123456789abcdef",
         "<int:user_id>": str(other),
-        "<int:login_id>": "1",
+        "<int:session_id>": "1",
         "<int:invite_id>": "999999",
         "<int:key_id>": "999999",
         "<path:name>": "spare",

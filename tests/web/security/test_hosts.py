@@ -117,4 +117,4 @@ async def test_status_shows_figures_and_nobodys_words(app: Quart) -> None:
     async with app.test_app() as served:
         answer = await served.test_client().get("/status", headers=OWN)
         html = await answer.get_data(as_text=True)
-        assert "No model has been asked anything" in html
+        assert "No model has been used" in html

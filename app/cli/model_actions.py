@@ -150,7 +150,7 @@ def _ask(settings: Settings, name: str, verb: str) -> None:
 
 def _send(settings: Settings, method: str, name: str, rest: str) -> None:
     if not NAME.fullmatch(name):
-        raise ModelNotFound(f"There is no model named “{name}” on the shelf.")
+        raise ModelNotFound(f"No model named “{name}” is installed.")
     url = settings.local_url
     try:
         with server_client(settings, TIMEOUT) as client:

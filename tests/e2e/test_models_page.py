@@ -86,7 +86,7 @@ async def test_a_model_is_pulled_seen_by_all_and_used(
     page, other = await models_page(one), await models_page(two)
     await page.page.get_by_label("Source").fill(f"{stub.url}/second.gguf")
     await page.page.get_by_label("Name (optional)").fill("second")
-    await page.button(re.compile("^Get$")).click()
+    await page.button(re.compile("^Download$")).click()
     await expect(page.page.get_by_label("Source")).to_have_value("")
     for tab in (page, other):
         await tab.holds("() => document.querySelector('#coming progress')?.value > 1e6")
@@ -105,13 +105,13 @@ async def test_a_model_is_pulled_seen_by_all_and_used(
     assert bars == sorted(bars)
     # Both are called Tiny: the picker tells them apart.
     await expect(chat.model.locator("[value=second]")).to_have_text(
-        "Tiny (second) · will load · ctransformers"
+        "Tiny (second) · not loaded · ctransformers"
     )
     await expect(chat.model).to_have_value("second")  # the choice outlived the new list
     await chat.ask("Hello")
     await chat.ends()
     await expect(page.card("second").locator(".state")).to_have_text("Ready")
-    await expect(page.card("second")).to_contain_text("tokens a second")
+    await expect(page.card("second")).to_contain_text("tokens per second")
     await expect(chat.model.locator("option:checked")).to_have_text(
         "Tiny (second) · ready · ctransformers"
     )
@@ -131,12 +131,12 @@ async def test_a_model_is_pulled_seen_by_all_and_used(
     await page.dialog.get_by_role("button", name="Remove").click()
     await expect(page.card("second")).to_have_count(0)
     await expect(chat.model.locator("option:checked")).to_have_text("Tiny · needs download")
-    await expect(chat.page.locator("#missing")).to_contain_text("Tiny is not on this machine.")
-    await chat.page.get_by_role("button", name="Get it").click()
+    await expect(chat.page.locator("#missing")).to_contain_text("Tiny is not installed.")
+    await chat.page.get_by_role("button", name="Download (").click()
     await expect(page.card("second")).to_be_visible()
     await expect(chat.page.locator("#missing")).to_be_empty()
     await expect(chat.model.locator("option:checked")).to_have_text(
-        "Tiny (second) · will load · ctransformers"
+        "Tiny (second) · not loaded · ctransformers"
     )
 
 
@@ -150,16 +150,16 @@ async def test_a_pull_is_cancelled_and_a_broken_one_tried_again(
     await page.page.get_by_label("Source").fill(f"{stub.url}/second.gguf")
     await page.page.get_by_label("Source").press("Enter")
     await page.holds("() => document.querySelector('#coming progress')?.value > 1e6")
-    await page.button("Cancel getting second").click()
+    await page.button("Cancel downloading second").click()
     await expect(page.bar).to_have_count(0)
     stub.go_on.set()
     stub.files["/missing.gguf"] = stub.files["/second.gguf"]
     stub.statuses["/missing.gguf"] = [404] * 2
     await page.page.get_by_label("Source").fill(f"{stub.url}/missing.gguf")
     await page.page.get_by_label("Source").press("Enter")
-    await expect(page.button("Try again to get missing")).to_be_visible()
+    await expect(page.button("Try again to download missing")).to_be_visible()
     stub.statuses["/missing.gguf"] = []
-    await page.button("Try again to get missing").click()
+    await page.button("Try again to download missing").click()
     await expect(page.card("missing")).to_be_visible()
     await page.page.get_by_label("Source").fill("ftp://example.org/x.gguf")
     await page.page.get_by_label("Source").press("Enter")
@@ -174,7 +174,7 @@ async def test_settings_are_kept_and_take_effect(
     person = await meet(server)
     person.expects("422")
     page, chat = await models_page(person), await person.open()
-    await page.button("Settings of Tiny").click()
+    await page.button("Settings for Tiny").click()
     await page.dialog.get_by_label("System prompt").fill("Answer like a pirate.")
     await page.dialog.get_by_label("Temperature").fill("hot")
     await page.dialog.get_by_label("Seed").fill("7")
@@ -185,7 +185,7 @@ async def test_settings_are_kept_and_take_effect(
     await page.dialog.get_by_label("Context size").fill("1000")
     await page.dialog.get_by_label("Context size").press("Enter")
     await expect(page.dialog).to_have_count(0)
-    await expect(page.button("Settings of Tiny")).to_be_focused()
+    await expect(page.button("Settings for Tiny")).to_be_focused()
     await expect(page.card(TINY)).to_contain_text("1,000 of 32,768 tokens")
     await chat.ask("Hello")
     await chat.ends()
@@ -197,7 +197,7 @@ async def test_settings_are_kept_and_take_effect(
     assert made_with.system_prompt == "Answer like a pirate."
     assert made_with.context_length == 1000
     assert server.messages(chat.chat_id)[0]["prompt_tokens"] > 20  # the system prompt is read
-    await page.button("Settings of Tiny").click()
+    await page.button("Settings for Tiny").click()
     await page.button("Reset").click()
     await expect(page.dialog).to_have_count(0)
     await expect(page.card(TINY)).to_contain_text("32,768 of 32,768 tokens")
@@ -227,19 +227,19 @@ async def test_a_default_a_removal_and_the_chats_that_stay(
     said = await chat.body()
     await chat.message.fill("Are you still there?")
     await page.button("Remove Second").click()
-    await page.button("Keep it").click()
+    await page.button("Cancel").click()
     await expect(page.dialog).to_have_count(0)
     await page.button("Remove Second").click()
     await page.dialog.get_by_role("button", name="Remove").click()
     await expect(page.card("second")).to_have_count(0)
-    await expect(chat.model.locator("option:checked")).to_contain_text("not on this machine")
+    await expect(chat.model.locator("option:checked")).to_contain_text("not installed")
     await chat.message.press("Enter")
-    await expect(chat.notice).to_contain_text("“second” is not on this machine")
+    await expect(chat.notice).to_contain_text("“second” is not installed")
     await expect(chat.message).to_have_value("Are you still there?")
     await chat.reload()
     assert await chat.body() == said
     await expect(chat.model).to_have_value("second")
-    await chat.page.get_by_role("button", name="Go on with Tiny").click()
+    await chat.page.get_by_role("button", name="Use Tiny").click()
     await expect(chat.model).to_have_value(TINY)
     await expect(chat.page.locator("#missing")).to_be_empty()
     await chat.ask("Are you still there?")
@@ -269,7 +269,7 @@ async def test_a_file_is_uploaded(
     person = await meet(server, **PHONE)
     person.expects("422")
     page = await models_page(person)
-    chosen = page.page.get_by_label("A GGUF file on the device")
+    chosen = page.page.get_by_label("GGUF files on this device")
     (tmp_path / "bad.gguf").write_bytes(b"this is no model")
     await chosen.set_input_files(tmp_path / "bad.gguf")
     await page.button("Upload").click()

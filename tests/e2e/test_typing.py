@@ -80,7 +80,10 @@ async def write_two_lines(chat: ChatPage, field: Locator) -> None:
 
 async def test_the_hint_says_which_enter_sends(server: Server, meet: Meet) -> None:
     wide: dict[str, Any] = {"viewport": {"width": 1100, "height": 800}}
-    for options, hint in ((wide, "Enter to send"), (wide | {"has_touch": True}, "Ctrl+Enter to send")):
+    for options, hint in (
+        (wide, "Enter to send"),
+        (wide | {"has_touch": True}, "Ctrl+Enter to send"),
+    ):
         chat = await (await meet(server, **options)).open()
         await expect(chat.page.locator(".hint")).to_contain_text(hint, use_inner_text=True)
         wanted = "enter" if "has_touch" in options else "send"

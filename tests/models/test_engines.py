@@ -27,7 +27,7 @@ QUICK_ANSWER = {OLD: EngineSpeed(240, 350), NEW: EngineSpeed(150, 450)}
     [
         ("auto", ENGINES, SMALL, {}, ENGINES, OLD, "this small"),
         ("auto", ENGINES, LARGE, {}, ENGINES, NEW, "of this size"),
-        ("auto", ENGINES, SMALL, QUICK_PROMPT, ENGINES, NEW, "51 tokens a second against 44"),
+        ("auto", ENGINES, SMALL, QUICK_PROMPT, ENGINES, NEW, "51 tokens per second against 44"),
         ("auto", ENGINES, LARGE, QUICK_ANSWER, ENGINES, OLD, "faster here"),
         ("auto", ENGINES, SMALL, {NEW: EngineSpeed(999, 999)}, ENGINES, OLD, "this small"),
         ("auto", (NEW,), SMALL, QUICK_ANSWER, ENGINES, NEW, "ctransformers can't run it"),

@@ -77,7 +77,7 @@ def parse_settings(model: Model, form: Mapping[str, str]) -> tuple[ModelSettings
 
 
 def _sampling(model: Model, given: Mapping[str, Any], same: Set[str]) -> Sampling | None:
-    """With the numbers given; what no field shows stays, too."""
+    """Apply the numbers given; what no field shows stays, too."""
     names = {field.name for field in SAMPLING}
     before = model.default_sampling
     if names <= same:

@@ -36,7 +36,7 @@ report_blueprint = Blueprint("models_report", __name__)
 @report_blueprint.get("/models/report")
 async def report() -> dict[str, Any]:
     """Of each model in the store: its state, also in words; `progress` of a load from 0 to 1; the
-    `engine` that runs it; `speed` in tokens a second; `memory` set aside for it now, in bytes, as
+    `engine` that runs it; `speed` in tokens per second; `memory` set aside for it now, in bytes, as
     is `budget`."""
     context = server_context()
     models = await asyncio.to_thread(context.store.models)
@@ -176,12 +176,12 @@ def parse_remote(form: Mapping[str, str]) -> tuple[str, Upstream, int | None]:
     values = {name: text.strip() for name, text in form.items()}
     key_env = values.get("key_env", "")
     if key_env and not key_env.startswith(KEY_PREFIX):
-        raise ModelError(f"Keys are taken from variables whose names begin with {KEY_PREFIX}.")
+        raise ModelError(f"The name of the environment variable must begin with {KEY_PREFIX}.")
     upstream = Upstream(
         values.get("url", ""),
         values.get("model", ""),
         key_env,
-        _render_page(values.get("parallel", ""), "The answers at once") or PARALLEL,
+        _render_page(values.get("parallel", ""), "The number of concurrent requests") or PARALLEL,
     )
     context = _render_page(values.get("context", ""), "The context size")
     return values.get("name", "").lower(), upstream, context
@@ -214,9 +214,9 @@ async def pull_from() -> str:
 def _refuse_own(spec: Spec) -> None:
     """A person at another machine reaches neither this one's files nor what it serves to itself."""
     if isinstance(spec, LocalSpec):
-        raise PullRefused("Files of this machine can be imported only at this machine.")
+        raise PullRefused("Local files can only be imported on the server.")
     if isinstance(spec, WebSpec) and leads_here(urlsplit(spec.url).hostname):
-        raise PullRefused("Addresses of this machine can be fetched only at this machine.")
+        raise PullRefused("Addresses on this machine can only be used on the server.")
 
 
 @blueprint.post("/models/found/<key>")
@@ -255,7 +255,7 @@ async def choose(chat_id: str) -> Response:
     """The model of a chat's next answers; whether it can answer is seen when it is asked."""
     name = (await request.form).get("model", "")
     if not NAME.fullmatch(name):
-        raise ModelNotFound(f"“{name[:80]}” is not the name of a model.")
+        raise ModelNotFound(f"“{name[:80]}” is not a valid model name.")
     context, user_id = server_context(), current_user()
     await context.chats.choose_model(user_id, chat_id, name)
     context.hub.model_chosen(user_id, chat_id, name)

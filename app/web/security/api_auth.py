@@ -33,11 +33,11 @@ async def authenticate_key(asked: BaseRequestWebsocket) -> Identity | None:
     holder = await server_context().api_keys.authenticate(secret)
     if holder is None:
         audit("key-refused", path=asked.path, address=asked.remote_addr)
-        raise NotLoggedIn("This API key does not hold: it was revoked, or it was mistyped.")
+        raise NotLoggedIn("Invalid or revoked API key.")
     user, key = holder
     scope = scope_of(asked.method, asked.path)
     if scope and scope not in key.scopes:
-        raise NotAllowed(f"The API key “{key.name}” may not be used to {SCOPES[scope]}.")
+        raise NotAllowed(f"The API key “{key.name}” is not allowed to {SCOPES[scope]}.")
     return Identity(user.id, user.role, "key", user.name)
 
 

@@ -122,13 +122,13 @@ async def test_an_unknown_model_is_a_sentence(client: Client, method: str, path:
     if "%2f" not in path:
         html = await text_of(answer)
         assert 'id="notice"' in html
-        assert "There is no model named" in html
+        assert "No model named" in html
 
 
 async def test_a_terminal_gets_the_sentence_alone(client: Client) -> None:
     answer = await client.post("/models/unheard-of/load", headers=TERMINAL)
     assert (answer.status_code, answer.mimetype) == (404, "text/plain")
-    assert await text_of(answer) == "There is no model named “unheard-of” on the shelf."
+    assert await text_of(answer) == "No model named “unheard-of” is installed."
 
 
 async def test_load_and_unload(app: Quart, client: Client) -> None:
@@ -154,8 +154,8 @@ async def test_a_default_is_remembered_and_begins_new_chats(
     assert here(app).store.default() == "tiny"
     html = await text_of(await client.get("/", headers=OWN))
     assert 'value="tiny" selected' in html
-    assert "Tiny (tiny) · will load · ctransformers" in html  # two of one title are told apart
-    assert "Tiny (another) · will load" in html
+    assert "Tiny (tiny) · not loaded · ctransformers" in html  # two of one title are told apart
+    assert "Tiny (another) · not loaded" in html
 
 
 async def test_a_model_is_removed(app: Quart, client: Client) -> None:
@@ -163,7 +163,7 @@ async def test_a_model_is_removed(app: Quart, client: Client) -> None:
     assert "Remove Tiny?" in html
     assert (await client.delete("/models/tiny", headers=PAGE)).status_code == 204
     assert here(app).store.models() == []
-    assert "no model on the shelf yet" in await text_of(await client.get("/models", headers=OWN))
+    assert "No model installed yet" in await text_of(await client.get("/models", headers=OWN))
 
 
 async def test_a_damaged_model_can_only_be_removed(app: Quart, client: Client) -> None:
@@ -229,7 +229,7 @@ async def test_one_engine_is_no_choice(client: Client, monkeypatch: pytest.Monke
 
 async def test_the_picker_and_the_apis_name_the_engine(client: Client) -> None:
     chat = await text_of(await client.get("/", headers=OWN))
-    assert "Tiny · will load · ctransformers" in chat
+    assert "Tiny · not loaded · ctransformers" in chat
     for path, values in (
         ("/v1/models", {"data": [{"id": "tiny", "engine": "ctransformers"}]}),
         ("/v1/models/tiny", {"id": "tiny", "engine": "ctransformers"}),
@@ -365,7 +365,7 @@ async def test_a_template_that_was_guessed_is_named(
 ) -> None:
     source = write_tiny_gguf(tmp_path / "bare.gguf", **{"tokenizer.chat_template": None})  # type: ignore[arg-type]
     here(app).store.install(source, "bare")
-    usual = {"tiny": "The file&#39;s own", "bare": "The usual one: ChatML"}
+    usual = {"tiny": "From the model file", "bare": "Default: ChatML"}
     for name, words in usual.items():
         assert words in await text_of(await client.get(f"/models/{name}/settings", headers=PAGE))
 
@@ -379,8 +379,8 @@ async def test_a_template_that_was_guessed_is_named(
         ("top_k", "1.5", "Top-k must be a whole number from 0 to 1,000."),
         ("seed", "-1", "The seed must be a whole number from 0 to 4,294,967,295."),
         ("context_length", "513", "The context size must be a whole number from 128 to 512."),
-        ("system_prompt", "x" * 20_001, "This is 20,001 characters long; the limit is 20,000."),
-        ("template", "nonsense", "Wick knows no chat template of that name."),
+        ("system_prompt", "x" * 20_001, "Too long: 20,001 characters; the limit is 20,000."),
+        ("template", "nonsense", "No such chat template."),
     ],
 )
 async def test_wrong_settings_are_said_and_nothing_is_lost(
@@ -421,7 +421,7 @@ async def test_files_are_imported_only_at_this_machine(settings: Settings, tiny:
         for source in (str(tiny / "tiny.gguf"), "tiny.gguf", "~/tiny.gguf", "./tiny.gguf"):
             answer = await owner.ask("POST", "/models/pull", form={"source": source})
             assert answer.status_code == 422, source
-            assert "only at this machine" in await text_of(answer)
+            assert "on the server" in await text_of(answer)
 
 
 async def test_a_remote_person_reaches_nothing_that_this_machine_serves_to_itself(
@@ -434,7 +434,7 @@ async def test_a_remote_person_reaches_nothing_that_this_machine_serves_to_itsel
             source = f"http://{host}/m.gguf"
             answer = await owner.ask("POST", "/models/pull", form={"source": source})
             assert answer.status_code == 422, source
-            assert "only at this machine" in await text_of(answer)
+            assert "on the server" in await text_of(answer)
 
 
 async def test_an_upload_larger_than_other_bodies_gets_on_the_shelf(
@@ -514,7 +514,7 @@ async def test_what_is_chosen_for_a_chat_that_is_yet_to_begin_is_known(client: C
             while ("is not" in shown) != bool(words):
                 shown = await next_missing(tab)
             assert words in shown
-            assert ("Get it (271 MB)" in shown) == bool(words)
+            assert ("Download (271 MB)" in shown) == bool(words)
 
 
 async def test_a_chat_keeps_a_model_that_has_gone_and_says_how_to_go_on(
@@ -528,7 +528,7 @@ async def test_a_chat_keeps_a_model_that_has_gone_and_says_how_to_go_on(
     for name, label, button in (
         ("lost", "Lost &amp; found · needs download", "/models/lost/pull"),
         ("smollm2-360m", "SmolLM2 360M Instruct · needs download", "/models/smollm2-360m/pull"),
-        ("gpt-of-others", "gpt-of-others · not on this machine", 'href="/models"'),
+        ("gpt-of-others", "gpt-of-others · not installed", 'href="/models"'),
     ):
         path = f"/chats/{chat_id}/model"
         assert (await client.post(path, headers=PAGE, form={"model": name})).status_code == 204
@@ -536,8 +536,8 @@ async def test_a_chat_keeps_a_model_that_has_gone_and_says_how_to_go_on(
         assert f'value="{name}" selected>{label}<' in html
         missing = html[html.index('id="missing"') :].partition("<form")[0]
         assert button in missing
-        assert 'data-chooses="tiny">Go on with Tiny<' in missing or "another" in missing
-        with pytest.raises(ModelNotFound, match="is not on this machine"):
+        assert 'data-chooses="tiny">Use Tiny instead<' in missing or "another" in missing
+        with pytest.raises(ModelNotFound, match="is not installed"):
             await state.answers.submit(Prompt(1, chat_id, "Hello", "c2" * 8, name))
 
 
@@ -562,12 +562,12 @@ async def test_what_cannot_be_uploaded_is_said_before_it_comes(
 
     data = (tiny / "tiny.gguf").read_bytes()
     for files, sentence in (
-        ([("tiny.gguf", 9)], "on the shelf already"),
+        ([("tiny.gguf", 9)], "is already installed"),
         ([("x.gguf", 0)], "x.gguf is empty."),
-        ([("x.gguf", 1 << 60)], "too large: uploads may have 16,777,216 MB here"),
+        ([("x.gguf", 1 << 60)], "too large: the limit is 16,777,216 MB"),
         ([("x.gguf", 8 << 40)], "There is no room for the model"),
         ([("x-00001-of-00002.gguf", 9)], "x-00002-of-00002.gguf is missing"),
-        ([], "Choose the file of a model."),
+        ([], "Choose a GGUF file."),
     ):
         status, text = await plan(*files)
         assert status == 422
@@ -597,7 +597,7 @@ async def test_why_an_upload_broke_off_can_be_asked(app: Quart, client: Client) 
     answer = await client.get(address, headers=TERMINAL)
     assert (answer.status_code, await text_of(answer)) == (422, sentence)
     answer = await client.get("/models/upload/unheard-of.gguf", headers=TERMINAL)
-    assert await text_of(answer) == "The upload broke off. Please send it again."
+    assert await text_of(answer) == "The upload was interrupted. Try again."
     sending = asyncio.create_task(
         here(app).pulls.receive(UploadManifest("Mine.gguf", (9,)), silence())
     )
@@ -607,4 +607,4 @@ async def test_why_an_upload_broke_off_can_be_asked(app: Quart, client: Client) 
     answer = await client.get("/models/upload/Mine.gguf", headers=TERMINAL)
     assert await text_of(answer) == "The upload was cancelled."
     answer = await client.put(f"{address}?part=x", headers=TERMINAL, data=b"GGUF")
-    assert "make no sense" in await text_of(answer)
+    assert "are invalid" in await text_of(answer)

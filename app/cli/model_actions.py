@@ -46,7 +46,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     action.add_argument("engine", nargs="?", choices=ENGINE_SETTINGS)
     action.set_defaults(func=engine_of_model)
 
-    action = actions.add_parser("remove", help="take a model off the shelf and delete its files")
+    action = actions.add_parser("remove", help="remove a model and delete its files")
     action.add_argument("name", metavar="NAME")
     action.set_defaults(func=remove_model)
 

@@ -76,7 +76,7 @@ def add_remote(args: argparse.Namespace, settings: Settings) -> int:
     upstreams = [Upstream(url, args.model, args.key_env, args.parallel) for url in args.url]
     store = ModelStore(settings.models_dir)
     model = store.add_remote(args.name, upstreams, context=args.context, title=args.title)
-    print(f"{model.title} is on the shelf as {model.name}.")
+    print(f"{model.title} is installed as {model.name}.")
     for line in asyncio.run(_check_server(model)):
         print(line)
     return 0
@@ -113,7 +113,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("models")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
-    action = actions.add_parser("list", help="show the models on the shelf")
+    action = actions.add_parser("list", help="list installed models")
     action.set_defaults(func=list_models)
 
     action.add_argument(
@@ -135,7 +135,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_name(action)
     action.set_defaults(func=link_model)
 
-    action = actions.add_parser("import", help="put a GGUF file of this machine on the shelf")
+    action = actions.add_parser("import", help="install a GGUF file of this machine")
     action.add_argument(
         "source", metavar="FILE_OR_FOLDER", help="a GGUF file, or a folder with one model in it"
     )
@@ -167,7 +167,7 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
             print("* The default: new chats begin with it.")
         print("More models: wick models catalogue")
     else:
-        print("There are no models on the shelf yet. These can be had by wick models pull NAME:")
+        print("No model installed yet. Download one with wick models pull NAME:")
         console.print(catalogue_table(offers(), settings, width=console.width))
     return 0
 
@@ -239,10 +239,10 @@ def import_model(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _add_name(action: argparse.ArgumentParser) -> None:
-    action.add_argument("--name", help="its name on the shelf (made from the file's by default)")
+    action.add_argument("--name", help="its name in Wick (default: from the file name)")
 
 
 def _installed(settings: Settings, model: Model) -> int:
     model_actions.notify_server(settings, model.name)
-    print(f"{model.title} is on the shelf as {model.name}.")
+    print(f"{model.title} is installed as {model.name}.")
     return 0

@@ -71,7 +71,9 @@ RUNNER_MAY_IMPORT = (
 )
 
 # Tests that belong to no module of `app/`: of behaviours across modules, and of the repository.
-ACROSS_MODULES = {"clients", "e2e", "fuzz", "page_bench", "security", "upstream", "wire"}
+ACROSS_MODULES = {
+    *("clients", "e2e", "fuzz", "page_bench", "recorded", "security", "upstream", "wire"),
+}
 OF_THE_REPOSITORY = {"test_architecture.py", "test_compose.py", "test_glossary.py"}
 
 

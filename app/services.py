@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -19,6 +20,7 @@ from app.conversations.search import ChatSearch
 from app.conversations.trash import Trash
 from app.db.connection import Database, open_database
 from app.disk_reserve import Reserve
+from app.inference.queue import Request
 from app.inference.worker_pool import WorkerPool
 from app.models import memory
 from app.models.found import FoundModels
@@ -41,10 +43,12 @@ Job = Callable[[], Awaitable[None]]
 class Services:
     """Parts that chats need, on one database, in a data folder that this process owns.
 
-    is_closing: set once it is being stopped.
+    is_closing: set once it is being stopped. clock: by which days are counted for quotas.
     """
 
-    def __init__(self, settings: Settings, db: Database) -> None:
+    def __init__(
+        self, settings: Settings, db: Database, clock: Callable[[], float] = time.time
+    ) -> None:
         self.settings = settings
         self.is_closing = False
         self.reserve = Reserve(settings.data_dir)
@@ -55,17 +59,21 @@ class Services:
         )
         self.pulls.listeners.append(self.hub.models_changed)
         self.found = FoundModels()
-        self.pool = WorkerPool(settings, self.store, self.pulls)
+        self.quotas = Quotas(settings, db, self._requests, self.hub, clock)
+        self.pool = WorkerPool(settings, self.store, self.pulls, self.quotas)
         self.pool.listeners.append(self.hub.models_changed)
-        self.quotas = Quotas(settings, db, self.pool, self.hub)
         self.answers = AnswerService(
-            *(settings, db, self.store, self.pulls, self.pool, self.hub, self.quotas, self.reserve)
+            *(settings, db, self.store, self.pulls, self.pool, self.hub, self.reserve)
         )
         self.chats = ChatService(db, self.hub, self.answers)
         self.branches = Branches(db, self.hub, self.answers)
         self.search = ChatSearch(db)
         self.trash = Trash(db, self.pool, self.hub)
         self.exports = Exports(db)
+
+    def _requests(self, user_id: int) -> list[Request]:
+        """List a user's requests: quotas count them, and the pool asks quotas."""
+        return self.pool.requests(user_id)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

@@ -12,7 +12,6 @@ from app.config import Settings
 from app.conversations.answer_recorder import AnswerRecorder
 from app.conversations.history import to_turns
 from app.conversations.hub import Hub, LiveAnswer
-from app.conversations.quotas import Quotas
 from app.conversations.refs import AnswerRef
 from app.conversations.settings import (
     parse_generation_settings,
@@ -40,7 +39,6 @@ from app.errors import (
     ModelNotFound,
     ModelUnsupported,
     RequestError,
-    ShuttingDown,
     WickError,
 )
 from app.inference.protocol import Generate
@@ -128,7 +126,6 @@ class AnswerService:
         pulls: PullManager,
         pool: WorkerPool,
         hub: Hub,
-        limits: Quotas,
         reserve: Reserve,
     ) -> None:
         self._settings = settings
@@ -137,7 +134,6 @@ class AnswerService:
         self._pulls = pulls
         self._pool = pool
         self._hub = hub
-        self._quotas = limits
         self._reserve = reserve
         self._pending = ChatQueue()
         self._is_closed = False
@@ -178,8 +174,6 @@ class AnswerService:
     async def _answer(
         self, request: AnswerRequest, save: Save, *, instead: bool = False
     ) -> AnswerRef:
-        if self._is_closed:
-            raise ShuttingDown("Wick is shutting down. Try again later.")
         self._reserve.check()
         chat_id, user_id, client_id = request.chat_id, request.user_id, request.client_id
         if await db_chats.owner(self._db, chat_id) not in {None, user_id}:
@@ -188,7 +182,7 @@ class AnswerService:
             row := await messages.find_submission(self._db, user_id, chat_id, client_id)
         ):
             return to_ref(chat_id, row)
-        with self._quotas.reserve(user_id):
+        with self._pool.admit(request.model, user_id):
             saved = await self._enqueue(request, save, instead=instead)
         if saved.is_new:
             await self._start_next(chat_id)
@@ -199,7 +193,6 @@ class AnswerService:
         chat_id, model = request.chat_id, request.model
         chosen = parse_stored(await db_chats.get_settings(self._db, request.user_id, chat_id))
         made_with = chosen.merged_with(self.resolve_settings(model)).to_json()
-        self._pool.worker(model).check_room(request.user_id)
         saved = await self._db.write(lambda c: save(c, made_with))
         if not saved.is_new:
             return saved
@@ -276,7 +269,7 @@ class AnswerService:
             return
         try:
             request = Request(command, stream.user_id, answer.on_event)
-            self._pool.worker(stream.model).submit(request, is_promised=True)
+            self._pool.worker(stream.model).submit(request)
         except RequestError as error:
             answer.end_without_run("interrupted", str(error))
 

@@ -20,7 +20,6 @@ from app.db.connection import Database
 from app.errors import LimitReached, WickError
 from app.inference.protocol import Delta, Finished, Prefill
 from app.inference.queue import Request
-from app.inference.worker_pool import WorkerPool
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 5
@@ -48,32 +47,34 @@ class DailyQuota:
 
 
 class Quotas:
-    """Counts in memory, and writes down what is used of a day. `load` comes first."""
+    """Counts in memory, and writes down what is used of a day. `load` comes first.
+
+    requests: lists a user's requests that wait or run in the models' queues.
+    """
 
     def __init__(
         self,
         settings: Settings,
         db: Database,
-        pool: WorkerPool,
+        requests: Callable[[int], list[Request]],
         hub: Hub,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.tasks = BackgroundTasks()
         self._settings = settings
         self._db = db
-        self._pool = pool
+        self._requests = requests
         self._hub = hub
         self._clock = clock
         self._days: dict[str, Counter[int]] = {}
         self._reserved: Counter[int] = Counter()
-        pool.admit, pool.meter = self.admit, self.record_usage
 
     async def load(self) -> None:
         self._days = {day: Counter(used) for day, used in (await users.by_day(self._db)).items()}
 
     @contextmanager
-    def reserve(self, user_id: int) -> Iterator[None]:
-        """Reserve a place for one more answer, which counts from now on. Raises LimitReached."""
+    def admit(self, user_id: int) -> Iterator[None]:
+        """Count one more answer as on its way, until the block ends. Raises LimitReached."""
         self.ensure_allowed(user_id)
         self._reserved[user_id] += 1
         try:
@@ -105,7 +106,7 @@ class Quotas:
         most = self._settings.daily_tokens
         if not most:
             return None
-        running = sum(request.spent for request in self._pool.requests(user_id))
+        running = sum(request.spent for request in self._requests(user_id))
         return DailyQuota(self._used()[user_id] + running, most, self._until_midnight())
 
     def _used_up(self, user_id: int) -> DailyQuota | None:
@@ -115,13 +116,8 @@ class Quotas:
         audit("limit-reached", limit="tokens of a day", user=user_id)
         return day
 
-    def admit(self, request: Request) -> None:
-        """A request that comes from no chat. Raises LimitReached."""
-        if not request.is_background:
-            self.ensure_allowed(request.user_id)
-
     def record_usage(self, request: Request, event: Prefill | Delta | Finished) -> str | None:
-        """The sentence that ends an answer with which its person's day is used up."""
+        """Return the sentence that ends an answer with which its user's day is used up."""
         if request.is_background:
             return None
         if isinstance(event, Finished):
@@ -150,7 +146,7 @@ class Quotas:
 
     def _active_count(self, user_id: int) -> int:
         """Answers in chats, those included that wait for their turn there, and all others."""
-        others = [r for r in self._pool.requests(user_id) if self._hub.stream(r.id) is None]
+        others = [r for r in self._requests(user_id) if self._hub.stream(r.id) is None]
         return self._hub.unfinished_count(user_id) + len(others) + self._reserved[user_id]
 
     def _used(self) -> Counter[int]:

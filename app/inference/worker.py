@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from typing import Final
 
 from app.errors import ModelBusy, ModelError, ModelLoadError, ShuttingDown
 from app.inference.dispatcher import Dispatcher, Runner, UsageCallback
@@ -26,6 +27,7 @@ from app.inference.queue import Request
 from app.inference.status import WorkerStatus
 
 log = logging.getLogger(__name__)
+STOPPING: Final = "Wick is shutting down. Try again later."
 
 
 class Worker:
@@ -114,23 +116,22 @@ class Worker:
         )
 
     def check_room(self, user_id: int) -> None:
-        """For one more request of this person's. Raises QueueFull, or ShuttingDown."""
+        """Check that one more request of this user's may wait. Raises QueueFull, ShuttingDown."""
         self._check_open()
         self._dispatcher.check_room(user_id)
 
-    def submit(self, request: Request, *, is_promised: bool = False) -> None:
-        """Put a request into the queue. Raises QueueFull or ShuttingDown.
+    def submit(self, request: Request) -> None:
+        """Put a request that was admitted into the queue, whether it is full or not.
 
-        One that is promised was accepted earlier, when there was room, and is not turned away.
-        One in the background is dropped without a word when Wick stops or too many of them wait,
-        and loads no model. Soon after a failed load the listener hears `Failed` at once.
+        Raises ShuttingDown. One in the background is dropped without a word when Wick stops or too
+        many of them wait, and loads no model. Soon after a failed load the listener hears `Failed`
+        at once.
         """
         if request.is_background:
             if not self._is_closed:
                 self._dispatcher.add(request)
             return
-        if self._is_closed or not is_promised:
-            self.check_room(request.user_id)
+        self._check_open()
         refusal = self._backoff.retry_message() if self._state is ModelState.FAILED else None
         if refusal is not None:
             request.listener(Failed(request.id, refusal))
@@ -333,4 +334,4 @@ class Worker:
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise ShuttingDown("Wick is shutting down. Try again later.")
+            raise ShuttingDown(STOPPING)

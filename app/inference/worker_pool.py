@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import Protocol
 
 from app.config import Settings
-from app.errors import ModelError
+from app.errors import ModelError, ShuttingDown
 from app.inference import kv_files
-from app.inference.dispatcher import Runner, UsageCallback
+from app.inference.dispatcher import Runner
 from app.inference.lifecycle import LoadAbandoned, ProgressCallback
 from app.inference.memory_budget import LoadedModel, MemoryBudget, distribute
 from app.inference.model_state import ModelState
@@ -21,7 +22,7 @@ from app.inference.protocol import Delta, Finished, Prefill, SetLimits
 from app.inference.queue import Request
 from app.inference.remote.servers import HealthMonitor
 from app.inference.status import WorkerStatus
-from app.inference.worker import Worker
+from app.inference.worker import STOPPING, Worker
 from app.models import memory
 from app.models.install.pulls import PullManager
 from app.models.model import Model
@@ -33,19 +34,30 @@ SAVE_SECONDS = 1.0
 """For all runners together, which write side by side: Wick is to stop within two seconds."""
 
 
+class Admission(Protocol):
+    """Judge of what one user may have; in earnest the quotas."""
+
+    def admit(self, user_id: int) -> contextlib.AbstractContextManager[None]:
+        """Count one more request until it is in a queue. Raises RequestError."""
+
+    def record_usage(self, request: Request, event: Prefill | Delta | Finished) -> str | None:
+        """Count what a request takes, while it runs and when it ended. A sentence ends it."""
+
+
 class WorkerPool:
     """Requests by model name. All runners share one folder of thread permits and one budget of
     memory. `listeners` are called on every change of a worker's state.
 
-    admit: called before `submit` takes a request; it may raise. meter: called with every request
-    that is evaluated, while it is and when it has ended; a sentence from it ends the request.
+    admission: asked before a request is accepted, and told what each one takes.
     remotes: the servers of models that are not here; to be watched by a task of its own.
     """
 
-    def __init__(self, settings: Settings, store: ModelStore, pulls: PullManager) -> None:
+    def __init__(
+        self, settings: Settings, store: ModelStore, pulls: PullManager, admission: Admission
+    ) -> None:
         self.listeners: list[Callable[[], None]] = []
-        self.admit: Callable[[Request], None] | None = None
-        self.meter: UsageCallback | None = None
+        self._admission = admission
+        self._is_closed = False
         self._settings = settings
         self._store = store
         self._pulls = pulls
@@ -60,8 +72,9 @@ class WorkerPool:
         self.remotes = HealthMonitor(store, self._notify)
 
     def worker(self, name: str) -> Worker:
-        """The worker of a model, its task started."""
+        """Return the worker of a model, its task started. Raises ShuttingDown."""
         if name not in self._workers:
+            self._check_open()
             self._workers[name] = Worker(
                 name,
                 functools.partial(self._load, name),
@@ -70,16 +83,34 @@ class WorkerPool:
                 keep_alive=self._settings.keep_alive,
                 changed=functools.partial(self._changed, name),
                 on_capacity=self._memory.notify,
-                measured=self._measured,
+                measured=self._admission.record_usage,
             )
             self._start(name)
         return self._workers[name]
 
+    @contextlib.contextmanager
+    def admit(self, name: str, user_id: int) -> Iterator[None]:
+        """Accept one more request of this user's, to be made and queued in the block.
+
+        Raises LimitReached, ShuttingDown or QueueFull. Once queued, it counts by itself; and one
+        that is kept to be queued later, as an answer that waits in its chat, needs no room then.
+        """
+        with self._admission.admit(user_id):
+            self._check_open()
+            if name in self._workers:
+                self._workers[name].check_room(user_id)
+            yield
+
     def submit(self, name: str, request: Request) -> None:
-        """Raises QueueFull, ShuttingDown, or what `admit` does."""
-        if self.admit is not None:
-            self.admit(request)
-        self.worker(name).submit(request)
+        """Admit and queue a request that belongs to no chat. Raises what `admit` raises.
+
+        One in the background takes nobody's turn, so it needs no admission.
+        """
+        if request.is_background:
+            self.worker(name).submit(request)
+            return
+        with self.admit(name, request.user_id):
+            self.worker(name).submit(request)
 
     def requests(self, user_id: int) -> list[Request]:
         """Those of this person that wait or run, without work in the background."""
@@ -190,6 +221,7 @@ class WorkerPool:
 
     def interrupt(self, message: str) -> None:
         """End every request with `message`, and take no more."""
+        self._is_closed = True
         for worker in self._workers.values():
             worker.interrupt(message)
 
@@ -198,6 +230,7 @@ class WorkerPool:
 
         Before they end, the runners write what they hold to the disk, within SAVE_SECONDS.
         """
+        self.interrupt(message)
         await asyncio.gather(*(w.close(message, SAVE_SECONDS) for w in self._workers.values()))
         for task in self._tasks.values():
             task.cancel()
@@ -222,8 +255,9 @@ class WorkerPool:
         self._rebalance_memory()
         self._notify()
 
-    def _measured(self, request: Request, event: Prefill | Delta | Finished) -> str | None:
-        return self.meter(request, event) if self.meter is not None else None
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ShuttingDown(STOPPING)
 
     def _rebalance_memory(self) -> None:
         """What the budget leaves keeps chats at hand; nobody's slots depend on it."""

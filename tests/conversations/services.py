@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from app.conversations.answers import AnswerService
 from app.conversations.branches import Branches
 from app.conversations.chats import ChatService
 from app.conversations.hub import Hub
+from app.conversations.quotas import Quotas
 from app.conversations.submission import Prompt
 from app.db.connection import Database, open_database
 from app.db.messages import Message
@@ -37,6 +39,7 @@ class House:
     chats: ChatService
     asking: AnswerService
     branches: Branches
+    quotas: Quotas
     runner: ScriptedRunner
 
     def prompt(self, text: str = "hello", client_id: str = "client01", chat: str = CHAT) -> Prompt:
@@ -68,12 +71,17 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def built(tmp_path: Path, shelf: ModelStore, **settings: Any) -> AsyncIterator[House]:
+async def built(
+    tmp_path: Path, shelf: ModelStore, clock: Callable[[], float] = time.time, **settings: Any
+) -> AsyncIterator[House]:
     values = Settings(data_dir=tmp_path, models_dir=shelf.root, threads=1, **settings)
     async with open_database(values.database) as db:
-        wick = services.Services(values, db)
+        wick = services.Services(values, db, clock)
         runner = ScriptedRunner(slots=values.slots)
-        yield House(db, wick.hub, wick.pool, wick.chats, wick.answers, wick.branches, runner)
+        await wick.quotas.load()
+        yield House(
+            *(db, wick.hub, wick.pool, wick.chats, wick.answers, wick.branches, wick.quotas, runner)
+        )
         wick.answers.close()
         await wick.pool.close("Wick was stopped.")
         await asyncio.gather(wick.answers.tasks.drain(5), wick.quotas.tasks.drain(5))

@@ -46,19 +46,20 @@ def patched(monkeypatch: pytest.MonkeyPatch) -> Callable[[House], None]:
     return patch
 
 
-def limits_of(house: House, clock: Clock) -> Quotas:
-    limits = Quotas(house.asking._settings, house.db, house.pool, house.hub, clock)
-    house.asking._quotas = limits
-    return limits
+async def after_restart(house: House, clock: Clock) -> Quotas:
+    """Quotas as the next start would have them: from the database."""
+    await house.quotas.tasks.drain(5)
+    quotas = Quotas(house.asking._settings, house.db, lambda _: [], house.hub, clock)
+    await quotas.load()
+    return quotas
 
 
 async def test_a_person_has_so_many_answers_at_a_time(
     tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
-    async with built(tmp_path, shelf, requests_per_user=2, host="0.0.0.0") as house:
+    async with built(tmp_path, shelf, Clock(), requests_per_user=2, host="0.0.0.0") as house:
         patched(house)
-        limits = limits_of(house, Clock())
-        await limits.load()
+        limits = house.quotas
         first = await house.ask("one", "client01", "0" * 16)
         house.pool.submit("tiny", Request(Generate(1 << 40, ()), 1, lambda _: None))
         with pytest.raises(LimitReached, match="2 of your answers are running") as reached:
@@ -77,9 +78,8 @@ async def test_a_person_has_so_many_answers_at_a_time(
 async def test_who_is_alone_takes_nobodys_turn(
     tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
-    async with built(tmp_path, shelf, requests_per_user=1) as house:
+    async with built(tmp_path, shelf, Clock(), requests_per_user=1) as house:
         patched(house)
-        await limits_of(house, Clock()).load()
         first = await house.ask("one", "client01", "0" * 16)
         second = await house.ask("two", "client02", "1" * 16)
         assert first != second
@@ -89,10 +89,9 @@ async def test_the_tokens_of_a_day_are_counted_and_end(
     tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
     clock = Clock()
-    async with built(tmp_path, shelf, daily_tokens=20) as house:
+    async with built(tmp_path, shelf, clock, daily_tokens=20) as house:
         patched(house)
-        limits = limits_of(house, clock)
-        await limits.load()
+        limits = house.quotas
         first = await house.ask("one", "client01")
         house.runner.say(finished(first, prompt=30, cached=20, completion=5))
         await house.ended(first)
@@ -108,9 +107,7 @@ async def test_the_tokens_of_a_day_are_counted_and_end(
             await house.asking.submit(house.prompt("three", "client03"))
         assert reached.value.retry_after == 11 * 3600 + 1800
         assert len(await house.path()) == 4  # nothing of it was saved
-        await limits.tasks.drain(5)
-        again = limits_of(house, clock)  # after a restart
-        await again.load()
+        again = await after_restart(house, clock)
         with pytest.raises(LimitReached):
             again.ensure_allowed(1)
         again.ensure_allowed(2)
@@ -123,18 +120,15 @@ async def test_a_clock_that_is_set_back_and_forth_forgets_no_tokens(
     tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
     clock = Clock()
-    async with built(tmp_path, shelf, daily_tokens=20) as house:
+    async with built(tmp_path, shelf, clock, daily_tokens=20) as house:
         patched(house)
-        limits = limits_of(house, clock)
-        await limits.load()
+        limits = house.quotas
         for number, days in enumerate((0, 30, 0, -1)):
             clock.now = NOON + days * 86400
             answer = await house.ask("one", f"client0{number}")
             house.runner.say(finished(answer, prompt=5, completion=4))
             await house.ended(answer)
-        await limits.tasks.drain(5)
-        again = limits_of(house, clock)  # after a restart, while the clock is wrong
-        await again.load()
+        again = await after_restart(house, clock)  # while the clock is wrong
         for days, used in ((-1, 9), (0, 18), (30, 9)):
             clock.now = NOON + days * 86400
             for each in (limits, again):
@@ -146,10 +140,9 @@ async def test_a_clock_that_is_set_back_and_forth_forgets_no_tokens(
 async def test_an_answer_ends_with_the_tokens_of_its_day_and_keeps_its_text(
     tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
-    async with built(tmp_path, shelf, daily_tokens=20) as house:
+    async with built(tmp_path, shelf, Clock(), daily_tokens=20) as house:
         patched(house)
-        limits = limits_of(house, Clock())
-        await limits.load()
+        limits = house.quotas
         first = await house.ask("one", "client01")
         house.runner.say(Prefill(first, 18, 18, 6, 0), *[Delta(first, "word ") for _ in range(7)])
         await until(lambda: limits.allowance(1).used == 19)  # type: ignore[union-attr]
@@ -175,9 +168,8 @@ async def test_to_a_program_the_end_of_a_day_is_the_end_of_its_budget(
     tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
     """What was written is not lost to who waits for the whole; without a word it is an error."""
-    async with built(tmp_path, shelf, daily_tokens=20) as house:
+    async with built(tmp_path, shelf, Clock(), daily_tokens=20) as house:
         patched(house)
-        await limits_of(house, Clock()).load()
         wish = Completions(house.pool, "tiny", [Generate(0, ()), Generate(0, ())], 1)
         wish.begin()
         await until(lambda: len(house.runner.sent) == 2)
@@ -202,9 +194,8 @@ async def test_to_a_program_the_end_of_a_day_is_the_end_of_its_budget(
 async def test_many_wishes_at_once_are_no_way_around_a_limit(
     tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
-    async with built(tmp_path, shelf, requests_per_user=3, host="0.0.0.0") as house:
+    async with built(tmp_path, shelf, Clock(), requests_per_user=3, host="0.0.0.0") as house:
         patched(house)
-        await limits_of(house, Clock()).load()
         prompts = [house.prompt("x", f"client{n:02}", f"{n:016}") for n in range(10)]
         results = await asyncio.gather(*map(house.asking.submit, prompts), return_exceptions=True)
         assert sum(isinstance(r, LimitReached) for r in results) == 7
@@ -214,10 +205,9 @@ async def test_many_wishes_at_once_are_no_way_around_a_limit(
 async def test_without_a_quota_nobody_is_stopped(
     tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
-    async with built(tmp_path, shelf) as house:
+    async with built(tmp_path, shelf, Clock()) as house:
         patched(house)
-        limits = limits_of(house, Clock())
-        await limits.load()
+        limits = house.quotas
         limits.record_usage(
             Request(Generate(1, ()), 1, lambda _: None), finished(1, completion=10**9)
         )

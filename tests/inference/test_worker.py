@@ -61,7 +61,7 @@ async def test_full_queue_is_refused(staged: Callable[..., Stage]) -> None:
     for number in range(2):
         stage.worker.submit(request(number, Ear()))
     with pytest.raises(QueueFull, match="2 requests are waiting") as refused:
-        stage.worker.submit(request(9, Ear()))
+        stage.worker.check_room(1)
     assert refused.value.retry_after is None  # nobody knows how long the load will take
 
 
@@ -75,7 +75,7 @@ async def test_a_full_queue_knows_when_there_will_be_room(staged: Callable[..., 
     for number in (2, 3):
         stage.worker.submit(request(number, Ear()))
     with pytest.raises(QueueFull) as refused:
-        stage.worker.submit(request(4, Ear()))
+        stage.worker.check_room(1)
     assert refused.value.retry_after == pytest.approx(30, abs=1)
 
 
@@ -200,6 +200,8 @@ async def test_close_interrupts_everything_and_refuses_more(staged: Callable[...
     assert (await waiting.hears(Interrupted)).message == "Wick was stopped."
     with pytest.raises(ShuttingDown):
         stage.worker.submit(request(3, Ear()))
+    with pytest.raises(ShuttingDown):
+        stage.worker.check_room(1)
 
 
 async def test_late_words_about_ended_requests_are_ignored(staged: Callable[..., Stage]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,25 @@ import psutil
 import pytest
 
 from app.config import Settings
-from app.errors import ModelBusy, ModelNotFound, ModelTooLarge
+from app.errors import (
+    LimitReached,
+    ModelBusy,
+    ModelNotFound,
+    ModelTooLarge,
+    QueueFull,
+    ShuttingDown,
+)
 from app.inference import kv_files, lifecycle, process
 from app.inference.kv_files import chat_key
-from app.inference.protocol import Delta, Failed, Finished, Generate, LoadProgress, to_line
+from app.inference.protocol import (
+    Delta,
+    Failed,
+    Finished,
+    Generate,
+    LoadProgress,
+    Prefill,
+    to_line,
+)
 from app.inference.queue import ModelLoading, Request, RequestEvent
 from app.inference.worker_pool import WorkerPool
 from app.models import memory
@@ -34,6 +50,28 @@ ENDLESS = 100_000
 Started = Callable[..., WorkerPool]
 
 
+class ScriptedAdmission:
+    """Admission that remembers what it is asked and told, and refuses when `is_full`."""
+
+    def __init__(self) -> None:
+        self.is_full = False
+        self.inside: list[int] = []
+        self.recorded: list[Prefill | Delta | Finished] = []
+
+    @contextlib.contextmanager
+    def admit(self, user_id: int) -> Iterator[None]:
+        if self.is_full:
+            raise LimitReached("Too many.", 5)
+        self.inside.append(user_id)
+        try:
+            yield
+        finally:
+            self.inside.remove(user_id)
+
+    def record_usage(self, _: Request, event: Prefill | Delta | Finished) -> None:
+        self.recorded.append(event)
+
+
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
     folder = tmp_path_factory.mktemp("two")
@@ -45,13 +83,20 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
 
 
 @pytest.fixture
-async def started(tmp_path: Path, shelf: ModelStore) -> AsyncIterator[Started]:
+def admission() -> ScriptedAdmission:
+    return ScriptedAdmission()
+
+
+@pytest.fixture
+async def started(
+    tmp_path: Path, shelf: ModelStore, admission: ScriptedAdmission
+) -> AsyncIterator[Started]:
     pools: list[WorkerPool] = []
 
     def make(**settings: Any) -> WorkerPool:
         defaults = {"threads": 1, "slots": 2, "context": 2048}
         chosen = Settings(data_dir=tmp_path, models_dir=shelf.root, **(defaults | settings))
-        pools.append(WorkerPool(chosen, shelf, PullManager(shelf)))
+        pools.append(WorkerPool(chosen, shelf, PullManager(shelf), admission))
         return pools[-1]
 
     yield make
@@ -107,6 +152,55 @@ def children() -> set[int]:
 def come(before: set[int]) -> set[int]:
     """The processes that came since. Of those that other tests left, one may end meanwhile."""
     return children() - before
+
+
+def to_request(number: int, user: int = 1, *, is_background: bool = False) -> Request:
+    return Request(Generate(number, ()), user, lambda _: None, is_background=is_background)
+
+
+async def test_admission_is_asked_before_and_told_while_a_request_runs(
+    started: Started, admission: ScriptedAdmission
+) -> None:
+    pool = started()
+    with pool.admit(FIRST, 7):
+        assert admission.inside == [7]
+    assert admission.inside == []
+    assert pool.statuses() == []  # admission alone makes no worker
+    await Asker(pool, FIRST, 2).hears(Finished)
+    kinds = [type(event) for event in admission.recorded]
+    assert kinds[-1] is Finished
+    assert {Prefill, Delta} < set(kinds)
+    admission.is_full = True
+    with pytest.raises(LimitReached):
+        pool.submit(FIRST, to_request(1))
+    pool.submit(FIRST, to_request(2, is_background=True))  # takes nobody's turn
+
+
+@pytest.mark.usefixtures("sticky")
+async def test_a_full_queue_admits_nobody_who_has_a_share_in_it(
+    started: Started, admission: ScriptedAdmission
+) -> None:
+    pool = started(queue_limit=2)
+    for number in range(2):
+        pool.submit(FIRST, to_request(number))
+    with pytest.raises(QueueFull), pool.admit(FIRST, 1):
+        raise AssertionError
+    with pytest.raises(QueueFull):
+        pool.submit(FIRST, to_request(3))
+    assert admission.inside == []
+    pool.submit(FIRST, to_request(4, user=2))
+    pool.worker(FIRST).submit(to_request(5))  # admitted earlier, while there was room
+
+
+async def test_a_pool_that_stops_admits_nobody_and_begins_no_other_model(started: Started) -> None:
+    pool = started()
+    pool.interrupt("Wick was stopped.")
+    with pytest.raises(ShuttingDown), pool.admit(FIRST, 1):
+        raise AssertionError
+    for begin in (pool.load, lambda name: pool.submit(name, to_request(1))):
+        with pytest.raises(ShuttingDown):
+            begin(FIRST)
+    assert pool.statuses() == []
 
 
 async def test_two_answer_at_once_and_one_leaves_while_the_other_answers(started: Started) -> None:

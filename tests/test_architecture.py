@@ -74,7 +74,9 @@ RUNNER_MAY_IMPORT = (
 ACROSS_MODULES = {
     *("clients", "e2e", "fuzz", "page_bench", "recorded", "security", "upstream", "wire"),
 }
-OF_THE_REPOSITORY = {"test_architecture.py", "test_compose.py", "test_glossary.py"}
+OF_THE_REPOSITORY = {
+    *("test_architecture.py", "test_compose.py", "test_documents.py", "test_glossary.py"),
+}
 
 
 def imports_of(path: Path) -> set[str]:

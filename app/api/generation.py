@@ -72,6 +72,9 @@ def to_command(model: str, chosen: Mapping[str, Any], command: Generate) -> Gene
         # The model's own stop strings belong to its template.
         stop=made_with.stop if command.text is None else tuple(chosen.get("stop", ())),
         context=made_with.context_length,
+        think=made_with.think if command.think is None else command.think,
+        effort=made_with.reasoning_effort if command.effort is None else command.effort,
+        max_thought_tokens=made_with.max_thought_tokens,
     )
 
 

@@ -75,7 +75,7 @@ def joined(turns: Iterable[Turn]) -> tuple[Turn, ...]:
             continue
         if made and made[-1].role == one.role:
             text = "\n\n".join(filter(None, (made.pop().content, one.content)))
-            made.append(Turn(one.role, text))
+            made.append(Turn(one.role, text, one.thought))
         else:
             made.append(one)
     return tuple(made)

@@ -261,6 +261,9 @@ class AnswerService:
             opening=stream.text,
             thought=stream.thought,
             context=made_with.context_length,
+            think=made_with.think,
+            effort=made_with.reasoning_effort,
+            max_thought_tokens=made_with.max_thought_tokens,
         )
         if answer.is_postponed:
             return

@@ -44,6 +44,9 @@ def resolve(settings: Settings, model: Model) -> GenerationSettings:
         system_prompt=model.settings.system_prompt.strip(),
         context_length=memory.context_length(model, settings),
         stop=stops_of(model),
+        think=model.settings.think,
+        reasoning_effort=model.settings.reasoning_effort,
+        max_thought_tokens=model.settings.max_thought_tokens,
     )
 
 

@@ -151,9 +151,7 @@ class Completions:
 def _merged(old: RequestEvent, new: RequestEvent) -> RequestEvent | None:
     """One event that says what both say; None when they are of different kinds."""
     if isinstance(old, Delta) and isinstance(new, Delta):
-        tokens, count = old.tokens + new.tokens, old.count + new.count
-        thought = old.thought + new.thought
-        return Delta(new.id, old.text + new.text, tokens, count, thought)
+        return old + new
     if isinstance(old, _PROGRESS) and isinstance(new, _PROGRESS):
         return new
     return None

@@ -209,6 +209,16 @@ class Delta:
     count: int = 1
     thought: str = ""
 
+    def __add__(self, more: Delta) -> Delta:
+        """One delta that says what both say."""
+        return Delta(
+            self.id,
+            self.text + more.text,
+            self.tokens + more.tokens,
+            self.count + more.count,
+            self.thought + more.thought,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Finished:
@@ -301,8 +311,8 @@ def from_line(line: bytes) -> Command | Event:
         elif cls is Finished:
             values["embedding"] = tuple(values.get("embedding", ()))
             values["ids"] = tuple(values.get("ids", ()))
-        elif cls is Delta and values.get("tokens"):
-            values["tokens"] = tuple(map(_token, values["tokens"]))
+        elif cls is Delta:
+            values["tokens"] = tuple(map(_token, values.get("tokens", ())))
         return cls(**values)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ValueError(f"not a message of the runner protocol: {line[:200]!r}") from error

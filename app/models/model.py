@@ -18,6 +18,7 @@ from app.models.engines import (
 )
 from app.models.gguf.kv_layout import KvLayout
 from app.models.parameters import Sampling
+from app.models.text.thinking import Effort
 from app.models.upstream import RemoteModel
 
 # Numbers of weights and bytes, as people write them.
@@ -63,7 +64,8 @@ class ModelSettings:
 
     system_prompt: begins every chat with it; sampling: None takes what the authors recommend;
     context_length: tokens, None takes WICK_CONTEXT; template: the name of a chat template that
-    Wick knows, None takes the file's own; engine: which one runs it.
+    Wick knows, None takes the file's own; engine: which one runs it; think, reasoning_effort,
+    max_thought_tokens: whether, how much and how long it reasons before it answers.
     """
 
     system_prompt: str = ""
@@ -71,6 +73,9 @@ class ModelSettings:
     context_length: int | None = None
     template: str | None = None
     engine: EngineSetting = "auto"
+    think: bool | None = None
+    reasoning_effort: Effort | None = None
+    max_thought_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from typing import Any, Final, Literal
 
+from app.models.text.thinking import EFFORTS, Effort
+
+THINKING: Final = ("think", "reasoning_effort", "max_thought_tokens")
+"""Parameters that mean something to models that think."""
 Kind = Literal["number", "integer", "choice", "flag", "text", "texts"]
 Protocol = Literal["openai", "ollama"]
 UNLIMITED: Final = 1 << 20
@@ -330,6 +334,21 @@ class GenerationSettings:
             limits={"max_length": 16}, decode=to_texts, note="They are not in the answer."
         ),
         ollama=WireField(limits={}, decode=to_texts, note="They are not in the answer."),
+    )
+    think: bool | None = _flag(None, "Thinking", "Reason before answering.")
+    reasoning_effort: Effort | None = _choice(  # noqa: RUF009 - the field of a row
+        None,
+        EFFORTS,
+        "Thinking effort",
+        "How much the model reasons; models that know fewer levels take the nearest.",
+        openai=_EXTENSION,
+    )
+    max_thought_tokens: int | None = _integer(
+        None,
+        (0, 32768),
+        "Thinking limit",
+        "Thinking ends after this many tokens, and the answer begins.",
+        openai=WireField(is_extension=True),
     )
 
     def to_json(self) -> str:

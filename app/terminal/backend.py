@@ -171,7 +171,7 @@ class Backend(Protocol):
 
 def describe_wait(stream: LiveAnswer) -> str:
     """What is happening; empty while the text that comes says enough."""
-    is_writing = stream.status == "streaming" and not stream.warning
+    is_writing = stream.status == "streaming" and not (stream.warning or stream.is_thinking)
     return "" if is_writing else status_line(stream)
 
 

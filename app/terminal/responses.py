@@ -148,5 +148,6 @@ def _status_text(data: dict[str, Any], asked: AnswerRef) -> str:
         prompt_done=data["prompt_done"],
         prompt_total=data["prompt_total"],
         warning=data["trouble"],
+        is_thinking=data.get("thinking", False),
     )
     return describe_wait(stream)

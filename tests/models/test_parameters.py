@@ -70,7 +70,8 @@ for wrong in ({"verbosity": "loud"}, {"top_n": 10}):
 
 environment = jinja2.Environment(loader=jinja2.FileSystemLoader("templates"), autoescape=True)
 html = environment.get_template("_chat_settings.html").render(
-    fields=chat_settings.FIELDS, values={"calm": "on"}, usual={}, errors={}, chat_id="c", model="m"
+    fields=chat_settings.FIELDS, values={"calm": "on"}, usual={}, errors={}, kept={},
+    chat_id="c", model="m"
 )
 for name, about in ABOUT.items():
     assert f'name="{name}"' in html and about in html
@@ -121,7 +122,9 @@ def test_a_new_row_is_on_every_surface(tmp_path: Path) -> None:
 def test_each_row_says_what_it_is_and_reads_what_it_writes(row: Parameter) -> None:
     assert row.label
     assert row.help.endswith(".")
-    value = GenerationSettings(sampling=Sampling(seed=3), context_length=512).value(row.name)
+    value = GenerationSettings(
+        sampling=Sampling(seed=3), context_length=512, max_thought_tokens=99
+    ).value(row.name)
     if row.is_number:
         assert row.parse(row.to_text(value)) == value
         with pytest.raises(ValueError, match=f"^{row.subject} must be a"):

@@ -3,7 +3,8 @@
 An event's id is `EPOCH-COUNT`: which live stream it tells of, and how many characters of its text
 have been told with it. Whoever comes back with the id that they saw last gets what follows it. When
 that stream is no more, because the answer has ended or the server was started anew, the text comes
-whole in one `replace`, so no character is ever missing or told twice.
+whole in one `replace`, so no character is ever missing or told twice. What the model thinks before
+it answers comes in `thought` events; the first of a connection has all of it so far.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ async def follow(
     """Events until the answer has ended, or the server ends; `last`: the id that was seen last."""
     subscription = context.hub.subscribe(spot.user_id, spot.chat_id)
     cursor, said, followed = StreamCursor.parse(last), b"", None
+    thought = 0
     try:
         while subscription.closing is None and not context.is_closing:
             subscription.wake.clear()
@@ -72,7 +74,9 @@ async def follow(
                     yield _rest(cursor, message, followed) + _end(message)
                     return
             else:
-                followed, frame = stream, _text(cursor, stream)
+                more, thought = stream.thought[thought:], len(stream.thought)
+                frame = _event("thought", cursor.id, _encoded({"text": more})) if more else b""
+                followed, frame = stream, frame + _text(cursor, stream)
                 # Behind the text: its id says that the text before it has been told.
                 if (status := _status(stream)) != said:
                     said, frame = status, frame + _event("status", cursor.id, status)
@@ -130,6 +134,7 @@ def _status(stream: LiveAnswer) -> bytes:
     return _encoded(
         {
             "status": stream.status,
+            "thinking": stream.is_thinking,
             "held": stream.is_pending,
             "place": stream.position or None,
             "seconds": stream.eta_seconds,

@@ -22,34 +22,36 @@ from app.inference.completions import Completions
 from app.inference.protocol import Delta, Failed, Finished, Generate, SampledToken, TokenLogprob
 from app.inference.queue import Interrupted
 from app.models.model import Turn
+from app.models.text.thinking import Effort
 from app.web import errors
 
 # Answers as Ollama's clients read them: whole, or a line for each piece while they are made.
 
 
 PARAM = "messages"
+Words = Callable[[str, str], dict[str, Any]]
+"""Names the text of an answer and its thought."""
 
 
 @dataclass(slots=True)
 class OllamaReply:
-    """One answer; `words`: what a text is called. It is to be made before the answer begins."""
+    """One answer. It is to be made before the answer begins."""
 
     completions: Completions
-    words: Callable[[str], dict[str, Any]]
+    words: Words
     model: str
     path: str
     begun: float = field(default_factory=time.monotonic)
 
     async def whole(self) -> dict[str, Any]:
         """Raises ApiError."""
-        text, tokens = "", list[SampledToken]()
+        whole = Delta(0, "", (), 0)
         while True:
             match await self._next():
                 case Delta() as delta:
-                    text += delta.text
-                    tokens += delta.tokens
+                    whole += delta
                 case Finished() as finished:
-                    return self._end(text, tokens, finished)
+                    return self._end(whole, finished)
                 case Failed() | Interrupted() as failed:
                     raise errors.of_event(failed, PARAM)
 
@@ -58,10 +60,9 @@ class OllamaReply:
             while True:
                 match await self._next():
                     case Delta() as delta:
-                        part = self._part(delta.text, delta.tokens)
-                        yield http.line(part | {"done": False})
+                        yield http.line(self._part(delta) | {"done": False})
                     case Finished() as finished:
-                        yield http.line(self._end("", (), finished))
+                        yield http.line(self._end(Delta(0, ""), finished))
                         return
                     case Failed() | Interrupted() as failed:
                         error = errors.of_event(failed, PARAM)
@@ -74,15 +75,16 @@ class OllamaReply:
         heard = await self.completions.next()
         return heard[1] if heard else None
 
-    def _part(self, text: str, tokens: Sequence[SampledToken]) -> dict[str, Any]:
-        part = {"model": self.model, "created_at": now(), **self.words(text)}
-        return part | ({"logprobs": _logprobs(tokens)} if tokens else {})
+    def _part(self, delta: Delta) -> dict[str, Any]:
+        words = self.words(delta.text, delta.thought)
+        part = {"model": self.model, "created_at": now(), **words}
+        return part | ({"logprobs": _logprobs(delta.tokens)} if delta.tokens else {})
 
-    def _end(self, text: str, tokens: Sequence[SampledToken], finished: Finished) -> dict[str, Any]:
+    def _end(self, whole: Delta, finished: Finished) -> dict[str, Any]:
         total = time.monotonic() - self.begun
         waited = max(0.0, total - finished.prefill_seconds - finished.decode_seconds)
         ids = {"context": list(finished.ids)} if finished.ids else {}
-        return self._part(text, tokens) | {
+        return self._part(whole) | {
             **ids,
             "done": True,
             "done_reason": reason_of(finished),
@@ -133,6 +135,7 @@ class OllamaMessage(msgspec.Struct):
     role: RoleName
     content: str | None = None
     tool_calls: list[ToolCall] | None = None
+    thinking: str | None = None
     images: generation.Unsupported | None = None
 
 
@@ -142,7 +145,7 @@ class OllamaRequest(msgspec.Struct, kw_only=True):
     format: Literal["", "json"] | dict[str, Any] | None = None
     options: OllamaOptions | None = None
     keep_alive: KeepAlive | None = None
-    think: bool | str | None = None
+    think: bool | Effort | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     truncate: bool | None = None
@@ -210,24 +213,27 @@ def _check_generate(asked: OllamaGenerateRequest) -> None:
         raise ApiError("suffix does not go with context.", param="suffix")
 
 
-def _chat_words(text: str) -> dict[str, Any]:
-    return {"message": {"role": "assistant", "content": text}}
+def _chat_words(text: str, thought: str) -> dict[str, Any]:
+    return {"message": {"role": "assistant", "content": text} | _thinking(thought)}
 
 
-def _generate_words(text: str) -> dict[str, Any]:
-    return {"response": text}
+def _generate_words(text: str, thought: str) -> dict[str, Any]:
+    return {"response": text} | _thinking(thought)
+
+
+def _thinking(thought: str) -> dict[str, str]:
+    return {"thinking": thought} if thought else {}
 
 
 def _turn(message: OllamaMessage) -> Turn:
     if message.images:
         raise ApiError("The models that run here read text only, and no images.", param="images")
-    return turn(message.role, message.content or "", message.tool_calls or ())
+    made = turn(message.role, message.content or "", message.tool_calls or ())
+    return replace(made, thought=message.thinking or "")
 
 
 def _to_command(asked: OllamaRequest, command: Generate) -> Generate:
     """The command as the request wants it. Raises ApiError."""
-    if asked.think:
-        raise ApiError(f"{asked.model} does not support thinking.", param="think")
     may_cut = asked.truncate is not False
     return generation.to_command(
         generation.model_name(asked.model),
@@ -238,6 +244,8 @@ def _to_command(asked: OllamaRequest, command: Generate) -> Generate:
             may_cut=may_cut,
             top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
             schema=_schema(asked.format),
+            think=asked.think if isinstance(asked.think, bool) else None,
+            effort=None if isinstance(asked.think, bool) else asked.think,
         ),
     )
 
@@ -248,16 +256,14 @@ def _schema(wanted: str | dict[str, Any] | None) -> str | None:
     return json.dumps({"type": "object"} if wanted == "json" else wanted)
 
 
-async def _load_or_unload(asked: OllamaRequest, words: Callable[[str], dict[str, Any]]) -> Response:
+async def _load_or_unload(asked: OllamaRequest, words: Words) -> Response:
     name = generation.model_name(asked.model)
     reason = await http.while_allowed(load_or_unload(name, asked.keep_alive))
-    content = {"model": asked.model, "created_at": now(), **words(""), "done": True}
+    content = {"model": asked.model, "created_at": now(), **words("", ""), "done": True}
     return http.json_response(content | {"done_reason": reason})
 
 
-async def _answer(
-    asked: OllamaRequest, command: Generate, words: Callable[[str], dict[str, Any]]
-) -> Response:
+async def _answer(asked: OllamaRequest, command: Generate, words: Words) -> Response:
     stays, name = seconds_of(asked.keep_alive), generation.model_name(asked.model)
     completions = generation.open_completions(name, [_to_command(asked, command)])
     reply = OllamaReply(completions, words, asked.model, request.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
@@ -14,7 +15,7 @@ from app.api.openai.replies import CompletionResponse, reason_of
 from app.api.openai.request import Count, OpenAIRequest
 from app.api.turns import RoleName, ToolCall, turn
 from app.errors import ApiError
-from app.inference.protocol import Finished, Generate, SampledToken, TokenLogprob
+from app.inference.protocol import Delta, Finished, Generate, SampledToken, TokenLogprob
 from app.models.model import Turn
 from app.models.parameters import unlimited
 
@@ -32,6 +33,14 @@ class ChatMessage(msgspec.Struct):
     role: RoleName
     content: str | list[MessagePart] | None = None
     tool_calls: list[ToolCall] | None = None
+    reasoning_content: str | None = None
+
+
+class TemplateOptions(msgspec.Struct):
+    """Options for a chat template; of the options of other servers only these are understood."""
+
+    enable_thinking: bool | None = None
+    thinking: bool | None = None
 
 
 class ChatRequest(OpenAIRequest, kw_only=True):
@@ -41,6 +50,7 @@ class ChatRequest(OpenAIRequest, kw_only=True):
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    chat_template_kwargs: TemplateOptions | None = None
     tools: list[Any] | None = None
     tool_choice: Any = None
     functions: list[Any] | None = None
@@ -90,8 +100,15 @@ def _to_command(asked: ChatRequest) -> Generate:
             top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
             schema=asked.schema,
             grammar=asked.grammar or None,
+            think=_think(asked.chat_template_kwargs),
         ),
     )
+
+
+def _think(options: TemplateOptions | None) -> bool | None:
+    if options is None:
+        return None
+    return options.thinking if options.enable_thinking is None else options.enable_thinking
 
 
 def _max_tokens(asked: ChatRequest) -> dict[str, int]:
@@ -105,7 +122,8 @@ def _max_tokens(asked: ChatRequest) -> dict[str, int]:
 
 def _turn(number: int, message: ChatMessage) -> Turn:
     calls = message.tool_calls or ()
-    return turn(message.role, _text(number, message), calls, param=f"messages[{number}].role")
+    made = turn(message.role, _text(number, message), calls, param=f"messages[{number}].role")
+    return replace(made, thought=message.reasoning_content or "")
 
 
 def _text(number: int, message: ChatMessage) -> str:
@@ -131,19 +149,21 @@ class ChatFormatter:
     def begin(self, index: int) -> dict[str, Any]:
         return self._chunk(index, {"role": "assistant", "content": ""})
 
-    def delta(self, index: int, text: str, tokens: Sequence[SampledToken]) -> dict[str, Any]:
-        return self._chunk(index, {"content": text}) | {"logprobs": logprobs_of(tokens)}
+    def delta(self, index: int, delta: Delta) -> dict[str, Any]:
+        said = {"content": delta.text} if delta.text or not delta.thought else {}
+        if delta.thought:
+            said["reasoning_content"] = delta.thought
+        return self._chunk(index, said) | {"logprobs": logprobs_of(delta.tokens)}
 
     def end(self, index: int, finished: Finished) -> dict[str, Any]:
         return self._chunk(index, {}) | {"finish_reason": reason_of(finished)}
 
-    def choice(
-        self, index: int, text: str, tokens: Sequence[SampledToken], finished: Finished
-    ) -> dict[str, Any]:
+    def choice(self, index: int, whole: Delta, finished: Finished) -> dict[str, Any]:
+        thought = {"reasoning_content": whole.thought} if whole.thought else {}
         return {
             "index": index,
-            "message": {"role": "assistant", "content": text, "refusal": None},
-            "logprobs": logprobs_of(tokens),
+            "message": {"role": "assistant", "content": whole.text, "refusal": None} | thought,
+            "logprobs": logprobs_of(whole.tokens),
             "finish_reason": reason_of(finished),
         }
 

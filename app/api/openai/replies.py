@@ -26,11 +26,18 @@ class PromptDetails(msgspec.Struct):
     cached_tokens: int
 
 
+class CompletionDetails(msgspec.Struct):
+    """reasoning_tokens: those of the completion that were thought, not answered."""
+
+    reasoning_tokens: int
+
+
 class UsageObject(msgspec.Struct):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptDetails
+    completion_tokens_details: CompletionDetails
 
 
 def usage_of(ends: Sequence[Finished], prompts: int = 1) -> UsageObject:
@@ -44,7 +51,8 @@ def usage_of(ends: Sequence[Finished], prompts: int = 1) -> UsageObject:
     read = sum(answers[0].prompt_tokens for answers in alike)
     cached = sum(min(answer.cached_tokens for answer in answers) for answers in alike)
     written = sum(end.completion_tokens for end in ends)
-    return UsageObject(read, written, read + written, PromptDetails(cached))
+    thought = CompletionDetails(sum(end.thought_tokens for end in ends))
+    return UsageObject(read, written, read + written, PromptDetails(cached), thought)
 
 
 # Answers as OpenAI's clients read them: whole, or in chunks while they are made.
@@ -63,11 +71,9 @@ class ChunkFormatter(Protocol):
     @property
     def part(self) -> str: ...
     def begin(self, index: int) -> dict[str, Any]: ...
-    def delta(self, index: int, text: str, tokens: Sequence[SampledToken]) -> dict[str, Any]: ...
+    def delta(self, index: int, delta: Delta) -> dict[str, Any]: ...
     def end(self, index: int, finished: Finished) -> dict[str, Any]: ...
-    def choice(
-        self, index: int, text: str, tokens: Sequence[SampledToken], finished: Finished
-    ) -> dict[str, Any]: ...
+    def choice(self, index: int, whole: Delta, finished: Finished) -> dict[str, Any]: ...
 
 
 @dataclass(slots=True)
@@ -86,21 +92,20 @@ class CompletionResponse:
 
     async def whole(self) -> dict[str, Any]:
         """Raises ApiError."""
-        texts, tokens = [""] * self.count, [list[SampledToken]() for _ in range(self.count)]
+        answers = [Delta(index, "", (), 0) for index in range(self.count)]
         ends: dict[int, Finished] = {}
         while not self.completions.is_over:
             match await self.completions.next():
                 case (index, Delta() as delta):
-                    texts[index] += delta.text
-                    tokens[index] += delta.tokens
+                    answers[index] += delta
                 case (index, Finished() as finished):
                     ends[index] = finished
                 case (_, Failed() | Interrupted() as failed):
                     self.completions.cancel()
                     raise errors.of_event(failed, self.words.param)
         choices = [
-            self.words.choice(place, texts[index], tokens[index], ends[index])
-            for place, index in enumerate(self._best(tokens))
+            self.words.choice(place, answers[index], ends[index])
+            for place, index in enumerate(self._best([answer.tokens for answer in answers]))
         ]
         return self._frame(self.words.whole) | {"choices": choices, "usage": self._usage(ends)}
 
@@ -116,7 +121,7 @@ class CompletionResponse:
             while not self.completions.is_over:
                 match await self.completions.next(due - time.monotonic()):
                     case (index, Delta() as delta):
-                        more = self.words.delta(index, delta.text, delta.tokens)
+                        more = self.words.delta(index, delta)
                         yield http.event(frame | {"choices": [more]})
                     case (index, Finished() as finished):
                         ends[index] = finished

@@ -14,7 +14,7 @@ from app.api.openai.replies import CompletionResponse, reason_of
 from app.api.openai.request import OpenAIRequest
 from app.api.prompt_input import Prompt, Several, prompts
 from app.errors import ApiError
-from app.inference.protocol import Finished, Generate, SampledToken, TokenLogprob
+from app.inference.protocol import Delta, Finished, Generate, SampledToken, TokenLogprob
 
 blueprint = Blueprint("api_completions", __name__)
 MOST_TRIES: Final = 20
@@ -130,17 +130,15 @@ class TextFormatter:
     def begin(self, index: int) -> dict[str, Any]:
         return self._choice(index, self._echo(index, (), 0)) if self._echoed else {}
 
-    def delta(self, index: int, text: str, tokens: Sequence[SampledToken]) -> dict[str, Any]:
-        return self._choice(index, text) | {"logprobs": self._logprobs(index, tokens)}
+    def delta(self, index: int, delta: Delta) -> dict[str, Any]:
+        return self._choice(index, delta.text) | {"logprobs": self._logprobs(index, delta.tokens)}
 
     def end(self, index: int, finished: Finished) -> dict[str, Any]:
         return self._choice(index, "") | {"finish_reason": reason_of(finished)}
 
-    def choice(
-        self, index: int, text: str, tokens: Sequence[SampledToken], finished: Finished
-    ) -> dict[str, Any]:
-        whole = self._echo(index, tokens, finished.prompt_tokens) + text
-        made = self._choice(index, whole) | {"logprobs": self._logprobs(index, tokens)}
+    def choice(self, index: int, whole: Delta, finished: Finished) -> dict[str, Any]:
+        text = self._echo(index, whole.tokens, finished.prompt_tokens) + whole.text
+        made = self._choice(index, text) | {"logprobs": self._logprobs(index, whole.tokens)}
         return made | {"finish_reason": reason_of(finished)}
 
     def _choice(self, index: int, text: str) -> dict[str, Any]:

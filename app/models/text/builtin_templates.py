@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from app.models.model import Model
+from app.models.parameters import THINKING
+from app.models.text.thinking import thinking_parameters
 
 if TYPE_CHECKING:
     from app.models.text.tokenizer import Tokenizer
@@ -116,6 +118,12 @@ def template_of(model: Model) -> str:
     """Return the source of a model's chat template: the one the user chose or the file's."""
     chosen = _NAMED.get(model.settings.template or "")
     return chosen.source if chosen else model.chat_template
+
+
+def thinking_parameters_of(model: Model) -> tuple[str, ...]:
+    """The generation parameters about thinking that mean something to a model. What models of
+    other servers know is not known."""
+    return THINKING if model.remote is not None else thinking_parameters(template_of(model))
 
 
 def stops_of(model: Model) -> tuple[str, ...]:

@@ -196,6 +196,16 @@ def find_controls(template: str) -> ThinkingControls:
     return ThinkingControls(switch, level, efforts)
 
 
+def thinking_parameters(template: str) -> tuple[str, ...]:
+    """The generation parameters about thinking that mean something to a model, by its template."""
+    if find_format(template) is None:
+        return ()
+    controls = find_controls(template)
+    switch = ("think",) if controls.can_switch else ()
+    level = ("reasoning_effort",) if controls.level else ()
+    return (*switch, *level, "max_thought_tokens")
+
+
 # From what a model writes to its thought and its answer.
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Final
 
@@ -9,7 +10,8 @@ from quart import Blueprint, Response, request
 
 from app.conversations.settings import ChatSettings, parse, written
 from app.errors import InvalidSettings, ModelError
-from app.models.parameters import SETTINGS, GenerationSettings
+from app.models.parameters import SETTINGS, THINKING, GenerationSettings
+from app.models.text.builtin_templates import thinking_parameters_of
 from app.web.context import server_context
 from app.web.pages.model_settings import default_text
 from app.web.render.chat import picker_options
@@ -61,8 +63,11 @@ def default_texts(default: GenerationSettings) -> dict[str, str]:
 async def _form(chat_id: str, values: Mapping[str, str], errors: Mapping[str, str]) -> str:
     context = server_context()
     _, model = await picker_options(context, await context.chats.get(current_user(), chat_id))
+    fields = {field.name for field in FIELDS}
     try:
         default = default_texts(context.answers.resolve_settings(model))
+        known = await asyncio.to_thread(context.store.get, model)
+        fields -= set(THINKING) - set(thinking_parameters_of(known))
     except ModelError:  # there is none yet
         default = {}
     return context.fragments.render(
@@ -72,5 +77,6 @@ async def _form(chat_id: str, values: Mapping[str, str], errors: Mapping[str, st
         values=values,
         errors={field.name: errors[field.name] for field in FIELDS if field.name in errors},
         usual=default,
-        fields=FIELDS,
+        fields=[field for field in FIELDS if field.name in fields],
+        kept={name: values[name] for name in THINKING if name not in fields and values.get(name)},
     )

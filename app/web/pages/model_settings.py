@@ -13,8 +13,8 @@ from app.conversations.settings import sanitize_text
 from app.models import memory, parameters
 from app.models.engines import ENGINE_SETTINGS, EngineSetting, available_engines
 from app.models.model import Model, ModelSettings
-from app.models.parameters import PARAMETERS, Parameter, Sampling
-from app.models.text.builtin_templates import named_templates
+from app.models.parameters import PARAMETERS, THINKING, Parameter, Sampling
+from app.models.text.builtin_templates import named_templates, thinking_parameters_of
 from app.web.context import server_context
 from app.web.security.auth import owner_required
 
@@ -37,6 +37,12 @@ def context_field(model: Model) -> Parameter:
     )
 
 
+def thinking_fields(model: Model | None) -> tuple[Parameter, ...]:
+    """The fields about thinking that mean something to a model; all for one that nobody knows."""
+    names = THINKING if model is None else thinking_parameters_of(model)
+    return tuple(PARAMETERS[name] for name in names)
+
+
 def parse_settings(model: Model, form: Mapping[str, str]) -> tuple[ModelSettings, dict[str, str]]:
     """What the form says, and a sentence for every field that is wrong, by its name.
 
@@ -48,7 +54,7 @@ def parse_settings(model: Model, form: Mapping[str, str]) -> tuple[ModelSettings
     before, shown_before = model.settings, shown(model)
     same = {n for n, text in shown_before.items() if sanitize_text(text) == texts.get(n, "")}
     given: dict[str, Any] = {}
-    for field in (*SAMPLING, context_field(model)):
+    for field in (*SAMPLING, context_field(model), *thinking_fields(model)):
         if field.name not in same and (text := texts.get(field.name, "").strip()):
             try:
                 given[field.name] = field.parse(text)
@@ -71,8 +77,11 @@ def parse_settings(model: Model, form: Mapping[str, str]) -> tuple[ModelSettings
     if engine not in ENGINE_SETTINGS:
         errors["engine"] = "Wick has no engine of that name."
         engine = before.engine
+    thinking = {
+        name: getattr(before, name) if name in same else given.pop(name, None) for name in THINKING
+    }
     sampling = _sampling(model, given, same)
-    chosen = ModelSettings(prompt, sampling, context, template, engine)
+    chosen = ModelSettings(prompt, sampling, context, template, engine, **thinking)
     return chosen, errors
 
 
@@ -93,6 +102,9 @@ def shown(model: Model) -> dict[str, str]:
     texts = {"system_prompt": settings.system_prompt, "template": settings.template or ""}
     texts["engine"] = settings.engine
     texts["context_length"] = str(settings.context_length or "")
+    for name in THINKING:
+        value = getattr(settings, name)
+        texts[name] = "" if value is None else PARAMETERS[name].to_text(value)
     for field in SAMPLING:
         chosen = getattr(model.default_sampling, field.name)
         is_usual = chosen is None or chosen == getattr(model.sampling, field.name)
@@ -153,7 +165,7 @@ def _form(model: Model, values: Mapping[str, str], errors: Mapping[str, str]) ->
         values=values,
         errors=errors,
         usual=default,
-        numbers=(*SAMPLING, context_field(model)),
+        numbers=(*SAMPLING, context_field(model), *thinking_fields(model)),
         templates=named_templates(),
         usual_template=_default_template(model),
         engines=engine_options(model),

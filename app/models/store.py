@@ -283,7 +283,10 @@ class ModelStore:
 
     def set_default(self, name: str) -> None:
         """Begin new chats with this model. Raises ModelNotFound, DiskFull or ModelError."""
-        write_atomic(self.root / DEFAULT, self.get(name).name)
+        model = self.get(name)
+        if model.kind != "text":
+            raise ModelError(f"{model.title} can't chat, so new chats can't begin with it.")
+        write_atomic(self.root / DEFAULT, model.name)
 
     def ensure_name_free(self, name: str) -> str:
         """Return `name` if a model may be installed under it. Raises ModelError."""

@@ -55,9 +55,10 @@ def test_a_model_of_an_earlier_list_can_still_be_had(shelf: ModelStore) -> None:
     [
         (1_500, "lfm2.5-1.2b"),
         (4_500, "qwen3.5-4b"),
-        (8_000, "gemma-4-e4b"),
-        (14_000, "gpt-oss-20b"),
-        (25_000, "qwen3.6-35b-a3b"),
+        (8_000, "qwen3.5-4b"),
+        (14_000, "gemma-4-e4b"),
+        (32_000, "gemma-4-26b-a4b"),
+        (50_000, "qwen3.6-35b-a3b"),
         (600, None),
     ],
 )

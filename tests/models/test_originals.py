@@ -192,6 +192,8 @@ def test_an_embedding_model_has_no_template(shelf: ModelStore, tmp_path: Path) -
     model = shelf.install(path, "m")
     assert (model.kind, model.chat_template) == ("embedding", "")
     assert shelf.get("m").kind == "embedding"
+    with pytest.raises(ModelError, match="new chats can't begin with it"):
+        shelf.set_default("m")
 
 
 class Native:

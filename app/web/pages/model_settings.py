@@ -11,7 +11,7 @@ from quart import Blueprint, Response, request
 
 from app.conversations.settings import sanitize_text
 from app.models import memory, parameters
-from app.models.engines import ENGINE_SETTINGS, EngineSetting, available_engines
+from app.models.engines import ENGINE_SETTINGS, EngineChoice, EngineSetting, available_engines
 from app.models.model import Model, ModelSettings
 from app.models.parameters import PARAMETERS, THINKING, Parameter, Sampling
 from app.models.text.builtin_templates import named_templates, thinking_parameters_of
@@ -169,8 +169,13 @@ def _form(model: Model, values: Mapping[str, str], errors: Mapping[str, str]) ->
         templates=named_templates(),
         usual_template=_default_template(model),
         engines=engine_options(model),
+        automatic=None if model.remote else _automatic_engine(model),
         prompt_chars=MAX_PROMPT_CHARS,
     )
+
+
+def _automatic_engine(model: Model) -> EngineChoice:
+    return replace(model, settings=ModelSettings()).engine_choice
 
 
 def engine_options(model: Model) -> list[tuple[EngineSetting, str]]:
@@ -178,10 +183,8 @@ def engine_options(model: Model) -> list[tuple[EngineSetting, str]]:
     usable = [engine for engine in model.runs_on() if engine in available_engines()]
     if len(usable) < 2 and model.settings.engine in {"auto", *usable}:
         return []
-    automatic = replace(model, settings=ModelSettings()).engine_choice
-    options: list[tuple[EngineSetting, str]] = [
-        ("auto", f"Automatic: {automatic.engine}, {automatic.reason}")
-    ]
+    automatic = _automatic_engine(model)
+    options: list[tuple[EngineSetting, str]] = [("auto", f"Automatic: {automatic.engine}")]
     options += [(engine, engine) for engine in usable]
     if model.settings.engine not in {"auto", *usable}:
         options.append((model.settings.engine, f"{model.settings.engine} (not available)"))

@@ -117,6 +117,7 @@ def build_card(
         is_default=model.name == default,
         is_tight=needed > budget,
         lacks_original=not model.files,
+        can_chat=model.kind == "text",
     )
 
 

@@ -11,6 +11,8 @@ from app.models import memory
 from app.models.catalogue import CatalogueEntry, offers
 from app.models.model import Model, format_bytes
 
+LAPTOP_BYTES: Final = 5_000_000_000
+"""Bytes of memory that a model may take although they are most of what there is."""
 SMALL_PARAMETERS: Final = 500_000_000
 """A model with fewer weights answers, but a better one is worth a download."""
 
@@ -55,6 +57,12 @@ def fits(entry: CatalogueEntry, settings: Settings) -> bool:
     return memory.entry_bytes(entry, settings) <= memory.budget(settings)
 
 
+def fits_well(entry: CatalogueEntry, settings: Settings) -> bool:
+    """Whether it leaves memory for other models, or is of the size that ordinary laptops run."""
+    needed, budget = memory.entry_bytes(entry, settings), memory.budget(settings)
+    return needed <= max(budget // 2, min(budget, LAPTOP_BYTES))
+
+
 def find_better(
     models: Iterable[Model], coming: Collection[str], settings: Settings
 ) -> CatalogueEntry | None:
@@ -68,7 +76,7 @@ def find_better(
     light = [
         entry
         for entry in offers()
-        if entry.kind == "text" and entry.is_light and fits(entry, settings)
+        if entry.kind == "text" and entry.is_light and fits_well(entry, settings)
     ]
     best = max(light, key=lambda entry: entry.rank, default=None)
     small = {entry.name for entry in light if entry.is_small}

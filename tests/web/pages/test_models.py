@@ -191,7 +191,7 @@ async def test_the_engine_is_named_with_the_reason_and_can_be_chosen(
     html = await text_of(await client.get("/models", headers=OWN))
     assert "ctransformers: usually faster with models this small" in html
     dialog = await text_of(await client.get("/models/tiny/settings", headers=PAGE))
-    assert "Automatic: ctransformers, usually faster with models this small" in dialog
+    assert "Automatic takes ctransformers: usually faster with models this small" in dialog
     form = shown(here(app).store.get("tiny")) | {"engine": "llama.cpp"}
     assert (await client.post("/models/tiny/settings", headers=PAGE, form=form)).status_code == 200
     assert here(app).store.get("tiny").engine == "llama.cpp"

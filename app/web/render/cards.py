@@ -23,8 +23,8 @@ class Card:
 
     progress: percent while it is being loaded, if that is known; is_tight: it needs more memory
     than models may use; privacy_note: whether what is written to it stays here, of a remote model;
-    lacks_original: only the copy for ctransformers is here, and a pull would bring the file itself; can_chat:
-    new chats may begin with it.
+    lacks_original: only the copy for ctransformers is here, and a pull would bring the file itself;
+    can_chat: new chats may begin with it.
     """
 
     name: str

@@ -541,13 +541,14 @@ async def test_a_chat_keeps_a_model_that_has_gone_and_says_how_to_go_on(
             await state.answers.submit(Prompt(1, chat_id, "Hello", "c2" * 8, name))
 
 
+@pytest.mark.usefixtures("both_engines")
 async def test_only_what_fits_the_memory_is_to_be_had(settings: Settings) -> None:
     app = create_app(replace(settings, model_memory_mb=1000))
     async with app.test_app():
         html = await text_of(await app.test_client().get("/", headers=OWN))
     picker = html[html.index('<select id="model"') :].partition("</select>")[0]
     assert 'value="tiny" selected' in picker
-    assert picker.count("needs download") == 2
+    assert picker.count("needs download") == 4
     assert 'label="Available to download"' in picker
     assert "llama-3-8b" not in picker
 

@@ -73,7 +73,7 @@ def test_listing_does_not_open_the_weights(shelf: ModelStore, tiny: Path) -> Non
 def test_names_cannot_leave_the_shelf(shelf: ModelStore, tiny: Path, name: str) -> None:
     shelf.root.mkdir()
     for action in (shelf.get, shelf.remove):
-        with pytest.raises(ModelNotFound, match="[Nn]o model named"):
+        with pytest.raises(ModelNotFound, match="No model named"):
             action(name)
     with pytest.raises(ModelError, match="cannot be a model's name"):
         shelf.ensure_name_free(name)

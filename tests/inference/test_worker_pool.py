@@ -109,13 +109,21 @@ class Asker(Ear):
 
     number = 0
 
-    def __init__(self, pool: WorkerPool, model: str, max_tokens: int = 20, chat: str = "") -> None:
+    def __init__(
+        self,
+        pool: WorkerPool,
+        model: str,
+        max_tokens: int = 20,
+        chat: str = "",
+        *,
+        is_background: bool = False,
+    ) -> None:
         super().__init__()
         Asker.number += 1
         self.number = Asker.number
         turns = (Turn("user", "the people of the water"),)
         command = Generate(self.number, turns, Sampling(temperature=0), max_tokens, chat=chat)
-        pool.submit(model, Request(command, 1, self))
+        pool.submit(model, Request(command, 1, self, is_background=is_background))
 
     def words(self) -> str:
         return "".join(event.text for event in self.heard if isinstance(event, Delta))
@@ -423,6 +431,55 @@ async def test_a_runner_killed_while_loading(started: Started, sticky: Callable[
     pool.load(FIRST)
     await reached(pool, lambda: state(pool, FIRST) == "ready")
     await Asker(pool, FIRST, 2).hears(Finished)
+
+
+async def test_a_runner_killed_while_it_loads_fails_all_who_wait_and_nobody_else(
+    started: Started, sticky: Callable[[], None]
+) -> None:
+    pool, before = started(), children()
+    askers = [Asker(pool, FIRST) for _ in range(3)]
+    title = Asker(pool, FIRST, is_background=True)
+    await reached(pool, lambda: bool((s := pool.status(FIRST)) and s.load_progress))
+    (runner,) = come(before)
+    sticky()
+    other = Asker(pool, SECOND, 2)
+    os.kill(runner, signal.SIGKILL)
+    for asker in (*askers, title):
+        assert "its process ended unexpectedly (SIGKILL" in (await asker.hears(Failed)).message
+    await other.hears(Finished)
+    assert (state(pool, FIRST), state(pool, SECOND)) == ("failed", "ready")
+    pool.load(FIRST)
+    await reached(pool, lambda: state(pool, FIRST) == "ready")
+    await Asker(pool, FIRST, 2).hears(Finished)
+    for asker in (*askers, title):
+        assert [type(event) for event in asker.heard].count(Failed) == 1
+        assert not asker.is_told(Finished)
+
+
+async def test_a_model_removed_while_it_unloads_leaves_no_trace(
+    started: Started, tmp_path: Path
+) -> None:
+    pool, before = started(context=32768), children()
+    await Asker(pool, FIRST, 100, chat="chat").hears(Finished)
+    status = pool.status(FIRST)
+    assert status is not None
+    assert status.pid is not None
+    os.kill(status.pid, signal.SIGSTOP)
+    unloading = asyncio.create_task(pool.unload(FIRST))
+    await reached(pool, lambda: state(pool, FIRST) == "unloading")
+    waiting = Asker(pool, FIRST, 2)
+    with pytest.raises(ModelBusy):
+        await pool.delete_model(FIRST)
+    pool.cancel(FIRST, waiting.number)
+    removing = asyncio.create_task(pool.delete_model(FIRST))
+    await asyncio.wait({removing}, timeout=0)
+    assert not removing.done()
+    os.kill(status.pid, signal.SIGCONT)
+    await within(asyncio.gather(unloading, removing))
+    assert pool.statuses() == []
+    assert not come(before)
+    assert list((tmp_path / "kv").glob("*/*.kv")) == []
+    await Asker(pool, FIRST, 2).hears(Finished)  # the store has it still, and it begins anew
 
 
 async def test_a_real_runner_killed_as_soon_as_there_is_one(

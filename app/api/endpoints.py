@@ -74,7 +74,11 @@ INTRODUCTION: Final = {
     "images": "Refused: the models that run here read text only.",
     "template": "Refused: the model's own is used.",
     "context": "From the answer before, which this one then goes on from.",
-    "think": "Refused when true.",
+    "think": "Whether the model thinks before it answers, or how much.",
+    "thinking": "What the model thought before it answered, as it was sent.",
+    "reasoning_content": "What the model thought before it answered, as it was sent.",
+    "chat_template_kwargs": "Options of other servers, of which enable_thinking (or thinking)"
+    " counts: whether the model thinks before it answers.",
     "echo": "Begin the answer with the prompt; with logprobs, tell how likely its tokens are.",
     "best_of": "Make so many answers, and give the n of which the tokens are the likeliest.",
     "raw": "Use no chat template.",
@@ -112,7 +116,8 @@ class Endpoint:
 _CHAT = "/api/v1/chats/{chat_id}"
 _MESSAGE = f"{_CHAT}/messages/{{message_id}}"
 _EVENTS = (
-    "`replace` gives the text so far, `delta` what is added to it, `status` how far it is, and"
+    "`replace` gives the text so far, `delta` what is added to it, `thought` what is added to what"
+    " the model thinks before, of which the first one has all so far, `status` how far it is, and"
     " `end` the whole message. Come back with the header Last-Event-ID, and the events go on where"
     " they broke off; once the answer has ended or the server was restarted, `replace` gives the"
     " text anew. After `end` there is nothing more, which 204 says."

@@ -19,6 +19,8 @@ FORBIDDEN_OPENING = re.compile(
 WITH_PLAIN_DOCSTRINGS = (
     "app/*.py",
     "app/models/**/*.py",
+    "app/inference/*.py",
+    "app/inference/remote/*.py",
     "app/inference/runner/*.py",
     "app/api/**/*.py",
     "app/conversations/**/*.py",

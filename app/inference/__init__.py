@@ -1,1 +1,1 @@
-"""From a request to tokens. Parent side: worker, pool. Child side: runner and what it imports."""
+"""Inference, from a request to tokens. Parent side: worker, pool. Child side: the runner."""

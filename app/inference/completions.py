@@ -73,7 +73,7 @@ class Completions:
 
     @property
     def is_over(self) -> bool:
-        """Whether everything has ended and was taken."""
+        """Tell whether everything has ended and was taken."""
         return not self._running and not self._later and not self._heard
 
     async def next(self, seconds: float | None = None) -> tuple[int, RequestEvent] | None:

@@ -1,4 +1,4 @@
-"""Which turns of a conversation the model sees when not all of them fit its window."""
+"""Selection of the turns that the model sees when not all of them fit its window."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def fit(turns: Sequence[Turn], encode: Encode, limit: int) -> FittedPrompt:
 
 
 def fit_exact(encode: Callable[[], list[int]], limit: int) -> FittedPrompt:
-    """All of a prompt from which nothing may leave. Raises PromptTooLong."""
+    """Encode a prompt from which nothing may leave. Raises PromptTooLong."""
     try:
         tokens = encode()
     except TooManyTokens as error:
@@ -93,14 +93,14 @@ def _encoded(encode: Encode, turns: Sequence[Turn]) -> tuple[list[int], int]:
 
 
 def _check_system(turns: Sequence[Turn], limit: int) -> None:
-    """Every turn is a token at least, and those of the system never leave."""
+    """Check system turns, which never leave: each is a token at least. Raises PromptTooLong."""
     count = sum(turn.role == "system" for turn in turns)
     if count > limit:
         raise _too_long("at least ", count, limit)
 
 
 def _surplus(turns: Sequence[Turn], limit: int) -> int:
-    """How many of the oldest turns leave without a look at them, since each is a token at least.
+    """Count the oldest turns that leave unread, since each is a token at least.
 
     Rounded up, so that a chat that grows loses some only now and then.
     """
@@ -132,7 +132,7 @@ def fit_cut(turns: Sequence[Turn], encode: Encode, limit: int) -> FittedPrompt:
 def fit_continuation(
     turns: Sequence[Turn], encode: Encode, encode_opened: Encode, limit: int, most: int
 ) -> FittedPrompt:
-    """The same for an answer that has begun already. `encode_opened` writes its beginning too.
+    """Fit the prompt of an answer that has begun. `encode_opened` writes its beginning too.
 
     It goes on behind the very prompt it began with, which the KV cache still holds, as long as
     that leaves it some room: at most `most` tokens. Else further turns leave.
@@ -151,7 +151,7 @@ def fit_continuation(
 
 
 def without_oldest(turns: Sequence[Turn], count: int) -> list[Turn]:
-    """What is left when `count` turns leave; system turns stay."""
+    """Drop the `count` oldest turns; system turns stay."""
     others = (i for i, turn in enumerate(turns) if turn.role != "system")
     oldest = set(itertools.islice(others, count))
     return [turn for i, turn in enumerate(turns) if i not in oldest]
@@ -168,7 +168,7 @@ class _Window:
         self._shared = self._measure_shared()
 
     def from_exchange(self, start: int) -> list[Turn]:
-        """All system turns, and the others from that exchange on, in their order."""
+        """List system turns, and the others from that exchange on, in their order."""
         kept = {index for exchange in self.exchanges[start:] for index in exchange}
         return [t for i, t in enumerate(self._turns) if i in kept or t.role == "system"]
 

@@ -34,7 +34,7 @@ REFRESH_SECONDS = 2.0  # between new estimates for those who wait
 
 
 class Runner(Protocol):
-    """What a worker needs of a runner; in earnest a RunnerProcess or a RemoteRunner.
+    """Interface that a worker needs of a runner: a RunnerProcess or a RemoteRunner.
 
     pid: of its process, None when it has none of its own.
     """
@@ -53,7 +53,7 @@ class Runner(Protocol):
 class Dispatcher:
     """Knows nothing of loading: requests go to the attached runner while there is one.
 
-    changed: called when a request came, began or ended.
+    on_change: called when a request came, began or ended; on_usage: with what one takes.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class Dispatcher:
         *,
         queue_limit: int,
         slots: int,
-        changed: Callable[[], None],
-        measured: UsageCallback | None = None,
+        on_change: Callable[[], None],
+        on_usage: UsageCallback | None = None,
     ) -> None:
         self.hits = CacheStats()
         self.answered = 0
@@ -71,8 +71,8 @@ class Dispatcher:
         self._detail: str | None = None
         self._runner: Runner | None = None
         self._name = name
-        self._changed = changed
-        self._measured = measured
+        self._on_change = on_change
+        self._on_usage = on_usage
         self._queue = FairQueue(queue_limit)
         self._eta = EtaEstimator()
         self._speed = WeightedRate()
@@ -90,27 +90,27 @@ class Dispatcher:
 
     @property
     def detail(self) -> str | None:
-        """What a request that would run at once waits for; None when that is only a slot."""
+        """Sentence on what a request that is next waits for; None when that is only a slot."""
         return self._detail
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Of the latest answers, each."""
+        """Speed of one of the latest answers."""
         return self._speed.value
 
     @property
     def is_busy(self) -> bool:
-        """Whether somebody waits, or is being answered."""
+        """Tell whether a request waits, or is being answered for somebody."""
         return bool(self._queue) or any(not r.is_background for r in self._running.values())
 
     @property
     def has_waiting(self) -> bool:
-        """Whether somebody waits; work in the background alone loads no model."""
+        """Tell whether a request waits; work in the background alone loads no model."""
         return bool(self._queue)
 
     @property
     def is_drained(self) -> bool:
-        """Whether nothing runs and, after `drain`, nothing more will."""
+        """Tell whether nothing runs and, after `drain`, nothing more will."""
         waiting = self._queue.ordered()
         return not self._running and not any(
             self._promised is None or request.id in self._promised for request in waiting
@@ -118,7 +118,7 @@ class Dispatcher:
 
     @property
     def requests(self) -> list[Request]:
-        """Those that wait or run."""
+        """Requests that run or wait, without those in the background that wait."""
         return [*self._running.values(), *self._queue.ordered()]
 
     def check_room(self, user_id: int) -> None:
@@ -131,7 +131,7 @@ class Dispatcher:
             )
 
     def add(self, request: Request) -> None:
-        """Whether there is room or not."""
+        """Queue a request, whether there is room or not."""
         if not request.is_background:
             self._interrupt_background()
         self._queue.add(request)
@@ -147,7 +147,7 @@ class Dispatcher:
         self.dispatch()
 
     def attach(self, runner: Runner) -> None:
-        """From now on requests go there."""
+        """Send requests to this runner from now on."""
         self._runner, self.slots, self._detail = runner, runner.loaded.slots, None
         self._eta.context_length = runner.loaded.context_length
         self.dispatch()
@@ -174,7 +174,7 @@ class Dispatcher:
         self.dispatch()
 
     def interrupt(self, message: str) -> None:
-        """What waits or runs ends with `message`."""
+        """End every request with `message`."""
         ended = [*self._running.values(), *self._queue.clear()]
         self._running.clear()
         if self._refresh is not None:
@@ -201,7 +201,7 @@ class Dispatcher:
                 self._queue.requeue(request)
 
     def dispatch_event(self, event: Event) -> None:
-        """What the runner says about a request, to its listener."""
+        """Pass what the runner says about a request to its listener."""
         if isinstance(event, Loaded):
             self.slots = event.slots
             self._eta.context_length = event.context_length
@@ -221,7 +221,7 @@ class Dispatcher:
             self._meter(request, event)
 
     def notify(self, detail: str) -> None:
-        """What those who would run at once wait for."""
+        """Tell the requests that are next what they wait for."""
         self._detail = detail
         self._notify_positions()
 
@@ -235,7 +235,7 @@ class Dispatcher:
             self._runner.send(replace(request.command, owner=str(request.user_id)))
             _notify(request, Queued(request.id, 0))
         self._notify_positions()
-        self._changed()
+        self._on_change()
 
     def _end(self, request: Request, event: Finished | Failed | Aborted) -> None:
         running = len(self._running)
@@ -261,16 +261,16 @@ class Dispatcher:
 
     def _meter(self, request: Request, event: Prefill | Delta) -> None:
         request.add_usage(event)
-        if self._measured is None or request.quota_message or self._runner is None:
+        if self._on_usage is None or request.quota_message or self._runner is None:
             return
-        if sentence := self._measured(request, event):
+        if sentence := self._on_usage(request, event):
             request.quota_message = sentence
             self._runner.send(Cancel(request.id))
 
     def _measure(self, request: Request, event: Finished, running: int) -> None:
         self.hits.count(event)
-        if self._measured is not None:
-            self._measured(request, event)
+        if self._on_usage is not None:
+            self._on_usage(request, event)
         if not request.is_background:
             self._eta.on_finished(request, event, running)
             self.answered += event.reason != "cancelled"
@@ -278,7 +278,7 @@ class Dispatcher:
             self._speed.record(event.completion_tokens, event.decode_seconds)
 
     def _interrupt_background(self) -> None:
-        """Whoever waits goes before work that nobody waits for."""
+        """Cancel running work in the background, to be done again later."""
         for request in self._running.values():
             if request.is_background and not request.is_preempted and self._runner is not None:
                 request.is_preempted = True
@@ -298,7 +298,7 @@ class Dispatcher:
             self._refresh = loop.call_later(REFRESH_SECONDS, self._announce_again)
 
     def _starts(self, order: list[Request]) -> list[float | None]:
-        """When each of those who wait, in order, will have a slot: in so many seconds."""
+        """Estimate in how many seconds each waiting request, in order, will have a slot."""
         return self._eta.start_times(list(self._running.values()), order, self.slots)
 
     def _announce_again(self) -> None:

@@ -1,4 +1,4 @@
-"""How long requests take, from measured speeds and from how much there is to read and to write."""
+"""Estimates of how long requests take, from measured speeds and their lengths."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ThroughputByConcurrency:
             self._rates.setdefault(running, WeightedRate()).record(tokens, seconds)
 
     def at(self, running: int) -> float | None:
-        """What was not measured follows from the nearest: they all share the same cores."""
+        """Rate at a concurrency; if unmeasured, from the nearest, as all share the same cores."""
         known = {n: rate.value for n, rate in self._rates.items() if rate.value is not None}
         if not known:
             return None
@@ -51,7 +51,7 @@ class ThroughputByConcurrency:
 
 
 class EtaEstimator:
-    """What is known of one model's requests; everything is None before an answer was measured."""
+    """Estimator for one model's requests; all is None before an answer was measured."""
 
     def __init__(self) -> None:
         self._reading = ThroughputByConcurrency()
@@ -85,7 +85,7 @@ class EtaEstimator:
     def start_times(
         self, running: Sequence[Request], waiting: Sequence[Request], slots: int
     ) -> list[float | None]:
-        """For each of `waiting`, in order, the seconds until it has one of the `slots`."""
+        """Estimate for each of `waiting`, in order, the seconds until it has a slot."""
         if not waiting:
             return []
         together = max(1, min(slots, len(running) + len(waiting)))
@@ -102,7 +102,7 @@ class EtaEstimator:
         return starts
 
     def _seconds(self, request: Request, together: int) -> float | None:
-        """What is left of a request, be it running or not begun."""
+        """Estimate the seconds left of a request, be it running or not begun."""
         default, writing = self._answer.value, self._writing.at(together)
         characters = self._characters.value or _CHARACTERS
         if default is None or writing is None:
@@ -116,7 +116,7 @@ class EtaEstimator:
         return to_read / reading + to_write / writing
 
     def new_characters(self, command: Generate) -> int:
-        """How much of a prompt comes after what its chat's last prompt and answer had in common."""
+        """Count the characters of a prompt after what its chat's last request shares with it."""
         turns, before = command.turns, self._read.get(command.chat, [])
         same = 0
         while same < min(len(turns), len(before)) and hash(turns[same]) == before[same]:

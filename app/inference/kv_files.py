@@ -1,4 +1,4 @@
-"""Where snapshots of KV caches lie on the disk, and how those of a chat are deleted.
+"""Files of KV cache snapshots on the disk, and the deletion of a chat's.
 
 `FOLDER/MODEL/CHAT.kv`, one file a chat and model. Names are digests, so that a listing tells
 nobody's chats, and so that the parent can delete without a runner.
@@ -34,7 +34,7 @@ def model_key(digest: str, size: int) -> str:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """Every snapshot of every model."""
+    """List every snapshot of every model."""
     return folder.glob(f"*/*{SUFFIX}")
 
 

@@ -17,7 +17,7 @@ UNLOAD_SECONDS: Final = 5.0
 
 
 class Unloading:
-    """Whether the model is to go, and its going. `reset` makes it ready for the next load.
+    """Unloading of one model: planned, then under way. `reset` prepares for the next load.
 
     is_due: it goes after what ran and waited when it was told to.
     """
@@ -34,7 +34,7 @@ class Unloading:
         return self._going is not None
 
     def request(self, *, for_good: bool) -> bool:
-        """It is to go; `for_good`: `cancel` changes nothing. Whether that is news."""
+        """Plan the unloading; True when that is new. `for_good`: `cancel` changes nothing."""
         self._is_final |= for_good
         if self.is_due:
             return False
@@ -43,7 +43,7 @@ class Unloading:
         return True
 
     def cancel(self) -> None:
-        """It need not go any more, unless it is too late for that."""
+        """Call the unloading off, unless it is too late for that."""
         if self.is_due and not self._is_final and not self.is_under_way:
             self.is_due = False
             self._dispatcher.resume()
@@ -112,37 +112,37 @@ class IdleTimer:
 
     @property
     def last_used(self) -> float:
-        """When it was busy the last time, by the clock."""
+        """Time of its last use, by the clock."""
         return self._used if self.since is None else self.since
 
     @property
     def seconds_left(self) -> float | None:
-        """Until it expires; None while it does not."""
+        """Seconds until it expires; None while it does not."""
         if self.since is None or math.isinf(self._seconds):
             return None
         return max(0.0, self.since + self._seconds - self._clock())
 
     def set_timeout(self, seconds: float) -> None:
-        """So long instead of the usual, from now on, until `reset`."""
+        """Set another timeout than the default, from now on, until `reset`."""
         self._seconds = seconds
         if self.since is not None:
             self.busy()
             self.idle()
 
     def reset(self) -> None:
-        """It is not there any more."""
+        """Stop, and go back to the default timeout: nothing is loaded any more."""
         self.busy()
         self._seconds = self._default
 
     def busy(self) -> None:
-        """In use, or not there: nothing expires."""
+        """Stop the timer: the model is in use, or not loaded."""
         self._used, self.since = self._clock(), None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def idle(self) -> None:
-        """Not in use; again changes nothing."""
+        """Start the timer: the model is not in use. Again changes nothing."""
         if self.since is None:
             self.since = self._clock()
             if not math.isinf(self._seconds):
@@ -172,7 +172,7 @@ class Backoff:
         self._until = self._clock() + self._pause
 
     def reset(self) -> None:
-        """It worked, or a person wants a try now."""
+        """Clear the error and the pause, after a success or a change."""
         self.error, self._pause, self._until = None, 0.0, 0.0
 
     def allow_now(self) -> None:
@@ -196,7 +196,7 @@ class LoadAbandoned(Exception):
 
 
 class ProgressCallback(Protocol):
-    """What a load is doing, for the person; `progress` from 0 to 1 where it is known."""
+    """Callback with what a load is doing, in words; `progress` from 0 to 1 where known."""
 
     def __call__(self, detail: str, progress: float | None = None) -> None: ...
 

@@ -32,13 +32,13 @@ class LoadedModel:
     slots: int
 
     def max_useful_bytes(self, settings: Settings) -> int:
-        """Bytes that it could do something with."""
+        """Compute the spare bytes that it could use."""
         return self._spare(settings) * self.context + int(
             settings.kv_ram_mb * MEGABYTE * RESERVED_BYTES
         )
 
     def set_limits(self, part: int, settings: Settings) -> SetLimits:
-        """What it may hold, with `part` bytes for what is spare: half of them for contexts."""
+        """Compute limits for `part` spare bytes: half of them for contexts."""
         snapshots = int(settings.kv_ram_mb * MEGABYTE * RESERVED_BYTES)
         contexts = max(part // 2, part - snapshots)
         spare = min(self._spare(settings), contexts // max(1, self.context))
@@ -57,13 +57,13 @@ class LoadedModel:
 
 
 def distribute(
-    free: int, lodgers: Mapping[str, LoadedModel], settings: Settings
+    free: int, models: Mapping[str, LoadedModel], settings: Settings
 ) -> dict[str, SetLimits]:
-    """What each may hold of `free` bytes: as much as the others, or its wish if that is less."""
+    """Share `free` bytes out evenly; a model that can use less than its share gets less."""
     bounds = {}
-    by_wish = sorted(lodgers.items(), key=lambda item: item[1].max_useful_bytes(settings))
-    for place, (name, model) in enumerate(by_wish):
-        part = min(model.max_useful_bytes(settings), max(0, free) // (len(by_wish) - place))
+    by_need = sorted(models.items(), key=lambda item: item[1].max_useful_bytes(settings))
+    for place, (name, model) in enumerate(by_need):
+        part = min(model.max_useful_bytes(settings), max(0, free) // (len(by_need) - place))
         bounds[name] = model.set_limits(part, settings)
         free -= part
     return bounds
@@ -78,7 +78,7 @@ def distribute(
 
 
 class MemoryHolder(Protocol):
-    """What may hold memory; in earnest a Worker."""
+    """Holder of memory; in earnest a Worker."""
 
     name: str
 
@@ -113,7 +113,7 @@ class MemoryBudget:
         return self.budget - sum(self._reserved.values())
 
     def release(self, name: str) -> None:
-        """It is out of memory."""
+        """Release a model's memory: it is not loaded any more."""
         self._reserved.pop(name, None)
         self.notify()
 

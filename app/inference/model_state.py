@@ -9,7 +9,7 @@ from typing import Final
 
 
 class ModelState(StrEnum):
-    """Where a model is in its life. Its values are those that APIs and pages show."""
+    """State of a model. Its values are those that APIs and pages show."""
 
     IDLE = "idle"
     """Nothing is loaded."""
@@ -23,7 +23,7 @@ class ModelState(StrEnum):
 
     @property
     def is_loaded(self) -> bool:
-        """Whether there is a runner or the beginning of one, and so memory that it holds."""
+        """Tell whether there is a runner or the beginning of one, which holds memory."""
         return self not in {ModelState.IDLE, ModelState.FAILED}
 
 

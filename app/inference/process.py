@@ -37,7 +37,7 @@ GRACE_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class RunnerOptions:
-    """What every runner of this server is told.
+    """Options of every runner of this server.
 
     permits: the folder of the thread permits; kv_folder: of the snapshots of KV caches;
     gather_ms: milliseconds of an answer that come as one event, the first token aside.
@@ -146,7 +146,7 @@ class RunnerProcess:
             self._process.stdin.write(to_line(command))
 
     async def events(self) -> AsyncIterator[Event]:
-        """What the runner says, until it is dead. A line that makes no sense ends it."""
+        """Yield what the runner says, until it is dead. A line that makes no sense ends it."""
         while line := await self._next_line():
             try:
                 event = from_line(line)
@@ -165,7 +165,7 @@ class RunnerProcess:
             return b""
 
     async def exit_reason(self) -> str:
-        """In words, once it is dead: by itself, or by which signal."""
+        """Describe how it ended, once it is dead: by itself, or by which signal."""
         code = await self._process.wait()
         await self._listening
         if self._stderr_tail:

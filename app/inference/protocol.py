@@ -75,7 +75,7 @@ class Generate:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the same request is to get the same answer, whatever was asked before.
+        """Tell whether the same request must get the same answer, whatever was asked before.
 
         A chat goes on from what it holds instead, which is quicker.
         """
@@ -84,7 +84,7 @@ class Generate:
 
     @property
     def characters(self) -> int:
-        """Of the prompt, without what a template writes; about, where it has token ids."""
+        """Length of the prompt without its template; estimated where it has token ids."""
         text = len(self.text or "") + len(self.suffix) + 4 * len(self.before)
         return sum(len(turn.content) + len(turn.thought) for turn in self.turns) + text
 

@@ -46,7 +46,7 @@ RequestEvent = Queued | ModelLoading | Prefill | Delta | Finished | Failed | Int
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One wish for one answer. `listener` is called in the event loop and must not block.
+    """Request for one answer. `listener` is called in the event loop and must not block.
 
     is_background: nobody waits for it, so it runs only when nothing else does, and gives way.
     is_cancelled: its person wants no more of it, so that it is never begun again.
@@ -86,7 +86,7 @@ class Request:
 
 
 class FairQueue:
-    """What waits for one model, and as much again in the background: about `limit` requests.
+    """Queue of one model: about `limit` requests, and as many in the background.
 
     Up to there whoever comes is let in. In a full queue everybody still has a share, `limit`
     divided by the people who wait: who holds less is let in, up to twice the limit in all; who has
@@ -104,7 +104,7 @@ class FairQueue:
         return len(self._waiting)
 
     def has_room(self, user_id: int) -> bool:
-        """Whether one more of this person's may wait."""
+        """Tell whether one more request of this user's may wait."""
         if len(self._waiting) < self._limit:
             return True
         held = Counter(request.user_id for request in self._waiting)
@@ -112,8 +112,8 @@ class FairQueue:
         return not own or (own < self._limit // len(held) and len(self._waiting) < 2 * self._limit)
 
     def add(self, request: Request) -> None:
-        """At the end, whether there is room or not; the background forgets the oldest of the
-        person who has most there instead."""
+        """Add a request at the end, whether there is room or not. A full background drops the
+        oldest of the user who has most there."""
         if request.is_background:
             self._background.append(request)
             if len(self._background) > self._limit:
@@ -126,7 +126,7 @@ class FairQueue:
             self._waiting.append(request)
 
     def requeue(self, request: Request) -> None:
-        """To the front: it has waited already."""
+        """Put a request back to the front: it has waited already."""
         (self._background if request.is_background else self._waiting).appendleft(request)
 
     def remove(self, request_id: int) -> Request | None:
@@ -139,14 +139,14 @@ class FairQueue:
         return None
 
     def clear(self) -> list[Request]:
-        """Everything that waited."""
+        """Take out everything that waits."""
         everything = [*self._waiting, *self._background]
         self._waiting.clear()
         self._background.clear()
         return everything
 
     def ordered(self) -> list[Request]:
-        """First in, first out within a round; everybody's first request before anybody's second."""
+        """Sort by round, then first come: everybody's first request before anybody's second."""
         return sorted(self._waiting, key=lambda request: request.turn)
 
     def _oldest_of_most(self) -> Request:

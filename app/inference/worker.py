@@ -33,8 +33,8 @@ STOPPING: Final = "Wick is shutting down. Try again later."
 class Worker:
     """Requests in, events out. `run` is the task; everything else may be called beside it.
 
-    changed: called on every change of state and progress; on_capacity: when it may be less busy;
-    measured: with what a request took.
+    on_change: called on every change of state and progress; on_capacity: when it may be less busy;
+    on_usage: with what a request takes.
     """
 
     def __init__(
@@ -47,17 +47,17 @@ class Worker:
         clock: Callable[[], float] = time.monotonic,
         keep_alive: float = math.inf,
         later: CallLater = call_later,
-        changed: Callable[[], None] = lambda: None,
+        on_change: Callable[[], None] = lambda: None,
         on_capacity: Callable[[], None] = lambda: None,
-        measured: UsageCallback | None = None,
+        on_usage: UsageCallback | None = None,
     ) -> None:
         self.name = name
         self._state = ModelState.IDLE
-        self._changed = changed
+        self._on_change = on_change
         self._notified_running = 0  # answers being written, when that was told last
         self._on_capacity = on_capacity
         self._dispatcher = Dispatcher(
-            name, queue_limit=queue_limit, slots=slots, changed=self._refresh, measured=measured
+            name, queue_limit=queue_limit, slots=slots, on_change=self._refresh, on_usage=on_usage
         )
         self._loading = Loading(load, self._notify)
         self._backoff = Backoff(clock)
@@ -77,22 +77,22 @@ class Worker:
 
     @property
     def last_used(self) -> float:
-        """When it was busy the last time, by the clock."""
+        """Time of its last use, by the clock."""
         return self._alive.last_used
 
     @property
     def is_wanted(self) -> bool:
-        """Whether there is a reason to load it."""
+        """Tell whether there is a reason to load it."""
         return self._dispatcher.has_waiting or self._is_asked_for
 
     @property
     def is_busy(self) -> bool:
-        """Whether it loads, answers, or somebody waits."""
+        """Tell whether it loads, answers, or a request waits."""
         return self._state is ModelState.LOADING or self._dispatcher.is_busy
 
     @property
     def requests(self) -> list[Request]:
-        """Those that wait or run."""
+        """Requests that run or wait."""
         return self._dispatcher.requests
 
     def status(self) -> WorkerStatus:
@@ -149,7 +149,7 @@ class Worker:
             self._runner.send(DeleteCache(chat, owner))
 
     def set_limits(self, limits: SetLimits) -> None:
-        """What its runner, now or once it is loaded, may keep of chats."""
+        """Set what its runner, now or once it is loaded, may keep of chats."""
         self._limits = limits
         if self._runner is not None:
             self._runner.send(limits)
@@ -163,11 +163,11 @@ class Worker:
             self._wanted.set()
 
     def set_keep_alive(self, seconds: float) -> None:
-        """How long it stays when nobody uses it, until it is unloaded; infinite: for ever."""
+        """Set after how many idle seconds this load is unloaded; infinite: never."""
         self._alive.set_timeout(seconds)
 
     async def unload(self) -> None:
-        """Its KV states are on the disk and its memory is free afterwards. Raises ModelBusy."""
+        """Save KV states to the disk and free the memory. Raises ModelBusy."""
         if self._dispatcher.is_busy:
             raise ModelBusy(
                 f"{self.name} is answering, or somebody waits for it, so it stays loaded."
@@ -190,11 +190,11 @@ class Worker:
             self._refresh()
 
     def cancel_unload(self) -> None:
-        """It need not give way any more, unless that was for good."""
+        """Call `unload_after_current` off, unless that was for good."""
         self._unloading.cancel()
 
     def reload_when_idle(self) -> None:
-        """What it is loaded with has changed: unload as soon as that disturbs nobody."""
+        """Unload as soon as that disturbs nobody, since its settings have changed."""
         self._backoff.reset()
         self.unload_after_current(for_good=True)
 
@@ -207,7 +207,7 @@ class Worker:
                 await self._serve()
 
     def interrupt(self, message: str) -> None:
-        """What waits or runs ends with `message`, nothing more is taken; the runner lives on."""
+        """End every request with `message` and take no more; the runner lives on."""
         self._is_closed = True
         self._alive.busy()
         self._dispatcher.interrupt(message)
@@ -253,7 +253,7 @@ class Worker:
             self._settle(ModelState.IDLE)
 
     async def _loaded(self) -> Runner | None:
-        """None when it failed, or nobody wants it any more; who waits has been told."""
+        """Load a runner. None when that failed or was given up; those who wait know."""
         try:
             self._set_state(ModelState.LOADING)
             self._notify("Loading the model")
@@ -284,7 +284,7 @@ class Worker:
         self._settle(state)
 
     def _settle(self, state: ModelState) -> None:
-        """Nothing is loaded any more; whoever came meanwhile begins the next load."""
+        """Settle with nothing loaded; a request that came meanwhile begins the next load."""
         self._unloading.reset()
         self._alive.reset()
         self._dispatcher.clear_detail()
@@ -295,7 +295,7 @@ class Worker:
 
     def _notify(self, detail: str) -> None:
         self._dispatcher.notify(detail)
-        self._changed()
+        self._on_change()
 
     def _set_state(self, state: ModelState) -> None:
         self._state = next_state(self._state, state)
@@ -303,13 +303,13 @@ class Worker:
             self._gone.clear()
         else:
             self._gone.set()
-        self._changed()
+        self._on_change()
 
     def _refresh(self) -> None:
-        """After anything has changed: leave if that is due, or think of when."""
+        """React to a change: unload if that is due, or start or stop the idle timer."""
         if self._notified_running != self._dispatcher.running:
             self._notified_running = self._dispatcher.running
-            self._changed()
+            self._on_change()
         if self._state is ModelState.READY and not self._is_closed:
             if self._unloading.is_due and self._dispatcher.is_drained:
                 self._begin_unload()

@@ -81,9 +81,9 @@ class WorkerPool:
                 queue_limit=self._settings.queue_limit,
                 slots=self._settings.slots,
                 keep_alive=self._settings.keep_alive,
-                changed=functools.partial(self._changed, name),
+                on_change=functools.partial(self._on_change, name),
                 on_capacity=self._memory.notify,
-                measured=self._admission.record_usage,
+                on_usage=self._admission.record_usage,
             )
             self._start(name)
         return self._workers[name]
@@ -113,7 +113,7 @@ class WorkerPool:
             self.worker(name).submit(request)
 
     def requests(self, user_id: int) -> list[Request]:
-        """Those of this person that wait or run, without work in the background."""
+        """List this user's requests that run or wait, without work in the background."""
         return [r for _, r in self._of(user_id) if not r.is_background]
 
     def cancel_all(self, user_id: int) -> None:
@@ -140,7 +140,7 @@ class WorkerPool:
         self.worker(name).load()
 
     def set_keep_alive(self, name: str, seconds: float) -> None:
-        """How long it stays when nobody uses it, until it is unloaded; infinite: for ever."""
+        """Set after how many idle seconds a load is unloaded; infinite: never."""
         self.worker(name).set_keep_alive(seconds)
 
     async def unload(self, name: str) -> None:
@@ -152,7 +152,7 @@ class WorkerPool:
             await self._workers[name].unload()
 
     def settings_changed(self, name: str) -> None:
-        """What was chosen for a model applies from its next load on, which is to come soon."""
+        """Unload a model soon, since its settings apply from the next load on."""
         if name in self._workers:
             self._workers[name].reload_when_idle()
 
@@ -216,7 +216,7 @@ class WorkerPool:
         )
 
     def statuses(self) -> list[WorkerStatus]:
-        """Every worker that was ever wanted, by name."""
+        """List the status of every worker that was ever wanted, by name."""
         return [status for name in sorted(self._workers) if (status := self.status(name))]
 
     def interrupt(self, message: str) -> None:
@@ -247,7 +247,7 @@ class WorkerPool:
             log.error("The worker of %s died and is restarted.", name, exc_info=task.exception())
             self._start(name)
 
-    def _changed(self, name: str) -> None:
+    def _on_change(self, name: str) -> None:
         worker = self._workers.get(name)
         if worker is None or not worker.state.is_loaded:
             self._loaded_models.pop(name, None)
@@ -260,7 +260,7 @@ class WorkerPool:
             raise ShuttingDown(STOPPING)
 
     def _rebalance_memory(self) -> None:
-        """What the budget leaves keeps chats at hand; nobody's slots depend on it."""
+        """Share out what the budget leaves, which keeps chats at hand; no slot depends on it."""
         before = self._limits
         self._limits = distribute(self._memory.free, self._loaded_models, self._settings)
         for name, limits in self._limits.items():

@@ -90,7 +90,7 @@ class Stage:
             clock=lambda: self.now,
             keep_alive=keep_alive,
             later=self._later,
-            changed=self._changed,
+            on_change=self._changed,
         )
         self.task = asyncio.create_task(self.worker.run())
 

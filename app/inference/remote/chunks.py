@@ -19,7 +19,7 @@ MAX_STREAM_BYTES: Final = 256 << 20
 
 
 class ProtocolViolation(Exception):
-    """What came makes no sense. The text goes on after “What the server sends …”."""
+    """Error of data that makes no sense. Its text goes on after “What the server sends …”."""
 
 
 class SseParser:
@@ -82,7 +82,7 @@ class ChunkUsage:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What one event says. thought: what the model reasons before it answers; finish: the
+    """Content of one event. thought: what the model reasons before it answers; finish: the
     server's word for how the answer ended; prompt_progress: prompt tokens done and in all; tokens:
     how likely those of the text were, where that was asked for."""
 
@@ -107,7 +107,7 @@ class ErrorChunk(Exception):
 
 
 def parse_chunk(data: str) -> Chunk:
-    """What the data of one event says. Raises ProtocolViolation or ErrorChunk."""
+    """Parse the data of one event. Raises ProtocolViolation or ErrorChunk."""
     try:
         chunk = json.loads(data)
         if not isinstance(chunk, dict):
@@ -157,7 +157,7 @@ def _reading(values: Any) -> tuple[int, int] | None:
 
 
 def _tokens(values: Any) -> tuple[SampledToken, ...]:
-    """As chats tell them, or as texts without a template do."""
+    """Parse token probabilities, as chats have them or as plain completions do."""
     if not isinstance(values, dict):
         return ()
     if values.get("tokens"):

@@ -1,4 +1,4 @@
-"""What can go wrong with one try at another server, and what helps."""
+"""Errors of one try at another server, and what helps."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class UpstreamError(Exception):
 
     @property
     def status(self) -> int:
-        """For programs, as in HTTP."""
+        """Status code for programs, as in HTTP."""
         return _STATUS[self.kind]
 
 
@@ -89,7 +89,7 @@ class Timeouts:
 
 
 def from_response(upstream: Upstream, response: httpx.Response, body: bytes) -> UpstreamError:
-    """What a status other than 200 means."""
+    """Make the error of a status other than 200."""
     status = response.status_code
     sentence = status_message(upstream, status, error_detail(body))
     return _fault(
@@ -102,7 +102,7 @@ def from_response(upstream: Upstream, response: httpx.Response, body: bytes) -> 
 
 
 def from_error_chunk(upstream: Upstream, told: ErrorChunk) -> UpstreamError:
-    """What an error in the stream means: some servers tell everything there."""
+    """Make the error of an event in the stream: some servers report everything there."""
     value = told.value if isinstance(told.value, dict) else {}
     code = value.get("code")
     status = code if isinstance(code, int) and 400 <= code < 600 else 500
@@ -125,7 +125,7 @@ def _fault(
 def from_transport_error(
     upstream: Upstream, error: httpx.HTTPError, patience: Timeouts
 ) -> UpstreamError:
-    """What the lack of a response means."""
+    """Make the error of a missing response."""
     host = upstream.host
     if isinstance(error, httpx.ConnectTimeout):
         return UpstreamError(

@@ -48,7 +48,7 @@ class HttpClients:
         self._made: dict[bool, httpx.AsyncClient] = {}
 
     def of(self, upstream: Upstream) -> httpx.AsyncClient:
-        """For that server."""
+        """Return the client for that server."""
         import httpx  # here and not above: most machines never need it
 
         is_here = upstream.is_local
@@ -66,7 +66,7 @@ class HttpClients:
 
 
 def headers_for(upstream: Upstream) -> dict[str, str]:
-    """With the key, if it needs one. Compression would only delay a stream."""
+    """Build headers, with the key if it needs one. Compression would only delay a stream."""
     key = read_secret(upstream.key_env) if upstream.key_env else ""
     plain = {"Accept-Encoding": "identity", "User-Agent": "wick"}
     return plain | ({"Authorization": f"Bearer {key}"} if key else {})
@@ -146,7 +146,7 @@ async def read_limited(response: httpx.Response, limit: int) -> bytes:
 
 
 def status_message(upstream: Upstream, status: int, said: str = "") -> str:
-    """What a status other than 200 means, in a sentence. said: a `error_detail`."""
+    """Explain a status other than 200 in a sentence. said: an `error_detail`."""
     host = upstream.host
     if 300 <= status < 400:
         return (
@@ -169,7 +169,7 @@ def status_message(upstream: Upstream, status: int, said: str = "") -> str:
 
 
 def key_problem(upstream: Upstream) -> str:
-    """Why the key cannot be sent, a sentence; empty when all is well."""
+    """Explain in a sentence why the key cannot be sent; empty when all is well."""
     if not upstream.key_env:
         return ""
     key, which = read_secret(upstream.key_env), f"The environment variable {upstream.key_env}"
@@ -198,6 +198,6 @@ def error_detail(body: bytes) -> str:
 
 
 def error_suffix(error: Exception) -> str:
-    """What a library says of a failure, to stand behind a sentence."""
+    """Format what a library says of a failure, to stand behind a sentence."""
     text = re.sub(r"^\[Errno -?\d+\] ", "", " ".join(str(error).split())).rstrip(".")
     return f": {text[:MAX_ERROR_BYTES]}" if text else ""

@@ -1,4 +1,4 @@
-"""What a request to another server says, in OpenAI's protocol."""
+"""Body of a request to another server, in OpenAI's protocol."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _sampling(command: Generate) -> dict[str, Any]:
 
 
 def _extras(command: Generate) -> dict[str, Any]:
-    """What some servers know besides: by the names of vLLM, SGLang and Wick, and by those of
+    """Add what only some servers know: by the names of vLLM, SGLang and Wick, and by those of
     Ollama, llama-server and LM Studio."""
     extras: dict[str, Any] = {"stream_options": {"include_usage": True}, "return_progress": True}
     think = False if command.effort == "none" else command.think

@@ -81,7 +81,7 @@ class RemoteAnswer:
             self._fail("Something went wrong inside Wick.")
 
     def end(self) -> None:
-        """It was cancelled, if it has not ended otherwise."""
+        """End it as cancelled, if it has not ended otherwise."""
         self._reply.end(self._reply.finished("cancelled"))
 
     def _fail(self, message: str, status: int = 500, asked: int = 0, limit: int = 0) -> None:
@@ -125,7 +125,7 @@ class RemoteAnswer:
             self._servers.is_down(server, fault.public)
 
     async def _retry_busy(self) -> bool:
-        """After a pause, at servers that had too much to do, as long as patience lasts."""
+        """Retry, after a pause, servers that had too much to do, as long as patience lasts."""
         seconds = min((server.busy_for for server in self._busy), default=self._patience.busy)
         if not self._busy or self._waited + seconds > self._patience.busy:
             return False
@@ -249,7 +249,7 @@ class RemoteRunner:
         return "unexpectedly"
 
     async def shutdown(self, seconds: float) -> None:
-        """There is nothing to write to the disk."""
+        """End at once: there is nothing to write to the disk."""
         await self.kill()
 
     async def kill(self) -> None:

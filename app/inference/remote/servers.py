@@ -70,7 +70,7 @@ class Server:
         return self.outstanding < self.upstream.parallel
 
     def back_off(self, seconds: float) -> None:
-        """It said that it has too much to do."""
+        """Leave it alone for a while: it said that it has too much to do."""
         self.busy_until = self._clock() + seconds
 
     def status(self) -> ServerStatus:
@@ -80,7 +80,7 @@ class Server:
 
 
 class ServerPool:
-    """All servers of one model. `listeners` hear of changed health and of other servers."""
+    """Servers of one model. `listeners` are called when their health or their list changes."""
 
     def __init__(self, remote: RemoteModel, clock: Callable[[], float] = time.monotonic) -> None:
         self.listeners: list[Callable[[], None]] = []
@@ -118,7 +118,7 @@ class ServerPool:
         self._notify()
 
     def is_up(self, server: Server, *, context: int | None = None, note: str = "") -> None:
-        """It has answered. context: what it said of its window, None: nothing."""
+        """Mark a server that answered as ready. context: its window, None: unknown."""
         server.context = context or server.context
         self._set(server, "ready", "", note)
 
@@ -206,7 +206,7 @@ class HealthMonitor:
         self._turns = asyncio.Semaphore(MAX_CONCURRENT)
 
     def servers(self, model: Model) -> ServerPool:
-        """Of a remote model, as its folder has them."""
+        """Return the servers of a remote model, as its folder has them."""
         assert model.remote is not None  # noqa: S101 - the caller has looked
         servers = self._by_name.get(model.name)
         if servers is None:
@@ -271,7 +271,7 @@ class HealthMonitor:
         servers.is_up(server, context=found.context, note=note)
 
     async def _remember(self, model: Model) -> None:
-        """What the servers say of their window is kept with the model, for when they are away."""
+        """Save what the servers say of their window with the model, for when they are away."""
         servers = self._by_name.get(model.name)
         known = [server.context for server in servers.all if server.context] if servers else []
         if not known or model.remote is None or model.remote.found == min(known):

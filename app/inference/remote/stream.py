@@ -1,4 +1,4 @@
-"""What one server says to one request, from its status to the end of its stream."""
+"""Response of one server to one request, from its status to the end of its stream."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CUTS: Final = frozenset({"abort", "aborted", "cancelled", "content_filter", "err
 
 
 class ResponseStream:
-    """To `command`, over as many tries as it takes. `emit` hears the events, the last one once.
+    """Answer to `command`, over several tries. `emit` gets the events, the last one once.
 
     fitting: of the prompt that was sent; usage: as the server counted, None while it has not.
     """
@@ -68,7 +68,7 @@ class ResponseStream:
 
     @property
     def has_begun(self) -> bool:
-        """Whether there was a word: then nothing may be tried again."""
+        """Tell whether there was a word: then nothing may be tried again."""
         return self._first is not None
 
     def begin_attempt(self, fitting: EstimatedPrompt, window: int) -> None:
@@ -149,7 +149,7 @@ class ResponseStream:
             limit.reschedule(now + self._patience.end)
 
     def _on_chunk(self, piece: Chunk) -> float | None:
-        """How long the next one may take; None when this one was no progress."""
+        """Handle a chunk. Seconds that the next may take; None when this was no progress."""
         patience = None
         if piece.prompt_progress is not None and self._first is None:
             done, total = piece.prompt_progress
@@ -178,7 +178,7 @@ class ResponseStream:
         self._say(Delta(self._command.id, said["answer"], tokens, count, thought))
 
     def _resumed(self) -> str:
-        """What parts a thought that was cut from the one that comes now: no server goes on with
+        """Separator of a thought that was cut and the one that comes now: no server goes on with
         it."""
         return "\n\n" if self._command.thought and self._first is None else ""
 

@@ -1,4 +1,4 @@
-"""How long a prompt is without the model's tokenizer: an estimate that learns from real counts."""
+"""Estimate of a prompt's tokens without the tokenizer, learned from real counts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class EstimatedPrompt:
 
 
 class TokenEstimator:
-    """Of one server's model."""
+    """Estimator for one server's model."""
 
     def __init__(self) -> None:
         self._rate = WeightedRate(1000, 1000)
@@ -39,12 +39,12 @@ class TokenEstimator:
         return math.ceil(_guess(turns) * self._factor)
 
     def learn(self, turns: Sequence[Turn], tokens: int) -> None:
-        """What a prompt really had."""
+        """Learn from a prompt's real count."""
         if tokens > 0 and turns:
             self._rate.record(tokens, _guess(turns))
 
     def reset_to(self, turns: Sequence[Turn], tokens: int) -> None:
-        """The same, when the estimate was so wrong that nothing of it is to stay."""
+        """Start anew from a real count, when the estimate was entirely wrong."""
         self._rate = WeightedRate(float(tokens), _guess(turns))
 
     def fit(
@@ -63,7 +63,7 @@ class TokenEstimator:
     def fit_all(
         self, turns: Sequence[Turn], opening: str, max_tokens: int, window: int
     ) -> EstimatedPrompt:
-        """All of it: whether it fits is only estimated here, and the server knows."""
+        """Keep the whole prompt: whether it fits is only estimated here, and the server knows."""
         begun = [Turn("assistant", opening)] if opening else []
         prompt = self.tokens([*turns, *begun])
         left = max(window - prompt - min(MARGIN, window // 8), answer_reserve(max_tokens, window))

@@ -58,7 +58,7 @@ ALLOWED = {
 MARKUP_IS_THE_MATTER = (
     *("markup/", "web/render/markdown.py", "web/render/highlight.py", "web/base_path.py"),
     *("conversations/plain_text.py", "conversations/imports/open_webui.py"),
-    *("models/text/", "terminal/markdown_tokens.py"),
+    *("models/text/", "terminal/markdown.py"),
 )
 
 # What the child process may import, so that it starts fast and knows nothing of people.

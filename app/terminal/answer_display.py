@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 from app.conversations.refs import AnswerRef
 from app.errors import WickError
-from app.terminal.backend import (
+from app.terminal.http_backend import HttpBackend
+from app.terminal.records import (
     AnswerEnded,
-    Backend,
     Event,
     MessageRecord,
     StatusUpdate,
@@ -20,17 +20,19 @@ from app.terminal.backend import (
 from app.terminal.screen import Screen
 
 
-async def show(backend: Backend, asked: AnswerRef, screen: Screen, start: int = 0) -> MessageRecord:
+async def show(
+    backend: HttpBackend, ref: AnswerRef, screen: Screen, start: int = 0
+) -> MessageRecord:
     """The answer at its end. Ctrl-C stops it; pressed again, it is no longer waited for."""
     stopping: list[asyncio.Task[None]] = []
-    events = backend.follow(asked, start)
+    events = backend.follow(ref, start)
     task = asyncio.create_task(_show(events, screen), name="answer")
 
     def stop() -> None:
         if stopping:
             task.cancel()
         else:
-            stopping.append(asyncio.create_task(_stop(backend, asked.chat_id), name="stop"))
+            stopping.append(asyncio.create_task(_stop(backend, ref.chat_id), name="stop"))
 
     try:
         with on_sigint(stop):
@@ -38,18 +40,18 @@ async def show(backend: Backend, asked: AnswerRef, screen: Screen, start: int = 
     except asyncio.CancelledError:
         task.cancel()
         if not stopping:
-            await _stop(backend, asked.chat_id)
+            await _stop(backend, ref.chat_id)
             raise
         raise KeyboardInterrupt from None
     except OSError:  # nobody reads it any more
-        await _stop(backend, asked.chat_id)
+        await _stop(backend, ref.chat_id)
         raise
     finally:
         await asyncio.gather(task, *stopping, return_exceptions=True)
         await events.aclose()
 
 
-async def _stop(backend: Backend, chat_id: str) -> None:
+async def _stop(backend: HttpBackend, chat_id: str) -> None:
     with contextlib.suppress(WickError):  # what follows the answer will say the same
         await backend.stop(chat_id)
 

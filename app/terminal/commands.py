@@ -1,18 +1,274 @@
-"""What a line means that begins with a slash."""
+"""Commands of the conversation: lines that begin with a slash, and what they do."""
 
 from __future__ import annotations
 
+import base64
 import difflib
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from app.conversations.exports import file_name
+from app.conversations.stop_strings import to_lines
+from app.errors import ChatNotFound, InvalidMessage
 from app.models.parameters import SETTINGS, Parameter
-from app.terminal import answer_commands, chat_commands
+from app.terminal.format import (
+    apply_changes,
+    describe_settings,
+    find_chat,
+    format_time,
+    one_line,
+    resolve_model,
+    snippet,
+)
+from app.terminal.markdown import strip_control
+from app.terminal.records import ChatSummary, ExportFormat, MessageRecord, SearchHit
 from app.terminal.repl import CommandRunner, Repl
+
+# Commands about answers: who gives them, how, and to what.
+
+
+async def model(repl: Repl, name: str) -> None:
+    repl.models = await repl.backend.models()
+    if not name:
+        options = [(line.name, _label(line.title, line.name, line.state)) for line in repl.models]
+        default = resolve_model(repl.models, repl.model)
+        name = await repl.prompt.choose("Choose a model", options, default) or ""
+        if not name:
+            return
+    name = resolve_model(repl.models, name)
+    if repl.chat_id:
+        await repl.backend.choose_model(repl.chat_id, name)
+    repl.model = name
+    repl.info(f"{name} answers from now on.")
+    repl.warn_if_remote()
+
+
+def _label(title: str, name: str, state: str) -> str:
+    parts = [name, title if title != name else "", state]
+    return strip_control(" · ".join(part for part in parts if part))
+
+
+async def regenerate(repl: Repl, name: str) -> None:
+    if name:
+        repl.models = await repl.backend.models()
+        name = resolve_model(repl.models, name)
+    last = await _last(repl, "user")
+    answer = await repl.backend.regenerate(repl.chat_id, last.id, name or repl.model)
+    await repl.answer(answer)
+
+
+async def edit(repl: Repl, text: str) -> None:
+    """With the text on the line, or with the last question to be changed at the prompt."""
+    last = await _last(repl, "user")
+    if not text:
+        try:
+            text = await repl.prompt.read(last.text)
+        except (EOFError, KeyboardInterrupt):
+            repl.info("The question stays as it was.")
+            return
+    answer = await repl.backend.edit(repl.chat_id, last.id, text, repl.model)
+    await repl.answer(answer)
+
+
+async def continue_answer(repl: Repl, _: str) -> None:
+    last = await _last(repl, "assistant")
+    start = len(last.text.rstrip("\ufffd"))
+    answer = await repl.backend.continue_answer(repl.chat_id, last.id)
+    await repl.answer(answer, start)
+
+
+async def copy(repl: Repl, _: str) -> None:
+    """By the terminal itself (OSC 52), which works over ssh, too."""
+    last = await _last(repl, "assistant")
+    coded = base64.b64encode(last.text.encode()).decode()
+    repl.console.file.write(f"\x1b]52;c;{coded}\x07")
+    repl.console.file.flush()
+    repl.info("The answer is on the clipboard, if your terminal allows that.")
+
+
+async def settings(repl: Repl, _: str) -> None:
+    lines = describe_settings(await repl.settings())
+    for line in lines:
+        repl.print(strip_control(line))
+    if not lines:
+        repl.info("Nothing was chosen for this chat: it has the defaults of its model.")
+
+
+async def set_setting(repl: Repl, text: str) -> None:
+    """`NAME VALUE`, with `-` for the default; a name alone tells what it is."""
+    if not text:
+        await settings(repl, "")
+        repl.info(f"There are: {', '.join(SETTINGS)}.")
+        return
+    name, _, value = text.partition(" ")
+    name, value = name.replace("-", "_").casefold(), value.strip()
+    name = "system_prompt" if name == "system" else name
+    if name not in SETTINGS:
+        raise InvalidMessage(f"There is no setting “{name}”. There are: {', '.join(SETTINGS)}.")
+    now = await repl.settings()
+    if not value:
+        chosen = now.overrides.get(name)
+        repl.print(
+            strip_control(f"{name}: {chosen if chosen is not None else 'the default of the model'}")
+        )
+        return
+    await _choose(repl, name, "" if value == "-" else value)
+
+
+async def _choose(repl: Repl, name: str, text: str) -> None:
+    """As it stands in the form's field; an empty text is the default."""
+    await repl.choose_settings(
+        apply_changes(await repl.settings(), {name: text}, repl.longest_prompt)
+    )
+    repl.info(f"{name} is {'set' if text else 'the default'} from now on.")
+
+
+async def system(repl: Repl, text: str) -> None:
+    await set_setting(repl, f"system_prompt {text}".strip())
+
+
+async def stop(repl: Repl, text: str) -> None:
+    """One more text that ends answers; `-` for none."""
+    if not text or text == "-":
+        await set_setting(repl, f"stop {text}".strip())
+        return
+    now = to_lines((await repl.settings()).get("stop") or ())
+    await _choose(repl, "stop", f"{now}\n{text}")
+
+
+async def _last(repl: Repl, role: str) -> MessageRecord:
+    opened = await repl.opened()
+    found = next((message for message in reversed(opened.path) if message.role == role), None)
+    if found is None:
+        raise ChatNotFound("There is nothing of that kind in this chat.")
+    return found
+
+
+# Commands about chats: which one, its name, its end, a copy of it.
+
+
+MAX_CHOICES: Final = 15
+HITS: Final = 20
+PLACES: Final = 2
+"""In one chat that are shown."""
+MAX_SHOWN: Final = sys.maxsize
+
+
+async def new(repl: Repl, _: str) -> None:
+    await repl.begin(repl.model)
+    repl.info("A new chat.")
+
+
+async def chats(repl: Repl, _: str) -> None:
+    found = await repl.backend.chats(MAX_CHOICES)
+    if not found:
+        raise ChatNotFound("There is no chat yet.")
+    room = max(repl.console.width - 24, 10)
+    options = [
+        (chat, f"{format_time(chat.updated_at):>10}  {_cut(chat.title, room)}") for chat in found
+    ]
+    current = next((chat for chat in found if chat.id == repl.chat_id), found[0])
+    chosen = await repl.prompt.choose("Which chat? Escape: none.", options, current)
+    if chosen is not None:
+        await _enter(repl, chosen)
+
+
+async def open_chat(repl: Repl, wanted: str) -> None:
+    if not wanted:
+        await chats(repl, "")
+    elif wanted.isdecimal() and 0 < int(wanted) <= len(repl.listed):
+        await _enter(repl, repl.listed[int(wanted) - 1])
+    else:
+        await _enter(repl, await find_chat(repl.backend, wanted))
+
+
+async def search(repl: Repl, words: str) -> None:
+    if not words:
+        raise InvalidMessage("Give the words to look for: /search WORDS")
+    hits = (await repl.backend.search(words))[:HITS]
+    if not hits:
+        repl.info(f"Nothing has “{words}” in it.")
+        return
+    by_chat: dict[str, list[SearchHit]] = {}
+    for hit in hits:
+        by_chat.setdefault(hit.chat_id, []).append(hit)
+    for number, found in enumerate(by_chat.values(), 1):
+        title = one_line(found[0].title)
+        repl.print(Text(f"{number:>3}  ").append(title, style="bold"))
+        for text in [text for hit in found if (text := snippet(hit)).plain != title][:PLACES]:
+            repl.console.print(Padding(text, (0, 0, 0, 5)), highlight=False)
+    repl.listed = [
+        ChatSummary(chat_id, found[0].title, "", 0) for chat_id, found in by_chat.items()
+    ]
+    repl.info("/open NUMBER goes on with one.")
+
+
+async def history(repl: Repl, _: str) -> None:
+    await repl.show_history((await repl.opened()).path, MAX_SHOWN)
+
+
+async def rename(repl: Repl, title: str) -> None:
+    if not title:
+        raise InvalidMessage("A chat needs a name: /rename TITLE")
+    await repl.opened()
+    await repl.backend.rename(repl.chat_id, title)
+    repl.title = title
+    repl.info(f"This chat is called “{one_line(title)}” now.")
+
+
+async def delete(repl: Repl, _: str) -> None:
+    await repl.opened()
+    deleted = repl.chat_id
+    await repl.backend.delete(deleted)
+    await repl.begin(repl.model)
+    repl.deleted = deleted
+    repl.info("The chat is in the trash; /undelete brings it back. This is a new one.")
+
+
+async def undelete(repl: Repl, _: str) -> None:
+    if not repl.deleted:
+        raise ChatNotFound("No chat was deleted here.")
+    chat_id, repl.deleted = repl.deleted, ""
+    await repl.backend.restore(chat_id)
+    await _enter(repl, await find_chat(repl.backend, chat_id))
+
+
+async def export(repl: Repl, name: str) -> None:
+    """To the file of that name; without one it is called after the chat."""
+    chat = (await repl.opened()).chat
+    path = Path(name or file_name(chat.title, "md")).expanduser()
+    form: ExportFormat = "json" if path.suffix.casefold() == ".json" else "md"
+    data = await repl.backend.export(repl.chat_id, form)
+    try:
+        with path.open("xb") as file:
+            file.write(data)
+    except FileExistsError:
+        raise InvalidMessage(f"{path} is there already. Give another name, please.") from None
+    except OSError as error:
+        raise InvalidMessage(f"{path} cannot be written: {error.strerror}.") from error
+    repl.info(f"The chat is in {path}.")
+
+
+async def _enter(repl: Repl, chat: ChatSummary) -> None:
+    opened = await repl.backend.open(chat.id)
+    await repl.switch_to(opened)
+    repl.print(Text(one_line(repl.title), style="bold"))
+    await repl.show_history(opened.path)
+
+
+def _cut(text: str, room: int) -> str:
+    text = one_line(text)
+    return text if len(text) <= room else text[: room - 1] + "…"
+
+
+# The list of all commands, and what a line means.
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +281,7 @@ class Command:
     run: CommandRunner
 
 
-async def _help(talk: Repl, _: str) -> None:
+async def _help(repl: Repl, _: str) -> None:
     for heading, commands in _SECTIONS.items():
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
         table.add_column(no_wrap=True, min_width=_USAGE)
@@ -35,59 +291,49 @@ async def _help(talk: Repl, _: str) -> None:
                 f" {command.argument}".rstrip(), style="dim"
             )
             table.add_row(usage, Text(command.about))
-        talk.print(Text(f"\n{heading}", style="bold"))
-        talk.console.print(table)
-    talk.console.print()
-    talk.info(
+        repl.print(Text(f"\n{heading}", style="bold"))
+        repl.console.print(table)
+    repl.console.print()
+    repl.info(
         'Enter sends. Alt-Enter, a backslash before Enter, or """ around all of it: several '
         "lines. Ctrl-C stops an answer; at the prompt, twice, it leaves, as Ctrl-D does."
     )
 
 
-async def _quit(talk: Repl, _: str) -> None:
-    talk.is_over = True
+async def _quit(repl: Repl, _: str) -> None:
+    repl.is_over = True
 
 
 _USAGE: Final = 24
 """Columns, so that the sections stand below each other."""
 _SECTIONS: Final = {
     "Answers": (
-        Command("model", "[NAME]", "choose who answers", answer_commands.model),
-        Command(
-            "again", "[MODEL]", "another answer to the last question", answer_commands.regenerate
-        ),
-        Command("edit", "", "ask the last question in other words", answer_commands.edit),
-        Command(
-            "continue", "", "go on with an answer that was cut", answer_commands.continue_answer
-        ),
-        Command("copy", "", "the last answer to the clipboard", answer_commands.copy),
+        Command("model", "[NAME]", "choose who answers", model),
+        Command("again", "[MODEL]", "another answer to the last question", regenerate),
+        Command("edit", "", "ask the last question in other words", edit),
+        Command("continue", "", "go on with an answer that was cut", continue_answer),
+        Command("copy", "", "the last answer to the clipboard", copy),
     ),
     "Chat settings": (
-        Command("settings", "", "what was chosen", answer_commands.settings),
-        Command(
-            "system", "[TEXT | -]", "show, set or drop the system prompt", answer_commands.system
-        ),
+        Command("settings", "", "what was chosen", settings),
+        Command("system", "[TEXT | -]", "show, set or drop the system prompt", system),
         Command(
             "set",
             "NAME VALUE",
             "say, temperature 0.2; - for the default",
-            answer_commands.set_setting,
+            set_setting,
         ),
-        Command(
-            "stop", "[TEXT | -]", r"a text that ends answers; \n: line break", answer_commands.stop
-        ),
+        Command("stop", "[TEXT | -]", r"a text that ends answers; \n: line break", stop),
     ),
     "Chats": (
-        Command("new", "", "begin a chat", chat_commands.new),
-        Command("chats", "", "choose among the latest", chat_commands.chats),
-        Command("open", "ID | NUMBER | last", "go on with one", chat_commands.open_chat),
-        Command("search", "WORDS", "find something in all of them", chat_commands.search),
-        Command("history", "", "the whole of this one", chat_commands.history),
-        Command("rename", "TITLE", "call this one something else", chat_commands.rename),
-        Command("export", "[FILE]", "write it to a file, .md or .json", chat_commands.export),
-        Command(
-            "delete", "", "put it into the trash; /undelete brings it back", chat_commands.delete
-        ),
+        Command("new", "", "begin a chat", new),
+        Command("chats", "", "choose among the latest", chats),
+        Command("open", "ID | NUMBER | last", "go on with one", open_chat),
+        Command("search", "WORDS", "find something in all of them", search),
+        Command("history", "", "the whole of this one", history),
+        Command("rename", "TITLE", "call this one something else", rename),
+        Command("export", "[FILE]", "write it to a file, .md or .json", export),
+        Command("delete", "", "put it into the trash; /undelete brings it back", delete),
     ),
     "Else": (
         Command("help", "", "this list", _help),
@@ -99,27 +345,27 @@ _VALUES: Final = {name: row for name, row in SETTINGS.items() if row.is_number o
 """Settings that a command of their name sets."""
 _RUN: Final[dict[str, CommandRunner]] = {
     **{name: command.run for name, command in _SHOWN.items()},
-    "undelete": chat_commands.undelete,
-    "regenerate": answer_commands.regenerate,
+    "undelete": undelete,
+    "regenerate": regenerate,
     "exit": _quit,
     "bye": _quit,
     "?": _help,
 }
 
 
-async def run_command(talk: Repl, line: str) -> None:
+async def run_command(repl: Repl, line: str) -> None:
     """Do what the line says."""
     name, _, rest = line.strip().removeprefix("/").partition(" ")
     name = name.casefold()
     if name in _VALUES:  # /temperature 0.2
-        await answer_commands.set_setting(talk, f"{name} {rest.strip()}".strip())
+        await set_setting(repl, f"{name} {rest.strip()}".strip())
     elif name in _RUN:
-        await _RUN[name](talk, rest.strip())
+        await _RUN[name](repl, rest.strip())
     else:
         near = difflib.get_close_matches(name, [*_RUN, *_VALUES], 1)
         hint = f" Did you mean /{near[0]}?" if near else " /help lists them."
-        talk.error(f"There is no command /{name}.{hint}")
-        talk.info("To send it as it is, begin it with two slashes.")
+        repl.error(f"There is no command /{name}.{hint}")
+        repl.info("To send it as it is, begin it with two slashes.")
 
 
 def completions(models: Iterable[str], text: str) -> Iterable[tuple[str, str]]:

@@ -14,8 +14,9 @@ from rich.text import Text
 from app.conversations.settings import ChatSettings, parse, written
 from app.conversations.stop_strings import escaped
 from app.errors import ChatNotFound, ModelNotFound
-from app.terminal.backend import Backend, ChatSummary, ModelSummary, SearchHit
+from app.terminal.http_backend import HttpBackend
 from app.terminal.markdown import strip_control
+from app.terminal.records import ChatSummary, ModelSummary, SearchHit
 
 # What a chat is answered with: its settings, changed one by one, and the choice of its model.
 
@@ -59,7 +60,7 @@ MAX_SEARCHED: Final = 1000
 _ID: Final = re.compile(r"[0-9a-f]{4,16}")
 
 
-async def find_chat(backend: Backend, wanted: str) -> ChatSummary:
+async def find_chat(backend: HttpBackend, wanted: str) -> ChatSummary:
     """By `last`, an id or the beginning of one, or a title. Raises ChatNotFound."""
     if re.fullmatch(r"[0-9a-f]{16}", wanted):
         return (await backend.open(wanted)).chat

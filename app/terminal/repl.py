@@ -16,8 +16,11 @@ from app.conversations.refs import AnswerRef
 from app.conversations.settings import ChatSettings
 from app.errors import ChatNotFound, WickError
 from app.terminal.answer_display import show
-from app.terminal.backend import (
-    Backend,
+from app.terminal.format import one_line, resolve_model
+from app.terminal.http_backend import HttpBackend
+from app.terminal.markdown import render_lines, strip_control
+from app.terminal.prompt import MARK, InputPrompt
+from app.terminal.records import (
     ChatSummary,
     MessageRecord,
     ModelSummary,
@@ -26,9 +29,6 @@ from app.terminal.backend import (
     dropped_note,
     ending_note,
 )
-from app.terminal.format import one_line, resolve_model
-from app.terminal.markdown import render_lines, strip_control
-from app.terminal.prompt import MARK, InputPrompt
 from app.terminal.screen import PlainScreen, Screen, TerminalScreen
 
 HISTORY_SHOWN: Final = 4
@@ -42,7 +42,7 @@ class Repl:
     begun: those in which something was asked here; chat_id: empty until a new chat has begun, and
     then `overrides` are its settings, `defaults` at first."""
 
-    backend: Backend
+    backend: HttpBackend
     console: Console
     prompt: InputPrompt
     longest_prompt: int
@@ -59,8 +59,11 @@ class Repl:
     listed: Sequence[ChatSummary] = ()
     created_chats: set[str] = field(default_factory=set)
 
-    async def run(self, obey: CommandRunner, path: Sequence[MessageRecord] = ()) -> None:
-        """`obey` does what a line says that begins with a slash; `path`: what was said before."""
+    async def run(self, run_command: CommandRunner, path: Sequence[MessageRecord] = ()) -> None:
+        """Read and answer until the user leaves; `path`: the messages so far.
+
+        `run_command` runs a line that begins with a slash.
+        """
         self._greet()
         with self._report_error():
             await self.show_history(path)
@@ -78,26 +81,26 @@ class Repl:
                 continue
             is_leaving = False
             with self._report_error():
-                await (obey(self, text) if is_command(text) else self.ask(text))
+                await (run_command(self, text) if is_command(text) else self.ask(text))
 
     async def ask(self, text: str) -> None:
         text = text.removeprefix("/") if text.startswith("//") else text
         try:
             if self.chat_id:
-                asked = await self.backend.submit(self.chat_id, text, self.model)
+                ref = await self.backend.submit(self.chat_id, text, self.model)
             else:
-                asked = await self.backend.begin(text, self.model, self.overrides)
+                ref = await self.backend.begin(text, self.model, self.overrides)
         except WickError:
             self.draft = text  # nothing was saved: it is not lost
             raise
-        self.chat_id = asked.chat_id
-        self.created_chats.add(asked.chat_id)
-        await self.answer(asked)
+        self.chat_id = ref.chat_id
+        self.created_chats.add(ref.chat_id)
+        await self.answer(ref)
 
-    async def answer(self, asked: AnswerRef, start: int = 0) -> None:
+    async def answer(self, ref: AnswerRef, start: int = 0) -> None:
         """Show an answer that is on its way, from the character `start` on."""
         self.console.print()
-        self.close(await show(self.backend, asked, self._screen(), start))
+        self.close(await show(self.backend, ref, self._screen(), start))
 
     def close(self, answer: MessageRecord) -> None:
         """How an answer ended."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
@@ -14,19 +16,29 @@ from contextlib import (
 )
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from rich.console import Console
 
 from app.config import Settings
+from app.conversations.refs import AnswerRef
 from app.conversations.settings import ChatSettings
 from app.errors import ConfigError, DataFolderInUse, WickError
 from app.local_server import CHAT_COMMAND, acquire_or_discover, tls_context
 from app.temp_folders import scratch
-from app.terminal.backend import Backend, OpenChat
+from app.terminal.answer_display import show
 from app.terminal.format import apply_changes, chats_table, find_chat, resolve_model
-from app.terminal.http_backend import connect, connect_private
-from app.terminal.one_shot import OneShot, write_json
+from app.terminal.http_backend import HttpBackend, connect, connect_private
+from app.terminal.markdown import strip_control
+from app.terminal.records import (
+    MessageRecord,
+    OpenChat,
+    answer_stats,
+    dropped_note,
+    ending_note,
+    to_dict,
+)
+from app.terminal.screen import PlainScreen, Screen, TerminalScreen
 
 # Which Wick the terminal talks to: a server that was named, one that runs here, or none.
 
@@ -47,7 +59,7 @@ ServerOpener = Callable[[Settings], AbstractAsyncContextManager[PrivateServer]]
 @asynccontextmanager
 async def open_backend(
     settings: Settings, options: ChatOptions, open_server: ServerOpener
-) -> AsyncIterator[Backend]:
+) -> AsyncIterator[HttpBackend]:
     """The server that was named, else the one that owns the data folder, else a private one.
 
     Raises DataFolderInUse while another `wick chat` works alone on the same data folder.
@@ -116,8 +128,8 @@ async def start(options: ChatOptions, settings: Settings, open_server: ServerOpe
         if options.is_list:
             return await _list(backend, options)
         if options.question:
-            return await _once(backend, options, settings)
-        return await _talk(backend, options, settings)
+            return await _answer_once(backend, options, settings)
+        return await _run_repl(backend, options, settings)
 
 
 def _leave_at_signals() -> None:
@@ -136,7 +148,7 @@ def _leave_at_signals() -> None:
         asyncio.get_running_loop().add_signal_handler(number, leave)
 
 
-async def _list(backend: Backend, options: ChatOptions) -> int:
+async def _list(backend: HttpBackend, options: ChatOptions) -> int:
     chats = await backend.chats(MAX_LISTED)
     if options.form != "text":
         write_json([asdict(chat) for chat in chats])
@@ -151,7 +163,7 @@ async def _list(backend: Backend, options: ChatOptions) -> int:
     return 0
 
 
-async def _once(backend: Backend, options: ChatOptions, settings: Settings) -> int:
+async def _answer_once(backend: HttpBackend, options: ChatOptions, settings: Settings) -> int:
     opened = await _resumed(backend, options)
     models = await backend.models()
     default = opened.chat.model if opened else ""
@@ -159,17 +171,17 @@ async def _once(backend: Backend, options: ChatOptions, settings: Settings) -> i
     model = resolve_model(models, options.model or default)
     chosen = await _choose_chat(backend, opened, options, settings)
     if opened:
-        asked = await backend.submit(opened.chat.id, options.question, model)
+        ref = await backend.submit(opened.chat.id, options.question, model)
     else:
-        asked = await backend.begin(options.question, model, chosen)
+        ref = await backend.begin(options.question, model, chosen)
     try:
-        return await OneShot(backend, options.form, options.is_kept).show(asked)
+        return await OneShot(backend, options.form, options.is_kept).show(ref)
     finally:
         if not options.is_kept:
-            await _erase(backend, asked.chat_id)
+            await _erase(backend, ref.chat_id)
 
 
-async def _talk(backend: Backend, options: ChatOptions, settings: Settings) -> int:
+async def _run_repl(backend: HttpBackend, options: ChatOptions, settings: Settings) -> int:
     from app.terminal.commands import completions, run_command
     from app.terminal.prompt import InputPrompt, without_echo
     from app.terminal.repl import Repl
@@ -177,28 +189,28 @@ async def _talk(backend: Backend, options: ChatOptions, settings: Settings) -> i
     opened = await _resumed(backend, options)
     history = settings.terminal_history if options.is_kept else None
     prompt = InputPrompt(
-        history, lambda text: completions([model.name for model in talk.models], text)
+        history, lambda text: completions([model.name for model in repl.models], text)
     )
-    talk = Repl(backend, Console(), prompt, settings.message_chars, options.is_kept)
+    repl = Repl(backend, Console(), prompt, settings.message_chars, options.is_kept)
     chosen = await _choose_chat(backend, opened, options, settings)
     if opened:
-        await talk.switch_to(opened)
+        await repl.switch_to(opened)
         if options.model:
-            talk.model = resolve_model(talk.models, options.model)
+            repl.model = resolve_model(repl.models, options.model)
     else:
-        talk.defaults = chosen
-        await talk.begin(options.model)
+        repl.defaults = chosen
+        await repl.begin(options.model)
     try:
         with without_echo():
-            await talk.run(run_command, opened.path if opened else ())
+            await repl.run(run_command, opened.path if opened else ())
     finally:
         if not options.is_kept:
-            for chat_id in talk.created_chats:
+            for chat_id in repl.created_chats:
                 await _erase(backend, chat_id)
     return 0
 
 
-async def _resumed(backend: Backend, options: ChatOptions) -> OpenChat | None:
+async def _resumed(backend: HttpBackend, options: ChatOptions) -> OpenChat | None:
     if options.resume is None:
         return None
     if not options.is_kept:
@@ -207,7 +219,7 @@ async def _resumed(backend: Backend, options: ChatOptions) -> OpenChat | None:
 
 
 async def _choose_chat(
-    backend: Backend, opened: OpenChat | None, options: ChatOptions, settings: Settings
+    backend: HttpBackend, opened: OpenChat | None, options: ChatOptions, settings: Settings
 ) -> ChatSettings:
     """The settings of the chat, with those of the command line; kept if the chat has begun."""
     now = await backend.settings(opened.chat.id) if opened else ChatSettings()
@@ -217,8 +229,84 @@ async def _choose_chat(
     return new
 
 
-async def _erase(backend: Backend, chat_id: str) -> None:
+async def _erase(backend: HttpBackend, chat_id: str) -> None:
     try:
         await backend.delete_permanently(chat_id)
     except WickError as error:
         Console(stderr=True).print(f"wick: {error}", markup=False, highlight=False)
+
+
+# One question and its answer: for scripts, pipes and people in a hurry.
+
+
+@dataclass(frozen=True, slots=True)
+class OneShot:
+    """`form`: as text, as one JSON object at the end, or as a line of JSON for every step."""
+
+    backend: HttpBackend
+    form: str
+    is_kept: bool
+
+    async def show(self, ref: AnswerRef) -> int:
+        """The exit code."""
+        answer = await show(self.backend, ref, self._screen())
+        self._tell(ref.chat_id, answer)
+        if answer.status == "stopped":
+            return 130
+        return 0 if answer.status == "done" else 1
+
+    def _screen(self) -> Screen:
+        if self.form == "json":
+            return NullScreen()
+        if self.form == "lines":
+            return JsonLinesScreen()
+        console = Console()
+        notes = Console(stderr=True, style="dim")
+        if console.is_terminal and not console.no_color and not console.is_dumb_terminal:
+            return TerminalScreen(console)
+        return PlainScreen(sys.stdout, notes if notes.is_terminal else None)
+
+    def _tell(self, chat_id: str, answer: MessageRecord) -> None:
+        if self.form != "text":
+            kept = to_dict(chat_id if self.is_kept else None, answer)
+            write_json({"type": "end", **kept} if self.form == "lines" else kept)
+        notes = Console(stderr=True)
+        if answer.status != "done":
+            notes.print(
+                f"wick: {strip_control(ending_note(answer))}", markup=False, highlight=False
+            )
+        elif self.form == "text" and notes.is_terminal and sys.stdout.isatty():
+            for line in (ending_note(answer), dropped_note(answer), answer_stats(answer)):
+                if line:
+                    notes.print(strip_control(line), style="dim", markup=False, highlight=False)
+
+
+class NullScreen:
+    """Says nothing: the end has everything."""
+
+    def show_status(self, sentence: str) -> None:
+        pass
+
+    def text(self, piece: str) -> None:
+        pass
+
+    def tick(self) -> float | None:
+        return None
+
+    def end(self) -> None:
+        pass
+
+
+class JsonLinesScreen(NullScreen):
+    """A line of JSON for every step."""
+
+    def show_status(self, sentence: str) -> None:
+        if sentence:
+            write_json({"type": "waiting", "text": sentence})
+
+    def text(self, piece: str) -> None:
+        write_json({"type": "text", "text": piece})
+
+
+def write_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False), flush=True)

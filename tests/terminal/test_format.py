@@ -9,16 +9,16 @@ import pytest
 
 from app.conversations.settings import ChatSettings
 from app.errors import InvalidSettings, ModelNotFound
-from app.terminal.backend import (
+from app.terminal.commands import completions
+from app.terminal.format import apply_changes, describe_settings, format_time, resolve_model
+from app.terminal.prompt import InputPrompt, is_open, unwrapped
+from app.terminal.records import (
     MessageRecord,
     ModelSummary,
     answer_stats,
     dropped_note,
     ending_note,
 )
-from app.terminal.commands import completions
-from app.terminal.format import apply_changes, describe_settings, format_time, resolve_model
-from app.terminal.prompt import InputPrompt, is_open, unwrapped
 from app.terminal.repl import is_command
 
 

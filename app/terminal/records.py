@@ -1,17 +1,13 @@
-"""The backend's interface and records, and how answers are described in words."""
+"""Records of chats, messages and models as the terminal has them, and answers in words."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from app.conversations.endings import describe_ending, is_resumable
 from app.conversations.hub import LiveAnswer, status_line
-from app.conversations.refs import AnswerRef
-from app.conversations.settings import ChatSettings
-
-# What the terminal asks of Wick, whether that runs in this process or answers over HTTP.
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,63 +103,6 @@ class AnswerEnded:
 
 Event = StatusUpdate | TextDelta | AnswerEnded
 ExportFormat = Literal["md", "json"]
-
-
-class Backend(Protocol):
-    """One person's chats and models. Every method may raise a WickError, a sentence.
-
-    `follow` says what becomes of an answer, from the character `start` on, and ends with
-    AnswerEnded.
-    """
-
-    location: str
-    """Where it is, in words; empty for this process."""
-
-    async def models(self) -> Sequence[ModelSummary]:
-        """The one for new chats first."""
-        ...
-
-    async def chats(self, limit: int) -> Sequence[ChatSummary]: ...
-
-    async def open(self, chat_id: str) -> OpenChat: ...
-
-    async def begin(self, text: str, model: str, chosen: ChatSettings) -> AnswerRef:
-        """A chat begins to exist with its first message."""
-        ...
-
-    async def submit(self, chat_id: str, text: str, model: str) -> AnswerRef: ...
-
-    async def regenerate(self, chat_id: str, message_id: int, model: str) -> AnswerRef: ...
-
-    async def edit(self, chat_id: str, message_id: int, text: str, model: str) -> AnswerRef: ...
-
-    async def continue_answer(self, chat_id: str, message_id: int) -> AnswerRef: ...
-
-    def follow(self, asked: AnswerRef, start: int = 0) -> AsyncGenerator[Event]: ...
-
-    async def stop(self, chat_id: str) -> None: ...
-
-    async def settings(self, chat_id: str) -> ChatSettings: ...
-
-    async def choose_settings(self, chat_id: str, chosen: ChatSettings) -> None: ...
-
-    async def choose_model(self, chat_id: str, model: str) -> None: ...
-
-    async def rename(self, chat_id: str, title: str) -> None: ...
-
-    async def delete(self, chat_id: str) -> None:
-        """Into the trash."""
-        ...
-
-    async def restore(self, chat_id: str) -> None: ...
-
-    async def delete_permanently(self, chat_id: str) -> None:
-        """For good, and at once."""
-        ...
-
-    async def search(self, words: str) -> Sequence[SearchHit]: ...
-
-    async def export(self, chat_id: str, form: ExportFormat) -> bytes: ...
 
 
 # How an answer stands and how it ended, in words and figures.

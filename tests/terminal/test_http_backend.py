@@ -20,15 +20,14 @@ from app.conversations.settings import ChatSettings
 from app.errors import ChatNotFound, ConfigError, ModelNotFound, PeerError, StoreUnusable
 from app.models.store import ModelStore
 from app.models.upstream import Upstream
-from app.terminal.backend import (
+from app.terminal.format import find_chat, snippet
+from app.terminal.http_backend import HttpBackend, connect, connect_private
+from app.terminal.records import (
     AnswerEnded,
-    Backend,
     MessageRecord,
     StatusUpdate,
     TextDelta,
 )
-from app.terminal.format import find_chat, snippet
-from app.terminal.http_backend import connect, connect_private
 from app.terminal.start import PrivateServer
 from tests.e2e.server import Server
 from tests.tiny_gguf import write_tiny_gguf
@@ -38,7 +37,7 @@ ENDLESS = ChatSettings(max_tokens=30000)
 
 
 @asynccontextmanager
-async def alone(settings: Settings) -> AsyncIterator[Backend]:
+async def alone(settings: Settings) -> AsyncIterator[HttpBackend]:
     """A terminal that finds no server."""
     async with (
         open_private_server(settings) as server,
@@ -50,7 +49,7 @@ async def alone(settings: Settings) -> AsyncIterator[Backend]:
 @pytest.fixture(scope="module", params=["its own server", "a server"])
 async def backend(
     request: pytest.FixtureRequest, shelf: Path, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Backend]:
+) -> AsyncIterator[HttpBackend]:
     folder = tmp_path_factory.mktemp("data")
     async with AsyncExitStack() as stack:
         if request.param == "a server":
@@ -70,7 +69,9 @@ async def backend(
             yield await stack.enter_async_context(alone(settings))
 
 
-async def heard(backend: Backend, asked: AnswerRef, start: int = 0) -> tuple[str, MessageRecord]:
+async def heard(
+    backend: HttpBackend, asked: AnswerRef, start: int = 0
+) -> tuple[str, MessageRecord]:
     """All the text that came, and the answer at its end."""
     text = ""
     async for event in backend.follow(asked, start):
@@ -84,7 +85,7 @@ async def heard(backend: Backend, asked: AnswerRef, start: int = 0) -> tuple[str
     raise AssertionError("it ended without an end")
 
 
-async def test_an_answer_comes_whole_and_is_stored(backend: Backend) -> None:
+async def test_an_answer_comes_whole_and_is_stored(backend: HttpBackend) -> None:
     asked = await backend.begin("a question", "tiny", SHORT)
     text, answer = await heard(backend, asked)
     assert answer.status == "done"
@@ -99,7 +100,7 @@ async def test_an_answer_comes_whole_and_is_stored(backend: Backend) -> None:
     assert (await heard(backend, asked)) == (text, answer)  # whoever comes late hears it all
 
 
-async def test_branches_of_a_chat(backend: Backend) -> None:
+async def test_branches_of_a_chat(backend: HttpBackend) -> None:
     asked = await backend.begin("one", "tiny", SHORT)
     _, first = await heard(backend, asked)
     again = await backend.regenerate(asked.chat_id, first.id, "other")
@@ -118,7 +119,7 @@ async def test_branches_of_a_chat(backend: Backend) -> None:
     assert len((await backend.open(asked.chat_id)).path) == 4
 
 
-async def test_stop_keeps_what_was_said(backend: Backend) -> None:
+async def test_stop_keeps_what_was_said(backend: HttpBackend) -> None:
     asked = await backend.begin("talk", "tiny", ENDLESS)
     text = ""
     async for event in backend.follow(asked):
@@ -134,7 +135,7 @@ async def test_stop_keeps_what_was_said(backend: Backend) -> None:
                 break
 
 
-async def test_what_is_chosen_for_a_chat(backend: Backend) -> None:
+async def test_what_is_chosen_for_a_chat(backend: HttpBackend) -> None:
     asked = await backend.begin("settings", "tiny", SHORT)
     await heard(backend, asked)
     chosen = ChatSettings(temperature=0.25, system_prompt="Be brief.", stop=("END", "x y"))
@@ -148,7 +149,7 @@ async def test_what_is_chosen_for_a_chat(backend: Backend) -> None:
         await backend.begin("settings", "nobody", SHORT)
 
 
-async def test_lists_names_and_the_trash(backend: Backend) -> None:
+async def test_lists_names_and_the_trash(backend: HttpBackend) -> None:
     asked = await backend.begin("find the walrus", "tiny", SHORT)
     await heard(backend, asked)
     assert (await backend.chats(1))[0].id == asked.chat_id
@@ -174,7 +175,7 @@ async def test_lists_names_and_the_trash(backend: Backend) -> None:
         await backend.open(asked.chat_id)
 
 
-async def test_what_will_not_do_is_a_sentence(backend: Backend) -> None:
+async def test_what_will_not_do_is_a_sentence(backend: HttpBackend) -> None:
     for nothing in ("0" * 16, "no-chat-id"):
         with pytest.raises(ChatNotFound):
             await backend.open(nothing)
@@ -182,13 +183,13 @@ async def test_what_will_not_do_is_a_sentence(backend: Backend) -> None:
         await backend.begin(" \n", "tiny", SHORT)
 
 
-async def test_models_begin_with_the_usual_one(backend: Backend) -> None:
+async def test_models_begin_with_the_usual_one(backend: HttpBackend) -> None:
     models = await backend.models()
     assert [model.name for model in models] == ["tiny", "other"]
     assert models[0].title == "Tiny"
 
 
-async def test_many_at_once_are_not_mixed(backend: Backend) -> None:
+async def test_many_at_once_are_not_mixed(backend: HttpBackend) -> None:
     asked = [await backend.begin(f"question {n}", "tiny", SHORT) for n in range(6)]
     for text, answer in await asyncio.gather(*(heard(backend, one) for one in asked)):
         assert answer.text == text

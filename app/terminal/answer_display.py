@@ -16,6 +16,7 @@ from app.terminal.records import (
     MessageRecord,
     StatusUpdate,
     TextDelta,
+    ThoughtDelta,
 )
 from app.terminal.screen import Screen
 
@@ -62,6 +63,8 @@ async def _show(events: AsyncIterator[Event], screen: Screen) -> MessageRecord:
             match await _next(events, screen):
                 case StatusUpdate(sentence):
                     screen.show_status(sentence)
+                case ThoughtDelta(piece):
+                    screen.thought(piece)
                 case TextDelta(piece):
                     screen.text(piece)
                 case AnswerEnded(answer):

@@ -84,6 +84,14 @@ async def continue_answer(repl: Repl, _: str) -> None:
     await repl.answer(answer, start)
 
 
+async def thought(repl: Repl, _: str) -> None:
+    """Print what the model thought before its last answer."""
+    last = await _last(repl, "assistant")
+    seen = repl.last_answer
+    text = last.thought or (seen.thought if seen and seen.id == last.id else None)
+    repl.info((text or "").strip() or "The model did not think before this answer.")
+
+
 async def copy(repl: Repl, _: str) -> None:
     """By the terminal itself (OSC 52), which works over ssh, too."""
     last = await _last(repl, "assistant")
@@ -312,6 +320,7 @@ _SECTIONS: Final = {
         Command("again", "[MODEL]", "another answer to the last question", regenerate),
         Command("edit", "", "ask the last question in other words", edit),
         Command("continue", "", "go on with an answer that was cut", continue_answer),
+        Command("thought", "", "show what the model thought before its last answer", thought),
         Command("copy", "", "the last answer to the clipboard", copy),
     ),
     "Chat settings": (

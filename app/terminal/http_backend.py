@@ -8,7 +8,7 @@ import secrets
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 import httpx
@@ -29,6 +29,7 @@ from app.terminal.records import (
     SearchHit,
     StatusUpdate,
     TextDelta,
+    ThoughtDelta,
     describe_wait,
 )
 
@@ -225,7 +226,8 @@ def error_of(response: httpx.Response, place: str) -> WickError:
 
 
 def parse_message(values: dict[str, Any]) -> MessageRecord:
-    return MessageRecord(**{field.name: values[field.name] for field in fields(MessageRecord)})
+    names = {field.name for field in fields(MessageRecord)}
+    return MessageRecord(**{name: value for name, value in values.items() if name in names})
 
 
 def parse_chat(chat: dict[str, Any]) -> ChatSummary:
@@ -249,11 +251,15 @@ IDLE_TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
 
 @dataclass(slots=True)
 class _Progress:
-    """`text`: what has come of the answer; sent: how many characters of it the person
-    has; line: the last status, as a sentence."""
+    """Reader's position in an answer: text and thought so far, and how much of each was passed on.
+
+    line: the last status, as a sentence.
+    """
 
     text: str = ""
     sent: int = 0
+    thought: str = ""
+    thought_sent: int = 0
     line: str = ""
     last_id: str = ""
 
@@ -271,6 +277,7 @@ async def follow(client: httpx.AsyncClient, ref: AnswerRef, start: int) -> Async
                 if source.response.status_code not in {200, 204}:
                     await source.response.aread()
                     raise error_of(source.response, str(client.base_url))
+                progress.thought = ""  # each connection begins with all of it
                 async for event in source.aiter_sse():
                     tries = 0
                     for news in _to_event(event, ref, progress):
@@ -297,6 +304,11 @@ def _to_event(event: ServerSentEvent, ref: AnswerRef, progress: _Progress) -> li
             progress.text = data["text"]
         case "delta":
             progress.text += data["text"]
+        case "thought":
+            progress.thought += data["text"]
+            piece = progress.thought[progress.thought_sent :]
+            progress.thought_sent = max(progress.thought_sent, len(progress.thought))
+            return [ThoughtDelta(piece)] if piece else []
         case "status":
             line = _status_text(data, ref)
             is_new, progress.line = line != progress.line, line
@@ -304,7 +316,10 @@ def _to_event(event: ServerSentEvent, ref: AnswerRef, progress: _Progress) -> li
         case "gone":
             raise ChatNotFound("This answer was taken back or deleted elsewhere.")
         case "end":
-            return [AnswerEnded(parse_message(data))]
+            answer = parse_message(data)
+            return [
+                AnswerEnded(replace(answer, thought=answer.thought or progress.thought or None))
+            ]
         case _:
             return []
     piece = progress.text[progress.sent :]

@@ -33,9 +33,10 @@ class ChatSummary:
 
 @dataclass(frozen=True, slots=True)
 class MessageRecord:
-    """One message. `status` is `queued` while the answer is on its way; counts as in the store.
+    """Message of a chat. `status` is `queued` while the answer is on its way.
 
-    dropped: how many of the oldest messages the model did not see.
+    dropped: how many of the oldest messages the model did not see; thought: what it reasoned before
+    the answer, for `thought_seconds`.
     """
 
     id: int
@@ -51,6 +52,8 @@ class MessageRecord:
     decode_seconds: float | None = None
     first_token_seconds: float | None = None
     dropped: int = 0
+    thought: str | None = None
+    thought_seconds: float | None = None
 
     @property
     def is_running(self) -> bool:
@@ -95,13 +98,20 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ThoughtDelta:
+    """More of what the model thinks before it answers."""
+
+    piece: str
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerEnded:
     """The answer as it is stored."""
 
     answer: MessageRecord
 
 
-Event = StatusUpdate | TextDelta | AnswerEnded
+Event = StatusUpdate | ThoughtDelta | TextDelta | AnswerEnded
 ExportFormat = Literal["md", "json"]
 
 
@@ -129,6 +139,14 @@ def dropped_note(answer: MessageRecord) -> str:
     return f"The oldest {what} left the model's window."
 
 
+def thought_note(answer: MessageRecord) -> str:
+    """Say how long the model thought; empty where that is not known."""
+    if answer.thought_seconds is None:
+        return ""
+    minutes, seconds = divmod(max(1, round(answer.thought_seconds)), 60)
+    return f"Thought for {minutes} min {seconds} s" if minutes else f"Thought for {seconds} s"
+
+
 def answer_stats(answer: MessageRecord) -> str:
     """Say, `smollm2-135m · 42 tokens · 78.3 tok/s · first after 0.21 s`, and what was cached."""
     parts = [answer.model or ""]
@@ -151,6 +169,7 @@ def to_dict(chat_id: str | None, answer: MessageRecord) -> dict[str, Any]:
         "chat": chat_id,
         "message": answer.id if chat_id is not None else None,
         "model": answer.model,
+        "thought": answer.thought,
         "text": answer.text,
         "status": answer.status,
         "finish_reason": answer.finish_reason,

@@ -28,6 +28,7 @@ from app.terminal.records import (
     answer_stats,
     dropped_note,
     ending_note,
+    thought_note,
 )
 from app.terminal.screen import PlainScreen, Screen, TerminalScreen
 
@@ -57,6 +58,7 @@ class Repl:
     is_over: bool = False
     models: Sequence[ModelSummary] = ()
     listed: Sequence[ChatSummary] = ()
+    last_answer: MessageRecord | None = None
     created_chats: set[str] = field(default_factory=set)
 
     async def run(self, run_command: CommandRunner, path: Sequence[MessageRecord] = ()) -> None:
@@ -100,7 +102,8 @@ class Repl:
     async def answer(self, ref: AnswerRef, start: int = 0) -> None:
         """Show an answer that is on its way, from the character `start` on."""
         self.console.print()
-        self.close(await show(self.backend, ref, self._screen(), start))
+        self.last_answer = await show(self.backend, ref, self._screen(), start)
+        self.close(self.last_answer)
 
     def close(self, answer: MessageRecord) -> None:
         """How an answer ended."""
@@ -111,6 +114,7 @@ class Repl:
             self.info(end)
         for line in (
             dropped_note(answer),
+            thought_note(answer),
             answer_stats(answer) if answer.completion_tokens else "",
         ):
             if line:

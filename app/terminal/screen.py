@@ -88,6 +88,10 @@ class Screen(Protocol):
         """What is happening; empty: nothing that need be said."""
         ...
 
+    def thought(self, piece: str) -> None:
+        """Take more of what the model thinks before it answers."""
+        ...
+
     def text(self, piece: str) -> None: ...
 
     def tick(self) -> float | None:
@@ -113,6 +117,9 @@ class TerminalScreen:
     def show_status(self, sentence: str) -> None:
         self._sentence = strip_control(sentence)
         self._draw()
+
+    def thought(self, piece: str) -> None:
+        """Leave it out: the status says that the model thinks."""
 
     def text(self, piece: str) -> None:
         self._growing.feed(piece)
@@ -197,6 +204,9 @@ class PlainScreen:
         if words and words != self._noted and self._notes is not None:
             self._notes.print(strip_control(sentence), markup=False, highlight=False)
         self._noted = words
+
+    def thought(self, piece: str) -> None:
+        """Leave it out: the status says that the model thinks."""
 
     def text(self, piece: str) -> None:
         self._out.write(strip_control(piece) if self._is_terminal else piece)

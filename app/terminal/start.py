@@ -36,6 +36,7 @@ from app.terminal.records import (
     answer_stats,
     dropped_note,
     ending_note,
+    thought_note,
     to_dict,
 )
 from app.terminal.screen import PlainScreen, Screen, TerminalScreen
@@ -276,8 +277,8 @@ class OneShot:
                 f"wick: {strip_control(ending_note(answer))}", markup=False, highlight=False
             )
         elif self.form == "text" and notes.is_terminal and sys.stdout.isatty():
-            for line in (ending_note(answer), dropped_note(answer), answer_stats(answer)):
-                if line:
+            for note in (ending_note, dropped_note, thought_note, answer_stats):
+                if line := note(answer):
                     notes.print(strip_control(line), style="dim", markup=False, highlight=False)
 
 
@@ -285,6 +286,9 @@ class NullScreen:
     """Says nothing: the end has everything."""
 
     def show_status(self, sentence: str) -> None:
+        pass
+
+    def thought(self, piece: str) -> None:
         pass
 
     def text(self, piece: str) -> None:
@@ -303,6 +307,9 @@ class JsonLinesScreen(NullScreen):
     def show_status(self, sentence: str) -> None:
         if sentence:
             write_json({"type": "waiting", "text": sentence})
+
+    def thought(self, piece: str) -> None:
+        write_json({"type": "thought", "text": piece})
 
     def text(self, piece: str) -> None:
         write_json({"type": "text", "text": piece})

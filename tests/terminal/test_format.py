@@ -66,7 +66,7 @@ def test_the_model_that_is_meant() -> None:
     models = [ModelSummary("a", "A"), ModelSummary("b", "B")]
     assert resolve_model(models, "") == "a"
     assert resolve_model(models, "b") == "b"
-    with pytest.raises(ModelNotFound, match="There are: a, b"):
+    with pytest.raises(ModelNotFound, match="Installed: a, b"):
         resolve_model(models, "c")
 
 

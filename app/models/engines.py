@@ -13,6 +13,8 @@ from typing import Final, Literal
 
 Engine = Literal["ctransformers", "llama.cpp"]
 EngineSetting = Literal["auto", "ctransformers", "llama.cpp"]
+NativeUse = Literal["never", "if needed", "if quicker"]
+"""When llama.cpp's tokenizer stands in for Wick's own."""
 CTRANSFORMERS: Final = "ctransformers"
 LLAMA_CPP: Final = "llama.cpp"
 ENGINES: Final[tuple[Engine, ...]] = (CTRANSFORMERS, LLAMA_CPP)

@@ -15,7 +15,7 @@ import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,10 +31,11 @@ from app.models.engines import (
     PACKAGES,
     Engine,
     EngineSpeed,
+    NativeUse,
     available_engines,
 )
 from app.models.gguf.convert import Progress, adapted_size
-from app.models.gguf.engine_support import check_support
+from app.models.gguf.engine_support import FileSupport, check_support
 from app.models.gguf.split import model_stem, read_model_file
 from app.models.model import Model, ModelSettings
 from app.models.model_files import (
@@ -154,7 +155,11 @@ class ModelStore:
             check = None if is_known else hashlib.sha256()
             files = place_originals(file.paths, folder, keep, check, half)
             digest = check.hexdigest() if check is not None else str(digest)
-            tokenizer = save_tokenizer(header, folder, may_be_native=LLAMA_CPP in support.engines)
+            tokenizer = save_tokenizer(
+                header, folder, native=_native_tokenizer(support, available_engines())
+            )
+            if tokenizer == LLAMA_CPP:  # the other engine has no tokenizer of its own
+                support, adapted = replace(support, engines=(LLAMA_CPP,)), 0
             found = build_model(header, support, folder, tokenizer)
             model = replace(
                 found,
@@ -336,6 +341,13 @@ class ModelStore:
             if (before / SETTINGS).is_file():
                 shutil.copyfile(before / SETTINGS, folder / SETTINGS)
             self.remove(name)
+
+
+def _native_tokenizer(support: FileSupport, available: Sequence[Engine]) -> NativeUse:
+    """How far llama.cpp's tokenizer may stand in for Wick's own."""
+    if LLAMA_CPP not in support.engines or LLAMA_CPP not in available:
+        return "never"
+    return "if needed" if CTRANSFORMERS in support.engines else "if quicker"
 
 
 def _cannot_run(model: Model, engine: Engine) -> str:

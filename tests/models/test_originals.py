@@ -9,17 +9,19 @@ from typing import Any
 
 import pytest
 
-from app.errors import DiskFull, ModelError, ModelFileError, PullRefused
-from app.models import adapted
+from app.errors import DiskFull, ModelError, ModelFileError, ModelUnsupported, PullRefused
+from app.models import adapted, engines
 from app.models.adapted import ensure_adapted, remove_adapted
 from app.models.engines import EngineSpeed
 from app.models.install import install
 from app.models.install.origins import ModelSource, Origins
 from app.models.model import Model, ModelSettings
 from app.models.store import ModelStore
+from app.models.text import tokenizer
 from app.models.text.tokenizer import Tokenizer
 from tests.models.gguf.test_engine_support import header_of
 from tests.models.gguf.test_split import parts_of, write
+from tests.tiny_gguf import write_tiny_gguf
 
 
 def make_old(model: Model) -> None:
@@ -170,10 +172,35 @@ def test_a_vocabulary_that_wick_does_not_know_is_left_to_llama_cpp(
     }
     with pytest.raises(ModelFileError):
         Tokenizer.load(model.folder)
-    tokenizer = Tokenizer.load(model.folder, Native())
-    assert tokenizer.encode_template("<|im_start|>user") == [1, 117, 115, 101, 114]
-    assert tokenizer.token_bytes(200) == b"200"
-    assert tokenizer.token_bytes(1) == b""
+    native = Tokenizer.load(model.folder, Native())
+    assert native.encode_template("<|im_start|>user") == [1, 117, 115, 101, 114]
+    assert native.token_bytes(200) == b"200"
+    assert native.token_bytes(1) == b""
+
+
+@pytest.mark.usefixtures("both_engines")
+def test_a_llama_with_such_a_vocabulary_runs_on_llama_cpp_alone(
+    shelf: ModelStore, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = shelf.install(change(tiny, "smollm", "qwen35"), "m")
+    assert (model.tokenizer, model.runs_on()) == ("llama.cpp", ("llama.cpp",))
+    assert model.adapted_size == 0
+    monkeypatch.setattr(engines, "installed_engines", lambda: ("ctransformers",))
+    with pytest.raises(ModelUnsupported, match="in a way Wick does not know"):
+        shelf.install(tiny, "n")
+
+
+@pytest.mark.usefixtures("both_engines")
+def test_a_large_vocabulary_is_left_to_llama_cpp(
+    shelf: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizer, "MAX_MERGED_TOKENS", 10)
+    keys = {"tokenizer.ggml.model": "llama", "general.file_type": 15}
+    path = header_of(tmp_path / "m.gguf", "gemma3", more=keys)
+    model = shelf.install(path, "m")
+    assert (model.tokenizer, model.quantisation) == ("llama.cpp", "Q4_K_M")
+    both = write_tiny_gguf(tmp_path / "spm.gguf", flavour="spm")
+    assert shelf.install(both, "both").tokenizer == "wick"  # the other engine needs it
 
 
 @pytest.mark.usefixtures("both_engines")

@@ -278,8 +278,31 @@ def expected_shapes(sizes: Dimensions) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+MIXTURES: Final = {
+    10: "Q2_K",
+    11: "Q3_K_S",
+    12: "Q3_K_M",
+    13: "Q3_K_L",
+    14: "Q4_K_S",
+    15: "Q4_K_M",
+    16: "Q5_K_S",
+    17: "Q5_K_M",
+    21: "Q2_K_S",
+    22: "IQ3_XS",
+    26: "IQ3_S",
+    27: "IQ3_M",
+    28: "IQ2_S",
+    29: "IQ2_M",
+    38: "MXFP4",
+}
+"""Names of mixtures of storage types, by the number that a file gives its own."""
+
+
 def quantisation(header: Header) -> str:
     """The storage type that most weights have, such as “Q4_K”."""
+    kind = header.metadata.get("general.file_type")
+    if isinstance(kind, int) and kind in MIXTURES:
+        return MIXTURES[kind]
     blocks: dict[str, int] = {}
     others: dict[str, int] = {}
     for tensor in header.tensors:

@@ -9,6 +9,7 @@ from typing import Final, Literal, Protocol, Self
 from tokenizers import Tokenizer as FastTokenizer
 
 from app.errors import ModelFileError, ModelUnsupported, TooManyTokens
+from app.models.engines import NativeUse
 from app.models.gguf.header import Header
 from app.models.text import byte_level, rust_panics
 from app.models.text.content_guard import SpecialNames
@@ -24,6 +25,8 @@ from app.models.text.vocabulary import (
 FILE: Final = "tokenizer.json"
 PIECE: Final = 16_384
 """Characters of a long text that are tokenised at a time, to see how many tokens there are."""
+MAX_MERGED_TOKENS: Final = 100_000
+"""Tokens of a SentencePiece vocabulary whose merges are found in a second or two."""
 SEAM: Final = 8
 """Tokens by which a cut in a text may raise their number."""
 
@@ -42,18 +45,20 @@ class NativeTokenizer(Protocol):
         """Return the bytes that an ordinary token adds to an answer."""
 
 
-def save_tokenizer(header: Header, folder: Path, *, may_be_native: bool = False) -> TokenizerSource:
+def save_tokenizer(header: Header, folder: Path, *, native: NativeUse = "never") -> TokenizerSource:
     """Write `vocabulary.json`, and `tokenizer.json` where Wick's own tokenizer can do it.
 
-    may_be_native: whether it need not, since llama.cpp runs the model. Raises ModelUnsupported or
-    ModelFileError.
+    native: when llama.cpp's tokenizer is taken instead. Raises ModelUnsupported or ModelFileError.
     """
     vocabulary = read_vocabulary(header)
     source: TokenizerSource = "wick"
+    is_slow = vocabulary.model == "llama" and len(vocabulary.tokens) > MAX_MERGED_TOKENS
     try:
+        if native == "if quicker" and is_slow:
+            raise ModelUnsupported("The merges of its vocabulary would take long to find.")
         build_tokenizer(header, vocabulary).save(str(folder / FILE), pretty=False)
     except (ModelUnsupported, ModelFileError):
-        if not may_be_native:
+        if native == "never":
             raise
         source = "llama.cpp"
     vocabulary.save(folder)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,10 +30,18 @@ SIZES = {
 }
 
 
-def header_of(path: Path, architecture: str, storage_id: int = 12, **keys: Any) -> Path:
-    """A file of one tensor: nothing but its header is looked at."""
+def header_of(
+    path: Path,
+    architecture: str,
+    storage_id: int = 12,
+    more: Mapping[str, object] = MappingProxyType({}),
+    **keys: Any,
+) -> Path:
+    """Write a file of one tensor: nothing but its header is looked at."""
     own = {f"{architecture}.{key}": value for key, value in (SIZES | keys).items()}
-    metadata = tiny_gguf.bpe_vocabulary() | own | {"general.architecture": architecture}
+    metadata = (
+        tiny_gguf.bpe_vocabulary() | own | {"general.architecture": architecture} | dict(more)
+    )
     metadata = {key: value for key, value in metadata.items() if value is not None}
     storage = TENSOR_TYPES[storage_id]
     data = bytes(1024 // storage.block * storage.size)

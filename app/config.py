@@ -60,6 +60,7 @@ class Settings:
     models_dir: Path = Path()
     default_model: str = "smollm2-135m"
     auto_pull: bool = True
+    measure_engines: bool = True
     threads: int = 0
     slots: int = 4
     context: int = 0
@@ -314,6 +315,7 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "models_dir": _path,
     "default_model": _text,
     "auto_pull": _bool,
+    "measure_engines": _bool,
     "threads": _number(1, 256),
     "slots": _number(1, 32),
     "context": _context,

@@ -20,6 +20,7 @@ from app.conversations.search import ChatSearch
 from app.conversations.trash import Trash
 from app.db.connection import Database, open_database
 from app.disk_reserve import Reserve
+from app.inference.engine_meter import EngineMeter
 from app.inference.queue import Request
 from app.inference.worker_pool import WorkerPool
 from app.models import memory
@@ -98,7 +99,17 @@ class Services:
 
     def background_jobs(self) -> dict[str, Job]:
         """List the jobs that run while the services are open, by name."""
-        return {"servers": self.pool.remotes.run, "the disk": self._watch_disk}
+        jobs: dict[str, Job] = {"servers": self.pool.remotes.run, "the disk": self._watch_disk}
+        if self.settings.measure_engines:
+            meter = EngineMeter(self.settings, self.store, self.pool, self._engine_changed)
+            self.pulls.listeners.append(meter.models_changed)
+            self.pool.listeners.append(meter.models_changed)  # memory may be free again
+            jobs["engines"] = meter.run
+        return jobs
+
+    def _engine_changed(self, name: str) -> None:
+        self.pool.settings_changed(name)
+        self.hub.models_changed()
 
     async def _watch_disk(self) -> None:
         while True:

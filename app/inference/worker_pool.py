@@ -112,6 +112,22 @@ class WorkerPool:
         with self.admit(name, request.user_id):
             self.worker(name).submit(request)
 
+    @property
+    def is_busy(self) -> bool:
+        """True while any request waits or runs, or a model is being loaded."""
+        workers = self._workers.values()
+        return any(w.requests or w.state == ModelState.LOADING for w in workers)
+
+    @property
+    def free_memory(self) -> int:
+        """Bytes of the models' memory that none of them holds."""
+        return self._memory.free
+
+    @property
+    def runner_options(self) -> RunnerOptions:
+        """Options that all runners of this server share."""
+        return self._options
+
     def requests(self, user_id: int) -> list[Request]:
         """List this user's requests that run or wait, without work in the background."""
         return [r for _, r in self._of(user_id) if not r.is_background]

@@ -46,7 +46,12 @@ class Server:
         self.origin = f"{'https' if 'tls_cert' in settings else 'http'}://127.0.0.1:{self.port}"
         self.trusted: Path | None = None
         self._log = folder / "server.log"
-        given: dict[str, object] = {"auto_pull": 0, "port": self.port, "threads": 1}
+        given: dict[str, object] = {
+            "auto_pull": 0,
+            "measure_engines": 0,
+            "port": self.port,
+            "threads": 1,
+        }
         given |= {"models_dir": models, "data_dir": folder}
         self._environ = environment(given | settings) | dict(environ or {})
         self._before = before

@@ -86,40 +86,40 @@ def test_an_engine_that_cannot_run_it_is_refused(
 
 
 @pytest.mark.usefixtures("both_engines")
-def test_the_faster_engine_is_found_by_a_measurement(shelf: ModelStore, tiny: Path) -> None:
+async def test_the_faster_engine_is_found_by_a_measurement(shelf: ModelStore, tiny: Path) -> None:
     shelf.install(tiny, "m")
     asked: list[Engine] = []
 
-    def probe(model: Model, engine: Engine) -> EngineSpeed:
+    async def probe(model: Model, engine: Engine) -> EngineSpeed:
         assert model.weights_path.exists()
         asked.append(engine)
         return QUICK_PROMPT[engine]
 
-    model = measure_engines(shelf, "m", probe)
+    model = await measure_engines(shelf, "m", probe)
     assert asked == [OLD, NEW]
     assert (model.engine, model.speeds) == ("llama.cpp", QUICK_PROMPT)
     assert "faster here" in shelf.get("m").engine_choice.reason
 
 
 @pytest.mark.usefixtures("both_engines")
-def test_an_engine_that_fails_leaves_no_speed(shelf: ModelStore, tiny: Path) -> None:
+async def test_an_engine_that_fails_leaves_no_speed(shelf: ModelStore, tiny: Path) -> None:
     shelf.install(tiny, "m")
 
-    def probe(model: Model, engine: Engine) -> EngineSpeed:
+    async def probe(model: Model, engine: Engine) -> EngineSpeed:
         if engine == NEW:
             raise ModelLoadError("libgomp.so.1 is missing.")
         return QUICK_ANSWER[engine]
 
-    assert measure_engines(shelf, "m", probe).speeds == {OLD: QUICK_ANSWER[OLD]}
+    assert (await measure_engines(shelf, "m", probe)).speeds == {OLD: QUICK_ANSWER[OLD]}
 
 
-def test_nothing_is_measured_where_there_is_no_choice(
+async def test_nothing_is_measured_where_there_is_no_choice(
     shelf: ModelStore, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "installed_engines", lambda: (OLD,))
     shelf.install(tiny, "m")
 
-    def probe(model: Model, engine: Engine) -> EngineSpeed:
+    async def probe(model: Model, engine: Engine) -> EngineSpeed:
         raise AssertionError
 
-    assert measure_engines(shelf, "m", probe).speeds == {}
+    assert (await measure_engines(shelf, "m", probe)).speeds == {}

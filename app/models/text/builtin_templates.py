@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from app.models.model import Model
-from app.models.parameters import THINKING
 from app.models.text.thinking import thinking_parameters
 
 if TYPE_CHECKING:
@@ -123,7 +122,9 @@ def template_of(model: Model) -> str:
 def thinking_parameters_of(model: Model) -> tuple[str, ...]:
     """The generation parameters about thinking that mean something to a model. What models of
     other servers know is not known."""
-    return THINKING if model.remote is not None else thinking_parameters(template_of(model))
+    if model.remote is not None:
+        return ("think", "reasoning_effort")
+    return thinking_parameters(template_of(model))
 
 
 def stops_of(model: Model) -> tuple[str, ...]:

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.config import Settings
+from app.errors import ModelLoadError
+from app.inference import engine_meter
+from app.inference.engine_meter import EngineMeter, probe_engine
+from app.inference.process import RunnerOptions
+from app.models.engines import ENGINES, Engine, EngineSpeed, available_engines
+from app.models.model import Model
+from app.models.store import ModelStore
+from tests.conversations.services import House, built, until
+from tests.tiny_gguf import write_tiny_gguf
+
+pytestmark = pytest.mark.skipif(
+    len(available_engines()) < len(ENGINES), reason="only one engine is installed here"
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    made = ModelStore(tmp_path / "models")
+    made.install(write_tiny_gguf(tmp_path / "tiny.gguf"), "tiny")
+    return made
+
+
+@pytest.fixture
+async def house(tmp_path: Path, store: ModelStore) -> AsyncIterator[House]:
+    async with built(tmp_path, store, titles="off") as house:
+        yield house
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_an_engine_is_measured_on_a_real_model(
+    store: ModelStore, tmp_path: Path, engine: Engine
+) -> None:
+    options = RunnerOptions.from_settings(Settings(data_dir=tmp_path, threads=1), tmp_path)
+    speed = await probe_engine(store.get("tiny"), engine, options)
+    assert speed.is_sound
+
+
+async def test_a_model_that_cannot_be_loaded_is_not_measured(
+    store: ModelStore, tmp_path: Path
+) -> None:
+    model = store.get("tiny")
+    for file in model.folder.glob("*.gguf"):
+        file.write_bytes(b"damaged")
+    options = RunnerOptions.from_settings(Settings(data_dir=tmp_path, threads=1), tmp_path)
+    with pytest.raises(ModelLoadError):
+        await probe_engine(model, "llama.cpp", options)
+
+
+async def test_a_new_model_is_measured_once_when_nobody_waits(
+    house: House, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speeds: dict[Engine, EngineSpeed] = {
+        "ctransformers": EngineSpeed(10, 10),
+        "llama.cpp": EngineSpeed(20, 20),
+    }
+    probed: list[Engine] = []
+    may_go_on = asyncio.Event()
+
+    async def probe(model: Model, engine: Engine, options: RunnerOptions) -> EngineSpeed:
+        probed.append(engine)
+        await may_go_on.wait()
+        return speeds[engine]
+
+    monkeypatch.setattr(engine_meter, "IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(engine_meter, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(engine_meter, "probe_engine", probe)
+    measured: list[str] = []
+    settings = Settings(data_dir=store.root, models_dir=store.root)
+    meter = EngineMeter(settings, store, house.pool, measured.append)
+    running = asyncio.create_task(meter.run())
+    try:
+        await until(lambda: probed == ["ctransformers"])
+        monkeypatch.setattr(type(house.pool), "is_busy", property(lambda _: True))
+        await until(lambda: meter._changed.is_set() and len(probed) == 1)
+        assert store.get("tiny").speeds == {}
+        monkeypatch.setattr(type(house.pool), "is_busy", property(lambda _: False))
+        may_go_on.set()
+        await until(lambda: measured == ["tiny"])
+    finally:
+        running.cancel()
+    assert probed[-2:] == ["ctransformers", "llama.cpp"]
+    model = store.get("tiny")
+    assert (model.engine, model.speeds) == ("llama.cpp", speeds)

@@ -344,7 +344,7 @@ class ModelStore:
 
 
 def _native_tokenizer(support: FileSupport, available: Sequence[Engine]) -> NativeUse:
-    """How far llama.cpp's tokenizer may stand in for Wick's own."""
+    """Extent to which llama.cpp's tokenizer may stand in for Wick's own."""
     if LLAMA_CPP not in support.engines or LLAMA_CPP not in available:
         return "never"
     return "if needed" if CTRANSFORMERS in support.engines else "if quicker"

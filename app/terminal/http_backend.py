@@ -18,6 +18,7 @@ from app.conversations.hub import LiveAnswer
 from app.conversations.refs import AnswerRef
 from app.conversations.settings import ChatSettings
 from app.errors import ChatNotFound, ConfigError, ModelNotFound, NotLoggedIn, PeerError, WickError
+from app.net import is_loopback
 from app.terminal.records import (
     AnswerEnded,
     ChatSummary,
@@ -34,7 +35,6 @@ from app.terminal.records import (
 )
 
 TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
-SAFE: Final = ("127.0.0.1", "::1", "localhost")
 
 
 @asynccontextmanager
@@ -70,7 +70,7 @@ def _client(address: httpx.URL, key: str, trust: ssl.SSLContext) -> httpx.AsyncC
         headers={"Authorization": f"Bearer {key}"} if key else {},
         timeout=TIMEOUT,
         verify=trust,
-        trust_env=address.host not in SAFE,  # a proxy is not on the way to this very machine
+        trust_env=not is_loopback(address.host),  # a proxy is not on the way to this very machine
     )
 
 

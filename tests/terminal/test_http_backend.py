@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from app.errors import ChatNotFound, ConfigError, ModelNotFound, PeerError, Stor
 from app.models.store import ModelStore
 from app.models.upstream import Upstream
 from app.terminal.format import find_chat, snippet
-from app.terminal.http_backend import HttpBackend, connect, connect_private
+from app.terminal.http_backend import HttpBackend, _client, connect, connect_private
 from app.terminal.records import (
     AnswerEnded,
     MessageRecord,
@@ -280,3 +281,23 @@ async def test_a_database_that_cannot_be_opened_is_a_sentence(tmp_path: Path, sh
     with pytest.raises(StoreUnusable):
         async with alone(Settings(data_dir=tmp_path, models_dir=shelf, auto_pull=False)):
             pass
+
+
+@pytest.mark.parametrize(
+    ("url", "has_proxy"),
+    [
+        ("http://127.0.0.1:8000", False),
+        ("http://127.0.0.2:8000", False),
+        ("http://[::1]:8000", False),
+        ("http://localhost:8000", False),
+        ("http://192.0.2.1:8000", True),
+    ],
+)
+async def test_no_proxy_stands_before_this_very_machine(
+    url: str, has_proxy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://192.0.2.9:3128")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with _client(httpx.URL(url), "", ssl.create_default_context()) as client:
+        assert client.trust_env is has_proxy

@@ -220,7 +220,7 @@ async def test_an_id_of_another_person_is_not_taken_over(db: Database) -> None:
         (b"{}", "does not know"),
         (b"[]", "does not know"),
         (b"3", "does not know"),
-        (b'{"format": "wick-chats", "version": 9, "chats": []}', "later version"),
+        (b'{"format": "wick-chats", "version": 9, "chats": []}', "newer version"),
         (b'{"format": "wick-chats", "version": 1}', "no list of chats"),
         (zipped(user={}).getvalue(), r"no conversations\.json"),
     ],

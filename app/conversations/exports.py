@@ -11,7 +11,6 @@ import time
 import unicodedata
 import zipfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from app.conversations.settings import parse_generation_settings, parse_stored, sanitize_text
@@ -19,10 +18,9 @@ from app.db import branches, chat_lists
 from app.db import chats as db_chats
 from app.db.chats import Chat
 from app.db.connection import Database
-from app.db.messages import Message
+from app.db.messages import FILE_COLUMNS, Message
 
 FORMAT, VERSION = "wick-chats", 1
-_HIDDEN = {"chat_id", "client_id", "parent_id", "dropped", "settings", "is_imported"}
 
 
 def file_name(title: str, ending: str) -> str:
@@ -50,8 +48,8 @@ def _head(chat: Chat, chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _message_record(message: Message) -> dict[str, Any]:
-    values = {field.name: getattr(message, field.name) for field in fields(message)}
-    kept = {k: v for k, v in values.items() if k not in _HIDDEN and v is not None}
+    values = {name: getattr(message, name) for name in FILE_COLUMNS if name != "settings"}
+    kept = {name: value for name, value in values.items() if value is not None}
     # An earlier version kept whatever an import had brought.
     is_sound = parse_generation_settings(message.settings) is not None
     settings = {"settings": json.loads(message.settings or "")} if is_sound else {}

@@ -8,10 +8,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import aiosqlite
 
+from app.db.columns import (
+    column,
+    columns_of,
+    count_result,
+    local_count_result,
+    seconds_result,
+    text_result,
+)
 from app.errors import ChatNotFound
 
 if TYPE_CHECKING:
@@ -20,38 +28,46 @@ if TYPE_CHECKING:
 Status = Literal["queued", "done", "stopped", "failed", "interrupted"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One turn of a chat. `status` is `queued` from its submission to its end, whatever happens.
 
-    settings: with what an answer is made, as JSON; context_length: tokens its window could hold;
-    thought: what the model reasoned before it, for `thought_seconds`.
+    settings: with what an answer is made, as JSON; dropped: how many of the oldest turns the model
+    did not see; context_length: tokens its window could hold; thought: what the model reasoned
+    before it, for `thought_seconds`.
+
+    A new column is one line here and a migration: the API, exports and imports follow.
     """
 
     id: int
-    chat_id: str
-    parent_id: int | None
+    chat_id: str = column(in_files=False)
+    parent_id: int | None = column(in_files=False)
     role: Literal["user", "assistant"]
     text: str
     status: Status
-    client_id: str | None
+    client_id: str | None = column(in_api=False, in_files=False)
     model: str | None
     error: str | None
-    finish_reason: str | None
-    prompt_tokens: int | None
-    cached_tokens: int | None
-    completion_tokens: int | None
-    prefill_seconds: float | None
-    decode_seconds: float | None
-    first_token_seconds: float | None
-    dropped: int
+    finish_reason: str | None = text_result("stop", "length")
+    prompt_tokens: int | None = count_result()
+    cached_tokens: int | None = count_result()
+    completion_tokens: int | None = count_result()
+    prefill_seconds: float | None = seconds_result()
+    decode_seconds: float | None = seconds_result()
+    first_token_seconds: float | None = seconds_result()
+    dropped: int = local_count_result()
     created_at: float
     finished_at: float | None
-    settings: str | None = None
-    context_length: int | None = None
-    is_imported: int = 0
-    thought: str | None = None
-    thought_seconds: float | None = None
+    settings: str | None = column(in_api=False, default=None)
+    context_length: int | None = count_result()
+    is_imported: int = column(in_api=False, in_files=False, default=0)
+    thought: str | None = text_result()
+    thought_seconds: float | None = seconds_result()
+
+
+COLUMNS: Final = columns_of(Message)
+FILE_COLUMNS: Final = tuple(name for name, row in COLUMNS.items() if row.in_files)
+"""Those that exports have, and imports bring."""
 
 
 def message_of(row: sqlite3.Row) -> Message:
@@ -243,21 +259,6 @@ async def checkpoint(
     )
 
 
-_COUNTS = (
-    "finish_reason",
-    "prompt_tokens",
-    "cached_tokens",
-    "completion_tokens",
-    "prefill_seconds",
-    "decode_seconds",
-    "first_token_seconds",
-    "dropped",
-    "context_length",
-    "thought",
-    "thought_seconds",
-)
-
-
 async def finish(
     connection: aiosqlite.Connection,
     user_id: int,
@@ -270,7 +271,11 @@ async def finish(
     counts: Mapping[str, str | int | float | None] | None = None,
 ) -> None:
     """End an answer, once: one that has ended already is left as it is. Its checkpoint goes."""
-    given = {name: value for name, value in (counts or {}).items() if name in _COUNTS}
+    given = {
+        name: value
+        for name, value in (counts or {}).items()
+        if name in COLUMNS and COLUMNS[name].is_result
+    }
     assignments = "".join(f", {name} = :{name}" for name in given)
     await connection.execute(
         f"UPDATE messages SET status = :status, text = :text, error = :error,"  # noqa: S608

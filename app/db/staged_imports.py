@@ -11,16 +11,14 @@ from typing import Any, Final
 
 import aiosqlite
 
+from app.db.messages import FILE_COLUMNS
+
 CHAT_COLUMNS: Final = (
     *("id", "spare_id", "import_key", "title", "title_source", "model", "created_at"),
     *("updated_at", "pinned_at", "archived_at", "settings", "leaf"),
 )
-MESSAGE_COLUMNS: Final = (
-    *("parent", "role", "text", "status", "model", "error", "finish_reason", "prompt_tokens"),
-    *("cached_tokens", "completion_tokens", "prefill_seconds", "decode_seconds"),
-    *("first_token_seconds", "context_length", "settings", "created_at", "finished_at"),
-    *("thought", "thought_seconds"),
-)
+MESSAGE_COLUMNS: Final = ("parent", *(name for name in FILE_COLUMNS if name != "id"))
+"""As a file has them; messages get ids when they are taken over."""
 NAMED_LEFT_OUT: Final = 50
 """Entries that were left out and are told by name; of the others only the number is."""
 # ruff: noqa: S608 - only names of this module are joined

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_type_hints
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -13,7 +12,7 @@ from app.api.parameters import SettingsParameters
 from app.conversations.hub import LiveAnswer
 from app.conversations.settings import ChatSettings
 from app.db.chats import Chat
-from app.db.messages import Message
+from app.db.messages import COLUMNS, Message
 
 ChatId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 ClientId = Annotated[str, Meta(pattern="^[0-9A-Za-z]{8,64}$")]
@@ -58,34 +57,42 @@ class ChatList(msgspec.Struct):
     object: Literal["list"] = "list"
 
 
-class MessageObject(msgspec.Struct, kw_only=True):
-    """A turn of a chat. place, seconds: in the queue while it waits there; error: why it failed.
+_API_COLUMNS: Final = tuple(name for name, row in COLUMNS.items() if row.in_api)
+_WIRE_TYPES: Final[dict[str, Any]] = {"chat_id": ChatId, "status": Status}
+"""Types of columns that the API says more exactly, or with more states, than the database."""
 
-    dropped: how many of the oldest turns the model did not see.
-    """
 
-    id: int
-    chat_id: ChatId
-    parent_id: int | None
-    role: Literal["user", "assistant"]
-    text: str
-    status: Status
-    model: str | None
-    error: str | None
-    finish_reason: str | None
-    prompt_tokens: int | None
-    cached_tokens: int | None
-    completion_tokens: int | None
-    prefill_seconds: float | None
-    decode_seconds: float | None
-    first_token_seconds: float | None
-    context_length: int | None
-    dropped: int
-    created_at: float
-    finished_at: float | None
-    place: int | None = None
-    seconds: float | None = None
-    object: Literal["message"] = "message"
+def _message_struct() -> type[msgspec.Struct]:
+    types = get_type_hints(Message) | _WIRE_TYPES
+    columns: list[tuple[str, Any]] = [(name, types[name]) for name in _API_COLUMNS]
+    more: list[tuple[str, Any, Any]] = [
+        ("place", int | None, None),
+        ("seconds", float | None, None),
+        ("object", Literal["message"], "message"),
+    ]
+    about = (
+        "A turn of a chat. place, seconds: in the queue while it waits there; error: why it failed;"
+        " dropped: how many of the oldest turns the model did not see; thought: what it reasoned"
+        " before its answer, for `thought_seconds`."
+    )
+    return msgspec.defstruct(
+        "MessageObject",
+        [*columns, *more],
+        kw_only=True,
+        module=__name__,
+        namespace={"__doc__": about},
+    )
+
+
+if TYPE_CHECKING:
+
+    class MessageObject(msgspec.Struct, kw_only=True):
+        """One message with its columns, and its place in the queue."""
+
+        def __init__(self, **values: Any) -> None: ...
+
+else:
+    MessageObject = _message_struct()
 
 
 class MessageList(msgspec.Struct):
@@ -161,23 +168,19 @@ def settings_object(chosen: ChatSettings) -> SettingsObject:
     return SettingsObject(**values | {"stop": list(values.get("stop") or ()) or None})
 
 
-_COPIED = tuple(
-    name
-    for name in MessageObject.__struct_fields__
-    if name not in {"object", "place", "seconds", "text", "status"}
-)
-
-
 def message_object(message: Message, stream: LiveAnswer | None) -> MessageObject:
     """`stream`: its live state, while it has one."""
-    values = asdict(message)
-    copied = {name: values[name] for name in _COPIED}
-    if stream is None:
-        return MessageObject(text=message.text, status=message.status, **copied)
-    return MessageObject(
-        text=stream.text,
-        status=stream.status,
-        place=stream.position or None,
-        seconds=stream.eta_seconds,
-        **copied,
-    )
+    values = {name: getattr(message, name) for name in _API_COLUMNS}
+    return MessageObject(**values | ({} if stream is None else _live_values(stream)))
+
+
+def _live_values(stream: LiveAnswer) -> dict[str, Any]:
+    """Columns that are stored only when the answer has ended, and its place in the queue."""
+    return {
+        "text": stream.text,
+        "status": stream.status,
+        "thought": stream.thought or None,
+        "thought_seconds": stream.thought_seconds if stream.thought else None,
+        "place": stream.position or None,
+        "seconds": stream.eta_seconds,
+    }

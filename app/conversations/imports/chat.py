@@ -14,7 +14,7 @@ FinalStatus = Literal["done", "stopped", "failed", "interrupted"]
 class ImportedMessage:
     """One message as a file has it. `parent`: the key of the one before it.
 
-    thought: what a model reasoned before an answer.
+    results: how the run went that made an answer, by column.
     is_omitted: it has something that cannot be taken over; is_work: a call of a tool or its result.
     """
 
@@ -26,11 +26,9 @@ class ImportedMessage:
     model: str | None = None
     status: FinalStatus = "done"
     error: str | None = None
-    finish_reason: str | None = None
     settings: Json = field(default_factory=dict)
-    numbers: dict[str, float] = field(default_factory=dict)
+    results: Json = field(default_factory=dict)
     finished_at: float | None = None
-    thought: str | None = None
     is_omitted: bool = False
     is_work: bool = False
 

@@ -30,21 +30,12 @@ from app.conversations.imports.values import (
     text_in,
     time_in,
 )
+from app.db.columns import MAX_TEXT_CHARS, MessageColumn
+from app.db.messages import COLUMNS
 from app.errors import InvalidMessage
 
 log = logging.getLogger(__name__)
-MEASURES = {
-    "prompt_tokens": 1e9,
-    "cached_tokens": 1e9,
-    "completion_tokens": 1e9,
-    "prefill_seconds": 1e8,
-    "decode_seconds": 1e8,
-    "first_token_seconds": 1e8,
-    "context_length": 1e9,
-    "thought_seconds": 1e8,
-}
-"""What was measured of an answer, and more than which none can have been."""
-MAX_MESSAGE_CHARS = 2_000_000
+MAX_MESSAGE_CHARS = MAX_TEXT_CHARS
 MAX_NAME_CHARS, MAX_ERROR_CHARS = 200, 2000
 UNKNOWN = (
     "Wick does not know this file. It reads its own exports (JSON), those of ChatGPT (the zip, or "
@@ -123,11 +114,9 @@ def _wick_node(item: Json, place: int) -> ImportedMessage:
         model=text_in(item.get("model")) or None,
         status=_ending(item.get("status")),
         error=text_in(item.get("error")) or None,
-        finish_reason=_finish_reason(item.get("finish_reason")),
         settings=dict_in(item.get("settings")),
-        numbers={name: value for name in MEASURES if (value := _measure(item, name)) is not None},
+        results=_results(item),
         finished_at=time_in(item.get("finished_at")),
-        thought=text_in(item.get("thought"))[:MAX_MESSAGE_CHARS] or None,
     )
 
 
@@ -140,13 +129,24 @@ def _ending(value: Any) -> FinalStatus:
     return "failed" if value == "failed" else "interrupted"
 
 
-def _finish_reason(value: Any) -> str | None:
-    return value if isinstance(value, str) and value in {"stop", "length"} else None
+def _results(item: Json) -> Json:
+    """Read how the run went: what no run could have ended with is left out."""
+    found = {
+        name: _result(item.get(name), column)
+        for name, column in COLUMNS.items()
+        if column.is_result and column.in_files
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def _measure(item: Json, name: str) -> float | None:
-    number = number_of(item.get(name))
-    return number if number is not None and 0 <= number <= MEASURES[name] else None
+def _result(value: Any, column: MessageColumn) -> str | float | None:
+    if column.kind is str:
+        text = text_in(value)[: column.maximum]
+        return text if text and (not column.choices or text in column.choices) else None
+    number = number_of(value)
+    if number is None or not 0 <= number <= column.maximum:
+        return None
+    return column.kind(number)
 
 
 def _normalize(chat: ImportedConversation) -> ImportedConversation:

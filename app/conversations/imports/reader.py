@@ -39,7 +39,6 @@ REFUSED = 3
 DAMAGED = "This file is damaged or is no export: it cannot be read."
 LOCKED = "Cannot open this zip. Unpack it first."
 TOO_MUCH = "This file is too large for one import. Split it."
-_INTEGERS = ("prompt_tokens", "cached_tokens", "completion_tokens", "context_length")
 
 
 class ReadingLimits(msgspec.Struct, frozen=True):
@@ -232,7 +231,6 @@ def _messages(chat: ImportedConversation, now: float) -> Iterator[dict[str, Any]
 
 
 def _columns(node: ImportedMessage, places: dict[str, int], started: float) -> dict[str, Any]:
-    numbers = {k: int(v) if k in _INTEGERS else float(v) for k, v in node.numbers.items()}
     is_answer, at = node.role == "assistant", node.at or started
     return {
         "parent": None if node.parent is None else places[node.parent],
@@ -241,12 +239,10 @@ def _columns(node: ImportedMessage, places: dict[str, int], started: float) -> d
         "status": node.status if is_answer else "done",
         "model": node.model if is_answer else None,
         "error": node.error if is_answer else None,
-        "finish_reason": node.finish_reason if is_answer else None,
         "settings": _settings(node) if is_answer else None,
         "created_at": at,
         "finished_at": (node.finished_at or at) if is_answer else None,
-        "thought": node.thought if is_answer else None,
-        **(numbers if is_answer else {}),
+        **(node.results if is_answer else {}),
     }
 
 

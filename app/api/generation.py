@@ -87,8 +87,8 @@ def open_completions(model: str, commands: Sequence[Generate]) -> Completions:
             " once.",
             param="n",
         )
-    at_once = min(AT_ONCE, context.settings.queue_limit)
-    return Completions(context.pool, model, commands, current_user(), at_once=at_once)
+    limit = min(AT_ONCE, context.settings.queue_limit)
+    return Completions(context.pool, model, commands, current_user(), max_concurrent=limit)
 
 
 def with_distinct_seeds(command: Generate, count: int) -> list[Generate]:

@@ -30,8 +30,8 @@ class Completions:
     """One or several answers to one wish. `next` tells what is said of them, in order.
 
     Text that comes faster than it is taken gathers into one event, so what waits to be taken is
-    never more than the answers themselves. at_once: how many are asked for at the same time; None
-    for all.
+    never more than the answers themselves. max_concurrent: how many run or wait
+    at the same time; None for all.
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class Completions:
         commands: Sequence[Generate],
         user_id: int,
         *,
-        at_once: int | None = None,
+        max_concurrent: int | None = None,
     ) -> None:
         self._pool = pool
         self._model = model
-        self._at_once = len(commands) if at_once is None else at_once
+        self._max_concurrent = len(commands) if max_concurrent is None else max_concurrent
         self._later = deque(range(len(commands)))
         self._requests = [
             Request(replace(command, id=next(_NUMBERS)), user_id, partial(self._on_event, index))
@@ -59,7 +59,7 @@ class Completions:
     def begin(self) -> None:
         """Raises QueueFull or ShuttingDown, and then nothing of it waits."""
         try:
-            while self._later and len(self._running) < self._at_once:
+            while self._later and len(self._running) < self._max_concurrent:
                 self._begin_next()
         except BaseException:
             self.cancel()

@@ -130,23 +130,23 @@ def fit_cut(turns: Sequence[Turn], encode: Encode, limit: int) -> FittedPrompt:
 
 
 def fit_continuation(
-    turns: Sequence[Turn], encode: Encode, encode_opened: Encode, limit: int, most: int
+    turns: Sequence[Turn], encode: Encode, encode_opened: Encode, limit: int, max_tokens: int
 ) -> FittedPrompt:
     """Fit the prompt of an answer that has begun. `encode_opened` writes its beginning too.
 
     It goes on behind the very prompt it began with, which the KV cache still holds, as long as
-    that leaves it some room: at most `most` tokens. Else further turns leave.
+    that leaves it some room: at most `max_tokens`. Else further turns leave.
     """
     dropped = fit(turns, encode, limit).dropped
     tokens, size = _encoded(encode_opened, without_oldest(turns, dropped))
-    if size <= most:
+    if size <= max_tokens:
         return FittedPrompt(tokens, dropped)
     try:
         return fit(turns, encode_opened, limit)
     except PromptTooLong:
         raise PromptTooLong(
-            f"This answer and its question fill the {most:,} tokens that the model can read at "
-            "once, so it cannot go on."
+            f"This answer and its question fill the {max_tokens:,} tokens that the model can "
+            "read at once, so it cannot go on."
         ) from None
 
 

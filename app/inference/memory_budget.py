@@ -46,10 +46,10 @@ class LoadedModel:
         ram_mb = min(settings.kv_ram_mb, int(rest / RESERVED_BYTES) // MEGABYTE)
         return SetLimits(self.slots + spare, ram_mb)
 
-    def size(self, bound: SetLimits) -> int:
+    def size(self, limits: SetLimits) -> int:
         """Bytes that `set_limits` grants beyond the slots."""
-        spare = (bound.contexts - self.slots) * self.context
-        return spare + int(bound.ram_mb * MEGABYTE * RESERVED_BYTES)
+        spare = (limits.contexts - self.slots) * self.context
+        return spare + int(limits.ram_mb * MEGABYTE * RESERVED_BYTES)
 
     def _spare(self, settings: Settings) -> int:
         most = settings.kv_memory_mb * MEGABYTE // max(1, self.context)
@@ -104,8 +104,8 @@ class MemoryBudget:
         self._asked: set[str] = set()
         self._news = asyncio.Event()
 
-    def held(self, name: str) -> int:
-        """Bytes set aside for a model; 0 for one that is not loaded."""
+    def reserved_bytes(self, name: str) -> int:
+        """Return the bytes set aside for a model; 0 for one that is not loaded."""
         return self._reserved.get(name, 0)
 
     @property

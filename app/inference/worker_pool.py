@@ -227,7 +227,7 @@ class WorkerPool:
         limits = self._limits.get(name)
         return replace(
             worker.status(),
-            memory=self._memory.held(name),
+            memory=self._memory.reserved_bytes(name),
             spare=0 if limits is None else self._loaded_models[name].size(limits),
         )
 

@@ -89,7 +89,11 @@ async def test_the_least_recently_used_leave_and_no_more_than_needed() -> None:
     assert house["d"].sentences == ["Waiting for memory: another model is being unloaded"]
     house["b"].leave()
     assert await within(coming) == 0
-    assert (house.room.free, house.room.held("b"), house.room.held("d")) == (0, 0, 4)
+    assert (house.room.free, house.room.reserved_bytes("b"), house.room.reserved_bytes("d")) == (
+        0,
+        0,
+        4,
+    )
 
 
 async def test_fewer_slots_before_waiting_for_those_who_answer() -> None:

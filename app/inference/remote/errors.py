@@ -101,13 +101,13 @@ def from_response(upstream: Upstream, response: httpx.Response, body: bytes) -> 
     )
 
 
-def from_error_chunk(upstream: Upstream, told: ErrorChunk) -> UpstreamError:
+def from_error_chunk(upstream: Upstream, chunk: ErrorChunk) -> UpstreamError:
     """Make the error of an event in the stream: some servers report everything there."""
-    value = told.value if isinstance(told.value, dict) else {}
+    value = chunk.value if isinstance(chunk.value, dict) else {}
     code = value.get("code")
     status = code if isinstance(code, int) and 400 <= code < 600 else 500
-    sentence = f"{upstream.host} broke off with an error{error_detail(told.body)}."
-    return _fault(status, told.body, sentence, public=f"{upstream.host} broke off with an error.")
+    sentence = f"{upstream.host} broke off with an error{error_detail(chunk.body)}."
+    return _fault(status, chunk.body, sentence, public=f"{upstream.host} broke off with an error.")
 
 
 def _fault(
@@ -123,13 +123,13 @@ def _fault(
 
 
 def from_transport_error(
-    upstream: Upstream, error: httpx.HTTPError, patience: Timeouts
+    upstream: Upstream, error: httpx.HTTPError, timeouts: Timeouts
 ) -> UpstreamError:
     """Make the error of a missing response."""
     host = upstream.host
     if isinstance(error, httpx.ConnectTimeout):
         return UpstreamError(
-            "down", f"{host} has not taken a call within {patience.connect:g} seconds."
+            "down", f"{host} has not taken a call within {timeouts.connect:g} seconds."
         )
     if isinstance(error, httpx.ConnectError):
         return UpstreamError("down", f"{host} cannot be reached{error_suffix(error)}.")

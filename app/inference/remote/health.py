@@ -145,8 +145,8 @@ async def read_limited(response: httpx.Response, limit: int) -> bytes:
     return bytes(body[:limit])
 
 
-def status_message(upstream: Upstream, status: int, said: str = "") -> str:
-    """Explain a status other than 200 in a sentence. said: an `error_detail`."""
+def status_message(upstream: Upstream, status: int, detail: str = "") -> str:
+    """Explain a status other than 200 in a sentence. detail: an `error_detail`."""
     host = upstream.host
     if 300 <= status < 400:
         return (
@@ -155,17 +155,17 @@ def status_message(upstream: Upstream, status: int, said: str = "") -> str:
         )
     if status in {401, 403}:
         if upstream.key_env:
-            return f"{host} does not accept the key in {upstream.key_env}{said}."
-        return f"{host} wants a key: name the environment variable that holds it{said}."
+            return f"{host} does not accept the key in {upstream.key_env}{detail}."
+        return f"{host} wants a key: name the environment variable that holds it{detail}."
     if status == 404:
-        return f"{host} has no model “{upstream.model}”, or no chat at this address{said}."
+        return f"{host} has no model “{upstream.model}”, or no chat at this address{detail}."
     if status == 429:
-        return f"{host} has too much to do{said}."
+        return f"{host} has too much to do{detail}."
     if status == 503:
-        return f"{host} is not ready{said}."
+        return f"{host} is not ready{detail}."
     if status >= 500:
-        return f"{host} failed with status {status}{said}."
-    return f"{host} refused the request with status {status}{said}."
+        return f"{host} failed with status {status}{detail}."
+    return f"{host} refused the request with status {status}{detail}."
 
 
 def key_problem(upstream: Upstream) -> str:

@@ -48,7 +48,7 @@ def _sampling(command: Generate) -> dict[str, Any]:
     """The parameters of OpenAI's own protocol, and all else that an answer must have."""
     body = {
         wire.name: value
-        for row, value in _told(command.sampling)
+        for row, value in _non_default(command.sampling)
         if (wire := row.wire("openai")) is not None and not wire.is_extension
     }
     if command.stop:
@@ -77,7 +77,7 @@ def _extras(command: Generate) -> dict[str, Any]:
         extras["chat_template_kwargs"] = {"enable_thinking": think}  # llama-server, vLLM, SGLang
     if command.effort is not None or think is False:
         extras["reasoning_effort"] = command.effort or "none"
-    for row, value in _told(command.sampling):
+    for row, value in _non_default(command.sampling):
         wires = (row.wire("openai"), row.wire("ollama"))
         if wires[0] is None or wires[0].is_extension:
             extras |= {wire.name: value for wire in wires if wire is not None}
@@ -86,7 +86,7 @@ def _extras(command: Generate) -> dict[str, Any]:
     return extras
 
 
-def _told(sampling: Sampling) -> Iterator[tuple[Parameter, Any]]:
+def _non_default(sampling: Sampling) -> Iterator[tuple[Parameter, Any]]:
     """The parameters with their values, without those that every server does by itself."""
     for name, row in SAMPLING.items():
         value = getattr(sampling, name)

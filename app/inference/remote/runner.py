@@ -55,20 +55,20 @@ class RemoteAnswer:
         servers: ServerPool,
         client: Client,
         emit: Callable[[Event], None],
-        patience: Timeouts,
+        timeouts: Timeouts,
     ) -> None:
         self._command = command
         self._servers = servers
         self._client = client
-        self._patience = patience
-        self._reply = ResponseStream(command, emit, patience)
+        self._timeouts = timeouts
+        self._reply = ResponseStream(command, emit, timeouts)
         self._emit = emit
         # A program's chat has no name, but begins in the same way each time.
         self._chat = command.chat or f"{hash(command.turns[:2])}"
         self._tried: set[Server] = set()
         self._busy: set[Server] = set()
         self._waited = 0.0
-        self._pause = patience.pause
+        self._pause = timeouts.pause
         self._window: int | None = None
 
     async def run(self) -> None:
@@ -126,8 +126,8 @@ class RemoteAnswer:
 
     async def _retry_busy(self) -> bool:
         """Retry, after a pause, servers that had too much to do, as long as patience lasts."""
-        seconds = min((server.busy_for for server in self._busy), default=self._patience.busy)
-        if not self._busy or self._waited + seconds > self._patience.busy:
+        seconds = min((server.busy_for for server in self._busy), default=self._timeouts.busy)
+        if not self._busy or self._waited + seconds > self._timeouts.busy:
             return False
         self._waited += seconds
         self._pause = min(MAX_PAUSE_SECONDS, 2 * self._pause)
@@ -219,9 +219,9 @@ class RemoteRunner:
 
     pid = None
 
-    def __init__(self, servers: ServerPool, patience: Timeouts) -> None:
+    def __init__(self, servers: ServerPool, timeouts: Timeouts) -> None:
         self._servers = servers
-        self._patience = patience
+        self._timeouts = timeouts
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._clients = HttpClients()
@@ -260,7 +260,7 @@ class RemoteRunner:
 
     def _begin(self, command: Generate) -> None:
         answer = RemoteAnswer(
-            command, self._servers, self._clients.of, self._events.put_nowait, self._patience
+            command, self._servers, self._clients.of, self._events.put_nowait, self._timeouts
         )
         task = asyncio.create_task(answer.run(), name=f"remote answer {command.id}")
         self._tasks[command.id] = task

@@ -50,13 +50,13 @@ class ResponseStream:
     """
 
     def __init__(
-        self, command: Generate, emit: Callable[[Event], None], patience: Timeouts
+        self, command: Generate, emit: Callable[[Event], None], timeouts: Timeouts
     ) -> None:
         self.fitting = EstimatedPrompt([], 0, 0, 0)
         self.usage: ChunkUsage | None = None
         self._command = command
         self._emit = emit
-        self._patience = patience
+        self._timeouts = timeouts
         self._window = 0
         self._began = time.monotonic()
         self._first: float | None = None
@@ -92,7 +92,7 @@ class ResponseStream:
         Raises UpstreamError.
         """
         try:
-            async with asyncio.timeout(self._patience.first) as limit:
+            async with asyncio.timeout(self._timeouts.first) as limit:
                 await self._stream(upstream, client, url, body, limit)
         except (TimeoutError, ProtocolViolation, httpx.HTTPError) as error:
             if not self._finish:
@@ -112,7 +112,7 @@ class ResponseStream:
             url,
             json=body,
             headers=headers_for(upstream) | {"Accept": "text/event-stream"},
-            timeout=httpx.Timeout(None, connect=self._patience.connect),
+            timeout=httpx.Timeout(None, connect=self._timeouts.connect),
         ) as response:
             if response.status_code != 200:
                 complaint = await read_limited(response, MAX_ERROR_BYTES)
@@ -137,32 +137,32 @@ class ResponseStream:
             return
         try:
             piece = parse_chunk(data)
-        except ErrorChunk as told:
-            raise errors.from_error_chunk(upstream, told) from told
+        except ErrorChunk as error:
+            raise errors.from_error_chunk(upstream, error) from error
         self.usage = piece.usage or self.usage
         if self._finish:
             return
-        if (patience := self._on_chunk(piece)) is not None:
-            limit.reschedule(now + patience)
+        if (seconds := self._on_chunk(piece)) is not None:
+            limit.reschedule(now + seconds)
         if piece.finish:
             self._finish = piece.finish
-            limit.reschedule(now + self._patience.end)
+            limit.reschedule(now + self._timeouts.end)
 
     def _on_chunk(self, piece: Chunk) -> float | None:
         """Handle a chunk. Seconds that the next may take; None when this was no progress."""
-        patience = None
+        seconds = None
         if piece.prompt_progress is not None and self._first is None:
             done, total = piece.prompt_progress
             self._emit(Prefill(self._command.id, done, total, 0, self.fitting.dropped))
-            patience = self._patience.first
+            seconds = self._timeouts.first
         if piece.thought:
             self._say(Delta(self._command.id, "", (), 1, self._resumed() + piece.thought))
-            patience = self._patience.between
+            seconds = self._timeouts.between
         if piece.text:
             count = max(1, len(piece.tokens))  # most servers send each by itself, and tell none
             self._divide(self._parser.feed(piece.text), piece.tokens, count)
-            patience = self._patience.between
-        return patience
+            seconds = self._timeouts.between
+        return seconds
 
     def _divide(
         self,
@@ -208,8 +208,8 @@ class ResponseStream:
         if isinstance(error, ProtocolViolation):
             return UpstreamError("down", f"What {upstream.host} sends {error}.")
         if isinstance(error, httpx.HTTPError):
-            return errors.from_transport_error(upstream, error, self._patience)
-        seconds = self._patience.between if self.has_begun else self._patience.first
+            return errors.from_transport_error(upstream, error, self._timeouts)
+        seconds = self._timeouts.between if self.has_begun else self._timeouts.first
         return UpstreamError("down", f"{upstream.host} has said nothing for {seconds:g} seconds.")
 
     def finished(self, reason: FinishReason) -> Finished:

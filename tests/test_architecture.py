@@ -48,7 +48,7 @@ ALLOWED = {
         *("conversations", "inference", "db", "models", "bench", "terminal"),
     },
     "terminal": {
-        *("errors", "config", "local_server", "conversations", "markup", "models"),
+        *("errors", "config", "local_server", "conversations", "markup", "models", "net"),
         "temp_folders",
     },
     "__main__": {"cli"},

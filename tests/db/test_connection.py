@@ -172,7 +172,7 @@ async def test_database_of_a_later_version_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 999")
     connection.close()
-    with pytest.raises(DatabaseTooNew, match="later version"):
+    with pytest.raises(DatabaseTooNew, match="newer version"):
         async with open_database(path):
             pass
 

@@ -182,7 +182,7 @@ async def test_what_is_wrong_is_said_and_keeps_nothing(http: httpx.AsyncClient) 
         ({"text": ""}, 400, "text"),
         ({"text": " \n"}, 400, "Write a message first"),
         ({"text": 5}, 400, "text"),
-        ({"text": "x" * 200_000}, 400, "shorten"),
+        ({"text": "x" * 200_000}, 400, "Shorten"),
         ({"text": "x", "model": "unheard-of"}, 404, "unheard-of"),
         ({"text": "x", "settings": {"temperature": 99}}, 400, "settings.temperature"),
     ):

@@ -19,6 +19,8 @@ from app.models.gguf.header import Header
 from app.models.gguf.kv_layout import KvLayout, kv_layout
 from app.models.model import ModelKind
 
+OLLAMA_ARCHITECTURES: Final = {"gptoss": "ggml-org/gpt-oss-20b-GGUF"}
+"""Architectures that only Ollama names so, and where the same models are for all others."""
 POOLING_NONE: Final = 0
 POOLING_RANK: Final = 4
 
@@ -69,6 +71,8 @@ def check_support(header: Header, available: Sequence[Engine]) -> FileSupport:
 
 
 def _unknown(name: str, architecture: str) -> str:
+    if other := OLLAMA_ARCHITECTURES.get(architecture):
+        return f"{name} (“{architecture}”) is made for Ollama alone; pull hf:{other} instead."
     return (
         f"{name} holds a model of the architecture “{architecture}”, which neither ctransformers "
         "nor the llama.cpp of this Wick knows. A later Wick may; or run it on a server that "

@@ -111,6 +111,8 @@ def test_a_refusal_names_the_architecture_and_what_would_run_it(tmp_path: Path) 
     future = header_of(tmp_path / "f.gguf", "qwen9")
     with pytest.raises(ModelUnsupported, match=r"“qwen9”, which neither .* remote model"):
         support(future)
+    with pytest.raises(ModelUnsupported, match=r"for Ollama alone; pull hf:ggml-org/gpt-oss"):
+        support(header_of(tmp_path / "o.gguf", "gptoss"))
     projector = header_of(tmp_path / "p.gguf", "clip")
     with pytest.raises(ModelUnsupported, match="the part of a model that sees"):
         support(projector)

@@ -131,7 +131,7 @@ def notify_server(settings: Settings, name: str) -> None:
 
 
 class ServerNotRunning(PeerError):
-    """Nothing answers, or what answers knows no such model: it has another shelf, or is no Wick."""
+    """No server answers, or one with another model store, or one that is no Wick."""
 
 
 def _is_done_by_server(settings: Settings, method: str, name: str, rest: str = "") -> bool:

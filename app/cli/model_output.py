@@ -129,7 +129,7 @@ def fetch_status(client: httpx.Client) -> dict[str, ModelStatus] | None:
     return None
 
 
-# The shelf and the catalogue as tables on the terminal.
+# Installed models and the catalogue as tables on the terminal.
 
 
 GAP: Final = 2

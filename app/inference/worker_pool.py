@@ -213,7 +213,7 @@ class WorkerPool:
         models = {kv_files.model_key(m.digest, m.size) for m in here if m.remote is None}
         if not self._settings.kv_disk_mb:
             models.clear()
-        elif not here:  # perhaps the shelf's disk is not there today
+        elif not here:  # perhaps the store's disk is not there today
             return
         folder = self._settings.kv_folder
         if count := await asyncio.to_thread(kv_files.purge, folder, models, list(chats)):

@@ -40,7 +40,7 @@ def files_digest(paths: Sequence[Path], progress: Callable[[int], None] | None =
 
 
 RESERVED_BYTES: Final = 64 << 20
-"""Bytes of the disk that a model on its way to the shelf leaves free."""
+"""Bytes of the disk that a model on its way into the store leaves free."""
 
 
 def ensure_space(folder: Path, size: int) -> None:

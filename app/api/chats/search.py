@@ -25,7 +25,7 @@ blueprint = Blueprint("api_finding", __name__, url_prefix="/api/v1")
 class ModelChoice(msgspec.Struct):
     """A model for chats; note: what choosing it means, in a word or two.
 
-    default: new chats begin with it; ready: it is on the shelf, else on its way there; sent_to: the
+    default: new chats begin with it; ready: it is installed, else on its way; sent_to: the
     other machines that are sent what is written to it; engine: what runs it, `remote` for another
     server, null while it is on its way.
     """

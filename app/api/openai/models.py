@@ -21,7 +21,7 @@ blueprint = Blueprint("api_models", __name__, url_prefix="/v1/models")
 
 class ModelObject(msgspec.Struct):
     """context_length: tokens that a prompt and its answer may have together; created: when it was
-    put on the shelf, in seconds since 1970; engine: what runs it, `remote` for another server."""
+    installed, in seconds since 1970; engine: what runs it, `remote` for another server."""
 
     id: str
     created: int

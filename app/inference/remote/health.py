@@ -14,7 +14,7 @@ from app.models.upstream import MAX_CONTEXT, MIN_CONTEXT, Upstream
 if TYPE_CHECKING:
     import httpx
 
-SECONDS: Final = 5.0
+CHECK_SECONDS: Final = 5.0
 MAX_LIST_BYTES: Final = 4 << 20
 MAX_ERROR_BYTES: Final = 200
 _CONTEXT_NAMES: Final = (
@@ -73,7 +73,7 @@ def headers_for(upstream: Upstream) -> dict[str, str]:
 
 
 async def check(
-    upstream: Upstream, clients: HttpClients | None = None, seconds: float = SECONDS
+    upstream: Upstream, clients: HttpClients | None = None, seconds: float = CHECK_SECONDS
 ) -> HealthResult:
     """One look, that takes at most so many seconds. Never raises."""
     import httpx

@@ -28,7 +28,7 @@ from app.models.text.template_filters import RefusedByTemplate
 
 GREETING = "Hello."
 """What an answer that stands first is an answer to, where a template insists on a question."""
-KNOWN = 64
+KNOWN_PROMPTS = 64
 """System prompts whose length in tokens is remembered."""
 
 
@@ -164,7 +164,7 @@ class PromptBuilder:
                 )
                 for text in "ab"
             )
-            if len(self._known) >= KNOWN:
+            if len(self._known) >= KNOWN_PROMPTS:
                 self._known.clear()
             self._known[key] = common_prefix(one, other)
         return self._known[key]

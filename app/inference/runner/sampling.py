@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.inference.runner.engines.engine import Logits
 from app.models.parameters import Sampling
 
-_HEAD = 1024  # tokens
+_HEAD_TOKENS = 1024  # tokens
 _NEGLIGIBLE = float(np.log(1e12))
 
 
@@ -113,7 +113,7 @@ class Sampler:
             # Sorting the whole vocabulary takes milliseconds: only top-p asks for it, and the
             # head nearly always holds enough.
             if sampling.top_p < 1:
-                ids = top_k_indices(logits, _HEAD)
+                ids = top_k_indices(logits, _HEAD_TOKENS)
                 if weights[ids].sum() < sampling.top_p * total:
                     ids = np.argsort(-logits)
                 weights = weights[ids]

@@ -26,7 +26,7 @@ try:
 except ImportError:  # Windows: runners keep to the budget each for itself
     fcntl = None  # type: ignore[assignment,unused-ignore]
 
-_POLL = 0.0005  # seconds
+_POLL_SECONDS = 0.0005  # seconds
 
 
 class Permits(Protocol):
@@ -79,7 +79,7 @@ class FilePermits:
                 if not held:
                     # flock waits for one given file; we want whichever comes free first.
                     waited = True
-                    self._sleep(_POLL)
+                    self._sleep(_POLL_SECONDS)
         finally:
             fcntl.flock(gate, fcntl.LOCK_UN)
 
@@ -137,10 +137,10 @@ def _try_lock(file: int) -> bool:
 Kind = str
 """Steps whose times can be compared: `prefill`, `decode`, or some finer kind of these."""
 
-_RECENT = 5  # steps whose median is the pace: single slow ones are accidents
+_RECENT_STEPS = 5  # steps whose median is the pace: single slow ones are accidents
 _MAX_JUMP = 3.0  # a step that much faster than expected counts alone
 _COLLAPSE = 30.0  # and one that much slower
-_DOUBT = 2  # further steps before more threads are believed to be slower than fewer
+_DOUBT_STEPS = 2  # further steps before more threads are believed to be slower than fewer
 _PROBE_FIRST, _PROBE_LAST = 1.0, 60.0  # seconds between tries of another number of threads
 _SLICE_SECONDS = 0.1
 _SLICE_SMALLEST, _SLICE_LARGEST = 8, 64
@@ -161,9 +161,9 @@ class _ThreadTiming:
     """
 
     probe_at: float
-    recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT_STEPS))
     wait: float = _PROBE_FIRST
-    doubt: int = _DOUBT + 1
+    doubt: int = _DOUBT_STEPS + 1
 
     @property
     def seconds(self) -> float:
@@ -213,7 +213,7 @@ class ThreadTuner:
             pace.doubt = max(0, pace.doubt - 1)
             if now >= pace.probe_at:
                 pace.wait = self._next_wait(kind, count, pace)
-                pace.probe_at, pace.doubt = now + pace.wait, _DOUBT
+                pace.probe_at, pace.doubt = now + pace.wait, _DOUBT_STEPS
 
     def slice_size(self, limit: int) -> int:
         """Count the prompt tokens that take about 0.1 s with the threads chosen for `limit`."""

@@ -16,13 +16,13 @@ MAX_VOCABULARY: Final = 500_000
 MAX_MERGES: Final = 1_000_000
 MAX_BLOCKS: Final = 1_000
 MAX_CONTEXT: Final = 1 << 24
-MAX_TOKEN: Final = 1_024
+MAX_TOKEN_BYTES: Final = 1_024
 """Bytes of one token: what is computed of a token grows with the square of its length."""
-MAX_TOKEN_BYTES: Final = 16_000_000
+MAX_VOCABULARY_BYTES: Final = 16_000_000
 """Bytes of all tokens together."""
-MAX_MARKS: Final = 20_000
+MAX_SPECIAL_TOKENS: Final = 20_000
 """Control and user-defined tokens, each of which is looked for in every template's text."""
-MAX_MARK_BYTES: Final = 1_000_000
+MAX_SPECIAL_TOKEN_BYTES: Final = 1_000_000
 """Bytes of those together: looking for one takes a hundred times its length in memory."""
 NORMAL: Final = 1
 """The token type of ordinary text."""
@@ -198,11 +198,11 @@ def _check_named_ids(header: Header, count: int) -> None:
 
 def _check_lengths(name: str, tokens: Sequence[bytes]) -> None:
     longest = max(map(len, tokens))
-    if longest > MAX_TOKEN:
+    if longest > MAX_TOKEN_BYTES:
         raise ModelFileError(
             f"{name} is damaged: a token of its vocabulary is {longest:,} bytes long."
         )
-    if sum(map(len, tokens)) > MAX_TOKEN_BYTES:
+    if sum(map(len, tokens)) > MAX_VOCABULARY_BYTES:
         raise ModelFileError(f"{name} is damaged: the tokens of its vocabulary are too long.")
 
 
@@ -210,7 +210,7 @@ def _check_kinds(
     name: str, tokens: Sequence[bytes], types: Sequence[float], *, has_bytes: bool
 ) -> None:
     marks = [len(token) for token, kind in zip(tokens, types, strict=True) if kind in MARKS]
-    if len(marks) > MAX_MARKS or sum(marks) > MAX_MARK_BYTES:
+    if len(marks) > MAX_SPECIAL_TOKENS or sum(marks) > MAX_SPECIAL_TOKEN_BYTES:
         raise ModelFileError(
             f"{name} is damaged: its vocabulary has {len(marks):,} special tokens "
             f"of {sum(marks):,} bytes."

@@ -27,15 +27,15 @@ from app.models.gguf.header import (
 
 MAGIC: Final = b"GGUF"
 ALIGNMENT: Final = 32
-FIRST_WINDOW: Final = 4 << 20
+FIRST_WINDOW_BYTES: Final = 4 << 20
 """Most headers fit; the rest of the file, often gigabytes, is never read here."""
-MAX_HEADER: Final = 64 << 20
+MAX_HEADER_BYTES: Final = 64 << 20
 MAX_KEYS: Final = 10_000
 MAX_TENSORS: Final = 100_000
-MAX_KEY: Final = 65_535
-MAX_TENSOR_NAME: Final = 64
+MAX_KEY_BYTES: Final = 65_535
+MAX_TENSOR_NAME_BYTES: Final = 64
 MAX_DEPTH: Final = 4
-MAX_NESTED: Final = 100_000
+MAX_NESTED_ARRAYS: Final = 100_000
 MAX_ELEMENTS: Final = 1 << 50
 
 
@@ -48,7 +48,7 @@ def read_header(path: Path) -> Header:
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
-            for window in (FIRST_WINDOW, MAX_HEADER):
+            for window in (FIRST_WINDOW_BYTES, MAX_HEADER_BYTES):
                 file.seek(0)
                 try:
                     return _Parser(path, file.read(min(window, size)), size).header()
@@ -78,7 +78,7 @@ class _Parser:
         metadata: dict[str, Value] = {}
         types: dict[str, ValueType] = {}
         for _ in range(key_count):
-            key = self._text("a key", MAX_KEY)
+            key = self._text("a key", MAX_KEY_BYTES)
             if key in metadata:
                 raise self._damaged(f"it holds “{key[:80]}” twice")
             types[key] = self._value_type()
@@ -135,7 +135,7 @@ class _Parser:
     def _length(self) -> int:
         return self._unpack("I" if self.length_size == 4 else "Q")
 
-    def _text(self, what: str, limit: int = MAX_HEADER) -> str:
+    def _text(self, what: str, limit: int = MAX_HEADER_BYTES) -> str:
         length = self._length()
         if length > limit:
             raise self._damaged(f"{what} is too long")
@@ -177,7 +177,7 @@ class _Parser:
             self._skip_strings(count)
         else:
             self.nested += count
-            if depth >= MAX_DEPTH or self.nested > MAX_NESTED:
+            if depth >= MAX_DEPTH or self.nested > MAX_NESTED_ARRAYS:
                 raise self._damaged("it nests too many lists")
             for _ in range(count):
                 self._skip(self._value_type(), self._length(), depth + 1)
@@ -205,7 +205,7 @@ class _Parser:
         return value
 
     def _tensor(self, alignment: int) -> TensorInfo:
-        name = self._text("a tensor's name", MAX_TENSOR_NAME)
+        name = self._text("a tensor's name", MAX_TENSOR_NAME_BYTES)
         dimensions = self._unpack("I")
         if not 1 <= dimensions <= 4:
             raise self._damaged(f"{name} has {dimensions} dimensions")

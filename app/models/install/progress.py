@@ -11,7 +11,7 @@ from typing import Final, Literal
 Stage = Literal["downloading", "receiving", "checking", "installing"]
 ProgressCallback = Callable[[Stage, int, int], None]
 """Hears the stage, and bytes done and to do; 0 to do means that nobody knows."""
-SECONDS: Final = 5.0
+SPEED_WINDOW_SECONDS: Final = 5.0
 """Speed is measured over this long: steady enough to read, soon true after a change."""
 MIN_SAMPLES: Final = 0.5
 
@@ -83,7 +83,7 @@ class ProgressTracker:
             self._report(PullProgress(stage, 0, 0, detail=self.detail))
             return
         self._seen.append((now, done))
-        while len(self._seen) > 2 and now - self._seen[1][0] > SECONDS:
+        while len(self._seen) > 2 and now - self._seen[1][0] > SPEED_WINDOW_SECONDS:
             self._seen.popleft()
         since, before = self._seen[0]
         speed = (done - before) / (now - since) if now - since >= MIN_SAMPLES else None

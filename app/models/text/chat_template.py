@@ -22,21 +22,21 @@ from app.errors import TemplateError, TooManyTokens
 from app.models.model import Turn
 from app.models.text.builtin_templates import guess_template, named_templates
 from app.models.text.content_guard import GUARD, ContentGuard
-from app.models.text.render_budget import METER, SECONDS, RenderBudget
+from app.models.text.render_budget import METER, RENDER_SECONDS, RenderBudget
 from app.models.text.template_filters import RefusedByTemplate, shortened
 from app.models.text.template_sandbox import Sandbox
 from app.models.text.thinking import find_controls, find_format
-from app.models.text.tokenizer import PIECE, Tokenizer
+from app.models.text.tokenizer import CHUNK_CHARS, Tokenizer
 
-MAX_SOURCE: Final = 100_000
-MAX_OUTPUT: Final = 4_000_000
-CACHED_CHARACTERS: Final = 2_000_000
+MAX_SOURCE_CHARS: Final = 100_000
+MAX_OUTPUT_CHARS: Final = 4_000_000
+CACHED_CHARS: Final = 2_000_000
 
 PROBE: Final = "\ufdd0\ufdd1"
 """A content in place of another, to see whether a template looks at that at all."""
-FAR: Final = 4
+MAX_OVERFLOW_FACTOR: Final = 4
 """Times the tokens that a prompt may have: one with more is not tokenised to its end."""
-CERTAIN: Final = 24
+CERTAIN_CHARS: Final = 24
 """Characters of a content that stand in a prompt by no accident."""
 _Render = Callable[[Sequence[str]], str]
 """Renders the conversation with other contents."""
@@ -59,7 +59,7 @@ class ChatTemplate:
         source: str,
         tokenizer: Tokenizer,
         *,
-        seconds: float = SECONDS,
+        seconds: float = RENDER_SECONDS,
         most: int | None = None,
         permit: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
@@ -69,7 +69,7 @@ class ChatTemplate:
         when it certainly has more, before it is rendered or tokenised to its end. permit: held
         while a long text is tokenised, so that this takes its turn with other work.
         """
-        if len(source) > MAX_SOURCE:
+        if len(source) > MAX_SOURCE_CHARS:
             raise TemplateError("The model's chat template is too long.")
         self._tokenizer = tokenizer
         self._source = source
@@ -119,7 +119,7 @@ class ChatTemplate:
             ids += spelled.get(run) or self._encode_run(run)
             ids.append(part)
             run = ""
-            if self._most is not None and len(ids) > FAR * self._most:
+            if self._most is not None and len(ids) > MAX_OVERFLOW_FACTOR * self._most:
                 raise TooManyTokens(len(ids) * len(rendered) // max(1, passed))
         for part in self._continuation(rendered, thought, opening):
             if isinstance(part, str):
@@ -210,7 +210,7 @@ class ChatTemplate:
             if (known := self._runs.get(text)) is not None:
                 self._runs.move_to_end(text)
                 return known
-        with self._permit() if len(text) > PIECE else nullcontext():
+        with self._permit() if len(text) > CHUNK_CHARS else nullcontext():
             if self._most is not None:
                 self._tokenizer.check_length(text, self._most)
             ids = self._tokenizer.encode(text)
@@ -218,7 +218,7 @@ class ChatTemplate:
             if text not in self._runs:
                 self._runs[text] = ids
                 self._cached += len(text)
-            while self._cached > CACHED_CHARACTERS:
+            while self._cached > CACHED_CHARS:
                 self._cached -= len(self._runs.popitem(last=False)[0])
         return ids
 
@@ -265,7 +265,7 @@ class ChatTemplate:
             place = rendered.find(text, position)
             found = place >= 0 or text in rendered
             position = max(position, place)
-            if not found or (turn.role == "system" and len(text) < CERTAIN):
+            if not found or (turn.role == "system" and len(text) < CERTAIN_CHARS):
                 doubtful.setdefault(turn.role, set()).add(index)
         return {
             role
@@ -316,7 +316,7 @@ class ChatTemplate:
         finally:
             METER.reset(meter)
             GUARD.reset(guarding)
-        if len(rendered) > MAX_OUTPUT:
+        if len(rendered) > MAX_OUTPUT_CHARS:
             raise TemplateError("The model's chat template grew too large.")
         return rendered
 

@@ -82,10 +82,10 @@ def _filtered(node: nodes.Node, name: str) -> nodes.Expr:
 # What one rendering of a chat template may spend: time, and characters and items handled.
 
 
-BUDGET: Final = 20_000_000
+BUDGET_CHARS: Final = 20_000_000
 """Characters and items that one rendering may handle, all its intermediate results together."""
-SECONDS: Final = 2.0
-ITEM: Final = 8
+RENDER_SECONDS: Final = 2.0
+ITEM_CHARS: Final = 8
 """What an item of a new list costs: it takes that many times the room of a character."""
 
 
@@ -93,9 +93,9 @@ class RenderBudget:
     """Budget of one rendering: what it may still spend."""
 
     def __init__(
-        self, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic
+        self, seconds: float = RENDER_SECONDS, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.left = BUDGET
+        self.left = BUDGET_CHARS
         self._clock = clock
         self._deadline = clock() + seconds
 

@@ -15,12 +15,12 @@ from jinja2.utils import Namespace
 
 from app.errors import TemplateError
 from app.models.text.content_guard import GUARD
-from app.models.text.render_budget import ITEM, METER
+from app.models.text.render_budget import ITEM_CHARS, METER
 
 MAX_RANGE: Final = 10_000
 MAX_PLACES: Final = 20
 MAX_DIGITS: Final = 100
-MAX_REASON: Final = 300
+MAX_REASON_CHARS: Final = 300
 WIDE_FORMAT: Final = re.compile(r"\d{3}|\*|\{[^{}]*\{")
 """Format strings that can ask for much padding."""
 
@@ -37,7 +37,7 @@ class Items(list[Any]):
 def _paid(value: Iterable[Any]) -> Iterator[Any]:
     """The items one by one, each paid for before there are many."""
     for item in value:
-        METER.get().charge(ITEM)
+        METER.get().charge(ITEM_CHARS)
         yield item
 
 
@@ -173,7 +173,7 @@ def shortened(reason: object) -> str:
     stop is dropped, since it becomes part of a sentence.
     """
     text = str(reason).removesuffix(".")
-    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}…"
+    return text if len(text) <= MAX_REASON_CHARS else f"{text[:MAX_REASON_CHARS]}…"
 
 
 class RefusedByTemplate(TemplateError):

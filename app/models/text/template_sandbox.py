@@ -20,7 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from app.errors import TemplateError
 from app.models.text.content_guard import GUARD
-from app.models.text.render_budget import ITEM, METER, BudgetInstrumenter
+from app.models.text.render_budget import ITEM_CHARS, METER, BudgetInstrumenter
 from app.models.text.template_filters import (
     FUNCTIONS,
     OWN_FILTERS,
@@ -41,9 +41,9 @@ PURE_METHODS: Final = frozenset(
         *("get", "items", "keys", "values"),
     )
 )
-SPLITTING: Final = frozenset(("split", "rsplit", "splitlines"))
-ASKING: Final = frozenset(("startswith", "endswith"))
-SEEKING: Final = frozenset(
+SPLITTING_METHODS: Final = frozenset(("split", "rsplit", "splitlines"))
+TESTING_METHODS: Final = frozenset(("startswith", "endswith"))
+SEARCHING_METHODS: Final = frozenset(
     (
         *("split", "rsplit", "find", "rfind", "index", "count"),
         *("partition", "rpartition", "removeprefix", "removesuffix"),
@@ -97,10 +97,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         name = getattr(__obj, "__name__", "")
         # Jinja2 hands out its own wrapper around `str.format`.
         owner = getattr(getattr(__obj, "__wrapped__", __obj), "__self__", None)
-        if isinstance(owner, str) and name in ASKING:
+        if isinstance(owner, str) and name in TESTING_METHODS:
             plain = GUARD.get().plain
             __obj, args = getattr(plain(owner), name), tuple(map(plain, args))
-        elif isinstance(owner, str) and name in SEEKING:
+        elif isinstance(owner, str) and name in SEARCHING_METHODS:
             args = tuple(GUARD.get().sought(arg, owner) for arg in args)
         if isinstance(owner, str | dict | list | tuple):
             if isinstance(owner, str) and name == "join":
@@ -109,8 +109,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 return replace(__context, owner, *args)
             if isinstance(owner, str) and name == "format":
                 _check_format(owner, "{", [*args, kwargs])
-            elif isinstance(owner, str) and name in SPLITTING:
-                METER.get().charge(ITEM * len(owner))
+            elif isinstance(owner, str) and name in SPLITTING_METHODS:
+                METER.get().charge(ITEM_CHARS * len(owner))
             elif name not in PURE_METHODS:
                 raise TemplateError(f"The model's chat template calls {name}, which is not safe.")
         elif not isinstance(__obj, Macro | LoopContext | type) and not _known(__self, __obj):

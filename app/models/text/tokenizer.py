@@ -23,11 +23,11 @@ from app.models.text.vocabulary import (
 )
 
 FILE: Final = "tokenizer.json"
-PIECE: Final = 16_384
+CHUNK_CHARS: Final = 16_384
 """Characters of a long text that are tokenised at a time, to see how many tokens there are."""
 MAX_MERGED_TOKENS: Final = 100_000
 """Tokens of a SentencePiece vocabulary whose merges are found in a second or two."""
-SEAM: Final = 8
+SEAM_TOKENS: Final = 8
 """Tokens by which a cut in a text may raise their number."""
 
 
@@ -108,26 +108,30 @@ class Tokenizer:
         """Raises TooManyTokens if the text has more than `most` tokens for certain. That takes no
         longer than tokenising as much as would fit."""
         if len(text) > most * self._longest:
-            raise TooManyTokens(self._extrapolated(text, PIECE))
+            raise TooManyTokens(self._extrapolated(text, CHUNK_CHARS))
         if len(text) <= 4 * most:
             return  # what it can cost is in bounds already
         counted = 0
-        for start in range(0, len(text), PIECE):
-            counted += max(0, len(self.encode_continuation(text[start : start + PIECE])) - SEAM)
+        for start in range(0, len(text), CHUNK_CHARS):
+            counted += max(
+                0, len(self.encode_continuation(text[start : start + CHUNK_CHARS])) - SEAM_TOKENS
+            )
             if counted > most:
-                raise TooManyTokens(self._extrapolated(text, start + PIECE))
+                raise TooManyTokens(self._extrapolated(text, start + CHUNK_CHARS))
 
     def beginning(self, text: str, count: int) -> str:
         """Return a beginning of `text` that has at least its first `count` tokens."""
         counted = 0
-        for end in range(PIECE, len(text), PIECE):
-            counted += max(0, len(self.encode_continuation(text[end - PIECE : end])) - SEAM)
+        for end in range(CHUNK_CHARS, len(text), CHUNK_CHARS):
+            counted += max(
+                0, len(self.encode_continuation(text[end - CHUNK_CHARS : end])) - SEAM_TOKENS
+            )
             if counted > count:
                 return text[:end]
         return text
 
     def _extrapolated(self, text: str, known: int) -> int:
-        sample = text[: min(known, PIECE)]
+        sample = text[: min(known, CHUNK_CHARS)]
         return len(self.encode_continuation(sample)) * len(text) // max(1, len(sample))
 
     def encode(self, text: str) -> list[int]:

@@ -66,7 +66,7 @@ async def report() -> dict[str, Any]:
     return {"models": found, "budget": memory.budget(context.settings)}
 
 
-# The models page, and what a person does there with the shelf.
+# The models page, and what users do there with the model store.
 
 
 blueprint = Blueprint("models", __name__)
@@ -124,7 +124,7 @@ async def make_default(name: str) -> Response:
 @blueprint.post("/models/<name>/arrived")
 @owner_required
 async def pull_status(name: str) -> Response:
-    """A command has put it on the shelf: whoever looks sees it."""
+    """A command has installed it: whoever looks sees it."""
     await _existing(name)
     server_context().hub.models_changed()
     return Response(status=DONE)

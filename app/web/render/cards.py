@@ -19,7 +19,7 @@ from app.models.upstream import RemoteModel
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One model of the shelf. `facts`: names and values; `line`: its state in words.
+    """One installed model. `facts`: names and values; `line`: its state in words.
 
     progress: percent while it is being loaded, if that is known; is_tight: it needs more memory
     than models may use; privacy_note: whether what is written to it stays here, of a remote model;

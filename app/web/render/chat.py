@@ -38,7 +38,7 @@ from app.web.security.identity import is_owner
 def downloadable(context: ServerContext, there: Collection[str], wanted: str) -> list[ModelOption]:
     """Return what the user could download and would fit the memory; and `wanted`, whatever it is.
 
-    there: names that are on the shelf or on their way; when none is, the page offers some itself.
+    there: names that are installed or on their way; when none is, the page offers some itself.
     """
     options = [
         ModelOption(entry.name, f"{entry.title} · needs download", "to get")

@@ -1,4 +1,4 @@
-"""One look at the shelf, as the models page and its socket show it."""
+"""Installed models and pulls, as the models page and its socket show it."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def build_card(
 
 
 def build_damaged_card(name: str, sentence: str) -> Card:
-    """A folder of the shelf that cannot be read; nothing can be done with it but remove it."""
+    """A folder of the store that cannot be read; it can only be removed."""
     return Card(
         name=name,
         title=name,

@@ -173,7 +173,9 @@ def spm_file(path: Path, more: list[str], kind: int = 1) -> None:
 
 def test_tokenizers_of_hostile_files_take_little_memory(tmp_path: Path) -> None:
     """In a process of its own, whose peak the system tells: most is taken outside of Python."""
-    ways = [letter * length for letter in "abc" for length in range(2, compatibility.MAX_TOKEN)]
+    ways = [
+        letter * length for letter in "abc" for length in range(2, compatibility.MAX_TOKEN_BYTES)
+    ]
     spm_file(tmp_path / "many-ways.gguf", ways)
     for name, kind in (("marks", 3), ("own", 4)):
         long = [f"<|{number:04}{'x' * 786}|>" for number in range(1_200)]
@@ -211,7 +213,7 @@ def test_a_huge_token_is_refused(tmp_path: Path) -> None:
 
 
 def test_many_special_tokens_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compatibility, "MAX_MARKS", 1)
+    monkeypatch.setattr(compatibility, "MAX_SPECIAL_TOKENS", 1)
     with pytest.raises(ModelFileError, match="special tokens"):
         check_compatible(read_header(write_tiny_gguf(tmp_path / "m.gguf")))
 

@@ -231,7 +231,7 @@ def test_known_turns_are_not_tokenised_again(
         patch.setattr(bpe, "encode", None)
         assert template.encode([SYSTEM, USER, ANSWER, AGAIN]) == whole
         assert len(template.encode([SYSTEM, AGAIN])) < len(whole)
-    monkeypatch.setattr(template_module, "CACHED_CHARACTERS", 10)
+    monkeypatch.setattr(template_module, "CACHED_CHARS", 10)
     template.encode([Turn("user", "Another question.")])
     assert len(template._runs) <= 1
 

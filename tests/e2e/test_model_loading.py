@@ -95,11 +95,11 @@ async def test_a_load_is_watched_fails_backs_off_and_is_tried_again(
     for percent in (10, 40, 80):
         await steps.put(percent / 100)
         await expect(state).to_have_text(f"Loading {percent} %")
-        await expect(option).to_have_text(f"Tiny · loading {percent} %")
+        await expect(option).to_have_text(f"Tiny · loading {percent} % · ctransformers")
     await steps.put(ModelLoadError("Its tensors are upside down."))
     await expect(state).to_have_text("Failed to load")
     await expect(card.locator(".bad")).to_have_text("Its tensors are upside down.")
-    await expect(option).to_have_text("Tiny · failed to load")
+    await expect(option).to_have_text("Tiny · failed to load · ctransformers")
     assert await page.evaluate("window.bars") == [10, 40, 80]
     # Who comes too early hears the same at once, and nothing is loaded for it.
     await chat.ask("Hello")

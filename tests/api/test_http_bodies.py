@@ -56,7 +56,7 @@ async def test_what_is_too_large_is_told_in_words(app: Quart, path: str) -> None
     most = max_body_bytes(path)
     answer = await post(app, path, b" " * (most + 1))
     assert answer.status_code == 413
-    assert f"at most {most // MIB} MiB" in await problem(answer)
+    assert f"limit is {most // MIB} MiB" in await problem(answer)
 
 
 async def test_a_form_that_is_too_large_is_told_in_words(app: Quart) -> None:
@@ -64,7 +64,7 @@ async def test_a_form_that_is_too_large_is_told_in_words(app: Quart) -> None:
     path = "/chats/0123456789abcdef/name"
     answer = await app.test_client().post(path, data=b"x" * (MIB + 1), headers=OWN | form)
     assert answer.status_code == 413
-    assert "at most 1 MiB" in await answer.get_data(as_text=True)
+    assert "limit is 1 MiB" in await answer.get_data(as_text=True)
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -122,7 +122,7 @@ async def test_inflating_stops_at_the_limit(app: Quart) -> None:
     ):
         answer = await post(app, CHAT, packed, Content_Encoding=encoding)
         assert answer.status_code == 413
-        assert "at most 8 MiB" in await problem(answer)
+        assert "limit is 8 MiB" in await problem(answer)
 
 
 @pytest.mark.parametrize(

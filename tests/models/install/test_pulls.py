@@ -302,7 +302,7 @@ async def test_uploads_that_will_not_do_leave_nothing(
         (pieces(b""), None, "Only part"),
         (pieces(b""), 0, "is empty"),
         (pieces(gguf[:-1000]), None, "."),
-        (broken(), len(gguf), "broke off"),
+        (broken(), len(gguf), "interrupted"),
         (pieces(gguf), 1 << 60, "no room"),
     ):
         with pytest.raises(ModelError, match=sentence):

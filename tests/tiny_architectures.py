@@ -273,3 +273,4 @@ ARCHITECTURES: Final[dict[str, Callable[[Weights], tuple[Values, Tensors]]]] = {
 }
 DECODERS: Final = tuple(name for name in ARCHITECTURES if name != "bert")
 RECURRENT: Final = ("mamba", "lfm2")
+WINDOWED: Final = "gemma3"

@@ -40,7 +40,7 @@ class ScriptedEngine:
     max_slices: int = 1
     max_contexts: int = 56
     is_reproducible: bool = True
-    can_cut: bool = True
+    cuttable: int = 1 << 30
     most_contexts: int = 100
     contexts: list[ScriptedContext] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)

@@ -182,7 +182,7 @@ class RunningSequence:
         end = min(past + max(1, size), past + engine.max_slice, len(self._ids))
         if self._is_telling:
             end = min(end, past + engine.max_outputs)
-        if not engine.can_cut:
+        if engine.cuttable < engine.context_length:
             end = min((mark for mark in self._marks() if past < mark < end), default=end)
         is_last = end == len(self._ids)
         embedding = is_last and self._request.wants_embedding

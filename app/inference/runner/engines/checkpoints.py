@@ -10,7 +10,7 @@ from app.inference.runner.engines.engine import State
 class Checkpoints:
     """At most `limit` bytes over all sequences; the one that was not used for longest goes first.
 
-    Not safe for threads.
+    Not safe for threads, but any may ask for the best.
     """
 
     def __init__(self, limit: int) -> None:
@@ -30,7 +30,8 @@ class Checkpoints:
 
     def best(self, sequence: int, count: int) -> int:
         """The last position of a checkpoint that is not beyond `count`; 0 where there is none."""
-        return max((p for s, p in self._states if s == sequence and p <= count), default=0)
+        known = list(self._states)  # at once: another thread may be changing it
+        return max((p for s, p in known if s == sequence and p <= count), default=0)
 
     def get(self, sequence: int, position: int) -> State:
         self._states.move_to_end((sequence, position))

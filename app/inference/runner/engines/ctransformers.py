@@ -35,7 +35,7 @@ class CtransformersEngine:
     max_slice = MAX_SLICE
     max_contexts = MAX_CONTEXTS
     max_slices = max_outputs = 1
-    is_reproducible = can_cut = True
+    is_reproducible = True
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class CtransformersEngine:
         context_length: int,
         progress: Callable[[float], None] = lambda done: None,
     ) -> None:
-        self.context_length = context_length
+        self.context_length = self.cuttable = context_length
         self._log = LOG
         self._log.clear()
         self._lib = load_library()

@@ -86,7 +86,8 @@ class Engine(Protocol):
     tokens; max_contexts: there may be at once; max_slices: of one step. Where that is one, steps
     of different contexts may be evaluated side by side, else only one after another.
     is_reproducible: where all slices end at multiples of BLOCK tokens, the same tokens give the
-    same numbers, whatever else is evaluated; can_cut: a context can be cut anywhere.
+    same numbers, whatever else is evaluated; cuttable: contexts that never held more
+    tokens can be cut anywhere.
     """
 
     @property
@@ -105,7 +106,7 @@ class Engine(Protocol):
     @property
     def is_reproducible(self) -> bool: ...
     @property
-    def can_cut(self) -> bool: ...
+    def cuttable(self) -> int: ...
 
     @property
     def identity(self) -> str:

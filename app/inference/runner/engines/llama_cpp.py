@@ -58,7 +58,7 @@ class LlamaCppEngine:
         self.context_length = context_length
         self.cells = max(cells, context_length)
         self.max_contexts = self.max_slices = contexts
-        self.native = NativeLlama(weights, progress)
+        self.native = _load(weights, context_length, self.cells, progress)
         try:
             self._open(kv_type)
         except BaseException:
@@ -67,7 +67,7 @@ class LlamaCppEngine:
         self.vocab_size = self.native.vocab_size
         self.embedding_size = self.native.embedding_size
         self.identity = self.native.identity
-        self.can_cut = self.native.can_cut
+        self.cuttable = self._cuttable()
         self.checkpoints = Checkpoints(MAX_CHECKPOINT_BYTES)
         self.scratch = LlamaCppContext(self, 0)
         """For copies in the making."""
@@ -86,6 +86,13 @@ class LlamaCppEngine:
             self.max_slice = self.context_length
             size = ContextSize(self.cells, sequences, *[self.context_length] * 3)
             self.native.open(size, kv_type)
+
+    def _cuttable(self) -> int:
+        """Layers with a state of their own cannot be cut. In those that see a window, new tokens
+        are written over old ones as soon as these have left it."""
+        if self.native.is_recurrent:
+            return 0
+        return min(self.native.window or self.context_length, self.context_length)
 
     # Steps.
 
@@ -209,26 +216,52 @@ class LlamaCppEngine:
             self.native.close()
 
 
+def _load(
+    weights: Path, context_length: int, cells: int, progress: Callable[[float], None]
+) -> NativeLlama:
+    """Load a model so that its positions turn as in a context of its own.
+
+    Models with one set of rope factors for short and one for long contexts (Phi) take the long one
+    where all cells together are more than they were trained for first: that is raised then.
+    """
+    native = NativeLlama(weights, progress)
+    prefix = f"{native.metadata('general.architecture')}.rope.scaling"
+    trained = native.metadata(f"{prefix}.original_context_length")
+    if not trained.isdecimal() or native.metadata(f"{prefix}.type") == "yarn":
+        return native
+    if not context_length <= int(trained) < cells:
+        return native
+    native.close()
+    return NativeLlama(weights, progress, {f"{prefix}.original_context_length": cells})
+
+
 class LlamaCppContext:
-    """One sequence. `held`: how many positions it holds."""
+    """One sequence. `held`: how many positions it holds; `peak`: how many it held at most, of which
+    some layers may have forgotten the first."""
 
     def __init__(self, engine: LlamaCppEngine, sequence: int) -> None:
         self._engine = engine
         self._native = engine.native
         self.sequence = sequence
-        self.held = 0
+        self.held = self.peak = 0
         self.kept_embedding: Logits | None = None
 
     def advance(self, held: int) -> None:
         """Tokens were evaluated for it."""
         self.held = held
+        self.peak = max(self.peak, held)
         self.kept_embedding = None
 
     def reach(self, count: int) -> int:
-        if self._engine.can_cut or count >= self.held:
-            return min(count, self.held)
-        with self._engine.lock:
-            return self._engine.checkpoints.best(self.sequence, count)
+        if count >= self.held:
+            return self.held
+        if self._is_whole:
+            return count
+        return self._engine.checkpoints.best(self.sequence, count)
+
+    @property
+    def _is_whole(self) -> bool:
+        return self.peak <= self._engine.cuttable
 
     def cut(self, count: int) -> int:
         with self._engine.lock:
@@ -244,7 +277,7 @@ class LlamaCppContext:
 
     def _rewind(self, count: int) -> bool:
         """Whether it holds the first `count` positions now, and nothing else."""
-        if not self._engine.can_cut:
+        if not self._is_whole:
             state = self._engine.checkpoints.get(self.sequence, count)
             if not self._native.write_state(self.sequence, state, partial=True):
                 return False
@@ -253,13 +286,15 @@ class LlamaCppContext:
     def clear(self) -> None:
         """Hold nothing."""
         self._native.cut(self.sequence, -1)
-        self.held = 0
+        self.held = self.peak = 0
         self._engine.checkpoints.cut(self.sequence, 0)
 
     def checkpoint(self) -> None:
         checkpoints = self._engine.checkpoints
         with self._engine.lock:
-            if self._engine.can_cut or not self.held or checkpoints.has(self.sequence, self.held):
+            if self._engine.cuttable >= self._engine.context_length or not self.held:
+                return
+            if checkpoints.has(self.sequence, self.held):
                 return
             state = self._native.read_state(self.sequence, partial=True)
             checkpoints.put(self.sequence, self.held, state)
@@ -271,9 +306,9 @@ class LlamaCppContext:
             if other is self or count < 1 or other.reach(count) != count:
                 raise ValueError(f"{count} positions cannot be copied")
             self.clear()
-            # Where a state cannot be cut, all of it is shared and then taken back.
-            self._native.share(other.sequence, self.sequence, count if engine.can_cut else -1)
-            self.held = count if engine.can_cut else other.held
+            # All of it is shared and then taken back, which not every state can be at any place.
+            self._native.share(other.sequence, self.sequence, -1)
+            self.held, self.peak = other.held, other.peak
             engine.checkpoints.copy(other.sequence, self.sequence, count)
             if self.cut(count) != count:
                 self.clear()
@@ -308,6 +343,7 @@ class LlamaCppContext:
                 raise ValueError(f"this is no state of {count} positions")
             if self._native.write_state(self.sequence, state):
                 self.held = self._native.length(self.sequence)
+            self.peak = self.held
             if self.held != count:
                 self.clear()
                 if not engine.has_cells(count):

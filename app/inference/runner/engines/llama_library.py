@@ -15,9 +15,11 @@ from ctypes import (
     POINTER,
     Structure,
     c_bool,
+    c_char,
     c_char_p,
     c_float,
     c_int32,
+    c_int64,
     c_size_t,
     c_uint8,
     c_uint32,
@@ -109,6 +111,17 @@ class ContextParams(Structure):
     )
 
 
+class MetadataOverride(Structure):
+    """`llama_model_kv_override` with a number in place of a file's; an array ends with no key."""
+
+    _fields_ = (
+        ("tag", c_int32),  # 0: an integer
+        ("key", c_char * 128),
+        ("value", c_int64),
+        ("_rest_of_union", c_uint8 * 120),
+    )
+
+
 class Batch(Structure):
     """`llama_batch`: arrays of `n_tokens` each."""
 
@@ -174,6 +187,8 @@ _FUNCTIONS: Final[dict[str, tuple[Any, ...]]] = {
     "llama_model_n_embd_out": (c_int32, _MODEL),
     "llama_model_has_encoder": (c_bool, _MODEL),
     "llama_model_has_decoder": (c_bool, _MODEL),
+    "llama_model_meta_val_str": (c_int32, _MODEL, c_char_p, c_char_p, c_size_t),
+    "llama_model_n_swa": (c_int32, _MODEL),
     "llama_model_is_recurrent": (c_bool, _MODEL),
     "llama_model_is_hybrid": (c_bool, _MODEL),
     "llama_vocab_n_tokens": (c_int32, c_void_p),

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ctypes import c_float, c_int32, c_void_p, cast, create_string_buffer
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -27,6 +28,7 @@ from app.inference.runner.engines.llama_library import (
     PARTIAL_STATE,
     POOLING_NONE,
     ContextParams,
+    MetadataOverride,
     ProgressCallback,
     library_identity,
     load_library,
@@ -51,9 +53,17 @@ class ContextSize:
 
 
 class NativeLlama:
-    """A loaded GGUF file. Raises ModelLoadError with the library's own reason."""
+    """A loaded GGUF file. Raises ModelLoadError with the library's own reason.
 
-    def __init__(self, weights: Path, progress: Callable[[float], None]) -> None:
+    numbers: in place of what the file says.
+    """
+
+    def __init__(
+        self,
+        weights: Path,
+        progress: Callable[[float], None],
+        numbers: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self._log = LOG
         self._log.clear()
         self._lib = load_library()
@@ -61,16 +71,20 @@ class NativeLlama:
         self._handle: int | None = None
         self._memory: int | None = None
         self._threads = 0
-        self._model: int | None = self._load(weights, progress)
+        self._model: int | None = self._load(weights, progress, numbers)
         self._vocabulary: int = self._lib.llama_model_get_vocab(self._model)
         self.vocab_size: int = self._lib.llama_vocab_n_tokens(self._vocabulary)
         self.embedding_size: int = self._lib.llama_model_n_embd_out(self._model)
-        self.can_cut = not (
+        self.window: int = self._lib.llama_model_n_swa(self._model)
+        """Tokens that some of its layers see at most; 0 where all see everything."""
+        self.is_recurrent = bool(
             self._lib.llama_model_is_recurrent(self._model)
             or self._lib.llama_model_is_hybrid(self._model)
         )
 
-    def _load(self, weights: Path, progress: Callable[[float], None]) -> int:
+    def _load(
+        self, weights: Path, progress: Callable[[float], None], numbers: Mapping[str, int]
+    ) -> int:
         params = self._lib.llama_model_default_params()
         params.n_gpu_layers = 0
 
@@ -78,12 +92,22 @@ class NativeLlama:
             progress(done)
             return True
 
+        overrides = (MetadataOverride * (len(numbers) + 1))()  # the last one has no key
+        for override, (key, value) in zip(overrides, numbers.items(), strict=False):
+            override.key, override.value = key.encode(), value
+        params.kv_overrides = cast(overrides, c_void_p) if numbers else None
         notify = ProgressCallback(on_progress)  # must live as long as the load
         params.progress_callback = cast(notify, c_void_p)
         model: int | None = self._lib.llama_model_load_from_file(bytes(weights), params)
         if not model:
             raise ModelLoadError(f"The engine cannot load this model: {self._log.reason()}")
         return model
+
+    def metadata(self, key: str) -> str:
+        """A number or a text of the file's header; empty where there is none."""
+        buffer = create_string_buffer(128)
+        length = self._lib.llama_model_meta_val_str(self._model, key.encode(), buffer, 128)
+        return buffer.value.decode("utf-8", "replace") if length >= 0 else ""
 
     # The native context.
 
@@ -114,7 +138,6 @@ class NativeLlama:
         params.n_outputs_max = size.outputs
         params.n_outputs_max_per_seq = size.outputs_of_one
         params.kv_unified = True
-        params.swa_full = True  # a sliding window that has forgotten cannot be cut
         params.type_k = params.type_v = KV_TYPES[kv_type]
         params.flash_attn_type = FLASH_AUTO if kv_type == "f16" else FLASH_ON
         return params

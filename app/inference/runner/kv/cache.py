@@ -101,7 +101,8 @@ class KvCache:
         EngineError when every context is in use.
         """
         key, wanted = chat_key(chat), np.asarray(tokens[:-1], np.int32)
-        asker = CacheRequester(key, owner, shared, exact and self.engine.is_reproducible)
+        exact = exact and self.engine.is_reproducible
+        asker = CacheRequester(key, owner, shared, exact, self.engine.cuttable)
         with self._acquiring:
             with self._lock:
                 sources = rank_sources(self._candidates(), self._contexts.free, wanted, asker)
@@ -115,7 +116,9 @@ class KvCache:
                     self._move_to_ram(live)
                 common, tier = self._restore_prefix(live, sources, wanted)
                 live.cut(common)
-                common = len(live.tokens)
+                if common > len(live.tokens):  # it could not be cut there
+                    common, tier = 0, "none"
+                    live.cut(0)
             except BaseException:
                 live.cut(0)
                 live.chat, live.owner = "", ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -40,13 +41,15 @@ class CacheRequester:
 
     shared: tokens of the system prompt. Only those are taken of what is somebody else's: an answer
     that begins sooner than it could would tell that another has asked just the same. exact: nothing
-    may be taken that depends on how it was evaluated.
+    may be taken that depends on how it was evaluated. cuttable: states of no more tokens can
+    be cut anywhere.
     """
 
     key: str
     owner: str = ""
     shared: int = 0
     exact: bool = False
+    cuttable: float = math.inf
 
     def owns(self, held: CacheEntry) -> bool:
         """Files do not tell whose they are, but a chat is always one person's."""
@@ -92,6 +95,7 @@ def _source(
     if asker.exact:
         # The last slice ends with the prompt, so what belongs to it is evaluated anew.
         common = min(common, held.exact, wanted.size // BLOCK * BLOCK)
+    common = _reach(held, common, asker)
     if isinstance(held, SnapshotEntry):
         return PrefixSource(held, "disk", common, 16 + size // 24)
     if isinstance(held, Snapshot):
@@ -99,6 +103,14 @@ def _source(
     if held in free and can_truncate(held, common, asker.key):
         return PrefixSource(held, "live", common, 0)
     return PrefixSource(held, "shared", common, 8 + common // 32)
+
+
+def _reach(held: CacheEntry, common: int, asker: CacheRequester) -> int:
+    """Count the tokens that are left of a state when it is cut to `common`."""
+    if isinstance(held, LiveContext):
+        return held.reach(common)
+    size = len(held.tokens)
+    return common if size <= asker.cuttable or common == size else 0
 
 
 def can_truncate(live: LiveContext, common: int, key: str) -> bool:

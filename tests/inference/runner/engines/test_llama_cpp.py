@@ -18,10 +18,10 @@ from app.inference.runner.engines import llama_library
 from app.inference.runner.engines.engine import CacheFull, EngineError, Slice
 from app.inference.runner.engines.llama_cpp import LlamaCppContext, LlamaCppEngine
 from tests.inference.numbers import agree, evaluate
-from tests.tiny_architectures import DECODERS, RECURRENT, write_architecture
+from tests.tiny_architectures import DECODERS, RECURRENT, WINDOWED, write_architecture
 
 CONTEXT = 256
-CUTTABLE = tuple(name for name in DECODERS if name not in RECURRENT)
+CUTTABLE = tuple(name for name in DECODERS if name not in (*RECURRENT, WINDOWED))
 
 
 @cache
@@ -139,7 +139,18 @@ def test_a_state_is_saved_shorter_than_it_is(name: str) -> None:
     other.close()
 
 
-@pytest.mark.parametrize("name", RECURRENT)
+def test_a_window_that_is_not_full_can_be_cut_anywhere() -> None:
+    engine = opened(WINDOWED)
+    context, fresh = engine.new_context(), engine.new_context()
+    evaluate(engine, context, ids(30))
+    assert context.cut(11) == 11
+    went_on = evaluate(engine, context, [9, 8], 11)
+    assert agree(evaluate(engine, fresh, [*ids(30)[:11], 9, 8]), went_on)
+    context.close()
+    fresh.close()
+
+
+@pytest.mark.parametrize("name", [*RECURRENT, WINDOWED])
 def test_a_state_that_cannot_be_cut_goes_back_to_a_checkpoint(name: str) -> None:
     engine = opened(name)
     context, fresh = engine.new_context(), engine.new_context()
@@ -180,7 +191,7 @@ def test_a_beginning_is_shared_without_harm(
     went_on = evaluate(engine, one, [7], 100)
     assert agree(evaluate(engine, fresh, [*prompt, 7]), went_on)
     one.close()
-    assert agree(changed, evaluate(engine, other, [9, 9, 9], 70)) or not engine.can_cut
+    assert agree(changed, evaluate(engine, other, [9, 9, 9], 70)) or engine.cuttable < CONTEXT
 
 
 def test_an_embedding_disturbs_nobody(

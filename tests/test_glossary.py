@@ -24,6 +24,9 @@ WITH_PLAIN_DOCSTRINGS = (
     "app/inference/runner/*.py",
     "app/api/**/*.py",
     "app/conversations/**/*.py",
+    "app/terminal/*.py",
+    "app/cli/*.py",
+    "app/bench/*.py",
 )
 NOT_YET = {"app/inference/runner/scheduler.py", "app/inference/runner/sequence.py"}
 

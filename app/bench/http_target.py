@@ -18,7 +18,10 @@ MAX_ERROR_CHARS = 300
 
 
 class HttpTarget:
-    """Use `open`. Answers may run side by side, as far as the server lets them."""
+    """Server as a target; use `open`.
+
+    Answers may run side by side, as far as the server lets them.
+    """
 
     def __init__(self, client: httpx.AsyncClient, url: str, model: str) -> None:
         self._client = client
@@ -28,7 +31,7 @@ class HttpTarget:
     @classmethod
     @asynccontextmanager
     async def open(cls, url: str, model: str | None) -> AsyncIterator[HttpTarget]:
-        """Raises PeerError when nobody answers there or `model` is not served."""
+        """Connect. Raises PeerError when nobody answers there or `model` is not served."""
         base = url.rstrip("/").removesuffix("/v1")
         try:
             address = httpx.URL(base)

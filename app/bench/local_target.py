@@ -19,7 +19,7 @@ from app.models.model import Model
 
 
 def _options(settings: Settings, folder: Path, *, by_token: bool) -> RunnerOptions:
-    """What a runner of this bench is told; whatever it keeps, it keeps in `folder`."""
+    """Options for a runner of this bench; whatever it keeps, it keeps in `folder`."""
     options = RunnerOptions.from_settings(settings, folder / "permits")
     return replace(options, gather_ms=0) if by_token else options
 
@@ -29,12 +29,12 @@ def _command(number: int, ask: BenchRequest) -> Generate:
 
 
 async def _end(runner: RunnerProcess) -> None:
-    """As Wick ends a runner when it stops: the only place of the bench that ends one."""
+    """End a runner as Wick does when it stops: the only place of the bench that ends one."""
     await runner.shutdown(SAVE_SECONDS)
 
 
 class LocalTarget:
-    """Use `open`. Answers may run side by side."""
+    """Runner as a target; use `open`. Answers may run side by side."""
 
     name = "Wick"
 
@@ -50,7 +50,7 @@ class LocalTarget:
     async def open(
         cls, model: Model, settings: Settings, folder: Path, *, by_token: bool = False
     ) -> AsyncIterator[LocalTarget]:
-        """A runner until the end of the block. Raises ModelLoadError.
+        """Start a runner until the end of the block. Raises ModelLoadError.
 
         by_token: every token comes by itself, so that pauses between them are seen. Without, as
         in the chat: what is made in a few hundredths of a second comes together.

@@ -1,4 +1,4 @@
-"""What the people of the workload write: texts that no cache has seen, of exact length."""
+"""Prompts of the workload: texts that no cache has seen, of exact length."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FOLLOW_UP = "And what happened then?"
 
 
 class PromptGenerator:
-    """Texts by number: the same seed and number, the same text.
+    """Generator of texts by number: the same seed and number, the same text.
 
     `count`: how many tokens the prompt of a new chat has that begins with a text.
     """
@@ -33,12 +33,12 @@ class PromptGenerator:
         self._seed = seed
 
     def question(self, number: int) -> str:
-        """A short one whose answer is long."""
+        """Make a short prompt whose answer is long."""
         first, second = random.Random(f"{self._seed} {number}").sample(NOUNS, 2)  # noqa: S311
         return f"Tell me a long story about a {first} and a {second}."
 
     def prompt(self, number: int, tokens: int) -> str:
-        """A long one: the prompt of a chat that begins with it has `tokens` tokens.
+        """Make a long text: the prompt of a chat that begins with it has `tokens` tokens.
 
         A few less where no text of these words gives it exactly. Raises WickError when the chat
         template alone is longer.
@@ -64,7 +64,7 @@ class PromptGenerator:
             yield source.choice(WORDS) + ("." if place % 12 == 11 else "")
 
     def _most(self, words: list[str], tokens: int) -> int:
-        """How many of the words fit."""
+        """Number of words that fit."""
         low, high = 0, len(words)
         while low < high:
             middle = (low + high + 1) // 2
@@ -75,7 +75,7 @@ class PromptGenerator:
         return low
 
     def _fill(self, text: str, tokens: int) -> str:
-        """Lengthened token by token, as far as it goes without becoming too long."""
+        """Lengthen the text token by token, as far as it goes without becoming too long."""
         size = self._count(text)
         while size < tokens:
             longer = ((self._count(text + filler), filler) for filler in FILLERS)

@@ -19,7 +19,9 @@ AIM_TOGETHER = 8
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One line. `over`: the key of the figure it is divided by, and `over_name` what that is.
+    """Line of the report.
+
+    `over`: the key of the figure it is divided by, and `over_name` what that is.
 
     `at_least`, `at_most`: the aim for that ratio.
     """
@@ -35,7 +37,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class MetricResult:
-    """A figure as it was measured; `theirs`: by the other server. None: not measured."""
+    """Metric as it was measured; `theirs`: by the other server. None: not measured."""
 
     metric: Metric
     value: float | None
@@ -57,7 +59,7 @@ class MetricResult:
 
 
 def list_metrics(plan: BenchConfig) -> list[Metric]:
-    """All of them, in their order on the page."""
+    """List all metrics, in the order of the report."""
     long = f"{plan.prompt:,} tokens"
     return [
         Metric("load", "loading the model", "s"),
@@ -239,7 +241,7 @@ def _aim(figure: Metric) -> str:
 
 
 def _quotient(ratio: float, figure: Metric, *, exact: bool = False) -> str:
-    """Of small parts in percent, else times."""
+    """Format a ratio: small parts in percent, else as a multiple."""
     if figure.at_most is not None and figure.at_most < 1:
         return f"{ratio * 100:g} %" if exact else f"{ratio * 100:.1f} % of"
     return f"{ratio:g} ×" if exact else f"{ratio:.2f} ×"

@@ -100,7 +100,7 @@ def ctransformers_loop(model: Model, count: int, threads: int, context: int) -> 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The other server; `model` None takes the first that it names."""
+    """Server to compare with; `model` None takes the first that it names."""
 
     url: str
     model: str | None
@@ -121,7 +121,7 @@ def run_benchmark(
     seed: int,
     notify: ProgressCallback,
 ) -> BenchResult:
-    """Everything of `plan`. `seed`: another seed, other texts (servers remember old ones).
+    """Run everything of `plan`. `seed`: another seed, other texts (servers remember old ones).
 
     Raises WickError: the model, the settings or the other server do not allow it.
     """
@@ -180,7 +180,7 @@ class _Bench:
         return BenchResult(ours, theirs, other.model if other else "")
 
     def _engine(self, samples: Samples) -> None:
-        """In this process, while Wick's own has nothing to do."""
+        """Measure the engine in this process, while Wick's runner is idle."""
         settings, plan = self._settings, self._plan
         context = memory.context_length(self._model, settings)
         self._notify("The engine alone")
@@ -193,7 +193,7 @@ class _Bench:
         )
 
     async def _wick(self, texts: PromptGenerator, samples: Samples) -> None:
-        """Runners of its own, in a folder of its own on the disk that Wick would use."""
+        """Measure runners of its own, in a folder of its own on the disk that Wick would use."""
         data = self._settings.data_dir
         try:
             data.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -55,7 +55,10 @@ def _processor() -> str:
 
 @dataclass(frozen=True, slots=True)
 class BenchRequest:
-    """One request. `chat` names the chat it belongs to, for those who keep state by chat."""
+    """Request of the workload.
+
+    `chat` names the chat it belongs to, for those who keep state by chat.
+    """
 
     chat: str
     turns: tuple[Turn, ...]
@@ -65,7 +68,7 @@ class BenchRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """The end of an answer, in tokens; None where a server does not tell."""
+    """Size of an answer in tokens; None where a server does not tell."""
 
     prompt_tokens: int | None
     completion_tokens: int | None
@@ -76,7 +79,9 @@ class Target(Protocol):
     def name(self) -> str: ...
 
     def answer(self, ask: BenchRequest) -> AsyncGenerator[str | TokenUsage]:
-        """The pieces of the answer as they come, then its usage. Closing it cancels the request.
+        """Yield the pieces of the answer as they come, then its usage.
+
+        Closing it cancels the request.
 
         Raises WickError when there is no whole answer.
         """
@@ -90,8 +95,10 @@ class Target(Protocol):
 
 @dataclass(slots=True)
 class ResponseTrace:
-    """When what came. Times in seconds on one clock; `times` holds one for each piece of text,
-    `sizes` its characters."""
+    """Times at which an answer came, in seconds on one clock.
+
+    `times` holds one for each piece of text, `sizes` its characters.
+    """
 
     asked_at: float
     times: list[float] = field(default_factory=list)
@@ -102,7 +109,7 @@ class ResponseTrace:
 
     @property
     def first(self) -> float:
-        """When the first token came; an empty answer ends with its first token."""
+        """Time of the first token; an empty answer ends with its first token."""
         return self.times[0] if self.times else self.ended
 
     @property
@@ -111,7 +118,7 @@ class ResponseTrace:
 
     @property
     def tokens(self) -> int:
-        """As its maker counts them, else its pieces."""
+        """Count of tokens as the server gives it, else of pieces."""
         return self.usage.completion_tokens or len(self.times)
 
     def made(self, after: float, until: float) -> float:
@@ -127,7 +134,7 @@ async def collect(
     enough: Callable[[ResponseTrace], bool] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> ResponseTrace:
-    """The answer to `ask`, cancelled when `enough`, called after each piece, says so."""
+    """Collect the answer to `ask`, cancelled when `enough`, called after each piece, says so."""
     answer = ResponseTrace(asked_at=clock())
     async with aclosing(target.answer(ask)) as pieces:
         async for piece in pieces:

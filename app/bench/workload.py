@@ -92,7 +92,7 @@ class BenchConfig:
         return self.prompt + turns * (SHORT + 32) + self.tokens
 
 
-# The workload: what people do at once and one after another, and how long they wait for it.
+# The workload: what users do at once and one after another, and how long they wait.
 #
 # All times are taken here, outside of what is measured, by the same clock for every target.
 
@@ -104,7 +104,7 @@ ProgressCallback = Callable[[str], None]
 
 
 class Workload:
-    """One round of one target. `sampling`: the same for every target.
+    """Round of one target. `sampling`: the same for every target.
 
     compared: measures what the speed of answers is held against, before each turn of them. A
     machine's speed changes from minute to minute, so both must be measured side by side.
@@ -126,8 +126,7 @@ class Workload:
         self._chats = 0
 
     async def run(self, samples: Samples, notify: ProgressCallback) -> None:
-        """All but `measure_interference`, in an order in which nothing spoils what comes after
-        it."""
+        """Measure all but `measure_interference`, in an order in which nothing spoils the rest."""
         name, plan = self._target.name, self._plan
         await self.warm_up()
         for turn in range(1, plan.turns + 1):
@@ -142,18 +141,18 @@ class Workload:
             samples.add("competitor", await self.streams(1))
 
     async def measure_single(self, samples: Samples, notify: ProgressCallback) -> None:
-        """What one undisturbed thread gives; for a target that has only one."""
+        """Measure one undisturbed thread; for a target that has only one."""
         notify(f"{self._target.name}: alone with one thread")
         await self.warm_up()
         samples.add("one_thread", await self.streams(1))
         samples.add("first_alone", (await self._begin(1))[1].first_after)
 
     async def warm_up(self) -> None:
-        """One short answer that is not measured. Raises WickError when there is none."""
+        """Make one short answer that is not measured. Raises WickError when there is none."""
         await self.streams(1, SHORT)
 
     async def streams(self, count: int, tokens: int | None = None) -> float:
-        """Tokens a second of `count` answers together, while all of them are being written."""
+        """Measure the tokens a second of `count` answers together, while all are being written."""
         wanted = tokens or self._plan.tokens
         tasks = [asyncio.create_task(self._stream(wanted)) for _ in range(count)]
         try:
@@ -169,7 +168,7 @@ class Workload:
         return made / (end - start)
 
     async def _stream(self, tokens: int) -> list[ResponseTrace]:
-        """One person who asks until `tokens` are made: a model may stop where it likes."""
+        """Ask as one user until `tokens` are made: a model may stop where it likes."""
         question, answers = self._question(), list[ResponseTrace]()
         while (left := tokens - sum(answer.tokens for answer in answers)) > 0:
             answers.append(await self._request(question, left))
@@ -182,7 +181,7 @@ class Workload:
     async def _request(
         self, question: str, tokens: int, enough: Callable[[ResponseTrace], bool] | None = None
     ) -> ResponseTrace:
-        """A new chat of its own. Raises RequestError when its answer has no text."""
+        """Ask in a new chat. Raises RequestError when its answer has no text."""
         chat = BenchChat(self._target, question, self._sampling)
         answer = await chat.send(question, tokens, enough)
         if not answer.times:
@@ -190,7 +189,7 @@ class Workload:
         return answer
 
     async def measure_interference(self, samples: Samples, notify: ProgressCallback) -> None:
-        """Somebody brings a long prompt while another's answer is being written.
+        """Send a long prompt while another answer is being written.
 
         Pauses between tokens are seen only where each comes by itself.
         """
@@ -243,7 +242,7 @@ class Workload:
             samples.add("restart", (await chat.send(FOLLOW_UP)).first_after)
 
     async def _begin(self, tokens: int = SHORT) -> tuple[BenchChat, ResponseTrace]:
-        """A chat that nobody has seen before, and its first answer."""
+        """Begin a chat that no cache has seen; return it with its first answer."""
         self._chats += 1
         chat = BenchChat(self._target, f"bench-{self._chats}", self._sampling)
         text = self._texts.prompt(self._chats, self._plan.prompt)
@@ -256,7 +255,7 @@ class Workload:
 
 
 class BenchChat:
-    """One chat of the workload. `send` goes on with it."""
+    """Chat of the workload. `send` continues it."""
 
     def __init__(self, target: Target, name: str, sampling: Sampling) -> None:
         self._target = target

@@ -13,12 +13,12 @@ from app.config import load_settings
 from app.errors import ConfigError, StoreUnusable, WickError
 
 COMMANDS: Final = {
-    "serve": ("app.cli.serve", "serve the page until Ctrl-C"),
+    "serve": ("app.cli.serve", "run the web server until Ctrl-C"),
     "chat": ("app.cli.chat", "chat in the terminal"),
-    "models": ("app.cli.models", "list, import, pull and remove models"),
-    "user": ("app.cli.users", "the people who may log in"),
-    "key": ("app.cli.api_keys", "make, list and revoke API keys for programs"),
-    "bench": ("app.cli.bench", "measure a model on this machine"),
+    "models": ("app.cli.models", "list, download, import and remove models"),
+    "user": ("app.cli.users", "manage user accounts"),
+    "key": ("app.cli.api_keys", "create, list and revoke API keys"),
+    "bench": ("app.cli.bench", "measure how fast a model runs here"),
 }
 """Where each is, and what it is for. Only the one that is wanted is imported."""
 
@@ -45,13 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(sentence: str, code: int) -> int:
-    """In one line, whatever it is about."""
+    """Print an error in one line."""
     print(f"wick: {' '.join(sentence.split())}", file=sys.stderr)
     return code
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """Of the wanted command whole, of the others the name."""
+    """Build the parser: the wanted command whole, of the others the name."""
     parser = argparse.ArgumentParser(prog="wick", description=app.__doc__)
     parser.add_argument("--version", action="version", version=f"wick {app.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")

@@ -1,4 +1,4 @@
-"""Where `wick user` and `wick key` have it done: by the server that runs, or else here."""
+"""Account admin of `wick user` and `wick key`: the running server, or else this process."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ from app.local_server import acquire_or_discover, client_options, error_message
 
 T = TypeVar("T")
 TIMEOUT: Final = 600.0
-"""Seconds: whoever is removed, the whole database is written anew."""
+"""Seconds: removing a user rewrites the whole database."""
 
 
 @asynccontextmanager
 async def open_account_admin(settings: Settings, command: str) -> AsyncIterator[AnyAccountAdmin]:
-    """Raises DataFolderInUse while a `wick chat` works alone on the data folder."""
+    """Open the account admin.
+
+    Raises DataFolderInUse while a `wick chat` works alone on the data folder.
+    """
     async with AsyncExitStack() as stack:
         own = stack.enter_context(ExitStack())
         owner = await acquire_or_discover(settings.data_dir, command, own)
@@ -49,7 +52,7 @@ def _local_admin(settings: Settings, db: Database) -> AccountAdmin:
     )
 
     async def stop(user_id: int) -> None:
-        """Nothing runs."""
+        """Stop nothing: no server runs."""
 
     return AccountAdmin(
         Users(db, Sessions(db)), ApiKeys(db), stop, partial(erase_user, db, settings)
@@ -57,7 +60,7 @@ def _local_admin(settings: Settings, db: Database) -> AccountAdmin:
 
 
 class RemoteAccountAdmin:
-    """Has the server do the work of AccountAdmin; raises PeerError with what it refuses."""
+    """AccountAdmin whose work the server does; raises PeerError with what it refuses."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
@@ -105,7 +108,7 @@ class RemoteAccountAdmin:
             response = await self._client.post(f"/terminal/{verb}", content=body)
         except httpx.TransportError as error:
             where = str(self._client.base_url).rstrip("/")
-            raise PeerError(f"The Wick at {where} has ended or cannot be reached.") from error
+            raise PeerError(f"Can't reach Wick at {where}.") from error
         if not response.is_success:
             raise PeerError(error_message(response))
         return msgspec.json.decode(response.content, type=kind)

@@ -1,4 +1,4 @@
-"""`wick key`: make, list and revoke API keys; a running server knows of it at once."""
+"""`wick key`: create, list and revoke API keys; a running server knows of it at once."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("key")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
-    action = actions.add_parser("add", help="make a key, which is shown once")
-    action.add_argument("name", metavar="NAME", help="what it is for")
+    action = actions.add_parser("add", help="create a key; it is shown once")
+    action.add_argument("name", metavar="NAME", help="what the key is for")
     action.add_argument(
         "--scope",
         action="append",
         choices=list(SCOPES),
-        help="what it may be used for; again for more (default: chat)",
+        help="permission of the key (repeatable; default: chat)",
     )
     _add_user_argument(action)
     action.set_defaults(func=add_key)
 
-    action = actions.add_parser("list", help="show the keys there are")
+    action = actions.add_parser("list", help="list keys")
     _add_user_argument(action)
     action.set_defaults(func=list_keys)
 
-    action = actions.add_parser("revoke", help="let a key open nothing any more")
+    action = actions.add_parser("revoke", help="revoke a key")
     action.add_argument("id", metavar="ID", type=int, help="its number in the list")
     _add_user_argument(action)
     action.set_defaults(func=revoke_key)
@@ -59,7 +59,7 @@ def list_keys(args: argparse.Namespace, settings: Settings) -> int:
         if table.row_count:
             Console().print(table)
         else:
-            print("There are no keys. To make one: wick key add NAME")
+            print("No keys yet. Create one: wick key add NAME")
 
     return _run(settings, show)
 
@@ -73,7 +73,9 @@ def revoke_key(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _add_user_argument(action: argparse.ArgumentParser) -> None:
-    action.add_argument("--user", metavar="NAME", help="whose key (default: the first owner's)")
+    action.add_argument(
+        "--user", metavar="NAME", help="owner of the key (default: the first owner)"
+    )
 
 
 def _run(settings: Settings, work: Callable[[AnyAccountAdmin], Awaitable[None]]) -> int:

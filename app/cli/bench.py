@@ -1,4 +1,4 @@
-"""`wick bench`: how fast a model is here, and what waiting is like for several people."""
+"""`wick bench`: speed of a model on this machine, alone and with several users."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ MAX_CONCURRENCY = 32
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "bench",
-        description="Measure a model on this machine, through Wick's own runner. Let nothing else "
-        "run meanwhile. With the defaults every round reads about 17 prompts of 1,536 tokens.",
+        description="Measure how fast a model runs here, in Wick's own runner. Close other "
+        "programs first. With the defaults, each round reads about 17 prompts of 1,536 tokens.",
     )
     parser.add_argument("model", metavar="MODEL", help="name of an installed model")
     parser.add_argument(
@@ -30,14 +30,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=_counts,
         default=(1, 2, 4, 8),
         metavar="N,N,…",
-        help="how many answers at once, each in turn (default: 1,2,4,8)",
+        help="numbers of simultaneous answers to measure (default: 1,2,4,8)",
     )
     for name, default, low, text in (
-        ("prompt", 1536, 1, "tokens of a long prompt"),
-        ("tokens", 128, 8, "tokens of an answer"),
-        ("others", 12, 0, "other chats between leaving a chat and coming back"),
-        ("turns", 3, 1, "how often to measure the speed of answers in a round"),
-        ("rounds", 1, 1, "how often to do it all; medians are shown"),
+        ("prompt", 1536, 1, "length of a long prompt in tokens"),
+        ("tokens", 128, 8, "length of an answer in tokens"),
+        ("others", 12, 0, "other chats before returning to the first one"),
+        ("turns", 3, 1, "speed measurements per round"),
+        ("rounds", 1, 1, "rounds of the whole benchmark; medians are shown"),
     ):
         parser.add_argument(
             f"--{name}",
@@ -47,11 +47,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             help=f"{text} (default: {default})",
         )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--against", metavar="URL", help="compare with an OpenAI-compatible server")
     parser.add_argument(
-        "--against", metavar="URL", help="do the same with a server that speaks OpenAI's protocol"
-    )
-    parser.add_argument(
-        "--against-model", metavar="NAME", help="its model (default: the first that it names)"
+        "--against-model", metavar="NAME", help="model of that server (default: the first it lists)"
     )
     parser.set_defaults(func=run)
 

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import sys
+import textwrap
 from typing import TextIO
 
 from app.config import Settings
@@ -15,18 +16,18 @@ from app.models.parameters import SETTINGS
 NUMBERS = tuple(name for name, row in SETTINGS.items() if row.is_number)
 OPTIONS = {name: row for name, row in SETTINGS.items() if row.options}
 DESCRIPTION = """\
-Chat in the terminal. The chats are those of the page. With a QUESTION, or text
-from a pipe, it answers that alone; with both, the text follows the question.
+Chat in the terminal, with the same chats as the page. A QUESTION, or text from
+a pipe, gets one answer; with both, the text follows the question.
 """
 LIST_FIELDS = 30
 EXIT_CODES = """exit codes:
   0    done
-  1    it failed, and a line says why
-  2    wrong usage, setting or data folder
-  3    there is no such model
+  1    failed; a line says why
+  2    wrong usage, invalid setting or unusable data folder
+  3    no such model
   130  stopped by Ctrl-C
-  141  whoever read the output has gone
-  143  ended from outside
+  141  the reader of the output closed it
+  143  terminated (SIGTERM)
 
 examples:
   wick chat
@@ -44,21 +45,21 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("question", metavar="QUESTION", nargs="*", help="what to ask")
-    parser.add_argument("-m", "--model", metavar="NAME", default="", help="who answers")
-    chats = parser.add_argument_group("which chat (default: a new one)")
+    parser.add_argument("question", metavar="QUESTION", nargs="*", help="the question")
+    parser.add_argument("-m", "--model", metavar="NAME", default="", help="model that answers")
+    chats = parser.add_argument_group("chat (default: a new one)")
     chats.add_argument(
         "-r",
         "--resume",
         metavar="CHAT",
         nargs="?",
         const="last",
-        help="go on with the last chat, or the one of this id or title",
+        help="continue the last chat, or the one with this id or title",
     )
-    chats.add_argument("--list", action="store_true", help=f"show the last {LIST_FIELDS} chats")
-    chats.add_argument("--no-save", action="store_true", help="keep nothing of this chat")
-    how = parser.add_argument_group("settings of this chat (default: those of the model)")
-    how.add_argument("--system", metavar="TEXT", help="the system prompt")
+    chats.add_argument("--list", action="store_true", help=f"list the last {LIST_FIELDS} chats")
+    chats.add_argument("--no-save", action="store_true", help="do not save this chat")
+    how = parser.add_argument_group("chat settings (default: the model's)")
+    how.add_argument("--system", metavar="TEXT", help="system prompt")
     for name in NUMBERS:
         how.add_argument(_flag(name), metavar="N", help=argparse.SUPPRESS)
     for name, row in OPTIONS.items():
@@ -67,16 +68,23 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--stop",
         metavar="TEXT",
         action="append",
-        help=r"a text that ends the answer (\n: line break, \\: backslash)",
+        help=r"stop when the model writes this (repeatable; \n: line break, \\: backslash)",
     )
-    numbers = [_flag(name) for name in NUMBERS]
-    how.description = f"numbers: {', '.join(numbers[:4])},\n  {', '.join(numbers[4:])}"
+    how.description = textwrap.fill(
+        f"numbers: {', '.join(map(_flag, NUMBERS))}", 76, break_on_hyphens=False
+    )
     out = parser.add_argument_group("output")
-    out.add_argument("--json", action="store_true", help="one JSON object")
-    out.add_argument("--stream", action="store_true", help="with --json: a line for every step")
-    where = parser.add_argument_group("where (default: the server of the data folder, or none)")
-    where.add_argument("--url", metavar="URL", default="", help="of a server of Wick")
-    where.add_argument("--key", metavar="KEY", default="", help="its API key (default: WICK_KEY)")
+    out.add_argument("--json", action="store_true", help="print one JSON object")
+    out.add_argument(
+        "--stream", action="store_true", help="with --json: print a line for every step"
+    )
+    where = parser.add_argument_group(
+        "server (default: the one that uses the data folder, or none)"
+    )
+    where.add_argument("--url", metavar="URL", default="", help="URL of a Wick server")
+    where.add_argument(
+        "--key", metavar="KEY", default="", help="API key of that server (default: WICK_KEY)"
+    )
     parser.set_defaults(func=run)
 
 
@@ -123,7 +131,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def _question(arguments: argparse.Namespace) -> str:
-    """What stands on the line, and what came through a pipe."""
+    """Join the question on the line and the text from a pipe."""
     parts = [" ".join(arguments.question)]
     if not arguments.list and sys.stdin is not None and not _is_terminal(sys.stdin):
         parts.append(sys.stdin.buffer.read().decode(errors="replace").strip("\n"))
@@ -131,7 +139,7 @@ def _question(arguments: argparse.Namespace) -> str:
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
-    """A closed one is none."""
+    """Tell whether a stream is a terminal; a closed one is none."""
     return stream is not None and stream.isatty()
 
 

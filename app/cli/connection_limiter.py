@@ -1,4 +1,4 @@
-"""How many connections one address may hold open, so that nobody alone takes them all."""
+"""Limit of open connections per address, so that nobody alone takes them all."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ MAX_OPEN_FILES: Final = 65_536
 
 
 class ConnectionLimiter:
-    """Counts them. `most`: of one address, 0 for any number; trusted proxies are not counted, since
-    everybody comes through them."""
+    """Counter of open connections. `most`: of one address, 0 for any number.
+
+    Trusted proxies are not counted, since everybody comes through them.
+    """
 
     def __init__(self, settings: Settings, most: int) -> None:
         self._proxies = settings.trusted_proxies
@@ -27,12 +29,12 @@ class ConnectionLimiter:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ConnectionLimiter:
-        """Where only this machine gets in, nobody is counted."""
+        """Make one that counts nobody where only this machine gets in."""
         return cls(settings, settings.connections_per_address if settings.has_accounts else 0)
 
     @contextmanager
     def acquire(self, address: str) -> Iterator[bool]:
-        """Whether there is room for one more, which lasts as long as this."""
+        """Take a connection until the end of the block; False when there is no room for it."""
         if not self._most or in_networks(address, self._proxies):
             yield True
             return
@@ -51,14 +53,14 @@ class ConnectionLimiter:
                 self._full.discard(network)
 
     def _log_once(self, network: str) -> None:
-        """Once, until all of theirs are closed: a flood is not to fill the log."""
+        """Log a full network once, until all of its connections are closed."""
         if network not in self._full:
             self._full.add(network)
             audit("limit-reached", limit="connections", address=network)
 
 
 def raise_file_limit() -> None:
-    """Connections are open files, of which systems allow a program few until it asks for more."""
+    """Raise the limit of open files: connections are files, and systems allow few by default."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 

@@ -1,4 +1,4 @@
-"""What a WebSocket may send, enforced where wsproto decodes its bytes.
+"""Limits of what a WebSocket may send, enforced where wsproto decodes its bytes.
 
 wsproto asks its extensions about every frame's head, before it takes the payload, and about every
 piece of payload as it comes. So the limits are extensions: a message that is too long is refused by
@@ -29,7 +29,7 @@ NO_RESERVED_BITS: Final = RsvBits(rsv1=False, rsv2=False, rsv3=False)
 
 
 class FrameLimits(Extension):
-    """Refuses messages that would be longer than `max_bytes`, and frames that come too fast."""
+    """Extension that refuses messages longer than `max_bytes`, and frames that come too fast."""
 
     name = "limits"
 
@@ -53,7 +53,7 @@ class FrameLimits(Extension):
         rsv: RsvBits,
         payload_length: int,
     ) -> CloseReason | RsvBits:
-        """May be asked more than once for one frame, while its head is incomplete."""
+        """Check the announced length; called again for a frame whose head is incomplete."""
         self._is_control = opcode.iscontrol()
         if not self._is_control:
             if opcode is not Opcode.CONTINUATION:
@@ -111,12 +111,12 @@ class BoundedDeflate(PerMessageDeflate):
         is_compressed = self._inbound_compressed and self._inbound_is_compressible
         if not is_compressed or self._decompressor is None:
             return data
-        room = self._max_bytes - self._inflated
+        budget = self._max_bytes - self._inflated
         try:
-            inflated = self._decompressor.decompress(data, room + 1)
+            inflated = self._decompressor.decompress(data, budget + 1)
         except zlib.error:
             return CloseReason.INVALID_FRAME_PAYLOAD_DATA
-        if len(inflated) > room:
+        if len(inflated) > budget:
             return CloseReason.MESSAGE_TOO_BIG
         if self._decompressor.eof:  # else zlib would keep whatever follows, for ever
             return CloseReason.INVALID_FRAME_PAYLOAD_DATA
@@ -132,14 +132,14 @@ class LimitedConnection(Connection):
 
 
 class UnfinishedBytes:
-    """How much all sockets hold of messages that are not complete."""
+    """Counter of the bytes that all sockets hold of incomplete messages."""
 
     def __init__(self, most: int = MAX_UNFINISHED_BYTES) -> None:
         self._most = most
         self.total = 0
 
     def add(self, size: int) -> bool:
-        """Whether there was room for it."""
+        """Count these bytes; False when there is no room for them."""
         if self.total + size > self._most:
             return False
         self.total += size
@@ -150,7 +150,7 @@ class UnfinishedBytes:
 
 
 class MessageBuffer:
-    """The pieces of one message, until it is whole."""
+    """Buffer for the pieces of one message, until it is whole."""
 
     def __init__(self, held: UnfinishedBytes, clock: Callable[[], float] = time.monotonic) -> None:
         self._held = held
@@ -164,7 +164,7 @@ class MessageBuffer:
         return self._began_at is not None and self._clock() - self._began_at > MESSAGE_SECONDS
 
     def extend(self, piece: Message[Any]) -> bool:
-        """Whether there was room for it."""
+        """Add a piece; False when there is no room for it."""
         if self._began_at is None:
             self._began_at = self._clock()
         if not piece.message_finished:
@@ -175,7 +175,7 @@ class MessageBuffer:
         return True
 
     def take(self) -> dict[str, Any]:
-        """The whole message as the application gets it, and nothing is left here."""
+        """Take the whole message as the application gets it; nothing is left here."""
         is_text = isinstance(self._pieces[0], str)
         whole = "".join(self._pieces) if is_text else b"".join(self._pieces)
         self.clear()

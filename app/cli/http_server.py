@@ -24,7 +24,7 @@ MAX_SOCKET_MESSAGE_BYTES: Final = 2 << 20
 
 @dataclass(frozen=True, slots=True)
 class HttpServer:
-    """An application, and how it is to be served."""
+    """Server of an application, with its Hypercorn configuration."""
 
     app: Quart
     config: Config
@@ -51,7 +51,10 @@ class HttpServer:
 
 
 def create_server(settings: Settings, bind: str) -> HttpServer:
-    """`bind`: where to listen, as Hypercorn takes it: `host:port`, or `fd://N` of a socket."""
+    """Create the server.
+
+    `bind`: where to listen, as Hypercorn takes it: `host:port`, or `fd://N` of a socket.
+    """
     with _frozen_gc():
         from hypercorn.config import Config
 

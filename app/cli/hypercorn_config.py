@@ -1,4 +1,4 @@
-"""What the server beneath the application allows on a connection.
+"""Limits of the server beneath the application, per connection.
 
 Hypercorn's own timeout for connections that say nothing (KEEP_ALIVE) also bounds how long a
 request's head may take; how long its body may take is the application's (BODY_TIMEOUT). There is
@@ -22,7 +22,10 @@ PING_SECONDS = 3.0
 
 
 def configure(config: Config, longest_message: int, limiter: ConnectionLimiter) -> None:
-    """`longest_message`: bytes of one message on a socket; `limiter`: who may connect."""
+    """Configure Hypercorn.
+
+    `longest_message`: bytes of one message on a socket; `limiter`: who may connect.
+    """
     config.errorlog = logging.getLogger("hypercorn")
     config.loglevel = "WARNING"
     config.graceful_timeout = 0.3

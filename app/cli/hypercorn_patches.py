@@ -1,4 +1,4 @@
-"""Hypercorn with its faults mended and our limits built in. Nothing else reaches into its parts.
+"""Hypercorn with its bugs fixed and our limits built in. Nothing else reaches into its parts.
 
 It is written for one version, which `tests/wire/test_hypercorn.py` pins.
 """
@@ -79,26 +79,26 @@ TOO_MANY_CONNECTIONS: Final = refusal(
 
 @dataclass(frozen=True)
 class PeerGone(Event):
-    """What a stream says when its peer answers no more."""
+    """Event of a stream whose peer answers no more."""
 
 
 @dataclass(frozen=True)
 class ConnectionAborted(ConnectionEvent):
-    """What a connection hears then: nothing that still waits to be sent will arrive."""
+    """Event that a connection gets then: nothing that still waits to be sent will arrive."""
 
 
 class LimitedTCPServer(TCPServer):
-    """One for which there is room, or that is told that there is none."""
+    """Connection within the limit of its address, or one that is refused."""
 
     _has_ended = False
 
     def __init__(self, limiter: ConnectionLimiter, *parts: Any) -> None:
         super().__init__(*parts)
-        self._crowd = limiter
+        self._limiter = limiter
 
     async def run(self) -> None:
         peer = self.writer.get_extra_info("peername")
-        with self._crowd.acquire(str(peer[0]) if peer else "") as has_place:
+        with self._limiter.acquire(str(peer[0]) if peer else "") as has_place:
             if has_place:
                 await super().run()
                 return
@@ -114,7 +114,7 @@ class LimitedTCPServer(TCPServer):
             await super().protocol_send(event)
 
     async def _read_data(self) -> None:
-        """Hypercorn would let a connection idle on, and count, that its peer has closed."""
+        """Note the end: Hypercorn lets a connection that its peer has closed idle on, and count."""
         await super()._read_data()
         self._has_ended = True
         await self.idle_task.stop()
@@ -127,7 +127,7 @@ class Http11Only(H11Protocol):
         pass
 
     async def _create_stream(self, request: h11.Request) -> None:
-        """Not for a request that the application could take for another than a proxy did."""
+        """Refuse a request that the application could take for another than a proxy did."""
         try:
             request = checked(request)
         except BadHead as problem:
@@ -157,7 +157,7 @@ class Http11Only(H11Protocol):
         await super().stream_send(event)
 
     def _is_last(self, answer: Response) -> bool:
-        """Whether nothing can follow this answer, without it saying so."""
+        """Tell whether nothing can follow this answer, without it saying so."""
         if any(name.lower() == b"connection" for name, _ in answer.headers):
             return False
         is_handshake = isinstance(self.connection, H11WSConnection)
@@ -239,7 +239,7 @@ class PatchedWSStream(WSStream):
                 return
 
     async def _part(self, goodbye: CloseConnection) -> None:
-        """The peer's goodbye, or wsproto's because of what the peer has sent."""
+        """Answer the peer's goodbye, or wsproto's because of what the peer has sent."""
         if self.connection.state is ConnectionState.OPEN:
             await self._refuse(goodbye.code)
             return
@@ -257,7 +257,7 @@ class PatchedWSStream(WSStream):
             await self.app_put({"type": "websocket.disconnect", "code": code})
 
     async def _linger(self) -> None:
-        """A connection closed at once would be reset, and its peer would not hear the code."""
+        """Wait a while: a connection closed at once is reset, and its peer never gets the code."""
         if not await self._is_over_within(LINGER_SECONDS):
             await self.send(StreamClosed(stream_id=self.stream_id))
 
@@ -267,7 +267,7 @@ class PatchedWSStream(WSStream):
         return self._over.is_set()
 
     async def _send_pings(self) -> None:
-        """Until it is over, or pings remain unanswered."""
+        """Send pings until it is over, or they remain unanswered."""
         seconds, missed = self.config.websocket_ping_interval or 0.0, 0
         while missed < MISSED_PINGS:
             self._is_heard = False

@@ -22,25 +22,23 @@ TIMEOUT = 60.0  # seconds; unloading writes the KV states of chats first
 
 
 def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    action = actions.add_parser("load", help="have the running server load a model now")
+    action = actions.add_parser("load", help="load a model in the running server")
     action.add_argument("name", metavar="NAME")
     action.set_defaults(func=load_model)
 
-    action = actions.add_parser("unload", help="have the running server free a model's memory")
+    action = actions.add_parser("unload", help="unload a model from the running server")
     action.add_argument("name", metavar="NAME")
     action.set_defaults(func=unload_model)
 
-    action = actions.add_parser(
-        "default", help="show or choose the model that new chats begin with"
-    )
+    action = actions.add_parser("default", help="show or set the default model of new chats")
     action.add_argument("name", metavar="NAME", nargs="?")
     action.set_defaults(func=default_model)
 
     action = actions.add_parser(
         "engine",
-        help="show or choose the engine that a model runs on",
-        description="Show or choose the engine that a model runs on. With auto, Wick takes the "
-        "one that can run it, and the faster one where both can.",
+        help="show or set the engine that runs a model",
+        description="Show or set the engine that runs a model. With auto, Wick picks the one that "
+        "can run it, and the faster one if both can.",
     )
     action.add_argument("name", metavar="NAME")
     action.add_argument("engine", nargs="?", choices=ENGINE_SETTINGS)
@@ -52,25 +50,25 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def load_model(args: argparse.Namespace, settings: Settings) -> int:
-    """Begins to load it, and shows how far that is until it is ready; Ctrl-C only looks away."""
-    _ask(settings, args.name, "load")
+    """Load a model, and show the progress until it is ready; Ctrl-C only stops watching."""
+    _request(settings, args.name, "load")
     try:
         with load_reporter() as show, server_client(settings, TIMEOUT) as client:
             ended = _until_loaded(client, args.name, show)
     except KeyboardInterrupt:
-        print(f"{args.name} goes on being loaded by the server.", file=sys.stderr)
+        print(f"The server keeps loading {args.name}.", file=sys.stderr)
         raise
     if ended is None:
         print(f"{args.name} is being loaded.")
     elif ended.state == "ready":
-        print(f"{args.name} is ready, with {format_bytes(ended.memory)} of memory set aside.")
+        print(f"{args.name} is ready, with {format_bytes(ended.memory)} of memory reserved.")
     else:
         raise ModelLoadError(ended.error or f"{args.name} was unloaded before it was ready.")
     return 0
 
 
 def _until_loaded(client: httpx.Client, name: str, show: ShowLoad) -> ModelStatus | None:
-    """How it is once the load has ended; None if the server cannot tell."""
+    """Wait for the load to end; return the status, None if the server cannot tell."""
     while True:
         report = fetch_status(client)
         if report is None or name not in report:
@@ -83,8 +81,8 @@ def _until_loaded(client: httpx.Client, name: str, show: ShowLoad) -> ModelStatu
 
 
 def unload_model(args: argparse.Namespace, settings: Settings) -> int:
-    _ask(settings, args.name, "unload")
-    print(f"{args.name} is not loaded any more.")
+    _request(settings, args.name, "unload")
+    print(f"{args.name} is unloaded.")
     return 0
 
 
@@ -115,7 +113,7 @@ def engine_of_model(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def remove_model(args: argparse.Namespace, settings: Settings) -> int:
-    """The running server removes it, so that nothing of it stays loaded or shown."""
+    """Remove a model by the running server, so that nothing of it stays loaded or shown."""
     store = ModelStore(settings.models_dir)
     store.folder(args.name)
     if not _is_done_by_server(settings, "DELETE", args.name):
@@ -125,7 +123,7 @@ def remove_model(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def notify_server(settings: Settings, name: str) -> None:
-    """That a model has come; a server that cannot be told sees it with its next look."""
+    """Tell the server of a new model; one that cannot be reached sees it at its next scan."""
     with contextlib.suppress(PeerError):
         _send(settings, "POST", name, "/arrived")
 
@@ -135,7 +133,7 @@ class ServerNotRunning(PeerError):
 
 
 def _is_done_by_server(settings: Settings, method: str, name: str, rest: str = "") -> bool:
-    """Raises PeerError when the server refuses."""
+    """Have the server do it; False when none runs. Raises PeerError when it refuses."""
     try:
         _send(settings, method, name, rest)
     except ServerNotRunning:
@@ -143,8 +141,8 @@ def _is_done_by_server(settings: Settings, method: str, name: str, rest: str = "
     return True
 
 
-def _ask(settings: Settings, name: str, verb: str) -> None:
-    """Raises ModelNotFound, or PeerError with the server's own sentence."""
+def _request(settings: Settings, name: str, verb: str) -> None:
+    """Request an action. Raises ModelNotFound, or PeerError with the server's own sentence."""
     _send(settings, "POST", name, f"/{verb}")
 
 

@@ -27,14 +27,14 @@ from app.models.model import Model, format_bytes, format_parameters
 
 ReportProgress = Callable[[PullProgress], None]
 ShowLoad = Callable[[str, float | None], None]
-"""Hears what a load is doing, in words, and how far it is from 0 to 1 where that is known."""
+"""Gets what a load is doing, in words, and how far it is from 0 to 1 where that is known."""
 PLAIN_STEP = 10
 """Percent between two lines of progress where there is no terminal."""
 
 
 @contextmanager
 def progress_reporter() -> Iterator[ReportProgress]:
-    """A moving bar on a terminal; elsewhere a line now and then."""
+    """Show progress as a moving bar on a terminal; elsewhere as a line now and then."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _plain_lines(console)
@@ -57,18 +57,18 @@ def progress_reporter() -> Iterator[ReportProgress]:
 
 @contextmanager
 def load_reporter() -> Iterator[ShowLoad]:
-    """The same for the load of a model, whose steps the server tells."""
+    """Show the progress of a model's load, whose steps the server reports."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        told: set[str] = set()
+        printed: set[str] = set()
 
-        def tell(line: str, done: float | None) -> None:
+        def print_step(line: str, done: float | None) -> None:
             step = line if done is None else line[: line.rindex(" ") - 1]  # without its last digit
-            if step not in told:
-                told.add(step)
+            if step not in printed:
+                printed.add(step)
                 console.print(line, highlight=False, soft_wrap=True)
 
-        yield tell
+        yield print_step
         return
     with Progress(BarColumn(), TextColumn("{task.description}"), console=console) as bar:
         task = bar.add_task("")
@@ -80,12 +80,12 @@ def load_reporter() -> Iterator[ShowLoad]:
 
 
 def _plain_lines(console: Console) -> ReportProgress:
-    told: dict[str, int] = {}
+    printed: dict[str, int] = {}
 
     def report(progress: PullProgress) -> None:
         percent = 100 * progress.done // progress.total if progress.total else 0
-        if progress.stage not in told or percent >= told[progress.stage] + PLAIN_STEP:
-            told[progress.stage] = percent - percent % PLAIN_STEP
+        if progress.stage not in printed or percent >= printed[progress.stage] + PLAIN_STEP:
+            printed[progress.stage] = percent - percent % PLAIN_STEP
             line = f"{percent:3} %  {_capital(progress.description)}"
             console.print(line, highlight=False, soft_wrap=True)
 
@@ -104,8 +104,8 @@ REPORT_TIMEOUT = 5.0  # seconds; it is an answer from this very machine
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """One model now. line: its state in words; progress: 0 to 1; speed: tokens per second;
-    memory: bytes set aside for it."""
+    """Status of one model. line: its state in words; progress: 0 to 1; speed: tokens per second;
+    memory: bytes reserved for it."""
 
     name: str
     state: str
@@ -117,7 +117,7 @@ class ModelStatus:
 
 
 def fetch_status(client: httpx.Client) -> dict[str, ModelStatus] | None:
-    """By name; None when nothing that answers there can tell."""
+    """Fetch the status of all models by name; None when nothing that answers there can tell."""
     with contextlib.suppress(httpx.HTTPError, ValueError, TypeError, KeyError):
         response = client.get("/models/report", timeout=REPORT_TIMEOUT)
         if response.is_success:
@@ -141,7 +141,10 @@ WORDS_WIDTH: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`rank`: the column of the highest goes first where there is no room for all; 0: never."""
+    """Column of a table.
+
+    `rank`: the column of the highest goes first where there is no room for all; 0: never.
+    """
 
     heading: str
     cells: Sequence[str]
@@ -151,7 +154,7 @@ class Column:
 
     @property
     def least(self) -> int:
-        """Characters of a line that it cannot do without."""
+        """Least characters of a line that it needs."""
         return self.longest if self.is_number else min(self.longest, self.width)
 
     @property
@@ -167,7 +170,10 @@ def models_table(
     *,
     width: int = 80,
 ) -> Table:
-    """default: the model that new chats begin with, which is marked; report: a server's own."""
+    """Table of installed models.
+
+    default: the model that new chats begin with, which is marked; report: a server's own.
+    """
     models = list(models)
     columns = [
         Column("Name", [_name(model, default) for model in models], width=NAME_WIDTH),
@@ -192,7 +198,7 @@ def models_table(
 
 
 def _live(now: ModelStatus | None) -> tuple[str, str]:
-    """Its state, and how many tokens per second its latest answers came with."""
+    """Return a model's state, and how many tokens per second its latest answers came with."""
     if now is None:
         return "", ""
     return _plain(now.line), f"{now.speed:,.0f} tok/s" if now.speed else ""
@@ -205,7 +211,7 @@ def remote_table(
     *,
     width: int = 80,
 ) -> Table:
-    """Those of `models` that other servers hold, a line for each server."""
+    """Table of those of `models` that other servers hold, a line for each server."""
     held = [(m, upstream) for m in models if m.remote for upstream in m.remote.upstreams]
     columns = [
         Column("Name", [_name(model, default) for model, _ in held], width=NAME_WIDTH),
@@ -224,7 +230,7 @@ def remote_table(
 def catalogue_table(
     entries: Iterable[CatalogueEntry], settings: Settings, *, width: int = 80
 ) -> Table:
-    """What can be downloaded, and whether it fits this machine."""
+    """Table of what can be downloaded, and whether it fits this machine."""
     entries, budget = list(entries), memory.budget(settings)
     needed = [memory.entry_bytes(entry, settings) for entry in entries]
     columns = [
@@ -240,7 +246,7 @@ def catalogue_table(
 
 
 def found_table(found: Iterable[FoundModel], *, width: int = 80) -> Table:
-    """Models of other programs."""
+    """Table of models of other programs."""
     found = list(found)
     columns = [
         Column("Name", [model.name for model in found], width=NAME_WIDTH),
@@ -260,13 +266,15 @@ def _numbers(heading: str, cells: Sequence[str], rank: int = 0) -> Column:
 
 
 def _plain(text: str) -> str:
-    """Words of a file, which are no commands to the terminal."""
+    """Remove what a terminal would take for commands."""
     return "".join(c for c in text if c.isprintable())
 
 
 def _table(columns: Sequence[Column], width: int) -> Table:
-    """Of the columns for which a line of so many characters has room. Words fold, numbers do not,
-    and what is long in one column takes nothing from another."""
+    """Build a table of the columns that fit in a line of so many characters.
+
+    Words fold, numbers do not, and what is long in one column takes nothing from another.
+    """
     shown = _fitting(columns, width)
     left = width - _needed(shown)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)

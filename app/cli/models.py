@@ -34,41 +34,44 @@ from app.models.sources import FORMS, LocalSpec
 from app.models.store import ModelStore
 from app.models.upstream import PARALLEL, Upstream
 
-# `wick models add-remote`: a model that another server holds.
+# `wick models add-remote`: a model that another server runs.
 
 
 def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     action = actions.add_parser(
         "add-remote",
-        help="add a model of another server that speaks OpenAI's protocol",
-        description="Add a model that another server holds: vLLM, llama-server, SGLang, Ollama, "
-        "LM Studio, another Wick. The same NAME again, or several --url, share the work.",
+        help="add a remote model: one of an OpenAI-compatible server",
+        description="Add a model that another server runs: vLLM, llama-server, SGLang, Ollama, "
+        "LM Studio, another Wick. Repeat --url, or use an existing NAME, to share the load.",
     )
-    action.add_argument("name", metavar="NAME", help="what Wick calls it")
+    action.add_argument("name", metavar="NAME", help="its name in Wick")
     action.add_argument(
         "--url",
         action="append",
         required=True,
-        help="the server's address, such as http://gpu:8000/v1; may be given more than once",
+        help="address of the server, such as http://gpu:8000/v1 (repeatable)",
     )
-    action.add_argument("--model", required=True, help="what the server calls it")
+    action.add_argument("--model", required=True, help="model ID on the server")
     action.add_argument(
         "--key-env",
         default="",
         metavar="VAR",
-        help="the environment variable with the server's key; only its name is kept",
+        help="environment variable holding the API key; only its name is stored",
     )
     action.add_argument(
-        "--context", type=int, metavar="N", help="tokens of its window (the server is asked)"
+        "--context",
+        type=int,
+        metavar="N",
+        help="context window in tokens (default: ask the server)",
     )
     action.add_argument(
         "--parallel",
         type=int,
         default=PARALLEL,
         metavar="N",
-        help=f"answers that each server makes at once (default {PARALLEL})",
+        help=f"answers each server writes at once (default: {PARALLEL})",
     )
-    action.add_argument("--title", help="what people see")
+    action.add_argument("--title", help="display name")
     action.set_defaults(func=add_remote)
 
 
@@ -83,7 +86,7 @@ def add_remote(args: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _check_server(model: Model) -> list[str]:
-    """How its servers are just now. They may as well be started later."""
+    """Report how its servers are just now. They may as well be started later."""
     # Here and not above: a client for HTTP, which few commands need.
     from app.inference.remote.health import check
 
@@ -119,25 +122,25 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     action.add_argument(
         "--found",
         action="store_true",
-        help="show the models of Ollama, LM Studio, llama.cpp and Hugging Face on this computer",
+        help="list models of Ollama, LM Studio, llama.cpp and Hugging Face on this computer",
     )
 
-    action = actions.add_parser("catalogue", help="show the models that can be pulled by name")
+    action = actions.add_parser("catalogue", help="list the models you can download by name")
     action.set_defaults(func=list_catalogue)
 
-    action = actions.add_parser("pull", help="fetch a model, by name or from anywhere")
-    action.add_argument("source", metavar="SPEC", help=f"a name of the catalogue, or {FORMS}")
+    action = actions.add_parser("pull", help="download a model, by name or from a URL")
+    action.add_argument("source", metavar="SPEC", help=f"a name from the catalogue, or {FORMS}")
     _add_name(action)
     action.set_defaults(func=pull_model)
 
-    action = actions.add_parser("link", help="use a model of another program without a copy")
-    action.add_argument("found", metavar="NAME", help="as wick models list --found names it")
+    action = actions.add_parser("link", help="use another program's model without copying it")
+    action.add_argument("found", metavar="NAME", help="name shown by wick models list --found")
     _add_name(action)
     action.set_defaults(func=link_model)
 
-    action = actions.add_parser("import", help="install a GGUF file of this machine")
+    action = actions.add_parser("import", help="install a GGUF file from this computer")
     action.add_argument(
-        "source", metavar="FILE_OR_FOLDER", help="a GGUF file, or a folder with one model in it"
+        "source", metavar="FILE_OR_FOLDER", help="a GGUF file, or a folder with one model"
     )
     _add_name(action)
     action.set_defaults(func=import_model)
@@ -173,7 +176,7 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _report(settings: Settings) -> dict[str, ModelStatus] | None:
-    """None where no server runs, or this one does not let us in."""
+    """Fetch the running server's report; None where none runs, or it does not let us in."""
     with contextlib.suppress(WickError), server_client(settings, REPORT_TIMEOUT) as client:
         return fetch_status(client)
     return None
@@ -186,13 +189,13 @@ def _memory(settings: Settings, report: Mapping[str, ModelStatus] | None) -> str
     if report is None:
         return f"Models may use {there}. No Wick is running, so none is loaded."
     held = sum(model.memory for model in report.values())
-    return f"Models may use {there}; {format_bytes(held)} are set aside for those that are loaded."
+    return f"Models may use {there}; {format_bytes(held)} are reserved for the loaded ones."
 
 
 def list_catalogue(args: argparse.Namespace, settings: Settings) -> int:
     console = Console()
     console.print(catalogue_table(offers(), settings, width=console.width))
-    print("To get one: wick models pull NAME")
+    print("Download one: wick models pull NAME")
     return 0
 
 
@@ -204,7 +207,7 @@ def pull_model(args: argparse.Namespace, settings: Settings) -> int:
             model = asyncio.run(install.pull(spec, store, report))
     except KeyboardInterrupt:
         if not isinstance(spec.spec, LocalSpec):
-            print("Stopped. The same command goes on where this one was.", file=sys.stderr)
+            print("Stopped. Run the same command to continue the download.", file=sys.stderr)
         raise
     return _installed(settings, model)
 
@@ -214,7 +217,7 @@ def _list_found(console: Console, found: Sequence[FoundModel]) -> int:
         print("No other program on this computer has a model that isn't in Wick yet.")
         return 0
     console.print(found_table(found, width=console.width))
-    print("To use one: wick models link NAME")
+    print("Use one: wick models link NAME")
     return 0
 
 

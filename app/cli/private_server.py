@@ -57,7 +57,7 @@ async def open_private_server(settings: Settings) -> AsyncIterator[PrivateServer
 
 
 def _private(settings: Settings, port: int) -> Settings:
-    """The same settings, served to one person at this machine."""
+    """Change the settings so that they serve one user on this machine."""
     return replace(
         settings,
         host=HOST,

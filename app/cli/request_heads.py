@@ -10,11 +10,11 @@ SCHEMES: Final = (b"http://", b"https://")
 
 
 class BadHead(Exception):
-    """With what is wrong with it, as a sentence."""
+    """Head that is refused, with what is wrong with it as a sentence."""
 
 
 def checked(request: h11.Request) -> h11.Request:
-    """The request, its target as a path. Raises BadHead."""
+    """Check a request; return it with its target as a path. Raises BadHead."""
     names = {name for name, _ in request.headers}
     if b"transfer-encoding" in names and b"content-length" in names:
         raise BadHead("A request has either Content-Length or Transfer-Encoding, not both.")
@@ -31,7 +31,7 @@ def checked(request: h11.Request) -> h11.Request:
 
 
 def _path(request: h11.Request) -> bytes:
-    """Of a target with scheme and host, which clients of proxies send. Raises BadHead."""
+    """Path of a target with scheme and host, which clients of proxies send. Raises BadHead."""
     target = request.target
     if not target.lower().startswith(SCHEMES):
         raise BadHead("The target of a request is a path, such as /.")

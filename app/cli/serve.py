@@ -32,7 +32,10 @@ log = logging.getLogger(__name__)
 
 
 def check(settings: Settings) -> None:
-    """Raises ConfigError for what would be open to everybody, or could not work."""
+    """Check the settings.
+
+    Raises ConfigError for what would be open to everybody, or could not work.
+    """
     _check_tls(settings)
     if settings.accounts == "off" and not settings.is_loopback:
         raise ConfigError(
@@ -61,7 +64,7 @@ def warn(settings: Settings) -> None:
 
 
 def _check_name(settings: Settings) -> None:
-    """A name that should mean this machine may have been given to another address."""
+    """Check the host: a name that should mean this machine may stand for another address."""
     try:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
     except OSError:
@@ -102,18 +105,18 @@ def _no_password() -> str:
 
 
 def join_url(settings: Settings, token: str) -> str:
-    """Where an invitation is accepted, as this machine reaches it."""
+    """URL at which an invitation is accepted, as this machine reaches it."""
     return f"{settings.local_url}{settings.base_path}/join/{token}"
 
 
 async def print_setup_link(settings: Settings, users: Users) -> None:
-    """As long as there is none: print the link by which one can come."""
+    """Print the setup link as long as there is no owner."""
     token = await users.setup_token()
     if token is None:
         return
     print(
-        "  It has no owner yet. Open this link to choose your name and password; it works once,\n"
-        "  within a day. From another machine, put this one's name or address into it.\n\n"
+        "  There is no owner yet. Open this link to create the owner account; it works once,\n"
+        "  within a day. On another computer, replace the host with this one's name or address.\n\n"
         f"  {join_url(settings, token)}\n",
         flush=True,
     )
@@ -150,7 +153,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def _check_address(settings: Settings) -> None:
-    """Hypercorn would print a traceback for what is one sentence."""
+    """Try the address: Hypercorn would print a traceback for what is one sentence."""
     try:
         family, kind, *_, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM
@@ -199,7 +202,7 @@ async def _serve(settings: Settings, ownership: FolderLock) -> None:
 
 
 class TerminalProgress:
-    """How far pulls are, as one line that is written over; in a log file one line a tenth."""
+    """Progress of pulls, as one line that is written over; in a log file one line a tenth."""
 
     def __init__(self, pulls: PullManager) -> None:
         self._pulls = pulls

@@ -1,4 +1,4 @@
-"""`wick user`: the people of this Wick, whether it runs or not."""
+"""`wick user`: the accounts of this Wick, whether it runs or not."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ Action = Callable[[AnyAccountAdmin, argparse.Namespace, Settings], Awaitable[Non
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("user")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    _add(actions, "list", "show who is there", list_users, named=False)
-    action = _add(actions, "add", "let somebody in, with a password that is asked for", add)
-    action.add_argument("--owner", action="store_true", help="as an owner, not a member")
-    action = _add(actions, "invite", "make a link by which somebody may come", invite, named=False)
-    action.add_argument("--owner", action="store_true", help="as an owner, not a member")
-    action = _add(actions, "passwd", "give somebody a new password", passwd)
-    action.add_argument("--link", action="store_true", help="let them choose it by a link")
-    _add(actions, "disable", "keep somebody out; what is theirs stays", disable)
-    _add(actions, "enable", "let somebody in again", enable)
-    action = _add(actions, "remove", "remove somebody and everything of theirs for good", remove)
-    action.add_argument("--yes", action="store_true", help="do not ask whether it is meant")
+    _add(actions, "list", "list users", list_users, named=False)
+    action = _add(actions, "add", "add a user; asks for the password", add)
+    action.add_argument("--owner", action="store_true", help="make the user an owner, not a member")
+    action = _add(actions, "invite", "create an invite link", invite, named=False)
+    action.add_argument("--owner", action="store_true", help="make the user an owner, not a member")
+    action = _add(actions, "passwd", "change a user's password", passwd)
+    action.add_argument("--link", action="store_true", help="print a password reset link instead")
+    _add(actions, "disable", "block a user; keep their chats", disable)
+    _add(actions, "enable", "unblock a user", enable)
+    action = _add(actions, "remove", "delete a user and all of their chats permanently", remove)
+    action.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
 
 def _add(
@@ -77,7 +77,7 @@ async def list_users(
     if there:
         Console().print(lines)
     else:
-        print("There are no accounts yet. To make the first, the owner's: wick user add NAME")
+        print("No accounts yet. Create the owner's: wick user add NAME")
 
 
 def _state(user: User) -> str:
@@ -95,7 +95,7 @@ async def add(admin: AnyAccountAdmin, arguments: argparse.Namespace, settings: S
     user = await admin.add(arguments.name, await _new_password(), role)
     print(f"{user.name} can log in, as {'an owner' if user.role == 'owner' else 'a member'}.")
     if user.id == LOCAL_USER:
-        print("The chats that were made at this machine without a login are theirs.")
+        print("The chats made on this machine without an account are now theirs.")
 
 
 async def invite(admin: AnyAccountAdmin, arguments: argparse.Namespace, settings: Settings) -> None:
@@ -109,14 +109,14 @@ async def passwd(admin: AnyAccountAdmin, arguments: argparse.Namespace, settings
         _print_link(settings, await admin.password_link(arguments.name), LINK_LIFETIME["reset"])
         return
     user = await admin.set_password(arguments.name, await _new_password())
-    print(f"The password of {user.name} is changed, and every login of theirs has ended.")
+    print(f"Changed the password of {user.name} and ended all of their sessions.")
 
 
 async def disable(
     admin: AnyAccountAdmin, arguments: argparse.Namespace, settings: Settings
 ) -> None:
     user = await admin.disable(arguments.name)
-    print(f"{user.name} is kept out, and every login of theirs has ended.")
+    print(f"Blocked {user.name} and ended all of their sessions.")
 
 
 async def enable(admin: AnyAccountAdmin, arguments: argparse.Namespace, settings: Settings) -> None:
@@ -127,26 +127,26 @@ async def enable(admin: AnyAccountAdmin, arguments: argparse.Namespace, settings
 async def remove(admin: AnyAccountAdmin, arguments: argparse.Namespace, settings: Settings) -> None:
     user = await admin.get_by_name(arguments.name)
     if not arguments.yes and not await _confirm(user):
-        raise InvalidAccount({"name": "Nothing was removed."})
+        raise InvalidAccount({"name": "Nothing was deleted."})
     await admin.remove(arguments.name)
-    print(f"{user.name} is removed, with everything of theirs.")
+    print(f"Deleted {user.name} and all of their chats.")
 
 
 async def _confirm(user: User) -> bool:
     if not sys.stdin.isatty():
-        raise InvalidAccount({"yes": "Nobody is there to say that this is meant: add --yes."})
-    question = f"Remove {user.name} with every chat of theirs, for good? Type the name: "
+        raise InvalidAccount({"yes": "Confirm with --yes."})
+    question = f"Delete {user.name} and all of their chats permanently? Type the name: "
     said = await asyncio.to_thread(input, question)
     return said.strip().casefold() == user.name.casefold()
 
 
 async def _new_password() -> str:
-    """Asked for twice at a terminal; else the first line of the standard input."""
+    """Ask for a password twice at a terminal; else read the first line of standard input."""
     if not sys.stdin.isatty():
         line: str = await asyncio.to_thread(sys.stdin.readline)
         return line.rstrip("\n")
     first = await asyncio.to_thread(getpass.getpass, "New password: ")
-    if first != await asyncio.to_thread(getpass.getpass, "The same again: "):
+    if first != await asyncio.to_thread(getpass.getpass, "Confirm password: "):
         raise InvalidAccount({"again": "The passwords do not match."})
     return first
 
@@ -154,6 +154,6 @@ async def _new_password() -> str:
 def _print_link(settings: Settings, token: str, within: str) -> None:
     print(f"This link works once, within {within}:\n\n  {join_url(settings, token)}\n")
     if not settings.has_accounts:
-        print("It works where people log in: see WICK_HOST and WICK_ACCOUNTS in .env.example.")
+        print("It works once accounts are on: see WICK_HOST and WICK_ACCOUNTS in .env.example.")
     else:
-        print("From another machine, put this one's name or address into it.")
+        print("On another computer, replace the host with this one's name or address.")

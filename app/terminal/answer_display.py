@@ -24,7 +24,7 @@ from app.terminal.screen import Screen
 async def show(
     backend: HttpBackend, ref: AnswerRef, screen: Screen, start: int = 0
 ) -> MessageRecord:
-    """The answer at its end. Ctrl-C stops it; pressed again, it is no longer waited for."""
+    """Show an answer to its end. Ctrl-C stops it; pressed again, it is no longer waited for."""
     stopping: list[asyncio.Task[None]] = []
     events = backend.follow(ref, start)
     task = asyncio.create_task(_show(events, screen), name="answer")
@@ -74,7 +74,7 @@ async def _show(events: AsyncIterator[Event], screen: Screen) -> MessageRecord:
 
 
 async def _next(events: AsyncIterator[Event], screen: Screen) -> Event:
-    """The next event; while none comes, the screen shows what it held back."""
+    """Get the next event; while none comes, the screen shows what it held back."""
     coming: asyncio.Future[Event] = asyncio.ensure_future(anext(events))
     try:
         while not coming.done():
@@ -87,7 +87,7 @@ async def _next(events: AsyncIterator[Event], screen: Screen) -> Event:
 
 @contextlib.contextmanager
 def on_sigint(on_interrupt: Callable[[], None]) -> Iterator[None]:
-    """Within it, Ctrl-C calls this instead of ending the program."""
+    """Have Ctrl-C call this instead of ending the program."""
     loop = asyncio.get_running_loop()
     before = signal.getsignal(signal.SIGINT)
     try:

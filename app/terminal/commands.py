@@ -46,7 +46,7 @@ async def model(repl: Repl, name: str) -> None:
     if repl.chat_id:
         await repl.backend.choose_model(repl.chat_id, name)
     repl.model = name
-    repl.info(f"{name} answers from now on.")
+    repl.info(f"Now using {name}.")
     repl.warn_if_remote()
 
 
@@ -65,13 +65,13 @@ async def regenerate(repl: Repl, name: str) -> None:
 
 
 async def edit(repl: Repl, text: str) -> None:
-    """With the text on the line, or with the last question to be changed at the prompt."""
+    """Resend the last message as the text on the line, or as edited at the prompt."""
     last = await _last(repl, "user")
     if not text:
         try:
             text = await repl.prompt.read(last.text)
         except (EOFError, KeyboardInterrupt):
-            repl.info("The question stays as it was.")
+            repl.info("Nothing was changed.")
             return
     answer = await repl.backend.edit(repl.chat_id, last.id, text, repl.model)
     await repl.answer(answer)
@@ -93,12 +93,12 @@ async def thought(repl: Repl, _: str) -> None:
 
 
 async def copy(repl: Repl, _: str) -> None:
-    """By the terminal itself (OSC 52), which works over ssh, too."""
+    """Copy the last answer by the terminal itself (OSC 52), which works over ssh, too."""
     last = await _last(repl, "assistant")
     coded = base64.b64encode(last.text.encode()).decode()
     repl.console.file.write(f"\x1b]52;c;{coded}\x07")
     repl.console.file.flush()
-    repl.info("The answer is on the clipboard, if your terminal allows that.")
+    repl.info("Copied, if your terminal allows it.")
 
 
 async def settings(repl: Repl, _: str) -> None:
@@ -106,36 +106,34 @@ async def settings(repl: Repl, _: str) -> None:
     for line in lines:
         repl.print(strip_control(line))
     if not lines:
-        repl.info("Nothing was chosen for this chat: it has the defaults of its model.")
+        repl.info("This chat uses the defaults of its model.")
 
 
 async def set_setting(repl: Repl, text: str) -> None:
-    """`NAME VALUE`, with `-` for the default; a name alone tells what it is."""
+    """Set `NAME VALUE`, with `-` for the default; show the value of a name alone."""
     if not text:
         await settings(repl, "")
-        repl.info(f"There are: {', '.join(SETTINGS)}.")
+        repl.info(f"Settings: {', '.join(SETTINGS)}.")
         return
     name, _, value = text.partition(" ")
     name, value = name.replace("-", "_").casefold(), value.strip()
     name = "system_prompt" if name == "system" else name
     if name not in SETTINGS:
-        raise InvalidMessage(f"There is no setting “{name}”. There are: {', '.join(SETTINGS)}.")
+        raise InvalidMessage(f"No setting is called “{name}”. Settings: {', '.join(SETTINGS)}.")
     now = await repl.settings()
     if not value:
         chosen = now.overrides.get(name)
-        repl.print(
-            strip_control(f"{name}: {chosen if chosen is not None else 'the default of the model'}")
-        )
+        repl.print(strip_control(f"{name}: {chosen if chosen is not None else 'default'}"))
         return
     await _choose(repl, name, "" if value == "-" else value)
 
 
 async def _choose(repl: Repl, name: str, text: str) -> None:
-    """As it stands in the form's field; an empty text is the default."""
+    """Set one setting from text as the page's form has it; an empty text is the default."""
     await repl.choose_settings(
         apply_changes(await repl.settings(), {name: text}, repl.longest_prompt)
     )
-    repl.info(f"{name} is {'set' if text else 'the default'} from now on.")
+    repl.info(f"{name} {'set' if text else 'reset to the default'}.")
 
 
 async def system(repl: Repl, text: str) -> None:
@@ -143,7 +141,7 @@ async def system(repl: Repl, text: str) -> None:
 
 
 async def stop(repl: Repl, text: str) -> None:
-    """One more text that ends answers; `-` for none."""
+    """Add a text that ends answers; `-` for none."""
     if not text or text == "-":
         await set_setting(repl, f"stop {text}".strip())
         return
@@ -155,7 +153,7 @@ async def _last(repl: Repl, role: str) -> MessageRecord:
     opened = await repl.opened()
     found = next((message for message in reversed(opened.path) if message.role == role), None)
     if found is None:
-        raise ChatNotFound("There is nothing of that kind in this chat.")
+        raise ChatNotFound("This chat has no such message yet.")
     return found
 
 
@@ -171,19 +169,19 @@ MAX_SHOWN: Final = sys.maxsize
 
 async def new(repl: Repl, _: str) -> None:
     await repl.begin(repl.model)
-    repl.info("A new chat.")
+    repl.info("New chat.")
 
 
 async def chats(repl: Repl, _: str) -> None:
     found = await repl.backend.chats(MAX_CHOICES)
     if not found:
-        raise ChatNotFound("There is no chat yet.")
+        raise ChatNotFound("No chats yet.")
     room = max(repl.console.width - 24, 10)
     options = [
         (chat, f"{format_time(chat.updated_at):>10}  {_cut(chat.title, room)}") for chat in found
     ]
     current = next((chat for chat in found if chat.id == repl.chat_id), found[0])
-    chosen = await repl.prompt.choose("Which chat? Escape: none.", options, current)
+    chosen = await repl.prompt.choose("Choose a chat (Escape to cancel)", options, current)
     if chosen is not None:
         await _enter(repl, chosen)
 
@@ -199,10 +197,10 @@ async def open_chat(repl: Repl, wanted: str) -> None:
 
 async def search(repl: Repl, words: str) -> None:
     if not words:
-        raise InvalidMessage("Give the words to look for: /search WORDS")
+        raise InvalidMessage("Give some words to search for: /search WORDS")
     hits = (await repl.backend.search(words))[:HITS]
     if not hits:
-        repl.info(f"Nothing has “{words}” in it.")
+        repl.info(f"No results for “{words}”.")
         return
     by_chat: dict[str, list[SearchHit]] = {}
     for hit in hits:
@@ -215,7 +213,7 @@ async def search(repl: Repl, words: str) -> None:
     repl.listed = [
         ChatSummary(chat_id, found[0].title, "", 0) for chat_id, found in by_chat.items()
     ]
-    repl.info("/open NUMBER goes on with one.")
+    repl.info("Open one with /open NUMBER.")
 
 
 async def history(repl: Repl, _: str) -> None:
@@ -228,7 +226,7 @@ async def rename(repl: Repl, title: str) -> None:
     await repl.opened()
     await repl.backend.rename(repl.chat_id, title)
     repl.title = title
-    repl.info(f"This chat is called “{one_line(title)}” now.")
+    repl.info(f"Renamed to “{one_line(title)}”.")
 
 
 async def delete(repl: Repl, _: str) -> None:
@@ -237,7 +235,7 @@ async def delete(repl: Repl, _: str) -> None:
     await repl.backend.delete(deleted)
     await repl.begin(repl.model)
     repl.deleted = deleted
-    repl.info("The chat is in the trash; /undelete brings it back. This is a new one.")
+    repl.info("Chat moved to trash; /undelete brings it back. This is a new chat.")
 
 
 async def undelete(repl: Repl, _: str) -> None:
@@ -249,7 +247,7 @@ async def undelete(repl: Repl, _: str) -> None:
 
 
 async def export(repl: Repl, name: str) -> None:
-    """To the file of that name; without one it is called after the chat."""
+    """Export to the file of that name; without one it is called after the chat."""
     chat = (await repl.opened()).chat
     path = Path(name or file_name(chat.title, "md")).expanduser()
     form: ExportFormat = "json" if path.suffix.casefold() == ".json" else "md"
@@ -258,10 +256,10 @@ async def export(repl: Repl, name: str) -> None:
         with path.open("xb") as file:
             file.write(data)
     except FileExistsError:
-        raise InvalidMessage(f"{path} is there already. Give another name, please.") from None
+        raise InvalidMessage(f"{path} already exists. Choose another name.") from None
     except OSError as error:
-        raise InvalidMessage(f"{path} cannot be written: {error.strerror}.") from error
-    repl.info(f"The chat is in {path}.")
+        raise InvalidMessage(f"Can't write {path}: {error.strerror}.") from error
+    repl.info(f"Exported to {path}.")
 
 
 async def _enter(repl: Repl, chat: ChatSummary) -> None:
@@ -281,7 +279,7 @@ def _cut(text: str, room: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`argument` as the help shows it."""
+    """Command of a conversation; `argument` as the help shows it."""
 
     name: str
     argument: str
@@ -303,8 +301,8 @@ async def _help(repl: Repl, _: str) -> None:
         repl.console.print(table)
     repl.console.print()
     repl.info(
-        'Enter sends. Alt-Enter, a backslash before Enter, or """ around all of it: several '
-        "lines. Ctrl-C stops an answer; at the prompt, twice, it leaves, as Ctrl-D does."
+        'Enter sends. For several lines: Alt-Enter, a backslash before Enter, or """ around the '
+        "text. Ctrl-C stops the answer; twice at the prompt it quits, as does Ctrl-D."
     )
 
 
@@ -316,37 +314,39 @@ _USAGE: Final = 24
 """Columns, so that the sections stand below each other."""
 _SECTIONS: Final = {
     "Answers": (
-        Command("model", "[NAME]", "choose who answers", model),
-        Command("again", "[MODEL]", "another answer to the last question", regenerate),
-        Command("edit", "", "ask the last question in other words", edit),
-        Command("continue", "", "go on with an answer that was cut", continue_answer),
+        Command("model", "[NAME]", "choose a model", model),
+        Command("again", "[MODEL]", "regenerate the last answer", regenerate),
+        Command("edit", "", "edit and resend your last message", edit),
+        Command("continue", "", "continue a cut answer", continue_answer),
         Command("thought", "", "show what the model thought before its last answer", thought),
-        Command("copy", "", "the last answer to the clipboard", copy),
+        Command("copy", "", "copy the last answer to the clipboard", copy),
     ),
     "Chat settings": (
-        Command("settings", "", "what was chosen", settings),
-        Command("system", "[TEXT | -]", "show, set or drop the system prompt", system),
+        Command("settings", "", "show this chat's settings", settings),
+        Command("system", "[TEXT | -]", "show, set or remove the system prompt", system),
         Command(
             "set",
             "NAME VALUE",
-            "say, temperature 0.2; - for the default",
+            "change a setting; - restores the default",
             set_setting,
         ),
-        Command("stop", "[TEXT | -]", r"a text that ends answers; \n: line break", stop),
+        Command(
+            "stopwords", "[TEXT | -]", r"stop when the model writes this; \n: line break", stop
+        ),
     ),
     "Chats": (
-        Command("new", "", "begin a chat", new),
-        Command("chats", "", "choose among the latest", chats),
-        Command("open", "ID | NUMBER | last", "go on with one", open_chat),
-        Command("search", "WORDS", "find something in all of them", search),
-        Command("history", "", "the whole of this one", history),
-        Command("rename", "TITLE", "call this one something else", rename),
-        Command("export", "[FILE]", "write it to a file, .md or .json", export),
-        Command("delete", "", "put it into the trash; /undelete brings it back", delete),
+        Command("new", "", "start a new chat", new),
+        Command("chats", "", "choose a recent chat", chats),
+        Command("open", "ID | NUMBER | last", "open a chat", open_chat),
+        Command("search", "WORDS", "search all chats", search),
+        Command("history", "", "show this whole chat", history),
+        Command("rename", "TITLE", "rename this chat", rename),
+        Command("export", "[FILE]", "export this chat to a file, .md or .json", export),
+        Command("delete", "", "move this chat to trash; /undelete brings it back", delete),
     ),
-    "Else": (
-        Command("help", "", "this list", _help),
-        Command("quit", "", "leave", _quit),
+    "Other": (
+        Command("help", "", "show this list", _help),
+        Command("quit", "", "quit", _quit),
     ),
 }
 _SHOWN: Final = {command.name: command for part in _SECTIONS.values() for command in part}
@@ -355,6 +355,7 @@ _VALUES: Final = {name: row for name, row in SETTINGS.items() if row.is_number o
 _RUN: Final[dict[str, CommandRunner]] = {
     **{name: command.run for name, command in _SHOWN.items()},
     "undelete": undelete,
+    "stop": stop,
     "regenerate": regenerate,
     "exit": _quit,
     "bye": _quit,
@@ -363,7 +364,7 @@ _RUN: Final[dict[str, CommandRunner]] = {
 
 
 async def run_command(repl: Repl, line: str) -> None:
-    """Do what the line says."""
+    """Run the command on a line."""
     name, _, rest = line.strip().removeprefix("/").partition(" ")
     name = name.casefold()
     if name in _VALUES:  # /temperature 0.2
@@ -373,12 +374,12 @@ async def run_command(repl: Repl, line: str) -> None:
     else:
         near = difflib.get_close_matches(name, [*_RUN, *_VALUES], 1)
         hint = f" Did you mean /{near[0]}?" if near else " /help lists them."
-        repl.error(f"There is no command /{name}.{hint}")
-        repl.info("To send it as it is, begin it with two slashes.")
+        repl.error(f"Unknown command /{name}.{hint}")
+        repl.info("To send it as text, begin it with two slashes.")
 
 
 def completions(models: Iterable[str], text: str) -> Iterable[tuple[str, str]]:
-    """What may complete a line that begins with a slash, and what it means."""
+    """List what may complete a line that begins with a slash, and what each means."""
     if " " not in text:
         yield from ((f"/{name}", command.about) for name, command in _SHOWN.items())
         yield from ((f"/{name}", _range(row)) for name, row in _VALUES.items())

@@ -24,7 +24,7 @@ from app.terminal.records import ChatSummary, ModelSummary, SearchHit
 def apply_changes(
     settings: ChatSettings, new: Mapping[str, str], longest_prompt: int
 ) -> ChatSettings:
-    """With these fields instead, as text; an empty one goes back to the model's default.
+    """Replace these fields, given as text; an empty one goes back to the model's default.
 
     Raises InvalidSettings.
     """
@@ -61,25 +61,25 @@ _ID: Final = re.compile(r"[0-9a-f]{4,16}")
 
 
 async def find_chat(backend: HttpBackend, wanted: str) -> ChatSummary:
-    """By `last`, an id or the beginning of one, or a title. Raises ChatNotFound."""
+    """Find a chat by `last`, an id or the beginning of one, or a title. Raises ChatNotFound."""
     if re.fullmatch(r"[0-9a-f]{16}", wanted):
         return (await backend.open(wanted)).chat
     chats = await backend.chats(1 if wanted == "last" else MAX_SEARCHED)
     if wanted == "last":
         if not chats:
-            raise ChatNotFound("There is no chat yet.")
+            raise ChatNotFound("No chats yet.")
         return chats[0]
     found = [chat for chat in chats if _ID.fullmatch(wanted) and chat.id.startswith(wanted)]
     found = found or [chat for chat in chats if chat.title.casefold() == wanted.casefold()]
     if len(found) == 1:
         return found[0]
     if found:
-        raise ChatNotFound(f"“{wanted}” may be {len(found)} chats. Give more of the id, please.")
+        raise ChatNotFound(f"“{wanted}” matches {len(found)} chats. Give more of the id.")
     raise ChatNotFound(f"There is no chat “{wanted}”; /chats and “wick chat --list” show them.")
 
 
 def format_time(at: float, now: dt.datetime | None = None) -> str:
-    """Today's by the hour, others by the day."""
+    """Format today's times by the hour, others by the day."""
     moment = dt.datetime.fromtimestamp(at).astimezone()
     now = now or dt.datetime.now().astimezone()
     return f"{moment:%H:%M}" if moment.date() == now.date() else f"{moment:%Y-%m-%d}"
@@ -103,7 +103,7 @@ def one_line(text: str) -> str:
 
 
 def snippet(found: SearchHit) -> Text:
-    """On one line, with the hits marked."""
+    """Put a hit on one line, with its words marked."""
     text = Text(strip_control(found.snippet).replace("\n", " ").replace("\t", " "), overflow="fold")
     for first, end in found.marks:
         text.stylize("bold", first, end)

@@ -41,8 +41,9 @@ TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
 async def connect(
     url: str, key: str, trust: ssl.SSLContext | None = None
 ) -> AsyncIterator[HttpBackend]:
-    """Reach a server. `key`: an API key, empty for none; trust: in which certificates, None: as is
-    usual.
+    """Connect to a server.
+
+    `key`: an API key, empty for none; trust: in which certificates, None: as is usual.
 
     Raises ConfigError for what is no address.
     """
@@ -51,14 +52,14 @@ async def connect(
     except httpx.InvalidURL:
         address = httpx.URL("")
     if address.scheme not in ("http", "https") or not address.host:
-        raise ConfigError(f"--url {url} is wrong: it takes an address such as http://box:8000.")
+        raise ConfigError(f"--url {url} is not an address such as http://box:8000.")
     async with _client(address, key, trust or httpx.create_ssl_context()) as client:
         yield HttpBackend(client, str(address))
 
 
 @asynccontextmanager
 async def connect_private(url: str, secret: str) -> AsyncIterator[HttpBackend]:
-    """Reach the server of this very process, of whose place nobody needs to know."""
+    """Connect to the server of this very process, whose address nobody needs to know."""
     no_certificates = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # those of the system take a while
     async with _client(httpx.URL(url), secret, no_certificates) as client:
         yield HttpBackend(client, "")
@@ -167,7 +168,7 @@ class HttpBackend:
         return str(self._client.base_url).rstrip("/")
 
     async def _ask(self, path: str, body: dict[str, Any]) -> AnswerRef:
-        """Once, even when its first sending went astray: the server knows it by its id."""
+        """Post a prompt; a repeated one counts once, since the server knows it by its id."""
         body = body | {"client_id": secrets.token_hex(16)}
         answer = await self._send("POST", path, body)
         made = answer.json()
@@ -184,13 +185,13 @@ class HttpBackend:
         body: dict[str, Any] | None = None,
         wanted: dict[str, str] | None = None,
     ) -> httpx.Response:
-        """Raises PeerError, or the error that the server names."""
+        """Send a request. Raises PeerError, or the error that the server names."""
         try:
             response = await self._client.request(
                 method, f"/api/v1{path}", json=body, params=wanted
             )
         except httpx.TransportError as error:
-            raise PeerError(f"Wick at {self._address} cannot be reached: {_why(error)}.") from error
+            raise PeerError(f"Can't reach Wick at {self._address}: {_why(error)}.") from error
         if not response.is_success:
             raise error_of(response, self._address)
         return response
@@ -201,20 +202,20 @@ def _message(chat_id: str, message_id: int) -> str:
 
 
 def _why(error: httpx.TransportError) -> str:
-    return "it takes too long" if isinstance(error, httpx.TimeoutException) else "nothing answers"
+    return "no answer in time" if isinstance(error, httpx.TimeoutException) else "nothing answers"
 
 
 # What a server answers, as the terminal's own values.
 
 
 def error_of(response: httpx.Response, place: str) -> WickError:
-    """What the server said, in its own words."""
+    """Make an error of what the server said, in its own words."""
     try:
         error = response.json()["error"]
         sentence, code = str(error["message"]), error.get("code")
     except (ValueError, KeyError, TypeError):
         return PeerError(
-            f"What answers at {place} did not do it (status {response.status_code}): is it Wick?"
+            f"Unexpected answer from {place} (status {response.status_code}). Is it Wick?"
         )
     if response.status_code == 401:
         return NotLoggedIn(f"{sentence} Give an API key with --key or WICK_KEY.")
@@ -265,7 +266,10 @@ class _Progress:
 
 
 async def follow(client: httpx.AsyncClient, ref: AnswerRef, start: int) -> AsyncGenerator[Event]:
-    """Ends with AnswerEnded. Raises PeerError when the server has gone and does not come back."""
+    """Follow an answer to AnswerEnded.
+
+    Raises PeerError when the server has gone and does not come back.
+    """
     url = f"/api/v1/chats/{ref.chat_id}/messages/{ref.answer_id}"
     progress, tries = _Progress(sent=start), 0
     while True:
@@ -289,14 +293,14 @@ async def follow(client: httpx.AsyncClient, ref: AnswerRef, start: int) -> Async
         tries += 1
         if tries > MAX_ATTEMPTS:
             raise PeerError(
-                f"Wick at {client.base_url} has ended or cannot be reached any more. What it has "
-                "written so far is kept there."
+                f"Lost the connection to Wick at {client.base_url}. What it has written so far is "
+                "kept there."
             )
         await asyncio.sleep(RETRY_SECONDS)
 
 
 def _to_event(event: ServerSentEvent, ref: AnswerRef, progress: _Progress) -> list[Event]:
-    """What an event means for the person."""
+    """Turn a server-sent event into what it means for the user."""
     progress.last_id = event.id or progress.last_id
     data: dict[str, Any] = json.loads(event.data)
     match event.event:
@@ -314,7 +318,7 @@ def _to_event(event: ServerSentEvent, ref: AnswerRef, progress: _Progress) -> li
             is_new, progress.line = line != progress.line, line
             return [StatusUpdate(line)] if is_new else []
         case "gone":
-            raise ChatNotFound("This answer was taken back or deleted elsewhere.")
+            raise ChatNotFound("This answer was canceled or deleted elsewhere.")
         case "end":
             answer = parse_message(data)
             return [

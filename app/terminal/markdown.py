@@ -45,12 +45,12 @@ _CONTROLS: Final = {
 
 
 def strip_control(text: str) -> str:
-    """Without what a terminal would take for commands."""
+    """Remove what a terminal would take for commands."""
     return text.replace("\r\n", "\n").translate(_CONTROLS)
 
 
 def blocks_end(text: str) -> int:
-    """Up to which offset the outermost blocks of `text` are complete: another follows them."""
+    """Offset up to which the outermost blocks of `text` are complete: another follows them."""
     complete = text.rfind("\n") + 1
     starts = [
         token.map[0]
@@ -66,7 +66,10 @@ def blocks_end(text: str) -> int:
 
 
 def render_lines(text: str, like: Console) -> list[str]:
-    """`text` as lines with colours, no wider than the console `like`; none is blank at the ends."""
+    """Render `text` as lines with colours, no wider than the console `like`.
+
+    No line at either end is blank.
+    """
     sink = io.StringIO()
     console = Console(
         file=sink,
@@ -102,7 +105,7 @@ class _Code(markdown.CodeBlock):
 
 
 class _Table(markdown.TableElement):
-    """As rich's, without the blank lines around it."""
+    """Table of rich, without the blank lines around it."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for table in super().__rich_console__(console, options):
@@ -169,7 +172,7 @@ _ORDINALS: Final = {"st", "nd", "rd", "th"}
 
 
 def to_drawable(tokens: Sequence[Token]) -> Iterator[Token]:
-    """Blocks. Formulas are their source, of details the summary is a heading."""
+    """Convert blocks. Formulas are their source, of details the summary is a heading."""
     for number, token in enumerate(tokens):
         if token.type == "inline":
             token.children = list(_inline(token.children or []))
@@ -192,7 +195,7 @@ def _heading(text: str) -> Iterator[Token]:
 
 
 def _inline(tokens: Sequence[Token]) -> Iterator[Token]:
-    """What stands in a line. Where the model began a line, a line begins."""
+    """Convert the tokens within a line. Where the model began a line, a line begins."""
     number = 0
     while number < len(tokens):
         token = tokens[number]
@@ -222,7 +225,7 @@ def _inline(tokens: Sequence[Token]) -> Iterator[Token]:
 
 
 def _end_of(tokens: Sequence[Token], number: int) -> int:
-    """Where the element ends whose content begins there."""
+    """Index at which the element ends whose content begins there."""
     depth = 1
     for place in range(number, len(tokens)):
         depth += tokens[place].nesting

@@ -30,7 +30,7 @@ except ImportError:  # Windows, where the console does not echo by itself
 
 @contextlib.contextmanager
 def without_echo() -> Iterator[None]:
-    """Keys that are pressed between two prompts do not appear in the middle of an answer."""
+    """Keep keys pressed between two prompts from appearing in the middle of an answer."""
     if termios is None or not sys.stdin.isatty():
         yield
         return
@@ -69,7 +69,10 @@ CompletionSource = Callable[[str], Iterable[tuple[str, str]]]
 
 
 class InputPrompt:
-    """`history`: the file that keeps what was typed, None for none; `words`: for completion."""
+    """Prompt of a conversation.
+
+    `history`: the file that keeps what was typed, None for none; `words`: for completion.
+    """
 
     def __init__(self, history: Path | None, words: CompletionSource) -> None:
         self._session: PromptSession[str] = PromptSession(
@@ -87,7 +90,7 @@ class InputPrompt:
         )
 
     async def read(self, text: str = "") -> str:
-        """What the person sends, which begins as `text`.
+        """Read what the user sends, which begins as `text`.
 
         Raises EOFError for Ctrl-D, KeyboardInterrupt for Ctrl-C on an empty line.
         """
@@ -97,7 +100,7 @@ class InputPrompt:
     async def choose(
         self, message: str, options: Sequence[tuple[T, AnyFormattedText]], default: T
     ) -> T | None:
-        """One of the options by arrows or number; None when the person leaves with Escape."""
+        """Choose one of the options by arrows or number; None after Escape."""
         bindings = KeyBindings()
 
         @bindings.add("escape", eager=True)
@@ -128,14 +131,14 @@ class InputPrompt:
 
 
 def is_open(text: str) -> bool:
-    """Whether Enter begins a line: after a backslash, and within three quotation marks."""
+    """Tell whether Enter begins a line: after a backslash, or within three quotation marks."""
     if text.lstrip().startswith(QUOTES):
         return not text.strip().endswith(QUOTES) or text.strip() == QUOTES
     return text.endswith("\\")
 
 
 def unwrapped(text: str) -> str:
-    """Without the marks that only served to begin lines."""
+    """Remove the marks that only served to begin lines."""
     stripped = text.strip()
     if stripped.startswith(QUOTES):
         return stripped.removeprefix(QUOTES).removesuffix(QUOTES).strip("\n")

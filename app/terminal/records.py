@@ -12,7 +12,7 @@ from app.conversations.hub import LiveAnswer, status_line
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
-    """A model to choose. `state`: what choosing it means, in a word or two; sent_to: the other
+    """Model to choose. `state`: what choosing it means, in a word or two; sent_to: the other
     machines that are sent what is written to it."""
 
     name: str
@@ -23,7 +23,7 @@ class ModelSummary:
 
 @dataclass(frozen=True, slots=True)
 class ChatSummary:
-    """A chat in a list. `updated_at`: seconds since 1970."""
+    """Chat in a list. `updated_at`: seconds since 1970."""
 
     id: str
     title: str
@@ -61,7 +61,7 @@ class MessageRecord:
 
     @property
     def is_cut(self) -> bool:
-        """Whether the answer ended before its end, so that it may go on."""
+        """Tell whether the answer was cut, so that it can be continued."""
         return is_resumable(self.status, self.finish_reason, self.text)
 
 
@@ -75,7 +75,7 @@ class OpenChat:
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A hit of a search. `marks`: the words in the snippet, from the first character to the end."""
+    """Hit of a search. `marks`: the words in the snippet, from the first character to the end."""
 
     chat_id: str
     title: str
@@ -85,7 +85,7 @@ class SearchHit:
 
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
-    """What is happening before there is text, or what the person should know, in words."""
+    """Status before there is text, or something the user should know, as a sentence."""
 
     sentence: str
 
@@ -119,24 +119,25 @@ ExportFormat = Literal["md", "json"]
 
 
 def describe_wait(stream: LiveAnswer) -> str:
-    """What is happening; empty while the text that comes says enough."""
+    """Describe what is happening; empty while the text that comes says enough."""
     is_writing = stream.status == "streaming" and not (stream.warning or stream.is_thinking)
     return "" if is_writing else status_line(stream)
 
 
 def ending_note(answer: MessageRecord) -> str:
-    """How it ended, when that needs a word, and the command that goes on."""
+    """Say how an answer ended, when that needs a word, and the command that continues it."""
     ending = describe_ending(answer.status, answer.finish_reason, answer.error)
     is_long = answer.status == "done" and bool(ending)
-    return f"{ending}, /continue goes on" if is_long else ending
+    return f"{ending}; /continue continues it" if is_long else ending
 
 
 def dropped_note(answer: MessageRecord) -> str:
-    """What the model does not see any more."""
+    """Say how many messages the model does not see any more."""
     if not answer.dropped:
         return ""
-    what = "message has" if answer.dropped == 1 else f"{answer.dropped} messages have"
-    return f"The oldest {what} left the model's window."
+    what = "message" if answer.dropped == 1 else f"{answer.dropped} messages"
+    fit = "fits" if answer.dropped == 1 else "fit"
+    return f"The oldest {what} no longer {fit} in the model's context."
 
 
 def thought_note(answer: MessageRecord) -> str:

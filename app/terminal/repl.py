@@ -39,9 +39,12 @@ CommandRunner = Callable[["Repl", str], Awaitable[None]]
 
 @dataclass(slots=True)
 class Repl:
-    """What a person is doing. `listed`: the chats that were listed last, to be named by number;
-    begun: those in which something was asked here; chat_id: empty until a new chat has begun, and
-    then `overrides` are its settings, `defaults` at first."""
+    """State of a conversation.
+
+    `listed`: the chats that were listed last, to be named by number; created_chats: those in which
+    something was asked here; chat_id: empty until a new chat has begun, and then `overrides` are
+    its settings, `defaults` at first.
+    """
 
     backend: HttpBackend
     console: Console
@@ -79,7 +82,7 @@ class Repl:
                 if is_leaving:
                     break
                 is_leaving = True
-                self.info("Ctrl-C again leaves, and so does Ctrl-D.")
+                self.info("Press Ctrl-C again to quit.")
                 continue
             is_leaving = False
             with self._report_error():
@@ -106,7 +109,7 @@ class Repl:
         self.close(self.last_answer)
 
     def close(self, answer: MessageRecord) -> None:
-        """How an answer ended."""
+        """Print how an answer ended."""
         end = ending_note(answer)
         if answer.status == "failed":
             self.error(end)
@@ -122,13 +125,13 @@ class Repl:
         self.console.print()
 
     async def begin(self, model: str = "") -> None:
-        """A new chat."""
+        """Begin a new chat."""
         self.models = await self.backend.models()
         self.model = resolve_model(self.models, model)
         self.chat_id, self.title, self.overrides = "", "", self.defaults
 
     async def settings(self) -> ChatSettings:
-        """What was chosen for this chat."""
+        """Get the settings chosen for this chat."""
         return await self.backend.settings(self.chat_id) if self.chat_id else self.overrides
 
     async def choose_settings(self, chosen: ChatSettings) -> None:
@@ -137,7 +140,7 @@ class Repl:
             await self.backend.choose_settings(self.chat_id, chosen)
 
     async def opened(self) -> OpenChat:
-        """This chat as it is. Raises ChatNotFound while it has no message."""
+        """Open this chat as it is now. Raises ChatNotFound while it has no message."""
         if not self.chat_id:
             raise ChatNotFound("This chat is still empty.")
         return await self.backend.open(self.chat_id)
@@ -149,12 +152,12 @@ class Repl:
         there = any(model.name == opened.chat.model for model in self.models)
         self.model = resolve_model(self.models, opened.chat.model if there else "")
         if not there:
-            self.info(f"{opened.chat.model} is gone; {self.model} answers from now on.")
+            self.info(f"{opened.chat.model} is not installed any more. Now using {self.model}.")
 
     async def show_history(self, path: Sequence[MessageRecord], most: int = HISTORY_SHOWN) -> None:
         """Show the end of a chat, and what is being written in it."""
         if len(path) > most:
-            self.info(f"{len(path) - most} earlier messages, /history shows them all.")
+            self.info(f"{len(path) - most} earlier messages; /history shows them all.")
         if path:
             self.console.print()
         for message in path[-most:]:
@@ -171,7 +174,7 @@ class Repl:
         self.console.print(text, markup=False, highlight=False)
 
     def info(self, text: str) -> None:
-        """Something by the way."""
+        """Print a remark, dimmed."""
         self.console.print(strip_control(text), style="dim", markup=False, highlight=False)
 
     def error(self, text: str) -> None:
@@ -182,12 +185,12 @@ class Repl:
         about = f" · {one_line(self.title)}" if self.title else ""
         head = Text(f"Wick {app.__version__}{where} · {self.model}{about}", style="bold")
         self.console.print(head, no_wrap=True, overflow="ellipsis", highlight=False)
-        kept = "" if self.is_kept else " Nothing of this chat is kept."
+        kept = "" if self.is_kept else " This chat is not saved."
         self.warn_if_remote()
-        self.info(f"Enter sends, Alt-Enter begins a line, /help lists commands.{kept}")
+        self.info(f"Enter sends, Alt-Enter starts a new line, /help lists commands.{kept}")
 
     def warn_if_remote(self) -> None:
-        """Where what is written goes, when it does not stay with Wick."""
+        """Say where the messages go, when they do not stay with Wick."""
         line = next((line for line in self.models if line.name == self.model), None)
         if line is not None and line.sent_to:
             self.info(f"What you write to {line.name} is sent to {', '.join(line.sent_to)}.")
@@ -217,16 +220,16 @@ class Repl:
 
     @contextlib.contextmanager
     def _report_error(self) -> Iterator[None]:
-        """What goes wrong is told, and the conversation goes on."""
+        """Print what goes wrong; the conversation goes on."""
         try:
             yield
         except WickError as error:
             self.error(str(error))
         except KeyboardInterrupt:
-            self.info("Not waited for any longer.")
+            self.info("No longer waiting for this answer.")
 
 
 def is_command(text: str) -> bool:
-    """A path is none, and two slashes at the beginning stand for one that is meant."""
+    """Tell commands from text: a path is none, and two slashes stand for one."""
     first = text.split(maxsplit=1)[0]
     return first.startswith("/") and "/" not in first[1:]

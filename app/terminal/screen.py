@@ -15,7 +15,10 @@ from app.terminal.markdown import blocks_end, cells, render_lines, strip_control
 
 
 class Frame(NamedTuple):
-    """`final`: lines that will not change; `live`: lines after them that may."""
+    """Lines of an answer.
+
+    `final`: those that will not change; `live`: lines after them that may.
+    """
 
     final: list[str]
     live: list[str]
@@ -40,7 +43,7 @@ class MarkdownStream:
         self._text += piece
 
     def frame(self) -> Frame:
-        """What has become final since the last frame, and what is live now."""
+        """Collect what has become final since the last frame, and what is live now."""
         final: list[str] = []
         complete = self._text.rfind("\n") + 1
         if complete > self._looked:
@@ -57,7 +60,7 @@ class MarkdownStream:
         return Frame(final, live)
 
     def end(self) -> list[str]:
-        """The rest."""
+        """Return the rest."""
         frame = self.frame()
         return frame.final + frame.live
 
@@ -82,10 +85,10 @@ BEGIN_UPDATE, END_UPDATE = "\x1b[?2026h", "\x1b[?2026l"
 
 
 class Screen(Protocol):
-    """For one answer."""
+    """Place where one answer is shown."""
 
     def show_status(self, sentence: str) -> None:
-        """What is happening; empty: nothing that need be said."""
+        """Show what is happening; empty: nothing that need be said."""
         ...
 
     def thought(self, piece: str) -> None:
@@ -99,12 +102,12 @@ class Screen(Protocol):
         ...
 
     def end(self) -> None:
-        """Everything is shown, and the next line begins."""
+        """Show everything, and begin the next line."""
         ...
 
 
 class TerminalScreen:
-    """On a terminal. Only lines that changed are written, from the first of them on."""
+    """Terminal on which only lines that changed are written, from the first of them on."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -173,13 +176,13 @@ class TerminalScreen:
         self._write(out)
 
     def _up_to(self, lines: list[str]) -> str:
-        """To the beginning of the first of these, the last ones on the screen, and wipe them."""
+        """Move to the start of the first of these, the last ones on the screen, and wipe them."""
         width = self._console.width
         rows = sum(max(1, -(-cells(line) // width)) for line in lines)
         return (f"\r\x1b[{rows - 1}A" if rows > 1 else "\r") + "\x1b[J"
 
     def _back_onto(self, line: str) -> str:
-        """The cursor rests at the end of the last line."""
+        """Put the cursor at the end of the last line."""
         return f"\x1b[A\r{line}"
 
     def _write(self, text: str) -> None:
@@ -189,7 +192,7 @@ class TerminalScreen:
 
 
 class PlainScreen:
-    """Text as it comes, for files, pipes and terminals without colours. `notes` hears the rest."""
+    """Text as it comes, for files, pipes and terminals without colours. `notes` gets the rest."""
 
     def __init__(self, out: TextIO, notes: Console | None = None) -> None:
         self._out = out
@@ -199,7 +202,7 @@ class PlainScreen:
         self._noted = ""
 
     def show_status(self, sentence: str) -> None:
-        """Only what is new but for its numbers: here nothing can be written over."""
+        """Print only what is new but for its numbers: here nothing can be written over."""
         words = re.sub(r"[\d.,]+", "", sentence)
         if words and words != self._noted and self._notes is not None:
             self._notes.print(strip_control(sentence), markup=False, highlight=False)

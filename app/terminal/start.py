@@ -1,4 +1,4 @@
-"""From the command line to a backend, and to the conversation, the answer or the list."""
+"""Start of `wick chat`: from the command line to a conversation, one answer or the list."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ LOG: Final = "chat.log"
 
 
 class PrivateServer(NamedTuple):
-    """A server of this process alone. `secret`: without it nobody is let in."""
+    """Server of this process alone. `secret`: without it nobody is let in."""
 
     url: str
     secret: str
@@ -61,7 +61,7 @@ ServerOpener = Callable[[Settings], AbstractAsyncContextManager[PrivateServer]]
 async def open_backend(
     settings: Settings, options: ChatOptions, open_server: ServerOpener
 ) -> AsyncIterator[HttpBackend]:
-    """The server that was named, else the one that owns the data folder, else a private one.
+    """Connect to the named server, else the one that owns the data folder, else a private one.
 
     Raises DataFolderInUse while another `wick chat` works alone on the same data folder.
     """
@@ -99,7 +99,7 @@ def _log_to(path: Path) -> None:
     )
 
 
-# From what was written on the command line to the conversation, the answer or the list.
+# From the options of the command line to the conversation, the answer or the list.
 
 
 MAX_LISTED = 30
@@ -109,7 +109,10 @@ MIN_COLUMNS = 100
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """`resume`: `last`, an id or a title, None for a new chat; settings: fields as text."""
+    """Options of `wick chat`.
+
+    `resume`: `last`, an id or a title, None for a new chat; settings: fields as text.
+    """
 
     question: str = ""
     model: str = ""
@@ -123,7 +126,7 @@ class ChatOptions:
 
 
 async def start(options: ChatOptions, settings: Settings, open_server: ServerOpener) -> int:
-    """Return the exit code. Raises WickError."""
+    """Run `wick chat`; return the exit code. Raises WickError."""
     _leave_at_signals()
     async with open_backend(settings, options, open_server) as backend:
         if options.is_list:
@@ -160,7 +163,7 @@ async def _list(backend: HttpBackend, options: ChatOptions) -> int:
     if chats:
         console.print(chats_table(chats))
     else:
-        console.print("There is no chat yet. Begin one: wick chat")
+        console.print("No chats yet. Start one: wick chat")
     return 0
 
 
@@ -176,7 +179,7 @@ async def _answer_once(backend: HttpBackend, options: ChatOptions, settings: Set
     else:
         ref = await backend.begin(options.question, model, chosen)
     try:
-        return await OneShot(backend, options.form, options.is_kept).show(ref)
+        return await OneShot(backend, options.form, options.is_kept).run(ref)
     finally:
         if not options.is_kept:
             await _erase(backend, ref.chat_id)
@@ -215,7 +218,7 @@ async def _resumed(backend: HttpBackend, options: ChatOptions) -> OpenChat | Non
     if options.resume is None:
         return None
     if not options.is_kept:
-        raise ConfigError("--no-save is for new chats: leave out either that or --resume.")
+        raise ConfigError("--no-save is for new chats: leave out that or --resume.")
     return await backend.open((await find_chat(backend, options.resume)).id)
 
 
@@ -237,21 +240,24 @@ async def _erase(backend: HttpBackend, chat_id: str) -> None:
         Console(stderr=True).print(f"wick: {error}", markup=False, highlight=False)
 
 
-# One question and its answer: for scripts, pipes and people in a hurry.
+# One question and its answer, for scripts and pipes.
 
 
 @dataclass(frozen=True, slots=True)
 class OneShot:
-    """`form`: as text, as one JSON object at the end, or as a line of JSON for every step."""
+    """One question and its answer.
+
+    `form`: as text, as one JSON object at the end, or as a line of JSON for every step.
+    """
 
     backend: HttpBackend
     form: str
     is_kept: bool
 
-    async def show(self, ref: AnswerRef) -> int:
-        """The exit code."""
+    async def run(self, ref: AnswerRef) -> int:
+        """Show the answer; return the exit code."""
         answer = await show(self.backend, ref, self._screen())
-        self._tell(ref.chat_id, answer)
+        self._report(ref.chat_id, answer)
         if answer.status == "stopped":
             return 130
         return 0 if answer.status == "done" else 1
@@ -267,7 +273,7 @@ class OneShot:
             return TerminalScreen(console)
         return PlainScreen(sys.stdout, notes if notes.is_terminal else None)
 
-    def _tell(self, chat_id: str, answer: MessageRecord) -> None:
+    def _report(self, chat_id: str, answer: MessageRecord) -> None:
         if self.form != "text":
             kept = to_dict(chat_id if self.is_kept else None, answer)
             write_json({"type": "end", **kept} if self.form == "lines" else kept)
@@ -283,7 +289,7 @@ class OneShot:
 
 
 class NullScreen:
-    """Says nothing: the end has everything."""
+    """Screen that shows nothing: the end has everything."""
 
     def show_status(self, sentence: str) -> None:
         pass
@@ -302,7 +308,7 @@ class NullScreen:
 
 
 class JsonLinesScreen(NullScreen):
-    """A line of JSON for every step."""
+    """Screen with a line of JSON for every step."""
 
     def show_status(self, sentence: str) -> None:
         if sentence:

@@ -90,7 +90,7 @@ def test_load_and_unload_ask_the_running_server(
     settings = Settings(host=host, port=server.port, data_dir=tmp_path)
     assert run(settings, "load", "tiny") == 0
     assert run(settings, "unload", "tiny") == 0
-    assert capsys.readouterr().out == "tiny is being loaded.\ntiny is not loaded any more.\n"
+    assert capsys.readouterr().out == "tiny is being loaded.\ntiny is unloaded.\n"
     here = f"127.0.0.1:{server.port}"
     assert server.asked == [
         (f"/models/tiny/{verb}", f"http://{here}", here) for verb in ("load", "unload")
@@ -114,7 +114,7 @@ def test_a_load_is_watched_to_its_end(
     server.reports = [waiting, *loading, reported("ready", "Ready", memory=400_000_000)]
     assert run(settings, "load", "tiny") == 0
     told = capsys.readouterr()
-    assert told.out == "tiny is ready, with 400 MB of memory set aside.\n"
+    assert told.out == "tiny is ready, with 400 MB of memory reserved.\n"
     assert told.err.splitlines() == [
         "Waiting for memory: large is answering",
         *("Loading 3 %", "Loading 40 %", "Loading 90 %", "Loading 100 %"),

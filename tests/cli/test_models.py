@@ -145,4 +145,4 @@ def test_ctrl_c_says_that_it_can_go_on(
     monkeypatch.setattr(install, "pull", pull)
     with pytest.raises(KeyboardInterrupt):
         run(settings, "pull", "smollm2-135m")
-    assert "goes on where this one was" in capsys.readouterr().err
+    assert "Run the same command to continue" in capsys.readouterr().err

@@ -151,7 +151,7 @@ async def test_from_the_first_link_to_the_last_removal(fresh: Server) -> None:
 
             # A command keeps her out, whatever server runs.
             code, said = await wick(server, "user", "disable", "berta")
-            assert (code, said) == (0, "Berta is kept out, and every login of theirs has ended.\n")
+            assert (code, said) == (0, "Blocked Berta and ended all of their sessions.\n")
             assert await closed(one) == 1008
             assert (await berta.get("/")).status_code == 303
             assert await log_in(elsewhere, "berta") == 403
@@ -181,7 +181,7 @@ async def test_from_the_first_link_to_the_last_removal(fresh: Server) -> None:
         assert (await elsewhere.get("/v1/models", headers=bearer)).status_code == 401
 
         code, said = await wick(server, "user", "remove", "berta", "--yes")
-        assert (code, said) == (0, "Berta is removed, with everything of theirs.\n")
+        assert (code, said) == (0, "Deleted Berta and all of their chats.\n")
         assert len(server.rows("SELECT 1 FROM users")) == 1
         assert (await wick(server, "user", "remove", "anna", "--yes"))[0] == 1
         assert (await anna.get("/")).status_code == 200

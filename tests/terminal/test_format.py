@@ -100,7 +100,7 @@ def test_what_stands_under_an_answer() -> None:
         == "tiny · 42 tokens · 84.0 tok/s · first after 0.21 s · 30 of 41 cached"
     )
     assert ending_note(answer) == ""
-    assert dropped_note(answer) == "The oldest 2 messages have left the model's window."
+    assert dropped_note(answer) == "The oldest 2 messages no longer fit in the model's context."
     assert ending_note(MessageRecord(2, "assistant", "", "failed", error="No.")) == "No."
 
 

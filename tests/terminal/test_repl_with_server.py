@@ -70,7 +70,7 @@ async def test_the_chats_are_the_same_ones(
     assert done.returncode == 3
     done = await ask(environ, "--url", "http://127.0.0.1:9", "x", folder=tmp_path)
     assert done.returncode == 1
-    assert "cannot be reached" in done.stderr
+    assert "Can't reach Wick" in done.stderr
 
 
 async def test_an_answer_is_stopped_from_the_terminal(
@@ -128,7 +128,7 @@ async def test_the_server_dies_in_mid_answer(
         return person
 
     def go_on(person: Terminal) -> None:
-        person.sees("has ended or cannot be reached any more.")
+        person.sees("Lost the connection")
         person.is_ready()
         person.type("\x04")
         assert person.ends() == 0

@@ -166,7 +166,7 @@ def test_the_command_with_the_environment_of_the_library(web: Stub, tmp_path: Pa
         running.send_signal(signal.SIGINT)
         _, said = running.communicate(timeout=PATIENCE)
     assert running.returncode == 130
-    assert said.endswith("Stopped. The same command goes on where this one was.\n")
+    assert said.endswith("Stopped. Run the same command to continue the download.\n")
     web.stall = ""
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.stdout == "Tiny is installed as tiny.\n", done.stderr

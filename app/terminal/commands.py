@@ -87,9 +87,7 @@ async def continue_answer(repl: Repl, _: str) -> None:
 async def thought(repl: Repl, _: str) -> None:
     """Print what the model thought before its last answer."""
     last = await _last(repl, "assistant")
-    seen = repl.last_answer
-    text = last.thought or (seen.thought if seen and seen.id == last.id else None)
-    repl.info((text or "").strip() or "The model did not think before this answer.")
+    repl.info((last.thought or "").strip() or "The model did not think before this answer.")
 
 
 async def copy(repl: Repl, _: str) -> None:

@@ -8,7 +8,7 @@ import secrets
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import httpx
@@ -320,10 +320,7 @@ def _to_event(event: ServerSentEvent, ref: AnswerRef, progress: _Progress) -> li
         case "gone":
             raise ChatNotFound("This answer was canceled or deleted elsewhere.")
         case "end":
-            answer = parse_message(data)
-            return [
-                AnswerEnded(replace(answer, thought=answer.thought or progress.thought or None))
-            ]
+            return [AnswerEnded(parse_message(data))]
         case _:
             return []
     piece = progress.text[progress.sent :]

@@ -61,7 +61,6 @@ class Repl:
     is_over: bool = False
     models: Sequence[ModelSummary] = ()
     listed: Sequence[ChatSummary] = ()
-    last_answer: MessageRecord | None = None
     created_chats: set[str] = field(default_factory=set)
 
     async def run(self, run_command: CommandRunner, path: Sequence[MessageRecord] = ()) -> None:
@@ -105,8 +104,7 @@ class Repl:
     async def answer(self, ref: AnswerRef, start: int = 0) -> None:
         """Show an answer that is on its way, from the character `start` on."""
         self.console.print()
-        self.last_answer = await show(self.backend, ref, self._screen(), start)
-        self.close(self.last_answer)
+        self.close(await show(self.backend, ref, self._screen(), start))
 
     def close(self, answer: MessageRecord) -> None:
         """Print how an answer ended."""

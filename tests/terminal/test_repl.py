@@ -93,7 +93,7 @@ def test_a_conversation_with_commands(
     person.enter("/again")
     person.sees("This chat is still empty.")
     person.enter("/open 1")
-    person.sees("earlier messages, /history shows them all.")
+    person.sees("earlier messages; /history shows them all.")
     person.enter("/delete")
     person.sees("Chat moved to trash")
     assert rows(tmp_path, "SELECT deleted_at IS NULL FROM chats") == [(0,)]

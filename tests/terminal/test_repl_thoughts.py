@@ -54,6 +54,7 @@ async def test_the_thought_is_a_status_and_then_a_command(
     thinker.may_answer.set()
     text = await asyncio.to_thread(person.sees, "7 tokens")
     assert "It is blue." in text
+    assert "Thought for 1 s" in text
     assert "Thinking" not in text
     assert "I think." not in text
     await asyncio.to_thread(person.is_ready)

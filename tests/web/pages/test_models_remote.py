@@ -152,7 +152,7 @@ async def test_settings_and_removal_know_that_it_is_elsewhere(app: Quart, client
     html = await text_of(await client.get("/models/far/settings", headers=PAGE))
     assert "Chat template" not in html
     assert 'placeholder="32000"' in html
-    assert "loaded anew" not in html
+    assert "reloads the model" not in html
     answer = await client.post(
         "/models/far/settings", headers=PAGE, form={"temperature": "0.1", "context_length": "5000"}
     )

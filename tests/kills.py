@@ -2,9 +2,9 @@
 
     python -m tests.kills --rounds 60 --seed 7
 
-A real server with the real model is asked over sockets and the API by several at once. After each
-kill: every prompt that was acknowledged is there, once; every answer ends in exactly one of the
-states that end one; no process and no temporary folder of the killed ones is left.
+A real server, here with the real model, is asked over sockets and the API by several at once.
+After each kill: every prompt that was acknowledged is there, once; every answer ends in exactly
+one of the states that end one; no process and no temporary folder of the killed ones is left.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,8 +39,9 @@ PAUSE_SECONDS: Final = 1.0
 """At most, between two prompts of one sender: whatever has been asked is waited for."""
 LATEST_SECONDS: Final = 4.0
 """After the first prompts of a round, the last moment at which something is killed."""
+MAX_TOKENS: Final = 24
 ENDED: Final = ("done", "stopped", "failed", "interrupted")
-Send = Callable[[Server, str, str, str], Awaitable[bool]]
+Send = Callable[["Trial", str, str, str], Awaitable[bool]]
 
 
 @dataclass
@@ -50,14 +51,16 @@ class Trial:
     server: Server
     temporary: Path
     chance: random.Random
+    model: str
+    latest: float
     acknowledged: dict[str, str] = field(default_factory=dict)
     killed: Counter[str] = field(default_factory=Counter)
 
-    async def rounds(self, count: int) -> None:
+    async def rounds(self, victims: Sequence[str]) -> None:
         await self.server.start()
         try:
-            for number in range(1, count + 1):
-                await self._round()
+            for number, victim in enumerate(victims, 1):
+                await self._round(victim)
                 print(f"round {number}: {self.summary()}", flush=True)
             assert await self.server.stop() == 0, self.server.log[-2000:]
         finally:
@@ -73,13 +76,12 @@ class Trial:
             f"answers {dict(map(tuple, statuses))}"
         )
 
-    async def _round(self) -> None:
-        victim = self.chance.choice(("server", "runner"))
+    async def _round(self, victim: str) -> None:
         senders = [
             asyncio.create_task(self._keep_sending(self.chance.choice((by_socket, by_api))))
             for _ in range(SENDERS)
         ]
-        await asyncio.sleep(self.chance.uniform(0.05, LATEST_SECONDS))
+        await asyncio.sleep(self.chance.uniform(0.05, self.latest))
         before = self.server.runners()
         if victim == "server" or not before:
             self.killed["server"] += 1
@@ -105,7 +107,7 @@ class Trial:
         while True:
             client_id, text = secrets.token_hex(16), f"Tell me about {secrets.token_hex(4)}."
             try:
-                if await send(self.server, chat_id, client_id, text):
+                if await send(self, chat_id, client_id, text):
                     self.acknowledged[client_id] = text
             except (OSError, WebSocketException, httpx.HTTPError):
                 await asyncio.sleep(POLL)
@@ -148,23 +150,26 @@ class Trial:
                 await asyncio.sleep(POLL)
 
 
-async def by_socket(server: Server, chat_id: str, client_id: str, text: str) -> bool:
+async def by_socket(run: Trial, chat_id: str, client_id: str, text: str) -> bool:
     """Submit a message like the page and tell whether it was acknowledged."""
-    address = f"{server.origin.replace('http', 'ws')}/chats/{chat_id}/live"
+    origin = run.server.origin
+    address = f"{origin.replace('http', 'ws')}/chats/{chat_id}/live"
     async with connect(
-        address, origin=Origin(server.origin), proxy=None, max_size=None, close_timeout=0.1
+        address, origin=Origin(origin), proxy=None, max_size=None, close_timeout=0.1
     ) as connection:
-        await connection.send(json.dumps({"text": text, "client_id": client_id, "model": NAME}))
+        await connection.send(
+            json.dumps({"text": text, "client_id": client_id, "model": run.model})
+        )
         async for frame in connection:
             if f'data-for="{client_id}"' in str(frame):
                 return f'data-for="{client_id}" data-accepted="yes"' in str(frame)
     return False
 
 
-async def by_api(server: Server, _chat_id: str, client_id: str, text: str) -> bool:
+async def by_api(run: Trial, _chat_id: str, client_id: str, text: str) -> bool:
     """Submit a message like a program, in a chat of its own."""
-    body = {"text": text, "client_id": client_id, "model": NAME}
-    async with httpx.AsyncClient(base_url=server.origin, timeout=PATIENCE) as client:
+    body = {"text": text, "client_id": client_id, "model": run.model}
+    async with httpx.AsyncClient(base_url=run.server.origin, timeout=PATIENCE) as client:
         answer = await client.post("/api/v1/chats", json=body)
         return answer.is_success
 
@@ -179,15 +184,29 @@ def processes_with(folder: Path) -> list[int]:
     return found
 
 
-async def trial(folder: Path, models: Path, seed: int, rounds: int) -> Trial:
-    """Run a trial with its data in `folder`. Raises AssertionError for what was lost or left."""
+async def trial(
+    folder: Path,
+    model: Path,
+    seed: int,
+    victims: Sequence[str],
+    *,
+    latest: float = LATEST_SECONDS,
+    max_tokens: int = MAX_TOKENS,
+) -> Trial:
+    """Run a trial with its data in `folder`, a round for each victim. Raises AssertionError for
+    what was lost or left.
+
+    latest: seconds after which something is killed, at most.
+    """
     temporary = folder / "temporary"
     temporary.mkdir()
     server = Server(
-        folder, models, {"TMPDIR": str(temporary)}, max_tokens=24, messages_per_second=1000
+        *(folder, model.parent, {"TMPDIR": str(temporary)}),
+        max_tokens=max_tokens,
+        messages_per_second=1000,
     )
-    run = Trial(server, temporary, random.Random(seed))
-    await run.rounds(rounds)
+    run = Trial(server, temporary, random.Random(seed), model.name, latest)
+    await run.rounds(victims)
     return run
 
 
@@ -198,8 +217,9 @@ def main() -> None:
     given = parser.parse_args()
     print(f"--seed {given.seed} --rounds {given.rounds}", flush=True)
     began = time.monotonic()
+    victims = random.Random(given.seed).choices(("server", "runner"), k=given.rounds)
     with tempfile.TemporaryDirectory(prefix="wick-kills-") as folder:
-        run = asyncio.run(trial(Path(folder), shelf_with_smollm2(), given.seed, given.rounds))
+        run = asyncio.run(trial(Path(folder), shelf_with_smollm2() / NAME, given.seed, victims))
     print(f"Nothing was lost in {time.monotonic() - began:.0f} s: {dict(run.killed)} killed.")
 
 

@@ -21,8 +21,9 @@ from tests.smollm2 import shelf_with_smollm2
 from tests.tiny_gguf import write_tiny_gguf
 
 SMOLLM2, TINY = "smollm2-135m", "tiny"
-SHORT = 60
+SHORT = 24
 """Tokens of the longest answer that tests usually wait for."""
+CONTEXT = 4096
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--no-sandbox",
@@ -108,8 +109,11 @@ def the_same_again(model: Model) -> ModelSettings:
 async def server(
     both_shelf: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Server]:
-    """Start a server with both models and short answers, for tests that do nothing bad to it."""
-    server = Server(tmp_path_factory.mktemp("server"), both_shelf, max_tokens=SHORT)
+    """Start a server with both models, short answers and a short context, for tests that do
+    nothing bad to it."""
+    server = Server(
+        tmp_path_factory.mktemp("server"), both_shelf, max_tokens=SHORT, context=CONTEXT
+    )
     _servers.append(server)
     yield await server.start()
     assert await server.stop() == 0

@@ -25,7 +25,7 @@ async def test_an_answer_is_seen_growing_and_the_chat_goes_on_with_its_context(
     server: Server, meet: Meet
 ) -> None:
     chat = await (await meet(server)).open("/")
-    await chat.lengthen(200)
+    await chat.lengthen(100)
     await chat.ask("Tell me a story about a fox.", SMOLLM2)
     await chat.ends()
     first = server.messages(chat.chat_id)[0]

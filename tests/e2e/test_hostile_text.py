@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.async_api import expect
 
-from tests.e2e.conftest import SHORT, TINY, Meet, StartServer
+from tests.e2e.conftest import CONTEXT, SHORT, TINY, Meet, StartServer
 from tests.e2e.server import Server
 
 HOSTILE = {
@@ -40,11 +40,14 @@ async def test_typed_text_is_shown_as_it_is(
     server = await start(tiny_shelf, max_tokens=3)
     person = await meet(server)
     chat = await person.open()
-    for text in HOSTILE.values():
+    # Three to a message: each text begins one, ends one or stands amid one.
+    texts = list(HOSTILE.values())
+    messages = ["\n".join(texts[at : at + 3]) for at in range(0, len(texts), 3)]
+    for text in messages:
         await chat.ask(text)
         await chat.ends()
     stored = [row["text"] for row in server.messages(chat.chat_id, "user")]
-    assert stored == list(HOSTILE.values())
+    assert stored == messages
     for _ in range(2):
         assert await chat.questions.locator(".body").all_text_contents() == stored
         attributes = await chat.log.evaluate(IN_BODIES)
@@ -55,8 +58,10 @@ async def test_typed_text_is_shown_as_it_is(
         await chat.reload()
 
 
-async def test_two_thousand_emoji(server: Server, endless: Server, meet: Meet) -> None:
-    text = "🦊" * 2000
+async def test_more_emoji_than_a_context_holds_and_as_many_where_it_is_longer(
+    server: Server, endless: Server, meet: Meet
+) -> None:
+    text = "🦊" * (CONTEXT // 4)  # four tokens each
     chat = await (await meet(endless)).open()
     await chat.ask(text)
     await chat.writes()
@@ -67,7 +72,7 @@ async def test_two_thousand_emoji(server: Server, endless: Server, meet: Meet) -
     chat = await (await meet(server)).open()
     await chat.ask(text, TINY)
     await chat.ends("failed")
-    sentence = f"the model can read {4096 - SHORT:,} at once. Shorten it."
+    sentence = f"the model can read {CONTEXT - SHORT:,} at once. Shorten it."
     await expect(chat.answer.locator(".line")).to_contain_text(sentence)
     await chat.ask("Shorter", TINY)
     await chat.ends()

@@ -49,6 +49,7 @@ class Server:
         given: dict[str, object] = {
             "auto_pull": 0,
             "measure_engines": 0,
+            "context": 4096,
             "port": self.port,
             "threads": 1,
         }

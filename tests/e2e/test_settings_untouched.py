@@ -25,10 +25,10 @@ CHOSEN = {
     "top_k": 40,
     "min_p": 1e-07,
     "repetition_penalty": 1.0,
-    "max_tokens": 32768,
     "seed": 0,
-    "stop": ["\n\n", "###\nUser:", " a ", "\\n", "\\", "\r\n", "\t", "\u2028"],
+    "max_tokens": 32768,
     "context_length": 1000,
+    "stop": ["\n\n", "###\nUser:", " a ", "\\n", "\\", "\r\n", "\t", "\u2028"],
 }
 
 

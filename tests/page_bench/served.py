@@ -126,7 +126,7 @@ async def over_websocket(server: Server) -> tuple[float, Throughput]:
 # The first text comes with the whole message, whose status has changed; later blocks replace the
 # open one, and its text grows.
 _WHOLE = (
-    r'data-role="assistant" data-status="streaming".*?<div class="body[^>]*>'
+    r'data-role="assistant" data-status="streaming".*?<div data-body class="body[^>]*>'
     r'(.*?)<div class="open"[^>]*>(.*?)</div></div>'
 )
 _OPENED = r'-open strip:true">(.*?)<div class="open"[^>]*>(.*?)</div></div>'

@@ -375,8 +375,9 @@ def test_a_missing_system_library_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_package_is_never_imported() -> None:
-    llama_library.load_library()
-    assert "xllamacpp" not in sys.modules
+    alone = "import sys; from app.inference.runner.engines import llama_library as it;"
+    alone += " it.load_library(); sys.exit('xllamacpp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", alone], check=False).returncode == 0
 
 
 CHILD = """

@@ -24,9 +24,8 @@ from app.inference.process import RunnerProcess
 from app.inference.protocol import Cancel, Delta, Failed, Finished, Generate, Prefill, SampledToken
 from app.server import create_app
 from app.web.context import ServerContext
-from tests.conversations.services import until
 from tests.inference.scripted import ScriptedRunner
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 
 PROGRAM = {"Host": "localhost:8000", "Content-Type": "application/json"}
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "stream": True}

@@ -24,7 +24,7 @@ from app.inference.protocol import Finished
 from app.inference.worker_pool import WorkerPool
 from app.models.store import ModelStore
 from tests.inference.scripted import ScriptedRunner
-from tests.patience import PATIENCE
+from tests.patience import until
 
 CHAT, OTHER = "0123456789abcdef", "fedcba9876543210"
 
@@ -62,12 +62,6 @@ class House:
                 if message.id == answer_id:
                     return message
         raise AssertionError("the answer is gone")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

@@ -24,8 +24,8 @@ from app.db import search, shares, users
 from app.inference.kv_files import SUFFIX, chat_key
 from app.inference.protocol import DeleteCache, Delta, Finished, Generate
 from app.inference.queue import Request, RequestEvent
-from tests.conversations.services import CHAT, OTHER, House, finished, until
-from tests.patience import PATIENCE
+from tests.conversations.services import CHAT, OTHER, House, finished
+from tests.patience import PATIENCE, until
 
 WORDS = ("quicksilver", "marzipan", "heliotrope", "tamarind", "bergamot")
 BYSTANDER = "00000000000000aa"

@@ -8,7 +8,8 @@ from app.conversations.exports import Exports
 from app.conversations.refs import MessageRef
 from app.db import messages
 from app.inference.protocol import Delta, Finished, Generate, Prefill
-from tests.conversations.services import CHAT, House, finished, until
+from tests.conversations.services import CHAT, House, finished
+from tests.patience import until
 
 
 def request(house: House, answer: int) -> Generate:

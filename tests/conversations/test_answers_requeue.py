@@ -15,8 +15,9 @@ from app.errors import ChatNotFound
 from app.inference.process import RunnerProcess
 from app.inference.protocol import Delta, Generate, Prefill
 from app.models.store import ModelStore
-from tests.conversations.services import CHAT, OTHER, House, built, finished, until
+from tests.conversations.services import CHAT, OTHER, House, built, finished
 from tests.inference.scripted import ScriptedRunner
+from tests.patience import until
 
 
 async def left(house: House, *asked: tuple[str, str], model: str = "tiny") -> list[int]:

@@ -15,7 +15,8 @@ from app.errors import ChatBusy, ChatNotFound, InvalidMessage, MessageNotFound, 
 from app.inference.protocol import Cancel, Delta, Finished, Generate, Prefill
 from app.models.model import Turn
 from app.models.store import ModelStore
-from tests.conversations.services import CHAT, OTHER, House, finished, until
+from tests.conversations.services import CHAT, OTHER, House, finished
+from tests.patience import until
 
 
 def at(message_id: int, user_id: int = 1, chat_id: str = CHAT) -> MessageRef:

@@ -30,9 +30,9 @@ from app.inference.protocol import Cancel, DeleteCache, Delta, Finished, Generat
 from app.models.model import ModelSettings, Turn
 from app.models.parameters import Sampling
 from app.models.store import ModelStore
-from tests.conversations.services import CHAT, OTHER, House, built, finished, until
+from tests.conversations.services import CHAT, OTHER, House, built, finished
 from tests.inference.scripted import ScriptedRunner
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 
 
 async def test_prompt_and_empty_answer_are_saved_before_submit_returns(house: House) -> None:

@@ -18,8 +18,9 @@ from app.inference.protocol import Cancel, Delta, Finished, Generate, Prefill
 from app.inference.queue import Interrupted, Request, RequestEvent
 from app.models.store import ModelStore
 from app.web import errors
-from tests.conversations.services import House, built, until
+from tests.conversations.services import House, built
 from tests.inference.scripted import ScriptedRunner
+from tests.patience import until
 
 NOON = datetime(2026, 11, 25, 12, 30).timestamp()
 

@@ -14,7 +14,8 @@ from app.inference.process import RunnerOptions
 from app.models.engines import ENGINES, Engine, EngineSpeed, available_engines
 from app.models.model import Model
 from app.models.store import ModelStore
-from tests.conversations.services import House, built, until
+from tests.conversations.services import House, built
+from tests.patience import until
 from tests.tiny_gguf import write_tiny_gguf
 
 pytestmark = pytest.mark.skipif(

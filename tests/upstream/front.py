@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from typing import Protocol
 
 from quart import Quart
@@ -14,7 +12,7 @@ from app.models.model import ModelSettings
 from app.models.parameters import Sampling
 from app.models.upstream import Upstream
 from app.web.context import ServerContext
-from tests.patience import PATIENCE
+from tests.patience import until
 
 CHAT = "0123456789abcdef"
 GREEDY = Sampling(temperature=0.0, top_k=0, top_p=1.0, repetition_penalty=1.0)
@@ -55,9 +53,3 @@ class Front:
     async def ended(self, answer: int) -> Message:
         await until(lambda: self.here.hub.stream(answer) is None)
         return next(message for message in await self.path() if message.id == answer)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.005)

@@ -12,10 +12,10 @@ import pytest
 
 from app.conversations.refs import MessageRef
 from tests.e2e.server import POLL, free_port
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.tiny_gguf import write_tiny_gguf
 from tests.upstream.conftest import Fronted
-from tests.upstream.front import CHAT, until
+from tests.upstream.front import CHAT
 
 pytest.importorskip("xllamacpp")
 PROGRAM = """

@@ -11,9 +11,9 @@ import pytest
 
 from app.conversations.refs import MessageRef
 from tests.e2e.server import Server
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.upstream.conftest import Fronted
-from tests.upstream.front import CHAT, until
+from tests.upstream.front import CHAT
 
 OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
 

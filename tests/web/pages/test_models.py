@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from app.web.pages.model_settings import shown
 from tests.models.gguf.test_engine_support import header_of
 from tests.models.test_found import into_ollama
 from tests.models.test_originals import make_old
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.tiny_gguf import write_tiny_gguf
 from tests.web.doors import person
 
@@ -76,12 +76,6 @@ def client(app: Quart) -> Client:
 def here(app: Quart) -> ServerContext:
     found: ServerContext = app.extensions["wick"]
     return found
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def text_of(answer: Any) -> str:

@@ -18,8 +18,8 @@ from app.server import create_app
 from app.web.security import identity as web_identity
 from app.web.security.identity import Identity
 from tests.inference.remote.stub import Stub, serving
-from tests.patience import PATIENCE
-from tests.web.pages.test_models import OWN, PAGE, here, text_of, until
+from tests.patience import PATIENCE, until
+from tests.web.pages.test_models import OWN, PAGE, here, text_of
 
 CHAT = "0123456789abcdef"
 FAR = {"url": "http://far.invalid:8000", "model": "qwen", "name": "far"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -197,28 +197,51 @@ async def test_chatgpts_code_canvas_thoughts_and_results_come(db: Database) -> N
 ODD: list[Any] = [[], {}, [[]], {"a": []}, "\ud800", 0, -1, 1e308, True, "x" * 3000, "\0", None]
 
 
-@pytest.mark.parametrize("odd", ODD, ids=lambda odd: repr(odd)[:12])
-async def test_odd_values_break_neither_import_nor_export(db: Database, odd: Any) -> None:
-    names = (
-        *("status", "error", "finish_reason", "model", "settings", "created_at", "finished_at"),
-        *("completion_tokens", "decode_seconds", "first_token_seconds", "context_length"),
-    )
-    files: list[Any] = [wick(*answer(**{name: odd})) for name in names]
+VALUES = (
+    *("status", "error", "finish_reason", "model", "settings", "created_at", "finished_at"),
+    *("completion_tokens", "decode_seconds", "first_token_seconds", "context_length"),
+)
+
+
+def odd_wick_chats(odd: Any) -> list[dict[str, Any]]:
+    """For each value that a chat or an answer has, a chat in which it is an odd one."""
+    files = [wick(*answer(**{name: odd})) for name in VALUES]
     files += [wick(*answer(), **{name: odd}) for name in ("settings", "title", "model", "current")]
-    (other,) = chatgpt()
-    for node in other["mapping"].values():
+    return [file["chats"][0] for file in files]
+
+
+def odd_chatgpt_chats(odd: Any) -> list[dict[str, Any]]:
+    (chat,) = chatgpt()
+    for node in chat["mapping"].values():
         if node["message"]:
             node["message"]["content"]["content_type"] = odd
-    files.append([other])
-    (third,) = open_webui()
-    third["chat"] |= {"models": odd, "params": odd, "timestamp": odd}
-    files.append([third])
-    for number, file in enumerate(files):
-        if isinstance(file, dict):
-            file["chats"][0]["id"] = f"{number:016x}"
-        await take(db, file)
+    return [chat]
+
+
+def odd_open_webui_chats(odd: Any) -> list[dict[str, Any]]:
+    (chat,) = open_webui()
+    chat["chat"] |= {"models": odd, "params": odd, "timestamp": odd}
+    return [chat]
+
+
+@pytest.mark.parametrize("make", [odd_wick_chats, odd_chatgpt_chats, odd_open_webui_chats])
+async def test_odd_values_break_neither_import_nor_export(
+    db: Database, make: Callable[[Any], list[dict[str, Any]]]
+) -> None:
+    """All in one file: each chat comes, whatever stands beside it."""
+    entries = [
+        entry | {("conversation_id" if "mapping" in entry else "id"): f"{number:016x}"}
+        for number, entry in enumerate(entry for odd in ODD for entry in make(odd))
+    ]
+    content = (
+        {"format": "wick-chats", "version": 1, "chats": entries}
+        if make is odd_wick_chats
+        else entries
+    )
+    report = await take(db, content)
+    assert (report.added, report.left_out) == (len(entries), [])
     exported = b"".join([piece async for piece in Exports(db).all_json(1)])
-    assert len(json.loads(exported)["chats"]) >= len(files) - 2
+    assert len(json.loads(exported)["chats"]) == len(entries)
     assert b"".join([piece async for piece in Exports(db).all_markdown(1)])
 
 

@@ -167,7 +167,7 @@ def test_keys_are_made_by_command(
 ) -> None:
     monkeypatch.setenv("WICK_DATA_DIR", str(tmp_path))
     assert main(["key", "list"]) == 0
-    assert "no keys" in capsys.readouterr().out
+    assert "No keys yet" in capsys.readouterr().out
     assert main(["key", "add", "my editor", "--scope", "chat", "--scope", "read"]) == 0
     secret = capsys.readouterr().out.strip()
     assert secret.startswith("wick_")

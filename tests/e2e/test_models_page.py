@@ -200,7 +200,7 @@ async def test_settings_are_kept_and_take_effect(
     await page.button("Settings for Tiny").click()
     await page.button("Reset").click()
     await expect(page.dialog).to_have_count(0)
-    await expect(page.card(TINY)).to_contain_text("32,768 of 32,768 tokens")
+    await expect(page.card(TINY)).to_contain_text("4,096 of 32,768 tokens")
 
 
 async def test_a_default_a_removal_and_the_chats_that_stay(

@@ -18,7 +18,7 @@ from app.conversations.hub import Hub
 from app.conversations.quotas import Quotas
 from app.conversations.search import ChatSearch
 from app.conversations.trash import Trash
-from app.db.connection import Database, open_database
+from app.db.connection import Database
 from app.disk_reserve import Reserve
 from app.inference.engine_meter import EngineMeter
 from app.inference.queue import Request
@@ -101,7 +101,7 @@ class Services:
         """List the jobs that run while the services are open, by name."""
         jobs: dict[str, Job] = {"servers": self.pool.remotes.run, "the disk": self._watch_disk}
         if self.settings.measure_engines:
-            meter = EngineMeter(self.settings, self.store, self.pool, self._engine_changed)
+            meter = EngineMeter(self.store, self.pool, self._engine_changed)
             self.pulls.listeners.append(meter.models_changed)
             self.pool.listeners.append(meter.models_changed)  # memory may be free again
             jobs["engines"] = meter.run
@@ -147,12 +147,3 @@ async def _supervise(name: str, watch: Job) -> None:
         except Exception:
             log.exception("Watching over %s broke off; it begins anew.", name)
         await asyncio.sleep(RESTART_SECONDS)
-
-
-@asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """Open services without a server, database included, and close them at the end."""
-    async with open_database(settings.database) as db:
-        services = Services(settings, db)
-        async with services.open():
-            yield services

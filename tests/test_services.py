@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiosqlite
@@ -13,9 +15,17 @@ from app.config import Settings
 from app.conversations.hub import MAX_CHANGED, Hub, LiveAnswer
 from app.db import chats, messages
 from app.db.connection import open_database
-from app.services import Job, Services, open_services
+from app.services import Job, Services
 from tests.conversations.services import CHAT, OTHER
 from tests.patience import PATIENCE
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    async with open_database(settings.database) as db:
+        wick = Services(settings, db)
+        async with wick.open():
+            yield wick
 
 
 def settings_of(folder: Path) -> Settings:

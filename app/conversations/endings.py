@@ -1,4 +1,4 @@
-"""Endings of answers: whether one may go on, and its description."""
+"""Endings of answers: whether one may go on, and its description in words."""
 
 from __future__ import annotations
 
@@ -28,3 +28,9 @@ def describe_ending(
             return f"Ended at the length limit{while_thinking}"
         case _:
             return ""
+
+
+def describe_duration(seconds: int) -> str:
+    """Describe whole seconds: 12 s, 2 min 5 s."""
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

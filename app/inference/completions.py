@@ -151,7 +151,7 @@ class Completions:
 def _merged(old: RequestEvent, new: RequestEvent) -> RequestEvent | None:
     """One event that says what both say; None when they are of different kinds."""
     if isinstance(old, Delta) and isinstance(new, Delta):
-        return old + new
+        return Delta.joined((old, new))
     if isinstance(old, _PROGRESS) and isinstance(new, _PROGRESS):
         return new
     return None

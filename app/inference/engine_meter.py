@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from app.config import Settings
 from app.errors import DiskFull, ModelError, ModelLoadError
 from app.inference.process import RunnerOptions, RunnerProcess
 from app.inference.protocol import Cancel, Delta, Failed, Finished, Generate
@@ -26,7 +24,6 @@ from app.models.model import Model
 from app.models.parameters import Sampling
 from app.models.store import ModelStore
 
-log = logging.getLogger(__name__)
 CONTEXT_TOKENS: Final = 1024
 DECODE_SECONDS: Final = 1.0
 MAX_PROBE_SECONDS: Final = 120.0
@@ -86,12 +83,10 @@ class EngineMeter:
 
     def __init__(
         self,
-        settings: Settings,
         store: ModelStore,
         pool: WorkerPool,
         on_measured: Callable[[str], None],
     ) -> None:
-        self._settings = settings
         self._store = store
         self._pool = pool
         self._on_measured = on_measured

@@ -8,6 +8,7 @@ know, and a line that is not JSON is an error of the sender.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal
 
@@ -209,14 +210,15 @@ class Delta:
     count: int = 1
     thought: str = ""
 
-    def __add__(self, more: Delta) -> Delta:
-        """One delta that says what both say."""
-        return Delta(
-            self.id,
-            self.text + more.text,
-            self.tokens + more.tokens,
-            self.count + more.count,
-            self.thought + more.thought,
+    @classmethod
+    def joined(cls, deltas: Sequence[Delta]) -> Delta:
+        """One delta that says what all of these say, of one request and in this order."""
+        return cls(
+            deltas[0].id if deltas else 0,
+            "".join(delta.text for delta in deltas),
+            tuple(token for delta in deltas for token in delta.tokens),
+            sum(delta.count for delta in deltas),
+            "".join(delta.thought for delta in deltas),
         )
 
 

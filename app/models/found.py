@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -220,7 +220,7 @@ class FoundModels:
         self._found: list[FoundModel] = []
         self._looked_at = -CACHE_SECONDS
 
-    def available(self, models: Iterable[Model]) -> list[FoundModel]:
+    def available(self, models: Collection[Model]) -> list[FoundModel]:
         """List those that `models`, all of the store, do not include yet. Blocks."""
         digests, files = {model.digest for model in models}, set()
         for model in models:

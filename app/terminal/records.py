@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from app.conversations.endings import describe_ending, is_resumable
+from app.conversations.endings import describe_duration, describe_ending
 from app.conversations.hub import LiveAnswer, status_line
 
 
@@ -58,11 +58,6 @@ class MessageRecord:
     @property
     def is_running(self) -> bool:
         return self.status == "queued"
-
-    @property
-    def is_cut(self) -> bool:
-        """Tell whether the answer was cut, so that it can be continued."""
-        return is_resumable(self.status, self.finish_reason, self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +139,7 @@ def thought_note(answer: MessageRecord) -> str:
     """Say how long the model thought; empty where that is not known."""
     if answer.thought_seconds is None:
         return ""
-    minutes, seconds = divmod(max(1, round(answer.thought_seconds)), 60)
-    return f"Thought for {minutes} min {seconds} s" if minutes else f"Thought for {seconds} s"
+    return f"Thought for {describe_duration(max(1, round(answer.thought_seconds)))}"
 
 
 def answer_stats(answer: MessageRecord) -> str:

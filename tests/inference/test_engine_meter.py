@@ -75,8 +75,7 @@ async def test_a_new_model_is_measured_once_when_nobody_waits(
     monkeypatch.setattr(engine_meter, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(engine_meter, "probe_engine", probe)
     measured: list[str] = []
-    settings = Settings(data_dir=store.root, models_dir=store.root)
-    meter = EngineMeter(settings, store, house.pool, measured.append)
+    meter = EngineMeter(store, house.pool, measured.append)
     running = asyncio.create_task(meter.run())
     try:
         await until(lambda: probed == ["ctransformers"])

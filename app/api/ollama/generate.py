@@ -45,13 +45,13 @@ class OllamaReply:
 
     async def whole(self) -> dict[str, Any]:
         """Raises ApiError."""
-        whole = Delta(0, "", (), 0)
+        deltas: list[Delta] = []
         while True:
             match await self._next():
                 case Delta() as delta:
-                    whole += delta
+                    deltas.append(delta)
                 case Finished() as finished:
-                    return self._end(whole, finished)
+                    return self._end(Delta.joined(deltas), finished)
                 case Failed() | Interrupted() as failed:
                     raise errors.of_event(failed, PARAM)
 

@@ -92,17 +92,18 @@ class CompletionResponse:
 
     async def whole(self) -> dict[str, Any]:
         """Raises ApiError."""
-        answers = [Delta(index, "", (), 0) for index in range(self.count)]
+        deltas = [list[Delta]() for _ in range(self.count)]
         ends: dict[int, Finished] = {}
         while not self.completions.is_over:
             match await self.completions.next():
                 case (index, Delta() as delta):
-                    answers[index] += delta
+                    deltas[index].append(delta)
                 case (index, Finished() as finished):
                     ends[index] = finished
                 case (_, Failed() | Interrupted() as failed):
                     self.completions.cancel()
                     raise errors.of_event(failed, self.words.param)
+        answers = [Delta.joined(one) for one in deltas]
         choices = [
             self.words.choice(place, answers[index], ends[index])
             for place, index in enumerate(self._best([answer.tokens for answer in answers]))

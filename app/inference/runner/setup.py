@@ -15,7 +15,6 @@ from app.inference.protocol import Event, LoadProgress
 from app.inference.runner.engines.ctransformers import CtransformersEngine
 from app.inference.runner.engines.engine import Engine
 from app.inference.runner.engines.llama_cpp import LlamaCppEngine
-from app.inference.runner.engines.llama_tokenizer import LlamaTokenizer
 from app.inference.runner.grammar import Grammars
 from app.inference.runner.kv.cache import KvCache, pool_size
 from app.inference.runner.kv.disk import DiskSnapshots
@@ -76,7 +75,7 @@ def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRun
     size = pool_size(options.kv_mb << 20, context_length, model.kv_bytes_per_token)
     slots = max(1, min(options.slots, size))
     engine = _open_engine(options, model, context_length, slots, progress)
-    native = LlamaTokenizer(engine) if isinstance(engine, LlamaCppEngine) else None
+    native = engine if isinstance(engine, LlamaCppEngine) else None
     tokenizer = StableTokenizer.load(model.folder, native)
     if engine.vocab_size != tokenizer.vocab_size:
         raise ModelLoadError("The model's weights and its tokenizer do not belong together.")

@@ -146,8 +146,10 @@ class ChatTemplate:
     def _continuation(self, rendered: str, thought: str, opening: str) -> list[int | str]:
         """Encode how the answer begins already: special tokens, and text between them."""
         known = self.thinking
-        is_open = known is not None and known.is_opened_by(rendered)
-        if known is None or not (thought or (opening and is_open)):
+        if known is None or not (thought or opening):
+            return [opening]
+        is_open = known.is_opened_by(rendered)
+        if not thought and not is_open:
             return [opening]
         split = self._tokenizer.split_special_tokens
         parts = [*([] if is_open else split(known.opening)), thought]

@@ -136,9 +136,9 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The ids of plain text. Never a special token, whatever the text says."""
-        is_native = not isinstance(self._fast, FastTokenizer)  # then the library sees to it
-        if self._vocabulary.model == "llama" and self._vocabulary.space_prefix and text:
-            text = text if is_native else " " + text
+        is_own = isinstance(self._fast, FastTokenizer)  # else the library sees to it
+        if is_own and self._vocabulary.model == "llama" and self._vocabulary.space_prefix and text:
+            text = " " + text
         return self.encode_continuation(text)
 
     def encode_continuation(self, text: str) -> list[int]:

@@ -164,9 +164,10 @@ class ChatConnection:
         if before is None or before.blocks is not blocks or self.keys[message_id] != key:
             self.keys[message_id] = key
             return fragments.message(present_live(stream, blocks, controls), oob=True)
-        frame = fragments.thought_update(message_id, stream.thought[before.thought :], now.label)
-        if now.label == before.label and now.thought == before.thought:
-            frame = ""
+        frame = ""
+        if (now.thought, now.label) != (before.thought, before.label):
+            more = stream.thought[before.thought :]
+            frame = fragments.thought_update(message_id, more, now.label)
         frame += fragments.answer_update(message_id, blocks.update_since(before.cursor))
         return frame or fragments.line(stream)
 
@@ -197,11 +198,12 @@ class ChatConnection:
         if view.id in self.places and not view.is_live:
             fragments, before = self.context.fragments, self.places[view.id]
             if before.blocks.finish(view.text) and bool(view.thought) == bool(before.thought):
-                rest = view.thought[before.thought :]
-                thought = fragments.thought_update(view.id, rest, view.thought_label)
-                return (thought if view.thought else "") + fragments.answer_finished(
-                    view, before.blocks.update_since(before.cursor)
-                )
+                frame = ""
+                if view.thought:
+                    more = view.thought[before.thought :]
+                    frame = fragments.thought_update(view.id, more, view.thought_label)
+                rest = before.blocks.update_since(before.cursor)
+                return frame + fragments.answer_finished(view, rest)
         return self.context.fragments.message(view, oob=True)
 
     def _full_frame(self, view: ChatView) -> str:

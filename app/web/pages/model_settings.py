@@ -37,10 +37,9 @@ def context_field(model: Model) -> Parameter:
     )
 
 
-def thinking_fields(model: Model | None) -> tuple[Parameter, ...]:
-    """The fields about thinking that mean something to a model; all for one that nobody knows."""
-    names = THINKING if model is None else thinking_parameters_of(model)
-    return tuple(PARAMETERS[name] for name in names)
+def thinking_fields(model: Model) -> tuple[Parameter, ...]:
+    """The fields about thinking that mean something to a model."""
+    return tuple(PARAMETERS[name] for name in thinking_parameters_of(model))
 
 
 def parse_settings(model: Model, form: Mapping[str, str]) -> tuple[ModelSettings, dict[str, str]]:

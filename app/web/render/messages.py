@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from markupsafe import Markup
 
 from app.conversations.branches import can_continue
-from app.conversations.endings import describe_ending
+from app.conversations.endings import describe_duration, describe_ending
 from app.conversations.history import SiblingIndex, Siblings
 from app.conversations.hub import LiveAnswer, status_line
 from app.conversations.settings import parse_generation_settings
@@ -228,8 +228,7 @@ def live_thought_label(stream: LiveAnswer) -> str:
 def thought_label(seconds: float | None, *, is_thinking: bool = False) -> str:
     """Return what stands over a thought that takes, or took, so many seconds."""
     whole = round(seconds or 0)
-    minutes, rest = divmod(whole, 60)
-    took = f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    took = describe_duration(whole)
     if is_thinking:
         return f"Thinking… {took}" if whole else "Thinking…"
     return f"Thought for {took}" if whole else "Thought"

@@ -8,13 +8,11 @@ from typing import Final
 
 from app.config import Settings
 from app.models import memory
-from app.models.catalogue import CatalogueEntry, offers
+from app.models.catalogue import MAX_SMALL_WEIGHTS, CatalogueEntry, offers
 from app.models.model import Model, format_bytes
 
 LAPTOP_BYTES: Final = 5_000_000_000
 """Bytes of memory that a model may take although they are most of what there is."""
-SMALL_PARAMETERS: Final = 500_000_000
-"""A model with fewer weights answers, but a better one is worth a download."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ def find_better(
     coming: names of the models that are on their way, or failed to come. None once something
     larger is here or among those.
     """
-    if any(model.remote or model.parameters > SMALL_PARAMETERS for model in models):
+    if any(model.remote or model.parameters > MAX_SMALL_WEIGHTS * 1e9 for model in models):
         return None
     light = [
         entry

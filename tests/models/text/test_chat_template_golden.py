@@ -43,6 +43,10 @@ def tokenizer_with(folder: Path, bos: str, eos: str) -> Tokenizer:
     return make_tokenizer(folder, "bpe", **told)
 
 
+def source_of(name: str) -> str:
+    return (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
+
+
 def test_every_template_is_there() -> None:
     assert sorted(TEMPLATES) == sorted(path.stem for path in FOLDER.glob("*.jinja"))
 
@@ -54,8 +58,7 @@ def test_a_template_renders_as_transformers_does(
     monkeypatch.setattr(template_filters, "datetime", Stopped)
     golden = TEMPLATES[name]
     tokenizer = tokenizer_with(folder, golden["bos"], golden["eos"])
-    source = (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
-    template = ChatTemplate(source, tokenizer)
+    template = ChatTemplate(source_of(name), tokenizer)
     for label, expected in golden["texts"].items():
         turns = [Turn(role, content) for role, content in GOLDEN["conversations"][label]]
         if expected is None:
@@ -74,8 +77,7 @@ def test_thoughts_and_tools_render_as_transformers_does(
     monkeypatch.setattr(template_filters, "datetime", Stopped)
     golden = TEMPLATES[name]
     tokenizer = tokenizer_with(folder, golden["bos"], golden["eos"])
-    source = (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
-    template = ChatTemplate(source, tokenizer)
+    template = ChatTemplate(source_of(name), tokenizer)
     turns = [Turn(role, content, *thought) for role, content, *thought in GOLDEN["thoughts"]]
     for label, case in golden["thoughts"].items():
         assert template.text(turns, case["variables"]) == case["text"], label
@@ -102,7 +104,7 @@ OPENS = {
 def test_models_that_think_are_known_by_their_templates(
     name: str, opens: tuple[bool, bool]
 ) -> None:
-    source = (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
+    source = source_of(name)
     known = find_format(source)
     assert known is not None
     texts = [TEMPLATES[name]["thoughts"][label]["text"] for label in ("on", "off")]
@@ -111,15 +113,14 @@ def test_models_that_think_are_known_by_their_templates(
 
 @pytest.mark.parametrize("name", sorted(TEMPLATES.keys() - OPENS.keys()))
 def test_models_that_do_not_think_are_known_by_their_templates(name: str) -> None:
-    assert find_format((FOLDER / f"{name}.jinja").read_text(encoding="utf-8")) is None
+    assert find_format(source_of(name)) is None
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_text_like_special_tokens_stays_text(folder: Path, name: str) -> None:
     golden = TEMPLATES[name]
     tokenizer = tokenizer_with(folder, golden["bos"], golden["eos"])
-    source = (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
-    template = ChatTemplate(source, tokenizer)
+    template = ChatTemplate(source_of(name), tokenizer)
 
     def specials(question: str) -> list[int]:
         turns = [Turn("user", question), Turn("assistant", question), Turn("user", question)]

@@ -201,10 +201,11 @@ class LlamaCppEngine:
     def is_state_size(self, size: int, count: int) -> bool:
         return 0 < size <= MAX_STATE_BYTES
 
-    def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """The ids of a text; `special`: whether control tokens in it are known as such. Any thread
-        may call this and `token_bytes`."""
-        return self.native.tokenize(text, special=special)
+    # The tokenizer, for vocabularies that Wick's own does not know. Any thread may use it.
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of plain text. Never a special token, whatever the text says."""
+        return self.native.tokenize(text, special=False)
 
     def token_bytes(self, token: int) -> bytes:
         """What an ordinary token says; nothing outside the vocabulary."""

@@ -224,14 +224,6 @@ _FUNCTIONS: Final[dict[str, tuple[Any, ...]]] = {
 }
 
 
-def is_installed() -> bool:
-    """Whether this Python has the package, with a library for this machine."""
-    try:
-        return library_path().is_file()
-    except ModelLoadError:
-        return False
-
-
 def library_path() -> Path:
     """Raises ModelLoadError where there is none."""
     spec = importlib.util.find_spec(PACKAGE)

@@ -146,14 +146,8 @@ def evaluate(engine: Engine, step: Sequence[LiveSlice], threads: int) -> list[Lo
     with contextlib.ExitStack() as locks:
         for part in step:
             locks.enter_context(part.live.lock)
-        slices = [
-            Slice(
-                part.live.context, part.tokens, len(part.live.tokens), part.outputs, part.embedding
-            )
-            for part in step
-        ]
         try:
-            logits = engine.evaluate(slices, threads)
+            logits = engine.evaluate([part.as_slice() for part in step], threads)
         except CacheFull:
             raise
         except BaseException:

@@ -336,8 +336,8 @@ def test_keys_and_values_of_eight_bits_say_almost_the_same() -> None:
 def test_its_tokenizer_keeps_control_tokens_out_of_texts() -> None:
     engine = opened("qwen3")
     text = "<|im_start|>the people"
-    assert engine.tokenize(text, special=True)[0] == 1
-    assert 1 not in engine.tokenize(text, special=False)
+    assert engine.native.tokenize(text, special=True)[0] == 1
+    assert 1 not in engine.encode(text)
 
 
 def test_loading_tells_how_far_it_is() -> None:

@@ -37,7 +37,7 @@ def engine() -> Iterator[LlamaCppEngine]:
 
 @pytest.fixture(scope="module")
 def texts(engine: LlamaCppEngine) -> list[list[int]]:
-    return [engine.tokenize((ROOT / page).read_text(), special=False)[:LENGTH] for page in PAGES]
+    return [engine.encode((ROOT / page).read_text())[:LENGTH] for page in PAGES]
 
 
 @pytest.fixture(scope="module")

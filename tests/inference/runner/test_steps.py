@@ -243,10 +243,13 @@ def test_cancelled_within_one_step_of_many() -> None:
 
 
 def test_a_batched_engine_is_stepped_by_one_thread_with_all_permits() -> None:
-    engine = batched()
+    pause = Pause(lambda evaluation: True)
+    engine = batched(before=pause)
     with scheduling(engine, threads=4) as (scheduler, heard, _):
         for number in range(4):
             scheduler.submit(ask(number, f"prompt {number}", tokens=30))
+        heard.until(lambda events: {e.id for e in events if isinstance(e, Prefill)} == {0, 1, 2, 3})
+        pause.go_on()
         heard.ends(*range(4))
     assert max(evaluation.threads for evaluation in engine.evaluations) == 4
     assert max(len(sizes) for sizes in engine.steps) == 4

@@ -221,8 +221,13 @@ def test_a_long_prefill_never_stalls_another_stream_in_batches() -> None:
 
 
 def test_cancelled_within_one_step_of_many() -> None:
-    pause = Pause(is_decode)
-    engine = batched(before=pause)
+    pause, later = Pause(is_decode), Pause(lambda evaluation: evaluation.context == 1)
+
+    def before(evaluation: Evaluation) -> None:
+        pause(evaluation)
+        later(evaluation)
+
+    engine = batched(before=before)
     with scheduling(engine) as (scheduler, heard, _):
         scheduler.submit(ask(1, "one", tokens=100))
         pause.wait()
@@ -233,7 +238,9 @@ def test_cancelled_within_one_step_of_many() -> None:
         (ended,) = heard.ends(1)
         assert isinstance(ended, Finished)
         assert ended.reason == "cancelled"
+        later.wait()
         scheduler.cancel(2)
+        later.go_on()
         (ended,) = heard.ends(2)
         assert isinstance(ended, Finished)
         assert ended.reason == "cancelled"

@@ -22,7 +22,13 @@ from pathlib import Path
 from typing import Final
 
 from app.errors import ModelError, ModelFileError, ModelNotFound, ModelStoreUnreadable
-from app.models.adapted import ensure_adapted, remove_adapted, space_for_copy
+from app.models.adapted import (
+    Progress,
+    adapted_size,
+    ensure_adapted,
+    remove_adapted,
+    space_for_copy,
+)
 from app.models.disk import ensure_space, fsync_path, write_atomic
 from app.models.engines import (
     CTRANSFORMERS,
@@ -34,7 +40,6 @@ from app.models.engines import (
     NativeUse,
     available_engines,
 )
-from app.models.gguf.convert import Progress, adapted_size
 from app.models.gguf.engine_support import FileSupport, check_support
 from app.models.gguf.split import model_stem, read_model_file
 from app.models.model import Model, ModelSettings

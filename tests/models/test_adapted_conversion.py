@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.inference.runner.engines.ctransformers import CtransformersEngine
-from app.models.gguf.convert import convert
+from app.models.adapted import convert
 from app.models.gguf.header import Header
 from app.models.gguf.reader import read_header
 from app.models.gguf.split import read_model_file

@@ -14,7 +14,7 @@ from app.models import found as found_module
 from app.models.adapted import remove_adapted
 from app.models.found import FoundModel, FoundModels, find_models
 from app.models.install import install
-from app.models.ollama_manifest import MODEL
+from app.models.install.ollama import MODEL
 from app.models.store import ModelStore
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -1,4 +1,4 @@
-"""Downloads files over HTTP and resumes interrupted downloads.
+"""Downloads over HTTP: a file, or all parts of a split model, resumed after an interruption.
 
 `NAME.part` holds the bytes received so far, `NAME.json` the version of the file they belong to.
 """
@@ -9,28 +9,34 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import httpx
 
-from app import __version__
 from app.errors import PullError
-from app.models.disk import ensure_space
-from app.models.install.cancellable import write
-from app.models.install.http_client import check_public, follow, public_transport, raise_for_status
+from app.models.adapted import space_for_copy
+from app.models.disk import ensure_space, file_digest
+from app.models.install.http_client import (
+    client,
+    connection_error,
+    content_length,
+    follow,
+    raise_for_status,
+)
+from app.models.install.progress import CancelToken, ProgressCallback, run_cancellable, write_chunk
+from app.models.sources import WebSpec, all_shards
 
 log = logging.getLogger(__name__)
 
-TIMEOUT: Final = httpx.Timeout(30.0, connect=15.0)
 MAX_ATTEMPTS: Final = 20
 """How often it connects for one file, each time but the last having brought something."""
 PAUSE_SECONDS: Final = 1.0
 """Seconds before it connects again."""
 CHUNK_BYTES: Final = 1 << 20
-LENGTH: Final = re.compile(r"[0-9]{1,18}")
 CONTENT_RANGE: Final = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18})")
 
 
@@ -49,42 +55,85 @@ class RemoteFile:
     trusted: str = ""
 
 
-class VersionChanged(Exception):
+class _VersionChanged(Exception):
     """Error: the bytes on the disk belong to another version of the file."""
 
 
-def client(*, is_public: bool = False) -> httpx.AsyncClient:
-    """Make an HTTP client. Call it in a thread: loading all certificates takes a tenth of a second.
+async def fetch_web(
+    spec: WebSpec, folder: Path, notify: ProgressCallback, *, is_public: bool = False
+) -> Path:
+    """Download the file, or all files of a split model, into `folder`; return the first one's path.
 
-    is_public: refuse every address that is not on the internet.
+    is_public: only from the internet, not from this computer's network. Raises PullError or
+    DiskFull.
     """
-    # It would log every address, and with some of them a password of an hour's worth.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    # Compressed bytes could not be counted, or gone on with.
-    headers = {"User-Agent": f"wick/{__version__}", "Accept-Encoding": "identity"}
-    hooks: dict[str, list[Callable[..., Any]]] = {"response": [_check_redirect]}
-    transport = public_transport() if is_public else None
-    if is_public and transport is None:
-        hooks["request"] = [check_public]
-    return httpx.AsyncClient(
-        timeout=TIMEOUT, headers=headers, transport=transport, event_hooks=hooks
-    )
+    parts = urlsplit(spec.url)
+    place = parts.path.rpartition("/")[0]
+    remotes = [
+        RemoteFile(
+            urlunsplit(parts._replace(path=f"{place}/{quote(name)}")), name, {}, None, spec.sha256
+        )
+        for name in all_shards(spec.file)
+    ]
+    async with await asyncio.to_thread(client, is_public=is_public) as web:
+        if len(remotes) > 1:
+            sizes = await asyncio.gather(*(_size_of(web, remote) for remote in remotes))
+            return await fetch_all(web, remotes, sizes, folder, notify)
+        return await fetch_all(web, remotes, None, folder, notify)
 
 
-async def _check_redirect(response: httpx.Response) -> None:
-    """Refuse a redirect to an invalid host name, for which httpx raises no error of its own."""
-    try:
-        _ = httpx.URL(response.headers.get("Location", "")).host
-    except (httpx.InvalidURL, UnicodeError) as error:
-        raise httpx.RemoteProtocolError("The redirect leads nowhere.") from error
+async def fetch_all(
+    web: httpx.AsyncClient,
+    remotes: Sequence[RemoteFile],
+    sizes: Sequence[int] | None,
+    folder: Path,
+    notify: ProgressCallback,
+) -> Path:
+    """Download and verify all files, one after the other; return the first one's path."""
+    total = sum(sizes) if sizes and all(sizes) else 0
+    if total:
+        here = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        ensure_space(folder, max(total - here, 0) + space_for_copy(total))
+    before, paths = 0, []
+    for remote in remotes:
+
+        def step(done: int, size: int, before: int = before) -> None:
+            notify("downloading", before + done, total or (size if len(remotes) == 1 else 0))
+
+        path = await download(web, remote, folder, step, space_for_copy(total) if total else None)
+        paths.append(path)
+        before += path.stat().st_size
+    for remote, path in zip(remotes, paths, strict=True):
+        if remote.sha256:
+            await verify(path, remote.sha256, notify)
+    return paths[0]
 
 
-async def size_of(web: httpx.AsyncClient, remote: RemoteFile) -> int:
+async def verify(path: Path, sha256: str, notify: ProgressCallback) -> None:
+    """Verify a checksum. Raises PullError, and removes the file, if it is wrong."""
+    size = path.stat().st_size
+
+    def work(stop: CancelToken) -> str:
+        def step(done: int) -> None:
+            stop.check()
+            notify("checking", done, size)
+
+        return file_digest(path, step)
+
+    if await run_cancellable(work) != sha256:
+        for each in (path, path.with_name(f"{path.name}.json")):
+            each.unlink(missing_ok=True)
+        raise PullError(
+            f"{path.name} is not the file it should be: its checksum is another. It was deleted."
+        )
+
+
+async def _size_of(web: httpx.AsyncClient, remote: RemoteFile) -> int:
     """Ask the server for the size in bytes; 0 if it does not say. Raises PullError."""
     try:
         async with follow(web, remote.url, remote.headers, remote.trusted) as response:
             raise_for_status(response.status_code, remote.url)
-            return _length(response)
+            return content_length(response)
     except httpx.HTTPError as error:
         raise connection_error(error) from error
 
@@ -108,7 +157,7 @@ async def download(
         try:
             await file.run(web)
             return file.finish()
-        except VersionChanged:
+        except _VersionChanged:
             file.reset()
         except httpx.TransportError as error:
             if attempt == MAX_ATTEMPTS or file.done <= before:
@@ -118,26 +167,6 @@ async def download(
         except httpx.HTTPError as error:
             raise connection_error(error) from error
     raise PullError(f"{httpx.URL(remote.url).host} sends another file each time it is asked.")
-
-
-def _length(response: httpx.Response) -> int:
-    """Return the Content-Length in bytes; 0 if it is missing or invalid."""
-    length = response.headers.get("Content-Length", "")
-    return int(length) if LENGTH.fullmatch(length) else 0
-
-
-def connection_error(error: httpx.HTTPError) -> PullError:
-    """Describe a failed connection in a sentence."""
-    host = error.request.url.host  # perhaps not the one that was asked first
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return PullError(f"The certificate of {host} is not trusted.")
-        return PullError(f"{host} cannot be reached; is this machine online?")
-    if isinstance(error, httpx.ProxyError):
-        return PullError(f"The proxy to {host} cannot be reached.")
-    if isinstance(error, httpx.TimeoutException):
-        return PullError(f"{host} sent nothing for a while. What has come is kept for another try.")
-    return PullError(f"The connection to {host} broke. What has come is kept for another try.")
 
 
 class _Download:
@@ -205,7 +234,7 @@ class _Download:
         """Check that the file is complete when the server has no more bytes; else start over."""
         match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if match is None or int(match[3]) != self.done:
-            raise VersionChanged
+            raise _VersionChanged
 
     def _begin(self, response: httpx.Response) -> int:
         """Check that the response continues the bytes on disk; return the total, 0 if unknown."""
@@ -220,11 +249,11 @@ class _Download:
         if response.status_code == 206:
             match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
             if match is None or match[1] is None or int(match[1]) != self.done:
-                raise VersionChanged
+                raise _VersionChanged
             total = int(match[3])
         else:
             self.reset()
-            total = _length(response)
+            total = content_length(response)
         if self._remote.size and total and total != self._remote.size:
             self.reset()
             raise PullError(f"{self._remote.name} has another size than it should have.")
@@ -251,7 +280,7 @@ class _Download:
                     if len(waiting) >= CHUNK_BYTES:
                         ensure_space(self._part.parent, 0)
                         full, waiting = bytes(waiting), bytearray()
-                        await write(file, full)
+                        await write_chunk(file, full)
                         self.done += len(full)
             except (httpx.HTTPError, asyncio.CancelledError):
                 file.write(waiting)

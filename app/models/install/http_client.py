@@ -1,25 +1,59 @@
-"""HTTP for downloads: public addresses only, safe redirects, refusals as sentences."""
+"""HTTP for downloads: safe redirects, public addresses only, failures as sentences.
+
+Where pulls of users elsewhere must stay out of this machine's own network, a name says nothing:
+whoever owns it may let it lead to 127.0.0.1 or 192.168.1.1. So what counts is the address that is
+connected to.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import ipaddress
+import logging
+import re
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 from urllib.request import getproxies
 
 import httpx
 
+from app import __version__
 from app.errors import PullError
 from app.net import leads_here
 
-# What web servers answer to a download: safe redirects are followed, refusals put in words.
-
-
+TIMEOUT: Final = httpx.Timeout(30.0, connect=15.0)
 MAX_REDIRECTS: Final = 10
+LENGTH: Final = re.compile(r"[0-9]{1,18}")
+IPV4_OVER_IPV6: Final = ipaddress.ip_network("64:ff9b::/96")
+
+
+def client(*, is_public: bool = False) -> httpx.AsyncClient:
+    """Make an HTTP client. Call it in a thread: loading all certificates takes a tenth of a second.
+
+    is_public: refuse every address that is not on the internet.
+    """
+    # It would log every address, and with some of them a password of an hour's worth.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # Compressed bytes could not be counted, or gone on with.
+    headers = {"User-Agent": f"wick/{__version__}", "Accept-Encoding": "identity"}
+    hooks: dict[str, list[Callable[..., Any]]] = {"response": [_check_redirect]}
+    transport = _public_transport() if is_public else None
+    if is_public and transport is None:
+        hooks["request"] = [_check_public]
+    return httpx.AsyncClient(
+        timeout=TIMEOUT, headers=headers, transport=transport, event_hooks=hooks
+    )
+
+
+async def _check_redirect(response: httpx.Response) -> None:
+    """Refuse a redirect to an invalid host name, for which httpx raises no error of its own."""
+    try:
+        _ = httpx.URL(response.headers.get("Location", "")).host
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise httpx.RemoteProtocolError("The redirect leads nowhere.") from error
 
 
 @asynccontextmanager
@@ -55,7 +89,27 @@ async def follow(
     raise PullError(f"{httpx.URL(url).host} sends Wick from one address to the next without end.")
 
 
-async def read_body(response: httpx.Response, limit: int) -> bytes:
+async def get_body(
+    web: httpx.AsyncClient,
+    url: str,
+    headers: Mapping[str, str],
+    trusted: str,
+    limit: int,
+    check: Callable[[httpx.Response], None],
+) -> bytes:
+    """Send GET `url` and return a body of at most `limit` bytes; redirects as in `follow`.
+
+    check: raises PullError for an answer that is none. Raises PullError.
+    """
+    try:
+        async with follow(web, url, headers, trusted) as response:
+            check(response)
+            return await _read_body(response, limit)
+    except httpx.HTTPError as error:
+        raise connection_error(error) from error
+
+
+async def _read_body(response: httpx.Response, limit: int) -> bytes:
     """Read a body of at most `limit` bytes. Raises PullError for a longer one."""
     content = bytearray()
     async for chunk in response.aiter_bytes():
@@ -79,16 +133,27 @@ def raise_for_status(status: int, url: str) -> None:
     raise PullError(f"{host} answered with {status} instead of the file.")
 
 
-# Keeps pulls of people elsewhere out of this machine's own network.
-#
-# A name says nothing: whoever owns it may let it lead to 127.0.0.1 or 192.168.1.1. So what counts
-# is the address that is connected to.
+def content_length(response: httpx.Response) -> int:
+    """Return the Content-Length in bytes; 0 if it is missing or invalid."""
+    length = response.headers.get("Content-Length", "")
+    return int(length) if LENGTH.fullmatch(length) else 0
 
 
-IPV4_OVER_IPV6: Final = ipaddress.ip_network("64:ff9b::/96")
+def connection_error(error: httpx.HTTPError) -> PullError:
+    """Describe a failed connection in a sentence."""
+    host = error.request.url.host  # perhaps not the one that was asked first
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return PullError(f"The certificate of {host} is not trusted.")
+        return PullError(f"{host} cannot be reached; is this machine online?")
+    if isinstance(error, httpx.ProxyError):
+        return PullError(f"The proxy to {host} cannot be reached.")
+    if isinstance(error, httpx.TimeoutException):
+        return PullError(f"{host} sent nothing for a while. What has come is kept for another try.")
+    return PullError(f"The connection to {host} broke. What has come is kept for another try.")
 
 
-def public_transport() -> httpx.AsyncHTTPTransport | None:
+def _public_transport() -> httpx.AsyncHTTPTransport | None:
     """Make the transport for public addresses; None behind a proxy, which decides for itself."""
     return None if getproxies().keys() & {"http", "https", "all"} else PublicTransport()
 
@@ -98,7 +163,7 @@ class PublicTransport(httpx.AsyncHTTPTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         failure: httpx.TransportError | None = None
-        for address in await public_addresses(request.url):
+        for address in await _public_addresses(request.url):
             # The connection is to the address that was looked at; the name is for the certificate.
             here = httpx.Request(
                 request.method,
@@ -114,13 +179,13 @@ class PublicTransport(httpx.AsyncHTTPTransport):
         raise failure or httpx.ConnectError("The name has no address.")
 
 
-async def check_public(request: httpx.Request) -> None:
+async def _check_public(request: httpx.Request) -> None:
     """Check the address of a request that a client with a proxy may send directly."""
     with contextlib.suppress(httpx.ConnectError):
-        await public_addresses(request.url)
+        await _public_addresses(request.url)
 
 
-async def public_addresses(url: httpx.URL) -> list[str]:
+async def _public_addresses(url: httpx.URL) -> list[str]:
     """Resolve the host of `url`. Raises PullError unless all its addresses are public, an httpx
     error if the name is unknown.
     """

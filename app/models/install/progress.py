@@ -1,12 +1,17 @@
-"""Progress of a pull, in numbers and in words."""
+"""Progress of a pull, in numbers and in words, and cancellation of its work in threads."""
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import BinaryIO, Final, Literal, TypeVar
+
+from app.errors import PullError
 
 Stage = Literal["downloading", "receiving", "checking", "installing"]
 ProgressCallback = Callable[[Stage, int, int], None]
@@ -14,6 +19,10 @@ ProgressCallback = Callable[[Stage, int, int], None]
 SPEED_WINDOW_SECONDS: Final = 5.0
 """Speed is measured over this long: steady enough to read, soon true after a change."""
 MIN_SAMPLES: Final = 0.5
+Result = TypeVar("Result")
+_THREADS: Final = ThreadPoolExecutor(32, thread_name_prefix="pull")
+"""Their own: this work takes minutes, and of the threads of asyncio, which every page needs for a
+moment, a small machine has half a dozen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +97,34 @@ class ProgressTracker:
         since, before = self._seen[0]
         speed = (done - before) / (now - since) if now - since >= MIN_SAMPLES else None
         self._report(PullProgress(stage, done, total, speed, self.detail))
+
+
+class CancelToken(threading.Event):
+    """Flag that is set when nobody needs the work any more."""
+
+    def check(self) -> None:
+        """Raises PullError once it is set."""
+        if self.is_set():
+            raise PullError("It was cancelled.")
+
+
+async def run_cancellable(work: Callable[[CancelToken], Result]) -> Result:
+    """Run `work` in a thread and return its result.
+
+    When cancelled, sets the `CancelToken` of `work` and waits until it has ended.
+    """
+    stop = CancelToken()
+    working = asyncio.get_running_loop().run_in_executor(_THREADS, work, stop)
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([working])
+        if not working.cancelled():
+            working.exception()  # seen: what a stopped work raises says nothing new
+        raise
+
+
+async def write_chunk(file: BinaryIO, piece: bytes) -> None:
+    """Append to a file in a thread. A cancelled write is still completed."""
+    await run_cancellable(lambda _: file.write(piece))

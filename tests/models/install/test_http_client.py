@@ -12,7 +12,7 @@ import pytest
 
 from app.errors import PullError
 from app.models.install import http_client
-from app.models.install.download import client
+from app.models.install.http_client import client
 from app.models.install.pulls import PullManager
 from app.models.store import ModelStore
 from tests.models.stub_server import Stub, serve_stub
@@ -133,3 +133,9 @@ async def test_behind_a_proxy_names_are_looked_at_as_well(
             await web.get("http://inside.example/x.gguf")
         assert (await web.get("http://outside.example/x.gguf")).status_code in {200, 404}
     assert len(server.asked) == 1
+
+
+def test_a_length_of_thousands_of_digits_counts_as_none() -> None:
+    for text, length in (("12", 12), ("9" * 5_000, 0), ("²", 0), ("-1", 0)):
+        response = httpx.Response(200, headers={b"Content-Length": text.encode()})
+        assert http_client.content_length(response) == length

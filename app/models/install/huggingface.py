@@ -2,8 +2,8 @@
 
 The hub's own library reads where the hub is (HF_ENDPOINT), the token (HF_TOKEN, or the one the
 user signed in with) and whether the hub may be contacted at all (HF_HUB_OFFLINE). The bytes come by
-plain HTTP like any others, so that a pull can be cancelled at once, resumes after a break, and never
-fills the disk.
+plain HTTP like any others, so that a pull can be cancelled at once, resumes after a break, and
+never fills the disk.
 """
 
 from __future__ import annotations

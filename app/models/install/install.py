@@ -1,10 +1,18 @@
-"""Installs models: resolves a source, fetches or finds the files, checks and stores them."""
+"""Installs models: resolves a source, fetches or finds the files, checks and stores them.
+
+Where a model came from is kept in the store even after it is removed, so that it can come back.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from app.errors import (
@@ -20,7 +28,6 @@ from app.models import staging
 from app.models.catalogue import CATALOGUE
 from app.models.found import FoundModel
 from app.models.gguf.split import model_stem
-from app.models.install.origins import ModelSource, Origins
 from app.models.install.progress import (
     CancelToken,
     ProgressCallback,
@@ -44,45 +51,10 @@ from app.models.sources import (
     local_path,
     parse_spec,
 )
-from app.models.store import ModelStore, name_for
+from app.models.store import NAME, ModelStore, name_for
 
-# Models that are on this machine already: a GGUF file, or a folder with one model in it.
-
-
-def find_local(path: Path) -> Path:
-    """Find the model's file, or the first of a split one. Raises PullRefused."""
-    try:
-        if path.is_dir():
-            path = _only_model(path)
-        elif not path.exists():
-            raise PullRefused(f"There is no file {path}.")
-    except OSError as error:
-        raise PullRefused(f"{str(path)[:200]} cannot be read: {error.strerror}.") from error
-    except ValueError:
-        raise PullRefused("This is not the path of a file.") from None
-    files = [path.with_name(name) for name in all_shards(path.name)]
-    missing = [file.name for file in files if not file.is_file()]
-    if missing:
-        raise PullRefused(f"The model is split, and {', '.join(missing[:3])} is not there.")
-    return files[0]
-
-
-def _only_model(folder: Path) -> Path:
-    found = [p for p in folder.iterdir() if p.suffix.lower() == ".gguf" and p.is_file()]
-    first = {all_shards(path.name)[0] for path in found}
-    if not first:
-        raise PullRefused(f"There is no GGUF file in {folder}.")
-    if len(first) > 1:
-        raise PullRefused(
-            f"There are {len(first)} models in {folder}; name one of their files instead."
-        )
-    return folder / first.pop()
-
-
-# Installs a model: fetched from its source, checked, put into the store.
-
-
-__all__ = ["PullProgress", "PullSpec", "pull", "resolve"]
+log = logging.getLogger(__name__)
+ORIGINS_FOLDER: Final = ".origins"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +160,36 @@ def resolve_found(found: FoundModel, store: ModelStore, name: str | None = None)
     )
 
 
+def find_local(path: Path) -> Path:
+    """Find the model's file, or the first of a split one. Raises PullRefused."""
+    try:
+        if path.is_dir():
+            path = _only_model(path)
+        elif not path.exists():
+            raise PullRefused(f"There is no file {path}.")
+    except OSError as error:
+        raise PullRefused(f"{str(path)[:200]} cannot be read: {error.strerror}.") from error
+    except ValueError:
+        raise PullRefused("This is not the path of a file.") from None
+    files = [path.with_name(name) for name in all_shards(path.name)]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise PullRefused(f"The model is split, and {', '.join(missing[:3])} is not there.")
+    return files[0]
+
+
+def _only_model(folder: Path) -> Path:
+    found = [p for p in folder.iterdir() if p.suffix.lower() == ".gguf" and p.is_file()]
+    first = {all_shards(path.name)[0] for path in found}
+    if not first:
+        raise PullRefused(f"There is no GGUF file in {folder}.")
+    if len(first) > 1:
+        raise PullRefused(
+            f"There are {len(first)} models in {folder}; name one of their files instead."
+        )
+    return folder / first.pop()
+
+
 def redacted(spec: Spec, text: str) -> str:
     """Return a source without the password that its URL may contain, to show to others."""
     if isinstance(spec, WebSpec):
@@ -286,3 +288,47 @@ async def _fetch(order: PullSpec, folder: Path, tracker: ProgressTracker) -> Pat
 def _digest(spec: Spec) -> str | None:
     """Return the checksum that was verified, so that it need not be computed again."""
     return spec.sha256 if isinstance(spec, PypiSpec | HubSpec | WebSpec) else None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Source of one model: `text` as `parse_spec` takes it, empty for local files; `size` about in
+    bytes.
+    """
+
+    text: str
+    title: str
+    size: int
+
+
+class Origins:
+    """Store of origins: a small file for each name that a model in the store `root` ever had."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / ORIGINS_FOLDER
+
+    def find(self, name: str) -> ModelSource | None:
+        """Find the source of the model last installed as `name`, else the catalogue's."""
+        if not NAME.fullmatch(name):
+            return None
+        try:
+            values = json.loads((self._folder / f"{name}.json").read_text(encoding="utf-8"))
+            return ModelSource(str(values["text"]), str(values["title"]), int(values["size"]))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            log.warning("Where the model %s came from cannot be read: %s.", name, error)
+        known = CATALOGUE.get(name)
+        return None if known is None else ModelSource(known.name, known.title, known.size)
+
+    def keep(self, name: str, source: ModelSource) -> None:
+        """Save a source. A failure is only logged: it costs no more than a download by name."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # Not for everybody's eyes: an address may hold a password.
+            handle, beside = tempfile.mkstemp(dir=self._folder)
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(asdict(source), file, ensure_ascii=False)
+            Path(beside).replace(self._folder / f"{name}.json")
+        except OSError as error:
+            log.warning("Where the model %s came from could not be kept: %s.", name, error)

@@ -13,8 +13,7 @@ from app.errors import DiskFull, ModelError, PullError, PullRefused, WickError
 from app.models.catalogue import find
 from app.models.found import FoundModel
 from app.models.install import install
-from app.models.install.install import PullSpec
-from app.models.install.origins import Origins
+from app.models.install.install import Origins, PullSpec
 from app.models.install.progress import PullProgress
 from app.models.install.upload import UploadManifest, receive
 from app.models.model import Model

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from app.errors import ModelError, PullError, PullRefused
-from app.models.install.origins import FOLDER as ORIGINS
-from app.models.install.origins import ModelSource
+from app.models.install.install import ORIGINS_FOLDER as ORIGINS
+from app.models.install.install import ModelSource
 from app.models.install.progress import PullProgress
 from app.models.install.pulls import Pull, PullManager
 from app.models.install.upload import UploadManifest, group_uploads

@@ -20,7 +20,7 @@ from app.conversations.submission import Prompt
 from app.errors import ModelNotFound
 from app.models import engines, memory
 from app.models.found import FoundModels
-from app.models.install.origins import ModelSource, Origins
+from app.models.install.install import ModelSource, Origins
 from app.models.install.upload import UploadManifest
 from app.models.model import ModelSettings
 from app.models.model_files import save_model

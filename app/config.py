@@ -7,7 +7,7 @@ import ipaddress
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -16,10 +16,9 @@ import platformdirs
 from dotenv import dotenv_values
 
 from app.errors import ConfigError
-from app.net import is_loopback
+from app.net import Network, is_loopback
 
 PREFIX = "WICK_"
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 OTHER_PROGRAMS = (
     *("OLLAMA_MODELS", "LLAMA_CACHE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME"),
     *("XDG_CACHE_HOME", "LOCALAPPDATA"),
@@ -35,6 +34,14 @@ NATIVE_DEFAULTS: Final = {
     # A failed assertion would start a debugger, if there is one, and wait for it.
     "GGML_NO_BACKTRACE": "1",
 }
+
+
+def asset_dir(name: str) -> Path:
+    """Return the folder `templates`, `static` or `migrations`: beside `app/` in a checkout, inside
+    it when installed."""
+    package = Path(__file__).parent
+    beside = package.parent / name
+    return beside if (package.parent / "pyproject.toml").exists() else package / name
 
 
 def available_cpus() -> int:
@@ -129,17 +136,6 @@ class Settings:
         """
         everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it binds nothing
         return replace(self, host=everywhere.get(self.host, self.host)).url
-
-
-def in_networks(address: str, networks: Iterable[Network]) -> bool:
-    """Tell whether an address belongs to one of the networks."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
-    return any(found in network for network in networks)
 
 
 def load_settings(

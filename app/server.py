@@ -18,10 +18,9 @@ from app.api.ollama import models as ollama_models
 from app.api.openai import chat as openai_chat
 from app.api.openai import embeddings, text
 from app.api.openai import models as api_models
-from app.config import Settings
+from app.config import Settings, asset_dir
 from app.db.connection import open_database
 from app.errors import WickError
-from app.paths import asset_dir
 from app.web import base_path, errors, row_ids, socket
 from app.web import compression as web_compression
 from app.web.context import ServerContext

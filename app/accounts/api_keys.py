@@ -11,9 +11,9 @@ from app.audit import audit
 from app.db import api_keys, users
 from app.db.api_keys import ApiKey
 from app.db.connection import Database
+from app.db.sessions import hash_token
 from app.db.users import User
 from app.errors import InvalidAccount, KeyNotFound
-from app.token_hash import hash_token
 
 PREFIX: Final = "wick_"
 """By which a key is known as one of ours, by us and by programs that look for leaked ones."""

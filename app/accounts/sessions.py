@@ -17,9 +17,8 @@ from typing import Final
 from app.audit import audit
 from app.db import sessions
 from app.db.connection import Database
-from app.db.sessions import Session, SessionLimits
+from app.db.sessions import Session, SessionLimits, hash_token
 from app.errors import SessionNotFound, WickError
-from app.token_hash import hash_token
 
 # Browsers in which somebody has logged in before.
 #

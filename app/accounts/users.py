@@ -18,6 +18,7 @@ from app.audit import audit
 from app.db import invites, users
 from app.db.connection import Database
 from app.db.invites import Invite
+from app.db.sessions import hash_token
 from app.db.users import LOCAL_USER, Role, User
 from app.errors import (
     InviteNotFound,
@@ -25,7 +26,6 @@ from app.errors import (
     UserNotFound,
     WrongPassword,
 )
-from app.token_hash import hash_token
 
 T = TypeVar("T")
 INVITE_SECONDS: Final = 7 * 86400.0

@@ -10,7 +10,8 @@ from typing import Final
 
 from app.accounts.throttle import subnet_of
 from app.audit import audit
-from app.config import Settings, in_networks
+from app.config import Settings
+from app.net import in_networks
 
 MAX_OPEN_FILES: Final = 65_536
 

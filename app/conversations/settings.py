@@ -17,11 +17,11 @@ import msgspec
 from app.config import Settings
 from app.conversations import stop_strings
 from app.errors import InvalidSettings
+from app.inference.protocol import to_storable
 from app.models import memory
 from app.models.model import Model, Turn
 from app.models.parameters import SAMPLING, SETTINGS, GenerationSettings, Parameter, Sampling
 from app.models.text.builtin_templates import stops_of
-from app.storable_text import to_storable
 
 # With what an answer is made: resolved when it is asked for, and remembered with it.
 

@@ -10,8 +10,8 @@ from app.audit import audit
 from app.db import shares
 from app.db.chats import Chat
 from app.db.connection import Database
+from app.db.sessions import hash_token
 from app.errors import ChatNotFound
-from app.token_hash import hash_token
 
 
 class Shares:

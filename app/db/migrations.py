@@ -9,8 +9,8 @@ from typing import Final
 
 import aiosqlite
 
+from app.config import asset_dir
 from app.errors import DatabaseTooNew, StoreError, StoreUnusable
-from app.paths import asset_dir
 
 log = logging.getLogger(__name__)
 OURS: Final = frozenset({"chats", "messages"})

@@ -323,3 +323,10 @@ def from_line(line: bytes) -> Command | Event:
 def _token(values: dict[str, Any]) -> SampledToken:
     others = (TokenLogprob(tuple(o["data"]), o["logprob"]) for o in values["others"])
     return SampledToken(tuple(values["data"]), values["logprob"], tuple(others))
+
+
+def to_storable(text: str) -> str:
+    """Replace what neither UTF-8 nor SQLite can hold: halves of characters, which JSON can name,
+    and NUL."""
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return whole.replace("\0", "\ufffd")

@@ -14,12 +14,11 @@ from app.accounts.api_keys import ApiKeys
 from app.accounts.sessions import Sessions
 from app.accounts.throttle import LoginThrottle
 from app.accounts.users import Users
-from app.config import Settings
+from app.config import Settings, asset_dir
 from app.conversations.account_deletion import AccountDeletion
 from app.conversations.imports.imports import Imports
 from app.conversations.shares import Shares
 from app.db.connection import Database
-from app.paths import asset_dir
 from app.services import Job, Services
 from app.web.render import markdown
 from app.web.render.fragments import Fragments

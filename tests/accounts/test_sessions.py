@@ -15,8 +15,8 @@ from app.accounts.sessions import (
     MAX_IDLE_SECONDS,
     ROTATE_AFTER_SECONDS,
 )
+from app.db.sessions import hash_token
 from app.errors import SessionNotFound
-from app.token_hash import hash_token
 from tests.accounts.conftest import PASSWORD, Office
 from tests.patience import PATIENCE
 

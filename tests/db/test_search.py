@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.config import asset_dir
 from app.db import chats, messages, search
 from app.db.connection import Database, open_database
 from app.db.search import END, START, SearchQuery, words_of
-from app.paths import asset_dir
 
 CHAT = "0123456789abcdef"
 TEXTS = st.text(st.sampled_from("ab é狐\0'\"*\x02"), max_size=12)

@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterable
 
-from app.paths import asset_dir
+from app.config import asset_dir
 from app.web.render.fragments import Fragments
 from app.web.render.markdown import render_markdown
 from app.web.render.streaming import StreamedMarkdown

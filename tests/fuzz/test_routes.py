@@ -23,11 +23,10 @@ from hypothesis import strategies as st
 from quart import Quart
 
 from app.accounts.throttle import LoginThrottle
-from app.config import Settings
+from app.config import Settings, asset_dir
 from app.db import chats, messages
 from app.inference.process import RunnerProcess
 from app.models.store import ModelStore
-from app.paths import asset_dir
 from app.server import create_app
 from tests.inference.scripted import ScriptedRunner
 from tests.patience import PATIENCE

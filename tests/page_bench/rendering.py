@@ -13,7 +13,7 @@ from itertools import islice
 from rich.console import Console
 from rich.table import Table
 
-from app.paths import asset_dir
+from app.config import asset_dir
 from app.web.render.fragments import Fragments
 from app.web.render.streaming import StreamedMarkdown
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from quart import Quart
 
-from app.config import Settings
-from app.paths import asset_dir
+from app.config import Settings, asset_dir
 from app.server import create_app
 from app.web.assets import SCRIPTS, STANDALONE, STYLES, Assets
 

@@ -12,10 +12,9 @@ import pytest
 from quart import Quart
 from quart.testing import QuartClient
 
-from app.config import Settings, load_settings
+from app.config import Settings, asset_dir, load_settings
 from app.db import chats, messages
 from app.errors import ConfigError
-from app.paths import asset_dir
 from app.server import create_app
 from app.web.base_path import ADDRESSES
 from tests.web.doors import OWN, PAGE, Visitor, csrf_in, house, person, text_of

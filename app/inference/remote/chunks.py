@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.inference.protocol import SampledToken, TokenLogprob
-from app.storable_text import to_storable
+from app.inference.protocol import SampledToken, TokenLogprob, to_storable
 
 # Server-sent events from bytes that nobody vouches for: lines and the whole are bounded.
 

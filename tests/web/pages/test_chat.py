@@ -17,9 +17,8 @@ from markupsafe import Markup
 from quart import Quart
 from quart.testing import QuartClient
 
-from app.config import Settings
+from app.config import Settings, asset_dir
 from app.db import chats, messages
-from app.paths import asset_dir
 from app.server import create_app
 from app.web.context import ServerContext
 from app.web.pages import search as search_page

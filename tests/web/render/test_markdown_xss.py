@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import html5lib
 import pytest
 
-from app.paths import asset_dir
+from app.config import asset_dir
 from app.web.render.fragments import Fragments
 from app.web.render.markdown import escape_text, render_markdown
 from app.web.render.streaming import StreamedMarkdown

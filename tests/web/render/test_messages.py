@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from app.config import asset_dir
 from app.conversations.history import first_in_context, to_turns
 from app.conversations.hub import LiveAnswer, status_line
 from app.conversations.titles import title_of
@@ -14,7 +15,6 @@ from app.inference.model_state import ModelState
 from app.inference.protocol import Finished
 from app.inference.status import CacheStats, WorkerStatus
 from app.models.model import Turn
-from app.paths import asset_dir
 from app.web.render.fragments import Fragments
 from app.web.render.messages import present
 from app.web.render.sidebar import group_by_day

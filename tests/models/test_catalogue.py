@@ -11,7 +11,7 @@ from app.models.catalogue import CATALOGUE, FILE, find, offers, read_catalogue
 from app.models.install.install import resolve
 from app.models.sources import HubRepoSpec, HubSpec, PypiSpec
 from app.models.store import NAME, ModelStore
-from app.web.render.offers import find_better
+from app.web.render.cards import find_better
 
 
 def test_every_entry() -> None:

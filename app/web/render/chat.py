@@ -16,7 +16,7 @@ from app.models.catalogue import CatalogueEntry, offers
 from app.models.model import Model
 from app.web.context import ServerContext
 from app.web.render import cards
-from app.web.render.cards import describe_progress, describe_readiness
+from app.web.render.cards import describe_progress, describe_readiness, find_better, fits
 from app.web.render.markdown import LARGE_CHARS, render_markdown
 from app.web.render.messages import (
     MessageView,
@@ -29,7 +29,6 @@ from app.web.render.messages import (
     shown,
 )
 from app.web.render.models import default_model
-from app.web.render.offers import find_better, fits
 from app.web.security.identity import is_owner
 
 # Models that are not on this machine: those to be had, and one that a chat was with.

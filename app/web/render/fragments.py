@@ -18,10 +18,9 @@ from app.models.install.pulls import Pull
 from app.models.model import format_bytes
 from app.web.assets import Assets
 from app.web.base_path import Addresses
-from app.web.render.cards import Card, element_key
+from app.web.render.cards import Card, Offer, element_key
 from app.web.render.markdown import escape_text
 from app.web.render.messages import MessageView, ModelOption, UnavailableModel
-from app.web.render.offers import Offer
 from app.web.render.streaming import BlockUpdate, OpenBlock
 from app.web.security.identity import identity_or_none, is_owner
 from app.web.timezone import utc_offset

@@ -12,8 +12,7 @@ from app.models.found import FoundModel
 from app.models.install.pulls import Pull
 from app.models.model import Model, format_bytes, format_parameters
 from app.web.context import ServerContext
-from app.web.render.cards import Card, build_remote_card, describe_state
-from app.web.render.offers import Offer, list_offers
+from app.web.render.cards import Card, Offer, build_remote_card, describe_state, list_offers
 
 
 @dataclass(frozen=True, slots=True)

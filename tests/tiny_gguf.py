@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from app.models.gguf.header import TENSOR_TYPES
-from app.models.text.byte_level import CHARACTER, from_bytes
+from app.models.gguf.tokens import CHARACTER_OF_BYTE, to_byte_level
 
 Flavour = Literal["bpe", "spm"]
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
@@ -81,10 +81,10 @@ def sizes(context_length: int) -> dict[str, object]:
 
 def bpe_vocabulary() -> dict[str, object]:
     """Three control tokens, the 256 bytes, and the parts of some words."""
-    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *CHARACTER.values()]
+    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *CHARACTER_OF_BYTE.values()]
     merges: list[str] = []
     for word in WORDS.split():
-        letters = from_bytes(f" {word}".encode())
+        letters = to_byte_level(f" {word}".encode())
         for cut in range(1, len(letters)):
             if letters[: cut + 1] not in tokens:
                 tokens.append(letters[: cut + 1])

@@ -23,13 +23,12 @@ from typing import BinaryIO, Final
 from app.errors import ModelFileError
 from app.models.disk import ensure_space, translate_disk_errors
 from app.models.engines import LLAMA_CPP, available_engines
-from app.models.gguf.compatibility import NORMAL, check_compatible
-from app.models.gguf.features import rope_scale
+from app.models.gguf.compatibility import check_compatible, rope_scale
 from app.models.gguf.header import NUMBER_FORMATS, Array, Header, TensorInfo, Value, ValueType
 from app.models.gguf.reader import ALIGNMENT, MAGIC
 from app.models.gguf.split import ModelFile, read_model_file
+from app.models.gguf.tokens import TokenKind, from_byte_level
 from app.models.model import Model
-from app.models.text import byte_level
 
 log = logging.getLogger(__name__)
 UNFINISHED: Final = ".adapted-"
@@ -204,7 +203,7 @@ def _raw_tokens(header: Header) -> Array:
     tokens = header.strings("tokenizer.ggml.tokens") or []
     types = header.numbers("tokenizer.ggml.token_type") or ()
     raw = [
-        (token if kind != NORMAL else byte_level.to_bytes(token.decode()) or token)
+        (token if kind != TokenKind.NORMAL else from_byte_level(token.decode()) or token)
         for token, kind in zip(tokens, types, strict=True)
     ]
     return Array(ValueType.STRING, len(raw), b"".join(map(_string, raw)))

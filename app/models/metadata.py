@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from app.errors import ModelFileError
-from app.models.gguf.compatibility import quantisation
 from app.models.gguf.engine_support import FileSupport
 from app.models.gguf.header import Header
 from app.models.model import Model, Turn
 from app.models.text.chat_template import ChatTemplate, fallback_template
 from app.models.text.tokenizer import Tokenizer, TokenizerSource
+
+MIXTURES: Final = {
+    10: "Q2_K",
+    11: "Q3_K_S",
+    12: "Q3_K_M",
+    13: "Q3_K_L",
+    14: "Q4_K_S",
+    15: "Q4_K_M",
+    16: "Q5_K_S",
+    17: "Q5_K_M",
+    21: "Q2_K_S",
+    22: "IQ3_XS",
+    26: "IQ3_S",
+    27: "IQ3_M",
+    28: "IQ2_S",
+    29: "IQ2_M",
+    38: "MXFP4",
+}
+"""Names of mixtures of storage types, by the number that a file gives its own."""
 
 
 def build_model(
@@ -36,6 +55,21 @@ def build_model(
         tokenizer=tokenizer,
         kv=support.kv,
     )
+
+
+def quantisation(header: Header) -> str:
+    """The storage type that most weights have, such as “Q4_K”."""
+    kind = header.metadata.get("general.file_type")
+    if isinstance(kind, int) and kind in MIXTURES:
+        return MIXTURES[kind]
+    blocks: dict[str, int] = {}
+    others: dict[str, int] = {}
+    for tensor in header.tensors:
+        weights = blocks if tensor.name.startswith("blk.") else others
+        if len(tensor.shape) > 1:
+            weights[tensor.type.name] = weights.get(tensor.type.name, 0) + tensor.elements
+    weights = blocks or others
+    return max(weights, key=lambda kind: weights[kind], default="")
 
 
 class _UnusedTokenizer:

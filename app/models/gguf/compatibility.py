@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from app.errors import ModelFileError, ModelUnsupported
-from app.models.gguf.features import check_features, sliding_window
-from app.models.gguf.header import Array, Header, TensorInfo, ValueType
+from app.models.gguf.header import Array, Header, TensorInfo
+from app.models.gguf.tokens import check_vocabulary
 
-MAX_VOCABULARY: Final = 500_000
-MAX_MERGES: Final = 1_000_000
 MAX_BLOCKS: Final = 1_000
 MAX_CONTEXT: Final = 1 << 24
-MAX_TOKEN_BYTES: Final = 1_024
-"""Bytes of one token: what is computed of a token grows with the square of its length."""
-MAX_VOCABULARY_BYTES: Final = 16_000_000
-"""Bytes of all tokens together."""
-MAX_SPECIAL_TOKENS: Final = 20_000
-"""Control and user-defined tokens, each of which is looked for in every template's text."""
-MAX_SPECIAL_TOKEN_BYTES: Final = 1_000_000
-"""Bytes of those together: looking for one takes a hundred times its length in memory."""
-NORMAL: Final = 1
-"""The token type of ordinary text."""
-MARKS: Final = (3, 4)
-"""The types of control and user-defined tokens."""
-BYTE: Final = 6
-"""The type of a token that stands for one byte."""
-BYTE_NAME: Final = re.compile(rb"<0x[0-9A-F]{2}>")
+MAX_ROPE_SCALE: Final = 1_024.0
+NEUTRAL: Final[dict[str, tuple[float, ...]]] = {
+    "attention.causal": (1,),
+    "attention.clamp_kqv": (0,),
+    "attention.max_alibi_bias": (0,),
+    "attention.scale": (0,),
+    "attn_logit_softcapping": (0,),
+    "final_logit_softcapping": (0,),
+    "embedding_scale": (0, 1),
+    "logit_scale": (0, 1),
+    "residual_scale": (0, 1),
+    "pooling_type": (0,),
+    "use_parallel_residual": (0,),
+    "expert_count": (0,),
+    "rope.scaling.attn_factor": (0, 1),
+}
+"""Keys that change what is computed, and the values with which they do not.
+
+The engine reads none of them: it would load such a model and write nonsense.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,71 @@ def check_compatible(header: Header) -> Dimensions:
         raise ModelUnsupported(f"{name} is only one part of a split model.")
     if not header.tensors:
         raise ModelUnsupported(f"{name} holds a vocabulary only, and no model.")
-    check_features(header)
+    _check_features(header)
     dimensions = _dimensions(header)
-    _check_vocabulary(header)
+    check_vocabulary(header)
     _check_tensors(header, dimensions)
     return dimensions
+
+
+def rope_scale(header: Header) -> float:
+    """Return the divisor of positions (“linear” scaling): 1.0 for most models."""
+    name = header.path.name
+    kind = header.text("llama.rope.scaling.type")
+    if kind == "none":
+        return 1.0
+    if kind not in (None, "linear"):
+        raise ModelUnsupported(
+            f"{name} stretches its context by “{kind}” scaling of positions; "
+            "ctransformers knows only “linear”."
+        )
+    factor = header.number("llama.rope.scaling.factor") or header.number("llama.rope.scale_linear")
+    if not factor:
+        return 1.0
+    if not (math.isfinite(factor) and 1.0 / MAX_ROPE_SCALE <= factor <= MAX_ROPE_SCALE):
+        raise ModelFileError(f"{name} is damaged: it stretches its context by {factor}.")
+    return float(factor)
+
+
+def sliding_window(header: Header) -> int | None:
+    """Return how far back the model looks (Mistral's sliding window), in tokens.
+
+    The engine always looks back to the beginning. Within the window that is the same.
+    """
+    key = "llama.attention.sliding_window"
+    if isinstance(header.metadata.get(key), Array):
+        raise ModelUnsupported(
+            f"{header.path.name} has blocks that look back differently far, "
+            "which ctransformers cannot do."
+        )
+    width = header.integer(key)
+    return width if width is not None and width > 0 else None
+
+
+def _check_features(header: Header) -> None:
+    """Raises ModelUnsupported for a model that ctransformers would compute wrongly."""
+    name = header.path.name
+    if header.integer("llama.expert_count"):
+        raise ModelUnsupported(
+            f"{name} is a mixture of experts (as Mixtral is), which ctransformers does not know."
+        )
+    for key, values in NEUTRAL.items():
+        value = header.metadata.get(f"llama.{key}")
+        if value is not None and value not in values:
+            raise ModelUnsupported(
+                f"{name} is not a plain llama model (its “llama.{key}” is {_shown(value)}), "
+                "and ctransformers would compute it wrongly."
+            )
+    if any(tensor.name.startswith("rope_f") for tensor in header.tensors):
+        raise ModelUnsupported(
+            f"{name} stretches its context by a table of factors (as Llama 3.1 and later do), "
+            "which ctransformers does not know; Llama 3 and earlier will do."
+        )
+    rope_scale(header)
+
+
+def _shown(value: object) -> str:
+    return "a list" if isinstance(value, Array) else str(value)[:40]
 
 
 def _dimensions(header: Header) -> Dimensions:
@@ -120,106 +181,6 @@ def _check_heads(header: Header, width: int) -> None:
             )
     if width % 2:
         raise ModelFileError(f"{header.path.name} is damaged: its heads have an odd width.")
-
-
-def _check_counts(header: Header) -> None:
-    """Check the lengths of lists before they are built: a token takes far more memory than file."""
-    for what, least, most in (("tokens", 1, MAX_VOCABULARY), ("merges", 0, MAX_MERGES)):
-        count = header.count(f"tokenizer.ggml.{what}")
-        if not least <= count <= most:
-            raise ModelFileError(
-                f"{header.path.name} is damaged: its vocabulary has {count} {what}."
-            )
-
-
-def _check_vocabulary(header: Header) -> None:
-    name = header.path.name
-    model = header.text("tokenizer.ggml.model")
-    if model not in ("gpt2", "llama"):
-        raise ModelUnsupported(
-            f"{name} has a vocabulary of the kind “{model}”; ctransformers reads “llama” and "
-            "“gpt2”."
-        )
-    _check_counts(header)
-    tokens = header.strings("tokenizer.ggml.tokens") or []
-    try:
-        b"\n".join(tokens).decode()
-    except UnicodeDecodeError:
-        raise ModelFileError(f"{name} is damaged: a token is not UTF-8.") from None
-    _check_lengths(name, tokens)
-    types = header.numbers("tokenizer.ggml.token_type")
-    scores = header.numbers("tokenizer.ggml.scores")
-    for list_name, key, kinds in (
-        ("types", "token_type", (ValueType.INT32, ValueType.UINT32)),
-        ("scores", "scores", (ValueType.FLOAT32,)),
-    ):
-        values = header.metadata.get(f"tokenizer.ggml.{key}")
-        # The engine reads four bytes for every token there is, whatever the list holds.
-        if isinstance(values, Array) and (values.count != len(tokens) or values.type not in kinds):
-            raise ModelFileError(f"{name} is damaged: its tokens and their {list_name} differ.")
-    if types is None:
-        raise ModelFileError(f"{name} is damaged: the types of its tokens are missing.")
-    _check_kinds(name, tokens, types, has_bytes=model == "llama")
-    if model == "llama" and scores is None:
-        raise ModelFileError(f"{name} is damaged: the scores of its tokens are missing.")
-    if model == "gpt2" and header.strings("tokenizer.ggml.merges") is None:
-        raise ModelFileError(f"{name} is damaged: the merges of its vocabulary are missing.")
-    # The engine looks this token up while it loads; a miss is undefined behaviour.
-    newline = "Ċ".encode() if model == "gpt2" else b"<0x0A>"
-    if not any(
-        token == newline and (model == "llama" or kind == NORMAL)
-        for token, kind in zip(tokens, types, strict=True)
-    ):
-        raise ModelUnsupported(f"{name} has a vocabulary without a line break.")
-    _check_named_ids(header, len(tokens))
-
-
-def check_vocabulary_bounds(header: Header) -> None:
-    """Check the bounds of a vocabulary, whichever engine reads it. Raises ModelFileError."""
-    _check_counts(header)
-    name, tokens = header.path.name, header.strings("tokenizer.ggml.tokens") or []
-    _check_lengths(name, tokens)
-    types = header.numbers("tokenizer.ggml.token_type")
-    if types is not None and len(types) != len(tokens):
-        raise ModelFileError(f"{name} is damaged: its tokens and their types differ.")
-    _check_kinds(name, tokens, types or [NORMAL] * len(tokens), has_bytes=False)
-    _check_named_ids(header, len(tokens))
-
-
-def _check_named_ids(header: Header, count: int) -> None:
-    for key in header.metadata:
-        if key.startswith("tokenizer.ggml.") and key.endswith("_token_id"):
-            value = header.integer(key)
-            if value is None or not 0 <= value < count:
-                raise ModelFileError(
-                    f"{header.path.name} is damaged: its “{key}” is not in its vocabulary."
-                )
-
-
-def _check_lengths(name: str, tokens: Sequence[bytes]) -> None:
-    longest = max(map(len, tokens))
-    if longest > MAX_TOKEN_BYTES:
-        raise ModelFileError(
-            f"{name} is damaged: a token of its vocabulary is {longest:,} bytes long."
-        )
-    if sum(map(len, tokens)) > MAX_VOCABULARY_BYTES:
-        raise ModelFileError(f"{name} is damaged: the tokens of its vocabulary are too long.")
-
-
-def _check_kinds(
-    name: str, tokens: Sequence[bytes], types: Sequence[float], *, has_bytes: bool
-) -> None:
-    marks = [len(token) for token, kind in zip(tokens, types, strict=True) if kind in MARKS]
-    if len(marks) > MAX_SPECIAL_TOKENS or sum(marks) > MAX_SPECIAL_TOKEN_BYTES:
-        raise ModelFileError(
-            f"{name} is damaged: its vocabulary has {len(marks):,} special tokens "
-            f"of {sum(marks):,} bytes."
-        )
-    if has_bytes and not all(
-        kind != BYTE or BYTE_NAME.fullmatch(token)
-        for token, kind in zip(tokens, types, strict=True)
-    ):
-        raise ModelFileError(f"{name} is damaged: a byte token of its vocabulary names no byte.")
 
 
 def _check_tensors(header: Header, sizes: Dimensions) -> None:
@@ -276,38 +237,3 @@ def expected_shapes(sizes: Dimensions) -> dict[str, tuple[int, ...]]:
         for part, shape in block.items():
             shapes[f"blk.{index}.{part}.weight"] = shape
     return shapes
-
-
-MIXTURES: Final = {
-    10: "Q2_K",
-    11: "Q3_K_S",
-    12: "Q3_K_M",
-    13: "Q3_K_L",
-    14: "Q4_K_S",
-    15: "Q4_K_M",
-    16: "Q5_K_S",
-    17: "Q5_K_M",
-    21: "Q2_K_S",
-    22: "IQ3_XS",
-    26: "IQ3_S",
-    27: "IQ3_M",
-    28: "IQ2_S",
-    29: "IQ2_M",
-    38: "MXFP4",
-}
-"""Names of mixtures of storage types, by the number that a file gives its own."""
-
-
-def quantisation(header: Header) -> str:
-    """The storage type that most weights have, such as “Q4_K”."""
-    kind = header.metadata.get("general.file_type")
-    if isinstance(kind, int) and kind in MIXTURES:
-        return MIXTURES[kind]
-    blocks: dict[str, int] = {}
-    others: dict[str, int] = {}
-    for tensor in header.tensors:
-        weights = blocks if tensor.name.startswith("blk.") else others
-        if len(tensor.shape) > 1:
-            weights[tensor.type.name] = weights.get(tensor.type.name, 0) + tensor.elements
-    weights = blocks or others
-    return max(weights, key=lambda kind: weights[kind], default="")

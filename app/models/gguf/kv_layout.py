@@ -6,12 +6,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.errors import ModelFileError
-from app.models.gguf.architectures import (
-    FULL_ATTENTION_INTERVALS,
-    OWN_KV_LAYERS,
-    RECURRENT_ARCHITECTURES,
-    WINDOW_PERIODS,
-)
 from app.models.gguf.header import Array, Header, ValueType
 
 F16_BYTES: Final = 2
@@ -27,6 +21,37 @@ WHOLE_NUMBERS: Final = frozenset(ValueType) - {
     ValueType.FLOAT32,
     ValueType.FLOAT64,
 }
+
+
+RECURRENT_ARCHITECTURES: Final = frozenset(
+    ("arwkv7", "mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7")
+)
+"""Those without attention: a state of fixed size stands for all they have read."""
+WINDOW_PERIODS: Final[dict[str, int]] = {
+    "afmoe": 4,
+    "cohere2": 4,
+    "exaone-moe": 4,
+    "exaone4": 4,
+    "gemma-embedding": 6,
+    "gemma2": 2,
+    "gemma3": 6,
+    "gemma3n": 5,
+    "gpt-oss": 2,
+    "llama4": 4,
+    "muse-glimmer": 4,
+    "olmo2": 4,
+    "plamo3": 8,
+}
+"""Every which layer sees the whole context, where a file names a window and no pattern."""
+FULL_ATTENTION_INTERVALS: Final[dict[str, int]] = {
+    "qwen35": 4,
+    "qwen35moe": 4,
+    "qwen3next": 4,
+    "qwen4exp": 4,
+}
+"""Every which layer has attention; the others keep a state of fixed size."""
+OWN_KV_LAYERS: Final[dict[str, int]] = {"gemma3n": 20}
+"""How many layers have keys and values of their own; the others read those of these."""
 
 
 @dataclass(frozen=True, slots=True)

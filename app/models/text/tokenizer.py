@@ -11,11 +11,11 @@ from tokenizers import Tokenizer as FastTokenizer
 from app.errors import ModelFileError, ModelUnsupported, TooManyTokens
 from app.models.engines import NativeUse
 from app.models.gguf.header import Header
-from app.models.text import byte_level, rust_panics
+from app.models.gguf.tokens import TokenKind, from_byte_level
+from app.models.text import rust_panics
 from app.models.text.content_guard import SpecialNames
 from app.models.text.vocabulary import (
     SPACE,
-    TokenKind,
     Vocabulary,
     build_tokenizer,
     infill_by_name,
@@ -204,5 +204,5 @@ class Tokenizer:
             if kind == TokenKind.BYTE:
                 return bytes([int(token[3:5], 16)])
             return token.replace(SPACE, " ").encode()
-        raw = byte_level.to_bytes(token) if kind == TokenKind.NORMAL else None
+        raw = from_byte_level(token) if kind == TokenKind.NORMAL else None
         return token.encode() if raw is None else raw

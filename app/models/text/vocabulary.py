@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +14,8 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.models import BPE
 
 from app.errors import ModelFileError, ModelUnsupported
-from app.models.gguf.compatibility import MAX_MERGES, MAX_TOKEN_BYTES
 from app.models.gguf.header import Header
+from app.models.gguf.tokens import MAX_MERGES, MAX_TOKEN_BYTES, TokenKind
 from app.models.text import pretokenizers, rust_panics
 
 FILE: Final = "vocabulary.json"
@@ -57,17 +56,6 @@ INFILL_NAMES: Final = (
     ("<PRE>", "<SUF>", "<MID>"),
 )
 """Of the tokens before a text, before what follows its gap, and before what fills that."""
-
-
-class TokenKind(IntEnum):
-    """Kinds of tokens, as numbered by `tokenizer.ggml.token_type`."""
-
-    NORMAL = 1
-    UNKNOWN = 2
-    CONTROL = 3
-    USER_DEFINED = 4
-    UNUSED = 5
-    BYTE = 6
 
 
 @dataclass(frozen=True, slots=True)

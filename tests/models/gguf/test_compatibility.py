@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from app.errors import ModelFileError, ModelUnsupported
-from app.models.gguf.compatibility import check_compatible, quantisation
-from app.models.gguf.features import rope_scale
+from app.models.gguf.compatibility import check_compatible, rope_scale
 from app.models.gguf.reader import read_header
+from app.models.metadata import quantisation
 from tests import tiny_gguf
 from tests.tiny_gguf import write_tiny_gguf
 

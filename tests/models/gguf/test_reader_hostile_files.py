@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import ModelError, ModelFileError
-from app.models.gguf import compatibility
+from app.models.gguf import tokens
 from app.models.gguf.compatibility import check_compatible
 from app.models.gguf.reader import read_header
 from app.models.gguf.split import read_model_file
@@ -110,8 +110,8 @@ GREEDY = {
 def test_long_lists_are_counted_before_they_are_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(compatibility, "MAX_VOCABULARY", 10_000)
-    monkeypatch.setattr(compatibility, "MAX_MERGES", 10_000)
+    monkeypatch.setattr(tokens, "MAX_VOCABULARY", 10_000)
+    monkeypatch.setattr(tokens, "MAX_MERGES", 10_000)
     path = tmp_path / "m.gguf"
     data, _ = tiny_file(path, "bpe", 3)
     key = f"tokenizer.ggml.{name}".encode()
@@ -173,9 +173,7 @@ def spm_file(path: Path, more: list[str], kind: int = 1) -> None:
 
 def test_tokenizers_of_hostile_files_take_little_memory(tmp_path: Path) -> None:
     """In a process of its own, whose peak the system tells: most is taken outside of Python."""
-    ways = [
-        letter * length for letter in "abc" for length in range(2, compatibility.MAX_TOKEN_BYTES)
-    ]
+    ways = [letter * length for letter in "abc" for length in range(2, tokens.MAX_TOKEN_BYTES)]
     spm_file(tmp_path / "many-ways.gguf", ways)
     for name, kind in (("marks", 3), ("own", 4)):
         long = [f"<|{number:04}{'x' * 786}|>" for number in range(1_200)]
@@ -213,7 +211,7 @@ def test_a_huge_token_is_refused(tmp_path: Path) -> None:
 
 
 def test_many_special_tokens_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compatibility, "MAX_SPECIAL_TOKENS", 1)
+    monkeypatch.setattr(tokens, "MAX_SPECIAL_TOKENS", 1)
     with pytest.raises(ModelFileError, match="special tokens"):
         check_compatible(read_header(write_tiny_gguf(tmp_path / "m.gguf")))
 

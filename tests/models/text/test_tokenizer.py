@@ -11,7 +11,8 @@ from tokenizers.pre_tokenizers import PreTokenizer
 
 from app.errors import ModelFileError, ModelUnsupported
 from app.models.gguf.reader import read_header
-from app.models.text import byte_level, pretokenizers
+from app.models.gguf.tokens import BYTE_OF_CHARACTER
+from app.models.text import pretokenizers
 from app.models.text.tokenizer import FILE, Tokenizer, save_tokenizer
 from app.models.text.vocabulary import FILE as VOCABULARY
 from app.models.text.vocabulary import Vocabulary, merges_from_scores
@@ -27,7 +28,7 @@ def text_of(tokenizer: Tokenizer, ids: list[int]) -> str:
 
 def words(pre: PreTokenizer, text: str) -> list[str]:
     pieces = (piece for piece, _ in pre.pre_tokenize_str(text))
-    return [bytes(byte_level.BYTE[c] for c in piece).decode() for piece in pieces]
+    return [bytes(BYTE_OF_CHARACTER[c] for c in piece).decode() for piece in pieces]
 
 
 def test_text_never_becomes_a_special_token(tokenizer: Tokenizer) -> None:
@@ -143,12 +144,6 @@ def test_a_file_that_names_no_way_is_refused_unless_it_is_llama_3(tmp_path: Path
     unnamed["tokenizer.ggml.tokens"] = ["<|begin_of_text|>", *tokens[1:]]
     tokenizer = make_tokenizer(tmp_path, "bpe", **unnamed)
     assert tokenizer.adds_bos  # as Llama 3 wants it
-
-
-def test_the_byte_alphabet_is_complete() -> None:
-    assert len(byte_level.BYTE) == 256
-    assert byte_level.to_bytes("Ġhi") == b" hi"
-    assert byte_level.to_bytes("|▁") is None
 
 
 def test_damaged_files_are_a_sentence(tmp_path: Path) -> None:

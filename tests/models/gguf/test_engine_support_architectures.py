@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from app.models.gguf.architectures import (
+from app.models.gguf.engine_support import (
     EMBEDDING_ARCHITECTURES,
-    FULL_ATTENTION_INTERVALS,
     OTHER_ARCHITECTURES,
+    TEXT_ARCHITECTURES,
+)
+from app.models.gguf.kv_layout import (
+    FULL_ATTENTION_INTERVALS,
     OWN_KV_LAYERS,
     RECURRENT_ARCHITECTURES,
-    TEXT_ARCHITECTURES,
     WINDOW_PERIODS,
 )
 

@@ -29,18 +29,17 @@ from app.web.live import models as live_models
 from app.web.pages import (
     account,
     chat,
-    chat_settings,
     import_export,
     lists,
     login,
     messages,
-    model_settings,
     models,
     search,
     shares,
     uploads,
     users,
 )
+from app.web.pages import settings as pages_settings
 from app.web.pages import status as pages_status
 from app.web.security import auth, hosts, proxies
 from app.web.security.api_paths import Aliases
@@ -76,7 +75,6 @@ def create_app(settings: Settings) -> Quart:
             web_compression.blueprint,
             chat.blueprint,
             chat.chats_blueprint,
-            chat_settings.blueprint,
             messages.blueprint,
             search.blueprint,
             lists.archive_blueprint,
@@ -85,7 +83,7 @@ def create_app(settings: Settings) -> Quart:
         ),
         *(
             models.blueprint,
-            model_settings.blueprint,
+            pages_settings.blueprint,
             live_models.blueprint,
             models.report_blueprint,
             uploads.blueprint,

@@ -48,7 +48,7 @@ from app.models.model import Turn
 from app.models.parameters import GenerationSettings
 from app.models.upstream import Upstream
 from app.terminal.commands import completions
-from app.web.pages import chat_settings, model_settings
+from app.web.pages import settings
 
 WANTED = {"verbosity": "high", "calm": True, "top_n": 3}
 ABOUT = {"verbosity": "How much it says.", "calm": "Stay calm.", "top_n": "Consider n."}
@@ -70,13 +70,13 @@ for wrong in ({"verbosity": "loud"}, {"top_n": 10}):
 
 environment = jinja2.Environment(loader=jinja2.FileSystemLoader("templates"), autoescape=True)
 html = environment.get_template("_chat_settings.html").render(
-    fields=chat_settings.FIELDS, values={"calm": "on"}, usual={}, errors={}, kept={},
+    fields=settings.CHAT_FIELDS, values={"calm": "on"}, usual={}, errors={}, kept={},
     chat_id="c", model="m"
 )
 for name, about in ABOUT.items():
     assert f'name="{name}"' in html and about in html
 assert '<option value="high">' in html and '<option value="on" selected>' in html
-assert set(WANTED) <= {field.name for field in model_settings.SAMPLING}
+assert set(WANTED) <= {field.name for field in settings.SAMPLING}
 chosen = ChatSettings(**WANTED)
 assert parse({"verbosity": "high", "calm": "on", "top_n": "3"}, 9) == chosen
 

@@ -28,7 +28,7 @@ from app.models.parameters import Sampling
 from app.models.store import ModelStore
 from app.server import create_app
 from app.web.context import ServerContext
-from app.web.pages.model_settings import shown
+from app.web.pages.settings import shown
 from tests.models.gguf.test_engine_support import header_of
 from tests.models.test_found import into_ollama
 from tests.models.test_originals import make_old
@@ -603,3 +603,20 @@ async def test_why_an_upload_broke_off_can_be_asked(app: Quart, client: Client) 
     assert await text_of(answer) == "The upload was cancelled."
     answer = await client.put(f"{address}?part=x", headers=TERMINAL, data=b"GGUF")
     assert "are invalid" in await text_of(answer)
+
+
+async def test_the_dialog_of_a_chat_reads_its_model_once(
+    app: Quart, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here(app).store.save_settings("tiny", ModelSettings(sampling=Sampling(temperature=0.25)))
+    await client.post(f"/chats/{'a' * 16}/model", headers=PAGE, form={"model": "tiny"})
+    read, names = ModelStore.get, list[str]()
+
+    def noted(self: ModelStore, name: str) -> Any:
+        names.append(name)
+        return read(self, name)
+
+    monkeypatch.setattr(ModelStore, "get", noted)
+    html = await text_of(await client.get(f"/chats/{'a' * 16}/settings", headers=PAGE))
+    assert names == ["tiny"]
+    assert 'placeholder="0.25"' in html

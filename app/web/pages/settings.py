@@ -1,4 +1,4 @@
-"""A model's settings: the dialog, and what a user puts into it."""
+"""Dialogs of settings, of a model and of one chat, and what a user puts into them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,26 @@ from typing import Any, Final
 
 from quart import Blueprint, Response, request
 
-from app.conversations.settings import sanitize_text
+from app.conversations.settings import ChatSettings, parse, resolve, sanitize_text, written
+from app.errors import InvalidSettings, ModelError
 from app.models import memory, parameters
 from app.models.engines import ENGINE_SETTINGS, EngineChoice, EngineSetting, available_engines
 from app.models.model import Model, ModelSettings
-from app.models.parameters import PARAMETERS, THINKING, Parameter, Sampling
+from app.models.parameters import (
+    PARAMETERS,
+    SETTINGS,
+    THINKING,
+    GenerationSettings,
+    Parameter,
+    Sampling,
+)
 from app.models.text.builtin_templates import named_templates, thinking_parameters_of
 from app.web.context import server_context
+from app.web.render.chat import picker_options
 from app.web.security.auth import owner_required
+from app.web.security.identity import current_user
 
-blueprint = Blueprint("model_settings", __name__)
+blueprint = Blueprint("settings", __name__)
 MAX_PROMPT_CHARS: Final = 20_000
 MIN_CONTEXT: Final = 128
 
@@ -113,14 +123,14 @@ def shown(model: Model) -> dict[str, str]:
 
 @blueprint.get("/models/<name>/settings")
 @owner_required
-async def form(name: str) -> str:
+async def model_form(name: str) -> str:
     model = await asyncio.to_thread(server_context().store.get, name)
-    return _form(model, shown(model), {})
+    return _render_model_form(model, shown(model), {})
 
 
 @blueprint.post("/models/<name>/settings")
 @owner_required
-async def save(name: str) -> Response:
+async def save_model_settings(name: str) -> Response:
     """Nothing is left of the dialog when they are saved; else it says what is wrong."""
     context = server_context()
     model = await asyncio.to_thread(context.store.get, name)
@@ -129,7 +139,9 @@ async def save(name: str) -> Response:
     if "reset" not in values:
         settings, errors = parse_settings(model, values)
     if errors:
-        return Response(_form(model, values, errors), status=422, content_type="text/html")
+        return Response(
+            _render_model_form(model, values, errors), status=422, content_type="text/html"
+        )
     await asyncio.to_thread(context.store.save_settings, name, settings)
     if _of_runner(model.settings) != _of_runner(settings):
         context.pool.settings_changed(name)
@@ -153,7 +165,7 @@ def _of_runner(settings: ModelSettings) -> tuple[object, ...]:
     return settings.context_length, settings.template, settings.engine
 
 
-def _form(model: Model, values: Mapping[str, str], errors: Mapping[str, str]) -> str:
+def _render_model_form(model: Model, values: Mapping[str, str], errors: Mapping[str, str]) -> str:
     settings = server_context().settings
     default = {f.name: default_text(f, getattr(model.sampling, f.name)) for f in SAMPLING}
     unchosen = replace(model, settings=ModelSettings())
@@ -202,3 +214,69 @@ def default_text(field: Parameter, value: Any) -> str:
     if value is None:
         return "any" if field.name == "seed" else ""
     return f"{value:g}" if field.kind == "number" else field.to_text(value)
+
+
+# The settings of one chat.
+
+CHAT_FIELDS: Final = tuple(SETTINGS.values())
+
+
+@blueprint.get("/chats/<chat_id>/settings")
+async def chat_form(chat_id: str) -> str:
+    await server_context().chats.get(current_user(), chat_id)
+    chosen = await server_context().chats.settings(current_user(), chat_id)
+    return await _render_chat_form(chat_id, written(chosen), {})
+
+
+@blueprint.post("/chats/<chat_id>/settings")
+async def save_chat_settings(chat_id: str) -> Response:
+    """Nothing is left of the dialog when they are saved; else it says what is wrong."""
+    context, user_id = server_context(), current_user()
+    await context.chats.get(user_id, chat_id)
+    values = (await request.form).to_dict()
+    before = await context.chats.settings(user_id, chat_id)
+    try:
+        chosen = (
+            ChatSettings()
+            if "reset" in values
+            else parse(values, context.settings.message_chars, before)
+        )
+    except InvalidSettings as error:
+        html = await _render_chat_form(chat_id, values, error.problems)
+        return Response(html, status=error.status, content_type="text/html")
+    await context.chats.choose_settings(user_id, chat_id, chosen)
+    return Response(context.fragments.closed_dialog() + context.fragments.notice(""))
+
+
+def default_texts(default: GenerationSettings) -> dict[str, str]:
+    """What empty fields mean, to stand in them. The model's own stop strings are added to those of
+    the chat, so they are no default."""
+    return {
+        field.name: default_text(field, default.value(field.name))
+        for field in CHAT_FIELDS
+        if field.kind != "texts"
+    }
+
+
+async def _render_chat_form(
+    chat_id: str, values: Mapping[str, str], errors: Mapping[str, str]
+) -> str:
+    context = server_context()
+    _, model = await picker_options(context, await context.chats.get(current_user(), chat_id))
+    names = {field.name for field in CHAT_FIELDS}
+    try:
+        known = await asyncio.to_thread(context.store.get, model)
+        default = default_texts(resolve(context.settings, known))
+        names -= set(THINKING) - set(thinking_parameters_of(known))
+    except ModelError:  # there is none yet
+        default = {}
+    return context.fragments.render(
+        "_chat_settings.html",
+        chat_id=chat_id,
+        model=model,
+        values=values,
+        errors={field.name: errors[field.name] for field in CHAT_FIELDS if field.name in errors},
+        usual=default,
+        fields=[field for field in CHAT_FIELDS if field.name in names],
+        kept={name: values[name] for name in THINKING if name not in names and values.get(name)},
+    )

@@ -223,42 +223,115 @@ def lfm2(weights: Weights) -> tuple[Values, Tensors]:
     return values, tensors
 
 
-def bert(weights: Weights) -> tuple[Values, Tensors]:
-    """An encoder for embeddings, with the mean of all tokens."""
+def word_pieces(architecture: str) -> Values:
+    """The letters, and what encoders of BERT's kind put around a text."""
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"▁{chr(c)}" for c in range(97, 123))]
-
-    def biased(name: str, *shape: int) -> Tensors:
-        return {f"{name}.weight": weights.matrix(*shape), f"{name}.bias": weights.zeros(shape[0])}
-
-    def norm(name: str) -> Tensors:
-        return {f"{name}.weight": weights.ones(WIDTH), f"{name}.bias": weights.zeros(WIDTH)}
-
-    def block(_: int) -> Tensors:
-        made = norm("attn_output_norm") | norm("layer_output_norm")
-        for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
-            made |= biased(part, WIDTH, WIDTH)
-        return made | biased("ffn_up", INNER, WIDTH) | biased("ffn_down", WIDTH, INNER)
-
-    values = common("bert", 2, attention__causal=False, pooling_type=1)
+    values = common(architecture, 2, attention__causal=False, pooling_type=1)
     values = {key: value for key, value in values.items() if not key.startswith("tokenizer.")}
-    values |= {
-        "bert.attention.layer_norm_epsilon": 1e-5,
-        "bert.attention.head_count_kv": HEADS,
+    return values | {
+        f"{architecture}.attention.layer_norm_epsilon": 1e-5,
+        f"{architecture}.attention.head_count_kv": HEADS,
         "tokenizer.ggml.model": "bert",
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": [3] * 4 + [1] * (len(tokens) - 4),
         "tokenizer.ggml.token_type_count": 2,
         "tokenizer.ggml.padding_token_id": 0,
         "tokenizer.ggml.unknown_token_id": 1,
-        "tokenizer.ggml.cls_token_id": 2,
+        "tokenizer.ggml.bos_token_id": 2,
         "tokenizer.ggml.seperator_token_id": 3,
     }
-    tensors = {
+
+
+def biased(weights: Weights, name: str, *shape: int) -> Tensors:
+    return {f"{name}.weight": weights.matrix(*shape), f"{name}.bias": weights.zeros(shape[0])}
+
+
+def norm(weights: Weights, name: str) -> Tensors:
+    return {f"{name}.weight": weights.ones(WIDTH), f"{name}.bias": weights.zeros(WIDTH)}
+
+
+def piece_embeddings(weights: Weights, values: Values) -> Tensors:
+    tokens = values["tokenizer.ggml.tokens"]
+    assert isinstance(tokens, list)
+    return norm(weights, "token_embd_norm") | {
         "token_embd.weight": weights.matrix(len(tokens), WIDTH, scale=4.0),
-        "position_embd.weight": weights.matrix(CONTEXT, WIDTH),
         "token_types.weight": weights.matrix(2, WIDTH),
     }
-    return values, tensors | norm("token_embd_norm") | blocks(2, block)
+
+
+def bert(weights: Weights) -> tuple[Values, Tensors]:
+    """An encoder for embeddings, with the mean of all tokens."""
+
+    def block(_: int) -> Tensors:
+        made = norm(weights, "attn_output_norm") | norm(weights, "layer_output_norm")
+        for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            made |= biased(weights, part, WIDTH, WIDTH)
+        up, down = (
+            biased(weights, "ffn_up", INNER, WIDTH),
+            biased(weights, "ffn_down", WIDTH, INNER),
+        )
+        return made | up | down
+
+    values = word_pieces("bert")
+    positions = {"position_embd.weight": weights.matrix(CONTEXT, WIDTH)}
+    return values, piece_embeddings(weights, values) | positions | blocks(2, block)
+
+
+def bert_reranker(weights: Weights) -> tuple[Values, Tensors]:
+    """The same with a head that says how well two texts belong together."""
+    values, tensors = bert(weights)
+    head = biased(weights, "cls", WIDTH, WIDTH) | biased(weights, "cls.output", 1, WIDTH)
+    return values | {"bert.pooling_type": 4}, tensors | head
+
+
+def nomic_bert(weights: Weights) -> tuple[Values, Tensors]:
+    """An encoder with turned positions and gates."""
+
+    def block(_: int) -> Tensors:
+        return (
+            norm(weights, "attn_output_norm")
+            | norm(weights, "layer_output_norm")
+            | {
+                "attn_qkv.weight": weights.matrix(3 * WIDTH, WIDTH),
+                "attn_output.weight": weights.matrix(WIDTH, WIDTH),
+                "ffn_gate.weight": weights.matrix(INNER, WIDTH),
+                "ffn_up.weight": weights.matrix(INNER, WIDTH),
+                "ffn_down.weight": weights.matrix(WIDTH, INNER),
+            }
+        )
+
+    values = word_pieces("nomic-bert")
+    return values, piece_embeddings(weights, values) | blocks(2, block)
+
+
+def qwen3_embedding(weights: Weights) -> tuple[Values, Tensors]:
+    """A decoder for embeddings, with what it makes of the last token."""
+    values, tensors = qwen3(weights)
+    return values | {"qwen3.pooling_type": 3, "tokenizer.ggml.add_eos_token": True}, tensors
+
+
+RERANK_TEMPLATE: Final = (
+    "<|im_start|>system\nsay yes or no<|im_end|>\n<|im_start|>user\n<Query>: {query}\n"
+    "<Document>: {document}<|im_end|>\n<|im_start|>assistant\n"
+)
+
+
+def qwen3_reranker(weights: Weights) -> tuple[Values, Tensors]:
+    """A decoder that says of two texts how likely they belong together."""
+    values, tensors = qwen3(weights)
+    values |= {
+        "qwen3.pooling_type": 4,
+        "qwen3.classifier.output_labels": ["yes", "no"],
+        "tokenizer.chat_templates": ["rerank"],
+        "tokenizer.chat_template.rerank": RERANK_TEMPLATE,
+    }
+    return values, tensors | {"cls.output.weight": weights.matrix(2, WIDTH)}
+
+
+def qwen3_yes_or_no(weights: Weights) -> tuple[Values, Tensors]:
+    """The same without a head: whether its next word is yes tells it."""
+    values, tensors = qwen3(weights)
+    return values | {"tokenizer.chat_template.rerank": RERANK_TEMPLATE}, tensors
 
 
 ARCHITECTURES: Final[dict[str, Callable[[Weights], tuple[Values, Tensors]]]] = {
@@ -270,7 +343,15 @@ ARCHITECTURES: Final[dict[str, Callable[[Weights], tuple[Values, Tensors]]]] = {
     "mamba": mamba,
     "lfm2": lfm2,
     "bert": bert,
+    "nomic-bert": nomic_bert,
+    "qwen3-embedding": qwen3_embedding,
+    "bert-reranker": bert_reranker,
+    "qwen3-reranker": qwen3_reranker,
+    "qwen3-yes-or-no": qwen3_yes_or_no,
 }
-DECODERS: Final = tuple(name for name in ARCHITECTURES if name != "bert")
+DECODERS: Final = ("llama", "qwen3", "qwen3moe", "phi3", "gemma3", "mamba", "lfm2")
+ENCODERS: Final = ("bert", "nomic-bert")
+EMBEDDERS: Final = (*ENCODERS, "qwen3-embedding")
+RERANKERS: Final = ("bert-reranker", "qwen3-reranker", "qwen3-yes-or-no")
 RECURRENT: Final = ("mamba", "lfm2")
 WINDOWED: Final = "gemma3"

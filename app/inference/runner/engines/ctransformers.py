@@ -36,6 +36,7 @@ class CtransformersEngine:
     max_contexts = MAX_CONTEXTS
     max_slices = max_outputs = 1
     is_reproducible = True
+    reads_whole = False
 
     def __init__(
         self,

@@ -85,6 +85,7 @@ class Engine(Protocol):
     context_length, max_slice (of one context in a step) and max_outputs (of one slice) count
     tokens; max_contexts: there may be at once; max_slices: of one step. Where that is one, steps
     of different contexts may be evaluated side by side, else only one after another.
+    reads_whole: all tokens of a text must be in one slice, as an encoder sees them at once.
     is_reproducible: where all slices end at multiples of BLOCK tokens, the same tokens give the
     same numbers, whatever else is evaluated; cuttable: contexts that never held more
     tokens can be cut anywhere.
@@ -103,6 +104,8 @@ class Engine(Protocol):
     @property
     def max_slices(self) -> int: ...
 
+    @property
+    def reads_whole(self) -> bool: ...
     @property
     def is_reproducible(self) -> bool: ...
     @property

@@ -29,6 +29,8 @@ MAX_BATCH: Final = 512
 """Tokens of one step."""
 MAX_OUTPUTS: Final = 32
 """Tokens of one slice whose logits may be wanted."""
+MAX_WHOLE: Final = 8192
+"""Tokens of a text that has to be in one step."""
 MAX_CHECKPOINT_BYTES: Final = 256 << 20
 MAX_STATE_BYTES: Final = 1 << 36
 """Of a saved state, whatever a file says."""
@@ -82,9 +84,15 @@ class LlamaCppEngine:
         size = ContextSize(self.cells, sequences, MAX_BATCH, outputs, MAX_OUTPUTS)
         self.native.open(size, kv_type)
         self.is_encoder = self.native.is_encoder
-        if self.is_encoder:
-            self.max_slice = self.context_length
-            size = ContextSize(self.cells, sequences, *[self.context_length] * 3)
+        self.reads_whole = self.native.reads_whole
+        if self.reads_whole:
+            self.context_length = min(self.context_length, MAX_WHOLE)
+            self.max_slice = max(self.context_length, MAX_BATCH)
+        if self.is_encoder or self.native.is_pooled:
+            # The library's plan of a batch has as many tokens for each sequence.
+            batch = -(-self.max_slice // sequences) * sequences
+            cells = max(self.cells, batch)
+            size = ContextSize(cells, sequences, batch, batch, batch, embeds=True)
             self.native.open(size, kv_type)
 
     def _cuttable(self) -> int:
@@ -103,16 +111,18 @@ class LlamaCppEngine:
             for context, part in pairs:
                 if context.cut(part.past) != part.past:
                     raise EngineError("the model's state cannot be cut there")
-            together = [(context, part) for context, part in pairs if not part.embedding]
-            logits = self._evaluate_together(together, threads)
-            if len(together) < len(pairs):
+            if self.native.is_pooled:
+                return self._evaluate_pooled(pairs, threads)
+            embedded = [pair for pair in pairs if pair[1].embedding]
+            logits = self._evaluate_together(
+                [pair for pair in pairs if not pair[1].embedding], threads
+            )
+            if embedded:
                 logits = [found.copy() for found in logits]  # the next batch writes over them
-            waiting, made = iter(logits), []
-            for context, part in pairs:
-                if part.embedding:
-                    self._evaluate_embedding(context, part, threads)
-                made.append(self.native.logits(range(0)) if part.embedding else next(waiting))
-            return made
+                self._evaluate_embeddings(embedded, threads)
+            waiting = iter(logits)
+            nothing = self.native.logits(range(0))
+            return [nothing if part.embedding else next(waiting) for part in step]
 
     def _checked(self, step: Sequence[Slice]) -> list[LlamaCppContext]:
         """The contexts of a step that is whole and within bounds, else ValueError."""
@@ -125,7 +135,7 @@ class LlamaCppEngine:
             count = len(part.tokens)
             if count < 1 or part.past < 0 or part.past + count > self.context_length:
                 raise ValueError(f"{count} tokens after {part.past} do not fit")
-            if not 0 <= part.outputs <= min(count, MAX_OUTPUTS):
+            if not 0 <= part.outputs <= (0 if self.native.is_pooled else min(count, MAX_OUTPUTS)):
                 raise ValueError(f"{part.outputs} outputs of {count} tokens are not to be had")
             if min(part.tokens) < 0 or max(part.tokens) >= self.vocab_size:
                 raise ValueError("a token id lies outside the vocabulary")
@@ -158,18 +168,41 @@ class LlamaCppEngine:
                 self._contexts[item.sequence].clear()
             raise
 
-    def _evaluate_embedding(self, context: LlamaCppContext, part: Slice, threads: int) -> None:
+    def _evaluate_embeddings(
+        self, pairs: Sequence[tuple[LlamaCppContext, Slice]], threads: int
+    ) -> None:
         """With embeddings on, the library gives something for each token of a batch: so the last
-        one has a batch of its own, where they are not pooled."""
-        tokens, past = part.tokens, part.past
-        if not self.native.is_pooled and len(tokens) > 1:
-            early = Slice(context, tokens[:-1], past, outputs=0)
-            self._evaluate_together([(context, early)], threads)
-            tokens, past = tokens[-1:], past + len(tokens) - 1
+        ones have a batch of their own."""
+        early = [
+            (context, Slice(context, part.tokens[:-1], part.past, outputs=0))
+            for context, part in pairs
+            if len(part.tokens) > 1
+        ]
+        self._evaluate_together(early, threads)
+        ends = [(context, part.past + len(part.tokens)) for context, part in pairs]
+        items = [
+            BatchItem(context.sequence, end - 1, part.tokens[-1:], 1)
+            for (context, end), (_, part) in zip(ends, pairs, strict=True)
+        ]
         with self.native.embeddings():
-            self._decode([BatchItem(context.sequence, past, tokens, len(tokens))], threads)
-            context.advance(0 if self.is_encoder else past + len(tokens))
-            context.kept_embedding = self.native.embedding(context.sequence, len(tokens) - 1)
+            self._decode(items, threads)
+            for place, (context, end) in enumerate(ends):
+                context.advance(end)
+                context.kept_embedding = self.native.embedding(context.sequence, place)
+
+    def _evaluate_pooled(
+        self, pairs: Sequence[tuple[LlamaCppContext, Slice]], threads: int
+    ) -> list[Logits]:
+        items = [
+            BatchItem(context.sequence, part.past, part.tokens, len(part.tokens))
+            for context, part in pairs
+        ]
+        self._decode(items, threads)
+        for context, part in pairs:
+            context.advance(0 if self.is_encoder else part.past + len(part.tokens))
+            if part.embedding:
+                context.kept_embedding = self.native.embedding(context.sequence)
+        return [self.native.logits(range(0)) for _ in pairs]
 
     # Contexts.
 

@@ -37,7 +37,11 @@ ProgressCallback = CFUNCTYPE(c_bool, c_float, c_void_p)
 
 LOG: Final = NativeLog(levels={3, 4, 5})  # warnings, errors, and lines that go on
 # Values of the library's enumerations.
+VOCABULARY_WORD_PIECES: Final = 3
 POOLING_NONE: Final = 0
+POOLING_MEAN: Final = 1
+POOLING_LAST: Final = 3
+POOLING_RANK: Final = 4
 FLASH_AUTO: Final = -1
 FLASH_ON: Final = 1
 KV_TYPES: Final = {"f16": 1, "q8_0": 8}
@@ -185,6 +189,8 @@ _FUNCTIONS: Final[dict[str, tuple[Any, ...]]] = {
     "llama_model_free": (None, _MODEL),
     "llama_model_get_vocab": (c_void_p, _MODEL),
     "llama_model_n_embd_out": (c_int32, _MODEL),
+    "llama_model_n_cls_out": (c_uint32, _MODEL),
+    "llama_model_chat_template": (c_char_p, _MODEL, c_char_p),
     "llama_model_has_encoder": (c_bool, _MODEL),
     "llama_model_has_decoder": (c_bool, _MODEL),
     "llama_model_meta_val_str": (c_int32, _MODEL, c_char_p, c_char_p, c_size_t),
@@ -192,6 +198,13 @@ _FUNCTIONS: Final[dict[str, tuple[Any, ...]]] = {
     "llama_model_is_recurrent": (c_bool, _MODEL),
     "llama_model_is_hybrid": (c_bool, _MODEL),
     "llama_vocab_n_tokens": (c_int32, c_void_p),
+    "llama_vocab_type": (c_int32, c_void_p),
+    "llama_vocab_bos": (c_int32, c_void_p),
+    "llama_vocab_eos": (c_int32, c_void_p),
+    "llama_vocab_sep": (c_int32, c_void_p),
+    "llama_vocab_get_add_bos": (c_bool, c_void_p),
+    "llama_vocab_get_add_eos": (c_bool, c_void_p),
+    "llama_vocab_get_add_sep": (c_bool, c_void_p),
     "llama_tokenize": (
         c_int32,
         c_void_p,

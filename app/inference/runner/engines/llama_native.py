@@ -26,7 +26,11 @@ from app.inference.runner.engines.llama_library import (
     KV_TYPES,
     LOG,
     PARTIAL_STATE,
+    POOLING_LAST,
+    POOLING_MEAN,
     POOLING_NONE,
+    POOLING_RANK,
+    VOCABULARY_WORD_PIECES,
     ContextParams,
     MetadataOverride,
     ProgressCallback,
@@ -36,6 +40,9 @@ from app.inference.runner.engines.llama_library import (
 
 log = logging.getLogger(__name__)
 
+LAST_TOKEN_RERANKERS: Final = ("qwen3", "qwen3vl")
+"""Architectures whose rank is that of the last token; with others it is the first one's."""
+
 NO_CELLS: Final = 1
 """What llama_decode answers when the pool is full."""
 
@@ -43,13 +50,24 @@ NO_CELLS: Final = 1
 @dataclass(frozen=True, slots=True)
 class ContextSize:
     """cells: positions of all sequences together; batch: tokens of one evaluation; outputs: of
-    which logits are given, in all and for one sequence."""
+    which logits are given, in all and for one sequence. embeds: batches give embeddings, not
+    logits."""
 
     cells: int
     sequences: int
     batch: int
     outputs: int
     outputs_of_one: int
+    embeds: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingMarks:
+    """Tokens that a model was trained to see before a text, behind it, and between two."""
+
+    before: tuple[int, ...]
+    behind: tuple[int, ...]
+    between: tuple[int, ...]
 
 
 class NativeLlama:
@@ -74,7 +92,6 @@ class NativeLlama:
         self._model: int | None = self._load(weights, progress, numbers)
         self._vocabulary: int = self._lib.llama_model_get_vocab(self._model)
         self.vocab_size: int = self._lib.llama_vocab_n_tokens(self._vocabulary)
-        self.embedding_size: int = self._lib.llama_model_n_embd_out(self._model)
         self.window: int = self._lib.llama_model_n_swa(self._model)
         """Tokens that some of its layers see at most; 0 where all see everything."""
         self.is_recurrent = bool(
@@ -126,7 +143,11 @@ class NativeLlama:
             raise ModelLoadError(f"The engine cannot make a context: {self._log.reason()}")
         self.identity = f"{library_identity()} {name}"
         self._memory = self._lib.llama_get_memory(self._handle)
-        self.is_pooled = self._lib.llama_pooling_type(self._handle) != POOLING_NONE
+        self.pooling: int = self._lib.llama_pooling_type(self._handle)
+        is_rank = self.pooling == POOLING_RANK
+        self.embedding_size = (
+            self._lib.llama_model_n_cls_out if is_rank else self._lib.llama_model_n_embd_out
+        )(self._model)
         self._arrays = BatchArrays(size.batch, size.sequences)
         self._threads = 0
 
@@ -138,6 +159,9 @@ class NativeLlama:
         params.n_outputs_max = size.outputs
         params.n_outputs_max_per_seq = size.outputs_of_one
         params.kv_unified = True
+        params.embeddings = size.embeds
+        if size.embeds and self.pooling == POOLING_NONE:
+            params.pooling_type = POOLING_MEAN  # an encoder whose file does not say
         params.type_k = params.type_v = KV_TYPES[kv_type]
         params.flash_attn_type = FLASH_AUTO if kv_type == "f16" else FLASH_ON
         return params
@@ -146,6 +170,19 @@ class NativeLlama:
     def is_encoder(self) -> bool:
         """Whether it keeps nothing of a text, and must see it whole."""
         return not self._memory
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether it makes one embedding of all tokens of a text, and no logits."""
+        return self.pooling != POOLING_NONE
+
+    @property
+    def reads_whole(self) -> bool:
+        """Whether all tokens of a text must be in one batch."""
+        if self.is_encoder or self.pooling in (POOLING_NONE, POOLING_LAST):
+            return self.is_encoder
+        by_last = self.metadata("general.architecture") in LAST_TOKEN_RERANKERS
+        return not (self.pooling == POOLING_RANK and by_last)
 
     # Evaluation.
 
@@ -171,14 +208,15 @@ class NativeLlama:
 
     @contextlib.contextmanager
     def embeddings(self) -> Iterator[None]:
-        """Batches within give an embedding for each of their tokens, or one that is pooled."""
+        """Batches within give an embedding for each of their tokens."""
         self._lib.llama_set_embeddings(self._handle, 1)
         try:
             yield
         finally:
             self._lib.llama_set_embeddings(self._handle, 0)
 
-    def embedding(self, sequence: int, place: int) -> Logits:
+    def embedding(self, sequence: int, place: int = 0) -> Logits:
+        """Of a sequence of the last batch, where it is pooled; else of a token of it."""
         if self.is_pooled:
             address = self._lib.llama_get_embeddings_seq(self._handle, sequence)
         else:
@@ -232,6 +270,27 @@ class NativeLlama:
         if count < 0:
             raise EngineError("the engine could not tokenize a text")
         return ids[:count]
+
+    def marks(self) -> EmbeddingMarks:
+        lib, vocabulary = self._lib, self._vocabulary
+        is_pieces = lib.llama_vocab_type(vocabulary) == VOCABULARY_WORD_PIECES
+
+        def mark(name: str) -> list[int]:
+            if not getattr(lib, f"llama_vocab_get_add_{name}")(vocabulary):
+                return []
+            token: int = getattr(lib, f"llama_vocab_{name}")(vocabulary)
+            return [token] if 0 <= token < self.vocab_size else []
+
+        bos, eos, sep = mark("bos"), mark("eos"), mark("sep")
+        end = sep if is_pieces else eos
+        # Word pieces know no other end than the separator, which then ends each of two texts.
+        between = sep if is_pieces else [*eos, *sep]
+        return EmbeddingMarks(tuple(bos), tuple(end), tuple(between))
+
+    def template(self, name: str) -> str:
+        """A template of the file by its name; empty where there is none."""
+        source: bytes | None = self._lib.llama_model_chat_template(self._model, name.encode())
+        return (source or b"").decode("utf-8", "replace")
 
     def token_bytes(self, token: int) -> bytes:
         """What an ordinary token says."""

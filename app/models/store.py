@@ -9,39 +9,32 @@ from a thread.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from app.errors import ModelError, ModelFileError, ModelNotFound, ModelStoreUnreadable
 from app.models.adapted import (
     Progress,
-    adapted_size,
-    ensure_adapted,
     remove_adapted,
-    space_for_copy,
 )
 from app.models.disk import ensure_space, fsync_path, write_atomic
 from app.models.engines import (
-    CTRANSFORMERS,
     ENGINE_SETTINGS,
     LLAMA_CPP,
     PACKAGES,
     Engine,
     EngineSpeed,
-    NativeUse,
     available_engines,
 )
-from app.models.gguf.engine_support import FileSupport, check_support
-from app.models.gguf.split import model_stem, read_model_file
+from app.models.gguf.split import model_stem
 from app.models.model import Model, ModelSettings
 from app.models.model_files import (
     REMOTE,
@@ -49,13 +42,14 @@ from app.models.model_files import (
     SPEEDS,
     load_model,
     merge_upstreams,
-    save_model,
     serialize,
 )
-from app.models.originals import Keep, place_originals
 from app.models.parameters import Sampling
 from app.models.staging import REMOVED, STAGING_LOCK, incoming
 from app.models.upstream import RemoteModel, Upstream
+
+if TYPE_CHECKING:
+    from app.models.model_builder import Keep
 
 log = logging.getLogger(__name__)
 
@@ -142,50 +136,21 @@ class ModelStore:
         that will not do, DiskFull, and ModelError for a name that is taken or not allowed.
         """
         # Here and not above: tokenizers and templates, which only runners need but for this.
-        from app.models.metadata import build_model
-        from app.models.text.tokenizer import save_tokenizer
+        from app.models.model_builder import ModelBuilder
 
         name = self._ensure_installable(name or name_for(source), digest, renews=renews)
-        file = read_model_file(source)
-        support = check_support(file.header, available_engines())
-        adapted = adapted_size(file) if CTRANSFORMERS in support.engines else 0
-        header, notify = file.header, progress or (lambda done, total: None)
-        needed = (header.size if keep == "copy" else 0) + space_for_copy(adapted)
-        with self.incoming(needed) as folder:
-
-            def half(done: int) -> None:
-                notify(done // 2, header.size)
-
-            is_known = digest is not None and len(file.parts) == 1
-            check = None if is_known else hashlib.sha256()
-            files = place_originals(file.paths, folder, keep, check, half)
-            digest = check.hexdigest() if check is not None else str(digest)
-            tokenizer = save_tokenizer(
-                header, folder, native=_native_tokenizer(support, available_engines())
-            )
-            if tokenizer == LLAMA_CPP:  # the other engine has no tokenizer of its own
-                support, adapted = replace(support, engines=(LLAMA_CPP,)), 0
-            found = build_model(header, support, folder, tokenizer)
-            model = replace(
-                found,
-                name=name,
+        builder = ModelBuilder(source, keep, progress)
+        with self.incoming(builder.needed_bytes) as folder:
+            model = builder.build(
+                folder,
+                name,
                 digest=digest,
-                title=title or found.title or name,
-                license=license_name or found.license,
-                sampling=sampling or Sampling(),
-                files=files,
-                adapted_size=adapted,
-                linked_from=linked_from if keep == "link" else "",
+                title=title,
+                license_name=license_name,
+                sampling=sampling,
+                linked_from=linked_from,
             )
-            if model.engine == CTRANSFORMERS:
-                middle = header.size // 2
-                ensure_adapted(
-                    model,
-                    lambda done, total: notify(middle + done * middle // total, header.size),
-                )
-            save_model(model, folder)
-            notify(header.size, header.size)
-            self._publish(folder, name, digest, renews=renews)
+            self._publish(folder, name, model.digest, renews=renews)
         return replace(model, folder=self.root / name)
 
     def _ensure_installable(self, name: str, digest: str | None, *, renews: bool) -> str:
@@ -346,13 +311,6 @@ class ModelStore:
             if (before / SETTINGS).is_file():
                 shutil.copyfile(before / SETTINGS, folder / SETTINGS)
             self.remove(name)
-
-
-def _native_tokenizer(support: FileSupport, available: Sequence[Engine]) -> NativeUse:
-    """Extent to which llama.cpp's tokenizer may stand in for Wick's own."""
-    if LLAMA_CPP not in support.engines or LLAMA_CPP not in available:
-        return "never"
-    return "if needed" if CTRANSFORMERS in support.engines else "if quicker"
 
 
 def _cannot_run(model: Model, engine: Engine) -> str:

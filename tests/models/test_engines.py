@@ -14,7 +14,7 @@ from app.models.engines import ENGINES, Engine, EngineSpeed, choose_engine
 from app.models.model import Model
 from app.models.store import ModelStore
 from tests.models.gguf.test_engine_support import header_of
-from tests.models.test_originals import make_old
+from tests.models.test_model_builder import make_old
 
 OLD, NEW = ENGINES
 SMALL, LARGE = 135_000_000, 1_200_000_000

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from app.errors import (
@@ -37,7 +37,6 @@ from app.models.install.progress import (
 )
 from app.models.install.pypi import fetch_pypi
 from app.models.model import Model
-from app.models.originals import Keep
 from app.models.parameters import Sampling
 from app.models.sources import (
     HubRepoSpec,
@@ -52,6 +51,9 @@ from app.models.sources import (
     parse_spec,
 )
 from app.models.store import NAME, ModelStore, name_for
+
+if TYPE_CHECKING:
+    from app.models.model_builder import Keep
 
 log = logging.getLogger(__name__)
 ORIGINS_FOLDER: Final = ".origins"

@@ -8,7 +8,7 @@ import pytest
 from app.errors import ModelFileError, ModelUnsupported
 from app.models.gguf.compatibility import check_compatible, rope_scale
 from app.models.gguf.reader import read_header
-from app.models.metadata import quantisation
+from app.models.model_builder import quantisation
 from tests import tiny_gguf
 from tests.tiny_gguf import write_tiny_gguf
 

@@ -31,7 +31,7 @@ from app.web.context import ServerContext
 from app.web.pages.settings import shown
 from tests.models.gguf.test_engine_support import header_of
 from tests.models.test_found import into_ollama
-from tests.models.test_originals import make_old
+from tests.models.test_model_builder import make_old
 from tests.patience import PATIENCE, until
 from tests.tiny_gguf import write_tiny_gguf
 from tests.web.doors import person

@@ -21,7 +21,7 @@ from app.api.openai import models as api_models
 from app.config import Settings, asset_dir
 from app.db.connection import open_database
 from app.errors import WickError
-from app.web import base_path, errors, row_ids, socket
+from app.web import base_path, bodies, errors, row_ids, socket
 from app.web import compression as web_compression
 from app.web.context import ServerContext
 from app.web.live import chat as live_chat
@@ -46,7 +46,7 @@ from app.web.security.api_paths import Aliases
 
 __all__ = ["ServerContext", "create_app", "shutdown"]
 BODY_SECONDS = 30
-"""For a form to arrive. Uploads and imports have no end to hurry to, only pauses (uploads.py)."""
+"""For a form to arrive. Uploads and imports have no end to hurry to, only pauses (bodies.py)."""
 
 
 class Application(Quart):
@@ -64,8 +64,8 @@ def create_app(settings: Settings) -> Quart:
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = BODY_SECONDS
     app.url_map.converters["int"] = row_ids.RowId
-    app.request_class = import_export.WickRequest
-    app.asgi_http_class = uploads.BackpressuredConnection
+    app.request_class = bodies.WickRequest
+    app.asgi_http_class = bodies.BackpressuredConnection
     app.asgi_websocket_class = socket.BoundedConnection
     web_compression.compress(app)
     hosts.install(app, settings)

@@ -19,8 +19,7 @@ from app.inference.completions import Completions
 from app.inference.protocol import Failed
 from app.inference.queue import Interrupted
 from app.web import errors
-from app.web.body_limits import MIB, max_body_bytes
-from app.web.media_types import FORM, NOT_JSON, is_json
+from app.web.bodies import FORM, MIB, NOT_JSON, is_json, max_body_bytes
 from app.web.security import api_auth
 
 # Answers that are sent while they are made, and that end when nobody reads them any more.

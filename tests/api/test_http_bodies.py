@@ -14,7 +14,7 @@ from quart import Quart, Response
 
 from app.config import Settings
 from app.server import create_app
-from app.web.body_limits import MIB, max_body_bytes
+from app.web.bodies import MIB, max_body_bytes
 from tests.web.doors import OWN
 
 CHAT = "/v1/chat/completions"

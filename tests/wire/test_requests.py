@@ -16,7 +16,7 @@ from app import server
 from app.cli import hypercorn_config as wire_of_server
 from app.cli.connection_limiter import ConnectionLimiter
 from app.config import Settings
-from app.web.pages import uploads
+from app.web import bodies
 from tests.e2e.server import free_port
 from tests.patience import PATIENCE
 from tests.wire.raw import TEXT, frame, socket, wire
@@ -69,7 +69,7 @@ async def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     """Its patience is short, so that nobody waits for it to end."""
     monkeypatch.setattr(wire_of_server, "KEEP_ALIVE", HASTE)
     monkeypatch.setattr(server, "BODY_SECONDS", HASTE)
-    monkeypatch.setattr(uploads, "IDLE_TIMEOUT", HASTE)
+    monkeypatch.setattr(bodies, "IDLE_TIMEOUT", HASTE)
     async with served(tmp_path) as wick:
         yield wick
 

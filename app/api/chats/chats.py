@@ -23,10 +23,10 @@ from app.api.chats.schemas import (
 from app.db.chat_lists import Cursor, ListName
 from app.db.chats import Chat
 from app.errors import ApiError
+from app.web.bodies import spooled
 from app.web.context import server_context
 from app.web.pages.chat import get_chat_or_404
 from app.web.security.identity import current_user
-from app.web.spooled_response import spooled
 
 # `/api/v1/chats/ID/export.md` and `.json`: a chat as a file. docs/export.md has the format.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 from urllib.parse import quote
 
 from quart import Blueprint, Response, request
@@ -13,25 +12,12 @@ from app.conversations.exports import file_name
 from app.conversations.imports.imports import NO_ROOM
 from app.conversations.imports.reader import MAX_FILE_BYTES
 from app.errors import DiskFull, InvalidMessage
-from app.web.body_limits import IMPORT_PATH, max_body_bytes
+from app.web.bodies import IMPORT_PATH, spooled
 from app.web.context import server_context
 from app.web.pages.chat import get_chat_or_404
-from app.web.pages.uploads import UploadRequest
 from app.web.security.identity import current_user
-from app.web.spooled_response import spooled
 
 blueprint = Blueprint("exchange", __name__)
-
-
-class WickRequest(UploadRequest):
-    """A request as large as its address takes; imports go to the disk as they come."""
-
-    def __init__(self, *args: Any, **given: Any) -> None:
-        path = given.get("path", args[2] if len(args) > 2 else "")
-        self.max_content_length = given["max_content_length"] = max_body_bytes(path)
-        if path == IMPORT_PATH:
-            given["body_timeout"] = None  # it takes as long as it takes, while it comes
-        super().__init__(*args, **given)
 
 
 @blueprint.get("/exchange")

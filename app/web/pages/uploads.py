@@ -6,78 +6,24 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
-from hypercorn.typing import ASGIReceiveCallable
-from quart import Blueprint, Request, Response, jsonify, request
-from quart.asgi import ASGIHTTPConnection
-from quart.wrappers.request import Body
-from werkzeug.exceptions import RequestTimeout
+from quart import Blueprint, Response, jsonify, request
 
 from app.audit import audit
 from app.conversations.settings import sanitize_text
 from app.errors import PullError, PullRefused
 from app.models.install.upload import UploadManifest, group_uploads
 from app.web.base_path import public_path
+from app.web.bodies import UPLOAD_PREFIX
 from app.web.context import server_context
 from app.web.security.auth import owner_required
 from app.web.security.identity import current_user
 
 blueprint = Blueprint("uploads", __name__)
-PREFIX: Final = "/models/upload/"
 MAX_FILES: Final = 2000
 """Files that are chosen at once."""
-MAX_BUFFERED_BYTES: Final = 4 << 20
-"""Bytes of a body that may wait to be taken; then the sender has to wait."""
-IDLE_TIMEOUT: Final = 30.0
-"""Seconds between two pieces of a body, after which the rest of it is given up."""
-
-
-class BackpressuredBody(Body):
-    """A body that says when it has been read, so that more of it may come."""
-
-    def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
-        super().__init__(expected_content_length, max_content_length)
-        self._was_read = asyncio.Event()
-
-    async def __anext__(self) -> bytes:
-        try:
-            async with asyncio.timeout(IDLE_TIMEOUT):
-                data = await super().__anext__()
-        except TimeoutError:
-            raise RequestTimeout("The upload timed out.") from None
-        self._was_read.set()
-        return data
-
-    async def wait_for_room(self) -> None:
-        """Wait until less than MAX_BUFFERED_BYTES wait to be read."""
-        while len(self._data) > MAX_BUFFERED_BYTES:
-            self._was_read.clear()
-            await self._was_read.wait()
-
-
-class UploadRequest(Request):
-    """A request whose body may be of any size where models are uploaded, and nowhere else."""
-
-    body_class = BackpressuredBody
-
-    def __init__(self, method: str, scheme: str, path: str, *rest: Any, **options: Any) -> None:
-        if method == "PUT" and path.startswith(PREFIX):
-            options["max_content_length"] = None
-        super().__init__(method, scheme, path, *rest, **options)
-
-
-class BackpressuredConnection(ASGIHTTPConnection):
-    """Takes a body no faster than it is read. Quart alone would gather all of it in memory."""
-
-    async def handle_messages(self, request: Request, receive: ASGIReceiveCallable) -> None:
-        async def patiently() -> Any:
-            if isinstance(request.body, BackpressuredBody):
-                await request.body.wait_for_room()
-            return await receive()
-
-        await super().handle_messages(request, patiently)
 
 
 def _check_size(size: int) -> None:
@@ -109,12 +55,12 @@ async def plan() -> Response:
         _check_size(sum(parcel.sizes or ()))
         await asyncio.to_thread(server_context().pulls.check, parcel)
         sizes = "&".join(f"part={size}" for size in parcel.sizes or ())
-        address = public_path(f"{PREFIX}{quote(parcel.file, safe='')}?{sizes}")
+        address = public_path(f"{UPLOAD_PREFIX}{quote(parcel.file, safe='')}?{sizes}")
         found.append({"address": address, "files": places})
     return jsonify(found)
 
 
-@blueprint.put(f"{PREFIX}<filename>")
+@blueprint.put(f"{UPLOAD_PREFIX}<filename>")
 @owner_required
 async def upload(filename: str) -> Response:
     """The raw file as the body, or all parts of a model, of which `part` tells the sizes.
@@ -126,7 +72,7 @@ async def upload(filename: str) -> Response:
     return Response(status=204)
 
 
-@blueprint.get(f"{PREFIX}<filename>")
+@blueprint.get(f"{UPLOAD_PREFIX}<filename>")
 @owner_required
 async def upload_result(filename: str) -> Response:
     """Return why what was being sent there broke off: browsers do not hear an answer that

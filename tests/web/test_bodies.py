@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from app.web.pages.uploads import MAX_BUFFERED_BYTES, BackpressuredBody
+from app.web.bodies import MAX_BUFFERED_BYTES, BackpressuredBody
 from tests.patience import PATIENCE
 
 

@@ -1,23 +1,24 @@
 """Constrains answers to a JSON schema or a grammar: tokens that would leave it are impossible.
 
 The library parses it and knows, after each token, which may come next. It sees the very bytes of
-which the answer is made, so nothing of its view differs from the reader's.
+which the answer is made, so nothing of its view differs from the reader's. Its errors about a
+schema or a grammar become sentences.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
 from app.errors import SchemaRefused
 from app.inference.protocol import Generate
 from app.inference.runner.engines.engine import Logits
-from app.inference.runner.schema_errors import reason_of
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -31,6 +32,35 @@ _STYLE: JsonCompileOptions = {
 }
 LONG_SCHEMA = 4096
 """Characters from which on a schema takes noticeable time."""
+_MAX_REASON_CHARS: Final = 200  # characters of a reason that is given in the library's words
+_ENDLESS: Final = "it refers to itself without an end"
+_SENTENCES: Final = (
+    (r"NoExtensionBias|MaxTokensParser|NoExtension$", _ENDLESS),
+    (r"Pointer '(.*?)' does not exist", "its $ref leads to “{}”, which is not in it"),
+    (r"Anchor '(.*?)' does not exist", "its $ref leads to “#{}”, which is not in it"),
+    (r"Resource '(.*?)' is not present", "its $ref leads to “{}”, and nothing is fetched"),
+    (r"Unimplemented keys: \[(.*?)\]", "it uses {}, which cannot be followed"),
+    (r"Invalid type: (.*)", "there is no type “{}”"),
+    (r"Unknown format: (.*)", "the format “{}” is not known"),
+    (r"(?s)regex parse error.*error: (.*?)\s*$", "a pattern in it is not valid: {}"),
+    (r"regex parse error|[Rr]egex", "a pattern in it cannot be followed"),
+    (r"oneOf constraints are not supported", "it uses oneOf with choices that may both be right"),
+    (r"Expecting object schema|expected value", "it is not a JSON object"),
+    (r"invalid multiple of", "its multipleOf is not a number above 0"),
+    (r"required property '(.*?)' is unsatisfiable", "it requires “{}” and does not allow it"),
+    (r"anyOf is empty", "it leaves nothing to choose from"),
+    (r"incompatible types", "it asks for two types at once"),
+    (r"(\w+) \((.*?)\) is greater than (\w+) \((.*?)\)", "its {} ({}) is greater than its {} ({})"),
+    (r"Unsatisfiable schema: (.*)", "nothing can satisfy it ({})"),
+    (r"(\w+) must be an? (.*)|type must be (.*)", None),
+    (
+        r"(?i)too (many|large|complex|big|deep)|limit|fuel|recursion",
+        "it is too large or too complex",
+    ),
+    (r"at line (\d+), '.*|^(\d+)\(\d+\):.*", "line {} of it cannot be read"),
+    (r"No 'root' rule|no start rule", "it has no rule “root” or “start”"),
+    (r"unknown (?:name|grammar):? \"?@?(\w+)|Rule '(\w+)' not found", "it has no rule “{}”"),
+)
 
 
 class GrammarVocabulary(Protocol):
@@ -152,4 +182,19 @@ class _LlgTokenizer:
 
 
 def _refusal_reason(what: str, reason: str) -> str:
-    return f"Answers cannot be made to follow {what}: {reason_of(reason)}."
+    return f"Answers cannot be made to follow {what}: {_reason_of(reason)}."
+
+
+def _reason_of(text: str) -> str:
+    """Explain why it cannot be followed, as the end of a sentence without its full stop."""
+    for pattern, sentence in _SENTENCES:
+        if (match := re.search(pattern, text)) is not None:
+            groups = [group for group in match.groups() if group is not None]
+            found = match[0] if sentence is None else sentence.format(*groups)
+            return _short(found.replace('"', ""))
+    return _short(text) or "no reason is given"
+
+
+def _short(text: str) -> str:
+    line = text.strip().splitlines()[0] if text.strip() else ""
+    return line[:_MAX_REASON_CHARS].rstrip(" .")

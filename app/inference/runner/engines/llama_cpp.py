@@ -11,19 +11,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
-from app.inference.runner.engines.checkpoints import Checkpoints
 from app.inference.runner.engines.engine import (
     CacheFull,
     Context,
     EngineError,
     Logits,
     Slice,
-    State,
 )
-from app.inference.runner.engines.llama_batch import BatchItem
-from app.inference.runner.engines.llama_native import ContextSize, NativeLlama
+from app.inference.runner.engines.llama_context import Checkpoints, LlamaCppContext
+from app.inference.runner.engines.llama_native import BatchItem, ContextSize, NativeLlama
 
 MAX_BATCH: Final = 512
 """Tokens of one step."""
@@ -267,126 +263,3 @@ def _load(
         return native
     native.close()
     return NativeLlama(weights, progress, {f"{prefix}.original_context_length": cells})
-
-
-class LlamaCppContext:
-    """One sequence. `held`: how many positions it holds; `peak`: how many it held at most, of which
-    some layers may have forgotten the first."""
-
-    def __init__(self, engine: LlamaCppEngine, sequence: int) -> None:
-        self._engine = engine
-        self._native = engine.native
-        self.sequence = sequence
-        self.held = self.peak = 0
-        self.kept_embedding: Logits | None = None
-
-    def advance(self, held: int) -> None:
-        """Tokens were evaluated for it."""
-        self.held = held
-        self.peak = max(self.peak, held)
-        self.kept_embedding = None
-
-    def reach(self, count: int) -> int:
-        if count >= self.held:
-            return self.held
-        if self._is_whole:
-            return count
-        return self._engine.checkpoints.best(self.sequence, count)
-
-    @property
-    def _is_whole(self) -> bool:
-        return self.peak <= self._engine.cuttable
-
-    def cut(self, count: int) -> int:
-        with self._engine.lock:
-            left = self.reach(max(0, count))
-            if left == self.held:
-                return left
-            if left == 0 or not self._rewind(left):
-                self.clear()
-                return 0
-            self.held = left
-            self._engine.checkpoints.cut(self.sequence, left)
-            return left
-
-    def _rewind(self, count: int) -> bool:
-        """Whether it holds the first `count` positions now, and nothing else."""
-        if not self._is_whole:
-            state = self._engine.checkpoints.get(self.sequence, count)
-            if not self._native.write_state(self.sequence, state, partial=True):
-                return False
-        return self._native.cut(self.sequence, count)
-
-    def clear(self) -> None:
-        """Hold nothing."""
-        self._native.cut(self.sequence, -1)
-        self.held = self.peak = 0
-        self._engine.checkpoints.cut(self.sequence, 0)
-
-    def checkpoint(self) -> None:
-        checkpoints = self._engine.checkpoints
-        with self._engine.lock:
-            if self._engine.cuttable >= self._engine.context_length or not self.held:
-                return
-            if checkpoints.has(self.sequence, self.held):
-                return
-            state = self._native.read_state(self.sequence, partial=True)
-            checkpoints.put(self.sequence, self.held, state)
-
-    def copy(self, source: Context, count: int) -> None:
-        engine = self._engine
-        with engine.lock:
-            other = engine.own(source)
-            if other is self or count < 1 or other.reach(count) != count:
-                raise ValueError(f"{count} positions cannot be copied")
-            self.clear()
-            # All of it is shared and then taken back, which not every state can be at any place.
-            self._native.share(other.sequence, self.sequence, -1)
-            self.held, self.peak = other.held, other.peak
-            engine.checkpoints.copy(other.sequence, self.sequence, count)
-            if self.cut(count) != count:
-                self.clear()
-                raise EngineError("the engine could not copy a state")
-
-    def embedding(self) -> Logits:
-        if self.kept_embedding is None:
-            raise EngineError("the engine kept no embedding")
-        return self.kept_embedding.copy()
-
-    def save(self, count: int) -> State:
-        with self._engine.lock:
-            self._engine.own(self)
-            if count < 1 or self.reach(count) != count:
-                raise ValueError(f"{count} positions cannot be saved")
-            if count == self.held:
-                return self._native.read_state(self.sequence)
-            scratch = self._engine.scratch
-            try:
-                scratch.copy(self, count)
-                return self._native.read_state(scratch.sequence)
-            finally:
-                scratch.clear()
-
-    def restore(self, state: State, count: int) -> None:
-        engine = self._engine
-        with engine.lock:
-            engine.own(self)
-            self.clear()
-            is_state = 1 <= count <= engine.context_length and state.dtype == np.uint8
-            if not is_state or state.ndim != 1 or not state.flags.c_contiguous:
-                raise ValueError(f"this is no state of {count} positions")
-            if self._native.write_state(self.sequence, state):
-                self.held = self._native.length(self.sequence)
-            self.peak = self.held
-            if self.held != count:
-                self.clear()
-                if not engine.has_cells(count):
-                    raise CacheFull("the cache has no cells for a state")
-                raise ValueError(f"this is no state of {count} positions")
-
-    def close(self) -> None:
-        engine = self._engine
-        with engine.lock:
-            if engine.is_open(self):
-                self.clear()
-                engine.forget(self)

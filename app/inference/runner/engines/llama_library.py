@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+from collections import deque
+from collections.abc import Container
 from ctypes import (
     CDLL,
     CFUNCTYPE,
@@ -18,6 +20,7 @@ from ctypes import (
     c_char,
     c_char_p,
     c_float,
+    c_int,
     c_int32,
     c_int64,
     c_size_t,
@@ -30,12 +33,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.errors import ModelLoadError
-from app.inference.runner.engines.native_log import LogCallback, NativeLog
 
 PACKAGE: Final = "xllamacpp"
 ProgressCallback = CFUNCTYPE(c_bool, c_float, c_void_p)
-
-LOG: Final = NativeLog(levels={3, 4, 5})  # warnings, errors, and lines that go on
+LogCallback = CFUNCTYPE(None, c_int, c_char_p, c_void_p)
+MAX_REASON_CHARS: Final = 300
 # Values of the library's enumerations.
 VOCABULARY_WORD_PIECES: Final = 3
 POOLING_NONE: Final = 0
@@ -47,6 +49,32 @@ FLASH_ON: Final = 1
 KV_TYPES: Final = {"f16": 1, "q8_0": 8}
 PARTIAL_STATE: Final = 1
 """Of a state only what cannot be cut: recurrent layers, not the attention's keys and values."""
+
+
+class NativeLog:
+    """One of a library, for as long as the process: it may write whenever it is called, also for
+    an engine that is closed. levels: those whose lines are kept, None keeps all."""
+
+    def __init__(self, levels: Container[int] | None = None) -> None:
+        self._levels = levels
+        self._text: deque[str] = deque(maxlen=64)
+        self.callback = LogCallback(self._write)
+
+    def clear(self) -> None:
+        self._text.clear()
+
+    def reason(self) -> str:
+        """The first line that speaks of an error, else the first one, as the end of a sentence."""
+        lines = [line.strip() for line in "".join(self._text).splitlines() if line.strip()]
+        errors = [line for line in lines if "error" in line.lower()]
+        return (errors or lines or ["it gave no reason"])[0][:MAX_REASON_CHARS].rstrip(".") + "."
+
+    def _write(self, level: int, text: bytes | None, _user: object) -> None:
+        if self._levels is None or level in self._levels:
+            self._text.append((text or b"").decode("utf-8", "replace"))
+
+
+LOG: Final = NativeLog(levels={3, 4, 5})  # warnings, errors, and lines that go on
 
 
 class ModelParams(Structure):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ctypes import c_float, c_int32, c_void_p, cast, create_string_buffer
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,6 @@ import numpy as np
 
 from app.errors import ModelLoadError
 from app.inference.runner.engines.engine import CacheFull, EngineError, Logits, State
-from app.inference.runner.engines.llama_batch import BatchArrays, BatchItem
 from app.inference.runner.engines.llama_library import (
     FLASH_AUTO,
     FLASH_ON,
@@ -31,6 +30,7 @@ from app.inference.runner.engines.llama_library import (
     POOLING_NONE,
     POOLING_RANK,
     VOCABULARY_WORD_PIECES,
+    Batch,
     ContextParams,
     MetadataOverride,
     ProgressCallback,
@@ -68,6 +68,49 @@ class EmbeddingMarks:
     before: tuple[int, ...]
     behind: tuple[int, ...]
     between: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchItem:
+    """Tokens of one sequence from a position on; `outputs`: of how many of the last the library
+    is to give what it computed."""
+
+    sequence: int
+    position: int
+    tokens: Sequence[int]
+    outputs: int
+
+
+class BatchArrays:
+    """Room for `size` tokens of sequences below `sequences`."""
+
+    def __init__(self, size: int, sequences: int) -> None:
+        self._tokens = np.zeros(size, np.int32)
+        self._positions = np.zeros(size, np.int32)
+        self._counts = np.ones(size, np.int32)  # every token belongs to one sequence
+        self._wanted = np.zeros(size, np.int8)
+        self._names = np.arange(sequences, dtype=np.int32)
+        self._pointers = np.zeros(size, np.uintp)
+
+    def fill(self, items: Iterable[BatchItem]) -> Batch:
+        """The batch of these items; good until the next one is filled."""
+        end = 0
+        for item in items:
+            start, end = end, end + len(item.tokens)
+            self._tokens[start:end] = item.tokens
+            self._positions[start:end] = np.arange(item.position, item.position + end - start)
+            self._pointers[start:end] = self._names.ctypes.data + 4 * item.sequence
+            self._wanted[start:end] = 0
+            self._wanted[end - item.outputs : end] = 1
+        return Batch(
+            n_tokens=end,
+            token=self._tokens.ctypes.data,
+            embd=None,
+            pos=self._positions.ctypes.data,
+            n_seq_id=self._counts.ctypes.data,
+            seq_id=self._pointers.ctypes.data,
+            logits=self._wanted.ctypes.data,
+        )
 
 
 class NativeLlama:

@@ -16,8 +16,8 @@ from app.inference.runner.engines.ctransformers import (
     MAX_SLICE,
     CtransformersContext,
     CtransformersEngine,
+    variant,
 )
-from app.inference.runner.engines.ctransformers_library import variant
 from app.inference.runner.engines.engine import EngineError
 from app.inference.runner.kv.cache import KvCache
 from app.inference.runner.setup import ThrottledCallback

@@ -16,7 +16,8 @@ import pytest
 from app.errors import ModelLoadError
 from app.inference.runner.engines import llama_library
 from app.inference.runner.engines.engine import CacheFull, EngineError, Slice
-from app.inference.runner.engines.llama_cpp import LlamaCppContext, LlamaCppEngine
+from app.inference.runner.engines.llama_context import LlamaCppContext
+from app.inference.runner.engines.llama_cpp import LlamaCppEngine
 from tests.inference.numbers import agree, evaluate
 from tests.tiny_architectures import DECODERS, RECURRENT, WINDOWED, write_architecture
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from app.inference.runner.engines.engine import Logits, Slice
-from app.inference.runner.engines.llama_cpp import LlamaCppContext, LlamaCppEngine
+from app.inference.runner.engines.llama_context import LlamaCppContext
+from app.inference.runner.engines.llama_cpp import LlamaCppEngine
 from tests.inference.numbers import kl
 from tests.smollm2 import original_of_smollm2
 

@@ -1,4 +1,4 @@
-"""The background job that measures newly installed models on both engines.
+"""Measurement of newly installed models on both engines: which is faster on this machine.
 
 It works while nobody waits for an answer, and stops at once when somebody does.
 """
@@ -7,22 +7,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol
 
 from app.errors import DiskFull, ModelError, ModelLoadError
 from app.inference.process import RunnerOptions, RunnerProcess
 from app.inference.protocol import Cancel, Delta, Failed, Finished, Generate
 from app.inference.worker_pool import WorkerPool
 from app.models import memory
-from app.models.engine_measurement import can_choose, measure_engines
-from app.models.engines import ANSWER_TOKENS, PROMPT_TOKENS, Engine, EngineSpeed
+from app.models.adapted import ensure_adapted, remove_adapted
+from app.models.engines import (
+    ANSWER_TOKENS,
+    CTRANSFORMERS,
+    LLAMA_CPP,
+    PROMPT_TOKENS,
+    Engine,
+    EngineSpeed,
+    available_engines,
+)
 from app.models.model import Model
 from app.models.parameters import Sampling
 from app.models.store import ModelStore
+
+log = logging.getLogger(__name__)
 
 CONTEXT_TOKENS: Final = 1024
 DECODE_SECONDS: Final = 1.0
@@ -32,6 +43,16 @@ IDLE_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.2
 PROMPT: Final = "The river went on past the mill and the old bridge. "
 _WARM_UP, _MEASURED = 1, 2
+
+
+class EngineProbe(Protocol):
+    """Runs a model on an engine for about two seconds, in a process of its own."""
+
+    async def __call__(self, model: Model, engine: Engine) -> EngineSpeed:
+        """Read a prompt of `PROMPT_TOKENS` and write `ANSWER_TOKENS`, or as many as a second has.
+
+        Raises ModelError when the engine cannot run the model.
+        """
 
 
 async def probe_engine(model: Model, engine: Engine, options: RunnerOptions) -> EngineSpeed:
@@ -78,6 +99,38 @@ async def _run(runner: RunnerProcess, request: Generate) -> Finished:
     raise ModelLoadError(f"Its process ended {await runner.exit_reason()}.")
 
 
+async def measure_engines(store: ModelStore, name: str, probe: EngineProbe) -> Model:
+    """Measure both engines on a model and keep their speeds; the model with them.
+
+    An engine that fails leaves no speed. Raises ModelNotFound, ModelFileError or DiskFull.
+    """
+    model = await asyncio.to_thread(store.get, name)
+    if not _can_choose(model):
+        return model
+    await asyncio.to_thread(ensure_adapted, model)
+    speeds: dict[Engine, EngineSpeed] = {}
+    for engine in (CTRANSFORMERS, LLAMA_CPP):
+        try:
+            speeds[engine] = await probe(model, engine)
+        except ModelError as error:
+            log.warning("%s could not be measured on %s: %s", name, engine, error)
+    return await asyncio.to_thread(_save_speeds, store, name, speeds)
+
+
+def _save_speeds(store: ModelStore, name: str, speeds: dict[Engine, EngineSpeed]) -> Model:
+    store.save_speeds(name, speeds)
+    model = store.get(name)
+    if model.engine == LLAMA_CPP:
+        remove_adapted(model)
+    log.info("%s runs on %s: %s.", name, model.engine, model.engine_choice.reason)
+    return model
+
+
+def _can_choose(model: Model) -> bool:
+    """Tell whether there is anything to measure: both engines are installed and run the model."""
+    return len(set(model.runs_on()) & set(available_engines())) > 1
+
+
 class EngineMeter:
     """Measures each model that both engines run, once. on_measured: hears a model's name."""
 
@@ -118,7 +171,7 @@ class EngineMeter:
 
     def _next_model(self) -> Model | None:
         for model in self._store.models():
-            if (model.name, model.digest) in self._tried or model.speeds or not can_choose(model):
+            if (model.name, model.digest) in self._tried or model.speeds or not _can_choose(model):
                 continue
             context = min(CONTEXT_TOKENS, model.context_length)
             if memory.required_bytes(model, context, 1) <= self._pool.free_memory:

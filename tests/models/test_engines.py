@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-from app.errors import ModelError, ModelLoadError
+from app.errors import ModelError
 from app.models import engines
-from app.models.engine_measurement import measure_engines
-from app.models.engines import ENGINES, Engine, EngineSpeed, choose_engine
-from app.models.model import Model
+from app.models.engines import ENGINES, EngineSpeed, choose_engine
 from app.models.store import ModelStore
 from tests.models.gguf.test_engine_support import header_of
 from tests.models.test_model_builder import make_old
@@ -83,43 +81,3 @@ def test_an_engine_that_cannot_run_it_is_refused(
     monkeypatch.setattr(engines, "installed_engines", lambda: (OLD,))
     with pytest.raises(ModelError, match=r"not installed here .pip install xllamacpp"):
         shelf.set_engine("m", "llama.cpp")
-
-
-@pytest.mark.usefixtures("both_engines")
-async def test_the_faster_engine_is_found_by_a_measurement(shelf: ModelStore, tiny: Path) -> None:
-    shelf.install(tiny, "m")
-    asked: list[Engine] = []
-
-    async def probe(model: Model, engine: Engine) -> EngineSpeed:
-        assert model.weights_path.exists()
-        asked.append(engine)
-        return QUICK_PROMPT[engine]
-
-    model = await measure_engines(shelf, "m", probe)
-    assert asked == [OLD, NEW]
-    assert (model.engine, model.speeds) == ("llama.cpp", QUICK_PROMPT)
-    assert "faster here" in shelf.get("m").engine_choice.reason
-
-
-@pytest.mark.usefixtures("both_engines")
-async def test_an_engine_that_fails_leaves_no_speed(shelf: ModelStore, tiny: Path) -> None:
-    shelf.install(tiny, "m")
-
-    async def probe(model: Model, engine: Engine) -> EngineSpeed:
-        if engine == NEW:
-            raise ModelLoadError("libgomp.so.1 is missing.")
-        return QUICK_ANSWER[engine]
-
-    assert (await measure_engines(shelf, "m", probe)).speeds == {OLD: QUICK_ANSWER[OLD]}
-
-
-async def test_nothing_is_measured_where_there_is_no_choice(
-    shelf: ModelStore, tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engines, "installed_engines", lambda: (OLD,))
-    shelf.install(tiny, "m")
-
-    async def probe(model: Model, engine: Engine) -> EngineSpeed:
-        raise AssertionError
-
-    assert (await measure_engines(shelf, "m", probe)).speeds == {}

@@ -24,7 +24,7 @@ from app.inference.runner.kv.snapshot import common_prefix
 from app.inference.runner.token_memory import StableTokenizer
 from app.models.model import Turn
 from app.models.text.chat_template import ChatTemplate, merge_system
-from app.models.text.template_filters import RefusedByTemplate
+from app.models.text.template_sandbox import RefusedByTemplate
 
 GREETING = "Hello."
 """What an answer that stands first is an answer to, where a template insists on a question."""

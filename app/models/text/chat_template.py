@@ -23,8 +23,7 @@ from app.models.model import Turn
 from app.models.text.builtin_templates import guess_template, named_templates
 from app.models.text.content_guard import GUARD, ContentGuard
 from app.models.text.render_budget import METER, RENDER_SECONDS, RenderBudget
-from app.models.text.template_filters import RefusedByTemplate, shortened
-from app.models.text.template_sandbox import Sandbox
+from app.models.text.template_sandbox import RefusedByTemplate, Sandbox, shorten_reason
 from app.models.text.thinking import find_controls, find_format
 from app.models.text.tokenizer import CHUNK_CHARS, Tokenizer
 
@@ -87,7 +86,7 @@ class ChatTemplate:
             self._template = Sandbox().from_string(source)
         except (JinjaError, RecursionError, SyntaxError, MemoryError, ValueError) as error:
             raise TemplateError(
-                f"The model's chat template is not valid: {shortened(error)}."
+                f"The model's chat template is not valid: {shorten_reason(error)}."
             ) from error
 
     def encode(
@@ -314,7 +313,9 @@ class ChatTemplate:
         except TemplateError:
             raise
         except Exception as error:  # whatever a template's code can raise
-            raise TemplateError(f"The model's chat template failed: {shortened(error)}.") from error
+            raise TemplateError(
+                f"The model's chat template failed: {shorten_reason(error)}."
+            ) from error
         finally:
             METER.reset(meter)
             GUARD.reset(guarding)

@@ -11,7 +11,7 @@ import pytest
 
 from app.errors import TemplateError
 from app.models.model import Turn
-from app.models.text import template_filters
+from app.models.text import template_sandbox
 from app.models.text.chat_template import ChatTemplate
 from app.models.text.thinking import find_format
 from app.models.text.tokenizer import Tokenizer
@@ -55,7 +55,7 @@ def test_every_template_is_there() -> None:
 def test_a_template_renders_as_transformers_does(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(template_filters, "datetime", Stopped)
+    monkeypatch.setattr(template_sandbox, "datetime", Stopped)
     golden = TEMPLATES[name]
     tokenizer = tokenizer_with(folder, golden["bos"], golden["eos"])
     template = ChatTemplate(source_of(name), tokenizer)
@@ -74,7 +74,7 @@ def test_a_template_renders_as_transformers_does(
 def test_thoughts_and_tools_render_as_transformers_does(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(template_filters, "datetime", Stopped)
+    monkeypatch.setattr(template_sandbox, "datetime", Stopped)
     golden = TEMPLATES[name]
     tokenizer = tokenizer_with(folder, golden["bos"], golden["eos"])
     template = ChatTemplate(source_of(name), tokenizer)

@@ -21,7 +21,7 @@ from app.api.openai import models as api_models
 from app.config import Settings, asset_dir
 from app.db.connection import open_database
 from app.errors import WickError
-from app.web import base_path, bodies, errors, row_ids, socket
+from app.web import addresses, bodies, errors, socket
 from app.web import compression as web_compression
 from app.web.context import ServerContext
 from app.web.live import chat as live_chat
@@ -42,7 +42,6 @@ from app.web.pages import (
 from app.web.pages import settings as pages_settings
 from app.web.pages import status as pages_status
 from app.web.security import auth, hosts, proxies
-from app.web.security.api_paths import Aliases
 
 __all__ = ["ServerContext", "create_app", "shutdown"]
 BODY_SECONDS = 30
@@ -63,7 +62,7 @@ def create_app(settings: Settings) -> Quart:
     app.config["MAX_CONTENT_LENGTH"] = 1 << 20
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = BODY_SECONDS
-    app.url_map.converters["int"] = row_ids.RowId
+    app.url_map.converters["int"] = addresses.RowId
     app.request_class = bodies.WickRequest
     app.asgi_http_class = bodies.BackpressuredConnection
     app.asgi_websocket_class = socket.BoundedConnection
@@ -114,8 +113,8 @@ def create_app(settings: Settings) -> Quart:
         app.register_blueprint(blueprint)
     errors.register(app)
 
-    base_path.lead_below(app, settings)
-    inside = base_path.BasePath(Aliases(app.asgi_app), settings.base_path)
+    addresses.lead_below(app, settings)
+    inside = addresses.BasePath(addresses.Aliases(app.asgi_app), settings.base_path)
     behind = proxies.Proxies(inside, settings.trusted_proxies)
     app.asgi_app = behind  # type: ignore[method-assign]
 

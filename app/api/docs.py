@@ -16,9 +16,8 @@ from app.api import http
 from app.api.endpoints import ENDPOINTS, FILE, INTRODUCTION, SSE, TAGS, Endpoint
 from app.api.ollama.schemas import OllamaErrorResponse
 from app.api.openai.schemas import ErrorResponse
-from app.web.base_path import public_path, public_url
+from app.web.addresses import is_ollama_path, public_path, public_url
 from app.web.context import server_context
-from app.web.security.api_paths import is_ollama_path
 
 # The OpenAPI document, made from the shapes that requests are checked against.
 

@@ -22,9 +22,9 @@ from app.errors import (
 )
 from app.inference.protocol import Failed
 from app.inference.queue import Interrupted
+from app.web.addresses import is_api_path, is_by_program, is_ollama_path
 from app.web.bodies import format_size, max_body_bytes
 from app.web.context import server_context
-from app.web.security.api_paths import is_api_path, is_by_program, is_ollama_path
 
 # What the framework refuses, in our words.
 

@@ -15,7 +15,7 @@ from quart import Quart
 from app.api.docs import openapi
 from app.config import Settings
 from app.server import create_app
-from app.web.security.api_paths import is_api_path
+from app.web.addresses import is_api_path
 from tests.e2e.server import Server, environment
 from tests.patience import PATIENCE
 

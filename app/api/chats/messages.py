@@ -23,7 +23,7 @@ from app.db.chats import Chat
 from app.db.messages import Message
 from app.errors import LimitReached, MessageNotFound
 from app.web import errors
-from app.web.base_path import public_path
+from app.web.addresses import public_path
 from app.web.context import server_context
 from app.web.pages.chat import get_chat_or_404
 from app.web.render.chat import picker_options

@@ -17,6 +17,7 @@ from app.conversations.settings import sanitize_text
 from app.conversations.submission import Prompt
 from app.db.chat_lists import Cursor
 from app.errors import ChatError, WickError
+from app.web.addresses import row_id
 from app.web.context import ServerContext, server_context
 from app.web.render import sidebar
 from app.web.render.chat import (
@@ -37,7 +38,6 @@ from app.web.render.messages import (
     present_live,
     shown,
 )
-from app.web.row_ids import row_id
 from app.web.security.identity import current_user
 from app.web.socket import serve
 

@@ -11,6 +11,7 @@ from quart import Blueprint, Response, request
 from app.db.chat_lists import Cursor
 from app.db.chats import Chat
 from app.errors import ChatNotFound
+from app.web.addresses import row_id
 from app.web.context import server_context
 from app.web.render import sidebar
 from app.web.render.chat import (
@@ -22,7 +23,6 @@ from app.web.render.chat import (
 )
 from app.web.render.markdown import escape_text
 from app.web.render.sidebar import SidebarContext
-from app.web.row_ids import row_id
 from app.web.security.identity import current_user
 
 # What a user does with a chat besides writing in it; the list beside it follows by itself.

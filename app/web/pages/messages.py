@@ -8,9 +8,9 @@ from quart import Blueprint, Response, request
 
 from app.conversations.refs import MessageRef
 from app.errors import ChatError
+from app.web.addresses import row_id
 from app.web.context import server_context
 from app.web.render.chat import models_ready
-from app.web.row_ids import row_id
 from app.web.security.identity import current_user
 
 blueprint = Blueprint("messages", __name__, url_prefix="/chats/<chat_id>/messages/<int:message_id>")

@@ -7,13 +7,12 @@ from dataclasses import replace
 from quart import Blueprint, Response, request
 
 from app.net import is_loopback
-from app.web.base_path import public_url
+from app.web.addresses import public_url, row_id
 from app.web.context import server_context
 from app.web.pages.chat import get_chat_or_404
 from app.web.render.chat import load_chat_view
 from app.web.render.messages import PAGE_SIZE
 from app.web.render.sidebar import day_of
-from app.web.row_ids import row_id
 from app.web.security.auth import public
 from app.web.security.hosts import host_name
 from app.web.security.identity import current_user

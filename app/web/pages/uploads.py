@@ -15,7 +15,7 @@ from app.audit import audit
 from app.conversations.settings import sanitize_text
 from app.errors import PullError, PullRefused
 from app.models.install.upload import UploadManifest, group_uploads
-from app.web.base_path import public_path
+from app.web.addresses import public_path
 from app.web.bodies import UPLOAD_PREFIX
 from app.web.context import server_context
 from app.web.security.auth import owner_required

@@ -16,7 +16,7 @@ from app.accounts.users import Users
 from app.db.users import Role
 from app.errors import NotAllowed
 from app.net import is_loopback
-from app.web.base_path import public_url
+from app.web.addresses import public_url
 from app.web.context import server_context
 from app.web.render.sidebar import day_of, time_ago
 from app.web.security.auth import local_cli_only, owner_required

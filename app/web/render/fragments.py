@@ -16,8 +16,8 @@ from app.models.catalogue import CatalogueEntry
 from app.models.found import FoundModel
 from app.models.install.pulls import Pull
 from app.models.model import format_bytes
+from app.web.addresses import Addresses
 from app.web.assets import Assets
-from app.web.base_path import Addresses
 from app.web.render.cards import Card, Offer, element_key
 from app.web.render.markdown import escape_text
 from app.web.render.messages import MessageView, ModelOption, UnavailableModel

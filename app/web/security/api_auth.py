@@ -13,8 +13,8 @@ from app.accounts.api_keys import PREFIX, SCOPES
 from app.audit import audit
 from app.db.users import LOCAL_USER
 from app.errors import NotAllowed, NotLoggedIn
+from app.web.addresses import OWN_API
 from app.web.context import server_context
-from app.web.security.api_paths import OWN
 from app.web.security.hosts import SAFE_METHODS
 from app.web.security.identity import Identity, identity
 
@@ -74,6 +74,6 @@ def bearer_token(headers: Headers) -> str:
 def scope_of(method: str, path: str) -> str:
     """What a key must be good for; empty where any key will do."""
     is_reading = method in SAFE_METHODS
-    if path.startswith(OWN):
+    if path.startswith(OWN_API):
         return "read" if is_reading else "write"
     return "" if is_reading or path in FOR_ANY_KEY else "chat"

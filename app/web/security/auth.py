@@ -16,12 +16,11 @@ from app.accounts.sessions import CSRF_COOKIE, CSRF_HEADER, SESSION_COOKIE
 from app.audit import audit
 from app.config import Settings
 from app.errors import NotAllowed, NotLoggedIn
-from app.web.base_path import inside
+from app.web.addresses import inside, is_api_path
 from app.web.context import server_context
 from app.web.security import cookies
 from app.web.security import identity as identities
 from app.web.security.api_auth import authenticate_key, authenticate_local_cli
-from app.web.security.api_paths import is_api_path
 from app.web.security.hosts import SAFE_METHODS
 from app.web.security.identity import Identity
 from app.web.security.proxies import UNTRUSTED_PROXY

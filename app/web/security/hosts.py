@@ -18,9 +18,9 @@ from werkzeug.exceptions import NotFound
 
 from app.audit import audit
 from app.config import Settings
+from app.web.addresses import is_api_path, is_by_program, is_ollama_path
 from app.web.bodies import FORM, NOT_JSON, is_json
 from app.web.context import server_context
-from app.web.security.api_paths import is_api_path, is_by_program, is_ollama_path
 from app.web.security.proxies import UNTRUSTED_PROXY
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -29,7 +29,7 @@ from app.db import chats, messages
 from app.inference.process import RunnerProcess
 from app.models.store import ModelStore
 from app.server import create_app
-from app.web.security.api_paths import is_api_path
+from app.web.addresses import is_api_path
 from tests.inference.scripted import ScriptedRunner
 from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf

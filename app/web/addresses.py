@@ -1,19 +1,22 @@
-"""The path under which the site is seen, for a Wick that a proxy shows below one (`/wick/`).
+"""Addresses of this site: the base path it is seen below, those of its APIs, and numbers in them.
 
-Everything inside speaks of addresses as if the site began at `/`. Here is where the base path comes
-off what is asked for, and onto what browsers are sent: the addresses in templates, and the headers
-that lead somewhere. Only JSON that holds addresses names it itself, by `public_path`.
+Everything inside speaks of addresses as if the site began at `/`. Where a proxy shows Wick below a
+path (`/wick/`), that base path comes off here from what is asked for, and goes onto what browsers
+are sent: the addresses in templates, and the headers that lead somewhere. Only JSON that holds
+addresses names it itself, by `public_path`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from jinja2 import Environment
 from jinja2.ext import Extension
 from quart import Quart, Response, current_app, request
+from werkzeug.datastructures import Headers
+from werkzeug.routing import IntegerConverter, Map
 
 from app.config import Settings
 from app.errors import ConfigError
@@ -91,12 +94,12 @@ def public_path(path: str) -> str:
 
 
 def public_url(path: str) -> str:
-    """The same with scheme and host, as the page was asked for."""
+    """Return the same with scheme and host, as the page was asked for."""
     return f"{request.scheme}://{request.host}{public_path(path)}"
 
 
 def inside(path: str) -> str:
-    """The same the other way round: a path that a browser names, as it is called in here."""
+    """Return a path that a browser names as it is called in here."""
     return path.removeprefix(request.root_path) or "/"
 
 
@@ -116,3 +119,79 @@ class Addresses(Extension):
         if not address.startswith("/") or address.startswith("//"):
             return address
         return str(self.environment.globals["base"]) + address
+
+
+# APIs: where they are, and who asks.
+
+OWN_API: Final = "/api/v1/"
+OPENAI: Final = "/v1/"
+OLLAMA: Final = "/api/"
+_ALIASES: Final = {
+    "/chat/completions": "/v1/chat/completions",
+    "/completions": "/v1/completions",
+    "/embeddings": "/v1/embeddings",
+    "/v1/health": "/health",
+}
+"""Where llama-server has the same, and where programs ask whose base URL lacks `/v1`."""
+_MODELS: Final = "/models"
+"""Browsers see a page here, and programs ask for the list."""
+
+
+def is_api_path(path: str) -> bool:
+    return path.startswith((OPENAI, OLLAMA))
+
+
+def is_ollama_path(path: str) -> bool:
+    return path.startswith(OLLAMA) and not path.startswith(OWN_API)
+
+
+def is_by_program(headers: Headers) -> bool:
+    """Return whether no browser sent this: they say where it comes from, or navigate."""
+    says_page = any(name in headers for name in ("Origin", "Sec-Fetch-Site", "HX-Request"))
+    return not says_page and "text/html" not in headers.get("Accept", "")
+
+
+class Aliases:
+    """Wraps an ASGI application: programs find it at other addresses too."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            base = scope.get("root_path", "")
+            path = scope["path"].removeprefix(base)
+            if path in _ALIASES:
+                scope = scope | {"path": base + _ALIASES[path]}
+            elif path == _MODELS and scope["method"] == "GET" and _wants_json(scope["headers"]):
+                scope = scope | {"path": f"{base}/v1/models"}
+        await self._application(scope, receive, send)
+
+
+def _wants_json(fields: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Tell whether a program says so, or shows a key; no page does either."""
+    headers = {name.lower(): value for name, value in fields}
+    if b"authorization" in headers or b"x-api-key" in headers:
+        return True
+    accept = headers.get(b"accept", b"")
+    return b"application/json" in accept and b"text/html" not in accept
+
+
+# Numbers: a row of the database, so none that the database could not hold.
+
+MAX_ROW_ID: Final = (1 << 63) - 1
+
+
+class RowId(IntegerConverter):
+    """Converter `<int:…>` of routes: what is larger is an address that nothing has."""
+
+    def __init__(self, url_map: Map) -> None:
+        super().__init__(url_map, max=MAX_ROW_ID)
+
+
+def row_id(text: str) -> int:
+    """Parse the number in a query. Raises ValueError, so that `args.get` takes it for none."""
+    number = int(text)
+    if not -MAX_ROW_ID <= number <= MAX_ROW_ID:
+        raise ValueError("no row has this number")
+    return number

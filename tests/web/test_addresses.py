@@ -16,7 +16,7 @@ from app.config import Settings, asset_dir, load_settings
 from app.db import chats, messages
 from app.errors import ConfigError
 from app.server import create_app
-from app.web.base_path import ADDRESSES
+from app.web.addresses import ADDRESSES
 from tests.web.doors import OWN, PAGE, Visitor, csrf_in, house, person, text_of
 
 BASE = "/wick"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup, escape
 
 from app.markup import tex
-from app.web.render import highlight
 
 if TYPE_CHECKING:
     import nh3
@@ -147,7 +148,7 @@ def _cleaner() -> nh3.Cleaner:
 def _parser() -> MarkdownIt:
     from app.markup.parser import make_parser
 
-    parser = make_parser(highlight=highlight.highlight_code)
+    parser = make_parser(highlight=_highlight_code)
     for name, rule in (
         ("image", _image),
         ("html_inline", _checkbox),
@@ -181,7 +182,7 @@ def parse_blocks(text: str, env: dict[str, Any], message_id: int | None = None) 
     Raises what parsers raise.
     """
     parser, blocks = _parser(), []
-    highlight.start_clock()
+    _start_clock()
     for group in _outermost(parser.parse(text, env)):
         group[0].attrSet("dir", "auto")
         html = parser.renderer.render(group, parser.options, env)
@@ -260,7 +261,7 @@ def _large(text: str, message_id: int | None) -> Markup:
 
 def clear_cache() -> None:
     """Drop all rendered texts."""
-    for cached in (_small, _large, highlight.highlight_code):
+    for cached in (_small, _large, _highlight_code):
         cached.cache_clear()
 
 
@@ -281,3 +282,55 @@ def plain_text(text: str) -> Markup:
 def escape_text(text: str) -> Markup:
     """Text that is shown exactly as it is; a bare carriage return would become a line feed."""
     return Markup(str(escape(text)).replace("\r", "&#13;"))  # noqa: S704 - escaped
+
+
+# Colours of code, in a bounded time.
+
+MAX_CODE_CHARS: Final = 50_000
+"""Characters of code that gets colours."""
+MAX_COLOUR_SECONDS = 0.5
+"""Of computing, for the code of one text. Some lexers need minutes for what is made to be slow."""
+
+
+class _Clock(threading.local):
+    """Time that colours have taken in the text being rendered, per thread."""
+
+    spent = 0.0
+
+
+_clock = _Clock()
+
+
+def _start_clock() -> None:
+    """Begin another text."""
+    _clock.spent = 0.0
+
+
+@functools.lru_cache(maxsize=64)
+def _highlight_code(code: str, language: str, _attributes: str) -> str:
+    """Pygments classes for a known language, else nothing (then it is escaped as it is)."""
+    if not language or len(code) > MAX_CODE_CHARS:
+        return ""
+    import pygments  # here and not above: the first page should not wait for it
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import get_lexer_by_name
+    from pygments.util import ClassNotFound
+
+    try:
+        lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
+        spans = pygments.format(_in_time(lexer.get_tokens(code)), HtmlFormatter(nowrap=True))
+    except (ClassNotFound, TimeoutError):
+        return ""
+    return f'<pre><code class="language-{escape(language)}">{spans}</code></pre>\n'
+
+
+def _in_time(tokens: Iterable[tuple[Any, str]]) -> Iterator[tuple[Any, str]]:
+    """Raises TimeoutError when the text has had its time."""
+    started = time.thread_time()
+    try:
+        for token in tokens:
+            if _clock.spent + time.thread_time() - started > MAX_COLOUR_SECONDS:
+                raise TimeoutError
+            yield token
+    finally:
+        _clock.spent += time.thread_time() - started

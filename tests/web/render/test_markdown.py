@@ -13,7 +13,7 @@ from markdown_it.rules_inline import StateInline
 
 from app.markup import brackets
 from app.markup.parser import make_parser
-from app.web.render import highlight, markdown
+from app.web.render import markdown
 from app.web.render.markdown import escape_text, render_markdown
 
 # What a model or a person might write in the hope that it becomes markup.
@@ -231,7 +231,7 @@ def test_a_long_text_full_of_brackets_is_within_the_bound() -> None:
 def test_code_that_is_slow_to_colour_stays_black(bounds: pytest.MonkeyPatch) -> None:
     code = "```python\nif a < b: pass\n```\n"
     assert "<span" in render_markdown(code).partition("<pre")[2]
-    bounds.setattr(highlight, "MAX_SECONDS", -1)
+    bounds.setattr(markdown, "MAX_COLOUR_SECONDS", -1)
     markdown.clear_cache()
     html = render_markdown(code)
     assert "if a &lt; b: pass" in html

@@ -25,10 +25,9 @@ from app.inference.protocol import (
 )
 from app.inference.remote.errors import Timeouts, UpstreamError
 from app.inference.remote.health import HttpClients, key_problem
-from app.inference.remote.request import endpoint_path, request_body
+from app.inference.remote.request import EstimatedPrompt, endpoint_path, request_body
 from app.inference.remote.servers import Server, ServerPool
 from app.inference.remote.stream import ResponseStream
-from app.inference.remote.token_estimate import EstimatedPrompt
 from app.models.model import Turn
 from app.models.upstream import Upstream
 

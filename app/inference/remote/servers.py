@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from app.errors import WickError
 from app.inference.remote.health import HttpClients, check
-from app.inference.remote.token_estimate import TokenEstimator
+from app.inference.remote.request import TokenEstimator
 from app.models.model import Model
 from app.models.model_files import ASSUMED_CONTEXT
 from app.models.store import ModelStore

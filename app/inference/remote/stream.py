@@ -32,7 +32,7 @@ from app.inference.remote.chunks import (
 )
 from app.inference.remote.errors import Timeouts, UpstreamError
 from app.inference.remote.health import headers_for, read_limited
-from app.inference.remote.token_estimate import EstimatedPrompt
+from app.inference.remote.request import EstimatedPrompt
 from app.models.text.thinking import THINK, Part, ThinkingParser
 from app.models.upstream import Upstream
 

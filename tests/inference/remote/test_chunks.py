@@ -20,7 +20,7 @@ from app.inference.remote.chunks import (
     parse_chunk,
 )
 from app.inference.remote.errors import Timeouts, from_response, from_transport_error, retry_after
-from app.inference.remote.token_estimate import TokenEstimator
+from app.inference.remote.request import TokenEstimator
 from app.models.model import Turn
 from app.models.upstream import Upstream
 

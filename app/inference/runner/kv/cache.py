@@ -21,9 +21,8 @@ import numpy as np
 from app.inference.kv_files import chat_key
 from app.inference.protocol import MAX_CONTEXTS, Tier
 from app.inference.runner.engines.engine import CacheFull, Engine, EngineError, Logits
-from app.inference.runner.kv.contexts import ContextSlots
 from app.inference.runner.kv.disk import DiskSnapshots
-from app.inference.runner.kv.live import LiveContext, LiveSlice, evaluate
+from app.inference.runner.kv.live import ContextSlots, LiveContext, LiveSlice, evaluate
 from app.inference.runner.kv.matching import (
     CacheEntry,
     CacheRequester,
@@ -32,8 +31,7 @@ from app.inference.runner.kv.matching import (
     should_keep,
 )
 from app.inference.runner.kv.snapshot import Ids, Snapshot, SnapshotEntry, TokenRuns
-from app.inference.runner.kv.tiers import SnapshotTiers
-from app.inference.runner.kv.writer import IDLE_SECONDS
+from app.inference.runner.kv.tiers import IDLE_SECONDS, SnapshotTiers
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -106,7 +104,7 @@ class KvCache:
         with self._acquiring:
             with self._lock:
                 sources = rank_sources(self._candidates(), self._contexts.free, wanted, asker)
-                live = self._contexts.acquire(sources, key)
+                live = self._contexts.acquire(sources[0].in_place if sources else None, key)
                 others = [o for o in self._candidates() if o is not live]
                 keep = should_keep(live, others, wanted, asker)
                 if sources and isinstance(sources[0].entry, Snapshot):

@@ -34,6 +34,13 @@ class PrefixSource:
         used = self.entry.last_used if isinstance(self.entry, LiveContext) else 0
         return self.common - self.cost, used
 
+    @property
+    def in_place(self) -> LiveContext | None:
+        """The context to go on in, where that holds the beginning."""
+        if self.tier == "live" and isinstance(self.entry, LiveContext):
+            return self.entry
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class CacheRequester:

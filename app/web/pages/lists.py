@@ -1,20 +1,26 @@
-"""Pages of chats that were put away: the archive and the trash."""
+"""Pages that list chats: the archive, the trash, and what a search finds."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+from urllib.parse import urlencode
+
 from quart import Blueprint, Response, request
 
+from app.conversations.search import split_highlights
 from app.conversations.trash import RETENTION_SECONDS, TRASH_DAYS
 from app.db.chat_lists import Cursor, ListName
 from app.db.chats import Chat
+from app.db.search import Hit, SearchQuery, Where, words_of
 from app.web.context import server_context
 from app.web.render.sidebar import day_of
 from app.web.security.identity import current_user
 
-# Pages of chats that were put away, with more lines as one scrolls: the archive and the trash.
 
-
-async def render_chat_list(name: ListName, page: str, lines: str, **values: object) -> Response:
+async def _chat_list(name: ListName, page: str, lines: str, **values: object) -> Response:
     """The template `page`, or with `?after=` and for its own script only more of its `lines`."""
     context = server_context()
     after = Cursor.parse(request.args.get("after", ""))
@@ -25,36 +31,30 @@ async def render_chat_list(name: ListName, page: str, lines: str, **values: obje
     return Response(html, content_type="text/html; charset=utf-8")
 
 
-# The page of chats that were put away but are to stay.
-
-
 archive_blueprint = Blueprint("archive", __name__, url_prefix="/archive")
 
 
 @archive_blueprint.get("")
 async def archive_page() -> Response:
-    return await render_chat_list("archived", "archive.html", "_archived.html", day_of=day_of)
+    return await _chat_list("archived", "archive.html", "_archived.html", day_of=day_of)
 
 
-# The page of the trash: what lies in it, until when, and the ways out of it.
-
-
-blueprint = Blueprint("trash", __name__, url_prefix="/trash")
+trash_blueprint = Blueprint("trash", __name__, url_prefix="/trash")
 
 
 def deletion_date(chat: Chat) -> str:
-    """The day on which it is removed for good."""
+    """Return the day on which it is removed for good."""
     return day_of((chat.deleted_at or 0) + RETENTION_SECONDS)
 
 
-@blueprint.get("")
-async def page() -> Response:
-    return await render_chat_list(
+@trash_blueprint.get("")
+async def trash_page() -> Response:
+    return await _chat_list(
         "trashed", "trash.html", "_trashed.html", goes_on=deletion_date, trash_days=TRASH_DAYS
     )
 
 
-@blueprint.delete("/<chat_id>")
+@trash_blueprint.delete("/<chat_id>")
 async def remove(chat_id: str) -> str:
     """Delete one chat for good."""
     context = server_context()
@@ -63,7 +63,7 @@ async def remove(chat_id: str) -> str:
     return notice + context.fragments.removed(f"#away-{chat_id}")
 
 
-@blueprint.delete("")
+@trash_blueprint.delete("")
 async def empty() -> str:
     """Delete all chats in the trash for good."""
     context = server_context()
@@ -71,3 +71,91 @@ async def empty() -> str:
     what = "1 chat" if count == 1 else f"{count:,} chats"
     notice = context.fragments.notice(f"{what} deleted permanently.")
     return notice + context.fragments.inside("#away", "")
+
+
+# The search page; its results come again while one types.
+
+search_blueprint = Blueprint("search", __name__, url_prefix="/search")
+DAY_SECONDS = 86400.0
+_TIMES = {"": "Any time", "7": "Last 7 days", "30": "Last 30 days", "365": "Last 12 months"}
+_ROLES = {"": "Anyone", "user": "You", "assistant": "Models"}
+_PLACES = {
+    "": "Everywhere except trash",
+    "pinned": "Pinned",
+    "archived": "Archive",
+    "trash": "Trash",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHitView:
+    """One line of results. `address` leads to the message itself; texts come in parts, each with
+    whether it is a hit."""
+
+    address: str
+    title: list[tuple[str, bool]]
+    who: str
+    day: str
+    snippet: list[tuple[str, bool]]
+
+
+@search_blueprint.get("")
+async def search_page() -> Response:
+    """The page, or for its own script only the results in it."""
+    context, user_id = server_context(), current_user()
+    query = _parse_query()
+    results = await context.search.find(user_id, query)
+    values = {
+        "query": request.args.get("q", ""),
+        "titles": [_hit_view(hit, query.words) for hit in results.titles],
+        "messages": [_hit_view(hit, query.words) for hit in results.messages],
+        "is_more": results.is_more,
+    }
+    if request.headers.get("HX-Request"):
+        html = context.fragments.render("_results.html", **values)
+    else:
+        chosen = {name: request.args.get(name, "") for name in ("role", "model", "in", "since")}
+        models = {"": "Any model"} | {name: name for name in await context.search.models(user_id)}
+        filters = [
+            ("role", "Written by", _ROLES),
+            ("model", "Model", models),
+            ("in", "Where", _PLACES),
+            ("since", "When", _TIMES),
+        ]
+        html = context.fragments.render("search.html", filters=filters, chosen=chosen, **values)
+    return Response(html, content_type="text/html; charset=utf-8")
+
+
+def _parse_query() -> SearchQuery:
+    """Return what the address asks for; a value that is none of those offered asks for nothing."""
+    given = request.args
+    role, where, days = given.get("role", ""), given.get("in", ""), given.get("since", "")
+    return SearchQuery(
+        words=words_of(given.get("q", "")),
+        role=role if role in {"user", "assistant"} else "",  # type: ignore[arg-type]
+        model=given.get("model", ""),
+        where=cast("Where", where if where in _PLACES else ""),
+        since=time.time() - int(days) * DAY_SECONDS if days and days in _TIMES else 0.0,
+    )
+
+
+def _hit_view(hit: Hit, words: Sequence[str]) -> SearchHitView:
+    """Build a line of results; the page it leads to shows where the words are."""
+    if hit.message_id is None:
+        address, title, snippet = f"/chats/{hit.chat_id}", highlights(hit.snippet), []
+    else:
+        sought = urlencode({"message": hit.message_id, "find": " ".join(words)})
+        address = f"/chats/{hit.chat_id}?{sought}#m{hit.message_id}"
+        title, snippet = [(hit.title, False)], highlights(hit.snippet)
+    who = "" if hit.message_id is None else ("You" if hit.role == "user" else hit.model)
+    return SearchHitView(address, title, who, day_of(hit.at), snippet)
+
+
+def highlights(snippet: str) -> list[tuple[str, bool]]:
+    """A snippet in parts, each with whether it is a hit, without the signs of Markdown."""
+    text, marks = split_highlights(snippet)
+    parts, shown = [], 0
+    for start, end in marks:
+        parts += [(text[shown:start], False), (text[start:end], True)]
+        shown = end
+    return [part for part in [*parts, (text[shown:], False)] if part[0]]

@@ -21,7 +21,7 @@ from app.config import Settings, asset_dir
 from app.db import chats, messages
 from app.server import create_app
 from app.web.context import ServerContext
-from app.web.pages import search as search_page
+from app.web.pages import lists
 from app.web.render import chat, sidebar
 from app.web.render.fragments import Fragments
 from app.web.render.markdown import LARGE_CHARS, render_markdown
@@ -175,9 +175,7 @@ async def test_search(client: QuartClient) -> None:
 
 
 def test_hits_are_marked_and_all_else_is_escaped() -> None:
-    hit = search_page.SearchHitView(
-        "/", search_page.highlights("a \x02<b>\x03 & \x03c\x02"), "", "", []
-    )
+    hit = lists.SearchHitView("/", lists.highlights("a \x02<b>\x03 & \x03c\x02"), "", "", [])
     fragments = Fragments(asset_dir("templates"), asset_dir("static"))
     html = fragments.render("_results.html", titles=[hit], messages=[], query="b", is_more=False)
     assert "a <mark>&lt;b&gt;</mark> &amp; c</span>" in html

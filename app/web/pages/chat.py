@@ -1,4 +1,4 @@
-"""The page of a chat, and what its menu and its line in the list do."""
+"""The page of a chat, and what its menu, its line in the list and its messages do."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import time
 
 from quart import Blueprint, Response, request
 
+from app.conversations.refs import MessageRef
 from app.db.chat_lists import Cursor
 from app.db.chats import Chat
-from app.errors import ChatNotFound
+from app.errors import ChatError, ChatNotFound
 from app.web.addresses import row_id
 from app.web.context import server_context
 from app.web.render import sidebar
@@ -18,6 +19,7 @@ from app.web.render.chat import (
     better_model,
     load_chat_view,
     missing_model,
+    models_ready,
     picker_options,
     suggested_models,
 )
@@ -26,7 +28,6 @@ from app.web.render.sidebar import SidebarContext
 from app.web.security.identity import current_user
 
 # What a user does with a chat besides writing in it; the list beside it follows by itself.
-
 
 chats_blueprint = Blueprint("chats", __name__, url_prefix="/chats")
 
@@ -154,7 +155,6 @@ def _sidebar_context(until: str | None = None) -> SidebarContext:
 
 # The page itself: a new chat at `/`, any other at its own address.
 
-
 blueprint = Blueprint("pages", __name__)
 
 
@@ -208,3 +208,103 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
         ),
     )
     return Response(html, content_type="text/html; charset=utf-8")
+
+
+# Actions on one message; what comes of them reaches every tab over its socket.
+
+messages_blueprint = Blueprint(
+    "messages", __name__, url_prefix="/chats/<chat_id>/messages/<int:message_id>"
+)
+
+
+def _message_ref(chat_id: str, message_id: int) -> MessageRef:
+    return MessageRef(current_user(), chat_id, message_id)
+
+
+@messages_blueprint.post("/again")
+async def regenerate(chat_id: str, message_id: int) -> Response:
+    """Another answer; a page that shows the same newest one asks for it once."""
+    newest = request.args.get("newest", type=row_id)
+    if newest is None:
+        raise ChatError("Wick did not understand this request. Reload the page.")
+    request_key = f"beside{newest}" if newest else f"first{message_id}"
+    ref = _message_ref(chat_id, message_id)
+    model = request.args.get("model") or await _replace_model(
+        ref, (await request.form).get("model", "")
+    )
+    await server_context().branches.regenerate(ref, request_key, model)
+    return Response(status=204)
+
+
+async def _replace_model(ref: MessageRef, picked: str) -> str:
+    """The model of the picker, unless the message has one that is there: then none."""
+    context = server_context()
+    message = await context.branches.get(ref)
+    there = {option.name for option in await models_ready(context)}
+    return "" if message.model in there else picked
+
+
+@messages_blueprint.get("/models")
+async def other_models(chat_id: str, message_id: int) -> str:
+    """Ask which model is to answer this time."""
+    context = server_context()
+    message = await context.branches.get(_message_ref(chat_id, message_id))
+    return context.fragments.render(
+        "_other_model.html",
+        chat_id=chat_id,
+        message_id=message_id,
+        newest=request.args.get("newest", 0, type=row_id),
+        options=await models_ready(context),
+        chosen=message.model,
+    )
+
+
+@messages_blueprint.get("/edit")
+async def edit_form(chat_id: str, message_id: int) -> str:
+    context = server_context()
+    return context.fragments.render(
+        "_edit.html",
+        chat_id=chat_id,
+        message=await context.branches.get(_message_ref(chat_id, message_id)),
+        client_id=secrets.token_hex(16),
+        limit=context.settings.message_chars,
+    )
+
+
+@messages_blueprint.post("/edit")
+async def edit(chat_id: str, message_id: int) -> Response:
+    form = await request.form
+    client_id = form.get("client_id", "")
+    if not 8 <= len(client_id) <= 64 or not client_id.isalnum():
+        raise ChatError("Wick did not understand this request. Reload the page.")
+    await server_context().branches.edit(
+        _message_ref(chat_id, message_id), form.get("text", ""), client_id, form.get("model", "")
+    )
+    return Response(status=204)
+
+
+@messages_blueprint.post("/go-on")
+async def continue_answer(chat_id: str, message_id: int) -> Response:
+    await server_context().branches.continue_answer(_message_ref(chat_id, message_id))
+    return Response(status=204)
+
+
+@messages_blueprint.post("/show")
+async def show_branch(chat_id: str, message_id: int) -> Response:
+    await server_context().branches.select_branch(_message_ref(chat_id, message_id))
+    return Response(status=204)
+
+
+@messages_blueprint.delete("")
+async def remove_message(chat_id: str, message_id: int) -> str:
+    context = server_context()
+    await context.branches.remove(_message_ref(chat_id, message_id))
+    undo = f"/chats/{chat_id}/messages/{message_id}/put-back"
+    return context.fragments.notice("Message and replies deleted.", undo=undo)
+
+
+@messages_blueprint.post("/put-back")
+async def restore_message(chat_id: str, message_id: int) -> str:
+    context = server_context()
+    await context.branches.restore(_message_ref(chat_id, message_id))
+    return context.fragments.notice("")

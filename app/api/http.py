@@ -20,7 +20,7 @@ from app.inference.protocol import Failed
 from app.inference.queue import Interrupted
 from app.web import errors
 from app.web.bodies import FORM, MIB, NOT_JSON, is_json, max_body_bytes
-from app.web.security import api_auth
+from app.web.security import auth
 
 # Answers that are sent while they are made, and that end when nobody reads them any more.
 
@@ -54,7 +54,7 @@ def start_with_connection(completions: Completions) -> None:
 async def while_allowed(work: Coroutine[Any, Any, T]) -> T:
     """Await `work`; it is cancelled when the key is revoked, or the login ends, or the user is
     kept out. Raises NotLoggedIn then."""
-    is_allowed = api_auth.authorization_check()
+    is_allowed = auth.authorization_check()
     task = asyncio.create_task(work)
     try:
         while not (await asyncio.wait({task}, timeout=RECHECK_SECONDS))[0]:
@@ -77,9 +77,7 @@ async def wait_first_event(completions: Completions, param: str) -> None:
 
 
 def response(content: AsyncGenerator[bytes, None], content_type: str) -> Response:
-    made = Response(
-        _until_revoked(content, api_auth.authorization_check()), content_type=content_type
-    )
+    made = Response(_until_revoked(content, auth.authorization_check()), content_type=content_type)
     made.timeout = None
     made.headers["X-Accel-Buffering"] = "no"  # a proxy is not to gather it
     return made

@@ -9,7 +9,7 @@ from app.accounts.sessions import DEVICE_COOKIE, SESSION_COOKIE, describe_user_a
 from app.db.users import User
 from app.errors import AccountError, InvalidAccount, TooManyAttempts
 from app.web.context import server_context
-from app.web.security import auth, cookies
+from app.web.security import auth
 from app.web.security.auth import local_path, public
 from app.web.security.identity import identity, identity_or_none
 
@@ -37,7 +37,7 @@ async def log_in() -> Response | WerkzeugResponse:
     if identity_or_none() is None and not await auth.is_own_form():
         return await _form(back, name, FORM_EXPIRED, 403)
     address = request.remote_addr or ""
-    known = cookies.read(request.cookies, DEVICE_COOKIE, is_secure=request.is_secure)
+    known = auth.read_cookie(request.cookies, DEVICE_COOKIE, is_secure=request.is_secure)
     password, users = form.get("password", ""), server_context().users
     try:
         user = await users.authenticate(name, password, address, device_token=known)
@@ -62,7 +62,7 @@ async def sign_in(user: User, back: str) -> Response | WerkzeugResponse:
 async def remember_device(response: WerkzeugResponse, user_id: int) -> None:
     """Mark this browser as one in which the user has logged in."""
     known = await server_context().users.issue_device_token(user_id)
-    cookies.put(response, DEVICE_COOKIE, known, is_secure=request.is_secure)
+    auth.set_cookie(response, DEVICE_COOKIE, known, is_secure=request.is_secure)
 
 
 @blueprint.post("/logout")
@@ -113,7 +113,7 @@ async def join(token: str) -> Response | WerkzeugResponse:
 def sign_out() -> WerkzeugResponse:
     response = redirect("/login?out=yes", 303)
     g.new_token = None
-    cookies.drop(response, SESSION_COOKIE, is_secure=request.is_secure)
+    auth.delete_cookie(response, SESSION_COOKIE, is_secure=request.is_secure)
     return response
 
 

@@ -20,7 +20,7 @@ from app.db import users
 from app.db.connection import open_database
 from app.errors import InvalidAccount, KeyNotFound
 from app.server import create_app
-from app.web.security.api_auth import scope_of
+from app.web.security.auth import scope_of
 from tests.web.doors import Visitor, csrf_in, house, person, text_of
 
 FORM = "application/x-www-form-urlencoded"

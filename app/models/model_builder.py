@@ -24,7 +24,8 @@ from app.models.model import Model, Turn
 from app.models.model_files import save_model
 from app.models.parameters import Sampling
 from app.models.text.chat_template import ChatTemplate, fallback_template
-from app.models.text.tokenizer import Tokenizer, TokenizerSource, save_tokenizer
+from app.models.text.tokenizer import Tokenizer, TokenizerSource
+from app.models.text.tokenizer_builder import save_tokenizer
 
 Keep = Literal["copy", "share", "link"]
 """copy: the store has a file of its own; share: the same, but where the disk allows it without a

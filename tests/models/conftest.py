@@ -9,7 +9,8 @@ from app.models import engines
 from app.models.gguf.reader import read_header
 from app.models.install import download
 from app.models.store import ModelStore
-from app.models.text.tokenizer import Tokenizer, save_tokenizer
+from app.models.text.tokenizer import Tokenizer
+from app.models.text.tokenizer_builder import save_tokenizer
 from tests.models.stub_server import Stub, serve_stub
 from tests.tiny_gguf import Flavour, write_tiny_gguf
 

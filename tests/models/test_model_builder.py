@@ -17,7 +17,7 @@ from app.models.install import install
 from app.models.install.install import ModelSource, Origins
 from app.models.model import Model, ModelSettings
 from app.models.store import ModelStore
-from app.models.text import tokenizer
+from app.models.text import tokenizer_builder
 from app.models.text.tokenizer import Tokenizer
 from tests.models.gguf.test_engine_support import header_of
 from tests.models.gguf.test_split import parts_of, write
@@ -194,7 +194,7 @@ def test_a_llama_with_such_a_vocabulary_runs_on_llama_cpp_alone(
 def test_a_large_vocabulary_is_left_to_llama_cpp(
     shelf: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokenizer, "MAX_MERGED_TOKENS", 10)
+    monkeypatch.setattr(tokenizer_builder, "MAX_MERGED_TOKENS", 10)
     keys = {"tokenizer.ggml.model": "llama", "general.file_type": 15}
     path = header_of(tmp_path / "m.gguf", "gemma3", more=keys)
     model = shelf.install(path, "m")

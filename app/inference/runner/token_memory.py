@@ -16,8 +16,7 @@ from typing import Final
 from tokenizers import Tokenizer as FastTokenizer
 
 from app.inference.runner.kv.snapshot import TokenRuns
-from app.models.text.tokenizer import NativeTokenizer, Tokenizer
-from app.models.text.vocabulary import Vocabulary
+from app.models.text.tokenizer import NativeTokenizer, Tokenizer, Vocabulary
 
 MAX_STORED: Final = 500_000
 """Tokens of all answers that are remembered: about 25 MB of memory."""

@@ -2,37 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol, Self
 
 from tokenizers import Tokenizer as FastTokenizer
 
-from app.errors import ModelFileError, ModelUnsupported, TooManyTokens
-from app.models.engines import NativeUse
-from app.models.gguf.header import Header
+from app.errors import ModelFileError, TooManyTokens
 from app.models.gguf.tokens import TokenKind, from_byte_level
-from app.models.text import rust_panics
 from app.models.text.content_guard import SpecialNames
-from app.models.text.vocabulary import (
-    SPACE,
-    Vocabulary,
-    build_tokenizer,
-    infill_by_name,
-    read_vocabulary,
-)
-
-FILE: Final = "tokenizer.json"
-CHUNK_CHARS: Final = 16_384
-"""Characters of a long text that are tokenised at a time, to see how many tokens there are."""
-MAX_MERGED_TOKENS: Final = 100_000
-"""Tokens of a SentencePiece vocabulary whose merges are found in a second or two."""
-SEAM_TOKENS: Final = 8
-"""Tokens by which a cut in a text may raise their number."""
-
 
 TokenizerSource = Literal["wick", "llama.cpp"]
 """Whose tokenizer reads a model's texts: Wick's own, or that of llama.cpp's library."""
+TOKENIZER_FILE: Final = "tokenizer.json"
+VOCABULARY_FILE: Final = "vocabulary.json"
+SPACE: Final = "▁"
+"""What stands for a space in SentencePiece tokens."""
+CHUNK_CHARS: Final = 16_384
+"""Characters of a long text that are tokenised at a time, to see how many tokens there are."""
+SEAM_TOKENS: Final = 8
+"""Tokens by which a cut in a text may raise their number."""
+INFILL_NAMES: Final = (
+    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    ("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
+    ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
+    ("▁<PRE>", "▁<SUF>", "▁<MID>"),
+    ("<PRE>", "<SUF>", "<MID>"),
+)
+"""Names of the tokens before a text, before what follows its gap, and before what fills that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Tokens of a model, with their kinds; `specials` never come out of a user's text.
+
+    model: the kind of vocabulary as the file names it, such as gpt2 (byte-level) or llama
+    (SentencePiece);
+    infill: the ids of the three tokens before a text, before what follows its gap, and before what
+    fills that; None where the model was not made for it.
+    """
+
+    model: str
+    tokens: list[str]
+    kinds: list[int]
+    specials: list[int]
+    bos_id: int | None
+    eos_id: int | None
+    end_ids: list[int]
+    add_bos: bool
+    space_prefix: bool
+    infill: list[int] | None = None
+
+    def save(self, folder: Path) -> None:
+        text = json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+        (folder / VOCABULARY_FILE).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Vocabulary:
+        """Raises ModelFileError if the file is missing or damaged."""
+        try:
+            return cls(**json.loads((folder / VOCABULARY_FILE).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise ModelFileError(f"The vocabulary of {folder.name} cannot be read.") from error
 
 
 class NativeTokenizer(Protocol):
@@ -43,26 +78,6 @@ class NativeTokenizer(Protocol):
 
     def token_bytes(self, index: int) -> bytes:
         """Return the bytes that an ordinary token adds to an answer."""
-
-
-def save_tokenizer(header: Header, folder: Path, *, native: NativeUse = "never") -> TokenizerSource:
-    """Write `vocabulary.json`, and `tokenizer.json` where Wick's own tokenizer can do it.
-
-    native: when llama.cpp's tokenizer is taken instead. Raises ModelUnsupported or ModelFileError.
-    """
-    vocabulary = read_vocabulary(header)
-    source: TokenizerSource = "wick"
-    is_slow = vocabulary.model == "llama" and len(vocabulary.tokens) > MAX_MERGED_TOKENS
-    try:
-        if native == "if quicker" and is_slow:
-            raise ModelUnsupported("The merges of its vocabulary would take long to find.")
-        build_tokenizer(header, vocabulary).save(str(folder / FILE), pretty=False)
-    except (ModelUnsupported, ModelFileError):
-        if native == "never":
-            raise
-        source = "llama.cpp"
-    vocabulary.save(folder)
-    return source
 
 
 class Tokenizer:
@@ -77,7 +92,7 @@ class Tokenizer:
         self.end_ids = frozenset(vocabulary.end_ids)
         self.special_ids = frozenset(vocabulary.specials)
         self.vocab_size = len(vocabulary.tokens)
-        # Unused and unknown tokens are hidden from people's text but mark nothing in a template.
+        # Unused and unknown tokens are hidden from users' text but mark nothing in a template.
         # A single character marks nothing either.
         self._marks = {
             vocabulary.tokens[index]: index
@@ -95,11 +110,11 @@ class Tokenizer:
 
         Raises ModelFileError if it is damaged, or needs a native one and there is none.
         """
-        if native is not None and not (folder / FILE).exists():
+        if native is not None and not (folder / TOKENIZER_FILE).exists():
             return cls(native, Vocabulary.load(folder))
         try:
-            with rust_panics.catch_panics():
-                fast = FastTokenizer.from_file(str(folder / FILE))
+            with catch_panics():
+                fast = FastTokenizer.from_file(str(folder / TOKENIZER_FILE))
         except Exception as error:  # `tokenizers` raises bare exceptions
             raise ModelFileError(f"The tokenizer of {folder.name} cannot be read.") from error
         return cls(fast, Vocabulary.load(folder))
@@ -206,3 +221,25 @@ class Tokenizer:
             return token.replace(SPACE, " ").encode()
         raw = from_byte_level(token) if kind == TokenKind.NORMAL else None
         return token.encode() if raw is None else raw
+
+
+def infill_by_name(ids: Mapping[str, int]) -> list[int] | None:
+    for names in INFILL_NAMES:
+        if all(name in ids for name in names):
+            return [ids[name] for name in names]
+    return None
+
+
+class _RustPanic(Exception):
+    """A library met what its authors held to be impossible."""
+
+
+@contextmanager
+def catch_panics() -> Iterator[None]:
+    """Raise a panic within as _RustPanic, everything else as it is."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__module__ != "pyo3_runtime":  # its class cannot be imported
+            raise
+        raise _RustPanic(str(error)) from error

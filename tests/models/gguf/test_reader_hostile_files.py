@@ -136,7 +136,8 @@ from pathlib import Path
 from app.errors import ModelError
 from app.models.gguf.compatibility import check_compatible
 from app.models.gguf.reader import read_header
-from app.models.text.tokenizer import Tokenizer, save_tokenizer
+from app.models.text.tokenizer import Tokenizer
+from app.models.text.tokenizer_builder import save_tokenizer
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from app.errors import ModelError
 from app.models.gguf.reader import read_header
-from app.models.text.tokenizer import Tokenizer, save_tokenizer
+from app.models.text.tokenizer import Tokenizer
+from app.models.text.tokenizer_builder import save_tokenizer
 
 BETWEEN = "\n__ggml_vocab_test__\n"
 

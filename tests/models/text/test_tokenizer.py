@@ -12,10 +12,12 @@ from tokenizers.pre_tokenizers import PreTokenizer
 from app.errors import ModelFileError, ModelUnsupported
 from app.models.gguf.reader import read_header
 from app.models.gguf.tokens import BYTE_OF_CHARACTER
-from app.models.text import pretokenizers
-from app.models.text.tokenizer import FILE, Tokenizer, save_tokenizer
-from app.models.text.vocabulary import FILE as VOCABULARY
-from app.models.text.vocabulary import Vocabulary, merges_from_scores
+from app.models.text.tokenizer import TOKENIZER_FILE, VOCABULARY_FILE, Tokenizer, Vocabulary
+from app.models.text.tokenizer_builder import (
+    merges_from_scores,
+    pretokenizer_for,
+    save_tokenizer,
+)
 from tests.models.conftest import make_tokenizer
 from tests.tiny_gguf import bpe_vocabulary, write_tiny_gguf
 
@@ -121,7 +123,7 @@ def test_user_defined_text_is_one_token(tmp_path: Path) -> None:
     ],
 )
 def test_words_are_cut_as_the_models_were_trained(name: str, expected: list[str]) -> None:
-    assert words(pretokenizers.style(name).build(), "I've 1234 x  y!?\n") == expected
+    assert words(pretokenizer_for(name).build(), "I've 1234 x  y!?\n") == expected
 
 
 def test_an_unknown_way_to_cut_words_is_refused(tmp_path: Path) -> None:
@@ -147,10 +149,10 @@ def test_a_file_that_names_no_way_is_refused_unless_it_is_llama_3(tmp_path: Path
 
 
 def test_damaged_files_are_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text("{")
+    (tmp_path / TOKENIZER_FILE).write_text("{")
     with pytest.raises(ModelFileError, match="cannot be read"):
         Tokenizer.load(tmp_path)
-    (tmp_path / VOCABULARY).write_text("[" * 100_000)
+    (tmp_path / VOCABULARY_FILE).write_text("[" * 100_000)
     with pytest.raises(ModelFileError, match="cannot be read"):
         Vocabulary.load(tmp_path)
 
@@ -160,7 +162,7 @@ def test_a_panic_of_the_library_is_a_sentence(tmp_path: Path) -> None:
         **{"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]]},
         "continuing_subword_prefix": "\u00e9",
     }
-    (tmp_path / FILE).write_text(json.dumps({"version": "1.0", "model": model}))
+    (tmp_path / TOKENIZER_FILE).write_text(json.dumps({"version": "1.0", "model": model}))
     with pytest.raises(ModelFileError, match="cannot be read"):
         Tokenizer.load(tmp_path)
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from app.errors import ModelUnsupported
-from app.models.text import pretokenizers
 from app.models.text.tokenizer import Tokenizer
+from app.models.text.tokenizer_builder import PRETOKENIZERS, pretokenizer_for
 from tests.models.conftest import make_tokenizer
 
 FOLDER = Path(__file__).parent / "vectors"
@@ -40,7 +40,7 @@ def byte_level(folder: Path, name: str, vectors: Any) -> Tokenizer:
 def test_byte_level_vocabularies(tmp_path: Path, name: str) -> None:
     vectors = read(name)
     tokenizer = byte_level(tmp_path, name, vectors)
-    style = pretokenizers.style(name)
+    style = pretokenizer_for(name)
     cutter, normalizer = style.build(), style.normalizer()
     assert len(vectors["cases"]) == len(TEXTS)
     for text, case in zip(TEXTS, vectors["cases"], strict=True):
@@ -53,15 +53,15 @@ def test_byte_level_vocabularies(tmp_path: Path, name: str) -> None:
 
 def test_every_way_that_is_known_has_a_reference() -> None:
     same = {"llama3": "llama-bpe", "llama-v3": "llama-bpe"}
-    assert {same.get(name, name) for name in pretokenizers.STYLES} == set(BYTE_LEVEL)
+    assert {same.get(name, name) for name in PRETOKENIZERS} == set(BYTE_LEVEL)
     for name, other in same.items():
-        assert pretokenizers.style(name) == pretokenizers.style(other)
+        assert pretokenizer_for(name) == pretokenizer_for(other)
 
 
 @pytest.mark.parametrize("name", [None, "default", "falcon3"])
 def test_a_way_without_a_reference_is_refused(name: str | None) -> None:
     with pytest.raises(ModelUnsupported, match="cuts text into words in a way"):
-        pretokenizers.style(name)
+        pretokenizer_for(name)
 
 
 @pytest.mark.parametrize("name", SENTENCEPIECE)

@@ -1,26 +1,47 @@
-"""Vocabulary of a GGUF file, read once when a model is installed, and kept as JSON."""
+"""Builder of tokenizers: reads the vocabulary of a GGUF file once, when a model is installed.
+
+How a byte-level vocabulary cuts text into words, its file says by a name. The names are those of
+llama.cpp (`llama-vocab.cpp`); the patterns and the normalisation are those of the models' own
+`tokenizer.json`, which differ from llama.cpp's in small ways. Names of which there is nothing to
+compare with (see `tests/models/text/make_vectors.py`) are left out.
+"""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tokenizers import AddedToken
+from tokenizers import AddedToken, Regex
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.models import BPE
+from tokenizers.normalizers import NFC, Normalizer
+from tokenizers.pre_tokenizers import (
+    ByteLevel,
+    Digits,
+    PreTokenizer,
+    Punctuation,
+    Sequence,
+    Split,
+)
 
 from app.errors import ModelFileError, ModelUnsupported
+from app.models.engines import NativeUse
 from app.models.gguf.header import Header
 from app.models.gguf.tokens import MAX_MERGES, MAX_TOKEN_BYTES, TokenKind
-from app.models.text import pretokenizers, rust_panics
+from app.models.text.tokenizer import (
+    SPACE,
+    TOKENIZER_FILE,
+    TokenizerSource,
+    Vocabulary,
+    catch_panics,
+    infill_by_name,
+)
 
-FILE: Final = "vocabulary.json"
-SPACE: Final = "▁"
-"""What stands for a space in SentencePiece tokens."""
+MAX_MERGED_TOKENS: Final = 100_000
+"""Tokens of a SentencePiece vocabulary whose merges are found in a second or two."""
 BEGIN_OF_TEXT: Final = "<|begin_of_text|>"
 MARKER: Final = re.compile(r"<.+>|\[[A-Z_/]+\]|<\|.*", re.DOTALL)
 """How tokens look that mark structure, not text."""
@@ -45,54 +66,110 @@ END_NAMES: Final = frozenset(
         "<|END_OF_TURN_TOKEN|>",
     )
 )
-
-
-INFILL_NAMES: Final = (
-    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
-    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
-    ("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
-    ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
-    ("▁<PRE>", "▁<SUF>", "▁<MID>"),
-    ("<PRE>", "<SUF>", "<MID>"),
+LLAMA3: Final = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""Of the tokens before a text, before what follows its gap, and before what fills that."""
+QWEN2: Final = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+TEKKEN: Final = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+CASED_LETTERS: Final = (
+    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-"
+    "ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-"
+    "ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃"
+)
+"""What DeepSeek LLM takes for letters: the scripts that know capitals."""
+HAN_AND_HANGUL: Final = "[一-龥ࠀ-一가-퟿]+"
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """Tokens of a model, with their kinds; `specials` never come out of a user's text.
+class PretokenizerSpec:
+    """Rules by which one family of models prepares text.
 
-    model: the kind of vocabulary as the file names it, such as gpt2 (byte-level) or llama
-    (SentencePiece);
-    infill: the ids of the three tokens before a text, before what follows its gap, and before what
-    fills that; None where the model was not made for it.
+    digits: every digit is a word; patterns: cut out one after another, none: GPT-2's own rule;
+    whole_words: a word found in the vocabulary is taken as it is; bos: a prompt begins with BOS;
+    composed: characters and their accents are put together first (NFC); runs: as Falcon does it,
+    punctuation first and digits in threes.
     """
 
-    model: str
-    tokens: list[str]
-    kinds: list[int]
-    specials: list[int]
-    bos_id: int | None
-    eos_id: int | None
-    end_ids: list[int]
-    add_bos: bool
-    space_prefix: bool
-    infill: list[int] | None = None
+    digits: bool = False
+    patterns: tuple[str, ...] = ()
+    whole_words: bool = False
+    bos: bool = False
+    composed: bool = False
+    runs: bool = False
 
-    def save(self, folder: Path) -> None:
-        text = json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
-        (folder / FILE).write_text(text, encoding="utf-8")
+    def build(self) -> PreTokenizer:
+        steps: list[PreTokenizer] = []
+        if self.runs:
+            steps.append(Punctuation(behavior="contiguous"))
+        steps += [Split(Regex(pattern), behavior="isolated") for pattern in self.patterns]
+        if self.digits:
+            steps.append(Digits(individual_digits=True))
+        steps.append(ByteLevel(add_prefix_space=False, use_regex=not self.patterns))
+        if self.runs:
+            steps.append(Digits(individual_digits=False))
+            steps.append(Split(Regex("[0-9][0-9][0-9]"), behavior="isolated"))
+        return Sequence(steps)
 
-    @classmethod
-    def load(cls, folder: Path) -> Vocabulary:
-        """Raises ModelFileError if the file is missing or damaged."""
-        try:
-            return cls(**json.loads((folder / FILE).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise ModelFileError(f"The vocabulary of {folder.name} cannot be read.") from error
+    def normalizer(self) -> Normalizer | None:
+        return NFC() if self.composed else None
 
 
-def read_vocabulary(header: Header) -> Vocabulary:
+_LLAMA3 = PretokenizerSpec(patterns=(LLAMA3,), whole_words=True, bos=True)
+PRETOKENIZERS: Final[dict[str, PretokenizerSpec]] = {
+    "gpt-2": PretokenizerSpec(),
+    "mpt": PretokenizerSpec(composed=True),
+    "smollm": PretokenizerSpec(digits=True),
+    "starcoder": PretokenizerSpec(digits=True),
+    "command-r": PretokenizerSpec(digits=True, composed=True),
+    "llama-bpe": _LLAMA3,
+    "llama3": _LLAMA3,  # the same under names of other years
+    "llama-v3": _LLAMA3,
+    "qwen2": PretokenizerSpec(patterns=(QWEN2,), composed=True),
+    "tekken": PretokenizerSpec(patterns=(TEKKEN,), whole_words=True, bos=True),
+    "falcon": PretokenizerSpec(runs=True),
+    "deepseek-llm": PretokenizerSpec(
+        patterns=(
+            r"[\r\n]",
+            rf"\s?[{CASED_LETTERS}]+",
+            r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
+            r"\s+$",
+            HAN_AND_HANGUL,
+        ),
+        digits=True,
+        bos=True,
+    ),
+    "deepseek-coder": PretokenizerSpec(
+        patterns=(r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", HAN_AND_HANGUL), digits=True, bos=True
+    ),
+}
+
+
+def save_tokenizer(header: Header, folder: Path, *, native: NativeUse = "never") -> TokenizerSource:
+    """Write `vocabulary.json`, and `tokenizer.json` where Wick's own tokenizer can do it.
+
+    native: when llama.cpp's tokenizer is taken instead. Raises ModelUnsupported or ModelFileError.
+    """
+    vocabulary = _read_vocabulary(header)
+    source: TokenizerSource = "wick"
+    is_slow = vocabulary.model == "llama" and len(vocabulary.tokens) > MAX_MERGED_TOKENS
+    try:
+        if native == "if quicker" and is_slow:
+            raise ModelUnsupported("The merges of its vocabulary would take long to find.")
+        _build_tokenizer(header, vocabulary).save(str(folder / TOKENIZER_FILE), pretty=False)
+    except (ModelUnsupported, ModelFileError):
+        if native == "never":
+            raise
+        source = "llama.cpp"
+    vocabulary.save(folder)
+    return source
+
+
+def _read_vocabulary(header: Header) -> Vocabulary:
     """Read the vocabulary of a file that passed `check_support`."""
     model = header.text("tokenizer.ggml.model") or ""
     raw = header.strings("tokenizer.ggml.tokens") or ()
@@ -121,7 +198,7 @@ def _default_bos(header: Header, tokens: list[str]) -> bool:
     """Tell whether a prompt begins with BOS where the file does not say."""
     if header.text("tokenizer.ggml.model") != "gpt2":
         return True
-    known = pretokenizers.STYLES.get(_style_name(header, tokens) or "")
+    known = PRETOKENIZERS.get(_pretokenizer_name(header, tokens) or "")
     return known is not None and known.bos
 
 
@@ -158,14 +235,7 @@ def _infill(header: Header, tokens: list[str]) -> list[int] | None:
     return infill_by_name({token: index for index, token in enumerate(tokens)})
 
 
-def infill_by_name(ids: Mapping[str, int]) -> list[int] | None:
-    for names in INFILL_NAMES:
-        if all(name in ids for name in names):
-            return [ids[name] for name in names]
-    return None
-
-
-def build_tokenizer(header: Header, vocabulary: Vocabulary) -> FastTokenizer:
+def _build_tokenizer(header: Header, vocabulary: Vocabulary) -> FastTokenizer:
     """Build a tokenizer of plain text: special tokens are not in it, so no text can become one.
 
     Raises ModelUnsupported for a kind of vocabulary that is not known, and ModelFileError if
@@ -182,7 +252,7 @@ def build_tokenizer(header: Header, vocabulary: Vocabulary) -> FastTokenizer:
         if index not in hidden:
             ids.setdefault(token, index)
     try:
-        with rust_panics.catch_panics():
+        with catch_panics():
             if vocabulary.model == "gpt2":
                 fast = _byte_level(header, vocabulary.tokens, ids)
             else:
@@ -205,14 +275,14 @@ def _stored(vocabulary: Vocabulary, index: int) -> str:
     return token.replace(" ", SPACE) if vocabulary.model == "llama" else token
 
 
-def _style_name(header: Header, tokens: Collection[str]) -> str | None:
+def _pretokenizer_name(header: Header, tokens: Collection[str]) -> str | None:
     """The first files of Llama 3 did not name it, but their vocabulary is like no other."""
     default = "llama-bpe" if BEGIN_OF_TEXT in tokens else None
     return header.text("tokenizer.ggml.pre") or default
 
 
 def _byte_level(header: Header, tokens: Collection[str], ids: dict[str, int]) -> FastTokenizer:
-    style = pretokenizers.style(_style_name(header, tokens))
+    style = pretokenizer_for(_pretokenizer_name(header, tokens))
     merges: list[tuple[str, str]] = []
     for merge in header.strings("tokenizer.ggml.merges") or ():
         text = merge.decode()
@@ -262,3 +332,15 @@ def merges_from_scores(ids: dict[str, int], scores: tuple[float, ...]) -> list[t
             raise ValueError("its tokens can be put together in too many ways")
     found.sort(key=lambda merge: merge[:3], reverse=True)
     return [(left, right) for *_, left, right in found]
+
+
+def pretokenizer_for(name: str | None) -> PretokenizerSpec:
+    """Raises ModelUnsupported for a name that is not known: guessing would garble every prompt."""
+    if name in PRETOKENIZERS:
+        return PRETOKENIZERS[name]
+    how = f"in a way Wick does not know (“{name}”)" if name else "in a way its file does not name"
+    hint = "" if name else "; a file that was converted more lately may"
+    raise ModelUnsupported(
+        f"The model cuts text into words {how}{hint}. "
+        f"Wick knows {', '.join(sorted(PRETOKENIZERS))}."
+    )

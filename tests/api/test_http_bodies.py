@@ -24,9 +24,11 @@ HOST = {"Host": OWN["Host"]}
 NO_SUCH_MODEL = 404
 
 
-@pytest.fixture
-async def app(tmp_path: Path) -> AsyncIterator[Quart]:
-    made = create_app(Settings(data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False))
+@pytest.fixture(scope="module")
+async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Quart]:
+    """Application of all tests here: nothing that they send is kept."""
+    folder = tmp_path_factory.mktemp("bodies")
+    made = create_app(Settings(data_dir=folder, models_dir=folder / "models", auto_pull=False))
     async with made.test_app():
         yield made
 

@@ -29,14 +29,15 @@ PAGES = (
 )
 
 
-@pytest.fixture
-async def app(tmp_path: Path) -> AsyncIterator[Quart]:
+@pytest.fixture(scope="module")
+async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Quart]:
+    folder = tmp_path_factory.mktemp("below")
     made = create_app(
         Settings(
             host="0.0.0.0",
             base_path=BASE,
-            data_dir=tmp_path,
-            models_dir=tmp_path / "m",
+            data_dir=folder,
+            models_dir=folder / "m",
             auto_pull=False,
         )
     )
@@ -44,7 +45,7 @@ async def app(tmp_path: Path) -> AsyncIterator[Quart]:
         yield made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def anna(app: Quart) -> Visitor:
     visitor = await person(app, "Anna", "owner")
 
@@ -99,8 +100,8 @@ async def test_the_bare_path_leads_to_the_page(anna: Visitor) -> None:
     assert (await anna.ask("GET", "/wicker/")).status_code == 404
 
 
+@pytest.mark.usefixtures("anna")
 async def test_redirects_and_cookies_stay_below(app: Quart) -> None:
-    await house(app).users.add("Anna", "correct horse battery", "owner")
     visitor = Visitor(app)
     turned = await visitor.ask("GET", f"{BASE}/archive?after=x")
     assert turned.headers["Location"] == f"{BASE}/login?next=/archive%3Fafter%3Dx"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -26,30 +27,37 @@ from app.web.security.identity import identity_or_none, is_owner
 from app.web.timezone import utc_offset
 
 
+@functools.cache
+def _templates(templates: Path, static: Path, base: str) -> tuple[Assets, jinja2.Environment]:
+    """Make what compiles templates; applications of one process share it."""
+    assets = Assets(static)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(templates),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=[Addresses],
+    )
+    environment.globals |= {
+        "base": base,
+        "asset": assets.address,
+        "me": identity_or_none,
+        "utc_offset": utc_offset,
+        "is_owner": is_owner,
+        "key": element_key,
+        "size": format_bytes,
+        "capitalised": lambda text: text[:1].upper() + text[1:],
+    }
+    return assets, environment
+
+
 class Fragments:
     """Renders templates, for a site below `base`. With `oob` a piece replaces its namesake on the
     page."""
 
     def __init__(self, templates: Path, static: Path, base: str = "") -> None:
-        self.assets = Assets(static)
-        self._environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(templates),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            extensions=[Addresses],
-        )
-        self._environment.globals |= {
-            "base": base,
-            "asset": self.assets.address,
-            "me": identity_or_none,
-            "utc_offset": utc_offset,
-            "is_owner": is_owner,
-            "key": element_key,
-            "size": format_bytes,
-            "capitalised": lambda text: text[:1].upper() + text[1:],
-        }
+        self.assets, self._environment = _templates(templates, static, base)
         self._swaps = cast("Any", self._environment.get_template("_swaps.html").module)
         # The frame sent most often, so its macro is rendered once, as a pattern.
         self._tail = str(self._swaps.tail("{}", "{}"))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 from quart import Quart
@@ -35,15 +35,18 @@ def test_host_names(host: str, is_allowed: bool) -> None:
     assert is_allowed_host(host, settings) is is_allowed
 
 
-@pytest.fixture
-async def app(tmp_path: Path) -> Quart:
-    return create_app(Settings(data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False))
+@pytest.fixture(scope="module")
+async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Quart]:
+    """Application of all tests here: nothing that they send is kept."""
+    folder = tmp_path_factory.mktemp("hosts")
+    made = create_app(Settings(data_dir=folder, models_dir=folder / "models", auto_pull=False))
+    async with made.test_app():
+        yield made
 
 
 async def test_foreign_host_is_refused(app: Quart) -> None:
-    async with app.test_app() as served:
-        answer = await served.test_client().get("/", headers={"Host": "evil.example"})
-        assert answer.status_code == 403
+    answer = await app.test_client().get("/", headers={"Host": "evil.example"})
+    assert answer.status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -67,54 +70,49 @@ async def test_what_changes_something_needs_our_origin(
     app: Quart, method: str, path: str, origin: str | None
 ) -> None:
     headers = {"Host": "localhost:8000"} | ({"Origin": origin} if origin else {})
-    async with app.test_app() as served:
-        answer = await getattr(served.test_client(), method.lower())(path, headers=headers)
-        assert answer.status_code == 403
+    answer = await getattr(app.test_client(), method.lower())(path, headers=headers)
+    assert answer.status_code == 403
 
 
 async def test_pages_carry_the_policy_and_are_not_kept(app: Quart) -> None:
-    async with app.test_app() as served:
-        answer = await served.test_client().get("/", headers=OWN)
-        policy = answer.headers["Content-Security-Policy"]
-        assert "default-src 'none'" in policy
-        assert "unsafe" not in policy
-        assert answer.headers["Cache-Control"] == "no-store"
-        html = await answer.get_data(as_text=True)
-        assert "<script>" not in html
-        assert " style=" not in html
-        assert "http://" not in html.replace("http://www.w3.org", "")
+    answer = await app.test_client().get("/", headers=OWN)
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["Cache-Control"] == "no-store"
+    html = await answer.get_data(as_text=True)
+    assert "<script>" not in html
+    assert " style=" not in html
+    assert "http://" not in html.replace("http://www.w3.org", "")
 
 
 async def test_unknown_chats_and_pages_are_a_sentence(app: Quart) -> None:
-    async with app.test_app() as served:
-        client = served.test_client()
-        for path in (
-            "/chats/zzz",
-            "/chats/0000000000000000",
-            "/chats/..%2f..%2fetc",
-            "/nothing",
-            "/static/../app/config.py",
-        ):
-            answer = await client.get(path, headers=OWN)
-            assert answer.status_code == 404, path
-        answer = await client.get("/chats/0000000000000000", headers=OWN | {"Accept": "text/html"})
-        assert 'href="/"' in await answer.get_data(as_text=True)
-        answer = await client.post("/chats/0123456789abcdef/stop", headers=OWN)
-        assert answer.status_code == 404
-        assert "no such chat" in await answer.get_data(as_text=True)
-        answer = await client.post("/models/unheard-of/pull", headers=OWN | {"HX-Request": "true"})
-        assert answer.status_code in {404, 502}
-        assert 'id="notice"' in await answer.get_data(as_text=True)
+    client = app.test_client()
+    for path in (
+        "/chats/zzz",
+        "/chats/0000000000000000",
+        "/chats/..%2f..%2fetc",
+        "/nothing",
+        "/static/../app/config.py",
+    ):
+        answer = await client.get(path, headers=OWN)
+        assert answer.status_code == 404, path
+    answer = await client.get("/chats/0000000000000000", headers=OWN | {"Accept": "text/html"})
+    assert 'href="/"' in await answer.get_data(as_text=True)
+    answer = await client.post("/chats/0123456789abcdef/stop", headers=OWN)
+    assert answer.status_code == 404
+    assert "no such chat" in await answer.get_data(as_text=True)
+    answer = await client.post("/models/unheard-of/pull", headers=OWN | {"HX-Request": "true"})
+    assert answer.status_code in {404, 502}
+    assert 'id="notice"' in await answer.get_data(as_text=True)
 
 
 async def test_health_is_json(app: Quart) -> None:
-    async with app.test_app() as served:
-        answer = await served.test_client().get("/healthz", headers=OWN)
-        assert (await answer.get_json())["status"] == "ok"
+    answer = await app.test_client().get("/healthz", headers=OWN)
+    assert (await answer.get_json())["status"] == "ok"
 
 
 async def test_status_shows_figures_and_nobodys_words(app: Quart) -> None:
-    async with app.test_app() as served:
-        answer = await served.test_client().get("/status", headers=OWN)
-        html = await answer.get_data(as_text=True)
-        assert "No model has been used" in html
+    answer = await app.test_client().get("/status", headers=OWN)
+    html = await answer.get_data(as_text=True)
+    assert "No model has been used" in html

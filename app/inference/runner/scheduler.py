@@ -79,7 +79,8 @@ class Scheduler:
             thread.start()
 
     def submit(self, request: Generate) -> None:
-        """Never waits. Raises ValueError when a request of that id is still running."""
+        """Take a request without waiting. Raises ValueError when a request of that id is still
+        running."""
         with self._changed:
             if request.id in self._jobs:
                 raise ValueError(f"request {request.id} is running already")
@@ -187,7 +188,7 @@ class Scheduler:
             self._runnable.append(job)
 
     def _step(self, jobs: Sequence[_Job]) -> list[list[Event]]:
-        """What there is to tell of each of them."""
+        """Make a step for these jobs; the events of each."""
         wanted = self._thread_share(jobs)
         with self._permits.acquire(wanted) as threads:
             # Events are written later, without a permit: a parent that is slow to read them must
@@ -219,7 +220,7 @@ class Scheduler:
     # Both.
 
     def _discard(self, job: _Job) -> None:
-        """Its slot is free. The caller has the lock."""
+        """Free its slot. The caller has the lock."""
         if self._jobs.get(job.request.id) is job:
             del self._jobs[job.request.id]
             self._changed.notify_all()
@@ -244,7 +245,7 @@ def _cancelled(job: _Job) -> list[Event]:
 
 
 def _failed(job: _Job, error: Exception) -> Failed:
-    """The error as the person reads it; what Wick did not foresee is logged in full."""
+    """Make the error as the user reads it; what Wick did not foresee is logged in full."""
     if job.sequence is not None:
         job.sequence.close()
     if isinstance(error, PromptTooLong):

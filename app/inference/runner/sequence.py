@@ -42,7 +42,7 @@ TAIL_TOKENS = 32
 
 
 class RunnerVocabulary(Protocol):
-    """What a running sequence must know of a tokenizer."""
+    """Interface of a tokenizer to a running sequence."""
 
     @property
     def end_ids(self) -> frozenset[int]: ...
@@ -56,7 +56,7 @@ class RunnerVocabulary(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """How a model's thoughts are marked in its tokens.
+    """Marks of a model's thoughts in its tokens.
 
     markers: the special tokens of which markers are made, as bytes; closing: the tokens that end a
     thought and begin the answer.
@@ -69,7 +69,7 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True)
 class RunnerContext:
-    """What all sequences of a runner share. `clock` counts seconds.
+    """Context that all sequences of a runner share. `clock` counts seconds.
 
     min_delta_interval: seconds between two deltas of one answer, the first one aside. thinking:
     how thoughts are told from answers, for models that think.
@@ -129,7 +129,7 @@ class RunningSequence:
             self._pending_logprobs.append(SampledToken(first, None))
         self.ended = False
         self.has_failed = False
-        """Whether a step failed that it had a part in."""
+        """Tell whether a step failed that it had a part in."""
 
     def _parser(self) -> ThinkingParser | None:
         if self._thinking is None:
@@ -145,7 +145,7 @@ class RunningSequence:
 
     @property
     def kind(self) -> Kind:
-        """Of its next step; a prompt may have to be read token by token."""
+        """Kind of its next step; a prompt may have to be read token by token."""
         is_single = self._is_telling and self._live.engine.max_outputs == 1
         return "prefill" if self.is_reading and not is_single else "decode"
 
@@ -160,7 +160,7 @@ class RunningSequence:
 
     @property
     def is_reading(self) -> bool:
-        """Whether its prompt is not read to its end, or has to be read again."""
+        """Tell whether its prompt is not read to its end, or has to be read again."""
         return self._first_token is None or self.pending > 1
 
     @property
@@ -177,7 +177,7 @@ class RunningSequence:
         return len(self._ids) - self.past
 
     def next_slice(self, size: int) -> LiveSlice:
-        """At most `size` tokens for the next step to evaluate."""
+        """Cut at most `size` tokens for the next step to evaluate."""
         past, engine = self.past, self._live.engine
         end = min(past + max(1, size), past + engine.max_slice, len(self._ids))
         if self._is_telling:
@@ -191,17 +191,17 @@ class RunningSequence:
 
     @property
     def _is_telling(self) -> bool:
-        """Whether it tells how likely the tokens of its prompt are, while it reads them."""
+        """Tell whether it reports how likely the tokens of its prompt are, while it reads them."""
         return self._request.tells_prompt and self._first_token is None
 
     def _marks(self) -> tuple[int, ...]:
-        """Where a later prompt may part from this one: behind the system prompt, and before the
-        opening of the answer."""
+        """Positions where a later prompt may part from this one: behind the system prompt, and
+        before the opening of the answer."""
         total = len(self._prompt.tokens)
         return (self._prompt.shared, total - MARK_TOKENS) if total > MARK_TOKENS else ()
 
     def advance(self, logits: Logits) -> list[Event]:
-        """What there is to tell after the slice was evaluated; `logits`: those that it wanted."""
+        """Go on after the slice was evaluated; `logits`: those that it wanted. Its events."""
         if self.past in self._marks():
             self._live.checkpoint()
         if self._is_telling:
@@ -219,7 +219,8 @@ class RunningSequence:
         return [self.progress(), *self._next_token(logits[-1, :])]
 
     def _tell_prompt(self, logits: Logits) -> None:
-        """Of the tokens that follow those of the slice, as far as they are the prompt's."""
+        """Note the likelihood of the tokens that follow those of the slice, as far as they are the
+        prompt's."""
         first = self.past - len(logits) + 1
         for place, row in enumerate(logits, start=first):
             if place < len(self._prompt.tokens):
@@ -296,7 +297,7 @@ class RunningSequence:
         return events
 
     def _bytes(self, token: int) -> bytes:
-        """What a token says, the markers of a thought included."""
+        """Bytes of a token, the markers of a thought included."""
         marker = None if self._thinking is None else self._thinking.markers.get(token)
         return self._context.vocabulary.token_bytes(token) if marker is None else marker
 
@@ -326,7 +327,7 @@ class RunningSequence:
         return [Delta(self._request.id, piece.answer, tokens, count, piece.thought)]
 
     def _logprob_entry(self, token: int, likely: NDArray[np.float64]) -> SampledToken:
-        """How likely the token was, and what else was."""
+        """Make the entry of a token: how likely it was, and what else was."""
         data = self._context.vocabulary.token_bytes
         count = self._request.top_logprobs or 0
         others = top_k_indices(likely, count) if count else ()

@@ -127,7 +127,7 @@ class CtransformersEngine:
         return self._head.size + count * self._per_token
 
     def head(self, count: int, *, with_positions: bool) -> State:
-        """How a state of `count` positions begins, free of anything a chat left there.
+        """Beginning of a state of `count` positions, free of anything a chat left there.
 
         Given to the library without the positions, it only sets how many are held.
         """
@@ -185,7 +185,7 @@ class CtransformersContext:
         return count
 
     def cut(self, count: int) -> int:
-        """Without effect: what lies beyond is overwritten by the next step."""
+        """Change nothing: what lies beyond is overwritten by the next step."""
         return count
 
     def checkpoint(self) -> None:

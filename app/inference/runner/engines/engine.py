@@ -1,4 +1,4 @@
-"""What the runner asks of an engine: weights that make contexts, and steps over some of them.
+"""Interface of an engine to the runner: weights that make contexts, and steps over some of them.
 
 An engine knows nothing of text, chats or sampling; above this line nobody knows which one runs.
 """
@@ -29,7 +29,7 @@ class Context(Protocol):
     """One KV cache. Used by one thread at a time; different contexts may be used side by side."""
 
     def reach(self, count: int) -> int:
-        """How many positions `cut(count)` would leave."""
+        """Count the positions that `cut(count)` would leave."""
 
     def cut(self, count: int) -> int:
         """Drops what lies beyond the first `count` positions. How many are held then: fewer where
@@ -43,8 +43,8 @@ class Context(Protocol):
         engine. Raises ValueError for a count out of its reach, EngineError when it fails."""
 
     def embedding(self) -> Logits:
-        """What the model makes of the token that was evaluated last, shape (embedding_size,),
-        float32; a copy. Raises EngineError where nothing was."""
+        """Copy what the model makes of the token that was evaluated last: shape (embedding_size,),
+        float32. Raises EngineError where nothing was."""
 
     def save(self, count: int) -> State:
         """A copy of the first `count` positions.
@@ -65,7 +65,7 @@ class Context(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What a step does for one context: evaluate `tokens` behind its first `past` positions, so
+    """Part of a step for one context: evaluate `tokens` behind its first `past` positions, so
     that truncating is only a smaller `past`.
 
     outputs: of how many of the last tokens the logits are wanted; embedding: instead of them
@@ -113,7 +113,8 @@ class Engine(Protocol):
 
     @property
     def identity(self) -> str:
-        """What must be equal (beside the weights) for a saved state to be good again."""
+        """Name of all, beside the weights, that must be equal for a saved state to be good
+        again."""
 
     def evaluate(self, step: Sequence[Slice], threads: int) -> list[Logits]:
         """The logits that each slice wants, shape (outputs, vocab_size), float32.
@@ -124,7 +125,7 @@ class Engine(Protocol):
         """
 
     def is_state_size(self, size: int, count: int) -> bool:
-        """Whether a saved state of `count` positions may have so many bytes."""
+        """Tell whether a saved state of `count` positions may have so many bytes."""
 
     def new_context(self) -> Context:
         """An empty context. Raises EngineError when there is no memory for it."""

@@ -54,7 +54,7 @@ class LlamaCppContext:
             return left
 
     def _rewind(self, count: int) -> bool:
-        """Whether it holds the first `count` positions now, and nothing else."""
+        """Go back to the first `count` positions; False when that failed."""
         if not self._is_whole:
             state = self._engine.checkpoints.get(self.sequence, count)
             if not self._native.write_state(self.sequence, state, partial=True):
@@ -137,7 +137,9 @@ class LlamaCppContext:
 
 
 class Checkpoints:
-    """At most `limit` bytes over all sequences; the one that was not used for longest goes first.
+    """States of sequences at positions to which they cannot be cut, as in recurrent models.
+
+    They take at most `limit` bytes; the one that was not used for longest goes first.
 
     Not safe for threads, but any may ask for the best.
     """
@@ -167,7 +169,7 @@ class Checkpoints:
         return self._states[sequence, position]
 
     def copy(self, source: int, target: int, count: int) -> None:
-        """Those of `source` up to `count` are `target`'s, too; the bytes are held once, and count
+        """Give `target` those of `source` up to `count`, too; the bytes are held once, and count
         twice."""
         for sequence, position in list(self._states):
             if sequence == source and position <= count:

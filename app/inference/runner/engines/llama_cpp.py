@@ -167,8 +167,8 @@ class LlamaCppEngine:
     def _evaluate_embeddings(
         self, pairs: Sequence[tuple[LlamaCppContext, Slice]], threads: int
     ) -> None:
-        """With embeddings on, the library gives something for each token of a batch: so the last
-        ones have a batch of their own."""
+        """Evaluate for embeddings. With them on, the library gives something for each token of a
+        batch: so the last ones have a batch of their own."""
         early = [
             (context, Slice(context, part.tokens[:-1], part.past, outputs=0))
             for context, part in pairs
@@ -212,7 +212,7 @@ class LlamaCppEngine:
             return self._contexts[sequence]
 
     def own(self, context: Context) -> LlamaCppContext:
-        """The same, if it is open and one of ours; else ValueError."""
+        """Return the same, if it is open and one of ours; else ValueError."""
         if not isinstance(context, LlamaCppContext) or not self.is_open(context):
             raise ValueError("this context is closed, or another engine's")
         return context
@@ -224,7 +224,7 @@ class LlamaCppEngine:
         del self._contexts[context.sequence]
 
     def has_cells(self, count: int) -> bool:
-        """Whether so many are free for certain: shared ones are counted more than once."""
+        """Tell whether so many are free for certain: shared ones are counted more than once."""
         return sum(context.held for context in self._contexts.values()) + count <= self.cells
 
     def is_state_size(self, size: int, count: int) -> bool:
@@ -237,7 +237,7 @@ class LlamaCppEngine:
         return self.native.tokenize(text, special=False)
 
     def token_bytes(self, token: int) -> bytes:
-        """What an ordinary token says; nothing outside the vocabulary."""
+        """Bytes of an ordinary token; none outside the vocabulary."""
         return self.native.token_bytes(token) if 0 <= token < self.vocab_size else b""
 
     def close(self) -> None:

@@ -211,17 +211,17 @@ class NativeLlama:
 
     @property
     def is_encoder(self) -> bool:
-        """Whether it keeps nothing of a text, and must see it whole."""
+        """Tell whether it keeps nothing of a text, and must see it whole."""
         return not self._memory
 
     @property
     def is_pooled(self) -> bool:
-        """Whether it makes one embedding of all tokens of a text, and no logits."""
+        """Tell whether it makes one embedding of all tokens of a text, and no logits."""
         return self.pooling != POOLING_NONE
 
     @property
     def reads_whole(self) -> bool:
-        """Whether all tokens of a text must be in one batch."""
+        """Tell whether all tokens of a text must be in one batch."""
         if self.is_encoder or self.pooling in (POOLING_NONE, POOLING_LAST):
             return self.is_encoder
         by_last = self.metadata("general.architecture") in LAST_TOKEN_RERANKERS
@@ -243,7 +243,8 @@ class NativeLlama:
             raise EngineError(f"the engine failed to evaluate a step: {self._log.reason()}")
 
     def logits(self, places: range) -> Logits:
-        """Of these tokens of the last batch, which stand in a row in the library's memory."""
+        """Logits of these tokens of the last batch, which stand in a row in the library's
+        memory."""
         if not places:
             return np.empty((0, self.vocab_size), np.float32)
         address = self._lib.llama_get_logits_ith(self._handle, places[0])
@@ -259,7 +260,7 @@ class NativeLlama:
             self._lib.llama_set_embeddings(self._handle, 0)
 
     def embedding(self, sequence: int, place: int = 0) -> Logits:
-        """Of a sequence of the last batch, where it is pooled; else of a token of it."""
+        """Embedding of a sequence of the last batch, where it is pooled; else of a token of it."""
         if self.is_pooled:
             address = self._lib.llama_get_embeddings_seq(self._handle, sequence)
         else:
@@ -295,7 +296,7 @@ class NativeLlama:
         return state
 
     def write_state(self, sequence: int, state: State, *, partial: bool = False) -> bool:
-        """Whether the library took these bytes for a sequence; it checks what it reads."""
+        """Let the library read these bytes for a sequence, which it checks; False if it refused."""
         flags = PARTIAL_STATE if partial else 0
         args = (self._handle, state.ctypes.data, state.size, sequence, flags)
         taken: int = self._lib.llama_state_seq_set_data_ext(*args)
@@ -336,7 +337,7 @@ class NativeLlama:
         return (source or b"").decode("utf-8", "replace")
 
     def token_bytes(self, token: int) -> bytes:
-        """What an ordinary token says."""
+        """Bytes of an ordinary token."""
         for size in (64, 4096):
             buffer = create_string_buffer(size)
             args = (self._vocabulary, token, buffer, size, 0, 0)

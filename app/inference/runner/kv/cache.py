@@ -46,7 +46,7 @@ class AcquiredContext(NamedTuple):
 
 
 def pool_size(kv_budget: int, context_length: int, kv_bytes_per_token: int) -> int:
-    """How many contexts `kv_budget` bytes pay for when all are full; at least one."""
+    """Count the contexts that `kv_budget` bytes pay for when all are full; at least one."""
     each = max(1, context_length * kv_bytes_per_token)
     return min(MAX_CONTEXTS, max(1, kv_budget // each))
 
@@ -126,8 +126,8 @@ class KvCache:
         return AcquiredContext(live, common, tier)
 
     def evaluate(self, step: Sequence[LiveSlice], threads: int) -> list[Logits]:
-        """What `Engine.evaluate` gives for these contexts, which are in use; idle ones make room
-        for it. The caller holds a permit. Raises as `live.evaluate` does."""
+        """Evaluate a step of contexts that are in use; idle ones make room for it. The caller holds
+        a permit. Raises as `live.evaluate` does."""
         return self._making_room(lambda: evaluate(self.engine, step, threads))
 
     def release(self, live: LiveContext, spelled: TokenRuns = ()) -> None:
@@ -141,7 +141,7 @@ class KvCache:
         self._kept.wake_writer()
 
     def token_runs(self, chat: str) -> TokenRuns:
-        """What `release` was given for this chat, wherever it is kept now."""
+        """Find what `release` was given for this chat, wherever it is kept now."""
         key = chat_key(chat)
         with self._lock:
             holders = self._candidates() if key else []
@@ -194,7 +194,7 @@ class KvCache:
         return saved
 
     def set_limits(self, size: int, ram_budget: int) -> None:
-        """From now on at most so many contexts, of which those in use stay, and bytes in memory.
+        """Keep at most so many contexts, of which those in use stay, and bytes in memory.
 
         What they held goes to the disk, if there is one and it is worth it. That takes a while; of
         several calls at once the latest counts.
@@ -224,7 +224,7 @@ class KvCache:
     # Looking. The caller holds the lock.
 
     def _candidates(self) -> list[CacheEntry]:
-        """Everything that holds a chat's beginning."""
+        """List everything that holds a chat's beginning."""
         return [*self._contexts.all, *self._kept.holders()]
 
     def _unwritten(self) -> list[LiveContext]:
@@ -305,11 +305,11 @@ class KvCache:
 
 
 class _SourceVanished(Exception):
-    """What a source held is not there any more."""
+    """Error of a source that does not hold any more what it held."""
 
 
 def _try_snapshot(live: LiveContext) -> Snapshot | None:
-    """What it holds, or None when that cannot be had."""
+    """Copy what it holds; None when that cannot be had."""
     try:
         return live.snapshot()
     except (EngineError, MemoryError) as error:

@@ -53,7 +53,7 @@ class LiveContext:
         return logits[-1, :]
 
     def append(self, tokens: Sequence[int]) -> None:
-        """Its context has evaluated these."""
+        """Note that its context has evaluated these."""
         past = len(self.tokens)
         self.tokens.extend(tokens)
         if self.engine.is_reproducible and self.exact == past and len(self.tokens) % BLOCK == 0:
@@ -67,11 +67,11 @@ class LiveContext:
             self.exact = min(self.exact, len(self.tokens))
 
     def reach(self, count: int) -> int:
-        """How many of the first `count` tokens `cut` would leave."""
+        """Count the tokens that `cut(count)` would leave."""
         return self.context.reach(count) if count < len(self.tokens) else count
 
     def embedding(self) -> Logits:
-        """Of the token that was evaluated last."""
+        """Embedding of the token that was evaluated last."""
         with self.lock:
             return self.context.embedding()
 
@@ -85,7 +85,7 @@ class LiveContext:
             return self.context.save(tokens.size)
 
     def snapshot(self) -> Snapshot | None:
-        """All it holds, or None when somebody has taken it in the meantime."""
+        """Copy all it holds; None when somebody has taken it in the meantime."""
         uses, spelled, chat, owner = self.uses, self.token_runs, self.chat, self.owner
         tokens = np.array(self.tokens, np.int32)
         state = self.copy(tokens)
@@ -130,7 +130,7 @@ class LiveContext:
 
 @dataclass(frozen=True, slots=True)
 class LiveSlice:
-    """What a step appends to one context; see `Slice`."""
+    """Part of a step that appends to one context; see `Slice`."""
 
     live: LiveContext
     tokens: Sequence[int]
@@ -143,8 +143,8 @@ class LiveSlice:
 
 
 def evaluate(engine: Engine, step: Sequence[LiveSlice], threads: int) -> list[Logits]:
-    """What `Engine.evaluate` gives. When it raises anything but CacheFull, these contexts hold
-    nothing; threads whose steps have contexts in common must not run at once."""
+    """Evaluate a step. When it raises anything but CacheFull, these contexts hold nothing; threads
+    whose steps have contexts in common must not run at once."""
     with contextlib.ExitStack() as locks:
         for part in step:
             locks.enter_context(part.live.lock)
@@ -162,8 +162,8 @@ def evaluate(engine: Engine, step: Sequence[LiveSlice], threads: int) -> list[Lo
 
 
 class ContextSlots:
-    """Up to `size`, made when needed. Not safe for threads: the pool's lock is held around every
-    call."""
+    """Up to `size` live contexts, made when needed. Not safe for threads: the pool's lock is held
+    around every call."""
 
     def __init__(self, engine: Engine, size: int) -> None:
         self.all: list[LiveContext] = []
@@ -209,8 +209,8 @@ class ContextSlots:
         self.all.remove(live)
 
     def set_limits(self, size: int) -> list[LiveContext]:
-        """From now on at most so many. Taken out are those too many that nobody uses, the least
-        recently used first; they are to be discarded."""
+        """Make at most so many from now on. Those too many that nobody uses are taken out, the
+        least recently used first; they are to be discarded."""
         self._size = max(1, min(size, MAX_CONTEXTS))
         surplus = sorted(self.free, key=lambda live: live.last_used)
         surplus = surplus[: max(0, len(self.all) - self._size)]

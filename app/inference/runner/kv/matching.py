@@ -1,4 +1,4 @@
-"""What a request had best start from, and what is too dear to be thrown away for it."""
+"""Choice of what a request starts from, and of what is too dear to be thrown away for it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class PrefixSource:
 
 @dataclass(frozen=True, slots=True)
 class CacheRequester:
-    """Who wants a beginning. key: of the chat; owner: the person, empty where nobody minds.
+    """Request for a beginning. key: of the chat; owner: the user, empty where nobody minds.
 
     shared: tokens of the system prompt. Only those are taken of what is somebody else's: an answer
     that begins sooner than it could would tell that another has asked just the same. exact: nothing
@@ -59,7 +59,7 @@ class CacheRequester:
     cuttable: float = math.inf
 
     def owns(self, held: CacheEntry) -> bool:
-        """Files do not tell whose they are, but a chat is always one person's."""
+        """Files do not tell whose they are, but a chat is always one user's."""
         if self.key and held.chat == self.key:
             return True
         return self.owner == ("" if isinstance(held, SnapshotEntry) else held.owner)
@@ -68,7 +68,7 @@ class CacheRequester:
 def rank_sources(
     holders: Iterable[CacheEntry], free: Collection[LiveContext], wanted: Ids, asker: CacheRequester
 ) -> list[PrefixSource]:
-    """What holds a beginning of `wanted` that is worth its cost, the best first.
+    """List what holds a beginning of `wanted` that is worth its cost, the best first.
 
     free: the contexts that are not in use.
     """
@@ -80,7 +80,7 @@ def rank_sources(
 def should_keep(
     live: LiveContext, others: Iterable[CacheEntry], wanted: Ids, asker: CacheRequester
 ) -> bool:
-    """Whether a context holds much that is neither `wanted` now nor in any of `others`."""
+    """Tell whether a context holds much that is neither `wanted` now nor in any of `others`."""
     if asker.key and live.chat == asker.key:
         return False  # the chat itself went another way
     held = np.array(live.tokens, np.int32)
@@ -121,7 +121,7 @@ def _reach(held: CacheEntry, common: int, asker: CacheRequester) -> int:
 
 
 def can_truncate(live: LiveContext, common: int, key: str) -> bool:
-    """Whether a context may be used in place, cutting away what it holds beyond `common`.
+    """Tell whether a context may be used in place, cutting away what it holds beyond `common`.
 
     A chat may cut its own; of others only if that saves more work than it loses: a system prompt
     alone is no reason to destroy another chat.

@@ -40,7 +40,7 @@ class DamagedSnapshot(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotKey:
-    """What a state depends on; only an equal one may read it. `context` in tokens."""
+    """Dependencies of a state; only an equal one may read it. `context` in tokens."""
 
     model: str
     library: str
@@ -52,7 +52,7 @@ class Snapshot:
     """`state` holds the positions of `tokens`. `chat` is a key, empty when it is nobody's.
 
     used: when the chat was at work on it, counted by this process; a later one is never replaced
-    by an earlier one. owner: the person whose it is, as far as this process knows: that is not
+    by an earlier one. owner: the user whose it is, as far as this process knows: that is not
     written to the disk. exact: how many of the first positions are as `LiveContext` explains.
     """
 
@@ -95,7 +95,7 @@ def common_prefix(held: Sequence[int] | Ids, wanted: Ids) -> int:
 
 
 def header_of(snapshot: Snapshot, key: SnapshotKey) -> tuple[bytes, bytes]:
-    """All of the file that stands before the state, and the digest of the state."""
+    """Make all of the file that stands before the state, and the digest of the state."""
     digest = _hash(snapshot.state.data)
     values = {
         "origin": asdict(key),
@@ -110,7 +110,7 @@ def header_of(snapshot: Snapshot, key: SnapshotKey) -> tuple[bytes, bytes]:
 
 
 def write_all(descriptor: int, parts: Sequence[bytes | memoryview], write: Write) -> None:
-    """Everything, whatever `write` takes at once. Raises OSError."""
+    """Write everything, whatever `write` takes at once. Raises OSError."""
     for part in parts:
         rest = memoryview(part)
         while rest:
@@ -190,7 +190,7 @@ def _parse(
 
 
 def _open(path: Path) -> int:
-    """Never through a link, never waiting at a pipe."""
+    """Open a file, but never through a link, and never waiting at a pipe."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

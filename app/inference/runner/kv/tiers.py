@@ -61,18 +61,18 @@ class SnapshotTiers:
         return [*self.in_memory(), *entries]
 
     def in_memory(self) -> list[Snapshot]:
-        """Those in RAM, and those on their way to the disk; oldest first."""
+        """List those in RAM, and those on their way to the disk; oldest first."""
         pending = self._writer.pending() if self._writer else []
         with self._lock:
             return [*pending, *self._ram.all()]
 
     def touch(self, snapshot: Snapshot) -> None:
-        """It is needed now, so it is the last to leave."""
+        """Make it the last to leave: it is needed now."""
         with self._lock:
             self._ram.touch(snapshot)
 
     def keep(self, snapshot: Snapshot) -> None:
-        """In RAM; what has to leave for it goes to the disk."""
+        """Keep it in RAM; what has to leave for it goes to the disk."""
         with self._lock:
             if snapshot.chat in self._forgotten or snapshot.owner in self._left:
                 return
@@ -81,7 +81,7 @@ class SnapshotTiers:
             self.enqueue_write(old)
 
     def load(self, entry: SnapshotEntry) -> Snapshot | None:
-        """From the disk into RAM; None when it is gone."""
+        """Read it from the disk into RAM; None when it is gone."""
         snapshot = self._disk.load(entry) if self._disk else None
         if snapshot is not None:
             self.keep(snapshot)
@@ -97,7 +97,7 @@ class SnapshotTiers:
             self._writer.enqueue(snapshot, whatever_waits=whatever_waits)
 
     def is_unwritten(self, chat: str, tokens: Ids) -> bool:
-        """Whether the disk lacks so much of this chat that writing is worth it."""
+        """Tell whether the disk lacks so much of this chat that writing is worth it."""
         if (
             self._disk is None
             or not self._disk.is_open
@@ -119,7 +119,7 @@ class SnapshotTiers:
             self.enqueue_write(old, whatever_waits=True)
 
     def delete(self, chat: str, owner: str) -> None:
-        """Drop all there is of a chat, or what memory holds of a person, and keep nothing of it
+        """Drop all there is of a chat, or what memory holds of a user, and keep nothing of it
         again; of an empty name nothing is."""
         with self._lock:
             self._forgotten |= {chat} - {""}
@@ -134,18 +134,20 @@ class SnapshotTiers:
             return held.chat in self._forgotten or held.owner in self._left
 
     def wake_writer(self) -> None:
-        """Something has ended: after a while of silence there may be something to write."""
+        """Note that something has ended: after a while of silence there may be something to
+        write."""
         if self._writer:
             self._writer.wake()
 
     def close(self) -> None:
-        """Nothing more is written in the background; what is being written goes on."""
+        """Stop writing in the background; what is being written goes on."""
         if self._writer:
             self._writer.close()
 
 
 class RamSnapshots:
-    """At most `budget` bytes. Not safe for threads: the pool's lock is held around every call."""
+    """Snapshots of at most `budget` bytes. Not safe for threads: the pool's lock is held around
+    every call."""
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
@@ -187,7 +189,7 @@ class RamSnapshots:
             self.size -= snapshot.size
 
     def delete(self, chat: str, owner: str = "") -> None:
-        """What is of this chat, or this owner; of an empty name nothing is."""
+        """Drop what is of this chat, or this owner; of an empty name nothing is."""
         for snapshot in self.all():
             if (chat and snapshot.chat == chat) or (owner and snapshot.owner == owner):
                 self.remove(snapshot)
@@ -242,7 +244,7 @@ class SnapshotWriter:
             self._limit = limit
 
     def pending(self) -> list[Snapshot]:
-        """What is not yet on the disk, oldest first."""
+        """List what is not yet on the disk, oldest first."""
         with self._changed:
             return list(self._pending)
 
@@ -252,7 +254,7 @@ class SnapshotWriter:
                 self._pending.remove(snapshot)
 
     def wake(self) -> None:
-        """Something has ended: look again after a while of silence."""
+        """Note that something has ended: look again after a while of silence."""
         with self._changed:
             self._due = time.monotonic() + self._idle
             self._changed.notify_all()
@@ -286,7 +288,7 @@ class SnapshotWriter:
                 self._due = time.monotonic() + written / BYTES_PER_SECOND
 
     def _wait(self) -> bool:
-        """Until there is something to do; False when it is over."""
+        """Wait until there is something to do; False when it is over."""
         with self._changed:
             while not self._closed and not self._pending:
                 left = None if self._due is None else self._due - time.monotonic()

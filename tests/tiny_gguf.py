@@ -231,7 +231,7 @@ def encode(
     parts = [b"GGUF", struct.pack("<I", version)]
     parts += [struct.pack(size, len(tensors)), struct.pack(size, len(metadata))]
     parts += [text(key) + value(item) for key, item in metadata.items()]
-    data = b""
+    data, end = list[bytes](), 0
     for name, tensor in tensors.items():
         shape = tensor.shape[::-1]
         parts += [text(name), struct.pack("<I", len(shape))]
@@ -239,7 +239,8 @@ def encode(
         kind, raw = (
             (tensor.kind, tensor.data) if isinstance(tensor, Stored) else (0, tensor.tobytes())
         )
-        parts.append(struct.pack("<IQ", kind, len(data)))
-        data += raw + bytes(-len(raw) % ALIGNMENT)
+        parts.append(struct.pack("<IQ", kind, end))
+        data += [raw, bytes(-len(raw) % ALIGNMENT)]
+        end += len(raw) + len(data[-1])
     header = b"".join(parts)
-    return header + bytes(-len(header) % ALIGNMENT) + data
+    return b"".join([header, bytes(-len(header) % ALIGNMENT), *data])

@@ -36,9 +36,10 @@ async def _end(runner: RunnerProcess) -> None:
 class LocalTarget:
     """Runner as a target; use `open`. Answers may run side by side."""
 
-    name = "Wick"
-
-    def __init__(self, model: Model, options: RunnerOptions, runner: RunnerProcess) -> None:
+    def __init__(
+        self, model: Model, options: RunnerOptions, runner: RunnerProcess, name: str
+    ) -> None:
+        self.name = name
         self._model = model
         self._options = options
         self._numbers = itertools.count(1)
@@ -48,7 +49,13 @@ class LocalTarget:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, model: Model, settings: Settings, folder: Path, *, by_token: bool = False
+        cls,
+        model: Model,
+        settings: Settings,
+        folder: Path,
+        name: str = "Wick",
+        *,
+        by_token: bool = False,
     ) -> AsyncIterator[LocalTarget]:
         """Start a runner until the end of the block. Raises ModelLoadError.
 
@@ -56,7 +63,7 @@ class LocalTarget:
         in the chat: what is made in a few hundredths of a second comes together.
         """
         options = _options(settings, folder, by_token=by_token)
-        target = cls(model, options, await RunnerProcess.start(model, options))
+        target = cls(model, options, await RunnerProcess.start(model, options), name)
         try:
             yield target
         finally:

@@ -71,11 +71,15 @@ SHORT = 16
 """Tokens of an answer of which only the beginning counts."""
 
 
+PARTS = ("speed", "chats", "busy", "pause")
+"""What can be measured by itself, in the order of a round."""
+
+
 @dataclass(frozen=True, slots=True)
 class BenchConfig:
     """concurrency: answers at once, 1 included; prompt, tokens: length of a long prompt and of an
     answer, in tokens; others: chats between leaving a chat and coming back; turns: of the answers
-    at once, within a round; rounds: of all of it.
+    at once, within a round; rounds: of all of it; parts: of `PARTS`, what is measured.
     """
 
     concurrency: tuple[int, ...] = (1, 2, 4, 8)
@@ -84,6 +88,7 @@ class BenchConfig:
     others: int = 12
     turns: int = 3
     rounds: int = 1
+    parts: tuple[str, ...] = PARTS
 
     @property
     def longest_chat(self) -> int:
@@ -104,38 +109,26 @@ ProgressCallback = Callable[[str], None]
 
 
 class Workload:
-    """Round of one target. `sampling`: the same for every target.
-
-    compared: measures what the speed of answers is held against, before each turn of them. A
-    machine's speed changes from minute to minute, so both must be measured side by side.
-    """
+    """Workload of one target in one round. `sampling`: the same for every target."""
 
     def __init__(
-        self,
-        target: Target,
-        plan: BenchConfig,
-        texts: PromptGenerator,
-        sampling: Sampling,
-        compared: Callable[[Samples], None] = lambda samples: None,
+        self, target: Target, plan: BenchConfig, texts: PromptGenerator, sampling: Sampling
     ) -> None:
         self._target = target
-        self._compared = compared
         self._plan = plan
         self._texts = texts
         self._sampling = sampling
         self._chats = 0
 
-    async def run(self, samples: Samples, notify: ProgressCallback) -> None:
-        """Measure all but `measure_interference`, in an order in which nothing spoils the rest."""
-        name, plan = self._target.name, self._plan
-        await self.warm_up()
-        for turn in range(1, plan.turns + 1):
-            self._compared(samples)
-            for count in plan.concurrency:
-                notify(f"{name}: {count} answer{'s' if count > 1 else ''} at once, turn {turn}")
-                samples.add(f"streams_{count}", await self.streams(count))
-        await self.measure_revisits(samples, notify)
-        notify(f"{name}: one answer beside a busy program")
+    async def measure_speed(self, samples: Samples, notify: ProgressCallback) -> None:
+        """Measure one turn of answers at once."""
+        for count in self._plan.concurrency:
+            notify(f"{self._target.name}: {count} answer{'s' if count > 1 else ''} at once")
+            samples.add(f"streams_{count}", await self.streams(count))
+
+    async def measure_busy(self, samples: Samples, notify: ProgressCallback) -> None:
+        """Measure one answer beside a program that keeps a core busy."""
+        notify(f"{self._target.name}: one answer beside a busy program")
         await self.warm_up()
         async with busy_process():
             samples.add("competitor", await self.streams(1))
@@ -145,7 +138,6 @@ class Workload:
         notify(f"{self._target.name}: alone with one thread")
         await self.warm_up()
         samples.add("one_thread", await self.streams(1))
-        samples.add("first_alone", (await self._begin(1))[1].first_after)
 
     async def warm_up(self) -> None:
         """Make one short answer that is not measured. Raises WickError when there is none."""
@@ -195,6 +187,7 @@ class Workload:
         """
         notify(f"{self._target.name}: a long prompt beside a running answer")
         await self.warm_up()
+        samples.add("first_alone", (await self._begin(1))[1].first_after)
         question, streams = self._question(), list[ResponseTrace]()
         reading: asyncio.Task[tuple[BenchChat, ResponseTrace]] | None = None
 

@@ -16,6 +16,7 @@ from app.models.store import ModelStore
 MIN_COLUMNS = 130
 """Columns of a table that is not shown on a terminal."""
 MAX_CONCURRENCY = 32
+PARTS = ("speed", "chats", "busy", "pause")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -46,6 +47,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             metavar="N",
             help=f"{text} (default: {default})",
         )
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "ctransformers", "llama.cpp", "both"),
+        default="auto",
+        help="engine to measure; both: compare them on this model (default: auto)",
+    )
+    parser.add_argument(
+        "--parts",
+        type=_parts,
+        default=PARTS,
+        metavar="PART,PART,…",
+        help=f"what to measure (default: {','.join(PARTS)})",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--against", metavar="URL", help="compare with an OpenAI-compatible server")
     parser.add_argument(
@@ -57,8 +71,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     # Here and not above: the engine and a client for HTTP, which no other command needs.
     from app.bench import report
-    from app.bench import report as bench_report
-    from app.bench.run import Peer, run_benchmark
+    from app.bench.run import Peer, models_by_engine, run_benchmark
     from app.bench.targets import describe_machine
     from app.bench.workload import BenchConfig
 
@@ -70,12 +83,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         others=arguments.others,
         turns=arguments.turns,
         rounds=arguments.rounds,
+        parts=arguments.parts,
     )
     peer = Peer(arguments.against, arguments.against_model) if arguments.against else None
     seed = random.randrange(2**31)  # noqa: S311 - not a secret
     progress = Console(stderr=True)
     measured = run_benchmark(
-        model,
+        models_by_engine(model, arguments.engine),
         settings,
         plan,
         peer,
@@ -85,13 +99,22 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     result = report.Report(
         machine=describe_machine(),
         model=f"{model.title} {model.quantisation}",
+        engine=measured.engine,
         threads=settings.threads,
         date=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
         seed=seed,
         against=f"{measured.their_model} at {peer.url}" if peer else "",
-        rows=bench_report.build_results(plan, measured.ours, measured.theirs),
+        rows=report.build_results(
+            plan,
+            measured.ours,
+            measured.theirs,
+            measured.second,
+            report.max_pause(model.parameters),
+        ),
         ours=measured.ours,
         theirs=measured.theirs,
+        second_engine=measured.second_engine,
+        second=measured.second,
     )
     if arguments.json:
         print(json.dumps(report.as_json(result), indent=1))
@@ -111,6 +134,13 @@ def _number(low: int) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    wanted = text.split(",")
+    if unknown := [part for part in wanted if part not in PARTS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]} is none of {', '.join(PARTS)}")
+    return tuple(part for part in PARTS if part in wanted)
 
 
 def _counts(text: str) -> tuple[int, ...]:

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from app.cli import main
+from app.models.store import ModelStore
 from tests.bench import stub
 from tests.inference.tiny import tiny_model
+from tests.tiny_architectures import write_architecture
 
 SMALL = ["--concurrency", "2", "--prompt", "100", "--tokens", "8", "--others", "2", "--turns", "1"]
 HERE_ONLY = {
@@ -19,7 +21,6 @@ HERE_ONLY = {
     "bare",
     "ctransformers",
     "one_thread",
-    "first_alone",
     "restart",
     "memory_loaded",
     "memory_chat",
@@ -34,6 +35,7 @@ BOTH = {
     "revisit",
     "median_gap",
     "longest_pause",
+    "first_alone",
     "first_beside",
 }
 
@@ -71,6 +73,39 @@ def test_every_figure_of_both_as_json(data: Path, capsys: pytest.CaptureFixture[
         assert isinstance(figure["reached"], bool) == has_aim, key
     assert len(result["samples"]["ours"]["cold"]) == 3
     assert list(data.iterdir()) == []  # it leaves nothing behind
+
+
+def test_both_engines_on_one_file(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*SMALL, "--json", "--engine", "both", "--parts", "speed"]
+    assert main(["bench", "tiny", *words]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["engine"], result["second_engine"]) == ("ctransformers", "llama.cpp")
+    figures: dict[str, dict[str, Any]] = {f["key"]: f for f in result["figures"]}
+    for key in ("streams_1", "streams_2", "load"):
+        assert figures[key]["measured"] > 0
+        assert figures[key]["second_engine"] > 0
+    assert figures["ctransformers"]["second_engine"] is None
+    assert figures["cold"]["measured"] is None
+
+
+@pytest.mark.parametrize("engine", ["ctransformers", "both"])
+def test_an_engine_that_cannot_run_the_model(
+    engine: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weights = write_architecture(tmp_path / "qwen.gguf", "qwen3")
+    ModelStore(tmp_path / "shelf").install(weights, "qwen")
+    monkeypatch.setenv("WICK_MODELS_DIR", str(tmp_path / "shelf"))
+    assert main(["bench", "qwen", *SMALL, "--engine", engine]) == 1
+    assert "ctransformers can't run" in capsys.readouterr().err
+
+
+def test_an_unknown_part(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", "tiny", "--parts", "speed,colour"])
+    assert "colour is none of speed, chats, busy, pause" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

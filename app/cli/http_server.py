@@ -17,9 +17,18 @@ if TYPE_CHECKING:
     from hypercorn.config import Config
     from quart import Quart
 
+    from app.cli.connection_limits import ConnectionLimiter
     from app.server import ServerContext
 
 MAX_SOCKET_MESSAGE_BYTES: Final = 2 << 20
+MAX_HEAD_BYTES: Final = 16 << 10
+MAX_OPEN_FILES: Final = 65_536
+KEEP_ALIVE_SECONDS = 5.0
+"""Silence between requests; Hypercorn bounds by it, too, how long a request's head may take. How
+long its body may take is the application's (BODY_TIMEOUT). Nothing bounds silence beyond those:
+streams of events and sockets are silent for as long as a model thinks."""
+PING_SECONDS = 3.0
+"""Two that are not answered end a connection, so a dead one is noticed within 10 seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +67,7 @@ def create_server(settings: Settings, bind: str) -> HttpServer:
     with _frozen_gc():
         from hypercorn.config import Config
 
-        from app.cli import hypercorn_config
-        from app.cli.connection_limiter import ConnectionLimiter, raise_file_limit
+        from app.cli.connection_limits import ConnectionLimiter
         from app.server import create_app
 
         app = create_app(settings)
@@ -67,12 +75,42 @@ def create_server(settings: Settings, bind: str) -> HttpServer:
     config.bind = [bind]
     if settings.tls_cert and settings.tls_key:
         config.certfile, config.keyfile = str(settings.tls_cert), str(settings.tls_key)
-    hypercorn_config.configure(
-        config, MAX_SOCKET_MESSAGE_BYTES, ConnectionLimiter.from_settings(settings)
-    )
-    raise_file_limit()
+    configure(config, MAX_SOCKET_MESSAGE_BYTES, ConnectionLimiter.from_settings(settings))
+    _raise_file_limit()
     logging.getLogger("hypercorn").setLevel(logging.WARNING)
     return HttpServer(app, config)
+
+
+def configure(config: Config, longest_message: int, limiter: ConnectionLimiter) -> None:
+    """Set the limits of every connection.
+
+    `longest_message`: bytes of one message on a socket; `limiter`: who may connect.
+    """
+    from app.cli import hypercorn_patches
+
+    config.errorlog = logging.getLogger("hypercorn")
+    config.loglevel = "WARNING"
+    config.graceful_timeout = 0.3
+    config.shutdown_timeout = 1.5
+    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    config.ssl_handshake_timeout = KEEP_ALIVE_SECONDS
+    config.h11_max_incomplete_size = MAX_HEAD_BYTES
+    config.alpn_protocols = ["http/1.1"]
+    config.websocket_max_message_size = longest_message
+    config.websocket_ping_interval = PING_SECONDS
+    config.include_server_header = False
+    hypercorn_patches.install(longest_message, limiter)
+
+
+def _raise_file_limit() -> None:
+    """Raise the limit of open files: connections are files, and systems allow few by default."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def _start(app: Quart) -> None:

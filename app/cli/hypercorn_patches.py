@@ -30,9 +30,15 @@ from wsproto.events import CloseConnection, Message, Ping
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError
 
-from app.cli.connection_limiter import ConnectionLimiter
-from app.cli.frame_limits import BoundedDeflate, LimitedConnection, MessageBuffer, UnfinishedBytes
-from app.cli.request_heads import BadHead, checked
+from app.cli.connection_limits import (
+    BadHead,
+    BoundedDeflate,
+    ConnectionLimiter,
+    LimitedConnection,
+    MessageBuffer,
+    UnfinishedBytes,
+    check_head,
+)
 
 HYPERCORN_VERSION: Final = "0.18.0"
 MISSED_PINGS: Final = 2
@@ -129,7 +135,7 @@ class Http11Only(H11Protocol):
     async def _create_stream(self, request: h11.Request) -> None:
         """Refuse a request that the application could take for another than a proxy did."""
         try:
-            request = checked(request)
+            request = check_head(request)
         except BadHead as problem:
             await self._refuse(str(problem))
         else:

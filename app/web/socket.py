@@ -38,7 +38,7 @@ BEAT_SECONDS = 3.0
 HEARTBEAT = "{}"
 """What htmx hears and shows nowhere: a page that hears nothing makes another connection
 (static/heartbeat.js). Whether the page is there, the server asks by pings
-(app/cli/hypercorn_config.py)."""
+(app/cli/http_server.py)."""
 ERROR, POLICY = 1011, 1008
 RELOAD = 4001
 """Closes the socket of a page that is to be loaded anew (static/early.js)."""

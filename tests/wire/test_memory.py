@@ -11,7 +11,7 @@ import pytest
 from wsproto.events import TextMessage
 from wsproto.frame_protocol import CloseReason, FrameDecoder, Opcode, RsvBits
 
-from app.cli.frame_limits import (
+from app.cli.connection_limits import (
     FRAME_BURST,
     FRAMES_PER_SECOND,
     MESSAGE_SECONDS,

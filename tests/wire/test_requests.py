@@ -13,8 +13,8 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
 from app import server
-from app.cli import hypercorn_config as wire_of_server
-from app.cli.connection_limiter import ConnectionLimiter
+from app.cli import http_server
+from app.cli.connection_limits import ConnectionLimiter
 from app.config import Settings
 from app.web import bodies
 from tests.e2e.server import free_port
@@ -48,7 +48,7 @@ async def served(folder: Path, most_connections: int = 0) -> AsyncIterator[Wick]
     app = server.create_app(settings)
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
-    wire_of_server.configure(config, 1 << 20, ConnectionLimiter(settings, most_connections))
+    http_server.configure(config, 1 << 20, ConnectionLimiter(settings, most_connections))
     serving = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))
     async with asyncio.timeout(PATIENCE):
         while not await _listens(port):
@@ -67,7 +67,7 @@ async def wick(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wick]:
 @pytest.fixture
 async def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wick]:
     """Its patience is short, so that nobody waits for it to end."""
-    monkeypatch.setattr(wire_of_server, "KEEP_ALIVE", HASTE)
+    monkeypatch.setattr(http_server, "KEEP_ALIVE_SECONDS", HASTE)
     monkeypatch.setattr(server, "BODY_SECONDS", HASTE)
     monkeypatch.setattr(bodies, "IDLE_TIMEOUT", HASTE)
     async with served(tmp_path) as wick:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import hypercorn_config as wire_of_server
+from app.cli import http_server
 from tests.wire.raw import PING, PONG, TEXT, frame, socket
 from tests.wire.test_requests import Wick, served
 
@@ -15,7 +15,7 @@ from tests.wire.test_requests import Wick, served
 @pytest.fixture
 async def eager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wick]:
     """Asks often whether somebody is there, so that nobody waits for it."""
-    monkeypatch.setattr(wire_of_server, "PING_SECONDS", 0.2)
+    monkeypatch.setattr(http_server, "PING_SECONDS", 0.2)
     async with served(tmp_path) as wick:
         yield wick
 

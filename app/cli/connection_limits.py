@@ -1,22 +1,116 @@
-"""Limits of what a WebSocket may send, enforced where wsproto decodes its bytes.
-
-wsproto asks its extensions about every frame's head, before it takes the payload, and about every
-piece of payload as it comes. So the limits are extensions: a message that is too long is refused by
-the length that its first frame announces, and a compressed one is inflated no further than it may
-be long.
-"""
+"""Limits of connections, enforced where bytes arrive: by address, request head and frame."""
 
 from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
+import h11
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import Message
 from wsproto.extensions import Extension, PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
+
+from app.accounts.throttle import subnet_of
+from app.audit import audit
+from app.config import Settings
+from app.net import in_networks
+
+# Open connections of one address, so that nobody alone takes them all.
+
+
+class ConnectionLimiter:
+    """Counter of open connections. `most`: of one address, 0 for any number.
+
+    Trusted proxies are not counted, since everybody comes through them.
+    """
+
+    def __init__(self, settings: Settings, most: int) -> None:
+        self._proxies = settings.trusted_proxies
+        self._most = most
+        self._open: Counter[str] = Counter()
+        self._full: set[str] = set()
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> ConnectionLimiter:
+        """Make one that counts nobody where only this machine gets in."""
+        return cls(settings, settings.connections_per_address if settings.has_accounts else 0)
+
+    @contextmanager
+    def acquire(self, address: str) -> Iterator[bool]:
+        """Take a connection until the end of the block; False when there is no room for it."""
+        if not self._most or in_networks(address, self._proxies):
+            yield True
+            return
+        network = subnet_of(address)
+        if self._open[network] >= self._most:
+            self._log_once(network)
+            yield False
+            return
+        self._open[network] += 1
+        try:
+            yield True
+        finally:
+            self._open[network] -= 1
+            if not self._open[network]:
+                del self._open[network]
+                self._full.discard(network)
+
+    def _log_once(self, network: str) -> None:
+        """Log a full network once, until all of its connections are closed."""
+        if network not in self._full:
+            self._full.add(network)
+            audit("limit-reached", limit="connections", address=network)
+
+
+# Heads of requests that two programs could read differently, or that name nothing to ask for.
+
+
+_SCHEMES: Final = (b"http://", b"https://")
+
+
+class BadHead(Exception):
+    """Head that is refused, with what is wrong with it as a sentence."""
+
+
+def check_head(request: h11.Request) -> h11.Request:
+    """Check a request; return it with its target as a path. Raises BadHead."""
+    names = {name for name, _ in request.headers}
+    if b"transfer-encoding" in names and b"content-length" in names:
+        raise BadHead("A request has either Content-Length or Transfer-Encoding, not both.")
+    if b"transfer-encoding" in names and request.http_version < b"1.1":
+        raise BadHead("HTTP/1.0 knows no Transfer-Encoding.")
+    if request.target.startswith(b"/"):
+        return request
+    return h11.Request(
+        method=request.method,
+        target=_path(request),
+        headers=request.headers.raw_items(),
+        http_version=request.http_version,
+    )
+
+
+def _path(request: h11.Request) -> bytes:
+    """Path of a target with scheme and host, which clients of proxies send. Raises BadHead."""
+    target = request.target
+    if not target.lower().startswith(_SCHEMES):
+        raise BadHead("The target of a request is a path, such as /.")
+    authority, slash, rest = target.partition(b"://")[2].partition(b"/")
+    authority, mark, query = authority.partition(b"?")
+    if authority.lower() != dict(request.headers).get(b"host", b"").lower():
+        raise BadHead("The target of this request names another host than its Host header.")
+    return b"/" + (mark + query if mark else b"") + (slash if mark else b"") + rest
+
+
+# Frames of WebSockets. wsproto asks its extensions about every frame's head, before it takes the
+# payload, and about every piece of payload as it comes. So the limits are extensions: a message
+# that is too long is refused by the length that its first frame announces, and a compressed one
+# is inflated no further than it may be long.
+
 
 FRAME_BURST: Final = 2_000
 FRAMES_PER_SECOND: Final = 100
@@ -25,7 +119,7 @@ MAX_UNFINISHED_BYTES: Final = 64 << 20
 """Of all sockets together, in messages of which the rest has not come yet."""
 MESSAGE_SECONDS: Final = 30.0
 """From the first byte of a message to its last."""
-NO_RESERVED_BITS: Final = RsvBits(rsv1=False, rsv2=False, rsv3=False)
+_NO_RESERVED_BITS: Final = RsvBits(rsv1=False, rsv2=False, rsv3=False)
 
 
 class FrameLimits(Extension):
@@ -61,7 +155,7 @@ class FrameLimits(Extension):
             self._announced = payload_length
             if self._finished + payload_length > self._max_bytes:
                 return CloseReason.MESSAGE_TOO_BIG
-        return NO_RESERVED_BITS
+        return _NO_RESERVED_BITS
 
     def frame_inbound_complete(
         self,

@@ -1,11 +1,11 @@
-"""One module per command of `wick`."""
+"""Commands of `wick`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Final
 
 import app
@@ -13,14 +13,14 @@ from app.config import load_settings
 from app.errors import ConfigError, StoreUnusable, WickError
 
 COMMANDS: Final = {
-    "serve": ("app.cli.serve", "run the web server until Ctrl-C"),
-    "chat": ("app.cli.chat", "chat in the terminal"),
-    "models": ("app.cli.models", "list, download, import and remove models"),
-    "user": ("app.cli.users", "manage user accounts"),
-    "key": ("app.cli.api_keys", "create, list and revoke API keys"),
-    "bench": ("app.cli.bench", "measure how fast a model runs here"),
+    "serve": ("app.cli.serve:add_parser", "run the web server until Ctrl-C"),
+    "chat": ("app.cli.chat:add_parser", "chat in the terminal"),
+    "models": ("app.cli.models:add_parser", "list, download, import and remove models"),
+    "user": ("app.cli.accounts:add_user_parser", "manage user accounts"),
+    "key": ("app.cli.accounts:add_key_parser", "create, list and revoke API keys"),
+    "bench": ("app.cli.bench:add_parser", "measure how fast a model runs here"),
 }
-"""Where each is, and what it is for. Only the one that is wanted is imported."""
+"""The function that adds its parser, and what it is for. Only the wanted module is imported."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,9 +56,9 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"wick {app.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     wanted = next((word for word in words if not word.startswith("-")), "")
-    for name, (module, about) in COMMANDS.items():
+    for name, (add_parser, about) in COMMANDS.items():
         if name == wanted:
-            import_module(module).add_parser(commands)
+            resolve_name(add_parser)(commands)
         else:
             commands.add_parser(name, help=about)
     return parser

@@ -1,4 +1,4 @@
-"""`wick models`: list, import, pull, add, add-remote and remove models."""
+"""`wick models`: list, install and remove models, and load them in the running server."""
 
 from __future__ import annotations
 
@@ -6,110 +6,41 @@ import argparse
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import Mapping, Sequence
 
+import httpx
 from rich.console import Console
 
-from app.cli import model_actions
 from app.cli.model_output import (
     REPORT_TIMEOUT,
     ModelStatus,
+    ShowLoad,
     catalogue_table,
     fetch_status,
     found_table,
+    load_reporter,
     models_table,
     progress_reporter,
     remote_table,
 )
 from app.config import Settings
-from app.errors import ModelNotFound, WickError
-from app.local_server import server_client
+from app.errors import ModelLoadError, ModelNotFound, PeerError, WickError
+from app.local_server import error_message, server_client
 from app.models import memory
 from app.models.catalogue import offers
+from app.models.engines import ENGINE_SETTINGS
 from app.models.found import FoundModel, FoundModels
 from app.models.install import install
 from app.models.model import Model, format_bytes
 from app.models.model_files import ASSUMED_CONTEXT
 from app.models.sources import FORMS, LocalSpec
-from app.models.store import ModelStore
+from app.models.store import NAME, ModelStore
 from app.models.upstream import PARALLEL, Upstream
 
-# `wick models add-remote`: a model that another server runs.
-
-
-def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    action = actions.add_parser(
-        "add-remote",
-        help="add a remote model: one of an OpenAI-compatible server",
-        description="Add a model that another server runs: vLLM, llama-server, SGLang, Ollama, "
-        "LM Studio, another Wick. Repeat --url, or use an existing NAME, to share the load.",
-    )
-    action.add_argument("name", metavar="NAME", help="its name in Wick")
-    action.add_argument(
-        "--url",
-        action="append",
-        required=True,
-        help="address of the server, such as http://gpu:8000/v1 (repeatable)",
-    )
-    action.add_argument("--model", required=True, help="model ID on the server")
-    action.add_argument(
-        "--key-env",
-        default="",
-        metavar="VAR",
-        help="environment variable holding the API key; only its name is stored",
-    )
-    action.add_argument(
-        "--context",
-        type=int,
-        metavar="N",
-        help="context window in tokens (default: ask the server)",
-    )
-    action.add_argument(
-        "--parallel",
-        type=int,
-        default=PARALLEL,
-        metavar="N",
-        help=f"answers each server writes at once (default: {PARALLEL})",
-    )
-    action.add_argument("--title", help="display name")
-    action.set_defaults(func=add_remote)
-
-
-def add_remote(args: argparse.Namespace, settings: Settings) -> int:
-    upstreams = [Upstream(url, args.model, args.key_env, args.parallel) for url in args.url]
-    store = ModelStore(settings.models_dir)
-    model = store.add_remote(args.name, upstreams, context=args.context, title=args.title)
-    print(f"{model.title} is installed as {model.name}.")
-    for line in asyncio.run(_check_server(model)):
-        print(line)
-    return 0
-
-
-async def _check_server(model: Model) -> list[str]:
-    """Report how its servers are just now. They may as well be started later."""
-    # Here and not above: a client for HTTP, which few commands need.
-    from app.inference.remote.health import check
-
-    assert model.remote is not None  # noqa: S101 - it was just added
-    upstreams = model.remote.upstreams
-    lines = []
-    for upstream, found in zip(
-        upstreams, await asyncio.gather(*map(check, upstreams)), strict=True
-    ):
-        if found.problem:
-            lines.append(f"Not ready yet: {found.problem}")
-            continue
-        context = model.remote.context or found.context
-        room = f"{context:,} tokens" if context else f"{ASSUMED_CONTEXT:,} tokens assumed"
-        lines.append(f"{upstream.host} is ready ({room}).")
-        if found.others:
-            lines.append(f"It lists no model “{upstream.model}”; it has {', '.join(found.others)}.")
-    if hosts := model.remote.external_hosts:
-        lines.append(f"What is written to this model is sent to {' and '.join(hosts)}.")
-    return lines
-
-
-# `wick models`: list, import, pull, add and remove models.
+POLL_SECONDS = 0.2
+TIMEOUT_SECONDS = 60.0
+"""Unloading writes the KV states of chats first."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -145,8 +76,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_name(action)
     action.set_defaults(func=import_model)
 
-    add_actions(actions)
-    model_actions.add_actions(actions)
+    _add_remote_action(actions)
+    _add_server_actions(actions)
 
 
 def list_models(args: argparse.Namespace, settings: Settings) -> int:
@@ -246,6 +177,232 @@ def _add_name(action: argparse.ArgumentParser) -> None:
 
 
 def _installed(settings: Settings, model: Model) -> int:
-    model_actions.notify_server(settings, model.name)
+    _notify_server(settings, model.name)
     print(f"{model.title} is installed as {model.name}.")
     return 0
+
+
+# `add-remote`: a model that another server runs.
+
+
+def _add_remote_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    action = actions.add_parser(
+        "add-remote",
+        help="add a remote model: one of an OpenAI-compatible server",
+        description="Add a model that another server runs: vLLM, llama-server, SGLang, Ollama, "
+        "LM Studio, another Wick. Repeat --url, or use an existing NAME, to share the load.",
+    )
+    action.add_argument("name", metavar="NAME", help="its name in Wick")
+    action.add_argument(
+        "--url",
+        action="append",
+        required=True,
+        help="address of the server, such as http://gpu:8000/v1 (repeatable)",
+    )
+    action.add_argument("--model", required=True, help="model ID on the server")
+    action.add_argument(
+        "--key-env",
+        default="",
+        metavar="VAR",
+        help="environment variable holding the API key; only its name is stored",
+    )
+    action.add_argument(
+        "--context",
+        type=int,
+        metavar="N",
+        help="context window in tokens (default: ask the server)",
+    )
+    action.add_argument(
+        "--parallel",
+        type=int,
+        default=PARALLEL,
+        metavar="N",
+        help=f"answers each server writes at once (default: {PARALLEL})",
+    )
+    action.add_argument("--title", help="display name")
+    action.set_defaults(func=add_remote)
+
+
+def add_remote(args: argparse.Namespace, settings: Settings) -> int:
+    upstreams = [Upstream(url, args.model, args.key_env, args.parallel) for url in args.url]
+    store = ModelStore(settings.models_dir)
+    model = store.add_remote(args.name, upstreams, context=args.context, title=args.title)
+    print(f"{model.title} is installed as {model.name}.")
+    for line in asyncio.run(_check_server(model)):
+        print(line)
+    return 0
+
+
+async def _check_server(model: Model) -> list[str]:
+    """Report how its servers are just now. They may as well be started later."""
+    # Here and not above: a client for HTTP, which few commands need.
+    from app.inference.remote.health import check
+
+    assert model.remote is not None  # noqa: S101 - it was just added
+    upstreams = model.remote.upstreams
+    lines = []
+    for upstream, found in zip(
+        upstreams, await asyncio.gather(*map(check, upstreams)), strict=True
+    ):
+        if found.problem:
+            lines.append(f"Not ready yet: {found.problem}")
+            continue
+        context = model.remote.context or found.context
+        room = f"{context:,} tokens" if context else f"{ASSUMED_CONTEXT:,} tokens assumed"
+        lines.append(f"{upstream.host} is ready ({room}).")
+        if found.others:
+            lines.append(f"It lists no model “{upstream.model}”; it has {', '.join(found.others)}.")
+    if hosts := model.remote.external_hosts:
+        lines.append(f"What is written to this model is sent to {' and '.join(hosts)}.")
+    return lines
+
+
+# Actions that a running server has a part in: load, engine, remove ...
+
+
+def _add_server_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    action = actions.add_parser("load", help="load a model in the running server")
+    action.add_argument("name", metavar="NAME")
+    action.set_defaults(func=load_model)
+
+    action = actions.add_parser("unload", help="unload a model from the running server")
+    action.add_argument("name", metavar="NAME")
+    action.set_defaults(func=unload_model)
+
+    action = actions.add_parser("default", help="show or set the default model of new chats")
+    action.add_argument("name", metavar="NAME", nargs="?")
+    action.set_defaults(func=default_model)
+
+    action = actions.add_parser(
+        "engine",
+        help="show or set the engine that runs a model",
+        description="Show or set the engine that runs a model. With auto, Wick picks the one that "
+        "can run it, and the faster one if both can.",
+    )
+    action.add_argument("name", metavar="NAME")
+    action.add_argument("engine", nargs="?", choices=ENGINE_SETTINGS)
+    action.set_defaults(func=engine_of_model)
+
+    action = actions.add_parser("remove", help="remove a model and delete its files")
+    action.add_argument("name", metavar="NAME")
+    action.set_defaults(func=remove_model)
+
+
+def load_model(args: argparse.Namespace, settings: Settings) -> int:
+    """Load a model, and show the progress until it is ready; Ctrl-C only stops watching."""
+    _request(settings, args.name, "load")
+    try:
+        with load_reporter() as show, server_client(settings, TIMEOUT_SECONDS) as client:
+            ended = _until_loaded(client, args.name, show)
+    except KeyboardInterrupt:
+        print(f"The server keeps loading {args.name}.", file=sys.stderr)
+        raise
+    if ended is None:
+        print(f"{args.name} is being loaded.")
+    elif ended.state == "ready":
+        print(f"{args.name} is ready, with {format_bytes(ended.memory)} of memory reserved.")
+    else:
+        raise ModelLoadError(ended.error or f"{args.name} was unloaded before it was ready.")
+    return 0
+
+
+def _until_loaded(client: httpx.Client, name: str, show: ShowLoad) -> ModelStatus | None:
+    """Wait for the load to end; return the status, None if the server cannot tell."""
+    while True:
+        report = fetch_status(client)
+        if report is None or name not in report:
+            return None
+        now = report[name]
+        if now.state not in {"loading", "unloading"}:
+            return now
+        show(now.line, now.progress)
+        time.sleep(POLL_SECONDS)
+
+
+def unload_model(args: argparse.Namespace, settings: Settings) -> int:
+    _request(settings, args.name, "unload")
+    print(f"{args.name} is unloaded.")
+    return 0
+
+
+def default_model(args: argparse.Namespace, settings: Settings) -> int:
+    store = ModelStore(settings.models_dir)
+    if args.name is not None:
+        store.get(args.name)
+        if not _is_done_by_server(settings, "POST", args.name, "/default"):
+            store.set_default(args.name)
+        print(f"New chats begin with {args.name}.")
+    else:
+        print(store.default() or settings.default_model)
+    return 0
+
+
+def engine_of_model(args: argparse.Namespace, settings: Settings) -> int:
+    store = ModelStore(settings.models_dir)
+    model = store.get(args.name)
+    if args.engine is not None:
+        if not _is_done_by_server(settings, "POST", args.name, f"/engine/{args.engine}"):
+            store.set_engine(args.name, args.engine)
+        model = store.get(args.name)
+    if model.remote is not None:
+        print(f"{model.engine} (another server runs it)")
+    else:
+        print(f"{model.engine} ({model.engine_choice.reason})")
+    return 0
+
+
+def remove_model(args: argparse.Namespace, settings: Settings) -> int:
+    """Remove a model by the running server, so that nothing of it stays loaded or shown."""
+    store = ModelStore(settings.models_dir)
+    store.folder(args.name)
+    if not _is_done_by_server(settings, "DELETE", args.name):
+        store.remove(args.name)
+    print(f"{args.name} is removed.")
+    return 0
+
+
+def _notify_server(settings: Settings, name: str) -> None:
+    """Tell the server of a new model; one that cannot be reached sees it at its next scan."""
+    with contextlib.suppress(PeerError):
+        _send(settings, "POST", name, "/arrived")
+
+
+class ServerNotRunning(PeerError):
+    """No server answers, or one with another model store, or one that is no Wick."""
+
+
+def _is_done_by_server(settings: Settings, method: str, name: str, rest: str = "") -> bool:
+    """Have the server do it; False when none runs. Raises PeerError when it refuses."""
+    try:
+        _send(settings, method, name, rest)
+    except ServerNotRunning:
+        return False
+    return True
+
+
+def _request(settings: Settings, name: str, verb: str) -> None:
+    """Request an action. Raises ModelNotFound, or PeerError with the server's own sentence."""
+    _send(settings, "POST", name, f"/{verb}")
+
+
+def _send(settings: Settings, method: str, name: str, rest: str) -> None:
+    if not NAME.fullmatch(name):
+        raise ModelNotFound(f"No model named “{name}” is installed.")
+    url = settings.local_url
+    try:
+        with server_client(settings, TIMEOUT_SECONDS) as client:
+            url = str(client.base_url).rstrip("/")
+            response = client.request(method, f"/models/{name}{rest}")
+    except httpx.TimeoutException as error:
+        raise PeerError(
+            f"Wick at {url} has not answered after {TIMEOUT_SECONDS:.0f} seconds."
+        ) from error
+    except httpx.TransportError as error:
+        raise ServerNotRunning(
+            f"No Wick is running at {url}. Start it with “wick serve”, or set WICK_HOST and "
+            "WICK_PORT to where it runs."
+        ) from error
+    if response.status_code == 404:
+        raise ServerNotRunning(error_message(response))
+    if not response.is_success:
+        raise PeerError(error_message(response))

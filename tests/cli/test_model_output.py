@@ -20,15 +20,15 @@ LONG = "a-very-long-name-of-a-model-that-somebody-gave-it-in-q4-k-m-gguf"
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> ModelStore:
-    shelf = ModelStore(tmp_path / "models")
+def store(tmp_path: Path) -> ModelStore:
+    store = ModelStore(tmp_path / "models")
     source = write_tiny_gguf(tmp_path / "t.gguf")
-    shelf.install(source, "tiny", title="SmolLM2 135M Instruct", license_name="apache-2.0")
-    shelf.install(source, LONG, title="Qwen 2.5 Coder 1.5B Instruct", license_name="apache-2.0")
-    shelf.add_remote(
+    store.install(source, "tiny", title="SmolLM2 135M Instruct", license_name="apache-2.0")
+    store.install(source, LONG, title="Qwen 2.5 Coder 1.5B Instruct", license_name="apache-2.0")
+    store.add_remote(
         "far-" + LONG[:50], [Upstream("http://gpu.example.org:8000/v1", "Qwen/" + LONG)]
     )
-    return shelf
+    return store
 
 
 def drawn(table: Table, width: int) -> list[str]:
@@ -40,8 +40,10 @@ def drawn(table: Table, width: int) -> list[str]:
 
 @pytest.mark.parametrize("width", [72, 80, 100, 200])
 @pytest.mark.parametrize("is_live", [False, True])
-def test_a_long_name_folds_alone(shelf: ModelStore, width: int, is_live: bool) -> None:
-    here = [model for model in shelf.models() if model.remote is None]
+def test_a_long_model_name_folds_and_no_other_column(
+    store: ModelStore, width: int, is_live: bool
+) -> None:
+    here = [model for model in store.models() if model.remote is None]
     report = {
         model.name: ModelStatus(
             model.name, "ready", "Ready, writing 2 answers", None, None, 123.4, 5
@@ -49,7 +51,7 @@ def test_a_long_name_folds_alone(shelf: ModelStore, width: int, is_live: bool) -
         for model in here
     }
     table = models_table(
-        here, Settings(models_dir=shelf.root), "tiny", report if is_live else None, width=width
+        here, Settings(models_dir=store.root), "tiny", report if is_live else None, width=width
     )
     lines = drawn(table, width)
     assert max(map(len, lines)) <= width
@@ -62,8 +64,8 @@ def test_a_long_name_folds_alone(shelf: ModelStore, width: int, is_live: bool) -
         assert "SmolLM2" in "".join(lines)
 
 
-def test_other_tables_fit_too(shelf: ModelStore) -> None:
-    lines = drawn(remote_table(shelf.models(), "tiny", width=80), 80)
+def test_the_catalogue_and_found_models_fit_in_a_line(store: ModelStore) -> None:
+    lines = drawn(remote_table(store.models(), "tiny", width=80), 80)
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 2 + 4
     lines = drawn(catalogue_table(CATALOGUE.values(), Settings(), width=80), 80)

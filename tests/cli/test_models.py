@@ -31,7 +31,7 @@ def run(settings: Settings, *words: str) -> int:
     return code
 
 
-def test_import_list_and_remove(
+def test_import_list_and_remove_a_model(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(settings, "list") == 0
@@ -54,7 +54,9 @@ def test_import_list_and_remove(
         run(settings, "remove", "tiny-one")
 
 
-def test_import_of_a_folder_and_of_what_is_not_there(settings: Settings, tmp_path: Path) -> None:
+def test_import_takes_a_folder_and_refuses_a_missing_file(
+    settings: Settings, tmp_path: Path
+) -> None:
     folder = tmp_path / "given"
     folder.mkdir()
     write_tiny_gguf(folder / "model.gguf")
@@ -105,7 +107,7 @@ def test_models_of_other_programs_are_listed_and_linked(
         run(settings, "link", "gpt-7")
 
 
-def test_the_catalogue(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_catalogue_is_listed(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(settings, "catalogue") == 0
     out = capsys.readouterr().out
     assert "smollm2-1.7b" in out
@@ -136,7 +138,7 @@ def test_pull_shows_its_stages(
     assert captured.out == "Tiny is installed as tiny.\n"
 
 
-def test_ctrl_c_says_that_it_can_go_on(
+def test_ctrl_c_says_how_to_continue_a_pull(
     settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def pull(*_: object) -> Model:

@@ -19,7 +19,9 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(models_dir=tmp_path / "models", port=9)  # where no server runs
 
 
-async def test_add_list_and_remove(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_add_list_and_remove_a_remote_model(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
     async with serving() as stub:
         words = ("add-remote", "far", "--url", stub.url, "--url", "http://127.0.0.1:9")
         more = ("--model", "stub", "--parallel", "7", "--title", "Far Away")
@@ -39,14 +41,14 @@ async def test_add_list_and_remove(settings: Settings, capsys: pytest.CaptureFix
     assert ModelStore(settings.models_dir).models() == []
 
 
-def test_it_says_that_words_leave_the_machine(
+def test_adding_a_remote_model_says_where_messages_are_sent(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(settings, "add-remote", "far", "--url", "http://far.invalid/v1", "--model", "m")
     assert "is sent to far.invalid." in capsys.readouterr().out
 
 
-def test_what_will_not_do_is_a_sentence(settings: Settings) -> None:
+def test_wrong_remote_models_are_refused_with_a_sentence(settings: Settings) -> None:
     with pytest.raises(ModelError, match="begins with http"):
         run(settings, "add-remote", "far", "--url", "far", "--model", "m")
     with pytest.raises(ModelError, match="cannot be a model's name"):

@@ -1,8 +1,7 @@
-"""`wick models load, unload and default`, against a server that answers what the test tells it."""
+"""`wick models load, unload and default`, against a scripted server."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import threading
 from collections.abc import Iterator
@@ -13,21 +12,13 @@ from typing import Any
 
 import pytest
 
-from app.cli import model_actions
-from app.cli.models import add_parser
+from app.cli import models
 from app.config import Settings
 from app.errors import ModelLoadError, ModelNotFound, PeerError
 from app.models import engines
 from app.models.store import ModelStore
+from tests.cli.test_models import run
 from tests.tiny_gguf import write_tiny_gguf
-
-
-def run(settings: Settings, *words: str) -> int:
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
-    args = parser.parse_args(["models", *words])
-    code: int = args.func(args, settings)
-    return code
 
 
 @dataclass
@@ -102,10 +93,10 @@ def reported(state: str, line: str, **more: object) -> dict[str, object]:
     return {"name": "tiny", "title": "Tiny", "state": state, "line": line, **nothing, **more}
 
 
-def test_a_load_is_watched_to_its_end(
+def test_the_progress_of_a_load_is_shown_to_its_end(
     server: Stub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_actions, "POLL_SECONDS", 0)
+    monkeypatch.setattr(models, "POLL_SECONDS", 0)
     settings = Settings(port=server.port)
     loading = [
         reported("loading", f"Loading {n} %", progress=n / 100) for n in (3, 7, 40, 44, 90, 100)
@@ -113,9 +104,9 @@ def test_a_load_is_watched_to_its_end(
     waiting = reported("loading", "Waiting for memory: large is answering")
     server.reports = [waiting, *loading, reported("ready", "Ready", memory=400_000_000)]
     assert run(settings, "load", "tiny") == 0
-    told = capsys.readouterr()
-    assert told.out == "tiny is ready, with 400 MB of memory reserved.\n"
-    assert told.err.splitlines() == [
+    printed = capsys.readouterr()
+    assert printed.out == "tiny is ready, with 400 MB of memory reserved.\n"
+    assert printed.err.splitlines() == [
         "Waiting for memory: large is answering",
         *("Loading 3 %", "Loading 40 %", "Loading 90 %", "Loading 100 %"),
     ]
@@ -127,44 +118,44 @@ def test_a_load_is_watched_to_its_end(
         run(settings, "load", "tiny")
 
 
-def test_the_list_tells_what_the_server_does(
+def test_the_list_shows_what_the_server_reports(
     server: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = Settings(models_dir=tmp_path / "models", port=server.port, model_memory_mb=1000)
     ModelStore(settings.models_dir).install(write_tiny_gguf(tmp_path / "tiny.gguf"))
     run(settings, "list")
-    told = capsys.readouterr().out
-    assert "No Wick is running, so none is loaded." in told
-    assert "Speed" not in told
+    printed = capsys.readouterr().out
+    assert "No Wick is running, so none is loaded." in printed
+    assert "Speed" not in printed
     server.reports = [reported("ready", "Ready", speed=87.6, memory=400_000_000)]
     run(settings, "list")
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for words in ("Now", "Ready", "88 tok/s", "Models may use 1.0 GB of the", "400 MB are res"):
-        assert words in told
+        assert words in printed
 
 
-def test_a_server_hears_of_what_a_command_has_brought(server: Stub, tmp_path: Path) -> None:
+def test_the_server_is_notified_of_an_import(server: Stub, tmp_path: Path) -> None:
     settings = Settings(models_dir=tmp_path / "models", port=server.port)
     source = str(write_tiny_gguf(tmp_path / "tiny.gguf"))
     assert run(settings, "import", source) == 0
     assert [path for path, *_ in server.asked] == ["/models/tiny/arrived"]
-    server.status = 404  # it has another shelf
+    server.status = 404  # it has another model store
     assert run(settings, "import", source, "--name", "other") == 0
 
 
-def test_the_servers_sentence_is_told(server: Stub) -> None:
+def test_the_servers_sentence_is_the_error(server: Stub) -> None:
     server.status, server.text = 409, "tiny is answering, so it stays loaded."
     with pytest.raises(PeerError, match=r"^tiny is answering, so it stays loaded\.$"):
         run(Settings(port=server.port), "unload", "tiny")
 
 
-def test_something_else_at_this_port_is_not_quoted(server: Stub) -> None:
+def test_the_page_of_another_program_is_not_quoted(server: Stub) -> None:
     server.status, server.text, server.kind = 404, "<h1>Apache</h1>", "text/html"
     with pytest.raises(PeerError, match=r"did not do it \(status 404\): is it Wick\?"):
         run(Settings(port=server.port), "load", "tiny")
 
 
-def test_without_a_server_a_sentence_says_so(server: Stub) -> None:
+def test_loading_without_a_server_is_an_error(server: Stub) -> None:
     with pytest.raises(PeerError, match="No Wick is running at http:"):
         run(Settings(port=9), "load", "tiny")
     with pytest.raises(ModelNotFound):
@@ -172,21 +163,23 @@ def test_without_a_server_a_sentence_says_so(server: Stub) -> None:
     assert server.asked == []
 
 
-def test_a_running_server_removes_and_chooses(server: Stub, tmp_path: Path) -> None:
+def test_the_running_server_removes_a_model_and_sets_the_default(
+    server: Stub, tmp_path: Path
+) -> None:
     settings = Settings(models_dir=tmp_path / "models", port=server.port)
-    shelf = ModelStore(settings.models_dir)
-    shelf.install(write_tiny_gguf(tmp_path / "tiny.gguf"))
+    store = ModelStore(settings.models_dir)
+    store.install(write_tiny_gguf(tmp_path / "tiny.gguf"))
     run(settings, "default", "tiny")
     run(settings, "remove", "tiny")
     assert [path for path, *_ in server.asked] == ["/models/tiny/default", "/models/tiny"]
-    assert shelf.default() is None  # that was the server's to do
+    assert store.default() is None  # that was the server's to do
     server.status, server.text = 409, "tiny is answering."
     with pytest.raises(PeerError, match="is answering"):
         run(settings, "remove", "tiny")
-    assert shelf.get("tiny")
-    server.status = 404  # it has another shelf
+    assert store.get("tiny")
+    server.status = 404  # it has another model store
     run(settings, "remove", "tiny")
-    assert shelf.models() == []
+    assert store.models() == []
 
 
 def test_the_engine_is_shown_and_chosen(
@@ -214,7 +207,7 @@ def test_the_engine_is_shown_and_chosen(
     assert [path for path, *_ in server.asked] == ["/models/tiny/engine/llama.cpp"]
 
 
-def test_default_is_written_to_the_shelf(
+def test_the_default_is_written_to_the_model_store(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = Settings(models_dir=tmp_path / "models", port=9)  # where no server runs

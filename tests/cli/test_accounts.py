@@ -20,10 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
-from app.cli import serve
-from app.config import Settings
 from app.datadir import OWNER_FILE, ServerInfo, lock_data_folder
-from app.errors import ConfigError
 from tests.e2e.server import Server
 from tests.patience import PATIENCE
 from tests.web.doors import PASSWORD, csrf_in
@@ -42,20 +39,20 @@ async def serving(folder: Path) -> AsyncIterator[Server]:
 
 @pytest.fixture(scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
-    async with serving(tmp_path_factory.mktemp("people")) as server:
+    async with serving(tmp_path_factory.mktemp("accounts")) as server:
         await wick(server, "user", "add", "Anna", typed=f"{PASSWORD}\n")
         yield server
 
 
 @pytest.fixture
 async def fresh(tmp_path: Path) -> AsyncIterator[Server]:
-    """One that nobody has an account of yet."""
+    """Server without any account."""
     async with serving(tmp_path) as server:
         yield server
 
 
 async def wick(server: Server, *arguments: str, typed: str = "") -> tuple[int, str]:
-    """A command at the same machine; its exit code, and what it said."""
+    """Run a command on the same machine; return its exit code and its output."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "app", *arguments),
         env=server.environ,
@@ -65,8 +62,8 @@ async def wick(server: Server, *arguments: str, typed: str = "") -> tuple[int, s
         stderr=asyncio.subprocess.STDOUT,
     )
     async with asyncio.timeout(PATIENCE):
-        said, _ = await process.communicate(typed.encode())
-    return process.returncode or 0, said.decode()
+        output, _ = await process.communicate(typed.encode())
+    return process.returncode or 0, output.decode()
 
 
 @asynccontextmanager
@@ -111,7 +108,7 @@ async def socket(
 
 
 async def closed(connection: ClientConnection) -> int | None:
-    """The code with which it is closed, without having been asked."""
+    """Wait until the server closes it; return the code."""
     try:
         while True:
             await connection.recv()
@@ -119,7 +116,7 @@ async def closed(connection: ClientConnection) -> int | None:
         return error.rcvd.code if error.rcvd else None
 
 
-async def test_from_the_first_link_to_the_last_removal(fresh: Server) -> None:
+async def test_accounts_from_the_setup_link_to_the_removal_of_the_last_user(fresh: Server) -> None:
     server = fresh
     first = await server.said(LINK)
     async with (
@@ -129,13 +126,13 @@ async def test_from_the_first_link_to_the_last_removal(fresh: Server) -> None:
     ):
         await join(anna, first, "Anna")
         assert (await elsewhere.get("/join/" + first.rpartition("/")[2])).status_code == 404
-        code, said = await wick(server, "user", "invite")
+        code, output = await wick(server, "user", "invite")
         assert code == 0
-        await join(berta, re.findall(LINK, said)[0], "Berta")
+        await join(berta, re.findall(LINK, output)[0], "Berta")
         assert await log_in(elsewhere, "berta") == 303
-        code, said = await wick(server, "user", "list")
-        assert re.search(r"Anna +owner +active", said)
-        assert re.search(r"Berta +member +active", said)
+        code, output = await wick(server, "user", "list")
+        assert re.search(r"Anna +owner +active", output)
+        assert re.search(r"Berta +member +active", output)
 
         # A login that ends in one place closes what is open there at once, and nothing else.
         async with (
@@ -150,8 +147,8 @@ async def test_from_the_first_link_to_the_last_removal(fresh: Server) -> None:
             await pong
 
             # A command keeps her out, whatever server runs.
-            code, said = await wick(server, "user", "disable", "berta")
-            assert (code, said) == (0, "Blocked Berta and ended all of their sessions.\n")
+            code, output = await wick(server, "user", "disable", "berta")
+            assert (code, output) == (0, "Blocked Berta and ended all of their sessions.\n")
             assert await closed(one) == 1008
             assert (await berta.get("/")).status_code == 303
             assert await log_in(elsewhere, "berta") == 403
@@ -166,7 +163,7 @@ async def test_from_the_first_link_to_the_last_removal(fresh: Server) -> None:
         text = json.dumps({"text": "x", "client_id": "0" * 16, "model": "none"})
         async with socket(server, berta, "1" * 16) as connection:
             await connection.send(text)
-            code, said = await wick(server, "user", "passwd", "berta", typed=f"{PASSWORD} two\n")
+            code, output = await wick(server, "user", "passwd", "berta", typed=f"{PASSWORD} two\n")
             assert code == 0
             assert await closed(connection) == 1008
 
@@ -175,75 +172,75 @@ async def test_from_the_first_link_to_the_last_removal(fresh: Server) -> None:
         assert code == 0
         bearer = {"Authorization": f"Bearer {key.strip()}"}
         assert (await elsewhere.get("/v1/models", headers=bearer)).status_code == 200
-        code, said = await wick(server, "key", "list", "--user", "berta")
-        number = re.findall(r"(\d+) +An edi", said)[0]
+        code, output = await wick(server, "key", "list", "--user", "berta")
+        number = re.findall(r"(\d+) +An edi", output)[0]
         assert (await wick(server, "key", "revoke", number, "--user", "berta"))[0] == 0
         assert (await elsewhere.get("/v1/models", headers=bearer)).status_code == 401
 
-        code, said = await wick(server, "user", "remove", "berta", "--yes")
-        assert (code, said) == (0, "Deleted Berta and all of their chats.\n")
+        code, output = await wick(server, "user", "remove", "berta", "--yes")
+        assert (code, output) == (0, "Deleted Berta and all of their chats.\n")
         assert len(server.rows("SELECT 1 FROM users")) == 1
         assert (await wick(server, "user", "remove", "anna", "--yes"))[0] == 1
         assert (await anna.get("/")).status_code == 200
 
 
-async def test_commands_about_models_come_in_as_the_owner(server: Server) -> None:
+async def test_wick_models_asks_a_server_with_accounts_as_the_owner(server: Server) -> None:
     before = server.rows("SELECT id FROM logins")
     for action in ("load", "unload"):
-        code, said = await wick(server, "models", action, "unheard-of")
-        assert (code, said) == (1, "wick: No model named “unheard-of” is installed.\n")
+        code, output = await wick(server, "models", action, "unheard-of")
+        assert (code, output) == (1, "wick: No model named “unheard-of” is installed.\n")
     assert server.rows("SELECT id FROM logins") == before
 
 
-async def test_without_a_server_a_command_owns_the_folder_meanwhile(tmp_path: Path) -> None:
+async def test_wick_user_owns_the_data_folder_while_no_server_runs(tmp_path: Path) -> None:
     server = Server(tmp_path, tmp_path / "models", host="0.0.0.0")  # which is never started
-    code, said = await wick(server, "user", "add", "Anna", typed=f"{PASSWORD}\n")
-    assert (code, said.splitlines()[0]) == (0, "Anna can log in, as an owner.")
+    code, output = await wick(server, "user", "add", "Anna", typed=f"{PASSWORD}\n")
+    assert (code, output.splitlines()[0]) == (0, "Anna can log in, as an owner.")
     with lock_data_folder(tmp_path, "wick chat"):
-        code, said = await wick(server, "user", "list")
+        code, output = await wick(server, "user", "list")
     assert code == 1
-    assert "in use by “wick chat”" in said
+    assert "in use by “wick chat”" in output
     left = ServerInfo(1, "wick serve", "http://x", "y")
     (tmp_path / OWNER_FILE).write_text(json.dumps(asdict(left)))
-    code, said = await wick(server, "user", "list")  # whoever wrote that has died
-    assert re.search(r"Anna +owner +active", said)
+    code, output = await wick(server, "user", "list")  # whoever wrote that has died
+    assert re.search(r"Anna +owner +active", output)
 
 
-async def test_from_one_address_come_so_many_connections(tmp_path: Path) -> None:
+async def test_one_address_has_only_so_many_connections(tmp_path: Path) -> None:
     server = Server(tmp_path, tmp_path / "models", host="0.0.0.0", connections_per_address=8)
     await server.start()
     try:
         async with asyncio.timeout(PATIENCE), AsyncExitStack() as held:
-            said = b""
-            while not said:
+            output = b""
+            while not output:
                 reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
                 held.callback(writer.close)
                 writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 head = await reader.readuntil(b"\r\n\r\n")
                 if b" 429 " in head:
-                    said = await reader.read()
-            assert b"Too many connections" in said
+                    output = await reader.read()
+            assert b"Too many connections" in output
         async with asyncio.timeout(PATIENCE), browser(server) as anna:
             while (await anna.get("/healthz")).status_code == 429:
                 pass
-        (told,) = re.findall(r'"limit": "connections".*', server.log)
-        assert '"address": "127.0.0.1"' in told
+        (entry,) = re.findall(r'"limit": "connections".*', server.log)
+        assert '"address": "127.0.0.1"' in entry
     finally:
         assert await server.stop() == 0
     assert "Traceback" not in server.log
 
 
-async def test_what_cannot_be_is_said_in_a_line(server: Server) -> None:
+async def test_an_account_error_is_one_line(server: Server) -> None:
     for arguments, typed, sentence in (
         (("passwd", "nobody"), "", "There is no user “nobody”."),
         (("add", "Clara"), "short\n", "at least 8 characters"),
         (("add", "a/b"), f"{PASSWORD}\n", "letters, digits"),
         (("remove", "nobody", "--yes"), "", "There is no user"),
     ):
-        code, said = await wick(server, "user", *arguments, typed=typed)
+        code, output = await wick(server, "user", *arguments, typed=typed)
         assert code == 1
-        assert sentence in said
-        assert said.count("\n") == 1
+        assert sentence in output
+        assert output.count("\n") == 1
 
 
 async def test_with_a_certificate_everything_is_under_tls(tmp_path: Path) -> None:
@@ -270,67 +267,10 @@ async def test_with_a_certificate_everything_is_under_tls(tmp_path: Path) -> Non
             async with socket(server, anna, ssl=context) as connection:
                 await anna.post("/logout")
                 assert await closed(connection) == 1008
-        code, said = await wick(server, "models", "unload", "unheard-of")
-        assert (code, said) == (1, "wick: No model named “unheard-of” is installed.\n")
+        code, output = await wick(server, "models", "unload", "unheard-of")
+        assert (code, output) == (1, "wick: No model named “unheard-of” is installed.\n")
         with pytest.raises(httpx.TransportError):
             httpx.get(f"http://127.0.0.1:{server.port}/", trust_env=False)
     finally:
         assert await server.stop() == 0
     assert "Traceback" not in server.log
-
-
-@pytest.mark.parametrize(
-    ("given", "sentence"),
-    [
-        ({"accounts": "off", "host": "0.0.0.0"}, "WICK_ACCOUNTS=off with WICK_HOST=0.0.0.0"),
-        ({"accounts": "off", "host": "::"}, "WICK_ACCOUNTS=off"),
-        ({"accounts": "off", "host": "192.168.1.2"}, "WICK_ACCOUNTS=off"),
-        ({"accounts": "off", "host": "my-machine"}, "WICK_ACCOUNTS=off"),
-        ({"accounts": "off", "trusted_proxies": ("proxy",)}, "WICK_TRUSTED_PROXIES"),
-        ({"tls_cert": Path("/nothing")}, "WICK_TLS_KEY"),
-        ({"tls_key": Path("/nothing")}, "WICK_TLS_CERT"),
-        ({"tls_cert": Path("/nothing"), "tls_key": Path("/nothing")}, "cannot be read"),
-        ({"tls_cert": Path(__file__), "tls_key": Path(__file__)}, "are no certificate"),
-    ],
-)
-def test_what_would_be_open_or_could_not_work_is_refused(
-    given: dict[str, Any], sentence: str
-) -> None:
-    with pytest.raises(ConfigError, match=sentence) as caught:
-        serve.check(Settings(**given))
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("given", "has_accounts"),
-    [
-        ({}, False),
-        ({"host": "localhost"}, False),
-        ({"host": "127.0.0.2"}, False),
-        ({"host": "::1"}, False),
-        ({"accounts": "on"}, True),
-        ({"host": "0.0.0.0"}, True),
-        ({"host": "::"}, True),
-        ({"host": "0"}, True),
-        ({"host": "127.1"}, True),
-        ({"host": "fe80::1%eth0"}, True),
-        ({"host": "my-machine"}, True),
-        ({"trusted_proxies": ("proxy",)}, True),
-        ({"allowed_hosts": ("chat.example",)}, True),
-        ({"allowed_hosts": ("localhost", "127.0.0.1")}, False),
-        ({"allowed_hosts": ("wick.test",), "accounts": "off"}, False),
-    ],
-)
-def test_people_log_in_wherever_others_get_in(given: dict[str, Any], has_accounts: bool) -> None:
-    settings = Settings(**given)
-    serve.check(settings)
-    assert settings.has_accounts is has_accounts
-
-
-def test_a_name_of_this_machine_that_is_another_s_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    found = [(2, 1, 6, "", ("192.0.2.1", 8000))]
-    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: found)
-    with pytest.raises(ConfigError, match=r"WICK_HOST=localhost is 192\.0\.2\.1 here"):
-        serve.check(Settings(host="localhost"))

@@ -25,8 +25,7 @@ from app.models.disk import ensure_space, translate_disk_errors
 from app.models.engines import LLAMA_CPP, available_engines
 from app.models.gguf.compatibility import check_compatible, rope_scale
 from app.models.gguf.header import NUMBER_FORMATS, Array, Header, TensorInfo, Value, ValueType
-from app.models.gguf.reader import ALIGNMENT, MAGIC
-from app.models.gguf.split import ModelFile, read_model_file
+from app.models.gguf.reader import ALIGNMENT, MAGIC, ModelFile, read_model_file
 from app.models.gguf.tokens import TokenKind, from_byte_level
 from app.models.model import Model
 

@@ -18,7 +18,7 @@ from typing import Final
 
 from app.config import other_programs_environment
 from app.errors import ModelNotFound, PullError
-from app.models.gguf.split import model_stem, part_names
+from app.models.gguf.reader import model_stem, part_names
 from app.models.install.ollama import MAX_MANIFEST_BYTES, read_manifest
 from app.models.model import Model
 from app.models.sources import NOT_MODELS

@@ -19,7 +19,7 @@ from app.models.disk import ensure_space
 from app.models.engines import CTRANSFORMERS, LLAMA_CPP, Engine, NativeUse, available_engines
 from app.models.gguf.engine_support import FileSupport, check_support
 from app.models.gguf.header import Header
-from app.models.gguf.split import read_model_file
+from app.models.gguf.reader import read_model_file
 from app.models.model import Model, Turn
 from app.models.model_files import save_model
 from app.models.parameters import Sampling

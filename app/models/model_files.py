@@ -13,91 +13,7 @@ from app.models.engines import CTRANSFORMERS, ENGINE_SETTINGS, ENGINES, Engine, 
 from app.models.gguf.kv_layout import KvLayout
 from app.models.model import Model, ModelSettings
 from app.models.parameters import SAMPLING, Sampling
-from app.models.upstream import (
-    MAX_UPSTREAMS,
-    RemoteModel,
-    Upstream,
-    validate_context,
-    validate_upstreams,
-)
-
-# Remote models: `NAME/remote.json` and nothing else.
-
-
-REMOTE: Final = "remote.json"
-REMOTE_FORMAT: Final = 1
-ASSUMED_CONTEXT: Final = 4096
-"""Tokens of a window that neither the person nor the server has told."""
-DEFAULT_TEMPLATE_SETTINGS: Final = Sampling(
-    **{name: row.neutral for name, row in SAMPLING.items() if row.neutral is not None},
-    repetition_window=64,
-)
-"""What is chosen unless a person chooses: the rest is left to the server, which knows its model."""
-
-
-def merge_upstreams(
-    before: RemoteModel | None, upstreams: list[Upstream], context: int | None
-) -> RemoteModel:
-    """Add servers to `before`; one with an address that is there already replaces the old one.
-
-    Raises ModelError for invalid servers.
-    """
-    by_url = {upstream.url: upstream for upstream in (before.upstreams if before else ())}
-    by_url |= {upstream.url: upstream for upstream in map(validate_upstreams, upstreams)}
-    if not 1 <= len(by_url) <= MAX_UPSTREAMS:
-        raise ModelError(f"A model can have 1 to {MAX_UPSTREAMS} servers.")
-    context = validate_context(context)
-    if before is None:
-        return RemoteModel(tuple(by_url.values()), context)
-    return replace(before, upstreams=tuple(by_url.values()), context=context or before.context)
-
-
-def serialize(title: str, remote: RemoteModel) -> str:
-    """Write the text of `remote.json`."""
-    values = {"format": REMOTE_FORMAT, "title": title} | asdict(remote)
-    return json.dumps(values, ensure_ascii=False, indent=2)
-
-
-def read_remote(folder: Path, settings: ModelSettings) -> Model:
-    """Read `remote.json`. Raises ModelFileError."""
-    try:
-        values: dict[str, Any] = json.loads((folder / REMOTE).read_text(encoding="utf-8"))
-        if values["format"] != REMOTE_FORMAT:
-            raise ModelFileError(f"The model {folder.name} was added by another Wick version.")
-        upstreams = [Upstream(**upstream) for upstream in values["upstreams"]]
-        remote = replace(merge_upstreams(None, upstreams, values["context"]), found=values["found"])
-        title = str(values["title"])
-        validate_context(remote.found)
-    except OSError as error:
-        raise ModelFileError(
-            f"The model {folder.name} is damaged: its {REMOTE} cannot be read."
-        ) from error
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ModelError) as error:
-        if isinstance(error, ModelFileError):
-            raise
-        raise ModelFileError(
-            f"The model {folder.name} is damaged: its {REMOTE} makes no sense."
-        ) from error
-    return Model(
-        name=folder.name,
-        folder=folder,
-        title=title,
-        architecture="remote",
-        parameters=0,
-        quantisation="",
-        context_length=remote.context or remote.found or ASSUMED_CONTEXT,
-        size=0,
-        digest="",
-        kv_bytes_per_token=0,
-        chat_template="",
-        sampling=DEFAULT_TEMPLATE_SETTINGS,
-        settings=settings,
-        remote=remote,
-    )
-
-
-# What is kept beside a model's weights: what is known of it, and what a person chose for it.
-
+from app.models.upstream import RemoteModel, Upstream, merge_upstreams, validate_context
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +23,15 @@ SPEEDS: Final = "engine.json"
 ADAPTED_FORMAT: Final = 1
 """Of models that were installed before original files were kept."""
 FORMAT: Final = 2
+REMOTE: Final = "remote.json"
+REMOTE_FORMAT: Final = 1
+ASSUMED_CONTEXT: Final = 4096
+"""Tokens of a window that neither the user nor the server has named."""
+DEFAULT_TEMPLATE_SETTINGS: Final = Sampling(
+    **{name: row.neutral for name, row in SAMPLING.items() if row.neutral is not None},
+    repetition_window=64,
+)
+"""What is chosen unless a user chooses: the rest is left to the server, which knows its model."""
 
 
 def save_model(model: Model, folder: Path) -> None:
@@ -120,7 +45,7 @@ def save_model(model: Model, folder: Path) -> None:
 def load_model(folder: Path) -> Model:
     """Read `model.json`; the GGUF file is not opened. Raises ModelFileError."""
     if (folder / REMOTE).is_file():
-        return read_remote(folder, load_settings(folder))
+        return _load_remote(folder, load_settings(folder))
     try:
         values: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
         if values.pop("format") not in (ADAPTED_FORMAT, FORMAT):
@@ -217,3 +142,47 @@ def load_settings(folder: Path) -> ModelSettings:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         log.warning("The settings of the model %s are damaged: %s.", folder.name, error)
         return ModelSettings()
+
+
+def serialize_remote(title: str, remote: RemoteModel) -> str:
+    """Write the text of `remote.json`."""
+    values = {"format": REMOTE_FORMAT, "title": title} | asdict(remote)
+    return json.dumps(values, ensure_ascii=False, indent=2)
+
+
+def _load_remote(folder: Path, settings: ModelSettings) -> Model:
+    """Read `remote.json`. Raises ModelFileError."""
+    try:
+        values: dict[str, Any] = json.loads((folder / REMOTE).read_text(encoding="utf-8"))
+        if values["format"] != REMOTE_FORMAT:
+            raise ModelFileError(f"The model {folder.name} was added by another Wick version.")
+        upstreams = [Upstream(**upstream) for upstream in values["upstreams"]]
+        remote = replace(merge_upstreams(None, upstreams, values["context"]), found=values["found"])
+        title = str(values["title"])
+        validate_context(remote.found)
+    except OSError as error:
+        raise ModelFileError(
+            f"The model {folder.name} is damaged: its {REMOTE} cannot be read."
+        ) from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ModelError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(
+            f"The model {folder.name} is damaged: its {REMOTE} makes no sense."
+        ) from error
+    return Model(
+        name=folder.name,
+        folder=folder,
+        title=title,
+        architecture="remote",
+        parameters=0,
+        quantisation="",
+        context_length=remote.context or remote.found or ASSUMED_CONTEXT,
+        size=0,
+        digest="",
+        kv_bytes_per_token=0,
+        chat_template="",
+        sampling=DEFAULT_TEMPLATE_SETTINGS,
+        settings=settings,
+        remote=remote,
+    )

@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from app.errors import PullRefused
-from app.models.gguf.split import is_part, part_names
+from app.models.gguf.reader import is_part, part_names
 from app.net import leads_here
 
 MAX_SPEC_CHARS: Final = 2000

@@ -34,19 +34,12 @@ from app.models.engines import (
     EngineSpeed,
     available_engines,
 )
-from app.models.gguf.split import model_stem
+from app.models.gguf.reader import model_stem
 from app.models.model import Model, ModelSettings
-from app.models.model_files import (
-    REMOTE,
-    SETTINGS,
-    SPEEDS,
-    load_model,
-    merge_upstreams,
-    serialize,
-)
+from app.models.model_files import REMOTE, SETTINGS, SPEEDS, load_model, serialize_remote
 from app.models.parameters import Sampling
 from app.models.staging import REMOVED, STAGING_LOCK, incoming
-from app.models.upstream import RemoteModel, Upstream
+from app.models.upstream import RemoteModel, Upstream, merge_upstreams
 
 if TYPE_CHECKING:
     from app.models.model_builder import Keep
@@ -191,12 +184,12 @@ class ModelStore:
         folder = self.root / name
         if NAME.fullmatch(name) and (folder / REMOTE).is_file():
             before = load_model(folder)
-            text = serialize(
+            text = serialize_remote(
                 title or before.title, merge_upstreams(before.remote, upstreams, context)
             )
             write_atomic(folder / REMOTE, text)
         else:
-            text = serialize(title or name, merge_upstreams(None, upstreams, context))
+            text = serialize_remote(title or name, merge_upstreams(None, upstreams, context))
             self.ensure_name_free(name)
             with self.incoming(len(text)) as incoming:
                 (incoming / REMOTE).write_text(text + "\n", encoding="utf-8")
@@ -207,7 +200,7 @@ class ModelStore:
         """Keep what the servers of a model said of it. Raises DiskFull or ModelError."""
         model = self.get(name)
         if model.remote is not None and model.remote.upstreams == remote.upstreams:
-            write_atomic(model.folder / REMOTE, serialize(model.title, remote))
+            write_atomic(model.folder / REMOTE, serialize_remote(model.title, remote))
 
     def remove(self, name: str) -> None:
         """Remove a model and delete its files. Raises ModelNotFound."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -74,6 +74,23 @@ def validate_upstreams(upstream: Upstream) -> Upstream:
     if not 1 <= upstream.parallel <= MAX_PARALLEL:
         raise ModelError(f"A server can take 1 to {MAX_PARALLEL} concurrent requests.")
     return Upstream(full_url(upstream.url), model, upstream.key_env, upstream.parallel)
+
+
+def merge_upstreams(
+    before: RemoteModel | None, upstreams: list[Upstream], context: int | None
+) -> RemoteModel:
+    """Add servers to `before`; one with an address that is there already replaces the old one.
+
+    Raises ModelError for invalid servers.
+    """
+    by_url = {upstream.url: upstream for upstream in (before.upstreams if before else ())}
+    by_url |= {upstream.url: upstream for upstream in map(validate_upstreams, upstreams)}
+    if not 1 <= len(by_url) <= MAX_UPSTREAMS:
+        raise ModelError(f"A model can have 1 to {MAX_UPSTREAMS} servers.")
+    context = validate_context(context)
+    if before is None:
+        return RemoteModel(tuple(by_url.values()), context)
+    return replace(before, upstreams=tuple(by_url.values()), context=context or before.context)
 
 
 def full_url(text: str) -> str:

@@ -16,7 +16,7 @@ from app.models.store import ModelStore
 from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.e2e.person import ChatPage, Person
 from tests.e2e.server import Server
-from tests.models.gguf.test_split import parts_of
+from tests.models.gguf.test_reader_split import parts_of
 from tests.models.stub_server import Stub, serve_stub
 from tests.tiny_gguf import write_tiny_gguf
 

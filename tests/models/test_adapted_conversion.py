@@ -10,8 +10,7 @@ import pytest
 from app.inference.runner.engines.ctransformers import CtransformersEngine
 from app.models.adapted import convert
 from app.models.gguf.header import Header
-from app.models.gguf.reader import read_header
-from app.models.gguf.split import read_model_file
+from app.models.gguf.reader import read_header, read_model_file
 from app.models.model import Turn
 from app.models.store import ModelStore
 from app.models.text.chat_template import ChatTemplate

@@ -20,7 +20,7 @@ from app.models.store import ModelStore
 from app.models.text import tokenizer_builder
 from app.models.text.tokenizer import Tokenizer
 from tests.models.gguf.test_engine_support import header_of
-from tests.models.gguf.test_split import parts_of, write
+from tests.models.gguf.test_reader_split import parts_of, write
 from tests.tiny_gguf import write_tiny_gguf
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import PullRefused
-from app.models.gguf.split import model_stem
+from app.models.gguf.reader import model_stem
 from app.models.install.install import resolve_local
 from app.models.sources import (
     HubRepoSpec,

@@ -27,7 +27,7 @@ from app.errors import (
 from app.models import staging
 from app.models.catalogue import CATALOGUE
 from app.models.found import FoundModel
-from app.models.gguf.split import model_stem
+from app.models.gguf.reader import model_stem
 from app.models.install.progress import (
     CancelToken,
     ProgressCallback,

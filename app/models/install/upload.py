@@ -10,7 +10,7 @@ from typing import Final
 from app.errors import DiskFull, PullError, PullRefused
 from app.models.adapted import space_for_copy
 from app.models.disk import ensure_space
-from app.models.gguf.split import model_stem
+from app.models.gguf.reader import model_stem
 from app.models.install.install import PullSpec, install
 from app.models.install.progress import ProgressCallback, ProgressTracker, PullProgress, write_chunk
 from app.models.model import Model

@@ -13,11 +13,10 @@ import pytest
 from app.errors import ModelError, ModelFileError
 from app.models.gguf import tokens
 from app.models.gguf.compatibility import check_compatible
-from app.models.gguf.reader import read_header
-from app.models.gguf.split import read_model_file
+from app.models.gguf.reader import read_header, read_model_file
 from app.models.store import ModelStore
 from tests.models.gguf.damage import damaged
-from tests.models.gguf.test_split import parts_of, write
+from tests.models.gguf.test_reader_split import parts_of, write
 from tests.tiny_gguf import (
     Flavour,
     bpe_vocabulary,

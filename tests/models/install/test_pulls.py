@@ -19,7 +19,7 @@ from app.models.install.upload import UploadManifest, group_uploads
 from app.models.model import Model
 from app.models.staging import PARTIAL
 from app.models.store import ModelStore
-from tests.models.gguf.test_split import parts_of
+from tests.models.gguf.test_reader_split import parts_of
 from tests.models.stub_server import Stub
 from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import ModelFileError
-from app.models.gguf.reader import read_header
-from app.models.gguf.split import part_paths
+from app.models.gguf.reader import part_paths, read_header
 from app.models.store import ModelStore, name_for
 from tests import tiny_gguf
 from tests.tiny_gguf import Floats, encode

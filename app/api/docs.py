@@ -14,7 +14,7 @@ from quart import Blueprint, Response
 import app
 from app.api import http
 from app.api.endpoints import ENDPOINTS, FILE, INTRODUCTION, SSE, TAGS, Endpoint
-from app.api.ollama.schemas import OllamaErrorResponse
+from app.api.ollama.generate import OllamaErrorResponse
 from app.api.openai.schemas import ErrorResponse
 from app.web.addresses import is_ollama_path, public_path, public_url
 from app.web.context import server_context

@@ -18,21 +18,24 @@ from app.api.chats.schemas import (
     SubmittedAnswer,
 )
 from app.api.chats.search import ModelChoices, SearchResultList
-from app.api.ollama import models
 from app.api.ollama.embeddings import (
     EmbedRequest,
     LegacyEmbedRequest,
     LegacyEmbedResponse,
     OllamaEmbedResponse,
 )
-from app.api.ollama.generate import OllamaChatRequest, OllamaGenerateRequest
-from app.api.ollama.schemas import (
+from app.api.ollama.generate import (
+    OllamaChatRequest,
     OllamaChatResponse,
+    OllamaGenerateRequest,
     OllamaGenerateResponse,
+)
+from app.api.ollama.models import (
     OllamaProcesses,
     OllamaShow,
     OllamaTags,
     OllamaVersion,
+    ShowRequest,
 )
 from app.api.openai.chat import ChatRequest
 from app.api.openai.embeddings import EmbeddingList, EmbeddingRequest
@@ -248,7 +251,7 @@ ENDPOINTS: Final = (
     Endpoint(*("get", "/api/tags", "Ollama", "List the models"), response=OllamaTags),
     Endpoint(
         *("post", "/api/show", "Ollama", "About a model"),
-        request=models.ShowRequest,
+        request=ShowRequest,
         response=OllamaShow,
     ),
     Endpoint(*("get", "/api/ps", "Ollama", "The models in memory"), response=OllamaProcesses),

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from msgspec import Meta
 
 from app.api import http
-from app.api.prompt_input import Prompt
-from app.api.turns import split_opening
+from app.api.prompt_input import Prompt, split_opening
 from app.conversations.settings import system_turns
 from app.errors import ApiError
 from app.inference.completions import Completions

@@ -1,4 +1,4 @@
-"""Request bodies and responses of the API: JSON in, JSON or a stream out."""
+"""Request bodies and responses of the API: JSON in, perhaps compressed; JSON or a stream out."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
 from quart import Response, request
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
-from app.api.content_encoding import TooLarge, gather
 from app.errors import ApiError, NotLoggedIn
 from app.inference.completions import Completions
 from app.inference.protocol import Failed
@@ -149,8 +149,10 @@ async def _body() -> bytes:
     most = max_body_bytes(request.path)
     try:
         async with asyncio.timeout(_seconds(most)):
-            return await gather(request.body, request.headers.get("Content-Encoding", ""), most)
-    except TooLarge:
+            return await _read_inflated(
+                request.body, request.headers.get("Content-Encoding", ""), most
+            )
+    except _BodyTooLarge:
         raise RequestEntityTooLarge from None
     except TimeoutError:
         raise RequestTimeout from None
@@ -179,3 +181,72 @@ def one_of(value: str, allowed: Sequence[str], name: str) -> str:
     if value not in allowed:
         raise ApiError(f"{name} must be one of {', '.join(allowed)}.", param=name)
     return value
+
+
+# Bodies as they were before they were compressed, inflated no further than allowed.
+
+
+_ENCODINGS: Final = ("gzip", "deflate")
+_GZIP: Final = 16 + zlib.MAX_WBITS
+_DAMAGED: Final = "The compressed body of this request is damaged."
+
+
+class _BodyTooLarge(Exception):
+    """Body of more bytes than are allowed."""
+
+
+async def _read_inflated(chunks: AsyncIterator[bytes], encoding: str, max_bytes: int) -> bytes:
+    """Read a whole body, as it was before it was compressed.
+
+    Raises _BodyTooLarge, and ApiError for an encoding that is unknown or damaged.
+    """
+    kind = encoding.strip().lower().removeprefix("x-") or "identity"
+    if kind not in {*_ENCODINGS, "identity"}:
+        sentence = f"Compressed as “{kind}” Wick cannot read this; it takes gzip and deflate."
+        raise ApiError(sentence, status=415)
+    inflater = None if kind == "identity" else _Inflater(kind)
+    whole = bytearray()
+    async for chunk in chunks:
+        if inflater is None:
+            whole += chunk
+        else:  # the event loop serves others meanwhile
+            whole += await asyncio.to_thread(inflater.feed, chunk, max_bytes + 1 - len(whole))
+        if len(whole) > max_bytes:
+            raise _BodyTooLarge
+    if inflater is not None and whole:
+        inflater.check_end()
+    return bytes(whole)
+
+
+class _Inflater:
+    """One body, chunk by chunk. `deflate` may come with or without the head that it should have."""
+
+    def __init__(self, kind: str) -> None:
+        self._is_gzip = kind == "gzip"
+        self._stream: Any = None
+
+    def feed(self, chunk: bytes, max_bytes: int) -> bytes:
+        """Decode the body, to never more than `max_bytes`. Raises ApiError."""
+        inflated = bytearray()
+        try:
+            while chunk and len(inflated) < max_bytes:
+                if self._stream is None or self._stream.eof:
+                    self._stream = self._opened(chunk)
+                inflated += self._stream.decompress(chunk, max_bytes - len(inflated))
+                chunk = self._stream.unused_data if self._stream.eof else b""
+                if chunk and not self._is_gzip:
+                    raise ApiError(_DAMAGED)
+        except zlib.error as error:
+            raise ApiError(_DAMAGED) from error
+        return bytes(inflated)
+
+    def _opened(self, chunk: bytes) -> Any:
+        if self._is_gzip:
+            return zlib.decompressobj(_GZIP)
+        has_head = chunk[0] & 0x0F == zlib.DEFLATED and chunk[0] >> 4 <= 7
+        return zlib.decompressobj(zlib.MAX_WBITS if has_head else -zlib.MAX_WBITS)
+
+    def check_end(self) -> None:
+        """Raises ApiError when the rest is missing."""
+        if not self._stream.eof:
+            raise ApiError(_DAMAGED)

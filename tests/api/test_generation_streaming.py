@@ -17,7 +17,7 @@ from quart.testing.connections import TestHTTPConnection as Connection
 
 from app.api import http
 from app.api.chats import events
-from app.api.ollama import loading
+from app.api.ollama import models as ollama_models
 from app.config import Settings
 from app.errors import ModelLoadError
 from app.inference.process import RunnerProcess
@@ -292,7 +292,7 @@ async def test_a_program_says_how_long_a_model_stays(stage: Stage) -> None:
     ],
 )
 def test_ollamas_times(given: float | str | None, seconds: float | None) -> None:
-    assert loading.seconds_of(given) == seconds
+    assert ollama_models.seconds_of(given) == seconds
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat"])

@@ -13,10 +13,10 @@ from msgspec import Meta
 from quart import Blueprint, Response, request
 
 from app.api import generation, http
-from app.api.ollama.loading import KeepAlive, load_or_unload, seconds_of, set_keep_alive
+from app.api.ollama.models import KeepAlive, load_or_unload, rfc3339, seconds_of, set_keep_alive
 from app.api.openai.replies import reason_of
 from app.api.parameters import OllamaParameters, chosen_in
-from app.api.turns import RoleName, ToolCall, turn
+from app.api.prompt_input import RoleName, ToolCall, turn
 from app.errors import ApiError
 from app.inference.completions import Completions
 from app.inference.protocol import Delta, Failed, Finished, Generate, SampledToken, TokenLogprob
@@ -114,11 +114,6 @@ def now() -> str:
     return rfc3339(time.time())
 
 
-def rfc3339(seconds: float) -> str:
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{whole}.{int(seconds % 1 * 1e6):06d}Z"
-
-
 # `/api/chat` and `/api/generate`, as programs made for Ollama know them.
 
 
@@ -169,6 +164,42 @@ class OllamaGenerateRequest(OllamaRequest, kw_only=True):
     suffix: str | None = None
     template: str | None = None
     images: generation.Unsupported | None = None
+
+
+class OllamaErrorResponse(msgspec.Struct):
+    error: str
+
+
+class OllamaReplyMessage(msgspec.Struct):
+    role: Literal["assistant"]
+    content: str
+
+
+class OllamaEnd(msgspec.Struct, kw_only=True):
+    """Durations in nanoseconds."""
+
+    model: str
+    created_at: str
+    done: bool
+    done_reason: Literal["stop", "length", "load", "unload"]
+    total_duration: int = 0
+    load_duration: int = 0
+    prompt_eval_count: int = 0
+    prompt_eval_duration: int = 0
+    eval_count: int = 0
+    eval_duration: int = 0
+    logprobs: list[Any] = []
+
+
+class OllamaChatResponse(OllamaEnd, kw_only=True):
+    message: OllamaReplyMessage
+
+
+class OllamaGenerateResponse(OllamaEnd, kw_only=True):
+    """context: to be sent with the next prompt, which then goes on from here."""
+
+    response: str
+    context: list[int] = []
 
 
 @blueprint.post("/chat")

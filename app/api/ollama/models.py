@@ -1,8 +1,10 @@
-"""`/api/tags`, `/api/show`, `/api/ps` and `/api/version`, as programs made for Ollama know them."""
+"""`/api/tags`, `/api/show`, `/api/ps` and `/api/version`; loading and keep-alive of models."""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 import time
 from collections.abc import Iterator
 from typing import Any, Final
@@ -13,17 +15,73 @@ from quart import Blueprint, Response
 import app
 from app.api import http
 from app.api.generation import LATEST, model_name
-from app.api.ollama.generate import rfc3339
-from app.errors import ApiError
+from app.errors import ApiError, ModelBusy
 from app.models.memory import required_bytes
 from app.models.model import Model
 from app.models.parameters import SAMPLING, Sampling
 from app.web.context import server_context
+from app.web.security.identity import identity
 
 blueprint = Blueprint("api_ollama_models", __name__, url_prefix="/api")
 OLLAMA_VERSION: Final = "0.9.0"
 """The version of Ollama whose API this is: programs look at it to learn what they may ask."""
 NEVER = 100 * 365 * 86400.0
+KeepAlive = float | str
+MAX_SECONDS: Final = 365 * 86400.0
+"""Seconds; what is longer is for ever."""
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART: Final = r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)"
+
+
+class OllamaVersion(msgspec.Struct):
+    """version: that of Ollama whose API this is; wick: Wick's own."""
+
+    version: str
+    wick: str
+
+
+class OllamaDetails(msgspec.Struct):
+    parent_model: str
+    format: str
+    family: str
+    families: list[str]
+    parameter_size: str
+    quantization_level: str
+
+
+class OllamaModel(msgspec.Struct):
+    name: str
+    model: str
+    modified_at: str
+    size: int
+    digest: str
+    details: OllamaDetails
+
+
+class OllamaTags(msgspec.Struct):
+    models: list[OllamaModel]
+
+
+class OllamaRunning(OllamaModel):
+    size_vram: int
+    expires_at: str
+    context_length: int
+
+
+class OllamaProcesses(msgspec.Struct):
+    models: list[OllamaRunning]
+
+
+class OllamaShow(msgspec.Struct):
+    modelfile: str
+    parameters: str
+    template: str
+    system: str
+    license: str
+    details: OllamaDetails
+    model_info: dict[str, Any]
+    capabilities: list[str]
+    modified_at: str
 
 
 class ShowRequest(msgspec.Struct):
@@ -135,3 +193,81 @@ def _modified(model: Model) -> float:
         return model.metadata_path.stat().st_mtime
     except OSError:  # it is just being removed
         return 0.0
+
+
+def rfc3339(seconds: float) -> str:
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{whole}.{int(seconds % 1 * 1e6):06d}Z"
+
+
+# Keep-alive, loading and unloading.
+
+
+def set_keep_alive(name: str, seconds: float | None) -> None:
+    """Set how long the model stays, for the owner only: others may need its memory, or it."""
+    if seconds is not None and identity().is_owner:
+        server_context().pool.set_keep_alive(name, seconds)
+
+
+async def load_or_unload(name: str, keep_alive: KeepAlive | None) -> str:
+    """Return what was done, when it is done. Raises ApiError, or why the model cannot be loaded."""
+    context = server_context()
+    context.answers.resolve_settings(name, chats=False)
+    seconds = seconds_of(keep_alive)
+    if seconds == 0:
+        if identity().is_owner:
+            await _unload(name)
+        return "unload"
+    await _load(name)
+    set_keep_alive(name, seconds)
+    return "load"
+
+
+def seconds_of(keep_alive: KeepAlive | None) -> float | None:
+    """Seconds as such, or a time such as `1h30m`; infinite for what is negative. ApiError."""
+    if keep_alive is None:
+        return None
+    text = str(keep_alive).strip().removeprefix("+")
+    try:
+        seconds = float(text)
+    except ValueError:
+        amount = text.removeprefix("-")
+        if not re.fullmatch(f"(?:{_PART})+", amount):
+            raise ApiError(
+                f"keep_alive takes a time such as 5m, or seconds, and no “{text}”.",
+                param="keep_alive",
+            ) from None
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, amount))
+        seconds = -seconds if amount != text else seconds
+    return seconds if 0 <= seconds <= MAX_SECONDS else math.inf
+
+
+async def _unload(name: str) -> None:
+    """Unload at once, or when what runs and waits has ended."""
+    try:
+        await server_context().pool.unload(name)
+    except ModelBusy:
+        server_context().pool.set_keep_alive(name, 0)
+
+
+async def _load(name: str) -> None:
+    """Raises ApiError when it fails. What is loaded already is no news to wait for."""
+    pool, states = server_context().pool, asyncio.Queue[str]()
+
+    def hear() -> None:
+        if (status := pool.status(name)) is not None:
+            states.put_nowait(status.state)
+
+    pool.listeners.append(hear)
+    try:
+        pool.load(name)
+        hear()
+        was_loading = False
+        while (now := await states.get()) != "ready":
+            if was_loading and now != "loading":
+                status = pool.status(name)
+                why = status.error if status is not None else None
+                raise ApiError(why or "The load was given up.", status=503)
+            was_loading = now == "loading"
+    finally:
+        pool.listeners.remove(hear)

@@ -12,8 +12,8 @@ from quart import Blueprint, Response, request
 
 from app.api import generation, http
 from app.api.openai.replies import CompletionResponse, reason_of
-from app.api.openai.request import Count, OpenAIRequest
-from app.api.turns import RoleName, ToolCall, turn
+from app.api.openai.schemas import Count, OpenAIRequest
+from app.api.prompt_input import RoleName, ToolCall, turn
 from app.errors import ApiError
 from app.inference.protocol import Delta, Finished, Generate, SampledToken, TokenLogprob
 from app.models.model import Turn

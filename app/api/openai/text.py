@@ -11,7 +11,7 @@ from quart import Blueprint, Response, request
 
 from app.api import generation, http
 from app.api.openai.replies import CompletionResponse, reason_of
-from app.api.openai.request import OpenAIRequest
+from app.api.openai.schemas import OpenAIRequest
 from app.api.prompt_input import Prompt, Several, prompts
 from app.errors import ApiError
 from app.inference.protocol import Delta, Finished, Generate, SampledToken, TokenLogprob

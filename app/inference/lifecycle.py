@@ -7,46 +7,18 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from app.inference.dispatcher import Dispatcher, Runner
-
-# Leave: a model that is loaded goes after what it promised to answer, and its runner ends.
-
+from app.inference.dispatcher import Runner
 
 UNLOAD_SECONDS: Final = 5.0
 """For a runner to write its KV states when it is unloaded; then it is killed."""
 
 
 class Unloading:
-    """Unloading of one model: planned, then under way. `reset` prepares for the next load.
+    """End of one runner, which writes its KV states first. `reset` prepares for the next load."""
 
-    is_due: it goes after what ran and waited when it was told to.
-    """
-
-    def __init__(self, name: str, serving: Dispatcher) -> None:
-        self.is_due = False
-        self._is_final = False
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._dispatcher = serving
         self._going: asyncio.Task[None] | None = None
-
-    @property
-    def is_under_way(self) -> bool:
-        return self._going is not None
-
-    def request(self, *, for_good: bool) -> bool:
-        """Plan the unloading; True when that is new. `for_good`: `cancel` changes nothing."""
-        self._is_final |= for_good
-        if self.is_due:
-            return False
-        self.is_due = True
-        self._dispatcher.drain()
-        return True
-
-    def cancel(self) -> None:
-        """Call the unloading off, unless it is too late for that."""
-        if self.is_due and not self._is_final and not self.is_under_way:
-            self.is_due = False
-            self._dispatcher.resume()
 
     def start(self, runner: Runner) -> None:
         """Let the runner write its KV states and end, which its events tell."""
@@ -70,7 +42,6 @@ class Unloading:
             await runner.kill()
 
     def reset(self) -> None:
-        self.is_due = self._is_final = False
         self._going = None
 
 
@@ -157,7 +128,8 @@ MAX_SECONDS: Final = 60.0
 
 
 class Backoff:
-    """`error` is what went wrong the last time, None after a success. `clock` counts seconds."""
+    """Pause after a failed load. `error` is what went wrong the last time, None after a success;
+    `clock` counts seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -174,10 +146,6 @@ class Backoff:
     def reset(self) -> None:
         """Clear the error and the pause, after a success or a change."""
         self.error, self._pause, self._until = None, 0.0, 0.0
-
-    def allow_now(self) -> None:
-        """Try now; if that fails too, the pause grows all the same."""
-        self._until = 0.0
 
     def retry_message(self) -> str | None:
         """The sentence for who comes too early; None when a try may be made."""

@@ -1,4 +1,4 @@
-"""States of a model's life, and the one table of the steps between them."""
+"""Life of a model: its states, what may happen to it, and the one table of what follows."""
 
 from __future__ import annotations
 
@@ -9,44 +9,180 @@ from typing import Final
 
 
 class ModelState(StrEnum):
-    """State of a model. Its values are those that APIs and pages show."""
+    """State of a model. APIs and pages show `shown`, which is one of five."""
 
     IDLE = "idle"
     """Nothing is loaded."""
     LOADING = "loading"
+    LOADING_TO_DRAIN = "loading to drain"
+    """It loads, and is unloaded after what waits for it now, unless that is called off."""
+    LOADING_TO_DRAIN_FOR_GOOD = "loading to drain for good"
     READY = "ready"
     """Loaded: it answers, or waits for requests."""
+    DRAINING = "draining"
+    """Loaded, and unloaded after what it was to answer by then, unless that is called off."""
+    DRAINING_FOR_GOOD = "draining for good"
     UNLOADING = "unloading"
     """Its runner writes what it holds to the disk and ends."""
     FAILED = "failed"
-    """Nothing is loaded, because the last load failed; a new one may have to wait (back-off)."""
+    """Nothing is loaded, because the last load failed; the next request tries again."""
+    BACKING_OFF = "backing off"
+    """Nothing is loaded, because the last load failed; requests are refused for a while."""
+
+    @property
+    def shown(self) -> ModelState:
+        """State that people and programs see: idle, loading, ready, unloading or failed."""
+        return _SHOWN.get(self, self)
 
     @property
     def is_loaded(self) -> bool:
         """Tell whether there is a runner or the beginning of one, which holds memory."""
-        return self not in {ModelState.IDLE, ModelState.FAILED}
+        return self.shown not in {ModelState.IDLE, ModelState.FAILED}
+
+    @property
+    def is_unload_due(self) -> bool:
+        """Tell whether it is to be unloaded after what it has promised to answer."""
+        return self in {
+            ModelState.LOADING_TO_DRAIN,
+            ModelState.LOADING_TO_DRAIN_FOR_GOOD,
+            ModelState.DRAINING,
+            ModelState.DRAINING_FOR_GOOD,
+        }
 
 
-TRANSITIONS: Final[Mapping[ModelState, frozenset[ModelState]]] = MappingProxyType(
+_SHOWN: Final[Mapping[ModelState, ModelState]] = MappingProxyType(
     {
-        ModelState.IDLE: frozenset({ModelState.LOADING}),
-        # to idle: nobody wants it any more
-        ModelState.LOADING: frozenset({ModelState.READY, ModelState.FAILED, ModelState.IDLE}),
-        # to idle: the runner died, or Wick stops
-        ModelState.READY: frozenset({ModelState.UNLOADING, ModelState.IDLE}),
-        ModelState.UNLOADING: frozenset({ModelState.IDLE}),
-        ModelState.FAILED: frozenset({ModelState.LOADING}),
+        ModelState.LOADING_TO_DRAIN: ModelState.LOADING,
+        ModelState.LOADING_TO_DRAIN_FOR_GOOD: ModelState.LOADING,
+        ModelState.DRAINING: ModelState.READY,
+        ModelState.DRAINING_FOR_GOOD: ModelState.READY,
+        ModelState.BACKING_OFF: ModelState.FAILED,
     }
 )
-"""All steps there are, by the state they start from."""
+
+
+class LifeEvent(StrEnum):
+    """Event in the life of a model. The first four are requests, which may come at any time."""
+
+    UNLOAD = "unload"
+    """Unload it after what runs and waits now; this may be called off."""
+    UNLOAD_FOR_GOOD = "unload for good"
+    KEEP = "keep"
+    """Call an unload off, if it has not begun and is not for good."""
+    RETRY = "retry"
+    """Let the next request try to load it, whatever failed before: a pause is over."""
+
+    LOAD = "load"
+    """A load begins."""
+    LOADED = "loaded"
+    LOAD_ABANDONED = "load abandoned"
+    """Nobody wants it any more."""
+    LOAD_REFUSED = "load refused"
+    """The load failed, and it costs nothing to try again."""
+    LOAD_FAILED = "load failed"
+    """The load failed, and trying again is dear."""
+    DRAINED = "drained"
+    """Nothing that was promised is left to answer: the unload begins."""
+    RUNNER_ENDED = "runner ended"
+    """Its runner was unloaded or died, or Wick stops."""
+
+
+TRANSITIONS: Final[Mapping[ModelState, Mapping[LifeEvent, ModelState]]] = MappingProxyType(
+    {
+        ModelState.IDLE: {
+            LifeEvent.UNLOAD: ModelState.IDLE,
+            LifeEvent.UNLOAD_FOR_GOOD: ModelState.IDLE,
+            LifeEvent.KEEP: ModelState.IDLE,
+            LifeEvent.RETRY: ModelState.IDLE,
+            LifeEvent.LOAD: ModelState.LOADING,
+        },
+        ModelState.LOADING: {
+            LifeEvent.UNLOAD: ModelState.LOADING_TO_DRAIN,
+            LifeEvent.UNLOAD_FOR_GOOD: ModelState.LOADING_TO_DRAIN_FOR_GOOD,
+            LifeEvent.KEEP: ModelState.LOADING,
+            LifeEvent.RETRY: ModelState.LOADING,
+            LifeEvent.LOADED: ModelState.READY,
+            LifeEvent.LOAD_ABANDONED: ModelState.IDLE,
+            LifeEvent.LOAD_REFUSED: ModelState.FAILED,
+            LifeEvent.LOAD_FAILED: ModelState.BACKING_OFF,
+        },
+        ModelState.LOADING_TO_DRAIN: {
+            LifeEvent.UNLOAD: ModelState.LOADING_TO_DRAIN,
+            LifeEvent.UNLOAD_FOR_GOOD: ModelState.LOADING_TO_DRAIN_FOR_GOOD,
+            LifeEvent.KEEP: ModelState.LOADING,
+            LifeEvent.RETRY: ModelState.LOADING_TO_DRAIN,
+            LifeEvent.LOADED: ModelState.DRAINING,
+            LifeEvent.LOAD_ABANDONED: ModelState.IDLE,
+            LifeEvent.LOAD_REFUSED: ModelState.FAILED,
+            LifeEvent.LOAD_FAILED: ModelState.BACKING_OFF,
+        },
+        ModelState.LOADING_TO_DRAIN_FOR_GOOD: {
+            LifeEvent.UNLOAD: ModelState.LOADING_TO_DRAIN_FOR_GOOD,
+            LifeEvent.UNLOAD_FOR_GOOD: ModelState.LOADING_TO_DRAIN_FOR_GOOD,
+            LifeEvent.KEEP: ModelState.LOADING_TO_DRAIN_FOR_GOOD,
+            LifeEvent.RETRY: ModelState.LOADING_TO_DRAIN_FOR_GOOD,
+            LifeEvent.LOADED: ModelState.DRAINING_FOR_GOOD,
+            LifeEvent.LOAD_ABANDONED: ModelState.IDLE,
+            LifeEvent.LOAD_REFUSED: ModelState.FAILED,
+            LifeEvent.LOAD_FAILED: ModelState.BACKING_OFF,
+        },
+        ModelState.READY: {
+            LifeEvent.UNLOAD: ModelState.DRAINING,
+            LifeEvent.UNLOAD_FOR_GOOD: ModelState.DRAINING_FOR_GOOD,
+            LifeEvent.KEEP: ModelState.READY,
+            LifeEvent.RETRY: ModelState.READY,
+            LifeEvent.RUNNER_ENDED: ModelState.IDLE,
+        },
+        ModelState.DRAINING: {
+            LifeEvent.UNLOAD: ModelState.DRAINING,
+            LifeEvent.UNLOAD_FOR_GOOD: ModelState.DRAINING_FOR_GOOD,
+            LifeEvent.KEEP: ModelState.READY,
+            LifeEvent.RETRY: ModelState.DRAINING,
+            LifeEvent.DRAINED: ModelState.UNLOADING,
+            LifeEvent.RUNNER_ENDED: ModelState.IDLE,
+        },
+        ModelState.DRAINING_FOR_GOOD: {
+            LifeEvent.UNLOAD: ModelState.DRAINING_FOR_GOOD,
+            LifeEvent.UNLOAD_FOR_GOOD: ModelState.DRAINING_FOR_GOOD,
+            LifeEvent.KEEP: ModelState.DRAINING_FOR_GOOD,
+            LifeEvent.RETRY: ModelState.DRAINING_FOR_GOOD,
+            LifeEvent.DRAINED: ModelState.UNLOADING,
+            LifeEvent.RUNNER_ENDED: ModelState.IDLE,
+        },
+        ModelState.UNLOADING: {
+            LifeEvent.UNLOAD: ModelState.UNLOADING,
+            LifeEvent.UNLOAD_FOR_GOOD: ModelState.UNLOADING,
+            LifeEvent.KEEP: ModelState.UNLOADING,
+            LifeEvent.RETRY: ModelState.UNLOADING,
+            LifeEvent.RUNNER_ENDED: ModelState.IDLE,
+        },
+        ModelState.FAILED: {
+            LifeEvent.UNLOAD: ModelState.FAILED,
+            LifeEvent.UNLOAD_FOR_GOOD: ModelState.FAILED,
+            LifeEvent.KEEP: ModelState.FAILED,
+            LifeEvent.RETRY: ModelState.FAILED,
+            LifeEvent.LOAD: ModelState.LOADING,
+        },
+        ModelState.BACKING_OFF: {
+            LifeEvent.UNLOAD: ModelState.BACKING_OFF,
+            LifeEvent.UNLOAD_FOR_GOOD: ModelState.BACKING_OFF,
+            LifeEvent.KEEP: ModelState.BACKING_OFF,
+            LifeEvent.RETRY: ModelState.FAILED,
+            LifeEvent.LOAD: ModelState.LOADING,
+        },
+    }
+)
+"""All that may happen in each state, and the state that follows."""
 
 
 class IllegalTransition(AssertionError):
-    """A step that the table does not have: a fault of the program, never of a user."""
+    """An event that the table does not have there: a fault of the program, never of a user."""
 
 
-def next_state(current: ModelState, new: ModelState) -> ModelState:
-    """Return `new`. Raises IllegalTransition where the table has no such step."""
-    if new not in TRANSITIONS[current]:
-        raise IllegalTransition(f"A model that is {current} cannot become {new}.")
-    return new
+def next_state(current: ModelState, event: LifeEvent) -> ModelState:
+    """Look up what follows. Raises IllegalTransition where the table has no such event."""
+    try:
+        return TRANSITIONS[current][event]
+    except KeyError:
+        message = f"“{event}” cannot happen to a model that is {current}."
+        raise IllegalTransition(message) from None

@@ -21,7 +21,7 @@ from app.inference.lifecycle import (
     Unloading,
     call_later,
 )
-from app.inference.model_state import ModelState, next_state
+from app.inference.model_state import LifeEvent, ModelState, next_state
 from app.inference.protocol import DeleteCache, Failed, SetLimits
 from app.inference.queue import Request
 from app.inference.status import WorkerStatus
@@ -62,7 +62,7 @@ class Worker:
         self._loading = Loading(load, self._notify)
         self._backoff = Backoff(clock)
         self._alive = IdleTimer(keep_alive, self._expire, clock, later)
-        self._unloading = Unloading(name, self._dispatcher)
+        self._unloading = Unloading(name)
         self._runner: Runner | None = None
         self._limits: SetLimits | None = None
         self._is_asked_for = False  # by a person, without a request
@@ -73,6 +73,12 @@ class Worker:
 
     @property
     def state(self) -> ModelState:
+        """State as people see it."""
+        return self._state.shown
+
+    @property
+    def exact_state(self) -> ModelState:
+        """State with an unload that is due, or a pause after a failed load."""
         return self._state
 
     @property
@@ -88,7 +94,7 @@ class Worker:
     @property
     def is_busy(self) -> bool:
         """Tell whether it loads, answers, or a request waits."""
-        return self._state is ModelState.LOADING or self._dispatcher.is_busy
+        return self.state is ModelState.LOADING or self._dispatcher.is_busy
 
     @property
     def requests(self) -> list[Request]:
@@ -99,7 +105,7 @@ class Worker:
         dispatcher, runner = self._dispatcher, self._runner
         return WorkerStatus(
             name=self.name,
-            state=self._state,
+            state=self.state,
             pid=None if runner is None else runner.pid,
             slots=dispatcher.slots,
             running=dispatcher.running,
@@ -132,8 +138,7 @@ class Worker:
                 self._dispatcher.add(request)
             return
         self._check_open()
-        refusal = self._backoff.retry_message() if self._state is ModelState.FAILED else None
-        if refusal is not None:
+        if (refusal := self._refusal()) is not None:
             request.listener(Failed(request.id, refusal))
             return
         self._dispatcher.add(request)
@@ -157,9 +162,9 @@ class Worker:
     def load(self) -> None:
         """Load without a request, whatever failed before. Again is harmless. ShuttingDown."""
         self._check_open()
-        if self._state not in {ModelState.LOADING, ModelState.READY}:
+        if self.state not in {ModelState.LOADING, ModelState.READY}:
             self._is_asked_for = True
-            self._backoff.allow_now()
+            self._apply(LifeEvent.RETRY)
             self._wanted.set()
 
     def set_keep_alive(self, seconds: float) -> None:
@@ -184,18 +189,23 @@ class Worker:
 
     def unload_after_current(self, *, for_good: bool = False) -> None:
         """Unload after what runs and waits now; who comes later waits for the next load."""
-        if self._state not in {ModelState.LOADING, ModelState.READY}:
-            return
-        if self._unloading.request(for_good=for_good):
+        was_due = self._state.is_unload_due
+        self._apply(LifeEvent.UNLOAD_FOR_GOOD if for_good else LifeEvent.UNLOAD)
+        if self._state.is_unload_due and not was_due:
+            self._dispatcher.drain()
             self._refresh()
 
     def cancel_unload(self) -> None:
-        """Call `unload_after_current` off, unless that was for good."""
-        self._unloading.cancel()
+        """Call `unload_after_current` off, unless that was for good or has begun."""
+        was_due = self._state.is_unload_due
+        self._apply(LifeEvent.KEEP)
+        if was_due and not self._state.is_unload_due:
+            self._dispatcher.resume()
 
     def reload_when_idle(self) -> None:
         """Unload as soon as that disturbs nobody, since its settings have changed."""
         self._backoff.reset()
+        self._apply(LifeEvent.RETRY)
         self.unload_after_current(for_good=True)
 
     async def run(self) -> None:
@@ -231,13 +241,13 @@ class Worker:
         self._runner = runner
         self._backoff.reset()
         try:
-            self._set_state(ModelState.READY)
+            self._apply(LifeEvent.LOADED)
             if self._limits is not None:
                 runner.send(self._limits)
             self._dispatcher.attach(runner)
             async for event in runner.events():
                 self._dispatcher.dispatch_event(event)
-            if self._unloading.is_under_way:
+            if self._state is ModelState.UNLOADING:
                 await self._unloading.wait()
             elif not self._is_closed:
                 how = await runner.exit_reason()
@@ -250,21 +260,21 @@ class Worker:
             self._dispatcher.detach()
             await runner.kill()
             self._runner = None
-            self._settle(ModelState.IDLE)
+            self._settle(LifeEvent.RUNNER_ENDED)
 
     async def _loaded(self) -> Runner | None:
         """Load a runner. None when that failed or was given up; those who wait know."""
         try:
-            self._set_state(ModelState.LOADING)
+            self._apply(LifeEvent.LOAD)
             self._notify("Loading the model")
             runner = await self._loading.runner()
         except LoadAbandoned:
-            self._not_loaded(ModelState.IDLE)
+            self._not_loaded(LifeEvent.LOAD_ABANDONED)
         except ModelError as error:
             log.warning("%s could not be loaded: %s", self.name, error)
             self._fail(str(error), waits=isinstance(error, ModelLoadError))
         except asyncio.CancelledError:
-            self._not_loaded(ModelState.IDLE)
+            self._not_loaded(LifeEvent.LOAD_ABANDONED)
             raise
         except BaseException:
             self._fail("The model could not be loaded because of an error inside Wick.")
@@ -277,18 +287,18 @@ class Worker:
     def _fail(self, message: str, *, waits: bool = True) -> None:
         self._backoff.failed(message, waits=waits)
         self._dispatcher.fail_waiting(message)
-        self._not_loaded(ModelState.FAILED)
+        self._not_loaded(LifeEvent.LOAD_FAILED if waits else LifeEvent.LOAD_REFUSED)
 
-    def _not_loaded(self, state: ModelState) -> None:
+    def _not_loaded(self, event: LifeEvent) -> None:
         self._is_asked_for = False
-        self._settle(state)
+        self._settle(event)
 
-    def _settle(self, state: ModelState) -> None:
+    def _settle(self, event: LifeEvent) -> None:
         """Settle with nothing loaded; a request that came meanwhile begins the next load."""
         self._unloading.reset()
         self._alive.reset()
         self._dispatcher.clear_detail()
-        self._set_state(state)
+        self._apply(event)
         self._dispatcher.resume()
         if self.is_wanted:
             self._wanted.set()
@@ -297,21 +307,33 @@ class Worker:
         self._dispatcher.notify(detail)
         self._on_change()
 
-    def _set_state(self, state: ModelState) -> None:
-        self._state = next_state(self._state, state)
-        if state.is_loaded:
+    def _apply(self, event: LifeEvent) -> None:
+        """Go on to the state that follows, and tell of it where it is shown."""
+        before, self._state = self._state, next_state(self._state, event)
+        if self._state.shown is before.shown:
+            return
+        if self._state.is_loaded:
             self._gone.clear()
         else:
             self._gone.set()
         self._on_change()
+
+    def _refusal(self) -> str | None:
+        """Say why no load may be tried now; None when one may, since the pause is over."""
+        if self._state is not ModelState.BACKING_OFF:
+            return None
+        refusal = self._backoff.retry_message()
+        if refusal is None:
+            self._apply(LifeEvent.RETRY)
+        return refusal
 
     def _refresh(self) -> None:
         """React to a change: unload if that is due, or start or stop the idle timer."""
         if self._notified_running != self._dispatcher.running:
             self._notified_running = self._dispatcher.running
             self._on_change()
-        if self._state is ModelState.READY and not self._is_closed:
-            if self._unloading.is_due and self._dispatcher.is_drained:
+        if self.state is ModelState.READY and not self._is_closed:
+            if self._state.is_unload_due and self._dispatcher.is_drained:
                 self._begin_unload()
             elif self._dispatcher.running or self._dispatcher.has_waiting:
                 self._alive.busy()
@@ -330,7 +352,7 @@ class Worker:
         self._dispatcher.detach("Loading the model")
         self._alive.busy()
         self._unloading.start(runner)
-        self._set_state(ModelState.UNLOADING)
+        self._apply(LifeEvent.DRAINED)
 
     def _check_open(self) -> None:
         if self._is_closed:

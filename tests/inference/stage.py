@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from app.inference.dispatcher import Runner
 from app.inference.lifecycle import ProgressCallback
+from app.inference.model_state import ModelState
 from app.inference.protocol import Finished, Generate
 from app.inference.queue import Request, RequestEvent
 from app.inference.worker import Worker
@@ -63,7 +64,8 @@ class ScriptedTimer:
 class Stage:
     """A worker with its task, and the runners that its loads hand out one after the other.
 
-    timers: those it has set; changes: its states, as its listener saw them.
+    timers: those it has set; changes: its states, as its listener saw them; exact_changes: the
+    same, with what is not shown.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Stage:
         self.now = 0.0
         self.timers: list[ScriptedTimer] = []
         self.changes: list[str] = []
+        self.exact_changes: list[ModelState] = []
         self._runners = list(runners)
         self._news = asyncio.Event()
         self.worker = Worker(
@@ -104,6 +107,13 @@ class Stage:
                 self._news.clear()
                 await self._news.wait()
 
+    async def passes(self, state: ModelState, since: int) -> None:
+        """Wait until it was in this state, exactly, after so many changes."""
+        async with asyncio.timeout(PATIENCE):
+            while state not in self.exact_changes[since:]:
+                self._news.clear()
+                await self._news.wait()
+
     async def _load(self, notify: ProgressCallback) -> Runner:
         self.tell = notify
         self.loads += 1
@@ -114,6 +124,10 @@ class Stage:
             raise runner
         return runner
 
+    def fail_next(self, error: Exception) -> None:
+        """Let the load that goes on, or the next one, fail."""
+        self._runners.insert(0, error)
+
     def _later(self, seconds: float, function: Callable[[], None]) -> ScriptedTimer:
         self.timers.append(ScriptedTimer(seconds, function))
         return self.timers[-1]
@@ -121,6 +135,7 @@ class Stage:
     def _changed(self) -> None:
         if not self.changes or self.changes[-1] != self.worker.state:
             self.changes.append(self.worker.state)
+            self.exact_changes.append(self.worker.exact_state)
         self._news.set()
 
     async def end(self) -> None:

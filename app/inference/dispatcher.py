@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from app.errors import QueueFull
-from app.inference.eta import EtaEstimator, WeightedRate
+from app.inference.model_state import CacheStats
 from app.inference.protocol import (
     Aborted,
     Cancel,
@@ -24,8 +24,16 @@ from app.inference.protocol import (
     Prefill,
     Stalled,
 )
-from app.inference.queue import FairQueue, Interrupted, ModelLoading, Queued, Request, RequestEvent
-from app.inference.status import CacheStats
+from app.inference.queue import (
+    EtaEstimator,
+    FairQueue,
+    Interrupted,
+    ModelLoading,
+    Queued,
+    Request,
+    RequestEvent,
+    WeightedRate,
+)
 
 log = logging.getLogger(__name__)
 UsageCallback = Callable[[Request, Prefill | Delta | Finished], str | None]

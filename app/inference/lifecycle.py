@@ -11,6 +11,9 @@ from app.inference.dispatcher import Runner
 
 UNLOAD_SECONDS: Final = 5.0
 """For a runner to write its KV states when it is unloaded; then it is killed."""
+# When a load that failed may be tried again: 1 s later, then 2, 4 … 60.
+MIN_SECONDS: Final = 1.0
+MAX_SECONDS: Final = 60.0
 
 
 class Unloading:
@@ -43,9 +46,6 @@ class Unloading:
 
     def reset(self) -> None:
         self._going = None
-
-
-# Keep-alive: how long a model that nobody uses stays in memory.
 
 
 class Timer(Protocol):
@@ -120,13 +120,6 @@ class IdleTimer:
                 self._timer = self._later(self._seconds, self._expire)
 
 
-# When a load that failed may be tried again: 1 s later, then 2, 4 … 60.
-
-
-MIN_SECONDS: Final = 1.0
-MAX_SECONDS: Final = 60.0
-
-
 class Backoff:
     """Pause after a failed load. `error` is what went wrong the last time, None after a success;
     `clock` counts seconds."""
@@ -156,9 +149,6 @@ class Backoff:
         return f"{self.error} It can be tried again in {seconds} second{'s'[: seconds > 1]}."
 
 
-# One load of a model at a time, that may be given up.
-
-
 class LoadAbandoned(Exception):
     """A load was given up before it began, since nobody wants the model any more."""
 
@@ -179,7 +169,10 @@ class Loader(Protocol):
 
 
 class Loading:
-    """`progress` of the load that runs, 0 to 1; None without one, or where it is not known."""
+    """One load of a model at a time, that may be given up.
+
+    progress: of the load that runs, 0 to 1; None without one, or where it is not known.
+    """
 
     def __init__(self, load: Loader, notify: Callable[[str], None]) -> None:
         self._load = load

@@ -1,11 +1,18 @@
-"""Life of a model: its states, what may happen to it, and the one table of what follows."""
+"""Life of a model: its states, what may happen to it, and its status at one moment.
+
+One table has what may happen in each state, and the state that follows.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
+
+from app.inference.protocol import Finished, Tier
 
 
 class ModelState(StrEnum):
@@ -186,3 +193,55 @@ def next_state(current: ModelState, event: LifeEvent) -> ModelState:
     except KeyError:
         message = f"“{event}” cannot happen to a model that is {current}."
         raise IllegalTransition(message) from None
+
+
+@dataclass(slots=True)
+class CacheStats:
+    """Counts of how often the KV cache spared work.
+
+    requests, tokens: by the tier that a prompt's beginning came from; evaluated: prompt tokens
+    that had to be read all the same.
+    """
+
+    requests: Counter[Tier] = field(default_factory=Counter)
+    tokens: Counter[Tier] = field(default_factory=Counter)
+    evaluated: int = 0
+
+    def count(self, finished: Finished) -> None:
+        if not finished.prompt_tokens:
+            return  # it ended before its prompt was made
+        self.requests[finished.tier] += 1
+        self.tokens[finished.tier] += finished.cached_tokens
+        self.evaluated += finished.prompt_tokens - finished.cached_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A worker at one moment, for pages: figures only, nobody's words.
+
+    state: as it is shown; idle and failed mean that nothing is loaded; error: why the last load
+    failed. running of `slots` answers are being written; waiting: requests in line; answered: since
+    the start of Wick; tokens_per_second: of the latest answers, each; context_length in tokens;
+    hits: how the KV cache did. memory: bytes set aside for it, 0 when nothing is loaded; spare:
+    bytes beyond those that it may keep chats in until another model needs them; load_progress: 0 to
+    1 while the engine tells; detail: what a load is waiting for or doing; idle_since: seconds by
+    the worker's clock; unloads_in: seconds, None when it will stay.
+    """
+
+    name: str
+    state: ModelState
+    pid: int | None
+    slots: int
+    running: int
+    waiting: int
+    answered: int
+    context_length: int
+    tokens_per_second: float | None
+    hits: CacheStats
+    error: str | None = None
+    memory: int = 0
+    spare: int = 0
+    load_progress: float | None = None
+    detail: str | None = None
+    idle_since: float | None = None
+    unloads_in: float | None = None

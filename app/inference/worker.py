@@ -21,10 +21,9 @@ from app.inference.lifecycle import (
     Unloading,
     call_later,
 )
-from app.inference.model_state import LifeEvent, ModelState, next_state
+from app.inference.model_state import LifeEvent, ModelState, WorkerStatus, next_state
 from app.inference.protocol import DeleteCache, Failed, SetLimits
 from app.inference.queue import Request
-from app.inference.status import WorkerStatus
 
 log = logging.getLogger(__name__)
 STOPPING: Final = "Wick is shutting down. Try again later."

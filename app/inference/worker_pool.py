@@ -16,12 +16,11 @@ from app.inference import kv_files
 from app.inference.dispatcher import Runner
 from app.inference.lifecycle import LoadAbandoned, ProgressCallback
 from app.inference.memory_budget import LoadedModel, MemoryBudget, distribute
-from app.inference.model_state import ModelState
+from app.inference.model_state import ModelState, WorkerStatus
 from app.inference.process import RunnerOptions, RunnerProcess
 from app.inference.protocol import Delta, Finished, Prefill, SetLimits
 from app.inference.queue import Request
 from app.inference.remote.servers import HealthMonitor
-from app.inference.status import WorkerStatus
 from app.inference.worker import STOPPING, Worker
 from app.models import memory
 from app.models.install.pulls import PullManager

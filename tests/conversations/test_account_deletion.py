@@ -118,9 +118,9 @@ async def test_nothing_is_left_of_whoever_leaves(house: House, leaver: int, tmp_
     assert b"192.0.2.77" not in raw
     assert not any(path.exists() for path in gone)
     assert kept.exists()
-    forgotten = {c.chat for c in house.runner.told if isinstance(c, DeleteCache)}
+    forgotten = {c.chat for c in house.runner.commands if isinstance(c, DeleteCache)}
     assert forgotten >= {CHAT, OTHER}
-    assert DeleteCache(owner=str(leaver)) in house.runner.told
+    assert DeleteCache(owner=str(leaver)) in house.runner.commands
     assert BYSTANDER not in forgotten
     assert not list(tmp_path.glob("*.before-*"))
     assert await house.chats.get(1, BYSTANDER)

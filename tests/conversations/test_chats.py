@@ -443,7 +443,7 @@ async def test_kv_states_go_with_their_chat_and_not_before(house: House, tmp_pat
     assert await trash.remove_expired(now + RETENTION_SECONDS + 60) == 1
     assert not state.exists()
     assert other.exists()
-    assert house.runner.told[-1] == DeleteCache(CHAT)
+    assert house.runner.commands[-1] == DeleteCache(CHAT)
     assert await house.chats.get(1, CHAT) is None
 
 

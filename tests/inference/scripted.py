@@ -16,7 +16,7 @@ class ScriptedRunner:
     def __init__(self, slots: int = 1) -> None:
         self.loaded = Loaded(slots=slots, context_length=512, seconds=0.0)
         self.sent: list[Generate | Cancel] = []
-        self.told: list[Command] = []  # of things that are no requests
+        self.commands: list[Command] = []  # of things that are no requests
         self.is_slow_to_quit = False
         self.is_dead = False
         self._says: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -25,7 +25,7 @@ class ScriptedRunner:
         if isinstance(command, Generate | Cancel):
             self.sent.append(command)
         else:
-            self.told.append(command)
+            self.commands.append(command)
 
     def say(self, *events: Event) -> None:
         for event in events:

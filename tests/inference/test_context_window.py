@@ -43,7 +43,7 @@ def test_questions_leave_with_their_answers_and_system_turns_stay() -> None:
     assert fitted.dropped > 0
 
 
-def test_a_message_too_long_is_told_with_figures() -> None:
+def test_a_message_that_is_too_long_is_refused_with_figures() -> None:
     turns = [*chat([(2, 2), (2, 2)]), Turn("assistant", "a"), Turn("user", "q" * 5195)]
     with pytest.raises(PromptTooLong) as caught:
         fit(turns, encode, 3000)
@@ -52,24 +52,26 @@ def test_a_message_too_long_is_told_with_figures() -> None:
     )
 
 
-def test_no_turns_are_refused() -> None:
+def test_a_prompt_without_turns_is_refused() -> None:
     with pytest.raises(ValueError):
         fit([], encode, 10)
 
 
-def test_only_system_turns_too_long() -> None:
+def test_system_turns_that_are_too_long_alone_are_refused() -> None:
     with pytest.raises(PromptTooLong):
         fit([Turn("system", "s" * 99)], encode, 50)
 
 
-def test_reserve_is_at_most_a_quarter() -> None:
+def test_the_reserve_for_the_answer_is_at_most_a_quarter() -> None:
     assert answer_reserve(1024, 8192) == 1024
     assert answer_reserve(4000, 8192) == 2048
     assert answer_reserve(0, 512) == 1
 
 
 @given(LENGTHS, st.sampled_from(["", "be kind"]))
-def test_fits_and_keeps_the_newest(lengths: list[tuple[int, int]], system: str) -> None:
+def test_the_newest_turns_are_kept_as_far_as_they_fit(
+    lengths: list[tuple[int, int]], system: str
+) -> None:
     turns = chat(lengths, system)
     fitted = fit(turns, encode, 80)
     head = 1 if system else 0
@@ -95,7 +97,7 @@ class Odd:
         return [0] * (10 * len(turns) ** 2)
 
 
-def test_fits_even_when_parts_do_not_add_up() -> None:
+def test_turns_fit_even_when_parts_do_not_add_up() -> None:
     assert len(fit(chat([(1, 1)] * 30), Odd(), 300).tokens) <= 300
 
 
@@ -111,7 +113,7 @@ def test_an_answer_goes_on_behind_the_prompt_it_began_with() -> None:
     assert fitted.tokens == [*began.tokens, *[7] * 20]
 
 
-def test_further_turns_leave_when_it_has_no_room_to_go_on() -> None:
+def test_further_turns_leave_when_a_cut_answer_has_no_room_to_go_on() -> None:
     turns = chat([(5, 5), (5, 5), (5, 1)])
     fitted = fit_continuation(turns, encode, opened, 45, len(opened(turns)) - 1)
     assert fit(turns, encode, 45).dropped == 0

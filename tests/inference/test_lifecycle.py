@@ -27,7 +27,7 @@ async def has_answered(stage: Stage, runner: ScriptedRunner, number: int = 1) ->
     await ear.hears(Finished)
 
 
-async def test_loading_on_request_of_a_person_and_unloading(staged: Staged) -> None:
+async def test_a_user_loads_and_unloads_a_model(staged: Staged) -> None:
     runner = ScriptedRunner()
     stage = staged(runner)
     stage.worker.load()
@@ -35,13 +35,13 @@ async def test_loading_on_request_of_a_person_and_unloading(staged: Staged) -> N
     await stage.becomes("ready")
     stage.worker.load()
     await stage.worker.unload()
-    assert runner.told == [Shutdown(5.0)]
+    assert runner.commands == [Shutdown(5.0)]
     assert stage.changes == ["loading", "ready", "unloading", "idle"]
     assert stage.loads == 1
     await stage.worker.unload()  # again is harmless
 
 
-async def test_nothing_is_unloaded_while_it_answers_or_somebody_waits(staged: Staged) -> None:
+async def test_a_model_is_not_unloaded_while_it_answers_or_requests_wait(staged: Staged) -> None:
     runner = ScriptedRunner()
     stage, ears = staged(runner), [Ear(), Ear()]
     stage.may_load.clear()
@@ -87,7 +87,7 @@ async def test_a_request_during_unloading_is_answered_by_the_next_load(staged: S
     assert not any(isinstance(event, Interrupted) for event in ear.heard)
 
 
-async def test_who_asks_for_a_model_that_is_just_leaving_gets_it_again(staged: Staged) -> None:
+async def test_a_model_that_is_just_unloading_is_loaded_again_for_who_asks(staged: Staged) -> None:
     first, second = ScriptedRunner(), ScriptedRunner()
     first.is_slow_to_quit = True
     stage = staged(first, second)
@@ -101,7 +101,7 @@ async def test_who_asks_for_a_model_that_is_just_leaving_gets_it_again(staged: S
     assert stage.loads == 2
 
 
-async def test_stopping_while_it_loads_or_leaves(staged: Staged) -> None:
+async def test_a_worker_stops_while_its_model_loads_or_unloads(staged: Staged) -> None:
     loading, leaving = staged(), staged(ScriptedRunner())
     loading.may_load.clear()
     ear = Ear()
@@ -117,7 +117,7 @@ async def test_stopping_while_it_loads_or_leaves(staged: Staged) -> None:
         loading.worker.load()
 
 
-async def test_keep_alive_unloads_what_nobody_uses(staged: Staged) -> None:
+async def test_keep_alive_unloads_an_idle_model(staged: Staged) -> None:
     runner = ScriptedRunner()
     stage = staged(runner, keep_alive=60.0)
     await has_answered(stage, runner)
@@ -132,12 +132,12 @@ async def test_keep_alive_unloads_what_nobody_uses(staged: Staged) -> None:
     assert second is not None
     second.go_off()
     await stage.becomes("idle")
-    assert runner.told == [Shutdown(5.0)]
+    assert runner.commands == [Shutdown(5.0)]
     assert stage.timer() is None
     assert stage.worker.status().unloads_in is None
 
 
-async def test_how_long_it_stays_may_be_said_until_it_goes(staged: Staged) -> None:
+async def test_a_set_keep_alive_holds_until_the_model_is_unloaded(staged: Staged) -> None:
     first, second = ScriptedRunner(), ScriptedRunner()
     stage = staged(first, second, keep_alive=60.0)
     stage.worker.set_keep_alive(5.0)
@@ -159,7 +159,7 @@ async def test_how_long_it_stays_may_be_said_until_it_goes(staged: Staged) -> No
     assert timer.seconds == 60.0
 
 
-async def test_a_model_that_answers_does_not_grow_old(staged: Staged) -> None:
+async def test_the_idle_timer_does_not_run_while_a_model_answers(staged: Staged) -> None:
     runner = ScriptedRunner()
     stage, ear = staged(runner, keep_alive=0.0), Ear()
     stage.worker.submit(request(1, ear))
@@ -195,7 +195,7 @@ async def test_background_work_loads_no_model_and_makes_way_for_unloading(staged
     assert not any(isinstance(event, Finished) for event in title.heard)
 
 
-async def test_who_is_being_unloaded_does_not_stay_for_others(staged: Staged) -> None:
+async def test_an_unload_for_good_is_not_called_off_for_others(staged: Staged) -> None:
     runner = ScriptedRunner()
     stage, title = staged(runner), Ear()
     stage.worker.load()
@@ -211,7 +211,7 @@ async def test_who_is_being_unloaded_does_not_stay_for_others(staged: Staged) ->
     assert runner.is_dead
 
 
-async def test_never_means_never(staged: Staged) -> None:
+async def test_an_infinite_keep_alive_never_unloads(staged: Staged) -> None:
     runner = ScriptedRunner()
     stage = staged(runner, keep_alive=float("inf"))
     await has_answered(stage, runner)
@@ -220,7 +220,7 @@ async def test_never_means_never(staged: Staged) -> None:
     assert stage.worker.status().unloads_in is None
 
 
-async def test_failing_loads_back_off(staged: Staged) -> None:
+async def test_loads_that_fail_back_off(staged: Staged) -> None:
     errors = [ModelLoadError("It is broken.") for _ in range(9)]
     runner = ScriptedRunner()
     stage = staged(*errors, runner)
@@ -240,7 +240,7 @@ async def test_failing_loads_back_off(staged: Staged) -> None:
     early, hurried = Ear(), Ear()
     stage.worker.submit(request(50, early))
     await early.hears(Failed)
-    stage.worker.load()  # a person wants it now
+    stage.worker.load()  # a user wants it now
     await stage.becomes("ready")
     assert stage.worker.status().error is None
     stage.worker.submit(request(51, hurried))
@@ -248,7 +248,7 @@ async def test_failing_loads_back_off(staged: Staged) -> None:
     await hurried.hears(Finished)
 
 
-async def test_what_costs_nothing_to_try_may_be_tried_at_once(staged: Staged) -> None:
+async def test_a_load_that_costs_nothing_to_try_may_be_tried_at_once(staged: Staged) -> None:
     runner = ScriptedRunner()
     stage, ears = staged(ModelTooLarge("It does not fit."), runner), [Ear(), Ear()]
     stage.worker.submit(request(0, ears[0]))
@@ -258,7 +258,7 @@ async def test_what_costs_nothing_to_try_may_be_tried_at_once(staged: Staged) ->
     await ears[1].hears(Finished)
 
 
-async def test_progress_of_a_load_is_told(staged: Staged) -> None:
+async def test_the_progress_of_a_load_is_reported(staged: Staged) -> None:
     stage, ear = staged(ScriptedRunner()), Ear()
     stage.may_load.clear()
     stage.worker.submit(request(1, ear))
@@ -274,7 +274,7 @@ async def test_progress_of_a_load_is_told(staged: Staged) -> None:
     assert stage.worker.status().detail is None
 
 
-async def test_giving_way_serves_what_is_in_line_and_then_comes_back_for_the_rest(
+async def test_an_unload_after_current_serves_the_queue_and_then_loads_for_the_rest(
     staged: Staged,
 ) -> None:
     first, second = ScriptedRunner(), ScriptedRunner()
@@ -295,7 +295,7 @@ async def test_giving_way_serves_what_is_in_line_and_then_comes_back_for_the_res
     assert [c.id for c in second.sent] == [2]
 
 
-async def test_who_need_not_give_way_any_more_goes_on(staged: Staged) -> None:
+async def test_an_unload_that_is_called_off_lets_the_queue_go_on(staged: Staged) -> None:
     runner = ScriptedRunner()
     stage, ears = staged(runner), [Ear(), Ear()]
     stage.worker.submit(request(0, ears[0]))
@@ -310,7 +310,7 @@ async def test_who_need_not_give_way_any_more_goes_on(staged: Staged) -> None:
 
 
 @pytest.mark.parametrize("is_busy", [False, True])
-async def test_changed_settings_apply_as_soon_as_that_disturbs_nobody(
+async def test_changed_settings_apply_as_soon_as_that_disturbs_no_request(
     staged: Staged, *, is_busy: bool
 ) -> None:
     first, second = ScriptedRunner(), ScriptedRunner()

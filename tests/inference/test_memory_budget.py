@@ -78,7 +78,7 @@ async def within(wish: Awaitable[T]) -> T:
         return await wish
 
 
-async def test_the_least_recently_used_leave_and_no_more_than_needed() -> None:
+async def test_the_least_recently_used_models_leave_and_no_more_than_needed() -> None:
     house = House(10, "abcd")
     for name in "abc":
         assert await house[name].enter(3) == 0
@@ -96,7 +96,7 @@ async def test_the_least_recently_used_leave_and_no_more_than_needed() -> None:
     )
 
 
-async def test_fewer_slots_before_waiting_for_those_who_answer() -> None:
+async def test_a_model_takes_fewer_slots_before_it_waits_for_those_that_answer() -> None:
     house = House(10, "ab")
     await house["a"].enter(6)
     house["a"].is_busy = True
@@ -104,7 +104,7 @@ async def test_fewer_slots_before_waiting_for_those_who_answer() -> None:
     assert not house["a"].must_leave
 
 
-async def test_one_who_waits_says_for_whom_and_busy_ones_give_way_in_the_end() -> None:
+async def test_a_load_says_for_which_models_it_waits_and_busy_ones_leave_in_the_end() -> None:
     house = House(10, "abc")
     await house["a"].enter(5)
     await house["b"].enter(5)
@@ -118,7 +118,7 @@ async def test_one_who_waits_says_for_whom_and_busy_ones_give_way_in_the_end() -
     assert house["b"].state == "ready"
 
 
-async def test_one_that_becomes_idle_first_leaves_and_the_other_stays() -> None:
+async def test_the_model_that_becomes_idle_first_leaves_and_the_other_stays() -> None:
     house = House(10, "abc")
     await house["a"].enter(5)
     await house["b"].enter(5)
@@ -133,7 +133,7 @@ async def test_one_that_becomes_idle_first_leaves_and_the_other_stays() -> None:
     assert not house["a"].must_leave  # asked first, it need not any more
 
 
-async def test_two_that_wait_for_each_other_take_turns() -> None:
+async def test_two_models_that_wait_for_each_other_take_turns() -> None:
     house = House(10, "ab")
     await house["a"].enter(8)
     house["a"].is_busy = house["b"].is_busy = True
@@ -148,7 +148,7 @@ async def test_two_that_wait_for_each_other_take_turns() -> None:
     assert await within(third) == 0
 
 
-async def test_who_is_not_wanted_any_more_gives_up_its_place() -> None:
+async def test_a_model_that_is_not_wanted_any_more_gives_up_its_place() -> None:
     house = House(10, "abc")
     await house["a"].enter(8)
     house["a"].is_busy = True
@@ -164,7 +164,7 @@ async def test_who_is_not_wanted_any_more_gives_up_its_place() -> None:
     assert not house["a"].must_leave
 
 
-async def test_who_gives_up_behind_another_takes_nothing_back() -> None:
+async def test_a_model_that_gives_up_behind_another_takes_nothing_back() -> None:
     house = House(10, "abc")
     await house["a"].enter(8)
     house["a"].is_busy = True
@@ -190,7 +190,7 @@ async def test_a_cancelled_wait_lets_the_next_one_in() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 10)), max_size=25))
-def test_the_budget_holds_and_everybody_gets_in_whatever_the_order(
+def test_the_budget_holds_and_every_model_gets_in_whatever_the_order(
     wishes: list[tuple[str, int]],
 ) -> None:
     async def live() -> None:

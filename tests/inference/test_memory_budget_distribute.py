@@ -16,7 +16,7 @@ LODGERS = st.builds(LoadedModel, context=st.integers(1, 600 * MEGABYTE), slots=s
     free=st.integers(-MEGABYTE, 20_000 * MEGABYTE),
     lodgers=st.dictionaries(st.sampled_from("abcde"), LODGERS),
 )
-def test_no_more_than_is_free_and_no_more_than_is_set(
+def test_spare_memory_is_no_more_than_is_free_or_set(
     free: int, lodgers: dict[str, LoadedModel]
 ) -> None:
     bounds = distribute(free, lodgers, SETTINGS)
@@ -30,14 +30,14 @@ def test_no_more_than_is_free_and_no_more_than_is_set(
         assert 0 <= bound.ram_mb <= SETTINGS.kv_ram_mb
 
 
-def test_where_there_is_plenty_everybody_gets_what_is_set() -> None:
+def test_with_plenty_of_memory_every_model_gets_what_is_set() -> None:
     lodgers = {"small": LoadedModel(100 * MEGABYTE, 4), "large": LoadedModel(512 * MEGABYTE, 2)}
     bounds = distribute(1 << 40, lodgers, SETTINGS)
     assert (bounds["small"].contexts, bounds["small"].ram_mb) == (20, 1024)
     assert (bounds["large"].contexts, bounds["large"].ram_mb) == (4, 1024)
 
 
-def test_where_there_is_little_all_get_the_same() -> None:
+def test_with_little_memory_all_models_get_the_same() -> None:
     lodgers = {"a": LoadedModel(100 * MEGABYTE, 4), "b": LoadedModel(100 * MEGABYTE, 4)}
     bounds = distribute(600 * MEGABYTE, lodgers, SETTINGS)
     assert bounds["a"] == bounds["b"]

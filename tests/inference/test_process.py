@@ -76,7 +76,9 @@ def snapshots_in(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_quit_writes_and_ends(tmp_path: Path, engine: Engine) -> None:
+async def test_a_runner_that_shuts_down_writes_its_states_and_ends(
+    tmp_path: Path, engine: Engine
+) -> None:
     async with asyncio.timeout(PATIENCE):
         runner = await has_talked(tmp_path, on(engine))
         await runner.shutdown(PATIENCE)
@@ -93,7 +95,7 @@ async def test_the_native_librarys_threads_spin_for_a_bounded_time(tmp_path: Pat
     assert environment["GGML_NO_BACKTRACE"] == "1"
 
 
-async def test_a_runner_that_does_not_quit_in_time_is_killed(tmp_path: Path) -> None:
+async def test_a_runner_that_does_not_end_in_time_is_killed(tmp_path: Path) -> None:
     async with asyncio.timeout(PATIENCE):
         runner = await has_talked(tmp_path)
         os.kill(runner.pid, signal.SIGSTOP)
@@ -103,7 +105,7 @@ async def test_a_runner_that_does_not_quit_in_time_is_killed(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0])
-async def test_quitting_a_dead_runner_is_harmless(tmp_path: Path, seconds: float) -> None:
+async def test_shutting_down_a_dead_runner_is_harmless(tmp_path: Path, seconds: float) -> None:
     async with asyncio.timeout(PATIENCE):
         runner = await has_talked(tmp_path)
         await runner.kill()

@@ -1,4 +1,4 @@
-"""The queue of one model is shared out by person before anybody is refused."""
+"""The queue of one model is shared out by user before anybody is refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def put(line: FairQueue, user: int, count: int) -> int:
     return taken
 
 
-def test_two_who_fill_the_queue_keep_nobody_out() -> None:
+def test_two_users_who_fill_the_queue_keep_no_other_out() -> None:
     line = FairQueue(32)
     assert put(line, 1, 24) == 24
     assert put(line, 2, 24) == 16  # the rest of the room, and then half of it
@@ -34,24 +34,24 @@ def test_two_who_fill_the_queue_keep_nobody_out() -> None:
     assert not line.has_room(1)
 
 
-def test_one_person_alone_has_all_the_room_and_no_more() -> None:
+def test_a_user_alone_has_the_whole_queue_and_no_more() -> None:
     assert put(FairQueue(32), 1, 40) == 32
 
 
-def test_everybody_has_a_place_however_many_there_are() -> None:
+def test_every_user_has_a_place_however_many_there_are() -> None:
     line = FairQueue(4)
     assert put(line, 0, 9) == 4
     assert [put(line, user, 9) for user in range(1, 20)] == [2, *[1] * 18]
 
 
-def test_the_shares_are_bounded_in_all() -> None:
+def test_the_shares_of_users_are_bounded_in_all() -> None:
     line = FairQueue(8)
     for user in range(4):
         put(line, user, 99)
     assert len(line) <= 2 * 8
 
 
-def test_the_background_forgets_of_whoever_has_most_there() -> None:
+def test_the_background_drops_a_request_of_the_user_with_the_most() -> None:
     line = FairQueue(3)
     kept = request(2, is_background=True)
     line.add(kept)

@@ -23,7 +23,9 @@ from tests.inference.scripted import ScriptedRunner
 from tests.inference.stage import Ear, Stage, finished, request
 
 
-async def test_first_in_first_out_within_the_slots(staged: Callable[..., Stage]) -> None:
+async def test_requests_run_first_in_first_out_within_the_slots(
+    staged: Callable[..., Stage],
+) -> None:
     runner = ScriptedRunner(slots=1)
     stage = staged(runner)
     ears = [Ear() for _ in range(3)]
@@ -32,9 +34,9 @@ async def test_first_in_first_out_within_the_slots(staged: Callable[..., Stage])
     runner.say(Prefill(0, 5, 5, 0, 0), Delta(0, "Hi"), finished(0))
     await ears[0].hears(Finished)
     assert [c.id for c in runner.sent] == [0, 1]
-    told = ears[2].heard[-1]
-    assert isinstance(told, Queued)
-    assert told.position == 1
+    reported = ears[2].heard[-1]
+    assert isinstance(reported, Queued)
+    assert reported.position == 1
     # The runner may take its time to begin: nothing stands before this one any more.
     assert ears[1].heard[-1] == Queued(1, 0)
     runner.say(finished(1))
@@ -42,7 +44,7 @@ async def test_first_in_first_out_within_the_slots(staged: Callable[..., Stage])
     assert [c.id for c in runner.sent] == [0, 1, 2]
 
 
-async def test_loading_is_told_to_those_who_will_run_and_places_to_the_others(
+async def test_the_next_requests_hear_of_the_load_and_the_others_their_place(
     staged: Callable[..., Stage],
 ) -> None:
     stage = staged(ScriptedRunner())
@@ -55,7 +57,7 @@ async def test_loading_is_told_to_those_who_will_run_and_places_to_the_others(
     stage.may_load.set()
 
 
-async def test_full_queue_is_refused(staged: Callable[..., Stage]) -> None:
+async def test_a_request_for_a_full_queue_is_refused(staged: Callable[..., Stage]) -> None:
     stage = staged(ScriptedRunner(), limit=2)
     stage.may_load.clear()
     for number in range(2):
@@ -79,7 +81,7 @@ async def test_a_full_queue_knows_when_there_will_be_room(staged: Callable[..., 
     assert refused.value.retry_after == pytest.approx(30, abs=1)
 
 
-async def test_cancel_of_what_waits_ends_at_once_and_of_what_runs_asks_the_runner(
+async def test_a_waiting_request_is_cancelled_at_once_and_a_running_one_by_the_runner(
     staged: Callable[..., Stage],
 ) -> None:
     runner = ScriptedRunner()
@@ -112,7 +114,7 @@ async def test_death_of_the_runner_interrupts_what_ran_and_the_next_request_work
     await waiting.hears(Finished)
 
 
-async def test_what_the_dead_runner_had_not_begun_is_tried_once_more(
+async def test_a_request_that_a_dead_runner_had_not_begun_is_tried_once_more(
     staged: Callable[..., Stage],
 ) -> None:
     first, second = ScriptedRunner(), ScriptedRunner()
@@ -169,7 +171,7 @@ async def test_a_worker_that_dies_of_an_event_leaves_no_slot_taken(
     await waiting.hears(Finished)
 
 
-async def test_failing_load_is_told_to_all_who_wait_and_can_be_tried_again(
+async def test_a_load_that_fails_ends_all_waiting_requests_and_can_be_tried_again(
     staged: Callable[..., Stage],
 ) -> None:
     runner = ScriptedRunner()
@@ -204,7 +206,7 @@ async def test_close_interrupts_everything_and_refuses_more(staged: Callable[...
         stage.worker.check_room(1)
 
 
-async def test_late_words_about_ended_requests_are_ignored(staged: Callable[..., Stage]) -> None:
+async def test_late_events_about_ended_requests_are_ignored(staged: Callable[..., Stage]) -> None:
     runner = ScriptedRunner()
     stage = staged(runner)
     ear = Ear()
@@ -215,7 +217,7 @@ async def test_late_words_about_ended_requests_are_ignored(staged: Callable[...,
     assert [e for e in ear.heard if isinstance(e, Delta)] == []
 
 
-async def test_one_who_asks_much_does_not_hold_up_anothers_first(
+async def test_many_requests_of_one_user_do_not_hold_up_anothers_first(
     staged: Callable[..., Stage],
 ) -> None:
     runner = ScriptedRunner()
@@ -252,7 +254,7 @@ async def test_estimates_come_from_measured_speeds(staged: Callable[..., Stage])
     assert second.eta_seconds == pytest.approx(13, abs=0.2)
 
 
-async def test_background_work_runs_when_nobody_waits_and_gives_way(
+async def test_background_work_runs_when_no_request_waits_and_gives_way(
     staged: Callable[..., Stage],
 ) -> None:
     runner = ScriptedRunner(slots=2)
@@ -275,26 +277,26 @@ async def test_background_work_runs_when_nobody_waits_and_gives_way(
     await title.hears(Finished)
 
 
-async def test_what_is_cancelled_while_it_gives_way_never_runs_again(
+async def test_background_work_cancelled_while_it_gives_way_never_runs_again(
     staged: Callable[..., Stage],
 ) -> None:
     runner = ScriptedRunner(slots=2)
     stage = staged(runner)
-    title, person = Ear(), Ear()
+    title, answer = Ear(), Ear()
     stage.worker.submit(request(1, Ear()))
     runner.say(finished(1))
     stage.worker.submit(request(2, title, is_background=True))
     runner.say(Prefill(2, 1, 5, 0, 0))
     await title.hears(Prefill)
-    stage.worker.submit(request(3, person))
+    stage.worker.submit(request(3, answer))
     stage.worker.cancel(2)
     runner.say(Finished(2, "cancelled", 5, 0, 0, 0.1, 0.1, 0), finished(3))
     assert (await title.hears(Finished)).reason == "cancelled"
-    await person.hears(Finished)
+    await answer.hears(Finished)
     assert [c.id for c in runner.sent if isinstance(c, Generate)] == [1, 2, 3]
 
 
-async def test_what_was_cancelled_is_not_tried_again_when_the_runner_dies(
+async def test_a_cancelled_request_is_not_tried_again_when_the_runner_dies(
     staged: Callable[..., Stage],
 ) -> None:
     first, second = ScriptedRunner(), ScriptedRunner()
@@ -316,12 +318,12 @@ async def test_background_work_that_gave_way_to_a_death_gives_way_again(
 ) -> None:
     first, second = ScriptedRunner(), ScriptedRunner()
     stage = staged(first, second)
-    before, title, person = Ear(), Ear(), Ear()
+    before, title, answer = Ear(), Ear(), Ear()
     stage.worker.submit(request(1, before))
     first.say(finished(1))
     await before.hears(Finished)
     stage.worker.submit(request(2, title, is_background=True))
-    stage.worker.submit(request(3, person))
+    stage.worker.submit(request(3, answer))
     first.die()
     second.say(finished(3), Prefill(2, 1, 5, 0, 0))
     await title.hears(Prefill)
@@ -329,7 +331,7 @@ async def test_background_work_that_gave_way_to_a_death_gives_way_again(
     assert second.sent[-1] == Cancel(2)
 
 
-async def test_a_runner_is_asked_to_quit_after_all_were_interrupted(
+async def test_a_runner_is_shut_down_after_all_requests_were_interrupted(
     staged: Callable[..., Stage],
 ) -> None:
     runner = ScriptedRunner()
@@ -341,11 +343,11 @@ async def test_a_runner_is_asked_to_quit_after_all_were_interrupted(
     stage.worker.interrupt("Wick was stopped.")
     assert ear.heard[-1] == Interrupted(1, "Wick was stopped.")
     await stage.worker.close("Wick was stopped.", 0.5)
-    assert runner.told == [DeleteCache("chat"), Shutdown(0.5)]
+    assert runner.commands == [DeleteCache("chat"), Shutdown(0.5)]
     assert [type(event) for event in ear.heard].count(Interrupted) == 1
 
 
-async def test_hits_are_counted_by_tier(staged: Callable[..., Stage]) -> None:
+async def test_cache_hits_are_counted_by_tier(staged: Callable[..., Stage]) -> None:
     runner = ScriptedRunner(slots=4)
     stage = staged(runner)
     ears = [Ear() for _ in range(4)]

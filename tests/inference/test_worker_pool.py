@@ -51,7 +51,7 @@ Started = Callable[..., WorkerPool]
 
 
 class ScriptedAdmission:
-    """Admission that remembers what it is asked and told, and refuses when `is_full`."""
+    """Admission that remembers what it is asked and reported, and refuses when `is_full`."""
 
     def __init__(self) -> None:
         self.is_full = False
@@ -166,7 +166,7 @@ def to_request(number: int, user: int = 1, *, is_background: bool = False) -> Re
     return Request(Generate(number, ()), user, lambda _: None, is_background=is_background)
 
 
-async def test_admission_is_asked_before_and_told_while_a_request_runs(
+async def test_admission_is_asked_before_a_request_and_hears_of_its_usage(
     started: Started, admission: ScriptedAdmission
 ) -> None:
     pool = started()
@@ -252,7 +252,7 @@ async def test_loading_unloading_and_coming_back_to_a_chat(started: Started) -> 
     assert (await again.hears(Finished)).tier == "disk"
 
 
-async def test_too_large_is_refused_with_figures(started: Started) -> None:
+async def test_a_model_that_is_too_large_is_refused_with_figures(started: Started) -> None:
     pool = started(model_memory_mb=50)
     with pytest.raises(ModelTooLarge, match="models may use 52 MB"):
         pool.load(FIRST)
@@ -261,7 +261,9 @@ async def test_too_large_is_refused_with_figures(started: Started) -> None:
     assert state(pool, FIRST) == "failed"
 
 
-async def test_fewer_slots_where_memory_is_short(started: Started, shelf: ModelStore) -> None:
+async def test_a_model_has_fewer_slots_where_memory_is_short(
+    started: Started, shelf: ModelStore
+) -> None:
     least = memory.required_bytes(shelf.get(FIRST), 32768, 1)
     pool = started(model_memory_mb=(least >> 20) + 1, slots=4, context=32768)
     pool.load(FIRST)
@@ -271,7 +273,7 @@ async def test_fewer_slots_where_memory_is_short(started: Started, shelf: ModelS
     assert (status.slots, status.context_length, status.memory) == (1, 32768, least)
 
 
-async def test_what_keeps_chats_at_hand_fits_the_budget_and_makes_way(
+async def test_memory_for_chats_at_hand_fits_the_budget_and_makes_way(
     started: Started, shelf: ModelStore
 ) -> None:
     least = memory.required_bytes(shelf.get(FIRST), 2048, 2)
@@ -315,7 +317,9 @@ async def test_an_idle_model_makes_room_and_a_busy_one_is_waited_for(started: St
     await late.hears(Finished)
 
 
-async def test_who_gives_up_waiting_for_memory_leaves_the_others_alone(started: Started) -> None:
+async def test_a_load_that_gives_up_waiting_for_memory_leaves_the_others_alone(
+    started: Started,
+) -> None:
     pool = started(model_memory_mb=memory.OVERHEAD_BYTES * 3 // 2 >> 20, context=32768)
     one = Asker(pool, SECOND, ENDLESS)
     await one.hears(Delta)
@@ -413,7 +417,9 @@ async def test_a_chat_deleted_while_its_model_leaves_is_deleted_again(
     assert list((tmp_path / "kv").glob("*/*.*")) == []
 
 
-async def test_a_runner_killed_while_loading(started: Started, sticky: Callable[[], None]) -> None:
+async def test_a_runner_killed_while_loading_fails_the_load(
+    started: Started, sticky: Callable[[], None]
+) -> None:
     pool, before, files = started(), children(), psutil.Process().num_fds()
     asker = Asker(pool, FIRST)
     await reached(pool, lambda: bool((s := pool.status(FIRST)) and s.load_progress))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.inference.context_window import answer_reserve, fit, without_oldest
-from app.inference.eta import WeightedRate
 from app.inference.protocol import Generate
+from app.inference.queue import WeightedRate
 from app.models.model import Turn
 from app.models.parameters import SAMPLING, Parameter, Sampling
 from app.models.upstream import Upstream

@@ -8,7 +8,7 @@ from quart import Blueprint, Response
 
 import app
 from app.config import Settings
-from app.inference.status import WorkerStatus
+from app.inference.model_state import WorkerStatus
 from app.web.context import server_context
 from app.web.render import cards
 from app.web.security.auth import owner_required, public

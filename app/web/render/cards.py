@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.config import Settings
+from app.inference.model_state import WorkerStatus
 from app.inference.remote.servers import ServerStatus
-from app.inference.status import WorkerStatus
 from app.models import memory
 from app.models.catalogue import MAX_SMALL_WEIGHTS, CatalogueEntry, offers
 from app.models.install.progress import PullProgress

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from app.inference.status import WorkerStatus
+from app.inference.model_state import WorkerStatus
 from app.models import memory
 from app.models.found import FoundModel
 from app.models.install.pulls import Pull

@@ -50,7 +50,7 @@ def read(data: bytes, cuts: list[int]) -> list[str]:
     st.sampled_from(["\n", "\r\n"]),
     st.lists(st.integers(0, 10_000), max_size=8),
 )
-def test_events_are_the_same_however_they_are_cut(
+def test_events_are_the_same_however_the_bytes_are_cut(
     texts: list[str], end: str, cuts: list[int]
 ) -> None:
     lines = [f"data: {text}{end}: a comment{end}event: x{end}{end}" for text in texts]
@@ -63,7 +63,7 @@ def test_lines_of_an_event_are_joined_and_half_an_event_is_none() -> None:
 
 
 @pytest.mark.parametrize("piece", [b"x" * 65536, b"data: " + b"x" * 60000 + b"\n"])
-def test_an_event_without_end_is_garbage(piece: bytes) -> None:
+def test_an_event_without_end_violates_the_protocol(piece: bytes) -> None:
     endless = piece * (MAX_EVENT_BYTES // len(piece) + 2)
     with pytest.raises(ProtocolViolation):
         read(endless, list(range(0, len(endless), 65536)))
@@ -72,7 +72,7 @@ def test_an_event_without_end_is_garbage(piece: bytes) -> None:
 @given(
     st.dictionaries(FIELDS, JSON | st.lists(st.dictionaries(FIELDS, JSON), max_size=2), max_size=4)
 )
-def test_any_json_is_a_piece_or_garbage(chunk: dict[str, object]) -> None:
+def test_any_json_is_a_chunk_or_a_violation(chunk: dict[str, object]) -> None:
     try:
         piece = parse_chunk(json.dumps(chunk))
     except (ProtocolViolation, ErrorChunk):
@@ -91,13 +91,13 @@ def test_any_json_is_a_piece_or_garbage(chunk: dict[str, object]) -> None:
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
     ],
 )
-def test_a_pause_is_read(text: str, low: float, high: float) -> None:
+def test_the_pause_of_retry_after_is_read(text: str, low: float, high: float) -> None:
     seconds = retry_after(text)
     assert seconds is not None
     assert low <= seconds <= high
 
 
-def test_a_pause_until_a_date_is_read() -> None:
+def test_a_retry_after_with_a_date_is_a_pause() -> None:
     then = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=900)
     seconds = retry_after(format_datetime(then, usegmt=True))
     assert seconds is not None
@@ -105,7 +105,7 @@ def test_a_pause_until_a_date_is_read() -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "soon", "nan", "Wed, 99 Oct"])
-def test_what_is_no_pause_is_none(text: str | None) -> None:
+def test_a_malformed_retry_after_is_no_pause(text: str | None) -> None:
     assert retry_after(text) is None
 
 
@@ -123,14 +123,14 @@ def test_a_failed_call_is_a_sentence(error: httpx.HTTPError, words: str) -> None
     assert words in str(fault)
 
 
-def test_a_servers_words_are_not_for_everybody() -> None:
+def test_the_public_sentence_leaves_out_a_servers_words() -> None:
     body = b'{"error": {"message": "invalid input: my secret"}}'
     fault = from_response(GPU, httpx.Response(500), body)
     assert "my secret" in str(fault)
     assert fault.public == "gpu:8000 failed with status 500."
 
 
-def test_sizes_learn_from_real_counts() -> None:
+def test_estimates_of_tokens_learn_from_real_counts() -> None:
     sizes = TokenEstimator()
     turns = [Turn("user", "word " * 400)]
     first = sizes.tokens(turns)

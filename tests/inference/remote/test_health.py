@@ -42,7 +42,7 @@ async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_health_flips_are_seen(watched: Watched) -> None:
+async def test_a_server_that_goes_down_and_comes_up_is_noticed(watched: Watched) -> None:
     async with serving() as stub:
         watched.shelf.add_remote("far", [Upstream(stub.url, "stub")])
         watched.remotes.check_now()
@@ -67,7 +67,7 @@ async def test_health_flips_are_seen(watched: Watched) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_servers_that_are_added_are_looked_at(watched: Watched) -> None:
+async def test_servers_that_are_added_are_checked(watched: Watched) -> None:
     async with serving() as one, serving() as two:
         watched.shelf.add_remote("far", [Upstream(one.url, "stub")])
         await watched.sees(lambda: watched.health() == ["ready"])

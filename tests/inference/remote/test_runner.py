@@ -214,7 +214,9 @@ async def test_stop_closes_the_connection_at_once(housed: Housed, stub: Stub) ->
     assert house.servers.all[0].outstanding == 0
 
 
-async def test_stop_before_the_first_word_and_in_the_queue(housed: Housed, stub: Stub) -> None:
+async def test_stop_works_before_the_first_word_and_in_the_queue(
+    housed: Housed, stub: Stub
+) -> None:
     stub.script = wait_for_ever
     house = housed(stub, parallel=1)
     first = house.ask()
@@ -231,7 +233,9 @@ async def test_stop_before_the_first_word_and_in_the_queue(housed: Housed, stub:
     assert len(stub.calls) == 1
 
 
-async def test_a_request_that_is_stopped_before_its_task_runs(housed: Housed, stub: Stub) -> None:
+async def test_a_request_that_is_stopped_before_its_task_runs_ends_once(
+    housed: Housed, stub: Stub
+) -> None:
     house = housed(stub)
     await house.ask().end()  # the runner is there
     asker = house.ask()
@@ -242,7 +246,7 @@ async def test_a_request_that_is_stopped_before_its_task_runs(housed: Housed, st
     assert len(stub.calls) == 1
 
 
-async def test_without_usage_pieces_are_counted(housed: Housed, stub: Stub) -> None:
+async def test_without_usage_chunks_are_counted(housed: Housed, stub: Stub) -> None:
     async def script(call: Call) -> None:
         await call.head()
         await call.say("one", "two", "three")
@@ -255,7 +259,9 @@ async def test_without_usage_pieces_are_counted(housed: Housed, stub: Stub) -> N
     assert end.prompt_tokens > 0
 
 
-async def test_reading_is_shown_where_the_server_tells(housed: Housed, stub: Stub) -> None:
+async def test_progress_in_the_prompt_is_shown_where_the_server_reports_it(
+    housed: Housed, stub: Stub
+) -> None:
     async def script(call: Call) -> None:
         await call.head()
         await call.event({"choices": [], "prompt_progress": {"total": 50, "processed": 25}})
@@ -272,7 +278,7 @@ async def answer_body(call: Call) -> None:
     await call.finish()
 
 
-async def test_thinking_is_told_apart_from_the_answer(housed: Housed, stub: Stub) -> None:
+async def test_thinking_is_separated_from_the_answer(housed: Housed, stub: Stub) -> None:
     async def script(call: Call) -> None:
         await call.head()
         for name in ("reasoning_content", "reasoning"):
@@ -285,7 +291,7 @@ async def test_thinking_is_told_apart_from_the_answer(housed: Housed, stub: Stub
     assert (asker.thought, asker.text) == ("hmm hmm ", "Hello there")
 
 
-async def test_a_thought_in_front_of_the_answer_is_told_apart(housed: Housed, stub: Stub) -> None:
+async def test_a_thought_in_front_of_the_answer_is_separated(housed: Housed, stub: Stub) -> None:
     async def script(call: Call) -> None:
         await call.head()
         await call.say("<thi", "nk>\nTwo", " and two.</th", "ink>\n\n", "Four")
@@ -324,7 +330,7 @@ async def test_an_answer_that_is_cut_while_thinking_has_its_thought(
         ({"effort": "low"}, {"reasoning_effort": "low"}),
     ],
 )
-async def test_servers_are_told_how_to_think(
+async def test_requests_say_how_servers_are_to_think(
     housed: Housed, stub: Stub, chosen: dict[str, Any], sent: dict[str, Any]
 ) -> None:
     asker = housed(stub).ask(**chosen)
@@ -481,7 +487,7 @@ BEGINNINGS: dict[str, tuple[Script, str]] = {
 
 
 @pytest.mark.parametrize("name", BEGINNINGS)
-async def test_a_server_that_does_not_answer_rightly(
+async def test_a_wrong_response_fails_in_a_sentence_and_goes_elsewhere(
     housed: Housed, stub: Stub, other: Stub, name: str
 ) -> None:
     stub.script, words = BEGINNINGS[name]
@@ -496,7 +502,9 @@ async def test_a_server_that_does_not_answer_rightly(
     assert asker.text == "Hello there"
 
 
-async def test_a_server_that_is_not_there(housed: Housed, stub: Stub) -> None:
+async def test_a_server_that_cannot_be_reached_fails_in_a_sentence(
+    housed: Housed, stub: Stub
+) -> None:
     nowhere = "http://127.0.0.1:9/v1"
     house = housed(nowhere)
     end = await house.ask().end()
@@ -594,7 +602,7 @@ def busy_at_first(times: int, status: int = 429, **headers: str) -> Script:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_busy_server_is_asked_again(housed: Housed, stub: Stub, status: int) -> None:
+async def test_a_busy_server_is_tried_again(housed: Housed, stub: Stub, status: int) -> None:
     stub.script = busy_at_first(3, status, Retry_After="0")
     house = housed(stub)
     asker = house.ask()
@@ -614,7 +622,7 @@ async def test_a_busy_server_is_not_waited_for_while_another_is_free(
     assert (len(stub.calls), len(other.calls)) == (1, 3)
 
 
-async def test_patience_with_busy_servers_is_bounded(housed: Housed, stub: Stub) -> None:
+async def test_retries_at_busy_servers_are_bounded(housed: Housed, stub: Stub) -> None:
     stub.script = busy_at_first(99, Retry_After="3600")
     end = await housed(stub).ask().end()
     assert isinstance(end, Failed)
@@ -645,7 +653,7 @@ async def test_fields_that_a_server_refuses_are_left_out_from_then_on(
     assert stub.calls[1].body.keys() == {"model", "messages", "stream", "max_tokens", "temperature"}
 
 
-async def test_what_is_refused_all_the_same_is_told(
+async def test_a_request_that_is_still_refused_fails_with_the_reason(
     housed: Housed, stub: Stub, other: Stub
 ) -> None:
     stub.script = refuses(400, "temperature must be 1")
@@ -657,7 +665,7 @@ async def test_what_is_refused_all_the_same_is_told(
     assert not house.servers.all[0].is_plain
 
 
-async def test_an_answer_goes_on(housed: Housed, stub: Stub) -> None:
+async def test_an_answer_is_continued_from_its_opening(housed: Housed, stub: Stub) -> None:
     house = housed(stub)
     assert isinstance(await house.ask(opening="Once").end(), Finished)
     body = stub.calls[0].body
@@ -741,14 +749,14 @@ async def test_a_refused_length_is_tried_once_with_fewer_turns(
     assert len(stub.calls) == 4
 
 
-async def test_a_message_that_can_never_fit_is_told(housed: Housed, stub: Stub) -> None:
+async def test_a_message_that_can_never_fit_fails_in_a_sentence(housed: Housed, stub: Stub) -> None:
     end = await housed(stub).ask("word " * 20000).end()
     assert isinstance(end, Failed)
     assert "tokens long; the model can read" in end.message
     assert stub.calls == []
 
 
-async def test_what_programs_wish_is_passed_on(housed: Housed, stub: Stub) -> None:
+async def test_parameters_of_programs_are_passed_on(housed: Housed, stub: Stub) -> None:
     async def script(call: Call) -> None:
         await call.head()
         likely = {"token": "b", "logprob": -2.0, "bytes": [98]}
@@ -772,7 +780,7 @@ async def test_what_programs_wish_is_passed_on(housed: Housed, stub: Stub) -> No
     assert (await asker.hears(Delta)).tokens == (token,)
 
 
-async def test_a_text_without_turns_goes_on(housed: Housed, stub: Stub) -> None:
+async def test_a_text_without_turns_is_continued(housed: Housed, stub: Stub) -> None:
     async def script(call: Call) -> None:
         await call.head()
         await call.event({"choices": [{"index": 0, "text": " a time"}]})
@@ -797,7 +805,7 @@ async def test_a_prompt_that_must_stay_whole_is_sent_whole(housed: Housed, stub:
     assert len(stub.calls) == 2
 
 
-async def test_servers_share_the_work(housed: Housed, stub: Stub, other: Stub) -> None:
+async def test_requests_are_shared_between_servers(housed: Housed, stub: Stub, other: Stub) -> None:
     async def script(call: Call) -> None:
         await call.head()
         await call.say("hold")

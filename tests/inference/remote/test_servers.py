@@ -37,7 +37,7 @@ async def taken(servers: ServerPool, *tried: Server) -> str:
     return server.upstream.host if server else ""
 
 
-async def test_the_one_with_the_least_to_do_is_next(servers: ServerPool, clock: Clock) -> None:
+async def test_the_server_with_the_least_to_do_is_next(servers: ServerPool, clock: Clock) -> None:
     order = []
     for _ in range(4):
         clock.now += 1
@@ -47,7 +47,9 @@ async def test_the_one_with_the_least_to_do_is_next(servers: ServerPool, clock: 
     assert await taken(servers) == "b"
 
 
-async def test_among_equals_a_chat_stays_where_it_was(servers: ServerPool, clock: Clock) -> None:
+async def test_among_equal_servers_a_chat_stays_where_it_was(
+    servers: ServerPool, clock: Clock
+) -> None:
     async def turn(chat: str) -> str:
         clock.now += 1
         server = await servers.acquire((), chat)
@@ -62,7 +64,7 @@ async def test_among_equals_a_chat_stays_where_it_was(servers: ServerPool, clock
     assert await turn("x") == "b"
 
 
-async def test_when_all_are_full_the_next_one_waits(servers: ServerPool) -> None:
+async def test_when_all_servers_are_full_the_next_request_waits(servers: ServerPool) -> None:
     for _ in range(4):
         await taken(servers)
     waiting = asyncio.create_task(servers.acquire(()))
@@ -72,7 +74,7 @@ async def test_when_all_are_full_the_next_one_waits(servers: ServerPool) -> None
     assert await waiting is servers.all[1]
 
 
-async def test_one_that_is_down_comes_last_and_never_first(servers: ServerPool) -> None:
+async def test_a_server_that_is_down_comes_last_and_never_first(servers: ServerPool) -> None:
     a, b = servers.all
     servers.is_down(a, "It is away.")
     assert (await taken(servers), await taken(servers)) == ("b", "b")
@@ -87,7 +89,7 @@ async def test_one_that_is_down_comes_last_and_never_first(servers: ServerPool) 
     assert servers.slots == 4  # nobody knows
 
 
-async def test_one_that_rests_is_asked_when_no_other_is_left(
+async def test_a_server_that_backs_off_is_asked_when_no_other_is_left(
     servers: ServerPool, clock: Clock
 ) -> None:
     a, b = servers.all
@@ -99,7 +101,7 @@ async def test_one_that_rests_is_asked_when_no_other_is_left(
     assert a.busy_for == 0
 
 
-async def test_listeners_hear_of_changes_alone(servers: ServerPool) -> None:
+async def test_listeners_are_called_for_changes_alone(servers: ServerPool) -> None:
     heard: list[int] = []
     servers.listeners.append(lambda: heard.append(1))
     a, _ = servers.all
@@ -128,7 +130,7 @@ async def test_changed_servers_keep_what_is_known(servers: ServerPool) -> None:
     servers.release(a)  # its last answer ends
 
 
-def test_the_window_is_the_smallest_or_as_the_person_says() -> None:
+def test_the_window_is_the_smallest_of_all_servers_or_the_chosen_one() -> None:
     servers = ServerPool(RemoteModel((A, B)))
     assert servers.window == 4096
     servers.is_up(servers.all[0], context=8000)

@@ -37,7 +37,9 @@ def test_any_cut_of_any_bytes_reads_as_the_whole(data: bytes, places: list[int])
 
 
 @given(st.text("abcd", max_size=30), STOPS, st.lists(st.integers(0, 1000)))
-def test_the_cut_plays_no_part_in_stopping(text: str, stops: list[str], places: list[int]) -> None:
+def test_stops_do_not_depend_on_how_the_bytes_are_cut(
+    text: str, stops: list[str], places: list[int]
+) -> None:
     letter_by_letter = read([letter.encode() for letter in text], stops)
     assert read(cut(text.encode(), places), stops) == letter_by_letter
     assert text.startswith(letter_by_letter)
@@ -67,7 +69,7 @@ def test_nothing_comes_of_a_character_that_the_end_cuts() -> None:
     assert read([b"n\xff", b"!"]) == "n\ufffd!"
 
 
-def test_nul_is_replaced() -> None:
+def test_a_nul_character_is_replaced() -> None:
     assert read([b"a\0b"]) == "a\ufffdb"
 
 

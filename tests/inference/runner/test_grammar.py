@@ -47,7 +47,9 @@ def said(tokenizer: Tokenizer, grammar: AnswerGrammar, seed: int) -> str | None:
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: next(iter(schema.values())))
-def test_nothing_else_can_be_said(tokenizer: Tokenizer, schema: dict[str, Any]) -> None:
+def test_an_answer_follows_its_schema_or_grammar(
+    tokenizer: Tokenizer, schema: dict[str, Any]
+) -> None:
     grammars = Grammars(tokenizer)
     texts = {said(tokenizer, grammars.compile(json.dumps(schema)), seed) for seed in range(12)}
     values = [json.loads(text) for text in texts if text is not None]
@@ -69,7 +71,7 @@ def test_nothing_else_can_be_said(tokenizer: Tokenizer, schema: dict[str, Any]) 
     "schema",
     ["{", "3", '"x"', "[]", '{"type": "nonsense"}', '{"$ref": "http://evil.example/x"}'],
 )
-def test_what_is_no_schema_is_refused_in_words(tokenizer: Tokenizer, schema: str) -> None:
+def test_a_malformed_schema_is_refused_in_a_sentence(tokenizer: Tokenizer, schema: str) -> None:
     with pytest.raises(SchemaRefused, match="schema"):
         Grammars(tokenizer).compile(schema)
 

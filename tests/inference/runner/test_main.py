@@ -139,13 +139,13 @@ def ask(number: int, text: str = "Who is there?", tokens: int = 20) -> Generate:
 ENDLESS = 10**6
 
 
-def test_says_what_it_can_do(start: Start) -> None:
+def test_a_runner_reports_its_slots_and_window(start: Start) -> None:
     loaded = start().next()
     assert isinstance(loaded, Loaded)
     assert (loaded.slots, loaded.context_length) == (2, 512)
 
 
-def test_answers_the_same_alone_together_and_again(start: Start) -> None:
+def test_an_answer_is_the_same_alone_together_and_again(start: Start) -> None:
     child = start(threads=2)  # of which one that is alone takes both
     child.send(ask(1), ask(2), ask(3))
     answers: dict[int, int] = {}
@@ -175,7 +175,7 @@ def test_a_chat_goes_on_from_its_cache(child: Child) -> None:
     assert second.cached_tokens >= first.prompt_tokens + first.completion_tokens - 1
 
 
-def test_one_seed_one_answer(child: Child) -> None:
+def test_the_same_seed_gives_the_same_answer(child: Child) -> None:
     texts = set()
     for number in (1, 2):
         turns = (Turn("user", "Tell me"),)
@@ -184,7 +184,7 @@ def test_one_seed_one_answer(child: Child) -> None:
     assert len(texts) == 1
 
 
-def test_cancel(child: Child) -> None:
+def test_a_cancelled_request_ends_at_once(child: Child) -> None:
     child.send(ask(1, tokens=ENDLESS))
     while not isinstance(child.next(), Delta):
         pass
@@ -211,7 +211,7 @@ def test_nonsense_is_ignored_and_bad_requests_fail_by_their_number(child: Child)
     assert isinstance(child.end_of(10)[1], Finished)
 
 
-def test_a_message_too_long_fails_in_words(child: Child) -> None:
+def test_a_message_that_is_too_long_fails_in_a_sentence(child: Child) -> None:
     child.send(ask(1, "the " * 2000))
     _, failed = child.end_of(1)
     assert isinstance(failed, Failed)
@@ -242,7 +242,7 @@ def test_half_pairs_of_surrogates_break_nothing(child: Child) -> None:
     assert child.end_of(2)[1]
 
 
-def test_the_end_of_input_ends_it_at_work(child: Child) -> None:
+def test_the_end_of_input_ends_a_runner_at_work(child: Child) -> None:
     child.send(ask(1, tokens=ENDLESS))
     assert child.next()
     assert child.process.stdin
@@ -250,14 +250,14 @@ def test_the_end_of_input_ends_it_at_work(child: Child) -> None:
     assert child.process.wait(PATIENCE) == 0
 
 
-def test_the_end_of_input_ends_it_while_loading(start: Start) -> None:
+def test_the_end_of_input_ends_a_runner_that_loads(start: Start) -> None:
     child = start()
     assert child.process.stdin
     child.process.stdin.close()
     assert child.process.wait(PATIENCE) == 0
 
 
-def test_a_reader_that_goes_away_ends_it(child: Child) -> None:
+def test_a_reader_that_goes_away_ends_the_runner(child: Child) -> None:
     child.events.close()
     child.send(ask(1))
     assert child.process.wait(PATIENCE) == 0
@@ -325,7 +325,7 @@ def overwrite(path: Path, place: int, data: bytes) -> None:
         shutil.rmtree,
     ],
 )
-def test_a_damaged_model_is_told_and_ends_it(
+def test_a_damaged_model_is_reported_and_ends_the_runner(
     start: Start, tmp_path: Path, damage: Callable[[Path], object]
 ) -> None:
     folder = copy_of_model(tmp_path)
@@ -336,7 +336,7 @@ def test_a_damaged_model_is_told_and_ends_it(
 
 
 @pytest.mark.parametrize("place", [8, 16, 24, 60, 400, 3000, 9000])
-def test_a_model_that_lies_never_hangs_it(start: Start, tmp_path: Path, place: int) -> None:
+def test_a_model_that_lies_never_hangs_the_runner(start: Start, tmp_path: Path, place: int) -> None:
     folder = copy_of_model(tmp_path)
     overwrite(folder / "model.gguf", place, b"\xfe" * 8)
     child = start(folder)
@@ -359,7 +359,7 @@ def talk(child: Child, number: int, turns: list[Turn], tokens: int = 40) -> Fini
     return finished
 
 
-def test_another_answer_reads_nothing_again(child: Child) -> None:
+def test_another_answer_to_a_prompt_reads_nothing_again(child: Child) -> None:
     turns = [Turn("user", STORY)]
     first = talk(child, 1, turns)
     again = talk(child, 2, turns[:1])
@@ -437,7 +437,7 @@ def test_quitting_at_work_keeps_what_was_read(start: Start, tmp_path: Path) -> N
     assert len(snapshots_in(tmp_path)) == 1
 
 
-def test_a_forgotten_chat_leaves_nothing(child: Child, tmp_path: Path) -> None:
+def test_a_deleted_chat_leaves_nothing(child: Child, tmp_path: Path) -> None:
     turns = [Turn("user", STORY)]
     talk(child, 1, turns)
     child.send(DeleteCache("chat"), DeleteCache("never seen"), DeleteCache(""))

@@ -78,7 +78,7 @@ def test_a_gap_is_filled_where_the_vocabulary_has_the_tokens_for_it(tmp_path: Pa
     assert made.tokenizer.infill_ids == [first, first + 1, first + 2]
 
 
-def test_what_cannot_be_read_is_told() -> None:
+def test_a_request_that_the_model_cannot_read_is_refused() -> None:
     made, size = prompts(), prompts().tokenizer.vocab_size
     for request in (
         Generate(1, (), text="", before=(size,)),
@@ -90,7 +90,7 @@ def test_what_cannot_be_read_is_told() -> None:
             made.build(request)
 
 
-def test_a_prompt_that_is_too_long_is_told_with_its_figures() -> None:
+def test_a_prompt_that_is_too_long_fails_with_its_figures() -> None:
     for request in (
         Generate(1, (), text="word " * 90),
         Generate(1, (Turn("user", "word " * 90),)),

@@ -77,12 +77,12 @@ def test_a_million_characters_are_refused_at_once(
     assert counted.permits
 
 
-def test_the_refusal_tells_about_how_long_it_is(prompts: PromptBuilder) -> None:
+def test_the_refusal_says_about_how_long_the_message_is(prompts: PromptBuilder) -> None:
     exact = len(prompts.tokenizer.encode(LONG))
     with pytest.raises(PromptTooLong) as refused:
         prompts.build(Generate(id=1, turns=(), text=LONG, allow_truncation=False))
-    told = int(str(refused.value).split(" tokens")[0].split()[-1].replace(",", ""))
-    assert told == pytest.approx(exact, rel=0.1)
+    reported = int(str(refused.value).split(" tokens")[0].split()[-1].replace(",", ""))
+    assert reported == pytest.approx(exact, rel=0.1)
 
 
 def test_an_old_message_that_never_fits_leaves_and_the_new_one_is_answered(

@@ -29,7 +29,7 @@ def test_zero_temperature_takes_the_likeliest() -> None:
     assert set(chosen(Sampling(temperature=0), logits(1, 5, 3))) == {1}
 
 
-def test_same_seed_same_choices() -> None:
+def test_the_same_seed_makes_the_same_choices() -> None:
     values = random_logits(0)
     one, two = (chosen(Sampling(temperature=2, seed=7), values) for _ in range(2))
     assert one == two
@@ -113,7 +113,7 @@ def test_every_setting_chooses_an_allowed_token(
         assert np.exp((values[token] - values.max()) / max(temperature, 1e-6)) >= min_p * 0.999
 
 
-def test_biases_are_added() -> None:
+def test_biases_are_added_to_logits() -> None:
     sampler = Sampler(Sampling(temperature=0), bias=((0, 3.0), (2, -100.0), (99, 100.0)))
     assert [sampler.choose(logits(1, 3, 9), []) for _ in range(2)] == [0, 0]
 
@@ -131,8 +131,8 @@ def test_penalties_count_what_the_answer_has_said() -> None:
 def test_logprobs_sum_to_one_and_leave_the_logits_alone() -> None:
     values = logits(1, 5, float("nan"), float("-inf"))
     before = values.copy()
-    told = logprobs(values)
-    assert np.exp(told).sum() == pytest.approx(1)
-    assert told.argmax() == 1
+    likely = logprobs(values)
+    assert np.exp(likely).sum() == pytest.approx(1)
+    assert likely.argmax() == 1
     np.testing.assert_array_equal(values, before)
-    assert list(top_k_indices(told, 2)) == [1, 0]
+    assert list(top_k_indices(likely, 2)) == [1, 0]

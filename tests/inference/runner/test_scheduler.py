@@ -115,7 +115,7 @@ def all_contexts_free(pool: KvCache, count: int) -> bool:
     return len({id(pool.acquire([1, 2])[0]) for _ in range(count)}) == count
 
 
-def test_an_answer_from_its_prompt_to_its_end() -> None:
+def test_an_answer_goes_from_its_prompt_to_its_end() -> None:
     with scheduling(ScriptedEngine()) as (scheduler, heard, _):
         scheduler.submit(ask(1, "abc", tokens=4))
         [finished] = heard.ends(1)
@@ -124,7 +124,7 @@ def test_an_answer_from_its_prompt_to_its_end() -> None:
     assert finished == Finished(1, "length", 3, 0, 4, 0.0, 0.0, 0, context_length=1000)
 
 
-def test_gathered_text_says_of_how_many_tokens_it_is() -> None:
+def test_gathered_text_counts_its_tokens() -> None:
     with scheduling(ScriptedEngine(), gather=1.0) as (scheduler, heard, _):
         scheduler.submit(ask(1, "abc", tokens=4))
         heard.ends(1)
@@ -134,7 +134,7 @@ def test_gathered_text_says_of_how_many_tokens_it_is() -> None:
     ]
 
 
-def test_ends_at_the_end_token_first_and_at_a_stop_string_second() -> None:
+def test_an_answer_ends_at_the_end_token_or_a_stop_string() -> None:
     def ends_after_ten(tokens: Sequence[int]) -> int:
         return alphabet(tokens) if len(tokens) < 10 else END
 
@@ -146,7 +146,7 @@ def test_ends_at_the_end_token_first_and_at_a_stop_string_second() -> None:
     assert reasons == {1: "stop", 2: "stop"}
 
 
-def test_reaching_the_end_of_the_window_is_length() -> None:
+def test_an_answer_that_fills_the_window_ends_with_length() -> None:
     with scheduling(ScriptedEngine(context_length=10)) as (scheduler, heard, _):
         scheduler.submit(ask(1, "abc", tokens=99))
         [finished] = heard.ends(1)
@@ -193,7 +193,7 @@ def test_further_requests_wait_in_their_order() -> None:
         assert [e.id for e in heard.ends(1, 2, 3)] == [3, 1, 2]
 
 
-def test_cancelled_while_waiting() -> None:
+def test_a_request_is_cancelled_while_it_waits() -> None:
     pause = Pause(lambda evaluation: True)
     with scheduling(ScriptedEngine(before=pause), slots=1) as (scheduler, heard, _):
         scheduler.submit(ask(1))
@@ -206,7 +206,7 @@ def test_cancelled_while_waiting() -> None:
 
 
 @pytest.mark.parametrize("where", [lambda e: e.past == BLOCK, lambda e: len(e.tokens) == 1])
-def test_cancelled_within_one_step_in_prefill_and_decode(
+def test_a_request_is_cancelled_within_one_step_of_prefill_or_decode(
     where: Callable[[Evaluation], bool],
 ) -> None:
     pause = Pause(where)
@@ -228,7 +228,7 @@ def test_cancelled_within_one_step_in_prefill_and_decode(
     assert all_contexts_free(pool, 4)
 
 
-def test_cancelled_while_its_prompt_is_prepared() -> None:
+def test_a_request_is_cancelled_while_its_prompt_is_prepared() -> None:
     entered, leave = threading.Event(), threading.Event()
 
     def slow(request: Generate) -> FittedPrompt:
@@ -291,7 +291,7 @@ def test_a_broken_sequence_fails_alone(error: Exception) -> None:
     assert all_contexts_free(pool, 4)
 
 
-def test_a_prompt_that_cannot_be_made_fails_in_words() -> None:
+def test_a_prompt_that_cannot_be_made_fails_in_a_sentence() -> None:
     def refuse(request: Generate) -> FittedPrompt:
         raise TemplateError("The template failed.")
 
@@ -300,7 +300,7 @@ def test_a_prompt_that_cannot_be_made_fails_in_words() -> None:
         assert heard.ends(1) == [Failed(1, "The template failed.", 422)]
 
 
-def test_a_long_failure_is_cut() -> None:
+def test_a_long_error_message_is_cut() -> None:
     def refuse(request: Generate) -> FittedPrompt:
         raise TemplateError("x" * 2_000_000)
 
@@ -345,7 +345,7 @@ def test_events_are_written_without_a_permit() -> None:
     scheduler.close()
 
 
-def test_closing_ends_everything_without_a_word() -> None:
+def test_closing_ends_every_request_without_an_event() -> None:
     pause = Pause(is_decode)
     with scheduling(ScriptedEngine(before=pause)) as (scheduler, heard, pool):
         for number in range(6):
@@ -372,7 +372,7 @@ class CopyPause:
 
 
 @pytest.mark.parametrize("what", ["save", "restore"])
-def test_cancelled_while_a_state_is_copied(what: str) -> None:
+def test_a_request_is_cancelled_while_a_state_is_copied(what: str) -> None:
     """The request ends, its context is free again, and nobody's state was lost."""
     engine = ScriptedEngine()
     pool = KvCache(engine, 1, ram_budget=1 << 20)

@@ -151,7 +151,7 @@ def test_a_second_request_reads_only_what_does_not_fill_a_block(
     pool.close()
 
 
-def test_a_chat_goes_on_from_all_it_holds(
+def test_a_chat_that_need_not_be_exact_goes_on_from_all_it_holds(
     engine: CtransformersEngine, tokenizer: Remembers
 ) -> None:
     pool = KvCache(engine, 1)
@@ -161,7 +161,9 @@ def test_a_chat_goes_on_from_all_it_holds(
     pool.close()
 
 
-def test_what_is_exact_is_kept_with_a_state(engine: CtransformersEngine, tmp_path: Path) -> None:
+def test_the_count_of_exact_tokens_is_kept_with_a_state(
+    engine: CtransformersEngine, tmp_path: Path
+) -> None:
     live = LiveContext(engine, engine.new_context(), chat="c")
     live.evaluate(SYSTEM[:BLOCK], 1)
     live.evaluate(SYSTEM[BLOCK : BLOCK + 5], 1)

@@ -86,7 +86,7 @@ def test_stops_do_not_end_a_thought() -> None:
     assert (said.thought, said.answer) == ("a Four b", "Three ")
 
 
-def test_an_answer_that_was_cut_while_it_was_thought_of_goes_on_thinking() -> None:
+def test_an_answer_that_was_cut_in_its_thought_goes_on_thinking() -> None:
     said = answer(b" and two.</think>Four.", b"ask:<think>\nTwo", thought="Two")
     assert (said.thought, said.answer) == (" and two.", "Four.")
 
@@ -97,6 +97,6 @@ def test_an_answer_that_goes_on_thinks_no_more() -> None:
 
 
 @pytest.mark.parametrize("text", ["<think>a</think>b", "plain"])
-def test_a_prompt_without_a_template_is_answered_as_it_comes(text: str) -> None:
+def test_a_prompt_without_a_template_has_no_thoughts(text: str) -> None:
     said = answer(text.encode(), text=PROMPT.decode())
     assert (said.thought, said.answer) == ("", text)

@@ -96,7 +96,7 @@ def test_a_step_has_every_answer_and_a_slice_of_one_prompt() -> None:
     assert sizes[-1] > 1
 
 
-def test_prompts_take_turns() -> None:
+def test_prompts_take_turns_in_steps() -> None:
     bench = Bench(batched(), lambda: 0.01)
     one, other = bench.add(1, "x" * 300), bench.add(2, "y" * 300)
     seen = []
@@ -109,7 +109,7 @@ def test_prompts_take_turns() -> None:
     assert seen[2][1] == seen[1][1]
 
 
-def test_what_is_said_does_not_depend_on_company() -> None:
+def test_answers_do_not_depend_on_those_beside_them() -> None:
     alone = {}
     for number, prompt in enumerate(("a", "bc" * 40, "def" * 20)):
         bench = Bench(batched())
@@ -125,18 +125,18 @@ def test_what_is_said_does_not_depend_on_company() -> None:
 
 
 def test_likelihoods_of_a_prompt_come_by_the_slice() -> None:
-    told = []
+    reported = []
     for engine in (batched(), ScriptedEngine()):
         bench = Bench(engine)
         bench.add(1, "abcdefghij", 3, tells_prompt=True, top_logprobs=2)
         bench.run()
-        told.append([t for e in bench.events if isinstance(e, Delta) for t in e.tokens])
-    assert told[0] == told[1]
-    assert len(told[0]) == 13
+        reported.append([t for e in bench.events if isinstance(e, Delta) for t in e.tokens])
+    assert reported[0] == reported[1]
+    assert len(reported[0]) == 13
     assert bench.engine.steps[:3] == [[1], [1], [1]]
 
 
-def test_a_failed_step_takes_nobody_with_it() -> None:
+def test_a_failed_step_ends_no_other_answer() -> None:
     failures = [1]
 
     def fail_once(step: Sequence[Slice]) -> None:
@@ -154,7 +154,7 @@ def test_a_failed_step_takes_nobody_with_it() -> None:
     assert len(bench.text(0)) == len(bench.text(1)) == 10
 
 
-def test_one_that_fails_alone_as_well_ends_alone() -> None:
+def test_a_sequence_that_fails_alone_as_well_ends_alone() -> None:
     def fail(step: Sequence[Slice]) -> None:
         if any(list(part.tokens[:1]) == [ord("!")] for part in step):
             raise EngineError("broken")
@@ -220,7 +220,7 @@ def test_a_long_prefill_never_stalls_another_stream_in_batches() -> None:
     assert all(1 in sizes for sizes in read[:10])
 
 
-def test_cancelled_within_one_step_of_many() -> None:
+def test_a_request_is_cancelled_within_one_step_of_many() -> None:
     pause, later = Pause(is_decode), Pause(lambda evaluation: evaluation.context == 1)
 
     def before(evaluation: Evaluation) -> None:

@@ -21,12 +21,12 @@ class Machine:
         return [self.step() for _ in range(count)]
 
 
-def test_finds_that_more_threads_are_faster() -> None:
+def test_the_tuner_finds_that_more_threads_are_faster() -> None:
     machine = Machine(4, {4: 0.01, 2: 0.02, 1: 0.04})
     assert machine.steps(10)[3:] == [4] * 7
 
 
-def test_finds_that_fewer_threads_are_faster() -> None:
+def test_the_tuner_finds_that_fewer_threads_are_faster() -> None:
     machine = Machine(2, {2: 1.0, 1: 0.02})
     assert machine.steps(10) == [2, *[1] * 9]
 
@@ -61,7 +61,7 @@ def test_fewer_threads_are_kept_when_more_lose_again_and_again() -> None:
     assert machine.steps(20) == [1] * 20
 
 
-def test_comes_back_when_the_machine_is_free_again() -> None:
+def test_the_tuner_comes_back_when_the_machine_is_free_again() -> None:
     machine = Machine(2, {2: 0.01, 1: 0.02})
     machine.steps(20)
     machine.seconds[2] = 1.0
@@ -70,7 +70,7 @@ def test_comes_back_when_the_machine_is_free_again() -> None:
     assert machine.steps(200)[-1] == 2
 
 
-def test_failed_tries_become_rare() -> None:
+def test_failed_tries_of_the_tuner_become_rare() -> None:
     machine = Machine(2, {2: 1.0, 1: 0.02})
     machine.steps(500)
     early = machine.steps(2000).count(2)
@@ -78,7 +78,7 @@ def test_failed_tries_become_rare() -> None:
     assert machine.steps(20_000).count(2) <= 20_000 * 0.02 / 30
 
 
-def test_never_more_than_the_limit() -> None:
+def test_the_tuner_never_takes_more_threads_than_the_limit() -> None:
     machine = Machine(4, {4: 0.01, 2: 0.02, 1: 0.04})
     assert {machine.step(limit=3) for _ in range(300)} <= {1, 2}
 

@@ -42,7 +42,7 @@ def permits(request: pytest.FixtureRequest, tmp_path: Path) -> Permits:
     return FilePermits(tmp_path, 3) if request.param == "file" else LocalPermits(3)
 
 
-def test_takes_up_to_the_wanted_and_gives_back(permits: Permits) -> None:
+def test_permits_are_taken_up_to_the_wanted_and_given_back(permits: Permits) -> None:
     for _ in range(3):
         with permits.acquire(2) as two:
             assert two == 2
@@ -50,14 +50,14 @@ def test_takes_up_to_the_wanted_and_gives_back(permits: Permits) -> None:
             assert all_of_them == 3
 
 
-def test_gives_back_after_an_error(permits: Permits) -> None:
+def test_permits_are_given_back_after_an_error(permits: Permits) -> None:
     with pytest.raises(RuntimeError), permits.acquire(3):
         raise RuntimeError
     with permits.acquire(3) as count:
         assert count == 3
 
 
-def test_never_more_in_flight_than_the_budget(permits: Permits) -> None:
+def test_no_more_permits_are_taken_than_the_budget(permits: Permits) -> None:
     lock, most, flying = threading.Lock(), 0, 0
 
     def work() -> None:
@@ -79,7 +79,7 @@ def test_never_more_in_flight_than_the_budget(permits: Permits) -> None:
     assert flying == 0
 
 
-def test_another_process_counts_and_its_death_gives_back(tmp_path: Path) -> None:
+def test_permits_of_another_process_count_until_it_dies(tmp_path: Path) -> None:
     other = holder(tmp_path)
 
     class Waited(Exception):
@@ -96,7 +96,7 @@ def test_another_process_counts_and_its_death_gives_back(tmp_path: Path) -> None
         assert count == 2
 
 
-def test_waiting_ends_when_the_holder_is_killed(tmp_path: Path) -> None:
+def test_waiting_for_permits_ends_when_the_holder_is_killed(tmp_path: Path) -> None:
     other = holder(tmp_path)
     waits = 0
 

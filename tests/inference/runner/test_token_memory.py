@@ -34,7 +34,7 @@ def test_a_chat_goes_on_with_the_very_ids_that_were_generated(
     assert following[: len(prompt) + len(answer)] == [*prompt, *answer]
 
 
-def test_a_person_who_writes_the_same_gets_the_usual_tokens(
+def test_a_user_who_writes_the_same_gets_the_usual_tokens(
     tokenizer: StableTokenizer,
 ) -> None:
     template = ChatTemplate(tiny_model().chat_template, tokenizer)
@@ -77,7 +77,7 @@ def test_what_is_kept_of_a_chat_is_learned_by_another_process(
     assert fresh.token_runs(exact) == runs
 
 
-def test_what_is_wrong_is_not_learned(tokenizer: StableTokenizer) -> None:
+def test_runs_that_spell_another_text_are_not_learned(tokenizer: StableTokenizer) -> None:
     usual = tuple(tokenizer.encode("the"))
     special = min(tokenizer.special_ids)
     wrong = (
@@ -89,7 +89,7 @@ def test_what_is_wrong_is_not_learned(tokenizer: StableTokenizer) -> None:
     assert tokenizer.import_runs(wrong) == {}
 
 
-def test_what_is_remembered_is_bounded_and_the_least_used_goes_first(
+def test_remembered_runs_are_bounded_and_the_least_used_goes_first(
     tokenizer: StableTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(token_memory, "MAX_STORED", 60)

@@ -11,9 +11,8 @@ from app.conversations.hub import LiveAnswer, status_line
 from app.conversations.titles import title_of
 from app.db.chats import Chat
 from app.db.messages import Message
-from app.inference.model_state import ModelState
+from app.inference.model_state import CacheStats, ModelState, WorkerStatus
 from app.inference.protocol import Finished
-from app.inference.status import CacheStats, WorkerStatus
 from app.models.model import Turn
 from app.web.render.fragments import Fragments
 from app.web.render.messages import present

@@ -107,7 +107,7 @@ def _source(
         return PrefixSource(held, "disk", common, 16 + size // 24)
     if isinstance(held, Snapshot):
         return PrefixSource(held, "ram", common, 4 + size // 64)
-    if held in free and can_truncate(held, common, asker.key):
+    if held in free and _can_truncate(held, common, asker.key):
         return PrefixSource(held, "live", common, 0)
     return PrefixSource(held, "shared", common, 8 + common // 32)
 
@@ -120,7 +120,7 @@ def _reach(held: CacheEntry, common: int, asker: CacheRequester) -> int:
     return common if size <= asker.cuttable or common == size else 0
 
 
-def can_truncate(live: LiveContext, common: int, key: str) -> bool:
+def _can_truncate(live: LiveContext, common: int, key: str) -> bool:
     """Tell whether a context may be used in place, cutting away what it holds beyond `common`.
 
     A chat may cut its own; of others only if that saves more work than it loses: a system prompt

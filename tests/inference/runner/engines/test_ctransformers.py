@@ -78,7 +78,7 @@ def test_logits_may_be_changed_and_cover_the_vocabulary(
         ([1, 2], CONTEXT - 1),
     ],
 )
-def test_what_would_crash_the_library_is_refused(
+def test_arguments_that_would_crash_the_library_are_refused(
     context: CtransformersContext, tokens: list[int], past: int
 ) -> None:
     with pytest.raises(ValueError):
@@ -95,9 +95,9 @@ def test_a_closed_context_is_refused(engine: CtransformersEngine) -> None:
 
 def test_saving_leaves_what_was_evaluated_last_to_be_read(context: CtransformersContext) -> None:
     logits = context.evaluate(ids(20), 0, 1)
-    told, meaning = logits.copy(), context.embedding()
+    kept, meaning = logits.copy(), context.embedding()
     context.save(10)
-    assert np.array_equal(logits, told)
+    assert np.array_equal(logits, kept)
     assert np.array_equal(context.embedding(), meaning)
     assert meaning.any()
 
@@ -184,18 +184,18 @@ def test_the_build_fits_the_processor(
     assert variant(system, machine, flags) == folder
 
 
-def test_loading_tells_how_far_it_is() -> None:
-    told: list[float] = []
-    CtransformersEngine(tiny_model().weights_path, CONTEXT, told.append).close()
-    assert told == sorted(told)
-    assert told[-1] == 1.0
-    assert len(told) > 2
+def test_loading_reports_its_progress() -> None:
+    reported: list[float] = []
+    CtransformersEngine(tiny_model().weights_path, CONTEXT, reported.append).close()
+    assert reported == sorted(reported)
+    assert reported[-1] == 1.0
+    assert len(reported) > 2
 
 
-def test_progress_is_told_a_few_times_a_second_at_most() -> None:
-    now, told = 0.0, list[float]()
-    notify = ThrottledCallback(told.append, seconds=0.25, clock=lambda: now)
+def test_progress_is_reported_a_few_times_a_second_at_most() -> None:
+    now, reported = 0.0, list[float]()
+    notify = ThrottledCallback(reported.append, seconds=0.25, clock=lambda: now)
     for step in range(127):
         now = step / 128
         notify(now)
-    assert told == [0.25, 0.5, 0.75]
+    assert reported == [0.25, 0.5, 0.75]

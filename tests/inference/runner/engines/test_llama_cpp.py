@@ -129,7 +129,7 @@ def test_a_cache_can_be_cut_anywhere(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CUTTABLE)
-def test_a_state_is_saved_shorter_than_it_is(name: str) -> None:
+def test_a_saved_state_may_be_shorter_than_what_the_context_holds(name: str) -> None:
     engine = opened(name)
     one, other = engine.new_context(), engine.new_context()
     evaluate(engine, one, ids(80))
@@ -231,7 +231,7 @@ def test_an_embedding_disturbs_nobody(
         ([1] * 100, 0, 64),
     ],
 )
-def test_what_would_crash_the_library_is_refused(
+def test_arguments_that_would_crash_the_library_are_refused(
     tokens: list[int], past: int, outputs: int
 ) -> None:
     engine = opened("qwen3")
@@ -275,7 +275,9 @@ def test_a_full_pool_changes_nothing_and_frees_cells_with_a_cut() -> None:
     engine.close()
 
 
-def test_what_is_no_state_is_refused(engine: LlamaCppEngine, context: LlamaCppContext) -> None:
+def test_bytes_that_are_no_state_are_refused(
+    engine: LlamaCppEngine, context: LlamaCppContext
+) -> None:
     evaluate(engine, context, ids(30))
     good = context.save(30)
     for wrong in (good[:-1].copy(), good[::2], good.reshape(-1, 2), np.empty(0, np.uint8)):
@@ -341,11 +343,11 @@ def test_its_tokenizer_keeps_control_tokens_out_of_texts() -> None:
     assert 1 not in engine.encode(text)
 
 
-def test_loading_tells_how_far_it_is() -> None:
-    told: list[float] = []
-    LlamaCppEngine(weights("qwen3"), CONTEXT, told.append).close()
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+def test_loading_reports_its_progress() -> None:
+    reported: list[float] = []
+    LlamaCppEngine(weights("qwen3"), CONTEXT, reported.append).close()
+    assert reported == sorted(reported)
+    assert reported[-1] == 1.0
 
 
 def test_a_damaged_file_is_refused_with_the_librarys_reason(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from app.inference.runner.engines.llama_cpp import LlamaCppEngine
 from tests.inference.numbers import kl
 from tests.smollm2 import original_of_smollm2
 
-LENGTH, TOLD = 120, 24
+LENGTH, OUTPUTS = 120, 24
 """Tokens of a text, and of its end whose logits are compared."""
 ROOT = Path(__file__).parents[4]
 PAGES = ("docs/architecture.md", "docs/security.md", "docs/scaling.md")
@@ -46,7 +46,7 @@ def whole(engine: LlamaCppEngine, texts: list[list[int]]) -> list[Logits]:
     found = []
     for text in texts:
         context = engine.new_context()
-        (logits,) = engine.evaluate([Slice(context, text, 0, outputs=TOLD)], 1)
+        (logits,) = engine.evaluate([Slice(context, text, 0, outputs=OUTPUTS)], 1)
         found.append(np.array(logits))
         context.close()
     return found
@@ -72,7 +72,7 @@ def read(
     engine: LlamaCppEngine, contexts: list[LlamaCppContext], texts: list[list[int]], seed: int
 ) -> None:
     """All but the ends, in steps of slices of any size."""
-    chance, end = random.Random(seed), LENGTH - TOLD
+    chance, end = random.Random(seed), LENGTH - OUTPUTS
     while waiting := [
         (context, text) for context, text in zip(contexts, texts, strict=True) if context.held < end
     ]:
@@ -88,7 +88,7 @@ def decode(
 ) -> list[Logits]:
     """The ends, one token of each text a step."""
     found: list[list[Logits]] = [[] for _ in texts]
-    for place in range(LENGTH - TOLD, LENGTH):
+    for place in range(LENGTH - OUTPUTS, LENGTH):
         step = [
             Slice(context, [text[place]], place)
             for context, text in zip(contexts, texts, strict=True)
@@ -104,7 +104,7 @@ def alone(engine: LlamaCppEngine, texts: list[list[int]]) -> list[Logits]:
     found = []
     for text in texts:
         context = engine.new_context()
-        for start in range(0, LENGTH - TOLD, 16):
+        for start in range(0, LENGTH - OUTPUTS, 16):
             engine.evaluate([Slice(context, text[start : start + 16], start, outputs=0)], 1)
         found += decode(engine, [context], [text])
         context.close()
@@ -130,7 +130,7 @@ def test_restored_shared_and_cut_states_say_the_same(
     texts: list[list[int]],
     alone: list[Logits],
 ) -> None:
-    end = LENGTH - TOLD
+    end = LENGTH - OUTPUTS
     for context, text, expected in zip(contexts, texts, alone, strict=True):
         for start in range(0, end, 16):
             engine.evaluate([Slice(context, text[start : start + 16], start, outputs=0)], 1)

@@ -48,7 +48,7 @@ def test_a_snapshot_comes_back_after_a_restart(tmp_path: Path) -> None:
     assert (loaded.chat, loaded.token_runs, loaded.is_on_disk) == (saved.chat, RUNS, True)
 
 
-def test_only_the_owner_may_read(tmp_path: Path) -> None:
+def test_only_the_owner_of_the_files_may_read_them(tmp_path: Path) -> None:
     root = tmp_path / "kv"
     disk(root).save(snapshot())
     assert [path.stat().st_mode & 0o777 for path in (root, file_of(root).parent)] == [0o700] * 2
@@ -76,7 +76,7 @@ def is_gone_and_useless(folder: Path, path: Path) -> bool:
     return not os.path.lexists(path) and not kept.entries()
 
 
-def test_a_flipped_bit_anywhere_removes_it(tmp_path: Path) -> None:
+def test_a_snapshot_with_a_flipped_bit_is_removed(tmp_path: Path) -> None:
     disk(tmp_path).save(snapshot())
     path = file_of(tmp_path)
     whole = path.read_bytes()
@@ -86,7 +86,7 @@ def test_a_flipped_bit_anywhere_removes_it(tmp_path: Path) -> None:
         assert is_gone_and_useless(tmp_path, path), place
 
 
-def test_any_other_length_removes_it(tmp_path: Path) -> None:
+def test_a_snapshot_of_another_length_is_removed(tmp_path: Path) -> None:
     disk(tmp_path).save(snapshot())
     path = file_of(tmp_path)
     whole = path.read_bytes()
@@ -101,7 +101,9 @@ def test_any_other_length_removes_it(tmp_path: Path) -> None:
     "change",
     [{"model": "n" * 32}, {"library": "another build"}, {"context": 999}],
 )
-def test_what_another_made_is_removed(tmp_path: Path, change: dict[str, object]) -> None:
+def test_a_snapshot_of_another_model_or_library_is_removed(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
     other = dataclasses.replace(ORIGIN, **change)  # type: ignore[arg-type]
     disk(tmp_path, origin=other).save(snapshot())
     path = next(kv_files.files(tmp_path))
@@ -111,7 +113,7 @@ def test_what_another_made_is_removed(tmp_path: Path, change: dict[str, object])
 
 
 @pytest.mark.parametrize("tokens", [[], [-1] * 20, [256] * 20, [2] * 1001])
-def test_impossible_tokens_are_removed(tmp_path: Path, tokens: list[int]) -> None:
+def test_a_snapshot_with_impossible_tokens_is_removed(tmp_path: Path, tokens: list[int]) -> None:
     """Even with right checksums: whoever wrote it was not Wick as it is."""
     wrong = snapshot()
     wrong.tokens = np.array(tokens, np.int32)
@@ -137,7 +139,7 @@ def pipe(path: Path) -> None:
 
 
 @pytest.mark.parametrize("replace", [link, pipe])
-def test_what_is_no_file_is_removed_unopened(
+def test_a_link_or_pipe_is_removed_unopened(
     tmp_path: Path, replace: Callable[[Path], None]
 ) -> None:
     disk(tmp_path).save(snapshot())
@@ -145,14 +147,14 @@ def test_what_is_no_file_is_removed_unopened(
     assert is_gone_and_useless(tmp_path, file_of(tmp_path))
 
 
-def test_a_folder_in_its_place_breaks_nothing(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_a_snapshot_breaks_nothing(tmp_path: Path) -> None:
     file_of(tmp_path).mkdir(parents=True)
     kept = disk(tmp_path)
     assert kept.entries() == []
     assert not kept.save(snapshot())
 
 
-def test_what_was_never_finished_is_removed(tmp_path: Path) -> None:
+def test_a_snapshot_that_was_never_finished_is_removed(tmp_path: Path) -> None:
     part = file_of(tmp_path).with_suffix(".part")
     part.parent.mkdir()
     part.write_bytes(b"half")
@@ -160,7 +162,7 @@ def test_what_was_never_finished_is_removed(tmp_path: Path) -> None:
     assert not part.exists()
 
 
-def test_damage_after_the_index_was_read(tmp_path: Path) -> None:
+def test_damage_after_the_index_was_read_is_a_miss(tmp_path: Path) -> None:
     kept = disk(tmp_path)
     kept.save(snapshot())
     [entry] = kept.entries()
@@ -170,7 +172,7 @@ def test_damage_after_the_index_was_read(tmp_path: Path) -> None:
     assert kept.entries() == []
 
 
-def test_deleted_behind_its_back(tmp_path: Path) -> None:
+def test_a_file_that_another_deleted_is_a_miss(tmp_path: Path) -> None:
     kept = disk(tmp_path)
     kept.save(snapshot())
     [entry] = kept.entries()
@@ -245,13 +247,13 @@ def test_the_least_recently_used_goes_first_over_all_models(tmp_path: Path) -> N
     assert sum(path.stat().st_size for path in kv_files.files(tmp_path)) <= size * 4
 
 
-def test_what_is_larger_than_the_budget_destroys_nothing(tmp_path: Path) -> None:
+def test_a_snapshot_larger_than_the_budget_destroys_nothing(tmp_path: Path) -> None:
     disk(tmp_path).save(snapshot("small"))
     assert not disk(tmp_path, budget=1000).save(snapshot("large", 900))
     assert file_of(tmp_path, "small").exists()
 
 
-def test_forgotten_chats_are_never_written_again(tmp_path: Path) -> None:
+def test_deleted_chats_are_never_written_again(tmp_path: Path) -> None:
     kept = disk(tmp_path)
     kept.save(snapshot("gone"))
     kept.save(snapshot("stays"))
@@ -273,7 +275,7 @@ def test_the_parent_deletes_without_a_runner(tmp_path: Path) -> None:
     assert len(list(kv_files.files(tmp_path))) == 2
 
 
-def test_a_chat_deleted_while_it_is_written_leaves_nothing(tmp_path: Path) -> None:
+def test_a_chat_deleted_while_its_snapshot_is_written_leaves_nothing(tmp_path: Path) -> None:
     def write(descriptor: int, data: memoryview) -> int:
         kv_files.delete(tmp_path, "gone")
         return os.write(descriptor, data)
@@ -285,7 +287,7 @@ def test_a_chat_deleted_while_it_is_written_leaves_nothing(tmp_path: Path) -> No
     assert kept.save(snapshot("stays"))
 
 
-def test_what_is_of_no_more_use_is_tidied_away(tmp_path: Path) -> None:
+def test_snapshots_of_no_model_or_chat_are_purged(tmp_path: Path) -> None:
     for model in ("m" * 32, "n" * 32):
         kept = disk(tmp_path, origin=dataclasses.replace(ORIGIN, model=model))
         for chat in ("gone", "stays"):

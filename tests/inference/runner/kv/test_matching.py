@@ -78,18 +78,18 @@ def test_after_a_failed_evaluation_nothing_is_held() -> None:
     assert cached(pool, "good prompt") == 0
 
 
-def test_when_memory_is_full_it_lives_with_fewer() -> None:
+def test_a_cache_lives_with_fewer_contexts_when_memory_is_full() -> None:
     pool = KvCache(ScriptedEngine(most_contexts=1), 5)
     filled(pool, "aaaa", "bbbb")
     assert cached(pool, "bbbb+") == 4
 
 
-def test_when_not_even_one_fits_it_says_so() -> None:
+def test_a_cache_fails_when_not_even_one_context_fits() -> None:
     with pytest.raises(EngineError):
         KvCache(ScriptedEngine(most_contexts=0), 5).acquire(list(b"a"))
 
 
-def test_close_closes_the_contexts() -> None:
+def test_closing_a_cache_closes_its_contexts() -> None:
     engine = ScriptedEngine()
     pool = KvCache(engine, 2)
     filled(pool, "a", "b")
@@ -98,5 +98,5 @@ def test_close_closes_the_contexts() -> None:
 
 
 @pytest.mark.parametrize(("budget", "contexts"), [(0, 1), (10_000, 1), (20_480, 2), (10**12, 56)])
-def test_pool_size(budget: int, contexts: int) -> None:
+def test_the_memory_pays_for_so_many_contexts(budget: int, contexts: int) -> None:
     assert pool_size(budget, 1024, 10) == contexts

@@ -79,7 +79,7 @@ def long(name: str, size: int = 100) -> str:
     return (f"{name} says " * size)[:size]
 
 
-def test_of_whoever_leaves_memory_holds_nothing_that_belonged_to_no_chat(tmp_path: Path) -> None:
+def test_memory_holds_nothing_of_a_deleted_user_that_belonged_to_no_chat(tmp_path: Path) -> None:
     store = Store(tmp_path, contexts=3)
     store.turn("", long("gone in memory"), owner="7")
     for number in range(3):  # which push that out, into snapshots in memory
@@ -106,7 +106,7 @@ def test_a_chat_that_gave_way_comes_back_from_memory(tmp_path: Path) -> None:
     assert store.turn("b", long("b") + "more") == (100, "ram")
 
 
-def test_what_left_memory_comes_back_from_the_disk(tmp_path: Path) -> None:
+def test_a_state_that_left_memory_comes_back_from_the_disk(tmp_path: Path) -> None:
     store = Store(tmp_path, ram=0)
     store.turn("a", long("a"))
     store.turn("b", long("b"))
@@ -116,7 +116,7 @@ def test_what_left_memory_comes_back_from_the_disk(tmp_path: Path) -> None:
     assert tier in ("ram", "disk")
 
 
-def test_what_is_bounded_gives_memory_back_and_loses_nothing(tmp_path: Path) -> None:
+def test_lower_limits_give_memory_back_and_lose_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path, contexts=4)
     for chat in "abcdef":  # two of them gave way to memory
         store.turn(chat, long(chat))
@@ -138,7 +138,7 @@ def test_what_is_bounded_gives_memory_back_and_loses_nothing(tmp_path: Path) -> 
     assert len(store.pool._contexts.all) == 1
 
 
-def test_of_several_bounds_at_once_the_latest_counts(tmp_path: Path) -> None:
+def test_of_several_limits_at_once_the_latest_counts(tmp_path: Path) -> None:
     store = Store(tmp_path)
     wishes = [(1, 0), (3, MEGABYTE), (2, 5)]
     threads = []
@@ -153,7 +153,7 @@ def test_of_several_bounds_at_once_the_latest_counts(tmp_path: Path) -> None:
     assert (store.pool._contexts._size, store.pool._kept._ram._budget) == wishes[-1]
 
 
-def test_the_end_waits_for_what_is_just_being_let_go(tmp_path: Path) -> None:
+def test_save_all_waits_for_states_that_lower_limits_let_go(tmp_path: Path) -> None:
     store = Store(tmp_path, contexts=3)
     for chat in "abc":
         store.turn(chat, long(chat))
@@ -175,7 +175,7 @@ def test_the_end_waits_for_what_is_just_being_let_go(tmp_path: Path) -> None:
     assert store.on_disk() == {chat_key(chat) for chat in "abc"}
 
 
-def test_after_a_restart_it_comes_from_the_disk(tmp_path: Path) -> None:
+def test_after_a_restart_a_chat_comes_from_the_disk(tmp_path: Path) -> None:
     store = Store(tmp_path, contexts=2)
     for chat in "abc":
         store.turn(chat, long(chat))
@@ -212,7 +212,7 @@ def test_writing_behind_takes_the_newest_and_only_in_silence(tmp_path: Path) -> 
     assert store.pool.write_behind() > 800
 
 
-def test_silence_sets_the_writing_off(tmp_path: Path) -> None:
+def test_silence_starts_writing_behind(tmp_path: Path) -> None:
     written = threading.Event()
 
     def write(descriptor: int, data: memoryview) -> int:
@@ -288,7 +288,7 @@ def test_memory_keeps_to_its_budget_and_drops_the_oldest(tmp_path: Path) -> None
     assert store.turn("d", long("d") + "!")[1] == "none"
 
 
-def test_forgetting_leaves_nothing_of_a_chat_and_all_of_others(tmp_path: Path) -> None:
+def test_deleting_leaves_nothing_of_a_chat_and_all_of_others(tmp_path: Path) -> None:
     store = Store(tmp_path, contexts=2)
     for chat in "abcd":
         store.turn(chat, long(chat))
@@ -304,7 +304,7 @@ def test_forgetting_leaves_nothing_of_a_chat_and_all_of_others(tmp_path: Path) -
     assert store.turn("c", long("c") + "!")[0] == 100
 
 
-def test_a_chat_forgotten_while_it_runs_is_not_kept(tmp_path: Path) -> None:
+def test_a_chat_deleted_while_it_runs_is_not_kept(tmp_path: Path) -> None:
     store = Store(tmp_path)
     live, *_ = store.pool.acquire(list(long("a").encode()), "a")
     live.evaluate(list(long("a").encode()), 1)
@@ -316,7 +316,7 @@ def test_a_chat_forgotten_while_it_runs_is_not_kept(tmp_path: Path) -> None:
     assert chat_key("a") not in store.on_disk()
 
 
-def test_a_chat_forgotten_while_it_is_copied_is_not_kept(tmp_path: Path) -> None:
+def test_a_chat_deleted_while_it_is_copied_is_not_kept(tmp_path: Path) -> None:
     store = Store(tmp_path, contexts=2)
     store.turn("a", long("a"))
 
@@ -371,7 +371,7 @@ def test_a_copy_that_fails_has_spoiled_what_stood_there(tmp_path: Path) -> None:
     assert store.turn("a", long("x", 300) + "?") == (0, "none")
 
 
-def test_what_nobody_foresaw_leaks_no_context(tmp_path: Path) -> None:
+def test_an_unexpected_error_leaks_no_context(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.turn("a", long("a"))
     store.turn("b", long("b"))
@@ -612,7 +612,7 @@ def test_of_what_others_have_read_only_the_system_prompt_is_taken(
     assert store.turn("", long("other"), owner="3")[0] == 0
 
 
-def test_nobody_learns_from_files_what_others_have_read(tmp_path: Path) -> None:
+def test_no_user_learns_from_files_what_others_have_read(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.turn("a", long("a"), owner="1")
     store.pool.save_all(5)

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.inference.eta import EtaEstimator
 from app.inference.protocol import Delta, Finished, Generate, Prefill
-from app.inference.queue import Request
+from app.inference.queue import EtaEstimator, Request
 from app.models.model import Turn
 
 
@@ -47,7 +46,7 @@ def test_the_estimate_falls_as_the_work_is_done() -> None:
     def left() -> float | None:
         return estimate.start_times([running], [request("x")], 1)[0]
 
-    told = [left()]
+    reported = [left()]
     for event in (
         Prefill(1, 0, 1500, 0, 0),
         Prefill(1, 750, 1500, 0, 0),
@@ -56,9 +55,9 @@ def test_the_estimate_falls_as_the_work_is_done() -> None:
         Delta(1, "y" * 1000),
     ):
         estimate.on_event(running, event)
-        told.append(left())
+        reported.append(left())
     # 1500 tokens to read and 50 to write; in the end it is longer than usual.
-    assert told == [pytest.approx(s) for s in (20.0, 20.0, 12.5, 5.0, 2.5, 1.25)]
+    assert reported == [pytest.approx(s) for s in (20.0, 20.0, 12.5, 5.0, 2.5, 1.25)]
 
 
 def test_what_a_chat_has_read_before_is_not_counted_again() -> None:

@@ -21,7 +21,7 @@ from app.models.parameters import Sampling
 from app.models.text.thinking import Effort
 from app.models.upstream import RemoteModel
 
-# Numbers of weights and bytes, as people write them.
+# Numbers of weights and bytes, for display.
 
 
 def format_parameters(number: int) -> str:

@@ -71,7 +71,7 @@ class Parameter:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The values among which a person chooses, as texts."""
+        """The values among which a user chooses, as texts."""
         return tuple(FLAGS) if self.kind == "flag" else self.choices
 
     @property
@@ -87,7 +87,7 @@ class Parameter:
         return self.label if "-" in self.label else f"The {self.label.lower()}"
 
     def parse(self, text: str) -> Any:
-        """The value of a text that a person wrote. Raises ValueError with a sentence."""
+        """The value of a text that a user wrote. Raises ValueError with a sentence."""
         if self.options:
             if text not in self.options:
                 raise ValueError(f"{self.subject} must be {self.range}.")
@@ -111,7 +111,7 @@ class Parameter:
 
 
 def parse_number(text: str, least: float, most: float, *, is_whole: bool = False) -> float | None:
-    """A number as a person writes it; None for what is none, or lies outside of these limits."""
+    """A number as a user writes it; None for what is none, or lies outside of these limits."""
     try:
         number: float = int(text) if is_whole else float(text.replace(",", "."))
     except ValueError:

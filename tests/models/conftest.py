@@ -22,7 +22,7 @@ def both_engines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> ModelStore:
+def store(tmp_path: Path) -> ModelStore:
     return ModelStore(tmp_path / "models")
 
 

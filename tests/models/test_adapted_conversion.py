@@ -31,7 +31,7 @@ def data(header: Header, name: str) -> bytes:
     return header.path.read_bytes()[start : start + tensor.size]
 
 
-def test_what_is_missing_is_added(tiny: Path) -> None:
+def test_missing_scores_and_outputs_are_added_to_the_copy(tiny: Path) -> None:
     before, after = adapted(tiny)
     tokens = after.strings("tokenizer.ggml.tokens") or []
     assert after.numbers("tokenizer.ggml.scores") == (0.0,) * len(tokens)
@@ -67,18 +67,18 @@ def test_numbers_of_another_kind_are_what_the_engine_reads(tmp_path: Path) -> No
 
 
 def test_progress_counts_up_to_the_end(tiny: Path) -> None:
-    told: list[tuple[int, int]] = []
-    convert(read_model_file(tiny), tiny.with_suffix(".adapted"), lambda *step: told.append(step))
-    assert told == sorted(told)
-    assert told[-1][0] == told[-1][1]
+    steps: list[tuple[int, int]] = []
+    convert(read_model_file(tiny), tiny.with_suffix(".adapted"), lambda *step: steps.append(step))
+    assert steps == sorted(steps)
+    assert steps[-1][0] == steps[-1][1]
 
 
 @pytest.mark.parametrize("flavour", ["bpe", "spm"])
 @pytest.mark.parametrize("version", [1, 3])
 def test_the_engine_loads_it_and_goes_on_writing(
-    tmp_path: Path, shelf: ModelStore, flavour: Flavour, version: int
+    tmp_path: Path, store: ModelStore, flavour: Flavour, version: int
 ) -> None:
-    model = shelf.install(
+    model = store.install(
         write_tiny_gguf(tmp_path / "m.gguf", flavour=flavour, version=version), "m"
     )
     tokenizer = Tokenizer.load(model.folder)

@@ -30,7 +30,7 @@ def computed(weights: Path) -> Floats:
 
 
 @pytest.mark.parametrize(
-    ("told", "base", "stretch"),
+    ("keys", "base", "stretch"),
     [
         ({}, 10_000.0, 1.0),
         ({"llama.rope.freq_base": 1e6}, 1e6, 1.0),
@@ -41,25 +41,25 @@ def computed(weights: Path) -> Floats:
     ],
 )
 def test_positions_turn_as_the_file_says(
-    shelf: ModelStore, tmp_path: Path, told: dict[str, object], base: float, stretch: float
+    store: ModelStore, tmp_path: Path, keys: dict[str, object], base: float, stretch: float
 ) -> None:
     assert isinstance(TOKENS, list)
     tensors = tiny_gguf.weights(TOKENS, 0, tied=True)
     path = tmp_path / "m.gguf"
-    path.write_bytes(tiny_gguf.encode(tiny_gguf.sizes(512) | VOCABULARY | told, tensors))
-    found = computed(shelf.install(path, "m").weights_path)
+    path.write_bytes(tiny_gguf.encode(tiny_gguf.sizes(512) | VOCABULARY | keys, tensors))
+    found = computed(store.install(path, "m").weights_path)
     # The engine keeps keys and values as 16-bit numbers.
     expected = reference_llama.logits(tensors, IDS, base, stretch)
     assert float(np.abs(found - expected).max()) < 0.1
     assert found.argmax() == expected.argmax()
 
 
-def test_an_embedding_is_what_the_logits_are_made_of(shelf: ModelStore, tmp_path: Path) -> None:
+def test_an_embedding_is_what_the_logits_are_made_of(store: ModelStore, tmp_path: Path) -> None:
     assert isinstance(TOKENS, list)
     tensors = tiny_gguf.weights(TOKENS, 0, tied=True)
     path = tmp_path / "m.gguf"
     path.write_bytes(tiny_gguf.encode(tiny_gguf.sizes(512) | VOCABULARY, tensors))
-    engine = CtransformersEngine(shelf.install(path, "m").weights_path, 128)
+    engine = CtransformersEngine(store.install(path, "m").weights_path, 128)
     context = engine.new_context()
     for part in (IDS[:60], IDS[60:]):  # whatever is evaluated last
         logits = np.array(context.evaluate(part, 0, 1))
@@ -72,9 +72,9 @@ def test_an_embedding_is_what_the_logits_are_made_of(shelf: ModelStore, tmp_path
 
 
 @pytest.mark.parametrize("kind", [k for k, t in TENSOR_TYPES.items() if t.is_weight and t.is_early])
-def test_every_storage_type_is_computed(shelf: ModelStore, tmp_path: Path, kind: int) -> None:
+def test_every_storage_type_is_computed(store: ModelStore, tmp_path: Path, kind: int) -> None:
     path = tiny_gguf.write_quantised(tmp_path / "m.gguf", kind)
-    model = shelf.install(path, "m")
+    model = store.install(path, "m")
     assert model.quantisation == TENSOR_TYPES[kind].name
     found = computed(model.weights_path)
     assert np.isfinite(found).all()

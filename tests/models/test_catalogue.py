@@ -46,8 +46,8 @@ def test_models_of_today_are_offered_where_llama_cpp_runs(
     assert "smollm2-135m" in {entry.name for entry in offers()}
 
 
-def test_a_model_of_an_earlier_list_can_still_be_had(shelf: ModelStore) -> None:
-    assert resolve("tinyllama-1.1b", shelf).title == "TinyLlama 1.1B Chat v1.0"
+def test_a_model_of_an_earlier_list_can_still_be_had(store: ModelStore) -> None:
+    assert resolve("tinyllama-1.1b", store).title == "TinyLlama 1.1B Chat v1.0"
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_a_checksum_that_is_known_belongs_to_an_exact_size() -> None:
     assert all(source.size % 1000 for source in pinned if isinstance(source.spec, HubSpec))
 
 
-def test_what_the_files_do_not_tell_comes_from_the_catalogue(shelf: ModelStore) -> None:
-    wish = resolve("llama-2-7b", shelf)
-    assert (wish.title, wish.license) == ("Llama 2 7B Chat", "Llama 2 Community License")
+def test_what_the_files_do_not_tell_comes_from_the_catalogue(store: ModelStore) -> None:
+    spec = resolve("llama-2-7b", store)
+    assert (spec.title, spec.license) == ("Llama 2 7B Chat", "Llama 2 Community License")
 
 
 def test_what_is_not_there_and_what_is_wrong() -> None:

@@ -57,27 +57,27 @@ def test_ctransformers_is_here() -> None:
 
 
 @pytest.mark.usefixtures("both_engines")
-def test_an_engine_is_chosen_and_kept(shelf: ModelStore, tiny: Path) -> None:
-    shelf.install(tiny, "m")
-    model = shelf.set_engine("m", "llama.cpp")
+def test_an_engine_is_chosen_and_kept(store: ModelStore, tiny: Path) -> None:
+    store.install(tiny, "m")
+    model = store.set_engine("m", "llama.cpp")
     assert (model.engine, model.settings.engine) == ("llama.cpp", "llama.cpp")
     assert not model.weights_path.exists()  # it is made again when it is needed
-    assert shelf.set_engine("m", "auto").engine == "ctransformers"
+    assert store.set_engine("m", "auto").engine == "ctransformers"
     with pytest.raises(ModelError, match="Choose one of auto, ctransformers, llama"):
-        shelf.set_engine("m", "vllm")
+        store.set_engine("m", "vllm")
 
 
 def test_an_engine_that_cannot_run_it_is_refused(
-    shelf: ModelStore, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: ModelStore, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "installed_engines", lambda: ENGINES)
-    shelf.install(header_of(tmp_path / "q.gguf", "qwen3"), "q")
+    store.install(header_of(tmp_path / "q.gguf", "qwen3"), "q")
     with pytest.raises(ModelError, match=r"ctransformers can't run q; llama\.cpp can"):
-        shelf.set_engine("q", "ctransformers")
-    make_old(shelf.install(tiny, "old"))
+        store.set_engine("q", "ctransformers")
+    make_old(store.install(tiny, "old"))
     with pytest.raises(ModelError, match=r"Only the copy .* wick models pull old"):
-        shelf.set_engine("old", "llama.cpp")
-    shelf.install(tiny, "m")
+        store.set_engine("old", "llama.cpp")
+    store.install(tiny, "m")
     monkeypatch.setattr(engines, "installed_engines", lambda: (OLD,))
     with pytest.raises(ModelError, match=r"not installed here .pip install xllamacpp"):
-        shelf.set_engine("m", "llama.cpp")
+        store.set_engine("m", "llama.cpp")

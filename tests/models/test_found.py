@@ -46,7 +46,7 @@ def into_hub_cache(hub: Path, weights: Path, name: str = "Tiny-Q4_K_M.gguf") -> 
     return blob
 
 
-def told(models: list[FoundModel]) -> list[tuple[str, str, str]]:
+def summaries(models: list[FoundModel]) -> list[tuple[str, str, str]]:
     return [(model.program, model.title, model.name) for model in models]
 
 
@@ -64,7 +64,7 @@ def test_each_program_s_models_are_found(tmp_path: Path, tiny: Path) -> None:
     shutil.copyfile(tiny, studio / "Some-Q4_0.gguf.downloadInProgress")
     shutil.copyfile(tiny, old / "who_Other_other.gguf")
     models = find_models({}, home)
-    assert told(models) == [
+    assert summaries(models) == [
         ("LM Studio", "Some-Q8_0", "some-q8_0"),
         ("Hugging Face", "Tiny-Q4_K_M", "tiny-q4_k_m"),
         ("Ollama", "tiny:1b", "tiny-1b"),
@@ -94,7 +94,7 @@ def test_variables_say_where_they_are(tmp_path: Path, tiny: Path) -> None:
         "HF_HOME": str(tmp_path / "h"),
         "LLAMA_CACHE": str(tmp_path / "l"),
     }
-    assert told(find_models(environ, tmp_path)) == [
+    assert summaries(find_models(environ, tmp_path)) == [
         ("LM Studio", "Chosen", "chosen"),
         ("llama.cpp", "Llama", "llama"),
         ("LM Studio", "Moved", "moved"),
@@ -121,7 +121,9 @@ def test_what_is_damaged_or_strange_is_left_out(tmp_path: Path, tiny: Path) -> N
     assert find_models({"LLAMA_CACHE": "\0"}, tmp_path) == []
 
 
-def test_a_search_ends(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_of_folders_ends_at_its_limits(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / ".lmstudio/models"
     folder.mkdir(parents=True)
     for number in range(8):
@@ -138,51 +140,51 @@ async def link(store: ModelStore, home: Path) -> None:
 
 
 async def test_a_model_is_used_without_a_copy(
-    shelf: ModelStore, tmp_path: Path, tiny: Path
+    store: ModelStore, tmp_path: Path, tiny: Path
 ) -> None:
     blob = into_ollama(tmp_path / ".ollama/models", tiny)
-    await link(shelf, tmp_path)
-    model = shelf.get("tiny-1b")
+    await link(store, tmp_path)
+    model = store.get("tiny-1b")
     assert model.original_paths[0].samefile(blob)
     assert model.linked_from == "Ollama"
-    assert FoundModels({}, tmp_path).available(shelf.models()) == []
+    assert FoundModels({}, tmp_path).available(store.models()) == []
     blob.unlink()  # a link of the disk's own is the file as much as the other was
-    assert shelf.get("tiny-1b") == model
+    assert store.get("tiny-1b") == model
     with pytest.raises(PullRefused, match="already"):
-        install.resolve_found(FoundModel("Ollama", "t", blob, 1, "tiny-1b"), shelf)
-    shelf.remove("tiny-1b")
+        install.resolve_found(FoundModel("Ollama", "t", blob, 1, "tiny-1b"), store)
+    store.remove("tiny-1b")
 
 
 async def test_on_another_disk_a_deletion_is_said(
-    shelf: ModelStore, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+    store: ModelStore, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def other_disk(*_: object) -> None:
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(Path, "hardlink_to", other_disk)
     blob = into_ollama(tmp_path / ".ollama/models", tiny)
-    await link(shelf, tmp_path)
-    model = shelf.get("tiny-1b")
+    await link(store, tmp_path)
+    model = store.get("tiny-1b")
     assert model.original_paths[0].is_symlink()
-    assert FoundModels({}, tmp_path).available(shelf.models()) == []
+    assert FoundModels({}, tmp_path).available(store.models()) == []
     blob.unlink()
-    assert shelf.get("tiny-1b").runs_on() == ("ctransformers",)  # of its own copy
+    assert store.get("tiny-1b").runs_on() == ("ctransformers",)  # of its own copy
     remove_adapted(model)
     with pytest.raises(ModelFileError, match=r"it belonged to Ollama, which seems to have deleted"):
-        shelf.get("tiny-1b")
-    assert "belonged to Ollama" in shelf.damaged()[0][1]
-    shelf.remove("tiny-1b")
+        store.get("tiny-1b")
+    assert "belonged to Ollama" in store.damaged()[0][1]
+    store.remove("tiny-1b")
 
 
 async def test_removing_it_here_leaves_the_other_program_s_file(
-    shelf: ModelStore, tmp_path: Path, tiny: Path
+    store: ModelStore, tmp_path: Path, tiny: Path
 ) -> None:
     blob = into_hub_cache(tmp_path / ".cache/huggingface/hub", tiny)
-    await link(shelf, tmp_path)
-    shelf.remove("tiny-q4_k_m")
+    await link(store, tmp_path)
+    store.remove("tiny-q4_k_m")
     assert blob.read_bytes() == tiny.read_bytes()
 
 
-def test_what_is_no_longer_there_is_a_sentence(tmp_path: Path) -> None:
+def test_a_found_model_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="no longer where it was found"):
         FoundModels({}, tmp_path).get("0123456789abcdef")

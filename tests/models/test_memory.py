@@ -25,7 +25,7 @@ LLAMA = Model(
 )
 
 
-def test_what_a_model_needs() -> None:
+def test_a_model_needs_its_weights_and_its_contexts() -> None:
     assert (
         memory.required_bytes(LLAMA, 1000, 2)
         == 4_000_000_000 + 2 * 524_288_000 + memory.OVERHEAD_BYTES

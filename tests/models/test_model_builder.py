@@ -36,38 +36,38 @@ def make_old(model: Model) -> None:
     path.write_text(json.dumps(old))
 
 
-def test_the_file_stays_as_it_came(shelf: ModelStore, tiny: Path) -> None:
-    model = shelf.install(tiny, "m")
-    assert model.original_paths == [shelf.root / "m/original.gguf"]
+def test_the_file_stays_as_it_came(store: ModelStore, tiny: Path) -> None:
+    model = store.install(tiny, "m")
+    assert model.original_paths == [store.root / "m/original.gguf"]
     assert model.original_paths[0].read_bytes() == tiny.read_bytes()
     assert not model.original_paths[0].samefile(tiny)
 
 
-def test_what_was_brought_for_the_store_is_not_copied(shelf: ModelStore, tiny: Path) -> None:
-    model = shelf.install(tiny, "m", keep="share")
+def test_what_was_brought_for_the_store_is_not_copied(store: ModelStore, tiny: Path) -> None:
+    model = store.install(tiny, "m", keep="share")
     assert model.original_paths[0].samefile(tiny)
     assert model.linked_from == ""
 
 
-def test_split_files_stay_split(shelf: ModelStore, tmp_path: Path) -> None:
+def test_split_files_stay_split(store: ModelStore, tmp_path: Path) -> None:
     paths = write(tmp_path, parts_of())
-    model = shelf.install(paths[1], "m")
+    model = store.install(paths[1], "m")
     assert model.files == tuple(f"original-0000{n}-of-00003.gguf" for n in (1, 2, 3))
     kept = [path.read_bytes() for path in model.original_paths]
     assert kept == [path.read_bytes() for path in paths]
     assert model.size == sum(map(len, kept))
     model.weights_path.unlink()
-    assert ensure_adapted(shelf.get("m")).stat().st_size == model.adapted_size
+    assert ensure_adapted(store.get("m")).stat().st_size == model.adapted_size
 
 
-def test_the_copy_for_ctransformers_is_made_again(shelf: ModelStore, tiny: Path) -> None:
-    model = shelf.install(tiny, "m")
+def test_the_copy_for_ctransformers_is_made_again(store: ModelStore, tiny: Path) -> None:
+    model = store.install(tiny, "m")
     before = model.weights_path.read_bytes()
     remove_adapted(model)
-    assert shelf.get("m") == model
-    told: list[tuple[int, int]] = []
-    assert ensure_adapted(model, lambda *step: told.append(step)).read_bytes() == before
-    assert told
+    assert store.get("m") == model
+    steps: list[tuple[int, int]] = []
+    assert ensure_adapted(model, lambda *step: steps.append(step)).read_bytes() == before
+    assert steps
     model.weights_path.write_bytes(before[:1000])  # as a crash may leave it
     assert ensure_adapted(model).read_bytes() == before
     mode = model.weights_path.stat().st_mode & 0o777
@@ -77,10 +77,10 @@ def test_the_copy_for_ctransformers_is_made_again(shelf: ModelStore, tiny: Path)
     )
 
 
-def test_a_full_disk_is_told_before_the_copy_is_made(
-    shelf: ModelStore, tiny: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_full_disk_is_found_before_the_copy_is_made(
+    store: ModelStore, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = shelf.install(tiny, "m")
+    model = store.install(tiny, "m")
     remove_adapted(model)
 
     def full(*_: object) -> None:
@@ -92,8 +92,8 @@ def test_a_full_disk_is_told_before_the_copy_is_made(
     assert not model.weights_path.exists()
 
 
-def test_half_a_copy_of_a_crash_is_removed(shelf: ModelStore, tiny: Path) -> None:
-    model = shelf.install(tiny, "m")
+def test_half_a_copy_of_a_crash_is_removed(store: ModelStore, tiny: Path) -> None:
+    model = store.install(tiny, "m")
     remove_adapted(model)
     old, new = model.folder / ".adapted-old", model.folder / ".adapted-new"
     for path in (old, new):
@@ -104,23 +104,25 @@ def test_half_a_copy_of_a_crash_is_removed(shelf: ModelStore, tiny: Path) -> Non
 
 
 def test_a_store_of_an_earlier_version_goes_on_with_ctransformers(
-    shelf: ModelStore, tiny: Path
+    store: ModelStore, tiny: Path
 ) -> None:
-    made = shelf.install(tiny, "m")
+    made = store.install(tiny, "m")
     make_old(made)
-    (old,) = shelf.models()
+    (old,) = store.models()
     assert (old.runs_on(), old.engine, old.files) == (("ctransformers",), "ctransformers", ())
     assert ensure_adapted(old) == old.weights_path
-    assert shelf.lacks_original("m")
+    assert store.lacks_original("m")
     remove_adapted(old)  # there is nothing to make it of
     assert old.weights_path.exists()
 
 
 @pytest.mark.parametrize("gone", ["original.gguf", "model.gguf"])
-def test_one_of_both_files_is_enough(shelf: ModelStore, tiny: Path, gone: str) -> None:
-    shelf.install(tiny, "m")
-    (shelf.root / "m" / gone).unlink()
-    model = shelf.get("m")
+def test_a_model_needs_either_its_original_or_its_copy(
+    store: ModelStore, tiny: Path, gone: str
+) -> None:
+    store.install(tiny, "m")
+    (store.root / "m" / gone).unlink()
+    model = store.get("m")
     assert model.runs_on() == (
         ("ctransformers",) if gone == "original.gguf" else ("ctransformers", "llama.cpp")
     )
@@ -128,42 +130,42 @@ def test_one_of_both_files_is_enough(shelf: ModelStore, tiny: Path, gone: str) -
     for path in (*model.original_paths, model.weights_path):
         path.unlink()
     with pytest.raises(ModelFileError, match="damaged"):
-        shelf.get("m")
+        store.get("m")
 
 
-def test_a_new_pull_brings_the_original(shelf: ModelStore, tiny: Path) -> None:
-    make_old(shelf.install(tiny, "smollm2-135m"))
-    shelf.save_settings("smollm2-135m", ModelSettings(system_prompt="Be brief."))
-    spec = install.resolve("smollm2-135m", shelf)
+def test_a_new_pull_brings_the_original(store: ModelStore, tiny: Path) -> None:
+    make_old(store.install(tiny, "smollm2-135m"))
+    store.save_settings("smollm2-135m", ModelSettings(system_prompt="Be brief."))
+    spec = install.resolve("smollm2-135m", store)
     assert spec.renews
-    model = shelf.install(tiny, spec.name, renews=True)
+    model = store.install(tiny, spec.name, renews=True)
     assert model.files == ("original.gguf",)
-    renewed = shelf.get("smollm2-135m")
+    renewed = store.get("smollm2-135m")
     assert (renewed.settings.system_prompt, renewed.files) == ("Be brief.", model.files)
-    assert [path.name for path in shelf.root.iterdir()] == ["smollm2-135m"]
+    assert [path.name for path in store.root.iterdir()] == ["smollm2-135m"]
     with pytest.raises(PullRefused, match="already"):
-        install.resolve("smollm2-135m", shelf)
+        install.resolve("smollm2-135m", store)
 
 
-def test_another_model_does_not_take_its_place(shelf: ModelStore, tiny: Path) -> None:
-    make_old(shelf.install(tiny, "m"))
-    Origins(shelf.root).keep("m", ModelSource("hf:who/what/m.gguf", "M", 1))
+def test_another_model_does_not_take_its_place(store: ModelStore, tiny: Path) -> None:
+    make_old(store.install(tiny, "m"))
+    Origins(store.root).keep("m", ModelSource("hf:who/what/m.gguf", "M", 1))
     with pytest.raises(PullRefused, match="already"):
-        install.resolve("hf:who/else/m.gguf", shelf, "m")
-    assert install.resolve("hf:who/what/m.gguf", shelf, "m").renews
+        install.resolve("hf:who/else/m.gguf", store, "m")
+    assert install.resolve("hf:who/what/m.gguf", store, "m").renews
     with pytest.raises(ModelError, match="already"):
-        shelf.install(tiny, "m", digest="of another file")
-    assert shelf.lacks_original("m")
-    assert install.resolve_local(str(tiny), shelf, "m").name == "m"
-    assert shelf.install(tiny, "m").files  # the same file by its checksum
+        store.install(tiny, "m", digest="of another file")
+    assert store.lacks_original("m")
+    assert install.resolve_local(str(tiny), store, "m").name == "m"
+    assert store.install(tiny, "m").files  # the same file by its checksum
 
 
 @pytest.mark.usefixtures("both_engines")
 def test_a_vocabulary_that_wick_does_not_know_is_left_to_llama_cpp(
-    shelf: ModelStore, tmp_path: Path
+    store: ModelStore, tmp_path: Path
 ) -> None:
     path = header_of(tmp_path / "m.gguf", "qwen35")
-    model = shelf.install(change(path, "smollm", "qwen35"), "m")
+    model = store.install(change(path, "smollm", "qwen35"), "m")
     assert (model.tokenizer, model.engine) == ("llama.cpp", "llama.cpp")
     assert "<|im_start|>" in model.chat_template
     assert not model.weights_path.exists()
@@ -180,47 +182,47 @@ def test_a_vocabulary_that_wick_does_not_know_is_left_to_llama_cpp(
 
 @pytest.mark.usefixtures("both_engines")
 def test_a_llama_with_such_a_vocabulary_runs_on_llama_cpp_alone(
-    shelf: ModelStore, tiny: Path, monkeypatch: pytest.MonkeyPatch
+    store: ModelStore, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = shelf.install(change(tiny, "smollm", "qwen35"), "m")
+    model = store.install(change(tiny, "smollm", "qwen35"), "m")
     assert (model.tokenizer, model.runs_on()) == ("llama.cpp", ("llama.cpp",))
     assert model.adapted_size == 0
     monkeypatch.setattr(engines, "installed_engines", lambda: ("ctransformers",))
     with pytest.raises(ModelUnsupported, match="in a way Wick does not know"):
-        shelf.install(tiny, "n")
+        store.install(tiny, "n")
 
 
 @pytest.mark.usefixtures("both_engines")
 def test_a_large_vocabulary_is_left_to_llama_cpp(
-    shelf: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokenizer_builder, "MAX_MERGED_TOKENS", 10)
     keys = {"tokenizer.ggml.model": "llama", "general.file_type": 15}
     path = header_of(tmp_path / "m.gguf", "gemma3", more=keys)
-    model = shelf.install(path, "m")
+    model = store.install(path, "m")
     assert (model.tokenizer, model.quantisation) == ("llama.cpp", "Q4_K_M")
     both = write_tiny_gguf(tmp_path / "spm.gguf", flavour="spm")
-    assert shelf.install(both, "both").tokenizer == "wick"  # the other engine needs it
+    assert store.install(both, "both").tokenizer == "wick"  # the other engine needs it
 
 
 @pytest.mark.usefixtures("both_engines")
 def test_a_known_vocabulary_of_another_architecture_is_wick_s_own(
-    shelf: ModelStore, tmp_path: Path
+    store: ModelStore, tmp_path: Path
 ) -> None:
-    model = shelf.install(header_of(tmp_path / "m.gguf", "qwen3"), "m")
+    model = store.install(header_of(tmp_path / "m.gguf", "qwen3"), "m")
     assert (model.tokenizer, model.architecture, model.adapted_size) == ("wick", "qwen3", 0)
     assert Tokenizer.load(model.folder).encode(" the")
-    assert shelf.get("m") == model
+    assert store.get("m") == model
 
 
 @pytest.mark.usefixtures("both_engines")
-def test_an_embedding_model_has_no_template(shelf: ModelStore, tmp_path: Path) -> None:
+def test_an_embedding_model_has_no_template(store: ModelStore, tmp_path: Path) -> None:
     path = header_of(tmp_path / "m.gguf", "nomic-bert")
-    model = shelf.install(path, "m")
+    model = store.install(path, "m")
     assert (model.kind, model.chat_template) == ("embedding", "")
-    assert shelf.get("m").kind == "embedding"
+    assert store.get("m").kind == "embedding"
     with pytest.raises(ModelError, match="new chats can't begin with it"):
-        shelf.set_default("m")
+        store.set_default("m")
 
 
 class Native:
@@ -240,11 +242,11 @@ def change(path: Path, before: str, after: str) -> Path:
     return path
 
 
-def test_speeds_are_kept_with_the_model(shelf: ModelStore, tiny: Path) -> None:
-    shelf.install(tiny, "m")
+def test_speeds_are_kept_with_the_model(store: ModelStore, tiny: Path) -> None:
+    store.install(tiny, "m")
     speeds: dict[Any, EngineSpeed] = {"ctransformers": EngineSpeed(100.0, 200.0)}
-    shelf.save_speeds("m", speeds)
-    assert shelf.get("m").speeds == speeds
+    store.save_speeds("m", speeds)
+    assert store.get("m").speeds == speeds
     for text in ("", "[]", '{"ctransformers": 3}', '{"llama.cpp": {"decode": 0, "prompt": 1}}'):
-        (shelf.root / "m/engine.json").write_text(text)
-        assert shelf.get("m").speeds == {}
+        (store.root / "m/engine.json").write_text(text)
+        assert store.get("m").speeds == {}

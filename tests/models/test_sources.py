@@ -1,4 +1,4 @@
-"""What a person writes as the source of a model."""
+"""Sources of models as users write them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_sources(text: str, spec: object) -> None:
         ("x" * 1_900, "no source for"),
     ],
 )
-def test_wrong_ones_are_refused_in_words(text: str, sentence: str) -> None:
+def test_invalid_sources_are_refused_in_words(text: str, sentence: str) -> None:
     with pytest.raises(PullRefused, match=sentence):
         parse_spec(text)
 
@@ -86,12 +86,12 @@ def test_wrong_ones_are_refused_in_words(text: str, sentence: str) -> None:
 @pytest.mark.parametrize(
     "host", ["localhost.", "::ffff:127.0.0.1", "0.0.0.0", "::", "::1", "127.9.9.9", "LOCALHOST"]
 )
-def test_names_of_this_machine(host: str) -> None:
+def test_hosts_of_this_machine(host: str) -> None:
     assert leads_here(host)
 
 
 @pytest.mark.parametrize("host", [None, "", "example.org", "10.0.0.1", "::ffff:10.0.0.1"])
-def test_names_of_others(host: str | None) -> None:
+def test_other_hosts_are_not_this_machine(host: str | None) -> None:
     assert not leads_here(host)
 
 

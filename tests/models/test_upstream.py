@@ -1,4 +1,4 @@
-"""Models of other servers on the shelf, and how those servers are asked what they have."""
+"""Models of other servers in the store, and how those servers list what they have."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GPU = Upstream("http://gpu:8000", "qwen")
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> ModelStore:
+def store(tmp_path: Path) -> ModelStore:
     return ModelStore(tmp_path / "models")
 
 
@@ -57,41 +57,41 @@ def test_an_address_is_completed(text: str, url: str) -> None:
         "http://" + "a" * 600,
     ],
 )
-def test_what_is_no_address_is_a_sentence(text: str) -> None:
+def test_an_invalid_address_is_a_sentence(text: str) -> None:
     with pytest.raises(ModelError) as caught:
         full_url(text)
     assert "secret" not in str(caught.value)
 
 
-def test_a_model_of_a_server_is_kept_and_read(shelf: ModelStore) -> None:
-    made = shelf.add_remote("qwen", [replace(GPU, key_env="GPU_KEY", parallel=8)], title="Qwen")
-    assert shelf.get("qwen") == made == shelf.models()[0]
+def test_a_model_of_a_server_is_kept_and_read(store: ModelStore) -> None:
+    made = store.add_remote("qwen", [replace(GPU, key_env="GPU_KEY", parallel=8)], title="Qwen")
+    assert store.get("qwen") == made == store.models()[0]
     assert made.remote == RemoteModel((Upstream("http://gpu:8000/v1", "qwen", "GPU_KEY", 8),))
     assert (made.title, made.size, made.context_length) == ("Qwen", 0, 4096)
     assert made.remote.external_hosts == ("gpu:8000",)
-    assert [path.name for path in (shelf.root / "qwen").iterdir()] == ["remote.json"]
-    shelf.save_settings("qwen", ModelSettings(system_prompt="Be brief."))
-    shelf.set_default("qwen")
-    assert shelf.get("qwen").settings.system_prompt == "Be brief."
-    shelf.remove("qwen")
-    assert shelf.models() == []
+    assert [path.name for path in (store.root / "qwen").iterdir()] == ["remote.json"]
+    store.save_settings("qwen", ModelSettings(system_prompt="Be brief."))
+    store.set_default("qwen")
+    assert store.get("qwen").settings.system_prompt == "Be brief."
+    store.remove("qwen")
+    assert store.models() == []
 
 
-def test_the_same_name_again_adds_a_server(shelf: ModelStore) -> None:
-    shelf.add_remote("qwen", [GPU], context=9000, title="Qwen")
+def test_the_same_name_again_adds_a_server(store: ModelStore) -> None:
+    store.add_remote("qwen", [GPU], context=9000, title="Qwen")
     other = Upstream("http://localhost:8080", "qwen.gguf")
-    model = shelf.add_remote("qwen", [other])
+    model = store.add_remote("qwen", [other])
     assert model.remote is not None
     assert [upstream.host for upstream in model.remote.upstreams] == ["gpu:8000", "localhost:8080"]
     assert model.remote.external_hosts == ("gpu:8000",)
     assert (model.title, model.context_length) == ("Qwen", 9000)
-    model = shelf.add_remote("qwen", [replace(GPU, parallel=2)])
+    model = store.add_remote("qwen", [replace(GPU, parallel=2)])
     assert model.remote is not None
     assert [upstream.parallel for upstream in model.remote.upstreams] == [2, 4]
 
 
-def test_what_will_not_do_leaves_the_shelf_as_it_was(shelf: ModelStore, tmp_path: Path) -> None:
-    shelf.install(write_tiny_gguf(tmp_path / "tiny.gguf"), "tiny")
+def test_a_refused_file_leaves_the_store_as_it_was(store: ModelStore, tmp_path: Path) -> None:
+    store.install(write_tiny_gguf(tmp_path / "tiny.gguf"), "tiny")
     wrong: list[tuple[str, Upstream, int | None]] = [
         ("tiny", GPU, None),
         ("../qwen", GPU, None),
@@ -103,8 +103,8 @@ def test_what_will_not_do_leaves_the_shelf_as_it_was(shelf: ModelStore, tmp_path
     ]
     for name, upstream, context in wrong:
         with pytest.raises(ModelError):
-            shelf.add_remote(name, [upstream], context=context)
-    assert [model.name for model in shelf.models()] == ["tiny"]
+            store.add_remote(name, [upstream], context=context)
+    assert [model.name for model in store.models()] == ["tiny"]
 
 
 @pytest.mark.parametrize(
@@ -122,17 +122,17 @@ def test_what_will_not_do_leaves_the_shelf_as_it_was(shelf: ModelStore, tmp_path
         '"upstreams": [{"url": "http://gpu", "model": "m"}]}',
     ],
 )
-def test_a_damaged_entry_is_a_sentence_and_can_go(shelf: ModelStore, text: str) -> None:
-    shelf.add_remote("qwen", [GPU])
-    (shelf.root / "qwen/remote.json").write_text(text)
+def test_a_damaged_entry_is_a_sentence_and_can_go(store: ModelStore, text: str) -> None:
+    store.add_remote("qwen", [GPU])
+    (store.root / "qwen/remote.json").write_text(text)
     with pytest.raises(ModelFileError, match="The model qwen "):
-        shelf.get("qwen")
-    assert shelf.damaged()[0][0] == "qwen"
-    shelf.remove("qwen")
+        store.get("qwen")
+    assert store.damaged()[0][0] == "qwen"
+    store.remove("qwen")
 
 
-def test_a_remote_model_takes_no_memory_here_and_no_window_from_here(shelf: ModelStore) -> None:
-    model = shelf.add_remote("qwen", [GPU], context=100_000)
+def test_a_remote_model_takes_no_memory_here_and_no_window_from_here(store: ModelStore) -> None:
+    model = store.add_remote("qwen", [GPU], context=100_000)
     settings = Settings(context=512, model_memory_mb=1)
     memory.check_fits(model, settings, 0)
     assert memory.preferred_bytes(model, settings) == 0
@@ -141,13 +141,13 @@ def test_a_remote_model_takes_no_memory_here_and_no_window_from_here(shelf: Mode
     assert memory.context_length(chosen, settings) == 2000
 
 
-def test_what_its_servers_say_is_kept(shelf: ModelStore) -> None:
-    model = shelf.add_remote("qwen", [GPU])
+def test_the_context_that_servers_report_is_kept(store: ModelStore) -> None:
+    model = store.add_remote("qwen", [GPU])
     assert model.remote is not None
-    shelf.save_context("qwen", replace(model.remote, found=32768))
-    assert shelf.get("qwen").context_length == 32768
-    shelf.save_context("qwen", RemoteModel((), found=1000))  # of other servers, by now
-    assert shelf.add_remote("qwen", [GPU], context=8000).context_length == 8000
+    store.save_context("qwen", replace(model.remote, found=32768))
+    assert store.get("qwen").context_length == 32768
+    store.save_context("qwen", RemoteModel((), found=1000))  # of other servers, by now
+    assert store.add_remote("qwen", [GPU], context=8000).context_length == 8000
 
 
 def test_keys_are_read_when_they_are_needed_and_are_no_settings(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ async def test_a_server_without_a_list_counts_as_ready() -> None:
         assert await check(Upstream(stub.url, "stub")) == HealthResult()
 
 
-async def test_a_look_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_search_of_folders_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cannot be reached" in (await check(Upstream("http://127.0.0.1:9/v1", "m"))).problem
     missing = Upstream("http://127.0.0.1:9/v1", "m", "WICK_KEY_NOWHERE")
     assert "WICK_KEY_NOWHERE" in (await check(missing)).problem
@@ -249,13 +249,13 @@ async def test_a_look_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         (b"x" * 1000, ": " + "x" * 199 + "\u2026"),
     ],
 )
-def test_complaints_of_servers_are_quoted_safely(body: bytes, words: str) -> None:
+def test_errors_of_servers_are_quoted_safely(body: bytes, words: str) -> None:
     assert error_detail(body) == words
 
 
-def test_the_file_holds_no_key(shelf: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_holds_no_key(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPU_KEY", "s3cret")
-    shelf.add_remote("qwen", [replace(GPU, key_env="GPU_KEY")])
-    text = (shelf.root / "qwen/remote.json").read_text()
+    store.add_remote("qwen", [replace(GPU, key_env="GPU_KEY")])
+    text = (store.root / "qwen/remote.json").read_text()
     assert "s3cret" not in text
     assert json.loads(text)["upstreams"][0]["key_env"] == "GPU_KEY"

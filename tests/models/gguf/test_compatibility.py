@@ -56,14 +56,14 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("match", UNSUPPORTED)
-def test_unsupported(tmp_path: Path, match: str) -> None:
+def test_unsupported_models_are_refused(tmp_path: Path, match: str) -> None:
     path = write_tiny_gguf(tmp_path / "m.gguf", **UNSUPPORTED[match])  # type: ignore[arg-type]
     with pytest.raises(ModelUnsupported, match=match):
         check_compatible(read_header(path))
 
 
 @pytest.mark.parametrize("match", DAMAGED)
-def test_damaged(tmp_path: Path, match: str) -> None:
+def test_damaged_models_are_refused(tmp_path: Path, match: str) -> None:
     path = write_tiny_gguf(tmp_path / "m.gguf", **DAMAGED[match])  # type: ignore[arg-type]
     with pytest.raises(ModelFileError, match=r"damaged|incomplete"):
         check_compatible(read_header(path))

@@ -104,7 +104,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED.keys())
-def test_damage_is_told_in_a_sentence(tmp_path: Path, data: bytes) -> None:
+def test_damage_is_described_in_a_sentence(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(ModelFileError, match=r"^bad\.gguf .*\.$"):
         read_header(write(tmp_path / "bad.gguf", data))
 
@@ -168,16 +168,16 @@ damage = st.lists(st.tuples(st.integers(4, HEADER_END), st.integers(0, 255)), ma
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(bytes_changed=damage, cut=st.none() | st.integers(0, HEADER_END))
-def test_any_damage_is_refused_or_harmless(
+def test_damaged_gguf_files_are_refused_or_harmless(
     tmp_path: Path, flavour: str, bytes_changed: list[tuple[int, int]], cut: int | None
 ) -> None:
     path = tmp_path / "fuzz.gguf"
-    shelf = ModelStore(tmp_path / "models")
+    store = ModelStore(tmp_path / "models")
     data = bytearray(write_tiny_gguf(path, flavour=flavour).read_bytes())  # type: ignore[arg-type]
     for position, value in bytes_changed:
         data[position] = value
     path.write_bytes(data[:cut])
     with suppress(ModelError):
-        shelf.install(path, "fuzz")
-        shelf.remove("fuzz")
-    assert list(shelf.root.glob("*") if shelf.root.exists() else []) == []
+        store.install(path, "fuzz")
+        store.remove("fuzz")
+    assert list(store.root.glob("*") if store.root.exists() else []) == []

@@ -62,7 +62,7 @@ def test_damaged_headers(tmp_path: Path, flavour: Flavour, version: int) -> None
     assert refused > 300
 
 
-def test_every_cut(tmp_path: Path) -> None:
+def test_a_file_cut_anywhere_is_refused_or_sound(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     data, header = tiny_file(path, "bpe", 3)
     for length in [*range(64), *range(64, header, 17), *range(header, len(data), 4_001)]:
@@ -148,10 +148,10 @@ for path in sorted(Path(sys.argv[1]).glob("*.gguf")):
         check_compatible(header)
         save_tokenizer(header, path.parent)
         Tokenizer.load(path.parent)
-        said = "fine"
+        output = "fine"
     except ModelError as error:
-        said = str(error)
-    print(path.stem, peak() - before - path.stat().st_size, said, sep=";")
+        output = str(error)
+    print(path.stem, peak() - before - path.stat().st_size, output, sep=";")
 """
 
 
@@ -187,14 +187,14 @@ def test_tokenizers_of_hostile_files_take_little_memory(tmp_path: Path) -> None:
     write_tiny_gguf(tmp_path / "merges.gguf", **repeated)  # type: ignore[arg-type]
     command = [sys.executable, "-c", TOKENIZERS, str(tmp_path)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    said = {
+    output = {
         name: (int(grown), text) for name, grown, text in map(split_line, done.stdout.splitlines())
     }
-    assert len(said) == 6
-    assert "in too many ways" in said["many-ways"][1]
-    assert "special tokens" in said["marks-too-long"][1]
-    assert said["marks"][1] == said["own"][1] == said["merges"][1] == "fine"
-    assert max(grown for grown, _ in said.values()) < 200 << 20, said
+    assert len(output) == 6
+    assert "in too many ways" in output["many-ways"][1]
+    assert "special tokens" in output["marks-too-long"][1]
+    assert output["marks"][1] == output["own"][1] == output["merges"][1] == "fine"
+    assert max(grown for grown, _ in output.values()) < 200 << 20, output
 
 
 def split_line(line: str) -> list[str]:
@@ -243,7 +243,7 @@ for weights in sorted(Path(sys.argv[1]).glob("*/model.gguf")):
 
 
 def test_what_is_let_through_does_not_end_the_engine(tmp_path: Path) -> None:
-    path, shelf = tmp_path / "m.gguf", ModelStore(tmp_path / "models")
+    path, store = tmp_path / "m.gguf", ModelStore(tmp_path / "models")
     installed = 0
     for flavour, version in FORMS[:2]:
         data, header = tiny_file(path, flavour, version)
@@ -252,10 +252,10 @@ def test_what_is_let_through_does_not_end_the_engine(tmp_path: Path) -> None:
             if assert_refused_or_sound(path):
                 continue
             try:
-                shelf.install(path, f"m{installed}")
+                store.install(path, f"m{installed}")
             except ModelError:
                 continue
             installed += 1
     assert installed > 10
-    command = [sys.executable, "-c", ENGINE, str(shelf.root)]
+    command = [sys.executable, "-c", ENGINE, str(store.root)]
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0

@@ -1,4 +1,4 @@
-"""Models that come in several files, put on the shelf as one."""
+"""Models that come in several files, put on the store as one."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def parts_of(count: int = 3, **overrides: object) -> list[bytes]:
     size = -(-len(tensors) // count)
     parts = []
     for index in range(count):
-        told: dict[str, object] = {
+        keys: dict[str, object] = {
             "split.no": index,
             "split.count": count,
             "split.tensors.count": len(tensors),
         }
-        metadata = (tiny_gguf.sizes(512) | vocabulary if index == 0 else {}) | told | overrides
+        metadata = (tiny_gguf.sizes(512) | vocabulary if index == 0 else {}) | keys | overrides
         some: dict[str, Floats] = dict(tensors[index * size : (index + 1) * size])
         parts.append(encode(metadata, some))
     return parts
@@ -45,17 +45,17 @@ def write(folder: Path, parts: list[bytes]) -> list[Path]:
     return paths
 
 
-def test_any_part_brings_the_whole_model(shelf: ModelStore, tmp_path: Path, tiny: Path) -> None:
-    whole = shelf.install(tiny, "whole")
+def test_any_part_brings_the_whole_model(store: ModelStore, tmp_path: Path, tiny: Path) -> None:
+    whole = store.install(tiny, "whole")
     paths = write(tmp_path, parts_of())
-    told: list[tuple[int, int]] = []
-    merged = shelf.install(paths[0], "merged", progress=lambda *step: told.append(step))
-    assert told == sorted(told)
-    assert told[-1] == (sum(path.stat().st_size for path in paths),) * 2
+    steps: list[tuple[int, int]] = []
+    merged = store.install(paths[0], "merged", progress=lambda *step: steps.append(step))
+    assert steps == sorted(steps)
+    assert steps[-1] == (sum(path.stat().st_size for path in paths),) * 2
     assert merged.weights_path.read_bytes() == whole.weights_path.read_bytes()
     assert merged.digest == hashlib.sha256(b"".join(p.read_bytes() for p in paths)).hexdigest()
     for index, path in enumerate(paths):
-        again = shelf.install(path, f"from-{index}", digest="of one part only")
+        again = store.install(path, f"from-{index}", digest="of one part only")
         assert again.digest == merged.digest
         assert again.weights_path.read_bytes() == whole.weights_path.read_bytes()
     assert not [key for key in read_header(merged.weights_path).metadata if key.startswith("split")]
@@ -66,29 +66,29 @@ def test_a_model_is_not_named_after_its_part() -> None:
 
 
 @pytest.mark.parametrize("given", [0, 2])
-def test_missing_parts_are_named(shelf: ModelStore, tmp_path: Path, given: int) -> None:
+def test_missing_parts_are_named(store: ModelStore, tmp_path: Path, given: int) -> None:
     paths = write(tmp_path, parts_of())
     paths[1].unlink()
     with pytest.raises(ModelFileError, match=r"Tiny-00002-of-00003\.gguf is missing"):
-        shelf.install(paths[given], "m")
+        store.install(paths[given], "m")
 
 
-def test_many_missing_parts_are_counted(shelf: ModelStore, tmp_path: Path) -> None:
+def test_many_missing_parts_are_counted(store: ModelStore, tmp_path: Path) -> None:
     paths = write(tmp_path, parts_of(8))
     for path in paths[1:]:
         path.unlink()
     with pytest.raises(ModelFileError, match=r"00004-of-00008\.gguf and 4 more are missing"):
-        shelf.install(paths[0], "m")
+        store.install(paths[0], "m")
 
 
-def test_a_renamed_part_is_told_how_it_must_be_named(shelf: ModelStore, tmp_path: Path) -> None:
+def test_a_renamed_part_is_told_how_it_must_be_named(store: ModelStore, tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(parts_of()[0])
     with pytest.raises(ModelFileError, match=r"NAME-00001-of-00003\.gguf"):
-        shelf.install(path, "m")
+        store.install(path, "m")
 
 
-def test_parts_that_do_not_belong_together(shelf: ModelStore, tmp_path: Path) -> None:
+def test_parts_that_do_not_belong_together(store: ModelStore, tmp_path: Path) -> None:
     good, other = parts_of(), parts_of(3, **{"general.name": "Other"})
     fewer = parts_of(3, **{"split.tensors.count": 4})
     last: dict[str, object] = {"split.no": 2, "split.count": 3}
@@ -106,5 +106,5 @@ def test_parts_that_do_not_belong_together(shelf: ModelStore, tmp_path: Path) ->
     }
     for match, parts in damaged.items():
         with pytest.raises(ModelFileError, match=match):
-            shelf.install(write(tmp_path, parts)[0], "m")
-    assert shelf.models() == []
+            store.install(write(tmp_path, parts)[0], "m")
+    assert store.models() == []

@@ -42,10 +42,10 @@ def folder(tmp_path: Path) -> Path:
 async def fetch(
     server: Stub, folder: Path, path: str = PATH, sha256: str | None = None
 ) -> list[tuple[int, int]]:
-    told: list[tuple[int, int]] = []
+    steps: list[tuple[int, int]] = []
     spec = WebSpec(server.url + path, sha256)
-    await fetch_web(spec, folder, lambda _, done, total: told.append((done, total)))
-    return told
+    await fetch_web(spec, folder, lambda _, done, total: steps.append((done, total)))
+    return steps
 
 
 def test_a_range_of_thousands_of_digits_counts_as_none() -> None:
@@ -53,10 +53,10 @@ def test_a_range_of_thousands_of_digits_counts_as_none() -> None:
 
 
 async def test_a_file_arrives_with_progress(server: Stub, folder: Path) -> None:
-    told = await fetch(server, folder, sha256=hashlib.sha256(DATA).hexdigest())
+    steps = await fetch(server, folder, sha256=hashlib.sha256(DATA).hexdigest())
     assert (folder / "m.gguf").read_bytes() == DATA
-    assert (len(DATA), len(DATA)) in told
-    assert len(told) > 5
+    assert (len(DATA), len(DATA)) in steps
+    assert len(steps) > 5
 
 
 @pytest.mark.parametrize("etag", [True, False])
@@ -74,7 +74,7 @@ async def test_a_download_goes_on_after_a_cut(server: Stub, folder: Path, etag: 
         assert server.sent_headers[-1]["If-Range"] == "Mon, 02 Nov 2026 10:00:00 GMT"
 
 
-async def test_a_later_pull_goes_on_too(server: Stub, folder: Path) -> None:
+async def test_a_later_pull_goes_on_with_a_download(server: Stub, folder: Path) -> None:
     server.cut_at = [1_000_000]
     server.statuses[PATH] = [0, 503]
     with pytest.raises(PullError, match=r"cannot answer now \(503\)"):
@@ -124,7 +124,7 @@ async def test_another_part_than_was_asked_for_is_not_taken(server: Stub, folder
     assert (folder / "m.gguf").read_bytes() == DATA
 
 
-async def test_a_wrong_checksum(server: Stub, folder: Path) -> None:
+async def test_a_download_with_a_wrong_checksum_is_deleted(server: Stub, folder: Path) -> None:
     with pytest.raises(PullError, match="checksum is another"):
         await fetch(server, folder, sha256="0" * 64)
     assert list(folder.iterdir()) == []
@@ -132,9 +132,9 @@ async def test_a_wrong_checksum(server: Stub, folder: Path) -> None:
 
 async def test_a_server_that_says_no_length(server: Stub, folder: Path) -> None:
     server.says_length = False
-    told = await fetch(server, folder)
+    steps = await fetch(server, folder)
     assert (folder / "m.gguf").read_bytes() == DATA
-    assert told[-1] == (len(DATA), 0)
+    assert steps[-1] == (len(DATA), 0)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ async def test_an_unreachable_host(folder: Path, monkeypatch: pytest.MonkeyPatch
         await fetch_web(WebSpec("http://127.0.0.1:9/m.gguf"), folder, lambda *_: None)
 
 
-async def test_redirects(server: Stub, folder: Path) -> None:
+async def test_redirects_lead_to_https_only(server: Stub, folder: Path) -> None:
     server.redirects["/here.gguf"] = "/m.gguf?token=1"
     await fetch(server, folder, "/here.gguf")
     assert (folder / "here.gguf").read_bytes() == DATA
@@ -221,16 +221,16 @@ async def test_all_parts_of_a_split_model_in_one_progress(server: Stub, folder: 
     with pytest.raises(PullError, match="503"):
         await fetch(server, folder, "/a%20b/m-00002-of-00003.gguf")
     server.asked.clear()
-    told = await fetch(server, folder, "/a%20b/m-00002-of-00003.gguf")
+    steps = await fetch(server, folder, "/a%20b/m-00002-of-00003.gguf")
     names = [f"m-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
     assert sorted(path.name for path in folder.glob("*.gguf")) == names
     assert b"".join((folder / name).read_bytes() for name in names) == DATA
-    assert all(total == len(DATA) for _, total in told)
-    assert told[-1] == (len(DATA), len(DATA))
+    assert all(total == len(DATA) for _, total in steps)
+    assert steps[-1] == (len(DATA), len(DATA))
     assert server.ranges_asked.count("bytes=1000000-") == 2  # those that are whole
 
 
-async def test_no_room_is_told_before_anything_is_fetched(
+async def test_a_full_disk_is_found_before_anything_is_fetched(
     server: Stub, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

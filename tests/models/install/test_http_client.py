@@ -1,4 +1,4 @@
-"""What a person elsewhere may have this machine fetch: nothing of its own network."""
+"""Downloads for users elsewhere: nothing of this machine's own network."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def server() -> Iterator[Stub]:
         *((inner, False) for inner in ("64:ff9b::7f00:1", "2002:7f00:1::", "2001::1")),
     ],
 )
-def test_what_is_public(address: str, expected: bool) -> None:
+def test_public_and_private_addresses_are_distinguished(address: str, expected: bool) -> None:
     assert http_client.is_public(address) is expected
 
 

@@ -39,7 +39,7 @@ def hub(web: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
 
 
 def put(hub: Stub, path: str, data: bytes, revision: str = "main") -> None:
-    told = {
+    headers = {
         "X-Repo-Commit": COMMIT,
         "X-Linked-Etag": f'"{hashlib.sha256(data).hexdigest()}"',
         "X-Linked-Size": str(len(data)),
@@ -48,7 +48,7 @@ def put(hub: Stub, path: str, data: bytes, revision: str = "main") -> None:
     for each in (revision, COMMIT):
         address = f"/who/what/resolve/{each}/{path}"
         hub.redirects[address] = f"{hub.url.replace('127.0.0.1', 'localhost')}/store/{path}"
-        hub.headers[address] = told
+        hub.headers[address] = headers
 
 
 async def fetch(folder: Path, spec: HubSpec = SPEC) -> Path:
@@ -164,9 +164,9 @@ def test_the_command_with_the_environment_of_the_library(web: Stub, tmp_path: Pa
         while not any(path.stat().st_size for path in part.rglob("*.json")):
             assert running.poll() is None
         running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=PATIENCE)
+        _, output = running.communicate(timeout=PATIENCE)
     assert running.returncode == 130
-    assert said.endswith("Stopped. Run the same command to continue the download.\n")
+    assert output.endswith("Stopped. Run the same command to continue the download.\n")
     web.stall = ""
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.stdout == "Tiny is installed as tiny.\n", done.stderr

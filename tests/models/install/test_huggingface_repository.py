@@ -122,16 +122,16 @@ def list_files(stub: Stub, files: dict[str, bytes]) -> None:
 
 
 async def test_a_repository_is_pulled_by_its_name(
-    hub: Stub, shelf: ModelStore, tmp_path: Path
+    hub: Stub, store: ModelStore, tmp_path: Path
 ) -> None:
     data = write_tiny_gguf(tmp_path / "tiny.gguf").read_bytes()
     list_files(hub, {"Tiny-Q8_0.gguf": data + bytes(5000), "Tiny-Q4_K_M.gguf": data})
-    told: list[PullProgress] = []
-    model = await install.pull(install.resolve("hf.co/who/what", shelf), shelf, told.append)
+    steps: list[PullProgress] = []
+    model = await install.pull(install.resolve("hf.co/who/what", store), store, steps.append)
     assert (model.name, model.digest) == ("what", hashlib.sha256(data).hexdigest())
     assert model.original_paths[0].read_bytes() == data
-    assert told[-1].detail == "Q4_K_M"
-    assert any(step.description.startswith("downloading Q4_K_M, ") for step in told)
+    assert steps[-1].detail == "Q4_K_M"
+    assert any(step.description.startswith("downloading Q4_K_M, ") for step in steps)
     assert ("HEAD", f"/who/what/resolve/{COMMIT}/Tiny-Q4_K_M.gguf", "") in hub.asked
 
 

@@ -39,11 +39,11 @@ def publish(stub: Stub, data: bytes, *others: dict[str, Any]) -> None:
 
 
 async def test_a_model_is_pulled_by_its_name(
-    registry: Stub, shelf: ModelStore, tmp_path: Path
+    registry: Stub, store: ModelStore, tmp_path: Path
 ) -> None:
     data = write_tiny_gguf(tmp_path / "tiny.gguf").read_bytes()
     publish(registry, data, layer(b"{}", "application/vnd.ollama.image.params"))
-    model = await install.pull(install.resolve("ollama:tiny:1b", shelf), shelf, lambda _: None)
+    model = await install.pull(install.resolve("ollama:tiny:1b", store), store, lambda _: None)
     assert (model.name, model.size) == ("tiny-1b", len(data))
     assert registry.sent_headers[0]["Accept"] == ollama.MANIFEST
 

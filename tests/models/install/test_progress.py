@@ -23,36 +23,36 @@ from app.models.install.progress import ProgressTracker, PullProgress, duration
         ),
     ],
 )
-def test_sentences(progress: PullProgress, sentence: str) -> None:
+def test_progress_is_described_in_words(progress: PullProgress, sentence: str) -> None:
     assert progress.description == sentence
 
 
-def test_durations() -> None:
+def test_durations_are_described_in_words() -> None:
     assert [duration(s) for s in (0.1, 59, 61, 3700)] == ["1 s", "59 s", "1 min", "1 h 2 min"]
 
 
 def test_speed_is_unknown_at_first_and_follows_changes() -> None:
-    told: list[PullProgress] = []
+    steps: list[PullProgress] = []
     now = [0.0]
-    pace = ProgressTracker(told.append, lambda: now[0])
+    pace = ProgressTracker(steps.append, lambda: now[0])
     for second in range(20):
         now[0] = float(second)
         pace.report("downloading", min(second, 10) * 1_000_000, 20_000_000)
-    assert told[0].speed is None
-    assert told[0].seconds_left is None
-    assert told[5].speed == pytest.approx(1e6)
-    assert told[5].seconds_left == pytest.approx(15)
-    assert told[-1].speed == 0
+    assert steps[0].speed is None
+    assert steps[0].seconds_left is None
+    assert steps[5].speed == pytest.approx(1e6)
+    assert steps[5].seconds_left == pytest.approx(15)
+    assert steps[-1].speed == 0
     pace.report("checking", 0, 20_000_000)
-    assert told[-1].speed is None
+    assert steps[-1].speed is None
 
 
 def test_what_is_here_already_is_no_speed() -> None:
-    told: list[PullProgress] = []
+    steps: list[PullProgress] = []
     now = [0.0]
-    pace = ProgressTracker(told.append, lambda: now[0])
+    pace = ProgressTracker(steps.append, lambda: now[0])
     pace.report("downloading", 0, 0)
     for second in range(1, 4):
         now[0] = float(second)
         pace.report("downloading", (50 + second) * 1_000_000, 99_000_000)
-    assert told[-1].speed == pytest.approx(1e6)
+    assert steps[-1].speed == pytest.approx(1e6)

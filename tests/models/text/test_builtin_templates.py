@@ -77,8 +77,8 @@ def test_a_vocabulary_says_more_than_a_name(tmp_path: Path, token: str, expected
     assert guess_template(tokenizer, "vicuna") == expected
 
 
-def test_the_person_s_choice_goes_before_the_file_s(shelf: ModelStore, tiny: Path) -> None:
-    model = shelf.install(tiny, "tiny")
+def test_the_user_s_template_goes_before_the_file_s(store: ModelStore, tiny: Path) -> None:
+    model = store.install(tiny, "tiny")
     assert template_of(model) == model.chat_template
     assert stops_of(model) == ()
     chosen = replace(model, settings=ModelSettings(template="alpaca"))
@@ -88,18 +88,18 @@ def test_the_person_s_choice_goes_before_the_file_s(shelf: ModelStore, tiny: Pat
     assert template_of(unknown) == model.chat_template
 
 
-def test_an_alpaca_like_file_gets_its_stops(shelf: ModelStore, tmp_path: Path) -> None:
+def test_an_alpaca_like_file_gets_its_stops(store: ModelStore, tmp_path: Path) -> None:
     template = "{% for m in messages %}### Instruction:\n{{ m.content }}{% endfor %}"
-    told = {"tokenizer.chat_template": template}
-    model = shelf.install(write_tiny_gguf(tmp_path / "m.gguf", **told))  # type: ignore[arg-type]
+    keys = {"tokenizer.chat_template": template}
+    model = store.install(write_tiny_gguf(tmp_path / "m.gguf", **keys))  # type: ignore[arg-type]
     assert stops_of(model) == ("### Instruction:",)
 
 
 def test_a_file_without_a_template_is_guessed_by_its_name(
-    shelf: ModelStore, tmp_path: Path
+    store: ModelStore, tmp_path: Path
 ) -> None:
-    told: dict[str, object] = {"tokenizer.chat_template": None, "general.name": "Vicuna 7B"}
-    path = write_tiny_gguf(tmp_path / "m.gguf", flavour="spm", **told)  # type: ignore[arg-type]
-    model = shelf.install(path)
+    keys: dict[str, object] = {"tokenizer.chat_template": None, "general.name": "Vicuna 7B"}
+    path = write_tiny_gguf(tmp_path / "m.gguf", flavour="spm", **keys)  # type: ignore[arg-type]
+    model = store.install(path)
     assert model.chat_template == named_templates()["vicuna"].source
     assert stops_of(model) == ("USER:",)

@@ -39,8 +39,8 @@ def tokenizer_with(folder: Path, bos: str, eos: str) -> Tokenizer:
     tokens = list(tiny_gguf.bpe_vocabulary()["tokenizer.ggml.tokens"])  # type: ignore[call-overload]
     tokens[1:3] = [bos, eos if eos != bos else "<|unused|>"]
     eos_id = 1 if eos == bos else 2
-    told = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.eos_token_id": eos_id}
-    return make_tokenizer(folder, "bpe", **told)
+    keys = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.eos_token_id": eos_id}
+    return make_tokenizer(folder, "bpe", **keys)
 
 
 def source_of(name: str) -> str:

@@ -46,8 +46,8 @@ def with_specials(folder: Path) -> Tokenizer:
         if name not in tokens:
             tokens.append(name)
             kinds.append(USER_DEFINED if "think" in name else CONTROL)
-    told = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": kinds}
-    return make_tokenizer(folder, "bpe", **told)
+    keys = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": kinds}
+    return make_tokenizer(folder, "bpe", **keys)
 
 
 def test_a_template_that_strips_thoughts_does(rich: Tokenizer) -> None:
@@ -68,7 +68,7 @@ def test_thoughts_that_stay_are_text(rich: Tokenizer) -> None:
     ]
 
 
-ASKED = {
+QUERIES = {
     "'<think>' in c": "True",
     "'<think>' not in c": "False",
     "c.startswith('<think>')": "True",
@@ -95,12 +95,12 @@ ASKED = {
 }
 
 
-@pytest.mark.parametrize("asked", ASKED)
-def test_a_template_can_look_into_contents(rich: Tokenizer, asked: str) -> None:
-    source = f"{{% set c = messages[0].content %}}{{{{ {asked} }}}}|{{{{ messages[0].content }}}}"
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_template_can_look_into_contents(rich: Tokenizer, query: str) -> None:
+    source = f"{{% set c = messages[0].content %}}{{{{ {query} }}}}|{{{{ messages[0].content }}}}"
     content = "<think> a </think>\nb<|im_end|>"
     template = ChatTemplate(source, rich)
-    assert template.text([Turn("user", content)]) == f"{ASKED[asked]}|{content}"
+    assert template.text([Turn("user", content)]) == f"{QUERIES[query]}|{content}"
     assert not rich.special_ids & set(template.encode([Turn("user", content)]))
 
 
@@ -121,7 +121,7 @@ def test_capitals_hide_no_name(rich: Tokenizer) -> None:
     assert not rich.special_ids & set(template.encode([Turn("user", "<|IM_START|><THINK>")]))
 
 
-def test_break_characters_of_people_stay(rich: Tokenizer) -> None:
+def test_break_characters_of_users_stay(rich: Tokenizer) -> None:
     everything = "".join(map(chr, range(0xE000, 0xF900))) + "<|im_end|>\\uE000"
     template = ChatTemplate(ONE, rich)
     assert show(rich, template.encode([Turn("user", everything)])) == (

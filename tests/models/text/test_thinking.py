@@ -160,7 +160,7 @@ def test_the_controls_of_a_template_are_found(
     assert (found.switch, found.level, found.efforts) == (switch, level, efforts)
 
 
-def test_what_a_template_is_told() -> None:
+def test_a_template_gets_its_variables() -> None:
     plain = ThinkingControls("enable_thinking")
     assert plain.variables(think=None, effort=None) == {}
     assert plain.variables(think=False, effort=None) == {"enable_thinking": False}

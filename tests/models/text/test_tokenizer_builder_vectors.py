@@ -27,13 +27,13 @@ BYTE_LEVEL = sorted({path.stem for path in FOLDER.glob("*.json")} - {"texts", *S
 
 
 def byte_level(folder: Path, name: str, vectors: Any) -> Tokenizer:
-    told: dict[str, object] = {
+    keys: dict[str, object] = {
         "tokenizer.ggml.pre": name,
         "tokenizer.ggml.tokens": vectors["tokens"],
         "tokenizer.ggml.token_type": [3 if t in SPECIALS else 1 for t in vectors["tokens"]],
         "tokenizer.ggml.merges": vectors["merges"],
     }
-    return make_tokenizer(folder, "bpe", **told)
+    return make_tokenizer(folder, "bpe", **keys)
 
 
 @pytest.mark.parametrize("name", BYTE_LEVEL)
@@ -67,13 +67,13 @@ def test_a_way_without_a_reference_is_refused(name: str | None) -> None:
 @pytest.mark.parametrize("name", SENTENCEPIECE)
 def test_sentencepiece_vocabularies(tmp_path: Path, name: str) -> None:
     vectors = read(name)
-    told: dict[str, object] = {
+    keys: dict[str, object] = {
         "tokenizer.ggml.tokens": vectors["tokens"],
         "tokenizer.ggml.scores": vectors["scores"],
         "tokenizer.ggml.token_type": vectors["types"],
         "tokenizer.ggml.add_space_prefix": vectors["prefix"],
     }
-    tokenizer = make_tokenizer(tmp_path, "spm", **told)
+    tokenizer = make_tokenizer(tmp_path, "spm", **keys)
     for text, case in zip(TEXTS, vectors["cases"], strict=True):
         assert tokenizer.encode(text) == case["ids"], text
 

@@ -15,11 +15,10 @@ from app.accounts.sessions import Sessions, issue_device_token, verify_device_to
 from app.accounts.throttle import LoginThrottle
 from app.accounts.validation import normalize_name, username_key
 from app.audit import audit
-from app.db import invites, users
+from app.db import users
 from app.db.connection import Database
-from app.db.invites import Invite
 from app.db.sessions import hash_token
-from app.db.users import LOCAL_USER, Role, User
+from app.db.users import LOCAL_USER, Invite, Role, User
 from app.errors import (
     InviteNotFound,
     TooManyAttempts,
@@ -150,7 +149,7 @@ class Users:
         async def renew(connection: aiosqlite.Connection) -> None:
             await users.add_local(connection, self._clock())
             await users.set_role(connection, LOCAL_USER, "owner")
-            await invites.revoke_for(connection, LOCAL_USER)
+            await users.revoke_password_links(connection, LOCAL_USER)
 
         await self._db.write(renew)
         return await self._new_invite("owner", LOCAL_USER, None, RESET_SECONDS)
@@ -164,7 +163,7 @@ class Users:
         """The token of a link by which this user may choose a new password."""
         user = await self.get(user_id)
         audit("password-link-made", user=user_id, by=made_by)
-        await self._db.write(lambda c: invites.revoke_for(c, user_id))
+        await self._db.write(lambda c: users.revoke_password_links(c, user_id))
         return await self._new_invite(user.role, user_id, made_by, RESET_SECONDS)
 
     async def _new_invite(
@@ -173,8 +172,8 @@ class Users:
         token, now = secrets.token_urlsafe(32), self._clock()
 
         async def add(connection: aiosqlite.Connection) -> None:
-            await invites.purge_expired(connection, now)
-            await invites.add(
+            await users.purge_expired_invites(connection, now)
+            await users.add_invite(
                 connection, hash_token(token), role, user_id, made_by, now, now + seconds
             )
 
@@ -183,24 +182,24 @@ class Users:
 
     async def get_invite(self, token: str) -> Invite:
         """Raises InviteNotFound when the link has been used, withdrawn or has expired."""
-        invite = await invites.get(self._db, hash_token(token), self._clock())
+        invite = await users.get_invite(self._db, hash_token(token), self._clock())
         if invite is None:
             raise _invite_gone()
         return invite
 
     async def list_invites(self) -> list[Invite]:
-        return await invites.list_open(self._db, self._clock())
+        return await users.list_open_invites(self._db, self._clock())
 
     async def list_password_links(self, user_id: int) -> list[Invite]:
         """List open reset links: who holds one can take over the account, so its user sees them."""
-        return await invites.for_user(self._db, user_id, self._clock())
+        return await users.list_password_links(self._db, user_id, self._clock())
 
     async def revoke_password_links(self, user_id: int) -> None:
-        await self._db.write(lambda c: invites.revoke_for(c, user_id))
+        await self._db.write(lambda c: users.revoke_password_links(c, user_id))
         audit("password-link-withdrawn", user=user_id)
 
     async def revoke_invite(self, invite_id: int) -> None:
-        if not await self._db.write(lambda c: invites.revoke(c, invite_id)):
+        if not await self._db.write(lambda c: users.revoke_invite(c, invite_id)):
             raise _invite_gone()
 
     async def accept_invite(self, token: str, name: str, password: str) -> User:
@@ -212,7 +211,7 @@ class Users:
         name, kept = await validation.validate_credentials(self._passwords, name, password)
 
         async def take(connection: aiosqlite.Connection) -> int:
-            invite = await invites.consume(connection, hash_token(token), self._clock())
+            invite = await users.consume_invite(connection, hash_token(token), self._clock())
             if invite is None:
                 raise _invite_gone()
             if invite.user_id is None:
@@ -272,7 +271,7 @@ class Users:
         async def change(connection: aiosqlite.Connection) -> None:
             if role != "owner":
                 await validation.ensure_not_last_owner(connection, user_id)
-                await invites.revoke_by(connection, user_id)
+                await users.revoke_invites_of(connection, user_id)
             await users.set_role(connection, user_id, role)
 
         await self._update_user(user_id, change)
@@ -283,7 +282,7 @@ class Users:
 
         async def change(connection: aiosqlite.Connection) -> None:
             await validation.ensure_not_last_owner(connection, user_id)
-            await invites.revoke_by(connection, user_id)
+            await users.revoke_invites_of(connection, user_id)
             await users.disable(connection, user_id, self._clock())
 
         await self._update_user(user_id, change)

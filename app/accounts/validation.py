@@ -8,7 +8,7 @@ from typing import Final
 import aiosqlite
 
 from app.accounts.passwords import Passwords, check_password
-from app.db import invites, users
+from app.db import users
 from app.db.users import Role
 from app.errors import InvalidAccount, LastOwner
 
@@ -78,7 +78,7 @@ async def rename_user(connection: aiosqlite.Connection, user_id: int, name: str)
 
 async def store_password(connection: aiosqlite.Connection, user_id: int, kept: str) -> None:
     """Store a password; no link from before opens a way around it."""
-    await invites.revoke_for(connection, user_id)
+    await users.revoke_password_links(connection, user_id)
     await users.set_password(connection, user_id, kept)
 
 

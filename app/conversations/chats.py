@@ -12,10 +12,9 @@ from app.conversations.history import SiblingIndex
 from app.conversations.hub import Hub
 from app.conversations.settings import ChatSettings, parse_stored
 from app.conversations.titles import NAME_CHARS, title_of
-from app.db import branches, chat_lists, messages, removals, unfinished, users
+from app.db import branches, messages, removals, unfinished, users
 from app.db import chats as db_chats
-from app.db.chat_lists import Cursor, ListName
-from app.db.chats import Chat, StateColumn
+from app.db.chats import Chat, Cursor, ListName, StateColumn
 from app.db.connection import Database
 from app.db.messages import Message
 from app.errors import ChatNotFound, InvalidMessage
@@ -64,22 +63,22 @@ class ChatService:
         self, user_id: int, name: ListName, after: Cursor | None = None
     ) -> tuple[list[Chat], Cursor | None]:
         """Part of a list, newest first, and where it goes on if there is more."""
-        return await chat_lists.page(self._db, user_id, name, PAGE_CHATS, after)
+        return await db_chats.page(self._db, user_id, name, PAGE_CHATS, after)
 
     async def list_until(self, user_id: int, last: Cursor, limit: int) -> list[Chat]:
         """The listed chats from the newest to `last`."""
-        return await chat_lists.list_until(self._db, user_id, last, limit)
+        return await db_chats.list_until(self._db, user_id, last, limit)
 
     async def neighbours(
         self, user_id: int, place: Cursor, without: set[str]
     ) -> tuple[Chat | None, Chat | None]:
         """The listed chats right before a place in the list and, `without` some, after it."""
-        after, _ = await chat_lists.page(self._db, user_id, "listed", len(without) + 1, place)
+        after, _ = await db_chats.page(self._db, user_id, "listed", len(without) + 1, place)
         others = (chat for chat in after if chat.id not in without)
-        return await chat_lists.newer(self._db, user_id, place), next(others, None)
+        return await db_chats.newer_than(self._db, user_id, place), next(others, None)
 
     async def get_many(self, user_id: int, chat_ids: set[str]) -> list[Chat]:
-        return await chat_lists.get_many(self._db, user_id, chat_ids)
+        return await db_chats.get_many(self._db, user_id, chat_ids)
 
     async def rename(self, user_id: int, chat_id: str, title: str) -> None:
         """Raises InvalidMessage for an empty title, ChatNotFound."""

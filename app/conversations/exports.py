@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from app.conversations.settings import parse_generation_settings, parse_stored, sanitize_text
-from app.db import branches, chat_lists
+from app.db import branches
 from app.db import chats as db_chats
 from app.db.chats import Chat
 from app.db.connection import Database
@@ -81,7 +81,7 @@ class Exports:
             yield piece
 
     async def all_json(self, user_id: int) -> AsyncIterator[bytes]:
-        async for piece in self._json(user_id, await chat_lists.all_ids(self._db, user_id)):
+        async for piece in self._json(user_id, await db_chats.list_ids(self._db, user_id)):
             yield piece
 
     async def _json(self, user_id: int, chat_ids: Sequence[str]) -> AsyncIterator[bytes]:
@@ -112,7 +112,7 @@ class Exports:
         """A zip with a file for each chat, in pieces."""
         sink, used = _StreamBuffer(), set[str]()
         with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
-            async for chat in self._each(user_id, await chat_lists.all_ids(self._db, user_id)):
+            async for chat in self._each(user_id, await db_chats.list_ids(self._db, user_id)):
                 name = file_name(chat.title, "md")
                 if name.casefold() in used:
                     name = f"{name.removesuffix('.md')} {chat.id}.md"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from app.audit import audit
-from app.db import shares
+from app.db import chats
 from app.db.chats import Chat
 from app.db.connection import Database
 from app.db.sessions import hash_token
@@ -25,23 +25,23 @@ class Shares:
         """The token of a new link; an earlier one ends. Raises ChatNotFound, also in the trash."""
         token, now = secrets.token_urlsafe(32), self._clock()
         digest = hash_token(token)
-        if not await self._db.write(lambda c: shares.put(c, user_id, chat_id, digest, now)):
+        if not await self._db.write(lambda c: chats.put_share(c, user_id, chat_id, digest, now)):
             raise ChatNotFound
         audit("share-made", user=user_id, chat=chat_id)
         return token
 
     async def end(self, user_id: int, chat_id: str) -> None:
         """End the link, so that nobody sees the chat; again is harmless."""
-        if await self._db.write(lambda c: shares.end(c, user_id, chat_id)):
+        if await self._db.write(lambda c: chats.end_share(c, user_id, chat_id)):
             audit("share-ended", user=user_id, chat=chat_id)
 
     async def since(self, user_id: int, chat_id: str) -> float | None:
         """Return when its link was made; None when the chat is not shared."""
-        return await shares.since(self._db, user_id, chat_id)
+        return await chats.shared_at(self._db, user_id, chat_id)
 
     async def find(self, token: str) -> Chat:
         """Raises ChatNotFound, whatever the reason."""
-        chat = await shares.get(self._db, hash_token(token))
+        chat = await chats.get_shared(self._db, hash_token(token))
         if chat is None:
             raise ChatNotFound("This link is invalid or has been revoked.")
         return chat

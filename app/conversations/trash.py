@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from app.background import BackgroundTasks
 from app.conversations.hub import Hub
-from app.db import chat_lists, chats, import_holders
+from app.db import chats, import_holders
 from app.db.connection import Database
 from app.errors import ChatNotFound, WickError
 from app.inference.worker_pool import WorkerPool
@@ -48,7 +48,7 @@ class Trash:
     async def empty(self, user_id: int) -> int:
         """Remove all of this user's chats in the trash; return their number."""
         count = 0
-        while found := (await chat_lists.page(self._db, user_id, "trashed", 100))[0]:
+        while found := (await chats.page(self._db, user_id, "trashed", 100))[0]:
             count += await self._remove_all((user_id, chat.id) for chat in found)
         return count
 

@@ -1,7 +1,11 @@
-"""Tables of chats and of their settings. Every statement names the user."""
+"""Tables of chats: their lists, their settings, and the links by which others read them.
+
+Every statement names the user, so nobody reaches another's.
+"""
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
@@ -12,40 +16,6 @@ from app.errors import ChatBusy, ChatNotFound
 
 if TYPE_CHECKING:
     from app.db.connection import Database
-
-
-# The table of what people chose for single chats; a chat need not exist yet.
-
-
-async def get_settings(db: Database, user_id: int, chat_id: str) -> str | None:
-    """The JSON that `put_settings` was given."""
-    row = await db.fetch_one(
-        "SELECT settings FROM chat_settings WHERE chat_id = ? AND user_id = ?", (chat_id, user_id)
-    )
-    return None if row is None else str(row["settings"])
-
-
-async def put_settings(
-    connection: aiosqlite.Connection, user_id: int, chat_id: str, settings: str, now: float
-) -> None:
-    await connection.execute(
-        "INSERT INTO chat_settings (chat_id, user_id, settings, updated_at) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (chat_id) DO UPDATE SET settings = excluded.settings,"
-        " updated_at = excluded.updated_at WHERE user_id = excluded.user_id",
-        (chat_id, user_id, settings, now),
-    )
-
-
-async def purge_unused_settings(connection: aiosqlite.Connection, chosen_before: float) -> None:
-    """Drop what was chosen before then for chats that never began."""
-    await connection.execute(
-        "DELETE FROM chat_settings WHERE updated_at < ?"
-        " AND NOT EXISTS (SELECT 1 FROM chats WHERE chats.id = chat_settings.chat_id)",
-        (chosen_before,),
-    )
-
-
-# The table of chats. Every statement names the user, so nobody reaches another's.
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +59,7 @@ async def owner(db: Database, chat_id: str) -> int | None:
 async def create(
     connection: aiosqlite.Connection, chat_id: str, user_id: int, title: str, model: str, now: float
 ) -> None:
-    """Does nothing when the chat is there already."""
+    """Create a chat. Nothing happens when it is there already."""
     await connection.execute(
         "INSERT INTO chats (id, user_id, title, model, created_at, updated_at)"
         " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
@@ -143,7 +113,7 @@ async def leaf_if_idle(
 async def set_leaf(
     connection: aiosqlite.Connection, user_id: int, chat_id: str, leaf_id: int | None
 ) -> None:
-    """The chat's path ends here now."""
+    """Set where the chat's path ends."""
     await connection.execute(
         "UPDATE chats SET leaf_id = ? WHERE id = ? AND user_id = ?", (leaf_id, chat_id, user_id)
     )
@@ -152,7 +122,7 @@ async def set_leaf(
 async def rewind(
     connection: aiosqlite.Connection, user_id: int, chat_id: str, from_id: int, to_id: int | None
 ) -> None:
-    """The chat's last message was `from_id` and is gone: it ends with `to_id` now."""
+    """End the chat with `to_id`, when its last message was `from_id`, which is gone."""
     await connection.execute(
         "UPDATE chats SET leaf_id = ? WHERE id = ? AND user_id = ? AND leaf_id = ?",
         (to_id, chat_id, user_id, from_id),
@@ -167,7 +137,7 @@ async def advance(
     model: str,
     now: float,
 ) -> None:
-    """A new last message: the chat moves to the top, out of the archive and the trash."""
+    """Set a new last message: the chat moves to the top, out of the archive and the trash."""
     await connection.execute(
         "UPDATE chats SET leaf_id = ?, model = ?, updated_at = ?, archived_at = NULL,"
         " deleted_at = NULL WHERE id = ? AND user_id = ?",
@@ -178,7 +148,7 @@ async def advance(
 async def choose_model(
     connection: aiosqlite.Connection, user_id: int, chat_id: str, model: str
 ) -> None:
-    """The chat's next answer is to be by this model, until another is chosen."""
+    """Choose the model of the chat's next answer, until another is chosen."""
     await connection.execute(
         "UPDATE chats SET model = ? WHERE id = ? AND user_id = ?", (model, chat_id, user_id)
     )
@@ -196,7 +166,7 @@ async def rename(connection: aiosqlite.Connection, user_id: int, chat_id: str, t
 async def set_generated_title(
     connection: aiosqlite.Connection, user_id: int, chat_id: str, title: str
 ) -> bool:
-    """A title by the model, unless a user has given one. Whether it is new."""
+    """Set a title by the model, unless a user has given one. Return whether it is new."""
     cursor = await connection.execute(
         "UPDATE chats SET title = ?, title_source = 'model'"
         " WHERE id = ? AND user_id = ? AND title_source = 'words'",
@@ -215,7 +185,7 @@ async def set_timestamp(
     place: StateColumn,
     when: float | None,
 ) -> bool:
-    """Pin, archive or throw away (a time), or back (None). Whether there was such a chat."""
+    """Pin, archive or delete (a time), or undo that (None). Return whether the chat exists."""
     cursor = await connection.execute(
         f"UPDATE chats SET {place} = ? WHERE id = ? AND user_id = ?",  # noqa: S608 - three words
         (when, chat_id, user_id),
@@ -246,3 +216,183 @@ async def expired(db: Database, deleted_before: float) -> list[tuple[int, str]]:
 async def all_chat_ids(db: Database) -> list[str]:
     """Return the ids of all chats of all users."""
     return [row["id"] for row in await db.fetch_all("SELECT id FROM chats")]
+
+
+# Lists of chats, a page at a time. A page begins after a row, not after a number of rows, so none
+# is skipped or shown twice however the list changes meanwhile.
+
+
+ListName = Literal["listed", "pinned", "archived", "trashed"]
+_LISTS: dict[ListName, tuple[str, str]] = {
+    "listed": (
+        "updated_at",
+        "deleted_at IS NULL AND archived_at IS NULL AND pinned_at IS NULL",
+    ),
+    "pinned": (
+        "pinned_at",
+        "deleted_at IS NULL AND archived_at IS NULL AND pinned_at IS NOT NULL",
+    ),
+    "archived": ("archived_at", "deleted_at IS NULL AND archived_at IS NOT NULL"),
+    "trashed": ("deleted_at", "deleted_at IS NOT NULL"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A row of a list: its time and its id. As text it fits into an address."""
+
+    at: float
+    chat_id: str
+
+    def __str__(self) -> str:
+        return f"{self.at!r}_{self.chat_id}"
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor | None:
+        """Return None for what is no cursor."""
+        at, _, chat_id = text.partition("_")
+        try:
+            time = float(at)
+        except ValueError:
+            return None
+        return cls(time, chat_id) if chat_id and math.isfinite(time) else None
+
+
+async def page(
+    db: Database, user_id: int, name: ListName, limit: int, after: Cursor | None = None
+) -> tuple[list[Chat], Cursor | None]:
+    """Return at most `limit` chats, newest first, and where to go on, if there is more."""
+    column, condition = _LISTS[name]
+    values: list[object] = [user_id]
+    beyond = ""
+    if after is not None:
+        beyond = f" AND ({column}, id) < (?, ?)"
+        values += [after.at, after.chat_id]
+    rows = await db.fetch_all(
+        f"SELECT * FROM chats WHERE user_id = ? AND {condition}{beyond}"  # noqa: S608
+        f" ORDER BY {column} DESC, id DESC LIMIT ?",
+        (*values, limit + 1),
+    )
+    chats = [chat_of(row) for row in rows[:limit]]
+    if len(rows) <= limit:
+        return chats, None
+    return chats, Cursor(rows[limit - 1][column], chats[-1].id)
+
+
+async def list_until(db: Database, user_id: int, last: Cursor, limit: int) -> list[Chat]:
+    """The listed chats from the newest to `last`, which may have gone from there."""
+    _, condition = _LISTS["listed"]
+    rows = await db.fetch_all(
+        f"SELECT * FROM chats WHERE user_id = ? AND {condition}"  # noqa: S608
+        " AND (updated_at, id) >= (?, ?) ORDER BY updated_at DESC, id DESC LIMIT ?",
+        (user_id, last.at, last.chat_id, limit),
+    )
+    return [chat_of(row) for row in rows]
+
+
+async def newer_than(db: Database, user_id: int, place: Cursor) -> Chat | None:
+    """The listed chat right before a place in the list."""
+    _, condition = _LISTS["listed"]
+    row = await db.fetch_one(
+        f"SELECT * FROM chats WHERE user_id = ? AND {condition}"  # noqa: S608
+        " AND (updated_at, id) > (?, ?) ORDER BY updated_at, id LIMIT 1",
+        (user_id, place.at, place.chat_id),
+    )
+    return None if row is None else chat_of(row)
+
+
+async def get_many(db: Database, user_id: int, chat_ids: set[str]) -> list[Chat]:
+    """The chats of these ids, wherever they are."""
+    marks = ", ".join("?" * len(chat_ids))
+    rows = await db.fetch_all(
+        f"SELECT * FROM chats WHERE user_id = ? AND id IN ({marks})",  # noqa: S608
+        (user_id, *chat_ids),
+    )
+    return [chat_of(row) for row in rows]
+
+
+async def list_ids(db: Database, user_id: int) -> list[str]:
+    """Return all chats but those in the trash, oldest first."""
+    rows = await db.fetch_all(
+        "SELECT id FROM chats WHERE user_id = ? AND deleted_at IS NULL ORDER BY created_at, id",
+        (user_id,),
+    )
+    return [row["id"] for row in rows]
+
+
+# Settings that users chose for single chats; a chat need not exist yet.
+
+
+async def get_settings(db: Database, user_id: int, chat_id: str) -> str | None:
+    """The JSON that `put_settings` was given."""
+    row = await db.fetch_one(
+        "SELECT settings FROM chat_settings WHERE chat_id = ? AND user_id = ?", (chat_id, user_id)
+    )
+    return None if row is None else str(row["settings"])
+
+
+async def put_settings(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, settings: str, now: float
+) -> None:
+    await connection.execute(
+        "INSERT INTO chat_settings (chat_id, user_id, settings, updated_at) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (chat_id) DO UPDATE SET settings = excluded.settings,"
+        " updated_at = excluded.updated_at WHERE user_id = excluded.user_id",
+        (chat_id, user_id, settings, now),
+    )
+
+
+async def purge_unused_settings(connection: aiosqlite.Connection, chosen_before: float) -> None:
+    """Drop what was chosen before then for chats that never began."""
+    await connection.execute(
+        "DELETE FROM chat_settings WHERE updated_at < ?"
+        " AND NOT EXISTS (SELECT 1 FROM chats WHERE chats.id = chat_settings.chat_id)",
+        (chosen_before,),
+    )
+
+
+# Links by which users let others read a chat, known only by their hashes.
+
+
+async def put_share(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, token_hash: bytes, now: float
+) -> bool:
+    """Replace the link. Return whether this user has such a chat outside the trash."""
+    cursor = await connection.execute(
+        "INSERT INTO shares (chat_id, token_hash, created_at)"
+        " SELECT id, ?, ? FROM chats WHERE id = ? AND user_id = ? AND deleted_at IS NULL"
+        " ON CONFLICT (chat_id) DO UPDATE SET"
+        " token_hash = excluded.token_hash, created_at = excluded.created_at",
+        (token_hash, now, chat_id, user_id),
+    )
+    return cursor.rowcount > 0
+
+
+async def end_share(connection: aiosqlite.Connection, user_id: int, chat_id: str) -> bool:
+    """Return whether there was one."""
+    cursor = await connection.execute(
+        "DELETE FROM shares WHERE chat_id = (SELECT id FROM chats WHERE id = ? AND user_id = ?)",
+        (chat_id, user_id),
+    )
+    return cursor.rowcount > 0
+
+
+async def shared_at(db: Database, user_id: int, chat_id: str) -> float | None:
+    """Return when this chat was shared; None when it is not."""
+    row = await db.fetch_one(
+        "SELECT s.created_at FROM shares s JOIN chats c ON c.id = s.chat_id"
+        " WHERE s.chat_id = ? AND c.user_id = ?",
+        (chat_id, user_id),
+    )
+    return None if row is None else float(row["created_at"])
+
+
+async def get_shared(db: Database, token_hash: bytes) -> Chat | None:
+    """Find the chat that a link shows; none of a user who is disabled or being deleted."""
+    row = await db.fetch_one(
+        "SELECT c.* FROM shares s JOIN chats c ON c.id = s.chat_id JOIN users u ON u.id = c.user_id"
+        " WHERE s.token_hash = ? AND c.deleted_at IS NULL AND u.disabled_at IS NULL"
+        " AND u.id NOT IN (SELECT user_id FROM leavers)",
+        (token_hash,),
+    )
+    return None if row is None else chat_of(row)

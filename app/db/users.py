@@ -1,4 +1,4 @@
-"""Tables of users and of the tokens evaluated for each, by day."""
+"""Tables of users, of the links that invite them, and of the tokens evaluated for each, by day."""
 
 from __future__ import annotations
 
@@ -12,48 +12,16 @@ import aiosqlite
 if TYPE_CHECKING:
     from app.db.connection import Database
 
-
-# The table of tokens that were evaluated for each person, by day.
-
-
+Role = Literal["owner", "member"]
+LOCAL_USER: Final = 1
+"""Owner of all that is made where no login is needed; the first owner takes it over."""
 KEPT_DAYS: Final = 8
 """Days of which the newest are kept: a clock that was wrong comes back to one of them."""
 
 
-async def by_day(db: Database) -> dict[str, dict[int, int]]:
-    """Map each kept day to tokens by user id."""
-    days: dict[str, dict[int, int]] = {}
-    for row in await db.fetch_all("SELECT user_id, day, tokens FROM usage"):
-        days.setdefault(str(row["day"]), {})[int(row["user_id"])] = int(row["tokens"])
-    return days
-
-
-async def add_usage(connection: aiosqlite.Connection, user_id: int, day: str, tokens: int) -> None:
-    """Old days are forgotten with it. Nothing happens for somebody who has left meanwhile."""
-    await connection.execute(
-        "DELETE FROM usage WHERE day < ? AND day NOT IN"
-        " (SELECT DISTINCT day FROM usage ORDER BY day DESC LIMIT ?)",
-        (day, KEPT_DAYS),
-    )
-    await connection.execute(
-        "INSERT INTO usage (user_id, day, tokens)"
-        " SELECT id, ?, ? FROM users WHERE id = ?"
-        " ON CONFLICT (user_id, day) DO UPDATE SET tokens = tokens + excluded.tokens",
-        (day, tokens, user_id),
-    )
-
-
-# The table of people: names, roles and the hashes of their passwords.
-
-
-Role = Literal["owner", "member"]
-LOCAL_USER: Final = 1
-"""Whose everything is that is made where no login is needed; the first owner takes it over."""
-
-
 @dataclass(frozen=True, slots=True)
 class User:
-    """Times in seconds since 1970. `seen_at`: when one of their logins was last used."""
+    """A user. Times in seconds since 1970; `seen_at`: when one of their sessions was last used."""
 
     id: int
     name: str
@@ -151,7 +119,7 @@ async def add(
     role: Role,
     now: float,
 ) -> int:
-    """The new id, which nobody had before: what still speaks of somebody who left finds nobody."""
+    """Return the new id, which nobody had before: nothing finds it by the id of a deleted user."""
     user_id = 2 + secrets.randbelow(2**31 - 2)
     await connection.execute(
         "INSERT INTO users (id, name, name_key, password, role, created_at)"
@@ -162,7 +130,7 @@ async def add(
 
 
 async def add_local(connection: aiosqlite.Connection, now: float) -> None:
-    """The one who is at this machine, should they have left."""
+    """Add the user at this machine, should they have been deleted."""
     name = "local"
     if await is_taken(connection, name):
         name = f"local {secrets.token_hex(4)}"
@@ -186,7 +154,7 @@ async def set_password(connection: aiosqlite.Connection, user_id: int, password:
 
 
 async def replace_hash(connection: aiosqlite.Connection, user_id: int, old: str, new: str) -> None:
-    """The same password in a newer hash, unless it has been changed meanwhile."""
+    """Store the same password in a newer hash, unless it has been changed meanwhile."""
     await connection.execute(
         "UPDATE users SET password = ? WHERE id = ? AND password = ?", (new, user_id, old)
     )
@@ -197,7 +165,7 @@ async def set_role(connection: aiosqlite.Connection, user_id: int, role: Role) -
 
 
 async def disable(connection: aiosqlite.Connection, user_id: int, when: float | None) -> None:
-    """Or enable (None)."""
+    """Disable a user, or enable them (None)."""
     await connection.execute("UPDATE users SET disabled_at = ? WHERE id = ?", (when, user_id))
 
 
@@ -217,12 +185,12 @@ async def mark_for_deletion(connection: aiosqlite.Connection, user_id: int, now:
 
 
 async def pending_deletion(db: Database) -> list[int]:
-    """Those whose removal has begun and not ended."""
+    """List users whose deletion has begun and not ended."""
     return [row["user_id"] for row in await db.fetch_all("SELECT user_id FROM leavers")]
 
 
 async def chats_of(db: Database, user_id: int) -> list[str]:
-    """Every chat of this user's, wherever it lies, and those that are yet to begin."""
+    """List the chats of a user, in the trash or not, and those that are yet to begin."""
     rows = await db.fetch_all(
         "SELECT id FROM chats WHERE user_id = :id"
         " UNION SELECT chat_id FROM chat_settings WHERE user_id = :id",
@@ -234,3 +202,126 @@ async def chats_of(db: Database, user_id: int) -> list[str]:
 async def remove(connection: aiosqlite.Connection, user_id: int) -> None:
     """Remove a user with everything that belongs to them."""
     await connection.execute("DELETE FROM users WHERE id = ?", (user_id,))
+
+
+# Links by which people get in. Each works once, and is known only by its hash.
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """A link for a new user, or by which an existing one (`user_id`) chooses a password."""
+
+    id: int
+    role: Role
+    user_id: int | None
+    made_by: int | None
+    created_at: float
+    expires_at: float
+
+
+def _invite(row: sqlite3.Row) -> Invite:
+    return Invite(
+        row["id"],
+        row["role"],
+        row["user_id"],
+        row["made_by"],
+        row["created_at"],
+        row["expires_at"],
+    )
+
+
+async def add_invite(
+    connection: aiosqlite.Connection,
+    token_hash: bytes,
+    role: Role,
+    user_id: int | None,
+    made_by: int | None,
+    now: float,
+    expires_at: float,
+) -> None:
+    await connection.execute(
+        "INSERT INTO invites (token_hash, role, user_id, made_by, created_at, expires_at)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (token_hash, role, user_id, made_by, now, expires_at),
+    )
+
+
+async def get_invite(db: Database, token_hash: bytes, now: float) -> Invite | None:
+    row = await db.fetch_one(
+        "SELECT * FROM invites WHERE token_hash = ? AND expires_at > ?", (token_hash, now)
+    )
+    return None if row is None else _invite(row)
+
+
+async def consume_invite(
+    connection: aiosqlite.Connection, token_hash: bytes, now: float
+) -> Invite | None:
+    """Use an invite up. None when it is not there, or not any more."""
+    async with connection.execute(
+        "DELETE FROM invites WHERE token_hash = ? AND expires_at > ? RETURNING *",
+        (token_hash, now),
+    ) as cursor:
+        row = await cursor.fetchone()
+    return None if row is None else _invite(row)
+
+
+async def list_open_invites(db: Database, now: float) -> list[Invite]:
+    """List invites for new users, the newest first."""
+    rows = await db.fetch_all(
+        "SELECT * FROM invites WHERE user_id IS NULL AND expires_at > ? ORDER BY id DESC", (now,)
+    )
+    return [_invite(row) for row in rows]
+
+
+async def list_password_links(db: Database, user_id: int, now: float) -> list[Invite]:
+    """List links by which this user's password can be changed."""
+    rows = await db.fetch_all(
+        "SELECT * FROM invites WHERE user_id = ? AND expires_at > ?", (user_id, now)
+    )
+    return [_invite(row) for row in rows]
+
+
+async def revoke_invite(connection: aiosqlite.Connection, invite_id: int) -> bool:
+    """Return whether it was there."""
+    cursor = await connection.execute("DELETE FROM invites WHERE id = ?", (invite_id,))
+    return cursor.rowcount > 0
+
+
+async def revoke_password_links(connection: aiosqlite.Connection, user_id: int) -> None:
+    """Delete the links by which this user could choose a password."""
+    await connection.execute("DELETE FROM invites WHERE user_id = ?", (user_id,))
+
+
+async def revoke_invites_of(connection: aiosqlite.Connection, user_id: int) -> None:
+    """Delete the links that this user has made."""
+    await connection.execute("DELETE FROM invites WHERE made_by = ?", (user_id,))
+
+
+async def purge_expired_invites(connection: aiosqlite.Connection, now: float) -> None:
+    await connection.execute("DELETE FROM invites WHERE expires_at <= ?", (now,))
+
+
+# Tokens that were evaluated for each user, by day.
+
+
+async def by_day(db: Database) -> dict[str, dict[int, int]]:
+    """Map each kept day to tokens by user id."""
+    days: dict[str, dict[int, int]] = {}
+    for row in await db.fetch_all("SELECT user_id, day, tokens FROM usage"):
+        days.setdefault(str(row["day"]), {})[int(row["user_id"])] = int(row["tokens"])
+    return days
+
+
+async def add_usage(connection: aiosqlite.Connection, user_id: int, day: str, tokens: int) -> None:
+    """Add tokens to a day, and forget old days. Nothing happens for a user who has been deleted."""
+    await connection.execute(
+        "DELETE FROM usage WHERE day < ? AND day NOT IN"
+        " (SELECT DISTINCT day FROM usage ORDER BY day DESC LIMIT ?)",
+        (day, KEPT_DAYS),
+    )
+    await connection.execute(
+        "INSERT INTO usage (user_id, day, tokens)"
+        " SELECT id, ?, ? FROM users WHERE id = ?"
+        " ON CONFLICT (user_id, day) DO UPDATE SET tokens = tokens + excluded.tokens",
+        (day, tokens, user_id),
+    )

@@ -20,7 +20,7 @@ from app.conversations.account_deletion import AccountDeletion, erase_user
 from app.conversations.refs import MessageRef
 from app.conversations.settings import ChatSettings
 from app.conversations.trash import Trash
-from app.db import search, shares, users
+from app.db import chats, search, users
 from app.inference.kv_files import SUFFIX, chat_key
 from app.inference.protocol import DeleteCache, Delta, Finished, Generate
 from app.inference.queue import Request, RequestEvent
@@ -87,7 +87,7 @@ async def leaver(house: House, tmp_path: Path) -> int:
     running = await ask(f"and {WORDS[3]}", 2, OTHER)
     house.runner.say(Delta(running, WORDS[4]))
     await until(lambda: bool(rows_that_hold(tmp_path / "wick.db", WORDS[4])))
-    await house.db.write(lambda c: shares.put(c, person.id, OTHER, b"hash", 1.0))
+    await house.db.write(lambda c: chats.put_share(c, person.id, OTHER, b"hash", 1.0))
     await house.db.write(lambda c: users.add_usage(c, person.id, "2026-11-25", 7))
     await house.asking.submit(house.prompt("hello", "client77", BYSTANDER))
     (tmp_path / "wick.db.before-6").write_bytes(WORDS[1].encode())

@@ -23,7 +23,7 @@ from app.conversations.imports.formats import parse_export
 from app.conversations.imports.imports import Imports
 from app.conversations.imports.reader import ReadingLimits
 from app.conversations.settings import ChatSettings, parse_stored
-from app.db import branches, chat_lists, messages, removals
+from app.db import branches, messages, removals
 from app.db import chats as db_chats
 from app.db import imports as rows
 from app.db.chats import Chat
@@ -74,7 +74,7 @@ async def left_behind(db: Database) -> list[Any]:
 async def everything(db: Database) -> list[Chat]:
     return [
         chat
-        for chat_id in await chat_lists.all_ids(db, 1)
+        for chat_id in await db_chats.list_ids(db, 1)
         if (chat := await db_chats.get(db, 1, chat_id)) is not None
     ]
 
@@ -204,7 +204,7 @@ async def test_an_id_of_another_person_is_not_taken_over(db: Database) -> None:
         lambda c: c.execute("INSERT INTO users (id, name, created_at) VALUES (2, 'two', 1)")
     )
     assert await take(db, io.BytesIO(file), user_id=2) == "1 chat imported."
-    (theirs,), _ = await chat_lists.page(db, 2, "pinned", 10)
+    (theirs,), _ = await db_chats.page(db, 2, "pinned", 10)
     assert theirs.id != CHAT
     assert await db_chats.owner(db, CHAT) == 1
 

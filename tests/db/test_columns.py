@@ -38,7 +38,7 @@ from app.api.docs import openapi
 from app.conversations.exports import Exports
 from app.conversations.hub import Hub
 from app.conversations.imports.imports import Imports
-from app.db import branches, chat_lists, chats, messages
+from app.db import branches, chats, messages
 from app.db.connection import open_database
 from app.db.staged_imports import MESSAGE_COLUMNS
 
@@ -47,7 +47,7 @@ CHAT = "0123456789abcdef"
 
 
 async def stored(db):
-    (chat,) = await chat_lists.all_ids(db, 1)
+    (chat,) = await chats.list_ids(db, 1)
     return [m async for page in branches.pages(db, 1, chat) for m in page]
 
 

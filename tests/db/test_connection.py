@@ -8,7 +8,7 @@ from pathlib import Path
 import aiosqlite
 import pytest
 
-from app.db import chat_lists, chats, import_holders, messages, unfinished
+from app.db import chats, import_holders, messages, unfinished
 from app.db import connection as db_module
 from app.db.connection import Database, open_database
 from app.db.migrations import migrate, numbered
@@ -33,7 +33,7 @@ async def add_question(connection: aiosqlite.Connection, text: str, client_id: s
 
 
 async def listed(db: Database) -> list[chats.Chat]:
-    return (await chat_lists.page(db, 1, "listed", 10))[0]
+    return (await chats.page(db, 1, "listed", 10))[0]
 
 
 async def test_a_failed_transaction_leaves_nothing(db: Database) -> None:

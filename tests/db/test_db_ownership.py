@@ -12,9 +12,9 @@ from typing import Any
 import aiosqlite
 import pytest
 
-from app.db import branches, chat_lists, messages, removals, search
+from app.db import branches, messages, removals, search
 from app.db import chats as db_chats
-from app.db.chat_lists import Cursor
+from app.db.chats import Cursor
 from app.db.connection import Database, open_database
 from app.db.search import SearchQuery
 from app.errors import ChatNotFound
@@ -27,6 +27,8 @@ FOR_EVERYBODY = {
     # Upkeep of the whole server, the speed of a model, and the refusal of an id that is taken.
     *("recent_tokens_per_second", "purge_unused_settings", "expired", "owner"),
     *("chat_of", "message_of", "words_of", "folded", "marked", "all_chat_ids"),
+    # Whoever has the token of a link may read what it shows.
+    "get_shared",
 }
 C = aiosqlite.Connection
 
@@ -68,7 +70,7 @@ async def _gathered(pages: AsyncIterator[list[messages.Message]]) -> list[messag
 
 
 async def _listed(db: Database, who: int) -> list[db_chats.Chat]:
-    return (await chat_lists.page(db, who, "listed", 9))[0]
+    return (await db_chats.page(db, who, "listed", 9))[0]
 
 
 WRITES: dict[str, Callable[[C, int], Awaitable[Any]]] = {
@@ -114,9 +116,9 @@ FETCHES: dict[str, Callable[[Database, int], Awaitable[Any]]] = {
     "chat": lambda db, who: db_chats.get(db, who, CHAT),
     "settings": lambda db, who: db_chats.get_settings(db, who, CHAT),
     "listed": _listed,
-    "those": lambda db, who: chat_lists.get_many(db, who, {CHAT}),
-    "newer": lambda db, who: chat_lists.newer(db, who, Cursor(0.0, "")),
-    "every_id": chat_lists.all_ids,
+    "those": lambda db, who: db_chats.get_many(db, who, {CHAT}),
+    "newer": lambda db, who: db_chats.newer_than(db, who, Cursor(0.0, "")),
+    "every_id": db_chats.list_ids,
     "titles": lambda db, who: search.titles(db, who, SearchQuery(("foxes",)), 9),
     "messages": lambda db, who: search.messages(db, who, SearchQuery(("fox",)), 9),
     "signs": lambda db, who: search.messages(db, who, SearchQuery(("狐",)), 9),
@@ -156,7 +158,7 @@ async def test_a_stranger_reads_nothing(db: Database, name: str) -> None:
     assert await FETCHES[name](db, OWNER)
 
 
-@pytest.mark.parametrize("module", [branches, db_chats, chat_lists, messages, search])
+@pytest.mark.parametrize("module", [branches, db_chats, messages, search])
 def test_every_function_of_peoples_rows_takes_a_user(module: ModuleType) -> None:
     for name, function in inspect.getmembers(module, inspect.isfunction):
         is_own = function.__module__ == module.__name__ and not name.startswith("_")

@@ -20,8 +20,7 @@ from app.api.chats.schemas import (
     chat_object,
     settings_object,
 )
-from app.db.chat_lists import Cursor, ListName
-from app.db.chats import Chat
+from app.db.chats import Chat, Cursor, ListName
 from app.errors import ApiError
 from app.web.bodies import spooled
 from app.web.context import server_context

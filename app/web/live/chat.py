@@ -15,7 +15,7 @@ from app.conversations.history import ContextUsage
 from app.conversations.hub import Subscription
 from app.conversations.settings import sanitize_text
 from app.conversations.submission import Prompt
-from app.db.chat_lists import Cursor
+from app.db.chats import Cursor
 from app.errors import ChatError, WickError
 from app.web.addresses import row_id
 from app.web.context import ServerContext, server_context

@@ -9,8 +9,7 @@ import time
 from quart import Blueprint, Response, request
 
 from app.conversations.refs import MessageRef
-from app.db.chat_lists import Cursor
-from app.db.chats import Chat
+from app.db.chats import Chat, Cursor
 from app.errors import ChatError, ChatNotFound
 from app.web.addresses import row_id
 from app.web.context import server_context

@@ -12,8 +12,7 @@ from quart import Blueprint, Response, request
 
 from app.conversations.search import split_highlights
 from app.conversations.trash import RETENTION_SECONDS, TRASH_DAYS
-from app.db.chat_lists import Cursor, ListName
-from app.db.chats import Chat
+from app.db.chats import Chat, Cursor, ListName
 from app.db.search import Hit, SearchQuery, Where, words_of
 from app.web.context import server_context
 from app.web.render.sidebar import day_of

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from app.conversations.chats import PAGE_CHATS
-from app.db.chat_lists import Cursor
-from app.db.chats import Chat
+from app.db.chats import Chat, Cursor
 from app.web.context import ServerContext
 from app.web.timezone import to_local
 

@@ -21,7 +21,7 @@ from app.conversations.hub import Hub
 from app.conversations.imports.imports import Imports
 from app.conversations.imports.reader import ReadingLimits
 from app.conversations.refs import MessageRef
-from app.db import branches, chat_lists, chats, import_holders, imports, messages, removals
+from app.db import branches, chats, import_holders, imports, messages, removals
 from app.db.connection import Database, WriteFn, open_database
 from app.errors import DiskFull, InvalidMessage
 from tests.foreign_files import chatgpt
@@ -86,7 +86,7 @@ async def test_no_unit_of_the_writer_grows_with_what_comes_and_goes(
 ) -> None:
     report = await Imports(db, Hub()).import_file(1, packed(many()))
     assert report.added == COUNT // 4 + 1
-    for chat_id in await chat_lists.all_ids(db, 1):
+    for chat_id in await chats.list_ids(db, 1):
         await db.write(lambda c, i=chat_id: chats.set_timestamp(c, 1, i, "deleted_at", 1.0))  # type: ignore[misc]
     holder = await db.write(lambda c: import_holders.take_over(c, 1, "0123456789abcdef"))
     assert holder is not None
@@ -211,7 +211,7 @@ async def cut_import(db: Database) -> Cut:
     here.reached = asyncio.Event()
     taking = asyncio.create_task(here.import_file(1, packed(many())))
     await here.reached.wait()
-    assert await chat_lists.all_ids(db, 1) == []  # nobody sees a part of it
+    assert await chats.list_ids(db, 1) == []  # nobody sees a part of it
     assert len(await db.fetch_all("SELECT id FROM messages")) == COUNT
     taking.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -248,9 +248,9 @@ async def test_a_crash_after_everything_was_written_leaves_all(
         crashed.setattr(import_holders, "deliver", crash)
         with pytest.raises(RuntimeError):
             await Imports(db, Hub()).import_file(1, packed(many()))
-    assert await chat_lists.all_ids(db, 1) == []
+    assert await chats.list_ids(db, 1) == []
     await Imports(db, Hub()).finish()
-    assert len(await chat_lists.all_ids(db, 1)) == COUNT // 4 + 1
+    assert len(await chats.list_ids(db, 1)) == COUNT // 4 + 1
     assert await imports.fate(db, 1, {"id": "x", "import_key": "wick:0123456789abcdef"}) == "there"  # type: ignore[arg-type]
 
 

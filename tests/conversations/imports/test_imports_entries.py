@@ -15,7 +15,7 @@ from app.conversations.exports import Exports
 from app.conversations.hub import Hub
 from app.conversations.imports.imports import ImportReport, Imports
 from app.conversations.settings import parse_generation_settings
-from app.db import branches, chat_lists, chats, messages
+from app.db import branches, chats, messages
 from app.db.connection import Database, open_database
 from app.db.messages import Message
 from app.errors import InvalidMessage
@@ -40,14 +40,14 @@ async def every_message(db: Database, chat_id: str) -> list[Message]:
 
 async def path(db: Database) -> list[tuple[str, str]]:
     """What the only chat shows."""
-    (chat_id,) = await chat_lists.all_ids(db, 1)
+    (chat_id,) = await chats.list_ids(db, 1)
     chat = await chats.get(db, 1, chat_id)
     assert chat is not None
     return [(m.role, m.text) for m in await messages.load_path(db, 1, chat.id, chat.leaf_id)]
 
 
 async def every(db: Database) -> list[Message]:
-    (chat_id,) = await chat_lists.all_ids(db, 1)
+    (chat_id,) = await chats.list_ids(db, 1)
     return await every_message(db, chat_id)
 
 
@@ -150,7 +150,7 @@ async def test_open_webui_without_a_history(db: Database) -> None:
         chat["id"] = str(history)
         report = await take(db, [chat])
         assert report.added == 1
-    found = [await every_message(db, one) for one in await chat_lists.all_ids(db, 1)]
+    found = [await every_message(db, one) for one in await chats.list_ids(db, 1)]
     assert [[m.text for m in one] for one in found] == [["What is a heron?", "A bird."]] * 3
 
 

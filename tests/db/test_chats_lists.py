@@ -6,8 +6,8 @@ from pathlib import Path
 import aiosqlite
 import pytest
 
-from app.db import chat_lists, chats
-from app.db.chat_lists import Cursor
+from app.db import chats
+from app.db.chats import Cursor
 from app.db.connection import Database, open_database
 
 
@@ -28,7 +28,7 @@ async def test_pages_follow_each_other_without_gap_or_double(db: Database) -> No
     seen: list[str] = []
     after: Cursor | None = None
     while True:
-        page, after = await chat_lists.page(db, 1, "listed", 7, after)
+        page, after = await chats.page(db, 1, "listed", 7, after)
         seen += [chat.id for chat in page]
         if after is None:
             break
@@ -37,13 +37,13 @@ async def test_pages_follow_each_other_without_gap_or_double(db: Database) -> No
 
 
 async def test_a_page_does_not_shift_when_the_list_changes_before_it(db: Database) -> None:
-    _, after = await chat_lists.page(db, 1, "listed", 7)
+    _, after = await chats.page(db, 1, "listed", 7)
     await db.write(lambda c: chats.create(c, "f" * 16, 1, "new", "m", 99))
     await db.write(lambda c: chats.set_timestamp(c, 1, f"{49:016x}", "deleted_at", 1.0))
-    page, _ = await chat_lists.page(db, 1, "listed", 7, after)
+    page, _ = await chats.page(db, 1, "listed", 7, after)
     assert page[0].id == f"{42:016x}"
     assert after is not None
-    beginning = await chat_lists.list_until(db, 1, after, 100)
+    beginning = await chats.list_until(db, 1, after, 100)
     assert [chat.title for chat in beginning] == ["new", *(f"c{n}" for n in range(48, 42, -1))]
 
 
@@ -59,9 +59,9 @@ async def test_each_chat_is_in_one_list(db: Database) -> None:
 
     await db.write(put_away)
     for name, ids in (("pinned", [pinned]), ("archived", [archived]), ("trashed", [trashed])):
-        assert [c.id for c in (await chat_lists.page(db, 1, name, 9))[0]] == ids  # type: ignore[arg-type]
-        assert (await chat_lists.page(db, 2, name, 9))[0] == []  # type: ignore[arg-type]
-    assert len((await chat_lists.page(db, 1, "listed", 99))[0]) == 47
+        assert [c.id for c in (await chats.page(db, 1, name, 9))[0]] == ids  # type: ignore[arg-type]
+        assert (await chats.page(db, 2, name, 9))[0] == []  # type: ignore[arg-type]
+    assert len((await chats.page(db, 1, "listed", 99))[0]) == 47
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.0", "nan_x", "inf_x", "_x", "1.0_"])

@@ -1,4 +1,4 @@
-"""The table of messages (a tree in each chat) and the checkpoints of running answers.
+"""The table of messages (a tree in each chat), its columns, and the checkpoints of running answers.
 
 Every statement names the user whose chat it is, so nobody reaches another's.
 """
@@ -7,25 +7,72 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import aiosqlite
 
-from app.db.columns import (
-    column,
-    columns_of,
-    count_result,
-    local_count_result,
-    seconds_result,
-    text_result,
-)
 from app.errors import ChatNotFound
 
 if TYPE_CHECKING:
     from app.db.connection import Database
 
+MAX_COUNT: Final = 10**9
+MAX_SECONDS: Final = 10**8
+MAX_TEXT_CHARS: Final = 2_000_000
 Status = Literal["queued", "done", "stopped", "failed", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageColumn:
+    """A column of a message. is_result: saved when a run of the model ends, and says how it went;
+    in_api: objects for programs have it; in_files: exports and imports have it."""
+
+    kind: type[int] | type[float] | type[str] = str
+    """Type of a result."""
+    is_result: bool = False
+    in_api: bool = True
+    in_files: bool = True
+    maximum: int = MAX_TEXT_CHARS
+    """The largest number, or the most characters, that an import takes over."""
+    choices: tuple[str, ...] = ()
+    """The only texts that an import takes over; empty for any."""
+
+
+def _column(*, in_api: bool = True, in_files: bool = True, **more: Any) -> Any:
+    """A field of a message that the code saves and reads by name."""
+    return field(metadata={"column": MessageColumn(in_api=in_api, in_files=in_files)}, **more)
+
+
+def _count_result(maximum: int = MAX_COUNT) -> Any:
+    """A whole number that a run of the model ends with."""
+    return _result(int, maximum=maximum)
+
+
+def _seconds_result(maximum: int = MAX_SECONDS) -> Any:
+    """A time in seconds that a run of the model ends with."""
+    return _result(float, maximum=maximum)
+
+
+def _text_result(*choices: str, maximum: int = MAX_TEXT_CHARS) -> Any:
+    """A text that a run of the model ends with."""
+    return _result(str, maximum=maximum, choices=choices)
+
+
+def _local_count_result() -> Any:
+    """A whole number that a run ends with and that means nothing elsewhere."""
+    row = MessageColumn(int, is_result=True, in_files=False)
+    return field(default=0, metadata={"column": row})
+
+
+def _columns_of(record: type[Any]) -> Mapping[str, MessageColumn]:
+    """Map names to columns. A field without metadata is on every surface."""
+    return {one.name: one.metadata.get("column", MessageColumn()) for one in fields(record)}
+
+
+def _result(kind: type[int] | type[float] | type[str], **more: Any) -> Any:
+    row = MessageColumn(kind, is_result=True, **more)
+    return field(default=None, metadata={"column": row})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,34 +87,34 @@ class Message:
     """
 
     id: int
-    chat_id: str = column(in_files=False)
-    parent_id: int | None = column(in_files=False)
+    chat_id: str = _column(in_files=False)
+    parent_id: int | None = _column(in_files=False)
     role: Literal["user", "assistant"]
     text: str
     status: Status
-    client_id: str | None = column(in_api=False, in_files=False)
+    client_id: str | None = _column(in_api=False, in_files=False)
     model: str | None
     error: str | None
-    finish_reason: str | None = text_result("stop", "length")
-    prompt_tokens: int | None = count_result()
-    cached_tokens: int | None = count_result()
-    completion_tokens: int | None = count_result()
-    prefill_seconds: float | None = seconds_result()
-    decode_seconds: float | None = seconds_result()
-    first_token_seconds: float | None = seconds_result()
-    dropped: int = local_count_result()
+    finish_reason: str | None = _text_result("stop", "length")
+    prompt_tokens: int | None = _count_result()
+    cached_tokens: int | None = _count_result()
+    completion_tokens: int | None = _count_result()
+    prefill_seconds: float | None = _seconds_result()
+    decode_seconds: float | None = _seconds_result()
+    first_token_seconds: float | None = _seconds_result()
+    dropped: int = _local_count_result()
     created_at: float
     finished_at: float | None
-    settings: str | None = column(in_api=False, default=None)
-    context_length: int | None = count_result()
-    is_imported: int = column(in_api=False, in_files=False, default=0)
-    thought: str | None = text_result()
-    thought_seconds: float | None = seconds_result()
+    settings: str | None = _column(in_api=False, default=None)
+    context_length: int | None = _count_result()
+    is_imported: int = _column(in_api=False, in_files=False, default=0)
+    thought: str | None = _text_result()
+    thought_seconds: float | None = _seconds_result()
 
 
-COLUMNS: Final = columns_of(Message)
+COLUMNS: Final = _columns_of(Message)
 FILE_COLUMNS: Final = tuple(name for name, row in COLUMNS.items() if row.in_files)
-"""Those that exports have, and imports bring."""
+"""Columns that exports have, and imports bring."""
 
 
 def message_of(row: sqlite3.Row) -> Message:
@@ -79,9 +126,9 @@ OWNED = (
     "EXISTS (SELECT 1 FROM chats WHERE chats.id = messages.chat_id AND chats.user_id = :user)"
     " AND NOT EXISTS (SELECT 1 FROM hidden_messages WHERE message_id = messages.id)"
 )
-"""Of a row of messages: it is in a chat of this user, and was not deleted."""
+"""Condition of a row of messages: it is in a chat of this user, and was not deleted."""
 VISIBLE = "NOT EXISTS (SELECT 1 FROM hidden_messages WHERE message_id = m.id)"
-"""Of a message `m`: it was not deleted."""
+"""Condition of a message `m`: it was not deleted."""
 
 _PATH = f"""
 WITH RECURSIVE path (id, depth) AS (
@@ -158,7 +205,7 @@ async def find_submission(
 async def get_submission(
     connection: aiosqlite.Connection, user_id: int, chat_id: str, client_id: str
 ) -> SubmissionRow | None:
-    """The same within a transaction, where no other can come in between."""
+    """Find a submission within a transaction, where no other can come in between."""
     async with connection.execute(_BY_CLIENT_ID, (chat_id, user_id, client_id)) as cursor:
         row = await cursor.fetchone()
     return None if row is None else SubmissionRow(*row)
@@ -173,7 +220,7 @@ async def add_user(
     client_id: str,
     now: float,
 ) -> int:
-    """The new message's id. Raises ChatNotFound."""
+    """Add a prompt and return its id. Raises ChatNotFound."""
     values = {"user": user_id, "chat": chat_id, "parent": parent_id, "text": text}
     cursor = await connection.execute(_ADD_USER, values | {"client": client_id, "now": now})
     return _new_id(cursor)
@@ -189,7 +236,7 @@ async def add_answer(
     settings: str | None = None,
     client_id: str | None = None,
 ) -> int:
-    """The id of a new, empty, queued answer. `client_id`: of a wish that brought no prompt.
+    """Add an empty, queued answer and return its id. client_id: of a request without a prompt.
 
     Raises ChatNotFound.
     """
@@ -203,7 +250,7 @@ async def add_answer(
 async def requeue(
     connection: aiosqlite.Connection, user_id: int, answer_id: int, text: str, settings: str
 ) -> None:
-    """An answer that was cut at `text` is to go on: it is queued again, and keeps that."""
+    """Queue an answer again that was cut at `text`: it keeps that and goes on."""
     await connection.execute(
         "UPDATE messages SET status = 'queued', text = :text, settings = :settings, error = NULL,"  # noqa: S608
         f" finish_reason = NULL, finished_at = NULL WHERE id = :id AND {OWNED}",
@@ -222,7 +269,7 @@ async def withdraw(
 ) -> tuple[str, int | None]:
     """Remove a queued answer with its question; what follows it then follows what was before.
 
-    The question's text, and the id of the message before it. Raises ChatNotFound.
+    Return the question's text, and the id of the message before it. Raises ChatNotFound.
     """
     async with connection.execute(
         "SELECT q.id, q.text, q.parent_id FROM messages a JOIN messages q ON q.id = a.parent_id"
@@ -249,7 +296,7 @@ async def checkpoint(
     now: float,
     thought: str | None = None,
 ) -> None:
-    """Keep the text so far of an answer that runs, and of the thought before it."""
+    """Save the text so far of an answer that runs, and of the thought before it."""
     await connection.execute(
         "INSERT INTO checkpoints (message_id, text, thought, saved_at)"  # noqa: S608
         f" SELECT id, :text, :thought, :now FROM messages WHERE id = :id AND {OWNED}"
@@ -270,7 +317,7 @@ async def finish(
     error: str | None = None,
     counts: Mapping[str, str | int | float | None] | None = None,
 ) -> None:
-    """End an answer, once: one that has ended already is left as it is. Its checkpoint goes."""
+    """End an answer and drop its checkpoint; one that has ended already is left as it is."""
     given = {
         name: value
         for name, value in (counts or {}).items()

@@ -30,8 +30,7 @@ from app.conversations.imports.values import (
     text_in,
     time_in,
 )
-from app.db.columns import MAX_TEXT_CHARS, MessageColumn
-from app.db.messages import COLUMNS
+from app.db.messages import COLUMNS, MAX_TEXT_CHARS, MessageColumn
 from app.errors import InvalidMessage
 
 log = logging.getLogger(__name__)

@@ -18,11 +18,11 @@ from app.db.messages import COLUMNS, FILE_COLUMNS
 from app.terminal.records import MessageRecord
 
 ROOT = Path(__file__).parents[2]
-ANCHOR = "    thought: str | None = text_result()\n"
+ANCHOR = "    thought: str | None = _text_result()\n"
 NEW_COLUMNS = """\
-    tool_calls: int | None = count_result(99)
-    tool_seconds: float | None = seconds_result()
-    mood: str | None = text_result("calm", "hasty")
+    tool_calls: int | None = _count_result(99)
+    tool_seconds: float | None = _seconds_result()
+    mood: str | None = _text_result("calm", "hasty")
 """
 MIGRATION = """\
 ALTER TABLE messages ADD COLUMN tool_calls INTEGER;

@@ -40,7 +40,7 @@ from app.conversations.hub import Hub
 from app.conversations.imports.imports import Imports
 from app.db import branches, chats, messages
 from app.db.connection import open_database
-from app.db.staged_imports import MESSAGE_COLUMNS
+from app.db.imports import MESSAGE_COLUMNS
 
 WANTED = {"tool_calls": 3, "tool_seconds": 0.5, "mood": "calm"}
 CHAT = "0123456789abcdef"

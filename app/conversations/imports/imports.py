@@ -23,7 +23,7 @@ from app.conversations.imports.reader import DAMAGED, REFUSED, TOO_MUCH, Reading
 from app.conversations.quotas import RETRY_SECONDS
 from app.db import chats, import_holders, imports
 from app.db.connection import Database
-from app.db.staged_imports import StagedImport, opened
+from app.db.imports import StagedImport, open_staged
 from app.errors import DiskFull, InvalidMessage, LimitReached, WickError
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ class Imports:
             rows = Path(folder) / "rows.db"
             async with self._turn:  # one at a time is in memory
                 await self._read(file, rows)
-            async with opened(rows) as staged:
+            async with open_staged(rows) as staged:
                 report = await self._add(user_id, staged)
         if report.added:
             self._hub.chats_changed(user_id)

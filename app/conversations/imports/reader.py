@@ -2,7 +2,7 @@
 
 A foreign file may hold the interpreter for long, take all memory or break a library, so this is a
 process of its own with bounds on time, memory and size, which its parent may end at any time. It
-writes what it has read to ROWS, a database that only the parent reads (`app/db/staged_imports.py`).
+writes what it has read to ROWS, a database that only the parent reads (`app/db/imports.py`).
 Exits with REFUSED and a sentence on standard output for a file that is none.
 """
 
@@ -29,7 +29,7 @@ from app.conversations.imports.chat import ImportedConversation, ImportedMessage
 from app.conversations.imports.formats import UNKNOWN, parse_export
 from app.conversations.settings import parse_generation_settings, sanitize, sanitize_text
 from app.conversations.titles import NAME_CHARS, title_of
-from app.db import staged_imports
+from app.db import imports
 from app.errors import InvalidMessage
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def main() -> int:
     limits = msgspec.json.decode(sys.argv[2], type=ReadingLimits)
     _confine(limits)
     try:
-        with contextlib.closing(staged_imports.create(Path(sys.argv[1]))) as rows:
+        with contextlib.closing(imports.create_staging(Path(sys.argv[1]))) as rows:
             _take(rows, sys.stdin.buffer, limits)
             rows.commit()
     except InvalidMessage as error:
@@ -97,19 +97,19 @@ def _take(rows: sqlite3.Connection, file: IO[bytes], limits: ReadingLimits) -> N
     for place, found in enumerate(_found(file, limits)):
         is_known = True
         if isinstance(found, SkippedChat):
-            staged_imports.add_left_out(rows, found.name, found.reason)
+            imports.count_left_out(rows, found.name, found.reason)
             continue
         if found.omitted:
             plural = "" if found.omitted == 1 else "s"
             reason = f"{found.omitted:,} message{plural} without text that can be imported"
-            staged_imports.add_left_out(rows, _prepared(found, now)["title"], reason)
+            imports.count_left_out(rows, _prepared(found, now)["title"], reason)
         if not found.nodes:
-            staged_imports.add_empty(rows)
+            imports.count_empty(rows)
             continue
         if found.key in places:
-            staged_imports.drop_chat(rows, places[found.key])
+            imports.unstage_chat(rows, places[found.key])
         places[found.key] = place
-        staged_imports.add_chat(rows, place, _prepared(found, now), _messages(found, now))
+        imports.stage_chat(rows, place, _prepared(found, now), _messages(found, now))
     if not is_known:
         raise InvalidMessage(UNKNOWN)
 

@@ -19,7 +19,7 @@ from app.conversations.endings import is_resumable
 from app.conversations.hub import Hub
 from app.conversations.refs import AnswerRef, MessageRef
 from app.conversations.submission import AnswerRequest, SavedAnswer, get_saved
-from app.db import branches, chats, messages, removals
+from app.db import branches, chats, messages
 from app.db.connection import Database, WriteFn
 from app.db.messages import Message
 from app.errors import ChatBusy, ChatNotFound, MessageNotFound
@@ -146,11 +146,11 @@ class Branches:
         async def hide(connection: aiosqlite.Connection) -> None:
             leaf = await chats.leaf_if_idle(connection, ref.user_id, ref.chat_id, is_idle=False)
             found = await _find(connection, ref)
-            if await removals.is_unfinished(connection, ref.user_id, found.id):
+            if await branches.has_unfinished(connection, ref.user_id, found.id):
                 raise ChatBusy("An answer is being written here. Wait for it or stop it.")
-            is_shown = await removals.is_noted(connection, ref.user_id, found.id, leaf)
+            is_shown = await branches.is_in_removal(connection, ref.user_id, found.id, leaf)
             beside = await branches.sibling_to_show(connection, ref.user_id, found)
-            await removals.hide(
+            await branches.hide_branch(
                 *(connection, ref.user_id, ref.chat_id, found.id), leaf, time.time()
             )
             if is_shown and beside is not None:
@@ -162,15 +162,15 @@ class Branches:
         async def remove() -> None:
             async with self._locks.setdefault(ref.chat_id, asyncio.Lock()):
                 await self.get(ref)
-                await removals.prepare(self._db, ref.user_id, ref.chat_id, ref.message_id)
+                await branches.prepare_removal(self._db, ref.user_id, ref.chat_id, ref.message_id)
                 try:
                     await self._db.write(hide)
                 except BaseException:
-                    await removals.clear(self._db, ref.message_id)
+                    await branches.clear_removal(self._db, ref.message_id)
                     raise
 
         await self._run(ref, remove())
-        expired = removals.purge(self._db, time.time() - UNDO_SECONDS)
+        expired = branches.purge_removals(self._db, time.time() - UNDO_SECONDS)
         self._answers.tasks.spawn(expired, "deletion of what is not put back any more")
 
     async def restore(self, ref: MessageRef) -> None:
@@ -178,7 +178,9 @@ class Branches:
 
         async def put_back(connection: aiosqlite.Connection) -> None:
             await chats.leaf_if_idle(connection, ref.user_id, ref.chat_id, is_idle=False)
-            leaf = await removals.restore(connection, ref.user_id, ref.chat_id, ref.message_id)
+            leaf = await branches.restore_branch(
+                connection, ref.user_id, ref.chat_id, ref.message_id
+            )
             if leaf is None:
                 raise MessageNotFound("It is too late to undo this.")
             await chats.set_leaf(connection, ref.user_id, ref.chat_id, leaf)
@@ -186,7 +188,7 @@ class Branches:
         async def restore() -> None:
             async with self._locks.setdefault(ref.chat_id, asyncio.Lock()):
                 await self._db.write(put_back)
-                await removals.clear(self._db, ref.message_id)
+                await branches.clear_removal(self._db, ref.message_id)
 
         await self._run(ref, restore())
 

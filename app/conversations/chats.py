@@ -12,7 +12,7 @@ from app.conversations.history import SiblingIndex
 from app.conversations.hub import Hub
 from app.conversations.settings import ChatSettings, parse_stored
 from app.conversations.titles import NAME_CHARS, title_of
-from app.db import branches, messages, removals, unfinished, users
+from app.db import branches, messages, unfinished, users
 from app.db import chats as db_chats
 from app.db.chats import Chat, Cursor, ListName, StateColumn
 from app.db.connection import Database
@@ -163,6 +163,6 @@ class ChatService:
         count = await self._db.write(lambda c: unfinished.interrupt_begun(c, now))
         if count:
             log.warning("%d answers were interrupted when Wick ended last time.", count)
-        await removals.purge(self._db, now - UNDO_SECONDS)
-        await removals.clear_all(self._db)
+        await branches.purge_removals(self._db, now - UNDO_SECONDS)
+        await branches.clear_unused_removals(self._db)
         await self._db.write(lambda c: db_chats.purge_unused_settings(c, now - UNUSED_SECONDS))

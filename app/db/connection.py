@@ -4,6 +4,8 @@ Two connections that write or checkpoint at once can meet a rare fault in SQLite
 3.51.3), and a cancelled `await` does not stop a statement on its way. So every write is a
 function handed to the writer task, which runs it in one transaction to its end, whatever becomes
 of the caller.
+
+Numbered SQL files bring a database up to what the code expects, one transaction each.
 """
 
 from __future__ import annotations
@@ -17,13 +19,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import aiosqlite
 
-from app.db.migrations import check_origin, migrate
+from app.config import asset_dir
 from app.db.search import folded
-from app.errors import DiskFull, SearchTooLong, StoreError, StoreUnusable
+from app.errors import DatabaseTooNew, DiskFull, SearchTooLong, StoreError, StoreUnusable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,6 +39,8 @@ NEEDED_TO_OPEN = 64 << 10
 """Bytes of the disk: an index of its log, before anything is read."""
 STEPS = 20_000
 """Of SQLite's machine, between two looks at the clock in a search."""
+OURS: Final = frozenset({"chats", "messages"})
+"""Tables that every version has."""
 INDEXES = ("titles_index", "messages_index")
 MERGED = 500
 """Pages of an index that are merged at a time."""
@@ -117,7 +121,7 @@ class Database:
                 raise _translate_error(error) from error
 
     def _deadline_passed(self) -> bool:
-        """Asked by SQLite now and then while it searches; it gives up when it is."""
+        """Tell SQLite, which asks now and then while it searches, whether to give up."""
         return time.monotonic() > self._search_until
 
     async def _run(self) -> None:
@@ -184,8 +188,8 @@ def _translate_error(error: Exception) -> Exception:
 
 @asynccontextmanager
 async def open_database(path: Path) -> AsyncIterator[Database]:
-    """The database at `path`, created and migrated as needed, by whoever owns its folder. Writes
-    under way end first."""
+    """Open the database at `path`, create and migrate it as needed; writes under way end before it
+    closes. Only the owner of its folder may do this."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600)
@@ -195,7 +199,7 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
         raise _unusable(path, error) from error
     try:
         try:
-            await check_origin(writer, path)
+            await _check_origin(writer, path)
             await _configure(writer)
             await migrate(writer, path)
         except sqlite3.Error as error:
@@ -254,3 +258,63 @@ def _unusable(path: Path, error: Exception) -> StoreUnusable:
         code = sqlite3.SQLITE_FULL
     sentence = _UNUSABLE.get(code & 0xFF, "The database {path} cannot be opened: {error}.")
     return StoreUnusable(sentence.format(path=path, error=why))
+
+
+def numbered(folder: Path) -> dict[int, Path]:
+    """Map numbers to the files `0001_name.sql`, …"""
+    return {int(path.name[:4]): path for path in sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))}
+
+
+async def migrate(connection: aiosqlite.Connection, path: Path, folder: Path | None = None) -> None:
+    """Apply what is missing. A database that holds something is backed up first, beside `path`.
+
+    Raises DatabaseTooNew when a later version of Wick wrote it, StoreError when a step fails
+    (that step is undone whole).
+    """
+    steps = numbered(folder or asset_dir("migrations"))
+    version = await _version(connection)
+    newest = max(steps)
+    if version > newest:
+        raise DatabaseTooNew(
+            f"The database {path} was written by a newer version of Wick "
+            f"(its version is {version}, this Wick knows {newest}). Please update Wick."
+        )
+    if 0 < version < newest:
+        await _back_up(connection, path.with_name(f"{path.name}.before-{newest}"))
+    for number in range(version + 1, newest + 1):
+        log.info("Migrating the database to version %d.", number)
+        await _apply(connection, number, steps[number].read_text("utf-8"))
+
+
+async def _check_origin(connection: aiosqlite.Connection, path: Path) -> None:
+    """Raise StoreUnusable for a database that is not Wick's, which is left as it is."""
+    sql = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    tables = {str(row[0]) for row in await connection.execute_fetchall(sql)}
+    if tables and not tables >= OURS:
+        raise StoreUnusable(
+            f"The database {path} belongs to another application. Set WICK_DATA_DIR to a folder of "
+            "Wick's own."
+        )
+
+
+async def _version(connection: aiosqlite.Connection) -> int:
+    async with connection.execute("PRAGMA user_version") as cursor:
+        row = await cursor.fetchone()
+    assert row is not None  # noqa: S101 - this pragma always answers
+    return int(row[0])
+
+
+async def _apply(connection: aiosqlite.Connection, number: int, sql: str) -> None:
+    script = f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;"
+    try:
+        await connection.executescript(script)
+    except sqlite3.Error as error:
+        if connection.in_transaction:
+            await connection.rollback()
+        raise StoreError(f"Step {number} of updating the database failed: {error}.") from error
+
+
+async def _back_up(connection: aiosqlite.Connection, target: Path) -> None:
+    target.touch(mode=0o600)
+    async with aiosqlite.connect(target) as copy:
+        await connection.backup(copy)

@@ -10,7 +10,7 @@ import pytest
 
 from app.conversations.hub import LiveAnswer
 from app.conversations.refs import AnswerRef, MessageRef
-from app.db import removals
+from app.db import branches
 from app.errors import ChatBusy, ChatNotFound, InvalidMessage, MessageNotFound, ModelNotFound
 from app.inference.protocol import Cancel, Delta, Finished, Generate, Prefill
 from app.models.model import Turn
@@ -332,7 +332,7 @@ async def test_a_submission_whose_answer_was_deleted_is_not_found(house: House) 
     await house.branches.remove(at(first))
     assert (await house.asking.submit(house.prompt("one", "client00"))).answer_id == second
     await house.branches.remove(at(second))
-    await removals.purge(house.db, time.time() + 1)
+    await branches.purge_removals(house.db, time.time() + 1)
     with pytest.raises(MessageNotFound):
         await house.asking.submit(house.prompt("one", "client00"))
     assert [message.id for message in await house.path()] == [prompt]

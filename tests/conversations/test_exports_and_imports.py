@@ -23,7 +23,7 @@ from app.conversations.imports.formats import parse_export
 from app.conversations.imports.imports import Imports
 from app.conversations.imports.reader import ReadingLimits
 from app.conversations.settings import ChatSettings, parse_stored
-from app.db import branches, messages, removals
+from app.db import branches, messages
 from app.db import chats as db_chats
 from app.db import imports as rows
 from app.db.chats import Chat
@@ -318,10 +318,10 @@ async def test_a_number_larger_than_any_float_is_left_out(db: Database) -> None:
 async def test_imported_messages_spare_the_ids_of_deleted_ones(db: Database) -> None:
     await fill(db)
 
-    await removals.prepare(db, 1, CHAT, 3)
-    await db.write(lambda c: removals.hide(c, 1, CHAT, 3, 2, 9.0))
+    await branches.prepare_removal(db, 1, CHAT, 3)
+    await db.write(lambda c: branches.hide_branch(c, 1, CHAT, 3, 2, 9.0))
     assert await take(db, packed(chatgpt())) == "1 chat imported."
-    assert await db.write(lambda c: removals.restore(c, 1, CHAT, 3)) == 3
+    assert await db.write(lambda c: branches.restore_branch(c, 1, CHAT, 3)) == 3
 
 
 KEYS = (

@@ -10,8 +10,7 @@ import pytest
 
 from app.db import chats, import_holders, messages, unfinished
 from app.db import connection as db_module
-from app.db.connection import Database, open_database
-from app.db.migrations import migrate, numbered
+from app.db.connection import Database, migrate, numbered, open_database
 from app.db.unfinished import INTERRUPTED_REASON
 from app.errors import DatabaseTooNew, DiskFull, SearchTooLong, StoreError
 

@@ -12,7 +12,7 @@ from typing import Any
 import aiosqlite
 import pytest
 
-from app.db import branches, messages, removals, search
+from app.db import branches, messages, search
 from app.db import chats as db_chats
 from app.db.chats import Cursor
 from app.db.connection import Database, open_database
@@ -29,6 +29,8 @@ FOR_EVERYBODY = {
     *("chat_of", "message_of", "words_of", "folded", "marked", "all_chat_ids"),
     # Whoever has the token of a link may read what it shows.
     "get_shared",
+    # What was removed goes by the ids of its messages, which `prepare_removal` took from its user.
+    *("clear_removal", "clear_unused_removals", "purge_removals"),
 }
 C = aiosqlite.Connection
 
@@ -38,8 +40,8 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
     """The owner's chat: three answers beside each other, one of which runs, and a deleted one."""
     async with open_database(tmp_path / "wick.db") as database:
         await database.write(_furnish)
-        await removals.prepare(database, OWNER, CHAT, REMOVED)
-        await database.write(lambda c: removals.hide(c, OWNER, CHAT, REMOVED, REMOVED, 5.0))
+        await branches.prepare_removal(database, OWNER, CHAT, REMOVED)
+        await database.write(lambda c: branches.hide_branch(c, OWNER, CHAT, REMOVED, REMOVED, 5.0))
         yield database
 
 
@@ -81,8 +83,8 @@ WRITES: dict[str, Callable[[C, int], Awaitable[Any]]] = {
     "checkpoint": lambda c, who: messages.checkpoint(c, who, RUNNING, "x", 9.0),
     "checkpoint anew": lambda c, who: messages.checkpoint(c, who, SECOND, "x", 9.0),
     "finish": lambda c, who: messages.finish(c, who, RUNNING, "done", "x", 9.0),
-    "hide": lambda c, who: removals.hide(c, who, CHAT, ANSWER, ANSWER, 9.0),
-    "restore": lambda c, who: removals.restore(c, who, CHAT, REMOVED),
+    "hide": lambda c, who: branches.hide_branch(c, who, CHAT, ANSWER, ANSWER, 9.0),
+    "restore": lambda c, who: branches.restore_branch(c, who, CHAT, REMOVED),
     "show": lambda c, who: db_chats.set_leaf(c, who, CHAT, ANSWER),
     "step_back": lambda c, who: db_chats.rewind(c, who, CHAT, RUNNING, SECOND),
     "advance": lambda c, who: db_chats.advance(c, who, CHAT, ANSWER, "other", 9.0),
@@ -100,8 +102,8 @@ READS: dict[str, Callable[[C, int], Awaitable[Any]]] = {
     "newest_leaf": lambda c, who: branches.newest_leaf(c, who, CHAT, None),
     "newest_leaf below": lambda c, who: branches.newest_leaf(c, who, CHAT, QUESTION),
     "neighbour": _neighbour,
-    "is_unfinished": lambda c, who: removals.is_unfinished(c, who, REMOVED),
-    "is_noted": lambda c, who: removals.is_noted(c, who, REMOVED, REMOVED),
+    "is_unfinished": lambda c, who: branches.has_unfinished(c, who, REMOVED),
+    "is_noted": lambda c, who: branches.is_in_removal(c, who, REMOVED, REMOVED),
     "leaf_with_room": lambda c, who: db_chats.leaf_below_limit(c, who, CHAT, 9),
     "leaf_at_rest": lambda c, who: db_chats.leaf_if_idle(c, who, CHAT, is_idle=False),
 }

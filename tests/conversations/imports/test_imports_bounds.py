@@ -21,7 +21,7 @@ from app.conversations.hub import Hub
 from app.conversations.imports.imports import Imports
 from app.conversations.imports.reader import ReadingLimits
 from app.conversations.refs import MessageRef
-from app.db import branches, chats, import_holders, imports, messages, removals
+from app.db import branches, chats, import_holders, imports, messages
 from app.db.connection import Database, WriteFn, open_database
 from app.errors import DiskFull, InvalidMessage
 from tests.foreign_files import chatgpt
@@ -121,7 +121,7 @@ async def test_no_unit_grows_with_what_is_deleted_and_put_back(
     assert await db.fetch_all("SELECT * FROM removed_messages") == []
     await verbs.remove(MessageRef(1, chat_id, path[-3]))
     await verbs.remove(MessageRef(1, chat_id, path[0]))
-    await removals.purge(db, time.time() + 1)
+    await branches.purge_removals(db, time.time() + 1)
     for table in (f"messages WHERE chat_id = '{chat_id}'", "removed_messages", "removals"):
         assert await db.fetch_all(f"SELECT * FROM {table}") == []  # noqa: S608
     assert sum(units) > 4 * COUNT
@@ -145,13 +145,13 @@ async def test_a_crash_while_messages_are_deleted_leaves_all_or_nothing(
         raise RuntimeError("on purpose")
 
     with monkeypatch.context() as crashed:
-        crashed.setattr(removals, "clear", crash)
-        crashed.setattr(removals, "hide", crash)
+        crashed.setattr(branches, "clear_removal", crash)
+        crashed.setattr(branches, "hide_branch", crash)
         with pytest.raises(RuntimeError):
             await getattr(verbs, verb)(MessageRef(1, chat_id, path[0]))
     assert len(await db.fetch_all("SELECT * FROM removed_messages")) == COUNT
     assert [m.id for m in await messages.load_path(db, 1, chat_id, chat.leaf_id)] == path
-    await removals.clear_all(db)
+    await branches.clear_unused_removals(db)
     assert await db.fetch_all("SELECT * FROM removed_messages") == []
 
 
@@ -161,13 +161,13 @@ async def test_what_is_written_below_while_it_is_noted_goes_along(db: Database) 
     chat = await chats.get(db, 1, chat_id)
     assert chat is not None
     top = (await messages.load_path(db, 1, chat_id, chat.leaf_id))[0].id
-    await removals.prepare(db, 1, chat_id, top)
+    await branches.prepare_removal(db, 1, chat_id, top)
     late = await db.write(
         lambda c: messages.add_user(c, 1, chat_id, chat.leaf_id, "late", "client50", 9.0)
     )
-    await db.write(lambda c: removals.hide(c, 1, chat_id, top, late, 9.0))
+    await db.write(lambda c: branches.hide_branch(c, 1, chat_id, top, late, 9.0))
     assert await messages.load_path(db, 1, chat_id, late) == []
-    assert await db.write(lambda c: removals.restore(c, 1, chat_id, top)) == late
+    assert await db.write(lambda c: branches.restore_branch(c, 1, chat_id, top)) == late
     assert len(await messages.load_path(db, 1, chat_id, late)) == 5
 
 

@@ -1,4 +1,4 @@
-"""Rows of people whom nobody can be: they hold the chats of an import that is not whole yet, and
+"""Holders are users nobody can be: they hold the chats of an import that is not whole yet, and
 chats that are being removed. What they hold nobody sees; it comes in, or goes, a few rows at a
 time, so that no step keeps other writers waiting for long.
 """
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 STEP_ROWS: Final = 200
 STEP_CHARS: Final = 1_000_000
-"""Of the texts that are written or deleted in one transaction."""
+"""Characters of the texts that are written or deleted in one transaction."""
 STEP_CHATS: Final = 200
 
 
 async def add(connection: aiosqlite.Connection, user_id: int) -> int:
-    """A new holder of something of this user's."""
+    """Add a holder for a user, and return its id."""
     name = f"holder {secrets.token_hex(8)}"
     holder = await users.add(connection, name, name, None, "member", time.time())
     await connection.execute("UPDATE users SET holds_for = ? WHERE id = ?", (user_id, holder))
@@ -33,7 +33,7 @@ async def add(connection: aiosqlite.Connection, user_id: int) -> int:
 
 
 async def take_over(connection: aiosqlite.Connection, user_id: int, chat_id: str) -> int | None:
-    """Take a chat out of the user's trash, for `erase`. The holder, None if it is not there."""
+    """Take a chat out of the user's trash, for `erase`. Return the holder; None if it is not there."""
     async with connection.execute(
         "SELECT 1 FROM chats WHERE id = ? AND user_id = ? AND deleted_at IS NOT NULL",
         (chat_id, user_id),
@@ -53,7 +53,7 @@ async def take_over(connection: aiosqlite.Connection, user_id: int, chat_id: str
 
 
 async def seal(connection: aiosqlite.Connection, holder: int) -> None:
-    """Everything is written: from now on it is the user's, whatever happens."""
+    """Mark a holder whose import is complete: its chats are the user's, whatever happens."""
     await connection.execute("UPDATE users SET is_whole = 1 WHERE id = ?", (holder,))
 
 
@@ -83,7 +83,7 @@ async def _deliver_some(connection: aiosqlite.Connection, holder: int) -> bool:
 
 
 async def erase(db: Database, user_id: int) -> None:
-    """Everything of a holder, or of a user who leaves, and the row itself, for good."""
+    """Delete all that a holder or a user has, and the row itself, for good."""
     for holder in await _of(db, user_id):
         await erase(db, holder)
     while rows := await db.fetch_all(
@@ -126,7 +126,7 @@ async def erase_first(connection: aiosqlite.Connection, rows: Iterable[sqlite3.R
 
 
 async def unfinished(db: Database) -> list[tuple[int, bool]]:
-    """Every holder there is, and whether it has been sealed."""
+    """List holders, and whether each has been sealed."""
     rows = await db.fetch_all("SELECT id, is_whole FROM users WHERE holds_for IS NOT NULL")
     return [(row["id"], bool(row["is_whole"])) for row in rows]
 

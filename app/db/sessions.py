@@ -105,7 +105,7 @@ async def get(db: Database, token_hash: bytes, limits: SessionLimits) -> Session
 
 
 async def active_ids(db: Database, ids: Iterable[int], limits: SessionLimits) -> dict[int, Session]:
-    """Those of these logins that hold."""
+    """Return which of these sessions are active."""
     wanted = tuple(ids)
     marks = ", ".join("?" * len(wanted))
     rows = await db.fetch_all(
@@ -115,7 +115,7 @@ async def active_ids(db: Database, ids: Iterable[int], limits: SessionLimits) ->
 
 
 async def list_for_user(db: Database, user_id: int, limits: SessionLimits) -> list[Session]:
-    """This user's, the latest used first."""
+    """List the sessions of a user, the latest used first."""
     rows = await db.fetch_all(
         f"{_LIVE} AND l.user_id = ? ORDER BY l.seen_at DESC, l.id DESC",
         (limits.made_after, limits.seen_after, user_id),

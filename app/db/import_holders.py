@@ -33,7 +33,7 @@ async def add(connection: aiosqlite.Connection, user_id: int) -> int:
 
 
 async def take_over(connection: aiosqlite.Connection, user_id: int, chat_id: str) -> int | None:
-    """Take a chat out of the user's trash, for `erase`. Return the holder; None if it is not there."""
+    """Take a chat out of the user's trash, for `erase`; return its holder, None if not there."""
     async with connection.execute(
         "SELECT 1 FROM chats WHERE id = ? AND user_id = ? AND deleted_at IS NOT NULL",
         (chat_id, user_id),

@@ -6,6 +6,7 @@ WickError
 │   ├── ModelNotFound      no model of that name is in the model store
 │   ├── ModelFileError     the file is damaged, truncated or not a GGUF file at all
 │   ├── ModelUnsupported   a sound file that the engine cannot run
+│   ├── WrongModelKind     it was made for something else, such as search
 │   ├── ModelLoadError     the engine refused to load it
 │   ├── ModelStoreUnreadable  the folder with the models cannot be read
 │   ├── ModelTooLarge      it does not fit the memory that models may use
@@ -74,6 +75,16 @@ class ModelFileError(ModelError):
 
 class ModelUnsupported(ModelError):
     pass
+
+
+class WrongModelKind(ModelError):
+    status = 400
+
+
+def not_for_chats(title: str, kind: str) -> str:
+    """Word why a model of this kind is refused for chats."""
+    what = "an embedding model" if kind == "embedding" else "a reranker"
+    return f"{title} is {what}, made for search: it can't chat."
 
 
 class ModelLoadError(ModelError):

@@ -16,7 +16,7 @@ from app.api.ollama import embeddings as ollama_embeddings
 from app.api.ollama import generate
 from app.api.ollama import models as ollama_models
 from app.api.openai import chat as openai_chat
-from app.api.openai import embeddings, text
+from app.api.openai import embeddings, rerank, text
 from app.api.openai import models as api_models
 from app.config import Settings, asset_dir
 from app.db.connection import open_database
@@ -89,6 +89,7 @@ def create_app(settings: Settings) -> Quart:
             pages_status.health_blueprint,
         ),
         *(api_models.blueprint, openai_chat.blueprint, text.blueprint, embeddings.blueprint),
+        rerank.blueprint,
         *(
             generate.blueprint,
             ollama_models.blueprint,

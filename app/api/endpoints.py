@@ -40,6 +40,7 @@ from app.api.ollama.models import (
 from app.api.openai.chat import ChatRequest
 from app.api.openai.embeddings import EmbeddingList, EmbeddingRequest
 from app.api.openai.models import ModelList, ModelObject
+from app.api.openai.rerank import RerankRequest, RerankResults
 from app.api.openai.schemas import ChatCompletion, TextCompletion
 from app.api.openai.text import CompletionRequest
 
@@ -91,6 +92,10 @@ INTRODUCTION: Final = {
     "truncate": "Unless it is false, the oldest turns leave when not all fit the window, and of a"
     " message that is too long by itself the end is read.",
     "input": "A text, several, or token ids.",
+    "query": "What the documents are compared with.",
+    "documents": 'Texts, as such or as {"text": ...}.',
+    "top_n": "How many results to give, the best first; all without it.",
+    "return_documents": "Give each document's text with its result.",
     "dimensions": "Give only so many, the first ones, scaled to length 1.",
     "encoding_format": "How the numbers are written.",
     "client_id": "Made by the program for this one wish: sent again, it changes nothing.",
@@ -207,7 +212,7 @@ ENDPOINTS: Final = (
         query=(("q", None, "the words, all of which are to be there"),),
     ),
     Endpoint(
-        *("get", "/api/v1/models", "Chats", "Who can answer, the model of new chats first"),
+        *("get", "/api/v1/models", "Chats", "The models, that of new chats first"),
         response=ModelChoices,
     ),
     Endpoint(*("get", "/v1/models", "OpenAI", "List the models"), response=ModelList),
@@ -231,7 +236,14 @@ ENDPOINTS: Final = (
         *("post", "/v1/embeddings", "OpenAI", "Texts as vectors"),
         request=EmbeddingRequest,
         response=EmbeddingList,
-        notes="By a model that was made for chat: one made for embeddings compares better.",
+        notes="A model that was made for embeddings compares better than one made for chat. Several"
+        " texts are evaluated together.",
+    ),
+    Endpoint(
+        *("post", "/v1/rerank", "OpenAI", "How well documents answer a query"),
+        request=RerankRequest,
+        response=RerankResults,
+        notes="In the form that Jina and Cohere use, by a model that was made for reranking.",
     ),
     Endpoint(
         *("post", "/api/chat", "Ollama", "The next answer of a conversation"),

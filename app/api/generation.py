@@ -14,8 +14,9 @@ from app.api.prompt_input import Prompt, split_opening
 from app.conversations.settings import system_turns
 from app.errors import ApiError
 from app.inference.completions import Completions
-from app.inference.protocol import Failed, Finished, Generate
+from app.inference.protocol import TEXTS_AT_ONCE, Failed, Finished, Generate
 from app.inference.queue import Interrupted
+from app.models.model import ModelKind
 from app.web import errors
 from app.web.context import server_context
 from app.web.security.identity import current_user
@@ -54,7 +55,7 @@ def to_command(model: str, chosen: Mapping[str, Any], command: Generate) -> Gene
     """
     _check_bounds(command, chosen.get("stop", ()))
     answers = server_context().answers
-    default = answers.resolve_settings(model, chats=command.text is None)
+    default = answers.resolve_settings(model, chats=not command.wants_embedding)
     made_with = default.override(chosen)
     turns, opening = split_opening(command.turns)
     if command.text is None and not turns:
@@ -77,7 +78,9 @@ def to_command(model: str, chosen: Mapping[str, Any], command: Generate) -> Gene
     )
 
 
-def open_completions(model: str, commands: Sequence[Generate]) -> Completions:
+def open_completions(
+    model: str, commands: Sequence[Generate], at_once: int = AT_ONCE
+) -> Completions:
     """Prepare completions for the user who asks. Raises ApiError for too many."""
     context = server_context()
     if len(commands) > MAX_ANSWERS:
@@ -86,7 +89,7 @@ def open_completions(model: str, commands: Sequence[Generate]) -> Completions:
             " once.",
             param="n",
         )
-    limit = min(AT_ONCE, context.settings.queue_limit)
+    limit = min(at_once, context.settings.queue_limit)
     return Completions(context.pool, model, commands, current_user(), max_concurrent=limit)
 
 
@@ -144,16 +147,12 @@ async def embed(
 ) -> EmbeddingResult:
     """may_cut: of a text that is too long only the beginning counts; dimensions: only so many, the
     first ones. Raises ApiError, or what asking for an answer raises."""
-    if (await asyncio.to_thread(server_context().store.get, model)).remote is not None:
-        raise ApiError(
-            "This model runs elsewhere, and Wick asks there for answers only.",
-            status=501,
-            param="model",
-            code="unsupported",
-        )
+    kind = await _kind_here(model)
+    if kind == "reranker":
+        raise ApiError("This model is a reranker: ask it at /v1/rerank.", param="model")
     if "" in texts:
         raise ApiError("An empty text has no meaning to embed.", param="input")
-    ends = await http.while_allowed(_all(model, texts, may_cut=may_cut))
+    ends = await http.while_allowed(_all(model, kind, texts, may_cut=may_cut))
     size = len(ends[0].embedding) if ends else 0
     if ends and dimensions and dimensions > size:
         raise ApiError(
@@ -163,17 +162,60 @@ async def embed(
     return EmbeddingResult(vectors, sum(end.prompt_tokens for end in ends))
 
 
-async def _all(model: str, texts: Sequence[Prompt], *, may_cut: bool) -> list[Finished]:
+@dataclass(frozen=True, slots=True)
+class RerankResult:
+    """scores: of each document, from 0 to 1; tokens: of all pairs."""
+
+    scores: list[float]
+    tokens: int
+
+
+async def rerank(
+    model: str, query: str, documents: Sequence[str], *, may_cut: bool = False
+) -> RerankResult:
+    """Compare documents with a query. Raises as `embed` does."""
+    kind = await _kind_here(model)
+    if kind != "reranker":
+        raise ApiError("This model is no reranker: it can't compare texts.", param="model")
+    if not query:
+        raise ApiError("The query is empty.", param="query")
+    ends = await http.while_allowed(_all(model, kind, documents, may_cut=may_cut, query=query))
+    scores = [end.embedding[0] for end in ends]
+    return RerankResult(scores, sum(end.prompt_tokens for end in ends))
+
+
+async def _kind_here(model: str) -> ModelKind:
+    """The kind of a model of this machine. Raises ApiError for another's, or ModelNotFound."""
+    found = await asyncio.to_thread(server_context().store.get, model)
+    if found.remote is not None:
+        raise ApiError(
+            "This model runs elsewhere, and Wick asks there for answers only.",
+            status=501,
+            param="model",
+            code="unsupported",
+        )
+    return found.kind
+
+
+async def _all(
+    model: str,
+    kind: ModelKind,
+    texts: Sequence[Prompt],
+    *,
+    may_cut: bool,
+    query: str | None = None,
+) -> list[Finished]:
     default = to_command(
         model,
         {},
-        Generate(0, (), text="", allow_truncation=may_cut, wants_embedding=True),
+        Generate(0, (), text="", allow_truncation=may_cut, wants_embedding=True, query=query),
     )
     commands = [
         replace(default, text=text) if isinstance(text, str) else replace(default, before=text)
         for text in texts
     ]
-    completions = open_completions(model, commands)
+    at_once = AT_ONCE if kind == "text" else TEXTS_AT_ONCE
+    completions = open_completions(model, commands, at_once)
     http.start_with_connection(completions)
     ends: dict[int, Finished] = {}
     try:
@@ -182,7 +224,7 @@ async def _all(model: str, texts: Sequence[Prompt], *, may_cut: bool) -> list[Fi
                 case (index, Finished() as finished):
                     ends[index] = finished
                 case (_, Failed() | Interrupted() as failed):
-                    raise errors.of_event(failed, param="input")
+                    raise errors.of_event(failed, param="input" if query is None else "documents")
     finally:
         completions.cancel()
     return [ends[index] for index in range(len(texts))]

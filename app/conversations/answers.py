@@ -37,9 +37,10 @@ from app.disk_reserve import Reserve
 from app.errors import (
     ChatNotFound,
     ModelNotFound,
-    ModelUnsupported,
     RequestError,
     WickError,
+    WrongModelKind,
+    not_for_chats,
 )
 from app.inference.protocol import Generate
 from app.inference.queue import Request
@@ -348,7 +349,7 @@ class AnswerService:
     def resolve_settings(self, name: str, *, chats: bool = True) -> GenerationSettings:
         """Resolve what this model answers with now. Raises ModelNotFound, or another ModelError.
 
-        chats: whether it is to answer in a chat, which not every model can.
+        chats: whether it is to write an answer, which not every model can.
         """
         if any(pull.name == name and pull.is_running for pull in self._pulls.all()):
             known = CATALOGUE.get(name)
@@ -365,7 +366,5 @@ class AnswerService:
                 f"“{name}” is not installed. Download it, or choose another model."
             ) from error
         if chats and model.kind != "text":
-            raise ModelUnsupported(
-                f"{model.title} is an embedding model, made for search: it can't chat."
-            )
+            raise WrongModelKind(not_for_chats(model.title, model.kind))
         return resolve(self._settings, model)

@@ -19,6 +19,9 @@ from app.models.text.thinking import Effort
 MAX_CONTEXTS: Final = 56
 """Of one runner: a graph of the library lives in each, and around 60 of them abort it."""
 
+TEXTS_AT_ONCE: Final = 32
+"""Texts that a model for search works on: what many have in one step."""
+
 FinishReason = Literal["stop", "length", "cancelled"]
 Tier = Literal["live", "shared", "ram", "disk", "none"]
 """Where a prompt's beginning came from: the context that held it, a copy of another that holds it,
@@ -40,7 +43,8 @@ class Generate:
     bias: what is added to the logits of some ids. top_logprobs: tell how likely each token was,
     and that many likely ones beside it; None tells nothing. schema: the answer is JSON that
     follows this JSON schema (itself as text). wants_embedding: no answer, but what the model makes
-    of the prompt, as numbers. owner: whose request it is, in any words: of what others have read
+    of the prompt, as numbers. query: what `text` is compared with, whose relevance is then the only
+    number. owner: whose request it is, in any words: of what others have read
     only the system prompt is taken. before: token ids that stand before the prompt. suffix: what is
     to follow the answer, which fills the gap between `text` and it. may_cut: of a last message, or
     a text, that is too long only the end counts. grammar: the answer follows this grammar, in
@@ -62,6 +66,7 @@ class Generate:
     top_logprobs: int | None = None
     schema: str | None = None
     wants_embedding: bool = False
+    query: str | None = None
     owner: str = ""
     before: tuple[int, ...] = ()
     suffix: str = ""
@@ -86,7 +91,8 @@ class Generate:
     @property
     def characters(self) -> int:
         """Length of the prompt without its template; estimated where it has token ids."""
-        text = len(self.text or "") + len(self.suffix) + 4 * len(self.before)
+        text = len(self.text or "") + len(self.suffix) + len(self.query or "")
+        text += 4 * len(self.before)
         return sum(len(turn.content) + len(turn.thought) for turn in self.turns) + text
 
 

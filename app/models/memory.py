@@ -53,6 +53,8 @@ def auto_context(size: int, kv_bytes_per_token: int, settings: Settings) -> int:
 
 def slots(model: Model, settings: Settings) -> int:
     """Count the concurrent answers that WICK_SLOTS and WICK_KV_MEMORY_MB allow; at least one."""
+    if model.kind != "text":
+        return 1  # several texts share one context
     each = context_length(model, settings) * model.kv_bytes_per_token
     return max(1, min(settings.slots, (settings.kv_memory_mb << 20) // max(1, each)))
 
@@ -62,7 +64,8 @@ def required_bytes(model: Model, context: int, slots: int) -> int:
     if model.remote is not None:
         return 0
     kv = model.kv_bytes_per_token * context + (model.kv.state_bytes if model.kv else 0)
-    return model.loaded_size + kv * slots + OVERHEAD_BYTES
+    contexts = slots if model.kind == "text" else 1
+    return model.loaded_size + kv * contexts + OVERHEAD_BYTES
 
 
 def preferred_bytes(model: Model, settings: Settings) -> int:

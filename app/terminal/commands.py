@@ -20,6 +20,7 @@ from app.errors import ChatNotFound, InvalidMessage
 from app.models.parameters import SETTINGS, Parameter
 from app.terminal.format import (
     apply_changes,
+    chat_models,
     describe_settings,
     find_chat,
     format_time,
@@ -37,7 +38,10 @@ from app.terminal.repl import CommandRunner, Repl
 async def model(repl: Repl, name: str) -> None:
     repl.models = await repl.backend.models()
     if not name:
-        options = [(line.name, _label(line.title, line.name, line.state)) for line in repl.models]
+        options = [
+            (line.name, _label(line.title, line.name, line.state))
+            for line in chat_models(repl.models)
+        ]
         default = resolve_model(repl.models, repl.model)
         name = await repl.prompt.choose("Choose a model", options, default) or ""
         if not name:

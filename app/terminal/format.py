@@ -13,7 +13,7 @@ from rich.text import Text
 
 from app.conversations.settings import ChatSettings, parse, written
 from app.conversations.stop_strings import escaped
-from app.errors import ChatNotFound, ModelNotFound
+from app.errors import ChatNotFound, ModelNotFound, WrongModelKind, not_for_chats
 from app.terminal.http_backend import HttpBackend
 from app.terminal.markdown import strip_control
 from app.terminal.records import ChatSummary, ModelSummary, SearchHit
@@ -40,8 +40,16 @@ def describe_settings(settings: ChatSettings) -> list[str]:
     return lines
 
 
+def chat_models(models: Sequence[ModelSummary]) -> list[ModelSummary]:
+    """Those that can chat."""
+    return [model for model in models if model.kind == "text"]
+
+
 def resolve_model(models: Sequence[ModelSummary], wanted: str) -> str:
-    """The model of that name; without a name the first. Raises ModelNotFound."""
+    """The model of that name; without a name the first. Raises ModelNotFound or WrongModelKind."""
+    if other := next((m for m in models if m.name == wanted and m.kind != "text"), None):
+        raise WrongModelKind(not_for_chats(other.title, other.kind))
+    models = chat_models(models)
     if not models:
         raise ModelNotFound("No model installed yet. Get one: wick models pull smollm2-135m")
     if not wanted:

@@ -89,7 +89,9 @@ class HttpBackend:
         if not models["data"] and (error := models.get("error")):
             raise ModelNotFound(f"No model installed yet. {error}")
         return [
-            ModelSummary(model["name"], model["title"], model["note"], model["sent_to"])
+            ModelSummary(
+                model["name"], model["title"], model["note"], model["sent_to"], model["kind"]
+            )
             for model in models["data"]
         ]
 

@@ -13,12 +13,13 @@ from app.conversations.hub import LiveAnswer, status_line
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
     """Model to choose. `state`: what choosing it means, in a word or two; sent_to: the other
-    machines that are sent what is written to it."""
+    machines that are sent what is written to it; kind: `text` for chats, else made for search."""
 
     name: str
     title: str
     state: str = ""
     sent_to: Sequence[str] = ()
+    kind: str = "text"
 
 
 @dataclass(frozen=True, slots=True)

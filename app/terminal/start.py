@@ -27,7 +27,7 @@ from app.errors import ConfigError, DataFolderInUse, WickError
 from app.local_server import CHAT_COMMAND, acquire_or_discover, tls_context
 from app.temp_folders import scratch
 from app.terminal.answer_display import show
-from app.terminal.format import apply_changes, chats_table, find_chat, resolve_model
+from app.terminal.format import apply_changes, chat_models, chats_table, find_chat, resolve_model
 from app.terminal.http_backend import HttpBackend, connect, connect_private
 from app.terminal.markdown import strip_control
 from app.terminal.records import (
@@ -193,7 +193,7 @@ async def _run_repl(backend: HttpBackend, options: ChatOptions, settings: Settin
     opened = await _resumed(backend, options)
     history = settings.terminal_history if options.is_kept else None
     prompt = InputPrompt(
-        history, lambda text: completions([model.name for model in repl.models], text)
+        history, lambda text: completions([m.name for m in chat_models(repl.models)], text)
     )
     repl = Repl(backend, Console(), prompt, settings.message_chars, options.is_kept)
     chosen = await _choose_chat(backend, opened, options, settings)

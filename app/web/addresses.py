@@ -130,6 +130,8 @@ _ALIASES: Final = {
     "/chat/completions": "/v1/chat/completions",
     "/completions": "/v1/completions",
     "/embeddings": "/v1/embeddings",
+    "/rerank": "/v1/rerank",
+    "/v2/rerank": "/v1/rerank",
     "/v1/health": "/health",
 }
 """Where llama-server has the same, and where programs ask whose base URL lacks `/v1`."""

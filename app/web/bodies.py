@@ -32,6 +32,7 @@ _BY_PATH: Final = {
     "/v1/chat/completions": 8 * MIB,
     "/v1/completions": 16 * MIB,
     "/v1/embeddings": 16 * MIB,
+    "/v1/rerank": 16 * MIB,
     "/api/chat": 8 * MIB,
     "/api/generate": 8 * MIB,
     "/api/embed": 16 * MIB,

@@ -12,7 +12,7 @@ from app.api import http
 from app.api.chats.schemas import ChatId
 from app.conversations.search import split_highlights
 from app.db.search import SearchQuery, words_of
-from app.models.model import Model
+from app.models.model import Model, ModelKind
 from app.web.context import ServerContext, server_context
 from app.web.render import cards
 from app.web.render.cards import describe_progress, describe_readiness
@@ -23,7 +23,8 @@ blueprint = Blueprint("api_finding", __name__, url_prefix="/api/v1")
 
 
 class ModelChoice(msgspec.Struct):
-    """A model for chats; note: what choosing it means, in a word or two.
+    """A model; note: what choosing it means, in a word or two. kind: only `text` can chat; others
+    are for /v1/embeddings and /v1/rerank.
 
     default: new chats begin with it; ready: it is installed, else on its way; sent_to: the
     other machines that are sent what is written to it; engine: what runs it, `remote` for another
@@ -37,6 +38,7 @@ class ModelChoice(msgspec.Struct):
     ready: bool
     sent_to: list[str]
     engine: Literal["ctransformers", "llama.cpp", "remote"] | None = None
+    kind: ModelKind = "text"
     object: Literal["model"] = "model"
 
 
@@ -77,7 +79,7 @@ async def models() -> Response:
     first = await default_model(context)
     store = await asyncio.to_thread(context.store.models)
     names = {model.name for model in store}
-    found = [_choice(context, model, first) for model in store if model.kind == "text"]
+    found = [_choice(context, model, first) for model in store]
     found += [
         ModelChoice(
             p.name, p.title, describe_progress(p.progress), p.name == first, ready=False, sent_to=[]
@@ -85,7 +87,7 @@ async def models() -> Response:
         for p in context.pulls.all()
         if p.is_running and p.name not in names
     ]
-    found.sort(key=lambda choice: not choice.default)
+    found.sort(key=lambda choice: (choice.kind != "text", not choice.default))
     failures = [] if found else [pull.error for pull in context.pulls.all() if pull.error]
     return http.json_response(ModelChoices(found, failures[0] if failures else None))
 
@@ -138,4 +140,5 @@ def _choice(context: ServerContext, model: Model, first: str) -> ModelChoice:
         ready=True,
         sent_to=sent_to,
         engine=model.engine,
+        kind=model.kind,
     )

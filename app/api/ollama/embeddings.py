@@ -11,6 +11,7 @@ from quart import Blueprint, Response
 
 from app.api import generation, http
 from app.api.generation import embed
+from app.api.ollama.loading import KeepAlive, seconds_of, set_keep_alive
 from app.api.openai.embeddings import TextInput
 from app.api.prompt_input import MAX_PROMPTS
 
@@ -23,6 +24,7 @@ class EmbedRequest(msgspec.Struct, kw_only=True):
     input: str | Texts
     truncate: bool | None = None
     dimensions: Annotated[int, Meta(ge=0)] | None = None
+    keep_alive: KeepAlive | None = None
 
 
 class OllamaEmbedResponse(msgspec.Struct):
@@ -38,6 +40,7 @@ class OllamaEmbedResponse(msgspec.Struct):
 class LegacyEmbedRequest(msgspec.Struct, kw_only=True):
     model: str
     prompt: str = ""
+    keep_alive: KeepAlive | None = None
 
 
 class LegacyEmbedResponse(msgspec.Struct):
@@ -51,7 +54,9 @@ async def create() -> Response:
     if texts == [""]:
         texts = []
     name, may_cut = generation.model_name(asked.model), asked.truncate is not False
+    seconds = seconds_of(asked.keep_alive)
     made = await embed(name, texts, may_cut=may_cut, dimensions=asked.dimensions or None)
+    set_keep_alive(name, seconds)
     vectors = [vector.tolist() for vector in made.vectors]
     took = round((time.monotonic() - begun) * 1e9)
     return http.json_response(OllamaEmbedResponse(asked.model, vectors, took, 0, made.tokens))
@@ -61,5 +66,7 @@ async def create() -> Response:
 async def embed_legacy() -> Response:
     asked = await http.parse_body(LegacyEmbedRequest)
     texts = [asked.prompt] if asked.prompt else []
-    made = await embed(generation.model_name(asked.model), texts, may_cut=True)
+    name, seconds = generation.model_name(asked.model), seconds_of(asked.keep_alive)
+    made = await embed(name, texts, may_cut=True)
+    set_keep_alive(name, seconds)
     return http.json_response(LegacyEmbedResponse(made.vectors[0].tolist() if made.vectors else []))

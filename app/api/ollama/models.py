@@ -17,7 +17,7 @@ from app.api import http
 from app.api.generation import LATEST, model_name
 from app.errors import ApiError, ModelBusy
 from app.models.memory import required_bytes
-from app.models.model import Model
+from app.models.model import Model, ModelKind
 from app.models.parameters import SAMPLING, Sampling
 from app.web.context import server_context
 from app.web.security.identity import identity
@@ -25,6 +25,11 @@ from app.web.security.identity import identity
 blueprint = Blueprint("api_ollama_models", __name__, url_prefix="/api")
 OLLAMA_VERSION: Final = "0.9.0"
 """The version of Ollama whose API this is: programs look at it to learn what they may ask."""
+CAPABILITIES: Final[dict[ModelKind, str]] = {
+    "text": "completion",
+    "embedding": "embedding",
+    "reranker": "rerank",
+}
 NEVER = 100 * 365 * 86400.0
 KeepAlive = float | str
 MAX_SECONDS: Final = 365 * 86400.0
@@ -120,7 +125,7 @@ async def show() -> Response:
             "general.parameter_count": model.parameters,
             f"{model.architecture}.context_length": model.context_length,
         },
-        "capabilities": ["completion"],
+        "capabilities": [CAPABILITIES[model.kind]],
         "modified_at": rfc3339(_modified(model)),
     }
     return http.json_response(content)

@@ -13,7 +13,7 @@ from app.api.generation import model_name
 from app.conversations.settings import resolve
 from app.errors import ModelNotFound
 from app.inference.model_state import ModelState
-from app.models.model import Model
+from app.models.model import Model, ModelKind
 from app.web.context import ServerContext, server_context
 
 blueprint = Blueprint("api_models", __name__, url_prefix="/v1/models")
@@ -21,7 +21,8 @@ blueprint = Blueprint("api_models", __name__, url_prefix="/v1/models")
 
 class ModelObject(msgspec.Struct):
     """context_length: tokens that a prompt and its answer may have together; created: when it was
-    installed, in seconds since 1970; engine: what runs it, `remote` for another server."""
+    installed, in seconds since 1970; engine: what runs it, `remote` for another server; kind: what
+    it makes, `text` in chats, or numbers for search."""
 
     id: str
     created: int
@@ -29,6 +30,7 @@ class ModelObject(msgspec.Struct):
     title: str
     state: ModelState
     engine: Literal["ctransformers", "llama.cpp", "remote"]
+    kind: ModelKind = "text"
     object: Literal["model"] = "model"
     owned_by: str = "wick"
 
@@ -69,4 +71,5 @@ def _object(context: ServerContext, model: Model) -> ModelObject:
         title=model.title,
         state=status.state if status else ModelState.IDLE,
         engine=model.engine,
+        kind=model.kind,
     )

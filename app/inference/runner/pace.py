@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import deque
 from typing import Final
@@ -50,6 +51,10 @@ class SlicePacer:
             return 0.0
         nearest = min(self._gaps, key=lambda known: abs(known - answers))
         return statistics.median(self._gaps[nearest])
+
+    def estimate(self, tokens: int) -> float:
+        """Seconds that so many tokens of a prompt take; infinite where that is not known."""
+        return tokens * max(self._costs) if self._costs else math.inf
 
     def slice_size(self, answers: int, *, is_contended: bool) -> int:
         """Tokens of a prompt for a step in which so many answers go on."""

@@ -28,6 +28,7 @@ from app.inference.runner.grammar import Grammars
 from app.inference.runner.kv.cache import KvCache
 from app.inference.runner.kv.live import LiveSlice
 from app.inference.runner.kv.snapshot import TokenRuns
+from app.inference.runner.relevance import RelevanceHead
 from app.inference.runner.sampling import Sampler, logprobs, top_k_indices
 from app.inference.runner.threads import Kind, ThreadTuner
 from app.models.text.thinking import ThinkingFormat, ThinkingParser
@@ -72,7 +73,8 @@ class RunnerContext:
     """Context that all sequences of a runner share. `clock` counts seconds.
 
     min_delta_interval: seconds between two deltas of one answer, the first one aside. thinking:
-    how thoughts are told from answers, for models that think.
+    how thoughts are told from answers, for models that think. is_stateless: of texts that were read
+    nothing is kept; relevance: how a reranker says what it found.
     """
 
     contexts: KvCache
@@ -83,6 +85,8 @@ class RunnerContext:
     clock: Callable[[], float] = time.monotonic
     min_delta_interval: float = 0.0
     thinking: Thinking | None = None
+    is_stateless: bool = False
+    relevance: RelevanceHead | None = None
 
 
 class RunningSequence:
@@ -116,7 +120,7 @@ class RunningSequence:
         self._sent_at = float("-inf")
         self._end_token: tuple[int, ...] = ()
         # How likely the tokens of a prompt are is only known of those that are read now.
-        kept = [] if request.tells_prompt else prompt.tokens
+        kept = [] if request.tells_prompt or room.is_stateless else prompt.tokens
         self._live, self._cached, self._tier = room.contexts.acquire(
             kept,
             request.chat,
@@ -185,7 +189,7 @@ class RunningSequence:
         if engine.cuttable < engine.context_length:
             end = min((mark for mark in self._marks() if past < mark < end), default=end)
         is_last = end == len(self._ids)
-        embedding = is_last and self._request.wants_embedding
+        embedding = is_last and self._request.wants_embedding and not self._is_judged_by_word
         outputs = end - past if self._is_telling else int(is_last and not embedding)
         return LiveSlice(self._live, self._ids[past:end], outputs, embedding)
 
@@ -198,6 +202,8 @@ class RunningSequence:
         """Positions where a later prompt may part from this one: behind the system prompt, and
         before the opening of the answer."""
         total = len(self._prompt.tokens)
+        if self._context.is_stateless:
+            return ()
         return (self._prompt.shared, total - MARK_TOKENS) if total > MARK_TOKENS else ()
 
     def advance(self, logits: Logits) -> list[Event]:
@@ -214,9 +220,20 @@ class RunningSequence:
         if self._request.max_tokens <= 0:
             return [self.progress(), *self.end("length")]
         if self._request.wants_embedding:
-            self._embedding = tuple(map(float, self._live.embedding()))
+            self._embedding = self._numbers(logits)
             return [self.progress(), *self.end("stop")]
         return [self.progress(), *self._next_token(logits[-1, :])]
+
+    @property
+    def _is_judged_by_word(self) -> bool:
+        relevance = self._context.relevance
+        return relevance is not None and relevance.words is not None
+
+    def _numbers(self, logits: Logits) -> tuple[float, ...]:
+        """What the model makes of the prompt."""
+        values = logits[-1, :] if self._is_judged_by_word else self._live.embedding()
+        relevance = self._context.relevance
+        return tuple(map(float, values)) if relevance is None else (relevance.relevance(values),)
 
     def _tell_prompt(self, logits: Logits) -> None:
         """Note the likelihood of the tokens that follow those of the slice, as far as they are the
@@ -267,8 +284,8 @@ class RunningSequence:
         """Gives the context back; without effect when that has happened."""
         if not self.ended:
             self.ended = True
-            if self._request.tells_prompt:
-                self._live.cut(0)  # read in other slices than a chat would have been
+            if self._request.tells_prompt or self._context.is_stateless:
+                self._live.cut(0)  # else read in other slices than a chat would have been
             self._context.contexts.release(
                 self._live, self._context.vocabulary.token_runs(self._ids)
             )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from app.errors import ModelLoadError
 from app.inference.kv_files import model_key
-from app.inference.protocol import Event, LoadProgress
+from app.inference.protocol import TEXTS_AT_ONCE, Event, LoadProgress
 from app.inference.runner.engines.ctransformers import CtransformersEngine
 from app.inference.runner.engines.engine import Engine
 from app.inference.runner.engines.llama_cpp import LlamaCppEngine
@@ -20,8 +20,11 @@ from app.inference.runner.kv.cache import KvCache, pool_size
 from app.inference.runner.kv.disk import DiskSnapshots
 from app.inference.runner.kv.snapshot import SnapshotKey
 from app.inference.runner.prompt import PromptBuilder
+from app.inference.runner.relevance import RelevanceHead
 from app.inference.runner.scheduler import Scheduler
 from app.inference.runner.sequence import RunnerContext, Thinking
+from app.inference.runner.steps import GATHERED_TOKENS
+from app.inference.runner.text_encoder import TextEncoder
 from app.inference.runner.threads import ThreadTuner, open_permits
 from app.inference.runner.token_memory import StableTokenizer
 from app.models.adapted import ensure_adapted
@@ -70,15 +73,15 @@ def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRun
     Raises ModelError when the model cannot be loaded.
     """
     model = load_model(options.model)
+    if model.kind != "text":
+        return _build_search_runtime(options, model, emit)
     context_length = max(1, min(options.context, model.context_length))
     progress = ThrottledCallback(lambda done: emit(LoadProgress(round(done, 3))))
     size = pool_size(options.kv_mb << 20, context_length, model.kv_bytes_per_token)
     slots = max(1, min(options.slots, size))
     engine = _open_engine(options, model, context_length, slots, progress)
     native = engine if isinstance(engine, LlamaCppEngine) else None
-    tokenizer = StableTokenizer.load(model.folder, native)
-    if engine.vocab_size != tokenizer.vocab_size:
-        raise ModelLoadError("The model's weights and its tokenizer do not belong together.")
+    tokenizer = _load_tokenizer(model, engine, native)
     permits = open_permits(options.permits, options.threads)
     permit = functools.partial(permits.acquire, 1)
 
@@ -107,6 +110,55 @@ def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRun
     prompts = PromptBuilder(chat_template, tokenizer, contexts, context_length, exact)
     scheduler = Scheduler(room, prompts.build, emit, permits, slots=slots, threads=options.threads)
     return ModelRuntime(scheduler, contexts, slots, context_length)
+
+
+def _build_search_runtime(
+    options: Namespace, model: Model, emit: Callable[[Event], None]
+) -> ModelRuntime:
+    """Build the runner of a model that makes numbers of texts. It keeps nothing of what it read."""
+    context_length = max(1, min(options.context, model.context_length))
+    engine = LlamaCppEngine(
+        next(iter(model.original_paths), model.weights_path),
+        context_length,
+        ThrottledCallback(lambda done: emit(LoadProgress(round(done, 3)))),
+        contexts=TEXTS_AT_ONCE,
+        cells=context_length + GATHERED_TOKENS,  # one text is read in part, beside a whole step
+        kv_type=options.kv_type,
+    )
+    tokenizer = _load_tokenizer(model, engine, engine)
+    permits = open_permits(options.permits, options.threads)
+    permit = functools.partial(permits.acquire, 1)
+    template = engine.native.template("rerank") if model.kind == "reranker" else ""
+    marks, context_length = engine.native.marks(), engine.context_length
+    encoder = TextEncoder(tokenizer, marks, context_length, template, permit)
+    contexts = KvCache(engine, engine.max_contexts, permit=permit)
+    room = RunnerContext(
+        contexts,
+        context_length,
+        tokenizer,
+        ThreadTuner(options.threads),
+        is_stateless=True,
+        relevance=_relevance(model, engine, tokenizer),
+    )
+    slots, threads = TEXTS_AT_ONCE, options.threads
+    scheduler = Scheduler(room, encoder.build, emit, permits, slots=slots, threads=threads)
+    return ModelRuntime(scheduler, contexts, slots, context_length)
+
+
+def _relevance(
+    model: Model, engine: LlamaCppEngine, tokenizer: StableTokenizer
+) -> RelevanceHead | None:
+    if model.kind != "reranker":
+        return None
+    return RelevanceHead() if engine.native.is_pooled else RelevanceHead.by_next_word(tokenizer)
+
+
+def _load_tokenizer(model: Model, engine: Engine, native: LlamaCppEngine | None) -> StableTokenizer:
+    """Raises ModelLoadError where it is another model's."""
+    tokenizer = StableTokenizer.load(model.folder, native)
+    if engine.vocab_size != tokenizer.vocab_size:
+        raise ModelLoadError("The model's weights and its tokenizer do not belong together.")
+    return tokenizer
 
 
 def _open_engine(

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from app.inference.protocol import Event
 from app.inference.runner.engines.engine import CacheFull, Engine
 from app.inference.runner.kv.live import LiveSlice
-from app.inference.runner.pace import SlicePacer
+from app.inference.runner.pace import ALONE_SECONDS, SMALLEST_SLICE, SlicePacer
 from app.inference.runner.sequence import RunnerContext, RunningSequence
 
 StepResult = list[Event] | Exception
 """What came of a step for one sequence."""
+
+
+GATHERED_TOKENS: Final = 512
+"""Of several texts in one step: in more, each would be compared with too many of the others'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +32,15 @@ class StepMaker:
     """Makes the steps of one runner.
 
     An engine that evaluates one slice at a time gets them from several threads side by side; of one
-    that evaluates many together, each step has all answers that go on and a slice of one prompt.
+    that evaluates many together, each step has all answers that go on and a slice of one prompt; or
+    of texts that nobody waits to see answered, as many as its time has room for.
     """
 
     def __init__(self, room: RunnerContext, engine: Engine) -> None:
         self._context = room
         self._engine = engine
         self._pacer = SlicePacer()
+        self._was_contended = False
 
     @property
     def is_batched(self) -> bool:
@@ -46,13 +53,20 @@ class StepMaker:
             return list(runnable[:1])
         if suspect := next((one for one in runnable if one.has_failed), None):
             return [suspect]
+        if self._context.is_stateless:
+            return list(self._gather(runnable))
         reader = next((one for one in runnable if one.is_reading), None)
         return [one for one in runnable if one is reader or not one.is_reading][
             : self._engine.max_slices
         ]
 
     def threads(self, step: Sequence[RunningSequence], limit: int) -> int:
-        """Count the threads to ask for."""
+        """Count the threads to ask for. A text that is long and must be read whole leaves one to
+        other models, whose answers would stand still until its end."""
+        if self._engine.reads_whole and limit > 1:
+            pending = sum(sequence.pending for sequence in step)
+            if pending > SMALLEST_SLICE and self._pacer.estimate(pending) > ALONE_SECONDS:
+                limit -= 1
         return self._context.tuner.threads(self._kind(step), limit)
 
     def make(self, step: Sequence[RunningSequence], threads: StepThreads) -> list[StepResult]:
@@ -83,10 +97,30 @@ class StepMaker:
             past, tuner = sequence.past, self._context.tuner
             end = tuner.slice_end(past, threads.count, exact=sequence.is_exact)
             return [sequence.next_slice(end - past)]
+        if self._context.is_stateless:
+            sizes = self._gather(step)
+            self._was_contended = threads.is_contended  # the next step is chosen by it
+            return [sequence.next_slice(sizes[sequence]) for sequence in step]
         answers = sum(not sequence.is_reading for sequence in step)
         size = self._pacer.slice_size(answers, is_contended=threads.is_contended)
         size = min(size, self._engine.max_slice - answers)
         return [sequence.next_slice(size if sequence.is_reading else 1) for sequence in step]
+
+    def _gather(self, texts: Sequence[RunningSequence]) -> dict[RunningSequence, int]:
+        """How many tokens of which texts one step reads. What has begun goes on first, so that at
+        most one is read in part."""
+        left = self._pacer.slice_size(0, is_contended=self._was_contended)
+        left = min(left, self._engine.max_slice, GATHERED_TOKENS)
+        sizes: dict[RunningSequence, int] = {}
+        for sequence in sorted(texts, key=lambda text: not text.past):
+            size = sequence.pending
+            if len(sizes) == self._engine.max_slices or (sizes and left < 1):
+                break
+            if size > left and self._engine.reads_whole and sizes:
+                continue
+            sizes[sequence] = size if self._engine.reads_whole else min(size, max(1, left))
+            left -= sizes[sequence]
+        return sizes
 
     def _kind(self, step: Sequence[RunningSequence]) -> str:
         """Steps that can be compared: more answers take longer, but less for each."""

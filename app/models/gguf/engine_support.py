@@ -70,6 +70,8 @@ OLLAMA_ARCHITECTURES: Final = {"gptoss": "ggml-org/gpt-oss-20b-GGUF"}
 """Architectures that only Ollama names so, and where the same models are for all others."""
 POOLING_NONE: Final = 0
 POOLING_RANK: Final = 4
+RERANK_TEMPLATE: Final = "tokenizer.chat_template.rerank"
+"""Where a file has it, the model says of a document whether it answers a query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,11 @@ def check_support(header: Header, available: Sequence[Engine]) -> FileSupport:
         raise ModelUnsupported(f"{name} is {what} (“{architecture}”): it can't be chatted with.")
     reasons: dict[Engine, str] = {}
     engines: list[Engine] = []
+    kind = _kind(header, architecture)
     try:
         check_compatible(header)
+        if kind != "text":
+            raise ModelUnsupported(f"ctransformers does not run {name}: it was made for search.")
         engines.append(CTRANSFORMERS)
     except ModelUnsupported as error:
         reasons[CTRANSFORMERS] = str(error)
@@ -112,9 +117,10 @@ def check_support(header: Header, available: Sequence[Engine]) -> FileSupport:
         raise ModelUnsupported(_unknown(name, architecture))
     if not any(engine in available for engine in engines):
         raise ModelUnsupported(_not_installed(name, architecture, engines, reasons))
-    return FileSupport(
-        tuple(engines), _kind(header, architecture), _context_length(header), kv_layout(header)
-    )
+    layout = kv_layout(header)
+    if architecture in EMBEDDING_ARCHITECTURES:
+        layout = KvLayout(0)  # they see a text whole and keep nothing of it
+    return FileSupport(tuple(engines), kind, _context_length(header), layout)
 
 
 def _unknown(name: str, architecture: str) -> str:
@@ -143,7 +149,7 @@ def _not_installed(
 
 def _kind(header: Header, architecture: str) -> ModelKind:
     pooling = header.integer(f"{architecture}.pooling_type")
-    if pooling == POOLING_RANK:
+    if pooling == POOLING_RANK or header.text(RERANK_TEMPLATE):
         return "reranker"
     if architecture in EMBEDDING_ARCHITECTURES or pooling not in (None, POOLING_NONE):
         return "embedding"

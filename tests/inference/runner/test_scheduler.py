@@ -83,6 +83,7 @@ def scheduling(
     prepare: Callable[[Generate], FittedPrompt] = prompt_of,
     emit: Callable[[Event], None] | None = None,
     gather: float = 0.0,
+    is_stateless: bool = False,
 ) -> Iterator[tuple[Scheduler, Heard, KvCache]]:
     heard = Heard()
     pool = KvCache(engine, slots)
@@ -93,6 +94,7 @@ def scheduling(
         ThreadTuner(threads),
         clock=lambda: 0.0,
         min_delta_interval=gather,
+        is_stateless=is_stateless,
     )
     scheduler = Scheduler(
         room, prepare, emit or heard, LocalPermits(threads), slots=slots, threads=threads

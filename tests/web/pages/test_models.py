@@ -204,12 +204,14 @@ async def test_an_embedding_model_is_not_offered_for_chats(
     app: Quart, client: Client, tmp_path: Path
 ) -> None:
     here(app).store.install(header_of(tmp_path / "e.gguf", "nomic-bert"), "words")
-    for path in ("/", "/api/v1/models"):
-        assert "words" not in await text_of(await client.get(path, headers=OWN))
+    assert "words" not in await text_of(await client.get("/", headers=OWN))
+    listed = await (await client.get("/api/v1/models", headers=OWN)).get_json()
+    assert listed["data"][-1]["name"] == "words"
+    assert [model["kind"] for model in listed["data"]] == ["text", "embedding"]
     assert "embedding model" in await text_of(await client.get("/models", headers=OWN))
     body = {"model": "words", "messages": [{"role": "user", "content": "hello"}]}
     answer = await client.post("/v1/chat/completions", headers=OWN, json=body)
-    assert (answer.status_code, "it can't chat" in await text_of(answer)) == (422, True)
+    assert (answer.status_code, "it can't chat" in await text_of(answer)) == (400, True)
 
 
 async def test_one_engine_is_no_choice(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

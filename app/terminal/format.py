@@ -41,7 +41,7 @@ def describe_settings(settings: ChatSettings) -> list[str]:
 
 
 def chat_models(models: Sequence[ModelSummary]) -> list[ModelSummary]:
-    """Those that can chat."""
+    """Choose those that can chat."""
     return [model for model in models if model.kind == "text"]
 
 

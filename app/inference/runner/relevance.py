@@ -16,7 +16,7 @@ MAX_LOGIT: Final = 700.0
 
 @dataclass(frozen=True, slots=True)
 class RelevanceHead:
-    """How a reranker says it. words: the tokens for yes and no, of one whose next word tells it;
+    """Head of a reranker. words: the tokens for yes and no, of one whose next word tells it;
     None where it has a head of its own."""
 
     words: tuple[int, int] | None = None
@@ -30,7 +30,7 @@ class RelevanceHead:
         return cls((ids[0][0], ids[1][0]))
 
     def relevance(self, values: Logits) -> float:
-        """From 0 to 1; `values`: the outputs of the head, or the logits of the next token."""
+        """Compute it, from 0 to 1, from the head's outputs, or the logits of the next token."""
         if self.words is not None:
             yes, no = (float(values[word]) for word in self.words)
             return _sigmoid(yes - no)

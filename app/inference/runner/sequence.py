@@ -230,7 +230,7 @@ class RunningSequence:
         return relevance is not None and relevance.words is not None
 
     def _numbers(self, logits: Logits) -> tuple[float, ...]:
-        """What the model makes of the prompt."""
+        """Return what the model makes of the prompt."""
         values = logits[-1, :] if self._is_judged_by_word else self._live.embedding()
         relevance = self._context.relevance
         return tuple(map(float, values)) if relevance is None else (relevance.relevance(values),)

@@ -17,7 +17,7 @@ StepResult = list[Event] | Exception
 
 
 GATHERED_TOKENS: Final = 512
-"""Of several texts in one step: in more, each would be compared with too many of the others'."""
+"""Tokens of several texts in one step: of more, too much would be computed for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ class StepMaker:
         return [sequence.next_slice(size if sequence.is_reading else 1) for sequence in step]
 
     def _gather(self, texts: Sequence[RunningSequence]) -> dict[RunningSequence, int]:
-        """How many tokens of which texts one step reads. What has begun goes on first, so that at
-        most one is read in part."""
+        """Choose the texts of one step, and how much of each it reads. What has begun goes on
+        first, so that at most one is read in part."""
         left = self._pacer.slice_size(0, is_contended=self._was_contended)
         left = min(left, self._engine.max_slice, GATHERED_TOKENS)
         sizes: dict[RunningSequence, int] = {}

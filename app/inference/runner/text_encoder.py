@@ -15,7 +15,7 @@ from app.inference.runner.engines.llama_native import EmbeddingMarks
 from app.models.text.tokenizer import CHUNK_CHARS, Tokenizer
 
 _FIELD: Final = re.compile(r"\{(query|document)\}")
-"""Where a template for reranking has the two texts."""
+"""Places of the two texts in a template for reranking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class TextEncoder:
         return self.marks.before, self.marks.behind
 
     def _pair(self, query: str, limit: int) -> tuple[Sequence[int], Sequence[int]]:
-        """What stands before and behind a document."""
+        """Encode what stands before and behind a document."""
         if not self.template:
             start = [*self.marks.before, *self._plain(query, limit), *self.marks.between]
             return start, self.marks.behind
@@ -95,6 +95,6 @@ class TextEncoder:
             return self.tokenizer.encode(text)
 
     def _some_token(self) -> int:
-        """A model makes nothing of no tokens at all."""
+        """Return a token for a text that has none, of which a model makes nothing."""
         eos = self.tokenizer.eos_id
         return eos if eos is not None else 0

@@ -11,7 +11,7 @@ from quart import Blueprint, Response
 
 from app.api import generation, http
 from app.api.generation import embed
-from app.api.ollama.loading import KeepAlive, seconds_of, set_keep_alive
+from app.api.ollama.models import KeepAlive, seconds_of, set_keep_alive
 from app.api.openai.embeddings import TextInput
 from app.api.prompt_input import MAX_PROMPTS
 

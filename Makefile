@@ -7,16 +7,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint audit bench browser clean
+.PHONY: run test pytest lint compiled audit bench browser clean
 
 run: .venv/run.done
 	@$(BIN)/wick serve
 
-test: lint browser
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: compiled browser
+	@$(MAKE) --no-print-directory -j 2 lint pytest
 
-lint: .venv/dev.done
-	@$(BIN)/python -m compileall -q app # once, not in every process that a test starts
+# Three at a time for two cores: many tests wait, for a timeout or a process.
+pytest: compiled browser
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+lint: compiled
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -28,8 +31,10 @@ audit: .venv/dev.done
 	@.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
 
-bench: .venv/dev.done browser
-	@$(BIN)/python -m compileall -q app
+compiled: .venv/dev.done
+	@$(BIN)/python -m compileall -q app # once, not in every process that a test starts
+
+bench: compiled browser
 	$(BIN)/python -m tests.page_bench
 
 browser: .venv/dev.done

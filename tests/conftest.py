@@ -38,6 +38,18 @@ settings.register_profile(
 settings.load_profile("same")
 
 
+# What starts browsers and servers comes first: whoever of several processes ends last should have
+# had little files at the end.
+FIRST = ("e2e", "upstream", "recorded", "wire", "fuzz", "terminal", "cli", "clients", "api")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the folders with long tests before the others."""
+    folders = {name: place for place, name in enumerate(FIRST)}
+    tests = Path(__file__).parent
+    items.sort(key=lambda item: folders.get(item.path.relative_to(tests).parts[0], len(FIRST)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep what killed processes leave in a folder of this run: each start looks through it."""

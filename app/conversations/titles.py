@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from app.background import BackgroundTasks
-from app.conversations.hub import Hub, LiveAnswer
 from app.conversations.plain_text import strip_markup
 from app.db import chats, messages
-from app.db.connection import Database
 from app.errors import WickError
 from app.inference.protocol import Delta, Finished, Generate, Prefill
 from app.inference.queue import Request, RequestEvent
-from app.inference.worker_pool import WorkerPool
 from app.models.model import Turn
 from app.models.parameters import Sampling
-from app.models.store import ModelStore
+
+if TYPE_CHECKING:  # the process that reads files for imports needs the rest of this module
+    from app.background import BackgroundTasks
+    from app.conversations.hub import Hub, LiveAnswer
+    from app.db.connection import Database
+    from app.inference.worker_pool import WorkerPool
+    from app.models.store import ModelStore
 
 log = logging.getLogger(__name__)
 TITLE_CHARS, NAME_CHARS = 60, 200

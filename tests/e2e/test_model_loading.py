@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, cast
 
-import httpx
 import pytest
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
@@ -75,9 +74,7 @@ async def served(steps: Steps, tiny_shelf: Path, tmp_path: Path) -> AsyncIterato
         await shutdown(app)
 
     task = asyncio.create_task(serve(cast("Any", app), config, shutdown_trigger=until_stopped))
-    async with httpx.AsyncClient() as client:
-        while not await server._serves(client):
-            await asyncio.sleep(0.01)
+    await server.serves()
     yield server
     stop.set()
     await task

@@ -8,6 +8,7 @@ from typing import Any
 from quart import Quart, has_request_context
 
 from app import audit
+from app.accounts.passwords import Passwords
 from app.api import docs
 from app.api.chats import chats as api_chats
 from app.api.chats import messages as api_branching
@@ -54,8 +55,11 @@ class Application(Quart):
             super().log_exception(exception_info)
 
 
-def create_app(settings: Settings) -> Quart:
-    """Build Wick as one ASGI application; everything starts and ends with its lifespan."""
+def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
+    """Build Wick as one ASGI application; everything starts and ends with its lifespan.
+
+    passwords: how they are hashed, other than as recommended.
+    """
     app = Application(__name__, static_folder=str(asset_dir("static")), template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 1 << 20
     app.config["RESPONSE_TIMEOUT"] = None
@@ -125,7 +129,7 @@ def create_app(settings: Settings) -> Quart:
     @app.while_serving
     async def lifespan() -> AsyncGenerator[None, None]:
         async with open_database(settings.database) as db:
-            context = app.extensions["wick"] = ServerContext(settings, db)
+            context = app.extensions["wick"] = ServerContext(settings, db, passwords)
             async with context.open():
                 yield
 

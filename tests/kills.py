@@ -31,7 +31,7 @@ from websockets.exceptions import WebSocketException
 from websockets.typing import Origin
 
 from tests.e2e.server import POLL, Server, gone
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.smollm2 import NAME, shelf_with_smollm2
 
 SENDERS: Final = 4
@@ -60,7 +60,7 @@ class Trial:
         await self.server.start()
         try:
             for number, victim in enumerate(victims, 1):
-                await self._round(victim)
+                await self._round(victim, is_early=number % 2 == 1)
                 print(f"round {number}: {self.summary()}", flush=True)
             assert await self.server.stop() == 0, self.server.log[-2000:]
         finally:
@@ -76,11 +76,15 @@ class Trial:
             f"answers {dict(map(tuple, statuses))}"
         )
 
-    async def _round(self, victim: str) -> None:
+    async def _round(self, victim: str, *, is_early: bool) -> None:
+        """Kill something. is_early: perhaps before any prompt was acknowledged."""
+        acknowledged = len(self.acknowledged)
         senders = [
             asyncio.create_task(self._keep_sending(self.chance.choice((by_socket, by_api))))
             for _ in range(SENDERS)
         ]
+        if not is_early:
+            await until(lambda: len(self.acknowledged) > acknowledged)
         await asyncio.sleep(self.chance.uniform(0.05, self.latest))
         before = self.server.runners()
         if victim == "server" or not before:

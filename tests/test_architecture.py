@@ -39,7 +39,7 @@ ALLOWED = {
         *("markup", "models", "net", "services"),
     },
     "api": {"errors", "web", "conversations", "inference", "db", "models"},
-    "server": {"audit", "errors", "config", "api", "web", "db"},
+    "server": {"audit", "errors", "config", "accounts", "api", "web", "db"},
     "cli": {
         *("audit", "errors", "config", "datadir", "local_server", "net", "server", "accounts"),
         *("conversations", "inference", "db", "models", "bench", "terminal"),

@@ -12,18 +12,12 @@ import pytest
 from quart import Quart
 
 from app import audit
-from app.config import Settings
-from app.server import create_app
-from tests.web.doors import OWN, PASSWORD, Visitor, house, person
+from tests.application import OWN, PASSWORD, BrowserClient, context_of, run_app, sign_in
 
 
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[Quart]:
-    made = create_app(
-        Settings(host="0.0.0.0", data_dir=tmp_path, models_dir=tmp_path / "m", auto_pull=False)
-    )
-    async with made.test_app():
-        house(made)
+    async with run_app(tmp_path, host="0.0.0.0") as made:
         yield made
 
 
@@ -76,9 +70,9 @@ def test_old_files_are_kept_for_their_owner_only(
 
 
 async def test_logins_and_what_ends_them(app: Quart, tmp_path: Path) -> None:
-    anna = await person(app, "Anna", "owner")
-    assert (await Visitor(app).log_in("Anna", "hunter2-secret")).status_code == 403
-    assert (await Visitor(app).log_in("my-password-in-the-wrong-field")).status_code == 403
+    anna = await sign_in(app, "Anna", "owner")
+    assert (await BrowserClient(app).log_in("Anna", "hunter2-secret")).status_code == 403
+    assert (await BrowserClient(app).log_in("my-password-in-the-wrong-field")).status_code == 403
     await anna.ask("POST", "/logout/everywhere")
     known, unknown = events(tmp_path, "login-failed")
     assert (known["user"], "user" in unknown) == (1, False)
@@ -90,7 +84,7 @@ async def test_logins_and_what_ends_them(app: Quart, tmp_path: Path) -> None:
 
 
 async def test_what_was_refused(app: Quart, tmp_path: Path) -> None:
-    anna = await person(app, "Anna", "owner")
+    anna = await sign_in(app, "Anna", "owner")
     await anna.ask("GET", "/", headers={"Host": "evil.example"})
     await anna.ask("POST", "/logout", headers={"Origin": "http://evil.example"})
     await anna.ask("POST", "/logout", headers={"X-CSRF-Token": "guess"})
@@ -99,13 +93,13 @@ async def test_what_was_refused(app: Quart, tmp_path: Path) -> None:
 
 
 async def test_guessing_and_people(app: Quart, tmp_path: Path) -> None:
-    anna = await person(app, "Anna", "owner")
-    token = await house(app).users.invite("member", 1)
-    member = await house(app).users.add("Ben", PASSWORD, "member")
+    anna = await sign_in(app, "Anna", "owner")
+    token = await context_of(app).users.invite("member", 1)
+    member = await context_of(app).users.add("Ben", PASSWORD, "member")
     await anna.ask("POST", f"/people/{member.id}/disable")
     await anna.ask("POST", f"/people/{member.id}/remove")
     for _ in range(6):
-        await Visitor(app).log_in("Anna", "wrong")
+        await BrowserClient(app).log_in("Anna", "wrong")
     said = {e["event"] for e in events(tmp_path)}
     wanted = {"invitation-made", "person-added", "person-disabled", "person-removed"}
     assert wanted | {"limit-reached"} <= said

@@ -11,6 +11,7 @@ from typing import Final
 from quart import current_app
 
 from app.accounts.api_keys import ApiKeys
+from app.accounts.passwords import Passwords
 from app.accounts.sessions import Sessions
 from app.accounts.throttle import LoginThrottle
 from app.accounts.users import Users
@@ -35,13 +36,15 @@ class ServerContext(Services):
     secret: known to whoever may read the data folder, for as long as this process lives.
     """
 
-    def __init__(self, settings: Settings, db: Database) -> None:
+    def __init__(
+        self, settings: Settings, db: Database, passwords: Passwords | None = None
+    ) -> None:
         super().__init__(settings, db)
         self.imports = Imports(db, self.hub)
         self.shares = Shares(db)
         self.account_deletion = AccountDeletion(settings, db, self.answers, self.pool, self.hub)
         self.sessions = Sessions(db)
-        self.users = Users(db, self.sessions, throttle=LoginThrottle(settings.login_attempts))
+        self.users = Users(db, self.sessions, passwords, LoginThrottle(settings.login_attempts))
         self.api_keys = ApiKeys(db)
         self.fragments = Fragments(asset_dir("templates"), asset_dir("static"), settings.base_path)
         self.renderers = StreamRenderers(self.hub)

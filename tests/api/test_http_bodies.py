@@ -12,10 +12,8 @@ from typing import Any
 import pytest
 from quart import Quart, Response
 
-from app.config import Settings
-from app.server import create_app
 from app.web.bodies import MIB, max_body_bytes
-from tests.web.doors import OWN
+from tests.application import OWN, run_app
 
 CHAT = "/v1/chat/completions"
 ASKED = json.dumps({"model": "none", "messages": [{"role": "user", "content": "Hello"}]}).encode()
@@ -28,8 +26,7 @@ NO_SUCH_MODEL = 404
 async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Quart]:
     """Application of all tests here: nothing that they send is kept."""
     folder = tmp_path_factory.mktemp("bodies")
-    made = create_app(Settings(data_dir=folder, models_dir=folder / "models", auto_pull=False))
-    async with made.test_app():
+    async with run_app(folder) as made:
         yield made
 
 
@@ -206,12 +203,7 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Sec-Fetch-Sit
 
 
 async def test_aliases_below_a_base_path(tmp_path: Path) -> None:
-    made = create_app(
-        Settings(
-            data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False, base_path="/wick"
-        )
-    )
-    async with made.test_app():
+    async with run_app(tmp_path, base_path="/wick") as made:
         answer = await post(made, "/wick/chat/completions", ASKED)
         assert answer.status_code == NO_SUCH_MODEL
         assert "none" in await problem(answer)

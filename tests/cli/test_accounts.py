@@ -21,9 +21,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
 from app.datadir import OWNER_FILE, ServerInfo, lock_data_folder
+from tests.application import PASSWORD, csrf_in
 from tests.e2e.server import Server
 from tests.patience import PATIENCE
-from tests.web.doors import PASSWORD, csrf_in
 
 CHAT = "0123456789abcdef"
 LINK = r"http\S+/join/\S+"

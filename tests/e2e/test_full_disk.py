@@ -15,6 +15,7 @@ from playwright.async_api import expect
 
 from app.disk_reserve import FILE
 from tests.e2e.conftest import TINY, Meet, StartServer
+from tests.e2e.person import CONNECTION_LOST
 from tests.e2e.server import Server
 from tests.e2e.test_command import is_one_line
 from tests.long_chat import plant
@@ -70,6 +71,7 @@ async def test_wick_starts_read_only_on_a_full_disk_and_lets_delete(
     try:
         assert "The disk is full" in server.log
         person = await meet(server)
+        person.expects(CONNECTION_LOST)  # the server ends before the page
         chat = await person.open()
         page, full = chat.page, chat.page.locator("#full")
         await expect(full).to_contain_text("The disk is full, so this Wick is read-only")

@@ -28,10 +28,10 @@ from app.db import chats, messages
 from app.inference.process import RunnerProcess
 from app.models.store import ModelStore
 from app.server import create_app
+from tests.application import OWN, PASSWORD, BrowserClient, context_of, run_app
 from tests.inference.scripted import ScriptedRunner
 from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
-from tests.web.doors import OWN, PASSWORD, Visitor, house
 
 CHAT = "0123456789abcdef"
 RULES = list(create_app(Settings()).url_map.iter_rules())
@@ -150,9 +150,6 @@ async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Quart]:
     folder = tmp_path_factory.mktemp("fuzz")
     ModelStore(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
     shutil.copytree(folder / "models" / "tiny", folder / "kept")
-    made = create_app(
-        Settings(host="0.0.0.0", data_dir=folder, models_dir=folder / "models", auto_pull=False)
-    )
 
     async def start(*_: object) -> ScriptedRunner:
         return ScriptedRunner()
@@ -160,18 +157,18 @@ async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Quart]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setattr(RunnerProcess, "start", start)
-        async with made.test_app():
-            owner = await house(made).users.add("Olga", PASSWORD, "owner")
+        async with run_app(folder, host="0.0.0.0") as made:
+            owner = await context_of(made).users.add("Olga", PASSWORD, "owner")
             made.extensions["owner"] = owner.id
             yield made
 
 
 @pytest.fixture
-async def visitor(app: Quart) -> Visitor:
+async def visitor(app: Quart) -> BrowserClient:
     """Somebody who has a chat with an answer, whatever was done to it before."""
-    here = house(app)
+    here = context_of(app)
     here.users._throttle = LoginThrottle()
-    visitor = Visitor(app)
+    visitor = BrowserClient(app)
     assert (await visitor.log_in("Olga")).status_code == 303
     with contextlib.suppress(FileExistsError):
         shutil.copytree(here.settings.data_dir / "kept", here.settings.models_dir / "tiny")
@@ -209,7 +206,7 @@ def query(data: st.DataObject) -> str:
 @given(data=st.data())
 @bounded(12)
 async def test_a_route(
-    visitor: Visitor, broken: Broken, method: str, rule: str, data: st.DataObject
+    visitor: BrowserClient, broken: Broken, method: str, rule: str, data: st.DataObject
 ) -> None:
     headers = data.draw(HEADERS, "headers")
     body = b""
@@ -227,7 +224,7 @@ async def test_a_route(
 @given(message=VALUES | PROMPTS | RAW, arguments=FORMS)
 @bounded(60)
 async def test_a_socket(
-    visitor: Visitor, broken: Broken, rule: str, message: Any, arguments: dict[str, str]
+    visitor: BrowserClient, broken: Broken, rule: str, message: Any, arguments: dict[str, str]
 ) -> None:
     """Each message has an answer, and after it the socket still has one for the next."""
     sent = message if isinstance(message, bytes | str) else json.dumps(message)

@@ -11,13 +11,11 @@ import pytest
 from quart import Quart
 from quart.testing import QuartClient
 
-from app.config import Settings
 from app.db import chats, messages
 from app.models.store import ModelStore
-from app.server import create_app
+from tests.application import OWN, run_app
 from tests.tiny_gguf import write_tiny_gguf
 
-OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
 CHAT = "0123456789abcdef"
 SECRET = "root-of-all-secrets"
 
@@ -28,10 +26,7 @@ async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Quart]:
     (folder / "secret.txt").write_text(SECRET)
     (folder / "data" / "models").mkdir(parents=True)
     ModelStore(folder / "data" / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
-    made = create_app(
-        Settings(data_dir=folder / "data", models_dir=folder / "data" / "models", auto_pull=False)
-    )
-    async with made.test_app():
+    async with run_app(folder / "data") as made:
         yield made
 
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from app.conversations.refs import MessageRef
+from tests.application import OWN
 from tests.e2e.server import POLL, free_port
 from tests.patience import PATIENCE, until
 from tests.tiny_gguf import write_tiny_gguf
@@ -27,7 +28,6 @@ params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
 server = xllamacpp.Server(params)
 threading.Event().wait()
 """
-OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
 
 
 class LlamaServer:

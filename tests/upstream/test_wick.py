@@ -10,12 +10,11 @@ import httpx
 import pytest
 
 from app.conversations.refs import MessageRef
+from tests.application import OWN
 from tests.e2e.server import Server
 from tests.patience import PATIENCE, until
 from tests.upstream.conftest import Fronted
 from tests.upstream.front import CHAT
-
-OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
 
 
 async def test_a_chat_over_two_wicks_is_as_over_one(

@@ -17,7 +17,16 @@ from app.db import chats, messages
 from app.errors import ConfigError
 from app.server import create_app
 from app.web.addresses import ADDRESSES
-from tests.web.doors import OWN, PAGE, Visitor, csrf_in, house, person, text_of
+from tests.application import (
+    OWN,
+    PAGE,
+    BrowserClient,
+    context_of,
+    csrf_in,
+    run_app,
+    sign_in,
+    text_of,
+)
 
 BASE = "/wick"
 CHAT = "0123456789abcdef"
@@ -32,22 +41,13 @@ PAGES = (
 @pytest.fixture(scope="module")
 async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Quart]:
     folder = tmp_path_factory.mktemp("below")
-    made = create_app(
-        Settings(
-            host="0.0.0.0",
-            base_path=BASE,
-            data_dir=folder,
-            models_dir=folder / "m",
-            auto_pull=False,
-        )
-    )
-    async with made.test_app():
+    async with run_app(folder, host="0.0.0.0", base_path=BASE) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-async def anna(app: Quart) -> Visitor:
-    visitor = await person(app, "Anna", "owner")
+async def anna(app: Quart) -> BrowserClient:
+    visitor = await sign_in(app, "Anna", "owner")
 
     async def add(connection: aiosqlite.Connection) -> None:
         await chats.create(connection, CHAT, 1, "Walnuts", "tiny", 1.0)
@@ -56,7 +56,7 @@ async def anna(app: Quart) -> Visitor:
         await messages.finish(connection, 1, answer, "done", "*walnut*", 2.0, counts={})
         await chats.advance(connection, 1, CHAT, answer, "tiny", 2.0)
 
-    await house(app).chats._db.write(add)
+    await context_of(app).chats._db.write(add)
     return visitor
 
 
@@ -67,7 +67,7 @@ def leads(html: str) -> list[str]:
 @pytest.mark.parametrize("path", PAGES)
 @pytest.mark.parametrize("prefix", ["", BASE], ids=["stripped", "passed"])
 async def test_every_address_on_a_page_is_below_the_base_path(
-    anna: Visitor, path: str, prefix: str
+    anna: BrowserClient, path: str, prefix: str
 ) -> None:
     headers = {"Accept": "text/html"}
     html = await text_of(await anna.ask("GET", prefix + path, headers=headers))
@@ -76,7 +76,7 @@ async def test_every_address_on_a_page_is_below_the_base_path(
     assert f"{BASE}{BASE}" not in html
 
 
-async def test_a_page_names_its_socket_and_its_files_below(anna: Visitor) -> None:
+async def test_a_page_names_its_socket_and_its_files_below(anna: BrowserClient) -> None:
     html = await text_of(await anna.ask("GET", f"{BASE}/chats/{CHAT}"))
     assert f'hx-ws:connect="{BASE}/chats/{CHAT}/live?' in html
     script = re.search(r'src="([^"]+all\.js\?v=\w+)"', html)
@@ -86,14 +86,14 @@ async def test_a_page_names_its_socket_and_its_files_below(anna: Visitor) -> Non
     assert "immutable" in answer.headers["Cache-Control"]
 
 
-async def test_a_socket_opens_below(anna: Visitor) -> None:
+async def test_a_socket_opens_below(anna: BrowserClient) -> None:
     for prefix in ("", BASE):
         socket = anna.client.websocket(f"{prefix}/chats/{CHAT}/live", headers=OWN)
         async with socket as connection:
             assert await connection.receive()
 
 
-async def test_the_bare_path_leads_to_the_page(anna: Visitor) -> None:
+async def test_the_bare_path_leads_to_the_page(anna: BrowserClient) -> None:
     answer = await anna.ask("GET", f"{BASE}?a=b")
     assert answer.status_code == 308
     assert answer.headers["Location"] == f"{BASE}/?a=b"
@@ -102,7 +102,7 @@ async def test_the_bare_path_leads_to_the_page(anna: Visitor) -> None:
 
 @pytest.mark.usefixtures("anna")
 async def test_redirects_and_cookies_stay_below(app: Quart) -> None:
-    visitor = Visitor(app)
+    visitor = BrowserClient(app)
     turned = await visitor.ask("GET", f"{BASE}/archive?after=x")
     assert turned.headers["Location"] == f"{BASE}/login?next=/archive%3Fafter%3Dx"
     page = await visitor.ask("GET", turned.headers["Location"])
@@ -128,7 +128,7 @@ async def test_a_script_is_led_back_to_where_it_was(app: Quart) -> None:
     assert answer.headers["HX-Redirect"] == f"{BASE}/login?next=/archive"
 
 
-async def test_links_for_others_have_the_path(anna: Visitor) -> None:
+async def test_links_for_others_have_the_path(anna: BrowserClient) -> None:
     shared = await text_of(await anna.ask("POST", f"/chats/{CHAT}/share", headers=PAGE))
     assert f'value="http://localhost:8000{BASE}/shared/' in shared
     token = csrf_in(await text_of(await anna.ask("GET", "/people")))
@@ -136,7 +136,7 @@ async def test_links_for_others_have_the_path(anna: Visitor) -> None:
     assert f'value="http://localhost:8000{BASE}/join/' in await text_of(invited)
 
 
-async def test_programs_are_told_the_path(anna: Visitor) -> None:
+async def test_programs_are_told_the_path(anna: BrowserClient) -> None:
     document = await (await anna.ask("GET", "/openapi.json")).get_json()
     assert document["servers"] == [{"url": BASE}]
     html = await text_of(await anna.ask("GET", "/docs/api"))
@@ -145,7 +145,7 @@ async def test_programs_are_told_the_path(anna: Visitor) -> None:
     assert (await listed.get_json())["object"] == "list"
 
 
-async def test_the_manifest_leads_where_it_was_found(anna: Visitor) -> None:
+async def test_the_manifest_leads_where_it_was_found(anna: BrowserClient) -> None:
     manifest: Any = await (await anna.ask("GET", f"{BASE}/static/manifest.webmanifest")).get_json()
     assert (manifest["start_url"], manifest["scope"]) == ("../", "../")
     assert "id" not in manifest  # that would be the whole origin's

@@ -14,15 +14,13 @@ from quart import Quart
 from quart.testing import QuartClient
 from quart.testing.connections import WebsocketDisconnectError
 
-from app.config import Settings
 from app.conversations.hub import Hub, Subscription
-from app.server import create_app
 from app.web import socket
 from app.web.context import SERVICE_RESTART
 from app.web.socket import BURST, POLICY, WARNED, CloseConnection, MessageRateLimiter
+from tests.application import OWN, run_app
 from tests.patience import PATIENCE
 
-OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
 LIVE = "/chats/0123456789abcdef/live"
 
 
@@ -57,16 +55,7 @@ def test_who_waits_may_go_on() -> None:
 
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[Quart]:
-    made = create_app(
-        Settings(
-            data_dir=tmp_path,
-            models_dir=tmp_path / "models",
-            auto_pull=False,
-            messages_per_second=1,
-            sockets_per_user=2,
-        )
-    )
-    async with made.test_app():
+    async with run_app(tmp_path, messages_per_second=1, sockets_per_user=2) as made:
         yield made
 
 

@@ -15,8 +15,8 @@ from app.config import Settings
 from app.db import chats
 from app.server import create_app
 from app.web.timezone import parse_zone
+from tests.application import OWN
 
-OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
 NOON = dt.datetime(2026, 3, 10, 12, 0, tzinfo=dt.UTC).timestamp()
 CHAT = "0123456789abcdef"
 

@@ -10,10 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.config import Settings
-from app.server import create_app
 from app.web.context import ServerContext
 from tests.api.events import Follower
+from tests.application import run_app
 from tests.e2e.server import Server
 
 CHATS = "/api/v1/chats"
@@ -88,8 +87,7 @@ async def test_two_programs_at_once_each_get_their_own_answer(
 ) -> None:
     """Both have written before either looks at the chat again."""
     given: dict[str, Any] = {"threads": 1, "titles": "off", "max_tokens": 3, "auto_pull": False}
-    app = create_app(Settings(data_dir=tmp_path, models_dir=tiny_shelf, **given))
-    async with app.test_app():
+    async with run_app(tmp_path, models_dir=tiny_shelf, **given) as app:
         context: ServerContext = app.extensions["wick"]
         program, barrier = app.test_client(), asyncio.Barrier(2)
         headers = {"Host": "127.0.0.1:8000"}

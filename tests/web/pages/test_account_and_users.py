@@ -9,24 +9,26 @@ from pathlib import Path
 import pytest
 from quart import Quart
 
-from app.config import Settings
-from app.server import create_app
 from app.web.render.sidebar import day_of, time_ago
-from tests.web.doors import PASSWORD, Visitor, csrf_in, house, person, text_of
+from tests.application import (
+    PASSWORD,
+    BrowserClient,
+    context_of,
+    csrf_in,
+    run_app,
+    sign_in,
+    text_of,
+)
 
 
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[Quart]:
-    made = create_app(
-        Settings(host="0.0.0.0", data_dir=tmp_path, models_dir=tmp_path / "m", auto_pull=False)
-    )
-    async with made.test_app():
-        house(made)
+    async with run_app(tmp_path, host="0.0.0.0") as made:
         yield made
 
 
 async def test_a_person_sees_and_ends_logins(app: Quart) -> None:
-    anna, phone = await person(app, "anna"), Visitor(app)
+    anna, phone = await sign_in(app, "anna"), BrowserClient(app)
     phone.headers["User-Agent"] = "Mozilla/5.0 (iPhone; <b>) AppleWebKit Version/19 Safari/605"
     await phone.log_in("anna")
     html = await text_of(await anna.ask("GET", "/you"))
@@ -39,8 +41,8 @@ async def test_a_person_sees_and_ends_logins(app: Quart) -> None:
 
 
 async def test_a_link_for_a_new_password_is_shown_to_whom_it_would_change(app: Quart) -> None:
-    anna, berta = await person(app, "anna"), await person(app, "berta")
-    her_id = (await house(app).users.get_by_name("berta")).id
+    anna, berta = await sign_in(app, "anna"), await sign_in(app, "berta")
+    her_id = (await context_of(app).users.get_by_name("berta")).id
     assert "created a password reset link" not in await text_of(await berta.ask("GET", "/you"))
     page = await text_of(await anna.ask("POST", f"/people/{her_id}/new-password"))
     (link,) = re.findall(r"/join/[\w-]+", page)
@@ -50,12 +52,12 @@ async def test_a_link_for_a_new_password_is_shown_to_whom_it_would_change(app: Q
     html = await text_of(await berta.ask("GET", answer.headers["Location"]))
     assert "Link withdrawn." in html
     assert "created a password reset link" not in html
-    assert (await Visitor(app).ask("GET", link)).status_code == 404
+    assert (await BrowserClient(app).ask("GET", link)).status_code == 404
 
 
 async def test_name_and_password_are_changed_and_nothing_typed_is_lost(app: Quart) -> None:
-    anna = await person(app, "anna")
-    await person(app, "berta")
+    anna = await sign_in(app, "anna")
+    await sign_in(app, "berta")
     answer = await anna.ask("POST", "/you/name", form={"name": "BERTA"})
     assert answer.status_code == 422
     html = await text_of(answer)
@@ -75,12 +77,12 @@ async def test_name_and_password_are_changed_and_nothing_typed_is_lost(app: Quar
     form = {"old": PASSWORD, "password": new, "again": new}
     assert (await anna.ask("POST", "/you/password", form=form)).status_code == 303
     assert (await anna.ask("GET", "/you")).status_code == 200
-    assert (await Visitor(app).log_in("anna lena", new)).status_code == 303
-    assert (await Visitor(app).log_in("anna")).status_code == 403
+    assert (await BrowserClient(app).log_in("anna lena", new)).status_code == 303
+    assert (await BrowserClient(app).log_in("anna")).status_code == 403
 
 
 async def test_whoever_leaves_shows_that_they_mean_it(app: Quart) -> None:
-    anna, berta = await person(app, "anna"), await person(app, "berta")
+    anna, berta = await sign_in(app, "anna"), await sign_in(app, "berta")
     answer = await anna.ask("POST", "/you/remove", form={"sure": PASSWORD})
     assert answer.status_code == 409
     assert "the only owner" in await text_of(answer)
@@ -93,22 +95,22 @@ async def test_whoever_leaves_shows_that_they_mean_it(app: Quart) -> None:
 
 
 async def test_an_owner_invites_and_withdraws(app: Quart) -> None:
-    anna = await person(app, "anna")
+    anna = await sign_in(app, "anna")
     html = await text_of(await anna.ask("POST", "/people/invite", form={"role": "member"}))
     found = re.search(r'value="http://localhost:8000(/join/[\w-]+)"', html)
     assert found
     assert "Others reach this machine at another address" in html
     assert found[1] not in await text_of(await anna.ask("GET", "/people"))  # only once
     (withdraw,) = re.findall(r'action="(/people/invites/\d+/withdraw)"', html)
-    assert (await Visitor(app).ask("GET", found[1])).status_code == 200
+    assert (await BrowserClient(app).ask("GET", found[1])).status_code == 200
     await anna.ask("POST", withdraw)
-    assert (await Visitor(app).ask("GET", found[1])).status_code == 404
+    assert (await BrowserClient(app).ask("GET", found[1])).status_code == 404
     assert (await anna.ask("POST", withdraw)).status_code == 404
 
 
 async def test_an_owner_decides_about_people_but_not_about_the_last_owner(app: Quart) -> None:
-    anna, berta = await person(app, "anna"), await person(app, "berta")
-    her = (await house(app).users.get_by_name("berta")).id
+    anna, berta = await sign_in(app, "anna"), await sign_in(app, "berta")
+    her = (await context_of(app).users.get_by_name("berta")).id
     for verb in ("disable", "enable", "make-owner", "make-member"):
         assert (await anna.ask("POST", f"/people/{her}/{verb}")).status_code == 303
     assert (await berta.ask("GET", "/")).status_code == 303
@@ -132,9 +134,8 @@ async def test_an_owner_decides_about_people_but_not_about_the_last_owner(app: Q
 
 
 async def test_at_this_machine_the_pages_say_how_to_let_others_in(tmp_path: Path) -> None:
-    made = create_app(Settings(data_dir=tmp_path, models_dir=tmp_path, auto_pull=False))
-    async with made.test_app():
-        visitor = Visitor(made)
+    async with run_app(tmp_path, models_dir=tmp_path) as made:
+        visitor = BrowserClient(made)
         assert "nobody has to log in" in await text_of(await visitor.ask("GET", "/you"))
         assert "WICK_HOST=0.0.0.0" in await text_of(await visitor.ask("GET", "/people"))
         with pytest.raises(AssertionError):

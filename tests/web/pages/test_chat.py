@@ -27,9 +27,9 @@ from app.web.render.fragments import Fragments
 from app.web.render.markdown import LARGE_CHARS, render_markdown
 from app.web.security import identity as web_identity
 from app.web.security.identity import Identity
+from tests.application import OWN
 from tests.foreign_files import chatgpt
 
-OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
 HTMX = OWN | {"HX-Request": "true", "HX-Current-URL": "http://localhost:8000/"}
 HOSTILE = "<img src=x onerror=alert(1)>\"'&<hx-partial hx-target=body>"
 CHATS = [f"{number:016x}" for number in range(150)]

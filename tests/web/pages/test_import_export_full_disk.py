@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from quart.testing import QuartClient
 
-from app.config import Settings
-from app.server import create_app
+from tests.application import run_app
 
 OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000", "HX-Request": "true"}
 
@@ -26,8 +25,7 @@ class Full(io.BytesIO):
 async def test_an_upload_that_the_disk_cannot_take_is_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = create_app(Settings(data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False))
-    async with app.test_app():
+    async with run_app(tmp_path) as app:
         monkeypatch.setattr("werkzeug.formparser.SpooledTemporaryFile", Full)
         head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="c.json"\r\n\r\n'
         body = head + b"x" * 1_000_000 + b"\r\n--x--\r\n"

@@ -12,21 +12,25 @@ from typing import Any
 import pytest
 from quart import Quart
 
-from app.config import Settings
-from app.server import create_app
 from app.web.security.auth import local_path
-from tests.web.doors import OWN, PAGE, PASSWORD, Visitor, csrf_in, house, person, text_of
+from tests.application import (
+    OWN,
+    PAGE,
+    PASSWORD,
+    BrowserClient,
+    context_of,
+    csrf_in,
+    run_app,
+    sign_in,
+    text_of,
+)
 
 CHAT = "0123456789abcdef"
 
 
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[Quart]:
-    made = create_app(
-        Settings(host="0.0.0.0", data_dir=tmp_path, models_dir=tmp_path / "m", auto_pull=False)
-    )
-    async with made.test_app():
-        house(made)
+    async with run_app(tmp_path, host="0.0.0.0") as made:
         yield made
 
 
@@ -35,26 +39,26 @@ def login_cookie(answer: Any) -> str:
     return cookies[0] if cookies else ""
 
 
-async def join(visitor: Visitor, token: str, **fields: str) -> Any:
+async def join(visitor: BrowserClient, token: str, **fields: str) -> Any:
     page = await text_of(await visitor.ask("GET", f"/join/{token}"))
     form = {"csrf": csrf_in(page), "password": PASSWORD, "again": PASSWORD} | fields
     return await visitor.ask("POST", f"/join/{token}", form=form)
 
 
 async def test_the_first_link_makes_the_owner_once(app: Quart) -> None:
-    token = await house(app).users.setup_token()
+    token = await context_of(app).users.setup_token()
     assert token
-    visitor = Visitor(app)
+    visitor = BrowserClient(app)
     assert "no owner yet" in await text_of(await visitor.ask("GET", "/login"))
     assert "Create the owner account" in await text_of(await visitor.ask("GET", f"/join/{token}"))
     answer = await join(visitor, token, name="Anna")
     assert answer.status_code == 303
     assert "Anna" in await text_of(await visitor.ask("GET", "/"))
     assert (await visitor.ask("GET", "/status")).status_code == 200
-    answer = await Visitor(app).ask("GET", f"/join/{token}")
+    answer = await BrowserClient(app).ask("GET", f"/join/{token}")
     assert answer.status_code == 404
     assert "Ask for a new one" in await text_of(answer)
-    assert await house(app).users.setup_token() is None
+    assert await context_of(app).users.setup_token() is None
 
 
 @pytest.mark.parametrize(
@@ -71,9 +75,9 @@ async def test_the_first_link_makes_the_owner_once(app: Quart) -> None:
 async def test_what_will_not_do_is_said_and_the_link_still_works(
     app: Quart, fields: dict[str, str], sentence: str
 ) -> None:
-    await person(app, "anna")
-    token = await house(app).users.invite("member", 1)
-    visitor = Visitor(app)
+    await sign_in(app, "anna")
+    token = await context_of(app).users.invite("member", 1)
+    visitor = BrowserClient(app)
     answer = await join(visitor, token, **fields)
     assert answer.status_code == 422
     assert sentence in await text_of(answer)
@@ -82,11 +86,11 @@ async def test_what_will_not_do_is_said_and_the_link_still_works(
 
 
 async def test_a_link_for_a_new_password_ends_every_login(app: Quart) -> None:
-    await person(app, "anna")
-    berta = await person(app, "berta")
-    her_id = (await house(app).users.get_by_name("berta")).id
-    token = await house(app).users.reset_token(her_id, 1)
-    visitor = Visitor(app)
+    await sign_in(app, "anna")
+    berta = await sign_in(app, "berta")
+    her_id = (await context_of(app).users.get_by_name("berta")).id
+    token = await context_of(app).users.reset_token(her_id, 1)
+    visitor = BrowserClient(app)
     assert 'value="berta" readonly' in await text_of(await visitor.ask("GET", f"/join/{token}"))
     new = "another fine password"
     answer = await join(visitor, token, name="mallory", password=new, again=new)
@@ -97,8 +101,8 @@ async def test_a_link_for_a_new_password_ends_every_login(app: Quart) -> None:
 
 
 async def test_after_the_login_comes_the_page_that_was_wanted(app: Quart) -> None:
-    await person(app, "anna")
-    visitor = Visitor(app)
+    await sign_in(app, "anna")
+    visitor = BrowserClient(app)
     answer = await visitor.ask("GET", "/search?q=a%20b&in=trash")
     assert answer.status_code == 303
     assert answer.headers["Location"] == "/login?next=/search%3Fq%3Da%2520b%26in%3Dtrash"
@@ -123,7 +127,7 @@ def test_only_addresses_on_this_server_are_led_to(text: str) -> None:
 
 
 async def test_scripts_and_programs_are_turned_away_in_their_own_way(app: Quart) -> None:
-    visitor = Visitor(app)
+    visitor = BrowserClient(app)
     current = PAGE | {"HX-Current-URL": f"http://localhost:8000/chats/{CHAT}?message=3"}
     answer = await visitor.ask("POST", f"/chats/{CHAT}/stop", headers=current)
     assert answer.status_code == 401
@@ -137,10 +141,10 @@ async def test_scripts_and_programs_are_turned_away_in_their_own_way(app: Quart)
 
 
 async def test_a_wrong_name_and_a_wrong_password_look_the_same(app: Quart) -> None:
-    await person(app, "anna")
+    await sign_in(app, "anna")
     seen = set()
     for name in ("anna", "nobody", "anna\0", "x" * 5000):
-        visitor = Visitor(app)
+        visitor = BrowserClient(app)
         answer = await visitor.log_in(name, "wrong")
         html = re.sub(r'value="[^"]*"', "", await text_of(answer))
         seen.add((answer.status_code, html))
@@ -150,9 +154,9 @@ async def test_a_wrong_name_and_a_wrong_password_look_the_same(app: Quart) -> No
 
 
 async def test_too_many_attempts_have_to_wait_whoever_they_name(app: Quart) -> None:
-    await person(app, "anna")
+    await sign_in(app, "anna")
     for name in ("anna", "nobody"):
-        visitor = Visitor(app)
+        visitor = BrowserClient(app)
         for _ in range(5):
             assert (await visitor.log_in(name, "wrong")).status_code == 403
         answer = await visitor.log_in(name)  # the right one, too
@@ -162,14 +166,14 @@ async def test_too_many_attempts_have_to_wait_whoever_they_name(app: Quart) -> N
 
 
 async def test_who_has_been_there_before_gets_in_while_strangers_guess(app: Quart) -> None:
-    anna, stranger = await person(app, "anna"), Visitor(app)
+    anna, stranger = await sign_in(app, "anna"), BrowserClient(app)
     assert anna.client.cookie_jar is not None
     assert "wick-device-8000" in {cookie.name for cookie in anna.client.cookie_jar}
     await anna.ask("POST", "/logout")
     for _ in range(6):
         answer = await stranger.log_in("anna", "wrong")
     assert answer.status_code == 429
-    assert (await Visitor(app).log_in("anna")).status_code == 429
+    assert (await BrowserClient(app).log_in("anna")).status_code == 429
     assert (await anna.log_in("anna")).status_code == 303
     new = {"old": PASSWORD, "password": "a new password", "again": "a new password"}
     assert (await anna.ask("POST", "/you/password", form=new)).status_code == 303
@@ -178,10 +182,10 @@ async def test_who_has_been_there_before_gets_in_while_strangers_guess(app: Quar
 
 
 async def test_a_login_form_needs_what_its_cookie_says(app: Quart) -> None:
-    await person(app, "anna")
+    await sign_in(app, "anna")
     fields = {"name": "anna", "password": PASSWORD}
     for token in ("", "guessed"):
-        visitor = Visitor(app)
+        visitor = BrowserClient(app)
         answer = await visitor.ask("POST", "/login", form=fields | {"csrf": token})
         assert answer.status_code == 403
         html = await text_of(answer)
@@ -190,14 +194,16 @@ async def test_a_login_form_needs_what_its_cookie_says(app: Quart) -> None:
         answer = await visitor.ask("POST", "/login", form=fields | {"csrf": csrf_in(html)})
         assert answer.status_code == 303
     for origin in ("http://evil.example", "null"):
-        answer = await Visitor(app).ask("POST", "/login", form=fields, headers={"Origin": origin})
+        answer = await BrowserClient(app).ask(
+            "POST", "/login", form=fields, headers={"Origin": origin}
+        )
         assert answer.status_code == 403
 
 
 async def test_a_planted_cookie_never_becomes_a_login(app: Quart) -> None:
     """Session fixation: who logs in gets a token that nobody has seen before."""
-    await person(app, "anna")
-    visitor = Visitor(app)
+    await sign_in(app, "anna")
+    visitor = BrowserClient(app)
     visitor.client.set_cookie("localhost", "wick-login-8000", "planted")
     cookie = login_cookie(await visitor.log_in("anna"))
     assert "planted" not in cookie
@@ -205,22 +211,22 @@ async def test_a_planted_cookie_never_becomes_a_login(app: Quart) -> None:
         assert part in cookie
     assert "Domain" not in cookie
     assert "Secure" not in cookie
-    thief = Visitor(app)
+    thief = BrowserClient(app)
     thief.client.set_cookie("localhost", "wick-login-8000", "planted")
     assert (await thief.ask("GET", "/")).status_code == 303
 
 
 async def test_logging_in_again_ends_the_login_before(app: Quart) -> None:
-    anna = await person(app, "anna")
-    assert len(await house(app).sessions.list_for_user(1)) == 1
+    anna = await sign_in(app, "anna")
+    assert len(await context_of(app).sessions.list_for_user(1)) == 1
     form = {"csrf": anna.headers["X-CSRF-Token"], "name": "anna", "password": PASSWORD}
     assert (await anna.ask("POST", "/login", form=form)).status_code == 303
-    assert len(await house(app).sessions.list_for_user(1)) == 1
+    assert len(await context_of(app).sessions.list_for_user(1)) == 1
 
 
 async def test_under_tls_cookies_are_secure_and_this_host_s_own(app: Quart) -> None:
-    await person(app, "anna")
-    visitor = Visitor(app)
+    await sign_in(app, "anna")
+    visitor = BrowserClient(app)
     secure = {"scheme": "https", "headers": {"Origin": "https://localhost:8000"}}
     html = await text_of(await visitor.ask("GET", "/login", **secure))
     form = {"csrf": csrf_in(html), "name": "anna", "password": PASSWORD}
@@ -232,7 +238,7 @@ async def test_under_tls_cookies_are_secure_and_this_host_s_own(app: Quart) -> N
 
 
 async def test_logging_out_here_and_everywhere(app: Quart) -> None:
-    anna, other = await person(app, "anna"), Visitor(app)
+    anna, other = await sign_in(app, "anna"), BrowserClient(app)
     await other.log_in("anna")
     answer = await anna.ask("POST", "/logout")
     assert answer.headers["Location"] == "/login?out=yes"
@@ -246,7 +252,7 @@ async def test_logging_out_here_and_everywhere(app: Quart) -> None:
 
 
 async def test_a_day_later_the_browser_gets_a_new_token(app: Quart, tmp_path: Path) -> None:
-    anna = await person(app, "anna")
+    anna = await sign_in(app, "anna")
     with closing(sqlite3.connect(tmp_path / "wick.db")) as db, db:
         db.execute("UPDATE logins SET rotated_at = rotated_at - 90000")
     for path in ("/static/all.css", "/healthz?v=1"):
@@ -260,8 +266,8 @@ async def test_a_day_later_the_browser_gets_a_new_token(app: Quart, tmp_path: Pa
 
 
 async def test_what_changes_something_needs_the_token_of_the_login(app: Quart) -> None:
-    anna = await person(app, "anna")
-    berta = await person(app, "berta")
+    anna = await sign_in(app, "anna")
+    berta = await sign_in(app, "berta")
     for token in ("", "guessed", berta.headers["X-CSRF-Token"]):
         for path in ("/trash", f"/chats/{CHAT}"):
             answer = await anna.ask("DELETE", path, headers={"X-CSRF-Token": token})
@@ -277,9 +283,8 @@ async def test_what_changes_something_needs_the_token_of_the_login(app: Quart) -
 
 
 async def test_at_this_machine_nobody_logs_in(tmp_path: Path) -> None:
-    made = create_app(Settings(data_dir=tmp_path, models_dir=tmp_path, auto_pull=False))
-    async with made.test_app():
-        visitor = Visitor(made)
+    async with run_app(tmp_path, models_dir=tmp_path) as made:
+        visitor = BrowserClient(made)
         for path in ("/login", "/login?next=/trash", "/join/anything"):
             answer = await visitor.ask("GET", path)
             assert answer.status_code == 303
@@ -290,9 +295,8 @@ async def test_at_this_machine_nobody_logs_in(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
 async def test_without_accounts_nobody_comes_through_a_proxy(tmp_path: Path, header: str) -> None:
-    made = create_app(Settings(data_dir=tmp_path, models_dir=tmp_path, auto_pull=False))
-    async with made.test_app():
-        answer = await Visitor(made).ask("GET", "/", headers={header: "for=192.0.2.1"})
+    async with run_app(tmp_path, models_dir=tmp_path) as made:
+        answer = await BrowserClient(made).ask("GET", "/", headers={header: "for=192.0.2.1"})
         assert answer.status_code == 403
         assert "WICK_TRUSTED_PROXIES" in await text_of(answer)
         socket = made.test_client().websocket(

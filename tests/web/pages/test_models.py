@@ -29,14 +29,13 @@ from app.models.store import ModelStore
 from app.server import create_app
 from app.web.context import ServerContext
 from app.web.pages.settings import shown
+from tests.application import OWN, quick_passwords, sign_in
 from tests.models.gguf.test_engine_support import header_of
 from tests.models.test_found import into_ollama
 from tests.models.test_model_builder import make_old
 from tests.patience import PATIENCE, until
 from tests.tiny_gguf import write_tiny_gguf
-from tests.web.doors import person
 
-OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
 PAGE = OWN | {"HX-Request": "true"}
 TERMINAL = OWN | {"Accept": "text/plain"}
 
@@ -411,9 +410,9 @@ async def test_a_file_of_this_machine_is_imported(app: Quart, client: Client, ti
 
 
 async def test_files_are_imported_only_at_this_machine(settings: Settings, tiny: Path) -> None:
-    app = create_app(replace(settings, host="0.0.0.0"))
+    app = create_app(replace(settings, host="0.0.0.0"), quick_passwords())
     async with app.test_app():
-        owner = await person(app, "anna")
+        owner = await sign_in(app, "anna")
         for source in (str(tiny / "tiny.gguf"), "tiny.gguf", "~/tiny.gguf", "./tiny.gguf"):
             answer = await owner.ask("POST", "/models/pull", form={"source": source})
             assert answer.status_code == 422, source
@@ -423,9 +422,9 @@ async def test_files_are_imported_only_at_this_machine(settings: Settings, tiny:
 async def test_a_remote_person_reaches_nothing_that_this_machine_serves_to_itself(
     settings: Settings,
 ) -> None:
-    app = create_app(replace(settings, host="0.0.0.0"))
+    app = create_app(replace(settings, host="0.0.0.0"), quick_passwords())
     async with app.test_app():
-        owner = await person(app, "anna")
+        owner = await sign_in(app, "anna")
         for host in ("127.0.0.1:9", "localhost.:9", "[::ffff:127.0.0.1]:9", "0.0.0.0:9", "[::]:9"):
             source = f"http://{host}/m.gguf"
             answer = await owner.ask("POST", "/models/pull", form={"source": source})

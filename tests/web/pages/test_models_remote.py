@@ -11,15 +11,14 @@ import pytest
 from quart import Quart
 from quart.typing import TestClientProtocol as Client
 
-from app.config import Settings
 from app.conversations.submission import Prompt
 from app.db.messages import Message
-from app.server import create_app
 from app.web.security import identity as web_identity
 from app.web.security.identity import Identity
+from tests.application import OWN, run_app
 from tests.inference.remote.stub import Stub, serving
 from tests.patience import PATIENCE, until
-from tests.web.pages.test_models import OWN, PAGE, here, text_of
+from tests.web.pages.test_models import PAGE, here, text_of
 
 CHAT = "0123456789abcdef"
 FAR = {"url": "http://far.invalid:8000", "model": "qwen", "name": "far"}
@@ -27,10 +26,7 @@ FAR = {"url": "http://far.invalid:8000", "model": "qwen", "name": "far"}
 
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[Quart]:
-    app = create_app(
-        Settings(data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False, threads=1)
-    )
-    async with app.test_app():
+    async with run_app(tmp_path, threads=1) as app:
         yield app
 
 

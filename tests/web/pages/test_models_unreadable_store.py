@@ -10,8 +10,7 @@ from quart.testing import QuartClient
 
 from app.config import Settings
 from app.server import create_app
-
-OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
+from tests.application import OWN
 
 
 @pytest.mark.parametrize("path", ["/", "/models", "/v1/models", "/api/tags", "/status"])

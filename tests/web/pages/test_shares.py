@@ -7,16 +7,13 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import aiosqlite
 import pytest
 from quart import Quart
 
-from app.config import Settings
 from app.db import chats, messages
-from app.server import create_app
-from tests.web.doors import PASSWORD, Visitor, house, person, text_of
+from tests.application import PASSWORD, BrowserClient, context_of, run_app, sign_in, text_of
 
 CHAT = "0123456789abcdef"
 PAGE = {"HX-Request": "true", "HX-Current-URL": f"http://localhost:8000/chats/{CHAT}"}
@@ -24,10 +21,7 @@ PAGE = {"HX-Request": "true", "HX-Current-URL": f"http://localhost:8000/chats/{C
 
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[Quart]:
-    made = create_app(
-        Settings(host="0.0.0.0", data_dir=tmp_path, models_dir=tmp_path / "m", auto_pull=False)
-    )
-    async with made.test_app():
+    async with run_app(tmp_path, host="0.0.0.0") as made:
         yield made
 
 
@@ -42,11 +36,11 @@ async def say(app: Quart, question: str, parent: int | None = None, user_id: int
         await chats.advance(connection, user_id, CHAT, answer, "tiny", 2.0)
         return answer
 
-    added: int = await house(app).chats._db.write(add)
+    added: int = await context_of(app).chats._db.write(add)
     return added
 
 
-async def share(visitor: Visitor) -> str:
+async def share(visitor: BrowserClient) -> str:
     """The path of the link that the dialog shows."""
     answer = await visitor.ask("POST", f"/chats/{CHAT}/share", headers=PAGE)
     html = await text_of(answer)
@@ -56,19 +50,19 @@ async def share(visitor: Visitor) -> str:
 
 
 async def test_nobody_sees_a_chat_that_was_not_shared(app: Quart) -> None:
-    await person(app, "Anna", "owner")
+    await sign_in(app, "Anna", "owner")
     await say(app, "secret question")
     for token in (CHAT, "x" * 43, "%00", "%ff"):
-        answer = await Visitor(app).ask("GET", f"/shared/{token}")
+        answer = await BrowserClient(app).ask("GET", f"/shared/{token}")
         assert answer.status_code == 404
         assert "secret" not in await text_of(answer)
 
 
 async def test_a_stranger_reads_the_chat_as_it_is_now(app: Quart, tmp_path: Path) -> None:
-    anna = await person(app, "Anna", "owner")
+    anna = await sign_in(app, "Anna", "owner")
     answer_id = await say(app, "first question <img>")
     link = await share(anna)
-    stranger = Visitor(app)
+    stranger = BrowserClient(app)
     await say(app, "second question", answer_id)
     answer = await stranger.ask("GET", link)
     html = await text_of(answer)
@@ -90,7 +84,7 @@ async def test_a_stranger_reads_the_chat_as_it_is_now(app: Quart, tmp_path: Path
 
 
 async def test_its_owner_sees_that_it_is_shared_and_ends_it(app: Quart) -> None:
-    anna = await person(app, "Anna", "owner")
+    anna = await sign_in(app, "Anna", "owner")
     await say(app, "question")
     dialog = await text_of(await anna.ask("GET", f"/chats/{CHAT}/share"))
     assert "Stop sharing" not in dialog
@@ -105,60 +99,59 @@ async def test_its_owner_sees_that_it_is_shared_and_ends_it(app: Quart) -> None:
     assert (await anna.ask("GET", newer)).status_code == 200
     ended = await text_of(await anna.ask("DELETE", f"/chats/{CHAT}/share", headers=PAGE))
     assert 'innerHTML:#shared"></div>' in ended.replace("\n", "")
-    assert (await Visitor(app).ask("GET", newer)).status_code == 404
+    assert (await BrowserClient(app).ask("GET", newer)).status_code == 404
 
 
 @pytest.mark.parametrize("end", ["trash", "disable", "leave"])
 async def test_a_share_goes_with_its_chat_and_with_its_person(app: Quart, end: str) -> None:
-    owner = await person(app, "Anna", "owner")
-    added = await house(app).users.add("Ben", PASSWORD, "member")
-    ben = Visitor(app)
+    owner = await sign_in(app, "Anna", "owner")
+    added = await context_of(app).users.add("Ben", PASSWORD, "member")
+    ben = BrowserClient(app)
     await ben.log_in("Ben")
     await say(app, "question", user_id=added.id)
     link = await share(ben)
     assert (await owner.ask("GET", link)).status_code == 200
     if end == "trash":
         await ben.ask("DELETE", f"/chats/{CHAT}")
-        assert (await Visitor(app).ask("GET", link)).status_code == 404
+        assert (await BrowserClient(app).ask("GET", link)).status_code == 404
         await ben.ask("POST", f"/chats/{CHAT}/restore")
     elif end == "disable":
         await owner.ask("POST", f"/people/{added.id}/disable")
     else:
-        await house(app).users.mark_for_deletion(added.id)
-    assert (await Visitor(app).ask("GET", link)).status_code == 404
+        await context_of(app).users.mark_for_deletion(added.id)
+    assert (await BrowserClient(app).ask("GET", link)).status_code == 404
 
 
 async def test_only_its_owner_shares_a_chat(app: Quart) -> None:
-    await person(app, "Anna", "owner")
-    ben = await person(app, "Ben")
+    await sign_in(app, "Anna", "owner")
+    ben = await sign_in(app, "Ben")
     await say(app, "question")
     for method in ("GET", "POST", "DELETE"):
         assert (await ben.ask(method, f"/chats/{CHAT}/share")).status_code == 404
 
 
 async def test_a_long_chat_is_shown_from_its_end(app: Quart) -> None:
-    anna = await person(app, "Anna", "owner")
+    anna = await sign_in(app, "Anna", "owner")
     parent = None
     for number in range(40):
         parent = await say(app, f"question-{number:02}", parent)
     link = await share(anna)
-    html = await text_of(await Visitor(app).ask("GET", link))
+    html = await text_of(await BrowserClient(app).ask("GET", link))
     assert "question-39" in html
     assert "question-00" not in html
     for _ in range(3):
         found = re.search(r'href="(/shared/[^"]+)">Earlier', html)
         if found:
-            html = await text_of(await Visitor(app).ask("GET", found[1]))
+            html = await text_of(await BrowserClient(app).ask("GET", found[1]))
     assert "question-00" in html
     assert "question-39" in html
     assert "Earlier messages" not in html
 
 
 async def test_on_one_machine_it_opens_there(tmp_path: Path) -> None:
-    made: Any = create_app(Settings(data_dir=tmp_path, models_dir=tmp_path / "m", auto_pull=False))
-    async with made.test_app():
+    async with run_app(tmp_path) as made:
         await say(made, "question")
-        visitor = Visitor(made)
+        visitor = BrowserClient(made)
         link = await share(visitor)
         dialog = await text_of(await visitor.ask("GET", f"/chats/{CHAT}/share"))
         assert "only reachable from this machine" in dialog

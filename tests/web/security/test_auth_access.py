@@ -30,10 +30,10 @@ from app.inference.process import RunnerProcess
 from app.models.store import ModelStore
 from app.server import create_app
 from app.web.addresses import is_api_path
+from tests.application import OWN, PASSWORD, BrowserClient, context_of, quick_passwords, sign_in
 from tests.inference.scripted import ScriptedRunner
 from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
-from tests.web.doors import OWN, PASSWORD, Visitor, house, person
 
 WORDS = "walnut-and-thyme"
 Row = tuple[str, str]
@@ -231,18 +231,18 @@ class Street:
     folder: Path
     numbers: Any
 
-    async def people(self) -> dict[str, Visitor]:
+    async def people(self) -> dict[str, BrowserClient]:
         number = next(self.numbers)
-        here, people = house(self.app), {NOBODY: Visitor(self.app)}
+        here, people = context_of(self.app), {NOBODY: BrowserClient(self.app)}
         for name in (OWNER, MEMBER, STRANGER):
             role: Any = OWNER if name == OWNER else MEMBER
             added = await here.users.add(f"{name} {number}", PASSWORD, role)
             people[name] = await self.enter(added.id)
         return people
 
-    async def enter(self, user_id: int) -> Visitor:
-        token, login = await house(self.app).sessions.create(user_id, "Test", "192.0.2.1")
-        visitor = Visitor(self.app)
+    async def enter(self, user_id: int) -> BrowserClient:
+        token, login = await context_of(self.app).sessions.create(user_id, "Test", "192.0.2.1")
+        visitor = BrowserClient(self.app)
         visitor.user_id = user_id
         visitor.headers["X-CSRF-Token"] = login.csrf
         visitor.client.set_cookie("localhost", "wick-login-8000", token)
@@ -266,7 +266,7 @@ class Street:
             await chats.advance(connection, user_id, chat_id, answer, "tiny", 2.0)
             return question, answer
 
-        question, answer = await house(self.app).chats._db.write(add)
+        question, answer = await context_of(self.app).chats._db.write(add)
         return chat_id, question, answer
 
     def put_spare(self) -> None:
@@ -301,7 +301,7 @@ async def street(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stre
         threads=1,
         titles="off",
     )
-    app = create_app(settings)
+    app = create_app(settings, quick_passwords())
 
     async def start(*_: object) -> ScriptedRunner:
         return ScriptedRunner(slots=settings.slots)
@@ -309,7 +309,7 @@ async def street(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stre
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RunnerProcess, "start", start)
         async with app.test_app():
-            await person(app, "first")
+            await sign_in(app, "first")
             yield Street(app, folder, itertools.count(1))
 
 
@@ -372,7 +372,9 @@ async def test_who_may_use_a_route(street: Street, row: Row) -> None:
     before = street.rows_of(chat[0])
     seen: dict[str, int] = {}
     for who, wanted in expected(row).items():  # those who must change nothing come first
-        other = await house(street.app).users.add(f"other {next(street.numbers)}", None, "member")
+        other = await context_of(street.app).users.add(
+            f"other {next(street.numbers)}", None, "member"
+        )
         given: dict[str, Any] = {}
         if row[0] in {"POST", "PATCH"} and is_api_path(row[1]):
             given = {"json": BODIES.get(row, BODY)}
@@ -409,7 +411,7 @@ async def heard(connection: Any, words: str) -> str:
     return said
 
 
-async def opens(visitor: Visitor, path: str) -> int:
+async def opens(visitor: BrowserClient, path: str) -> int:
     """The status with which a socket is opened (101) or refused."""
     try:
         async with visitor.client.websocket(path, headers=visitor.headers) as connection:
@@ -493,7 +495,7 @@ async def test_a_message_after_the_login_has_ended_does_nothing(street: Street, 
 
 
 async def test_the_terminal_shows_what_only_the_data_folder_says(street: Street) -> None:
-    here, visitor = house(street.app), Visitor(street.app)
+    here, visitor = context_of(street.app), BrowserClient(street.app)
     own = {"Authorization": f"Bearer {here.secret}", "Accept": "text/plain"}
     everybody = "/terminal/everybody"
     for secret in ("", here.secret[:-1], here.secret + "x", here.secret.swapcase(), "ü"):
@@ -551,5 +553,5 @@ async def test_sockets_need_our_origin_and_a_cookie_that_holds(street: Street) -
         assert await opens(member, path) == 403
     member.headers["Origin"] = OWN["Origin"]
     assert await opens(member, path) == 101
-    await house(street.app).users.disable(member.user_id)
+    await context_of(street.app).users.disable(member.user_id)
     assert await opens(member, path) == 401

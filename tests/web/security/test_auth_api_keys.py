@@ -21,7 +21,7 @@ from app.db.connection import open_database
 from app.errors import InvalidAccount, KeyNotFound
 from app.server import create_app
 from app.web.security.auth import scope_of
-from tests.web.doors import Visitor, csrf_in, house, person, text_of
+from tests.application import BrowserClient, context_of, csrf_in, quick_passwords, sign_in, text_of
 
 FORM = "application/x-www-form-urlencoded"
 PROGRAM = {"Host": "localhost:8000", "Content-Type": "application/json"}
@@ -36,7 +36,7 @@ def host(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def app(tmp_path: Path, tiny_shelf: Path, host: str) -> AsyncIterator[Quart]:
     settings = Settings(host=host, data_dir=tmp_path, models_dir=tiny_shelf, auto_pull=False)
-    made = create_app(settings)
+    made = create_app(settings, quick_passwords())
     async with made.test_app():
         yield made
 
@@ -48,7 +48,7 @@ async def ask(app: Quart, secret: str, path: str = "/v1/models", **given: Any) -
 
 @pytest.mark.parametrize("host", ["0.0.0.0"])
 async def test_a_key_acts_for_its_person(app: Quart) -> None:
-    owner = await person(app, "Ada", "owner")
+    owner = await sign_in(app, "Ada", "owner")
     page = await text_of(await owner.ask("GET", "/keys"))
     fields = [
         ("csrf", csrf_in(page)),
@@ -87,12 +87,12 @@ async def test_a_key_acts_for_its_person(app: Quart) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0"])
 async def test_keys_are_their_persons_alone(app: Quart) -> None:
-    await person(app, "Ada", "owner")
-    member, here = await person(app, "Ben"), house(app)
+    await sign_in(app, "Ada", "owner")
+    member, here = await sign_in(app, "Ben"), context_of(app)
     ben = await users.get_by_name(here.chats._db, "ben")
     assert ben
     theirs, key = await here.api_keys.add(ben.id, "mine", SCOPES)
-    stranger = await person(app, "Cleo")
+    stranger = await sign_in(app, "Cleo")
     page = await text_of(await stranger.ask("GET", "/keys"))
     assert key.hint not in page
     form = {"csrf": csrf_in(page)}
@@ -183,7 +183,7 @@ def test_keys_are_made_by_command(
 
 async def test_a_page_of_our_own_may_use_the_api_with_its_login(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False)
-    made = create_app(settings)
+    made = create_app(settings, quick_passwords())
     async with made.test_app():
-        answer = await Visitor(made).ask("GET", "/api/v1/chats")
+        answer = await BrowserClient(made).ask("GET", "/api/v1/chats")
         assert (await answer.get_json())["data"] == []

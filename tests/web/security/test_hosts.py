@@ -6,10 +6,8 @@ import pytest
 from quart import Quart
 
 from app.config import Settings
-from app.server import create_app
 from app.web.security.hosts import is_allowed_host
-
-OWN = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
+from tests.application import OWN, run_app
 
 
 @pytest.mark.parametrize(
@@ -39,8 +37,7 @@ def test_host_names(host: str, is_allowed: bool) -> None:
 async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Quart]:
     """Application of all tests here: nothing that they send is kept."""
     folder = tmp_path_factory.mktemp("hosts")
-    made = create_app(Settings(data_dir=folder, models_dir=folder / "models", auto_pull=False))
-    async with made.test_app():
+    async with run_app(folder) as made:
         yield made
 
 

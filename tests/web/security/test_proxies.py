@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 from quart import Quart
 
-from app.config import Settings
-from app.server import create_app
 from app.web.security.proxies import UNTRUSTED_PROXY, ForwardedInfo, Proxies, parse_forwarded
-from tests.web.doors import PASSWORD, Visitor, csrf_in, house, text_of
+from tests.application import PASSWORD, BrowserClient, context_of, csrf_in, run_app, text_of
 
 PROXY, STRANGER = "10.0.0.2", "203.0.113.9"
 TRUSTED = (ipaddress.ip_network("10.0.0.0/24"), ipaddress.ip_network("::1/128"))
@@ -109,22 +107,17 @@ def test_odd_headers_are_read_without_harm() -> None:
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[Quart]:
     """On loopback, behind a proxy that speaks TLS."""
-    made = create_app(
-        Settings(
-            data_dir=tmp_path,
-            models_dir=tmp_path / "m",
-            auto_pull=False,
-            trusted_proxies=(ipaddress.ip_network("127.0.0.1/32"),),
-            allowed_hosts=("chat.example",),
-        )
-    )
-    async with made.test_app():
-        await house(made).users.add("anna", PASSWORD, "owner")
+    async with run_app(
+        tmp_path,
+        trusted_proxies=(ipaddress.ip_network("127.0.0.1/32"),),
+        allowed_hosts=("chat.example",),
+    ) as made:
+        await context_of(made).users.add("anna", PASSWORD, "owner")
         yield made
 
 
 async def test_through_a_proxy_the_login_is_as_secure_as_the_outside(app: Quart) -> None:
-    visitor = Visitor(app)
+    visitor = BrowserClient(app)
     outside = {
         "Host": "127.0.0.1:8000",
         "X-Forwarded-For": STRANGER,
@@ -144,7 +137,7 @@ async def test_through_a_proxy_the_login_is_as_secure_as_the_outside(app: Quart)
         c.startswith("__Host-wick-login-8000=") and "Secure" in c
         for c in answer.headers.getlist("Set-Cookie")
     )
-    (login,) = await house(app).sessions.list_for_user(1)
+    (login,) = await context_of(app).sessions.list_for_user(1)
     assert login.address == STRANGER
     outside["Origin"] = "http://chat.example"
     answer = await visitor.ask("POST", "/login", form=form, **via)
@@ -153,7 +146,7 @@ async def test_through_a_proxy_the_login_is_as_secure_as_the_outside(app: Quart)
 
 async def test_a_host_that_a_proxy_tells_must_be_allowed_too(app: Quart) -> None:
     for told in ("evil.example", "chat.example.evil.example", "a b", "chat.example, evil.example"):
-        answer = await Visitor(app).ask(
+        answer = await BrowserClient(app).ask(
             "GET",
             "/login",
             headers={"X-Forwarded-Host": told},
@@ -168,7 +161,7 @@ async def test_a_proxy_that_is_not_named_is_told_how_to_be(app: Quart) -> None:
         ("GET", {"Host": "other.example"}),
         ("POST", {"Origin": "https://chat.example", "Host": "chat.example"}),
     ):
-        answer = await Visitor(app).ask(
+        answer = await BrowserClient(app).ask(
             method,
             "/login",
             headers=headers | {"X-Forwarded-For": "192.0.2.7"},
@@ -179,4 +172,4 @@ async def test_a_proxy_that_is_not_named_is_told_how_to_be(app: Quart) -> None:
 
 
 async def test_a_proxy_in_front_means_accounts(app: Quart) -> None:
-    assert (await Visitor(app).ask("GET", "/")).status_code == 303
+    assert (await BrowserClient(app).ask("GET", "/")).status_code == 303

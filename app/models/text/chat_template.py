@@ -148,9 +148,9 @@ class ChatTemplate:
         if known is None or not (thought or opening):
             return [opening]
         is_open = known.is_opened_by(rendered)
-        if not thought and not is_open:
-            return [opening]
         split = self._tokenizer.split_special_tokens
+        if not thought and not is_open:
+            return [*split(known.answer), opening]
         parts = [*([] if is_open else split(known.opening)), thought]
         return [*parts, *split(known.closing), opening] if opening else parts
 

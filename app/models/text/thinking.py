@@ -22,9 +22,12 @@ class ThinkingFormat:
     opening, closing: what a thought that is written back stands between. recurs: the markers are
     special tokens that may come again behind the answer's beginning; those of other formats are
     plain text too, so that they count at the beginning only. wrappers: tags around the answer
-    itself, which are no part of it; hint: what only a template of such a model says.
-    has_channels: markers open named channels, as in gpt-oss'
-    harmony format.
+    itself, which are no part of it; hint: what only a template of such a model says; special:
+    names that only the special tokens of such a model have.
+
+    channel_markers: of formats whose messages have headers, as gpt-oss' harmony: those that end a
+    header come first. thought_header: how the header of a thought begins; answer: the header of an
+    answer. begins_in_header: the prompt ends within the first one.
     """
 
     name: str
@@ -35,14 +38,21 @@ class ThinkingFormat:
     recurs: bool = False
     wrappers: tuple[str, ...] = ()
     hint: str = ""
-    has_channels: bool = False
+    special: tuple[str, ...] = ()
+    channel_markers: tuple[str, ...] = ()
+    thought_header: str = ""
+    answer: str = ""
+    begins_in_header: bool = False
+
+    @property
+    def has_channels(self) -> bool:
+        """True if messages have headers."""
+        return bool(self.channel_markers)
 
     @property
     def markers(self) -> tuple[str, ...]:
         """List all texts that a parser must see, even where a tokenizer treats them as special."""
-        if self.has_channels:
-            return ("<|channel|>", "<|message|>", "<|start|>", "<|end|>")
-        return (self.start, self.end, *self.wrappers)
+        return self.channel_markers or (self.start, self.end, *self.wrappers)
 
     def is_opened_by(self, prompt: str) -> bool:
         """True if the prompt ends inside a thought, so that the model begins with it."""
@@ -60,7 +70,48 @@ FORMATS: Final = (
         opening="<|channel|>analysis<|message|>",
         closing="<|end|><|start|>assistant<|channel|>final<|message|>",
         recurs=True,
-        has_channels=True,
+        channel_markers=("<|message|>", "<|channel|>", "<|start|>", "<|end|>"),
+        thought_header="analysis",
+        answer="<|channel|>final<|message|>",
+    ),
+    ThinkingFormat(
+        "muse",
+        "<|start|>",
+        "<|eom|>",
+        opening=" to=self<|message|>",
+        closing="<|eom|><|start|>assistant to=user<|message|>",
+        recurs=True,
+        channel_markers=("<|message|>", "<|start|>", "<|eom|>"),
+        thought_header="to=self",
+        answer=" to=user<|message|>",
+        begins_in_header=True,
+    ),
+    ThinkingFormat(
+        "kimi",
+        "<|open|>think<|sep|>",
+        "<|close|>think<|sep|>",
+        opening="<|open|>think<|sep|>",
+        closing="<|close|>think<|sep|><|open|>response<|sep|>",
+        recurs=True,
+        wrappers=("<|open|>response<|sep|>", "<|close|>response<|sep|>", "<|close|>message<|sep|>"),
+        special=("<|open|>", "<|close|>", "<|sep|>"),
+    ),
+    ThinkingFormat(
+        "minimax",
+        "<mm:think>",
+        "</mm:think>",
+        opening="<mm:think>",
+        closing="</mm:think>",
+        wrappers=("</mm:think>",),  # an answer without a thought begins with it
+    ),
+    ThinkingFormat(
+        "apriel",
+        "Here are my reasoning steps:",
+        "[BEGIN FINAL RESPONSE]",
+        opening="Here are my reasoning steps:\n",
+        closing="\n[BEGIN FINAL RESPONSE]\n",
+        wrappers=("[BEGIN FINAL RESPONSE]", "[END FINAL RESPONSE]"),
+        hint="[BEGIN FINAL RESPONSE]",
     ),
     ThinkingFormat(
         "gemma",
@@ -117,10 +168,12 @@ def find_format(template: str, special: Iterable[str] = ()) -> ThinkingFormat | 
     names = set(special)
     for candidate in FORMATS:
         first, last = candidate.start, candidate.end
-        if candidate.wrappers:
+        if candidate.special and names.issuperset(candidate.special):
+            found = True
+        elif candidate.wrappers:
             found = first in template and candidate.hint in template
         elif candidate.has_channels:
-            found = first in template and "analysis" in template
+            found = first in template and candidate.thought_header in template
         else:
             found = last in template or {first, last} <= names
         if found:
@@ -227,6 +280,7 @@ class ThinkingParser:
     _header: str = ""
     _skips_space: bool = True
     _held_space: str = ""
+    _is_first_header: bool = True
     _markers: tuple[str, ...] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
@@ -237,6 +291,8 @@ class ThinkingParser:
             self._state = "answer"
             if not self.format.recurs:
                 self._markers = self.format.wrappers[1:]
+        elif self.format.begins_in_header:
+            self._state = "header"
         self._skips_space = not self.resumes
 
     @property
@@ -251,7 +307,11 @@ class ThinkingParser:
 
     def flush(self) -> list[tuple[Part, str]]:
         """Return the text that was held back and turned out to be no marker."""
-        return _joined(self._take(is_last=True))
+        parts = list(self._take(is_last=True))
+        if self._state == "header" and self._is_first_header and self.format.begins_in_header:
+            parts.append(("answer", self._header))  # it was none
+            self._header = ""
+        return _joined(parts)
 
     def _take(self, *, is_last: bool) -> Iterator[tuple[Part, str]]:
         while self._pending:
@@ -325,9 +385,11 @@ class ThinkingParser:
 
     def _enter_channel(self, marker: str) -> None:
         self._held_space = ""
-        if marker == "<|message|>":
-            is_analysis = self._header.strip().startswith("analysis")
-            self._state = "thought" if is_analysis else "answer"
+        self._is_first_header = False
+        if marker == self.format.channel_markers[0]:
+            header = self._header.strip().removeprefix("assistant").lstrip()
+            is_thought = header.startswith(self.format.thought_header)
+            self._state = "thought" if is_thought else "answer"
             self._header, self._skips_space = "", True
         else:
             self._state, self._header = "header", ""

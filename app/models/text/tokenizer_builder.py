@@ -218,11 +218,13 @@ def _end_ids(header: Header, tokens: list[str], specials: list[int]) -> list[int
     if {"<|return|>", "<|call|>"} <= {tokens[index] for index in ends}:
         # In gpt-oss' format <|end|> closes one channel, and the answer follows in the next.
         ends = {index for index in ends if tokens[index] != "<|end|>"}
+    # In Muse's, <|eom|> closes the thought.
+    going_on = {index for index in specials if tokens[index] == "<|eom|>"}
     for name in ("eos", "eot", "eom"):
         index = header.integer(f"tokenizer.ggml.{name}_token_id")
         if index is not None:
             ends.add(index)
-    return sorted(ends)
+    return sorted(ends - going_on)
 
 
 def _infill(header: Header, tokens: list[str]) -> list[int] | None:

@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 from app.config import KEY_PREFIX
 from app.conversations.history import ContextUsage
-from app.conversations.hub import LiveAnswer, status_line
+from app.conversations.hub import LiveAnswer
 from app.models.catalogue import CatalogueEntry
 from app.models.found import FoundModel
 from app.models.install.pulls import Pull
@@ -21,7 +21,7 @@ from app.web.addresses import Addresses
 from app.web.assets import Assets
 from app.web.render.cards import Card, Offer, element_key
 from app.web.render.markdown import escape_text
-from app.web.render.messages import MessageView, ModelOption, UnavailableModel
+from app.web.render.messages import MessageView, ModelOption, UnavailableModel, live_line
 from app.web.render.streaming import BlockUpdate, OpenBlock
 from app.web.security.identity import identity_or_none, is_owner
 from app.web.timezone import utc_offset
@@ -122,7 +122,7 @@ class Fragments:
         return Markup(self._swaps.open_block(message_id, block))  # noqa: S704 - a template
 
     def line(self, stream: LiveAnswer) -> str:
-        return self.inside(f"#m{stream.message_id}-line", escape_text(status_line(stream)))
+        return self.inside(f"#m{stream.message_id}-line", escape_text(live_line(stream)))
 
     def picker(
         self, chat_id: str, options: Sequence[ModelOption], chosen: str, *, oob: bool = False

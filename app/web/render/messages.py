@@ -195,7 +195,7 @@ def present_live(
         text=stream.text,
         body=blocks.finished,
         open=blocks.open,
-        status_text=status_line(stream),
+        status_text=live_line(stream),
         stats="",
         model=stream.model,
         can_withdraw=stream.is_pending,
@@ -218,6 +218,11 @@ class ShownAnswer(NamedTuple):
 def shown(stream: LiveAnswer, blocks: StreamedMarkdown) -> ShownAnswer:
     """Return all of an answer that there is now, as far as its blocks were fed."""
     return ShownAnswer(blocks, blocks.cursor, len(stream.thought), live_thought_label(stream))
+
+
+def live_line(stream: LiveAnswer) -> str:
+    """Return the line under an answer that runs; none where its thought says the same above."""
+    return "" if stream.is_thinking and stream.thought else status_line(stream)
 
 
 def live_thought_label(stream: LiveAnswer) -> str:

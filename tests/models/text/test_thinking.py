@@ -49,6 +49,38 @@ ANSWERS = [
     ),
     ("harmony", "<|channel|>final<|message|>Four.", "", "Four."),
     (
+        "muse",
+        " to=self<|message|>Two.<|eom|><|start|>assistant to=user<|message|>Four.",
+        "Two.",
+        "Four.",
+    ),
+    (
+        "muse",
+        "<|start|>assistant to=self<|message|>Two.<|eom|><|start|>assistant<|message|>Four.",
+        "Two.",
+        "Four.",
+    ),
+    ("muse", " to=user<|message|>Four.", "", "Four."),
+    ("muse", "Four.", "", "Four."),
+    (
+        "kimi",
+        "<|open|>think<|sep|>Two.<|close|>think<|sep|><|open|>response<|sep|>Four."
+        "<|close|>response<|sep|><|close|>message<|sep|>",
+        "Two.",
+        "Four.",
+    ),
+    ("kimi", "<|open|>response<|sep|>Four.<|close|>response<|sep|>", "", "Four."),
+    ("kimi", "Four.<|close|>response<|sep|><|close|>message<|sep|>", "", "Four."),
+    ("minimax", "<mm:think>Two <think>.</mm:think>Four.", "Two <think>.", "Four."),
+    ("minimax", "</mm:think>Four.", "", "Four."),
+    (
+        "apriel",
+        "Here are my reasoning steps:\nTwo.\n[BEGIN FINAL RESPONSE]\nFour.\n[END FINAL RESPONSE]",
+        "Two.",
+        "Four.\n",
+    ),
+    ("apriel", "[BEGIN FINAL RESPONSE]Four.[END FINAL RESPONSE]", "", "Four."),
+    (
         "harmony",
         "<|channel|>analysis<|message|>A<|end|><|start|>assistant<|channel|>commentary<|message|>"
         "Let me see. <|end|><|start|>assistant<|channel|>analysis<|message|>B<|end|>"
@@ -120,6 +152,11 @@ def test_an_answer_that_goes_on_keeps_its_white_space_and_thinks_no_more() -> No
         ("Write between <think></think> and <response></response>.", (), "granite"),
         ("{{ '<think>' }}{{ '</think>' }}{{ '<response>' }}", (), "think"),
         ("{{ '<think>' }}{{ '<answer>' }}", (), "hunyuan"),
+        ("{{ '<|start|>assistant to=self<|message|>' }}", (), "muse"),
+        ("{{ '<|open|>think<|sep|>' }}", (), "kimi"),
+        ("{{ mark('think') }}", ("<|open|>", "<|close|>", "<|sep|>"), "kimi"),
+        ("{{ '<mm:think>' }}{{ '</mm:think>' }}", (), "minimax"),
+        ("{{ 'Here are my reasoning steps:\n' }}{{ '[BEGIN FINAL RESPONSE]' }}", (), "apriel"),
         ("{{ message.content }}", (), None),
     ],
 )

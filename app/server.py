@@ -22,8 +22,7 @@ from app.api.openai import models as api_models
 from app.config import Settings, asset_dir
 from app.db.connection import open_database
 from app.errors import WickError
-from app.web import addresses, bodies, errors, socket
-from app.web import compression as web_compression
+from app.web import addresses, assets, bodies, errors, socket
 from app.web.context import ServerContext
 from app.web.live import chat as live_chat
 from app.web.live import models as live_models
@@ -68,12 +67,12 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
     app.request_class = bodies.WickRequest
     app.asgi_http_class = bodies.BackpressuredConnection
     app.asgi_websocket_class = socket.BoundedConnection
-    web_compression.compress(app)
+    bodies.compress(app)
     hosts.install(app, settings)
     auth.install(app, settings)
     for blueprint in (
         *(
-            web_compression.blueprint,
+            assets.blueprint,
             chat.blueprint,
             chat.chats_blueprint,
             chat.messages_blueprint,

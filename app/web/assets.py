@@ -10,9 +10,14 @@ import functools
 import hashlib
 from pathlib import Path
 
+from quart import Blueprint, Response, current_app
+
 SCRIPTS, STYLES = "all.js", "all.css"
 STANDALONE = frozenset({"arrivals.js", "early.js", "upload.js"})
 """Not for the page of a chat, or, as `early.js` is, not to wait until that page is there."""
+
+
+blueprint = Blueprint("bundles", __name__, url_prefix="/static")
 
 
 class Assets:
@@ -42,3 +47,18 @@ class Assets:
         if path.name in STANDALONE:
             return b""
         return b"try {\n" + path.read_bytes() + b"} catch (error) { console.error(error); }\n"
+
+
+@blueprint.get(f"/{SCRIPTS}")
+async def scripts() -> Response:
+    return Response(_served().content(SCRIPTS), content_type="text/javascript; charset=utf-8")
+
+
+@blueprint.get(f"/{STYLES}")
+async def styles() -> Response:
+    return Response(_served().content(STYLES), content_type="text/css; charset=utf-8")
+
+
+def _served() -> Assets:
+    found: Assets = current_app.extensions["wick"].fragments.assets
+    return found

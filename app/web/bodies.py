@@ -2,20 +2,23 @@
 
 What is uploaded comes no faster than it is taken, so a file of any size is held in memory nowhere.
 What is exported is made whole before its first byte goes out: what breaks meanwhile is an error
-with its status, and never a file that ends in the middle and looks whole.
+with its status, and never a file that ends in the middle and looks whole. Text goes out compressed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import gzip
 import tempfile
 from collections.abc import AsyncIterator
 from typing import IO, Any, Final
 
 from hypercorn.typing import ASGIReceiveCallable
-from quart import Request, Response
+from quart import Quart, Request, Response, request
 from quart.asgi import ASGIHTTPConnection
 from quart.wrappers.request import Body
+from quart.wrappers.response import DataBody, FileBody
 from werkzeug.exceptions import RequestTimeout
 
 from app.conversations.imports.reader import MAX_FILE_BYTES
@@ -155,3 +158,73 @@ async def _sent(file: IO[bytes]) -> AsyncIterator[bytes]:
 
 def _no_room() -> DiskFull:
     return DiskFull("There is no room left for temporary files here, so nothing was exported.")
+
+
+# Text is what a page consists of, and gzip makes a quarter of it.
+
+_MIN_COMPRESSED_BYTES: Final = 500
+"""Less fits into one packet anyway."""
+_MAX_COMPRESSED_BYTES: Final = 16 << 20
+"""More would only fill memory."""
+_TEXT_TYPES: Final = frozenset(
+    {
+        "application/javascript",
+        "application/json",
+        "application/manifest+json",
+        "image/svg+xml",
+    }
+)
+
+
+def compress(app: Quart) -> None:
+    """Compress what this application answers, where that is safe and worth it."""
+
+    @app.after_request
+    async def shrink(response: Response) -> Response:
+        if not _is_text(response):
+            return response
+        response.headers.add("Vary", "Accept-Encoding, Sec-Fetch-Site")
+        if not _is_wanted():
+            return response
+        whole = await response.get_data(as_text=False)
+        if not _MIN_COMPRESSED_BYTES <= len(whole) <= _MAX_COMPRESSED_BYTES:
+            return response
+        if "immutable" in response.headers.get("Cache-Control", ""):
+            packed = await asyncio.to_thread(_pack_once, whole)
+        else:
+            packed = await asyncio.to_thread(gzip.compress, whole, 5)
+        response.set_data(packed)
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers.pop("Accept-Ranges", None)
+        response.headers.pop("ETag", None)  # it named the bytes before
+        return response
+
+
+def _is_text(response: Response) -> bool:
+    """Tell whether this is text as a whole; what is made while it is sent is left alone."""
+    return (
+        response.status_code == 200
+        and isinstance(response.response, (DataBody, FileBody))
+        and ((mimetype := response.mimetype or "").startswith("text/") or mimetype in _TEXT_TYPES)
+        and "Content-Encoding" not in response.headers
+    )
+
+
+def _is_wanted() -> bool:
+    """Return whether this request may have its answer compressed.
+
+    A foreign website that makes a browser ask for our pages, again and again with other words in
+    the address, could learn from the sizes of the encrypted answers what else they say (BREACH).
+    Browsers say who asks, and what another site asks for is not compressed.
+    """
+    return (
+        request.method == "GET"
+        and request.accept_encodings.quality("gzip") > 0
+        and request.headers.get("Sec-Fetch-Site", "none") in {"none", "same-origin"}
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _pack_once(whole: bytes) -> bytes:
+    """Compress as well as can be, once: the same files are asked for by every page."""
+    return gzip.compress(whole, 9, mtime=0)

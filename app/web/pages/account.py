@@ -12,7 +12,7 @@ from app.accounts.api_keys import MAX_NAME_CHARS, SCOPES
 from app.errors import AccountError, InvalidAccount, TooManyAttempts
 from app.web.context import server_context
 from app.web.pages.login import remember_device, sign_out
-from app.web.render.sidebar import day_of, time_ago
+from app.web.render.dates import day_of, time_ago
 from app.web.security.identity import current_user, identity
 
 # The page of a user's API keys. A new one is shown once, in the answer to its making.

@@ -15,7 +15,7 @@ from app.conversations.trash import RETENTION_SECONDS, TRASH_DAYS
 from app.db.chats import Chat, Cursor, ListName
 from app.db.search import Hit, SearchQuery, Where, words_of
 from app.web.context import server_context
-from app.web.render.sidebar import day_of
+from app.web.render.dates import day_of
 from app.web.security.identity import current_user
 
 

@@ -11,8 +11,8 @@ from app.web.addresses import public_url, row_id
 from app.web.context import server_context
 from app.web.pages.chat import get_chat_or_404
 from app.web.render.chat import load_chat_view
+from app.web.render.dates import day_of
 from app.web.render.messages import PAGE_SIZE
-from app.web.render.sidebar import day_of
 from app.web.security.auth import public
 from app.web.security.hosts import host_name
 from app.web.security.identity import current_user

@@ -18,7 +18,7 @@ from app.errors import NotAllowed
 from app.net import is_loopback
 from app.web.addresses import public_url
 from app.web.context import server_context
-from app.web.render.sidebar import day_of, time_ago
+from app.web.render.dates import day_of, time_ago
 from app.web.security.auth import local_cli_only, owner_required
 from app.web.security.hosts import host_name
 from app.web.security.identity import identity

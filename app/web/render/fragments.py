@@ -20,11 +20,11 @@ from app.models.model import format_bytes
 from app.web.addresses import Addresses
 from app.web.assets import Assets
 from app.web.render.cards import Card, Offer, element_key
+from app.web.render.dates import utc_offset
 from app.web.render.markdown import escape_text
 from app.web.render.messages import MessageView, ModelOption, UnavailableModel, live_line
 from app.web.render.streaming import BlockUpdate, OpenBlock
 from app.web.security.identity import identity_or_none, is_owner
-from app.web.timezone import utc_offset
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from itertools import groupby
 from app.conversations.chats import PAGE_CHATS
 from app.db.chats import Chat, Cursor
 from app.web.context import ServerContext
-from app.web.timezone import to_local
+from app.web.render.dates import heading_of, to_local
 
 MAX_FIRST_ROWS = 4 * PAGE_CHATS
 
@@ -154,35 +154,6 @@ def _render(sidebar: SidebarContext, template: str, **values: object) -> str:
 
 def _today() -> dt.date:
     return to_local(time.time()).date()
-
-
-def heading_of(at: float, today: dt.date) -> str:
-    """Return what a user would call the time of a chat."""
-    day = to_local(at).date()
-    age = (today - day).days
-    if age <= 0:
-        return "Today"
-    if age == 1:
-        return "Yesterday"
-    if age <= 7:
-        return "Previous 7 days"
-    return f"{day:%B} {day.year}"
-
-
-def day_of(at: float) -> str:
-    """A date as a user writes it."""
-    day = to_local(at).date()
-    return f"{day.day} {day:%B %Y}"
-
-
-def time_ago(at: float, now: float) -> str:
-    """Return how long it is since then; of what is more than a day ago, the day."""
-    minutes = int(now - at) // 60
-    if minutes < 2:
-        return "just now"
-    if minutes < 120:
-        return f"{minutes} minutes ago"
-    return f"{minutes // 60} hours ago" if minutes < 1440 else day_of(at)
 
 
 def group_by_day(chats: Sequence[Chat], today: dt.date) -> list[ChatGroup]:

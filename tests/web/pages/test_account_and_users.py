@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from quart import Quart
 
-from app.web.render.sidebar import day_of, time_ago
+from app.web.render.dates import day_of, time_ago
 from tests.application import (
     PASSWORD,
     BrowserClient,

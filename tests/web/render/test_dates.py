@@ -14,7 +14,7 @@ from quart.testing import QuartClient
 from app.config import Settings
 from app.db import chats
 from app.server import create_app
-from app.web.timezone import parse_zone
+from app.web.render.dates import parse_zone
 from tests.application import OWN
 
 NOON = dt.datetime(2026, 3, 10, 12, 0, tzinfo=dt.UTC).timestamp()
@@ -25,7 +25,7 @@ CHAT = "0123456789abcdef"
 async def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Quart]:
     """A chat of 10 March, 11:30 UTC; it is half an hour later."""
     made = create_app(Settings(data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False))
-    monkeypatch.setattr("app.web.render.sidebar.time.time", lambda: NOON)
+    monkeypatch.setattr("app.web.render.dates.time.time", lambda: NOON)
     async with made.test_app():
         db = made.extensions["wick"].chats._db
         await db.write(lambda c: chats.create(c, CHAT, 1, "Foxes", "tiny", NOON - 1800))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup, escape
 
-from app.markup import tex
+from app.markup import formulas
 
 if TYPE_CHECKING:
     import nh3
@@ -57,7 +57,7 @@ def _checkbox(_renderer: Any, tokens: Sequence[Token], index: int, *_: Any) -> s
 def _formula(_renderer: Any, tokens: Sequence[Token], index: int, *_: Any) -> str:
     """MathML, or the source as it was written."""
     token = tokens[index]
-    html = tex.to_mathml(token.content, display=token.meta["display"])
+    html = formulas.to_mathml(token.content, display=token.meta["display"])
     is_wide = len(token.content) > WIDE_FORMULA_CHARS
     if html is None:
         return _source(token)
@@ -109,7 +109,7 @@ def _cleaner() -> nh3.Cleaner:
             "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr",
             "li", "ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead",
             "tr", "ul", "details", "div", "kbd", "mark", "sub", "summary", "sup",
-        } | tex.TAGS,
+        } | formulas.TAGS,
         attributes={
             "*": set(),
             "a": {"href"},
@@ -125,7 +125,7 @@ def _cleaner() -> nh3.Cleaner:
             "table": {"dir"},
             **{f"h{level}": {"dir"} for level in range(1, 7)},
             "details": {"dir", "open"},
-            **tex.ATTRIBUTES,
+            **formulas.ATTRIBUTES,
         },
         tag_attribute_values={
             "div": {

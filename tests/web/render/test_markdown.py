@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it.rules_inline import StateInline
 
-from app.markup import brackets
+from app.markup import links
 from app.markup.parser import make_parser
 from app.web.render import markdown
 from app.web.render.markdown import escape_text, render_markdown
@@ -170,7 +170,7 @@ def test_brackets_that_are_no_links_cost_so_much_and_no_more(bounds: pytest.Monk
     link = "[a](https://e.example)"
     text = "[x ![y " * 50 + "\n\n" + link
     assert "<a href=" in render_markdown(text)
-    bounds.setattr(brackets, "MAX_STEPS", 1000)
+    bounds.setattr(links, "MAX_STEPS", 1000)
     markdown.clear_cache()
     html = render_markdown(text)
     assert html.count("[x ![y") == 50
@@ -200,8 +200,8 @@ def test_no_text_has_more_looked_through_for_links(text: str) -> None:
     parsing = make_parser()
     skip, parsing.inline.skipToken = parsing.inline.skipToken, count  # type: ignore[method-assign]
     parsing.parse(text, environment)
-    assert looked <= brackets.MAX_STEPS
-    assert environment["bracket_steps"] > -brackets.ADDRESS_STEPS
+    assert looked <= links.MAX_STEPS
+    assert environment["bracket_steps"] > -links.ADDRESS_STEPS
 
 
 def test_no_text_has_more_addresses_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,9 +216,9 @@ def test_no_text_has_more_addresses_looked_for(monkeypatch: pytest.MonkeyPatch) 
     find = parsing.helpers.parseLinkDestination
     monkeypatch.setattr(parsing.helpers, "parseLinkDestination", count)
     parsing.parse("[a](" * 25_000)
-    assert looked <= brackets.MAX_STEPS / brackets.ADDRESS_STEPS
-    links = "[a](http://b) " * 7000
-    assert render_markdown(links).count('<a href="http://b"') == 7000
+    assert looked <= links.MAX_STEPS / links.ADDRESS_STEPS
+    many = "[a](http://b) " * 7000
+    assert render_markdown(many).count('<a href="http://b"') == 7000
 
 
 def test_a_long_text_full_of_brackets_is_within_the_bound() -> None:

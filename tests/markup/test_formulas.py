@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from app.markup.tex import MAX_MATHML_CHARS, to_mathml
+from app.markup.formulas import MAX_MATHML_CHARS, to_mathml
 from app.web.render.markdown import render_markdown
 
 # What a reader sees, element by element: tables are in [[ ]], rows end with ;, cells with &,
@@ -220,7 +220,7 @@ def test_there_are_enough_formulas() -> None:
 def test_the_library_is_the_version_that_was_tried() -> None:
     """What it takes too long for, falls over or shows wrong was found out for this version alone.
 
-    Before another is taken, try anew all that `app/markup/tex.py` keeps from it: unmatched
+    Before another is taken, try anew all that `app/markup/formulas.py` keeps from it: unmatched
     brackets, groups in groups, lines of `|`, definitions, and the styles that it writes.
     """
     assert version("math-core") == "0.9.0"

@@ -21,6 +21,8 @@ WITH_PLAIN_DOCSTRINGS = (
     "app/models/**/*.py",
     "app/inference/**/*.py",
     "app/api/**/*.py",
+    "app/web/**/*.py",
+    "app/markup/*.py",
     "app/conversations/**/*.py",
     "app/terminal/*.py",
     "app/cli/*.py",

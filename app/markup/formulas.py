@@ -222,7 +222,7 @@ _ELEMENT: Final = re.compile(r"</?(\w+)")
 
 
 class _UnknownError(Exception):
-    """There is something in it that the page would not show as it is meant."""
+    """Something in a formula would not be shown as it is meant."""
 
 
 @functools.cache
@@ -306,7 +306,7 @@ def _as_known(found: re.Match[str]) -> str:
 
 
 def _apart(found: re.Match[str]) -> str:
-    """`\\text{if $x$}` as text and a formula."""
+    """Part `\\text{if $x$}` into text and a formula."""
     parts = found[1].split("$")
     return "".join(
         rf"\text{{{part}}}" if number % 2 == 0 else f"{{{part}}}"

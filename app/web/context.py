@@ -69,7 +69,7 @@ class ServerContext(Services):
         }
 
     async def close(self) -> None:
-        """The same, and tabs are told that Wick restarts.
+        """Close the services, then tell tabs that Wick restarts.
 
         Called before the server stops serving, so that sockets get a proper goodbye.
         """

@@ -113,7 +113,10 @@ class MessageRateLimiter:
 
 
 async def serve(hub: Hub, tab: Connection) -> None:
-    """Every way out of here chooses its close code: htmx comes back after any but 1000 and 1008."""
+    """Serve a tab until it closes.
+
+    Every way out chooses its close code: htmx comes back after any but 1000 and 1008.
+    """
     code, is_open = ERROR, False
     sessions, session_id = server_context().sessions, identity().session_id
     try:
@@ -191,7 +194,7 @@ async def _receive_loop(tab: Connection, sessions: Sessions, session_id: int) ->
 
 
 async def _check_room(hub: Hub, tab: Connection) -> None:
-    """This tab is among those that are counted."""
+    """Close the tab where its user has too many; it is among those that are counted."""
     most, user_id = server_context().settings.sockets_per_user, tab.subscription.user_id
     if hub.subscription_count(user_id) <= most:
         return

@@ -189,7 +189,7 @@ def test_the_source_of_a_formula_that_cannot_be_shown_is_shown(source: str) -> N
         ("**$x$** and *\\(y\\)*", 2),
     ],
 )
-def test_what_is_a_formula(text: str, formulas: int) -> None:
+def test_formulas_are_recognized(text: str, formulas: int) -> None:
     assert render_markdown(text).count("<math") == formulas
 
 

@@ -86,7 +86,7 @@ async def test_a_page_names_its_socket_and_its_files_below(anna: BrowserClient) 
     assert "immutable" in answer.headers["Cache-Control"]
 
 
-async def test_a_socket_opens_below(anna: BrowserClient) -> None:
+async def test_a_socket_opens_below_the_base_path(anna: BrowserClient) -> None:
     for prefix in ("", BASE):
         socket = anna.client.websocket(f"{prefix}/chats/{CHAT}/live", headers=OWN)
         async with socket as connection:
@@ -101,7 +101,7 @@ async def test_the_bare_path_leads_to_the_page(anna: BrowserClient) -> None:
 
 
 @pytest.mark.usefixtures("anna")
-async def test_redirects_and_cookies_stay_below(app: Quart) -> None:
+async def test_redirects_and_cookies_stay_below_the_base_path(app: Quart) -> None:
     visitor = BrowserClient(app)
     turned = await visitor.ask("GET", f"{BASE}/archive?after=x")
     assert turned.headers["Location"] == f"{BASE}/login?next=/archive%3Fafter%3Dx"

@@ -57,7 +57,7 @@ def test_all_styles_are_one() -> None:
         assert path.read_text() in content
 
 
-def test_colours_follow_the_theme_a_person_chose() -> None:
+def test_colours_follow_the_theme_a_user_chose() -> None:
     """`prefers-color-scheme` knows only the system's; `light-dark()` follows `color-scheme`."""
     for path in STATIC.glob("*.css"):
         assert "prefers-color-scheme" not in path.read_text(), path.name

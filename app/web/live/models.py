@@ -30,7 +30,7 @@ class ModelsConnection:
     pause: float = FRAME_SECONDS
 
     async def initial_frame(self, version: str) -> str:
-        """Everything: the parts are small, and put in place without touching what is the same."""
+        """Send everything: the parts are small, and put in place without touching the rest."""
         return self._frame(await load_models_view(self.context, self.speeds))
 
     async def next_frame(self) -> str:
@@ -41,7 +41,7 @@ class ModelsConnection:
         return self._frame(await load_models_view(self.context, self.speeds))
 
     async def on_message(self, data: str | bytes) -> None:
-        """This page says nothing over its socket."""
+        """Ignore it: this page says nothing over its socket."""
 
     def rejection_frame(self, data: str | bytes, sentence: str) -> str:
         return self.context.fragments.notice(sentence)
@@ -80,7 +80,7 @@ class ModelsConnection:
 
 
 def announcement(card: Card) -> str:
-    """Its state without figures that change all the time."""
+    """Return the state of a model without figures that change all the time."""
     line = "Loading" if card.state == "loading" else card.line
     return f"{card.title}: {line}."
 

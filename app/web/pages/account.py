@@ -17,7 +17,6 @@ from app.web.security.identity import current_user, identity
 
 # The page of a user's API keys. A new one is shown once, in the answer to its making.
 
-
 keys_blueprint = Blueprint("keys", __name__, url_prefix="/keys")
 
 
@@ -68,8 +67,7 @@ async def _keys_page(
     return Response(html, status=status, content_type="text/html; charset=utf-8")
 
 
-# A person's own page: password, logins, and the way out for good.
-
+# A user's own page: password, sessions, and the way out for good.
 
 blueprint = Blueprint("you", __name__, url_prefix="/you")
 DONE: Final = {

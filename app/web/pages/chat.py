@@ -141,7 +141,7 @@ def _move_chat(chat: Chat, where: str, back: str) -> str:
 
 
 def _notify_removed(chat_id: str) -> str:
-    """Takes the chat out of a page that lists the archive or the trash."""
+    """Take the chat out of a page that lists the archive or the trash."""
     return server_context().fragments.removed(f"#away-{chat_id}")
 
 
@@ -165,7 +165,7 @@ async def new_chat() -> Response:
 
 @blueprint.get("/chats/<chat_id>")
 async def chat(chat_id: str) -> Response:
-    """`?message=ID` shows a path through that message, as far up as it."""
+    """Render a chat; `?message=ID` shows a path through that message, as far up as it."""
     context, user_id = server_context(), current_user()
     await get_chat_or_404(chat_id)
     await context.chats.mark_read(user_id, chat_id)
@@ -175,7 +175,7 @@ async def chat(chat_id: str) -> Response:
 
 
 async def _page(chat_id: str, sought: int | None = None) -> Response:
-    """`sought`: a message that the shown part must hold."""
+    """Render the page; `sought`: a message that the shown part must hold."""
     context = server_context()
     user_id = current_user()
     version = context.hub.version  # before anything is read, so that a change meanwhile is noticed

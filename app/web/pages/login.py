@@ -138,7 +138,7 @@ async def _form(
 async def _join_form(
     token: str, name: str = "", problems: dict[str, str] | None = None, status: int = 200
 ) -> Response | WerkzeugResponse:
-    """Raises InviteNotFound."""
+    """Render the form of an invite. Raises InviteNotFound."""
     context = server_context()
     if not context.settings.has_accounts:
         return redirect("/", 303)

@@ -35,9 +35,9 @@ report_blueprint = Blueprint("models_report", __name__)
 
 @report_blueprint.get("/models/report")
 async def report() -> dict[str, Any]:
-    """Of each model in the store: its state, also in words; `progress` of a load from 0 to 1; the
-    `engine` that runs it; `speed` in tokens per second; `memory` set aside for it now, in bytes, as
-    is `budget`."""
+    """Report each model in the store: its state, also in words; `progress` of a load from 0 to 1;
+    the `engine` that runs it; `speed` in tokens per second; `memory` set aside for it now, in
+    bytes, as is `budget`."""
     context = server_context()
     models = await asyncio.to_thread(context.store.models)
     workers = {worker.name: worker for worker in context.pool.statuses()}
@@ -106,7 +106,7 @@ async def load(name: str) -> Response:
 @blueprint.post("/models/<name>/unload")
 @owner_required
 async def unload(name: str) -> Response:
-    """Out of memory. Raises ModelBusy while it answers."""
+    """Unload it. Raises ModelBusy while it answers."""
     await _existing(name)
     await server_context().pool.unload(name)
     return Response(status=DONE)
@@ -124,7 +124,7 @@ async def make_default(name: str) -> Response:
 @blueprint.post("/models/<name>/arrived")
 @owner_required
 async def pull_status(name: str) -> Response:
-    """A command has installed it: whoever looks sees it."""
+    """Show a model that a command has installed to whoever looks."""
     await _existing(name)
     server_context().hub.models_changed()
     return Response(status=DONE)
@@ -133,7 +133,7 @@ async def pull_status(name: str) -> Response:
 @blueprint.get("/models/<name>/remove")
 @owner_required
 async def ask_to_remove(name: str) -> str:
-    """Asks once more. A damaged model has no title and no size."""
+    """Ask once more. A damaged model has no title and no size."""
     model: Model | None = None
     with contextlib.suppress(ModelFileError):
         model = await _existing(name)
@@ -143,7 +143,7 @@ async def ask_to_remove(name: str) -> str:
 @blueprint.delete("/models/<name>")
 @owner_required
 async def remove(name: str) -> Response:
-    """Its chats stay as they are. Raises ModelBusy while it answers."""
+    """Remove a model; its chats stay as they are. Raises ModelBusy while it answers."""
     context = server_context()
     await asyncio.to_thread(context.store.folder, name)  # it may be damaged
     await context.pool.delete_model(name)
@@ -168,7 +168,7 @@ async def add_remote() -> str:
 
 
 def parse_remote(form: Mapping[str, str]) -> tuple[str, Upstream, int | None]:
-    """What the form says: name, server and context size. Raises ModelError.
+    """Parse what the form says: name, server and context size. Raises ModelError.
 
     Keys are taken only from variables that are meant for it, so that nobody who is not at this
     machine can have any other sent anywhere.

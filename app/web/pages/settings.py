@@ -53,7 +53,7 @@ def thinking_fields(model: Model) -> tuple[Parameter, ...]:
 
 
 def parse_settings(model: Model, form: Mapping[str, str]) -> tuple[ModelSettings, dict[str, str]]:
-    """What the form says, and a sentence for every field that is wrong, by its name.
+    """Parse the form; return its settings, and a sentence for every field that is wrong, by name.
 
     An empty field takes what the model's authors recommend; one that says what it said when the
     form was made stays as it was, byte for byte.
@@ -131,7 +131,7 @@ async def model_form(name: str) -> str:
 @blueprint.post("/models/<name>/settings")
 @owner_required
 async def save_model_settings(name: str) -> Response:
-    """Nothing is left of the dialog when they are saved; else it says what is wrong."""
+    """Save the settings and close the dialog; else it says what is wrong."""
     context = server_context()
     model = await asyncio.to_thread(context.store.get, name)
     values = (await request.form).to_dict()
@@ -161,7 +161,7 @@ async def choose_engine(name: str, setting: str) -> Response:
 
 
 def _of_runner(settings: ModelSettings) -> tuple[object, ...]:
-    """What a runner was started with; the other settings go with each request."""
+    """Return what a runner was started with; the other settings go with each request."""
     return settings.context_length, settings.template, settings.engine
 
 
@@ -203,14 +203,14 @@ def engine_options(model: Model) -> list[tuple[EngineSetting, str]]:
 
 
 def _default_template(model: Model) -> str:
-    """What is taken without a choice: a file that brings no template gets one that Wick knows."""
+    """Name what is taken without a choice: a file without a template gets one that Wick knows."""
     named = (n.title for n in named_templates().values() if n.source == model.chat_template)
     title = next(named, "")
     return f"Default: {title}" if title else "From the model file"
 
 
 def default_text(field: Parameter, value: Any) -> str:
-    """What an empty field means, to stand in it."""
+    """Return what an empty field means, to stand in it."""
     if value is None:
         return "any" if field.name == "seed" else ""
     return f"{value:g}" if field.kind == "number" else field.to_text(value)
@@ -230,7 +230,7 @@ async def chat_form(chat_id: str) -> str:
 
 @blueprint.post("/chats/<chat_id>/settings")
 async def save_chat_settings(chat_id: str) -> Response:
-    """Nothing is left of the dialog when they are saved; else it says what is wrong."""
+    """Save the settings and close the dialog; else it says what is wrong."""
     context, user_id = server_context(), current_user()
     await context.chats.get(user_id, chat_id)
     values = (await request.form).to_dict()
@@ -249,8 +249,10 @@ async def save_chat_settings(chat_id: str) -> Response:
 
 
 def default_texts(default: GenerationSettings) -> dict[str, str]:
-    """What empty fields mean, to stand in them. The model's own stop strings are added to those of
-    the chat, so they are no default."""
+    """Return what empty fields mean, to stand in them.
+
+    The model's own stop strings are added to those of the chat, so they are no default.
+    """
     return {
         field.name: default_text(field, default.value(field.name))
         for field in CHAT_FIELDS

@@ -100,7 +100,7 @@ def _selected_files(told: str | bytes) -> list[tuple[str, int]]:
 
 
 def _manifest(filename: str) -> UploadManifest:
-    """Raises PullRefused for sizes that are none."""
+    """Parse what is announced of an upload. Raises PullRefused for sizes that are none."""
     file = filename.replace("\\", "/").rpartition("/")[2]
     told = request.args.getlist("part")
     if not all(re.fullmatch("[0-9]{1,18}", size) for size in told):

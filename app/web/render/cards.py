@@ -42,7 +42,7 @@ class Card:
 
     @property
     def key(self) -> str:
-        """Its name, as part of an element's id."""
+        """Return the name as part of an element's id."""
         return element_key(self.name)
 
 
@@ -211,7 +211,7 @@ class Offer:
 
 
 def list_offers(taken: Collection[str], settings: Settings) -> list[Offer]:
-    """All models to download but those of `taken` names, those that fit first."""
+    """List the models to download but those of `taken` names, those that fit first."""
     found = [_offer(entry, settings) for entry in offers() if entry.name not in taken]
     return sorted(found, key=lambda offer: bool(offer.missing))
 

@@ -231,7 +231,7 @@ async def missing_model(
 
 
 async def _chat_models(context: ServerContext) -> list[Model]:
-    """Those of the store that can chat; embedding models can't."""
+    """List the models that can chat; embedding models can't."""
     models = await asyncio.to_thread(context.store.models)
     return [model for model in models if model.kind == "text"]
 

@@ -171,7 +171,7 @@ class Fragments:
         return self.render("_found.html", found=found, coming=coming, oob=oob)
 
     def download_started(self, title: str) -> str:
-        """Says so beside the button that asked for it; the list of downloads is far above."""
+        """Render the news beside its button, since the list of downloads is far above."""
         return self.render("_started.html", title=title)
 
     def intro(self, *, elsewhere: bool, oob: bool = False) -> str:
@@ -225,5 +225,5 @@ class Fragments:
         return self.render("_notice.html", text=text, undo=undo, oob=oob, details=details)
 
     def submission_result(self, client_id: str, *, accepted: bool, next_id: str) -> str:
-        """Tells the composer what became of the submission `client_id`."""
+        """Tell the composer what became of the submission `client_id`."""
         return self.render("_reply.html", client_id=client_id, accepted=accepted, next_id=next_id)

@@ -177,7 +177,7 @@ class Block:
 
 
 def parse_blocks(text: str, env: dict[str, Any], message_id: int | None = None) -> list[Block]:
-    """`env["references"]` and `env["notes"]` hold, and get, what links and footnotes lead to.
+    """Render blocks; `env["references"]` and `env["notes"]` hold, and get, what links lead to.
 
     Raises what parsers raise.
     """
@@ -325,7 +325,7 @@ def _highlight_code(code: str, language: str, _attributes: str) -> str:
 
 
 def _in_time(tokens: Iterable[tuple[Any, str]]) -> Iterator[tuple[Any, str]]:
-    """Raises TimeoutError when the text has had its time."""
+    """Pass tokens on. Raises TimeoutError when the text has had its time."""
     started = time.thread_time()
     try:
         for token in tokens:

@@ -206,8 +206,8 @@ def present_live(
 
 
 class ShownAnswer(NamedTuple):
-    """How much of an answer that runs somebody sees: of its text, and of its thought so many
-    characters under that label."""
+    """A running answer as a tab shows it: so much of its text, and so many characters of its
+    thought under that label."""
 
     blocks: StreamedMarkdown
     cursor: RenderCursor

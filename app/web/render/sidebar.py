@@ -126,7 +126,7 @@ async def _render_changes(
 
 
 async def _insert_row(sidebar: SidebarContext, chat: Chat, row: str, changed: set[str]) -> str:
-    """Puts a chat that has come back before the next one that was there all the time.
+    """Put a chat that has come back before the next one that was there all the time.
 
     Nothing happens where it is on the page, and where the page does not reach as far down.
     """

@@ -43,8 +43,8 @@ _LAST_TAGS = re.compile(
 
 
 class RenderCursor(NamedTuple):
-    """How much of an answer somebody has: finished blocks, which rendering of the open one, and how
-    many characters of text after that."""
+    """A place in an answer, up to which a tab has it: finished blocks, which rendering of the open
+    one, and how many characters of text after that."""
 
     finished: int = 0
     revision: int = 0
@@ -61,7 +61,7 @@ class OpenBlock:
 
 
 class BlockUpdate(NamedTuple):
-    """What to do to be up to date: add `finished` before the open block, then replace that with
+    """An update of a tab: add `finished` before the open block, then replace that with
     `opened` or, where it is None, add `tail` to its text."""
 
     finished: Markup
@@ -109,7 +109,7 @@ class StreamedMarkdown:
         return BlockUpdate(finished, None, self._text[start : self._tail.stop])
 
     def feed(self, text: str) -> None:
-        """`text`: the whole answer so far."""
+        """Take in `text`, the whole answer so far."""
         grown = self._consume(text, is_whole=False)
         if not grown:
             return

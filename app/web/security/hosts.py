@@ -1,4 +1,4 @@
-"""Who may talk to a server on this machine: its own pages, under its own names, and nobody else's.
+"""Checks of Host and Origin: a server on this machine talks to its own pages alone.
 
 Any website can make a browser send requests to localhost. A page that was loaded from elsewhere
 names its own origin; a rebound DNS name shows up as a foreign Host. Both are refused before

@@ -26,7 +26,7 @@ _PAIR: Final = re.compile(r'\s*([\w!#$%&\'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^";,\s
 
 @dataclass(frozen=True, slots=True)
 class ForwardedInfo:
-    """What a proxy says: addresses from the client on, scheme and host; empty for nothing."""
+    """Claims of a proxy: addresses from the client on, scheme and host; empty for nothing."""
 
     addresses: tuple[str, ...] = ()
     scheme: str = ""
@@ -80,7 +80,7 @@ def _scheme(kind: str, scheme: str) -> str:
 
 
 def parse_forwarded(headers: Fields) -> ForwardedInfo:
-    """By `X-Forwarded-*`, or by `Forwarded` where there is none of those.
+    """Read `X-Forwarded-*`, or `Forwarded` where there is none of those.
 
     A proxy writes one kind and hands on the other as it came, from whomever: where both are there
     and say different things, nothing is believed but that somebody is lying.

@@ -27,7 +27,7 @@ async def app(tmp_path: Path) -> AsyncIterator[Quart]:
         yield made
 
 
-async def test_a_person_sees_and_ends_logins(app: Quart) -> None:
+async def test_a_user_sees_and_ends_sessions(app: Quart) -> None:
     anna, phone = await sign_in(app, "anna"), BrowserClient(app)
     phone.headers["User-Agent"] = "Mozilla/5.0 (iPhone; <b>) AppleWebKit Version/19 Safari/605"
     await phone.log_in("anna")
@@ -108,7 +108,7 @@ async def test_an_owner_invites_and_withdraws(app: Quart) -> None:
     assert (await anna.ask("POST", withdraw)).status_code == 404
 
 
-async def test_an_owner_decides_about_people_but_not_about_the_last_owner(app: Quart) -> None:
+async def test_an_owner_decides_about_users_but_not_about_the_last_owner(app: Quart) -> None:
     anna, berta = await sign_in(app, "anna"), await sign_in(app, "berta")
     her = (await context_of(app).users.get_by_name("berta")).id
     for verb in ("disable", "enable", "make-owner", "make-member"):

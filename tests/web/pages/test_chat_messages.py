@@ -116,7 +116,7 @@ async def test_unknown_messages_and_chats_are_not_found(
 
 
 @pytest.mark.parametrize(("method", "verb"), VERBS)
-async def test_strangers_find_nothing(
+async def test_strangers_find_no_message(
     app: Quart, monkeypatch: pytest.MonkeyPatch, method: str, verb: str
 ) -> None:
     monkeypatch.setattr(web_identity, "LOCAL", Identity(2))
@@ -213,7 +213,7 @@ async def test_forms_show_text_as_text(client: QuartClient) -> None:
     assert "<img src=x" not in html
 
 
-async def test_malformed_wishes_are_refused_in_words(app: Quart, client: QuartClient) -> None:
+async def test_malformed_requests_are_refused_in_words(app: Quart, client: QuartClient) -> None:
     before = await state_of(app)
     for path, form in (
         (address(ANSWER, "again"), None),

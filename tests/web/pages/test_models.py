@@ -130,9 +130,9 @@ async def test_load_and_unload(app: Quart, client: Client) -> None:
     await until(lambda: worker_state(app) == "ready")
     assert "Ready" in await text_of(await client.get("/models", headers=OWN))
     report = await (await client.get("/models/report", headers=OWN)).get_json()
-    told = report["models"][0]
-    assert (told["name"], told["state"], told["line"]) == ("tiny", "ready", "Ready")
-    assert told["memory"] > memory.OVERHEAD_BYTES
+    listed = report["models"][0]
+    assert (listed["name"], listed["state"], listed["line"]) == ("tiny", "ready", "Ready")
+    assert listed["memory"] > memory.OVERHEAD_BYTES
     assert report["budget"] == memory.budget(here(app).settings)
     answer = await client.post("/models/tiny/unload", headers=TERMINAL)
     assert answer.status_code == 204
@@ -331,22 +331,22 @@ ODD_SAMPLING = Sampling(temperature=0.30000000000000004, seed=4294967295, repeti
 async def test_settings_that_are_saved_as_they_came_do_not_change(
     app: Quart, client: Client, chosen: ModelSettings
 ) -> None:
-    shelf = here(app).store
-    shelf.save_settings("tiny", chosen)
-    kept = shelf.get("tiny").settings
-    file = shelf.root / "tiny" / "settings.json"
+    store = here(app).store
+    store.save_settings("tiny", chosen)
+    kept = store.get("tiny").settings
+    file = store.root / "tiny" / "settings.json"
     before = file.read_bytes()
     form = {
-        name: re.sub("\r\n?|\n", "\r\n", text) for name, text in shown(shelf.get("tiny")).items()
+        name: re.sub("\r\n?|\n", "\r\n", text) for name, text in shown(store.get("tiny")).items()
     }
     await client.post("/models/tiny/settings", headers=PAGE, form=form)
     assert file.read_bytes() == before
     await client.post("/models/tiny/settings", headers=PAGE, form=form | {"top_k": "7"})
-    changed = shelf.get("tiny").settings
-    assert changed.sampling == replace(kept.sampling or shelf.get("tiny").sampling, top_k=7)
+    changed = store.get("tiny").settings
+    assert changed.sampling == replace(kept.sampling or store.get("tiny").sampling, top_k=7)
 
 
-async def test_of_failed_downloads_a_chat_shows_the_newest(app: Quart, client: Client) -> None:
+async def test_a_chat_shows_the_newest_of_failed_downloads(app: Quart, client: Client) -> None:
     for name in ("unheard-of-1", "unheard-of-2", "unheard-of-3"):
         here(app).pulls.try_start(name)
     html = await text_of(await client.get("/", headers=OWN))
@@ -419,7 +419,7 @@ async def test_files_are_imported_only_at_this_machine(settings: Settings, tiny:
             assert "on the server" in await text_of(answer)
 
 
-async def test_a_remote_person_reaches_nothing_that_this_machine_serves_to_itself(
+async def test_a_remote_user_reaches_nothing_that_this_machine_serves_to_itself(
     settings: Settings,
 ) -> None:
     app = create_app(replace(settings, host="0.0.0.0"), quick_passwords())
@@ -432,7 +432,7 @@ async def test_a_remote_person_reaches_nothing_that_this_machine_serves_to_itsel
             assert "on the server" in await text_of(answer)
 
 
-async def test_an_upload_larger_than_other_bodies_gets_on_the_shelf(
+async def test_an_upload_larger_than_other_bodies_is_installed(
     app: Quart, client: Client, tiny: Path
 ) -> None:
     data = (tiny / "tiny.gguf").read_bytes() + bytes(2 << 20)  # room behind the tensors
@@ -552,8 +552,8 @@ async def test_what_cannot_be_uploaded_is_said_before_it_comes(
     app: Quart, client: Client, tiny: Path
 ) -> None:
     async def plan(*files: tuple[str, int]) -> tuple[int, str]:
-        told = [{"name": name, "size": size} for name, size in files]
-        answer = await client.post("/models/uploads", headers=TERMINAL, json=told)
+        listed = [{"name": name, "size": size} for name, size in files]
+        answer = await client.post("/models/uploads", headers=TERMINAL, json=listed)
         return answer.status_code, await text_of(answer)
 
     data = (tiny / "tiny.gguf").read_bytes()

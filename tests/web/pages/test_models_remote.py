@@ -75,7 +75,7 @@ async def test_a_server_is_added_and_its_health_is_seen(
     assert "near · can&#39;t be reached<" in await text_of(await client.get("/", headers=OWN))
 
 
-async def test_one_that_cannot_be_reached_is_added_and_never_called_ready(
+async def test_a_server_that_cannot_be_reached_is_added_and_never_called_ready(
     app: Quart, client: Client
 ) -> None:
     nowhere = {"url": "http://127.0.0.1:9", "model": "m", "name": "away"}
@@ -143,7 +143,9 @@ async def test_only_an_owner_adds_servers(
     assert here(app).store.models() == []
 
 
-async def test_settings_and_removal_know_that_it_is_elsewhere(app: Quart, client: Client) -> None:
+async def test_settings_and_removal_know_that_a_remote_model_is_elsewhere(
+    app: Quart, client: Client
+) -> None:
     await add(client, **FAR, context="32000")
     html = await text_of(await client.get("/models/far/settings", headers=PAGE))
     assert "Chat template" not in html
@@ -168,7 +170,7 @@ async def ended(app: Quart, answer_id: int) -> Message:
     return next(message for message in path if message.id == answer_id)
 
 
-async def test_a_chat_with_it_is_a_chat_like_any_other(
+async def test_a_chat_with_a_remote_model_is_a_chat_like_any_other(
     app: Quart, client: Client, stub: Stub
 ) -> None:
     await add(client, url=stub.url, model="stub", name="near")
@@ -187,7 +189,9 @@ async def test_a_chat_with_it_is_a_chat_like_any_other(
     await asyncio.wait_for(state.pool.delete_chat(CHAT), PATIENCE)
 
 
-async def test_programs_see_it_among_the_others(app: Quart, client: Client, stub: Stub) -> None:
+async def test_programs_see_a_remote_model_among_the_others(
+    app: Quart, client: Client, stub: Stub
+) -> None:
     await add(client, url=stub.url, model="stub", name="near", context="8000")
     (listed,) = (await (await client.get("/v1/models", headers=OWN)).get_json())["data"]
     assert (listed["id"], listed["context_length"]) == ("near", 8000)
@@ -196,8 +200,8 @@ async def test_programs_see_it_among_the_others(app: Quart, client: Client, stub
     assert (tag["name"], tag["size"], tag["details"]["format"]) == ("near:latest", 0, "remote")
     shown = await client.post("/api/show", json={"model": "near"}, headers=OWN)
     assert (await shown.get_json())["model_info"]["remote.context_length"] == 8000
-    wish = {"model": "near", "messages": [{"role": "user", "content": "Hi"}], "stream": False}
-    reply = await client.post("/api/chat", json=wish, headers=OWN)
+    body = {"model": "near", "messages": [{"role": "user", "content": "Hi"}], "stream": False}
+    reply = await client.post("/api/chat", json=body, headers=OWN)
     assert (await reply.get_json())["message"]["content"] == "Hello there"
     (running,) = (await (await client.get("/api/ps", headers=OWN)).get_json())["models"]
     assert running["size"] == 0

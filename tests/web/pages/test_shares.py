@@ -83,7 +83,7 @@ async def test_a_stranger_reads_the_chat_as_it_is_now(app: Quart, tmp_path: Path
     assert token not in (tmp_path / "audit.log").read_text()
 
 
-async def test_its_owner_sees_that_it_is_shared_and_ends_it(app: Quart) -> None:
+async def test_the_owner_of_a_chat_sees_that_it_is_shared_and_ends_it(app: Quart) -> None:
     anna = await sign_in(app, "Anna", "owner")
     await say(app, "question")
     dialog = await text_of(await anna.ask("GET", f"/chats/{CHAT}/share"))
@@ -103,7 +103,7 @@ async def test_its_owner_sees_that_it_is_shared_and_ends_it(app: Quart) -> None:
 
 
 @pytest.mark.parametrize("end", ["trash", "disable", "leave"])
-async def test_a_share_goes_with_its_chat_and_with_its_person(app: Quart, end: str) -> None:
+async def test_a_share_goes_with_its_chat_and_with_its_user(app: Quart, end: str) -> None:
     owner = await sign_in(app, "Anna", "owner")
     added = await context_of(app).users.add("Ben", PASSWORD, "member")
     ben = BrowserClient(app)
@@ -122,7 +122,7 @@ async def test_a_share_goes_with_its_chat_and_with_its_person(app: Quart, end: s
     assert (await BrowserClient(app).ask("GET", link)).status_code == 404
 
 
-async def test_only_its_owner_shares_a_chat(app: Quart) -> None:
+async def test_only_the_owner_of_a_chat_shares_it(app: Quart) -> None:
     await sign_in(app, "Anna", "owner")
     ben = await sign_in(app, "Ben")
     await say(app, "question")
@@ -148,7 +148,7 @@ async def test_a_long_chat_is_shown_from_its_end(app: Quart) -> None:
     assert "Earlier messages" not in html
 
 
-async def test_on_one_machine_it_opens_there(tmp_path: Path) -> None:
+async def test_on_one_machine_a_shared_link_opens_there(tmp_path: Path) -> None:
     async with run_app(tmp_path) as made:
         await say(made, "question")
         visitor = BrowserClient(made)

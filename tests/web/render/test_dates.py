@@ -65,10 +65,11 @@ async def test_days_are_the_readers(app: Quart) -> None:
 
 
 @pytest.mark.parametrize(
-    "told", ["", "x", "America.x", "../../etc/passwd.0", "A" * 99 + ".0", "A.9999", "A.1;", "\0.1"]
+    "cookie",
+    ["", "x", "America.x", "../../etc/passwd.0", "A" * 99 + ".0", "A.9999", "A.1;", "\0.1"],
 )
-def test_what_is_no_zone_is_this_machines(told: str) -> None:
-    assert parse_zone(told) is None or told == "../../etc/passwd.0"
+def test_what_is_no_zone_is_this_machines(cookie: str) -> None:
+    assert parse_zone(cookie) is None or cookie == "../../etc/passwd.0"
 
 
 def test_the_name_of_a_folder_is_no_zone() -> None:

@@ -220,7 +220,7 @@ def test_a_definition_further_below_is_noticed_at_the_end(text: str, cuts: list[
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents(LINES))
-def test_character_by_character(text: str) -> None:
+def test_any_text_streams_character_by_character(text: str) -> None:
     blocks, page = StreamedMarkdown(7), Page()
     for end in range(len(text) + 1):
         blocks.feed(text[:end])

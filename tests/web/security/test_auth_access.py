@@ -364,7 +364,7 @@ def address(row: Row, chat: tuple[str, int, int], other: int) -> str:
     [*PUBLIC, *PEOPLE, *CHATS, *OWNERS, TERMINAL],
     ids=lambda row: " ".join(row).replace("::", ":"),
 )
-async def test_who_may_use_a_route(street: Street, row: Row) -> None:
+async def test_each_route_is_for_its_audience(street: Street, row: Row) -> None:
     street.put_spare()
     people = await street.people()
     member = people[MEMBER]
@@ -392,7 +392,7 @@ async def test_who_may_use_a_route(street: Street, row: Row) -> None:
     assert seen == expected(row)
 
 
-async def test_pages_show_everybody_their_own(street: Street) -> None:
+async def test_pages_show_each_user_their_own_chats(street: Street) -> None:
     """The member finds the chat wherever chats are listed, and nobody else does."""
     people = await street.people()
     chat_id, *_ = await street.chat_of(people[MEMBER].user_id)
@@ -432,7 +432,7 @@ def prompt() -> str:
 CLIENTS = itertools.count(1000)
 
 
-async def test_who_may_open_a_socket(street: Street) -> None:
+async def test_each_socket_is_for_its_audience(street: Street) -> None:
     people = await street.people()
     chat_id, *_ = await street.chat_of(people[MEMBER].user_id)
     for path, allowed in (

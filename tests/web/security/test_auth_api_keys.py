@@ -47,7 +47,7 @@ async def ask(app: Quart, secret: str, path: str = "/v1/models", **given: Any) -
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0"])
-async def test_a_key_acts_for_its_person(app: Quart) -> None:
+async def test_a_key_acts_for_its_user(app: Quart) -> None:
     owner = await sign_in(app, "Ada", "owner")
     page = await text_of(await owner.ask("GET", "/keys"))
     fields = [
@@ -86,7 +86,7 @@ async def test_a_key_acts_for_its_person(app: Quart) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0"])
-async def test_keys_are_their_persons_alone(app: Quart) -> None:
+async def test_keys_are_their_users_alone(app: Quart) -> None:
     await sign_in(app, "Ada", "owner")
     member, here = await sign_in(app, "Ben"), context_of(app)
     ben = await users.get_by_name(here.chats._db, "ben")
@@ -103,7 +103,7 @@ async def test_keys_are_their_persons_alone(app: Quart) -> None:
     assert (await member.ask("GET", "/keys")).status_code == 303
 
 
-async def test_without_a_key(app: Quart, host: str) -> None:
+async def test_requests_without_a_key(app: Quart, host: str) -> None:
     client, is_local = app.test_client(), host == "127.0.0.1"
     for headers in (
         PROGRAM,
@@ -119,7 +119,7 @@ async def test_without_a_key(app: Quart, host: str) -> None:
         assert (await ask(app, secret)).status_code == 401
 
 
-async def test_only_the_hash_is_kept(tmp_path: Path) -> None:
+async def test_only_the_hash_of_a_link_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "wick.db"
     now = 1000.0
     async with open_database(path) as db:

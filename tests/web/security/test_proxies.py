@@ -58,7 +58,7 @@ async def test_a_proxy_tells_address_scheme_and_host() -> None:
     assert (scope["scheme"], host(scope)) == ("https", b"chat.example")
 
 
-async def test_nobody_else_is_believed() -> None:
+async def test_no_other_proxy_is_believed() -> None:
     for client in (STRANGER, "", "unix", "10.0.1.2"):
         scope = await seen(
             client,

@@ -27,6 +27,8 @@ KEY_PREFIX = "WICK_KEY_"
 """Of variables that hold keys for other servers: no settings, and never read into one."""
 
 
+KvType = Literal["f16", "q8_0"]
+"""How llama.cpp stores keys and values."""
 NATIVE_DEFAULTS: Final = {
     # Threads of OpenMP wait by spinning. Beside a busy program an unbounded spin makes 1 token/s,
     # and one that is too short costs half of the speed on a quiet machine.
@@ -74,7 +76,7 @@ class Settings:
     kv_memory_mb: int = 2048
     kv_ram_mb: int = 1024
     kv_disk_mb: int = 4096
-    kv_type: Literal["f16", "q8_0"] = "f16"
+    kv_type: KvType = "f16"
     keep_alive: float = 1800.0
     model_memory_mb: int = 0
     queue_limit: int = 32

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.config import Settings, runner_environment
+from app.config import KvType, Settings, runner_environment
 from app.errors import ModelLoadError
 from app.inference.protocol import (
     Command,
@@ -51,7 +51,7 @@ class RunnerOptions:
     kv_ram_mb: int
     kv_disk_mb: int
     kv_folder: Path
-    kv_type: str = "f16"
+    kv_type: KvType = "f16"
     gather_ms: int = 30
 
     @classmethod

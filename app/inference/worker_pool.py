@@ -321,14 +321,15 @@ class WorkerPool:
         context = memory.context_length(model, self._settings)
         most = memory.slots(model, self._settings)
         counts = range(most, 0, -1)
-        sizes = [memory.required_bytes(model, context, count) for count in counts]
+        kv_type = self._settings.kv_type
+        sizes = [memory.required_bytes(model, context, count, kv_type) for count in counts]
         while sizes[0] > self._memory.budget:  # never, so nobody need leave for it
             counts, sizes = counts[1:], sizes[1:]
         worker = self._workers[model.name]
         choice = await self._memory.reserve(model.name, sizes, notify, lambda: worker.is_wanted)
         if choice is None:
             raise LoadAbandoned
-        loaded = LoadedModel(context * model.kv_bytes_per_token, counts[choice])
+        loaded = LoadedModel(context * memory.kv_bytes(model, kv_type), counts[choice])
         self._loaded_models[model.name] = loaded
         self._rebalance_memory()  # the others give back what they can spare
         limits = self._limits[model.name]

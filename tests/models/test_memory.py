@@ -8,6 +8,7 @@ import pytest
 from app.config import Settings
 from app.errors import ModelTooLarge
 from app.models import memory
+from app.models.gguf.kv_layout import KvLayout
 from app.models.model import Model, ModelSettings
 
 LLAMA = Model(
@@ -63,6 +64,27 @@ def test_a_context_that_nobody_chose_follows_the_model_and_the_memory(
     chosen = replace(QWEN, settings=ModelSettings(context_length=65_536))
     assert memory.context_length(chosen, settings) == 65_536
     assert memory.context_length(QWEN, replace(settings, context=1024)) == 1024
+
+
+def test_a_cache_of_q8_0_counts_as_such_where_the_engine_and_the_heads_take_it() -> None:
+    modern = replace(
+        QWEN, engines=("llama.cpp",), kv=KvLayout(QWEN.kv_bytes_per_token, takes_q8_0=True)
+    )
+    half = 32_768 * 34 // 64
+    assert memory.kv_bytes(modern, "q8_0") == half
+    assert memory.kv_bytes(modern, "f16") == 32_768
+    assert memory.kv_bytes(modern, "q8_0", "ctransformers") == 32_768
+    assert memory.kv_bytes(replace(modern, kv=KvLayout(32_768)), "q8_0") == 32_768
+    assert memory.kv_bytes(replace(modern, kv=None), "q8_0") == 32_768
+    f16 = Settings(context=16_384, slots=8, kv_memory_mb=2048, model_memory_mb=16_000)
+    q8_0 = replace(f16, kv_type="q8_0")
+    assert (memory.slots(modern, f16), memory.slots(modern, q8_0)) == (4, 7)
+    difference = memory.required_bytes(modern, 1000, 2) - memory.required_bytes(
+        modern, 1000, 2, "q8_0"
+    )
+    assert difference == 2000 * (32_768 - half)
+    assert memory.context_length(modern, replace(f16, context=0, kv_memory_mb=1100)) == 16_384
+    assert memory.context_length(modern, replace(q8_0, context=0, kv_memory_mb=1100)) == 32_768
 
 
 def test_slots_follow_from_the_memory_for_contexts() -> None:

@@ -29,6 +29,7 @@ from app.inference.runner.threads import ThreadTuner, open_permits
 from app.inference.runner.token_memory import StableTokenizer
 from app.models.adapted import ensure_adapted
 from app.models.engines import CTRANSFORMERS
+from app.models.memory import kv_bytes
 from app.models.model import Model
 from app.models.model_files import load_model
 from app.models.text.builtin_templates import template_of
@@ -77,7 +78,8 @@ def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRun
         return _build_search_runtime(options, model, emit)
     context_length = max(1, min(options.context, model.context_length))
     progress = ThrottledCallback(lambda done: emit(LoadProgress(round(done, 3))))
-    size = pool_size(options.kv_mb << 20, context_length, model.kv_bytes_per_token)
+    each = kv_bytes(model, options.kv_type, _engine_name(options, model))
+    size = pool_size(options.kv_mb << 20, context_length, each)
     slots = max(1, min(options.slots, size))
     engine = _open_engine(options, model, context_length, slots, progress)
     native = engine if isinstance(engine, LlamaCppEngine) else None
@@ -161,6 +163,10 @@ def _load_tokenizer(model: Model, engine: Engine, native: LlamaCppEngine | None)
     return tokenizer
 
 
+def _engine_name(options: Namespace, model: Model) -> str:
+    return str(model.engine if options.engine == "auto" else options.engine)
+
+
 def _open_engine(
     options: Namespace,
     model: Model,
@@ -168,8 +174,7 @@ def _open_engine(
     slots: int,
     progress: Callable[[float], None],
 ) -> Engine:
-    name = model.engine_choice.engine if options.engine == "auto" else options.engine
-    if name == CTRANSFORMERS:
+    if _engine_name(options, model) == CTRANSFORMERS:
         return CtransformersEngine(ensure_adapted(model), context_length, progress)
     is_recurrent = model.kv is not None and model.kv.is_recurrent
     return LlamaCppEngine(

@@ -9,9 +9,12 @@ from app.errors import ModelFileError
 from app.models.gguf.header import Array, Header, ValueType
 
 F16_BYTES: Final = 2
-"""Engines keep keys and values as 16-bit numbers unless they are told otherwise,"""
+"""Engines keep keys and values as 16-bit numbers unless they are told otherwise."""
+Q8_0_BLOCK: Final = 32
+Q8_0_SHARE: Final = 34 / (Q8_0_BLOCK * F16_BYTES)
+"""Of the bytes at 16 bits: q8_0 keeps blocks of 32 numbers in a byte each, with one scale."""
 F32_BYTES: Final = 4
-"""and the states of recurrent layers as 32-bit ones."""
+"""The states of recurrent layers are 32-bit numbers."""
 MAX_LAYERS: Final = 1_000
 MAX_WIDTH: Final = 1 << 24
 MAX_WINDOW: Final = 1 << 30
@@ -60,13 +63,15 @@ class KvLayout:
 
     full_bytes: of one token in all layers that see the whole context; windowed_bytes: of one token
     in those that see only the last `window` tokens; state_bytes: of one sequence in recurrent
-    layers, however long it is.
+    layers, however long it is; takes_q8_0: its heads consist of whole blocks of that type. Files of
+    earlier versions do not say so, and count as f16.
     """
 
     full_bytes: int
     windowed_bytes: int = 0
     window: int = 0
     state_bytes: int = 0
+    takes_q8_0: bool = False
 
     @property
     def bytes_per_token(self) -> int:
@@ -114,7 +119,12 @@ class _LayoutReader:
                 full += numbers * F16_BYTES
         states = sum(recurrent) * self._state_numbers() * F32_BYTES
         reach = self._size("attention.sliding_window", MAX_WINDOW, 0) if window else 0
-        return KvLayout(full, window, reach, states)
+        return KvLayout(full, window, reach, states, self._takes_q8_0())
+
+    def _takes_q8_0(self) -> bool:
+        names = ("attention.key_length_swa", "attention.value_length_swa")
+        widths = [self.key, self.value, *(self._size(name, MAX_WIDTH, 0) for name in names)]
+        return not self.index and not any(width % Q8_0_BLOCK for width in widths)
 
     def _numbers(self, layer: int, *, is_windowed: bool) -> int:
         key, value = self.key, self.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -72,7 +73,7 @@ def test_storage_types_of_today_run_on_llama_cpp(tmp_path: Path, name: str) -> N
 
 def test_a_plain_llama_runs_on_both(tiny: Path) -> None:
     assert support(tiny).engines == ("ctransformers", "llama.cpp")
-    assert support(tiny).kv == KvLayout(full_bytes=2 * 2 * 32 * 2)
+    assert support(tiny).kv == KvLayout(full_bytes=2 * 2 * 32 * 2)  # heads of 16 numbers
 
 
 LLAMA_CPP_ONLY: dict[str, dict[str, object]] = {
@@ -235,4 +236,21 @@ KNOWN: dict[str, tuple[str, dict[str, Any], KvLayout]] = {
 @pytest.mark.parametrize("model", KNOWN)
 def test_what_a_context_takes(tmp_path: Path, model: str) -> None:
     architecture, keys, expected = KNOWN[model]
-    assert support(header_of(tmp_path / "m.gguf", architecture, **keys)).kv == expected
+    found = support(header_of(tmp_path / "m.gguf", architecture, **keys)).kv
+    assert replace(found, takes_q8_0=False) == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "takes_q8_0"),
+    [
+        ({}, True),
+        ({"attention.key_length": 80}, False),
+        ({"attention.value_length": 48}, False),
+        ({"attention.key_length_swa": 40}, False),
+    ],
+)
+def test_only_heads_of_whole_blocks_take_q8_0(
+    tmp_path: Path, keys: dict[str, object], takes_q8_0: bool
+) -> None:
+    header = header_of(tmp_path / "m.gguf", "gemma3", 12, {}, **(GEMMA_3_1B | keys))
+    assert support(header).kv.takes_q8_0 is takes_q8_0

@@ -45,6 +45,7 @@ class ScriptedEngine:
     most_contexts: int = 100
     contexts: list[ScriptedContext] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
+    interrupted: int = 0
 
     steps: list[list[int]] = field(default_factory=list)
     """Of each step, the tokens of its slices."""
@@ -70,6 +71,9 @@ class ScriptedEngine:
     def _own(self, part: Slice) -> ScriptedContext:
         assert isinstance(part.context, ScriptedContext)
         return part.context
+
+    def interrupt(self) -> None:
+        self.interrupted += 1
 
     def is_state_size(self, size: int, count: int) -> bool:
         return size == 4 * count

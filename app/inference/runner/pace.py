@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import deque
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
 from typing import Final
 
 RECENT: Final = 9
@@ -14,8 +15,9 @@ PAUSE_GAPS: Final = 8
 PAUSE_SECONDS: Final = 0.2
 """Seconds that it may take at most, where a gap is not half as long already."""
 UNKNOWN_PAUSE: Final = 0.08
-ALONE_SECONDS: Final = 0.5
-"""Seconds of a slice when nobody waits for a token; a Stop waits so long at most."""
+ALONE_SECONDS: Final = 1.0
+"""Seconds of a slice when nobody waits for a token; who comes then waits so long at most. A Stop
+interrupts it."""
 CONTENDED_SECONDS: Final = 0.1
 """The same while another model's runner waits for a thread."""
 FIRST_SLICE: Final = 16
@@ -24,26 +26,35 @@ GROWTH: Final = 2
 """Times by which a slice may be larger than the one before."""
 
 
+@dataclass(slots=True)
+class _Slices:
+    """The last slices of one kind. costs: seconds of one of their tokens."""
+
+    size: int = 0
+    costs: deque[float] = field(default_factory=lambda: deque(maxlen=2))
+
+
 class SlicePacer:
     """Measured steps of one runner. Not safe for threads: only one makes steps.
 
-    Late positions of a prompt cost more than early ones, and a busy machine more than a quiet one,
-    so only the last slices say what the next one will cost.
+    Late positions of a prompt cost more than early ones, a busy machine more than a quiet one, and
+    a token of a short slice more than one of a long slice. So only the last slices say what the
+    next one will cost, and only those with as many threads, beside answers or not.
     """
 
     def __init__(self) -> None:
         self._gaps: dict[int, deque[float]] = {}
-        self._costs: deque[float] = deque(maxlen=2)
-        self._last_size = 0
+        self._slices: defaultdict[tuple[bool, int], _Slices] = defaultdict(_Slices)
 
-    def record(self, answers: int, read: int, seconds: float) -> None:
+    def record(self, answers: int, read: int, seconds: float, threads: int = 1) -> None:
         """A step took that long for a token of each of `answers` and `read` tokens of a prompt."""
         if not read:
             self._gaps.setdefault(answers, deque(maxlen=RECENT)).append(seconds)
             return
-        self._last_size = read
+        known = self._slices[answers > 0, threads]
+        known.size = read
         rest = max(seconds - self.gap(answers), seconds / 4)
-        self._costs.append(rest / read)
+        known.costs.append(rest / read)
 
     def gap(self, answers: int) -> float:
         """Seconds of a step without a slice; 0 where that is not known."""
@@ -54,15 +65,17 @@ class SlicePacer:
 
     def estimate(self, tokens: int) -> float:
         """Seconds that so many tokens of a prompt take; infinite where that is not known."""
-        return tokens * max(self._costs) if self._costs else math.inf
+        costs = [cost for known in self._slices.values() for cost in known.costs]
+        return tokens * max(costs) if costs else math.inf
 
-    def slice_size(self, answers: int, *, is_contended: bool) -> int:
+    def slice_size(self, answers: int, threads: int = 1, *, is_contended: bool) -> int:
         """Tokens of a prompt for a step in which so many answers go on."""
-        if not self._costs:
+        known = self._slices[answers > 0, threads]
+        if not known.costs:
             return FIRST_SLICE
         rest = self._seconds(answers, is_contended=is_contended) - self.gap(answers)
-        wanted = int(rest / max(*self._costs, 1e-9))
-        return max(SMALLEST_SLICE, min(wanted, GROWTH * max(self._last_size, SMALLEST_SLICE)))
+        wanted = int(rest / max(*known.costs, 1e-9))
+        return max(SMALLEST_SLICE, min(wanted, GROWTH * max(known.size, SMALLEST_SLICE)))
 
     def _seconds(self, answers: int, *, is_contended: bool) -> float:
         if not answers:

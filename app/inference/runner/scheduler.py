@@ -95,8 +95,10 @@ class Scheduler:
             if job is None:
                 return
             job.cancelled = True
-            if job.context:
-                return  # whoever holds it looks at `cancelled` next
+            if job.context:  # whoever holds it looks at `cancelled` next
+                if job.sequence is not None:
+                    self._steps.interrupt(job.sequence)
+                return
             (self._waiting if job.sequence is None else self._runnable).remove(job)
             self._discard(job)
         self._emit_all(job, _cancelled(job))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.inference.protocol import Event
-from app.inference.runner.engines.engine import CacheFull, Engine
+from app.inference.runner.engines.engine import CacheFull, Engine, StepInterrupted
 from app.inference.runner.kv.live import LiveSlice
 from app.inference.runner.pace import ALONE_SECONDS, SMALLEST_SLICE, SlicePacer
 from app.inference.runner.sequence import RunnerContext, RunningSequence
@@ -77,11 +77,13 @@ class StepMaker:
         started = room.clock()
         try:
             logits = room.contexts.evaluate(slices, threads.count)
+        except StepInterrupted:
+            return [[] for _ in step]
         except Exception as error:
             return self._failed(step, error)
         seconds = room.clock() - started
         room.tuner.record(kind, threads.count, count, seconds)
-        self._pacer.record(*self._loads(step, slices), seconds)
+        self._pacer.record(*self._loads(step, slices), seconds, threads.count)
         results: list[StepResult] = []
         for sequence, found in zip(step, logits, strict=True):
             sequence.has_failed = False
@@ -90,6 +92,12 @@ class StepMaker:
             except Exception as error:
                 results.append(error)
         return results
+
+    def interrupt(self, sequence: RunningSequence) -> None:
+        """Let the step end early that works on a sequence which is not wanted any more, if it may
+        be a long one: the others in it are stepped again."""
+        if sequence.is_reading:
+            self._engine.interrupt()
 
     def _slices(self, step: Sequence[RunningSequence], threads: StepThreads) -> list[LiveSlice]:
         if not self.is_batched:
@@ -102,7 +110,7 @@ class StepMaker:
             self._was_contended = threads.is_contended  # the next step is chosen by it
             return [sequence.next_slice(sizes[sequence]) for sequence in step]
         answers = sum(not sequence.is_reading for sequence in step)
-        size = self._pacer.slice_size(answers, is_contended=threads.is_contended)
+        size = self._pacer.slice_size(answers, threads.count, is_contended=threads.is_contended)
         size = min(size, self._engine.max_slice - answers)
         return [sequence.next_slice(size if sequence.is_reading else 1) for sequence in step]
 

@@ -9,9 +9,14 @@ import pytest
 
 from app.inference.context_window import FittedPrompt
 from app.inference.protocol import Delta, Event, Failed, Finished, Prefill
-from app.inference.runner.engines.engine import CacheFull, EngineError, Slice
+from app.inference.runner.engines.engine import (
+    CacheFull,
+    EngineError,
+    Slice,
+    StepInterrupted,
+)
 from app.inference.runner.kv.cache import KvCache
-from app.inference.runner.pace import SMALLEST_SLICE, SlicePacer
+from app.inference.runner.pace import FIRST_SLICE, SMALLEST_SLICE, SlicePacer
 from app.inference.runner.sequence import RunnerContext, RunningSequence
 from app.inference.runner.steps import StepMaker, StepThreads
 from app.inference.runner.threads import ThreadTuner
@@ -262,6 +267,41 @@ def test_a_batched_engine_is_stepped_by_one_thread_with_all_permits() -> None:
     assert max(len(sizes) for sizes in engine.steps) == 4
 
 
+def test_an_interrupted_step_is_made_again_without_who_is_gone() -> None:
+    interruptions = [1]
+
+    def interrupt_once(step: Sequence[Slice]) -> None:
+        if len(step) > 1 and interruptions and interruptions.pop():
+            raise StepInterrupted("interrupted")
+
+    bench = Bench(batched(before_step=interrupt_once))
+    bench.add(1, "abc", tokens=10)
+    bench.step()
+    gone = bench.add(2, "x" * 100, tokens=10)
+    bench.step()
+    assert not interruptions
+    assert not any(sequence.has_failed for sequence in bench.sequences)
+    bench.sequences.remove(gone)
+    gone.close()
+    bench.run()
+    assert len(bench.text(1)) == 10
+    assert not [e for e in bench.events if isinstance(e, Failed)]
+
+
+def test_cancelling_who_reads_interrupts_the_step() -> None:
+    pause = Pause(lambda evaluation: len(evaluation.tokens) > 1)
+    engine = batched(before=pause)
+    with scheduling(engine) as (scheduler, heard, _):
+        scheduler.submit(ask(1, "long " * 190, tokens=100))
+        pause.wait()
+        scheduler.cancel(1)
+        assert engine.interrupted == 1
+        pause.go_on()
+        (ended,) = heard.ends(1)
+        assert isinstance(ended, Finished)
+        assert ended.reason == "cancelled"
+
+
 # How large slices are.
 
 
@@ -312,11 +352,29 @@ def test_a_slow_machine_reads_the_smallest_slices() -> None:
     assert sizes[-1] == SMALLEST_SLICE
 
 
-def test_alone_slices_grow_until_they_take_half_a_second() -> None:
+def test_alone_slices_grow_until_they_take_a_second() -> None:
     machine = Machine(0.007, lambda past: 0.002)
     seconds = [machine.read(answers=0)[1] for _ in range(8)]
-    assert 0.3 <= seconds[-1] <= 0.6
+    assert 0.6 <= seconds[-1] <= 1.2
     assert machine.read(answers=0, is_contended=True)[1] <= 0.15
+
+
+def test_long_slices_alone_do_not_say_what_short_ones_cost() -> None:
+    """A token of a short slice costs twice as much: the first pause must not show it."""
+    machine = Machine(0.007, lambda past: 0.002)
+    for _ in range(8):
+        machine.read(answers=0)
+    machine.each = lambda past: 0.004
+    assert max(machine.read()[1] for _ in range(8)) <= 12 * 0.007
+
+
+def test_a_try_of_another_number_of_threads_reads_little() -> None:
+    pacer = SlicePacer()
+    for _ in range(9):
+        pacer.record(1, 0, 0.007, 2)
+        pacer.record(1, 32, 0.05, 2)
+    assert pacer.slice_size(1, 2, is_contended=False) > FIRST_SLICE
+    assert pacer.slice_size(1, 1, is_contended=False) == FIRST_SLICE
 
 
 def test_a_machine_that_slows_down_is_followed() -> None:

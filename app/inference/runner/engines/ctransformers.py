@@ -119,6 +119,9 @@ class CtransformersEngine:
             raise ValueError("this context is another engine's")
         return context
 
+    def interrupt(self) -> None:
+        """Without effect: the library cannot, and its steps are short."""
+
     def is_state_size(self, size: int, count: int) -> bool:
         return size == self.state_size(count)
 

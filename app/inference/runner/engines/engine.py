@@ -25,6 +25,10 @@ class CacheFull(EngineError):
     """No cell is free for more positions. Nothing has changed: free some, then try again."""
 
 
+class StepInterrupted(EngineError):
+    """`Engine.interrupt` ended a step: its contexts hold what they held before."""
+
+
 class Context(Protocol):
     """One KV cache. Used by one thread at a time; different contexts may be used side by side."""
 
@@ -123,6 +127,10 @@ class Engine(Protocol):
         before the next step of these contexts. Raises ValueError for ids, positions or counts out
         of range, CacheFull, EngineError when the engine fails.
         """
+
+    def interrupt(self) -> None:
+        """Make a step that is being evaluated raise StepInterrupted, where the engine can; any
+        thread may call it."""
 
     def is_state_size(self, size: int, count: int) -> bool:
         """Tell whether a saved state of `count` positions may have so many bytes."""

@@ -17,6 +17,7 @@ from app.inference.runner.engines.engine import (
     EngineError,
     Logits,
     Slice,
+    StepInterrupted,
 )
 from app.inference.runner.engines.llama_context import Checkpoints, LlamaCppContext
 from app.inference.runner.engines.llama_native import BatchItem, ContextSize, NativeLlama
@@ -157,7 +158,7 @@ class LlamaCppEngine:
     def _decode(self, items: Sequence[BatchItem], threads: int) -> None:
         try:
             self.native.decode(items, threads)
-        except CacheFull:
+        except (CacheFull, StepInterrupted):
             raise
         except EngineError:
             for item in items:
@@ -199,6 +200,10 @@ class LlamaCppEngine:
             if part.embedding:
                 context.kept_embedding = self.native.embedding(context.sequence)
         return [self.native.logits(range(0)) for _ in pairs]
+
+    def interrupt(self) -> None:
+        if self.cuttable:  # states of recurrent layers could not be taken back
+            self.native.interrupt()
 
     # Contexts.
 

@@ -250,6 +250,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, ...]]] = {
     "llama_n_ctx": (c_uint32, _CONTEXT),
     "llama_pooling_type": (c_int32, _CONTEXT),
     "llama_set_n_threads": (None, _CONTEXT, c_int32, c_int32),
+    "llama_set_abort_callback": (None, _CONTEXT, c_void_p, c_void_p),
     "llama_set_embeddings": (None, _CONTEXT, c_bool),
     "llama_decode": (c_int32, _CONTEXT, Batch),
     "llama_encode": (c_int32, _CONTEXT, Batch),

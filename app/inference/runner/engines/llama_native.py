@@ -8,8 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from ctypes import c_float, c_int32, c_void_p, cast, create_string_buffer
+from ctypes import (
+    CDLL,
+    addressof,
+    c_char,
+    c_float,
+    c_int32,
+    c_void_p,
+    cast,
+    create_string_buffer,
+)
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +28,13 @@ from typing import Final
 import numpy as np
 
 from app.errors import ModelLoadError
-from app.inference.runner.engines.engine import CacheFull, EngineError, Logits, State
+from app.inference.runner.engines.engine import (
+    CacheFull,
+    EngineError,
+    Logits,
+    State,
+    StepInterrupted,
+)
 from app.inference.runner.engines.llama_library import (
     FLASH_AUTO,
     FLASH_ON,
@@ -44,7 +60,8 @@ LAST_TOKEN_RERANKERS: Final = ("qwen3", "qwen3vl")
 """Architectures whose rank is that of the last token; with others it is the first one's."""
 
 NO_CELLS: Final = 1
-"""What llama_decode answers when the pool is full."""
+INTERRUPTED: Final = 2
+"""What llama_decode answers when the pool is full, and when it was interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +147,7 @@ class NativeLlama:
         self._lib = load_library()
         self._lib.llama_backend_init()
         self._handle: int | None = None
+        self._interruption = bytearray(2)
         self._memory: int | None = None
         self._threads = 0
         self._model: int | None = self._load(weights, progress, numbers)
@@ -186,6 +204,10 @@ class NativeLlama:
             raise ModelLoadError(f"The engine cannot make a context: {self._log.reason()}")
         self.identity = f"{library_identity()} {name}"
         self._memory = self._lib.llama_get_memory(self._handle)
+        # It asks before each of some hundred operations of a step whether to go on, which must not
+        # take the interpreter: the length of a text that is empty, or of one byte, is the answer.
+        flag = (c_char * 2).from_buffer(self._interruption)
+        self._lib.llama_set_abort_callback(self._handle, _strlen(), addressof(flag))
         self.pooling: int = self._lib.llama_pooling_type(self._handle)
         is_rank = self.pooling == POOLING_RANK
         self.embedding_size = (
@@ -230,8 +252,9 @@ class NativeLlama:
     # Evaluation.
 
     def decode(self, items: Sequence[BatchItem], threads: int) -> None:
-        """Raises CacheFull when there are no cells, and then nothing has changed; EngineError when
-        what these sequences hold is unknown."""
+        """Raises CacheFull when there are no cells, StepInterrupted, and then nothing has changed;
+        EngineError when what these sequences hold is unknown."""
+        self._interruption[0] = 0
         if max(1, threads) != self._threads:
             self._threads = max(1, threads)
             self._lib.llama_set_n_threads(self._handle, self._threads, self._threads)
@@ -239,8 +262,14 @@ class NativeLlama:
         code = self._lib.llama_decode(self._handle, self._arrays.fill(items))
         if code == NO_CELLS:
             raise CacheFull("the cache has no cells for a step")
+        if code == INTERRUPTED:
+            raise StepInterrupted("the step was interrupted")
         if code:
             raise EngineError(f"the engine failed to evaluate a step: {self._log.reason()}")
+
+    def interrupt(self) -> None:
+        """End the decoding under way. Any thread may call it."""
+        self._interruption[0] = 1
 
     def logits(self, places: range) -> Logits:
         """Logits of these tokens of the last batch, which stand in a row in the library's
@@ -361,3 +390,9 @@ class NativeLlama:
 def _floats(address: int, count: int) -> Logits:
     buffer = (c_float * count).from_address(address)
     return np.frombuffer(memoryview(buffer), np.float32)
+
+
+def _strlen() -> int | None:
+    """Address of the C library's function."""
+    library = CDLL("msvcrt" if sys.platform == "win32" else None)
+    return cast(library.strlen, c_void_p).value

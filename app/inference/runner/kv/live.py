@@ -18,6 +18,7 @@ from app.inference.runner.engines.engine import (
     Logits,
     Slice,
     State,
+    StepInterrupted,
 )
 from app.inference.runner.kv.snapshot import Ids, Snapshot, TokenRuns
 from app.inference.runner.threads import BLOCK
@@ -143,14 +144,14 @@ class LiveSlice:
 
 
 def evaluate(engine: Engine, step: Sequence[LiveSlice], threads: int) -> list[Logits]:
-    """Evaluate a step. When it raises anything but CacheFull, these contexts hold nothing; threads
-    whose steps have contexts in common must not run at once."""
+    """Evaluate a step. When it raises anything but CacheFull or StepInterrupted, these contexts
+    hold nothing; threads whose steps have contexts in common must not run at once."""
     with contextlib.ExitStack() as locks:
         for part in step:
             locks.enter_context(part.live.lock)
         try:
             logits = engine.evaluate([part.as_slice() for part in step], threads)
-        except CacheFull:
+        except (CacheFull, StepInterrupted):
             raise
         except BaseException:
             for part in step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -15,9 +15,11 @@ import pytest
 
 from app.errors import ModelLoadError
 from app.inference.runner.engines import llama_library
-from app.inference.runner.engines.engine import CacheFull, EngineError, Slice
+from app.inference.runner.engines.engine import CacheFull, EngineError, Slice, StepInterrupted
 from app.inference.runner.engines.llama_context import LlamaCppContext
 from app.inference.runner.engines.llama_cpp import LlamaCppEngine
+from app.inference.runner.engines.llama_library import Batch
+from app.inference.runner.engines.llama_native import BatchItem
 from tests.inference.numbers import agree, evaluate
 from tests.tiny_architectures import DECODERS, RECURRENT, WINDOWED, write_architecture
 
@@ -251,6 +253,31 @@ def test_a_step_works_on_each_context_once() -> None:
     context.close()
 
 
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_an_interrupted_step_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = opened(name)
+    one, other = engine.new_context(), engine.new_context()
+    evaluate(engine, one, ids(200))
+    expected = evaluate(engine, other, [*ids(200), 7])
+    step = [Slice(one, [7], 200), Slice(other, ids(40), 201)]
+    arrays = engine.native._arrays
+    fill = arrays.fill
+
+    def interrupted(items: Iterable[BatchItem]) -> Batch:
+        engine.interrupt()
+        return fill(items)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(arrays, "fill", interrupted)
+        with pytest.raises(StepInterrupted):
+            engine.evaluate(step, 1)
+    assert (one.held, other.held) == (200, 201)
+    found, _ = engine.evaluate(step, 1)
+    assert agree(expected, found[-1])
+    one.close()
+    other.close()
+
+
 def test_a_full_pool_changes_nothing_and_frees_cells_with_a_cut() -> None:
     engine = LlamaCppEngine(weights("qwen3"), CONTEXT, contexts=3, cells=CONTEXT)
     one, other, third = (engine.new_context() for _ in range(3))
@@ -389,6 +416,8 @@ from pathlib import Path
 from app.errors import ModelLoadError
 from app.inference.runner.engines.engine import EngineError, Slice
 from app.inference.runner.engines.llama_cpp import LlamaCppEngine
+from app.inference.runner.engines.llama_library import Batch
+from app.inference.runner.engines.llama_native import BatchItem
 try:
     engine = LlamaCppEngine(Path(sys.argv[1]), 64, contexts=2)
     context = engine.new_context()

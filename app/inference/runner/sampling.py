@@ -13,6 +13,8 @@ from app.inference.runner.engines.engine import Logits
 from app.models.parameters import Sampling
 
 _HEAD_TOKENS = 1024  # tokens
+GROUP_TOKENS = 64
+"""Tokens of a group, of whose largest logits the largest are found first."""
 _NEGLIGIBLE = float(np.log(1e12))
 
 
@@ -84,10 +86,12 @@ class Sampler:
     def _sample(self, logits: Logits) -> int:
         if self._sampling.temperature <= 0 or self._sampling.top_k == 1:
             return int(logits.argmax())
-        # What is less than a trillionth as likely as the best would never be drawn; without it
-        # everything below is about a handful of tokens, not the whole vocabulary.
-        least = logits.max() - _NEGLIGIBLE * self._sampling.temperature
-        near = np.flatnonzero(logits >= least)
+        if 0 < self._sampling.top_k < logits.size:
+            near = top_k_indices(logits, self._sampling.top_k)
+        else:
+            # What is less than a trillionth as likely as the best would never be drawn.
+            least = logits.max() - _NEGLIGIBLE * self._sampling.temperature
+            near = np.flatnonzero(logits >= least)
         ids, weights = self._candidates(logits[near])
         return int(near[ids[self._draw(weights)]])
 
@@ -103,22 +107,16 @@ class Sampler:
     def _candidates(self, logits: Logits) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the ids that the filters leave, and their weights (that of the likeliest is 1)."""
         sampling = self._sampling
-        if 0 < sampling.top_k < logits.size:
-            ids = top_k_indices(logits, sampling.top_k)
-            weights = self._weights(logits[ids])
-            total = float(weights.sum())
+        weights = self._weights(logits)
+        total = float(weights.sum())
+        if sampling.top_p < 1:
+            # Sorting many takes milliseconds, and the head nearly always holds enough.
+            ids = top_k_indices(logits, _HEAD_TOKENS)
+            if weights[ids].sum() < sampling.top_p * total:
+                ids = np.argsort(-logits)
+            weights = weights[ids]
         else:
-            weights = self._weights(logits)
-            total = float(weights.sum())
-            # Sorting the whole vocabulary takes milliseconds: only top-p asks for it, and the
-            # head nearly always holds enough.
-            if sampling.top_p < 1:
-                ids = top_k_indices(logits, _HEAD_TOKENS)
-                if weights[ids].sum() < sampling.top_p * total:
-                    ids = np.argsort(-logits)
-                weights = weights[ids]
-            else:
-                ids = np.arange(logits.size)
+            ids = np.arange(logits.size)
         if sampling.top_p < 1:
             kept = int(np.searchsorted(np.cumsum(weights), sampling.top_p * total)) + 1
             ids, weights = ids[:kept], weights[:kept]
@@ -142,7 +140,7 @@ class Sampler:
 
 def _sanitize(logits: Logits) -> None:
     """Make every logit finite: a damaged model must not end in an exception or in id -1."""
-    if not np.isfinite(logits.sum()):  # one pass; NaN and infinities survive a sum
+    if not np.isfinite(logits.max()):  # one pass, in which NaN survives; -inf does no harm
         np.nan_to_num(logits, copy=False, nan=-1e30, posinf=1e30, neginf=-1e30)
 
 
@@ -156,8 +154,25 @@ def logprobs(logits: Logits) -> NDArray[np.float64]:
 
 def top_k_indices(logits: NDArray[np.floating], count: int) -> NDArray[np.int64]:
     """Return the ids of the `count` largest logits, largest first; ties go to the smaller id."""
-    if count < logits.size:
-        ids = np.sort(np.argpartition(logits, -count)[-count:])
-    else:
-        ids = np.arange(logits.size)
+    ids = _likely_ids(logits, count)
+    if count < ids.size:
+        ids = np.sort(ids[np.argpartition(logits[ids], -count)[-count:]])
     return ids[np.argsort(-logits[ids], kind="stable")]
+
+
+def _likely_ids(logits: NDArray[np.floating], count: int) -> NDArray[np.int64]:
+    """Return ids in their order among which the `count` largest logits are.
+
+    Partitioning a whole vocabulary takes milliseconds. So it is dealt out into groups, whose
+    largest logits are found at once: the groups with the `count` largest of these have them all.
+    """
+    groups = logits.size // GROUP_TOKENS
+    if count >= groups // 2:
+        return np.arange(logits.size)
+    dealt = logits[: groups * GROUP_TOKENS].reshape(GROUP_TOKENS, groups)
+    best = dealt.max(axis=0)
+    least = np.partition(best, -count)[-count]
+    near = np.flatnonzero(best >= least)
+    ids = (np.arange(GROUP_TOKENS)[:, None] * groups + near).ravel()
+    rest = np.arange(groups * GROUP_TOKENS, logits.size)
+    return np.concatenate([ids[logits[ids] >= least], rest])

@@ -136,3 +136,23 @@ def test_logprobs_sum_to_one_and_leave_the_logits_alone() -> None:
     assert likely.argmax() == 1
     np.testing.assert_array_equal(values, before)
     assert list(top_k_indices(likely, 2)) == [1, 0]
+
+
+@given(
+    st.integers(1, 3000),
+    st.integers(1, 200),
+    st.sampled_from([0, 1, 30]),
+    st.integers(0, 1000),
+)
+def test_the_likeliest_are_those_of_a_whole_sort(
+    size: int, count: int, kinds: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    values = random_logits(seed, size)
+    if kinds:  # many are equal, or impossible
+        values = random.integers(-kinds, kinds + 1, size).astype(np.float32)
+        values[values == -kinds] = -np.inf
+    expected = np.argsort(-values, kind="stable")[:count]
+    found = top_k_indices(values, count)
+    assert values[found].tolist() == values[expected].tolist()
+    assert len(set(found.tolist())) == len(expected)

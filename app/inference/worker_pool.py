@@ -329,7 +329,7 @@ class WorkerPool:
         choice = await self._memory.reserve(model.name, sizes, notify, lambda: worker.is_wanted)
         if choice is None:
             raise LoadAbandoned
-        loaded = LoadedModel(context * memory.kv_bytes(model, kv_type), counts[choice])
+        loaded = LoadedModel(context * model.kv_bytes(kv_type), counts[choice])
         self._loaded_models[model.name] = loaded
         self._rebalance_memory()  # the others give back what they can spare
         limits = self._limits[model.name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -11,8 +10,6 @@ from typing import Final
 from app.config import KvType, Settings
 from app.errors import ModelTooLarge
 from app.models.catalogue import CatalogueEntry
-from app.models.engines import LLAMA_CPP
-from app.models.gguf.kv_layout import Q8_0_SHARE
 from app.models.model import Model
 
 OVERHEAD_BYTES: Final = 192 << 20
@@ -30,17 +27,6 @@ AUTO_ANSWERS: Final = 2
 """Answers at once that must have room for a context to be chosen."""
 
 
-def kv_bytes(model: Model, kv_type: KvType, engine: str = "") -> int:
-    """Bytes of one token of a context; `engine`: another one than the model's own.
-
-    Only llama.cpp has another type than f16, and only where the model's heads fit it.
-    """
-    fits = model.kv is not None and model.kv.takes_q8_0
-    if kv_type == "q8_0" and fits and (engine or model.engine) == LLAMA_CPP:
-        return math.ceil(model.kv_bytes_per_token * Q8_0_SHARE)
-    return model.kv_bytes_per_token
-
-
 def context_length(model: Model, settings: Settings) -> int:
     """Return the tokens of one context: the model's setting, else Wick's, at most its own maximum.
 
@@ -51,7 +37,7 @@ def context_length(model: Model, settings: Settings) -> int:
         return max(1, min(chosen, model.context_length))
     chosen = model.settings.context_length or settings.context
     if not chosen:
-        chosen = auto_context(model.loaded_size, kv_bytes(model, settings.kv_type), settings)
+        chosen = auto_context(model.loaded_size, model.kv_bytes(settings.kv_type), settings)
     return max(1, min(chosen, model.context_length))
 
 
@@ -69,7 +55,7 @@ def slots(model: Model, settings: Settings) -> int:
     """Count the concurrent answers that WICK_SLOTS and WICK_KV_MEMORY_MB allow; at least one."""
     if model.kind != "text":
         return 1  # several texts share one context
-    each = context_length(model, settings) * kv_bytes(model, settings.kv_type)
+    each = context_length(model, settings) * model.kv_bytes(settings.kv_type)
     return max(1, min(settings.slots, (settings.kv_memory_mb << 20) // max(1, each)))
 
 
@@ -77,7 +63,7 @@ def required_bytes(model: Model, context: int, slots: int, kv_type: KvType = "f1
     """Compute the bytes of a loaded model with `slots` full contexts of `context` tokens."""
     if model.remote is not None:
         return 0
-    kv = kv_bytes(model, kv_type) * context + (model.kv.state_bytes if model.kv else 0)
+    kv = model.kv_bytes(kv_type) * context + (model.kv.state_bytes if model.kv else 0)
     contexts = slots if model.kind == "text" else 1
     return model.loaded_size + kv * contexts + OVERHEAD_BYTES
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Literal
 
 from app.models.engines import (
     CTRANSFORMERS,
+    LLAMA_CPP,
     Engine,
     EngineChoice,
     EngineSetting,
@@ -16,7 +18,7 @@ from app.models.engines import (
     available_engines,
     choose_engine,
 )
-from app.models.gguf.kv_layout import KvLayout
+from app.models.gguf.kv_layout import Q8_0_SHARE, KvLayout
 from app.models.parameters import Sampling
 from app.models.text.thinking import Effort
 from app.models.upstream import RemoteModel
@@ -123,6 +125,16 @@ class Model:
     def runs_on(self) -> tuple[Engine, ...]:
         """The engines that can run it, installed here or not; none of a model elsewhere."""
         return () if self.remote is not None else self.engines
+
+    def kv_bytes(self, kv_type: str, engine: str = "") -> int:
+        """Bytes of one token of a context; `engine`: another one than its own.
+
+        Only llama.cpp has another type than f16, and only where the model's heads fit it.
+        """
+        fits = self.kv is not None and self.kv.takes_q8_0
+        if kv_type == "q8_0" and fits and (engine or self.engine) == LLAMA_CPP:
+            return math.ceil(self.kv_bytes_per_token * Q8_0_SHARE)
+        return self.kv_bytes_per_token
 
     @property
     def engine_choice(self) -> EngineChoice:

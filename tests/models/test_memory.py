@@ -71,11 +71,11 @@ def test_a_cache_of_q8_0_counts_as_such_where_the_engine_and_the_heads_take_it()
         QWEN, engines=("llama.cpp",), kv=KvLayout(QWEN.kv_bytes_per_token, takes_q8_0=True)
     )
     half = 32_768 * 34 // 64
-    assert memory.kv_bytes(modern, "q8_0") == half
-    assert memory.kv_bytes(modern, "f16") == 32_768
-    assert memory.kv_bytes(modern, "q8_0", "ctransformers") == 32_768
-    assert memory.kv_bytes(replace(modern, kv=KvLayout(32_768)), "q8_0") == 32_768
-    assert memory.kv_bytes(replace(modern, kv=None), "q8_0") == 32_768
+    assert modern.kv_bytes("q8_0") == half
+    assert modern.kv_bytes("f16") == 32_768
+    assert modern.kv_bytes("q8_0", "ctransformers") == 32_768
+    assert replace(modern, kv=KvLayout(32_768)).kv_bytes("q8_0") == 32_768
+    assert replace(modern, kv=None).kv_bytes("q8_0") == 32_768
     f16 = Settings(context=16_384, slots=8, kv_memory_mb=2048, model_memory_mb=16_000)
     q8_0 = replace(f16, kv_type="q8_0")
     assert (memory.slots(modern, f16), memory.slots(modern, q8_0)) == (4, 7)

@@ -29,7 +29,6 @@ from app.inference.runner.threads import ThreadTuner, open_permits
 from app.inference.runner.token_memory import StableTokenizer
 from app.models.adapted import ensure_adapted
 from app.models.engines import CTRANSFORMERS
-from app.models.memory import kv_bytes
 from app.models.model import Model
 from app.models.model_files import load_model
 from app.models.text.builtin_templates import template_of
@@ -78,7 +77,7 @@ def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRun
         return _build_search_runtime(options, model, emit)
     context_length = max(1, min(options.context, model.context_length))
     progress = ThrottledCallback(lambda done: emit(LoadProgress(round(done, 3))))
-    each = kv_bytes(model, options.kv_type, _engine_name(options, model))
+    each = model.kv_bytes(options.kv_type, _engine_name(options, model))
     size = pool_size(options.kv_mb << 20, context_length, each)
     slots = max(1, min(options.slots, size))
     engine = _open_engine(options, model, context_length, slots, progress)

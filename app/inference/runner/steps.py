@@ -40,7 +40,7 @@ class StepMaker:
         self._context = room
         self._engine = engine
         self._pacer = SlicePacer()
-        self._was_contended = False
+        self._last_threads = StepThreads(1)
 
     @property
     def is_batched(self) -> bool:
@@ -107,7 +107,7 @@ class StepMaker:
             return [sequence.next_slice(end - past)]
         if self._context.is_stateless:
             sizes = self._gather(step)
-            self._was_contended = threads.is_contended  # the next step is chosen by it
+            self._last_threads = threads  # the next step is chosen by them
             return [sequence.next_slice(sizes[sequence]) for sequence in step]
         answers = sum(not sequence.is_reading for sequence in step)
         size = self._pacer.slice_size(answers, threads.count, is_contended=threads.is_contended)
@@ -117,7 +117,8 @@ class StepMaker:
     def _gather(self, texts: Sequence[RunningSequence]) -> dict[RunningSequence, int]:
         """Choose the texts of one step, and how much of each it reads. What has begun goes on
         first, so that at most one is read in part."""
-        left = self._pacer.slice_size(0, is_contended=self._was_contended)
+        last = self._last_threads
+        left = self._pacer.slice_size(0, last.count, is_contended=last.is_contended)
         left = min(left, self._engine.max_slice, GATHERED_TOKENS)
         sizes: dict[RunningSequence, int] = {}
         for sequence in sorted(texts, key=lambda text: not text.past):

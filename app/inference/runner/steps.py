@@ -73,6 +73,8 @@ class StepMaker:
         """Evaluate one slice for each of these sequences, and let them go on."""
         room = self._context
         slices = self._slices(step, threads)
+        if any(sequence.is_reading for sequence in step):
+            room.contexts.limit_idle()
         kind, count = self._kind(step), sum(len(part.tokens) for part in slices)
         started = room.clock()
         try:

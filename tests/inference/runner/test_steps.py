@@ -197,6 +197,24 @@ def test_a_full_cache_is_emptied_of_what_is_idle() -> None:
     assert (finished.tier, finished.cached_tokens) == ("ram", 150)
 
 
+def test_idle_chats_make_way_for_a_prompt() -> None:
+    """They would slow every step down; in RAM they cost nothing, and are soon back."""
+    engine = batched()
+    bench = Bench(engine)
+    kept = KvCache(engine, 8, ram_budget=1 << 20, idle_tokens=400)
+    bench.room = replace(bench.room, contexts=kept)
+    bench.maker = StepMaker(bench.room, engine)
+    for number in range(4):
+        bench.add(number, f"{number}" * 150, tokens=5, chat=f"c{number}")
+        bench.run()
+    assert sum(len(context.tokens) for context in engine.contexts) <= 400 + 155
+    bench.add(9, "0" * 150 + "more", tokens=2, chat="c0")
+    bench.run()
+    finished = bench.events[-1]
+    assert isinstance(finished, Finished)
+    assert (finished.tier, finished.cached_tokens) == ("ram", 150)
+
+
 def test_a_cache_that_is_full_of_what_runs_is_an_error_of_one() -> None:
     def never(step: Sequence[Slice]) -> None:
         raise CacheFull("full")

@@ -61,8 +61,8 @@ def test_a_step_reads_no_more_than_its_time_has_room_for() -> None:
     while bench.sequences:
         bench.step()
     sizes = bench.engine.steps
-    assert [sum(step) for step in sizes] == [240, 240]
-    assert 240 * SECONDS_PER_TOKEN <= ALONE_SECONDS
+    assert [sum(step) for step in sizes] == [360, 120]
+    assert 360 * SECONDS_PER_TOKEN <= ALONE_SECONDS
 
 
 def test_steps_are_short_while_another_model_answers() -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -35,6 +35,10 @@ from app.inference.runner.kv.tiers import IDLE_SECONDS, SnapshotTiers
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+
+IDLE_TOKENS: Final = 4096
+"""Tokens that idle contexts of a shared pool may hold, before a prompt is read beside them."""
 
 
 class AcquiredContext(NamedTuple):
@@ -69,8 +73,10 @@ class KvCache:
         permit: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
         clock: Callable[[], float] = time.monotonic,
         idle: float = IDLE_SECONDS,
+        idle_tokens: int = IDLE_TOKENS,
     ) -> None:
         self.engine = engine
+        self._idle_tokens = idle_tokens
         self._permit = permit
         self._time = clock
         self._limits = size, ram_budget
@@ -129,6 +135,19 @@ class KvCache:
         """Evaluate a step of contexts that are in use; idle ones make room for it. The caller holds
         a permit. Raises as `live.evaluate` does."""
         return self._making_room(lambda: evaluate(self.engine, step, threads))
+
+    def limit_idle(self) -> None:
+        """Move the idle context that was not used for longest to RAM, where they hold too much.
+
+        In a shared pool every step looks at the cells of all, and a state is back from RAM in
+        milliseconds. The caller holds a permit.
+        """
+        if self.engine.max_slices == 1 or not self._limits[1]:
+            return
+        with self._lock:
+            held = sum(len(live.tokens) for live in self._contexts.free)
+        if held > self._idle_tokens:
+            self._evict()
 
     def release(self, live: LiveContext, spelled: TokenRuns = ()) -> None:
         """Give it back; `spelled`: what must be kept to spell its chat in the same tokens

@@ -120,7 +120,7 @@ class CtransformersEngine:
         return context
 
     def interrupt(self) -> None:
-        """Without effect: the library cannot, and its steps are short."""
+        """Do nothing: the library cannot, and its steps are short."""
 
     def is_state_size(self, size: int, count: int) -> bool:
         return size == self.state_size(count)

@@ -22,6 +22,8 @@ _LATIN: Final = 3.5  # characters of a token, a little fewer than usual: rather 
 _OTHER: Final = 1.3
 _TURN: Final = 8  # tokens that a template puts around each turn
 _LEAST, _MOST = 0.5, 2.5
+THOUGHT_LIMITS: Final = ("max_thought_tokens", "thinking_budget_tokens", "thinking_budget")
+"""Names by which Wick, llama-server and hosted Qwen know the limit of a thought."""
 MARGIN: Final = 64
 """Tokens between the estimated prompt with its answer and the end of the window."""
 
@@ -154,6 +156,9 @@ def _extras(command: Generate) -> dict[str, Any]:
         extras["chat_template_kwargs"] = {"enable_thinking": think}  # llama-server, vLLM, SGLang
     if command.effort is not None or think is False:
         extras["reasoning_effort"] = command.effort or "none"
+    if command.max_thought_tokens and think is not False:
+        for name in THOUGHT_LIMITS:
+            extras[name] = command.max_thought_tokens
     for row, value in _non_default(command.sampling):
         wires = (row.wire("openai"), row.wire("ollama"))
         if wires[0] is None or wires[0].is_extension:

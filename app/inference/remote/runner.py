@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Final
 
 import httpx
@@ -27,7 +28,7 @@ from app.inference.remote.errors import Timeouts, UpstreamError
 from app.inference.remote.health import HttpClients, key_problem
 from app.inference.remote.request import EstimatedPrompt, endpoint_path, request_body
 from app.inference.remote.servers import Server, ServerPool
-from app.inference.remote.stream import ResponseStream
+from app.inference.remote.stream import ResponseStream, ThoughtTooLong
 from app.models.model import Turn
 from app.models.upstream import Upstream
 
@@ -56,7 +57,9 @@ class RemoteAnswer:
         emit: Callable[[Event], None],
         timeouts: Timeouts,
     ) -> None:
-        self._command = command
+        # No server goes on with a thought that was cut: the answer follows, without another one.
+        begun_thought = bool(command.thought and not command.opening)
+        self._command = _without_thought(command) if begun_thought else command
         self._servers = servers
         self._client = client
         self._timeouts = timeouts
@@ -152,6 +155,9 @@ class RemoteAnswer:
                 await self._try(server, is_plain=is_plain)
                 server.is_plain = is_plain
                 return
+            except ThoughtTooLong:
+                self._reply.cut_thought()
+                self._command = _without_thought(self._command)
             except UpstreamError as fault:
                 if fault.kind == "too_long" and may_shorten and not self._reply.has_begun:
                     may_shorten = False
@@ -183,7 +189,8 @@ class RemoteAnswer:
         windows = (command.context, self._window, self._servers.window)
         window = min(window for window in windows if window)
         fitting = self._fit(server, window)
-        self._emit(Prefill(command.id, 0, fitting.prompt, 0, fitting.dropped))
+        if not self._reply.cut_tokens:
+            self._emit(Prefill(command.id, 0, fitting.prompt, 0, fitting.dropped))
         body = request_body(upstream, command, fitting.turns, fitting.max_tokens, is_plain=is_plain)
         self._reply.begin_attempt(fitting, window)
         client, url = self._client(upstream), upstream.url + endpoint_path(command)
@@ -199,7 +206,13 @@ class RemoteAnswer:
                 [Turn("user", command.text)], "", command.max_tokens, window
             )
         fit = server.sizes.fit if command.allow_truncation else server.sizes.fit_all
-        return fit(command.turns, command.opening, command.max_tokens, window)
+        left = max(1, command.max_tokens - self._reply.cut_tokens)
+        return fit(command.turns, command.opening, left, window)
+
+
+def _without_thought(command: Generate) -> Generate:
+    """The same request for an answer at once."""
+    return replace(command, think=False, effort="none")
 
 
 def _cannot_go_on(upstream: Upstream, fault: UpstreamError) -> UpstreamError:

@@ -43,6 +43,14 @@ SOON: Final = 0.5
 CUTS: Final = frozenset({"abort", "aborted", "cancelled", "content_filter", "error"})
 
 
+CHARS_PER_TOKEN: Final = 6
+"""Characters of a thought that are a token at least, where a server sends many tokens at once."""
+
+
+class ThoughtTooLong(Exception):
+    """The thought has reached its limit, and the server goes on with it."""
+
+
 class ResponseStream:
     """Answer to `command`, over several tries. `emit` gets the events, the last one once.
 
@@ -60,6 +68,12 @@ class ResponseStream:
         self._window = 0
         self._began = time.monotonic()
         self._first: float | None = None
+        self._has_said = False
+        self._thought_tokens = 0
+        self._thought_chars = 0
+        self._cut_tokens = 0
+        self._is_cut = command.think is False  # it could be asked no better
+        self._separator = "\n\n" if command.thought else ""
         self._pieces = 0
         self._written = 0
         self._parser = ThinkingParser(THINK)
@@ -68,14 +82,23 @@ class ResponseStream:
 
     @property
     def has_begun(self) -> bool:
-        """Tell whether there was a word: then nothing may be tried again."""
-        return self._first is not None
+        """Tell whether there was a word of this try: then nothing may be tried again."""
+        return self._has_said
+
+    @property
+    def cut_tokens(self) -> int:
+        """Count the tokens of a thought that was cut."""
+        return self._cut_tokens
+
+    def cut_thought(self) -> None:
+        """End the thought here. A model that thinks all the same in the next try may go on."""
+        self._is_cut, self._cut_tokens, self._separator = True, self._pieces, "\n\n"
 
     def begin_attempt(self, fitting: EstimatedPrompt, window: int) -> None:
         """A try begins, whose prompt and window these are."""
         self.fitting, self._window = fitting, window
         self._began = time.monotonic()
-        self._pieces, self._finish, self.usage = 0, "", None
+        self._pieces, self._finish, self.usage, self._has_said = 0, "", None, False
         # Servers that do not tell thoughts apart send them in front of the answer.
         begun = bool(self._command.opening) or self._command.text is not None
         self._parser = ThinkingParser(THINK, is_answering=begun, resumes=begun)
@@ -180,17 +203,29 @@ class ResponseStream:
     def _resumed(self) -> str:
         """Separator of a thought that was cut and the one that comes now: no server goes on with
         it."""
-        return "\n\n" if self._command.thought and self._first is None else ""
+        separator, self._separator = self._separator, ""
+        return separator
 
     def _say(self, delta: Delta) -> None:
         self._pieces += delta.count
         if not (delta.text or delta.thought or delta.tokens):
             return
-        self._first = self._first or time.monotonic()
+        self._first, self._has_said = self._first or time.monotonic(), True
         self._written += len(delta.text) + len(delta.thought)
         self._emit(delta)
         if self._written > MAX_ANSWER_CHARS:
             raise ProtocolViolation("does not end")
+        if delta.thought and not delta.text:
+            self._check_thought(delta)
+
+    def _check_thought(self, delta: Delta) -> None:
+        """Raises ThoughtTooLong."""
+        self._thought_tokens += delta.count
+        self._thought_chars += len(delta.thought)
+        size = max(self._thought_tokens, self._thought_chars // CHARS_PER_TOKEN)
+        limit = self._command.max_thought_tokens
+        if limit is not None and size >= limit and not self._is_cut:
+            raise ThoughtTooLong
 
     def _close(self, upstream: Upstream) -> None:
         self._divide(self._parser.flush())
@@ -222,7 +257,7 @@ class ResponseStream:
             reason=reason,
             prompt_tokens=usage.prompt,
             cached_tokens=usage.cached,
-            completion_tokens=usage.completion,
+            completion_tokens=self._cut_tokens + usage.completion,
             prefill_seconds=first - self._began,
             decode_seconds=now - first,
             dropped=self.fitting.dropped,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from app.models.model import Model
+from app.models.parameters import THINKING
 from app.models.text.thinking import thinking_parameters
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def thinking_parameters_of(model: Model) -> tuple[str, ...]:
     """The generation parameters about thinking that mean something to a model. What models of
     other servers know is not known."""
     if model.remote is not None:
-        return ("think", "reasoning_effort")
+        return THINKING
     return thinking_parameters(template_of(model))
 
 

@@ -340,6 +340,72 @@ async def test_requests_say_how_servers_are_to_think(
     assert {name: body[name] for name in names if name in body} == sent
 
 
+class Thinker:
+    """Server whose model thinks in pieces of a text until it is cut, or told not to."""
+
+    def __init__(self, piece: str = "hmm ", *, obeys: bool = True) -> None:
+        self._piece = piece
+        self._obeys = obeys
+
+    async def __call__(self, call: Call) -> None:
+        await call.head()
+        is_told = call.body.get("chat_template_kwargs") == {"enable_thinking": False}
+        if not is_told:
+            while not call.gone.is_set():
+                await self._think(call)
+                await asyncio.sleep(0)
+            return
+        if not self._obeys:
+            for _ in range(3):
+                await self._think(call)
+        await answer_body(call)
+
+    async def _think(self, call: Call) -> None:
+        await call.event({"choices": [{"delta": {"reasoning_content": self._piece}}]})
+
+
+async def test_a_thought_that_reaches_its_limit_is_followed_by_the_answer(
+    housed: Housed, stub: Stub
+) -> None:
+    stub.script = Thinker()
+    asker = housed(stub).ask(max_thought_tokens=5, max_tokens=50)
+    end = await asker.end()
+    assert isinstance(end, Finished)
+    assert (end.reason, asker.thought, asker.text) == ("stop", "hmm " * 5, "Hello there")
+    assert end.completion_tokens == 7
+    first, second = stub.calls
+    assert (first.body["max_thought_tokens"], first.body["thinking_budget_tokens"]) == (5, 5)
+    assert (second.body["reasoning_effort"], second.body["max_tokens"]) == ("none", 45)
+    assert "thinking_budget" not in second.body
+
+
+async def test_a_model_that_cannot_but_think_thinks_on_after_the_limit(
+    housed: Housed, stub: Stub
+) -> None:
+    stub.script = Thinker(obeys=False)
+    asker = housed(stub).ask(max_thought_tokens=2)
+    assert isinstance(await asker.end(), Finished)
+    assert len(stub.calls) == 2
+    assert (asker.thought, asker.text) == ("hmm hmm \n\nhmm hmm hmm ", "Hello there")
+
+
+async def test_pieces_of_many_tokens_reach_the_limit_as_well(housed: Housed, stub: Stub) -> None:
+    stub.script = Thinker("hmm " * 100)
+    asker = housed(stub).ask(max_thought_tokens=50)
+    assert isinstance(await asker.end(), Finished)
+    assert (asker.thought, asker.text) == ("hmm " * 100, "Hello there")
+
+
+async def test_an_answer_follows_a_thought_that_was_cut_without_another_thought(
+    housed: Housed, stub: Stub
+) -> None:
+    stub.script = Thinker()
+    asker = housed(stub).ask(thought="Two and two", effort="high")
+    assert isinstance(await asker.end(), Finished)
+    assert (asker.thought, asker.text) == ("", "Hello there")
+    assert stub.calls[0].body["reasoning_effort"] == "none"
+
+
 async def dies(call: Call) -> None:
     call.writer.transport.abort()
 

@@ -211,7 +211,7 @@ class RemoteAnswer:
 
 
 def _without_thought(command: Generate) -> Generate:
-    """The same request for an answer at once."""
+    """Ask for the answer at once."""
     return replace(command, think=False, effort="none")
 
 

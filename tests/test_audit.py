@@ -15,6 +15,12 @@ from app import audit
 from tests.application import OWN, PASSWORD, BrowserClient, context_of, run_app, sign_in
 
 
+@pytest.fixture(autouse=True)
+def fresh_throttle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count from zero, whatever other tests have been refused before."""
+    monkeypatch.setattr(audit, "_throttle", audit.EventThrottle())
+
+
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[Quart]:
     async with run_app(tmp_path, host="0.0.0.0") as made:

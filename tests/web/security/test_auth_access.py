@@ -184,6 +184,7 @@ PEOPLE |= {
     ("POST", "/v1/chat/completions"): 404,  # no such model
     ("POST", "/v1/completions"): 404,
     ("POST", "/v1/embeddings"): 404,
+    ("POST", "/v1/rerank"): 404,
     ("POST", "/api/chat"): 404,
     ("POST", "/api/generate"): 404,
     ("GET", "/api/tags"): 200,
@@ -202,6 +203,7 @@ BODIES: dict[Row, dict[str, Any]] = {
     ("POST", f"{API_MESSAGE}/edit"): {"text": "hello", "model": "tiny"},
     ("POST", f"{API_MESSAGE}/continue"): {},
     ("POST", "/api/v1/chats"): {"text": "hello", "model": "tiny"},
+    ("POST", "/v1/rerank"): {"model": "unheard-of", "query": "x", "documents": ["y"]},
 }
 
 # For commands of this machine, which show what the data folder says; for nobody's browser.

@@ -122,7 +122,10 @@ def describe_wait(stream: LiveAnswer) -> str:
 
 def ending_note(answer: MessageRecord) -> str:
     """Say how an answer ended, when that needs a word, and the command that continues it."""
-    ending = describe_ending(answer.status, answer.finish_reason, answer.error)
+    only_thought = bool(answer.thought) and not answer.text
+    ending = describe_ending(
+        answer.status, answer.finish_reason, answer.error, only_thought=only_thought
+    )
     is_long = answer.status == "done" and bool(ending)
     return f"{ending}; /continue continues it" if is_long else ending
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,13 @@ def test_what_stands_under_an_answer() -> None:
     assert ending_note(answer) == ""
     assert dropped_note(answer) == "The oldest 2 messages no longer fit in the model's context."
     assert ending_note(MessageRecord(2, "assistant", "", "failed", error="No.")) == "No."
+
+
+def test_an_answer_cut_inside_its_thought_ended_while_thinking() -> None:
+    cut = MessageRecord(2, "assistant", "", "done", finish_reason="length", thought="Hm, is it")
+    assert ending_note(cut) == "Ended at the length limit while thinking; /continue continues it"
+    assert ending_note(replace(cut, status="stopped")) == "Stopped while thinking"
+    assert ending_note(replace(cut, status="stopped", text="It is")) == "Stopped"
 
 
 def test_a_folder_that_cannot_be_written_costs_only_the_history(tmp_path: Path) -> None:

@@ -74,6 +74,9 @@ class AnswerRecorder:
             case Failed(message=message):
                 self._end("failed", message)
                 return
+            case Interrupted(finished=finished) if self.is_cancelled:
+                self._end("stopped", None, finished)  # what the user wanted, whatever came first
+                return
             case Interrupted(message=message, finished=finished):
                 self._end("interrupted", message, finished)
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 import ssl
@@ -170,10 +171,19 @@ class HttpBackend:
         return str(self._client.base_url).rstrip("/")
 
     async def _ask(self, path: str, body: dict[str, Any]) -> AnswerRef:
+        """Post a prompt. When that is cancelled, the answer that it has begun is stopped."""
+        posting = asyncio.create_task(self._post_prompt(path, body))
+        try:
+            return await asyncio.shield(posting)
+        except asyncio.CancelledError:
+            with contextlib.suppress(WickError):
+                await self.stop((await posting).chat_id)
+            raise
+
+    async def _post_prompt(self, path: str, body: dict[str, Any]) -> AnswerRef:
         """Post a prompt; a repeated one counts once, since the server knows it by its id."""
         body = body | {"client_id": secrets.token_hex(16)}
-        answer = await self._send("POST", path, body)
-        made = answer.json()
+        made = (await self._send("POST", path, body)).json()
         prompt_id = made["prompt"]["id"] if made["prompt"] else None
         return AnswerRef(made["chat"]["id"], prompt_id, made["answer"]["id"])
 

@@ -227,6 +227,18 @@ async def test_stop_keeps_the_text(house: House) -> None:
     assert (saved.status, saved.text) == ("stopped", "Once upon")
 
 
+async def test_a_stopped_answer_is_not_interrupted_when_wick_ends_before_the_model_stops(
+    house: House,
+) -> None:
+    answer = await house.ask()
+    house.runner.say(Delta(answer, "Once upon"))
+    await until(lambda: bool(house.hub.stream(answer) and house.hub.stream(answer).text))  # type: ignore[union-attr]
+    await house.asking.stop(1, CHAT)
+    await house.pool.close("Wick was stopped.")
+    saved = await house.ended(answer)
+    assert (saved.status, saved.text, saved.error) == ("stopped", "Once upon", None)
+
+
 async def test_closing_interrupts_and_keeps_the_text(house: House) -> None:
     answer = await house.ask()
     house.runner.say(Delta(answer, "Once upon"))

@@ -218,6 +218,29 @@ async def begin_pull(server: PrivateServer, source: str, name: str) -> None:
         assert response.is_success, response.text
 
 
+async def test_an_answer_whose_prompt_is_interrupted_on_its_way_is_stopped() -> None:
+    arrived, stored, paths = asyncio.Event(), asyncio.Event(), list[str]()
+
+    async def serve(request: httpx.Request) -> httpx.Response:
+        paths.append(request.url.path)
+        if request.url.path.endswith("/stop"):
+            return httpx.Response(204)
+        arrived.set()
+        await stored.wait()
+        made = {"chat": {"id": "0" * 16}, "prompt": {"id": 1}, "answer": {"id": 2}}
+        return httpx.Response(201, json=made)
+
+    transport = httpx.MockTransport(serve)
+    async with httpx.AsyncClient(transport=transport, base_url="http://wick") as client:
+        asking = asyncio.create_task(HttpBackend(client, "").begin("a", "tiny", SHORT))
+        await arrived.wait()
+        asking.cancel()
+        stored.set()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    assert paths == ["/api/v1/chats", f"/api/v1/chats/{'0' * 16}/stop"]
+
+
 async def test_a_model_that_is_still_coming_is_waited_for(tmp_path: Path) -> None:
     source = write_tiny_gguf(tmp_path / "late.gguf")
     settings = Settings(

@@ -105,10 +105,10 @@ def runners_of(pid: int) -> list[int]:
 
 
 def is_kept(folder: Path) -> bool:
-    """Whether an answer ended, with its text; the end of Wick may overtake that of the answer."""
+    """Tell whether an answer has stopped, with its text."""
     with closing(sqlite3.connect(folder / "data/wick.db")) as database:
         (text,) = database.execute("SELECT text FROM messages WHERE role = 'assistant'").fetchone()
-    return bool(text) and statuses(folder)[0] in {"stopped", "interrupted"}
+    return bool(text) and statuses(folder) == ["stopped"]
 
 
 def statuses(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""API documentation: the OpenAPI document, and a page of it for people."""
+"""API documentation: the OpenAPI document, and its page."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from quart import Blueprint, Response
 
 import app
 from app.api import http
-from app.api.endpoints import ENDPOINTS, FILE, INTRODUCTION, SSE, TAGS, Endpoint
+from app.api.endpoints import ENDPOINTS, FIELD_DESCRIPTIONS, FILE, SSE, TAGS, Endpoint
 from app.api.ollama.generate import OllamaErrorResponse
 from app.api.openai.schemas import ErrorResponse
 from app.web.addresses import is_ollama_path, public_path, public_url
 from app.web.context import server_context
 
-# The OpenAPI document, made from the shapes that requests are checked against.
+# OpenAPI document, made from the shapes that requests are checked against.
 
 
 blueprint = Blueprint("api_openapi", __name__)
@@ -31,7 +31,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
 }
 _EVENT: dict[str, Any] = {
     "type": "object",
-    "description": "one of the events",
+    "description": "one event",
     "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
     "required": ["data"],
 }
@@ -45,7 +45,7 @@ async def document() -> Response:
 
 @functools.cache
 def openapi() -> dict[str, Any]:
-    """The whole document, which is the same for everybody."""
+    """Build the whole document, which is the same for everybody."""
     shapes = [e.request for e in ENDPOINTS] + [e.response for e in ENDPOINTS]
     shapes = [shape for shape in [*shapes, ErrorResponse, OllamaErrorResponse] if shape is not None]
     _, schemas = msgspec.json.schema_components(shapes, ref_template=_REF)
@@ -59,7 +59,7 @@ def openapi() -> dict[str, Any]:
         "info": {
             "title": "Wick",
             "version": app.__version__,
-            "description": "Private chat with local language models, for programs.",
+            "description": "API of Wick, a private chat with local language models.",
         },
         "tags": [{"name": name, "description": about} for name, about in TAGS.items()],
         "paths": paths,
@@ -69,8 +69,8 @@ def openapi() -> dict[str, Any]:
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "A key of a person, made on the page /keys or by `wick key add`."
-                    " On the machine itself none is needed as long as nobody has to log in.",
+                    "description": "An API key, created on the page /keys or by `wick key add`."
+                    " On the server's own machine none is needed as long as Wick has no accounts.",
                 }
             },
         },
@@ -81,8 +81,8 @@ def openapi() -> dict[str, Any]:
 def _register_errors(schema: dict[str, Any]) -> None:
     """Describe the schema's fields, and put those first that are required."""
     fields, needed = schema.get("properties", {}), schema.get("required", ())
-    for name in fields.keys() & INTRODUCTION.keys():
-        fields[name]["description"] = INTRODUCTION[name]
+    for name in fields.keys() & FIELD_DESCRIPTIONS.keys():
+        fields[name]["description"] = FIELD_DESCRIPTIONS[name]
     if fields:
         schema["properties"] = dict(
             sorted(fields.items(), key=lambda field: field[0] not in needed)
@@ -100,7 +100,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         parameters.append({"name": name, "in": "query", "description": about, "schema": schema})
     if endpoint.streams == SSE and endpoint.response is None:
         header = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}
-        parameters.append(header | {"description": "the id of the last event that was seen"})
+        parameters.append(header | {"description": "id of the last event that was received"})
     made: dict[str, Any] = {
         "operationId": _operation_id(endpoint),
         "tags": [endpoint.tag],
@@ -131,7 +131,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
         content[endpoint.streams] = {"schema": _STREAMED.get(endpoint.streams, {"type": "string"})}
     refused = OllamaErrorResponse if is_ollama_path(endpoint.path) else ErrorResponse
     refusal = {
-        "description": "What is wrong, in a sentence.",
+        "description": "Error, in a sentence.",
         "content": {"application/json": {"schema": ref(refused)}},
     }
     responses: dict[str, Any] = {"4XX": refusal, "5XX": refusal}
@@ -139,7 +139,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
         done = {"description": "Done."} | ({"content": content} if content else {})
         responses[str(endpoint.status)] = done
     if endpoint.streams == SSE and endpoint.response is None:
-        responses["204"] = {"description": "There is nothing more to come."}
+        responses["204"] = {"description": "Nothing follows."}
     return responses
 
 
@@ -147,7 +147,7 @@ def ref(shape: Any) -> dict[str, str]:
     return {"$ref": _REF.format(name=shape.__name__)}
 
 
-# `/docs/api`: the same document for people.
+# `/docs/api`: the same document as a page.
 
 
 page_blueprint = Blueprint("api_docs", __name__)

@@ -47,67 +47,68 @@ from app.api.openai.text import CompletionRequest
 Tag = Literal["Chats", "OpenAI", "Ollama"]
 SSE, NDJSON, FILE = "text/event-stream", "application/x-ndjson", "application/json"
 TAGS: Final[dict[Tag, str]] = {
-    "Chats": "A person's chats, the same ones as on the page. Answers are made in the background,"
-    " whether somebody follows them or not.",
-    "OpenAI": "For every program that speaks to OpenAI: give it this server's address with /v1."
-    " Nothing of it is kept.",
-    "Ollama": "For every program that speaks to Ollama: give it this server's address."
-    " Nothing of it is kept.",
+    "Chats": "A user's chats, the same as on the page. Answers are generated in the background,"
+    " whether a program follows them or not.",
+    "OpenAI": "For OpenAI clients: set their base URL to this server's address with /v1."
+    " Nothing is stored.",
+    "Ollama": "For Ollama clients: set their host to this server's address. Nothing is stored.",
 }
 
 
-INTRODUCTION: Final = {
+FIELD_DESCRIPTIONS: Final = {
     "model": "A name from the list of models.",
-    "stream": "Send the answer while it is made.",
-    "include_usage": "Tell the usage in a last chunk.",
-    "max_completion_tokens": "The newer name of max_tokens, which it goes before.",
-    "n": "How many answers; each takes a place of its own in the queue.",
-    "logit_bias": "What is added to the logits of tokens, by their ids, which the model must have.",
-    "logprobs": "Tell how likely the tokens were.",
-    "top_logprobs": "How many likely tokens to tell beside each. In chats it needs logprobs.",
-    "response_format": "JSON that follows a schema: no other token can come. The schema"
-    " stands in json_schema, or beside the type.",
-    "json_schema": "A JSON schema that the answer is to follow.",
-    "grammar": "Rules that the answer is to follow, in GBNF or in Lark's notation.",
-    "format": '"json", or a JSON schema that the answer is to follow.',
-    "tools": "Refused, unless tool_choice is none: the models that run here cannot call them.",
-    "functions": "Refused, as tools are, unless function_call is none.",
-    "tool_calls": "What the assistant asked of tools earlier; it is read as text.",
+    "stream": "Stream the answer as it is generated.",
+    "include_usage": "Send the usage in a last chunk.",
+    "max_completion_tokens": "Newer name of max_tokens, which it overrides.",
+    "n": "Number of answers; each takes a place of its own in the queue.",
+    "logit_bias": "Numbers added to the logits of tokens, by token id.",
+    "logprobs": "Return the log probabilities of the tokens.",
+    "top_logprobs": "Number of likely tokens to return at each position; chats also need logprobs.",
+    "response_format": "JSON that follows a schema; no other token can be chosen. The schema"
+    " is in json_schema, or beside the type.",
+    "json_schema": "JSON schema that the answer must follow.",
+    "grammar": "Grammar that the answer must follow, in GBNF or Lark syntax.",
+    "format": '"json", or a JSON schema that the answer must follow.',
+    "tools": "Refused, unless tool_choice is none: the models that run here cannot call tools.",
+    "functions": "Refused like tools, unless function_call is none.",
+    "tool_calls": "Earlier tool calls of the assistant; they are read as text.",
     "prompt": "A text, token ids, or a list of either.",
-    "suffix": "What follows the gap that is to be filled, for models that were made for it.",
+    "suffix": "Text after the gap to fill, for models trained to fill in the middle.",
     "images": "Refused: the models that run here read text only.",
     "template": "Refused: the model's own is used.",
-    "context": "From the answer before, which this one then goes on from.",
-    "think": "Whether the model thinks before it answers, or how much.",
-    "thinking": "What the model thought before it answered, as it was sent.",
-    "reasoning_content": "What the model thought before it answered, as it was sent.",
-    "chat_template_kwargs": "Options of other servers, of which enable_thinking (or thinking)"
-    " counts: whether the model thinks before it answers.",
-    "echo": "Begin the answer with the prompt; with logprobs, tell how likely its tokens are.",
-    "best_of": "Make so many answers, and give the n of which the tokens are the likeliest.",
+    "context": "Token ids from the previous answer, to continue from it.",
+    "think": "Whether the model thinks before it answers, or with which effort.",
+    "thinking": "What the model thought before that answer.",
+    "reasoning_content": "What the model thought before that answer.",
+    "chat_template_kwargs": "Options of other servers. Only enable_thinking (or thinking) counts:"
+    " whether the model thinks before it answers.",
+    "echo": "Begin the answer with the prompt; with logprobs, include its log probabilities.",
+    "best_of": "Generate this many answers and return the n with the most likely tokens.",
     "raw": "Use no chat template.",
-    "keep_alive": "How long the model stays loaded when nobody uses it, such as 5m, or seconds;"
-    " negative: for ever; 0 without a prompt: unload it now. Counts from the owner, until the model"
-    " is unloaded.",
-    "truncate": "Unless it is false, the oldest turns leave when not all fit the window, and of a"
-    " message that is too long by itself the end is read.",
-    "input": "A text, several, or token ids.",
-    "query": "What the documents are compared with.",
-    "documents": 'Texts, as such or as {"text": ...}.',
-    "top_n": "How many results to give, the best first; all without it.",
-    "return_documents": "Give each document's text with its result.",
-    "dimensions": "Give only so many, the first ones, scaled to length 1.",
-    "encoding_format": "How the numbers are written.",
-    "client_id": "Made by the program for this one wish: sent again, it changes nothing.",
+    "keep_alive": "How long the model stays loaded when idle: such as 5m, or seconds; negative:"
+    " forever; 0 without a prompt: unload it now. Only an owner can set it, and it lasts until the"
+    " model is unloaded.",
+    "truncate": "Unless false, the oldest turns are dropped when not all fit in the context, and a"
+    " message that is too long by itself loses its beginning.",
+    "input": "A text, several texts, or token ids.",
+    "query": "Text to compare the documents with.",
+    "documents": 'Texts, plain or as {"text": ...}.',
+    "top_n": "Number of results to return, best first; all by default.",
+    "return_documents": "Return each document's text with its result.",
+    "dimensions": "Return only the first dimensions, scaled to length 1.",
+    "encoding_format": "Encoding of the numbers.",
+    "client_id": "Id of this request, made by the program: sent again, it changes nothing.",
 }
-"""What fields mean, wherever they stand."""
+"""Descriptions of fields, wherever they stand."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """status, response: what it gives, None for no content; streams: what comes instead with
-    `stream`, or always where there is no other type; query: name, allowed values or None, what it
-    is for."""
+    """Documentation of one endpoint.
+
+    status, response: what it returns, None for no content; streams: the media type with `stream`,
+    or always where there is no response; query: name, allowed values or None, and description.
+    """
 
     method: str
     path: str
@@ -124,137 +125,147 @@ class Endpoint:
 _CHAT = "/api/v1/chats/{chat_id}"
 _MESSAGE = f"{_CHAT}/messages/{{message_id}}"
 _EVENTS = (
-    "`replace` gives the text so far, `delta` what is added to it, `thought` what is added to what"
-    " the model thinks before, of which the first one has all so far, `status` how far it is, and"
-    " `end` the whole message. Come back with the header Last-Event-ID, and the events go on where"
-    " they broke off; once the answer has ended or the server was restarted, `replace` gives the"
-    " text anew. After `end` there is nothing more, which 204 says."
+    "`replace` has the text so far, `delta` what is added to it, `thought` what is added to the"
+    " model's reasoning (the first one has all of it so far), `status` the progress, and `end` the"
+    " whole message. Reconnect with the header Last-Event-ID, and the events continue where they"
+    " broke off; once the answer has ended or the server was restarted, `replace` sends the text"
+    " again. After `end` nothing follows, and the status is 204."
 )
 ENDPOINTS: Final = (
     Endpoint(
-        *("get", "/api/v1/chats", "Chats", "List chats, the newest first"),
+        *("get", "/api/v1/chats", "Chats", "List chats, newest first"),
         response=ChatList,
         query=(
-            ("list", LISTS, "which of the lists; `listed` has what the others have not"),
-            ("after", None, "`next` of the page before"),
+            ("list", LISTS, "which list; `listed` has the chats that are in no other"),
+            ("after", None, "`next` of the previous page"),
         ),
     ),
     Endpoint(
-        *("post", "/api/v1/chats", "Chats", "Begin a chat with its first message"),
+        *("post", "/api/v1/chats", "Chats", "Start a chat with its first message"),
         request=NewChat,
         status=201,
         response=SubmittedAnswer,
     ),
-    Endpoint(*("get", _CHAT, "Chats", "One chat, with its settings"), response=ChatObject),
+    Endpoint(*("get", _CHAT, "Chats", "Get a chat with its settings"), response=ChatObject),
     Endpoint(
-        *("patch", _CHAT, "Chats", "Rename, pin, archive, restore or set up a chat"),
+        *(
+            "patch",
+            _CHAT,
+            "Chats",
+            "Rename, pin, archive or restore a chat, or change its settings",
+        ),
         request=ChatChange,
         response=ChatObject,
     ),
     Endpoint(
-        *("delete", _CHAT, "Chats", "Put a chat into the trash"),
+        *("delete", _CHAT, "Chats", "Move a chat to the trash"),
         status=204,
         notes="It stays there for 30 days.",
-        query=(("forever", ("true", "false"), "remove it for good instead"),),
+        query=(("forever", ("true", "false"), "delete it permanently instead"),),
     ),
     Endpoint(
-        *("post", f"{_CHAT}/stop", "Chats", "Stop the answer that is being written"),
+        *("post", f"{_CHAT}/stop", "Chats", "Stop the running answer"),
         status=204,
-        notes="Its text so far stays.",
+        notes="The text so far is kept.",
     ),
     Endpoint(
-        *("get", f"{_CHAT}/messages", "Chats", "The messages of a chat, the oldest first"),
+        *("get", f"{_CHAT}/messages", "Chats", "List the messages of a chat, oldest first"),
         response=MessageList,
-        notes="Of several branches those of the one that is shown.",
+        notes="Only those of the branch that is shown.",
     ),
     Endpoint(
-        *("post", f"{_CHAT}/messages", "Chats", "Write a message; its answer comes by itself"),
+        *(
+            "post",
+            f"{_CHAT}/messages",
+            "Chats",
+            "Send a message; its answer is generated in the background",
+        ),
         request=NewMessage,
         status=202,
         response=SubmittedAnswer,
     ),
-    Endpoint(*("get", _MESSAGE, "Chats", "One message as it is now"), response=MessageObject),
+    Endpoint(*("get", _MESSAGE, "Chats", "Get a message as it is now"), response=MessageObject),
     Endpoint(
-        *("post", f"{_MESSAGE}/again", "Chats", "Another answer, on a branch of its own"),
+        *("post", f"{_MESSAGE}/again", "Chats", "Regenerate an answer, on a branch of its own"),
         request=RegenerateRequest,
         status=202,
         response=SubmittedAnswer,
     ),
     Endpoint(
-        *("get", f"{_MESSAGE}/events", "Chats", "Follow an answer while it is written"),
+        *("get", f"{_MESSAGE}/events", "Chats", "Follow an answer as it is generated"),
         streams=SSE,
         notes=_EVENTS,
     ),
     Endpoint(
-        *("post", f"{_MESSAGE}/edit", "Chats", "The same prompt in other words, and an answer"),
+        *("post", f"{_MESSAGE}/edit", "Chats", "Edit a prompt and get a new answer"),
         request=NewMessage,
         status=202,
         response=SubmittedAnswer,
-        notes="On a branch of its own. What is being written in the chat is stopped.",
+        notes="On a branch of its own. A running answer of the chat is stopped.",
     ),
     Endpoint(
-        *("post", f"{_MESSAGE}/continue", "Chats", "Go on with an answer that was cut"),
+        *("post", f"{_MESSAGE}/continue", "Chats", "Continue an answer that was cut"),
         status=202,
         response=SubmittedAnswer,
     ),
     Endpoint(
-        *("get", f"{_CHAT}/export.md", "Chats", "The chat as Markdown, to be read"),
+        *("get", f"{_CHAT}/export.md", "Chats", "Export a chat as Markdown"),
         streams="text/markdown",
     ),
     Endpoint(
-        *("get", f"{_CHAT}/export.json", "Chats", "The chat as a file that an import takes"),
+        *("get", f"{_CHAT}/export.json", "Chats", "Export a chat as JSON, to import it again"),
         streams=FILE,
         notes="With all its branches.",
     ),
     Endpoint(
-        *("get", "/api/v1/search", "Chats", "Find words in titles and messages"),
+        *("get", "/api/v1/search", "Chats", "Search titles and messages"),
         response=SearchResultList,
-        query=(("q", None, "the words, all of which are to be there"),),
+        query=(("q", None, "words that must all occur"),),
     ),
     Endpoint(
-        *("get", "/api/v1/models", "Chats", "The models, that of new chats first"),
+        *("get", "/api/v1/models", "Chats", "List models, the default one first"),
         response=ModelChoices,
     ),
     Endpoint(*("get", "/v1/models", "OpenAI", "List the models"), response=ModelList),
-    Endpoint(*("get", "/v1/models/{name}", "OpenAI", "One model"), response=ModelObject),
+    Endpoint(*("get", "/v1/models/{name}", "OpenAI", "Get a model"), response=ModelObject),
     Endpoint(
-        *("post", "/v1/chat/completions", "OpenAI", "The next answer of a conversation"),
+        *("post", "/v1/chat/completions", "OpenAI", "Answer a conversation"),
         request=ChatRequest,
         response=ChatCompletion,
         streams=SSE,
-        notes="A message of the assistant that stands last is continued. Images, tools and audio"
-        " are refused. Messages of the same role in a row count as one. Whoever hangs up ends the"
-        " answer.",
+        notes="If the last message is the assistant's, it is continued. Images, tools and audio are"
+        " refused. Consecutive messages of the same role count as one. Closing the connection stops"
+        " the answer.",
     ),
     Endpoint(
-        *("post", "/v1/completions", "OpenAI", "How a text goes on, without a chat template"),
+        *("post", "/v1/completions", "OpenAI", "Complete a text, without a chat template"),
         request=CompletionRequest,
         response=TextCompletion,
         streams=SSE,
     ),
     Endpoint(
-        *("post", "/v1/embeddings", "OpenAI", "Texts as vectors"),
+        *("post", "/v1/embeddings", "OpenAI", "Embed texts as vectors"),
         request=EmbeddingRequest,
         response=EmbeddingList,
-        notes="A model that was made for embeddings compares better than one made for chat. Several"
-        " texts are evaluated together.",
+        notes="Models made for embeddings compare texts better than chat models. Several texts are"
+        " evaluated together.",
     ),
     Endpoint(
-        *("post", "/v1/rerank", "OpenAI", "How well documents answer a query"),
+        *("post", "/v1/rerank", "OpenAI", "Rank documents by how well they answer a query"),
         request=RerankRequest,
         response=RerankResults,
-        notes="In the form that Jina and Cohere use, by a model that was made for reranking.",
+        notes="In the format of Jina and Cohere. Needs a reranker model.",
     ),
     Endpoint(
-        *("post", "/api/chat", "Ollama", "The next answer of a conversation"),
+        *("post", "/api/chat", "Ollama", "Answer a conversation"),
         request=OllamaChatRequest,
         response=OllamaChatResponse,
         streams=NDJSON,
         notes="Streams unless `stream` is false. Without messages the model is only loaded, or"
-        " with a keep_alive of 0 unloaded.",
+        " unloaded with a keep_alive of 0.",
     ),
     Endpoint(
-        *("post", "/api/generate", "Ollama", "An answer to one prompt"),
+        *("post", "/api/generate", "Ollama", "Answer a prompt"),
         request=OllamaGenerateRequest,
         response=OllamaGenerateResponse,
         streams=NDJSON,
@@ -262,19 +273,19 @@ ENDPOINTS: Final = (
     ),
     Endpoint(*("get", "/api/tags", "Ollama", "List the models"), response=OllamaTags),
     Endpoint(
-        *("post", "/api/show", "Ollama", "About a model"),
+        *("post", "/api/show", "Ollama", "Show details of a model"),
         request=ShowRequest,
         response=OllamaShow,
     ),
-    Endpoint(*("get", "/api/ps", "Ollama", "The models in memory"), response=OllamaProcesses),
-    Endpoint(*("get", "/api/version", "Ollama", "Versions"), response=OllamaVersion),
+    Endpoint(*("get", "/api/ps", "Ollama", "List loaded models"), response=OllamaProcesses),
+    Endpoint(*("get", "/api/version", "Ollama", "Get the version"), response=OllamaVersion),
     Endpoint(
-        *("post", "/api/embed", "Ollama", "Texts as vectors"),
+        *("post", "/api/embed", "Ollama", "Embed texts as vectors"),
         request=EmbedRequest,
         response=OllamaEmbedResponse,
     ),
     Endpoint(
-        *("post", "/api/embeddings", "Ollama", "A text as a vector, the older way"),
+        *("post", "/api/embeddings", "Ollama", "Embed a text (older form)"),
         request=LegacyEmbedRequest,
         response=LegacyEmbedResponse,
     ),

@@ -72,16 +72,16 @@ async def list_chats() -> Response:
 @blueprint.post("")
 async def create() -> Response:
     context, user_id = server_context(), current_user()
-    asked = await http.parse_body(NewChat)
-    chat_id = _chat_id(user_id, asked.client_id)
+    body = await http.parse_body(NewChat)
+    chat_id = _chat_id(user_id, body.client_id)
     before = await context.chats.get(user_id, chat_id)
-    model = asked.model or await messages.model_for(before)
+    model = body.model or await messages.model_for(before)
     context.answers.resolve_settings(model)  # nothing is kept for a model that is not there
-    if asked.settings is not None and before is None:
-        await context.chats.choose_settings(user_id, chat_id, asked.settings.overrides())
-    made = await messages.submit_prompt(chat_id, asked.text, model, asked.client_id)
-    if asked.title is not None and before is None:
-        await context.chats.rename(user_id, chat_id, asked.title)
+    if body.settings is not None and before is None:
+        await context.chats.choose_settings(user_id, chat_id, body.settings.overrides())
+    made = await messages.submit_prompt(chat_id, body.text, model, body.client_id)
+    if body.title is not None and before is None:
+        await context.chats.rename(user_id, chat_id, body.title)
         made.chat = await get_settings(await get_chat_or_404(chat_id))
     return http.json_response(made, status=201)
 

@@ -1,10 +1,10 @@
-"""A live answer as server-sent events that can be taken up again where they broke off.
+"""Live answer as server-sent events that can be resumed where they broke off.
 
-An event's id is `EPOCH-COUNT`: which live stream it tells of, and how many characters of its text
-have been told with it. Whoever comes back with the id that they saw last gets what follows it. When
-that stream is no more, because the answer has ended or the server was started anew, the text comes
-whole in one `replace`, so no character is ever missing or told twice. What the model thinks before
-it answers comes in `thought` events; the first of a connection has all of it so far.
+An event's id is `EPOCH-COUNT`: its live stream, and how many characters of the text have been sent
+with it. A client that reconnects with the last id gets what follows it. When that stream is gone,
+because the answer has ended or the server was restarted, the text comes whole in one `replace`, so
+no character is ever missing or sent twice. The model's reasoning comes in `thought` events; the
+first of a connection has all of it so far.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from app.web.context import ServerContext
 FRAME_SECONDS = 0.05
 """Seconds between two events about text: tokens that come faster are gathered."""
 STORED_EPOCH = "00000000"
-"""The epoch of a text that is told from the disk."""
+"""Epoch of a text that is read from the disk."""
 _ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,9})")
 
 
@@ -57,19 +57,22 @@ def end_id(message: Message) -> str:
 
 
 async def follow(
-    context: ServerContext, spot: MessageRef, last: str
+    context: ServerContext, ref: MessageRef, last_id: str
 ) -> AsyncGenerator[bytes, None]:
-    """Events until the answer has ended, or the server ends; `last`: the id that was seen last."""
-    subscription = context.hub.subscribe(spot.user_id, spot.chat_id)
-    cursor, said, followed = StreamCursor.parse(last), b"", None
+    """Follow an answer until it has ended, or the server ends.
+
+    `last_id`: of the last event that the client received.
+    """
+    subscription = context.hub.subscribe(ref.user_id, ref.chat_id)
+    cursor, last_status, followed = StreamCursor.parse(last_id), b"", None
     thought = 0
     try:
         while subscription.closing is None and not context.is_closing:
             subscription.wake.clear()
             subscription.urgent.clear()
-            stream = context.hub.stream(spot.message_id)
+            stream = context.hub.stream(ref.message_id)
             if stream is None:
-                message = await context.branches.get(spot)
+                message = await context.branches.get(ref)
                 if message.status != "queued":
                     yield _rest(cursor, message, followed) + _end(message)
                     return
@@ -77,21 +80,21 @@ async def follow(
                 more, thought = stream.thought[thought:], len(stream.thought)
                 frame = _event("thought", cursor.id, _encoded({"text": more})) if more else b""
                 followed, frame = stream, frame + _text(cursor, stream)
-                # Behind the text: its id says that the text before it has been told.
-                if (status := _status(stream)) != said:
-                    said, frame = status, frame + _event("status", cursor.id, status)
+                # After the text: its id says that the text before it has been sent.
+                if (status := _status(stream)) != last_status:
+                    last_status, frame = status, frame + _event("status", cursor.id, status)
                 if frame:
                     yield frame
-            if not await _news(subscription):
+            if not await _wait_for_changes(subscription):
                 yield COMMENT
-    except ChatError:  # it was taken back or deleted meanwhile
+    except ChatError:  # it was withdrawn or deleted meanwhile
         yield b"event: gone\ndata: {}\n\n"
     finally:
         context.hub.unsubscribe(subscription)
 
 
-async def _news(subscription: Subscription) -> bool:
-    """Wait until there may be some; soon after the last only for what is urgent."""
+async def _wait_for_changes(subscription: Subscription) -> bool:
+    """Wait until something may have changed; soon after the last frame only for what is urgent."""
     started = time.monotonic()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(FRAME_SECONDS):

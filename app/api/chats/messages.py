@@ -29,7 +29,7 @@ from app.web.pages.chat import get_chat_or_404
 from app.web.render.chat import picker_options
 from app.web.security.identity import current_user
 
-# Asking in a chat over the API, and finding what has been saved of it.
+# Submitting a prompt, and reading what has been saved of it.
 
 
 async def submit_prompt(
@@ -73,8 +73,7 @@ def message_schema(message: Message) -> MessageObject:
     return message_object(message, server_context().hub.stream(message.id))
 
 
-# `/api/v1/chats/ID/messages/ID/edit` and `/continue`: a prompt in other words, an answer that goes
-# on.
+# `/api/v1/chats/ID/messages/ID/edit` and `/continue`.
 
 
 branch_blueprint = Blueprint(
@@ -84,23 +83,23 @@ branch_blueprint = Blueprint(
 
 @branch_blueprint.post("/edit")
 async def edit(chat_id: str, message_id: int) -> Response:
-    """The prompt asked again, on a branch of its own; what is being written is stopped."""
-    asked = await http.parse_body(NewMessage)
+    """Submit another version of a prompt, on a branch of its own; a running answer is stopped."""
+    body = await http.parse_body(NewMessage)
     ref = await _message_ref(chat_id, message_id)
-    client_id = asked.client_id or secrets.token_hex(16)
-    answer = await server_context().branches.edit(ref, asked.text, client_id, asked.model or "")
+    client_id = body.client_id or secrets.token_hex(16)
+    answer = await server_context().branches.edit(ref, body.text, client_id, body.model or "")
     return http.json_response(await submitted(answer), status=202)
 
 
 @branch_blueprint.post("/continue")
 async def continue_answer(chat_id: str, message_id: int) -> Response:
-    """An answer that was cut, from its last character."""
+    """Continue an answer that was cut, from its last character."""
     ref = await _message_ref(chat_id, message_id)
     answer = await server_context().branches.continue_answer(ref)
     return http.json_response(await submitted(answer), status=202)
 
 
-# `/api/v1/chats/ID/messages`: what was said in a chat, and what is being said.
+# `/api/v1/chats/ID/messages`: the messages of a chat, and its running answer.
 
 
 blueprint = Blueprint("api_messages", __name__, url_prefix="/api/v1/chats/<chat_id>/messages")
@@ -115,12 +114,12 @@ async def list_messages(chat_id: str) -> Response:
 
 @blueprint.post("")
 async def create(chat_id: str) -> Response:
-    """Returns at once; the answer is made meanwhile, and can be followed."""
+    """Submit a prompt. Its answer is generated in the background, and can be followed."""
     chat = await get_chat_or_404(chat_id)
-    asked = await http.parse_body(NewMessage)
-    model = asked.model or await model_for(chat)
+    body = await http.parse_body(NewMessage)
+    model = body.model or await model_for(chat)
     return http.json_response(
-        await submit_prompt(chat.id, asked.text, model, asked.client_id), status=202
+        await submit_prompt(chat.id, body.text, model, body.client_id), status=202
     )
 
 
@@ -132,29 +131,29 @@ async def get(chat_id: str, message_id: int) -> Response:
 
 @blueprint.post("/<int:message_id>/again")
 async def regenerate(chat_id: str, message_id: int) -> Response:
-    """Another answer beside this one, or to this prompt."""
+    """Generate another answer beside this one, or to this prompt."""
     context, ref = server_context(), await _message_ref(chat_id, message_id)
-    asked = await http.parse_body(RegenerateRequest)
-    client_id = asked.client_id or secrets.token_hex(16)
-    answer = await context.branches.regenerate(ref, client_id, asked.model or "")
+    body = await http.parse_body(RegenerateRequest)
+    client_id = body.client_id or secrets.token_hex(16)
+    answer = await context.branches.regenerate(ref, client_id, body.model or "")
     return http.json_response(await submitted(answer), status=202)
 
 
 @blueprint.get("/<int:message_id>/events")
 async def events(chat_id: str, message_id: int) -> Response:
-    """The answer as it grows, as server-sent events."""
+    """Follow an answer by server-sent events."""
     ref = await _message_ref(chat_id, message_id)
     message = await server_context().branches.get(ref)
-    last = request.headers.get("Last-Event-ID", "")
-    if last == chats_events.end_id(message):
-        return Response(status=204)  # it has all been told, and nobody need come back
+    last_id = request.headers.get("Last-Event-ID", "")
+    if last_id == chats_events.end_id(message):
+        return Response(status=204)  # all has been sent: the client need not reconnect
     most = server_context().settings.sockets_per_user
     if server_context().hub.subscription_count(ref.user_id) >= most:
         raise LimitReached(
-            f"{most} pages and programs of yours follow answers already, and that is the limit.",
+            f"Too many open streams: at most {most} of yours can follow answers at a time.",
             errors.RETRY_SECONDS,
         )
-    return http.sse(chats_events.follow(server_context(), ref, last))
+    return http.sse(chats_events.follow(server_context(), ref, last_id))
 
 
 async def _message_ref(chat_id: str, message_id: int) -> MessageRef:

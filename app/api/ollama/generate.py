@@ -25,20 +25,20 @@ from app.models.model import Turn
 from app.models.text.thinking import Effort
 from app.web import errors
 
-# Answers as Ollama's clients read them: whole, or a line for each piece while they are made.
+# Answers, whole or in lines while they are generated.
 
 
 PARAM = "messages"
-Words = Callable[[str, str], dict[str, Any]]
-"""Names the text of an answer and its thought."""
+TextFields = Callable[[str, str], dict[str, Any]]
+"""Makes the fields of a reply from the text of an answer and its thought."""
 
 
 @dataclass(slots=True)
 class OllamaReply:
-    """One answer. It is to be made before the answer begins."""
+    """One answer; made before it begins, so that durations count from there."""
 
     completions: Completions
-    words: Words
+    fields: TextFields
     model: str
     path: str
     begun: float = field(default_factory=time.monotonic)
@@ -72,12 +72,12 @@ class OllamaReply:
             self.completions.cancel()
 
     async def _next(self) -> object:
-        heard = await self.completions.next()
-        return heard[1] if heard else None
+        event = await self.completions.next()
+        return event[1] if event else None
 
     def _part(self, delta: Delta) -> dict[str, Any]:
-        words = self.words(delta.text, delta.thought)
-        part = {"model": self.model, "created_at": now(), **words}
+        fields = self.fields(delta.text, delta.thought)
+        part = {"model": self.model, "created_at": now(), **fields}
         return part | ({"logprobs": _logprobs(delta.tokens)} if delta.tokens else {})
 
     def _end(self, whole: Delta, finished: Finished) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def now() -> str:
     return rfc3339(time.time())
 
 
-# `/api/chat` and `/api/generate`, as programs made for Ollama know them.
+# `/api/chat` and `/api/generate`.
 
 
 blueprint = Blueprint("api_ollama_answers", __name__, url_prefix="/api")
@@ -204,51 +204,51 @@ class OllamaGenerateResponse(OllamaEnd, kw_only=True):
 
 @blueprint.post("/chat")
 async def chat() -> Response:
-    asked = await http.parse_body(OllamaChatRequest)
-    if asked.tools and asked.tool_choice != "none":
-        raise ApiError(f"{asked.model} does not support tools.", param="tools")
-    if not asked.messages:
-        return await _load_or_unload(asked, _chat_words)
-    turns = tuple(_turn(message) for message in asked.messages)
-    return await _answer(asked, Generate(0, turns), _chat_words)
+    body = await http.parse_body(OllamaChatRequest)
+    if body.tools and body.tool_choice != "none":
+        raise ApiError(f"{body.model} does not support tools.", param="tools")
+    if not body.messages:
+        return await _load_or_unload(body, _chat_fields)
+    turns = tuple(_turn(message) for message in body.messages)
+    return await _answer(body, Generate(0, turns), _chat_fields)
 
 
 @blueprint.post("/generate")
 async def generate() -> Response:
-    asked = await http.parse_body(OllamaGenerateRequest)
-    _check_generate(asked)
-    if not asked.prompt:
-        return await _load_or_unload(asked, _generate_words)
-    if asked.raw or asked.suffix:
-        command = Generate(0, (), text=asked.prompt, suffix=asked.suffix or "")
+    body = await http.parse_body(OllamaGenerateRequest)
+    _check_generate(body)
+    if not body.prompt:
+        return await _load_or_unload(body, _generate_fields)
+    if body.raw or body.suffix:
+        command = Generate(0, (), text=body.prompt, suffix=body.suffix or "")
     else:
-        system = (Turn("system", asked.system),) if asked.system else ()
-        turns = (*system, Turn("user", asked.prompt))
-        command = Generate(0, turns, before=tuple(asked.context or ()), tells_ids=True)
-    return await _answer(asked, command, _generate_words)
+        system = (Turn("system", body.system),) if body.system else ()
+        turns = (*system, Turn("user", body.prompt))
+        command = Generate(0, turns, before=tuple(body.context or ()), tells_ids=True)
+    return await _answer(body, command, _generate_fields)
 
 
-def _check_generate(asked: OllamaGenerateRequest) -> None:
+def _check_generate(body: OllamaGenerateRequest) -> None:
     """Raises ApiError."""
-    if asked.images:
+    if body.images:
         raise ApiError("The models that run here read text only, and no images.", param="images")
-    if asked.template:
+    if body.template:
         raise ApiError(
             "The model's own template is used. Leave out “template”, or send the finished prompt"
             " with “raw”.",
             param="template",
         )
-    if asked.raw and (asked.system or asked.context):
+    if body.raw and (body.system or body.context):
         raise ApiError("raw takes neither system nor context.", param="raw")
-    if asked.suffix and asked.context:
+    if body.suffix and body.context:
         raise ApiError("suffix does not go with context.", param="suffix")
 
 
-def _chat_words(text: str, thought: str) -> dict[str, Any]:
+def _chat_fields(text: str, thought: str) -> dict[str, Any]:
     return {"message": {"role": "assistant", "content": text} | _thinking(thought)}
 
 
-def _generate_words(text: str, thought: str) -> dict[str, Any]:
+def _generate_fields(text: str, thought: str) -> dict[str, Any]:
     return {"response": text} | _thinking(thought)
 
 
@@ -263,20 +263,20 @@ def _turn(message: OllamaMessage) -> Turn:
     return replace(made, thought=message.thinking or "")
 
 
-def _to_command(asked: OllamaRequest, command: Generate) -> Generate:
-    """The command as the request wants it. Raises ApiError."""
-    may_cut = asked.truncate is not False
+def _to_command(body: OllamaRequest, command: Generate) -> Generate:
+    """Make the command of a request. Raises ApiError."""
+    may_cut = body.truncate is not False
     return generation.to_command(
-        generation.model_name(asked.model),
-        chosen_in(asked.options or OllamaOptions(), "ollama"),
+        generation.model_name(body.model),
+        chosen_in(body.options or OllamaOptions(), "ollama"),
         replace(
             command,
             allow_truncation=may_cut,
             may_cut=may_cut,
-            top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
-            schema=_schema(asked.format),
-            think=asked.think if isinstance(asked.think, bool) else None,
-            effort=None if isinstance(asked.think, bool) else asked.think,
+            top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+            schema=_schema(body.format),
+            think=body.think if isinstance(body.think, bool) else None,
+            effort=None if isinstance(body.think, bool) else body.think,
         ),
     )
 
@@ -287,20 +287,20 @@ def _schema(wanted: str | dict[str, Any] | None) -> str | None:
     return json.dumps({"type": "object"} if wanted == "json" else wanted)
 
 
-async def _load_or_unload(asked: OllamaRequest, words: Words) -> Response:
-    name = generation.model_name(asked.model)
-    reason = await http.while_allowed(load_or_unload(name, asked.keep_alive))
-    content = {"model": asked.model, "created_at": now(), **words("", ""), "done": True}
+async def _load_or_unload(body: OllamaRequest, fields: TextFields) -> Response:
+    name = generation.model_name(body.model)
+    reason = await http.while_allowed(load_or_unload(name, body.keep_alive))
+    content = {"model": body.model, "created_at": now(), **fields("", ""), "done": True}
     return http.json_response(content | {"done_reason": reason})
 
 
-async def _answer(asked: OllamaRequest, command: Generate, words: Words) -> Response:
-    stays, name = seconds_of(asked.keep_alive), generation.model_name(asked.model)
-    completions = generation.open_completions(name, [_to_command(asked, command)])
-    reply = OllamaReply(completions, words, asked.model, request.path)
+async def _answer(body: OllamaRequest, command: Generate, fields: TextFields) -> Response:
+    seconds, name = seconds_of(body.keep_alive), generation.model_name(body.model)
+    completions = generation.open_completions(name, [_to_command(body, command)])
+    reply = OllamaReply(completions, fields, body.model, request.path)
     http.start_with_connection(completions)
-    set_keep_alive(name, stays)
-    if asked.stream is False:
+    set_keep_alive(name, seconds)
+    if body.stream is False:
         return http.json_response(await http.while_allowed(reply.whole()))
     await http.wait_first_event(completions, PARAM)
     return http.ndjson(reply.lines())

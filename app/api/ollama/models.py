@@ -24,7 +24,7 @@ from app.web.security.identity import identity
 
 blueprint = Blueprint("api_ollama_models", __name__, url_prefix="/api")
 OLLAMA_VERSION: Final = "0.9.0"
-"""The version of Ollama whose API this is: programs look at it to learn what they may ask."""
+"""The version of Ollama whose API this is: programs decide by it what they may use."""
 CAPABILITIES: Final[dict[ModelKind, str]] = {
     "text": "completion",
     "embedding": "embedding",
@@ -107,8 +107,8 @@ async def tags() -> Response:
 
 @blueprint.post("/show")
 async def show() -> Response:
-    asked = await http.parse_body(ShowRequest)
-    name = model_name(asked.model or asked.name or "")
+    body = await http.parse_body(ShowRequest)
+    name = model_name(body.model or body.name or "")
     if not name:
         raise ApiError("The name of the model is missing.", param="model")
     model = await asyncio.to_thread(server_context().store.get, name)
@@ -209,13 +209,16 @@ def rfc3339(seconds: float) -> str:
 
 
 def set_keep_alive(name: str, seconds: float | None) -> None:
-    """Set how long the model stays, for the owner only: others may need its memory, or it."""
+    """Set how long the model stays loaded; only owners may, since others need memory, or it."""
     if seconds is not None and identity().is_owner:
         server_context().pool.set_keep_alive(name, seconds)
 
 
 async def load_or_unload(name: str, keep_alive: KeepAlive | None) -> str:
-    """Return what was done, when it is done. Raises ApiError, or why the model cannot be loaded."""
+    """Load a model, or unload it if keep_alive is 0; return which, when it is done.
+
+    Raises ApiError, or why the model cannot be loaded.
+    """
     context = server_context()
     context.answers.resolve_settings(name, chats=False)
     seconds = seconds_of(keep_alive)
@@ -229,7 +232,7 @@ async def load_or_unload(name: str, keep_alive: KeepAlive | None) -> str:
 
 
 def seconds_of(keep_alive: KeepAlive | None) -> float | None:
-    """Seconds as such, or a time such as `1h30m`; infinite for what is negative. ApiError."""
+    """Parse seconds, or a duration such as `1h30m`; negative is infinite. Raises ApiError."""
     if keep_alive is None:
         return None
     text = str(keep_alive).strip().removeprefix("+")
@@ -256,17 +259,17 @@ async def _unload(name: str) -> None:
 
 
 async def _load(name: str) -> None:
-    """Raises ApiError when it fails. What is loaded already is no news to wait for."""
+    """Load a model, unless it is loaded. Raises ApiError when that fails."""
     pool, states = server_context().pool, asyncio.Queue[str]()
 
-    def hear() -> None:
+    def on_change() -> None:
         if (status := pool.status(name)) is not None:
             states.put_nowait(status.state)
 
-    pool.listeners.append(hear)
+    pool.listeners.append(on_change)
     try:
         pool.load(name)
-        hear()
+        on_change()
         was_loading = False
         while (now := await states.get()) != "ready":
             if was_loading and now != "loading":
@@ -275,4 +278,4 @@ async def _load(name: str) -> None:
                 raise ApiError(why or "The load was given up.", status=503)
             was_loading = now == "loading"
     finally:
-        pool.listeners.remove(hear)
+        pool.listeners.remove(on_change)

@@ -66,41 +66,41 @@ class ChatRequest(OpenAIRequest, kw_only=True):
 
 @blueprint.post("/v1/chat/completions")
 async def create() -> Response:
-    asked = await http.parse_body(ChatRequest)
-    command = _to_command(asked)
-    name, count = generation.model_name(asked.model), asked.n or 1
+    body = await http.parse_body(ChatRequest)
+    command = _to_command(body)
+    name, count = generation.model_name(body.model), body.n or 1
     completions = generation.open_completions(name, generation.with_distinct_seeds(command, count))
     http.start_with_connection(completions)
-    words = ChatFormatter()
-    reply = CompletionResponse(completions, words, name, count, request.path, asked.wants_usage)
-    if not asked.stream:
+    formatter = ChatFormatter()
+    reply = CompletionResponse(completions, formatter, name, count, request.path, body.wants_usage)
+    if not body.stream:
         return http.json_response(await http.while_allowed(reply.whole()))
-    await http.wait_first_event(completions, words.param)
+    await http.wait_first_event(completions, formatter.param)
     return http.sse(reply.chunks())
 
 
-def _to_command(asked: ChatRequest) -> Generate:
-    asked.check()
-    if param := asked.wanted_tools:
+def _to_command(body: ChatRequest) -> Generate:
+    body.check()
+    if param := body.wanted_tools:
         raise ApiError(
             "The models that run here cannot call tools. Leave the tools out, please.",
             param=param,
             code="unsupported_parameter",
         )
-    if asked.top_logprobs and not asked.logprobs:
+    if body.top_logprobs and not body.logprobs:
         raise ApiError("top_logprobs need logprobs to be true.", param="top_logprobs")
     return generation.to_command(
-        generation.model_name(asked.model),
-        asked.chosen | _max_tokens(asked),
+        generation.model_name(body.model),
+        body.chosen | _max_tokens(body),
         Generate(
             id=0,
-            turns=tuple(_turn(number, message) for number, message in enumerate(asked.messages)),
+            turns=tuple(_turn(number, message) for number, message in enumerate(body.messages)),
             allow_truncation=False,
-            bias=asked.bias,
-            top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
-            schema=asked.schema,
-            grammar=asked.grammar or None,
-            think=_think(asked.chat_template_kwargs),
+            bias=body.bias,
+            top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+            schema=body.schema,
+            grammar=body.grammar or None,
+            think=_think(body.chat_template_kwargs),
         ),
     )
 
@@ -111,10 +111,10 @@ def _think(options: TemplateOptions | None) -> bool | None:
     return options.thinking if options.enable_thinking is None else options.enable_thinking
 
 
-def _max_tokens(asked: ChatRequest) -> dict[str, int]:
+def _max_tokens(body: ChatRequest) -> dict[str, int]:
     """The newer name goes before the older. Raises ApiError."""
-    name = "max_tokens" if asked.max_completion_tokens is None else "max_completion_tokens"
-    tokens: int | None = getattr(asked, name)
+    name = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
+    tokens: int | None = getattr(body, name)
     if tokens == 0:
         raise ApiError(f"{name} must be at least 1, or -1 for no limit.", param=name)
     return {} if tokens is None else {"max_tokens": unlimited(tokens)}
@@ -150,10 +150,10 @@ class ChatFormatter:
         return self._chunk(index, {"role": "assistant", "content": ""})
 
     def delta(self, index: int, delta: Delta) -> dict[str, Any]:
-        said = {"content": delta.text} if delta.text or not delta.thought else {}
+        content = {"content": delta.text} if delta.text or not delta.thought else {}
         if delta.thought:
-            said["reasoning_content"] = delta.thought
-        return self._chunk(index, said) | {"logprobs": logprobs_of(delta.tokens)}
+            content["reasoning_content"] = delta.thought
+        return self._chunk(index, content) | {"logprobs": logprobs_of(delta.tokens)}
 
     def end(self, index: int, finished: Finished) -> dict[str, Any]:
         return self._chunk(index, {}) | {"finish_reason": reason_of(finished)}

@@ -17,7 +17,7 @@ from app.inference.protocol import Delta, Failed, Finished, SampledToken
 from app.inference.queue import Interrupted
 from app.web import errors
 
-# What answers took, in tokens.
+# Usage of answers, in tokens.
 
 
 class PromptDetails(msgspec.Struct):
@@ -27,7 +27,7 @@ class PromptDetails(msgspec.Struct):
 
 
 class CompletionDetails(msgspec.Struct):
-    """reasoning_tokens: those of the completion that were thought, not answered."""
+    """reasoning_tokens: those of the completion that the model thought."""
 
     reasoning_tokens: int
 
@@ -55,7 +55,7 @@ def usage_of(ends: Sequence[Finished], prompts: int = 1) -> UsageObject:
     return UsageObject(read, written, read + written, PromptDetails(cached), thought)
 
 
-# Answers as OpenAI's clients read them: whole, or in chunks while they are made.
+# Answers, whole or in chunks while they are generated.
 
 
 class ChunkFormatter(Protocol):
@@ -78,11 +78,11 @@ class ChunkFormatter(Protocol):
 
 @dataclass(slots=True)
 class CompletionResponse:
-    """`count` answers of `model` to `prompts` prompts; `path`: where they were asked for; `best`:
+    """`count` answers of `model` to `prompts` prompts; `path`: the path of the request; `best`:
     how many of the answers to each prompt are given, None for all."""
 
     completions: Completions
-    words: ChunkFormatter
+    formatter: ChunkFormatter
     model: str
     count: int
     path: str
@@ -102,37 +102,37 @@ class CompletionResponse:
                     ends[index] = finished
                 case (_, Failed() | Interrupted() as failed):
                     self.completions.cancel()
-                    raise errors.of_event(failed, self.words.param)
+                    raise errors.of_event(failed, self.formatter.param)
         answers = [Delta.joined(one) for one in deltas]
         choices = [
-            self.words.choice(place, answers[index], ends[index])
+            self.formatter.choice(place, answers[index], ends[index])
             for place, index in enumerate(self._best([answer.tokens for answer in answers]))
         ]
-        return self._frame(self.words.whole) | {"choices": choices, "usage": self._usage(ends)}
+        return self._frame(self.formatter.whole) | {"choices": choices, "usage": self._usage(ends)}
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Server-sent events, one for each piece of text."""
         try:
-            frame = self._frame(self.words.part) | ({"usage": None} if self.wants_usage else {})
+            frame = self._frame(self.formatter.part) | ({"usage": None} if self.wants_usage else {})
             ends: dict[int, Finished] = {}
             for index in range(self.count):
-                if first := self.words.begin(index):
+                if first := self.formatter.begin(index):
                     yield http.event(frame | {"choices": [first]})
             due = time.monotonic() + http.KEEP_ALIVE_SECONDS
             while not self.completions.is_over:
                 match await self.completions.next(due - time.monotonic()):
                     case (index, Delta() as delta):
-                        more = self.words.delta(index, delta)
+                        more = self.formatter.delta(index, delta)
                         yield http.event(frame | {"choices": [more]})
                     case (index, Finished() as finished):
                         ends[index] = finished
-                        end = self.words.end(index, finished)
+                        end = self.formatter.end(index, finished)
                         yield http.event(frame | {"choices": [end]})
                     case (_, Failed() | Interrupted() as failed):
-                        error = errors.of_event(failed, self.words.param)
+                        error = errors.of_event(failed, self.formatter.param)
                         yield http.error_event(error, self.path)
                         return
-                    case _ if time.monotonic() < due:  # news that this protocol has no words for
+                    case _ if time.monotonic() < due:  # an event that this protocol does not have
                         continue
                     case _:
                         yield http.COMMENT
@@ -144,7 +144,7 @@ class CompletionResponse:
             self.completions.cancel()
 
     def _best(self, tokens: Sequence[Sequence[SampledToken]]) -> list[int]:
-        """The numbers of the answers that are given: of each prompt's the likeliest by token."""
+        """Choose the answers to return: of each prompt's those with the likeliest tokens."""
         if self.best is None:
             return list(range(self.count))
         each = self.count // self.prompts
@@ -159,7 +159,7 @@ class CompletionResponse:
 
     def _frame(self, kind: str) -> dict[str, Any]:
         return {
-            "id": f"{self.words.id_prefix}{secrets.token_hex(12)}",
+            "id": f"{self.formatter.id_prefix}{secrets.token_hex(12)}",
             "object": kind,
             "created": int(time.time()),
             "model": self.model,
@@ -167,7 +167,7 @@ class CompletionResponse:
 
 
 def _likelihood(tokens: Sequence[SampledToken]) -> float:
-    """The mean logarithm of how likely the tokens were."""
+    """Mean log probability of the tokens."""
     known = [token.logprob for token in tokens if token.logprob is not None]
     return sum(known) / len(known) if known else -math.inf
 

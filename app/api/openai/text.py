@@ -17,16 +17,16 @@ from app.errors import ApiError
 from app.inference.protocol import Delta, Finished, Generate, SampledToken, TokenLogprob
 
 blueprint = Blueprint("api_completions", __name__)
-MOST_TRIES: Final = 20
+MAX_BEST_OF: Final = 20
 DEFAULT_TOKENS: Final = 16
-"""Of an answer for which no length is given, as this protocol has it."""
+"""Length of an answer for which none is given, as in OpenAI's API."""
 
 
 class CompletionRequest(OpenAIRequest, kw_only=True):
     """Request whose missing or null fields take the model's default. Other fields are ignored."""
 
     prompt: str | Several
-    best_of: Annotated[int, Meta(ge=1, le=MOST_TRIES)] | None = None
+    best_of: Annotated[int, Meta(ge=1, le=MAX_BEST_OF)] | None = None
     echo: bool | None = None
     suffix: str | None = None
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
@@ -34,53 +34,53 @@ class CompletionRequest(OpenAIRequest, kw_only=True):
 
 @blueprint.post("/v1/completions")
 async def create() -> Response:
-    asked = await http.parse_body(CompletionRequest)
-    given = prompts(asked.prompt, "prompt")
-    _check(asked, given)
-    name, each = generation.model_name(asked.model), asked.n or 1
-    tries = max(each, asked.best_of or each)
-    default = _to_command(asked)
+    body = await http.parse_body(CompletionRequest)
+    given = prompts(body.prompt, "prompt")
+    _check(body, given)
+    name, each = generation.model_name(body.model), body.n or 1
+    tries = max(each, body.best_of or each)
+    default = _to_command(body)
     commands = [
         command
         for prompt in given
         for command in generation.with_distinct_seeds(
-            _with(default, prompt, echo=bool(asked.echo)), tries
+            _with(default, prompt, echo=bool(body.echo)), tries
         )
     ]
     completions = generation.open_completions(name, commands)
     http.start_with_connection(completions)
-    echoed = [prompt for prompt in given for _ in range(each)] if asked.echo else None
-    words = TextFormatter(echoed, tells=asked.logprobs is not None)
+    echoed = [prompt for prompt in given for _ in range(each)] if body.echo else None
+    formatter = TextFormatter(echoed, tells=body.logprobs is not None)
     reply = CompletionResponse(
         completions,
-        words,
+        formatter,
         name,
         len(commands),
         request.path,
-        asked.wants_usage,
+        body.wants_usage,
         prompts=len(given),
         best=each if tries > each else None,
     )
-    if not asked.stream:
+    if not body.stream:
         return http.json_response(await http.while_allowed(reply.whole()))
-    await http.wait_first_event(completions, words.param)
+    await http.wait_first_event(completions, formatter.param)
     return http.sse(reply.chunks())
 
 
-def _check(asked: CompletionRequest, given: Sequence[Prompt]) -> None:
+def _check(body: CompletionRequest, given: Sequence[Prompt]) -> None:
     """Raises ApiError for what cannot be done."""
-    asked.check()
+    body.check()
     if not given:
         raise ApiError("prompt must not be an empty list.", param="prompt")
-    if asked.max_tokens == 0 and not asked.echo:
+    if body.max_tokens == 0 and not body.echo:
         raise ApiError("max_tokens can be 0 only with echo; -1 is no limit.", param="max_tokens")
-    if asked.suffix and (asked.echo or not all(isinstance(prompt, str) for prompt in given)):
+    if body.suffix and (body.echo or not all(isinstance(prompt, str) for prompt in given)):
         raise ApiError("A suffix goes with texts, and without echo.", param="suffix")
-    if asked.best_of is not None and asked.best_of < (asked.n or 1):
+    if body.best_of is not None and body.best_of < (body.n or 1):
         raise ApiError("best_of must not be less than n.", param="best_of")
-    if asked.stream and (asked.best_of or 1) > (asked.n or 1):
+    if body.stream and (body.best_of or 1) > (body.n or 1):
         raise ApiError("The best of several answers cannot be streamed.", param="best_of")
-    if asked.stream and asked.echo and not all(isinstance(prompt, str) for prompt in given):
+    if body.stream and body.echo and not all(isinstance(prompt, str) for prompt in given):
         raise ApiError("The echo of token ids cannot be streamed.", param="echo")
 
 
@@ -94,22 +94,22 @@ def _with(default: Generate, prompt: Prompt, *, echo: bool) -> Generate:
     return replace(made, tells_prompt=True, top_logprobs=default.top_logprobs or 0)
 
 
-def _to_command(asked: CompletionRequest) -> Generate:
-    is_chosen = (asked.best_of or 1) > (asked.n or 1)
+def _to_command(body: CompletionRequest) -> Generate:
+    is_chosen = (body.best_of or 1) > (body.n or 1)
     return generation.to_command(
-        generation.model_name(asked.model),
-        {"max_tokens": DEFAULT_TOKENS} | asked.chosen,
+        generation.model_name(body.model),
+        {"max_tokens": DEFAULT_TOKENS} | body.chosen,
         Generate(
             id=0,
             turns=(),
             text="",
-            suffix=asked.suffix or "",
+            suffix=body.suffix or "",
             allow_truncation=False,
-            bias=asked.bias,
-            top_logprobs=0 if asked.logprobs is None and is_chosen else asked.logprobs,
-            schema=asked.schema,
-            grammar=asked.grammar or None,
-            tells_prompt=bool(asked.echo) and asked.logprobs is not None,
+            bias=body.bias,
+            top_logprobs=0 if body.logprobs is None and is_chosen else body.logprobs,
+            schema=body.schema,
+            grammar=body.grammar or None,
+            tells_prompt=bool(body.echo) and body.logprobs is not None,
         ),
     )
 

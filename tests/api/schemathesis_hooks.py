@@ -1,4 +1,4 @@
-"""What schemathesis is told beside the document: requests reach the model that there is."""
+"""Hooks of schemathesis: requests name the installed model."""
 
 from __future__ import annotations
 

@@ -46,8 +46,8 @@ async def page(stack: AsyncExitStack, server: Server, number: int) -> ClientConn
     url = server.origin.replace("http", "ws") + f"/chats/{number + 0x1000:016x}/live"
     connection = await stack.enter_async_context(connect(url, origin=server.origin))  # type: ignore[arg-type]
     await connection.recv()
-    wish = {"text": f"page {number}", "client_id": f"{number:016x}", "model": "tiny"}
-    await connection.send(json.dumps(wish))
+    body = {"text": f"page {number}", "client_id": f"{number:016x}", "model": "tiny"}
+    await connection.send(json.dumps(body))
     return connection
 
 
@@ -60,7 +60,7 @@ async def seen(connection: ClientConnection) -> set[str]:
     return set(re.findall(r'data-message-id="(\d+)"', frames))
 
 
-async def test_nothing_is_mixed_up(server: Server) -> None:
+async def test_concurrent_answers_of_all_protocols_are_not_mixed(server: Server) -> None:
     limits = httpx.Limits(max_connections=100)
     async with (
         httpx.AsyncClient(base_url=server.origin, timeout=120, limits=limits) as http,

@@ -31,17 +31,17 @@ async def refused(http: httpx.AsyncClient, path: str, body: Any) -> dict[str, An
 # No limit.
 
 
-async def test_no_limit_as_others_write_it(http: httpx.AsyncClient) -> None:
+async def test_minus_one_means_no_limit(http: httpx.AsyncClient) -> None:
     stop = {"stop": ["e"], "temperature": 0}  # the tiny model never ends by itself
-    for wish in (CHAT, TEXT):
-        path = CHATS if wish is CHAT else TEXTS
-        assert await given(http, path, wish | stop | {"max_tokens": -1, "top_k": -1, "seed": -1})
+    for body in (CHAT, TEXT):
+        path = CHATS if body is CHAT else TEXTS
+        assert await given(http, path, body | stop | {"max_tokens": -1, "top_k": -1, "seed": -1})
     options = {"num_ctx": -1, "num_predict": -2, "top_k": -1, "seed": -1, **stop}
     made = await given(http, "/api/chat", CHAT | {"stream": False, "options": options})
     assert made["done_reason"] == "stop"
 
 
-async def test_no_token_at_all_is_for_an_echo_only(http: httpx.AsyncClient) -> None:
+async def test_max_tokens_of_zero_needs_echo(http: httpx.AsyncClient) -> None:
     made = await given(http, TEXTS, TEXT | {"max_tokens": 0, "echo": True})
     assert made["choices"][0]["text"] == "Hello there"
     assert made["choices"][0]["finish_reason"] == "length"
@@ -50,7 +50,7 @@ async def test_no_token_at_all_is_for_an_echo_only(http: httpx.AsyncClient) -> N
     assert (await refused(http, CHATS, CHAT | {"max_tokens": 0}))["param"] == "max_tokens"
 
 
-# Prompts that are token ids, and those that are told.
+# Prompts of token ids, and prompts that are echoed.
 
 
 async def test_a_prompt_of_token_ids_is_read_as_its_text(http: httpx.AsyncClient) -> None:
@@ -84,7 +84,7 @@ async def ids_of(http: httpx.AsyncClient, text: str) -> list[int]:
     return found
 
 
-async def test_many_prompts_at_once(http: httpx.AsyncClient) -> None:
+async def test_a_request_with_many_prompts(http: httpx.AsyncClient) -> None:
     texts = [f"{number} " for number in range(40)]
     made = await given(http, TEXTS, TEXT | {"prompt": texts, "max_tokens": 1, "echo": True})
     assert [choice["index"] for choice in made["choices"]] == list(range(40))
@@ -94,45 +94,45 @@ async def test_many_prompts_at_once(http: httpx.AsyncClient) -> None:
     assert "2,048" in (await refused(http, TEXTS, many))["message"]
 
 
-async def test_how_likely_a_prompt_is(http: httpx.AsyncClient) -> None:
+async def test_echo_returns_the_log_probabilities_of_the_prompt(http: httpx.AsyncClient) -> None:
     """As evaluation harnesses ask for it."""
-    wish = TEXT | {"echo": True, "logprobs": 2, "max_tokens": 1, "temperature": 0}
+    body = TEXT | {"echo": True, "logprobs": 2, "max_tokens": 1, "temperature": 0}
     text = "Water is what they call the day " * 12  # more than one slice
-    made = await given(http, TEXTS, wish | {"prompt": text})
+    made = await given(http, TEXTS, body | {"prompt": text})
     [choice] = made["choices"]
-    told = choice["logprobs"]
+    found = choice["logprobs"]
     count = made["usage"]["prompt_tokens"]
     assert count > 64
-    assert len(told["tokens"]) == len(told["token_logprobs"]) == count + 1
-    assert "".join(told["tokens"]) == choice["text"]
-    assert told["token_logprobs"][0] is None
-    assert told["top_logprobs"][0] is None
-    assert all(value < 0 for value in told["token_logprobs"][1:])
-    assert told["text_offset"][1] == len(told["tokens"][0])
-    shorter = text[: told["text_offset"][count - 1]]
+    assert len(found["tokens"]) == len(found["token_logprobs"]) == count + 1
+    assert "".join(found["tokens"]) == choice["text"]
+    assert found["token_logprobs"][0] is None
+    assert found["top_logprobs"][0] is None
+    assert all(value < 0 for value in found["token_logprobs"][1:])
+    assert found["text_offset"][1] == len(found["tokens"][0])
+    shorter = text[: found["text_offset"][count - 1]]
     # The last token of the prompt is as likely as it is for an answer to the rest.
-    made = await given(http, TEXTS, wish | {"prompt": shorter, "logprobs": 5})
+    made = await given(http, TEXTS, body | {"prompt": shorter, "logprobs": 5})
     [best] = [made["choices"][0]["logprobs"]["token_logprobs"][-1]]
-    assert best >= told["token_logprobs"][count - 1]
-    again = await given(http, TEXTS, wish | {"prompt": text})
-    assert again["choices"][0]["logprobs"] == told  # nothing of it came from a cache
-    nothing = await given(http, TEXTS, wish | {"prompt": text, "max_tokens": 0})
-    assert nothing["choices"][0]["logprobs"]["token_logprobs"] == told["token_logprobs"][:-1]
+    assert best >= found["token_logprobs"][count - 1]
+    again = await given(http, TEXTS, body | {"prompt": text})
+    assert again["choices"][0]["logprobs"] == found  # nothing of it came from a cache
+    nothing = await given(http, TEXTS, body | {"prompt": text, "max_tokens": 0})
+    assert nothing["choices"][0]["logprobs"]["token_logprobs"] == found["token_logprobs"][:-1]
 
 
-async def test_how_likely_a_prompt_is_comes_in_a_stream_too(http: httpx.AsyncClient) -> None:
-    wish = TEXT | {"echo": True, "logprobs": 1, "max_tokens": 2, "temperature": 0}
-    whole = (await given(http, TEXTS, wish))["choices"][0]
-    answer = await http.post(TEXTS, json=wish | {"stream": True})
+async def test_a_stream_has_the_log_probabilities_of_the_prompt(http: httpx.AsyncClient) -> None:
+    body = TEXT | {"echo": True, "logprobs": 1, "max_tokens": 2, "temperature": 0}
+    whole = (await given(http, TEXTS, body))["choices"][0]
+    answer = await http.post(TEXTS, json=body | {"stream": True})
     chunks = [json.loads(line[6:]) for line in answer.text.splitlines() if "{" in line]
     choices = [chunk["choices"][0] for chunk in chunks]
     assert "".join(choice["text"] for choice in choices) == whole["text"]
     for name in ("tokens", "token_logprobs", "text_offset"):
-        told = [value for c in choices if c["logprobs"] for value in c["logprobs"][name]]
-        assert told == whole["logprobs"][name]
+        found = [value for c in choices if c["logprobs"] for value in c["logprobs"][name]]
+        assert found == whole["logprobs"][name]
 
 
-async def test_the_best_of_several(http: httpx.AsyncClient) -> None:
+async def test_best_of_returns_the_likeliest_answers(http: httpx.AsyncClient) -> None:
     made = await given(http, TEXTS, TEXT | {"best_of": 10, "n": 2, "seed": 1, "logprobs": 0})
     means = [
         sum(c["logprobs"]["token_logprobs"]) / len(c["logprobs"]["tokens"]) for c in made["choices"]
@@ -144,7 +144,7 @@ async def test_the_best_of_several(http: httpx.AsyncClient) -> None:
     assert (await refused(http, TEXTS, TEXT | {"best_of": 2, "stream": True}))["param"] == "best_of"
 
 
-async def test_filling_in_is_for_models_that_were_made_for_it(http: httpx.AsyncClient) -> None:
+async def test_a_suffix_needs_a_model_made_for_filling_in(http: httpx.AsyncClient) -> None:
     for path, more in ((TEXTS, {}), ("/api/generate", {"stream": False})):
         wrong = await refused(http, path, TEXT | more | {"suffix": "end"})
         assert "does not support insert" in wrong["message"]
@@ -153,7 +153,7 @@ async def test_filling_in_is_for_models_that_were_made_for_it(http: httpx.AsyncC
 # Prompts that are too long.
 
 
-async def test_a_prompt_that_is_too_long_is_told_in_the_words_clients_look_for(
+async def test_the_error_for_a_long_prompt_has_the_words_that_clients_look_for(
     http: httpx.AsyncClient,
 ) -> None:
     long = "water " * 700
@@ -169,7 +169,9 @@ async def test_a_prompt_that_is_too_long_is_told_in_the_words_clients_look_for(
             assert error["message"].startswith(opening)
 
 
-async def test_ollama_cuts_what_is_too_long_unless_told_not_to(http: httpx.AsyncClient) -> None:
+async def test_ollama_truncates_long_prompts_unless_truncate_is_false(
+    http: httpx.AsyncClient,
+) -> None:
     long = {"model": "tiny", "stream": False, "options": {"num_predict": 4}}
     words = "first " + "water " * 700 + "last"
     chat = {"messages": [{"role": "system", "content": "Be kind."}, HELLO | {"content": words}]}
@@ -187,11 +189,11 @@ async def test_ollama_cuts_what_is_too_long_unless_told_not_to(http: httpx.Async
 # Ollama's own.
 
 
-async def test_a_context_goes_on(http: httpx.AsyncClient) -> None:
-    wish = {"model": "tiny", "stream": False, "options": {"num_predict": 4, "temperature": 0}}
-    first = await given(http, "/api/generate", wish | {"prompt": "Hello"})
+async def test_ollamas_context_continues_an_answer(http: httpx.AsyncClient) -> None:
+    body = {"model": "tiny", "stream": False, "options": {"num_predict": 4, "temperature": 0}}
+    first = await given(http, "/api/generate", body | {"prompt": "Hello"})
     assert len(first["context"]) == first["prompt_eval_count"] + 4
-    second = wish | {"prompt": "And then?", "context": first["context"]}
+    second = body | {"prompt": "And then?", "context": first["context"]}
     made = await given(http, "/api/generate", second)
     assert made["context"][: len(first["context"])] == first["context"]
     assert made["prompt_eval_count"] > len(first["context"])
@@ -202,16 +204,16 @@ async def test_a_context_goes_on(http: httpx.AsyncClient) -> None:
     wrong = await refused(http, "/api/generate", second | {"context": [10**6]})
     assert "1000000" in wrong["message"]
     wrong = await refused(
-        http, "/api/generate", wish | {"prompt": "x", "template": "{{ .Prompt }}"}
+        http, "/api/generate", body | {"prompt": "x", "template": "{{ .Prompt }}"}
     )
     assert "raw" in wrong["message"]
-    raw = await given(http, "/api/generate", wish | {"prompt": "Hello", "raw": True})
+    raw = await given(http, "/api/generate", body | {"prompt": "Hello", "raw": True})
     assert "context" not in raw
 
 
-async def test_likely_tokens_come_with_their_bytes(http: httpx.AsyncClient) -> None:
-    wish = CHAT | {"stream": False, "logprobs": True, "top_logprobs": 1}
-    made = await given(http, "/api/chat", wish | {"options": {"num_predict": 2}})
+async def test_ollamas_logprobs_have_the_bytes_of_tokens(http: httpx.AsyncClient) -> None:
+    body = CHAT | {"stream": False, "logprobs": True, "top_logprobs": 1}
+    made = await given(http, "/api/chat", body | {"options": {"num_predict": 2}})
     for token in made["logprobs"]:
         for one in (token, *token["top_logprobs"]):
             assert bytes(one["bytes"]).decode("utf-8", "replace") == one["token"]
@@ -220,7 +222,7 @@ async def test_likely_tokens_come_with_their_bytes(http: httpx.AsyncClient) -> N
 # Turns.
 
 
-async def test_turns_in_a_row_count_as_one(http: httpx.AsyncClient) -> None:
+async def test_consecutive_turns_of_a_role_are_merged(http: httpx.AsyncClient) -> None:
     def chat(*texts: str) -> dict[str, Any]:
         return CHAT | {"messages": [HELLO | {"content": text} for text in texts]}
 
@@ -236,14 +238,14 @@ async def test_turns_in_a_row_count_as_one(http: httpx.AsyncClient) -> None:
     await given(http, CHATS, CHAT | {"messages": [first, HELLO]})
 
 
-async def test_two_answers_at_the_end_are_refused(http: httpx.AsyncClient) -> None:
+async def test_two_assistant_messages_at_the_end_are_refused(http: httpx.AsyncClient) -> None:
     said = {"role": "assistant", "content": "It is"}
     for path in (CHATS, "/api/chat"):
         error = await refused(http, path, CHAT | {"messages": [HELLO, said, said]})
         assert "last two messages" in error["message"]
 
 
-async def test_what_tools_said_is_read(http: httpx.AsyncClient) -> None:
+async def test_results_of_tools_are_read_as_text(http: httpx.AsyncClient) -> None:
     call = {
         "id": "1",
         "type": "function",
@@ -269,11 +271,11 @@ async def test_what_tools_said_is_read(http: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("path", [CHATS, TEXTS])
-async def test_every_way_to_ask_for_a_schema_or_a_grammar(
+async def test_every_way_to_request_a_schema_or_a_grammar(
     http: httpx.AsyncClient, path: str
 ) -> None:
     schema = {"enum": ["yes", "no"]}
-    wish = (CHAT if path == CHATS else TEXT) | {"max_tokens": 20}
+    body = (CHAT if path == CHATS else TEXT) | {"max_tokens": 20}
     for way in (
         {"response_format": {"type": "json_object", "schema": schema}},
         {"response_format": {"type": "json_schema", "schema": schema}},
@@ -282,11 +284,11 @@ async def test_every_way_to_ask_for_a_schema_or_a_grammar(
         {"grammar": 'root ::= "\\"" ("yes" | "no") "\\""'},
         {"grammar": 'start: /"(yes|no)"/'},
     ):
-        [choice] = (await given(http, path, wish | way))["choices"]
+        [choice] = (await given(http, path, body | way))["choices"]
         said = choice["message"]["content"] if path == CHATS else choice["text"]
         assert said in {'"yes"', '"no"'}, way
     both = {"json_schema": schema, "grammar": 'root ::= "a"'}
-    assert (await refused(http, path, wish | both))["param"] == "grammar"
+    assert (await refused(http, path, body | both))["param"] == "grammar"
 
 
 @pytest.mark.parametrize(
@@ -304,7 +306,7 @@ async def test_every_way_to_ask_for_a_schema_or_a_grammar(
         ({"grammar": 'b ::= "c"'}, "it has no rule “root” or “start”"),
     ],
 )
-async def test_why_a_schema_cannot_be_followed(
+async def test_the_error_for_a_wrong_schema_says_why(
     http: httpx.AsyncClient, way: dict[str, Any], why: str
 ) -> None:
     error = await refused(http, CHATS, CHAT | way)
@@ -315,12 +317,12 @@ async def test_why_a_schema_cannot_be_followed(
 # Fields that contradict each other.
 
 
-async def test_what_others_refuse_is_refused(http: httpx.AsyncClient) -> None:
-    for path, wish in ((CHATS, CHAT), (TEXTS, TEXT)):
-        error = await refused(http, path, wish | {"logit_bias": {"999999": 1}})
+async def test_contradictory_fields_are_refused(http: httpx.AsyncClient) -> None:
+    for path, body in ((CHATS, CHAT), (TEXTS, TEXT)):
+        error = await refused(http, path, body | {"logit_bias": {"999999": 1}})
         assert "999999" in error["message"]
         options = {"stream_options": {"include_usage": True}}
-        assert (await refused(http, path, wish | options))["param"] == "stream_options"
+        assert (await refused(http, path, body | options))["param"] == "stream_options"
     assert (await refused(http, CHATS, CHAT | {"top_logprobs": 2}))["param"] == "top_logprobs"
 
 
@@ -331,8 +333,8 @@ async def test_embeddings_of_ids_and_of_fewer_dimensions(http: httpx.AsyncClient
     path, text = "/v1/embeddings", "Hello there"
     whole = (await given(http, path, {"model": "tiny", "input": text}))["data"][0]["embedding"]
     ids = await ids_of(http, text)
-    for wish, count in ((ids, 1), ([ids, ids], 2)):
-        data = (await given(http, path, {"model": "tiny", "input": wish}))["data"]
+    for body, count in ((ids, 1), ([ids, ids], 2)):
+        data = (await given(http, path, {"model": "tiny", "input": body}))["data"]
         assert len(data) == count
         assert data[-1]["embedding"] == pytest.approx(whole, abs=1e-5)
     short = {"model": "tiny", "input": text, "dimensions": 16}
@@ -346,7 +348,7 @@ async def test_embeddings_of_ids_and_of_fewer_dimensions(http: httpx.AsyncClient
         assert "64" in (await refused(http, place, short | {"dimensions": 65}))["message"]
 
 
-async def test_embeddings_of_nothing(http: httpx.AsyncClient) -> None:
+async def test_embeddings_of_empty_input(http: httpx.AsyncClient) -> None:
     assert (
         "empty"
         in (await refused(http, "/v1/embeddings", {"model": "tiny", "input": []}))["message"]

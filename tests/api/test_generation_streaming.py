@@ -32,7 +32,7 @@ CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "strea
 
 
 class Stage:
-    """The application with a runner that says what it is told to."""
+    """The application with a scripted runner."""
 
     def __init__(self, app: Quart, runner: ScriptedRunner) -> None:
         self.app = app
@@ -104,7 +104,7 @@ async def stage(
         yield Stage(app, runner)
 
 
-async def test_words_come_while_the_answer_is_made(stage: Stage) -> None:
+async def test_text_is_streamed_while_it_is_generated(stage: Stage) -> None:
     async with stage.asked("/v1/chat/completions", CHAT) as reading:
         number = (await stage.command()).id
         stage.runner.say(Prefill(number, 1, 2, 0, 0), Delta(number, "one"))
@@ -118,7 +118,9 @@ async def test_words_come_while_the_answer_is_made(stage: Stage) -> None:
 
 @pytest.mark.parametrize("is_streamed", [True, False])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat"])
-async def test_whoever_leaves_ends_the_answer(stage: Stage, path: str, is_streamed: bool) -> None:
+async def test_a_closed_connection_stops_the_answer(
+    stage: Stage, path: str, is_streamed: bool
+) -> None:
     async with stage.asked(path, CHAT | {"stream": is_streamed}) as reading:
         number = (await stage.command()).id
         stage.runner.say(Prefill(number, 2, 2, 0, 0), Delta(number, "one"))
@@ -130,7 +132,7 @@ async def test_whoever_leaves_ends_the_answer(stage: Stage, path: str, is_stream
     assert stage.cancelled == {number}
 
 
-async def test_whoever_leaves_the_queue_is_not_answered(stage: Stage) -> None:
+async def test_a_closed_connection_leaves_the_queue(stage: Stage) -> None:
     async with (
         stage.asked("/v1/chat/completions", CHAT),
         stage.asked("/v1/chat/completions", CHAT),
@@ -142,7 +144,7 @@ async def test_whoever_leaves_the_queue_is_not_answered(stage: Stage) -> None:
     assert len(stage.generates) == 2
 
 
-async def test_a_long_wait_is_not_silent(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_wait_sends_comments(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "KEEP_ALIVE_SECONDS", 0.02)
     async with stage.asked("/v1/chat/completions", CHAT) as reading:
         assert b'"role":"assistant"' in await hear(reading, http.COMMENT)
@@ -154,7 +156,7 @@ async def test_a_long_wait_is_not_silent(stage: Stage, monkeypatch: pytest.Monke
         assert error["code"] == "context_length_exceeded"
 
 
-async def test_news_that_are_not_told_do_not_pass_for_a_word(
+async def test_events_without_a_form_do_not_delay_the_keep_alive(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "KEEP_ALIVE_SECONDS", 0.05)
@@ -173,7 +175,7 @@ async def test_news_that_are_not_told_do_not_pass_for_a_word(
             reads.cancel()
 
 
-async def test_a_full_queue_says_when_to_come_again(stage: Stage) -> None:
+async def test_a_full_queue_says_when_to_retry(stage: Stage) -> None:
     async with stage.asked("/v1/chat/completions", CHAT) as reading:
         number = (await stage.command()).id
         stage.runner.say(Prefill(number, 9, 9, 0, 0), Delta(number, "So it goes."))
@@ -195,7 +197,7 @@ async def test_a_full_queue_says_when_to_come_again(stage: Stage) -> None:
             assert "waiting" in (await answer.get_json())["error"]
 
 
-async def test_one_persons_share_is_limited_for_programs_too(stage: Stage) -> None:
+async def test_quotas_of_a_user_hold_for_programs(stage: Stage) -> None:
     here = stage.here
     here.quotas._settings = replace(here.settings, host="0.0.0.0", requests_per_user=1)
     async with stage.asked("/v1/chat/completions", CHAT):
@@ -208,7 +210,7 @@ async def test_one_persons_share_is_limited_for_programs_too(stage: Stage) -> No
     assert await here.chats.recent(1) == []
 
 
-async def test_of_several_answers_all_or_none_are_taken(stage: Stage) -> None:
+async def test_several_answers_are_accepted_or_refused_together(stage: Stage) -> None:
     several = CHAT | {"n": 2}
     async with stage.asked("/v1/chat/completions", several):
         await stage.command(1)
@@ -219,7 +221,7 @@ async def test_of_several_answers_all_or_none_are_taken(stage: Stage) -> None:
             assert stage.here.pool.statuses()[0].waiting == 1
 
 
-async def test_more_answers_than_may_wait_come_one_after_the_other(stage: Stage) -> None:
+async def test_more_answers_than_the_queue_takes_run_one_after_the_other(stage: Stage) -> None:
     several = {"model": "tiny", "prompt": ["one", "two", "three"]}
     asked = asyncio.create_task(stage.post("/v1/completions", several))
     for number in range(3):
@@ -230,7 +232,7 @@ async def test_more_answers_than_may_wait_come_one_after_the_other(stage: Stage)
     assert [choice["text"] for choice in answer["choices"]] == ["ONE", "TWO", "THREE"]
 
 
-async def test_a_model_that_is_busy_is_unloaded_afterwards(stage: Stage) -> None:
+async def test_a_busy_model_is_unloaded_afterwards(stage: Stage) -> None:
     async with stage.asked("/api/chat", CHAT) as reading:
         number = (await stage.command()).id
         answer = await stage.post("/api/generate", {"model": "tiny", "keep_alive": 0})
@@ -240,7 +242,7 @@ async def test_a_model_that_is_busy_is_unloaded_afterwards(stage: Stage) -> None
     await until(lambda: stage.here.pool.statuses()[0].state == "idle")
 
 
-async def test_ollamas_way_to_load_tells_when_it_is_done_or_why_not(
+async def test_loading_by_ollamas_api_reports_success_or_the_error(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object) -> ScriptedRunner:
@@ -262,7 +264,7 @@ async def test_ollamas_way_to_load_tells_when_it_is_done_or_why_not(
             assert 290 < (status.unloads_in or 0) <= 300
 
 
-async def test_a_program_says_how_long_a_model_stays(stage: Stage) -> None:
+async def test_keep_alive_sets_how_long_a_model_stays_loaded(stage: Stage) -> None:
     async with stage.asked("/api/chat", CHAT | {"keep_alive": 0}) as reading:
         number = (await stage.command()).id
         stage.runner.say(Delta(number, "bye"), finished(number))
@@ -291,12 +293,12 @@ async def test_a_program_says_how_long_a_model_stays(stage: Stage) -> None:
         ("nan", math.inf),
     ],
 )
-def test_ollamas_times(given: float | str | None, seconds: float | None) -> None:
+def test_keep_alive_durations_are_parsed(given: float | str | None, seconds: float | None) -> None:
     assert ollama_models.seconds_of(given) == seconds
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat"])
-async def test_a_runner_that_dies_ends_the_stream_in_words(stage: Stage, path: str) -> None:
+async def test_a_stream_ends_with_an_error_when_the_runner_dies(stage: Stage, path: str) -> None:
     async with stage.asked(path, CHAT) as reading:
         number = (await stage.command()).id
         stage.runner.say(Prefill(number, 2, 2, 0, 0), Delta(number, "one"))
@@ -305,7 +307,7 @@ async def test_a_runner_that_dies_ends_the_stream_in_words(stage: Stage, path: s
         assert b"ended unexpectedly" in await hear(reading, b"ended unexpectedly")
 
 
-async def test_an_answer_is_taken_up_where_it_broke_off(stage: Stage) -> None:
+async def test_events_resume_where_they_broke_off(stage: Stage) -> None:
     made = await (await stage.post("/api/v1/chats", {"text": "hello", "model": "tiny"})).get_json()
     number = (await stage.command()).id
     assert number == made["answer"]["id"]
@@ -335,7 +337,7 @@ async def test_an_answer_is_taken_up_where_it_broke_off(stage: Stage) -> None:
     assert answer.status_code == 204  # nobody need come back
 
 
-async def test_followers_hear_of_the_queue_and_of_the_end_of_wick(
+async def test_followers_get_the_place_in_the_queue_and_the_shutdown(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "KEEP_ALIVE_SECONDS", events.FRAME_SECONDS + 0.02)
@@ -348,7 +350,7 @@ async def test_followers_hear_of_the_queue_and_of_the_end_of_wick(
     assert stage.here.hub.stream(made["answer"]["id"]) is not None
 
 
-async def test_only_programs_and_our_own_pages_may_ask(stage: Stage) -> None:
+async def test_only_programs_and_own_pages_may_use_the_api(stage: Stage) -> None:
     path = "/v1/chat/completions"
     for headers in (
         {"Origin": "http://evil.example"},
@@ -377,7 +379,7 @@ async def test_only_programs_and_our_own_pages_may_ask(stage: Stage) -> None:
     assert stage.generates == []
 
 
-async def test_a_slow_reader_gets_what_has_gathered(stage: Stage) -> None:
+async def test_a_slow_reader_gets_merged_deltas(stage: Stage) -> None:
     async with stage.asked("/v1/chat/completions", CHAT) as reading:
         number = (await stage.command()).id
         stage.runner.say(Prefill(number, 2, 2, 0, 0))
@@ -389,7 +391,7 @@ async def test_a_slow_reader_gets_what_has_gathered(stage: Stage) -> None:
         assert text == "".join(f"{count} " for count in range(1000))
 
 
-async def test_a_stream_ends_with_the_key_that_it_was_asked_for_with(
+async def test_a_stream_ends_when_its_key_is_revoked(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "RECHECK_SECONDS", 0.0)
@@ -407,7 +409,7 @@ async def test_a_stream_ends_with_the_key_that_it_was_asked_for_with(
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat", "/v1/embeddings"])
-async def test_a_plain_answer_ends_with_its_key_too(
+async def test_a_whole_answer_ends_when_its_key_is_revoked(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.setattr(http, "RECHECK_SECONDS", 0.01)
@@ -420,9 +422,9 @@ async def test_a_plain_answer_ends_with_its_key_too(
     await until(lambda: number in stage.cancelled)
 
 
-async def test_the_best_answers_are_those_of_the_likeliest_tokens(stage: Stage) -> None:
-    wish = {"model": "tiny", "prompt": "hi", "best_of": 2, "max_tokens": 4}
-    asked = asyncio.create_task(stage.post("/v1/completions", wish))
+async def test_best_of_chooses_the_answers_of_the_likeliest_tokens(stage: Stage) -> None:
+    body = {"model": "tiny", "prompt": "hi", "best_of": 2, "max_tokens": 4}
+    asked = asyncio.create_task(stage.post("/v1/completions", body))
     for number, logprob in enumerate((-2.0, -0.5)):
         command = await stage.command(number)
         assert command.top_logprobs == 0

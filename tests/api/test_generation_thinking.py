@@ -50,7 +50,7 @@ async def client(thinker: Server) -> AsyncIterator[openai.AsyncOpenAI]:
         yield client
 
 
-async def test_an_answer_has_its_thought_apart(client: openai.AsyncOpenAI) -> None:
+async def test_an_answer_has_its_thought_in_a_field_of_its_own(client: openai.AsyncOpenAI) -> None:
     made = await client.chat.completions.create(model="thinker", messages=MESSAGES)
     message: Any = made.choices[0].message
     assert (message.reasoning_content, message.content) == ("Hm. Hm. ", "Because.")
@@ -58,7 +58,7 @@ async def test_an_answer_has_its_thought_apart(client: openai.AsyncOpenAI) -> No
     assert made.usage.completion_tokens_details is not None
 
 
-async def test_thoughts_are_streamed_apart(client: openai.AsyncOpenAI) -> None:
+async def test_thoughts_are_streamed_in_a_field_of_their_own(client: openai.AsyncOpenAI) -> None:
     thought = answer = ""
     stream = await client.chat.completions.create(model="thinker", messages=MESSAGES, stream=True)
     async for chunk in stream:
@@ -82,7 +82,7 @@ async def test_thoughts_are_streamed_apart(client: openai.AsyncOpenAI) -> None:
         ),
     ],
 )
-async def test_programs_say_how_to_think(
+async def test_programs_choose_whether_and_how_much_to_think(
     client: openai.AsyncOpenAI, stub: Stub, chosen: dict[str, Any], sent: dict[str, Any]
 ) -> None:
     await client.chat.completions.create(model="thinker", messages=MESSAGES, **chosen)
@@ -98,7 +98,7 @@ async def test_an_unknown_effort_is_refused(thinker: Server) -> None:
         assert (await http.post("/api/chat", json=body | {"think": "enormous"})).status_code == 400
 
 
-async def test_ollamas_client_thinks(thinker: Server, stub: Stub) -> None:
+async def test_ollamas_client_gets_the_thought(thinker: Server, stub: Stub) -> None:
     async with ollama.AsyncClient(host=thinker.origin) as client:
         await check_ollamas_client(client, stub)
 
@@ -114,11 +114,11 @@ async def check_ollamas_client(client: ollama.AsyncClient, stub: Stub) -> None:
     assert stub.calls[-1].body["reasoning_effort"] == "high"
 
 
-async def test_chats_tell_thoughts_as_events_of_their_own(thinker: Server) -> None:
+async def test_chats_send_thoughts_as_events_of_their_own(thinker: Server) -> None:
     async with httpx.AsyncClient(base_url=thinker.origin, timeout=60) as http:
         body = {"text": "Why?", "model": "thinker"}
         asked = (await http.post("/api/v1/chats", json=body)).json()
-        told: dict[str, list[Any]] = {}
+        found: dict[str, list[Any]] = {}
         async with http.stream("GET", asked["events"]) as events:
             name = ""
             async for line in events.aiter_lines():
@@ -126,7 +126,7 @@ async def test_chats_tell_thoughts_as_events_of_their_own(thinker: Server) -> No
                 if field == "event":
                     name = value
                 elif field == "data":
-                    told.setdefault(name, []).append(json.loads(value))
-    assert told["end"][0]["text"] == "Because."
+                    found.setdefault(name, []).append(json.loads(value))
+    assert found["end"][0]["text"] == "Because."
     # The answer may have ended before it was followed; then its thought is in the end alone.
-    assert "".join(event["text"] for event in told.get("thought", [])) in {"Hm. Hm. ", ""}
+    assert "".join(event["text"] for event in found.get("thought", [])) in {"Hm. Hm. ", ""}

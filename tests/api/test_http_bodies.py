@@ -41,7 +41,7 @@ async def problem(answer: Response) -> str:
     return str(error if isinstance(error, str) else error["message"])
 
 
-async def test_as_many_texts_as_may_be_fit(app: Quart) -> None:
+async def test_the_longest_allowed_list_of_texts_fits(app: Quart) -> None:
     texts = ["word " * 400] * 2048
     for path in ("/v1/embeddings", "/api/embed", "/embeddings"):
         answer = await post(app, path, json.dumps({"model": "none", "input": texts}).encode())
@@ -51,14 +51,14 @@ async def test_as_many_texts_as_may_be_fit(app: Quart) -> None:
 @pytest.mark.parametrize(
     "path", ["/v1/chat/completions", "/v1/embeddings", "/api/chat", "/api/v1/chats"]
 )
-async def test_what_is_too_large_is_told_in_words(app: Quart, path: str) -> None:
+async def test_a_body_that_is_too_large_is_refused_with_a_sentence(app: Quart, path: str) -> None:
     most = max_body_bytes(path)
     answer = await post(app, path, b" " * (most + 1))
     assert answer.status_code == 413
     assert f"limit is {most // MIB} MiB" in await problem(answer)
 
 
-async def test_a_form_that_is_too_large_is_told_in_words(app: Quart) -> None:
+async def test_a_form_that_is_too_large_is_refused_with_a_sentence(app: Quart) -> None:
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     path = "/chats/0123456789abcdef/name"
     answer = await app.test_client().post(path, data=b"x" * (MIB + 1), headers=OWN | form)
@@ -82,7 +82,7 @@ PACKED = {
 
 
 @pytest.mark.parametrize("name", PACKED)
-async def test_compressed_bodies_are_taken(app: Quart, name: str) -> None:
+async def test_compressed_bodies_are_accepted(app: Quart, name: str) -> None:
     encoding, body = PACKED[name]
     answer = await post(app, CHAT, body, Content_Encoding=encoding)
     assert answer.status_code == NO_SUCH_MODEL
@@ -134,7 +134,7 @@ async def test_inflating_stops_at_the_limit(app: Quart) -> None:
         "Application/JSON; x=y",
     ],
 )
-async def test_kinds_of_json(app: Quart, kind: str) -> None:
+async def test_media_types_of_json_are_accepted(app: Quart, kind: str) -> None:
     assert (await post(app, CHAT, ASKED, Content_Type=kind)).status_code == NO_SUCH_MODEL
 
 
@@ -151,7 +151,9 @@ async def test_kinds_of_json(app: Quart, kind: str) -> None:
     ],
 )
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer any"}], ids=["no key", "key"])
-async def test_kinds_that_are_no_json(app: Quart, kind: str, headers: dict[str, str]) -> None:
+async def test_other_media_types_are_refused(
+    app: Quart, kind: str, headers: dict[str, str]
+) -> None:
     answer = await post(app, CHAT, ASKED, Content_Type=kind, **headers)
     assert answer.status_code == 415
     assert "application/json" in await problem(answer)
@@ -173,12 +175,12 @@ async def test_kinds_that_are_no_json(app: Quart, kind: str, headers: dict[str, 
 @pytest.mark.parametrize(
     "path", [CHAT, "/v1/embeddings", "/api/chat", "/api/generate", "/api/show", "/api/v1/chats"]
 )
-async def test_bodies_that_are_no_json(app: Quart, path: str, body: bytes) -> None:
+async def test_bodies_that_are_not_json_are_refused(app: Quart, path: str, body: bytes) -> None:
     assert (await post(app, path, body)).status_code in {400, 404}
 
 
 @pytest.mark.parametrize("text", ["\\ud800", "\\udfff x", "\\ud800\\ud800", "x\\uDE00"])
-async def test_half_a_character_is_called_so(app: Quart, text: str) -> None:
+async def test_the_error_for_half_a_character_names_it(app: Quart, text: str) -> None:
     answer = await post(app, CHAT, f'{{"model": "{text}"}}'.encode())
     assert answer.status_code == 400
     assert "half a character" in await problem(answer)
@@ -209,7 +211,7 @@ async def test_aliases_below_a_base_path(tmp_path: Path) -> None:
         assert "none" in await problem(answer)
 
 
-async def test_models_are_a_page_for_people_and_a_list_for_programs(app: Quart) -> None:
+async def test_models_are_a_page_for_browsers_and_a_list_for_programs(app: Quart) -> None:
     client = app.test_client()
     for headers in (
         {"Accept": "application/json"},
@@ -242,13 +244,13 @@ async def test_a_wrong_path_is_json_for_programs(app: Quart, method: str, path: 
         assert "There is nothing at this address" in await problem(answer)
 
 
-async def test_a_wrong_path_is_a_page_for_people(app: Quart) -> None:
+async def test_a_wrong_path_is_a_page_for_browsers(app: Quart) -> None:
     answer = await app.test_client().get("/nothing", headers=HOST | BROWSER)
     assert answer.status_code == 404
     assert "<html" in await answer.get_data(as_text=True)
 
 
-async def test_a_wrong_path_from_another_site_is_refused_as_ever(app: Quart) -> None:
+async def test_a_wrong_path_from_another_site_is_refused(app: Quart) -> None:
     foreign = {"Origin": "http://evil.example"}
     answer = await app.test_client().post("/nothing", headers=HOST | foreign)
     assert answer.status_code == 403

@@ -14,7 +14,7 @@ Open = Callable[..., Terminal]
 
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two models that talk nonsense, quickly, and do not stop by themselves."""
+    """Model store with two models that write nonsense quickly and without an end."""
     folder = tmp_path_factory.mktemp("shelf")
     for name, seed in (("tiny", 0), ("other", 1)):
         source = write_tiny_gguf(folder / f"{name}.gguf", context_length=32768, seed=seed)
@@ -24,7 +24,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def environ(tmp_path: Path, shelf: Path) -> dict[str, str]:
-    """Of somebody whose answers are short."""
+    """Environment in which answers are short."""
     return wick_environment(tmp_path / "data", shelf, max_tokens=30, default_model="tiny")
 
 
@@ -37,7 +37,7 @@ def endless(tmp_path: Path, shelf: Path) -> dict[str, str]:
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Open]:
-    """Opens terminals with `wick chat` in them."""
+    """Function that opens terminals with `wick chat` in them."""
     opened: list[Terminal] = []
 
     def begin(environ: dict[str, str], *words: str, width: int = 80) -> Terminal:

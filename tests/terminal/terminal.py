@@ -1,4 +1,4 @@
-"""A person at a terminal: `wick chat` in a real pseudo-terminal, and what its screen shows."""
+"""`wick chat` in a real pseudo-terminal, and what its screen shows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ READY = "› Ask anything, or /help"
 
 
 class Terminal:
-    """The screen is 80 columns wide unless it is told otherwise."""
+    """Terminal of 80 columns by default."""
 
     def __init__(
         self, environ: Mapping[str, str], *words: str, folder: Path, width: int = 80

@@ -36,7 +36,9 @@ from app.terminal.repl import is_command
         ('say """', False, 'say """'),
     ],
 )
-def test_lines_that_go_on(text: str, is_going_on: bool, sent: str) -> None:
+def test_a_prompt_continues_over_lines_until_it_is_closed(
+    text: str, is_going_on: bool, sent: str
+) -> None:
     assert is_open(text) is is_going_on
     assert unwrapped(text) == sent
 
@@ -45,7 +47,7 @@ def test_lines_that_go_on(text: str, is_going_on: bool, sent: str) -> None:
     ("text", "is_one"),
     [("/help", True), ("/usr/bin is what?", False), ("//help", False), ("a /help", False)],
 )
-def test_what_is_a_command(text: str, is_one: bool) -> None:
+def test_a_command_begins_with_one_slash_and_is_no_path(text: str, is_one: bool) -> None:
     assert is_command(text) is is_one
 
 
@@ -63,7 +65,7 @@ def test_settings_change_one_by_one() -> None:
         apply_changes(first, {"system_prompt": "a" * 1001}, 1000)
 
 
-def test_the_model_that_is_meant() -> None:
+def test_a_model_is_resolved_by_name_and_defaults_to_the_first() -> None:
     models = [ModelSummary("a", "A"), ModelSummary("b", "B")]
     assert resolve_model(models, "") == "a"
     assert resolve_model(models, "b") == "b"
@@ -71,19 +73,19 @@ def test_the_model_that_is_meant() -> None:
         resolve_model(models, "c")
 
 
-def test_completion_says_what_is_possible() -> None:
+def test_commands_and_models_are_completed() -> None:
     assert ("/temperature", "The temperature, from 0 to 5") in list(completions(["a"], "/te"))
     assert list(completions(["a", "b"], "/model ")) == [("/model a", ""), ("/model b", "")]
     assert list(completions(["a"], "/rename ")) == []
 
 
-def test_times_are_as_short_as_they_can_be() -> None:
+def test_times_of_today_are_hours_and_others_are_dates() -> None:
     now = dt.datetime(2026, 3, 4, 12, 30).astimezone()
     assert format_time((now - dt.timedelta(minutes=5)).timestamp(), now) == "12:25"
     assert format_time((now - dt.timedelta(days=1)).timestamp(), now) == "2026-03-03"
 
 
-def test_what_stands_under_an_answer() -> None:
+def test_notes_below_an_answer() -> None:
     answer = MessageRecord(
         2,
         "assistant",
@@ -112,6 +114,6 @@ def test_an_answer_cut_inside_its_thought_ended_while_thinking() -> None:
     assert ending_note(replace(cut, status="stopped", text="It is")) == "Stopped"
 
 
-def test_a_folder_that_cannot_be_written_costs_only_the_history(tmp_path: Path) -> None:
+def test_the_prompt_works_where_its_history_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert InputPrompt(tmp_path / "file" / "history", lambda _: ())

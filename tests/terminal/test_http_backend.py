@@ -71,7 +71,7 @@ async def backend(
             yield await stack.enter_async_context(alone(settings))
 
 
-async def heard(
+async def follow(
     backend: HttpBackend, asked: AnswerRef, start: int = 0
 ) -> tuple[str, MessageRecord]:
     """All the text that came, and the answer at its end."""
@@ -89,7 +89,7 @@ async def heard(
 
 async def test_an_answer_comes_whole_and_is_stored(backend: HttpBackend) -> None:
     asked = await backend.begin("a question", "tiny", SHORT)
-    text, answer = await heard(backend, asked)
+    text, answer = await follow(backend, asked)
     assert answer.status == "done"
     assert answer.finish_reason == "length"
     assert answer.text == text
@@ -99,29 +99,29 @@ async def test_an_answer_comes_whole_and_is_stored(backend: HttpBackend) -> None
     assert opened.chat.title == "a question"
     assert [message.text for message in opened.path] == ["a question", text]
     assert await backend.settings(asked.chat_id) == SHORT
-    assert (await heard(backend, asked)) == (text, answer)  # whoever comes late hears it all
+    assert (await follow(backend, asked)) == (text, answer)  # a late reader gets all of it
 
 
 async def test_branches_of_a_chat(backend: HttpBackend) -> None:
     asked = await backend.begin("one", "tiny", SHORT)
-    _, first = await heard(backend, asked)
+    _, first = await follow(backend, asked)
     again = await backend.regenerate(asked.chat_id, first.id, "other")
-    _, second = await heard(backend, again)
+    _, second = await follow(backend, again)
     assert second.model == "other"
     more = await backend.continue_answer(asked.chat_id, second.id)
-    text, longer = await heard(backend, more, len(second.text))
+    text, longer = await follow(backend, more, len(second.text))
     assert longer.text == second.text + text
     question = (await backend.open(asked.chat_id)).path[0]
     edited = await backend.edit(asked.chat_id, question.id, "uno", "tiny")
-    await heard(backend, edited)
+    await follow(backend, edited)
     opened = await backend.open(asked.chat_id)
     assert opened.path[0].text == "uno"
     then = await backend.submit(asked.chat_id, "two", "tiny")
-    await heard(backend, then)
+    await follow(backend, then)
     assert len((await backend.open(asked.chat_id)).path) == 4
 
 
-async def test_stop_keeps_what_was_said(backend: HttpBackend) -> None:
+async def test_a_stopped_answer_keeps_its_text(backend: HttpBackend) -> None:
     asked = await backend.begin("talk", "tiny", ENDLESS)
     text = ""
     async for event in backend.follow(asked):
@@ -137,9 +137,9 @@ async def test_stop_keeps_what_was_said(backend: HttpBackend) -> None:
                 break
 
 
-async def test_what_is_chosen_for_a_chat(backend: HttpBackend) -> None:
+async def test_settings_and_model_of_a_chat_are_kept(backend: HttpBackend) -> None:
     asked = await backend.begin("settings", "tiny", SHORT)
-    await heard(backend, asked)
+    await follow(backend, asked)
     chosen = ChatSettings(temperature=0.25, system_prompt="Be brief.", stop=("END", "x y"))
     await backend.choose_settings(asked.chat_id, chosen)
     assert await backend.settings(asked.chat_id) == chosen
@@ -151,9 +151,9 @@ async def test_what_is_chosen_for_a_chat(backend: HttpBackend) -> None:
         await backend.begin("settings", "nobody", SHORT)
 
 
-async def test_lists_names_and_the_trash(backend: HttpBackend) -> None:
+async def test_chats_are_listed_renamed_and_moved_to_the_trash(backend: HttpBackend) -> None:
     asked = await backend.begin("find the walrus", "tiny", SHORT)
-    await heard(backend, asked)
+    await follow(backend, asked)
     assert (await backend.chats(1))[0].id == asked.chat_id
     assert (await find_chat(backend, "last")).id == asked.chat_id
     assert (await find_chat(backend, asked.chat_id[:9])).id == asked.chat_id
@@ -177,7 +177,7 @@ async def test_lists_names_and_the_trash(backend: HttpBackend) -> None:
         await backend.open(asked.chat_id)
 
 
-async def test_what_will_not_do_is_a_sentence(backend: HttpBackend) -> None:
+async def test_backend_errors_are_sentences(backend: HttpBackend) -> None:
     for nothing in ("0" * 16, "no-chat-id"):
         with pytest.raises(ChatNotFound):
             await backend.open(nothing)
@@ -185,26 +185,26 @@ async def test_what_will_not_do_is_a_sentence(backend: HttpBackend) -> None:
         await backend.begin(" \n", "tiny", SHORT)
 
 
-async def test_models_begin_with_the_usual_one(backend: HttpBackend) -> None:
+async def test_models_begin_with_the_default_one(backend: HttpBackend) -> None:
     models = await backend.models()
     assert [model.name for model in models] == ["tiny", "other"]
     assert models[0].title == "Tiny"
 
 
-async def test_many_at_once_are_not_mixed(backend: HttpBackend) -> None:
+async def test_concurrent_answers_are_not_mixed(backend: HttpBackend) -> None:
     asked = [await backend.begin(f"question {n}", "tiny", SHORT) for n in range(6)]
-    for text, answer in await asyncio.gather(*(heard(backend, one) for one in asked)):
+    for text, answer in await asyncio.gather(*(follow(backend, one) for one in asked)):
         assert answer.text == text
 
 
 @pytest.mark.parametrize("url", ["box:8000", "ftp://box", "http://", "http://[::", ""])
-async def test_an_address_that_is_none(url: str) -> None:
+async def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="--url"):
         async with connect(url, ""):
             pass
 
 
-async def test_nothing_answers() -> None:
+async def test_a_server_that_does_not_answer_is_an_error() -> None:
     async with connect("http://127.0.0.1:9", "") as backend:
         with pytest.raises(PeerError, match=r"reach Wick at .*: nothing answers"):
             await backend.models()
@@ -241,7 +241,7 @@ async def test_an_answer_whose_prompt_is_interrupted_on_its_way_is_stopped() -> 
     assert paths == ["/api/v1/chats", f"/api/v1/chats/{'0' * 16}/stop"]
 
 
-async def test_a_model_that_is_still_coming_is_waited_for(tmp_path: Path) -> None:
+async def test_a_prompt_waits_for_a_model_that_is_being_pulled(tmp_path: Path) -> None:
     source = write_tiny_gguf(tmp_path / "late.gguf")
     settings = Settings(
         data_dir=tmp_path, models_dir=tmp_path / "models", auto_pull=False, threads=1
@@ -251,18 +251,18 @@ async def test_a_model_that_is_still_coming_is_waited_for(tmp_path: Path) -> Non
         await begin_pull(server, str(source), "late")
         assert [model.name for model in await backend.models()] == ["late"]
         asked = await backend.begin("first", "late", SHORT)
-        _, answer = await heard(backend, asked)
+        _, answer = await follow(backend, asked)
         assert answer.status == "done"
 
 
-async def test_why_there_is_no_model(tmp_path: Path) -> None:
+async def test_a_failed_pull_explains_why_there_is_no_model(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, models_dir=tmp_path / "models", default_model="nobody")
     async with alone(settings) as backend:
         with pytest.raises(ModelNotFound, match="nobody"):
             await backend.models()
 
 
-async def test_a_model_elsewhere_says_where_words_go(tmp_path: Path, shelf: Path) -> None:
+async def test_a_remote_model_says_where_messages_are_sent(tmp_path: Path, shelf: Path) -> None:
     there = Upstream(url="https://models.example/v1", model="large")
     here = Upstream(url="http://127.0.0.1:9/v1", model="large")
     ModelStore(tmp_path / "models").add_remote("away", [there])
@@ -282,7 +282,7 @@ async def test_a_model_elsewhere_says_where_words_go(tmp_path: Path, shelf: Path
     assert not lines["beside"].sent_to
 
 
-async def test_only_its_own_terminal_reaches_a_private_server(tmp_path: Path, shelf: Path) -> None:
+async def test_a_private_server_admits_only_its_own_terminal(tmp_path: Path, shelf: Path) -> None:
     settings = Settings(data_dir=tmp_path, models_dir=shelf, auto_pull=False, accounts="on")
     async with (
         open_private_server(settings) as server,
@@ -317,7 +317,7 @@ async def test_a_database_that_cannot_be_opened_is_a_sentence(tmp_path: Path, sh
         ("http://192.0.2.1:8000", True),
     ],
 )
-async def test_no_proxy_stands_before_this_very_machine(
+async def test_no_proxy_is_used_for_this_machine(
     url: str, has_proxy: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://192.0.2.9:3128")

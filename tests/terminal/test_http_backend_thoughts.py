@@ -29,7 +29,7 @@ def event(name: str, **content: object) -> bytes:
     return f"event: {name}\nid: 12345678-0\ndata: {json.dumps(content)}\n\n".encode()
 
 
-async def test_a_connection_that_returns_tells_no_thought_twice() -> None:
+async def test_a_new_connection_repeats_no_thought() -> None:
     streams = [
         event("thought", text="Blu"),
         event("thought", text="Blue, I")
@@ -49,7 +49,7 @@ async def test_a_connection_that_returns_tells_no_thought_twice() -> None:
     assert isinstance(end, AnswerEnded)
 
 
-def test_how_long_it_thought() -> None:
+def test_the_note_about_a_thought_has_its_duration() -> None:
     assert thought_note(parse_message(MESSAGE)) == ""
     assert thought_note(parse_message(MESSAGE | {"thought_seconds": 12.4})) == "Thought for 12 s"
     assert thought_note(parse_message(MESSAGE | {"thought_seconds": 0.2})) == "Thought for 1 s"

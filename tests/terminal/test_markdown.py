@@ -44,11 +44,11 @@ def drawn(text: str, *, color_system: str | None = None) -> list[str]:
         ("<details>\n\nInside.\n\n</details>", ["Details", "", "Inside."]),
     ],
 )
-def test_what_models_write_beyond_commonmark(text: str, lines: list[str]) -> None:
+def test_markup_beyond_commonmark_is_rendered(text: str, lines: list[str]) -> None:
     assert drawn(text) == lines
 
 
-def test_a_line_begins_in_a_cell() -> None:
+def test_a_line_break_in_a_table_cell() -> None:
     lines = drawn("| a | b |\n|---|---|\n| one<br>two | $x$ |")
     assert [line.split() for line in lines if "─" not in line] == [
         ["a", "b"],
@@ -57,25 +57,25 @@ def test_a_line_begins_in_a_cell() -> None:
     ]
 
 
-def test_keys_and_marks_stand_out() -> None:
+def test_keys_and_marked_text_are_highlighted() -> None:
     [line] = drawn("<kbd>A</kbd> <mark>b</mark>", color_system="standard")
     assert "\x1b[1mA" in line
     assert "\x1b[7mb" in line
 
 
-def test_a_long_note_stays_beside_its_number() -> None:
+def test_a_long_footnote_stays_beside_its_number() -> None:
     lines = drawn("[^12]: " + "word " * 20 + "\n\n    Second.")
     assert lines[0].startswith("[12] word")
     assert all(line.startswith("     ") for line in lines[1:] if line)
 
 
 @pytest.mark.parametrize("mark", ["> ", "- ", "<details>\n", "[^1]: "])
-def test_what_is_nested_deeply_is_drawn(mark: str) -> None:
+def test_deeply_nested_markup_is_rendered(mark: str) -> None:
     assert any("x" in line for line in drawn(mark * 9 + "x"))
     drawn(mark * 300 + "x")  # past the bound the parser gives up
 
 
-def test_an_answer_that_grows_shows_the_same_in_the_end() -> None:
+def test_a_streamed_answer_ends_up_rendered_like_a_whole_one() -> None:
     text = (
         "A[^1] **注：**b<br>c\n\n<details>\n<summary>S</summary>\n\nIn.\n\n</details>\n\n"
         "[^1]: N\n\nEnd"

@@ -1,4 +1,4 @@
-"""A person chats at a terminal, without a server."""
+"""A user chats at a terminal, without a server."""
 
 from __future__ import annotations
 
@@ -16,91 +16,91 @@ def rows(folder: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
         return database.execute(sql, values).fetchall()
 
 
-def answered(person: Terminal, count: int) -> str:
+def answered(user: Terminal, count: int) -> str:
     """Wait for the figures under so many answers, and the prompt after them."""
-    text = person.until(lambda text: text.count("30 tokens") >= count, f"answer {count}")
-    person.is_ready()
+    text = user.until(lambda text: text.count("30 tokens") >= count, f"answer {count}")
+    user.is_ready()
     return text
 
 
 def test_a_conversation_with_commands(
     terminal: Open, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    person = terminal(environ)
-    assert "Wick" in person.is_ready()
-    person.enter("first question")
-    text = answered(person, 1)
+    user = terminal(environ)
+    assert "Wick" in user.is_ready()
+    user.enter("first question")
+    text = answered(user, 1)
     assert "first after" in text
     assert "Ended at the length limit" in text
 
-    person.type("line one\\\rline two\x1b\rline three\r")
-    answered(person, 2)
-    person.enter('"""')
-    person.enter("quoted one")
-    person.enter('quoted two"""')
-    answered(person, 3)
+    user.type("line one\\\rline two\x1b\rline three\r")
+    answered(user, 2)
+    user.enter('"""')
+    user.enter("quoted one")
+    user.enter('quoted two"""')
+    answered(user, 3)
     asked = [row[0] for row in rows(tmp_path, "SELECT text FROM messages WHERE role = 'user'")]
     assert asked == ["first question", "line one\nline two\nline three", "quoted one\nquoted two"]
 
-    person.enter("/temprature 0.5")
-    person.sees("Did you mean /temperature?")
-    person.enter("/temperature 99")
-    person.sees("The temperature must be a number from 0 to 5.")
-    person.enter("/temperature 0.5")
-    person.sees("temperature set.")
-    person.enter("/system Be brief.")
-    person.sees("system_prompt set.")
-    person.enter("/stopwords END")
-    person.sees("stop set.")
-    person.enter("/settings")
-    text = person.sees("stop: “END”")
+    user.enter("/temprature 0.5")
+    user.sees("Did you mean /temperature?")
+    user.enter("/temperature 99")
+    user.sees("The temperature must be a number from 0 to 5.")
+    user.enter("/temperature 0.5")
+    user.sees("temperature set.")
+    user.enter("/system Be brief.")
+    user.sees("system_prompt set.")
+    user.enter("/stopwords END")
+    user.sees("stop set.")
+    user.enter("/settings")
+    text = user.sees("stop: “END”")
     assert "temperature: 0.5" in text
     assert "system prompt: Be brief." in text
 
-    person.enter("/again other")
-    answered(person, 4)
+    user.enter("/again other")
+    answered(user, 4)
     assert rows(tmp_path, "SELECT model FROM messages ORDER BY id DESC LIMIT 1") == [("other",)]
-    person.enter("/model")
-    person.sees("Choose a model")
-    person.type("\x1b[B\r")
-    person.sees("Now using other.")
-    person.enter("/model nobody")
-    person.sees("No model named “nobody”")
+    user.enter("/model")
+    user.sees("Choose a model")
+    user.type("\x1b[B\r")
+    user.sees("Now using other.")
+    user.enter("/model nobody")
+    user.sees("No model named “nobody”")
     for leave in ("\x03\x03", "\x03\x04"):  # it is emptied first
-        person.enter("/edit")
-        person.until(lambda text: text.endswith("quoted two"), "the last question")
-        person.type(leave)
-        person.is_ready()
-    assert person.text.count("Nothing was changed.") == 2
-    person.enter("/edit")
-    person.until(lambda text: text.endswith("quoted two"), "the last question")
-    person.enter(" in other words")
-    answered(person, 5)
-    person.enter("/continue")
-    person.until(lambda text: text.count(" tokens · ") == 6, "the continued answer")
+        user.enter("/edit")
+        user.until(lambda text: text.endswith("quoted two"), "the last question")
+        user.type(leave)
+        user.is_ready()
+    assert user.text.count("Nothing was changed.") == 2
+    user.enter("/edit")
+    user.until(lambda text: text.endswith("quoted two"), "the last question")
+    user.enter(" in other words")
+    answered(user, 5)
+    user.enter("/continue")
+    user.until(lambda text: text.count(" tokens · ") == 6, "the continued answer")
 
-    person.enter("/rename A name\x1b\r of two lines")
-    person.sees("Renamed to")
-    person.enter("/export chat.md")
-    person.sees("Exported to chat.md.")
+    user.enter("/rename A name\x1b\r of two lines")
+    user.sees("Renamed to")
+    user.enter("/export chat.md")
+    user.sees("Exported to chat.md.")
     assert "in other words" in (tmp_path / "chat.md").read_text()
-    person.enter("/export chat.md")
-    person.sees("chat.md already exists")
-    person.enter("/search other words")
-    person.sees("Open one with /open NUMBER.")
-    person.enter("/new")
-    person.sees("New chat.")
-    person.enter("/again")
-    person.sees("This chat is still empty.")
-    person.enter("/open 1")
-    person.sees("earlier messages; /history shows them all.")
-    person.enter("/delete")
-    person.sees("Chat moved to trash")
+    user.enter("/export chat.md")
+    user.sees("chat.md already exists")
+    user.enter("/search other words")
+    user.sees("Open one with /open NUMBER.")
+    user.enter("/new")
+    user.sees("New chat.")
+    user.enter("/again")
+    user.sees("This chat is still empty.")
+    user.enter("/open 1")
+    user.sees("earlier messages; /history shows them all.")
+    user.enter("/delete")
+    user.sees("Chat moved to trash")
     assert rows(tmp_path, "SELECT deleted_at IS NULL FROM chats") == [(0,)]
-    person.enter("/undelete")
-    person.until(lambda text: text.count("earlier messages") == 2, "the chat again")
-    person.enter("/quit")
-    assert person.ends() == 0
+    user.enter("/undelete")
+    user.until(lambda text: text.count("earlier messages") == 2, "the chat again")
+    user.enter("/quit")
+    assert user.ends() == 0
     history = tmp_path / "data/chat_history"
     assert history.stat().st_mode & 0o777 == 0o600
     assert "first question" in history.read_text()
@@ -109,68 +109,70 @@ def test_a_conversation_with_commands(
 def test_ctrl_c_stops_the_answer_and_not_the_program(
     terminal: Open, endless: dict[str, str], tmp_path: Path
 ) -> None:
-    person = terminal(endless)
-    person.is_ready()
-    person.enter("talk")
-    person.until(lambda text: len(text) > 500, "some text")
-    person.interrupt()
-    person.sees("Stopped")
-    person.is_ready()
+    user = terminal(endless)
+    user.is_ready()
+    user.enter("talk")
+    user.until(lambda text: len(text) > 500, "some text")
+    user.interrupt()
+    user.sees("Stopped")
+    user.is_ready()
     assert rows(tmp_path, "SELECT status FROM messages WHERE role = 'assistant'") == [("stopped",)]
 
-    person.type("half a line")
-    person.sees("half a line")
-    person.interrupt()
-    person.until(lambda text: "half a line" not in text, "an empty line")
-    person.interrupt()
-    person.sees("Press Ctrl-C again")
-    person.is_ready()
-    person.interrupt()
-    assert person.ends() == 0
+    user.type("half a line")
+    user.sees("half a line")
+    user.interrupt()
+    user.until(lambda text: "half a line" not in text, "an empty line")
+    user.interrupt()
+    user.sees("Press Ctrl-C again")
+    user.is_ready()
+    user.interrupt()
+    assert user.ends() == 0
 
-    person = terminal(endless, "--resume")
-    text = person.is_ready()
+    user = terminal(endless, "--resume")
+    text = user.is_ready()
     assert "› talk" in text
     assert "Stopped" in text
-    person.type("\x04")
-    assert person.ends() == 0
+    user.type("\x04")
+    assert user.ends() == 0
 
 
-def test_what_is_typed_during_an_answer_waits_for_the_prompt(
+def test_text_typed_during_an_answer_waits_for_the_prompt(
     terminal: Open, endless: dict[str, str]
 ) -> None:
-    person = terminal(endless)
-    person.is_ready()
-    person.enter("talk")
-    person.until(lambda text: len(text) > 500, "some text")
-    person.type("the next one")
-    person.type("\x03")  # takes back what was typed, as terminals do
-    person.sees("Stopped")
-    assert "the next one" not in person.is_ready()
+    user = terminal(endless)
+    user.is_ready()
+    user.enter("talk")
+    user.until(lambda text: len(text) > 500, "some text")
+    user.type("the next one")
+    user.type("\x03")  # takes back what was typed, as terminals do
+    user.sees("Stopped")
+    assert "the next one" not in user.is_ready()
 
 
-def test_a_narrow_terminal_without_colours_and_nothing_kept(
+def test_a_narrow_terminal_without_colours_and_an_unsaved_chat(
     terminal: Open, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    person = terminal({**environ, "NO_COLOR": "1"}, "--no-save", width=40)
-    assert "This chat is not saved." in person.is_ready().replace("\n", " ")
-    person.enter("secret")
-    person.until(lambda text: "30 tokens" in text, "the answer")
-    person.is_ready()
-    person.type("\x04")
-    assert person.ends() == 0
+    user = terminal({**environ, "NO_COLOR": "1"}, "--no-save", width=40)
+    assert "This chat is not saved." in user.is_ready().replace("\n", " ")
+    user.enter("secret")
+    user.until(lambda text: "30 tokens" in text, "the answer")
+    user.is_ready()
+    user.type("\x04")
+    assert user.ends() == 0
     assert b"secret" not in b"".join(
         path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()
     )
 
 
-def test_only_one_owns_the_chats(terminal: Open, environ: dict[str, str], tmp_path: Path) -> None:
-    person = terminal(environ)
-    person.is_ready()
+def test_only_one_wick_chat_owns_the_data_folder(
+    terminal: Open, environ: dict[str, str], tmp_path: Path
+) -> None:
+    user = terminal(environ)
+    user.is_ready()
     other = piped(environ, "a question", folder=tmp_path)
     assert other.returncode == 1
     assert "in use by “wick chat” (process" in other.stderr
     assert len(other.stderr.splitlines()) == 1
     without = piped(environ, "--no-save", "a question", folder=tmp_path)
     assert without.returncode == 0, without.stderr
-    assert READY in person.text
+    assert READY in user.text

@@ -44,25 +44,25 @@ def environ(tmp_path: Path) -> dict[str, str]:
     return wick_environment(tmp_path / "data", tmp_path / "models", titles="off")
 
 
-async def test_the_thought_is_a_status_and_then_a_command(
+async def test_a_thought_is_a_status_line_and_shown_by_a_command(
     thinker: Thinker, environ: dict[str, str], terminal: Open
 ) -> None:
-    person = await asyncio.to_thread(terminal, environ)
-    await asyncio.to_thread(person.is_ready)
-    person.enter("Which colour?")
-    assert "Blue" not in await asyncio.to_thread(person.sees, "Thinking")
+    user = await asyncio.to_thread(terminal, environ)
+    await asyncio.to_thread(user.is_ready)
+    user.enter("Which colour?")
+    assert "Blue" not in await asyncio.to_thread(user.sees, "Thinking")
     thinker.may_answer.set()
-    text = await asyncio.to_thread(person.sees, "7 tokens")
+    text = await asyncio.to_thread(user.sees, "7 tokens")
     assert "It is blue." in text
     assert "Thought for 1 s" in text
     assert "Thinking" not in text
     assert "I think." not in text
-    await asyncio.to_thread(person.is_ready)
-    person.enter("/thought")
-    await asyncio.to_thread(person.sees, "Blue, I think.")
+    await asyncio.to_thread(user.is_ready)
+    user.enter("/thought")
+    await asyncio.to_thread(user.sees, "Blue, I think.")
 
 
-async def test_json_has_the_thought(
+async def test_json_output_has_the_thought(
     thinker: Thinker, environ: dict[str, str], tmp_path: Path
 ) -> None:
     thinker.may_answer.set()

@@ -40,7 +40,7 @@ async def ask(
     return await asyncio.to_thread(piped, environ, *words, folder=folder)
 
 
-async def test_the_chats_are_the_same_ones(
+async def test_the_terminal_shows_the_chats_of_the_page(
     server: Server, environ: dict[str, str], tmp_path: Path
 ) -> None:
     limit = ("--max-tokens", "8")
@@ -77,14 +77,14 @@ async def test_an_answer_is_stopped_from_the_terminal(
     server: Server, environ: dict[str, str], terminal: Open
 ) -> None:
     def chat() -> Terminal:
-        person = terminal(environ)
-        assert server.origin in person.is_ready()
-        person.enter("talk")
-        person.until(lambda text: len(text) > 500, "some text")
-        person.interrupt()
-        person.sees("Stopped")
-        person.is_ready()
-        return person
+        user = terminal(environ)
+        assert server.origin in user.is_ready()
+        user.enter("talk")
+        user.until(lambda text: len(text) > 500, "some text")
+        user.interrupt()
+        user.sees("Stopped")
+        user.is_ready()
+        return user
 
     await asyncio.to_thread(chat)
     assert [
@@ -92,7 +92,7 @@ async def test_an_answer_is_stopped_from_the_terminal(
     ] == ["stopped"]
 
 
-async def test_who_goes_away_stops_the_answer(
+async def test_leaving_the_terminal_stops_the_answer(
     server: Server, environ: dict[str, str], tmp_path: Path
 ) -> None:
     def leave(number: signal.Signals | None) -> int:
@@ -117,31 +117,31 @@ async def test_who_goes_away_stops_the_answer(
     assert [row["status"] for row in ended] == ["stopped", "stopped"]
 
 
-async def test_the_server_dies_in_mid_answer(
+async def test_a_server_that_dies_in_mid_answer_is_an_error(
     server: Server, environ: dict[str, str], terminal: Open
 ) -> None:
     def begin() -> Terminal:
-        person = terminal(environ)
-        person.is_ready()
-        person.enter("talk")
-        person.until(lambda text: len(text) > 500, "some text")
-        return person
+        user = terminal(environ)
+        user.is_ready()
+        user.enter("talk")
+        user.until(lambda text: len(text) > 500, "some text")
+        return user
 
-    def go_on(person: Terminal) -> None:
-        person.sees("Lost the connection")
-        person.is_ready()
-        person.type("\x04")
-        assert person.ends() == 0
+    def go_on(user: Terminal) -> None:
+        user.sees("Lost the connection")
+        user.is_ready()
+        user.type("\x04")
+        assert user.ends() == 0
 
-    person = await asyncio.to_thread(begin)
+    user = await asyncio.to_thread(begin)
     await server.checkpointed()
     await server.kill()
-    await asyncio.to_thread(go_on, person)
+    await asyncio.to_thread(go_on, user)
     await server.start()
     assert server.rows("SELECT status FROM messages WHERE role <> 'user'")[0][0] == "interrupted"
 
 
-async def test_where_people_log_in_its_own_terminal_comes_in(
+async def test_the_terminal_of_the_server_needs_no_password(
     server: Server, environ: dict[str, str], tmp_path: Path, shelf: Path
 ) -> None:
     assert await server.stop() == 0
@@ -174,7 +174,7 @@ async def test_where_people_log_in_its_own_terminal_comes_in(
         await strict.close()
 
 
-async def test_a_server_and_a_chat_alone_exclude_each_other(
+async def test_a_server_and_a_wick_chat_without_one_exclude_each_other(
     server: Server, environ: dict[str, str], tmp_path: Path, terminal: Open
 ) -> None:
     second = Server(server.folder, tmp_path / "none")
@@ -183,12 +183,12 @@ async def test_a_server_and_a_chat_alone_exclude_each_other(
     assert await server.stop() == 0
 
     def alone() -> Terminal:
-        person = terminal(environ)
-        assert server.origin not in person.is_ready()
-        return person
+        user = terminal(environ)
+        assert server.origin not in user.is_ready()
+        return user
 
-    person = await asyncio.to_thread(alone)
+    user = await asyncio.to_thread(alone)
     with pytest.raises(AssertionError, match="are in use by “wick chat”"):
         await second.start()
-    person.process.kill(signal.SIGKILL)
+    user.process.kill(signal.SIGKILL)
     await server.start()

@@ -88,7 +88,7 @@ def expected(text: str, emulator: Emulator) -> list[str]:
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 50), (80, 12), (40, 24), (20, 8)])
-def test_however_it_comes_the_answer_stands_there_once(
+def test_an_answer_is_shown_once_however_it_is_split(
     width: int, height: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(screen, "FRAME_SECONDS", 0.0)
@@ -114,7 +114,7 @@ def test_however_it_comes_the_answer_stands_there_once(
         assert "".join("".join(lines[:-1]).split()).count("Theend.") == 1
 
 
-def test_lines_that_are_complete_are_not_written_again() -> None:
+def test_final_lines_are_not_written_again() -> None:
     emulator = Emulator(80, 24)
     drawn = TerminalScreen(emulator.console)
     drawn.text("One paragraph.\n\nAnother")
@@ -127,7 +127,7 @@ def test_lines_that_are_complete_are_not_written_again() -> None:
     assert "Another one." in "".join(written)
 
 
-def test_drawing_leaves_time_for_the_model() -> None:
+def test_drawing_uses_a_small_share_of_the_time() -> None:
     emulator = Emulator(80, 24)
     drawn = TerminalScreen(emulator.console)
     drawn.text("a")
@@ -140,7 +140,7 @@ def test_drawing_leaves_time_for_the_model() -> None:
     assert emulator.lines == ["ab"]
 
 
-def test_a_waiting_line_goes_without_a_trace() -> None:
+def test_a_status_line_disappears_completely() -> None:
     emulator = Emulator(80, 24)
     drawn = TerminalScreen(emulator.console)
     drawn.show_status("Waiting: number 3 in line")
@@ -151,7 +151,7 @@ def test_a_waiting_line_goes_without_a_trace() -> None:
     assert emulator.lines == [""]
 
 
-def test_text_of_a_model_commands_no_terminal() -> None:
+def test_control_characters_of_a_model_are_removed() -> None:
     emulator = Emulator(80, 24)
     drawn = TerminalScreen(emulator.console)
     drawn.text("safe \x1b[2Jand \x1b]0;sound\x07 \x9b31m")
@@ -160,14 +160,14 @@ def test_text_of_a_model_commands_no_terminal() -> None:
     assert strip_control("a\tb\r\nc") == "a\tb\nc"
 
 
-def test_blocks_end_where_another_has_begun() -> None:
+def test_markdown_blocks_end_where_another_begins() -> None:
     assert blocks_end("One.\n\nTwo") == 0
     assert blocks_end("One.\n\nTwo\n") == len("One.\n\n")
     assert blocks_end("```\nOne.\n\nTwo\n") == 0
     assert blocks_end("- a\n- b\n\nThen\n") == len("- a\n- b\n\n")
 
 
-def test_plain_text_is_what_the_model_said() -> None:
+def test_a_plain_screen_prints_the_text_unchanged() -> None:
     out = io.StringIO()
     shown = PlainScreen(out)
     shown.show_status("Loading")

@@ -19,49 +19,49 @@ End = signal.Signals | Literal["closed", "Ctrl-D"]
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP, "closed", "Ctrl-D"])
-async def test_leaving_after_an_answer(
+async def test_leaving_after_an_answer_keeps_it_and_ends_the_runner(
     terminal: Open, environ: dict[str, str], tmp_path: Path, end: End
 ) -> None:
-    person = terminal(environ)
+    user = terminal(environ)
 
     def chat() -> None:
-        person.is_ready()
-        person.enter("a long question " * 12)  # shorter ones are not worth a snapshot
-        person.until(lambda text: "30 tokens" in text, "the answer")
-        person.is_ready()
+        user.is_ready()
+        user.enter("a long question " * 12)  # shorter ones are not worth a snapshot
+        user.until(lambda text: "30 tokens" in text, "the answer")
+        user.is_ready()
 
     await asyncio.to_thread(chat)
-    runners = runners_of(person.process.pid)
+    runners = runners_of(user.process.pid)
     assert len(runners) == 1
-    await asyncio.to_thread(leave, person, end)
-    await has_ended(person, runners)
+    await asyncio.to_thread(leave, user, end)
+    await has_ended(user, runners)
     assert statuses(tmp_path) == ["done"]
     assert [file for file in (tmp_path / "data/kv").rglob("*") if file.is_file()]
     assert not (tmp_path / "data/owner.json").exists()
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP, "closed"])
-async def test_leaving_in_mid_answer(
+async def test_leaving_in_mid_answer_stops_it(
     terminal: Open, endless: dict[str, str], tmp_path: Path, end: End
 ) -> None:
-    person = terminal(endless)
+    user = terminal(endless)
 
     def chat() -> None:
-        person.is_ready()
-        person.enter("talk")
-        person.until(lambda text: len(text) > 500, "some text")
+        user.is_ready()
+        user.enter("talk")
+        user.until(lambda text: len(text) > 500, "some text")
 
     await asyncio.to_thread(chat)
-    runners = runners_of(person.process.pid)
+    runners = runners_of(user.process.pid)
     assert len(runners) == 1
-    await asyncio.to_thread(leave, person, end)
-    await has_ended(person, runners)
+    await asyncio.to_thread(leave, user, end)
+    await has_ended(user, runners)
     assert is_kept(tmp_path)
     assert not (tmp_path / "data/owner.json").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-async def test_more_signals_do_not_cut_the_end_short(
+async def test_a_second_signal_does_not_cut_the_shutdown_short(
     endless: dict[str, str], tmp_path: Path, number: signal.Signals
 ) -> None:
     with begun(endless, "talk", folder=tmp_path) as process:
@@ -84,19 +84,19 @@ async def test_more_signals_do_not_cut_the_end_short(
     assert not (tmp_path / "data/owner.json").exists()
 
 
-def leave(person: Terminal, end: End) -> None:
+def leave(user: Terminal, end: End) -> None:
     if end == "closed":
-        person.process.ptyproc.fileobj.close()  # as a terminal whose window is closed
+        user.process.ptyproc.fileobj.close()  # as a terminal whose window is closed
     elif end == "Ctrl-D":
-        person.type("\x04")
-        assert person.ends() == 0
+        user.type("\x04")
+        assert user.ends() == 0
     else:
-        person.process.kill(end)
-        assert person.ends() == 143
+        user.process.kill(end)
+        assert user.ends() == 143
 
 
-async def has_ended(person: Terminal, runners: list[int]) -> None:
-    for pid in (person.process.pid, *runners):
+async def has_ended(user: Terminal, runners: list[int]) -> None:
+    for pid in (user.process.pid, *runners):
         await gone(pid)
 
 

@@ -11,7 +11,9 @@ from tests.terminal.conftest import Open
 from tests.terminal.terminal import begun, piped
 
 
-def test_a_question_on_the_line_and_through_a_pipe(environ: dict[str, str], tmp_path: Path) -> None:
+def test_a_question_as_an_argument_and_through_a_pipe(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
     done = piped(environ, "--json", "--seed", "1", "What", "is", "it?", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
@@ -38,7 +40,7 @@ def test_a_question_on_the_line_and_through_a_pipe(environ: dict[str, str], tmp_
     assert answer["chat"] in done.stdout
 
 
-def test_exit_codes(environ: dict[str, str], tmp_path: Path) -> None:
+def test_exit_codes_of_a_one_shot_question(environ: dict[str, str], tmp_path: Path) -> None:
     for code, words, sentence in (
         (3, ("-m", "nobody", "a"), "No model named “nobody”"),
         (2, ("--temperature", "hot", "a"), "The temperature must be a number from 0 to 5."),
@@ -53,9 +55,7 @@ def test_exit_codes(environ: dict[str, str], tmp_path: Path) -> None:
     assert "nobody" in json.loads(done.stdout)["error"]
 
 
-def test_ctrl_c_ends_it_with_130_and_keeps_the_text(
-    endless: dict[str, str], tmp_path: Path
-) -> None:
+def test_ctrl_c_exits_with_130_and_keeps_the_text(endless: dict[str, str], tmp_path: Path) -> None:
     with begun(endless, "--json", "--stream", "talk", folder=tmp_path) as process:
         assert process.stdout is not None
         while json.loads(process.stdout.readline())["type"] != "text":
@@ -68,7 +68,7 @@ def test_ctrl_c_ends_it_with_130_and_keeps_the_text(
     assert end["text"]
 
 
-def test_a_broken_pipe_is_quiet(endless: dict[str, str], tmp_path: Path) -> None:
+def test_a_broken_pipe_prints_no_error(endless: dict[str, str], tmp_path: Path) -> None:
     with begun(endless, "talk", folder=tmp_path) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -79,12 +79,12 @@ def test_a_broken_pipe_is_quiet(endless: dict[str, str], tmp_path: Path) -> None
 
 
 def test_one_question_on_a_terminal(terminal: Open, environ: dict[str, str]) -> None:
-    person = terminal(environ, "a question")
-    assert person.ends() == 0
-    assert "30 tokens" in person.text
+    user = terminal(environ, "a question")
+    assert user.ends() == 0
+    assert "30 tokens" in user.text
 
 
-def test_a_shelf_without_models(environ: dict[str, str], tmp_path: Path) -> None:
+def test_a_question_without_any_model_is_an_error(environ: dict[str, str], tmp_path: Path) -> None:
     empty = {**environ, "WICK_MODELS_DIR": str(tmp_path / "empty")}
     done = piped(empty, "a question", folder=tmp_path)
     assert done.returncode == 3

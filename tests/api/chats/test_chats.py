@@ -66,23 +66,23 @@ async def test_a_chat_from_its_first_message_to_the_trash(http: httpx.AsyncClien
     assert back.json()["deleted_at"] is None
 
 
-async def test_the_same_wish_is_fulfilled_once(http: httpx.AsyncClient) -> None:
+async def test_the_same_client_id_counts_once(http: httpx.AsyncClient) -> None:
     made = await begin(http, settings={"max_tokens": 3})
     address = f"{CHATS}/{made['chat']['id']}/messages"
-    wish: dict[str, Any] = {"text": "twice", "client_id": "abcdefgh12345678"}
-    one, two = [(await http.post(address, json=wish)).json() for _ in range(2)]
+    body: dict[str, Any] = {"text": "twice", "client_id": "abcdefgh12345678"}
+    one, two = [(await http.post(address, json=body)).json() for _ in range(2)]
     assert one["answer"]["id"] == two["answer"]["id"]
-    wish |= {"title": "A name", "settings": {"max_tokens": 3}}
-    first = await begin(http, **wish)
+    body |= {"title": "A name", "settings": {"max_tokens": 3}}
+    first = await begin(http, **body)
     address = f"{CHATS}/{first['chat']['id']}"
     await http.patch(address, json={"title": "Another name"})
-    second = await begin(http, **wish)
+    second = await begin(http, **body)
     assert second["answer"]["id"] == first["answer"]["id"]
     assert second["chat"]["title"] == "Another name"
     assert (await chats_of(http)).count(first["chat"]["id"]) == 1
 
 
-async def test_two_programs_at_once_each_get_their_own_answer(
+async def test_concurrent_programs_each_get_their_own_answer(
     tmp_path: Path, tiny_shelf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both have written before either looks at the chat again."""
@@ -117,13 +117,13 @@ async def test_two_programs_at_once_each_get_their_own_answer(
                 assert f"/messages/{asked['answer']['id']}/" in asked["events"]
 
 
-async def test_an_answer_can_be_stopped(http: httpx.AsyncClient) -> None:
+async def test_a_running_answer_is_stopped(http: httpx.AsyncClient) -> None:
     made = await begin(http, "go on and on")
     assert (await http.post(f"{CHATS}/{made['chat']['id']}/stop")).status_code == 204
     assert (await ended(http, made))["status"] in {"stopped", "done"}
 
 
-async def test_what_is_cut_again_and_again_is_told_once(http: httpx.AsyncClient) -> None:
+async def test_a_stream_cut_repeatedly_sends_each_character_once(http: httpx.AsyncClient) -> None:
     made = await begin(http, "a long answer, please")
     follower = Follower(http, made["events"])
     while follower.end is None:
@@ -132,7 +132,7 @@ async def test_what_is_cut_again_and_again_is_told_once(http: httpx.AsyncClient)
     assert follower.text == message["text"]
     assert message["text"]
     assert follower.replaced <= 2  # at the beginning, and at most once when it had ended meanwhile
-    await follower.read()  # there is nothing more to come, which is told by the status
+    await follower.read()  # the status says that nothing follows
     late = Follower(http, made["events"])
     late.last = "abcdef01-12"
     await late.read()
@@ -140,7 +140,9 @@ async def test_what_is_cut_again_and_again_is_told_once(http: httpx.AsyncClient)
     assert late.replaced == 1
 
 
-async def test_a_restarted_server_tells_it_whole(server: Server, http: httpx.AsyncClient) -> None:
+async def test_a_restarted_server_sends_the_text_whole(
+    server: Server, http: httpx.AsyncClient
+) -> None:
     made = await begin(http, "a long answer, please")
     follower = Follower(http, made["events"])
     await follower.read(most=3)
@@ -153,7 +155,7 @@ async def test_a_restarted_server_tells_it_whole(server: Server, http: httpx.Asy
     assert follower.text == message["text"]
 
 
-async def test_the_list_comes_in_pages(http: httpx.AsyncClient, server: Server) -> None:
+async def test_chats_are_listed_in_pages(http: httpx.AsyncClient, server: Server) -> None:
     import sqlite3
 
     with sqlite3.connect(server.folder / "wick.db") as database:
@@ -173,7 +175,7 @@ async def test_the_list_comes_in_pages(http: httpx.AsyncClient, server: Server) 
     assert seen == [f"{number:016x}" for number in reversed(range(130))]
 
 
-async def test_what_is_wrong_is_said_and_keeps_nothing(http: httpx.AsyncClient) -> None:
+async def test_wrong_requests_are_refused_and_store_nothing(http: httpx.AsyncClient) -> None:
     before = await chats_of(http)
     for body, status, word in (
         ({}, 400, "text"),
@@ -203,7 +205,7 @@ async def test_what_is_wrong_is_said_and_keeps_nothing(http: httpx.AsyncClient) 
         assert answer.json()["error"]["message"]
 
 
-async def test_many_follow_one_answer(http: httpx.AsyncClient) -> None:
+async def test_many_clients_follow_one_answer(http: httpx.AsyncClient) -> None:
     made = await begin(http, "for many readers")
     followers = [Follower(http, made["events"]) for _ in range(20)]
     await asyncio.gather(*(follower.read() for follower in followers))

@@ -35,7 +35,7 @@ def test_a_stored_answer_has_its_thought() -> None:
     assert not {"client_id", "settings", "is_imported"} & values.keys()
 
 
-def test_an_answer_that_runs_has_its_thought_so_far() -> None:
+def test_a_running_answer_has_its_thought_so_far() -> None:
     stream = LiveAnswer(2, CHAT, 1, "m", status="streaming")
     stream.thought, stream.thought_seconds = "Two and", 0.5
     values = msgspec.to_builtins(message_object(ANSWER, stream))
@@ -43,11 +43,11 @@ def test_an_answer_that_runs_has_its_thought_so_far() -> None:
     assert (values["text"], values["status"]) == ("", "streaming")
 
 
-def test_an_answer_that_runs_and_has_not_thought() -> None:
+def test_a_running_answer_without_a_thought() -> None:
     values = msgspec.to_builtins(message_object(ANSWER, LiveAnswer(2, CHAT, 1, "m")))
     assert (values["thought"], values["thought_seconds"]) == (None, None)
 
 
-def test_the_object_is_its_own_schema() -> None:
+def test_a_message_object_matches_its_schema() -> None:
     made = message_object(ANSWER, None)
     assert msgspec.json.decode(msgspec.json.encode(made), type=MessageObject) == made

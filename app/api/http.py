@@ -22,7 +22,7 @@ from app.web import errors
 from app.web.bodies import FORM, MIB, NOT_JSON, is_json, max_body_bytes
 from app.web.security import auth
 
-# Answers that are sent while they are made, and that end when nobody reads them any more.
+# Responses that are streamed while they are generated, and end with their connection.
 
 
 KEEP_ALIVE_SECONDS = 10.0
@@ -44,7 +44,7 @@ def line(content: Any) -> bytes:
 
 
 def start_with_connection(completions: Completions) -> None:
-    """Start what a program asked for. It ends with its connection, whatever becomes of that."""
+    """Start completions that end with their connection, whatever becomes of that."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a request is handled by one
     task.add_done_callback(lambda _: completions.cancel())

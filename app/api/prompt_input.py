@@ -55,8 +55,8 @@ def _called(call: ToolCall) -> str:
     name, arguments = call.function.name, call.function.arguments
     if not isinstance(arguments, str):
         arguments = msgspec.json.encode(arguments or {}).decode()
-    said = msgspec.json.encode(name).decode()
-    return f'<tool_call>\n{{"name": {said}, "arguments": {arguments or "{}"}}}\n</tool_call>'
+    quoted = msgspec.json.encode(name).decode()
+    return f'<tool_call>\n{{"name": {quoted}, "arguments": {arguments or "{}"}}}\n</tool_call>'
 
 
 def split_opening(turns: Sequence[Turn]) -> tuple[tuple[Turn, ...], str]:

@@ -107,14 +107,14 @@ def _path(request: h11.Request) -> bytes:
 
 
 # Frames of WebSockets. wsproto asks its extensions about every frame's head, before it takes the
-# payload, and about every piece of payload as it comes. So the limits are extensions: a message
+# payload, and about every chunk of payload as it comes. So the limits are extensions: a message
 # that is too long is refused by the length that its first frame announces, and a compressed one
 # is inflated no further than it may be long.
 
 
 FRAME_BURST: Final = 2_000
 FRAMES_PER_SECOND: Final = 100
-"""Pings, pieces of messages, messages: an honest page sends a handful."""
+"""Pings, chunks of messages, messages: an honest page sends a handful."""
 MAX_UNFINISHED_BYTES: Final = 64 << 20
 """Of all sockets together, in messages of which the rest has not come yet."""
 MESSAGE_SECONDS: Final = 30.0
@@ -244,12 +244,12 @@ class UnfinishedBytes:
 
 
 class MessageBuffer:
-    """Buffer for the pieces of one message, until it is whole."""
+    """Buffer for the chunks of one message, until it is whole."""
 
     def __init__(self, held: UnfinishedBytes, clock: Callable[[], float] = time.monotonic) -> None:
         self._held = held
         self._clock = clock
-        self._pieces: list[Any] = []
+        self._chunks: list[Any] = []
         self._size = 0
         self._began_at: float | None = None
 
@@ -257,21 +257,21 @@ class MessageBuffer:
     def is_overdue(self) -> bool:
         return self._began_at is not None and self._clock() - self._began_at > MESSAGE_SECONDS
 
-    def extend(self, piece: Message[Any]) -> bool:
-        """Add a piece; False when there is no room for it."""
+    def extend(self, chunk: Message[Any]) -> bool:
+        """Add a chunk; False when there is no room for it."""
         if self._began_at is None:
             self._began_at = self._clock()
-        if not piece.message_finished:
-            if not self._held.add(len(piece.data)):
+        if not chunk.message_finished:
+            if not self._held.add(len(chunk.data)):
                 return False
-            self._size += len(piece.data)
-        self._pieces.append(piece.data)
+            self._size += len(chunk.data)
+        self._chunks.append(chunk.data)
         return True
 
     def take(self) -> dict[str, Any]:
         """Take the whole message as the application gets it; nothing is left here."""
-        is_text = isinstance(self._pieces[0], str)
-        whole = "".join(self._pieces) if is_text else b"".join(self._pieces)
+        is_text = isinstance(self._chunks[0], str)
+        whole = "".join(self._chunks) if is_text else b"".join(self._chunks)
         self.clear()
         return {
             "type": "websocket.receive",
@@ -281,4 +281,4 @@ class MessageBuffer:
 
     def clear(self) -> None:
         self._held.remove(self._size)
-        self._pieces, self._size, self._began_at = [], 0, None
+        self._chunks, self._size, self._began_at = [], 0, None

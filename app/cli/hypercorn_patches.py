@@ -44,7 +44,7 @@ HYPERCORN_VERSION: Final = "0.18.0"
 MISSED_PINGS: Final = 2
 """Unanswered in a row: then a peer is gone, although its connection looks open."""
 LINGER_SECONDS: Final = 1.0
-"""In which a refused peer may hear why: what it still sends is dropped."""
+"""Time for a refused peer to read why; what it still sends is dropped."""
 ABNORMAL: Final = 1006
 
 
@@ -176,7 +176,7 @@ class PatchedWSStream(WSStream):
     Hypercorn's hoards what comes after a message that is too long; it answers frames that come
     before the handshake is accepted with an error, but never tells the application, which waits for
     ever; it keeps the connection of a tab that has gone until the next ping, and never asks whether
-    pings are answered; and what comes after both sides have said goodbye is an error in its log.
+    pings are answered; and what comes after both sides have closed is an error in its log.
     """
 
     def __init__(self, held: UnfinishedBytes, app: Any, config: Config, *rest: Any) -> None:

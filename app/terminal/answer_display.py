@@ -63,10 +63,10 @@ async def _show(events: AsyncIterator[Event], screen: Screen) -> MessageRecord:
             match await _next(events, screen):
                 case StatusUpdate(sentence):
                     screen.show_status(sentence)
-                case ThoughtDelta(piece):
-                    screen.thought(piece)
-                case TextDelta(piece):
-                    screen.text(piece)
+                case ThoughtDelta(delta):
+                    screen.thought(delta)
+                case TextDelta(delta):
+                    screen.text(delta)
                 case AnswerEnded(answer):
                     return answer
     finally:

@@ -322,9 +322,9 @@ def _to_event(event: ServerSentEvent, ref: AnswerRef, progress: _Progress) -> li
             progress.text += data["text"]
         case "thought":
             progress.thought += data["text"]
-            piece = progress.thought[progress.thought_sent :]
+            delta = progress.thought[progress.thought_sent :]
             progress.thought_sent = max(progress.thought_sent, len(progress.thought))
-            return [ThoughtDelta(piece)] if piece else []
+            return [ThoughtDelta(delta)] if delta else []
         case "status":
             line = _status_text(data, ref)
             is_new, progress.line = line != progress.line, line
@@ -335,9 +335,9 @@ def _to_event(event: ServerSentEvent, ref: AnswerRef, progress: _Progress) -> li
             return [AnswerEnded(parse_message(data))]
         case _:
             return []
-    piece = progress.text[progress.sent :]
+    delta = progress.text[progress.sent :]
     progress.sent = max(progress.sent, len(progress.text))
-    return [TextDelta(piece)] if piece else []
+    return [TextDelta(delta)] if delta else []
 
 
 def _status_text(data: dict[str, Any], ref: AnswerRef) -> str:

@@ -19,7 +19,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.shortcuts.choice_input import ChoiceInput
 from prompt_toolkit.styles import Style
 
-# The terminal while nothing is asked for: what is typed is kept for the next prompt, unseen.
+# Terminal without echo: text typed during an answer is kept for the next prompt, unseen.
 
 
 try:
@@ -45,7 +45,7 @@ def without_echo() -> Iterator[None]:
         termios.tcsetattr(number, termios.TCSADRAIN, before)
 
 
-# Where a person types: one line or many, with a history and completion.
+# Input of the user: one line or many, with a history and completion.
 
 
 T = TypeVar("T")

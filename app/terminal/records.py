@@ -90,14 +90,14 @@ class StatusUpdate:
 class TextDelta:
     """More of the answer."""
 
-    piece: str
+    delta: str
 
 
 @dataclass(frozen=True, slots=True)
 class ThoughtDelta:
     """More of what the model thinks before it answers."""
 
-    piece: str
+    delta: str
 
 
 @dataclass(frozen=True, slots=True)

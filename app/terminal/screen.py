@@ -39,8 +39,8 @@ class MarkdownStream:
     _gone: int = field(default=0)
     """Lines of the last block that are final already."""
 
-    def feed(self, piece: str) -> None:
-        self._text += piece
+    def feed(self, delta: str) -> None:
+        self._text += delta
 
     def frame(self) -> Frame:
         """Collect what has become final since the last frame, and what is live now."""
@@ -91,11 +91,11 @@ class Screen(Protocol):
         """Show what is happening; empty: nothing that need be said."""
         ...
 
-    def thought(self, piece: str) -> None:
+    def thought(self, delta: str) -> None:
         """Take more of what the model thinks before it answers."""
         ...
 
-    def text(self, piece: str) -> None: ...
+    def text(self, delta: str) -> None: ...
 
     def tick(self) -> float | None:
         """Show what was held back. In how many seconds to come again, None: nothing is held."""
@@ -121,11 +121,11 @@ class TerminalScreen:
         self._sentence = strip_control(sentence)
         self._draw()
 
-    def thought(self, piece: str) -> None:
+    def thought(self, delta: str) -> None:
         """Leave it out: the status says that the model thinks."""
 
-    def text(self, piece: str) -> None:
-        self._growing.feed(piece)
+    def text(self, delta: str) -> None:
+        self._growing.feed(delta)
         self._is_stale = True
         self.tick()
 
@@ -208,13 +208,13 @@ class PlainScreen:
             self._notes.print(strip_control(sentence), markup=False, highlight=False)
         self._noted = words
 
-    def thought(self, piece: str) -> None:
+    def thought(self, delta: str) -> None:
         """Leave it out: the status says that the model thinks."""
 
-    def text(self, piece: str) -> None:
-        self._out.write(strip_control(piece) if self._is_terminal else piece)
+    def text(self, delta: str) -> None:
+        self._out.write(strip_control(delta) if self._is_terminal else delta)
         self._out.flush()
-        self._last = piece[-1:] or self._last
+        self._last = delta[-1:] or self._last
 
     def tick(self) -> float | None:
         return None

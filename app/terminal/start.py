@@ -294,10 +294,10 @@ class NullScreen:
     def show_status(self, sentence: str) -> None:
         pass
 
-    def thought(self, piece: str) -> None:
+    def thought(self, delta: str) -> None:
         pass
 
-    def text(self, piece: str) -> None:
+    def text(self, delta: str) -> None:
         pass
 
     def tick(self) -> float | None:
@@ -314,11 +314,11 @@ class JsonLinesScreen(NullScreen):
         if sentence:
             write_json({"type": "waiting", "text": sentence})
 
-    def thought(self, piece: str) -> None:
-        write_json({"type": "thought", "text": piece})
+    def thought(self, delta: str) -> None:
+        write_json({"type": "thought", "text": delta})
 
-    def text(self, piece: str) -> None:
-        write_json({"type": "text", "text": piece})
+    def text(self, delta: str) -> None:
+        write_json({"type": "text", "text": delta})
 
 
 def write_json(value: Any) -> None:

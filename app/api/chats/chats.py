@@ -102,23 +102,23 @@ async def get(chat_id: str) -> Response:
 async def change(chat_id: str) -> Response:
     context, user_id = server_context(), current_user()
     chat = await get_chat_or_404(chat_id)
-    wanted = await http.parse_body(ChatChange)
-    if wanted.title is not UNSET:
-        await context.chats.rename(user_id, chat.id, wanted.title)
-    if wanted.model is not UNSET:
-        context.answers.resolve_settings(wanted.model)
-        await context.chats.choose_model(user_id, chat.id, wanted.model)
-    if wanted.settings is not UNSET:
-        await context.chats.choose_settings(user_id, chat.id, wanted.settings.overrides())
-    if wanted.pinned is not UNSET:
+    change_body = await http.parse_body(ChatChange)
+    if change_body.title is not UNSET:
+        await context.chats.rename(user_id, chat.id, change_body.title)
+    if change_body.model is not UNSET:
+        context.answers.resolve_settings(change_body.model)
+        await context.chats.choose_model(user_id, chat.id, change_body.model)
+    if change_body.settings is not UNSET:
+        await context.chats.choose_settings(user_id, chat.id, change_body.settings.overrides())
+    if change_body.pinned is not UNSET:
         await context.chats.set_state(
-            user_id, chat.id, "pinned_at", time.time() if wanted.pinned else None
+            user_id, chat.id, "pinned_at", time.time() if change_body.pinned else None
         )
-    if wanted.archived is not UNSET:
-        when = time.time() if wanted.archived else None
+    if change_body.archived is not UNSET:
+        when = time.time() if change_body.archived else None
         await context.chats.set_state(user_id, chat.id, "archived_at", when)
-    if wanted.deleted is not UNSET:
-        verb = context.chats.delete if wanted.deleted else context.chats.restore
+    if change_body.deleted is not UNSET:
+        verb = context.chats.delete if change_body.deleted else context.chats.restore
         await verb(user_id, chat.id)
     return http.json_response(await get_settings(await get_chat_or_404(chat_id)))
 

@@ -23,7 +23,7 @@ blueprint = Blueprint("api_chat_completions", __name__)
 
 
 class MessagePart(msgspec.Struct):
-    """A piece of a message. Only text is understood."""
+    """Part of a message. Only text is read."""
 
     type: Annotated[str, Meta(extra_json_schema={"enum": ["text"]})]
     text: str | None = None

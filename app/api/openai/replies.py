@@ -111,7 +111,7 @@ class CompletionResponse:
         return self._frame(self.formatter.whole) | {"choices": choices, "usage": self._usage(ends)}
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Server-sent events, one for each piece of text."""
+        """Stream server-sent events, one for each delta."""
         try:
             frame = self._frame(self.formatter.part) | ({"usage": None} if self.wants_usage else {})
             ends: dict[int, Finished] = {}

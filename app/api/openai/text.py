@@ -145,7 +145,7 @@ class TextFormatter:
         return {"index": index, "text": text, "logprobs": None, "finish_reason": None}
 
     def _echo(self, index: int, tokens: Sequence[SampledToken], prompt_tokens: int) -> str:
-        """The prompt, of which only the tokens that were told have the text where it was ids."""
+        """The prompt as text; of token ids, only the returned tokens have it."""
         echoed = self._echoed[index] if self._echoed else ""
         if isinstance(echoed, str):
             return echoed

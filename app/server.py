@@ -12,7 +12,6 @@ from app.accounts.passwords import Passwords
 from app.api import docs
 from app.api.chats import chats as api_chats
 from app.api.chats import messages as api_branching
-from app.api.chats import search as api_finding
 from app.api.ollama import embeddings as ollama_embeddings
 from app.api.ollama import generate
 from app.api.ollama import models as ollama_models
@@ -110,7 +109,7 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
             shares.blueprint,
             users.admin_blueprint,
         ),
-        *(api_branching.branch_blueprint, api_finding.blueprint, api_chats.export_blueprint),
+        *(api_branching.branch_blueprint, api_chats.search_blueprint, api_chats.export_blueprint),
     ):
         app.register_blueprint(blueprint)
     errors.register(app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from app.api.chats.chats import LISTS
+from app.api.chats.chats import LISTS, ModelChoices, SearchResultList
 from app.api.chats.schemas import (
     ChatChange,
     ChatList,
@@ -17,7 +17,6 @@ from app.api.chats.schemas import (
     RegenerateRequest,
     SubmittedAnswer,
 )
-from app.api.chats.search import ModelChoices, SearchResultList
 from app.api.ollama.embeddings import (
     EmbedRequest,
     LegacyEmbedRequest,

@@ -1,12 +1,14 @@
-"""`/api/v1/chats`: a user's chats, the same as on the page, and their export."""
+"""`/api/v1/chats`: a user's chats, the same as on the page; their export, search, and models."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 import time
-from typing import Final, cast
+from typing import Final, Literal, cast
 
+import msgspec
 from msgspec import UNSET
 from quart import Blueprint, Response, request
 
@@ -14,41 +16,25 @@ from app.api import http
 from app.api.chats import messages
 from app.api.chats.schemas import (
     ChatChange,
+    ChatId,
     ChatList,
     ChatObject,
     NewChat,
     chat_object,
     settings_object,
 )
+from app.conversations.search import split_highlights
 from app.db.chats import Chat, Cursor, ListName
+from app.db.search import SearchQuery, words_of
 from app.errors import ApiError
+from app.models.model import Model, ModelKind
 from app.web.bodies import spooled
-from app.web.context import server_context
+from app.web.context import ServerContext, server_context
 from app.web.pages.chat import get_chat_or_404
+from app.web.render import cards
+from app.web.render.cards import describe_progress, describe_readiness
+from app.web.render.models import default_model
 from app.web.security.identity import current_user
-
-# `/api/v1/chats/ID/export.md` and `.json`: a chat as a file. docs/export.md has the format.
-
-
-export_blueprint = Blueprint("api_files", __name__, url_prefix="/api/v1/chats/<chat_id>")
-
-
-@export_blueprint.get("/export.md")
-async def markdown(chat_id: str) -> Response:
-    """The path that the chat shows, to be read."""
-    pieces = server_context().exports.markdown(await get_chat_or_404(chat_id))
-    return await spooled(pieces, "text/markdown; charset=utf-8")
-
-
-@export_blueprint.get("/export.json")
-async def json(chat_id: str) -> Response:
-    """The chat with its whole tree of messages, as an import takes it."""
-    pieces = server_context().exports.json(await get_chat_or_404(chat_id))
-    return await spooled(pieces, "application/json")
-
-
-# `/api/v1/chats`: a person's chats, the same ones as on the page.
-
 
 blueprint = Blueprint("api_chats", __name__, url_prefix="/api/v1/chats")
 LISTS: Final = ("listed", "pinned", "archived", "trashed")
@@ -56,7 +42,7 @@ LISTS: Final = ("listed", "pinned", "archived", "trashed")
 
 @blueprint.get("")
 async def list_chats() -> Response:
-    """`?list=`: one of LISTS; `?after=`: where the page before ended."""
+    """List a page of chats. `?list=`: one of LISTS; `?after=`: `next` of the previous page."""
     context, user_id = server_context(), current_user()
     name = http.one_of(request.args.get("list", "listed"), LISTS, "list")
     after = request.args.get("after", "")
@@ -125,7 +111,7 @@ async def change(chat_id: str) -> Response:
 
 @blueprint.delete("/<chat_id>")
 async def delete(chat_id: str) -> Response:
-    """Into the trash, from where a change brings it back for a month. `?forever=true`: for good."""
+    """Move a chat to the trash, for 30 days. `?forever=true`: delete it permanently."""
     is_forever = http.one_of(request.args.get("forever", "false"), ("true", "false"), "forever")
     await get_chat_or_404(chat_id)
     await server_context().chats.delete(current_user(), chat_id)
@@ -136,15 +122,163 @@ async def delete(chat_id: str) -> Response:
 
 @blueprint.post("/<chat_id>/stop")
 async def stop(chat_id: str) -> Response:
-    """End the answer that is being written; its text so far stays."""
+    """Stop the running answer; its text so far is kept."""
     await get_chat_or_404(chat_id)
     await server_context().answers.stop(current_user(), chat_id)
     return Response(status=204)
 
 
 async def get_settings(chat: Chat) -> ChatObject:
-    """The chat with its settings."""
+    """Make the object of a chat with its settings."""
     context = server_context()
     found = chat_object(chat, context.hub.running_chats(chat.user_id))
     found.settings = settings_object(await context.chats.settings(chat.user_id, chat.id))
     return found
+
+
+# `/api/v1/chats/ID/export.md` and `.json`: a chat as a file. docs/export.md has the format.
+
+
+export_blueprint = Blueprint("api_files", __name__, url_prefix="/api/v1/chats/<chat_id>")
+
+
+@export_blueprint.get("/export.md")
+async def markdown(chat_id: str) -> Response:
+    """Export the path that the chat shows."""
+    chunks = server_context().exports.markdown(await get_chat_or_404(chat_id))
+    return await spooled(chunks, "text/markdown; charset=utf-8")
+
+
+@export_blueprint.get("/export.json")
+async def json(chat_id: str) -> Response:
+    """Export the chat with its whole tree of messages, as an import takes it."""
+    chunks = server_context().exports.json(await get_chat_or_404(chat_id))
+    return await spooled(chunks, "application/json")
+
+
+# `/api/v1/search` and `/api/v1/models`.
+
+
+search_blueprint = Blueprint("api_finding", __name__, url_prefix="/api/v1")
+
+
+class ModelChoice(msgspec.Struct):
+    """A model; note: what choosing it means, in a word or two. kind: only `text` can chat; others
+    are for /v1/embeddings and /v1/rerank.
+
+    default: new chats begin with it; ready: it is installed, else on its way; sent_to: the
+    other machines that are sent what is written to it; engine: what runs it, `remote` for another
+    server, null while it is on its way.
+    """
+
+    name: str
+    title: str
+    note: str
+    default: bool
+    ready: bool
+    sent_to: list[str]
+    engine: Literal["ctransformers", "llama.cpp", "remote"] | None = None
+    kind: ModelKind = "text"
+    object: Literal["model"] = "model"
+
+
+class ModelChoices(msgspec.Struct):
+    """error: why there is none, where a download of one failed."""
+
+    data: list[ModelChoice]
+    error: str | None = None
+    object: Literal["list"] = "list"
+
+
+class SearchHitObject(msgspec.Struct):
+    """message_id, role: null where the title has the words. marks: the hits in the snippet, each
+    from its first character to the one after it; at: seconds since 1970."""
+
+    chat_id: ChatId
+    title: str
+    message_id: int | None
+    role: Literal["user", "assistant"] | None
+    snippet: str
+    marks: list[list[int]]
+    at: float
+    object: Literal["hit"] = "hit"
+
+
+class SearchResultList(msgspec.Struct):
+    """more: there are others than these, the best."""
+
+    data: list[SearchHitObject]
+    more: bool
+    object: Literal["list"] = "list"
+
+
+@search_blueprint.get("/models")
+async def list_models() -> Response:
+    """List installed models and running pulls, the model of new chats first."""
+    context = server_context()
+    first = await default_model(context)
+    store = await asyncio.to_thread(context.store.models)
+    names = {model.name for model in store}
+    found = [_choice(context, model, first) for model in store]
+    found += [
+        ModelChoice(
+            p.name, p.title, describe_progress(p.progress), p.name == first, ready=False, sent_to=[]
+        )
+        for p in context.pulls.all()
+        if p.is_running and p.name not in names
+    ]
+    found.sort(key=lambda choice: (choice.kind != "text", not choice.default))
+    failures = [] if found else [pull.error for pull in context.pulls.all() if pull.error]
+    return http.json_response(ModelChoices(found, failures[0] if failures else None))
+
+
+@search_blueprint.get("/search")
+async def search() -> Response:
+    """Search titles and messages. `?q=`: words that must all occur."""
+    found = await server_context().search.find(
+        current_user(), SearchQuery(words_of(request.args.get("q", "")))
+    )
+    hits = []
+    for hit in [*found.titles, *found.messages]:
+        snippet, marks = split_highlights(hit.snippet)
+        hits.append(
+            SearchHitObject(
+                chat_id=hit.chat_id,
+                title=hit.title,
+                message_id=hit.message_id,
+                role=_role(hit.role),
+                snippet=snippet,
+                marks=[list(mark) for mark in marks],
+                at=hit.at,
+            )
+        )
+    return http.json_response(SearchResultList(hits, found.is_more))
+
+
+def _role(text: str) -> Literal["user", "assistant"] | None:
+    """None for the title of a chat."""
+    match text:
+        case "user" | "assistant":
+            return text
+        case _:
+            return None
+
+
+def _choice(context: ServerContext, model: Model, first: str) -> ModelChoice:
+    note, sent_to = describe_readiness(context.pool.status(model.name)), list[str]()
+    if model.remote is not None:
+        note = cards.describe_remote_readiness(
+            model.remote, context.pool.remotes.status(model.name)
+        )
+        sent_to = list(model.remote.external_hosts)
+    is_first = model.name == first
+    return ModelChoice(
+        model.name,
+        model.title,
+        note,
+        is_first,
+        ready=True,
+        sent_to=sent_to,
+        engine=model.engine,
+        kind=model.kind,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +58,8 @@ class Call:
 
 
 Script = Callable[[Call], Awaitable[None]]
+TURNS_TO_ACCEPT = 5
+"""Turns of the event loop from a connection that comes in to its handler, and one more."""
 
 
 def chunk(text: str) -> dict[str, Any]:
@@ -131,8 +133,10 @@ async def serving(script: Script = answer) -> AsyncIterator[Stub]:
     """A stub on a port of its own. Its handlers are cancelled at the end."""
     stub = Stub(script=script)
     tasks: set[asyncio.Task[None]] = set()
+    writers: list[asyncio.StreamWriter] = []
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         task = asyncio.create_task(stub.serve(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -143,7 +147,13 @@ async def serving(script: Script = answer) -> AsyncIterator[Stub]:
         yield stub
     finally:
         server.close()
+        for _ in range(TURNS_TO_ACCEPT):  # a caller that has given up may have come just now
+            await asyncio.sleep(0)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in writers:  # what nobody reads would keep its connection open
+            writer.transport.abort()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
         await server.wait_closed()

@@ -109,3 +109,9 @@ def _entry(values: dict[str, Any]) -> CatalogueEntry:
 
 
 CATALOGUE: Final[dict[str, CatalogueEntry]] = read_catalogue(FILE.read_text(encoding="utf-8"))
+
+
+def kind_of(name: str) -> ModelKind:
+    """Return the kind of a model that is on its way; one that is not of the catalogue may chat."""
+    entry = CATALOGUE.get(name)
+    return "text" if entry is None else entry.kind

@@ -27,6 +27,7 @@ from app.conversations.search import split_highlights
 from app.db.chats import Chat, Cursor, ListName
 from app.db.search import SearchQuery, words_of
 from app.errors import ApiError
+from app.models.catalogue import kind_of
 from app.models.model import Model, ModelKind
 from app.web.bodies import spooled
 from app.web.context import ServerContext, server_context
@@ -222,7 +223,13 @@ async def list_models() -> Response:
     found = [_choice(context, model, first) for model in store]
     found += [
         ModelChoice(
-            p.name, p.title, describe_progress(p.progress), p.name == first, ready=False, sent_to=[]
+            p.name,
+            p.title,
+            describe_progress(p.progress),
+            p.name == first,
+            ready=False,
+            sent_to=[],
+            kind=kind_of(p.name),
         )
         for p in context.pulls.all()
         if p.is_running and p.name not in names

@@ -252,11 +252,13 @@ async def dismiss(name: str) -> Response:
 
 @blueprint.post("/chats/<chat_id>/model")
 async def choose(chat_id: str) -> Response:
-    """The model of a chat's next answers; whether it can answer is seen when it is asked."""
+    """The model of a chat's next answers. One that is not here yet may come until it is asked."""
     name = (await request.form).get("model", "")
     if not NAME.fullmatch(name):
         raise ModelNotFound(f"“{name[:80]}” is not a valid model name.")
     context, user_id = server_context(), current_user()
+    with contextlib.suppress(ModelNotFound):
+        context.answers.resolve_settings(name)
     await context.chats.choose_model(user_id, chat_id, name)
     context.hub.model_chosen(user_id, chat_id, name)
     return Response(status=DONE)

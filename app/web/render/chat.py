@@ -12,7 +12,7 @@ from app.conversations.history import ContextUsage, SiblingIndex, context_usage,
 from app.conversations.hub import LiveAnswer
 from app.db.chats import Chat
 from app.db.messages import Message
-from app.models.catalogue import CatalogueEntry, offers
+from app.models.catalogue import CatalogueEntry, kind_of, offers
 from app.models.model import Model
 from app.web.context import ServerContext
 from app.web.render import cards
@@ -207,7 +207,11 @@ async def picker_options(
             leads_elsewhere = bool(model.remote.external_hosts)
             options.append(ModelOption(model.name, label, is_external=leads_elsewhere))
     names = {model.name for model in models}
-    coming = [pull for pull in context.pulls.all() if pull.is_running and pull.name not in names]
+    coming = [
+        pull
+        for pull in context.pulls.all()
+        if pull.is_running and pull.name not in names and kind_of(pull.name) == "text"
+    ]
     options += [
         ModelOption(pull.name, f"{pull.title} · {describe_progress(pull.progress)}")
         for pull in coming

@@ -211,6 +211,12 @@ async def test_an_embedding_model_is_not_offered_for_chats(
     body = {"model": "words", "messages": [{"role": "user", "content": "hello"}]}
     answer = await client.post("/v1/chat/completions", headers=OWN, json=body)
     assert (answer.status_code, "it can't chat" in await text_of(answer)) == (400, True)
+    begun = await client.post("/api/v1/chats", headers=OWN, json={"text": "hello"})
+    chat = (await begun.get_json())["chat"]["id"]
+    answer = await client.post(f"/chats/{chat}/model", headers=PAGE, form={"model": "words"})
+    assert (answer.status_code, "made for search" in await text_of(answer)) == (400, True)
+    answer = await client.post("/models/words/default", headers=PAGE)
+    assert answer.status_code == 422
 
 
 async def test_one_engine_is_no_choice(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,14 @@ def test_slots_follow_from_the_memory_for_contexts() -> None:
     assert memory.slots(LLAMA, Settings(context=1024, slots=2, kv_memory_mb=2048)) == 2
 
 
+def test_a_model_for_search_needs_one_context_for_all_texts() -> None:
+    settings = Settings(context=1024, slots=4, kv_memory_mb=1536)
+    model = replace(LLAMA, kind="embedding")
+    assert memory.slots(model, settings) == 1
+    one = memory.required_bytes(LLAMA, 1024, 1)
+    assert memory.required_bytes(model, 1024, 32) == one
+
+
 def test_what_cannot_fit_is_refused_with_the_figures() -> None:
     settings = Settings(context=4096)
     memory.check_fits(LLAMA, settings, 6_400_000_000)

@@ -9,9 +9,15 @@ from pathlib import Path
 import pytest
 
 from app.conversations.settings import ChatSettings
-from app.errors import InvalidSettings, ModelNotFound
+from app.errors import InvalidSettings, ModelNotFound, WrongModelKind
 from app.terminal.commands import completions
-from app.terminal.format import apply_changes, describe_settings, format_time, resolve_model
+from app.terminal.format import (
+    apply_changes,
+    chat_models,
+    describe_settings,
+    format_time,
+    resolve_model,
+)
 from app.terminal.prompt import InputPrompt, is_open, unwrapped
 from app.terminal.records import (
     MessageRecord,
@@ -71,6 +77,16 @@ def test_a_model_is_resolved_by_name_and_defaults_to_the_first() -> None:
     assert resolve_model(models, "b") == "b"
     with pytest.raises(ModelNotFound, match="Installed: a, b"):
         resolve_model(models, "c")
+
+
+def test_a_model_for_search_is_no_model_for_chats() -> None:
+    models = [ModelSummary("w", "Words", kind="embedding"), ModelSummary("a", "A")]
+    assert [model.name for model in chat_models(models)] == ["a"]
+    assert resolve_model(models, "") == "a"
+    with pytest.raises(WrongModelKind, match="Words is an embedding model, made for search"):
+        resolve_model(models, "w")
+    with pytest.raises(ModelNotFound, match="No model installed yet"):
+        resolve_model(models[:1], "")
 
 
 def test_commands_and_models_are_completed() -> None:

@@ -129,6 +129,18 @@ def test_embedding_models_are_known_by_architecture_or_pooling(tmp_path: Path) -
     assert support(header_of(tmp_path / "q.gguf", "qwen3", pooling_type=3)).kind == "embedding"
     assert support(header_of(tmp_path / "r.gguf", "qwen3", pooling_type=4)).kind == "reranker"
     assert support(header_of(tmp_path / "p.gguf", "qwen3", pooling_type=0)).kind == "text"
+    template = {"tokenizer.chat_template.rerank": "{query} {document}"}
+    assert support(header_of(tmp_path / "t.gguf", "qwen3", more=template)).kind == "reranker"
+
+
+def test_models_for_search_run_on_llama_cpp_alone(tmp_path: Path) -> None:
+    """An encoder keeps nothing of what it reads, a decoder does while it reads."""
+    pooled: dict[str, Any] = {"llama.pooling_type": 3}
+    llama = support(write_tiny_gguf(tmp_path / "l.gguf", **pooled))
+    bert = support(header_of(tmp_path / "b.gguf", "bert"))
+    assert (llama.engines, llama.kind) == (("llama.cpp",), "embedding")
+    assert llama.kv.bytes_per_token > 0
+    assert bert.kv.bytes_per_token == 0
 
 
 @pytest.mark.parametrize(

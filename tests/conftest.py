@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -18,6 +19,9 @@ from tests.tiny_gguf import write_tiny_gguf
 # Tests start more than a hundred processes: none of them is to compile all of Wick anew.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Thousands of tests are collected and stay: a third of that time went into looking for garbage.
+gc.disable()
 
 # What a shell starts in the background ignores Ctrl-C, and so does all that it starts in turn.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -48,6 +52,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     folders = {name: place for place, name in enumerate(FIRST)}
     tests = Path(__file__).parent
     items.sort(key=lambda item: folders.get(item.path.relative_to(tests).parts[0], len(FIRST)))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected out of all later searches for garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

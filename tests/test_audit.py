@@ -75,7 +75,7 @@ def test_old_files_are_kept_for_their_owner_only(
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
-async def test_logins_and_what_ends_them(app: Quart, tmp_path: Path) -> None:
+async def test_logins_and_logouts_are_audited(app: Quart, tmp_path: Path) -> None:
     anna = await sign_in(app, "Anna", "owner")
     assert (await BrowserClient(app).log_in("Anna", "hunter2-secret")).status_code == 403
     assert (await BrowserClient(app).log_in("my-password-in-the-wrong-field")).status_code == 403
@@ -89,7 +89,7 @@ async def test_logins_and_what_ends_them(app: Quart, tmp_path: Path) -> None:
         assert secret not in text
 
 
-async def test_what_was_refused(app: Quart, tmp_path: Path) -> None:
+async def test_refused_requests_are_audited(app: Quart, tmp_path: Path) -> None:
     anna = await sign_in(app, "Anna", "owner")
     await anna.ask("GET", "/", headers={"Host": "evil.example"})
     await anna.ask("POST", "/logout", headers={"Origin": "http://evil.example"})
@@ -98,7 +98,9 @@ async def test_what_was_refused(app: Quart, tmp_path: Path) -> None:
     assert "guess" not in (tmp_path / audit.FILE).read_text()
 
 
-async def test_guessing_and_people(app: Quart, tmp_path: Path) -> None:
+async def test_guessed_passwords_and_changes_of_users_are_audited(
+    app: Quart, tmp_path: Path
+) -> None:
     anna = await sign_in(app, "Anna", "owner")
     token = await context_of(app).users.invite("member", 1)
     member = await context_of(app).users.add("Ben", PASSWORD, "member")

@@ -14,7 +14,7 @@ async def fail(error: Exception) -> None:
     raise error
 
 
-async def test_what_nobody_awaits_and_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_task_that_nobody_awaits_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     tasks = BackgroundTasks()
     tasks.spawn(fail(RuntimeError("a bug")), "a title")
     await tasks.drain(10)
@@ -24,7 +24,9 @@ async def test_what_nobody_awaits_and_fails_is_logged(caplog: pytest.LogCaptureF
     assert "a bug" in caplog.text
 
 
-async def test_who_awaits_hears_of_it_instead_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_task_is_raised_to_whoever_awaits_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     tasks = BackgroundTasks()
     with pytest.raises(ChatBusy):
         await tasks.run_shielded(fail(ChatBusy("not now")), "a wish")
@@ -49,7 +51,9 @@ async def test_work_goes_on_without_its_caller(caplog: pytest.LogCaptureFixture)
     assert [r.getMessage() for r in caplog.records] == ["The task a wish failed: not now"]
 
 
-async def test_what_does_not_end_in_time_is_cancelled(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_task_that_does_not_end_in_time_is_cancelled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     tasks = BackgroundTasks()
     endless = tasks.spawn(asyncio.Event().wait(), "an endless one")
     await tasks.drain(0)

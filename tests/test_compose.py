@@ -18,7 +18,7 @@ def compose() -> dict[str, Any]:
     return loaded
 
 
-def test_it_has_a_head_and_workers_with_gpus(compose: dict[str, Any]) -> None:
+def test_compose_has_a_head_and_workers_with_gpus(compose: dict[str, Any]) -> None:
     assert {name for name in compose if not name.startswith("x-")} == {"services"}
     assert compose["services"].keys() == {"head", "worker"}
     for name, service in compose["services"].items():
@@ -36,7 +36,7 @@ def test_it_has_a_head_and_workers_with_gpus(compose: dict[str, Any]) -> None:
     assert "--distributed-executor-backend ray" in compose["services"]["head"]["command"][0]
 
 
-def test_what_must_be_said_is_asked_for(compose: dict[str, Any]) -> None:
+def test_compose_asks_for_settings_it_needs(compose: dict[str, Any]) -> None:
     environment = compose["services"]["head"]["environment"]
     for name in ("MODEL", "VLLM_API_KEY", "VLLM_HOST_IP"):
         assert ":?" in environment[name]

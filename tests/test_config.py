@@ -70,7 +70,7 @@ def test_a_time_has_a_unit(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["soon", "5w", "-1m", "m", "1.5h", "9999999m"])
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_a_malformed_duration_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="WICK_KEEP_ALIVE"):
         load_settings({"WICK_KEEP_ALIVE": text}, None)
 

@@ -52,13 +52,13 @@ def test_another_process_is_refused_in_words_until_the_owner_dies(tmp_path: Path
         assert read_owner(tmp_path) == ServerInfo(os.getpid(), "wick chat", "")
 
 
-def test_a_card_that_cannot_be_read_is_none(tmp_path: Path) -> None:
+def test_an_unreadable_owner_card_is_none(tmp_path: Path) -> None:
     for text in ("", "[]", '{"pid": 1}', '{"pid": 1, "command": "x", "more": 1}'):
         (tmp_path / OWNER_FILE).write_text(text)
         assert read_owner(tmp_path) is None
 
 
-def test_a_card_that_makes_no_sense_names_nobody(tmp_path: Path) -> None:
+def test_a_senseless_owner_card_names_nobody(tmp_path: Path) -> None:
     for text in (b"", b"[]", b"\xff", b"[" * 100_000):
         (tmp_path / OWNER_FILE).write_bytes(text)
         assert read_owner(tmp_path) is None

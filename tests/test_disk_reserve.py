@@ -51,7 +51,7 @@ def test_room_is_kept_while_there_is_some_and_given_when_there_is_none(
     assert (tmp_path / FILE).stat().st_size == RESERVE_BYTES
 
 
-def test_caches_go_first(disk: Disk, tmp_path: Path) -> None:
+def test_caches_are_removed_before_the_reserve(disk: Disk, tmp_path: Path) -> None:
     (tmp_path / CACHES).mkdir()
     (tmp_path / CACHES / "one").write_bytes(bytes(1000))
     disk.free = RESERVE_BYTES + MIN_BYTES + 999

@@ -51,7 +51,7 @@ def test_a_killed_process_leaves_a_folder_that_the_next_one_collects(temporary: 
     assert list(temporary.iterdir()) == []
 
 
-def test_folders_of_others_stay(temporary: Path) -> None:
+def test_folders_of_other_programs_stay(temporary: Path) -> None:
     (temporary / "wick-run-mine").mkdir()  # no lock: somebody else's use of the name
     (temporary / "wick-new-abc").mkdir()  # one that just begins
     elsewhere = temporary / "elsewhere"
@@ -76,7 +76,7 @@ def older(folder: Path, *names: str, text: str = "") -> Path:
     return folder
 
 
-def test_what_older_versions_left_is_collected(temporary: Path) -> None:
+def test_folders_left_by_older_versions_are_collected(temporary: Path) -> None:
     older(temporary / "wick-abcd_123", "gate", "permit-0", "permit-1")
     older(temporary / "wick-chat-abcd1234", "wick.db", "wick.db-wal", text="x")
     with scratch("wick-run-"):

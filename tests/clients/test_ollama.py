@@ -105,7 +105,9 @@ async def test_embeddings(client: AsyncClient) -> None:
     assert old.embedding == pytest.approx(made.embeddings[0], abs=1e-5)
 
 
-async def test_what_cannot_be_done_is_said(client: AsyncClient, http: httpx.AsyncClient) -> None:
+async def test_requests_that_cannot_be_answered_get_a_sentence(
+    client: AsyncClient, http: httpx.AsyncClient
+) -> None:
     with pytest.raises(ollama.ResponseError, match="unheard-of"):
         await client.chat("unheard-of", HELLO)
     with pytest.raises(ollama.ResponseError, match="tools"):

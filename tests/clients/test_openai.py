@@ -85,7 +85,7 @@ async def test_several_answers_that_differ(client: AsyncOpenAI) -> None:
     assert pieces == texts
 
 
-async def test_stops_and_biases(client: AsyncOpenAI) -> None:
+async def test_stop_strings_and_logit_biases_take_effect(client: AsyncOpenAI) -> None:
     given: dict[str, Any] = {"model": "tiny", "messages": HELLO, "max_tokens": 20, "seed": 5}
     free = (await client.chat.completions.create(**given)).choices[0].message.content
     assert free
@@ -133,7 +133,7 @@ async def test_logprobs(client: AsyncOpenAI) -> None:
     assert len(old.choices[0].logprobs.tokens or ()) == 4
 
 
-async def test_json_by_schema(client: AsyncOpenAI) -> None:
+async def test_an_answer_follows_a_json_schema(client: AsyncOpenAI) -> None:
     schema = {
         "type": "object",
         "properties": {
@@ -174,7 +174,7 @@ async def test_json_by_schema(client: AsyncOpenAI) -> None:
     ],
     ids=["stop", "bias", "schema"],
 )
-async def test_what_every_token_would_pay_for_is_bounded(
+async def test_options_that_cost_at_every_token_are_bounded(
     client: AsyncOpenAI, field: str, value: Any
 ) -> None:
     with pytest.raises(openai.BadRequestError, match=r"at most") as refused:

@@ -8,10 +8,10 @@ import re
 from playwright.async_api import Route, expect
 
 from app.web.render.markdown import render_markdown
+from tests.e2e.answer_checks import only_pieces_of
 from tests.e2e.conftest import SMOLLM2, TINY, Meet
 from tests.e2e.person import ChatPage
 from tests.e2e.server import Server
-from tests.e2e.shown import only_pieces_of
 
 STORY = "Write a very long story about a fox. At least three thousand words."
 AS_THE_BROWSER_WRITES_IT = """html => {
@@ -45,7 +45,9 @@ async def test_an_answer_is_seen_growing_and_the_chat_goes_on_with_its_context(
     assert second["model"] == SMOLLM2
 
 
-async def test_tomorrow_the_chat_is_in_the_sidebar_and_goes_on(server: Server, meet: Meet) -> None:
+async def test_a_chat_is_in_the_sidebar_after_a_restart_and_goes_on(
+    server: Server, meet: Meet
+) -> None:
     today = await (await meet(server)).open("/")
     await today.ask("The password is marzipan.", TINY)
     await today.ends()
@@ -119,9 +121,7 @@ async def test_a_reload_amid_an_answer_changes_nothing_of_it(server: Server, mee
     assert await hasty.articles() == await patient.articles()
 
 
-async def test_what_happens_beside_an_answer_costs_it_no_character(
-    server: Server, meet: Meet
-) -> None:
+async def test_events_during_an_answer_cost_it_no_character(server: Server, meet: Meet) -> None:
     person = await meet(server)
     chat = await person.open("/")
     await chat.lengthen()

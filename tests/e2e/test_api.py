@@ -23,7 +23,7 @@ async def client(server: Server) -> AsyncIterator[AsyncOpenAI]:
         yield made
 
 
-async def test_a_conversation_that_the_program_keeps(client: AsyncOpenAI) -> None:
+async def test_an_api_conversation_that_the_program_keeps_itself(client: AsyncOpenAI) -> None:
     messages: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
     # At temperature 0 the answer would be read again, so that none depends on what was cached.
     given: dict[str, Any] = {"model": MODEL, "max_tokens": 24, "temperature": 0.05, "seed": 1}
@@ -47,7 +47,7 @@ async def test_a_conversation_that_the_program_keeps(client: AsyncOpenAI) -> Non
     assert (usage.prompt_tokens_details.cached_tokens or 0) >= read - 1
 
 
-async def test_texts_of_like_meaning_lie_near_each_other(client: AsyncOpenAI) -> None:
+async def test_embeddings_of_similar_texts_are_near_each_other(client: AsyncOpenAI) -> None:
     texts = [
         "The cat sleeps on the sofa.",
         "A kitten is napping on the couch.",
@@ -60,7 +60,7 @@ async def test_texts_of_like_meaning_lie_near_each_other(client: AsyncOpenAI) ->
     assert shares @ stocks > shares @ kittens
 
 
-async def test_an_answer_in_json(client: AsyncOpenAI) -> None:
+async def test_an_api_answer_follows_a_json_schema(client: AsyncOpenAI) -> None:
     schema = {
         "type": "object",
         "properties": {

@@ -121,7 +121,7 @@ async def assert_unharmed(page: Page) -> None:
     assert await page.evaluate(ACTING, INSIDE) == []
 
 
-async def test_through_files_titles_models_and_the_search(
+async def test_attacks_in_files_titles_models_and_searches_stay_text(
     victim: Person, server: Server, tmp_path: Path
 ) -> None:
     page = await victim.window()
@@ -189,7 +189,7 @@ async def test_through_files_titles_models_and_the_search(
         await page.keyboard.press("Escape")
 
 
-async def test_through_settings_names_and_what_a_template_says(
+async def test_attacks_in_settings_names_and_template_errors_stay_text(
     victim: Person, server: Server
 ) -> None:
     victim.expects("422")

@@ -105,18 +105,20 @@ async def answered(server: Server, meet: Meet, title: str, **options: Any) -> Ch
     return chat
 
 
-async def test_all_pages(server: Server, meet: Meet) -> None:
+async def test_axe_finds_nothing_on_any_page(server: Server, meet: Meet) -> None:
     chat = await answered(server, meet, "Wide")
     await assert_clean_everywhere(chat, server, other_theme=True)
 
 
-async def test_all_pages_on_a_phone_in_the_dark(server: Server, meet: Meet) -> None:
+async def test_axe_finds_nothing_on_any_page_on_a_dark_phone(server: Server, meet: Meet) -> None:
     options = {**PHONE, "color_scheme": "dark"}
     chat = await answered(server, meet, "Narrow", **options)
     await assert_clean_everywhere(chat, server, other_theme=False)
 
 
-async def test_while_an_answer_runs_and_another_waits(endless: Server, meet: Meet) -> None:
+async def test_axe_finds_nothing_while_an_answer_runs_and_another_waits(
+    endless: Server, meet: Meet
+) -> None:
     for options in ({}, {**PHONE, "color_scheme": "dark"}):
         chat = await (await meet(endless, bypass_csp=True, **options)).open()
         await chat.ask("Go on for ever")

@@ -12,13 +12,13 @@ from playwright.async_api import Page, expect
 
 from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.e2e.front import front_of
-from tests.e2e.test_people import PASSWORD, first_link, invite, join
+from tests.e2e.test_accounts import PASSWORD, first_link, invite, join
 
 BASE = "/wick"
 
 
 @pytest.mark.parametrize("strips", [True, False], ids=["stripped", "passed"])
-async def test_people_join_chat_share_and_log_in_again(
+async def test_users_join_chat_share_and_log_in_again_below_a_path(
     start: StartServer, meet: Meet, tiny_shelf: Path, strips: bool
 ) -> None:
     server = await start(
@@ -78,9 +78,7 @@ async def headers_of(page: Page) -> dict[str, str]:
     return dict(given)
 
 
-async def test_commands_reach_it_with_and_without_the_path(
-    start: StartServer, tiny_shelf: Path
-) -> None:
+async def test_commands_reach_a_server_below_a_path(start: StartServer, tiny_shelf: Path) -> None:
     server = await start(tiny_shelf, base_path=BASE, max_tokens=5)
     for words in (
         ("chat", "-m", TINY, "--url", server.origin + BASE, "Hello"),

@@ -41,7 +41,7 @@ async def agree(one: ChatPage, other: ChatPage) -> None:
     assert await one.articles() == await other.articles()
 
 
-async def test_another_answer_and_the_way_between_them(server: Server, meet: Meet) -> None:
+async def test_an_answer_is_regenerated_and_both_can_be_reached(server: Server, meet: Meet) -> None:
     person = await meet(server)
     chat = await person.open()
     await chat.ask("Say a word.", SMOLLM2)
@@ -69,7 +69,7 @@ async def test_another_answer_and_the_way_between_them(server: Server, meet: Mee
     assert rows[1]["cached_tokens"] == rows[0]["prompt_tokens"] - 1
 
 
-async def test_another_model_answers(server: Server, meet: Meet) -> None:
+async def test_an_answer_is_regenerated_with_another_model(server: Server, meet: Meet) -> None:
     person = await meet(server)
     chat = await person.open()
     await chat.ask("Hello!", SMOLLM2)
@@ -84,7 +84,7 @@ async def test_another_model_answers(server: Server, meet: Meet) -> None:
     await expect(chat.model).to_have_value(SMOLLM2)
 
 
-async def test_a_prompt_in_other_words(server: Server, meet: Meet) -> None:
+async def test_an_edited_prompt_makes_a_branch(server: Server, meet: Meet) -> None:
     person = await meet(server)
     chat = await person.open()
     await chat.ask("What is one and one?", TINY)
@@ -112,7 +112,7 @@ async def test_a_prompt_in_other_words(server: Server, meet: Meet) -> None:
     await agree(chat, other)
 
 
-async def test_an_edit_under_way_survives_what_else_happens(endless: Server, meet: Meet) -> None:
+async def test_an_unsaved_edit_survives_changes_of_the_chat(endless: Server, meet: Meet) -> None:
     person = await meet(endless)
     chat = await person.open()
     await chat.ask("one")
@@ -135,7 +135,7 @@ async def test_an_edit_under_way_survives_what_else_happens(endless: Server, mee
     assert [row["status"] for row in endless.messages(chat.chat_id)] == ["stopped"] * 3
 
 
-async def test_an_answer_that_was_stopped_goes_on(endless: Server, meet: Meet) -> None:
+async def test_a_stopped_answer_is_continued(endless: Server, meet: Meet) -> None:
     person = await meet(endless)
     chat = await person.open()
     await chat.ask("Tell me a story.")
@@ -166,7 +166,7 @@ async def test_an_answer_that_was_stopped_goes_on(endless: Server, meet: Meet) -
     await agree(chat, other)
 
 
-async def test_deleting_and_taking_that_back(server: Server, meet: Meet) -> None:
+async def test_a_message_is_deleted_and_restored(server: Server, meet: Meet) -> None:
     person = await meet(server)
     chat = await person.open()
     await chat.ask("one", TINY)
@@ -190,7 +190,9 @@ async def test_deleting_and_taking_that_back(server: Server, meet: Meet) -> None
     await agree(chat, other)
 
 
-async def test_what_makes_no_sense_is_refused_in_words(endless: Server, meet: Meet) -> None:
+async def test_deleting_above_a_running_answer_is_refused_with_a_sentence(
+    endless: Server, meet: Meet
+) -> None:
     person = await meet(endless)
     person.expects("409")
     chat = await person.open()
@@ -220,7 +222,7 @@ async def test_stop_in_the_queue_and_while_the_prompt_is_read(endless: Server, m
     assert endless.messages(chat.chat_id)[0]["text"] == ""
 
 
-async def test_settings_of_one_chat(server: Server, meet: Meet) -> None:
+async def test_settings_of_one_chat_take_effect(server: Server, meet: Meet) -> None:
     person = await meet(server)
     person.expects("422")
     chat = await person.open()
@@ -259,7 +261,9 @@ async def test_settings_of_one_chat(server: Server, meet: Meet) -> None:
     )
 
 
-async def test_the_gauge_fills_and_says_what_leaves(server: Server, meet: Meet) -> None:
+async def test_context_usage_grows_and_says_which_messages_are_left_out(
+    server: Server, meet: Meet
+) -> None:
     person = await meet(server)
     chat = await person.open()
     await chat.page.get_by_role("button", name="Chat settings").click()

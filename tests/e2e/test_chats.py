@@ -68,7 +68,7 @@ async def found_words(chat: ChatPage) -> list[str]:
     return words
 
 
-async def test_words_are_found_through_markdown(chat: ChatPage) -> None:
+async def test_search_finds_words_inside_markdown(chat: ChatPage) -> None:
     """The answer of the fixture has them in bold, in code, in a table."""
     address = chat.page.url
     for sought, found in (
@@ -104,7 +104,9 @@ async def test_pin_and_archive_in_every_tab(
     await expect(link(chat, title)).to_be_visible()
 
 
-async def test_the_menu_by_keyboard(chat: ChatPage, request: pytest.FixtureRequest) -> None:
+async def test_the_menu_of_a_chat_works_by_keyboard(
+    chat: ChatPage, request: pytest.FixtureRequest
+) -> None:
     button = chat.chats.get_by_role("button", name=f"Menu for {request.node.name}", exact=True)
     menu = chat.page.locator("#chat-menu")
     await button.focus()
@@ -119,7 +121,7 @@ async def test_the_menu_by_keyboard(chat: ChatPage, request: pytest.FixtureReque
     await expect(chat.chats.get_by_role("textbox")).to_be_focused()
 
 
-async def test_out_of_the_trash_and_gone_for_good(
+async def test_a_chat_is_restored_from_the_trash_or_deleted_for_good(
     chat: ChatPage, person: Person, request: pytest.FixtureRequest
 ) -> None:
     page = (await person.open("/")).page
@@ -317,7 +319,7 @@ async def test_print_shows_only_the_messages(chat: ChatPage) -> None:
     await expect(chat.page.locator("body")).to_have_css("color", "rgb(0, 0, 0)")
 
 
-async def test_days_are_those_of_the_readers_clock(server: Server, meet: Meet) -> None:
+async def test_chats_are_grouped_by_days_of_the_readers_clock(server: Server, meet: Meet) -> None:
     chat = await (await meet(server, timezone_id="Pacific/Kiritimati")).open("/archive")
     offset = chat.page.locator("meta[name=utc-offset]")
     await expect(offset).to_have_attribute("content", "840")

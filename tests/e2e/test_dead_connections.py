@@ -50,7 +50,7 @@ def sockets_of(server: Server) -> int:
     return sum(one.status == psutil.CONN_ESTABLISHED for one in connections)
 
 
-async def test_the_page_notices_and_what_is_sent_meanwhile_arrives_once(
+async def test_the_page_notices_a_dead_connection_and_a_message_sent_meanwhile_arrives_once(
     own: Server, relay: Relay, chat: ChatPage
 ) -> None:
     offline = chat.page.locator(OFFLINE)
@@ -68,7 +68,7 @@ async def test_the_page_notices_and_what_is_sent_meanwhile_arrives_once(
     assert texts == ["Go on for ever", "Sent into a void that looks open"]
 
 
-async def test_a_text_that_is_changed_meanwhile_is_not_sent_by_itself(
+async def test_a_message_changed_while_the_connection_was_dead_is_not_sent_by_itself(
     own: Server, relay: Relay, chat: ChatPage
 ) -> None:
     relay.swallow()
@@ -86,7 +86,9 @@ async def test_a_text_that_is_changed_meanwhile_is_not_sent_by_itself(
     assert texts == ["Go on for ever", "Sent, but otherwise"]
 
 
-async def test_the_server_notices_and_lets_go(own: Server, relay: Relay, chat: ChatPage) -> None:
+async def test_the_server_closes_dead_connections(
+    own: Server, relay: Relay, chat: ChatPage
+) -> None:
     """The page is closed while nothing gets through, so no goodbye reaches the server."""
     relay.swallow()
     await chat.page.close()

@@ -17,7 +17,7 @@ from app.disk_reserve import FILE
 from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.e2e.person import CONNECTION_LOST
 from tests.e2e.server import Server
-from tests.e2e.test_command import is_one_line
+from tests.e2e.test_failed_starts import is_one_line
 from tests.long_chat import plant
 
 UNSHARE = ("unshare", "--map-root-user", "--mount")
@@ -110,7 +110,7 @@ async def test_wick_starts_read_only_on_a_full_disk_and_lets_delete(
         await server.close()
 
 
-async def test_caches_go_before_anything_else(
+async def test_caches_are_removed_first_on_a_full_disk(
     on_full_disk: Callable[[], Server], seed: Path
 ) -> None:
     (seed / "kv").mkdir(exist_ok=True)
@@ -122,7 +122,7 @@ async def test_caches_go_before_anything_else(
         await server.close()
 
 
-async def test_without_any_room_it_ends_with_one_line(
+async def test_wick_without_any_disk_space_ends_with_one_line(
     on_full_disk: Callable[[], Server], seed: Path, tmp_path: Path
 ) -> None:
     (seed / FILE).unlink()

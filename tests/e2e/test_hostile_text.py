@@ -58,7 +58,7 @@ async def test_typed_text_is_shown_as_it_is(
         await chat.reload()
 
 
-async def test_more_emoji_than_a_context_holds_and_as_many_where_it_is_longer(
+async def test_more_emoji_than_the_context_holds_are_refused_and_fit_a_longer_context(
     server: Server, endless: Server, meet: Meet
 ) -> None:
     text = "🦊" * (CONTEXT // 4)  # four tokens each

@@ -44,7 +44,7 @@ def planted(server: Server, request: pytest.FixtureRequest) -> tuple[str, list[i
     return chat_id, [row["id"] for row in rows]
 
 
-async def test_a_page_holds_the_end_and_the_rest_comes_in_order(
+async def test_a_long_chat_shows_its_end_and_loads_the_rest_in_order(
     person: Person, planted: tuple[str, list[int]]
 ) -> None:
     chat_id, ids = planted
@@ -60,7 +60,7 @@ async def test_a_page_holds_the_end_and_the_rest_comes_in_order(
     await expect(chat.page.get_by_role("button", name="Earlier messages")).to_have_count(0)
 
 
-async def test_what_comes_above_moves_nothing(
+async def test_earlier_messages_that_load_above_move_nothing(
     person: Person, planted: tuple[str, list[int]]
 ) -> None:
     chat = await person.open(f"/chats/{planted[0]}")
@@ -71,7 +71,7 @@ async def test_what_comes_above_moves_nothing(
     await expect(chat.page.get_by_role("button", name="Go to end")).to_be_visible()
 
 
-async def test_an_answer_comes_below_what_has_been_loaded(
+async def test_an_answer_comes_below_loaded_earlier_messages(
     person: Person, planted: tuple[str, list[int]]
 ) -> None:
     chat_id, ids = planted
@@ -85,7 +85,7 @@ async def test_an_answer_comes_below_what_has_been_loaded(
     assert len(shown) == 2 * PAGE_SIZE + 2
 
 
-async def test_a_message_that_was_found_is_on_the_page(
+async def test_a_searched_message_is_on_the_page_of_a_long_chat(
     person: Person, planted: tuple[str, list[int]]
 ) -> None:
     chat_id, ids = planted
@@ -96,7 +96,7 @@ async def test_a_message_that_was_found_is_on_the_page(
     assert shown.index(ids[200]) >= CONTEXT_ROWS
 
 
-async def test_who_reads_far_above_stays_there_when_the_server_comes_back(
+async def test_the_scroll_position_far_above_survives_a_reconnect(
     start: StartServer, server: Server, meet: Meet
 ) -> None:
     own = await start(server.folder / "none", max_tokens=20)

@@ -93,7 +93,7 @@ async def play(server: Server, meet: Meet, **options: Any) -> Played:
     return Played(page, sockets[0])
 
 
-async def test_finished_blocks_are_left_alone_and_all_of_it_is_there(
+async def test_finished_blocks_are_not_replaced_while_an_answer_streams(
     endless: Server, meet: Meet, artefacts: Path
 ) -> None:
     looks: dict[str, dict[str, Any]] = {
@@ -133,7 +133,7 @@ async def test_an_answer_is_copied_as_it_was_written(server: Server, meet: Meet)
     assert (await person.context.request.get(foreign)).status == 404
 
 
-async def test_known_attacks_stay_text(endless: Server, meet: Meet) -> None:
+async def test_known_attacks_in_an_answer_stay_text(endless: Server, meet: Meet) -> None:
     played = await play(endless, meet)
     title = await played.page.locator("#title").inner_html()
     await played.prompt("\n".join(VECTORS))

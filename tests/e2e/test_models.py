@@ -69,7 +69,7 @@ def harm(folder: Path, damage: str) -> None:
         shutil.rmtree(folder)
 
 
-async def test_damaged_models_are_said_and_harm_nothing_else(
+async def test_damaged_models_are_shown_and_harm_nothing_else(
     start: StartServer, shelf: Path, meet: Meet
 ) -> None:
     server = await start(shelf, max_tokens=20)
@@ -121,7 +121,7 @@ async def test_a_chat_that_outgrows_the_window_says_so_and_goes_on(
     assert await chat.articles() == before
 
 
-async def test_an_empty_shelf_offers_a_model(
+async def test_an_empty_model_store_offers_a_model(
     start: StartServer, tmp_path: Path, meet: Meet
 ) -> None:
     server = await start(tmp_path / "none", environ=unreachable())
@@ -141,7 +141,7 @@ async def test_an_empty_shelf_offers_a_model(
     await expect(chat.page.locator(".pull.broken > p")).to_have_css("white-space", "normal")
 
 
-async def test_without_a_network_the_page_is_there_and_offers_to_try_again(
+async def test_the_page_offers_to_download_again_without_a_network(
     start: StartServer, tmp_path: Path, meet: Meet
 ) -> None:
     server = await start(tmp_path / "none", auto_pull=1, environ=unreachable())
@@ -155,7 +155,7 @@ async def test_without_a_network_the_page_is_there_and_offers_to_try_again(
     await expect(again).to_be_visible()
 
 
-async def test_the_page_is_there_while_the_model_is_on_its_way(
+async def test_the_page_is_served_while_the_model_downloads(
     start: StartServer, tmp_path: Path, meet: Meet
 ) -> None:
     go_on = asyncio.Event()
@@ -176,7 +176,7 @@ async def test_the_page_is_there_while_the_model_is_on_its_way(
         await expect(chat.answer.locator(".line")).to_contain_text("not the file it should be")
 
 
-async def test_ctrl_c_ends_a_download_too(start: StartServer, tmp_path: Path, meet: Meet) -> None:
+async def test_ctrl_c_ends_a_download(start: StartServer, tmp_path: Path, meet: Meet) -> None:
     async with package_index(asyncio.Event()) as address:
         environ = NO_RETRIES | {"PIP_INDEX_URL": address}
         server = await start(tmp_path / "none", auto_pull=1, environ=environ)

@@ -77,7 +77,7 @@ def stub(tmp_path: Path) -> Iterator[Stub]:
         yield stub
 
 
-async def test_a_model_is_pulled_seen_by_all_and_used(
+async def test_a_model_is_pulled_shown_in_every_tab_and_used(
     start: StartServer, shelf: Path, stub: Stub, meet: Meet
 ) -> None:
     server = await start(shelf, max_tokens=30)
@@ -140,7 +140,7 @@ async def test_a_model_is_pulled_seen_by_all_and_used(
     )
 
 
-async def test_a_pull_is_cancelled_and_a_broken_one_tried_again(
+async def test_a_pull_is_cancelled_and_a_failed_pull_tried_again(
     start: StartServer, shelf: Path, stub: Stub, meet: Meet
 ) -> None:
     server = await start(shelf)
@@ -167,7 +167,7 @@ async def test_a_pull_is_cancelled_and_a_broken_one_tried_again(
     await expect(page.page.get_by_label("Source")).to_have_value("ftp://example.org/x.gguf")
 
 
-async def test_settings_are_kept_and_take_effect(
+async def test_settings_of_a_model_are_kept_and_take_effect(
     start: StartServer, shelf: Path, meet: Meet
 ) -> None:
     server = await start(shelf, max_tokens=20)
@@ -203,7 +203,7 @@ async def test_settings_are_kept_and_take_effect(
     await expect(page.card(TINY)).to_contain_text("4,096 of 32,768 tokens")
 
 
-async def test_a_default_a_removal_and_the_chats_that_stay(
+async def test_a_model_is_made_the_default_and_removed_and_its_chats_stay(
     start: StartServer, shelf: Path, tmp_path: Path, meet: Meet
 ) -> None:
     ModelStore(shelf).install(
@@ -247,7 +247,7 @@ async def test_a_default_a_removal_and_the_chats_that_stay(
     await expect(chat.answers.locator(".who")).to_have_text(["second", TINY])
 
 
-async def test_a_model_that_answers_stays(endless: Server, meet: Meet) -> None:
+async def test_a_model_that_is_answering_cannot_be_removed(endless: Server, meet: Meet) -> None:
     person = await meet(endless)
     person.expects("409")
     chat, page = await person.open(), await models_page(person)
@@ -262,7 +262,7 @@ async def test_a_model_that_answers_stays(endless: Server, meet: Meet) -> None:
     await chat.ends("stopped")
 
 
-async def test_a_file_is_uploaded(
+async def test_a_model_file_is_uploaded(
     start: StartServer, shelf: Path, tmp_path: Path, meet: Meet
 ) -> None:
     server = await start(shelf)

@@ -13,7 +13,7 @@ from playwright.async_api import expect
 from app.models.store import ModelStore
 from tests.e2e.conftest import SHORT, SMOLLM2, Meet, StartServer
 from tests.e2e.person import ENDLESS
-from tests.e2e.test_command import wick
+from tests.e2e.test_failed_starts import wick
 from tests.gemma import gemma_or_skip
 from tests.smollm2 import shelf_with_smollm2
 

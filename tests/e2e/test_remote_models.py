@@ -13,7 +13,7 @@ from tests.e2e.conftest import Meet, StartServer
 from tests.inference.remote.stub import Call, answer, serving
 
 
-async def test_a_server_is_added_used_and_seen_to_go(
+async def test_a_remote_server_is_added_used_and_shown_when_it_goes_away(
     start: StartServer, tmp_path: Path, meet: Meet
 ) -> None:
     shelf = ModelStore(tmp_path / "shelf")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from playwright.async_api import expect
 
+from tests.e2e.answer_checks import only_pieces_of
 from tests.e2e.conftest import SMOLLM2, Meet, StartServer
 from tests.e2e.person import CONNECTION_LOST, ChatPage
 from tests.e2e.relay import relay_to
 from tests.e2e.server import Server
-from tests.e2e.shown import only_pieces_of
 
 STORY = "Write a very long story about a fox and a hen. At least three thousand words."
 PHONE = {"width": 390, "height": 844}

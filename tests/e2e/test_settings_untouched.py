@@ -32,7 +32,9 @@ CHOSEN = {
 }
 
 
-async def test_chat_settings(start: StartServer, tiny_shelf: Path, meet: Meet) -> None:
+async def test_chat_settings_saved_untouched_change_nothing(
+    start: StartServer, tiny_shelf: Path, meet: Meet
+) -> None:
     server = await start(tiny_shelf)
     chat_id = plant(server.folder / "wick.db", 2)
     text = json.dumps(CHOSEN, ensure_ascii=False)
@@ -51,7 +53,7 @@ async def test_chat_settings(start: StartServer, tiny_shelf: Path, meet: Meet) -
     assert kept == text
 
 
-async def test_model_settings(
+async def test_model_settings_saved_untouched_change_nothing(
     start: StartServer, tiny_shelf: Path, tmp_path: Path, meet: Meet
 ) -> None:
     shutil.copytree(tiny_shelf / TINY, tmp_path / "shelf" / TINY)

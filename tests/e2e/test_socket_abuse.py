@@ -158,7 +158,7 @@ async def test_an_unknown_model_gets_a_sentence(server: Server, name: str) -> No
 
 
 @pytest.mark.parametrize("chat_id", ["nonsense", "0" * 15, "0" * 17, "G" * 16, "'--"])
-async def test_what_is_no_chat_id_is_refused(server: Server, chat_id: str) -> None:
+async def test_a_malformed_chat_id_is_refused(server: Server, chat_id: str) -> None:
     with pytest.raises(InvalidStatus) as refused:
         async with socket(server, chat_id):
             pass
@@ -173,7 +173,7 @@ async def test_a_socket_from_another_origin_is_refused(server: Server, origin: s
     assert refused.value.response.status_code == 403
 
 
-async def test_a_rebound_name_is_refused(server: Server) -> None:
+async def test_a_rebound_host_name_is_refused(server: Server) -> None:
     rebound = {"Host": "evil.example", "Origin": "http://evil.example"}
     upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
     key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
@@ -185,7 +185,7 @@ async def test_a_rebound_name_is_refused(server: Server) -> None:
             assert (await client.post(f"{path()[:-5]}/stop", headers=origin)).status_code == 403
 
 
-async def test_tabs_that_vanish_leave_nothing_broken(server: Server) -> None:
+async def test_tabs_that_vanish_break_nothing(server: Server) -> None:
     async def vanish() -> None:
         async with socket(server) as connection:
             await connection.send(prompt("Hello"))

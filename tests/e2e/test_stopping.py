@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import expect
 
+from tests.e2e.answer_checks import first_word, only_pieces_of
 from tests.e2e.conftest import Meet
 from tests.e2e.person import ChatPage, Person
 from tests.e2e.server import Server
-from tests.e2e.shown import first_word, only_pieces_of
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ async def test_closing_the_tab_does_not_stop_an_answer(
     await again.ends("stopped")
 
 
-async def test_places_in_the_queue_are_shown_and_stop_works_while_waiting(
+async def test_queue_positions_are_shown_and_stop_works_while_waiting(
     endless: Server, busy: ChatPage, person: Person
 ) -> None:
     second = await person.open()

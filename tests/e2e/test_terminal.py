@@ -8,14 +8,14 @@ from pathlib import Path
 
 from playwright.async_api import expect
 
+from tests.e2e.answer_checks import first_word
 from tests.e2e.conftest import SMOLLM2
 from tests.e2e.person import Person
 from tests.e2e.server import Server
-from tests.e2e.shown import first_word
 from tests.terminal.terminal import Terminal, piped, wick_environment
 
 
-async def test_one_chat_on_the_page_and_in_the_terminal(
+async def test_the_page_and_the_terminal_share_one_chat(
     server: Server, person: Person, both_shelf: Path, tmp_path: Path
 ) -> None:
     page = await person.open()
@@ -50,7 +50,7 @@ async def test_one_chat_on_the_page_and_in_the_terminal(
     await expect(page.answer).to_contain_text(word)
 
 
-async def test_a_question_without_a_server(smollm2: Path, tmp_path: Path) -> None:
+async def test_the_terminal_answers_without_a_server(smollm2: Path, tmp_path: Path) -> None:
     environ = wick_environment(tmp_path / "data", smollm2.parent)
     words = ("-m", SMOLLM2, "--json", "--temperature", "0", "What is the capital of France?")
     done = await asyncio.to_thread(piped, environ, *words, folder=tmp_path)

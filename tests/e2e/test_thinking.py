@@ -16,8 +16,6 @@ from tests.e2e.conftest import Meet, StartServer
 from tests.e2e.person import ChatPage, Person
 from tests.inference.remote.stub import Call, Stub, serving
 
-ARTEFACTS = Path("test-artefacts")
-
 
 class Thinker:
     """Says its thought and its answer when it is told to."""
@@ -57,18 +55,27 @@ async def person(start: StartServer, stub: Stub, tmp_path: Path, meet: Meet) -> 
     return await meet(await start(shelf.root, titles="off"))
 
 
-async def opened(chat: ChatPage) -> None:
+@pytest.fixture
+def thinker(stub: Stub) -> Thinker:
+    return Thinker(stub)
+
+
+async def begin(person: Person, thinker: Thinker) -> tuple[ChatPage, Call]:
+    """Ask something in a new chat; the model has got it when this returns."""
+    chat = await person.open()
+    await chat.ask("Why is the sky blue?")
+    return chat, await thinker.asked()
+
+
+async def unfold(chat: ChatPage) -> None:
     """Unfold the thought of the last answer."""
     await chat.answers.last.locator("details[data-thinking] summary").click()
 
 
 async def test_a_thought_is_folded_above_the_answer_and_stays_as_it_was_left(
-    person: Person, stub: Stub
+    person: Person, thinker: Thinker
 ) -> None:
-    thinker = Thinker(stub)
-    chat = await person.open()
-    await chat.ask("Why is the sky blue?")
-    call = await thinker.asked()
+    chat, call = await begin(person, thinker)
     await thinker.think(call, "Light is <b>scattered</b>.\n")
     answer = chat.answers.last
     thought = answer.locator("details[data-thinking]")
@@ -91,17 +98,14 @@ async def test_a_thought_is_folded_above_the_answer_and_stays_as_it_was_left(
     await expect(answer.locator("[data-body]")).to_have_text("Because of scattering.")
     await chat.page.reload()
     await expect(thought).not_to_have_attribute("open", "")
-    await opened(chat)
+    await unfold(chat)
     await expect(said).to_have_text("Light is <b>scattered</b>.\nBlue most.")
 
 
 async def test_an_answer_that_is_cut_while_thinking_says_so_and_goes_on(
-    person: Person, stub: Stub
+    person: Person, thinker: Thinker
 ) -> None:
-    thinker = Thinker(stub)
-    chat = await person.open()
-    await chat.ask("Why is the sky blue?")
-    call = await thinker.asked()
+    chat, call = await begin(person, thinker)
     await thinker.think(call, "Light is")
     await thinker.finish(call, "length")
     await chat.ends()
@@ -116,11 +120,10 @@ async def test_an_answer_that_is_cut_while_thinking_says_so_and_goes_on(
     await expect(answer.locator("details[data-thinking] div")).to_have_text("Light is")
 
 
-async def test_another_window_sees_the_thought_grow(person: Person, stub: Stub) -> None:
-    thinker = Thinker(stub)
-    chat = await person.open()
-    await chat.ask("Why?")
-    call = await thinker.asked()
+async def test_another_tab_shows_the_thought_while_it_grows(
+    person: Person, thinker: Thinker
+) -> None:
+    chat, call = await begin(person, thinker)
     await thinker.think(call, "One. ")
     await expect(chat.answers.last.locator("details[data-thinking]")).to_be_visible()
     other = await person.open(f"/chats/{chat.chat_id}")

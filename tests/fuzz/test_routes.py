@@ -205,7 +205,7 @@ def query(data: st.DataObject) -> str:
 @pytest.mark.parametrize(("method", "rule"), ROUTES, ids=map(" ".join, ROUTES))
 @given(data=st.data())
 @bounded(12)
-async def test_a_route(
+async def test_a_route_answers_any_request_with_a_sentence(
     visitor: BrowserClient, broken: Broken, method: str, rule: str, data: st.DataObject
 ) -> None:
     headers = data.draw(HEADERS, "headers")
@@ -223,7 +223,7 @@ async def test_a_route(
 @pytest.mark.parametrize("rule", SOCKETS)
 @given(message=VALUES | PROMPTS | RAW, arguments=FORMS)
 @bounded(60)
-async def test_a_socket(
+async def test_a_socket_answers_any_message_with_a_sentence(
     visitor: BrowserClient, broken: Broken, rule: str, message: Any, arguments: dict[str, str]
 ) -> None:
     """Each message has an answer, and after it the socket still has one for the next."""

@@ -39,7 +39,7 @@ def test_every_earlier_schema_is_recorded() -> None:
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
-async def test_nothing_is_lost(path: Path, tmp_path: Path) -> None:
+async def test_opening_a_recorded_folder_loses_nothing(path: Path, tmp_path: Path) -> None:
     manifest = json.loads(path.read_text())
     unpack(path.with_suffix(".tar.xz"), tmp_path)
     accounts = "on" if manifest["users"] else "off"

@@ -54,7 +54,7 @@ TITLES = [
 
 @pytest.mark.parametrize("kind", ["md", "json"])
 @pytest.mark.parametrize("title", TITLES)
-async def test_the_name_of_an_export_is_only_a_name(app: Quart, title: str, kind: str) -> None:
+async def test_the_file_name_of_an_export_is_only_a_name(app: Quart, title: str, kind: str) -> None:
     async def add(connection: aiosqlite.Connection) -> None:
         await connection.execute("DELETE FROM chats")
         await chats.create(connection, CHAT, 1, title, "tiny", 1.0)
@@ -90,7 +90,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_path_is_no_name(app: Quart, path: str) -> None:
+async def test_a_path_is_no_model_name(app: Quart, path: str) -> None:
     client, before, name = QuartClient(app), outside(app), quote(path, safe="")
     for method, address in (
         ("GET", f"/static/{name}"),

@@ -61,7 +61,7 @@ async def test_stop_reaches_through_both_and_the_answer_goes_on(
     assert len(went_on.text) > len(stopped.text)
 
 
-async def test_the_other_one_dies_in_mid_answer(
+async def test_an_upstream_that_dies_in_mid_answer_interrupts_it(
     fronted: Fronted, tmp_path_factory: pytest.TempPathFactory, tiny_shelf: Path
 ) -> None:
     own = Server(tmp_path_factory.mktemp("mortal"), tiny_shelf, titles="off")

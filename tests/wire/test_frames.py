@@ -130,7 +130,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("given", CASES, ids=str)
-async def test_a_frame(server: Server, given: Case) -> None:
+async def test_a_broken_frame_closes_its_connection_at_most(server: Server, given: Case) -> None:
     async with socket(server.port) as raw:
         await raw.send(*given.sent)
         match given.outcome:
@@ -145,14 +145,16 @@ async def test_a_frame(server: Server, given: Case) -> None:
                 assert not await raw.hear_until(TEXT, b"notice")
 
 
-async def test_a_frame_that_unfolds_into_too_much(server: Server) -> None:
+async def test_a_frame_that_inflates_into_too_much_is_refused(server: Server) -> None:
     async with socket(server.port, {"Sec-WebSocket-Extensions": "permessage-deflate"}) as raw:
         await raw.send(bomb())
         assert not await raw.hear_until(TEXT, b"notice")
 
 
 @pytest.mark.parametrize("length", [5, 200, 1 << 20, (1 << 63) - 1])
-async def test_a_length_that_is_never_reached(server: Server, length: int) -> None:
+async def test_a_frame_whose_announced_length_never_comes_breaks_nothing(
+    server: Server, length: int
+) -> None:
     """Nothing can be said against it; it costs what has come, until its sender goes."""
     async with socket(server.port) as raw:
         await raw.send(frame(b"abc", length=length))

@@ -58,7 +58,7 @@ REFUSED: dict[str, tuple[set[int], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_a_handshake(server: Server, name: str) -> None:
+async def test_a_broken_handshake_gets_its_status(server: Server, name: str) -> None:
     allowed, given = REFUSED[name]
     async with wire(server.port) as raw:
         await raw.send(upgrade(server.port, **given))
@@ -93,14 +93,14 @@ async def test_the_spelling_of_headers_does_not_matter(server: Server) -> None:
         assert await raw.hear_until(TEXT, b"did not understand")
 
 
-async def test_frames_that_come_with_the_handshake(server: Server) -> None:
+async def test_frames_that_come_with_the_handshake_are_taken(server: Server) -> None:
     async with wire(server.port) as raw:
         await raw.send(upgrade(server.port) + frame(b"hello"))
         assert (await raw.head())[0] == 400
         await raw.ended()
 
 
-async def test_a_handshake_byte_by_byte(server: Server) -> None:
+async def test_a_handshake_that_comes_byte_by_byte_is_taken(server: Server) -> None:
     async with wire(server.port) as raw:
         await raw.send(*(bytes([byte]) for byte in upgrade(server.port)))
         assert (await raw.head())[0] == 101
@@ -126,7 +126,9 @@ STAGES: dict[str, tuple[bytes, ...]] = {
 
 @pytest.mark.parametrize("politely", [True, False], ids=["end", "reset"])
 @pytest.mark.parametrize("stage", STAGES)
-async def test_somebody_leaves(server: Server, stage: str, politely: bool) -> None:
+async def test_a_client_that_leaves_at_any_stage_breaks_nothing(
+    server: Server, stage: str, politely: bool
+) -> None:
     """With an end of the stream, half-open, or with a reset."""
 
     async def leave(raw: Raw) -> None:
@@ -148,7 +150,7 @@ async def test_somebody_leaves(server: Server, stage: str, politely: bool) -> No
     await assert_serves(server.port)
 
 
-async def test_somebody_asks_and_never_reads(server: Server) -> None:
+async def test_a_client_that_never_reads_breaks_nothing(server: Server) -> None:
     """Pings whose pongs nobody takes: the server stops reading instead of hoarding them."""
     async with socket(server.port) as raw:
         raw.writer.transport.set_write_buffer_limits(high=1 << 20)
@@ -165,7 +167,7 @@ async def test_a_flood_is_closed_as_against_the_rules(server: Server) -> None:
         assert heard.code == 1008
 
 
-async def test_many_at_once(server: Server) -> None:
+async def test_many_sockets_at_once_are_served(server: Server) -> None:
     async with socket(server.port) as one, socket(server.port) as two:
         for raw in (one, two):
             await raw.send(frame(b"x", fin=False))

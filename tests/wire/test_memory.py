@@ -59,7 +59,7 @@ async def test_a_message_is_refused_by_the_length_it_announces(server: Server) -
 
 
 @pytest.mark.usefixtures("bounded")
-async def test_who_sends_on_after_a_refusal_is_not_kept(server: Server) -> None:
+async def test_a_client_that_sends_on_after_a_refusal_is_cut_off(server: Server) -> None:
     async with socket(server.port) as raw:
         await raw.send(long_head(), *[SPACES] * 200)
         await raw.rest()
@@ -67,7 +67,7 @@ async def test_who_sends_on_after_a_refusal_is_not_kept(server: Server) -> None:
 
 
 @pytest.mark.usefixtures("bounded")
-async def test_fragments_that_are_too_much_together(server: Server) -> None:
+async def test_fragments_that_are_too_large_together_are_refused(server: Server) -> None:
     async with socket(server.port) as raw:
         await raw.send(frame(SPACES, TEXT, fin=False), *[frame(SPACES, MORE, fin=False)] * 3)
         assert await code_of_end(raw) == CloseReason.MESSAGE_TOO_BIG
@@ -80,7 +80,7 @@ def packed(blocks: int) -> bytes:
 
 
 @pytest.mark.usefixtures("bounded")
-async def test_a_small_frame_that_inflates_to_a_gigabyte(server: Server) -> None:
+async def test_a_small_frame_that_inflates_to_a_gigabyte_is_refused(server: Server) -> None:
     bomb = frame(packed(1000), reserved=4)
     async with socket(server.port, DEFLATE) as raw:
         await raw.send(bomb)
@@ -98,7 +98,7 @@ async def test_compressed_messages_are_taken(server: Server) -> None:
             assert await raw.hear_until(TEXT)
 
 
-async def test_window_bits_that_are_no_number(server: Server) -> None:
+async def test_window_bits_that_are_no_number_are_refused(server: Server) -> None:
     odd = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits=many"}
     async with socket(server.port, odd) as raw:
         await raw.send(frame(b"hello"))
@@ -117,7 +117,7 @@ async def test_a_compressed_stream_that_has_ended_takes_no_more(server: Server) 
 @pytest.mark.parametrize(
     "piece", [frame(b"", PING), frame(b"", MORE, fin=False)], ids=["pings", "pieces"]
 )
-async def test_frames_without_end(server: Server, piece: bytes) -> None:
+async def test_frames_without_end_are_refused(server: Server, piece: bytes) -> None:
     async with socket(server.port) as raw:
         await raw.send(frame(b"", TEXT, fin=False), *[piece * 1000] * 10)
         assert await code_of_end(raw) == CloseReason.POLICY_VIOLATION
@@ -166,7 +166,7 @@ def test_inflating_stops_at_the_limit() -> None:
     assert deflate.frame_inbound_payload_data(DECODER, packed(1)) is CloseReason.MESSAGE_TOO_BIG
 
 
-def test_unfinished_messages_of_all_sockets_share_one_room() -> None:
+def test_unfinished_messages_of_all_sockets_share_one_limit() -> None:
     held = UnfinishedBytes(10)
     one, two = MessageBuffer(held), MessageBuffer(held)
     assert one.extend(TextMessage(data="123456", message_finished=False))

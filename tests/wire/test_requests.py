@@ -94,7 +94,7 @@ FORM = "Content-Type: application/x-www-form-urlencoded"
 NAME = "/chats/0123456789abcdef/name"
 
 
-async def test_a_head_that_does_not_end(hasty: Wick) -> None:
+async def test_a_request_head_that_does_not_end_is_refused(hasty: Wick) -> None:
     """And a socket that has been silent for as long is left alone."""
     async with socket(hasty.port) as silent:
         for begun in (b"", b"GET / HT", hasty.head("GET", "/")[:-2] + b"X-Slow: "):
@@ -105,12 +105,12 @@ async def test_a_head_that_does_not_end(hasty: Wick) -> None:
         assert await silent.hear_until(TEXT, b"did not understand")
 
 
-async def test_a_form_that_does_not_end(hasty: Wick) -> None:
+async def test_a_form_that_does_not_end_is_refused(hasty: Wick) -> None:
     head = hasty.head("POST", NAME, FORM, "Content-Length: 100")
     assert await status_of(hasty, head, b"title=") == 408
 
 
-async def test_pieces_that_do_not_end(hasty: Wick) -> None:
+async def test_chunks_that_do_not_end_are_refused(hasty: Wick) -> None:
     head = hasty.head("POST", NAME, FORM, "Transfer-Encoding: chunked")
     assert await status_of(hasty, head, b"6\r\ntitle=\r\n") == 408
 
@@ -139,7 +139,7 @@ async def test_a_connection_goes_on_after_a_refusal(wick: Wick) -> None:
 
 
 @pytest.mark.parametrize("said", [True, False], ids=["said", "in pieces"])
-async def test_a_form_that_is_too_large(wick: Wick, said: bool) -> None:
+async def test_a_form_that_is_too_large_is_refused(wick: Wick, said: bool) -> None:
     size = (1 << 20) + 1
     if said:
         parts = [wick.head("POST", NAME, FORM, f"Content-Length: {size}")]
@@ -156,7 +156,7 @@ async def test_an_upload_that_pauses_leaves_nothing(hasty: Wick) -> None:
 
 
 @pytest.mark.parametrize("said", [True, False], ids=["said", "in pieces"])
-async def test_an_upload_that_is_too_large(wick: Wick, said: bool) -> None:
+async def test_an_upload_that_is_too_large_is_refused(wick: Wick, said: bool) -> None:
     if said:
         head = wick.head("PUT", "/models/upload/tiny.gguf", f"Content-Length: {2 << 20}")
         assert await status_of(wick, head) == 422
@@ -182,11 +182,11 @@ NONSENSE: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("name", NONSENSE)
-async def test_a_head_that_makes_no_sense(wick: Wick, name: str) -> None:
+async def test_a_request_head_that_makes_no_sense_is_refused(wick: Wick, name: str) -> None:
     assert await status_of(wick, wick.head("POST", NAME, *NONSENSE[name])) in {400, 431, 501}
 
 
-async def test_a_length_beside_pieces_smuggles_nothing(hasty: Wick) -> None:
+async def test_a_length_beside_chunks_smuggles_nothing(hasty: Wick) -> None:
     """What follows is either the rest of the first request or never looked at."""
     second = hasty.head("GET", "/healthz")
     first = hasty.head("POST", NAME, FORM, CHUNKED, f"Content-Length: {5 + len(second)}")
@@ -209,7 +209,9 @@ async def test_a_length_beside_pieces_smuggles_nothing(hasty: Wick) -> None:
         ("PUT", "", ""),
     ],
 )
-async def test_what_other_sites_could_send(wick: Wick, method: str, host: str, origin: str) -> None:
+async def test_requests_that_other_sites_could_send_are_refused(
+    wick: Wick, method: str, host: str, origin: str
+) -> None:
     path = {"GET": "/", "PUT": "/models/upload/x.gguf", "DELETE": "/trash"}.get(method, NAME)
     head = wick.head(method, path, "Content-Length: 0", host=host, origin=origin)
     assert await status_of(wick, head) == 403
@@ -240,7 +242,7 @@ async def test_a_body_of_two_lengths_is_refused_and_the_connection_ends(
     assert said.split(b"\r\n\r\n")[1].strip()
 
 
-async def test_pieces_in_http_1_0_are_refused(wick: Wick) -> None:
+async def test_chunks_in_http_1_0_are_refused(wick: Wick) -> None:
     head = wick.head("POST", NAME, FORM, CHUNKED).replace(b"HTTP/1.1", b"HTTP/1.0")
     assert await status_of(wick, head + b"0\r\n\r\n") == 400
 
@@ -279,7 +281,7 @@ TARGETS: dict[str, int] = {
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target[:30])
-async def test_an_odd_target(
+async def test_an_odd_request_target_breaks_nothing(
     wick: Wick, target: str, method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = {TARGETS[target]} if method == "GET" else {400, 403, 404, 405, 415}
@@ -291,7 +293,7 @@ async def test_an_odd_target(
 
 @pytest.mark.parametrize("target", ["*", "127.0.0.1:80", "/"])
 @pytest.mark.parametrize("method", ["OPTIONS", "CONNECT", "TRACE", "BREW", "get"])
-async def test_an_odd_method(
+async def test_an_odd_method_breaks_nothing(
     wick: Wick, method: str, target: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = {400, 405} if method != "get" or target != "/" else {200}
@@ -318,7 +320,7 @@ LINES: dict[str, tuple[bytes, set[int]]] = {
 
 @pytest.mark.parametrize("name", LINES)
 @pytest.mark.parametrize("path", ["/", "/healthz", "/v1/models", "/login", "/static/all.css"])
-async def test_an_odd_header(
+async def test_an_odd_header_breaks_nothing(
     wick: Wick, path: str, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     line, allowed = LINES[name]
@@ -330,13 +332,15 @@ async def test_an_odd_header(
 @pytest.mark.parametrize(
     "host", ["\xff", "[::1", "a b", "127.0.0.1:x", "http://127.0.0.1", "@", ""]
 )
-async def test_an_odd_host(wick: Wick, host: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_odd_host_breaks_nothing(
+    wick: Wick, host: str, caplog: pytest.LogCaptureFixture
+) -> None:
     head = f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin1")
     assert await status_of(wick, head) in {400, 403}
     assert not [record for record in caplog.records if record.exc_info]
 
 
-async def test_an_odd_form(wick: Wick, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_odd_form_breaks_nothing(wick: Wick, caplog: pytest.LogCaptureFixture) -> None:
     for kind in ("charset=klingon", "charset=\xff", "boundary=\xff"):
         for mime in (
             "application/x-www-form-urlencoded",

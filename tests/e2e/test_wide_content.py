@@ -38,7 +38,7 @@ CUT = """() => {
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_what_is_wide_is_not_cut(server: Server, meet: Meet, name: str) -> None:
+async def test_wide_content_is_not_cut(server: Server, meet: Meet, name: str) -> None:
     chat_id = plant(server.folder / "wick.db", 2, f"Wide {name}")
     with closing(sqlite3.connect(server.folder / "wick.db", timeout=30)) as db, db:
         db.execute(

@@ -48,7 +48,9 @@ async def measure(chat: ChatPage, script: str) -> float:
         return found
 
 
-async def test_pictures(server: Server, meet: Meet, artefacts: Path) -> None:
+async def test_pages_fit_in_both_themes_wide_and_on_a_phone(
+    server: Server, meet: Meet, artefacts: Path
+) -> None:
     chat = await (await meet(server, color_scheme="light", **WIDE)).open()
     await chat.page.screenshot(path=artefacts / "wide-light-new.png")
     await chat.lengthen(200)
@@ -154,7 +156,7 @@ async def test_the_page_follows_the_end_of_an_answer(streaming: ChatPage) -> Non
         assert await measure(streaming, FROM_END) < 40
 
 
-async def test_who_scrolls_up_is_left_alone_until_they_come_back(streaming: ChatPage) -> None:
+async def test_scrolling_up_stops_following_until_the_end_is_reached(streaming: ChatPage) -> None:
     await streaming.log.hover(position={"x": 5, "y": 5}, force=True)
     await streaming.page.mouse.wheel(0, -400)
     await streaming.holds(

@@ -54,7 +54,7 @@ async def wick(folder: Path, *command: str, **settings: object) -> tuple[int | N
         ("data_dir", "/proc/nowhere"),
     ],
 )
-async def test_a_wrong_setting_is_one_line_and_exit_code_2(
+async def test_a_wrong_setting_is_reported_in_one_line_with_exit_code_2(
     tmp_path: Path, name: str, value: str
 ) -> None:
     code, printed = await serve(tmp_path, **{"port": free_port(), name: value})
@@ -65,7 +65,7 @@ async def test_a_wrong_setting_is_one_line_and_exit_code_2(
         assert value in printed
 
 
-async def test_a_port_in_use_is_one_line(tmp_path: Path, server: Server) -> None:
+async def test_a_port_in_use_is_reported_in_one_line(tmp_path: Path, server: Server) -> None:
     code, printed = await serve(tmp_path, port=server.port)
     assert is_one_line(code, printed, f"Port {server.port} is in use already.")
 
@@ -139,7 +139,7 @@ DATABASES: dict[Callable[[Path], None], str] = {
 @pytest.mark.parametrize(
     "command", [["serve"], ["chat", "hello"], ["user", "list"]], ids=lambda c: c[0]
 )
-async def test_a_database_that_will_not_do_is_one_line(
+async def test_an_unusable_database_is_reported_in_one_line(
     tmp_path: Path, make: Callable[[Path], None], command: list[str]
 ) -> None:
     database = tmp_path / "wick.db"
@@ -153,7 +153,7 @@ async def test_a_database_that_will_not_do_is_one_line(
 
 
 @pytest.mark.parametrize("what", ["cert", "key"])
-async def test_tls_files_that_will_not_do_are_one_line(tmp_path: Path, what: str) -> None:
+async def test_unusable_tls_files_are_reported_in_one_line(tmp_path: Path, what: str) -> None:
     bad = tmp_path / "bad.pem"
     bad.write_text("no certificate")
     code, printed = await serve(tmp_path, port=free_port(), tls_cert=bad, tls_key=bad)
@@ -163,7 +163,7 @@ async def test_tls_files_that_will_not_do_are_one_line(tmp_path: Path, what: str
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", None], ids=["binary", "folder"])
-async def test_a_file_of_settings_that_cannot_be_read_is_one_line(
+async def test_an_unreadable_settings_file_is_reported_in_one_line(
     tmp_path: Path, content: bytes | None
 ) -> None:
     settings = tmp_path / ".env"
@@ -173,7 +173,7 @@ async def test_a_file_of_settings_that_cannot_be_read_is_one_line(
 
 
 @pytest.mark.parametrize("file", ["audit.log", "wick.lock", "owner.json", "models"])
-async def test_a_file_that_is_something_else_is_one_line(tmp_path: Path, file: str) -> None:
+async def test_a_file_of_the_wrong_kind_is_reported_in_one_line(tmp_path: Path, file: str) -> None:
     if file == "models":
         (tmp_path / file).write_text("no folder")
     else:
@@ -184,7 +184,9 @@ async def test_a_file_that_is_something_else_is_one_line(tmp_path: Path, file: s
 
 
 @pytest.mark.parametrize("command", [["user", "list"], ["key", "list"], ["chat", "hi"]])
-async def test_other_commands_say_so_in_one_line_too(tmp_path: Path, command: list[str]) -> None:
+async def test_commands_report_an_unusable_data_folder_in_one_line(
+    tmp_path: Path, command: list[str]
+) -> None:
     (tmp_path / "taken").write_text("no folder")
     given = {"data_dir": tmp_path / "taken" / "data", "models_dir": tmp_path / "taken"}
     code, printed = await wick(tmp_path, *command, **given)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
+from tests.e2e.answer_checks import first_word, only_pieces_of
 from tests.e2e.conftest import Meet, StartServer
 from tests.e2e.person import CONNECTION_LOST, ChatPage
 from tests.e2e.server import Server, gone
-from tests.e2e.shown import first_word, only_pieces_of
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ async def test_kill_9_of_the_server_loses_no_prompt_and_keeps_the_text(
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-async def test_who_was_next_in_line_is_answered_after_the_next_start(
+async def test_a_queued_prompt_is_answered_after_the_next_start(
     start: StartServer, tiny_shelf: Path, meet: Meet, end: str
 ) -> None:
     own = await start(tiny_shelf, slots=1, max_tokens=30000, context=32768)

@@ -23,7 +23,9 @@ async def is_left_alone(field: Locator, key: str) -> bool:
     return unprevented
 
 
-async def test_a_word_that_is_being_composed_is_not_sent(person: Person, server: Server) -> None:
+async def test_enter_does_not_send_a_word_that_an_input_method_composes(
+    person: Person, server: Server
+) -> None:
     chat = await person.open(f"/chats/{plant(server.folder / 'wick.db', 2, 'Composed')}")
     await chat.message.fill("にほ")
     assert await is_left_alone(chat.message, "Enter")
@@ -78,7 +80,7 @@ async def write_two_lines(chat: ChatPage, field: Locator) -> None:
     await expect(chat.answers).to_have_count(await chat.questions.count())
 
 
-async def test_the_hint_says_which_enter_sends(server: Server, meet: Meet) -> None:
+async def test_a_hint_says_which_enter_sends(server: Server, meet: Meet) -> None:
     wide: dict[str, Any] = {"viewport": {"width": 1100, "height": 800}}
     for options, hint in (
         (wide, "Enter to send"),

@@ -16,7 +16,7 @@ async def other(person: Person, chat: ChatPage) -> ChatPage:
     return await person.open("/")
 
 
-async def test_rename(
+async def test_a_chat_is_renamed(
     chat: ChatPage, other: ChatPage, server: Server, request: pytest.FixtureRequest
 ) -> None:
     await chat.use("Rename", request.node.name)
@@ -37,7 +37,9 @@ async def test_rename(
     assert stored[0]["title"] == "<b>Foxes</b> & geese"
 
 
-async def test_rename_can_be_left(chat: ChatPage, request: pytest.FixtureRequest) -> None:
+async def test_renaming_a_chat_can_be_cancelled(
+    chat: ChatPage, request: pytest.FixtureRequest
+) -> None:
     for leave in ("Escape", "Cancel", "elsewhere"):
         await chat.use("Rename", request.node.name)
         name = chat.chats.get_by_role("textbox")

@@ -21,7 +21,7 @@ WIDER = "one => one.scrollWidth > one.clientWidth"
 TOP = "document.getElementById('chats').scrollTop"
 
 
-async def test_the_list_of_chats_stays_where_it_was(
+async def test_the_list_of_chats_keeps_its_scroll_position(
     start: StartServer, tiny_shelf: Path, meet: Meet
 ) -> None:
     own = await start(tiny_shelf)
@@ -41,7 +41,7 @@ async def test_the_list_of_chats_stays_where_it_was(
     assert await chat.page.evaluate("sessionStorage.listTop") != "0"
 
 
-async def test_a_new_name_replaces_the_old_one(
+async def test_renaming_a_chat_replaces_its_old_name(
     chat: ChatPage, request: pytest.FixtureRequest
 ) -> None:
     await chat.use("Rename", request.node.name)
@@ -66,9 +66,7 @@ async def test_new_chats_in_two_tabs_have_a_draft_each(person: Person) -> None:
     await expect((await person.open()).message).to_have_value("")
 
 
-async def test_nothing_is_wider_than_the_smallest_phone_or_than_it_needs(
-    server: Server, meet: Meet
-) -> None:
+async def test_nothing_is_wider_than_the_smallest_phone(server: Server, meet: Meet) -> None:
     chat_id = plant(server.folder / "wick.db", 2, "A small phone")
     with closing(sqlite3.connect(server.folder / "wick.db", timeout=30)) as db, db:
         db.execute("UPDATE messages SET text = 'Hi' WHERE chat_id = ? AND role = 'user'", [chat_id])
@@ -87,7 +85,7 @@ async def test_nothing_is_wider_than_the_smallest_phone_or_than_it_needs(
     assert not await dialog.evaluate(WIDER)
 
 
-async def test_a_server_that_is_down_is_said_where_somebody_asks_it(
+async def test_a_remote_server_that_is_down_is_shown_where_it_is_asked(
     start: StartServer, tiny_shelf: Path, meet: Meet
 ) -> None:
     own = await start(tiny_shelf)
@@ -106,7 +104,7 @@ async def test_a_server_that_is_down_is_said_where_somebody_asks_it(
     await expect(chat.page.get_by_role("dialog")).to_be_visible()
 
 
-async def test_without_a_model_nothing_is_promised(
+async def test_a_page_without_a_model_promises_no_answer(
     start: StartServer, tmp_path: Path, meet: Meet
 ) -> None:
     chat = await (await meet(await start(tmp_path / "none"))).open()

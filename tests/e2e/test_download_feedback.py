@@ -37,7 +37,7 @@ def shelf(tiny_shelf: Path, tmp_path: Path) -> Path:
     return tmp_path / "shelf"
 
 
-async def test_a_download_from_an_address_says_so_at_its_button_and_is_scrolled_to(
+async def test_a_download_from_an_address_is_shown_at_its_button_and_scrolled_to(
     start: StartServer, shelf: Path, stub: Stub, meet: Meet
 ) -> None:
     person = await meet(await start(shelf), **PHONE)
@@ -56,7 +56,7 @@ async def test_a_download_from_an_address_says_so_at_its_button_and_is_scrolled_
     await expect(started).to_be_empty()
 
 
-async def test_a_download_of_the_list_says_so_in_place_of_its_button(
+async def test_a_download_from_the_catalogue_is_shown_in_place_of_its_button(
     start: StartServer, shelf: Path, meet: Meet
 ) -> None:
     title = find(SMOLLM2).title

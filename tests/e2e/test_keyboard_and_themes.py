@@ -43,7 +43,7 @@ def sheet(chat: ChatPage) -> Locator:
     return chat.page.get_by_role("dialog", name="Keyboard shortcuts")
 
 
-async def test_letters_go_from_chat_to_chat(among_chats: ChatPage, titles: list[str]) -> None:
+async def test_letter_keys_go_from_chat_to_chat(among_chats: ChatPage, titles: list[str]) -> None:
     chat, heading = among_chats, among_chats.page.get_by_role("heading", level=1)
     for key, title in (("j", titles[0]), ("k", titles[1]), ("k", titles[2]), ("n", "New chat")):
         await chat.page.keyboard.press(key)
@@ -59,7 +59,7 @@ async def test_c_copies_the_last_answer(among_chats: ChatPage) -> None:
     assert copied.startswith("Here is what I know about point 2.")
 
 
-async def test_letters_are_letters_while_writing(among_chats: ChatPage, titles: list[str]) -> None:
+async def test_letter_keys_are_text_while_writing(among_chats: ChatPage, titles: list[str]) -> None:
     chat = among_chats
     await chat.page.keyboard.press("m")
     await expect(chat.message).to_be_focused()
@@ -74,7 +74,9 @@ async def test_letters_are_letters_while_writing(among_chats: ChatPage, titles: 
     await expect(chat.message).to_be_focused()
 
 
-async def test_the_sheet_names_every_key_and_switches_letters_off(among_chats: ChatPage) -> None:
+async def test_the_shortcut_list_names_every_key_and_switches_letter_keys_off(
+    among_chats: ChatPage,
+) -> None:
     chat = among_chats
     await chat.page.keyboard.press("?")
     named = set(await sheet(chat).locator("kbd").all_inner_texts()) - {"Esc", "Ctrl", "Enter", "/"}
@@ -97,7 +99,7 @@ async def test_the_sheet_names_every_key_and_switches_letters_off(among_chats: C
     await expect(sheet(chat)).to_be_visible()
 
 
-async def test_the_list_of_chats_stays_away(among_chats: ChatPage) -> None:
+async def test_a_hidden_sidebar_stays_hidden(among_chats: ChatPage) -> None:
     chat = among_chats
     opener = chat.page.get_by_role("button", name="Show or hide the sidebar")
     await expect(opener).to_have_attribute("aria-expanded", "true")
@@ -222,7 +224,7 @@ async def streaming(endless: Server, meet: Meet) -> AsyncIterator[ChatPage]:
         await chat.ends("stopped")
 
 
-async def test_a_button_leads_to_the_end(streaming: ChatPage) -> None:
+async def test_a_button_scrolls_to_the_end(streaming: ChatPage) -> None:
     button = streaming.page.get_by_role("button", name="Go to end")
     await expect(button).to_be_hidden()
     await streaming.log.hover(position={"x": 5, "y": 5}, force=True)
@@ -235,7 +237,7 @@ async def test_a_button_leads_to_the_end(streaming: ChatPage) -> None:
     )
 
 
-async def test_what_is_said_aloud_is_little(streaming: ChatPage) -> None:
+async def test_a_screen_reader_hears_little_of_a_growing_answer(streaming: ChatPage) -> None:
     await expect(streaming.log).to_have_attribute("aria-live", "off")
     await expect(streaming.message).to_be_focused()
     await streaming.message.press("Escape")
@@ -258,7 +260,9 @@ async def test_the_first_tab_stop_leads_to_the_message(person: Person) -> None:
     await expect(chat.page).to_have_url(re.compile("#message$"))
 
 
-async def test_fingers_find_everything_on_the_smallest_phone(server: Server, meet: Meet) -> None:
+async def test_touch_targets_are_large_enough_on_the_smallest_phone(
+    server: Server, meet: Meet
+) -> None:
     chat_id = plant(server.folder / "wick.db", 4, "Averylongtitlewithoutanybreak" * 5)
     chat = await (await meet(server, **PHONE)).open(f"/chats/{chat_id}")
     wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
@@ -284,7 +288,7 @@ async def test_each_line_is_written_in_its_own_direction(person: Person, server:
     assert await chat.message.evaluate(rtl) == "rtl"
 
 
-async def test_a_message_being_written_anew_survives_a_reload(
+async def test_an_unsaved_edit_survives_a_reload(
     person: Person, server: Server, titles: list[str]
 ) -> None:
     chat = await person.open(f"/chats/{plant(server.folder / 'wick.db', 4, titles[0])}")
@@ -340,7 +344,7 @@ async def test_what_is_sent_before_the_page_is_connected_is_sent_once(
     assert len(sent) == 1
 
 
-async def test_nothing_moves_for_those_who_want_no_motion(server: Server, meet: Meet) -> None:
+async def test_nothing_moves_with_reduced_motion(server: Server, meet: Meet) -> None:
     phone = {**PHONE, "reduced_motion": "reduce"}
     chat = await (await meet(server, **phone)).open()
     await chat.page.get_by_role("button", name="Show or hide the sidebar").click()

@@ -43,7 +43,9 @@ async def test_a_chat_of_100_messages_is_light(server: Server, meet: Meet) -> No
     assert sum(sizes) <= MOST_BYTES
 
 
-async def test_with_no_network_but_the_server_everything_works(server: Server, meet: Meet) -> None:
+async def test_everything_works_without_any_network_but_the_server(
+    server: Server, meet: Meet
+) -> None:
     person = await meet(server)
     own, others = urlsplit(server.origin).netloc, list[str]()
 

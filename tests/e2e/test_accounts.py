@@ -114,7 +114,7 @@ async def test_from_the_first_link_to_a_login_that_ends(household: Server, meet:
     await expect(office.get_by_role("alert")).to_contain_text(re.compile("GGUF"))
 
 
-async def test_the_login_needs_no_script(household: Server, meet: Meet) -> None:
+async def test_logging_in_needs_no_script(household: Server, meet: Meet) -> None:
     anna = await meet(household, java_script_enabled=False)
     page = await anna.context.new_page()
     await page.goto(await first_link(household))
@@ -132,7 +132,7 @@ async def test_the_login_needs_no_script(household: Server, meet: Meet) -> None:
     anna.problems.clear()  # pages for scripts say that there are none
 
 
-async def test_axe_finds_nothing(household: Server, meet: Meet) -> None:
+async def test_axe_finds_nothing_on_pages_of_accounts(household: Server, meet: Meet) -> None:
     anna = await meet(household, bypass_csp=True)
     chat = await join(anna, await first_link(household), "Anna")
     await invite(chat.page, household)

@@ -38,9 +38,10 @@ SAMPLING: Final = tuple(row for row in parameters.SAMPLING.values() if row.is_se
 
 def context_field(model: Model) -> Parameter:
     """The context size, within what the model was trained for."""
+    what = "chat" if model.kind == "text" else "text"
     return replace(
         PARAMETERS["context_length"],
-        help=f"How many tokens of a chat the model can see, at most {model.context_length:,}. "
+        help=f"How many tokens of a {what} the model can see, at most {model.context_length:,}. "
         + ("" if model.remote else "More needs more memory. Changing this reloads the model."),
         minimum=min(MIN_CONTEXT, model.context_length),
         maximum=model.context_length,
@@ -176,13 +177,20 @@ def _render_model_form(model: Model, values: Mapping[str, str], errors: Mapping[
         values=values,
         errors=errors,
         usual=default,
-        numbers=(*SAMPLING, context_field(model), *thinking_fields(model)),
+        numbers=_numbers(model),
         templates=named_templates(),
         usual_template=_default_template(model),
         engines=engine_options(model),
         automatic=None if model.remote else _automatic_engine(model),
         prompt_chars=MAX_PROMPT_CHARS,
     )
+
+
+def _numbers(model: Model) -> tuple[Parameter, ...]:
+    """Return the fields that mean something to a model; one made for search writes nothing."""
+    if model.kind != "text":
+        return (context_field(model),)
+    return (*SAMPLING, context_field(model), *thinking_fields(model))
 
 
 def _automatic_engine(model: Model) -> EngineChoice:

@@ -215,6 +215,15 @@ async def test_an_embedding_model_is_not_offered_for_chats(
     chat = (await begun.get_json())["chat"]["id"]
     answer = await client.post(f"/chats/{chat}/model", headers=PAGE, form={"model": "words"})
     assert (answer.status_code, "made for search" in await text_of(answer)) == (400, True)
+    dialog = await text_of(await client.get("/models/words/settings", headers=PAGE))
+    assert 'name="context_length"' in dialog
+    assert not any(
+        f'name="{name}"' in dialog for name in ("system_prompt", "temperature", "template")
+    )
+    saved = await client.post(
+        "/models/words/settings", headers=PAGE, form={"context_length": "256"}
+    )
+    assert (saved.status_code, here(app).store.get("words").settings.context_length) == (200, 256)
     answer = await client.post("/models/words/default", headers=PAGE)
     assert answer.status_code == 422
 

@@ -29,6 +29,7 @@ KEY_PREFIX = "WICK_KEY_"
 
 KvType = Literal["f16", "q8_0"]
 """How llama.cpp stores keys and values."""
+MAX_GPU_LAYERS: Final = 10_000
 NATIVE_DEFAULTS: Final = {
     # Threads of OpenMP wait by spinning. Beside a busy program an unbounded spin makes 1 token/s,
     # and one that is too short costs half of the speed on a quiet machine.
@@ -77,6 +78,7 @@ class Settings:
     kv_ram_mb: int = 1024
     kv_disk_mb: int = 4096
     kv_type: KvType = "f16"
+    gpu_layers: int | None = None
     keep_alive: float = 1800.0
     model_memory_mb: int = 0
     queue_limit: int = 32
@@ -236,6 +238,16 @@ def _context(name: str, text: str) -> int:
     return 0 if text.lower() == "auto" else _number(256, 1_048_576)(name, text)
 
 
+def _layers(name: str, text: str) -> int | None:
+    """Parse a number of layers; None for `auto`: all that fit."""
+    if text.lower() == "auto":
+        return None
+    try:
+        return _number(0, MAX_GPU_LAYERS)(name, text)
+    except ConfigError as error:
+        raise ConfigError(f"{str(error).rstrip('.')}, or auto.") from None
+
+
 def _choice(*allowed: str) -> Callable[[str, str], str]:
     def parse(name: str, text: str) -> str:
         if text.lower() not in allowed:
@@ -321,6 +333,7 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "kv_ram_mb": _number(0, 1_048_576),
     "kv_disk_mb": _number(0, 1_048_576),
     "kv_type": _choice("f16", "q8_0"),
+    "gpu_layers": _layers,
     "keep_alive": _duration,
     "model_memory_mb": _number(0, 16_777_216),
     "queue_limit": _number(1, 10_000),

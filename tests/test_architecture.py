@@ -63,6 +63,7 @@ RUNNER_MAY_IMPORT = (
     *("app.errors", "app.inference.protocol", "app.inference.context_window"),
     *("app.inference.kv_files", "app.inference.runner"),
     *("app.models.adapted", "app.models.engines", "app.models.model"),
+    "app.models.devices",
     "app.models.parameters",
     *("app.models.gguf", "app.models.text"),
 )

@@ -78,3 +78,14 @@ def test_a_malformed_duration_is_refused(text: str) -> None:
 @pytest.mark.parametrize(("text", "is_on"), [("on", True), ("Off", False), ("1", True)])
 def test_a_switch_is_on_or_off(text: str, is_on: bool) -> None:
     assert load_settings({"WICK_AUTO_PULL": text}, dotenv=None).auto_pull is is_on
+
+
+def test_gpu_layers_are_a_number_or_all_that_fit() -> None:
+    def layers(text: str) -> int | None:
+        return load_settings({"WICK_GPU_LAYERS": text}, None).gpu_layers
+
+    assert load_settings({}, None).gpu_layers is None
+    assert [layers("auto"), layers("0"), layers("24")] == [None, 0, 24]
+    for text in ("-1", "all", "10001", "1.5"):
+        with pytest.raises(ConfigError, match=r"WICK_GPU_LAYERS=.*, or auto\.$"):
+            layers(text)

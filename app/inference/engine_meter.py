@@ -192,7 +192,11 @@ class EngineMeter:
 
     async def _measured(self, model: Model) -> None:
         async def probe(model: Model, engine: Engine) -> EngineSpeed:
-            return await probe_engine(model, engine, self._pool.runner_options)
+            chosen = replace(model, settings=replace(model.settings, engine=engine))
+            context = min(CONTEXT_TOKENS, model.context_length)
+            return await probe_engine(
+                model, engine, await self._pool.measure_options(chosen, context)
+            )
 
         before = model.engine
         with contextlib.suppress(ModelError, DiskFull):

@@ -69,12 +69,17 @@ def distribute(
     return bounds
 
 
+MemoryNeed = Mapping[str, int]
+"""Bytes by the memory that they are in: main memory, or a device's own by its name."""
+MAIN: Final = ""
+
+
 # Room in memory for all models: who may be loaded, who leaves for it, and who waits.
 #
 # Those who wait are served in their order, and hold nothing while they wait, so no two of them can
 # wait for each other. Idle models leave at once, the least recently used first. When that is not
 # enough, busy ones are asked to leave after what they have in line by then: nobody is kept out for
-# ever.
+# ever. Devices have memory of their own: a model leaves only where what is short is what it holds.
 
 
 class MemoryHolder(Protocol):
@@ -94,23 +99,54 @@ class MemoryHolder(Protocol):
 
 
 class MemoryBudget:
-    """`budget` in bytes; `holders` gives those there are now."""
+    """`budget` of main memory in bytes; `holders` gives those there are now."""
 
     def __init__(self, budget: int, holders: Callable[[], Iterable[MemoryHolder]]) -> None:
         self.budget = budget
+        self._devices: dict[str, int] = {}
         self._holders = holders
-        self._reserved: dict[str, int] = {}
+        self._reserved: dict[str, MemoryNeed] = {}
         self._waiting: deque[str] = deque()
         self._asked: set[str] = set()
         self._news = asyncio.Event()
 
     def reserved_bytes(self, name: str) -> int:
-        """Return the bytes set aside for a model; 0 for one that is not loaded."""
-        return self._reserved.get(name, 0)
+        """Return the bytes of main memory set aside for a model; 0 for one that is not loaded."""
+        return self._reserved.get(name, {}).get(MAIN, 0)
 
     @property
     def free(self) -> int:
-        return self.budget - sum(self._reserved.values())
+        """Bytes of main memory that no model holds."""
+        return self.budget - self.held(MAIN)
+
+    def held(self, memory: str) -> int:
+        """Bytes of a memory that models hold."""
+        return sum(need.get(memory, 0) for need in self._reserved.values())
+
+    def set_devices(self, devices: Mapping[str, int]) -> None:
+        """Set the bytes that models may take on each device."""
+        self._devices = dict(devices)
+        self.notify()
+
+    def free_on(self, memory: str) -> int:
+        """Bytes of a memory that no model holds; none of a device that there is not."""
+        whole = self.budget if memory == MAIN else self._devices.get(memory, 0)
+        return whole - self.held(memory)
+
+    def can_ever_fit(self, need: MemoryNeed) -> bool:
+        """Tell whether there is as much memory when no other model is loaded."""
+        return need.get(MAIN, 0) <= self.budget and all(
+            size <= self._devices.get(name, 0) for name, size in need.items() if name != MAIN
+        )
+
+    def _short(self, need: MemoryNeed, leaving: Iterable[MemoryHolder]) -> set[str]:
+        """The memories that lack bytes for `need` even when those have left."""
+        going = [self._reserved[holder.name] for holder in leaving]
+        return {
+            memory
+            for memory, size in need.items()
+            if size > self.free_on(memory) + sum(held.get(memory, 0) for held in going)
+        }
 
     def release(self, name: str) -> None:
         """Release a model's memory: it is not loaded any more."""
@@ -124,13 +160,13 @@ class MemoryBudget:
     async def reserve(
         self,
         name: str,
-        choices: Sequence[int],
+        choices: Sequence[MemoryNeed],
         notify: Callable[[str], None],
         is_wanted: Callable[[], bool],
     ) -> int | None:
         """Wait for room, and take it; the index of the choice there was room for.
 
-        choices: bytes, the best first, of which the last fits the budget. notify: hears whom it
+        choices: the best first, of which the last fits the budget. notify: hears whom it
         waits for. None when `is_wanted` says that there is no use any more.
         """
         self._waiting.append(name)
@@ -156,35 +192,41 @@ class MemoryBudget:
             self._waiting.remove(name)
             self.notify()
 
-    def _try_reserve(self, choices: Sequence[int]) -> int | None:
+    def _try_reserve(self, choices: Sequence[MemoryNeed]) -> int | None:
         """The best choice that fits now; None after those who must leave have been asked to."""
-        if choices[0] <= self.free:
+        if not self._short(choices[0], ()):
             return 0
         holders = sorted(
             (t for t in self._holders() if t.name in self._reserved), key=lambda t: t.last_used
         )
         leaving = [t for t in holders if t.state is ModelState.UNLOADING]
-        coming = self.free + sum(self._reserved[t.name] for t in leaving)
         for holder in holders:
-            if coming >= choices[0]:
+            short = self._short(choices[0], leaving)
+            if not short:
                 break
-            if holder.state is ModelState.READY and not holder.is_busy:
+            is_idle = holder.state is ModelState.READY and not holder.is_busy
+            if is_idle and self._holds(holder, short):
                 holder.unload_after_current()
                 leaving.append(holder)
-                coming += self._reserved[holder.name]
         if leaving:
             return None
         for index, choice in enumerate(choices):
-            if choice <= self.free:
+            if not self._short(choice, ()):
                 return index
         # Those that have been asked already come first, so that no more are asked than needed.
         for holder in sorted(holders, key=lambda t: t.name not in self._asked):
-            if coming >= choices[-1]:
+            short = self._short(choices[-1], leaving)
+            if not short:
                 break
-            self._asked.add(holder.name)
-            holder.unload_after_current()
-            coming += self._reserved[holder.name]
+            if self._holds(holder, short):
+                self._asked.add(holder.name)
+                holder.unload_after_current()
+                leaving.append(holder)
         return None
+
+    def _holds(self, holder: MemoryHolder, memories: Iterable[str]) -> bool:
+        held = self._reserved[holder.name]
+        return any(held.get(memory, 0) > 0 for memory in memories)
 
     def _sentence(self, name: str) -> str:
         if self._waiting[0] != name:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from app.inference.protocol import Finished, Tier
+from app.models.model import format_bytes
 
 
 class ModelState(StrEnum):
@@ -216,6 +217,28 @@ class CacheStats:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuStatus:
+    """Layers of a loaded model on GPUs: `layers` of `total`. devices: bytes on each, by its name;
+    titles: what the devices are called; note: why it is fewer than were asked for, as a sentence.
+    """
+
+    layers: int
+    total: int
+    devices: dict[str, int]
+    titles: tuple[str, ...]
+    note: str = ""
+
+    @property
+    def line(self) -> str:
+        """Sum up in words, such as “24 of 37 layers on NVIDIA RTX 4060, 3.1 GB”."""
+        if not self.layers:
+            return "On the CPU"
+        count = "All" if self.layers >= self.total else f"{self.layers} of"
+        size = format_bytes(sum(self.devices.values()))
+        return f"{count} {self.total} layers on {' and '.join(self.titles)}, {size}"
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStatus:
     """A worker at one moment, for pages: figures only, nobody's words.
 
@@ -225,7 +248,8 @@ class WorkerStatus:
     hits: how the KV cache did. memory: bytes set aside for it, 0 when nothing is loaded; spare:
     bytes beyond those that it may keep chats in until another model needs them; load_progress: 0 to
     1 while the engine tells; detail: what a load is waiting for or doing; idle_since: seconds by
-    the worker's clock; unloads_in: seconds, None when it will stay.
+    the worker's clock; unloads_in: seconds, None when it will stay. gpu:
+    layers on GPUs, None where there is none or nothing is loaded.
     """
 
     name: str
@@ -245,3 +269,4 @@ class WorkerStatus:
     detail: str | None = None
     idle_since: float | None = None
     unloads_in: float | None = None
+    gpu: GpuStatus | None = None

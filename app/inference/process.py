@@ -25,6 +25,7 @@ from app.inference.protocol import (
     from_line,
     to_line,
 )
+from app.models.devices import CPU_ONLY, Placement
 from app.models.memory import AUTO_CONTEXTS
 from app.models.model import Model
 
@@ -40,7 +41,8 @@ class RunnerOptions:
     """Options of every runner of this server.
 
     permits: the folder of the thread permits; kv_folder: of the snapshots of KV caches;
-    gather_ms: milliseconds of an answer that come as one event, the first token aside.
+    gpu: layers on devices beside the CPU; gather_ms: milliseconds of an answer that come as one
+    event, the first token aside.
     """
 
     permits: Path
@@ -52,6 +54,7 @@ class RunnerOptions:
     kv_disk_mb: int
     kv_folder: Path
     kv_type: KvType = "f16"
+    gpu: Placement = CPU_ONLY
     gather_ms: int = 30
 
     @classmethod
@@ -227,6 +230,7 @@ def _command_line(model: Model, options: RunnerOptions, events_fd: int) -> list[
         "gather-ms": options.gather_ms,
         "kv-type": options.kv_type,
         "engine": model.engine,
+        "gpu": options.gpu,
     }
     flags = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
     return [sys.executable, "-m", "app.inference.runner.main", *flags]

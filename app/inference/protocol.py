@@ -140,12 +140,16 @@ Command = Generate | Cancel | DeleteCache | SetLimits | Shutdown
 class Loaded:
     """The weights are in memory; up to `slots` requests run at once. `seconds` it took.
 
-    Comes again when there are more or fewer slots: servers elsewhere come and go.
+    Comes again when there are more or fewer slots: servers elsewhere come and go. gpu_layers: how
+    many of `layers` are on devices beside the CPU, and devices: the bytes on each, by its name.
     """
 
     slots: int
     context_length: int
     seconds: float
+    gpu_layers: int = 0
+    layers: int = 0
+    devices: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

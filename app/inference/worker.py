@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from app.errors import ModelBusy, ModelError, ModelLoadError, ShuttingDown
@@ -33,7 +33,7 @@ class Worker:
     """Requests in, events out. `run` is the task; everything else may be called beside it.
 
     on_change: called on every change of state and progress; on_capacity: when it may be less busy;
-    on_usage: with what a request takes.
+    on_usage: with what a request takes; on_crash: with how its runner ended unexpectedly.
     """
 
     def __init__(
@@ -49,12 +49,14 @@ class Worker:
         on_change: Callable[[], None] = lambda: None,
         on_capacity: Callable[[], None] = lambda: None,
         on_usage: UsageCallback | None = None,
+        on_crash: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self.name = name
         self._state = ModelState.IDLE
         self._on_change = on_change
         self._notified_running = 0  # answers being written, when that was told last
         self._on_capacity = on_capacity
+        self._on_crash = on_crash
         self._dispatcher = Dispatcher(
             name, queue_limit=queue_limit, slots=slots, on_change=self._refresh, on_usage=on_usage
         )
@@ -251,6 +253,8 @@ class Worker:
             elif not self._is_closed:
                 how = await runner.exit_reason()
                 log.error("The runner of %s ended %s.", self.name, how)
+                if self._on_crash is not None:
+                    await self._on_crash(how)
                 self._dispatcher.on_runner_died(how)
         except Exception:
             self._dispatcher.on_runner_died("because of an error inside Wick")

@@ -11,9 +11,12 @@ from dataclasses import replace
 from typing import Protocol
 
 from app.config import Settings
-from app.errors import ModelError, ShuttingDown
+from app.errors import ModelError, ModelLoadError, ShuttingDown
 from app.inference import kv_files
+from app.inference.device_monitor import DeviceMonitor, DeviceSource, list_devices
 from app.inference.dispatcher import Runner
+from app.inference.gpu_loads import GpuLoad, GpuLoads
+from app.inference.gpu_plans import LoadPlan, find_placement, may_use_gpu
 from app.inference.lifecycle import LoadAbandoned, ProgressCallback
 from app.inference.memory_budget import LoadedModel, MemoryBudget, distribute
 from app.inference.model_state import ModelState, WorkerStatus
@@ -48,11 +51,17 @@ class WorkerPool:
     memory. `listeners` are called on every change of a worker's state.
 
     admission: asked before a request is accepted, and told what each one takes.
-    remotes: the servers of models that are not here; to be watched by a task of its own.
+    remotes: the servers of models that are not here; to be watched by a task of its own. devices:
+    the GPUs of this machine, listed when a model first may use one.
     """
 
     def __init__(
-        self, settings: Settings, store: ModelStore, pulls: PullManager, admission: Admission
+        self,
+        settings: Settings,
+        store: ModelStore,
+        pulls: PullManager,
+        admission: Admission,
+        list_gpus: DeviceSource = list_devices,
     ) -> None:
         self.listeners: list[Callable[[], None]] = []
         self._admission = admission
@@ -65,6 +74,8 @@ class WorkerPool:
         self._loaded_models: dict[str, LoadedModel] = {}
         self._limits: dict[str, SetLimits] = {}
         self._memory = MemoryBudget(memory.budget(settings), self._workers.values)
+        self.devices = DeviceMonitor(list_gpus, self._on_devices)
+        self._gpu = GpuLoads(settings, self._memory, self.devices)
         self._folder = contextlib.ExitStack()
         folder = self._folder.enter_context(scratch("wick-run-"))
         self._options = RunnerOptions.from_settings(settings, folder)
@@ -83,6 +94,7 @@ class WorkerPool:
                 on_change=functools.partial(self._on_change, name),
                 on_capacity=self._memory.notify,
                 on_usage=self._admission.record_usage,
+                on_crash=functools.partial(self._gpu.on_crash, name),
             )
             self._start(name)
         return self._workers[name]
@@ -151,8 +163,23 @@ class WorkerPool:
         later is in the status.
         """
         if not any(pull.name == name and pull.is_running for pull in self._pulls.all()):
-            memory.check_fits(self._store.get(name), self._settings, self._memory.budget)
+            model = self._store.get(name)
+            if not may_use_gpu(model, self._settings):  # else that is seen with the devices
+                memory.check_fits(model, self._settings, self._memory.budget)
         self.worker(name).load()
+
+    async def try_gpu_again(self, name: str) -> None:
+        """Let the next load of a model give the GPU all that fits, whatever failed there before."""
+        await self._gpu.retry(await asyncio.to_thread(self._store.get, name))
+
+    def held_on(self, device: str) -> int:
+        """Bytes that loaded models hold on a device."""
+        return self._memory.held(device)
+
+    async def measure_options(self, model: Model, context: int) -> RunnerOptions:
+        """Options for a runner that measures a model, with the layers that a load would have."""
+        gpu = await find_placement(model, self._settings, self.devices, context=context, slots=1)
+        return replace(self._options, gpu=gpu)
 
     def set_keep_alive(self, name: str, seconds: float) -> None:
         """Set after how many idle seconds a load is unloaded; infinite: never."""
@@ -228,6 +255,7 @@ class WorkerPool:
             worker.status(),
             memory=self._memory.reserved_bytes(name),
             spare=0 if limits is None else self._loaded_models[name].size(limits),
+            gpu=self._gpu.status(name),
         )
 
     def statuses(self) -> list[WorkerStatus]:
@@ -266,6 +294,7 @@ class WorkerPool:
         worker = self._workers.get(name)
         if worker is None or not worker.state.is_loaded:
             self._loaded_models.pop(name, None)
+            self._gpu.unloaded(name)
             self._memory.release(name)
         self._rebalance_memory()
         self._notify()
@@ -282,6 +311,10 @@ class WorkerPool:
             if limits != before.get(name):
                 self._workers[name].set_limits(limits)
 
+    def _on_devices(self) -> None:
+        self._gpu.devices_changed()
+        self._notify()
+
     def _notify(self) -> None:
         for listener in self.listeners:
             listener()
@@ -292,13 +325,7 @@ class WorkerPool:
         model = await asyncio.to_thread(self._store.get, name)
         if model.remote is not None:
             return self._remote(model)
-        options = await self._options_for(model, notify)
-        notify("Loading the model")
-
-        def progress(done: float) -> None:
-            notify(f"Loading the model, {done:.0%}".replace("%", " %"), done)
-
-        runner = await RunnerProcess.start(model, options, progress)
+        runner = await self._start_local(model, notify)
         log.info(
             "%s is loaded after %.2f s: %d answers at once, %d tokens of context each.",
             name,
@@ -308,6 +335,40 @@ class WorkerPool:
         )
         return runner
 
+    async def _start_local(self, model: Model, notify: ProgressCallback) -> RunnerProcess:
+        """Start a runner; one that a GPU fails is tried with fewer layers there, then with none."""
+        load = await self._gpu.begin(model)
+        while True:
+            plan = await self._reserve_memory(load, notify)
+            try:
+                runner = await self._start_runner(model, plan, notify)
+            except ModelLoadError as error:
+                load.step_down(plan, error)
+                self._loaded_models.pop(model.name, None)
+                self._memory.release(model.name)
+            else:
+                await self._gpu.finish(load, plan, runner)
+                return runner
+
+    async def _start_runner(
+        self, model: Model, plan: LoadPlan, notify: ProgressCallback
+    ) -> RunnerProcess:
+        notify("Loading the model")
+
+        def progress(done: float) -> None:
+            notify(f"Loading the model, {done:.0%}".replace("%", " %"), done)
+
+        loaded, limits = self._loaded_models[model.name], self._limits[model.name]
+        options = replace(
+            self._options,
+            context=memory.context_length(model, self._settings),
+            slots=loaded.slots,
+            kv_memory_mb=(limits.contexts * loaded.context >> 20) + 1,
+            kv_ram_mb=limits.ram_mb,
+            gpu=plan.offload.placement,
+        )
+        return await RunnerProcess.start(model, options, progress)
+
     def _remote(self, model: Model) -> Runner:
         # Here and not above: a client for HTTP, which most machines never need.
         from app.inference.remote.errors import Timeouts
@@ -315,28 +376,15 @@ class WorkerPool:
 
         return RemoteRunner(self.remotes.servers(model), Timeouts.from_settings(self._settings))
 
-    async def _options_for(self, model: Model, notify: ProgressCallback) -> RunnerOptions:
-        """Wait for memory. Fewer slots when there is not enough for all of them."""
-        memory.check_fits(model, self._settings, self._memory.budget)
-        context = memory.context_length(model, self._settings)
-        most = memory.slots(model, self._settings)
-        counts = range(most, 0, -1)
-        kv_type = self._settings.kv_type
-        sizes = [memory.required_bytes(model, context, count, kv_type) for count in counts]
-        while sizes[0] > self._memory.budget:  # never, so nobody need leave for it
-            counts, sizes = counts[1:], sizes[1:]
-        worker = self._workers[model.name]
-        choice = await self._memory.reserve(model.name, sizes, notify, lambda: worker.is_wanted)
+    async def _reserve_memory(self, load: GpuLoad, notify: ProgressCallback) -> LoadPlan:
+        """Wait for memory. Fewer slots, or layers on devices, where there is not enough for all."""
+        model, plans = load.model, load.plans()
+        needs, worker = [plan.need for plan in plans], self._workers[load.model.name]
+        choice = await self._memory.reserve(model.name, needs, notify, lambda: worker.is_wanted)
         if choice is None:
             raise LoadAbandoned
-        loaded = LoadedModel(context * model.kv_bytes(kv_type), counts[choice])
+        context = memory.context_length(model, self._settings)
+        loaded = LoadedModel(context * model.kv_bytes(self._settings.kv_type), plans[choice].slots)
         self._loaded_models[model.name] = loaded
         self._rebalance_memory()  # the others give back what they can spare
-        limits = self._limits[model.name]
-        return replace(
-            self._options,
-            context=context,
-            slots=loaded.slots,
-            kv_memory_mb=(limits.contexts * loaded.context >> 20) + 1,
-            kv_ram_mb=limits.ram_mb,
-        )
+        return plans[choice]

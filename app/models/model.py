@@ -19,6 +19,7 @@ from app.models.engines import (
     choose_engine,
 )
 from app.models.gguf.kv_layout import Q8_0_SHARE, KvLayout
+from app.models.gguf.weight_layout import WeightLayout
 from app.models.parameters import Sampling
 from app.models.text.thinking import Effort
 from app.models.upstream import RemoteModel
@@ -60,13 +61,18 @@ class Turn:
     thought: str = ""
 
 
+GpuLayers = int | Literal["auto"]
+"""Most layers that a GPU may hold; auto: all that fit."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
     """Settings that a user has chosen for a model, kept beside it as `settings.json`.
 
     system_prompt: begins every chat with it; sampling: None takes what the authors recommend;
     context_length: tokens, None takes WICK_CONTEXT; template: the name of a chat template that
-    Wick knows, None takes the file's own; engine: which one runs it; think, reasoning_effort,
+    Wick knows, None takes the file's own; engine: which one runs it; gpu_layers: how many of its
+    layers a GPU may hold, None takes WICK_GPU_LAYERS; think, reasoning_effort,
     max_thought_tokens: whether, how much and how long it reasons before it answers.
     """
 
@@ -78,6 +84,7 @@ class ModelSettings:
     think: bool | None = None
     reasoning_effort: Effort | None = None
     max_thought_tokens: int | None = None
+    gpu_layers: GpuLayers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,8 @@ class Model:
     engines: those that can run it; files: the names of its files as they came, none where an
     earlier version of Wick kept only `model.gguf`, the copy that ctransformers loads; adapted_size:
     bytes of that copy, which is made when it is needed; tokenizer: whose reads its texts; kv: what
-    its contexts take in detail; linked_from: the program whose files these are, empty for Wick's
+    its contexts take in detail; layout: bytes of its layers, None where an earlier version of Wick
+    installed it; linked_from: the program whose files these are, empty for Wick's
     own; speeds: what was measured here.
     """
 
@@ -119,6 +127,7 @@ class Model:
     kind: ModelKind = "text"
     tokenizer: Literal["wick", "llama.cpp"] = "wick"
     kv: KvLayout | None = None
+    layout: WeightLayout | None = None
     linked_from: str = ""
     speeds: Mapping[Engine, EngineSpeed] = field(default_factory=dict)
 

@@ -20,6 +20,7 @@ from app.models.engines import CTRANSFORMERS, LLAMA_CPP, Engine, NativeUse, avai
 from app.models.gguf.engine_support import FileSupport, check_support
 from app.models.gguf.header import Header
 from app.models.gguf.reader import read_model_file
+from app.models.gguf.weight_layout import weight_layout
 from app.models.model import Model, Turn
 from app.models.model_files import save_model
 from app.models.parameters import Sampling
@@ -156,6 +157,7 @@ def _read_metadata(
         kind=support.kind,
         tokenizer=tokenizer,
         kv=support.kv,
+        layout=weight_layout(header),
     )
 
 

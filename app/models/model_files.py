@@ -8,9 +8,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
+from app.config import MAX_GPU_LAYERS
 from app.errors import ModelError, ModelFileError
 from app.models.engines import CTRANSFORMERS, ENGINE_SETTINGS, ENGINES, Engine, EngineSpeed
 from app.models.gguf.kv_layout import KvLayout
+from app.models.gguf.weight_layout import WeightLayout
 from app.models.model import Model, ModelSettings
 from app.models.parameters import SAMPLING, Sampling
 from app.models.upstream import RemoteModel, Upstream, merge_upstreams, validate_context
@@ -51,7 +53,7 @@ def load_model(folder: Path) -> Model:
         if values.pop("format") not in (ADAPTED_FORMAT, FORMAT):
             raise ModelFileError(f"The model {folder.name} was installed by another Wick version.")
         sampling = Sampling(**values.pop("sampling"))
-        kv = values.pop("kv", None)
+        kv, layout = values.pop("kv", None), values.pop("layout", None)
         for name in {"engines", "files"} & values.keys():
             values[name] = tuple(values[name])
         if not {*values.get("engines", [CTRANSFORMERS])} <= {*ENGINES}:
@@ -62,6 +64,7 @@ def load_model(folder: Path) -> Model:
             sampling=sampling,
             settings=load_settings(folder),
             kv=KvLayout(**kv) if kv else None,
+            layout=_layout(layout) if layout else None,
             speeds=load_speeds(folder),
             **values,
         )
@@ -74,6 +77,11 @@ def load_model(folder: Path) -> Model:
             f"The model {folder.name} is damaged: its {FILE} makes no sense."
         ) from error
     return _check_weights(model)
+
+
+def _layout(values: dict[str, Any]) -> WeightLayout:
+    layers = tuple(int(size) for size in values["layers"])
+    return WeightLayout(layers, int(values["input"]), int(values["output"]))
 
 
 def _check_weights(model: Model) -> Model:
@@ -136,12 +144,19 @@ def load_settings(folder: Path) -> ModelSettings:
         sampling = values.pop("sampling")
         if values.get("engine", "auto") not in ENGINE_SETTINGS:
             raise ValueError("it names an engine that there is not")
+        if not is_gpu_layers(values.get("gpu_layers")):
+            raise ValueError("it names no number of layers")
         return ModelSettings(sampling=None if sampling is None else Sampling(**sampling), **values)
     except FileNotFoundError:
         return ModelSettings()
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         log.warning("The settings of the model %s are damaged: %s.", folder.name, error)
         return ModelSettings()
+
+
+def is_gpu_layers(value: object) -> bool:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value in (None, "auto") or (is_number and 0 <= int(str(value)) <= MAX_GPU_LAYERS)
 
 
 def serialize_remote(title: str, remote: RemoteModel) -> str:

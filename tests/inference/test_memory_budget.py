@@ -9,7 +9,7 @@ from typing import TypeVar
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.inference.memory_budget import MemoryBudget
+from app.inference.memory_budget import MAIN, MemoryBudget
 from app.inference.model_state import ModelState
 from tests.patience import PATIENCE
 
@@ -37,7 +37,9 @@ class Guest:
         self.must_leave = self.state is ModelState.UNLOADING
 
     async def enter(self, *choices: int, wanted: Callable[[], bool] = lambda: True) -> int | None:
-        choice = await self.house.room.reserve(self.name, choices, self.sentences.append, wanted)
+        choice = await self.house.room.reserve(
+            self.name, [{MAIN: size} for size in choices], self.sentences.append, wanted
+        )
         if choice is not None:
             self.house.clock += 1
             self.state, self.must_leave = ModelState.READY, False
@@ -187,6 +189,47 @@ async def test_a_cancelled_wait_lets_the_next_one_in() -> None:
     await settled()
     first.cancel()
     assert await within(behind) == 0
+
+
+async def enter(house: House, name: str, *choices: dict[str, int]) -> int | None:
+    guest = house[name]
+    choice = await house.room.reserve(name, choices, guest.sentences.append, lambda: True)
+    if choice is not None:
+        house.clock += 1
+        guest.state, guest.last_used = ModelState.READY, house.clock
+    return choice
+
+
+async def test_only_a_model_on_the_device_that_is_short_leaves_for_another() -> None:
+    house = House(100, "abcd")
+    house.room.set_devices({"CUDA0": 10, "CUDA1": 10})
+    assert await enter(house, "a", {MAIN: 10}) == 0
+    assert await enter(house, "b", {MAIN: 1, "CUDA0": 8}) == 0
+    assert await enter(house, "c", {MAIN: 1, "CUDA1": 8}) == 0
+    coming = asyncio.create_task(enter(house, "d", {MAIN: 1, "CUDA1": 5}))
+    await settled()
+    assert house.leaving() == ["c"]
+    house["c"].leave()
+    assert await within(coming) == 0
+    assert [house.room.free_on(m) for m in (MAIN, "CUDA0", "CUDA1")] == [88, 2, 5]
+
+
+async def test_while_a_device_is_busy_a_model_is_loaded_beside_it() -> None:
+    house = House(100, "ab")
+    house.room.set_devices({"CUDA0": 10})
+    await enter(house, "a", {MAIN: 1, "CUDA0": 8})
+    house["a"].is_busy = True
+    chosen = await within(enter(house, "b", {MAIN: 1, "CUDA0": 8}, {MAIN: 9}))
+    assert chosen == 1
+    assert not house["a"].must_leave
+
+
+def test_what_can_ever_fit() -> None:
+    room = House(100, "").room
+    room.set_devices({"CUDA0": 10})
+    fit = [{MAIN: 100}, {MAIN: 1, "CUDA0": 10}]
+    too_large = [{MAIN: 101}, {MAIN: 1, "CUDA0": 11}, {MAIN: 1, "CUDA1": 1}]
+    assert [room.can_ever_fit(need) for need in (*fit, *too_large)] == [True] * 2 + [False] * 3
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 10)), max_size=25))

@@ -34,6 +34,7 @@ from app.inference.protocol import (
     from_line,
     to_line,
 )
+from app.models.devices import Placement
 
 LOAD_FAILED = 3  # exit codes
 BROKEN = 4
@@ -62,7 +63,13 @@ def main(arguments: list[str] | None = None) -> None:
         emit(LoadFailed("The model could not be loaded: Wick met an error it did not expect."))
         os._exit(LOAD_FAILED)
     seconds = round(time.monotonic() - started, 3)
-    emit(Loaded(assembly.slots, assembly.context_length, seconds))
+    on_gpu = assembly.loaded_layers
+    emit(
+        Loaded(
+            *(assembly.slots, assembly.context_length, seconds),
+            *(on_gpu.layers, on_gpu.total, on_gpu.bytes),
+        )
+    )
     while True:
         command = commands.get()
         match command:
@@ -155,6 +162,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--gather-ms", type=int, default=0, help="of text that make one event")
     parser.add_argument("--engine", default="auto", choices=["auto", "ctransformers", "llama.cpp"])
     parser.add_argument("--kv-type", default="f16", choices=["f16", "q8_0"], help="of llama.cpp")
+    parser.add_argument("--gpu", type=Placement.parse, default="", help="layers on each device")
     parser.add_argument("--kv-ram-mb", type=int, default=0, help="for snapshots of them, in MB")
     parser.add_argument("--kv-disk-mb", type=int, default=0, help="on the disk, in MB; 0: none")
     parser.add_argument("--kv-folder", type=Path, help="where those lie, for all models")

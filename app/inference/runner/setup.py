@@ -15,6 +15,7 @@ from app.inference.protocol import TEXTS_AT_ONCE, Event, LoadProgress
 from app.inference.runner.engines.ctransformers import CtransformersEngine
 from app.inference.runner.engines.engine import Engine
 from app.inference.runner.engines.llama_cpp import LlamaCppEngine
+from app.inference.runner.engines.placement import LoadedLayers
 from app.inference.runner.grammar import Grammars
 from app.inference.runner.kv.cache import KvCache, pool_size
 from app.inference.runner.kv.disk import DiskSnapshots
@@ -50,6 +51,7 @@ class ModelRuntime:
     contexts: KvCache
     slots: int
     context_length: int
+    loaded_layers: LoadedLayers
 
     def set_limits(self, contexts: int, ram_mb: int) -> None:
         """Limit contexts and RAM without waiting: the next command may be a user's Stop."""
@@ -83,6 +85,8 @@ def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRun
     engine = _open_engine(options, model, context_length, slots, progress)
     native = engine if isinstance(engine, LlamaCppEngine) else None
     tokenizer = _load_tokenizer(model, engine, native)
+    loaded_layers = native.loaded_layers if native is not None else LoadedLayers()
+    threads = _threads(options, loaded_layers)
     permits = open_permits(options.permits, options.threads)
     permit = functools.partial(permits.acquire, 1)
 
@@ -101,7 +105,7 @@ def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRun
         contexts,
         context_length,
         tokenizer,
-        ThreadTuner(options.threads),
+        ThreadTuner(threads),
         Grammars(tokenizer, permit),
         min_delta_interval=options.gather_ms / 1000,
         thinking=_thinking(chat_template, tokenizer),
@@ -109,8 +113,8 @@ def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRun
 
     exact = functools.cache(lambda: template(tokenizer.forgetful()))
     prompts = PromptBuilder(chat_template, tokenizer, contexts, context_length, exact)
-    scheduler = Scheduler(room, prompts.build, emit, permits, slots=slots, threads=options.threads)
-    return ModelRuntime(scheduler, contexts, slots, context_length)
+    scheduler = Scheduler(room, prompts.build, emit, permits, slots=slots, threads=threads)
+    return ModelRuntime(scheduler, contexts, slots, context_length, loaded_layers)
 
 
 def _build_search_runtime(
@@ -125,10 +129,12 @@ def _build_search_runtime(
         contexts=TEXTS_AT_ONCE,
         cells=context_length + GATHERED_TOKENS,  # one text is read in part, beside a whole step
         kv_type=options.kv_type,
+        placement=options.gpu,
     )
     tokenizer = _load_tokenizer(model, engine, engine)
     permits = open_permits(options.permits, options.threads)
     permit = functools.partial(permits.acquire, 1)
+    threads = _threads(options, engine.loaded_layers)
     template = engine.native.template("rerank") if model.kind == "reranker" else ""
     marks, context_length = engine.native.marks(), engine.context_length
     encoder = TextEncoder(tokenizer, marks, context_length, template, permit)
@@ -137,13 +143,13 @@ def _build_search_runtime(
         contexts,
         context_length,
         tokenizer,
-        ThreadTuner(options.threads),
+        ThreadTuner(threads),
         is_stateless=True,
         relevance=_relevance(model, engine, tokenizer),
     )
-    slots, threads = TEXTS_AT_ONCE, options.threads
+    slots = TEXTS_AT_ONCE
     scheduler = Scheduler(room, encoder.build, emit, permits, slots=slots, threads=threads)
-    return ModelRuntime(scheduler, contexts, slots, context_length)
+    return ModelRuntime(scheduler, contexts, slots, context_length, engine.loaded_layers)
 
 
 def _relevance(
@@ -183,7 +189,13 @@ def _open_engine(
         contexts=slots + RECURRENT_SPARE if is_recurrent else max(slots, SHARED_CONTEXTS),
         cells=slots * context_length,
         kv_type=options.kv_type,
+        placement=options.gpu,
     )
+
+
+def _threads(options: Namespace, loaded: LoadedLayers) -> int:
+    """Threads of a step: a CPU that computes no layer only hands numbers over."""
+    return 1 if loaded.is_whole else int(options.threads)
 
 
 def _thinking(template: ChatTemplate, tokenizer: Tokenizer) -> Thinking | None:

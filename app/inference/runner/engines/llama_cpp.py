@@ -20,7 +20,13 @@ from app.inference.runner.engines.engine import (
     StepInterrupted,
 )
 from app.inference.runner.engines.llama_context import Checkpoints, LlamaCppContext
-from app.inference.runner.engines.llama_native import BatchItem, ContextSize, NativeLlama
+from app.inference.runner.engines.llama_native import (
+    BatchItem,
+    ContextSize,
+    NativeLlama,
+)
+from app.inference.runner.engines.placement import LoadedLayers
+from app.models.devices import CPU_ONLY, Placement
 
 MAX_BATCH: Final = 512
 """Tokens of one step."""
@@ -37,8 +43,8 @@ class LlamaCppEngine:
     """One GGUF file in memory. Raises ModelLoadError with the library's own reason.
 
     cells: positions that all contexts together may hold, at least `context_length`; contexts: there
-    may be at once; kv_type: `f16` or `q8_0`; progress: hears, while it is loaded, how much of it
-    is, from 0 to 1.
+    may be at once; kv_type: `f16` or `q8_0`; placement: layers on GPUs; progress:
+    hears, while it is loaded, how much of it is, from 0 to 1.
     """
 
     max_outputs = MAX_OUTPUTS
@@ -53,11 +59,12 @@ class LlamaCppEngine:
         contexts: int = 8,
         cells: int = 0,
         kv_type: str = "f16",
+        placement: Placement = CPU_ONLY,
     ) -> None:
         self.context_length = context_length
         self.cells = max(cells, context_length)
         self.max_contexts = self.max_slices = contexts
-        self.native = _load(weights, context_length, self.cells, progress)
+        self.native = _load(weights, context_length, self.cells, progress, placement)
         try:
             self._open(kv_type)
         except BaseException:
@@ -245,6 +252,11 @@ class LlamaCppEngine:
         """Bytes of an ordinary token; none outside the vocabulary."""
         return self.native.token_bytes(token) if 0 <= token < self.vocab_size else b""
 
+    @property
+    def loaded_layers(self) -> LoadedLayers:
+        """What the library put on which device."""
+        return self.native.loaded_layers
+
     def close(self) -> None:
         """Frees everything. No context may be in use."""
         with self.lock:
@@ -252,14 +264,18 @@ class LlamaCppEngine:
 
 
 def _load(
-    weights: Path, context_length: int, cells: int, progress: Callable[[float], None]
+    weights: Path,
+    context_length: int,
+    cells: int,
+    progress: Callable[[float], None],
+    placement: Placement,
 ) -> NativeLlama:
     """Load a model so that its positions turn as in a context of its own.
 
     Models with one set of rope factors for short and one for long contexts (Phi) take the long one
     where all cells together are more than they were trained for first: that is raised then.
     """
-    native = NativeLlama(weights, progress)
+    native = NativeLlama(weights, progress, placement=placement)
     prefix = f"{native.metadata('general.architecture')}.rope.scaling"
     trained = native.metadata(f"{prefix}.original_context_length")
     if not trained.isdecimal() or native.metadata(f"{prefix}.type") == "yarn":
@@ -267,4 +283,5 @@ def _load(
     if not context_length <= int(trained) < cells:
         return native
     native.close()
-    return NativeLlama(weights, progress, {f"{prefix}.original_context_length": cells})
+    numbers = {f"{prefix}.original_context_length": cells}
+    return NativeLlama(weights, progress, numbers, placement)

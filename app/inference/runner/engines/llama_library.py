@@ -7,10 +7,12 @@ compared with the library's own defaults before anything else is called.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
+import re
 from collections import deque
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from ctypes import (
     CDLL,
     CFUNCTYPE,
@@ -58,10 +60,21 @@ class NativeLog:
     def __init__(self, levels: Container[int] | None = None) -> None:
         self._levels = levels
         self._text: deque[str] = deque(maxlen=64)
+        self._pattern: re.Pattern[str] | None = None
+        self._matches: list[re.Match[str]] = []
         self.callback = LogCallback(self._write)
 
     def clear(self) -> None:
         self._text.clear()
+
+    @contextlib.contextmanager
+    def watched(self, pattern: re.Pattern[str]) -> Iterator[list[re.Match[str]]]:
+        """Collect what matches in the lines of all levels that come within."""
+        self._pattern, self._matches = pattern, list[re.Match[str]]()
+        try:
+            yield self._matches
+        finally:
+            self._pattern = None
 
     def reason(self) -> str:
         """The first line that speaks of an error, else the first one, as the end of a sentence."""
@@ -70,8 +83,11 @@ class NativeLog:
         return (errors or lines or ["it gave no reason"])[0][:MAX_REASON_CHARS].rstrip(".") + "."
 
     def _write(self, level: int, text: bytes | None, _user: object) -> None:
+        line = (text or b"").decode("utf-8", "replace")
         if self._levels is None or level in self._levels:
-            self._text.append((text or b"").decode("utf-8", "replace"))
+            self._text.append(line)
+        if self._pattern is not None and (found := self._pattern.search(line)):
+            self._matches.append(found)
 
 
 LOG: Final = NativeLog(levels={3, 4, 5})  # warnings, errors, and lines that go on
@@ -205,12 +221,20 @@ _KNOWN_MODEL: Final = {
 """The defaults of build 11549: where others are found, the layout is another one, too."""
 
 _CONTEXT = c_void_p
+_DEVICE = c_void_p
 _MODEL = c_void_p
 _SEQUENCE = c_int32
 _FUNCTIONS: Final[dict[str, tuple[Any, ...]]] = {
     # name: (result, arguments ...)
     "llama_log_set": (None, LogCallback, c_void_p),
     "llama_backend_init": (None,),
+    "llama_max_devices": (c_size_t,),
+    "ggml_backend_dev_count": (c_size_t,),
+    "ggml_backend_dev_get": (_DEVICE, c_size_t),
+    "ggml_backend_dev_name": (c_char_p, _DEVICE),
+    "ggml_backend_dev_description": (c_char_p, _DEVICE),
+    "ggml_backend_dev_type": (c_int, _DEVICE),
+    "ggml_backend_dev_memory": (None, _DEVICE, POINTER(c_size_t), POINTER(c_size_t)),
     "llama_model_default_params": (ModelParams,),
     "llama_context_default_params": (ContextParams,),
     "llama_model_load_from_file": (_MODEL, c_char_p, ModelParams),

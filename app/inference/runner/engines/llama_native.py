@@ -53,6 +53,8 @@ from app.inference.runner.engines.llama_library import (
     library_identity,
     load_library,
 )
+from app.inference.runner.engines.placement import DEVICE_LINES, LoadedLayers, NativePlacement
+from app.models.devices import CPU_ONLY, Placement
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +135,7 @@ class BatchArrays:
 class NativeLlama:
     """A loaded GGUF file. Raises ModelLoadError with the library's own reason.
 
-    numbers: in place of what the file says.
+    numbers: in place of what the file says; placement: layers on other devices than the CPU.
     """
 
     def __init__(
@@ -141,6 +143,7 @@ class NativeLlama:
         weights: Path,
         progress: Callable[[float], None],
         numbers: Mapping[str, int] = MappingProxyType({}),
+        placement: Placement = CPU_ONLY,
     ) -> None:
         self._log = LOG
         self._log.clear()
@@ -150,7 +153,7 @@ class NativeLlama:
         self._interruption = bytearray(2)
         self._memory: int | None = None
         self._threads = 0
-        self._model: int | None = self._load(weights, progress, numbers)
+        self._model: int | None = self._load(weights, progress, numbers, placement)
         self._vocabulary: int = self._lib.llama_model_get_vocab(self._model)
         self.vocab_size: int = self._lib.llama_vocab_n_tokens(self._vocabulary)
         self.window: int = self._lib.llama_model_n_swa(self._model)
@@ -161,10 +164,15 @@ class NativeLlama:
         )
 
     def _load(
-        self, weights: Path, progress: Callable[[float], None], numbers: Mapping[str, int]
+        self,
+        weights: Path,
+        progress: Callable[[float], None],
+        numbers: Mapping[str, int],
+        placement: Placement,
     ) -> int:
         params = self._lib.llama_model_default_params()
-        params.n_gpu_layers = 0
+        native = NativePlacement(self._lib, placement)  # must live as long as the load
+        native.apply(params)
 
         def on_progress(done: float, _: object) -> bool:
             progress(done)
@@ -176,7 +184,9 @@ class NativeLlama:
         params.kv_overrides = cast(overrides, c_void_p) if numbers else None
         notify = ProgressCallback(on_progress)  # must live as long as the load
         params.progress_callback = cast(notify, c_void_p)
-        model: int | None = self._lib.llama_model_load_from_file(bytes(weights), params)
+        with self._log.watched(DEVICE_LINES) as lines:
+            model: int | None = self._lib.llama_model_load_from_file(bytes(weights), params)
+        self._placement, self._load_lines = placement, lines
         if not model:
             raise ModelLoadError(f"The engine cannot load this model: {self._log.reason()}")
         return model
@@ -196,12 +206,14 @@ class NativeLlama:
         for name in dict.fromkeys((kv_type, "f16")):
             self._log.clear()
             params = self._params(size, name)
-            self._handle = self._lib.llama_init_from_model(self._model, params)
+            with self._log.watched(DEVICE_LINES) as lines:
+                self._handle = self._lib.llama_init_from_model(self._model, params)
             if self._handle:
                 break
             log.warning("There is no context with %s: %s", name, self._log.reason())
         else:
             raise ModelLoadError(f"The engine cannot make a context: {self._log.reason()}")
+        self.loaded_layers = LoadedLayers.read([*self._load_lines, *lines], self._placement)
         self.identity = f"{library_identity()} {name}"
         self._memory = self._lib.llama_get_memory(self._handle)
         # It asks before each of some hundred operations of a step whether to go on, which must not

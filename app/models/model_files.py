@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
-from app.config import MAX_GPU_LAYERS
 from app.errors import ModelError, ModelFileError
 from app.models.engines import CTRANSFORMERS, ENGINE_SETTINGS, ENGINES, Engine, EngineSpeed
 from app.models.gguf.kv_layout import KvLayout
@@ -156,7 +155,7 @@ def load_settings(folder: Path) -> ModelSettings:
 
 def is_gpu_layers(value: object) -> bool:
     is_number = isinstance(value, int) and not isinstance(value, bool)
-    return value in (None, "auto") or (is_number and 0 <= int(str(value)) <= MAX_GPU_LAYERS)
+    return value in (None, "auto") or (is_number and int(str(value)) >= 0)
 
 
 def serialize_remote(title: str, remote: RemoteModel) -> str:

@@ -18,7 +18,7 @@ from app.models.devices import Device
 log = logging.getLogger(__name__)
 
 LIST_SECONDS: Final = 20.0
-"""For drivers to start; then there is no device."""
+"""Time for drivers to start; then there is no device."""
 MAX_LIST_BYTES: Final = 1 << 20
 COMMAND: Final = (sys.executable, "-m", "app.inference.runner.device_list")
 

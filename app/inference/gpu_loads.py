@@ -127,7 +127,7 @@ class GpuLoads:
             self._statuses[load.model.name] = status
 
     def status(self, name: str) -> GpuStatus | None:
-        """Where the layers of a loaded model are; None without any GPU."""
+        """Return where the layers of a loaded model are; None without any GPU."""
         return self._statuses.get(name)
 
     def unloaded(self, name: str) -> None:

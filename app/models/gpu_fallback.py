@@ -1,4 +1,4 @@
-"""What a GPU could not load of a model, kept beside it so that not every load tries it again."""
+"""Memory of what a GPU could not load of a model, so that not every load tries it again."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from app.inference.runner.engines.llama_library import load_library
 from app.models.devices import Device, DeviceKind
 
 KINDS: Final[tuple[DeviceKind, ...]] = ("CPU", "GPU", "integrated GPU", "accelerator")
-"""By the library's own numbers; later ones are no devices of one machine."""
+"""Kinds by the library's own numbers; later ones are no devices of one machine."""
 
 
 def list_devices(lib: CDLL) -> list[Device]:

@@ -254,7 +254,7 @@ class LlamaCppEngine:
 
     @property
     def loaded_layers(self) -> LoadedLayers:
-        """What the library put on which device."""
+        """Return what the library put on which device."""
         return self.native.loaded_layers
 
     def close(self) -> None:

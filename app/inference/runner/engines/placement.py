@@ -25,7 +25,7 @@ SUFFIXES: Final = ("_Mapped", "_Private")
 
 @dataclass(frozen=True, slots=True)
 class LoadedLayers:
-    """What the library put on devices. bytes: by the names of devices."""
+    """Layers that the library put on devices. bytes: by the names of devices."""
 
     layers: int = 0
     total: int = 0

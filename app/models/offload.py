@@ -17,8 +17,8 @@ from app.models.model import Model
 
 MIN_RESERVE_BYTES: Final = 512 << 20
 RESERVE_SHARE: Final = 0.1
-"""Share of a device's memory that stays free, at least the bytes above: other programs draw with it, and
-drivers take more than they say."""
+"""Share of a device's memory that stays free, at least the bytes above: other programs draw with
+it, and drivers take more than they say."""
 WORK_BYTES: Final = 256 << 20
 """Bytes that a model takes on each device beside its layers: the driver's context and the numbers
 of a step of 512 tokens."""

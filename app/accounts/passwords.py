@@ -113,7 +113,7 @@ class Passwords:
 
 
 def _bytes(password: str) -> bytes:
-    """The same for the same characters, however a keyboard composes them."""
+    """Normalize characters, however a keyboard composes them."""
     return unicodedata.normalize("NFKC", password[:MAX_PASSWORD_BYTES]).encode(
         "utf-8", "surrogatepass"
     )

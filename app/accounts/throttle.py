@@ -36,7 +36,7 @@ class _FailureCount:
 
 
 class LoginThrottle:
-    """Every attempt counts as failed when it begins, so that many at once are no way around it.
+    """Counts every attempt as failed when it begins, so that many at once are no way around it.
 
     device: of a browser that is known to be the user's; empty for a stranger's.
     """

@@ -1,26 +1,27 @@
-"""Users: how they get accounts, log in, and what owners decide about them."""
+"""Users: how they get accounts and log in, what owners decide, and the rules that must hold."""
 
 from __future__ import annotations
 
 import secrets
 import time
+import unicodedata
 from collections.abc import Callable
 from typing import Final, TypeVar
 
 import aiosqlite
 
-from app.accounts import validation
-from app.accounts.passwords import Passwords
+from app.accounts.passwords import Passwords, check_password
 from app.accounts.sessions import Sessions, issue_device_token, verify_device_token
 from app.accounts.throttle import LoginThrottle
-from app.accounts.validation import normalize_name, username_key
 from app.audit import audit
 from app.db import users
 from app.db.connection import Database
 from app.db.sessions import hash_token
 from app.db.users import LOCAL_USER, Invite, Role, User
 from app.errors import (
+    InvalidAccount,
     InviteNotFound,
+    LastOwner,
     TooManyAttempts,
     UserNotFound,
     WrongPassword,
@@ -30,10 +31,13 @@ T = TypeVar("T")
 INVITE_SECONDS: Final = 7 * 86400.0
 RESET_SECONDS: Final = 86400.0
 WRONG_CREDENTIALS: Final = "Wrong name or password."
+MAX_NAME_CHARS: Final = 40
+_LETTERS: Final = frozenset("LMN")  # letters, the marks on them, digits
+_SIGNS: Final = frozenset(" ._-@'")
 
 
 class Users:
-    """Everything that is done about accounts but their removal."""
+    """Adds, invites, checks and changes users; only their removal is elsewhere."""
 
     def __init__(
         self,
@@ -120,23 +124,21 @@ class Users:
         """Add a user. The first of all becomes the owner of what is there already."""
         if not await self.has_owner():
             return await self._claim_owner(LOCAL_USER, name, password)
-        name, kept = await validation.validate_credentials(self._passwords, name, password)
-        user_id = await self._db.write(
-            lambda c: validation.insert_user(c, name, kept, role, self._clock())
-        )
+        name, kept = await _validate_credentials(self._passwords, name, password)
+        user_id = await self._db.write(lambda c: _insert_user(c, name, kept, role, self._clock()))
         audit("person-added", user=user_id, role=role)
         return await self.get(user_id)
 
     async def _claim_owner(self, user_id: int, name: str, password: str | None) -> User:
         """The local owner gets a name and a password."""
-        name, kept = await validation.validate_credentials(self._passwords, name, password)
+        name, kept = await _validate_credentials(self._passwords, name, password)
 
         async def settle(connection: aiosqlite.Connection) -> None:
             await users.add_local(connection, self._clock())
-            await validation.rename_user(connection, user_id, name)
+            await _rename_user(connection, user_id, name)
             await users.set_role(connection, user_id, "owner")
             if kept is not None:
-                await validation.store_password(connection, user_id, kept)
+                await _store_password(connection, user_id, kept)
 
         await self._db.write(settle)
         return await self.get(user_id)
@@ -208,19 +210,17 @@ class Users:
         is_first = found.user_id == LOCAL_USER and not await self.has_owner()
         if found.user_id is not None and not is_first:
             name = (await self.get(found.user_id)).name
-        name, kept = await validation.validate_credentials(self._passwords, name, password)
+        name, kept = await _validate_credentials(self._passwords, name, password)
 
         async def take(connection: aiosqlite.Connection) -> int:
             invite = await users.consume_invite(connection, hash_token(token), self._clock())
             if invite is None:
                 raise _invite_gone()
             if invite.user_id is None:
-                return await validation.insert_user(
-                    connection, name, kept, invite.role, self._clock()
-                )
+                return await _insert_user(connection, name, kept, invite.role, self._clock())
             if is_first:
-                await validation.rename_user(connection, invite.user_id, name)
-            await validation.store_password(connection, invite.user_id, kept or "")
+                await _rename_user(connection, invite.user_id, name)
+            await _store_password(connection, invite.user_id, kept or "")
             return invite.user_id
 
         user_id = await self._db.write(take)
@@ -231,7 +231,7 @@ class Users:
     async def rename(self, user_id: int, name: str) -> None:
         """Raises InvalidAccount."""
         name = normalize_name(name)
-        await self._db.write(lambda c: validation.rename_user(c, user_id, name))
+        await self._db.write(lambda c: _rename_user(c, user_id, name))
 
     # Passwords, and what an owner decides.
 
@@ -242,8 +242,8 @@ class Users:
         InvalidAccount."""
         user = await self.get(user_id)
         await self.confirm_password(user_id, old, address, session_id=session_id)
-        _, kept = await validation.validate_credentials(self._passwords, user.name, new)
-        await self._db.write(lambda c: validation.store_password(c, user_id, kept or ""))
+        _, kept = await _validate_credentials(self._passwords, user.name, new)
+        await self._db.write(lambda c: _store_password(c, user_id, kept or ""))
         audit("password-changed", user=user_id, address=address)
         await self._sessions.revoke_all(user_id, besides=session_id)
 
@@ -260,8 +260,8 @@ class Users:
     async def set_password(self, user_id: int, new: str) -> None:
         """Set a password without asking for the old one; every session of the user ends."""
         user = await self.get(user_id)
-        _, kept = await validation.validate_credentials(self._passwords, user.name, new)
-        await self._db.write(lambda c: validation.store_password(c, user_id, kept or ""))
+        _, kept = await _validate_credentials(self._passwords, user.name, new)
+        await self._db.write(lambda c: _store_password(c, user_id, kept or ""))
         audit("password-changed", user=user_id)
         await self._sessions.revoke_all(user_id)
 
@@ -270,7 +270,7 @@ class Users:
 
         async def change(connection: aiosqlite.Connection) -> None:
             if role != "owner":
-                await validation.ensure_not_last_owner(connection, user_id)
+                await _ensure_not_last_owner(connection, user_id)
                 await users.revoke_invites_of(connection, user_id)
             await users.set_role(connection, user_id, role)
 
@@ -281,7 +281,7 @@ class Users:
         """End all sessions of a user and refuse new ones; data stays. Raises LastOwner."""
 
         async def change(connection: aiosqlite.Connection) -> None:
-            await validation.ensure_not_last_owner(connection, user_id)
+            await _ensure_not_last_owner(connection, user_id)
             await users.revoke_invites_of(connection, user_id)
             await users.disable(connection, user_id, self._clock())
 
@@ -297,7 +297,7 @@ class Users:
         """Begin to remove a user: nobody can log in as them any more. Raises LastOwner."""
 
         async def change(connection: aiosqlite.Connection) -> None:
-            await validation.ensure_not_last_owner(connection, user_id)
+            await _ensure_not_last_owner(connection, user_id)
             await users.mark_for_deletion(connection, user_id, self._clock())
 
         await self._update_user(user_id, change)
@@ -325,3 +325,83 @@ def _invite_gone() -> InviteNotFound:
     return InviteNotFound(
         "This link has been used or withdrawn, or has expired. Ask for a new one."
     )
+
+
+# The names by which users log in.
+
+
+def normalize_name(text: str) -> str:
+    """The name as it is shown. Raises InvalidAccount."""
+    name = " ".join(unicodedata.normalize("NFC", text).split())
+    if not name:
+        raise InvalidAccount({"name": "Choose a name."})
+    if len(name) > MAX_NAME_CHARS:
+        raise InvalidAccount({"name": f"Use at most {MAX_NAME_CHARS} characters."})
+    if any(unicodedata.category(c)[0] not in _LETTERS and c not in _SIGNS for c in name):
+        raise InvalidAccount({"name": "Use only letters, digits, spaces and . _ - @ '."})
+    if not any(c.isalnum() for c in name):
+        raise InvalidAccount({"name": "Use at least one letter or digit."})
+    return name
+
+
+def username_key(text: str) -> str:
+    """The name as it is compared; of what is no name too, which then finds nobody."""
+    plain = text.encode("utf-8", "replace").decode()  # a terminal may give what is no text
+    return unicodedata.normalize("NFKC", " ".join(plain.split())).casefold()
+
+
+# Rules for every account, whoever changes it. Functions with a connection are in a transaction.
+
+
+async def _validate_credentials(
+    passwords: Passwords, name: str, password: str | None
+) -> tuple[str, str | None]:
+    """Name and hash. Raises InvalidAccount with all that is wrong."""
+    problems: dict[str, str] = {}
+    try:
+        name = normalize_name(name)
+    except InvalidAccount as error:
+        problems |= error.problems
+    if password is not None:
+        try:
+            check_password(password, name)
+        except InvalidAccount as error:
+            problems |= error.problems
+    if problems:
+        raise InvalidAccount(problems)
+    return name, None if password is None else await passwords.hash(password)
+
+
+async def _insert_user(
+    connection: aiosqlite.Connection, name: str, kept: str | None, role: Role, now: float
+) -> int:
+    """Insert a user. Raises InvalidAccount for a name that is taken."""
+    await _ensure_name_free(connection, name)
+    return await users.add(connection, name, username_key(name), kept, role, now)
+
+
+async def _rename_user(connection: aiosqlite.Connection, user_id: int, name: str) -> None:
+    """Raises InvalidAccount for a name that is taken."""
+    await _ensure_name_free(connection, name, besides=user_id)
+    await users.name_user(connection, user_id, name, username_key(name))
+
+
+async def _store_password(connection: aiosqlite.Connection, user_id: int, kept: str) -> None:
+    """Store a password; no link from before opens a way around it."""
+    await users.revoke_password_links(connection, user_id)
+    await users.set_password(connection, user_id, kept)
+
+
+async def _ensure_not_last_owner(connection: aiosqlite.Connection, user_id: int) -> None:
+    """Raises LastOwner."""
+    if await users.count_owners(connection, besides=user_id) == 0 and (
+        await users.count_owners(connection)
+    ):
+        raise LastOwner("This is the only owner. Make another user an owner first.")
+
+
+async def _ensure_name_free(
+    connection: aiosqlite.Connection, name: str, *, besides: int = 0
+) -> None:
+    if await users.is_taken(connection, username_key(name), besides=besides):
+        raise InvalidAccount({"name": "This name is taken. Choose another."})

@@ -25,19 +25,19 @@ class Clock:
 
 
 @dataclass
-class Office:
+class Accounts:
     db: Database
-    logins: Sessions
-    people: Users
+    sessions: Sessions
+    users: Users
     passwords: Passwords
     clock: Clock
 
 
 @pytest.fixture
-async def office(tmp_path: Path) -> AsyncIterator[Office]:
+async def accounts(tmp_path: Path) -> AsyncIterator[Accounts]:
     clock = Clock()
     passwords = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     async with open_database(tmp_path / "wick.db") as db:
-        logins = Sessions(db, clock)
-        people = Users(db, logins, passwords, LoginThrottle(clock=clock), clock)
-        yield Office(db, logins, people, passwords, clock)
+        sessions = Sessions(db, clock)
+        users = Users(db, sessions, passwords, LoginThrottle(clock=clock), clock)
+        yield Accounts(db, sessions, users, passwords, clock)

@@ -21,7 +21,9 @@ from tests.accounts.conftest import PASSWORD, Accounts
 from tests.patience import PATIENCE
 
 
-async def test_only_the_hash_of_a_token_is_kept(accounts: Accounts, tmp_path: Path) -> None:
+async def test_only_the_hash_of_a_session_token_is_stored(
+    accounts: Accounts, tmp_path: Path
+) -> None:
     token, _ = await accounts.sessions.create(1, "Firefox on Linux", "192.0.2.1")
     with closing(sqlite3.connect(tmp_path / "wick.db")) as db:
         dump = "\n".join(db.iterdump())
@@ -35,9 +37,7 @@ async def test_only_the_hash_of_a_token_is_kept(accounts: Accounts, tmp_path: Pa
 @pytest.mark.parametrize(
     ("seconds", "holds"), [(MAX_IDLE_SECONDS - 1, True), (MAX_IDLE_SECONDS, False)]
 )
-async def test_a_login_that_is_not_used_ends(
-    accounts: Accounts, seconds: float, holds: bool
-) -> None:
+async def test_an_unused_session_ends(accounts: Accounts, seconds: float, holds: bool) -> None:
     token, login = await accounts.sessions.create(1, "", "")
     accounts.clock.now += seconds
     assert (await accounts.sessions.authenticate(token) is not None) is holds
@@ -45,7 +45,7 @@ async def test_a_login_that_is_not_used_ends(
     assert bool(await accounts.sessions.list_for_user(1)) is holds
 
 
-async def test_a_login_that_is_used_ends_too_at_last(accounts: Accounts) -> None:
+async def test_a_used_session_ends_at_its_maximum_age(accounts: Accounts) -> None:
     token, login = await accounts.sessions.create(1, "", "")
     while accounts.clock.now < login.created_at + MAX_AGE_SECONDS - MAX_IDLE_SECONDS / 2:
         assert await accounts.sessions.authenticate(token)
@@ -54,7 +54,7 @@ async def test_a_login_that_is_used_ends_too_at_last(accounts: Accounts) -> None
     assert await accounts.sessions.authenticate(token) is None
 
 
-async def test_a_token_is_changed_after_a_day_and_the_old_one_soon_worth_nothing(
+async def test_a_session_token_changes_after_a_day_and_the_old_one_soon_ends(
     accounts: Accounts,
 ) -> None:
     old, login = await accounts.sessions.create(1, "", "")
@@ -77,7 +77,9 @@ async def test_a_token_is_changed_after_a_day_and_the_old_one_soon_worth_nothing
     assert await accounts.sessions.authenticate(new)
 
 
-async def test_a_browser_that_never_got_its_new_token_gets_another(accounts: Accounts) -> None:
+async def test_a_browser_that_never_got_its_new_session_token_gets_another(
+    accounts: Accounts,
+) -> None:
     old, login = await accounts.sessions.create(1, "", "")
     accounts.clock.now += ROTATE_AFTER_SECONDS + 1
     lost = await accounts.sessions.rotate_token(login, old)
@@ -92,7 +94,7 @@ async def test_a_browser_that_never_got_its_new_token_gets_another(accounts: Acc
     assert await accounts.sessions.authenticate(new)
 
 
-async def test_whoever_watches_hears_of_the_end(accounts: Accounts, tmp_path: Path) -> None:
+async def test_watchers_hear_of_the_end_of_a_session(accounts: Accounts, tmp_path: Path) -> None:
     await accounts.users.add("Anna", PASSWORD, "owner")
     berta = await accounts.users.add("Berta", PASSWORD, "member")
     _, one = await accounts.sessions.create(1, "", "")
@@ -118,7 +120,7 @@ async def test_whoever_watches_hears_of_the_end(accounts: Accounts, tmp_path: Pa
     assert not accounts.sessions._watched
 
 
-async def test_nobody_ends_the_login_of_another(accounts: Accounts) -> None:
+async def test_nobody_ends_the_session_of_another_user(accounts: Accounts) -> None:
     await accounts.users.add("Anna", PASSWORD, "owner")
     berta = await accounts.users.add("Berta", PASSWORD, "member")
     _, login = await accounts.sessions.create(1, "", "")
@@ -127,7 +129,7 @@ async def test_nobody_ends_the_login_of_another(accounts: Accounts) -> None:
     assert await accounts.sessions.is_active(login.id)
 
 
-async def test_ids_of_logins_never_come_again(accounts: Accounts) -> None:
+async def test_session_ids_are_never_reused(accounts: Accounts) -> None:
     _, login = await accounts.sessions.create(1, "", "")
     await accounts.sessions.revoke_all(1)
     _, another = await accounts.sessions.create(1, "", "")

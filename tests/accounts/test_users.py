@@ -31,17 +31,17 @@ WRONG = "wrong"
 @pytest.mark.parametrize(
     "name", ["anna", "Anna-Lena O'Neill", "a.b_c@d", "Zoë", "Мария", "王小明", "7", "x" * 40]
 )
-def test_names_of_people_will_do(name: str) -> None:
+def test_names_of_users_are_accepted_as_they_are(name: str) -> None:
     assert normalize_name(f"  {name} ") == name
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 41, "a\0b", "a\u202eb", "<b>", "a/b", "-", "🙂"])
-def test_what_is_no_name_is_said(name: str) -> None:
+def test_an_invalid_user_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidAccount):
         normalize_name(name)
 
 
-async def test_names_that_look_the_same_are_one(accounts: Accounts) -> None:
+async def test_user_names_that_look_the_same_are_one(accounts: Accounts) -> None:
     await accounts.users.add("Anna", PASSWORD, "owner")
     await accounts.users.add("Zo\u00eb", PASSWORD, "member")
     for name in ("ANNA", " anna ", "Ａnna", "Zoe\u0308"):
@@ -60,7 +60,7 @@ async def test_weak_passwords_are_refused(accounts: Accounts, password: str) -> 
     assert set(caught.value.problems) == {"password"}
 
 
-async def test_the_first_person_is_the_owner_of_what_is_there(accounts: Accounts) -> None:
+async def test_the_first_user_owns_what_is_there(accounts: Accounts) -> None:
     assert not await accounts.users.has_owner()
     anna = await accounts.users.add("Anna", PASSWORD, "member")
     assert (anna.id, anna.role) == (LOCAL_USER, "owner")
@@ -82,7 +82,7 @@ async def test_passwords_are_kept_as_argon2id_with_the_recommended_cost(accounts
     assert found[1].startswith("$argon2id$v=19$m=65536,t=3,p=4$")
 
 
-async def test_an_outdated_hash_is_made_anew_when_its_person_comes(accounts: Accounts) -> None:
+async def test_an_outdated_hash_is_renewed_at_login(accounts: Accounts) -> None:
     await accounts.users.add("Anna", PASSWORD, "owner")
     before = await table.credentials(accounts.db, "anna")
     accounts.users._passwords = Passwords(PasswordHasher(time_cost=2, memory_cost=8, parallelism=1))
@@ -98,7 +98,7 @@ async def test_an_outdated_hash_is_made_anew_when_its_person_comes(accounts: Acc
     await accounts.users.authenticate("Anna", PASSWORD, HOME)
 
 
-async def test_as_much_is_computed_for_unknown_names(
+async def test_logins_of_unknown_users_compute_as_much(
     accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Timing tells nobody who has an account: the same statement, and one hash of the same cost."""
@@ -150,7 +150,7 @@ def guess(accounts: Accounts) -> Guess:
     return guess
 
 
-async def test_guessing_is_slowed_down_by_name_and_by_address(
+async def test_guessing_passwords_is_slowed_down_by_name_and_by_address(
     accounts: Accounts, guess: Guess
 ) -> None:
     await accounts.users.add("Anna", PASSWORD, "owner")
@@ -168,7 +168,7 @@ async def test_guessing_is_slowed_down_by_name_and_by_address(
     assert seen.index(30) == 20  # one subscriber has all of these addresses
 
 
-async def test_many_machines_guess_slowly_and_lock_nobody_out(
+async def test_many_machines_guess_passwords_slowly_and_lock_nobody_out(
     accounts: Accounts, guess: Guess
 ) -> None:
     await accounts.users.add("Anna", PASSWORD, "owner")
@@ -193,13 +193,13 @@ async def test_many_machines_guess_slowly_and_lock_nobody_out(
     assert await guess("anna", HOME, "another password", device_token=known) == -1
 
 
-async def test_a_browser_of_nobody_is_no_way_around_it(guess: Guess) -> None:
+async def test_a_forged_device_token_does_not_avoid_the_login_throttle(guess: Guess) -> None:
     for forged in (issue_device_token(0, ""), issue_device_token(1, "")):
         seen = [await guess("nobody", "2001:db8::1", device_token=forged) for _ in range(6)]
         assert seen[-1] == 30
 
 
-async def test_many_guesses_at_once_are_no_way_around_it(accounts: Accounts) -> None:
+async def test_many_guesses_at_once_do_not_avoid_the_login_throttle(accounts: Accounts) -> None:
     await accounts.users.add("Anna", PASSWORD, "owner")
     guesses = [accounts.users.authenticate("anna", f"guess {n}", HOME) for n in range(30)]
     results = await asyncio.gather(*guesses, return_exceptions=True)
@@ -207,7 +207,7 @@ async def test_many_guesses_at_once_are_no_way_around_it(accounts: Accounts) -> 
     assert sum(isinstance(r, TooManyAttempts) for r in results) == 25
 
 
-async def test_a_link_works_once_and_not_for_ever(accounts: Accounts) -> None:
+async def test_an_invite_works_once_and_expires(accounts: Accounts) -> None:
     await accounts.users.add("Anna", PASSWORD, "owner")
     token = await accounts.users.invite("member", LOCAL_USER)
     other = await accounts.users.invite("owner", LOCAL_USER)
@@ -224,7 +224,7 @@ async def test_a_link_works_once_and_not_for_ever(accounts: Accounts) -> None:
             await accounts.users.get_invite(wrong)
 
 
-async def test_a_name_that_is_taken_leaves_the_link(accounts: Accounts) -> None:
+async def test_a_name_that_is_taken_leaves_the_invite_open(accounts: Accounts) -> None:
     await accounts.users.add("Anna", PASSWORD, "owner")
     token = await accounts.users.invite("member", LOCAL_USER)
     with pytest.raises(InvalidAccount):
@@ -232,7 +232,7 @@ async def test_a_name_that_is_taken_leaves_the_link(accounts: Accounts) -> None:
     assert (await accounts.users.accept_invite(token, "Berta", PASSWORD)).role == "member"
 
 
-async def test_links_of_a_person_for_a_password_replace_each_other_and_end(
+async def test_password_links_replace_each_other_and_expire(
     accounts: Accounts,
 ) -> None:
     await accounts.users.add("Anna", PASSWORD, "owner")
@@ -246,7 +246,7 @@ async def test_links_of_a_person_for_a_password_replace_each_other_and_end(
         await accounts.users.get_invite(second)
 
 
-async def test_no_link_leads_around_a_new_password(accounts: Accounts) -> None:
+async def test_a_new_password_ends_earlier_password_links(accounts: Accounts) -> None:
     first = await accounts.users.setup_token()
     assert first
     await accounts.users.add("Anna", PASSWORD, "owner")  # by a command, not by the link
@@ -258,7 +258,7 @@ async def test_no_link_leads_around_a_new_password(accounts: Accounts) -> None:
         await accounts.users.get_invite(link)
 
 
-async def test_links_of_an_owner_who_is_none_any_more_are_worth_nothing(accounts: Accounts) -> None:
+async def test_invites_of_a_former_owner_end(accounts: Accounts) -> None:
     await accounts.users.add("Anna", PASSWORD, "owner")
     berta = await accounts.users.add("Berta", PASSWORD, "owner")
     for verb in ("demote", "disable"):
@@ -291,7 +291,7 @@ async def test_there_is_always_an_owner(accounts: Accounts) -> None:
     assert await accounts.users.has_owner()
 
 
-async def test_two_owners_who_go_at_once_do_not_both_go(accounts: Accounts) -> None:
+async def test_two_owners_who_are_disabled_at_once_do_not_both_go(accounts: Accounts) -> None:
     anna = await accounts.users.add("Anna", PASSWORD, "owner")
     berta = await accounts.users.add("Berta", PASSWORD, "owner")
     results = await asyncio.gather(
@@ -300,7 +300,9 @@ async def test_two_owners_who_go_at_once_do_not_both_go(accounts: Accounts) -> N
     assert sum(isinstance(r, LastOwner) for r in results) == 1
 
 
-async def test_whoever_leaves_is_nobody_at_once_and_the_name_is_free(accounts: Accounts) -> None:
+async def test_a_user_marked_for_deletion_cannot_log_in_and_the_name_is_free(
+    accounts: Accounts,
+) -> None:
     await accounts.users.add("Anna", PASSWORD, "owner")
     berta = await accounts.users.add("Berta", PASSWORD, "member")
     token, _ = await accounts.sessions.create(berta.id, "", "")
@@ -318,7 +320,7 @@ async def test_whoever_leaves_is_nobody_at_once_and_the_name_is_free(accounts: A
     assert again.id != berta.id
 
 
-async def test_a_new_password_ends_the_other_logins(accounts: Accounts) -> None:
+async def test_a_new_password_ends_the_other_sessions(accounts: Accounts) -> None:
     await accounts.users.add("Anna", PASSWORD, "owner")
     mine, login = await accounts.sessions.create(1, "", "")
     other, _ = await accounts.sessions.create(1, "", "")

@@ -94,7 +94,7 @@ async def leaver(house: House, tmp_path: Path) -> int:
     return person.id
 
 
-async def test_nothing_is_left_of_whoever_leaves(house: House, leaver: int, tmp_path: Path) -> None:
+async def test_nothing_is_left_of_a_deleted_user(house: House, leaver: int, tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     gone, kept = [plant(settings, chat) for chat in (CHAT, OTHER)], plant(settings, BYSTANDER)
     assert set(rows_that_hold(tmp_path / "wick.db", leaver, CHAT, OTHER, *WORDS)) >= {
@@ -131,7 +131,7 @@ async def test_nothing_is_left_of_whoever_leaves(house: House, leaver: int, tmp_
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
 
 
-async def test_of_a_chat_that_leaves_the_trash_no_word_is_left(
+async def test_no_word_is_left_of_a_chat_that_leaves_the_trash(
     house: House, tmp_path: Path
 ) -> None:
     answer = await house.ask("about zyxquill", chat=CHAT)
@@ -153,9 +153,7 @@ def is_generate(command: Any) -> bool:
     return hasattr(command, "turns")
 
 
-async def test_for_whoever_is_kept_out_nothing_is_answered_any_more(
-    house: House, leaver: int, tmp_path: Path
-) -> None:
+async def test_answers_of_a_disabled_user_stop(house: House, leaver: int, tmp_path: Path) -> None:
     leaving = AccountDeletion(settings_of(tmp_path), house.db, house.asking, house.pool, house.hub)
     heard: list[RequestEvent] = []
     by_program = Request(Generate(1 << 40, ()), leaver, heard.append)
@@ -177,7 +175,7 @@ async def test_for_whoever_is_kept_out_nothing_is_answered_any_more(
     assert house.hub.running_chats(1) == {BYSTANDER}
 
 
-async def test_a_removal_that_a_crash_or_a_command_has_begun_is_finished(
+async def test_a_deletion_of_a_user_that_a_crash_or_a_command_has_begun_is_finished(
     house: House, tmp_path: Path
 ) -> None:
     here = Users(house.db, Sessions(house.db))
@@ -193,7 +191,7 @@ async def test_a_removal_that_a_crash_or_a_command_has_begun_is_finished(
     assert rows_that_hold(tmp_path / "wick.db", person.id) == []
 
 
-async def test_without_a_server_the_disk_is_all_there_is(
+async def test_a_user_is_erased_from_the_disk_without_a_server(
     house: House, leaver: int, tmp_path: Path
 ) -> None:
     settings = settings_of(tmp_path)
@@ -208,7 +206,7 @@ async def test_without_a_server_the_disk_is_all_there_is(
     assert [word for word in WORDS if word.encode() in files_of(tmp_path)] == []
 
 
-async def test_who_does_not_leave_is_not_removed(house: House, tmp_path: Path) -> None:
+async def test_a_user_who_is_not_marked_is_not_deleted(house: House, tmp_path: Path) -> None:
     leaving = AccountDeletion(settings_of(tmp_path), house.db, house.asking, house.pool, house.hub)
     await leaving.complete(1)
 
@@ -221,7 +219,7 @@ async def test_who_does_not_leave_is_not_removed(house: House, tmp_path: Path) -
     assert await house.db.write(count) == 1
 
 
-async def test_at_this_machine_there_is_always_somebody(house: House, tmp_path: Path) -> None:
+async def test_the_local_user_is_there_again_after_a_deletion(house: House, tmp_path: Path) -> None:
     here = Users(house.db, Sessions(house.db))
     settings = settings_of(tmp_path)
     await house.db.write(lambda c: users.set_password(c, 1, "x"))

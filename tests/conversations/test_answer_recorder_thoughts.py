@@ -16,7 +16,7 @@ def request(house: House, answer: int) -> Generate:
     return next(c for c in house.runner.sent if isinstance(c, Generate) and c.id == answer)
 
 
-async def test_a_thought_is_kept_beside_the_answer(house: House) -> None:
+async def test_a_thought_is_saved_beside_the_answer(house: House) -> None:
     answer = await house.ask()
     house.runner.say(Delta(answer, "", thought="Two and "))
     stream = house.hub.stream(answer)
@@ -36,7 +36,7 @@ async def test_an_answer_without_a_thought_has_none(house: House) -> None:
     assert (ended.thought, ended.thought_seconds) == (None, None)
 
 
-async def test_the_model_is_given_its_thoughts_for_its_template_to_decide(house: House) -> None:
+async def test_earlier_thoughts_are_given_to_the_template_of_the_model(house: House) -> None:
     first = await house.ask("one", "client01")
     house.runner.say(Delta(first, "", thought="Hm."), Delta(first, "uno"), finished(first))
     await house.ended(first)

@@ -50,7 +50,9 @@ def sent(house: House) -> dict[int, Generate]:
     return {command.id: command for command in house.runner.sent if isinstance(command, Generate)}
 
 
-async def test_what_waited_is_answered_in_its_old_order(house: House) -> None:
+async def test_waiting_prompts_are_answered_in_their_old_order_after_a_restart(
+    house: House,
+) -> None:
     first, other, second = await left(house, (CHAT, "one"), (OTHER, "apart"), (CHAT, "two"))
     await start(house)
     streams = {stream.message_id: stream for stream in house.hub.streams()}
@@ -70,7 +72,7 @@ async def test_what_waited_is_answered_in_its_old_order(house: House) -> None:
     assert [turn.content for turn in turns] == ["one", "uno", "two"]
 
 
-async def test_what_waits_again_can_be_taken_back(house: House) -> None:
+async def test_a_requeued_prompt_can_be_taken_back(house: House) -> None:
     first, second = await left(house, (CHAT, "one"), (CHAT, "two"))
     await start(house)
     await until(lambda: first in sent(house))
@@ -80,7 +82,7 @@ async def test_what_waits_again_can_be_taken_back(house: House) -> None:
     assert [m.text for m in await house.path()] == ["one", ""]
 
 
-async def test_what_had_begun_ends_and_what_waited_for_it_does_not(house: House) -> None:
+async def test_a_restart_ends_an_answer_that_had_begun_but_not_those_after_it(house: House) -> None:
     first, second = await left(house, (CHAT, "one"), (CHAT, "two"))
     await house.db.write(lambda c: messages.checkpoint(c, 1, first, "un", 1.0))
     await start(house)
@@ -90,7 +92,7 @@ async def test_what_had_begun_ends_and_what_waited_for_it_does_not(house: House)
     assert [turn.content for turn in sent(house)[second].turns] == ["one", "un", "two"]
 
 
-async def test_reading_the_prompt_is_a_beginning(house: House) -> None:
+async def test_an_answer_whose_prompt_was_read_counts_as_begun(house: House) -> None:
     answer = await house.ask()
     house.runner.say(Prefill(answer, 1, 9, 0, 0))
     await until(lambda: house.hub.streams()[0].status == "prefill")
@@ -101,7 +103,7 @@ async def test_reading_the_prompt_is_a_beginning(house: House) -> None:
     assert (await message(house, answer)).status == "interrupted"
 
 
-async def test_an_answer_that_was_to_go_on_goes_on(house: House) -> None:
+async def test_a_queued_continuation_goes_on_after_a_restart(house: House) -> None:
     (answer,) = await left(house, (CHAT, "one"))
     await house.db.write(
         lambda c: messages.finish(
@@ -118,7 +120,7 @@ async def test_an_answer_that_was_to_go_on_goes_on(house: House) -> None:
     assert (saved.text, saved.completion_tokens) == ("Once upon a time", 2 + 2)
 
 
-async def test_a_model_that_has_gone_is_a_sentence(house: House) -> None:
+async def test_a_requeued_answer_of_a_missing_model_fails_with_a_sentence(house: House) -> None:
     (answer,) = await left(house, (CHAT, "one"), model="gone")
     await start(house)
     saved = await house.ended(answer)
@@ -127,7 +129,7 @@ async def test_a_model_that_has_gone_is_a_sentence(house: House) -> None:
     assert "“gone” is not installed" in saved.error
 
 
-async def test_what_wick_dies_of_is_not_tried_without_end(house: House) -> None:
+async def test_an_answer_that_crashes_wick_is_not_requeued_without_end(house: House) -> None:
     deadly, behind, apart = await left(house, (CHAT, "one"), (CHAT, "two"), (OTHER, "apart"))
     for _ in range(MAX_RESTARTS):
         await house.chats.recover_interrupted()
@@ -140,7 +142,7 @@ async def test_what_wick_dies_of_is_not_tried_without_end(house: House) -> None:
     assert (await message(house, behind)).status == "queued"
 
 
-async def test_an_orderly_stop_is_no_death(house: House) -> None:
+async def test_an_orderly_stop_does_not_count_as_a_crash(house: House) -> None:
     (answer,) = await left(house, (CHAT, "one"))
     for _ in range(MAX_RESTARTS + 2):
         await house.chats.recover_interrupted()
@@ -148,7 +150,7 @@ async def test_an_orderly_stop_is_no_death(house: House) -> None:
     assert (await message(house, answer)).status == "queued"
 
 
-async def test_nobody_wants_an_answer_in_the_trash(house: House) -> None:
+async def test_answers_of_chats_in_the_trash_are_not_requeued(house: House) -> None:
     (answer,) = await left(house, (CHAT, "one"))
     await house.db.write(lambda c: chats.set_timestamp(c, 1, CHAT, "deleted_at", 1.0))
     await start(house)
@@ -156,7 +158,7 @@ async def test_nobody_wants_an_answer_in_the_trash(house: House) -> None:
     assert house.hub.streams() == []
 
 
-async def test_a_stop_and_a_start_keep_the_line(
+async def test_a_stop_and_a_start_keep_the_order_of_the_queue(
     tmp_path: Path, shelf: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the house itself, with all that its end and its beginning do."""

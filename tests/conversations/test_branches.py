@@ -70,7 +70,7 @@ async def test_another_answer_stands_beside_the_first(house: House) -> None:
     assert path[1].parent_id == prompt
 
 
-async def test_what_was_written_later_stands_after_even_when_the_clock_was_set_back(
+async def test_later_messages_stand_after_earlier_ones_even_when_the_clock_was_set_back(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, first = await talk(house, ("one", "uno"))
@@ -83,7 +83,7 @@ async def test_what_was_written_later_stands_after_even_when_the_clock_was_set_b
     assert await texts(house) == ["one", "uno"]
 
 
-async def test_asking_again_five_times_at_once_makes_one_answer(house: House) -> None:
+async def test_regenerating_five_times_at_once_makes_one_answer(house: House) -> None:
     _, first = await talk(house, ("one", "uno"))
     await asyncio.gather(*(house.branches.regenerate(at(first), "again001") for _ in range(5)))
     await answered(house, "eins")
@@ -92,7 +92,7 @@ async def test_asking_again_five_times_at_once_makes_one_answer(house: House) ->
     assert [len(ids) for ids in forks.by_parent.values()] == [2]
 
 
-async def test_an_answer_in_the_middle_may_be_asked_for_again(house: House) -> None:
+async def test_an_answer_in_the_middle_may_be_regenerated(house: House) -> None:
     ids = await talk(house, ("one", "uno"), ("two", "due"))
     await house.branches.regenerate(at(ids[1]), "again001")
     await answered(house, "eins")
@@ -205,7 +205,7 @@ async def test_a_cut_answer_goes_on_where_it_was(house: House) -> None:
         await house.branches.continue_answer(at(answer))
 
 
-async def test_going_on_twice_at_once_is_one(house: House) -> None:
+async def test_continuing_an_answer_twice_at_once_runs_once(house: House) -> None:
     await house.ask("one", "client01")
     answer = await answered(house, "un", "length")
     results = await asyncio.gather(
@@ -216,7 +216,7 @@ async def test_going_on_twice_at_once_is_one(house: House) -> None:
     assert await texts(house) == ["one", "uno"]
 
 
-async def test_half_a_character_is_not_what_goes_on(house: House) -> None:
+async def test_a_continued_answer_drops_half_a_character_at_its_end(house: House) -> None:
     await house.ask("one", "client01")
     answer = await answered(house, "u\ufffd", "cancelled")
     await house.branches.continue_answer(at(answer))
@@ -249,7 +249,7 @@ async def test_an_answer_that_goes_on_keeps_its_text_when_wick_dies(house: House
     assert (message.status, message.text) == ("interrupted", "un")
 
 
-async def test_the_figures_of_an_answer_that_went_on_are_those_of_all_its_runs(
+async def test_the_figures_of_a_continued_answer_are_those_of_all_its_runs(
     house: House,
 ) -> None:
     await house.ask("one", "client01")
@@ -293,7 +293,7 @@ async def test_an_edit_and_a_message_at_once_are_both_kept(house: House) -> None
     assert "queued" not in {row["status"] for row in rows}
 
 
-async def test_each_verb_returns_its_own_answer_whatever_else_is_asked_meanwhile(
+async def test_each_request_returns_its_own_answer_whatever_else_is_sent_meanwhile(
     house: House,
 ) -> None:
     ids = await talk(house, ("one", "uno"))
@@ -313,7 +313,7 @@ async def test_each_verb_returns_its_own_answer_whatever_else_is_asked_meanwhile
     await until(lambda: not house.hub.running)
 
 
-async def test_regenerating_and_going_on_return_their_answers(house: House) -> None:
+async def test_regenerating_and_continuing_return_their_answers(house: House) -> None:
     prompt, first = await talk(house, ("one", "uno"))
     second = await house.branches.regenerate(at(first), "again001")
     assert await house.branches.regenerate(at(first), "again001") == second
@@ -338,7 +338,7 @@ async def test_a_submission_whose_answer_was_deleted_is_not_found(house: House) 
     assert [message.id for message in await house.path()] == [prompt]
 
 
-async def test_an_answer_that_goes_on_is_not_taken_for_the_one_that_was_cut(house: House) -> None:
+async def test_a_continued_answer_has_a_stream_of_its_own(house: House) -> None:
     old, new = LiveAnswer(7, CHAT, 1, "tiny"), LiveAnswer(7, CHAT, 1, "tiny")
     house.hub.add(old)
     house.hub.add(new)
@@ -360,7 +360,7 @@ async def test_an_answer_that_never_gets_to_go_on_keeps_its_figures(house: House
     assert after.first_token_seconds == before.first_token_seconds
 
 
-async def test_only_what_was_cut_and_stands_last_goes_on(house: House) -> None:
+async def test_only_a_cut_answer_that_stands_last_can_be_continued(house: House) -> None:
     await house.ask("one", "client01")
     cut = await answered(house, "un", "length")
     await house.ask("two", "client02")
@@ -387,7 +387,7 @@ async def test_deleting_one_branch_shows_the_other(house: House) -> None:
         await house.branches.restore(at(second))
 
 
-async def test_deleting_takes_what_follows_and_comes_back_whole(house: House) -> None:
+async def test_a_deleted_branch_comes_back_whole(house: House) -> None:
     ids = await talk(house, ("one", "uno"), ("two", "due"), ("three", "tre"))
     await house.branches.remove(at(ids[2]))
     assert await texts(house) == ["one", "uno"]
@@ -410,7 +410,7 @@ async def test_deleting_everything_leaves_an_empty_chat_that_goes_on(house: Hous
     assert await texts(house) == ["one", "uno"]
 
 
-async def test_what_followed_a_message_that_is_gone_cannot_come_back(house: House) -> None:
+async def test_a_branch_below_a_message_that_is_gone_cannot_come_back(house: House) -> None:
     ids = await talk(house, ("one", "uno"), ("two", "due"))
     await house.branches.remove(at(ids[3]))
     await house.branches.remove(at(ids[0]))
@@ -434,7 +434,7 @@ async def test_no_branch_that_is_being_written_is_deleted(house: House) -> None:
     await house.ended(running)
 
 
-async def test_a_branch_shows_what_was_written_there_last(house: House) -> None:
+async def test_a_branch_shows_its_newest_path(house: House) -> None:
     ids = await talk(house, ("one", "uno"), ("two", "due"))
     await house.branches.edit(at(ids[2]), "three", "client97")
     await answered(house, "tre")
@@ -466,7 +466,7 @@ VERBS: list[Verb] = [
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_strangers_and_unknown_ids_reach_nothing(house: House, verb: Verb) -> None:
+async def test_other_users_and_unknown_ids_reach_no_branch(house: House, verb: Verb) -> None:
     ids = await talk(house, ("one", "uno"))
     await house.ask("other", "client60", OTHER)
     other = (await house.path(OTHER))[-1]
@@ -483,7 +483,7 @@ async def test_strangers_and_unknown_ids_reach_nothing(house: House, verb: Verb)
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_nothing_is_changed_in_the_trash(house: House, verb: Verb) -> None:
+async def test_branches_of_a_chat_in_the_trash_cannot_change(house: House, verb: Verb) -> None:
     await house.ask("one", "client01")
     answer = await answered(house, "un", "length")
     await house.chats.delete(1, CHAT)

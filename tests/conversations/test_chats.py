@@ -43,7 +43,7 @@ async def test_prompt_and_empty_answer_are_saved_before_submit_returns(house: Ho
     assert [c.title for c in await house.chats.recent(1)] == ["Tell me a story"]
 
 
-async def test_a_chat_that_begins_while_it_is_looked_for_is_no_strangers(
+async def test_a_chat_that_begins_while_it_is_looked_for_is_found(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find, looks = chat_rows.get, list[str]()
@@ -81,7 +81,7 @@ async def test_the_next_request_carries_the_conversation(house: House) -> None:
     assert command.turns == (Turn("user", "one"), Turn("assistant", "uno"), Turn("user", "two"))
 
 
-async def test_an_answer_remembers_with_what_it_is_made(house: House, shelf: ModelStore) -> None:
+async def test_an_answer_keeps_the_settings_that_made_it(house: House, shelf: ModelStore) -> None:
     chosen = ModelSettings("Be brief.", Sampling(temperature=0.0, seed=5))
     shelf.save_settings("tiny", chosen)
     try:
@@ -135,7 +135,7 @@ async def test_the_same_submission_again_changes_nothing(house: House) -> None:
     assert len(await house.path()) == 2
 
 
-async def test_five_at_once_with_one_client_id_make_one_message(house: House) -> None:
+async def test_five_submissions_at_once_with_one_client_id_make_one_message(house: House) -> None:
     await asyncio.gather(*(house.asking.submit(house.prompt()) for _ in range(5)))
     assert len(await house.path()) == 2
 
@@ -157,7 +157,7 @@ async def test_a_second_prompt_while_an_answer_runs_waits_for_it(house: House) -
     assert not held.is_pending
 
 
-async def test_what_waits_can_be_taken_back_from_the_middle(house: House) -> None:
+async def test_a_waiting_prompt_can_be_taken_back_from_the_middle(house: House) -> None:
     first = await house.ask("one", "client01")
     await house.asking.submit(house.prompt("two", "client02"))
     await house.asking.submit(house.prompt("three", "client03"))
@@ -171,7 +171,7 @@ async def test_what_waits_can_be_taken_back_from_the_middle(house: House) -> Non
     await until(lambda: [c.id for c in house.runner.sent] == [first, third])
 
 
-async def test_taking_back_the_last_ends_the_chat_before_it(house: House) -> None:
+async def test_taking_back_the_last_prompt_ends_the_chat_before_it(house: House) -> None:
     first = await house.ask("one", "client01")
     await house.asking.submit(house.prompt("two", "client02"))
     await house.asking.withdraw(1, CHAT, (await house.path())[-1].id)
@@ -191,7 +191,7 @@ async def test_stop_ends_one_answer_and_the_next_begins(house: House) -> None:
     assert (await house.ended(first)).status == "stopped"
 
 
-async def test_too_many_that_wait_are_refused_in_words(house: House) -> None:
+async def test_too_many_waiting_prompts_are_refused_with_a_sentence(house: House) -> None:
     await house.ask("one", "client00")
     for number in range(1, PENDING_NOTE):
         await house.asking.submit(house.prompt("more", f"client{number:02}"))
@@ -200,7 +200,7 @@ async def test_too_many_that_wait_are_refused_in_words(house: House) -> None:
     assert len(await house.path()) == 2 * PENDING_NOTE
 
 
-async def test_what_waits_at_a_stop_waits_for_the_next_start(house: House) -> None:
+async def test_prompts_that_wait_at_a_stop_wait_for_the_next_start(house: House) -> None:
     first = await house.ask("one", "client01")
     await house.asking.submit(house.prompt("two", "client02"))
     second = (await house.path())[-1].id
@@ -215,7 +215,7 @@ async def test_what_waits_at_a_stop_waits_for_the_next_start(house: House) -> No
         await house.asking.submit(house.prompt("too late", "client03", OTHER))
 
 
-async def test_stop_keeps_the_text(house: House) -> None:
+async def test_stopping_an_answer_keeps_its_text(house: House) -> None:
     answer = await house.ask()
     house.runner.say(Delta(answer, "Once upon"))
     await until(lambda: bool(house.hub.stream(answer) and house.hub.stream(answer).text))  # type: ignore[union-attr]
@@ -239,7 +239,7 @@ async def test_a_stopped_answer_is_not_interrupted_when_wick_ends_before_the_mod
     assert (saved.status, saved.text, saved.error) == ("stopped", "Once upon", None)
 
 
-async def test_closing_interrupts_and_keeps_the_text(house: House) -> None:
+async def test_closing_the_server_interrupts_an_answer_and_keeps_its_text(house: House) -> None:
     answer = await house.ask()
     house.runner.say(Delta(answer, "Once upon"))
     await until(lambda: bool(house.hub.stream(answer) and house.hub.stream(answer).text))  # type: ignore[union-attr]
@@ -255,30 +255,32 @@ async def test_closing_interrupts_and_keeps_the_text(house: House) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "  \n\t ", "\n\n"])
-async def test_nothing_to_send_is_refused(house: House, text: str) -> None:
+async def test_an_empty_prompt_is_refused(house: House, text: str) -> None:
     with pytest.raises(InvalidMessage, match="Write a message first"):
         await house.asking.submit(house.prompt(text))
 
 
-async def test_too_long_is_refused_with_the_figures(house: House) -> None:
+async def test_a_prompt_that_is_too_long_is_refused_with_the_figures(house: House) -> None:
     with pytest.raises(InvalidMessage, match="100,001 characters"):
         await house.asking.submit(house.prompt("x" * 100_001))
     assert await house.chats.recent(1) == []
 
 
-async def test_what_no_database_can_hold_becomes_replacement_characters(house: House) -> None:
+async def test_characters_that_no_database_can_hold_become_replacement_characters(
+    house: House,
+) -> None:
     await house.asking.submit(house.prompt("a\ud800b\0c"))
     assert (await house.path())[0].text == "a\ufffdb\ufffdc"
 
 
-async def test_unknown_model_saves_nothing(house: House) -> None:
+async def test_a_prompt_to_an_unknown_model_is_not_saved(house: House) -> None:
     for model in ("gone", "", "../tiny"):
         with pytest.raises(ModelNotFound):
             await house.asking.submit(Prompt(1, CHAT, "hello", "client01", model))
     assert await house.chats.recent(1) == []
 
 
-async def test_strangers_find_nothing(house: House) -> None:
+async def test_other_users_find_no_chat(house: House) -> None:
     await house.ask()
     for verb in (
         house.chats.get(2, CHAT),
@@ -293,7 +295,7 @@ async def test_strangers_find_nothing(house: House) -> None:
     assert await house.chats.recent(2) == []
 
 
-async def test_full_queue_saves_nothing(
+async def test_a_prompt_to_a_full_queue_is_not_saved(
     tmp_path: Path, shelf: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     never = asyncio.Event()
@@ -310,7 +312,7 @@ async def test_full_queue_saves_nothing(
         assert len(await house.chats.recent(1)) == 1
 
 
-async def test_full_disk_at_submission_saves_nothing_and_says_so(house: House) -> None:
+async def test_a_prompt_on_a_full_disk_is_refused_with_a_sentence(house: House) -> None:
     async def fill(connection: aiosqlite.Connection) -> None:
         await connection.execute("PRAGMA max_page_count = 1")
 
@@ -320,7 +322,7 @@ async def test_full_disk_at_submission_saves_nothing_and_says_so(house: House) -
     assert await house.chats.recent(1) == []
 
 
-async def test_what_cannot_be_taken_back_for_want_of_room_stays_in_line(
+async def test_a_prompt_that_a_full_disk_keeps_from_being_taken_back_stays_queued(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await house.ask("one", "client01")
@@ -341,7 +343,7 @@ async def test_what_cannot_be_taken_back_for_want_of_room_stays_in_line(
     assert (await house.ended(second)).status == "done"
 
 
-async def test_full_disk_at_the_end_keeps_the_answer_until_there_is_room(
+async def test_an_answer_that_ends_on_a_full_disk_is_kept_until_there_is_room(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.conversations.answer_recorder.RETRY_SECONDS", 0.01)
@@ -381,7 +383,7 @@ async def test_the_model_gives_a_title_when_nobody_waits(house: House) -> None:
     assert len(house.runner.sent) == 3  # no further title
 
 
-async def test_a_title_that_gave_way_begins_anew(house: House) -> None:
+async def test_a_title_request_that_gave_way_begins_anew(house: House) -> None:
     answer = await house.ask("tell me about foxes")
     house.runner.say(finished(answer))
     await until(lambda: len(house.runner.sent) == 2)
@@ -400,7 +402,7 @@ async def test_a_title_that_gave_way_begins_anew(house: House) -> None:
             mine.wake.clear()
 
 
-async def test_a_persons_title_stays(house: House) -> None:
+async def test_a_title_from_the_user_stays(house: House) -> None:
     answer = await house.ask()
     await house.chats.rename(1, CHAT, "Mine")
     house.runner.say(finished(answer))
@@ -432,7 +434,7 @@ async def test_deleting_stops_the_answer_and_what_waits(house: House) -> None:
     assert (await house.path())[-1].status == "stopped"
 
 
-async def test_names_are_checked(house: House) -> None:
+async def test_titles_of_chats_are_checked(house: House) -> None:
     await house.ask()
     await house.chats.rename(1, CHAT, "  Foxes \n of the  world ")
     assert (await house.chats.recent(1))[0].title == "Foxes of the world"
@@ -460,7 +462,7 @@ async def test_kv_states_go_with_their_chat_and_not_before(house: House, tmp_pat
 
 
 @pytest.mark.parametrize(("disk_mb", "stay"), [(100, {CHAT}), (0, set())])
-async def test_what_a_crash_left_of_kv_states_goes_at_the_start(
+async def test_kv_states_that_a_crash_left_are_deleted_at_the_start(
     tmp_path: Path, shelf: ModelStore, disk_mb: int, stay: set[str]
 ) -> None:
     [model] = shelf.models()
@@ -476,7 +478,7 @@ async def test_what_a_crash_left_of_kv_states_goes_at_the_start(
     assert {path.stem for path in folder.iterdir()} == {chat_key(chat) for chat in stay}
 
 
-async def test_only_the_trash_is_emptied_and_only_ones_own(house: House) -> None:
+async def test_emptying_the_trash_leaves_other_chats_and_other_users(house: House) -> None:
     trash = Trash(house.db, house.pool, house.hub)
     for chat, client_id in ((CHAT, "client01"), (OTHER, "client02")):
         house.runner.say(finished(await house.ask("hello", client_id, chat)))

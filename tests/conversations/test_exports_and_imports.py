@@ -83,14 +83,14 @@ async def shown(db: Database, chat: Chat) -> list[tuple[str, str]]:
     return [(m.role, m.text) for m in await messages.load_path(db, 1, chat.id, chat.leaf_id)]
 
 
-async def test_what_lies_in_the_trash_is_said(db: Database) -> None:
+async def test_an_import_says_which_chats_are_in_the_trash(db: Database) -> None:
     await take(db, packed(chatgpt()))
     (chat,) = await everything(db)
     await db.write(lambda c: db_chats.set_timestamp(c, 1, chat.id, "deleted_at", 9.0))
     assert await take(db, packed(chatgpt())) == "0 chats imported, 1 is in the trash."
 
 
-async def test_chatgpt(db: Database) -> None:
+async def test_an_export_of_chatgpt_is_imported(db: Database) -> None:
     assert await take(db, packed(chatgpt())) == "1 chat imported."
     (chat,) = await everything(db)
     assert (chat.title, chat.model) == ("Foxes", "gpt-4o")
@@ -103,7 +103,7 @@ async def test_chatgpt(db: Database) -> None:
     assert [m.text for m in await every_message(db, chat.id)].count("A browser.") == 1
 
 
-async def test_chatgpts_zip_as_it_comes(db: Database) -> None:
+async def test_the_zip_of_chatgpt_is_imported_as_it_comes(db: Database) -> None:
     assert await take(db, zipped(conversations=chatgpt(), user={"id": 1})) == "1 chat imported."
     other = chatgpt()
     other[0]["conversation_id"] = "another"
@@ -111,7 +111,7 @@ async def test_chatgpts_zip_as_it_comes(db: Database) -> None:
     assert await take(db, zipped(**parts)) == "1 chat imported, 1 was there already."
 
 
-async def test_open_webui(db: Database) -> None:
+async def test_an_export_of_open_webui_is_imported(db: Database) -> None:
     assert await take(db, packed(open_webui())) == "1 chat imported."
     (chat,) = await everything(db)
     assert (chat.title, chat.model, chat.archived_at) == ("Herons", "llama3:8b", 1700000002)
@@ -120,7 +120,7 @@ async def test_open_webui(db: Database) -> None:
     assert await take(db, packed(open_webui())) == "0 chats imported, 1 was there already."
 
 
-async def test_only_what_a_person_read_comes_from_others(db: Database) -> None:
+async def test_imports_take_only_what_the_user_saw(db: Database) -> None:
     (chat,) = chatgpt()
     chat["mapping"]["first"]["message"]["content"]["parts"] = [
         "A fox.\ue200cite\ue202turn0search1\ue201"
@@ -197,7 +197,7 @@ async def test_what_wick_exports_comes_back_whole(db: Database, tmp_path: Path) 
             assert again["chats"][0][part] == content["chats"][0][part]
 
 
-async def test_an_id_of_another_person_is_not_taken_over(db: Database) -> None:
+async def test_a_chat_id_of_another_user_is_not_taken_over(db: Database) -> None:
     await fill(db)
     file = await exported(db)
     await db.write(
@@ -225,15 +225,13 @@ async def test_an_id_of_another_person_is_not_taken_over(db: Database) -> None:
         (zipped(user={}).getvalue(), r"no conversations\.json"),
     ],
 )
-async def test_a_bad_file_gives_a_sentence(db: Database, file: bytes, sentence: str) -> None:
+async def test_a_bad_import_file_gives_a_sentence(db: Database, file: bytes, sentence: str) -> None:
     with pytest.raises(InvalidMessage, match=sentence):
         await take(db, io.BytesIO(file))
     assert await everything(db) == []
 
 
-async def test_a_file_is_imported_whole_or_not_at_all(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_import_is_whole_or_nothing(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     real, count = rows.add_chat, 0
 
     async def fail_at_second(*given: Any) -> Any:
@@ -253,7 +251,9 @@ async def test_a_file_is_imported_whole_or_not_at_all(
     assert await left_behind(db) == []
 
 
-async def test_too_large_is_refused_packed_and_unpacked(db: Database) -> None:
+async def test_an_import_file_that_is_too_large_is_refused_packed_and_unpacked(
+    db: Database,
+) -> None:
     here = Imports(db, Hub(), ReadingLimits(size=5000))
     many = chatgpt(text="x" * 9000)
     for file in (packed(many), zipped(conversations=many)):
@@ -261,7 +261,7 @@ async def test_too_large_is_refused_packed_and_unpacked(db: Database) -> None:
             await here.import_file(1, file)
 
 
-async def test_everybody_imports_one_file_at_a_time(db: Database) -> None:
+async def test_each_user_imports_one_file_at_a_time(db: Database) -> None:
     here = Imports(db, Hub())
     refused = pytest.raises(LimitReached, match="Another import of yours")
     with here.reserve_slot(1), here.reserve_slot(2), refused, here.reserve_slot(1):
@@ -270,7 +270,7 @@ async def test_everybody_imports_one_file_at_a_time(db: Database) -> None:
         pass
 
 
-async def test_a_file_that_would_fill_the_memory_is_refused(db: Database) -> None:
+async def test_an_import_that_would_fill_the_memory_is_refused(db: Database) -> None:
     """Three bytes of `[],` become seventy, also in parts."""
     here = Imports(db, Hub(), ReadingLimits(parts=100, commas=1000))
     hostile: dict[str, Any] = {f"conversations-{n}": [[]] * 40 for n in range(3)}
@@ -280,7 +280,7 @@ async def test_a_file_that_would_fill_the_memory_is_refused(db: Database) -> Non
     assert (await here.import_file(1, packed(chatgpt()))).added == 1
 
 
-async def test_circles_and_loose_ends_are_left_out(db: Database) -> None:
+async def test_imports_leave_out_circles_and_loose_ends(db: Database) -> None:
     (chat,) = chatgpt()
     chat["mapping"]["ask"]["parent"] = "thanks"
     chat["mapping"]["alone"] = {
@@ -298,7 +298,7 @@ async def test_circles_and_loose_ends_are_left_out(db: Database) -> None:
     assert await take(db, packed([chat])) == "0 chats imported, 1 was empty."
 
 
-def test_an_id_that_comes_twice_is_read_once() -> None:
+def test_imports_read_a_message_id_that_comes_twice_once() -> None:
     said = [
         {"id": n, "parent": n - 1 if n else None, "role": "user", "text": str(n)}
         for n in range(40)
@@ -309,7 +309,7 @@ def test_an_id_that_comes_twice_is_read_once() -> None:
     assert [node.text for node in chat.nodes] == [str(n) for n in range(40)]
 
 
-async def test_a_number_larger_than_any_float_is_left_out(db: Database) -> None:
+async def test_imports_leave_out_a_number_larger_than_any_float(db: Database) -> None:
     (chat,) = chatgpt()
     chat["create_time"] = chat["update_time"] = 10**400
     assert await take(db, packed([chat])) == "1 chat imported."
@@ -344,7 +344,7 @@ JSON = st.recursive(
 
 @settings(max_examples=80, deadline=None)
 @given(st.sampled_from(["mapping", "chat"]), JSON, JSON)
-def test_no_content_breaks_the_reader(kind: str, inside: Any, other: Any) -> None:
+def test_no_content_breaks_the_reader_of_imports(kind: str, inside: Any, other: Any) -> None:
     entry = {kind: inside if isinstance(inside, dict) else {"x": inside}, "title": other}
     for chat in parse_export([entry]):
         assert isinstance(chat, ImportedConversation)
@@ -364,11 +364,11 @@ def test_no_content_breaks_the_reader(kind: str, inside: Any, other: Any) -> Non
         ("x" * 200, "x" * 80 + ".md"),
     ],
 )
-def test_file_names_are_safe(title: str, name: str) -> None:
+def test_file_names_of_exports_are_safe(title: str, name: str) -> None:
     assert file_name(title, "md") == name
 
 
-async def test_markdown_of_one_and_of_all(db: Database) -> None:
+async def test_one_chat_or_all_are_exported_as_markdown(db: Database) -> None:
     await fill(db)
     chat = await db_chats.get(db, 1, CHAT)
     assert chat is not None

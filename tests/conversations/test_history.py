@@ -40,35 +40,35 @@ def chat(count: int, **last: object) -> list[Message]:
     return path
 
 
-def test_nothing_is_known_before_the_first_answer() -> None:
+def test_context_usage_is_unknown_before_the_first_answer() -> None:
     assert context_usage([]) is None
     assert context_usage(chat(1, status="queued")) is None
     assert context_usage(chat(1, context_length=None)) is None
     assert context_usage(chat(1, prompt_tokens=0)) is None
 
 
-def test_how_full_the_window_is() -> None:
+def test_context_usage_counts_the_tokens_of_the_last_answer() -> None:
     found = context_usage(chat(1))
     assert found is not None
     assert (found.used, found.size, found.percent, found.dropped) == (80, 200, 40, 0)
     assert found.next_to_drop is None  # the newest never leaves
 
 
-def test_the_oldest_question_leaves_next() -> None:
+def test_the_oldest_question_leaves_the_context_next() -> None:
     path = chat(3)
     found = context_usage(path)
     assert found is not None
     assert found.next_to_drop == path[0]
 
 
-def test_what_left_is_counted_and_does_not_leave_again() -> None:
+def test_dropped_messages_are_counted_once() -> None:
     path = chat(3, dropped=2, completion_tokens=900)
     found = context_usage(path)
     assert found is not None
     assert (found.dropped, found.next_to_drop, found.percent) == (2, path[2], 100)
 
 
-def test_an_answer_that_runs_leaves_the_gauge_where_it_was() -> None:
+def test_a_running_answer_leaves_the_context_usage_as_it_was() -> None:
     found = context_usage(chat(2, status="queued"))
     assert found is not None
     assert found.used == 80

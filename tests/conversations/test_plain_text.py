@@ -20,11 +20,11 @@ from app.db.search import END, START
         (f"<{START}kbd{END}>", f"<{START}kbd{END}>"),
     ],
 )
-def test_snippets_are_without_signs_of_markdown(text: str, plain: str) -> None:
+def test_markup_is_stripped_from_snippets(text: str, plain: str) -> None:
     assert strip_markup(text) == plain
 
 
-def test_hits_are_counted_in_what_is_shown() -> None:
+def test_highlights_are_counted_in_the_plain_snippet() -> None:
     text, marks = split_highlights(f"a<br>**b**[^1] {START}fox{END}")
     assert (text, [text[first:end] for first, end in marks]) == ("a b[1] fox", ["fox"])
 

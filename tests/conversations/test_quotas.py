@@ -55,7 +55,7 @@ async def after_restart(house: House, clock: Clock) -> Quotas:
     return quotas
 
 
-async def test_a_person_has_so_many_answers_at_a_time(
+async def test_a_user_has_a_limit_of_answers_at_a_time(
     tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
     async with built(tmp_path, shelf, Clock(), requests_per_user=2, host="0.0.0.0") as house:
@@ -76,7 +76,7 @@ async def test_a_person_has_so_many_answers_at_a_time(
         await house.asking.submit(house.prompt("two", "client02", "1" * 16))
 
 
-async def test_who_is_alone_takes_nobodys_turn(
+async def test_a_single_user_has_no_limit_of_answers_at_a_time(
     tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
     async with built(tmp_path, shelf, Clock(), requests_per_user=1) as house:
@@ -86,7 +86,7 @@ async def test_who_is_alone_takes_nobodys_turn(
         assert first != second
 
 
-async def test_the_tokens_of_a_day_are_counted_and_end(
+async def test_the_tokens_of_a_day_are_counted_and_limited(
     tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
     clock = Clock()
@@ -165,7 +165,7 @@ async def test_an_answer_ends_with_the_tokens_of_its_day_and_keeps_its_text(
         assert limits.allowance(1).used == 21  # type: ignore[union-attr]
 
 
-async def test_to_a_program_the_end_of_a_day_is_the_end_of_its_budget(
+async def test_a_used_up_day_ends_an_api_answer_as_its_token_limit_does(
     tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
     """What was written is not lost to who waits for the whole; without a word it is an error."""
@@ -192,7 +192,7 @@ async def test_to_a_program_the_end_of_a_day_is_the_end_of_its_budget(
         assert (error.status, error.code) == (429, "rate_limit_exceeded")
 
 
-async def test_many_wishes_at_once_are_no_way_around_a_limit(
+async def test_many_requests_at_once_do_not_avoid_a_quota(
     tmp_path: Path, shelf: ModelStore, patched: Callable[[House], None]
 ) -> None:
     async with built(tmp_path, shelf, Clock(), requests_per_user=3, host="0.0.0.0") as house:

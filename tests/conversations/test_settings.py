@@ -46,7 +46,7 @@ CHOSEN = ChatSettings(
 )
 
 
-def test_a_form_and_back() -> None:
+def test_settings_survive_the_form() -> None:
     assert parse(FORM, 1000) == CHOSEN
     assert parse_stored(CHOSEN.to_json()) == CHOSEN
     assert parse({}, 1000) == parse(dict.fromkeys(FORM, " "), 1000) == ChatSettings()
@@ -54,11 +54,11 @@ def test_a_form_and_back() -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{", '{"strange": 1}', "3"])
-def test_what_cannot_be_read_is_nothing_chosen(text: str | None) -> None:
+def test_unreadable_chat_settings_count_as_none(text: str | None) -> None:
     assert parse_stored(text) == ChatSettings()
 
 
-def test_every_wrong_field_has_a_sentence_of_its_own() -> None:
+def test_every_wrong_setting_has_a_sentence_of_its_own() -> None:
     wrong = dict.fromkeys(FORM, "a lot") | {"stop": "x\n" * 9, "system_prompt": "x" * 11}
     with pytest.raises(InvalidSettings) as caught:
         parse(wrong, 10)
@@ -69,13 +69,13 @@ def test_every_wrong_field_has_a_sentence_of_its_own() -> None:
 
 @pytest.mark.parametrize("name", [n for n, row in SETTINGS.items() if row.is_number])
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "1e999", "99999999999", "0x1", "1 2"])
-def test_numbers_are_held_in_bounds(name: str, text: str) -> None:
+def test_numbers_of_settings_are_held_in_bounds(name: str, text: str) -> None:
     with pytest.raises(InvalidSettings):
         parse({name: text}, 10)
 
 
 @given(st.dictionaries(st.sampled_from([*FORM]), st.text()))
-def test_any_form_is_settings_or_sentences(form: dict[str, str]) -> None:
+def test_any_settings_form_gives_settings_or_sentences(form: dict[str, str]) -> None:
     with contextlib.suppress(InvalidSettings):
         chosen = parse(form, 1000)
         assert parse_stored(chosen.to_json()) == chosen
@@ -113,7 +113,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("chosen", ODD)
-def test_a_form_that_is_saved_as_it_came_changes_nothing(chosen: ChatSettings) -> None:
+def test_a_settings_form_that_is_saved_unchanged_changes_nothing(chosen: ChatSettings) -> None:
     form = {name: re.sub("\r\n?|\n", "\r\n", text) for name, text in written(chosen).items()}
     assert parse(form, 1000, chosen).to_json() == chosen.to_json()
     assert parse(form | {"seed": "5"}, 1000, chosen) == ChatSettings(
@@ -121,7 +121,7 @@ def test_a_form_that_is_saved_as_it_came_changes_nothing(chosen: ChatSettings) -
     )
 
 
-def test_what_was_chosen_lies_over_what_the_model_says() -> None:
+def test_chat_settings_override_those_of_the_model() -> None:
     usual = GenerationSettings(
         system_prompt="Hello",
         sampling=Sampling(temperature=0.1, repetition_window=5),
@@ -153,7 +153,7 @@ async def test_settings_may_come_before_the_chat(house: House) -> None:
     assert command.turns == (Turn("user", "elsewhere"),)
 
 
-async def test_settings_are_nobody_elses(house: House) -> None:
+async def test_settings_of_a_chat_are_closed_to_other_users(house: House) -> None:
     await house.ask()
     await house.chats.choose_settings(1, CHAT, CHOSEN)
     assert await house.chats.settings(2, CHAT) == ChatSettings()

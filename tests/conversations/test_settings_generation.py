@@ -16,7 +16,7 @@ from app.models.store import ModelStore
 from tests.tiny_gguf import write_tiny_gguf
 
 
-def test_a_persons_choices_win_over_what_the_authors_recommend(tmp_path: Path) -> None:
+def test_choices_for_a_model_override_what_its_authors_recommend(tmp_path: Path) -> None:
     shelf, settings = ModelStore(tmp_path / "models"), Settings(context=4096, max_tokens=77)
     advice = Sampling(temperature=0.3)
     model = shelf.install(write_tiny_gguf(tmp_path / "x.gguf"), "tiny", sampling=advice)
@@ -30,7 +30,7 @@ def test_a_persons_choices_win_over_what_the_authors_recommend(tmp_path: Path) -
     assert system_turns(made_with) == (Turn("system", "Be brief."),)
 
 
-def test_what_ends_an_answer_follows_from_the_template(tmp_path: Path) -> None:
+def test_stop_strings_follow_from_the_template(tmp_path: Path) -> None:
     shelf = ModelStore(tmp_path / "models")
     shelf.install(write_tiny_gguf(tmp_path / "x.gguf"), "tiny")
     shelf.save_settings("tiny", ModelSettings(template="alpaca"))
@@ -40,13 +40,13 @@ def test_what_ends_an_answer_follows_from_the_template(tmp_path: Path) -> None:
     assert ChatSettings().merged_with(usual).stop == usual.stop
 
 
-def test_what_an_answer_remembers_is_read_again() -> None:
+def test_stored_settings_of_an_answer_are_read_again() -> None:
     made_with = GenerationSettings("Ünïcode \n“quoted”", Sampling(seed=3), 12, 512)
     assert parse_generation_settings(made_with.to_json()) == made_with
     other = replace(made_with, context_length=None)
     assert parse_generation_settings(other.to_json()) == other
 
 
-def test_settings_that_cannot_be_read_are_none() -> None:
+def test_unreadable_settings_of_an_answer_are_none() -> None:
     for text in (None, "", "nonsense", "[]", "{}", '{"sampling": {"speed": 1}}', '{"sampling": 3}'):
         assert parse_generation_settings(text) is None

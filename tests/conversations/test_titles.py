@@ -24,7 +24,7 @@ from app.conversations.titles import is_about, made_title
         ("one two three four five six seven eight nine ten eleven", None),
     ],
 )
-def test_only_a_title_becomes_one(said: str, title: str | None) -> None:
+def test_only_text_that_looks_like_a_title_becomes_one(said: str, title: str | None) -> None:
     assert made_title(said) == title
 
 

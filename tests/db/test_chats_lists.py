@@ -24,7 +24,7 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
         yield database
 
 
-async def test_pages_follow_each_other_without_gap_or_double(db: Database) -> None:
+async def test_pages_of_chats_follow_each_other_without_gap_or_double(db: Database) -> None:
     seen: list[str] = []
     after: Cursor | None = None
     while True:
@@ -36,7 +36,7 @@ async def test_pages_follow_each_other_without_gap_or_double(db: Database) -> No
     assert seen == [f"{number:016x}" for number in reversed(range(50))]
 
 
-async def test_a_page_does_not_shift_when_the_list_changes_before_it(db: Database) -> None:
+async def test_a_page_of_chats_does_not_shift_when_the_list_changes_before_it(db: Database) -> None:
     _, after = await chats.page(db, 1, "listed", 7)
     await db.write(lambda c: chats.create(c, "f" * 16, 1, "new", "m", 99))
     await db.write(lambda c: chats.set_timestamp(c, 1, f"{49:016x}", "deleted_at", 1.0))
@@ -65,5 +65,5 @@ async def test_each_chat_is_in_one_list(db: Database) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.0", "nan_x", "inf_x", "_x", "1.0_"])
-def test_what_is_no_cursor_is_none(text: str) -> None:
+def test_text_that_is_no_cursor_gives_none(text: str) -> None:
     assert Cursor.parse(text) is None

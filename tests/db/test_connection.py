@@ -85,7 +85,7 @@ async def test_a_cancelled_caller_does_not_stop_its_write(db: Database) -> None:
     assert await db.write(lambda c: chats.rename(c, 1, CHAT, "Still there"))
 
 
-async def test_full_disk_is_a_sentence_and_keeps_what_was(db: Database) -> None:
+async def test_a_full_disk_gives_a_sentence_and_keeps_the_rows(db: Database) -> None:
     answer = await db.write(lambda c: add_question(c, "hello", "c1"))
 
     async def fill(connection: aiosqlite.Connection) -> None:
@@ -103,7 +103,7 @@ async def test_full_disk_is_a_sentence_and_keeps_what_was(db: Database) -> None:
     assert await db.write(lambda c: unfinished.interrupt_begun(c, 4.0)) == 1
 
 
-async def test_the_same_client_id_is_saved_once(db: Database) -> None:
+async def test_a_submission_with_the_same_client_id_is_saved_once(db: Database) -> None:
     await db.write(lambda c: add_question(c, "hello", "c1"))
     assert await messages.find_submission(db, 1, CHAT, "c1")
     with pytest.raises(StoreError):
@@ -151,7 +151,7 @@ async def test_a_chat_belongs_to_one_user(db: Database) -> None:
     assert not await db.write(lambda c: chats.set_timestamp(c, 2, CHAT, "deleted_at", 1.0))
 
 
-async def test_trash_is_emptied_with_all_that_was_in_it(db: Database) -> None:
+async def test_emptying_the_trash_removes_chats_with_their_messages(db: Database) -> None:
     await db.write(lambda c: add_question(c, "hello", "c1"))
     await db.write(lambda c: chats.set_timestamp(c, 1, CHAT, "deleted_at", 5.0))
     assert await listed(db) == []
@@ -184,7 +184,7 @@ async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
             pass
 
 
-async def test_a_failing_step_is_undone_and_a_backup_kept(tmp_path: Path) -> None:
+async def test_a_failing_migration_is_undone_and_a_backup_kept(tmp_path: Path) -> None:
     folder, path = tmp_path / "steps", tmp_path / "some.db"
     folder.mkdir()
     (folder / "0001_one.sql").write_text("CREATE TABLE one (x INTEGER);")

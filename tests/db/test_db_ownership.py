@@ -136,7 +136,7 @@ async def contents(db: Database) -> list[list[tuple[Any, ...]]]:
 
 
 @pytest.mark.parametrize("name", WRITES)
-async def test_a_stranger_changes_nothing(db: Database, name: str) -> None:
+async def test_another_user_changes_no_row(db: Database, name: str) -> None:
     before = await contents(db)
     with suppress(ChatNotFound):
         await db.write(lambda c: WRITES[name](c, STRANGER))
@@ -146,7 +146,7 @@ async def test_a_stranger_changes_nothing(db: Database, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", READS)
-async def test_a_stranger_learns_nothing_within_a_transaction(db: Database, name: str) -> None:
+async def test_another_user_learns_nothing_within_a_transaction(db: Database, name: str) -> None:
     found: Any = None
     with suppress(ChatNotFound):
         found = await db.write(lambda c: READS[name](c, STRANGER))
@@ -155,13 +155,13 @@ async def test_a_stranger_learns_nothing_within_a_transaction(db: Database, name
 
 
 @pytest.mark.parametrize("name", FETCHES)
-async def test_a_stranger_reads_nothing(db: Database, name: str) -> None:
+async def test_another_user_reads_no_row(db: Database, name: str) -> None:
     assert not await FETCHES[name](db, STRANGER)
     assert await FETCHES[name](db, OWNER)
 
 
 @pytest.mark.parametrize("module", [branches, db_chats, messages, search])
-def test_every_function_of_peoples_rows_takes_a_user(module: ModuleType) -> None:
+def test_every_function_that_reaches_rows_of_users_takes_a_user(module: ModuleType) -> None:
     for name, function in inspect.getmembers(module, inspect.isfunction):
         is_own = function.__module__ == module.__name__ and not name.startswith("_")
         if is_own and name not in FOR_EVERYBODY:

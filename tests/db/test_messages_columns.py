@@ -87,7 +87,7 @@ asyncio.run(main())
 """
 
 
-def test_a_new_column_is_on_every_surface(tmp_path: Path) -> None:
+def test_a_new_message_column_is_on_every_surface(tmp_path: Path) -> None:
     """Counts, times and texts: in the API, its documents, exports, imports and their staging."""
     for folder in ("app", "migrations"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.pyc"))
@@ -103,24 +103,24 @@ def test_a_new_column_is_on_every_surface(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-async def test_the_record_has_the_columns_of_the_table(tmp_path: Path) -> None:
+async def test_the_message_record_has_the_columns_of_the_table(tmp_path: Path) -> None:
     async with open_database(tmp_path / "wick.db") as db:
         rows = await db.fetch_all("SELECT name FROM pragma_table_info('messages')", ())
     assert {row["name"] for row in rows} == COLUMNS.keys()
 
 
-def test_the_terminal_asks_for_nothing_that_the_api_has_not() -> None:
+def test_the_terminal_reads_only_fields_that_the_api_sends() -> None:
     shown = {field.name for field in fields(MessageRecord)}
     assert shown <= set(MessageObject.__struct_fields__)
 
 
-def test_what_belongs_to_one_server_is_in_no_file() -> None:
+def test_columns_of_one_server_are_in_no_export() -> None:
     here = {"chat_id", "parent_id", "client_id", "dropped", "is_imported"}
     assert COLUMNS.keys() - set(FILE_COLUMNS) == here
 
 
 @pytest.mark.parametrize("name", [name for name in FILE_COLUMNS if COLUMNS[name].kind is not str])
-def test_what_no_run_ends_with_is_not_imported(name: str) -> None:
+def test_results_that_no_run_ends_with_are_not_imported(name: str) -> None:
     row = COLUMNS[name]
     for value, expected in ((row.maximum, row.maximum), (row.maximum + 1, None), (-1, None)):
         message = {"id": 1, "role": "assistant", "text": "x", name: value}

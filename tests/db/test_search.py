@@ -38,7 +38,7 @@ def migrated() -> sqlite3.Connection:
 
 @settings(max_examples=60, deadline=None)
 @given(STEPS)
-def test_the_index_is_what_rebuilding_it_would_give(steps: list[tuple[str, int, str]]) -> None:
+def test_the_search_index_equals_a_rebuilt_one(steps: list[tuple[str, int, str]]) -> None:
     connection = migrated()
     statements = {
         "chat": "INSERT OR IGNORE INTO chats (id, user_id, title, model, created_at, updated_at)"
@@ -63,7 +63,7 @@ def check_integrity(connection: sqlite3.Connection, index: str) -> None:
     connection.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('integrity-check', 1)")  # noqa: S608
 
 
-def test_what_was_there_before_is_indexed() -> None:
+def test_chats_from_before_the_search_index_are_indexed() -> None:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     paths = sorted(asset_dir("migrations").glob("*.sql"))
     for path in paths:
@@ -125,7 +125,9 @@ async def found(db: Database, query: str, user_id: int = 1) -> list[str]:
         ("", []),
     ],
 )
-async def test_what_people_type_means_itself(db: Database, query: str, snippets: list[str]) -> None:
+async def test_special_characters_in_a_search_mean_themselves(
+    db: Database, query: str, snippets: list[str]
+) -> None:
     await say(db, "The quick brown fóx")
     assert words_of(query) == () or await found(db, query) == snippets
 
@@ -142,7 +144,7 @@ async def test_what_people_type_means_itself(db: Database, query: str, snippets:
         ("🦊", "a [🦊] sat"),
     ],
 )
-async def test_what_the_index_does_not_split_is_found(
+async def test_text_that_the_index_does_not_split_is_found(
     db: Database, query: str, snippet: str
 ) -> None:
     for text in ("敏捷的棕色狐狸跳过懒狗", "すばやい茶色の狐", "빠른 갈색 여우가 뛴다"):
@@ -169,7 +171,7 @@ async def test_what_the_index_does_not_split_is_found(
         ("--flag", ["with --[flag]"]),
     ],
 )
-async def test_names_with_signs_are_found_as_typed(
+async def test_names_with_punctuation_are_found_as_typed(
     db: Database, query: str, snippets: list[str]
 ) -> None:
     for text in ("I like C++ most", "a C compiler", "a cat sat", "then C#, then", "ASP.NET it is"):
@@ -188,7 +190,7 @@ async def test_names_with_signs_are_found_as_typed(
     assert (titles != []) == any(text.startswith("I like") for text in snippets)
 
 
-async def test_the_order_tells_nothing_of_what_others_have_written(db: Database) -> None:
+async def test_the_order_of_hits_tells_nothing_of_other_users_chats(db: Database) -> None:
     """How rare a word is among everybody's must weigh nothing: it would give away their texts."""
     await say(db, "plover plover plover heron")
     await say(db, "plover heron heron heron")
@@ -202,7 +204,7 @@ async def test_the_order_tells_nothing_of_what_others_have_written(db: Database)
     assert await found(db, "plover heron") == before
 
 
-async def test_the_best_is_what_says_it_most_and_is_not_long(db: Database) -> None:
+async def test_the_best_hit_has_the_word_most_often_in_the_shortest_text(db: Database) -> None:
     await say(db, "otter " + "and something else " * 200)
     await say(db, "an otter, an otter, an otter")
     await say(db, "an otter")
@@ -211,7 +213,7 @@ async def test_the_best_is_what_says_it_most_and_is_not_long(db: Database) -> No
     assert (await found(db, "otter"))[1] == "an [otter]"
 
 
-async def test_nobody_finds_what_is_another_persons(db: Database) -> None:
+async def test_a_search_finds_nothing_of_another_user(db: Database) -> None:
     await say(db, "a secret fox 狐")
     for query in ("fox", "狐"):
         assert await found(db, query)
@@ -220,15 +222,15 @@ async def test_nobody_finds_what_is_another_persons(db: Database) -> None:
     assert await search.models(db, 2) == []
 
 
-async def test_filters(db: Database) -> None:
+async def test_a_search_filters_by_state_role_date_and_model(db: Database) -> None:
     await say(db, "fox one", CHAT)
     await say(db, "fox two", "f" * 16)
     await db.write(lambda c: chats.set_timestamp(c, 1, CHAT, "archived_at", 5.0))
     await db.write(lambda c: chats.set_timestamp(c, 1, "f" * 16, "deleted_at", 5.0))
 
     async def ids(**given: object) -> list[str]:
-        wish = SearchQuery(("fox",), **given)  # type: ignore[arg-type]
-        return [hit.chat_id for hit in await search.messages(db, 1, wish, 10)]
+        query = SearchQuery(("fox",), **given)  # type: ignore[arg-type]
+        return [hit.chat_id for hit in await search.messages(db, 1, query, 10)]
 
     assert await ids() == [CHAT]
     assert await ids(where="archived") == [CHAT]

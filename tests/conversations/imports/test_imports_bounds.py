@@ -81,7 +81,7 @@ async def rows_left(db: Database) -> list[Any]:
     ]
 
 
-async def test_no_unit_of_the_writer_grows_with_what_comes_and_goes(
+async def test_no_transaction_grows_with_the_size_of_an_import_or_deletion(
     db: Database, units: list[int]
 ) -> None:
     report = await Imports(db, Hub()).import_file(1, packed(many()))
@@ -98,7 +98,7 @@ async def test_no_unit_of_the_writer_grows_with_what_comes_and_goes(
     assert max(units) <= 12 * STEP
 
 
-async def test_no_unit_grows_with_what_is_deleted_and_put_back(
+async def test_no_transaction_grows_with_the_size_of_a_branch(
     db: Database, units: list[int]
 ) -> None:
     await Imports(db, Hub()).import_file(1, packed(many()))
@@ -129,7 +129,7 @@ async def test_no_unit_grows_with_what_is_deleted_and_put_back(
 
 
 @pytest.mark.parametrize("verb", ["remove", "restore"])
-async def test_a_crash_while_messages_are_deleted_leaves_all_or_nothing(
+async def test_a_crash_while_a_branch_is_deleted_leaves_all_or_nothing(
     db: Database, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     await Imports(db, Hub()).import_file(1, packed(many()))
@@ -155,7 +155,7 @@ async def test_a_crash_while_messages_are_deleted_leaves_all_or_nothing(
     assert await db.fetch_all("SELECT * FROM removed_messages") == []
 
 
-async def test_what_is_written_below_while_it_is_noted_goes_along(db: Database) -> None:
+async def test_messages_written_below_a_branch_while_it_is_deleted_go_with_it(db: Database) -> None:
     await Imports(db, Hub()).import_file(1, packed(many(4)))
     chat_id = "0123456789abcdef"
     chat = await chats.get(db, 1, chat_id)
@@ -171,7 +171,7 @@ async def test_what_is_written_below_while_it_is_noted_goes_along(db: Database) 
     assert len(await messages.load_path(db, 1, chat_id, late)) == 5
 
 
-async def test_what_is_written_at_once_is_bounded_in_characters_too(
+async def test_a_transaction_of_an_import_is_bounded_in_characters_too(
     db: Database, units: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(import_holders, "STEP_CHARS", 3)
@@ -224,7 +224,7 @@ async def test_a_cancelled_import_leaves_nothing(db: Database) -> None:
     assert await rows_left(db) == []
 
 
-async def test_a_crash_leaves_nothing_after_the_next_start(
+async def test_a_crash_during_an_import_leaves_nothing_after_the_next_start(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def nothing(*given: Any) -> None:
@@ -238,7 +238,7 @@ async def test_a_crash_leaves_nothing_after_the_next_start(
     assert await rows_left(db) == []
 
 
-async def test_a_crash_after_everything_was_written_leaves_all(
+async def test_a_crash_after_everything_was_imported_leaves_all(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def crash(*given: Any) -> None:
@@ -254,7 +254,7 @@ async def test_a_crash_after_everything_was_written_leaves_all(
     assert await imports.fate(db, 1, {"id": "x", "import_key": "wick:0123456789abcdef"}) == "there"  # type: ignore[arg-type]
 
 
-async def test_somebody_who_leaves_takes_an_import_on_its_way_with_them(db: Database) -> None:
+async def test_deleting_a_user_deletes_an_unfinished_import(db: Database) -> None:
     here = Cut(db, Hub())
     here.reached = asyncio.Event()
     taking = asyncio.create_task(here.import_file(1, packed(many())))
@@ -277,13 +277,13 @@ HOSTILE = b'[{"mapping":{},"x":[' + b"[]," * 400_000 + b"[]]}]"
         ReadingLimits(cpu_seconds=0),
     ],
 )
-async def test_reading_ends_at_its_bounds(db: Database, limits: ReadingLimits) -> None:
+async def test_reading_an_import_ends_at_its_limits(db: Database, limits: ReadingLimits) -> None:
     with pytest.raises(InvalidMessage, match="too large for one import"):
         await Imports(db, Hub(), limits).import_file(1, io.BytesIO(HOSTILE))
     assert (await Imports(db, Hub()).import_file(1, io.BytesIO(HOSTILE))).empty == 1
 
 
-async def test_the_server_itself_reads_no_foreign_json(
+async def test_the_server_process_reads_no_imported_json(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = packed(chatgpt())
@@ -291,7 +291,7 @@ async def test_the_server_itself_reads_no_foreign_json(
     assert (await Imports(db, Hub()).import_file(1, file)).added == 1
 
 
-async def test_no_room_for_temporary_files_is_a_sentence(
+async def test_an_import_without_room_for_temporary_files_gives_a_sentence(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*given: Any, **named: Any) -> Any:

@@ -72,19 +72,19 @@ def answer(**values: Any) -> list[dict[str, Any]]:
         ([{"title": "x", "mapping": {"a": 3}}], []),
     ],
 )
-async def test_an_odd_entry_keeps_no_other_from_coming(
+async def test_an_odd_entry_of_an_import_does_not_stop_the_others(
     db: Database, others: list[Any], left_out: list[tuple[str, str]]
 ) -> None:
     report = await take(db, [*others, *chatgpt()])
     assert (report.added, report.left_out, report.omitted) == (1, left_out, len(left_out))
 
 
-async def test_a_chat_without_messages_is_an_empty_one(db: Database) -> None:
+async def test_an_imported_chat_without_messages_counts_as_empty(db: Database) -> None:
     report = await take(db, [{"title": "x", "mapping": None}, *chatgpt()])
     assert report.sentence == "1 chat imported, 1 was empty."
 
 
-async def test_two_kinds_in_one_file_are_both_read(db: Database) -> None:
+async def test_two_formats_in_one_import_file_are_both_read(db: Database) -> None:
     assert (await take(db, [*open_webui(), *chatgpt()])).added == 2
 
 
@@ -96,7 +96,7 @@ def zipped(parts: dict[str, bytes]) -> bytes:
     return file.getvalue()
 
 
-async def test_an_odd_part_of_a_zip_keeps_no_other_from_coming(db: Database) -> None:
+async def test_an_odd_part_of_a_zip_does_not_stop_the_others(db: Database) -> None:
     parts = {
         "conversations-000.json": b"[]",
         "conversations-001.json": json.dumps(chatgpt()).encode(),
@@ -122,7 +122,7 @@ async def test_a_damaged_zip_is_a_sentence(db: Database, place: int) -> None:
         assert str(error).endswith((".", ". Unpack it first."))  # noqa: PT017
 
 
-async def test_null_is_missing(db: Database) -> None:
+async def test_null_counts_as_missing_in_imports(db: Database) -> None:
     (chat,) = chatgpt()
     for item in chat["mapping"].values():
         if item["message"]:
@@ -132,13 +132,13 @@ async def test_null_is_missing(db: Database) -> None:
     assert [role for role, _ in await path(db)] == ["user", "assistant", "user"]
 
 
-async def test_null_is_missing_in_an_export_of_wick(db: Database) -> None:
+async def test_null_counts_as_missing_in_an_export_of_wick(db: Database) -> None:
     nothing = dict.fromkeys(("status", "error", "settings", "created_at", "model"))
     assert (await take(db, wick(*answer(**nothing), settings=None, current=None))).added == 1
     assert [m.status for m in await every(db)] == ["done", "done"]
 
 
-async def test_open_webui_without_a_history(db: Database) -> None:
+async def test_a_chat_of_open_webui_without_a_history_is_imported(db: Database) -> None:
     (chat,) = open_webui()
     chat["chat"]["messages"] = [
         {"role": "user", "content": "What is a heron?"},
@@ -163,7 +163,7 @@ def said(role: str, content: Any, recipient: str = "all", name: str | None = Non
     }
 
 
-async def test_chatgpts_code_canvas_thoughts_and_results_come(db: Database) -> None:
+async def test_code_canvas_thoughts_and_results_of_chatgpt_are_imported(db: Database) -> None:
     document = {"name": "fox.py", "type": "code/python", "content": "print('fox')"}
     turns = [
         said("user", {"content_type": "text", "parts": ["Compute."]}),
@@ -256,7 +256,7 @@ async def test_odd_values_break_neither_import_nor_export(
         [],
     ],
 )
-async def test_settings_of_an_answer_are_what_could_be_made_here(
+async def test_imported_settings_of_an_answer_are_those_that_wick_could_use(
     db: Database, settings: Any
 ) -> None:
     await take(db, wick(*answer(settings=settings)))
@@ -264,7 +264,9 @@ async def test_settings_of_an_answer_are_what_could_be_made_here(
     assert parse_generation_settings(json.dumps(settings)) is None
 
 
-async def test_what_an_earlier_version_took_is_exported_whole(db: Database) -> None:
+async def test_odd_settings_that_an_earlier_version_imported_are_exported_whole(
+    db: Database,
+) -> None:
     await take(db, wick(*answer(settings=json.loads(GenerationSettings().to_json()))))
     assert [m.settings for m in await every(db)] == [None, GenerationSettings().to_json()]
     for bad in ('{"x": "\\ud800"}', '{"sampling": {"temperature": "x"}}', "{", "[]", '{"a": NaN}'):
@@ -274,7 +276,7 @@ async def test_what_an_earlier_version_took_is_exported_whole(db: Database) -> N
         assert "settings" not in chat["messages"][1]
 
 
-async def test_imported_figures_are_no_measurement(db: Database) -> None:
+async def test_imported_figures_do_not_count_as_speed_of_a_model(db: Database) -> None:
     await take(db, wick(*answer(completion_tokens=10**14, decode_seconds=1.0)))
     (_, huge) = await every(db)
     assert (huge.completion_tokens, huge.decode_seconds) == (None, 1.0)

@@ -114,6 +114,7 @@ class ModelStatus:
     error: str | None
     speed: float | None
     memory: int
+    gpu: str = ""
 
 
 def fetch_status(client: httpx.Client) -> dict[str, ModelStatus] | None:
@@ -123,7 +124,7 @@ def fetch_status(client: httpx.Client) -> dict[str, ModelStatus] | None:
         if response.is_success:
             known = ModelStatus.__slots__
             return {
-                values["name"]: ModelStatus(**{name: values[name] for name in known})
+                values["name"]: ModelStatus(**{n: values[n] for n in known if n in values})
                 for values in response.json()["models"]
             }
     return None
@@ -194,6 +195,9 @@ def models_table(
             Column("Now", [state for state, _ in now]),
             _numbers("Speed", [speed for _, speed in now]),
         ]
+        on_gpu = [_plain(each.gpu) if (each := report.get(m.name)) else "" for m in models]
+        if any(on_gpu):
+            columns.append(Column("GPU", on_gpu, 1, width=13))
     return _table(columns, width)
 
 

@@ -32,7 +32,7 @@ from app.models.catalogue import offers
 from app.models.engines import ENGINE_SETTINGS
 from app.models.found import FoundModel, FoundModels
 from app.models.install import install
-from app.models.model import Model, format_bytes
+from app.models.model import Model, format_bytes, parse_gpu_layers
 from app.models.model_files import ASSUMED_CONTEXT
 from app.models.sources import FORMS, LocalSpec
 from app.models.store import NAME, ModelStore
@@ -283,6 +283,16 @@ def _add_server_actions(actions: argparse._SubParsersAction[argparse.ArgumentPar
     action.add_argument("engine", nargs="?", choices=ENGINE_SETTINGS)
     action.set_defaults(func=engine_of_model)
 
+    action = actions.add_parser(
+        "gpu",
+        help="show or set how many layers of a model a GPU may hold",
+        description="Show or set how many layers of a model llama.cpp puts on a GPU: auto (all "
+        "that fit), a number, 0 (CPU only), or default (WICK_GPU_LAYERS).",
+    )
+    action.add_argument("name", metavar="NAME")
+    action.add_argument("layers", nargs="?", metavar="LAYERS")
+    action.set_defaults(func=gpu_layers_of_model)
+
     action = actions.add_parser("remove", help="remove a model and delete its files")
     action.add_argument("name", metavar="NAME")
     action.set_defaults(func=remove_model)
@@ -348,6 +358,24 @@ def engine_of_model(args: argparse.Namespace, settings: Settings) -> int:
         print(f"{model.engine} (another server runs it)")
     else:
         print(f"{model.engine} ({model.engine_choice.reason})")
+    return 0
+
+
+def gpu_layers_of_model(args: argparse.Namespace, settings: Settings) -> int:
+    store = ModelStore(settings.models_dir)
+    model = store.get(args.name)
+    if args.layers is not None:
+        if args.layers != "default":
+            parse_gpu_layers(args.layers)
+        if not _is_done_by_server(settings, "POST", args.name, f"/gpu/{args.layers.strip()}"):
+            store.set_gpu_layers(args.name, args.layers)
+        model = store.get(args.name)
+    layers = model.settings.gpu_layers
+    if layers is None:
+        usual = "auto" if settings.gpu_layers is None else settings.gpu_layers
+        print(f"{usual} (default)")
+    else:
+        print(layers)
     return 0
 
 

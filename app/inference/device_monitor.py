@@ -96,6 +96,11 @@ class DeviceMonitor:
     def devices(self) -> tuple[Device, ...]:
         return self.current.devices
 
+    def begin(self) -> None:
+        """List them in the background, unless they are known."""
+        if not self._is_known and self._task is None:
+            self._task = asyncio.create_task(self._list(), name="devices")
+
     async def known(self) -> tuple[Device, ...]:
         """The devices; the first time they are listed."""
         if not self._is_known:

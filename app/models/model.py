@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
+from app.errors import ModelError
 from app.models.engines import (
     CTRANSFORMERS,
     LLAMA_CPP,
@@ -61,8 +62,22 @@ class Turn:
     thought: str = ""
 
 
+MAX_GPU_LAYERS: Final = 10_000
 GpuLayers = int | Literal["auto"]
 """Most layers that a GPU may hold; auto: all that fit."""
+
+
+def parse_gpu_layers(text: str) -> GpuLayers | None:
+    """Parse a number of layers or `auto`; None, for what Wick's setting says, of an empty text.
+
+    Raises ModelError.
+    """
+    text = text.strip().lower()
+    if text == "auto":
+        return "auto"
+    if text and not (text.isascii() and text.isdecimal() and int(text) <= MAX_GPU_LAYERS):
+        raise ModelError(f"GPU layers must be auto or a number from 0 to {MAX_GPU_LAYERS:,}.")
+    return int(text) if text else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from app.models.engines import (
     available_engines,
 )
 from app.models.gguf.reader import model_stem
-from app.models.model import Model, ModelSettings
+from app.models.model import Model, ModelSettings, parse_gpu_layers
 from app.models.model_files import REMOTE, SETTINGS, SPEEDS, load_model, serialize_remote
 from app.models.parameters import Sampling
 from app.models.staging import REMOVED, STAGING_LOCK, incoming
@@ -234,6 +234,18 @@ class ModelStore:
         if engine != "auto" and engine not in available_engines():
             raise ModelError(f"{engine} is not installed here (pip install {PACKAGES[engine]}).")
         self.save_settings(name, replace(model.settings, engine=engine))
+        return self.get(name)
+
+    def set_gpu_layers(self, name: str, setting: str) -> Model:
+        """Choose how many layers a GPU may hold: `auto`, a number, or `default` for Wick's setting.
+
+        Raises ModelNotFound, ModelError or DiskFull.
+        """
+        model = self.get(name)
+        if LLAMA_CPP not in model.runs_on():
+            raise ModelError(f"{model.title} does not run on llama.cpp, so no GPU is used for it.")
+        layers = parse_gpu_layers("" if setting == "default" else setting)
+        self.save_settings(name, replace(model.settings, gpu_layers=layers))
         return self.get(name)
 
     def save_speeds(self, name: str, speeds: Mapping[Engine, EngineSpeed]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from app.cli import models
 from app.config import Settings
-from app.errors import ModelLoadError, ModelNotFound, PeerError
+from app.errors import ModelError, ModelLoadError, ModelNotFound, PeerError
 from app.models import engines
 from app.models.store import ModelStore
 from tests.cli.test_models import run
@@ -205,6 +205,20 @@ def test_the_engine_is_shown_and_chosen(
         run(settings, "engine", "other")
     run(replace(settings, port=server.port), "engine", "tiny", "llama.cpp")
     assert [path for path, *_ in server.asked] == ["/models/tiny/engine/llama.cpp"]
+
+
+def test_gpu_layers_are_shown_and_chosen(
+    server: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(models_dir=tmp_path / "models", port=9, gpu_layers=20)
+    ModelStore(settings.models_dir).install(write_tiny_gguf(tmp_path / "tiny.gguf"))
+    for layers in ((), ("8",), ("auto",), ("default",)):
+        run(settings, "gpu", "tiny", *layers)
+    assert capsys.readouterr().out.splitlines() == ["20 (default)", "8", "auto", "20 (default)"]
+    with pytest.raises(ModelError, match="auto or a number"):
+        run(settings, "gpu", "tiny", "half")
+    run(replace(settings, port=server.port), "gpu", "tiny", "0")
+    assert [path for path, *_ in server.asked] == ["/models/tiny/gpu/0"]
 
 
 def test_the_default_is_written_to_the_model_store(

@@ -169,7 +169,8 @@ class ModelChoice(msgspec.Struct):
 
     default: new chats begin with it; ready: it is installed, else on its way; sent_to: the
     other machines that are sent what is written to it; engine: what runs it, `remote` for another
-    server, null while it is on its way.
+    server, null while it is on its way; gpu_layers, devices: how many of its layers are on GPUs,
+    and which those are, where there is one and the model is loaded.
     """
 
     name: str
@@ -179,6 +180,8 @@ class ModelChoice(msgspec.Struct):
     ready: bool
     sent_to: list[str]
     engine: Literal["ctransformers", "llama.cpp", "remote"] | None = None
+    gpu_layers: int | None = None
+    devices: list[str] | None = None
     kind: ModelKind = "text"
     object: Literal["model"] = "model"
 
@@ -279,6 +282,8 @@ def _choice(context: ServerContext, model: Model, first: str) -> ModelChoice:
         )
         sent_to = list(model.remote.external_hosts)
     is_first = model.name == first
+    worker = context.pool.status(model.name)
+    on_gpu = worker.gpu if worker is not None else None
     return ModelChoice(
         model.name,
         model.title,
@@ -287,5 +292,7 @@ def _choice(context: ServerContext, model: Model, first: str) -> ModelChoice:
         ready=True,
         sent_to=sent_to,
         engine=model.engine,
+        gpu_layers=on_gpu.layers if on_gpu is not None else None,
+        devices=list(on_gpu.titles) if on_gpu is not None else None,
         kind=model.kind,
     )

@@ -36,8 +36,8 @@ report_blueprint = Blueprint("models_report", __name__)
 @report_blueprint.get("/models/report")
 async def report() -> dict[str, Any]:
     """Report each model in the store: its state, also in words; `progress` of a load from 0 to 1;
-    the `engine` that runs it; `speed` in tokens per second; `memory` set aside for it now, in
-    bytes, as is `budget`."""
+    the `engine` that runs it; `gpu`: layers there, in words; `speed` in tokens per second; `memory`
+    set aside for it now, in bytes, as is `budget`."""
     context = server_context()
     models = await asyncio.to_thread(context.store.models)
     workers = {worker.name: worker for worker in context.pool.statuses()}
@@ -61,6 +61,7 @@ async def report() -> dict[str, Any]:
                 "speed": await speeds.of(context, model.name),
                 "memory": 0 if worker is None else worker.memory,
                 "engine": model.engine,
+                "gpu": gpu.line if (gpu := worker and worker.gpu) else "",
             }
         )
     return {"models": found, "budget": memory.budget(context.settings)}
@@ -99,6 +100,7 @@ async def page() -> Response:
 async def load(name: str) -> Response:
     """Begin to load it; how far that is comes over the sockets."""
     await _existing(name)
+    await server_context().pool.try_gpu_again(name)
     server_context().pool.load(name)
     return Response(status=DONE)
 

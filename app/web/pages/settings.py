@@ -12,8 +12,15 @@ from quart import Blueprint, Response, request
 from app.conversations.settings import ChatSettings, parse, resolve, sanitize_text, written
 from app.errors import InvalidSettings, ModelError
 from app.models import memory, parameters
-from app.models.engines import ENGINE_SETTINGS, EngineChoice, EngineSetting, available_engines
-from app.models.model import Model, ModelSettings
+from app.models.devices import gpus
+from app.models.engines import (
+    ENGINE_SETTINGS,
+    LLAMA_CPP,
+    EngineChoice,
+    EngineSetting,
+    available_engines,
+)
+from app.models.model import Model, ModelSettings, parse_gpu_layers
 from app.models.parameters import (
     PARAMETERS,
     SETTINGS,
@@ -91,7 +98,15 @@ def parse_settings(model: Model, form: Mapping[str, str]) -> tuple[ModelSettings
         name: getattr(before, name) if name in same else given.pop(name, None) for name in THINKING
     }
     sampling = _sampling(model, given, same)
-    chosen = ModelSettings(prompt, sampling, context, template, engine, **thinking)
+    gpu_layers = before.gpu_layers
+    if "gpu_layers" not in same:
+        try:
+            gpu_layers = parse_gpu_layers(texts.get("gpu_layers", ""))
+        except ModelError as error:
+            errors["gpu_layers"] = str(error)
+    chosen = ModelSettings(
+        prompt, sampling, context, template, engine, **thinking, gpu_layers=gpu_layers
+    )
     return chosen, errors
 
 
@@ -111,6 +126,7 @@ def shown(model: Model) -> dict[str, str]:
     settings = model.settings
     texts = {"system_prompt": settings.system_prompt, "template": settings.template or ""}
     texts["engine"] = settings.engine
+    texts["gpu_layers"] = "" if settings.gpu_layers is None else str(settings.gpu_layers)
     texts["context_length"] = str(settings.context_length or "")
     for name in THINKING:
         value = getattr(settings, name)
@@ -161,9 +177,20 @@ async def choose_engine(name: str, setting: str) -> Response:
     return Response(status=204)
 
 
+@blueprint.post("/models/<name>/gpu/<setting>")
+@owner_required
+async def choose_gpu_layers(name: str, setting: str) -> Response:
+    """Change how many layers of a model a GPU may hold. Raises ModelError."""
+    context = server_context()
+    await asyncio.to_thread(context.store.set_gpu_layers, name, setting)
+    context.pool.settings_changed(name)
+    context.hub.models_changed()
+    return Response(status=204)
+
+
 def _of_runner(settings: ModelSettings) -> tuple[object, ...]:
     """Return what a runner was started with; the other settings go with each request."""
-    return settings.context_length, settings.template, settings.engine
+    return settings.context_length, settings.template, settings.engine, settings.gpu_layers
 
 
 def _render_model_form(model: Model, values: Mapping[str, str], errors: Mapping[str, str]) -> str:
@@ -181,6 +208,7 @@ def _render_model_form(model: Model, values: Mapping[str, str], errors: Mapping[
         templates=named_templates(),
         usual_template=_default_template(model),
         engines=engine_options(model),
+        gpu_layers=_gpu_layers_field(model),
         automatic=None if model.remote else _automatic_engine(model),
         prompt_chars=MAX_PROMPT_CHARS,
     )
@@ -191,6 +219,16 @@ def _numbers(model: Model) -> tuple[Parameter, ...]:
     if model.kind != "text":
         return (context_field(model),)
     return (*SAMPLING, context_field(model), *thinking_fields(model))
+
+
+def _gpu_layers_field(model: Model) -> str | None:
+    """Return what is taken without a choice; None where no GPU could hold layers of the model."""
+    here = server_context()
+    if LLAMA_CPP not in model.runs_on():
+        return None
+    if model.settings.gpu_layers is None and not gpus(here.pool.devices.devices):
+        return None
+    return "auto" if here.settings.gpu_layers is None else str(here.settings.gpu_layers)
 
 
 def _automatic_engine(model: Model) -> EngineChoice:

@@ -9,6 +9,7 @@ from quart import Blueprint, Response
 import app
 from app.config import Settings
 from app.inference.model_state import WorkerStatus
+from app.models.devices import Device, gpus
 from app.web.context import server_context
 from app.web.render import cards
 from app.web.security.auth import owner_required, public
@@ -37,6 +38,7 @@ blueprint = Blueprint("status", __name__, url_prefix="/status")
 @blueprint.get("")
 @owner_required
 async def page() -> Response:
+    server_context().pool.devices.begin()
     html = server_context().fragments.render("status.html", figures=await figures())
     return Response(html, content_type="text/html; charset=utf-8")
 
@@ -54,7 +56,24 @@ async def figures() -> str:
         states={worker.name: _state(worker) for worker in workers},
         memory=memory,
         threads=_threads(context.settings),
+        gpus=_gpus(),
+        gpu_problem=context.pool.devices.current.problem.rstrip("."),
+        is_known=context.pool.devices.is_known,
     )
+
+
+@blueprint.post("/devices")
+@owner_required
+async def list_devices() -> str:
+    """List the GPUs again, and show what the machine is doing."""
+    await server_context().pool.devices.refresh()
+    return await figures()
+
+
+def _gpus() -> list[tuple[Device, int]]:
+    """Pair the GPUs with the bytes that models hold on each."""
+    pool = server_context().pool
+    return [(device, pool.held_on(device.name)) for device in gpus(pool.devices.devices)]
 
 
 def _state(worker: WorkerStatus) -> str:

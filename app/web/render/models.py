@@ -99,6 +99,8 @@ def build_card(
         ("Memory", f"needs {format_bytes(needed)} of {format_bytes(budget)}"),
         ("Speed", f"{speed:.0f} tokens per second" if speed else "not measured yet"),
     ]
+    if worker is not None and worker.gpu is not None:
+        facts.insert(4, ("GPU", f"{worker.gpu.line}. {worker.gpu.note}".removesuffix(". ")))
     if model.kind != "text":
         facts.insert(0, ("Kind", f"{model.kind} model, for search and not for chats"))
     if model.license:

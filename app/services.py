@@ -12,12 +12,11 @@ from typing import Final
 from app.config import Settings
 from app.conversations.answers import AnswerService
 from app.conversations.branches import Branches
-from app.conversations.chats import ChatService
+from app.conversations.chats import ChatService, Trash
 from app.conversations.exports import Exports
 from app.conversations.hub import Hub
 from app.conversations.quotas import Quotas
 from app.conversations.search import ChatSearch
-from app.conversations.trash import Trash
 from app.db.connection import Database
 from app.disk_reserve import Reserve
 from app.inference.engine_meter import EngineMeter

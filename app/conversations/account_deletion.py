@@ -29,11 +29,11 @@ class AccountDeletion:
     is answered for somebody who is kept out."""
 
     def __init__(
-        self, settings: Settings, db: Database, asking: AnswerService, pool: WorkerPool, hub: Hub
+        self, settings: Settings, db: Database, answers: AnswerService, pool: WorkerPool, hub: Hub
     ) -> None:
         self._settings = settings
         self._db = db
-        self._answers = asking
+        self._answers = answers
         self._pool = pool
         self._hub = hub
         self._turn = asyncio.Lock()

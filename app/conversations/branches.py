@@ -30,10 +30,10 @@ UNDO_SECONDS = 3600.0
 class Branches:
     """The verbs regenerate, edit, go on, choose, remove and put back."""
 
-    def __init__(self, db: Database, hub: Hub, asking: AnswerService) -> None:
+    def __init__(self, db: Database, hub: Hub, answers: AnswerService) -> None:
         self._db = db
         self._hub = hub
-        self._answers = asking
+        self._answers = answers
         self._locks = WeakValueDictionary[str, asyncio.Lock]()
         """By chat: what is deleted and put back there comes one after another."""
 

@@ -1,37 +1,51 @@
-"""Chats listed, renamed, moved and set up. Every verb reaches only its user's own chats."""
+"""Chats: listed, renamed, set up, shared by a link, moved to the trash and removed from it.
+
+Everything reaches only its user's own chats, but what expires and what a link shows.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import re
+import secrets
 import time
+from collections.abc import Callable, Iterable
 
+from app.audit import audit
+from app.background import BackgroundTasks
 from app.conversations.answers import AnswerService
 from app.conversations.branches import UNDO_SECONDS
 from app.conversations.history import SiblingIndex
 from app.conversations.hub import Hub
 from app.conversations.settings import ChatSettings, parse_stored
 from app.conversations.titles import NAME_CHARS, title_of
-from app.db import branches, messages, unfinished, users
+from app.db import branches, import_holders, messages, unfinished, users
 from app.db import chats as db_chats
 from app.db.chats import Chat, Cursor, ListName, StateColumn
 from app.db.connection import Database
 from app.db.messages import Message
-from app.errors import ChatNotFound, InvalidMessage
+from app.db.sessions import hash_token
+from app.errors import ChatNotFound, InvalidMessage, WickError
+from app.inference.worker_pool import WorkerPool
 
 log = logging.getLogger(__name__)
 UNUSED_SECONDS = 86400.0
 PAGE_CHATS = 60
+TRASH_DAYS = 30
+RETENTION_SECONDS = TRASH_DAYS * 86400
+_TRASH_CHECK_SECONDS = 3600.0
 _CHAT_ID = re.compile(r"[0-9a-f]{16}")
 
 
 class ChatService:
-    """The verbs rename, put, delete, restore, show and recover; and reading what is there."""
+    """Reads, renames, sets up, moves and recovers chats."""
 
-    def __init__(self, db: Database, hub: Hub, asking: AnswerService) -> None:
+    def __init__(self, db: Database, hub: Hub, answers: AnswerService) -> None:
         self._db = db
         self._hub = hub
-        self._answers = asking
+        self._answers = answers
 
     async def get(self, user_id: int, chat_id: str) -> Chat | None:
         """None for an id that is free: a chat begins to exist with its first message.
@@ -90,7 +104,7 @@ class ChatService:
         self._hub.chat_changed(user_id, chat_id)
 
     async def choose_model(self, user_id: int, chat_id: str, model: str) -> None:
-        """Remember which model the person has chosen here; a chat that is yet to begin forgets."""
+        """Remember which model the user has chosen here; a chat that is yet to begin forgets."""
         await self.get(user_id, chat_id)
         await self._db.write(lambda c: db_chats.choose_model(c, user_id, chat_id, model))
 
@@ -134,7 +148,7 @@ class ChatService:
         self._hub.chat_changed(user_id, chat_id)
 
     async def mark_read(self, user_id: int, chat_id: str) -> None:
-        """The person looks at this chat: what is in it counts as read."""
+        """Count everything in this chat as read: the user looks at it."""
         chat = await self.get(user_id, chat_id)
         if chat is not None and chat.is_unread:
             await self._db.write(
@@ -166,3 +180,102 @@ class ChatService:
         await branches.purge_removals(self._db, now - UNDO_SECONDS)
         await branches.clear_unused_removals(self._db)
         await self._db.write(lambda c: db_chats.purge_unused_settings(c, now - UNUSED_SECONDS))
+
+
+class Shares:
+    """A chat has one link at most. What is kept of it finds the chat, but cannot make the link."""
+
+    def __init__(self, db: Database, clock: Callable[[], float] = time.time) -> None:
+        self._db = db
+        self._clock = clock
+
+    async def share(self, user_id: int, chat_id: str) -> str:
+        """The token of a new link; an earlier one ends. Raises ChatNotFound, also in the trash."""
+        token, now = secrets.token_urlsafe(32), self._clock()
+        digest = hash_token(token)
+        if not await self._db.write(lambda c: db_chats.put_share(c, user_id, chat_id, digest, now)):
+            raise ChatNotFound
+        audit("share-made", user=user_id, chat=chat_id)
+        return token
+
+    async def end(self, user_id: int, chat_id: str) -> None:
+        """End the link, so that nobody sees the chat; again is harmless."""
+        if await self._db.write(lambda c: db_chats.end_share(c, user_id, chat_id)):
+            audit("share-ended", user=user_id, chat=chat_id)
+
+    async def since(self, user_id: int, chat_id: str) -> float | None:
+        """Return when its link was made; None when the chat is not shared."""
+        return await db_chats.shared_at(self._db, user_id, chat_id)
+
+    async def find(self, token: str) -> Chat:
+        """Raises ChatNotFound, whatever the reason."""
+        chat = await db_chats.get_shared(self._db, hash_token(token))
+        if chat is None:
+            raise ChatNotFound("This link is invalid or has been revoked.")
+        return chat
+
+
+class Trash:
+    """Removes chats for good; what models keep of them goes first, so that none is left over."""
+
+    def __init__(self, db: Database, pool: WorkerPool, hub: Hub) -> None:
+        self._db = db
+        self._pool = pool
+        self._hub = hub
+        self._is_dirty = False
+        self._tasks = BackgroundTasks()
+
+    async def remove(self, user_id: int, chat_id: str) -> None:
+        """One chat. Raises ChatNotFound when it is not in this user's trash."""
+        chat = await db_chats.get(self._db, user_id, chat_id)
+        if chat is None or chat.deleted_at is None:
+            raise ChatNotFound("There is no such chat in the trash.")
+        await self._pool.delete_chat(chat_id)
+        holder = await self._db.write(lambda c: import_holders.take_over(c, user_id, chat_id))
+        self._is_dirty = True
+        self._hub.chat_changed(user_id, chat_id)
+        if holder is not None:
+            await self._tasks.run_shielded(
+                import_holders.erase(self._db, holder), "removal of a chat"
+            )
+
+    async def empty(self, user_id: int) -> int:
+        """Remove all of this user's chats in the trash; return their number."""
+        count = 0
+        while found := (await db_chats.page(self._db, user_id, "trashed", 100))[0]:
+            count += await self._remove_all((user_id, chat.id) for chat in found)
+        return count
+
+    async def remove_expired(self, now: float) -> int:
+        """Remove what has lain there long enough, of all users; return their number."""
+        return await self._remove_all(await db_chats.expired(self._db, now - RETENTION_SECONDS))
+
+    async def _remove_all(self, found: Iterable[tuple[int, str]]) -> int:
+        """Remove these and return their number; those that are restored meanwhile stay."""
+        count = 0
+        for user_id, chat_id in found:
+            with contextlib.suppress(ChatNotFound):
+                await self.remove(user_id, chat_id)
+                count += 1
+        return count
+
+    async def purge(self) -> None:
+        """The words of what has been removed are in the database's files until then."""
+        if self._is_dirty:
+            await self._db.purge_deleted_text()
+            self._is_dirty = False
+
+    async def run(self) -> None:
+        """Remove what expires, and tidy up, at once and then every hour, until cancelled."""
+        is_tidy = False
+        while True:
+            try:
+                if not is_tidy:
+                    await self._pool.purge(await db_chats.all_chat_ids(self._db))
+                    is_tidy = True
+                if count := await self.remove_expired(time.time()):
+                    log.info("%d chats were removed: they lay in the trash for long.", count)
+                await self.purge()
+            except WickError as error:
+                log.warning("The trash was not emptied: %s", error)
+            await asyncio.sleep(_TRASH_CHECK_SECONDS)

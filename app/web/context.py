@@ -17,8 +17,8 @@ from app.accounts.throttle import LoginThrottle
 from app.accounts.users import Users
 from app.config import Settings, asset_dir
 from app.conversations.account_deletion import AccountDeletion
+from app.conversations.chats import Shares
 from app.conversations.imports.imports import Imports
-from app.conversations.shares import Shares
 from app.db.connection import Database
 from app.services import Job, Services
 from app.web.render import markdown

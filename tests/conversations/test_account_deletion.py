@@ -17,9 +17,9 @@ from app.accounts.sessions import Sessions
 from app.accounts.users import Users
 from app.config import Settings
 from app.conversations.account_deletion import AccountDeletion, erase_user
+from app.conversations.chats import Trash
 from app.conversations.refs import MessageRef
 from app.conversations.settings import ChatSettings
-from app.conversations.trash import Trash
 from app.db import chats, search, users
 from app.inference.kv_files import SUFFIX, chat_key
 from app.inference.protocol import DeleteCache, Delta, Finished, Generate

@@ -9,9 +9,9 @@ from pathlib import Path
 import aiosqlite
 import pytest
 
+from app.conversations.chats import RETENTION_SECONDS, Trash
 from app.conversations.settings import parse_generation_settings
 from app.conversations.submission import PENDING_NOTE, Prompt
-from app.conversations.trash import RETENTION_SECONDS, Trash
 from app.db import chats as chat_rows
 from app.db import messages
 from app.db.connection import Database

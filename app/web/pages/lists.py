@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 from quart import Blueprint, Response, request
 
+from app.conversations.chats import RETENTION_SECONDS, TRASH_DAYS
 from app.conversations.search import split_highlights
-from app.conversations.trash import RETENTION_SECONDS, TRASH_DAYS
 from app.db.chats import Chat, Cursor, ListName
 from app.db.search import Hit, SearchQuery, Where, words_of
 from app.web.context import server_context

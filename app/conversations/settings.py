@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 import msgspec
 
 from app.config import Settings
-from app.conversations import stop_strings
 from app.errors import InvalidSettings
 from app.inference.protocol import to_storable
 from app.models import memory
@@ -132,7 +132,7 @@ def written(chosen: ChatSettings) -> dict[str, str]:
         if _is_parsed(SETTINGS[name])
     }
     texts["system_prompt"] = chosen.get("system_prompt") or ""
-    texts["stop"] = stop_strings.to_lines(chosen.get("stop") or ())
+    texts["stop"] = stop_strings_to_lines(chosen.get("stop") or ())
     return texts
 
 
@@ -167,7 +167,7 @@ def parse(
             f"The system prompt is {len(prompt):,} characters long; "
             f"the limit is {longest_prompt:,}. Shorten it."
         )
-    stops = stop_strings.from_lines(texts.get("stop", ""))
+    stops = stop_strings_from_lines(texts.get("stop", ""))
     too_long = any(len(stop) > STOP_CHARS for stop in stops)
     if (len(stops) > STOPS or too_long) and "stop" not in kept:
         problems["stop"] = f"Give at most {STOPS} stop strings of up to {STOP_CHARS} characters."
@@ -216,3 +216,40 @@ def parse_stored(text: str | None) -> ChatSettings:
     except (ValueError, TypeError, AttributeError):
         log.warning("The settings of a chat cannot be read.")
         return ChatSettings()
+
+
+# Stop strings as a user writes them: one a line, what a line cannot hold as an escape. `\n` is a
+# line break, `\r` a carriage return, `\t` a tab, `\s` a space, `\uXXXX` any character, `\\` a
+# backslash. Any other backslash stands for itself, so `\end{code}` may be written as it is.
+
+
+_ESCAPED_CHARACTERS: Final = {"n": "\n", "r": "\r", "t": "\t", "s": " ", "\\": "\\"}
+_ESCAPE_NAMES: Final = {character: name for name, character in _ESCAPED_CHARACTERS.items()}
+_ESCAPE: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|([nrts\\]))")
+_NEEDS_ESCAPE: Final = re.compile(r"[\\\n\r\t\0\ud800-\udfff]")
+_ANY_CHARACTER: Final = re.compile(r".", re.DOTALL)
+
+
+def stop_strings_to_lines(stops: Iterable[str]) -> str:
+    """Write the stop strings as `stop_strings_from_lines` takes them back, unchanged."""
+    return "\n".join(map(escape_stop_string, stops))
+
+
+def stop_strings_from_lines(text: str) -> tuple[str, ...]:
+    """Read stop strings without blank lines: a blank that is meant is written as an escape."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return tuple(_ESCAPE.sub(_unescaped, line) for line in lines if line.strip())
+
+
+def escape_stop_string(stop: str) -> str:
+    """Write one stop string on one line."""
+    return (_NEEDS_ESCAPE if stop.strip() else _ANY_CHARACTER).sub(_escape_of, stop)
+
+
+def _escape_of(match: re.Match[str]) -> str:
+    name = _ESCAPE_NAMES.get(match[0])
+    return f"\\{name}" if name else f"\\u{ord(match[0]):04x}"
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16)) if match[1] else _ESCAPED_CHARACTERS[match[2]]

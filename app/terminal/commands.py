@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.conversations.exports import file_name
-from app.conversations.stop_strings import to_lines
+from app.conversations.settings import stop_strings_to_lines
 from app.errors import ChatNotFound, InvalidMessage
 from app.models.parameters import SETTINGS, Parameter
 from app.terminal.format import (
@@ -147,7 +147,7 @@ async def stop(repl: Repl, text: str) -> None:
     if not text or text == "-":
         await set_setting(repl, f"stop {text}".strip())
         return
-    now = to_lines((await repl.settings()).get("stop") or ())
+    now = stop_strings_to_lines((await repl.settings()).get("stop") or ())
     await _choose(repl, "stop", f"{now}\n{text}")
 
 

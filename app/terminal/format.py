@@ -11,8 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from app.conversations.settings import ChatSettings, parse, written
-from app.conversations.stop_strings import escaped
+from app.conversations.settings import ChatSettings, escape_stop_string, parse, written
 from app.errors import ChatNotFound, ModelNotFound, WrongModelKind, not_for_chats
 from app.terminal.http_backend import HttpBackend
 from app.terminal.markdown import strip_control
@@ -35,7 +34,11 @@ def describe_settings(settings: ChatSettings) -> list[str]:
     """A line for each setting that was chosen."""
     lines = []
     for name, value in settings.overrides.items():
-        shown = ", ".join(f"“{escaped(stop)}”" for stop in value) if name == "stop" else value
+        shown = (
+            ", ".join(f"“{escape_stop_string(stop)}”" for stop in value)
+            if name == "stop"
+            else value
+        )
         lines.append(f"{name.replace('_', ' ')}: {shown}")
     return lines
 

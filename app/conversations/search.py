@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from app.background import BackgroundTasks
-from app.conversations.plain_text import strip_markup
+from app.conversations.titles import strip_markup
 from app.db import search
 from app.db.connection import Database
 from app.db.search import END, START, Hit, SearchQuery

@@ -1,12 +1,11 @@
-"""Titles of chats: the first words at once, one by the model when nobody waits."""
+"""Titles of chats: the first words at once, later one by the model; free of Markdown."""
 
 from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from app.conversations.plain_text import strip_markup
 from app.db import chats, messages
 from app.errors import WickError
 from app.inference.protocol import Delta, Finished, Generate, Prefill
@@ -23,7 +22,7 @@ if TYPE_CHECKING:  # the process that reads files for imports needs the rest of 
 
 log = logging.getLogger(__name__)
 TITLE_CHARS, NAME_CHARS = 60, 200
-"""Of a title that was made, and of a name that a person has given."""
+"""Of a title that was made, and of a name that a user has given."""
 MIN_PARAMETERS = 1_000_000_000
 """Parameters from which on a model's titles are better than a chat's first words."""
 _EXCERPT_CHARS = 1500
@@ -37,6 +36,12 @@ _TITLE_PROMPT = (
     "Write a title of at most six words for a conversation that begins with the message below. "
     "Answer with the title alone, without quotation marks.\n\n"
 )
+
+# Markup in titles and snippets. A hit of a search inside it stays as it is: it was sought.
+_SIGNS: Final = re.compile(r"\*\*|```")
+_BREAK: Final = re.compile(r"[ \t]*<br ?/?>[ \t]*", re.IGNORECASE)
+_TAG: Final = re.compile(r"</?(?:kbd|mark|sub|sup|details|summary)>", re.IGNORECASE)
+_NOTE: Final = re.compile(r"\[\^(\d{1,3})\]")
 
 
 def title_of(text: str, longest: int = TITLE_CHARS) -> str:
@@ -56,6 +61,13 @@ def made_title(said: str) -> str | None:
     if not title or title.endswith((",", ":", ";", "?!")) or _NO_TITLE.match(title):
         return None
     return title_of(title) if len(title.split()) <= _MOST_WORDS else None
+
+
+def strip_markup(text: str) -> str:
+    """Remove bold, fences and the few tags that are shown as something; `[^1]` is `[1]`."""
+    text = _SIGNS.sub("", text)
+    text = _TAG.sub("", _BREAK.sub(" ", text))
+    return _NOTE.sub(r"[\1]", text)
 
 
 def is_about(title: str, text: str) -> bool:

@@ -12,6 +12,8 @@ from pathlib import Path
 from app.bench.targets import BenchRequest, TokenUsage, resident_memory
 from app.config import Settings
 from app.errors import RequestError, RunnerDied
+from app.inference.device_monitor import DeviceMonitor
+from app.inference.gpu_plans import find_placement
 from app.inference.process import RunnerOptions, RunnerProcess
 from app.inference.protocol import Cancel, Delta, Event, Failed, Finished, Generate
 from app.inference.worker_pool import SAVE_SECONDS
@@ -63,6 +65,11 @@ class LocalTarget:
         in the chat: what is made in a few hundredths of a second comes together.
         """
         options = _options(settings, folder, by_token=by_token)
+        context = min(options.context, model.context_length)
+        gpu = await find_placement(
+            model, settings, DeviceMonitor(), context=context, slots=options.slots
+        )
+        options = replace(options, gpu=gpu)
         target = cls(model, options, await RunnerProcess.start(model, options), name)
         try:
             yield target

@@ -16,7 +16,7 @@ from app.inference import kv_files
 from app.inference.device_monitor import DeviceMonitor, DeviceSource, list_devices
 from app.inference.dispatcher import Runner
 from app.inference.gpu_loads import GpuLoad, GpuLoads
-from app.inference.gpu_plans import LoadPlan, find_placement, may_use_gpu
+from app.inference.gpu_plans import LoadPlan, find_placement, load_plans, may_use_gpu
 from app.inference.lifecycle import LoadAbandoned, ProgressCallback
 from app.inference.memory_budget import LoadedModel, MemoryBudget, distribute
 from app.inference.model_state import ModelState, WorkerStatus
@@ -26,8 +26,10 @@ from app.inference.queue import Request
 from app.inference.remote.servers import HealthMonitor
 from app.inference.worker import STOPPING, Worker
 from app.models import memory
+from app.models.devices import gpus
 from app.models.install.pulls import PullManager
 from app.models.model import Model
+from app.models.offload import layer_limit
 from app.models.store import ModelStore
 from app.temp_folders import scratch
 
@@ -175,6 +177,15 @@ class WorkerPool:
     def held_on(self, device: str) -> int:
         """Bytes that loaded models hold on a device."""
         return self._memory.held(device)
+
+    def best_plan(self, model: Model) -> LoadPlan | None:
+        """Plan a load of a model as if no other were loaded; None while no GPU is known for it."""
+        if not may_use_gpu(model, self._settings) or not gpus(self.devices.devices):
+            return None
+        limit = layer_limit(model, self._settings)
+        held = self._memory.held
+        plans = load_plans(model, self._settings, self.devices.devices, held, limit)
+        return next((plan for plan in plans if self._memory.can_ever_fit(plan.need)), None)
 
     async def measure_options(self, model: Model, context: int) -> RunnerOptions:
         """Options for a runner that measures a model, with the layers that a load would have."""

@@ -143,7 +143,7 @@ def _place(
     spaces = [(d, _space(d, is_forced=is_forced)) for d in devices]
     spaces = sorted(((d, n) for d, n in spaces if n > 0), key=lambda pair: -pair[1])
     most = sizes.count if limit is None else min(limit, sizes.count)
-    for alone in reversed(spaces):  # the smallest that can hold them leaves room on the others
+    for alone in spaces:
         if (found := _fill(sizes, [alone], most)) is not None:
             return found
     low, found = 0, None

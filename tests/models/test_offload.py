@@ -94,9 +94,9 @@ def test_two_devices_share_what_neither_holds_alone_the_larger_one_first() -> No
     assert plan(small, replace(large, free=100 * GB)).placement == Placement((("CUDA1", 11),))
 
 
-def test_of_two_that_hold_it_alone_the_smaller_one_gets_it() -> None:
+def test_of_two_that_hold_it_alone_the_larger_one_gets_it() -> None:
     found = plan(gpu(20 * GB, name="CUDA0", total=GB), gpu(40 * GB, name="CUDA1", total=GB))
-    assert found.placement == Placement((("CUDA0", 11),))
+    assert found.placement == Placement((("CUDA1", 11),))
 
 
 def test_layers_on_an_integrated_device_still_take_main_memory() -> None:

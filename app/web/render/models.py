@@ -90,13 +90,18 @@ def build_card(
         )
     context, budget = memory.context_length(model, here.settings), memory.budget(here.settings)
     needed = memory.preferred_bytes(model, here.settings)
+    on_gpu = ""
+    if (plan := here.pool.best_plan(model)) is not None:
+        needed = plan.offload.main_bytes
+        if sizes := plan.offload.device_bytes:
+            on_gpu = f", and {format_bytes(sum(sizes.values()))} on the GPU"
     facts = [
         ("Parameters", format_parameters(model.parameters)),
         ("Quantization", model.quantisation),
         ("Size on disk", format_bytes(model.size)),
         ("Engine", f"{model.engine}: {model.engine_choice.reason}"),
         ("Context", f"{context:,} of {model.context_length:,} tokens"),
-        ("Memory", f"needs {format_bytes(needed)} of {format_bytes(budget)}"),
+        ("Memory", f"needs {format_bytes(needed)} of {format_bytes(budget)}{on_gpu}"),
         ("Speed", f"{speed:.0f} tokens per second" if speed else "not measured yet"),
     ]
     if worker is not None and worker.gpu is not None:

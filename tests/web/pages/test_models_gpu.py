@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,7 @@ async def test_pages_and_apis_say_what_is_where(app: Quart, client: Client) -> N
     html = await text_of(await client.get("/status/figures", headers=OWN))
     for text in (page, html):
         assert status.gpu.line in text
+    assert re.search(r"needs \d+ MB of [\d.]+ GB, and \d+ MB on the GPU", page)
     report = await (await client.get("/models/report", headers=OWN)).get_json()
     assert report["models"][0]["gpu"] == status.gpu.line
     (model,) = (await (await client.get("/api/v1/models", headers=OWN)).get_json())["data"]

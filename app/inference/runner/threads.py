@@ -266,11 +266,14 @@ class ThreadTuner:
 
     def _next_wait(self, kind: Kind, count: int, pace: _ThreadTiming) -> float:
         """Return the seconds until the next probe: bad ones become rare, as a spinning barrier
-        costs a second.
+        costs a second. One of fewer threads is needed less: what makes more of them slower shows
+        by itself, while only a probe shows that it is over.
         """
-        paces = [p.seconds for (k, _), p in self._paces.items() if k == kind]
-        failed = pace.seconds > 1.5 * min(paces)
-        return min(_PROBE_LAST, pace.wait * 2) if failed else _PROBE_FIRST
+        paces = {c: p.seconds for (k, c), p in self._paces.items() if k == kind}
+        best = min(paces, key=paces.__getitem__)
+        failed = pace.seconds > 1.5 * paces[best]
+        growth = 4 if count < best else 2
+        return min(_PROBE_LAST, pace.wait * growth) if failed else _PROBE_FIRST
 
 
 def _thread_counts(threads: int) -> list[int]:

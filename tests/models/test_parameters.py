@@ -26,8 +26,8 @@ NEW_ROWS = """\
         None, ("low", "high"), "Verbosity", "How much it says.", openai=_EXTENSION, ollama=_SAME
     )
     calm: bool | None = _flag(None, "Calm", "Stay calm.", openai=_EXTENSION, ollama=_SAME)
-    top_n: int = _integer(
-        0, (0, 9), "Top-n", "Consider n.", neutral=0, openai=_EXTENSION, ollama=WireField("n_top")
+    top_z: int = _integer(
+        0, (0, 9), "Top-z", "Consider z.", neutral=0, openai=_EXTENSION, ollama=WireField("z_top")
     )
 """
 # Runs where `app` has these three rows more, and nothing else.
@@ -50,18 +50,18 @@ from app.models.upstream import Upstream
 from app.terminal.commands import completions
 from app.web.pages import settings
 
-WANTED = {"verbosity": "high", "calm": True, "top_n": 3}
-ABOUT = {"verbosity": "How much it says.", "calm": "Stay calm.", "top_n": "Consider n."}
+WANTED = {"verbosity": "high", "calm": True, "top_z": 3}
+ABOUT = {"verbosity": "How much it says.", "calm": "Stay calm.", "top_z": "Consider z."}
 schemas = openapi()["components"]["schemas"]
 for shape in ("ChatRequest", "CompletionRequest", "OllamaOptions", "SettingsObject"):
     for name, about in ABOUT.items():
-        name = "n_top" if (shape, name) == ("OllamaOptions", "top_n") else name
+        name = "z_top" if (shape, name) == ("OllamaOptions", "top_z") else name
         assert schemas[shape]["properties"][name]["description"] == about, (shape, name)
 asked = {"model": "m", "messages": [{"role": "user", "content": "x"}], **WANTED}
 assert msgspec.convert(asked, ChatRequest).chosen == WANTED
-options = {"verbosity": "high", "calm": True, "n_top": 3}
+options = {"verbosity": "high", "calm": True, "z_top": 3}
 assert chosen_in(msgspec.convert(options, OllamaOptions), "ollama") == WANTED
-for wrong in ({"verbosity": "loud"}, {"top_n": 10}):
+for wrong in ({"verbosity": "loud"}, {"top_z": 10}):
     try:
         msgspec.convert(asked | wrong, ChatRequest)
     except msgspec.ValidationError:
@@ -78,19 +78,19 @@ for name, about in ABOUT.items():
 assert '<option value="high">' in html and '<option value="on" selected>' in html
 assert set(WANTED) <= {field.name for field in settings.SAMPLING}
 chosen = ChatSettings(**WANTED)
-assert parse({"verbosity": "high", "calm": "on", "top_n": "3"}, 9) == chosen
+assert parse({"verbosity": "high", "calm": "on", "top_z": "3"}, 9) == chosen
 
 parser = argparse.ArgumentParser()
 chat.add_parser(parser.add_subparsers())
-words = ["chat", "--verbosity", "high", "--calm", "on", "--top-n", "3"]
+words = ["chat", "--verbosity", "high", "--calm", "on", "--top-z", "3"]
 given = chat._settings(parser.parse_args(words))
 assert parse(given, 9) == chosen
 help_ = parser._subparsers._group_actions[0].choices["chat"].format_help()
 assert all(f"--{name.replace('_', '-')}" in help_ for name in WANTED)
-assert {"/set calm", "/set top_n"} <= {text for text, _ in completions([], "/set ")}
+assert {"/set calm", "/set top_z"} <= {text for text, _ in completions([], "/set ")}
 
 assert sanitize(WANTED | {"temperature": 99}) == chosen
-assert sanitize({"verbosity": "loud", "calm": "perhaps", "top_n": 10}) == ChatSettings()
+assert sanitize({"verbosity": "loud", "calm": "perhaps", "top_z": 10}) == ChatSettings()
 entry = {"chat": {"params": options, "messages": []}}
 assert sanitize(open_webui.parse(entry).settings) == chosen
 
@@ -101,7 +101,7 @@ turns = (Turn("user", "x"),)
 command = from_line(to_line(Generate(1, turns, made_with.sampling)))
 assert command.sampling.verbosity == "high"
 body = request_body(Upstream("http://box/v1", "m"), command, turns, 9, is_plain=False)
-assert {name: body[name] for name in WANTED} == WANTED and body["n_top"] == 3
+assert {name: body[name] for name in WANTED} == WANTED and body["z_top"] == 3
 """
 
 

@@ -30,6 +30,7 @@ from app.models.engines import (
     available_engines,
 )
 from app.models.model import Model
+from app.models.model_files import load_measured_gpu
 from app.models.parameters import Sampling
 from app.models.store import ModelStore
 
@@ -99,10 +100,13 @@ async def _run(runner: RunnerProcess, request: Generate) -> Finished:
     raise ModelLoadError(f"Its process ended {await runner.exit_reason()}.")
 
 
-async def measure_engines(store: ModelStore, name: str, probe: EngineProbe) -> Model:
+async def measure_engines(
+    store: ModelStore, name: str, probe: EngineProbe, gpu: Callable[[], str] = lambda: ""
+) -> Model:
     """Measure both engines on a model and keep their speeds; the model with them.
 
-    An engine that fails leaves no speed. Raises ModelNotFound, ModelFileError or DiskFull.
+    An engine that fails leaves no speed. gpu: tells with which GPUs it was. Raises ModelNotFound,
+    ModelFileError or DiskFull.
     """
     model = await asyncio.to_thread(store.get, name)
     if not _can_choose(model):
@@ -114,11 +118,13 @@ async def measure_engines(store: ModelStore, name: str, probe: EngineProbe) -> M
             speeds[engine] = await probe(model, engine)
         except ModelError as error:
             log.warning("%s could not be measured on %s: %s", name, engine, error)
-    return await asyncio.to_thread(_save_speeds, store, name, speeds)
+    return await asyncio.to_thread(_save_speeds, store, name, speeds, gpu())
 
 
-def _save_speeds(store: ModelStore, name: str, speeds: dict[Engine, EngineSpeed]) -> Model:
-    store.save_speeds(name, speeds)
+def _save_speeds(
+    store: ModelStore, name: str, speeds: dict[Engine, EngineSpeed], gpu: str
+) -> Model:
+    store.save_speeds(name, speeds, gpu)
     model = store.get(name)
     if model.engine == LLAMA_CPP:
         remove_adapted(model)
@@ -143,7 +149,7 @@ class EngineMeter:
         self._store = store
         self._pool = pool
         self._on_measured = on_measured
-        self._tried: set[tuple[str, str]] = set()
+        self._tried: set[tuple[str, str, str]] = set()
         self._changed = asyncio.Event()
         self._changed.set()
 
@@ -171,12 +177,19 @@ class EngineMeter:
 
     def _next_model(self) -> Model | None:
         for model in self._store.models():
-            if (model.name, model.digest) in self._tried or model.speeds or not _can_choose(model):
+            is_tried = (model.name, model.digest, self._pool.gpu_names) in self._tried
+            if is_tried or self._is_measured(model) or not _can_choose(model):
                 continue
             context = min(CONTEXT_TOKENS, model.context_length)
             if memory.required_bytes(model, context, 1) <= self._pool.free_memory:
                 return model
         return None
+
+    def _is_measured(self, model: Model) -> bool:
+        """Tell whether there are speeds, of the GPUs that are here now as far as they are known."""
+        if not model.speeds or not self._pool.devices.is_known:
+            return bool(model.speeds)
+        return load_measured_gpu(model.folder) == self._pool.gpu_names
 
     async def _measure(self, model: Model) -> None:
         """Measure a model, unless somebody asks for an answer meanwhile; then it is tried again."""
@@ -200,7 +213,9 @@ class EngineMeter:
 
         before = model.engine
         with contextlib.suppress(ModelError, DiskFull):
-            measured = await measure_engines(self._store, model.name, probe)
+            measured = await measure_engines(
+                self._store, model.name, probe, lambda: self._pool.gpu_names
+            )
             if measured.engine != before:
                 self._on_measured(model.name)
-        self._tried.add((model.name, model.digest))
+        self._tried.add((model.name, model.digest, self._pool.gpu_names))

@@ -178,6 +178,13 @@ class WorkerPool:
         """Bytes that loaded models hold on a device."""
         return self._memory.held(device)
 
+    @property
+    def gpu_names(self) -> str:
+        """Names of the GPUs that models may use, as far as they are known."""
+        if self._settings.gpu_layers == 0:
+            return ""
+        return ", ".join(device.title for device in gpus(self.devices.devices))
+
     def best_plan(self, model: Model) -> LoadPlan | None:
         """Plan a load of a model as if no other were loaded; None while no GPU is known for it."""
         if not may_use_gpu(model, self._settings) or not gpus(self.devices.devices):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from dataclasses import asdict, replace
@@ -134,6 +135,13 @@ def load_speeds(folder: Path) -> dict[Engine, EngineSpeed]:
         log.warning("What was measured of the model %s is damaged: %s.", folder.name, error)
         return {}
     return {engine: speed for engine, speed in speeds.items() if speed.is_sound}
+
+
+def load_measured_gpu(folder: Path) -> str:
+    """Load the names of the GPUs that the speeds of the model in `folder` were measured with."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        return str(json.loads((folder / SPEEDS).read_text(encoding="utf-8"))["gpu"])
+    return ""
 
 
 def load_settings(folder: Path) -> ModelSettings:

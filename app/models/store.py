@@ -248,9 +248,13 @@ class ModelStore:
         self.save_settings(name, replace(model.settings, gpu_layers=layers))
         return self.get(name)
 
-    def save_speeds(self, name: str, speeds: Mapping[Engine, EngineSpeed]) -> None:
-        """Keep what was measured of a model. Raises ModelNotFound, DiskFull or ModelError."""
-        text = json.dumps({engine: asdict(speed) for engine, speed in speeds.items()}, indent=2)
+    def save_speeds(self, name: str, speeds: Mapping[Engine, EngineSpeed], gpu: str = "") -> None:
+        """Keep what was measured of a model; `gpu`: with which GPUs.
+
+        Raises ModelNotFound, DiskFull or ModelError.
+        """
+        measured: dict[str, object] = {e: asdict(speed) for e, speed in speeds.items()}
+        text = json.dumps(measured | {"gpu": gpu}, indent=2)
         write_atomic(self.get(name).folder / SPEEDS, text)
 
     def default(self) -> str | None:

@@ -9,10 +9,13 @@ import pytest
 from app.config import Settings
 from app.errors import ModelLoadError
 from app.inference import engine_meter
+from app.inference.device_monitor import DeviceList
 from app.inference.engine_meter import EngineMeter, probe_engine
 from app.inference.process import RunnerOptions
+from app.models.devices import Device
 from app.models.engines import ENGINES, Engine, EngineSpeed, available_engines
 from app.models.model import Model
+from app.models.model_files import load_measured_gpu
 from app.models.store import ModelStore
 from tests.conversations.services import House, built
 from tests.patience import until
@@ -90,3 +93,35 @@ async def test_a_new_model_is_measured_once_when_nobody_waits(
     assert probed[-2:] == ["ctransformers", "llama.cpp"]
     model = store.get("tiny")
     assert (model.engine, model.speeds) == ("llama.cpp", speeds)
+
+
+async def test_speeds_are_measured_again_when_there_is_another_gpu(
+    house: House, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speeds = {engine: EngineSpeed(10, 10) for engine in ENGINES}
+    probed: list[Engine] = []
+
+    async def probe(model: Model, engine: Engine, options: RunnerOptions) -> EngineSpeed:
+        probed.append(engine)
+        return EngineSpeed(30 if engine == "llama.cpp" else 10, 10)
+
+    async def source() -> DeviceList:
+        return DeviceList((Device("CUDA0", "RTX 4060", "GPU", 8 << 30, 8 << 30),))
+
+    monkeypatch.setattr(engine_meter, "IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(engine_meter, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(engine_meter, "probe_engine", probe)
+    monkeypatch.setattr(house.pool.devices, "_source", source)
+    store.save_speeds("tiny", speeds)
+    measured: list[str] = []
+    meter = EngineMeter(store, house.pool, measured.append)
+    assert meter._is_measured(store.get("tiny"))  # no GPU is known yet
+    await house.pool.devices.known()
+    running = asyncio.create_task(meter.run())
+    try:
+        await until(lambda: measured == ["tiny"])
+    finally:
+        running.cancel()
+    assert probed == ["ctransformers", "llama.cpp"]
+    assert load_measured_gpu(store.get("tiny").folder) == "RTX 4060"
+    assert meter._is_measured(store.get("tiny"))

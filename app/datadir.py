@@ -79,7 +79,7 @@ def lock_data_folder(folder: Path, command: str) -> Iterator[FolderLock]:
     except OSError as error:
         raise StoreUnusable(f"{folder / LOCK} cannot be locked: {error.strerror}.") from error
     try:
-        Reserve(folder).look()
+        Reserve(folder).refresh()
         ownership = FolderLock(folder, command)
         ownership.publish("")
         yield ownership

@@ -50,35 +50,33 @@ class Reserve:
         if self.is_low:
             raise DiskFull(self.sentence)
 
-    def look(self) -> bool:
+    def refresh(self) -> bool:
         """Update `is_low` and tell whether it changed. May write RESERVE_BYTES or delete all
         caches.
         """
         before = self.is_low
         self.is_low = self._left() < MIN_BYTES
         if self.is_low and self._caches.exists():
-            log.warning(
-                "The disk is full: what models have kept of chats in %s goes.", self._caches
-            )
+            log.warning("The disk is full: deleting the cache in %s.", self._caches)
             shutil.rmtree(self._caches, ignore_errors=True)
             self.is_low = self._left() < MIN_BYTES
         if self.is_low:
             self._file.unlink(missing_ok=True)
-        elif self._held() != RESERVE_BYTES:
-            self._take()
+        elif self._size() != RESERVE_BYTES:
+            self._allocate()
         return self.is_low != before
 
     def _left(self) -> int:
         """Return the bytes that are free beside a whole reserve."""
-        return shutil.disk_usage(self._folder).free + self._held() - RESERVE_BYTES
+        return shutil.disk_usage(self._folder).free + self._size() - RESERVE_BYTES
 
-    def _held(self) -> int:
+    def _size(self) -> int:
         try:
             return self._file.stat().st_size
         except FileNotFoundError:
             return 0
 
-    def _take(self) -> None:
+    def _allocate(self) -> None:
         """Write the reserve file; a failure does no harm yet."""
         try:
             with self._file.open("wb") as file:
@@ -87,6 +85,6 @@ class Reserve:
                 else:  # what is written must not be something that a file system leaves out
                     file.write(os.urandom(RESERVE_BYTES))
         except OSError as error:
-            log.warning("No room could be kept in %s: %s.", self._file, error.strerror)
+            log.warning("Cannot reserve disk space in %s: %s.", self._file, error.strerror)
             if self._file.is_file():
                 self._file.unlink(missing_ok=True)

@@ -30,7 +30,7 @@ from app.models.store import ModelStore
 log = logging.getLogger(__name__)
 STOPPED: Final = "Wick was stopped."
 SAVE_SECONDS: Final = 1.0
-LOOK_SECONDS: Final = 3.0
+DISK_CHECK_SECONDS: Final = 3.0
 UNSAVED: Final = (
     "The end of answer %d in chat %s could not be saved and is lost: of %d characters only those"
     " stay that had been saved on the way."
@@ -78,7 +78,7 @@ class Services:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Open all services; afterwards nothing runs any more, and answers have kept their text."""
-        await self._look_at_disk()
+        await self._check_disk()
         await self.quotas.load()
         await self.chats.recover_interrupted()
         if self.settings.auto_pull and not self.store.models():
@@ -98,7 +98,7 @@ class Services:
 
     def background_jobs(self) -> dict[str, Job]:
         """List the jobs that run while the services are open, by name."""
-        jobs: dict[str, Job] = {"servers": self.pool.remotes.run, "the disk": self._watch_disk}
+        jobs: dict[str, Job] = {"servers": self.pool.remotes.run, "the disk": self._monitor_disk}
         if self.settings.measure_engines:
             meter = EngineMeter(self.store, self.pool, self._engine_changed)
             self.pulls.listeners.append(meter.models_changed)
@@ -110,14 +110,14 @@ class Services:
         self.pool.settings_changed(name)
         self.hub.models_changed()
 
-    async def _watch_disk(self) -> None:
+    async def _monitor_disk(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            await self._look_at_disk()
+            await asyncio.sleep(DISK_CHECK_SECONDS)
+            await self._check_disk()
 
-    async def _look_at_disk(self) -> None:
-        if await asyncio.to_thread(self.reserve.look):
-            log.warning("%s", self.reserve.sentence or "There is room on the disk again.")
+    async def _check_disk(self) -> None:
+        if await asyncio.to_thread(self.reserve.refresh):
+            log.warning("%s", self.reserve.sentence or "There is space on the disk again.")
             self.hub.models_changed()
 
     async def close(self) -> None:
@@ -125,7 +125,7 @@ class Services:
         if self.is_closing:
             return
         self.is_closing = True
-        await asyncio.to_thread(self.reserve.look)  # what runs is to be saved
+        await asyncio.to_thread(self.reserve.refresh)  # what runs is to be saved
         self.answers.close()
         self.pool.interrupt(STOPPED)
         await asyncio.gather(
@@ -138,11 +138,11 @@ class Services:
             log.error(UNSAVED, stream.message_id, stream.chat_id, len(stream.text))
 
 
-async def _supervise(name: str, watch: Job) -> None:
+async def _supervise(name: str, job: Job) -> None:
     """Run a job; log a failure and start it again."""
     while True:
         try:
-            await watch()
+            await job()
         except Exception:
-            log.exception("Watching over %s broke off; it begins anew.", name)
+            log.exception("The background job for %s failed; restarting it.", name)
         await asyncio.sleep(RESTART_SECONDS)

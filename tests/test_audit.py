@@ -54,12 +54,12 @@ def test_a_flood_pushes_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         audit.audit("login", user=7)
         now[0] = audit.WINDOW_SECONDS
         audit.audit("refused", what="Host", address="192.0.2.1")
-    told = events(tmp_path)
-    assert len([e for e in told if e.get("address") == "192.0.2.1" and "what" in e]) == 31
-    assert len([e for e in told if e["event"] == "login-failed"]) == 300
-    assert [e for e in told if e.get("address") == "192.0.2.2" and "what" in e]
-    assert [e for e in told if e["event"] == "login"]
-    left_out = {e["of"]: e["count"] for e in told if e["event"] == "left-out"}
+    logged = events(tmp_path)
+    assert len([e for e in logged if e.get("address") == "192.0.2.1" and "what" in e]) == 31
+    assert len([e for e in logged if e["event"] == "login-failed"]) == 300
+    assert [e for e in logged if e.get("address") == "192.0.2.2" and "what" in e]
+    assert [e for e in logged if e["event"] == "login"]
+    left_out = {e["of"]: e["count"] for e in logged if e["event"] == "left-out"}
     assert left_out == {"refused": 970, "login-failed": 700}
 
 

@@ -29,7 +29,7 @@ async def test_a_failed_task_is_raised_to_whoever_awaits_it(
 ) -> None:
     tasks = BackgroundTasks()
     with pytest.raises(ChatBusy):
-        await tasks.run_shielded(fail(ChatBusy("not now")), "a wish")
+        await tasks.run_shielded(fail(ChatBusy("not now")), "a request")
     await tasks.drain(10)
     assert caplog.records == []
 
@@ -41,14 +41,14 @@ async def test_work_goes_on_without_its_caller(caplog: pytest.LogCaptureFixture)
         await may_go_on.wait()
         raise ChatBusy("not now")
 
-    caller = asyncio.create_task(tasks.run_shielded(work(), "a wish"))
+    caller = asyncio.create_task(tasks.run_shielded(work(), "a request"))
     await asyncio.sleep(0)
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
     may_go_on.set()
     await tasks.drain(10)
-    assert [r.getMessage() for r in caplog.records] == ["The task a wish failed: not now"]
+    assert [r.getMessage() for r in caplog.records] == ["The task a request failed: not now"]
 
 
 async def test_a_task_that_does_not_end_in_time_is_cancelled(

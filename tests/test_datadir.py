@@ -28,9 +28,9 @@ def test_the_owner_says_who_it_is_while_it_is(tmp_path: Path) -> None:
     with lock_data_folder(folder, "wick serve") as ownership:
         assert read_owner(folder) == ServerInfo(os.getpid(), "wick serve", "")
         ownership.publish("http://127.0.0.1:8000", "a secret")
-        told = ServerInfo(os.getpid(), "wick serve", "http://127.0.0.1:8000", "a secret")
-        assert read_owner(folder) == told
-        assert "a secret" not in repr(told)
+        info = ServerInfo(os.getpid(), "wick serve", "http://127.0.0.1:8000", "a secret")
+        assert read_owner(folder) == info
+        assert "a secret" not in repr(info)
         assert (folder / OWNER_FILE).stat().st_mode & 0o777 == 0o600
     assert read_owner(folder) is None
     with lock_data_folder(folder, "wick chat"):

@@ -34,19 +34,19 @@ def test_room_is_kept_while_there_is_some_and_given_when_there_is_none(
     disk: Disk, tmp_path: Path
 ) -> None:
     reserve = Reserve(tmp_path)
-    assert not reserve.look()
+    assert not reserve.refresh()
     assert (tmp_path / FILE).stat().st_size == RESERVE_BYTES
     reserve.check()
     disk.free = RESERVE_BYTES + MIN_BYTES - 1
-    assert reserve.look()
+    assert reserve.refresh()
     assert not (tmp_path / FILE).exists()
     with pytest.raises(DiskFull, match="read-only"):
         reserve.check()
     for _ in range(3):  # the room that was given is no reason to take it again
-        assert not reserve.look()
+        assert not reserve.refresh()
         assert reserve.is_low
     disk.free += 1
-    assert reserve.look()
+    assert reserve.refresh()
     assert not reserve.sentence
     assert (tmp_path / FILE).stat().st_size == RESERVE_BYTES
 
@@ -56,6 +56,6 @@ def test_caches_are_removed_before_the_reserve(disk: Disk, tmp_path: Path) -> No
     (tmp_path / CACHES / "one").write_bytes(bytes(1000))
     disk.free = RESERVE_BYTES + MIN_BYTES + 999
     reserve = Reserve(tmp_path)
-    reserve.look()
+    reserve.refresh()
     assert not reserve.is_low
     assert not (tmp_path / CACHES).exists()

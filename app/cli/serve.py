@@ -82,7 +82,7 @@ def _check_tls(settings: Settings) -> None:
         return
     if not settings.tls_cert or not settings.tls_key:
         given, missing = ("CERT", "KEY") if settings.tls_cert else ("KEY", "CERT")
-        raise ConfigError(f"WICK_TLS_{given} needs WICK_TLS_{missing} beside it.")
+        raise ConfigError(f"WICK_TLS_{given} also needs WICK_TLS_{missing}.")
     for name, path in (("CERT", settings.tls_cert), ("KEY", settings.tls_key)):
         try:
             path.read_bytes()

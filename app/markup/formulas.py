@@ -2,7 +2,7 @@
 
 They stand between `$`, `$$`, `\\(` or `\\[` and their closing marks, at which a block ends. One
 whose opening mark stands alone on its line may hold empty lines, as far as its closing mark is
-within `MAX_LOOK_CHARS`; any other ends at an empty line. What was never closed stays one block:
+within `MAX_AHEAD_CHARS`; any other ends at an empty line. What was never closed stays one block:
 what stands further below must not change what was shown.
 
 The library refuses what it does not know. What it would read otherwise than TeX does is rewritten
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from math_core import LatexToMathML
 
 MAX_SOURCE_CHARS: Final = 1000
-MAX_LOOK_CHARS: Final = 2 * MAX_SOURCE_CHARS
+MAX_AHEAD_CHARS: Final = 2 * MAX_SOURCE_CHARS
 
 # A dollar before a space, beside a letter or a digit, or before another dollar is money. Letters of
 # scripts that put no spaces between words may stand right beside a formula.
-_BESIDE: Final = re.compile(r"[0-9A-Za-z_\u00aa-\u02ff\u0370-\u1fff]")
+_LETTER: Final = re.compile(r"[0-9A-Za-z_\u00aa-\u02ff\u0370-\u1fff]")
 _INLINE: Final = re.compile(
     r"\$\$(?P<a>(?:[^$\\]|\\.)+?)\$\$"
     r"|\$(?![\s$])(?P<b>(?:[^$\\\n]|\\[^\n])*?(?:[^\s$\\]|\\\S))"
@@ -50,7 +50,7 @@ def formulas(parser: MarkdownIt) -> None:
 
 def _inline(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - called by the parser
     char, before = state.src[state.pos], state.src[state.pos - 1 : state.pos]
-    if char not in "$\\" or (char == "$" and (before in {"$", "\\"} or _BESIDE.match(before))):
+    if char not in "$\\" or (char == "$" and (before in {"$", "\\"} or _LETTER.match(before))):
         return False
     found = _INLINE.match(state.src, state.pos, state.pos + MAX_SOURCE_CHARS)
     if not found or (found["b"] and _MONEY.match(found["b"])):
@@ -96,7 +96,7 @@ def _last_line(state: StateBlock, start: int, end: int, closing: str) -> int:
             continue
         if state.sCount[number] < state.blkIndent:
             break
-        if before_gap is not None and state.eMarks[number] - state.bMarks[start] > MAX_LOOK_CHARS:
+        if before_gap is not None and state.eMarks[number] - state.bMarks[start] > MAX_AHEAD_CHARS:
             return before_gap
         last = number
         if _line(state, number).rstrip().endswith(closing):

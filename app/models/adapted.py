@@ -36,7 +36,7 @@ LARGE_BYTES: Final = 1 << 30
 """A larger model is likely to run on llama.cpp, so no room is set aside for its copy."""
 GGUF_VERSION: Final = 3
 CHUNK_BYTES: Final = 1 << 20
-KEPT: Final = ("general.", "llama.", "tokenizer.ggml.")
+KEPT_PREFIXES: Final = ("general.", "llama.", "tokenizer.ggml.")
 DROPPED: Final = ("general.alignment",)
 SCALED: Final = ("llama.rope.scaling.", "llama.rope.scale_linear")
 """Written anew, under the one name that the engine reads."""
@@ -174,7 +174,7 @@ def _metadata(header: Header) -> Iterator[tuple[str, tuple[ValueType, Value]]]:
         if key.startswith(SCALED):
             continue
         nested = isinstance(value, Array) and value.type is ValueType.ARRAY
-        if not key.startswith(KEPT) or key in DROPPED or nested:
+        if not key.startswith(KEPT_PREFIXES) or key in DROPPED or nested:
             continue
         if key == "tokenizer.ggml.tokens" and header.text("tokenizer.ggml.model") == "gpt2":
             yield key, (ValueType.ARRAY, _raw_tokens(header))

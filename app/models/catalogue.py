@@ -92,7 +92,7 @@ def find(name: str) -> CatalogueEntry:
         return CATALOGUE[name]
     except KeyError:
         raise PullError(
-            f"Wick knows no source for “{name}”; by name it can pull "
+            f"The catalogue has no model “{name}”. It has "
             f"{', '.join(entry.name for entry in offers())}."
         ) from None
 

@@ -52,7 +52,7 @@ def ensure_space(folder: Path, size: int) -> None:
     needed = math.ceil((size + RESERVED_BYTES) / 1e6)
     if not size:
         raise DiskFull(
-            f"There is no room left on the disk for the model: {left}, and {needed:,} MB are to "
+            f"There is no room left on the disk for the model: {left}; {needed:,} MB must "
             "stay free."
         )
     raise DiskFull(f"There is no room for the model: it needs {needed:,} MB and {left}.")

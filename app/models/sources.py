@@ -256,7 +256,7 @@ def _local(text: str) -> Spec:
         is_one = False
     if is_one:
         return LocalSpec(path)
-    raise PullRefused(f"Wick knows no source for “{text}”. It takes {FORMS}.")
+    raise PullRefused(f"“{text}” isn't a source Wick recognizes. It takes {FORMS}.")
 
 
 def local_path(text: str) -> Path:

@@ -62,7 +62,7 @@ def clean_partial(root: Path, but: Path | None = None) -> None:
         except OSError:  # it is just being finished
             continue
         if folder != but and time.time() - changed > EXPIRE_SECONDS:
-            log.info("Removing %s: nobody went on with it.", folder.name)
+            log.info("Removing the abandoned %s.", folder.name)
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -286,7 +286,7 @@ class ModelStore:
             )
         return name
 
-    def check_room(self, size: int) -> None:
+    def ensure_space(self, size: int) -> None:
         """Raises DiskFull unless `size` more bytes have room beside the models."""
         there = next(folder for folder in (self.root, *self.root.parents) if folder.is_dir())
         ensure_space(there, size)

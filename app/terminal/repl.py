@@ -150,7 +150,7 @@ class Repl:
         there = any(model.name == opened.chat.model for model in self.models)
         self.model = resolve_model(self.models, opened.chat.model if there else "")
         if not there:
-            self.info(f"{opened.chat.model} is not installed any more. Now using {self.model}.")
+            self.info(f"{opened.chat.model} is no longer installed. Now using {self.model}.")
 
     async def show_history(self, path: Sequence[MessageRecord], most: int = HISTORY_SHOWN) -> None:
         """Show the end of a chat, and what is being written in it."""

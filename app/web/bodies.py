@@ -119,7 +119,7 @@ async def spooled(pieces: AsyncIterator[bytes], content_type: str) -> Response:
     try:
         file = await asyncio.to_thread(tempfile.TemporaryFile)
     except OSError as error:
-        raise _no_room() from error
+        raise _disk_full() from error
     try:
         size = await _fill(file, pieces)
     except BaseException:
@@ -147,7 +147,7 @@ async def _write(file: IO[bytes], data: bytes) -> int:
     try:
         return await asyncio.to_thread(file.write, data)
     except OSError as error:
-        raise _no_room() from error
+        raise _disk_full() from error
 
 
 async def _sent(file: IO[bytes]) -> AsyncIterator[bytes]:
@@ -156,8 +156,8 @@ async def _sent(file: IO[bytes]) -> AsyncIterator[bytes]:
             yield data
 
 
-def _no_room() -> DiskFull:
-    return DiskFull("There is no room left for temporary files here, so nothing was exported.")
+def _disk_full() -> DiskFull:
+    return DiskFull("There is no room left for temporary files here; nothing was exported.")
 
 
 # Text is what a page consists of, and gzip makes a quarter of it.

@@ -43,8 +43,8 @@ ERROR, POLICY = 1011, 1008
 RELOAD = 4001
 """Closes the socket of a page that is to be loaded anew (static/early.js)."""
 TOO_FAST = (
-    "You send faster than Wick takes it, so this was not taken. Wait a moment, please: of a page "
-    "that goes on like this the connection is closed."
+    "You're sending too fast; this message was not sent. Wait a moment: Wick disconnects a page "
+    "that keeps sending."
 )
 
 
@@ -120,7 +120,7 @@ async def serve(hub: Hub, tab: Connection) -> None:
     code, is_open = ERROR, False
     sessions, session_id = server_context().sessions, identity().session_id
     try:
-        await _check_room(hub, tab)
+        await _enforce_page_limit(hub, tab)
         with sessions.watch(session_id) as ended:
             await _send(await tab.initial_frame(websocket.args.get("seen", "")))
             is_open = True
@@ -193,18 +193,14 @@ async def _receive_loop(tab: Connection, sessions: Sessions, session_id: int) ->
         await tab.on_message(data)
 
 
-async def _check_room(hub: Hub, tab: Connection) -> None:
+async def _enforce_page_limit(hub: Hub, tab: Connection) -> None:
     """Close the tab where its user has too many; it is among those that are counted."""
     most, user_id = server_context().settings.sockets_per_user, tab.subscription.user_id
     if hub.subscription_count(user_id) <= most:
         return
     audit("limit-reached", limit="sockets", user=user_id)
     await _send(
-        tab.rejection_frame(
-            "",
-            f"You have {most} pages of Wick open, and that is the limit. Close one and reload this "
-            "one, please.",
-        )
+        tab.rejection_frame("", f"Limit of {most} open pages reached. Close one and reload.")
     )
     raise CloseConnection(POLICY)
 

@@ -37,6 +37,14 @@ def make_tokenizer(folder: Path, flavour: Flavour, **overrides: object) -> Token
     return Tokenizer.load(folder)
 
 
+def encode_template(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Return the ids of a template's own text: names of special tokens become those tokens."""
+    ids: list[int] = []
+    for part in tokenizer.split_special_tokens(text):
+        ids += [part] if isinstance(part, int) else tokenizer.encode(part)
+    return ids
+
+
 @pytest.fixture(scope="session")
 def bpe(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     return make_tokenizer(tmp_path_factory.mktemp("bpe"), "bpe")

@@ -19,6 +19,7 @@ from app.models.model import Model, ModelSettings
 from app.models.store import ModelStore
 from app.models.text import tokenizer_builder
 from app.models.text.tokenizer import Tokenizer
+from tests.models.conftest import encode_template
 from tests.models.gguf.test_engine_support import header_of
 from tests.models.gguf.test_reader_split import parts_of, write
 from tests.tiny_gguf import write_tiny_gguf
@@ -175,7 +176,7 @@ def test_a_vocabulary_that_wick_does_not_know_is_left_to_llama_cpp(
     with pytest.raises(ModelFileError):
         Tokenizer.load(model.folder)
     native = Tokenizer.load(model.folder, Native())
-    assert native.encode_template("<|im_start|>user") == [1, 117, 115, 101, 114]
+    assert encode_template(native, "<|im_start|>user") == [1, 117, 115, 101, 114]
     assert native.token_bytes(200) == b"200"
     assert native.token_bytes(1) == b""
 

@@ -70,7 +70,7 @@ for wrong in ({"verbosity": "loud"}, {"top_z": 10}):
 
 environment = jinja2.Environment(loader=jinja2.FileSystemLoader("templates"), autoescape=True)
 html = environment.get_template("_chat_settings.html").render(
-    fields=settings.CHAT_FIELDS, values={"calm": "on"}, usual={}, errors={}, kept={},
+    fields=settings.CHAT_FIELDS, values={"calm": "on"}, defaults={}, errors={}, kept={},
     chat_id="c", model="m"
 )
 for name, about in ABOUT.items():

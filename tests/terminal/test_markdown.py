@@ -81,8 +81,8 @@ def test_a_streamed_answer_ends_up_rendered_like_a_whole_one() -> None:
         "[^1]: N\n\nEnd"
     )
     console = Console(file=io.StringIO(), width=60, height=40, color_system=None)
-    growing, final = MarkdownStream(console), list[str]()
+    stream, final = MarkdownStream(console), list[str]()
     for sign in text:
-        growing.feed(sign)
-        final += growing.frame().final
-    assert final + growing.end() == drawn(text)
+        stream.feed(sign)
+        final += stream.frame().final
+    assert final + stream.end() == drawn(text)

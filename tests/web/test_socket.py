@@ -73,7 +73,7 @@ async def test_a_flood_is_warned_before_it_is_closed(app: Quart) -> None:
         except WebsocketDisconnectError as error:
             closed = error
     assert closed.args[0] == POLICY
-    warnings = [frame for frame in said if "You send faster" in frame]
+    warnings = [frame for frame in said if "sending too fast" in frame]
     assert warnings
     # The composer keeps its text.
     assert f'data-for="{"c" * 32}" data-accepted="no"' in warnings[0]
@@ -136,10 +136,10 @@ async def test_one_page_too_many_is_told_so(app: Quart) -> None:
         await first.receive()
         await second.receive()
         async with client.websocket(LIVE, headers=OWN) as third:
-            await heard(third, "You have 2 pages of Wick open")
+            await heard(third, "Limit of 2 open pages")
             with pytest.raises(WebsocketDisconnectError):
                 await third.receive()
         await first.send("{}")
         await heard(first, "did not understand")
     async with client.websocket(LIVE, headers=OWN) as again:
-        assert "pages of Wick open" not in str(await again.receive())
+        assert "open pages reached" not in str(await again.receive())

@@ -101,8 +101,8 @@ def sliding_window(header: Header) -> int | None:
     key = "llama.attention.sliding_window"
     if isinstance(header.metadata.get(key), Array):
         raise ModelUnsupported(
-            f"{header.path.name} has blocks that look back differently far, "
-            "which ctransformers cannot do."
+            f"{header.path.name} uses per-layer attention windows, "
+            "which ctransformers doesn't support."
         )
     width = header.integer(key)
     return width if width is not None and width > 0 else None
@@ -113,7 +113,7 @@ def _check_features(header: Header) -> None:
     name = header.path.name
     if header.integer("llama.expert_count"):
         raise ModelUnsupported(
-            f"{name} is a mixture of experts (as Mixtral is), which ctransformers does not know."
+            f"{name} is a mixture of experts (as Mixtral is), which ctransformers doesn't support."
         )
     for key, values in NEUTRAL.items():
         value = header.metadata.get(f"llama.{key}")
@@ -124,8 +124,8 @@ def _check_features(header: Header) -> None:
             )
     if any(tensor.name.startswith("rope_f") for tensor in header.tensors):
         raise ModelUnsupported(
-            f"{name} stretches its context by a table of factors (as Llama 3.1 and later do), "
-            "which ctransformers does not know; Llama 3 and earlier will do."
+            f"{name} uses Llama 3.1 RoPE scaling, which ctransformers doesn't support; Llama 3 and "
+            "earlier work."
         )
     rope_scale(header)
 

@@ -51,7 +51,7 @@ EMBEDDING_ARCHITECTURES: Final = frozenset(
 )
 """Those that make one vector of a text."""
 OTHER_ARCHITECTURES: Final[dict[str, str]] = {
-    "clip": "the part of a model that sees or hears, and no model by itself",
+    "clip": "only the image or audio part of a model",
     "dflash": "a draft model that only speeds up another one",
     "dream": "a diffusion model, which writes all words at once",
     "eagle3": "a draft model that only speeds up another one",

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -44,7 +45,7 @@ MAX_DEPTH: Final = 4
 MAX_NESTED_ARRAYS: Final = 100_000
 MAX_ELEMENTS: Final = 1 << 50
 MAX_PARTS: Final = 1_000
-NAMED_MISSING: Final = 3
+MAX_LISTED_NAMES: Final = 3
 SHARED: Final = ("general.architecture", "general.name")
 _PART: Final = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})(\.gguf)", re.IGNORECASE)
 _ENDING: Final = re.compile(r"\.gguf$", re.IGNORECASE)
@@ -80,10 +81,8 @@ def read_model_file(path: Path) -> ModelFile:
         )
     missing = [part.name for part in paths if not part.is_file()]
     if missing:
-        named = ", ".join(missing[:NAMED_MISSING])
-        more = f" and {len(missing) - NAMED_MISSING} more" if len(missing) > NAMED_MISSING else ""
         raise ModelFileError(
-            f"{path.name} is one of {count} parts of a model, and {named}{more} "
+            f"{path.name} is one of {count} parts of a model, and {list_names(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} missing; put all parts into one folder."
         )
     parts = tuple(header if part == path else read_header(part) for part in paths)
@@ -129,6 +128,12 @@ def part_names(file: str) -> list[str]:
     if not 1 <= number <= count:
         raise ValueError(f"{file} is part {number} of {count}")
     return [f"{match[1]}-{n:05d}-of-{match[3]}{match[4]}" for n in range(1, count + 1)]
+
+
+def list_names(names: Sequence[str]) -> str:
+    """Return the first MAX_LISTED_NAMES names and how many more there are."""
+    listed, more = ", ".join(names[:MAX_LISTED_NAMES]), len(names) - MAX_LISTED_NAMES
+    return f"{listed} and {more} more" if more > 0 else listed
 
 
 def model_stem(file: str) -> str:
@@ -351,7 +356,7 @@ class _Parser:
         if removed := REMOVED_TYPES.get(type_id):
             raise ModelUnsupported(
                 f"{self.path.name} stores its weights as {removed}, which no engine reads any "
-                "more; look for a Q4_K_M or Q8_0 file of the same model."
+                "longer; look for a Q4_K_M or Q8_0 file of the same model."
             )
         raise self._damaged(f"{name} has the unknown storage type {type_id}")
 

@@ -123,9 +123,7 @@ async def verify(path: Path, sha256: str, notify: ProgressCallback) -> None:
     if await run_cancellable(work) != sha256:
         for each in (path, path.with_name(f"{path.name}.json")):
             each.unlink(missing_ok=True)
-        raise PullError(
-            f"{path.name} is not the file it should be: its checksum is another. It was deleted."
-        )
+        raise PullError(f"Checksum mismatch: {path.name} is damaged and was deleted.")
 
 
 async def _size_of(web: httpx.AsyncClient, remote: RemoteFile) -> int:
@@ -256,7 +254,7 @@ class _Download:
             total = content_length(response)
         if self._remote.size and total and total != self._remote.size:
             self.reset()
-            raise PullError(f"{self._remote.name} has another size than it should have.")
+            raise PullError(f"{self._remote.name} has an unexpected size.")
         total = total or self._remote.size or 0
         self._keep_version(response)
         return total
@@ -290,4 +288,4 @@ class _Download:
             self.done += len(waiting)
         if total and self.done != total:
             self.reset()
-            raise PullError(f"{self._remote.name} has another size than it should have.")
+            raise PullError(f"{self._remote.name} has an unexpected size.")

@@ -197,8 +197,8 @@ async def _public_addresses(url: httpx.URL) -> list[str]:
     addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
     if not all(is_public(address) for address in addresses):
         raise PullError(
-            f"{url.host} is in the network of this machine; only at the machine itself may Wick be "
-            "told to fetch something from there."
+            f"{url.host} is on the server's private network; only commands on the server can "
+            "download from there."
         )
     return addresses
 

@@ -144,7 +144,7 @@ class PullManager:
         try:
             if not self._store.lacks_original(manifest.name):
                 self._store.ensure_name_free(manifest.name)
-            self._store.check_room(manifest.needed)
+            self._store.ensure_space(manifest.needed)
         except (ModelError, DiskFull) as error:
             raise PullRefused(str(error)) from error
 

@@ -10,7 +10,7 @@ from typing import Final
 from app.errors import DiskFull, PullError, PullRefused
 from app.models.adapted import space_for_copy
 from app.models.disk import ensure_space
-from app.models.gguf.reader import model_stem
+from app.models.gguf.reader import list_names, model_stem
 from app.models.install.install import PullSpec, install
 from app.models.install.progress import ProgressCallback, ProgressTracker, PullProgress, write_chunk
 from app.models.model import Model
@@ -19,7 +19,6 @@ from app.models.store import ModelStore, name_for
 
 CHUNK_BYTES: Final = 1 << 20
 MAGIC: Final = b"GGUF"
-NAMED_MISSING: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +71,8 @@ def group_uploads(files: Sequence[tuple[str, int]]) -> list[tuple[UploadManifest
 
 
 def _incomplete(file: str, parts: Sequence[str], missing: Sequence[str]) -> str:
-    named = ", ".join(missing[:NAMED_MISSING])
-    more = f" and {len(missing) - NAMED_MISSING} more" if missing[NAMED_MISSING:] else ""
     return (
-        f"{file} is one of {len(parts)} parts of a model, and {named}{more} "
+        f"{file} is one of {len(parts)} parts of a model, and {list_names(missing)} "
         f"{'is' if len(missing) == 1 else 'are'} missing: choose all parts together."
     )
 

@@ -171,13 +171,6 @@ class Tokenizer:
             ids = self._fast.encode(clean, add_special_tokens=False).ids
         return ids
 
-    def encode_template(self, text: str) -> list[int]:
-        """The ids of a template's own text: the names of special tokens become those tokens."""
-        ids: list[int] = []
-        for part in self.split_special_tokens(text):
-            ids += [part] if isinstance(part, int) else self.encode(part)
-        return ids
-
     def split_special_tokens(self, text: str) -> list[int | str]:
         """Split `text` at the names of special tokens: their ids, and the text between them."""
         parts: list[int | str] = []

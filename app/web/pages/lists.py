@@ -49,7 +49,7 @@ def deletion_date(chat: Chat) -> str:
 @trash_blueprint.get("")
 async def trash_page() -> Response:
     return await _chat_list(
-        "trashed", "trash.html", "_trashed.html", goes_on=deletion_date, trash_days=TRASH_DAYS
+        "trashed", "trash.html", "_trashed.html", deletion_date=deletion_date, trash_days=TRASH_DAYS
     )
 
 

@@ -30,7 +30,7 @@ UNSUPPORTED = {
     "mixture": {"llama.expert_count": 8},
     "logit_scale” is 0.5": {"llama.logit_scale": 0.5},
     "attention.causal” is False": {"llama.attention.causal": False},
-    "look back differently": {"llama.attention.sliding_window": [128, 256]},
+    "per-layer attention windows": {"llama.attention.sliding_window": [128, 256]},
     "unusual width": {"llama.attention.key_length": 128},
     "different sizes": {"llama.attention.head_count_kv": [2, 4]},
     "line break": {"tokenizer.ggml.tokens": ["x"], "tokenizer.ggml.token_type": [1]},
@@ -76,7 +76,7 @@ def test_tensors_of_other_designs(tmp_path: Path) -> None:
     tensors = tiny_gguf.weights(tokens, 0, tied=True)
     for name, match in (
         ("blk.0.attn_q.bias", "does not know"),
-        ("rope_freqs.weight", "table of factors"),
+        ("rope_freqs.weight", "RoPE scaling"),
     ):
         extra = tensors | {name: np.ones(64, np.float32)}
         path = tmp_path / "m.gguf"

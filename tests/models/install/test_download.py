@@ -125,7 +125,7 @@ async def test_another_part_than_was_asked_for_is_not_taken(server: Stub, folder
 
 
 async def test_a_download_with_a_wrong_checksum_is_deleted(server: Stub, folder: Path) -> None:
-    with pytest.raises(PullError, match="checksum is another"):
+    with pytest.raises(PullError, match="Checksum mismatch"):
         await fetch(server, folder, sha256="0" * 64)
     assert list(folder.iterdir()) == []
 

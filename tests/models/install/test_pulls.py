@@ -98,7 +98,7 @@ async def test_a_pull_from_the_web(pulls: PullManager, store: ModelStore, server
         assert pulls.origins.find("my-tiny") is None
     assert pulls.origins.find("../my-tiny") is None
     pulls.origins.keep("sent", ModelSource("", "Sent", 1))
-    for name, sentence in (("sent", "Send it again"), ("my-tiny", "knows no source")):
+    for name, sentence in (("sent", "Send it again"), ("my-tiny", "catalogue has no model")):
         with pytest.raises(PullError, match=sentence):
             pulls.pull_again(name)
     assert list(dict.fromkeys(stages)) == ["downloading", "installing"]

@@ -9,6 +9,7 @@ from app.models.model import Turn
 from app.models.text import chat_template as template_module
 from app.models.text.chat_template import ChatTemplate, fallback_template, merge_system
 from app.models.text.tokenizer import Tokenizer
+from tests.models.conftest import encode_template
 from tests.tiny_gguf import CHATML, ZEPHYR
 
 SYSTEM, USER = Turn("system", "Be kind."), Turn("user", "What is water?")
@@ -50,7 +51,7 @@ def test_chatml(bpe: Tokenizer) -> None:
         "<|im_start|>assistant\n"
     )
     # Exactly what comes of rendering everything first: benign contents lose nothing.
-    assert ids == bpe.encode_template(rendered)
+    assert ids == encode_template(bpe, rendered)
 
 
 def test_sentencepiece_templates_begin_once_and_join_their_words(spm: Tokenizer) -> None:
@@ -59,9 +60,9 @@ def test_sentencepiece_templates_begin_once_and_join_their_words(spm: Tokenizer)
         "<s>[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\nWhat is water? [/INST] Wet. </s>"
         "<s>[INST] Why? [/INST]"
     )
-    assert ids == spm.encode_template(rendered)
+    assert ids == encode_template(spm, rendered)
     zephyr = ChatTemplate(ZEPHYR, spm).encode([USER])
-    assert zephyr == [1, *spm.encode_template("<|user|>\nWhat is water?</s>\n<|assistant|>\n")]
+    assert zephyr == [1, *encode_template(spm, "<|user|>\nWhat is water?</s>\n<|assistant|>\n")]
     twice = ChatTemplate("{{ bos_token }}{{ bos_token }}{{ messages[0].content }}", spm)
     assert twice.encode([USER]).count(1) == 1
 

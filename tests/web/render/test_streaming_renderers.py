@@ -6,16 +6,16 @@ from app.web.render.streaming import StreamRenderers
 
 def test_an_answer_that_goes_on_begins_its_blocks_anew() -> None:
     hub = Hub()
-    growing = StreamRenderers(hub)
+    renderers = StreamRenderers(hub)
     cut = LiveAnswer(5, "0123456789abcdef", 1, "tiny", text="one\n\ntwo")
     hub.add(cut)
-    blocks = growing.blocks(cut)
-    assert growing.blocks(cut) is blocks
+    blocks = renderers.blocks(cut)
+    assert renderers.blocks(cut) is blocks
     blocks.finish(cut.text)
     hub.remove(cut)
     again = LiveAnswer(5, "0123456789abcdef", 1, "tiny", text="one\n\ntwo")
     hub.add(again)
-    anew = growing.blocks(again)
+    anew = renderers.blocks(again)
     assert anew is not blocks
     again.text += " and three"
-    assert growing.blocks(again) is anew
+    assert renderers.blocks(again) is anew

@@ -49,7 +49,7 @@ def test_sources(text: str, spec: object) -> None:
     ("text", "sentence"),
     [
         ("", "Say where"),
-        ("gpt-7", "no source for"),
+        ("gpt-7", "source Wick recognizes"),
         ("ftp://x.org/m.gguf", "cannot fetch from"),
         ("pypi:a/d.gguf", "not complete"),
         ("pypi:a==1 --index-url=evil/d.gguf", "not complete"),
@@ -75,7 +75,7 @@ def test_sources(text: str, spec: object) -> None:
         ("https://x.org/a%00b.gguf", "control characters"),
         ("hf:a/b/m\x7f.gguf", "control characters"),
         ("~nosuchperson/x.gguf", "not the path of a file here"),
-        ("x" * 1_900, "no source for"),
+        ("x" * 1_900, "source Wick recognizes"),
     ],
 )
 def test_invalid_sources_are_refused_in_words(text: str, sentence: str) -> None:

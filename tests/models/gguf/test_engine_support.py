@@ -115,7 +115,7 @@ def test_a_refusal_names_the_architecture_and_what_would_run_it(tmp_path: Path) 
     with pytest.raises(ModelUnsupported, match=r"for Ollama alone; pull hf:ggml-org/gpt-oss"):
         support(header_of(tmp_path / "o.gguf", "gptoss"))
     projector = header_of(tmp_path / "p.gguf", "clip")
-    with pytest.raises(ModelUnsupported, match="the part of a model that sees"):
+    with pytest.raises(ModelUnsupported, match="only the image or audio part"):
         support(projector)
     with pytest.raises(ModelUnsupported, match="“t5”"):
         support(header_of(tmp_path / "t.gguf", "t5"))

@@ -129,7 +129,7 @@ async def test_behind_a_proxy_names_are_looked_at_as_well(
 ) -> None:
     monkeypatch.setenv("http_proxy", server.url)
     async with client(is_public=True) as web:
-        with pytest.raises(PullError, match="is in the network"):
+        with pytest.raises(PullError, match="is on the server's private"):
             await web.get("http://inside.example/x.gguf")
         assert (await web.get("http://outside.example/x.gguf")).status_code in {200, 404}
     assert len(server.asked) == 1

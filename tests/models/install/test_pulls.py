@@ -156,7 +156,7 @@ async def test_an_invalid_source_is_refused_before_anything_begins(
 ) -> None:
     store.install(tiny, "taken")
     for text, name, sentence in (
-        ("gpt-7", None, "no source for"),
+        ("gpt-7", None, "source Wick recognizes"),
         ("hf:a/b/taken.gguf", None, "already"),
         ("smollm2-135m", "Not Allowed", "cannot be"),
         (str(tiny.with_name("none.gguf")), None, "There is no file"),

@@ -89,7 +89,7 @@ async def test_a_redirect_inside_is_refused(server: Stub, monkeypatch: pytest.Mo
     monkeypatch.setattr(http_client, "is_public", lambda address: address == "127.0.0.1")
     server.redirects["/y.gguf"] = "https://inside.example/x.gguf"
     async with client(is_public=True) as web:
-        with pytest.raises(PullError, match=r"inside\.example is in the network"):
+        with pytest.raises(PullError, match=r"inside\.example is on the server"):
             await web.get(f"{server.url}/y.gguf", follow_redirects=True)
 
 

@@ -115,6 +115,12 @@ class DeviceMonitor:
         await asyncio.shield(task)
         return self.devices
 
+    async def close(self) -> None:
+        """End a listing that runs, and its process."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
     async def _list(self) -> DeviceList:
         try:
             self.current = await self._source()

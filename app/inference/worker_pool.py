@@ -293,6 +293,7 @@ class WorkerPool:
         """
         self.interrupt(message)
         await asyncio.gather(*(w.close(message, SAVE_SECONDS) for w in self._workers.values()))
+        await self.devices.close()
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)

@@ -64,3 +64,24 @@ async def test_they_are_listed_once_for_all_who_ask_and_again_on_demand() -> Non
     assert await monitor.known() == (CARD,)
     assert await monitor.refresh() == ()
     assert heard == [DeviceList((CARD,)), DeviceList(problem="gone")]
+
+
+async def test_no_listing_outlives_its_monitor() -> None:
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def source() -> DeviceList:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        raise AssertionError
+
+    monitor = DeviceMonitor(source)
+    monitor.begin()
+    monitor.begin()
+    await started.wait()
+    await monitor.close()
+    assert ended.is_set()
+    assert not monitor.is_known
+    await monitor.close()

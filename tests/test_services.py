@@ -55,7 +55,7 @@ async def test_a_watch_that_breaks_is_logged_and_begins_anew(
     async with open_database(settings.database) as db, Watched(settings, db).open():
         async with asyncio.timeout(PATIENCE):
             await is_second.wait()
-    assert "Watching over something broke off" in caplog.text
+    assert "The background job for something failed" in caplog.text
     assert begun == 2
 
 

@@ -87,10 +87,10 @@ async def upload_result(filename: str) -> Response:
     raise PullError("The upload was interrupted. Try again.")
 
 
-def _selected_files(told: str | bytes) -> list[tuple[str, int]]:
+def _selected_files(selected: str | bytes) -> list[tuple[str, int]]:
     """Names and sizes. Raises PullRefused for what a page of ours would not tell."""
     try:
-        files = list(json.loads(told))[:MAX_FILES]
+        files = list(json.loads(selected))[:MAX_FILES]
         chosen = [(sanitize_text(str(file["name"])), int(file["size"])) for file in files]
     except (TypeError, KeyError, ValueError, OverflowError, RecursionError):
         chosen = []
@@ -102,10 +102,10 @@ def _selected_files(told: str | bytes) -> list[tuple[str, int]]:
 def _manifest(filename: str) -> UploadManifest:
     """Parse what is announced of an upload. Raises PullRefused for sizes that are none."""
     file = filename.replace("\\", "/").rpartition("/")[2]
-    told = request.args.getlist("part")
-    if not all(re.fullmatch("[0-9]{1,18}", size) for size in told):
+    selected = request.args.getlist("part")
+    if not all(re.fullmatch("[0-9]{1,18}", size) for size in selected):
         raise PullRefused("The sizes of the parts are invalid.")
-    sizes = tuple(int(size) for size in told)
+    sizes = tuple(int(size) for size in selected)
     announced = request.content_length
     if announced is not None and not sizes:
         sizes = (announced,)

@@ -12,7 +12,8 @@ import pytest
 
 from app import services
 from app.config import Settings
-from app.conversations.hub import MAX_CHANGED, Hub, LiveAnswer
+from app.conversations.answer_state import LiveAnswer
+from app.conversations.hub import MAX_CHANGED, Hub
 from app.db import chats, messages
 from app.db.connection import open_database
 from app.services import Job, Services

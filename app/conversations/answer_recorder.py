@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import aiosqlite
 
 from app.background import BackgroundTasks
-from app.conversations.hub import Hub, LiveAnswer
+from app.conversations.answer_state import LiveAnswer
+from app.conversations.hub import Hub
 from app.db import chats, messages
 from app.db.connection import Database
 from app.db.messages import Message, Status

@@ -10,9 +10,9 @@ import aiosqlite
 from app.background import BackgroundTasks
 from app.config import Settings
 from app.conversations.answer_recorder import AnswerRecorder
+from app.conversations.answer_state import AnswerRef, LiveAnswer
 from app.conversations.history import to_turns
-from app.conversations.hub import Hub, LiveAnswer
-from app.conversations.refs import AnswerRef
+from app.conversations.hub import Hub
 from app.conversations.settings import (
     parse_generation_settings,
     parse_stored,

@@ -14,10 +14,9 @@ from weakref import WeakValueDictionary
 
 import aiosqlite
 
+from app.conversations.answer_state import AnswerRef, MessageRef, is_resumable
 from app.conversations.answers import AnswerService
-from app.conversations.endings import is_resumable
 from app.conversations.hub import Hub
-from app.conversations.refs import AnswerRef, MessageRef
 from app.conversations.submission import AnswerRequest, SavedAnswer, get_saved
 from app.db import branches, chats, messages
 from app.db.connection import Database, WriteFn

@@ -1,87 +1,17 @@
-"""The hub: which answers run, who watches which chat, and what each watcher has yet to see."""
+"""The hub: which answers run, who watches which chat, and what each watcher has yet to see.
+
+It holds no frames: a subscription only remembers *that* something changed. Whoever owns it looks
+at the present state when it is ready to, so a slow tab costs constant memory and delays nobody.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
-# A stream: the live state of one answer, from its submission until it is saved.
-
-
-LiveStatus = Literal["queued", "loading", "prefill", "streaming"]
-
-
-@dataclass(slots=True)
-class LiveAnswer:
-    """Answer that is being made, as all who watch it may see it. `text` only grows.
-
-    position: place in the queue, 1 is next, in about `eta_seconds` if that is known, 0 is its turn;
-    is_pending: it waits for the answer before it in its chat and may be taken back; prompt_done of
-    prompt_total tokens are read; dropped: how many of the oldest messages the model does not see;
-    warning: something the person should know while it goes on; thought: what the model reasons
-    before it answers, for `thought_seconds` so far; epoch: tells it from every other stream, also
-    of the same answer.
-    """
-
-    message_id: int
-    chat_id: str
-    user_id: int
-    model: str
-    status: LiveStatus = "queued"
-    text: str = ""
-    position: int = 0
-    eta_seconds: float | None = None
-    is_pending: bool = False
-    detail: str = ""
-    prompt_done: int = 0
-    prompt_total: int = 0
-    dropped: int = 0
-    warning: str = ""
-    thought: str = ""
-    thought_seconds: float = 0.0
-    is_thinking: bool = False
-    epoch: str = field(default_factory=lambda: secrets.token_hex(4))
-
-
-def status_line(stream: LiveAnswer) -> str:
-    """Describe what is happening to an answer that runs."""
-    if stream.warning:
-        return stream.warning
-    match stream.status:
-        case "queued" if stream.is_pending:
-            return "Waiting for the answer above"
-        case "queued" if not stream.position:
-            return "Starting"
-        case "queued":
-            place = "next" if stream.position == 1 else f"number {stream.position}"
-            return f"Waiting: {place} in line{_format_eta(stream.eta_seconds)}"
-        case "loading":
-            return stream.detail
-        case "prefill":
-            percent = 100 * stream.prompt_done // max(stream.prompt_total, 1)
-            return f"Processing prompt: {percent} %"
-        case "streaming":
-            return "Thinking" if stream.is_thinking else "Writing"
-
-
-def _format_eta(seconds: float | None) -> str:
-    """An estimate as people say it: no more exact than it is."""
-    if seconds is None:
-        return ""
-    if seconds < 10:
-        return f", about {max(1, round(seconds))} s"
-    if seconds < 90:
-        return f", about {5 * round(seconds / 5)} s"
-    return f", about {round(seconds / 60)} min"
-
-
-# The hub: which answers run, who looks at what, and what each of them has yet to be shown.
-#
-# It holds no frames: a subscription only remembers *that* something changed. Whoever owns it looks
-# at the present state when it is ready to, so a slow tab costs constant memory and delays nobody.
-
+from app.conversations.answer_state import LiveAnswer
 
 MAX_CHANGED: Final = 100
 
@@ -170,11 +100,11 @@ class Hub:
         return next((s for s in self._streams.values() if s.chat_id == chat_id), None)
 
     def unfinished_count(self, user_id: int) -> int:
-        """Answers in this person's chats that have not ended."""
+        """Answers in this user's chats that have not ended."""
         return sum(stream.user_id == user_id for stream in self._streams.values())
 
     def subscription_count(self, user_id: int) -> int:
-        """Open pages of this person."""
+        """Open pages of this user."""
         return sum(s.user_id == user_id for s in self._subscriptions)
 
     def running_chats(self, user_id: int) -> set[str]:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import aiosqlite
 
-from app.conversations.refs import AnswerRef
+from app.conversations.answer_state import AnswerRef
 from app.conversations.settings import sanitize_text
 from app.conversations.titles import title_of
 from app.db import chats, messages

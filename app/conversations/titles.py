@@ -15,7 +15,8 @@ from app.models.parameters import Sampling
 
 if TYPE_CHECKING:  # the process that reads files for imports needs the rest of this module
     from app.background import BackgroundTasks
-    from app.conversations.hub import Hub, LiveAnswer
+    from app.conversations.answer_state import LiveAnswer
+    from app.conversations.hub import Hub
     from app.db.connection import Database
     from app.inference.worker_pool import WorkerPool
     from app.models.store import ModelStore

@@ -7,7 +7,7 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 
-from app.conversations.refs import AnswerRef
+from app.conversations.answer_state import AnswerRef
 from app.errors import WickError
 from app.terminal.http_backend import HttpBackend
 from app.terminal.records import (

@@ -15,8 +15,7 @@ from typing import Any, Final
 import httpx
 from httpx_sse import ServerSentEvent, SSEError, aconnect_sse
 
-from app.conversations.hub import LiveAnswer
-from app.conversations.refs import AnswerRef
+from app.conversations.answer_state import AnswerRef, LiveAnswer
 from app.conversations.settings import ChatSettings
 from app.errors import ChatNotFound, ConfigError, ModelNotFound, NotLoggedIn, PeerError, WickError
 from app.net import is_loopback

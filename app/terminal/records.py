@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from app.conversations.endings import describe_duration, describe_ending
-from app.conversations.hub import LiveAnswer, status_line
+from app.conversations.answer_state import (
+    LiveAnswer,
+    describe_duration,
+    describe_ending,
+    status_line,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 import app
-from app.conversations.refs import AnswerRef
+from app.conversations.answer_state import AnswerRef
 from app.conversations.settings import ChatSettings
 from app.errors import ChatNotFound, WickError
 from app.terminal.answer_display import show

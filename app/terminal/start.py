@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, NamedTuple
 from rich.console import Console
 
 from app.config import Settings
-from app.conversations.refs import AnswerRef
+from app.conversations.answer_state import AnswerRef
 from app.conversations.settings import ChatSettings
 from app.errors import ConfigError, DataFolderInUse, WickError
 from app.local_server import CHAT_COMMAND, acquire_or_discover, tls_context

@@ -17,8 +17,8 @@ from app.accounts.sessions import Sessions
 from app.accounts.users import Users
 from app.config import Settings
 from app.conversations.account_deletion import AccountDeletion, erase_user
+from app.conversations.answer_state import MessageRef
 from app.conversations.chats import Trash
-from app.conversations.refs import MessageRef
 from app.conversations.settings import ChatSettings
 from app.db import chats, search, users
 from app.inference.kv_files import SUFFIX, chat_key

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from app.conversations.answer_state import MessageRef
 from app.conversations.exports import Exports
-from app.conversations.refs import MessageRef
 from app.db import messages
 from app.inference.protocol import Delta, Finished, Generate, Prefill
 from tests.conversations.services import CHAT, House, finished

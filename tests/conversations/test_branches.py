@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from app.conversations.hub import LiveAnswer
-from app.conversations.refs import AnswerRef, MessageRef
+from app.conversations.answer_state import AnswerRef, LiveAnswer, MessageRef
 from app.db import branches
 from app.errors import ChatBusy, ChatNotFound, InvalidMessage, MessageNotFound, ModelNotFound
 from app.inference.protocol import Cancel, Delta, Finished, Generate, Prefill

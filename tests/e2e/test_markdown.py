@@ -9,7 +9,7 @@ from typing import Any
 from playwright.async_api import Page, WebSocketRoute
 
 from app.config import asset_dir
-from app.conversations.hub import LiveAnswer
+from app.conversations.answer_state import LiveAnswer
 from app.web.render.fragments import Fragments
 from app.web.render.markdown import escape_text, render_markdown
 from app.web.render.messages import MessageView, present_live

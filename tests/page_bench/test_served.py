@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.config import asset_dir
-from app.conversations.hub import LiveAnswer
+from app.conversations.answer_state import LiveAnswer
 from app.web.render.fragments import Fragments
 from app.web.render.messages import present_live
 from app.web.render.streaming import StreamedMarkdown

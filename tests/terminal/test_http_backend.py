@@ -16,8 +16,7 @@ from websockets.exceptions import InvalidStatus
 
 from app.cli.private_server import open_private_server
 from app.config import Settings
-from app.conversations.endings import is_resumable
-from app.conversations.refs import AnswerRef
+from app.conversations.answer_state import AnswerRef, is_resumable
 from app.conversations.settings import ChatSettings
 from app.errors import ChatNotFound, ConfigError, ModelNotFound, PeerError, StoreUnusable
 from app.models.store import ModelStore

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 
-from app.conversations.refs import AnswerRef
+from app.conversations.answer_state import AnswerRef
 from app.terminal.http_backend import HttpBackend, parse_message
 from app.terminal.records import AnswerEnded, ThoughtDelta, thought_note
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.conversations.refs import MessageRef
+from app.conversations.answer_state import MessageRef
 from tests.application import OWN
 from tests.e2e.server import Server
 from tests.patience import PATIENCE, until

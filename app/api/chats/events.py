@@ -21,8 +21,8 @@ import msgspec
 
 from app.api.chats.schemas import message_object
 from app.api.http import COMMENT, KEEP_ALIVE_SECONDS
-from app.conversations.hub import LiveAnswer, Subscription
-from app.conversations.refs import MessageRef
+from app.conversations.answer_state import LiveAnswer, MessageRef
+from app.conversations.hub import Subscription
 from app.db.messages import Message
 from app.errors import ChatError
 from app.web.context import ServerContext

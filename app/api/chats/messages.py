@@ -17,7 +17,7 @@ from app.api.chats.schemas import (
     chat_object,
     message_object,
 )
-from app.conversations.refs import AnswerRef, MessageRef
+from app.conversations.answer_state import AnswerRef, MessageRef
 from app.conversations.submission import Prompt
 from app.db.chats import Chat
 from app.db.messages import Message

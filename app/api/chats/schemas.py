@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from app.api.parameters import SettingsParameters
-from app.conversations.hub import LiveAnswer
+from app.conversations.answer_state import LiveAnswer
 from app.conversations.settings import ChatSettings
 from app.db.chats import Chat
 from app.db.messages import COLUMNS, Message

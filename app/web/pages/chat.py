@@ -8,7 +8,7 @@ import time
 
 from quart import Blueprint, Response, request
 
-from app.conversations.refs import MessageRef
+from app.conversations.answer_state import MessageRef
 from app.db.chats import Chat, Cursor
 from app.errors import ChatError, ChatNotFound
 from app.web.addresses import row_id

@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from app.conversations.answer_state import LiveAnswer
 from app.conversations.history import ContextUsage, SiblingIndex, context_usage, first_in_context
-from app.conversations.hub import LiveAnswer
 from app.db.chats import Chat
 from app.db.messages import Message
 from app.models.catalogue import CatalogueEntry, kind_of, offers

@@ -11,8 +11,8 @@ import jinja2
 from markupsafe import Markup, escape
 
 from app.config import KEY_PREFIX
+from app.conversations.answer_state import LiveAnswer
 from app.conversations.history import ContextUsage
-from app.conversations.hub import LiveAnswer
 from app.models.catalogue import CatalogueEntry
 from app.models.found import FoundModel
 from app.models.install.pulls import Pull

@@ -10,10 +10,14 @@ from typing import Literal, NamedTuple
 
 from markupsafe import Markup
 
+from app.conversations.answer_state import (
+    LiveAnswer,
+    describe_duration,
+    describe_ending,
+    status_line,
+)
 from app.conversations.branches import can_continue
-from app.conversations.endings import describe_duration, describe_ending
 from app.conversations.history import SiblingIndex, Siblings
-from app.conversations.hub import LiveAnswer, status_line
 from app.conversations.settings import parse_generation_settings
 from app.db.messages import Message
 from app.web.render.markdown import escape_text, render_markdown

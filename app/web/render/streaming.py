@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from app.conversations.hub import Hub, LiveAnswer
+from app.conversations.answer_state import LiveAnswer
+from app.conversations.hub import Hub
 from app.web.render.markdown import (
     code_foot,
     code_head,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from app.api.chats.schemas import MessageObject, message_object
-from app.conversations.hub import LiveAnswer
+from app.conversations.answer_state import LiveAnswer
 from app.db.messages import Message
 
 CHAT = "0123456789abcdef"

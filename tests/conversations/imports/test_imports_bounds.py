@@ -15,12 +15,12 @@ import aiosqlite
 import pytest
 
 from app.background import BackgroundTasks
+from app.conversations.answer_state import MessageRef
 from app.conversations.branches import Branches
 from app.conversations.exports import Exports
 from app.conversations.hub import Hub
 from app.conversations.imports.imports import Imports
 from app.conversations.imports.reader import ReadingLimits
-from app.conversations.refs import MessageRef
 from app.db import branches, chats, import_holders, imports, messages
 from app.db.connection import Database, WriteFn, open_database
 from app.errors import DiskFull, InvalidMessage

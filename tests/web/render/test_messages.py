@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from app.config import asset_dir
+from app.conversations.answer_state import LiveAnswer, status_line
 from app.conversations.history import first_in_context, to_turns
-from app.conversations.hub import LiveAnswer, status_line
 from app.conversations.titles import title_of
 from app.db.chats import Chat
 from app.db.messages import Message

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from app.conversations.hub import Hub, LiveAnswer
+from app.conversations.answer_state import LiveAnswer
+from app.conversations.hub import Hub
 from app.web.render.streaming import StreamRenderers
 
 

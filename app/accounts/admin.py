@@ -51,7 +51,7 @@ class AccountAdmin:
     async def list_users(self) -> list[User]:
         """List users, without the local one while nobody has logged in yet."""
         there = await self._users.list_users()
-        return [person for person in there if person.has_password or person.id != LOCAL_USER]
+        return [user for user in there if user.has_password or user.id != LOCAL_USER]
 
     async def get_by_name(self, name: str) -> User:
         return await self._users.get_by_name(name)

@@ -6,6 +6,8 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Literal
 
+LiveStatus = Literal["queued", "loading", "prefill", "streaming"]
+
 
 @dataclass(frozen=True, slots=True)
 class MessageRef:
@@ -14,9 +16,6 @@ class MessageRef:
     user_id: int
     chat_id: str
     message_id: int
-
-
-LiveStatus = Literal["queued", "loading", "prefill", "streaming"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def _encoded(values: dict[str, Any]) -> bytes:
 
 
 class Exports:
-    """Writes one chat or all of a person's, the trash left out, a few messages at a time."""
+    """Writes one chat or all of a user's, the trash left out, a few messages at a time."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

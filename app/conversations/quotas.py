@@ -23,12 +23,12 @@ from app.inference.queue import Request
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 5
-"""After which a program may ask again when too much of its person's is on its way."""
+"""After which a program may ask again when too many of its user's requests are on their way."""
 
 
 @dataclass(frozen=True, slots=True)
 class DailyQuota:
-    """A person's day in tokens; it begins anew at local midnight, in `seconds`."""
+    """A user's day in tokens; it begins anew at local midnight, in `seconds`."""
 
     used: int
     limit: int

@@ -1,4 +1,4 @@
-"""A prompt on its way to the disk: what a person sends, and how it is written down."""
+"""A prompt on its way to the disk: what a user sends, and how it is written down."""
 
 from __future__ import annotations
 

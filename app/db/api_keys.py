@@ -70,7 +70,7 @@ async def get(db: Database, digest: bytes) -> ApiKey | None:
 
 
 async def list_for_user(db: Database, user_id: int) -> list[ApiKey]:
-    """A person's, the newest first."""
+    """List a user's keys, the newest first."""
     rows = await db.fetch_all(
         f"SELECT {_COLUMNS} FROM api_keys WHERE user_id = ? ORDER BY id DESC",  # noqa: S608
         (user_id,),

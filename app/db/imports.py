@@ -30,7 +30,7 @@ MESSAGE_COLUMNS: Final = ("parent", *(name for name in FILE_COLUMNS if name != "
 """Columns as a file has them; messages get ids when they are taken over."""
 _COPIED = tuple(name for name in MESSAGE_COLUMNS if name != "parent")
 NAMED_LEFT_OUT: Final = 50
-"""Entries that were left out and are told by name; of the others only the number is."""
+"""Entries that were left out and are listed by name; of the others only the number is."""
 
 
 def create_staging(path: Path) -> sqlite3.Connection:

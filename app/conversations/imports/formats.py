@@ -1,6 +1,6 @@
 """The export files of Wick, ChatGPT and Open WebUI, read into one shape, entry by entry.
 
-Nothing of a file is trusted: what is not as it should be is left out and told, and never keeps the
+Nothing of a file is trusted: what is not as it should be is left out and named, and never keeps the
 rest from being read.
 """
 
@@ -13,15 +13,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from app.conversations.exports import FORMAT, VERSION
-from app.conversations.imports import chatgpt, open_webui
+from app.conversations.imports import foreign
 from app.conversations.imports.chat import (
     FinalStatus,
     ImportedConversation,
     ImportedMessage,
-    SkippedChat,
-)
-from app.conversations.imports.values import (
     Json,
+    SkippedChat,
     dict_in,
     dicts_in,
     key_in,
@@ -61,9 +59,9 @@ def _reader_of(entry: Any) -> Callable[[Json], ImportedConversation] | None:
     if not isinstance(entry, dict):
         return None
     if "mapping" in entry:
-        return chatgpt.parse
+        return foreign.parse_chatgpt
     is_chat = isinstance(entry.get("chat"), dict) or isinstance(entry.get("history"), dict)
-    return open_webui.parse if is_chat else None
+    return foreign.parse_open_webui if is_chat else None
 
 
 def _entry(
@@ -82,8 +80,8 @@ def _entry(
 
 def _name(entry: Any, place: int) -> str:
     values = dict_in(entry)
-    told = text_in(values.get("title")) or text_in(values.get("name"))
-    return " ".join(told.split())[:80] or f"entry {place:,}"
+    title = text_in(values.get("title")) or text_in(values.get("name"))
+    return " ".join(title.split())[:80] or f"entry {place:,}"
 
 
 def _wick(entry: Json) -> ImportedConversation:

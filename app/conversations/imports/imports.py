@@ -38,7 +38,7 @@ NO_ROOM: Final = "There is no room left for temporary files here, so nothing was
 class ImportReport:
     """Result of importing a file. trashed: chats that are there, but in the trash.
 
-    left_out: names and reasons, of as many as are told by name; omitted: how many there are.
+    left_out: names and reasons, of as many as are listed; omitted: how many there are.
     """
 
     added: int

@@ -1,4 +1,4 @@
-"""Reads a chat of ChatGPT's export: a tree of messages, some of them calls of tools and results."""
+"""Reads chats of the exports of ChatGPT and of Open WebUI."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import re
 from typing import Any
 
-from app.conversations.imports.chat import ImportedConversation, ImportedMessage
-from app.conversations.imports.values import (
+from app.conversations.imports.chat import (
     PICTURE,
+    ImportedConversation,
+    ImportedMessage,
     Json,
     dict_in,
     dicts_in,
@@ -19,14 +20,17 @@ from app.conversations.imports.values import (
     text_in,
     time_in,
 )
+from app.models.parameters import SETTINGS
 
-# Where the page shows a source.
+# Signs in ChatGPT's texts, where its page shows a source.
 _CITATION = re.compile("\ue200[^\ue200\ue201]*\ue201")
 _LANGUAGE = re.compile(r"[\w+#.-]{1,20}")
 
 
-def parse(entry: Json) -> ImportedConversation:
-    nodes = [_node(key, dict_in(item)) for key, item in dict_in(entry.get("mapping")).items()]
+def parse_chatgpt(entry: Json) -> ImportedConversation:
+    nodes = [
+        _chatgpt_node(key, dict_in(item)) for key, item in dict_in(entry.get("mapping")).items()
+    ]
     slugs = [node.model for node in nodes if node.model]
     return ImportedConversation(
         key=f"chatgpt:{text_in(entry.get('conversation_id')) or text_in(entry.get('id'))}",
@@ -40,7 +44,7 @@ def parse(entry: Json) -> ImportedConversation:
     )
 
 
-def _node(key: str, item: Json) -> ImportedMessage:
+def _chatgpt_node(key: str, item: Json) -> ImportedMessage:
     message = dict_in(item.get("message"))
     extra, author = dict_in(message.get("metadata")), dict_in(message.get("author"))
     role = text_in(author.get("role"))
@@ -69,7 +73,7 @@ def _recipient(message: Json) -> str:
 
 
 def _text_of(message: Json, role: str) -> str:
-    text = _text(dict_in(message.get("content")))
+    text = _chatgpt_content(dict_in(message.get("content")))
     if role == "tool" and text:
         name = text_in(dict_in(message.get("author")).get("name")) or "a tool"
         is_shown = text.startswith(("```", "[not in the export", "> "))
@@ -93,7 +97,7 @@ def _call(recipient: str, text: str) -> str:
     return f"*To {recipient}*\n\n{text if text.startswith('```') else fenced(text)}"
 
 
-def _text(content: Json) -> str:
+def _chatgpt_content(content: Json) -> str:
     """Read what a user sees; pictures and files are not in the export."""
     kind = text_in(content.get("content_type"))
     if kind == "code":
@@ -173,3 +177,71 @@ def _merge(steps: list[ImportedMessage]) -> None:
         step.text = ""
         step.is_work = False
     last.is_work = False
+
+
+# What Open WebUI folds away: thoughts, each line of them quoted already, and calls of tools.
+_FOLDED = re.compile(r'<details type="[^<>]*>\s*<summary>([^<]*)</summary>')
+
+
+def parse_open_webui(entry: Json) -> ImportedConversation:
+    chat = dict_in(entry["chat"]) if isinstance(entry.get("chat"), dict) else entry
+    history, extra = dict_in(chat.get("history")), dict_in(entry.get("meta"))
+    models, params = list_in(chat.get("models")), dict_in(chat.get("params"))
+    tree = dict_in(history.get("messages"))
+    nodes = [_open_webui_node(key, item) for key, item in tree.items() if isinstance(item, dict)]
+    return ImportedConversation(
+        key=f"openwebui:{text_in(entry.get('id')) or text_in(chat.get('id'))}",
+        title=text_in(entry.get("title")) or text_in(chat.get("title")),
+        model=text_in(models[0]) if models else "",
+        created_at=time_in(entry.get("created_at")) or time_in(chat.get("timestamp")),
+        updated_at=time_in(entry.get("updated_at")),
+        nodes=nodes or _open_webui_list(chat.get("messages")),
+        current=text_in(history.get("currentId")) or None,
+        is_archived=entry.get("archived") is True,
+        is_pinned=entry.get("pinned") is True or extra.get("pinned") is True,
+        settings=_open_webui_settings(params) | {"system_prompt": params.get("system")},
+    )
+
+
+def _open_webui_settings(params: Json) -> Json:
+    """Read settings: Open WebUI calls some as OpenAI does, and some as Ollama."""
+    found: Json = {}
+    for name, row in SETTINGS.items():
+        wires = (row.wire("ollama"), row.wire("openai"))
+        names = [name, *(wire.name for wire in wires if wire is not None)]
+        found[name] = next((params[n] for n in names if params.get(n) is not None), None)
+    return found
+
+
+def _open_webui_node(key: str, item: Json) -> ImportedMessage:
+    text, role = _open_webui_text(item.get("content")), text_in(item.get("role"))
+    return ImportedMessage(
+        key=key,
+        parent=key_in(item.get("parentId")),
+        role=role,
+        text=text,
+        at=time_in(item.get("timestamp")),
+        model=text_in(item.get("model")) or None,
+        is_omitted=bool(item.get("files")) and not text.strip(),
+    )
+
+
+def _open_webui_list(messages: Any) -> list[ImportedMessage]:
+    """Messages without a tree follow each other as they stand."""
+    nodes: list[ImportedMessage] = []
+    for place, item in enumerate(dicts_in(messages)):
+        node = _open_webui_node(f"{place}", item)
+        node.parent = nodes[-1].key if nodes else None
+        nodes.append(node)
+    return nodes
+
+
+def _open_webui_text(content: Any) -> str:
+    if isinstance(content, list):
+        pieces = (
+            PICTURE if part.get("type") == "image_url" else text_in(part.get("text"))
+            for part in dicts_in(content)
+        )
+        return "\n\n".join(piece for piece in pieces if piece)
+    text, count = _FOLDED.subn(r"*\1*\n", text_in(content))
+    return text.replace("</details>\n", "\n", count)

@@ -1,4 +1,4 @@
-"""The verbs on a real database and the real hub; the runner says what the test tells it to."""
+"""The services on a real database and the real hub; the runner says what the test tells it to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app import services
 from app.config import Settings
 from app.conversations.answers import AnswerService
 from app.conversations.branches import Branches
@@ -23,6 +22,7 @@ from app.db.messages import Message
 from app.inference.protocol import Finished
 from app.inference.worker_pool import WorkerPool
 from app.models.store import ModelStore
+from app.services import Services
 from tests.inference.scripted import ScriptedRunner
 from tests.patience import until
 
@@ -30,14 +30,14 @@ CHAT, OTHER = "0123456789abcdef", "fedcba9876543210"
 
 
 @dataclass
-class House:
-    """Everything that the verbs need, with the runner that will be loaded."""
+class ScriptedServices:
+    """The services of a server, with the runner that will be loaded."""
 
     db: Database
     hub: Hub
     pool: WorkerPool
     chats: ChatService
-    asking: AnswerService
+    answers: AnswerService
     branches: Branches
     quotas: Quotas
     runner: ScriptedRunner
@@ -50,7 +50,7 @@ class House:
 
     async def ask(self, text: str = "hello", client_id: str = "client01", chat: str = CHAT) -> int:
         """Submit, and wait until the runner has the request. The answer's id."""
-        await self.asking.submit(self.prompt(text, client_id, chat))
+        await self.answers.submit(self.prompt(text, client_id, chat))
         answer = (await self.path(chat))[-1].id
         await until(lambda: any(c.id == answer for c in self.runner.sent))
         return answer
@@ -66,14 +66,14 @@ class House:
 
 @asynccontextmanager
 async def built(
-    tmp_path: Path, shelf: ModelStore, clock: Callable[[], float] = time.time, **settings: Any
-) -> AsyncIterator[House]:
-    values = Settings(data_dir=tmp_path, models_dir=shelf.root, threads=1, **settings)
+    tmp_path: Path, store: ModelStore, clock: Callable[[], float] = time.time, **settings: Any
+) -> AsyncIterator[ScriptedServices]:
+    values = Settings(data_dir=tmp_path, models_dir=store.root, threads=1, **settings)
     async with open_database(values.database) as db:
-        wick = services.Services(values, db, clock)
+        wick = Services(values, db, clock)
         runner = ScriptedRunner(slots=values.slots)
         await wick.quotas.load()
-        yield House(
+        yield ScriptedServices(
             *(db, wick.hub, wick.pool, wick.chats, wick.answers, wick.branches, wick.quotas, runner)
         )
         wick.answers.close()

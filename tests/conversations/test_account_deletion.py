@@ -24,7 +24,7 @@ from app.db import chats, search, users
 from app.inference.kv_files import SUFFIX, chat_key
 from app.inference.protocol import DeleteCache, Delta, Finished, Generate
 from app.inference.queue import Request, RequestEvent
-from tests.conversations.services import CHAT, OTHER, House, finished
+from tests.conversations.services import CHAT, OTHER, ScriptedServices, finished
 from tests.patience import PATIENCE, until
 
 WORDS = ("quicksilver", "marzipan", "heliotrope", "tamarind", "bergamot")
@@ -62,55 +62,57 @@ def settings_of(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-async def leaver(house: House, tmp_path: Path) -> int:
+async def leaving_user(services: ScriptedServices, tmp_path: Path) -> int:
     """With everything that one can have, an answer that is being written included."""
-    here = Users(house.db, Sessions(house.db))
-    await house.db.write(lambda c: users.set_password(c, 1, "x"))
-    person = await here.add("Quentin", None, "member")
-    await Sessions(house.db).create(person.id, "Firefox on Marzipan", "192.0.2.77")
-    await here.invite("member", person.id)
-    await ApiKeys(house.db).add(person.id, "An editor", ["chat"])
-    await house.chats.choose_settings(person.id, "1" * 16, ChatSettings(system_prompt=WORDS[0]))
+    here = Users(services.db, Sessions(services.db))
+    await services.db.write(lambda c: users.set_password(c, 1, "x"))
+    user = await here.add("Quentin", None, "member")
+    await Sessions(services.db).create(user.id, "Firefox on Marzipan", "192.0.2.77")
+    await here.invite("member", user.id)
+    await ApiKeys(services.db).add(user.id, "An editor", ["chat"])
+    await services.chats.choose_settings(user.id, "1" * 16, ChatSettings(system_prompt=WORDS[0]))
 
     async def ask(text: str, number: int, chat: str) -> int:
-        prompt = replace(house.prompt(text, f"client{number:02}", chat), user_id=person.id)
-        await house.asking.submit(prompt)
-        chat_now = await house.chats.get(person.id, chat)
-        answer = (await house.chats.messages(chat_now))[-1].id
-        await until(lambda: any(c.id == answer for c in house.runner.sent))
+        prompt = replace(services.prompt(text, f"client{number:02}", chat), user_id=user.id)
+        await services.answers.submit(prompt)
+        chat_now = await services.chats.get(user.id, chat)
+        answer = (await services.chats.messages(chat_now))[-1].id
+        await until(lambda: any(c.id == answer for c in services.runner.sent))
         return answer
 
     first = await ask(f"about {WORDS[1]}", 1, CHAT)
-    house.runner.say(Delta(first, WORDS[2]), finished(first))
-    await until(lambda: house.hub.stream(first) is None)
-    await house.branches.remove(MessageRef(person.id, CHAT, first))
+    services.runner.say(Delta(first, WORDS[2]), finished(first))
+    await until(lambda: services.hub.stream(first) is None)
+    await services.branches.remove(MessageRef(user.id, CHAT, first))
     running = await ask(f"and {WORDS[3]}", 2, OTHER)
-    house.runner.say(Delta(running, WORDS[4]))
+    services.runner.say(Delta(running, WORDS[4]))
     await until(lambda: bool(rows_that_hold(tmp_path / "wick.db", WORDS[4])))
-    await house.db.write(lambda c: chats.put_share(c, person.id, OTHER, b"hash", 1.0))
-    await house.db.write(lambda c: users.add_usage(c, person.id, "2026-11-25", 7))
-    await house.asking.submit(house.prompt("hello", "client77", BYSTANDER))
+    await services.db.write(lambda c: chats.put_share(c, user.id, OTHER, b"hash", 1.0))
+    await services.db.write(lambda c: users.add_usage(c, user.id, "2026-11-25", 7))
+    await services.answers.submit(services.prompt("hello", "client77", BYSTANDER))
     (tmp_path / "wick.db.before-6").write_bytes(WORDS[1].encode())
-    return person.id
+    return user.id
 
 
-async def test_nothing_is_left_of_a_deleted_user(house: House, leaver: int, tmp_path: Path) -> None:
+async def test_nothing_is_left_of_a_deleted_user(
+    services: ScriptedServices, leaving_user: int, tmp_path: Path
+) -> None:
     settings = settings_of(tmp_path)
     gone, kept = [plant(settings, chat) for chat in (CHAT, OTHER)], plant(settings, BYSTANDER)
-    assert set(rows_that_hold(tmp_path / "wick.db", leaver, CHAT, OTHER, *WORDS)) >= {
+    assert set(rows_that_hold(tmp_path / "wick.db", leaving_user, CHAT, OTHER, *WORDS)) >= {
         *("users", "chats", "messages", "checkpoints", "removals", "chat_settings"),
         *("logins", "invites", "api_keys", "usage", "shares"),
     }
-    here = Users(house.db, Sessions(house.db))
-    leaving = AccountDeletion(settings, house.db, house.asking, house.pool, house.hub)
-    await here.mark_for_deletion(leaver)
-    task = asyncio.create_task(leaving.complete(leaver))
-    (running,) = [s.message_id for s in house.hub._streams.values() if s.user_id == leaver]
-    await until(lambda: any(c.id == running for c in house.runner.sent if not is_generate(c)))
+    here = Users(services.db, Sessions(services.db))
+    deletion = AccountDeletion(settings, services.db, services.answers, services.pool, services.hub)
+    await here.mark_for_deletion(leaving_user)
+    task = asyncio.create_task(deletion.complete(leaving_user))
+    (running,) = [s.message_id for s in services.hub._streams.values() if s.user_id == leaving_user]
+    await until(lambda: any(c.id == running for c in services.runner.sent if not is_generate(c)))
     assert not task.done()  # until the runner has stopped
-    house.runner.say(finished(running, "cancelled"))
+    services.runner.say(finished(running, "cancelled"))
     await task
-    traces = (leaver, CHAT, OTHER, "1" * 16, "Quentin", "192.0.2.77", *WORDS)
+    traces = (leaving_user, CHAT, OTHER, "1" * 16, "Quentin", "192.0.2.77", *WORDS)
     assert rows_that_hold(tmp_path / "wick.db", *traces) == []
     raw = files_of(tmp_path)
     assert [word for word in WORDS if word.encode() in raw] == []
@@ -118,12 +120,12 @@ async def test_nothing_is_left_of_a_deleted_user(house: House, leaver: int, tmp_
     assert b"192.0.2.77" not in raw
     assert not any(path.exists() for path in gone)
     assert kept.exists()
-    forgotten = {c.chat for c in house.runner.commands if isinstance(c, DeleteCache)}
+    forgotten = {c.chat for c in services.runner.commands if isinstance(c, DeleteCache)}
     assert forgotten >= {CHAT, OTHER}
-    assert DeleteCache(owner=str(leaver)) in house.runner.commands
+    assert DeleteCache(owner=str(leaving_user)) in services.runner.commands
     assert BYSTANDER not in forgotten
     assert not list(tmp_path.glob("*.before-*"))
-    assert await house.chats.get(1, BYSTANDER)
+    assert await services.chats.get(1, BYSTANDER)
     with closing(sqlite3.connect(tmp_path / "wick.db")) as db:
         for index in ("titles_index", "messages_index"):
             db.execute(f"INSERT INTO {index} ({index}) VALUES ('integrity-check')")  # noqa: S608
@@ -132,20 +134,20 @@ async def test_nothing_is_left_of_a_deleted_user(house: House, leaver: int, tmp_
 
 
 async def test_no_word_is_left_of_a_chat_that_leaves_the_trash(
-    house: House, tmp_path: Path
+    services: ScriptedServices, tmp_path: Path
 ) -> None:
-    answer = await house.ask("about zyxquill", chat=CHAT)
-    house.runner.say(finished(answer))
-    await house.ended(answer)
-    other = await house.ask("about zephyr", chat=OTHER)
-    house.runner.say(finished(other))
-    await house.ended(other)
-    trash = Trash(house.db, house.pool, house.hub)
-    await house.chats.delete(1, CHAT)
+    answer = await services.ask("about zyxquill", chat=CHAT)
+    services.runner.say(finished(answer))
+    await services.ended(answer)
+    other = await services.ask("about zephyr", chat=OTHER)
+    services.runner.say(finished(other))
+    await services.ended(other)
+    trash = Trash(services.db, services.pool, services.hub)
+    await services.chats.delete(1, CHAT)
     await trash.remove(1, CHAT)
     await trash.purge()
     assert b"zyxquill" not in files_of(tmp_path)
-    found = await search.messages(house.db, 1, search.SearchQuery(("zephyr",)), 9)
+    found = await search.messages(services.db, 1, search.SearchQuery(("zephyr",)), 9)
     assert [hit.chat_id for hit in found] == [OTHER]
 
 
@@ -153,62 +155,72 @@ def is_generate(command: Any) -> bool:
     return hasattr(command, "turns")
 
 
-async def test_answers_of_a_disabled_user_stop(house: House, leaver: int, tmp_path: Path) -> None:
-    leaving = AccountDeletion(settings_of(tmp_path), house.db, house.asking, house.pool, house.hub)
+async def test_answers_of_a_disabled_user_stop(
+    services: ScriptedServices, leaving_user: int, tmp_path: Path
+) -> None:
+    deletion = AccountDeletion(
+        settings_of(tmp_path), services.db, services.answers, services.pool, services.hub
+    )
     heard: list[RequestEvent] = []
-    by_program = Request(Generate(1 << 40, ()), leaver, heard.append)
-    house.pool.submit("tiny", by_program)
-    waits = replace(house.prompt("and then", "client33", OTHER), user_id=leaver)
-    await house.asking.submit(waits)
-    await until(lambda: by_program.command.id in {c.id for c in house.runner.sent})
-    chat = await house.chats.get(leaver, OTHER)
-    *_, running, _, waiting = await house.chats.messages(chat)
-    await leaving.stop(leaver)
-    cancelled = {c.id for c in house.runner.sent if not is_generate(c)}
+    by_program = Request(Generate(1 << 40, ()), leaving_user, heard.append)
+    services.pool.submit("tiny", by_program)
+    waits = replace(services.prompt("and then", "client33", OTHER), user_id=leaving_user)
+    await services.answers.submit(waits)
+    await until(lambda: by_program.command.id in {c.id for c in services.runner.sent})
+    chat = await services.chats.get(leaving_user, OTHER)
+    *_, running, _, waiting = await services.chats.messages(chat)
+    await deletion.stop(leaving_user)
+    cancelled = {c.id for c in services.runner.sent if not is_generate(c)}
     assert cancelled >= {running.id, by_program.id}
-    house.runner.say(finished(running.id, "cancelled"), finished(by_program.id, "cancelled"))
-    await until(lambda: not house.hub.running_chats(leaver) and len(heard) > 0)
+    services.runner.say(finished(running.id, "cancelled"), finished(by_program.id, "cancelled"))
+    await until(lambda: not services.hub.running_chats(leaving_user) and len(heard) > 0)
     assert isinstance(heard[-1], Finished)
-    path = {message.id: message for message in await house.chats.messages(chat)}
+    path = {message.id: message for message in await services.chats.messages(chat)}
     assert (path[running.id].status, path[running.id].text) == ("stopped", WORDS[4])
     assert path[waiting.id].status == "stopped"
-    assert house.hub.running_chats(1) == {BYSTANDER}
+    assert services.hub.running_chats(1) == {BYSTANDER}
 
 
 async def test_a_deletion_of_a_user_that_a_crash_or_a_command_has_begun_is_finished(
-    house: House, tmp_path: Path
+    services: ScriptedServices, tmp_path: Path
 ) -> None:
-    here = Users(house.db, Sessions(house.db))
-    await house.db.write(lambda c: users.set_password(c, 1, "x"))
-    person = await here.add("Quentin", None, "member")
-    await here.mark_for_deletion(person.id)
-    leaving = AccountDeletion(settings_of(tmp_path), house.db, house.asking, house.pool, house.hub)
-    watch = asyncio.create_task(leaving.run())
+    here = Users(services.db, Sessions(services.db))
+    await services.db.write(lambda c: users.set_password(c, 1, "x"))
+    user = await here.add("Quentin", None, "member")
+    await here.mark_for_deletion(user.id)
+    deletion = AccountDeletion(
+        settings_of(tmp_path), services.db, services.answers, services.pool, services.hub
+    )
+    watch = asyncio.create_task(deletion.run())
     async with asyncio.timeout(PATIENCE):
-        while rows_that_hold(tmp_path / "wick.db", person.id):
+        while rows_that_hold(tmp_path / "wick.db", user.id):
             await asyncio.sleep(0.01)
     watch.cancel()
-    assert rows_that_hold(tmp_path / "wick.db", person.id) == []
+    assert rows_that_hold(tmp_path / "wick.db", user.id) == []
 
 
 async def test_a_user_is_erased_from_the_disk_without_a_server(
-    house: House, leaver: int, tmp_path: Path
+    services: ScriptedServices, leaving_user: int, tmp_path: Path
 ) -> None:
     settings = settings_of(tmp_path)
     gone = plant(settings, CHAT)
-    await house.asking.stop_all(leaver, OTHER)
-    (running,) = [s.message_id for s in house.hub._streams.values() if s.user_id == leaver]
-    house.runner.say(finished(running, "cancelled"))
-    await until(lambda: not house.hub.running_chats(leaver))
-    await Users(house.db, Sessions(house.db)).mark_for_deletion(leaver)
-    await erase_user(house.db, settings, leaver)
+    await services.answers.stop_all(leaving_user, OTHER)
+    (running,) = [s.message_id for s in services.hub._streams.values() if s.user_id == leaving_user]
+    services.runner.say(finished(running, "cancelled"))
+    await until(lambda: not services.hub.running_chats(leaving_user))
+    await Users(services.db, Sessions(services.db)).mark_for_deletion(leaving_user)
+    await erase_user(services.db, settings, leaving_user)
     assert not gone.exists()
     assert [word for word in WORDS if word.encode() in files_of(tmp_path)] == []
 
 
-async def test_a_user_who_is_not_marked_is_not_deleted(house: House, tmp_path: Path) -> None:
-    leaving = AccountDeletion(settings_of(tmp_path), house.db, house.asking, house.pool, house.hub)
-    await leaving.complete(1)
+async def test_a_user_who_is_not_marked_is_not_deleted(
+    services: ScriptedServices, tmp_path: Path
+) -> None:
+    deletion = AccountDeletion(
+        settings_of(tmp_path), services.db, services.answers, services.pool, services.hub
+    )
+    await deletion.complete(1)
 
     async def count(connection: aiosqlite.Connection) -> int:
         async with connection.execute("SELECT count(*) FROM users") as cursor:
@@ -216,23 +228,25 @@ async def test_a_user_who_is_not_marked_is_not_deleted(house: House, tmp_path: P
         assert row
         return int(row[0])
 
-    assert await house.db.write(count) == 1
+    assert await services.db.write(count) == 1
 
 
-async def test_the_local_user_is_there_again_after_a_deletion(house: House, tmp_path: Path) -> None:
-    here = Users(house.db, Sessions(house.db))
+async def test_the_local_user_is_there_again_after_a_deletion(
+    services: ScriptedServices, tmp_path: Path
+) -> None:
+    here = Users(services.db, Sessions(services.db))
     settings = settings_of(tmp_path)
-    await house.db.write(lambda c: users.set_password(c, 1, "x"))
+    await services.db.write(lambda c: users.set_password(c, 1, "x"))
     other = await here.add("Olga", "a long password", "owner")
     assert other.role == "owner"
     settings.terminal_history.write_text("a secret question")
     await here.mark_for_deletion(1)
     await here.rename(other.id, "local")
-    await erase_user(house.db, settings, 1)
+    await erase_user(services.db, settings, 1)
     assert not settings.terminal_history.exists()
-    assert await users.get(house.db, 1) is None
-    await house.chats.recover_interrupted()  # at the next start
-    local = await users.get(house.db, 1)
+    assert await users.get(services.db, 1) is None
+    await services.chats.recover_interrupted()  # at the next start
+    local = await users.get(services.db, 1)
     assert local
     assert (local.role, local.has_password) == ("owner", False)
     assert local.name != "local"

@@ -18,7 +18,7 @@ from app.errors import ChatNotFound, InvalidSettings
 from app.inference.protocol import Generate
 from app.models.model import Turn
 from app.models.parameters import SETTINGS, GenerationSettings, Sampling
-from tests.conversations.services import CHAT, OTHER, House
+from tests.conversations.services import CHAT, OTHER, ScriptedServices
 
 FORM = {
     "system_prompt": " Be brief. ",
@@ -136,30 +136,30 @@ def test_chat_settings_override_those_of_the_model() -> None:
     assert parse_generation_settings(made.to_json()) == made
 
 
-async def test_settings_may_come_before_the_chat(house: House) -> None:
-    await house.chats.choose_settings(1, CHAT, CHOSEN)
-    await house.ask()
-    command = house.runner.sent[-1]
+async def test_settings_may_come_before_the_chat(services: ScriptedServices) -> None:
+    await services.chats.choose_settings(1, CHAT, CHOSEN)
+    await services.ask()
+    command = services.runner.sent[-1]
     assert isinstance(command, Generate)
     assert command.turns == (Turn("system", " Be brief. "), Turn("user", "hello"))
     assert (command.sampling.temperature, command.sampling.seed) == (0.5, 7)
     assert (command.max_tokens, command.stop, command.context) == (99, ("END", "STOP"), 256)
-    made_with = parse_generation_settings((await house.path())[-1].settings)
+    made_with = parse_generation_settings((await services.path())[-1].settings)
     assert made_with is not None
     assert made_with.stop == ("END", "STOP")
-    await house.ask("elsewhere", "client02", OTHER)
-    command = house.runner.sent[-1]
+    await services.ask("elsewhere", "client02", OTHER)
+    command = services.runner.sent[-1]
     assert isinstance(command, Generate)
     assert command.turns == (Turn("user", "elsewhere"),)
 
 
-async def test_settings_of_a_chat_are_closed_to_other_users(house: House) -> None:
-    await house.ask()
-    await house.chats.choose_settings(1, CHAT, CHOSEN)
-    assert await house.chats.settings(2, CHAT) == ChatSettings()
+async def test_settings_of_a_chat_are_closed_to_other_users(services: ScriptedServices) -> None:
+    await services.ask()
+    await services.chats.choose_settings(1, CHAT, CHOSEN)
+    assert await services.chats.settings(2, CHAT) == ChatSettings()
     with pytest.raises(ChatNotFound):
-        await house.chats.choose_settings(2, CHAT, ChatSettings())
-    await house.chats.choose_settings(1, OTHER, CHOSEN)
-    await house.chats.choose_settings(2, OTHER, ChatSettings(seed=1))  # nobody's chat yet
-    assert await house.chats.settings(1, OTHER) == CHOSEN
-    assert await house.chats.settings(1, CHAT) == CHOSEN
+        await services.chats.choose_settings(2, CHAT, ChatSettings())
+    await services.chats.choose_settings(1, OTHER, CHOSEN)
+    await services.chats.choose_settings(2, OTHER, ChatSettings(seed=1))  # nobody's chat yet
+    assert await services.chats.settings(1, OTHER) == CHOSEN
+    assert await services.chats.settings(1, CHAT) == CHOSEN

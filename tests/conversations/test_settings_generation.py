@@ -17,24 +17,24 @@ from tests.tiny_gguf import write_tiny_gguf
 
 
 def test_choices_for_a_model_override_what_its_authors_recommend(tmp_path: Path) -> None:
-    shelf, settings = ModelStore(tmp_path / "models"), Settings(context=4096, max_tokens=77)
+    store, settings = ModelStore(tmp_path / "models"), Settings(context=4096, max_tokens=77)
     advice = Sampling(temperature=0.3)
-    model = shelf.install(write_tiny_gguf(tmp_path / "x.gguf"), "tiny", sampling=advice)
+    model = store.install(write_tiny_gguf(tmp_path / "x.gguf"), "tiny", sampling=advice)
     usual = resolve(settings, model)
     assert usual == GenerationSettings("", advice, 77, model.context_length)
     assert system_turns(usual) == ()
     chosen = Sampling(temperature=0.0, seed=4)
-    shelf.save_settings("tiny", ModelSettings(" Be brief. ", chosen, 256))
-    made_with = resolve(settings, shelf.get("tiny"))
+    store.save_settings("tiny", ModelSettings(" Be brief. ", chosen, 256))
+    made_with = resolve(settings, store.get("tiny"))
     assert made_with == GenerationSettings("Be brief.", chosen, 77, 256)
     assert system_turns(made_with) == (Turn("system", "Be brief."),)
 
 
 def test_stop_strings_follow_from_the_template(tmp_path: Path) -> None:
-    shelf = ModelStore(tmp_path / "models")
-    shelf.install(write_tiny_gguf(tmp_path / "x.gguf"), "tiny")
-    shelf.save_settings("tiny", ModelSettings(template="alpaca"))
-    usual = resolve(Settings(), shelf.get("tiny"))
+    store = ModelStore(tmp_path / "models")
+    store.install(write_tiny_gguf(tmp_path / "x.gguf"), "tiny")
+    store.save_settings("tiny", ModelSettings(template="alpaca"))
+    usual = resolve(Settings(), store.get("tiny"))
     assert "### Instruction:" in usual.stop
     assert ChatSettings(stop=("END",)).merged_with(usual).stop == (*usual.stop, "END")
     assert ChatSettings().merged_with(usual).stop == usual.stop

@@ -17,7 +17,7 @@ from app.models.engines import ENGINES, Engine, EngineSpeed, available_engines
 from app.models.model import Model
 from app.models.model_files import load_measured_gpu
 from app.models.store import ModelStore
-from tests.conversations.services import House, built
+from tests.conversations.services import ScriptedServices, built
 from tests.patience import until
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -34,9 +34,9 @@ def store(tmp_path: Path) -> ModelStore:
 
 
 @pytest.fixture
-async def house(tmp_path: Path, store: ModelStore) -> AsyncIterator[House]:
-    async with built(tmp_path, store, titles="off") as house:
-        yield house
+async def services(tmp_path: Path, store: ModelStore) -> AsyncIterator[ScriptedServices]:
+    async with built(tmp_path, store, titles="off") as services:
+        yield services
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -60,7 +60,7 @@ async def test_a_model_that_cannot_be_loaded_is_not_measured(
 
 
 async def test_a_new_model_is_measured_once_when_nobody_waits(
-    house: House, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+    services: ScriptedServices, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speeds: dict[Engine, EngineSpeed] = {
         "ctransformers": EngineSpeed(10, 10),
@@ -78,14 +78,14 @@ async def test_a_new_model_is_measured_once_when_nobody_waits(
     monkeypatch.setattr(engine_meter, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(engine_meter, "probe_engine", probe)
     measured: list[str] = []
-    meter = EngineMeter(store, house.pool, measured.append)
+    meter = EngineMeter(store, services.pool, measured.append)
     running = asyncio.create_task(meter.run())
     try:
         await until(lambda: probed == ["ctransformers"])
-        monkeypatch.setattr(type(house.pool), "is_busy", property(lambda _: True))
+        monkeypatch.setattr(type(services.pool), "is_busy", property(lambda _: True))
         await until(lambda: meter._changed.is_set() and len(probed) == 1)
         assert store.get("tiny").speeds == {}
-        monkeypatch.setattr(type(house.pool), "is_busy", property(lambda _: False))
+        monkeypatch.setattr(type(services.pool), "is_busy", property(lambda _: False))
         may_go_on.set()
         await until(lambda: measured == ["tiny"])
     finally:
@@ -96,7 +96,7 @@ async def test_a_new_model_is_measured_once_when_nobody_waits(
 
 
 async def test_speeds_are_measured_again_when_there_is_another_gpu(
-    house: House, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+    services: ScriptedServices, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speeds = {engine: EngineSpeed(10, 10) for engine in ENGINES}
     probed: list[Engine] = []
@@ -111,12 +111,12 @@ async def test_speeds_are_measured_again_when_there_is_another_gpu(
     monkeypatch.setattr(engine_meter, "IDLE_SECONDS", 0.0)
     monkeypatch.setattr(engine_meter, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(engine_meter, "probe_engine", probe)
-    monkeypatch.setattr(house.pool.devices, "_source", source)
+    monkeypatch.setattr(services.pool.devices, "_source", source)
     store.save_speeds("tiny", speeds)
     measured: list[str] = []
-    meter = EngineMeter(store, house.pool, measured.append)
+    meter = EngineMeter(store, services.pool, measured.append)
     assert meter._is_measured(store.get("tiny"))  # no GPU is known yet
-    await house.pool.devices.known()
+    await services.pool.devices.known()
     running = asyncio.create_task(meter.run())
     try:
         await until(lambda: measured == ["tiny"])

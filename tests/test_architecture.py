@@ -54,7 +54,7 @@ ALLOWED = {
 # Modules that write or read HTML because that is what they are for, and the tokens of models.
 MARKUP_IS_THE_MATTER = (
     *("markup/", "web/render/markdown.py", "web/addresses.py"),
-    *("conversations/titles.py", "conversations/imports/foreign.py"),
+    *("conversations/titles.py", "conversations/imports/third_party.py"),
     *("models/text/", "terminal/markdown.py"),
 )
 

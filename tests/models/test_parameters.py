@@ -40,7 +40,7 @@ from app.api.openai.chat import ChatRequest
 from app.api.ollama.generate import OllamaOptions
 from app.api.parameters import chosen_in
 from app.cli import chat
-from app.conversations.imports import foreign
+from app.conversations.imports import third_party
 from app.conversations.settings import ChatSettings, parse, parse_generation_settings, sanitize
 from app.inference.protocol import Generate, from_line, to_line
 from app.inference.remote.request import request_body
@@ -92,7 +92,7 @@ assert {"/set calm", "/set top_z"} <= {text for text, _ in completions([], "/set
 assert sanitize(WANTED | {"temperature": 99}) == chosen
 assert sanitize({"verbosity": "loud", "calm": "perhaps", "top_z": 10}) == ChatSettings()
 entry = {"chat": {"params": options, "messages": []}}
-assert sanitize(foreign.parse_open_webui(entry).settings) == chosen
+assert sanitize(third_party.parse_open_webui(entry).settings) == chosen
 
 made_with = chosen.merged_with(GenerationSettings())
 assert parse_generation_settings(made_with.to_json()) == made_with

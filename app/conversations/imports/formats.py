@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from app.conversations.exports import FORMAT, VERSION
-from app.conversations.imports import foreign
+from app.conversations.imports import third_party
 from app.conversations.imports.chat import (
     FinalStatus,
     ImportedConversation,
@@ -59,9 +59,9 @@ def _reader_of(entry: Any) -> Callable[[Json], ImportedConversation] | None:
     if not isinstance(entry, dict):
         return None
     if "mapping" in entry:
-        return foreign.parse_chatgpt
+        return third_party.parse_chatgpt
     is_chat = isinstance(entry.get("chat"), dict) or isinstance(entry.get("history"), dict)
-    return foreign.parse_open_webui if is_chat else None
+    return third_party.parse_open_webui if is_chat else None
 
 
 def _entry(

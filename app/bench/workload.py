@@ -102,7 +102,7 @@ class BenchConfig:
 # All times are taken here, outside of what is measured, by the same clock for every target.
 
 
-SETTLED = 4
+SETTLED = 16
 """Tokens a stream has made before somebody else comes with a long prompt."""
 
 ProgressCallback = Callable[[str], None]
@@ -204,16 +204,13 @@ class Workload:
         finally:
             if reading is not None:
                 await _cancel(reading)
-        gaps = [
-            after - before
-            for answer in streams
-            for before, after in pairwise(answer.times)
-            if after > read.asked_at and before < read.first
-        ]
+        pairs = [pair for answer in streams for pair in pairwise(answer.times)]
+        before = [end - start for start, end in pairs if end <= read.asked_at]
+        beside = [end - start for start, end in pairs if end > read.asked_at and start < read.first]
         samples.add("first_beside", read.first_after)
-        if gaps:
-            samples.add("longest_pause", max(gaps))
-            samples.add("median_gap", statistics.median(gaps))
+        if before and beside:
+            samples.add("longest_pause", max(beside))
+            samples.add("median_gap", statistics.median(before))
 
     async def measure_revisits(self, samples: Samples, notify: ProgressCallback) -> None:
         name, plan = self._target.name, self._plan

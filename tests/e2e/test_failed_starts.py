@@ -159,7 +159,7 @@ async def test_unusable_tls_files_are_reported_in_one_line(tmp_path: Path, what:
     code, printed = await serve(tmp_path, port=free_port(), tls_cert=bad, tls_key=bad)
     assert is_one_line(code, printed, "no certificate in PEM")
     code, printed = await serve(tmp_path, port=free_port(), **{f"tls_{what}": bad})
-    assert is_one_line(code, printed, "beside it")
+    assert is_one_line(code, printed, f"WICK_TLS_{what.upper()} also needs")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", None], ids=["binary", "folder"])

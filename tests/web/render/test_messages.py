@@ -163,6 +163,9 @@ def test_status_figures_say_how_the_cache_did() -> None:
         states={"tiny": "ready"},
         memory={"tiny": 5_000_000},
         threads="2 threads",
+        gpus=[],
+        gpu_problem="",
+        is_known=True,
     )
     for piece in ("1 of 4 slots", "75 %", "42 tokens per second", "5 MB", "512 tokens"):
         assert piece in html

@@ -116,7 +116,7 @@ class Settings:
 
     @property
     def has_accounts(self) -> bool:
-        """Tell whether users must sign in: yes, unless only this computer can connect."""
+        """Tell whether users must log in: yes, unless only this machine can connect."""
         if self.accounts == "auto":
             others = any(not is_loopback(host) for host in self.allowed_hosts)
             return not self.is_loopback or bool(self.trusted_proxies) or others

@@ -30,7 +30,7 @@ WickError
 │   ├── InvalidMessage     empty, too large or malformed
 │   └── InvalidSettings    a field of a chat's settings is out of its bounds
 ├── AccountError           something about an account
-│   ├── NotLoggedIn        the user must sign in first
+│   ├── NotLoggedIn        the user must log in first
 │   ├── NotAllowed         only an owner may do this
 │   ├── WrongPassword      wrong name or password
 │   ├── TooManyAttempts    the user must wait before the next attempt

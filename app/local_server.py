@@ -71,7 +71,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
 def server_client(settings: Settings, timeout: float) -> Iterator[httpx.Client]:
     """Open a client for the server that owns the data folder, else for `settings.local_url`.
 
-    Whoever may read that folder acts as an owner, even where users must sign in.
+    Whoever may read that folder acts as an owner, even where users must log in.
     """
     owner = read_owner(settings.data_dir)
     url = owner.url if owner is not None and owner.url else settings.local_url

@@ -71,8 +71,8 @@ def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 
 @pytest.fixture(scope="session")
-def tiny_shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder with the tiny model."""
-    folder = tmp_path_factory.mktemp("tiny-shelf")
+    folder = tmp_path_factory.mktemp("tiny-store")
     ModelStore(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
     return folder / "models"

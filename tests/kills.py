@@ -32,7 +32,7 @@ from websockets.typing import Origin
 
 from tests.e2e.server import POLL, Server, gone
 from tests.patience import PATIENCE, until
-from tests.smollm2 import NAME, shelf_with_smollm2
+from tests.smollm2 import NAME, store_with_smollm2
 
 SENDERS: Final = 4
 PAUSE_SECONDS: Final = 1.0
@@ -223,7 +223,7 @@ def main() -> None:
     began = time.monotonic()
     victims = random.Random(given.seed).choices(("server", "runner"), k=given.rounds)
     with tempfile.TemporaryDirectory(prefix="wick-kills-") as folder:
-        run = asyncio.run(trial(Path(folder), shelf_with_smollm2() / NAME, given.seed, victims))
+        run = asyncio.run(trial(Path(folder), store_with_smollm2() / NAME, given.seed, victims))
     print(f"Nothing was lost in {time.monotonic() - began:.0f} s: {dict(run.killed)} killed.")
 
 

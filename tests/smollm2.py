@@ -16,12 +16,12 @@ NAME = "smollm2-135m"
 
 def original_of_smollm2() -> Path:
     """The file of SmolLM2-135M as its authors' package brings it."""
-    model = ModelStore(shelf_with_smollm2("originals")).get(NAME)
+    model = ModelStore(store_with_smollm2("originals")).get(NAME)
     return model.original_paths[0]
 
 
-def shelf_with_smollm2(name: str = "models") -> Path:
-    """The folder of a shelf that holds SmolLM2-135M; it is only to be read."""
+def store_with_smollm2(name: str = "models") -> Path:
+    """The folder of a store that holds SmolLM2-135M; it is only to be read."""
     folder = Path(__file__).parents[1] / ".cache" / name
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / f"{name}.lock"):  # two processes may test side by side

@@ -13,9 +13,9 @@ from tests.e2e.server import Server
 
 @pytest.fixture(scope="session")
 async def server(
-    tmp_path_factory: pytest.TempPathFactory, tiny_shelf: Path
+    tmp_path_factory: pytest.TempPathFactory, tiny_store: Path
 ) -> AsyncIterator[Server]:
-    made = Server(tmp_path_factory.mktemp("api-server"), tiny_shelf, titles="off", queue_limit=100)
+    made = Server(tmp_path_factory.mktemp("api-server"), tiny_store, titles="off", queue_limit=100)
     await made.start()
     yield made
     await made.close()

@@ -88,7 +88,7 @@ def finished(number: int, reason: Any = "stop") -> Finished:
 
 @pytest.fixture
 async def stage(
-    tmp_path: Path, tiny_shelf: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Stage]:
     runner = ScriptedRunner(slots=2)
 
@@ -97,7 +97,7 @@ async def stage(
 
     monkeypatch.setattr(RunnerProcess, "start", start)
     settings = Settings(
-        data_dir=tmp_path, models_dir=tiny_shelf, auto_pull=False, queue_limit=2, titles="off"
+        data_dir=tmp_path, models_dir=tiny_store, auto_pull=False, queue_limit=2, titles="off"
     )
     app = create_app(settings)
     async with app.test_app():

@@ -37,9 +37,9 @@ async def stub() -> AsyncIterator[Stub]:
 @pytest.fixture(scope="module")
 async def thinker(stub: Stub, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     folder = tmp_path_factory.mktemp("thinker")
-    shelf = ModelStore(folder / "shelf")
-    shelf.add_remote("thinker", [Upstream(stub.url, "stub")], title="Thinker")
-    server = await Server(folder, shelf.root, titles="off").start()
+    store = ModelStore(folder / "store")
+    store.add_remote("thinker", [Upstream(stub.url, "stub")], title="Thinker")
+    server = await Server(folder, store.root, titles="off").start()
     yield server
     await server.close()
 

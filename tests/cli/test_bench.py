@@ -96,8 +96,8 @@ def test_an_engine_that_cannot_run_the_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     weights = write_architecture(tmp_path / "qwen.gguf", "qwen3")
-    ModelStore(tmp_path / "shelf").install(weights, "qwen")
-    monkeypatch.setenv("WICK_MODELS_DIR", str(tmp_path / "shelf"))
+    ModelStore(tmp_path / "store").install(weights, "qwen")
+    monkeypatch.setenv("WICK_MODELS_DIR", str(tmp_path / "store"))
     assert main(["bench", "qwen", *SMALL, "--engine", engine]) == 1
     assert "ctransformers can't run" in capsys.readouterr().err
 

@@ -71,11 +71,11 @@ def test_import_takes_a_folder_and_refuses_a_missing_file(
 def test_the_list_marks_the_default_names_the_damaged_and_takes_no_markup(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shelf = ModelStore(settings.models_dir)
+    store = ModelStore(settings.models_dir)
     source = write_tiny_gguf(tmp_path / "m.gguf", **{"general.name": "[b]T"})  # type: ignore[arg-type]
-    shelf.install(source, "one")
-    (shelf.install(source, "two").folder / "model.json").write_text("{")
-    shelf.set_default("one")
+    store.install(source, "one")
+    (store.install(source, "two").folder / "model.json").write_text("{")
+    store.set_default("one")
     assert run(settings, "list") == 0
     out = capsys.readouterr().out
     assert "[b]T" in out
@@ -83,7 +83,7 @@ def test_the_list_marks_the_default_names_the_damaged_and_takes_no_markup(
     assert "* The default" in out
     assert "The model two is damaged" in out
     assert run(settings, "remove", "two") == 0
-    assert shelf.damaged() == []
+    assert store.damaged() == []
 
 
 def test_models_of_other_programs_are_listed_and_linked(
@@ -122,12 +122,12 @@ def test_pull_shows_its_stages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def pull(
-        order: PullSpec, shelf: ModelStore, report: Callable[[PullProgress], None]
+        order: PullSpec, store: ModelStore, report: Callable[[PullProgress], None]
     ) -> Model:
         assert order.source == "hf:a/b/c.gguf"
         for done in range(0, 101):
             report(PullProgress("downloading", done * 1_000_000, 100_000_000, 2e6))
-        return shelf.install(write_tiny_gguf(tmp_path / "m.gguf"), order.name)
+        return store.install(write_tiny_gguf(tmp_path / "m.gguf"), order.name)
 
     monkeypatch.setattr(install, "pull", pull)
     assert run(settings, "pull", "hf:a/b/c.gguf", "--name", "tiny") == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.e2e.server import ROOT, Server
-from tests.smollm2 import NAME, shelf_with_smollm2
+from tests.smollm2 import NAME, store_with_smollm2
 
 SCRIPTS: Final = Path(__file__).with_name("scripts")
 ENVIRONMENTS: Final = ROOT / ".cache" / "clients"
@@ -44,12 +44,12 @@ async def run(names: list[str]) -> int:
     commands = {name: node(name) if name in NODE else python(name) for name in names}
     fell = 0
     with tempfile.TemporaryDirectory(prefix="wick-clients-") as folder:
-        shelf = shelf_with_smollm2()
-        server = Server(Path(folder), shelf, titles="off", threads=2)
+        store = store_with_smollm2()
+        server = Server(Path(folder), store, titles="off", threads=2)
         await server.start()
         try:
             for name, command in commands.items():
-                words = [*command, server.origin, NAME, shelf / NAME]
+                words = [*command, server.origin, NAME, store / NAME]
                 done = await asyncio.to_thread(
                     subprocess.run, words, check=False, timeout=SECONDS, cwd=ENVIRONMENTS
                 )

@@ -61,11 +61,11 @@ async def test_another_answer_stands_beside_the_first(services: ScriptedServices
     assert last_command(services).turns == (Turn("user", "one"),)
     assert await texts(services) == ["one", "eins"]
     chat = await services.chats.get(1, CHAT)
-    forks = await services.chats.siblings(chat)
+    siblings = await services.chats.siblings(chat)
     path = await services.path()
-    assert [(forks.of(m).number, forks.of(m).count) for m in path] == [(1, 1), (2, 2)]
-    assert forks.of(path[1]).before == first
-    assert forks.of(path[1]).newest == second
+    assert [(siblings.of(m).number, siblings.of(m).count) for m in path] == [(1, 1), (2, 2)]
+    assert siblings.of(path[1]).before == first
+    assert siblings.of(path[1]).newest == second
     assert path[1].parent_id == prompt
 
 
@@ -76,8 +76,8 @@ async def test_later_messages_stand_after_earlier_ones_even_when_the_clock_was_s
     monkeypatch.setattr("app.conversations.branches.time.time", lambda: 1.0)
     await services.branches.regenerate(at(first), "again001")
     second = await answered(services, "eins")
-    forks = await services.chats.siblings(await services.chats.get(1, CHAT))
-    assert forks.of((await services.path())[1]).before == first
+    siblings = await services.chats.siblings(await services.chats.get(1, CHAT))
+    assert siblings.of((await services.path())[1]).before == first
     await services.branches.remove(at(second))
     assert await texts(services) == ["one", "uno"]
 
@@ -87,8 +87,8 @@ async def test_regenerating_five_times_at_once_makes_one_answer(services: Script
     await asyncio.gather(*(services.branches.regenerate(at(first), "again001") for _ in range(5)))
     await answered(services, "eins")
     await services.branches.regenerate(at(first), "again001")  # heard late
-    forks = await services.chats.siblings(await services.chats.get(1, CHAT))
-    assert [len(ids) for ids in forks.by_parent.values()] == [2]
+    siblings = await services.chats.siblings(await services.chats.get(1, CHAT))
+    assert [len(ids) for ids in siblings.by_parent.values()] == [2]
 
 
 async def test_an_answer_in_the_middle_may_be_regenerated(services: ScriptedServices) -> None:
@@ -136,8 +136,8 @@ async def test_an_edited_prompt_is_a_branch_of_its_own(services: ScriptedService
     assert await texts(services) == ["one", "uno", "two", "due"]
     assert [turn.content for turn in last_command(services).turns] == ["one", "uno", "two"]
     await services.branches.edit(at(ids[2]), "two", "client99")  # the same again
-    forks = await services.chats.siblings(await services.chats.get(1, CHAT))
-    assert forks.of((await services.path())[2]).count == 2
+    siblings = await services.chats.siblings(await services.chats.get(1, CHAT))
+    assert siblings.of((await services.path())[2]).count == 2
     await services.branches.select_branch(at(ids[2]))
     assert await texts(services) == ["one", "uno", "tow", "?", "three", "tre"]
 
@@ -147,8 +147,8 @@ async def test_the_first_prompt_may_be_edited(services: ScriptedServices) -> Non
     await services.branches.edit(at(ids[0]), "two", "client99")
     await answered(services, "due")
     assert await texts(services) == ["two", "due"]
-    forks = await services.chats.siblings(await services.chats.get(1, CHAT))
-    assert forks.of((await services.path())[0]).before == ids[0]
+    siblings = await services.chats.siblings(await services.chats.get(1, CHAT))
+    assert siblings.of((await services.path())[0]).before == ids[0]
 
 
 async def test_editing_stops_what_is_being_answered(services: ScriptedServices) -> None:

@@ -111,7 +111,7 @@ FETCHES: dict[str, Callable[[Database, int], Awaitable[Any]]] = {
     "path": lambda db, who: messages.load_path(db, who, CHAT, RUNNING),
     "find_submission": lambda db, who: messages.find_submission(db, who, CHAT, "c1"),
     "read": lambda db, who: branches.get_message(db, who, CHAT, ANSWER),
-    "forks": lambda db, who: branches.sibling_groups(db, who, CHAT),
+    "siblings": lambda db, who: branches.sibling_groups(db, who, CHAT),
     "pages": lambda db, who: _gathered(branches.pages(db, who, CHAT)),
     "path_pages": lambda db, who: _gathered(branches.path_pages(db, who, CHAT, RUNNING)),
     "last_below": lambda db, who: branches.deepest_descendant(db, who, CHAT, QUESTION),

@@ -17,7 +17,7 @@ from tests.e2e.person import RECORDER, ChatPage, Person
 from tests.e2e.server import ROOT, Server
 from tests.long_chat import plant
 from tests.patience import PATIENCE
-from tests.smollm2 import shelf_with_smollm2
+from tests.smollm2 import store_with_smollm2
 from tests.tiny_gguf import write_tiny_gguf
 
 SMOLLM2, TINY = "smollm2-135m", "tiny"
@@ -75,28 +75,30 @@ async def meet(browser: Browser) -> AsyncIterator[Meet]:
 @pytest.fixture(scope="session")
 async def smollm2() -> Path:
     """The real model's folder, fetched once for all times by the command a person would use."""
-    return await asyncio.to_thread(shelf_with_smollm2) / SMOLLM2
+    return await asyncio.to_thread(store_with_smollm2) / SMOLLM2
 
 
 @pytest.fixture(scope="session")
-def tiny_shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shelf with a model that talks nonsense, quickly, and does not stop by itself."""
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a model that talks nonsense, quickly, and does not stop by itself."""
     folder = tmp_path_factory.mktemp("tiny")
     source = write_tiny_gguf(folder / "tiny.gguf", context_length=32768)
-    shelf = ModelStore(folder / "shelf")
-    shelf.save_settings(TINY, the_same_again(shelf.install(source, TINY)))
-    return shelf.root
+    store = ModelStore(folder / "store")
+    store.save_settings(TINY, the_same_again(store.install(source, TINY)))
+    return store.root
 
 
 @pytest.fixture(scope="session")
-def both_shelf(smollm2: Path, tiny_shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_model_store(
+    smollm2: Path, tiny_store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     folder = tmp_path_factory.mktemp("both")
-    for model in (smollm2, tiny_shelf / TINY):
+    for model in (smollm2, tiny_store / TINY):
         (folder / model.name).mkdir()
         for file in model.iterdir():
             (folder / model.name / file.name).symlink_to(file)
-    shelf = ModelStore(folder)
-    shelf.save_settings(SMOLLM2, the_same_again(shelf.get(SMOLLM2)))
+    store = ModelStore(folder)
+    store.save_settings(SMOLLM2, the_same_again(store.get(SMOLLM2)))
     return folder
 
 
@@ -107,12 +109,12 @@ def the_same_again(model: Model) -> ModelSettings:
 
 @pytest.fixture(scope="session")
 async def server(
-    both_shelf: Path, tmp_path_factory: pytest.TempPathFactory
+    two_model_store: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Server]:
     """Start a server with both models, short answers and a short context, for tests that do
     nothing bad to it."""
     server = Server(
-        tmp_path_factory.mktemp("server"), both_shelf, max_tokens=SHORT, context=CONTEXT
+        tmp_path_factory.mktemp("server"), two_model_store, max_tokens=SHORT, context=CONTEXT
     )
     _servers.append(server)
     yield await server.start()
@@ -121,11 +123,11 @@ async def server(
 
 @pytest.fixture(scope="session")
 async def endless(
-    tiny_shelf: Path, tmp_path_factory: pytest.TempPathFactory
+    tiny_store: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Server]:
     """Answers that go on until they are stopped, one at a time."""
     server = Server(
-        tmp_path_factory.mktemp("endless"), tiny_shelf, slots=1, max_tokens=30000, context=32768
+        tmp_path_factory.mktemp("endless"), tiny_store, slots=1, max_tokens=30000, context=32768
     )
     _servers.append(server)
     yield await server.start()

@@ -19,8 +19,8 @@ PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
-async def household(start: StartServer, tiny_shelf: Path) -> Server:
-    return await start(tiny_shelf, host="0.0.0.0", max_tokens=20)
+async def household(start: StartServer, tiny_store: Path) -> Server:
+    return await start(tiny_store, host="0.0.0.0", max_tokens=20)
 
 
 async def first_link(server: Server) -> str:

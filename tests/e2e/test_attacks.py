@@ -80,12 +80,12 @@ def foreign(make: Any, vectors: list[str], **put: Any) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def shelf(tiny_shelf: Path, tmp_path: Path) -> Path:
+def store(tiny_store: Path, tmp_path: Path) -> Path:
     """For every vector a model whose file gives it as title and licence, and one whose template
     complains with some."""
     for number, vector in enumerate([*VECTORS, "complains"]):
-        folder = tmp_path / "shelf" / f"model{number}"
-        shutil.copytree(tiny_shelf / TINY, folder, copy_function=lambda a, b: Path(b).symlink_to(a))
+        folder = tmp_path / "store" / f"model{number}"
+        shutil.copytree(tiny_store / TINY, folder, copy_function=lambda a, b: Path(b).symlink_to(a))
         facts = json.loads((folder / "model.json").read_text())
         (folder / "model.json").unlink()
         facts |= {"title": vector, "license": vector}
@@ -93,13 +93,13 @@ def shelf(tiny_shelf: Path, tmp_path: Path) -> Path:
             said = " ".join(VECTORS[:8]).replace("\\", "").replace("'", "\\'").replace("\n", " ")
             facts["chat_template"] = f"{{{{ raise_exception('{said}') }}}}"
         (folder / "model.json").write_text(json.dumps(facts))
-    shutil.copytree(tiny_shelf / TINY, tmp_path / "shelf" / TINY)
-    return tmp_path / "shelf"
+    shutil.copytree(tiny_store / TINY, tmp_path / "store" / TINY)
+    return tmp_path / "store"
 
 
 @pytest.fixture
-async def server(start: StartServer, shelf: Path) -> Server:
-    return await start(shelf, max_tokens=20, default_model=TINY)
+async def server(start: StartServer, store: Path) -> Server:
+    return await start(store, max_tokens=20, default_model=TINY)
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ BASE = "/wick"
 
 @pytest.mark.parametrize("strips", [True, False], ids=["stripped", "passed"])
 async def test_users_join_chat_share_and_log_in_again_below_a_path(
-    start: StartServer, meet: Meet, tiny_shelf: Path, strips: bool
+    start: StartServer, meet: Meet, tiny_store: Path, strips: bool
 ) -> None:
     server = await start(
-        tiny_shelf, base_path=BASE, trusted_proxies="127.0.0.1", max_tokens=20, accounts="on"
+        tiny_store, base_path=BASE, trusted_proxies="127.0.0.1", max_tokens=20, accounts="on"
     )
     async with front_of(server, BASE, strips=strips) as front:
         here = server.origin
@@ -78,8 +78,8 @@ async def headers_of(page: Page) -> dict[str, str]:
     return dict(given)
 
 
-async def test_commands_reach_a_server_below_a_path(start: StartServer, tiny_shelf: Path) -> None:
-    server = await start(tiny_shelf, base_path=BASE, max_tokens=5)
+async def test_commands_reach_a_server_below_a_path(start: StartServer, tiny_store: Path) -> None:
+    server = await start(tiny_store, base_path=BASE, max_tokens=5)
     for words in (
         ("chat", "-m", TINY, "--url", server.origin + BASE, "Hello"),
         ("chat", "--list", "--url", server.origin + BASE),

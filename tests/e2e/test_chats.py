@@ -228,11 +228,11 @@ def many(count: int) -> dict[str, Any]:
 
 
 async def test_thousands_of_chats_load_as_one_scrolls_and_live_news_drop_none(
-    start: StartServer, meet: Meet, tiny_shelf: Path, tmp_path: Path
+    start: StartServer, meet: Meet, tiny_store: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "many.json"
     file.write_text(json.dumps(many(300)))
-    server = await start(tiny_shelf, max_tokens=5)
+    server = await start(tiny_store, max_tokens=5)
     person = await meet(server)
     page = await person.window()
     await take(page, server.origin, file)

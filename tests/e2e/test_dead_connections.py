@@ -22,8 +22,8 @@ MARGIN = 5_000  # for a machine on which other tests run
 
 
 @pytest.fixture
-async def own(start: StartServer, tiny_shelf: Path) -> Server:
-    return await start(tiny_shelf, max_tokens=30000, context=32768)
+async def own(start: StartServer, tiny_store: Path) -> Server:
+    return await start(tiny_store, max_tokens=30000, context=32768)
 
 
 @pytest.fixture

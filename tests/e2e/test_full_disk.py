@@ -42,9 +42,9 @@ pytestmark = pytest.mark.skipif(not can_mount(), reason="no disk can be mounted 
 
 
 @pytest.fixture
-async def seed(start: StartServer, tiny_shelf: Path) -> Path:
+async def seed(start: StartServer, tiny_store: Path) -> Path:
     """A data folder as Wick leaves it, with a chat."""
-    server = await start(tiny_shelf)
+    server = await start(tiny_store)
     assert await server.stop() == 0
     plant(server.folder / "wick.db", 2, "Walnuts")
     (server.folder / "server.log").unlink()
@@ -52,13 +52,13 @@ async def seed(start: StartServer, tiny_shelf: Path) -> Path:
 
 
 @pytest.fixture
-def on_full_disk(seed: Path, tiny_shelf: Path, tmp_path: Path) -> Callable[[], Server]:
+def on_full_disk(seed: Path, tiny_store: Path, tmp_path: Path) -> Callable[[], Server]:
     (tmp_path / "disk").mkdir()
     given = {"DISK": str(tmp_path / "disk"), "SEED": str(seed)}
 
     def make() -> Server:
         return Server(
-            tmp_path, tiny_shelf, given, before=HERE, data_dir=tmp_path / "disk", max_tokens=20
+            tmp_path, tiny_store, given, before=HERE, data_dir=tmp_path / "disk", max_tokens=20
         )
 
     return make

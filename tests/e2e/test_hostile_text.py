@@ -35,9 +35,9 @@ IN_BODIES = HYPERTEXT_ATTRIBUTES.replace("'*'", "'.body, .body *'")
 
 
 async def test_typed_text_is_shown_as_it_is(
-    start: StartServer, tiny_shelf: Path, meet: Meet
+    start: StartServer, tiny_store: Path, meet: Meet
 ) -> None:
-    server = await start(tiny_shelf, max_tokens=3)
+    server = await start(tiny_store, max_tokens=3)
     person = await meet(server)
     chat = await person.open()
     # Three to a message: each text begins one, ends one or stands amid one.

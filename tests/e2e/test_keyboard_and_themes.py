@@ -174,9 +174,9 @@ async def test_drafts_survive_a_reload(person: Person, server: Server, titles: l
 
 
 async def test_a_draft_is_kept_until_the_server_has_it(
-    start: StartServer, tiny_shelf: Path, meet: Meet
+    start: StartServer, tiny_store: Path, meet: Meet
 ) -> None:
-    own = await start(tiny_shelf, max_tokens=20)
+    own = await start(tiny_store, max_tokens=20)
     person = await meet(own)
     person.expects(CONNECTION_LOST)
     chat = await person.open()

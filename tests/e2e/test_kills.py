@@ -9,10 +9,10 @@ from tests.kills import trial
 
 
 async def test_nothing_is_lost_when_the_server_or_a_runner_is_killed(
-    tiny_shelf: Path, tmp_path: Path
+    tiny_store: Path, tmp_path: Path
 ) -> None:
     run = await trial(
-        *(tmp_path, tiny_shelf / TINY, 5, ("runner", "server")), latest=2.0, max_tokens=300
+        *(tmp_path, tiny_store / TINY, 5, ("runner", "server")), latest=2.0, max_tokens=300
     )
     assert run.acknowledged
     assert sum(run.killed.values()) == 2

@@ -54,13 +54,13 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
 
 
 @pytest.fixture
-async def served(steps: Steps, tiny_shelf: Path, tmp_path: Path) -> AsyncIterator[Server]:
-    server = Server(tmp_path, tiny_shelf)
+async def served(steps: Steps, tiny_store: Path, tmp_path: Path) -> AsyncIterator[Server]:
+    server = Server(tmp_path, tiny_store)
     app = create_app(
         Settings(
             port=server.port,
             data_dir=tmp_path,
-            models_dir=tiny_shelf,
+            models_dir=tiny_store,
             auto_pull=False,
             threads=1,
             max_tokens=5,

@@ -43,13 +43,13 @@ DAMAGES = ("no header", "counts", "bits", "cut off", "gone")
 
 
 @pytest.fixture
-def shelf(tiny_shelf: Path, tmp_path: Path) -> Path:
-    """A shelf of one's own, with models to break."""
-    shutil.copytree(tiny_shelf / TINY, tmp_path / "shelf" / TINY)
+def store(tiny_store: Path, tmp_path: Path) -> Path:
+    """A store of one's own, with models to break."""
+    shutil.copytree(tiny_store / TINY, tmp_path / "store" / TINY)
     source = write_tiny_gguf(tmp_path / "x.gguf", seed=1)
     for number in range(len(DAMAGES)):
-        ModelStore(tmp_path / "shelf").install(source, f"weak{number}")
-    return tmp_path / "shelf"
+        ModelStore(tmp_path / "store").install(source, f"weak{number}")
+    return tmp_path / "store"
 
 
 def harm(folder: Path, damage: str) -> None:
@@ -70,15 +70,15 @@ def harm(folder: Path, damage: str) -> None:
 
 
 async def test_damaged_models_are_shown_and_harm_nothing_else(
-    start: StartServer, shelf: Path, meet: Meet
+    start: StartServer, store: Path, meet: Meet
 ) -> None:
-    server = await start(shelf, max_tokens=20)
+    server = await start(store, max_tokens=20)
     person = await meet(server)
     person.expects("422")  # the choice may reach the server after the damage
     chat = await person.open()
     for number, damage in enumerate(DAMAGES):
         await chat.model.select_option(f"weak{number}")
-        harm(shelf / f"weak{number}", damage)
+        harm(store / f"weak{number}", damage)
         before = server.rows("SELECT count(*) FROM messages")[0][0]
         answered = await chat.answers.count()
         await chat.message.fill(f"Hello, {damage}")
@@ -101,9 +101,9 @@ async def test_damaged_models_are_shown_and_harm_nothing_else(
 
 
 async def test_a_chat_that_outgrows_the_window_says_so_and_goes_on(
-    start: StartServer, tiny_shelf: Path, meet: Meet
+    start: StartServer, tiny_store: Path, meet: Meet
 ) -> None:
-    server = await start(tiny_shelf, max_tokens=40, context=512)
+    server = await start(tiny_store, max_tokens=40, context=512)
     chat = await (await meet(server)).open()
     for number in range(5):
         await chat.ask(f"Message {number}: " + "these words take room " * 4)

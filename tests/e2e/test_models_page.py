@@ -1,4 +1,4 @@
-"""The models page in a real browser: filling the shelf, using it, and everybody seeing the same."""
+"""The models page in a real browser: filling the store, using it, and everybody seeing the same."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ async def models_page(person: Person) -> ModelsPage:
 
 
 @pytest.fixture
-def shelf(tiny_shelf: Path, tmp_path: Path) -> Path:
-    """A shelf of one's own."""
-    shutil.copytree(tiny_shelf / TINY, tmp_path / "shelf" / TINY)
-    return tmp_path / "shelf"
+def store(tiny_store: Path, tmp_path: Path) -> Path:
+    """A store of one's own."""
+    shutil.copytree(tiny_store / TINY, tmp_path / "store" / TINY)
+    return tmp_path / "store"
 
 
 @pytest.fixture
@@ -78,9 +78,9 @@ def stub(tmp_path: Path) -> Iterator[Stub]:
 
 
 async def test_a_model_is_pulled_shown_in_every_tab_and_used(
-    start: StartServer, shelf: Path, stub: Stub, meet: Meet
+    start: StartServer, store: Path, stub: Stub, meet: Meet
 ) -> None:
-    server = await start(shelf, max_tokens=30)
+    server = await start(store, max_tokens=30)
     one, two = await meet(server), await meet(server)
     await one.context.add_init_script(BARS)
     page, other = await models_page(one), await models_page(two)
@@ -141,9 +141,9 @@ async def test_a_model_is_pulled_shown_in_every_tab_and_used(
 
 
 async def test_a_pull_is_cancelled_and_a_failed_pull_tried_again(
-    start: StartServer, shelf: Path, stub: Stub, meet: Meet
+    start: StartServer, store: Path, stub: Stub, meet: Meet
 ) -> None:
-    server = await start(shelf)
+    server = await start(store)
     person = await meet(server)
     person.expects("422")
     page = await models_page(person)
@@ -168,9 +168,9 @@ async def test_a_pull_is_cancelled_and_a_failed_pull_tried_again(
 
 
 async def test_settings_of_a_model_are_kept_and_take_effect(
-    start: StartServer, shelf: Path, meet: Meet
+    start: StartServer, store: Path, meet: Meet
 ) -> None:
-    server = await start(shelf, max_tokens=20)
+    server = await start(store, max_tokens=20)
     person = await meet(server)
     person.expects("422")
     page, chat = await models_page(person), await person.open()
@@ -204,12 +204,12 @@ async def test_settings_of_a_model_are_kept_and_take_effect(
 
 
 async def test_a_model_is_made_the_default_and_removed_and_its_chats_stay(
-    start: StartServer, shelf: Path, tmp_path: Path, meet: Meet
+    start: StartServer, store: Path, tmp_path: Path, meet: Meet
 ) -> None:
-    ModelStore(shelf).install(
+    ModelStore(store).install(
         write_tiny_gguf(tmp_path / "x.gguf", seed=1), "second", title="Second"
     )
-    server = await start(shelf, max_tokens=20)
+    server = await start(store, max_tokens=20)
     person = await meet(server)
     page = await models_page(person)
     await page.button("Load Second").press("Enter")
@@ -263,9 +263,9 @@ async def test_a_model_that_is_answering_cannot_be_removed(endless: Server, meet
 
 
 async def test_a_model_file_is_uploaded(
-    start: StartServer, shelf: Path, tmp_path: Path, meet: Meet
+    start: StartServer, store: Path, tmp_path: Path, meet: Meet
 ) -> None:
-    server = await start(shelf)
+    server = await start(store)
     person = await meet(server, **PHONE)
     person.expects("422")
     page = await models_page(person)

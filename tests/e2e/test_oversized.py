@@ -14,9 +14,9 @@ from tests.patience import PATIENCE
 
 @pytest.mark.parametrize("kind", TEXTS)
 async def test_a_million_characters_are_refused_and_a_stream_goes_on(
-    start: StartServer, tiny_shelf: Path, kind: str
+    start: StartServer, tiny_store: Path, kind: str
 ) -> None:
-    own = await start(tiny_shelf, max_tokens=30000, context=4096, slots=2)
+    own = await start(tiny_store, max_tokens=30000, context=4096, slots=2)
     async with httpx.AsyncClient(base_url=own.origin, timeout=PATIENCE) as client:
         answer = streamed(client, TINY, 30_000)
         await anext(answer)

@@ -22,9 +22,9 @@ TOP = "document.getElementById('chats').scrollTop"
 
 
 async def test_the_list_of_chats_keeps_its_scroll_position(
-    start: StartServer, tiny_shelf: Path, meet: Meet
+    start: StartServer, tiny_store: Path, meet: Meet
 ) -> None:
-    own = await start(tiny_shelf)
+    own = await start(tiny_store)
     chats = [plant(own.folder / "wick.db", 1, f"Chat {n}") for n in range(90)]
     chat = await (await meet(own)).open(f"/chats/{chats[-1]}")
     for seen, wanted in ((60, 50), (90, 5)):  # the second lies on the list's next page
@@ -86,9 +86,9 @@ async def test_nothing_is_wider_than_the_smallest_phone(server: Server, meet: Me
 
 
 async def test_a_remote_server_that_is_down_is_shown_where_it_is_asked(
-    start: StartServer, tiny_shelf: Path, meet: Meet
+    start: StartServer, tiny_store: Path, meet: Meet
 ) -> None:
-    own = await start(tiny_shelf)
+    own = await start(tiny_store)
     person = await meet(own)
     person.expects(CONNECTION_LOST)
     person.expects("ERR_CONNECTION_REFUSED|htmx:error")

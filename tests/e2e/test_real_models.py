@@ -15,7 +15,7 @@ from tests.e2e.conftest import SHORT, SMOLLM2, Meet, StartServer
 from tests.e2e.person import ENDLESS
 from tests.e2e.test_failed_starts import wick
 from tests.gemma import gemma_or_skip
-from tests.smollm2 import shelf_with_smollm2
+from tests.smollm2 import store_with_smollm2
 
 GEMMA = "gemma-3-270m"
 
@@ -32,7 +32,7 @@ async def test_gemma_is_installed_by_the_page_answers_stops_and_is_read_again(
     start: StartServer, meet: Meet, tmp_path: Path
 ) -> None:
     source = await asyncio.to_thread(gemma_or_skip)
-    server = await start(tmp_path / "shelf", titles="off", max_tokens=ENDLESS, context=4096)
+    server = await start(tmp_path / "store", titles="off", max_tokens=ENDLESS, context=4096)
     person = await meet(server)
     models = (await person.open("/models")).page
     await models.get_by_label("Source").fill(str(source))
@@ -62,18 +62,18 @@ async def test_gemma_is_installed_by_the_page_answers_stops_and_is_read_again(
 async def test_one_chat_goes_on_when_its_model_changes_engines(
     start: StartServer, meet: Meet, tmp_path: Path
 ) -> None:
-    original = ModelStore(await asyncio.to_thread(shelf_with_smollm2, "originals")).get(SMOLLM2)
-    folder = tmp_path / "shelf" / SMOLLM2
+    original = ModelStore(await asyncio.to_thread(store_with_smollm2, "originals")).get(SMOLLM2)
+    folder = tmp_path / "store" / SMOLLM2
     folder.mkdir(parents=True)
     for file in original.folder.iterdir():
         (folder / file.name).symlink_to(file)
-    server = await start(tmp_path / "shelf", titles="off", max_tokens=SHORT, context=4096)
+    server = await start(tmp_path / "store", titles="off", max_tokens=SHORT, context=4096)
     chat = await (await meet(server)).open()
     for count, engine in enumerate(("llama.cpp", "ctransformers"), start=1):
         code, _ = await wick(
             tmp_path,
             *("models", "engine", SMOLLM2, engine),
-            models_dir=tmp_path / "shelf",
+            models_dir=tmp_path / "store",
             data_dir=server.folder,
             port=server.port,
         )

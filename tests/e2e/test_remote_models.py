@@ -16,9 +16,9 @@ from tests.inference.remote.stub import Call, answer, serving
 async def test_a_remote_server_is_added_used_and_shown_when_it_goes_away(
     start: StartServer, tmp_path: Path, meet: Meet
 ) -> None:
-    shelf = ModelStore(tmp_path / "shelf")
-    shelf.add_remote("far", [Upstream("http://far.invalid/v1", "far")], title="Far")
-    server = await start(shelf.root, titles="off")
+    store = ModelStore(tmp_path / "store")
+    store.add_remote("far", [Upstream("http://far.invalid/v1", "far")], title="Far")
+    server = await start(store.root, titles="off")
     person = await meet(server)
     async with serving() as stub:
         models = (await person.open("/models")).page

@@ -17,8 +17,8 @@ from tests.e2e.server import Server, gone
 
 
 @pytest.fixture
-async def own(start: StartServer, tiny_shelf: Path) -> Server:
-    return await start(tiny_shelf, max_tokens=30000, context=32768)
+async def own(start: StartServer, tiny_store: Path) -> Server:
+    return await start(tiny_store, max_tokens=30000, context=32768)
 
 
 @pytest.fixture
@@ -106,9 +106,9 @@ async def test_kill_9_of_the_server_loses_no_prompt_and_keeps_the_text(
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
 async def test_a_queued_prompt_is_answered_after_the_next_start(
-    start: StartServer, tiny_shelf: Path, meet: Meet, end: str
+    start: StartServer, tiny_store: Path, meet: Meet, end: str
 ) -> None:
-    own = await start(tiny_shelf, slots=1, max_tokens=30000, context=32768)
+    own = await start(tiny_store, slots=1, max_tokens=30000, context=32768)
     person = await meet(own)
     person.expects(CONNECTION_LOST)
     writing, next_in_line = await person.open(), await person.open()

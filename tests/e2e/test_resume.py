@@ -54,9 +54,9 @@ async def test_a_phone_that_slept_shows_what_the_laptop_shows(server: Server, me
 
 
 async def test_after_kill_9_every_screen_shows_what_is_stored(
-    start: StartServer, tiny_shelf: Path, meet: Meet
+    start: StartServer, tiny_store: Path, meet: Meet
 ) -> None:
-    own = await start(tiny_shelf, max_tokens=30000, context=32768)
+    own = await start(tiny_store, max_tokens=30000, context=32768)
     screens: list[ChatPage] = []
     for _ in range(2):
         person = await meet(own)

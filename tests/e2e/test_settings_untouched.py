@@ -33,9 +33,9 @@ CHOSEN = {
 
 
 async def test_chat_settings_saved_untouched_change_nothing(
-    start: StartServer, tiny_shelf: Path, meet: Meet
+    start: StartServer, tiny_store: Path, meet: Meet
 ) -> None:
-    server = await start(tiny_shelf)
+    server = await start(tiny_store)
     chat_id = plant(server.folder / "wick.db", 2)
     text = json.dumps(CHOSEN, ensure_ascii=False)
     database = server.folder / "wick.db"
@@ -54,24 +54,24 @@ async def test_chat_settings_saved_untouched_change_nothing(
 
 
 async def test_model_settings_saved_untouched_change_nothing(
-    start: StartServer, tiny_shelf: Path, tmp_path: Path, meet: Meet
+    start: StartServer, tiny_store: Path, tmp_path: Path, meet: Meet
 ) -> None:
-    shutil.copytree(tiny_shelf / TINY, tmp_path / "shelf" / TINY)
-    shelf = ModelStore(tmp_path / "shelf")
+    shutil.copytree(tiny_store / TINY, tmp_path / "store" / TINY)
+    store = ModelStore(tmp_path / "store")
     sampling = Sampling(temperature=0.1 + 0.2, top_k=7, min_p=1e-07, seed=0)
-    shelf.save_settings(TINY, ModelSettings(PROMPT, sampling, 1000, "chatml"))
-    before = files(shelf.root)
-    page = (await (await meet(await start(shelf.root))).open("/models")).page
+    store.save_settings(TINY, ModelSettings(PROMPT, sampling, 1000, "chatml"))
+    before = files(store.root)
+    page = (await (await meet(await start(store.root))).open("/models")).page
     await page.get_by_role("button", name="Settings for Tiny").click()
     dialog = page.get_by_role("dialog")
     await expect(dialog.get_by_label("Context size")).to_have_value("1000")
     await dialog.get_by_role("button", name="Save").click()
     await expect(dialog).to_have_count(0)
-    assert files(shelf.root) == before
+    assert files(store.root) == before
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """All of a shelf but the weights."""
+    """All of a store but the weights."""
     found = [path for path in folder.rglob("*.json") if path.is_file()]
     assert found
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}

@@ -16,12 +16,12 @@ from tests.terminal.terminal import Terminal, piped, wick_environment
 
 
 async def test_the_page_and_the_terminal_share_one_chat(
-    server: Server, person: Person, both_shelf: Path, tmp_path: Path
+    server: Server, person: Person, two_model_store: Path, tmp_path: Path
 ) -> None:
     page = await person.open()
     await page.ask("Say hello to Ada.", SMOLLM2)
     await page.ends()
-    environ = wick_environment(server.folder, both_shelf)
+    environ = wick_environment(server.folder, two_model_store)
 
     def go_on() -> str:
         terminal = Terminal(

@@ -50,9 +50,9 @@ async def stub() -> AsyncIterator[Stub]:
 
 @pytest.fixture
 async def person(start: StartServer, stub: Stub, tmp_path: Path, meet: Meet) -> Person:
-    shelf = ModelStore(tmp_path / "shelf")
-    shelf.add_remote("thinker", [Upstream(stub.url, "stub")], title="Thinker")
-    return await meet(await start(shelf.root, titles="off"))
+    store = ModelStore(tmp_path / "store")
+    store.add_remote("thinker", [Upstream(stub.url, "stub")], title="Thinker")
+    return await meet(await start(store.root, titles="off"))
 
 
 @pytest.fixture

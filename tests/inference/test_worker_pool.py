@@ -73,7 +73,7 @@ class ScriptedAdmission:
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
+def store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
     folder = tmp_path_factory.mktemp("two")
     made = ModelStore(folder / "models")
     for number, name in enumerate((FIRST, SECOND)):
@@ -89,14 +89,14 @@ def admission() -> ScriptedAdmission:
 
 @pytest.fixture
 async def started(
-    tmp_path: Path, shelf: ModelStore, admission: ScriptedAdmission
+    tmp_path: Path, store: ModelStore, admission: ScriptedAdmission
 ) -> AsyncIterator[Started]:
     pools: list[WorkerPool] = []
 
     def make(**settings: Any) -> WorkerPool:
         defaults = {"threads": 1, "slots": 2, "context": 2048}
-        chosen = Settings(data_dir=tmp_path, models_dir=shelf.root, **(defaults | settings))
-        pools.append(WorkerPool(chosen, shelf, PullManager(shelf), admission))
+        chosen = Settings(data_dir=tmp_path, models_dir=store.root, **(defaults | settings))
+        pools.append(WorkerPool(chosen, store, PullManager(store), admission))
         return pools[-1]
 
     yield make
@@ -104,7 +104,7 @@ async def started(
         await pool.close("Wick was stopped.")
 
 
-class Asker(Ear):
+class Requester(Ear):
     """Asks a model and hears it. Every request has a number of its own."""
 
     number = 0
@@ -119,8 +119,8 @@ class Asker(Ear):
         is_background: bool = False,
     ) -> None:
         super().__init__()
-        Asker.number += 1
-        self.number = Asker.number
+        Requester.number += 1
+        self.number = Requester.number
         turns = (Turn("user", "the people of the water"),)
         command = Generate(self.number, turns, Sampling(temperature=0), max_tokens, chat=chat)
         pool.submit(model, Request(command, 1, self, is_background=is_background))
@@ -143,9 +143,9 @@ async def reached(pool: WorkerPool, is_true: Callable[[], bool]) -> None:
     pool.listeners.remove(news.set)
 
 
-async def within(wish: Awaitable[object]) -> None:
+async def within(awaitable: Awaitable[object]) -> None:
     async with asyncio.timeout(PATIENCE):
-        await wish
+        await awaitable
 
 
 def state(pool: WorkerPool, name: str) -> str:
@@ -174,7 +174,7 @@ async def test_admission_is_asked_before_a_request_and_hears_of_its_usage(
         assert admission.inside == [7]
     assert admission.inside == []
     assert pool.statuses() == []  # admission alone makes no worker
-    await Asker(pool, FIRST, 2).hears(Finished)
+    await Requester(pool, FIRST, 2).hears(Finished)
     kinds = [type(event) for event in admission.recorded]
     assert kinds[-1] is Finished
     assert {Prefill, Delta} < set(kinds)
@@ -213,8 +213,8 @@ async def test_a_pool_that_stops_admits_nobody_and_begins_no_other_model(started
 
 async def test_two_answer_at_once_and_one_leaves_while_the_other_answers(started: Started) -> None:
     pool = started(context=32768, threads=2)
-    one = Asker(pool, FIRST, ENDLESS)
-    two = Asker(pool, SECOND, ENDLESS)
+    one = Requester(pool, FIRST, ENDLESS)
+    two = Requester(pool, SECOND, ENDLESS)
     await one.hears(Delta)
     await two.hears(Delta)
     said = len(one.words()), len(two.words())
@@ -244,11 +244,11 @@ async def test_loading_unloading_and_coming_back_to_a_chat(started: Started) -> 
     pool.load(FIRST)
     await reached(pool, lambda: state(pool, FIRST) == "ready")
     assert pool.status(FIRST).memory > memory.OVERHEAD_BYTES  # type: ignore[union-attr]
-    asker = Asker(pool, FIRST, 100, chat="chat")
-    await asker.hears(Finished)
+    requester = Requester(pool, FIRST, 100, chat="chat")
+    await requester.hears(Finished)
     await within(pool.unload(FIRST))
     assert not come(before)
-    again = Asker(pool, FIRST, 1, chat="chat")
+    again = Requester(pool, FIRST, 1, chat="chat")
     assert (await again.hears(Finished)).tier == "disk"
 
 
@@ -256,15 +256,15 @@ async def test_a_model_that_is_too_large_is_refused_with_figures(started: Starte
     pool = started(model_memory_mb=50)
     with pytest.raises(ModelTooLarge, match="models may use 52 MB"):
         pool.load(FIRST)
-    asker = Asker(pool, FIRST)
-    assert "is too large for this machine" in (await asker.hears(Failed)).message
+    requester = Requester(pool, FIRST)
+    assert "is too large for this machine" in (await requester.hears(Failed)).message
     assert state(pool, FIRST) == "failed"
 
 
 async def test_a_model_has_fewer_slots_where_memory_is_short(
-    started: Started, shelf: ModelStore
+    started: Started, store: ModelStore
 ) -> None:
-    least = memory.required_bytes(shelf.get(FIRST), 32768, 1)
+    least = memory.required_bytes(store.get(FIRST), 32768, 1)
     pool = started(model_memory_mb=(least >> 20) + 1, slots=4, context=32768)
     pool.load(FIRST)
     await reached(pool, lambda: state(pool, FIRST) == "ready")
@@ -274,9 +274,9 @@ async def test_a_model_has_fewer_slots_where_memory_is_short(
 
 
 async def test_memory_for_chats_at_hand_fits_the_budget_and_makes_way(
-    started: Started, shelf: ModelStore
+    started: Started, store: ModelStore
 ) -> None:
-    least = memory.required_bytes(shelf.get(FIRST), 2048, 2)
+    least = memory.required_bytes(store.get(FIRST), 2048, 2)
     pool = started(model_memory_mb=2 * (least >> 20) + 30, slots=2, kv_ram_mb=4096)
     pool.load(FIRST)
     await reached(pool, lambda: state(pool, FIRST) == "ready")
@@ -285,9 +285,9 @@ async def test_memory_for_chats_at_hand_fits_the_budget_and_makes_way(
     budget = memory.budget(pool._settings)
     assert alone.memory == least
     assert 30 << 20 < alone.spare <= budget - least
-    one = Asker(pool, FIRST, ENDLESS)
+    one = Requester(pool, FIRST, ENDLESS)
     await one.hears(Delta)
-    await Asker(pool, SECOND).hears(Finished)  # though the first is busy
+    await Requester(pool, SECOND).hears(Finished)  # though the first is busy
     assert state(pool, FIRST) == state(pool, SECOND) == "ready"
     together = pool.statuses()
     assert [status.memory for status in together] == [least, least]
@@ -301,16 +301,16 @@ async def test_memory_for_chats_at_hand_fits_the_budget_and_makes_way(
 
 async def test_an_idle_model_makes_room_and_a_busy_one_is_waited_for(started: Started) -> None:
     pool = started(model_memory_mb=memory.OVERHEAD_BYTES * 3 // 2 >> 20, context=32768)
-    await Asker(pool, FIRST).hears(Finished)
-    one = Asker(pool, SECOND, ENDLESS)  # the first is idle
+    await Requester(pool, FIRST).hears(Finished)
+    one = Requester(pool, SECOND, ENDLESS)  # the first is idle
     await one.hears(Delta)
     assert (state(pool, FIRST), state(pool, SECOND)) == ("idle", "ready")
-    two = Asker(pool, FIRST)
+    two = Requester(pool, FIRST)
     while not two.heard or two.heard[-1] != ModelLoading(
         two.number, f"Waiting for memory: {SECOND} is answering"
     ):
         await asyncio.sleep(0.01)
-    late = Asker(pool, SECOND)  # after somebody waits for memory: it waits for its next load
+    late = Requester(pool, SECOND)  # after somebody waits for memory: it waits for its next load
     pool.cancel(SECOND, one.number)
     await two.hears(Finished)
     assert not late.is_told(Finished)
@@ -321,47 +321,47 @@ async def test_a_load_that_gives_up_waiting_for_memory_leaves_the_others_alone(
     started: Started,
 ) -> None:
     pool = started(model_memory_mb=memory.OVERHEAD_BYTES * 3 // 2 >> 20, context=32768)
-    one = Asker(pool, SECOND, ENDLESS)
+    one = Requester(pool, SECOND, ENDLESS)
     await one.hears(Delta)
-    two = Asker(pool, FIRST)
+    two = Requester(pool, FIRST)
     await two.hears(ModelLoading)
     pool.cancel(FIRST, two.number)
     await reached(pool, lambda: state(pool, FIRST) == "idle")
-    late = Asker(pool, SECOND, 5)
+    late = Requester(pool, SECOND, 5)
     await late.hears(Finished)  # beside the endless one
     assert state(pool, SECOND) == "ready"
 
 
 async def test_a_model_that_nobody_uses_is_unloaded(started: Started) -> None:
     pool, before = started(keep_alive=0.0), children()
-    asker = Asker(pool, FIRST, 2)
-    await asker.hears(Finished)
+    requester = Requester(pool, FIRST, 2)
+    await requester.hears(Finished)
     await reached(pool, lambda: state(pool, FIRST) == "idle")
     assert not come(before)
 
 
 async def test_the_context_chosen_for_a_model_applies_from_the_next_load(
-    started: Started, shelf: ModelStore
+    started: Started, store: ModelStore
 ) -> None:
     pool = started()
     pool.load(FIRST)
     await reached(pool, lambda: state(pool, FIRST) == "ready")
     assert pool.status(FIRST).context_length == 2048  # type: ignore[union-attr]
-    shelf.save_settings(FIRST, ModelSettings(context_length=1000))
+    store.save_settings(FIRST, ModelSettings(context_length=1000))
     try:
         pool.settings_changed(FIRST)
         await reached(pool, lambda: state(pool, FIRST) == "idle")
-        await Asker(pool, FIRST).hears(Finished)
+        await Requester(pool, FIRST).hears(Finished)
         assert pool.status(FIRST).context_length == 1000  # type: ignore[union-attr]
     finally:
-        shelf.save_settings(FIRST, ModelSettings())
+        store.save_settings(FIRST, ModelSettings())
 
 
 async def test_a_removed_model_leaves_no_trace(started: Started, tmp_path: Path) -> None:
     pool = started(context=32768)
-    await Asker(pool, FIRST, 100, chat="chat").hears(Finished)
-    await Asker(pool, SECOND, 100, chat="chat").hears(Finished)
-    busy = Asker(pool, FIRST, ENDLESS)
+    await Requester(pool, FIRST, 100, chat="chat").hears(Finished)
+    await Requester(pool, SECOND, 100, chat="chat").hears(Finished)
+    busy = Requester(pool, FIRST, ENDLESS)
     await busy.hears(Delta)
     with pytest.raises(ModelBusy):
         await pool.delete_model(FIRST)
@@ -372,7 +372,7 @@ async def test_a_removed_model_leaves_no_trace(started: Started, tmp_path: Path)
     assert [status.name for status in pool.statuses()] == [SECOND]
     assert len(list((tmp_path / "kv").glob("*/*.kv"))) == 1
     await pool.delete_model("nothing")
-    await Asker(pool, FIRST, 2).hears(Finished)  # it is on the shelf still, and begins anew
+    await Requester(pool, FIRST, 2).hears(Finished)  # it is on the store still, and begins anew
 
 
 @pytest.fixture
@@ -393,7 +393,7 @@ async def test_a_chat_deleted_while_its_model_leaves_is_deleted_again(
     started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = started(context=32768)
-    await Asker(pool, FIRST, 100, chat="chat").hears(Finished)
+    await Requester(pool, FIRST, 100, chat="chat").hears(Finished)
     status = pool.status(FIRST)
     assert status is not None
     assert status.pid is not None
@@ -421,12 +421,12 @@ async def test_a_runner_killed_while_loading_fails_the_load(
     started: Started, sticky: Callable[[], None]
 ) -> None:
     pool, before, files = started(), children(), psutil.Process().num_fds()
-    asker = Asker(pool, FIRST)
+    requester = Requester(pool, FIRST)
     await reached(pool, lambda: bool((s := pool.status(FIRST)) and s.load_progress))
-    assert asker.heard[-1] == ModelLoading(asker.number, "Loading the model, 40 %")
+    assert requester.heard[-1] == ModelLoading(requester.number, "Loading the model, 40 %")
     (runner,) = come(before)
     os.kill(runner, signal.SIGKILL)
-    message = (await asker.hears(Failed)).message
+    message = (await requester.hears(Failed)).message
     assert "could not be loaded: its process ended unexpectedly (SIGKILL, as when" in message
     assert (state(pool, FIRST), come(before)) == ("failed", set())
     assert pool.status(FIRST).memory == 0  # type: ignore[union-attr]
@@ -436,44 +436,44 @@ async def test_a_runner_killed_while_loading_fails_the_load(
     sticky()
     pool.load(FIRST)
     await reached(pool, lambda: state(pool, FIRST) == "ready")
-    await Asker(pool, FIRST, 2).hears(Finished)
+    await Requester(pool, FIRST, 2).hears(Finished)
 
 
 async def test_a_runner_killed_while_it_loads_fails_all_who_wait_and_nobody_else(
     started: Started, sticky: Callable[[], None]
 ) -> None:
     pool, before = started(), children()
-    askers = [Asker(pool, FIRST) for _ in range(3)]
-    title = Asker(pool, FIRST, is_background=True)
+    requesters = [Requester(pool, FIRST) for _ in range(3)]
+    title = Requester(pool, FIRST, is_background=True)
     await reached(pool, lambda: bool((s := pool.status(FIRST)) and s.load_progress))
     (runner,) = come(before)
     sticky()
-    other = Asker(pool, SECOND, 2)
+    other = Requester(pool, SECOND, 2)
     os.kill(runner, signal.SIGKILL)
-    for asker in (*askers, title):
-        assert "its process ended unexpectedly (SIGKILL" in (await asker.hears(Failed)).message
+    for requester in (*requesters, title):
+        assert "its process ended unexpectedly (SIGKILL" in (await requester.hears(Failed)).message
     await other.hears(Finished)
     assert (state(pool, FIRST), state(pool, SECOND)) == ("failed", "ready")
     pool.load(FIRST)
     await reached(pool, lambda: state(pool, FIRST) == "ready")
-    await Asker(pool, FIRST, 2).hears(Finished)
-    for asker in (*askers, title):
-        assert [type(event) for event in asker.heard].count(Failed) == 1
-        assert not asker.is_told(Finished)
+    await Requester(pool, FIRST, 2).hears(Finished)
+    for requester in (*requesters, title):
+        assert [type(event) for event in requester.heard].count(Failed) == 1
+        assert not requester.is_told(Finished)
 
 
 async def test_a_model_removed_while_it_unloads_leaves_no_trace(
     started: Started, tmp_path: Path
 ) -> None:
     pool, before = started(context=32768), children()
-    await Asker(pool, FIRST, 100, chat="chat").hears(Finished)
+    await Requester(pool, FIRST, 100, chat="chat").hears(Finished)
     status = pool.status(FIRST)
     assert status is not None
     assert status.pid is not None
     os.kill(status.pid, signal.SIGSTOP)
     unloading = asyncio.create_task(pool.unload(FIRST))
     await reached(pool, lambda: state(pool, FIRST) == "unloading")
-    waiting = Asker(pool, FIRST, 2)
+    waiting = Requester(pool, FIRST, 2)
     with pytest.raises(ModelBusy):
         await pool.delete_model(FIRST)
     pool.cancel(FIRST, waiting.number)
@@ -485,7 +485,7 @@ async def test_a_model_removed_while_it_unloads_leaves_no_trace(
     assert pool.statuses() == []
     assert not come(before)
     assert list((tmp_path / "kv").glob("*/*.kv")) == []
-    await Asker(pool, FIRST, 2).hears(Finished)  # the store has it still, and it begins anew
+    await Requester(pool, FIRST, 2).hears(Finished)  # the store has it still, and it begins anew
 
 
 async def test_a_real_runner_killed_as_soon_as_there_is_one(
@@ -493,17 +493,17 @@ async def test_a_real_runner_killed_as_soon_as_there_is_one(
 ) -> None:
     monkeypatch.setattr(lifecycle, "MIN_SECONDS", lifecycle.MAX_SECONDS)
     pool, before = started(), children()
-    asker = Asker(pool, FIRST)
+    requester = Requester(pool, FIRST)
     async with asyncio.timeout(PATIENCE):
         while not (runners := come(before)):
             await asyncio.sleep(0)
     os.kill(runners.pop(), signal.SIGKILL)
-    assert "could not be loaded" in (await asker.hears(Failed)).message
-    again = Asker(pool, FIRST, 2)
+    assert "could not be loaded" in (await requester.hears(Failed)).message
+    again = Requester(pool, FIRST, 2)
     assert "It can be tried again in" in (await again.hears(Failed)).message
     pool.load(FIRST)
     await reached(pool, lambda: state(pool, FIRST) == "ready")
-    await Asker(pool, FIRST, 2).hears(Finished)
+    await Requester(pool, FIRST, 2).hears(Finished)
 
 
 @pytest.mark.usefixtures("sticky")

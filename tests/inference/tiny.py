@@ -1,4 +1,4 @@
-"""The tiny real model, put on a shelf once for all tests of a run."""
+"""The tiny real model, put on a store once for all tests of a run."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ from tests.tiny_gguf import Flavour, write_tiny_gguf
 def tiny_model(flavour: Flavour = "bpe") -> Model:
     folder = Path(tempfile.mkdtemp(prefix="wick-tiny-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return ModelStore(folder / "shelf").install(
+    return ModelStore(folder / "store").install(
         write_tiny_gguf(folder / "tiny.gguf", flavour=flavour), "tiny"
     )

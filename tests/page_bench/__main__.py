@@ -20,7 +20,7 @@ from app.bench import run
 from app.config import available_cpus
 from app.models.store import ModelStore
 from tests.page_bench import served
-from tests.smollm2 import shelf_with_smollm2
+from tests.smollm2 import store_with_smollm2
 
 CONTEXT = 4096
 
@@ -43,7 +43,7 @@ async def measure(tokens: int, rounds: int, threads: int) -> dict[str, float]:
     """Measure all figures, by name. The contestants take turns, so that a noisy minute hits them
     all.
     """
-    models = shelf_with_smollm2()
+    models = store_with_smollm2()
     model = ModelStore(models).get("smollm2-135m")
     bare, library, socket, cold, warm, pages = [], [], [], [], [], []
     page_starts = []

@@ -21,7 +21,7 @@ from app.config import available_cpus
 from app.models.model import Turn
 from app.models.store import ModelStore
 from tests.page_bench.served import served
-from tests.smollm2 import NAME, shelf_with_smollm2
+from tests.smollm2 import NAME, store_with_smollm2
 
 AIM = 0.95
 CONTEXT = 4096
@@ -44,7 +44,7 @@ async def over_api(url: str, ask: BenchRequest) -> float:
 
 async def measure(tokens: int, rounds: int, threads: int) -> tuple[float, float]:
     """Medians: of the bare loop and of the API, in tokens per second."""
-    models = shelf_with_smollm2()
+    models = store_with_smollm2()
     model = ModelStore(models).get(NAME)
     bare, api = [], []
     ask = BenchRequest("", (Turn("user", QUESTION),), tokens, model.sampling)

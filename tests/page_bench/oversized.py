@@ -21,7 +21,7 @@ from rich.console import Console
 
 from tests.e2e.server import Server
 from tests.patience import PATIENCE
-from tests.smollm2 import NAME, shelf_with_smollm2
+from tests.smollm2 import NAME, store_with_smollm2
 
 CHARACTERS: Final = 1_000_000
 TEXTS: Final = {
@@ -101,7 +101,7 @@ async def measure(server: Server, console: Console) -> None:
 
 async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(Path(folder), shelf_with_smollm2(), max_tokens=3000, threads=2)
+        server = Server(Path(folder), store_with_smollm2(), max_tokens=3000, threads=2)
         try:
             await measure(await server.start(), Console(highlight=False, soft_wrap=True))
         finally:

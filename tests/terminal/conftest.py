@@ -13,9 +13,9 @@ Open = Callable[..., Terminal]
 
 
 @pytest.fixture(scope="session")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Model store with two models that write nonsense quickly and without an end."""
-    folder = tmp_path_factory.mktemp("shelf")
+    folder = tmp_path_factory.mktemp("store")
     for name, seed in (("tiny", 0), ("other", 1)):
         source = write_tiny_gguf(folder / f"{name}.gguf", context_length=32768, seed=seed)
         ModelStore(folder / "models").install(source, name)
@@ -23,15 +23,15 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def environ(tmp_path: Path, shelf: Path) -> dict[str, str]:
+def environ(tmp_path: Path, store: Path) -> dict[str, str]:
     """Environment in which answers are short."""
-    return wick_environment(tmp_path / "data", shelf, max_tokens=30, default_model="tiny")
+    return wick_environment(tmp_path / "data", store, max_tokens=30, default_model="tiny")
 
 
 @pytest.fixture
-def endless(tmp_path: Path, shelf: Path) -> dict[str, str]:
+def endless(tmp_path: Path, store: Path) -> dict[str, str]:
     return wick_environment(
-        tmp_path / "data", shelf, max_tokens=30000, context=32768, default_model="tiny"
+        tmp_path / "data", store, max_tokens=30000, context=32768, default_model="tiny"
     )
 
 

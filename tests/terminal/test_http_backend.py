@@ -49,19 +49,19 @@ async def alone(settings: Settings) -> AsyncIterator[HttpBackend]:
 
 @pytest.fixture(scope="module", params=["its own server", "a server"])
 async def backend(
-    request: pytest.FixtureRequest, shelf: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, store: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[HttpBackend]:
     folder = tmp_path_factory.mktemp("data")
     async with AsyncExitStack() as stack:
         if request.param == "a server":
-            server = Server(folder, shelf, default_model="tiny", context=32768, threads=1)
+            server = Server(folder, store, default_model="tiny", context=32768, threads=1)
             await server.start()
             stack.push_async_callback(server.close)
             yield await stack.enter_async_context(connect(server.origin, ""))
         else:
             settings = Settings(
                 data_dir=folder,
-                models_dir=shelf,
+                models_dir=store,
                 default_model="tiny",
                 auto_pull=False,
                 context=32768,
@@ -261,7 +261,7 @@ async def test_a_failed_pull_explains_why_there_is_no_model(tmp_path: Path) -> N
             await backend.models()
 
 
-async def test_a_remote_model_says_where_messages_are_sent(tmp_path: Path, shelf: Path) -> None:
+async def test_a_remote_model_says_where_messages_are_sent(tmp_path: Path, store: Path) -> None:
     there = Upstream(url="https://models.example/v1", model="large")
     here = Upstream(url="http://127.0.0.1:9/v1", model="large")
     ModelStore(tmp_path / "models").add_remote("away", [there])
@@ -281,8 +281,8 @@ async def test_a_remote_model_says_where_messages_are_sent(tmp_path: Path, shelf
     assert not lines["beside"].sent_to
 
 
-async def test_a_private_server_admits_only_its_own_terminal(tmp_path: Path, shelf: Path) -> None:
-    settings = Settings(data_dir=tmp_path, models_dir=shelf, auto_pull=False, accounts="on")
+async def test_a_private_server_admits_only_its_own_terminal(tmp_path: Path, store: Path) -> None:
+    settings = Settings(data_dir=tmp_path, models_dir=store, auto_pull=False, accounts="on")
     async with (
         open_private_server(settings) as server,
         httpx.AsyncClient(base_url=server.url) as stranger,
@@ -299,10 +299,10 @@ async def test_a_private_server_admits_only_its_own_terminal(tmp_path: Path, she
         assert await backend.chats(1) == []
 
 
-async def test_a_database_that_cannot_be_opened_is_a_sentence(tmp_path: Path, shelf: Path) -> None:
+async def test_a_database_that_cannot_be_opened_is_a_sentence(tmp_path: Path, store: Path) -> None:
     (tmp_path / "wick.db").write_text("no database")
     with pytest.raises(StoreUnusable):
-        async with alone(Settings(data_dir=tmp_path, models_dir=shelf, auto_pull=False)):
+        async with alone(Settings(data_dir=tmp_path, models_dir=store, auto_pull=False)):
             pass
 
 

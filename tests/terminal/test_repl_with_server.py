@@ -20,18 +20,18 @@ from tests.terminal.terminal import Terminal, begun, piped, wick_environment
 
 
 @pytest.fixture
-async def server(tmp_path: Path, shelf: Path) -> AsyncIterator[Server]:
+async def server(tmp_path: Path, store: Path) -> AsyncIterator[Server]:
     folder = tmp_path / "data"
     folder.mkdir()
-    made = Server(folder, shelf, default_model="tiny", max_tokens=30000, context=32768, threads=1)
+    made = Server(folder, store, default_model="tiny", max_tokens=30000, context=32768, threads=1)
     yield await made.start()
     await made.close()
 
 
 @pytest.fixture
-def environ(tmp_path: Path, shelf: Path) -> dict[str, str]:
+def environ(tmp_path: Path, store: Path) -> dict[str, str]:
     """Of the same data folder, and without a word about where the server listens."""
-    return wick_environment(tmp_path / "data", shelf)
+    return wick_environment(tmp_path / "data", store)
 
 
 async def ask(
@@ -142,10 +142,10 @@ async def test_a_server_that_dies_in_mid_answer_is_an_error(
 
 
 async def test_the_terminal_of_the_server_needs_no_password(
-    server: Server, environ: dict[str, str], tmp_path: Path, shelf: Path
+    server: Server, environ: dict[str, str], tmp_path: Path, store: Path
 ) -> None:
     assert await server.stop() == 0
-    strict = Server(server.folder, shelf, accounts="on", default_model="tiny")
+    strict = Server(server.folder, store, accounts="on", default_model="tiny")
     try:
         await strict.start()
         limit = ("--max-tokens", "8", "--json")

@@ -104,23 +104,23 @@ async def test_programs_get_what_they_ask_for(fronted: Fronted, llama: LlamaServ
     client = (await fronted(llama)).app.test_client()
     turn = {"role": "user", "content": "Yes or no?"}
     schema = {"name": "x", "schema": {"enum": ["yes", "no"]}}
-    wish = {
+    body = {
         "model": "far",
         "messages": [turn],
         "logprobs": True,
         "top_logprobs": 2,
         "response_format": {"type": "json_schema", "json_schema": schema},
     }
-    reply = await client.post("/v1/chat/completions", json=wish, headers=OWN)
+    reply = await client.post("/v1/chat/completions", json=body, headers=OWN)
     choice = (await reply.get_json())["choices"][0]
     assert choice["message"]["content"] in {'"yes"', '"no"'}
     assert len(choice["logprobs"]["content"][0]["top_logprobs"]) == 2
-    wish = {"model": "far", "prompt": "Once", "max_tokens": 3, "logprobs": 1}
-    reply = await client.post("/v1/completions", json=wish, headers=OWN)
+    body = {"model": "far", "prompt": "Once", "max_tokens": 3, "logprobs": 1}
+    reply = await client.post("/v1/completions", json=body, headers=OWN)
     assert len((await reply.get_json())["choices"][0]["logprobs"]["tokens"]) == 3
     for stream in (False, True):
-        wish = {"model": "far", "messages": [turn | {"content": "word " * 40000}], "stream": stream}
-        reply = await client.post("/v1/chat/completions", json=wish, headers=OWN)
+        body = {"model": "far", "messages": [turn | {"content": "word " * 40000}], "stream": stream}
+        reply = await client.post("/v1/chat/completions", json=body, headers=OWN)
         assert reply.status_code == 400
         assert (await reply.get_json())["error"]["code"] == "context_length_exceeded"
 
@@ -140,13 +140,13 @@ async def test_stop_and_death(fronted: Fronted, llama: LlamaServer) -> None:
     assert ended.status == "interrupted"
     assert ended.text.startswith(stopped.text)
     client = front.app.test_client()
-    wish = {"model": "far", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
+    body = {"model": "far", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
     for stream in (False, True):
         reply = await client.post(
-            "/v1/chat/completions", json=wish | {"stream": stream}, headers=OWN
+            "/v1/chat/completions", json=body | {"stream": stream}, headers=OWN
         )
         assert reply.status_code == 502
         assert "cannot be reached" in (await reply.get_json())["error"]["message"]
     await llama.start()
-    reply = await client.post("/v1/chat/completions", json=wish, headers=OWN)
+    reply = await client.post("/v1/chat/completions", json=body, headers=OWN)
     assert reply.status_code == 200

@@ -62,9 +62,9 @@ async def test_stop_reaches_through_both_and_the_answer_goes_on(
 
 
 async def test_an_upstream_that_dies_in_mid_answer_interrupts_it(
-    fronted: Fronted, tmp_path_factory: pytest.TempPathFactory, tiny_shelf: Path
+    fronted: Fronted, tmp_path_factory: pytest.TempPathFactory, tiny_store: Path
 ) -> None:
-    own = Server(tmp_path_factory.mktemp("mortal"), tiny_shelf, titles="off")
+    own = Server(tmp_path_factory.mktemp("mortal"), tiny_store, titles="off")
     await own.start()
     try:
         front = await fronted(own, 400)
@@ -84,7 +84,7 @@ async def test_an_upstream_that_dies_in_mid_answer_interrupts_it(
 async def test_programs_reach_through_both(fronted: Fronted, server: Server) -> None:
     front = await fronted(server)
     client = front.app.test_client()
-    wish = {
+    body = {
         "model": "far",
         "messages": [{"role": "user", "content": "JSON, please"}],
         "max_tokens": 60,
@@ -95,19 +95,19 @@ async def test_programs_reach_through_both(fronted: Fronted, server: Server) -> 
             "json_schema": {"name": "x", "schema": {"enum": ["yes", "no"]}},
         },
     }
-    reply = await client.post("/v1/chat/completions", json=wish, headers=OWN)
+    reply = await client.post("/v1/chat/completions", json=body, headers=OWN)
     assert reply.status_code == 200, await reply.get_data(as_text=True)
     choice = (await reply.get_json())["choices"][0]
     assert json.loads(choice["message"]["content"]) in {"yes", "no"}
     assert choice["logprobs"]["content"]
     assert len(choice["logprobs"]["content"][0]["top_logprobs"]) == 2
-    wish = {"model": "far", "prompt": "Once upon", "max_tokens": 5, "logprobs": 2, "seed": 1}
-    reply = await client.post("/v1/completions", json=wish, headers=OWN)
+    body = {"model": "far", "prompt": "Once upon", "max_tokens": 5, "logprobs": 2, "seed": 1}
+    reply = await client.post("/v1/completions", json=body, headers=OWN)
     assert reply.status_code == 200, await reply.get_data(as_text=True)
     text = await reply.get_json()
     assert text["usage"]["completion_tokens"] == len(text["choices"][0]["logprobs"]["tokens"]) <= 5
     assert len(text["choices"][0]["logprobs"]["top_logprobs"][0]) == 2
-    wish = {"model": "far", "messages": [{"role": "user", "content": "word " * 3000}]}
-    reply = await client.post("/v1/chat/completions", json=wish, headers=OWN)
+    body = {"model": "far", "messages": [{"role": "user", "content": "word " * 3000}]}
+    reply = await client.post("/v1/chat/completions", json=body, headers=OWN)
     assert reply.status_code == 400
     assert (await reply.get_json())["error"]["code"] == "context_length_exceeded"

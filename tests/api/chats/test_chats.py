@@ -83,11 +83,11 @@ async def test_the_same_client_id_counts_once(http: httpx.AsyncClient) -> None:
 
 
 async def test_concurrent_programs_each_get_their_own_answer(
-    tmp_path: Path, tiny_shelf: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both have written before either looks at the chat again."""
     given: dict[str, Any] = {"threads": 1, "titles": "off", "max_tokens": 3, "auto_pull": False}
-    async with run_app(tmp_path, models_dir=tiny_shelf, **given) as app:
+    async with run_app(tmp_path, models_dir=tiny_store, **given) as app:
         context: ServerContext = app.extensions["wick"]
         program, barrier = app.test_client(), asyncio.Barrier(2)
         headers = {"Host": "127.0.0.1:8000"}

@@ -16,12 +16,12 @@ from tests.patience import PATIENCE
 
 
 class Watched:
-    """A shelf whose servers are looked at all the time."""
+    """A store whose servers are looked at all the time."""
 
     def __init__(self, folder: Path) -> None:
-        self.shelf = ModelStore(folder)
+        self.store = ModelStore(folder)
         self._news = asyncio.Event()
-        self.remotes = HealthMonitor(self.shelf, self._news.set, seconds=0.01)
+        self.remotes = HealthMonitor(self.store, self._news.set, seconds=0.01)
 
     async def sees(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -44,10 +44,10 @@ async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
 
 async def test_a_server_that_goes_down_and_comes_up_is_noticed(watched: Watched) -> None:
     async with serving() as stub:
-        watched.shelf.add_remote("far", [Upstream(stub.url, "stub")])
+        watched.store.add_remote("far", [Upstream(stub.url, "stub")])
         watched.remotes.check_now()
         await watched.sees(lambda: watched.health() == ["ready"])
-        await watched.sees(lambda: watched.shelf.get("far").context_length == 8192)
+        await watched.sees(lambda: watched.store.get("far").context_length == 8192)
         ready = watched.remotes.status("far")[0]
         stub.models_status = 503
         await watched.sees(lambda: watched.health() == ["down"])
@@ -61,7 +61,7 @@ async def test_a_server_that_goes_down_and_comes_up_is_noticed(watched: Watched)
         await watched.sees(lambda: watched.health() == ["ready"])
         await watched.sees(lambda: "it has another" in watched.remotes.status("far")[0].note)
     await watched.sees(lambda: watched.health() == ["down"])
-    watched.shelf.remove("far")
+    watched.store.remove("far")
     async with asyncio.timeout(PATIENCE):
         while watched.health():
             await asyncio.sleep(0.005)
@@ -69,10 +69,10 @@ async def test_a_server_that_goes_down_and_comes_up_is_noticed(watched: Watched)
 
 async def test_servers_that_are_added_are_checked(watched: Watched) -> None:
     async with serving() as one, serving() as two:
-        watched.shelf.add_remote("far", [Upstream(one.url, "stub")])
+        watched.store.add_remote("far", [Upstream(one.url, "stub")])
         await watched.sees(lambda: watched.health() == ["ready"])
         two.models = {"data": [MODEL | {"max_model_len": 2048}]}
-        watched.shelf.add_remote("far", [Upstream(two.url, "stub")])
+        watched.store.add_remote("far", [Upstream(two.url, "stub")])
         await watched.sees(lambda: watched.health() == ["ready", "ready"])
-        await watched.sees(lambda: watched.shelf.get("far").context_length == 2048)
+        await watched.sees(lambda: watched.store.get("far").context_length == 2048)
         assert watched.health() == ["ready", "ready"]

@@ -37,7 +37,7 @@ QUICK = Timeouts(connect=5, first=20, between=20, busy=20, pause=0.01, end=5)
 ENDS = (Finished, Failed, Interrupted)
 
 
-class Asker(Ear):
+class Requester(Ear):
     """Hears one answer; `text` is what there is of it."""
 
     @property
@@ -60,7 +60,7 @@ class Asker(Ear):
         return self.ends[0]
 
 
-class House:
+class RemoteStage:
     """A worker with its servers. `ask` hands it a request."""
 
     def __init__(self, urls: list[str], patience: Timeouts, parallel: int, **more: Any) -> None:
@@ -75,19 +75,19 @@ class House:
     async def _load(self, notify: ProgressCallback) -> Runner:
         return RemoteRunner(self.servers, self._patience)
 
-    def ask(self, said: str = "hello", **more: Any) -> Asker:
+    def ask(self, said: str = "hello", **more: Any) -> Requester:
         given: dict[str, Any] = {
             "turns": (Turn("user", said),),
             "sampling": DEFAULT_TEMPLATE_SETTINGS,
         }
         given |= {"max_tokens": 100} | more
-        asker = Asker()
+        requester = Requester()
         command = Generate(next(self._numbers), **given)
-        self.worker.submit(Request(command, 1, asker))
-        return asker
+        self.worker.submit(Request(command, 1, requester))
+        return requester
 
-    def stop(self, asker: Asker) -> None:
-        self.worker.cancel(asker.heard[0].id)
+    def stop(self, requester: Requester) -> None:
+        self.worker.cancel(requester.heard[0].id)
 
     async def close(self) -> None:
         await self.worker.close("Wick was stopped.")
@@ -95,23 +95,23 @@ class House:
         await asyncio.gather(self._task, return_exceptions=True)
 
 
-Housed = Callable[..., House]
+MakeStage = Callable[..., RemoteStage]
 
 
 @pytest.fixture
-async def housed() -> AsyncIterator[Housed]:
-    houses: list[House] = []
+async def make_stage() -> AsyncIterator[MakeStage]:
+    stages: list[RemoteStage] = []
 
     def make(
         *stubs: Stub | str, patience: Timeouts = QUICK, parallel: int = 4, **more: Any
-    ) -> House:
+    ) -> RemoteStage:
         urls = [stub if isinstance(stub, str) else stub.url for stub in stubs]
-        houses.append(House(urls, patience, parallel, **more))
-        return houses[-1]
+        stages.append(RemoteStage(urls, patience, parallel, **more))
+        return stages[-1]
 
     yield make
-    for house in houses:
-        await house.close()
+    for stage in stages:
+        await stage.close()
 
 
 @pytest.fixture
@@ -130,8 +130,8 @@ async def wait_for_ever(call: Call) -> None:
     await call.gone.wait()
 
 
-async def test_an_answer_streams_with_its_figures(housed: Housed, stub: Stub) -> None:
-    house = housed(stub)
+async def test_an_answer_streams_with_its_figures(make_stage: MakeStage, stub: Stub) -> None:
+    stage = make_stage(stub)
     turns = (
         Turn("system", "be brief"),
         Turn("user", "a"),
@@ -142,14 +142,14 @@ async def test_an_answer_streams_with_its_figures(housed: Housed, stub: Stub) ->
         DEFAULT_TEMPLATE_SETTINGS, temperature=0.5, top_p=0.8, top_k=7, min_p=0.1, seed=3
     )
     sampling = replace(sampling, repetition_penalty=1.2)
-    asker = house.ask(turns=turns, sampling=sampling, stop=("END",))
-    end = await asker.end()
-    assert asker.text == "Hello there"
+    requester = stage.ask(turns=turns, sampling=sampling, stop=("END",))
+    end = await requester.end()
+    assert requester.text == "Hello there"
     assert isinstance(end, Finished)
     assert (end.reason, end.prompt_tokens, end.completion_tokens) == ("stop", 11, 2)
     assert (end.context_length, end.dropped) == (4096, 0)
-    assert isinstance(asker.heard[0], Prefill | ModelLoading | Queued)
-    assert await asker.hears(Prefill)
+    assert isinstance(requester.heard[0], Prefill | ModelLoading | Queued)
+    assert await requester.hears(Prefill)
     call = stub.calls[0]
     assert call.path == "/v1/chat/completions"
     assert "authorization" not in call.headers
@@ -172,60 +172,60 @@ async def test_an_answer_streams_with_its_figures(housed: Housed, stub: Stub) ->
     }
 
 
-async def test_what_is_not_chosen_is_left_to_the_server(housed: Housed, stub: Stub) -> None:
-    await housed(stub).ask().end()
+async def test_what_is_not_chosen_is_left_to_the_server(make_stage: MakeStage, stub: Stub) -> None:
+    await make_stage(stub).ask().end()
     chosen = {"model", "messages", "stream", "max_tokens", "temperature"}
     assert stub.calls[0].body.keys() == chosen | {"stream_options", "return_progress"}
 
 
 async def test_the_key_comes_from_the_environment(
-    housed: Housed, stub: Stub, monkeypatch: pytest.MonkeyPatch
+    make_stage: MakeStage, stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house = housed(stub, key_env="WICK_KEY_STUB")
-    end = await house.ask().end()
+    stage = make_stage(stub, key_env="WICK_KEY_STUB")
+    end = await stage.ask().end()
     assert isinstance(end, Failed)
     assert "WICK_KEY_STUB" in end.message
     assert stub.calls == []
     monkeypatch.setenv("WICK_KEY_STUB", "s3cret")
-    assert isinstance(await house.ask().end(), Finished)
+    assert isinstance(await stage.ask().end(), Finished)
     assert stub.calls[0].headers["authorization"] == "Bearer s3cret"
     monkeypatch.setenv("WICK_KEY_STUB", "s3cr\u00e9t")
-    end = await house.ask().end()
+    end = await stage.ask().end()
     assert isinstance(end, Failed)
     assert "does not hold a key" in end.message
 
 
-async def test_stop_closes_the_connection_at_once(housed: Housed, stub: Stub) -> None:
+async def test_stop_closes_the_connection_at_once(make_stage: MakeStage, stub: Stub) -> None:
     async def script(call: Call) -> None:
         await call.head()
         await call.say("Once upon")
         await wait_for_ever(call)
 
     stub.script = script
-    house = housed(stub)
-    asker = house.ask()
-    await asker.hears(Delta)
-    house.stop(asker)
-    end = await asker.end()
+    stage = make_stage(stub)
+    requester = stage.ask()
+    await requester.hears(Delta)
+    stage.stop(requester)
+    end = await requester.end()
     async with asyncio.timeout(PATIENCE):
         await stub.calls[0].gone.wait()
     assert isinstance(end, Finished)
-    assert (end.reason, asker.text, end.completion_tokens) == ("cancelled", "Once upon", 1)
-    assert house.servers.all[0].outstanding == 0
+    assert (end.reason, requester.text, end.completion_tokens) == ("cancelled", "Once upon", 1)
+    assert stage.servers.all[0].outstanding == 0
 
 
 async def test_stop_works_before_the_first_word_and_in_the_queue(
-    housed: Housed, stub: Stub
+    make_stage: MakeStage, stub: Stub
 ) -> None:
     stub.script = wait_for_ever
-    house = housed(stub, parallel=1)
-    first = house.ask()
+    stage = make_stage(stub, parallel=1)
+    first = stage.ask()
     call = await stub.called()
-    second = house.ask()
+    second = stage.ask()
     assert await second.hears(Queued)
-    for asker in (second, first):
-        house.stop(asker)
-        end = await asker.end()
+    for requester in (second, first):
+        stage.stop(requester)
+        end = await requester.end()
         assert isinstance(end, Finished)
         assert end.reason == "cancelled"
     async with asyncio.timeout(PATIENCE):
@@ -234,33 +234,33 @@ async def test_stop_works_before_the_first_word_and_in_the_queue(
 
 
 async def test_a_request_that_is_stopped_before_its_task_runs_ends_once(
-    housed: Housed, stub: Stub
+    make_stage: MakeStage, stub: Stub
 ) -> None:
-    house = housed(stub)
-    await house.ask().end()  # the runner is there
-    asker = house.ask()
-    house.worker.cancel(2)
-    end = await asker.end()
+    stage = make_stage(stub)
+    await stage.ask().end()  # the runner is there
+    requester = stage.ask()
+    stage.worker.cancel(2)
+    end = await requester.end()
     assert isinstance(end, Finished)
     assert end.reason == "cancelled"
     assert len(stub.calls) == 1
 
 
-async def test_without_usage_chunks_are_counted(housed: Housed, stub: Stub) -> None:
+async def test_without_usage_chunks_are_counted(make_stage: MakeStage, stub: Stub) -> None:
     async def script(call: Call) -> None:
         await call.head()
         await call.say("one", "two", "three")
         await call.finish("length")
 
     stub.script = script
-    end = await housed(stub).ask().end()
+    end = await make_stage(stub).ask().end()
     assert isinstance(end, Finished)
     assert (end.reason, end.completion_tokens) == ("length", 3)
     assert end.prompt_tokens > 0
 
 
 async def test_progress_in_the_prompt_is_shown_where_the_server_reports_it(
-    housed: Housed, stub: Stub
+    make_stage: MakeStage, stub: Stub
 ) -> None:
     async def script(call: Call) -> None:
         await call.head()
@@ -268,9 +268,9 @@ async def test_progress_in_the_prompt_is_shown_where_the_server_reports_it(
         await answer_body(call)
 
     stub.script = script
-    asker = housed(stub).ask()
-    await asker.end()
-    assert Prefill(1, 25, 50, 0, 0) in asker.heard
+    requester = make_stage(stub).ask()
+    await requester.end()
+    assert Prefill(1, 25, 50, 0, 0) in requester.heard
 
 
 async def answer_body(call: Call) -> None:
@@ -278,7 +278,7 @@ async def answer_body(call: Call) -> None:
     await call.finish()
 
 
-async def test_thinking_is_separated_from_the_answer(housed: Housed, stub: Stub) -> None:
+async def test_thinking_is_separated_from_the_answer(make_stage: MakeStage, stub: Stub) -> None:
     async def script(call: Call) -> None:
         await call.head()
         for name in ("reasoning_content", "reasoning"):
@@ -286,25 +286,27 @@ async def test_thinking_is_separated_from_the_answer(housed: Housed, stub: Stub)
         await answer_body(call)
 
     stub.script = script
-    asker = housed(stub).ask()
-    assert isinstance(await asker.end(), Finished)
-    assert (asker.thought, asker.text) == ("hmm hmm ", "Hello there")
+    requester = make_stage(stub).ask()
+    assert isinstance(await requester.end(), Finished)
+    assert (requester.thought, requester.text) == ("hmm hmm ", "Hello there")
 
 
-async def test_a_thought_in_front_of_the_answer_is_separated(housed: Housed, stub: Stub) -> None:
+async def test_a_thought_in_front_of_the_answer_is_separated(
+    make_stage: MakeStage, stub: Stub
+) -> None:
     async def script(call: Call) -> None:
         await call.head()
         await call.say("<thi", "nk>\nTwo", " and two.</th", "ink>\n\n", "Four")
         await call.finish()
 
     stub.script = script
-    asker = housed(stub).ask()
-    assert isinstance(await asker.end(), Finished)
-    assert (asker.thought, asker.text) == ("Two and two.", "Four")
+    requester = make_stage(stub).ask()
+    assert isinstance(await requester.end(), Finished)
+    assert (requester.thought, requester.text) == ("Two and two.", "Four")
 
 
 async def test_an_answer_that_is_cut_while_thinking_has_its_thought(
-    housed: Housed, stub: Stub
+    make_stage: MakeStage, stub: Stub
 ) -> None:
     async def script(call: Call) -> None:
         await call.head()
@@ -312,10 +314,10 @@ async def test_an_answer_that_is_cut_while_thinking_has_its_thought(
         await call.finish("length")
 
     stub.script = script
-    asker = housed(stub).ask()
-    end = await asker.end()
+    requester = make_stage(stub).ask()
+    end = await requester.end()
     assert isinstance(end, Finished)
-    assert (end.reason, asker.thought, asker.text) == ("length", "hmm", "")
+    assert (end.reason, requester.thought, requester.text) == ("length", "hmm", "")
 
 
 @pytest.mark.parametrize(
@@ -331,10 +333,10 @@ async def test_an_answer_that_is_cut_while_thinking_has_its_thought(
     ],
 )
 async def test_requests_say_how_servers_are_to_think(
-    housed: Housed, stub: Stub, chosen: dict[str, Any], sent: dict[str, Any]
+    make_stage: MakeStage, stub: Stub, chosen: dict[str, Any], sent: dict[str, Any]
 ) -> None:
-    asker = housed(stub).ask(**chosen)
-    await asker.end()
+    requester = make_stage(stub).ask(**chosen)
+    await requester.end()
     body = stub.calls[-1].body
     names = ("chat_template_kwargs", "reasoning_effort")
     assert {name: body[name] for name in names if name in body} == sent
@@ -365,13 +367,13 @@ class Thinker:
 
 
 async def test_a_thought_that_reaches_its_limit_is_followed_by_the_answer(
-    housed: Housed, stub: Stub
+    make_stage: MakeStage, stub: Stub
 ) -> None:
     stub.script = Thinker()
-    asker = housed(stub).ask(max_thought_tokens=5, max_tokens=50)
-    end = await asker.end()
+    requester = make_stage(stub).ask(max_thought_tokens=5, max_tokens=50)
+    end = await requester.end()
     assert isinstance(end, Finished)
-    assert (end.reason, asker.thought, asker.text) == ("stop", "hmm " * 5, "Hello there")
+    assert (end.reason, requester.thought, requester.text) == ("stop", "hmm " * 5, "Hello there")
     assert end.completion_tokens == 7
     first, second = stub.calls
     assert (first.body["max_thought_tokens"], first.body["thinking_budget_tokens"]) == (5, 5)
@@ -380,29 +382,31 @@ async def test_a_thought_that_reaches_its_limit_is_followed_by_the_answer(
 
 
 async def test_a_model_that_cannot_but_think_thinks_on_after_the_limit(
-    housed: Housed, stub: Stub
+    make_stage: MakeStage, stub: Stub
 ) -> None:
     stub.script = Thinker(obeys=False)
-    asker = housed(stub).ask(max_thought_tokens=2)
-    assert isinstance(await asker.end(), Finished)
+    requester = make_stage(stub).ask(max_thought_tokens=2)
+    assert isinstance(await requester.end(), Finished)
     assert len(stub.calls) == 2
-    assert (asker.thought, asker.text) == ("hmm hmm \n\nhmm hmm hmm ", "Hello there")
+    assert (requester.thought, requester.text) == ("hmm hmm \n\nhmm hmm hmm ", "Hello there")
 
 
-async def test_pieces_of_many_tokens_reach_the_limit_as_well(housed: Housed, stub: Stub) -> None:
+async def test_pieces_of_many_tokens_reach_the_limit_as_well(
+    make_stage: MakeStage, stub: Stub
+) -> None:
     stub.script = Thinker("hmm " * 100)
-    asker = housed(stub).ask(max_thought_tokens=50)
-    assert isinstance(await asker.end(), Finished)
-    assert (asker.thought, asker.text) == ("hmm " * 100, "Hello there")
+    requester = make_stage(stub).ask(max_thought_tokens=50)
+    assert isinstance(await requester.end(), Finished)
+    assert (requester.thought, requester.text) == ("hmm " * 100, "Hello there")
 
 
 async def test_an_answer_follows_a_thought_that_was_cut_without_another_thought(
-    housed: Housed, stub: Stub
+    make_stage: MakeStage, stub: Stub
 ) -> None:
     stub.script = Thinker()
-    asker = housed(stub).ask(thought="Two and two", effort="high")
-    assert isinstance(await asker.end(), Finished)
-    assert (asker.thought, asker.text) == ("", "Hello there")
+    requester = make_stage(stub).ask(thought="Two and two", effort="high")
+    assert isinstance(await requester.end(), Finished)
+    assert (requester.thought, requester.text) == ("", "Hello there")
     assert stub.calls[0].body["reasoning_effort"] == "none"
 
 
@@ -463,7 +467,7 @@ MIDDLES: dict[str, tuple[Script, str]] = {
 
 @pytest.mark.parametrize("name", MIDDLES)
 async def test_what_goes_wrong_in_mid_stream_keeps_the_text(
-    housed: Housed, stub: Stub, other: Stub, name: str
+    make_stage: MakeStage, stub: Stub, other: Stub, name: str
 ) -> None:
     bad, words = MIDDLES[name]
 
@@ -475,22 +479,22 @@ async def test_what_goes_wrong_in_mid_stream_keeps_the_text(
 
     heard = asyncio.Event()
     stub.script = script
-    house = housed(stub, other)
-    asker = house.ask()
-    await asker.hears(Delta)
+    stage = make_stage(stub, other)
+    requester = stage.ask()
+    await requester.hears(Delta)
     heard.set()
-    end = await asker.end()
+    end = await requester.end()
     assert isinstance(end, Interrupted)
     assert re.search(words, end.message)
-    assert asker.text == "so far"
+    assert requester.text == "so far"
     assert other.calls == []  # never after the first word
-    assert isinstance(await house.ask().end(), Finished | Interrupted)
-    assert len(asker.ends) == 1
+    assert isinstance(await stage.ask().end(), Finished | Interrupted)
+    assert len(requester.ends) == 1
 
 
 @pytest.mark.parametrize("name", MIDDLES)
 async def test_what_goes_wrong_before_the_first_word_goes_elsewhere(
-    housed: Housed, stub: Stub, other: Stub, name: str
+    make_stage: MakeStage, stub: Stub, other: Stub, name: str
 ) -> None:
     bad, words = MIDDLES[name]
 
@@ -499,16 +503,16 @@ async def test_what_goes_wrong_before_the_first_word_goes_elsewhere(
         await bad(call)
 
     stub.script = script
-    house = housed(stub, other)
-    asker = house.ask()
-    assert isinstance(await asker.end(), Finished)
-    assert asker.text == "Hello there"
-    assert house.servers.all[0].health == "down"
+    stage = make_stage(stub, other)
+    requester = stage.ask()
+    assert isinstance(await requester.end(), Finished)
+    assert requester.text == "Hello there"
+    assert stage.servers.all[0].health == "down"
     other.script = script
-    end = await house.ask().end()
+    end = await stage.ask().end()
     assert isinstance(end, Failed)
     assert re.search(words, end.message)
-    assert "out of memory" not in house.servers.all[1].trouble  # nobody's words for everybody
+    assert "out of memory" not in stage.servers.all[1].trouble  # nobody's words for everybody
 
 
 async def redirects(call: Call) -> None:
@@ -554,44 +558,44 @@ BEGINNINGS: dict[str, tuple[Script, str]] = {
 
 @pytest.mark.parametrize("name", BEGINNINGS)
 async def test_a_wrong_response_fails_in_a_sentence_and_goes_elsewhere(
-    housed: Housed, stub: Stub, other: Stub, name: str
+    make_stage: MakeStage, stub: Stub, other: Stub, name: str
 ) -> None:
     stub.script, words = BEGINNINGS[name]
-    asker = housed(stub).ask()
-    end = await asker.end()
+    requester = make_stage(stub).ask()
+    end = await requester.end()
     assert isinstance(end, Failed)
     assert words in end.message
-    assert asker.text == ""
+    assert requester.text == ""
     assert len(stub.calls) == 1
-    asker = housed(stub, other).ask()
-    assert isinstance(await asker.end(), Finished)
-    assert asker.text == "Hello there"
+    requester = make_stage(stub, other).ask()
+    assert isinstance(await requester.end(), Finished)
+    assert requester.text == "Hello there"
 
 
 async def test_a_server_that_cannot_be_reached_fails_in_a_sentence(
-    housed: Housed, stub: Stub
+    make_stage: MakeStage, stub: Stub
 ) -> None:
     nowhere = "http://127.0.0.1:9/v1"
-    house = housed(nowhere)
-    end = await house.ask().end()
+    stage = make_stage(nowhere)
+    end = await stage.ask().end()
     assert isinstance(end, Failed)
     assert end.message.startswith("127.0.0.1:9 cannot be reached")
-    assert house.servers.all[0].health == "down"
-    assert isinstance(await housed(nowhere, stub).ask().end(), Finished)
+    assert stage.servers.all[0].health == "down"
+    assert isinstance(await make_stage(nowhere, stub).ask().end(), Finished)
 
 
 async def test_silence_before_the_first_word_goes_elsewhere(
-    housed: Housed, stub: Stub, other: Stub
+    make_stage: MakeStage, stub: Stub, other: Stub
 ) -> None:
     stub.script = wait_for_ever
     patience = replace(QUICK, first=1.0)  # in which the other one must have answered
-    assert isinstance(await housed(stub, other, patience=patience).ask().end(), Finished)
-    end = await housed(stub, patience=replace(QUICK, first=0.2)).ask().end()
+    assert isinstance(await make_stage(stub, other, patience=patience).ask().end(), Finished)
+    end = await make_stage(stub, patience=replace(QUICK, first=0.2)).ask().end()
     assert isinstance(end, Failed)
     assert "has said nothing for 0.2 seconds" in end.message
 
 
-async def test_silence_in_mid_stream_keeps_the_text(housed: Housed, stub: Stub) -> None:
+async def test_silence_in_mid_stream_keeps_the_text(make_stage: MakeStage, stub: Stub) -> None:
     async def script(call: Call) -> None:
         await call.head()
         await call.say("so far")
@@ -600,15 +604,15 @@ async def test_silence_in_mid_stream_keeps_the_text(housed: Housed, stub: Stub) 
             await asyncio.sleep(0.02)
 
     stub.script = script
-    asker = housed(stub, patience=replace(QUICK, between=0.2)).ask()
-    end = await asker.end()
+    requester = make_stage(stub, patience=replace(QUICK, between=0.2)).ask()
+    end = await requester.end()
     assert isinstance(end, Interrupted)
-    assert asker.text == "so far"
+    assert requester.text == "so far"
     async with asyncio.timeout(PATIENCE):
         await stub.calls[0].gone.wait()
 
 
-async def test_a_slow_first_word_is_waited_for(housed: Housed, stub: Stub) -> None:
+async def test_a_slow_first_word_is_waited_for(make_stage: MakeStage, stub: Stub) -> None:
     async def script(call: Call) -> None:
         await call.head()
         for _ in range(3):
@@ -618,14 +622,16 @@ async def test_a_slow_first_word_is_waited_for(housed: Housed, stub: Stub) -> No
 
     may_speak = asyncio.Event()
     stub.script = script
-    asker = housed(stub).ask()
+    requester = make_stage(stub).ask()
     await stub.called()
-    assert not asker.ends
+    assert not requester.ends
     may_speak.set()
-    assert isinstance(await asker.end(), Finished)
+    assert isinstance(await requester.end(), Finished)
 
 
-async def test_a_stream_without_done_ends_well_after_its_finish(housed: Housed, stub: Stub) -> None:
+async def test_a_stream_without_done_ends_well_after_its_finish(
+    make_stage: MakeStage, stub: Stub
+) -> None:
     async def hangs_up(call: Call) -> None:
         await call.head()
         await call.say("Hi")
@@ -635,22 +641,22 @@ async def test_a_stream_without_done_ends_well_after_its_finish(housed: Housed, 
         await hangs_up(call)
         await wait_for_ever(call)
 
-    house = housed(stub, patience=replace(QUICK, end=0.1))
+    stage = make_stage(stub, patience=replace(QUICK, end=0.1))
     for script in (hangs_up, stays):
         stub.script = script
-        asker = house.ask()
-        assert isinstance(await asker.end(), Finished)
-        assert asker.text == "Hi"
+        requester = stage.ask()
+        assert isinstance(await requester.end(), Finished)
+        assert requester.text == "Hi"
 
 
-async def test_an_abort_of_the_server_can_go_on(housed: Housed, stub: Stub) -> None:
+async def test_an_abort_of_the_server_can_go_on(make_stage: MakeStage, stub: Stub) -> None:
     async def script(call: Call) -> None:
         await call.head()
         await call.say("so far")
         await call.finish("abort")
 
     stub.script = script
-    end = await housed(stub).ask().end()
+    end = await make_stage(stub).ask().end()
     assert isinstance(end, Interrupted)
     assert "(abort)" in end.message
 
@@ -668,40 +674,40 @@ def busy_at_first(times: int, status: int = 429, **headers: str) -> Script:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_busy_server_is_tried_again(housed: Housed, stub: Stub, status: int) -> None:
+async def test_a_busy_server_is_tried_again(make_stage: MakeStage, stub: Stub, status: int) -> None:
     stub.script = busy_at_first(3, status, Retry_After="0")
-    house = housed(stub)
-    asker = house.ask()
-    assert isinstance(await asker.end(), Finished)
+    stage = make_stage(stub)
+    requester = stage.ask()
+    assert isinstance(await requester.end(), Finished)
     assert len(stub.calls) == 4
-    assert ModelLoading(1, "The server has too much to do; trying again in 1 s") in asker.heard
-    assert house.servers.all[0].health == "ready"
+    assert ModelLoading(1, "The server has too much to do; trying again in 1 s") in requester.heard
+    assert stage.servers.all[0].health == "ready"
 
 
 async def test_a_busy_server_is_not_waited_for_while_another_is_free(
-    housed: Housed, stub: Stub, other: Stub
+    make_stage: MakeStage, stub: Stub, other: Stub
 ) -> None:
     stub.script = busy_at_first(99, Retry_After="3600")
-    house = housed(stub, other)
+    stage = make_stage(stub, other)
     for _ in range(3):
-        assert isinstance(await house.ask().end(), Finished)
+        assert isinstance(await stage.ask().end(), Finished)
     assert (len(stub.calls), len(other.calls)) == (1, 3)
 
 
-async def test_retries_at_busy_servers_are_bounded(housed: Housed, stub: Stub) -> None:
+async def test_retries_at_busy_servers_are_bounded(make_stage: MakeStage, stub: Stub) -> None:
     stub.script = busy_at_first(99, Retry_After="3600")
-    end = await housed(stub).ask().end()
+    end = await make_stage(stub).ask().end()
     assert isinstance(end, Failed)
     assert end.message.endswith("has too much to do: slow down.")
     assert len(stub.calls) == 1
     stub.script = busy_at_first(99)
-    end = await housed(stub, patience=replace(QUICK, busy=0.1)).ask().end()
+    end = await make_stage(stub, patience=replace(QUICK, busy=0.1)).ask().end()
     assert isinstance(end, Failed)
     assert 2 <= len(stub.calls) < 12
 
 
 async def test_fields_that_a_server_refuses_are_left_out_from_then_on(
-    housed: Housed, stub: Stub
+    make_stage: MakeStage, stub: Stub
 ) -> None:
     async def strict(call: Call) -> None:
         extras = {"top_k", "stream_options", "return_progress"} & call.body.keys()
@@ -711,34 +717,34 @@ async def test_fields_that_a_server_refuses_are_left_out_from_then_on(
             await answer(call)
 
     stub.script = strict
-    house = housed(stub)
+    stage = make_stage(stub)
     for _ in range(2):
-        asker = house.ask(sampling=replace(DEFAULT_TEMPLATE_SETTINGS, top_k=5))
-        assert isinstance(await asker.end(), Finished)
+        requester = stage.ask(sampling=replace(DEFAULT_TEMPLATE_SETTINGS, top_k=5))
+        assert isinstance(await requester.end(), Finished)
     assert len(stub.calls) == 3
     assert stub.calls[1].body.keys() == {"model", "messages", "stream", "max_tokens", "temperature"}
 
 
 async def test_a_request_that_is_still_refused_fails_with_the_reason(
-    housed: Housed, stub: Stub, other: Stub
+    make_stage: MakeStage, stub: Stub, other: Stub
 ) -> None:
     stub.script = refuses(400, "temperature must be 1")
-    house = housed(stub, other)
-    end = await house.ask().end()
+    stage = make_stage(stub, other)
+    end = await stage.ask().end()
     assert isinstance(end, Failed)
     assert end.message.endswith("refused the request with status 400: temperature must be 1.")
     assert (len(stub.calls), len(other.calls)) == (2, 0)
-    assert not house.servers.all[0].is_plain
+    assert not stage.servers.all[0].is_plain
 
 
-async def test_an_answer_is_continued_from_its_opening(housed: Housed, stub: Stub) -> None:
-    house = housed(stub)
-    assert isinstance(await house.ask(opening="Once").end(), Finished)
+async def test_an_answer_is_continued_from_its_opening(make_stage: MakeStage, stub: Stub) -> None:
+    stage = make_stage(stub)
+    assert isinstance(await stage.ask(opening="Once").end(), Finished)
     body = stub.calls[0].body
     assert body["messages"][-1] == {"role": "assistant", "content": "Once"}
     assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
     stub.script = refuses(400, "the last message must be the user's")
-    end = await house.ask(opening="Once").end()
+    end = await stage.ask(opening="Once").end()
     assert isinstance(end, Failed)
     assert "cannot go on with an answer that was cut" in end.message
 
@@ -749,12 +755,14 @@ def long_chat(count: int) -> tuple[Turn, ...]:
     return (Turn("system", "be brief"), *said, Turn("user", "and now?"))
 
 
-async def test_a_chat_that_is_too_long_loses_its_oldest_turns(housed: Housed, stub: Stub) -> None:
-    asker = housed(stub).ask(turns=long_chat(60))
-    end = await asker.end()
+async def test_a_chat_that_is_too_long_loses_its_oldest_turns(
+    make_stage: MakeStage, stub: Stub
+) -> None:
+    requester = make_stage(stub).ask(turns=long_chat(60))
+    end = await requester.end()
     assert isinstance(end, Finished)
     assert end.dropped > 20
-    assert (await asker.hears(Prefill)).dropped == end.dropped
+    assert (await requester.hears(Prefill)).dropped == end.dropped
     messages = stub.calls[0].body["messages"]
     assert messages[0]["role"] == "system"
     assert messages[1]["role"] == "user"
@@ -792,7 +800,7 @@ def refuses_with(error: object) -> Script:
 
 @pytest.mark.parametrize("kind", REFUSALS)
 async def test_a_refused_length_is_tried_once_with_fewer_turns(
-    housed: Housed, stub: Stub, kind: str
+    make_stage: MakeStage, stub: Stub, kind: str
 ) -> None:
     async def script(call: Call) -> None:
         if len(stub.calls) == 1:
@@ -801,28 +809,30 @@ async def test_a_refused_length_is_tried_once_with_fewer_turns(
             await answer(call)
 
     stub.script = script
-    house = housed(stub)
-    end = await house.ask(turns=long_chat(14)).end()
+    stage = make_stage(stub)
+    end = await stage.ask(turns=long_chat(14)).end()
     assert isinstance(end, Finished)
     first, second = (call.body["messages"] for call in stub.calls)
     assert len(second) < len(first)
     assert end.dropped == len(first) - len(second)
     if "without" not in kind:
-        assert end.context_length == house.servers.window == 2048
+        assert end.context_length == stage.servers.window == 2048
     stub.script = refuses_with(REFUSALS[kind])
-    end = await house.ask(turns=long_chat(14)).end()
+    end = await stage.ask(turns=long_chat(14)).end()
     assert isinstance(end, Failed)
     assert len(stub.calls) == 4
 
 
-async def test_a_message_that_can_never_fit_fails_in_a_sentence(housed: Housed, stub: Stub) -> None:
-    end = await housed(stub).ask("word " * 20000).end()
+async def test_a_message_that_can_never_fit_fails_in_a_sentence(
+    make_stage: MakeStage, stub: Stub
+) -> None:
+    end = await make_stage(stub).ask("word " * 20000).end()
     assert isinstance(end, Failed)
     assert "tokens long; the model can read" in end.message
     assert stub.calls == []
 
 
-async def test_parameters_of_programs_are_passed_on(housed: Housed, stub: Stub) -> None:
+async def test_parameters_of_programs_are_passed_on(make_stage: MakeStage, stub: Stub) -> None:
     async def script(call: Call) -> None:
         await call.head()
         likely = {"token": "b", "logprob": -2.0, "bytes": [98]}
@@ -833,45 +843,49 @@ async def test_parameters_of_programs_are_passed_on(housed: Housed, stub: Stub) 
 
     stub.script = script
     sampling = replace(DEFAULT_TEMPLATE_SETTINGS, frequency_penalty=0.5, presence_penalty=-0.5)
-    asker = housed(stub).ask(
+    requester = make_stage(stub).ask(
         sampling=sampling, bias=((7, -1.5),), top_logprobs=1, schema='{"type": "object"}'
     )
-    await asker.end()
+    await requester.end()
     body = stub.calls[0].body
     assert (body["frequency_penalty"], body["presence_penalty"]) == (0.5, -0.5)
     assert body["logit_bias"] == {"7": -1.5}
     assert (body["logprobs"], body["top_logprobs"]) == (True, 1)
     assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
     token = SampledToken((97,), -0.5, (TokenLogprob((98,), -2.0),))
-    assert (await asker.hears(Delta)).tokens == (token,)
+    assert (await requester.hears(Delta)).tokens == (token,)
 
 
-async def test_a_text_without_turns_is_continued(housed: Housed, stub: Stub) -> None:
+async def test_a_text_without_turns_is_continued(make_stage: MakeStage, stub: Stub) -> None:
     async def script(call: Call) -> None:
         await call.head()
         await call.event({"choices": [{"index": 0, "text": " a time"}]})
         await call.finish()
 
     stub.script = script
-    asker = housed(stub).ask(turns=(), text="Once upon")
-    assert isinstance(await asker.end(), Finished)
-    assert asker.text == " a time"
+    requester = make_stage(stub).ask(turns=(), text="Once upon")
+    assert isinstance(await requester.end(), Finished)
+    assert requester.text == " a time"
     assert stub.calls[0].path == "/v1/completions"
     assert stub.calls[0].body["prompt"] == "Once upon"
 
 
-async def test_a_prompt_that_must_stay_whole_is_sent_whole(housed: Housed, stub: Stub) -> None:
-    house = housed(stub)
-    assert isinstance(await house.ask(turns=long_chat(60), allow_truncation=False).end(), Finished)
+async def test_a_prompt_that_must_stay_whole_is_sent_whole(
+    make_stage: MakeStage, stub: Stub
+) -> None:
+    stage = make_stage(stub)
+    assert isinstance(await stage.ask(turns=long_chat(60), allow_truncation=False).end(), Finished)
     assert len(stub.calls[0].body["messages"]) == 62
     stub.script = refuses_with(REFUSALS["vllm"])
-    end = await house.ask(turns=long_chat(60), allow_truncation=False).end()
+    end = await stage.ask(turns=long_chat(60), allow_truncation=False).end()
     assert isinstance(end, Failed)
     assert end.status == 413
     assert len(stub.calls) == 2
 
 
-async def test_requests_are_shared_between_servers(housed: Housed, stub: Stub, other: Stub) -> None:
+async def test_requests_are_shared_between_servers(
+    make_stage: MakeStage, stub: Stub, other: Stub
+) -> None:
     async def script(call: Call) -> None:
         await call.head()
         await call.say("hold")
@@ -880,47 +894,49 @@ async def test_requests_are_shared_between_servers(housed: Housed, stub: Stub, o
 
     may_end = asyncio.Event()
     stub.script = other.script = script
-    house = housed(stub, other, parallel=2)
-    askers = [house.ask() for _ in range(6)]
+    stage = make_stage(stub, other, parallel=2)
+    requesters = [stage.ask() for _ in range(6)]
     await asyncio.gather(stub.called(2), other.called(2))
-    assert house.worker.status().slots == 4
-    assert [server.outstanding for server in house.servers.all] == [2, 2]
-    assert [await asker.hears(Queued) for asker in askers[4:]]
+    assert stage.worker.status().slots == 4
+    assert [server.outstanding for server in stage.servers.all] == [2, 2]
+    assert [await requester.hears(Queued) for requester in requesters[4:]]
     may_end.set()
-    for asker in askers:
-        assert isinstance(await asker.end(), Finished)
+    for requester in requesters:
+        assert isinstance(await requester.end(), Finished)
     assert len(stub.calls) + len(other.calls) == 6
-    assert [server.outstanding for server in house.servers.all] == [0, 0]
+    assert [server.outstanding for server in stage.servers.all] == [0, 0]
 
 
-async def test_fewer_servers_are_fewer_slots(housed: Housed, stub: Stub, other: Stub) -> None:
+async def test_fewer_servers_are_fewer_slots(
+    make_stage: MakeStage, stub: Stub, other: Stub
+) -> None:
     stub.script = dies
-    house = housed(stub, other, parallel=2)
-    assert isinstance(await house.ask().end(), Finished)
-    assert house.worker.status().slots == 2
-    house.servers.is_up(house.servers.all[0])
+    stage = make_stage(stub, other, parallel=2)
+    assert isinstance(await stage.ask().end(), Finished)
+    assert stage.worker.status().slots == 2
+    stage.servers.is_up(stage.servers.all[0])
     async with asyncio.timeout(PATIENCE):
-        while house.worker.status().slots != 4:
+        while stage.worker.status().slots != 4:
             await asyncio.sleep(0)
 
 
-async def test_the_end_of_wick_ends_answers(housed: Housed, stub: Stub) -> None:
+async def test_the_end_of_wick_ends_answers(make_stage: MakeStage, stub: Stub) -> None:
     async def script(call: Call) -> None:
         await call.head()
         await call.say("so far")
         await wait_for_ever(call)
 
     stub.script = script
-    house = housed(stub)
-    asker = house.ask()
-    await asker.hears(Delta)
-    await house.worker.close("Wick was stopped.", 1.0)
-    assert asker.ends == [Interrupted(1, "Wick was stopped.")]
+    stage = make_stage(stub)
+    requester = stage.ask()
+    await requester.hears(Delta)
+    await stage.worker.close("Wick was stopped.", 1.0)
+    assert requester.ends == [Interrupted(1, "Wick was stopped.")]
     async with asyncio.timeout(PATIENCE):
         await stub.calls[0].gone.wait()
 
 
-async def test_text_that_cannot_be_kept_is_replaced(housed: Housed, stub: Stub) -> None:
+async def test_text_that_cannot_be_kept_is_replaced(make_stage: MakeStage, stub: Stub) -> None:
     async def script(call: Call) -> None:
         await call.head()
         await call.raw(
@@ -929,6 +945,6 @@ async def test_text_that_cannot_be_kept_is_replaced(housed: Housed, stub: Stub) 
         await call.finish()
 
     stub.script = script
-    asker = housed(stub).ask()
-    await asker.end()
-    assert asker.text == "a\ufffd\ufffd\U0001f600"
+    requester = make_stage(stub).ask()
+    await requester.end()
+    assert requester.text == "a\ufffd\ufffd\U0001f600"

@@ -54,7 +54,7 @@ def test_a_gap_is_filled_where_the_file_names_the_tokens_for_it(tmp_path: Path) 
         f"tokenizer.ggml.{name}_token_id": index for name, index in named.items()
     }
     file = write_tiny_gguf(tmp_path / "filler.gguf", **metadata)
-    made = prompts(ModelStore(tmp_path / "shelf").install(file, "filler").folder)
+    made = prompts(ModelStore(tmp_path / "store").install(file, "filler").folder)
     encode = made.tokenizer.encode_continuation
     fitted = made.build(Generate(1, (), text="One ", suffix=" three"))
     assert fitted.tokens == [10, *encode("One "), 11, *encode(" three"), 12]
@@ -74,7 +74,7 @@ def test_a_gap_is_filled_where_the_vocabulary_has_the_tokens_for_it(tmp_path: Pa
         "tokenizer.ggml.token_type": [*kinds[:first], 3, 3, 3],
     }
     file = write_tiny_gguf(tmp_path / "filler.gguf", **changed)
-    made = prompts(ModelStore(tmp_path / "shelf").install(file, "filler").folder)
+    made = prompts(ModelStore(tmp_path / "store").install(file, "filler").folder)
     assert made.tokenizer.infill_ids == [first, first + 1, first + 2]
 
 

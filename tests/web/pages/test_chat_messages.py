@@ -44,7 +44,7 @@ VERBS = [
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shelf")
+    folder = tmp_path_factory.mktemp("store")
     ModelStore(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
     return folder / "models"
 

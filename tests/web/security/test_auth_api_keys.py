@@ -34,8 +34,8 @@ def host(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def app(tmp_path: Path, tiny_shelf: Path, host: str) -> AsyncIterator[Quart]:
-    settings = Settings(host=host, data_dir=tmp_path, models_dir=tiny_shelf, auto_pull=False)
+async def app(tmp_path: Path, tiny_store: Path, host: str) -> AsyncIterator[Quart]:
+    settings = Settings(host=host, data_dir=tmp_path, models_dir=tiny_store, auto_pull=False)
     made = create_app(settings, quick_passwords())
     async with made.test_app():
         yield made

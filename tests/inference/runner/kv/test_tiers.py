@@ -140,17 +140,17 @@ def test_lower_limits_give_memory_back_and_lose_nothing(tmp_path: Path) -> None:
 
 def test_of_several_limits_at_once_the_latest_counts(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    wishes = [(1, 0), (3, MEGABYTE), (2, 5)]
+    settings = [(1, 0), (3, MEGABYTE), (2, 5)]
     threads = []
     with store.pool._acquiring:
-        for wish in wishes:
-            threads.append(threading.Thread(target=store.pool.set_limits, args=wish))
+        for limits in settings:
+            threads.append(threading.Thread(target=store.pool.set_limits, args=limits))
             threads[-1].start()
-            while store.pool._limits != wish:
+            while store.pool._limits != limits:
                 time.sleep(0.001)
     for thread in threads:
         thread.join(PATIENCE)
-    assert (store.pool._contexts._size, store.pool._kept._ram._budget) == wishes[-1]
+    assert (store.pool._contexts._size, store.pool._kept._ram._budget) == settings[-1]
 
 
 def test_save_all_waits_for_states_that_lower_limits_let_go(tmp_path: Path) -> None:

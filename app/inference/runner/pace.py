@@ -71,8 +71,8 @@ class SlicePacer:
     def slice_size(self, answers: int, threads: int = 1, *, is_contended: bool) -> int:
         """Tokens of a prompt for a step in which so many answers go on."""
         known = self._slices[answers > 0, threads]
-        if not known.costs:
-            return FIRST_SLICE
+        if not known.costs:  # of so many threads nothing is known: one may be half as fast as two
+            return SMALLEST_SLICE if answers else FIRST_SLICE
         rest = self._seconds(answers, is_contended=is_contended) - self.gap(answers)
         wanted = int(rest / max(*known.costs, 1e-9))
         return max(SMALLEST_SLICE, min(wanted, GROWTH * max(known.size, SMALLEST_SLICE)))

@@ -392,7 +392,7 @@ def test_a_try_of_another_number_of_threads_reads_little() -> None:
         pacer.record(1, 0, 0.007, 2)
         pacer.record(1, 32, 0.05, 2)
     assert pacer.slice_size(1, 2, is_contended=False) > FIRST_SLICE
-    assert pacer.slice_size(1, 1, is_contended=False) == FIRST_SLICE
+    assert pacer.slice_size(1, 1, is_contended=False) == SMALLEST_SLICE
 
 
 def test_a_machine_that_slows_down_is_followed() -> None:

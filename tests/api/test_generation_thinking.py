@@ -100,18 +100,14 @@ async def test_an_unknown_effort_is_refused(thinker: Server) -> None:
 
 async def test_ollamas_client_gets_the_thought(thinker: Server, stub: Stub) -> None:
     async with ollama.AsyncClient(host=thinker.origin) as client:
-        await check_ollamas_client(client, stub)
-
-
-async def check_ollamas_client(client: ollama.AsyncClient, stub: Stub) -> None:
-    made = await client.chat("thinker", messages=MESSAGES, think=True)
-    assert (made.message.thinking, made.message.content) == ("Hm. Hm. ", "Because.")
-    assert stub.calls[-1].body["chat_template_kwargs"] == {"enable_thinking": True}
-    parts = [part async for part in await client.generate("thinker", "Why?", stream=True)]
-    assert "".join(part.thinking or "" for part in parts) == "Hm. Hm. "
-    assert "".join(part.response or "" for part in parts) == "Because."
-    await client.chat("thinker", messages=MESSAGES, think="high")
-    assert stub.calls[-1].body["reasoning_effort"] == "high"
+        made = await client.chat("thinker", messages=MESSAGES, think=True)
+        assert (made.message.thinking, made.message.content) == ("Hm. Hm. ", "Because.")
+        assert stub.calls[-1].body["chat_template_kwargs"] == {"enable_thinking": True}
+        parts = [part async for part in await client.generate("thinker", "Why?", stream=True)]
+        assert "".join(part.thinking or "" for part in parts) == "Hm. Hm. "
+        assert "".join(part.response or "" for part in parts) == "Because."
+        await client.chat("thinker", messages=MESSAGES, think="high")
+        assert stub.calls[-1].body["reasoning_effort"] == "high"
 
 
 async def test_chats_send_thoughts_as_events_of_their_own(thinker: Server) -> None:

@@ -176,7 +176,7 @@ async def exported(db: Database) -> bytes:
     return b"".join([piece async for piece in Exports(db).all_json(1)])
 
 
-async def test_what_wick_exports_comes_back_whole(db: Database, tmp_path: Path) -> None:
+async def test_an_export_of_wick_is_imported_whole(db: Database, tmp_path: Path) -> None:
     await fill(db)
     file = await exported(db)
     content = json.loads(file)

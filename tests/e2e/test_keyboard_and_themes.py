@@ -314,7 +314,7 @@ async def test_an_unsaved_edit_survives_a_reload(
     assert await chat.page.evaluate("localStorage.drafts") == "[]"
 
 
-async def test_what_is_sent_before_the_page_is_connected_is_sent_once(
+async def test_a_message_sent_before_the_page_is_connected_is_sent_once(
     person: Person, server: Server
 ) -> None:
     """Refused twice, it would unlock the composer amid the next message."""

@@ -66,7 +66,7 @@ async def test_a_restart_under_an_open_page_interrupts_and_repairs(
     await goes_on(chat)
 
 
-async def test_what_is_sent_while_the_server_is_away_arrives_once(
+async def test_a_message_sent_while_the_server_is_away_arrives_once(
     own: Server, chat: ChatPage
 ) -> None:
     assert await own.stop() == 0

@@ -19,18 +19,10 @@ from app.models.model_files import load_measured_gpu
 from app.models.store import ModelStore
 from tests.conversations.services import ScriptedServices, built
 from tests.patience import until
-from tests.tiny_gguf import write_tiny_gguf
 
 pytestmark = pytest.mark.skipif(
     len(available_engines()) < len(ENGINES), reason="only one engine is installed here"
 )
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
-    made = ModelStore(tmp_path / "models")
-    made.install(write_tiny_gguf(tmp_path / "tiny.gguf"), "tiny")
-    return made
 
 
 @pytest.fixture

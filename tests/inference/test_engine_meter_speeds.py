@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from app.errors import ModelLoadError
@@ -12,7 +10,6 @@ from app.models import engines
 from app.models.engines import ENGINES, Engine, EngineSpeed
 from app.models.model import Model
 from app.models.store import ModelStore
-from tests.tiny_gguf import write_tiny_gguf
 
 OLD, NEW = ENGINES
 QUICK_PROMPT = {OLD: EngineSpeed(44, 56), NEW: EngineSpeed(51, 118)}
@@ -22,13 +19,6 @@ QUICK_ANSWER = {OLD: EngineSpeed(240, 350), NEW: EngineSpeed(150, 450)}
 @pytest.fixture
 def both_engines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "installed_engines", lambda: ENGINES)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
-    made = ModelStore(tmp_path / "models")
-    made.install(write_tiny_gguf(tmp_path / "tiny.gguf"), "tiny")
-    return made
 
 
 @pytest.mark.usefixtures("both_engines")

@@ -163,7 +163,9 @@ async def test_a_device_that_fails_twice_leaves_the_model_to_the_cpu(machine: Ma
     assert pool.held_on("CUDA0") == 0
 
 
-async def test_what_fails_on_the_cpu_too_was_not_the_devices_fault(machine: Machine) -> None:
+async def test_a_load_that_fails_on_the_cpu_too_is_not_blamed_on_the_device(
+    machine: Machine,
+) -> None:
     machine.most = -1
     pool = machine.pool()
     with pytest.raises(AssertionError, match="out of memory"):

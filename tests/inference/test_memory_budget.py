@@ -228,7 +228,7 @@ async def test_while_a_device_is_busy_a_model_is_loaded_beside_it() -> None:
     assert not machine["a"].must_leave
 
 
-def test_what_can_ever_fit() -> None:
+def test_memory_needs_that_can_ever_fit() -> None:
     room = Machine(100, "").room
     room.set_devices({"CUDA0": 10})
     fit = [{MAIN: 100}, {MAIN: 1, "CUDA0": 10}]

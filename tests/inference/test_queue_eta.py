@@ -60,7 +60,7 @@ def test_the_estimate_falls_as_the_work_is_done() -> None:
     assert reported == [pytest.approx(s) for s in (20.0, 20.0, 12.5, 5.0, 2.5, 1.25)]
 
 
-def test_what_a_chat_has_read_before_is_not_counted_again() -> None:
+def test_tokens_that_a_chat_has_read_before_are_not_counted_again() -> None:
     estimate = measured()
     first = request("a" * 4000, chat="chat")
     estimate.on_finished(first, Finished(1, "stop", 1000, 0, 50, 10.0, 5.0, 0), 1)

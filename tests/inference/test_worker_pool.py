@@ -372,7 +372,7 @@ async def test_a_removed_model_leaves_no_trace(started: Started, tmp_path: Path)
     assert [status.name for status in pool.statuses()] == [SECOND]
     assert len(list((tmp_path / "kv").glob("*/*.kv"))) == 1
     await pool.delete_model("nothing")
-    await Requester(pool, FIRST, 2).hears(Finished)  # it is on the store still, and begins anew
+    await Requester(pool, FIRST, 2).hears(Finished)  # the store has it still, and begins anew
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The tiny real model, put on a store once for all tests of a run."""
+"""The tiny real model, installed once for all tests of a run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from app.models.model import Model
 from app.models.store import ModelStore
 from tests.tiny_gguf import Flavour, write_tiny_gguf
+
+CONTEXT = 256
 
 
 @cache

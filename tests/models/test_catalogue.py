@@ -90,12 +90,12 @@ def test_a_checksum_that_is_known_belongs_to_an_exact_size() -> None:
     assert all(source.size % 1000 for source in pinned if isinstance(source.spec, HubSpec))
 
 
-def test_what_the_files_do_not_tell_comes_from_the_catalogue(store: ModelStore) -> None:
+def test_facts_missing_from_the_files_come_from_the_catalogue(store: ModelStore) -> None:
     spec = resolve("llama-2-7b", store)
     assert (spec.title, spec.license) == ("Llama 2 7B Chat", "Llama 2 Community License")
 
 
-def test_what_is_not_there_and_what_is_wrong() -> None:
+def test_unknown_names_and_invalid_catalogues_are_refused() -> None:
     with pytest.raises(PullError, match="smollm2-135m"):
         find("gpt-7")
     text = FILE.read_text(encoding="utf-8")

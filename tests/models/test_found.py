@@ -103,7 +103,7 @@ def test_variables_say_where_they_are(tmp_path: Path, tiny: Path) -> None:
     ]
 
 
-def test_what_is_damaged_or_strange_is_left_out(tmp_path: Path, tiny: Path) -> None:
+def test_damaged_or_unknown_files_are_left_out(tmp_path: Path, tiny: Path) -> None:
     folder = tmp_path / ".ollama/models"
     blob = into_ollama(folder, tiny)
     manifest = folder / "manifests/registry.ollama.ai/library/tiny/1b"

@@ -101,7 +101,7 @@ def test_a_model_for_search_needs_one_context_for_all_texts() -> None:
     assert memory.required_bytes(model, 1024, 32) == one
 
 
-def test_what_cannot_fit_is_refused_with_the_figures() -> None:
+def test_a_model_that_cannot_fit_is_refused_with_the_figures() -> None:
     settings = Settings(context=4096)
     memory.check_fits(LLAMA, settings, 6_400_000_000)
     with pytest.raises(ModelTooLarge, match=r"Llama 2 .*4,096 tokens .*6,349 MB.* 6,000 MB"):

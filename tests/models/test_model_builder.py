@@ -44,7 +44,7 @@ def test_the_file_stays_as_it_came(store: ModelStore, tiny: Path) -> None:
     assert not model.original_paths[0].samefile(tiny)
 
 
-def test_what_was_brought_for_the_store_is_not_copied(store: ModelStore, tiny: Path) -> None:
+def test_a_shared_file_is_not_copied_into_the_store(store: ModelStore, tiny: Path) -> None:
     model = store.install(tiny, "m", keep="share")
     assert model.original_paths[0].samefile(tiny)
     assert model.linked_from == ""

@@ -164,7 +164,7 @@ def test_broken_folders_are_logged_and_left_out(
         store.get("short")
 
 
-def test_what_a_crash_left_is_cleaned_and_what_is_under_way_is_not(
+def test_leftovers_of_a_crash_are_removed_and_running_installs_are_not(
     store: ModelStore, tiny: Path
 ) -> None:
     for name in (".incoming-old", ".incoming-live", ".removed-half"):

@@ -200,7 +200,7 @@ async def test_lists_of_real_servers_are_understood(name: str) -> None:
         (503, {"error": {"message": "Loading model"}}, "is not ready: Loading model"),
     ],
 )
-async def test_what_is_wrong_with_a_server_is_a_sentence(
+async def test_an_unusable_server_is_reported_in_a_sentence(
     status: int, body: Any, words: str
 ) -> None:
     async with serving() as stub:

@@ -159,7 +159,7 @@ def test_the_setting_is_read_as_people_write_it(given: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize("given", ["/../a", "/a b", "https://x/wick", "/a//b", "/?", '/"'])
-def test_what_is_no_path_is_refused(given: str) -> None:
+def test_an_invalid_base_path_is_refused(given: str) -> None:
     with pytest.raises(ConfigError, match="takes a path such as /wick"):
         load_settings({"WICK_BASE_PATH": given}, None)
 

@@ -41,7 +41,7 @@ def test_a_burst_then_warnings_then_the_end() -> None:
     assert gone.value.code == POLICY
 
 
-def test_who_waits_may_go_on() -> None:
+def test_a_socket_that_waits_after_a_burst_may_go_on() -> None:
     clock = Clock()
     allowance = MessageRateLimiter(2, clock)
     for _ in range(2 * BURST + 1):

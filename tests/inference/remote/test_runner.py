@@ -172,7 +172,9 @@ async def test_an_answer_streams_with_its_figures(make_stage: MakeStage, stub: S
     }
 
 
-async def test_what_is_not_chosen_is_left_to_the_server(make_stage: MakeStage, stub: Stub) -> None:
+async def test_parameters_that_are_not_chosen_are_left_to_the_server(
+    make_stage: MakeStage, stub: Stub
+) -> None:
     await make_stage(stub).ask().end()
     chosen = {"model", "messages", "stream", "max_tokens", "temperature"}
     assert stub.calls[0].body.keys() == chosen | {"stream_options", "return_progress"}
@@ -466,7 +468,7 @@ MIDDLES: dict[str, tuple[Script, str]] = {
 
 
 @pytest.mark.parametrize("name", MIDDLES)
-async def test_what_goes_wrong_in_mid_stream_keeps_the_text(
+async def test_an_error_in_mid_stream_keeps_the_text(
     make_stage: MakeStage, stub: Stub, other: Stub, name: str
 ) -> None:
     bad, words = MIDDLES[name]
@@ -493,7 +495,7 @@ async def test_what_goes_wrong_in_mid_stream_keeps_the_text(
 
 
 @pytest.mark.parametrize("name", MIDDLES)
-async def test_what_goes_wrong_before_the_first_word_goes_elsewhere(
+async def test_a_request_that_fails_before_its_first_word_goes_to_another_server(
     make_stage: MakeStage, stub: Stub, other: Stub, name: str
 ) -> None:
     bad, words = MIDDLES[name]

@@ -46,7 +46,7 @@ def test_stops_do_not_depend_on_how_the_bytes_are_cut(
     assert not any(stop in letter_by_letter for stop in stops)
 
 
-def test_what_may_begin_a_stop_is_held_back() -> None:
+def test_text_that_may_begin_a_stop_sequence_is_held_back() -> None:
     text = Detokenizer(["</end>"])
     assert text.feed(b"so </en").answer == "so "
     assert text.feed(b"tity> </").answer == "</entity> "

@@ -57,7 +57,7 @@ def test_text_cut_at_a_stop_string_is_not_remembered(tokenizer: StableTokenizer)
     assert tokenizer.encode("the") == usual
 
 
-def test_what_is_kept_of_a_chat_is_learned_by_another_process(
+def test_remembered_tokens_are_learned_by_another_process(
     tokenizer: StableTokenizer,
 ) -> None:
     question = [Turn("user", "Who?")]

@@ -85,7 +85,7 @@ def test_tensors_of_other_designs(tmp_path: Path) -> None:
             check_compatible(read_header(path))
 
 
-def test_what_changes_nothing_is_let_through(tmp_path: Path) -> None:
+def test_header_values_that_change_nothing_are_let_through(tmp_path: Path) -> None:
     neutral: dict[str, object] = {
         "llama.rope.scaling.type": "none",
         "llama.rope.scaling.factor": 8.0,

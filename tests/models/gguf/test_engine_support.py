@@ -246,7 +246,7 @@ KNOWN: dict[str, tuple[str, dict[str, Any], KvLayout]] = {
 
 
 @pytest.mark.parametrize("model", KNOWN)
-def test_what_a_context_takes(tmp_path: Path, model: str) -> None:
+def test_the_memory_that_a_context_takes(tmp_path: Path, model: str) -> None:
     architecture, keys, expected = KNOWN[model]
     found = support(header_of(tmp_path / "m.gguf", architecture, **keys)).kv
     assert replace(found, takes_q8_0=False) == expected

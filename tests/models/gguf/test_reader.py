@@ -139,7 +139,7 @@ def test_storage_types_of_today_are_read(tmp_path: Path) -> None:
     assert (tensor.type.name, tensor.size) == ("MXFP4", 136)
 
 
-def test_what_no_engine_reads_any_more_is_named(tmp_path: Path) -> None:
+def test_a_file_format_that_no_engine_reads_any_more_is_named(tmp_path: Path) -> None:
     for kind, name in REMOVED_TYPES.items():
         with pytest.raises(ModelUnsupported, match=f"as {name}, .* look for a Q4_K_M"):
             read_header(write(tmp_path / "new.gguf", with_tensor(b"t", (256,), kind, 0)))

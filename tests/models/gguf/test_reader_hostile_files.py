@@ -242,7 +242,7 @@ for weights in sorted(Path(sys.argv[1]).glob("*/model.gguf")):
 """
 
 
-def test_what_is_let_through_does_not_end_the_engine(tmp_path: Path) -> None:
+def test_a_damaged_file_that_is_let_through_does_not_end_the_engine(tmp_path: Path) -> None:
     path, store = tmp_path / "m.gguf", ModelStore(tmp_path / "models")
     installed = 0
     for flavour, version in FORMS[:2]:

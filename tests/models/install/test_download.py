@@ -85,7 +85,7 @@ async def test_a_later_pull_goes_on_with_a_download(server: Stub, folder: Path) 
     assert (folder / "m.gguf").read_bytes() == DATA
 
 
-async def test_what_is_whole_is_not_fetched_again(server: Stub, folder: Path) -> None:
+async def test_a_whole_file_is_not_downloaded_again(server: Stub, folder: Path) -> None:
     await fetch(server, folder)
     await fetch(server, folder)
     assert server.ranges_asked == ["", f"bytes={len(DATA)}-"]

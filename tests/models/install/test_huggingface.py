@@ -88,7 +88,9 @@ async def test_another_file_under_the_same_name_begins_anew(hub: Stub, tmp_path:
     assert hub.ranges_asked[-1] == ""
 
 
-async def test_what_comes_must_be_what_the_hub_names(hub: Stub, tmp_path: Path) -> None:
+async def test_a_download_has_the_size_and_hash_that_the_hub_names(
+    hub: Stub, tmp_path: Path
+) -> None:
     hub.files["/store/sub/m.gguf"] = DATA[::-1]
     with pytest.raises(PullError, match="Checksum mismatch"):
         await fetch(tmp_path)

@@ -79,7 +79,7 @@ def test_the_quantization_that_is_chosen(wanted: str | None, gigabytes: float, p
     assert choice(wanted, gigabytes) == path
 
 
-def test_what_there_is_not_is_a_sentence() -> None:
+def test_a_missing_or_too_large_quantization_is_a_sentence() -> None:
     with pytest.raises(PullError, match=r"has no Q5_K_M; it has BF16, Q2_K, Q4_K_M, Q8_0, UD-"):
         choice("Q5_K_M")
     with pytest.raises(PullError, match=r"has no Q4; it has"):
@@ -135,7 +135,7 @@ async def test_a_repository_is_pulled_by_its_name(
     assert ("HEAD", f"/who/what/resolve/{COMMIT}/Tiny-Q4_K_M.gguf", "") in hub.asked
 
 
-async def test_what_the_hub_says_is_checked(hub: Stub, tmp_path: Path) -> None:
+async def test_answers_of_the_hub_are_checked(hub: Stub, tmp_path: Path) -> None:
     async def fetch() -> Path:
         spec = HubRepoSpec("who/what")
         return await fetch_hub_repository(

@@ -55,7 +55,9 @@ async def test_a_blob_is_what_its_name_says(registry: Stub, tmp_path: Path) -> N
         await fetch_ollama(OllamaSpec("tiny", "1b"), tmp_path, lambda *_: None)
 
 
-async def test_what_is_not_there_is_a_sentence(registry: Stub, tmp_path: Path) -> None:
+async def test_a_missing_model_in_the_ollama_registry_is_a_sentence(
+    registry: Stub, tmp_path: Path
+) -> None:
     with pytest.raises(PullError, match="Ollama's library has no tiny:latest"):
         await fetch_ollama(OllamaSpec("tiny"), tmp_path, lambda *_: None)
 

@@ -47,7 +47,7 @@ def test_speed_is_unknown_at_first_and_follows_changes() -> None:
     assert steps[-1].speed is None
 
 
-def test_what_is_here_already_is_no_speed() -> None:
+def test_bytes_that_are_here_already_do_not_count_as_speed() -> None:
     steps: list[PullProgress] = []
     now = [0.0]
     pace = ProgressTracker(steps.append, lambda: now[0])

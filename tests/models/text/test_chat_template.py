@@ -97,7 +97,7 @@ def test_a_refused_system_role_opens_the_first_question(bpe: Tokenizer) -> None:
         ChatTemplate(LLAMA2, bpe).encode([USER, USER])
 
 
-def test_what_a_template_says_is_cut(bpe: Tokenizer) -> None:
+def test_the_error_of_a_template_is_cut(bpe: Tokenizer) -> None:
     for source in ("{{ raise_exception('x' * 9000) }}", "{{ nosuch" + "x" * 9000 + "() }}"):
         with pytest.raises(TemplateError) as caught:
             ChatTemplate(source, bpe).encode([Turn("user", "Hello")])
@@ -118,7 +118,7 @@ def test_files_without_a_template_get_one(bpe: Tokenizer, spm: Tokenizer) -> Non
     )
 
 
-def test_what_real_templates_use_works(bpe: Tokenizer) -> None:
+def test_the_features_that_real_templates_use_work(bpe: Tokenizer) -> None:
     source = (
         "{%- set ns = namespace(n=0) -%}{%- for m in messages -%}{%- if loop.first -%}"
         "{%- set ns.n = ns.n + 1 -%}{%- continue -%}{%- endif -%}{%- endfor -%}"

@@ -191,7 +191,7 @@ async def test_all_pinned_chats_are_listed(app: Quart, client: QuartClient) -> N
     assert all(f'id="c-{number:016x}"' in html for number in range(70))
 
 
-async def test_what_went_wrong_is_said_aloud(app: Quart) -> None:
+async def test_an_error_is_announced_to_screen_readers(app: Quart) -> None:
     here: ServerContext = app.extensions["wick"]
     assert (await load_chat_view(here, 1, CHAT)).announcement == "The answer has ended."
 

@@ -72,7 +72,7 @@ async def test_the_first_link_makes_the_owner_once(app: Quart) -> None:
         ({"name": "Password1", "password": "password1", "again": "password1"}, "too easy"),
     ],
 )
-async def test_what_will_not_do_is_said_and_the_link_still_works(
+async def test_an_invalid_form_of_an_invite_is_refused_and_its_link_still_works(
     app: Quart, fields: dict[str, str], sentence: str
 ) -> None:
     await sign_in(app, "anna")
@@ -165,7 +165,7 @@ async def test_too_many_attempts_have_to_wait_whoever_they_name(app: Quart) -> N
         assert "Try again in 30 seconds." in await text_of(answer)
 
 
-async def test_who_has_been_there_before_gets_in_while_strangers_guess(app: Quart) -> None:
+async def test_a_known_device_logs_in_while_strangers_guess(app: Quart) -> None:
     anna, stranger = await sign_in(app, "anna"), BrowserClient(app)
     assert anna.client.cookie_jar is not None
     assert "wick-device-8000" in {cookie.name for cookie in anna.client.cookie_jar}
@@ -265,7 +265,7 @@ async def test_a_day_later_the_browser_gets_a_new_token(app: Quart, tmp_path: Pa
     assert not login_cookie(await anna.ask("GET", "/"))
 
 
-async def test_what_changes_something_needs_the_token_of_the_login(app: Quart) -> None:
+async def test_a_changing_request_needs_the_token_of_the_login(app: Quart) -> None:
     anna = await sign_in(app, "anna")
     berta = await sign_in(app, "berta")
     for token in ("", "guessed", berta.headers["X-CSRF-Token"]):

@@ -511,7 +511,7 @@ async def next_missing(tab: Any) -> str:
     return frame[frame.index('id="missing"') :].partition("<select")[0]
 
 
-async def test_what_is_chosen_for_a_chat_that_is_yet_to_begin_is_known(client: Client) -> None:
+async def test_the_model_chosen_for_a_new_chat_is_known(client: Client) -> None:
     path = f"/chats/{'d' * 16}"
     async with client.websocket(f"{path}/live", headers=OWN) as tab, asyncio.timeout(PATIENCE):
         for name, words in (
@@ -563,7 +563,7 @@ async def test_only_what_fits_the_memory_is_to_be_had(settings: Settings) -> Non
     assert "llama-3-8b" not in picker
 
 
-async def test_what_cannot_be_uploaded_is_said_before_it_comes(
+async def test_an_upload_is_refused_before_its_bytes_are_sent(
     app: Quart, client: Client, tiny: Path
 ) -> None:
     async def plan(*files: tuple[str, int]) -> tuple[int, str]:

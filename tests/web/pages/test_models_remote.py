@@ -126,7 +126,7 @@ async def test_the_page_says_that_words_leave_the_machine(app: Quart, client: Cl
         ({"parallel": "999"}, "1 to 256 concurrent requests"),
     ],
 )
-async def test_what_will_not_do_is_a_sentence(
+async def test_an_invalid_remote_server_is_refused_with_a_sentence(
     app: Quart, client: Client, values: dict[str, str], words: str
 ) -> None:
     answer = await client.post("/models/remote", headers=PAGE, form=FAR | values)

@@ -68,7 +68,7 @@ async def test_days_are_the_readers(app: Quart) -> None:
     "cookie",
     ["", "x", "America.x", "../../etc/passwd.0", "A" * 99 + ".0", "A.9999", "A.1;", "\0.1"],
 )
-def test_what_is_no_zone_is_this_machines(cookie: str) -> None:
+def test_an_invalid_time_zone_cookie_means_the_zone_of_the_machine(cookie: str) -> None:
     assert parse_zone(cookie) is None or cookie == "../../etc/passwd.0"
 
 

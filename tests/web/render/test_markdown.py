@@ -89,7 +89,7 @@ def test_any_text_renders_and_cleaning_again_changes_nothing_forbidden(text: str
     assert nh3.is_html(html) or not text.strip() or html
 
 
-def test_what_people_expect_of_markdown() -> None:
+def test_common_markdown_is_rendered() -> None:
     html = render_markdown(
         "# Title\n\n1. one\n2. two\n\n- [x] done\n- [ ] open\n\n| a | b |\n|:-:|--|\n| 1 | 2 |\n\n"
         "~~gone~~ **bold** [Wick](https://wick.example) ![cat](https://e.example/cat.png)\n\n```python\nprint('hi')\n```\n"
@@ -238,14 +238,14 @@ def test_code_that_is_slow_to_colour_stays_black(bounds: pytest.MonkeyPatch) -> 
     assert "<span" not in html.partition("<pre")[2]
 
 
-def test_what_is_very_long_is_shown_as_it_was_written(bounds: pytest.MonkeyPatch) -> None:
+def test_very_long_markdown_is_shown_as_it_was_written(bounds: pytest.MonkeyPatch) -> None:
     bounds.setattr(markdown, "MAX_RENDERED_CHARS", 30_000)
     text = "*words* & more\n" * 2000
     assert "<em>words</em> &amp; more" in render_markdown(text)
     assert "*words* &amp; more" in render_markdown(text + "*words* & more\n" * 1)
 
 
-async def test_what_a_thread_has_prepared_serves_the_event_loop() -> None:
+async def test_a_renderer_warmed_up_in_a_thread_serves_the_event_loop() -> None:
     markdown.clear_cache()
     for cached in (markdown._parser, markdown._cleaner):
         cached.cache_clear()

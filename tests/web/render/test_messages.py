@@ -123,7 +123,7 @@ def test_unanswered_questions_are_asked_together() -> None:
     assert to_turns(path) == (Turn("user", "a\n\nb"),)
 
 
-def test_what_no_model_could_read_does_not_spoil_what_follows() -> None:
+def test_a_failed_prompt_is_left_out_of_later_turns() -> None:
     path = [
         said(1, "user", "far too long"),
         replace(said(2, "assistant", ""), status="failed", parent_id=1),

@@ -158,7 +158,9 @@ async def test_only_the_hash_of_a_link_is_kept(tmp_path: Path) -> None:
         ("DELETE", "/api/v1/chats/x", "write"),
     ],
 )
-def test_what_a_key_must_be_good_for(method: str, path: str, scope: str) -> None:
+def test_the_scope_that_each_address_needs_of_an_api_key(
+    method: str, path: str, scope: str
+) -> None:
     assert scope_of(method, path) == scope
 
 

@@ -63,7 +63,7 @@ async def test_foreign_host_is_refused(app: Quart) -> None:
     ],
 )
 @pytest.mark.parametrize("origin", ["http://evil.example", "http://localhost:9999", "null", None])
-async def test_what_changes_something_needs_our_origin(
+async def test_a_changing_request_needs_our_origin(
     app: Quart, method: str, path: str, origin: str | None
 ) -> None:
     headers = {"Host": "localhost:8000"} | ({"Origin": origin} if origin else {})

@@ -21,16 +21,7 @@ from app.inference.runner.engines.ctransformers import (
 from app.inference.runner.engines.engine import EngineError
 from app.inference.runner.kv.cache import KvCache
 from app.inference.runner.setup import ThrottledCallback
-from tests.inference.tiny import tiny_model
-
-CONTEXT = 256
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[CtransformersEngine]:
-    engine = CtransformersEngine(tiny_model().weights_path, CONTEXT)
-    yield engine
-    engine.close()
+from tests.inference.tiny import CONTEXT, tiny_model
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def test_a_decoder_may_read_a_text_in_slices(name: str) -> None:
     other.close()
 
 
-def test_which_models_must_see_a_text_whole() -> None:
+def test_the_embedding_models_that_must_read_a_text_whole() -> None:
     assert [opened(name).reads_whole for name in POOLED] == [True, True, False, True, False]
     assert opened("qwen3-embedding", MEAN).reads_whole
 

@@ -20,10 +20,9 @@ from app.inference.runner.kv.cache import KvCache
 from app.inference.runner.kv.disk import DiskSnapshots
 from app.inference.runner.kv.snapshot import SnapshotKey
 from tests.inference.scripted_engine import Evaluation, ScriptedEngine
-from tests.inference.tiny import tiny_model
+from tests.inference.tiny import CONTEXT
 from tests.patience import PATIENCE
 
-CONTEXT = 256
 MEGABYTE = 1 << 20
 NEVER = 1e6  # seconds
 pools: list[KvCache] = []
@@ -425,13 +424,6 @@ def test_no_copy_is_made_while_a_step_has_the_context(tmp_path: Path) -> None:
 
 
 # With the real library: the proof is that nothing but time can tell where a prefix came from.
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[CtransformersEngine]:
-    engine = CtransformersEngine(tiny_model().weights_path, CONTEXT)
-    yield engine
-    engine.close()
 
 
 def ids(count: int, seed: int | str = 0) -> list[int]:

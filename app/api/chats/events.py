@@ -74,12 +74,12 @@ async def follow(
             if stream is None:
                 message = await context.branches.get(ref)
                 if message.status != "queued":
-                    yield _rest(cursor, message, followed) + _end(message)
+                    frame = _thought(cursor, (message.thought or "")[thought:])
+                    yield frame + _rest(cursor, message, followed) + _end(message)
                     return
             else:
                 more, thought = stream.thought[thought:], len(stream.thought)
-                frame = _event("thought", cursor.id, _encoded({"text": more})) if more else b""
-                followed, frame = stream, frame + _text(cursor, stream)
+                followed, frame = stream, _thought(cursor, more) + _text(cursor, stream)
                 # After the text: its id says that the text before it has been sent.
                 if (status := _status(stream)) != last_status:
                     last_status, frame = status, frame + _event("status", cursor.id, status)
@@ -105,6 +105,10 @@ async def _wait_for_changes(subscription: Subscription) -> bool:
             await subscription.wake.wait()
             return True
     return False
+
+
+def _thought(cursor: StreamCursor, more: str) -> bytes:
+    return _event("thought", cursor.id, _encoded({"text": more})) if more else b""
 
 
 def _text(cursor: StreamCursor, stream: LiveAnswer) -> bytes:

@@ -14,7 +14,7 @@ from app.api.prompt_input import Prompt, split_opening
 from app.conversations.settings import system_turns
 from app.errors import ApiError
 from app.inference.completions import Completions
-from app.inference.protocol import TEXTS_AT_ONCE, Failed, Finished, Generate
+from app.inference.protocol import MAX_CONCURRENT_TEXTS, Failed, Finished, Generate
 from app.inference.queue import Interrupted
 from app.models.model import ModelKind
 from app.web import errors
@@ -214,7 +214,7 @@ async def _all(
         replace(default, text=text) if isinstance(text, str) else replace(default, before=text)
         for text in texts
     ]
-    at_once = AT_ONCE if kind == "text" else TEXTS_AT_ONCE
+    at_once = AT_ONCE if kind == "text" else MAX_CONCURRENT_TEXTS
     completions = open_completions(model, commands, at_once)
     http.start_with_connection(completions)
     ends: dict[int, Finished] = {}

@@ -12,7 +12,7 @@ from app.db import search
 from app.db.connection import Database
 from app.db.search import END, START, Hit, SearchQuery
 
-MOST_TITLES, MOST_MESSAGES = 8, 40
+MAX_TITLES, MAX_MESSAGES = 8, 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,11 @@ class ChatSearch:
     async def _find(self, user_id: int, query: SearchQuery, turn: asyncio.Lock) -> SearchResults:
         """The turn lasts until the database has done with it, whoever has gone meanwhile."""
         try:
-            titles = (
-                [] if query.role else await search.titles(self._db, user_id, query, MOST_TITLES)
-            )
-            found = await search.messages(self._db, user_id, query, MOST_MESSAGES + 1)
+            titles = [] if query.role else await search.titles(self._db, user_id, query, MAX_TITLES)
+            found = await search.messages(self._db, user_id, query, MAX_MESSAGES + 1)
         finally:
             turn.release()
-        return SearchResults(titles, found[:MOST_MESSAGES], len(found) > MOST_MESSAGES)
+        return SearchResults(titles, found[:MAX_MESSAGES], len(found) > MAX_MESSAGES)
 
     async def models(self, user_id: int) -> list[str]:
         """List the models whose answers can be searched."""

@@ -27,7 +27,7 @@ TITLE_CHARS, NAME_CHARS = 60, 200
 MIN_PARAMETERS = 1_000_000_000
 """Parameters from which on a model's titles are better than a chat's first words."""
 _EXCERPT_CHARS = 1500
-_MOST_WORDS = 10  # six were asked for
+_MAX_TITLE_WORDS = 10  # six were asked for
 _NO_TITLE = re.compile(
     r"(dear|hello|hi|hey|sure|certainly|of course|okay|sorry|here (is|are)|i('m)?)\b",
     re.IGNORECASE,
@@ -61,7 +61,7 @@ def made_title(said: str) -> str | None:
     title = (title if "`" in title else strip_markup(title)).strip().strip("\"'“”*#.").strip()
     if not title or title.endswith((",", ":", ";", "?!")) or _NO_TITLE.match(title):
         return None
-    return title_of(title) if len(title.split()) <= _MOST_WORDS else None
+    return title_of(title) if len(title.split()) <= _MAX_TITLE_WORDS else None
 
 
 def strip_markup(text: str) -> str:

@@ -129,7 +129,7 @@ class Dispatcher:
         """Requests that run or wait, without those in the background that wait."""
         return [*self._running.values(), *self._queue.ordered()]
 
-    def check_room(self, user_id: int) -> None:
+    def ensure_queue_space(self, user_id: int) -> None:
         """Raises QueueFull, which knows when the first of those who wait will have begun."""
         if not self._queue.has_room(user_id):
             raise QueueFull(

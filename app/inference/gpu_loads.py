@@ -16,8 +16,8 @@ from app.models import memory
 from app.models.devices import gpus
 from app.models.gpu_fallback import (
     GpuFallback,
+    delete_fallback,
     fallback_key,
-    forget_fallback,
     load_fallback,
     save_fallback,
 )
@@ -140,4 +140,4 @@ class GpuLoads:
 
     async def retry(self, model: Model) -> None:
         """Let the next load give the GPU all that fits, whatever failed before."""
-        await asyncio.to_thread(forget_fallback, model.folder)
+        await asyncio.to_thread(delete_fallback, model.folder)

@@ -19,7 +19,7 @@ from app.models.text.thinking import Effort
 MAX_CONTEXTS: Final = 56
 """Of one runner: a graph of the library lives in each, and around 60 of them abort it."""
 
-TEXTS_AT_ONCE: Final = 32
+MAX_CONCURRENT_TEXTS: Final = 32
 """Texts that a model for search works on: what many have in one step."""
 
 FinishReason = Literal["stop", "length", "cancelled"]

@@ -122,10 +122,10 @@ class Worker:
             unloads_in=self._alive.seconds_left,
         )
 
-    def check_room(self, user_id: int) -> None:
+    def ensure_queue_space(self, user_id: int) -> None:
         """Check that one more request of this user's may wait. Raises QueueFull, ShuttingDown."""
         self._check_open()
-        self._dispatcher.check_room(user_id)
+        self._dispatcher.ensure_queue_space(user_id)
 
     def submit(self, request: Request) -> None:
         """Put a request that was admitted into the queue, whether it is full or not.

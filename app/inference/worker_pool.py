@@ -111,7 +111,7 @@ class WorkerPool:
         with self._admission.admit(user_id):
             self._check_open()
             if name in self._workers:
-                self._workers[name].check_room(user_id)
+                self._workers[name].ensure_queue_space(user_id)
             yield
 
     def submit(self, name: str, request: Request) -> None:

@@ -52,7 +52,7 @@ def save_fallback(folder: Path, fallback: GpuFallback) -> None:
         (folder / FILE).write_text(json.dumps(asdict(fallback)) + "\n", encoding="utf-8")
 
 
-def forget_fallback(folder: Path) -> None:
+def delete_fallback(folder: Path) -> None:
     """Let the next load try the GPU with all that fits."""
     with contextlib.suppress(OSError):
         (folder / FILE).unlink(missing_ok=True)

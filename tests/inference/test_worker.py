@@ -63,7 +63,7 @@ async def test_a_request_for_a_full_queue_is_refused(staged: Callable[..., Stage
     for number in range(2):
         stage.worker.submit(request(number, Ear()))
     with pytest.raises(QueueFull, match="2 requests are waiting") as refused:
-        stage.worker.check_room(1)
+        stage.worker.ensure_queue_space(1)
     assert refused.value.retry_after is None  # nobody knows how long the load will take
 
 
@@ -77,7 +77,7 @@ async def test_a_full_queue_knows_when_there_will_be_room(staged: Callable[..., 
     for number in (2, 3):
         stage.worker.submit(request(number, Ear()))
     with pytest.raises(QueueFull) as refused:
-        stage.worker.check_room(1)
+        stage.worker.ensure_queue_space(1)
     assert refused.value.retry_after == pytest.approx(30, abs=1)
 
 
@@ -203,7 +203,7 @@ async def test_close_interrupts_everything_and_refuses_more(staged: Callable[...
     with pytest.raises(ShuttingDown):
         stage.worker.submit(request(3, Ear()))
     with pytest.raises(ShuttingDown):
-        stage.worker.check_room(1)
+        stage.worker.ensure_queue_space(1)
 
 
 async def test_late_events_about_ended_requests_are_ignored(staged: Callable[..., Stage]) -> None:

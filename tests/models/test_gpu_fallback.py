@@ -6,8 +6,8 @@ from app.models.devices import Device
 from app.models.gpu_fallback import (
     FILE,
     GpuFallback,
+    delete_fallback,
     fallback_key,
-    forget_fallback,
     load_fallback,
     save_fallback,
 )
@@ -22,7 +22,7 @@ def test_it_holds_for_one_setting_and_the_same_devices(tmp_path: Path) -> None:
     assert load_fallback(tmp_path, key) == kept
     assert load_fallback(tmp_path, fallback_key(8, [CARD])) is None
     assert load_fallback(tmp_path, fallback_key(None, [])) is None
-    forget_fallback(tmp_path)
+    delete_fallback(tmp_path)
     assert load_fallback(tmp_path, key) is None
 
 
@@ -34,5 +34,5 @@ def test_a_damaged_file_counts_as_none_and_a_folder_that_is_gone_harms_nothing(
         assert load_fallback(tmp_path, "") is None
     gone = tmp_path / "gone"
     save_fallback(gone, GpuFallback(0, "", ""))
-    forget_fallback(gone)
+    delete_fallback(gone)
     assert load_fallback(gone, "") is None

@@ -27,11 +27,13 @@ from app.db.imports import StagedImport, open_staged
 from app.errors import DiskFull, InvalidMessage, LimitReached, WickError
 
 log = logging.getLogger(__name__)
-LOOK_EVERY: Final = 600.0
+PURGE_INTERVAL_SECONDS: Final = 600.0
 """Seconds between two looks for what was cut short."""
 UNDO_SECONDS: Final = 60.0
 COPIED_BYTES: Final = 1 << 20
-NO_ROOM: Final = "There is no room left for temporary files here, so nothing was imported."
+DISK_FULL_MESSAGE: Final = (
+    "There is no room left for temporary files here, so nothing was imported."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +218,7 @@ class Imports:
                 await self.finish()
             except WickError as error:
                 log.warning("An import could not be cleared away yet: %s", error)
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(PURGE_INTERVAL_SECONDS)
 
 
 @contextmanager
@@ -224,7 +226,7 @@ def _folder() -> Iterator[str]:
     try:
         folder = tempfile.TemporaryDirectory(prefix="wick-import-")
     except OSError as error:
-        raise DiskFull(NO_ROOM) from error
+        raise DiskFull(DISK_FULL_MESSAGE) from error
     with folder as path:
         yield path
 
@@ -241,7 +243,7 @@ def _on_disk(file: IO[bytes], folder: Path) -> IO[bytes]:
         shutil.copyfileobj(file, copy, COPIED_BYTES)
         copy.seek(0)
     except OSError as error:
-        raise DiskFull(NO_ROOM) from error
+        raise DiskFull(DISK_FULL_MESSAGE) from error
     return copy
 
 
@@ -249,5 +251,5 @@ def _why(code: int | None, noise: str) -> WickError:
     """Describe what ended the process that read a file."""
     log.info("A file was not imported; its reader ended with %s:\n%s", code, noise[-4000:])
     if "disk is full" in noise or "disk I/O error" in noise:
-        return DiskFull(NO_ROOM)
+        return DiskFull(DISK_FULL_MESSAGE)
     return InvalidMessage(DAMAGED if code == 1 else TOO_MUCH)

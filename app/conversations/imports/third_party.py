@@ -149,10 +149,10 @@ def _joined(nodes: list[ImportedMessage]) -> list[ImportedMessage]:
     for node in nodes:
         children.setdefault(node.parent, []).append(node)
     for node in nodes:
-        if not _goes_on(node, children):
+        if not _is_continued(node, children):
             continue
         steps = [node]
-        while _goes_on(steps[-1], children):
+        while _is_continued(steps[-1], children):
             steps.append(children[steps[-1].key][0])
             if len(steps) > len(by_key):  # a circle
                 return nodes
@@ -160,7 +160,7 @@ def _joined(nodes: list[ImportedMessage]) -> list[ImportedMessage]:
     return nodes
 
 
-def _goes_on(node: ImportedMessage, children: dict[str | None, list[ImportedMessage]]) -> bool:
+def _is_continued(node: ImportedMessage, children: dict[str | None, list[ImportedMessage]]) -> bool:
     after = children.get(node.key, [])
     if len(after) != 1 or node.role != "assistant" or after[0].role != "assistant":
         return False

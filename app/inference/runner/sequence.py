@@ -33,7 +33,7 @@ from app.inference.runner.sampling import Sampler, logprobs, top_k_indices
 from app.inference.runner.threads import Kind, ThreadTuner
 from app.models.text.thinking import ThinkingFormat, ThinkingParser
 
-TOLD_AT_ONCE = 64
+MAX_LOGPROBS_PER_EVENT = 64
 """Tokens of a prompt in one event."""
 MARK_TOKENS = 16
 """Of a prompt's end, in front of which a state is kept that cannot be cut: there the answer's
@@ -211,7 +211,7 @@ class RunningSequence:
         if self.past in self._marks():
             self._live.checkpoint()
         if self._is_telling:
-            self._tell_prompt(logits)
+            self._emit_prompt_logprobs(logits)
         if self.pending:
             return self._progress_of_reading() if self._first_token is None else []
         if self._first_token is not None:
@@ -235,7 +235,7 @@ class RunningSequence:
         relevance = self._context.relevance
         return tuple(map(float, values)) if relevance is None else (relevance.relevance(values),)
 
-    def _tell_prompt(self, logits: Logits) -> None:
+    def _emit_prompt_logprobs(self, logits: Logits) -> None:
         """Note the likelihood of the tokens that follow those of the slice, as far as they are the
         prompt's."""
         first = self.past - len(logits) + 1
@@ -246,7 +246,7 @@ class RunningSequence:
     def _progress_of_reading(self) -> list[Event]:
         if not self._request.tells_prompt:
             return [self.progress()]
-        if len(self._pending_logprobs) < TOLD_AT_ONCE:
+        if len(self._pending_logprobs) < MAX_LOGPROBS_PER_EVENT:
             return []
         return [self.progress(), *self._delta(TextChunk(), at_once=True)]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from app.errors import ModelLoadError
 from app.inference.kv_files import model_key
-from app.inference.protocol import TEXTS_AT_ONCE, Event, LoadProgress
+from app.inference.protocol import MAX_CONCURRENT_TEXTS, Event, LoadProgress
 from app.inference.runner.engines.ctransformers import CtransformersEngine
 from app.inference.runner.engines.engine import Engine
 from app.inference.runner.engines.llama_cpp import LlamaCppEngine
@@ -126,7 +126,7 @@ def _build_search_runtime(
         next(iter(model.original_paths), model.weights_path),
         context_length,
         ThrottledCallback(lambda done: emit(LoadProgress(round(done, 3)))),
-        contexts=TEXTS_AT_ONCE,
+        contexts=MAX_CONCURRENT_TEXTS,
         cells=context_length + GATHERED_TOKENS,  # one text is read in part, beside a whole step
         kv_type=options.kv_type,
         placement=options.gpu,
@@ -147,7 +147,7 @@ def _build_search_runtime(
         is_stateless=True,
         relevance=_relevance(model, engine, tokenizer),
     )
-    slots = TEXTS_AT_ONCE
+    slots = MAX_CONCURRENT_TEXTS
     scheduler = Scheduler(room, encoder.build, emit, permits, slots=slots, threads=threads)
     return ModelRuntime(scheduler, contexts, slots, context_length, engine.loaded_layers)
 

@@ -143,7 +143,7 @@ _COLLAPSE = 30.0  # and one that much slower
 _DOUBT_STEPS = 2  # further steps before more threads are believed to be slower than fewer
 _PROBE_FIRST, _PROBE_LAST = 1.0, 60.0  # seconds between tries of another number of threads
 _SLICE_SECONDS = 0.1
-_SLICE_SMALLEST, _SLICE_LARGEST = 8, 64
+_MIN_SLICE_TOKENS, _MAX_SLICE_TOKENS = 8, 64
 BLOCK = 32
 """Tokens: where all slices end at multiples of it, the engine computes the same numbers. It adds up
 the attention's values in vectors of that many, and what is left over in another order."""
@@ -220,9 +220,9 @@ class ThreadTuner:
         with self._lock:
             known = self._known(limit)
         if not known:
-            return _SLICE_SMALLEST
+            return _MIN_SLICE_TOKENS
         wanted = int(_SLICE_SECONDS / max(min(known), 1e-9))
-        return min(_SLICE_LARGEST, max(_SLICE_SMALLEST, wanted))
+        return min(_MAX_SLICE_TOKENS, max(_MIN_SLICE_TOKENS, wanted))
 
     def slice_end(self, past: int, limit: int, *, exact: bool) -> int:
         """Return the end of a slice that begins at `past`. exact: at a multiple of BLOCK, unless

@@ -22,7 +22,7 @@ MAX_STORED: Final = 500_000
 """Tokens of all answers that are remembered: about 25 MB of memory."""
 BYTES_PER_ENTRY: Final = 16
 """Tokens that an answer counts for beside its own: it takes room, however short it is."""
-_LONGEST_OPENING = 4096  # tokens between the last special token and the answer
+_MAX_PREFIX_TOKENS = 4096  # tokens between the last special token and the answer
 
 
 class StableTokenizer(Tokenizer):
@@ -112,7 +112,7 @@ class StableTokenizer(Tokenizer):
                 yield tuple(ids[start + 1 : end])
 
     def _after_last_special(self, prompt: Sequence[int]) -> list[int] | None:
-        for size in range(min(len(prompt), _LONGEST_OPENING)):
+        for size in range(min(len(prompt), _MAX_PREFIX_TOKENS)):
             if prompt[-1 - size] in self.special_ids:
                 return list(prompt[len(prompt) - size :])
         return None

@@ -279,7 +279,7 @@ class ThinkingParser:
     _pending: str = ""
     _header: str = ""
     _skips_space: bool = True
-    _held_space: str = ""
+    _pending_space: str = ""
     _is_first_header: bool = True
     _markers: tuple[str, ...] = field(default=(), init=False)
 
@@ -373,7 +373,7 @@ class ThinkingParser:
         if self.format.has_channels:
             self._enter_channel(marker)
             return
-        self._held_space = ""
+        self._pending_space = ""
         if marker == self.format.start:
             self._state, self._skips_space = "thought", True
         elif marker == self.format.end:
@@ -384,7 +384,7 @@ class ThinkingParser:
             self._skips_space = marker == self.format.wrappers[0]
 
     def _enter_channel(self, marker: str) -> None:
-        self._held_space = ""
+        self._pending_space = ""
         self._is_first_header = False
         if marker == self.format.channel_markers[0]:
             header = self._header.strip().removeprefix("assistant").lstrip()
@@ -408,9 +408,9 @@ class ThinkingParser:
             if text:
                 yield "answer", text
             return
-        text = self._held_space + text
+        text = self._pending_space + text
         said = text.rstrip()
-        self._held_space = text[len(said) :]
+        self._pending_space = text[len(said) :]
         if said:
             self.has_thought = True
             yield "thought", said

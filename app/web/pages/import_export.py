@@ -9,7 +9,7 @@ from quart import Blueprint, Response, request
 from quart.datastructures import FileStorage
 
 from app.conversations.exports import file_name
-from app.conversations.imports.imports import NO_ROOM
+from app.conversations.imports.imports import DISK_FULL_MESSAGE
 from app.conversations.imports.reader import MAX_FILE_BYTES
 from app.errors import DiskFull, InvalidMessage
 from app.web.bodies import IMPORT_PATH, spooled
@@ -72,7 +72,7 @@ async def _sent_file() -> FileStorage | None:
     try:
         return (await request.files).get("file")
     except OSError as error:
-        raise DiskFull(NO_ROOM) from error
+        raise DiskFull(DISK_FULL_MESSAGE) from error
 
 
 async def _file(pieces: AsyncIterator[bytes], name: str, content_type: str) -> Response:

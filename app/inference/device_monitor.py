@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 LIST_SECONDS: Final = 20.0
 """Time for drivers to start; then there is no device."""
 MAX_LIST_BYTES: Final = 1 << 20
+NONSENSE: Final = "the GPU driver's answer makes no sense"
 COMMAND: Final = (sys.executable, "-m", "app.inference.runner.device_list")
 
 
@@ -41,16 +42,14 @@ async def list_devices(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         env=runner_environment(),
+        limit=MAX_LIST_BYTES,
     )
     assert process.stdout is not None  # noqa: S101 - asked for a pipe
     try:
         async with asyncio.timeout(seconds):
-            output = await process.stdout.read(MAX_LIST_BYTES)
-            while output and not output.endswith(b"\n") and len(output) < MAX_LIST_BYTES:
-                more = await process.stdout.read(MAX_LIST_BYTES - len(output))
-                output += more
-                if not more:
-                    break
+            output = await process.stdout.readline()
+    except ValueError:  # longer than the limit
+        return DeviceList(problem=NONSENSE)
     except TimeoutError:
         return DeviceList(problem=f"the GPU driver has not answered after {seconds:.0f} seconds")
     finally:
@@ -66,7 +65,7 @@ def _parse(output: bytes) -> DeviceList:
     try:
         answer = msgspec.json.decode(output, type=tuple[Device, ...] | str)
     except msgspec.DecodeError:
-        return DeviceList(problem="the GPU driver's answer makes no sense")
+        return DeviceList(problem=NONSENSE)
     return DeviceList(problem=answer) if isinstance(answer, str) else DeviceList(answer)
 
 

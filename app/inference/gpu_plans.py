@@ -14,9 +14,7 @@ from app.models import memory
 from app.models.devices import CPU_ONLY, Device, Placement, gpus
 from app.models.engines import LLAMA_CPP
 from app.models.model import Model
-from app.models.offload import Offload, free_bytes, layer_limit, plan_offload
-
-UNKNOWN_BYTES = 1 << 62
+from app.models.offload import UNKNOWN_BYTES, Offload, free_bytes, layer_limit, plan_offload
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +63,24 @@ def load_plans(
     ]  # what others hold may be free soon
 
     def plan(there: Sequence[Device], count: int, most: int | None) -> LoadPlan:
-        kv_type = settings.kv_type
-        offload = plan_offload(
-            model, there, context=context, slots=count, limit=most, kv_type=kv_type
-        )
-        return LoadPlan(count, offload)
+        return LoadPlan(count, _plan(model, settings, there, context, count, most))
 
     tries = ((emptied, limit), (devices, limit), ((), 0))
-    plans = [plan(there, count, most) for there, most in tries for count in counts]
-    return [plan for number, plan in enumerate(plans) if plan not in plans[:number]]
+    return list(
+        dict.fromkeys(plan(there, count, most) for there, most in tries for count in counts)
+    )
+
+
+def _plan(
+    model: Model,
+    settings: Settings,
+    devices: Sequence[Device],
+    context: int,
+    slots: int,
+    limit: int | None,
+) -> Offload:
+    kv_type = settings.kv_type
+    return plan_offload(model, devices, context=context, slots=slots, limit=limit, kv_type=kv_type)
 
 
 async def find_placement(
@@ -84,7 +91,7 @@ async def find_placement(
     if limit == 0:
         return CPU_ONLY
     devices = await monitor.refresh() if gpus(await monitor.known()) else ()
-    return plan_offload(model, devices, context=context, slots=slots, limit=limit).placement
+    return _plan(model, settings, devices, context, slots, limit).placement
 
 
 def may_use_gpu(model: Model, settings: Settings) -> bool:

@@ -19,6 +19,8 @@ MIN_RESERVE_BYTES: Final = 512 << 20
 RESERVE_SHARE: Final = 0.1
 """Share of a device's memory that stays free, at least the bytes above: other programs draw with
 it, and drivers take more than they say."""
+UNKNOWN_BYTES: Final = 1 << 62
+"""Of a device whose driver does not say what there is."""
 WORK_BYTES: Final = 256 << 20
 """Bytes that a model takes on each device beside its layers: the driver's context and the numbers
 of a step of 512 tokens."""
@@ -115,7 +117,7 @@ def plan_offload(
     context: int,
     slots: int,
     limit: int | None,
-    kv_type: KvType = "f16",
+    kv_type: KvType,
 ) -> Offload:
     """Place as many layers as fit the free memory of `devices`, at most `limit`.
 
@@ -160,7 +162,7 @@ def _place(
 def _space(device: Device, *, is_forced: bool) -> int:
     """Bytes for layers. A driver that does not say what there is gets layers only by number."""
     if not device.total and is_forced:
-        return 1 << 62
+        return UNKNOWN_BYTES
     return free_bytes(device) - WORK_BYTES
 
 

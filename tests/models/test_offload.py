@@ -55,7 +55,7 @@ def gpu(free: int, *, name: str = "CUDA0", kind: DeviceKind = "GPU", total: int 
 
 
 def plan(*devices: Device, limit: int | None = None, model: Model = MODEL) -> Offload:
-    return plan_offload(model, devices, context=CONTEXT, slots=1, limit=limit)
+    return plan_offload(model, devices, context=CONTEXT, slots=1, limit=limit, kv_type="f16")
 
 
 ON_CPU = memory.required_bytes(MODEL, CONTEXT, 1)

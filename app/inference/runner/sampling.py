@@ -115,11 +115,10 @@ class Sampler:
             if weights[ids].sum() < sampling.top_p * total:
                 ids = np.argsort(-logits)
             weights = weights[ids]
-        else:
-            ids = np.arange(logits.size)
-        if sampling.top_p < 1:
             kept = int(np.searchsorted(np.cumsum(weights), sampling.top_p * total)) + 1
             ids, weights = ids[:kept], weights[:kept]
+        else:
+            ids = np.arange(logits.size)
         if sampling.min_p > 0:
             likely = weights >= min(sampling.min_p, 1.0)
             ids, weights = ids[likely], weights[likely]

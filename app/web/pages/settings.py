@@ -170,10 +170,8 @@ async def save_model_settings(name: str) -> Response:
 @owner_required
 async def choose_engine(name: str, setting: str) -> Response:
     """Change the engine that a model runs on. Raises ModelError for one that can't run it."""
-    context = server_context()
-    await asyncio.to_thread(context.store.set_engine, name, setting)
-    context.pool.settings_changed(name)
-    context.hub.models_changed()
+    await asyncio.to_thread(server_context().store.set_engine, name, setting)
+    _announce_change(name)
     return Response(status=204)
 
 
@@ -181,11 +179,16 @@ async def choose_engine(name: str, setting: str) -> Response:
 @owner_required
 async def choose_gpu_layers(name: str, setting: str) -> Response:
     """Change how many layers of a model a GPU may hold. Raises ModelError."""
+    await asyncio.to_thread(server_context().store.set_gpu_layers, name, setting)
+    _announce_change(name)
+    return Response(status=204)
+
+
+def _announce_change(name: str) -> None:
+    """Tell the runner of a model and the open pages that what it runs with has changed."""
     context = server_context()
-    await asyncio.to_thread(context.store.set_gpu_layers, name, setting)
     context.pool.settings_changed(name)
     context.hub.models_changed()
-    return Response(status=204)
 
 
 def _of_runner(settings: ModelSettings) -> tuple[object, ...]:

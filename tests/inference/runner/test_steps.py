@@ -197,9 +197,8 @@ def test_a_full_cache_is_emptied_of_what_is_idle() -> None:
     assert (finished.tier, finished.cached_tokens) == ("ram", 150)
 
 
-def test_idle_chats_make_way_for_a_prompt() -> None:
-    """They would slow every step down; in RAM they cost nothing, and are soon back."""
-    engine = batched()
+def after_four_chats(engine: ScriptedEngine) -> Bench:
+    """Of 155 tokens each, where idle ones may hold 400."""
     bench = Bench(engine)
     kept = KvCache(engine, 8, ram_budget=1 << 20, idle_tokens=400)
     bench.room = replace(bench.room, contexts=kept)
@@ -207,6 +206,21 @@ def test_idle_chats_make_way_for_a_prompt() -> None:
     for number in range(4):
         bench.add(number, f"{number}" * 150, tokens=5, chat=f"c{number}")
         bench.run()
+    return bench
+
+
+def test_idle_chats_stay_where_ram_could_not_give_them_back() -> None:
+    """Their states can be cut at checkpoints only, which go with the context."""
+    engine = batched()
+    engine.cuttable = 64
+    after_four_chats(engine)
+    assert sum(len(context.tokens) for context in engine.contexts) > 600
+
+
+def test_idle_chats_make_way_for_a_prompt() -> None:
+    """They would slow every step down; in RAM they cost nothing, and are soon back."""
+    engine = batched()
+    bench = after_four_chats(engine)
     assert sum(len(context.tokens) for context in engine.contexts) <= 400 + 155
     bench.add(9, "0" * 150 + "more", tokens=2, chat="c0")
     bench.run()

@@ -115,7 +115,7 @@ def _faster(parameters: int, speeds: Mapping[Engine, EngineSpeed]) -> EngineChoi
         first, second = sorted(ENGINES, key=lambda engine: speeds[engine].seconds_per_turn)
         return EngineChoice(
             first,
-            f"faster here, with {speeds[first].decode:,.0f} tokens per second against "
+            f"faster here overall, with {speeds[first].decode:,.0f} tokens per second against "
             f"{speeds[second].decode:,.0f}, and {speeds[first].prompt:,.0f} against "
             f"{speeds[second].prompt:,.0f} in prompts",
         )

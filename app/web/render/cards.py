@@ -219,10 +219,11 @@ def list_offers(taken: Collection[str], settings: Settings) -> list[Offer]:
 def _offer(entry: CatalogueEntry, settings: Settings) -> Offer:
     needed, budget = memory.entry_bytes(entry, settings), memory.budget(settings)
     context = memory.entry_context(entry, settings)
+    read = "a chat" if entry.kind == "text" else "texts"
     facts = [
         f"{entry.parameters} parameters",
         f"{format_bytes(entry.size)} to download",
-        f"{format_bytes(needed)} of memory for a chat of {context:,} tokens",
+        f"{format_bytes(needed)} of memory for {read} of {context:,} tokens",
         entry.license,
     ]
     missing = ""

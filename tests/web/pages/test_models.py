@@ -272,6 +272,7 @@ async def test_every_offer_says_what_it_takes_and_whether_it_fits(settings: Sett
     small, large = offers["qwen3D5-4b"], offers["gpt-oss-20b"]
     assert "4 B parameters · 2.9 GB to download · 4.2 GB of memory for a chat of 32,768" in small
     assert "Fits this machine" in small
+    assert "of memory for texts of 2,048 tokens" in offers["embeddinggemma-300m"]
     assert "Needs 13 GB of memory; models may use 6.3 GB here" in large
     names = list(offers)
     assert names.index("qwen3D5-4b") < names.index("granite-4D1-8b")  # what fits comes first

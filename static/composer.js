@@ -5,7 +5,7 @@ const { text: area, client_id: id } = form.elements;
 const [offline, returned] = ["offline", "returned"].map((name) => document.getElementById(name));
 const touch = matchMedia("(pointer: coarse)"); // a keyboard on the screen has no Shift+Enter
 const LOCKED = 9000; // milliseconds at most, while a text is on its way
-let sending = null; // what the server has not taken yet, and whether it has left this page
+let sending = null; // what the server has not taken yet, whether it has left, and where the focus was
 let connection = null; // by which it leaves
 let lock;
 
@@ -22,7 +22,7 @@ document.addEventListener("focusin", ({ target }) => {
 area.enterKeyHint = touch.matches ? "enter" : "send";
 form.addEventListener("submit", (event) => { // before htmx sees it
   if (!sending && area.value.trim()) {
-    sending = { text: area.value, hasLeft: false };
+    sending = { text: area.value, hasLeft: false, from: document.activeElement };
     area.readOnly = true;
     clearTimeout(lock);
     lock = setTimeout(() => { area.readOnly = false; }, LOCKED);
@@ -65,9 +65,10 @@ document.addEventListener("htmx:ws:after:connection", () => {
   form.requestSubmit(); // the server recognises it by its id
 });
 function release() {
+  const hasMoved = sending && ![sending.from, document.body].includes(document.activeElement);
   sending = null;
   clearTimeout(lock);
   area.readOnly = false;
   area.dispatchEvent(new Event("input", { bubbles: true }));
-  area.focus({ preventScroll: true });
+  if (!hasMoved) area.focus({ preventScroll: true });
 }

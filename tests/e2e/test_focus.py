@@ -80,16 +80,31 @@ async def test_stop_leaves_the_focus_and_a_selection_stays_while_its_text_grows(
     await chat.ends("stopped")
     await expect(chat.message).to_be_focused()
     await chat.ask("Go on again")
+    await chat.writes()  # what still waits would come back to the field, with the focus
     await chat.send.focus()
     await chat.silence()
     await expect(chat.send).to_be_focused()
     await chat.page.locator("#log").click(position={"x": 2, "y": 2})
     await chat.ask("And again")
+    await chat.writes()
     await chat.message.press("Escape")
     await chat.silence()
     await expect(chat.page.locator("body")).to_be_focused()  # whoever leaves is let go
 
 
+async def test_who_has_gone_on_while_a_message_was_sent_keeps_the_focus(person: Person) -> None:
+    chat = await person.open()
+    await chat.message.fill("Hello")
+    await chat.page.evaluate(SEND_AND_GO_ON)
+    await expect(chat.message).to_have_value("")  # the server has taken it
+    await chat.ends()
+    await expect(chat.page.get_by_role("link", name="New chat").first).to_be_focused()
+
+
+SEND_AND_GO_ON = """() => {
+  document.getElementById("composer").requestSubmit();
+  document.querySelector("[data-key=n]").focus();
+}"""
 SELECT = """() => {
   const walk = document.createTreeWalker(document.querySelector(".open"), NodeFilter.SHOW_TEXT);
   while (walk.nextNode() && walk.currentNode.length < 2);

@@ -42,3 +42,8 @@ addEventListener("htmx:ws:close", async ({ detail: { code } }) => {
   const answer = hasLogin && await fetch(alive).catch(() => null);
   if (code === 4001 || answer?.status === 401) location.reload();
 });
+// A page that Back takes out of the browser's cache is as old as its end: its socket was closed for good, and
+// browsers have emptied its search. It is loaded anew; what was typed is a draft by then.
+addEventListener("pageshow", ({ persisted }) => {
+  if (persisted && document.querySelector("[hx-ws\\:connect], #search")) location.reload();
+});

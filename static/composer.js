@@ -14,8 +14,12 @@ document.addEventListener("keydown", (event) => { // also where a sent message i
   const sends = event.ctrlKey || event.metaKey || !(event.shiftKey || touch.matches);
   if (!sends) return;
   event.preventDefault();
-  event.target.form.requestSubmit();
+  submit(event.target.form);
 });
+function submit(one) {
+  if (one.requestSubmit) one.requestSubmit();
+  else one.dispatchEvent(new Event("submit", { bubbles: true, cancelable: true })); // htmx takes it as well
+}
 document.addEventListener("focusin", ({ target }) => {
   if (target.matches("textarea[data-draft]")) target.enterKeyHint = touch.matches ? "enter" : "send";
 });
@@ -62,7 +66,7 @@ document.addEventListener("htmx:ws:after:connection", () => {
   offline.hidden = true;
   if (!sending?.hasLeft) return; // what has not left yet, htmx sends now
   sending = null;
-  form.requestSubmit(); // the server recognises it by its id
+  submit(form); // the server recognises it by its id
 });
 function release() {
   const hasMoved = sending && ![sending.from, document.body].includes(document.activeElement);

@@ -4,15 +4,17 @@
 const touch = matchMedia("(pointer: coarse)"); // there a field with the focus brings up the keyboard
 const byId = (id) => document.getElementById(id);
 const nameOf = (one) => one.ariaLabel ?? one.textContent.trim();
-const isUsable = (one) =>
-  Boolean(one?.isConnected && !one.disabled && one.checkVisibility({ visibilityProperty: true }));
+const isSeen = (one) =>
+  one.checkVisibility?.({ visibilityProperty: true }) ?? one.getClientRects().length > 0;
+const isUsable = (one) => Boolean(one?.isConnected && !one.disabled && isSeen(one));
+const LAYERS = CSS.supports("selector(:popover-open)") ? "dialog, :popover-open" : "dialog";
 const heading = document.querySelector("main.sheet h1");
 if (heading) heading.tabIndex = -1;
 let last = null; // what had the focus, how to find what stands for it, and what did before a dialog
 
 document.addEventListener("focusin", ({ target }) => {
   // The list of chats is a popover only where it is narrow.
-  const inside = Boolean(target.closest("dialog, :popover-open"));
+  const inside = Boolean(target.closest(LAYERS));
   const opener = !inside ? null : last?.inside ? last.opener : last;
   last = { element: target, inside, successor: successorOf(target), opener };
 });

@@ -6,7 +6,16 @@ letters.checked = localStorage.letters !== "off";
 letters.addEventListener("change", () => { localStorage.letters = letters.checked ? "on" : "off"; });
 document.getElementById("show-keys").addEventListener("click", () => sheet.showModal());
 // Focus elsewhere than in the composer, where the next step would be a letter.
-if (sessionStorage.stepped && delete sessionStorage.stepped) document.getElementById("scroll").focus();
+// Safari gives it to the composer later than this runs: until a key or a click it goes back.
+if (sessionStorage.stepped && delete sessionStorage.stepped) {
+  const [box, isOver] = [document.getElementById("scroll"), new AbortController()];
+  const giveBack = ({ target }) => { if (target.id === "message") box.focus(); };
+  document.addEventListener("focusin", giveBack, isOver);
+  for (const kind of ["keydown", "pointerdown"]) {
+    addEventListener(kind, () => isOver.abort(), { capture: true, once: true });
+  }
+  box.focus();
+}
 
 document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]")) return;
@@ -22,7 +31,7 @@ document.addEventListener("keydown", (event) => {
 });
 function carrier(key) {
   const chats = [...document.querySelectorAll("#chats li a")];
-  if (key in STEPS) return chats[chats.findIndex((chat) => chat.ariaCurrent) + STEPS[key]];
+  if (key in STEPS) return chats[chats.findIndex((chat) => chat.matches("[aria-current]")) + STEPS[key]];
   const all = [...document.querySelectorAll(`[data-key="${CSS.escape(key)}"]`)];
-  return all.findLast((one) => one.checkVisibility());
+  return all.reverse().find((one) => one.checkVisibility?.() ?? one.getClientRects()[0]);
 }

@@ -1,10 +1,11 @@
 // What is edited where it stands is left as it was by Escape, and by its button for that.
 
 document.addEventListener("keydown", (event) => {
-  const form = event.target.closest?.("form:has([data-leave])");
-  if (!form || event.key !== "Escape") return;
+  if (event.key !== "Escape") return;
+  const button = event.target.closest?.("form")?.querySelector("[data-leave]");
+  if (!button) return;
   event.preventDefault(); // else the list of chats would close as well
-  form.querySelector("[data-leave]").click();
+  button.click();
 });
 document.addEventListener("reset", ({ target }) => {
   const [message, area] = [target.closest(".message"), target.elements.text];

@@ -8,7 +8,21 @@ chats.addEventListener("click", ({ target }) => {
   menu.replaceChildren();
   menu.style.inset = `min(${row.bottom}px, 100dvh - 21rem) auto auto min(${row.left}px, 100vw - 14rem)`;
 });
-menu.addEventListener("click", ({ target }) => { if (target.closest("a")) menu.hidePopover(); });
+menu.addEventListener("click", ({ target }) => { if (target.closest("a")) menu.hidePopover?.(); });
+if (!("popover" in HTMLElement.prototype)) { // an older browser: they open by an attribute
+  const layers = [menu, document.getElementById("sidebar")]; // the upper first
+  document.addEventListener("click", ({ target }) => {
+    const button = target.closest("[popovertarget]");
+    for (const one of layers) {
+      if (one.id === button?.getAttribute("popovertarget")) {
+        one.toggleAttribute("data-shown", button.hasAttribute("popovertargetaction") ? false : undefined);
+      } else if (!one.contains(target) || target.closest("a")) one.removeAttribute("data-shown");
+    }
+  });
+  document.addEventListener("keydown", ({ key }) => {
+    if (key === "Escape") layers.find((one) => one.matches("[data-shown]"))?.removeAttribute("data-shown");
+  });
+}
 chats.addEventListener("focusout", ({ target, relatedTarget }) => {
   const form = target.closest("form");
   if (!relatedTarget || !form?.isConnected || form.contains(relatedTarget)) return;

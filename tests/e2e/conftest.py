@@ -43,12 +43,16 @@ class Meet(Protocol):
 StartServer = Callable[..., Awaitable[Server]]
 
 
+def executable() -> str | None:
+    """Return the machine's Chromium; without one Playwright takes its own."""
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+
+
 @pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     expect.set_options(timeout=PATIENCE * 1000)
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=found, args=FLAGS)
+        browser = await playwright.chromium.launch(executable_path=executable(), args=FLAGS)
         yield browser
         await browser.close()
 

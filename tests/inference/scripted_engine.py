@@ -119,6 +119,9 @@ class ScriptedContext:
     def checkpoint(self) -> None:
         pass
 
+    def cuts(self, count: int) -> tuple[int, ...]:
+        return ()
+
     def copy(self, source: Context, count: int) -> None:
         self.restore(source.save(count), count)
 

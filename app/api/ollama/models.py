@@ -19,6 +19,7 @@ from app.errors import ApiError, ModelBusy
 from app.models.memory import required_bytes
 from app.models.model import Model, ModelKind
 from app.models.parameters import SAMPLING, Sampling
+from app.models.text.builtin_templates import default_template_of
 from app.web.context import server_context
 from app.web.security.identity import identity
 
@@ -115,7 +116,7 @@ async def show() -> Response:
     content = {
         "modelfile": f"FROM {model.name}\n",
         "parameters": "\n".join(_parameters(model.default_sampling)),
-        "template": model.chat_template,
+        "template": default_template_of(model),
         "system": model.settings.system_prompt,
         "license": model.license or "",
         "details": _details(model),

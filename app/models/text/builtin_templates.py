@@ -68,7 +68,7 @@ questions. ' }}{% endif %}{% for message in messages %}{% if message['role'] == 
 {% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"""
 PLAIN: Final = """\
 {% for message in messages %}{% if message['role'] == 'user' %}{{ 'User: ' + message['content'] \
-+ '\\n' }}{% elif message['role'] == 'assistant' %}{{ 'Assistant: ' + message['content'] \
++ '\\n' }}{% elif message['role'] == 'assistant' %}{{ 'Assistant: ' + message['content'] | trim \
 + eos_token + '\\n' }}{% else %}{{ message['content'] + '\\n\\n' }}{% endif %}{% endfor %}\
 {% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"""
 
@@ -84,6 +84,8 @@ _NAMED: Final = {
     "vicuna": NamedTemplate("Vicuna (USER and ASSISTANT)", VICUNA, ("USER:",)),
     "plain": NamedTemplate("Plain text (User and Assistant)", PLAIN, ("\nUser:",)),
 }
+# Models installed by earlier versions keep this one; an answer's own space made two of one there.
+_EARLIER: Final = {PLAIN.replace(" | trim", ""): PLAIN}
 # What a vocabulary holds says more than a name: its tokens were made for one template.
 _BY_TOKEN: Final = (
     ("<|im_start|>", "chatml"),
@@ -117,7 +119,12 @@ def guess_template(tokenizer: Tokenizer, title: str = "") -> str:
 def template_of(model: Model) -> str:
     """Return the source of a model's chat template: the one the user chose or the file's."""
     chosen = _NAMED.get(model.settings.template or "")
-    return chosen.source if chosen else model.chat_template
+    return chosen.source if chosen else default_template_of(model)
+
+
+def default_template_of(model: Model) -> str:
+    """Return the source of the file's chat template, or of the one guessed for it."""
+    return _EARLIER.get(model.chat_template, model.chat_template)
 
 
 def thinking_parameters_of(model: Model) -> tuple[str, ...]:

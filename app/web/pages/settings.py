@@ -29,7 +29,11 @@ from app.models.parameters import (
     Parameter,
     Sampling,
 )
-from app.models.text.builtin_templates import named_templates, thinking_parameters_of
+from app.models.text.builtin_templates import (
+    default_template_of,
+    named_templates,
+    thinking_parameters_of,
+)
 from app.web.context import server_context
 from app.web.render.chat import picker_options
 from app.web.security.auth import owner_required
@@ -253,7 +257,7 @@ def engine_options(model: Model) -> list[tuple[EngineSetting, str]]:
 
 def _default_template(model: Model) -> str:
     """Name what is taken without a choice: a file without a template gets one that Wick knows."""
-    named = (n.title for n in named_templates().values() if n.source == model.chat_template)
+    named = (n.title for n in named_templates().values() if n.source == default_template_of(model))
     title = next(named, "")
     return f"Default: {title}" if title else "From the model file"
 

@@ -209,14 +209,6 @@ def after_four_chats(engine: ScriptedEngine) -> Bench:
     return bench
 
 
-def test_idle_chats_stay_where_ram_could_not_give_them_back() -> None:
-    """Their states can be cut at checkpoints only, which go with the context."""
-    engine = batched()
-    engine.cuttable = 64
-    after_four_chats(engine)
-    assert sum(len(context.tokens) for context in engine.contexts) > 600
-
-
 def test_idle_chats_make_way_for_a_prompt() -> None:
     """They would slow every step down; in RAM they cost nothing, and are soon back."""
     engine = batched()

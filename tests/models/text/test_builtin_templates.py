@@ -88,6 +88,19 @@ def test_the_user_s_template_goes_before_the_file_s(store: ModelStore, tiny: Pat
     assert template_of(unknown) == model.chat_template
 
 
+def test_the_plain_template_of_earlier_versions_is_replaced(store: ModelStore, tiny: Path) -> None:
+    """It put a second space before answers that begin with one, so no chat met its KV cache."""
+    plain = named_templates()["plain"].source
+    earlier = replace(store.install(tiny), chat_template=plain.replace(" | trim", ""))
+    assert earlier.chat_template != template_of(earlier) == plain
+    assert stops_of(earlier) == ("\nUser:",)
+
+
+def test_an_answer_s_own_spaces_are_not_doubled(spm: Tokenizer) -> None:
+    turns = [*TALK[:2], Turn("assistant", " Hello."), *TALK[3:]]
+    assert ChatTemplate(named_templates()["plain"].source, spm).text(turns) == RENDERED["plain"]
+
+
 def test_an_alpaca_like_file_gets_its_stops(store: ModelStore, tmp_path: Path) -> None:
     template = "{% for m in messages %}### Instruction:\n{{ m.content }}{% endfor %}"
     keys = {"tokenizer.chat_template": template}

@@ -194,6 +194,9 @@ class CtransformersContext:
     def checkpoint(self) -> None:
         pass
 
+    def cuts(self, count: int) -> tuple[int, ...]:
+        return ()
+
     def copy(self, source: Context, count: int) -> None:
         self.restore(source.save(count), count)
 

@@ -50,8 +50,12 @@ class Context(Protocol):
         """Copy what the model makes of the token that was evaluated last: shape (embedding_size,),
         float32. Raises EngineError where nothing was."""
 
+    def cuts(self, count: int) -> tuple[int, ...]:
+        """List the positions to which a saved state of the first `count` can be cut, where it
+        cannot be cut anywhere."""
+
     def save(self, count: int) -> State:
-        """A copy of the first `count` positions.
+        """A copy of the first `count` positions, and of what cuts to `cuts(count)` need.
 
         Nothing of what stood behind them is in it. Raises ValueError for a count out of reach,
         EngineError when the engine fails, MemoryError.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -70,7 +71,7 @@ class LlamaCppContext:
     def checkpoint(self) -> None:
         checkpoints = self._engine.checkpoints
         with self._engine.lock:
-            if self._engine.cuttable >= self._engine.context_length or not self.held:
+            if self._engine.cuts_anywhere or not self.held:
                 return
             if checkpoints.has(self.sequence, self.held):
                 return
@@ -97,19 +98,33 @@ class LlamaCppContext:
             raise EngineError("the engine kept no embedding")
         return self.kept_embedding.copy()
 
+    def cuts(self, count: int) -> tuple[int, ...]:
+        if count <= self._engine.cuttable:
+            return ()
+        last = self._engine.checkpoints.best(self.sequence, count - 1)
+        return (last,) if last else ()
+
     def save(self, count: int) -> State:
         with self._engine.lock:
             self._engine.own(self)
             if count < 1 or self.reach(count) != count:
                 raise ValueError(f"{count} positions cannot be saved")
+            checkpoints = [
+                (position, self._engine.checkpoints.get(self.sequence, position))
+                for position in self.cuts(count)
+            ]
             if count == self.held:
-                return self._native.read_state(self.sequence)
+                state = self._native.read_state(self.sequence)
+                return self._joined(state, checkpoints)
             scratch = self._engine.scratch
             try:
                 scratch.copy(self, count)
-                return self._native.read_state(scratch.sequence)
+                return self._joined(self._native.read_state(scratch.sequence), checkpoints)
             finally:
                 scratch.clear()
+
+    def _joined(self, state: State, checkpoints: Sequence[tuple[int, State]]) -> State:
+        return state if self._engine.cuts_anywhere else join_states(state, checkpoints)
 
     def restore(self, state: State, count: int) -> None:
         engine = self._engine
@@ -119,7 +134,8 @@ class LlamaCppContext:
             is_state = 1 <= count <= engine.context_length and state.dtype == np.uint8
             if not is_state or state.ndim != 1 or not state.flags.c_contiguous:
                 raise ValueError(f"this is no state of {count} positions")
-            if self._native.write_state(self.sequence, state):
+            whole, checkpoints = (state, []) if engine.cuts_anywhere else split_states(state)
+            if self._native.write_state(self.sequence, whole):
                 self.held = self._native.length(self.sequence)
             self.peak = self.held
             if self.held != count:
@@ -127,6 +143,9 @@ class LlamaCppContext:
                 if not engine.has_cells(count):
                     raise CacheFull("the cache has no cells for a state")
                 raise ValueError(f"this is no state of {count} positions")
+            for position, checkpoint in checkpoints:
+                if 0 < position < count:
+                    engine.checkpoints.put(self.sequence, position, checkpoint)
 
     def close(self) -> None:
         engine = self._engine
@@ -134,6 +153,37 @@ class LlamaCppContext:
             if engine.is_open(self):
                 self.clear()
                 engine.forget(self)
+
+
+_PART: Final = np.dtype([("position", "<i8"), ("size", "<i8")])
+MAX_PARTS: Final = 16
+
+
+def join_states(state: State, checkpoints: Sequence[tuple[int, State]]) -> State:
+    """Make one array of a state and of the checkpoints behind it, by position: a table of what
+    follows, then that."""
+    parts = [(0, state), *checkpoints]
+    table = np.array([(len(parts), 0)] + [(at, part.size) for at, part in parts], _PART)
+    return np.concatenate([table.view(np.uint8), *(part for _, part in parts)])
+
+
+def split_states(joined: State) -> tuple[State, list[tuple[int, State]]]:
+    """Take `join_states` back. Raises ValueError for other bytes."""
+    if joined.size < 2 * _PART.itemsize:
+        raise ValueError("this is no state with checkpoints")
+    count = int(joined[: _PART.itemsize].view(_PART)["position"][0])
+    start = (count + 1) * _PART.itemsize
+    if not 1 <= count <= MAX_PARTS or joined.size < start:
+        raise ValueError("this is no state with checkpoints")
+    table = joined[_PART.itemsize : start].view(_PART)
+    sizes = [int(size) for size in table["size"]]
+    if min(sizes) < 0 or start + sum(sizes) != joined.size:
+        raise ValueError("this is no state with checkpoints")
+    parts = []
+    for position, size in zip(table["position"], sizes, strict=True):
+        parts.append((int(position), joined[start : start + size]))
+        start += size
+    return parts[0][1], parts[1:]
 
 
 class Checkpoints:

@@ -72,8 +72,8 @@ class LlamaCppEngine:
             raise
         self.vocab_size = self.native.vocab_size
         self.embedding_size = self.native.embedding_size
-        self.identity = self.native.identity
         self.cuttable = self._cuttable()
+        self.identity = self.native.identity + ("" if self.cuts_anywhere else " checkpoints")
         self.checkpoints = Checkpoints(MAX_CHECKPOINT_BYTES)
         self.scratch = LlamaCppContext(self, 0)
         """For copies in the making."""
@@ -105,6 +105,11 @@ class LlamaCppEngine:
         if self.native.is_recurrent:
             return 0
         return min(self.native.window or self.context_length, self.context_length)
+
+    @property
+    def cuts_anywhere(self) -> bool:
+        """Tell whether contexts need no checkpoints."""
+        return self.cuttable >= self.context_length
 
     # Steps.
 

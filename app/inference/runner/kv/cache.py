@@ -140,12 +140,9 @@ class KvCache:
         """Move the idle context that was not used for longest to RAM, where they hold too much.
 
         In a shared pool every step looks at the cells of all, and a state is back from RAM in
-        milliseconds. One that can only be cut at its checkpoints stays: RAM does not keep those.
-        The caller holds a permit.
+        milliseconds. The caller holds a permit.
         """
         if self.engine.max_slices == 1 or not self._limits[1]:
-            return
-        if self.engine.cuttable < self.engine.context_length:
             return
         with self._lock:
             held = sum(len(live.tokens) for live in self._contexts.free)

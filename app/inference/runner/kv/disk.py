@@ -96,6 +96,7 @@ class DiskSnapshots:
                 entry.used,
                 is_on_disk=True,
                 exact=entry.exact,
+                cuts=entry.cuts,
             )
         with self._lock:
             if self._entries.get(entry.chat) is entry:
@@ -147,6 +148,8 @@ class DiskSnapshots:
                 snapshot.state.nbytes,
                 digest,
                 snapshot.used,
+                snapshot.exact,
+                snapshot.cuts,
             )
             with self._lock:
                 if snapshot.chat in self._forgotten:

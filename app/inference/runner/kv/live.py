@@ -92,8 +92,9 @@ class LiveContext:
         state = self.copy(tokens)
         if state is None or self.uses != uses:
             return None
-        exact = min(self.exact, tokens.size)
-        return Snapshot(chat, tokens, spelled, state, self.last_used, owner=owner, exact=exact)
+        exact, cuts = min(self.exact, tokens.size), self.context.cuts(tokens.size)
+        used = self.last_used
+        return Snapshot(chat, tokens, spelled, state, used, owner=owner, exact=exact, cuts=cuts)
 
     def copy_from(self, other: LiveContext, tokens: Ids) -> bool:
         """Hold these first tokens of another one; whether it did hold them. When it raises, or

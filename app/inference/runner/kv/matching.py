@@ -117,7 +117,9 @@ def _reach(held: CacheEntry, common: int, asker: CacheRequester) -> int:
     if isinstance(held, LiveContext):
         return held.reach(common)
     size = len(held.tokens)
-    return common if size <= asker.cuttable or common == size else 0
+    if size <= asker.cuttable or common == size:
+        return common
+    return max((cut for cut in held.cuts if cut <= common), default=0)
 
 
 def _can_truncate(live: LiveContext, common: int, key: str) -> bool:

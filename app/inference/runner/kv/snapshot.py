@@ -54,6 +54,7 @@ class Snapshot:
     used: when the chat was at work on it, counted by this process; a later one is never replaced
     by an earlier one. owner: the user whose it is, as far as this process knows: that is not
     written to the disk. exact: how many of the first positions are as `LiveContext` explains.
+    cuts: positions it can be cut to, where its engine cannot cut anywhere.
     """
 
     chat: str
@@ -64,6 +65,7 @@ class Snapshot:
     is_on_disk: bool = False
     owner: str = ""
     exact: int = 0
+    cuts: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:
@@ -85,6 +87,7 @@ class SnapshotEntry:
     digest: bytes
     used: int = 0
     exact: int = 0
+    cuts: tuple[int, ...] = ()
 
 
 def common_prefix(held: Sequence[int] | Ids, wanted: Ids) -> int:
@@ -104,6 +107,7 @@ def header_of(snapshot: Snapshot, key: SnapshotKey) -> tuple[bytes, bytes]:
         "spelled": snapshot.token_runs,
         "digest": digest.hex(),
         "exact": snapshot.exact,
+        "cuts": snapshot.cuts,
     }
     header = json.dumps(values, separators=(",", ":")).encode()
     return _START.pack(MAGIC, len(header), _hash(header)) + header, digest
@@ -186,6 +190,7 @@ def _parse(
         size=size,
         digest=bytes.fromhex(values["digest"]),
         exact=min(max(0, exact), tokens.size),
+        cuts=tuple(map(int, values.get("cuts", ()))),
     )
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from app.inference.runner.engines.engine import Logits
 from app.inference.runner.engines.llama_cpp import LlamaCppEngine
-from app.inference.runner.kv.cache import KvCache
+from app.inference.runner.kv.cache import IDLE_TOKENS, KvCache
 from app.inference.runner.kv.disk import DiskSnapshots
 from app.inference.runner.kv.live import LiveContext, LiveSlice
 from app.inference.runner.kv.snapshot import SnapshotKey
@@ -45,10 +45,19 @@ def ids(count: int, seed: int | str = 0) -> list[int]:
     return random.Random(seed).choices(range(3, 400), k=count)
 
 
-def cache_over(engine: LlamaCppEngine, folder: Path, ram: int) -> KvCache:
+def cache_over(
+    engine: LlamaCppEngine, folder: Path, ram: int, idle_tokens: int = IDLE_TOKENS
+) -> KvCache:
     origin = SnapshotKey("m" * 32, engine.identity, engine.context_length)
     disk = DiskSnapshots(folder, origin, engine, 20 * MEGABYTE)
-    return KvCache(engine, engine.max_contexts, ram_budget=ram, disk=disk, idle=NEVER)
+    return KvCache(
+        engine,
+        engine.max_contexts,
+        ram_budget=ram,
+        disk=disk,
+        idle=NEVER,
+        idle_tokens=idle_tokens,
+    )
 
 
 class Talker:
@@ -153,6 +162,37 @@ def test_a_state_that_cannot_be_cut_is_taken_only_where_it_can_be_used(
         assert (found, found_tier) == (cached, tier)
         assert agree(talker.reference(wanted), talker.read(pool, live, wanted))
         pool.release(live)
+
+
+@pytest.mark.parametrize("name", [*RECURRENT, WINDOWED])
+@pytest.mark.parametrize("tier", ["ram", "disk"])
+def test_a_state_goes_back_to_its_checkpoint_after_it_was_away(
+    pools: list[KvCache], tmp_path: Path, name: str, tier: str
+) -> None:
+    """The template may write a message otherwise than the model did: its chat goes on anyhow."""
+    talker = Talker(name, 2 * CONTEXT, random.Random(1))
+    pool = cache_over(talker.engine, tmp_path, 8 * MEGABYTE, idle_tokens=0)
+    pools.append(pool)
+    prompt = ids(120)
+    live, *_ = pool.acquire(prompt, "a")
+    for end in (40, 100, 120):
+        pool.evaluate([LiveSlice(live, prompt[len(live.tokens) : end])], 1)
+        live.checkpoint()
+    pool.release(live)
+    if tier == "ram":
+        pool.limit_idle()
+    else:
+        assert pool.save_all(60) == 1
+        pools.pop().close()
+        pools.append(cache_over(talker.engine, tmp_path, 8 * MEGABYTE))
+    for wanted, cached, expected in (
+        ([*prompt[:110], 7, 8], 100, tier),
+        ([*prompt, 9], 120, "ram"),
+    ):
+        live, *found = pools[-1].acquire(wanted, "b")
+        assert found == [cached, expected]
+        assert agree(talker.reference(wanted), talker.read(pools[-1], live, wanted))
+        pools[-1].release(live)
 
 
 def test_chats_share_their_beginning_without_a_copy(pools: list[KvCache], tmp_path: Path) -> None:

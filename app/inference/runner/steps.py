@@ -12,6 +12,9 @@ from app.inference.runner.kv.live import LiveSlice
 from app.inference.runner.pace import ALONE_SECONDS, SMALLEST_SLICE, SlicePacer
 from app.inference.runner.sequence import RunnerContext, RunningSequence
 
+SHORT_PROMPT: Final = 64
+"""Tokens of a prompt that are read sooner than a state is copied."""
+
 StepResult = list[Event] | Exception
 """What came of a step for one sequence."""
 
@@ -73,7 +76,7 @@ class StepMaker:
         """Evaluate one slice for each of these sequences, and let them go on."""
         room = self._context
         slices = self._slices(step, threads)
-        if any(sequence.is_reading for sequence in step):
+        if any(s.is_reading and s.pending > SHORT_PROMPT for s in step):
             room.contexts.limit_idle()
         kind, count = self._kind(step), sum(len(part.tokens) for part in slices)
         started = room.clock()

@@ -221,6 +221,18 @@ def test_idle_chats_make_way_for_a_prompt() -> None:
     assert (finished.tier, finished.cached_tokens) == ("ram", 150)
 
 
+def test_idle_chats_stay_for_a_short_prompt() -> None:
+    """It is read sooner than a chat moves."""
+    engine = batched()
+    bench = after_four_chats(engine)
+    bench.add(8, "4" * 40, tokens=20, chat="c8")
+    bench.run()
+    held = sum(len(context.tokens) for context in engine.contexts)
+    bench.add(9, "5" * 40, tokens=20, chat="c9")
+    bench.run()
+    assert sum(len(context.tokens) for context in engine.contexts) == held + 59
+
+
 def test_a_cache_that_is_full_of_what_runs_is_an_error_of_one() -> None:
     def never(step: Sequence[Slice]) -> None:
         raise CacheFull("full")

@@ -1,17 +1,33 @@
-// Copy buttons: of a block of code its text, of an answer its Markdown, which the server has.
+// Copy buttons: of a block of code its text, of a message its Markdown, which the server has, or with Alt
+// its text as it is read.
 
 const announcer = document.getElementById("announcer");
-document.addEventListener("click", async ({ target }) => {
+document.addEventListener("click", async ({ target, altKey }) => {
   const button = target.closest("button.copy");
   if (!button) return;
-  const said = await write(textFor(button)).then(() => "Copied", () => "Not copied");
-  announcer.textContent = button.textContent = said;
-  setTimeout(() => { button.textContent = "Copy"; announcer.textContent = ""; }, 2000);
+  const said = await write(textFor(button, altKey)).then(() => "Copied", () => "Not copied");
+  const sign = button.querySelector("use");
+  if (announcer) announcer.textContent = said;
+  if (!sign) button.textContent = said;
+  else if (said === "Copied") sign.setAttribute("href", "#i-check");
+  setTimeout(() => {
+    if (sign) sign.setAttribute("href", "#i-copy");
+    else button.textContent = "Copy";
+    if (announcer?.textContent === said) announcer.textContent = "";
+  }, 2000);
 });
-async function textFor(button) {
+async function textFor(button, isPlain) {
   if (!button.dataset.source) return button.closest(".code").querySelector("code").textContent;
+  if (isPlain) return readable(button.closest(".message").querySelector(".body"));
   const reply = await fetch(button.dataset.source);
   return reply.ok ? reply.text() : Promise.reject(new Error(reply.statusText));
+}
+function readable(body) {
+  const bars = body.querySelectorAll(".bar");
+  for (const bar of bars) bar.hidden = true;
+  const text = body.innerText.trim();
+  for (const bar of bars) bar.hidden = false;
+  return text;
 }
 
 // Safari writes only within the click: the call must not wait, the text may come later.

@@ -1,6 +1,6 @@
-"""Holders are users nobody can be: they hold the chats of an import that is not whole yet, and
-chats that are being removed. What they hold nobody sees; it comes in, or goes, a few rows at a
-time, so that no step keeps other writers waiting for long.
+"""Holders are users nobody can be: they hold the chats of an import and copies that are not whole
+yet, and chats that are being removed. What they hold nobody sees; it comes in, or goes, a few rows
+at a time, so that no step keeps other writers waiting for long.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 import aiosqlite
 
@@ -22,6 +23,12 @@ STEP_ROWS: Final = 200
 STEP_CHARS: Final = 1_000_000
 """Characters of the texts that are written or deleted in one transaction."""
 STEP_CHATS: Final = 200
+_being_filled: WeakKeyDictionary[Database, set[int]] = WeakKeyDictionary()
+
+
+def being_filled(db: Database) -> set[int]:
+    """Return the holders that something of this process still fills: no crash left them behind."""
+    return _being_filled.setdefault(db, set())
 
 
 async def add(connection: aiosqlite.Connection, user_id: int) -> int:

@@ -17,6 +17,7 @@ from app.accounts.throttle import LoginThrottle
 from app.accounts.users import Users
 from app.config import Settings, asset_dir
 from app.conversations.account_deletion import AccountDeletion
+from app.conversations.chat_copies import ChatCopies
 from app.conversations.chats import Shares
 from app.conversations.imports.imports import Imports
 from app.db.connection import Database
@@ -41,6 +42,7 @@ class ServerContext(Services):
     ) -> None:
         super().__init__(settings, db)
         self.imports = Imports(db, self.hub)
+        self.copies = ChatCopies(db, self.hub)
         self.shares = Shares(db)
         self.account_deletion = AccountDeletion(settings, db, self.answers, self.pool, self.hub)
         self.sessions = Sessions(db)

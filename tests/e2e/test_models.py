@@ -33,7 +33,7 @@ async def test_the_chosen_model_answers(server: Server, meet: Meet) -> None:
     await chat.ends()
     await chat.ask("Say hello.", SMOLLM2)
     await chat.ends()
-    await expect(chat.answers.locator(".who")).to_have_text([TINY, SMOLLM2])
+    await expect(chat.answers.locator(".who")).to_have_text(["Tiny", "SmolLM2 135M Instruct"])
     assert [row["model"] for row in server.messages(chat.chat_id)] == [TINY, SMOLLM2]
     await chat.reload()
     await expect(chat.model).to_have_value(SMOLLM2)

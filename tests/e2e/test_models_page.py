@@ -118,7 +118,7 @@ async def test_a_model_is_pulled_shown_in_every_tab_and_used(
     # In mid-chat to another, which is remembered even without a message.
     await chat.ask("And you?", TINY)
     await chat.ends()
-    await expect(chat.answers.locator(".who")).to_have_text(["second", TINY])
+    await expect(chat.answers.locator(".who")).to_have_text(["Tiny (second)", "Tiny (tiny)"])
     async with chat.page.expect_response("**/model"):
         await chat.model.select_option("second")
     await chat.reload()
@@ -244,7 +244,7 @@ async def test_a_model_is_made_the_default_and_removed_and_its_chats_stay(
     await expect(chat.page.locator("#missing")).to_be_empty()
     await chat.ask("Are you still there?")
     await chat.ends()
-    await expect(chat.answers.locator(".who")).to_have_text(["second", TINY])
+    await expect(chat.answers.locator(".who")).to_have_text(["second", "Tiny"])
 
 
 async def test_a_model_that_is_answering_cannot_be_removed(endless: Server, meet: Meet) -> None:

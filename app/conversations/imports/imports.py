@@ -81,7 +81,7 @@ class Imports:
         self._limits = limits or ReadingLimits()
         self._turn = asyncio.Lock()
         self._coming: set[int] = set()
-        self._filling: set[int] = set()
+        self._filling = import_holders.being_filled(db)
         self._tasks = BackgroundTasks()
 
     @contextmanager

@@ -30,6 +30,7 @@ from app.web.render.chat import (
 )
 from app.web.render.messages import (
     PAGE_SIZE,
+    MessageHead,
     MessageView,
     ModelOption,
     RenderKey,
@@ -100,6 +101,7 @@ class ChatConnection:
     until: Cursor | None = None
     title: str = ""
     keys: dict[int, RenderKey] = field(default_factory=dict)
+    heads: dict[int, MessageHead] = field(default_factory=dict)
     places: dict[int, ShownAnswer] = field(default_factory=dict)
     divider: int | None = None
     actions: tuple[bool, bool] = (False, False)
@@ -163,7 +165,8 @@ class ChatConnection:
         key = key_of(stream, controls)
         if before is None or before.blocks is not blocks or self.keys[message_id] != key:
             self.keys[message_id] = key
-            return fragments.message(present_live(stream, blocks, controls), oob=True)
+            view = present_live(stream, blocks, controls, self.heads[message_id])
+            return fragments.message(view, oob=True)
         frame = ""
         if (now.thought, now.label) != (before.thought, before.label):
             more = stream.thought[before.thought :]
@@ -220,6 +223,7 @@ class ChatConnection:
             return ""  # another path is shown by now, which is news of its own; or there are none
         older = view.views[: ids.index(self.first)]
         self.keys = {v.id: v.key for v in older} | self.keys
+        self.heads |= {v.id: MessageHead(v.model, v.sent_at) for v in older}
         self.first = view.first
         return self.context.fragments.prepended(older, view.divider, view.earlier)
 
@@ -246,6 +250,7 @@ class ChatConnection:
     def _remember(self, view: ChatView) -> None:
         self.title, self.divider, self.first = view.title, view.divider, view.first
         self.keys = {v.id: v.key for v in view.views}
+        self.heads = {v.id: MessageHead(v.model, v.sent_at) for v in view.views}
         self.places = dict(view.markers)
         self.actions = (view.is_running, view.is_deleted)
         self.gauge = view.gauge

@@ -288,6 +288,13 @@ async def continue_answer(chat_id: str, message_id: int) -> Response:
     return Response(status=204)
 
 
+@messages_blueprint.post("/branch")
+async def branch_off(chat_id: str, message_id: int) -> Response:
+    """Go to a new chat that begins like this one, up to this message."""
+    copy = await server_context().copies.branch_off(_message_ref(chat_id, message_id))
+    return Response(status=204, headers={"HX-Redirect": f"/chats/{copy}"})
+
+
 @messages_blueprint.post("/show")
 async def show_branch(chat_id: str, message_id: int) -> Response:
     await server_context().branches.select_branch(_message_ref(chat_id, message_id))

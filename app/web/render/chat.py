@@ -126,6 +126,7 @@ async def load_chat_view(
 
     `first`, `sought` and `more` say which part of it is shown, see `page_start`.
     """
+    titles = await _model_titles(context)
     chat, path, streams, forks = await _read(context, user_id, chat_id)
     start = page_start([m.id for m in path], first, sought=sought, more=more)
     if large := [m for m in path[start:] if len(m.text) > LARGE_CHARS and m.role == "assistant"]:
@@ -138,7 +139,7 @@ async def load_chat_view(
         chat=chat,
         title=chat.title if chat else "New chat",
         views=[
-            present(m, live.get(m.id), message_actions(m, forks, is_last=m is path[-1]))
+            present(m, live.get(m.id), message_actions(m, forks, is_last=m is path[-1]), titles)
             for m in path[start:]
         ],
         earlier=start,
@@ -247,6 +248,12 @@ def unique_titles(models: list[Model]) -> list[tuple[Model, str]]:
         (model, model.title if count[model.title] == 1 else f"{model.title} ({model.name})")
         for model in models
     ]
+
+
+async def _model_titles(context: ServerContext) -> dict[str, str]:
+    """Map the names of models that are here to what people call them."""
+    models = await asyncio.to_thread(context.store.models)
+    return {model.name: title for model, title in unique_titles(models)}
 
 
 async def models_ready(context: ServerContext) -> list[ModelOption]:

@@ -44,6 +44,16 @@ def day_of(at: float) -> str:
     return f"{day.day} {day:%B %Y}"
 
 
+def clock(at: float) -> str:
+    """Return the hour and minute; browsers write it as their users do (`static/days.js`)."""
+    return f"{to_local(at):%H:%M}"
+
+
+def as_utc(at: float) -> str:
+    """Return a moment as programs read it."""
+    return f"{dt.datetime.fromtimestamp(at, dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def time_ago(at: float, now: float) -> str:
     """Return how long it is since then; of what is more than a day ago, the day."""
     minutes = int(now - at) // 60

@@ -20,7 +20,7 @@ from app.models.model import format_bytes
 from app.web.addresses import Addresses
 from app.web.assets import Assets
 from app.web.render.cards import Card, Offer, element_key
-from app.web.render.dates import utc_offset
+from app.web.render.dates import as_utc, clock, utc_offset
 from app.web.render.markdown import escape_text
 from app.web.render.messages import MessageView, ModelOption, UnavailableModel, live_line
 from app.web.render.streaming import BlockUpdate, OpenBlock
@@ -44,6 +44,8 @@ def _templates(templates: Path, static: Path, base: str) -> tuple[Assets, jinja2
         "asset": assets.address,
         "me": identity_or_none,
         "utc_offset": utc_offset,
+        "as_utc": as_utc,
+        "clock": clock,
         "is_owner": is_owner,
         "key": element_key,
         "size": format_bytes,

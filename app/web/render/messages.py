@@ -4,7 +4,7 @@ chats."""
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -120,7 +120,8 @@ class MessageView:
     text: as it was written; status_text: what is happening or how it ended, a few words; stats:
     figures about a finished answer; can_withdraw: its question can still be taken back; controls:
     what may be done with it, while it is written only the way to others; thought: what the model
-    reasoned before, and `thought_label` for how long; stored: as the database has it.
+    reasoned before, and `thought_label` for how long; stored: as the database has it; model: its
+    title; sent_at: when it was asked for, in seconds since 1970.
     """
 
     id: int
@@ -139,6 +140,7 @@ class MessageView:
     thought_label: str = ""
     stored: Message | None = None
     open: OpenBlock | None = None
+    sent_at: float = 0.0
 
     @property
     def figures(self) -> tuple[tuple[str, str], ...]:
@@ -152,14 +154,27 @@ class MessageView:
         return (self.status, self.is_live, self.can_withdraw, has_thought, self.controls)
 
 
+class MessageHead(NamedTuple):
+    """Line over a message: the model that answers, by its title, and since when."""
+
+    model: str = ""
+    sent_at: float = 0.0
+
+
 def present(
     message: Message,
     live: tuple[LiveAnswer, StreamedMarkdown] | None,
     controls: MessageActions | None = None,
+    titles: Mapping[str, str] | None = None,
 ) -> MessageView:
-    """The stored message, or the live state of its answer where there is one."""
+    """The stored message, or the live state of its answer where there is one.
+
+    titles: of models, by their names.
+    """
+    name = message.model or ""
+    head = MessageHead((titles or {}).get(name, name), message.created_at)
     if live is not None:
-        return present_live(*live, controls)
+        return present_live(*live, controls, head)
     is_answer = message.role == "assistant"
     return MessageView(
         id=message.id,
@@ -177,7 +192,8 @@ def present(
         thought=message.thought or "",
         thought_label=thought_label(message.thought_seconds),
         stored=message,
-        model=message.model or "",
+        model=head.model,
+        sent_at=head.sent_at,
     )
 
 
@@ -187,9 +203,13 @@ def key_of(stream: LiveAnswer, controls: MessageActions | None) -> RenderKey:
 
 
 def present_live(
-    stream: LiveAnswer, blocks: StreamedMarkdown, controls: MessageActions | None = None
+    stream: LiveAnswer,
+    blocks: StreamedMarkdown,
+    controls: MessageActions | None = None,
+    head: MessageHead | None = None,
 ) -> MessageView:
     """An answer that runs, as it is now, as far as its blocks were fed."""
+    head = head or MessageHead(stream.model)
     return MessageView(
         id=stream.message_id,
         chat_id=stream.chat_id,
@@ -201,7 +221,8 @@ def present_live(
         open=blocks.open,
         status_text=live_line(stream),
         stats="",
-        model=stream.model,
+        model=head.model,
+        sent_at=head.sent_at,
         can_withdraw=stream.is_pending,
         controls=controls,
         thought=stream.thought,

@@ -37,6 +37,7 @@ VERBS = [
     ("POST", "edit"),
     ("POST", "go-on"),
     ("POST", "show"),
+    ("POST", "branch"),
     ("DELETE", ""),
     ("POST", "put-back"),
 ]
@@ -137,6 +138,23 @@ async def test_another_site_changes_nothing(app: Quart, client: QuartClient) -> 
     answer = await client.post(f"/chats/{CHAT}/settings", headers=headers, form={})
     assert answer.status_code == 403
     assert await state_of(app) == before
+
+
+async def test_a_branch_is_a_new_chat_up_to_that_message(app: Quart, client: QuartClient) -> None:
+    answer = await client.post(address(QUESTION, "branch"), headers=OWN)
+    assert answer.status_code == 204
+    path = answer.headers["HX-Redirect"]
+    assert re.fullmatch("/chats/[0-9a-f]{16}", path)
+    _, html = await ask(client, "GET", path)
+    assert "<title>Chat (branch) · Wick</title>" in html
+    assert re.findall(r'data-role="(\w+)"', html) == ["user"]
+
+
+async def test_messages_have_names_and_times(client: QuartClient) -> None:
+    _, html = await ask(client, "GET", f"/chats/{CHAT}")
+    names = re.findall(r'<article[^>]* aria-labelledby="(m\d+-who)".*?id="\1">(.*?)</h2>', html)
+    assert names == [("m1-who", "You"), ("m2-who", "Tiny")]
+    assert html.count('<time datetime="1970-01-01T00:00:01Z"') == 2
 
 
 async def test_the_page_offers_what_makes_sense(client: QuartClient) -> None:

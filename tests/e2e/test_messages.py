@@ -1,0 +1,87 @@
+"""A message and what stands around it: its name, its time, copies, a branch."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from contextlib import closing
+
+from playwright.async_api import expect
+
+from tests.e2e.conftest import TINY, Meet
+from tests.e2e.person import CHAT
+from tests.e2e.server import Server
+from tests.long_chat import plant
+
+DAY = 86400
+
+
+def spread(server: Server, chat_id: str) -> None:
+    """Let the chat's first two messages be from yesterday."""
+    with closing(sqlite3.connect(server.folder / "wick.db", timeout=30)) as connection, connection:
+        connection.execute(
+            "UPDATE messages SET created_at = ? WHERE id IN"
+            " (SELECT id FROM messages WHERE chat_id = ? ORDER BY id LIMIT 2)",
+            (time.time() - DAY, chat_id),
+        )
+
+
+async def test_messages_are_named_dated_copied_and_branched_off(server: Server, meet: Meet) -> None:
+    chat_id = plant(server.folder / "wick.db", 4, "Numbers")
+    spread(server, chat_id)
+    allowed = ["clipboard-read", "clipboard-write"]
+    person = await meet(server, permissions=allowed, locale="de-DE", timezone_id="Asia/Tokyo")
+    chat = await person.open(f"/chats/{chat_id}")
+    page = chat.page
+    # Names and headings.
+    await expect(page.get_by_role("article", name="You")).to_have_count(2)
+    await expect(page.get_by_role("article", name="Tiny")).to_have_count(2)
+    await expect(page.get_by_role("heading", level=2, name="Tiny")).to_have_count(2)
+    # Days and times are the reader's; a new day begins with a line.
+    await expect(chat.log.locator(".day")).to_have_text(["Gestern", "Heute"])
+    at = chat.answer.locator("time[datetime]")
+    await expect(at).to_have_text(re.compile(r"^\d\d:\d\d$"))
+    assert await at.evaluate("one => one.textContent === new Date(one.dateTime)"
+        ".toLocaleTimeString('de-DE', {timeStyle: 'short'})")  # fmt: skip
+    await expect(at).to_have_css("opacity", "0")
+    await chat.answer.hover()
+    await expect(at).to_have_css("opacity", "1")
+    # Copied as Markdown, and with Alt as it is read.
+    copied = "navigator.clipboard.readText()"
+    await page.get_by_role("button", name="Copy answer").last.click()
+    await expect(page.locator("#announcer")).to_have_text("Copied")
+    assert (await page.evaluate(copied)).startswith("Here is what I know about point 4.\n\n1. It")
+    await page.get_by_role("button", name="Copy answer").last.click(modifiers=["Alt"])
+    await expect(page.locator("#announcer")).to_have_text("Copied")
+    plain = await page.evaluate(copied)
+    assert "It has parts, and names for them." in plain
+    assert "def point_4" in plain
+    assert "Copy" not in plain
+    await chat.questions.first.hover()
+    await page.get_by_role("button", name="Copy message").first.click()
+    await expect(page.locator("#announcer")).to_have_text("Copied")
+    assert await page.evaluate(copied) == "Question 1?"
+    # A new chat with the path up to here, which goes on by itself and reuses what was computed.
+    await chat.ask("And more", TINY)
+    await chat.ends()
+    await chat.answer.get_by_role("button", name="Branch", exact=True).click()
+    await expect(page).not_to_have_url(re.compile(chat_id))
+    await expect(page).to_have_url(CHAT)
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Numbers (branch)")
+    await chat.awakes()
+    await expect(chat.questions).to_have_count(3)
+    await chat.ask("Elsewhere", TINY)
+    await chat.ends()
+    row = server.messages(chat.chat_id)[-1]
+    assert row["cached_tokens"] > row["prompt_tokens"] / 2, dict(row)
+    await expect(chat.chats.get_by_role("link", name="Numbers", exact=True)).to_be_visible()
+
+
+async def test_figures_can_be_turned_off(server: Server, meet: Meet) -> None:
+    chat = await (await meet(server)).open()
+    await chat.ask("Hello", TINY)
+    await chat.ends()
+    await expect(chat.answer.locator(".figures")).to_be_visible()
+    await chat.page.evaluate("document.documentElement.dataset.figures = 'off'")
+    await expect(chat.answer.locator(".figures")).to_be_hidden()

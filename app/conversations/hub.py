@@ -56,7 +56,10 @@ class Subscription:
 
 
 class Hub:
-    """Live streams by message id, and subscriptions. Everything is called in the event loop."""
+    """Live streams by message id, and subscriptions. Everything is called in the event loop.
+
+    models_version: rises when a model comes, goes or changes.
+    """
 
     def __init__(self) -> None:
         self._streams: dict[int, LiveAnswer] = {}
@@ -65,6 +68,7 @@ class Hub:
         self._empty.set()
         self._epoch = secrets.token_hex(4)
         self._changes = 0
+        self.models_version = 0
 
     @property
     def version(self) -> str:
@@ -161,6 +165,7 @@ class Hub:
     def models_changed(self) -> None:
         """A model came, went, was loaded, or is on its way."""
         self._changes += 1
+        self.models_version += 1
         for subscription in self._subscriptions:
             subscription.models = True
             subscription.notify()

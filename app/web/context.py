@@ -24,6 +24,7 @@ from app.db.connection import Database
 from app.services import Job, Services
 from app.web.render import markdown
 from app.web.render.fragments import Fragments
+from app.web.render.model_names import ModelNames
 from app.web.render.streaming import StreamRenderers
 
 SERVICE_RESTART: Final = 1012
@@ -49,6 +50,7 @@ class ServerContext(Services):
         self.users = Users(db, self.sessions, passwords, LoginThrottle(settings.login_attempts))
         self.api_keys = ApiKeys(db)
         self.fragments = Fragments(asset_dir("templates"), asset_dir("static"), settings.base_path)
+        self.model_names = ModelNames(self.store, self.pulls.origins, self.hub)
         self.renderers = StreamRenderers(self.hub)
         self.secret = secrets.token_urlsafe(32)
 

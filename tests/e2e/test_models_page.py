@@ -244,7 +244,7 @@ async def test_a_model_is_made_the_default_and_removed_and_its_chats_stay(
     await expect(chat.page.locator("#missing")).to_be_empty()
     await chat.ask("Are you still there?")
     await chat.ends()
-    await expect(chat.answers.locator(".who")).to_have_text(["second", "Tiny"])
+    await expect(chat.answers.locator(".who")).to_have_text(["Second", "Tiny"])
 
 
 async def test_a_model_that_is_answering_cannot_be_removed(endless: Server, meet: Meet) -> None:

@@ -16,6 +16,7 @@ from app.db.chats import Chat, Cursor, ListName
 from app.db.search import Hit, SearchQuery, Where, words_of
 from app.web.context import server_context
 from app.web.render.dates import day_of
+from app.web.render.model_names import ModelNames
 from app.web.security.identity import current_user
 
 
@@ -104,17 +105,21 @@ async def search_page() -> Response:
     context, user_id = server_context(), current_user()
     query = _parse_query()
     results = await context.search.find(user_id, query)
+    names = context.model_names
+    await names.load(hit.model for hit in results.messages)
     values = {
         "query": request.args.get("q", ""),
-        "titles": [_hit_view(hit, query.words) for hit in results.titles],
-        "messages": [_hit_view(hit, query.words) for hit in results.messages],
+        "titles": [_hit_view(hit, query.words, names) for hit in results.titles],
+        "messages": [_hit_view(hit, query.words, names) for hit in results.messages],
         "is_more": results.is_more,
     }
     if request.headers.get("HX-Request"):
         html = context.fragments.render("_results.html", **values)
     else:
         chosen = {name: request.args.get(name, "") for name in ("role", "model", "in", "since")}
-        models = {"": "Any model"} | {name: name for name in await context.search.models(user_id)}
+        known = await context.search.models(user_id)
+        await names.load(known)
+        models = {"": "Any model"} | {name: names.title(name) for name in known}
         filters = [
             ("role", "Written by", _ROLES),
             ("model", "Model", models),
@@ -138,7 +143,7 @@ def _parse_query() -> SearchQuery:
     )
 
 
-def _hit_view(hit: Hit, words: Sequence[str]) -> SearchHitView:
+def _hit_view(hit: Hit, words: Sequence[str], names: ModelNames) -> SearchHitView:
     """Build a line of results; the page it leads to shows where the words are."""
     if hit.message_id is None:
         address, title, snippet = f"/chats/{hit.chat_id}", highlights(hit.snippet), []
@@ -146,8 +151,10 @@ def _hit_view(hit: Hit, words: Sequence[str]) -> SearchHitView:
         sought = urlencode({"message": hit.message_id, "find": " ".join(words)})
         address = f"/chats/{hit.chat_id}?{sought}#m{hit.message_id}"
         title, snippet = [(hit.title, False)], highlights(hit.snippet)
-    who = "" if hit.message_id is None else ("You" if hit.role == "user" else hit.model)
-    return SearchHitView(address, title, who, day_of(hit.at), snippet)
+    who = (
+        "" if hit.message_id is None else ("You" if hit.role == "user" else names.title(hit.model))
+    )
+    return SearchHitView(address, title, who if hit.message_id else "", day_of(hit.at), snippet)
 
 
 def highlights(snippet: str) -> list[tuple[str, bool]]:

@@ -318,6 +318,7 @@ async def _render_chat_form(
 ) -> str:
     context = server_context()
     _, model = await picker_options(context, await context.chats.get(current_user(), chat_id))
+    await context.model_names.load([model])
     names = {field.name for field in CHAT_FIELDS}
     try:
         known = await asyncio.to_thread(context.store.get, model)
@@ -328,7 +329,7 @@ async def _render_chat_form(
     return context.fragments.render(
         "_chat_settings.html",
         chat_id=chat_id,
-        model=model,
+        model=context.model_names.title(model),
         values=values,
         errors={field.name: errors[field.name] for field in CHAT_FIELDS if field.name in errors},
         defaults=default,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -28,6 +27,7 @@ from app.web.render.messages import (
     present,
     shown,
 )
+from app.web.render.model_names import unique_titles
 from app.web.render.models import default_model
 from app.web.security.identity import is_owner
 
@@ -126,7 +126,6 @@ async def load_chat_view(
 
     `first`, `sought` and `more` say which part of it is shown, see `page_start`.
     """
-    titles = await _model_titles(context)
     chat, path, streams, forks = await _read(context, user_id, chat_id)
     start = page_start([m.id for m in path], first, sought=sought, more=more)
     if large := [m for m in path[start:] if len(m.text) > LARGE_CHARS and m.role == "assistant"]:
@@ -134,12 +133,13 @@ async def load_chat_view(
         chat, path, streams, forks = await _read(context, user_id, chat_id)
         start = page_start([m.id for m in path], first, sought=sought, more=more)
     asked, dropped = _last_read(path, streams)
+    names = context.model_names.titles
     live = {number: (s, context.renderers.blocks(s)) for number, s in streams.items()}
     return ChatView(
         chat=chat,
         title=chat.title if chat else "New chat",
         views=[
-            present(m, live.get(m.id), message_actions(m, forks, is_last=m is path[-1]), titles)
+            present(m, live.get(m.id), message_actions(m, forks, is_last=m is path[-1]), names)
             for m in path[start:]
         ],
         earlier=start,
@@ -177,6 +177,7 @@ async def _read(
     for _ in range(2):  # an answer may end just between its reading and the look for its stream
         chat = await context.chats.get(user_id, chat_id)
         path, forks = await context.chats.messages(chat), await context.chats.siblings(chat)
+        await context.model_names.load(m.model for m in path)
         streams = {m.id: s for m in path if (s := context.hub.stream(m.id)) is not None}
         if not any(m.status == "queued" and m.id not in streams for m in path):
             break
@@ -239,21 +240,6 @@ async def _chat_models(context: ServerContext) -> list[Model]:
     """List the models that can chat; embedding models can't."""
     models = await asyncio.to_thread(context.store.models)
     return [model for model in models if model.kind == "text"]
-
-
-def unique_titles(models: list[Model]) -> list[tuple[Model, str]]:
-    """Models and their titles; two of one title are told apart by their names."""
-    count = Counter(model.title for model in models)
-    return [
-        (model, model.title if count[model.title] == 1 else f"{model.title} ({model.name})")
-        for model in models
-    ]
-
-
-async def _model_titles(context: ServerContext) -> dict[str, str]:
-    """Map the names of models that are here to what people call them."""
-    models = await asyncio.to_thread(context.store.models)
-    return {model.name: title for model, title in unique_titles(models)}
 
 
 async def models_ready(context: ServerContext) -> list[ModelOption]:

@@ -55,13 +55,13 @@ def short_stats(message: Message) -> str:
     return f"{tokens:,} {'token' if tokens == 1 else 'tokens'}{speed}"
 
 
-def answer_stats(message: Message) -> tuple[tuple[str, str], ...]:
-    """Return what was measured of an answer, in words, and its settings."""
+def answer_stats(message: Message, model: str) -> tuple[tuple[str, str], ...]:
+    """Return what was measured of an answer, in words, and its settings. model: its title."""
     tokens, seconds = message.completion_tokens, message.decode_seconds
     asked, cached = message.prompt_tokens, message.cached_tokens or 0
     if not tokens:
         return ()
-    rows = [("Model", message.model or "")]
+    rows = [("Model", model)]
     speed = f", {tokens / seconds:.1f} per second" if seconds else ""
     rows.append(("Generated", f"{tokens:,} tokens{speed}"))
     if message.first_token_seconds is not None:
@@ -145,7 +145,7 @@ class MessageView:
     @property
     def figures(self) -> tuple[tuple[str, str], ...]:
         """Measurements of a finished answer, in words."""
-        return answer_stats(self.stored) if self.stored and self.stats else ()
+        return answer_stats(self.stored, self.model) if self.stored and self.stats else ()
 
     @property
     def key(self) -> RenderKey:

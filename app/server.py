@@ -27,6 +27,7 @@ from app.web.live import chat as live_chat
 from app.web.live import models as live_models
 from app.web.pages import (
     account,
+    artifact,
     chat,
     import_export,
     lists,
@@ -72,6 +73,7 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
     for blueprint in (
         *(
             assets.blueprint,
+            artifact.blueprint,
             chat.blueprint,
             chat.chats_blueprint,
             chat.messages_blueprint,

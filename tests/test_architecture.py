@@ -53,7 +53,7 @@ ALLOWED = {
 
 # Modules that write or read HTML because that is what they are for, and the tokens of models.
 MARKUP_IS_THE_MATTER = (
-    *("markup/", "web/render/markdown.py", "web/addresses.py"),
+    *("markup/", "web/render/markdown.py", "web/render/code_blocks.py", "web/addresses.py"),
     *("conversations/titles.py", "conversations/imports/third_party.py"),
     *("models/text/", "terminal/markdown.py"),
 )

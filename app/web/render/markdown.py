@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from markupsafe import Markup, escape
 
 from app.markup import formulas
+from app.web.render.code_blocks import LEXERS, code_foot, code_head
 
 if TYPE_CHECKING:
     import nh3
@@ -31,12 +32,6 @@ WIDE_FORMULA_CHARS = 30
 
 # Around code that has been cleaned. In clean HTML these signs are elements, never text.
 _CODE = re.compile(r'<pre><code(?: class="(?:language-([\w+#.-]{1,30})|[^"]*)")?>')
-_CODE_HEAD = (
-    '<div class="code" dir="ltr"><div class="bar"><span>{language}</span>'
-    '<button type="button" class="copy">Copy</button></div>'
-    '<pre tabindex="0"><code>'
-)
-_CODE_FOOT = "</code></pre></div>"
 # Notes and the references to them, which lead there where it is known in which message they stand.
 _REFERENCE = re.compile(r'<sup class="reference">([^<]*)</sup>')
 _NOTE = re.compile(r'<div class="footnote"( dir="auto")?><span class="label">([^<]*)</span>')
@@ -209,7 +204,7 @@ def _clean(html: str, message_id: int | None) -> Markup:
     for side in ("left", "center", "right"):
         html = html.replace(f'style="text-align:{side}"', f'align="{side}"')
     clean = _CODE.sub(lambda found: code_head(found[1] or ""), _cleaner().clean(html).rstrip("\n"))
-    clean = clean.replace("</code></pre>", _CODE_FOOT)
+    clean = clean.replace("</code></pre>", code_foot())
     if message_id is not None:
         clean = _REFERENCE.sub(lambda found: _link_to_note(found[1], message_id), clean)
         clean = _NOTE.sub(lambda found: _note_of(found, message_id), clean)
@@ -230,15 +225,6 @@ def _note_id(label: str, message_id: int) -> str:
     """Return the id of a note; of its label only letters and digits stand in it as they are."""
     safe = label if re.fullmatch(r"[0-9A-Za-z]+", label) else f"-{label.encode().hex()}"
     return f"m{message_id}-note-{safe}"
-
-
-def code_head(language: str) -> Markup:
-    """Return what stands before the code of one block."""
-    return Markup(_CODE_HEAD).format(language=language)  # noqa: S704 - a constant
-
-
-def code_foot() -> Markup:
-    return Markup(_CODE_FOOT)  # noqa: S704 - a constant
 
 
 def render_markdown(text: str, message_id: int | None = None) -> Markup:
@@ -317,7 +303,8 @@ def _highlight_code(code: str, language: str, _attributes: str) -> str:
     from pygments.util import ClassNotFound
 
     try:
-        lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
+        name = LEXERS.get(language, language)
+        lexer = get_lexer_by_name(name, stripnl=False, ensurenl=False)
         spans = pygments.format(_in_time(lexer.get_tokens(code)), HtmlFormatter(nowrap=True))
     except (ClassNotFound, TimeoutError):
         return ""

@@ -11,9 +11,8 @@ from markupsafe import Markup
 
 from app.conversations.answer_state import LiveAnswer
 from app.conversations.hub import Hub
+from app.web.render.code_blocks import code_foot, code_head
 from app.web.render.markdown import (
-    code_foot,
-    code_head,
     count_blocks,
     parse_blocks,
     plain_text,
@@ -190,7 +189,7 @@ class StreamedMarkdown:
         if found is None:
             return None
         self._fence = _Fence(found["mark"], found.end())
-        self._show(code_head(found["language"][:30]), found.end(), code_foot())
+        self._show(code_head(found["language"][:30], is_open=True), found.end(), code_foot())
         return self._fence
 
     def _close(self, fence: _Fence) -> bool:

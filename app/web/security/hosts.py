@@ -25,6 +25,7 @@ from app.web.security.proxies import UNTRUSTED_PROXY
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """They change nothing, so any page may make a browser send them."""
+PREVIEW_PATH: Final = "/artifact"
 MAX_STATIC_PATH_BYTES = 250
 """Of a file's address; systems fail to look for names that are longer."""
 
@@ -84,12 +85,13 @@ def install(app: Quart, settings: Settings) -> None:
             "Content-Security-Policy",
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
             f"font-src 'self'; connect-src 'self' ws://{host} wss://{host}; form-action 'self'; "
+            f"frame-src {_preview_source(host, settings.base_path)}; "
             "base-uri 'none'; frame-ancestors 'none'; manifest-src 'self'",
         )
         response.headers["X-Content-Type-Options"] = "nosniff"
         # Not `no-referrer`: browsers would then call the origin of our plain forms `null`.
         response.headers["Referrer-Policy"] = "same-origin"
-        response.headers["X-Frame-Options"] = "DENY"
+        response.headers.setdefault("X-Frame-Options", "DENY")
         response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
         response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
         response.headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
@@ -98,6 +100,11 @@ def install(app: Quart, settings: Settings) -> None:
         else:
             response.headers["Cache-Control"] = "no-store"
         return response
+
+
+def _preview_source(host: str, base: str) -> str:
+    """Return the one page that may stand in a frame; policies know no IPv6 addresses."""
+    return "'self'" if host.startswith("[") else f"{host}{base}{PREVIEW_PATH}"
 
 
 def _is_same_origin() -> bool:

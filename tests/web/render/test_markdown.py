@@ -105,7 +105,9 @@ def test_common_markdown_is_rendered() -> None:
         'target="_blank"',
         "noopener",
         ">cat</a>",
-        '<span>python</span><button type="button" class="copy">Copy</button>',
+        "<span>python</span>",
+        '<button type="button" class="save" value="code.py">Download</button>',
+        '<button type="button" class="copy">Copy</button>',
         '<span class="nb">print</span>',
     ):
         assert piece in html

@@ -39,6 +39,7 @@ FIXED = {
     "role": {"group"},
     "aria-label": {"Formula", "Table"},
     "open": {""},
+    "aria-pressed": {"false"},
 }
 HARMLESS = {
     *("class", "align", "start", "display", "mathvariant", "stretchy", "width", "mathcolor"),
@@ -68,6 +69,8 @@ def assert_harmless(html: str) -> None:
                 assert element.get("class") == "footnote", html
             elif attribute == "href":
                 assert value.startswith(("https://", "http://", "mailto:")), html
+            elif attribute == "value":
+                assert re.fullmatch(r"html|svg|code\.\w{1,12}|\w{1,12}", value), html
             elif attribute in FIXED:
                 assert value in FIXED[attribute], html
             else:

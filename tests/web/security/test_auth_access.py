@@ -75,6 +75,7 @@ CHATS: dict[Row, int] = {
     ("POST", f"{MESSAGE}/edit"): 204,
     ("POST", f"{MESSAGE}/go-on"): 204,
     ("POST", f"{MESSAGE}/show"): 204,
+    ("POST", f"{MESSAGE}/branch"): 204,
     ("POST", f"{MESSAGE}/put-back"): 404,  # nothing was removed
     ("DELETE", MESSAGE): 200,
     ("DELETE", CHAT): 200,
@@ -140,6 +141,7 @@ OWNERS: dict[Row, int] = {
 
 # Without a login; what nobody gets, and whoever is logged in.
 PUBLIC: dict[Row, tuple[int, int]] = {
+    ("GET", "/artifact"): (200, 200),
     ("GET", "/healthz"): (200, 200),
     ("GET", "/health"): (200, 200),
     ("GET", "/join/<token>"): (404, 404),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from playwright.async_api import Locator, expect
 
 from tests.e2e.conftest import Meet
-from tests.e2e.server import Server
+from tests.e2e.server import ROOT, Server
 from tests.long_chat import plant
 
 ZOOMED: dict[str, Any] = {"viewport": {"width": 320, "height": 256}}
@@ -53,3 +54,15 @@ async def test_everything_is_in_reach_at_400_percent(server: Server, meet: Meet)
     for path in PAGES:
         await page.goto(server.origin + path)
         assert not await page.evaluate(TOO_WIDE), path
+
+
+def test_what_people_write_stands_in_its_own_direction() -> None:
+    """Every field for words says so; numbers and addresses are from left to right."""
+    wrong = []
+    for path in sorted((ROOT / "templates").glob("*.html")):
+        for field in re.findall(r"<(?:textarea|input)\b[^>]*>", path.read_text()):
+            kind = re.search(r'type="(\w+)"', field)
+            if "inputmode=" in field or (kind and kind[1] not in {"text", "search"}):
+                continue
+            wrong += [] if 'dir="auto"' in field else [f"{path.name}: {field[:60]}"]
+    assert wrong == []

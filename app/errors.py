@@ -28,6 +28,8 @@ WickError
 │   ├── ChatBusy           an answer is still being written in this chat
 │   ├── MessageNotFound    no such message in this chat
 │   ├── InvalidMessage     empty, too large or malformed
+│   ├── AttachmentNotFound no such file, or not this user's
+│   ├── AttachmentRefused  a file that no model here can read, or too large
 │   └── InvalidSettings    a field of a chat's settings is out of its bounds
 ├── AccountError           something about an account
 │   ├── NotLoggedIn        the user must log in first
@@ -201,6 +203,14 @@ class MessageNotFound(ChatError):
 
 class InvalidMessage(ChatError):
     status = 400
+
+
+class AttachmentNotFound(ChatError):
+    status = 404
+
+
+class AttachmentRefused(ChatError):
+    status = 415
 
 
 class InvalidSettings(ChatError):

@@ -11,6 +11,7 @@ from app import audit
 from app.accounts.passwords import Passwords
 from app.api import docs
 from app.api.chats import chats as api_chats
+from app.api.chats import files as api_files
 from app.api.chats import messages as api_branching
 from app.api.ollama import embeddings as ollama_embeddings
 from app.api.ollama import generate
@@ -28,6 +29,7 @@ from app.web.live import models as live_models
 from app.web.pages import (
     account,
     artifact,
+    attachments,
     chat,
     import_export,
     lists,
@@ -77,6 +79,8 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
             chat.blueprint,
             chat.chats_blueprint,
             chat.messages_blueprint,
+            attachments.blueprint,
+            api_files.blueprint,
             lists.search_blueprint,
             lists.archive_blueprint,
             lists.trash_blueprint,

@@ -11,6 +11,7 @@ from typing import Final
 
 from app.config import Settings
 from app.conversations.answers import AnswerService
+from app.conversations.attachments import Attachments
 from app.conversations.branches import Branches
 from app.conversations.chats import ChatService, Trash
 from app.conversations.exports import Exports
@@ -65,6 +66,7 @@ class Services:
         self.answers = AnswerService(
             *(settings, db, self.store, self.pulls, self.pool, self.hub, self.reserve)
         )
+        self.attachments = Attachments(db)
         self.chats = ChatService(db, self.hub, self.answers)
         self.branches = Branches(db, self.hub, self.answers)
         self.search = ChatSearch(db)

@@ -1,7 +1,7 @@
 // The composer keeps a text until the server has it on its disk, and sends again what may be lost.
 
 const form = document.getElementById("composer");
-const { text: area, client_id: id } = form.elements;
+const { text: area, client_id: id, attachments: files } = form.elements;
 const [offline, returned] = ["offline", "returned"].map((name) => document.getElementById(name));
 const touch = matchMedia("(pointer: coarse)"); // a keyboard on the screen has no Shift+Enter
 const LOCKED = 9000; // milliseconds at most, while a text is on its way
@@ -25,7 +25,7 @@ document.addEventListener("focusin", ({ target }) => {
 });
 area.enterKeyHint = touch.matches ? "enter" : "send";
 form.addEventListener("submit", (event) => { // before htmx sees it
-  if (!sending && area.value.trim()) {
+  if (!sending && hasContent()) {
     sending = { text: area.value, hasLeft: false, from: document.activeElement };
     area.readOnly = true;
     clearTimeout(lock);
@@ -35,6 +35,16 @@ form.addEventListener("submit", (event) => { // before htmx sees it
     event.stopImmediatePropagation();
   }
 }, true);
+// There is nothing to send, or a file is still being read.
+const hasContent = () =>
+  (area.value.trim() || files.value) && !form.querySelector("[data-status=reading]");
+function update() {
+  const send = form.querySelector("#actions [type=submit]");
+  if (send && send.disabled === Boolean(hasContent())) send.disabled = !send.disabled;
+}
+form.addEventListener("input", update);
+new MutationObserver(update).observe(form, { childList: true, subtree: true });
+update();
 form.addEventListener("htmx:ws:before:message:outgoing", ({ detail }) => { connection = detail.connection; });
 form.addEventListener("htmx:ws:after:message:outgoing", () => { if (sending) sending.hasLeft = true; });
 area.addEventListener("input", () => { // what was on its way for long is written anew: another text
@@ -49,7 +59,8 @@ document.addEventListener("htmx:ws:after:message:incoming", () => {
   if (!sending || reply.for !== id.value) return;
   const isTaken = reply.accepted === "yes";
   id.value = reply.next; // so this is heard once
-  if (isTaken) area.value = area.value.slice(0, -sending.text.length).trimEnd();
+  if (isTaken) area.value = area.value.slice(0, area.value.length - sending.text.length).trimEnd();
+  if (isTaken) form.dispatchEvent(new Event("taken"));
   release();
   if (isTaken) history.replaceState(null, "", form.dataset.address);
 });

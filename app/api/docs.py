@@ -27,6 +27,7 @@ _REF = "#/components/schemas/{name}"
 _PARAMETERS: dict[str, dict[str, Any]] = {
     "chat_id": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
     "message_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
+    "file_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
     "name": {"type": "string", "minLength": 1},
 }
 _EVENT: dict[str, Any] = {
@@ -115,6 +116,9 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         content = {"application/json": {"schema": ref(endpoint.request)}}
         must_come = any(field.required for field in msgspec.structs.fields(endpoint.request))
         made["requestBody"] = {"required": must_come, "content": content}
+    if endpoint.takes:
+        content = {endpoint.takes: {"schema": {"type": "string", "format": "binary"}}}
+        made["requestBody"] = {"required": True, "content": content}
     return made
 
 

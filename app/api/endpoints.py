@@ -10,6 +10,8 @@ from app.api.chats.schemas import (
     ChatChange,
     ChatList,
     ChatObject,
+    EditedMessage,
+    FileObject,
     MessageList,
     MessageObject,
     NewChat,
@@ -106,7 +108,8 @@ class Endpoint:
     """Documentation of one endpoint.
 
     status, response: what it returns, None for no content; streams: the media type with `stream`,
-    or always where there is no response; query: name, allowed values or None, and description.
+    or always where there is no response; takes: the media type of a body that is a file; query:
+    name, allowed values or None, and description.
     """
 
     method: str
@@ -118,10 +121,12 @@ class Endpoint:
     response: Any = None
     streams: str = ""
     notes: str = ""
+    takes: str = ""
     query: tuple[tuple[str, tuple[str, ...] | None, str], ...] = ()
 
 
 _CHAT = "/api/v1/chats/{chat_id}"
+_FILE = "/api/v1/files/{file_id}"
 _MESSAGE = f"{_CHAT}/messages/{{message_id}}"
 _EVENTS = (
     "`replace` has the text so far, `delta` what is added to it, `thought` what is added to the"
@@ -197,7 +202,7 @@ ENDPOINTS: Final = (
     ),
     Endpoint(
         *("post", f"{_MESSAGE}/edit", "Chats", "Edit a prompt and get a new answer"),
-        request=NewMessage,
+        request=EditedMessage,
         status=202,
         response=SubmittedAnswer,
         notes="On a branch of its own. A running answer of the chat is stopped.",
@@ -215,6 +220,20 @@ ENDPOINTS: Final = (
         *("get", f"{_CHAT}/export.json", "Chats", "Export a chat as JSON, to import it again"),
         streams=FILE,
         notes="With all its branches.",
+    ),
+    Endpoint(
+        *("post", "/api/v1/files", "Chats", "Upload a text file for a message"),
+        status=201,
+        response=FileObject,
+        takes="application/octet-stream",
+        notes="The body is the file itself, up to 1 MiB. Give its id to a message within 7 days.",
+        query=(("name", None, "its name, with the ending"),),
+    ),
+    Endpoint(*("get", f"{_FILE}", "Chats", "Get what is known of a file"), response=FileObject),
+    Endpoint(*("get", f"{_FILE}/content", "Chats", "Get the text of a file"), streams="text/plain"),
+    Endpoint(
+        *("delete", _FILE, "Chats", "Delete a file that no message has"),
+        status=204,
     ),
     Endpoint(
         *("get", "/api/v1/search", "Chats", "Search titles and messages"),

@@ -11,6 +11,7 @@ from app.background import BackgroundTasks
 from app.config import Settings
 from app.conversations.answer_recorder import AnswerRecorder
 from app.conversations.answer_state import AnswerRef, LiveAnswer
+from app.conversations.attachments import check_unsent
 from app.conversations.history import to_turns
 from app.conversations.hub import Hub
 from app.conversations.settings import (
@@ -29,8 +30,9 @@ from app.conversations.submission import (
     validate_text,
 )
 from app.conversations.titles import TitleGenerator
-from app.db import branches, messages, unfinished
+from app.db import attachments, branches, messages, unfinished
 from app.db import chats as db_chats
+from app.db.attachments import Attachment
 from app.db.connection import Database
 from app.db.messages import Message
 from app.disk_reserve import Reserve
@@ -153,7 +155,8 @@ class AnswerService:
         return await self.tasks.run_shielded(self._submit(prompt), f"submit to {prompt.chat_id}")
 
     async def _submit(self, prompt: Prompt) -> AnswerRef:
-        text = self.validate_prompt(prompt.text)
+        text = self.validate_prompt(prompt.text, is_optional=bool(prompt.attachments))
+        await check_unsent(self._db, prompt.user_id, prompt.attachments)
         request = AnswerRequest(prompt.user_id, prompt.chat_id, prompt.model, prompt.client_id)
 
         return await self._answer(
@@ -245,6 +248,8 @@ class AnswerService:
             path = await messages.load_path(self._db, stream.user_id, chat_id, stream.message_id)
             if not path:
                 raise ChatNotFound("This chat is gone.")
+            files = [file.id for message in path for file in message.attachments]
+            texts = await attachments.texts(self._db, stream.user_id, files) if files else {}
         except WickError as error:
             answer.end_without_run("failed", str(error))
             return
@@ -254,7 +259,7 @@ class AnswerService:
         made_with = parse_generation_settings(path[-1].settings) or default
         command = Generate(
             id=stream.message_id,
-            turns=system_turns(made_with) + to_turns(path[:-1]),
+            turns=system_turns(made_with) + to_turns(path[:-1], texts),
             sampling=made_with.sampling,
             max_tokens=made_with.max_tokens,
             stop=made_with.stop,
@@ -306,12 +311,16 @@ class AnswerService:
             answer.end_without_run("stopped", None)
         self._stop(user_id, chat_id)
 
-    async def withdraw(self, user_id: int, chat_id: str, answer_id: int) -> str:
-        """Remove a message that still waits for its turn in its chat. Its text.
+    async def withdraw(
+        self, user_id: int, chat_id: str, answer_id: int
+    ) -> tuple[str, list[Attachment]]:
+        """Remove a message that still waits for its turn in its chat. Its text and its files.
 
         Raises ChatNotFound when nothing of that kind waits there.
         """
         owned = await self._owns(user_id, chat_id)
+        path = await messages.load_path(self._db, user_id, chat_id, answer_id)
+        files = path[-2].attachments if len(path) > 1 else ()
         answer = self._pending.remove(chat_id, answer_id) if owned else None
         if answer is None:
             raise ChatNotFound("Can't withdraw: the model is already answering.")
@@ -329,7 +338,7 @@ class AnswerService:
             await self._start_next(chat_id)  # its turn may have come meanwhile
             raise
         self._hub.remove(answer.stream)
-        return text
+        return text, list(files)
 
     def close(self) -> None:
         """Hand nothing on any more; what has not begun waits for the next start."""
@@ -342,9 +351,9 @@ class AnswerService:
     async def _owns(self, user_id: int, chat_id: str) -> bool:
         return await db_chats.owner(self._db, chat_id) == user_id
 
-    def validate_prompt(self, text: str) -> str:
+    def validate_prompt(self, text: str, *, is_optional: bool = False) -> str:
         """A prompt, made fit for keeping. Raises InvalidMessage."""
-        return validate_text(text, self._settings.message_chars)
+        return validate_text(text, self._settings.message_chars, is_optional=is_optional)
 
     def resolve_settings(self, name: str, *, chats: bool = True) -> GenerationSettings:
         """Resolve what this model answers with now. Raises ModelNotFound, or another ModelError.

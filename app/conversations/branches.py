@@ -18,7 +18,7 @@ from app.conversations.answer_state import AnswerRef, MessageRef, is_resumable
 from app.conversations.answers import AnswerService
 from app.conversations.hub import Hub
 from app.conversations.submission import AnswerRequest, SavedAnswer, get_saved
-from app.db import branches, chats, messages
+from app.db import attachments, branches, chats, messages
 from app.db.connection import Database, WriteFn
 from app.db.messages import Message
 from app.errors import ChatBusy, ChatNotFound, MessageNotFound
@@ -80,8 +80,8 @@ class Branches:
         What is being written in the chat is stopped: it answers what was not meant. Raises
         MessageNotFound, InvalidMessage, and what `AnswerService.submit` raises.
         """
-        text = self._answers.validate_prompt(text)
         message = await self.get(ref)
+        text = self._answers.validate_prompt(text, is_optional=bool(message.attachments))
         if message.role != "user":
             raise MessageNotFound("Only your own messages can be edited.")
         by = model or await self._model_of(ref)
@@ -93,6 +93,7 @@ class Branches:
             old, now = await _find(connection, ref), time.time()
             whose = (connection, ref.user_id, ref.chat_id)
             prompt = await messages.add_user(*whose, old.parent_id, text, client_id, now)
+            await attachments.copy(connection, ref.user_id, old.id, prompt, now)
             answer = await messages.add_answer(*whose, prompt, by, now, made_with)
             await chats.advance(*whose, answer, by, now)
             return SavedAnswer(AnswerRef(ref.chat_id, prompt, answer))

@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterable
 from app.audit import audit
 from app.background import BackgroundTasks
 from app.conversations.answers import AnswerService
+from app.conversations.attachments import UNSENT_SECONDS
 from app.conversations.branches import UNDO_SECONDS
 from app.conversations.history import SiblingIndex
 from app.conversations.hub import Hub
 from app.conversations.settings import ChatSettings, parse_stored
 from app.conversations.titles import NAME_CHARS, title_of
-from app.db import branches, import_holders, messages, unfinished, users
+from app.db import attachments, branches, import_holders, messages, unfinished, users
 from app.db import chats as db_chats
 from app.db.chats import Chat, Cursor, ListName, StateColumn
 from app.db.connection import Database
@@ -180,6 +181,7 @@ class ChatService:
         await branches.purge_removals(self._db, now - UNDO_SECONDS)
         await branches.clear_unused_removals(self._db)
         await self._db.write(lambda c: db_chats.purge_unused_settings(c, now - UNUSED_SECONDS))
+        await self._db.write(lambda c: attachments.purge_unsent(c, now - UNSENT_SECONDS))
 
 
 class Shares:

@@ -13,8 +13,9 @@ import zipfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from app.conversations.attachments import with_files
 from app.conversations.settings import parse_generation_settings, parse_stored, sanitize_text
-from app.db import branches
+from app.db import attachments, branches
 from app.db import chats as db_chats
 from app.db.chats import Chat
 from app.db.connection import Database
@@ -47,13 +48,22 @@ def _head(chat: Chat, chosen: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _message_record(message: Message) -> dict[str, Any]:
+def _message_record(message: Message, texts: Mapping[int, str]) -> dict[str, Any]:
     values = {name: getattr(message, name) for name in FILE_COLUMNS if name != "settings"}
     kept = {name: value for name, value in values.items() if value is not None}
     # An earlier version kept whatever an import had brought.
     is_sound = parse_generation_settings(message.settings) is not None
     settings = {"settings": json.loads(message.settings or "")} if is_sound else {}
-    return {"parent": message.parent_id, **kept, **settings}
+    return {"parent": message.parent_id, **kept, **settings, **_files(message, texts)}
+
+
+def _files(message: Message, texts: Mapping[int, str]) -> dict[str, Any]:
+    """The files of a message, if it has any."""
+    files = [
+        {"name": file.name, "kind": file.kind, "text": texts.get(file.id, "")}
+        for file in message.attachments
+    ]
+    return {"attachments": files} if files else {}
 
 
 def _encoded(values: dict[str, Any]) -> bytes:
@@ -70,9 +80,11 @@ class Exports:
         """The path that is shown, to be read, in pieces."""
         yield f"# {chat.title}\n\n_{_day(chat.created_at)}_\n".encode()
         async for page in branches.path_pages(self._db, chat.user_id, chat.id, chat.leaf_id):
+            texts = await self._texts(chat.user_id, page)
             for message in page:
                 who = "You" if message.role == "user" else (message.model or "Model")
-                text = message.text.strip("\n") or "_(no text)_"
+                text = with_files(message.text.strip("\n"), message.attachments, texts)
+                text = text or "_(no text)_"
                 yield f"\n## {who}\n\n{text}\n".encode()
 
     async def json(self, chat: Chat) -> AsyncIterator[bytes]:
@@ -103,10 +115,16 @@ class Exports:
         yield _encoded(_head(chat, chosen)).removesuffix(b"}") + b', "messages": ['
         separator = b""
         async for page in branches.pages(self._db, chat.user_id, chat.id):
+            texts = await self._texts(chat.user_id, page)
             for message in page:
-                yield separator + _encoded(_message_record(message))
+                yield separator + _encoded(_message_record(message, texts))
                 separator = b", "
         yield b"]}"
+
+    async def _texts(self, user_id: int, page: Sequence[Message]) -> dict[int, str]:
+        """The content of the files of these messages."""
+        files = [file.id for message in page for file in message.attachments]
+        return await attachments.texts(self._db, user_id, files) if files else {}
 
     async def all_markdown(self, user_id: int) -> AsyncIterator[bytes]:
         """A zip with a file for each chat, in pieces."""

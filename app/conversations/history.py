@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from app.conversations.attachments import with_files
 from app.db.messages import Message
 from app.models.model import Turn
 
@@ -48,20 +49,23 @@ class SiblingIndex:
 # From stored messages to the turns that a model is to see.
 
 
-def to_turns(path: Sequence[Message]) -> tuple[Turn, ...]:
-    """Oldest first. An answer without text is left out, and questions that then follow each other
-    become one, because many chat templates insist that roles alternate. A question whose answer
-    failed goes too: what no model could read once must not spoil what comes after it."""
+def to_turns(path: Sequence[Message], texts: Mapping[int, str] | None = None) -> tuple[Turn, ...]:
+    """Oldest first; texts: the content of attached files, by their ids.
+
+    An answer without text is left out, and questions that then follow each other become one,
+    because many chat templates insist that roles alternate. A question whose answer failed goes
+    too: what no model could read once must not spoil what comes after it."""
     turns: list[Turn] = []
     for message in without_failed(path):
-        if not message.text:
+        if not message.is_said:
             continue
+        content = with_files(message.text, message.attachments, texts or {})
         thought = message.thought or ""
         if turns and turns[-1].role == message.role:
-            merged = f"{turns.pop().content}\n\n{message.text}"
+            merged = f"{turns.pop().content}\n\n{content}"
             turns.append(Turn(message.role, merged, thought))
         else:
-            turns.append(Turn(message.role, message.text, thought))
+            turns.append(Turn(message.role, content, thought))
     return tuple(turns)
 
 
@@ -80,7 +84,7 @@ def first_in_context(path: Sequence[Message], dropped: int) -> int | None:
         return None
     turn, role = 0, None
     for message in without_failed(path):
-        if message.text and message.role != role:
+        if message.is_said and message.role != role:
             turn, role = turn + 1, message.role
         if turn > dropped:
             return message.id

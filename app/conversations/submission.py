@@ -12,7 +12,7 @@ import aiosqlite
 from app.conversations.answer_state import AnswerRef
 from app.conversations.settings import sanitize_text
 from app.conversations.titles import title_of
-from app.db import chats, messages
+from app.db import attachments, chats, messages
 from app.db.messages import Message, SubmissionRow
 from app.errors import InvalidMessage, MessageNotFound
 
@@ -22,13 +22,15 @@ PENDING_NOTE: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Message that a user sends. `client_id` was made by the server for this one submission."""
+    """Message that a user sends. `client_id` was made by the server for this one submission;
+    attachments: ids of unsent files."""
 
     user_id: int
     chat_id: str
     text: str
     client_id: str
     model: str
+    attachments: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,15 @@ Save = Callable[[aiosqlite.Connection, str], Awaitable[SavedAnswer]]
 """Writes down what is to be answered, in a transaction, with the answer's settings as JSON."""
 
 
-def validate_text(text: str, most: int) -> str:
-    """A prompt of up to `most` characters, made fit for keeping. Raises InvalidMessage."""
+def validate_text(text: str, most: int, *, is_optional: bool = False) -> str:
+    """A prompt of up to `most` characters, made fit for keeping. Raises InvalidMessage.
+
+    is_optional: it may be empty, as beside files.
+    """
     text = sanitize_text(text).strip("\n")
     if not text.strip():
+        if is_optional:
+            return ""
         raise InvalidMessage("Write a message first.")
     if len(text) > most:
         raise InvalidMessage(
@@ -71,15 +78,18 @@ async def save_prompt(
     connection: aiosqlite.Connection, prompt: Prompt, text: str, made_with: str
 ) -> SavedAnswer:
     """Add the prompt and its empty answer to the end of the chat, once for each submission."""
-    now = time.time()
+    now, files = time.time(), prompt.attachments
     chat_id, user_id, model = prompt.chat_id, prompt.user_id, prompt.model
     if saved := await get_saved(connection, user_id, chat_id, prompt.client_id):
         return saved
-    await chats.create(connection, chat_id, user_id, title_of(text), model, now)
+    title = title_of(text) or title_of(await attachments.names(connection, user_id, files))
+    await chats.create(connection, chat_id, user_id, title, model, now)
     leaf_id = await chats.leaf_below_limit(connection, user_id, chat_id, PENDING_NOTE)
     question = await messages.add_user(
         connection, user_id, chat_id, leaf_id, text, prompt.client_id, now
     )
+    if not await attachments.attach(connection, user_id, files, question):
+        raise InvalidMessage("An attached file is no longer there. Attach it again.")
     answer = await messages.add_answer(
         connection, user_id, chat_id, question, model, now, made_with
     )

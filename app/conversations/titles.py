@@ -117,7 +117,7 @@ class TitleGenerator:
             log.warning("No title for %s: %s", stream.chat_id, error)
             return
         said: list[str] = []
-        question = path[0].text
+        question = path[0].text or ", ".join(file.name for file in path[0].attachments)
 
         def listen(event: RequestEvent) -> None:
             if isinstance(event, Prefill):  # perhaps for a second time, after it had given way

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import aiosqlite
 
 from app.db import import_holders
-from app.db.messages import OWNED, VISIBLE, Message, message_of
+from app.db.messages import OWNED, VISIBLE, Message, message_of, with_attachments
 
 if TYPE_CHECKING:
     from app.db.connection import Database
 
+SIZE = import_holders.MESSAGE_CHARS
 PAGE_ROWS, PAGE_CHARS = 200, 1_000_000
 """Largest part of a chat in memory while all of it is read."""
 
@@ -25,7 +26,7 @@ async def pages(db: Database, user_id: int, chat_id: str) -> AsyncIterator[list[
     after: int | None = 0
     while after is not None:
         rows = await db.fetch_all(
-            "SELECT id, length(text) + coalesce(length(thought), 0) AS size FROM messages"  # noqa: S608
+            f"SELECT id, {SIZE.replace('m.', 'messages.')} AS size FROM messages"  # noqa: S608
             f" WHERE chat_id = :chat AND id > :after AND {OWNED} ORDER BY id LIMIT {PAGE_ROWS}",
             {"chat": chat_id, "user": user_id, "after": after},  # type: ignore[arg-type]
         )
@@ -48,17 +49,17 @@ async def path_pages(
         yield [found[one] for one in ids if one in found]  # others have gone meanwhile
 
 
-_PATH_IDS = """
+_PATH_IDS = f"""
 WITH RECURSIVE path (id, depth) AS (
     SELECT :leaf, 0
     UNION ALL
     SELECT m.parent_id, path.depth + 1 FROM messages m JOIN path ON m.id = path.id
     WHERE m.parent_id IS NOT NULL
 )
-SELECT m.id, length(m.text) + coalesce(length(m.thought), 0) AS size
+SELECT m.id, {SIZE} AS size
 FROM path JOIN messages m ON m.id = path.id JOIN chats c ON c.id = m.chat_id
 WHERE c.id = :chat AND c.user_id = :user ORDER BY path.depth DESC
-"""
+"""  # noqa: S608
 
 
 def _cut(sizes: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
@@ -81,7 +82,7 @@ async def _those(db: Database, user_id: int, chat_id: str, ids: Sequence[int]) -
         " ORDER BY id",
         {"chat": chat_id, "user": user_id},  # type: ignore[arg-type]
     )
-    return [message_of(row) for row in rows]
+    return await with_attachments(db, user_id, [message_of(row) for row in rows])
 
 
 _LAST = f"""
@@ -138,7 +139,8 @@ async def get_message(db: Database, user_id: int, chat_id: str, message_id: int)
     """One message of a chat."""
     values = {"id": message_id, "chat": chat_id, "user": user_id}
     row = await db.fetch_one(_ONE, values)  # type: ignore[arg-type]
-    return None if row is None else message_of(row)
+    found = [] if row is None else await with_attachments(db, user_id, [message_of(row)])
+    return found[0] if found else None
 
 
 async def get(
@@ -353,7 +355,7 @@ async def _finalize(connection: aiosqlite.Connection, top: int) -> bool:
 async def _erase_some(connection: aiosqlite.Connection, top: int) -> bool:
     """Return whether there is more. The newest first, on which none depends."""
     rows = await connection.execute_fetchall(
-        "SELECT m.id, length(m.text) AS size FROM removed_messages r"
+        f"SELECT m.id, {SIZE} AS size FROM removed_messages r"  # noqa: S608
         " JOIN messages m ON m.id = r.message_id"
         " WHERE r.top = ? ORDER BY r.message_id DESC LIMIT ?",
         (top, import_holders.STEP_ROWS),

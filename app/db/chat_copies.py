@@ -13,7 +13,7 @@ from typing import Final
 
 import aiosqlite
 
-from app.db import chats
+from app.db import attachments, chats, import_holders
 from app.db.chats import Chat
 from app.db.messages import COLUMNS, NEXT_ID, Message
 
@@ -64,6 +64,7 @@ async def add_messages(
 
     They count as imported: their speed was measured where they come from.
     """
+    person = await import_holders.person_of(connection, user_id)
     for message in path:
         cursor = await connection.execute(
             f"INSERT INTO messages (id, chat_id, parent_id, is_imported, {', '.join(_COPIED)})"
@@ -72,4 +73,7 @@ async def add_messages(
             (parent_id, *(getattr(message, name) for name in _COPIED), chat_id, user_id),
         )
         parent_id = cursor.lastrowid
+        if parent_id is not None and message.attachments:
+            at = message.created_at
+            await attachments.copy(connection, person, message.id, parent_id, at)
     return parent_id

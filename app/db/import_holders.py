@@ -23,6 +23,11 @@ STEP_ROWS: Final = 200
 STEP_CHARS: Final = 1_000_000
 """Characters of the texts that are written or deleted in one transaction."""
 STEP_CHATS: Final = 200
+MESSAGE_CHARS: Final = (
+    "(length(m.text) + coalesce(length(m.thought), 0) + (SELECT coalesce(sum(length(a.text)), 0)"
+    " FROM attachments a WHERE a.message_id = m.id))"
+)
+"""Characters of a message `m` with all that goes with it."""
 _being_filled: WeakKeyDictionary[Database, set[int]] = WeakKeyDictionary()
 
 
@@ -37,6 +42,13 @@ async def add(connection: aiosqlite.Connection, user_id: int) -> int:
     holder = await users.add(connection, name, name, None, "member", time.time())
     await connection.execute("UPDATE users SET holds_for = ? WHERE id = ?", (user_id, holder))
     return holder
+
+
+async def person_of(connection: aiosqlite.Connection, holder: int) -> int:
+    """The user for whom a holder holds; anybody else is their own."""
+    async with connection.execute("SELECT holds_for FROM users WHERE id = ?", (holder,)) as found:
+        row = await found.fetchone()
+    return holder if row is None or row["holds_for"] is None else int(row["holds_for"])
 
 
 async def take_over(connection: aiosqlite.Connection, user_id: int, chat_id: str) -> int | None:
@@ -110,7 +122,7 @@ async def _erase_some(connection: aiosqlite.Connection, user_id: int, chat_id: s
     """Return whether there is more. The newest first, on which none depends."""
     values = {"user": user_id, "chat": chat_id, "step": STEP_ROWS}
     rows = await connection.execute_fetchall(
-        "SELECT m.id, length(m.text) AS size FROM messages m JOIN chats c ON c.id = m.chat_id"
+        f"SELECT m.id, {MESSAGE_CHARS} AS size FROM messages m JOIN chats c ON c.id = m.chat_id"  # noqa: S608
         " WHERE c.id = :chat AND c.user_id = :user ORDER BY m.id DESC LIMIT :step",
         values,
     )

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import aiosqlite
+import msgspec
 
-from app.db import chats
+from app.db import attachments, chats, import_holders
+from app.db.attachments import NewAttachment
 from app.db.messages import FILE_COLUMNS, NEXT_ID
 
 if TYPE_CHECKING:
@@ -26,9 +28,9 @@ CHAT_COLUMNS: Final = (
     *("id", "spare_id", "import_key", "title", "title_source", "model", "created_at"),
     *("updated_at", "pinned_at", "archived_at", "settings", "leaf"),
 )
-MESSAGE_COLUMNS: Final = ("parent", *(name for name in FILE_COLUMNS if name != "id"))
-"""Columns as a file has them; messages get ids when they are taken over."""
-_COPIED = tuple(name for name in MESSAGE_COLUMNS if name != "parent")
+MESSAGE_COLUMNS: Final = ("parent", "attachments", *(name for name in FILE_COLUMNS if name != "id"))
+"""Columns as a file has them, attachments as JSON; messages get ids when they are taken over."""
+_COPIED = tuple(name for name in MESSAGE_COLUMNS if name not in {"parent", "attachments"})
 NAMED_LEFT_OUT: Final = 50
 """Entries that were left out and are listed by name; of the others only the number is."""
 
@@ -110,8 +112,8 @@ class StagedImport:
     async def messages(self, chat: int, start: int, rows: int, size: int) -> list[sqlite3.Row]:
         """Return messages from a place on, at most so many, of about `size` characters."""
         sizes = await self._rows(
-            "SELECT place, length(text) AS size FROM messages WHERE chat = ? AND place >= ?"
-            " ORDER BY place LIMIT ?",
+            "SELECT place, length(text) + coalesce(length(attachments), 0) AS size FROM messages"
+            " WHERE chat = ? AND place >= ? ORDER BY place LIMIT ?",
             *(chat, start, rows),
         )
         end = start
@@ -186,6 +188,12 @@ async def add_messages(
         " FROM chats WHERE id = ? AND user_id = ?",
         [_row(message, ids, chat_id, user_id) for message in messages],
     )
+    person = await import_holders.person_of(connection, user_id)
+    for message in messages:
+        files = msgspec.json.decode(message["attachments"] or "[]", type=list[NewAttachment])
+        for place, file in enumerate(files):
+            at, owner = message["created_at"], ids[message["place"]]
+            await attachments.add(connection, person, file, at, owner, place)
 
 
 def _row(message: sqlite3.Row, ids: Sequence[int], chat_id: str, user_id: int) -> tuple[Any, ...]:

@@ -6,12 +6,14 @@ Every statement names the user whose chat it is, so nobody reaches another's.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import aiosqlite
 
+from app.db import attachments
+from app.db.attachments import Attachment
 from app.errors import ChatNotFound
 
 if TYPE_CHECKING:
@@ -66,8 +68,10 @@ def _local_count_result() -> Any:
 
 
 def _columns_of(record: type[Any]) -> Mapping[str, MessageColumn]:
-    """Map names to columns. A field without metadata is on every surface."""
-    return {one.name: one.metadata.get("column", MessageColumn()) for one in fields(record)}
+    """Map names to columns. A field without metadata is on every surface; one whose column is None
+    has tables of its own."""
+    found = {one.name: one.metadata.get("column", MessageColumn()) for one in fields(record)}
+    return {name: column for name, column in found.items() if column is not None}
 
 
 def _result(kind: type[int] | type[float] | type[str], **more: Any) -> Any:
@@ -81,7 +85,7 @@ class Message:
 
     settings: with what an answer is made, as JSON; dropped: how many of the oldest turns the model
     did not see; context_length: tokens its window could hold; thought: what the model reasoned
-    before it, for `thought_seconds`.
+    before it, for `thought_seconds`; attachments: files that came with it.
 
     A new column is one line here and a migration: the API, exports and imports follow.
     """
@@ -110,6 +114,12 @@ class Message:
     is_imported: int = _column(in_api=False, in_files=False, default=0)
     thought: str | None = _text_result()
     thought_seconds: float | None = _seconds_result()
+    attachments: tuple[Attachment, ...] = field(default=(), metadata={"column": None})
+
+    @property
+    def is_said(self) -> bool:
+        """Tell whether there is anything in it for a model to read."""
+        return bool(self.text or self.attachments)
 
 
 COLUMNS: Final = _columns_of(Message)
@@ -146,7 +156,14 @@ async def load_path(db: Database, user_id: int, chat_id: str, leaf_id: int | Non
     """The messages from the first one down to `leaf_id`."""
     values = {"leaf": leaf_id, "chat": chat_id, "user": user_id}
     rows = await db.fetch_all(_PATH, values)  # type: ignore[arg-type]
-    return [message_of(row) for row in rows]
+    return await with_attachments(db, user_id, [message_of(row) for row in rows])
+
+
+async def with_attachments(db: Database, user_id: int, found: Sequence[Message]) -> list[Message]:
+    """These messages with the files that they have."""
+    asked = [message.id for message in found if message.role == "user"]
+    files = await attachments.by_message(db, user_id, asked) if asked else {}
+    return [replace(one, attachments=files[one.id]) if one.id in files else one for one in found]
 
 
 async def recent_tokens_per_second(db: Database, model: str) -> float | None:
@@ -268,6 +285,7 @@ async def withdraw(
     connection: aiosqlite.Connection, user_id: int, answer_id: int
 ) -> tuple[str, int | None]:
     """Remove a queued answer with its question; what follows it then follows what was before.
+    The question's files are unsent again.
 
     Return the question's text, and the id of the message before it. Raises ChatNotFound.
     """
@@ -280,6 +298,7 @@ async def withdraw(
     if row is None:
         raise ChatNotFound("There is no such message.")
     values = {"answer": answer_id, "before": row["parent_id"], "id": row["id"], "user": user_id}
+    await attachments.detach(connection, user_id, row["id"])
     await connection.execute(
         f"UPDATE messages SET parent_id = :before WHERE parent_id = :answer AND {OWNED}",  # noqa: S608
         values,

@@ -21,6 +21,7 @@ from quart.wrappers.request import Body
 from quart.wrappers.response import DataBody, FileBody
 from werkzeug.exceptions import RequestTimeout
 
+from app.conversations.attachments import MAX_FILE_BYTES as MAX_ATTACHMENT_BYTES
 from app.conversations.imports.reader import MAX_FILE_BYTES
 from app.errors import DiskFull
 
@@ -31,6 +32,8 @@ MIB: Final = 1 << 20
 IMPORT_PATH: Final = "/exchange/import"
 UPLOAD_PREFIX: Final = "/models/upload/"
 DEFAULT_BYTES: Final = MIB
+ATTACHMENT_BYTES: Final = MAX_ATTACHMENT_BYTES + 1
+"""One more than a file may have, so that one that is too large is told by its name."""
 _BY_PATH: Final = {
     "/v1/chat/completions": 8 * MIB,
     "/v1/completions": 16 * MIB,
@@ -40,6 +43,8 @@ _BY_PATH: Final = {
     "/api/generate": 8 * MIB,
     "/api/embed": 16 * MIB,
     "/api/embeddings": 16 * MIB,
+    "/attachments": ATTACHMENT_BYTES,
+    "/api/v1/files": ATTACHMENT_BYTES,
     IMPORT_PATH: MAX_FILE_BYTES + MIB,
 }
 MAX_BUFFERED_BYTES: Final = 4 << 20

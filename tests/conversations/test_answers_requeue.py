@@ -82,7 +82,7 @@ async def test_a_requeued_prompt_can_be_taken_back(services: ScriptedServices) -
     await until(lambda: first in sent(services))
     with pytest.raises(ChatNotFound):
         await services.answers.withdraw(2, CHAT, second)
-    assert await services.answers.withdraw(1, CHAT, second) == "two"
+    assert await services.answers.withdraw(1, CHAT, second) == ("two", [])
     assert [m.text for m in await services.path()] == ["one", ""]
 
 

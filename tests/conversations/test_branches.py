@@ -169,7 +169,7 @@ async def test_an_edit_that_waits_can_be_taken_back(services: ScriptedServices) 
     running = await services.ask("more", "client50")
     await services.branches.edit(at(ids[0]), "two", "client99")
     new = (await services.path())[-1].id
-    assert await services.answers.withdraw(1, CHAT, new) == "two"
+    assert await services.answers.withdraw(1, CHAT, new) == ("two", [])
     assert [m.id for m in await services.path()][-1] == running
     services.runner.say(finished(running, "cancelled"))
     await until(lambda: services.hub.stream(running) is None)

@@ -177,7 +177,7 @@ async def test_a_waiting_prompt_can_be_taken_back_from_the_middle(
     for user, answer in ((2, second), (1, first), (1, 99)):
         with pytest.raises(ChatNotFound):
             await services.answers.withdraw(user, CHAT, answer)
-    assert await services.answers.withdraw(1, CHAT, second) == "two"
+    assert await services.answers.withdraw(1, CHAT, second) == ("two", [])
     assert [m.text for m in await services.path()] == ["one", "", "three", ""]
     services.runner.say(Delta(first, "uno"), finished(first))
     await until(lambda: [c.id for c in services.runner.sent] == [first, third])

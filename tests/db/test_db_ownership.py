@@ -12,8 +12,9 @@ from typing import Any
 import aiosqlite
 import pytest
 
-from app.db import branches, messages, search
+from app.db import attachments, branches, messages, search
 from app.db import chats as db_chats
+from app.db.attachments import NewAttachment
 from app.db.chats import Cursor
 from app.db.connection import Database, open_database
 from app.db.search import SearchQuery
@@ -22,7 +23,11 @@ from app.errors import ChatNotFound
 CHAT = "0123456789abcdef"
 OWNER, STRANGER = 1, 2
 QUESTION, ANSWER, SECOND, RUNNING, REMOVED = 1, 2, 3, 4, 5
-TABLES = ("chats", "messages", "checkpoints", "removals", "removed_messages", "chat_settings")
+TABLES = (
+    *("chats", "messages", "checkpoints", "removals", "removed_messages", "chat_settings"),
+    "attachments",
+)
+SENT, UNSENT = 1, 2
 FOR_EVERYBODY = {
     # Upkeep of the whole server, the speed of a model, and the refusal of an id that is taken.
     *("recent_tokens_per_second", "purge_unused_settings", "expired", "owner"),
@@ -31,6 +36,7 @@ FOR_EVERYBODY = {
     "get_shared",
     # What was removed goes by the ids of its messages, which `prepare_removal` took from its user.
     *("clear_removal", "clear_unused_removals", "purge_removals"),
+    "purge_unsent",
 }
 C = aiosqlite.Connection
 
@@ -59,6 +65,9 @@ async def _furnish(c: C) -> None:
     await db_chats.advance(c, OWNER, CHAT, running, "tiny", 6.0)
     await db_chats.put_settings(c, OWNER, CHAT, "{}", 6.0)
     assert [question, answer, second, running, gone] == [1, 2, 3, 4, 5]
+    file = NewAttachment("a.md", "text", "text/plain", 1, "", "x", 1)
+    assert await attachments.add(c, OWNER, file, 1.0, QUESTION) == SENT
+    assert await attachments.add(c, OWNER, file, 1.0) == UNSENT
 
 
 async def _neighbour(c: C, who: int) -> int | None:
@@ -94,6 +103,10 @@ WRITES: dict[str, Callable[[C, int], Awaitable[Any]]] = {
     "pin": lambda c, who: db_chats.set_timestamp(c, who, CHAT, "pinned_at", 9.0),
     "mark": lambda c, who: db_chats.set_unread(c, who, CHAT, is_unread=True),
     "settings": lambda c, who: db_chats.put_settings(c, who, CHAT, '{"seed": 1}', 9.0),
+    "attach": lambda c, who: attachments.attach(c, who, [UNSENT], QUESTION),
+    "detach": lambda c, who: attachments.detach(c, who, QUESTION),
+    "copy": lambda c, who: attachments.copy(c, who, QUESTION, ANSWER, 9.0),
+    "remove_unsent": lambda c, who: attachments.remove_unsent(c, who, UNSENT),
 }
 READS: dict[str, Callable[[C, int], Awaitable[Any]]] = {
     "get_submission": lambda c, who: messages.get_submission(c, who, CHAT, "c1"),
@@ -105,6 +118,7 @@ READS: dict[str, Callable[[C, int], Awaitable[Any]]] = {
     "is_unfinished": lambda c, who: branches.has_unfinished(c, who, REMOVED),
     "is_noted": lambda c, who: branches.is_in_removal(c, who, REMOVED, REMOVED),
     "leaf_with_room": lambda c, who: db_chats.leaf_below_limit(c, who, CHAT, 9),
+    "names": lambda c, who: attachments.names(c, who, [SENT]),
     "leaf_at_rest": lambda c, who: db_chats.leaf_if_idle(c, who, CHAT, is_idle=False),
 }
 FETCHES: dict[str, Callable[[Database, int], Awaitable[Any]]] = {
@@ -125,6 +139,13 @@ FETCHES: dict[str, Callable[[Database, int], Awaitable[Any]]] = {
     "messages": lambda db, who: search.messages(db, who, SearchQuery(("fox",)), 9),
     "signs": lambda db, who: search.messages(db, who, SearchQuery(("狐",)), 9),
     "models": search.models,
+    "file": lambda db, who: attachments.get(db, who, SENT),
+    "files": lambda db, who: attachments.get_many(db, who, [SENT]),
+    "unsent": lambda db, who: attachments.unsent(db, who, [UNSENT]),
+    "by_message": lambda db, who: attachments.by_message(db, who, [QUESTION]),
+    "texts": lambda db, who: attachments.texts(db, who, [SENT]),
+    "chars": lambda db, who: attachments.chars(db, who, [SENT]),
+    "find_shown": lambda db, who: attachments.find_shown(db, who, CHAT, SENT),
 }
 
 
@@ -160,7 +181,7 @@ async def test_another_user_reads_no_row(db: Database, name: str) -> None:
     assert await FETCHES[name](db, OWNER)
 
 
-@pytest.mark.parametrize("module", [branches, db_chats, messages, search])
+@pytest.mark.parametrize("module", [attachments, branches, db_chats, messages, search])
 def test_every_function_that_reaches_rows_of_users_takes_a_user(module: ModuleType) -> None:
     for name, function in inspect.getmembers(module, inspect.isfunction):
         is_own = function.__module__ == module.__name__ and not name.startswith("_")

@@ -66,7 +66,7 @@ async def create() -> Response:
     context.answers.resolve_settings(model)  # nothing is kept for a model that is not there
     if body.settings is not None and before is None:
         await context.chats.choose_settings(user_id, chat_id, body.settings.overrides())
-    made = await messages.submit_prompt(chat_id, body.text, model, body.client_id)
+    made = await messages.submit_prompt(chat_id, body.text, model, body.client_id, body.attachments)
     if body.title is not None and before is None:
         await context.chats.rename(user_id, chat_id, body.title)
         made.chat = await get_settings(await get_chat_or_404(chat_id))

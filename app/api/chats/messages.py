@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 
 from quart import Blueprint, Response, request
 
 from app.api import http
 from app.api.chats import events as chats_events
 from app.api.chats.schemas import (
+    EditedMessage,
     MessageList,
     MessageObject,
     NewMessage,
@@ -33,12 +35,14 @@ from app.web.security.identity import current_user
 
 
 async def submit_prompt(
-    chat_id: str, text: str, model: str, client_id: str | None
+    chat_id: str, text: str, model: str, client_id: str | None, files: Sequence[int] = ()
 ) -> SubmittedAnswer:
     """Save the prompt and queue its answer. Raises what `AnswerService.submit` does."""
     context, user_id = server_context(), current_user()
     client_id = client_id or secrets.token_hex(16)
-    ref = await context.answers.submit(Prompt(user_id, chat_id, text, client_id, model))
+    ref = await context.answers.submit(
+        Prompt(user_id, chat_id, text, client_id, model, tuple(files))
+    )
     return await submitted(ref)
 
 
@@ -84,7 +88,7 @@ branch_blueprint = Blueprint(
 @branch_blueprint.post("/edit")
 async def edit(chat_id: str, message_id: int) -> Response:
     """Submit another version of a prompt, on a branch of its own; a running answer is stopped."""
-    body = await http.parse_body(NewMessage)
+    body = await http.parse_body(EditedMessage)
     ref = await _message_ref(chat_id, message_id)
     client_id = body.client_id or secrets.token_hex(16)
     answer = await server_context().branches.edit(ref, body.text, client_id, body.model or "")
@@ -119,7 +123,7 @@ async def create(chat_id: str) -> Response:
     body = await http.parse_body(NewMessage)
     model = body.model or await model_for(chat)
     return http.json_response(
-        await submit_prompt(chat.id, body.text, model, body.client_id), status=202
+        await submit_prompt(chat.id, body.text, model, body.client_id, body.attachments), status=202
     )
 
 

@@ -10,13 +10,16 @@ from msgspec import UNSET, Meta, UnsetType
 
 from app.api.parameters import SettingsParameters
 from app.conversations.answer_state import LiveAnswer
+from app.conversations.attachments import MAX_FILES
 from app.conversations.settings import ChatSettings
+from app.db.attachments import Attachment
 from app.db.chats import Chat
 from app.db.messages import COLUMNS, Message
 
 ChatId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 ClientId = Annotated[str, Meta(pattern="^[0-9A-Za-z]{8,64}$")]
 Text = Annotated[str, Meta(min_length=1)]
+FileIds = Annotated[list[Annotated[int, Meta(ge=1, le=10**15)]], Meta(max_length=MAX_FILES)]
 Title = Annotated[str, Meta(min_length=1, max_length=1000)]
 Status = Literal[
     "queued", "loading", "prefill", "streaming", "done", "stopped", "failed", "interrupted"
@@ -49,6 +52,18 @@ class ChatObject(msgspec.Struct, kw_only=True):
     object: Literal["chat"] = "chat"
 
 
+class FileObject(msgspec.Struct, kw_only=True):
+    """A file for a message. size: bytes; tokens: about how many a model is given of it."""
+
+    id: int
+    name: str
+    kind: str
+    media_type: str
+    size: int
+    tokens: int
+    object: Literal["file"] = "file"
+
+
 class ChatList(msgspec.Struct):
     """next: what to give as `after` for the next page, null where there is none."""
 
@@ -68,6 +83,7 @@ def _message_struct() -> type[msgspec.Struct]:
     more: list[tuple[str, Any, Any]] = [
         ("place", int | None, None),
         ("seconds", float | None, None),
+        ("attachments", list[FileObject], msgspec.field(default_factory=list)),
         ("object", Literal["message"], "message"),
     ]
     about = (
@@ -101,13 +117,15 @@ class MessageList(msgspec.Struct):
 
 
 class NewChat(msgspec.Struct, kw_only=True):
-    """A chat begins with its first message. model: null takes the default one."""
+    """A chat begins with its first message. model: null takes the default one; attachments: ids of
+    files that no message has."""
 
     text: Text
     model: str | None = None
     title: Title | None = None
     settings: SettingsObject | None = None
     client_id: ClientId | None = None
+    attachments: FileIds = msgspec.field(default_factory=list)
 
 
 class ChatChange(msgspec.Struct, kw_only=True):
@@ -121,12 +139,18 @@ class ChatChange(msgspec.Struct, kw_only=True):
     settings: SettingsObject | UnsetType = UNSET
 
 
-class NewMessage(msgspec.Struct, kw_only=True):
-    """model: null takes that of the chat."""
+class EditedMessage(msgspec.Struct, kw_only=True):
+    """Other words for a prompt, which keeps its files. model: null takes that of the chat."""
 
     text: Text
     model: str | None = None
     client_id: ClientId | None = None
+
+
+class NewMessage(EditedMessage, kw_only=True):
+    """model: null takes that of the chat; attachments: ids of files that no message has."""
+
+    attachments: FileIds = msgspec.field(default_factory=list)
 
 
 class RegenerateRequest(msgspec.Struct, kw_only=True):
@@ -171,7 +195,12 @@ def settings_object(chosen: ChatSettings) -> SettingsObject:
 def message_object(message: Message, stream: LiveAnswer | None) -> MessageObject:
     """`stream`: its live state, while it has one."""
     values = {name: getattr(message, name) for name in _API_COLUMNS}
+    values["attachments"] = [file_object(file) for file in message.attachments]
     return MessageObject(**values | ({} if stream is None else _live_values(stream)))
+
+
+def file_object(file: Attachment) -> FileObject:
+    return FileObject(**{name: getattr(file, name) for name in Attachment.__slots__})
 
 
 def _live_values(stream: LiveAnswer) -> dict[str, Any]:

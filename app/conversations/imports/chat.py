@@ -20,7 +20,7 @@ FinalStatus = Literal["done", "stopped", "failed", "interrupted"]
 class ImportedMessage:
     """One message as a file has it. `parent`: the key of the one before it.
 
-    results: how the run went that made an answer, by column.
+    results: how the run went that made an answer, by column; attachments: names and texts of files.
     is_omitted: it has something that cannot be taken over; is_work: a call of a tool or its result.
     """
 
@@ -35,6 +35,7 @@ class ImportedMessage:
     settings: Json = field(default_factory=dict)
     results: Json = field(default_factory=dict)
     finished_at: float | None = None
+    attachments: list[Json] = field(default_factory=list)
     is_omitted: bool = False
     is_work: bool = False
 

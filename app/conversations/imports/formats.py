@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from app.conversations.attachments import MAX_FILES
 from app.conversations.exports import FORMAT, VERSION
 from app.conversations.imports import third_party
 from app.conversations.imports.chat import (
@@ -114,7 +115,17 @@ def _wick_node(item: Json, place: int) -> ImportedMessage:
         settings=dict_in(item.get("settings")),
         results=_results(item),
         finished_at=time_in(item.get("finished_at")),
+        attachments=_files(item.get("attachments")),
     )
+
+
+def _files(value: Any) -> list[Json]:
+    """Read the files of a message; those without text have nothing that could be kept."""
+    found = [
+        {"name": text_in(file.get("name")), "text": text_in(file.get("text"))[:MAX_MESSAGE_CHARS]}
+        for file in dicts_in(value)
+    ]
+    return [file for file in found if file["text"].strip()][:MAX_FILES]
 
 
 def _ending(value: Any) -> FinalStatus:
@@ -165,7 +176,8 @@ def _normalize(chat: ImportedConversation) -> ImportedConversation:
         key, above = waiting.pop()
         node = by_key[key]
         chat.omitted += _loses(node)
-        if node.role in {"user", "assistant"} and (node.text.strip() or node.error):
+        is_said = node.text.strip() or node.error or node.attachments
+        if node.role in {"user", "assistant"} and is_said:
             node.parent, above = above, key
             ordered.append(_bounded(node))
         kept[key] = above

@@ -25,6 +25,7 @@ from typing import IO, Any
 
 import msgspec
 
+from app.conversations.attachments import imported_text
 from app.conversations.imports.chat import ImportedConversation, ImportedMessage, SkippedChat
 from app.conversations.imports.formats import UNKNOWN, parse_export
 from app.conversations.settings import parse_generation_settings, sanitize, sanitize_text
@@ -243,7 +244,16 @@ def _columns(node: ImportedMessage, places: dict[str, int], started: float) -> d
         "created_at": at,
         "finished_at": (node.finished_at or at) if is_answer else None,
         **(node.results if is_answer else {}),
+        "attachments": _files(node),
     }
+
+
+def _files(node: ImportedMessage) -> str | None:
+    """The files of a prompt, as the database keeps them."""
+    if node.role != "user" or not node.attachments:
+        return None
+    files = [imported_text(file["name"], file["text"]) for file in node.attachments]
+    return msgspec.json.encode(files).decode()
 
 
 def _settings(node: ImportedMessage) -> str | None:

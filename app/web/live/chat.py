@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from quart import Blueprint, websocket
 
@@ -45,6 +47,7 @@ from app.web.socket import serve
 # What the composer sends over the socket, of which nothing is trusted.
 
 
+_FILE_IDS: Final = re.compile(r"(?:[0-9]{1,15} ?){0,40}")
 INVALID_MESSAGE = "Wick did not understand this message. Reload the page."
 
 
@@ -68,12 +71,16 @@ def parse_prompt(values: Mapping[str, object], user_id: int, chat_id: str) -> Pr
         raise ChatError(INVALID_MESSAGE)
     if not client_id.isalnum():
         raise ChatError(INVALID_MESSAGE)
+    files = values.get("attachments") or ""
+    if not isinstance(files, str) or not _FILE_IDS.fullmatch(files):
+        raise ChatError(INVALID_MESSAGE)
     return Prompt(
         user_id=user_id,
         chat_id=chat_id,
         text=text,
         client_id=client_id,
         model=sanitize_text(model or ""),
+        attachments=tuple(int(one) for one in files.split()),
     )
 
 

@@ -9,6 +9,7 @@ import time
 from quart import Blueprint, Response, request
 
 from app.conversations.answer_state import MessageRef
+from app.conversations.attachments import MAX_FILE_BYTES
 from app.db.chats import Chat, Cursor
 from app.errors import ChatError, ChatNotFound
 from app.web.addresses import row_id
@@ -40,9 +41,10 @@ async def stop(chat_id: str) -> Response:
 
 @chats_blueprint.post("/<chat_id>/messages/<int:answer_id>/take-back")
 async def withdraw(chat_id: str, answer_id: int) -> str:
-    """The text goes back into the composer of the tab that asked."""
-    text = await server_context().answers.withdraw(current_user(), chat_id, answer_id)
-    return escape_text(text)
+    """Text and files go back into the composer of the tab that asked."""
+    context = server_context()
+    text, files = await context.answers.withdraw(current_user(), chat_id, answer_id)
+    return escape_text(text) + context.fragments.chips(files, oob=True)
 
 
 @chats_blueprint.get("/<chat_id>/messages/<int:message_id>/text")
@@ -191,6 +193,7 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
         title=seen.title,
         version=version,
         client_id=secrets.token_hex(16),
+        largest_file=MAX_FILE_BYTES,
         sidebar=listed,
         until=until or "",
         first=seen.first or "",

@@ -9,6 +9,7 @@ from quart import Blueprint, Response, request
 from app.net import is_loopback
 from app.web.addresses import public_url, row_id
 from app.web.context import server_context
+from app.web.pages.attachments import text_response
 from app.web.pages.chat import get_chat_or_404
 from app.web.render.chat import load_chat_view
 from app.web.render.dates import day_of
@@ -71,6 +72,16 @@ async def page(token: str) -> Response:
     response = Response(html, content_type="text/html; charset=utf-8")
     response.headers["X-Robots-Tag"] = "noindex, nofollow"
     return response
+
+
+@blueprint.get("/shared/<token>/files/<int:attachment_id>")
+@public
+async def file(token: str, attachment_id: int) -> Response:
+    """A file of a message in that chat, as text."""
+    context = server_context()
+    chat = await context.shares.find(token)
+    found = await context.attachments.shown_in(chat.user_id, chat.id, attachment_id)
+    return await text_response(chat.user_id, found.id)
 
 
 async def _dialog(chat_id: str, link: str = "") -> str:

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from app.config import KEY_PREFIX
 from app.conversations.answer_state import LiveAnswer
 from app.conversations.history import ContextUsage
+from app.db.attachments import Attachment
 from app.models.catalogue import CatalogueEntry
 from app.models.found import FoundModel
 from app.models.install.pulls import Pull
@@ -101,6 +102,11 @@ class Fragments:
 
     def message(self, view: MessageView, *, oob: bool = False) -> str:
         return self.render("_message.html", message=view, oob="outerHTML" if oob else "")
+
+    def chips(self, files: Sequence[Attachment], *, oob: bool = False) -> str:
+        """Files of the message that is being written; with `oob` they come to those there are."""
+        inside = self.render("_chips.html", files=files)
+        return str(self._swaps.appended("#chips", inside)) if oob and files else inside
 
     def answer_update(self, message_id: int, news: BlockUpdate) -> str:
         """More of an answer that runs: the open block gives way, in one swap, or its text grows."""

@@ -19,6 +19,7 @@ from app.conversations.answer_state import (
 from app.conversations.branches import can_continue
 from app.conversations.history import SiblingIndex, Siblings
 from app.conversations.settings import parse_generation_settings
+from app.db.attachments import Attachment
 from app.db.messages import Message
 from app.web.render.markdown import escape_text, render_markdown
 from app.web.render.streaming import OpenBlock, RenderCursor, StreamedMarkdown
@@ -138,6 +139,7 @@ class MessageView:
     controls: MessageActions | None = None
     thought: str = ""
     thought_label: str = ""
+    attachments: tuple[Attachment, ...] = ()
     stored: Message | None = None
     open: OpenBlock | None = None
     sent_at: float = 0.0
@@ -191,6 +193,7 @@ def present(
         controls=controls,
         thought=message.thought or "",
         thought_label=thought_label(message.thought_seconds),
+        attachments=message.attachments,
         stored=message,
         model=head.model,
         sent_at=head.sent_at,

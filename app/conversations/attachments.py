@@ -1,0 +1,187 @@
+"""Files that people give to a model: read when they come, and put before what is asked about them.
+
+Text and code are read as they are. `kind` says what a file is: only 'text' so far.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Final
+
+import aiosqlite
+
+from app.conversations.imports.chat import fenced
+from app.conversations.settings import sanitize_text
+from app.db import attachments
+from app.db.attachments import Attachment, NewAttachment
+from app.db.connection import Database
+from app.errors import AttachmentNotFound, AttachmentRefused, InvalidMessage
+
+MAX_FILE_BYTES: Final = 1 << 20
+MAX_FILES: Final = 10
+"""Files of one message."""
+MAX_CHARS: Final = 1_000_000
+"""Characters of all files of one message together."""
+MAX_NAME_CHARS: Final = 120
+UNSENT_SECONDS: Final = 7 * 86400.0
+"""After which a file that nobody sent is deleted."""
+_BYTES_PER_TOKEN: Final = 3.6
+"""Between prose (4 to 5 in English) and code (about 3)."""
+_BOMS: Final = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+_CONTROL: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_LANGUAGE: Final = re.compile(r"[A-Za-z0-9+#_-]{1,20}")
+_PICTURES: Final = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+_PICTURE_NAMES: Final = frozenset({"svgz", "heic", "heif", "avif", "webp"})
+_OFFICE_NAMES: Final = frozenset(
+    {"doc", "docx", "ppt", "pptx", "xls", "xlsx", "odt", "ods", "odp", "rtf", "epub", "pages"}
+)
+
+
+class Attachments:
+    """Saves, finds and removes a user's files."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def add(self, user_id: int, name: str, data: bytes) -> Attachment:
+        """Save a file for a message that is being written. Raises AttachmentRefused."""
+        file = await asyncio.to_thread(read_file, name, data)
+        now = time.time()
+
+        async def save(connection: aiosqlite.Connection) -> int:
+            added = await attachments.add(connection, user_id, file, now)
+            await attachments.trim_unsent(connection, user_id)
+            return added
+
+        return await self.get(user_id, await self._db.write(save))
+
+    async def get(self, user_id: int, attachment_id: int) -> Attachment:
+        """Raises AttachmentNotFound."""
+        found = await attachments.get(self._db, user_id, attachment_id)
+        if found is None:
+            raise AttachmentNotFound("There is no such file.")
+        return found
+
+    async def unsent(self, user_id: int, ids: Sequence[int]) -> list[Attachment]:
+        """Find those of these files that belong to no message yet."""
+        return await attachments.unsent(self._db, user_id, ids)
+
+    async def text(self, user_id: int, attachment_id: int) -> str:
+        """Read what models are given of a file. Raises AttachmentNotFound."""
+        texts = await attachments.texts(self._db, user_id, [attachment_id])
+        if attachment_id not in texts:
+            raise AttachmentNotFound("There is no such file.")
+        return texts[attachment_id]
+
+    async def shown_in(self, user_id: int, chat_id: str, attachment_id: int) -> Attachment:
+        """A file of this chat. Raises AttachmentNotFound."""
+        found = await attachments.find_shown(self._db, user_id, chat_id, attachment_id)
+        if found is None:
+            raise AttachmentNotFound("There is no such file.")
+        return found
+
+    async def remove(self, user_id: int, attachment_id: int) -> None:
+        """Remove a file that is not sent. Raises AttachmentNotFound."""
+        if not await self._db.write(lambda c: attachments.remove_unsent(c, user_id, attachment_id)):
+            raise AttachmentNotFound("There is no such file, or it was sent already.")
+
+
+async def check_unsent(db: Database, user_id: int, ids: Sequence[int]) -> None:
+    """Check whether one message may have these files. Raises InvalidMessage."""
+    if len(ids) > MAX_FILES:
+        raise InvalidMessage(f"Attach at most {MAX_FILES} files to a message.")
+    total = await attachments.chars(db, user_id, ids)
+    if total > MAX_CHARS:
+        raise InvalidMessage(
+            f"The attached files are {total:,} characters long together; the limit is"
+            f" {MAX_CHARS:,}. Remove some."
+        )
+
+
+def read_file(name: str, data: bytes) -> NewAttachment:
+    """Read a file that is text. Raises AttachmentRefused for what is none, or too large."""
+    name = _file_name(name)
+    if len(data) > MAX_FILE_BYTES:
+        raise AttachmentRefused(f"{name} is too large: the limit is {MAX_FILE_BYTES >> 20} MB.")
+    _refuse_known(name, data)
+    text = _decoded(data)
+    if text is None:
+        raise AttachmentRefused(f"{name} is not a text file, so the model can't read it.")
+    if not text.strip():
+        raise AttachmentRefused(f"{name} is empty.")
+    return _text_attachment(name, text, data)
+
+
+def imported_text(name: str, text: str) -> NewAttachment:
+    """A file of which an export has kept name and text."""
+    data = text.encode()
+    return _text_attachment(name, text, data)
+
+
+def _text_attachment(name: str, text: str, data: bytes) -> NewAttachment:
+    return NewAttachment(
+        name=_file_name(name),
+        kind="text",
+        media_type="text/plain",
+        size=len(data),
+        digest=hashlib.sha256(data).hexdigest(),
+        text=text,
+        tokens=estimate_tokens(text),
+    )
+
+
+def _file_name(name: str) -> str:
+    """The last part of a path, on one line and not too long; its ending stays."""
+    name = " ".join(sanitize_text(name).replace("\\", "/").rpartition("/")[2].split())
+    if len(name) > MAX_NAME_CHARS:
+        ending = PurePosixPath(name).suffix[:20]
+        name = name[: MAX_NAME_CHARS - len(ending) - 1] + "…" + ending
+    return name or "file.txt"
+
+
+def _refuse_known(name: str, data: bytes) -> None:
+    ending = PurePosixPath(name).suffix.lower().removeprefix(".")
+    if data.startswith(b"%PDF-"):
+        raise AttachmentRefused(
+            f"PDF files aren't supported yet. Copy the text you need from {name}."
+        )
+    if data.startswith(_PICTURES) or ending in _PICTURE_NAMES:
+        raise AttachmentRefused(f"Pictures aren't supported yet, so {name} can't be attached.")
+    if ending in _OFFICE_NAMES:
+        raise AttachmentRefused(
+            f"Office files aren't supported yet. Copy the text you need from {name}."
+        )
+
+
+def _decoded(data: bytes) -> str | None:
+    """The text of a file in UTF-8, UTF-16 or Windows-1252; None for what is no text."""
+    encodings = [code for bom, code in _BOMS.items() if data.startswith(bom)]
+    for encoding in encodings or ["utf-8", "cp1252"]:
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return None if _CONTROL.search(text) else sanitize_text(text)
+    return None
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many tokens a text is; models differ by a third and more."""
+    return max(1, round(len(text.encode()) / _BYTES_PER_TOKEN))
+
+
+def with_files(text: str, files: Sequence[Attachment], texts: Mapping[int, str]) -> str:
+    """A message as a model reads it: its files, each in a fenced block, then what was written."""
+    blocks = [as_block(file.name, texts[file.id]) for file in files if file.id in texts]
+    return "\n\n".join([*blocks, *([text] if text else [])])
+
+
+def as_block(name: str, text: str) -> str:
+    """A file as Markdown: its name, and its content in a fence that nothing in it ends."""
+    ending = PurePosixPath(name).suffix.removeprefix(".").lower()
+    return f"{name}:\n{fenced(text, ending if _LANGUAGE.fullmatch(ending) else '')}"

@@ -1,0 +1,218 @@
+"""The table of attachments: files of messages, and of those that are still being written.
+
+Every statement names the user whose files they are.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import aiosqlite
+
+if TYPE_CHECKING:
+    from app.db.connection import Database
+
+MAX_UNSENT: Final = 40
+"""Files of a user that belong to no message yet; older ones are deleted."""
+_SHOWN: Final = "id, name, kind, media_type, size, tokens"
+_COPIED: Final = "user_id, place, name, kind, media_type, size, digest, text, tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file without its content. size: bytes; tokens: about how many a model is given of it."""
+
+    id: int
+    name: str
+    kind: str
+    media_type: str
+    size: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewAttachment:
+    """A file that is to be saved. text: what a model is given; digest: SHA-256 of its bytes."""
+
+    name: str
+    kind: str
+    media_type: str
+    size: int
+    digest: str
+    text: str
+    tokens: int
+
+
+def _shown(row: sqlite3.Row) -> Attachment:
+    return Attachment(*(row[name] for name in Attachment.__slots__))
+
+
+_ADD = """
+INSERT INTO attachments
+    (user_id, message_id, place, name, kind, media_type, size, digest, text, tokens, created_at)
+VALUES (:user, :message, :place, :name, :kind, :media_type, :size, :digest, :text, :tokens, :now)
+"""
+
+
+async def add(
+    connection: aiosqlite.Connection,
+    user_id: int,
+    file: NewAttachment,
+    now: float,
+    message_id: int | None = None,
+    place: int = 0,
+) -> int:
+    """Add a file and return its id; without a message it is unsent."""
+    values = {name: getattr(file, name) for name in NewAttachment.__slots__}
+    values |= {"user": user_id, "message": message_id, "place": place, "now": now}
+    cursor = await connection.execute(_ADD, values)
+    assert cursor.lastrowid is not None  # noqa: S101 - it was inserted
+    return cursor.lastrowid
+
+
+async def trim_unsent(connection: aiosqlite.Connection, user_id: int) -> None:
+    """Delete the oldest unsent files beyond MAX_UNSENT."""
+    await connection.execute(
+        "DELETE FROM attachments WHERE user_id = ?1 AND message_id IS NULL AND id NOT IN (SELECT id"
+        " FROM attachments WHERE user_id = ?1 AND message_id IS NULL ORDER BY id DESC LIMIT ?2)",
+        (user_id, MAX_UNSENT),
+    )
+
+
+async def remove_unsent(connection: aiosqlite.Connection, user_id: int, attachment_id: int) -> bool:
+    """Delete a file that is not sent. Whether there was one."""
+    cursor = await connection.execute(
+        "DELETE FROM attachments WHERE id = ? AND user_id = ? AND message_id IS NULL",
+        (attachment_id, user_id),
+    )
+    return cursor.rowcount > 0
+
+
+async def purge_unsent(connection: aiosqlite.Connection, before: float) -> None:
+    """Delete what nobody sent since then, of all users."""
+    await connection.execute(
+        "DELETE FROM attachments WHERE message_id IS NULL AND created_at < ?", (before,)
+    )
+
+
+async def names(connection: aiosqlite.Connection, user_id: int, ids: Iterable[int]) -> str:
+    """The names of these files, as a title."""
+    rows = await connection.execute_fetchall(
+        f"SELECT name FROM attachments WHERE id IN ({_list(ids)}) AND user_id = ? ORDER BY id",  # noqa: S608
+        (user_id,),
+    )
+    return ", ".join(row["name"] for row in rows)
+
+
+async def attach(
+    connection: aiosqlite.Connection, user_id: int, ids: Sequence[int], message_id: int
+) -> bool:
+    """Give unsent files to a message, in this order. False when one of them is gone."""
+    for place, one in enumerate(ids):
+        cursor = await connection.execute(
+            "UPDATE attachments SET message_id = ?, place = ?"
+            " WHERE id = ? AND user_id = ? AND message_id IS NULL",
+            (message_id, place, one, user_id),
+        )
+        if cursor.rowcount != 1:
+            return False
+    return True
+
+
+async def detach(connection: aiosqlite.Connection, user_id: int, message_id: int) -> None:
+    """Take the files of a message back, which is going away: they are unsent again."""
+    await connection.execute(
+        "UPDATE attachments SET message_id = NULL WHERE message_id = ? AND user_id = ?",
+        (message_id, user_id),
+    )
+
+
+async def copy(
+    connection: aiosqlite.Connection, user_id: int, from_id: int, to_id: int, now: float
+) -> None:
+    """Give another message the same files."""
+    await connection.execute(
+        f"INSERT INTO attachments ({_COPIED}, message_id, created_at)"  # noqa: S608
+        f" SELECT {_COPIED}, ?, ? FROM attachments WHERE message_id = ? AND user_id = ?"
+        " ORDER BY place",
+        (to_id, now, from_id, user_id),
+    )
+
+
+async def get(db: Database, user_id: int, attachment_id: int) -> Attachment | None:
+    found = await get_many(db, user_id, [attachment_id])
+    return found[0] if found else None
+
+
+async def get_many(db: Database, user_id: int, ids: Iterable[int]) -> list[Attachment]:
+    """Find those of these files that are the user's, in the order of their ids."""
+    rows = await db.fetch_all(
+        f"SELECT {_SHOWN} FROM attachments WHERE id IN ({_list(ids)}) AND user_id = ? ORDER BY id",  # noqa: S608
+        (user_id,),
+    )
+    return [_shown(row) for row in rows]
+
+
+async def unsent(db: Database, user_id: int, ids: Iterable[int]) -> list[Attachment]:
+    """Find those of the user's files that are not sent, in the order of their ids."""
+    rows = await db.fetch_all(
+        f"SELECT {_SHOWN} FROM attachments WHERE id IN ({_list(ids)}) AND user_id = ?"  # noqa: S608
+        " AND message_id IS NULL ORDER BY id",
+        (user_id,),
+    )
+    return [_shown(row) for row in rows]
+
+
+async def by_message(
+    db: Database, user_id: int, message_ids: Iterable[int]
+) -> dict[int, tuple[Attachment, ...]]:
+    """The files of these messages, without their content."""
+    rows = await db.fetch_all(
+        f"SELECT message_id, {_SHOWN} FROM attachments WHERE message_id IN ({_list(message_ids)})"  # noqa: S608
+        " AND user_id = ? ORDER BY message_id, place",
+        (user_id,),
+    )
+    found: dict[int, tuple[Attachment, ...]] = {}
+    for row in rows:
+        found[row["message_id"]] = (*found.get(row["message_id"], ()), _shown(row))
+    return found
+
+
+async def texts(db: Database, user_id: int, ids: Iterable[int]) -> dict[int, str]:
+    """Map ids of files to what models are given of them."""
+    rows = await db.fetch_all(
+        f"SELECT id, text FROM attachments WHERE id IN ({_list(ids)}) AND user_id = ?",  # noqa: S608
+        (user_id,),
+    )
+    return {row["id"]: row["text"] for row in rows}
+
+
+async def chars(db: Database, user_id: int, ids: Iterable[int]) -> int:
+    """Count the characters that models are given of these files."""
+    row = await db.fetch_one(
+        f"SELECT coalesce(sum(length(text)), 0) AS chars FROM attachments"  # noqa: S608
+        f" WHERE id IN ({_list(ids)}) AND user_id = ?",
+        (user_id,),
+    )
+    return 0 if row is None else int(row["chars"])
+
+
+async def find_shown(
+    db: Database, user_id: int, chat_id: str, attachment_id: int
+) -> Attachment | None:
+    """A file of a message of this chat that was not deleted."""
+    row = await db.fetch_one(
+        "SELECT a.id, a.name, a.kind, a.media_type, a.size, a.tokens FROM attachments a"
+        " JOIN messages m ON m.id = a.message_id JOIN chats c ON c.id = m.chat_id"
+        " WHERE a.id = ? AND a.user_id = ? AND c.id = ? AND c.user_id = a.user_id"
+        " AND NOT EXISTS (SELECT 1 FROM hidden_messages h WHERE h.message_id = m.id)",
+        (attachment_id, user_id, chat_id),
+    )
+    return None if row is None else _shown(row)
+
+
+def _list(ids: Iterable[int]) -> str:
+    return ", ".join(f"{int(one)}" for one in ids)

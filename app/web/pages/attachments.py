@@ -1,0 +1,71 @@
+"""Files for the message that is being written, and of those that were sent."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from quart import Blueprint, Response, request
+
+from app.conversations.attachments import MAX_FILE_BYTES
+from app.db.attachments import MAX_UNSENT, Attachment
+from app.errors import AttachmentRefused
+from app.web.context import server_context
+from app.web.security.identity import current_user
+
+blueprint = Blueprint("attachments", __name__, url_prefix="/attachments")
+
+
+async def take_file() -> Attachment:
+    """Save the file that is the body of this request. Raises AttachmentRefused."""
+    name = request.args.get("name", "file.txt")[:1000]
+    if (request.content_length or 0) > MAX_FILE_BYTES:
+        raise AttachmentRefused(f"{name} is too large: the limit is {MAX_FILE_BYTES >> 20} MB.")
+    data: bytes = await request.get_data(as_text=False)  # type: ignore[assignment]
+    return await server_context().attachments.add(current_user(), name, data)
+
+
+@blueprint.post("")
+async def add() -> str:
+    """Answer with the chip of the file."""
+    return server_context().fragments.chips([await take_file()])
+
+
+@blueprint.get("")
+async def chips() -> str:
+    """The chips of a draft: those of `ids` that are there and not sent."""
+    context = server_context()
+    ids = [int(one) for one in re.findall(r"\b[0-9]{1,15}\b", request.args.get("ids", ""))]
+    return context.fragments.chips(
+        await context.attachments.unsent(current_user(), ids[:MAX_UNSENT])
+    )
+
+
+@blueprint.delete("/<int:attachment_id>")
+async def remove(attachment_id: int) -> Response:
+    await server_context().attachments.remove(current_user(), attachment_id)
+    return Response(status=204)
+
+
+@blueprint.get("/<int:attachment_id>")
+async def download(attachment_id: int) -> Response:
+    return await text_response(current_user(), attachment_id, is_download=True)
+
+
+@blueprint.get("/<int:attachment_id>/view")
+async def view(attachment_id: int) -> str:
+    """Render the content for the folded chip of a message."""
+    context = server_context()
+    text = await context.attachments.text(current_user(), attachment_id)
+    return context.fragments.render("_attachment_text.html", id=attachment_id, text=text)
+
+
+async def text_response(user_id: int, attachment_id: int, *, is_download: bool = False) -> Response:
+    """A file's text as it is, which no browser takes for a page."""
+    attachments = server_context().attachments
+    file = await attachments.get(user_id, attachment_id)
+    text = await attachments.text(user_id, attachment_id)
+    response = Response(text, content_type="text/plain; charset=utf-8")
+    how = "attachment" if is_download else "inline"
+    response.headers["Content-Disposition"] = f"{how}; filename*=UTF-8''{quote(file.name, safe='')}"
+    return response

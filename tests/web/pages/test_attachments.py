@@ -1,0 +1,134 @@
+"""Files over HTTP: chips for the composer, their content, and nothing of another's."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiosqlite
+import pytest
+from quart import Quart
+
+from app.conversations.attachments import MAX_FILE_BYTES
+from app.db import attachments, chats, messages
+from tests.application import BrowserClient, context_of, run_app, sign_in, text_of
+
+CHAT = "0123456789abcdef"
+HOSTILE = "<img src=x onerror=alert(1)>\"'&.md"
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[Quart]:
+    async with run_app(tmp_path, host="0.0.0.0") as made:
+        yield made
+
+
+async def attach(browser: BrowserClient, name: str = "notes.md", data: bytes = b"flour") -> str:
+    """Upload a file, and return the id that its chip has."""
+    answer = await browser.ask(
+        "POST", "/attachments", query_string={"name": name}, data=data, headers=PLAIN
+    )
+    html = await text_of(answer)
+    assert answer.status_code == 200, html
+    found = re.search(r'data-attachment="(\d+)" data-kind="text" data-status="ready"', html)
+    assert found, html
+    return found[1]
+
+
+PLAIN = {"Content-Type": "text/plain", "Accept": "text/plain"}
+
+
+async def test_a_file_becomes_a_chip_that_can_be_read_and_removed(app: Quart) -> None:
+    anna = await sign_in(app, "Anna", "owner")
+    file = await attach(anna, HOSTILE)
+    chip = await text_of(await anna.ask("GET", f"/attachments?ids={file}+999+x"))
+    assert "<img" not in chip
+    assert 'data-tokens="1"' in chip
+    assert "1 token<" in chip
+    answer = await anna.ask("GET", f"/attachments/{file}")
+    assert await text_of(answer) == "flour"
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer.headers["Content-Disposition"].startswith("attachment; filename*=UTF-8''%3Cimg")
+    assert "flour</pre>" in await text_of(await anna.ask("GET", f"/attachments/{file}/view"))
+    assert (await anna.ask("DELETE", f"/attachments/{file}")).status_code == 204
+    assert (await anna.ask("GET", f"/attachments/{file}")).status_code == 404
+    assert await text_of(await anna.ask("GET", f"/attachments?ids={file}")) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "status", "why"),
+    [
+        ("a.pdf", b"%PDF-1.7", 415, "PDF files aren't supported yet."),
+        ("a.png", b"\x89PNG\r\n", 415, "Pictures aren't supported yet"),
+        ("a.bin", bytes(range(256)), 415, "a.bin is not a text file, so the model can't read it."),
+        ("big.txt", b"x" * (MAX_FILE_BYTES + 1), 415, "big.txt is too large: the limit is 1 MB."),
+    ],
+)
+async def test_a_refusal_is_a_plain_sentence(
+    app: Quart, name: str, data: bytes, status: int, why: str
+) -> None:
+    anna = await sign_in(app, "Anna", "owner")
+    answer = await anna.ask(
+        "POST", "/attachments", query_string={"name": name}, data=data, headers=PLAIN
+    )
+    assert answer.status_code == status
+    text = await text_of(answer)
+    assert why in text
+    assert "<" not in text
+
+
+async def test_a_stranger_reaches_no_file(app: Quart) -> None:
+    anna, ben = await sign_in(app, "Anna", "owner"), await sign_in(app, "Ben")
+    file = await attach(anna)
+    for method, path in (
+        ("GET", f"/attachments/{file}"),
+        ("GET", f"/attachments/{file}/view"),
+        ("DELETE", f"/attachments/{file}"),
+        ("GET", f"/api/v1/files/{file}"),
+        ("GET", f"/api/v1/files/{file}/content"),
+        ("DELETE", f"/api/v1/files/{file}"),
+    ):
+        assert (await ben.ask(method, path)).status_code == 404, path
+    assert await text_of(await ben.ask("GET", f"/attachments?ids={file}")) == ""
+    assert (await BrowserClient(app).ask("GET", f"/attachments/{file}")).status_code in {303, 401}
+    assert await text_of(await anna.ask("GET", f"/attachments/{file}")) == "flour"
+
+
+async def test_programs_upload_read_and_delete_files(app: Quart) -> None:
+    anna = await sign_in(app, "Anna", "owner")
+    answer = await anna.ask("POST", "/api/v1/files?name=a.py", data=b"x = 1\n")
+    assert answer.status_code == 201
+    made = json.loads(await text_of(answer))
+    assert (made["name"], made["kind"], made["size"], made["object"]) == ("a.py", "text", 6, "file")
+    path = f"/api/v1/files/{made['id']}"
+    assert json.loads(await text_of(await anna.ask("GET", path))) == made
+    assert await text_of(await anna.ask("GET", f"{path}/content")) == "x = 1\n"
+    refused = await anna.ask("POST", "/api/v1/files?name=a.pdf", data=b"%PDF-1.4")
+    assert refused.status_code == 415
+    assert "PDF" in json.loads(await text_of(refused))["error"]["message"]
+    assert (await anna.ask("DELETE", path)).status_code == 204
+    assert (await anna.ask("GET", path)).status_code == 404
+
+
+async def test_a_shared_chat_shows_its_own_files_and_no_others(app: Quart) -> None:
+    anna = await sign_in(app, "Anna", "owner")
+    sent, other = await attach(anna), await attach(anna, "secret.txt", b"secret")
+
+    async def fill(connection: aiosqlite.Connection) -> None:
+        await chats.create(connection, CHAT, 1, "Bread", "tiny", 1.0)
+        asked = await messages.add_user(connection, 1, CHAT, None, "what?", "c1", 1.0)
+        assert await attachments.attach(connection, 1, [int(sent)], asked)
+        await chats.advance(connection, 1, CHAT, asked, "tiny", 2.0)
+
+    await context_of(app).chats._db.write(fill)
+    shown = await text_of(await anna.ask("GET", f"/chats/{CHAT}"))
+    assert "notes.md" in shown
+    assert "flour" not in shown  # it comes when it is opened
+    link = f"/shared/{await context_of(app).shares.share(1, CHAT)}"
+    visitor = BrowserClient(app)
+    page = await text_of(await visitor.ask("GET", link))
+    assert f'href="{link}/files/{sent}"' in page
+    assert await text_of(await visitor.ask("GET", f"{link}/files/{sent}")) == "flour"
+    assert (await visitor.ask("GET", f"{link}/files/{other}")).status_code == 404

@@ -99,10 +99,12 @@ class Sampler:
         penalty, window = self._sampling.repetition_penalty, self._sampling.repetition_window
         if penalty == 1.0 or penalty <= 0 or window <= 0:
             return
-        recent = set(history[-window:]) - self._exempt
-        ids = np.fromiter((i for i in recent if i < logits.size), np.int64)
-        values = logits[ids]
+        ids = np.array(history[-window:], np.int64)
+        ids = ids[ids < logits.size]
+        spared = [i for i in self._exempt if i < logits.size]
+        values, kept = logits[ids], logits[spared]
         logits[ids] = np.where(values > 0, values / penalty, values * penalty)
+        logits[spared] = kept
 
     def _candidates(self, logits: Logits) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the ids that the filters leave, and their weights (that of the likeliest is 1)."""

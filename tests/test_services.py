@@ -1,4 +1,4 @@
-"""The house: what is looked after in it, and what its tabs remember."""
+"""The services: what is looked after in them, and what its tabs remember."""
 
 from __future__ import annotations
 

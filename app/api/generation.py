@@ -33,7 +33,7 @@ Unsupported = Annotated[list[Any], Meta(extra_json_schema={"maxItems": 0})]
 """Documented, but not checked with the shape: what is wrong gets a sentence of its own."""
 LATEST = ":latest"
 MAX_ANSWERS: Final = 2048
-AT_ONCE: Final = 8
+MAX_CONCURRENT_ANSWERS: Final = 8
 """Answers to one request that wait in the queue at the same time: it is for others, too."""
 
 MAX_STOPS, MAX_STOP_CHARS = 32, 500
@@ -79,7 +79,7 @@ def to_command(model: str, chosen: Mapping[str, Any], command: Generate) -> Gene
 
 
 def open_completions(
-    model: str, commands: Sequence[Generate], at_once: int = AT_ONCE
+    model: str, commands: Sequence[Generate], at_once: int = MAX_CONCURRENT_ANSWERS
 ) -> Completions:
     """Prepare completions for the user who asks. Raises ApiError for too many."""
     context = server_context()
@@ -151,7 +151,7 @@ async def embed(
     if kind == "reranker":
         raise ApiError("This model is a reranker: ask it at /v1/rerank.", param="model")
     if "" in texts:
-        raise ApiError("An empty text has no meaning to embed.", param="input")
+        raise ApiError("Can't embed an empty text.", param="input")
     ends = await http.while_allowed(_all(model, kind, texts, may_cut=may_cut))
     size = len(ends[0].embedding) if ends else 0
     if ends and dimensions and dimensions > size:
@@ -214,7 +214,7 @@ async def _all(
         replace(default, text=text) if isinstance(text, str) else replace(default, before=text)
         for text in texts
     ]
-    at_once = AT_ONCE if kind == "text" else MAX_CONCURRENT_TEXTS
+    at_once = MAX_CONCURRENT_ANSWERS if kind == "text" else MAX_CONCURRENT_TEXTS
     completions = open_completions(model, commands, at_once)
     http.start_with_connection(completions)
     ends: dict[int, Finished] = {}

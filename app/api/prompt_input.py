@@ -44,7 +44,7 @@ def turn(role: str, text: str, calls: Sequence[ToolCall] = (), param: str = "mes
     """
     if role not in ROLES:
         known = ", ".join(ROLES)
-        raise ApiError(f"A message cannot be by “{role}”; it is by {known}.", param=param)
+        raise ApiError(f"Unknown role “{role}”. Use one of: {known}.", param=param)
     if role in _TOOLS:
         text = f"<tool_response>\n{text}\n</tool_response>"
     parts = [text] if text else []

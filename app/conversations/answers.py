@@ -345,7 +345,7 @@ class AnswerService:
         self._is_closed = True
         for answer in self._pending.all():
             if answer.postpone():
-                self._hub.forget(answer.stream)
+                self._hub.discard(answer.stream)
         self.tasks.spawn(self._db.write(unfinished.reset_restart_counts), "forget deaths")
 
     async def _owns(self, user_id: int, chat_id: str) -> bool:

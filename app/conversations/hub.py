@@ -88,7 +88,7 @@ class Hub:
             del self._streams[stream.message_id]
         self.chat_changed(stream.user_id, stream.chat_id)
 
-    def forget(self, stream: LiveAnswer) -> None:
+    def discard(self, stream: LiveAnswer) -> None:
         """Remove the stream without notifying those who watch it: nothing has changed for them."""
         self._streams.pop(stream.message_id, None)
 

@@ -27,7 +27,7 @@ from app.models.text.builtin_templates import stops_of
 
 
 log = logging.getLogger(__name__)
-MOST: Final = 2**53
+MAX_INTEGER: Final = 2**53
 """More than any number that can be chosen."""
 
 
@@ -80,8 +80,8 @@ def _is_possible(made_with: GenerationSettings) -> bool:
     numbers = (value for value in values.values() if isinstance(value, int | float))
     choices = (row for row in SAMPLING.values() if row.choices)
     return (
-        all(abs(number) < MOST for number in numbers)
-        and 0 < made_with.max_tokens < MOST
+        all(abs(number) < MAX_INTEGER for number in numbers)
+        and 0 < made_with.max_tokens < MAX_INTEGER
         and all(values[row.name] in {None, *row.choices} for row in choices)
     )
 

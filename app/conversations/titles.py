@@ -119,7 +119,7 @@ class TitleGenerator:
         said: list[str] = []
         question = path[0].text or ", ".join(file.name for file in path[0].attachments)
 
-        def listen(event: RequestEvent) -> None:
+        def on_event(event: RequestEvent) -> None:
             if isinstance(event, Prefill):  # perhaps for a second time, after it had given way
                 said.clear()
             elif isinstance(event, Delta):
@@ -139,7 +139,7 @@ class TitleGenerator:
             think=False,
             max_thought_tokens=0,
         )
-        request = Request(command, stream.user_id, listen, is_background=True)
+        request = Request(command, stream.user_id, on_event, is_background=True)
         self._pool.submit(stream.model, request)
 
     def _model_is_capable(self, model: str) -> bool:

@@ -31,8 +31,8 @@ async def pages(db: Database, user_id: int, chat_id: str) -> AsyncIterator[list[
             {"chat": chat_id, "user": user_id, "after": after},  # type: ignore[arg-type]
         )
         after = None
-        for ids in _cut((row["id"], row["size"]) for row in rows):
-            yield await _those(db, user_id, chat_id, ids)
+        for ids in _in_batches((row["id"], row["size"]) for row in rows):
+            yield await _select(db, user_id, chat_id, ids)
             after = ids[-1]
 
 
@@ -44,8 +44,8 @@ async def path_pages(
         _PATH_IDS,
         {"leaf": leaf_id, "chat": chat_id, "user": user_id},  # type: ignore[arg-type]
     )
-    for ids in _cut((row["id"], row["size"]) for row in rows):
-        found = {message.id: message for message in await _those(db, user_id, chat_id, ids)}
+    for ids in _in_batches((row["id"], row["size"]) for row in rows):
+        found = {message.id: message for message in await _select(db, user_id, chat_id, ids)}
         yield [found[one] for one in ids if one in found]  # others have gone meanwhile
 
 
@@ -62,7 +62,7 @@ WHERE c.id = :chat AND c.user_id = :user ORDER BY path.depth DESC
 """  # noqa: S608
 
 
-def _cut(sizes: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
+def _in_batches(sizes: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
     """Ids in groups that are small enough to be read at once."""
     group, chars = list[int](), 0
     for one, size in sizes:
@@ -75,7 +75,7 @@ def _cut(sizes: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
         yield group
 
 
-async def _those(db: Database, user_id: int, chat_id: str, ids: Sequence[int]) -> list[Message]:
+async def _select(db: Database, user_id: int, chat_id: str, ids: Sequence[int]) -> list[Message]:
     marks = ", ".join(f"{int(one)}" for one in ids)
     rows = await db.fetch_all(
         f"SELECT * FROM messages WHERE id IN ({marks}) AND chat_id = :chat AND {OWNED}"  # noqa: S608
@@ -116,7 +116,7 @@ WITH RECURSIVE below (id) AS (
 )
 """  # noqa: S608
 """A message of the user's and all that follows it."""
-_ONE = f"SELECT * FROM messages WHERE id = :id AND chat_id = :chat AND {OWNED}"  # noqa: S608
+_SELECT_MESSAGE = f"SELECT * FROM messages WHERE id = :id AND chat_id = :chat AND {OWNED}"  # noqa: S608
 _SIBLINGS = f"""
 SELECT id, parent_id FROM messages
 WHERE chat_id = :chat AND {OWNED} AND coalesce(parent_id, 0) IN (
@@ -138,7 +138,7 @@ async def sibling_groups(db: Database, user_id: int, chat_id: str) -> dict[int |
 async def get_message(db: Database, user_id: int, chat_id: str, message_id: int) -> Message | None:
     """One message of a chat."""
     values = {"id": message_id, "chat": chat_id, "user": user_id}
-    row = await db.fetch_one(_ONE, values)  # type: ignore[arg-type]
+    row = await db.fetch_one(_SELECT_MESSAGE, values)  # type: ignore[arg-type]
     found = [] if row is None else await with_attachments(db, user_id, [message_of(row)])
     return found[0] if found else None
 
@@ -148,7 +148,7 @@ async def get(
 ) -> Message | None:
     """Get a message within a transaction, where no other can come in between."""
     values = {"id": message_id, "chat": chat_id, "user": user_id}
-    async with connection.execute(_ONE, values) as cursor:
+    async with connection.execute(_SELECT_MESSAGE, values) as cursor:
         row = await cursor.fetchone()
     return None if row is None else message_of(row)
 

@@ -133,7 +133,7 @@ class Dispatcher:
         """Raises QueueFull, which knows when the first of those who wait will have begun."""
         if not self._queue.has_room(user_id):
             raise QueueFull(
-                f"{len(self._queue)} requests are waiting for {self._name} already. "
+                f"{self._name} is busy ({len(self._queue)} in the queue). "
                 "Please try again in a moment.",
                 None if self._runner is None else self._starts(self._queue.ordered())[0],
             )

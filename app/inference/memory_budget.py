@@ -162,17 +162,17 @@ class MemoryBudget:
         name: str,
         choices: Sequence[MemoryNeed],
         notify: Callable[[str], None],
-        is_wanted: Callable[[], bool],
+        is_needed: Callable[[], bool],
     ) -> int | None:
         """Wait for room, and take it; the index of the choice there was room for.
 
         choices: the best first, of which the last fits the budget. notify: hears whom it
-        waits for. None when `is_wanted` says that there is no use any more.
+        waits for. None when `is_needed` says that there is no use any more.
         """
         self._waiting.append(name)
         reported = ""
         try:
-            while is_wanted():
+            while is_needed():
                 self._news.clear()
                 is_next = self._waiting[0] == name
                 if is_next and (choice := self._try_reserve(choices)) is not None:

@@ -88,7 +88,7 @@ class Worker:
         return self._alive.last_used
 
     @property
-    def is_wanted(self) -> bool:
+    def is_needed(self) -> bool:
         """Tell whether there is a reason to load it."""
         return self._dispatcher.has_waiting or self._is_asked_for
 
@@ -214,7 +214,7 @@ class Worker:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            if self.is_wanted and not self._is_closed:
+            if self.is_needed and not self._is_closed:
                 await self._serve()
 
     def interrupt(self, message: str) -> None:
@@ -303,7 +303,7 @@ class Worker:
         self._dispatcher.clear_detail()
         self._apply(event)
         self._dispatcher.resume()
-        if self.is_wanted:
+        if self.is_needed:
             self._wanted.set()
 
     def _notify(self, detail: str) -> None:

@@ -399,7 +399,7 @@ class WorkerPool:
         """Wait for memory. Fewer slots, or layers on devices, where there is not enough for all."""
         model, plans = load.model, load.plans()
         needs, worker = [plan.need for plan in plans], self._workers[load.model.name]
-        choice = await self._memory.reserve(model.name, needs, notify, lambda: worker.is_wanted)
+        choice = await self._memory.reserve(model.name, needs, notify, lambda: worker.is_needed)
         if choice is None:
             raise LoadAbandoned
         context = memory.context_length(model, self._settings)

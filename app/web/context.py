@@ -67,7 +67,7 @@ class ServerContext(Services):
     def background_jobs(self) -> dict[str, Job]:
         return super().background_jobs() | {
             "trash": self.trash.run,
-            "imports": self.imports.keep_watch,
+            "imports": self.imports.finish_periodically,
             "logins": self.sessions.run,
             "leaving": self.account_deletion.run,
         }

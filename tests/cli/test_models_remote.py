@@ -29,7 +29,7 @@ async def test_add_list_and_remove_a_remote_model(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Far Away is installed as far."
     assert lines[1].endswith(" is ready (8,192 tokens).")
-    assert lines[2].startswith("Not ready yet: 127.0.0.1:9 cannot be reached")
+    assert lines[2].startswith("Not ready yet: Can't reach 127.0.0.1:9")
     assert len(lines) == 3  # nothing leaves this machine
     run(settings, "default", "far")
     assert run(settings, "list") == 0

@@ -329,7 +329,7 @@ async def test_a_prompt_to_a_full_queue_is_not_saved(
     monkeypatch.setattr(RunnerProcess, "start", start)
     async with built(tmp_path, store, queue_limit=1, slots=1) as services:
         await services.answers.submit(services.prompt())
-        with pytest.raises(QueueFull, match="waiting for tiny"):
+        with pytest.raises(QueueFull, match="tiny is busy"):
             await services.answers.submit(services.prompt("more", "client02", OTHER))
         assert len(await services.chats.recent(1)) == 1
 

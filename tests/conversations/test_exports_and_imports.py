@@ -212,11 +212,11 @@ async def test_a_chat_id_of_another_user_is_not_taken_over(db: Database) -> None
 @pytest.mark.parametrize(
     ("file", "sentence"),
     [
-        (b"", "damaged"),
-        (b"{", "damaged"),
-        (b"\xff\xfe\x00", "damaged"),
-        (b"[" * 100_000, "damaged"),
-        (b"PK\x03\x04 and no more", "damaged"),
+        (b"", "a supported export"),
+        (b"{", "a supported export"),
+        (b"\xff\xfe\x00", "a supported export"),
+        (b"[" * 100_000, "a supported export"),
+        (b"PK\x03\x04 and no more", "a supported export"),
         (b"{}", "does not know"),
         (b"[]", "does not know"),
         (b"3", "does not know"),

@@ -187,7 +187,7 @@ async def test_imports_appear_in_every_tab_as_text_only(person: Person, tmp_path
         (files[0], "1 chat imported."),
         (files[0], "0 chats imported, 1 was there already."),
         (files[1], "1 chat imported."),
-        (files[2], "it cannot be read."),
+        (files[2], "t a supported export."),
     ):
         await take(page, person.server.origin, file)
         await expect(notice).to_contain_text(sentence)

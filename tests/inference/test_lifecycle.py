@@ -68,7 +68,7 @@ async def test_unloading_ends_a_load_that_nobody_waits_for(staged: Staged) -> No
     await stage.becomes("loading")
     await stage.worker.unload()
     assert stage.worker.state == "idle"
-    assert not stage.worker.is_wanted
+    assert not stage.worker.is_needed
 
 
 async def test_a_request_during_unloading_is_answered_by_the_next_load(staged: Staged) -> None:
@@ -182,7 +182,7 @@ async def test_background_work_loads_no_model_and_makes_way_for_unloading(staged
     runner = ScriptedRunner()
     stage, title = staged(runner), Ear()
     stage.worker.submit(request(2, title, is_background=True))
-    assert not stage.worker.is_wanted
+    assert not stage.worker.is_needed
     stage.worker.load()
     runner.say(Prefill(2, 1, 5, 0, 0))
     await title.hears(Prefill)

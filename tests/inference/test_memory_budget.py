@@ -158,12 +158,12 @@ async def test_a_model_that_is_not_wanted_any_more_gives_up_its_place() -> None:
     machine = Machine(10, "abc")
     await machine["a"].enter(8)
     machine["a"].is_busy = True
-    is_wanted = True
-    given_up = asyncio.create_task(machine["b"].enter(8, wanted=lambda: is_wanted))
+    is_needed = True
+    given_up = asyncio.create_task(machine["b"].enter(8, wanted=lambda: is_needed))
     behind = asyncio.create_task(machine["c"].enter(2))
     await settled()
     assert machine["c"].sentences == ["Waiting for memory: b comes first"]
-    is_wanted = False
+    is_needed = False
     machine.room.notify()
     assert await within(given_up) is None
     assert await within(behind) == 0

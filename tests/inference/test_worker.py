@@ -62,7 +62,7 @@ async def test_a_request_for_a_full_queue_is_refused(staged: Callable[..., Stage
     stage.may_load.clear()
     for number in range(2):
         stage.worker.submit(request(number, Ear()))
-    with pytest.raises(QueueFull, match="2 requests are waiting") as refused:
+    with pytest.raises(QueueFull, match=r"is busy \(2 in the queue\)") as refused:
         stage.worker.ensure_queue_space(1)
     assert refused.value.retry_after is None  # nobody knows how long the load will take
 

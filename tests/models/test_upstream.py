@@ -217,7 +217,7 @@ async def test_a_server_without_a_list_counts_as_ready() -> None:
 
 
 async def test_a_search_of_folders_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "cannot be reached" in (await check(Upstream("http://127.0.0.1:9/v1", "m"))).problem
+    assert "Can't reach" in (await check(Upstream("http://127.0.0.1:9/v1", "m"))).problem
     missing = Upstream("http://127.0.0.1:9/v1", "m", "WICK_KEY_NOWHERE")
     assert "WICK_KEY_NOWHERE" in (await check(missing)).problem
 

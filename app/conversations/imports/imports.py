@@ -211,7 +211,7 @@ class Imports:
                 continue
             await (self._deliver(holder) if is_whole else self._undo(holder))
 
-    async def keep_watch(self) -> None:
+    async def finish_periodically(self) -> None:
         """Finish at once and then every while, until cancelled."""
         while True:
             try:

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 MAX_FILE_BYTES = 200 << 20
 """Packed and unpacked."""
 REFUSED = 3
-DAMAGED = "This file is damaged or is no export: it cannot be read."
+DAMAGED = "Can't read this file. It isn't a supported export."
 LOCKED = "Cannot open this zip. Unpack it first."
 TOO_MUCH = "This file is too large for one import. Split it."
 

@@ -115,12 +115,12 @@ def parse_chunk(data: str) -> Chunk:
             raise ErrorChunk(error)
         if "choices" not in chunk and "message" in chunk and "code" in chunk:
             raise ErrorChunk(chunk)
-        return _piece(chunk)
+        return _parse_choice(chunk)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ProtocolViolation("is not OpenAI's protocol") from error
 
 
-def _piece(chunk: dict[str, Any]) -> Chunk:
+def _parse_choice(chunk: dict[str, Any]) -> Chunk:
     usage = _usage(chunk.get("usage"))
     reading = _reading(chunk.get("prompt_progress"))
     choices = chunk.get("choices") or ()

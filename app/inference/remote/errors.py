@@ -92,7 +92,7 @@ def from_response(upstream: Upstream, response: httpx.Response, body: bytes) -> 
     """Make the error of a status other than 200."""
     status = response.status_code
     sentence = status_message(upstream, status, error_detail(body))
-    return _fault(
+    return _error(
         status,
         body,
         sentence,
@@ -107,10 +107,10 @@ def from_error_chunk(upstream: Upstream, chunk: ErrorChunk) -> UpstreamError:
     code = value.get("code")
     status = code if isinstance(code, int) and 400 <= code < 600 else 500
     sentence = f"{upstream.host} broke off with an error{error_detail(chunk.body)}."
-    return _fault(status, chunk.body, sentence, public=f"{upstream.host} broke off with an error.")
+    return _error(status, chunk.body, sentence, public=f"{upstream.host} broke off with an error.")
 
 
-def _fault(
+def _error(
     status: int, body: bytes, sentence: str, *, public: str, pause: float | None = None
 ) -> UpstreamError:
     text = body[:65536].decode("utf-8", "replace")
@@ -132,7 +132,7 @@ def from_transport_error(
             "down", f"{host} has not taken a call within {timeouts.connect:g} seconds."
         )
     if isinstance(error, httpx.ConnectError):
-        return UpstreamError("down", f"{host} cannot be reached{error_suffix(error)}.")
+        return UpstreamError("down", f"Can't reach {host}{error_suffix(error)}.")
     return UpstreamError("down", f"{host} broke off{error_suffix(error)}.")
 
 

@@ -83,16 +83,16 @@ async def check(
     own = HttpClients()
     try:
         async with asyncio.timeout(seconds):
-            return await _look(upstream, (clients or own).of(upstream), seconds)
+            return await _ask(upstream, (clients or own).of(upstream), seconds)
     except (TimeoutError, httpx.TimeoutException):
         return HealthResult(f"{upstream.host} has not answered within {seconds:g} seconds.")
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        return HealthResult(f"{upstream.host} cannot be reached{error_suffix(error)}.")
+        return HealthResult(f"Can't reach {upstream.host}{error_suffix(error)}.")
     finally:
         await own.close()
 
 
-async def _look(upstream: Upstream, client: httpx.AsyncClient, seconds: float) -> HealthResult:
+async def _ask(upstream: Upstream, client: httpx.AsyncClient, seconds: float) -> HealthResult:
     headers = headers_for(upstream)
     url = f"{upstream.url}/models"
     async with client.stream("GET", url, headers=headers, timeout=seconds) as response:

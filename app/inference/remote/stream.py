@@ -38,7 +38,7 @@ from app.models.upstream import Upstream
 
 MAX_ERROR_BYTES: Final = 65536
 MAX_ANSWER_CHARS: Final = 4 << 20
-SOON: Final = 0.5
+TRAILER_SECONDS: Final = 0.5
 """Seconds until a server that has said everything has its connection closed."""
 CUTS: Final = frozenset({"abort", "aborted", "cancelled", "content_filter", "error"})
 
@@ -119,7 +119,7 @@ class ResponseStream:
                 await self._stream(upstream, client, url, body, limit)
         except (TimeoutError, ProtocolViolation, httpx.HTTPError) as error:
             if not self._finish:
-                raise self._fault(upstream, error) from error
+                raise self._as_upstream_error(upstream, error) from error
         self._close(upstream)
 
     async def _stream(
@@ -156,7 +156,7 @@ class ResponseStream:
         now = asyncio.get_running_loop().time()
         if data.strip() == DONE:
             self._finish = self._finish or "stop"
-            limit.reschedule(now + SOON)
+            limit.reschedule(now + TRAILER_SECONDS)
             return
         try:
             piece = parse_chunk(data)
@@ -179,7 +179,7 @@ class ResponseStream:
             self._emit(Prefill(self._command.id, done, total, 0, self.fitting.dropped))
             seconds = self._timeouts.first
         if piece.thought:
-            self._say(Delta(self._command.id, "", (), 1, self._resumed() + piece.thought))
+            self._emit_delta(Delta(self._command.id, "", (), 1, self._resumed() + piece.thought))
             seconds = self._timeouts.between
         if piece.text:
             count = max(1, len(piece.tokens))  # most servers send each by itself, and tell none
@@ -198,7 +198,7 @@ class ResponseStream:
         for part, text in parts:
             said[part] += text
         thought = self._resumed() + said["thought"] if said["thought"] else ""
-        self._say(Delta(self._command.id, said["answer"], tokens, count, thought))
+        self._emit_delta(Delta(self._command.id, said["answer"], tokens, count, thought))
 
     def _resumed(self) -> str:
         """Separator of a thought that was cut and the one that comes now: no server goes on with
@@ -206,7 +206,7 @@ class ResponseStream:
         separator, self._separator = self._separator, ""
         return separator
 
-    def _say(self, delta: Delta) -> None:
+    def _emit_delta(self, delta: Delta) -> None:
         self._pieces += delta.count
         if not (delta.text or delta.thought or delta.tokens):
             return
@@ -237,7 +237,7 @@ class ResponseStream:
         else:
             self.end(self.finished("length" if self._finish == "length" else "stop"))
 
-    def _fault(
+    def _as_upstream_error(
         self, upstream: Upstream, error: TimeoutError | ProtocolViolation | httpx.HTTPError
     ) -> UpstreamError:
         if isinstance(error, ProtocolViolation):

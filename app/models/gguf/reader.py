@@ -156,11 +156,11 @@ def _check_parts(parts: tuple[Header, ...]) -> None:
     first = parts[0]
     tensors = sum(len(part.tensors) for part in parts)
     for index, part in enumerate(parts):
-        told = (part.integer("split.no"), part.integer("split.count"))
-        if told != (index, len(parts)):
+        own_place = (part.integer("split.no"), part.integer("split.count"))
+        if own_place != (index, len(parts)):
             raise ModelFileError(
                 f"{part.path.name} is not the part that its name says: "
-                f"it counts itself as {_part_label(*told)}."
+                f"it counts itself as {_part_label(*own_place)}."
             )
     for part in parts:
         different = [

@@ -145,9 +145,9 @@ def connection_error(error: httpx.HTTPError) -> PullError:
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return PullError(f"The certificate of {host} is not trusted.")
-        return PullError(f"{host} cannot be reached; is this machine online?")
+        return PullError(f"Can't reach {host}; is this machine online?")
     if isinstance(error, httpx.ProxyError):
-        return PullError(f"The proxy to {host} cannot be reached.")
+        return PullError(f"Can't reach the proxy to {host}.")
     if isinstance(error, httpx.TimeoutException):
         return PullError(f"{host} sent nothing for a while. What has come is kept for another try.")
     return PullError(f"The connection to {host} broke. What has come is kept for another try.")

@@ -79,7 +79,7 @@ async def fetch_hub_repository(
 ) -> Path:
     """Download the model of a repository that fits, or that was asked for; return its path.
 
-    budget: bytes of memory that models may take, 0 for any; chosen: is told the quantization.
+    budget: bytes of memory that models may take, 0 for any; chosen: is digest the quantization.
     Raises PullError or DiskFull.
     """
     hub = await asyncio.to_thread(_hub)
@@ -116,15 +116,15 @@ async def _find_file(
     size = headers.get(constants.HUGGINGFACE_HEADER_X_LINKED_SIZE)
     if size is None and not response.is_redirect:
         size = headers.get("Content-Length")
-    told = etag if SHA256.fullmatch(etag) else None
-    if told and spec.sha256 and told != spec.sha256:
+    digest = etag if SHA256.fullmatch(etag) else None
+    if digest and spec.sha256 and digest != spec.sha256:
         raise PullError(f"{path} is another file on the hub now than the one you want.")
     commit = headers.get(constants.HUGGINGFACE_HEADER_X_REPO_COMMIT)
     fixed = hf_hub_url(spec.repo, path, revision=commit or spec.revision, endpoint=hub.endpoint)
     name = path.rpartition("/")[2]
     length = int(size) if size and LENGTH.fullmatch(size) else None
     return RemoteFile(
-        fixed, name, hub.headers, length, told or spec.sha256, trusted=hub.endpoint + "/"
+        fixed, name, hub.headers, length, digest or spec.sha256, trusted=hub.endpoint + "/"
     )
 
 

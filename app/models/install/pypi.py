@@ -43,15 +43,15 @@ REASONS: Final = (
     ("No space left on device", "there is no room left on the disk."),
     ("CERTIFICATE_VERIFY_FAILED", "the package index's certificate is not trusted."),
     ("No module named pip", "pip is missing from Wick's Python environment."),
-    ("NewConnectionError", "the package index cannot be reached; is this machine online?"),
-    ("NameResolutionError", "the package index cannot be reached; is this machine online?"),
-    ("ProxyError", "the proxy to the package index cannot be reached."),
-    ("Connection refused", "the package index cannot be reached; is this machine online?"),
-    ("Max retries exceeded", "the package index cannot be reached; is this machine online?"),
+    ("NewConnectionError", "can't reach the package index; is this machine online?"),
+    ("NameResolutionError", "can't reach the package index; is this machine online?"),
+    ("ProxyError", "can't reach the proxy to the package index."),
+    ("Connection refused", "can't reach the package index; is this machine online?"),
+    ("Max retries exceeded", "can't reach the package index; is this machine online?"),
     ("timed out", "the package index did not answer in time."),
     ("Connection broken", "the connection to the package index broke."),
-    ("No matching distribution", "the package index does not have it, or cannot be reached."),
-    ("HTTP error", "the package index does not have it."),
+    ("No matching distribution", "the package index doesn't have it, or can't be reached."),
+    ("HTTP error", "the package index doesn't have it."),
 )
 """What pip's output says, most telling first, and the same for a user."""
 

@@ -319,14 +319,14 @@ class ThinkingParser:
                 return
             place, marker = self._next_marker()
             if marker:
-                yield from self._say(self._pending[:place])
+                yield from self._emit(self._pending[:place])
                 self._pending = self._pending[place + len(marker) :]
                 self._enter(marker)
                 continue
             kept = 0 if is_last else self._partial_marker()
             certain = self._pending[: len(self._pending) - kept]
             self._pending = self._pending[len(certain) :]
-            yield from self._say(certain)
+            yield from self._emit(certain)
             return
 
     def _begins(self, *, is_last: bool) -> bool:
@@ -394,7 +394,7 @@ class ThinkingParser:
         else:
             self._state, self._header = "header", ""
 
-    def _say(self, text: str) -> Iterator[tuple[Part, str]]:
+    def _emit(self, text: str) -> Iterator[tuple[Part, str]]:
         """Return one part without the white space around a thought and before an answer."""
         if self._state == "header":
             self._header += text

@@ -50,15 +50,15 @@ class Proxies:
         kept = [(name, value) for name, value in headers if name.lower() not in _FORWARDED_HEADERS]
         if not in_networks(_client(scope), self._trusted):
             return scope | {"headers": kept, UNTRUSTED_PROXY: len(kept) < len(headers)}
-        told = parse_forwarded(headers)
+        forwarded = parse_forwarded(headers)
         scope = scope | {"headers": kept}
-        if told.addresses:
-            scope["client"] = (self._client_address(told.addresses), 0)
-        if told.scheme in {"http", "https"}:
-            scope["scheme"] = _scheme(scope["type"], told.scheme)
-        if told.host:
+        if forwarded.addresses:
+            scope["client"] = (self._client_address(forwarded.addresses), 0)
+        if forwarded.scheme in {"http", "https"}:
+            scope["scheme"] = _scheme(scope["type"], forwarded.scheme)
+        if forwarded.host:
             scope["headers"] = [(n, v) for n, v in kept if n.lower() != b"host"]
-            scope["headers"].append((b"host", told.host.encode("latin-1")))
+            scope["headers"].append((b"host", forwarded.host.encode("latin-1")))
         return scope
 
     def _client_address(self, addresses: Sequence[str]) -> str:

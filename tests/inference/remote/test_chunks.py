@@ -113,7 +113,7 @@ def test_a_malformed_retry_after_is_no_pause(text: str | None) -> None:
     ("error", "words"),
     [
         (httpx.ConnectTimeout(""), "gpu:8000 has not taken a call within 5 seconds."),
-        (httpx.ConnectError("[Errno -2] Name or service not known"), "reached: Name or service"),
+        (httpx.ConnectError("[Errno -2] Name or service not known"), "reach gpu:8000: Name"),
         (httpx.ReadError(""), "gpu:8000 broke off."),
     ],
 )

@@ -581,7 +581,7 @@ async def test_a_server_that_cannot_be_reached_fails_in_a_sentence(
     stage = make_stage(nowhere)
     end = await stage.ask().end()
     assert isinstance(end, Failed)
-    assert end.message.startswith("127.0.0.1:9 cannot be reached")
+    assert end.message.startswith("Can't reach 127.0.0.1:9")
     assert stage.servers.all[0].health == "down"
     assert isinstance(await make_stage(nowhere, stub).ask().end(), Finished)
 

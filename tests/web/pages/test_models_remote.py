@@ -82,7 +82,7 @@ async def test_a_server_that_cannot_be_reached_is_added_and_never_called_ready(
     answer = await client.post("/models/remote", headers=PAGE, form=nowhere)
     assert answer.status_code == 200
     html = await text_of(answer)
-    assert "away is added, but not ready: 127.0.0.1:9 cannot be reached" in html
+    assert "away is added, but not ready: Can&#39;t reach 127.0.0.1:9" in html
     remotes, pool = here(app).pool.remotes, here(app).pool
     await until(lambda: [s.health for s in remotes.status("away")] == ["down"])
     pool.worker("away")

@@ -26,6 +26,7 @@ from app.web import addresses, assets, bodies, errors, socket
 from app.web.context import ServerContext
 from app.web.live import chat as live_chat
 from app.web.live import models as live_models
+from app.web.live import sidebar as live_sidebar
 from app.web.pages import (
     account,
     artifact,
@@ -90,6 +91,7 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
             models.blueprint,
             pages_settings.blueprint,
             live_models.blueprint,
+            live_sidebar.blueprint,
             models.report_blueprint,
             uploads.blueprint,
             live_chat.blueprint,

@@ -19,6 +19,12 @@ function paint() {
   if (beside) beside.ariaExpanded = list !== "closed";
 }
 paint();
+// The list of chats stands where it stood on the page before, from the first paint on.
+new MutationObserver((_, observer) => {
+  const chats = document.querySelector("#chats:has(+ *)");
+  if (chats) chats.scrollTop = sessionStorage.listTop ?? 0;
+  if (chats || document.readyState !== "loading") observer.disconnect();
+}).observe(document, { childList: true, subtree: true });
 addEventListener("DOMContentLoaded", () => {
   paint();
   const kept = "loggedOut" in document.body.dataset ? Object.keys(localStorage) : [];
@@ -36,14 +42,18 @@ addEventListener("click", ({ target }) => {
   paint();
 });
 // What is on the page is for nobody's eyes any more, or not for this person's: it is loaded anew.
+let isLeaving = false; // by a form, whose answer is what comes
+addEventListener("submit", ({ target, defaultPrevented }) => {
+  isLeaving ||= target.method === "post" && !defaultPrevented;
+});
 const alive = new URL("../login/alive", document.currentScript.src);
 addEventListener("htmx:ws:close", async ({ detail: { code } }) => {
   const hasLogin = document.body.hasAttribute("hx-headers:inherited");
   const answer = hasLogin && await fetch(alive).catch(() => null);
-  if (code === 4001 || answer?.status === 401) location.reload();
+  if (!isLeaving && (code === 4001 || answer?.status === 401)) location.reload();
 });
 // A page that Back takes out of the browser's cache is as old as its end: its socket was closed for good, and
 // browsers have emptied its search. It is loaded anew; what was typed is a draft by then.
 addEventListener("pageshow", ({ persisted }) => {
-  if (persisted && document.querySelector("[hx-ws\\:connect], #search")) location.reload();
+  if (persisted && document.querySelector("[hx-ws\\:connect]")) location.reload();
 });

@@ -5,16 +5,13 @@ const STEPS = { j: 1, k: -1 }; // from chat to chat
 letters.checked = localStorage.letters !== "off";
 letters.addEventListener("change", () => { localStorage.letters = letters.checked ? "on" : "off"; });
 document.getElementById("show-keys").addEventListener("click", () => sheet.showModal());
-// Focus elsewhere than in the composer, where the next step would be a letter.
-// Safari gives it to the composer later than this runs: until a key or a click it goes back.
-if (sessionStorage.stepped && delete sessionStorage.stepped) {
-  const [box, isOver] = [document.getElementById("scroll"), new AbortController()];
-  const giveBack = ({ target }) => { if (target.id === "message") box.focus(); };
-  document.addEventListener("focusin", giveBack, isOver);
-  for (const kind of ["keydown", "pointerdown"]) {
-    addEventListener(kind, () => isOver.abort(), { capture: true, once: true });
-  }
-  box.focus();
+// Who goes from chat to chat by keys, or comes for what a search has found, does not write: the next key
+// would be a letter. Nor does a keyboard come up on a screen.
+const hasStepped = sessionStorage.stepped && delete sessionStorage.stepped;
+const isWriting = !hasStepped && !location.hash && !matchMedia("(pointer: coarse)").matches;
+if ([null, document.body].includes(document.activeElement)) {
+  const [message, box] = ["message", "scroll"].map((id) => document.getElementById(id));
+  (isWriting ? message : box)?.focus({ preventScroll: true });
 }
 
 document.addEventListener("keydown", (event) => {
@@ -22,6 +19,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey && event.key === "/") sheet.showModal();
   if (event.key === "Escape" && event.target.id === "message") event.target.blur();
   if (event.ctrlKey || event.altKey || event.metaKey || !letters.checked) return;
+  if (event.key === "?" && !event.target.closest("input, textarea, select")) sheet.showModal();
   const target = event.target.closest("input, textarea, select") ? null : carrier(event.key);
   if (!target) return;
   event.preventDefault();

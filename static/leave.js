@@ -8,6 +8,7 @@ document.addEventListener("keydown", (event) => {
   button.click();
 });
 document.addEventListener("reset", ({ target }) => {
+  if (!target.matches(".edit")) return;
   const [message, area] = [target.closest(".message"), target.elements.text];
   area.value = area.defaultValue;
   area.dispatchEvent(new Event("input", { bubbles: true })); // nor is a draft of it kept

@@ -17,7 +17,7 @@ from app.api.endpoints import ENDPOINTS, FIELD_DESCRIPTIONS, FILE, SSE, TAGS, En
 from app.api.ollama.generate import OllamaErrorResponse
 from app.api.openai.schemas import ErrorResponse
 from app.web.addresses import is_ollama_path, public_path, public_url
-from app.web.context import server_context
+from app.web.render.frame import render_page
 
 # OpenAPI document, made from the shapes that requests are checked against.
 
@@ -168,7 +168,7 @@ class DocField:
 @page_blueprint.get("/docs/api")
 async def page() -> Response:
     document = openapi()
-    html = server_context().fragments.render(
+    return await render_page(
         "docs_api.html",
         document=document,
         operations=_operations(document),
@@ -178,7 +178,6 @@ async def page() -> Response:
         shape=shape_of,
         origin=public_url(""),
     )
-    return Response(html, content_type="text/html; charset=utf-8")
 
 
 def _operations(document: dict[str, Any]) -> dict[str, list[tuple[str, str, dict[str, Any]]]]:

@@ -12,7 +12,24 @@ from pathlib import Path
 
 from quart import Blueprint, Response, current_app
 
-SCRIPTS, STYLES = "all.js", "all.css"
+SCRIPTS, FRAME_SCRIPTS, STYLES = "all.js", "frame.js", "all.css"
+FRAME = frozenset(
+    {
+        "composition.js",
+        "copy.js",
+        "focus.js",
+        "grow.js",
+        "heartbeat.js",
+        "keys.js",
+        "leave.js",
+        "menus.js",
+        "panels.js",
+        "roving.js",
+        "sidebar.js",
+        "unreachable.js",
+    }
+)
+"""The modules that every page has; the page of a chat has them with all others."""
 STANDALONE = frozenset({"arrivals.js", "early.js", "upload.js"})
 """Not for the page of a chat, or, as `early.js` is, not to wait until that page is there."""
 
@@ -33,8 +50,10 @@ class Assets:
 
     @functools.cache  # noqa: B019
     def content(self, name: str) -> bytes:
-        if name == SCRIPTS:
-            return b"".join(self._module(path) for path in sorted(self._folder.glob("*.js")))
+        if name in {SCRIPTS, FRAME_SCRIPTS}:
+            modules = sorted(self._folder.glob("*.js"))
+            wanted = [m for m in modules if name == SCRIPTS or m.name in FRAME]
+            return b"".join(self._module(path) for path in wanted)
         if name == STYLES:
             # Layout first: what comes later refines it.
             first = self._folder / "wick.css"
@@ -51,12 +70,21 @@ class Assets:
 
 @blueprint.get(f"/{SCRIPTS}")
 async def scripts() -> Response:
-    return Response(_served().content(SCRIPTS), content_type="text/javascript; charset=utf-8")
+    return _script(SCRIPTS)
+
+
+@blueprint.get(f"/{FRAME_SCRIPTS}")
+async def frame_scripts() -> Response:
+    return _script(FRAME_SCRIPTS)
 
 
 @blueprint.get(f"/{STYLES}")
 async def styles() -> Response:
     return Response(_served().content(STYLES), content_type="text/css; charset=utf-8")
+
+
+def _script(name: str) -> Response:
+    return Response(_served().content(name), content_type="text/javascript; charset=utf-8")
 
 
 def _served() -> Assets:

@@ -185,6 +185,18 @@ class ChatPage:
         await self.chats.get_by_role("button", name=f"Menu for {title}", exact=True).click()
         await self.page.locator("#chat-menu").get_by_text(verb, exact=True).click()
 
+    async def open_menu(self) -> Locator:
+        """Open the menu at the foot of the sidebar."""
+        await self.page.locator("#show-menu").click()
+        return self.page.get_by_role("navigation", name="Menu")
+
+    async def open_settings(self) -> None:
+        """Open the dialog of this chat's settings; on a phone it is in a menu."""
+        if await self.page.locator("#opener").is_visible():
+            await self.page.locator("#more").click()
+        button = self.page.get_by_role("button", name=re.compile("^Chat settings"))
+        await button.locator("visible=true").click()
+
     async def body(self) -> str:
         """Return the text of the newest answer."""
         return await self.answer.locator(".body").inner_text()

@@ -15,7 +15,17 @@ from tests.e2e.server import Server
 from tests.long_chat import plant
 
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
-PAGES = ("/models", "/status", "/search?q=axe", "/archive", "/trash", "/exchange", "/nothing")
+PAGES = (
+    "/models",
+    "/status",
+    "/search?q=axe",
+    "/archive",
+    "/trash",
+    "/exchange",
+    "/keys",
+    "/people",
+    "/nothing",
+)
 # Nobody reads what is in order, and it takes long to tell.
 ALL: dict[str, Any] = {"resultTypes": ["violations"]}
 # Another theme changes colours and nothing else.
@@ -51,7 +61,10 @@ async def assert_clean_everywhere(chat: ChatPage, server: Server, *, other_theme
     look = partial(assert_no_violations, page, other_theme=other_theme)
     await look("a chat")
     for name in ("Chat settings", "Regenerate with another model"):
-        await page.get_by_role("button", name=name).last.click()
+        if name == "Chat settings":
+            await chat.open_settings()
+        else:
+            await page.get_by_role("button", name=name).last.click()
         await expect(page.get_by_role("dialog")).to_be_visible()
         await look(name, "dialog[open]")
         await page.keyboard.press("Escape")
@@ -67,6 +80,9 @@ async def assert_clean_everywhere(chat: ChatPage, server: Server, *, other_theme
         await page.get_by_role("button", name="Show or hide the sidebar").click()
         await expect(chat.chats).to_be_visible()
         await look("the list of chats")
+    await chat.open_menu()
+    await look("the menu at the foot", "#menu")
+    await page.keyboard.press("Escape")
     for verb, changed in (
         ("the menu of a chat", "#chat-menu"),
         ("Rename", "#chats"),

@@ -84,9 +84,10 @@ async def test_the_search_out_of_the_cache_says_what_was_sought(server: Server, 
     await page.goto(f"{server.origin}/search")
     field = page.get_by_role("searchbox")
     await field.fill("sought")
-    await page.get_by_role("link", name="Sought and found").first.click()
+    found = page.locator("#results").get_by_role("link", name="Sought and found").first
+    await found.click()
     await expect(page.get_by_role("log")).to_be_visible()
     await go_back(page)
-    await expect(page.get_by_role("link", name="Sought and found").first).to_be_visible()
+    await expect(found).to_be_visible()
     await ChatPage(page).holds("() => sessionStorage.kept")
     await expect(field).to_have_value("sought")

@@ -97,8 +97,8 @@ async def test_pin_and_archive_in_every_tab(
     await chat.use("Archive", title)
     for tab in (chat, other):
         await expect(link(tab, title)).to_have_count(0)
-    await other.page.get_by_role("link", name="Archive").click()
-    row = other.page.get_by_role("listitem").filter(has_text=title)
+    await (await other.open_menu()).get_by_role("link", name="Archive").click()
+    row = other.page.locator("#away").get_by_role("listitem").filter(has_text=title)
     await row.get_by_role("button", name="Unarchive").click()
     await expect(row).to_have_count(0)
     await expect(link(chat, title)).to_be_visible()
@@ -125,7 +125,7 @@ async def test_a_chat_is_restored_from_the_trash_or_deleted_for_good(
     chat: ChatPage, person: Person, request: pytest.FixtureRequest
 ) -> None:
     page = (await person.open("/")).page
-    row = page.get_by_role("listitem").filter(has_text=request.node.name)
+    row = page.locator("#away").get_by_role("listitem").filter(has_text=request.node.name)
     for verb in ("Restore", "Delete permanently"):
         await chat.use("Delete", request.node.name)
         await expect(link(chat, request.node.name)).to_have_count(0)

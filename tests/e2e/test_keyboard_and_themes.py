@@ -91,10 +91,10 @@ async def test_the_shortcut_list_names_every_key_and_switches_letter_keys_off(
         await expect(sheet(chat)).to_be_hidden()
         await chat.reload()
         await chat.message.press("Escape")
-    await chat.page.get_by_role("button", name="Keyboard shortcuts").click()
+    await (await chat.open_menu()).get_by_role("button", name="Keyboard shortcuts").click()
     await sheet(chat).get_by_label("Enable single-letter shortcuts").check()
     await chat.page.keyboard.press("Escape")
-    await expect(chat.page.get_by_role("button", name="Keyboard shortcuts")).to_be_focused()
+    await expect(chat.page.get_by_role("button", name="Menu", exact=True)).to_be_focused()
     await chat.page.keyboard.press("?")
     await expect(sheet(chat)).to_be_visible()
 
@@ -117,12 +117,14 @@ async def test_the_theme_is_chosen_and_remembered(server: Server, meet: Meet) ->
     person = await meet(server, color_scheme="light")
     chat, other = await person.open(), await person.open()
     scheme = "getComputedStyle(document.body).backgroundColor === 'rgb(27, 25, 22)'"
+    await chat.open_menu()
     await chat.page.get_by_role("combobox", name="Theme").select_option("Dark")
     for tab in (chat, other):
         await tab.holds(f"() => {scheme}")
     await chat.page.goto(f"{server.origin}/status")
     await chat.holds(f"() => {scheme}")
     await chat.page.goto(server.origin)
+    await chat.open_menu()
     await expect(chat.page.get_by_role("combobox", name="Theme")).to_have_value("dark")
     colour = "meta[name=theme-color]"
     await expect(chat.page.locator(colour)).to_have_attribute("content", "rgb(27, 25, 22)")

@@ -75,7 +75,7 @@ async def test_nothing_is_wider_than_the_smallest_phone(server: Server, meet: Me
     assert bubble is not None
     assert bubble["width"] < 60
     assert bubble["x"] + bubble["width"] > 290
-    await chat.page.get_by_role("button", name="Chat settings").click()
+    await chat.open_settings()
     dialog = chat.page.get_by_role("dialog")
     await expect(dialog).to_be_visible()
     assert not await dialog.evaluate(WIDER)
@@ -94,13 +94,13 @@ async def test_a_remote_server_that_is_down_is_shown_where_it_is_asked(
     person.expects("ERR_CONNECTION_REFUSED|htmx:error")
     chat, models = await person.open(), await person.open("/models")
     await own.stop()
-    await chat.page.get_by_role("button", name="Chat settings").click()
+    await chat.open_settings()
     await expect(chat.notice).to_contain_text("Can't reach Wick. Nothing was changed.")
     await models.page.get_by_role("button", name="Settings for").first.click()
     await expect(models.notice).to_contain_text("Can't reach Wick. Nothing was changed.")
     await own.start()
     await expect(chat.notice).to_be_empty()
-    await chat.page.get_by_role("button", name="Chat settings").click()
+    await chat.open_settings()
     await expect(chat.page.get_by_role("dialog")).to_be_visible()
 
 

@@ -62,6 +62,7 @@ async def test_everything_works_without_any_network_but_the_server(
     await chat.ask(text, TINY)
     await chat.ends()
     await chat.reload()
+    await chat.open_menu()
     await chat.page.get_by_role("button", name="Keyboard shortcuts").click()
     await chat.page.keyboard.press("Escape")
     await chat.page.goto(f"{server.origin}/status")

@@ -17,11 +17,10 @@ from app.conversations.history import ContextUsage
 from app.conversations.hub import Subscription
 from app.conversations.settings import sanitize_text
 from app.conversations.submission import Prompt
-from app.db.chats import Cursor
 from app.errors import ChatError, WickError
 from app.web.addresses import row_id
 from app.web.context import ServerContext, server_context
-from app.web.render import sidebar
+from app.web.live.sidebar import SidebarUpdates, until_cursor
 from app.web.render.chat import (
     ChatView,
     better_model,
@@ -103,9 +102,9 @@ class ChatConnection:
     user_id: int
     chat_id: str
     subscription: Subscription
+    sidebar: SidebarUpdates
     first: int | None = None
     wants_earlier: bool = False
-    until: Cursor | None = None
     title: str = ""
     keys: dict[int, RenderKey] = field(default_factory=dict)
     heads: dict[int, MessageHead] = field(default_factory=dict)
@@ -130,7 +129,8 @@ class ChatConnection:
         await self.context.chats.mark_read(self.user_id, self.chat_id)
         view = await load_chat_view(self.context, self.user_id, self.chat_id, self.first)
         if version != self.context.hub.version:
-            frame = self._full_frame(view) + await self._sidebar(whole=True) + await self._models()
+            frame = self._full_frame(view) + await self.sidebar.frame(whole=True)
+            frame += await self._models()
         else:
             frame = self._running(view)
         self._remember(view)
@@ -148,7 +148,7 @@ class ChatConnection:
             parts.append(await self._earlier())
         if subscription.sidebar:
             subscription.sidebar = False
-            parts.append(await self._sidebar())
+            parts.append(await self.sidebar.frame())
         if subscription.models:
             subscription.models = False
             parts.append(await self._models())
@@ -262,22 +262,6 @@ class ChatConnection:
         self.actions = (view.is_running, view.is_deleted)
         self.gauge = view.gauge
 
-    async def _sidebar(self, *, whole: bool = False) -> str:
-        """The list of chats: its beginning and the chats that changed, or all of it anew."""
-        subscription = self.subscription
-        changed, subscription.changed = subscription.changed, set()
-        if not whole and not subscription.reordered:
-            frame = await sidebar.update(self._list, changed)
-            if frame is not None:
-                return frame
-        subscription.reordered = False
-        inside, self.until = await sidebar.render_all(self._list)
-        return self.context.fragments.inside("#chats", inside)
-
-    @property
-    def _list(self) -> sidebar.SidebarContext:
-        return sidebar.SidebarContext(self.context, self.user_id, self.chat_id, self.until)
-
     async def _models(self) -> str:
         """Render how far pulls are; of the picker only what changed, to leave a choice alone."""
         context, frame = self.context, ""
@@ -356,6 +340,6 @@ async def live(chat_id: str) -> None:
     context, user_id = server_context(), current_user()
     subscription = context.hub.subscribe(user_id, chat_id)
     first = websocket.args.get("first", type=row_id)
-    until = Cursor.parse(websocket.args.get("until", ""))
-    tab = ChatConnection(context, user_id, chat_id, subscription, first=first, until=until)
+    updates = SidebarUpdates(context, subscription, until_cursor())
+    tab = ChatConnection(context, user_id, chat_id, subscription, updates, first=first)
     await serve(context.hub, tab)

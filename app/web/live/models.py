@@ -8,6 +8,7 @@ from quart import Blueprint
 
 from app.conversations.hub import Subscription
 from app.web.context import ServerContext, server_context
+from app.web.live.sidebar import SidebarUpdates, until_cursor
 from app.web.render.cards import Card
 from app.web.render.models import ModelsView, Speeds, load_models_view
 from app.web.security.identity import current_user
@@ -23,6 +24,7 @@ class ModelsConnection:
 
     context: ServerContext
     subscription: Subscription
+    sidebar: SidebarUpdates
     shown: dict[str, str] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     lines: dict[str, str] = field(default_factory=dict)
@@ -31,14 +33,17 @@ class ModelsConnection:
 
     async def initial_frame(self, version: str) -> str:
         """Send everything: the parts are small, and put in place without touching the rest."""
-        return self._frame(await load_models_view(self.context, self.speeds))
+        news = await self.sidebar.frame(whole=True) if version != self.context.hub.version else ""
+        return news + self._frame(await load_models_view(self.context, self.speeds))
 
     async def next_frame(self) -> str:
         subscription = self.subscription
+        news = ""
         if subscription.sidebar:  # an answer may have ended
             self.speeds = Speeds()
+            news = await self.sidebar.frame()
         subscription.sidebar = subscription.models = subscription.messages = False
-        return self._frame(await load_models_view(self.context, self.speeds))
+        return news + self._frame(await load_models_view(self.context, self.speeds))
 
     async def on_message(self, data: str | bytes) -> None:
         """Ignore it: this page says nothing over its socket."""
@@ -89,4 +94,5 @@ def announcement(card: Card) -> str:
 async def live() -> None:
     context = server_context()
     subscription = context.hub.subscribe(current_user(), "")
-    await serve(context.hub, ModelsConnection(context, subscription))
+    updates = SidebarUpdates(context, subscription, until_cursor())
+    await serve(context.hub, ModelsConnection(context, subscription, updates))

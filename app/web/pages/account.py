@@ -13,6 +13,7 @@ from app.errors import AccountError, InvalidAccount, TooManyAttempts
 from app.web.context import server_context
 from app.web.pages.login import remember_device, sign_out
 from app.web.render.dates import day_of, time_ago
+from app.web.render.frame import render_page
 from app.web.security.identity import current_user, identity
 
 # The page of a user's API keys. A new one is shown once, in the answer to its making.
@@ -53,8 +54,9 @@ async def _keys_page(
     status: int = 200,
 ) -> Response:
     context = server_context()
-    html = context.fragments.render(
+    return await render_page(
         "keys.html",
+        status=status,
         keys=await context.api_keys.list_for_user(current_user()),
         offered=SCOPES,
         secret=secret,
@@ -64,7 +66,6 @@ async def _keys_page(
         longest=MAX_NAME_CHARS,
         day_of=day_of,
     )
-    return Response(html, status=status, content_type="text/html; charset=utf-8")
 
 
 # A user's own page: password, sessions, and the way out for good.
@@ -151,8 +152,9 @@ async def _page(
     problems: dict[str, str] | None = None, status: int = 200, error: Exception | None = None
 ) -> Response:
     context, who = server_context(), identity()
-    html = context.fragments.render(
+    response = await render_page(
         "you.html",
+        status=status,
         who=who,
         allowance=context.quotas.allowance(who.user_id),
         logins=await context.sessions.list_for_user(who.user_id) if who.session_id else (),
@@ -163,7 +165,6 @@ async def _page(
         day_of=day_of,
         ago=lambda at: time_ago(at, time.time()),
     )
-    response = Response(html, status=status, content_type="text/html; charset=utf-8")
     if isinstance(error, TooManyAttempts):
         response.headers["Retry-After"] = str(error.seconds)
     return response

@@ -23,6 +23,7 @@ from app.web.render.chat import (
     picker_options,
     suggested_models,
 )
+from app.web.render.frame import render_page
 from app.web.render.markdown import escape_text
 from app.web.render.sidebar import SidebarContext
 from app.web.security.identity import current_user
@@ -70,7 +71,14 @@ async def more() -> str:
 
 @chats_blueprint.get("/<chat_id>/menu")
 async def menu(chat_id: str) -> str:
-    return server_context().fragments.render("_menu.html", chat=await get_chat_or_404(chat_id))
+    """The menu of a chat in the list; or in its own header, also before it has begun."""
+    is_header = request.args.get("in") == "header"
+    chat = await server_context().chats.get(current_user(), chat_id)
+    if chat is None and not is_header:
+        raise ChatNotFound
+    return server_context().fragments.render(
+        "_menu.html", chat_id=chat_id, chat=chat, is_header=is_header
+    )
 
 
 @chats_blueprint.get("/<chat_id>/name")
@@ -180,22 +188,19 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
     """Render the page; `sought`: a message that the shown part must hold."""
     context = server_context()
     user_id = current_user()
-    version = context.hub.version  # before anything is read, so that a change meanwhile is noticed
+    version = context.hub.version
     seen = await load_chat_view(context, user_id, chat_id, sought=sought)
-    listed, until = await sidebar.render_all(SidebarContext(context, user_id, chat_id))
     options, chosen = await picker_options(context, seen.chat)
     lacking = await missing_model(context, options, chosen)
     offers = [] if lacking else await suggested_models(context)
     fragments = context.fragments
-    html = fragments.render(
+    return await render_page(
         "page.html",
         chat_id=chat_id,
         title=seen.title,
         version=version,
         client_id=secrets.token_hex(16),
         largest_file=MAX_FILE_BYTES,
-        sidebar=listed,
-        until=until or "",
         first=seen.first or "",
         messages=fragments.messages(seen.views, seen.divider, seen.earlier),
         picker=fragments.picker(chat_id, options, chosen),
@@ -209,7 +214,6 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
             chat_id=chat_id, is_running=seen.is_running, is_deleted=seen.is_deleted
         ),
     )
-    return Response(html, content_type="text/html; charset=utf-8")
 
 
 # Actions on one message; what comes of them reaches every tab over its socket.

@@ -15,6 +15,7 @@ from app.errors import DiskFull, InvalidMessage
 from app.web.bodies import IMPORT_PATH, spooled
 from app.web.context import server_context
 from app.web.pages.chat import get_chat_or_404
+from app.web.render.frame import render_page
 from app.web.security.identity import current_user
 
 blueprint = Blueprint("exchange", __name__)
@@ -22,8 +23,7 @@ blueprint = Blueprint("exchange", __name__)
 
 @blueprint.get("/exchange")
 async def page() -> Response:
-    html = server_context().fragments.render("exchange.html", limit=MAX_FILE_BYTES >> 20)
-    return Response(html, content_type="text/html; charset=utf-8")
+    return await render_page("exchange.html", limit=MAX_FILE_BYTES >> 20)
 
 
 @blueprint.get("/chats/<chat_id>/export.md")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from quart import Blueprint, Response, request
@@ -16,18 +16,19 @@ from app.db.chats import Chat, Cursor, ListName
 from app.db.search import Hit, SearchQuery, Where, words_of
 from app.web.context import server_context
 from app.web.render.dates import day_of
+from app.web.render.frame import render_page
 from app.web.render.model_names import ModelNames
 from app.web.security.identity import current_user
 
 
-async def _chat_list(name: ListName, page: str, lines: str, **values: object) -> Response:
+async def _chat_list(name: ListName, page: str, lines: str, **values: Any) -> Response:
     """The template `page`, or with `?after=` and for its own script only more of its `lines`."""
     context = server_context()
     after = Cursor.parse(request.args.get("after", ""))
     chats, more = await context.chats.page(current_user(), name, after)
     html = context.fragments.render(lines, chats=chats, more=more or "", **values)
     if not request.headers.get("HX-Request"):
-        html = context.fragments.render(page, lines=html, is_empty=not chats, **values)
+        return await render_page(page, lines=html, is_empty=not chats, **values)
     return Response(html, content_type="text/html; charset=utf-8")
 
 
@@ -107,7 +108,7 @@ async def search_page() -> Response:
     results = await context.search.find(user_id, query)
     names = context.model_names
     await names.load(hit.model for hit in results.messages)
-    values = {
+    values: dict[str, Any] = {
         "query": request.args.get("q", ""),
         "titles": [_hit_view(hit, query.words, names) for hit in results.titles],
         "messages": [_hit_view(hit, query.words, names) for hit in results.messages],
@@ -115,19 +116,18 @@ async def search_page() -> Response:
     }
     if request.headers.get("HX-Request"):
         html = context.fragments.render("_results.html", **values)
-    else:
-        chosen = {name: request.args.get(name, "") for name in ("role", "model", "in", "since")}
-        known = await context.search.models(user_id)
-        await names.load(known)
-        models = {"": "Any model"} | {name: names.title(name) for name in known}
-        filters = [
-            ("role", "Written by", _ROLES),
-            ("model", "Model", models),
-            ("in", "Where", _PLACES),
-            ("since", "When", _TIMES),
-        ]
-        html = context.fragments.render("search.html", filters=filters, chosen=chosen, **values)
-    return Response(html, content_type="text/html; charset=utf-8")
+        return Response(html, content_type="text/html; charset=utf-8")
+    chosen = {name: request.args.get(name, "") for name in ("role", "model", "in", "since")}
+    known = await context.search.models(user_id)
+    await names.load(known)
+    models = {"": "Any model"} | {name: names.title(name) for name in known}
+    filters = [
+        ("role", "Written by", _ROLES),
+        ("model", "Model", models),
+        ("in", "Where", _PLACES),
+        ("since", "When", _TIMES),
+    ]
+    return await render_page("search.html", filters=filters, chosen=chosen, **values)
 
 
 def _parse_query() -> SearchQuery:

@@ -23,6 +23,7 @@ from app.net import leads_here
 from app.web.context import server_context
 from app.web.render import cards
 from app.web.render.cards import describe_state
+from app.web.render.frame import render_page
 from app.web.render.models import Speeds, load_models_view
 from app.web.security.auth import owner_required
 from app.web.security.identity import current_user
@@ -80,7 +81,7 @@ async def page() -> Response:
     version = context.hub.version
     view = await load_models_view(context, Speeds())
     fragments = context.fragments
-    html = fragments.render(
+    return await render_page(
         "models.html",
         version=version,
         cards=fragments.cards(view.cards),
@@ -92,7 +93,6 @@ async def page() -> Response:
         remote=fragments.remote_fields(),
         source=fragments.source_fields(takes_paths=not context.settings.has_accounts),
     )
-    return Response(html, content_type="text/html; charset=utf-8")
 
 
 @blueprint.post("/models/<name>/load")

@@ -12,6 +12,7 @@ from app.inference.model_state import WorkerStatus
 from app.models.devices import Device, gpus
 from app.web.context import server_context
 from app.web.render import cards
+from app.web.render.frame import render_page
 from app.web.security.auth import owner_required, public
 
 # For programs that want to know whether Wick serves.
@@ -39,8 +40,7 @@ blueprint = Blueprint("status", __name__, url_prefix="/status")
 @owner_required
 async def page() -> Response:
     server_context().pool.devices.begin()
-    html = server_context().fragments.render("status.html", figures=await figures())
-    return Response(html, content_type="text/html; charset=utf-8")
+    return await render_page("status.html", figures=await figures())
 
 
 @blueprint.get("/figures")

@@ -19,6 +19,7 @@ from app.net import is_loopback
 from app.web.addresses import public_url
 from app.web.context import server_context
 from app.web.render.dates import day_of, time_ago
+from app.web.render.frame import render_page
 from app.web.security.auth import local_cli_only, owner_required
 from app.web.security.hosts import host_name
 from app.web.security.identity import identity
@@ -122,7 +123,7 @@ async def change_user(user_id: int, verb: str) -> WerkzeugResponse:
 async def ask_to_remove(user_id: int) -> Response:
     context = server_context()
     user = await context.users.get(user_id)
-    return _html(context.fragments.render("remove_user.html", user=user))
+    return await render_page("remove_user.html", user=user)
 
 
 @blueprint.post("/<int:user_id>/remove")
@@ -143,7 +144,7 @@ def _check_other(user_id: int) -> None:
 
 async def _page(link: str = "", purpose: str = "") -> Response:
     context = server_context()
-    html = context.fragments.render(
+    return await render_page(
         "users.html",
         has_accounts=context.settings.has_accounts,
         users=[p for p in await context.users.list_users() if p.has_password or p.id != 1],
@@ -155,7 +156,6 @@ async def _page(link: str = "", purpose: str = "") -> Response:
         day_of=day_of,
         ago=lambda at: time_ago(at, time.time()),
     )
-    return _html(html)
 
 
 def _link(token: str) -> str:
@@ -164,7 +164,3 @@ def _link(token: str) -> str:
 
 def _indefinite(role: Role) -> str:
     return "an owner" if role == "owner" else "a member"
-
-
-def _html(html: str) -> Response:
-    return Response(html, content_type="text/html; charset=utf-8")

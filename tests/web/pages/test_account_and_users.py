@@ -55,6 +55,15 @@ async def test_a_link_for_a_new_password_is_shown_to_whom_it_would_change(app: Q
     assert (await BrowserClient(app).ask("GET", link)).status_code == 404
 
 
+async def test_what_answers_a_form_has_no_socket(app: Quart) -> None:
+    """A socket that is closed may have its page loaded anew, which would send the form again."""
+    anna = await sign_in(app, "anna")
+    assert "hx-ws:connect" in await text_of(await anna.ask("GET", "/keys"))
+    made = await text_of(await anna.ask("POST", "/keys", form={"name": "mine", "scope": "chat"}))
+    assert "Your new key" in made
+    assert "hx-ws:connect" not in made
+
+
 async def test_name_and_password_are_changed_and_nothing_typed_is_lost(app: Quart) -> None:
     anna = await sign_in(app, "anna")
     await sign_in(app, "berta")

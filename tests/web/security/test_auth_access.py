@@ -153,6 +153,7 @@ PUBLIC: dict[Row, tuple[int, int]] = {
     ("GET", "/static/<path:filename>"): (200, 200),
     ("GET", "/static/all.css"): (200, 200),
     ("GET", "/static/all.js"): (200, 200),
+    ("GET", "/static/frame.js"): (200, 200),
 }
 
 # The same for programs. Who has no login and no key is told so, and led nowhere.
@@ -212,7 +213,7 @@ BODIES: dict[Row, dict[str, Any]] = {
 
 # For commands of this machine, which show what the data folder says; for nobody's browser.
 TERMINAL: Row = ("POST", "/terminal/<verb>")
-SOCKETS = {f"{CHAT}/live", "/models/live"}
+SOCKETS = {f"{CHAT}/live", "/live", "/models/live"}
 
 
 def expected(row: Row) -> dict[str, int]:

@@ -53,7 +53,7 @@ async def measure(messages: int = MESSAGES, tokens: int = TOKENS) -> Smoothness:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         store = ModelStore(folder / "models")
-        store.install(write_tiny_gguf(folder / "tiny.gguf", context_length=32768), "tiny")
+        store.install(write_tiny_gguf(folder / "tiny.gguf", context_length=4096), "tiny")
         (folder / "data").mkdir()
         async with (
             served(store.root, folder / "data", tokens) as server,

@@ -7,11 +7,14 @@ import asyncio
 import json
 import sys
 import textwrap
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from app.config import Settings
 from app.errors import ConfigError, InvalidSettings, ModelNotFound, WickError
 from app.models.parameters import SETTINGS
+
+if TYPE_CHECKING:
+    from app.terminal.files import LocalFile
 
 NUMBERS = tuple(name for name, row in SETTINGS.items() if row.is_number)
 OPTIONS = {name: row for name, row in SETTINGS.items() if row.options}
@@ -33,6 +36,7 @@ examples:
   wick chat
   wick chat --resume
   wick chat -m smollm2-135m "Why is the sky blue?"
+  wick chat -f notes.md "Sum this up in one sentence."
   git diff | wick chat "Write a message for this commit." --no-save
   echo "Name three rivers." | wick chat --json
 """
@@ -46,6 +50,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("question", metavar="QUESTION", nargs="*", help="the question")
+    parser.add_argument(
+        "-f",
+        "--file",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="attach this text file to the question (repeatable; -: standard input)",
+    )
     parser.add_argument("-m", "--model", metavar="NAME", default="", help="model that answers")
     chats = parser.add_argument_group("chat (default: a new one)")
     chats.add_argument(
@@ -111,6 +123,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         settings=_settings(arguments),
         url=arguments.url,
         key=arguments.key or settings.key,
+        files=_files(arguments.file),
     )
     try:
         return asyncio.run(start(options, settings, open_private_server))
@@ -133,9 +146,19 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 def _question(arguments: argparse.Namespace) -> str:
     """Join the question on the line and the text from a pipe."""
     parts = [" ".join(arguments.question)]
-    if not arguments.list and sys.stdin is not None and not _is_terminal(sys.stdin):
+    is_piped = "-" not in arguments.file
+    if not arguments.list and is_piped and sys.stdin is not None and not _is_terminal(sys.stdin):
         parts.append(sys.stdin.buffer.read().decode(errors="replace").strip("\n"))
     return "\n\n".join(part for part in parts if part.strip())
+
+
+def _files(names: list[str]) -> list[LocalFile]:
+    from app.terminal.files import read_files
+
+    try:
+        return read_files(names) if names else []
+    except WickError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import difflib
 import sys
@@ -18,6 +19,7 @@ from app.conversations.exports import file_name
 from app.conversations.settings import stop_strings_to_lines
 from app.errors import ChatNotFound, InvalidMessage
 from app.models.parameters import SETTINGS, Parameter
+from app.terminal.files import check_count, read_file
 from app.terminal.format import (
     apply_changes,
     chat_models,
@@ -79,6 +81,20 @@ async def edit(repl: Repl, text: str) -> None:
             return
     answer = await repl.backend.edit(repl.chat_id, last.id, text, repl.model)
     await repl.answer(answer)
+
+
+async def attach(repl: Repl, name: str) -> None:
+    """Attach a file to the next message; without a name say which ones are, `-` for none."""
+    if name == "-":
+        repl.files = []
+    elif name:
+        check_count(len(repl.files) + 1)
+        file = await asyncio.to_thread(read_file, name)
+        repl.files.append(await repl.backend.upload(file))
+    if repl.files:
+        repl.show_files()
+    else:
+        repl.info("No file is attached.")
 
 
 async def continue_answer(repl: Repl, _: str) -> None:
@@ -318,6 +334,7 @@ _SECTIONS: Final = {
     "Answers": (
         Command("model", "[NAME]", "choose a model", model),
         Command("again", "[MODEL]", "regenerate the last answer", regenerate),
+        Command("attach", "[FILE | -]", "attach a text file to your next message", attach),
         Command("edit", "", "edit and resend your last message", edit),
         Command("continue", "", "continue a cut answer", continue_answer),
         Command("thought", "", "show what the model thought before its last answer", thought),

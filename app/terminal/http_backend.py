@@ -19,6 +19,7 @@ from app.conversations.answer_state import AnswerRef, LiveAnswer
 from app.conversations.settings import ChatSettings
 from app.errors import ChatNotFound, ConfigError, ModelNotFound, NotLoggedIn, PeerError, WickError
 from app.net import is_loopback
+from app.terminal.files import LocalFile, SentFile
 from app.terminal.records import (
     AnswerEnded,
     ChatSummary,
@@ -111,12 +112,23 @@ class HttpBackend:
         path = await self._get(f"/chats/{chat_id}/messages")
         return OpenChat(parse_chat(chat), [parse_message(message) for message in path["data"]])
 
-    async def begin(self, text: str, model: str, chosen: ChatSettings) -> AnswerRef:
+    async def begin(
+        self, text: str, model: str, chosen: ChatSettings, files: Sequence[SentFile] = ()
+    ) -> AnswerRef:
         body = {"text": text, "model": model, "settings": chosen.overrides}
-        return await self._ask("/chats", body)
+        return await self._ask("/chats", body | _attached(files))
 
-    async def submit(self, chat_id: str, text: str, model: str) -> AnswerRef:
-        return await self._ask(f"/chats/{chat_id}/messages", {"text": text, "model": model})
+    async def submit(
+        self, chat_id: str, text: str, model: str, files: Sequence[SentFile] = ()
+    ) -> AnswerRef:
+        body = {"text": text, "model": model}
+        return await self._ask(f"/chats/{chat_id}/messages", body | _attached(files))
+
+    async def upload(self, file: LocalFile) -> SentFile:
+        """Send a file for a message to come."""
+        name = {"name": file.name}
+        made = (await self._send("POST", "/files", wanted=name, content=file.data)).json()
+        return SentFile(made["id"], made["name"], made["tokens"])
 
     async def regenerate(self, chat_id: str, message_id: int, model: str) -> AnswerRef:
         return await self._ask(f"{_message(chat_id, message_id)}/again", {"model": model})
@@ -195,11 +207,12 @@ class HttpBackend:
         path: str,
         body: dict[str, Any] | None = None,
         wanted: dict[str, str] | None = None,
+        content: bytes | None = None,
     ) -> httpx.Response:
         """Send a request. Raises PeerError, or the error that the server names."""
         try:
             response = await self._client.request(
-                method, f"/api/v1{path}", json=body, params=wanted
+                method, f"/api/v1{path}", json=body, params=wanted, content=content
             )
         except httpx.TransportError as error:
             raise PeerError(f"Can't reach Wick at {self._address}: {_why(error)}.") from error
@@ -210,6 +223,10 @@ class HttpBackend:
 
 def _message(chat_id: str, message_id: int) -> str:
     return f"/chats/{chat_id}/messages/{message_id}"
+
+
+def _attached(files: Sequence[SentFile]) -> dict[str, Any]:
+    return {"attachments": [file.id for file in files]} if files else {}
 
 
 def _why(error: httpx.TransportError) -> str:

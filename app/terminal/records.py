@@ -59,6 +59,7 @@ class MessageRecord:
     dropped: int = 0
     thought: str | None = None
     thought_seconds: float | None = None
+    attachments: Sequence[dict[str, Any]] = ()
 
     @property
     def is_running(self) -> bool:

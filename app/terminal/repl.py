@@ -16,6 +16,7 @@ from app.conversations.answer_state import AnswerRef
 from app.conversations.settings import ChatSettings
 from app.errors import ChatNotFound, WickError
 from app.terminal.answer_display import show
+from app.terminal.files import SentFile, describe
 from app.terminal.format import one_line, resolve_model
 from app.terminal.http_backend import HttpBackend
 from app.terminal.markdown import render_lines, strip_control
@@ -41,7 +42,8 @@ CommandRunner = Callable[["Repl", str], Awaitable[None]]
 class Repl:
     """State of a conversation.
 
-    `listed`: the chats that were listed last, to be named by number; created_chats: those in which
+    `listed`: the chats that were listed last, to be named by number; files: those that go with the
+    next message; created_chats: those in which
     something was asked here; chat_id: empty until a new chat has begun, and then `overrides` are
     its settings, `defaults` at first.
     """
@@ -57,6 +59,7 @@ class Repl:
     model: str = ""
     title: str = ""
     draft: str = ""
+    files: list[SentFile] = field(default_factory=list)
     deleted: str = ""
     is_over: bool = False
     models: Sequence[ModelSummary] = ()
@@ -91,13 +94,13 @@ class Repl:
         text = text.removeprefix("/") if text.startswith("//") else text
         try:
             if self.chat_id:
-                ref = await self.backend.submit(self.chat_id, text, self.model)
+                ref = await self.backend.submit(self.chat_id, text, self.model, self.files)
             else:
-                ref = await self.backend.begin(text, self.model, self.overrides)
+                ref = await self.backend.begin(text, self.model, self.overrides, self.files)
         except WickError:
             self.draft = text  # nothing was saved: it is not lost
             raise
-        self.chat_id = ref.chat_id
+        self.chat_id, self.files = ref.chat_id, []
         self.created_chats.add(ref.chat_id)
         await self.answer(ref)
 
@@ -161,6 +164,9 @@ class Repl:
         for message in path[-most:]:
             if message.role == "user":
                 self._question(message.text)
+                if message.attachments:
+                    names = ", ".join(one_line(file["name"]) for file in message.attachments)
+                    self.info(f"{' ' * len(MARK)}Attached: {names}")
             elif message.is_running:
                 await self.answer(AnswerRef(self.chat_id, None, message.id))
             else:
@@ -185,6 +191,7 @@ class Repl:
         self.console.print(head, no_wrap=True, overflow="ellipsis", highlight=False)
         kept = "" if self.is_kept else " This chat is not saved."
         self.warn_if_remote()
+        self.show_files()
         self.info(f"Enter sends, Alt-Enter starts a new line, /help lists commands.{kept}")
 
     def warn_if_remote(self) -> None:
@@ -192,6 +199,10 @@ class Repl:
         line = next((line for line in self.models if line.name == self.model), None)
         if line is not None and line.sent_to:
             self.info(f"What you write to {line.name} is sent to {', '.join(line.sent_to)}.")
+
+    def show_files(self) -> None:
+        if self.files:
+            self.info(f"Attached to your next message: {', '.join(map(describe, self.files))}.")
 
     def _question(self, text: str) -> None:
         first, *rest = strip_control(text).split("\n")

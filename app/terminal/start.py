@@ -7,7 +7,7 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -27,6 +27,7 @@ from app.errors import ConfigError, DataFolderInUse, WickError
 from app.local_server import CHAT_COMMAND, acquire_or_discover, tls_context
 from app.temp_folders import scratch
 from app.terminal.answer_display import show
+from app.terminal.files import LocalFile
 from app.terminal.format import apply_changes, chat_models, chats_table, find_chat, resolve_model
 from app.terminal.http_backend import HttpBackend, connect, connect_private
 from app.terminal.markdown import strip_control
@@ -111,7 +112,8 @@ MIN_COLUMNS = 100
 class ChatOptions:
     """Options of `wick chat`.
 
-    `resume`: `last`, an id or a title, None for a new chat; settings: fields as text.
+    `resume`: `last`, an id or a title, None for a new chat; settings: fields as text; files: for
+    the first message.
     """
 
     question: str = ""
@@ -123,6 +125,7 @@ class ChatOptions:
     settings: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
     key: str = field(default="", repr=False)
+    files: Sequence[LocalFile] = ()
 
 
 async def start(options: ChatOptions, settings: Settings, open_server: ServerOpener) -> int:
@@ -174,10 +177,11 @@ async def _answer_once(backend: HttpBackend, options: ChatOptions, settings: Set
     default = default if any(model.name == default for model in models) else ""
     model = resolve_model(models, options.model or default)
     chosen = await _choose_chat(backend, opened, options, settings)
+    files = [await backend.upload(file) for file in options.files]
     if opened:
-        ref = await backend.submit(opened.chat.id, options.question, model)
+        ref = await backend.submit(opened.chat.id, options.question, model, files)
     else:
-        ref = await backend.begin(options.question, model, chosen)
+        ref = await backend.begin(options.question, model, chosen, files)
     try:
         return await OneShot(backend, options.form, options.is_kept).run(ref)
     finally:
@@ -204,6 +208,7 @@ async def _run_repl(backend: HttpBackend, options: ChatOptions, settings: Settin
     else:
         repl.defaults = chosen
         await repl.begin(options.model)
+    repl.files = [await backend.upload(file) for file in options.files]
     try:
         with without_echo():
             await repl.run(run_command, opened.path if opened else ())

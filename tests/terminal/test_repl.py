@@ -26,10 +26,19 @@ def answered(user: Terminal, count: int) -> str:
 def test_a_conversation_with_commands(
     terminal: Open, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    user = terminal(environ)
-    assert "Wick" in user.is_ready()
+    for name in ("notes.md", "more.txt"):
+        (tmp_path / name).write_text("Geese fly south.")
+    user = terminal(environ, "-f", "notes.md")
+    assert "Attached to your next message: notes.md (about 4 tokens)." in user.is_ready()
+    user.enter("/attach missing.md")
+    user.sees("Can't read missing.md: No such file or directory.")
+    user.enter("/attach more.txt")
+    user.sees("notes.md (about 4 tokens), more.txt (about 4")
     user.enter("first question")
     text = answered(user, 1)
+    assert rows(tmp_path, "SELECT count(DISTINCT message_id) FROM attachments") == [(1,)]
+    user.enter("/attach")
+    user.sees("No file is attached.")
     assert "first after" in text
     assert "Ended at the length limit" in text
 

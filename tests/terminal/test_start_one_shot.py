@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import sqlite3
 from pathlib import Path
 
 from tests.patience import PATIENCE
@@ -89,3 +91,36 @@ def test_a_question_without_any_model_is_an_error(environ: dict[str, str], tmp_p
     done = piped(empty, "a question", folder=tmp_path)
     assert done.returncode == 3
     assert "wick models pull" in done.stderr
+
+
+def test_files_go_along_with_a_question(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("# Geese\n\nThey fly south.\n")
+    words = ("--json", "-f", "notes.md", "-f", "-", "Sum this up")
+    done = piped(environ, *words, folder=tmp_path, said="from a pipe\n")
+    assert done.returncode == 0, done.stderr
+    chat = json.loads(done.stdout)["chat"]
+    data = str(tmp_path / "data" / "wick.db")
+    with contextlib.closing(sqlite3.connect(data)) as database:
+        (asked,) = database.execute(
+            "SELECT text FROM messages WHERE chat_id = ? AND role = 'user'", (chat,)
+        ).fetchone()
+        files = database.execute("SELECT name, text FROM attachments ORDER BY id").fetchall()
+    assert asked == "Sum this up"
+    assert files == [("notes.md", "# Geese\n\nThey fly south.\n"), ("input.txt", "from a pipe\n")]
+
+
+def test_a_file_that_cannot_be_sent_is_an_error_in_one_line(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "big.txt").write_bytes(b"a" * ((1 << 20) + 1))
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00")
+    for code, name, sentence in (
+        (2, "none.md", "Can't read none.md: No such file or directory."),
+        (2, ".", "Can't read .: Is a directory."),
+        (2, "big.txt", "big.txt is too large: the limit is 1 MB."),
+        (1, "picture.png", "picture.png can't be attached."),
+    ):
+        done = piped(environ, "-f", name, "What is this?", folder=tmp_path)
+        assert done.returncode == code, done.stderr
+        assert sentence in done.stderr
+        assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,66 @@
+"""Files that go along with a message: read here; the server checks what is in them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from app.conversations.attachments import MAX_FILE_BYTES, MAX_FILES
+from app.errors import InvalidMessage
+
+STANDARD_INPUT: Final = "-"
+_STANDARD_INPUT_NAME: Final = "input.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SentFile:
+    """A file that the server has, for one message. tokens: about how many a model is given."""
+
+    id: int
+    name: str
+    tokens: int
+
+
+def read_files(names: Sequence[str]) -> list[LocalFile]:
+    """Read files by their paths; `-` is standard input. Raises InvalidMessage."""
+    check_count(len(names))
+    if names.count(STANDARD_INPUT) > 1:
+        raise InvalidMessage("Standard input can be attached once only.")
+    return [read_file(name) for name in names]
+
+
+def check_count(count: int) -> None:
+    """Raises InvalidMessage for more files than one message may have."""
+    if count > MAX_FILES:
+        raise InvalidMessage(f"Attach at most {MAX_FILES} files to a message.")
+
+
+def read_file(name: str) -> LocalFile:
+    if name == STANDARD_INPUT:
+        return _read(_STANDARD_INPUT_NAME, "standard input", sys.stdin.buffer)
+    path = Path(name).expanduser()
+    try:
+        with path.open("rb") as file:
+            return _read(path.name, name, file)
+    except OSError as error:
+        raise InvalidMessage(f"Can't read {name}: {error.strerror}.") from error
+
+
+def _read(name: str, place: str, file: BinaryIO) -> LocalFile:
+    data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise InvalidMessage(f"{place} is too large: the limit is {MAX_FILE_BYTES >> 20} MB.")
+    return LocalFile(name, data)
+
+
+def describe(file: SentFile) -> str:
+    return f"{file.name} (about {file.tokens:,} {'token' if file.tokens == 1 else 'tokens'})"

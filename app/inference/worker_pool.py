@@ -29,7 +29,7 @@ from app.models import memory
 from app.models.devices import gpus
 from app.models.install.pulls import PullManager
 from app.models.model import Model
-from app.models.offload import layer_limit
+from app.models.offload import layer_limit, own_bytes
 from app.models.store import ModelStore
 from app.temp_folders import scratch
 
@@ -184,6 +184,11 @@ class WorkerPool:
         if self._settings.gpu_layers == 0:
             return ""
         return ", ".join(device.title for device in gpus(self.devices.devices))
+
+    @property
+    def gpu_bytes(self) -> int:
+        """Bytes that models may take on GPUs beside main memory, as far as these are known."""
+        return 0 if self._settings.gpu_layers == 0 else own_bytes(self.devices.devices)
 
     def best_plan(self, model: Model) -> LoadPlan | None:
         """Plan a load of a model as if no other were loaded; None while no GPU is known for it."""

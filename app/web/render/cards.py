@@ -210,14 +210,17 @@ class Offer:
     missing: str
 
 
-def list_offers(taken: Collection[str], settings: Settings) -> list[Offer]:
-    """List the models to download but those of `taken` names, those that fit first."""
-    found = [_offer(entry, settings) for entry in offers() if entry.name not in taken]
+def list_offers(taken: Collection[str], settings: Settings, gpu_bytes: int = 0) -> list[Offer]:
+    """List the models to download but those of `taken` names, those that fit first.
+
+    gpu_bytes: of memory that models may have beside that of the CPU.
+    """
+    found = [_offer(entry, settings, gpu_bytes) for entry in offers() if entry.name not in taken]
     return sorted(found, key=lambda offer: bool(offer.missing))
 
 
-def _offer(entry: CatalogueEntry, settings: Settings) -> Offer:
-    needed, budget = memory.entry_bytes(entry, settings), memory.budget(settings)
+def _offer(entry: CatalogueEntry, settings: Settings, gpu_bytes: int) -> Offer:
+    needed, budget = memory.entry_bytes(entry, settings), memory.budget(settings) + gpu_bytes
     context = memory.entry_context(entry, settings)
     read = "a chat" if entry.kind == "text" else "texts"
     facts = [
@@ -234,30 +237,30 @@ def _offer(entry: CatalogueEntry, settings: Settings) -> Offer:
     return Offer(entry.name, entry.title, entry.about, entry.size, " · ".join(facts), missing)
 
 
-def fits(entry: CatalogueEntry, settings: Settings) -> bool:
-    return memory.entry_bytes(entry, settings) <= memory.budget(settings)
+def fits(entry: CatalogueEntry, settings: Settings, gpu_bytes: int = 0) -> bool:
+    return memory.entry_bytes(entry, settings) <= memory.budget(settings) + gpu_bytes
 
 
-def fits_well(entry: CatalogueEntry, settings: Settings) -> bool:
+def fits_well(entry: CatalogueEntry, settings: Settings, gpu_bytes: int = 0) -> bool:
     """Tell whether it leaves memory for others, or is of the size that ordinary laptops run."""
-    needed, budget = memory.entry_bytes(entry, settings), memory.budget(settings)
+    needed, budget = memory.entry_bytes(entry, settings), memory.budget(settings) + gpu_bytes
     return needed <= max(budget // 2, min(budget, LAPTOP_BYTES))
 
 
 def find_better(
-    models: Iterable[Model], coming: Collection[str], settings: Settings
+    models: Iterable[Model], coming: Collection[str], settings: Settings, gpu_bytes: int = 0
 ) -> CatalogueEntry | None:
     """The best model that this machine could run well, while there are only very small ones.
 
-    coming: names of the models that are on their way, or failed to come. None once something
-    larger is here or among those.
+    coming: names of the models that are on their way, or failed to come; gpu_bytes: see
+    `list_offers`. None once something larger is here or among those.
     """
     if any(model.remote or model.parameters > MAX_SMALL_WEIGHTS * 1e9 for model in models):
         return None
     light = [
         entry
         for entry in offers()
-        if entry.kind == "text" and entry.is_light and fits_well(entry, settings)
+        if entry.kind == "text" and entry.is_light and fits_well(entry, settings, gpu_bytes)
     ]
     best = max(light, key=lambda entry: entry.rank, default=None)
     small = {entry.name for entry in light if entry.is_small}

@@ -46,7 +46,7 @@ def downloadable(context: ServerContext, there: Collection[str], wanted: str) ->
         and is_owner()
         and entry.kind == "text"
         and entry.name not in there
-        and fits(entry, context.settings)
+        and fits(entry, context.settings, context.pool.gpu_bytes)
     ]
     if not wanted or wanted in {*there, *(option.name for option in options)}:
         return options
@@ -270,4 +270,5 @@ async def better_model(context: ServerContext) -> CatalogueEntry | None:
     if not is_owner():
         return None
     models = await asyncio.to_thread(context.store.models)
-    return find_better(models, {pull.name for pull in context.pulls.all()}, context.settings)
+    coming = {pull.name for pull in context.pulls.all()}
+    return find_better(models, coming, context.settings, context.pool.gpu_bytes)

@@ -59,7 +59,7 @@ async def load_models_view(context: ServerContext, speeds: Speeds) -> ModelsView
     pulls = context.pulls.all()
     coming = frozenset(pull.name for pull in pulls if not pull.error)
     taken = {card.name for card in cards} | {pull.name for pull in pulls if pull.error}
-    offers = list_offers(taken, context.settings)
+    offers = list_offers(taken, context.settings, context.pool.gpu_bytes)
     found = await asyncio.to_thread(context.found.available, models)
     return ModelsView(
         *(tuple(cards), tuple(pulls), tuple(offers), tuple(found), coming, has_external(models))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,22 @@ async def test_pages_and_apis_say_what_is_where(app: Quart, client: Client) -> N
     assert report["models"][0]["gpu"] == status.gpu.line
     (model,) = (await (await client.get("/api/v1/models", headers=OWN)).get_json())["data"]
     assert (model["gpu_layers"], model["devices"]) == (status.gpu.total, ["NVIDIA RTX 4060"])
+
+
+@pytest.mark.usefixtures("card")
+@pytest.mark.parametrize(("layers", "has_room"), [(None, True), (0, False)])
+async def test_a_model_to_download_may_take_the_memory_of_a_gpu(
+    app: Quart, client: Client, layers: int | None, has_room: bool
+) -> None:
+    services = here(app)
+    services.settings = services.pool._settings = replace(
+        services.settings, model_memory_mb=6000, context=0, gpu_layers=layers
+    )
+    await services.pool.devices.known()
+    html = await text_of(await client.get("/models", headers=OWN))
+    offer = html.split('id="offer-gpt-oss-20b"')[1].split('id="offer-')[0]
+    assert ("Fits this machine" in offer) == has_room
+    assert ("models may use 6.3 GB here" in offer) != has_room
 
 
 @pytest.mark.usefixtures("card")

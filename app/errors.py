@@ -30,7 +30,9 @@ WickError
 │   ├── InvalidMessage     empty, too large or malformed
 │   ├── AttachmentNotFound no such file, or not this user's
 │   ├── AttachmentRefused  a file that no model here can read, or too large
-│   └── InvalidSettings    a field of a chat's settings is out of its bounds
+│   ├── InvalidSettings    a field of a chat's settings is out of its bounds
+│   ├── InvalidEntry       a field of a saved prompt or a persona is wrong
+│   └── LibraryEntryNotFound  no such saved prompt or persona
 ├── AccountError           something about an account
 │   ├── NotLoggedIn        the user must log in first
 │   ├── NotAllowed         only an owner may do this
@@ -221,6 +223,14 @@ class InvalidSettings(ChatError):
     def __init__(self, problems: dict[str, str]) -> None:
         super().__init__(" ".join(problems.values()))
         self.problems = problems
+
+
+class InvalidEntry(InvalidSettings):
+    pass
+
+
+class LibraryEntryNotFound(ChatError):
+    status = 404
 
 
 class AccountError(WickError):

@@ -12,6 +12,7 @@ from app.accounts.passwords import Passwords
 from app.api import docs
 from app.api.chats import chats as api_chats
 from app.api.chats import files as api_files
+from app.api.chats import library as api_library
 from app.api.chats import messages as api_branching
 from app.api.ollama import embeddings as ollama_embeddings
 from app.api.ollama import generate
@@ -36,6 +37,7 @@ from app.web.pages import (
     lists,
     login,
     models,
+    prompts,
     shares,
     uploads,
     users,
@@ -81,6 +83,8 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
             chat.chats_blueprint,
             chat.messages_blueprint,
             attachments.blueprint,
+            prompts.blueprint,
+            api_library.blueprint,
             api_files.blueprint,
             lists.search_blueprint,
             lists.archive_blueprint,

@@ -17,6 +17,7 @@ from app.conversations.chats import ChatService, Trash
 from app.conversations.exports import Exports
 from app.conversations.hub import Hub
 from app.conversations.quotas import Quotas
+from app.conversations.saved_prompts import SavedPrompts
 from app.conversations.search import ChatSearch
 from app.db.connection import Database
 from app.disk_reserve import Reserve
@@ -67,6 +68,7 @@ class Services:
             *(settings, db, self.store, self.pulls, self.pool, self.hub, self.reserve)
         )
         self.attachments = Attachments(db)
+        self.saved_prompts = SavedPrompts(db)
         self.chats = ChatService(db, self.hub, self.answers)
         self.branches = Branches(db, self.hub, self.answers)
         self.search = ChatSearch(db)

@@ -17,7 +17,11 @@ if ([null, document.body].includes(document.activeElement)) {
 document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]")) return;
   if (event.ctrlKey && event.key === "/") sheet.showModal();
-  if (event.key === "Escape" && event.target.id === "message") event.target.blur();
+  if (event.key === "Escape" && !event.target.closest("form.edit, #sidebar, [popover], details[open]")) {
+    const stop = carrier("x");
+    if (stop) stop.click();
+    else if (event.target.id === "message") event.target.blur();
+  }
   if (event.ctrlKey || event.altKey || event.metaKey || !letters.checked) return;
   if (event.key === "?" && !event.target.closest("input, textarea, select")) sheet.showModal();
   const target = event.target.closest("input, textarea, select") ? null : carrier(event.key);

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from app.api.chats.chats import LISTS, ModelChoices, SearchResultList
+from app.api.chats.library import NewPrompt, PromptList, PromptObject
 from app.api.chats.schemas import (
     ChatChange,
     ChatList,
@@ -126,6 +127,7 @@ class Endpoint:
 
 
 _CHAT = "/api/v1/chats/{chat_id}"
+_PROMPT = "/api/v1/prompts/{prompt_id}"
 _FILE = "/api/v1/files/{file_id}"
 _MESSAGE = f"{_CHAT}/messages/{{message_id}}"
 _EVENTS = (
@@ -235,6 +237,22 @@ ENDPOINTS: Final = (
         *("delete", _FILE, "Chats", "Delete a file that no message has"),
         status=204,
     ),
+    Endpoint(
+        *("get", "/api/v1/prompts", "Chats", "List saved prompts by name"), response=PromptList
+    ),
+    Endpoint(
+        *("post", "/api/v1/prompts", "Chats", "Save a prompt"),
+        request=NewPrompt,
+        status=201,
+        response=PromptObject,
+    ),
+    Endpoint(*("get", _PROMPT, "Chats", "Get a saved prompt"), response=PromptObject),
+    Endpoint(
+        *("put", _PROMPT, "Chats", "Change a saved prompt"),
+        request=NewPrompt,
+        response=PromptObject,
+    ),
+    Endpoint(*("delete", _PROMPT, "Chats", "Delete a saved prompt"), status=204),
     Endpoint(
         *("get", "/api/v1/search", "Chats", "Search titles and messages"),
         response=SearchResultList,

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import isMdAsciiPunct, isPunctChar, isWhiteSpace
+from markdown_it.rules_block import StateBlock, list_block, paragraph
+from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
 from markdown_it.rules_inline.state_inline import Delimiter, Scanned
 from mdit_py_plugins.tasklists import tasklists_plugin
@@ -48,10 +50,14 @@ def _cjk_emphasis(parser: MarkdownIt) -> None:
 
 
 def _emphasis(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - called by the parser
+    return _mark(state, silent, can_split_word=state.src[state.pos] == "*")
+
+
+def _mark(state: StateInline, silent: bool, *, can_split_word: bool) -> bool:  # noqa: FBT001
     marker = state.src[state.pos]
     if silent or marker not in "_*":
         return False
-    scanned = _scan(state, can_split_word=marker == "*")
+    scanned = _scan(state, can_split_word=can_split_word)
     for _ in range(scanned.length):
         token = state.push("text", "", 0)
         token.content = marker
@@ -98,3 +104,52 @@ def _is_border(char: str) -> bool:
 
 def _is_punctuation(char: str) -> bool:
     return isMdAsciiPunct(ord(char)) or isPunctChar(char)
+
+
+# What users type. Their own words are shown as they typed them: only what is clearly marked is
+# rendered (code, emphasis, links, lists, tables, formulas), and every other sign, line and
+# indentation stays. Without a fence, code has comments that begin with `#`, names like `__init__`
+# and lines that begin with `>>>` or `+`; none of it becomes something else.
+
+_AS_TYPED: Final = ("code", "heading", "lheading", "hr", "blockquote", "reference", "html_block")
+_AS_TYPED_INLINE: Final = ("escape", "entity", "newline", "html_inline", "image")
+
+
+def make_prompt_parser(**options: Any) -> MarkdownIt:
+    """Make a parser of what users type into their messages."""
+    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": MAX_DEPTH, **options})
+    parser.enable(["table", "strikethrough"])
+    for plugin in (formulas, bare_links, bounded_brackets):
+        parser.use(plugin)
+    parser.block.ruler.at("paragraph", _typed_paragraph)
+    parser.block.ruler.at("list", _typed_list, {"alt": ["paragraph"]})
+    parser.inline.ruler.at("emphasis", _typed_emphasis)
+    parser.core.ruler.push("shown", _show_paragraphs)
+    parser.block.ruler.disable(_AS_TYPED)
+    parser.inline.ruler.disable(_AS_TYPED_INLINE)
+    return parser
+
+
+def _typed_paragraph(state: StateBlock, start: int, end: int, silent: bool) -> bool:  # noqa: FBT001
+    """Keep the indentation of its first line."""
+    is_one = paragraph(state, start, end, silent)
+    inline = state.tokens[-2]
+    first, last = inline.map or (start, state.line)
+    inline.content = state.getLines(first, last, state.blkIndent, False).rstrip(" \t\n")  # noqa: FBT003
+    return is_one
+
+
+def _typed_list(state: StateBlock, start: int, end: int, silent: bool) -> bool:  # noqa: FBT001
+    at = state.bMarks[start] + state.tShift[start]
+    return state.src[at : at + 1] != "+" and list_block(state, start, end, silent)
+
+
+def _typed_emphasis(state: StateInline, silent: bool) -> bool:  # noqa: FBT001
+    """Mark emphasis by asterisks only, and not within a word: `2*3*4` is a product."""
+    return state.src[state.pos] == "*" and _mark(state, silent, can_split_word=False)
+
+
+def _show_paragraphs(state: StateCore) -> None:
+    """Make lists loose, so that each of their lines stands in a paragraph."""
+    for token in state.tokens:
+        token.hidden = False

@@ -6,7 +6,9 @@ for dialogs), none may become an element, and none an attribute that htmx acts o
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shutil
 import time
 from copy import deepcopy
@@ -18,6 +20,7 @@ import pytest
 from playwright.async_api import Dialog, Page, expect
 
 from app.conversations.settings import sanitize_text
+from app.web.render.markdown import render_prompt
 from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.e2e.person import ChatPage, Person
 from tests.e2e.server import Server
@@ -27,7 +30,7 @@ from tests.foreign_files import chatgpt, open_webui
 # What holds text of people and models, and the elements that may stand in it.
 HOLDERS = {
     "#title, title, .away li > a, .who, .line, .figures dd, blockquote, option, textarea": "",
-    ".body.plain, .state, .name, .card h2, .card dd, p.bad, .choice, dialog h2, .pull p": "strong",
+    ".state, .name, .card h2, .card dd, p.bad, .choice, dialog h2, .pull p": "strong",
     "#chats li > a": "span",
     ".found .title, .found .snippet, .about": "mark",
 }
@@ -44,6 +47,11 @@ ACTING = """inside => [...document.querySelectorAll('*')].flatMap(one => [...one
   .map(name => `${name} on ${one.outerHTML}`))"""
 STOLEN = "[window.pwned ?? null, parent.pwned ?? null, window.reports]"
 WORDS = ("window", "script", "svg", "iframe", "javascript", "hx", "style", "x", "alert")
+
+
+def words_of(rendered: str) -> str:
+    """Return what a page shows of this HTML, buttons included."""
+    return html.unescape(re.sub(r"<[^>]*>", "", rendered))
 
 
 def wick_file() -> dict[str, Any]:
@@ -147,7 +155,7 @@ async def test_attacks_in_files_titles_models_and_searches_stay_text(
     await chat.awakes()
     await expect(chat.questions).to_have_count(len(VECTORS))
     shown = await chat.questions.locator(".body").all_text_contents()
-    assert shown == [sanitize_text(vector) for vector in VECTORS]
+    assert shown == [words_of(render_prompt(sanitize_text(vector))) for vector in VECTORS]
     assert await chat.chats.locator(".pinned li").count() == len(VECTORS)
     assert await page.locator(".figures dd").filter(has_text="window.pwned").count() > 90
     await assert_unharmed(page)

@@ -11,7 +11,7 @@ from playwright.async_api import Page, WebSocketRoute
 from app.config import asset_dir
 from app.conversations.answer_state import LiveAnswer
 from app.web.render.fragments import Fragments
-from app.web.render.markdown import escape_text, render_markdown
+from app.web.render.markdown import render_markdown, render_prompt
 from app.web.render.messages import MessageView, present_live
 from app.web.render.streaming import StreamedMarkdown
 from tests.e2e.conftest import TINY, Meet
@@ -53,7 +53,7 @@ class Played:
         )
 
     async def prompt(self, text: str) -> None:
-        view = self._view(1, "user", text, escape_text(text))
+        view = self._view(1, "user", text, render_prompt(text))
         await self.send(self._fragments.appended(view))
 
     async def answer(self, text: str, step: int) -> None:
@@ -139,7 +139,8 @@ async def test_known_attacks_in_an_answer_stay_text(endless: Server, meet: Meet)
     await played.prompt("\n".join(VECTORS))
     await played.answer("\n\n".join(VECTORS), 97)
     page = played.page
-    assert await page.locator("#m1 .body").evaluate("body => body.childElementCount") == 0
+    acting = "script, img, iframe, svg, style, form, object, embed, link, meta, base, input"
+    assert await page.locator("#m1 .body").locator(acting).count() == 0
     assert await page.locator("#log").evaluate(ACTED_ON) == []
     assert await page.evaluate("[window.pwned ?? null, window.reports]") == [None, []]
     assert await page.locator("#title").inner_html() == title

@@ -85,3 +85,36 @@ async def test_figures_can_be_turned_off(server: Server, meet: Meet) -> None:
     await expect(chat.answer.locator(".figures")).to_be_visible()
     await chat.page.evaluate("document.documentElement.dataset.figures = 'off'")
     await expect(chat.answer.locator(".figures")).to_be_hidden()
+
+
+async def test_own_messages_are_markdown_and_long_ones_fold(server: Server, meet: Meet) -> None:
+    chat = await (await meet(server, viewport={"width": 320, "height": 640})).open()
+    lines = "\n".join(f"  line {n} of what was pasted" for n in range(1, 60))
+    await chat.ask(f"Explain **this**:\n\n```python\nprint('{'x' * 90}')\n```\n\n{lines}", TINY)
+    await chat.ends()
+    mine, page = chat.questions.first, chat.page
+    for _ in range(2):
+        await expect(mine.locator("strong")).to_have_text("this")
+        await expect(mine.locator("pre")).to_contain_text("print")
+        body = mine.locator(".body")
+        assert "\n  line 2 of" in await body.inner_text()
+        fits = "e => e.getBoundingClientRect().right <= innerWidth"
+        assert await body.evaluate(fits)
+        height = "e => e.clientHeight"
+        folded = await body.evaluate(height)
+        more = mine.get_by_role("button", name="Show more")
+        await expect(more).to_have_attribute("aria-expanded", "false")
+        await more.press("Enter")
+        assert await body.evaluate(height) > 2 * folded
+        less = mine.get_by_role("button", name="Show less")
+        await expect(less).to_be_focused()
+        await less.press("Enter")
+        assert await body.evaluate(height) == folded
+        await chat.reload()  # the same from the page as from the socket
+    assert not await page.evaluate(
+        "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+    )
+    # Whoever comes from the search sees all of it.
+    message = await mine.get_attribute("data-message-id")
+    await page.goto(f"{page.url}?find=line+59#m{message}")
+    assert await mine.locator(".body").evaluate(height) > 2 * folded

@@ -16,7 +16,7 @@ from app.models.model import Model
 from app.web.context import ServerContext
 from app.web.render import cards
 from app.web.render.cards import describe_progress, describe_readiness, find_better, fits
-from app.web.render.markdown import LARGE_CHARS, render_markdown
+from app.web.render.markdown import LARGE_CHARS, render_markdown, render_prompt
 from app.web.render.messages import (
     MessageView,
     ModelOption,
@@ -128,7 +128,7 @@ async def load_chat_view(
     """
     chat, path, streams, forks = await _read(context, user_id, chat_id)
     start = page_start([m.id for m in path], first, sought=sought, more=more)
-    if large := [m for m in path[start:] if len(m.text) > LARGE_CHARS and m.role == "assistant"]:
+    if large := [m for m in path[start:] if len(m.text) > LARGE_CHARS]:
         await asyncio.to_thread(_render, large)
         chat, path, streams, forks = await _read(context, user_id, chat_id)
         start = page_start([m.id for m in path], first, sought=sought, more=more)
@@ -151,10 +151,13 @@ async def load_chat_view(
     )
 
 
-def _render(answers: list[Message]) -> None:
-    """Render large answers into the cache."""
-    for message in answers:
-        render_markdown(message.text, message.id)
+def _render(large: list[Message]) -> None:
+    """Render large messages into the cache."""
+    for message in large:
+        if message.role == "user":
+            render_prompt(message.text)
+        else:
+            render_markdown(message.text, message.id)
 
 
 def _last_read(path: list[Message], streams: dict[int, LiveAnswer]) -> tuple[list[Message], int]:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup, escape
@@ -94,6 +95,9 @@ def _note_close(*_: Any) -> str:
     return "</div>"
 
 
+_LINE, _EMPTY_LINE = Markup("\n"), Markup("<br>\n")
+
+
 @functools.cache
 def _cleaner() -> nh3.Cleaner:
     """No id, style or data: nothing that a script of ours or htmx would act on."""
@@ -140,10 +144,11 @@ def _cleaner() -> nh3.Cleaner:
 
 
 @functools.cache
-def _parser() -> MarkdownIt:
-    from app.markup.parser import make_parser
+def _parser(*, is_prompt: bool = False) -> MarkdownIt:
+    from app.markup.parser import make_parser, make_prompt_parser
 
-    parser = make_parser(highlight=_highlight_code)
+    make = make_prompt_parser if is_prompt else make_parser
+    parser = make(highlight=_highlight_code)
     for name, rule in (
         ("image", _image),
         ("html_inline", _checkbox),
@@ -165,23 +170,27 @@ def warm_up() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block of the outermost level. It ends before line `end` of the text it came from."""
+    """One block of the outermost level: lines `start` to before `end` of the text it came from."""
 
     end: int
     html: Markup
+    start: int = 0
 
 
-def parse_blocks(text: str, env: dict[str, Any], message_id: int | None = None) -> list[Block]:
+def parse_blocks(
+    text: str, env: dict[str, Any], message_id: int | None = None, *, is_prompt: bool = False
+) -> list[Block]:
     """Render blocks; `env["references"]` and `env["notes"]` hold, and get, what links lead to.
 
     Raises what parsers raise.
     """
-    parser, blocks = _parser(), []
+    parser, blocks = _parser(is_prompt=is_prompt), []
     _start_clock()
     for group in _outermost(parser.parse(text, env)):
         group[0].attrSet("dir", "auto")
         html = parser.renderer.render(group, parser.options, env)
-        blocks.append(Block((group[0].map or [0, 0])[1], _clean(html, message_id)))
+        start, end = group[0].map or (0, 0)
+        blocks.append(Block(end, _clean(html, message_id), start))
     return blocks
 
 
@@ -245,19 +254,48 @@ def _large(text: str, message_id: int | None) -> Markup:
     return _rendered(text, message_id)
 
 
+def render_prompt(text: str) -> Markup:
+    """Render what a user typed: code, links and lists as such, all else as it was typed."""
+    return _large_prompt(text) if len(text) > LARGE_CHARS else _small_prompt(text)
+
+
+@functools.lru_cache(maxsize=512)
+def _small_prompt(text: str) -> Markup:
+    return _rendered(text, None, is_prompt=True)
+
+
+@functools.lru_cache(maxsize=16)
+def _large_prompt(text: str) -> Markup:
+    return _rendered(text, None, is_prompt=True)
+
+
 def clear_cache() -> None:
     """Drop all rendered texts."""
-    for cached in (_small, _large, _highlight_code):
+    for cached in (_small, _large, _small_prompt, _large_prompt, _highlight_code):
         cached.cache_clear()
 
 
-def _rendered(text: str, message_id: int | None) -> Markup:
+def _rendered(text: str, message_id: int | None, *, is_prompt: bool = False) -> Markup:
     if len(text) > MAX_RENDERED_CHARS:
         return plain_text(text)
     try:
-        return Markup("").join(block.html for block in parse_blocks(text, {}, message_id))
+        blocks = parse_blocks(text, {}, message_id, is_prompt=is_prompt)
+        between = _lines_between(blocks) if is_prompt else repeat("")
+        return Markup("").join(
+            gap + block.html for gap, block in zip(between, blocks, strict=False)
+        )
     except (RecursionError, ValueError, IndexError):
         return plain_text(text)
+
+
+def _lines_between(blocks: Sequence[Block]) -> Iterator[Markup]:
+    """Yield what stands before each block: its line break, and all empty lines but the first,
+    which is the distance of paragraphs."""
+    end = None
+    for block in blocks:
+        empty = -1 if end is None else block.start - end
+        yield _LINE * min(empty + 1, 2) + _EMPTY_LINE * (empty - 1)
+        end = block.end
 
 
 def plain_text(text: str) -> Markup:

@@ -21,7 +21,7 @@ from app.conversations.history import SiblingIndex, Siblings
 from app.conversations.settings import parse_generation_settings
 from app.db.attachments import Attachment
 from app.db.messages import Message
-from app.web.render.markdown import escape_text, render_markdown
+from app.web.render.markdown import render_markdown, render_prompt
 from app.web.render.streaming import OpenBlock, RenderCursor, StreamedMarkdown
 
 # What may be done with a message of a chat, and what is known of an answer, for its foot.
@@ -108,6 +108,10 @@ def page_start(
     return max(0, start - more)
 
 
+FOLDED_CHARS, FOLDED_LINES = 1500, 20
+"""A longer prompt is folded until somebody wants to see all of it."""
+
+
 # What the templates show: plain values, made from stored rows and live streams.
 
 
@@ -143,6 +147,13 @@ class MessageView:
     stored: Message | None = None
     open: OpenBlock | None = None
     sent_at: float = 0.0
+
+    @property
+    def is_long(self) -> bool:
+        """Tell whether it is shown folded: a prompt of more than a screen."""
+        if self.role != "user" or self.controls is None:
+            return False
+        return len(self.text) > FOLDED_CHARS or self.text.count("\n") > FOLDED_LINES
 
     @property
     def figures(self) -> tuple[tuple[str, str], ...]:
@@ -186,7 +197,7 @@ def present(
         is_live=message.status == "queued",
         text=message.text,
         body=(
-            render_markdown(message.text, message.id) if is_answer else escape_text(message.text)
+            render_markdown(message.text, message.id) if is_answer else render_prompt(message.text)
         ),
         status_text=_ending(message),
         stats=short_stats(message) if is_answer else "",

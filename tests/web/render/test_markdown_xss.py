@@ -13,7 +13,7 @@ import pytest
 
 from app.config import asset_dir
 from app.web.render.fragments import Fragments
-from app.web.render.markdown import escape_text, render_markdown
+from app.web.render.markdown import escape_text, render_markdown, render_prompt
 from app.web.render.streaming import StreamedMarkdown
 
 FRAGMENTS = Fragments(asset_dir("templates"), asset_dir("static"))
@@ -117,3 +117,5 @@ def test_attacks_inside_allowed_markup_hold_nothing_that_runs(vector: str) -> No
 @pytest.mark.parametrize("vector", VECTORS)
 def test_an_attack_in_a_prompt_is_text(vector: str) -> None:
     assert list(elements(escape_text(vector))) == []
+    assert_harmless(render_prompt(vector))
+    assert "<hx-" not in render_prompt(vector).lower()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.forked import ForkedProcess
 from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +57,7 @@ class Server:
         given |= {"models_dir": models, "data_dir": folder}
         self._environ = environment(given | settings) | dict(environ or {})
         self._before = before
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | ForkedProcess | None = None
 
     @property
     def pid(self) -> int:
@@ -69,8 +70,16 @@ class Server:
 
     async def start(self) -> Server:
         """Returns when it serves. Again after an end: the same port, the same data."""
+        if self._before:
+            self._process = await self._start_anew()
+        else:
+            self._process = ForkedProcess(["serve"], self._environ, self.folder, self._log)
+        await self.serves()
+        return self
+
+    async def _start_anew(self) -> asyncio.subprocess.Process:
         with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
+            return await asyncio.create_subprocess_exec(
                 *(*self._before, sys.executable, "-m", "app", "serve"),
                 cwd=self.folder,
                 env=self._environ,
@@ -78,8 +87,6 @@ class Server:
                 stdout=log,
                 stderr=log,
             )
-        await self.serves()
-        return self
 
     async def serves(self) -> None:
         """Return once it answers."""

@@ -17,6 +17,7 @@ document.addEventListener("click", async ({ target, altKey }) => {
   }, 2000);
 });
 async function textFor(button, isPlain) {
+  if (button.dataset.of) return document.getElementById(button.dataset.of).value;
   if (!button.dataset.source) return button.closest(".code").querySelector("code").textContent;
   if (isPlain) return readable(button.closest(".message").querySelector(".body"));
   const reply = await fetch(button.dataset.source);

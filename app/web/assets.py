@@ -16,6 +16,7 @@ SCRIPTS, FRAME_SCRIPTS, STYLES = "all.js", "frame.js", "all.css"
 FRAME = frozenset(
     {
         "composition.js",
+        "confirm.js",
         "copy.js",
         "focus.js",
         "grow.js",
@@ -26,6 +27,7 @@ FRAME = frozenset(
         "panels.js",
         "roving.js",
         "sidebar.js",
+        "toasts.js",
         "unreachable.js",
     }
 )

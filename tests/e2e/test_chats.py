@@ -131,9 +131,15 @@ async def test_a_chat_is_restored_from_the_trash_or_deleted_for_good(
         await expect(link(chat, request.node.name)).to_have_count(0)
         await page.goto(f"{person.server.origin}/trash")
         await expect(row).to_contain_text("Deleted permanently on")
-        if verb == "Delete permanently":
-            page.once("dialog", lambda dialog: dialog.accept())
         await row.get_by_text(verb, exact=True).click()
+        if verb == "Delete permanently":
+            question = page.get_by_role("dialog", name="Delete this chat permanently?")
+            await expect(question.get_by_role("button", name="Cancel")).to_be_focused()
+            await page.keyboard.press("Enter")
+            await expect(question).to_be_hidden()
+            await expect(row).to_have_count(1)
+            await row.get_by_text(verb, exact=True).click()
+            await question.get_by_role("button", name=verb).click()
         await expect(row).to_have_count(0)
         if verb == "Restore":
             await expect(link(chat, request.node.name)).to_be_visible()

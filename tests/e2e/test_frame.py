@@ -102,3 +102,27 @@ async def test_a_phone_has_a_short_header_and_no_keyboard_comes_up(
     for path in PAGES:
         await chat.page.goto(server.origin + path)
         assert not await chat.page.evaluate(SIDEWAYS), path
+
+
+async def test_what_is_shown_once_can_be_copied_and_a_key_is_revoked_after_a_question(
+    server: Server, meet: Meet
+) -> None:
+    person = await meet(server, permissions=["clipboard-read", "clipboard-write"])
+    chat = await person.open("/keys")
+    page = chat.page
+    await page.get_by_label("Name", exact=True).fill("My editor")
+    await page.get_by_role("button", name="Create key").click()
+    key = await page.get_by_label("Key", exact=True).input_value()
+    copy = page.get_by_role("button", name="Copy key")
+    await copy.click()
+    await expect(copy).to_have_text("Copied")
+    assert await page.evaluate("navigator.clipboard.readText()") == key
+    revoke = page.get_by_role("button", name="Revoke the key My editor")
+    question = page.get_by_role("dialog", name="Revoke the key My editor?")
+    await revoke.click()
+    await question.get_by_role("button", name="Cancel").click()
+    await expect(question).to_be_hidden()
+    await expect(revoke).to_be_focused()
+    await revoke.click()
+    await question.get_by_role("button", name="Revoke").click()
+    await expect(revoke).to_have_count(0)

@@ -60,7 +60,7 @@ async def remove(chat_id: str) -> str:
     """Delete one chat for good."""
     context = server_context()
     await context.trash.remove(current_user(), chat_id)
-    notice = context.fragments.notice("Chat deleted permanently.")
+    notice = context.fragments.notice("Chat deleted permanently.", is_done=True)
     return notice + context.fragments.removed(f"#away-{chat_id}")
 
 
@@ -70,7 +70,7 @@ async def empty() -> str:
     context = server_context()
     count = await context.trash.empty(current_user())
     what = "1 chat" if count == 1 else f"{count:,} chats"
-    notice = context.fragments.notice(f"{what} deleted permanently.")
+    notice = context.fragments.notice(f"{what} deleted permanently.", is_done=True)
     return notice + context.fragments.inside("#away", "")
 
 

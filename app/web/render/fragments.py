@@ -226,11 +226,15 @@ class Fragments:
         text: str,
         *,
         undo: str | None = None,
+        is_done: bool = False,
         oob: bool = True,
         details: Sequence[str] = (),
     ) -> str:
-        """A sentence for the user; `undo`: the address that takes it back."""
-        return self.render("_notice.html", text=text, undo=undo, oob=oob, details=details)
+        """A sentence for the user; `undo`: the address that takes it back; `is_done`: it only tells
+        what was done."""
+        return self.render(
+            "_notice.html", text=text, undo=undo, is_done=is_done, oob=oob, details=details
+        )
 
     def submission_result(self, client_id: str, *, accepted: bool, next_id: str) -> str:
         """Tell the composer what became of the submission `client_id`."""

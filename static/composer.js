@@ -11,7 +11,8 @@ let lock;
 
 document.addEventListener("keydown", (event) => { // also where a sent message is written anew
   if (event.key !== "Enter" || !event.target.matches("textarea[data-draft]")) return;
-  const sends = event.ctrlKey || event.metaKey || !(event.shiftKey || touch.matches);
+  const withPlain = !touch.matches && localStorage.sends !== "ctrl";
+  const sends = event.ctrlKey || event.metaKey || (withPlain && !event.shiftKey);
   if (!sends) return;
   event.preventDefault();
   submit(event.target.form);

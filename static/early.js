@@ -11,11 +11,11 @@ if (shownFor !== String(minutes) && document.cookie.includes(zone) && sessionSto
   location.reload();
 }
 function paint() {
-  const [page, picker, beside] = [":root", "#theme", "#beside"].map((one) => document.querySelector(one));
+  const [page, beside] = [":root", "#beside"].map((one) => document.querySelector(one));
   const { theme = "system", list = "" } = localStorage; // the list is put away beside a chat
   Object.assign(page.dataset, { theme, list });
+  for (const one of ["text", "column", "figures", "sends"]) page.dataset[one] = localStorage[one] ?? "";
   document.querySelector("meta[name=theme-color]").content = getComputedStyle(page).backgroundColor;
-  if (picker) picker.value = theme;
   if (beside) beside.ariaExpanded = list !== "closed";
 }
 paint();
@@ -32,10 +32,6 @@ addEventListener("DOMContentLoaded", () => {
 });
 addEventListener("storage", paint); // another tab has changed it
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
-addEventListener("change", ({ target }) => {
-  if (target.id === "theme") localStorage.theme = target.value;
-  paint();
-});
 addEventListener("click", ({ target }) => {
   target.closest("[data-notice]")?.parentElement.replaceChildren();
   if (target.closest("#beside")) localStorage.list = localStorage.list === "closed" ? "" : "closed";

@@ -32,7 +32,7 @@ FRAME = frozenset(
     }
 )
 """The modules that every page has; the page of a chat has them with all others."""
-STANDALONE = frozenset({"arrivals.js", "early.js", "upload.js"})
+STANDALONE = frozenset({"arrivals.js", "early.js", "preferences.js", "upload.js"})
 """Not for the page of a chat, or, as `early.js` is, not to wait until that page is there."""
 
 

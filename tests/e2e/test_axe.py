@@ -21,6 +21,7 @@ PAGES = (
     "/search?q=axe",
     "/archive",
     "/trash",
+    "/settings",
     "/exchange",
     "/keys",
     "/people",

@@ -241,6 +241,9 @@ async def test_settings_of_one_chat_take_effect(server: Server, meet: Meet) -> N
     await wrong.fill("0")
     await dialog.get_by_role("button", name="Save").click()
     await expect(dialog).to_be_hidden()
+    await expect(chat.notice).to_contain_text("Saved")
+    changed = chat.page.get_by_role("button", name="Chat settings, changed")
+    await expect(changed).to_be_visible()
     await chat.ask("Hello!", SMOLLM2)
     await chat.ends()
     [row] = server.messages(chat.chat_id)
@@ -250,14 +253,17 @@ async def test_settings_of_one_chat_take_effect(server: Server, meet: Meet) -> N
     await chat.answer.locator(".figures summary").click()
     await expect(chat.answer.locator(".figures dl")).to_contain_text("You are a pirate.")
     await chat.reload()
+    await expect(changed).to_be_visible()
     await chat.open_settings()
+    await expect(dialog.get_by_role("textbox", name="Top-p")).to_be_hidden()
     await expect(dialog.get_by_role("textbox", name="Maximum length")).to_have_value("7")
     await dialog.get_by_role("button", name="Reset").click()
     await expect(dialog).to_be_hidden()
+    await expect(changed).to_have_count(0)
     await chat.open_settings()
     await expect(prompt).to_have_value("")
     await expect(dialog.get_by_role("textbox", name="Maximum length")).to_have_attribute(
-        "placeholder", str(SHORT)
+        "placeholder", f"default {SHORT}"
     )
 
 
@@ -268,6 +274,7 @@ async def test_context_usage_grows_and_says_which_messages_are_left_out(
     chat = await person.open()
     await chat.open_settings()
     dialog = chat.page.get_by_role("dialog")
+    await dialog.get_by_text("Advanced").click()
     await dialog.get_by_role("textbox", name="Context size").fill("128")
     await dialog.get_by_role("textbox", name="Maximum length").fill("20")
     await dialog.get_by_role("button", name="Save").click()

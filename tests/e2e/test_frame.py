@@ -13,7 +13,17 @@ from tests.e2e.server import Server
 from tests.e2e.test_layout_and_scrolling import PHONE, SIDEWAYS
 from tests.long_chat import plant
 
-PAGES = ("/search", "/archive", "/trash", "/models", "/exchange", "/keys", "/status", "/people")
+PAGES = (
+    "/search",
+    "/settings",
+    "/archive",
+    "/trash",
+    "/models",
+    "/exchange",
+    "/keys",
+    "/status",
+    "/people",
+)
 
 
 async def test_every_page_has_the_chats_and_the_menu(person: Person, server: Server) -> None:
@@ -49,14 +59,14 @@ async def test_the_menu_is_walked_with_arrow_keys(chat: ChatPage) -> None:
     await chat.page.locator("#show-menu").press("Enter")
     await chat.page.keyboard.press("Tab")
     menu = chat.page.get_by_role("navigation", name="Menu")
-    for key, name in (("ArrowDown", "Archive"), ("ArrowUp", "Models")):
+    for key, name in (("ArrowDown", "Models"), ("ArrowUp", "Settings")):
         await chat.page.keyboard.press(key)
         await expect(menu.get_by_role("link", name=name)).to_be_focused()
     await chat.page.keyboard.press("End")
     await expect(menu.get_by_role("button", name="Keyboard shortcuts")).to_be_focused()
     await chat.page.keyboard.press("Home")
     await chat.page.keyboard.press("Enter")
-    await expect(chat.page.get_by_role("heading", level=1)).to_have_text("Models")
+    await expect(chat.page.get_by_role("heading", level=1)).to_have_text("Settings")
 
 
 async def test_the_row_of_the_chat_is_in_view_and_the_list_does_not_jump(

@@ -117,14 +117,13 @@ async def test_the_theme_is_chosen_and_remembered(server: Server, meet: Meet) ->
     person = await meet(server, color_scheme="light")
     chat, other = await person.open(), await person.open()
     scheme = "getComputedStyle(document.body).backgroundColor === 'rgb(27, 25, 22)'"
-    await chat.open_menu()
+    await (await chat.open_menu()).get_by_role("link", name="Settings").click()
     await chat.page.get_by_role("combobox", name="Theme").select_option("Dark")
     for tab in (chat, other):
         await tab.holds(f"() => {scheme}")
     await chat.page.goto(f"{server.origin}/status")
     await chat.holds(f"() => {scheme}")
-    await chat.page.goto(server.origin)
-    await chat.open_menu()
+    await chat.page.goto(f"{server.origin}/settings")
     await expect(chat.page.get_by_role("combobox", name="Theme")).to_have_value("dark")
     colour = "meta[name=theme-color]"
     await expect(chat.page.locator(colour)).to_have_attribute("content", "rgb(27, 25, 22)")

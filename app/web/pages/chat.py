@@ -209,6 +209,7 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
         better=fragments.better(await better_model(context)),
         full=fragments.full(context.reserve.sentence),
         gauge=seen.gauge,
+        is_changed=bool((await context.chats.settings(user_id, chat_id)).overrides),
         is_shared=await context.shares.since(user_id, chat_id) is not None,
         actions=fragments.actions(
             chat_id=chat_id, is_running=seen.is_running, is_deleted=seen.is_deleted

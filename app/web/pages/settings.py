@@ -36,6 +36,7 @@ from app.models.text.builtin_templates import (
 )
 from app.web.context import server_context
 from app.web.render.chat import picker_options
+from app.web.render.frame import render_page
 from app.web.security.auth import owner_required
 from app.web.security.identity import current_user
 
@@ -269,9 +270,23 @@ def default_text(field: Parameter, value: Any) -> str:
     return f"{value:g}" if field.kind == "number" else field.to_text(value)
 
 
+# The settings of a browser: its page puts them where it finds them.
+
+
+@blueprint.get("/settings")
+async def page() -> Response:
+    return await render_page("settings.html", has_accounts=server_context().settings.has_accounts)
+
+
 # The settings of one chat.
 
 CHAT_FIELDS: Final = tuple(SETTINGS.values())
+MAIN_FIELDS: Final = {
+    "system_prompt": "Instructions (system prompt)",
+    "temperature": "Creativity (temperature)",
+    "max_tokens": "Maximum length",
+}
+"""What most people look for comes first, under plain names; the rest is behind a fold."""
 
 
 @blueprint.get("/chats/<chat_id>/settings")
@@ -298,7 +313,12 @@ async def save_chat_settings(chat_id: str) -> Response:
         html = await _render_chat_form(chat_id, values, error.problems)
         return Response(html, status=error.status, content_type="text/html")
     await context.chats.choose_settings(user_id, chat_id, chosen)
-    return Response(context.fragments.closed_dialog() + context.fragments.notice(""))
+    fragments, is_changed = context.fragments, bool(chosen.overrides)
+    button = fragments.render(
+        "_settings_button.html", chat_id=chat_id, is_changed=is_changed, oob=True
+    )
+    text = "Saved for new answers." if is_changed else "This chat has the model's settings."
+    return Response(fragments.closed_dialog() + button + fragments.notice(text, is_done=True))
 
 
 def default_texts(default: GenerationSettings) -> dict[str, str]:
@@ -326,6 +346,8 @@ async def _render_chat_form(
         names -= set(THINKING) - set(thinking_parameters_of(known))
     except ModelError:  # there is none yet
         default = {}
+    fields = [field for field in CHAT_FIELDS if field.name in names]
+    advanced = [field for field in fields if field.name not in MAIN_FIELDS]
     return context.fragments.render(
         "_chat_settings.html",
         chat_id=chat_id,
@@ -333,6 +355,9 @@ async def _render_chat_form(
         values=values,
         errors={field.name: errors[field.name] for field in CHAT_FIELDS if field.name in errors},
         defaults=default,
-        fields=[field for field in CHAT_FIELDS if field.name in names],
+        main=[SETTINGS[name] for name in MAIN_FIELDS],
+        labels=MAIN_FIELDS,
+        advanced=advanced,
+        is_advanced=any(values.get(f.name) or errors.get(f.name) for f in advanced),
         kept={name: values[name] for name in THINKING if name not in names and values.get(name)},
     )

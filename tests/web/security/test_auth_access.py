@@ -175,6 +175,7 @@ CHATS |= {
     ("DELETE", API_CHAT): 204,
 }
 PEOPLE |= {
+    ("GET", "/settings"): 200,
     ("GET", "/keys"): 200,
     ("POST", "/keys"): 422,  # it has no name
     ("POST", "/keys/<int:key_id>/revoke"): 404,

@@ -93,6 +93,7 @@ class Settings:
     connections_per_address: int = 256
     remote_timeout: float = 300.0
     titles: Literal["auto", "on", "off"] = "auto"
+    temporary_grace: float = 120.0
     log_level: str = "info"
     key: str = field(default="", repr=False)
 
@@ -348,6 +349,7 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "connections_per_address": _number(0, 1_000_000),
     "remote_timeout": _duration,
     "titles": _choice("auto", "on", "off"),
+    "temporary_grace": _duration,
     "key": _text,
     "log_level": _choice("debug", "info", "warning", "error"),
 }

@@ -10,18 +10,20 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from app.config import Settings
-from app.conversations.answers import AnswerService
 from app.conversations.attachments import Attachments
-from app.conversations.branches import Branches
-from app.conversations.chats import ChatService, Trash
+from app.conversations.chat_services import ChatServices, Titles
+from app.conversations.chats import Trash
 from app.conversations.exports import Exports
 from app.conversations.hub import Hub
 from app.conversations.quotas import Quotas
 from app.conversations.saved_prompts import SavedPrompts
 from app.conversations.search import ChatSearch
+from app.conversations.temporary import TemporaryChats
 from app.db.connection import Database
+from app.db.temporary import FIRST_ID, open_temporary_database
 from app.disk_reserve import Reserve
 from app.inference.engine_meter import EngineMeter
+from app.inference.kv_files import is_memory_only
 from app.inference.queue import Request
 from app.inference.worker_pool import WorkerPool
 from app.models import memory
@@ -64,16 +66,36 @@ class Services:
         self.quotas = Quotas(settings, db, self._requests, self.hub, clock)
         self.pool = WorkerPool(settings, self.store, self.pulls, self.quotas)
         self.pool.listeners.append(self.hub.models_changed)
-        self.answers = AnswerService(
-            *(settings, db, self.store, self.pulls, self.pool, self.hub, self.reserve)
-        )
-        self.attachments = Attachments(db)
+        self.saved = self._chat_services(db, titles=settings.titles)
+        self.answers, self.chats = self.saved.answers, self.saved.chats
+        self.branches, self.copies = self.saved.branches, self.saved.copies
+        self.attachments = self.saved.attachments
         self.saved_prompts = SavedPrompts(db)
-        self.chats = ChatService(db, self.hub, self.answers)
-        self.branches = Branches(db, self.hub, self.answers)
+        self._temporary: TemporaryChats | None = None
         self.search = ChatSearch(db)
         self.trash = Trash(db, self.pool, self.hub)
         self.exports = Exports(db)
+
+    def _chat_services(
+        self, db: Database, titles: Titles, *, are_temporary: bool = False
+    ) -> ChatServices:
+        shared = self.store, self.pulls, self.pool, self.hub, self.reserve
+        return ChatServices(self.settings, db, *shared, titles=titles, are_temporary=are_temporary)
+
+    @property
+    def temporary(self) -> TemporaryChats:
+        """The chats in memory, while the services are open."""
+        assert self._temporary is not None  # noqa: S101 - `open` makes it
+        return self._temporary
+
+    def of(self, chat_id: str) -> ChatServices:
+        """Return what a chat is read, asked and changed with: its id says where it is kept."""
+        return self.temporary.use(chat_id) if is_memory_only(chat_id) else self.saved
+
+    def attachments_of(self, attachment_id: int) -> Attachments:
+        """Return where a file is kept: ids say it, too."""
+        is_temporary = attachment_id > FIRST_ID
+        return self.temporary.services.attachments if is_temporary else self.attachments
 
     def _requests(self, user_id: int) -> list[Request]:
         """List a user's requests: quotas count them, and the pool asks quotas."""
@@ -82,6 +104,15 @@ class Services:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Open all services; afterwards nothing runs any more, and answers have kept their text."""
+        async with open_temporary_database() as memory_db:
+            chats = self._chat_services(memory_db, "off", are_temporary=True)
+            grace = self.settings.temporary_grace
+            self._temporary = TemporaryChats(chats, memory_db, self.pool, self.hub, grace)
+            async with self._started():
+                yield
+
+    @asynccontextmanager
+    async def _started(self) -> AsyncIterator[None]:
         await self._check_disk()
         await self.quotas.load()
         await self.chats.recover_interrupted()
@@ -102,7 +133,11 @@ class Services:
 
     def background_jobs(self) -> dict[str, Job]:
         """List the jobs that run while the services are open, by name."""
-        jobs: dict[str, Job] = {"servers": self.pool.remotes.run, "the disk": self._monitor_disk}
+        jobs: dict[str, Job] = {
+            "servers": self.pool.remotes.run,
+            "the disk": self._monitor_disk,
+            "temporary chats": self.temporary.run,
+        }
         if self.settings.measure_engines:
             meter = EngineMeter(self.store, self.pool, self._engine_changed)
             self.pulls.listeners.append(meter.models_changed)
@@ -131,10 +166,12 @@ class Services:
         self.is_closing = True
         await asyncio.to_thread(self.reserve.refresh)  # what runs is to be saved
         self.answers.close()
+        self.temporary.services.answers.close()
         self.pool.interrupt(STOPPED)
         await asyncio.gather(
             self.pool.close(STOPPED),
             self.answers.tasks.drain(SAVE_SECONDS),
+            self.temporary.services.answers.tasks.drain(SAVE_SECONDS),
             self.quotas.tasks.drain(SAVE_SECONDS),
             self.pulls.close(),
         )

@@ -3,6 +3,7 @@
 const store = `drafts${document.body.dataset.user ?? ""}`;
 const drafts = () => new Map(JSON.parse(localStorage[store] ?? "[]"));
 const save = (all) => { localStorage[store] = JSON.stringify([...all].slice(-20)); }; // written last
+const isTemporary = document.body.classList.contains("temporary-chat"); // nothing of it is written down
 // Each tab has a new chat of its own. One that is left leaves its draft to whichever comes next.
 const isNew = () => location.pathname.endsWith("/"); // and not below a chat's own address
 const tab = sessionStorage.tab ??= Math.random().toString(36).slice(2);
@@ -23,6 +24,7 @@ if (isNew()) {
 }
 const place = (area) => area.dataset.draft || (isNew() ? own : area.form.dataset.address);
 function keep(area, text = area.value) {
+  if (isTemporary) return;
   const all = drafts();
   all.delete(place(area));
   if (text.trim() && text !== area.defaultValue) all.set(place(area), text);
@@ -32,7 +34,9 @@ function restore(area) {
   area.value = drafts().get(place(area)) ?? area.value;
   area.dispatchEvent(new Event("input", { bubbles: true }));
 }
+if (isTemporary && drafts().has(left)) rename(left, place(document.getElementById("message")));
 restore(document.getElementById("message"));
+if (isTemporary) save([...drafts()].filter(([key]) => key !== place(document.getElementById("message"))));
 document.addEventListener("input", ({ target }) => { if ("draft" in target.dataset) keep(target); });
 document.addEventListener("focusin", ({ target }) => { if (target.dataset.draft) restore(target); });
 document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {

@@ -25,7 +25,7 @@ from app.web.render.frame import render_page
 blueprint = Blueprint("api_openapi", __name__)
 _REF = "#/components/schemas/{name}"
 _PARAMETERS: dict[str, dict[str, Any]] = {
-    "chat_id": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+    "chat_id": {"type": "string", "pattern": "^t?[0-9a-f]{16}$"},
     "message_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
     "prompt_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
     "file_id": {"type": "integer", "minimum": 0, "maximum": 2**53},

@@ -229,7 +229,10 @@ ENDPOINTS: Final = (
         response=FileObject,
         takes="application/octet-stream",
         notes="The body is the file itself, up to 1 MiB. Give its id to a message within 7 days.",
-        query=(("name", None, "its name, with the ending"),),
+        query=(
+            ("name", None, "its name, with the ending"),
+            ("temporary", None, "`true` for a temporary chat"),
+        ),
     ),
     Endpoint(*("get", f"{_FILE}", "Chats", "Get what is known of a file"), response=FileObject),
     Endpoint(*("get", f"{_FILE}/content", "Chats", "Get the text of a file"), streams="text/plain"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -29,17 +29,27 @@ class AccountDeletion:
     is answered for somebody who is kept out."""
 
     def __init__(
-        self, settings: Settings, db: Database, answers: AnswerService, pool: WorkerPool, hub: Hub
+        self,
+        settings: Settings,
+        db: Database,
+        answers: AnswerService,
+        pool: WorkerPool,
+        hub: Hub,
+        end_temporary: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
         self._settings = settings
         self._db = db
         self._answers = answers
+        self._end_temporary = end_temporary
         self._pool = pool
         self._hub = hub
         self._turn = asyncio.Lock()
 
     async def stop(self, user_id: int) -> None:
-        """End whatever is being answered for somebody, or waits; what is written so far stays."""
+        """End whatever is being answered for somebody, or waits; what is written so far stays,
+        but of temporary chats nothing does."""
+        if self._end_temporary is not None:
+            await self._end_temporary(user_id)
         for chat_id in self._hub.running_chats(user_id):
             await self._answers.stop_all(user_id, chat_id)
         self._pool.cancel_all(user_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from typing import Literal
 
 import aiosqlite
 
@@ -44,6 +45,7 @@ from app.errors import (
     WrongModelKind,
     not_for_chats,
 )
+from app.inference.kv_files import is_memory_only
 from app.inference.protocol import Generate
 from app.inference.queue import Request
 from app.inference.worker_pool import WorkerPool
@@ -130,8 +132,12 @@ class AnswerService:
         pool: WorkerPool,
         hub: Hub,
         reserve: Reserve,
+        titles: Literal["auto", "on", "off"],
+        *,
+        are_temporary: bool = False,
     ) -> None:
         self._settings = settings
+        self._are_temporary = are_temporary
         self._db = db
         self._store = store
         self._pulls = pulls
@@ -140,7 +146,7 @@ class AnswerService:
         self._reserve = reserve
         self._pending = ChatQueue()
         self._is_closed = False
-        self._titles = TitleGenerator(settings.titles, db, store, pool, hub)
+        self._titles = TitleGenerator(titles, db, store, pool, hub)
         self.tasks = BackgroundTasks()
 
     async def submit(self, prompt: Prompt) -> AnswerRef:
@@ -180,6 +186,8 @@ class AnswerService:
     ) -> AnswerRef:
         self._reserve.check()
         chat_id, user_id, client_id = request.chat_id, request.user_id, request.client_id
+        if is_memory_only(chat_id) != self._are_temporary:
+            raise ChatNotFound
         if await db_chats.owner(self._db, chat_id) not in {None, user_id}:
             raise ChatNotFound
         if client_id and (

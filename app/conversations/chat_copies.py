@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import secrets
 import time
 
 from app.background import BackgroundTasks
 from app.conversations.answer_state import MessageRef
+from app.conversations.chats import new_chat_id
 from app.conversations.hub import Hub
 from app.conversations.titles import NAME_CHARS, title_of
 from app.db import branches, chat_copies, chats, import_holders
@@ -21,8 +21,9 @@ _BRANCH = re.compile(r" \(branch(?: (\d{1,4}))?\)$")
 class ChatCopies:
     """Copies the path up to a message into a new chat; of a crash halfway nothing is left."""
 
-    def __init__(self, db: Database, hub: Hub) -> None:
+    def __init__(self, db: Database, hub: Hub, *, are_temporary: bool = False) -> None:
         self._db = db
+        self._are_temporary = are_temporary
         self._hub = hub
         self._tasks = BackgroundTasks()
 
@@ -37,7 +38,7 @@ class ChatCopies:
             raise MessageNotFound("There is no such message in this chat.")
         if last.status == "queued":
             raise ChatBusy("An answer is being written here. Wait for it or stop it.")
-        copy = secrets.token_hex(8)
+        copy = new_chat_id(temporary=self._are_temporary)
         await self._tasks.run_shielded(self._copy(chat, ref.message_id, copy), f"copy {copy}")
         self._hub.chat_changed(ref.user_id, copy)
         return copy

@@ -29,6 +29,7 @@ from app.db.connection import Database
 from app.db.messages import Message
 from app.db.sessions import hash_token
 from app.errors import ChatNotFound, InvalidMessage, WickError
+from app.inference.kv_files import MEMORY_ONLY, is_memory_only
 from app.inference.worker_pool import WorkerPool
 
 log = logging.getLogger(__name__)
@@ -37,14 +38,22 @@ PAGE_CHATS = 60
 TRASH_DAYS = 30
 RETENTION_SECONDS = TRASH_DAYS * 86400
 _TRASH_CHECK_SECONDS = 3600.0
-_CHAT_ID = re.compile(r"[0-9a-f]{16}")
+_CHAT_ID = re.compile(r"t?[0-9a-f]{16}")
+
+
+def new_chat_id(*, temporary: bool = False) -> str:
+    """Return an id that nothing has; it says whether the chat is temporary."""
+    return f"{MEMORY_ONLY if temporary else ''}{secrets.token_hex(8)}"
 
 
 class ChatService:
     """Reads, renames, sets up, moves and recovers chats."""
 
-    def __init__(self, db: Database, hub: Hub, answers: AnswerService) -> None:
+    def __init__(
+        self, db: Database, hub: Hub, answers: AnswerService, *, are_temporary: bool = False
+    ) -> None:
         self._db = db
+        self._are_temporary = are_temporary
         self._hub = hub
         self._answers = answers
 
@@ -53,7 +62,7 @@ class ChatService:
 
         Raises ChatNotFound for what is no chat id, or is somebody else's.
         """
-        if not _CHAT_ID.fullmatch(chat_id):
+        if not _CHAT_ID.fullmatch(chat_id) or is_memory_only(chat_id) != self._are_temporary:
             raise ChatNotFound
         chat = await db_chats.get(self._db, user_id, chat_id)
         if chat is not None:

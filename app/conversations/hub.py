@@ -155,6 +155,10 @@ class Hub:
         """Tell whether any tab of this user shows this chat."""
         return any(s.user_id == user_id and s.chat_id == chat_id for s in self._subscriptions)
 
+    def is_watched(self, chat_id: str) -> bool:
+        """Tell whether anything shows this chat: a tab, or a program that follows an answer."""
+        return any(s.chat_id == chat_id for s in self._subscriptions)
+
     def model_chosen(self, user_id: int, chat_id: str, name: str) -> None:
         """The next answer of this chat is to be by this model."""
         for subscription in self._subscriptions:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 log = logging.getLogger(__name__)
+logging.getLogger("aiosqlite").setLevel(logging.INFO)  # it logs statements, and so what users write
 T = TypeVar("T")
 WriteFn = Callable[[aiosqlite.Connection], Awaitable[T]]
 WAITING_WRITES = 1000
@@ -204,25 +205,54 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
             await migrate(writer, path)
         except sqlite3.Error as error:
             raise _unusable(path, error) from error
-        async with _reader(path) as reader, _reader(path) as searcher:
-            database = Database(writer, reader, searcher)
-            await searcher.set_progress_handler(database._deadline_passed, STEPS)
-            await searcher.create_function("folded", 1, folded, deterministic=True)
-            task = asyncio.create_task(database._run(), name="database writer")
-            try:
-                yield database
-            finally:
-                await database._stop()
-                await task
+        async with _run(writer, f"{path.as_uri()}?mode=ro") as database:
+            yield database
     finally:
         await writer.close()
 
 
 @asynccontextmanager
-async def _reader(path: Path) -> AsyncIterator[aiosqlite.Connection]:
-    connection = await aiosqlite.connect(f"{path.as_uri()}?mode=ro", uri=True)
+async def open_memory(name: str, prepare: str) -> AsyncIterator[Database]:
+    """Open a new database of the same schema that no file holds, and run `prepare` in it.
+
+    SQLite's `memdb` shares it between connections of this process by its name. Nor do temporary
+    tables and journals touch the disk.
+    """
+    uri = f"file:/{name}?vfs=memdb"
+    writer = await aiosqlite.connect(uri, uri=True, isolation_level=None)
+    try:
+        await _configure(writer)
+        await writer.execute("PRAGMA temp_store = MEMORY")
+        await migrate(writer, Path(name))
+        await writer.executescript(prepare)
+        async with _run(writer, uri) as database:
+            yield database
+    finally:
+        await writer.close()
+
+
+@asynccontextmanager
+async def _run(writer: aiosqlite.Connection, uri: str) -> AsyncIterator[Database]:
+    """Run a database: what is being written ends before it closes."""
+    async with _reader(uri) as reader, _reader(uri) as searcher:
+        database = Database(writer, reader, searcher)
+        await searcher.set_progress_handler(database._deadline_passed, STEPS)
+        await searcher.create_function("folded", 1, folded, deterministic=True)
+        task = asyncio.create_task(database._run(), name="database writer")
+        try:
+            yield database
+        finally:
+            await database._stop()
+            await task
+
+
+@asynccontextmanager
+async def _reader(uri: str) -> AsyncIterator[aiosqlite.Connection]:
+    connection = await aiosqlite.connect(uri, uri=True)
     try:
         connection.row_factory = sqlite3.Row
+        await connection.execute("PRAGMA query_only = ON")
+        await connection.execute("PRAGMA temp_store = MEMORY")
         await connection.execute("PRAGMA busy_timeout = 5000")
         yield connection
     finally:

@@ -15,17 +15,23 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
+MEMORY_ONLY: Final = "t"
+"""How ids of temporary chats, and the keys of their states, begin: no byte of them is written."""
 SUFFIX: Final = ".kv"
 UNFINISHED: Final = ".part"
 
 
+def is_memory_only(chat: str) -> bool:
+    """Tell from its id or its key whether this is a temporary chat."""
+    return chat.startswith(MEMORY_ONLY)
+
+
 def chat_key(chat: str) -> str:
-    """32 hex digits for a chat, empty for none."""
-    return (
-        hashlib.blake2b(chat.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-        if chat
-        else ""
-    )
+    """32 hex digits for a chat, after MEMORY_ONLY for a temporary one; empty for none."""
+    if not chat:
+        return ""
+    digest = hashlib.blake2b(chat.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return MEMORY_ONLY + digest if is_memory_only(chat) else digest
 
 
 def model_key(digest: str, size: int) -> str:

@@ -17,7 +17,7 @@ from app.accounts.throttle import LoginThrottle
 from app.accounts.users import Users
 from app.config import Settings, asset_dir
 from app.conversations.account_deletion import AccountDeletion
-from app.conversations.chat_copies import ChatCopies
+from app.conversations.chat_services import ChatServices
 from app.conversations.chats import Shares
 from app.conversations.imports.imports import Imports
 from app.db.connection import Database
@@ -43,9 +43,10 @@ class ServerContext(Services):
     ) -> None:
         super().__init__(settings, db)
         self.imports = Imports(db, self.hub)
-        self.copies = ChatCopies(db, self.hub)
         self.shares = Shares(db)
-        self.account_deletion = AccountDeletion(settings, db, self.answers, self.pool, self.hub)
+        self.account_deletion = AccountDeletion(
+            *(settings, db, self.answers, self.pool, self.hub), self._end_temporary
+        )
         self.sessions = Sessions(db)
         self.users = Users(db, self.sessions, passwords, LoginThrottle(settings.login_attempts))
         self.api_keys = ApiKeys(db)
@@ -63,6 +64,9 @@ class ServerContext(Services):
             finally:
                 preparing.cancel()
                 await asyncio.gather(preparing, return_exceptions=True)
+
+    async def _end_temporary(self, user_id: int) -> None:
+        await self.temporary.end_all(user_id)
 
     def background_jobs(self) -> dict[str, Job]:
         return super().background_jobs() | {
@@ -96,3 +100,8 @@ async def _warm_up() -> None:
 def server_context() -> ServerContext:
     found: ServerContext = current_app.extensions["wick"]
     return found
+
+
+def services_of(chat_id: str) -> ChatServices:
+    """Return what this chat is read and changed with: on the disk, or in memory."""
+    return server_context().of(chat_id)

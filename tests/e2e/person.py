@@ -21,7 +21,7 @@ from playwright.async_api import (
 from tests.e2e.server import Server
 from tests.patience import PATIENCE
 
-CHAT = re.compile(r"/chats/([0-9a-f]{16})$")
+CHAT = re.compile(r"/chats/(t?[0-9a-f]{16})$")
 ENDLESS = 2000
 """Tokens of an answer that is stopped before."""
 CONNECTION_LOST = r"WebSocket connection to .* failed|htmx:ws:error"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import secrets
 import time
 from typing import Final, Literal, cast
 
@@ -23,15 +22,17 @@ from app.api.chats.schemas import (
     chat_object,
     settings_object,
 )
+from app.conversations.chats import new_chat_id
 from app.conversations.search import split_highlights
 from app.db.chats import Chat, Cursor, ListName
 from app.db.search import SearchQuery, words_of
 from app.errors import ApiError
+from app.inference.kv_files import MEMORY_ONLY, is_memory_only
 from app.models.catalogue import kind_of
 from app.models.model import Model, ModelKind
 from app.web.bodies import spooled
-from app.web.context import ServerContext, server_context
-from app.web.pages.chat import get_chat_or_404
+from app.web.context import ServerContext, server_context, services_of
+from app.web.pages.chat import get_chat_or_404, get_saved_chat_or_404
 from app.web.render import cards
 from app.web.render.cards import describe_progress, describe_readiness
 from app.web.render.models import default_model
@@ -60,24 +61,28 @@ async def list_chats() -> Response:
 async def create() -> Response:
     context, user_id = server_context(), current_user()
     body = await http.parse_body(NewChat)
-    chat_id = _chat_id(user_id, body.client_id)
-    before = await context.chats.get(user_id, chat_id)
+    chat_id = _chat_id(user_id, body.client_id, temporary=body.temporary)
+    if body.temporary:
+        context.temporary.keep_for_program(chat_id)
+    before = await services_of(chat_id).chats.get(user_id, chat_id)
     model = body.model or await messages.model_for(before)
     context.answers.resolve_settings(model)  # nothing is kept for a model that is not there
     if body.settings is not None and before is None:
-        await context.chats.choose_settings(user_id, chat_id, body.settings.overrides())
+        chosen = body.settings.overrides()
+        await services_of(chat_id).chats.choose_settings(user_id, chat_id, chosen)
     made = await messages.submit_prompt(chat_id, body.text, model, body.client_id, body.attachments)
     if body.title is not None and before is None:
-        await context.chats.rename(user_id, chat_id, body.title)
+        await services_of(chat_id).chats.rename(user_id, chat_id, body.title)
         made.chat = await get_settings(await get_chat_or_404(chat_id))
     return http.json_response(made, status=201)
 
 
-def _chat_id(user_id: int, client_id: str | None) -> str:
+def _chat_id(user_id: int, client_id: str | None, *, temporary: bool) -> str:
     """Return one id for one `client_id`, so that it makes one chat however often it is sent."""
     if client_id is None:
-        return secrets.token_hex(8)
-    return hashlib.sha256(f"{user_id} {client_id}".encode()).hexdigest()[:16]
+        return new_chat_id(temporary=temporary)
+    digest = hashlib.sha256(f"{user_id} {client_id}".encode()).hexdigest()[:16]
+    return MEMORY_ONLY + digest if temporary else digest
 
 
 @blueprint.get("/<chat_id>")
@@ -91,30 +96,40 @@ async def change(chat_id: str) -> Response:
     chat = await get_chat_or_404(chat_id)
     change_body = await http.parse_body(ChatChange)
     if change_body.title is not UNSET:
-        await context.chats.rename(user_id, chat.id, change_body.title)
+        await services_of(chat_id).chats.rename(user_id, chat.id, change_body.title)
     if change_body.model is not UNSET:
         context.answers.resolve_settings(change_body.model)
-        await context.chats.choose_model(user_id, chat.id, change_body.model)
+        await services_of(chat_id).chats.choose_model(user_id, chat.id, change_body.model)
     if change_body.settings is not UNSET:
-        await context.chats.choose_settings(user_id, chat.id, change_body.settings.overrides())
+        await services_of(chat_id).chats.choose_settings(
+            user_id, chat.id, change_body.settings.overrides()
+        )
     if change_body.pinned is not UNSET:
-        await context.chats.set_state(
+        await services_of(chat_id).chats.set_state(
             user_id, chat.id, "pinned_at", time.time() if change_body.pinned else None
         )
     if change_body.archived is not UNSET:
         when = time.time() if change_body.archived else None
-        await context.chats.set_state(user_id, chat.id, "archived_at", when)
+        await services_of(chat_id).chats.set_state(user_id, chat.id, "archived_at", when)
     if change_body.deleted is not UNSET:
-        verb = context.chats.delete if change_body.deleted else context.chats.restore
+        verb = (
+            services_of(chat_id).chats.delete
+            if change_body.deleted
+            else services_of(chat_id).chats.restore
+        )
         await verb(user_id, chat.id)
     return http.json_response(await get_settings(await get_chat_or_404(chat_id)))
 
 
 @blueprint.delete("/<chat_id>")
 async def delete(chat_id: str) -> Response:
-    """Move a chat to the trash, for 30 days. `?forever=true`: delete it permanently."""
+    """Move a chat to the trash, for 30 days. `?forever=true`: delete it permanently, as is a
+    temporary one in any case."""
     is_forever = http.one_of(request.args.get("forever", "false"), ("true", "false"), "forever")
     await get_chat_or_404(chat_id)
+    if is_memory_only(chat_id):
+        await server_context().temporary.end(chat_id)
+        return Response(status=204)
     await server_context().chats.delete(current_user(), chat_id)
     if is_forever == "true":
         await server_context().trash.remove(current_user(), chat_id)
@@ -125,7 +140,7 @@ async def delete(chat_id: str) -> Response:
 async def stop(chat_id: str) -> Response:
     """Stop the running answer; its text so far is kept."""
     await get_chat_or_404(chat_id)
-    await server_context().answers.stop(current_user(), chat_id)
+    await services_of(chat_id).answers.stop(current_user(), chat_id)
     return Response(status=204)
 
 
@@ -133,7 +148,9 @@ async def get_settings(chat: Chat) -> ChatObject:
     """Make the object of a chat with its settings."""
     context = server_context()
     found = chat_object(chat, context.hub.running_chats(chat.user_id))
-    found.settings = settings_object(await context.chats.settings(chat.user_id, chat.id))
+    found.settings = settings_object(
+        await services_of(chat.id).chats.settings(chat.user_id, chat.id)
+    )
     return found
 
 
@@ -146,14 +163,14 @@ export_blueprint = Blueprint("api_files", __name__, url_prefix="/api/v1/chats/<c
 @export_blueprint.get("/export.md")
 async def markdown(chat_id: str) -> Response:
     """Export the path that the chat shows."""
-    chunks = server_context().exports.markdown(await get_chat_or_404(chat_id))
+    chunks = server_context().exports.markdown(await get_saved_chat_or_404(chat_id))
     return await spooled(chunks, "text/markdown; charset=utf-8")
 
 
 @export_blueprint.get("/export.json")
 async def json(chat_id: str) -> Response:
     """Export the chat with its whole tree of messages, as an import takes it."""
-    chunks = server_context().exports.json(await get_chat_or_404(chat_id))
+    chunks = server_context().exports.json(await get_saved_chat_or_404(chat_id))
     return await spooled(chunks, "application/json")
 
 

@@ -72,7 +72,7 @@ async def follow(
             subscription.urgent.clear()
             stream = context.hub.stream(ref.message_id)
             if stream is None:
-                message = await context.branches.get(ref)
+                message = await context.of(ref.chat_id).branches.get(ref)
                 if message.status != "queued":
                     frame = _thought(cursor, (message.thought or "")[thought:])
                     yield frame + _rest(cursor, message, followed) + _end(message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quart import Blueprint, Response
+from quart import Blueprint, Response, request
 
 from app.api import http
 from app.api.chats.schemas import file_object
@@ -15,14 +15,18 @@ blueprint = Blueprint("api_attachments", __name__, url_prefix="/api/v1/files")
 
 @blueprint.post("")
 async def create() -> Response:
-    """Upload a file as the raw body; `?name=` is what it is called."""
-    return http.json_response(file_object(await attachments.take_file()), status=201)
+    """Upload a file as the raw body; `?name=` is what it is called. `?temporary=true`: for a
+    temporary chat."""
+    given = request.args.get("temporary", "false")
+    is_temporary = http.one_of(given, ("true", "false"), "temporary") == "true"
+    file = await attachments.take_file(temporary=is_temporary)
+    return http.json_response(file_object(file), status=201)
 
 
 @blueprint.get("/<int:file_id>")
 async def get(file_id: int) -> Response:
     return http.json_response(
-        file_object(await server_context().attachments.get(current_user(), file_id))
+        file_object(await server_context().attachments_of(file_id).get(current_user(), file_id))
     )
 
 
@@ -34,5 +38,5 @@ async def content(file_id: int) -> Response:
 @blueprint.delete("/<int:file_id>")
 async def delete(file_id: int) -> Response:
     """Delete a file that no message has."""
-    await server_context().attachments.remove(current_user(), file_id)
+    await server_context().attachments_of(file_id).remove(current_user(), file_id)
     return Response(status=204)

@@ -26,7 +26,7 @@ from app.db.messages import Message
 from app.errors import LimitReached, MessageNotFound
 from app.web import errors
 from app.web.addresses import public_path
-from app.web.context import server_context
+from app.web.context import server_context, services_of
 from app.web.pages.chat import get_chat_or_404
 from app.web.render.chat import picker_options
 from app.web.security.identity import current_user
@@ -38,11 +38,9 @@ async def submit_prompt(
     chat_id: str, text: str, model: str, client_id: str | None, files: Sequence[int] = ()
 ) -> SubmittedAnswer:
     """Save the prompt and queue its answer. Raises what `AnswerService.submit` does."""
-    context, user_id = server_context(), current_user()
     client_id = client_id or secrets.token_hex(16)
-    ref = await context.answers.submit(
-        Prompt(user_id, chat_id, text, client_id, model, tuple(files))
-    )
+    prompt = Prompt(current_user(), chat_id, text, client_id, model, tuple(files))
+    ref = await services_of(chat_id).answers.submit(prompt)
     return await submitted(ref)
 
 
@@ -61,7 +59,11 @@ async def submitted(ref: AnswerRef) -> SubmittedAnswer:
 
 async def _message(chat_id: str, message_id: int) -> Message:
     try:
-        return await server_context().branches.get(MessageRef(current_user(), chat_id, message_id))
+        return (
+            await server_context()
+            .of(chat_id)
+            .branches.get(MessageRef(current_user(), chat_id, message_id))
+        )
     except MessageNotFound:
         raise MessageNotFound(
             "This message was sent before, and is not in the chat any more."
@@ -91,7 +93,8 @@ async def edit(chat_id: str, message_id: int) -> Response:
     body = await http.parse_body(EditedMessage)
     ref = await _message_ref(chat_id, message_id)
     client_id = body.client_id or secrets.token_hex(16)
-    answer = await server_context().branches.edit(ref, body.text, client_id, body.model or "")
+    branches = services_of(chat_id).branches
+    answer = await branches.edit(ref, body.text, client_id, body.model or "")
     return http.json_response(await submitted(answer), status=202)
 
 
@@ -99,7 +102,7 @@ async def edit(chat_id: str, message_id: int) -> Response:
 async def continue_answer(chat_id: str, message_id: int) -> Response:
     """Continue an answer that was cut, from its last character."""
     ref = await _message_ref(chat_id, message_id)
-    answer = await server_context().branches.continue_answer(ref)
+    answer = await services_of(chat_id).branches.continue_answer(ref)
     return http.json_response(await submitted(answer), status=202)
 
 
@@ -112,7 +115,7 @@ blueprint = Blueprint("api_messages", __name__, url_prefix="/api/v1/chats/<chat_
 @blueprint.get("")
 async def list_messages(chat_id: str) -> Response:
     """The path that the chat shows, oldest first."""
-    path = await server_context().chats.messages(await get_chat_or_404(chat_id))
+    path = await services_of(chat_id).chats.messages(await get_chat_or_404(chat_id))
     return http.json_response(MessageList([message_schema(message) for message in path]))
 
 
@@ -129,17 +132,17 @@ async def create(chat_id: str) -> Response:
 
 @blueprint.get("/<int:message_id>")
 async def get(chat_id: str, message_id: int) -> Response:
-    message = await server_context().branches.get(await _message_ref(chat_id, message_id))
+    message = await services_of(chat_id).branches.get(await _message_ref(chat_id, message_id))
     return http.json_response(message_schema(message))
 
 
 @blueprint.post("/<int:message_id>/again")
 async def regenerate(chat_id: str, message_id: int) -> Response:
     """Generate another answer beside this one, or to this prompt."""
-    context, ref = server_context(), await _message_ref(chat_id, message_id)
+    ref = await _message_ref(chat_id, message_id)
     body = await http.parse_body(RegenerateRequest)
     client_id = body.client_id or secrets.token_hex(16)
-    answer = await context.branches.regenerate(ref, client_id, body.model or "")
+    answer = await services_of(chat_id).branches.regenerate(ref, client_id, body.model or "")
     return http.json_response(await submitted(answer), status=202)
 
 
@@ -147,7 +150,7 @@ async def regenerate(chat_id: str, message_id: int) -> Response:
 async def events(chat_id: str, message_id: int) -> Response:
     """Follow an answer by server-sent events."""
     ref = await _message_ref(chat_id, message_id)
-    message = await server_context().branches.get(ref)
+    message = await services_of(chat_id).branches.get(ref)
     last_id = request.headers.get("Last-Event-ID", "")
     if last_id == chats_events.end_id(message):
         return Response(status=204)  # all has been sent: the client need not reconnect

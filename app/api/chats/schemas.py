@@ -15,8 +15,9 @@ from app.conversations.settings import ChatSettings
 from app.db.attachments import Attachment
 from app.db.chats import Chat
 from app.db.messages import COLUMNS, Message
+from app.inference.kv_files import is_memory_only
 
-ChatId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+ChatId = Annotated[str, Meta(pattern="^t?[0-9a-f]{16}$")]
 ClientId = Annotated[str, Meta(pattern="^[0-9A-Za-z]{8,64}$")]
 Text = Annotated[str, Meta(min_length=1)]
 FileIds = Annotated[list[Annotated[int, Meta(ge=1, le=10**15)]], Meta(max_length=MAX_FILES)]
@@ -36,7 +37,8 @@ class SettingsObject(SettingsParameters, kw_only=True):
 
 
 class ChatObject(msgspec.Struct, kw_only=True):
-    """Times in seconds since 1970, null where it is not so; answering: it is being answered."""
+    """Times in seconds since 1970, null where it is not so; answering: it is being answered;
+    temporary: it is kept in memory alone."""
 
     id: ChatId
     title: str
@@ -48,6 +50,7 @@ class ChatObject(msgspec.Struct, kw_only=True):
     deleted_at: float | None
     unread: bool
     answering: bool
+    temporary: bool
     settings: SettingsObject | UnsetType = UNSET
     object: Literal["chat"] = "chat"
 
@@ -117,13 +120,16 @@ class MessageList(msgspec.Struct):
 
 
 class NewChat(msgspec.Struct, kw_only=True):
-    """A chat begins with its first message. model: null takes the default one; attachments: ids of
-    files that no message has."""
+    """A chat begins with its first message. model: null takes the default one. attachments: ids of
+    files that no message has. temporary: it is kept in memory alone, in no list and no search, and
+    ends when it is deleted, when the server ends, or an hour after its last request; its files are
+    uploaded as temporary ones."""
 
     text: Text
     model: str | None = None
     title: Title | None = None
     settings: SettingsObject | None = None
+    temporary: bool = False
     client_id: ClientId | None = None
     attachments: FileIds = msgspec.field(default_factory=list)
 
@@ -184,6 +190,7 @@ def chat_object(chat: Chat, running: Set[str]) -> ChatObject:
         deleted_at=chat.deleted_at,
         unread=bool(chat.is_unread),
         answering=chat.id in running,
+        temporary=is_memory_only(chat.id),
     )
 
 

@@ -18,6 +18,7 @@ from app.conversations.hub import Subscription
 from app.conversations.settings import sanitize_text
 from app.conversations.submission import Prompt
 from app.errors import ChatError, WickError
+from app.inference.kv_files import is_memory_only
 from app.web.addresses import row_id
 from app.web.context import ServerContext, server_context
 from app.web.live.sidebar import SidebarUpdates, until_cursor
@@ -126,13 +127,15 @@ class ChatConnection:
         return FRAME_SECONDS * max(1, self.context.hub.running / 4)
 
     async def initial_frame(self, version: str) -> str:
-        await self.context.chats.mark_read(self.user_id, self.chat_id)
+        await self.context.of(self.chat_id).chats.mark_read(self.user_id, self.chat_id)
         view = await load_chat_view(self.context, self.user_id, self.chat_id, self.first)
         if version != self.context.hub.version:
             frame = self._full_frame(view) + await self.sidebar.frame(whole=True)
             frame += await self._models()
         else:
             frame = self._running(view)
+        if view.chat is None and self.first is not None and is_memory_only(self.chat_id):
+            frame += self.context.fragments.notice("This temporary chat has ended.")
         self._remember(view)
         return frame
 
@@ -265,7 +268,7 @@ class ChatConnection:
     async def _models(self) -> str:
         """Render how far pulls are; of the picker only what changed, to leave a choice alone."""
         context, frame = self.context, ""
-        chat = await context.chats.get(self.user_id, self.chat_id)
+        chat = await context.of(self.chat_id).chats.get(self.user_id, self.chat_id)
         is_usual = chat is None and any(option.state == "here" for option in self.options)
         picked = self.subscription.picked or (self.chosen if is_usual else "")
         options, self.chosen = await picker_options(context, chat, picked)
@@ -301,7 +304,7 @@ class ChatConnection:
                 return
             prompt = parse_prompt(values, self.user_id, self.chat_id)
             client_id = prompt.client_id
-            await self.context.answers.submit(prompt)
+            await self.context.of(self.chat_id).answers.submit(prompt)
         except WickError as error:
             self._reply(client_id, accepted=False, text=str(error))
         except Exception:

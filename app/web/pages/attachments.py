@@ -16,13 +16,18 @@ from app.web.security.identity import current_user
 blueprint = Blueprint("attachments", __name__, url_prefix="/attachments")
 
 
-async def take_file() -> Attachment:
-    """Save the file that is the body of this request. Raises AttachmentRefused."""
+async def take_file(*, temporary: bool = False) -> Attachment:
+    """Save the file that is the body of this request. Raises AttachmentRefused.
+
+    temporary: for a temporary chat, so that it is kept in memory alone.
+    """
+    context = server_context()
+    where = context.temporary.services.attachments if temporary else context.attachments
     name = request.args.get("name", "file.txt")[:1000]
     if (request.content_length or 0) > MAX_FILE_BYTES:
         raise AttachmentRefused(f"{name} is too large: the limit is {MAX_FILE_BYTES >> 20} MB.")
     data: bytes = await request.get_data(as_text=False)  # type: ignore[assignment]
-    return await server_context().attachments.add(current_user(), name, data)
+    return await where.add(current_user(), name, data)
 
 
 @blueprint.post("")
@@ -31,19 +36,28 @@ async def add() -> str:
     return server_context().fragments.chips([await take_file()])
 
 
+@blueprint.post("/temporary")
+async def add_temporary() -> str:
+    """Answer with the chip of a file for a temporary chat."""
+    return server_context().fragments.chips([await take_file(temporary=True)])
+
+
 @blueprint.get("")
+@blueprint.get("/temporary")
 async def chips() -> str:
     """The chips of a draft: those of `ids` that are there and not sent."""
     context = server_context()
     ids = [int(one) for one in re.findall(r"\b[0-9]{1,15}\b", request.args.get("ids", ""))]
-    return context.fragments.chips(
-        await context.attachments.unsent(current_user(), ids[:MAX_UNSENT])
-    )
+    user_id, some = current_user(), ids[:MAX_UNSENT]
+    found = await context.attachments.unsent(user_id, some)
+    found += await context.temporary.services.attachments.unsent(user_id, some)
+    return context.fragments.chips(found)
 
 
 @blueprint.delete("/<int:attachment_id>")
+@blueprint.delete("/temporary/<int:attachment_id>")
 async def remove(attachment_id: int) -> Response:
-    await server_context().attachments.remove(current_user(), attachment_id)
+    await server_context().attachments_of(attachment_id).remove(current_user(), attachment_id)
     return Response(status=204)
 
 
@@ -56,13 +70,13 @@ async def download(attachment_id: int) -> Response:
 async def view(attachment_id: int) -> str:
     """Render the content for the folded chip of a message."""
     context = server_context()
-    text = await context.attachments.text(current_user(), attachment_id)
+    text = await context.attachments_of(attachment_id).text(current_user(), attachment_id)
     return context.fragments.render("_attachment_text.html", id=attachment_id, text=text)
 
 
 async def text_response(user_id: int, attachment_id: int, *, is_download: bool = False) -> Response:
     """A file's text as it is, which no browser takes for a page."""
-    attachments = server_context().attachments
+    attachments = server_context().attachments_of(attachment_id)
     file = await attachments.get(user_id, attachment_id)
     text = await attachments.text(user_id, attachment_id)
     response = Response(text, content_type="text/plain; charset=utf-8")

@@ -10,10 +10,12 @@ from quart import Blueprint, Response, request
 
 from app.conversations.answer_state import MessageRef
 from app.conversations.attachments import MAX_FILE_BYTES
+from app.conversations.chats import new_chat_id
 from app.db.chats import Chat, Cursor
 from app.errors import ChatError, ChatNotFound
+from app.inference.kv_files import is_memory_only
 from app.web.addresses import row_id
-from app.web.context import server_context
+from app.web.context import server_context, services_of
 from app.web.render import sidebar
 from app.web.render.chat import (
     better_model,
@@ -36,23 +38,22 @@ chats_blueprint = Blueprint("chats", __name__, url_prefix="/chats")
 @chats_blueprint.post("/<chat_id>/stop")
 async def stop(chat_id: str) -> Response:
     await get_chat_or_404(chat_id)
-    await server_context().answers.stop(current_user(), chat_id)
+    await services_of(chat_id).answers.stop(current_user(), chat_id)
     return Response(status=204)
 
 
 @chats_blueprint.post("/<chat_id>/messages/<int:answer_id>/take-back")
 async def withdraw(chat_id: str, answer_id: int) -> str:
     """Text and files go back into the composer of the tab that asked."""
-    context = server_context()
-    text, files = await context.answers.withdraw(current_user(), chat_id, answer_id)
-    return escape_text(text) + context.fragments.chips(files, oob=True)
+    text, files = await services_of(chat_id).answers.withdraw(current_user(), chat_id, answer_id)
+    return escape_text(text) + server_context().fragments.chips(files, oob=True)
 
 
 @chats_blueprint.get("/<chat_id>/messages/<int:message_id>/text")
 async def text(chat_id: str, message_id: int) -> Response:
     """A message as it was written, in Markdown where it is an answer."""
     context = server_context()
-    path = await context.chats.messages(await get_chat_or_404(chat_id))
+    path = await services_of(chat_id).chats.messages(await get_chat_or_404(chat_id))
     found = next((message for message in path if message.id == message_id), None)
     if found is None:
         raise ChatNotFound("There is no such message.")
@@ -73,11 +74,15 @@ async def more() -> str:
 async def menu(chat_id: str) -> str:
     """The menu of a chat in the list; or in its own header, also before it has begun."""
     is_header = request.args.get("in") == "header"
-    chat = await server_context().chats.get(current_user(), chat_id)
+    chat = await services_of(chat_id).chats.get(current_user(), chat_id)
     if chat is None and not is_header:
         raise ChatNotFound
     return server_context().fragments.render(
-        "_menu.html", chat_id=chat_id, chat=chat, is_header=is_header
+        "_menu.html",
+        chat_id=chat_id,
+        chat=chat,
+        is_header=is_header,
+        is_temporary=is_memory_only(chat_id),
     )
 
 
@@ -95,53 +100,76 @@ async def row(chat_id: str) -> str:
 @chats_blueprint.post("/<chat_id>/name")
 async def rename(chat_id: str) -> str:
     form = await request.form
-    await server_context().chats.rename(current_user(), chat_id, form.get("title", ""))
+    await services_of(chat_id).chats.rename(current_user(), chat_id, form.get("title", ""))
     return await sidebar.row(_sidebar_context(form.get("until", "")), chat_id)
 
 
 @chats_blueprint.post("/<chat_id>/pin")
 async def pin(chat_id: str) -> Response:
-    await server_context().chats.set_state(current_user(), chat_id, "pinned_at", time.time())
+    await (
+        server_context()
+        .of(chat_id)
+        .chats.set_state(current_user(), chat_id, "pinned_at", time.time())
+    )
     return Response(status=204)
 
 
 @chats_blueprint.post("/<chat_id>/unpin")
 async def unpin(chat_id: str) -> Response:
-    await server_context().chats.set_state(current_user(), chat_id, "pinned_at", None)
+    await services_of(chat_id).chats.set_state(current_user(), chat_id, "pinned_at", None)
     return Response(status=204)
 
 
 @chats_blueprint.post("/<chat_id>/archive")
 async def archive(chat_id: str) -> str:
     chat = await get_chat_or_404(chat_id)
-    await server_context().chats.set_state(current_user(), chat_id, "archived_at", time.time())
+    await (
+        server_context()
+        .of(chat_id)
+        .chats.set_state(current_user(), chat_id, "archived_at", time.time())
+    )
     return _move_chat(chat, "in the archive", "unarchive")
 
 
 @chats_blueprint.post("/<chat_id>/unarchive")
 async def unarchive(chat_id: str) -> str:
-    await server_context().chats.set_state(current_user(), chat_id, "archived_at", None)
+    await services_of(chat_id).chats.set_state(current_user(), chat_id, "archived_at", None)
     return server_context().fragments.notice("") + _notify_removed(chat_id)
 
 
 @chats_blueprint.delete("/<chat_id>")
-async def delete(chat_id: str) -> str:
+async def delete(chat_id: str) -> str | Response:
     chat = await get_chat_or_404(chat_id)
-    await server_context().chats.delete(current_user(), chat_id)
+    if is_memory_only(chat_id):
+        await server_context().temporary.end(chat_id)
+        return Response(status=204, headers={"HX-Redirect": "/"})
+    await services_of(chat_id).chats.delete(current_user(), chat_id)
     return _move_chat(chat, "in the trash", "restore") + _notify_removed(chat_id)
 
 
 @chats_blueprint.post("/<chat_id>/restore")
 async def restore(chat_id: str) -> str:
-    await server_context().chats.restore(current_user(), chat_id)
+    await services_of(chat_id).chats.restore(current_user(), chat_id)
     return server_context().fragments.notice("") + _notify_removed(chat_id)
 
 
 async def get_chat_or_404(chat_id: str) -> Chat:
     """The chat of the user who asks. Raises ChatNotFound."""
-    chat = await server_context().chats.get(current_user(), chat_id)
+    chat = await services_of(chat_id).chats.get(current_user(), chat_id)
     if chat is None:
-        raise ChatNotFound
+        raise (
+            ChatNotFound("This temporary chat has ended.")
+            if is_memory_only(chat_id)
+            else ChatNotFound
+        )
+    return chat
+
+
+async def get_saved_chat_or_404(chat_id: str) -> Chat:
+    """Get the same, but refuse a temporary chat: no file is written of it."""
+    chat = await get_chat_or_404(chat_id)
+    if is_memory_only(chat_id):
+        raise ChatError("Temporary chats can't be exported. Copy what you need.")
     return chat
 
 
@@ -157,7 +185,7 @@ def _notify_removed(chat_id: str) -> str:
 
 def _sidebar_context(until: str | None = None) -> SidebarContext:
     """The list in the page that asks."""
-    found = re.search(r"/chats/([0-9a-f]{16})\b", request.headers.get("HX-Current-URL", ""))
+    found = re.search(r"/chats/(t?[0-9a-f]{16})\b", request.headers.get("HX-Current-URL", ""))
     cursor = Cursor.parse(request.args.get("until", "") if until is None else until)
     return SidebarContext(server_context(), current_user(), found[1] if found else "", cursor)
 
@@ -170,17 +198,23 @@ blueprint = Blueprint("pages", __name__)
 @blueprint.get("/")
 async def new_chat() -> Response:
     """A chat that begins to exist with its first message; until then no address leads to it."""
-    return await _page(secrets.token_hex(8))
+    return await _page(new_chat_id())
+
+
+@blueprint.get("/temporary")
+async def new_temporary_chat() -> Response:
+    """Begin a chat that is kept in memory alone, and ends with its tab."""
+    return await _page(new_chat_id(temporary=True))
 
 
 @blueprint.get("/chats/<chat_id>")
 async def chat(chat_id: str) -> Response:
     """Render a chat; `?message=ID` shows a path through that message, as far up as it."""
-    context, user_id = server_context(), current_user()
+    user_id = current_user()
     await get_chat_or_404(chat_id)
-    await context.chats.mark_read(user_id, chat_id)
+    await services_of(chat_id).chats.mark_read(user_id, chat_id)
     if (message_id := request.args.get("message", type=row_id)) is not None:
-        await context.chats.show_path_to(user_id, chat_id, message_id)
+        await services_of(chat_id).chats.show_path_to(user_id, chat_id, message_id)
     return await _page(chat_id, message_id)
 
 
@@ -198,6 +232,7 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
         "page.html",
         chat_id=chat_id,
         title=seen.title,
+        is_temporary=is_memory_only(chat_id),
         version=version,
         client_id=secrets.token_hex(16),
         largest_file=MAX_FILE_BYTES,
@@ -209,7 +244,7 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
         better=fragments.better(await better_model(context)),
         full=fragments.full(context.reserve.sentence),
         gauge=seen.gauge,
-        is_changed=bool((await context.chats.settings(user_id, chat_id)).overrides),
+        is_changed=bool((await context.of(chat_id).chats.settings(user_id, chat_id)).overrides),
         is_shared=await context.shares.since(user_id, chat_id) is not None,
         actions=fragments.actions(
             chat_id=chat_id, is_running=seen.is_running, is_deleted=seen.is_deleted
@@ -239,14 +274,14 @@ async def regenerate(chat_id: str, message_id: int) -> Response:
     model = request.args.get("model") or await _replace_model(
         ref, (await request.form).get("model", "")
     )
-    await server_context().branches.regenerate(ref, request_key, model)
+    await services_of(chat_id).branches.regenerate(ref, request_key, model)
     return Response(status=204)
 
 
 async def _replace_model(ref: MessageRef, picked: str) -> str:
     """The model of the picker, unless the message has one that is there: then none."""
     context = server_context()
-    message = await context.branches.get(ref)
+    message = await services_of(ref.chat_id).branches.get(ref)
     there = {option.name for option in await models_ready(context)}
     return "" if message.model in there else picked
 
@@ -255,7 +290,7 @@ async def _replace_model(ref: MessageRef, picked: str) -> str:
 async def other_models(chat_id: str, message_id: int) -> str:
     """Ask which model is to answer this time."""
     context = server_context()
-    message = await context.branches.get(_message_ref(chat_id, message_id))
+    message = await services_of(chat_id).branches.get(_message_ref(chat_id, message_id))
     return context.fragments.render(
         "_other_model.html",
         chat_id=chat_id,
@@ -272,7 +307,7 @@ async def edit_form(chat_id: str, message_id: int) -> str:
     return context.fragments.render(
         "_edit.html",
         chat_id=chat_id,
-        message=await context.branches.get(_message_ref(chat_id, message_id)),
+        message=await services_of(chat_id).branches.get(_message_ref(chat_id, message_id)),
         client_id=secrets.token_hex(16),
         limit=context.settings.message_chars,
     )
@@ -284,35 +319,42 @@ async def edit(chat_id: str, message_id: int) -> Response:
     client_id = form.get("client_id", "")
     if not 8 <= len(client_id) <= 64 or not client_id.isalnum():
         raise ChatError("Wick did not understand this request. Reload the page.")
-    await server_context().branches.edit(
-        _message_ref(chat_id, message_id), form.get("text", ""), client_id, form.get("model", "")
+    await (
+        server_context()
+        .of(chat_id)
+        .branches.edit(
+            _message_ref(chat_id, message_id),
+            form.get("text", ""),
+            client_id,
+            form.get("model", ""),
+        )
     )
     return Response(status=204)
 
 
 @messages_blueprint.post("/go-on")
 async def continue_answer(chat_id: str, message_id: int) -> Response:
-    await server_context().branches.continue_answer(_message_ref(chat_id, message_id))
+    await services_of(chat_id).branches.continue_answer(_message_ref(chat_id, message_id))
     return Response(status=204)
 
 
 @messages_blueprint.post("/branch")
 async def branch_off(chat_id: str, message_id: int) -> Response:
     """Go to a new chat that begins like this one, up to this message."""
-    copy = await server_context().copies.branch_off(_message_ref(chat_id, message_id))
+    copy = await services_of(chat_id).copies.branch_off(_message_ref(chat_id, message_id))
     return Response(status=204, headers={"HX-Redirect": f"/chats/{copy}"})
 
 
 @messages_blueprint.post("/show")
 async def show_branch(chat_id: str, message_id: int) -> Response:
-    await server_context().branches.select_branch(_message_ref(chat_id, message_id))
+    await services_of(chat_id).branches.select_branch(_message_ref(chat_id, message_id))
     return Response(status=204)
 
 
 @messages_blueprint.delete("")
 async def remove_message(chat_id: str, message_id: int) -> str:
     context = server_context()
-    await context.branches.remove(_message_ref(chat_id, message_id))
+    await services_of(chat_id).branches.remove(_message_ref(chat_id, message_id))
     undo = f"/chats/{chat_id}/messages/{message_id}/put-back"
     return context.fragments.notice("Message and replies deleted.", undo=undo)
 
@@ -320,5 +362,5 @@ async def remove_message(chat_id: str, message_id: int) -> str:
 @messages_blueprint.post("/put-back")
 async def restore_message(chat_id: str, message_id: int) -> str:
     context = server_context()
-    await context.branches.restore(_message_ref(chat_id, message_id))
+    await services_of(chat_id).branches.restore(_message_ref(chat_id, message_id))
     return context.fragments.notice("")

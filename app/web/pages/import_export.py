@@ -14,7 +14,7 @@ from app.conversations.imports.reader import MAX_FILE_BYTES
 from app.errors import DiskFull, InvalidMessage
 from app.web.bodies import IMPORT_PATH, spooled
 from app.web.context import server_context
-from app.web.pages.chat import get_chat_or_404
+from app.web.pages.chat import get_saved_chat_or_404
 from app.web.render.frame import render_page
 from app.web.security.identity import current_user
 
@@ -28,14 +28,14 @@ async def page() -> Response:
 
 @blueprint.get("/chats/<chat_id>/export.md")
 async def one_markdown(chat_id: str) -> Response:
-    chat = await get_chat_or_404(chat_id)
+    chat = await get_saved_chat_or_404(chat_id)
     pieces = server_context().exports.markdown(chat)
     return await _file(pieces, file_name(chat.title, "md"), "text/markdown; charset=utf-8")
 
 
 @blueprint.get("/chats/<chat_id>/export.json")
 async def one_json(chat_id: str) -> Response:
-    chat = await get_chat_or_404(chat_id)
+    chat = await get_saved_chat_or_404(chat_id)
     pieces = server_context().exports.json(chat)
     return await _file(pieces, file_name(chat.title, "json"), "application/json")
 

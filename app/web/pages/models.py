@@ -20,7 +20,7 @@ from app.models.sources import LocalSpec, Spec, WebSpec, parse_spec
 from app.models.store import NAME
 from app.models.upstream import PARALLEL, Upstream
 from app.net import leads_here
-from app.web.context import server_context
+from app.web.context import server_context, services_of
 from app.web.render import cards
 from app.web.render.cards import describe_state
 from app.web.render.frame import render_page
@@ -261,7 +261,7 @@ async def choose(chat_id: str) -> Response:
     context, user_id = server_context(), current_user()
     with contextlib.suppress(ModelNotFound):
         context.answers.resolve_settings(name)
-    await context.chats.choose_model(user_id, chat_id, name)
+    await services_of(chat_id).chats.choose_model(user_id, chat_id, name)
     context.hub.model_chosen(user_id, chat_id, name)
     return Response(status=DONE)
 

@@ -34,7 +34,7 @@ from app.models.text.builtin_templates import (
     named_templates,
     thinking_parameters_of,
 )
-from app.web.context import server_context
+from app.web.context import server_context, services_of
 from app.web.render.chat import picker_options
 from app.web.render.frame import render_page
 from app.web.security.auth import owner_required
@@ -291,8 +291,8 @@ MAIN_FIELDS: Final = {
 
 @blueprint.get("/chats/<chat_id>/settings")
 async def chat_form(chat_id: str) -> str:
-    await server_context().chats.get(current_user(), chat_id)
-    chosen = await server_context().chats.settings(current_user(), chat_id)
+    await services_of(chat_id).chats.get(current_user(), chat_id)
+    chosen = await services_of(chat_id).chats.settings(current_user(), chat_id)
     return await _render_chat_form(chat_id, written(chosen), {})
 
 
@@ -300,9 +300,9 @@ async def chat_form(chat_id: str) -> str:
 async def save_chat_settings(chat_id: str) -> Response:
     """Save the settings and close the dialog; else it says what is wrong."""
     context, user_id = server_context(), current_user()
-    await context.chats.get(user_id, chat_id)
+    await services_of(chat_id).chats.get(user_id, chat_id)
     values = (await request.form).to_dict()
-    before = await context.chats.settings(user_id, chat_id)
+    before = await services_of(chat_id).chats.settings(user_id, chat_id)
     try:
         chosen = (
             ChatSettings()
@@ -312,7 +312,7 @@ async def save_chat_settings(chat_id: str) -> Response:
     except InvalidSettings as error:
         html = await _render_chat_form(chat_id, values, error.problems)
         return Response(html, status=error.status, content_type="text/html")
-    await context.chats.choose_settings(user_id, chat_id, chosen)
+    await services_of(chat_id).chats.choose_settings(user_id, chat_id, chosen)
     fragments, is_changed = context.fragments, bool(chosen.overrides)
     button = fragments.render(
         "_settings_button.html", chat_id=chat_id, is_changed=is_changed, oob=True
@@ -337,7 +337,9 @@ async def _render_chat_form(
     chat_id: str, values: Mapping[str, str], errors: Mapping[str, str]
 ) -> str:
     context = server_context()
-    _, model = await picker_options(context, await context.chats.get(current_user(), chat_id))
+    _, model = await picker_options(
+        context, await services_of(chat_id).chats.get(current_user(), chat_id)
+    )
     await context.model_names.load([model])
     names = {field.name for field in CHAT_FIELDS}
     try:

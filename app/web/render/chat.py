@@ -11,6 +11,7 @@ from app.conversations.answer_state import LiveAnswer
 from app.conversations.history import ContextUsage, SiblingIndex, context_usage, first_in_context
 from app.db.chats import Chat
 from app.db.messages import Message
+from app.inference.kv_files import is_memory_only
 from app.models.catalogue import CatalogueEntry, kind_of, offers
 from app.models.model import Model
 from app.web.context import ServerContext
@@ -137,7 +138,7 @@ async def load_chat_view(
     live = {number: (s, context.renderers.blocks(s)) for number, s in streams.items()}
     return ChatView(
         chat=chat,
-        title=chat.title if chat else "New chat",
+        title=_title(chat_id, chat),
         views=[
             present(m, live.get(m.id), message_actions(m, forks, is_last=m is path[-1]), names)
             for m in path[start:]
@@ -149,6 +150,13 @@ async def load_chat_view(
         is_deleted=chat is not None and chat.deleted_at is not None,
         gauge=context_usage(path),
     )
+
+
+def _title(chat_id: str, chat: Chat | None) -> str:
+    """The words of a temporary chat would stay in the browser's history."""
+    if is_memory_only(chat_id):
+        return "Temporary chat"
+    return chat.title if chat else "New chat"
 
 
 def _render(large: list[Message]) -> None:
@@ -178,8 +186,9 @@ async def _read(
     context: ServerContext, user_id: int, chat_id: str
 ) -> tuple[Chat | None, list[Message], dict[int, LiveAnswer], SiblingIndex]:
     for _ in range(2):  # an answer may end just between its reading and the look for its stream
-        chat = await context.chats.get(user_id, chat_id)
-        path, forks = await context.chats.messages(chat), await context.chats.siblings(chat)
+        chats = context.of(chat_id).chats
+        chat = await chats.get(user_id, chat_id)
+        path, forks = await chats.messages(chat), await chats.siblings(chat)
         await context.model_names.load(m.model for m in path)
         streams = {m.id: s for m in path if (s := context.hub.stream(m.id)) is not None}
         if not any(m.status == "queued" and m.id not in streams for m in path):

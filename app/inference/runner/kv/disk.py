@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from app.inference.kv_files import SUFFIX, UNFINISHED, files
+from app.inference.kv_files import SUFFIX, UNFINISHED, files, is_memory_only
 from app.inference.runner.engines.engine import Engine
 from app.inference.runner.kv.snapshot import (
     DamagedSnapshot,
@@ -107,9 +107,9 @@ class DiskSnapshots:
         """Write it in place of the chat's older one. Whether it is on the disk now.
 
         Never raises for what a disk can do. What belongs to no chat is not written: nobody could
-        ask for its deletion.
+        ask for its deletion. Neither is a temporary chat.
         """
-        if not snapshot.chat or not self.is_open:
+        if not snapshot.chat or is_memory_only(snapshot.chat) or not self.is_open:
             return False
         with self._saving:
             try:

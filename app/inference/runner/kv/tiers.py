@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
+from app.inference.kv_files import is_memory_only
 from app.inference.runner.kv.disk import DiskSnapshots
 from app.inference.runner.kv.live import LiveContext
 from app.inference.runner.kv.matching import MIN_KEPT_TOKENS, CacheEntry
@@ -102,6 +103,7 @@ class SnapshotTiers:
             self._disk is None
             or not self._disk.is_open
             or not chat
+            or is_memory_only(chat)
             or tokens.size < MIN_KEPT_TOKENS
         ):
             return False

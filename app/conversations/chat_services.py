@@ -1,0 +1,49 @@
+"""The services of chats on one database: what chats are read, asked, branched and copied with."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from app.config import Settings
+from app.conversations.answers import AnswerService
+from app.conversations.attachments import Attachments
+from app.conversations.branches import Branches
+from app.conversations.chat_copies import ChatCopies
+from app.conversations.chats import ChatService
+from app.conversations.hub import Hub
+from app.db.connection import Database
+from app.disk_reserve import Reserve
+from app.inference.worker_pool import WorkerPool
+from app.models.install.pulls import PullManager
+from app.models.store import ModelStore
+
+Titles = Literal["auto", "on", "off"]
+
+
+class ChatServices:
+    """A server has two of these: for chats on the disk, and for temporary ones in memory. They
+    share its models, its queues and its hub.
+
+    are_temporary: which of the two this is. titles: whether models write titles for its chats.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        db: Database,
+        store: ModelStore,
+        pulls: PullManager,
+        pool: WorkerPool,
+        hub: Hub,
+        reserve: Reserve,
+        *,
+        titles: Titles,
+        are_temporary: bool = False,
+    ) -> None:
+        self.answers = AnswerService(
+            settings, db, store, pulls, pool, hub, reserve, titles, are_temporary=are_temporary
+        )
+        self.chats = ChatService(db, hub, self.answers, are_temporary=are_temporary)
+        self.branches = Branches(db, hub, self.answers)
+        self.attachments = Attachments(db)
+        self.copies = ChatCopies(db, hub, are_temporary=are_temporary)

@@ -1,0 +1,144 @@
+"""When temporary chats end, by a clock of the test's own; and that they touch nobody else's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from app.config import Settings
+from app.conversations.chats import new_chat_id
+from app.conversations.submission import Prompt
+from app.conversations.temporary import PROGRAM_SECONDS, TemporaryChats
+from app.db import temporary
+from app.db.connection import open_database
+from app.errors import ChatNotFound
+from app.inference import kv_files
+from app.inference.process import RunnerProcess
+from app.inference.protocol import DeleteCache
+from app.models.store import ModelStore
+from app.services import Services
+from tests.inference.scripted import ScriptedRunner
+from tests.patience import until
+
+USER, OTHER = 1, 2
+GRACE = 120.0
+CHAT, SAVED = new_chat_id(temporary=True), new_chat_id()
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Stage:
+    services: Services
+    runner: ScriptedRunner
+    clock: Clock
+
+    @property
+    def chats(self) -> TemporaryChats:
+        return self.services.temporary
+
+    async def ask(self, chat_id: str = CHAT, user_id: int = USER) -> int:
+        prompt = Prompt(user_id, chat_id, "a secret fox", "client01", "tiny")
+        ref = await self.services.of(chat_id).answers.submit(prompt)
+        await until(lambda: any(c.id == ref.answer_id for c in self.runner.sent))
+        return ref.answer_id
+
+    async def exists(self, chat_id: str = CHAT, user_id: int = USER) -> bool:
+        return await self.chats.services.chats.get(user_id, chat_id) is not None
+
+    async def after(self, seconds: float) -> None:
+        self.clock.now += seconds
+        await self.chats.sweep()
+
+
+@pytest.fixture
+async def stage(
+    tmp_path: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Stage]:
+    async with _built(tmp_path, store, monkeypatch.setattr) as stage:
+        yield stage
+
+
+@asynccontextmanager
+async def _built(
+    folder: Path, store: ModelStore, replace: Callable[..., None]
+) -> AsyncIterator[Stage]:
+    settings = Settings(
+        data_dir=folder, models_dir=store.root, threads=1, temporary_grace=GRACE, titles="on"
+    )
+    runner = ScriptedRunner(slots=settings.slots)
+
+    async def start(*_: object) -> ScriptedRunner:
+        return runner
+
+    replace(RunnerProcess, "start", start)
+    async with open_database(settings.database) as db:
+        services = Services(settings, db)
+        async with services.open():
+            clock = Clock()
+            services.temporary._clock = clock
+            yield Stage(services, runner, clock)
+
+
+async def test_a_chat_ends_a_while_after_its_tab_and_runners_forget_it(stage: Stage) -> None:
+    answer = await stage.ask()
+    assert answer > temporary.FIRST_ID
+    tab = stage.services.hub.subscribe(USER, CHAT)
+    await stage.after(10 * GRACE)
+    assert await stage.exists()
+    stage.services.hub.unsubscribe(tab)
+    await stage.after(GRACE - 1)
+    assert await stage.exists()  # a reload comes back in time
+    await stage.after(1)
+    assert not await stage.exists()
+    assert any(isinstance(c, DeleteCache) and c.chat == CHAT for c in stage.runner.commands)
+
+
+async def test_a_program_has_an_hour_between_two_requests(stage: Stage) -> None:
+    stage.chats.keep_for_program(CHAT)
+    await stage.ask()
+    await stage.after(PROGRAM_SECONDS - 1)
+    stage.services.of(CHAT)
+    await stage.after(PROGRAM_SECONDS - 1)
+    assert await stage.exists()
+    await stage.after(1)
+    assert not await stage.exists()
+
+
+async def test_what_is_on_the_disk_knows_nothing_of_it(stage: Stage) -> None:
+    await stage.ask()
+    assert await stage.services.chats.recent(USER) == []
+    prompt = Prompt(USER, CHAT, "a secret fox", "client02", "tiny")
+    with pytest.raises(ChatNotFound):  # a mistake of ours must not write it down
+        await stage.services.answers.submit(prompt)
+    with pytest.raises(ChatNotFound):
+        await stage.services.chats.get(USER, CHAT)
+    with pytest.raises(ChatNotFound):
+        await stage.chats.services.chats.get(USER, SAVED)
+
+
+async def test_nobody_else_reaches_it_and_who_leaves_takes_only_their_own(stage: Stage) -> None:
+    other = new_chat_id(temporary=True)
+    await stage.ask()
+    await stage.ask(other, OTHER)
+    with pytest.raises(ChatNotFound):
+        await stage.chats.services.chats.get(OTHER, CHAT)
+    await stage.chats.end_all(USER)
+    assert not await stage.exists()
+    assert await stage.exists(other, OTHER)
+
+
+def test_its_states_have_keys_that_say_so() -> None:
+    assert kv_files.is_memory_only(kv_files.chat_key(CHAT))
+    assert not kv_files.is_memory_only(kv_files.chat_key(SAVED))
+    assert not kv_files.is_memory_only(kv_files.chat_key(""))

@@ -54,6 +54,8 @@ BODY_SECONDS = 30
 class Application(Quart):
     """Quart application whose caller reports a failed start in a sentence."""
 
+    url_rule_class = addresses.MatchedRule
+
     def log_exception(self, exception_info: Any) -> None:
         if has_request_context() or not isinstance(exception_info[1], WickError | OSError):
             super().log_exception(exception_info)

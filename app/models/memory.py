@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -92,8 +93,12 @@ def budget(settings: Settings) -> int:
     return settings.model_memory_mb << 20 or int(total_memory() * MAX_MEMORY_SHARE)
 
 
+@cache
 def total_memory() -> int:
-    """Bytes of memory this process may use: the machine's, or less in a container."""
+    """Bytes of memory this process may use: the machine's, or less in a container.
+
+    Read once: a page asks for it a hundred times.
+    """
     return min([_total(), *limits(_CGROUPS, _OWN_CGROUP)])
 
 

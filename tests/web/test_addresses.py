@@ -170,6 +170,13 @@ def test_a_path_of_its_own_is_refused(tmp_path: Path, taken: str) -> None:
         create_app(Settings(base_path=taken, data_dir=tmp_path, models_dir=tmp_path))
 
 
+def test_an_address_of_a_route_is_built_when_it_is_wanted(tmp_path: Path) -> None:
+    app = create_app(Settings(data_dir=tmp_path, models_dir=tmp_path))
+    routes = app.url_map.bind("localhost")
+    assert routes.build("static", {"filename": "app.css", "v": "1"}) == "/static/app.css?v=1"
+    assert routes.build("pages.chat", {"chat_id": CHAT}) == f"/chats/{CHAT}"
+
+
 def test_no_address_is_written_where_the_base_path_is_not_added() -> None:
     """In templates, in attributes that `Addresses` knows; in scripts, nowhere."""
     known = re.compile(rf'\b(?:{ADDRESSES})="$')

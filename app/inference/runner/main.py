@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import gc
 import json
 import logging
 import os
@@ -44,6 +45,7 @@ log = logging.getLogger("runner")
 
 def main(arguments: list[str] | None = None) -> None:
     started = time.monotonic()
+    gc.disable()  # what is made until the model is loaded stays as long as the process
     options = _parse(arguments)
     _harden_process()
     emit = EventWriter(options.events_fd)
@@ -62,6 +64,8 @@ def main(arguments: list[str] | None = None) -> None:
         log.exception("The model could not be loaded")
         emit(LoadFailed("The model could not be loaded: Wick met an error it did not expect."))
         os._exit(LOAD_FAILED)
+    gc.freeze()
+    gc.enable()
     seconds = round(time.monotonic() - started, 3)
     on_gpu = assembly.loaded_layers
     emit(

@@ -15,6 +15,8 @@ from app.conversations.chat_services import ChatServices, Titles
 from app.conversations.chats import Trash
 from app.conversations.exports import Exports
 from app.conversations.hub import Hub
+from app.conversations.library_files import LibraryFiles
+from app.conversations.personas import Personas
 from app.conversations.quotas import Quotas
 from app.conversations.saved_prompts import SavedPrompts
 from app.conversations.search import ChatSearch
@@ -71,6 +73,8 @@ class Services:
         self.branches, self.copies = self.saved.branches, self.saved.copies
         self.attachments = self.saved.attachments
         self.saved_prompts = SavedPrompts(db)
+        self.personas = Personas(db)
+        self.library_files = LibraryFiles(self.saved_prompts, self.personas)
         self._temporary: TemporaryChats | None = None
         self.search = ChatSearch(db)
         self.trash = Trash(db, self.pool, self.hub)

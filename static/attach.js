@@ -1,7 +1,8 @@
 // Files for the message: chosen, dropped or pasted. The server makes of each a chip, and has it by then.
 
 const form = document.getElementById("composer");
-const [chips, area, picker, pattern] = ["chips", "message", "files", "chip"].map((id) => document.getElementById(id));
+const byId = (id) => document.getElementById(id);
+const [chips, area, picker, pattern] = ["chips", "message", "files", "chip"].map(byId);
 const field = form.elements.attachments; // the ids of what will be sent
 const announcer = document.getElementById("announcer");
 const headers = {
@@ -19,14 +20,14 @@ async function attach(file) {
   const remove = chip.querySelector("button");
   remove.ariaLabel += file.name;
   chips.append(chip);
-  const failed = await send(file).catch((error) => error.message);
+  const made = await send(file).catch((error) => error.message); // its chip, or why there is none
   if (!chip.isConnected) return;
-  if (failed instanceof DocumentFragment) {
-    chip.replaceWith(failed);
+  if (made instanceof DocumentFragment) {
+    chip.replaceWith(made);
     announcer.textContent = `${file.name} attached`;
   } else {
     chip.dataset.status = "failed";
-    chip.querySelector(".about").textContent = announcer.textContent = failed;
+    chip.querySelector(".about").textContent = announcer.textContent = made;
     changed();
   }
 }
@@ -41,7 +42,8 @@ async function send(file) {
   return document.createRange().createContextualFragment(text);
 }
 function changed() {
-  field.value = [...chips.querySelectorAll("[data-status=ready]")].map((one) => one.dataset.attachment).join(" ");
+  const ready = [...chips.querySelectorAll("[data-status=ready]")];
+  field.value = ready.map((one) => one.dataset.attachment).join(" ");
   if (field.value) sessionStorage[place()] = field.value;
   else sessionStorage.removeItem(place());
   field.dispatchEvent(new Event("input", { bubbles: true }));
@@ -76,7 +78,8 @@ area.addEventListener("paste", (event) => {
   for (const file of isFile ? files : [new File([text], name)]) attach(file);
 });
 
-const isDrag = (event) => event.dataTransfer?.types.includes("Files") && !form.querySelector("[data-deleted]");
+const isDrag = ({ dataTransfer }) =>
+  dataTransfer?.types.includes("Files") && !form.querySelector("[data-deleted]");
 document.addEventListener("dragover", (event) => {
   if (!isDrag(event)) return;
   event.preventDefault();
@@ -95,6 +98,7 @@ for (const kind of ["drop", "dragleave"]) {
 
 form.addEventListener("submit", () => { sent = field.value.split(" "); }, true);
 form.addEventListener("taken", () => {
+  sessionStorage.removeItem(place()); // a new chat has no address until just after this
   for (const chip of chips.querySelectorAll("li")) {
     if (chip.dataset.status === "failed" || sent.includes(chip.dataset.attachment)) chip.remove();
   }

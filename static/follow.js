@@ -19,7 +19,7 @@ document.addEventListener("htmx:ws:before:message:incoming", () => {
   anchor = messages.find((message) => message.getBoundingClientRect().bottom > edge)?.id;
   place = anchor && document.getElementById(anchor).getBoundingClientRect().top;
 });
-new ResizeObserver(() => { if (follows) toEnd(); }).observe(log);
+new ResizeObserver(() => { if (follows && log.childElementCount) toEnd(); }).observe(log);
 new MutationObserver(() => {
   const same = !follows && anchor && document.getElementById(anchor);
   if (same) box.scrollTop += same.getBoundingClientRect().top - place;

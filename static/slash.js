@@ -1,6 +1,7 @@
 // A slash at the start of the message opens the saved prompts; arrow up in an empty one edits the last.
 
-const [area, menu, announcer] = ["message", "prompt-menu", "announcer"].map((id) => document.getElementById(id));
+const byId = (id) => document.getElementById(id);
+const [area, menu, announcer] = ["message", "prompt-menu", "announcer"].map(byId);
 const list = menu.querySelector("ul");
 let options = []; // those that begin as what is typed
 let loading = null; // the list, once it has been asked for
@@ -23,7 +24,8 @@ async function show() {
   options.sort((one, other) => other.dataset.name.startsWith(begun) - one.dataset.name.startsWith(begun));
   for (const one of all) one.hidden = !options.includes(one);
   list.append(...options);
-  menu.hidden = begun === undefined || closed || (all.length > 0 && !options.length) || (!all.length && begun !== "");
+  const isOffer = !all.length && begun === ""; // there are none yet: the way to their page
+  menu.hidden = closed || !(options.length || isOffer);
   choose(options[0]);
   if (!menu.hidden) announcer.textContent = `${options.length} saved prompts`;
 }

@@ -27,6 +27,7 @@ _REF = "#/components/schemas/{name}"
 _PARAMETERS: dict[str, dict[str, Any]] = {
     "chat_id": {"type": "string", "pattern": "^t?[0-9a-f]{16}$"},
     "message_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
+    "persona_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
     "prompt_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
     "file_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
     "name": {"type": "string", "minLength": 1},

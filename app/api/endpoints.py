@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from app.api.chats.chats import LISTS, ModelChoices, SearchResultList
-from app.api.chats.library import NewPrompt, PromptList, PromptObject
+from app.api.chats.library import (
+    LibraryImport,
+    NewPersona,
+    NewPrompt,
+    PersonaList,
+    PersonaObject,
+    PromptList,
+    PromptObject,
+)
 from app.api.chats.schemas import (
     ChatChange,
     ChatList,
@@ -127,6 +135,7 @@ class Endpoint:
 
 
 _CHAT = "/api/v1/chats/{chat_id}"
+_PERSONA = "/api/v1/personas/{persona_id}"
 _PROMPT = "/api/v1/prompts/{prompt_id}"
 _FILE = "/api/v1/files/{file_id}"
 _MESSAGE = f"{_CHAT}/messages/{{message_id}}"
@@ -256,6 +265,31 @@ ENDPOINTS: Final = (
         response=PromptObject,
     ),
     Endpoint(*("delete", _PROMPT, "Chats", "Delete a saved prompt"), status=204),
+    Endpoint(*("get", "/api/v1/personas", "Chats", "List personas by name"), response=PersonaList),
+    Endpoint(
+        *("post", "/api/v1/personas", "Chats", "Save a persona"),
+        request=NewPersona,
+        status=201,
+        response=PersonaObject,
+    ),
+    Endpoint(*("get", _PERSONA, "Chats", "Get a persona"), response=PersonaObject),
+    Endpoint(
+        *("put", _PERSONA, "Chats", "Change a persona"),
+        request=NewPersona,
+        response=PersonaObject,
+        notes="All of it but its picture. Chats that began with it stay as they are.",
+    ),
+    Endpoint(*("delete", _PERSONA, "Chats", "Delete a persona"), status=204),
+    Endpoint(
+        *("get", "/api/v1/library", "Chats", "Export saved prompts and personas"),
+        streams=FILE,
+    ),
+    Endpoint(
+        *("post", "/api/v1/library", "Chats", "Import saved prompts and personas"),
+        response=LibraryImport,
+        takes="application/octet-stream",
+        notes="An export of Wick, or a character card (`chara_card_v2`, JSON or PNG).",
+    ),
     Endpoint(
         *("get", "/api/v1/search", "Chats", "Search titles and messages"),
         response=SearchResultList,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from typing import Literal
 
@@ -15,7 +16,9 @@ from app.conversations.answer_state import AnswerRef, LiveAnswer
 from app.conversations.attachments import check_unsent
 from app.conversations.history import to_turns
 from app.conversations.hub import Hub
+from app.conversations.personas import settings_of
 from app.conversations.settings import (
+    ChatSettings,
     parse_generation_settings,
     parse_stored,
     resolve,
@@ -31,7 +34,7 @@ from app.conversations.submission import (
     validate_text,
 )
 from app.conversations.titles import TitleGenerator
-from app.db import attachments, branches, messages, unfinished
+from app.db import attachments, branches, messages, personas, unfinished
 from app.db import chats as db_chats
 from app.db.attachments import Attachment
 from app.db.connection import Database
@@ -163,7 +166,9 @@ class AnswerService:
     async def _submit(self, prompt: Prompt) -> AnswerRef:
         text = self.validate_prompt(prompt.text, is_optional=bool(prompt.attachments))
         await check_unsent(self._db, prompt.user_id, prompt.attachments)
-        request = AnswerRequest(prompt.user_id, prompt.chat_id, prompt.model, prompt.client_id)
+        request = AnswerRequest(
+            prompt.user_id, prompt.chat_id, prompt.model, prompt.client_id, prompt.persona
+        )
 
         return await self._answer(
             request, lambda c, made_with: save_prompt(c, prompt, text, made_with)
@@ -203,9 +208,17 @@ class AnswerService:
     async def _enqueue(self, request: AnswerRequest, save: Save, *, instead: bool) -> SavedAnswer:
         """Save the answer and put it into its chat's queue, when it is new."""
         chat_id, model = request.chat_id, request.model
-        chosen = parse_stored(await db_chats.get_settings(self._db, request.user_id, chat_id))
+        chosen, is_new_persona = await self._chosen(request)
         made_with = chosen.merged_with(self.resolve_settings(model)).to_json()
-        saved = await self._db.write(lambda c: save(c, made_with))
+
+        async def save_all(connection: aiosqlite.Connection) -> SavedAnswer:
+            saved = await save(connection, made_with)
+            if is_new_persona:
+                kept, now = chosen.to_json(), time.time()
+                await db_chats.put_settings(connection, request.user_id, chat_id, kept, now)
+            return saved
+
+        saved = await self._db.write(save_all)
         if not saved.is_new:
             return saved
         if instead:  # at once: a prompt that is submitted from now on is not meant
@@ -213,6 +226,17 @@ class AnswerService:
         stream = LiveAnswer(saved.ref.answer_id, chat_id, request.user_id, model, text=saved.text)
         self._add(stream, saved.earlier)
         return saved
+
+    async def _chosen(self, request: AnswerRequest) -> tuple[ChatSettings, bool]:
+        """The settings of the chat, and whether a persona, with which it begins, is new in them."""
+        user_id, chat_id = request.user_id, request.chat_id
+        chosen = parse_stored(await db_chats.get_settings(self._db, user_id, chat_id))
+        if request.persona is None or await db_chats.owner(self._db, chat_id) is not None:
+            return chosen, False
+        persona = await personas.get(self._db, user_id, request.persona)
+        if persona is None:
+            return chosen, False
+        return ChatSettings(**{**settings_of(persona).overrides, **chosen.overrides}), True
 
     def _add(self, stream: LiveAnswer, earlier: Message | None) -> None:
         """Add an answer to the end of its chat's queue."""

@@ -190,7 +190,6 @@ class ChatService:
         await branches.purge_removals(self._db, now - UNDO_SECONDS)
         await branches.clear_unused_removals(self._db)
         await self._db.write(lambda c: db_chats.purge_unused_settings(c, now - UNUSED_SECONDS))
-        await self._db.write(lambda c: attachments.purge_unsent(c, now - UNSENT_SECONDS))
 
 
 class Shares:
@@ -287,6 +286,8 @@ class Trash:
                 if count := await self.remove_expired(time.time()):
                     log.info("%d chats were removed: they lay in the trash for long.", count)
                 await self.purge()
+                until = time.time() - UNSENT_SECONDS
+                await self._db.write(lambda c, t=until: attachments.purge_unsent(c, t))  # type: ignore[misc]
             except WickError as error:
                 log.warning("The trash was not emptied: %s", error)
             await asyncio.sleep(_TRASH_CHECK_SECONDS)

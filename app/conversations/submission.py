@@ -12,7 +12,7 @@ import aiosqlite
 from app.conversations.answer_state import AnswerRef
 from app.conversations.settings import sanitize_text
 from app.conversations.titles import title_of
-from app.db import attachments, chats, messages
+from app.db import attachments, chats, messages, personas
 from app.db.messages import Message, SubmissionRow
 from app.errors import InvalidMessage, MessageNotFound
 
@@ -23,7 +23,7 @@ PENDING_NOTE: Final = 10
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """Message that a user sends. `client_id` was made by the server for this one submission;
-    attachments: ids of unsent files."""
+    attachments: ids of unsent files; persona: with which a new chat begins."""
 
     user_id: int
     chat_id: str
@@ -31,6 +31,7 @@ class Prompt:
     client_id: str
     model: str
     attachments: tuple[int, ...] = ()
+    persona: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class AnswerRequest:
     chat_id: str
     model: str
     client_id: str = ""
+    persona: int | None = None
 
 
 class SavedAnswer(NamedTuple):
@@ -85,6 +87,8 @@ async def save_prompt(
     title = title_of(text) or title_of(await attachments.names(connection, user_id, files))
     await chats.create(connection, chat_id, user_id, title, model, now)
     leaf_id = await chats.leaf_below_limit(connection, user_id, chat_id, PENDING_NOTE)
+    if prompt.persona is not None and leaf_id is None:
+        await personas.begin_chat(connection, user_id, chat_id, prompt.persona)
     question = await messages.add_user(
         connection, user_id, chat_id, leaf_id, text, prompt.client_id, now
     )

@@ -45,6 +45,11 @@ async def add_chat(
         f"INSERT INTO chats ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
         tuple(values.values()),
     )
+    await connection.execute(
+        "INSERT INTO chat_personas (chat_id, persona_id)"
+        " SELECT ?, persona_id FROM chat_personas WHERE chat_id = ?",
+        (chat_id, original.id),
+    )
     rows = await connection.execute_fetchall(
         "SELECT settings FROM chat_settings WHERE chat_id = ? AND user_id = ?",
         (original.id, original.user_id),

@@ -44,6 +44,8 @@ _BY_PATH: Final = {
     "/api/embed": 16 * MIB,
     "/api/embeddings": 16 * MIB,
     "/attachments": ATTACHMENT_BYTES,
+    "/library/import": 9 * MIB,
+    "/api/v1/library": 8 * MIB,
     "/api/v1/files": ATTACHMENT_BYTES,
     IMPORT_PATH: MAX_FILE_BYTES + MIB,
 }

@@ -12,11 +12,12 @@ from typing import Any
 import aiosqlite
 import pytest
 
-from app.db import attachments, branches, messages, search
+from app.db import attachments, branches, messages, personas, saved_prompts, search
 from app.db import chats as db_chats
 from app.db.attachments import NewAttachment
 from app.db.chats import Cursor
 from app.db.connection import Database, open_database
+from app.db.personas import PersonaValues
 from app.db.search import SearchQuery
 from app.errors import ChatNotFound
 
@@ -25,9 +26,10 @@ OWNER, STRANGER = 1, 2
 QUESTION, ANSWER, SECOND, RUNNING, REMOVED = 1, 2, 3, 4, 5
 TABLES = (
     *("chats", "messages", "checkpoints", "removals", "removed_messages", "chat_settings"),
-    "attachments",
+    *("attachments", "saved_prompts", "personas", "chat_personas"),
 )
 SENT, UNSENT = 1, 2
+SAVED, OTHER_SAVED = 1, 2
 FOR_EVERYBODY = {
     # Upkeep of the whole server, the speed of a model, and the refusal of an id that is taken.
     *("recent_tokens_per_second", "purge_unused_settings", "expired", "owner"),
@@ -68,6 +70,11 @@ async def _furnish(c: C) -> None:
     file = NewAttachment("a.md", "text", "text/plain", 1, "", "x", 1)
     assert await attachments.add(c, OWNER, file, 1.0, QUESTION) == SENT
     assert await attachments.add(c, OWNER, file, 1.0) == UNSENT
+    assert await saved_prompts.add(c, OWNER, "reply", "Hi", 1.0) == SAVED
+    assert await personas.add(c, OWNER, PersonaValues(name="Ed"), 1.0) == SAVED
+    assert await personas.add(c, OWNER, PersonaValues(name="Al"), 1.0) == OTHER_SAVED
+    await personas.set_picture(c, OWNER, SAVED, b"x", "image/png", 1.0)
+    await personas.begin_chat(c, OWNER, CHAT, SAVED)
 
 
 async def _neighbour(c: C, who: int) -> int | None:
@@ -106,6 +113,11 @@ WRITES: dict[str, Callable[[C, int], Awaitable[Any]]] = {
     "attach": lambda c, who: attachments.attach(c, who, [UNSENT], QUESTION),
     "detach": lambda c, who: attachments.detach(c, who, QUESTION),
     "copy": lambda c, who: attachments.copy(c, who, QUESTION, ANSWER, 9.0),
+    "change_prompt": lambda c, who: saved_prompts.change(c, who, SAVED, "x", "x", 9.0),
+    "remove_prompt": lambda c, who: saved_prompts.remove(c, who, SAVED),
+    "change_persona": lambda c, who: personas.change(c, who, SAVED, PersonaValues(name="X"), 9.0),
+    "set_picture": lambda c, who: personas.set_picture(c, who, SAVED, None, None, 9.0),
+    "remove_persona": lambda c, who: personas.remove(c, who, SAVED),
     "remove_unsent": lambda c, who: attachments.remove_unsent(c, who, UNSENT),
 }
 READS: dict[str, Callable[[C, int], Awaitable[Any]]] = {
@@ -118,6 +130,8 @@ READS: dict[str, Callable[[C, int], Awaitable[Any]]] = {
     "is_unfinished": lambda c, who: branches.has_unfinished(c, who, REMOVED),
     "is_noted": lambda c, who: branches.is_in_removal(c, who, REMOVED, REMOVED),
     "leaf_with_room": lambda c, who: db_chats.leaf_below_limit(c, who, CHAT, 9),
+    "count_prompts": saved_prompts.count,
+    "count_personas": personas.count,
     "names": lambda c, who: attachments.names(c, who, [SENT]),
     "leaf_at_rest": lambda c, who: db_chats.leaf_if_idle(c, who, CHAT, is_idle=False),
 }
@@ -139,6 +153,12 @@ FETCHES: dict[str, Callable[[Database, int], Awaitable[Any]]] = {
     "messages": lambda db, who: search.messages(db, who, SearchQuery(("fox",)), 9),
     "signs": lambda db, who: search.messages(db, who, SearchQuery(("狐",)), 9),
     "models": search.models,
+    "prompts": saved_prompts.listed,
+    "prompt": lambda db, who: saved_prompts.get(db, who, SAVED),
+    "personas": personas.listed,
+    "persona": lambda db, who: personas.get(db, who, SAVED),
+    "of_chat": lambda db, who: personas.of_chat(db, who, CHAT),
+    "picture": lambda db, who: personas.picture(db, who, SAVED),
     "file": lambda db, who: attachments.get(db, who, SENT),
     "files": lambda db, who: attachments.get_many(db, who, [SENT]),
     "unsent": lambda db, who: attachments.unsent(db, who, [UNSENT]),
@@ -181,7 +201,10 @@ async def test_another_user_reads_no_row(db: Database, name: str) -> None:
     assert await FETCHES[name](db, OWNER)
 
 
-@pytest.mark.parametrize("module", [attachments, branches, db_chats, messages, search])
+MODULES = (attachments, branches, db_chats, messages, personas, saved_prompts, search)
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_every_function_that_reaches_rows_of_users_takes_a_user(module: ModuleType) -> None:
     for name, function in inspect.getmembers(module, inspect.isfunction):
         is_own = function.__module__ == module.__name__ and not name.startswith("_")

@@ -13,7 +13,17 @@ from tests.long_chat import plant
 
 ZOOMED: dict[str, Any] = {"viewport": {"width": 320, "height": 256}}
 """A screen of 1280 by 1024, zoomed in to 400 %."""
-PAGES = ("/", "/models", "/search", "/archive", "/trash", "/exchange", "/status")
+PAGES = (
+    "/",
+    "/prompts",
+    "/personas",
+    "/models",
+    "/search",
+    "/archive",
+    "/trash",
+    "/exchange",
+    "/status",
+)
 TOO_WIDE = "document.documentElement.scrollWidth > innerWidth"
 
 

@@ -19,6 +19,8 @@ PAGES = (
     "/models",
     "/status",
     "/search?q=axe",
+    "/prompts",
+    "/personas",
     "/archive",
     "/trash",
     "/settings",

@@ -65,12 +65,16 @@ async def create() -> Response:
     if body.temporary:
         context.temporary.keep_for_program(chat_id)
     before = await services_of(chat_id).chats.get(user_id, chat_id)
-    model = body.model or await messages.model_for(before)
+    persona = await context.personas.get(user_id, body.persona) if body.persona else None
+    usual = persona.model if persona and before is None else ""
+    model = body.model or usual or await messages.model_for(before)
     context.answers.resolve_settings(model)  # nothing is kept for a model that is not there
     if body.settings is not None and before is None:
         chosen = body.settings.overrides()
         await services_of(chat_id).chats.choose_settings(user_id, chat_id, chosen)
-    made = await messages.submit_prompt(chat_id, body.text, model, body.client_id, body.attachments)
+    made = await messages.submit_prompt(
+        chat_id, body.text, model, body.client_id, body.attachments, body.persona
+    )
     if body.title is not None and before is None:
         await services_of(chat_id).chats.rename(user_id, chat_id, body.title)
         made.chat = await get_settings(await get_chat_or_404(chat_id))

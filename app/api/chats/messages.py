@@ -35,11 +35,16 @@ from app.web.security.identity import current_user
 
 
 async def submit_prompt(
-    chat_id: str, text: str, model: str, client_id: str | None, files: Sequence[int] = ()
+    chat_id: str,
+    text: str,
+    model: str,
+    client_id: str | None,
+    files: Sequence[int] = (),
+    persona: int | None = None,
 ) -> SubmittedAnswer:
     """Save the prompt and queue its answer. Raises what `AnswerService.submit` does."""
     client_id = client_id or secrets.token_hex(16)
-    prompt = Prompt(current_user(), chat_id, text, client_id, model, tuple(files))
+    prompt = Prompt(current_user(), chat_id, text, client_id, model, tuple(files), persona)
     ref = await services_of(chat_id).answers.submit(prompt)
     return await submitted(ref)
 

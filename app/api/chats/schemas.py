@@ -123,7 +123,8 @@ class NewChat(msgspec.Struct, kw_only=True):
     """A chat begins with its first message. model: null takes the default one. attachments: ids of
     files that no message has. temporary: it is kept in memory alone, in no list and no search, and
     ends when it is deleted, when the server ends, or an hour after its last request; its files are
-    uploaded as temporary ones."""
+    uploaded as temporary ones. persona: the id of one whose settings and model the chat gets; a
+    temporary one gets its model alone."""
 
     text: Text
     model: str | None = None
@@ -132,6 +133,7 @@ class NewChat(msgspec.Struct, kw_only=True):
     temporary: bool = False
     client_id: ClientId | None = None
     attachments: FileIds = msgspec.field(default_factory=list)
+    persona: Annotated[int, Meta(ge=1, le=10**15)] | None = None
 
 
 class ChatChange(msgspec.Struct, kw_only=True):

@@ -71,6 +71,9 @@ def parse_prompt(values: Mapping[str, object], user_id: int, chat_id: str) -> Pr
         raise ChatError(INVALID_MESSAGE)
     if not client_id.isalnum():
         raise ChatError(INVALID_MESSAGE)
+    persona = values.get("persona") or ""
+    if not isinstance(persona, str) or not _FILE_IDS.fullmatch(persona) or " " in persona:
+        raise ChatError(INVALID_MESSAGE)
     files = values.get("attachments") or ""
     if not isinstance(files, str) or not _FILE_IDS.fullmatch(files):
         raise ChatError(INVALID_MESSAGE)
@@ -81,6 +84,7 @@ def parse_prompt(values: Mapping[str, object], user_id: int, chat_id: str) -> Pr
         client_id=client_id,
         model=sanitize_text(model or ""),
         attachments=tuple(int(one) for one in files.split()),
+        persona=int(persona) if persona else None,
     )
 
 
@@ -119,6 +123,8 @@ class ChatConnection:
     better: str = ""
     full: str = ""
     chosen: str = ""
+    preferred: str = ""
+    """The model of the persona with which a new chat is to begin."""
 
     # Out.
 
@@ -270,7 +276,8 @@ class ChatConnection:
         context, frame = self.context, ""
         chat = await context.of(self.chat_id).chats.get(self.user_id, self.chat_id)
         is_usual = chat is None and any(option.state == "here" for option in self.options)
-        picked = self.subscription.picked or (self.chosen if is_usual else "")
+        first = self.preferred if chat is None else ""
+        picked = self.subscription.picked or (self.chosen if is_usual else first)
         options, self.chosen = await picker_options(context, chat, picked)
         lacking = await missing_model(context, options, self.chosen)
         offers = [] if lacking else await suggested_models(context)
@@ -345,4 +352,6 @@ async def live(chat_id: str) -> None:
     first = websocket.args.get("first", type=row_id)
     updates = SidebarUpdates(context, subscription, until_cursor())
     tab = ChatConnection(context, user_id, chat_id, subscription, updates, first=first)
+    persona = await context.personas.find(user_id, websocket.args.get("persona", type=row_id))
+    tab.preferred = persona.model if persona else ""
     await serve(context.hub, tab)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import secrets
 import time
+from typing import Final
 
 from quart import Blueprint, Response, request
 
 from app.conversations.answer_state import MessageRef
 from app.conversations.attachments import MAX_FILE_BYTES
 from app.conversations.chats import new_chat_id
+from app.conversations.personas import starters_of
+from app.conversations.starters import suggestions_for
 from app.db.chats import Chat, Cursor
-from app.errors import ChatError, ChatNotFound
+from app.db.personas import Persona
+from app.errors import ChatError, ChatNotFound, ModelError
 from app.inference.kv_files import is_memory_only
 from app.web.addresses import row_id
 from app.web.context import server_context, services_of
@@ -197,8 +203,11 @@ blueprint = Blueprint("pages", __name__)
 
 @blueprint.get("/")
 async def new_chat() -> Response:
-    """A chat that begins to exist with its first message; until then no address leads to it."""
-    return await _page(new_chat_id())
+    """A chat that begins to exist with its first message; until then no address leads to it.
+    `?persona=ID` has it begin with that."""
+    chosen = request.args.get("persona", type=row_id)
+    persona = await server_context().personas.find(current_user(), chosen)
+    return await _page(new_chat_id(), persona=persona)
 
 
 @blueprint.get("/temporary")
@@ -218,13 +227,17 @@ async def chat(chat_id: str) -> Response:
     return await _page(chat_id, message_id)
 
 
-async def _page(chat_id: str, sought: int | None = None) -> Response:
-    """Render the page; `sought`: a message that the shown part must hold."""
+async def _page(
+    chat_id: str, sought: int | None = None, persona: Persona | None = None
+) -> Response:
+    """Render the page; `sought`: a message that the shown part must hold; `persona`: with which a
+    new chat is to begin."""
     context = server_context()
     user_id = current_user()
     version = context.hub.version
     seen = await load_chat_view(context, user_id, chat_id, sought=sought)
-    options, chosen = await picker_options(context, seen.chat)
+    preferred = persona.model if persona else ""
+    options, chosen = await picker_options(context, seen.chat, preferred)
     lacking = await missing_model(context, options, chosen)
     offers = [] if lacking else await suggested_models(context)
     fragments = context.fragments
@@ -245,10 +258,34 @@ async def _page(chat_id: str, sought: int | None = None) -> Response:
         full=fragments.full(context.reserve.sentence),
         gauge=seen.gauge,
         is_changed=bool((await context.of(chat_id).chats.settings(user_id, chat_id)).overrides),
+        persona=persona or await context.personas.of_chat(user_id, chat_id),
+        new_persona=persona.id if persona else "",
+        welcome=await _starters(chat_id, chosen, persona) if seen.chat is None else "",
         is_shared=await context.shares.since(user_id, chat_id) is not None,
         actions=fragments.actions(
             chat_id=chat_id, is_running=seen.is_running, is_deleted=seen.is_deleted
         ),
+    )
+
+
+MAX_PERSONAS: Final = 8
+"""Personas that the page of a new chat offers; the page about them has all."""
+
+
+async def _starters(chat_id: str, model: str, persona: Persona | None) -> str:
+    """Render what a new chat may begin with."""
+    context = server_context()
+    starters = list(starters_of(persona)) if persona else []
+    offered = [] if is_memory_only(chat_id) else await context.personas.all(current_user())
+    offered.sort(key=lambda one: persona is None or one.id != persona.id)  # the chosen one first
+    found = None
+    with contextlib.suppress(ModelError):
+        found = await asyncio.to_thread(context.store.get, model)
+    return context.fragments.render(
+        "_starters.html",
+        persona=persona,
+        starters=(starters or suggestions_for(found)) if model else starters,
+        personas=offered[:MAX_PERSONAS],
     )
 
 

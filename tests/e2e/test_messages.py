@@ -118,3 +118,40 @@ async def test_own_messages_are_markdown_and_long_ones_fold(server: Server, meet
     message = await mine.get_attribute("data-message-id")
     await page.goto(f"{page.url}?find=line+59#m{message}")
     assert await mine.locator(".body").evaluate(height) > 2 * folded
+
+
+async def test_a_title_is_changed_where_it_stands(server: Server, meet: Meet) -> None:
+    chat = await (await meet(server)).open()
+    page = chat.page
+    rename, field = page.locator(".rename"), page.get_by_role("textbox", name="Chat name")
+    await expect(rename).to_be_disabled()  # there is no chat yet
+    await chat.ask("Foxes", TINY)
+    await chat.ends()
+    await page.get_by_role("button", name="Foxes", exact=True).click()
+    await expect(field).to_be_focused()
+    assert await page.evaluate("getSelection().toString()") == "Foxes"
+    await page.keyboard.type("Never")
+    await page.keyboard.press("Escape")
+    await expect(rename).to_be_focused()
+    await expect(page.locator("#title")).to_have_text("Foxes")
+    await page.keyboard.press("Enter")
+    await page.keyboard.type("Herons <b>")
+    await page.keyboard.press("Enter")
+    await expect(rename).to_be_focused()
+    await expect(page).to_have_title("Herons <b> · Wick")
+    await expect(chat.chats.get_by_role("link", name="Herons <b>", exact=True)).to_be_visible()
+    # Who leaves the field means it; what is empty changes nothing.
+    await rename.click()
+    await page.keyboard.type("Cranes")
+    await chat.message.click()
+    await expect(chat.message).to_be_focused()
+    await expect(chat.chats.get_by_role("link", name="Cranes", exact=True)).to_be_visible()
+    # From the menu, which is the only way where it is narrow.
+    await page.set_viewport_size({"width": 320, "height": 640})
+    await page.get_by_role("button", name="More", exact=True).click()
+    await page.locator("#chat-menu").get_by_text("Rename", exact=True).click()
+    await expect(field).to_be_focused()
+    await field.fill("  ")
+    await page.keyboard.press("Enter")
+    await chat.reload()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Cranes")

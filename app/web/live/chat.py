@@ -207,8 +207,11 @@ class ChatConnection:
             for v in (v for v in old if v not in changed and v.id in view.markers):
                 if v.id in self.places:
                     view.markers[v.id] = self.places[v.id]
+        ended = [v for v in view.views if v.id in self.places and not v.is_live]
         if view.is_running != self.actions[0]:
             frame += fragments.announcement(view.announcement)
+        elif ended:  # and the next one begins at once
+            frame += fragments.announcement(ended[-1].announcement)
         self._remember(view)
         return frame
 

@@ -110,6 +110,14 @@ async def rename(chat_id: str) -> str:
     return await sidebar.row(_sidebar_context(form.get("until", "")), chat_id)
 
 
+@chats_blueprint.post("/<chat_id>/title")
+async def change_title(chat_id: str) -> Response:
+    """Rename the chat that is shown; its title and the list follow over the socket."""
+    form = await request.form
+    await services_of(chat_id).chats.rename(current_user(), chat_id, form.get("title", ""))
+    return Response(status=204)
+
+
 @chats_blueprint.post("/<chat_id>/pin")
 async def pin(chat_id: str) -> Response:
     await (

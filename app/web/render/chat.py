@@ -109,9 +109,8 @@ class ChatView:
         """Text for screen readers when answering has begun or ended."""
         if self.is_running:
             return "The model is answering."
-        last = self.views[-1] if self.views else None
-        went_wrong = last is not None and last.status in {"failed", "interrupted"}
-        return last.status_text if last is not None and went_wrong else "The answer has ended."
+        is_answer = bool(self.views) and self.views[-1].role == "assistant"
+        return self.views[-1].announcement if is_answer else "The answer has ended."
 
 
 async def load_chat_view(

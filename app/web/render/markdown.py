@@ -33,6 +33,9 @@ WIDE_FORMULA_CHARS = 30
 
 # Around code that has been cleaned. In clean HTML these signs are elements, never text.
 _CODE = re.compile(r'<pre><code(?: class="(?:language-([\w+#.-]{1,30})|[^"]*)")?>')
+_BAR_OR_END = re.compile(
+    r'<div class="bar">.*?</div>|</(?:p|li|h[1-6]|t[dhr]|pre|div|summary)>', re.DOTALL
+)
 # Notes and the references to them, which lead there where it is known in which message they stand.
 _REFERENCE = re.compile(r'<sup class="reference">([^<]*)</sup>')
 _NOTE = re.compile(r'<div class="footnote"( dir="auto")?><span class="label">([^<]*)</span>')
@@ -187,7 +190,8 @@ def parse_blocks(
     parser, blocks = _parser(is_prompt=is_prompt), []
     _start_clock()
     for group in _outermost(parser.parse(text, env)):
-        group[0].attrSet("dir", "auto")
+        if not is_prompt:  # that has one direction, of the element around it
+            group[0].attrSet("dir", "auto")
         html = parser.renderer.render(group, parser.options, env)
         start, end = group[0].map or (0, 0)
         blocks.append(Block(end, _clean(html, message_id), start))
@@ -296,6 +300,11 @@ def _lines_between(blocks: Sequence[Block]) -> Iterator[Markup]:
         empty = -1 if end is None else block.start - end
         yield _LINE * min(empty + 1, 2) + _EMPTY_LINE * (empty - 1)
         end = block.end
+
+
+def read_aloud(html: Markup) -> str:
+    """Return the words of rendered Markdown, without the buttons of its code."""
+    return Markup(_BAR_OR_END.sub(" ", html)).striptags()  # noqa: S704 - rendered by this module
 
 
 def plain_text(text: str) -> Markup:

@@ -21,7 +21,7 @@ from app.conversations.history import SiblingIndex, Siblings
 from app.conversations.settings import parse_generation_settings
 from app.db.attachments import Attachment
 from app.db.messages import Message
-from app.web.render.markdown import render_markdown, render_prompt
+from app.web.render.markdown import read_aloud, render_markdown, render_prompt
 from app.web.render.streaming import OpenBlock, RenderCursor, StreamedMarkdown
 
 # What may be done with a message of a chat, and what is known of an answer, for its foot.
@@ -108,6 +108,8 @@ def page_start(
     return max(0, start - more)
 
 
+SPOKEN_CHARS = 2000
+"""Characters of an answer that are read aloud when it has ended; the rest stands in the log."""
 FOLDED_CHARS, FOLDED_LINES = 1500, 20
 """A longer prompt is folded until somebody wants to see all of it."""
 
@@ -147,6 +149,18 @@ class MessageView:
     stored: Message | None = None
     open: OpenBlock | None = None
     sent_at: float = 0.0
+
+    @property
+    def announcement(self) -> str:
+        """Sentence for screen readers once the answer has ended: its words, or what went wrong."""
+        match self.status:
+            case "done" if self.text:
+                words = read_aloud(self.body)
+                return f"{self.model}: {textwrap.shorten(words, SPOKEN_CHARS, placeholder=' …')}"
+            case "failed" | "interrupted":
+                return self.status_text
+            case _:
+                return "The answer has ended."
 
     @property
     def is_long(self) -> bool:

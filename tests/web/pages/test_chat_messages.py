@@ -211,7 +211,7 @@ async def test_all_pinned_chats_are_listed(app: Quart, client: QuartClient) -> N
 
 async def test_an_error_is_announced_to_screen_readers(app: Quart) -> None:
     here: ServerContext = app.extensions["wick"]
-    assert (await load_chat_view(here, 1, CHAT)).announcement == "The answer has ended."
+    assert (await load_chat_view(here, 1, CHAT)).announcement == "Tiny: half"
 
     async def fail(connection: aiosqlite.Connection) -> None:
         answer = await messages.add_answer(connection, 1, CHAT, QUESTION, "tiny", 4.0)

@@ -32,7 +32,7 @@ def test_what_is_marked_is_rendered() -> None:
         "<pre",
         "<span>python</span>",
         "<li>",
-        "<ol ",
+        "<ol",
         "<table",
     ):
         assert piece in rendered

@@ -15,7 +15,7 @@ from app.inference.model_state import CacheStats, ModelState, WorkerStatus
 from app.inference.protocol import Finished
 from app.models.model import Turn
 from app.web.render.fragments import Fragments
-from app.web.render.messages import present
+from app.web.render.messages import SPOKEN_CHARS, present
 from app.web.render.sidebar import group_by_day
 from app.web.render.streaming import StreamedMarkdown
 
@@ -169,3 +169,22 @@ def test_status_figures_say_how_the_cache_did() -> None:
     )
     for piece in ("1 of 4 slots", "75 %", "42 tokens per second", "5 MB", "512 tokens"):
         assert piece in html
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"text": "So **it** is."}, "tiny: So it is."),
+        ({"text": "See\n\n```python\nx < 1\n```"}, "tiny: See x < 1"),
+        ({"status": "stopped"}, "The answer has ended."),
+        ({"status": "failed", "error": "The disk is full."}, "The disk is full."),
+    ],
+)
+def test_a_finished_answer_is_announced_by_its_words(changes: dict[str, str], said: str) -> None:
+    assert present(replace(MESSAGE, **changes), None).announcement == said  # type: ignore[arg-type]
+
+
+def test_a_long_answer_is_announced_in_part() -> None:
+    said = present(replace(MESSAGE, text="word " * 2000), None).announcement
+    assert len(said) <= SPOKEN_CHARS + len("tiny: ")
+    assert said.endswith(" …")

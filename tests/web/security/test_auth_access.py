@@ -60,6 +60,7 @@ CHATS: dict[Row, int] = {
     ("DELETE", f"{CHAT}/share"): 200,
     ("POST", f"{CHAT}/settings"): 200,
     ("POST", f"{CHAT}/name"): 200,
+    ("POST", f"{CHAT}/title"): 204,
     ("POST", f"{CHAT}/model"): 204,
     ("POST", f"{CHAT}/pin"): 204,
     ("POST", f"{CHAT}/unpin"): 204,
@@ -331,6 +332,7 @@ def test_every_route_has_a_row(street: Street) -> None:
 
 FORMS: dict[Row, dict[str, str]] = {
     ("POST", f"{CHAT}/name"): {"title": "Another"},
+    ("POST", f"{CHAT}/title"): {"title": "Another"},
     ("POST", f"{CHAT}/model"): {"model": "tiny"},
     ("POST", f"{MESSAGE}/edit"): {"text": "hello", "client_id": "client02", "model": "tiny"},
     ("POST", f"{MESSAGE}/again"): {"model": "tiny"},

@@ -24,6 +24,7 @@ FRAME = frozenset(
         "keys.js",
         "leave.js",
         "menus.js",
+        "palette.js",
         "panels.js",
         "roving.js",
         "sidebar.js",

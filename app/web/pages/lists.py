@@ -110,8 +110,8 @@ async def search_page() -> Response:
     await names.load(hit.model for hit in results.messages)
     values: dict[str, Any] = {
         "query": request.args.get("q", ""),
-        "titles": [_hit_view(hit, query.words, names) for hit in results.titles],
-        "messages": [_hit_view(hit, query.words, names) for hit in results.messages],
+        "titles": [hit_view(hit, query.words, names) for hit in results.titles],
+        "messages": [hit_view(hit, query.words, names) for hit in results.messages],
         "is_more": results.is_more,
     }
     if request.headers.get("HX-Request"):
@@ -143,7 +143,7 @@ def _parse_query() -> SearchQuery:
     )
 
 
-def _hit_view(hit: Hit, words: Sequence[str], names: ModelNames) -> SearchHitView:
+def hit_view(hit: Hit, words: Sequence[str], names: ModelNames) -> SearchHitView:
     """Build a line of results; the page it leads to shows where the words are."""
     if hit.message_id is None:
         address, title, snippet = f"/chats/{hit.chat_id}", highlights(hit.snippet), []

@@ -25,6 +25,7 @@ from app.web.render import cards
 from app.web.render.cards import describe_state
 from app.web.render.frame import render_page
 from app.web.render.models import Speeds, load_models_view
+from app.web.render.picker import model_choices
 from app.web.security.auth import owner_required
 from app.web.security.identity import current_user
 
@@ -92,6 +93,23 @@ async def page() -> Response:
         lead=fragments.intro(elsewhere=view.elsewhere),
         remote=fragments.remote_fields(),
         source=fragments.source_fields(takes_paths=not context.settings.has_accounts),
+    )
+
+
+@blueprint.get("/models/choices")
+async def choices() -> str:
+    """Render the list that the model picker opens; `model`: the chosen one."""
+    context = server_context()
+    chosen = request.args.get("model", "")
+    groups = await model_choices(context, chosen if NAME.fullmatch(chosen) else "")
+    rows = [row for group in groups for row in group.choices]
+    return context.fragments.render(
+        "_model_choices.html",
+        groups=groups,
+        chosen=chosen,
+        suggested_default=next(
+            (row for row in rows if row.can_be_default and row.name == chosen), None
+        ),
     )
 
 

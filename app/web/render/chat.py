@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from app.conversations.answer_state import LiveAnswer
 from app.conversations.history import ContextUsage, SiblingIndex, context_usage, first_in_context
@@ -41,7 +41,7 @@ def downloadable(context: ServerContext, there: Collection[str], wanted: str) ->
     there: names that are installed or on their way; when none is, the page offers some itself.
     """
     options = [
-        ModelOption(entry.name, f"{entry.title} · needs download", "to get")
+        _option(entry.name, entry.title, "needs download", state="to get")
         for entry in offers()
         if there
         and is_owner()
@@ -54,8 +54,8 @@ def downloadable(context: ServerContext, there: Collection[str], wanted: str) ->
     origin = context.pulls.origins.find(wanted)
     title = wanted if origin is None else origin.title
     if origin is not None and origin.text:
-        return [*options, ModelOption(wanted, f"{title} · needs download", "to get")]
-    return [*options, ModelOption(wanted, f"{title} · not installed", "gone")]
+        return [*options, _option(wanted, title, "needs download", state="to get")]
+    return [*options, _option(wanted, title, "not installed", state="gone")]
 
 
 def find_unavailable(
@@ -208,32 +208,38 @@ async def picker_options(
     options = []
     for model, title in unique_titles(models):
         if model.remote is None:
-            options.append(
-                ModelOption(
-                    model.name,
-                    f"{title} · {describe_readiness(workers.get(model.name))} · {model.engine}",
-                )
-            )
+            ready = describe_readiness(workers.get(model.name))
+            end, leads_elsewhere = f" · {model.engine}", False
         else:
-            servers = context.pool.remotes.status(model.name)
-            label = f"{title} · {cards.describe_remote_readiness(model.remote, servers)}"
+            ready = cards.HEALTH[cards.describe_health(context.pool.remotes.status(model.name))]
+            end = cards.describe_location(model.remote)
             leads_elsewhere = bool(model.remote.external_hosts)
-            options.append(ModelOption(model.name, label, is_external=leads_elsewhere))
+        options.append(_option(model.name, title, ready, end, is_external=leads_elsewhere))
     names = {model.name for model in models}
     coming = [
         pull
         for pull in context.pulls.all()
         if pull.is_running and pull.name not in names and kind_of(pull.name) == "text"
     ]
-    options += [
-        ModelOption(pull.name, f"{pull.title} · {describe_progress(pull.progress)}")
-        for pull in coming
-    ]
+    options += [_option(pull.name, pull.title, describe_progress(pull.progress)) for pull in coming]
     there = {option.name: option for option in options}
     wanted = picked or (chat.model if chat else "")
     options += downloadable(context, there, wanted)
     default = [await default_model(context), context.settings.default_model, *there]
     return options, wanted or next((name for name in default if name in there), "")
+
+
+def _option(
+    name: str,
+    title: str,
+    readiness: str,
+    end: str = "",
+    state: Literal["here", "to get", "gone"] = "here",
+    *,
+    is_external: bool = False,
+) -> ModelOption:
+    label = f"{title} · {readiness}{end}"
+    return ModelOption(name, label, state, is_external, title, readiness)
 
 
 async def missing_model(

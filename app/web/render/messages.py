@@ -305,13 +305,16 @@ def _ending(message: Message) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ModelOption:
-    """One line of the model picker. state: whether it can answer, after a load or a wait;
+    """One line of the model picker. label: all that is said of it; title: only what it is called;
+    readiness: what choosing it means; state: whether it can answer, after a load or a wait;
     is_external: what is written to it leaves this machine."""
 
     name: str
     label: str
     state: Literal["here", "to get", "gone"] = "here"
     is_external: bool = False
+    title: str = ""
+    readiness: str = ""
 
 
 @dataclass(frozen=True, slots=True)

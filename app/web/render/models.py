@@ -89,12 +89,8 @@ def build_card(
             is_default=model.name == default,
         )
     context, budget = memory.context_length(model, here.settings), memory.budget(here.settings)
-    needed = memory.preferred_bytes(model, here.settings)
-    on_gpu = ""
-    if (plan := here.pool.best_plan(model)) is not None:
-        needed = plan.offload.main_bytes
-        if sizes := plan.offload.device_bytes:
-            on_gpu = f", and {format_bytes(sum(sizes.values()))} on the GPU"
+    needed, on_device = needed_bytes(here, model)
+    on_gpu = f", and {format_bytes(on_device)} on the GPU" if on_device else ""
     facts = [
         ("Parameters", format_parameters(model.parameters)),
         ("Quantization", model.quantisation),
@@ -125,6 +121,13 @@ def build_card(
         lacks_original=not model.files,
         can_chat=model.kind == "text",
     )
+
+
+def needed_bytes(here: ServerContext, model: Model) -> tuple[int, int]:
+    """Return the bytes of main memory and of GPUs that a loaded model takes."""
+    if (plan := here.pool.best_plan(model)) is None:
+        return memory.preferred_bytes(model, here.settings), 0
+    return plan.offload.main_bytes, sum(plan.offload.device_bytes.values())
 
 
 def build_damaged_card(name: str, sentence: str) -> Card:

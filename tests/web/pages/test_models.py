@@ -564,6 +564,29 @@ async def test_only_what_fits_the_memory_is_to_be_had(settings: Settings) -> Non
     assert "llama-3-8b" not in picker
 
 
+@pytest.mark.usefixtures("both_engines")
+async def test_the_pickers_list_has_what_is_here_and_a_few_models_that_fit(
+    settings: Settings,
+) -> None:
+    app = create_app(replace(settings, model_memory_mb=1000))
+    async with app.test_app():
+        client = app.test_client()
+        html = await text_of(await client.get("/models/choices?model=tiny", headers=OWN))
+        assert re.findall('data-chooses="(.*?)"', html) == ["tiny"]
+        assert " fits<" in html
+        offered = re.findall('hx-post="/models/(.*?)/pull"', html)
+        assert 0 < len(offered) <= 4
+        assert "llama-3-8b" not in html
+        assert "Make this the default" in html
+        await client.post("/models/tiny/default", headers=PAGE)
+        html = await text_of(await client.get("/models/choices?model=smollm2-360m", headers=OWN))
+        assert "Make this the default" not in html
+        assert html.count('class="star"') == 1
+        assert re.findall('hx-post="/models/(.*?)/pull"', html)[0] == "smollm2-360m"
+        html = await text_of(await client.get("/models/choices?model=..%2Fx<b>", headers=OWN))
+        assert "<b>" not in html
+
+
 async def test_an_upload_is_refused_before_its_bytes_are_sent(
     app: Quart, client: Client, tiny: Path
 ) -> None:

@@ -96,6 +96,7 @@ PEOPLE: dict[Row, int] = {
     ("GET", "/trash"): 200,
     ("DELETE", "/trash"): 200,
     ("GET", "/models"): 200,
+    ("GET", "/models/choices"): 200,
     ("GET", "/models/report"): 200,
     ("GET", "/you"): 200,
     ("POST", "/you/logins/<int:session_id>/end"): 404,  # of another person

@@ -2,11 +2,12 @@
 
 const menu = document.getElementById("chat-menu"); // one for all rows, so news do not close it
 document.addEventListener("click", ({ target }) => {
-  const button = target.closest("[popovertarget=chat-menu]:not([popovertargetaction])");
+  const button = target.closest("[popovertarget$=-menu]:not([popovertargetaction])");
   if (!button) return;
-  const { bottom, left } = button.getBoundingClientRect();
-  menu.replaceChildren();
-  menu.style.inset = `min(${bottom}px, 100dvh - 21rem) auto auto min(${left}px, 100vw - 14rem)`;
+  const [{ bottom, left }, opens] = [button.getBoundingClientRect(), button.getAttribute("popovertarget")];
+  const one = document.getElementById(opens); // the same for all rows, and for all answers
+  one.replaceChildren();
+  one.style.inset = `min(${bottom}px, 100dvh - 21rem) auto auto min(${left}px, 100vw - 14rem)`;
 });
 menu.addEventListener("click", ({ target }) => { if (target.closest("a")) menu.hidePopover?.(); });
 document.addEventListener("keydown", (event) => {
@@ -19,7 +20,8 @@ document.addEventListener("keydown", (event) => {
   items.at(to % items.length).focus();
 });
 if (!("popover" in HTMLElement.prototype)) { // an older browser: they open by an attribute
-  const layers = [menu, ...["menu", "sidebar"].map((id) => document.getElementById(id))]; // upper ones first
+  const ids = ["answer-menu", "chat-menu", "menu", "sidebar"]; // upper ones first
+  const layers = ids.map((id) => document.getElementById(id)).filter(Boolean);
   document.addEventListener("click", ({ target }) => {
     const button = target.closest("[popovertarget]");
     const isAbove = target.closest(".menu");

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from dataclasses import replace
 from typing import Literal
 
 import aiosqlite
@@ -14,7 +15,7 @@ from app.config import Settings
 from app.conversations.answer_recorder import AnswerRecorder
 from app.conversations.answer_state import AnswerRef, LiveAnswer
 from app.conversations.attachments import check_unsent
-from app.conversations.history import to_turns
+from app.conversations.history import instruct, to_turns
 from app.conversations.hub import Hub
 from app.conversations.personas import settings_of
 from app.conversations.settings import (
@@ -209,7 +210,8 @@ class AnswerService:
         """Save the answer and put it into its chat's queue, when it is new."""
         chat_id, model = request.chat_id, request.model
         chosen, is_new_persona = await self._chosen(request)
-        made_with = chosen.merged_with(self.resolve_settings(model)).to_json()
+        resolved = (request.chosen or chosen).merged_with(self.resolve_settings(model))
+        made_with = replace(resolved, instruction=request.instruction).to_json()
 
         async def save_all(connection: aiosqlite.Connection) -> SavedAnswer:
             saved = await save(connection, made_with)
@@ -289,9 +291,10 @@ class AnswerService:
             answer.end_without_run("failed", "Something went wrong inside Wick.")
             raise
         made_with = parse_generation_settings(path[-1].settings) or default
+        turns = instruct(to_turns(path[:-1], texts), made_with.instruction)
         command = Generate(
             id=stream.message_id,
-            turns=system_turns(made_with) + to_turns(path[:-1], texts),
+            turns=(*system_turns(made_with), *turns),
             sampling=made_with.sampling,
             max_tokens=made_with.max_tokens,
             stop=made_with.stop,

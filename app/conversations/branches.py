@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final, Literal
 from weakref import WeakValueDictionary
 
 import aiosqlite
 
 from app.conversations.answer_state import AnswerRef, MessageRef, is_resumable
 from app.conversations.answers import AnswerService
+from app.conversations.history import instruction_of
 from app.conversations.hub import Hub
+from app.conversations.settings import ChatSettings
 from app.conversations.submission import AnswerRequest, SavedAnswer, get_saved
 from app.db import attachments, branches, chats, messages
 from app.db.connection import Database, WriteFn
@@ -24,6 +26,13 @@ from app.db.messages import Message
 from app.errors import ChatBusy, ChatNotFound, MessageNotFound
 
 UNDO_SECONDS = 3600.0
+Length = Literal["shorter", "longer"]
+FEWEST_WORDS: Final = {"shorter": 10, "longer": 100}
+LENGTH_FACTOR: Final = {"shorter": 0.5, "longer": 2.0}
+INSTRUCTIONS: Final = {
+    "shorter": "Answer briefly, in at most {words} words, in the language of this message.",
+    "longer": "Answer in detail, in about {words} words, in the language of this message.",
+}
 
 
 class Branches:
@@ -45,10 +54,19 @@ class Branches:
             raise MessageNotFound("There is no such message in this chat.")
         return message
 
-    async def regenerate(self, ref: MessageRef, client_id: str, model: str = "") -> AnswerRef:
+    async def regenerate(
+        self,
+        ref: MessageRef,
+        client_id: str,
+        model: str = "",
+        *,
+        length: Length | None = None,
+        chosen: ChatSettings | None = None,
+    ) -> AnswerRef:
         """Another answer beside this one, or to this prompt; by its own model or by another.
 
-        The same `client_id` again changes nothing. Raises MessageNotFound, ChatBusy, and what
+        length: shorter or longer than this one; chosen: settings instead of the chat's. The same
+        `client_id` again changes nothing. Raises MessageNotFound, ChatBusy, and what
         `AnswerService.submit` raises.
         """
         message = await self.get(ref)
@@ -70,9 +88,11 @@ class Branches:
             await chats.set_leaf(connection, ref.user_id, ref.chat_id, answer)
             return SavedAnswer(AnswerRef(ref.chat_id, prompt, answer))
 
-        return await self._answers.request_answer(
-            AnswerRequest(ref.user_id, ref.chat_id, by, client_id), save
+        instruction = length_instruction(message.text, length) if length else ""
+        request = AnswerRequest(
+            *(ref.user_id, ref.chat_id, by, client_id), instruction=instruction, chosen=chosen
         )
+        return await self._answers.request_answer(request, save)
 
     async def edit(self, ref: MessageRef, text: str, client_id: str, model: str = "") -> AnswerRef:
         """Ask the prompt again in other words, on a branch of its own; the old one is kept.
@@ -122,9 +142,10 @@ class Branches:
             await chats.set_leaf(connection, ref.user_id, ref.chat_id, found.id)
             return SavedAnswer(AnswerRef(ref.chat_id, found.parent_id, found.id), text, found)
 
-        return await self._answers.request_answer(
-            AnswerRequest(ref.user_id, ref.chat_id, message.model or ""), save
+        request = AnswerRequest(
+            *(ref.user_id, ref.chat_id, message.model or ""), instruction=instruction_of(message)
         )
+        return await self._answers.request_answer(request, save)
 
     async def select_branch(self, ref: MessageRef) -> None:
         """Show the branch of this message, down to what was written there last."""
@@ -202,6 +223,15 @@ class Branches:
     async def _model_of(self, ref: MessageRef) -> str:
         chat = await chats.get(self._db, ref.user_id, ref.chat_id)
         return chat.model if chat else ""
+
+
+def length_instruction(text: str, length: Length) -> str:
+    """Say how long an answer shall be that is to be shorter, or longer, than this text.
+
+    A model that sees no other answer can't make its own shorter, but it can count, roughly.
+    """
+    words = max(FEWEST_WORDS[length], round(len(text.split()) * LENGTH_FACTOR[length], -1))
+    return INSTRUCTIONS[length].format(words=int(words))
 
 
 def can_continue(message: Message) -> bool:

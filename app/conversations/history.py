@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.conversations.attachments import with_files
+from app.conversations.settings import parse_generation_settings
 from app.db.messages import Message
 from app.models.model import Turn
 
@@ -54,12 +55,15 @@ def to_turns(path: Sequence[Message], texts: Mapping[int, str] | None = None) ->
 
     An answer without text is left out, and questions that then follow each other become one,
     because many chat templates insist that roles alternate. A question whose answer failed goes
-    too: what no model could read once must not spoil what comes after it."""
+    too: what no model could read once must not spoil what comes after it. An answer that had an
+    instruction of its own keeps it at the end of its question, as its model saw it."""
     turns: list[Turn] = []
     for message in without_failed(path):
         if not message.is_said:
             continue
         content = with_files(message.text, message.attachments, texts or {})
+        if instruction := instruction_of(message):
+            turns = instruct(turns, instruction)
         thought = message.thought or ""
         if turns and turns[-1].role == message.role:
             merged = f"{turns.pop().content}\n\n{content}"
@@ -67,6 +71,21 @@ def to_turns(path: Sequence[Message], texts: Mapping[int, str] | None = None) ->
         else:
             turns.append(Turn(message.role, content, thought))
     return tuple(turns)
+
+
+def instruction_of(message: Message) -> str:
+    """Return what an answer was asked for beside its prompt, mostly nothing."""
+    if '"instruction": "' not in (message.settings or "") or message.role != "assistant":
+        return ""
+    made_with = parse_generation_settings(message.settings)
+    return made_with.instruction if made_with else ""
+
+
+def instruct(turns: Sequence[Turn], instruction: str) -> list[Turn]:
+    """Add an instruction to the end of the last turn, when that is a question."""
+    if not instruction or not turns or turns[-1].role != "user":
+        return [*turns]
+    return [*turns[:-1], replace(turns[-1], content=f"{turns[-1].content}\n\n{instruction}")]
 
 
 def without_failed(path: Sequence[Message]) -> list[Message]:

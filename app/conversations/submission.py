@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import aiosqlite
 
 from app.conversations.answer_state import AnswerRef
-from app.conversations.settings import sanitize_text
+from app.conversations.settings import ChatSettings, sanitize_text
 from app.conversations.titles import title_of
 from app.db import attachments, chats, messages, personas
 from app.db.messages import Message, SubmissionRow
@@ -36,13 +36,19 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRequest:
-    """Request for one more answer. `client_id` is empty when a prompt with one comes with it."""
+    """Request for one more answer. `client_id` is empty when a prompt with one comes with it.
+
+    instruction: what this answer alone is asked for, beside its prompt; chosen: settings instead of
+    those of the chat.
+    """
 
     user_id: int
     chat_id: str
     model: str
     client_id: str = ""
     persona: int | None = None
+    instruction: str = ""
+    chosen: ChatSettings | None = None
 
 
 class SavedAnswer(NamedTuple):

@@ -350,6 +350,13 @@ class GenerationSettings:
         "Thinking ends after this many tokens, and the answer begins.",
         openai=WireField(is_extension=True),
     )
+    instruction: str = _row(
+        "text",
+        "",
+        "Instruction",
+        "What this answer alone was asked for, beside its prompt.",
+        is_setting=False,
+    )
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from app.conversations.answer_state import AnswerRef, LiveAnswer, MessageRef
+from app.conversations.settings import ChatSettings
 from app.db import branches
 from app.errors import ChatBusy, ChatNotFound, InvalidMessage, MessageNotFound, ModelNotFound
 from app.inference.protocol import Cancel, Delta, Finished, Generate, Prefill
@@ -89,6 +90,44 @@ async def test_regenerating_five_times_at_once_makes_one_answer(services: Script
     await services.branches.regenerate(at(first), "again001")  # heard late
     siblings = await services.chats.siblings(await services.chats.get(1, CHAT))
     assert [len(ids) for ids in siblings.by_parent.values()] == [2]
+
+
+async def test_a_shorter_answer_keeps_what_it_was_asked_for(services: ScriptedServices) -> None:
+    _, first = await talk(services, ("one", "uno due tre " * 10))
+    await services.branches.regenerate(at(first), "again001", length="shorter")
+    second = await answered(services, "eins", "length")
+    (turn,) = last_command(services).turns
+    assert turn.content.startswith("one\n\nAnswer briefly, in at most 20 words")
+    # It goes on with the same instruction, and what comes later is asked after the same words.
+    await services.branches.continue_answer(at(second))
+    assert await answered(services, " zwei") == second
+    assert last_command(services).turns == (turn,)
+    await services.ask("two", "client09")
+    await answered(services, "drei")
+    assert last_command(services).turns[0] == turn
+    assert await texts(services) == ["one", "eins zwei", "two", "drei"]
+    # A plain answer beside it is asked plainly.
+    await services.branches.regenerate(at(second), "again002")
+    await answered(services, "vier")
+    assert last_command(services).turns == (Turn("user", "one"),)
+    await services.branches.regenerate(at(first), "again003", length="longer")
+    await answered(services, "fünf")
+    assert "in about 100 words" in last_command(services).turns[0].content
+
+
+async def test_an_answer_with_other_settings_leaves_those_of_the_chat_alone(
+    services: ScriptedServices,
+) -> None:
+    _, first = await talk(services, ("one", "uno"))
+    await services.chats.choose_settings(1, CHAT, ChatSettings(temperature=0.1))
+    other = ChatSettings(temperature=1.5, system_prompt="Sing.")
+    await services.branches.regenerate(at(first), "again001", chosen=other)
+    await answered(services, "eins")
+    assert last_command(services).sampling.temperature == 1.5
+    assert last_command(services).turns == (Turn("system", "Sing."), Turn("user", "one"))
+    await services.branches.regenerate(at(first), "again002")
+    await answered(services, "zwei")
+    assert last_command(services).sampling.temperature == 0.1
 
 
 async def test_an_answer_in_the_middle_may_be_regenerated(services: ScriptedServices) -> None:

@@ -197,6 +197,13 @@ class ChatPage:
         button = self.page.get_by_role("button", name=re.compile("^Chat settings"))
         await button.locator("visible=true").click()
 
+    async def answer_by(self, way: str) -> None:
+        """Choose from the menu beside the newest answer's Regenerate."""
+        await self.answer.get_by_role("button", name="Other ways to answer").press("Enter")
+        item = self.page.get_by_role("menuitem", name=way)
+        await expect(item).to_be_visible()
+        await item.press("Enter")
+
     async def body(self) -> str:
         """Return the text of the newest answer."""
         return await self.answer.locator(".body").inner_text()

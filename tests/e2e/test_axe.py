@@ -63,11 +63,19 @@ async def assert_clean_everywhere(chat: ChatPage, server: Server, *, other_theme
     page = chat.page
     look = partial(assert_no_violations, page, other_theme=other_theme)
     await look("a chat")
-    for name in ("Chat settings", "Regenerate with another model"):
+    await chat.model.click()
+    await expect(page.get_by_role("option").first).to_be_visible()
+    await look("the model picker", "#model-menu")
+    await page.keyboard.press("Escape")
+    await page.get_by_role("button", name="Other ways to answer").last.click()
+    await expect(page.get_by_role("menuitem").first).to_be_visible()
+    await look("the menu of Regenerate", "#answer-menu")
+    await page.keyboard.press("Escape")
+    for name in ("Chat settings", "With another model", "With other settings"):
         if name == "Chat settings":
             await chat.open_settings()
         else:
-            await page.get_by_role("button", name=name).last.click()
+            await chat.answer_by(name)
         await expect(page.get_by_role("dialog")).to_be_visible()
         await look(name, "dialog[open]")
         await page.keyboard.press("Escape")

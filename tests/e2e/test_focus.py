@@ -22,7 +22,7 @@ async def test_the_focus_stays_after_what_is_done_with_messages(
     await expect(chat.answer.locator(".beside > span")).to_have_text("2/2")
     await expect(chat.message).to_be_focused()
     await chat.ends()
-    await button(chat.answer, "Regenerate with another model").press("Enter")
+    await chat.answer_by("With another model")
     dialog = chat.page.get_by_role("dialog")
     await dialog.get_by_role("button", name=TINY).first.press("Enter")
     await expect(chat.answer.locator(".beside > span")).to_have_text("3/3")

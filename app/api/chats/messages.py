@@ -147,7 +147,9 @@ async def regenerate(chat_id: str, message_id: int) -> Response:
     ref = await _message_ref(chat_id, message_id)
     body = await http.parse_body(RegenerateRequest)
     client_id = body.client_id or secrets.token_hex(16)
-    answer = await services_of(chat_id).branches.regenerate(ref, client_id, body.model or "")
+    answer = await services_of(chat_id).branches.regenerate(
+        ref, client_id, body.model or "", length=body.length
+    )
     return http.json_response(await submitted(answer), status=202)
 
 

@@ -162,9 +162,11 @@ class NewMessage(EditedMessage, kw_only=True):
 
 
 class RegenerateRequest(msgspec.Struct, kw_only=True):
-    """model: null takes that of the answer there is."""
+    """model: null takes that of the answer there is; length: shorter or longer than that, which
+    the model is told beside the prompt."""
 
     model: str | None = None
+    length: Literal["shorter", "longer"] | None = None
     client_id: ClientId | None = None
 
 

@@ -27,7 +27,6 @@ from app.web.render.chat import (
     better_model,
     load_chat_view,
     missing_model,
-    models_ready,
     picker_options,
     suggested_models,
 )
@@ -306,44 +305,6 @@ messages_blueprint = Blueprint(
 
 def _message_ref(chat_id: str, message_id: int) -> MessageRef:
     return MessageRef(current_user(), chat_id, message_id)
-
-
-@messages_blueprint.post("/again")
-async def regenerate(chat_id: str, message_id: int) -> Response:
-    """Another answer; a page that shows the same newest one asks for it once."""
-    newest = request.args.get("newest", type=row_id)
-    if newest is None:
-        raise ChatError("Wick did not understand this request. Reload the page.")
-    request_key = f"beside{newest}" if newest else f"first{message_id}"
-    ref = _message_ref(chat_id, message_id)
-    model = request.args.get("model") or await _replace_model(
-        ref, (await request.form).get("model", "")
-    )
-    await services_of(chat_id).branches.regenerate(ref, request_key, model)
-    return Response(status=204)
-
-
-async def _replace_model(ref: MessageRef, picked: str) -> str:
-    """The model of the picker, unless the message has one that is there: then none."""
-    context = server_context()
-    message = await services_of(ref.chat_id).branches.get(ref)
-    there = {option.name for option in await models_ready(context)}
-    return "" if message.model in there else picked
-
-
-@messages_blueprint.get("/models")
-async def other_models(chat_id: str, message_id: int) -> str:
-    """Ask which model is to answer this time."""
-    context = server_context()
-    message = await services_of(chat_id).branches.get(_message_ref(chat_id, message_id))
-    return context.fragments.render(
-        "_other_model.html",
-        chat_id=chat_id,
-        message_id=message_id,
-        newest=request.args.get("newest", 0, type=row_id),
-        options=await models_ready(context),
-        chosen=message.model,
-    )
 
 
 @messages_blueprint.get("/edit")

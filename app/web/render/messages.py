@@ -76,6 +76,8 @@ def answer_stats(message: Message, model: str) -> tuple[tuple[str, str], ...]:
         rows.append(("Temperature", f"{sampling.temperature:g}"))
         if sampling.seed is not None:
             rows.append(("Seed", f"{sampling.seed}"))
+        if made_with.instruction:
+            rows.append(("Instruction", made_with.instruction))
         if made_with.system_prompt:
             rows.append(
                 ("System prompt", textwrap.shorten(made_with.system_prompt, 100, placeholder=" …"))

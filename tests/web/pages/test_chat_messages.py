@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 import pytest
@@ -19,6 +21,7 @@ from app.web.context import ServerContext
 from app.web.render.chat import load_chat_view
 from app.web.security import identity as web_identity
 from app.web.security.identity import Identity
+from tests.patience import until
 from tests.tiny_gguf import write_tiny_gguf
 
 OWN = {
@@ -33,7 +36,10 @@ QUESTION, ANSWER, ELSEWHERE = 1, 2, 3
 VERBS = [
     ("GET", "edit"),
     ("GET", "models"),
+    ("GET", "ways"),
+    ("GET", "settings"),
     ("POST", "again?newest=2"),
+    ("POST", "again?newest=2&length=longer"),
     ("POST", "edit"),
     ("POST", "go-on"),
     ("POST", "show"),
@@ -131,7 +137,7 @@ async def test_strangers_find_no_message(
 
 async def test_another_site_changes_nothing(app: Quart, client: QuartClient) -> None:
     before = await state_of(app)
-    for method, verb in VERBS[2:]:
+    for method, verb in VERBS[4:]:
         headers = OWN | {"Origin": "http://evil.example"}
         answer = await client.open(address(ANSWER, verb), method=method, headers=headers)
         assert answer.status_code == 403
@@ -169,6 +175,40 @@ async def test_the_page_offers_what_makes_sense(client: QuartClient) -> None:
     _, html = await ask(client, "GET", f"/chats/{OTHER}")
     assert "Get an answer" in html
     assert "/again?newest=0" in html
+
+
+async def test_an_answer_is_regenerated_from_its_menu(app: Quart, client: QuartClient) -> None:
+    here: ServerContext = app.extensions["wick"]
+
+    async def newest() -> tuple[str, dict[str, Any]]:
+        (row,) = await here.chats._db.fetch_all(
+            "SELECT model, settings FROM messages ORDER BY id DESC LIMIT 1"
+        )
+        return row["model"], json.loads(row["settings"])
+
+    status, html = await ask(client, "GET", address(ANSWER, "ways?newest=2"))
+    assert status == 200
+    assert re.findall(">([^<>]+)</button>", html) == [
+        *("Again", "Shorter", "Longer", "With another model …", "With other settings …")
+    ]
+    assert (await ask(client, "POST", address(ANSWER, "again?newest=2&length=shorter")))[0] == 204
+    model, made_with = await newest()
+    assert (model, made_with["instruction"][:14]) == ("tiny", "Answer briefly")
+    await until(lambda: here.hub.stream_of_chat(CHAT) is None)
+
+    status, html = await ask(client, "GET", address(ANSWER, "settings?newest=4"))
+    assert (status, 'name="temperature"' in html, "by Tiny only" in html) == (200, True, True)
+    form = {"newest": "4", "temperature": "9", "model": "tiny"}
+    status, html = await ask(client, "POST", address(ANSWER, "settings"), form)
+    assert (status, "temperature must be" in html, 'value="4"' in html) == (422, True, True)
+    form |= {"temperature": "1.5"}
+    assert (await ask(client, "POST", address(ANSWER, "settings"), form))[0] == 200
+    assert (await newest())[1]["sampling"]["temperature"] == 1.5
+    assert (await newest())[1]["instruction"] == ""
+    form["newest"] = "x"
+    assert (await ask(client, "POST", address(ANSWER, "settings"), form))[0] == 400
+    html = (await ask(client, "GET", f"/chats/{CHAT}"))[1]
+    assert "Other ways to answer" in html
 
 
 async def test_a_message_without_a_model_that_is_there_is_answered_by_the_pickers(

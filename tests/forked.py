@@ -7,12 +7,15 @@ commands start Python anew (`python -m app`), and so prove that each imports wha
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import multiprocessing
 import os
 import signal
 import sys
 import tempfile
+import termios
 from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Final
@@ -25,10 +28,10 @@ class ForkedProcess:
     """Process of a command, with the methods of `asyncio.subprocess.Process` that tests use."""
 
     def __init__(
-        self, words: Sequence[str], environ: Mapping[str, str], folder: Path, output: Path
+        self, words: Sequence[str], environ: Mapping[str, str], folder: Path, stream: int
     ) -> None:
-        """Start `wick WORDS` in `folder`; what it prints is added to `output`."""
-        given = (list(words), dict(environ), folder, output)
+        """Start `wick WORDS` in `folder`; it prints to `stream`, its terminal where that is one."""
+        given = (list(words), dict(environ), folder, Connection(os.dup(stream)))
         # A daemon is ended with the tests' process.
         self._process: ForkServerProcess = _CONTEXT.Process(target=_run, args=given, daemon=True)
         self._process.start()
@@ -59,7 +62,7 @@ class ForkedProcess:
         return code
 
 
-def _run(words: list[str], environ: dict[str, str], folder: Path, output: Path) -> None:
+def _run(words: list[str], environ: dict[str, str], folder: Path, stream: Connection) -> None:
     """Become the command, in the process that was forked."""
     from app.cli import main
 
@@ -68,8 +71,21 @@ def _run(words: list[str], environ: dict[str, str], folder: Path, output: Path) 
     os.environ.update(environ)
     tempfile.tempdir = None  # where the environment says
     os.chdir(folder)
-    with output.open("ab") as file:
-        os.dup2(file.fileno(), sys.stdout.fileno())
-        os.dup2(file.fileno(), sys.stderr.fileno())
+    _print_to(stream.fileno())
+    stream.close()
     sys.argv = ["wick", *words]
     sys.exit(main())
+
+
+def _print_to(stream: int) -> None:
+    """Make it what a new Python has as standard output; a terminal is the process's own."""
+    is_terminal = os.isatty(stream)
+    if is_terminal:
+        os.setsid()
+        fcntl.ioctl(stream, termios.TIOCSCTTY, 0)
+        os.dup2(stream, 0)
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    os.dup2(stream, 1)
+    os.dup2(stream, 2)
+    sys.stdout = open(1, "w", buffering=1 if is_terminal else -1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115

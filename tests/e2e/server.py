@@ -73,7 +73,9 @@ class Server:
         if self._before:
             self._process = await self._start_anew()
         else:
-            self._process = ForkedProcess(["serve"], self._environ, self.folder, self._log)
+            with self._log.open("ab") as log:
+                given = (["serve"], self._environ, self.folder, log.fileno())
+                self._process = ForkedProcess(*given)
         await self.serves()
         return self
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import pexpect
 import pyte
 
 from tests.e2e.server import environment
+from tests.forked import ForkedProcess
 from tests.patience import PATIENCE
 
 POLL = 0.05
@@ -29,16 +31,12 @@ class Terminal:
     ) -> None:
         self.screen = pyte.HistoryScreen(width, 40, history=5000)
         self._stream = pyte.ByteStream(self.screen)
-        self.process = pexpect.spawn(
-            COMMAND[0],
-            [*COMMAND[1:], *words],
-            cwd=str(folder),
-            env={**environ, "TERM": "xterm-256color"},
-            dimensions=(40, width),
-            timeout=PATIENCE,
-        )
-        self.process.delaybeforesend = None
-        self._answers_to = 0
+        self._descriptor, theirs = os.openpty()
+        termios.tcsetwinsize(theirs, (40, width))
+        given = {**environ, "TERM": "xterm-256color"}
+        self.process = ForkedProcess(["chat", *words], given, folder, theirs)
+        os.close(theirs)
+        self._is_closed = False
 
     @property
     def text(self) -> str:
@@ -51,7 +49,7 @@ class Terminal:
         return "\n".join(gone + [line.rstrip() for line in self.screen.display]).rstrip()
 
     def type(self, text: str) -> None:
-        self.process.send(text)
+        os.write(self._descriptor, text.encode())
 
     def enter(self, text: str) -> None:
         self.type(text + "\r")
@@ -68,7 +66,7 @@ class Terminal:
         deadline = time.monotonic() + PATIENCE
         while not condition(text := self.text):
             assert time.monotonic() < deadline, f"never saw {what!r} in:\n{text}"
-            assert self.process.isalive() or condition(self.text), (
+            assert self.process.returncode is None or condition(self.text), (
                 f"ended without {what!r}:\n{text}"
             )
         return text
@@ -79,32 +77,36 @@ class Terminal:
     def ends(self) -> int:
         """The exit code."""
         deadline = time.monotonic() + PATIENCE
-        while self.process.isalive() and time.monotonic() < deadline:
+        while self.process.returncode is None and time.monotonic() < deadline:
             self._take()
         self._take()
-        self.process.close(force=True)
-        assert self.process.exitstatus is not None, self.process.signalstatus
-        return int(self.process.exitstatus)
+        code = self.process.returncode
+        assert code is not None
+        assert code >= 0, code
+        return code
+
+    def hang_up(self) -> None:
+        """Close it, as one closes its window."""
+        if not self._is_closed:
+            self._is_closed = True
+            os.close(self._descriptor)
 
     def close(self) -> None:
-        if self.process.isalive():
-            self.process.kill(signal.SIGKILL)
-        self.process.close(force=True)
+        self.process.send_signal(signal.SIGKILL)
+        self.hang_up()
 
     def _take(self) -> None:
         """What has been written meanwhile. A real terminal answers where its cursor is."""
-        if self.process.closed:
+        if self._is_closed or not select.select([self._descriptor], [], [], POLL)[0]:
             return
         try:
-            data = self.process.read_nonblocking(1 << 16, timeout=POLL)
-        except pexpect.TIMEOUT:
-            return
-        except pexpect.EOF:
+            data = os.read(self._descriptor, 1 << 16)
+        except OSError:  # nobody has it open any more
             time.sleep(POLL)
             return
         if b"\x1b[6n" in data:
             cursor = self.screen.cursor
-            self.process.send(f"\x1b[{cursor.y + 1};{cursor.x + 1}R")
+            self.type(f"\x1b[{cursor.y + 1};{cursor.x + 1}R")
         self._stream.feed(data.replace(b"\x1b[?2026h", b"").replace(b"\x1b[?2026l", b""))
 
 

@@ -190,5 +190,5 @@ async def test_a_server_and_a_wick_chat_without_one_exclude_each_other(
     user = await asyncio.to_thread(alone)
     with pytest.raises(AssertionError, match="are in use by “wick chat”"):
         await second.start()
-    user.process.kill(signal.SIGKILL)
+    user.process.send_signal(signal.SIGKILL)
     await server.start()

@@ -86,12 +86,12 @@ async def test_a_second_signal_does_not_cut_the_shutdown_short(
 
 def leave(user: Terminal, end: End) -> None:
     if end == "closed":
-        user.process.ptyproc.fileobj.close()  # as a terminal whose window is closed
+        user.hang_up()
     elif end == "Ctrl-D":
         user.type("\x04")
         assert user.ends() == 0
     else:
-        user.process.kill(end)
+        user.process.send_signal(end)
         assert user.ends() == 143
 
 

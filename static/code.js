@@ -18,7 +18,8 @@ function save(text, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-// In a frame of no origin and without a network, to which an empty page of ours is sent (app/web/pages/artifact.py).
+// In a frame of no origin and without a network, to which an empty page of ours is sent
+// (app/web/pages/artifact.py).
 function preview(block, kind) {
   const pre = block.querySelector("pre");
   const shown = block.querySelector("iframe");

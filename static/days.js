@@ -39,7 +39,8 @@ if (log) {
   draw();
   new MutationObserver((changes) => {
     const isMessage = (one) => one.matches?.(".message");
-    if (changes.some(({ addedNodes, removedNodes }) => [...addedNodes, ...removedNodes].some(isMessage))) draw();
+    const nodes = changes.flatMap((one) => [...one.addedNodes, ...one.removedNodes]);
+    if (nodes.some(isMessage)) draw();
   }).observe(log, { childList: true });
   document.addEventListener("visibilitychange", draw); // a day later "Today" is another
 }

@@ -47,7 +47,8 @@ let wasOpen = false;
 function open(text = "") {
   const { left, right, bottom } = byId("picked").getBoundingClientRect();
   const isLate = left > innerWidth / 2; // it grows to where there is space
-  menu.style.inset = `${bottom + 4}px ${isLate ? `max(.5rem, ${innerWidth - right}px)` : "auto"} auto ${isLate ? "auto" : `${Math.max(left, 8)}px`}`;
+  const [atEnd, atStart] = [`max(.5rem, ${innerWidth - right}px)`, `${Math.max(left, 8)}px`];
+  menu.style.inset = `${bottom + 4}px ${isLate ? atEnd : "auto"} auto ${isLate ? "auto" : atStart}`;
   search.value = text;
   search.removeAttribute("aria-activedescendant");
   for (const one of shown()) one.ariaSelected = String(one.dataset.chooses === chosen);
@@ -108,13 +109,16 @@ menu.addEventListener("keydown", (event) => {
   const at = all.findIndex((one) => one.matches(".active"));
   const to = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + 5, PageUp: at - 5 }[key];
   if (key === "Enter") all[at]?.click();
-  else if (to !== undefined) mark(all.at(key.startsWith("Page") ? Math.max(0, Math.min(to, all.length - 1)) : to % all.length));
-  else return;
+  else if (to !== undefined) {
+    const within = Math.max(0, Math.min(to, all.length - 1));
+    mark(all.at(key.startsWith("Page") ? within : to % all.length));
+  } else return;
   event.preventDefault();
 });
 new MutationObserver(() => {
   filter();
-  if (isOpen() && !menu.contains(document.activeElement)) (touch.matches ? byId("model-list") : search).focus();
+  if (!isOpen() || menu.contains(document.activeElement)) return;
+  (touch.matches ? byId("model-list") : search).focus();
 }).observe(choices, { childList: true });
 menu.addEventListener("htmx:after:request", ({ target }) => { // a default, or a download that has begun
   if (target !== choices) choices.dispatchEvent(new Event("refresh"));

@@ -18,7 +18,8 @@ document.addEventListener("keydown", ({ key }) => {
   if (key !== "Tab") return;
   for (const group of document.querySelectorAll(GROUPS)) {
     const items = itemsOf(group);
-    const stop = [stops.get(group), group.querySelector("[aria-current]"), items[0]].find((one) => items.includes(one));
+    const wanted = [stops.get(group), group.querySelector("[aria-current]"), items[0]];
+    const stop = wanted.find((one) => items.includes(one));
     for (const item of items) item.tabIndex = item === stop ? 0 : -1;
   }
 }, true);

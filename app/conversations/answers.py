@@ -20,6 +20,7 @@ from app.conversations.hub import Hub
 from app.conversations.personas import settings_of
 from app.conversations.settings import (
     ChatSettings,
+    introduce,
     parse_generation_settings,
     parse_stored,
     resolve,
@@ -35,7 +36,7 @@ from app.conversations.submission import (
     validate_text,
 )
 from app.conversations.titles import TitleGenerator
-from app.db import attachments, branches, messages, personas, unfinished
+from app.db import attachments, branches, messages, personas, preferences, unfinished
 from app.db import chats as db_chats
 from app.db.attachments import Attachment
 from app.db.connection import Database
@@ -209,13 +210,18 @@ class AnswerService:
     async def _enqueue(self, request: AnswerRequest, save: Save, *, instead: bool) -> SavedAnswer:
         """Save the answer and put it into its chat's queue, when it is new."""
         chat_id, model = request.chat_id, request.model
-        chosen, is_new_persona = await self._chosen(request)
-        resolved = (request.chosen or chosen).merged_with(self.resolve_settings(model))
+        chosen, is_new = await self._chosen(request)
+        default, about = self.resolve_settings(model), ""
+        if await db_chats.owner(self._db, chat_id) is None:  # it begins with this prompt
+            about = await preferences.get_about(self._db, request.user_id)
+        if about:
+            chosen, is_new = introduce(chosen, default, about), True
+        resolved = (request.chosen or chosen).merged_with(default)
         made_with = replace(resolved, instruction=request.instruction).to_json()
 
         async def save_all(connection: aiosqlite.Connection) -> SavedAnswer:
             saved = await save(connection, made_with)
-            if is_new_persona:
+            if is_new:
                 kept, now = chosen.to_json(), time.time()
                 await db_chats.put_settings(connection, request.user_id, chat_id, kept, now)
             return saved

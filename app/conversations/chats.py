@@ -22,7 +22,15 @@ from app.conversations.history import SiblingIndex
 from app.conversations.hub import Hub
 from app.conversations.settings import ChatSettings, parse_stored
 from app.conversations.titles import NAME_CHARS, title_of
-from app.db import attachments, branches, import_holders, messages, unfinished, users
+from app.db import (
+    attachments,
+    branches,
+    import_holders,
+    messages,
+    preferences,
+    unfinished,
+    users,
+)
 from app.db import chats as db_chats
 from app.db.chats import Chat, Cursor, ListName, StateColumn
 from app.db.connection import Database
@@ -125,6 +133,14 @@ class ChatService:
     async def settings(self, user_id: int, chat_id: str) -> ChatSettings:
         """Return what was chosen for this chat; it need not have begun."""
         return parse_stored(await db_chats.get_settings(self._db, user_id, chat_id))
+
+    async def about(self, user_id: int) -> str:
+        """Return what a user says of themselves to the models of new chats."""
+        return await preferences.get_about(self._db, user_id)
+
+    async def save_about(self, user_id: int, about: str) -> None:
+        now = time.time()
+        await self._db.write(lambda c: preferences.put_about(c, user_id, about, now))
 
     async def choose_settings(self, user_id: int, chat_id: str, chosen: ChatSettings) -> None:
         """Set up the chat's answers from now on. Raises ChatNotFound."""

@@ -124,6 +124,20 @@ class ChatSettings:
         return default.override(self.overrides)
 
 
+def introduce(chosen: ChatSettings, default: GenerationSettings, about: str) -> ChatSettings:
+    """Add what a person says of themselves to the instructions that a new chat begins with."""
+    prompt = chosen.get("system_prompt") or default.system_prompt
+    text = "\n\n".join(part for part in (prompt.strip(), about) if part)
+    return ChatSettings(**{**chosen.overrides, "system_prompt": text})
+
+
+def has_own_choices(chosen: ChatSettings, about: str) -> bool:
+    """Tell whether anything was chosen for the chat besides what its user says of themselves."""
+    prompt = chosen.get("system_prompt")
+    is_own_prompt = prompt is not None and not (about and prompt.endswith(about))
+    return is_own_prompt or bool(chosen.overrides.keys() - {"system_prompt"})
+
+
 def written(chosen: ChatSettings) -> dict[str, str]:
     """The settings as a form shows them: empty where nothing was chosen."""
     texts = {

@@ -70,6 +70,7 @@ async def leaving_user(services: ScriptedServices, tmp_path: Path) -> int:
     await Sessions(services.db).create(user.id, "Firefox on Marzipan", "192.0.2.77")
     await here.invite("member", user.id)
     await ApiKeys(services.db).add(user.id, "An editor", ["chat"])
+    await services.chats.save_about(user.id, WORDS[0])
     await services.chats.choose_settings(user.id, "1" * 16, ChatSettings(system_prompt=WORDS[0]))
 
     async def ask(text: str, number: int, chat: str) -> int:
@@ -100,7 +101,7 @@ async def test_nothing_is_left_of_a_deleted_user(
     settings = settings_of(tmp_path)
     gone, kept = [plant(settings, chat) for chat in (CHAT, OTHER)], plant(settings, BYSTANDER)
     assert set(rows_that_hold(tmp_path / "wick.db", leaving_user, CHAT, OTHER, *WORDS)) >= {
-        *("users", "chats", "messages", "checkpoints", "removals", "chat_settings"),
+        *("users", "chats", "messages", "checkpoints", "removals", "chat_settings", "preferences"),
         *("logins", "invites", "api_keys", "usage", "shares"),
     }
     here = Users(services.db, Sessions(services.db))

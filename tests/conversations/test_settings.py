@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from app.conversations.settings import (
     ChatSettings,
+    has_own_choices,
     parse,
     parse_generation_settings,
     parse_stored,
@@ -163,3 +164,22 @@ async def test_settings_of_a_chat_are_closed_to_other_users(services: ScriptedSe
     await services.chats.choose_settings(2, OTHER, ChatSettings(seed=1))  # nobody's chat yet
     assert await services.chats.settings(1, OTHER) == CHOSEN
     assert await services.chats.settings(1, CHAT) == CHOSEN
+
+
+async def test_what_a_user_says_of_themselves_goes_into_new_chats_only(
+    services: ScriptedServices,
+) -> None:
+    await services.ask("before", "client01", CHAT)
+    await services.chats.save_about(1, "I am a nurse.")
+    await services.answers.submit(services.prompt("once more", "client02", CHAT))
+    assert (await services.chats.settings(1, CHAT)).overrides == {}
+    await services.chats.choose_settings(1, OTHER, ChatSettings(system_prompt="Be brief."))
+    await services.ask("after", "client03", OTHER)
+    command = services.runner.sent[-1]
+    assert isinstance(command, Generate)
+    assert command.turns[0] == Turn("system", "Be brief.\n\nI am a nurse.")
+    chosen = await services.chats.settings(1, OTHER)
+    assert chosen == ChatSettings(system_prompt="Be brief.\n\nI am a nurse.")
+    assert not has_own_choices(chosen, "I am a nurse.")
+    assert has_own_choices(ChatSettings(seed=1), "I am a nurse.")
+    assert await services.chats.about(2) == ""

@@ -30,6 +30,9 @@ async def test_settings_change_how_chats_look_and_send(person: Person, server: S
     assert await chat.page.evaluate(SIZE) == "16px"
     width = await chat.page.evaluate(WIDTH)
     page = (await person.open("/settings")).page
+    await page.get_by_role("textbox", name="About me").fill("I am a <nurse>.")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.locator("#notice")).to_contain_text("Saved for new chats.")
     await page.get_by_role("combobox", name="Text size").select_option("Large")
     assert await page.evaluate(SIZE) == "18px"
     await page.get_by_role("combobox", name="Width of the chat").select_option("Narrow")
@@ -45,6 +48,10 @@ async def test_settings_change_how_chats_look_and_send(person: Person, server: S
     await expect(chat.questions).to_have_count(3)
     await chat.ends()
     await page.reload()
+    await expect(page.get_by_role("textbox", name="About me")).to_have_value("I am a <nurse>.")
+    await page.get_by_role("textbox", name="About me").fill("")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.locator("#notice")).to_contain_text("Saved for new chats.")
     await expect(page.get_by_role("combobox", name="Text size")).to_have_value("large")
     await expect(page.get_by_role("checkbox", name="Show figures of answers")).not_to_be_checked()
 

@@ -9,8 +9,15 @@ from typing import Any, Final
 
 from quart import Blueprint, Response, request
 
-from app.conversations.settings import ChatSettings, parse, resolve, sanitize_text, written
-from app.errors import InvalidSettings, ModelError
+from app.conversations.settings import (
+    ChatSettings,
+    has_own_choices,
+    parse,
+    resolve,
+    sanitize_text,
+    written,
+)
+from app.errors import InvalidMessage, InvalidSettings, ModelError
 from app.models import memory, parameters
 from app.models.devices import gpus
 from app.models.engines import (
@@ -270,12 +277,33 @@ def default_text(field: Parameter, value: Any) -> str:
     return f"{value:g}" if field.kind == "number" else field.to_text(value)
 
 
-# The settings of a browser: its page puts them where it finds them.
+# What holds for all chats of a user: most of it is kept by the browser, the rest is here.
+
+MAX_ABOUT_CHARS: Final = 4_000
 
 
 @blueprint.get("/settings")
 async def page() -> Response:
-    return await render_page("settings.html", has_accounts=server_context().settings.has_accounts)
+    context = server_context()
+    return await render_page(
+        "settings.html",
+        has_accounts=context.settings.has_accounts,
+        about=await context.chats.about(current_user()),
+        about_chars=MAX_ABOUT_CHARS,
+    )
+
+
+@blueprint.post("/settings/about")
+async def save_about() -> str:
+    """Save what goes into the system prompt of new chats."""
+    context, user_id = server_context(), current_user()
+    about = sanitize_text((await request.form).get("about", "")).strip()
+    if len(about) > MAX_ABOUT_CHARS:
+        raise InvalidMessage(
+            f"This is {len(about):,} characters long; the limit is {MAX_ABOUT_CHARS:,}. Shorten it."
+        )
+    await context.chats.save_about(user_id, about)
+    return context.fragments.notice("Saved for new chats.", is_done=True)
 
 
 # The settings of one chat.
@@ -313,7 +341,8 @@ async def save_chat_settings(chat_id: str) -> Response:
         html = await _render_chat_form(chat_id, values, error.problems)
         return Response(html, status=error.status, content_type="text/html")
     await services_of(chat_id).chats.choose_settings(user_id, chat_id, chosen)
-    fragments, is_changed = context.fragments, bool(chosen.overrides)
+    about = await context.chats.about(user_id)
+    fragments, is_changed = context.fragments, has_own_choices(chosen, about)
     button = fragments.render(
         "_settings_button.html", chat_id=chat_id, is_changed=is_changed, oob=True
     )

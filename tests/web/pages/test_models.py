@@ -659,4 +659,4 @@ async def test_the_dialog_of_a_chat_reads_its_model_once(
     monkeypatch.setattr(ModelStore, "get", noted)
     html = await text_of(await client.get(f"/chats/{'a' * 16}/settings", headers=PAGE))
     assert names == ["tiny"]
-    assert 'placeholder="0.25"' in html
+    assert 'placeholder="default 0.25"' in html

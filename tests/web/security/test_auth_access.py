@@ -181,6 +181,7 @@ CHATS |= {
 }
 PEOPLE |= {
     ("GET", "/settings"): 200,
+    ("POST", "/settings/about"): 200,
     ("GET", "/keys"): 200,
     ("POST", "/keys"): 422,  # it has no name
     ("POST", "/keys/<int:key_id>/revoke"): 404,

@@ -26,6 +26,7 @@ from app.errors import WickError
 from app.web import addresses, assets, bodies, errors, socket
 from app.web.context import ServerContext
 from app.web.live import chat as live_chat
+from app.web.live import comparison as live_comparison
 from app.web.live import models as live_models
 from app.web.live import sidebar as live_sidebar
 from app.web.pages import (
@@ -33,6 +34,7 @@ from app.web.pages import (
     artifact,
     attachments,
     chat,
+    comparison,
     import_export,
     lists,
     login,
@@ -93,6 +95,7 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
             api_library.blueprint,
             api_files.blueprint,
             regeneration.blueprint,
+            comparison.blueprint,
             lists.search_blueprint,
             palette.blueprint,
             lists.archive_blueprint,
@@ -107,6 +110,7 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
             models.report_blueprint,
             uploads.blueprint,
             live_chat.blueprint,
+            live_comparison.blueprint,
             pages_status.blueprint,
             pages_status.health_blueprint,
         ),

@@ -40,7 +40,8 @@ if (isTemporary) save([...drafts()].filter(([key]) => key !== place(document.get
 document.addEventListener("input", ({ target }) => { if ("draft" in target.dataset) keep(target); });
 document.addEventListener("focusin", ({ target }) => { if (target.dataset.draft) restore(target); });
 document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
-  const area = ctx.sourceElement.querySelector("[data-draft]");
+  const source = ctx.sourceElement;
+  const area = source.dataset.sendsDraft ? document.getElementById("message") : source.querySelector("[data-draft]");
   if (area && ctx.response.status < 400) keep(area, "");
 });
 document.addEventListener("DOMContentLoaded", () => { // htmx is there

@@ -36,7 +36,7 @@ class LiveAnswer:
     prompt_total tokens are read; dropped: how many of the oldest messages the model does not see;
     warning: something the user should know while it goes on; thought: what the model reasons
     before it answers, for `thought_seconds` so far; epoch: tells it from every other stream, also
-    of the same answer.
+    of the same answer; prompt_id: what it answers, perhaps at the same time as others.
     """
 
     message_id: int
@@ -57,6 +57,11 @@ class LiveAnswer:
     thought_seconds: float = 0.0
     is_thinking: bool = False
     epoch: str = field(default_factory=lambda: secrets.token_hex(4))
+    prompt_id: int | None = None
+
+    def is_beside(self, other: LiveAnswer) -> bool:
+        """Tell whether both answer the same prompt, so that none has to wait for the other."""
+        return self.prompt_id is not None and self.prompt_id == other.prompt_id
 
 
 def status_line(stream: LiveAnswer) -> str:

@@ -63,10 +63,13 @@ from app.models.store import ModelStore
 
 
 class ChatQueue:
-    """Answers by chat. A message that is sent while one runs waits here; it can be withdrawn."""
+    """Answers by chat. A message that is sent while one runs waits here; it can be withdrawn.
+
+    Answers to the same prompt are active together.
+    """
 
     def __init__(self) -> None:
-        self._active: dict[str, AnswerRecorder] = {}
+        self._active: dict[str, list[AnswerRecorder]] = {}
         self._pending: dict[str, deque[AnswerRecorder]] = {}
 
     def add(self, answer: AnswerRecorder) -> None:
@@ -74,11 +77,13 @@ class ChatQueue:
         self._pending.setdefault(answer.stream.chat_id, deque()).append(answer)
 
     def activate_next(self, chat_id: str) -> AnswerRecorder | None:
-        """The next answer, if the chat has one and none is being made; it is the active one now."""
+        """The next answer, if the chat has one and none is being made that it follows; it is an
+        active one now."""
         held = self._pending.get(chat_id)
-        if not held or chat_id in self._active:
+        if not held or self._must_wait(held[0].stream):
             return None
-        answer = self._active[chat_id] = held.popleft()
+        answer = held.popleft()
+        self._active.setdefault(chat_id, []).append(answer)
         if not held:
             del self._pending[chat_id]
         return answer
@@ -86,15 +91,21 @@ class ChatQueue:
     def deactivate(self, answer: AnswerRecorder) -> None:
         """Forget an answer that has ended, whether it was active or not."""
         chat_id = answer.stream.chat_id
-        if self._active.get(chat_id) is answer:
-            del self._active[chat_id]
+        if answer in (active := self._active.get(chat_id, [])):
+            active.remove(answer)
+        if not active:
+            self._active.pop(chat_id, None)
 
-    def active(self, chat_id: str) -> AnswerRecorder | None:
-        return self._active.get(chat_id)
+    def active(self, chat_id: str) -> list[AnswerRecorder]:
+        return [*self._active.get(chat_id, ())]
 
-    def is_taken(self, chat_id: str) -> bool:
-        """Tell whether the next answer would have to wait."""
-        return chat_id in self._active or chat_id in self._pending
+    def is_taken(self, stream: LiveAnswer) -> bool:
+        """Tell whether this answer would have to wait for others of its chat."""
+        return stream.chat_id in self._pending or self._must_wait(stream)
+
+    def _must_wait(self, stream: LiveAnswer) -> bool:
+        active = self._active.get(stream.chat_id, ())
+        return not all(stream.is_beside(other.stream) for other in active)
 
     def remove(self, chat_id: str, answer_id: int) -> AnswerRecorder | None:
         """Take one out that still waits."""
@@ -116,7 +127,7 @@ class ChatQueue:
     def all(self) -> list[AnswerRecorder]:
         """List active and pending answers."""
         held = (answer for line in self._pending.values() for answer in line)
-        return [*self._active.values(), *held]
+        return [*(answer for group in self._active.values() for answer in group), *held]
 
 
 # Asking for answers: a prompt is saved, waits its turn in its chat, then in the model's queue.
@@ -231,7 +242,11 @@ class AnswerService:
             return saved
         if instead:  # at once: a prompt that is submitted from now on is not meant
             self._stop_all(request.user_id, chat_id)
-        stream = LiveAnswer(saved.ref.answer_id, chat_id, request.user_id, model, text=saved.text)
+        stream = LiveAnswer(
+            *(saved.ref.answer_id, chat_id, request.user_id, model),
+            text=saved.text,
+            prompt_id=saved.ref.prompt_id,
+        )
         self._add(stream, saved.earlier)
         return saved
 
@@ -250,7 +265,7 @@ class AnswerService:
         """Add an answer to the end of its chat's queue."""
         if self._is_closed:  # just now: it is on the disk, and waits there for the next start
             return
-        stream.is_pending = self._pending.is_taken(stream.chat_id)
+        stream.is_pending = self._pending.is_taken(stream)
         if earlier is not None:
             stream.thought = earlier.thought or ""
             stream.thought_seconds = earlier.thought_seconds or 0.0
@@ -268,10 +283,12 @@ class AnswerService:
         owed = await unfinished.list_queued(self._db)
         for user_id, message in owed:
             stream = LiveAnswer(
-                *(message.id, message.chat_id, user_id, message.model or ""), text=message.text
+                *(message.id, message.chat_id, user_id, message.model or ""),
+                text=message.text,
+                prompt_id=message.parent_id,
             )
             self._add(stream, message if message.text or message.thought else None)
-        for chat_id in dict.fromkeys(message.chat_id for _, message in owed):
+        for chat_id in [message.chat_id for _, message in owed]:  # some of them begin together
             self.tasks.spawn(self._start_next(chat_id), f"go on in {chat_id}")
         if owed:
             log.info("%d questions that waited when Wick ended wait again.", len(owed))
@@ -333,14 +350,14 @@ class AnswerService:
         await self._titles.maybe_generate(answer.stream, self.tasks)
 
     async def stop(self, user_id: int, chat_id: str) -> None:
-        """End the answer that is being made in this chat; its text so far stays."""
+        """End the answers that are being made in this chat; their text so far stays."""
         self._stop(user_id, chat_id)
 
     def _stop(self, user_id: int, chat_id: str) -> None:
-        answer = self._pending.active(chat_id)
-        if answer is not None and answer.stream.user_id == user_id:
-            answer.is_cancelled = True
-            self._pool.cancel(answer.stream.model, answer.stream.message_id)
+        for answer in self._pending.active(chat_id):
+            if answer.stream.user_id == user_id:
+                answer.is_cancelled = True
+                self._pool.cancel(answer.stream.model, answer.stream.message_id)
 
     async def stop_all(self, user_id: int, chat_id: str) -> None:
         """Stop the running answer, and end what waits in this chat without one."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal
 from weakref import WeakValueDictionary
 
@@ -93,6 +94,49 @@ class Branches:
             *(ref.user_id, ref.chat_id, by, client_id), instruction=instruction, chosen=chosen
         )
         return await self._answers.request_answer(request, save)
+
+    async def compare(self, ref: MessageRef, models: Sequence[str], key: str) -> list[AnswerRef]:
+        """Let these models answer the prompt of this message, all at once, beside its answers.
+
+        The same `key` again changes nothing. Raises MessageNotFound, ChatBusy, and what
+        `AnswerService.submit` raises.
+        """
+        message = await self.get(ref)
+        prompt_id = message.id if message.role == "user" else message.parent_id
+        if prompt_id is None:
+            raise MessageNotFound("This answer has no prompt, so it cannot be compared.")
+        for model in models:
+            self._answers.resolve_settings(model)
+        prompt = replace(ref, message_id=prompt_id)
+        return [
+            await self._add_beside(prompt, model, f"{key}beside{number}")
+            for number, model in enumerate(models)
+        ]
+
+    async def _add_beside(self, prompt: MessageRef, model: str, client_id: str) -> AnswerRef:
+        async def save(connection: aiosqlite.Connection, made_with: str) -> SavedAnswer:
+            whose = (connection, prompt.user_id, prompt.chat_id)
+            if saved := await get_saved(*whose, client_id):
+                return saved
+            leaf = await chats.leaf_if_idle(*whose, is_idle=False)
+            if await branches.has_unfinished_elsewhere(*whose, prompt.message_id):
+                raise ChatBusy("An answer is being written in this chat. Wait for it or stop it.")
+            found = await _find(connection, prompt)
+            answer = await messages.add_answer(
+                *(*whose, found.id, model, time.time()), made_with, client_id
+            )
+            if leaf == found.id:
+                await chats.set_leaf(*whose, answer)
+            return SavedAnswer(AnswerRef(prompt.chat_id, found.id, answer))
+
+        request = AnswerRequest(prompt.user_id, prompt.chat_id, model, client_id)
+        return await self._answers.request_answer(request, save)
+
+    async def answers_to(self, prompt: MessageRef) -> list[Message]:
+        """List all answers to a prompt, oldest first."""
+        return await branches.children(
+            *(self._db, prompt.user_id, prompt.chat_id, prompt.message_id)
+        )
 
     async def edit(self, ref: MessageRef, text: str, client_id: str, model: str = "") -> AnswerRef:
         """Ask the prompt again in other words, on a branch of its own; the old one is kept.

@@ -143,6 +143,27 @@ async def get_message(db: Database, user_id: int, chat_id: str, message_id: int)
     return found[0] if found else None
 
 
+async def children(db: Database, user_id: int, chat_id: str, parent_id: int) -> list[Message]:
+    """List what follows a message directly, oldest first."""
+    rows = await db.fetch_all(
+        f"SELECT * FROM messages WHERE chat_id = :chat AND parent_id = :parent AND {OWNED} ORDER BY id",  # noqa: S608, E501
+        {"chat": chat_id, "parent": parent_id, "user": user_id},  # type: ignore[arg-type]
+    )
+    return [message_of(row) for row in rows]
+
+
+async def has_unfinished_elsewhere(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, parent_id: int
+) -> bool:
+    """Tell whether an answer to another prompt of the chat is on its way."""
+    async with connection.execute(
+        "SELECT 1 FROM messages WHERE chat_id = :chat AND status = 'queued'"  # noqa: S608
+        f" AND parent_id IS NOT :parent AND {OWNED} LIMIT 1",
+        {"chat": chat_id, "parent": parent_id, "user": user_id},
+    ) as cursor:
+        return await cursor.fetchone() is not None
+
+
 async def get(
     connection: aiosqlite.Connection, user_id: int, chat_id: str, message_id: int
 ) -> Message | None:

@@ -37,6 +37,10 @@ async def answered(services: ScriptedServices, text: str, reason: str = "stop") 
     return answer
 
 
+async def is_over(services: ScriptedServices, answer: int) -> None:
+    await until(lambda: services.hub.stream(answer) is None)
+
+
 async def talk(services: ScriptedServices, *pairs: tuple[str, str]) -> list[int]:
     """Prompts with their answers, one after another. The ids of all messages."""
     for number, (asked, said) in enumerate(pairs):
@@ -113,6 +117,39 @@ async def test_a_shorter_answer_keeps_what_it_was_asked_for(services: ScriptedSe
     await services.branches.regenerate(at(first), "again003", length="longer")
     await answered(services, "fünf")
     assert "in about 100 words" in last_command(services).turns[0].content
+
+
+async def test_answers_to_one_prompt_are_made_at_once(services: ScriptedServices) -> None:
+    """Tells models apart by their names; here all of them are the same one."""
+    prompt, first = await talk(services, ("one", "uno"))
+    second, third = await services.branches.compare(at(first), ["tiny", "tiny"], "compare01")
+    assert second.prompt_id == third.prompt_id == prompt
+    both = {second.answer_id, third.answer_id}
+    await until(lambda: both <= {command.id for command in services.runner.sent})
+    assert not any(services.hub.stream(one).is_pending for one in both)  # type: ignore[union-attr]
+    again = await services.branches.compare(at(first), ["tiny", "tiny"], "compare01")
+    assert again == [second, third]
+    with pytest.raises(ModelNotFound):
+        await services.branches.compare(at(first), ["nobody"], "compare02")
+    # What is asked meanwhile waits for all of them.
+    await services.answers.submit(services.prompt("two", "client09"))
+    last = (await services.path())[-1].id
+    for one, text in zip((third, second), ("eins", "ein"), strict=True):
+        assert services.hub.stream(last).is_pending  # type: ignore[union-attr]
+        answer = one.answer_id
+        services.runner.say(Delta(answer, text), finished(answer, "stop"))
+        await is_over(services, answer)
+    await until(lambda: services.runner.sent[-1].id == last)
+    services.runner.say(Delta(last, "zwei"), finished(last, "stop"))
+    await until(lambda: services.hub.stream(last) is None)
+    assert await texts(services) == ["one", "uno", "two", "zwei"]
+    ids = [m.id for m in await services.branches.answers_to(at(prompt))]
+    assert ids == [first, second.answer_id, third.answer_id]
+    # Nothing is compared while another prompt is being answered, and Stop stops all.
+    await services.ask("three", "client10")
+    with pytest.raises(ChatBusy):
+        await services.branches.compare(at(first), ["tiny"], "compare03")
+    await services.answers.stop(1, CHAT)
 
 
 async def test_an_answer_with_other_settings_leaves_those_of_the_chat_alone(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -107,6 +108,9 @@ async def choices() -> str:
         "_model_choices.html",
         groups=groups,
         chosen=chosen,
+        chat_id=given
+        if re.fullmatch("[0-9a-f]{16}", given := request.args.get("chat", ""))
+        else "",
         suggested_default=next(
             (row for row in rows if row.can_be_default and row.name == chosen), None
         ),

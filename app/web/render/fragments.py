@@ -12,8 +12,10 @@ from markupsafe import Markup, escape
 
 from app.config import KEY_PREFIX
 from app.conversations.answer_state import LiveAnswer
+from app.conversations.branches import can_continue
 from app.conversations.history import ContextUsage
 from app.db.attachments import Attachment
+from app.inference.kv_files import is_memory_only
 from app.models.catalogue import CatalogueEntry
 from app.models.found import FoundModel
 from app.models.install.pulls import Pull
@@ -48,6 +50,7 @@ def _templates(templates: Path, static: Path, base: str) -> tuple[Assets, jinja2
         "as_utc": as_utc,
         "clock": clock,
         "is_owner": is_owner,
+        "is_memory_only": is_memory_only,
         "key": element_key,
         "size": format_bytes,
         "capitalised": lambda text: text[:1].upper() + text[1:],
@@ -107,6 +110,20 @@ class Fragments:
         """Files of the message that is being written; with `oob` they come to those there are."""
         inside = self.render("_chips.html", files=files)
         return str(self._swaps.appended("#chips", inside)) if oob and files else inside
+
+    def columns(self, answers: Sequence[MessageView]) -> str:
+        """Answers to one prompt, side by side."""
+        return "".join(self.column(answer) for answer in answers)
+
+    def column(self, answer: MessageView, *, oob: bool = False) -> str:
+        stored = answer.stored
+        is_cut = stored is not None and not answer.is_live and can_continue(stored)
+        return self.render("_column.html", message=answer, can_continue=is_cut, column_oob=oob)
+
+    def comparison_actions(self, chat_id: str, *, is_running: bool, oob: bool = True) -> str:
+        """Stop, while one of the answers runs."""
+        html = self.render("_stop.html", chat_id=chat_id) if is_running else ""
+        return self.inside("#compare-actions", html) if oob else html
 
     def answer_update(self, message_id: int, news: BlockUpdate) -> str:
         """More of an answer that runs: the open block gives way, in one swap, or its text grows."""

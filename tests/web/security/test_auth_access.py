@@ -73,6 +73,12 @@ CHATS: dict[Row, int] = {
     ("GET", f"{MESSAGE}/edit"): 200,
     ("GET", f"{MESSAGE}/models"): 200,
     ("GET", f"{MESSAGE}/ways"): 200,
+    ("GET", f"{CHAT}/compare"): 200,
+    ("POST", f"{CHAT}/compare"): 400,  # no models
+    ("GET", f"{MESSAGE}/compare"): 200,
+    ("POST", f"{MESSAGE}/compare"): 204,
+    ("POST", f"{MESSAGE}/use"): 204,
+    ("GET", f"{CHAT}/compare/<int:prompt_id>"): 200,
     ("GET", f"{MESSAGE}/settings"): 200,
     ("POST", f"{MESSAGE}/settings"): 200,
     ("POST", f"{MESSAGE}/again"): 204,
@@ -220,7 +226,7 @@ BODIES: dict[Row, dict[str, Any]] = {
 
 # For commands of this machine, which show what the data folder says; for nobody's browser.
 TERMINAL: Row = ("POST", "/terminal/<verb>")
-SOCKETS = {f"{CHAT}/live", "/live", "/models/live"}
+SOCKETS = {f"{CHAT}/live", f"{CHAT}/compare/<int:prompt_id>/live", "/live", "/models/live"}
 
 
 def expected(row: Row) -> dict[str, int]:
@@ -342,6 +348,7 @@ FORMS: dict[Row, dict[str, str]] = {
     ("POST", f"{MESSAGE}/edit"): {"text": "hello", "client_id": "client02", "model": "tiny"},
     ("POST", f"{MESSAGE}/again"): {"model": "tiny"},
     ("POST", f"{MESSAGE}/settings"): {"newest": "0"},
+    ("POST", f"{MESSAGE}/compare"): {"models": "tiny", "client_id": "client03"},
     ("POST", "/you/password"): {"old": PASSWORD, "password": "x" * 4 + "yz12", "again": "xxxxyz12"},
     ("POST", "/you/remove"): {"sure": PASSWORD},
     ("POST", "/models/pull"): {"source": "/etc/passwd"},
@@ -355,6 +362,7 @@ def address(row: Row, chat: tuple[str, int, int], other: int) -> str:
         "<chat_id>": chat_id,
         "<int:message_id>": str(question if is_question else answer),
         "<int:answer_id>": str(answer),
+        "<int:prompt_id>": str(question),
         "<name>": "spare",
         "<setting>": "auto",
         "<key>": "0123456789abcdef",

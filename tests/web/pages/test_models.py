@@ -577,10 +577,10 @@ async def test_the_pickers_list_has_what_is_here_and_a_few_models_that_fit(
         offered = re.findall('hx-post="/models/(.*?)/pull"', html)
         assert 0 < len(offered) <= 4
         assert "llama-3-8b" not in html
-        assert "Make this the default" in html
+        assert "Make default" in html
         await client.post("/models/tiny/default", headers=PAGE)
         html = await text_of(await client.get("/models/choices?model=smollm2-360m", headers=OWN))
-        assert "Make this the default" not in html
+        assert "Make default" not in html
         assert html.count('class="star"') == 1
         assert re.findall('hx-post="/models/(.*?)/pull"', html)[0] == "smollm2-360m"
         html = await text_of(await client.get("/models/choices?model=..%2Fx<b>", headers=OWN))

@@ -43,7 +43,9 @@ OPENERS = (
 LAYER = "dialog[open], [popover]:popover-open:not(#sidebar)"
 
 
-async def assert_no_violations(page: Page, what: str, *rules: dict[str, Any], within: str) -> None:
+async def assert_no_violations(
+    page: Page, what: str, *rules: dict[str, Any], within: str = "html"
+) -> None:
     """By these rules in the theme that is there, or by all, and by those of colours in the other.
 
     within: what has changed on a page that was looked at before.

@@ -181,6 +181,7 @@ async def test_back_and_forward_lead_to_a_page_that_works(visit: Visit) -> None:
     await visit.open_chat("Left and found")
     await visit.tab.click("textbox", "Message")
     await visit.tab.type("half a thought")
+    await visit.tab.click("button", "Menu")
     await visit.tab.click("link", "Archive")
     await visit.expect_value("location.pathname", "/archive")
     await visit.tab.back()

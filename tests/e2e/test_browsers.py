@@ -30,7 +30,7 @@ SILENT = """(() => {
   stop?.click();
   return !stop;
 })()"""
-TITLE = "document.querySelector('h1').textContent"
+TITLE = "document.querySelector('h1')?.textContent.trim()"
 
 
 class Visit:
@@ -173,7 +173,6 @@ async def test_a_chat_is_found(visit: Visit) -> None:
     await visit.expect_value("document.querySelector('.found .title')?.textContent", title)
     await visit.tab.evaluate("() => document.querySelector('.found a').focus()")
     await visit.tab.press("Enter")
-    await visit.expect_value("document.querySelector('h1')?.id", "title")
     await visit.expect_value(TITLE, title)
 
 

@@ -25,7 +25,7 @@ async def test_ctrl_k_leads_everywhere(person: Person, server: Server) -> None:
     await expect(field).to_be_focused()
     await expect(options.filter(has_text=title)).to_be_visible()  # before anything is typed
     await expect(active).to_have_count(1)
-    await assert_no_violations(page, "the palette", "#palette")
+    await assert_no_violations(page, "the palette", within="#palette")
     await page.keyboard.press("Escape")
     await expect(dialog).to_be_hidden()
     await expect(chat.message).to_be_focused()

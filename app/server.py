@@ -12,6 +12,7 @@ from app.accounts.passwords import Passwords
 from app.api import docs
 from app.api.chats import chats as api_chats
 from app.api.chats import files as api_files
+from app.api.chats import folders as api_folders
 from app.api.chats import library as api_library
 from app.api.chats import messages as api_branching
 from app.api.ollama import embeddings as ollama_embeddings
@@ -35,6 +36,7 @@ from app.web.pages import (
     attachments,
     chat,
     comparison,
+    folders,
     import_export,
     lists,
     login,
@@ -93,11 +95,14 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
             prompts.blueprint,
             personas.blueprint,
             api_library.blueprint,
+            api_folders.blueprint,
             api_files.blueprint,
             regeneration.blueprint,
             comparison.blueprint,
             lists.search_blueprint,
             palette.blueprint,
+            folders.blueprint,
+            folders.chat_blueprint,
             lists.archive_blueprint,
             lists.trash_blueprint,
             import_export.blueprint,

@@ -14,6 +14,7 @@ from app.conversations.attachments import Attachments
 from app.conversations.chat_services import ChatServices, Titles
 from app.conversations.chats import Trash
 from app.conversations.exports import Exports
+from app.conversations.folders import Folders
 from app.conversations.hub import Hub
 from app.conversations.library_files import LibraryFiles
 from app.conversations.personas import Personas
@@ -77,6 +78,7 @@ class Services:
         self.library_files = LibraryFiles(self.saved_prompts, self.personas)
         self._temporary: TemporaryChats | None = None
         self.search = ChatSearch(db)
+        self.folders = Folders(db, self.hub)
         self.trash = Trash(db, self.pool, self.hub)
         self.exports = Exports(db)
 

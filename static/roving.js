@@ -7,7 +7,7 @@ const itemsOf = (group) => [...group.querySelectorAll("a, button, summary")].fil
   const other = one.closest("form, [popover]"); // what is no part of the list, only in it
   return !one.disabled && !(other && group.contains(other));
 });
-const rowOf = (item) => item.closest("li, [role=toolbar]") ?? item;
+const rowOf = (item) => item.closest("li, [role=toolbar], .folder-head") ?? item;
 
 document.addEventListener("focusin", ({ target }) => {
   const group = target.closest(GROUPS);

@@ -29,6 +29,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "message_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
     "persona_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
     "prompt_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
+    "folder_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
     "file_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
     "name": {"type": "string", "minLength": 1},
 }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from app.api.chats.chats import LISTS, ModelChoices, SearchResultList
+from app.api.chats.folders import FolderChange, FolderList, FolderObject, NewFolder
 from app.api.chats.library import (
     LibraryImport,
     NewPersona,
@@ -135,6 +136,7 @@ class Endpoint:
 
 
 _CHAT = "/api/v1/chats/{chat_id}"
+_FOLDER = "/api/v1/folders/{folder_id}"
 _PERSONA = "/api/v1/personas/{persona_id}"
 _PROMPT = "/api/v1/prompts/{prompt_id}"
 _FILE = "/api/v1/files/{file_id}"
@@ -265,6 +267,20 @@ ENDPOINTS: Final = (
         response=PromptObject,
     ),
     Endpoint(*("delete", _PROMPT, "Chats", "Delete a saved prompt"), status=204),
+    Endpoint(*("get", "/api/v1/folders", "Chats", "List folders by name"), response=FolderList),
+    Endpoint(
+        *("post", "/api/v1/folders", "Chats", "Create a folder for chats"),
+        request=NewFolder,
+        status=201,
+        response=FolderObject,
+    ),
+    Endpoint(*("get", _FOLDER, "Chats", "Get a folder"), response=FolderObject),
+    Endpoint(
+        *("patch", _FOLDER, "Chats", "Rename a folder, or change its instructions or model"),
+        request=FolderChange,
+        response=FolderObject,
+    ),
+    Endpoint(*("delete", _FOLDER, "Chats", "Delete a folder"), status=204, notes="Its chats stay."),
     Endpoint(*("get", "/api/v1/personas", "Chats", "List personas by name"), response=PersonaList),
     Endpoint(
         *("post", "/api/v1/personas", "Chats", "Save a persona"),

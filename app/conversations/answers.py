@@ -36,7 +36,7 @@ from app.conversations.submission import (
     validate_text,
 )
 from app.conversations.titles import TitleGenerator
-from app.db import attachments, branches, messages, personas, preferences, unfinished
+from app.db import attachments, branches, folders, messages, personas, preferences, unfinished
 from app.db import chats as db_chats
 from app.db.attachments import Attachment
 from app.db.connection import Database
@@ -180,7 +180,12 @@ class AnswerService:
         text = self.validate_prompt(prompt.text, is_optional=bool(prompt.attachments))
         await check_unsent(self._db, prompt.user_id, prompt.attachments)
         request = AnswerRequest(
-            prompt.user_id, prompt.chat_id, prompt.model, prompt.client_id, prompt.persona
+            prompt.user_id,
+            prompt.chat_id,
+            prompt.model,
+            prompt.client_id,
+            prompt.persona,
+            folder=prompt.folder,
         )
 
         return await self._answer(
@@ -223,6 +228,9 @@ class AnswerService:
         chat_id, model = request.chat_id, request.model
         chosen, is_new = await self._chosen(request)
         default, about = self.resolve_settings(model), ""
+        folder = await folders.of_chat(self._db, request.user_id, chat_id, request.folder)
+        if folder is not None and folder.instructions:
+            default = default.override({"system_prompt": folder.instructions})
         if await db_chats.owner(self._db, chat_id) is None:  # it begins with this prompt
             about = await preferences.get_about(self._db, request.user_id)
         if about:

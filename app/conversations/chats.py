@@ -105,7 +105,7 @@ class ChatService:
         self, user_id: int, place: Cursor, without: set[str]
     ) -> tuple[Chat | None, Chat | None]:
         """The listed chats right before a place in the list and, `without` some, after it."""
-        after, _ = await db_chats.page(self._db, user_id, "listed", len(without) + 1, place)
+        after, _ = await db_chats.page(self._db, user_id, "loose", len(without) + 1, place)
         others = (chat for chat in after if chat.id not in without)
         return await db_chats.newer_than(self._db, user_id, place), next(others, None)
 

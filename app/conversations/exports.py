@@ -15,10 +15,11 @@ from typing import Any
 
 from app.conversations.attachments import with_files
 from app.conversations.settings import parse_generation_settings, parse_stored, sanitize_text
-from app.db import attachments, branches
+from app.db import attachments, branches, folders
 from app.db import chats as db_chats
 from app.db.chats import Chat
 from app.db.connection import Database
+from app.db.folders import Folder
 from app.db.messages import FILE_COLUMNS, Message
 
 FORMAT, VERSION = "wick-chats", 1
@@ -36,7 +37,7 @@ def _day(at: float) -> str:
     return f"{dt.datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M}"
 
 
-def _head(chat: Chat, chosen: Mapping[str, Any]) -> dict[str, Any]:
+def _head(chat: Chat, chosen: Mapping[str, Any], folder: Folder | None) -> dict[str, Any]:
     """A chat without its messages, as values for JSON."""
     kept = ("id", "title", "title_source", "model", "created_at", "updated_at")
     return {
@@ -44,8 +45,13 @@ def _head(chat: Chat, chosen: Mapping[str, Any]) -> dict[str, Any]:
         "pinned_at": chat.pinned_at,
         "archived_at": chat.archived_at,
         **({"settings": chosen} if chosen else {}),
+        **({"folder": _folder_record(folder)} if folder else {}),
         "current": chat.leaf_id,
     }
+
+
+def _folder_record(folder: Folder) -> dict[str, Any]:
+    return {name: getattr(folder, name) for name in ("name", "instructions", "model")}
 
 
 def _message_record(message: Message, texts: Mapping[int, str]) -> dict[str, Any]:
@@ -112,7 +118,8 @@ class Exports:
         chosen = parse_stored(
             await db_chats.get_settings(self._db, chat.user_id, chat.id)
         ).overrides
-        yield _encoded(_head(chat, chosen)).removesuffix(b"}") + b', "messages": ['
+        folder = await folders.of_chat(self._db, chat.user_id, chat.id, None)
+        yield _encoded(_head(chat, chosen, folder)).removesuffix(b"}") + b', "messages": ['
         separator = b""
         async for page in branches.pages(self._db, chat.user_id, chat.id):
             texts = await self._texts(chat.user_id, page)

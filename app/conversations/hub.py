@@ -151,6 +151,14 @@ class Hub:
                 subscription.messages = True
                 subscription.notify()
 
+    def folders_changed(self, user_id: int) -> None:
+        """Folders came or went, or show their chats, or no more."""
+        self._changes += 1
+        for subscription in self._subscriptions:
+            if subscription.user_id == user_id:
+                subscription.sidebar = True
+                subscription.notify()
+
     def is_open(self, user_id: int, chat_id: str) -> bool:
         """Tell whether any tab of this user shows this chat."""
         return any(s.user_id == user_id and s.chat_id == chat_id for s in self._subscriptions)

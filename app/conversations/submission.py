@@ -12,7 +12,7 @@ import aiosqlite
 from app.conversations.answer_state import AnswerRef
 from app.conversations.settings import ChatSettings, sanitize_text
 from app.conversations.titles import title_of
-from app.db import attachments, chats, messages, personas
+from app.db import attachments, chats, folders, messages, personas
 from app.db.messages import Message, SubmissionRow
 from app.errors import InvalidMessage, MessageNotFound
 
@@ -23,7 +23,8 @@ PENDING_NOTE: Final = 10
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """Message that a user sends. `client_id` was made by the server for this one submission;
-    attachments: ids of unsent files; persona: with which a new chat begins."""
+    attachments: ids of unsent files; persona, folder: with which and in which a new
+    chat begins."""
 
     user_id: int
     chat_id: str
@@ -32,6 +33,7 @@ class Prompt:
     model: str
     attachments: tuple[int, ...] = ()
     persona: int | None = None
+    folder: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class AnswerRequest:
     persona: int | None = None
     instruction: str = ""
     chosen: ChatSettings | None = None
+    folder: int | None = None
 
 
 class SavedAnswer(NamedTuple):
@@ -95,6 +98,8 @@ async def save_prompt(
     leaf_id = await chats.leaf_below_limit(connection, user_id, chat_id, PENDING_NOTE)
     if prompt.persona is not None and leaf_id is None:
         await personas.begin_chat(connection, user_id, chat_id, prompt.persona)
+    if prompt.folder is not None and leaf_id is None:
+        await folders.move(connection, user_id, chat_id, prompt.folder)
     question = await messages.add_user(
         connection, user_id, chat_id, leaf_id, text, prompt.client_id, now
     )

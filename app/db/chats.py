@@ -34,6 +34,7 @@ class Chat:
     pinned_at: float | None = None
     archived_at: float | None = None
     is_unread: int = 0
+    folder_id: int | None = None
 
 
 _NAMES = tuple(field.name for field in fields(Chat))
@@ -222,11 +223,15 @@ async def all_chat_ids(db: Database) -> list[str]:
 # is skipped or shown twice however the list changes meanwhile.
 
 
-ListName = Literal["listed", "pinned", "archived", "trashed"]
+ListName = Literal["listed", "loose", "pinned", "archived", "trashed"]
 _LISTS: dict[ListName, tuple[str, str]] = {
     "listed": (
         "updated_at",
         "deleted_at IS NULL AND archived_at IS NULL AND pinned_at IS NULL",
+    ),
+    "loose": (
+        "updated_at",
+        "deleted_at IS NULL AND archived_at IS NULL AND pinned_at IS NULL AND folder_id IS NULL",
     ),
     "pinned": (
         "pinned_at",
@@ -280,8 +285,8 @@ async def page(
 
 
 async def list_until(db: Database, user_id: int, last: Cursor, limit: int) -> list[Chat]:
-    """The listed chats from the newest to `last`, which may have gone from there."""
-    _, condition = _LISTS["listed"]
+    """The loose chats from the newest to `last`, which may have gone from there."""
+    _, condition = _LISTS["loose"]
     rows = await db.fetch_all(
         f"SELECT * FROM chats WHERE user_id = ? AND {condition}"  # noqa: S608
         " AND (updated_at, id) >= (?, ?) ORDER BY updated_at DESC, id DESC LIMIT ?",
@@ -291,8 +296,8 @@ async def list_until(db: Database, user_id: int, last: Cursor, limit: int) -> li
 
 
 async def newer_than(db: Database, user_id: int, place: Cursor) -> Chat | None:
-    """The listed chat right before a place in the list."""
-    _, condition = _LISTS["listed"]
+    """The loose chat right before a place in the list."""
+    _, condition = _LISTS["loose"]
     row = await db.fetch_one(
         f"SELECT * FROM chats WHERE user_id = ? AND {condition}"  # noqa: S608
         " AND (updated_at, id) > (?, ?) ORDER BY updated_at, id LIMIT 1",

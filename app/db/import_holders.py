@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import aiosqlite
 
-from app.db import users
+from app.db import folders, users
 
 if TYPE_CHECKING:
     from app.db.connection import Database
@@ -78,6 +78,7 @@ async def seal(connection: aiosqlite.Connection, holder: int) -> None:
 
 async def deliver(db: Database, holder: int) -> None:
     """Hand what a sealed holder has to its user."""
+    await db.write(lambda c: folders.deliver(c, holder))
     while await db.write(lambda c: _deliver_some(c, holder)):
         pass
 

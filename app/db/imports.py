@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import aiosqlite
 import msgspec
 
-from app.db import attachments, chats, import_holders
+from app.db import attachments, chats, folders, import_holders
 from app.db.attachments import NewAttachment
 from app.db.messages import FILE_COLUMNS, NEXT_ID
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CHAT_COLUMNS: Final = (
     *("id", "spare_id", "import_key", "title", "title_source", "model", "created_at"),
-    *("updated_at", "pinned_at", "archived_at", "settings", "leaf"),
+    *("updated_at", "pinned_at", "archived_at", "settings", "folder", "leaf"),
 )
 MESSAGE_COLUMNS: Final = ("parent", "attachments", *(name for name in FILE_COLUMNS if name != "id"))
 """Columns as a file has them, attachments as JSON; messages get ids when they are taken over."""
@@ -167,6 +167,10 @@ async def add_chat(connection: aiosqlite.Connection, user_id: int, chat: sqlite3
     )
     if chat["settings"] is not None:
         await chats.put_settings(connection, user_id, chat_id, chat["settings"], chat["updated_at"])
+    if chat["folder"] is not None:
+        values = msgspec.json.decode(chat["folder"], type=dict[str, str])
+        folder = await folders.named(connection, user_id, **values, now=chat["created_at"])
+        await folders.move(connection, user_id, chat_id, folder)
     return chat_id
 
 

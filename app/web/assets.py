@@ -19,6 +19,7 @@ FRAME = frozenset(
         "confirm.js",
         "copy.js",
         "focus.js",
+        "folders.js",
         "grow.js",
         "heartbeat.js",
         "keys.js",

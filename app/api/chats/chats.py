@@ -66,14 +66,19 @@ async def create() -> Response:
         context.temporary.keep_for_program(chat_id)
     before = await services_of(chat_id).chats.get(user_id, chat_id)
     persona = await context.personas.get(user_id, body.persona) if body.persona else None
-    usual = persona.model if persona and before is None else ""
+    folder = None
+    if body.folder is not None and not body.temporary:
+        folder = await context.folders.get(user_id, body.folder)
+    begun_with = [one.model for one in (persona, folder) if one is not None and before is None]
+    usual = next(filter(None, begun_with), "")
     model = body.model or usual or await messages.model_for(before)
     context.answers.resolve_settings(model)  # nothing is kept for a model that is not there
     if body.settings is not None and before is None:
         chosen = body.settings.overrides()
         await services_of(chat_id).chats.choose_settings(user_id, chat_id, chosen)
     made = await messages.submit_prompt(
-        chat_id, body.text, model, body.client_id, body.attachments, body.persona
+        *(chat_id, body.text, model, body.client_id, body.attachments, body.persona),
+        folder=None if folder is None else folder.id,
     )
     if body.title is not None and before is None:
         await services_of(chat_id).chats.rename(user_id, chat_id, body.title)
@@ -115,6 +120,8 @@ async def change(chat_id: str) -> Response:
     if change_body.archived is not UNSET:
         when = time.time() if change_body.archived else None
         await services_of(chat_id).chats.set_state(user_id, chat.id, "archived_at", when)
+    if change_body.folder is not UNSET:
+        await context.folders.move(user_id, chat.id, change_body.folder)
     if change_body.deleted is not UNSET:
         verb = (
             services_of(chat_id).chats.delete

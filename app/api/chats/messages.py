@@ -41,10 +41,11 @@ async def submit_prompt(
     client_id: str | None,
     files: Sequence[int] = (),
     persona: int | None = None,
+    folder: int | None = None,
 ) -> SubmittedAnswer:
     """Save the prompt and queue its answer. Raises what `AnswerService.submit` does."""
     client_id = client_id or secrets.token_hex(16)
-    prompt = Prompt(current_user(), chat_id, text, client_id, model, tuple(files), persona)
+    prompt = Prompt(current_user(), chat_id, text, client_id, model, tuple(files), persona, folder)
     ref = await services_of(chat_id).answers.submit(prompt)
     return await submitted(ref)
 

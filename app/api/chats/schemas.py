@@ -21,6 +21,7 @@ ChatId = Annotated[str, Meta(pattern="^t?[0-9a-f]{16}$")]
 ClientId = Annotated[str, Meta(pattern="^[0-9A-Za-z]{8,64}$")]
 Text = Annotated[str, Meta(min_length=1)]
 FileIds = Annotated[list[Annotated[int, Meta(ge=1, le=10**15)]], Meta(max_length=MAX_FILES)]
+FolderId = Annotated[int, Meta(ge=1, le=10**15)]
 Title = Annotated[str, Meta(min_length=1, max_length=1000)]
 Status = Literal[
     "queued", "loading", "prefill", "streaming", "done", "stopped", "failed", "interrupted"
@@ -38,7 +39,7 @@ class SettingsObject(SettingsParameters, kw_only=True):
 
 class ChatObject(msgspec.Struct, kw_only=True):
     """Times in seconds since 1970, null where it is not so; answering: it is being answered;
-    temporary: it is kept in memory alone."""
+    temporary: it is kept in memory alone; folder: the id of that it is in."""
 
     id: ChatId
     title: str
@@ -51,6 +52,7 @@ class ChatObject(msgspec.Struct, kw_only=True):
     unread: bool
     answering: bool
     temporary: bool
+    folder: int | None
     settings: SettingsObject | UnsetType = UNSET
     object: Literal["chat"] = "chat"
 
@@ -131,19 +133,22 @@ class NewChat(msgspec.Struct, kw_only=True):
     title: Title | None = None
     settings: SettingsObject | None = None
     temporary: bool = False
+    folder: FolderId | None = None
     client_id: ClientId | None = None
     attachments: FileIds = msgspec.field(default_factory=list)
     persona: Annotated[int, Meta(ge=1, le=10**15)] | None = None
 
 
 class ChatChange(msgspec.Struct, kw_only=True):
-    """Changes to a chat; what is left out stays as it is. deleted: into the trash, or out of it."""
+    """Changes to a chat; what is left out stays as it is. deleted: into the trash, or out of it;
+    folder: null takes it out of its folder."""
 
     title: Title | UnsetType = UNSET
     model: str | UnsetType = UNSET
     pinned: bool | UnsetType = UNSET
     archived: bool | UnsetType = UNSET
     deleted: bool | UnsetType = UNSET
+    folder: FolderId | UnsetType | None = UNSET
     settings: SettingsObject | UnsetType = UNSET
 
 
@@ -195,6 +200,7 @@ def chat_object(chat: Chat, running: Set[str]) -> ChatObject:
         unread=bool(chat.is_unread),
         answering=chat.id in running,
         temporary=is_memory_only(chat.id),
+        folder=chat.folder_id,
     )
 
 

@@ -58,6 +58,7 @@ class ImportedConversation:
     is_pinned: bool = False
     is_named: bool = True
     settings: Json = field(default_factory=dict)
+    folder: Json = field(default_factory=dict)
     omitted: int = 0
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from app.conversations.attachments import MAX_FILES
 from app.conversations.exports import FORMAT, VERSION
+from app.conversations.folders import MAX_INSTRUCTIONS_CHARS
+from app.conversations.folders import MAX_NAME_CHARS as MAX_FOLDER_NAME
 from app.conversations.imports import third_party
 from app.conversations.imports.chat import (
     FinalStatus,
@@ -29,6 +31,7 @@ from app.conversations.imports.chat import (
     text_in,
     time_in,
 )
+from app.conversations.settings import sanitize_text
 from app.db.messages import COLUMNS, MAX_TEXT_CHARS, MessageColumn
 from app.errors import InvalidMessage
 
@@ -98,8 +101,22 @@ def _wick(entry: Json) -> ImportedConversation:
         is_pinned=time_in(entry.get("pinned_at")) is not None,
         is_named=entry.get("title_source") == "person",
         settings=dict_in(entry.get("settings")),
+        folder=_folder(dict_in(entry.get("folder"))),
         omitted=sum(not isinstance(item, dict) for item in list_in(entry.get("messages"))),
     )
+
+
+def _folder(values: Json) -> Json:
+    """Read the folder of a chat; none without a name."""
+    name = " ".join(sanitize_text(text_in(values.get("name"))).split())[:MAX_FOLDER_NAME]
+    if not name:
+        return {}
+    instructions = sanitize_text(text_in(values.get("instructions"))).strip()
+    return {
+        "name": name,
+        "instructions": instructions[:MAX_INSTRUCTIONS_CHARS],
+        "model": sanitize_text(text_in(values.get("model")))[:MAX_NAME_CHARS],
+    }
 
 
 def _wick_node(item: Json, place: int) -> ImportedMessage:

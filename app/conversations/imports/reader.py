@@ -220,6 +220,7 @@ def _prepared(chat: ImportedConversation, now: float) -> dict[str, Any]:
         "updated_at": updated,
         "pinned_at": updated if chat.is_pinned else None,
         "archived_at": updated if chat.is_archived else None,
+        "folder": msgspec.json.encode(chat.folder).decode() if chat.folder else None,
         "settings": chosen.to_json() if chosen.overrides else None,
         "leaf": places[chat.current or chat.nodes[-1].key] if chat.nodes else None,
     }

@@ -74,6 +74,9 @@ def parse_prompt(values: Mapping[str, object], user_id: int, chat_id: str) -> Pr
     persona = values.get("persona") or ""
     if not isinstance(persona, str) or not _FILE_IDS.fullmatch(persona) or " " in persona:
         raise ChatError(INVALID_MESSAGE)
+    folder = values.get("folder") or ""
+    if not isinstance(folder, str) or not _FILE_IDS.fullmatch(folder) or " " in folder:
+        raise ChatError(INVALID_MESSAGE)
     files = values.get("attachments") or ""
     if not isinstance(files, str) or not _FILE_IDS.fullmatch(files):
         raise ChatError(INVALID_MESSAGE)
@@ -85,6 +88,7 @@ def parse_prompt(values: Mapping[str, object], user_id: int, chat_id: str) -> Pr
         model=sanitize_text(model or ""),
         attachments=tuple(int(one) for one in files.split()),
         persona=int(persona) if persona else None,
+        folder=int(folder) if folder else None,
     )
 
 
@@ -356,5 +360,6 @@ async def live(chat_id: str) -> None:
     updates = SidebarUpdates(context, subscription, until_cursor())
     tab = ChatConnection(context, user_id, chat_id, subscription, updates, first=first)
     persona = await context.personas.find(user_id, websocket.args.get("persona", type=row_id))
-    tab.preferred = persona.model if persona else ""
+    folder = await context.folders.find(user_id, websocket.args.get("folder", type=row_id))
+    tab.preferred = (persona.model if persona else "") or (folder.model if folder else "")
     await serve(context.hub, tab)

@@ -18,6 +18,7 @@ from app.conversations.personas import starters_of
 from app.conversations.settings import has_own_choices
 from app.conversations.starters import suggestions_for
 from app.db.chats import Chat, Cursor
+from app.db.folders import Folder
 from app.db.personas import Persona
 from app.errors import ChatError, ChatNotFound, ModelError
 from app.inference.kv_files import is_memory_only
@@ -212,10 +213,13 @@ blueprint = Blueprint("pages", __name__)
 @blueprint.get("/")
 async def new_chat() -> Response:
     """A chat that begins to exist with its first message; until then no address leads to it.
-    `?persona=ID` has it begin with that."""
+    `?persona=ID` has it begin with that, `?folder=ID` in that."""
     chosen = request.args.get("persona", type=row_id)
     persona = await server_context().personas.find(current_user(), chosen)
-    return await _page(new_chat_id(), persona=persona)
+    folder = await server_context().folders.find(
+        current_user(), request.args.get("folder", type=row_id)
+    )
+    return await _page(new_chat_id(), persona=persona, folder=folder)
 
 
 @blueprint.get("/temporary")
@@ -236,15 +240,18 @@ async def chat(chat_id: str) -> Response:
 
 
 async def _page(
-    chat_id: str, sought: int | None = None, persona: Persona | None = None
+    chat_id: str,
+    sought: int | None = None,
+    persona: Persona | None = None,
+    folder: Folder | None = None,
 ) -> Response:
-    """Render the page; `sought`: a message that the shown part must hold; `persona`: with which a
-    new chat is to begin."""
+    """Render the page; `sought`: a message that the shown part must hold; `persona`, `folder`:
+    with which and in which a new chat is to begin."""
     context = server_context()
     user_id = current_user()
     version = context.hub.version
     seen = await load_chat_view(context, user_id, chat_id, sought=sought)
-    preferred = persona.model if persona else ""
+    preferred = (persona.model if persona else "") or (folder.model if folder else "")
     options, chosen = await picker_options(context, seen.chat, preferred)
     lacking = await missing_model(context, options, chosen)
     offers = [] if lacking else await suggested_models(context)
@@ -271,6 +278,8 @@ async def _page(
         ),
         persona=persona or await context.personas.of_chat(user_id, chat_id),
         new_persona=persona.id if persona else "",
+        folder=folder or await context.folders.of_chat(user_id, chat_id),
+        new_folder=folder.id if folder else "",
         welcome=await _starters(chat_id, chosen, persona) if seen.chat is None else "",
         is_shared=await context.shares.since(user_id, chat_id) is not None,
         actions=fragments.actions(

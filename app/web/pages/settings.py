@@ -373,7 +373,11 @@ async def _render_chat_form(
     names = {field.name for field in CHAT_FIELDS}
     try:
         known = await asyncio.to_thread(context.store.get, model)
-        default = default_texts(resolve(context.settings, known))
+        usual = resolve(context.settings, known)
+        folder = await context.folders.of_chat(current_user(), chat_id)
+        if folder is not None and folder.instructions:
+            usual = usual.override({"system_prompt": folder.instructions})
+        default = default_texts(usual)
         names -= set(THINKING) - set(thinking_parameters_of(known))
     except ModelError:  # there is none yet
         default = {}

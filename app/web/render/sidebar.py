@@ -16,6 +16,7 @@ from itertools import groupby
 
 from app.conversations.chats import PAGE_CHATS
 from app.db.chats import Chat, Cursor
+from app.db.folders import Folder
 from app.web.context import ServerContext
 from app.web.render.dates import heading_of, to_local
 
@@ -31,6 +32,14 @@ class ChatGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class FolderGroup:
+    """A folder with the chats that it shows."""
+
+    folder: Folder
+    chats: list[Chat]
+
+
+@dataclass(frozen=True, slots=True)
 class SidebarContext:
     """A list of chats: its user, the chat beside it, and where its beginning ends."""
 
@@ -42,7 +51,7 @@ class SidebarContext:
 
 async def render_all(sidebar: SidebarContext) -> tuple[str, Cursor | None]:
     """The list anew with its first page only, and where its beginning ends."""
-    chats, until = await sidebar.context.chats.page(sidebar.user_id, "listed")
+    chats, until = await sidebar.context.chats.page(sidebar.user_id, "loose")
     inside = _render(
         sidebar, "_sidebar.html", beginning=await _render_top(sidebar, chats), until=until or ""
     )
@@ -78,7 +87,7 @@ async def row(sidebar: SidebarContext, chat_id: str) -> str:
 
 async def more(sidebar: SidebarContext, after: Cursor) -> str:
     """The page that follows a row."""
-    chats, cursor = await sidebar.context.chats.page(sidebar.user_id, "listed", after)
+    chats, cursor = await sidebar.context.chats.page(sidebar.user_id, "loose", after)
     groups = group_by_day(chats, _today())
     if groups and groups[0].heading == heading_of(after.at, _today()):
         groups[0] = ChatGroup("", groups[0].chats)
@@ -88,7 +97,7 @@ async def more(sidebar: SidebarContext, after: Cursor) -> str:
 async def _first(sidebar: SidebarContext) -> list[Chat] | None:
     """The listed chats of the beginning; None when they have become too many for one."""
     if sidebar.until is None:
-        chats, cursor = await sidebar.context.chats.page(sidebar.user_id, "listed")
+        chats, cursor = await sidebar.context.chats.page(sidebar.user_id, "loose")
         return None if cursor else chats
     chats = await sidebar.context.chats.list_until(sidebar.user_id, sidebar.until, MAX_FIRST_ROWS)
     return None if len(chats) == MAX_FIRST_ROWS else chats
@@ -101,7 +110,11 @@ async def _render_top(sidebar: SidebarContext, chats: Sequence[Chat], focus: str
         pinned += page
     groups = [ChatGroup("Pinned", pinned)] if pinned else []
     groups += group_by_day(chats, _today())
-    return _render(sidebar, "_groups.html", groups=groups, focus=focus)
+    folders = [
+        FolderGroup(folder, await sidebar.context.folders.chats(sidebar.user_id, folder))
+        for folder in await sidebar.context.folders.all(sidebar.user_id)
+    ]
+    return _render(sidebar, "_groups.html", groups=groups, folders=folders, focus=focus)
 
 
 async def _render_changes(
@@ -113,7 +126,10 @@ async def _render_changes(
     listed = [
         chat
         for chat in await sidebar.context.chats.get_many(sidebar.user_id, changed - shown)
-        if chat.deleted_at is None and chat.archived_at is None and chat.pinned_at is None
+        if chat.deleted_at is None
+        and chat.archived_at is None
+        and chat.pinned_at is None
+        and chat.folder_id is None
     ]
     fragments, frame = sidebar.context.fragments, ""
     for chat_id in changed - {chat.id for chat in listed}:

@@ -212,6 +212,55 @@ PEOPLE |= {
     ("POST", "/api/embed"): 404,
     ("POST", "/api/embeddings"): 404,
 }
+# What a user keeps beside chats: each their own, so others' are not found.
+PERSONA, PROMPT = "/personas/<int:persona_id>", "/prompts/<int:prompt_id>"
+FILE, TEMPORARY = "/attachments/<int:attachment_id>", "/attachments/temporary"
+PEOPLE |= {
+    ("GET", "/temporary"): 200,
+    ("GET", "/palette"): 200,
+    ("GET", "/attachments"): 200,
+    ("POST", "/attachments"): 415,  # no name
+    ("GET", FILE): 404,
+    ("GET", f"{FILE}/view"): 404,
+    ("DELETE", FILE): 404,
+    ("GET", TEMPORARY): 200,
+    ("POST", TEMPORARY): 415,  # no name
+    ("DELETE", f"{TEMPORARY}/<int:attachment_id>"): 404,
+    ("POST", "/api/v1/files"): 201,  # the body is a text
+    ("GET", "/api/v1/files/<int:file_id>"): 404,
+    ("GET", "/api/v1/files/<int:file_id>/content"): 404,
+    ("DELETE", "/api/v1/files/<int:file_id>"): 404,
+    ("GET", "/personas"): 200,
+    ("POST", "/personas"): 422,  # no name
+    ("GET", PERSONA): 404,
+    ("POST", PERSONA): 404,
+    ("POST", f"{PERSONA}/delete"): 404,
+    ("GET", f"{PERSONA}/card.json"): 404,
+    ("GET", f"{PERSONA}/picture"): 404,
+    ("GET", "/prompts"): 200,
+    ("POST", "/prompts"): 422,  # no name
+    ("GET", "/prompts/menu"): 200,
+    ("GET", PROMPT): 404,
+    ("POST", PROMPT): 404,
+    ("POST", f"{PROMPT}/delete"): 404,
+    ("GET", f"{PROMPT}/use"): 404,
+    ("POST", f"{PROMPT}/use"): 404,
+    ("GET", "/library.json"): 200,
+    ("POST", "/library/import"): 400,  # no file
+    ("GET", "/api/v1/library"): 200,
+    ("POST", "/api/v1/library"): 400,
+    ("GET", "/api/v1/personas"): 200,
+    ("POST", "/api/v1/personas"): 400,
+    ("GET", f"/api/v1{PERSONA}"): 404,
+    ("PUT", f"/api/v1{PERSONA}"): 400,  # no name
+    ("DELETE", f"/api/v1{PERSONA}"): 404,
+    ("GET", "/api/v1/prompts"): 200,
+    ("POST", "/api/v1/prompts"): 400,
+    ("GET", f"/api/v1{PROMPT}"): 404,
+    ("PUT", f"/api/v1{PROMPT}"): 400,  # no name
+    ("DELETE", f"/api/v1{PROMPT}"): 404,
+}
+PUBLIC[("GET", "/shared/<token>/files/<int:attachment_id>")] = (404, 404)
 BODY = {"text": "hello", "model": "unheard-of", "messages": [{"role": "user"}], "prompt": "hello"}
 BODY |= {"input": "hello"}
 BODIES: dict[Row, dict[str, Any]] = {
@@ -362,7 +411,10 @@ def address(row: Row, chat: tuple[str, int, int], other: int) -> str:
         "<chat_id>": chat_id,
         "<int:message_id>": str(question if is_question else answer),
         "<int:answer_id>": str(answer),
-        "<int:prompt_id>": str(question),
+        "<int:prompt_id>": str(question) if "<chat_id>" in row[1] else "999999",
+        "<int:persona_id>": "999999",
+        "<int:attachment_id>": "999999",
+        "<int:file_id>": "999999",
         "<name>": "spare",
         "<setting>": "auto",
         "<key>": "0123456789abcdef",

@@ -214,8 +214,20 @@ PEOPLE |= {
 }
 # What a user keeps beside chats: each their own, so others' are not found.
 PERSONA, PROMPT = "/personas/<int:persona_id>", "/prompts/<int:prompt_id>"
+FOLDER, API_FOLDER = "/folders/<int:folder_id>", "/api/v1/folders/<int:folder_id>"
+CHATS |= {("GET", f"{CHAT}/folder"): 200, ("POST", f"{CHAT}/folder"): 200}
 FILE, TEMPORARY = "/attachments/<int:attachment_id>", "/attachments/temporary"
 PEOPLE |= {
+    ("GET", FOLDER): 404,
+    ("POST", FOLDER): 400,  # no name
+    ("DELETE", FOLDER): 404,
+    ("GET", f"{FOLDER}/menu"): 404,
+    ("POST", f"{FOLDER}/fold"): 204,  # nothing to do
+    ("GET", "/api/v1/folders"): 200,
+    ("POST", "/api/v1/folders"): 400,  # no name
+    ("GET", API_FOLDER): 404,
+    ("PATCH", API_FOLDER): 404,
+    ("DELETE", API_FOLDER): 404,
     ("GET", "/temporary"): 200,
     ("GET", "/palette"): 200,
     ("GET", "/attachments"): 200,
@@ -415,6 +427,7 @@ def address(row: Row, chat: tuple[str, int, int], other: int) -> str:
         "<int:persona_id>": "999999",
         "<int:attachment_id>": "999999",
         "<int:file_id>": "999999",
+        "<int:folder_id>": "999999",
         "<name>": "spare",
         "<setting>": "auto",
         "<key>": "0123456789abcdef",

@@ -59,7 +59,7 @@ async def test_a_key_acts_for_its_user(app: Quart) -> None:
     made = await text_of(
         await owner.ask("POST", "/keys", data=urlencode(fields), headers={"Content-Type": FORM})
     )
-    found = re.search(r'id="secret">(wick_[\w-]{40,})<', made)
+    found = re.search(r'id="secret"[^>]* value="(wick_[\w-]{40,})"', made)
     assert found
     secret = found[1]
     again = await text_of(await owner.ask("GET", "/keys"))

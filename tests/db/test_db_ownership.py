@@ -12,7 +12,7 @@ from typing import Any
 import aiosqlite
 import pytest
 
-from app.db import attachments, branches, messages, personas, saved_prompts, search
+from app.db import attachments, branches, folders, messages, personas, saved_prompts, search
 from app.db import chats as db_chats
 from app.db.attachments import NewAttachment
 from app.db.chats import Cursor
@@ -26,7 +26,7 @@ OWNER, STRANGER = 1, 2
 QUESTION, ANSWER, SECOND, RUNNING, REMOVED = 1, 2, 3, 4, 5
 TABLES = (
     *("chats", "messages", "checkpoints", "removals", "removed_messages", "chat_settings"),
-    *("attachments", "saved_prompts", "personas", "chat_personas"),
+    *("attachments", "saved_prompts", "personas", "chat_personas", "folders"),
 )
 SENT, UNSENT = 1, 2
 SAVED, OTHER_SAVED = 1, 2
@@ -39,7 +39,9 @@ FOR_EVERYBODY = {
     # What was removed goes by the ids of its messages, which `prepare_removal` took from its user.
     *("clear_removal", "clear_unused_removals", "purge_removals"),
     "purge_unsent",
+    "deliver",  # of an import, to the user for whom it was read
 }
+FOLDER, EMPTY_FOLDER, FILED_CHAT = 1, 2, "f" * 16
 C = aiosqlite.Connection
 
 
@@ -75,6 +77,10 @@ async def _furnish(c: C) -> None:
     assert await personas.add(c, OWNER, PersonaValues(name="Al"), 1.0) == OTHER_SAVED
     await personas.set_picture(c, OWNER, SAVED, b"x", "image/png", 1.0)
     await personas.begin_chat(c, OWNER, CHAT, SAVED)
+    assert await folders.add(c, OWNER, "Work", 1.0) == FOLDER
+    assert await folders.add(c, OWNER, "Empty", 1.0) == EMPTY_FOLDER
+    await db_chats.create(c, FILED_CHAT, OWNER, "Filed", "tiny", 0.5)
+    assert await folders.move(c, OWNER, FILED_CHAT, FOLDER)
 
 
 async def _neighbour(c: C, who: int) -> int | None:
@@ -118,6 +124,10 @@ WRITES: dict[str, Callable[[C, int], Awaitable[Any]]] = {
     "change_persona": lambda c, who: personas.change(c, who, SAVED, PersonaValues(name="X"), 9.0),
     "set_picture": lambda c, who: personas.set_picture(c, who, SAVED, None, None, 9.0),
     "remove_persona": lambda c, who: personas.remove(c, who, SAVED),
+    "change_folder": lambda c, who: folders.change(c, who, FOLDER, "x", "x", "x"),
+    "fold": lambda c, who: folders.fold(c, who, FOLDER, is_folded=True),
+    "remove_folder": lambda c, who: folders.remove(c, who, FOLDER),
+    "move": lambda c, who: folders.move(c, who, CHAT, EMPTY_FOLDER),
     "remove_unsent": lambda c, who: attachments.remove_unsent(c, who, UNSENT),
 }
 READS: dict[str, Callable[[C, int], Awaitable[Any]]] = {
@@ -155,6 +165,11 @@ FETCHES: dict[str, Callable[[Database, int], Awaitable[Any]]] = {
     "messages": lambda db, who: search.messages(db, who, SearchQuery(("fox",)), 9),
     "signs": lambda db, who: search.messages(db, who, SearchQuery(("狐",)), 9),
     "models": search.models,
+    "folders": folders.list_all,
+    "folder": lambda db, who: folders.get(db, who, FOLDER),
+    "folder_of_chat": lambda db, who: folders.of_chat(db, who, FILED_CHAT, None),
+    "new_in_folder": lambda db, who: folders.of_chat(db, who, "e" * 16, FOLDER),
+    "chats_in": lambda db, who: folders.chats_in(db, who, FOLDER, 9),
     "prompts": saved_prompts.listed,
     "prompt": lambda db, who: saved_prompts.get(db, who, SAVED),
     "personas": personas.listed,
@@ -203,7 +218,7 @@ async def test_another_user_reads_no_row(db: Database, name: str) -> None:
     assert await FETCHES[name](db, OWNER)
 
 
-MODULES = (attachments, branches, db_chats, messages, personas, saved_prompts, search)
+MODULES = (attachments, branches, db_chats, folders, messages, personas, saved_prompts, search)
 
 
 @pytest.mark.parametrize("module", MODULES)

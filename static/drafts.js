@@ -41,7 +41,8 @@ document.addEventListener("input", ({ target }) => { if ("draft" in target.datas
 document.addEventListener("focusin", ({ target }) => { if (target.dataset.draft) restore(target); });
 document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
   const source = ctx.sourceElement;
-  const area = source.dataset.sendsDraft ? document.getElementById("message") : source.querySelector("[data-draft]");
+  const message = source.dataset.sendsDraft && document.getElementById("message");
+  const area = message || source.querySelector("[data-draft]");
   if (area && ctx.response.status < 400) keep(area, "");
 });
 document.addEventListener("DOMContentLoaded", () => { // htmx is there

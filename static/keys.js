@@ -12,11 +12,11 @@ const isWriting = !hasStepped && !location.hash && !matchMedia("(pointer: coarse
 if ([null, document.body].includes(document.activeElement)) {
   const [message, box] = ["message", "scroll"].map((id) => document.getElementById(id));
   (isWriting ? message : box)?.focus({ preventScroll: true });
-  if (!isWriting && box) { // nobody has come here by keyboard yet, so no ring is drawn
-    box.dataset.placed = "";
-    document.addEventListener("keydown", () => { delete box.dataset.placed; }, { once: true });
-  }
 }
+// Until somebody goes by keyboard the whole log needs no ring.
+addEventListener("keydown", ({ key }) => {
+  if (/^(Tab|Arrow|Page|Home|End)/.test(key)) document.documentElement.dataset.pressed = "";
+});
 
 document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]")) return;

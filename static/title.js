@@ -2,8 +2,8 @@
 
 const [title, form, log] = ["title", "title-form", "log"].map((id) => document.getElementById(id));
 const [button, field] = [title.closest("button"), form.elements.title];
-const settle = () => { // no chat has begun yet, or a temporary one, which is called that
-  button.disabled = !log.childElementCount || "fixed" in button.dataset;
+const settle = () => { // no chat has begun yet; a temporary one keeps its name and has no button
+  if (button) button.disabled = !log.childElementCount;
 };
 let before = "";
 

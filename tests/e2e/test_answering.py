@@ -140,7 +140,7 @@ async def test_events_during_an_answer_cost_it_no_character(server: Server, meet
             await other.chats.locator("li").first.hover()
             await other.chats.get_by_role("button", name="Menu").first.click()
             await other.page.locator("#chat-menu").get_by_text("Rename").click()
-            await other.page.get_by_label("Chat name").fill(f"Story {number}")
+            await other.chats.get_by_label("Chat name").fill(f"Story {number}")
             await other.page.keyboard.press("Enter")
             await expect(chat.page.get_by_role("heading", level=1)).to_have_text(f"Story {number}")
     await chat.silence()

@@ -207,11 +207,11 @@ async def test_attacks_in_settings_names_and_template_errors_stay_text(
     prompt = page.get_by_role("textbox", name="System prompt")
     await prompt.fill(everything)
     await page.get_by_role("textbox", name="Temperature").fill(VECTORS[0][:20])
-    await page.get_by_role("button", name="Save").click()  # refused, and shown again
+    await page.get_by_role("button", name="Save", exact=True).click()  # refused, and shown again
     await expect(page.locator("[aria-invalid]")).to_have_count(1)
     await assert_unharmed(page)
     await page.get_by_role("textbox", name="Temperature").fill("")
-    await page.get_by_role("button", name="Save").click()
+    await page.get_by_role("button", name="Save", exact=True).click()
     await expect(page.get_by_role("dialog")).to_be_hidden()
     await chat.ask("Complain, please.", f"model{len(VECTORS)}")
     await chat.ends("failed")

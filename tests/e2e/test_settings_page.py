@@ -31,7 +31,7 @@ async def test_settings_change_how_chats_look_and_send(person: Person, server: S
     width = await chat.page.evaluate(WIDTH)
     page = (await person.open("/settings")).page
     await page.get_by_role("textbox", name="About me").fill("I am a <nurse>.")
-    await page.get_by_role("button", name="Save").click()
+    await page.get_by_role("button", name="Save", exact=True).click()
     await expect(page.locator("#notice")).to_contain_text("Saved for new chats.")
     await page.get_by_role("combobox", name="Text size").select_option("Large")
     assert await page.evaluate(SIZE) == "18px"
@@ -50,7 +50,7 @@ async def test_settings_change_how_chats_look_and_send(person: Person, server: S
     await page.reload()
     await expect(page.get_by_role("textbox", name="About me")).to_have_value("I am a <nurse>.")
     await page.get_by_role("textbox", name="About me").fill("")
-    await page.get_by_role("button", name="Save").click()
+    await page.get_by_role("button", name="Save", exact=True).click()
     await expect(page.locator("#notice")).to_contain_text("Saved for new chats.")
     await expect(page.get_by_role("combobox", name="Text size")).to_have_value("large")
     await expect(page.get_by_role("checkbox", name="Show figures of answers")).not_to_be_checked()

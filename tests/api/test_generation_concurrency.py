@@ -55,7 +55,7 @@ async def seen(connection: ClientConnection) -> set[str]:
     """The ids of the messages that a page was shown, until its answer had ended."""
     frames = ""
     async with asyncio.timeout(PATIENCE):
-        while "The answer has ended" not in frames:
+        while not re.search('data-role="assistant" data-status="(?!queued|streaming)', frames):
             frames += str(await connection.recv())
     return set(re.findall(r'data-message-id="(\d+)"', frames))
 

@@ -194,7 +194,7 @@ async def test_a_full_queue_says_when_to_retry(stage: Stage) -> None:
             assert (await answer.get_json())["error"]["code"] == "queue_full"
             assert stage.here.pool.statuses()[0].waiting == 2
             answer = await stage.post("/api/chat", CHAT)
-            assert "waiting" in (await answer.get_json())["error"]
+            assert "is busy" in (await answer.get_json())["error"]
 
 
 async def test_quotas_of_a_user_hold_for_programs(stage: Stage) -> None:

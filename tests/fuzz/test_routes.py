@@ -230,7 +230,8 @@ async def test_a_socket_answers_any_message_with_a_sentence(
     sent = message if isinstance(message, bytes | str) else json.dumps(message)
     if isinstance(sent, str):
         sent = sent.encode(errors="replace").decode()
-    path = f"{rule.replace('<chat_id>', CHAT)}?{urlencode(arguments, errors='replace')}"
+    address = rule.replace("<chat_id>", CHAT).replace("<int:prompt_id>", "1")
+    path = f"{address}?{urlencode(arguments, errors='replace')}"
     async with asyncio.timeout(PATIENCE), visitor.client.websocket(path, headers=OWN) as socket:
         await socket.send(sent)
         await socket.send(json.dumps({"text": "", "client_id": "b" * 32}))

@@ -45,7 +45,7 @@ from app.conversations.settings import ChatSettings, parse, parse_generation_set
 from app.inference.protocol import Generate, from_line, to_line
 from app.inference.remote.request import request_body
 from app.models.model import Turn
-from app.models.parameters import GenerationSettings
+from app.models.parameters import SETTINGS, GenerationSettings
 from app.models.upstream import Upstream
 from app.terminal.commands import completions
 from app.web.pages import settings
@@ -70,8 +70,9 @@ for wrong in ({"verbosity": "loud"}, {"top_z": 10}):
 
 environment = jinja2.Environment(loader=jinja2.FileSystemLoader("templates"), autoescape=True)
 html = environment.get_template("_chat_settings.html").render(
-    fields=settings.CHAT_FIELDS, values={"calm": "on"}, defaults={}, errors={}, kept={},
-    chat_id="c", model="m"
+    main=[SETTINGS[name] for name in settings.MAIN_FIELDS], labels=settings.MAIN_FIELDS,
+    advanced=[field for field in settings.CHAT_FIELDS if field.name not in settings.MAIN_FIELDS],
+    values={"calm": "on"}, defaults={}, errors={}, kept={}, chat_id="c", model="m"
 )
 for name, about in ABOUT.items():
     assert f'name="{name}"' in html and about in html

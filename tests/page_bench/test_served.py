@@ -10,7 +10,7 @@ from app.web.render.streaming import StreamedMarkdown
 from tests.page_bench.served import Shown
 
 ANSWER = "Once *upon* a time\n\nthere was a fox.\n\n```python\nprint('fox')\n```\n\nThe end"
-READ = "Once upon a timethere was a fox.pythonCopyprint('fox')\nThe end"
+READ = "Once upon a timethere was a fox.pythonWrapDownloadCopyprint('fox')\nThe end"
 
 
 def test_the_bench_counts_what_the_frames_of_an_answer_show() -> None:

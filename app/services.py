@@ -11,7 +11,7 @@ from typing import Final
 
 from app.config import Settings
 from app.conversations.attachments import Attachments
-from app.conversations.chat_services import ChatServices, Titles
+from app.conversations.chat_services import ChatServices
 from app.conversations.chats import Trash
 from app.conversations.exports import Exports
 from app.conversations.folders import Folders
@@ -22,6 +22,7 @@ from app.conversations.quotas import Quotas
 from app.conversations.saved_prompts import SavedPrompts
 from app.conversations.search import ChatSearch
 from app.conversations.temporary import TemporaryChats
+from app.conversations.titles import TitleMode
 from app.db.connection import Database
 from app.db.temporary import FIRST_ID, open_temporary_database
 from app.disk_reserve import Reserve
@@ -83,7 +84,7 @@ class Services:
         self.exports = Exports(db)
 
     def _chat_services(
-        self, db: Database, titles: Titles, *, are_temporary: bool = False
+        self, db: Database, titles: TitleMode, *, are_temporary: bool = False
     ) -> ChatServices:
         shared = self.store, self.pulls, self.pool, self.hub, self.reserve
         return ChatServices(self.settings, db, *shared, titles=titles, are_temporary=are_temporary)

@@ -6,7 +6,6 @@ import logging
 import time
 from collections import deque
 from dataclasses import replace
-from typing import Literal
 
 import aiosqlite
 
@@ -35,7 +34,7 @@ from app.conversations.submission import (
     to_ref,
     validate_text,
 )
-from app.conversations.titles import TitleGenerator
+from app.conversations.titles import TitleGenerator, TitleMode
 from app.db import attachments, branches, folders, messages, personas, preferences, unfinished
 from app.db import chats as db_chats
 from app.db.attachments import Attachment
@@ -148,7 +147,7 @@ class AnswerService:
         pool: WorkerPool,
         hub: Hub,
         reserve: Reserve,
-        titles: Literal["auto", "on", "off"],
+        titles: TitleMode,
         *,
         are_temporary: bool = False,
     ) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from app.config import Settings
 from app.conversations.answers import AnswerService
 from app.conversations.attachments import Attachments
@@ -11,13 +9,12 @@ from app.conversations.branches import Branches
 from app.conversations.chat_copies import ChatCopies
 from app.conversations.chats import ChatService
 from app.conversations.hub import Hub
+from app.conversations.titles import TitleMode
 from app.db.connection import Database
 from app.disk_reserve import Reserve
 from app.inference.worker_pool import WorkerPool
 from app.models.install.pulls import PullManager
 from app.models.store import ModelStore
-
-Titles = Literal["auto", "on", "off"]
 
 
 class ChatServices:
@@ -37,7 +34,7 @@ class ChatServices:
         hub: Hub,
         reserve: Reserve,
         *,
-        titles: Titles,
+        titles: TitleMode,
         are_temporary: bool = False,
     ) -> None:
         self.answers = AnswerService(

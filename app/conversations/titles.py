@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # the process that reads files for imports needs the rest of 
     from app.models.store import ModelStore
 
 log = logging.getLogger(__name__)
+TitleMode = Literal["auto", "on", "off"]
+"""Whether models write titles: where they can well, always, or never."""
 TITLE_CHARS, NAME_CHARS = 60, 200
 """Of a title that was made, and of a name that a user has given."""
 MIN_PARAMETERS = 1_000_000_000
@@ -85,7 +87,7 @@ class TitleGenerator:
 
     def __init__(
         self,
-        mode: Literal["auto", "on", "off"],
+        mode: TitleMode,
         db: Database,
         store: ModelStore,
         pool: WorkerPool,

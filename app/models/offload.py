@@ -114,8 +114,8 @@ def own_bytes(devices: Sequence[Device]) -> int:
     """Bytes that layers of a model can take on GPUs with memory of their own, when these are
     idle."""
     cards = [device for device in gpus(devices) if device.total and not device.shares_memory]
-    idle = (free_bytes(replace(device, free=device.total)) for device in cards)
-    return sum(max(0, free - WORK_BYTES) for free in idle)
+    idle = (replace(device, free=device.total) for device in cards)
+    return sum(max(0, _space(device, is_forced=False)) for device in idle)
 
 
 def plan_offload(

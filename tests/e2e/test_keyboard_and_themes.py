@@ -19,8 +19,7 @@ from tests.long_chat import plant
 PHONE: dict[str, Any] = {"viewport": {"width": 320, "height": 640}, "has_touch": True}
 SMALL_TARGETS = """() => [...document.querySelectorAll("button, select, a[href], summary")]
   .filter(one => one.checkVisibility({visibilityProperty: true}) && !one.closest(".rich, .skip"))
-  .filter(one => { const box = one.getBoundingClientRect();
-                   return box.height < 44 || (box.width < 44 && !one.matches("a")); })
+  .filter(one => one.offsetHeight < 44 || (one.offsetWidth < 44 && !one.matches("a")))
   .map(one => one.outerHTML)"""
 
 

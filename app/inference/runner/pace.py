@@ -22,6 +22,8 @@ CONTENDED_SECONDS: Final = 0.1
 """The same while another model's runner waits for a thread."""
 FIRST_SLICE: Final = 16
 SMALLEST_SLICE: Final = 8
+TILE: Final = 16
+"""Tokens of a step that are multiplied together; what is left over costs nearly as much."""
 GROWTH: Final = 2
 """Times by which a slice may be larger than the one before."""
 
@@ -84,3 +86,15 @@ class SlicePacer:
         if not gap:
             return UNKNOWN_PAUSE
         return min(PAUSE_GAPS * gap, max(PAUSE_SECONDS, 2 * gap))
+
+
+def fill_tiles(wanted: int, answers: int) -> int:
+    """Return a slice of about `wanted` tokens, at least three quarters of them, that fills the
+    tiles of its step together with the answers."""
+    total = wanted + answers
+    total += total // 8  # the last tokens of a tile cost next to nothing
+    for part in (TILE, TILE // 2):
+        size = total - total % part - answers
+        if size >= 0.75 * wanted:
+            return size
+    return wanted

@@ -9,7 +9,7 @@ from typing import Final
 from app.inference.protocol import Event
 from app.inference.runner.engines.engine import CacheFull, Engine, StepInterrupted
 from app.inference.runner.kv.live import LiveSlice
-from app.inference.runner.pace import ALONE_SECONDS, SMALLEST_SLICE, SlicePacer
+from app.inference.runner.pace import ALONE_SECONDS, SMALLEST_SLICE, SlicePacer, fill_tiles
 from app.inference.runner.sequence import RunnerContext, RunningSequence
 
 SHORT_PROMPT: Final = 64
@@ -116,7 +116,7 @@ class StepMaker:
             return [sequence.next_slice(sizes[sequence]) for sequence in step]
         answers = sum(not sequence.is_reading for sequence in step)
         size = self._pacer.slice_size(answers, threads.count, is_contended=threads.is_contended)
-        size = min(size, self._engine.max_slice - answers)
+        size = min(fill_tiles(size, answers), self._engine.max_slice - answers)
         return [sequence.next_slice(size if sequence.is_reading else 1) for sequence in step]
 
     def _gather(self, texts: Sequence[RunningSequence]) -> dict[RunningSequence, int]:

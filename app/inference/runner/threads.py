@@ -208,10 +208,13 @@ class ThreadTuner:
             each, now = seconds / max(1, tokens), self._clock()
             if kind == "prefill":
                 self._quickest = min(self._quickest, each)
+            is_new = (kind, count) not in self._paces
             pace = self._paces.setdefault((kind, count), _ThreadTiming(now + _PROBE_FIRST))
             pace.add(each)
             pace.doubt = max(0, pace.doubt - 1)
-            if now >= pace.probe_at:
+            if is_new:
+                pace.probe_at = now + self._next_wait(kind, count, pace)
+            elif now >= pace.probe_at:
                 pace.wait = self._next_wait(kind, count, pace)
                 pace.probe_at, pace.doubt = now + pace.wait, _DOUBT_STEPS
 
@@ -266,14 +269,14 @@ class ThreadTuner:
 
     def _next_wait(self, kind: Kind, count: int, pace: _ThreadTiming) -> float:
         """Return the seconds until the next probe: bad ones become rare, as a spinning barrier
-        costs a second. One of fewer threads is needed less: what makes more of them slower shows
-        by itself, while only a probe shows that it is over.
+        costs a second. One of fewer threads is rare at once: it makes a pause twice as long, and
+        what makes more of them slower shows by itself, while only a probe shows that it is over.
         """
         paces = {c: p.seconds for (k, c), p in self._paces.items() if k == kind}
         best = min(paces, key=paces.__getitem__)
-        failed = pace.seconds > 1.5 * paces[best]
-        growth = 4 if count < best else 2
-        return min(_PROBE_LAST, pace.wait * growth) if failed else _PROBE_FIRST
+        if pace.seconds <= 1.5 * paces[best]:
+            return _PROBE_FIRST
+        return _PROBE_LAST if count < best else min(_PROBE_LAST, pace.wait * 2)
 
 
 def _thread_counts(threads: int) -> list[int]:

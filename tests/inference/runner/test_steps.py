@@ -16,7 +16,7 @@ from app.inference.runner.engines.engine import (
     StepInterrupted,
 )
 from app.inference.runner.kv.cache import KvCache
-from app.inference.runner.pace import FIRST_SLICE, SMALLEST_SLICE, SlicePacer
+from app.inference.runner.pace import FIRST_SLICE, SMALLEST_SLICE, TILE, SlicePacer, fill_tiles
 from app.inference.runner.sequence import RunnerContext, RunningSequence
 from app.inference.runner.steps import StepMaker, StepThreads
 from app.inference.runner.threads import ThreadTuner
@@ -423,3 +423,16 @@ def test_a_machine_that_slows_down_is_followed() -> None:
     assert machine.read()[1] <= 12 * 0.007
     cost[0] = 0.002
     assert [machine.read() for _ in range(4)][-1][1] >= 4 * 0.007
+
+
+@pytest.mark.parametrize("answers", range(8))
+def test_slices_fill_the_tiles_of_their_step(answers: int) -> None:
+    sizes = [fill_tiles(wanted, answers) for wanted in range(SMALLEST_SLICE, 200)]
+    totals = [size + answers for size in sizes]
+    assert sum(total % TILE == 0 for total in totals) > 150
+    for wanted, size in zip(range(SMALLEST_SLICE, 200), sizes, strict=True):
+        assert 0.75 * wanted <= size <= 1.15 * wanted + answers
+
+
+def test_a_step_of_one_answer_and_the_smallest_slice_fills_half_a_tile() -> None:
+    assert fill_tiles(SMALLEST_SLICE, 1) + 1 == TILE // 2

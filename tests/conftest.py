@@ -45,13 +45,23 @@ settings.load_profile("same")
 # What starts browsers and servers comes first: whoever of several processes ends last should have
 # had little files at the end.
 FIRST = ("e2e", "upstream", "recorded", "wire", "fuzz", "terminal", "cli", "clients", "api")
+# Real browsers and terminals on a busy machine: what fails is tried once more, and is in the report
+# both times, for it is a fault all the same, of the test or of Wick.
+TWICE = ("e2e", "terminal")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the folders with long tests before the others."""
     folders = {name: place for place, name in enumerate(FIRST)}
     tests = Path(__file__).parent
-    items.sort(key=lambda item: folders.get(item.path.relative_to(tests).parts[0], len(FIRST)))
+
+    def folder(item: pytest.Item) -> str:
+        return item.path.relative_to(tests).parts[0]
+
+    items.sort(key=lambda item: folders.get(folder(item), len(FIRST)))
+    for item in items:
+        if folder(item) in TWICE:
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 def pytest_collection_finish() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal
 
-from app.models.model import Turn
+from app.models.model import Turn, TurnImage
 from app.models.parameters import Sampling
 from app.models.text.thinking import Effort
 
@@ -21,6 +21,9 @@ MAX_CONTEXTS: Final = 56
 
 MAX_CONCURRENT_TEXTS: Final = 32
 """Texts that a model for search works on: what many have in one step."""
+
+CHARACTERS_PER_IMAGE: Final = 1024
+"""That a picture counts for, where a prompt's length is estimated."""
 
 FinishReason = Literal["stop", "length", "cancelled"]
 Tier = Literal["live", "shared", "ram", "disk", "none"]
@@ -93,6 +96,7 @@ class Generate:
         """Length of the prompt without its template; estimated where it has token ids."""
         text = len(self.text or "") + len(self.suffix) + len(self.query or "")
         text += 4 * len(self.before)
+        text += CHARACTERS_PER_IMAGE * sum(len(turn.images) for turn in self.turns)
         return sum(len(turn.content) + len(turn.thought) for turn in self.turns) + text
 
 
@@ -315,7 +319,7 @@ def from_line(line: bytes) -> Command | Event:
         known = {f.name for f in fields(cls)}
         values = {name: value for name, value in values.items() if name in known}
         if cls is Generate:
-            values["turns"] = tuple(Turn(**turn) for turn in values["turns"])
+            values["turns"] = tuple(map(_turn, values["turns"]))
             values["sampling"] = Sampling(**values.get("sampling", {}))
             values["stop"] = tuple(values.get("stop", ()))
             values["bias"] = tuple((token, bias) for token, bias in values.get("bias", ()))
@@ -328,6 +332,11 @@ def from_line(line: bytes) -> Command | Event:
         return cls(**values)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ValueError(f"not a message of the runner protocol: {line[:200]!r}") from error
+
+
+def _turn(values: dict[str, Any]) -> Turn:
+    images = tuple(TurnImage(**image) for image in values.pop("images", ()))
+    return Turn(**values, images=images)
 
 
 def _token(values: dict[str, Any]) -> SampledToken:

@@ -87,8 +87,11 @@ def choose_engine(
     parameters: int,
     speeds: Mapping[Engine, EngineSpeed],
     available: Sequence[Engine],
+    *,
+    sees: bool = False,
 ) -> EngineChoice:
-    """runs_on: the engines that can run the file, at least one; speeds: what was measured."""
+    """runs_on: the engines that can run the file, at least one; speeds: what was measured; sees:
+    whether it has a projector for pictures, which only llama.cpp can use."""
     usable = [engine for engine in runs_on if engine in available]
     if not usable:
         return EngineChoice(runs_on[0], "it is not installed here")
@@ -96,6 +99,8 @@ def choose_engine(
         return EngineChoice(setting, "you chose it")
     if len(usable) == 1:
         return EngineChoice(usable[0], _only_reason(setting, usable[0], runs_on))
+    if sees:
+        return EngineChoice(LLAMA_CPP, "only llama.cpp shows it pictures")
     return _faster(parameters, speeds)
 
 

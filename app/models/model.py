@@ -50,16 +50,44 @@ ModelKind = Literal["text", "embedding", "reranker"]
 
 
 @dataclass(frozen=True, slots=True)
+class TurnImage:
+    """Picture of a message. id: SHA-256 of its file, in hex; path: that file, which Wick itself has
+    encoded; width, height: its pixels; place: how many characters of the content stand before it.
+    """
+
+    id: str
+    path: str
+    width: int
+    height: int
+    place: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """Message of the conversation, as the model sees it.
 
     thought: what the model reasoned before an answer; its template decides whether it sees that
-    again.
+    again. images: its pictures in their order, for models that see.
     """
 
     role: Role
     content: str
     thought: str = ""
+    images: tuple[TurnImage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Projector:
+    """File beside a model's weights that turns pictures, or sound, into what the model reads.
+
+    file: its name in the model's folder; size: its bytes; digest: its SHA-256, in hex.
+    """
+
+    file: str
+    size: int
+    digest: str
+    sees: bool = True
+    hears: bool = False
 
 
 MAX_GPU_LAYERS: Final = 10_000
@@ -118,7 +146,8 @@ class Model:
     bytes of that copy, which is made when it is needed; tokenizer: whose reads its texts; kv: what
     its contexts take in detail; layout: bytes of its layers, None where an earlier version of Wick
     installed it; linked_from: the program whose files these are, empty for Wick's
-    own; speeds: what was measured here.
+    own; speeds: what was measured here; projector: what it sees pictures with, None for a model of
+    texts alone. Its bytes are not in `size`.
     """
 
     name: str
@@ -145,6 +174,19 @@ class Model:
     layout: WeightLayout | None = None
     linked_from: str = ""
     speeds: Mapping[Engine, EngineSpeed] = field(default_factory=dict)
+    projector: Projector | None = None
+
+    @property
+    def sees(self) -> bool:
+        """Tell whether it takes pictures, on the engine that it runs on."""
+        if self.remote is not None:
+            return self.remote.sees
+        return self.projector is not None and self.projector.sees and self.engine == LLAMA_CPP
+
+    @property
+    def projector_path(self) -> Path | None:
+        """File of its projector, where it has one."""
+        return None if self.projector is None else self.folder / self.projector.file
 
     def runs_on(self) -> tuple[Engine, ...]:
         """The engines that can run it, installed here or not; none of a model elsewhere."""
@@ -164,7 +206,12 @@ class Model:
     def engine_choice(self) -> EngineChoice:
         """The engine that runs it, and why. Not of a model elsewhere."""
         return choose_engine(
-            self.settings.engine, self.engines, self.parameters, self.speeds, available_engines()
+            self.settings.engine,
+            self.engines,
+            self.parameters,
+            self.speeds,
+            available_engines(),
+            sees=self.projector is not None,
         )
 
     @property
@@ -194,5 +241,8 @@ class Model:
 
     @property
     def loaded_size(self) -> int:
-        """Bytes of the weights that its engine loads."""
-        return self.adapted_size if self.engine == CTRANSFORMERS and self.files else self.size
+        """Bytes of the weights that its engine loads, the projector's included."""
+        if self.engine == CTRANSFORMERS and self.files:
+            return self.adapted_size
+        projector = self.projector if self.engine == LLAMA_CPP else None
+        return self.size + (0 if projector is None else projector.size)

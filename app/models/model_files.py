@@ -13,7 +13,7 @@ from app.errors import ModelError, ModelFileError
 from app.models.engines import CTRANSFORMERS, ENGINE_SETTINGS, ENGINES, Engine, EngineSpeed
 from app.models.gguf.kv_layout import KvLayout
 from app.models.gguf.weight_layout import WeightLayout
-from app.models.model import Model, ModelSettings
+from app.models.model import Model, ModelSettings, Projector
 from app.models.parameters import SAMPLING, Sampling
 from app.models.upstream import RemoteModel, Upstream, merge_upstreams, validate_context
 
@@ -54,6 +54,7 @@ def load_model(folder: Path) -> Model:
             raise ModelFileError(f"The model {folder.name} was installed by another Wick version.")
         sampling = Sampling(**values.pop("sampling"))
         kv, layout = values.pop("kv", None), values.pop("layout", None)
+        projector = values.pop("projector", None)
         for name in {"engines", "files"} & values.keys():
             values[name] = tuple(values[name])
         if not {*values.get("engines", [CTRANSFORMERS])} <= {*ENGINES}:
@@ -66,6 +67,7 @@ def load_model(folder: Path) -> Model:
             kv=KvLayout(**kv) if kv else None,
             layout=_layout(layout) if layout else None,
             speeds=load_speeds(folder),
+            projector=_projector(folder, Projector(**projector)) if projector else None,
             **values,
         )
     except OSError as error:
@@ -82,6 +84,15 @@ def load_model(folder: Path) -> Model:
 def _layout(values: dict[str, Any]) -> WeightLayout:
     layers = tuple(int(size) for size in values["layers"])
     return WeightLayout(layers, int(values["input"]), int(values["output"]))
+
+
+def _projector(folder: Path, projector: Projector) -> Projector | None:
+    """Return the projector if its file is whole; without one a model answers, but sees nothing."""
+    with contextlib.suppress(OSError):
+        if (folder / projector.file).stat().st_size == projector.size:
+            return projector
+    log.warning("The projector of the model %s is gone, or cut short.", folder.name)
+    return None
 
 
 def _check_weights(model: Model) -> Model:
@@ -179,7 +190,11 @@ def _load_remote(folder: Path, settings: ModelSettings) -> Model:
         if values["format"] != REMOTE_FORMAT:
             raise ModelFileError(f"The model {folder.name} was added by another Wick version.")
         upstreams = [Upstream(**upstream) for upstream in values["upstreams"]]
-        remote = replace(merge_upstreams(None, upstreams, values["context"]), found=values["found"])
+        remote = replace(
+            merge_upstreams(None, upstreams, values["context"]),
+            found=values["found"],
+            sees=values.get("sees", False) is True,
+        )
         title = str(values["title"])
         validate_context(remote.found)
     except OSError as error:

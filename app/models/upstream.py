@@ -48,12 +48,13 @@ class RemoteModel:
     """Model that other servers hold; all of `upstreams` give the same answers.
 
     context: window in tokens as set by the user, found: as reported by the servers; None: not
-    known.
+    known. sees: whether it takes pictures.
     """
 
     upstreams: tuple[Upstream, ...]
     context: int | None = None
     found: int | None = None
+    sees: bool = False
 
     @property
     def external_hosts(self) -> tuple[str, ...]:

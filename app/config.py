@@ -204,6 +204,12 @@ def runner_environment() -> dict[str, str]:
     return NATIVE_DEFAULTS | os.environ
 
 
+def confined_environment() -> dict[str, str]:
+    """Environment of a process that reads hostile files: what Python needs, and no secrets."""
+    needed = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
+    return {name: os.environ[name] for name in needed if name in os.environ}
+
+
 def _number(low: int, high: int) -> Callable[[str, str], int]:
     def parse(name: str, text: str) -> int:
         try:

@@ -27,22 +27,23 @@ ALLOWED = {
     "models": {"errors", "config", "net"},
     "db": {"errors", "config"},
     "inference": {"errors", "config", "models", "temp_folders"},
+    "media": {"errors", "config", "inference"},
     "bench": {"errors", "config", "inference", "models"},
     "accounts": {"audit", "errors", "config", "db"},
     "conversations": {
         *("audit", "errors", "config", "background", "disk_reserve"),
-        *("inference", "db", "models"),
+        *("inference", "db", "media", "models"),
     },
-    "services": {"config", "disk_reserve", "conversations", "inference", "db", "models"},
+    "services": {"config", "disk_reserve", "conversations", "inference", "db", "media", "models"},
     "web": {
         *("audit", "errors", "config", "accounts", "conversations", "inference", "db"),
-        *("markup", "models", "net", "services"),
+        *("markup", "media", "models", "net", "services"),
     },
-    "api": {"errors", "web", "conversations", "inference", "db", "models"},
+    "api": {"errors", "web", "conversations", "inference", "db", "media", "models"},
     "server": {"audit", "errors", "config", "accounts", "api", "web", "db"},
     "cli": {
         *("audit", "errors", "config", "datadir", "local_server", "net", "server", "accounts"),
-        *("conversations", "inference", "db", "models", "bench", "terminal"),
+        *("conversations", "inference", "db", "media", "models", "bench", "terminal"),
     },
     "terminal": {
         *("errors", "config", "local_server", "conversations", "markup", "models", "net"),
@@ -127,6 +128,14 @@ def test_the_runner_imports_only_the_protocol_and_what_models_are() -> None:
             if name.startswith("app.") and not name.startswith(RUNNER_MAY_IMPORT):
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}")
     assert [w for w in wrong if not w.endswith(("app.models", "app.inference"))] == []
+
+
+def test_children_that_read_files_load_nothing_of_the_server() -> None:
+    code = "import sys, app.media.child.picture; print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    rooms = {name for name in loaded if name.startswith("app.")}
+    assert rooms == {"app.media", "app.media.child", "app.media.child.picture"}
 
 
 def test_inference_and_db_know_nothing_of_the_web() -> None:

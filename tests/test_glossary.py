@@ -25,6 +25,7 @@ WITH_PLAIN_DOCSTRINGS = (
     "app/api/**/*.py",
     "app/web/**/*.py",
     "app/markup/*.py",
+    "app/media/**/*.py",
     "app/conversations/**/*.py",
     "app/terminal/*.py",
     "app/cli/*.py",

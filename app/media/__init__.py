@@ -1,0 +1,1 @@
+"""Pictures and sound that users bring, each read in a process of its own."""

@@ -1,0 +1,21 @@
+"""Pictures for tests."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+
+def drawn(width: int = 60, height: int = 40) -> Image.Image:
+    """White, with a red corner at the top left."""
+    image = Image.new("RGB", (width, height), "white")
+    ImageDraw.Draw(image).rectangle((0, 0, width // 3, height // 3), fill=(220, 0, 0))
+    return image
+
+
+def encoded(image: Image.Image | None = None, kind: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    (image or drawn()).save(file, kind, **options)
+    return file.getvalue()

@@ -305,6 +305,10 @@ class DataFolderInUse(StoreError):
     status = 409
 
 
+class BackupError(StoreError):
+    pass
+
+
 class SearchTooLong(StoreError):
     status = 503
 

@@ -24,6 +24,7 @@ ALLOWED = {
     "disk_reserve": {"errors"},
     "datadir": {"errors", "disk_reserve"},
     "local_server": {"errors", "config", "datadir"},
+    "backup": {"errors", "config", "datadir", "disk_reserve", "__version__"},
     "models": {"errors", "config", "net"},
     "db": {"errors", "config"},
     "inference": {"errors", "config", "models", "temp_folders"},
@@ -43,6 +44,7 @@ ALLOWED = {
     "server": {"audit", "errors", "config", "accounts", "api", "web", "db"},
     "cli": {
         *("audit", "errors", "config", "datadir", "local_server", "net", "server", "accounts"),
+        "backup",
         *("conversations", "inference", "db", "media", "models", "bench", "terminal"),
     },
     "terminal": {

@@ -1,0 +1,194 @@
+"""A backup is whole or refused, and what is restored from it is what was there."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import sqlite3
+import tarfile
+import zipfile
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.backup import MANIFEST, backup_name, restore_backup, verify_backup, write_backup
+from app.cli import main
+from app.config import Settings
+from app.datadir import lock_data_folder
+from app.errors import BackupError, DataFolderInUse
+from tests.e2e.server import Server
+from tests.patience import PATIENCE
+from tests.recorded.record import HERE, log_in
+
+RECORDED = sorted(HERE.glob("schema-*.tar.xz"))[-1]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of a data folder with a database, files beside it, and what is left out."""
+    folder = tmp_path / "data"
+    with tarfile.open(RECORDED) as archive:
+        archive.extractall(folder, filter="data")
+    for name in ("pictures/ab/abc.png", "kv/x/snapshot", "models/m/model.gguf", "reserve"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode() * 1000)
+    (folder / "wick.db.before-2").write_bytes(b"old")
+    (folder / "link").symlink_to("/etc/hostname")
+    return Settings(data_dir=folder, models_dir=folder / "models")
+
+
+def dump(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return list(connection.iterdump())
+
+
+def test_a_restored_folder_is_what_was_backed_up(settings: Settings, tmp_path: Path) -> None:
+    file, other = tmp_path / "wick.zip", tmp_path / "other"
+    written = write_backup(settings, file)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert verify_backup(file) == written
+    assert {"wick.db", "pictures/ab/abc.png"} <= set(written.files)
+    left_out = ("kv", "models", "reserve", "wick.lock", "owner", "wick.db.", "wick.db-", "link")
+    assert not [name for name in written.files if name.startswith(left_out)]
+    assert restore_backup(file, other) == written
+    assert dump(other / "wick.db") == dump(settings.data_dir / "wick.db")
+    picture = "pictures/ab/abc.png"
+    assert (other / picture).read_bytes() == (settings.data_dir / picture).read_bytes()
+    assert not list(other.glob(".restore-*"))
+    assert not list(settings.data_dir.glob(".backup-*"))
+
+
+async def test_a_running_server_is_backed_up_and_restored_elsewhere(tmp_path: Path) -> None:
+    """The exports of both are byte for byte the same, but for the time at which they were made."""
+    manifest = json.loads(RECORDED.with_name(RECORDED.name[:9] + ".json").read_text())
+    first, second, file = tmp_path / "first", tmp_path / "moved" / "second", tmp_path / "wick.zip"
+    with tarfile.open(RECORDED) as archive:
+        archive.extractall(first, filter="data")
+    exports = []
+    for folder in (first, second):
+        server = Server(folder, tmp_path / "models", accounts="on", titles="off")
+        await server.start()
+        try:
+            with httpx.Client(
+                base_url=server.origin, headers={"Origin": server.origin}, timeout=PATIENCE
+            ) as client:
+                log_in(client, manifest["users"][0], manifest["password"])
+                exported = client.get("/exchange/chats.json").raise_for_status().content
+            exports.append(re.sub(rb'("exported_at":)[^,]*', rb"\g<1> 0", exported))
+            if folder is first:
+                restored = write_backup(Settings(data_dir=first), file)
+                assert restore_backup(file, second) == restored
+        finally:
+            await server.stop()
+    assert len(json.loads(exports[0])["chats"]) > 2
+    assert exports[0] == exports[1]
+
+
+def test_a_folder_with_data_is_left_as_it_is(settings: Settings, tmp_path: Path) -> None:
+    write_backup(settings, tmp_path / "wick.zip")
+    before = dump(settings.data_dir / "wick.db")
+    with pytest.raises(BackupError, match="has data already"):
+        restore_backup(tmp_path / "wick.zip", settings.data_dir)
+    with pytest.raises(BackupError, match="exists already"):
+        write_backup(settings, tmp_path / "wick.zip")
+    assert dump(settings.data_dir / "wick.db") == before
+    other = tmp_path / "other"
+    with lock_data_folder(other, "wick serve"), pytest.raises(DataFolderInUse):
+        restore_backup(tmp_path / "wick.zip", other)
+    assert not (other / "wick.db").exists()
+
+
+def test_any_damage_is_found_and_nothing_of_it_restored(settings: Settings, tmp_path: Path) -> None:
+    file, other = tmp_path / "wick.zip", tmp_path / "other"
+    write_backup(settings, file)
+    data, random_ = file.read_bytes(), random.Random(7)
+    for _ in range(60):
+        damaged = bytearray(data)
+        place = random_.randrange(len(damaged))
+        if random_.random() < 0.3:
+            del damaged[place:]
+        else:
+            damaged[place] ^= 1 << random_.randrange(8)
+        file.write_bytes(damaged)
+        try:
+            verify_backup(file)
+        except BackupError:
+            with pytest.raises(BackupError):
+                restore_backup(file, other)
+            assert not (other / "wick.db").exists()
+
+
+@pytest.mark.parametrize("name", ["../out", "/out", "a/../../out", "a\\..\\out", "./a"])
+def test_files_outside_of_the_folder_are_refused(
+    name: str, settings: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "wick.zip"
+    write_backup(settings, file)
+    with zipfile.ZipFile(file) as archive:
+        contents = {one: archive.read(one) for one in archive.namelist()}
+    manifest = json.loads(contents.pop(MANIFEST))
+    manifest["files"][name] = manifest["files"].pop("pictures/ab/abc.png")
+    contents[name] = contents.pop("pictures/ab/abc.png")
+    with zipfile.ZipFile(file, "w") as archive:
+        for one, data in (contents | {MANIFEST: json.dumps(manifest).encode()}).items():
+            archive.writestr(one, data)
+    with pytest.raises(BackupError, match="outside"):
+        restore_backup(file, tmp_path / "other")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_backup_is_refused(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "wick.zip"
+    with pytest.raises(BackupError, match="cannot be read"):
+        verify_backup(file)
+    file.write_bytes(b"hello")
+    with pytest.raises(BackupError, match="not a backup"):
+        verify_backup(file)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("conversations.json", "[]")
+    with pytest.raises(BackupError, match="not a backup of Wick"):
+        restore_backup(file, tmp_path / "other")
+    file.unlink()
+    write_backup(settings, file)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("more", "")
+    with pytest.raises(BackupError, match="manifest"):
+        verify_backup(file)
+    with pytest.raises(BackupError, match="no data"):
+        write_backup(Settings(data_dir=tmp_path / "nothing"), tmp_path / "new.zip")
+
+
+def test_a_damaged_database_is_not_backed_up(settings: Settings, tmp_path: Path) -> None:
+    database = settings.data_dir / "wick.db"
+    data = bytearray(database.read_bytes())
+    data[4096 : len(data) // 2] = os.urandom(len(data) // 2 - 4096)
+    database.write_bytes(data)
+    with pytest.raises(BackupError):
+        write_backup(settings, tmp_path / "wick.zip")
+    assert list(tmp_path.glob("*.zip*")) == list(tmp_path.glob(".wick.zip*")) == []
+
+
+def test_the_commands_say_what_they_did(
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("WICK_DATA_DIR", str(settings.data_dir))
+    assert main(["backup", str(tmp_path)]) == 0
+    (file,) = tmp_path.glob("wick-*.zip")
+    assert main(["backup", "--verify", str(file)]) == 0
+    assert "is whole" in capsys.readouterr().out
+    monkeypatch.setenv("WICK_DATA_DIR", str(tmp_path / "new"))
+    assert main(["restore", str(file)]) == 0
+    assert "restored" in capsys.readouterr().out
+    assert main(["restore", str(file)]) == 1
+    assert "has data already" in capsys.readouterr().err
+
+
+def test_backups_are_named_by_their_time() -> None:
+    assert backup_name(1767225600.0) == "wick-2026-01-01-000000.zip"

@@ -102,6 +102,7 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
             lists.search_blueprint,
             palette.blueprint,
             folders.blueprint,
+            folders.new_blueprint,
             folders.chat_blueprint,
             lists.archive_blueprint,
             lists.trash_blueprint,

@@ -4,10 +4,13 @@ const menu = document.getElementById("chat-menu"); // one for all rows, so news 
 document.addEventListener("click", ({ target }) => {
   const button = target.closest("[popovertarget$=-menu]:not([popovertargetaction])");
   if (!button) return;
-  const [{ bottom, left }, opens] = [button.getBoundingClientRect(), button.getAttribute("popovertarget")];
-  const one = document.getElementById(opens); // the same for all rows, and for all answers
+  const { top, bottom, left, right } = button.getBoundingClientRect();
+  const one = document.getElementById(button.getAttribute("popovertarget")); // one for all rows, one for all answers
   one.replaceChildren();
-  one.style.inset = `min(${bottom}px, 100dvh - 21rem) auto auto min(${left}px, 100vw - 14rem)`;
+  const [isLow, isLate] = [bottom > innerHeight / 2, left > innerWidth / 2]; // it grows to where there is space
+  const [atStart, atEnd] = [left, innerWidth - right].map((at) => `max(.5rem, min(${at}px, 100vw - 18.5rem))`);
+  one.style.inset = `${isLow ? "auto" : `${bottom}px`} ${isLate ? atEnd : "auto"} ${isLow ? `${innerHeight - top}px` : "auto"} ${isLate ? "auto" : atStart}`;
+  one.style.maxBlockSize = `calc(${isLow ? top : innerHeight - bottom}px - .5rem)`;
 });
 menu.addEventListener("click", ({ target }) => { if (target.closest("a")) menu.hidePopover?.(); });
 document.addEventListener("keydown", (event) => {

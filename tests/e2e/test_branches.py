@@ -74,6 +74,12 @@ async def test_an_answer_is_regenerated_with_another_model(server: Server, meet:
     chat = await person.open()
     await chat.ask("Hello!", SMOLLM2)
     await chat.ends()
+    await chat.page.set_viewport_size({"width": 640, "height": 400})  # as at 200 % zoom
+    await chat.answer.get_by_role("button", name="Other ways to answer").click()
+    menu = chat.page.get_by_role("menu", name="Other ways to answer")
+    await expect(menu.get_by_role("menuitem", name="Longer")).to_be_in_viewport(ratio=1)
+    await expect(menu).to_be_in_viewport(ratio=1)
+    await chat.page.keyboard.press("Escape")
     await chat.answer_by("With another model")
     dialog = chat.page.get_by_role("dialog")
     await dialog.get_by_role("button", name=re.compile("^(?!Cancel|.*same model).*$")).first.click()

@@ -40,6 +40,11 @@ async def test_a_model_is_chosen_by_mouse_by_keys_and_in_the_select(
     await expect(face).to_have_text(TITLE)
     await expect(chat.message).to_be_focused()
 
+    await page.set_viewport_size({"width": 640, "height": 400})  # as at 200 % zoom
+    await chat.model.click()
+    await expect(menu).to_be_in_viewport(ratio=1)
+    await page.keyboard.press("Escape")
+
     # By keys: a letter searches, arrows go on, Escape leaves all as it was.
     await chat.model.focus()
     await chat.model.press("t")

@@ -12,7 +12,23 @@ from app.web.render.chat import models_ready
 from app.web.security.identity import current_user
 
 blueprint = Blueprint("folders", __name__, url_prefix="/folders/<int:folder_id>")
+new_blueprint = Blueprint("new_folder", __name__, url_prefix="/folders/new")
 chat_blueprint = Blueprint("folder_of_chat", __name__, url_prefix="/chats/<chat_id>/folder")
+
+
+@new_blueprint.get("")
+async def new_form() -> str:
+    return server_context().fragments.render("_new_folder.html")
+
+
+@new_blueprint.post("")
+async def add() -> str:
+    context = server_context()
+    folder = await context.folders.add(current_user(), (await request.form).get("name", ""))
+    return context.fragments.closed_dialog() + context.fragments.notice(
+        f"“{folder.name}” is in the list. Drag chats into it, or move them by their menu.",
+        is_done=True,
+    )
 
 
 @blueprint.get("/menu")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,13 +32,15 @@ Parts = list[tuple[str, bool]]
 @dataclass(frozen=True, slots=True)
 class PaletteOption:
     """One thing to go to or to do. `address`: of a page; `clicks`: what on this page does it, as a
-    selector; `model`: which is to answer next in the chat that the page shows."""
+    selector; `opens`: the address of a dialog; `model`: which is to answer next in the chat that
+    the page shows."""
 
     title: Parts
     address: str = ""
     note: str = ""
     snippet: Parts | None = None
     clicks: str = ""
+    opens: str = ""
     model: str = ""
 
 
@@ -56,6 +58,7 @@ class Entry:
     title: str
     address: str = ""
     clicks: str = ""
+    opens: str = ""
     words: str = ""
     chat_only: bool = False
     owners_only: bool = False
@@ -68,9 +71,10 @@ ACTIONS: Final = (
     Entry(
         "Chat settings",
         clicks="[aria-label='Chat settings']",
-        words="instructions system prompt temperature creativity",
+        words="instructions system prompt temperature creativity thinking reasoning",
         chat_only=True,
     ),
+    Entry("New folder", opens="/folders/new", words="create project group"),
     Entry("Keyboard shortcuts", clicks="#show-keys", words="keys help"),
 )
 PAGES: Final = (
@@ -104,6 +108,7 @@ async def find() -> str:
     except WickError as failure:  # the search took too long; the rest is at hand
         error = str(failure)
     if words:
+        groups += await _beginnings(context, words)
         groups.append(PaletteGroup("models", "Models", await _models(context, words, chat_id)))
         pages = _entries(PAGES, words, chat_id)[:MAX_OTHERS]
         groups.append(PaletteGroup("pages", "Pages", pages))
@@ -145,6 +150,28 @@ def _hit(view: SearchHitView) -> PaletteOption:
     return PaletteOption(view.title, view.address, note, view.snippet)
 
 
+async def _beginnings(context: ServerContext, words: tuple[str, ...]) -> list[PaletteGroup]:
+    """Offer new chats: in a folder, or with a persona."""
+    user_id = current_user()
+    folders = {f"/?folder={one.id}": one.name for one in await context.folders.all(user_id)}
+    personas = {f"/?persona={one.id}": one.name for one in await context.personas.all(user_id)}
+    return [
+        PaletteGroup(key, heading, _named(found, words)[:MAX_OTHERS])
+        for key, heading, found in (
+            ("folders", "Folders", folders),
+            ("personas", "Personas", personas),
+        )
+    ]
+
+
+def _named(names: Mapping[str, str], words: tuple[str, ...]) -> list[PaletteOption]:
+    return [
+        PaletteOption(mark(name, words), address, "New chat")
+        for address, name in names.items()
+        if _has(name, words)
+    ]
+
+
 async def _models(
     context: ServerContext, words: tuple[str, ...], chat_id: str
 ) -> list[PaletteOption]:
@@ -176,7 +203,7 @@ async def _is_chat(chat_id: str) -> bool:
 def _entries(entries: Iterable[Entry], words: tuple[str, ...], chat_id: str) -> list[PaletteOption]:
     has_account = identity().via != "machine"
     return [
-        PaletteOption(mark(one.title, words), one.address, clicks=one.clicks)
+        PaletteOption(mark(one.title, words), one.address, clicks=one.clicks, opens=one.opens)
         for one in entries
         if _has_all(one, words)
         and (chat_id or not one.chat_only)

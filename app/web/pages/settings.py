@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from quart import Blueprint, Response, request
+from werkzeug.datastructures import MultiDict
 
+from app.conversations.personas import settings_of
 from app.conversations.settings import (
     ChatSettings,
     has_own_choices,
@@ -17,6 +19,8 @@ from app.conversations.settings import (
     sanitize_text,
     written,
 )
+from app.db.folders import Folder
+from app.db.personas import Persona
 from app.errors import InvalidMessage, InvalidSettings, ModelError
 from app.models import memory, parameters
 from app.models.devices import gpus
@@ -41,6 +45,7 @@ from app.models.text.builtin_templates import (
     named_templates,
     thinking_parameters_of,
 )
+from app.web.addresses import row_id
 from app.web.context import server_context, services_of
 from app.web.render.chat import picker_options
 from app.web.render.frame import render_page
@@ -313,15 +318,18 @@ MAIN_FIELDS: Final = {
     "system_prompt": "Instructions (system prompt)",
     "temperature": "Creativity (temperature)",
     "max_tokens": "Maximum length",
+    "think": "Thinking",
 }
 """What most people look for comes first, under plain names; the rest is behind a fold."""
+GIVEN: Final = ("model", "persona", "folder")
+"""What a chat that has not begun will begin with; only its page knows."""
 
 
 @blueprint.get("/chats/<chat_id>/settings")
 async def chat_form(chat_id: str) -> str:
     await services_of(chat_id).chats.get(current_user(), chat_id)
     chosen = await services_of(chat_id).chats.settings(current_user(), chat_id)
-    return await _render_chat_form(chat_id, written(chosen), {})
+    return await _render_chat_form(chat_id, request.args, written(chosen), {})
 
 
 @blueprint.post("/chats/<chat_id>/settings")
@@ -329,7 +337,8 @@ async def save_chat_settings(chat_id: str) -> Response:
     """Save the settings and close the dialog; else it says what is wrong."""
     context, user_id = server_context(), current_user()
     await services_of(chat_id).chats.get(user_id, chat_id)
-    values = (await request.form).to_dict()
+    form = await request.form
+    values = form.to_dict()
     before = await services_of(chat_id).chats.settings(user_id, chat_id)
     try:
         chosen = (
@@ -338,7 +347,7 @@ async def save_chat_settings(chat_id: str) -> Response:
             else parse(values, context.settings.message_chars, before)
         )
     except InvalidSettings as error:
-        html = await _render_chat_form(chat_id, values, error.problems)
+        html = await _render_chat_form(chat_id, form, values, error.problems)
         return Response(html, status=error.status, content_type="text/html")
     await services_of(chat_id).chats.choose_settings(user_id, chat_id, chosen)
     about = await context.chats.about(user_id)
@@ -362,21 +371,38 @@ def default_texts(default: GenerationSettings) -> dict[str, str]:
     }
 
 
+async def _beginning(
+    chat_id: str, given: MultiDict[str, str]
+) -> tuple[str, Persona | None, Folder | None]:
+    """Find the model of a chat, the persona that a new one begins with, and its folder."""
+    context, user_id = server_context(), current_user()
+    chat = await services_of(chat_id).chats.get(user_id, chat_id)
+    _, model = await picker_options(context, chat, sanitize_text(given.get("model", "")))
+    if chat is not None:
+        return model, None, await context.folders.of_chat(user_id, chat_id)
+    persona = await context.personas.find(user_id, given.get("persona", type=row_id))
+    folder = await context.folders.find(user_id, given.get("folder", type=row_id))
+    return model, persona, folder
+
+
 async def _render_chat_form(
-    chat_id: str, values: Mapping[str, str], errors: Mapping[str, str]
+    chat_id: str,
+    given: MultiDict[str, str],
+    values: Mapping[str, str],
+    errors: Mapping[str, str],
 ) -> str:
+    """Render the dialog; `given`: what the page of a chat that has not begun holds for it."""
     context = server_context()
-    _, model = await picker_options(
-        context, await services_of(chat_id).chats.get(current_user(), chat_id)
-    )
+    model, persona, folder = await _beginning(chat_id, given)
     await context.model_names.load([model])
     names = {field.name for field in CHAT_FIELDS}
     try:
         known = await asyncio.to_thread(context.store.get, model)
         usual = resolve(context.settings, known)
-        folder = await context.folders.of_chat(current_user(), chat_id)
         if folder is not None and folder.instructions:
             usual = usual.override({"system_prompt": folder.instructions})
+        if persona is not None:
+            usual = settings_of(persona).merged_with(usual)
         default = default_texts(usual)
         names -= set(THINKING) - set(thinking_parameters_of(known))
     except ModelError:  # there is none yet
@@ -386,11 +412,13 @@ async def _render_chat_form(
     return context.fragments.render(
         "_chat_settings.html",
         chat_id=chat_id,
+        given={name: given[name] for name in GIVEN if given.get(name)},
+        persona=persona,
         model=context.model_names.title(model),
         values=values,
         errors={field.name: errors[field.name] for field in CHAT_FIELDS if field.name in errors},
         defaults=default,
-        main=[SETTINGS[name] for name in MAIN_FIELDS],
+        main=[SETTINGS[name] for name in MAIN_FIELDS if name in names],
         labels=MAIN_FIELDS,
         advanced=advanced,
         is_advanced=any(values.get(f.name) or errors.get(f.name) for f in advanced),

@@ -189,8 +189,8 @@ async def test_an_answer_is_regenerated_from_its_menu(app: Quart, client: QuartC
     status, html = await ask(client, "GET", address(ANSWER, "ways?newest=2"))
     assert status == 200
     assert re.findall(">([^<>]+)</button>", html) == [
-        *("Again", "Shorter", "Longer", "With another model …"),
-        *("Compare with other models …", "With other settings …"),
+        *("Again", "Shorter", "Longer", "With another model…"),
+        *("Compare with other models…", "With other settings…"),
     ]
     assert (await ask(client, "POST", address(ANSWER, "again?newest=2&length=shorter")))[0] == 204
     model, made_with = await newest()

@@ -205,3 +205,16 @@ async def test_programs_see_a_remote_model_among_the_others(
     assert (await reply.get_json())["message"]["content"] == "Hello there"
     (running,) = (await (await client.get("/api/ps", headers=OWN)).get_json())["models"]
     assert running["size"] == 0
+
+
+async def test_a_model_that_may_think_can_be_stopped_from_it_among_the_first_settings(
+    client: Client, stub: Stub
+) -> None:
+    assert await add(client, url=stub.url, model="stub", name="Near") == 200
+    address = f"/chats/{CHAT}/settings"
+    html = await text_of(await client.get(f"{address}?model=near", headers=PAGE))
+    assert html.index("Maximum length") < html.index('<select id="think"') < html.index("Advanced")
+    assert html.index("Advanced") < html.index("Thinking effort")
+    await client.post(address, headers=PAGE, form={"think": "off"})
+    html = await text_of(await client.get(f"{address}?model=near", headers=PAGE))
+    assert '<option value="off" selected>' in html

@@ -54,7 +54,9 @@ def options(html: str) -> list[str]:
 async def test_the_latest_chats_are_there_before_anything_is_typed(app: Quart) -> None:
     found = options(await find(app))
     assert found[:2] == ["Fox number 19", "Fox number 18"]
-    assert found[MAX_RECENT:] == ["New chat", "Temporary chat", "Keyboard shortcuts"]
+    assert found[MAX_RECENT:] == [
+        *("New chat", "Temporary chat", "New folder", "Keyboard shortcuts")
+    ]
     assert "Chat settings" in options(await find(app, chat=CHATS[0]))
 
 
@@ -77,6 +79,24 @@ async def test_models_pages_and_actions_are_found_by_what_they_are_for(app: Quar
     assert f'hx-post="/chats/{CHATS[0]}/model"' in await find(app, "tiny", CHATS[0])
     assert "hx-post" not in await find(app, "tiny", '"><script>')
     assert "No results" in await find(app, "xyzzy")
+
+
+async def test_new_chats_are_begun_in_folders_and_with_personas(app: Quart) -> None:
+    browser = BrowserClient(app)
+    assert 'hx-get="/folders/new"' in await find(app, "folder")
+    assert "New folder" in await text_of(await browser.ask("GET", "/folders/new", headers=PAGE))
+    made = await browser.ask("POST", "/folders/new", form={"name": "Kitchen <b>"})
+    assert "“Kitchen &lt;b&gt;” is in the list." in await text_of(made)
+    await browser.ask("POST", "/personas", form={"name": "Kitchen help"})
+    html = await find(app, "kitchen")
+    assert options(html) == ["Kitchen &lt;b&gt;", "Kitchen help"]
+    assert 'href="/?folder=1"' in html
+    assert 'href="/?persona=1"' in html
+
+
+async def test_settings_are_found_by_what_is_in_them(app: Quart) -> None:
+    for words in ("thinking", "reason"):
+        assert options(await find(app, words, CHATS[0])) == ["Chat settings"]
 
 
 async def test_nobody_finds_what_is_another_users(tmp_path: Path) -> None:

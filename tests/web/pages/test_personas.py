@@ -11,7 +11,9 @@ import pytest
 from quart import Quart
 from quart.datastructures import FileStorage
 
-from tests.application import run_app, sign_in, text_of
+from app.models.store import ModelStore
+from tests.application import PAGE, BrowserClient, run_app, sign_in, text_of
+from tests.tiny_gguf import write_tiny_gguf
 
 PNG = b"\x89PNG\r\n\x1a\nrest"
 FORM = {
@@ -26,6 +28,7 @@ FORM = {
 
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[Quart]:
+    ModelStore(tmp_path / "models").install(write_tiny_gguf(tmp_path / "tiny.gguf"), "tiny")
     async with run_app(tmp_path, host="0.0.0.0") as made:
         yield made
 
@@ -107,3 +110,29 @@ async def test_programs_have_the_same_and_strangers_nothing(app: Quart) -> None:
     report = await ben.ask("POST", "/api/v1/library", data=exported)
     assert json.loads(await text_of(report))["personas"] == 1
     assert (await anna.ask("DELETE", path)).status_code == 204
+
+
+async def test_the_settings_of_a_new_chat_show_what_it_begins_with(app: Quart) -> None:
+    """A persona's values stand in the empty fields, and those of a folder."""
+    anna, ben = await sign_in(app, "Anna", "owner"), await sign_in(app, "Ben")
+    await anna.ask("POST", "/personas", form=FORM)
+    await anna.ask("POST", "/folders/new", form={"name": "Work"})
+    await anna.ask("POST", "/folders/1", form={"name": "Work", "instructions": "Be formal."})
+    address = "/chats/0123456789abcdef/settings"
+    new = await text_of(await anna.ask("GET", "/?persona=1"))
+    assert 'hx-include="#model, #composer [name=persona], #composer [name=folder]"' in new
+
+    async def shown(browser: BrowserClient, **given: str) -> str:
+        return await text_of(await browser.ask("GET", address, query_string=given, headers=PAGE))
+
+    dialog = await shown(anna, model="tiny", persona="1")
+    assert "Ed &lt;b&gt;&#39;s settings" in dialog
+    assert 'placeholder="Be &lt;i&gt;brief&lt;/i&gt;.' in dialog
+    assert 'placeholder="default 0.5"' in dialog
+    assert 'name="persona" value="1"' in dialog
+    assert 'placeholder="Be formal."' in await shown(anna, model="tiny", folder="1")
+    refused = await anna.ask("POST", address, form={"persona": "1", "model": "tiny", "top_p": "x"})
+    assert refused.status_code == 422
+    assert "Ed &lt;b&gt;&#39;s settings" in await text_of(refused)
+    for given in ({"persona": "1", "folder": "1"}, {"persona": "x", "folder": "9" * 40}):
+        assert "Be " not in await shown(ben, model="tiny", **given)

@@ -221,6 +221,8 @@ PEOPLE |= {
     ("GET", FOLDER): 404,
     ("POST", FOLDER): 400,  # no name
     ("DELETE", FOLDER): 404,
+    ("GET", "/folders/new"): 200,
+    ("POST", "/folders/new"): 400,  # no name
     ("GET", f"{FOLDER}/menu"): 404,
     ("POST", f"{FOLDER}/fold"): 204,  # nothing to do
     ("GET", "/api/v1/folders"): 200,

@@ -12,7 +12,7 @@ async function list() {
     .map(({ name, lang, voiceURI }) => new Option(`${name} (${languageOf(lang)})`, voiceURI));
   select.append(...fresh.sort((one, other) => one.text.localeCompare(other.text)));
   dispatchEvent(new Event("storage")); // the chosen one is there now
-  const isSilent = !select.querySelector("option:not([value=''])");
+  const isSilent = select.options.length === 1;
   if (isSilent) document.getElementById("voice-about").textContent = (await speech).NO_VOICE;
   select.disabled = button.disabled = isSilent;
 }

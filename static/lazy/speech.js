@@ -1,4 +1,6 @@
-// Speaks an answer sentence by sentence, with a voice of this device: never one that sends text away.
+// Speaks an answer sentence by sentence, with a voice of this device or of the server: never one that sends
+// text elsewhere.
+import { serverVoices } from "./server-voice.js";
 import { sentencesOf } from "./spoken.js";
 
 const VOICES_WAIT = 1500; // milliseconds: browsers know their voices only some time after they are asked
@@ -24,7 +26,9 @@ export async function localVoices() {
 export async function read(id, signal, isRest = false) {
   const before = isRest ? sentencesNow(id).length : 0;
   const say = await speaker();
-  for await (const sentence of sentencesAsTheyCome(id, before, signal)) await say(sentence, signal);
+  for await (const { sentence, following } of sentencesAsTheyCome(id, before, signal)) {
+    await say(sentence, signal, following);
+  }
 }
 const isLive = (article) => !ENDED.includes(article.dataset.status);
 function sentencesNow(id) {
@@ -32,12 +36,20 @@ function sentencesNow(id) {
   return article ? sentencesOf(article.querySelector("[data-body]"), isLive(article)) : [];
 }
 
-// Returns what speaks one sentence ({ text, lang }), as the settings say.
+// Returns what speaks one sentence ({ text, lang }), as the settings say; it may prepare the following one.
 export async function speaker() {
   const voices = await localVoices();
+  if (localStorage.voice === "server" || !voices.length) voices.unshift(...await serverVoices());
   if (!voices.length) throw new Error(NO_VOICE);
   const rate = Number(localStorage.rate) || 1;
-  return ({ text, lang }, signal) => utter(text, voiceFor(lang, voices), rate, signal);
+  const fit = ({ lang }) => voiceFor(lang, voices);
+  return (sentence, signal, following) => {
+    const voice = fit(sentence);
+    if (!voice.play) return utter(sentence.text, voice, rate, signal);
+    const played = voice.play(sentence.text, rate, signal);
+    if (following && fit(following) === voice) voice.prepare(following.text, rate);
+    return played;
+  };
 }
 const languageIn = (tag) => tag.toLowerCase().split(/[-_]/)[0];
 function voiceFor(lang, voices) {
@@ -78,10 +90,10 @@ function reasonOf(error) {
 async function* sentencesAsTheyCome(id, before, signal) {
   for (let next = before; !signal.aborted;) {
     const article = document.getElementById(id);
-    const sentence = sentencesNow(id)[next];
+    const [sentence, following] = sentencesNow(id).slice(next);
     if (sentence) {
       next += 1;
-      yield sentence;
+      yield { sentence, following };
     } else if (article && isLive(article)) await change(signal);
     else return;
   }

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from playwright.async_api import expect
 
 from app.web.render.markdown import render_markdown
-from tests.e2e.conftest import TINY, Meet
+from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.e2e.person import ChatPage, Person
 from tests.e2e.server import Server
 from tests.e2e.speech import SCRIPTED_VOICES, spoken
 from tests.long_chat import plant
+from tests.media.piper_stub import install_piper
 
 SENTENCES = """async html => {
   const { sentencesOf } = await import('/static/lazy/spoken.js');
@@ -184,3 +186,31 @@ async def test_a_browser_without_voices_says_so(listener: Person, server: Server
     about = chat.page.get_by_text("This browser has no voice on this device.")
     await expect(about).to_be_visible()
     await expect(chat.page.get_by_role("combobox", name="Voice")).to_be_disabled()
+
+
+async def test_the_servers_voice(
+    tiny_store: Path, tmp_path: Path, start: StartServer, meet: Meet
+) -> None:
+    program, voice = install_piper(tmp_path)
+    server = await start(tiny_store, piper=program, piper_voice=voice)
+    text = "This is the first of them. And that is the second.\n\nDas ist nicht Englisch, und kurz."
+    path, person = f"/chats/{plant_answer(server, text)}", await meet(server)
+    await person.context.add_init_script(SCRIPTED_VOICES)
+    settings = (await person.open("/settings")).page
+    await settings.get_by_role("combobox", name="Voice").select_option(
+        "This server (en_US-stub-medium)"
+    )
+    chat = await person.open(path)
+    await chat.answer.get_by_role("button", name="Read aloud").click()
+    await expect(chat.answer.get_by_role("button", name="Stop reading")).to_be_visible()
+    await expect(chat.answer.get_by_role("button", name="Read aloud")).to_be_visible()
+    assert [line.split(" ", 3)[3] for line in (tmp_path / "log").read_text().splitlines()] == [
+        "This is the first of them. False",
+        "And that is the second. False",
+        "Das ist nicht Englisch, und kurz. False",
+    ]
+    assert await spoken(chat) == []
+    voice.unlink()  # the owner takes it away
+    await chat.page.evaluate("window.voices.length = 0")
+    await chat.answer.get_by_role("button", name="Read aloud").click()
+    await expect(chat.notice).to_contain_text("This browser has no voice on this device.")

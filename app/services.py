@@ -30,6 +30,7 @@ from app.inference.engine_meter import EngineMeter
 from app.inference.kv_files import is_memory_only
 from app.inference.queue import Request
 from app.inference.worker_pool import WorkerPool
+from app.media.service import MediaService
 from app.models import memory
 from app.models.found import FoundModels
 from app.models.install.pulls import PullManager
@@ -70,6 +71,8 @@ class Services:
         self.quotas = Quotas(settings, db, self._requests, self.hub, clock)
         self.pool = WorkerPool(settings, self.store, self.pulls, self.quotas)
         self.pool.listeners.append(self.hub.models_changed)
+        self.media = MediaService(settings, self.pool)
+        self.media.listeners.append(self.hub.models_changed)
         self.saved = self._chat_services(db, titles=settings.titles)
         self.answers, self.chats = self.saved.answers, self.saved.chats
         self.branches, self.copies = self.saved.branches, self.saved.copies
@@ -177,6 +180,7 @@ class Services:
         self.pool.interrupt(STOPPED)
         await asyncio.gather(
             self.pool.close(STOPPED),
+            self.media.close(),
             self.answers.tasks.drain(SAVE_SECONDS),
             self.temporary.services.answers.tasks.drain(SAVE_SECONDS),
             self.quotas.tasks.drain(SAVE_SECONDS),

@@ -21,7 +21,6 @@ from app.api.ollama import models as ollama_models
 from app.api.openai import chat as openai_chat
 from app.api.openai import embeddings, rerank, text
 from app.api.openai import models as api_models
-from app.api.openai import speech as openai_speech
 from app.config import Settings, asset_dir
 from app.db.connection import open_database
 from app.errors import WickError
@@ -47,7 +46,6 @@ from app.web.pages import (
     prompts,
     regeneration,
     shares,
-    speech,
     uploads,
     users,
 )
@@ -123,7 +121,7 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
             pages_status.health_blueprint,
         ),
         *(api_models.blueprint, openai_chat.blueprint, text.blueprint, embeddings.blueprint),
-        *(rerank.blueprint, openai_speech.blueprint, speech.blueprint),
+        rerank.blueprint,
         *(
             generate.blueprint,
             ollama_models.blueprint,

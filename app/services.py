@@ -18,6 +18,7 @@ from app.conversations.folders import Folders
 from app.conversations.hub import Hub
 from app.conversations.library_files import LibraryFiles
 from app.conversations.personas import Personas
+from app.conversations.pictures import Pictures
 from app.conversations.quotas import Quotas
 from app.conversations.saved_prompts import SavedPrompts
 from app.conversations.search import ChatSearch
@@ -30,7 +31,8 @@ from app.inference.engine_meter import EngineMeter
 from app.inference.kv_files import is_memory_only
 from app.inference.queue import Request
 from app.inference.worker_pool import WorkerPool
-from app.media.service import MediaService
+from app.media.picture_files import PictureFolder, PictureMemory
+from app.media.pictures import PictureDecoder
 from app.models import memory
 from app.models.found import FoundModels
 from app.models.install.pulls import PullManager
@@ -71,9 +73,9 @@ class Services:
         self.quotas = Quotas(settings, db, self._requests, self.hub, clock)
         self.pool = WorkerPool(settings, self.store, self.pulls, self.quotas)
         self.pool.listeners.append(self.hub.models_changed)
-        self.media = MediaService(settings, self.pool)
-        self.media.listeners.append(self.hub.models_changed)
-        self.saved = self._chat_services(db, titles=settings.titles)
+        self.decoder = PictureDecoder()
+        self.pictures = Pictures(db, PictureFolder(settings.data_dir / "pictures"))
+        self.saved = self._chat_services(db, self.pictures, titles=settings.titles)
         self.answers, self.chats = self.saved.answers, self.saved.chats
         self.branches, self.copies = self.saved.branches, self.saved.copies
         self.attachments = self.saved.attachments
@@ -84,12 +86,12 @@ class Services:
         self.search = ChatSearch(db)
         self.folders = Folders(db, self.hub)
         self.trash = Trash(db, self.pool, self.hub)
-        self.exports = Exports(db)
+        self.exports = Exports(db, self.pictures.files)
 
     def _chat_services(
-        self, db: Database, titles: TitleMode, *, are_temporary: bool = False
+        self, db: Database, pictures: Pictures, titles: TitleMode, *, are_temporary: bool = False
     ) -> ChatServices:
-        shared = self.store, self.pulls, self.pool, self.hub, self.reserve
+        shared = self.store, self.pulls, self.pool, self.hub, self.reserve, pictures, self.decoder
         return ChatServices(self.settings, db, *shared, titles=titles, are_temporary=are_temporary)
 
     @property
@@ -115,7 +117,8 @@ class Services:
     async def open(self) -> AsyncIterator[None]:
         """Open all services; afterwards nothing runs any more, and answers have kept their text."""
         async with open_temporary_database() as memory_db:
-            chats = self._chat_services(memory_db, "off", are_temporary=True)
+            in_memory = Pictures(memory_db, PictureMemory())
+            chats = self._chat_services(memory_db, in_memory, "off", are_temporary=True)
             grace = self.settings.temporary_grace
             self._temporary = TemporaryChats(chats, memory_db, self.pool, self.hub, grace)
             async with self._started():
@@ -147,6 +150,7 @@ class Services:
             "servers": self.pool.remotes.run,
             "the disk": self._monitor_disk,
             "temporary chats": self.temporary.run,
+            "pictures": self.pictures.run,
         }
         if self.settings.measure_engines:
             meter = EngineMeter(self.store, self.pool, self._engine_changed)
@@ -180,7 +184,6 @@ class Services:
         self.pool.interrupt(STOPPED)
         await asyncio.gather(
             self.pool.close(STOPPED),
-            self.media.close(),
             self.answers.tasks.drain(SAVE_SECONDS),
             self.temporary.services.answers.tasks.drain(SAVE_SECONDS),
             self.quotas.tasks.drain(SAVE_SECONDS),

@@ -9,7 +9,7 @@ const headers = {
   Accept: "text/plain", ...JSON.parse(document.body.getAttribute("hx-headers:inherited") ?? "{}"),
 };
 const LONG = 5000; // characters of a text that becomes a file when it is pasted
-const { source, largest } = chips.dataset;
+const { source, largest, largestPicture } = chips.dataset;
 const place = () => `files ${location.pathname.endsWith("/") ? "/" : form.dataset.address}`;
 let isPlain = false; // by Ctrl+Shift+V a long text is pasted as text
 let sent = []; // the chips of the message that is on its way
@@ -32,7 +32,8 @@ async function attach(file) {
   }
 }
 async function send(file) {
-  if (file.size > largest) throw new Error(`Too large: the limit is ${largest >> 20} MB.`);
+  const limit = file.type.startsWith("image/") ? largestPicture : largest;
+  if (file.size > limit) throw new Error(`Too large: the limit is ${limit >> 20} MB.`);
   const address = `${source}?name=${encodeURIComponent(file.name)}`;
   const body = await file.arrayBuffer().catch(() => { throw new Error("Folders can't be attached."); });
   const answer = await fetch(address, { method: "POST", body, headers })

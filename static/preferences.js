@@ -6,10 +6,7 @@ function show() {
   for (const one of controls) {
     const value = localStorage[one.dataset.preference];
     if (one.type === "checkbox") one.checked = value ? value === "on" : one.id === "figures";
-    else {
-      const usual = one.querySelector("[value=normal]") ?? one.options[0];
-      one.value = [...one.options].some((option) => option.value === value) ? value : usual.value;
-    }
+    else one.value = value || (one.querySelector("[value=normal]") ?? one.options[0]).value;
   }
   if (globalThis.Notification?.permission !== "granted") notify.checked = false;
 }

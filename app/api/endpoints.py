@@ -21,6 +21,7 @@ from app.api.chats.schemas import (
     ChatList,
     ChatObject,
     EditedMessage,
+    FileChange,
     FileObject,
     MessageList,
     MessageObject,
@@ -53,7 +54,6 @@ from app.api.openai.embeddings import EmbeddingList, EmbeddingRequest
 from app.api.openai.models import ModelList, ModelObject
 from app.api.openai.rerank import RerankRequest, RerankResults
 from app.api.openai.schemas import ChatCompletion, TextCompletion
-from app.api.openai.speech import SpeechRequest
 from app.api.openai.text import CompletionRequest
 
 Tag = Literal["Chats", "OpenAI", "Ollama"]
@@ -236,18 +236,32 @@ ENDPOINTS: Final = (
         notes="With all its branches.",
     ),
     Endpoint(
-        *("post", "/api/v1/files", "Chats", "Upload a text file for a message"),
+        *("post", "/api/v1/files", "Chats", "Upload a text file or a picture for a message"),
         status=201,
         response=FileObject,
         takes="application/octet-stream",
-        notes="The body is the file itself, up to 1 MiB. Give its id to a message within 7 days.",
+        notes="The body is the file itself: text up to 1 MiB, a picture up to 20 MiB. Give its id"
+        " to a message within 7 days.",
         query=(
             ("name", None, "its name, with the ending"),
             ("temporary", None, "`true` for a temporary chat"),
         ),
     ),
     Endpoint(*("get", f"{_FILE}", "Chats", "Get what is known of a file"), response=FileObject),
-    Endpoint(*("get", f"{_FILE}/content", "Chats", "Get the text of a file"), streams="text/plain"),
+    Endpoint(
+        *("patch", _FILE, "Chats", "Describe a picture, or change the text in it"),
+        request=FileChange,
+        response=FileObject,
+    ),
+    Endpoint(
+        *("get", f"{_FILE}/content", "Chats", "Get the text of a file, or the picture"),
+        streams="text/plain",
+        notes="A picture comes as image/png or image/jpeg, encoded anew and without metadata.",
+    ),
+    Endpoint(
+        *("get", f"{_FILE}/thumbnail", "Chats", "Get a picture, at most 512 pixels a side"),
+        streams="image/webp",
+    ),
     Endpoint(
         *("delete", _FILE, "Chats", "Delete a file that no message has"),
         status=204,
@@ -345,13 +359,6 @@ ENDPOINTS: Final = (
         request=RerankRequest,
         response=RerankResults,
         notes="In the format of Jina and Cohere. Needs a reranker model.",
-    ),
-    Endpoint(
-        *("post", "/v1/audio/speech", "OpenAI", "Speak a text"),
-        request=SpeechRequest,
-        streams="audio/wav",
-        notes="Where the server's owner has set up a voice of piper; otherwise the status is 501."
-        " Model and voice may be anything: there is one voice.",
     ),
     Endpoint(
         *("post", "/api/chat", "Ollama", "Answer a conversation"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 
 import aiosqlite
@@ -17,6 +20,7 @@ from app.conversations.attachments import check_unsent
 from app.conversations.history import instruct, to_turns
 from app.conversations.hub import Hub
 from app.conversations.personas import settings_of
+from app.conversations.pictures import Pictures
 from app.conversations.settings import (
     ChatSettings,
     introduce,
@@ -43,6 +47,7 @@ from app.db.messages import Message
 from app.disk_reserve import Reserve
 from app.errors import (
     ChatNotFound,
+    ModelError,
     ModelNotFound,
     RequestError,
     WickError,
@@ -55,6 +60,7 @@ from app.inference.queue import Request
 from app.inference.worker_pool import WorkerPool
 from app.models.catalogue import CATALOGUE
 from app.models.install.pulls import PullManager
+from app.models.model import TurnImage
 from app.models.parameters import GenerationSettings, Sampling
 from app.models.store import ModelStore
 
@@ -148,10 +154,12 @@ class AnswerService:
         hub: Hub,
         reserve: Reserve,
         titles: TitleMode,
+        pictures: Pictures,
         *,
         are_temporary: bool = False,
     ) -> None:
         self._settings = settings
+        self._pictures = pictures
         self._are_temporary = are_temporary
         self._db = db
         self._store = store
@@ -314,6 +322,7 @@ class AnswerService:
                 raise ChatNotFound("This chat is gone.")
             files = [file.id for message in path for file in message.attachments]
             texts = await attachments.texts(self._db, stream.user_id, files) if files else {}
+            images = await self._images(stream.model, path) if files else {}
         except WickError as error:
             answer.end_without_run("failed", str(error))
             return
@@ -321,7 +330,7 @@ class AnswerService:
             answer.end_without_run("failed", "Something went wrong inside Wick.")
             raise
         made_with = parse_generation_settings(path[-1].settings) or default
-        turns = instruct(to_turns(path[:-1], texts), made_with.instruction)
+        turns = instruct(to_turns(path[:-1], texts, images), made_with.instruction)
         command = Generate(
             id=stream.message_id,
             turns=(*system_turns(made_with), *turns),
@@ -346,6 +355,13 @@ class AnswerService:
             self._pool.worker(stream.model).submit(request)
         except RequestError as error:
             answer.end_without_run("interrupted", str(error))
+
+    async def _images(self, model: str, path: Sequence[Message]) -> dict[int, TurnImage]:
+        """Map ids of attachments to the pictures that this model is shown."""
+        with contextlib.suppress(ModelError):
+            if (await asyncio.to_thread(self._store.get, model)).sees:
+                return await self._pictures.images([f for m in path for f in m.attachments])
+        return {}
 
     def _ended(self, answer: AnswerRecorder) -> None:
         self._pending.deactivate(answer)

@@ -1,6 +1,7 @@
 """Files that people give to a model: read when they come, and put before what is asked about them.
 
-Text and code are read as they are. `kind` says what a file is: only 'text' so far.
+Text and code are read as they are, pictures decoded in a process of their own. `kind` says what a
+file is: 'text' or 'image'.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 import aiosqlite
 
-from app.conversations.imports.chat import fenced
+from app.conversations.imports.chat import fenced, quoted
+from app.conversations.pictures import Pictures, picture_attachment
 from app.conversations.settings import sanitize_text
 from app.db import attachments
 from app.db.attachments import Attachment, NewAttachment
 from app.db.connection import Database
 from app.errors import AttachmentNotFound, AttachmentRefused, InvalidMessage
+from app.media.picture_files import THUMBNAIL_TYPE
+from app.media.pictures import Picture, PictureDecoder, is_picture
 
 MAX_FILE_BYTES: Final = 1 << 20
 MAX_FILES: Final = 10
@@ -35,8 +39,8 @@ _BYTES_PER_TOKEN: Final = 3.6
 _BOMS: Final = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 _CONTROL: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _LANGUAGE: Final = re.compile(r"[A-Za-z0-9+#_-]{1,20}")
-_PICTURES: Final = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")
-_PICTURE_NAMES: Final = frozenset({"svgz", "heic", "heif", "avif", "webp"})
+MAX_ALT_CHARS: Final = 1000
+MAX_PICTURE_TEXT_CHARS: Final = 50_000
 _OFFICE_NAMES: Final = frozenset(
     {"doc", "docx", "ppt", "pptx", "xls", "xlsx", "odt", "ods", "odp", "rtf", "epub", "pages"}
 )
@@ -45,12 +49,19 @@ _OFFICE_NAMES: Final = frozenset(
 class Attachments:
     """Saves, finds and removes a user's files."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, pictures: Pictures, decoder: PictureDecoder) -> None:
         self._db = db
+        self._pictures = pictures
+        self._decoder = decoder
 
     async def add(self, user_id: int, name: str, data: bytes) -> Attachment:
         """Save a file for a message that is being written. Raises AttachmentRefused."""
-        file = await asyncio.to_thread(read_file, name, data)
+        found: list[Picture] = []
+        if is_picture(name, data):
+            found = [await self._decoder.decode(file_name(name, "picture"), data)]
+            file = picture_attachment(file_name(name, "picture"), found[0])
+        else:
+            file = await asyncio.to_thread(read_file, name, data)
         now = time.time()
 
         async def save(connection: aiosqlite.Connection) -> int:
@@ -58,7 +69,7 @@ class Attachments:
             await attachments.trim_unsent(connection, user_id)
             return added
 
-        return await self.get(user_id, await self._db.write(save))
+        return await self.get(user_id, await self._pictures.save(found, save))
 
     async def get(self, user_id: int, attachment_id: int) -> Attachment:
         """Raises AttachmentNotFound."""
@@ -77,6 +88,35 @@ class Attachments:
         if attachment_id not in texts:
             raise AttachmentNotFound("There is no such file.")
         return texts[attachment_id]
+
+    async def picture(self, file: Attachment, *, is_thumbnail: bool = False) -> bytes:
+        """Read the file of a picture, or of its thumbnail. Raises AttachmentNotFound."""
+        media_type = THUMBNAIL_TYPE if is_thumbnail else file.media_type
+        data = None
+        if file.is_picture:
+            files = self._pictures.files
+            data = await asyncio.to_thread(files.read, file.digest, media_type)
+        if data is None:
+            raise AttachmentNotFound("There is no such picture.")
+        return data
+
+    async def describe(self, user_id: int, attachment_id: int, alt: str) -> Attachment:
+        """Set what a picture shows, in a line. Raises AttachmentNotFound."""
+        alt = " ".join(sanitize_text(alt).split())[:MAX_ALT_CHARS]
+        if not await self._db.write(lambda c: attachments.describe(c, user_id, attachment_id, alt)):
+            raise AttachmentNotFound("There is no such picture.")
+        return await self.get(user_id, attachment_id)
+
+    async def set_picture_text(
+        self, user_id: int, attachment_id: int, text: str, *, gives: bool
+    ) -> Attachment:
+        """Set the text in a picture that is not sent. Raises AttachmentNotFound."""
+        text = sanitize_text(text).strip()[:MAX_PICTURE_TEXT_CHARS]
+        if not await self._db.write(
+            lambda c: attachments.set_picture_text(c, user_id, attachment_id, text, gives=gives)
+        ):
+            raise AttachmentNotFound("There is no such picture, or it was sent already.")
+        return await self.get(user_id, attachment_id)
 
     async def shown_in(self, user_id: int, chat_id: str, attachment_id: int) -> Attachment:
         """A file of this chat. Raises AttachmentNotFound."""
@@ -105,7 +145,7 @@ async def check_unsent(db: Database, user_id: int, ids: Sequence[int]) -> None:
 
 def read_file(name: str, data: bytes) -> NewAttachment:
     """Read a file that is text. Raises AttachmentRefused for what is none, or too large."""
-    name = _file_name(name)
+    name = file_name(name)
     if len(data) > MAX_FILE_BYTES:
         raise AttachmentRefused(f"{name} is too large: the limit is {MAX_FILE_BYTES >> 20} MB.")
     _refuse_known(name, data)
@@ -123,9 +163,24 @@ def imported_text(name: str, text: str) -> NewAttachment:
     return _text_attachment(name, text, data)
 
 
+def imported_picture(name: str, data: bytes, about: Mapping[str, Any]) -> NewAttachment:
+    """A picture of which an export has kept the bytes, which nobody has decoded yet."""
+    return NewAttachment(
+        name=file_name(name, "picture"),
+        kind="image",
+        media_type="",
+        size=len(data),
+        digest=hashlib.sha256(data).hexdigest(),
+        text=about["text"][:MAX_PICTURE_TEXT_CHARS],
+        tokens=0,
+        alt=" ".join(about["alt"].split())[:MAX_ALT_CHARS],
+        gives_text=about["gives_text"],
+    )
+
+
 def _text_attachment(name: str, text: str, data: bytes) -> NewAttachment:
     return NewAttachment(
-        name=_file_name(name),
+        name=file_name(name),
         kind="text",
         media_type="text/plain",
         size=len(data),
@@ -135,13 +190,13 @@ def _text_attachment(name: str, text: str, data: bytes) -> NewAttachment:
     )
 
 
-def _file_name(name: str) -> str:
+def file_name(name: str, spare: str = "file.txt") -> str:
     """The last part of a path, on one line and not too long; its ending stays."""
     name = " ".join(sanitize_text(name).replace("\\", "/").rpartition("/")[2].split())
     if len(name) > MAX_NAME_CHARS:
         ending = PurePosixPath(name).suffix[:20]
         name = name[: MAX_NAME_CHARS - len(ending) - 1] + "…" + ending
-    return name or "file.txt"
+    return name or spare
 
 
 def _refuse_known(name: str, data: bytes) -> None:
@@ -150,8 +205,6 @@ def _refuse_known(name: str, data: bytes) -> None:
         raise AttachmentRefused(
             f"PDF files aren't supported yet. Copy the text you need from {name}."
         )
-    if data.startswith(_PICTURES) or ending in _PICTURE_NAMES:
-        raise AttachmentRefused(f"Pictures aren't supported yet, so {name} can't be attached.")
     if ending in _OFFICE_NAMES:
         raise AttachmentRefused(
             f"Office files aren't supported yet. Copy the text you need from {name}."
@@ -176,9 +229,22 @@ def estimate_tokens(text: str) -> int:
 
 
 def with_files(text: str, files: Sequence[Attachment], texts: Mapping[int, str]) -> str:
-    """A message as a model reads it: its files, each in a fenced block, then what was written."""
-    blocks = [as_block(file.name, texts[file.id]) for file in files if file.id in texts]
+    """A message as a model that sees no pictures reads it: its files, each in a fenced block, then
+    what was written."""
+    blocks = [_as_text(file, texts[file.id]) for file in files if file.id in texts]
     return "\n\n".join([*blocks, *([text] if text else [])])
+
+
+def _as_text(file: Attachment, text: str) -> str:
+    return picture_block(file, text) if file.is_picture else as_block(file.name, text)
+
+
+def picture_block(file: Attachment, text: str) -> str:
+    """A picture as Markdown for whoever cannot see it: what it shows, and the text in it."""
+    about = f"Picture {file.name}" + (f": {file.alt}" if file.alt else "")
+    if not text.strip() or not file.gives_text:
+        return f"[{about}]"
+    return f"[{about}]\nText in the picture:\n{quoted(text)}"
 
 
 def as_block(name: str, text: str) -> str:

@@ -9,10 +9,12 @@ from app.conversations.branches import Branches
 from app.conversations.chat_copies import ChatCopies
 from app.conversations.chats import ChatService
 from app.conversations.hub import Hub
+from app.conversations.pictures import Pictures
 from app.conversations.titles import TitleMode
 from app.db.connection import Database
 from app.disk_reserve import Reserve
 from app.inference.worker_pool import WorkerPool
+from app.media.pictures import PictureDecoder
 from app.models.install.pulls import PullManager
 from app.models.store import ModelStore
 
@@ -33,14 +35,26 @@ class ChatServices:
         pool: WorkerPool,
         hub: Hub,
         reserve: Reserve,
+        pictures: Pictures,
+        decoder: PictureDecoder,
         *,
         titles: TitleMode,
         are_temporary: bool = False,
     ) -> None:
         self.answers = AnswerService(
-            settings, db, store, pulls, pool, hub, reserve, titles, are_temporary=are_temporary
+            settings,
+            db,
+            store,
+            pulls,
+            pool,
+            hub,
+            reserve,
+            titles,
+            pictures,
+            are_temporary=are_temporary,
         )
         self.chats = ChatService(db, hub, self.answers, are_temporary=are_temporary)
         self.branches = Branches(db, hub, self.answers)
-        self.attachments = Attachments(db)
+        self.pictures = pictures
+        self.attachments = Attachments(db, pictures, decoder)
         self.copies = ChatCopies(db, hub, are_temporary=are_temporary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime as dt
 import io
 import json
@@ -17,10 +18,12 @@ from app.conversations.attachments import with_files
 from app.conversations.settings import parse_generation_settings, parse_stored, sanitize_text
 from app.db import attachments, branches, folders
 from app.db import chats as db_chats
+from app.db.attachments import Attachment
 from app.db.chats import Chat
 from app.db.connection import Database
 from app.db.folders import Folder
 from app.db.messages import FILE_COLUMNS, Message
+from app.media.picture_files import PictureFiles
 
 FORMAT, VERSION = "wick-chats", 1
 
@@ -54,22 +57,31 @@ def _folder_record(folder: Folder) -> dict[str, Any]:
     return {name: getattr(folder, name) for name in ("name", "instructions", "model")}
 
 
-def _message_record(message: Message, texts: Mapping[int, str]) -> dict[str, Any]:
+def _message_record(
+    message: Message, texts: Mapping[int, str], data: Mapping[int, bytes]
+) -> dict[str, Any]:
     values = {name: getattr(message, name) for name in FILE_COLUMNS if name != "settings"}
     kept = {name: value for name, value in values.items() if value is not None}
     # An earlier version kept whatever an import had brought.
     is_sound = parse_generation_settings(message.settings) is not None
     settings = {"settings": json.loads(message.settings or "")} if is_sound else {}
-    return {"parent": message.parent_id, **kept, **settings, **_files(message, texts)}
+    return {"parent": message.parent_id, **kept, **settings, **_files(message, texts, data)}
 
 
-def _files(message: Message, texts: Mapping[int, str]) -> dict[str, Any]:
-    """The files of a message, if it has any."""
+def _files(message: Message, texts: Mapping[int, str], data: Mapping[int, bytes]) -> dict[str, Any]:
+    """The files of a message, if it has any; of pictures also their bytes."""
     files = [
         {"name": file.name, "kind": file.kind, "text": texts.get(file.id, "")}
+        | (_picture_record(file, data.get(file.id, b"")) if file.is_picture else {})
         for file in message.attachments
     ]
     return {"attachments": files} if files else {}
+
+
+def _picture_record(file: Attachment, data: bytes) -> dict[str, Any]:
+    encoded = base64.b64encode(data).decode()
+    about = {"alt": file.alt, "gives_text": file.gives_text}
+    return {"media_type": file.media_type, **about, "data": encoded}
 
 
 def _encoded(values: dict[str, Any]) -> bytes:
@@ -79,8 +91,9 @@ def _encoded(values: dict[str, Any]) -> bytes:
 class Exports:
     """Writes one chat or all of a user's, the trash left out, a few messages at a time."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, pictures: PictureFiles | None = None) -> None:
         self._db = db
+        self._pictures = pictures
 
     async def markdown(self, chat: Chat) -> AsyncIterator[bytes]:
         """The path that is shown, to be read, in pieces."""
@@ -124,7 +137,12 @@ class Exports:
         async for page in branches.pages(self._db, chat.user_id, chat.id):
             texts = await self._texts(chat.user_id, page)
             for message in page:
-                yield separator + _encoded(_message_record(message, texts))
+                data = await asyncio.to_thread(self._data, message)
+                record = _message_record(message, texts, data)
+                if data:  # megabytes of it
+                    yield separator + await asyncio.to_thread(_encoded, record)
+                else:
+                    yield separator + _encoded(record)
                 separator = b", "
         yield b"]}"
 
@@ -132,6 +150,14 @@ class Exports:
         """The content of the files of these messages."""
         files = [file.id for message in page for file in message.attachments]
         return await attachments.texts(self._db, user_id, files) if files else {}
+
+    def _data(self, message: Message) -> dict[int, bytes]:
+        """The bytes of a message's pictures."""
+        if self._pictures is None:
+            return {}
+        files = [file for file in message.attachments if file.is_picture]
+        data = {file.id: self._pictures.read(file.digest, file.media_type) for file in files}
+        return {number: found for number, found in data.items() if found is not None}
 
     async def all_markdown(self, user_id: int) -> AsyncIterator[bytes]:
         """A zip with a file for each chat, in pieces."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from app.conversations.attachments import with_files
 from app.conversations.settings import parse_generation_settings
 from app.db.messages import Message
-from app.models.model import Turn
+from app.models.model import Turn, TurnImage
 
 # What stands beside a message: other wordings of a prompt, other answers to one.
 
@@ -50,8 +50,13 @@ class SiblingIndex:
 # From stored messages to the turns that a model is to see.
 
 
-def to_turns(path: Sequence[Message], texts: Mapping[int, str] | None = None) -> tuple[Turn, ...]:
-    """Oldest first; texts: the content of attached files, by their ids.
+def to_turns(
+    path: Sequence[Message],
+    texts: Mapping[int, str] | None = None,
+    images: Mapping[int, TurnImage] | None = None,
+) -> tuple[Turn, ...]:
+    """Oldest first; texts: the content of attached files, by their ids; images: pictures that the
+    model is shown, instead of the text in them.
 
     An answer without text is left out, and questions that then follow each other become one,
     because many chat templates insist that roles alternate. A question whose answer failed goes
@@ -61,16 +66,25 @@ def to_turns(path: Sequence[Message], texts: Mapping[int, str] | None = None) ->
     for message in without_failed(path):
         if not message.is_said:
             continue
-        content = with_files(message.text, message.attachments, texts or {})
+        shown = {f.id: images[f.id] for f in message.attachments if images and f.id in images}
+        others = [file for file in message.attachments if file.id not in shown]
+        turn = Turn(
+            *(message.role, with_files(message.text, others, texts or {}), message.thought or ""),
+            images=tuple(shown.values()),
+        )
         if instruction := instruction_of(message):
             turns = instruct(turns, instruction)
-        thought = message.thought or ""
         if turns and turns[-1].role == message.role:
-            merged = f"{turns.pop().content}\n\n{content}"
-            turns.append(Turn(message.role, merged, thought))
-        else:
-            turns.append(Turn(message.role, content, thought))
+            turn = _merged(turns.pop(), turn)
+        turns.append(turn)
     return tuple(turns)
+
+
+def _merged(first: Turn, second: Turn) -> Turn:
+    """Join two turns; pictures keep their places in the text."""
+    begin = f"{first.content}\n\n"
+    moved = (replace(image, place=image.place + len(begin)) for image in second.images)
+    return replace(second, content=begin + second.content, images=(*first.images, *moved))
 
 
 def instruction_of(message: Message) -> str:

@@ -81,6 +81,7 @@ class TemporaryChats:
                 await self._trash.remove(owner, chat_id)
         await self._db.write(lambda c: temporary.delete_settings(c, chat_id))
         await self._trash.purge()
+        await self.services.pictures.sweep()
 
     async def end_all(self, user_id: int) -> None:
         """End all of one user."""
@@ -97,6 +98,7 @@ class TemporaryChats:
                 await self.end(chat_id)
         if not self._leases:  # files that nobody sent belong to no chat
             await self._db.write(lambda c: attachments.purge_unsent(c, math.inf))
+        await self.services.pictures.sweep()
 
     async def run(self) -> None:
         """Sweep until cancelled."""

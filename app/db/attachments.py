@@ -17,13 +17,20 @@ if TYPE_CHECKING:
 
 MAX_UNSENT: Final = 40
 """Files of a user that belong to no message yet; older ones are deleted."""
-_SHOWN: Final = "id, name, kind, media_type, size, tokens"
-_COPIED: Final = "user_id, place, name, kind, media_type, size, digest, text, tokens"
+_SHOWN: Final = "id, name, kind, media_type, size, tokens, digest, width, height, alt, gives_text"
+_COPIED: Final = (
+    "user_id, place, name, kind, media_type, size, digest, text, tokens, width, height, alt,"
+    " gives_text"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file without its content. size: bytes; tokens: about how many a model is given of it."""
+    """A file without its content. size: bytes; tokens: about how many a model is given of it.
+
+    digest: SHA-256 of its bytes. Of a picture: width, height: pixels; alt: what it shows;
+    gives_text: whether a model that sees no pictures is given the text in it.
+    """
 
     id: int
     name: str
@@ -31,11 +38,21 @@ class Attachment:
     media_type: str
     size: int
     tokens: int
+    digest: str = ""
+    width: int = 0
+    height: int = 0
+    alt: str = ""
+    gives_text: bool = True
+
+    @property
+    def is_picture(self) -> bool:
+        return self.kind == "image"
 
 
 @dataclass(frozen=True, slots=True)
 class NewAttachment:
-    """A file that is to be saved. text: what a model is given; digest: SHA-256 of its bytes."""
+    """A file that is to be saved. text: what a model is given; digest: SHA-256 of its bytes; of a
+    picture the rest, as in `Attachment`."""
 
     name: str
     kind: str
@@ -44,16 +61,23 @@ class NewAttachment:
     digest: str
     text: str
     tokens: int
+    width: int = 0
+    height: int = 0
+    alt: str = ""
+    gives_text: bool = True
 
 
 def _shown(row: sqlite3.Row) -> Attachment:
-    return Attachment(*(row[name] for name in Attachment.__slots__))
+    values = {name: row[name] for name in Attachment.__slots__}
+    return Attachment(**values | {"gives_text": bool(row["gives_text"])})
 
 
 _ADD = """
 INSERT INTO attachments
-    (user_id, message_id, place, name, kind, media_type, size, digest, text, tokens, created_at)
-VALUES (:user, :message, :place, :name, :kind, :media_type, :size, :digest, :text, :tokens, :now)
+    (user_id, message_id, place, name, kind, media_type, size, digest, text, tokens, created_at,
+     width, height, alt, gives_text)
+VALUES (:user, :message, :place, :name, :kind, :media_type, :size, :digest, :text, :tokens, :now,
+    :width, :height, :alt, :gives_text)
 """
 
 
@@ -120,6 +144,30 @@ async def attach(
         if cursor.rowcount != 1:
             return False
     return True
+
+
+async def describe(
+    connection: aiosqlite.Connection, user_id: int, attachment_id: int, alt: str
+) -> bool:
+    """Set what a picture shows. Whether there is such a picture."""
+    cursor = await connection.execute(
+        "UPDATE attachments SET alt = ? WHERE id = ? AND user_id = ? AND kind = 'image'",
+        (alt, attachment_id, user_id),
+    )
+    return cursor.rowcount > 0
+
+
+async def set_picture_text(
+    connection: aiosqlite.Connection, user_id: int, attachment_id: int, text: str, *, gives: bool
+) -> bool:
+    """Set the text in a picture that is not sent, and whether a model is given it. Whether there
+    is such a picture."""
+    cursor = await connection.execute(
+        "UPDATE attachments SET text = ?, gives_text = ?"
+        " WHERE id = ? AND user_id = ? AND kind = 'image' AND message_id IS NULL",
+        (text, gives, attachment_id, user_id),
+    )
+    return cursor.rowcount > 0
 
 
 async def detach(connection: aiosqlite.Connection, user_id: int, message_id: int) -> None:
@@ -205,7 +253,7 @@ async def find_shown(
 ) -> Attachment | None:
     """A file of a message of this chat that was not deleted."""
     row = await db.fetch_one(
-        "SELECT a.id, a.name, a.kind, a.media_type, a.size, a.tokens FROM attachments a"
+        f"SELECT {', '.join(f'a.{name}' for name in Attachment.__slots__)} FROM attachments a"  # noqa: S608
         " JOIN messages m ON m.id = a.message_id JOIN chats c ON c.id = m.chat_id"
         " WHERE a.id = ? AND a.user_id = ? AND c.id = ? AND c.user_id = a.user_id"
         " AND NOT EXISTS (SELECT 1 FROM hidden_messages h WHERE h.message_id = m.id)",

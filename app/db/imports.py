@@ -45,6 +45,7 @@ def create_staging(path: Path) -> sqlite3.Connection:
         f"CREATE TABLE messages (chat INTEGER, place INTEGER, {', '.join(MESSAGE_COLUMNS)},"
         " PRIMARY KEY (chat, place)) WITHOUT ROWID"
     )
+    connection.execute("CREATE TABLE pictures (digest TEXT PRIMARY KEY, data BLOB)")
     connection.execute("CREATE TABLE left_out (name TEXT, reason TEXT)")
     connection.execute("CREATE TABLE counts (empty INTEGER, left_out INTEGER)")
     connection.execute("INSERT INTO counts VALUES (0, 0)")
@@ -63,13 +64,14 @@ def stage_chat(
         f"INSERT INTO chats VALUES ({marks})", (place, *(chat[name] for name in CHAT_COLUMNS))
     )
     marks = ", ".join("?" * (len(MESSAGE_COLUMNS) + 2))
-    connection.executemany(
-        f"INSERT INTO messages VALUES ({marks})",
-        (
-            (place, number, *(message.get(name) for name in MESSAGE_COLUMNS))
-            for number, message in enumerate(messages)
-        ),
-    )
+    for number, message in enumerate(messages):
+        connection.execute(
+            f"INSERT INTO messages VALUES ({marks})",
+            (place, number, *(message.get(name) for name in MESSAGE_COLUMNS)),
+        )
+        connection.executemany(
+            "INSERT OR IGNORE INTO pictures VALUES (?, ?)", message.get("pictures", {}).items()
+        )
 
 
 def unstage_chat(connection: sqlite3.Connection, place: int) -> None:
@@ -127,6 +129,11 @@ class StagedImport:
             *(chat, start, end),
         )
 
+    async def picture(self, digest: str) -> bytes:
+        """Return a picture as the file has it."""
+        rows = await self._rows("SELECT data FROM pictures WHERE digest = ?", digest)
+        return bytes(rows[0]["data"]) if rows else b""
+
     async def _rows(self, sql: str, *parameters: object) -> list[sqlite3.Row]:
         return list(await self._connection.execute_fetchall(sql, parameters))
 
@@ -180,8 +187,10 @@ async def add_messages(
     chat_id: str,
     messages: Sequence[sqlite3.Row],
     ids: list[int],
+    files: Sequence[Sequence[NewAttachment]],
 ) -> None:
-    """Add messages. `ids`: of all that stand before these in the file; theirs are added."""
+    """Add messages, each with its `files`. `ids`: of all that stand before these in the file;
+    theirs are added."""
     async with connection.execute(f"SELECT {NEXT_ID}") as cursor:
         row = await cursor.fetchone()
     assert row is not None  # noqa: S101 - this always has a row
@@ -193,9 +202,8 @@ async def add_messages(
         [_row(message, ids, chat_id, user_id) for message in messages],
     )
     person = await import_holders.person_of(connection, user_id)
-    for message in messages:
-        files = msgspec.json.decode(message["attachments"] or "[]", type=list[NewAttachment])
-        for place, file in enumerate(files):
+    for message, some in zip(messages, files, strict=True):
+        for place, file in enumerate(some):
             at, owner = message["created_at"], ids[message["place"]]
             await attachments.add(connection, person, file, at, owner, place)
 

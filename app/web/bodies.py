@@ -21,9 +21,9 @@ from quart.wrappers.request import Body
 from quart.wrappers.response import DataBody, FileBody
 from werkzeug.exceptions import RequestTimeout
 
-from app.conversations.attachments import MAX_FILE_BYTES as MAX_ATTACHMENT_BYTES
 from app.conversations.imports.reader import MAX_FILE_BYTES
 from app.errors import DiskFull
+from app.media.pictures import MAX_PICTURE_BYTES
 
 FORM: Final = "application/x-www-form-urlencoded"
 NOT_JSON: Final = "Send JSON in UTF-8 with the header Content-Type: application/json."
@@ -32,7 +32,7 @@ MIB: Final = 1 << 20
 IMPORT_PATH: Final = "/exchange/import"
 UPLOAD_PREFIX: Final = "/models/upload/"
 DEFAULT_BYTES: Final = MIB
-ATTACHMENT_BYTES: Final = MAX_ATTACHMENT_BYTES + 1
+ATTACHMENT_BYTES: Final = MAX_PICTURE_BYTES + 1
 """One more than a file may have, so that one that is too large is told by its name."""
 _BY_PATH: Final = {
     "/v1/chat/completions": 8 * MIB,
@@ -44,6 +44,7 @@ _BY_PATH: Final = {
     "/api/embed": 16 * MIB,
     "/api/embeddings": 16 * MIB,
     "/attachments": ATTACHMENT_BYTES,
+    "/attachments/temporary": ATTACHMENT_BYTES,
     "/library/import": 9 * MIB,
     "/api/v1/library": 8 * MIB,
     "/api/v1/files": ATTACHMENT_BYTES,

@@ -19,9 +19,8 @@ from app.config import Settings, asset_dir
 from app.conversations.account_deletion import AccountDeletion
 from app.conversations.chat_services import ChatServices
 from app.conversations.chats import Shares
-from app.conversations.imports.imports import Imports
+from app.conversations.imports.imports import ImportedPictures, Imports
 from app.db.connection import Database
-from app.media.piper import Piper
 from app.services import Job, Services
 from app.web.render import markdown
 from app.web.render.fragments import Fragments
@@ -43,7 +42,8 @@ class ServerContext(Services):
         self, settings: Settings, db: Database, passwords: Passwords | None = None
     ) -> None:
         super().__init__(settings, db)
-        self.imports = Imports(db, self.hub)
+        pictures = ImportedPictures(self.pictures, self.decoder)
+        self.imports = Imports(db, self.hub, pictures=pictures)
         self.shares = Shares(db)
         self.account_deletion = AccountDeletion(
             *(settings, db, self.answers, self.pool, self.hub), self._end_temporary
@@ -54,7 +54,6 @@ class ServerContext(Services):
         self.fragments = Fragments(asset_dir("templates"), asset_dir("static"), settings.base_path)
         self.model_names = ModelNames(self.store, self.pulls.origins, self.hub)
         self.renderers = StreamRenderers(self.hub)
-        self.piper = Piper(settings)
         self.secret = secrets.token_urlsafe(32)
 
     @contextlib.asynccontextmanager

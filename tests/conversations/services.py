@@ -12,9 +12,11 @@ from typing import Any
 
 from app.config import Settings
 from app.conversations.answers import AnswerService
+from app.conversations.attachments import Attachments
 from app.conversations.branches import Branches
 from app.conversations.chats import ChatService
 from app.conversations.hub import Hub
+from app.conversations.pictures import Pictures
 from app.conversations.quotas import Quotas
 from app.conversations.submission import Prompt
 from app.db.connection import Database, open_database
@@ -41,6 +43,9 @@ class ScriptedServices:
     branches: Branches
     quotas: Quotas
     runner: ScriptedRunner
+    attachments: Attachments
+    pictures: Pictures
+    folder: Path
 
     def prompt(self, text: str = "hello", client_id: str = "client01", chat: str = CHAT) -> Prompt:
         return Prompt(user_id=1, chat_id=chat, text=text, client_id=client_id, model="tiny")
@@ -74,7 +79,17 @@ async def built(
         runner = ScriptedRunner(slots=values.slots)
         await wick.quotas.load()
         yield ScriptedServices(
-            *(db, wick.hub, wick.pool, wick.chats, wick.answers, wick.branches, wick.quotas, runner)
+            *(
+                db,
+                wick.hub,
+                wick.pool,
+                wick.chats,
+                wick.answers,
+                wick.branches,
+                wick.quotas,
+                runner,
+            ),
+            *(wick.attachments, wick.pictures, tmp_path / "pictures"),
         )
         wick.answers.close()
         await wick.pool.close("Wick was stopped.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from quart import Blueprint, Response, request
 
 from app.api import http
-from app.api.chats.schemas import file_object
+from app.api.chats.schemas import FileChange, file_object
 from app.web.context import server_context
 from app.web.pages import attachments
 from app.web.security.identity import current_user
@@ -32,7 +32,28 @@ async def get(file_id: int) -> Response:
 
 @blueprint.get("/<int:file_id>/content")
 async def content(file_id: int) -> Response:
-    return await attachments.text_response(current_user(), file_id)
+    """Get its text, or the picture as Wick keeps it."""
+    return await attachments.file_response(current_user(), file_id)
+
+
+@blueprint.get("/<int:file_id>/thumbnail")
+async def thumbnail(file_id: int) -> Response:
+    return await attachments.thumbnail_response(current_user(), file_id)
+
+
+@blueprint.patch("/<int:file_id>")
+async def change(file_id: int) -> Response:
+    """Describe a picture; before it is sent, also change or leave out the text in it."""
+    body = await http.parse_body(FileChange)
+    files, user_id = server_context().attachments_of(file_id), current_user()
+    file = await files.get(user_id, file_id)
+    if body.text is not None or body.gives_text is not None:
+        text = await files.text(user_id, file_id) if body.text is None else body.text
+        gives = file.gives_text if body.gives_text is None else body.gives_text
+        file = await files.set_picture_text(user_id, file_id, text, gives=gives)
+    if body.alt is not None:
+        file = await files.describe(user_id, file_id, body.alt)
+    return http.json_response(file_object(file))
 
 
 @blueprint.delete("/<int:file_id>")

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from app.api.parameters import SettingsParameters
 from app.conversations.answer_state import LiveAnswer
-from app.conversations.attachments import MAX_FILES
+from app.conversations.attachments import MAX_ALT_CHARS, MAX_FILES, MAX_PICTURE_TEXT_CHARS
 from app.conversations.settings import ChatSettings
 from app.db.attachments import Attachment
 from app.db.chats import Chat
@@ -58,7 +58,9 @@ class ChatObject(msgspec.Struct, kw_only=True):
 
 
 class FileObject(msgspec.Struct, kw_only=True):
-    """A file for a message. size: bytes; tokens: about how many a model is given of it."""
+    """A file for a message. size: bytes; tokens: about how many a model is given of it; kind:
+    `text` or `image`. Of a picture also width, height: pixels, alt: what it shows, gives_text:
+    whether a model that sees no pictures is given the text in it."""
 
     id: int
     name: str
@@ -66,7 +68,20 @@ class FileObject(msgspec.Struct, kw_only=True):
     media_type: str
     size: int
     tokens: int
+    width: int = 0
+    height: int = 0
+    alt: str = ""
+    gives_text: bool = True
     object: Literal["file"] = "file"
+
+
+class FileChange(msgspec.Struct, kw_only=True):
+    """alt: what a picture shows; text: what is written in it; gives_text: whether a model that sees
+    no pictures is given that. What is left out or null stays."""
+
+    alt: Annotated[str, Meta(max_length=MAX_ALT_CHARS)] | None = None
+    text: Annotated[str, Meta(max_length=MAX_PICTURE_TEXT_CHARS)] | None = None
+    gives_text: bool | None = None
 
 
 class ChatList(msgspec.Struct):
@@ -216,8 +231,11 @@ def message_object(message: Message, stream: LiveAnswer | None) -> MessageObject
     return MessageObject(**values | ({} if stream is None else _live_values(stream)))
 
 
+_FILE_FIELDS: Final = tuple(name for name in Attachment.__slots__ if name != "digest")
+
+
 def file_object(file: Attachment) -> FileObject:
-    return FileObject(**{name: getattr(file, name) for name in Attachment.__slots__})
+    return FileObject(**{name: getattr(file, name) for name in _FILE_FIELDS})
 
 
 def _live_values(stream: LiveAnswer) -> dict[str, Any]:

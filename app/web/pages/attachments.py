@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from quart import Blueprint, Response, request
@@ -10,6 +11,8 @@ from quart import Blueprint, Response, request
 from app.conversations.attachments import MAX_FILE_BYTES
 from app.db.attachments import MAX_UNSENT, Attachment
 from app.errors import AttachmentRefused
+from app.media.picture_files import ENDINGS, THUMBNAIL_TYPE
+from app.media.pictures import MAX_PICTURE_BYTES, is_picture
 from app.web.context import server_context
 from app.web.security.identity import current_user
 
@@ -24,8 +27,9 @@ async def take_file(*, temporary: bool = False) -> Attachment:
     context = server_context()
     where = context.temporary.services.attachments if temporary else context.attachments
     name = request.args.get("name", "file.txt")[:1000]
-    if (request.content_length or 0) > MAX_FILE_BYTES:
-        raise AttachmentRefused(f"{name} is too large: the limit is {MAX_FILE_BYTES >> 20} MB.")
+    limit = MAX_PICTURE_BYTES if is_picture(name, b"") else MAX_FILE_BYTES
+    if (request.content_length or 0) > max(limit, MAX_PICTURE_BYTES):
+        raise AttachmentRefused(f"{name} is too large: the limit is {limit >> 20} MB.")
     data: bytes = await request.get_data(as_text=False)  # type: ignore[assignment]
     return await where.add(current_user(), name, data)
 
@@ -63,23 +67,66 @@ async def remove(attachment_id: int) -> Response:
 
 @blueprint.get("/<int:attachment_id>")
 async def download(attachment_id: int) -> Response:
-    return await text_response(current_user(), attachment_id, is_download=True)
+    return await file_response(current_user(), attachment_id, is_download=True)
+
+
+@blueprint.get("/<int:attachment_id>/picture")
+async def picture(attachment_id: int) -> Response:
+    return await file_response(current_user(), attachment_id)
+
+
+@blueprint.get("/<int:attachment_id>/thumbnail")
+async def thumbnail(attachment_id: int) -> Response:
+    return await thumbnail_response(current_user(), attachment_id)
+
+
+@blueprint.post("/<int:attachment_id>/alt")
+async def describe(attachment_id: int) -> str:
+    """Set what a picture shows; its image on the page follows."""
+    context = server_context()
+    alt = (await request.form).get("alt", "")
+    file = await context.attachments_of(attachment_id).describe(current_user(), attachment_id, alt)
+    return context.fragments.render("_picture_image.html", file=file, oob=True)
 
 
 @blueprint.get("/<int:attachment_id>/view")
 async def view(attachment_id: int) -> str:
-    """Render the content for the folded chip of a message."""
-    context = server_context()
-    text = await context.attachments_of(attachment_id).text(current_user(), attachment_id)
+    """Render the content: text for the folded chip of a message, a picture for the dialog."""
+    context, user_id = server_context(), current_user()
+    attachments = context.attachments_of(attachment_id)
+    file = await attachments.get(user_id, attachment_id)
+    text = await attachments.text(user_id, attachment_id)
+    if file.is_picture:
+        return context.fragments.render("_viewer.html", file=file, text=text)
     return context.fragments.render("_attachment_text.html", id=attachment_id, text=text)
 
 
-async def text_response(user_id: int, attachment_id: int, *, is_download: bool = False) -> Response:
-    """A file's text as it is, which no browser takes for a page."""
+async def thumbnail_response(user_id: int, attachment_id: int) -> Response:
     attachments = server_context().attachments_of(attachment_id)
     file = await attachments.get(user_id, attachment_id)
-    text = await attachments.text(user_id, attachment_id)
-    response = Response(text, content_type="text/plain; charset=utf-8")
+    data = await attachments.picture(file, is_thumbnail=True)
+    return Response(data, content_type=THUMBNAIL_TYPE)
+
+
+async def file_response(user_id: int, attachment_id: int, *, is_download: bool = False) -> Response:
+    """A file as it is, which no browser takes for a page."""
+    attachments = server_context().attachments_of(attachment_id)
+    file = await attachments.get(user_id, attachment_id)
+    if file.is_picture:
+        data = await attachments.picture(file)
+        response = Response(data, content_type=file.media_type)
+    else:
+        text = await attachments.text(user_id, attachment_id)
+        response = Response(text, content_type="text/plain; charset=utf-8")
     how = "attachment" if is_download else "inline"
-    response.headers["Content-Disposition"] = f"{how}; filename*=UTF-8''{quote(file.name, safe='')}"
+    response.headers["Content-Disposition"] = (
+        f"{how}; filename*=UTF-8''{quote(_saved_name(file), safe='')}"
+    )
     return response
+
+
+def _saved_name(file: Attachment) -> str:
+    """Return a name whose ending is that of what Wick has made of a picture."""
+    if not file.is_picture:
+        return file.name
+    return PurePosixPath(file.name).with_suffix(ENDINGS[file.media_type]).name

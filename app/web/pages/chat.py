@@ -22,6 +22,7 @@ from app.db.folders import Folder
 from app.db.personas import Persona
 from app.errors import ChatError, ChatNotFound, ModelError
 from app.inference.kv_files import is_memory_only
+from app.media.pictures import MAX_PICTURE_BYTES
 from app.web.addresses import row_id
 from app.web.context import server_context, services_of
 from app.web.render import sidebar
@@ -264,6 +265,7 @@ async def _page(
         version=version,
         client_id=secrets.token_hex(16),
         largest_file=MAX_FILE_BYTES,
+        largest_picture=MAX_PICTURE_BYTES,
         first=seen.first or "",
         messages=fragments.messages(seen.views, seen.divider, seen.earlier),
         picker=fragments.picker(chat_id, options, chosen),

@@ -9,7 +9,7 @@ from quart import Blueprint, Response, request
 from app.net import is_loopback
 from app.web.addresses import public_url, row_id
 from app.web.context import server_context
-from app.web.pages.attachments import text_response
+from app.web.pages.attachments import file_response, thumbnail_response
 from app.web.pages.chat import get_chat_or_404
 from app.web.render.chat import load_chat_view
 from app.web.render.dates import day_of
@@ -77,11 +77,26 @@ async def page(token: str) -> Response:
 @blueprint.get("/shared/<token>/files/<int:attachment_id>")
 @public
 async def file(token: str, attachment_id: int) -> Response:
-    """A file of a message in that chat, as text."""
+    """A file of a message in that chat, as text, or a picture."""
+    user_id = await _owner_of_shown(token, attachment_id)
+    return await file_response(user_id, attachment_id)
+
+
+@blueprint.get("/shared/<token>/files/<int:attachment_id>/thumbnail")
+@public
+async def thumbnail(token: str, attachment_id: int) -> Response:
+    """A picture of a message in that chat, made small."""
+    user_id = await _owner_of_shown(token, attachment_id)
+    return await thumbnail_response(user_id, attachment_id)
+
+
+async def _owner_of_shown(token: str, attachment_id: int) -> int:
+    """The user whose chat this is, which shows this file. Raises ChatNotFound,
+    AttachmentNotFound."""
     context = server_context()
     chat = await context.shares.find(token)
-    found = await context.attachments.shown_in(chat.user_id, chat.id, attachment_id)
-    return await text_response(chat.user_id, found.id)
+    await context.attachments.shown_in(chat.user_id, chat.id, attachment_id)
+    return chat.user_id
 
 
 async def _dialog(chat_id: str, link: str = "") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from app.conversations.answer_state import LiveAnswer
@@ -214,7 +214,8 @@ async def picker_options(
             ready = cards.HEALTH[cards.describe_health(context.pool.remotes.status(model.name))]
             end = cards.describe_location(model.remote)
             leads_elsewhere = bool(model.remote.external_hosts)
-        options.append(_option(model.name, title, ready, end, is_external=leads_elsewhere))
+        option = _option(model.name, title, ready, end, is_external=leads_elsewhere)
+        options.append(replace(option, sees=model.sees))
     names = {model.name for model in models}
     coming = [
         pull

@@ -309,7 +309,7 @@ def _ending(message: Message) -> str:
 class ModelOption:
     """One line of the model picker. label: all that is said of it; title: only what it is called;
     readiness: what choosing it means; state: whether it can answer, after a load or a wait;
-    is_external: what is written to it leaves this machine."""
+    is_external: what is written to it leaves this machine; sees: it takes pictures."""
 
     name: str
     label: str
@@ -317,6 +317,7 @@ class ModelOption:
     is_external: bool = False
     title: str = ""
     readiness: str = ""
+    sees: bool = False
 
 
 @dataclass(frozen=True, slots=True)

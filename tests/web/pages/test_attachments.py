@@ -14,6 +14,7 @@ from quart import Quart
 from app.conversations.attachments import MAX_FILE_BYTES
 from app.db import attachments, chats, messages
 from tests.application import BrowserClient, context_of, run_app, sign_in, text_of
+from tests.media.samples import encoded
 
 CHAT = "0123456789abcdef"
 HOSTILE = "<img src=x onerror=alert(1)>\"'&.md"
@@ -61,7 +62,7 @@ async def test_a_file_becomes_a_chip_that_can_be_read_and_removed(app: Quart) ->
     ("name", "data", "status", "why"),
     [
         ("a.pdf", b"%PDF-1.7", 415, "PDF files aren't supported yet."),
-        ("a.png", b"\x89PNG\r\n", 415, "Pictures aren't supported yet"),
+        ("a.png", b"\x89PNG\r\n", 415, "a.png is damaged, or not a picture"),
         ("a.bin", bytes(range(256)), 415, "a.bin is not a text file, so the model can't read it."),
         ("big.txt", b"x" * (MAX_FILE_BYTES + 1), 415, "big.txt is too large: the limit is 1 MB."),
     ],
@@ -132,3 +133,75 @@ async def test_a_shared_chat_shows_its_own_files_and_no_others(app: Quart) -> No
     assert f'href="{link}/files/{sent}"' in page
     assert await text_of(await visitor.ask("GET", f"{link}/files/{sent}")) == "flour"
     assert (await visitor.ask("GET", f"{link}/files/{other}")).status_code == 404
+
+
+async def test_a_picture_is_shown_described_and_given_as_its_owner_and_link_see_it(
+    app: Quart,
+) -> None:
+    anna, ben = await sign_in(app, "Anna", "owner"), await sign_in(app, "Ben")
+    answer = await anna.ask(
+        *("POST", "/attachments"),
+        query_string={"name": HOSTILE},
+        data=encoded(kind="JPEG", comment=b"secret"),
+        headers=PLAIN,
+    )
+    chip = await text_of(answer)
+    found = re.search(r'data-attachment="(\d+)" data-kind="image" data-status="ready"', chip)
+    assert found, chip
+    assert 'src="x"' not in chip
+    assert "60 × 40" in chip
+    file = found[1]
+    for path, kind in (("picture", "image/jpeg"), ("thumbnail", "image/webp"), ("", "image/jpeg")):
+        answer = await anna.ask("GET", f"/attachments/{file}/{path}".rstrip("/"))
+        assert answer.headers["Content-Type"] == kind
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert b"secret" not in await answer.get_data(as_text=False)
+        assert (await ben.ask("GET", f"/attachments/{file}/{path}".rstrip("/"))).status_code == 404
+    form = {"alt": 'a "red" corner'}
+    path = f"/attachments/{file}/alt"
+    assert (await ben.ask("POST", path, form=form)).status_code == 404
+    assert "a &#34;red&#34; corner" in await text_of(await anna.ask("POST", path, form=form))
+    dialog = await text_of(await anna.ask("GET", f"/attachments/{file}/view"))
+    assert 'value="a &#34;red&#34; corner"' in dialog
+
+    async def fill(connection: aiosqlite.Connection) -> None:
+        await chats.create(connection, CHAT, 1, "Bread", "tiny", 1.0)
+        asked = await messages.add_user(connection, 1, CHAT, None, "what?", "c1", 1.0)
+        assert await attachments.attach(connection, 1, [int(file)], asked)
+        await chats.advance(connection, 1, CHAT, asked, "tiny", 2.0)
+
+    await context_of(app).chats._db.write(fill)
+    shown = await text_of(await anna.ask("GET", f"/chats/{CHAT}"))
+    assert f'src="/attachments/{file}/thumbnail" alt="a &#34;red&#34; corner"' in shown
+    link = f"/shared/{await context_of(app).shares.share(1, CHAT)}"
+    visitor = BrowserClient(app)
+    page = await text_of(await visitor.ask("GET", link))
+    assert f'href="{link}/files/{file}"' in page
+    assert f'src="{link}/files/{file}/thumbnail"' in page
+    for path in ("", "/thumbnail"):
+        assert (await visitor.ask("GET", f"{link}/files/{file}{path}")).status_code == 200
+        assert (await visitor.ask("GET", f"{link}/files/999{path}")).status_code == 404
+
+
+async def test_programs_upload_describe_and_read_pictures(app: Quart) -> None:
+    anna = await sign_in(app, "Anna", "owner")
+    for where in ("false", "true"):
+        answer = await anna.ask(
+            "POST", f"/api/v1/files?name=a.png&temporary={where}", data=encoded()
+        )
+        made = json.loads(await text_of(answer))
+        assert (made["kind"], made["width"], made["height"]) == ("image", 60, 40)
+        path = f"/api/v1/files/{made['id']}"
+        change = {"alt": "a corner", "text": "EXIT", "gives_text": False}
+        changed = json.loads(await text_of(await anna.ask("PATCH", path, json=change)))
+        assert (changed["alt"], changed["gives_text"]) == ("a corner", False)
+        content = await anna.ask("GET", f"{path}/content")
+        assert content.headers["Content-Type"] == "image/png"
+        thumbnail = await anna.ask("GET", f"{path}/thumbnail")
+        assert thumbnail.headers["Content-Type"] == "image/webp"
+        assert (await anna.ask("DELETE", path)).status_code == 204
+    text = await anna.ask("POST", "/api/v1/files?name=a.py", data=b"x = 1\n")
+    path = f"/api/v1/files/{json.loads(await text_of(text))['id']}"
+    assert (await anna.ask("GET", f"{path}/thumbnail")).status_code == 404
+    assert (await anna.ask("PATCH", path, json={"alt": "x"})).status_code == 404

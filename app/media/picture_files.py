@@ -1,0 +1,124 @@
+"""Files of pictures by their digest: in the data folder, or in memory for temporary chats."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import Final, Protocol
+
+from app.errors import DiskFull
+from app.media.pictures import Picture
+
+ENDINGS: Final = {"image/png": ".png", "image/jpeg": ".jpg"}
+THUMBNAIL: Final = ".webp"
+THUMBNAIL_TYPE: Final = "image/webp"
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class PictureFiles(Protocol):
+    """Pictures and their thumbnails. What is not there is None."""
+
+    def put(self, picture: Picture) -> None:
+        """Raises DiskFull."""
+
+    def read(self, digest: str, media_type: str) -> bytes | None: ...
+
+    def path(self, digest: str, media_type: str) -> Path | None:
+        """Return the file as another process of this user can open it."""
+
+    def remove(self, digest: str) -> None: ...
+
+    def digests(self) -> set[str]: ...
+
+
+class PictureFolder:
+    """Pictures as `aa/DIGEST.png` or `.jpg`, with a thumbnail `.webp` beside."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, picture: Picture) -> None:
+        try:
+            self._write(self._file(picture.digest, THUMBNAIL), picture.thumbnail)
+            self._write(self._file(picture.digest, ENDINGS[picture.media_type]), picture.data)
+        except OSError as error:
+            raise DiskFull("There is no room left on the disk for this picture.") from error
+
+    def _write(self, file: Path, data: bytes) -> None:
+        """Write a file whole or not at all."""
+        if file.exists():
+            return
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        beside = file.with_name(f"{file.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            beside.touch(mode=0o600)
+            with beside.open("wb") as new:
+                new.write(data)
+                new.flush()
+                os.fsync(new.fileno())
+            beside.replace(file)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def read(self, digest: str, media_type: str) -> bytes | None:
+        with contextlib.suppress(OSError):
+            return self._file(digest, _ending(media_type)).read_bytes()
+        return None
+
+    def path(self, digest: str, media_type: str) -> Path | None:
+        file = self._file(digest, _ending(media_type))
+        return file if file.is_file() else None
+
+    def remove(self, digest: str) -> None:
+        for file in self._file(digest, "").parent.glob(f"{digest}.*"):
+            file.unlink(missing_ok=True)
+
+    def digests(self) -> set[str]:
+        """List all, also of files that a crash has left half written."""
+        names = (file.name.partition(".")[0] for file in self._folder.glob("??/*"))
+        return {name for name in names if _DIGEST.fullmatch(name)}
+
+    def _file(self, digest: str, ending: str) -> Path:
+        return self._folder / digest[:2] / f"{digest}{ending}"
+
+
+class PictureMemory:
+    """Pictures that no disk ever holds."""
+
+    def __init__(self) -> None:
+        self._pictures: dict[str, Picture] = {}
+        self._opened: dict[str, int] = {}
+
+    def put(self, picture: Picture) -> None:
+        self._pictures[picture.digest] = picture
+
+    def read(self, digest: str, media_type: str) -> bytes | None:
+        picture = self._pictures.get(digest)
+        if picture is None:
+            return None
+        return picture.thumbnail if media_type == THUMBNAIL_TYPE else picture.data
+
+    def path(self, digest: str, media_type: str) -> Path | None:
+        """Return a file in memory; there is none where the system has no such thing."""
+        data = self.read(digest, media_type)
+        if data is None or not hasattr(os, "memfd_create"):
+            return None
+        if digest not in self._opened:
+            self._opened[digest] = os.memfd_create(f"wick-{digest[:8]}")
+            os.write(self._opened[digest], data)
+        return Path(f"/proc/{os.getpid()}/fd/{self._opened[digest]}")
+
+    def remove(self, digest: str) -> None:
+        self._pictures.pop(digest, None)
+        if (opened := self._opened.pop(digest, None)) is not None:
+            os.close(opened)
+
+    def digests(self) -> set[str]:
+        return set(self._pictures)
+
+
+def _ending(media_type: str) -> str:
+    return THUMBNAIL if media_type == THUMBNAIL_TYPE else ENDINGS[media_type]

@@ -12,7 +12,7 @@ import importlib.metadata
 import importlib.util
 import re
 from collections import deque
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from ctypes import (
     CDLL,
     CFUNCTYPE,
@@ -240,6 +240,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, ...]]] = {
     "llama_model_load_from_file": (_MODEL, c_char_p, ModelParams),
     "llama_model_free": (None, _MODEL),
     "llama_model_get_vocab": (c_void_p, _MODEL),
+    "llama_model_n_embd_inp": (c_int32, _MODEL),
     "llama_model_n_embd_out": (c_int32, _MODEL),
     "llama_model_n_cls_out": (c_uint32, _MODEL),
     "llama_model_chat_template": (c_char_p, _MODEL, c_char_p),
@@ -276,6 +277,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, ...]]] = {
     "llama_set_n_threads": (None, _CONTEXT, c_int32, c_int32),
     "llama_set_abort_callback": (None, _CONTEXT, c_void_p, c_void_p),
     "llama_set_embeddings": (None, _CONTEXT, c_bool),
+    "llama_set_causal_attn": (None, _CONTEXT, c_bool),
     "llama_decode": (c_int32, _CONTEXT, Batch),
     "llama_encode": (c_int32, _CONTEXT, Batch),
     "llama_get_logits_ith": (c_void_p, _CONTEXT, c_int32),
@@ -318,15 +320,20 @@ def load_library() -> CDLL:
     path = library_path()
     try:
         lib = CDLL(str(path))
-        for name, (result, *arguments) in _FUNCTIONS.items():
-            function = getattr(lib, name)
-            function.restype, function.argtypes = result, arguments
+        declare_functions(lib, _FUNCTIONS)
     except (OSError, AttributeError) as error:
         raise ModelLoadError(_reason(str(error))) from error
     lib.llama_log_set(LOG.callback, None)
     check_layout(lib.llama_model_default_params(), _KNOWN_MODEL)
     check_layout(lib.llama_context_default_params(), _KNOWN_CONTEXT)
     return lib
+
+
+def declare_functions(lib: CDLL, functions: Mapping[str, tuple[Any, ...]]) -> None:
+    """Raises AttributeError where one is missing."""
+    for name, (result, *arguments) in functions.items():
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, arguments
 
 
 def check_layout(params: Structure, known: dict[str, Any]) -> None:

@@ -1,0 +1,1 @@
+"""Pictures in the runner: from a file to rows in a sequence."""

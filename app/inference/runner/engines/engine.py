@@ -71,13 +71,32 @@ class Context(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SliceRows:
+    """Rows of a picture that stand in place of a slice's tokens, whose ids are then below 0.
+
+    values: the numbers of these rows, shape (rows, width); place: how many rows of the same piece
+    stand before them, total: how many it has; positions: of the text that the piece takes; axes:
+    where each row of the piece stands, shape (4, total), for models with several axes; is_causal:
+    whether a row sees only those before it, else all of a piece must be in one slice.
+    """
+
+    values: Logits
+    place: int
+    total: int
+    positions: int
+    axes: NDArray[np.int32] | None = None
+    is_causal: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Slice:
     """Part of a step for one context: evaluate `tokens` behind its first `past` positions, so
     that truncating is only a smaller `past`.
 
     outputs: of how many of the last tokens the logits are wanted; embedding: instead of them
-    `Context.embedding` will be wanted afterwards.
+    `Context.embedding` will be wanted afterwards. rows: of a picture, for engines that take them;
+    such a slice is a step of its own, and has no outputs.
     """
 
     context: Context
@@ -85,6 +104,7 @@ class Slice:
     past: int
     outputs: int = 1
     embedding: bool = False
+    rows: SliceRows | None = None
 
 
 class Engine(Protocol):

@@ -24,6 +24,7 @@ class LlamaCppContext:
         self.sequence = sequence
         self.held = self.peak = 0
         self.kept_embedding: Logits | None = None
+        self.pieces = PicturePieces()
 
     def advance(self, held: int) -> None:
         """Tokens were evaluated for it."""
@@ -34,6 +35,7 @@ class LlamaCppContext:
     def reach(self, count: int) -> int:
         if count >= self.held:
             return self.held
+        count = self.pieces.start_of(count)
         if self._is_whole:
             return count
         return self._engine.checkpoints.best(self.sequence, count)
@@ -51,6 +53,7 @@ class LlamaCppContext:
                 self.clear()
                 return 0
             self.held = left
+            self.pieces.cut(left)
             self._engine.checkpoints.cut(self.sequence, left)
             return left
 
@@ -60,12 +63,13 @@ class LlamaCppContext:
             state = self._engine.checkpoints.get(self.sequence, count)
             if not self._native.write_state(self.sequence, state, partial=True):
                 return False
-        return self._native.cut(self.sequence, count)
+        return self._native.cut(self.sequence, self.pieces.position(count))
 
     def clear(self) -> None:
         """Hold nothing."""
         self._native.cut(self.sequence, -1)
         self.held = self.peak = 0
+        self.pieces.cut(0)
         self._engine.checkpoints.cut(self.sequence, 0)
 
     def checkpoint(self) -> None:
@@ -88,6 +92,7 @@ class LlamaCppContext:
             # All of it is shared and then taken back, which not every state can be at any place.
             self._native.share(other.sequence, self.sequence, -1)
             self.held, self.peak = other.held, other.peak
+            self.pieces.copy(other.pieces)
             engine.checkpoints.copy(other.sequence, self.sequence, count)
             if self.cut(count) != count:
                 self.clear()
@@ -119,12 +124,15 @@ class LlamaCppContext:
             scratch = self._engine.scratch
             try:
                 scratch.copy(self, count)
-                return self._joined(self._native.read_state(scratch.sequence), checkpoints)
+                state = self._native.read_state(scratch.sequence)
+                return scratch._joined(state, checkpoints)
             finally:
                 scratch.clear()
 
     def _joined(self, state: State, checkpoints: Sequence[tuple[int, State]]) -> State:
-        return state if self._engine.cuts_anywhere else join_states(state, checkpoints)
+        if not self._engine.cuts_anywhere:
+            state = join_states(state, checkpoints)
+        return self.pieces.joined(state) if self._engine.has_axes else state
 
     def restore(self, state: State, count: int) -> None:
         engine = self._engine
@@ -134,9 +142,12 @@ class LlamaCppContext:
             is_state = 1 <= count <= engine.context_length and state.dtype == np.uint8
             if not is_state or state.ndim != 1 or not state.flags.c_contiguous:
                 raise ValueError(f"this is no state of {count} positions")
+            if engine.has_axes:
+                self.pieces, state = PicturePieces.split(state)
             whole, checkpoints = (state, []) if engine.cuts_anywhere else split_states(state)
             if self._native.write_state(self.sequence, whole):
-                self.held = self._native.length(self.sequence)
+                length = self._native.length(self.sequence)
+                self.held = count if length == self.pieces.length(count) else length
             self.peak = self.held
             if self.held != count:
                 self.clear()
@@ -155,6 +166,77 @@ class LlamaCppContext:
                 engine.forget(self)
 
 
+class PicturePieces:
+    """Pieces of pictures in a sequence: where each begins, its rows, and the positions it takes.
+
+    A sequence holds as many entries as it has tokens and rows. The positions of a model with
+    several axes are fewer: all rows of a piece stand at one moment, and the text goes on behind the
+    longer side. Such a model's states are saved with this table.
+    """
+
+    def __init__(self, table: Sequence[tuple[int, int, int]] = ()) -> None:
+        self._table = list(table)
+
+    def add(self, start: int, rows: int, positions: int) -> None:
+        """Note a piece whose first rows were evaluated."""
+        if not self._table or self._table[-1][0] < start:
+            self._table.append((start, rows, positions))
+
+    def start_of(self, count: int) -> int:
+        """The last place that is not beyond `count`, and within no piece."""
+        inside = (start for start, rows, _ in self._table if start < count < start + rows)
+        return next(inside, count)
+
+    def position(self, count: int) -> int:
+        """The position of what stands behind the first `count` entries."""
+        for start, rows, positions in reversed(self._table):
+            if count > start:
+                return (
+                    self.position(start)
+                    + (positions if count >= start + rows else 0)
+                    + max(0, count - start - rows)
+                )
+        return count
+
+    def length(self, count: int) -> int:
+        """What the library calls the length of the first `count` entries: one more than the last
+        position, where all rows of a piece have one."""
+        for start, rows, positions in self._table:
+            if start < count <= start + rows and positions < rows:
+                return self.position(start) + 1
+        return self.position(count)
+
+    def cut(self, count: int) -> None:
+        self._table = [piece for piece in self._table if piece[0] < count]
+
+    def copy(self, other: PicturePieces) -> None:
+        self._table = list(other._table)
+
+    def joined(self, state: State) -> State:
+        """Put the table before a state."""
+        rows = [(len(self._table), 0, 0), *self._table]
+        return np.concatenate([np.array(rows, "<i8").view(np.uint8).ravel(), state])
+
+    @classmethod
+    def split(cls, state: State) -> tuple[PicturePieces, State]:
+        """Take `joined` back. Raises ValueError for other bytes."""
+        if state.size < _PIECE_BYTES:
+            raise ValueError("this is no state with pictures")
+        count = int(state[:8].view("<i8")[0])
+        end = (count + 1) * _PIECE_BYTES
+        if not 0 <= count <= MAX_PIECES or state.size < end:
+            raise ValueError("this is no state with pictures")
+        table = state[_PIECE_BYTES:end].view("<i8").reshape(count, 3)
+        if count and (table.min() < 0 or table.max() > MAX_ENTRIES):
+            raise ValueError("this is no state with pictures")
+        return cls([(int(s), int(r), int(p)) for s, r, p in table]), np.ascontiguousarray(
+            state[end:]
+        )
+
+
+_PIECE_BYTES: Final = 24
+MAX_PIECES: Final = 65_536
+MAX_ENTRIES: Final = 1 << 31
 _PART: Final = np.dtype([("position", "<i8"), ("size", "<i8")])
 MAX_PARTS: Final = 16
 

@@ -6,10 +6,13 @@ one step evaluates tokens of many sequences together.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
+
+import numpy as np
 
 from app.inference.runner.engines.engine import (
     CacheFull,
@@ -17,6 +20,7 @@ from app.inference.runner.engines.engine import (
     EngineError,
     Logits,
     Slice,
+    SliceRows,
     StepInterrupted,
 )
 from app.inference.runner.engines.llama_context import Checkpoints, LlamaCppContext
@@ -24,6 +28,7 @@ from app.inference.runner.engines.llama_native import (
     BatchItem,
     ContextSize,
     NativeLlama,
+    RowsItem,
 )
 from app.inference.runner.engines.placement import LoadedLayers
 from app.models.devices import CPU_ONLY, Placement
@@ -34,6 +39,8 @@ MAX_OUTPUTS: Final = 32
 """Tokens of one slice whose logits may be wanted."""
 MAX_WHOLE: Final = 8192
 """Tokens of a text that has to be in one step."""
+AXES: Final = 4
+"""Numbers in a position of a row, where it has several."""
 MAX_CHECKPOINT_BYTES: Final = 256 << 20
 MAX_STATE_BYTES: Final = 1 << 36
 """Of a saved state, whatever a file says."""
@@ -74,6 +81,9 @@ class LlamaCppEngine:
         self.embedding_size = self.native.embedding_size
         self.cuttable = self._cuttable()
         self.identity = self.native.identity + ("" if self.cuts_anywhere else " checkpoints")
+        self.has_axes = self.native.has_axes
+        """Whether a position of a picture has several axes, of which rows share the first."""
+        self.identity += " axes" if self.has_axes else ""
         self.checkpoints = Checkpoints(MAX_CHECKPOINT_BYTES)
         self.scratch = LlamaCppContext(self, 0)
         """For copies in the making."""
@@ -116,6 +126,8 @@ class LlamaCppEngine:
     def evaluate(self, step: Sequence[Slice], threads: int) -> list[Logits]:
         with self.lock:
             contexts = self._checked(step)
+            if step[0].rows is not None:
+                return [self._evaluate_rows(contexts[0], step[0], step[0].rows, threads)]
             pairs = list(zip(contexts, step, strict=True))
             for context, part in pairs:
                 if context.cut(part.past) != part.past:
@@ -146,9 +158,49 @@ class LlamaCppEngine:
                 raise ValueError(f"{count} tokens after {part.past} do not fit")
             if not 0 <= part.outputs <= (0 if self.native.is_pooled else min(count, MAX_OUTPUTS)):
                 raise ValueError(f"{part.outputs} outputs of {count} tokens are not to be had")
-            if min(part.tokens) < 0 or max(part.tokens) >= self.vocab_size:
+            if part.rows is not None:
+                self._check_rows(step, part, part.rows)
+            elif min(part.tokens) < 0 or max(part.tokens) >= self.vocab_size:
                 raise ValueError("a token id lies outside the vocabulary")
         return found
+
+    def _check_rows(self, step: Sequence[Slice], part: Slice, rows: SliceRows) -> None:
+        """Raises ValueError for rows of another size, or beside anything else."""
+        count = len(part.tokens)
+        if len(step) != 1 or part.outputs or part.embedding or max(part.tokens) >= 0:
+            raise ValueError("rows of a picture are a step of their own")
+        if rows.values.shape != (count, self.native.row_width):
+            raise ValueError("the rows of a picture have another width than the model's")
+        if rows.place < 0 or rows.place + count > rows.total or rows.place > part.past:
+            raise ValueError("a picture does not have so many rows")
+        if not rows.is_causal and count != rows.total:
+            raise ValueError("the rows of this picture must be evaluated together")
+        if rows.axes is not None and rows.axes.shape != (AXES, rows.total):
+            raise ValueError("the rows of a picture have no places")
+
+    def _evaluate_rows(
+        self, context: LlamaCppContext, part: Slice, rows: SliceRows, threads: int
+    ) -> Logits:
+        if context.cut(part.past) != part.past:
+            raise EngineError("the model's state cannot be cut there")
+        count, start = len(part.tokens), part.past - rows.place
+        first = context.pieces.position(start)
+        places = slice(rows.place, rows.place + count)
+        if rows.axes is None:
+            positions = np.arange(first, first + rows.total, dtype=np.int32)[None, places]
+        else:
+            positions = rows.axes[:, places] + np.array([[first]] * 3 + [[0]], np.int32)
+        item = RowsItem(
+            context.sequence,
+            np.ascontiguousarray(positions, np.int32),
+            np.ascontiguousarray(rows.values, np.float32),
+            is_causal=rows.is_causal,
+        )
+        with self._clearing([context]):
+            self.native.decode_rows(item, threads)
+        context.pieces.add(start, rows.total, rows.positions)
+        context.advance(part.past + count)
+        return self.native.logits(range(0))
 
     def _evaluate_together(
         self, pairs: Sequence[tuple[LlamaCppContext, Slice]], threads: int
@@ -156,7 +208,9 @@ class LlamaCppEngine:
         if not pairs:
             return []
         items = [
-            BatchItem(context.sequence, part.past, part.tokens, part.outputs)
+            BatchItem(
+                context.sequence, context.pieces.position(part.past), part.tokens, part.outputs
+            )
             for context, part in pairs
         ]
         self._decode(items, threads)
@@ -168,13 +222,19 @@ class LlamaCppEngine:
         return found
 
     def _decode(self, items: Sequence[BatchItem], threads: int) -> None:
-        try:
+        with self._clearing([self._contexts[item.sequence] for item in items]):
             self.native.decode(items, threads)
+
+    @contextlib.contextmanager
+    def _clearing(self, contexts: Sequence[LlamaCppContext]) -> Iterator[None]:
+        """Clear these when it is not known any more what they hold."""
+        try:
+            yield
         except (CacheFull, StepInterrupted):
             raise
         except EngineError:
-            for item in items:
-                self._contexts[item.sequence].clear()
+            for context in contexts:
+                context.clear()
             raise
 
     def _evaluate_embeddings(
@@ -190,7 +250,7 @@ class LlamaCppEngine:
         self._evaluate_together(early, threads)
         ends = [(context, part.past + len(part.tokens)) for context, part in pairs]
         items = [
-            BatchItem(context.sequence, end - 1, part.tokens[-1:], 1)
+            BatchItem(context.sequence, context.pieces.position(end - 1), part.tokens[-1:], 1)
             for (context, end), (_, part) in zip(ends, pairs, strict=True)
         ]
         with self.native.embeddings():

@@ -46,6 +46,7 @@ POOLING_NONE: Final = 0
 POOLING_MEAN: Final = 1
 POOLING_LAST: Final = 3
 POOLING_RANK: Final = 4
+ROPE_WITH_AXES: Final = 8
 FLASH_AUTO: Final = -1
 FLASH_ON: Final = 1
 KV_TYPES: Final = {"f16": 1, "q8_0": 8}
@@ -248,6 +249,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, ...]]] = {
     "llama_model_has_decoder": (c_bool, _MODEL),
     "llama_model_meta_val_str": (c_int32, _MODEL, c_char_p, c_char_p, c_size_t),
     "llama_model_n_swa": (c_int32, _MODEL),
+    "llama_model_rope_type": (c_int32, _MODEL),
     "llama_model_is_recurrent": (c_bool, _MODEL),
     "llama_model_is_hybrid": (c_bool, _MODEL),
     "llama_vocab_n_tokens": (c_int32, c_void_p),

@@ -26,6 +26,7 @@ from types import MappingProxyType
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import ModelLoadError
 from app.inference.runner.engines.engine import (
@@ -45,6 +46,7 @@ from app.inference.runner.engines.llama_library import (
     POOLING_MEAN,
     POOLING_NONE,
     POOLING_RANK,
+    ROPE_WITH_AXES,
     VOCABULARY_WORD_PIECES,
     Batch,
     ContextParams,
@@ -100,6 +102,17 @@ class BatchItem:
     outputs: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RowsItem:
+    """Rows of a picture of one sequence. positions: shape (axes, rows); is_causal: whether a row
+    sees only those before it."""
+
+    sequence: int
+    positions: NDArray[np.int32]
+    values: Logits
+    is_causal: bool
+
+
 class BatchArrays:
     """Room for `size` tokens of sequences below `sequences`."""
 
@@ -126,6 +139,21 @@ class BatchArrays:
             token=self._tokens.ctypes.data,
             embd=None,
             pos=self._positions.ctypes.data,
+            n_seq_id=self._counts.ctypes.data,
+            seq_id=self._pointers.ctypes.data,
+            logits=self._wanted.ctypes.data,
+        )
+
+    def fill_rows(self, item: RowsItem) -> Batch:
+        """The batch of these rows, none of which gives logits; the item must live as long."""
+        end = len(item.values)
+        self._pointers[:end] = self._names.ctypes.data + 4 * item.sequence
+        self._wanted[:end] = 0
+        return Batch(
+            n_tokens=end,
+            token=None,
+            embd=item.values.ctypes.data,
+            pos=item.positions.ctypes.data,
             n_seq_id=self._counts.ctypes.data,
             seq_id=self._pointers.ctypes.data,
             logits=self._wanted.ctypes.data,
@@ -158,6 +186,8 @@ class NativeLlama:
         self.vocab_size: int = self._lib.llama_vocab_n_tokens(self._vocabulary)
         self.window: int = self._lib.llama_model_n_swa(self._model)
         """Tokens that some of its layers see at most; 0 where all see everything."""
+        rope: int = self._lib.llama_model_rope_type(self._model)
+        self.has_axes = rope >= 0 and bool(rope & ROPE_WITH_AXES)
         self.is_recurrent = bool(
             self._lib.llama_model_is_recurrent(self._model)
             or self._lib.llama_model_is_hybrid(self._model)
@@ -190,6 +220,17 @@ class NativeLlama:
         if not model:
             raise ModelLoadError(f"The engine cannot load this model: {self._log.reason()}")
         return model
+
+    @property
+    def handle(self) -> int | None:
+        """Address of the model, for others of the library's functions."""
+        return self._model
+
+    @property
+    def row_width(self) -> int:
+        """Numbers in a row of a picture."""
+        width: int = self._lib.llama_model_n_embd_inp(self._model)
+        return width
 
     def metadata(self, key: str) -> str:
         """A number or a text of the file's header; empty where there is none."""
@@ -266,12 +307,28 @@ class NativeLlama:
     def decode(self, items: Sequence[BatchItem], threads: int) -> None:
         """Raises CacheFull when there are no cells, StepInterrupted, and then nothing has changed;
         EngineError when what these sequences hold is unknown."""
+        self._prepare(threads)
+        self._check(self._lib.llama_decode(self._handle, self._arrays.fill(items)))
+
+    def _prepare(self, threads: int) -> None:
         self._interruption[0] = 0
         if max(1, threads) != self._threads:
             self._threads = max(1, threads)
             self._lib.llama_set_n_threads(self._handle, self._threads, self._threads)
         self._log.clear()
-        code = self._lib.llama_decode(self._handle, self._arrays.fill(items))
+
+    def decode_rows(self, item: RowsItem, threads: int) -> None:
+        """Evaluate rows of a picture. Raises as `decode` does."""
+        self._prepare(threads)
+        if not item.is_causal:
+            self._lib.llama_set_causal_attn(self._handle, 0)
+        try:
+            self._check(self._lib.llama_decode(self._handle, self._arrays.fill_rows(item)))
+        finally:
+            if not item.is_causal:
+                self._lib.llama_set_causal_attn(self._handle, 1)
+
+    def _check(self, code: int) -> None:
         if code == NO_CELLS:
             raise CacheFull("the cache has no cells for a step")
         if code == INTERRUPTED:

@@ -140,7 +140,7 @@ class NativeProjector:
             raise ProjectorError("The model's projector makes rows that are no picture.")
         found = (DecoderPosition * rows)()
         self._lib.mtmd_helper_image_get_decoder_pos(image, 0, found)
-        values = np.frombuffer(found, np.uint32).reshape(rows, 4)
+        values = np.frombuffer(bytes(found), np.uint32).reshape(rows, 4)
         return np.ascontiguousarray(values[:, [0, 2, 1, 3]].T.astype(np.int32))  # t, y, x, z
 
     @contextmanager

@@ -17,6 +17,7 @@ from app.inference.runner.engines.engine import (
     EngineError,
     Logits,
     Slice,
+    SliceRows,
     State,
     StepInterrupted,
 )
@@ -138,10 +139,11 @@ class LiveSlice:
     tokens: Sequence[int]
     outputs: int = 1
     embedding: bool = False
+    rows: SliceRows | None = None
 
     def as_slice(self) -> Slice:
         past = len(self.live.tokens)
-        return Slice(self.live.context, self.tokens, past, self.outputs, self.embedding)
+        return Slice(self.live.context, self.tokens, past, self.outputs, self.embedding, self.rows)
 
 
 def evaluate(engine: Engine, step: Sequence[LiveSlice], threads: int) -> list[Logits]:

@@ -1,9 +1,9 @@
 """Ids of a picture's rows in a sequence, where text has token ids.
 
 A row is no token, but prefixes, snapshots and windows are compared and cut as lists of ids. So each
-row gets an id below 0, made of the picture's digest, the projector's, the piece and the place: equal
-ids mean equal rows. The first row of a piece is marked, since a sequence may be cut there, but not
-between its rows.
+row gets an id below 0, made of the picture's digest, the projector's, the piece and the place:
+equal ids mean equal rows. The first row of a piece is marked, so that pieces that touch are told
+apart.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.errors import PromptTooLong, TooManyTokens
 from app.models.model import Turn
@@ -119,14 +119,15 @@ def fit_cut(turns: Sequence[Turn], encode: Encode, limit: int) -> FittedPrompt:
     Raises PromptTooLong when those leave no room for it.
     """
     system, last = [turn for turn in turns if turn.role == "system"], turns[-1]
-    if _encoded(encode, [*system, Turn(last.role, ".")])[1] > limit:
-        raise PromptTooLong("The system prompt leaves no room for a message.")
-    kept = last.content
+    if _encoded(encode, [*system, replace(last.end(0), content=".")])[1] > limit:
+        what = "Its pictures leave" if last.images else "The system prompt leaves"
+        raise PromptTooLong(f"{what} no room for a message.")
+    kept = last
     while True:
-        tokens, size = _encoded(encode, [*system, Turn(last.role, kept)])
+        tokens, size = _encoded(encode, [*system, kept])
         if size <= limit:
             return FittedPrompt(tokens, len(turns) - len(system) - 1)
-        kept = kept[-max(1, int(len(kept) * limit / size * _CUT)) :]
+        kept = kept.end(max(1, int(len(kept.content) * limit / size * _CUT)))
 
 
 def fit_continuation(

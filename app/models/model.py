@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -74,6 +74,22 @@ class Turn:
     content: str
     thought: str = ""
     images: tuple[TurnImage, ...] = ()
+
+    def behind(self, text: str) -> Turn:
+        """The turn with a text before its content."""
+        images = (replace(image, place=image.place + len(text)) for image in self.images)
+        return replace(self, content=text + self.content, images=tuple(images))
+
+    def followed_by(self, other: Turn, between: str) -> Turn:
+        """The turn with another one's content behind its own."""
+        rest = other.behind(self.content + between)
+        return replace(self, content=rest.content, images=(*self.images, *rest.images))
+
+    def end(self, characters: int) -> Turn:
+        """The turn with only so many characters of its end, and all its pictures."""
+        cut = len(self.content) - characters
+        images = (replace(image, place=max(0, image.place - cut)) for image in self.images)
+        return replace(self, content=self.content[cut:], images=tuple(images))
 
 
 @dataclass(frozen=True, slots=True)

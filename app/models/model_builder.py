@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +22,11 @@ from app.models.gguf.engine_support import FileSupport, check_support
 from app.models.gguf.header import Header
 from app.models.gguf.reader import read_model_file
 from app.models.gguf.weight_layout import weight_layout
-from app.models.model import Model, Turn
+from app.models.model import Model, Projector, Turn
 from app.models.model_files import save_model
 from app.models.parameters import Sampling
+from app.models.projectors import FILE as PROJECTOR_FILE
+from app.models.projectors import describe, read_projector
 from app.models.text.chat_template import ChatTemplate, fallback_template
 from app.models.text.tokenizer import Tokenizer, TokenizerSource
 from app.models.text.tokenizer_builder import save_tokenizer
@@ -55,22 +58,35 @@ MIXTURES: Final = {
 class ModelBuilder:
     """Builder of one model from `source`, a GGUF file or any part of a split one.
 
-    keep: how the store comes to have its files; `progress` hears of bytes done and to do. Raises
-    ModelFileError or ModelUnsupported for a file that will not do.
+    keep: how the store comes to have its files; `progress` hears of bytes done and to do;
+    projector: the file with which the model sees or hears. Raises ModelFileError or
+    ModelUnsupported for a file that will not do.
     """
 
-    def __init__(self, source: Path, keep: Keep, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        source: Path,
+        keep: Keep,
+        progress: Progress | None = None,
+        projector: Path | None = None,
+    ) -> None:
         self._file = read_model_file(source)
         self._keep = keep
         self._progress = progress or (lambda done, total: None)
         self._support = check_support(self._file.header, available_engines())
         can_adapt = CTRANSFORMERS in self._support.engines
         self._adapted_size = adapted_size(self._file) if can_adapt else 0
+        runs = LLAMA_CPP in self._support.engines and self._support.kind == "text"
+        self._projector = projector if runs else None
+        if self._projector is not None:
+            read_projector(self._projector)
 
     @property
     def needed_bytes(self) -> int:
         """Bytes of the disk that the model will take."""
         copied = self._file.header.size if self._keep == "copy" else 0
+        if self._projector is not None and self._keep == "copy":
+            copied += self._projector.stat().st_size
         return copied + space_for_copy(self._adapted_size)
 
     def build(
@@ -107,6 +123,7 @@ class ModelBuilder:
             files=files,
             adapted_size=size,
             linked_from=linked_from if self._keep == "link" else "",
+            projector=self._place_projector(folder),
         )
         if model.engine == CTRANSFORMERS:
             self._adapt(model)
@@ -125,6 +142,15 @@ class ModelBuilder:
 
         files = _place_originals(self._file.paths, folder, self._keep, check, half)
         return check.hexdigest() if check is not None else str(digest), files
+
+    def _place_projector(self, folder: Path) -> Projector | None:
+        """Put the projector into `folder`, where there is one."""
+        source, target = self._projector, folder / PROJECTOR_FILE
+        if source is None:
+            return None
+        if not _linked(source, target, self._keep):
+            shutil.copyfile(source, target)
+        return describe(target)
 
     def _adapt(self, model: Model) -> None:
         middle = model.size // 2

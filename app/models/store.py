@@ -118,12 +118,14 @@ class ModelStore:
         keep: Keep = "copy",
         linked_from: str = "",
         renews: bool = False,
+        projector: Path | None = None,
     ) -> Model:
         """Check and add the GGUF file `source`, which stays as it is.
 
         `source` may be any part of a split model whose other parts lie beside it. `digest`: its
         SHA-256 if known already. keep: how the store comes to have its files; linked_from: the
-        program that they belong to, where they are only linked. renews: take the place of a model
+        program that they belong to, where they are only linked. projector: the file with which it
+        sees or hears, kept in the same way. renews: take the place of a model
         of that name whose original is not there; the same file may always. `progress` hears of
         bytes done and to do. Raises ModelFileError, ModelUnsupported or TemplateError for a file
         that will not do, DiskFull, and ModelError for a name that is taken or not allowed.
@@ -132,7 +134,7 @@ class ModelStore:
         from app.models.model_builder import ModelBuilder
 
         name = self._ensure_installable(name or name_for(source), digest, renews=renews)
-        builder = ModelBuilder(source, keep, progress)
+        builder = ModelBuilder(source, keep, progress, projector)
         with self.incoming(builder.needed_bytes) as folder:
             model = builder.build(
                 folder,

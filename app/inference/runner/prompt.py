@@ -193,7 +193,7 @@ def alternating(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     made: list[Turn] = []
     for turn in merge_system(turns):
         if made and made[-1].role == turn.role:
-            made[-1] = Turn(turn.role, f"{made[-1].content}\n\n{turn.content}")
+            made[-1] = made[-1].followed_by(turn, "\n\n")
         else:
             made += [turn] if made or turn.role == "user" else [Turn("user", GREETING), turn]
     return tuple(made)

@@ -100,7 +100,7 @@ class Sampler:
         if penalty == 1.0 or penalty <= 0 or window <= 0:
             return
         ids = np.array(history[-window:], np.int64)
-        ids = ids[ids < logits.size]
+        ids = ids[(ids >= 0) & (ids < logits.size)]  # those below 0 are no tokens
         spared = [i for i in self._exempt if i < logits.size]
         values, kept = logits[ids], logits[spared]
         logits[ids] = np.where(values > 0, values / penalty, values * penalty)

@@ -64,12 +64,17 @@ class Scheduler:
         self._jobs: dict[int, _Job] = {}
         self._waiting: deque[_Job] = deque()
         self._runnable: deque[_Job] = deque()
+        self._showing: deque[_Job] = deque()
         self._stepping = 0
         self._closed = False
         self._changed = threading.Condition()
         self._step_threads = [
             threading.Thread(target=self._prepare_all, name="prepare", daemon=True)
         ]
+        if room.pictures is not None:
+            self._step_threads.append(
+                threading.Thread(target=self._encode_all, name="encode", daemon=True)
+            )
         for number in range(1 if self._steps.is_batched else min(self._threads, slots)):
             name = f"step {number}"
             self._step_threads.append(
@@ -99,7 +104,8 @@ class Scheduler:
                 if job.sequence is not None:
                     self._steps.interrupt(job.sequence)
                 return
-            (self._waiting if job.sequence is None else self._runnable).remove(job)
+            waiting = (self._waiting, self._runnable, self._showing)
+            next(queue for queue in waiting if job in queue).remove(job)
             self._discard(job)
         self._emit_all(job, _cancelled(job))
 
@@ -139,7 +145,7 @@ class Scheduler:
                 if job.sequence is None:
                     self._discard(job)
                 else:
-                    self._runnable.append(job)
+                    self._enqueue(job)
                     self._changed.notify_all()
 
     def _next_waiting(self) -> _Job | None:
@@ -187,7 +193,53 @@ class Scheduler:
             self._discard(job)
         else:
             # No notice is needed: who puts one back takes one, so nobody waits for it.
-            self._runnable.append(job)
+            self._enqueue(job)
+            if self._showing:
+                self._changed.notify_all()
+
+    def _enqueue(self, job: _Job) -> None:
+        """Put a job at the back of those that can be stepped, or wait for a picture."""
+        queue = self._showing if _sequence(job).needs_encoding else self._runnable
+        queue.append(job)
+
+    # The encoding thread.
+
+    def _encode_all(self) -> None:
+        """Compute the pieces of pictures, one of each job in turn, beside the steps.
+
+        A piece cannot be interrupted, so it leaves one thread to the answers where it can.
+        """
+        while (job := self._next_picture()) is not None:
+            try:
+                with self._permits.acquire(max(1, self._threads - 1)) as threads:
+                    events = [] if job.cancelled else _sequence(job).encode_next(threads)
+                if job.cancelled:
+                    events = _cancelled(job)
+            except Exception as error:
+                events = [_failed(job, error)]
+            self._emit_all(job, events)
+            with self._changed:
+                job.context = False
+                if _sequence(job).ended:
+                    self._discard(job)
+                else:
+                    self._enqueue(job)
+                self._changed.notify_all()
+
+    def _next_picture(self) -> _Job | None:
+        with self._changed:
+            while not self._closed and not self._showing:
+                jobs, pictures = self._jobs.values(), self._context.pictures
+                if pictures and not any(
+                    job.sequence and job.sequence.awaits_picture for job in jobs
+                ):
+                    pictures.release_pictures()
+                self._changed.wait()
+            if self._closed:
+                return None
+            job = self._showing.popleft()
+            job.context = True
+            return job
 
     def _step(self, jobs: Sequence[_Job]) -> list[list[Event]]:
         """Make a step for these jobs; the events of each."""

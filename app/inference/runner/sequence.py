@@ -23,11 +23,13 @@ from app.inference.protocol import (
     TokenLogprob,
 )
 from app.inference.runner.detokenizer import Detokenizer, TextChunk
-from app.inference.runner.engines.engine import Logits
+from app.inference.runner.engines.engine import EngineError, Logits, SliceRows
 from app.inference.runner.grammar import Grammars
 from app.inference.runner.kv.cache import KvCache
 from app.inference.runner.kv.live import LiveSlice
 from app.inference.runner.kv.snapshot import TokenRuns
+from app.inference.runner.pictures.encoder import PictureEncoder, PictureSpan
+from app.inference.runner.pictures.image_ids import without_rows
 from app.inference.runner.relevance import RelevanceHead
 from app.inference.runner.sampling import Sampler, logprobs, top_k_indices
 from app.inference.runner.threads import Kind, ThreadTuner
@@ -74,7 +76,8 @@ class RunnerContext:
 
     min_delta_interval: seconds between two deltas of one answer, the first one aside. thinking:
     how thoughts are told from answers, for models that think. is_stateless: of texts that were read
-    nothing is kept; relevance: how a reranker says what it found.
+    nothing is kept; relevance: how a reranker says what it found; pictures: turns them into rows,
+    for models that see.
     """
 
     contexts: KvCache
@@ -87,6 +90,7 @@ class RunnerContext:
     thinking: Thinking | None = None
     is_stateless: bool = False
     relevance: RelevanceHead | None = None
+    pictures: PictureEncoder | None = None
 
 
 class RunningSequence:
@@ -114,6 +118,9 @@ class RunningSequence:
         self._started = room.clock()
         self._first_token: float | None = None
         self._embedding: tuple[float, ...] = ()
+        pictures = room.pictures
+        self._spans = [] if pictures is None else pictures.spans(prompt.tokens)
+        self._rows: tuple[PictureSpan, Logits] | None = None
         self._unsent = TextChunk()
         self._pending_logprobs: list[SampledToken] = []
         self._sent = len(self._ids)
@@ -184,6 +191,9 @@ class RunningSequence:
         """Cut at most `size` tokens for the next step to evaluate."""
         past, engine = self.past, self._live.engine
         end = min(past + max(1, size), past + engine.max_slice, len(self._ids))
+        if (span := self._span) is not None:
+            return self._rows_slice(span, end)
+        end = min(end, *(span.start for span in self._spans if span.start > past), len(self._ids))
         if self._is_telling:
             end = min(end, past + engine.max_outputs)
         if engine.cuttable < engine.context_length:
@@ -192,6 +202,54 @@ class RunningSequence:
         embedding = is_last and self._request.wants_embedding and not self._is_judged_by_word
         outputs = end - past if self._is_telling else int(is_last and not embedding)
         return LiveSlice(self._live, self._ids[past:end], outputs, embedding)
+
+    # Pictures in its prompt.
+
+    @property
+    def _span(self) -> PictureSpan | None:
+        """The piece of a picture that comes next."""
+        past = self.past
+        return next((span for span in self._spans if span.start <= past < span.end), None)
+
+    @property
+    def reads_picture(self) -> bool:
+        """Tell whether rows of a picture come next, which are a step of their own."""
+        return bool(self._spans) and self._span is not None
+
+    @property
+    def needs_encoding(self) -> bool:
+        """Tell whether a picture's rows come next that nobody has computed, or kept."""
+        return (span := self._span if self._spans else None) is not None and not self._has(span)
+
+    @property
+    def awaits_picture(self) -> bool:
+        """Tell whether some picture in its prompt is not read to its end."""
+        return not self.ended and bool(self._spans) and self._spans[-1].end > self.past
+
+    def encode_next(self, threads: int) -> list[Event]:
+        """Compute the rows that come next. Raises PromptRefused or EngineError."""
+        if (span := self._span) is None or self._context.pictures is None:
+            return []
+        self._rows = span, self._context.pictures.encode(span.rows, threads)
+        return [self.progress()]
+
+    def _has(self, span: PictureSpan) -> bool:
+        if self._rows is not None and self._rows[0] is span:
+            return True
+        known = None if self._context.pictures is None else self._context.pictures.find(span.rows)
+        self._rows = None if known is None else (span, known)
+        return known is not None
+
+    def _rows_slice(self, span: PictureSpan, end: int) -> LiveSlice:
+        if not self._has(span) or self._rows is None:
+            raise EngineError("a picture was not encoded")
+        past, rows = self.past, span.rows
+        end = min(end, span.end) if rows.is_causal else span.end
+        place = past - span.start
+        values = self._rows[1][place : place + end - past]
+        total = len(rows.ids)
+        given = SliceRows(values, place, total, rows.positions, rows.axes, is_causal=rows.is_causal)
+        return LiveSlice(self._live, self._ids[past:end], 0, rows=given)
 
     @property
     def _is_telling(self) -> bool:
@@ -204,7 +262,11 @@ class RunningSequence:
         total = len(self._prompt.tokens)
         if self._context.is_stateless:
             return ()
-        return (self._prompt.shared, total - MARK_TOKENS) if total > MARK_TOKENS else ()
+        if total <= MARK_TOKENS:
+            return ()
+        last = total - MARK_TOKENS
+        span = next((span for span in self._spans if span.start < last < span.end), None)
+        return self._prompt.shared, last if span is None else span.start
 
     def advance(self, logits: Logits) -> list[Event]:
         """Go on after the slice was evaluated; `logits`: those that it wanted. Its events."""
@@ -240,7 +302,7 @@ class RunningSequence:
         prompt's."""
         first = self.past - len(logits) + 1
         for place, row in enumerate(logits, start=first):
-            if place < len(self._prompt.tokens):
+            if place < len(self._prompt.tokens) and self._ids[place] >= 0:
                 self._pending_logprobs.append(self._logprob_entry(self._ids[place], logprobs(row)))
 
     def _progress_of_reading(self) -> list[Event]:
@@ -271,10 +333,14 @@ class RunningSequence:
             tier=self._tier,
             context_length=self._window,
             embedding=self._embedding,
-            ids=(*self._ids, *self._end_token) if self._request.tells_ids else (),
+            ids=self._tokens_alone() if self._request.tells_ids else (),
             thought_tokens=self._thought_tokens,
         )
         return [*self._delta(rest, at_once=True), finished]
+
+    def _tokens_alone(self) -> tuple[int, ...]:
+        """The ids of its tokens, without a picture's rows, which nobody else can read."""
+        return (*without_rows(self._ids), *self._end_token)
 
     def unsent(self) -> list[Event]:
         """Text that was still being gathered."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 import time
 from argparse import Namespace
@@ -15,11 +16,13 @@ from app.inference.protocol import MAX_CONCURRENT_TEXTS, Event, LoadProgress
 from app.inference.runner.engines.ctransformers import CtransformersEngine
 from app.inference.runner.engines.engine import Engine
 from app.inference.runner.engines.llama_cpp import LlamaCppEngine
+from app.inference.runner.engines.mtmd_native import ProjectorError
 from app.inference.runner.engines.placement import LoadedLayers
 from app.inference.runner.grammar import Grammars
 from app.inference.runner.kv.cache import KvCache, pool_size
 from app.inference.runner.kv.disk import DiskSnapshots
 from app.inference.runner.kv.snapshot import SnapshotKey
+from app.inference.runner.pictures.encoder import BlindEncoder, PictureEncoder
 from app.inference.runner.prompt import PromptBuilder
 from app.inference.runner.relevance import RelevanceHead
 from app.inference.runner.scheduler import Scheduler
@@ -35,6 +38,8 @@ from app.models.model_files import load_model
 from app.models.text.builtin_templates import template_of
 from app.models.text.chat_template import ChatTemplate
 from app.models.text.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 0.2
 SHARED_CONTEXTS = 32
@@ -90,8 +95,13 @@ def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRun
     permits = open_permits(options.permits, options.threads)
     permit = functools.partial(permits.acquire, 1)
 
+    pictures = _open_pictures(model, native)
+    show = None if pictures is None else pictures.ids
+
     def template(spelling: Tokenizer) -> ChatTemplate:
-        return ChatTemplate(template_of(model), spelling, most=context_length, permit=permit)
+        return ChatTemplate(
+            template_of(model), spelling, most=context_length, permit=permit, pictures=show
+        )
 
     contexts = KvCache(
         engine,
@@ -109,6 +119,7 @@ def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRun
         Grammars(tokenizer, permit),
         min_delta_interval=options.gather_ms / 1000,
         thinking=_thinking(chat_template, tokenizer),
+        pictures=pictures if isinstance(pictures, PictureEncoder) else None,
     )
 
     exact = functools.cache(lambda: template(tokenizer.forgetful()))
@@ -150,6 +161,20 @@ def _build_search_runtime(
     slots = MAX_CONCURRENT_TEXTS
     scheduler = Scheduler(room, encoder.build, emit, permits, slots=slots, threads=threads)
     return ModelRuntime(scheduler, contexts, slots, context_length, engine.loaded_layers)
+
+
+def _open_pictures(
+    model: Model, native: LlamaCppEngine | None
+) -> PictureEncoder | BlindEncoder | None:
+    """Open what the model sees pictures with; without it, it still answers to texts."""
+    path = model.projector_path
+    if native is None or model.projector is None or path is None or not model.projector.sees:
+        return None
+    try:
+        return PictureEncoder.open(path, model.projector, native.native)
+    except ProjectorError as error:
+        log.warning("%s sees no pictures: %s", model.title, error)
+        return BlindEncoder(str(error))
 
 
 def _relevance(

@@ -36,7 +36,8 @@ class StepMaker:
 
     An engine that evaluates one slice at a time gets them from several threads side by side; of one
     that evaluates many together, each step has all answers that go on and a slice of one prompt; or
-    of texts that nobody waits to see answered, as many as its time has room for.
+    of texts that nobody waits to see answered, as many as its time has room for. Rows of a picture
+    are no tokens, so they are a step of their own, which takes turns with those of the answers.
     """
 
     def __init__(self, room: RunnerContext, engine: Engine) -> None:
@@ -44,6 +45,7 @@ class StepMaker:
         self._engine = engine
         self._pacer = SlicePacer()
         self._last_threads = StepThreads(1)
+        self._waiting_answers = 0
 
     @property
     def is_batched(self) -> bool:
@@ -58,6 +60,10 @@ class StepMaker:
             return [suspect]
         if self._context.is_stateless:
             return list(self._gather(runnable))
+        self._waiting_answers = sum(not one.is_reading for one in runnable)
+        if runnable[0].reads_picture:
+            return [runnable[0]]
+        runnable = [one for one in runnable if not one.reads_picture]
         reader = next((one for one in runnable if one.is_reading), None)
         return [one for one in runnable if one is reader or not one.is_reading][
             : self._engine.max_slices
@@ -88,7 +94,12 @@ class StepMaker:
             return self._failed(step, error)
         seconds = room.clock() - started
         room.tuner.record(kind, threads.count, count, seconds)
-        self._pacer.record(*self._loads(step, slices), seconds, threads.count)
+        if slices[0].rows is None:
+            self._pacer.record(*self._loads(step, slices), seconds, threads.count)
+        else:  # answers were not in this step, but wait for its end
+            waiting = self._waiting_answers
+            seconds += self._pacer.gap(waiting)
+            self._pacer.record(waiting, count, seconds, threads.count)
         results: list[StepResult] = []
         for sequence, found in zip(step, logits, strict=True):
             sequence.has_failed = False
@@ -115,6 +126,8 @@ class StepMaker:
             self._last_threads = threads  # the next step is chosen by them
             return [sequence.next_slice(sizes[sequence]) for sequence in step]
         answers = sum(not sequence.is_reading for sequence in step)
+        if step[0].reads_picture:
+            answers = self._waiting_answers
         size = self._pacer.slice_size(answers, threads.count, is_contended=threads.is_contended)
         size = min(fill_tiles(size, answers), self._engine.max_slice - answers)
         return [sequence.next_slice(size if sequence.is_reading else 1) for sequence in step]

@@ -8,6 +8,7 @@ been rendered and tokenised at once.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections import OrderedDict
@@ -18,10 +19,18 @@ from typing import Final
 
 from jinja2 import TemplateError as JinjaError
 
-from app.errors import TemplateError, TooManyTokens
-from app.models.model import Turn
+from app.errors import PromptRefused, TemplateError, TooManyTokens
+from app.models.model import Turn, TurnImage
 from app.models.text.builtin_templates import guess_template, named_templates
 from app.models.text.content_guard import GUARD, ContentGuard
+from app.models.text.picture_places import (
+    PLACE,
+    Part,
+    is_complete,
+    parts_of,
+    place_marks,
+    with_marks,
+)
 from app.models.text.render_budget import METER, RENDER_SECONDS, RenderBudget
 from app.models.text.template_sandbox import RefusedByTemplate, Sandbox, shorten_reason
 from app.models.text.thinking import find_controls, find_format
@@ -39,6 +48,7 @@ CERTAIN_CHARS: Final = 24
 """Characters of a content that stand in a prompt by no accident."""
 _Render = Callable[[Sequence[str]], str]
 """Renders the conversation with other contents."""
+_RenderParts = Callable[[Sequence[str | list[Part]]], str]
 
 
 def fallback_template(tokenizer: Tokenizer, title: str = "") -> str:
@@ -61,12 +71,14 @@ class ChatTemplate:
         seconds: float = RENDER_SECONDS,
         most: int | None = None,
         permit: Callable[[], AbstractContextManager[object]] = nullcontext,
+        pictures: Callable[[TurnImage], Sequence[int]] | None = None,
     ) -> None:
         """Compile `source`. Raises TemplateError if it is too long or no template.
 
         most: tokens that a prompt may have at all; `encode` and `encode_plain` raise TooManyTokens
         when it certainly has more, before it is rendered or tokenised to its end. permit: held
-        while a long text is tokenised, so that this takes its turn with other work.
+        while a long text is tokenised, so that this takes its turn with other work. pictures: makes
+        the ids of a picture; None for a model that sees none.
         """
         if len(source) > MAX_SOURCE_CHARS:
             raise TemplateError("The model's chat template is too long.")
@@ -75,6 +87,7 @@ class ChatTemplate:
         self._seconds = seconds
         self._most = most
         self._permit = permit
+        self._pictures = pictures
         self._refused = ("", 0)
         self._runs: OrderedDict[str, list[int]] = OrderedDict()
         self._cached = 0
@@ -104,16 +117,21 @@ class ChatTemplate:
         spelled: the ids that stand for certain texts between special tokens in this chat.
         variables: what the template gets beside the conversation.
 
-        Raises TemplateError if the template fails or cannot be followed, TooManyTokens.
+        Raises TemplateError if the template fails or cannot be followed, TooManyTokens, and
+        PromptRefused for pictures that the model cannot see.
         """
         self._check(turns, opening + thought)
         guard, rendered = self._rendered(turns, variables)
+        shown = self._shown(turns, rendered)
         ids: list[int] = []
         run, passed = "", 0
         for part in self._tokenizer.split_special_tokens(rendered):
             if isinstance(part, str):
-                run = guard.text(part)
+                run, *rest = PLACE.split(guard.text(part))
                 passed += len(part)
+                for number, text in zip(rest[::2], rest[1::2], strict=True):
+                    ids += [*(spelled.get(run) or self._encode_run(run)), *shown[int(number)]]
+                    run = text
                 continue
             ids += spelled.get(run) or self._encode_run(run)
             ids.append(part)
@@ -128,6 +146,17 @@ class ChatTemplate:
             run = ""
         ids += spelled.get(run) or self._encode_run(run)
         return self._with_bos(ids)
+
+    def _shown(self, turns: Sequence[Turn], rendered: str) -> list[Sequence[int]]:
+        """The ids of each picture, all of which stand in the prompt."""
+        images = [image for turn in turns for image in turn.images]
+        if not images:
+            return []
+        if self._pictures is None:
+            raise PromptRefused("This model cannot see pictures.")
+        if not is_complete(rendered, len(images)):
+            raise TemplateError("The model's chat template leaves out pictures.")
+        return [self._pictures(image) for image in images]
 
     def closing_ids(self) -> list[int]:
         """The tokens that end a thought and begin the answer; none for a model without thoughts."""
@@ -244,15 +273,33 @@ class ChatTemplate:
         )
         contents = [guard.guard(turn.content) for turn in turns]
         render = functools.partial(self._render, guard, turns, variables)
+        if pictures := sum(len(turn.images) for turn in turns):
+            parts = parts_of(turns, guard.guard)
+            if (rendered := _by_parts(render, parts, pictures)) is not None:
+                return guard, rendered
+            contents = with_marks(parts)
         rendered = render(contents)
         lost = self._lost(render, turns, contents, rendered)
+        if "user" in lost:  # it may look for parts
+            render = functools.partial(_render_as_parts, render)
+            rendered, lost = self._in_parts(render, turns, contents)
         if "system" in lost:
             raise SystemPromptDropped
+        return guard, rendered
+
+    def _in_parts(
+        self, render: _Render, turns: Sequence[Turn], contents: Sequence[str]
+    ) -> tuple[str, set[str]]:
+        """Render each content as a part in a list. Raises TemplateError where that is lost, too."""
+        lost = {"user"}
+        with contextlib.suppress(TemplateError):
+            rendered = render(contents)
+            lost = self._lost(render, turns, contents, rendered)
         if "user" in lost:
             raise TemplateError(
                 "The model's chat template leaves out messages, which Wick cannot follow."
             )
-        return guard, rendered
+        return rendered, lost
 
     def _lost(
         self, render: _Render, turns: Sequence[Turn], contents: Sequence[str], rendered: str
@@ -289,10 +336,10 @@ class ChatTemplate:
         guard: ContentGuard,
         turns: Sequence[Turn],
         variables: Mapping[str, object],
-        contents: Sequence[str],
+        contents: Sequence[str | list[Part]],
     ) -> str:
-        messages = [
-            {"role": turn.role, "content": content} | _thought(guard.guard(turn.thought))
+        messages: list[dict[str, object]] = [
+            {"role": turn.role, "content": content, **_thought(guard.guard(turn.thought))}
             for turn, content in zip(turns, contents, strict=True)
         ]
         meter, guarding = METER.set(RenderBudget(self._seconds)), GUARD.set(guard)
@@ -324,6 +371,21 @@ class ChatTemplate:
         return rendered
 
 
+def _render_as_parts(render: _RenderParts, contents: Sequence[str]) -> str:
+    return render([[{"type": "text", "text": content}] for content in contents])
+
+
+def _by_parts(render: _RenderParts, parts: Sequence[list[Part]], pictures: int) -> str | None:
+    """Render contents as parts, with marks where the template wrote tokens for pictures; None for
+    a template that does not know parts, or leaves some out."""
+    try:
+        rendered = render(parts)
+    except TemplateError:
+        return None
+    texts = (part["text"].strip() for content in parts for part in content if "text" in part)
+    return place_marks(rendered, pictures) if all(text in rendered for text in texts) else None
+
+
 def _thought(text: str) -> dict[str, str]:
     """The fields under which templates look for what a model reasoned."""
     return {"reasoning_content": text, "thinking": text} if text else {}
@@ -337,6 +399,6 @@ def merge_system(turns: Sequence[Turn]) -> list[Turn]:
         return merged
     for index, turn in enumerate(merged):
         if turn.role == "user":
-            merged[index] = Turn("user", "\n\n".join(filter(None, (system, turn.content))))
+            merged[index] = turn.behind(f"{system}\n\n" if turn.content else system)
             return merged
     return [Turn("user", system), *merged]

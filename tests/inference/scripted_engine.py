@@ -40,6 +40,7 @@ class ScriptedEngine:
     max_slices: int = 1
     max_contexts: int = 56
     is_reproducible: bool = True
+    takes_rows: bool = False
     reads_whole: bool = False
     cuttable: int = 1 << 30
     most_contexts: int = 100

@@ -205,9 +205,9 @@ class Scheduler:
     # The encoding thread.
 
     def _encode_all(self) -> None:
-        """Compute the pieces of pictures, one of each job in turn, beside the steps.
+        """Compute the chunks of pictures, one of each job in turn, beside the steps.
 
-        A piece cannot be interrupted, so it leaves one thread to the answers where it can.
+        A chunk cannot be interrupted, so it leaves one thread to the answers where it can.
         """
         while (job := self._next_picture()) is not None:
             try:

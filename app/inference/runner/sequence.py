@@ -207,7 +207,7 @@ class RunningSequence:
 
     @property
     def _span(self) -> PictureSpan | None:
-        """The piece of a picture that comes next."""
+        """The chunk of a picture that comes next."""
         past = self.past
         return next((span for span in self._spans if span.start <= past < span.end), None)
 

@@ -94,7 +94,7 @@ class StepMaker:
             return self._failed(step, error)
         seconds = room.clock() - started
         room.tuner.record(kind, threads.count, count, seconds)
-        if slices[0].rows is None:
+        if not any(part.rows is not None for part in slices):
             self._pacer.record(*self._loads(step, slices), seconds, threads.count)
         else:  # answers were not in this step, but wait for its end
             waiting = self._waiting_answers

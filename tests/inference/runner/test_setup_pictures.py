@@ -88,10 +88,10 @@ class Runner:
     @property
     def encoded(self) -> int:
         assert isinstance(self.encoder, PictureEncoder)
-        return self.encoder.pieces_encoded
+        return self.encoder.chunks_encoded
 
-    def ask(self, number: int, *turns: Turn, chat: str = "c", **options: object) -> None:
-        request = Generate(number, turns, GREEDY, max_tokens=6, chat=chat, owner="o")
+    def ask(self, number: int, *turns: Turn, **options: object) -> None:
+        request = Generate(number, turns, GREEDY, max_tokens=6, chat="c", owner="o")
         self.runtime.scheduler.submit(replace(request, **options))  # type: ignore[arg-type]
 
     def answer(self, number: int, *turns: Turn, **options: object) -> Finished:
@@ -129,14 +129,14 @@ def test_a_chat_with_pictures_goes_on_and_survives_a_restart(model: Model, tmp_p
     with runner(model, tmp_path) as made:
         done = made.answer(1, first)
         assert done.cached_tokens == 0
-        pieces = made.encoded
-        assert pieces >= 2
+        chunks = made.encoded
+        assert chunks >= 2
         said = Turn("assistant", made.heard.text(1))
         more = (first, said, Turn("user", "And what else?"))
         again = made.answer(2, *more)
         assert again.tier == "live"
         assert again.cached_tokens > done.prompt_tokens - 16
-        assert made.encoded == pieces
+        assert made.encoded == chunks
         expected = made.heard.text(2)
     with runner(load_model(model.folder), tmp_path) as later:
         after = later.answer(1, *more)
@@ -150,11 +150,11 @@ def test_the_same_picture_is_encoded_once_for_everybody(model: Model, tmp_path: 
         made.ask(1, shown(picture(0)), chat="a")
         made.ask(2, shown(picture(0), text="Something else."), chat="b")
         one, other = made.heard.finished(1), made.heard.finished(2)
-        pieces = made.encoded
+        chunks = made.encoded
         assert one.completion_tokens
         assert other.completion_tokens
         made.answer(3, shown(picture(0), text="Once more."), chat="d", owner="somebody else")
-        assert made.encoded == pieces
+        assert made.encoded == chunks
 
 
 def test_two_people_show_pictures_while_a_third_is_answered(model: Model, tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_two_people_show_pictures_while_a_third_is_answered(model: Model, tmp_pa
         assert made.heard.text(4)[:1] == expected[:1]
 
 
-def test_progress_is_told_piece_by_piece(tmp_path: Path) -> None:
+def test_progress_is_told_chunk_by_chunk(tmp_path: Path) -> None:
     with runner(seeing_model("idefics3"), tmp_path) as made:
         done = made.answer(1, shown(picture(0)))
         told = [e.done for e in made.heard.events if isinstance(e, Prefill)]

@@ -61,6 +61,7 @@ class CtransformersEngine:
     max_contexts = MAX_CONTEXTS
     max_slices = max_outputs = 1
     is_reproducible = True
+    takes_rows = False
     reads_whole = False
 
     def __init__(

@@ -75,10 +75,10 @@ class Context(Protocol):
 class SliceRows:
     """Rows of a picture that stand in place of a slice's tokens, whose ids are then below 0.
 
-    values: the numbers of these rows, shape (rows, width); place: how many rows of the same piece
-    stand before them, total: how many it has; positions: of the text that the piece takes; axes:
-    where each row of the piece stands, shape (4, total), for models with several axes; is_causal:
-    whether a row sees only those before it, else all of a piece must be in one slice.
+    values: the numbers of these rows, shape (rows, width); place: how many rows of the same chunk
+    stand before them, total: how many it has; positions: of the text that the chunk takes; axes:
+    where each row of the chunk stands, shape (4, total), for models with several axes; is_causal:
+    whether a row sees only those before it, else all of a chunk must be in one slice.
     """
 
     values: Logits
@@ -116,7 +116,7 @@ class Engine(Protocol):
     reads_whole: all tokens of a text must be in one slice, as an encoder sees them at once.
     is_reproducible: where all slices end at multiples of BLOCK tokens, the same tokens give the
     same numbers, whatever else is evaluated; cuttable: contexts that never held more
-    tokens can be cut anywhere.
+    tokens can be cut anywhere. takes_rows: of pictures, whose ids are below 0.
     """
 
     @property
@@ -136,6 +136,8 @@ class Engine(Protocol):
     def reads_whole(self) -> bool: ...
     @property
     def is_reproducible(self) -> bool: ...
+    @property
+    def takes_rows(self) -> bool: ...
     @property
     def cuttable(self) -> int: ...
 

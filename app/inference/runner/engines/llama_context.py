@@ -24,7 +24,7 @@ class LlamaCppContext:
         self.sequence = sequence
         self.held = self.peak = 0
         self.kept_embedding: Logits | None = None
-        self.pieces = PicturePieces()
+        self.chunks = RowTable()
 
     def advance(self, held: int) -> None:
         """Tokens were evaluated for it."""
@@ -35,7 +35,7 @@ class LlamaCppContext:
     def reach(self, count: int) -> int:
         if count >= self.held:
             return self.held
-        count = self.pieces.start_of(count)
+        count = self.chunks.start_of(count)
         if self._is_whole:
             return count
         return self._engine.checkpoints.best(self.sequence, count)
@@ -53,7 +53,7 @@ class LlamaCppContext:
                 self.clear()
                 return 0
             self.held = left
-            self.pieces.cut(left)
+            self.chunks.cut(left)
             self._engine.checkpoints.cut(self.sequence, left)
             return left
 
@@ -63,13 +63,13 @@ class LlamaCppContext:
             state = self._engine.checkpoints.get(self.sequence, count)
             if not self._native.write_state(self.sequence, state, partial=True):
                 return False
-        return self._native.cut(self.sequence, self.pieces.position(count))
+        return self._native.cut(self.sequence, self.chunks.position(count))
 
     def clear(self) -> None:
         """Hold nothing."""
         self._native.cut(self.sequence, -1)
         self.held = self.peak = 0
-        self.pieces.cut(0)
+        self.chunks.cut(0)
         self._engine.checkpoints.cut(self.sequence, 0)
 
     def checkpoint(self) -> None:
@@ -92,7 +92,7 @@ class LlamaCppContext:
             # All of it is shared and then taken back, which not every state can be at any place.
             self._native.share(other.sequence, self.sequence, -1)
             self.held, self.peak = other.held, other.peak
-            self.pieces.copy(other.pieces)
+            self.chunks.copy(other.chunks)
             engine.checkpoints.copy(other.sequence, self.sequence, count)
             if self.cut(count) != count:
                 self.clear()
@@ -132,7 +132,7 @@ class LlamaCppContext:
     def _joined(self, state: State, checkpoints: Sequence[tuple[int, State]]) -> State:
         if not self._engine.cuts_anywhere:
             state = join_states(state, checkpoints)
-        return self.pieces.joined(state) if self._engine.has_axes else state
+        return self.chunks.joined(state) if self._engine.has_axes else state
 
     def restore(self, state: State, count: int) -> None:
         engine = self._engine
@@ -143,11 +143,11 @@ class LlamaCppContext:
             if not is_state or state.ndim != 1 or not state.flags.c_contiguous:
                 raise ValueError(f"this is no state of {count} positions")
             if engine.has_axes:
-                self.pieces, state = PicturePieces.split(state)
+                self.chunks, state = RowTable.split(state)
             whole, checkpoints = (state, []) if engine.cuts_anywhere else split_states(state)
             if self._native.write_state(self.sequence, whole):
                 length = self._native.length(self.sequence)
-                self.held = count if length == self.pieces.length(count) else length
+                self.held = count if length == self.chunks.length(count) else length
             self.peak = self.held
             if self.held != count:
                 self.clear()
@@ -166,11 +166,11 @@ class LlamaCppContext:
                 engine.forget(self)
 
 
-class PicturePieces:
-    """Pieces of pictures in a sequence: where each begins, its rows, and the positions it takes.
+class RowTable:
+    """Chunks of pictures in a sequence: where each begins, its rows, and the positions it takes.
 
     A sequence holds as many entries as it has tokens and rows. The positions of a model with
-    several axes are fewer: all rows of a piece stand at one moment, and the text goes on behind the
+    several axes are fewer: all rows of a chunk stand at one moment, and the text goes on behind the
     longer side. Such a model's states are saved with this table.
     """
 
@@ -178,12 +178,12 @@ class PicturePieces:
         self._table = list(table)
 
     def add(self, start: int, rows: int, positions: int) -> None:
-        """Note a piece whose first rows were evaluated."""
+        """Note a chunk whose first rows were evaluated."""
         if not self._table or self._table[-1][0] < start:
             self._table.append((start, rows, positions))
 
     def start_of(self, count: int) -> int:
-        """The last place that is not beyond `count`, and within no piece."""
+        """The last place that is not beyond `count`, and within no chunk."""
         inside = (start for start, rows, _ in self._table if start < count < start + rows)
         return next(inside, count)
 
@@ -199,17 +199,19 @@ class PicturePieces:
         return count
 
     def length(self, count: int) -> int:
-        """What the library calls the length of the first `count` entries: one more than the last
-        position, where all rows of a piece have one."""
+        """Return what the library calls the length of the first `count` entries.
+
+        That is one more than the last position, of which all rows of a chunk may have one.
+        """
         for start, rows, positions in self._table:
             if start < count <= start + rows and positions < rows:
                 return self.position(start) + 1
         return self.position(count)
 
     def cut(self, count: int) -> None:
-        self._table = [piece for piece in self._table if piece[0] < count]
+        self._table = [chunk for chunk in self._table if chunk[0] < count]
 
-    def copy(self, other: PicturePieces) -> None:
+    def copy(self, other: RowTable) -> None:
         self._table = list(other._table)
 
     def joined(self, state: State) -> State:
@@ -218,15 +220,15 @@ class PicturePieces:
         return np.concatenate([np.array(rows, "<i8").view(np.uint8).ravel(), state])
 
     @classmethod
-    def split(cls, state: State) -> tuple[PicturePieces, State]:
+    def split(cls, state: State) -> tuple[RowTable, State]:
         """Take `joined` back. Raises ValueError for other bytes."""
-        if state.size < _PIECE_BYTES:
+        if state.size < _CHUNK_BYTES:
             raise ValueError("this is no state with pictures")
         count = int(state[:8].view("<i8")[0])
-        end = (count + 1) * _PIECE_BYTES
-        if not 0 <= count <= MAX_PIECES or state.size < end:
+        end = (count + 1) * _CHUNK_BYTES
+        if not 0 <= count <= MAX_CHUNKS or state.size < end:
             raise ValueError("this is no state with pictures")
-        table = state[_PIECE_BYTES:end].view("<i8").reshape(count, 3)
+        table = state[_CHUNK_BYTES:end].view("<i8").reshape(count, 3)
         if count and (table.min() < 0 or table.max() > MAX_ENTRIES):
             raise ValueError("this is no state with pictures")
         return cls([(int(s), int(r), int(p)) for s, r, p in table]), np.ascontiguousarray(
@@ -234,8 +236,8 @@ class PicturePieces:
         )
 
 
-_PIECE_BYTES: Final = 24
-MAX_PIECES: Final = 65_536
+_CHUNK_BYTES: Final = 24
+MAX_CHUNKS: Final = 65_536
 MAX_ENTRIES: Final = 1 << 31
 _PART: Final = np.dtype([("position", "<i8"), ("size", "<i8")])
 MAX_PARTS: Final = 16

@@ -55,6 +55,7 @@ class LlamaCppEngine:
     """
 
     max_outputs = MAX_OUTPUTS
+    takes_rows = True
     is_reproducible = False  # its numbers depend on the shape of batches
 
     def __init__(
@@ -184,7 +185,7 @@ class LlamaCppEngine:
         if context.cut(part.past) != part.past:
             raise EngineError("the model's state cannot be cut there")
         count, start = len(part.tokens), part.past - rows.place
-        first = context.pieces.position(start)
+        first = context.chunks.position(start)
         places = slice(rows.place, rows.place + count)
         if rows.axes is None:
             positions = np.arange(first, first + rows.total, dtype=np.int32)[None, places]
@@ -198,7 +199,7 @@ class LlamaCppEngine:
         )
         with self._clearing([context]):
             self.native.decode_rows(item, threads)
-        context.pieces.add(start, rows.total, rows.positions)
+        context.chunks.add(start, rows.total, rows.positions)
         context.advance(part.past + count)
         return self.native.logits(range(0))
 
@@ -209,7 +210,7 @@ class LlamaCppEngine:
             return []
         items = [
             BatchItem(
-                context.sequence, context.pieces.position(part.past), part.tokens, part.outputs
+                context.sequence, context.chunks.position(part.past), part.tokens, part.outputs
             )
             for context, part in pairs
         ]
@@ -250,7 +251,7 @@ class LlamaCppEngine:
         self._evaluate_together(early, threads)
         ends = [(context, part.past + len(part.tokens)) for context, part in pairs]
         items = [
-            BatchItem(context.sequence, context.pieces.position(end - 1), part.tokens[-1:], 1)
+            BatchItem(context.sequence, context.chunks.position(end - 1), part.tokens[-1:], 1)
             for (context, end), (_, part) in zip(ends, pairs, strict=True)
         ]
         with self.native.embeddings():

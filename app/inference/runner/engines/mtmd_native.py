@@ -39,14 +39,14 @@ class ProjectorError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class TextPiece:
+class TokensChunk:
     """Tokens that the library puts around a picture, or between its tiles."""
 
     tokens: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RowsPiece:
+class RowsChunk:
     """Rows of numbers that stand for a tile, or for a whole picture.
 
     positions: how many of the text's positions they take; axes: where each row stands, None where
@@ -59,11 +59,11 @@ class RowsPiece:
     is_causal: bool
 
 
-Piece = TextPiece | RowsPiece
+Chunk = TokensChunk | RowsChunk
 
 
 class NativePicture:
-    """Picture that the library has cut up and resized, ready to be encoded piece by piece."""
+    """Picture that the library has cut up and resized, ready to be encoded chunk by chunk."""
 
     def __init__(self, projector: NativeProjector, chunks: int) -> None:
         self.projector, self.chunks = projector, chunks
@@ -98,10 +98,10 @@ class NativeProjector:
             raise ProjectorError(f"The model's projector cannot be used: {LOG.reason()}")
         return handle
 
-    def layout(self, width: int, height: int) -> list[Piece]:
-        """What a picture of that size becomes, without its pixels. Raises ProjectorError."""
+    def layout(self, width: int, height: int) -> list[Chunk]:
+        """Return what a picture of that size becomes, without its pixels. Raises ProjectorError."""
         with self._tokenized(width, height, None) as chunks:
-            return [self._piece(chunk) for chunk in self._each(chunks)]
+            return [self._chunk(chunk) for chunk in self._each(chunks)]
 
     def open_picture(self, width: int, height: int, pixels: bytes) -> NativePicture:
         """Cut up and resize a picture, of three bytes a pixel. Raises ProjectorError."""
@@ -110,12 +110,12 @@ class NativeProjector:
         return NativePicture(self, self._tokenize(width, height, pixels))
 
     def encode(self, picture: NativePicture, number: int, rows: int, threads: int) -> Logits:
-        """Compute the rows of one piece of a picture. Raises EngineError."""
+        """Compute the rows of one chunk of a picture. Raises EngineError."""
         if self._threads is not None:
             self._threads.value = max(1, threads)
         chunk = self._lib.mtmd_input_chunks_get(picture.chunks, number)
         if self._lib.mtmd_input_chunk_get_n_tokens(chunk) != rows:
-            raise EngineError("a picture was cut into other pieces than it should be")
+            raise EngineError("a picture was cut into other chunks than it should be")
         LOG.clear()
         if self._lib.mtmd_encode_chunk(self._handle, chunk):
             raise EngineError(f"the engine failed to encode a picture: {LOG.reason()}")
@@ -123,16 +123,16 @@ class NativeProjector:
         data = string_at(found, rows * self.width * 4)
         return np.frombuffer(data, np.float32).reshape(rows, self.width)
 
-    def _piece(self, chunk: int) -> Piece:
+    def _chunk(self, chunk: int) -> Chunk:
         lib = self._lib
         if lib.mtmd_input_chunk_get_type(chunk) == TEXT_CHUNK:
             size = c_size_t()
             tokens = lib.mtmd_input_chunk_get_tokens_text(chunk, byref(size))
-            return TextPiece(tuple(tokens[: size.value]))
+            return TokensChunk(tuple(tokens[: size.value]))
         rows = lib.mtmd_input_chunk_get_n_tokens(chunk)
         axes = self._axes(chunk, rows) if self.has_axes else None
         causal = not lib.mtmd_decode_use_non_causal(self._handle, chunk)
-        return RowsPiece(rows, lib.mtmd_input_chunk_get_n_pos(chunk), axes, causal)
+        return RowsChunk(rows, lib.mtmd_input_chunk_get_n_pos(chunk), axes, causal)
 
     def _axes(self, chunk: int, rows: int) -> Axes:
         image = self._lib.mtmd_input_chunk_get_tokens_image(chunk)

@@ -165,8 +165,8 @@ def _read_header(descriptor: int, path: Path, key: SnapshotKey, engine: Engine) 
     ) as error:
         raise DamagedSnapshot(f"its header is wrong: {error}") from error
     ids, count = entry.tokens, entry.tokens.size
-    # Ids below 0 stand for rows of pictures; who asks for none never finds such a beginning.
-    if not 1 <= count <= engine.context_length or ids.max() >= engine.vocab_size:
+    in_range = 1 <= count <= engine.context_length and ids.max() < engine.vocab_size
+    if not in_range or (ids.min() < 0 and not engine.takes_rows):
         raise DamagedSnapshot("its tokens are wrong")
     if not engine.is_state_size(entry.size, count):
         raise DamagedSnapshot("its length is wrong")

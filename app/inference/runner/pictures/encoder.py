@@ -1,7 +1,7 @@
-"""Turns pictures of a prompt into rows for the model, piece by piece, and keeps what it made.
+"""Turns pictures of a prompt into rows for the model, chunk by chunk, and keeps what it made.
 
 What a picture becomes in a sequence depends on its size alone, so a prompt is made without looking
-at a pixel. Pixels are read, and pieces encoded, only when a step comes to rows that no KV cache
+at a pixel. Pixels are read, and chunks encoded, only when a step comes to rows that no KV cache
 holds.
 """
 
@@ -19,11 +19,11 @@ from app.inference.runner.engines.engine import Logits
 from app.inference.runner.engines.llama_native import NativeLlama
 from app.inference.runner.engines.mtmd_native import (
     Axes,
+    Chunk,
     NativePicture,
     NativeProjector,
-    Piece,
     ProjectorError,
-    TextPiece,
+    TokensChunk,
 )
 from app.inference.runner.pictures.decoder import read_pixels
 from app.inference.runner.pictures.image_ids import is_first_row, row_ids
@@ -32,20 +32,20 @@ from app.models.model import Projector, TurnImage
 KEPT_BYTES: Final = 128 << 20
 """Of rows that were encoded; those not used for longest go first."""
 OPEN_PICTURES: Final = 4
-"""That are cut up and resized, while their pieces are encoded."""
-KNOWN_PIECES: Final = 4096
+"""That are cut up and resized, while their chunks are encoded."""
+KNOWN_CHUNKS: Final = 4096
 KNOWN_SIZES: Final = 256
 TRIED_SIZES: Final = ((64, 64), (1600, 1200))
-"""Of pictures whose tokens are looked at when a projector is loaded: one piece, and many."""
+"""Of pictures whose tokens are looked at when a projector is loaded: one chunk, and many."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PictureRows:
-    """Piece of a picture as it stands in a sequence. piece: its number among the picture's;
-    ids, positions, axes, is_causal: see `RowsPiece`."""
+    """Chunk of a picture as it stands in a sequence. chunk: its number among the picture's;
+    ids, positions, axes, is_causal: see `RowsChunk`."""
 
     image: TurnImage
-    piece: int
+    chunk: int
     ids: tuple[int, ...]
     positions: int
     axes: Axes | None
@@ -54,7 +54,7 @@ class PictureRows:
 
 @dataclass(frozen=True, slots=True)
 class PictureSpan:
-    """Where rows stand in a sequence, from `start` on."""
+    """Place of rows in a sequence, from `start` on."""
 
     start: int
     rows: PictureRows
@@ -83,13 +83,13 @@ class PictureEncoder:
         self._vocab_size = vocab_size
         self._read = read
         self._kept_bytes = kept_bytes
-        self._layouts: OrderedDict[tuple[int, int], list[Piece]] = OrderedDict()
-        self._pieces: OrderedDict[int, PictureRows] = OrderedDict()
+        self._layouts: OrderedDict[tuple[int, int], list[Chunk]] = OrderedDict()
+        self._chunks: OrderedDict[int, PictureRows] = OrderedDict()
         self._encoded: OrderedDict[tuple[int, ...], Logits] = OrderedDict()
         self._open: OrderedDict[tuple[str, int, int], NativePicture] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
-        self.pieces_encoded = 0
+        self.chunks_encoded = 0
         for size in TRIED_SIZES:
             self._layout(*size)
 
@@ -110,13 +110,13 @@ class PictureEncoder:
         except ProjectorError as error:
             raise PromptRefused(str(error)) from error
         ids: list[int] = []
-        for number, piece in enumerate(layout):
-            if isinstance(piece, TextPiece):
-                ids += piece.tokens
+        for number, chunk in enumerate(layout):
+            if isinstance(chunk, TokensChunk):
+                ids += chunk.tokens
                 continue
-            made = row_ids(image.id, self._digest, number, piece.rows)
+            made = row_ids(image.id, self._digest, number, chunk.rows)
             rows = PictureRows(
-                image, number, made, piece.positions, piece.axes, is_causal=piece.is_causal
+                image, number, made, chunk.positions, chunk.axes, is_causal=chunk.is_causal
             )
             self._remember(rows)
             ids += made
@@ -131,21 +131,21 @@ class PictureEncoder:
                 place += 1
                 continue
             with self._lock:
-                rows = self._pieces.get(ids[place]) if is_first_row(ids[place]) else None
+                rows = self._chunks.get(ids[place]) if is_first_row(ids[place]) else None
             if rows is None or tuple(ids[place : place + len(rows.ids)]) != rows.ids:
                 raise PromptRefused("The prompt holds a part of a picture that is not known.")
             found.append(PictureSpan(place, rows))
             place = found[-1].end
         return found
 
-    def _layout(self, width: int, height: int) -> list[Piece]:
+    def _layout(self, width: int, height: int) -> list[Chunk]:
         with self._lock:
             if (known := self._layouts.get((width, height))) is not None:
                 self._layouts.move_to_end((width, height))
                 return known
         layout = self._native.layout(width, height)
-        for piece in layout:
-            tokens = piece.tokens if isinstance(piece, TextPiece) else ()
+        for chunk in layout:
+            tokens = chunk.tokens if isinstance(chunk, TokensChunk) else ()
             if any(not 0 <= token < self._vocab_size for token in tokens):
                 # Evaluated, a token of -1 would end the process.
                 raise ProjectorError(
@@ -160,15 +160,15 @@ class PictureEncoder:
 
     def _remember(self, rows: PictureRows) -> None:
         with self._lock:
-            self._pieces[rows.ids[0]] = rows
-            self._pieces.move_to_end(rows.ids[0])
-            while len(self._pieces) > KNOWN_PIECES:
-                self._pieces.popitem(last=False)
+            self._chunks[rows.ids[0]] = rows
+            self._chunks.move_to_end(rows.ids[0])
+            while len(self._chunks) > KNOWN_CHUNKS:
+                self._chunks.popitem(last=False)
 
     # What a step needs.
 
     def find(self, rows: PictureRows) -> Logits | None:
-        """Find the numbers of a piece, if they were computed and are still kept."""
+        """Find the numbers of a chunk, if they were computed and are still kept."""
         with self._lock:
             found = self._encoded.get(rows.ids)
             if found is not None:
@@ -176,15 +176,15 @@ class PictureEncoder:
             return found
 
     def encode(self, rows: PictureRows, threads: int) -> Logits:
-        """Compute the numbers of a piece. Raises PromptRefused or EngineError."""
+        """Compute the numbers of a chunk. Raises PromptRefused or EngineError."""
         if (known := self.find(rows)) is not None:
             return known
         try:
             picture = self._opened(rows.image)
         except ProjectorError as error:
             raise PromptRefused(str(error)) from error
-        found = self._native.encode(picture, rows.piece, len(rows.ids), threads)
-        self.pieces_encoded += 1
+        found = self._native.encode(picture, rows.chunk, len(rows.ids), threads)
+        self.chunks_encoded += 1
         self._keep(rows, found)
         return found
 
@@ -207,7 +207,7 @@ class PictureEncoder:
                 self._bytes -= self._encoded.popitem(last=False)[1].nbytes
 
     def release_pictures(self) -> None:
-        """Give back the memory of pictures that were cut up, when nobody waits for their pieces."""
+        """Give back the memory of pictures that were cut up, when nobody waits for their chunks."""
         for picture in self._open.values():
             picture.close()
         self._open.clear()

@@ -1,8 +1,8 @@
 """Ids of a picture's rows in a sequence, where text has token ids.
 
 A row is no token, but prefixes, snapshots and windows are compared and cut as lists of ids. So each
-row gets an id below 0, made of the picture's digest, the projector's, the piece and the place:
-equal ids mean equal rows. The first row of a piece is marked, so that pieces that touch are told
+row gets an id below 0, made of the picture's digest, the projector's, the chunk and the place:
+equal ids mean equal rows. The first row of a chunk is marked, so that chunks that touch are told
 apart.
 """
 
@@ -17,9 +17,9 @@ import numpy as np
 _FIRST: Final = 1
 
 
-def row_ids(picture: str, projector: str, piece: int, rows: int) -> tuple[int, ...]:
-    """Make the ids of the rows of one piece of a picture."""
-    name = f"{picture}:{projector}:{piece}".encode()
+def row_ids(picture: str, projector: str, chunk: int, rows: int) -> tuple[int, ...]:
+    """Make the ids of the rows of one chunk of a picture."""
+    name = f"{picture}:{projector}:{chunk}".encode()
     values = np.frombuffer(hashlib.shake_128(name).digest(4 * rows), "<u4") & 0x7FFF_FFFE
     values[0] |= _FIRST
     return tuple((-1 - values.astype(np.int64)).tolist())

@@ -15,7 +15,7 @@ from app.inference.runner.engines.engine import Logits, Slice, SliceRows
 from app.inference.runner.engines.llama_context import LlamaCppContext
 from app.inference.runner.engines.llama_cpp import LlamaCppEngine
 from app.inference.runner.engines.mtmd_library import MARKER, InputText, load_mtmd
-from app.inference.runner.engines.mtmd_native import NativeProjector, ProjectorError, TextPiece
+from app.inference.runner.engines.mtmd_native import NativeProjector, ProjectorError, TokensChunk
 from app.inference.runner.pictures.encoder import PictureEncoder
 from app.inference.runner.pictures.image_ids import is_row
 from app.models.model import TurnImage
@@ -113,8 +113,8 @@ def by_helper(kind: str, tail: list[int]) -> tuple[list[int], Logits, int]:
     )
     assert code == 0
     ids = list[int]()
-    for piece in map(native._piece, native._each(chunks)):
-        ids += piece.tokens if isinstance(piece, TextPiece) else [-1] * piece.rows
+    for chunk in map(native._chunk, native._each(chunks)):
+        ids += chunk.tokens if isinstance(chunk, TokensChunk) else [-1] * chunk.rows
     positions = past.value
     context.advance(positions)  # as if all were text, from whose end the rest is read
     logits = evaluate(engine, context, tail, positions)
@@ -151,7 +151,7 @@ def test_rows_by_hand_are_those_of_the_library(
     assert [-1 if is_row(token) else token for token in made] == ids
     found = read(engine, contexts[0], encoder, [*BEFORE, *made, *BEHIND])
     assert agree(expected, found)
-    assert contexts[0].pieces.position(len(BEFORE) + len(made)) == positions
+    assert contexts[0].chunks.position(len(BEFORE) + len(made)) == positions
 
 
 def test_rows_may_be_read_in_slices(
